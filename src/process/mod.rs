@@ -1,0 +1,4 @@
+//! The process: pure, deterministic, without clock, randomness, socket or file.
+
+pub mod ids;
+pub mod topology;

@@ -1,0 +1,209 @@
+//! Which channels there are. Strongly connected, or a marker could not reach everyone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::ids::{ChannelId, ProcessId};
+
+/// The processes of a cluster and the directed channels between them.
+///
+/// A value of this type is strongly connected: from every process a marker reaches every other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topology {
+    outgoing: BTreeMap<ProcessId, BTreeSet<ProcessId>>,
+    incoming: BTreeMap<ProcessId, BTreeSet<ProcessId>>,
+}
+
+/// Why a set of channels is no topology.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TopologyError {
+    /// There is no process at all.
+    #[error("the cluster has no process; name at least one")]
+    Empty,
+    /// One id stands twice.
+    #[error("process {0} is named twice; give each process an id of its own")]
+    Twice(ProcessId),
+    /// A channel starts or ends at a process that does not exist.
+    #[error("channel {0} names a process that is not in the cluster")]
+    Unknown(ChannelId),
+    /// A channel from a process to itself.
+    #[error("channel {0} leads back to its own process; remove it")]
+    Loop(ChannelId),
+    /// One process cannot reach another.
+    #[error(
+        "the channels are not strongly connected: no way leads from {from} to {to}; \
+         a marker would never arrive, so add a channel"
+    )]
+    NotStronglyConnected {
+        /// Where the way would start.
+        from: ProcessId,
+        /// Where it does not arrive.
+        to: ProcessId,
+    },
+}
+
+impl Topology {
+    /// Every ordered pair of processes.
+    ///
+    /// # Errors
+    /// [`TopologyError`] where there is no process or one stands twice.
+    pub fn full(processes: &[ProcessId]) -> Result<Self, TopologyError> {
+        let pairs = processes.iter().flat_map(|from| {
+            processes
+                .iter()
+                .filter(move |to| *to != from)
+                .map(move |to| ChannelId {
+                    from: from.clone(),
+                    to: to.clone(),
+                })
+        });
+        Self::new(processes, pairs)
+    }
+
+    /// The channels given, between the processes given.
+    ///
+    /// # Errors
+    /// [`TopologyError`] that names what is wrong first.
+    pub fn new(
+        processes: &[ProcessId],
+        channels: impl IntoIterator<Item = ChannelId>,
+    ) -> Result<Self, TopologyError> {
+        let mut outgoing = BTreeMap::new();
+        for process in processes {
+            if outgoing.insert(process.clone(), BTreeSet::new()).is_some() {
+                return Err(TopologyError::Twice(process.clone()));
+            }
+        }
+        let mut incoming = outgoing.clone();
+        for channel in channels {
+            if channel.from == channel.to {
+                return Err(TopologyError::Loop(channel));
+            }
+            let ends = (
+                outgoing.get_mut(&channel.from),
+                incoming.get_mut(&channel.to),
+            );
+            let (Some(from), Some(to)) = ends else {
+                return Err(TopologyError::Unknown(channel));
+            };
+            from.insert(channel.to.clone());
+            to.insert(channel.from.clone());
+        }
+        let topology = Self { outgoing, incoming };
+        topology.check_strongly_connected()?;
+        Ok(topology)
+    }
+
+    /// All processes, sorted as strings.
+    pub fn processes(&self) -> impl Iterator<Item = &ProcessId> {
+        self.outgoing.keys()
+    }
+
+    /// Whether the process is in the cluster.
+    #[must_use]
+    pub fn contains(&self, process: &ProcessId) -> bool {
+        self.outgoing.contains_key(process)
+    }
+
+    /// The destinations of the channels that start at `process`, sorted.
+    pub fn outgoing(&self, process: &ProcessId) -> impl Iterator<Item = &ProcessId> {
+        self.outgoing.get(process).into_iter().flatten()
+    }
+
+    /// The origins of the channels that end at `process`, sorted.
+    pub fn incoming(&self, process: &ProcessId) -> impl Iterator<Item = &ProcessId> {
+        self.incoming.get(process).into_iter().flatten()
+    }
+
+    /// Every channel, sorted by origin, then destination.
+    pub fn channels(&self) -> impl Iterator<Item = ChannelId> {
+        self.outgoing.iter().flat_map(|(from, destinations)| {
+            destinations.iter().map(|to| ChannelId {
+                from: from.clone(),
+                to: to.clone(),
+            })
+        })
+    }
+
+    // Strongly connected exactly when one process reaches all, and all reach it.
+    fn check_strongly_connected(&self) -> Result<(), TopologyError> {
+        let Some(root) = self.outgoing.keys().next() else {
+            return Err(TopologyError::Empty);
+        };
+        let unreached = |edges| {
+            let reached = reach(edges, root);
+            self.processes().find(|process| !reached.contains(*process))
+        };
+        if let Some(to) = unreached(&self.outgoing) {
+            return Err(TopologyError::NotStronglyConnected {
+                from: root.clone(),
+                to: to.clone(),
+            });
+        }
+        if let Some(from) = unreached(&self.incoming) {
+            return Err(TopologyError::NotStronglyConnected {
+                from: from.clone(),
+                to: root.clone(),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn reach<'a>(
+    edges: &'a BTreeMap<ProcessId, BTreeSet<ProcessId>>,
+    root: &'a ProcessId,
+) -> BTreeSet<&'a ProcessId> {
+    let mut reached = BTreeSet::from([root]);
+    let mut frontier = vec![root];
+    while let Some(process) = frontier.pop() {
+        for next in edges.get(process).into_iter().flatten() {
+            if reached.insert(next) {
+                frontier.push(next);
+            }
+        }
+    }
+    reached
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(names: &[&str]) -> Vec<ProcessId> {
+        names
+            .iter()
+            .map(|name| ProcessId::parse(name).expect("a valid id"))
+            .collect()
+    }
+
+    fn channel(from: &str, to: &str) -> ChannelId {
+        let ids = ids(&[from, to]);
+        ChannelId {
+            from: ids[0].clone(),
+            to: ids[1].clone(),
+        }
+    }
+
+    #[test]
+    fn a_ring_is_strongly_connected_and_a_line_is_not() {
+        let processes = ids(&["a", "b", "c"]);
+        let ring = [channel("a", "b"), channel("b", "c"), channel("c", "a")];
+        assert!(Topology::new(&processes, ring.clone()).is_ok());
+        let line = Topology::new(&processes, ring[..2].to_vec());
+        assert!(matches!(
+            line,
+            Err(TopologyError::NotStronglyConnected { .. })
+        ));
+    }
+
+    #[test]
+    fn what_does_not_exist_is_named() {
+        let processes = ids(&["a", "b"]);
+        assert_eq!(
+            Topology::new(&processes, [channel("a", "x")]),
+            Err(TopologyError::Unknown(channel("a", "x")))
+        );
+        assert_eq!(Topology::full(&[]), Err(TopologyError::Empty));
+        assert!(Topology::full(&ids(&["a"])).is_ok(), "one process alone");
+    }
+}
