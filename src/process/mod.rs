@@ -1,4 +1,219 @@
 //! The process: pure, deterministic, without clock, randomness, socket or file.
+//!
+//! A process is stepped in turns: [`Process::begin_turn`], [`Process::step`] for each input, [`Process::end_turn`].
+//! A step decides what an input leads to and applies it at once; the turn that ends holds the records, which the
+//! caller makes durable before it lets a reply or a message out. [`Process::replay`] applies a turn that was made
+//! durable before: `decide` is never asked again, so a change to the business rules cannot change the past.
 
+mod apply;
+pub mod bank;
+pub mod cell;
+pub mod channel;
+pub mod clock;
+mod decide;
+mod delivery;
+pub mod event;
 pub mod ids;
+pub mod kv;
+mod meeting;
+pub mod message;
+pub mod refusal;
+pub mod registers;
+pub mod requests;
+pub mod snapshot;
+pub mod status;
 pub mod topology;
+
+use bank::Bank;
+use cell::Cell;
+use clock::Hlc;
+use event::{Input, Reply, Turn};
+use ids::{ProcessId, Seq};
+use kv::KeyValues;
+use registers::{Registers, Sealed};
+use requests::Requests;
+use snapshot::{Recording, Snapshots};
+use topology::Topology;
+
+/// The deterministic participant: accounts, key-values, channels, recordings.
+#[derive(Debug)]
+pub struct Process {
+    me: ProcessId,
+    topology: Topology,
+    /// How many snapshots this process may have started and not finished.
+    open_snapshots_max: usize,
+    registers: Registers,
+    bank: Bank,
+    keys: KeyValues,
+    requests: Requests,
+    snapshots: Snapshots,
+    /// The turn that is being stepped.
+    turn: Turn,
+    sealed: Vec<Sealed>,
+    finished: Vec<Recording>,
+}
+
+impl Process {
+    /// A process that holds nothing.
+    #[must_use]
+    pub fn new(me: ProcessId, topology: Topology, open_snapshots_max: usize) -> Self {
+        Self::restore(me, topology, open_snapshots_max, Registers::default())
+    }
+
+    /// A process as it was recorded; its cells come by [`Process::restore_cell`], the turns since by
+    /// [`Process::replay`].
+    #[must_use]
+    pub fn restore(
+        me: ProcessId,
+        topology: Topology,
+        open_snapshots_max: usize,
+        mut registers: Registers,
+    ) -> Self {
+        for to in topology.outgoing(&me) {
+            registers.outgoing.entry(to.clone()).or_default();
+        }
+        for from in topology.incoming(&me) {
+            registers.incoming.entry(from.clone()).or_default();
+        }
+        let finished = registers
+            .recordings
+            .values()
+            .filter(|recording| recording.is_finished())
+            .cloned()
+            .collect();
+        Self {
+            me,
+            topology,
+            open_snapshots_max,
+            registers,
+            bank: Bank::default(),
+            keys: KeyValues::default(),
+            requests: Requests::default(),
+            snapshots: Snapshots::default(),
+            turn: Turn::default(),
+            sealed: Vec::new(),
+            finished,
+        }
+    }
+
+    /// Sets one cell of a recorded state; each cell comes once, in any order.
+    pub fn restore_cell(&mut self, cell: Cell) {
+        match cell {
+            Cell::Account { account, balance } => self.bank.restore(account, balance),
+            Cell::Key(write) => self.keys.restore(write),
+            Cell::Request {
+                request,
+                answered: Some(answered),
+            } => self.requests.restore(request, answered),
+            Cell::Request { answered: None, .. } => {}
+            Cell::Snapshot {
+                snapshot,
+                initiator,
+                cut,
+            } => self.snapshots.restore(snapshot, initiator, cut),
+        }
+    }
+
+    /// Opens a turn. `wall_us` is what the wall clock shows (it only labels); `newest` the greatest clock among the
+    /// messages that may be stepped in this turn, which the turn's clock will pass.
+    pub fn begin_turn(&mut self, wall_us: u64, newest: Hlc) {
+        self.turn = Turn {
+            position: self.registers.position.next(),
+            time: self.registers.time.max(newest).tick(wall_us),
+            clock: self.registers.clock,
+            records: Vec::new(),
+        };
+    }
+
+    /// Whether this input must be the first of its turn: a state is recorded between two turns.
+    #[must_use]
+    pub fn wants_own_turn(&self, input: &Input) -> bool {
+        !self.turn.records.is_empty() && self.would_seal(input)
+    }
+
+    /// Decides what an input leads to, applies it, and says what to answer once the turn is durable.
+    pub fn step(&mut self, input: Input) -> Reply {
+        debug_assert!(
+            !self.wants_own_turn(&input),
+            "a state is recorded between turns"
+        );
+        let effects = self.decide(input);
+        self.turn.clock = effects.clock;
+        self.registers.clock = effects.clock;
+        for record in effects.records {
+            self.apply(&record);
+            self.turn.records.push(record);
+        }
+        effects.reply
+    }
+
+    /// Closes the turn. One without records changed nothing and needs no commit.
+    pub fn end_turn(&mut self) -> Turn {
+        if !self.turn.records.is_empty() {
+            self.registers.position = self.turn.position;
+            self.registers.time = self.turn.time;
+        }
+        std::mem::take(&mut self.turn)
+    }
+
+    /// Applies a turn that was made durable before.
+    ///
+    /// # Panics
+    /// If the turn is not the next one: the journal has a gap, and its reader has not noticed.
+    pub fn replay(&mut self, turn: &Turn) {
+        assert_eq!(
+            turn.position,
+            self.registers.position.next(),
+            "the journal is read without gaps"
+        );
+        self.turn = Turn {
+            records: Vec::new(),
+            ..*turn
+        };
+        for record in &turn.records {
+            self.apply(record);
+        }
+        self.registers.position = turn.position;
+        self.registers.time = turn.time;
+        self.registers.clock = turn.clock;
+    }
+
+    /// States that were recorded since the last call, oldest first; they are to be written in this order.
+    pub fn take_sealed(&mut self) -> Vec<Sealed> {
+        std::mem::take(&mut self.sealed)
+    }
+
+    /// Recordings that were finished since the last call; each is answered by [`Input::PartStored`].
+    pub fn take_finished(&mut self) -> Vec<Recording> {
+        std::mem::take(&mut self.finished)
+    }
+
+    /// Whose process this is.
+    #[must_use]
+    pub fn id(&self) -> &ProcessId {
+        &self.me
+    }
+
+    /// The processes and channels around it.
+    #[must_use]
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
+    /// Clocks, positions, channels, recordings.
+    #[must_use]
+    pub fn registers(&self) -> &Registers {
+        &self.registers
+    }
+
+    /// The accounts.
+    #[must_use]
+    pub fn bank(&self) -> &Bank {
+        &self.bank
+    }
+
+    pub(super) fn next_seq(&self, to: &ProcessId) -> Seq {
+        let sent = self.registers.outgoing.get(to).map(|channel| channel.sent);
+        sent.unwrap_or_default().sequence.next()
+    }
+}

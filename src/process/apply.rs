@@ -1,0 +1,155 @@
+//! `apply`: what a durable record changes. No rule of the bank stands here, or the past would change with it.
+
+use super::Process;
+use super::channel::Flow;
+use super::event::{Answer, Record, Way};
+use super::ids::{AccountId, ProcessId, Seq, SnapshotId};
+use super::message::{Body, Message};
+use super::registers::Sealed;
+use super::snapshot::{ChannelRecording, Recording};
+
+impl Process {
+    /// Changes the state as the record says. Records of one turn are applied in order, within that turn.
+    pub(super) fn apply(&mut self, record: &Record) {
+        match record {
+            Record::Deposited { account, amount } => {
+                self.registers.deposits += i128::from(amount.units());
+                self.bank.credit(account, *amount);
+            }
+            Record::Withdrawn { account, amount } => {
+                self.registers.withdrawals += i128::from(amount.units());
+                self.bank.debit(account, *amount);
+            }
+            Record::Moved { from, to, amount } => {
+                self.bank.debit(from, *amount);
+                self.bank.credit(to, *amount);
+            }
+            Record::Written(write) => self.keys.write(write),
+            Record::Sent { to, seq, message } => self.apply_sent(to, *seq, &message.body),
+            Record::Delivered {
+                from,
+                seq,
+                way,
+                suspense,
+                message,
+            } => self.apply_delivered(from, (*seq, *way), suspense.as_ref(), message),
+            Record::Acknowledged { to, seq } => {
+                let channel = self.registers.outgoing.entry(to.clone()).or_default();
+                channel.acknowledge(*seq);
+            }
+            Record::Met { peer, identity } => {
+                self.registers.peers.insert(peer.clone(), *identity);
+            }
+            Record::StateRecorded {
+                snapshot,
+                initiator,
+            } => self.apply_state_recorded(snapshot, initiator),
+            Record::PartStored { snapshot } => {
+                self.registers.recordings.remove(snapshot);
+                self.finished
+                    .retain(|recording| recording.snapshot != *snapshot);
+            }
+            Record::Checkpointed => self.seal(None),
+            Record::Answered {
+                request,
+                fingerprint,
+                outcome,
+            } => {
+                let answer = Answer {
+                    position: self.turn.position,
+                    time: self.turn.time,
+                    outcome: outcome.clone(),
+                };
+                self.requests.remember(request, *fingerprint, answer);
+            }
+        }
+    }
+
+    fn apply_sent(&mut self, to: &ProcessId, seq: Seq, body: &Body) {
+        if let Some(transfer) = body.transfer() {
+            self.bank.debit(&transfer.from_account, transfer.amount);
+        }
+        let channel = self.registers.outgoing.entry(to.clone()).or_default();
+        channel.send(seq, body, self.turn.position);
+    }
+
+    fn apply_delivered(
+        &mut self,
+        from: &ProcessId,
+        (seq, way): (Seq, Way),
+        suspense: Option<&AccountId>,
+        message: &Message,
+    ) {
+        let channel = self.registers.incoming.entry(from.clone()).or_default();
+        let before = channel.delivered;
+        channel.delivered.pass(seq, &message.body);
+        channel.way = Some(way);
+        match &message.body {
+            Body::Transfer(transfer) => {
+                let account = suspense.unwrap_or(&transfer.to_account);
+                self.bank.credit(account, transfer.amount);
+            }
+            Body::Put(write) => self.keys.write(write),
+            Body::Marker(marker) => self.close_channel(&marker.snapshot, from, before),
+        }
+    }
+
+    fn close_channel(&mut self, snapshot: &SnapshotId, from: &ProcessId, before_marker: Flow) {
+        let position = self.turn.position;
+        let Some(recording) = self.registers.recordings.get_mut(snapshot) else {
+            return;
+        };
+        let was_open = !recording.is_finished();
+        recording.close(from, before_marker, position);
+        if was_open && recording.is_finished() {
+            self.finished.push(recording.clone());
+        }
+    }
+
+    fn apply_state_recorded(&mut self, snapshot: &SnapshotId, initiator: &ProcessId) {
+        self.seal(Some(snapshot.clone()));
+        let cut = self.registers.position;
+        let channels = self.topology.incoming(&self.me).map(|from| {
+            let opened = self.registers.incoming[from].delivered;
+            let channel = ChannelRecording {
+                opened,
+                closed: None,
+            };
+            (from.clone(), channel)
+        });
+        let recording = Recording {
+            snapshot: snapshot.clone(),
+            initiator: initiator.clone(),
+            cut,
+            channels: channels.collect(),
+        };
+        if recording.is_finished() {
+            self.finished.push(recording.clone());
+        }
+        self.registers
+            .recordings
+            .insert(snapshot.clone(), recording);
+        self.snapshots.see(snapshot, initiator, cut);
+        self.registers.newest = Some((snapshot.clone(), initiator.clone()));
+        self.registers.snapshots_participated += 1;
+        if *initiator == self.me {
+            self.registers.snapshots_initiated += 1;
+        }
+    }
+
+    // Recording is sealing: the registers are copied, the changed cells handed over. No account is visited.
+    fn seal(&mut self, snapshot: Option<SnapshotId>) {
+        let mut cells = self.bank.seal();
+        cells.append(&mut self.keys.seal());
+        cells.append(&mut self.requests.seal());
+        cells.append(&mut self.snapshots.seal());
+        self.sealed.push(Sealed {
+            snapshot,
+            time: self.turn.time,
+            registers: self.registers.clone(),
+            accounts: self.bank.len(),
+            balance_total: self.bank.balance_total(),
+            cells,
+        });
+    }
+}

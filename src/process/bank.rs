@@ -1,0 +1,151 @@
+//! The bank: accounts, their balances, and which of them changed since the last recording.
+
+use std::collections::HashMap;
+
+use super::cell::Cell;
+use super::ids::{AccountId, Amount};
+
+/// The accounts of one process.
+///
+/// Between recordings, changed accounts collect in the active delta. Sealing hands the delta over and starts
+/// a new one: constant time, whatever the number of accounts.
+#[derive(Debug, Default)]
+pub struct Bank {
+    accounts: HashMap<AccountId, Account>,
+    /// The active delta: each account that changed in this epoch, with its newest balance.
+    delta: Vec<Cell>,
+    /// Counts the seals; an account whose epoch is older is not in the active delta.
+    epoch: u32,
+    balance_total: i128,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Account {
+    balance: i64,
+    epoch: u32,
+    /// Where in the delta it stands, if the epoch is the active one.
+    place: u32,
+}
+
+impl Bank {
+    /// The balance; `None` if nothing was ever credited.
+    #[must_use]
+    pub fn balance(&self, account: &AccountId) -> Option<i64> {
+        self.accounts.get(account).map(|found| found.balance)
+    }
+
+    /// The balance after a credit; `None` where it would overflow.
+    #[must_use]
+    pub fn after_credit(&self, account: &AccountId, amount: Amount) -> Option<i64> {
+        self.balance(account)
+            .unwrap_or(0)
+            .checked_add(amount.units())
+    }
+
+    /// How many accounts there are.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.accounts.len() as u64
+    }
+
+    /// Whether there is no account.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.accounts.is_empty()
+    }
+
+    /// The sum of all balances, minor units.
+    #[must_use]
+    pub fn balance_total(&self) -> i128 {
+        self.balance_total
+    }
+
+    /// Adds money that `decide` has found to fit.
+    pub fn credit(&mut self, account: &AccountId, amount: Amount) {
+        self.change(account, amount.units());
+    }
+
+    /// Takes money that `decide` has found to be there.
+    pub fn debit(&mut self, account: &AccountId, amount: Amount) {
+        self.change(account, -amount.units());
+    }
+
+    /// Sets a balance found in a recorded state; it does not count as a change.
+    pub fn restore(&mut self, account: AccountId, balance: i64) {
+        self.balance_total += i128::from(balance);
+        let epoch = self.epoch.wrapping_sub(1);
+        let before = self.accounts.insert(
+            account,
+            Account {
+                balance,
+                epoch,
+                place: 0,
+            },
+        );
+        debug_assert!(before.is_none(), "a recorded state has each account once");
+    }
+
+    /// Hands over what changed since the last call and starts anew. Takes constant time.
+    pub fn seal(&mut self) -> Vec<Cell> {
+        self.epoch = self.epoch.wrapping_add(1);
+        std::mem::take(&mut self.delta)
+    }
+
+    fn change(&mut self, account: &AccountId, units: i64) {
+        self.balance_total += i128::from(units);
+        if let Some(found) = self.accounts.get_mut(account) {
+            found.balance += units;
+            assert!(found.balance >= 0, "decide lets no account go below zero");
+            if found.epoch == self.epoch {
+                self.delta[found.place as usize] = cell(account, found.balance);
+            } else {
+                found.epoch = self.epoch;
+                found.place = place(&self.delta);
+                self.delta.push(cell(account, found.balance));
+            }
+            return;
+        }
+        let opened = Account {
+            balance: units,
+            epoch: self.epoch,
+            place: place(&self.delta),
+        };
+        assert!(units > 0, "an account opens with a credit");
+        self.delta.push(cell(account, units));
+        self.accounts.insert(account.clone(), opened);
+    }
+}
+
+fn cell(account: &AccountId, balance: i64) -> Cell {
+    Cell::Account {
+        account: account.clone(),
+        balance,
+    }
+}
+
+fn place(delta: &[Cell]) -> u32 {
+    u32::try_from(delta.len()).expect("fewer than four billion accounts fit into memory")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seal_holds_each_changed_account_once_with_its_newest_balance() {
+        let account = |name: &str| AccountId::parse(name).expect("a valid id");
+        let amount = |units| Amount::new(units).expect("positive");
+        let mut bank = Bank::default();
+        bank.credit(&account("a"), amount(5));
+        bank.credit(&account("b"), amount(7));
+        bank.debit(&account("a"), amount(2));
+        assert_eq!(
+            bank.seal(),
+            [cell(&account("a"), 3), cell(&account("b"), 7)]
+        );
+        assert_eq!(bank.seal(), []);
+        bank.credit(&account("b"), amount(1));
+        assert_eq!(bank.seal(), [cell(&account("b"), 8)]);
+        assert_eq!(bank.balance_total(), 11);
+    }
+}

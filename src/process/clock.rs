@@ -1,0 +1,81 @@
+//! Clocks as values: what goes in comes out later. Nobody here reads a wall clock.
+
+use std::fmt;
+
+/// A Lamport clock (Lamport 1978): orders events by cause, says nothing of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Lamport(pub u64);
+
+impl Lamport {
+    /// The clock after an event of the own process.
+    #[must_use]
+    pub fn tick(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    /// The clock after receiving a message that was sent at `sender`.
+    #[must_use]
+    pub fn receive(self, sender: Self) -> Self {
+        // A foreign process may send any number; ours must still be able to tick.
+        Self(self.0.max(sender.0.min(u64::MAX / 2)) + 1)
+    }
+}
+
+/// A hybrid logical clock (Kulkarni et al. 2014): close to wall time, and greater at every receipt
+/// than at the sending.
+///
+/// Shape: microseconds since the Unix epoch in the upper 52 bits, a counter in the lower 12; a counter
+/// that overflows runs into the microseconds, which keeps the order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Hlc(pub u64);
+
+const COUNTER_BITS: u32 = 12;
+/// The newest instant a clock follows: far beyond any real one, with room left to tick.
+const NEWEST: u64 = u64::MAX >> 1;
+
+impl Hlc {
+    /// The first value of the instant `wall_us`, microseconds since the Unix epoch.
+    #[must_use]
+    pub fn at(wall_us: u64) -> Self {
+        Self((wall_us.min(NEWEST >> COUNTER_BITS)) << COUNTER_BITS)
+    }
+
+    /// The next value, given what the wall clock shows; it never goes back, whatever the wall clock does.
+    #[must_use]
+    pub fn tick(self, wall_us: u64) -> Self {
+        Self::at(wall_us).max(Self(self.0.min(NEWEST) + 1))
+    }
+
+    /// Microseconds since the Unix epoch: the label of this value for people.
+    #[must_use]
+    pub fn wall_us(self) -> u64 {
+        self.0 >> COUNTER_BITS
+    }
+}
+
+impl fmt::Display for Hlc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hybrid_clock_never_goes_back() {
+        let noon = Hlc::at(1_000_000);
+        let later = noon.tick(0);
+        assert!(later > noon, "the wall clock was put back");
+        assert_eq!(later.tick(2_000_000), Hlc::at(2_000_000));
+        assert_eq!(Hlc::at(1_000_000).wall_us(), 1_000_000);
+    }
+
+    #[test]
+    fn clocks_survive_the_greatest_foreign_value() {
+        assert!(Lamport(5).receive(Lamport(u64::MAX)) > Lamport(5));
+        let far = Hlc(u64::MAX).tick(7);
+        assert!(far.tick(7) > Hlc::at(7));
+    }
+}

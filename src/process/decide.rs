@@ -1,0 +1,269 @@
+//! `decide`: what an input leads to; nothing is changed here. The rules of the bank stand in this file, those of
+//! the channels in `delivery.rs` and `meeting.rs`, those of the snapshots in `snapshot.rs`.
+
+use super::Process;
+use super::clock::Lamport;
+use super::event::{Answer, Effects, Input, Operation, Outcome, Receipt, Record, Reply};
+use super::ids::{AccountId, Amount, Key, ProcessId, RequestId};
+use super::kv::VALUE_BYTES_MAX;
+use super::message::{Body, Message, Stamp, Transfer, Write};
+use super::refusal::Refusal;
+
+impl Process {
+    /// What an input leads to, given the state as it is.
+    pub(super) fn decide(&self, input: Input) -> Effects {
+        match input {
+            Input::Operation { request, operation } => self.decide_operation(request, operation),
+            Input::Read(read) => self.decide_read(&read),
+            Input::Initiate { snapshot } => self.decide_initiate(snapshot),
+            Input::Arrived {
+                from, seq, message, ..
+            } => self.decide_arrived(&from, seq, message),
+            Input::Called {
+                from,
+                message_id,
+                message,
+            } => self.decide_called(&from, message_id, message),
+            Input::Acknowledged { to, seq } => {
+                let known = self.registers.outgoing.get(&to);
+                let news = known.is_some_and(|channel| {
+                    channel.acknowledged < seq && seq <= channel.sent.sequence
+                });
+                self.quietly(news.then_some(Record::Acknowledged { to, seq }))
+            }
+            Input::Met(meeting) => self.decide_meeting(&meeting),
+            Input::PartStored { snapshot } => {
+                let known = self.registers.recordings.contains_key(&snapshot);
+                self.quietly(known.then_some(Record::PartStored { snapshot }))
+            }
+            Input::Checkpoint => self.quietly(Some(Record::Checkpointed)),
+        }
+    }
+
+    /// Whether the input would record the state.
+    pub(super) fn would_seal(&self, input: &Input) -> bool {
+        match input {
+            Input::Initiate { snapshot } => snapshot
+                .as_ref()
+                .is_none_or(|snapshot| !self.snapshots.has_seen(snapshot)),
+            Input::Arrived { message, .. } | Input::Called { message, .. } => {
+                matches!(&message.body, Body::Marker(marker) if !self.snapshots.has_seen(&marker.snapshot))
+            }
+            Input::Checkpoint => true,
+            _ => false,
+        }
+    }
+
+    // A record that nobody waits for and that is no event of the Lamport clock.
+    pub(super) fn quietly(&self, record: Option<Record>) -> Effects {
+        Effects {
+            records: record.into_iter().collect(),
+            reply: Reply::Nothing,
+            clock: self.registers.clock,
+        }
+    }
+
+    pub(super) fn saying(&self, reply: Reply) -> Effects {
+        Effects {
+            records: Vec::new(),
+            reply,
+            clock: self.registers.clock,
+        }
+    }
+
+    fn decide_operation(&self, request: Option<RequestId>, operation: Operation) -> Effects {
+        let Some(request) = request else {
+            return self.perform(operation);
+        };
+        let fingerprint = operation.fingerprint();
+        if let Some(known) = self.requests.get(&request) {
+            let answer = if known.fingerprint == fingerprint {
+                known.answer.clone()
+            } else {
+                self.answer(Err(Refusal::RequestReused(request)))
+            };
+            return self.saying(Reply::Operation(answer));
+        }
+        let mut effects = self.perform(operation);
+        if let Reply::Operation(answer) = &effects.reply {
+            effects.records.push(Record::Answered {
+                request,
+                fingerprint,
+                outcome: answer.outcome.clone(),
+            });
+        }
+        effects
+    }
+
+    fn perform(&self, operation: Operation) -> Effects {
+        let clock = self.registers.clock.tick();
+        let performed = match operation {
+            Operation::Deposit { account, amount } => self.deposit(account, amount),
+            Operation::Withdraw { account, amount } => self.withdraw(account, amount),
+            Operation::Transfer {
+                from_account,
+                to_process: Some(to),
+                to_account,
+                amount,
+            } if to != self.me => self.send(from_account, (to, to_account), amount, clock),
+            Operation::Transfer {
+                from_account,
+                to_account,
+                amount,
+                ..
+            } => self.shift(from_account, to_account, amount),
+            Operation::Put { key, value } => self.put(key, value, clock),
+        };
+        match performed {
+            Ok((records, receipt)) => Effects {
+                records,
+                reply: Reply::Operation(self.answer(Ok(receipt))),
+                clock,
+            },
+            Err(refusal) => self.saying(Reply::Operation(self.answer(Err(refusal)))),
+        }
+    }
+
+    fn answer(&self, outcome: Outcome) -> Answer {
+        Answer {
+            position: self.turn.position,
+            time: self.turn.time,
+            outcome,
+        }
+    }
+
+    fn deposit(&self, account: AccountId, units: i64) -> Result<(Vec<Record>, Receipt), Refusal> {
+        let amount = positive(units)?;
+        let balance = self
+            .bank
+            .after_credit(&account, amount)
+            .ok_or_else(|| Refusal::Overflow(account.clone()))?;
+        let receipt = Receipt {
+            balance,
+            ..Receipt::default()
+        };
+        Ok((vec![Record::Deposited { account, amount }], receipt))
+    }
+
+    fn withdraw(&self, account: AccountId, units: i64) -> Result<(Vec<Record>, Receipt), Refusal> {
+        let amount = positive(units)?;
+        let receipt = Receipt {
+            balance: self.after_debit(&account, amount)?,
+            ..Receipt::default()
+        };
+        Ok((vec![Record::Withdrawn { account, amount }], receipt))
+    }
+
+    fn shift(
+        &self,
+        from: AccountId,
+        to: AccountId,
+        units: i64,
+    ) -> Result<(Vec<Record>, Receipt), Refusal> {
+        let amount = positive(units)?;
+        let mut balance = self.after_debit(&from, amount)?;
+        let to_balance = if from == to {
+            balance += amount.units();
+            balance
+        } else {
+            self.bank
+                .after_credit(&to, amount)
+                .ok_or_else(|| Refusal::Overflow(to.clone()))?
+        };
+        let place = (self.turn.position, self.turn.records.len());
+        let receipt = Receipt {
+            balance,
+            to_balance: Some(to_balance),
+            transfer_id: Some(format!("{}@{}.{}", self.me, place.0, place.1).into()),
+        };
+        Ok((vec![Record::Moved { from, to, amount }], receipt))
+    }
+
+    fn send(
+        &self,
+        from_account: AccountId,
+        (to, to_account): (ProcessId, AccountId),
+        units: i64,
+        clock: Lamport,
+    ) -> Result<(Vec<Record>, Receipt), Refusal> {
+        let amount = positive(units)?;
+        if !self.topology.outgoing(&self.me).any(|known| *known == to) {
+            return Err(self.no_channel(&self.me, &to));
+        }
+        let balance = self.after_debit(&from_account, amount)?;
+        let seq = self.next_seq(&to);
+        let transfer_id: Box<str> = format!("{}>{to}#{seq}", self.me).into();
+        let body = Body::Transfer(Transfer {
+            transfer_id: transfer_id.clone(),
+            from_account,
+            to_account,
+            amount,
+        });
+        let receipt = Receipt {
+            balance,
+            to_balance: None,
+            transfer_id: Some(transfer_id),
+        };
+        let message = Message { clock, body };
+        Ok((vec![Record::Sent { to, seq, message }], receipt))
+    }
+
+    fn after_debit(&self, account: &AccountId, amount: Amount) -> Result<i64, Refusal> {
+        let Some(balance) = self.bank.balance(account) else {
+            return Err(Refusal::UnknownAccount(account.clone()));
+        };
+        if balance < amount.units() {
+            return Err(Refusal::InsufficientFunds {
+                account: account.clone(),
+                balance,
+                amount: amount.units(),
+            });
+        }
+        Ok(balance - amount.units())
+    }
+
+    fn put(
+        &self,
+        key: Key,
+        value: Option<Box<str>>,
+        clock: Lamport,
+    ) -> Result<(Vec<Record>, Receipt), Refusal> {
+        let bytes = value.as_deref().map_or(0, str::len);
+        if bytes > VALUE_BYTES_MAX {
+            return Err(Refusal::ValueTooLong(bytes));
+        }
+        let stamp = Stamp {
+            clock,
+            process: self.me.clone(),
+        };
+        let write = Write { key, value, stamp };
+        let mut records = self.forward(&write, clock, None);
+        records.insert(0, Record::Written(write));
+        Ok((records, Receipt::default()))
+    }
+
+    // A write floods the channels: whoever learns of it passes it on, so it reaches everyone in any topology.
+    pub(super) fn forward(
+        &self,
+        write: &Write,
+        clock: Lamport,
+        but: Option<&ProcessId>,
+    ) -> Vec<Record> {
+        self.topology
+            .outgoing(&self.me)
+            .filter(|to| Some(*to) != but)
+            .map(|to| Record::Sent {
+                to: to.clone(),
+                seq: self.next_seq(to),
+                message: Message {
+                    clock,
+                    body: Body::Put(write.clone()),
+                },
+            })
+            .collect()
+    }
+}
+
+fn positive(units: i64) -> Result<Amount, Refusal> {
+    Amount::new(units).ok_or(Refusal::Amount(units))
+}

@@ -1,0 +1,109 @@
+//! What comes in over a channel: exactly once, in order, and money is never dropped.
+
+use super::Process;
+use super::event::{Effects, Receipt, Record, Reply, Way};
+use super::ids::{AccountId, ProcessId, RequestId, Seq};
+use super::message::{Body, Message, Transfer};
+use super::refusal::Refusal;
+
+impl Process {
+    pub(super) fn decide_arrived(&self, from: &ProcessId, seq: Seq, message: Message) -> Effects {
+        let Some(channel) = self.registers.incoming.get(from) else {
+            let refusal = self.no_channel(from, &self.me);
+            return self.saying(Reply::Arrived(Err(refusal)));
+        };
+        let expected = channel.delivered.sequence.next();
+        if seq < expected {
+            return self.saying(Reply::Arrived(Ok(channel.delivered.sequence)));
+        }
+        if seq > expected {
+            return self.saying(Reply::Arrived(Err(Refusal::Gap {
+                from: from.clone(),
+                expected,
+                arrived: seq,
+            })));
+        }
+        let clock = self.registers.clock.receive(message.clock);
+        Effects {
+            records: self.deliver(from, (seq, Way::Native), message),
+            reply: Reply::Arrived(Ok(seq)),
+            clock,
+        }
+    }
+
+    pub(super) fn decide_called(
+        &self,
+        from: &ProcessId,
+        message_id: Option<RequestId>,
+        message: Message,
+    ) -> Effects {
+        let Some(channel) = self.registers.incoming.get(from) else {
+            let refusal = self.no_channel(from, &self.me);
+            return self.saying(Reply::Called(Err(refusal)));
+        };
+        if channel.way == Some(Way::Native) {
+            return self.saying(Reply::Called(Err(Refusal::OtherWay {
+                from: from.clone(),
+                used: "by a native stream",
+                asked: "by unary calls",
+            })));
+        }
+        if message_id
+            .as_ref()
+            .is_some_and(|id| self.requests.get(id).is_some())
+        {
+            return self.saying(Reply::Called(Ok(false)));
+        }
+        let first = matches!(&message.body, Body::Marker(marker) if !self.snapshots.has_seen(&marker.snapshot));
+        let clock = self.registers.clock.receive(message.clock);
+        let seq = channel.delivered.sequence.next();
+        let mut records = self.deliver(from, (seq, Way::Unary), message);
+        records.extend(message_id.map(|request| Record::Answered {
+            request,
+            fingerprint: 0,
+            outcome: Ok(Receipt::default()),
+        }));
+        Effects {
+            records,
+            reply: Reply::Called(Ok(first)),
+            clock,
+        }
+    }
+
+    fn deliver(&self, from: &ProcessId, arrival: (Seq, Way), message: Message) -> Vec<Record> {
+        if matches!(message.body, Body::Marker(_)) {
+            return self.receive_marker(from, arrival, message);
+        }
+        let mut suspense = None;
+        let mut forwards = Vec::new();
+        match &message.body {
+            Body::Transfer(transfer) => suspense = self.suspense(transfer),
+            Body::Put(write) if self.keys.is_news(write) => {
+                let clock = self.registers.clock.receive(message.clock);
+                forwards = self.forward(write, clock, Some(from));
+            }
+            Body::Put(_) | Body::Marker(_) => {}
+        }
+        let delivered = Record::Delivered {
+            from: from.clone(),
+            seq: arrival.0,
+            way: arrival.1,
+            suspense,
+            message,
+        };
+        std::iter::once(delivered).chain(forwards).collect()
+    }
+
+    // Where a credit goes that its account cannot take: money is never dropped.
+    fn suspense(&self, transfer: &Transfer) -> Option<AccountId> {
+        let fits = |account: &AccountId| self.bank.after_credit(account, transfer.amount).is_some();
+        if fits(&transfer.to_account) {
+            return None;
+        }
+        let numbered = (2u64..).map(|number| format!("suspense-{number}"));
+        std::iter::once("suspense".to_owned())
+            .chain(numbered)
+            .map(|name| AccountId::parse(&name).expect("a valid id"))
+            .find(fits)
+    }
+}

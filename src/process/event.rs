@@ -1,0 +1,345 @@
+//! What goes into a process and what comes out: inputs, records, replies, turns.
+
+use super::clock::{Hlc, Lamport};
+use super::ids::{AccountId, Amount, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId};
+use super::message::{Message, Write};
+use super::refusal::Refusal;
+use super::status::Status;
+
+/// Something that happened to a process. What it leads to is decided once, and journaled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A client wants something done.
+    Operation {
+        /// Makes a repeat harmless.
+        request: Option<RequestId>,
+        /// What is wanted.
+        operation: Operation,
+    },
+    /// A client asks what is.
+    Read(Read),
+    /// Start a snapshot; without an id the process names it.
+    Initiate {
+        /// The name of the snapshot.
+        snapshot: Option<SnapshotId>,
+    },
+    /// A message came over a native channel.
+    Arrived {
+        /// The sending process.
+        from: ProcessId,
+        /// Its number on the channel.
+        seq: Seq,
+        /// The clock of the turn that sent it.
+        time: Hlc,
+        /// What it says.
+        message: Message,
+    },
+    /// A message came by a unary call of a process of another make.
+    Called {
+        /// The sending process.
+        from: ProcessId,
+        /// Makes a repeat harmless.
+        message_id: Option<RequestId>,
+        /// What it says.
+        message: Message,
+    },
+    /// A peer has made everything up to `seq` durable.
+    Acknowledged {
+        /// The receiving process of the channel.
+        to: ProcessId,
+        /// The newest sequence number it has.
+        seq: Seq,
+    },
+    /// A channel was opened, from either side; both ends compare what they know.
+    Met(Meeting),
+    /// The part of this snapshot is in the store; its recording need not be kept.
+    PartStored {
+        /// Which snapshot.
+        snapshot: SnapshotId,
+    },
+    /// Seal the state without a snapshot, so that a restart stays short.
+    Checkpoint,
+}
+
+/// What a client can want done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// Pay in.
+    Deposit {
+        /// Into which account; it opens with its first credit.
+        account: AccountId,
+        /// Minor units; refused unless positive.
+        amount: i64,
+    },
+    /// Pay out.
+    Withdraw {
+        /// From which account.
+        account: AccountId,
+        /// Minor units; refused unless positive.
+        amount: i64,
+    },
+    /// Move money, here or to another process.
+    Transfer {
+        /// From which account of this process.
+        from_account: AccountId,
+        /// To which process; `None` is this one.
+        to_process: Option<ProcessId>,
+        /// To which account there.
+        to_account: AccountId,
+        /// Minor units; refused unless positive.
+        amount: i64,
+    },
+    /// Write or, with `None`, delete a key.
+    Put {
+        /// Which key.
+        key: Key,
+        /// Its new value.
+        value: Option<Box<str>>,
+    },
+}
+
+/// What a client can ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Read {
+    /// The balance of an account.
+    Balance(AccountId),
+    /// The value of a key.
+    Key(Key),
+    /// How the process stands.
+    Status,
+    /// How far a snapshot is here.
+    Snapshot(SnapshotId),
+}
+
+/// What two processes tell each other when a channel opens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meeting {
+    /// The other process.
+    pub peer: ProcessId,
+    /// Who it is.
+    pub identity: Identity,
+    /// What it says of the channel.
+    pub claim: Claim,
+}
+
+/// The store a process runs on, and how often it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Drawn when the store was made.
+    pub store: [u8; 16],
+    /// Counted durably at every start.
+    pub boot: u64,
+}
+
+/// What the other end of a channel says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// The sender: what it has sent, and what it knows to be delivered.
+    Sender {
+        /// Newest sequence number it has made durable.
+        sent: Seq,
+        /// Newest sequence number it knows to be delivered.
+        acknowledged: Seq,
+    },
+    /// The receiver: what it has delivered.
+    Receiver {
+        /// Newest sequence number it has made durable.
+        delivered: Seq,
+    },
+}
+
+/// One durable fact. `apply` of all records in order is the process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// Money paid in.
+    Deposited {
+        /// Where.
+        account: AccountId,
+        /// How much.
+        amount: Amount,
+    },
+    /// Money paid out.
+    Withdrawn {
+        /// Where.
+        account: AccountId,
+        /// How much.
+        amount: Amount,
+    },
+    /// Money moved between two accounts of this process.
+    Moved {
+        /// Whence.
+        from: AccountId,
+        /// Whither.
+        to: AccountId,
+        /// How much.
+        amount: Amount,
+    },
+    /// A key written here.
+    Written(Write),
+    /// A message put on a channel; a transfer is debited by this.
+    Sent {
+        /// The receiving process.
+        to: ProcessId,
+        /// Its number on the channel.
+        seq: Seq,
+        /// What it says.
+        message: Message,
+    },
+    /// A message taken from a channel; a transfer is credited by this.
+    Delivered {
+        /// The sending process.
+        from: ProcessId,
+        /// Its number on the channel.
+        seq: Seq,
+        /// How it came.
+        way: Way,
+        /// Where the money went instead, if the named account could not take it.
+        suspense: Option<AccountId>,
+        /// What it says.
+        message: Message,
+    },
+    /// A peer's acknowledgement.
+    Acknowledged {
+        /// The receiving process of the channel.
+        to: ProcessId,
+        /// The newest sequence number it has.
+        seq: Seq,
+    },
+    /// Who a peer is.
+    Met {
+        /// The peer.
+        peer: ProcessId,
+        /// Who it is.
+        identity: Identity,
+    },
+    /// The own state was recorded, as it was before this turn. Always the first record of its turn.
+    StateRecorded {
+        /// Which snapshot.
+        snapshot: SnapshotId,
+        /// Who started it.
+        initiator: ProcessId,
+    },
+    /// A part is in the store.
+    PartStored {
+        /// Which snapshot.
+        snapshot: SnapshotId,
+    },
+    /// The state was sealed, as it was before this turn. Always the first record of its turn.
+    Checkpointed,
+    /// A request was answered, for good.
+    Answered {
+        /// What the client called it.
+        request: RequestId,
+        /// Of the operation, to notice another one under the same name.
+        fingerprint: u64,
+        /// What was answered.
+        outcome: Outcome,
+    },
+}
+
+/// How a message came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Over a channel stream.
+    Native,
+    /// By a unary call.
+    Unary,
+}
+
+/// What became of an operation.
+pub type Outcome = Result<Receipt, Refusal>;
+
+/// An operation that was done.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Receipt {
+    /// The balance of the account afterwards; 0 for keys.
+    pub balance: i64,
+    /// The balance of the receiving account, if it is here.
+    pub to_balance: Option<i64>,
+    /// The name of the transfer, if it is one.
+    pub transfer_id: Option<Box<str>>,
+}
+
+/// A remembered answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The turn that gave it.
+    pub position: Lsn,
+    /// The clock of that turn.
+    pub time: Hlc,
+    /// What was answered.
+    pub outcome: Outcome,
+}
+
+/// What a process says to an input, once the turn is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// To an operation.
+    Operation(Answer),
+    /// To [`Read::Balance`]: `None` if the account never existed.
+    Balance(Option<i64>),
+    /// To [`Read::Key`].
+    Key(Option<Box<str>>),
+    /// To [`Read::Status`].
+    Status(Box<Status>),
+    /// To [`Read::Snapshot`]: `None` if this process has not recorded it.
+    Snapshot(Option<Seen>),
+    /// To [`Input::Initiate`].
+    Initiated(Result<Initiated, Refusal>),
+    /// To [`Input::Arrived`]: the newest sequence number that is delivered on the channel.
+    Arrived(Result<Seq, Refusal>),
+    /// To [`Input::Called`]: whether it was the first marker of a snapshot.
+    Called(Result<bool, Refusal>),
+    /// To [`Input::Met`]: the newest sequence number that is delivered on the channel.
+    Met(Result<Seq, Refusal>),
+    /// To everything that asks for nothing.
+    Nothing,
+}
+
+/// A snapshot was started, or had been before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Initiated {
+    /// Its name.
+    pub snapshot: SnapshotId,
+    /// Who started it.
+    pub initiator: ProcessId,
+    /// The Lamport clock at the start.
+    pub clock: Lamport,
+    /// False where it had been recorded before.
+    pub fresh: bool,
+}
+
+/// A snapshot this process has recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Who started it.
+    pub initiator: ProcessId,
+    /// The turn after which the state was recorded.
+    pub cut: Lsn,
+    /// The channels whose marker is still to come.
+    pub open: Vec<ProcessId>,
+}
+
+/// The records of one step, which become durable together or not at all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Turn {
+    /// Its position in the journal.
+    pub position: Lsn,
+    /// Its clock value; all its records and messages share it.
+    pub time: Hlc,
+    /// The Lamport clock after it.
+    pub clock: Lamport,
+    /// What happened.
+    pub records: Vec<Record>,
+}
+
+/// What an input leads to: facts to be made durable, and what to say then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effects {
+    /// In the order in which they apply; messages to send are the [`Record::Sent`] among them.
+    pub records: Vec<Record>,
+    /// What to say when they are durable.
+    pub reply: Reply,
+    /// The Lamport clock afterwards.
+    pub clock: Lamport,
+}

@@ -1,0 +1,55 @@
+//! The key-value application: each write travels over all channels, the one with the greater stamp wins.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::cell::Cell;
+use super::ids::Key;
+use super::message::Write;
+
+/// The longest value in bytes: one cell must fit a chunk of the store with room to spare.
+pub const VALUE_BYTES_MAX: usize = 32 * 1024;
+
+/// The keys of one process. Deletions are kept, so that an older write that comes late cannot undo them.
+#[derive(Debug, Default)]
+pub struct KeyValues {
+    writes: BTreeMap<Key, Write>,
+    /// Keys that changed since the last seal.
+    delta: BTreeSet<Key>,
+}
+
+impl KeyValues {
+    /// The value; `None` if it was never written or is deleted.
+    #[must_use]
+    pub fn get(&self, key: &Key) -> Option<&str> {
+        self.writes.get(key)?.value.as_deref()
+    }
+
+    /// Whether this write is newer than what is here.
+    #[must_use]
+    pub fn is_news(&self, write: &Write) -> bool {
+        self.writes
+            .get(&write.key)
+            .is_none_or(|known| known.stamp < write.stamp)
+    }
+
+    /// Takes a write over, unless a newer one is here.
+    pub fn write(&mut self, write: &Write) {
+        if self.is_news(write) {
+            self.delta.insert(write.key.clone());
+            self.writes.insert(write.key.clone(), write.clone());
+        }
+    }
+
+    /// Sets a write found in a recorded state; it does not count as a change.
+    pub fn restore(&mut self, write: Write) {
+        self.writes.insert(write.key.clone(), write);
+    }
+
+    /// Hands over what changed since the last call.
+    pub fn seal(&mut self) -> Vec<Cell> {
+        std::mem::take(&mut self.delta)
+            .iter()
+            .filter_map(|key| self.writes.get(key).cloned().map(Cell::Key))
+            .collect()
+    }
+}

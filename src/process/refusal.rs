@@ -1,0 +1,126 @@
+//! Why something was not done: a rule of the bank, of the channels or of the snapshots.
+
+use super::ids::{AccountId, ProcessId, RequestId, Seq};
+
+/// A refusal, with a sentence a person can act on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// An amount of zero or less.
+    #[error("the amount is {0}; it must be at least 1")]
+    Amount(i64),
+    /// Nothing was ever credited to the account.
+    #[error("there is no account {0:?} on this process; it opens with its first credit")]
+    UnknownAccount(AccountId),
+    /// Less money than asked for.
+    #[error("insufficient funds: account {account:?} holds {balance}, and {amount} was asked for")]
+    InsufficientFunds {
+        /// Which account.
+        account: AccountId,
+        /// What it holds.
+        balance: i64,
+        /// What was asked for.
+        amount: i64,
+    },
+    /// A balance would pass the greatest number.
+    #[error("overflow: the balance of account {0:?} would pass {max}", max = i64::MAX)]
+    Overflow(AccountId),
+    /// A process outside of the cluster.
+    #[error("there is no process {0:?} in this cluster")]
+    UnknownProcess(ProcessId),
+    /// No channel leads there.
+    #[error("no channel leads from {from:?} to {to:?}; send by way of a process that has one")]
+    NoChannel {
+        /// Whence.
+        from: ProcessId,
+        /// Whither.
+        to: ProcessId,
+    },
+    /// A value that is too long for the store.
+    #[error("the value has {0} bytes; at most {max} are allowed", max = super::kv::VALUE_BYTES_MAX)]
+    ValueTooLong(usize),
+    /// One request id for two different operations.
+    #[error("request id {0:?} was used for another operation; draw a new one")]
+    RequestReused(RequestId),
+    /// Too many snapshots that this process started are not finished.
+    #[error("{0} snapshots started here are still open; wait until one of them is complete")]
+    TooManySnapshots(usize),
+    /// A sequence number that leaves one out.
+    #[error(
+        "gap on the channel from {from:?}: {arrived} arrived, {expected} was expected; the channel is stopped"
+    )]
+    Gap {
+        /// The sending process.
+        from: ProcessId,
+        /// The number that should have come.
+        expected: Seq,
+        /// The number that came.
+        arrived: Seq,
+    },
+    /// Unary calls on a channel that a native stream uses, or the other way round.
+    #[error("the channel from {from:?} is used {used}; it cannot be used {asked} as well")]
+    OtherWay {
+        /// The sending process.
+        from: ProcessId,
+        /// How it is used.
+        used: &'static str,
+        /// How it was tried.
+        asked: &'static str,
+    },
+    /// The peer runs on another store than before.
+    #[error(
+        "process {0:?} came with another store than before (wiped, or another process under its name); \
+         its channel stays closed until an operator decides"
+    )]
+    OtherStore(ProcessId),
+    /// The peer runs on an older copy of its store.
+    #[error(
+        "process {peer:?} came with boot {boot}, and had come with boot {known} before: \
+         an older copy of its store; its channel stays closed"
+    )]
+    OlderBoot {
+        /// The peer.
+        peer: ProcessId,
+        /// Its boot number now.
+        boot: u64,
+        /// The greatest boot number that was seen.
+        known: u64,
+    },
+    /// The two ends of a channel contradict each other.
+    #[error(
+        "the ends of channel {from:?}→{to:?} contradict: {lost_by:?} has lost what it had made durable \
+         ({figures}); the channel is stopped"
+    )]
+    Diverged {
+        /// The sending process.
+        from: ProcessId,
+        /// The receiving process.
+        to: ProcessId,
+        /// Whose store is behind.
+        lost_by: ProcessId,
+        /// Both figures.
+        figures: Box<str>,
+    },
+}
+
+impl Refusal {
+    /// A stable name, for programs: the end of the `type` in problem documents.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Amount(_) => "amount-not-positive",
+            Self::UnknownAccount(_) => "unknown-account",
+            Self::InsufficientFunds { .. } => "insufficient-funds",
+            Self::Overflow(_) => "overflow",
+            Self::UnknownProcess(_) => "unknown-process",
+            Self::NoChannel { .. } => "no-channel",
+            Self::ValueTooLong(_) => "value-too-long",
+            Self::RequestReused(_) => "request-id-reused",
+            Self::TooManySnapshots(_) => "too-many-snapshots",
+            Self::Gap { .. } => "gap",
+            Self::OtherWay { .. } => "other-way",
+            Self::OtherStore(_) => "other-store",
+            Self::OlderBoot { .. } => "older-boot",
+            Self::Diverged { .. } => "diverged",
+        }
+    }
+}

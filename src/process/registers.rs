@@ -1,0 +1,56 @@
+//! What a process is besides its cells: clocks, positions, channels, recordings. Small, whatever it holds.
+
+use std::collections::BTreeMap;
+
+use super::cell::Cell;
+use super::channel::{Incoming, Outgoing};
+use super::clock::{Hlc, Lamport};
+use super::event::Identity;
+use super::ids::{Lsn, ProcessId, SnapshotId};
+use super::snapshot::Recording;
+
+/// The registers of a process; their size depends on channels and open snapshots, never on accounts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Registers {
+    /// The newest turn.
+    pub position: Lsn,
+    /// Its hybrid clock.
+    pub time: Hlc,
+    /// The Lamport clock after it.
+    pub clock: Lamport,
+    /// The sum of all deposits so far, minor units.
+    pub deposits: i128,
+    /// The sum of all withdrawals so far, minor units.
+    pub withdrawals: i128,
+    /// Channels to others.
+    pub outgoing: BTreeMap<ProcessId, Outgoing>,
+    /// Channels from others.
+    pub incoming: BTreeMap<ProcessId, Incoming>,
+    /// Snapshots whose part is not stored yet.
+    pub recordings: BTreeMap<SnapshotId, Recording>,
+    /// Peers that have been met.
+    pub peers: BTreeMap<ProcessId, Identity>,
+    /// The newest snapshot known here, and its initiator.
+    pub newest: Option<(SnapshotId, ProcessId)>,
+    /// How many snapshots this process started.
+    pub snapshots_initiated: u64,
+    /// How many snapshots this process recorded its state for.
+    pub snapshots_participated: u64,
+}
+
+/// What a recording hands over: the registers at the cut, and the cells that changed since the seal before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// The snapshot it was recorded for; `None` for a checkpoint.
+    pub snapshot: Option<SnapshotId>,
+    /// The clock of the turn that recorded it.
+    pub time: Hlc,
+    /// The registers at the cut.
+    pub registers: Registers,
+    /// How many accounts there were at the cut.
+    pub accounts: u64,
+    /// The sum of their balances.
+    pub balance_total: i128,
+    /// Changed cells, each once, in no order.
+    pub cells: Vec<Cell>,
+}

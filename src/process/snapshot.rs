@@ -1,0 +1,203 @@
+//! The two marker rules (Chandy & Lamport 1985) and what a process remembers of a snapshot.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::Process;
+use super::cell::Cell;
+use super::channel::Flow;
+use super::clock::Lamport;
+use super::event::{Effects, Initiated, Record, Reply, Way};
+use super::ids::{Lsn, ProcessId, Seq, SnapshotId};
+use super::message::{Body, Marker, Message};
+use super::refusal::Refusal;
+
+impl Process {
+    pub(super) fn decide_initiate(&self, snapshot: Option<SnapshotId>) -> Effects {
+        let clock = self.registers.clock.tick();
+        let snapshot = snapshot.unwrap_or_else(|| self.name_snapshot(clock));
+        if let Some((initiator, _)) = self.snapshots.get(&snapshot) {
+            return self.saying(Reply::Initiated(Ok(Initiated {
+                snapshot,
+                initiator: initiator.clone(),
+                clock: self.registers.clock,
+                fresh: false,
+            })));
+        }
+        let mine = self.registers.recordings.values();
+        let open = mine.filter(|recording| recording.initiator == self.me);
+        let open = open.count();
+        if open >= self.open_snapshots_max {
+            return self.saying(Reply::Initiated(Err(Refusal::TooManySnapshots(open))));
+        }
+        let initiator = self.me.clone();
+        let marker = Marker {
+            snapshot: snapshot.clone(),
+            initiator: initiator.clone(),
+        };
+        Effects {
+            records: self.record_state_and_send_markers(&marker, clock),
+            reply: Reply::Initiated(Ok(Initiated {
+                snapshot,
+                initiator,
+                clock,
+                fresh: true,
+            })),
+            clock,
+        }
+    }
+
+    // `{process}-{clock}`, cut short where the process id is so long that no room is left.
+    fn name_snapshot(&self, clock: Lamport) -> SnapshotId {
+        let suffix = format!("-{}", clock.0);
+        let mut end = self
+            .me
+            .as_str()
+            .len()
+            .min(super::ids::ID_BYTES_MAX - suffix.len());
+        while !self.me.as_str().is_char_boundary(end) {
+            end -= 1;
+        }
+        SnapshotId::parse(&format!("{}{suffix}", &self.me.as_str()[..end]))
+            .expect("a part of a process id and a number fit an id")
+    }
+
+    /// The marker-sending rule: record the own state, then a marker on every outgoing channel, before any other
+    /// message.
+    pub(super) fn record_state_and_send_markers(
+        &self,
+        marker: &Marker,
+        clock: Lamport,
+    ) -> Vec<Record> {
+        let recorded = Record::StateRecorded {
+            snapshot: marker.snapshot.clone(),
+            initiator: marker.initiator.clone(),
+        };
+        let markers = self.topology.outgoing(&self.me).map(|to| Record::Sent {
+            to: to.clone(),
+            seq: self.next_seq(to),
+            message: Message {
+                clock,
+                body: Body::Marker(marker.clone()),
+            },
+        });
+        std::iter::once(recorded).chain(markers).collect()
+    }
+
+    /// The marker-receiving rule. First marker: record the state, the channel it came on is empty. Later marker:
+    /// the channel it came on is closed. Either way the marker itself is delivered, and `apply` closes the channel.
+    pub(super) fn receive_marker(
+        &self,
+        from: &ProcessId,
+        arrival: (Seq, Way),
+        message: Message,
+    ) -> Vec<Record> {
+        let Body::Marker(marker) = &message.body else {
+            unreachable!("only markers are passed here")
+        };
+        let mut records = Vec::new();
+        if !self.snapshots.has_seen(&marker.snapshot) {
+            records = self.record_state_and_send_markers(marker, self.registers.clock.tick());
+        }
+        records.push(Record::Delivered {
+            from: from.clone(),
+            seq: arrival.0,
+            way: arrival.1,
+            suspense: None,
+            message,
+        });
+        records
+    }
+}
+
+/// A process's progress in one snapshot: its cut, and which incoming channels are still open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recording {
+    /// Which snapshot.
+    pub snapshot: SnapshotId,
+    /// Who started it.
+    pub initiator: ProcessId,
+    /// The turn after which the state was recorded.
+    pub cut: Lsn,
+    /// Every incoming channel.
+    pub channels: BTreeMap<ProcessId, ChannelRecording>,
+}
+
+/// What is recorded of one incoming channel: a range of its sequence, never the messages themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChannelRecording {
+    /// What had been delivered when the state was recorded.
+    pub opened: Flow,
+    /// What had been delivered before the marker, and the turn that delivered the marker.
+    pub closed: Option<(Flow, Lsn)>,
+}
+
+impl Recording {
+    /// The channels whose marker is still to come.
+    pub fn open(&self) -> impl Iterator<Item = &ProcessId> {
+        self.channels
+            .iter()
+            .filter(|(_, channel)| channel.closed.is_none())
+            .map(|(from, _)| from)
+    }
+
+    /// Whether the markers of all channels have come.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.open().next().is_none()
+    }
+
+    /// Closes the channel from `from`, unless it is closed.
+    pub(super) fn close(&mut self, from: &ProcessId, before_marker: Flow, position: Lsn) {
+        if let Some(channel) = self.channels.get_mut(from) {
+            channel.closed.get_or_insert((before_marker, position));
+        }
+    }
+}
+
+/// Every snapshot this process has ever recorded its state for.
+#[derive(Debug, Default)]
+pub struct Snapshots {
+    seen: HashMap<SnapshotId, (ProcessId, Lsn)>,
+    /// Seen since the last seal.
+    delta: Vec<SnapshotId>,
+}
+
+impl Snapshots {
+    /// Whether the state was recorded for this snapshot.
+    #[must_use]
+    pub fn has_seen(&self, snapshot: &SnapshotId) -> bool {
+        self.seen.contains_key(snapshot)
+    }
+
+    /// Its initiator and cut.
+    #[must_use]
+    pub fn get(&self, snapshot: &SnapshotId) -> Option<&(ProcessId, Lsn)> {
+        self.seen.get(snapshot)
+    }
+
+    /// Takes note of a snapshot.
+    pub fn see(&mut self, snapshot: &SnapshotId, initiator: &ProcessId, cut: Lsn) {
+        self.delta.push(snapshot.clone());
+        self.restore(snapshot.clone(), initiator.clone(), cut);
+    }
+
+    /// Sets a snapshot found in a recorded state; it does not count as a change.
+    pub fn restore(&mut self, snapshot: SnapshotId, initiator: ProcessId, cut: Lsn) {
+        self.seen.insert(snapshot, (initiator, cut));
+    }
+
+    /// Hands over what changed since the last call.
+    pub fn seal(&mut self) -> Vec<Cell> {
+        std::mem::take(&mut self.delta)
+            .into_iter()
+            .filter_map(|snapshot| {
+                let (initiator, cut) = self.seen.get(&snapshot)?.clone();
+                Some(Cell::Snapshot {
+                    snapshot,
+                    initiator,
+                    cut,
+                })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,93 @@
+//! How a process stands: what status calls show.
+
+use std::collections::BTreeMap;
+
+use super::Process;
+use super::channel::{Incoming, Outgoing};
+use super::clock::Lamport;
+use super::event::{Effects, Read, Reply, Seen};
+use super::ids::{Lsn, ProcessId, Seq, SnapshotId};
+
+/// A view of a process at one turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The newest turn.
+    pub position: Lsn,
+    /// The Lamport clock.
+    pub clock: Lamport,
+    /// Channels to others.
+    pub outgoing: BTreeMap<ProcessId, Outgoing>,
+    /// Channels from others.
+    pub incoming: BTreeMap<ProcessId, Incoming>,
+    /// The newest snapshot known here, and its initiator.
+    pub newest: Option<(SnapshotId, ProcessId)>,
+    /// The newest snapshot that is still recording here.
+    pub recording: Option<SnapshotId>,
+    /// For that snapshot, per incoming channel: still open, and how many messages were recorded.
+    pub channels: BTreeMap<ProcessId, (bool, u64)>,
+    /// Channels that some snapshot still records.
+    pub recorded_channels: Vec<ProcessId>,
+    /// How many snapshots this process started.
+    pub snapshots_initiated: u64,
+    /// How many snapshots this process recorded its state for.
+    pub snapshots_participated: u64,
+}
+
+/// How many messages lie between two sequence numbers.
+#[must_use]
+pub fn messages_between(first: Seq, last: Seq) -> u64 {
+    (last.0 + 1).saturating_sub(first.0)
+}
+
+impl Process {
+    pub(super) fn decide_read(&self, read: &Read) -> Effects {
+        self.saying(match read {
+            Read::Balance(account) => Reply::Balance(self.bank.balance(account)),
+            Read::Key(key) => Reply::Key(self.keys.get(key).map(Into::into)),
+            Read::Status => Reply::Status(Box::new(self.status())),
+            Read::Snapshot(snapshot) => {
+                let seen = self.snapshots.get(snapshot).map(|(initiator, cut)| Seen {
+                    initiator: initiator.clone(),
+                    cut: *cut,
+                    open: self
+                        .registers
+                        .recordings
+                        .get(snapshot)
+                        .map(|recording| recording.open().cloned().collect())
+                        .unwrap_or_default(),
+                });
+                Reply::Snapshot(seen)
+            }
+        })
+    }
+
+    fn status(&self) -> Status {
+        let registers = &self.registers;
+        let open = registers
+            .recordings
+            .values()
+            .filter(|recording| !recording.is_finished());
+        let current = open.clone().max_by_key(|recording| recording.cut);
+        let recorded_channels = open.flat_map(|recording| recording.open().cloned());
+        let channels = current.into_iter().flat_map(|recording| {
+            recording.channels.iter().map(|(from, channel)| {
+                let delivered = registers.incoming[from].delivered;
+                let (last, _) = channel.closed.unwrap_or((delivered, registers.position));
+                let messages = messages_between(channel.opened.sequence.next(), last.sequence);
+                (from.clone(), (channel.closed.is_none(), messages))
+            })
+        });
+        Status {
+            position: registers.position,
+            clock: registers.clock,
+            outgoing: registers.outgoing.clone(),
+            incoming: registers.incoming.clone(),
+            newest: registers.newest.clone(),
+            recording: current.map(|recording| recording.snapshot.clone()),
+            channels: channels.collect(),
+            recorded_channels: recorded_channels.collect(),
+            snapshots_initiated: registers.snapshots_initiated,
+            snapshots_participated: registers.snapshots_participated,
+        }
+    }
+}
