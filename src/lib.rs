@@ -1,5 +1,6 @@
 //! snapledger: a cluster of bank processes whose money never stops moving and whose past can be audited exactly.
 
+pub mod history;
 pub mod process;
 
 /// The wire types, generated from `proto/`.
