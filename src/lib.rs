@@ -2,6 +2,7 @@
 
 pub mod history;
 pub mod process;
+pub mod store;
 
 /// The wire types, generated from `proto/`.
 pub mod proto {

@@ -344,3 +344,12 @@ pub struct Effects {
     /// The Lamport clock afterwards.
     pub clock: Lamport,
 }
+
+impl std::fmt::Display for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Native => "by a native stream",
+            Self::Unary => "by unary calls",
+        })
+    }
+}
