@@ -1,5 +1,8 @@
 //! snapledger: a cluster of bank processes whose money never stops moving and whose past can be audited exactly.
 
+pub mod cli;
+pub mod config;
+pub mod node;
 pub mod process;
 
 /// The wire types, generated from `proto/`.
