@@ -1,6 +1,8 @@
 //! snapledger: a cluster of bank processes whose money never stops moving and whose past can be audited exactly.
 
+pub mod cli;
 pub mod process;
+pub mod simulate;
 
 /// The wire types, generated from `proto/`.
 pub mod proto {
