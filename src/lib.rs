@@ -5,6 +5,7 @@ pub mod config;
 pub mod history;
 pub mod node;
 pub mod process;
+pub mod simulate;
 pub mod store;
 
 /// The wire types, generated from `proto/`.

@@ -187,7 +187,7 @@ impl Process {
         clock: Lamport,
     ) -> Result<(Vec<Record>, Receipt), Refusal> {
         let amount = positive(units)?;
-        if !self.topology.outgoing(&self.me).any(|known| *known == to) {
+        if !self.topology.has_channel(&self.me, &to) {
             return Err(self.no_channel(&self.me, &to));
         }
         let balance = self.after_debit(&from_account, amount)?;

@@ -1,17 +1,22 @@
 //! Which channels there are. Strongly connected, or a marker could not reach everyone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::ids::{ChannelId, ProcessId};
 
 /// The processes of a cluster and the directed channels between them.
 ///
-/// A value of this type is strongly connected: from every process a marker reaches every other.
+/// A value of this type is strongly connected: from every process a marker reaches every other. A clone shares the
+/// channels: in a simulated cluster every process holds one, and their cost must not grow with the square.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topology {
-    outgoing: BTreeMap<ProcessId, BTreeSet<ProcessId>>,
-    incoming: BTreeMap<ProcessId, BTreeSet<ProcessId>>,
+    outgoing: Arc<Neighbours>,
+    incoming: Arc<Neighbours>,
 }
+
+/// For each process, the other ends of its channels of one direction.
+type Neighbours = BTreeMap<ProcessId, BTreeSet<ProcessId>>;
 
 /// Why a set of channels is no topology.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,7 +72,7 @@ impl Topology {
         processes: &[ProcessId],
         channels: impl IntoIterator<Item = ChannelId>,
     ) -> Result<Self, TopologyError> {
-        let mut outgoing = BTreeMap::new();
+        let mut outgoing = Neighbours::new();
         for process in processes {
             if outgoing.insert(process.clone(), BTreeSet::new()).is_some() {
                 return Err(TopologyError::Twice(process.clone()));
@@ -88,7 +93,10 @@ impl Topology {
             from.insert(channel.to.clone());
             to.insert(channel.from.clone());
         }
-        let topology = Self { outgoing, incoming };
+        let topology = Self {
+            outgoing: Arc::new(outgoing),
+            incoming: Arc::new(incoming),
+        };
         topology.check_strongly_connected()?;
         Ok(topology)
     }
@@ -114,6 +122,14 @@ impl Topology {
         self.incoming.get(process).into_iter().flatten()
     }
 
+    /// Whether a channel leads from one process to the other.
+    #[must_use]
+    pub fn has_channel(&self, from: &ProcessId, to: &ProcessId) -> bool {
+        self.outgoing
+            .get(from)
+            .is_some_and(|destinations| destinations.contains(to))
+    }
+
     /// Every channel, sorted by origin, then destination.
     pub fn channels(&self) -> impl Iterator<Item = ChannelId> {
         self.outgoing.iter().flat_map(|(from, destinations)| {
@@ -129,7 +145,7 @@ impl Topology {
         let Some(root) = self.outgoing.keys().next() else {
             return Err(TopologyError::Empty);
         };
-        let unreached = |edges| {
+        let unreached = |edges: &Neighbours| {
             let reached = reach(edges, root);
             self.processes().find(|process| !reached.contains(*process))
         };
@@ -149,10 +165,7 @@ impl Topology {
     }
 }
 
-fn reach<'a>(
-    edges: &'a BTreeMap<ProcessId, BTreeSet<ProcessId>>,
-    root: &'a ProcessId,
-) -> BTreeSet<&'a ProcessId> {
+fn reach<'a>(edges: &'a Neighbours, root: &'a ProcessId) -> BTreeSet<&'a ProcessId> {
     let mut reached = BTreeSet::from([root]);
     let mut frontier = vec![root];
     while let Some(process) = frontier.pop() {

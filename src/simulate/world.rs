@@ -1,0 +1,303 @@
+//! The world: processes and their channels in virtual time.
+
+use std::collections::BTreeMap;
+
+use super::delays::Delays;
+use super::error::{Reason, ScenarioError};
+use super::flight::Flight;
+use super::journal::Journal;
+use super::report::{GlobalState, Recorded, Report};
+use super::scenario::{EventKind, Scenario};
+use super::{ACCOUNT, Step, TICKS_AFTER};
+use crate::process::Process;
+use crate::process::clock::Hlc;
+use crate::process::event::{Input, Operation, Record, Reply, Turn};
+use crate::process::ids::{AccountId, Amount, ChannelId, ProcessId, Seq, SnapshotId};
+use crate::process::message::Message;
+use crate::process::refusal::Refusal;
+use crate::process::registers::Sealed;
+use crate::process::snapshot::Recording;
+
+/// Processes, what is under way between them, and the snapshots they take.
+pub(super) struct World<'a> {
+    now: u64,
+    account: AccountId,
+    delays: Delays,
+    /// In string order; a process's index here is its place.
+    participants: Vec<Participant>,
+    places: BTreeMap<ProcessId, usize>,
+    flight: Flight<Frame>,
+    snapshots: Vec<Snapshot>,
+    /// How many parts are missing, of all snapshots together.
+    missing_parts: usize,
+    watch: &'a mut dyn FnMut(Step<'_>),
+}
+
+struct Participant {
+    process: Process,
+    journal: Journal,
+}
+
+/// A message with what its channel knows of it.
+#[derive(Debug)]
+struct Frame {
+    seq: Seq,
+    time: Hlc,
+    message: Message,
+}
+
+/// A snapshot as its parts come in; both by place.
+struct Snapshot {
+    tokens: Vec<i64>,
+    messages: Vec<Vec<(ProcessId, i64)>>,
+}
+
+impl<'a> World<'a> {
+    pub(super) fn new(
+        scenario: &Scenario,
+        delays: Delays,
+        watch: &'a mut dyn FnMut(Step<'_>),
+    ) -> Self {
+        let topology = &scenario.topology;
+        let participants = topology.processes().map(|id| Participant {
+            process: Process::new(id.clone(), topology.clone(), usize::MAX),
+            journal: Journal::default(),
+        });
+        let mut world = Self {
+            now: 0,
+            account: AccountId::parse(ACCOUNT).expect("a valid id"),
+            delays,
+            participants: participants.collect(),
+            places: topology.processes().cloned().zip(0..).collect(),
+            flight: Flight::new(scenario.tokens.len()),
+            snapshots: Vec::new(),
+            missing_parts: 0,
+            watch,
+        };
+        for (place, tokens) in scenario.tokens.values().enumerate() {
+            world.open(place, *tokens);
+        }
+        world
+    }
+
+    /// Does what an event says.
+    pub(super) fn happen(&mut self, event: &EventKind) -> Result<(), Reason> {
+        match event {
+            EventKind::Send { channel, tokens } => self.send(channel, *tokens),
+            EventKind::Snapshot(process) => self.initiate(process),
+            EventKind::Tick(ticks) => self.pass(u64::from(*ticks)),
+        }
+    }
+
+    /// Lets time pass until all snapshots are complete, and a little longer.
+    pub(super) fn finish(mut self) -> Result<Report, ScenarioError> {
+        self.settle()
+            .map_err(|reason| self.delays.refuse_at_end(reason))?;
+        let ids: Vec<_> = self.places.into_keys().collect();
+        let snapshots = self.snapshots.into_iter().enumerate();
+        let snapshots = snapshots.map(|(number, snapshot)| snapshot.assemble(number, &ids));
+        Ok(Report {
+            snapshots: snapshots.collect(),
+        })
+    }
+
+    fn settle(&mut self) -> Result<(), Reason> {
+        while self.missing_parts > 0 {
+            let next = self.flight.next_tick(self.now);
+            let next = next.expect("where a part is missing, a marker is under way to it");
+            self.pass(next - self.now)?;
+        }
+        self.pass(TICKS_AFTER)
+    }
+
+    // An account opens with its first credit, so a process without tokens has none.
+    fn open(&mut self, place: usize, tokens: i64) {
+        if tokens > 0 {
+            let operation = Operation::Deposit {
+                account: self.account.clone(),
+                amount: tokens,
+            };
+            let opened = self.step(place, operate(operation), Hlc::default());
+            debug_assert!(opened.is_ok(), "a deposit sends nothing");
+        }
+    }
+
+    fn send(&mut self, channel: &ChannelId, tokens: Amount) -> Result<(), Reason> {
+        let operation = Operation::Transfer {
+            from_account: self.account.clone(),
+            to_process: Some(channel.to.clone()),
+            to_account: self.account.clone(),
+            amount: tokens.units(),
+        };
+        let place = self.places[&channel.from];
+        let reply = self.step(place, operate(operation), Hlc::default())?;
+        let Reply::Operation(answer) = reply else {
+            unreachable!("an operation is answered as one")
+        };
+        answer.outcome.map(drop).map_err(|refusal| {
+            let balance = self.participants[place].process.bank();
+            match refusal {
+                Refusal::InsufficientFunds { .. } | Refusal::UnknownAccount(_) => {
+                    Reason::TooFewTokens {
+                        process: channel.from.clone(),
+                        tokens: balance.balance(&self.account).unwrap_or(0),
+                        asked: tokens.units(),
+                    }
+                }
+                other => other.into(),
+            }
+        })
+    }
+
+    fn initiate(&mut self, process: &ProcessId) -> Result<(), Reason> {
+        let count = self.participants.len();
+        let number = self.snapshots.len().to_string();
+        let snapshot = SnapshotId::parse(&number).expect("a number is a valid id");
+        self.snapshots.push(Snapshot {
+            tokens: vec![0; count],
+            messages: vec![Vec::new(); count],
+        });
+        self.missing_parts += count;
+        let input = Input::Initiate {
+            snapshot: Some(snapshot),
+        };
+        self.step(self.places[process], input, Hlc::default())?;
+        Ok(())
+    }
+
+    // Only ticks in which something can be received are visited.
+    fn pass(&mut self, ticks: u64) -> Result<(), Reason> {
+        let end = self.now + ticks;
+        while let Some(next) = self.flight.next_tick(self.now).filter(|next| *next <= end) {
+            self.now = next;
+            for from in self.flight.advance(next) {
+                if let Some((to, frame)) = self.flight.take(from, next) {
+                    self.deliver(from, to, frame)?;
+                }
+            }
+        }
+        self.now = end;
+        Ok(())
+    }
+
+    fn deliver(&mut self, from: usize, to: usize, frame: Frame) -> Result<(), Reason> {
+        let input = Input::Arrived {
+            from: self.participants[from].process.id().clone(),
+            seq: frame.seq,
+            time: frame.time,
+            message: frame.message,
+        };
+        match self.step(to, input, frame.time)? {
+            Reply::Arrived(arrived) => Ok(arrived.map(drop)?),
+            _ => unreachable!("an arrival is answered as one"),
+        }
+    }
+
+    // One turn with one input, and all that follows from it.
+    fn step(&mut self, place: usize, input: Input, newest: Hlc) -> Result<Reply, Reason> {
+        let process = &mut self.participants[place].process;
+        process.begin_turn(self.now, newest);
+        let reply = process.step(input);
+        let turn = process.end_turn();
+        (self.watch)(Step {
+            tick: self.now,
+            process: process.id(),
+            turn: &turn,
+        });
+        let sealed = process.take_sealed();
+        let finished = process.take_finished();
+        self.release(place, turn)?;
+        for sealed in sealed {
+            self.take_state(place, &sealed);
+        }
+        for recording in finished {
+            self.take_messages(place, recording)?;
+        }
+        Ok(reply)
+    }
+
+    fn release(&mut self, place: usize, turn: Turn) -> Result<(), Reason> {
+        for record in turn.records {
+            match record {
+                Record::Sent { to, seq, message } => {
+                    let frame = Frame {
+                        seq,
+                        time: turn.time,
+                        message,
+                    };
+                    self.put_on_channel(place, &to, frame)?;
+                }
+                Record::Delivered {
+                    from, seq, message, ..
+                } => {
+                    let Participant { process, journal } = &mut self.participants[place];
+                    if let Some(transfer) = message.body.transfer() {
+                        journal.keep(&from, (seq, transfer.amount.units()), process.registers());
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn put_on_channel(&mut self, from: usize, to: &ProcessId, frame: Frame) -> Result<(), Reason> {
+        let Some(digit) = self.delays.draw() else {
+            let sender = self.participants[from].process.id();
+            return Err(self.delays.used_up(self.now, sender));
+        };
+        let due = self.now + 1 + u64::from(digit);
+        self.flight.send((from, self.places[to]), due, frame);
+        Ok(())
+    }
+
+    fn take_state(&mut self, place: usize, sealed: &Sealed) {
+        if let Some(number) = sealed.snapshot.as_ref().map(number_of) {
+            let tokens = i64::try_from(sealed.balance_total);
+            self.snapshots[number].tokens[place] =
+                tokens.expect("all tokens fit one account, as the topology was checked for");
+        }
+    }
+
+    fn take_messages(&mut self, place: usize, recording: Recording) -> Result<(), Reason> {
+        let messages = self.participants[place].journal.recorded(&recording);
+        self.snapshots[number_of(&recording.snapshot)].messages[place] = messages;
+        self.missing_parts -= 1;
+        let stored = Input::PartStored {
+            snapshot: recording.snapshot,
+        };
+        self.step(place, stored, Hlc::default())?;
+        let Participant { process, journal } = &mut self.participants[place];
+        journal.forget(process.registers());
+        Ok(())
+    }
+}
+
+impl Snapshot {
+    fn assemble(self, number: usize, ids: &[ProcessId]) -> GlobalState {
+        let messages = ids.iter().zip(self.messages).flat_map(|(to, messages)| {
+            messages.into_iter().map(|(from, tokens)| Recorded {
+                from,
+                to: to.clone(),
+                tokens,
+            })
+        });
+        GlobalState {
+            number,
+            messages: messages.collect(),
+            tokens: ids.iter().cloned().zip(self.tokens).collect(),
+        }
+    }
+}
+
+fn operate(operation: Operation) -> Input {
+    Input::Operation {
+        request: None,
+        operation,
+    }
+}
+
+fn number_of(snapshot: &SnapshotId) -> usize {
+    let number = snapshot.as_str().parse();
+    number.expect("the world names its snapshots by number")
+}
