@@ -1,5 +1,7 @@
 //! Logs: on stderr, as text or JSON, so that stdout is for results alone.
 
+use std::io::IsTerminal as _;
+
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
@@ -48,6 +50,7 @@ impl LogOptions {
         let lines = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .log_internal_errors(false)
+            .with_ansi(std::io::stderr().is_terminal())
             .with_writer(std::io::stderr);
         match self.log_format {
             LogFormat::Text => lines.init(),
