@@ -14,6 +14,7 @@ pub struct LogOptions {
     #[arg(
         long,
         global = true,
+        help_heading = "Logs",
         env = "SNAPLEDGER_LOG_LEVEL",
         value_name = "LEVEL"
     )]
@@ -22,13 +23,14 @@ pub struct LogOptions {
     #[arg(
         long,
         global = true,
+        help_heading = "Logs",
         env = "SNAPLEDGER_LOG_FORMAT",
         value_name = "FORMAT",
         default_value = "text"
     )]
     log_format: LogFormat,
     /// Log more: -v is --log-level info, -vv debug.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, help_heading = "Logs", action = clap::ArgAction::Count)]
     verbose: u8,
 }
 
