@@ -1,5 +1,7 @@
 //! Logs: on stderr, as text or JSON, so that stdout is for results alone.
 
+use std::io::IsTerminal as _;
+
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
@@ -12,6 +14,7 @@ pub struct LogOptions {
     #[arg(
         long,
         global = true,
+        help_heading = "Logs",
         env = "SNAPLEDGER_LOG_LEVEL",
         value_name = "LEVEL"
     )]
@@ -20,13 +23,14 @@ pub struct LogOptions {
     #[arg(
         long,
         global = true,
+        help_heading = "Logs",
         env = "SNAPLEDGER_LOG_FORMAT",
         value_name = "FORMAT",
         default_value = "text"
     )]
     log_format: LogFormat,
     /// Log more: -v is --log-level info, -vv debug.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, help_heading = "Logs", action = clap::ArgAction::Count)]
     verbose: u8,
 }
 
@@ -48,6 +52,7 @@ impl LogOptions {
         let lines = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .log_internal_errors(false)
+            .with_ansi(std::io::stderr().is_terminal())
             .with_writer(std::io::stderr);
         match self.log_format {
             LogFormat::Text => lines.init(),

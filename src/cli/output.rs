@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 
 use clap::ValueEnum;
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Table, TableComponent, presets};
 use serde_json::Value;
 
 use super::CliError;
@@ -52,6 +52,7 @@ impl Report {
             .collect();
         let mut table = Table::new();
         table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+        table.remove_style(TableComponent::HorizontalLines);
         table.set_header(headers.iter().copied()).add_rows(rows);
         for (column, numeric) in table.column_iter_mut().zip(numeric) {
             if numeric {

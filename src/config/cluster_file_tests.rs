@@ -131,3 +131,12 @@ fn every_fault_names_file_line_and_remedy() {
     }
     assert!(sentence("cluster = \"c\"").contains("has no process"));
 }
+
+#[test]
+fn the_example_is_valid() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/data/cluster.toml");
+    let source = Source::read(Path::new(path)).expect("the example is there");
+    let file = source.parse().expect("it has the keys of a cluster file");
+    let cluster = source.validate(&file).expect("it is valid as a whole");
+    assert_eq!(cluster.snapshot, SnapshotSettings::default());
+}

@@ -205,7 +205,8 @@ fn listen(grpc: &str, rest: &str, host: Option<&str>) -> Result<Listen, ConfigEr
 fn peers(entries: &[String]) -> Result<(Vec<Member>, Vec<String>), Fault> {
     let mut named = Vec::new();
     let mut strangers = Vec::new();
-    for entry in entries {
+    // An empty variable in the environment is one empty entry.
+    for entry in entries.iter().filter(|entry| !entry.is_empty()) {
         // From the right, since an id may contain `=` and an address may not.
         match entry.rsplit_once('=') {
             None => {

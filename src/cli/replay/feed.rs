@@ -139,3 +139,7 @@ impl Sender {
         Ok(answered.collect())
     }
 }
+
+#[cfg(test)]
+#[path = "feed_tests.rs"]
+mod tests;

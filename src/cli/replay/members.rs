@@ -43,6 +43,12 @@ impl Directory {
         }
     }
 
+    /// One process, for tests.
+    #[cfg(test)]
+    pub(super) fn of(process: ProcessId, channel: Channel) -> Self {
+        Self(BTreeMap::from([(process, channel)]))
+    }
+
     pub(super) fn contains(&self, process: &ProcessId) -> bool {
         self.0.contains_key(process)
     }

@@ -19,6 +19,8 @@ const HEADER: [&str; 6] = [
     "amount",
 ];
 
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// A row of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Order {
@@ -44,59 +46,87 @@ pub(super) enum OrderKind {
 
 /// Reads and checks the whole file.
 pub(super) fn read(path: &Path) -> Result<Vec<Order>, CliError> {
-    let unreadable = |source| CliError::Unreadable {
+    let bytes = std::fs::read(path).map_err(|source| CliError::Unreadable {
         path: path.to_owned(),
         source,
-    };
-    let file = std::fs::File::open(path).map_err(unreadable)?;
+    })?;
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes);
+    parse(bytes).map_err(|(line, reason)| bad(path, line, &reason))
+}
+
+/// The rows, or the line that is wrong and why.
+fn parse(bytes: &[u8]) -> Result<Vec<Order>, (u64, String)> {
+    let mut lines = Lines::of(bytes);
+    if let Err(error) = std::str::from_utf8(bytes) {
+        let line = lines.at(error.valid_up_to());
+        return Err((
+            line,
+            "the line is not UTF-8; save the file as UTF-8".to_owned(),
+        ));
+    }
     let mut reader = ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
-        .from_reader(file);
+        .from_reader(bytes);
     let mut orders = Vec::new();
-    let mut record = StringRecord::new();
     let mut headed = false;
-    loop {
-        let line = reader.position().line();
-        match reader.read_record(&mut record) {
-            Ok(true) => {}
-            Ok(false) => break,
-            Err(error) => {
-                let line = error.position().map_or(line, csv::Position::line);
-                return Err(match error.into_kind() {
-                    csv::ErrorKind::Io(source) => unreadable(source),
-                    csv::ErrorKind::Utf8 { .. } => {
-                        bad(path, line, "the line is not UTF-8; save the file as UTF-8")
-                    }
-                    _ => bad(
-                        path,
-                        line,
-                        "the line is no CSV; write six fields parted by commas",
-                    ),
-                });
-            }
-        }
-        // Blank lines are skipped by the reader; the record knows where it began.
-        let line = record.position().map_or(line, csv::Position::line);
+    for record in reader.records() {
+        let record =
+            record.map_err(|error| (lines.line, format!("the line is no CSV: {error}")))?;
+        let line = lines.of_record(&record);
         let checked = if headed {
             order(&record, line).map(|order| orders.push(order))
         } else {
             headed = true;
             header(&record)
         };
-        checked.map_err(|reason| bad(path, line, &reason))?;
+        checked.map_err(|reason| (line, reason))?;
     }
     if headed {
         Ok(orders)
     } else {
-        Err(bad(
-            path,
+        let header = HEADER.join(",");
+        Err((
             1,
-            &format!(
-                "the file is empty; its first line has to be {}",
-                HEADER.join(",")
-            ),
+            format!("the file is empty; its first line has to be {header}"),
         ))
+    }
+}
+
+/// Counts lines by their ends. The reader's own count is off by blank lines and by `\r\n`.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    counted: usize,
+    line: u64,
+}
+
+impl<'a> Lines<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            counted: 0,
+            line: 1,
+        }
+    }
+
+    /// The line of the byte at `offset`, which never lies before an earlier one.
+    fn at(&mut self, offset: usize) -> u64 {
+        let passed = self.bytes.get(self.counted..offset).unwrap_or_default();
+        self.line += passed.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.counted = self.counted.max(offset);
+        self.line
+    }
+
+    /// The line where the record's own text begins, behind the line ends the reader skipped.
+    fn of_record(&mut self, record: &StringRecord) -> u64 {
+        let start = record.position().map_or(0, csv::Position::byte);
+        let start = usize::try_from(start).unwrap_or(usize::MAX);
+        let rest = self.bytes.get(start..).unwrap_or_default();
+        let skipped = rest
+            .iter()
+            .take_while(|byte| matches!(byte, b'\r' | b'\n'))
+            .count();
+        self.at(start.saturating_add(skipped))
     }
 }
 

@@ -47,6 +47,17 @@ fn a_good_file_is_read_whole() {
 }
 
 #[test]
+fn lines_are_counted_whatever_ends_them() {
+    let text = format!("\u{feff}{}", GOOD.replace('\n', "\r\n"));
+    let lines = |text: &str| -> Vec<u64> {
+        let orders = read_text(text.as_bytes()).expect("a good file");
+        orders.iter().map(|order| order.line).collect()
+    };
+    assert_eq!(lines(&text), [2, 3, 5, 6, 7, 8]);
+    assert_eq!(lines(GOOD), lines(&text));
+}
+
+#[test]
 fn every_bad_line_says_which_and_why() {
     let cases = [
         (

@@ -1,0 +1,233 @@
+//! The command line without a running node: every misuse ends with its exit code and a sentence that helps,
+//! before a port is bound or a file written.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use assert_cmd::cargo::cargo_bin;
+use tempfile::TempDir;
+
+/// The program, with none of the environment that could configure it.
+fn snapledger(dir: &TempDir) -> Command {
+    let mut command = Command::new(cargo_bin!("snapledger"));
+    command.current_dir(dir).env_remove("RUST_LOG");
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SNAPLEDGER_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// A directory with `text` in `name`.
+fn directory(name: &str, text: &str) -> TempDir {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    std::fs::write(dir.path().join(name), text).expect("a file in it");
+    dir
+}
+
+/// The exit code and what stands on stderr.
+fn failure(command: &mut Command) -> (i32, String) {
+    let output = command.output().expect("the program runs");
+    let stderr = String::from_utf8(output.stderr).expect("stderr is text");
+    (output.status.code().expect("it exits by itself"), stderr)
+}
+
+#[track_caller]
+fn assert_fails(command: &mut Command, code: i32, sentence: &str) {
+    let (actual, stderr) = failure(command);
+    assert!(stderr.starts_with("error: "), "{stderr}");
+    assert!(stderr.contains(sentence), "`{sentence}` in: {stderr}");
+    assert_eq!(actual, code, "{stderr}");
+}
+
+/// What a refused command must not leave behind.
+fn entries(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).expect("a directory");
+    let mut names: Vec<String> = entries
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+const LINE: &str = r#"cluster = "demo"
+channels = [["n1", "n2"]]
+[[process]]
+id = "n1"
+grpc = "127.0.0.1:1"
+rest = "127.0.0.1:2"
+[[process]]
+id = "n2"
+grpc = "127.0.0.1:3"
+"#;
+
+const NODE: [&str; 5] = ["node", "--config", "cluster.toml", "--id", "n1"];
+
+#[test]
+fn an_unknown_key_is_named_with_its_line() {
+    let dir = directory("cluster.toml", &LINE.replace("rest", "rset"));
+    let sentence = "cluster.toml:6: unknown field `rset`";
+    assert_fails(snapledger(&dir).args(NODE), 2, sentence);
+    assert_eq!(entries(dir.path()), ["cluster.toml"]);
+}
+
+#[test]
+fn a_topology_that_is_not_strongly_connected_is_refused() {
+    let dir = directory("cluster.toml", LINE);
+    let sentence =
+        "cluster.toml:2: the channels are not strongly connected: no way leads from n2 to n1";
+    assert_fails(snapledger(&dir).args(NODE), 2, sentence);
+    assert_eq!(entries(dir.path()), ["cluster.toml"]);
+}
+
+#[test]
+fn a_missing_cluster_file_is_named() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    assert_fails(snapledger(&dir).args(NODE), 2, "cannot read cluster.toml");
+}
+
+#[test]
+fn flags_win_over_the_environment() {
+    let dir = directory("cluster.toml", LINE);
+    let mut command = snapledger(&dir);
+    command.args(NODE).env("SNAPLEDGER_CONFIG", "absent.toml");
+    assert_fails(&mut command, 2, "not strongly connected");
+    let mut command = snapledger(&dir);
+    command
+        .args(["node", "--id", "n1"])
+        .env("SNAPLEDGER_CONFIG", "absent.toml");
+    assert_fails(&mut command, 2, "cannot read absent.toml");
+}
+
+#[test]
+fn a_port_in_use_is_named_and_nothing_is_written() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("bound").port().to_string();
+    let sentence = format!("127.0.0.1:{port}: the port is in use");
+
+    let mut node = snapledger(&dir);
+    node.args([
+        "node",
+        "--node-id",
+        "n1",
+        "--rest-port",
+        "1",
+        "--port",
+        &port,
+    ]);
+    assert_fails(&mut node, 2, &sentence);
+
+    let mut cluster = snapledger(&dir);
+    cluster.args([
+        "cluster",
+        "--nodes",
+        "1",
+        "--dir",
+        "stores",
+        "--grpc-port",
+        &port,
+    ]);
+    cluster.args(["--rest-port", "1"]);
+    assert_fails(&mut cluster, 2, &sentence);
+    assert!(entries(dir.path()).is_empty());
+}
+
+#[test]
+fn a_bad_line_of_operations_is_named_before_any_node_is_sought() {
+    let text =
+        "op,process,account,to_process,to_account,amount\ndeposit,n1,a,,,1\ndeposit,n1,a,,,1.005\n";
+    let dir = directory("orders.csv", text);
+    let mut replay = snapledger(&dir);
+    replay.args(["replay", "orders.csv"]);
+    assert_fails(
+        &mut replay,
+        2,
+        "orders.csv:3: amount: `1.005` has more than two decimals",
+    );
+    let mut replay = snapledger(&dir);
+    replay.args(["replay", "absent.csv"]);
+    assert_fails(&mut replay, 2, "cannot read absent.csv");
+}
+
+#[test]
+fn no_node_there_is_said_with_what_to_do() {
+    let dir = directory(
+        "orders.csv",
+        "op,process,account,to_process,to_account,amount\n",
+    );
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", free.local_addr().expect("bound"));
+    drop(free);
+    for arguments in [
+        &["account", "balance", "a", "--rest", &url][..],
+        &["snapshot", "list", "--rest", &url],
+        &["snapshot", "take", "--rest", &url],
+        &["replay", "orders.csv", "--patience", "1ms", "--grpc", &url],
+    ] {
+        assert_fails(snapledger(&dir).args(arguments), 1, "does not answer");
+    }
+}
+
+#[test]
+fn bad_usage_is_2() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    for arguments in [
+        &["node"][..],
+        &["nod"],
+        &["account", "deposit", "a", "0"],
+        &["account", "deposit", "a", "1.5"],
+        &["snapshot", "list", "--rest", "https://n1"],
+        &["--log-level", "a=b=c", "completions", "bash"],
+        &["cluster", "--snapshot-interval", "often"],
+    ] {
+        assert_fails(snapledger(&dir).args(arguments), 2, "");
+    }
+    assert!(entries(dir.path()).is_empty());
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    // Nobody will ever read: the first write meets a closed pipe.
+    drop(reader);
+    let mut command = snapledger(&dir);
+    command
+        .args(["completions", "zsh"])
+        .stdout(writer)
+        .stderr(Stdio::piped());
+    let (code, stderr) = failure(&mut command);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+}
+
+#[test]
+fn completions_begin_with_what_the_shell_expects() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut command = snapledger(&dir);
+    let child = command
+        .args(["completions", "zsh"])
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut child = child.expect("the program runs");
+    let stdout = child.stdout.take().expect("piped");
+    let first = BufReader::new(stdout)
+        .lines()
+        .next()
+        .expect("a line")
+        .expect("text");
+    assert_eq!(first, "#compdef snapledger");
+    assert!(
+        child.wait().expect("it ends").success(),
+        "also when the reader stops early"
+    );
+}
