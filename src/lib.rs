@@ -7,6 +7,7 @@ pub mod node;
 pub mod process;
 pub mod simulate;
 pub mod store;
+pub mod transport;
 
 /// The wire types, generated from `proto/`.
 pub mod proto {

@@ -1,63 +1,326 @@
-//! The running program that hosts one process (placeholder: the entry's signature).
+//! The running program that hosts one process: the only place where process, store and channels meet.
+//!
+//! Three threads carry a turn: `driver` decides and applies, `committer` makes durable and releases, `recorder`
+//! writes states and parts behind their back. Everything else is tasks that put inputs into the queue.
 
+mod collector;
+mod committer;
 pub mod discover;
+mod driver;
+mod error;
+mod handle;
+mod metrics;
+mod outbox;
+mod parts;
+pub mod peer_service;
+mod peers;
+mod queue;
+mod recorder;
 
-use std::net::TcpListener;
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, mpsc as threads};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crate::config::NodeConfig;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval_at};
 
-/// The listeners of a node, bound before anything else.
-#[derive(Debug)]
-pub struct Sockets {
-    /// For gRPC.
-    pub grpc: TcpListener,
-    /// For REST.
-    pub rest: TcpListener,
-}
+pub use error::{NodeError, Unavailable};
+pub use handle::{Handle, SnapshotFilter, SnapshotStatus, SnapshotView};
+pub use peers::{PeerState, PeerView};
+pub use queue::Settled;
 
-/// A node that runs.
-#[derive(Debug)]
-pub struct Node;
+use collector::Collector;
+use committer::Committer;
+use handle::Shared;
+use metrics::Metrics;
+use outbox::Outbox;
+use parts::Parts;
+use peers::Peers;
+use queue::Queue;
+use recorder::Recorder;
 
-/// Why a node cannot start, or stopped by itself.
-#[derive(Debug, thiserror::Error)]
-pub enum NodeError {
-    /// The store cannot be opened or is damaged.
-    #[error("the store: {0}")]
-    Store(String),
-    /// The directory is of another process or cluster.
-    #[error("{0}")]
-    Foreign(String),
-}
+use crate::config::{NodeConfig, Transport};
+use crate::process::Process;
+use crate::process::ids::{ProcessId, SnapshotId};
+use crate::store::{Committed, Store, StoreError};
+use crate::transport::link::Links;
+use crate::transport::outbound::Outbound;
 
-impl NodeError {
-    /// What the program ends with.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Store(_) => 3,
-            Self::Foreign(_) => 2,
-        }
-    }
+/// Turns that may be decided before the one before is durable.
+const TURNS_AHEAD: usize = 1;
+
+/// A node that runs, without its services.
+pub struct Node {
+    handle: Handle,
+    threads: Vec<JoinHandle<()>>,
+    tasks: JoinSet<()>,
+    failures: mpsc::UnboundedReceiver<NodeError>,
 }
 
 impl Node {
-    /// Opens the store and serves.
+    /// Opens the store, recovers the process, and starts its threads and channels.
     ///
     /// # Errors
-    /// [`NodeError`].
-    #[expect(clippy::unused_async, reason = "the signature is the contract")]
-    pub async fn start(_config: NodeConfig, sockets: Sockets) -> Result<Self, NodeError> {
-        drop(sockets);
-        Ok(Self)
+    /// [`NodeError`]: the store cannot be opened, is damaged, or is not this process's.
+    pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
+        let config = Arc::new(config);
+        let opened = {
+            let config = Arc::clone(&config);
+            tokio::task::spawn_blocking(move || recover(&config)).await
+        };
+        let (store, process, committed) = opened.map_err(|_| NodeError::Thread("recovery"))??;
+        let (queue, requests) = Queue::new();
+        let (failures, failed) = Failures::new();
+        let unfinished = unfinished(&store, &process);
+        let outboxes = outboxes(&store, &process);
+        let clock = Arc::new(AtomicU64::new(process.registers().clock.0));
+        let metrics = Arc::new(Metrics::new());
+        let (written, writes) = watch::channel(0);
+
+        let (steps, step_queue) = threads::sync_channel(TURNS_AHEAD);
+        let (work, work_queue) = threads::channel();
+        let committer = Committer {
+            store: Arc::clone(&store),
+            outboxes: outboxes.clone(),
+            recorder: work,
+            metrics: Arc::clone(&metrics),
+            clock: Arc::clone(&clock),
+        };
+        let recorder = Recorder {
+            me: config.me.clone(),
+            store: Arc::clone(&store),
+            queue: queue.clone(),
+            written,
+        };
+        let threads = vec![
+            failures.thread("turn", move || {
+                driver::run(process, requests, steps);
+                Ok(())
+            })?,
+            failures.thread("commit", move || committer.run(&step_queue, committed))?,
+            failures.thread("record", move || recorder.run(&work_queue))?,
+        ];
+
+        let links = Links::default();
+        let peers = Arc::new(Peers::new(&config, links.clone())?);
+        let parts = Parts {
+            me: config.me.clone(),
+            cluster: config.cluster.clone(),
+            store: Arc::clone(&store),
+            queue: queue.clone(),
+            written: writes,
+        };
+        let collector = Arc::new(Collector {
+            config: Arc::clone(&config),
+            peers: Arc::clone(&peers),
+            parts: parts.clone(),
+            metrics: Arc::clone(&metrics),
+            clock: Arc::clone(&clock),
+            in_progress: Mutex::default(),
+        });
+        let handle = Handle {
+            shared: Arc::new(Shared {
+                config,
+                store,
+                queue,
+                peers,
+                links,
+                parts,
+                collector,
+                metrics,
+                clock,
+                failed: failures.sentence,
+            }),
+        };
+        let mut node = Self {
+            handle,
+            threads,
+            tasks: JoinSet::new(),
+            failures: failed,
+        };
+        node.start_tasks(outboxes, unfinished);
+        Ok(node)
+    }
+
+    /// For its services.
+    #[must_use]
+    pub fn handle(&self) -> &Handle {
+        &self.handle
     }
 
     /// Resolves when the node stopped by itself.
     pub async fn failed(&mut self) -> NodeError {
-        std::future::pending().await
+        match self.failures.recv().await {
+            Some(error) => error,
+            // All threads have ended in order: nothing has failed.
+            None => std::future::pending().await,
+        }
     }
 
-    /// Stops in order.
-    #[expect(clippy::unused_async, reason = "the signature is the contract")]
-    pub async fn stop(self) {}
+    /// Stops in order: what was accepted becomes durable, what was recorded is written.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+        self.handle.shared.queue.stop().await;
+        let threads = std::mem::take(&mut self.threads);
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                if thread.join().is_err() {
+                    tracing::error!("a thread of the node had ended unexpectedly");
+                }
+            }
+        });
+        if joined.await.is_err() {
+            tracing::error!("the threads of the node could not be waited for");
+        }
+    }
+
+    fn start_tasks(
+        &mut self,
+        outboxes: BTreeMap<ProcessId, Arc<Outbox>>,
+        unfinished: Vec<SnapshotId>,
+    ) {
+        let shared = &self.handle.shared;
+        for peer in shared.config.members.iter() {
+            if peer.id == shared.config.me || peer.transport != Transport::Native {
+                continue;
+            }
+            let handle = self.handle.clone();
+            let watch = Arc::clone(&shared.peers).watch(peer.id.clone(), move || handle.greeting());
+            self.tasks.spawn(watch);
+            let outgoing = shared.config.topology.outgoing(&shared.config.me);
+            let has_channel = outgoing.into_iter().any(|to| *to == peer.id);
+            if let (true, Some(outbox), Some(connection)) = (
+                has_channel,
+                outboxes.get(&peer.id),
+                shared.peers.connection(&peer.id),
+            ) {
+                let outbound = Outbound {
+                    local: self.handle.local(),
+                    to: peer.id.clone(),
+                    connection,
+                    backlog: Arc::clone(outbox),
+                    inbox: shared.queue.clone(),
+                    links: shared.links.clone(),
+                };
+                self.tasks.spawn(outbound.run());
+            }
+        }
+        for snapshot in unfinished {
+            let collector = Arc::clone(&shared.collector);
+            self.tasks.spawn(async move {
+                if let Err(error) = collector.resume(snapshot).await {
+                    tracing::error!(%error, "collecting cannot go on");
+                }
+            });
+        }
+        if let Some(every) = shared.config.snapshot.interval {
+            self.tasks
+                .spawn(snapshots_by_interval(self.handle.clone(), every));
+        }
+    }
+}
+
+// Of all processes that are up, the first by name starts the snapshot.
+async fn snapshots_by_interval(handle: Handle, every: Duration) {
+    let mut ticks = interval_at(tokio::time::Instant::now() + every, every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let me = &handle.config().me;
+        let peers = handle.peers();
+        let mut earlier = peers.iter().filter(|peer| peer.process < *me);
+        if earlier.any(|peer| peer.state == PeerState::Up) {
+            continue;
+        }
+        match handle.initiate(None).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(refusal)) => tracing::warn!(%refusal, "no snapshot by interval"),
+            Err(error) => tracing::warn!(%error, "no snapshot by interval"),
+        }
+    }
+}
+
+fn recover(config: &NodeConfig) -> Result<(Arc<Store>, Process, Committed), StoreError> {
+    let started = std::time::Instant::now();
+    let store = Store::open(&config.dir, &config.cluster, &config.me)?;
+    let open_max = config.snapshot.open_max;
+    let (process, committed) = store.recover(&config.me, &config.topology, open_max)?;
+    tracing::info!(
+        process = %config.me,
+        boot = store.identity().boot,
+        position = %process.registers().position,
+        accounts = process.bank().len(),
+        took_ms = started.elapsed().as_millis(),
+        "recovered"
+    );
+    Ok((Arc::new(store), process, committed))
+}
+
+fn outboxes(store: &Arc<Store>, process: &Process) -> BTreeMap<ProcessId, Arc<Outbox>> {
+    let channels = process.registers().outgoing.iter();
+    channels
+        .map(|(to, channel)| {
+            let outbox = Outbox::new(to.clone(), Arc::clone(store), channel.clone());
+            (to.clone(), Arc::new(outbox))
+        })
+        .collect()
+}
+
+// Snapshots that this process started and that have no complete revision.
+fn unfinished(store: &Store, process: &Process) -> Vec<SnapshotId> {
+    let lines = store.lines(None);
+    let complete: std::collections::HashSet<SnapshotId> = lines
+        .into_iter()
+        .filter(|(_, line)| line.complete)
+        .map(|((_, snapshot), _)| snapshot)
+        .collect();
+    process
+        .snapshots()
+        .iter()
+        .filter(|(snapshot, initiator, _)| {
+            *initiator == process.id() && !complete.contains(*snapshot)
+        })
+        .map(|(snapshot, ..)| snapshot.clone())
+        .collect()
+}
+
+/// Where the threads of a node say that they cannot go on.
+struct Failures {
+    errors: mpsc::UnboundedSender<NodeError>,
+    sentence: watch::Receiver<Option<String>>,
+    sentences: Arc<watch::Sender<Option<String>>>,
+}
+
+impl Failures {
+    fn new() -> (Self, mpsc::UnboundedReceiver<NodeError>) {
+        let (errors, failed) = mpsc::unbounded_channel();
+        let (sentences, sentence) = watch::channel(None);
+        let failures = Self {
+            errors,
+            sentence,
+            sentences: Arc::new(sentences),
+        };
+        (failures, failed)
+    }
+
+    fn thread(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() -> Result<(), StoreError> + Send + 'static,
+    ) -> Result<JoinHandle<()>, NodeError> {
+        let (errors, sentences) = (self.errors.clone(), Arc::clone(&self.sentences));
+        let run = move || {
+            if let Err(error) = work() {
+                tracing::error!(%error, thread = name, "the store failed; the node stops");
+                sentences.send_replace(Some(error.to_string()));
+                // The node may be on its way down already.
+                let _down = errors.send(error.into());
+            }
+        };
+        let builder = std::thread::Builder::new().name(name.to_owned());
+        Ok(builder.spawn(run)?)
+    }
 }

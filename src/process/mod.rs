@@ -212,6 +212,12 @@ impl Process {
         &self.bank
     }
 
+    /// Every snapshot whose state this process has recorded.
+    #[must_use]
+    pub fn snapshots(&self) -> &Snapshots {
+        &self.snapshots
+    }
+
     pub(super) fn next_seq(&self, to: &ProcessId) -> Seq {
         let sent = self.registers.outgoing.get(to).map(|channel| channel.sent);
         sent.unwrap_or_default().sequence.next()

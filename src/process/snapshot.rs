@@ -177,6 +177,12 @@ impl Snapshots {
         self.seen.get(snapshot)
     }
 
+    /// Every snapshot with its initiator and cut, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&SnapshotId, &ProcessId, Lsn)> {
+        let seen = self.seen.iter();
+        seen.map(|(snapshot, (initiator, cut))| (snapshot, initiator, *cut))
+    }
+
     /// Takes note of a snapshot.
     pub fn see(&mut self, snapshot: &SnapshotId, initiator: &ProcessId, cut: Lsn) {
         self.delta.push(snapshot.clone());

@@ -44,15 +44,23 @@ impl Chunks {
 
     /// Reads a chunk and checks that it is what its hash says.
     pub(super) fn get(&self, hash: &Hash) -> Result<Chunk, StoreError> {
-        let damaged = |damage| StoreError::damaged(name(Kind::Chunk, &hash.0), damage);
-        let missing = || damaged(Damage::Contradiction("it is missing".to_owned()));
-        let framed = frame::get(&self.tree, &hash.0)?.ok_or_else(missing)?;
-        let bytes = frame::unwrap(Kind::Chunk, &framed).map_err(damaged)?;
-        if blake3::hash(bytes).as_bytes() != &hash.0 {
-            let problem = "its content does not match its hash".to_owned();
-            return Err(damaged(Damage::Contradiction(problem)));
-        }
-        Ok(frame::decode::<ChunkV1>(bytes).map_err(damaged)?.thaw())
+        check(hash, &self.stored(hash)?)
+    }
+
+    /// A chunk as it is stored, frame included, unchecked.
+    pub(super) fn stored(&self, hash: &Hash) -> Result<Vec<u8>, StoreError> {
+        let problem = || Damage::Contradiction("it is missing".to_owned());
+        frame::get(&self.tree, &hash.0)?
+            .ok_or_else(|| StoreError::damaged(name(Kind::Chunk, &hash.0), problem()))
+    }
+
+    /// Takes over a chunk as another store holds it, after checking that it is what its hash says.
+    pub(super) fn adopt(&self, hash: &Hash, stored: &[u8]) -> Result<(), StoreError> {
+        check(hash, stored)?;
+        let mut batch = sled::Batch::default();
+        frame::insert(&mut batch, &hash.0, stored);
+        self.tree.apply_batch(batch)?;
+        Ok(())
     }
 
     /// Writes sorted cells as a run; says how many bytes were new.
@@ -136,6 +144,16 @@ impl Chunks {
             Chunk::Index(_) | Chunk::Messages(_) => Err(other_content(hash)),
         }
     }
+}
+
+fn check(hash: &Hash, stored: &[u8]) -> Result<Chunk, StoreError> {
+    let damaged = |damage| StoreError::damaged(name(Kind::Chunk, &hash.0), damage);
+    let bytes = frame::unwrap(Kind::Chunk, stored).map_err(damaged)?;
+    if blake3::hash(bytes).as_bytes() != &hash.0 {
+        let problem = "its content does not match its hash".to_owned();
+        return Err(damaged(Damage::Contradiction(problem)));
+    }
+    Ok(frame::decode::<ChunkV1>(bytes).map_err(damaged)?.thaw())
 }
 
 fn fragment_zero(hash: &Hash) -> Vec<u8> {

@@ -36,7 +36,7 @@ use v1::state::OwnerV1;
 
 use crate::history::global::GlobalState;
 use crate::history::part::recorded_messages;
-use crate::history::part::{Chunk, Part, RecordedChannel, RecordedMessage, RecordedState, Run};
+use crate::history::part::{Part, RecordedChannel, RecordedMessage, RecordedState, Run};
 use crate::process::Process;
 use crate::process::clock::Hlc;
 use crate::process::event::{Identity, Turn};
@@ -142,7 +142,7 @@ impl Store {
         me: &ProcessId,
         topology: &Topology,
         open_snapshots_max: usize,
-    ) -> Result<Process, StoreError> {
+    ) -> Result<(Process, Committed), StoreError> {
         let new = |registers| {
             Process::restore(me.clone(), topology.clone(), open_snapshots_max, registers)
         };
@@ -151,7 +151,9 @@ impl Store {
         for entry in self.journal.scan(process.registers().position.next()) {
             process.replay(&entry?.turn);
         }
-        Ok(process)
+        // Opening has made durable whatever was found.
+        let position = process.registers().position;
+        Ok((process, Committed { position }))
     }
 
     // A state whose chunks did not all reach the disk before a crash is passed over: the journal gives it again.
@@ -303,20 +305,20 @@ impl Store {
         Ok(missing)
     }
 
-    /// A chunk by its hash, checked.
+    /// A chunk as it is stored, frame included, for another store to adopt.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] also where it is missing.
-    pub fn chunk(&self, hash: &Hash) -> Result<Chunk, StoreError> {
-        self.chunks.get(hash)
+    pub fn stored_chunk(&self, hash: &Hash) -> Result<Vec<u8>, StoreError> {
+        self.chunks.stored(hash)
     }
 
-    /// Stores a chunk; says its hash.
+    /// Takes over a chunk from another store.
     ///
     /// # Errors
-    /// [`StoreError`].
-    pub fn put_chunk(&self, chunk: &Chunk) -> Result<Hash, StoreError> {
-        Ok(self.chunks.put(chunk)?.0)
+    /// [`StoreError::Damaged`] where it is not what its hash says; nothing is stored then.
+    pub fn adopt_chunk(&self, hash: &Hash, stored: &[u8]) -> Result<(), StoreError> {
+        self.chunks.adopt(hash, stored)
     }
 
     /// The cells of a recorded state in ascending order, newest run first, from a key on. Reads the disk.

@@ -1,0 +1,328 @@
+//! Gathers the parts of a snapshot this node started, and publishes what it has: complete when every part is there,
+//! partial at the deadline or as soon as whoever is missing is known to be down, and complete when they come back.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
+
+use super::driver;
+use super::error::Unavailable;
+use super::metrics::Metrics;
+use super::parts::Parts;
+use super::peers::{PeerState, Peers};
+use crate::config::NodeConfig;
+use crate::history::global::{Completeness, GlobalState, Missing, Reason};
+use crate::history::part::Part;
+use crate::history::verify::verify;
+use crate::process::clock::Lamport;
+use crate::process::ids::{ProcessId, SnapshotId};
+
+/// How long one part as it is may take: the rest is published without it.
+const AS_IT_IS_MAX: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Parts that come late and together make one revision.
+const TOGETHER: Duration = Duration::from_millis(200);
+
+type ByProcess = BTreeMap<ProcessId, Part>;
+
+/// Assembles the snapshots that this node started.
+pub(super) struct Collector {
+    pub(super) config: Arc<NodeConfig>,
+    pub(super) peers: Arc<Peers>,
+    pub(super) parts: Parts,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Arc<AtomicU64>,
+    /// What has no published revision yet.
+    pub(super) in_progress: Mutex<BTreeMap<SnapshotId, Arc<GlobalState>>>,
+}
+
+impl Collector {
+    /// Collects a snapshot that was just started.
+    pub(super) fn begin(self: &Arc<Self>, state: GlobalState) {
+        tracing::info!(snapshot = %state.snapshot, "snapshot begun");
+        self.show(&state);
+        tokio::spawn(Arc::clone(self).collect(state, Instant::now()));
+    }
+
+    /// Goes on with a snapshot that was not complete when the node stopped.
+    pub(super) async fn resume(self: Arc<Self>, snapshot: SnapshotId) -> Result<(), Unavailable> {
+        let wanted = snapshot.clone();
+        let published = self
+            .parts
+            .blocking(move |store| store.published(&wanted))
+            .await?;
+        let state = match published {
+            Some(published) => published.state,
+            None => match self.parts.own(&snapshot).await? {
+                Some(part) => begun(&part),
+                None => return Ok(()),
+            },
+        };
+        if state.is_complete() {
+            return Ok(());
+        }
+        tracing::info!(%snapshot, revision = state.revision, "collecting goes on");
+        if state.revision == 0 {
+            self.show(&state);
+        }
+        self.collect(state, Instant::now()).await;
+        Ok(())
+    }
+
+    /// The snapshots that have no published revision yet.
+    pub(super) fn in_progress(&self) -> Vec<Arc<GlobalState>> {
+        let shown = self
+            .in_progress
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        shown.values().cloned().collect()
+    }
+
+    fn show(&self, state: &GlobalState) {
+        let mut shown = self
+            .in_progress
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        shown.insert(state.snapshot.clone(), Arc::new(state.clone()));
+    }
+
+    // The whole life of one snapshot. Ends when it is complete, or when the node goes down.
+    async fn collect(self: Arc<Self>, mut state: GlobalState, started: Instant) {
+        let mut arriving = self.fetch_finished(&state);
+        let deadline = sleep_until(started + self.config.snapshot.deadline);
+        tokio::pin!(deadline);
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !self.has_all(&state) {
+            let early = state.revision == 0;
+            let partial = tokio::select! {
+                Some(Ok(part)) = arriving.join_next() => {
+                    state.parts.insert(part.process.clone(), part);
+                    if early {
+                        self.show(&state);
+                        None
+                    } else {
+                        sleep(TOGETHER).await;
+                        while let Some(Ok(part)) = arriving.try_join_next() {
+                            state.parts.insert(part.process.clone(), part);
+                        }
+                        (!self.has_all(&state)).then(|| state.clone())
+                    }
+                }
+                () = &mut deadline, if early => Some(self.with_unfinished(&state).await),
+                _ = look.tick(), if early && self.is_anyone_down() => {
+                    let now = self.with_unfinished(&state).await;
+                    self.is_explained(&now).then_some(now)
+                }
+            };
+            if let Some(partial) = partial {
+                state.revision += 1;
+                let revision = GlobalState {
+                    revision: state.revision,
+                    ..partial
+                };
+                if self.publish(revision, started).await.is_err() {
+                    return;
+                }
+            }
+        }
+        state.revision += 1;
+        // A failure to publish takes the node down; the snapshot is collected again after the next start.
+        let _down = self.publish(state, started).await;
+    }
+
+    fn has_all(&self, state: &GlobalState) -> bool {
+        let finished = |process| state.parts.get(process).is_some_and(Part::is_finished);
+        self.config.topology.processes().all(finished)
+    }
+
+    // One task per process whose finished part is not here, each until it has it.
+    fn fetch_finished(self: &Arc<Self>, state: &GlobalState) -> JoinSet<Part> {
+        let mut arriving = JoinSet::new();
+        for process in self.config.topology.processes() {
+            if !state.parts.get(process).is_some_and(Part::is_finished) {
+                let (process, snapshot) = (process.clone(), state.snapshot.clone());
+                arriving.spawn(Arc::clone(self).fetch_one(process, snapshot));
+            }
+        }
+        arriving
+    }
+
+    async fn fetch_one(self: Arc<Self>, process: ProcessId, snapshot: SnapshotId) -> Part {
+        let mut pause = PAUSE_MIN;
+        loop {
+            let fetched = if process == self.config.me {
+                let part = self.parts.own_finished(&snapshot).await;
+                part.map(Some).map_err(|error| error.to_string())
+            } else if let Some(connection) = self.peers.connection(&process) {
+                let part = self.parts.fetch(connection, &snapshot, false).await;
+                part.map_err(|error| error.to_string())
+            } else {
+                // A process of another make has no part to fetch.
+                std::future::pending().await
+            };
+            match fetched {
+                Ok(Some(part)) if part.process == process && part.snapshot == snapshot => {
+                    return part;
+                }
+                Ok(_) => tracing::debug!(%process, %snapshot, "no part yet"),
+                Err(error) => tracing::debug!(%process, %snapshot, error, "no part yet"),
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    // What is there now, parts with open channels included.
+    async fn with_unfinished(self: &Arc<Self>, state: &GlobalState) -> GlobalState {
+        let mut asked = JoinSet::new();
+        for process in self.config.topology.processes() {
+            if !state.parts.get(process).is_some_and(Part::is_finished) {
+                let (process, snapshot) = (process.clone(), state.snapshot.clone());
+                let collector = Arc::clone(self);
+                asked.spawn(async move { collector.fetch_as_it_is(&process, &snapshot).await });
+            }
+        }
+        let mut state = state.clone();
+        while let Some(answer) = asked.join_next().await {
+            if let Ok(Some(part)) = answer {
+                state.parts.insert(part.process.clone(), part);
+            }
+        }
+        state
+    }
+
+    async fn fetch_as_it_is(&self, process: &ProcessId, snapshot: &SnapshotId) -> Option<Part> {
+        if *process == self.config.me {
+            return self.parts.own(snapshot).await.ok().flatten();
+        }
+        if self.peers.view(process)?.state != PeerState::Up {
+            return None;
+        }
+        let connection = self.peers.connection(process)?;
+        let fetched = self.parts.fetch(connection, snapshot, true);
+        timeout(AS_IT_IS_MAX, fetched).await.ok()?.ok().flatten()
+    }
+
+    fn is_down(&self, process: &ProcessId) -> bool {
+        let view = self.peers.view(process);
+        view.is_some_and(|view| view.state == PeerState::Down)
+    }
+
+    fn is_anyone_down(&self) -> bool {
+        let views = self.peers.views();
+        views.iter().any(|view| view.state == PeerState::Down)
+    }
+
+    // Whether everything that is missing is missing because somebody is down: then waiting is of no use.
+    fn is_explained(&self, state: &GlobalState) -> bool {
+        let mut processes = self.config.topology.processes();
+        processes.all(|process| match state.parts.get(process) {
+            Some(part) => part.open.iter().all(|from| self.is_down(from)),
+            None => self.is_down(process),
+        })
+    }
+
+    async fn publish(&self, mut state: GlobalState, started: Instant) -> Result<(), Unavailable> {
+        let last_complete = self.last_complete();
+        state.completeness = Completeness::of(&self.config.topology, &state.parts, |process| {
+            self.explain(process, last_complete.clone())
+        });
+        state.finished_at = driver::now().max(state.initiated_at);
+        state.finished_clock = Lamport(self.clock.load(Ordering::Relaxed));
+        let took = started.elapsed();
+        state.duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let published = state.clone();
+        let stored = self
+            .parts
+            .blocking(move |store| store.publish(&published))
+            .await;
+        if let Err(error) = &stored {
+            tracing::error!(snapshot = %state.snapshot, %error, "cannot publish");
+        }
+        stored?;
+        let mut shown = self
+            .in_progress
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        shown.remove(&state.snapshot);
+        drop(shown);
+        self.report(&state, took);
+        Ok(())
+    }
+
+    fn report(&self, state: &GlobalState, took: Duration) {
+        let verification = verify(state);
+        if state.is_complete() {
+            self.metrics.snapshots_complete.inc();
+            self.metrics.snapshot_seconds.observe(took.as_secs_f64());
+        } else {
+            self.metrics.snapshots_partial.inc();
+        }
+        let missing: Vec<&str> = state
+            .missing()
+            .iter()
+            .map(|missing| missing.process.as_str())
+            .collect();
+        tracing::info!(
+            snapshot = %state.snapshot,
+            status = state.status(),
+            revision = state.revision,
+            duration_ms = took.as_millis(),
+            processes = state.parts.len(),
+            missing = missing.join(","),
+            conserved = ?verification.conserved,
+            consistent_cut = ?verification.consistent_cut,
+            "snapshot finished"
+        );
+        if verification.conserved == Some(false) || verification.consistent_cut == Some(false) {
+            tracing::error!(snapshot = %state.snapshot, "the certificate does not hold");
+        }
+    }
+
+    fn explain(&self, process: &ProcessId, last_complete: Option<SnapshotId>) -> Missing {
+        let view = self.peers.view(process);
+        let reason = match view.as_ref().map(|view| view.state) {
+            Some(PeerState::Down) => Reason::Down,
+            Some(PeerState::NeverSeen) => Reason::NeverSeen,
+            Some(PeerState::Up) | None => Reason::Recording,
+        };
+        Missing {
+            process: process.clone(),
+            reason,
+            last_seen_us: view.and_then(|view| view.last_seen_us),
+            last_complete,
+        }
+    }
+
+    fn last_complete(&self) -> Option<SnapshotId> {
+        let lines = self.parts.store.lines(None);
+        let complete = lines.into_iter().find(|(_, line)| line.complete);
+        complete.map(|((_, snapshot), _)| snapshot)
+    }
+}
+
+/// A global state of which nothing but the initiator's own part is known.
+fn begun(part: &Part) -> GlobalState {
+    GlobalState {
+        snapshot: part.snapshot.clone(),
+        initiator: part.initiator.clone(),
+        revision: 0,
+        initiated_at: part.state.time,
+        initiated_clock: part.state.clock.tick(),
+        finished_at: part.state.time,
+        finished_clock: part.state.clock,
+        duration_us: 0,
+        parts: BTreeMap::new(),
+        completeness: Completeness::Partial {
+            missing: Vec::new(),
+            open_channels: Vec::new(),
+        },
+    }
+}

@@ -1,0 +1,131 @@
+//! The turn loop: the one thread that owns the process.
+//!
+//! Takes what has arrived, decides and applies it, and hands the turn to the committer. While that one is writing,
+//! the next turn is computed already; the batch grows with the load, and one operation alone never waits for others.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::SyncSender;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::queue::{Request, Settled};
+use crate::process::Process;
+use crate::process::clock::Hlc;
+use crate::process::event::{Input, Turn};
+use crate::process::registers::Sealed;
+use crate::process::snapshot::Recording;
+
+/// Inputs of one turn at the most.
+const BATCH_MAX: usize = 4096;
+/// Records after which the state is sealed even without a snapshot, so that a restart stays short.
+const RECORDS_UNSEALED_MAX: usize = 1_000_000;
+
+/// A turn that is decided and not yet durable, with everything that waits for it.
+pub(super) struct Step {
+    pub(super) turn: Turn,
+    pub(super) replies: Vec<(oneshot::Sender<Settled>, Settled)>,
+    pub(super) sealed: Vec<Sealed>,
+    pub(super) finished: Vec<Recording>,
+}
+
+type Waiting = VecDeque<(Input, Option<oneshot::Sender<Settled>>)>;
+
+/// Runs until the queue is stopped or the committer is gone.
+pub(super) fn run(
+    mut process: Process,
+    mut queue: mpsc::Receiver<Request>,
+    committer: SyncSender<Step>,
+) {
+    // What a restart found unfinished is recorded before anything new.
+    let found = Step {
+        turn: Turn::default(),
+        replies: Vec::new(),
+        sealed: process.take_sealed(),
+        finished: process.take_finished(),
+    };
+    if committer.send(found).is_err() {
+        return;
+    }
+    let mut unsealed = 0;
+    let mut waiting = Waiting::new();
+    while let Some(stop) = take(&mut queue, &mut waiting) {
+        while !waiting.is_empty() {
+            if unsealed >= RECORDS_UNSEALED_MAX {
+                waiting.push_front((Input::Checkpoint, None));
+            }
+            let step = turn(&mut process, &mut waiting);
+            unsealed += step.turn.records.len();
+            if !step.sealed.is_empty() {
+                unsealed = 0;
+            }
+            if committer.send(step).is_err() {
+                return;
+            }
+        }
+        if stop {
+            return;
+        }
+    }
+}
+
+// Waits for something and takes all that is there, up to the bound; says whether to stop then.
+fn take(queue: &mut mpsc::Receiver<Request>, waiting: &mut Waiting) -> Option<bool> {
+    let mut next = Some(queue.blocking_recv()?);
+    while let Some(request) = next {
+        match request {
+            Request::Input { input, reply } => waiting.push_back((input, reply)),
+            Request::Stop => return Some(true),
+        }
+        next = (waiting.len() < BATCH_MAX)
+            .then(|| queue.try_recv().ok())
+            .flatten();
+    }
+    Some(false)
+}
+
+// One turn: as much of what waits as may be in it.
+fn turn(process: &mut Process, waiting: &mut Waiting) -> Step {
+    let times = waiting.iter().filter_map(|(input, _)| match input {
+        Input::Arrived { time, .. } => Some(*time),
+        _ => None,
+    });
+    process.begin_turn(wall_us(), times.max().unwrap_or_default());
+    let mut replies = Vec::new();
+    while let Some((input, reply_to)) =
+        waiting.pop_front_if(|(input, _)| !process.wants_own_turn(input))
+    {
+        let reply = process.step(input);
+        replies.extend(reply_to.map(|to| (to, reply)));
+    }
+    let turn = process.end_turn();
+    let registers = process.registers();
+    let (position, time) = (registers.position, registers.time);
+    let settle = |(to, reply)| {
+        let settled = Settled {
+            reply,
+            position,
+            time,
+        };
+        (to, settled)
+    };
+    Step {
+        replies: replies.into_iter().map(settle).collect(),
+        turn,
+        sealed: process.take_sealed(),
+        finished: process.take_finished(),
+    }
+}
+
+/// What the wall clock shows, microseconds since the Unix epoch. It labels; nothing is ordered by it.
+pub(super) fn wall_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    })
+}
+
+/// What the wall clock shows, as a hybrid clock value.
+pub(super) fn now() -> Hlc {
+    Hlc::at(wall_us())
+}

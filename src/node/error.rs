@@ -1,0 +1,49 @@
+//! Why a node cannot start, stopped by itself, or does not answer.
+
+use crate::store::StoreError;
+
+/// Why a node cannot start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The store cannot be opened, is damaged, or has failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A thread of the node has ended; what it was doing is not known.
+    #[error("the {0} thread has ended unexpectedly; see the log and start the node again")]
+    Thread(&'static str),
+    /// The system does not let the node serve.
+    #[error("cannot serve: {0}")]
+    Serve(#[from] std::io::Error),
+    /// An address that makes no URI.
+    #[error("{0:?} is no address to connect to; write host:port")]
+    Address(String),
+}
+
+impl NodeError {
+    /// What the program ends with: 2 for a wrong directory or address, 3 for the store.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Store(error) if error.is_wrong_directory() => 2,
+            Self::Address(_) | Self::Serve(_) => 2,
+            Self::Store(_) | Self::Thread(_) => 3,
+        }
+    }
+}
+
+/// Why a node does not answer now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    /// More is waiting than the node takes on.
+    #[error("the node has more to do than it takes on; try again in a moment")]
+    Full,
+    /// The node cannot make things durable any more, or is on its way down.
+    #[error("the node does not answer: {0}")]
+    Stopped(String),
+}
+
+impl From<StoreError> for Unavailable {
+    fn from(error: StoreError) -> Self {
+        Self::Stopped(error.to_string())
+    }
+}

@@ -1,0 +1,335 @@
+//! What the rest of the program may ask of a running node.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::watch;
+use tonic::transport::Channel;
+
+use super::collector::Collector;
+use super::error::Unavailable;
+use super::metrics::Metrics;
+use super::parts::Parts;
+use super::peers::{PeerView, Peers};
+use super::queue::{Queue, Settled};
+use crate::config::NodeConfig;
+use crate::history::global::{Completeness, GlobalState};
+use crate::history::part::Part;
+use crate::process::clock::{Hlc, Lamport};
+use crate::process::event::{Initiated, Input, Reply};
+use crate::process::ids::{ChannelId, Hash, ProcessId, SnapshotId};
+use crate::process::refusal::Refusal;
+use crate::store::{Published, Store};
+use crate::transport::Local;
+use crate::transport::inbound::{Acks, Inbound};
+use crate::transport::link::{LinkState, Links};
+
+/// A running node, for its services. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    pub(super) config: Arc<NodeConfig>,
+    pub(super) store: Arc<Store>,
+    pub(super) queue: Queue,
+    pub(super) peers: Arc<Peers>,
+    pub(super) links: Links,
+    pub(super) parts: Parts,
+    pub(super) collector: Arc<Collector>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Arc<AtomicU64>,
+    pub(super) failed: watch::Receiver<Option<String>>,
+}
+
+/// A snapshot as it is now.
+#[derive(Debug, Clone)]
+pub struct SnapshotView {
+    /// The newest published revision; revision 0 while in progress, with the parts so far.
+    pub state: Arc<GlobalState>,
+    /// The root hash of the revision; `None` while in progress.
+    pub root: Option<Hash>,
+}
+
+/// How far a snapshot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotStatus {
+    /// Nothing is published yet.
+    InProgress,
+    /// Every part is there.
+    Complete,
+    /// Somebody is missing.
+    Partial,
+}
+
+/// Which snapshots to list.
+#[derive(Debug, Clone, Default)]
+pub struct SnapshotFilter {
+    /// Only those that are so far.
+    pub status: Option<SnapshotStatus>,
+    /// Only those that this process started.
+    pub initiator: Option<ProcessId>,
+    /// Started at this instant or later.
+    pub from: Option<Hlc>,
+    /// Started before this instant.
+    pub to: Option<Hlc>,
+    /// Started before this one, which was the last of the page before.
+    pub before: Option<(Hlc, SnapshotId)>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+impl SnapshotView {
+    /// How far it is.
+    #[must_use]
+    pub fn status(&self) -> SnapshotStatus {
+        match (self.root, self.state.is_complete()) {
+            (None, _) => SnapshotStatus::InProgress,
+            (Some(_), true) => SnapshotStatus::Complete,
+            (Some(_), false) => SnapshotStatus::Partial,
+        }
+    }
+}
+
+impl Handle {
+    /// Asks the process something; what it answers is durable.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: too much is waiting, or the node is going down. What was asked may have been done in the
+    /// second case.
+    pub async fn ask(&self, input: Input) -> Result<Settled, Unavailable> {
+        self.shared.queue.ask(input).await
+    }
+
+    /// Asks several things, decided in this order.
+    ///
+    /// # Errors
+    /// As [`Handle::ask`]; nothing was done where too much is waiting.
+    pub async fn ask_all(&self, inputs: Vec<Input>) -> Result<Vec<Settled>, Unavailable> {
+        self.shared.queue.ask_all(inputs).await
+    }
+
+    /// Starts a snapshot and its collection, unless it was started before.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; a refusal is an answer.
+    pub async fn initiate(
+        &self,
+        snapshot: Option<SnapshotId>,
+    ) -> Result<Result<Initiated, Refusal>, Unavailable> {
+        let settled = self.ask(Input::Initiate { snapshot }).await?;
+        let Reply::Initiated(answer) = settled.reply else {
+            unreachable!("an initiation is answered as one");
+        };
+        if let Ok(initiated) = &answer
+            && initiated.fresh
+        {
+            self.shared.collector.begin(GlobalState {
+                snapshot: initiated.snapshot.clone(),
+                initiator: initiated.initiator.clone(),
+                revision: 0,
+                initiated_at: settled.time,
+                initiated_clock: initiated.clock,
+                finished_at: settled.time,
+                finished_clock: initiated.clock,
+                duration_us: 0,
+                parts: BTreeMap::new(),
+                completeness: Completeness::Partial {
+                    missing: Vec::new(),
+                    open_channels: Vec::new(),
+                },
+            });
+        }
+        Ok(answer)
+    }
+
+    /// A snapshot: its newest revision, or how far it is. `None` if this node did not start it.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn snapshot(&self, id: &SnapshotId) -> Result<Option<SnapshotView>, Unavailable> {
+        // Looked at first: what is published between the two looks is found by the second.
+        let running = self.in_progress(id);
+        let wanted = id.clone();
+        let parts = &self.shared.parts;
+        let published = parts
+            .blocking(move |store| store.published(&wanted))
+            .await?;
+        Ok(published.map(view).or(running))
+    }
+
+    fn in_progress(&self, id: &SnapshotId) -> Option<SnapshotView> {
+        let running = self.shared.collector.in_progress();
+        let state = running.into_iter().find(|state| state.snapshot == *id)?;
+        Some(SnapshotView { state, root: None })
+    }
+
+    /// Snapshots this node started, newest first.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn snapshots(
+        &self,
+        filter: SnapshotFilter,
+    ) -> Result<Vec<SnapshotView>, Unavailable> {
+        let running = self.shared.collector.in_progress();
+        let parts = &self.shared.parts;
+        parts
+            .blocking(move |store| {
+                let mut views: Vec<SnapshotView> = running
+                    .into_iter()
+                    .map(|state| SnapshotView { state, root: None })
+                    .collect();
+                let lines = store.lines(filter.before.as_ref());
+                let lines = lines.into_iter().filter(|((_, snapshot), line)| {
+                    let status = if line.complete {
+                        SnapshotStatus::Complete
+                    } else {
+                        SnapshotStatus::Partial
+                    };
+                    filter.status.is_none_or(|wanted| wanted == status)
+                        && filter
+                            .initiator
+                            .as_ref()
+                            .is_none_or(|wanted| *wanted == line.initiator)
+                        && !views.iter().any(|view| view.state.snapshot == *snapshot)
+                });
+                let lines: Vec<_> = lines
+                    .filter(|((time, _), _)| within(&filter, *time))
+                    .take(filter.limit)
+                    .collect();
+                views.retain(|view| is_wanted(&filter, view));
+                for ((_, snapshot), line) in lines {
+                    let published = store.revision(&snapshot, line.revision)?;
+                    views.extend(published.map(view));
+                }
+                views.sort_by(|a, b| place(&b.state).cmp(&place(&a.state)));
+                views.truncate(filter.limit);
+                Ok(views)
+            })
+            .await
+    }
+
+    /// This process's own part of a snapshot, as far as it is; `None` while its state is not recorded.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn part(&self, id: &SnapshotId) -> Result<Option<Part>, Unavailable> {
+        self.shared.parts.own(id).await
+    }
+
+    /// What is known of all other processes.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerView> {
+        self.shared.peers.views()
+    }
+
+    /// How the node is configured.
+    #[must_use]
+    pub fn config(&self) -> &NodeConfig {
+        &self.shared.config
+    }
+
+    /// The node's store. Reading it blocks.
+    #[must_use]
+    pub fn store(&self) -> &Arc<Store> {
+        &self.shared.store
+    }
+
+    /// A connection to another process; made when it is first used.
+    #[must_use]
+    pub fn peer_channel(&self, process: &ProcessId) -> Option<Channel> {
+        self.shared.peers.connection(process)
+    }
+
+    /// Whether the node can do its work.
+    ///
+    /// # Errors
+    /// The sentence says why not.
+    pub fn ready(&self) -> Result<(), String> {
+        match &*self.shared.failed.borrow() {
+            None => Ok(()),
+            Some(why) => Err(why.clone()),
+        }
+    }
+
+    /// All figures in the text format of Prometheus.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.shared.metrics.text()
+    }
+
+    /// How a channel of this process is connected.
+    #[must_use]
+    pub fn link(&self, channel: &ChannelId) -> LinkState {
+        self.shared.links.get(channel)
+    }
+
+    /// Whether a native stream is open for the channel from this process.
+    #[must_use]
+    pub fn has_native_stream(&self, from: &ProcessId) -> bool {
+        let channel = ChannelId {
+            from: from.clone(),
+            to: self.config().me.clone(),
+        };
+        self.link(&channel) == LinkState::Open
+    }
+
+    /// The Lamport clock of the newest durable turn.
+    #[must_use]
+    pub fn clock(&self) -> Lamport {
+        Lamport(self.shared.clock.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn parts(&self) -> &Parts {
+        &self.shared.parts
+    }
+
+    pub(super) fn local(&self) -> Local {
+        Local {
+            cluster: self.config().cluster.clone(),
+            process: self.config().me.clone(),
+            identity: self.store().identity(),
+        }
+    }
+
+    pub(super) fn inbound(&self, acks: Acks) -> Inbound<Queue> {
+        Inbound {
+            local: self.local(),
+            inbox: self.shared.queue.clone(),
+            links: self.shared.links.clone(),
+            acks,
+        }
+    }
+}
+
+fn view(published: Published) -> SnapshotView {
+    SnapshotView {
+        state: Arc::new(published.state),
+        root: Some(published.root),
+    }
+}
+
+fn place(state: &GlobalState) -> (Hlc, &SnapshotId) {
+    (state.initiated_at, &state.snapshot)
+}
+
+fn within(filter: &SnapshotFilter, time: Hlc) -> bool {
+    filter.from.is_none_or(|from| time >= from) && filter.to.is_none_or(|to| time < to)
+}
+
+fn is_wanted(filter: &SnapshotFilter, view: &SnapshotView) -> bool {
+    let state = &view.state;
+    filter.status.is_none_or(|status| status == view.status())
+        && filter
+            .initiator
+            .as_ref()
+            .is_none_or(|initiator| *initiator == state.initiator)
+        && within(filter, state.initiated_at)
+        && filter
+            .before
+            .as_ref()
+            .is_none_or(|before| place(state) < (before.0, &before.1))
+}

@@ -1,0 +1,87 @@
+//! Figures for Prometheus.
+
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use crate::process::event::Turn;
+
+/// The figures of one node.
+pub(super) struct Metrics {
+    registry: Registry,
+    turns: Counter,
+    records: Counter,
+    position: Gauge,
+    commit_seconds: Histogram,
+    pub(super) snapshots_complete: Counter,
+    pub(super) snapshots_partial: Counter,
+    pub(super) snapshot_seconds: Histogram,
+}
+
+impl Metrics {
+    pub(super) fn new() -> Self {
+        let metrics = Self {
+            registry: Registry::with_prefix("snapledger"),
+            turns: Counter::default(),
+            records: Counter::default(),
+            position: Gauge::default(),
+            commit_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
+            snapshots_complete: Counter::default(),
+            snapshots_partial: Counter::default(),
+            snapshot_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
+        };
+        metrics.registered()
+    }
+
+    fn registered(mut self) -> Self {
+        let registry = &mut self.registry;
+        registry.register("turns", "Turns made durable", self.turns.clone());
+        registry.register("records", "Records made durable", self.records.clone());
+        registry.register(
+            "journal_position",
+            "Newest durable position",
+            self.position.clone(),
+        );
+        registry.register(
+            "commit_seconds",
+            "Time to make one turn durable",
+            self.commit_seconds.clone(),
+        );
+        registry.register(
+            "snapshots_complete",
+            "Snapshots started here and published complete",
+            self.snapshots_complete.clone(),
+        );
+        registry.register(
+            "snapshots_partial",
+            "Revisions of snapshots started here and published partial",
+            self.snapshots_partial.clone(),
+        );
+        registry.register(
+            "snapshot_seconds",
+            "From start to complete of snapshots started here",
+            self.snapshot_seconds.clone(),
+        );
+        self
+    }
+
+    /// Counts a turn that has become durable.
+    pub(super) fn committed(&self, turn: &Turn, took: Duration) {
+        self.turns.inc();
+        self.records.inc_by(turn.records.len() as u64);
+        self.position
+            .set(i64::try_from(turn.position.0).unwrap_or(i64::MAX));
+        self.commit_seconds.observe(took.as_secs_f64());
+    }
+
+    /// All figures in the text format of Prometheus.
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)
+            .expect("a string takes all that is written to it");
+        text
+    }
+}

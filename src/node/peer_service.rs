@@ -1,0 +1,149 @@
+//! What this node does for its peers.
+
+use std::pin::Pin;
+
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::handle::Handle;
+use crate::process::ids::{Hash, SnapshotId};
+use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
+use crate::proto::snapledger::{
+    Ack, Chunk, FetchChunksRequest, FetchPartRequest, Frame, Greeting, Part,
+};
+use crate::transport::inbound::Inbound;
+use crate::transport::wire::{identity_to_wire, part_to_wire};
+
+/// Acknowledgements that wait for the connection.
+const ACKS_WAITING: usize = 64;
+/// Chunks that wait for the connection.
+const CHUNKS_WAITING: usize = 8;
+/// A frame of 512 puts of full length would be larger; senders keep under it.
+const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The service of one node for its peers.
+pub struct Peering {
+    handle: Handle,
+}
+
+impl Peering {
+    /// As a tonic service.
+    #[must_use]
+    pub fn service(handle: Handle) -> PeerServiceServer<Self> {
+        PeerServiceServer::new(Self { handle }).max_decoding_message_size(FRAME_BYTES_MAX)
+    }
+
+    fn check_cluster(&self, cluster: &str) -> Result<(), Status> {
+        let ours = &self.handle.config().cluster;
+        if cluster == ours {
+            return Ok(());
+        }
+        let sentence = format!("this node belongs to cluster {ours:?}, not to {cluster:?}");
+        Err(Status::failed_precondition(sentence))
+    }
+}
+
+type Outgoing<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl PeerService for Peering {
+    type ChannelStream = ReceiverStream<Result<Ack, Status>>;
+    type FetchPartStream = Outgoing<Part>;
+    type FetchChunksStream = ReceiverStream<Result<Chunk, Status>>;
+
+    async fn channel(
+        &self,
+        request: Request<Streaming<Frame>>,
+    ) -> Result<Response<Self::ChannelStream>, Status> {
+        let (acks, stream) = mpsc::channel(ACKS_WAITING);
+        let inbound = self.handle.inbound(acks);
+        tokio::spawn(Inbound::run(inbound, request.into_inner()));
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn greet(&self, _: Request<Greeting>) -> Result<Response<Greeting>, Status> {
+        Ok(Response::new(self.handle.greeting()))
+    }
+
+    async fn fetch_part(
+        &self,
+        request: Request<FetchPartRequest>,
+    ) -> Result<Response<Self::FetchPartStream>, Status> {
+        let request = request.into_inner();
+        self.check_cluster(&request.cluster)?;
+        let snapshot = SnapshotId::parse(&request.snapshot_id)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let parts = self.handle.parts().clone();
+        let unavailable = |error: super::error::Unavailable| Status::unavailable(error.to_string());
+        if request.as_it_is {
+            let part = parts.own(&snapshot).await.map_err(unavailable)?;
+            let answer = part.map(|part| Ok(part_to_wire(&part)));
+            return Ok(Response::new(Box::pin(tokio_stream::iter(answer))));
+        }
+        // The answer begins at once and the part follows when it is finished, so that the caller sees a dead
+        // connection while it waits.
+        let (answer, stream) = mpsc::channel(1);
+        tokio::spawn(async move {
+            tokio::select! {
+                part = parts.own_finished(&snapshot) => {
+                    let part = part.map(|part| part_to_wire(&part)).map_err(unavailable);
+                    let _gone = answer.send(part).await;
+                }
+                () = answer.closed() => {}
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    async fn fetch_chunks(
+        &self,
+        request: Request<FetchChunksRequest>,
+    ) -> Result<Response<Self::FetchChunksStream>, Status> {
+        let request = request.into_inner();
+        self.check_cluster(&request.cluster)?;
+        let hashes = request
+            .hashes
+            .iter()
+            .map(|hash| <[u8; 32]>::try_from(&hash[..]));
+        let hashes: Vec<Hash> = hashes
+            .map(|hash| hash.map(Hash))
+            .collect::<Result<_, _>>()
+            .map_err(|_| Status::invalid_argument("a hash has 32 bytes"))?;
+        let (chunks, stream) = mpsc::channel(CHUNKS_WAITING);
+        let store = self.handle.store().clone();
+        tokio::task::spawn_blocking(move || {
+            for hash in hashes {
+                let chunk = store.stored_chunk(&hash).map(|stored| Chunk {
+                    hash: hash.0.to_vec(),
+                    stored,
+                });
+                let chunk = chunk.map_err(|error| Status::not_found(error.to_string()));
+                let failed = chunk.is_err();
+                if chunks.blocking_send(chunk).is_err() || failed {
+                    break;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+impl Handle {
+    /// Who this node is.
+    pub(super) fn greeting(&self) -> Greeting {
+        let config = self.config();
+        let me = config.myself();
+        Greeting {
+            identity: Some(identity_to_wire(
+                &config.cluster,
+                &config.me,
+                self.store().identity(),
+            )),
+            grpc: me.grpc.clone(),
+            rest: me.rest.clone().unwrap_or_default(),
+            logical_clock: self.clock().0,
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The other processes: connections to them, and which of them are alive.
+//!
+//! Each is greeted again and again; who does not answer is down. Time-outs come from the monotonic clock, the wall
+//! clock only says when somebody was last heard.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tonic::transport::{Channel, Endpoint};
+
+use super::driver::wall_us;
+use super::error::NodeError;
+use crate::config::{Member, NodeConfig, Transport};
+use crate::process::clock::Lamport;
+use crate::process::ids::{ChannelId, ProcessId};
+use crate::proto::snapledger::Greeting;
+use crate::proto::snapledger::peer_service_client::PeerServiceClient;
+use crate::transport::link::{LinkState, Links};
+use crate::transport::wire::identity_from_wire;
+
+const GREET_EVERY: Duration = Duration::from_millis(250);
+const ANSWER_MAX: Duration = Duration::from_secs(1);
+/// Greetings in a row without an answer after which a process is down.
+const MISSED_MAX: u32 = 3;
+const CONNECT_MAX: Duration = Duration::from_secs(1);
+const KEEPALIVE: Duration = Duration::from_secs(2);
+/// Room for frames under way on one connection.
+const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+
+/// Whether a process is alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerState {
+    /// It answers.
+    Up,
+    /// It answered once and does not any more.
+    Down,
+    /// It has not answered since this node started.
+    NeverSeen,
+}
+
+/// What is known of another process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerView {
+    /// Which process.
+    pub process: ProcessId,
+    /// Its gRPC address.
+    pub grpc: String,
+    /// Its REST address, once it is known.
+    pub rest: Option<String>,
+    /// Whether it is alive.
+    pub state: PeerState,
+    /// When it was last heard, microseconds since the Unix epoch.
+    pub last_seen_us: Option<u64>,
+    /// Its Lamport clock then.
+    pub clock: Lamport,
+    /// Why a channel with it is stopped, or why it is not accepted.
+    pub error: Option<String>,
+}
+
+/// All other processes of the cluster.
+pub(super) struct Peers {
+    me: ProcessId,
+    cluster: String,
+    connections: BTreeMap<ProcessId, Channel>,
+    views: Mutex<BTreeMap<ProcessId, PeerView>>,
+    links: Links,
+    /// Counts changes between up and down; whoever waits for one looks again.
+    changed: watch::Sender<u64>,
+}
+
+impl Peers {
+    /// Nobody is contacted yet.
+    pub(super) fn new(config: &NodeConfig, links: Links) -> Result<Self, NodeError> {
+        let mut connections = BTreeMap::new();
+        let mut views = BTreeMap::new();
+        for member in config
+            .members
+            .iter()
+            .filter(|member| member.id != config.me)
+        {
+            views.insert(member.id.clone(), view(member));
+            if member.transport == Transport::Native {
+                connections.insert(member.id.clone(), connection(&member.grpc)?);
+            }
+        }
+        Ok(Self {
+            me: config.me.clone(),
+            cluster: config.cluster.clone(),
+            connections,
+            views: Mutex::new(views),
+            links,
+            changed: watch::channel(0).0,
+        })
+    }
+
+    /// The connection to a process; it is made when it is first used.
+    pub(super) fn connection(&self, process: &ProcessId) -> Option<Channel> {
+        self.connections.get(process).cloned()
+    }
+
+    /// What is known of all of them.
+    pub(super) fn views(&self) -> Vec<PeerView> {
+        let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        views.values().map(|view| self.with_links(view)).collect()
+    }
+
+    /// What is known of one of them.
+    pub(super) fn view(&self, process: &ProcessId) -> Option<PeerView> {
+        let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        views.get(process).map(|view| self.with_links(view))
+    }
+
+    /// Changes between up and down.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    fn with_links(&self, view: &PeerView) -> PeerView {
+        let ends = [
+            (self.me.clone(), view.process.clone()),
+            (view.process.clone(), self.me.clone()),
+        ];
+        let stopped =
+            ends.into_iter()
+                .find_map(|(from, to)| match self.links.get(&ChannelId { from, to }) {
+                    LinkState::Stopped(why) => Some(why),
+                    LinkState::Open | LinkState::Closed => None,
+                });
+        PeerView {
+            error: view.error.clone().or(stopped),
+            ..view.clone()
+        }
+    }
+
+    /// Greets one process for ever.
+    pub(super) async fn watch(
+        self: Arc<Self>,
+        process: ProcessId,
+        greeting: impl Fn() -> Greeting,
+    ) {
+        let Some(connection) = self.connection(&process) else {
+            return;
+        };
+        let mut client = PeerServiceClient::new(connection);
+        let mut every = interval(GREET_EVERY);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut missed = 0;
+        loop {
+            every.tick().await;
+            match timeout(ANSWER_MAX, client.greet(greeting())).await {
+                Ok(Ok(answer)) => {
+                    missed = 0;
+                    self.heard(&process, answer.into_inner());
+                }
+                Ok(Err(_)) | Err(_) => {
+                    missed += 1;
+                    if missed == MISSED_MAX {
+                        self.lost(&process);
+                    }
+                }
+            }
+        }
+    }
+
+    fn heard(&self, process: &ProcessId, answer: Greeting) {
+        let who = identity_from_wire(&self.cluster, answer.identity);
+        let error = match who {
+            Ok((id, _)) if id == *process => None,
+            Ok((id, _)) => Some(format!(
+                "process {id:?} answers at the address of {process:?}"
+            )),
+            Err(error) => Some(error.to_string()),
+        };
+        let up = error.is_none();
+        self.update(process, |view| {
+            view.error = error;
+            if up {
+                view.state = PeerState::Up;
+                view.last_seen_us = Some(wall_us());
+                view.clock = Lamport(answer.logical_clock);
+                if !answer.rest.is_empty() {
+                    view.rest = Some(answer.rest);
+                }
+            }
+        });
+    }
+
+    fn lost(&self, process: &ProcessId) {
+        self.update(process, |view| {
+            if view.state == PeerState::Up {
+                view.state = PeerState::Down;
+            }
+        });
+    }
+
+    fn update(&self, process: &ProcessId, change: impl FnOnce(&mut PeerView)) {
+        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(view) = views.get_mut(process) else {
+            return;
+        };
+        let before = (view.state, view.error.clone());
+        change(view);
+        if view.error != before.1
+            && let Some(error) = &view.error
+        {
+            tracing::error!(peer = %process, error, "peer refused");
+        }
+        if view.state == before.0 {
+            return;
+        }
+        match view.state {
+            PeerState::Up => tracing::info!(peer = %process, "peer up"),
+            PeerState::Down | PeerState::NeverSeen => tracing::warn!(peer = %process, "peer down"),
+        }
+        drop(views);
+        self.changed.send_modify(|count| *count += 1);
+    }
+}
+
+fn view(member: &Member) -> PeerView {
+    PeerView {
+        process: member.id.clone(),
+        grpc: member.grpc.clone(),
+        rest: member.rest.clone(),
+        state: PeerState::NeverSeen,
+        last_seen_us: None,
+        clock: Lamport(0),
+        error: None,
+    }
+}
+
+fn connection(address: &str) -> Result<Channel, NodeError> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|_| NodeError::Address(address.to_owned()))?;
+    Ok(endpoint
+        .connect_timeout(CONNECT_MAX)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .tcp_nodelay(true)
+        .connect_lazy())
+}

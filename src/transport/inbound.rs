@@ -1,0 +1,170 @@
+//! The receiving end of a channel: answers the handshake, hands messages to the turn in order, and acknowledges what
+//! has become durable.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tonic::{Status, Streaming};
+
+use super::link::Links;
+use super::wire::{Unreadable, envelope_from_wire, identity_from_wire, identity_to_wire};
+use super::{Closed, Inbox, Local, Settling};
+use crate::process::event::{Claim, Meeting};
+use crate::process::ids::{ChannelId, ProcessId, Seq};
+use crate::proto::snapledger::{Ack, Frame, Hello, Refusal, Welcome, ack, frame};
+
+/// Frames whose turn is not durable yet; beyond that the sender has to wait.
+const FRAMES_PENDING: usize = 32;
+const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+
+/// Where acknowledgements go.
+pub type Acks = mpsc::Sender<Result<Ack, Status>>;
+
+/// The receiving end of one stream.
+pub struct Inbound<I> {
+    /// Who receives.
+    pub local: Local,
+    /// Where messages go.
+    pub inbox: I,
+    /// Where the state of the connection is shown.
+    pub links: Links,
+    /// Where acknowledgements go.
+    pub acks: Acks,
+}
+
+impl<I: Inbox> Inbound<I> {
+    /// Serves one stream to its end.
+    pub async fn run(self, mut frames: Streaming<Frame>) {
+        let handshake = timeout(HANDSHAKE_MAX, self.handshake(&mut frames)).await;
+        let late = || Closed::Broken("no handshake came".to_owned());
+        let (from, generation) = match handshake.unwrap_or_else(|_| Err(late())) {
+            Ok(opened) => opened,
+            Err(why) => return self.refuse(&why).await,
+        };
+        let channel = self.channel(&from);
+        let (pending, settled) = mpsc::channel(FRAMES_PENDING);
+        let why = tokio::select! {
+            why = self.receive(&from, frames, pending) => why,
+            why = self.acknowledge(settled) => why,
+        };
+        self.links.end(&channel, generation, &why);
+        self.refuse(&why).await;
+    }
+
+    fn channel(&self, from: &ProcessId) -> ChannelId {
+        ChannelId {
+            from: from.clone(),
+            to: self.local.process.clone(),
+        }
+    }
+
+    // A sender that could go on after a pause is not told anything; one that cannot is told why.
+    async fn refuse(&self, why: &Closed) {
+        if let Closed::Stopped(reason) = why {
+            let reason = reason.clone();
+            let refusal = ack::Body::Refusal(Refusal { reason });
+            let _gone = self.answer(refusal).await;
+        }
+    }
+
+    async fn answer(&self, body: ack::Body) -> Result<(), Closed> {
+        let ack = Ack { body: Some(body) };
+        let gone = |_| Closed::Broken("the sender is gone".to_owned());
+        self.acks.send(Ok(ack)).await.map_err(gone)
+    }
+
+    async fn handshake(&self, frames: &mut Streaming<Frame>) -> Result<(ProcessId, u64), Closed> {
+        let first = frames.message().await?.and_then(|frame| frame.body);
+        let Some(frame::Body::Hello(hello)) = first else {
+            return Err(Closed::Broken("the first frame is no hello".to_owned()));
+        };
+        let (peer, meeting) = self.meeting(hello)?;
+        let met = self.inbox.meet(meeting).await;
+        let delivered = match met {
+            Ok(delivered) => delivered,
+            Err(why) => {
+                self.links.fail(&self.channel(&peer), &why);
+                return Err(why);
+            }
+        };
+        let Local {
+            cluster,
+            process,
+            identity,
+        } = &self.local;
+        self.answer(ack::Body::Welcome(Welcome {
+            receiver: Some(identity_to_wire(cluster, process, *identity)),
+            delivered: delivered.0,
+        }))
+        .await?;
+        let generation = self.links.open(&self.channel(&peer));
+        Ok((peer, generation))
+    }
+
+    fn meeting(&self, hello: Hello) -> Result<(ProcessId, Meeting), Closed> {
+        let stopped = |error: Unreadable| Closed::Stopped(error.to_string());
+        let me = &self.local.process;
+        if hello.receiver != me.as_str() {
+            let sentence = format!("this is process {me:?}, not {:?}", hello.receiver);
+            return Err(Closed::Stopped(sentence));
+        }
+        let (peer, identity) =
+            identity_from_wire(&self.local.cluster, hello.sender).map_err(stopped)?;
+        let claim = Claim::Sender {
+            sent: Seq(hello.sent),
+            acknowledged: Seq(hello.acknowledged),
+        };
+        let meeting = Meeting {
+            peer: peer.clone(),
+            identity,
+            claim,
+        };
+        Ok((peer, meeting))
+    }
+
+    // Hands on what comes; the acknowledgement waits until it is durable, the next frame does not.
+    async fn receive(
+        &self,
+        from: &ProcessId,
+        mut frames: Streaming<Frame>,
+        pending: mpsc::Sender<Settling>,
+    ) -> Closed {
+        loop {
+            let body = match frames.message().await {
+                Ok(Some(frame)) => frame.body,
+                Ok(None) => return Closed::Broken("the sender closed the stream".to_owned()),
+                Err(status) => return status.into(),
+            };
+            let Some(frame::Body::Messages(messages)) = body else {
+                continue;
+            };
+            let envelopes = messages.messages.into_iter().map(envelope_from_wire);
+            let handed = match envelopes.collect::<Result<Vec<_>, _>>() {
+                Ok(envelopes) => self.inbox.deliver(from, envelopes).await,
+                Err(error) => Err(Closed::Stopped(error.to_string())),
+            };
+            let gone = |_| Closed::Broken("the acknowledgements ended".to_owned());
+            let handed = match handed {
+                Ok(settling) => pending.send(settling).await.map_err(gone),
+                Err(why) => Err(why),
+            };
+            if let Err(why) = handed {
+                return why;
+            }
+        }
+    }
+
+    async fn acknowledge(&self, mut pending: mpsc::Receiver<Settling>) -> Closed {
+        while let Some(settling) = pending.recv().await {
+            let acknowledged = match settling.await {
+                Ok(delivered) => self.answer(ack::Body::Delivered(delivered.0)).await,
+                Err(why) => Err(why),
+            };
+            if let Err(why) = acknowledged {
+                return why;
+            }
+        }
+        Closed::Broken("the sender closed the stream".to_owned())
+    }
+}

@@ -1,0 +1,90 @@
+//! The channels: one gRPC stream per directed channel, many frames in flight, cumulative acknowledgements.
+//!
+//! Knows the process's types and what a part is made of; neither the store nor the turn. What it needs of them it
+//! asks through [`Backlog`] and [`Inbox`]. Nothing here is durable, and nothing here has to be: whatever was not
+//! acknowledged is read again from the sender's journal.
+
+pub mod inbound;
+pub mod link;
+pub mod outbound;
+pub mod wire;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use tokio::sync::watch;
+
+use crate::process::clock::Hlc;
+use crate::process::event::{Identity, Meeting};
+use crate::process::ids::{ProcessId, Seq};
+use crate::process::message::Message;
+
+/// A message with what it carries on the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// Its number on the channel.
+    pub seq: Seq,
+    /// The clock of the turn that sent it.
+    pub time: Hlc,
+    /// What it says.
+    pub message: Message,
+}
+
+/// Who opens or accepts channels here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Local {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The process of this node.
+    pub process: ProcessId,
+    /// Its store.
+    pub identity: Identity,
+}
+
+/// Where the messages of one outgoing channel come from. Only what is durable is ever handed out.
+pub trait Backlog: Send + Sync + 'static {
+    /// The newest message that may be sent.
+    fn newest(&self) -> watch::Receiver<Seq>;
+    /// The newest sequence number that is known to be delivered.
+    fn acknowledged(&self) -> Seq;
+    /// Some messages right after a sequence number, in order.
+    fn read(&self, after: Seq) -> impl Future<Output = Result<Vec<Envelope>, Closed>> + Send;
+}
+
+/// Resolves when handed messages are durable: what is delivered then.
+pub type Settling = Pin<Box<dyn Future<Output = Result<Seq, Closed>> + Send>>;
+
+/// The turn, as channels see it.
+pub trait Inbox: Clone + Send + Sync + 'static {
+    /// Compares what both ends know; says what is delivered.
+    fn meet(&self, meeting: Meeting) -> impl Future<Output = Result<Seq, Closed>> + Send;
+    /// Hands messages of a channel to the turn, waiting for room; says what is delivered once it is durable.
+    fn deliver(
+        &self,
+        from: &ProcessId,
+        messages: Vec<Envelope>,
+    ) -> impl Future<Output = Result<Settling, Closed>> + Send;
+    /// Hands an acknowledgement to the turn.
+    fn acknowledge(
+        &self,
+        to: &ProcessId,
+        seq: Seq,
+    ) -> impl Future<Output = Result<(), Closed>> + Send;
+}
+
+/// Why a channel does not go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Closed {
+    /// The connection is gone or was never made; it is tried again.
+    #[error("{0}")]
+    Broken(String),
+    /// The two ends contradict each other, or do not belong together; trying again does not help by itself.
+    #[error("{0}")]
+    Stopped(String),
+}
+
+impl From<tonic::Status> for Closed {
+    fn from(status: tonic::Status) -> Self {
+        Self::Broken(status.message().to_owned())
+    }
+}

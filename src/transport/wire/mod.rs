@@ -1,0 +1,22 @@
+//! Frame ⇄ message, and part ⇄ what travels. What comes from a peer is checked like everything from outside.
+
+mod message;
+mod part;
+
+pub use message::{envelope_from_wire, envelope_to_wire, identity_from_wire, identity_to_wire};
+pub use part::{part_from_wire, part_to_wire};
+
+/// Why something from a peer is not understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the peer sent something that cannot be: {0}")]
+pub struct Unreadable(pub String);
+
+impl From<crate::process::ids::Malformed> for Unreadable {
+    fn from(malformed: crate::process::ids::Malformed) -> Self {
+        Self(malformed.to_string())
+    }
+}
+
+fn absent(what: &str) -> Unreadable {
+    Unreadable(format!("{what} is absent"))
+}

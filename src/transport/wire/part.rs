@@ -1,0 +1,183 @@
+//! Parts of snapshots: figures and hashes.
+
+use std::collections::BTreeMap;
+
+use super::{Unreadable, absent};
+use crate::history::part::{Part, RecordedChannel, RecordedState, Run};
+use crate::process::channel::Flow;
+use crate::process::clock::{Hlc, Lamport};
+use crate::process::ids::{Hash, Lsn, ProcessId, Seq, SnapshotId};
+use crate::proto::snapledger as wire;
+
+/// A part as it travels.
+#[must_use]
+pub fn part_to_wire(part: &Part) -> wire::Part {
+    wire::Part {
+        snapshot_id: part.snapshot.to_string(),
+        process: part.process.to_string(),
+        initiator: part.initiator.to_string(),
+        state: Some(state_to_wire(&part.state)),
+        channels: part.channels.iter().map(channel_to_wire).collect(),
+        open: part.open.iter().map(ProcessId::to_string).collect(),
+    }
+}
+
+/// A part that came.
+///
+/// # Errors
+/// [`Unreadable`] where something is absent or malformed.
+pub fn part_from_wire(part: wire::Part) -> Result<Part, Unreadable> {
+    let state = part.state.ok_or_else(|| absent("the recorded state"))?;
+    let open = part.open.iter().map(|from| ProcessId::parse(from));
+    Ok(Part {
+        snapshot: SnapshotId::parse(&part.snapshot_id)?,
+        process: ProcessId::parse(&part.process)?,
+        initiator: ProcessId::parse(&part.initiator)?,
+        state: state_from_wire(state)?,
+        channels: part
+            .channels
+            .into_iter()
+            .map(channel_from_wire)
+            .collect::<Result<_, _>>()?,
+        open: open.collect::<Result<_, _>>()?,
+    })
+}
+
+fn state_to_wire(state: &RecordedState) -> wire::RecordedState {
+    wire::RecordedState {
+        position: state.position.0,
+        time: state.time.0,
+        logical_clock: state.clock.0,
+        accounts: state.accounts,
+        balance_total: Some(wide(state.balance_total)),
+        deposits: Some(wide(state.deposits)),
+        withdrawals: Some(wide(state.withdrawals)),
+        sent: state.sent.iter().map(flow_to_wire).collect(),
+        delivered: state.delivered.iter().map(flow_to_wire).collect(),
+        journal_hash: state.journal.0.to_vec(),
+        runs: state.runs.iter().map(run_to_wire).collect(),
+        state_bytes: state.state_bytes,
+        new_bytes: state.new_bytes,
+    }
+}
+
+fn state_from_wire(state: wire::RecordedState) -> Result<RecordedState, Unreadable> {
+    Ok(RecordedState {
+        position: Lsn(state.position),
+        time: Hlc(state.time),
+        clock: Lamport(state.logical_clock),
+        accounts: state.accounts,
+        balance_total: narrow(state.balance_total),
+        deposits: narrow(state.deposits),
+        withdrawals: narrow(state.withdrawals),
+        sent: flows_from_wire(state.sent)?,
+        delivered: flows_from_wire(state.delivered)?,
+        journal: hash(&state.journal_hash)?,
+        runs: state
+            .runs
+            .into_iter()
+            .map(run_from_wire)
+            .collect::<Result<_, _>>()?,
+        state_bytes: state.state_bytes,
+        new_bytes: state.new_bytes,
+    })
+}
+
+fn channel_to_wire(channel: &RecordedChannel) -> wire::RecordedChannel {
+    wire::RecordedChannel {
+        from: channel.from.to_string(),
+        first: channel.first.0,
+        last: channel.last.0,
+        transfers: channel.transfers,
+        amount: Some(wide(channel.amount)),
+        chunks: channel
+            .chunks
+            .iter()
+            .map(|chunk| chunk.0.to_vec())
+            .collect(),
+    }
+}
+
+fn channel_from_wire(channel: wire::RecordedChannel) -> Result<RecordedChannel, Unreadable> {
+    Ok(RecordedChannel {
+        from: ProcessId::parse(&channel.from)?,
+        first: Seq(channel.first),
+        last: Seq(channel.last),
+        transfers: channel.transfers,
+        amount: narrow(channel.amount),
+        chunks: hashes(&channel.chunks)?,
+    })
+}
+
+fn run_to_wire(run: &Run) -> wire::Run {
+    wire::Run {
+        cells: run.cells,
+        bytes: run.bytes,
+        index: run.index.iter().map(|chunk| chunk.0.to_vec()).collect(),
+    }
+}
+
+fn run_from_wire(run: wire::Run) -> Result<Run, Unreadable> {
+    Ok(Run {
+        cells: run.cells,
+        bytes: run.bytes,
+        index: hashes(&run.index)?,
+    })
+}
+
+fn flow_to_wire((process, flow): (&ProcessId, &Flow)) -> wire::Flow {
+    wire::Flow {
+        process: process.to_string(),
+        sequence: flow.sequence.0,
+        transfers: flow.transfers,
+        amount: Some(wide(flow.amount)),
+    }
+}
+
+fn flows_from_wire(flows: Vec<wire::Flow>) -> Result<BTreeMap<ProcessId, Flow>, Unreadable> {
+    let read = |flow: wire::Flow| {
+        let passed = Flow {
+            sequence: Seq(flow.sequence),
+            transfers: flow.transfers,
+            amount: narrow(flow.amount),
+        };
+        Ok((ProcessId::parse(&flow.process)?, passed))
+    };
+    flows.into_iter().map(read).collect()
+}
+
+fn hashes(hashes: &[Vec<u8>]) -> Result<Vec<Hash>, Unreadable> {
+    hashes.iter().map(|bytes| hash(bytes)).collect()
+}
+
+fn hash(bytes: &[u8]) -> Result<Hash, Unreadable> {
+    let bytes = <[u8; 32]>::try_from(bytes);
+    bytes
+        .map(Hash)
+        .map_err(|_| Unreadable("a hash of other than 32 bytes".to_owned()))
+}
+
+fn wide(value: i128) -> wire::Int128 {
+    let [a, b, c, d, e, f, g, h, low @ ..] = value.to_be_bytes();
+    wire::Int128 {
+        high: i64::from_be_bytes([a, b, c, d, e, f, g, h]),
+        low: u64::from_be_bytes(low),
+    }
+}
+
+fn narrow(value: Option<wire::Int128>) -> i128 {
+    let value = value.unwrap_or_default();
+    (i128::from(value.high) << 64) | i128::from(value.low)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_of_any_size_and_sign_come_through() {
+        for sum in [0, 1, -1, i128::from(i64::MAX) * 5, i128::MIN, i128::MAX] {
+            assert_eq!(narrow(Some(wide(sum))), sum);
+        }
+    }
+}
