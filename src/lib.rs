@@ -1,5 +1,6 @@
 //! snapledger: a cluster of bank processes whose money never stops moving and whose past can be audited exactly.
 
+pub mod api;
 pub mod cli;
 pub mod config;
 pub mod history;

@@ -7,9 +7,9 @@ use tokio::sync::oneshot;
 
 use super::signals::EndSignals;
 use super::{CliError, runtime};
+use crate::api::{Host, Sockets};
 use crate::config::{NodeConfig, NodeOptions, NodePlan};
 use crate::node::discover::{Asker, discover};
-use crate::node::{Node, Sockets};
 
 /// Run one node of a cluster.
 #[derive(Debug, clap::Args)]
@@ -56,16 +56,16 @@ async fn host(config: NodeConfig, sockets: Sockets, end: &mut End) -> Result<(),
     let id = config.me.clone();
     let grpc = sockets.grpc.local_addr().map_err(CliError::Runtime)?;
     let rest = sockets.rest.local_addr().map_err(CliError::Runtime)?;
-    let Some(mut node) = end.or(Node::start(config, sockets)).await.transpose()? else {
+    let Some(mut host) = end.or(Host::start(config, sockets)).await.transpose()? else {
         return Ok(());
     };
     tracing::info!("{id} ready: grpc {grpc}, rest http://{rest}");
-    if let Some(error) = end.or(node.failed()).await {
+    if let Some(error) = end.or(host.failed()).await {
         return Err(error.into());
     }
     tracing::info!("{id} stops");
     // A second signal ends a stop that hangs; what is durable stays so.
-    match end.or_again(node.stop()).await {
+    match end.or_again(host.stop()).await {
         Some(()) => Ok(()),
         None => Err(CliError::Refused(format!(
             "{id} was told twice to stop and left at once"

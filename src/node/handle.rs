@@ -42,6 +42,8 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Arc<AtomicU64>,
     pub(super) failed: watch::Receiver<Option<String>>,
+    /// Turns true when streams of peers are to end.
+    pub(super) closing: watch::Sender<bool>,
 }
 
 /// A snapshot as it is now.
@@ -281,6 +283,18 @@ impl Handle {
     #[must_use]
     pub fn clock(&self) -> Lamport {
         Lamport(self.shared.clock.load(Ordering::Relaxed))
+    }
+
+    /// Ends the streams of peers, so that the server under them can stop. They come again to whoever is there then.
+    pub fn close_channels(&self) {
+        self.shared.closing.send_replace(true);
+    }
+
+    /// Resolves when streams of peers are to end.
+    pub(super) async fn closing(&self) {
+        let mut closing = self.shared.closing.subscribe();
+        // The sender lives as long as this handle.
+        let _never = closing.wait_for(|closing| *closing).await;
     }
 
     pub(super) fn parts(&self) -> &Parts {

@@ -133,6 +133,7 @@ impl Node {
                 metrics,
                 clock,
                 failed: failures.sentence,
+                closing: watch::channel(false).0,
             }),
         };
         let mut node = Self {

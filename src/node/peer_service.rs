@@ -59,7 +59,13 @@ impl PeerService for Peering {
     ) -> Result<Response<Self::ChannelStream>, Status> {
         let (acks, stream) = mpsc::channel(ACKS_WAITING);
         let inbound = self.handle.inbound(acks);
-        tokio::spawn(Inbound::run(inbound, request.into_inner()));
+        let handle = self.handle.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = Inbound::run(inbound, request.into_inner()) => {}
+                () = handle.closing() => {}
+            }
+        });
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
@@ -85,6 +91,7 @@ impl PeerService for Peering {
         // The answer begins at once and the part follows when it is finished, so that the caller sees a dead
         // connection while it waits.
         let (answer, stream) = mpsc::channel(1);
+        let handle = self.handle.clone();
         tokio::spawn(async move {
             tokio::select! {
                 part = parts.own_finished(&snapshot) => {
@@ -92,6 +99,7 @@ impl PeerService for Peering {
                     let _gone = answer.send(part).await;
                 }
                 () = answer.closed() => {}
+                () = handle.closing() => {}
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))

@@ -1,0 +1,67 @@
+//! Questions to the own process, typed: what goes in as an operation comes back as the answer to one.
+
+use super::error::Failure;
+use crate::node::Handle;
+use crate::process::clock::Hlc;
+use crate::process::event::{Answer, Input, Operation, Read, Reply};
+use crate::process::ids::{AccountId, Key, Lsn, RequestId};
+use crate::process::status::Status;
+
+/// Does an operation; durable when answered.
+pub(super) async fn operate(
+    handle: &Handle,
+    request: Option<RequestId>,
+    operation: Operation,
+) -> Result<Answer, Failure> {
+    let settled = handle.ask(Input::Operation { request, operation }).await?;
+    Ok(answer(settled.reply))
+}
+
+/// The answer in the reply to an operation.
+pub(super) fn answer(reply: Reply) -> Answer {
+    let Reply::Operation(answer) = reply else {
+        unreachable!("an operation is answered as one")
+    };
+    answer
+}
+
+/// A balance and the turn in which it was read.
+pub(super) struct Balance {
+    /// `None` if the account never existed.
+    pub(super) units: Option<i64>,
+    /// The journal position.
+    pub(super) position: Lsn,
+    /// The clock of that turn.
+    pub(super) time: Hlc,
+}
+
+/// The balance of an account of this process.
+pub(super) async fn balance(handle: &Handle, account: AccountId) -> Result<Balance, Failure> {
+    let settled = handle.ask(Input::Read(Read::Balance(account))).await?;
+    let Reply::Balance(units) = settled.reply else {
+        unreachable!("a balance is answered as one")
+    };
+    Ok(Balance {
+        units,
+        position: settled.position,
+        time: settled.time,
+    })
+}
+
+/// The value of a key.
+pub(super) async fn value(handle: &Handle, key: Key) -> Result<Option<Box<str>>, Failure> {
+    let settled = handle.ask(Input::Read(Read::Key(key))).await?;
+    let Reply::Key(value) = settled.reply else {
+        unreachable!("a key is answered by its value")
+    };
+    Ok(value)
+}
+
+/// How the process stands.
+pub(super) async fn status(handle: &Handle) -> Result<Status, Failure> {
+    let settled = handle.ask(Input::Read(Read::Status)).await?;
+    let Reply::Status(status) = settled.reply else {
+        unreachable!("a status is answered as one")
+    };
+    Ok(*status)
+}

@@ -1,0 +1,80 @@
+//! The balance of any account of the cluster, now: asked here, or of the process that has it.
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+
+use super::ask;
+use super::error::Failure;
+use crate::node::Handle;
+use crate::process::clock::Hlc;
+use crate::process::ids::{AccountId, Lsn, ProcessId};
+use crate::process::refusal::Refusal;
+use crate::proto::snapledger::history_service_client::HistoryServiceClient;
+use crate::proto::snapledger::{BalanceAtRequest, BalanceAtResponse};
+
+/// How long another process may take to answer.
+const PEER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The balance of an account of a process of this cluster.
+pub(super) async fn now(
+    handle: &Handle,
+    process: &ProcessId,
+    account: AccountId,
+) -> Result<ask::Balance, Failure> {
+    if *process == handle.config().me {
+        return ask::balance(handle, account).await;
+    }
+    let Some(channel) = handle.peer_channel(process) else {
+        return Err(Refusal::UnknownProcess(process.clone()).into());
+    };
+    let down = |why: String| Failure::ProcessDown {
+        process: process.clone(),
+        why,
+    };
+    // The peer is asked for an account of its own, not by its name: two nodes that took each other's addresses
+    // would otherwise pass the question on for ever.
+    let request = BalanceAtRequest {
+        process: String::new(),
+        account: account.to_string(),
+    };
+    let mut client = HistoryServiceClient::new(channel);
+    let asked = tokio::time::timeout(PEER_TIMEOUT, client.balance_at(request)).await;
+    let answer = asked
+        .map_err(|_| down(format!("no answer within {} s", PEER_TIMEOUT.as_secs())))?
+        .map_err(|status| down(sentence(&status)))?
+        .into_inner();
+    if answer.process != process.as_str() {
+        let why = format!("process {:?} answers at its address", answer.process);
+        return Err(down(why));
+    }
+    Ok(ask::Balance {
+        units: answer.existed.then_some(answer.balance),
+        position: Lsn(answer.journal_position),
+        time: Hlc(answer.time),
+    })
+}
+
+/// The same on the wire.
+pub(super) fn answer(
+    process: &ProcessId,
+    account: &AccountId,
+    balance: &ask::Balance,
+) -> BalanceAtResponse {
+    BalanceAtResponse {
+        process: process.to_string(),
+        account: account.to_string(),
+        balance: balance.units.unwrap_or(0),
+        existed: balance.units.is_some(),
+        journal_position: balance.position.0,
+        time: balance.time.0,
+    }
+}
+
+fn sentence(status: &Status) -> String {
+    match (status.code(), status.message()) {
+        (Code::Unavailable, "") => "it cannot be reached".to_owned(),
+        (code, "") => code.to_string(),
+        (_, message) => message.to_owned(),
+    }
+}

@@ -1,0 +1,259 @@
+//! What can go wrong for a client, and the one table that gives each failure its name and its statuses.
+
+use axum::http::StatusCode;
+use tonic::Code;
+
+use crate::node::Unavailable;
+use crate::process::ids::{AccountId, Malformed, ProcessId, SnapshotId};
+use crate::process::refusal::Refusal;
+
+/// Why a call was not answered as it was asked; the sentence is for a person.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// A field, parameter or header that cannot be understood.
+    #[error("{field}: {why}")]
+    Malformed { field: String, why: String },
+    /// A rule of the bank, of the channels or of the snapshots.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The node takes nothing in.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// Another process is needed and cannot be asked.
+    #[error("process {process:?} cannot be asked now: {why}")]
+    ProcessDown { process: ProcessId, why: String },
+    /// The node is not ready yet, or not any more.
+    #[error("the node is not ready: {0}")]
+    NotReady(String),
+    /// Too much is being done at once.
+    #[error("{0} at once are the limit; try again in a moment")]
+    Busy(&'static str),
+    /// Nothing was ever credited to the account.
+    #[error(
+        "there is no account {account:?} on process {process:?}; it opens with its first credit"
+    )]
+    UnknownAccount {
+        process: ProcessId,
+        account: AccountId,
+    },
+    /// No snapshot of this name is known here.
+    #[error("there is no snapshot {0:?} in the history of this process")]
+    UnknownSnapshot(SnapshotId),
+    /// The history holds no such snapshot at all.
+    #[error("the history of this process holds no {0} yet")]
+    NoSnapshot(&'static str),
+    /// The snapshot is known, and does not hold the state of this process.
+    #[error("snapshot {snapshot:?} does not hold the state of process {process:?}")]
+    NotRecorded {
+        snapshot: SnapshotId,
+        process: ProcessId,
+    },
+    /// An answer that does not fit the limit of one message.
+    #[error(
+        "snapshot {0:?} does not fit one answer of {max} bytes; stream it by snapledger.v1 HistoryService.Balances, \
+         or by REST GET /v1/snapshots/{{id}}/balances with Accept: text/csv or application/x-ndjson",
+        max = super::grpc::ANSWER_BYTES_MAX
+    )]
+    AnswerTooLarge(SnapshotId),
+    /// A sum that does not fit the field it is asked in.
+    #[error(
+        "the total of snapshot {0:?} is {1}, which passes 64 bits; REST GET /v1/snapshots/{{id}} shows it in full"
+    )]
+    OutOfRange(SnapshotId, i128),
+    /// The store cannot give back what it holds.
+    #[error("the store cannot be read: {0}")]
+    Unreadable(String),
+    /// No such route.
+    #[error("there is nothing at {0}; GET / lists what there is")]
+    UnknownRoute(String),
+    /// The route exists, its method does not.
+    #[error("{0} is not possible here; the header Allow names what is")]
+    Method(String),
+    /// The client takes no format that can be offered.
+    #[error("this can be had as {0}; set the header Accept to one of these, or leave it out")]
+    NotAcceptable(String),
+    /// A body of another type.
+    #[error("the body is {0}; send JSON, with the header Content-Type: application/json")]
+    MediaType(String),
+    /// A body over the limit.
+    #[error("the body is too large; at most {0} bytes are taken")]
+    BodyTooLarge(usize),
+    /// It took too long. Whether it was done is not known.
+    #[error(
+        "no answer within {0} s; whether it was done is not known, and a repeat with the same key is harmless"
+    )]
+    Timeout(u64),
+}
+
+/// One line of the table.
+pub(super) struct Verdict {
+    /// Stable: the end of the `type` in problem documents.
+    pub(super) kind: &'static str,
+    /// On REST.
+    pub(super) http: StatusCode,
+    /// On gRPC; `None` is an answer OK with `success = false`.
+    pub(super) grpc: Option<Code>,
+}
+
+impl Verdict {
+    /// The kind for people: `no-channel` is `No channel`.
+    pub(super) fn title(&self) -> String {
+        let words = self.kind.replace('-', " ");
+        words[..1].to_uppercase() + &words[1..]
+    }
+}
+
+impl Failure {
+    /// A field that cannot be understood.
+    pub(super) fn malformed(field: impl Into<String>, why: impl ToString) -> Self {
+        Self::Malformed {
+            field: field.into(),
+            why: why.to_string(),
+        }
+    }
+
+    /// The table's line for this failure.
+    pub(super) fn verdict(&self) -> Verdict {
+        use StatusCode as Http;
+        let (kind, http, grpc) = match self {
+            Self::Refused(refusal) => return of_refusal(refusal),
+            Self::Malformed { .. } => ("malformed", Http::BAD_REQUEST, Code::InvalidArgument),
+            Self::Unavailable(Unavailable::Full) | Self::Busy(_) => {
+                ("busy", Http::TOO_MANY_REQUESTS, Code::ResourceExhausted)
+            }
+            Self::Unavailable(Unavailable::Stopped(_)) => {
+                ("not-durable", Http::SERVICE_UNAVAILABLE, Code::Unavailable)
+            }
+            Self::NotReady(_) => ("not-ready", Http::SERVICE_UNAVAILABLE, Code::Unavailable),
+            Self::ProcessDown { .. } => {
+                ("process-down", Http::SERVICE_UNAVAILABLE, Code::Unavailable)
+            }
+            Self::UnknownAccount { .. } => ("unknown-account", Http::NOT_FOUND, Code::NotFound),
+            Self::UnknownSnapshot(_) | Self::NoSnapshot(_) => {
+                ("unknown-snapshot", Http::NOT_FOUND, Code::NotFound)
+            }
+            Self::NotRecorded { .. } => ("not-recorded", Http::NOT_FOUND, Code::NotFound),
+            Self::AnswerTooLarge(_) => {
+                let http = Http::INTERNAL_SERVER_ERROR;
+                ("answer-too-large", http, Code::ResourceExhausted)
+            }
+            Self::OutOfRange(..) => (
+                "out-of-range",
+                Http::INTERNAL_SERVER_ERROR,
+                Code::OutOfRange,
+            ),
+            Self::Unreadable(_) => ("unreadable", Http::INTERNAL_SERVER_ERROR, Code::DataLoss),
+            Self::UnknownRoute(_) => ("unknown-route", Http::NOT_FOUND, Code::Unimplemented),
+            Self::Method(_) => {
+                let http = Http::METHOD_NOT_ALLOWED;
+                ("method-not-allowed", http, Code::Unimplemented)
+            }
+            Self::NotAcceptable(_) => (
+                "not-acceptable",
+                Http::NOT_ACCEPTABLE,
+                Code::InvalidArgument,
+            ),
+            Self::MediaType(_) => {
+                let http = Http::UNSUPPORTED_MEDIA_TYPE;
+                ("unsupported-media-type", http, Code::InvalidArgument)
+            }
+            Self::BodyTooLarge(_) => (
+                "too-large",
+                Http::PAYLOAD_TOO_LARGE,
+                Code::ResourceExhausted,
+            ),
+            Self::Timeout(_) => ("timeout", Http::GATEWAY_TIMEOUT, Code::DeadlineExceeded),
+        };
+        let grpc = Some(grpc);
+        Verdict { kind, http, grpc }
+    }
+}
+
+fn of_refusal(refusal: &Refusal) -> Verdict {
+    use StatusCode as Http;
+    let (http, grpc) = match refusal {
+        Refusal::UnknownAccount(_) | Refusal::UnknownProcess(_) => (Http::NOT_FOUND, None),
+        Refusal::Amount(_)
+        | Refusal::InsufficientFunds { .. }
+        | Refusal::Overflow(_)
+        | Refusal::NoChannel { .. }
+        | Refusal::ValueTooLong(_) => (Http::CONFLICT, None),
+        Refusal::RequestReused(_) => (Http::UNPROCESSABLE_ENTITY, None),
+        Refusal::TooManySnapshots(_) => (Http::TOO_MANY_REQUESTS, Some(Code::ResourceExhausted)),
+        Refusal::OtherWay { .. }
+        | Refusal::Gap { .. }
+        | Refusal::OtherStore(_)
+        | Refusal::OlderBoot { .. }
+        | Refusal::Diverged { .. } => (Http::CONFLICT, Some(Code::FailedPrecondition)),
+    };
+    let kind = refusal.kind();
+    Verdict { kind, http, grpc }
+}
+
+impl From<Failure> for tonic::Status {
+    fn from(failure: Failure) -> Self {
+        // A call whose answer has no `success` field says a refusal by a status, too.
+        let code = match &failure {
+            Failure::Refused(Refusal::UnknownAccount(_) | Refusal::UnknownProcess(_)) => {
+                Code::NotFound
+            }
+            _ => failure.verdict().grpc.unwrap_or(Code::FailedPrecondition),
+        };
+        Self::new(code, failure.to_string())
+    }
+}
+
+/// Parses an id that came in `field`.
+pub(super) fn id<T>(
+    field: &str,
+    text: &str,
+    parse: impl Fn(&str) -> Result<T, Malformed>,
+) -> Result<T, Failure> {
+    parse(text).map_err(|why| Failure::malformed(field, why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_keep_their_names_and_statuses() {
+        let account = AccountId::parse("a").expect("a valid id");
+        let table = [
+            (Refusal::Amount(0), "amount-not-positive", 409, None),
+            (
+                Refusal::UnknownAccount(account.clone()),
+                "unknown-account",
+                404,
+                None,
+            ),
+            (Refusal::Overflow(account), "overflow", 409, None),
+            (
+                Refusal::TooManySnapshots(8),
+                "too-many-snapshots",
+                429,
+                Some(Code::ResourceExhausted),
+            ),
+        ];
+        for (refusal, kind, http, grpc) in table {
+            let verdict = Failure::from(refusal).verdict();
+            assert_eq!(verdict.kind, kind);
+            assert!(
+                verdict
+                    .title()
+                    .starts_with(|first: char| first.is_uppercase())
+            );
+            assert_eq!(verdict.http.as_u16(), http, "{kind}");
+            assert_eq!(verdict.grpc, grpc, "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_id_names_its_field_on_both_ways() {
+        let failure = id("from_account", "", AccountId::parse).expect_err("an empty id");
+        assert_eq!(failure.verdict().http, StatusCode::BAD_REQUEST);
+        let status = tonic::Status::from(failure);
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.message().starts_with("from_account: "));
+    }
+}

@@ -1,0 +1,121 @@
+//! `chandy_lamport.BankService`: the accounts of this process.
+
+use tonic::{Request, Response, Status};
+
+use super::super::ask;
+use super::super::error::Failure;
+use super::{account, process_or_here, refused};
+use crate::node::Handle;
+use crate::process::event::{Operation, Receipt};
+use crate::process::refusal::Refusal;
+use crate::proto::chandy_lamport::bank_service_server::BankService;
+use crate::proto::chandy_lamport::{
+    DepositRequest, DepositResponse, GetBalanceRequest, GetBalanceResponse, TransferRequest,
+    TransferResponse, WithdrawRequest, WithdrawResponse,
+};
+
+/// The service, on one node.
+pub(super) struct Bank(pub(super) Handle);
+
+impl Bank {
+    // What was done, or the sentence that says why not.
+    async fn perform(&self, operation: Operation) -> Result<Result<Receipt, String>, Failure> {
+        let answer = ask::operate(&self.0, None, operation).await?;
+        answer.outcome.map_or_else(
+            |refusal| refused(refusal).map(Err),
+            |receipt| Ok(Ok(receipt)),
+        )
+    }
+}
+
+#[tonic::async_trait]
+impl BankService for Bank {
+    async fn get_balance(
+        &self,
+        request: Request<GetBalanceRequest>,
+    ) -> Result<Response<GetBalanceResponse>, Status> {
+        let account = account("account_id", &request.get_ref().account_id)?;
+        let balance = ask::balance(&self.0, account.clone()).await?;
+        Ok(Response::new(match balance.units {
+            Some(balance) => GetBalanceResponse {
+                balance,
+                found: true,
+                error: String::new(),
+            },
+            None => GetBalanceResponse {
+                balance: 0,
+                found: false,
+                error: Refusal::UnknownAccount(account).to_string(),
+            },
+        }))
+    }
+
+    async fn transfer(
+        &self,
+        request: Request<TransferRequest>,
+    ) -> Result<Response<TransferResponse>, Status> {
+        let asked = request.into_inner();
+        let operation = Operation::Transfer {
+            from_account: account("from_account", &asked.from_account)?,
+            to_process: process_or_here("to_process", &asked.to_process)?,
+            to_account: account("to_account", &asked.to_account)?,
+            amount: asked.amount,
+        };
+        Ok(Response::new(match self.perform(operation).await? {
+            Ok(receipt) => TransferResponse {
+                success: true,
+                error: String::new(),
+                from_balance: receipt.balance,
+                to_balance: receipt.to_balance.unwrap_or(0),
+            },
+            Err(error) => TransferResponse {
+                error,
+                ..TransferResponse::default()
+            },
+        }))
+    }
+
+    async fn deposit(
+        &self,
+        request: Request<DepositRequest>,
+    ) -> Result<Response<DepositResponse>, Status> {
+        let asked = request.into_inner();
+        let operation = Operation::Deposit {
+            account: account("account_id", &asked.account_id)?,
+            amount: asked.amount,
+        };
+        Ok(Response::new(match self.perform(operation).await? {
+            Ok(receipt) => DepositResponse {
+                success: true,
+                new_balance: receipt.balance,
+                error: String::new(),
+            },
+            Err(error) => DepositResponse {
+                error,
+                ..DepositResponse::default()
+            },
+        }))
+    }
+
+    async fn withdraw(
+        &self,
+        request: Request<WithdrawRequest>,
+    ) -> Result<Response<WithdrawResponse>, Status> {
+        let asked = request.into_inner();
+        let operation = Operation::Withdraw {
+            account: account("account_id", &asked.account_id)?,
+            amount: asked.amount,
+        };
+        Ok(Response::new(match self.perform(operation).await? {
+            Ok(receipt) => WithdrawResponse {
+                success: true,
+                new_balance: receipt.balance,
+                error: String::new(),
+            },
+            Err(error) => WithdrawResponse {
+                error,
+                ..WithdrawResponse::default()
+            },
+        }))
+    }
+}

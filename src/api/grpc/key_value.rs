@@ -1,0 +1,136 @@
+//! `chandy_lamport.KeyValueService`: keys that share the channels with the bank, and how the cluster stands.
+
+use tonic::{Request, Response, Status};
+
+use super::super::ask;
+use super::super::error::{Failure, id};
+use super::refused;
+use crate::node::{Handle, PeerState};
+use crate::process::event::Operation;
+use crate::process::ids::{Key, ProcessId};
+use crate::process::status::Status as Standing;
+use crate::proto::chandy_lamport::key_value_service_server::KeyValueService;
+use crate::proto::chandy_lamport::{
+    ChannelRecordingStatus, ClusterMember, DeleteRequest, DeleteResponse, GetClusterStatusRequest,
+    GetClusterStatusResponse, GetLeaderRequest, GetLeaderResponse, GetRequest, GetResponse,
+    PutRequest, PutResponse,
+};
+
+/// The service, on one node.
+pub(super) struct KeyValues(pub(super) Handle);
+
+impl KeyValues {
+    // Empty when it was written, else the sentence that says why not.
+    async fn write(&self, key: &str, value: Option<String>) -> Result<String, Failure> {
+        let operation = Operation::Put {
+            key: id("key", key, Key::parse)?,
+            value: value.map(Into::into),
+        };
+        let answer = ask::operate(&self.0, None, operation).await?;
+        answer.outcome.map_or_else(refused, |_| Ok(String::new()))
+    }
+
+    // Where a process is reached; empty if it is not known.
+    fn address(&self, process: &ProcessId) -> String {
+        let members = &self.0.config().members;
+        let configured = members.iter().find(|member| member.id == *process);
+        configured
+            .map(|member| member.grpc.clone())
+            .unwrap_or_default()
+    }
+
+    fn members(&self, standing: &Standing) -> Vec<ClusterMember> {
+        let me = &self.0.config().me;
+        let own = ClusterMember {
+            node_id: me.to_string(),
+            address: self.address(me),
+            is_healthy: true,
+            last_seen_clock: standing.clock.0,
+        };
+        let peers = self.0.peers().into_iter().map(|peer| ClusterMember {
+            node_id: peer.process.to_string(),
+            address: peer.grpc,
+            is_healthy: peer.state == PeerState::Up,
+            last_seen_clock: peer.clock.0,
+        });
+        let mut members: Vec<ClusterMember> = std::iter::once(own).chain(peers).collect();
+        members.sort_by(|one, other| one.node_id.cmp(&other.node_id));
+        members
+    }
+}
+
+#[tonic::async_trait]
+impl KeyValueService for KeyValues {
+    async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
+        let key = id("key", &request.get_ref().key, Key::parse)?;
+        let value = ask::value(&self.0, key).await?;
+        Ok(Response::new(GetResponse {
+            found: value.is_some(),
+            value: value.map(String::from).unwrap_or_default(),
+            error: String::new(),
+        }))
+    }
+
+    async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
+        let PutRequest { key, value } = request.into_inner();
+        let error = self.write(&key, Some(value)).await?;
+        Ok(Response::new(PutResponse {
+            success: error.is_empty(),
+            error,
+            leader_hint: String::new(),
+        }))
+    }
+
+    async fn delete(
+        &self,
+        request: Request<DeleteRequest>,
+    ) -> Result<Response<DeleteResponse>, Status> {
+        let error = self.write(&request.get_ref().key, None).await?;
+        Ok(Response::new(DeleteResponse {
+            success: error.is_empty(),
+            error,
+            leader_hint: String::new(),
+        }))
+    }
+
+    async fn get_leader(
+        &self,
+        _request: Request<GetLeaderRequest>,
+    ) -> Result<Response<GetLeaderResponse>, Status> {
+        let newest = ask::status(&self.0).await?.newest;
+        Ok(Response::new(newest.map_or_else(
+            GetLeaderResponse::default,
+            |(_, initiator)| GetLeaderResponse {
+                initiator_address: self.address(&initiator),
+                is_initiator: initiator == self.0.config().me,
+                initiator_id: initiator.to_string(),
+            },
+        )))
+    }
+
+    async fn get_cluster_status(
+        &self,
+        _request: Request<GetClusterStatusRequest>,
+    ) -> Result<Response<GetClusterStatusResponse>, Status> {
+        let standing = ask::status(&self.0).await?;
+        let members = self.members(&standing);
+        let channels = standing.channels.into_iter();
+        let recording = standing.recording.map(|snapshot| snapshot.to_string());
+        Ok(Response::new(GetClusterStatusResponse {
+            node_id: self.0.config().me.to_string(),
+            logical_clock: standing.clock.0,
+            is_recording: recording.is_some(),
+            current_snapshot_id: recording.unwrap_or_default(),
+            channel_recording: channels
+                .map(|(from, (is_recording, messages))| ChannelRecordingStatus {
+                    from_process: from.to_string(),
+                    is_recording,
+                    messages_recorded: messages,
+                })
+                .collect(),
+            snapshots_initiated: standing.snapshots_initiated,
+            snapshots_participated: standing.snapshots_participated,
+            members,
+        }))
+    }
+}

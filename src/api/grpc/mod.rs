@@ -1,0 +1,112 @@
+//! gRPC: the published interface (package `chandy_lamport`) and our own, with health and reflection.
+//!
+//! Between nodes `PeerService` is served on the same port; it belongs to the transport and is added there.
+
+mod bank;
+mod deadline;
+mod history;
+mod key_value;
+mod ledger;
+mod recorded;
+mod snapshot;
+
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use tonic_reflection::server::Builder as Reflection;
+
+use super::error::{Failure, id};
+use crate::node::Handle;
+use crate::process::ids::{AccountId, ProcessId};
+use crate::process::refusal::Refusal;
+use crate::proto;
+use crate::proto::chandy_lamport::bank_service_server::BankServiceServer;
+use crate::proto::chandy_lamport::key_value_service_server::KeyValueServiceServer;
+use crate::proto::chandy_lamport::snapshot_service_server::SnapshotServiceServer;
+use crate::proto::snapledger::history_service_server::HistoryServiceServer;
+use crate::proto::snapledger::ledger_service_server::LedgerServiceServer;
+
+/// The largest request in bytes.
+const REQUEST_BYTES_MAX: usize = 4 << 20;
+/// The largest batch of operations in bytes.
+const BATCH_BYTES_MAX: usize = 16 << 20;
+/// The largest answer in bytes: what clients take by default.
+pub(super) const ANSWER_BYTES_MAX: usize = 4 << 20;
+
+/// Everything that is named by the health service.
+const SERVICES: [&str; 6] = [
+    "chandy_lamport.SnapshotService",
+    "chandy_lamport.BankService",
+    "chandy_lamport.KeyValueService",
+    "snapledger.v1.LedgerService",
+    "snapledger.v1.HistoryService",
+    "snapledger.v1.PeerService",
+];
+
+/// The services of one node, but for `PeerService`; all are reported as serving.
+///
+/// The reporter is for the way down: a node that stops says so by [`stop_serving`].
+pub async fn routes(handle: Handle) -> (Routes, HealthReporter) {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    report(&reporter, ServingStatus::Serving).await;
+    let snapshots = SnapshotServiceServer::new(snapshot::Snapshots(handle.clone()));
+    let bank = BankServiceServer::new(bank::Bank(handle.clone()));
+    let keys = KeyValueServiceServer::new(key_value::KeyValues(handle.clone()));
+    let ledger = LedgerServiceServer::new(ledger::Ledger(handle.clone()));
+    let history = HistoryServiceServer::new(history::History(handle));
+    let routes = Routes::new(snapshots.max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(bank.max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(keys.max_decoding_message_size(REQUEST_BYTES_MAX))
+        .add_service(ledger.max_decoding_message_size(BATCH_BYTES_MAX))
+        .add_service(history.max_decoding_message_size(REQUEST_BYTES_MAX));
+    let router = routes
+        .into_axum_router()
+        .layer(axum::middleware::from_fn(deadline::keep));
+    let v1 = reflection().build_v1().expect(DESCRIPTORS_ARE_WHOLE);
+    let v1alpha = reflection().build_v1alpha().expect(DESCRIPTORS_ARE_WHOLE);
+    let routes = Routes::from(router)
+        .add_service(health)
+        .add_service(v1)
+        .add_service(v1alpha);
+    (routes, reporter)
+}
+
+const DESCRIPTORS_ARE_WHOLE: &str = "the descriptors were encoded by this build";
+
+fn reflection() -> Reflection<'static> {
+    Reflection::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
+
+/// Tells whoever watches the health of this node that it serves no more.
+pub async fn stop_serving(reporter: &HealthReporter) {
+    report(reporter, ServingStatus::NotServing).await;
+}
+
+async fn report(reporter: &HealthReporter, status: ServingStatus) {
+    for service in std::iter::once("").chain(SERVICES) {
+        reporter.set_service_status(service, status).await;
+    }
+}
+
+// The sentence of a refusal that is answered OK, or the failure that is not.
+fn refused(refusal: Refusal) -> Result<String, Failure> {
+    let failure = Failure::from(refusal);
+    match failure.verdict().grpc {
+        None => Ok(failure.to_string()),
+        Some(_) => Err(failure),
+    }
+}
+
+fn account(field: &str, text: &str) -> Result<AccountId, Failure> {
+    id(field, text, AccountId::parse)
+}
+
+// Where an empty string means this process.
+fn process_or_here(field: &str, text: &str) -> Result<Option<ProcessId>, Failure> {
+    match text {
+        "" => Ok(None),
+        named => id(field, named, ProcessId::parse).map(Some),
+    }
+}

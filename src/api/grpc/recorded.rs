@@ -1,0 +1,162 @@
+//! Recorded parts as the published interface shows them, within the size of one answer.
+
+use serde::Serialize;
+
+use super::super::error::Failure;
+use super::super::payload::Payload;
+use super::super::time::rfc3339;
+use super::ANSWER_BYTES_MAX;
+use crate::history::global::GlobalState;
+use crate::history::part::{Part, RecordedMessage, RecordedState};
+use crate::process::cell::Cell;
+use crate::process::ids::{ChannelId, SnapshotId};
+use crate::proto::chandy_lamport::{ApplicationMessage, ChannelState, ProcessState};
+use crate::store::Store;
+
+/// Reads parts, and stops as soon as they cannot fit one answer: a million balances are never gathered in vain.
+pub(super) struct Reader<'a> {
+    store: &'a Store,
+    snapshot: &'a SnapshotId,
+    bytes_left: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// Starts an answer.
+    pub(super) fn new(store: &'a Store, snapshot: &'a SnapshotId) -> Self {
+        Self {
+            store,
+            snapshot,
+            bytes_left: ANSWER_BYTES_MAX,
+        }
+    }
+
+    /// The failure of an answer that is too large after all.
+    pub(super) fn too_large(&self) -> Failure {
+        Failure::AnswerTooLarge(self.snapshot.clone())
+    }
+
+    // Counts at least what the encoding takes less a few bytes: an answer that fits is never refused.
+    fn take(&mut self, bytes: usize) -> Result<(), Failure> {
+        let left = self.bytes_left.checked_sub(bytes);
+        self.bytes_left = left.ok_or_else(|| self.too_large())?;
+        Ok(())
+    }
+
+    /// The recorded state of a process.
+    pub(super) fn process_state(&mut self, part: &Part) -> Result<ProcessState, Failure> {
+        let mut shown = ProcessState {
+            process_id: part.process.to_string(),
+            state_data: state_data(&part.state),
+            logical_clock: part.state.clock.0,
+            ..ProcessState::default()
+        };
+        for cell in self.store.cells(&part.state.runs, None)? {
+            match cell? {
+                Cell::Account { account, balance } => {
+                    self.take(account.as_str().len() + 4)?;
+                    shown.account_balances.insert(account.to_string(), balance);
+                }
+                Cell::Key(write) => {
+                    if let Some(value) = write.value {
+                        self.take(write.key.as_str().len() + value.len() + 4)?;
+                        shown.kv_state.insert(write.key.to_string(), value.into());
+                    }
+                }
+                // Accounts and keys come first; what follows is not shown.
+                Cell::Request { .. } | Cell::Snapshot { .. } => break,
+            }
+        }
+        Ok(shown)
+    }
+
+    /// The recorded channels of a process, those that are closed.
+    pub(super) fn channel_states(&mut self, part: &Part) -> Result<Vec<ChannelState>, Failure> {
+        let mut shown = Vec::with_capacity(part.channels.len());
+        for channel in &part.channels {
+            let ends = ChannelId {
+                from: channel.from.clone(),
+                to: part.process.clone(),
+            };
+            let mut messages = Vec::new();
+            for recorded in self.store.messages(channel)? {
+                let message = message(&ends, &recorded);
+                self.take(message.payload.len() + message.message_id.len())?;
+                messages.push(message);
+            }
+            shown.push(ChannelState {
+                from_process: ends.from.to_string(),
+                to_process: ends.to.to_string(),
+                messages,
+            });
+        }
+        Ok(shown)
+    }
+}
+
+#[derive(Serialize)]
+struct StateData {
+    position: u64,
+    recorded_at: String,
+    accounts: u64,
+    balance_total: i128,
+    deposits: i128,
+    withdrawals: i128,
+    journal_hash: String,
+}
+
+fn state_data(state: &RecordedState) -> Vec<u8> {
+    json(&StateData {
+        position: state.position.0,
+        recorded_at: rfc3339(state.time.wall_us()),
+        accounts: state.accounts,
+        balance_total: state.balance_total,
+        deposits: state.deposits,
+        withdrawals: state.withdrawals,
+        journal_hash: state.journal.to_string(),
+    })
+}
+
+fn message(ends: &ChannelId, recorded: &RecordedMessage) -> ApplicationMessage {
+    ApplicationMessage {
+        message_id: format!("{}>{}#{}", ends.from, ends.to, recorded.seq),
+        from_process: ends.from.to_string(),
+        to_process: ends.to.to_string(),
+        payload: json(&Payload::from(&recorded.message.body)),
+        message_type: recorded.message.body.kind().to_owned(),
+        sender_clock: recorded.message.clock.0,
+    }
+}
+
+fn json(shown: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(shown).expect("a struct of strings and numbers is always JSON")
+}
+
+/// Who is missing and why, and which channels are open: what a partial state has to say.
+pub(super) fn what_is_missing(state: &GlobalState) -> String {
+    let missing = state.missing().iter().map(|missing| {
+        let seen = missing.last_seen_us.map_or_else(
+            || "never heard".to_owned(),
+            |us| format!("last heard {}", rfc3339(us)),
+        );
+        let complete = missing.last_complete.as_ref().map_or_else(
+            || "in no complete snapshot".to_owned(),
+            |snapshot| format!("last complete in {snapshot:?}"),
+        );
+        format!(
+            "{} ({}; {seen}; {complete})",
+            missing.process,
+            missing.reason.as_str()
+        )
+    });
+    let missing: Vec<String> = missing.collect();
+    let open: Vec<String> = state
+        .open_channels()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let named = |what: &str, names: &[String]| match names {
+        [] => String::new(),
+        names => format!("; {what}: {}", names.join(", ")),
+    };
+    named("missing", &missing) + &named("open channels", &open)
+}

@@ -1,0 +1,260 @@
+//! `chandy_lamport.SnapshotService`: snapshots, and the unary way into a channel.
+
+use prost::Message as _;
+use tonic::{Request, Response, Status};
+
+use super::super::error::{Failure, id};
+use super::super::identity;
+use super::super::payload::Foreign;
+use super::super::recorded::blocking;
+use super::recorded::{Reader, what_is_missing};
+use super::{ANSWER_BYTES_MAX, refused};
+use crate::history::part::Part;
+use crate::node::{Handle, SnapshotView};
+use crate::process::clock::Lamport;
+use crate::process::event::{Input, Reply, Way};
+use crate::process::ids::{ProcessId, RequestId, SnapshotId};
+use crate::process::message::{Body, Marker, Message};
+use crate::process::refusal::Refusal;
+use crate::proto::chandy_lamport::snapshot_service_server::SnapshotService;
+use crate::proto::chandy_lamport::{
+    ApplicationMessage, GetGlobalSnapshotRequest, GetGlobalSnapshotResponse, GetSnapshotRequest,
+    GetSnapshotResponse, InitiateSnapshotRequest, InitiateSnapshotResponse, MarkerMessage,
+    MarkerResponse, SendMessageResponse,
+};
+use crate::store::Store;
+
+/// The service, on one node.
+pub(super) struct Snapshots(pub(super) Handle);
+
+#[tonic::async_trait]
+impl SnapshotService for Snapshots {
+    async fn initiate_snapshot(
+        &self,
+        request: Request<InitiateSnapshotRequest>,
+    ) -> Result<Response<InitiateSnapshotResponse>, Status> {
+        let wanted = match request.get_ref().snapshot_id.as_str() {
+            "" => None,
+            named => Some(id("snapshot_id", named, SnapshotId::parse)?),
+        };
+        let initiated = match self.0.initiate(wanted).await.map_err(Failure::from)? {
+            Ok(initiated) => initiated,
+            Err(refusal) => {
+                let error = refused(refusal)?;
+                return Ok(Response::new(InitiateSnapshotResponse {
+                    error,
+                    ..InitiateSnapshotResponse::default()
+                }));
+            }
+        };
+        let mut initiated_at = initiated.clock;
+        if !initiated.fresh {
+            let known = self.0.snapshot(&initiated.snapshot).await;
+            let known = known.map_err(Failure::from)?;
+            initiated_at = known.map_or(initiated_at, |view| view.state.initiated_clock);
+        }
+        Ok(Response::new(InitiateSnapshotResponse {
+            success: true,
+            snapshot_id: initiated.snapshot.to_string(),
+            error: String::new(),
+            initiated_at: initiated_at.0,
+        }))
+    }
+
+    async fn receive_marker(
+        &self,
+        request: Request<MarkerMessage>,
+    ) -> Result<Response<MarkerResponse>, Status> {
+        let received = request.into_inner();
+        let from = id("sender_id", &received.sender_id, ProcessId::parse)?;
+        let snapshot = id("snapshot_id", &received.snapshot_id, SnapshotId::parse)?;
+        let initiator = id("initiator_id", &received.initiator_id, ProcessId::parse)?;
+        let known = self.0.config().topology.contains(&initiator);
+        let message = Message {
+            clock: Lamport(received.logical_clock),
+            body: Body::Marker(Marker {
+                snapshot,
+                initiator,
+            }),
+        };
+        let repeat = identity::of_marker(&from, &received.snapshot_id);
+        // Nobody would assemble the snapshot of an initiator that is not in the cluster.
+        let delivered = match known {
+            true => self.deliver(from, Some(repeat), message).await?,
+            false => Err(String::new()),
+        };
+        Ok(Response::new(MarkerResponse {
+            success: delivered.is_ok(),
+            first_marker: delivered.unwrap_or(false),
+            process_id: self.0.config().me.to_string(),
+        }))
+    }
+
+    async fn send_message(
+        &self,
+        request: Request<ApplicationMessage>,
+    ) -> Result<Response<SendMessageResponse>, Status> {
+        let delivered = self.receive(request.into_inner()).await?;
+        Ok(Response::new(SendMessageResponse {
+            success: delivered.is_ok(),
+            error: delivered.err().unwrap_or_default(),
+        }))
+    }
+
+    async fn get_snapshot(
+        &self,
+        request: Request<GetSnapshotRequest>,
+    ) -> Result<Response<GetSnapshotResponse>, Status> {
+        let snapshot = id(
+            "snapshot_id",
+            &request.get_ref().snapshot_id,
+            SnapshotId::parse,
+        )?;
+        let Some(part) = self.0.part(&snapshot).await.map_err(Failure::from)? else {
+            return Ok(Response::new(GetSnapshotResponse {
+                error: format!(
+                    "process {} has not recorded {snapshot:?}",
+                    self.0.config().me
+                ),
+                snapshot_id: snapshot.to_string(),
+                ..GetSnapshotResponse::default()
+            }));
+        };
+        let store = self.0.store().clone();
+        let shown = blocking(move || show_part(&store, &part)).await?;
+        Ok(Response::new(shown))
+    }
+
+    async fn get_global_snapshot(
+        &self,
+        request: Request<GetGlobalSnapshotRequest>,
+    ) -> Result<Response<GetGlobalSnapshotResponse>, Status> {
+        let snapshot = id(
+            "snapshot_id",
+            &request.get_ref().snapshot_id,
+            SnapshotId::parse,
+        )?;
+        let Some(view) = self.0.snapshot(&snapshot).await.map_err(Failure::from)? else {
+            return Ok(Response::new(GetGlobalSnapshotResponse {
+                error: Failure::UnknownSnapshot(snapshot.clone()).to_string(),
+                snapshot_id: snapshot.to_string(),
+                ..GetGlobalSnapshotResponse::default()
+            }));
+        };
+        let store = self.0.store().clone();
+        let shown = blocking(move || show_global(&store, &view)).await?;
+        Ok(Response::new(shown))
+    }
+}
+
+impl Snapshots {
+    // Delivers an application message, or says why it is not one of ours.
+    async fn receive(&self, sent: ApplicationMessage) -> Result<Result<bool, String>, Failure> {
+        let from = id("from_process", &sent.from_process, ProcessId::parse)?;
+        let to = id("to_process", &sent.to_process, ProcessId::parse)?;
+        let message_id = match sent.message_id.as_str() {
+            "" => None,
+            named => Some(id("message_id", named, RequestId::parse)?),
+        };
+        let me = &self.0.config().me;
+        if to != *me {
+            return Ok(Err(format!(
+                "this is process {me}, not {to}; send to the other's address"
+            )));
+        }
+        let clock = Lamport(sent.sender_clock);
+        let unnamed = || uuid::Uuid::new_v4().to_string();
+        let name = message_id
+            .as_ref()
+            .map_or_else(unnamed, ToString::to_string);
+        let foreign = Foreign {
+            message_type: &sent.message_type,
+            payload: &sent.payload,
+            from: &from,
+            clock,
+            fallback_id: format!("{from}>{me}/{name}"),
+        };
+        let body = match foreign.read() {
+            Ok(body) => body,
+            Err(failure) => return Ok(Err(failure.to_string())),
+        };
+        let repeat = message_id.map(|message_id| identity::of_message(&from, &message_id));
+        self.deliver(from, repeat, Message { clock, body }).await
+    }
+
+    // Whether it was the first marker of its snapshot; or the sentence that says why it was not delivered.
+    async fn deliver(
+        &self,
+        from: ProcessId,
+        message_id: Option<RequestId>,
+        message: Message,
+    ) -> Result<Result<bool, String>, Failure> {
+        if self.0.has_native_stream(&from) {
+            return Err(Failure::from(Refusal::OtherWay {
+                from,
+                used: Way::Native,
+                asked: Way::Unary,
+            }));
+        }
+        let input = Input::Called {
+            from,
+            message_id,
+            message,
+        };
+        let Reply::Called(delivered) = self.0.ask(input).await?.reply else {
+            unreachable!("a call is answered as one")
+        };
+        delivered.map_or_else(|refusal| refused(refusal).map(Err), |first| Ok(Ok(first)))
+    }
+}
+
+fn show_part(store: &Store, part: &Part) -> Result<GetSnapshotResponse, Failure> {
+    let mut reader = Reader::new(store, &part.snapshot);
+    let shown = GetSnapshotResponse {
+        found: true,
+        snapshot_id: part.snapshot.to_string(),
+        local_state: Some(reader.process_state(part)?),
+        channel_states: reader.channel_states(part)?,
+        recording_complete: part.is_finished(),
+        error: String::new(),
+    };
+    match shown.encoded_len() > ANSWER_BYTES_MAX {
+        true => Err(reader.too_large()),
+        false => Ok(shown),
+    }
+}
+
+fn show_global(store: &Store, view: &SnapshotView) -> Result<GetGlobalSnapshotResponse, Failure> {
+    let state = &view.state;
+    let totals = state.totals();
+    let total = totals.balances + totals.in_flight;
+    let total_value =
+        i64::try_from(total).map_err(|_| Failure::OutOfRange(state.snapshot.clone(), total))?;
+    let published = view.root.is_some();
+    let error = match (published, state.is_complete()) {
+        (true, true) => String::new(),
+        (true, false) => format!("the snapshot is partial{}", what_is_missing(state)),
+        (false, _) => format!("the snapshot is in progress{}", what_is_missing(state)),
+    };
+    let mut reader = Reader::new(store, &state.snapshot);
+    let mut shown = GetGlobalSnapshotResponse {
+        success: true,
+        snapshot_id: state.snapshot.to_string(),
+        process_states: Vec::with_capacity(state.parts.len()),
+        channel_states: Vec::new(),
+        initiated_at: state.initiated_clock.0,
+        completed_at: if published { state.finished_clock.0 } else { 0 },
+        initiator_id: state.initiator.to_string(),
+        is_complete: published && state.is_complete(),
+        error,
+        total_value,
+    };
+    for part in state.parts.values() {
+        shown.process_states.push(reader.process_state(part)?);
+        shown.channel_states.extend(reader.channel_states(part)?);
+    }
+    match shown.encoded_len() > ANSWER_BYTES_MAX {
+        true => Err(reader.too_large()),
+        false => Ok(shown),
+    }
+}

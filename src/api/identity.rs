@@ -1,0 +1,81 @@
+//! The names under which a process remembers its answers: one space for each way in, so that none meets another's.
+
+use crate::process::ids::{ID_BYTES_MAX, ProcessId, RequestId};
+
+/// Of a REST call with an `Idempotency-Key`.
+pub(super) fn of_key(key: &str) -> RequestId {
+    within("key/", key)
+}
+
+/// Of an operation in a batch, by the client's `request_id`.
+pub(super) fn of_operation(request: &RequestId) -> RequestId {
+    within("op/", request.as_str())
+}
+
+/// Of a message that came by a unary call.
+pub(super) fn of_message(from: &ProcessId, message: &RequestId) -> RequestId {
+    within(&origin("call", from), message.as_str())
+}
+
+/// Of a marker that came by a unary call: a channel carries one marker of each snapshot.
+pub(super) fn of_marker(from: &ProcessId, snapshot: &str) -> RequestId {
+    within(&origin("marker", from), snapshot)
+}
+
+// A process id with a slash in it, or a long one, must not run into what follows.
+fn origin(kind: &str, from: &ProcessId) -> String {
+    let from = from.as_str();
+    if from.contains('/') || from.len() > 32 {
+        format!("{kind}/#{}/", &blake3::hash(from.as_bytes()).to_hex()[..32])
+    } else {
+        format!("{kind}/{from}/")
+    }
+}
+
+fn within(space: &str, name: &str) -> RequestId {
+    let plain = format!("{space}{name}");
+    let text = if plain.len() > ID_BYTES_MAX {
+        format!("{space}#{}", blake3::hash(name.as_bytes()).to_hex())
+    } else {
+        plain
+    };
+    RequestId::parse(&text).expect("a short space and a checked or hashed name fit an id")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(id: &str) -> ProcessId {
+        ProcessId::parse(id).expect("a valid id")
+    }
+
+    fn request(id: &str) -> RequestId {
+        RequestId::parse(id).expect("a valid id")
+    }
+
+    #[test]
+    fn names_of_every_length_fit_and_differ() {
+        assert_eq!(of_key("k").as_str(), "key/k");
+        assert_eq!(
+            of_message(&process("n2"), &request("m")).as_str(),
+            "call/n2/m"
+        );
+        let long = "x".repeat(128);
+        let other = format!("{}y", "x".repeat(127));
+        assert_ne!(of_key(&long), of_key(&other));
+        let far = process(&"p".repeat(128));
+        assert_ne!(
+            of_message(&far, &request(&long)),
+            of_message(&far, &request(&other))
+        );
+    }
+
+    #[test]
+    fn a_slash_in_an_id_does_not_make_two_messages_one() {
+        assert_ne!(
+            of_message(&process("a/b"), &request("c")),
+            of_message(&process("a"), &request("b/c"))
+        );
+    }
+}

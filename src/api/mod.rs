@@ -1,0 +1,18 @@
+//! The API: what users and tools may rely on, over gRPC and REST.
+//!
+//! Both ways in speak to the node through its [`Handle`](crate::node::Handle) alone, and both answer
+//! failures from the one table in `error`. Nothing here decides anything about money or snapshots, and nothing a
+//! client sends can panic.
+
+mod ask;
+mod balance;
+mod error;
+pub mod grpc;
+mod host;
+mod identity;
+mod payload;
+mod recorded;
+pub mod rest;
+mod time;
+
+pub use host::{Host, Sockets};

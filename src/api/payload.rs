@@ -1,0 +1,237 @@
+//! What a message says, as JSON: shown for recorded messages, read from processes of another make.
+
+use serde::{Deserialize, Serialize};
+
+use super::error::{Failure, id};
+use crate::process::clock::Lamport;
+use crate::process::ids::{AccountId, Amount, Key, ProcessId};
+use crate::process::kv::VALUE_BYTES_MAX;
+use crate::process::message::{Body, Stamp, Transfer, Write};
+use crate::process::refusal::Refusal;
+
+/// The longest foreign transfer id in bytes.
+const TRANSFER_ID_BYTES_MAX: usize = 512;
+/// The greatest foreign clock that is followed; the own clock then passes it, so that no write wins for ever.
+const CLOCK_MAX: u64 = u64::MAX / 2;
+
+/// The content of a message, by its kind.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Payload<'a> {
+    /// Money.
+    Transfer {
+        transfer_id: &'a str,
+        from_account: &'a str,
+        to_account: &'a str,
+        amount: i64,
+    },
+    /// A write; `value` is null where the key is deleted. `clock` and `process` are its stamp.
+    Put {
+        key: &'a str,
+        value: Option<&'a str>,
+        clock: u64,
+        process: &'a str,
+    },
+    /// A marker of another snapshot that passed while the channel was recorded.
+    Marker {
+        snapshot_id: &'a str,
+        initiator: &'a str,
+    },
+}
+
+impl<'a> From<&'a Body> for Payload<'a> {
+    fn from(body: &'a Body) -> Self {
+        match body {
+            Body::Transfer(transfer) => Self::Transfer {
+                transfer_id: &transfer.transfer_id,
+                from_account: transfer.from_account.as_str(),
+                to_account: transfer.to_account.as_str(),
+                amount: transfer.amount.units(),
+            },
+            Body::Put(write) => Self::Put {
+                key: write.key.as_str(),
+                value: write.value.as_deref(),
+                clock: write.stamp.clock.0,
+                process: write.stamp.process.as_str(),
+            },
+            Body::Marker(marker) => Self::Marker {
+                snapshot_id: marker.snapshot.as_str(),
+                initiator: marker.initiator.as_str(),
+            },
+        }
+    }
+}
+
+/// A message as a process of another make sends it.
+pub(super) struct Foreign<'a> {
+    /// `transfer` or `put`.
+    pub(super) message_type: &'a str,
+    /// UTF-8 JSON.
+    pub(super) payload: &'a [u8],
+    /// The sending process.
+    pub(super) from: &'a ProcessId,
+    /// Its clock at the sending.
+    pub(super) clock: Lamport,
+    /// The name of a transfer that has none.
+    pub(super) fallback_id: String,
+}
+
+#[derive(Deserialize)]
+struct ForeignTransfer {
+    transfer_id: Option<String>,
+    from_account: String,
+    to_account: String,
+    amount: i64,
+}
+
+#[derive(Deserialize)]
+struct ForeignPut {
+    key: String,
+    // Absent is an error, null deletes: a forgotten field must not delete anything.
+    #[serde(deserialize_with = "Option::deserialize")]
+    value: Option<String>,
+    clock: Option<u64>,
+    process: Option<String>,
+}
+
+impl Foreign<'_> {
+    /// Understands the message, or says why not.
+    pub(super) fn read(self) -> Result<Body, Failure> {
+        match self.message_type {
+            "transfer" => self.transfer(),
+            "put" => self.put(),
+            other => Err(Failure::malformed(
+                "message_type",
+                format!("{other:?} is not known here; send \"transfer\" or \"put\""),
+            )),
+        }
+    }
+
+    fn transfer(self) -> Result<Body, Failure> {
+        let sent: ForeignTransfer = parse(self.payload)?;
+        let transfer_id = sent.transfer_id.unwrap_or(self.fallback_id);
+        let fits = 1..=TRANSFER_ID_BYTES_MAX;
+        if !fits.contains(&transfer_id.len()) || transfer_id.chars().any(char::is_control) {
+            let why = format!("give 1 to {TRANSFER_ID_BYTES_MAX} bytes without control characters");
+            return Err(Failure::malformed("transfer_id", why));
+        }
+        Ok(Body::Transfer(Transfer {
+            transfer_id: transfer_id.into(),
+            from_account: id("from_account", &sent.from_account, AccountId::parse)?,
+            to_account: id("to_account", &sent.to_account, AccountId::parse)?,
+            amount: Amount::new(sent.amount).ok_or(Refusal::Amount(sent.amount))?,
+        }))
+    }
+
+    fn put(self) -> Result<Body, Failure> {
+        let sent: ForeignPut = parse(self.payload)?;
+        let bytes = sent.value.as_deref().map_or(0, str::len);
+        if bytes > VALUE_BYTES_MAX {
+            return Err(Refusal::ValueTooLong(bytes as u64).into());
+        }
+        let clock = sent.clock.unwrap_or(self.clock.0);
+        let process = match sent.process {
+            Some(process) => id("process", &process, ProcessId::parse)?,
+            None => self.from.clone(),
+        };
+        let stamp = Stamp {
+            clock: Lamport(clock.min(self.clock.0).min(CLOCK_MAX)),
+            process,
+        };
+        Ok(Body::Put(Write {
+            key: id("key", &sent.key, Key::parse)?,
+            value: sent.value.map(Into::into),
+            stamp,
+        }))
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, Failure> {
+    serde_json::from_slice(payload).map_err(|why| Failure::malformed("payload", why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(message_type: &str, payload: &str) -> Result<Body, String> {
+        let foreign = Foreign {
+            message_type,
+            payload: payload.as_bytes(),
+            from: &ProcessId::parse("n2").expect("a valid id"),
+            clock: Lamport(7),
+            fallback_id: "n2/m1".to_owned(),
+        };
+        foreign.read().map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read_again() {
+        let shown = [
+            (
+                "transfer",
+                r#"{"transfer_id":"t","from_account":"a","to_account":"b","amount":9223372036854775807}"#,
+            ),
+            (
+                "put",
+                r#"{"key":"k","value":null,"clock":5,"process":"n1"}"#,
+            ),
+            ("put", r#"{"key":"k","value":"ü","clock":7,"process":"n2"}"#),
+        ];
+        for (message_type, json) in shown {
+            let body = read(message_type, json).expect("it was written here");
+            assert_eq!(body.kind(), message_type);
+            let again = serde_json::to_string(&Payload::from(&body)).expect("plain fields");
+            assert_eq!(again, json);
+        }
+    }
+
+    #[test]
+    fn a_transfer_without_a_name_gets_one_and_a_put_the_senders_clock() {
+        let body = read(
+            "transfer",
+            r#"{"from_account":"a","to_account":"b","amount":1}"#,
+        );
+        let named = body.expect("it is whole");
+        assert_eq!(
+            named.transfer().map(|transfer| &*transfer.transfer_id),
+            Some("n2/m1")
+        );
+        let Ok(Body::Put(write)) = read("put", r#"{"key":"k","value":"v","clock":99}"#) else {
+            unreachable!("it is a put")
+        };
+        assert_eq!(
+            write.stamp.clock,
+            Lamport(7),
+            "no write is newer than its message"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_refused_with_its_name() {
+        let refused = [
+            ("loan", "{}", "message_type"),
+            ("transfer", "{", "payload"),
+            (
+                "transfer",
+                r#"{"from_account":"a","to_account":"b","amount":1.5}"#,
+                "payload",
+            ),
+            (
+                "transfer",
+                r#"{"from_account":"","to_account":"b","amount":1}"#,
+                "from_account",
+            ),
+            (
+                "transfer",
+                r#"{"from_account":"a","to_account":"b","amount":0}"#,
+                "amount",
+            ),
+            ("put", r#"{"key":"k"}"#, "payload"),
+        ];
+        for (message_type, json, named) in refused {
+            let sentence = read(message_type, json).expect_err("it is malformed");
+            assert!(sentence.contains(named), "{json}: {sentence}");
+        }
+    }
+}

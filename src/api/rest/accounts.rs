@@ -1,0 +1,166 @@
+//! Balances: now, and as a snapshot recorded them.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::Facade;
+use super::accept::{Format, Plain, negotiate};
+use super::body::Segments;
+use super::freshness::Freshness;
+use super::query::Parameters;
+use crate::api::error::{Failure, id};
+use crate::api::time::rfc3339;
+use crate::api::{balance, recorded};
+use crate::node::Handle;
+use crate::process::ids::{AccountId, ProcessId, SnapshotId};
+use crate::process::refusal::Refusal;
+
+#[derive(Serialize)]
+struct Balance<'a> {
+    process: &'a str,
+    account: &'a str,
+    balance: i64,
+    existed: bool,
+    #[serde(flatten)]
+    rests_on: RestsOn<'a>,
+    journal_position: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum RestsOn<'a> {
+    At(String),
+    Snapshot(&'a str),
+}
+
+/// `GET /v1/accounts/{account}`
+pub(super) async fn own(
+    _: Plain,
+    State(facade): State<Facade>,
+    Segments(account): Segments<String>,
+) -> Result<Response, Failure> {
+    now(&facade.handle, &Place::own(&facade.handle, &account)?).await
+}
+
+/// `GET /v1/processes/{process}/accounts/{account}`
+pub(super) async fn of_process(
+    _: Plain,
+    State(facade): State<Facade>,
+    Segments((process, account)): Segments<(String, String)>,
+) -> Result<Response, Failure> {
+    now(
+        &facade.handle,
+        &Place::of(&facade.handle, &process, &account)?,
+    )
+    .await
+}
+
+/// `GET /v1/accounts/{account}/balance`
+pub(super) async fn own_balance(
+    State(facade): State<Facade>,
+    Segments(account): Segments<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let place = Place::own(&facade.handle, &account)?;
+    balance_as_asked(&facade.handle, &place, (&uri, &headers)).await
+}
+
+/// `GET /v1/processes/{process}/accounts/{account}/balance`
+pub(super) async fn balance_of_process(
+    State(facade): State<Facade>,
+    Segments((process, account)): Segments<(String, String)>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let place = Place::of(&facade.handle, &process, &account)?;
+    balance_as_asked(&facade.handle, &place, (&uri, &headers)).await
+}
+
+/// An account of a process of this cluster.
+struct Place {
+    process: ProcessId,
+    account: AccountId,
+}
+
+impl Place {
+    fn own(handle: &Handle, account: &str) -> Result<Self, Failure> {
+        Ok(Self {
+            process: handle.config().me.clone(),
+            account: id("account", account, AccountId::parse)?,
+        })
+    }
+
+    fn of(handle: &Handle, process: &str, account: &str) -> Result<Self, Failure> {
+        let process = id("process", process, ProcessId::parse)?;
+        if !handle.config().topology.contains(&process) {
+            return Err(Refusal::UnknownProcess(process).into());
+        }
+        let account = id("account", account, AccountId::parse)?;
+        Ok(Self { process, account })
+    }
+}
+
+async fn balance_as_asked(
+    handle: &Handle,
+    place: &Place,
+    (uri, headers): (&Uri, &HeaderMap),
+) -> Result<Response, Failure> {
+    negotiate(headers, &[Format::Json])?;
+    let parameters = Parameters::of(uri, &["snapshot"])?;
+    match parameters.id("snapshot", SnapshotId::parse)? {
+        Some(snapshot) => in_snapshot(handle, place, (snapshot, headers)).await,
+        None => now(handle, place).await,
+    }
+}
+
+async fn now(handle: &Handle, place: &Place) -> Result<Response, Failure> {
+    let found = balance::now(handle, &place.process, place.account.clone()).await?;
+    let Some(units) = found.units else {
+        return Err(Failure::UnknownAccount {
+            process: place.process.clone(),
+            account: place.account.clone(),
+        });
+    };
+    let shown = Balance {
+        process: place.process.as_str(),
+        account: place.account.as_str(),
+        balance: units,
+        existed: true,
+        rests_on: RestsOn::At(rfc3339(found.time.wall_us())),
+        journal_position: found.position.0,
+    };
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(shown)).into_response())
+}
+
+async fn in_snapshot(
+    handle: &Handle,
+    place: &Place,
+    (snapshot, headers): (SnapshotId, &HeaderMap),
+) -> Result<Response, Failure> {
+    let view = recorded::view(handle, snapshot.clone()).await?;
+    let position = recorded::state_of(&view.state, &place.process)?.position;
+    let freshness = Freshness::of(&view, Format::Json);
+    if freshness.is_known(headers) {
+        return Ok(freshness.not_modified());
+    }
+    let store = handle.store().clone();
+    let (process, account) = (place.process.clone(), place.account.clone());
+    let units = recorded::blocking(move || {
+        let state = recorded::state_of(&view.state, &process)?;
+        Ok(recorded::balance(&store, state, &account)?)
+    });
+    let units = units.await?;
+    let shown = Balance {
+        process: place.process.as_str(),
+        account: place.account.as_str(),
+        balance: units.unwrap_or(0),
+        existed: units.is_some(),
+        rests_on: RestsOn::Snapshot(snapshot.as_str()),
+        journal_position: position.0,
+    };
+    Ok(freshness.mark(Json(shown).into_response()))
+}

@@ -1,0 +1,71 @@
+//! What every request passes: bounds on how many there are and how long one takes, and a path that can be read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::{Method, Uri};
+use axum::middleware::Next;
+use axum::response::Response;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Facade;
+use super::query::is_encoded;
+use crate::api::error::Failure;
+
+/// How many requests are answered at once.
+const REQUESTS_MAX: usize = 512;
+/// How many exports are written at once; each holds a thread.
+const EXPORTS_MAX: usize = 16;
+/// How long a request may take, its body included.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The bounds of one facade.
+#[derive(Clone)]
+pub(super) struct Bounds {
+    requests: Arc<Semaphore>,
+    exports: Arc<Semaphore>,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
+        }
+    }
+}
+
+impl Facade {
+    /// Leave to write an export, as long as the permit lives.
+    pub(super) fn admit_export(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        let permit = self.bounds.exports.clone().try_acquire_owned();
+        permit.map_err(|_| Failure::Busy("16 exports"))
+    }
+}
+
+/// Lets a request in, or says why not.
+pub(super) async fn admit(
+    State(facade): State<Facade>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Failure> {
+    if !is_encoded(request.uri().path()) {
+        let why = "a % is not followed by two hexadecimal digits; write %25 for the sign itself";
+        return Err(Failure::malformed("path", why));
+    }
+    let permit = facade.bounds.requests.try_acquire();
+    let _permit = permit.map_err(|_| Failure::Busy("512 requests"))?;
+    let answer = tokio::time::timeout(TIMEOUT, next.run(request)).await;
+    answer.map_err(|_| Failure::Timeout(TIMEOUT.as_secs()))
+}
+
+/// Where no route is.
+pub(super) async fn unknown_route(uri: Uri) -> Failure {
+    Failure::UnknownRoute(uri.path().to_owned())
+}
+
+/// Where a route is and its method is not; axum adds `Allow`.
+pub(super) async fn unknown_method(method: Method) -> Failure {
+    Failure::Method(method.to_string())
+}

@@ -1,0 +1,218 @@
+//! The recorded balances of a snapshot: in pages of JSON, or all of them as CSV or NDJSON.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::ops::{Bound, ControlFlow};
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, Uri};
+use axum::response::{IntoResponse, Response};
+use serde::{Serialize, Serializer};
+
+use super::Facade;
+use super::accept::{Format, negotiate};
+use super::body::Segments;
+use super::cursor::{self, InBalances};
+use super::export::{self, Sink};
+use super::freshness::Freshness;
+use super::query::Parameters;
+use crate::api::error::{Failure, id};
+use crate::api::recorded::{balances, blocking, state_of, view};
+use crate::history::global::GlobalState;
+use crate::process::ids::{AccountId, ProcessId, SnapshotId};
+use crate::process::refusal::Refusal;
+use crate::store::{Store, StoreError};
+
+/// Which balances are wanted.
+struct Selection {
+    process: Option<ProcessId>,
+    prefix: String,
+    after: Option<InBalances>,
+    limit: Option<usize>,
+}
+
+#[derive(Debug, Serialize)]
+struct Line {
+    #[serde(serialize_with = "as_text")]
+    process: ProcessId,
+    #[serde(serialize_with = "as_text")]
+    account: AccountId,
+    balance: i64,
+}
+
+fn as_text<S: Serializer>(id: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(id)
+}
+
+#[derive(Serialize)]
+struct Page {
+    balances: Vec<Line>,
+    next_cursor: Option<String>,
+}
+
+/// `GET /v1/snapshots/{id}/balances`
+pub(super) async fn list(
+    State(facade): State<Facade>,
+    Segments(text): Segments<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let format = negotiate(&headers, &[Format::Json, Format::Csv, Format::Ndjson])?;
+    let selection = Selection::of(&Parameters::of(
+        &uri,
+        &["process", "prefix", "limit", "cursor"],
+    )?)?;
+    let view = view(&facade.handle, id("snapshot_id", &text, SnapshotId::parse)?).await?;
+    selection.check(&facade, &view.state)?;
+    let freshness = Freshness::of(&view, format);
+    if freshness.is_known(&headers) {
+        return Ok(freshness.not_modified());
+    }
+    let store = facade.handle.store().clone();
+    let state = view.state.clone();
+    let response = if format == Format::Json {
+        let page = blocking(move || Ok(selection.page(&store, &state)?)).await?;
+        Json(page).into_response()
+    } else {
+        let permit = facade.admit_export()?;
+        export::stream(format, permit, move |sink| match format {
+            Format::Csv => selection.csv(&store, &state, sink),
+            _ => selection.ndjson(&store, &state, sink),
+        })
+    };
+    Ok(freshness.mark(response))
+}
+
+impl Selection {
+    fn of(parameters: &Parameters) -> Result<Self, Failure> {
+        Ok(Self {
+            process: parameters.process("process")?,
+            prefix: parameters.get("prefix").unwrap_or("").to_owned(),
+            after: cursor::decode(parameters.get("cursor"))?,
+            limit: parameters.limit()?,
+        })
+    }
+
+    // A process that is missing must not look like one without accounts.
+    fn check(&self, facade: &Facade, state: &GlobalState) -> Result<(), Failure> {
+        let Some(process) = &self.process else {
+            return Ok(());
+        };
+        let known = facade.handle.config().topology.contains(process);
+        match state_of(state, process) {
+            Err(_) if !known => Err(Refusal::UnknownProcess(process.clone()).into()),
+            found => found.map(|_| ()),
+        }
+    }
+
+    // Shows every selected balance, by process, then account, until told to stop.
+    fn visit<E: From<StoreError>>(
+        &self,
+        store: &Store,
+        state: &GlobalState,
+        mut show: impl FnMut(Line) -> Result<ControlFlow<()>, E>,
+    ) -> Result<(), E> {
+        let first = self.after.as_ref().map(|(process, _)| process);
+        let range = (
+            first.map_or(Bound::Unbounded, Bound::Included),
+            Bound::Unbounded,
+        );
+        let parts = state.parts.range::<ProcessId, _>(range);
+        let wanted = |process: &ProcessId| self.process.as_ref().is_none_or(|only| only == process);
+        for (process, part) in parts.filter(|(process, _)| wanted(process)) {
+            let after = self.after.as_ref().filter(|(last, _)| last == process);
+            let after = after.map_or("", |(_, account)| account.as_str());
+            for found in balances(store, &part.state, after.max(&self.prefix))? {
+                let (account, balance) = found?;
+                if account.as_str() == after {
+                    continue;
+                }
+                if !account.as_str().starts_with(&self.prefix) {
+                    break;
+                }
+                let line = Line {
+                    process: process.clone(),
+                    account,
+                    balance,
+                };
+                if show(line)?.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn page(&self, store: &Store, state: &GlobalState) -> Result<Page, StoreError> {
+        let limit = self.limit.unwrap_or(super::query::LIMIT_DEFAULT);
+        let mut lines: Vec<Line> = Vec::new();
+        let mut more = false;
+        self.visit(store, state, |line| {
+            more = lines.len() == limit;
+            if more {
+                return Ok(ControlFlow::Break(()));
+            }
+            lines.push(line);
+            Ok::<_, StoreError>(ControlFlow::Continue(()))
+        })?;
+        let last = lines.last().filter(|_| more);
+        Ok(Page {
+            next_cursor: last.map(cursor_behind),
+            balances: lines,
+        })
+    }
+
+    fn csv(&self, store: &Store, state: &GlobalState, sink: &mut Sink) -> io::Result<()> {
+        let mut writer = csv::WriterBuilder::new()
+            .has_headers(false)
+            .from_writer(sink);
+        writer.write_record(["process", "account", "balance"])?;
+        self.all(store, state, |line| Ok(writer.serialize(line)?))?;
+        writer.flush()
+    }
+
+    fn ndjson(&self, store: &Store, state: &GlobalState, sink: &mut Sink) -> io::Result<()> {
+        self.all(store, state, |line| {
+            serde_json::to_writer(&mut *sink, &line)?;
+            sink.write_all(b"\n")
+        })
+    }
+
+    fn all(
+        &self,
+        store: &Store,
+        state: &GlobalState,
+        mut write: impl FnMut(Line) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut left = self.limit.unwrap_or(usize::MAX);
+        let visited = self.visit(store, state, |line| {
+            let Some(fewer) = left.checked_sub(1) else {
+                return Ok(ControlFlow::Break(()));
+            };
+            left = fewer;
+            write(line)
+                .map(ControlFlow::Continue)
+                .map_err(Broken::Socket)
+        });
+        visited.map_err(|broken| match broken {
+            Broken::Store(error) => io::Error::other(error),
+            Broken::Socket(error) => error,
+        })
+    }
+}
+
+fn cursor_behind(line: &Line) -> String {
+    cursor::encode(&(line.process.clone(), line.account.clone()))
+}
+
+enum Broken {
+    Store(StoreError),
+    Socket(io::Error),
+}
+
+impl From<StoreError> for Broken {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}

@@ -1,0 +1,124 @@
+//! This process, its peers and its channels.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::Facade;
+use super::accept::Plain;
+use crate::api::ask;
+use crate::api::error::Failure;
+use crate::api::time::rfc3339;
+use crate::node::{PeerState, PeerView};
+use crate::process::ids::ProcessId;
+use crate::process::status::Status;
+
+#[derive(Serialize)]
+struct Cluster<'a> {
+    cluster: &'a str,
+    process: &'a str,
+    logical_clock: u64,
+    journal_position: u64,
+    peers: Vec<PeerShown<'a>>,
+    channels: Vec<ChannelShown<'a>>,
+}
+
+#[derive(Serialize)]
+struct PeerShown<'a> {
+    process: &'a str,
+    grpc: &'a str,
+    rest: Option<&'a str>,
+    state: &'static str,
+    last_seen: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+}
+
+// What only the other end knows is null.
+#[derive(Serialize)]
+struct ChannelShown<'a> {
+    from: &'a str,
+    to: &'a str,
+    state: &'static str,
+    sent: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acknowledged: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivered: Option<u64>,
+    in_flight: Option<u64>,
+    recording: bool,
+}
+
+/// `GET /v1/cluster`
+pub(super) async fn show(_: Plain, State(facade): State<Facade>) -> Result<Response, Failure> {
+    let status = ask::status(&facade.handle).await?;
+    let peers = facade.handle.peers();
+    let config = facade.handle.config();
+    let shown = Cluster {
+        cluster: &config.cluster,
+        process: config.me.as_str(),
+        logical_clock: status.clock.0,
+        journal_position: status.position.0,
+        peers: peers.iter().map(PeerShown::from).collect(),
+        channels: channels(&config.me, &status, &peers),
+    };
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(shown)).into_response())
+}
+
+fn channels<'a>(
+    me: &'a ProcessId,
+    status: &'a Status,
+    peers: &[PeerView],
+) -> Vec<ChannelShown<'a>> {
+    let state = |other: &ProcessId| {
+        let peer = peers.iter().find(|peer| peer.process == *other);
+        peer.map_or("never_seen", |peer| match &peer.error {
+            Some(_) => "stopped",
+            None => name(peer.state),
+        })
+    };
+    let outgoing = status.outgoing.iter().map(|(to, channel)| ChannelShown {
+        from: me.as_str(),
+        to: to.as_str(),
+        state: state(to),
+        sent: Some(channel.sent.sequence.0),
+        acknowledged: Some(channel.acknowledged.0),
+        delivered: None,
+        in_flight: Some(channel.in_flight()),
+        recording: false,
+    });
+    let incoming = status.incoming.iter().map(|(from, channel)| ChannelShown {
+        from: from.as_str(),
+        to: me.as_str(),
+        state: state(from),
+        sent: None,
+        acknowledged: None,
+        delivered: Some(channel.delivered.sequence.0),
+        in_flight: None,
+        recording: status.recorded_channels.contains(from),
+    });
+    outgoing.chain(incoming).collect()
+}
+
+impl<'a> From<&'a PeerView> for PeerShown<'a> {
+    fn from(peer: &'a PeerView) -> Self {
+        Self {
+            process: peer.process.as_str(),
+            grpc: &peer.grpc,
+            rest: peer.rest.as_deref(),
+            state: name(peer.state),
+            last_seen: peer.last_seen_us.map(rfc3339),
+            error: peer.error.as_deref(),
+        }
+    }
+}
+
+fn name(state: PeerState) -> &'static str {
+    match state {
+        PeerState::Up => "up",
+        PeerState::Down => "down",
+        PeerState::NeverSeen => "never_seen",
+    }
+}

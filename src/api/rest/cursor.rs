@@ -1,0 +1,102 @@
+//! Cursors: where the next page begins. Opaque to clients, and refused where they are not ours.
+
+use super::super::error::Failure;
+use super::query::hex;
+use crate::process::clock::Hlc;
+use crate::process::ids::{AccountId, ProcessId, SnapshotId};
+
+/// The place in a list behind which the next page begins; ids hold no control characters, so a line break parts them.
+pub(super) trait Place: Sized {
+    /// The place as text; the first word says which list it is of.
+    fn text(&self) -> String;
+    /// The place in a text.
+    fn read(text: &str) -> Option<Self>;
+}
+
+/// In the history, newest first.
+pub(super) type InHistory = (Hlc, SnapshotId);
+/// In the balances of a snapshot.
+pub(super) type InBalances = (ProcessId, AccountId);
+
+impl Place for InHistory {
+    fn text(&self) -> String {
+        format!("history\n{}\n{}", self.0.0, self.1)
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (time, id) = text.strip_prefix("history\n")?.split_once('\n')?;
+        Some((Hlc(time.parse().ok()?), SnapshotId::parse(id).ok()?))
+    }
+}
+
+impl Place for InBalances {
+    fn text(&self) -> String {
+        format!("balances\n{}\n{}", self.0, self.1)
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (process, account) = text.strip_prefix("balances\n")?.split_once('\n')?;
+        let process = ProcessId::parse(process).ok()?;
+        Some((process, AccountId::parse(account).ok()?))
+    }
+}
+
+/// What a client gets to hand back.
+pub(super) fn encode(place: &impl Place) -> String {
+    let text = place.text();
+    text.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The place a client hands back.
+pub(super) fn decode<P: Place>(cursor: Option<&str>) -> Result<Option<P>, Failure> {
+    let Some(cursor) = cursor else {
+        return Ok(None);
+    };
+    let place = unhex(cursor).and_then(|text| P::read(&text));
+    let why = "is not a cursor of this list; give next_cursor of the page before, or leave it out";
+    place
+        .map(Some)
+        .ok_or_else(|| Failure::malformed("cursor", why))
+}
+
+fn unhex(cursor: &str) -> Option<String> {
+    let (pairs, rest) = cursor.as_bytes().as_chunks::<2>();
+    let bytes = pairs
+        .iter()
+        .map(|[high, low]| Some(hex(*high)? << 4 | hex(*low)?));
+    let text = String::from_utf8(bytes.collect::<Option<_>>()?).ok()?;
+    rest.is_empty().then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_cursor_leads_back_to_its_place(time: u64, id in "[^\\p{Cc}]{1,32}") {
+            let in_history = (Hlc(time), SnapshotId::parse(&id).expect("a valid id"));
+            let cursor = encode(&in_history);
+            prop_assert_eq!(decode(Some(&cursor)).ok(), Some(Some(in_history)));
+            let process = ProcessId::parse(&id).expect("a valid id");
+            let in_balances = (process, AccountId::parse(&id).expect("a valid id"));
+            let cursor = encode(&in_balances);
+            prop_assert_eq!(decode(Some(&cursor)).ok(), Some(Some(in_balances)));
+        }
+
+        #[test]
+        fn no_text_is_too_odd(cursor in ".{0,40}") {
+            let _ = decode::<InHistory>(Some(&cursor));
+            let _ = decode::<InBalances>(Some(&cursor));
+        }
+    }
+
+    #[test]
+    fn a_cursor_of_another_list_is_refused() {
+        let place = (Hlc(1), SnapshotId::parse("s").expect("a valid id"));
+        assert!(decode::<InBalances>(Some(&encode(&place))).is_err());
+        assert!(decode::<InHistory>(Some("")).is_err());
+        assert_eq!(decode::<InHistory>(None).ok(), Some(None));
+    }
+}

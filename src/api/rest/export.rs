@@ -1,0 +1,87 @@
+//! Long answers, in bounded memory: a thread that may block reads and writes, a bounded channel carries blocks to the
+//! socket, and a client that does not read in time is let go.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use tokio::runtime::Handle as Runtime;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::accept::Format;
+
+/// The size from which on a block is handed over, in bytes.
+const BLOCK_BYTES: usize = 32 * 1024;
+/// How many blocks wait for the socket.
+const BLOCKS_WAITING_MAX: usize = 4;
+/// How long a client may read nothing.
+const STALL: Duration = Duration::from_secs(30);
+
+/// What an export writes into. It fails once nobody reads any more.
+pub(super) struct Sink {
+    runtime: Runtime,
+    blocks: mpsc::Sender<io::Result<Bytes>>,
+    block: Vec<u8>,
+}
+
+impl Sink {
+    fn send(&mut self, block: io::Result<Bytes>) -> io::Result<()> {
+        let sending = self.blocks.send_timeout(block, STALL);
+        let sent = self.runtime.block_on(sending);
+        sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.block.extend_from_slice(bytes);
+        if self.block.len() >= BLOCK_BYTES {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.block.is_empty() {
+            return Ok(());
+        }
+        let block = Bytes::from(std::mem::take(&mut self.block));
+        self.send(Ok(block))
+    }
+}
+
+/// An answer that `write` writes while it is being sent. If it fails, the answer breaks off, which clients notice.
+pub(super) fn stream(
+    format: Format,
+    permit: OwnedSemaphorePermit,
+    write: impl FnOnce(&mut Sink) -> io::Result<()> + Send + 'static,
+) -> Response {
+    let (blocks, body) = mpsc::channel(BLOCKS_WAITING_MAX);
+    let mut sink = Sink {
+        runtime: Runtime::current(),
+        blocks,
+        block: Vec::new(),
+    };
+    tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        let written = write(&mut sink).and_then(|()| sink.flush());
+        if let Err(error) = written
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            tracing::warn!(%error, "an export broke off");
+            // Whether the client still learns of it makes no difference here.
+            let _ = sink.send(Err(error));
+        }
+    });
+    let content_type = match format {
+        Format::Csv => "text/csv; charset=utf-8; header=present",
+        other => other.media_type(),
+    };
+    let mut response = Body::from_stream(ReceiverStream::new(body)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

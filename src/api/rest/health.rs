@@ -1,0 +1,64 @@
+//! For operators: whether the node lives, whether it is ready, its figures, and what there is.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::Facade;
+use super::accept::{Format, Plain, negotiate};
+use super::query::Parameters;
+use crate::api::error::Failure;
+
+#[derive(Serialize)]
+struct Standing {
+    status: &'static str,
+}
+
+/// `GET /healthz`
+pub(super) async fn live(_: Plain) -> Response {
+    standing("live")
+}
+
+/// `GET /readyz`
+pub(super) async fn ready(_: Plain, State(facade): State<Facade>) -> Result<Response, Failure> {
+    facade.handle.ready().map_err(Failure::NotReady)?;
+    Ok(standing("ready"))
+}
+
+fn standing(status: &'static str) -> Response {
+    let never_stored = [(header::CACHE_CONTROL, "no-store")];
+    (never_stored, Json(Standing { status })).into_response()
+}
+
+/// `GET /metrics`
+pub(super) async fn metrics(
+    State(facade): State<Facade>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    negotiate(&headers, &[Format::Metrics, Format::OpenMetrics])?;
+    Parameters::of(&uri, &[])?;
+    let text = facade.handle.metrics();
+    // OpenMetrics ends with a mark of its own; the older format knows no such thing.
+    let content_type = match text.ends_with("# EOF\n") {
+        true => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        false => "text/plain; version=0.0.4; charset=utf-8",
+    };
+    Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())
+}
+
+/// `GET /`
+pub(super) async fn index(uri: Uri, headers: HeaderMap) -> Result<Response, Failure> {
+    negotiate(&headers, &[Format::Html])?;
+    Parameters::of(&uri, &[])?;
+    let headers = [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'",
+        ),
+    ];
+    Ok((headers, include_str!("index.html")).into_response())
+}

@@ -1,0 +1,102 @@
+//! The REST facade: JSON, on a port of its own; failures are problem documents everywhere.
+
+mod accept;
+mod accounts;
+mod admission;
+mod balances;
+mod body;
+mod channels;
+mod cluster;
+mod cursor;
+mod export;
+mod freshness;
+mod health;
+mod operations;
+mod problem;
+mod query;
+mod serve;
+mod snapshot;
+mod snapshots;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
+use tower_http::trace::{DefaultOnFailure, TraceLayer};
+use tracing::{Level, Span};
+
+use crate::node::Handle;
+
+pub use serve::serve;
+
+/// What handlers share.
+#[derive(Clone)]
+struct Facade {
+    handle: Handle,
+    bounds: admission::Bounds,
+}
+
+/// All routes of one node.
+pub fn router(handle: Handle) -> Router {
+    let facade = Facade {
+        handle,
+        bounds: admission::Bounds::default(),
+    };
+    let trace = TraceLayer::new_for_http()
+        .make_span_with(span)
+        .on_failure(DefaultOnFailure::new().level(Level::DEBUG));
+    snapshot_routes()
+        .merge(account_routes())
+        .route("/", get(health::index))
+        .route("/healthz", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .route("/v1/cluster", get(cluster::show))
+        .method_not_allowed_fallback(admission::unknown_method)
+        .fallback(admission::unknown_route)
+        .layer(DefaultBodyLimit::max(body::BODY_BYTES_MAX))
+        .layer(from_fn_with_state(facade.clone(), admission::admit))
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .layer(trace)
+        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+        .with_state(facade)
+}
+
+fn snapshot_routes() -> Router<Facade> {
+    Router::new()
+        .route(
+            "/v1/snapshots",
+            get(snapshots::list).post(snapshots::initiate),
+        )
+        .route("/v1/snapshots/latest", get(snapshots::latest))
+        .route("/v1/snapshots/{id}", get(snapshots::one))
+        .route("/v1/snapshots/{id}/balances", get(balances::list))
+        .route("/v1/snapshots/{id}/channels", get(channels::list))
+}
+
+fn account_routes() -> Router<Facade> {
+    let of_process = "/v1/processes/{process}/accounts/{account}";
+    Router::new()
+        .route("/v1/accounts/{account}", get(accounts::own))
+        .route("/v1/accounts/{account}/balance", get(accounts::own_balance))
+        .route("/v1/accounts/{account}/deposits", post(operations::deposit))
+        .route(
+            "/v1/accounts/{account}/withdrawals",
+            post(operations::withdraw),
+        )
+        .route("/v1/transfers", post(operations::transfer))
+        .route(of_process, get(accounts::of_process))
+        .route(
+            &format!("{of_process}/balance"),
+            get(accounts::balance_of_process),
+        )
+}
+
+// Never what a body holds: there are balances in it.
+fn span<B>(request: &hyper::Request<B>) -> Span {
+    let id = request.headers().get("x-request-id");
+    let id = id.and_then(|value| value.to_str().ok()).unwrap_or("");
+    let (method, path) = (request.method(), request.uri().path());
+    tracing::debug_span!("request", %method, path, id)
+}

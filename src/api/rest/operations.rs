@@ -1,0 +1,136 @@
+//! Operations: deposits, withdrawals, transfers. With an `Idempotency-Key` a repeat answers as the first did.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use super::Facade;
+use super::accept::Plain;
+use super::body::{Body, RepeatKey, Segments, Units};
+use crate::api::ask;
+use crate::api::error::{Failure, id};
+use crate::api::time::rfc3339;
+use crate::process::event::{Answer, Operation, Receipt};
+use crate::process::ids::{AccountId, ProcessId};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Paid {
+    amount: Units,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Moved {
+    from_account: String,
+    to_account: String,
+    amount: Units,
+    to_process: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Booked<'a> {
+    process: &'a str,
+    account: &'a str,
+    balance: i64,
+    journal_position: u64,
+    time: String,
+}
+
+#[derive(Serialize)]
+struct Transferred {
+    transfer_id: Option<Box<str>>,
+    from_balance: i64,
+    to_balance: Option<i64>,
+    journal_position: u64,
+    time: String,
+}
+
+/// `POST /v1/accounts/{account}/deposits`
+pub(super) async fn deposit(
+    _: Plain,
+    State(facade): State<Facade>,
+    Segments(account): Segments<String>,
+    key: RepeatKey,
+    Body(paid): Body<Paid>,
+) -> Result<Response, Failure> {
+    let account = id("account", &account, AccountId::parse)?;
+    let operation = Operation::Deposit {
+        account: account.clone(),
+        amount: paid.amount.0,
+    };
+    book(&facade, key, (account, operation)).await
+}
+
+/// `POST /v1/accounts/{account}/withdrawals`
+pub(super) async fn withdraw(
+    _: Plain,
+    State(facade): State<Facade>,
+    Segments(account): Segments<String>,
+    key: RepeatKey,
+    Body(paid): Body<Paid>,
+) -> Result<Response, Failure> {
+    let account = id("account", &account, AccountId::parse)?;
+    let operation = Operation::Withdraw {
+        account: account.clone(),
+        amount: paid.amount.0,
+    };
+    book(&facade, key, (account, operation)).await
+}
+
+async fn book(
+    facade: &Facade,
+    key: RepeatKey,
+    (account, operation): (AccountId, Operation),
+) -> Result<Response, Failure> {
+    let (receipt, answered) = perform(facade, key, operation).await?;
+    Ok(uncached(Booked {
+        process: facade.handle.config().me.as_str(),
+        account: account.as_str(),
+        balance: receipt.balance,
+        journal_position: answered.position.0,
+        time: rfc3339(answered.time.wall_us()),
+    }))
+}
+
+/// `POST /v1/transfers`
+pub(super) async fn transfer(
+    _: Plain,
+    State(facade): State<Facade>,
+    key: RepeatKey,
+    Body(moved): Body<Moved>,
+) -> Result<Response, Failure> {
+    let to_process = moved.to_process.as_deref();
+    let operation = Operation::Transfer {
+        from_account: id("from_account", &moved.from_account, AccountId::parse)?,
+        to_process: to_process
+            .map(|text| id("to_process", text, ProcessId::parse))
+            .transpose()?,
+        to_account: id("to_account", &moved.to_account, AccountId::parse)?,
+        amount: moved.amount.0,
+    };
+    let (receipt, answered) = perform(&facade, key, operation).await?;
+    Ok(uncached(Transferred {
+        transfer_id: receipt.transfer_id,
+        from_balance: receipt.balance,
+        to_balance: receipt.to_balance,
+        journal_position: answered.position.0,
+        time: rfc3339(answered.time.wall_us()),
+    }))
+}
+
+// The receipt, and the turn of the first answer, which a repeat shows again.
+async fn perform(
+    facade: &Facade,
+    RepeatKey(key): RepeatKey,
+    operation: Operation,
+) -> Result<(Receipt, Answer), Failure> {
+    let answer = ask::operate(&facade.handle, key, operation).await?;
+    Ok((answer.outcome.clone()?, answer))
+}
+
+fn uncached(shown: impl Serialize) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], Json(shown)).into_response()
+}

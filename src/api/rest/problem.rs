@@ -1,0 +1,49 @@
+//! Failures as problem documents (RFC 9457).
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::super::error::Failure;
+
+/// Where the types of problems have their names; nothing needs to be there.
+const TYPES: &str = "https://snapledger.invalid/problems/";
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: String,
+    status: u16,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let verdict = self.verdict();
+        let field = match &self {
+            Self::Malformed { field, .. } => Some(field.as_str()),
+            _ => None,
+        };
+        let problem = Problem {
+            kind: format!("{TYPES}{}", verdict.kind),
+            title: verdict.title(),
+            status: verdict.http.as_u16(),
+            detail: self.to_string(),
+            field,
+        };
+        let mut response = (verdict.http, axum::Json(problem)).into_response();
+        let headers = response.headers_mut();
+        let set = |name, value| (name, HeaderValue::from_static(value));
+        headers.extend([
+            set(header::CONTENT_TYPE, "application/problem+json"),
+            set(header::CACHE_CONTROL, "no-store"),
+        ]);
+        if verdict.http == StatusCode::TOO_MANY_REQUESTS {
+            headers.extend([set(header::RETRY_AFTER, "1")]);
+        }
+        response
+    }
+}

@@ -1,0 +1,193 @@
+//! Query parameters: understood strictly, so that a misspelt filter is never silently ignored.
+
+use axum::http::Uri;
+
+use super::super::error::{Failure, id};
+use super::super::time;
+use crate::process::clock::Hlc;
+use crate::process::ids::{Malformed, ProcessId};
+
+/// How many entries a list has unless asked otherwise.
+pub(super) const LIMIT_DEFAULT: usize = 50;
+/// How many entries a list has at most.
+const LIMIT_MAX: usize = 1000;
+
+/// The parameters of a request, each known and given once.
+pub(super) struct Parameters(Vec<(&'static str, String)>);
+
+impl Parameters {
+    /// Reads the parameters of `uri`, of which only the `known` ones are taken.
+    pub(super) fn of(uri: &Uri, known: &[&'static str]) -> Result<Self, Failure> {
+        let mut given: Vec<(&'static str, String)> = Vec::new();
+        let pairs = uri.query().unwrap_or("").split('&');
+        for pair in pairs.filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let name = decode(name).ok_or_else(|| misencoded("the query"))?;
+            let Some(field) = known.iter().find(|field| **field == name) else {
+                return Err(unknown(&name, known));
+            };
+            let value = decode(value).ok_or_else(|| misencoded(field))?;
+            if given.iter().any(|(other, _)| other == field) {
+                return Err(Failure::malformed(*field, "is given twice; give it once"));
+            }
+            given.push((field, value));
+        }
+        Ok(Self(given))
+    }
+
+    /// The value of a parameter, if it was given.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(given, _)| *given == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// An id.
+    pub(super) fn id<T>(
+        &self,
+        name: &str,
+        parse: impl Fn(&str) -> Result<T, Malformed>,
+    ) -> Result<Option<T>, Failure> {
+        self.get(name).map(|text| id(name, text, parse)).transpose()
+    }
+
+    /// A process.
+    pub(super) fn process(&self, name: &str) -> Result<Option<ProcessId>, Failure> {
+        self.id(name, ProcessId::parse)
+    }
+
+    /// An instant.
+    pub(super) fn time(&self, name: &str) -> Result<Option<Hlc>, Failure> {
+        self.get(name)
+            .map(|text| time::parse(name, text))
+            .transpose()
+    }
+
+    /// How many entries are wanted, if it was said.
+    pub(super) fn limit(&self) -> Result<Option<usize>, Failure> {
+        let Some(text) = self.get("limit") else {
+            return Ok(None);
+        };
+        match text.parse() {
+            Ok(limit) if (1..=LIMIT_MAX).contains(&limit) => Ok(Some(limit)),
+            _ => {
+                let why = format!("{text:?} is no limit; give a number from 1 to {LIMIT_MAX}");
+                Err(Failure::malformed("limit", why))
+            }
+        }
+    }
+
+    /// How many entries a page has.
+    pub(super) fn page(&self) -> Result<usize, Failure> {
+        Ok(self.limit()?.unwrap_or(LIMIT_DEFAULT))
+    }
+}
+
+fn unknown(name: &str, known: &[&str]) -> Failure {
+    let hint = match known {
+        [] => "this route takes no parameters".to_owned(),
+        known => format!("this route takes {}", known.join(", ")),
+    };
+    Failure::malformed(
+        name.to_owned(),
+        format!("there is no such parameter; {hint}"),
+    )
+}
+
+fn misencoded(field: &str) -> Failure {
+    Failure::malformed(field, "is not UTF-8 in percent-encoding")
+}
+
+/// Decodes `%XX` and `+`; `None` where that is not UTF-8 or no encoding.
+fn decode(text: &str) -> Option<String> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'+' => b' ',
+            b'%' => hex(bytes.next()?)? << 4 | hex(bytes.next()?)?,
+            plain => plain,
+        });
+    }
+    String::from_utf8(decoded).ok()
+}
+
+/// Whether every `%` of a path is followed by two hexadecimal digits.
+pub(super) fn is_encoded(path: &str) -> bool {
+    let mut rests = path.split('%').skip(1);
+    rests.all(|rest| {
+        let mut digits = rest.bytes().take(2).filter_map(hex);
+        digits.next().is_some() && digits.next().is_some()
+    })
+}
+
+/// The value of a hexadecimal digit.
+pub(super) fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// Encodes an id as one segment of a path.
+pub(super) fn encode_segment(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parameters(query: &'static str) -> Result<Parameters, String> {
+        let uri = Uri::builder().path_and_query(format!("/?{query}")).build();
+        let uri = uri.expect("a valid URI");
+        Parameters::of(&uri, &["from", "limit"]).map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn an_unknown_parameter_is_named_with_the_known_ones() {
+        let refused = parameters("limt=5").err().expect("it is misspelt");
+        assert!(refused.starts_with("limt: "), "{refused}");
+        assert!(refused.ends_with("from, limit"), "{refused}");
+    }
+
+    #[test]
+    fn values_are_decoded_strictly() {
+        let given = parameters("from=a%2Bb+c%C3%BC").expect("it is well-formed");
+        assert_eq!(given.get("from"), Some("a+b cü"));
+        for odd in ["from=%ff", "from=%zz", "from=%2", "from=1&from=2"] {
+            assert!(parameters(odd).is_err(), "{odd}");
+        }
+        assert!(parameters("").is_ok() && parameters("&").is_ok());
+    }
+
+    #[test]
+    fn limits_have_borders() {
+        let limit = |query| parameters(query).expect("it is well-formed").page().ok();
+        assert_eq!(limit(""), Some(LIMIT_DEFAULT));
+        assert_eq!(limit("limit=1000"), Some(1000));
+        for odd in ["limit=0", "limit=1001", "limit=-1", "limit=x", "limit="] {
+            assert_eq!(limit(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn segments_survive_the_way_into_a_url_and_back() {
+        for id in ["n1-7", "../etc", "a b+c", "100%", "ü/🦀", "a?b#c"] {
+            let encoded = encode_segment(id);
+            assert!(!encoded.contains(['/', ' ', '?', '#', '+']), "{encoded}");
+            assert!(is_encoded(&encoded));
+            assert_eq!(decode(&encoded).as_deref(), Some(id));
+        }
+        assert!(!is_encoded("/a%2") && !is_encoded("/%zz") && !is_encoded("%"));
+    }
+}

@@ -1,0 +1,270 @@
+//! A snapshot as JSON. Made of the global state and its root alone, so that one revision has the same bytes always
+//! and on every node.
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use super::super::time::rfc3339;
+use crate::history::global::{GlobalState, Missing, Totals};
+use crate::history::part::Part;
+use crate::history::verify::{Check, Verification, verify};
+use crate::node::SnapshotView;
+use crate::process::ids::ChannelId;
+
+/// One snapshot; in lists without what would make them long.
+#[derive(Serialize)]
+pub(super) struct Snapshot<'a> {
+    snapshot_id: &'a str,
+    status: &'static str,
+    initiator: &'a str,
+    initiated_at: String,
+    finished_at: Option<String>,
+    duration_ms: Option<f64>,
+    revision: u32,
+    root: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    processes: Option<Vec<ProcessShown<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channels: Option<Vec<ChannelShown<'a>>>,
+    missing: Vec<MissingShown<'a>>,
+    open_channels: Vec<Ends<'a>>,
+    totals: TotalsShown,
+    verification: VerificationShown,
+}
+
+#[derive(Serialize)]
+struct ProcessShown<'a> {
+    process: &'a str,
+    recorded_at: String,
+    logical_clock: u64,
+    accounts: u64,
+    balance_total: i128,
+    deposits: i128,
+    withdrawals: i128,
+    journal_position: u64,
+    journal_hash: String,
+    state_bytes: u64,
+    new_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct ChannelShown<'a> {
+    from: &'a str,
+    to: &'a str,
+    messages: u64,
+    transfers: u64,
+    amount: i128,
+}
+
+#[derive(Serialize)]
+struct MissingShown<'a> {
+    process: &'a str,
+    reason: &'static str,
+    last_seen: Option<String>,
+    last_complete_snapshot: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Ends<'a> {
+    from: &'a str,
+    to: &'a str,
+}
+
+#[derive(Serialize)]
+struct TotalsShown {
+    balances: i128,
+    in_flight: i128,
+    deposits: i128,
+    withdrawals: i128,
+}
+
+#[derive(Serialize)]
+struct VerificationShown {
+    conserved: Option<bool>,
+    consistent_cut: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checks: Option<Vec<CheckShown>>,
+}
+
+#[derive(Serialize)]
+struct CheckShown {
+    check: &'static str,
+    subject: String,
+    holds: bool,
+    #[serde(serialize_with = "as_object")]
+    figures: Vec<(&'static str, i128)>,
+}
+
+// In the order in which they were compared.
+fn as_object<S: Serializer>(
+    figures: &[(&'static str, i128)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut object = serializer.serialize_map(Some(figures.len()))?;
+    for (name, figure) in figures {
+        object.serialize_entry(name, figure)?;
+    }
+    object.end()
+}
+
+/// `in_progress`, `partial` or `complete`.
+pub(super) fn status(view: &SnapshotView) -> &'static str {
+    match view.root {
+        Some(_) => view.state.status(),
+        None => "in_progress",
+    }
+}
+
+impl<'a> Snapshot<'a> {
+    /// With everything.
+    pub(super) fn whole(view: &'a SnapshotView) -> Self {
+        let state = &*view.state;
+        let channels = state.parts.values().flat_map(|part| {
+            part.channels.iter().map(|channel| ChannelShown {
+                from: channel.from.as_str(),
+                to: part.process.as_str(),
+                messages: channel.messages(),
+                transfers: channel.transfers,
+                amount: channel.amount,
+            })
+        });
+        let verification = verify(state);
+        let checks = verification.checks.iter().cloned();
+        let checks = checks.map(CheckShown::from).collect();
+        Self {
+            processes: Some(state.parts.values().map(ProcessShown::from).collect()),
+            channels: Some(channels.collect()),
+            ..Self::of(view, &verification, Some(checks))
+        }
+    }
+
+    /// As one of many.
+    pub(super) fn brief(view: &'a SnapshotView) -> Self {
+        Self::of(view, &verify(&view.state), None)
+    }
+
+    fn of(
+        view: &'a SnapshotView,
+        verification: &Verification,
+        checks: Option<Vec<CheckShown>>,
+    ) -> Self {
+        let state: &GlobalState = &view.state;
+        let published = view.root.is_some();
+        let finished_at = || rfc3339(state.finished_at.wall_us());
+        let open = state.open_channels().iter().map(Ends::from);
+        Self {
+            snapshot_id: state.snapshot.as_str(),
+            status: status(view),
+            initiator: state.initiator.as_str(),
+            initiated_at: rfc3339(state.initiated_at.wall_us()),
+            finished_at: published.then(finished_at),
+            duration_ms: published.then_some(state.duration_us as f64 / 1000.0),
+            revision: state.revision,
+            root: view.root.map(|root| root.to_string()),
+            processes: None,
+            channels: None,
+            missing: state.missing().iter().map(MissingShown::from).collect(),
+            open_channels: open.collect(),
+            totals: state.totals().into(),
+            verification: VerificationShown {
+                // What is still being gathered proves nothing yet.
+                conserved: verification.conserved.filter(|_| published),
+                consistent_cut: verification.consistent_cut,
+                checks,
+            },
+        }
+    }
+}
+
+impl<'a> From<&'a Part> for ProcessShown<'a> {
+    fn from(part: &'a Part) -> Self {
+        let state = &part.state;
+        Self {
+            process: part.process.as_str(),
+            recorded_at: rfc3339(state.time.wall_us()),
+            logical_clock: state.clock.0,
+            accounts: state.accounts,
+            balance_total: state.balance_total,
+            deposits: state.deposits,
+            withdrawals: state.withdrawals,
+            journal_position: state.position.0,
+            journal_hash: state.journal.to_string(),
+            state_bytes: state.state_bytes,
+            new_bytes: state.new_bytes,
+        }
+    }
+}
+
+impl<'a> From<&'a Missing> for MissingShown<'a> {
+    fn from(missing: &'a Missing) -> Self {
+        Self {
+            process: missing.process.as_str(),
+            reason: missing.reason.as_str(),
+            last_seen: missing.last_seen_us.map(rfc3339),
+            last_complete_snapshot: missing.last_complete.as_ref().map(|id| id.as_str()),
+        }
+    }
+}
+
+impl<'a> From<&'a ChannelId> for Ends<'a> {
+    fn from(channel: &'a ChannelId) -> Self {
+        Self {
+            from: channel.from.as_str(),
+            to: channel.to.as_str(),
+        }
+    }
+}
+
+impl From<Totals> for TotalsShown {
+    fn from(totals: Totals) -> Self {
+        Self {
+            balances: totals.balances,
+            in_flight: totals.in_flight,
+            deposits: totals.deposits,
+            withdrawals: totals.withdrawals,
+        }
+    }
+}
+
+impl From<Check> for CheckShown {
+    fn from(check: Check) -> Self {
+        Self {
+            check: check.check,
+            subject: check.subject,
+            holds: check.holds,
+            figures: check.figures,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_beyond_64_bits_are_written_to_the_last_unit() {
+        let shown = TotalsShown {
+            balances: i128::from(i64::MAX) * 3,
+            in_flight: -1,
+            deposits: 0,
+            withdrawals: 0,
+        };
+        let json = serde_json::to_string(&shown).expect("plain fields");
+        assert!(
+            json.starts_with(r#"{"balances":27670116110564327421,"in_flight":-1"#),
+            "{json}"
+        );
+    }
+
+    #[test]
+    fn figures_keep_their_order() {
+        let check = CheckShown {
+            check: "conservation",
+            subject: "cluster".to_owned(),
+            holds: true,
+            figures: vec![("z", 2), ("a", 1)],
+        };
+        let json = serde_json::to_string(&check).expect("plain fields");
+        assert!(json.ends_with(r#""figures":{"z":2,"a":1}}"#), "{json}");
+    }
+}

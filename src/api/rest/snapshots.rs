@@ -1,0 +1,167 @@
+//! Snapshots: to start one, and the history of them.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use super::Facade;
+use super::accept::{Format, Plain, negotiate};
+use super::body::{OptionalBody, Segments};
+use super::cursor;
+use super::freshness::Freshness;
+use super::query::{Parameters, encode_segment};
+use super::snapshot::Snapshot;
+use crate::api::error::{Failure, id};
+use crate::api::recorded::view;
+use crate::node::{SnapshotFilter, SnapshotStatus, SnapshotView};
+use crate::process::ids::SnapshotId;
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    snapshot_id: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Started<'a> {
+    snapshot_id: &'a str,
+    status: &'static str,
+    initiator: &'a str,
+    logical_clock: u64,
+}
+
+/// `POST /v1/snapshots`
+pub(super) async fn initiate(
+    _: Plain,
+    State(facade): State<Facade>,
+    OptionalBody(wanted): OptionalBody<Wanted>,
+) -> Result<Response, Failure> {
+    let wanted = wanted.snapshot_id.as_deref();
+    let wanted = wanted
+        .map(|text| id("snapshot_id", text, SnapshotId::parse))
+        .transpose()?;
+    let initiated = facade.handle.initiate(wanted).await??;
+    if !initiated.fresh
+        && let Some(view) = facade.handle.snapshot(&initiated.snapshot).await?
+    {
+        return Ok(shown(&view));
+    }
+    let status = match initiated.fresh {
+        true => StatusCode::ACCEPTED,
+        false => StatusCode::OK,
+    };
+    let address = address(&initiated.snapshot);
+    let started = Started {
+        snapshot_id: initiated.snapshot.as_str(),
+        status: "in_progress",
+        initiator: initiated.initiator.as_str(),
+        logical_clock: initiated.clock.0,
+    };
+    Ok((status, [(header::LOCATION, address)], Json(started)).into_response())
+}
+
+/// `GET /v1/snapshots/{id}`
+pub(super) async fn one(
+    _: Plain,
+    State(facade): State<Facade>,
+    Segments(text): Segments<String>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let view = view(&facade.handle, id("snapshot_id", &text, SnapshotId::parse)?).await?;
+    let freshness = Freshness::of(&view, Format::Json);
+    if freshness.is_known(&headers) {
+        return Ok(freshness.not_modified());
+    }
+    Ok(freshness.mark(Json(Snapshot::whole(&view)).into_response()))
+}
+
+/// `GET /v1/snapshots/latest`
+pub(super) async fn latest(
+    State(facade): State<Facade>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    negotiate(&headers, &[Format::Json])?;
+    let parameters = Parameters::of(&uri, &["status"])?;
+    let filter = SnapshotFilter {
+        status: status(&parameters)?,
+        limit: 1,
+        ..SnapshotFilter::default()
+    };
+    let newest = facade.handle.snapshots(filter).await?.into_iter().next();
+    let view = newest.ok_or(Failure::NoSnapshot(match parameters.get("status") {
+        Some("complete") => "complete snapshot",
+        Some("partial") => "partial snapshot",
+        Some(_) => "snapshot in progress",
+        None => "snapshot",
+    }))?;
+    let freshness = Freshness::of(&view, Format::Json).passing();
+    if freshness.is_known(&headers) {
+        return Ok(freshness.not_modified());
+    }
+    Ok(freshness.mark(shown(&view)))
+}
+
+// Under an address that is not its own.
+fn shown(view: &SnapshotView) -> Response {
+    let address = [(header::CONTENT_LOCATION, address(&view.state.snapshot))];
+    let response = (address, Json(Snapshot::whole(view))).into_response();
+    Freshness::of(view, Format::Json).passing().mark(response)
+}
+
+fn address(snapshot: &SnapshotId) -> String {
+    format!("/v1/snapshots/{}", encode_segment(snapshot.as_str()))
+}
+
+#[derive(Serialize)]
+struct Page<'a> {
+    snapshots: Vec<Snapshot<'a>>,
+    next_cursor: Option<String>,
+}
+
+/// `GET /v1/snapshots`
+pub(super) async fn list(
+    State(facade): State<Facade>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    negotiate(&headers, &[Format::Json])?;
+    let known = ["status", "initiator", "from", "to", "limit", "cursor"];
+    let parameters = Parameters::of(&uri, &known)?;
+    let limit = parameters.page()?;
+    let filter = SnapshotFilter {
+        status: status(&parameters)?,
+        initiator: parameters.process("initiator")?,
+        from: parameters.time("from")?,
+        to: parameters.time("to")?,
+        before: cursor::decode(parameters.get("cursor"))?,
+        // One more than is shown says whether there is another page.
+        limit: limit + 1,
+    };
+    let mut views = facade.handle.snapshots(filter).await?;
+    let more = views.len() > limit;
+    views.truncate(limit);
+    let last = views.last().filter(|_| more).map(|view| &view.state);
+    let page = Page {
+        next_cursor: last
+            .map(|state| cursor::encode(&(state.initiated_at, state.snapshot.clone()))),
+        snapshots: views.iter().map(Snapshot::brief).collect(),
+    };
+    let never_stored = [(header::CACHE_CONTROL, "no-store")];
+    Ok((never_stored, Json(page)).into_response())
+}
+
+fn status(parameters: &Parameters) -> Result<Option<SnapshotStatus>, Failure> {
+    match parameters.get("status") {
+        None => Ok(None),
+        Some("in_progress") => Ok(Some(SnapshotStatus::InProgress)),
+        Some("complete") => Ok(Some(SnapshotStatus::Complete)),
+        Some("partial") => Ok(Some(SnapshotStatus::Partial)),
+        Some(other) => {
+            let why = format!("{other:?} is no status; give in_progress, complete or partial");
+            Err(Failure::malformed("status", why))
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Instants for people: RFC 3339 in UTC with microseconds.
+
+use jiff::Timestamp;
+
+use super::error::Failure;
+use crate::process::clock::Hlc;
+
+/// An instant, from microseconds since the Unix epoch.
+pub(super) fn rfc3339(wall_us: u64) -> String {
+    let instant = i64::try_from(wall_us)
+        .ok()
+        .and_then(|us| Timestamp::from_microsecond(us).ok());
+    format!("{:.6}", instant.unwrap_or(Timestamp::MAX))
+}
+
+/// Understands an instant; before 1970 there is nothing, so that is where such instants lie.
+pub(super) fn parse(field: &str, text: &str) -> Result<Hlc, Failure> {
+    let instant: Timestamp = text.parse().map_err(|why| {
+        let hint =
+            "give an RFC 3339 instant such as 2026-01-31T12:00:00Z (write + as %2B in a URL)";
+        Failure::malformed(field, format!("{hint}: {why}"))
+    })?;
+    Ok(Hlc::at(
+        u64::try_from(instant.as_microsecond()).unwrap_or(0),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_have_six_digits_and_come_back() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000000Z");
+        let text = rfc3339(1_700_000_000_123_456);
+        assert_eq!(text, "2023-11-14T22:13:20.123456Z");
+        assert_eq!(
+            parse("from", &text).ok(),
+            Some(Hlc::at(1_700_000_000_123_456))
+        );
+        assert_eq!(parse("from", "1969-01-01T00:00:00Z").ok(), Some(Hlc(0)));
+        for odd in ["", "yesterday", "2023-11-14", "2023-11-14T22:13:20"] {
+            assert!(parse("from", odd).is_err(), "{odd}");
+        }
+    }
+}
