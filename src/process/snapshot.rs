@@ -146,11 +146,14 @@ impl Recording {
         self.open().next().is_none()
     }
 
-    /// Closes the channel from `from`, unless it is closed.
-    pub(super) fn close(&mut self, from: &ProcessId, before_marker: Flow, position: Lsn) {
-        if let Some(channel) = self.channels.get_mut(from) {
-            channel.closed.get_or_insert((before_marker, position));
-        }
+    /// Closes the channel from `from`, and says whether it was open until now.
+    pub(super) fn close(&mut self, from: &ProcessId, before_marker: Flow, position: Lsn) -> bool {
+        let channel = self.channels.get_mut(from);
+        let Some(channel) = channel.filter(|channel| channel.closed.is_none()) else {
+            return false;
+        };
+        channel.closed = Some((before_marker, position));
+        true
     }
 }
 
