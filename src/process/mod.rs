@@ -147,12 +147,13 @@ impl Process {
             "a state is recorded between turns"
         );
         let effects = self.decide(input);
-        self.turn.clock = effects.clock;
-        self.registers.clock = effects.clock;
         for record in effects.records {
             self.apply(&record);
             self.turn.records.push(record);
         }
+        // Not before the records: a state that they seal is the one before this turn, as it will be in a replay.
+        self.turn.clock = effects.clock;
+        self.registers.clock = effects.clock;
         effects.reply
     }
 
