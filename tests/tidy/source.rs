@@ -52,8 +52,10 @@ impl Source {
     }
 
     pub(crate) fn named(&self) -> Vec<Named> {
-        let mut names = Names::default();
-        names.in_test = self.is_test();
+        let mut names = Names {
+            in_test: self.is_test(),
+            ..Names::default()
+        };
         names.visit_file(&self.file);
         names.found
     }
