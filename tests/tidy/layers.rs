@@ -10,7 +10,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("history", &["process"]),
     ("simulate", &["history", "process"]),
     ("store", &["history", "process"]),
-    ("transport", &["process", "proto"]),
+    ("transport", &["history", "process", "proto"]),
     ("config", &["process"]),
     (
         "node",
