@@ -1,8 +1,12 @@
 //! snapledger: a cluster of bank processes whose money never stops moving and whose past can be audited exactly.
 
 pub mod cli;
+pub mod config;
+pub mod history;
+pub mod node;
 pub mod process;
 pub mod simulate;
+pub mod store;
 
 /// The wire types, generated from `proto/`.
 pub mod proto {

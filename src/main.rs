@@ -1,27 +1,16 @@
-//! `snapledger`: parse, command, exit code.
+//! `snapledger`: parse → configuration → command → exit code.
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use snapledger::cli::{CliError, simulate};
+use clap::Parser as _;
+use snapledger::cli::Cli;
 
-#[derive(Debug, Parser)]
-#[command(name = "snapledger")]
-enum Command {
-    /// Run a scenario through the process core in virtual time
-    Simulate(simulate::Args),
-}
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let Command::Simulate(args) = Command::parse();
-    match simulate::run(args) {
+    match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(match error {
-                CliError::Usage(_) => 2,
-                CliError::Output(_) => 1,
-            })
-        }
+        Err(error) => error.report(),
     }
 }

@@ -1,14 +1,89 @@
-//! The command line: one file per command.
+//! The command line: one file per command. A client of the API, but for `cluster`, `node`, `store` and `simulate`.
+//!
+//! Every command ends in a [`CliError`] or nothing; the error knows its sentence and its exit code.
 
+pub mod account;
+pub mod cluster;
+pub mod completions;
+mod error;
+mod logs;
+pub mod node;
+mod output;
+pub mod replay;
+pub mod rest;
+mod signals;
 pub mod simulate;
+pub mod snapshot;
+pub mod store;
 
-/// Why a command ended badly.
-#[derive(Debug, thiserror::Error)]
-pub enum CliError {
-    /// The command is used in a way that makes no sense.
-    #[error("{0}")]
-    Usage(String),
-    /// The command's result cannot be written.
-    #[error("cannot write the output: {0}")]
-    Output(#[from] std::io::Error),
+use clap::{Parser, Subcommand};
+
+pub use self::error::CliError;
+pub use self::logs::{LogFormat, LogOptions};
+pub use self::output::{OutputFormat, Report, print};
+
+/// A cluster of bank processes whose money never stops moving and whose past can be audited exactly.
+#[derive(Debug, Parser)]
+#[command(name = "snapledger", version, propagate_version = true)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 refused or a check failed, 2 bad usage or configuration, \
+3 the store cannot be opened or is damaged."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    logs: LogOptions,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a local cluster, one process per node, until Ctrl-C
+    Cluster(cluster::Args),
+    /// Run one node of a cluster
+    Node(Box<node::Args>),
+    /// Feed a file of bank operations into a cluster
+    Replay(replay::Args),
+    /// Take, list and show global snapshots
+    Snapshot(snapshot::Args),
+    /// Balances, deposits, withdrawals and transfers
+    Account(account::Args),
+    /// Run a scenario through the process core in virtual time
+    Simulate(simulate::Args),
+    /// Look into the store of a stopped node
+    Store(store::Args),
+    /// Print the completions of a shell
+    Completions(completions::Args),
+}
+
+impl Cli {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// [`CliError`], to be reported with [`CliError::report`].
+    pub fn run(self) -> Result<(), CliError> {
+        let default = match &self.command {
+            Command::Node(_) => "info",
+            _ => "warn",
+        };
+        self.logs.start(default)?;
+        match self.command {
+            Command::Cluster(args) => cluster::run(&args, &self.logs),
+            Command::Node(args) => node::run(&args),
+            Command::Replay(args) => replay::run(&args),
+            Command::Snapshot(args) => snapshot::run(args),
+            Command::Account(args) => account::run(args),
+            Command::Simulate(args) => simulate::run(args),
+            Command::Store(args) => store::run(args),
+            Command::Completions(args) => completions::run(&args),
+        }
+    }
+}
+
+/// The runtime of the commands that wait for more than one thing.
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::Runtime)
 }

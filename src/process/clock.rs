@@ -2,8 +2,12 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// A Lamport clock (Lamport 1978): orders events by cause, says nothing of time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Lamport(pub u64);
 
 impl Lamport {
@@ -26,7 +30,9 @@ impl Lamport {
 ///
 /// Shape: microseconds since the Unix epoch in the upper 52 bits, a counter in the lower 12; a counter
 /// that overflows runs into the microseconds, which keeps the order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Hlc(pub u64);
 
 const COUNTER_BITS: u32 = 12;

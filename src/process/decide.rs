@@ -230,7 +230,7 @@ impl Process {
     ) -> Result<(Vec<Record>, Receipt), Refusal> {
         let bytes = value.as_deref().map_or(0, str::len);
         if bytes > VALUE_BYTES_MAX {
-            return Err(Refusal::ValueTooLong(bytes));
+            return Err(Refusal::ValueTooLong(bytes as u64));
         }
         let stamp = Stamp {
             clock,

@@ -44,8 +44,8 @@ impl Process {
         if channel.way == Some(Way::Native) {
             return self.saying(Reply::Called(Err(Refusal::OtherWay {
                 from: from.clone(),
-                used: "by a native stream",
-                asked: "by unary calls",
+                used: Way::Native,
+                asked: Way::Unary,
             })));
         }
         if message_id

@@ -4,6 +4,7 @@ use super::clock::{Hlc, Lamport};
 use super::ids::{AccountId, Amount, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId};
 use super::message::{Message, Write};
 use super::refusal::Refusal;
+use super::snapshot::Recording;
 use super::status::Status;
 
 /// Something that happened to a process. What it leads to is decided once, and journaled.
@@ -316,8 +317,8 @@ pub struct Seen {
     pub initiator: ProcessId,
     /// The turn after which the state was recorded.
     pub cut: Lsn,
-    /// The channels whose marker is still to come.
-    pub open: Vec<ProcessId>,
+    /// How far it is; `None` once the part is in the store.
+    pub recording: Option<Recording>,
 }
 
 /// The records of one step, which become durable together or not at all.
@@ -342,4 +343,13 @@ pub struct Effects {
     pub reply: Reply,
     /// The Lamport clock afterwards.
     pub clock: Lamport,
+}
+
+impl std::fmt::Display for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Native => "by a native stream",
+            Self::Unary => "by unary calls",
+        })
+    }
 }

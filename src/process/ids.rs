@@ -1,10 +1,14 @@
 //! The names and numbers of the house: every id, sequence number, position and amount is a type of its own.
 //!
 //! A value of these types is valid: ids are 1 to 128 bytes without control characters, amounts are positive.
-//! What comes from outside goes through `parse` or `new` and is refused with a sentence.
+//! What comes from outside goes through `parse` or `new` and is refused with a sentence. Their serde form (a plain
+//! string or number) is part of the store's format and frozen.
 
 use std::fmt;
 use std::sync::Arc;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The longest id in bytes (of UTF-8).
 pub const ID_BYTES_MAX: usize = 128;
@@ -55,6 +59,18 @@ macro_rules! id {
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Self::parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
             }
         }
 
@@ -114,7 +130,9 @@ impl fmt::Display for ChannelId {
 }
 
 /// A message's number on its channel, from 1 on; 0 means none yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Seq(pub u64);
 
 impl Seq {
@@ -132,7 +150,9 @@ impl fmt::Display for Seq {
 }
 
 /// A position in one process's journal: the number of a turn, from 1 on; 0 is the empty journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Lsn(pub u64);
 
 impl Lsn {
@@ -150,8 +170,15 @@ impl fmt::Display for Lsn {
 }
 
 /// An amount of money in minor units, always positive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Amount(i64);
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let units = i64::deserialize(deserializer)?;
+        Self::new(units).ok_or_else(|| D::Error::custom("an amount is positive"))
+    }
+}
 
 impl Amount {
     /// `None` unless `units` is positive.
@@ -174,7 +201,7 @@ impl fmt::Display for Amount {
 }
 
 /// A BLAKE3 hash: of a chunk, of a part, of a journal entry.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Hash(pub [u8; 32]);
 
 impl fmt::Display for Hash {

@@ -57,8 +57,8 @@ impl Process {
         if channel.way == Some(Way::Unary) {
             return Err(Refusal::OtherWay {
                 from: from.clone(),
-                used: "by unary calls",
-                asked: "by a native stream",
+                used: Way::Unary,
+                asked: Way::Native,
             });
         }
         let delivered = channel.delivered.sequence;

@@ -1,5 +1,6 @@
 //! Why something was not done: a rule of the bank, of the channels or of the snapshots.
 
+use super::event::Way;
 use super::ids::{AccountId, ProcessId, RequestId, Seq};
 
 /// A refusal, with a sentence a person can act on.
@@ -37,13 +38,13 @@ pub enum Refusal {
     },
     /// A value that is too long for the store.
     #[error("the value has {0} bytes; at most {max} are allowed", max = super::kv::VALUE_BYTES_MAX)]
-    ValueTooLong(usize),
+    ValueTooLong(u64),
     /// One request id for two different operations.
     #[error("request id {0:?} was used for another operation; draw a new one")]
     RequestReused(RequestId),
     /// Too many snapshots that this process started are not finished.
     #[error("{0} snapshots started here are still open; wait until one of them is complete")]
-    TooManySnapshots(usize),
+    TooManySnapshots(u64),
     /// A sequence number that leaves one out.
     #[error(
         "gap on the channel from {from:?}: {arrived} arrived, {expected} was expected; the channel is stopped"
@@ -62,9 +63,9 @@ pub enum Refusal {
         /// The sending process.
         from: ProcessId,
         /// How it is used.
-        used: &'static str,
+        used: Way,
         /// How it was tried.
-        asked: &'static str,
+        asked: Way,
     },
     /// The peer runs on another store than before.
     #[error(

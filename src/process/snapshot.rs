@@ -27,7 +27,9 @@ impl Process {
         let open = mine.filter(|recording| recording.initiator == self.me);
         let open = open.count();
         if open >= self.open_snapshots_max {
-            return self.saying(Reply::Initiated(Err(Refusal::TooManySnapshots(open))));
+            return self.saying(Reply::Initiated(Err(Refusal::TooManySnapshots(
+                open as u64,
+            ))));
         }
         let initiator = self.me.clone();
         let marker = Marker {

@@ -49,12 +49,7 @@ impl Process {
                 let seen = self.snapshots.get(snapshot).map(|(initiator, cut)| Seen {
                     initiator: initiator.clone(),
                     cut: *cut,
-                    open: self
-                        .registers
-                        .recordings
-                        .get(snapshot)
-                        .map(|recording| recording.open().cloned().collect())
-                        .unwrap_or_default(),
+                    recording: self.registers.recordings.get(snapshot).cloned(),
                 });
                 Reply::Snapshot(seen)
             }

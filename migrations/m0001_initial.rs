@@ -1,0 +1,15 @@
+//! Format 1: the first. A fresh store gets its owner, and from then on belongs to one process of one cluster.
+
+use super::{Migration, StoreError, Trees};
+
+pub(super) const MIGRATION: Migration = Migration {
+    to: 1,
+    name: "initial",
+    run,
+};
+
+// The trees of format 1 are made by opening them; nothing else is to be carried over.
+fn run(trees: &Trees) -> Result<(), StoreError> {
+    debug_assert!(trees.journal.is_empty(), "format 1 comes before any turn");
+    Ok(())
+}

@@ -1,0 +1,297 @@
+//! What a local cluster looks like on this machine: ids, ports, directories, the cluster file.
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+
+use super::Args;
+use crate::cli::CliError;
+use crate::config::cluster_file::{ClusterFile, ProcessBlock, SnapshotBlock, Source};
+use crate::config::{CLUSTER_DEFAULT, parse_interval};
+
+const HOST: &str = "127.0.0.1";
+
+/// A local cluster.
+#[derive(Debug)]
+pub(super) struct Layout {
+    pub(super) nodes: Vec<LocalNode>,
+    /// The cluster file.
+    pub(super) path: PathBuf,
+    /// This program.
+    pub(super) program: PathBuf,
+    file: ClusterFile,
+    /// Whether the file has to be written.
+    changed: bool,
+}
+
+/// A node of it.
+#[derive(Debug)]
+pub(super) struct LocalNode {
+    pub(super) id: String,
+    pub(super) grpc: String,
+    pub(super) rest: String,
+    pub(super) dir: PathBuf,
+}
+
+impl Layout {
+    /// Plans the cluster, and reads the cluster file that may be there already; writes nothing.
+    pub(super) fn new(args: &Args) -> Result<Self, CliError> {
+        if let Some(interval) = &args.snapshot_interval {
+            parse_interval(interval).map_err(|fault| fault.of("--snapshot-interval"))?;
+        }
+        if args.dir.exists() && !args.dir.is_dir() {
+            let dir = args.dir.display();
+            return Err(CliError::Usage(format!(
+                "--dir: {dir} is no directory; name one, it may be new"
+            )));
+        }
+        // Absolute, so that a node started again from elsewhere finds the same store.
+        let dir = std::path::absolute(&args.dir).map_err(CliError::Runtime)?;
+        let nodes = local_nodes(args, &dir)?;
+        let path = dir.join("cluster.toml");
+        let before = if path.exists() {
+            Some(existing(&path, &nodes)?)
+        } else {
+            None
+        };
+        let file = planned(before.as_ref(), &nodes, args);
+        Ok(Self {
+            changed: before.as_ref().is_none_or(|before| !same(before, &file)),
+            program: std::env::current_exe().map_err(CliError::Runtime)?,
+            nodes,
+            path,
+            file,
+        })
+    }
+
+    /// Every port is free now, all at once.
+    pub(super) fn check_ports(&self) -> Result<(), CliError> {
+        let mut bound = Vec::new();
+        for address in self.nodes.iter().flat_map(|node| [&node.grpc, &node.rest]) {
+            let listener = TcpListener::bind(address).map_err(|error| CliError::Listen {
+                address: address.clone(),
+                reason: match error.kind() {
+                    std::io::ErrorKind::AddrInUse => {
+                        "the port is in use; stop the program that listens there \
+                         or choose others with --grpc-port and --rest-port"
+                            .to_owned()
+                    }
+                    _ => format!("{error}; choose others with --grpc-port and --rest-port"),
+                },
+            })?;
+            bound.push(listener);
+        }
+        Ok(())
+    }
+
+    /// Writes the cluster file, unless it stands there already.
+    pub(super) fn write(&self) -> Result<(), CliError> {
+        if !self.changed {
+            return Ok(());
+        }
+        let unwritable = |error: &dyn std::fmt::Display| {
+            CliError::Usage(format!(
+                "cannot write {}: {error}; choose another --dir",
+                self.path.display()
+            ))
+        };
+        let text = toml::to_string(&self.file).map_err(|error| unwritable(&error))?;
+        let dir = self
+            .path
+            .parent()
+            .expect("the file lies in the cluster's directory");
+        std::fs::create_dir_all(dir).map_err(|error| unwritable(&error))?;
+        std::fs::write(&self.path, text).map_err(|error| unwritable(&error))
+    }
+
+    /// The arguments that start a node.
+    pub(super) fn arguments(&self, node: &LocalNode) -> [String; 5] {
+        let path = self.path.to_string_lossy().into_owned();
+        [
+            "node".into(),
+            "--config".into(),
+            path,
+            "--id".into(),
+            node.id.clone(),
+        ]
+    }
+
+    /// What starts a node from a shell.
+    pub(super) fn command_line(&self, node: &LocalNode) -> String {
+        let words = std::iter::once(self.program.to_string_lossy().into_owned());
+        let quoted: Vec<String> = words
+            .chain(self.arguments(node))
+            .map(|word| quoted(&word))
+            .collect();
+        quoted.join(" ")
+    }
+}
+
+fn local_nodes(args: &Args, dir: &Path) -> Result<Vec<LocalNode>, CliError> {
+    let mut taken = BTreeSet::new();
+    let mut address = |option: &str, first: u16, offset: u16| {
+        let port = first.checked_add(offset).ok_or_else(|| {
+            CliError::Usage(format!(
+                "{option}: {} ports from {first} on do not fit below 65536; choose a lower port",
+                args.nodes
+            ))
+        })?;
+        if taken.insert(port) {
+            Ok(format!("{HOST}:{port}"))
+        } else {
+            Err(CliError::Usage(format!(
+                "port {port} would serve both gRPC and REST; choose --grpc-port and --rest-port at least {} apart",
+                args.nodes
+            )))
+        }
+    };
+    (0..args.nodes)
+        .map(|offset| {
+            let id = format!("n{}", offset + 1);
+            Ok(LocalNode {
+                grpc: address("--grpc-port", args.grpc_port, offset)?,
+                rest: address("--rest-port", args.rest_port, offset)?,
+                dir: dir.join(&id),
+                id,
+            })
+        })
+        .collect()
+}
+
+/// The cluster file of an earlier start; refused where it is of another cluster than the one asked for.
+fn existing(path: &Path, nodes: &[LocalNode]) -> Result<ClusterFile, CliError> {
+    let source = Source::read(path)?;
+    let file = source.parse()?;
+    let cluster = source.validate(&file)?;
+    let ids: BTreeSet<&str> = cluster
+        .members
+        .iter()
+        .map(|member| member.id.as_str())
+        .collect();
+    if ids == nodes.iter().map(|node| node.id.as_str()).collect() {
+        return Ok(file);
+    }
+    let there: Vec<&str> = ids.into_iter().collect();
+    Err(CliError::Usage(format!(
+        "--dir: {} is of a cluster of {}: {}; start it with as many --nodes or choose another --dir",
+        path.display(),
+        there.len(),
+        there.join(", ")
+    )))
+}
+
+/// The file for this start: what stands there, with the addresses and directories of now.
+fn planned(before: Option<&ClusterFile>, nodes: &[LocalNode], args: &Args) -> ClusterFile {
+    let mut file = before.cloned().unwrap_or_else(|| ClusterFile {
+        cluster: spanned(CLUSTER_DEFAULT),
+        channels: None,
+        processes: Vec::new(),
+        snapshot: SnapshotBlock {
+            interval: Some(spanned("60s")),
+            deadline: Some(spanned("5s")),
+            open_max: None,
+        },
+    });
+    file.processes = nodes
+        .iter()
+        .map(|node| ProcessBlock {
+            id: spanned(&node.id),
+            grpc: spanned(&node.grpc),
+            rest: Some(spanned(&node.rest)),
+            dir: Some(node.dir.clone()),
+            transport: None,
+        })
+        .collect();
+    if let Some(interval) = &args.snapshot_interval {
+        file.snapshot.interval = Some(spanned(interval));
+    }
+    file
+}
+
+fn spanned(text: &str) -> Spanned<String> {
+    Spanned::new(0..0, text.to_owned())
+}
+
+/// Whether two files say the same, wherever in the text they say it.
+fn same(a: &ClusterFile, b: &ClusterFile) -> bool {
+    matches!((toml::to_string(a), toml::to_string(b)), (Ok(a), Ok(b)) if a == b)
+}
+
+/// `word` as a shell takes it for one word.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(dir: &Path, nodes: u16) -> Args {
+        Args {
+            nodes,
+            dir: dir.to_owned(),
+            grpc_port: 7101,
+            rest_port: 7201,
+            snapshot_interval: None,
+        }
+    }
+
+    fn sentence(args: &Args) -> String {
+        Layout::new(args).expect_err("it does not fit").to_string()
+    }
+
+    #[test]
+    fn a_second_start_keeps_what_was_edited_and_refuses_another_size() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let first = Layout::new(&args(dir.path(), 2)).expect("a new directory");
+        assert!(first.changed);
+        first.write().expect("a writable directory");
+        let text = std::fs::read_to_string(&first.path).expect("written");
+        let edited = text.replace("\"60s\"", "\"off\" # quiet");
+        std::fs::write(&first.path, &edited).expect("writable");
+
+        let second = Layout::new(&args(dir.path(), 2)).expect("the same cluster");
+        assert!(!second.changed, "comments survive");
+        let mut moved = args(dir.path(), 2);
+        moved.grpc_port = 9101;
+        let moved = Layout::new(&moved).expect("other ports");
+        assert!(moved.changed);
+        let interval = moved
+            .file
+            .snapshot
+            .interval
+            .as_ref()
+            .map(|text| text.get_ref().as_str());
+        assert_eq!(interval, Some("off"));
+
+        let other = sentence(&args(dir.path(), 3));
+        assert!(
+            other.contains("cluster of 2: n1, n2; start it with"),
+            "{other}"
+        );
+    }
+
+    #[test]
+    fn ports_must_fit_and_differ() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut close = args(dir.path(), 3);
+        close.rest_port = 7102;
+        assert!(sentence(&close).contains("port 7102 would serve both"));
+        let mut high = args(dir.path(), 3);
+        high.grpc_port = 65_534;
+        assert!(sentence(&high).contains("do not fit below 65536"));
+    }
+
+    #[test]
+    fn words_survive_the_shell() {
+        assert_eq!(quoted("a/b-c.toml"), "a/b-c.toml");
+        assert_eq!(quoted("it's here"), "'it'\\''s here'");
+    }
+}

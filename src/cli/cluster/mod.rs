@@ -1,0 +1,99 @@
+//! `cluster`: a local cluster, one child process per node, until Ctrl-C.
+//!
+//! Everything is checked before the first file is written: the ports are free and the directory fits. The children
+//! run in process groups of their own, so that Ctrl-C reaches only this command, which then stops them in order.
+
+mod banner;
+mod children;
+mod layout;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use self::children::{Children, Event};
+use self::layout::Layout;
+use super::signals::EndSignals;
+use super::{CliError, LogOptions, print, runtime};
+
+/// Run a local cluster, one process per node, until Ctrl-C.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How many processes; they are called n1, n2, ….
+    #[arg(long, env = "SNAPLEDGER_NODES", value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=256))]
+    nodes: u16,
+
+    /// Where the cluster file and the stores are.
+    #[arg(long, env = "SNAPLEDGER_CLUSTER_DIR", default_value = crate::config::STORES_DEFAULT)]
+    dir: PathBuf,
+
+    /// The first process's port for gRPC; the others count up.
+    #[arg(long, env = "SNAPLEDGER_GRPC_PORT", value_name = "PORT", default_value_t = 7101, value_parser = clap::value_parser!(u16).range(1..))]
+    grpc_port: u16,
+
+    /// The first process's port for REST; the others count up.
+    #[arg(long, env = "SNAPLEDGER_REST_PORT", value_name = "PORT", default_value_t = 7201, value_parser = clap::value_parser!(u16).range(1..))]
+    rest_port: u16,
+
+    /// Time between two snapshots a node starts by itself: 60s, 500ms, …, or off [default: 60s].
+    #[arg(long, env = "SNAPLEDGER_SNAPSHOT_INTERVAL", value_name = "INTERVAL")]
+    snapshot_interval: Option<String>,
+}
+
+/// Runs the cluster.
+///
+/// # Errors
+/// [`CliError`]: a port in use or a directory that does not fit; later, that every process has died.
+pub fn run(args: &Args, logs: &LogOptions) -> Result<(), CliError> {
+    let layout = Layout::new(args)?;
+    layout.check_ports()?;
+    runtime()?.block_on(async {
+        let mut signals = EndSignals::listen()?;
+        layout.write()?;
+        let mut children = Children::spawn(&layout, &logs.of_child())?;
+        let outcome = tokio::select! {
+            outcome = watch(&mut children, &layout) => outcome,
+            () = signals.next() => Ok(()),
+        };
+        // Also where the banner's reader has gone: no child is left behind.
+        children.stop().await;
+        outcome?;
+        print("stopped")
+    })
+}
+
+/// Tells when all are ready and who dies; ends when nobody is left.
+async fn watch(children: &mut Children, layout: &Layout) -> Result<(), CliError> {
+    let mut waiting: BTreeSet<usize> = (0..layout.nodes.len()).collect();
+    let mut announced = false;
+    loop {
+        match children.next().await {
+            Event::Ready(node) => {
+                waiting.remove(&node);
+            }
+            Event::Died(node, how) => {
+                waiting.remove(&node);
+                let died = &layout.nodes[node];
+                eprint_line(&format!(
+                    "{} {how}; start it again with: {}",
+                    died.id,
+                    layout.command_line(died)
+                ));
+            }
+        }
+        if children.alive() == 0 {
+            return Err(CliError::CheckFailed(
+                "every process of the cluster has ended; see the lines above for why".to_owned(),
+            ));
+        }
+        if waiting.is_empty() && !announced {
+            announced = true;
+            banner::banner(layout, &children.pids()).print()?;
+        }
+    }
+}
+
+/// A line for people on stderr, which may be closed.
+fn eprint_line(line: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

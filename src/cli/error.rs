@@ -1,0 +1,141 @@
+//! How a command can end badly: one sentence on stderr and an exit code that means something.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::config::ConfigError;
+use crate::node::NodeError;
+use crate::node::discover::DiscoverError;
+
+/// Why a command ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// An option, the environment or the cluster file is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The command is used in a way that makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// A file of the command cannot be read.
+    #[error("cannot read {}: {source}; name a file that exists and may be read", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A line of the command's file is wrong.
+    #[error("{}:{line}: {reason}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1 on.
+        line: u64,
+        /// What is wrong and what to write.
+        reason: String,
+    },
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {reason}")]
+    Listen {
+        /// `host:port`.
+        address: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// The ids of the peers cannot be learnt.
+    #[error(transparent)]
+    Discover(#[from] DiscoverError),
+    /// The node cannot start or stopped by itself.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// The node answered with a refusal.
+    #[error("{0}")]
+    Refused(String),
+    /// A check found something.
+    #[error("{0}")]
+    CheckFailed(String),
+    /// No node answers.
+    #[error("{address} does not answer: {reason}; start the node, or name another with {option}")]
+    Unreachable {
+        /// Where it was sought.
+        address: String,
+        /// What the system says.
+        reason: String,
+        /// The option that names the address.
+        option: &'static str,
+    },
+    /// The node's answer is not what it should be.
+    #[error("{address} answers with something else than a snapledger node would: {reason}")]
+    Strange {
+        /// Who answered.
+        address: String,
+        /// What is strange.
+        reason: String,
+    },
+    /// A store cannot be opened or is damaged.
+    #[error("{0}")]
+    Store(String),
+    /// The command's result cannot be written.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] io::Error),
+    /// The system refuses threads or signals.
+    #[error("the system does not let this command run: {0}")]
+    Runtime(io::Error),
+}
+
+impl CliError {
+    /// 0 done, 1 refused or a check failed, 2 bad usage or configuration, 3 the store.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            // Whoever closed the pipe has read all they wanted.
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+            Self::Config(_)
+            | Self::Usage(_)
+            | Self::Unreadable { .. }
+            | Self::Line { .. }
+            | Self::Listen { .. }
+            | Self::Discover(_) => 2,
+            Self::Node(error) => error.exit_code(),
+            Self::Store(_) => 3,
+            Self::Refused(_)
+            | Self::CheckFailed(_)
+            | Self::Unreachable { .. }
+            | Self::Strange { .. }
+            | Self::Output(_)
+            | Self::Runtime(_) => 1,
+        }
+    }
+
+    /// Writes the sentence to stderr, unless the reader has gone, and gives the exit code.
+    #[must_use]
+    pub fn report(&self) -> ExitCode {
+        let code = self.exit_code();
+        if code != 0 {
+            // Nothing is left to tell anyone where stderr is closed as well.
+            let _ = writeln!(io::stderr(), "error: {self}");
+        }
+        ExitCode::from(code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_pipe_is_no_failure() {
+        let closed = CliError::Output(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!(closed.exit_code(), 0);
+        let full = CliError::Output(io::Error::from(io::ErrorKind::StorageFull));
+        assert_eq!(full.exit_code(), 1);
+    }
+
+    #[test]
+    fn the_node_says_its_own_exit_code() {
+        assert_eq!(CliError::Usage(String::new()).exit_code(), 2);
+        assert_eq!(CliError::Refused(String::new()).exit_code(), 1);
+        assert_eq!(CliError::Store(String::new()).exit_code(), 3);
+    }
+}

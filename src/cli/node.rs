@@ -1,0 +1,145 @@
+//! `node`: one node of a cluster, until a signal, the end of its stdin, or a failure.
+
+use std::io::{self, Read as _};
+use std::net::TcpListener;
+
+use tokio::sync::oneshot;
+
+use super::signals::EndSignals;
+use super::{CliError, runtime};
+use crate::config::{NodeConfig, NodeOptions, NodePlan};
+use crate::node::discover::{Asker, discover};
+use crate::node::{Node, Sockets};
+
+/// Run one node of a cluster.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    options: NodeOptions,
+
+    /// Stop in order when stdin reaches its end.
+    #[arg(long, hide = true)]
+    stop_with_stdin: bool,
+}
+
+/// Runs the node.
+///
+/// # Errors
+/// [`CliError`]: configuration before anything is bound, then the ports, then the store.
+pub fn run(args: &Args) -> Result<(), CliError> {
+    let plan = NodePlan::new(&args.options)?;
+    let sockets = Sockets {
+        grpc: bind(&plan.listen.grpc)?,
+        rest: bind(&plan.listen.rest)?,
+    };
+    runtime()?.block_on(async {
+        let mut end = End::listen(args.stop_with_stdin)?;
+        let Some(config) = end.or(settle(plan, &sockets)).await.transpose()? else {
+            return Ok(());
+        };
+        host(config, sockets, &mut end).await
+    })
+}
+
+/// The configuration with every peer's id.
+async fn settle(plan: NodePlan, sockets: &Sockets) -> Result<NodeConfig, CliError> {
+    let asker = Asker {
+        cluster: plan.cluster.clone(),
+        me: plan.me.clone(),
+        known: plan.known().cloned().collect(),
+    };
+    let learnt = discover(&sockets.grpc, &asker, &plan.strangers).await?;
+    Ok(plan.settle(learnt)?)
+}
+
+async fn host(config: NodeConfig, sockets: Sockets, end: &mut End) -> Result<(), CliError> {
+    let id = config.me.clone();
+    let grpc = sockets.grpc.local_addr().map_err(CliError::Runtime)?;
+    let rest = sockets.rest.local_addr().map_err(CliError::Runtime)?;
+    let Some(mut node) = end.or(Node::start(config, sockets)).await.transpose()? else {
+        return Ok(());
+    };
+    tracing::info!("{id} ready: grpc {grpc}, rest http://{rest}");
+    if let Some(error) = end.or(node.failed()).await {
+        return Err(error.into());
+    }
+    tracing::info!("{id} stops");
+    // A second signal ends a stop that hangs; what is durable stays so.
+    match end.or_again(node.stop()).await {
+        Some(()) => Ok(()),
+        None => Err(CliError::Refused(format!(
+            "{id} was told twice to stop and left at once"
+        ))),
+    }
+}
+
+/// Binds `address`, so that the node has its ports before it touches its store.
+fn bind(address: &str) -> Result<TcpListener, CliError> {
+    TcpListener::bind(address).map_err(|error| CliError::Listen {
+        address: address.to_owned(),
+        reason: match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "the port is in use; stop the program that listens there or choose another port"
+                    .to_owned()
+            }
+            _ => format!("{error}; choose an address of this machine and a port you may use"),
+        },
+    })
+}
+
+/// What ends a node that is well.
+struct End {
+    signals: EndSignals,
+    stdin: Option<oneshot::Receiver<()>>,
+}
+
+impl End {
+    fn listen(stdin: bool) -> Result<Self, CliError> {
+        Ok(Self {
+            signals: EndSignals::listen()?,
+            stdin: stdin.then(stdin_end),
+        })
+    }
+
+    /// What `work` gives, or `None` where the end comes first.
+    async fn or<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let Self { signals, stdin } = self;
+        let stdin_ended = async {
+            match stdin {
+                Some(ended) => {
+                    let _ = ended.await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            result = work => Some(result),
+            () = signals.next() => None,
+            () = stdin_ended => None,
+        }
+    }
+
+    /// As [`End::or`], but stdin has had its say.
+    async fn or_again<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        self.stdin = None;
+        self.or(work).await
+    }
+}
+
+/// Resolves when stdin has ended. On a thread of its own, since a read that waits would hold up the runtime's end.
+fn stdin_end() -> oneshot::Receiver<()> {
+    let (ended, end) = oneshot::channel();
+    std::thread::spawn(move || {
+        let mut stdin = io::stdin().lock();
+        let mut unread = [0; 256];
+        loop {
+            match stdin.read(&mut unread) {
+                Ok(0) => break,
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => break,
+                Ok(_) | Err(_) => {}
+            }
+        }
+        let _ = ended.send(());
+    });
+    end
+}

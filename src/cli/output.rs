@@ -1,0 +1,127 @@
+//! Results: on stdout, as tables for people or JSON for programs. A reader that goes away is no failure.
+
+use std::io::{self, Write as _};
+
+use clap::ValueEnum;
+use comfy_table::{CellAlignment, Table, presets};
+use serde_json::Value;
+
+use super::CliError;
+
+/// How a result is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum OutputFormat {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// Writes `text` and a line end to stdout.
+///
+/// # Errors
+/// [`CliError::Output`], which ends the program quietly where the reader has closed the pipe.
+pub fn print(text: &str) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.trim_end_matches('\n').as_bytes())?;
+    out.write_all(b"\n")?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Text for people that grows by lines and tables.
+#[derive(Debug, Default)]
+pub struct Report(String);
+
+impl Report {
+    /// A line of text.
+    pub fn line(&mut self, text: &str) {
+        self.0.push_str(text);
+        self.0.push('\n');
+    }
+
+    /// A table under `headers`; columns in which every cell is a number are aligned to the right.
+    pub fn table(&mut self, headers: &[&str], rows: Vec<Vec<String>>) {
+        let numeric: Vec<bool> = (0..headers.len())
+            .map(|column| {
+                rows.iter()
+                    .filter_map(|row| row.get(column))
+                    .all(|cell| is_number(cell))
+            })
+            .collect();
+        let mut table = Table::new();
+        table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+        table.set_header(headers.iter().copied()).add_rows(rows);
+        for (column, numeric) in table.column_iter_mut().zip(numeric) {
+            if numeric {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        self.line(&table.to_string());
+    }
+
+    /// The objects of a JSON list as a table: a header and the field (a JSON pointer below the object) of each column.
+    pub fn list(&mut self, list: &Value, columns: &[(&str, &str)]) {
+        let headers: Vec<&str> = columns.iter().map(|(header, _)| *header).collect();
+        let rows = list.as_array().map_or(&[][..], Vec::as_slice).iter();
+        let rows = rows.map(|row| {
+            columns
+                .iter()
+                .map(|(_, field)| cell(row.pointer(field)))
+                .collect()
+        });
+        self.table(&headers, rows.collect());
+    }
+
+    /// Writes it all to stdout.
+    ///
+    /// # Errors
+    /// As [`print`].
+    pub fn print(&self) -> Result<(), CliError> {
+        print(&self.0)
+    }
+}
+
+/// A JSON value as people read it.
+pub(super) fn cell(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) => printable(text),
+        Some(other) => other.to_string(),
+    }
+}
+
+// What a server sends must not steer the terminal.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+fn is_number(cell: &str) -> bool {
+    cell == "-" || cell.parse::<f64>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_become_tables_and_what_is_absent_a_dash() {
+        let list = serde_json::json!([{"a": {"b": "x\u{1b}"}, "n": 1}, {"n": 22}]);
+        let mut report = Report::default();
+        report.list(&list, &[("name", "/a/b"), ("count", "/n")]);
+        let lines: Vec<&str> = report.0.lines().collect();
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.contains("x\u{fffd}") && line.contains("  1"))
+        );
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.contains(" - ") && line.contains(" 22"))
+        );
+    }
+}

@@ -1,0 +1,131 @@
+//! `replay`: feeds a file of bank operations into a cluster, each to the node of its process.
+//!
+//! The whole file is valid before anything is sent. The leading deposits are done before the rest begins. The
+//! operations of one (process, account) are applied in the file's order, and each carries a request id, so that
+//! sending a batch again is harmless.
+
+mod amount;
+mod feed;
+mod lanes;
+mod ledger;
+mod members;
+mod orders;
+mod tally;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use uuid::Uuid;
+
+use self::feed::{Feed, Pace};
+use self::members::Directory;
+use self::orders::Order;
+use self::tally::Tally;
+use super::{CliError, OutputFormat, print, runtime};
+use crate::config::parse_duration;
+
+/// Feed a file of bank operations into a cluster.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// CSV with the header `op,process,account,to_process,to_account,amount`; op is deposit, withdraw or transfer, amount in units with up to two decimals.
+    file: PathBuf,
+
+    /// The gRPC address of a node; one is enough, the others are learnt from it.
+    #[arg(
+        long,
+        env = "SNAPLEDGER_GRPC",
+        value_name = "URL",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:7101"
+    )]
+    grpc: Vec<String>,
+
+    /// How often the rows after the leading deposits are sent.
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    repeat: u32,
+
+    /// How many batches may wait for their answers at once.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    in_flight: u16,
+
+    /// How many operations one batch may have.
+    #[arg(long, value_name = "COUNT", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    batch: u16,
+
+    /// How long a node may not answer before the run stops.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    patience: Duration,
+
+    /// End with 0 though operations were refused.
+    #[arg(long)]
+    allow_refused: bool,
+
+    /// Go on with an earlier run: what it has done is not done again.
+    #[arg(long, value_name = "UUID")]
+    run_id: Option<Uuid>,
+
+    /// How the summary is written.
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    output: OutputFormat,
+}
+
+impl Args {
+    fn pace(&self) -> Pace {
+        Pace {
+            in_flight: usize::from(self.in_flight),
+            batch: usize::from(self.batch),
+            patience: self.patience,
+        }
+    }
+}
+
+/// Feeds the file.
+///
+/// # Errors
+/// [`CliError`]: a bad line before anything is sent; then a cluster that does not answer, or refused operations.
+pub fn run(args: &Args) -> Result<(), CliError> {
+    let orders = orders::read(&args.file)?;
+    let run_id = args.run_id.unwrap_or_else(Uuid::new_v4);
+    let tally = runtime()?.block_on(feed(args, orders, run_id))?;
+    match args.output {
+        OutputFormat::Json => print(&tally.json(run_id).to_string())?,
+        OutputFormat::Table => tally.report(run_id).print()?,
+    }
+    if tally.refused() > 0 && !args.allow_refused {
+        return Err(CliError::CheckFailed(format!(
+            "{} of {} operations were refused; see the lines above, or allow it with --allow-refused",
+            tally.refused(),
+            tally.answered()
+        )));
+    }
+    Ok(())
+}
+
+async fn feed(args: &Args, orders: Vec<Order>, run_id: Uuid) -> Result<Tally, CliError> {
+    let directory = Directory::learn(&args.grpc, args.patience).await?;
+    orders::check_processes(&args.file, &orders, &directory)?;
+    let (deposits, rest) = orders::split_leading_deposits(orders);
+    let total = deposits.len() as u64 + rest.len() as u64 * u64::from(args.repeat);
+    let mut feed = Feed {
+        directory,
+        pace: args.pace(),
+        run_id,
+        total,
+        tally: Tally::start(),
+        progress: progress(total),
+    };
+    feed.phase(deposits, 1).await?;
+    feed.phase(rest, args.repeat).await?;
+    feed.progress.finish_and_clear();
+    feed.tally.finish();
+    Ok(feed.tally)
+}
+
+/// A bar on a terminal; nothing where stderr is a file or a pipe.
+fn progress(total: u64) -> ProgressBar {
+    let bar = ProgressBar::new(total);
+    let style =
+        ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} {per_sec} eta {eta} {msg}");
+    bar.with_style(style.expect("the template is a constant that parses"))
+}

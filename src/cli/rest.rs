@@ -1,0 +1,252 @@
+//! The REST API from a terminal: one request, one answer; a problem becomes a sentence.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use ureq::http::Response;
+use ureq::{Agent, Body};
+
+use super::{CliError, OutputFormat};
+
+/// No list is longer than 1000 rows of some hundred bytes each; what is larger is no answer of a node.
+const BODY_MAX: u64 = 64 << 20;
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+
+/// Where a node is, and how its answers are shown.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RestOptions {
+    /// The REST address of a node.
+    #[arg(
+        long,
+        env = "SNAPLEDGER_REST",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:7201"
+    )]
+    pub rest: String,
+    /// How the result is written; json is the node's answer as it came.
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub output: OutputFormat,
+}
+
+/// A client of one node.
+#[derive(Debug, Clone)]
+pub struct RestClient {
+    base: String,
+    agent: Agent,
+}
+
+/// A good answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// As it came.
+    pub text: String,
+    /// What it says.
+    pub json: Value,
+}
+
+impl RestClient {
+    /// A client of the node at `base`.
+    ///
+    /// # Errors
+    /// [`CliError::Usage`] where `base` is no `http://` URL.
+    pub fn new(base: &str) -> Result<Self, CliError> {
+        let host = base
+            .strip_prefix("http://")
+            .map(|host| host.trim_end_matches('/'));
+        let valid = host.is_some_and(|host| host.parse::<ureq::http::uri::Authority>().is_ok());
+        if !valid {
+            return Err(CliError::Usage(format!(
+                "--rest: `{base}` is no address of a node; write for example http://127.0.0.1:7201"
+            )));
+        }
+        Ok(Self {
+            base: base.trim_end_matches('/').to_owned(),
+            agent: agent(ANSWER_MAX),
+        })
+    }
+
+    /// GET.
+    ///
+    /// # Errors
+    /// [`CliError::Refused`] with the problem's sentence, [`CliError::Unreachable`], [`CliError::Strange`].
+    pub fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer, CliError> {
+        let request = self
+            .agent
+            .get(format!("{}{path}", self.base))
+            .header("accept", "application/json")
+            .query_pairs(query.iter().copied());
+        self.answer(request.call())
+    }
+
+    /// POST, with an idempotency key where one is given.
+    ///
+    /// # Errors
+    /// As [`RestClient::get`].
+    pub fn post(&self, path: &str, body: &Value, key: Option<&str>) -> Result<Answer, CliError> {
+        let mut request = self
+            .agent
+            .post(format!("{}{path}", self.base))
+            .header("accept", "application/json");
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        self.answer(request.send_json(body))
+    }
+
+    fn answer(&self, result: Result<Response<Body>, ureq::Error>) -> Result<Answer, CliError> {
+        let mut response = result.map_err(|error| self.unreachable(error))?;
+        let body = response.body_mut().with_config().limit(BODY_MAX);
+        let text = body
+            .read_to_string()
+            .map_err(|error| self.unreachable(error))?;
+        let status = response.status();
+        let json = serde_json::from_str::<Value>(&text);
+        if !status.is_success() {
+            let problem = json.unwrap_or(Value::Null);
+            return Err(CliError::Refused(sentence(status.as_u16(), &problem)));
+        }
+        match json {
+            Ok(json) => Ok(Answer { text, json }),
+            Err(error) => Err(CliError::Strange {
+                address: self.base.clone(),
+                reason: error.to_string(),
+            }),
+        }
+    }
+
+    fn unreachable(&self, error: ureq::Error) -> CliError {
+        let address = self.base.clone();
+        match error {
+            ureq::Error::Http(_) | ureq::Error::BadUri(_) => CliError::Usage(format!(
+                "the request cannot be written: {error}; leave control characters out"
+            )),
+            ureq::Error::Protocol(_) | ureq::Error::BodyExceedsLimit(_) => CliError::Strange {
+                address,
+                reason: error.to_string(),
+            },
+            error => CliError::Unreachable {
+                address,
+                reason: error.to_string(),
+                option: "--rest",
+            },
+        }
+    }
+}
+
+/// An agent that speaks with nodes directly: a proxy for the outer world has no part in a cluster.
+pub(super) fn agent(answer_max: Duration) -> Agent {
+    Agent::config_builder()
+        .http_status_as_error(false)
+        .proxy(None)
+        .max_redirects(0)
+        .timeout_connect(Some(CONNECT_MAX))
+        .timeout_global(Some(answer_max))
+        .build()
+        .into()
+}
+
+/// `title: detail` of an RFC 9457 problem.
+fn sentence(status: u16, problem: &Value) -> String {
+    let text = |name: &str| problem.get(name).and_then(Value::as_str);
+    match (text("title"), text("detail")) {
+        (Some(title), Some(detail)) => format!("{title}: {detail}"),
+        (Some(one), None) | (None, Some(one)) => one.to_owned(),
+        (None, None) => format!("the node answers with status {status} and no explanation"),
+    }
+}
+
+/// `text` as one segment of a path. Dots alone would be taken for a way upwards.
+#[must_use]
+pub fn segment(text: &str) -> String {
+    let dots = text.bytes().all(|byte| byte == b'.');
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        let plain = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~');
+        if plain || (byte == b'.' && !dots) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A node that answers once; gives its URL and, when joined, what it was asked.
+    fn answering(response: &'static str) -> (String, std::thread::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}/", listener.local_addr().expect("bound"));
+        let asked = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            let mut request = [0; 4096];
+            let length = stream.read(&mut request).expect("a request");
+            stream.write_all(response.as_bytes()).expect("a reader");
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        });
+        (url, asked)
+    }
+
+    #[test]
+    fn segments_cannot_leave_their_place() {
+        assert_eq!(segment("a-b_c~d.e"), "a-b_c~d.e");
+        assert_eq!(segment("a/b?c#d%e f"), "a%2Fb%3Fc%23d%25e%20f");
+        assert_eq!(segment(".."), "%2E%2E");
+        assert_eq!(segment("é"), "%C3%A9");
+    }
+
+    #[test]
+    fn an_answer_keeps_its_text() {
+        let (url, asked) = answering(
+            "HTTP/1.1 200 OK\r\ncontent-length: 8\r\nconnection: close\r\n\r\n{\"a\": 1}",
+        );
+        let client = RestClient::new(&url).expect("a url");
+        let answer = client.get("/v1/x", &[("at", "a b")]).expect("an answer");
+        assert_eq!(answer.text, "{\"a\": 1}");
+        assert_eq!(answer.json["a"], 1);
+        assert!(
+            asked
+                .join()
+                .expect("served")
+                .starts_with("GET /v1/x?at=a%20b ")
+        );
+    }
+
+    #[test]
+    fn a_problem_becomes_its_title_and_detail() {
+        let (url, _asked) = answering(
+            "HTTP/1.1 409 Conflict\r\ncontent-length: 28\r\nconnection: close\r\n\r\n{\"title\":\"T\",\"detail\":\"d.\"} ",
+        );
+        let client = RestClient::new(&url).expect("a url");
+        let error = client.get("/v1/x", &[]).expect_err("a refusal");
+        assert_eq!(
+            (error.to_string().as_str(), error.exit_code()),
+            ("T: d.", 1)
+        );
+    }
+
+    #[test]
+    fn nobody_there_says_what_to_do() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        drop(listener);
+        let error = RestClient::new(&url)
+            .expect("a url")
+            .get("/", &[])
+            .expect_err("nobody");
+        assert!(error.to_string().contains("start the node"), "{error}");
+        for bad in ["127.0.0.1:7201", "https://n1", "http://", "http://a/b"] {
+            assert_eq!(
+                RestClient::new(bad).expect_err("no url").exit_code(),
+                2,
+                "{bad}"
+            );
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! `snapshot`: take, list and show global snapshots through REST.
+
+mod view;
+
+use std::time::Duration;
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::rest::{Answer, RestClient, RestOptions, segment};
+use super::{CliError, OutputFormat, print};
+
+const POLL_EVERY: Duration = Duration::from_millis(100);
+
+/// Take, list and show global snapshots.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a snapshot and wait until it is complete or partial
+    Take(TakeArgs),
+    /// The history, newest first
+    List(ListArgs),
+    /// One snapshot with its processes, channels and figures
+    Show {
+        /// The snapshot, or `latest`.
+        id: String,
+        /// Also list every figure that was compared.
+        #[arg(long)]
+        checks: bool,
+        #[command(flatten)]
+        rest: RestOptions,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct TakeArgs {
+    /// The snapshot's id [default: the node names it].
+    #[arg(long)]
+    id: Option<String>,
+    /// Wait until the snapshot is complete or partial; this is the default.
+    #[arg(long, overrides_with = "no_wait")]
+    wait: bool,
+    /// Return as soon as the snapshot has started.
+    #[arg(long)]
+    no_wait: bool,
+    #[command(flatten)]
+    rest: RestOptions,
+}
+
+#[derive(Debug, clap::Args)]
+struct ListArgs {
+    /// Only these: complete, partial or `in_progress`.
+    #[arg(long)]
+    status: Option<String>,
+    /// Only those this process started.
+    #[arg(long, value_name = "PROCESS")]
+    initiator: Option<String>,
+    /// How many, at most 1000 [default: 50].
+    #[arg(long)]
+    limit: Option<u16>,
+    /// Go on where an earlier list ended.
+    #[arg(long)]
+    cursor: Option<String>,
+    #[command(flatten)]
+    rest: RestOptions,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`CliError`] with the node's refusal, that it does not answer, or that a snapshot's figures do not add up.
+pub fn run(args: Args) -> Result<(), CliError> {
+    match args.command {
+        Command::Take(args) => take(&args),
+        Command::List(args) => list(&args),
+        Command::Show { id, checks, rest } => {
+            let client = RestClient::new(&rest.rest)?;
+            let answer = client.get(&path_of(&id), &[])?;
+            show(&answer, rest.output, checks)
+        }
+    }
+}
+
+fn path_of(id: &str) -> String {
+    format!("/v1/snapshots/{}", segment(id))
+}
+
+fn take(args: &TakeArgs) -> Result<(), CliError> {
+    let client = RestClient::new(&args.rest.rest)?;
+    let body = match &args.id {
+        Some(id) => json!({"snapshot_id": id}),
+        None => json!({}),
+    };
+    let mut answer = client.post("/v1/snapshots", &body, None)?;
+    let Some(id) = answer.json["snapshot_id"].as_str().map(str::to_owned) else {
+        return Err(CliError::Strange {
+            address: args.rest.rest.clone(),
+            reason: "the new snapshot has no id".to_owned(),
+        });
+    };
+    while !args.no_wait && answer.json["status"] == "in_progress" {
+        std::thread::sleep(POLL_EVERY);
+        answer = client.get(&path_of(&id), &[])?;
+    }
+    show(&answer, args.rest.output, false)
+}
+
+fn list(args: &ListArgs) -> Result<(), CliError> {
+    let limit = args.limit.map(|limit| limit.to_string());
+    let query: Vec<(&str, &str)> = [
+        ("status", &args.status),
+        ("initiator", &args.initiator),
+        ("limit", &limit),
+        ("cursor", &args.cursor),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value.as_deref()?)))
+    .collect();
+    let answer = RestClient::new(&args.rest.rest)?.get("/v1/snapshots", &query)?;
+    match args.rest.output {
+        OutputFormat::Json => print(&answer.text),
+        OutputFormat::Table => view::list(&answer.json).print(),
+    }
+}
+
+fn show(answer: &Answer, output: OutputFormat, checks: bool) -> Result<(), CliError> {
+    match output {
+        OutputFormat::Json => print(&answer.text)?,
+        OutputFormat::Table => view::snapshot(&answer.json, checks).print()?,
+    }
+    verdict(&answer.json)
+}
+
+/// A snapshot that shows a contradiction is a failed check; one that is only partial is not.
+fn verdict(snapshot: &Value) -> Result<(), CliError> {
+    let failed = |check: &str| snapshot["verification"][check] == false;
+    if failed("conserved") || failed("consistent_cut") {
+        return Err(CliError::CheckFailed(
+            "the snapshot's figures contradict each other; see its checks with `snapshot show ID --checks`"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_contradiction_fails_the_check() {
+        let with = |conserved: Value| json!({"verification": {"conserved": conserved, "consistent_cut": true}});
+        assert!(verdict(&with(Value::Bool(true))).is_ok());
+        assert!(verdict(&with(Value::Null)).is_ok(), "partial");
+        let error = verdict(&with(Value::Bool(false))).expect_err("money was lost");
+        assert_eq!(error.exit_code(), 1);
+    }
+}

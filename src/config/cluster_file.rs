@@ -1,0 +1,249 @@
+//! cluster.toml: its keys, and what must hold between them.
+//!
+//! Every fault is reported with the line it stands on.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+use super::address::check_address;
+use super::duration::{parse_duration, parse_interval};
+use super::fault::{ConfigError, Fault};
+use super::{Member, SnapshotSettings, Transport};
+use crate::process::ids::{ChannelId, ProcessId};
+use crate::process::topology::Topology;
+
+/// The file as it is written.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterFile {
+    /// The cluster's name.
+    pub cluster: Spanned<String>,
+    /// The directed channels, each a pair of ids; absent: every ordered pair.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channels: Option<Spanned<Vec<Spanned<Vec<String>>>>>,
+    /// One block per process.
+    #[serde(rename = "process", default)]
+    pub processes: Vec<ProcessBlock>,
+    /// The `[snapshot]` table.
+    #[serde(default)]
+    pub snapshot: SnapshotBlock,
+}
+
+/// A `[[process]]` block.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessBlock {
+    /// The process id.
+    pub id: Spanned<String>,
+    /// `host:port` for gRPC.
+    pub grpc: Spanned<String>,
+    /// `host:port` for REST.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rest: Option<Spanned<String>>,
+    /// The directory of its store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dir: Option<PathBuf>,
+    /// How messages reach it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transport: Option<Transport>,
+}
+
+/// The `[snapshot]` table.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotBlock {
+    /// A duration, or `off`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Spanned<String>>,
+    /// A duration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Spanned<String>>,
+    /// How many snapshots one node may have open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_max: Option<Spanned<usize>>,
+}
+
+/// What a valid file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cluster {
+    /// The cluster's name.
+    pub name: String,
+    /// Its processes, sorted by id.
+    pub members: Vec<Member>,
+    /// Its channels.
+    pub topology: Topology,
+    /// The directory of each process's store, where the file gives one.
+    pub dirs: BTreeMap<ProcessId, PathBuf>,
+    /// The `[snapshot]` table over the defaults.
+    pub snapshot: SnapshotSettings,
+}
+
+/// The text of a cluster file, for naming lines in it.
+pub struct Source {
+    path: PathBuf,
+    text: String,
+}
+
+impl Source {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unreadable`].
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Ok(Self {
+                path: path.to_owned(),
+                text,
+            }),
+            Err(source) => Err(ConfigError::Unreadable {
+                path: path.to_owned(),
+                source,
+            }),
+        }
+    }
+
+    /// The file's keys and values, not yet checked against each other.
+    ///
+    /// # Errors
+    /// [`ConfigError::InFile`] where it is not TOML or has a key, a type or a gap that a cluster file has not.
+    pub fn parse(&self) -> Result<ClusterFile, ConfigError> {
+        toml::from_str(&self.text).map_err(|error| {
+            let message = error.message().replace('\n', "; ");
+            self.fault(error.span().unwrap_or(0..0), Fault::Toml(message))
+        })
+    }
+
+    /// What the file says, checked as a whole.
+    ///
+    /// # Errors
+    /// [`ConfigError::InFile`] for what is wrong first.
+    pub fn validate(&self, file: &ClusterFile) -> Result<Cluster, ConfigError> {
+        let name = file.cluster.get_ref();
+        if name.is_empty() {
+            return Err(self.fault(file.cluster.span(), Fault::NoClusterName));
+        }
+        let mut members = self.members(file)?;
+        let topology = self.topology(file, &members)?;
+        members.sort_by(|a, b| a.id.cmp(&b.id));
+        let dirs = file.processes.iter().filter_map(|block| {
+            let id = ProcessId::parse(block.id.get_ref()).ok()?;
+            Some((id, block.dir.clone()?))
+        });
+        Ok(Cluster {
+            name: name.clone(),
+            dirs: dirs.collect(),
+            members,
+            topology,
+            snapshot: self.snapshot(&file.snapshot)?,
+        })
+    }
+
+    /// `fault` at the line where `span` begins.
+    fn fault(&self, span: Range<usize>, fault: Fault) -> ConfigError {
+        let before = self.text.bytes().take(span.start);
+        ConfigError::InFile {
+            path: self.path.clone(),
+            line: 1 + before.filter(|byte| *byte == b'\n').count(),
+            fault,
+        }
+    }
+
+    fn at<T, U>(
+        &self,
+        value: &Spanned<T>,
+        check: impl FnOnce(&T) -> Result<U, Fault>,
+    ) -> Result<U, ConfigError> {
+        check(value.get_ref()).map_err(|fault| self.fault(value.span(), fault))
+    }
+
+    fn members(&self, file: &ClusterFile) -> Result<Vec<Member>, ConfigError> {
+        let mut members: Vec<Member> = Vec::new();
+        let mut addresses: BTreeMap<&str, ProcessId> = BTreeMap::new();
+        for block in &file.processes {
+            let id = self.at(&block.id, |id| {
+                let id = ProcessId::parse(id)?;
+                if members.iter().any(|member| member.id == id) {
+                    return Err(Fault::DuplicateId(id));
+                }
+                Ok(id)
+            })?;
+            for address in std::iter::once(&block.grpc).chain(&block.rest) {
+                self.at(address, |text| {
+                    check_address(text)?;
+                    claim(&mut addresses, address.get_ref(), &id)
+                })?;
+            }
+            members.push(Member {
+                id,
+                grpc: block.grpc.get_ref().clone(),
+                rest: block.rest.as_ref().map(|rest| rest.get_ref().clone()),
+                transport: block.transport.unwrap_or_default(),
+            });
+        }
+        Ok(members)
+    }
+
+    fn topology(&self, file: &ClusterFile, members: &[Member]) -> Result<Topology, ConfigError> {
+        let ids: Vec<ProcessId> = members.iter().map(|member| member.id.clone()).collect();
+        let Some(written) = &file.channels else {
+            return Topology::full(&ids).map_err(|error| self.fault(0..0, error.into()));
+        };
+        let channels = written
+            .get_ref()
+            .iter()
+            .map(|pair| self.at(pair, |pair| channel(pair)));
+        let channels = channels.collect::<Result<Vec<_>, _>>()?;
+        Topology::new(&ids, channels).map_err(|error| self.fault(written.span(), error.into()))
+    }
+
+    fn snapshot(&self, block: &SnapshotBlock) -> Result<SnapshotSettings, ConfigError> {
+        let mut settings = SnapshotSettings::default();
+        if let Some(interval) = &block.interval {
+            settings.interval = self.at(interval, |text| parse_interval(text))?;
+        }
+        if let Some(deadline) = &block.deadline {
+            settings.deadline = self.at(deadline, |text| parse_duration(text))?;
+        }
+        if let Some(open_max) = &block.open_max {
+            settings.open_max = self.at(open_max, |count| match count {
+                0 => Err(Fault::OpenMax),
+                count => Ok(*count),
+            })?;
+        }
+        Ok(settings)
+    }
+}
+
+/// Takes `address` for `process`, unless it is taken.
+fn claim<'a>(
+    addresses: &mut BTreeMap<&'a str, ProcessId>,
+    address: &'a str,
+    process: &ProcessId,
+) -> Result<(), Fault> {
+    match addresses.insert(address, process.clone()) {
+        None => Ok(()),
+        Some(taken_by) => Err(Fault::DuplicateAddress {
+            address: address.to_owned(),
+            process: process.clone(),
+            taken_by,
+        }),
+    }
+}
+
+fn channel(pair: &[String]) -> Result<ChannelId, Fault> {
+    let [from, to] = pair else {
+        return Err(Fault::ChannelPair);
+    };
+    Ok(ChannelId {
+        from: ProcessId::parse(from)?,
+        to: ProcessId::parse(to)?,
+    })
+}
+
+#[cfg(test)]
+#[path = "cluster_file_tests.rs"]
+mod tests;

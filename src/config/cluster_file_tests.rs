@@ -1,0 +1,133 @@
+//! Every sentence about a cluster file: what is wrong, and on which line.
+
+use std::time::Duration;
+
+use super::*;
+
+const GOOD: &str = r#"cluster = "demo"
+channels = [["n2", "n1"], ["n1", "n2"]]
+
+[[process]]
+id   = "n2"
+grpc = "127.0.0.1:7102"
+rest = "127.0.0.1:7202"
+transport = "unary"
+
+[[process]]
+id   = "n1"
+grpc = "127.0.0.1:7101"
+rest = "127.0.0.1:7201"
+dir  = "data/store/n1"
+
+[snapshot]
+interval = "off"
+deadline = "500ms"
+open_max = 4
+"#;
+
+fn check(text: &str) -> Result<Cluster, ConfigError> {
+    let source = Source {
+        path: PathBuf::from("cluster.toml"),
+        text: text.to_owned(),
+    };
+    source.validate(&source.parse()?)
+}
+
+fn sentence(text: &str) -> String {
+    check(text).expect_err("the text is wrong").to_string()
+}
+
+#[test]
+fn a_good_file_says_it_all() {
+    let cluster = check(GOOD).expect("a good file");
+    assert_eq!(cluster.name, "demo");
+    let ids: Vec<&str> = cluster.members.iter().map(|m| m.id.as_str()).collect();
+    assert_eq!(ids, ["n1", "n2"], "sorted");
+    assert_eq!(cluster.members[0].transport, Transport::Native);
+    assert_eq!(cluster.members[1].transport, Transport::Unary);
+    assert_eq!(cluster.topology.channels().count(), 2);
+    assert_eq!(cluster.dirs.len(), 1);
+    assert_eq!(
+        cluster.snapshot,
+        SnapshotSettings {
+            interval: None,
+            deadline: Duration::from_millis(500),
+            open_max: 4
+        }
+    );
+}
+
+#[test]
+fn absent_tables_are_the_defaults() {
+    let text = "cluster = \"c\"\n[[process]]\nid = \"a\"\ngrpc = \"h:1\"\n";
+    let cluster = check(text).expect("the least file");
+    assert_eq!(cluster.snapshot, SnapshotSettings::default());
+    assert_eq!(cluster.members[0].rest, None);
+}
+
+#[test]
+fn what_is_written_is_read_again() {
+    let file: ClusterFile = toml::from_str(GOOD).expect("a good file");
+    let text = toml::to_string(&file).expect("a file can be written");
+    assert_eq!(
+        check(&text).expect("the written file"),
+        check(GOOD).expect("a good file")
+    );
+}
+
+#[test]
+fn every_fault_names_file_line_and_remedy() {
+    let cases = [
+        (
+            "rest = \"127.0.0.1:7202\"",
+            "rset = \"127.0.0.1:7202\"",
+            7,
+            "unknown field `rset`",
+        ),
+        ("interval", "intervall", 17, "unknown field `intervall`"),
+        ("id   = \"n2\"\n", "", 4, "missing field `id`"),
+        ("\"unary\"", "\"pigeon\"", 8, "unknown variant `pigeon`"),
+        (
+            "\"n1\"\ngrpc",
+            "\"n2\"\ngrpc",
+            11,
+            "process n2 is named twice",
+        ),
+        ("\"n1\"\ngrpc", "\"\"\ngrpc", 11, "process id is empty"),
+        (
+            "127.0.0.1:7101",
+            "127.0.0.1:7202",
+            12,
+            "is taken already by n2",
+        ),
+        (
+            "127.0.0.1:7101",
+            "127.0.0.1",
+            12,
+            "`127.0.0.1` is no address",
+        ),
+        ("[\"n1\", \"n2\"]", "[\"n1\"]", 2, "a channel is a pair"),
+        (", [\"n1\", \"n2\"]", "", 2, "not strongly connected"),
+        (
+            "[\"n1\", \"n2\"]",
+            "[\"n1\", \"n9\"]",
+            2,
+            "not in the cluster",
+        ),
+        ("\"off\"", "\"often\"", 17, "`often` is no interval"),
+        ("\"500ms\"", "\"off\"", 18, "`off` is no duration"),
+        ("= 4", "= 0", 19, "at least 1"),
+        ("\"demo\"", "\"\"", 1, "name is empty"),
+        ("[snapshot]", "[snapshot", 16, "see data/cluster.toml"),
+    ];
+    for (good, bad, line, reason) in cases {
+        assert!(GOOD.contains(good), "{good}");
+        let sentence = sentence(&GOOD.replacen(good, bad, 1));
+        assert!(
+            sentence.starts_with(&format!("cluster.toml:{line}: ")),
+            "{bad}: {sentence}"
+        );
+        assert!(sentence.contains(reason), "{bad}: {sentence}");
+    }
+    assert!(sentence("cluster = \"c\"").contains("has no process"));
+}

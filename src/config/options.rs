@@ -1,0 +1,61 @@
+//! The options of one node as the command line and the environment give them, not yet validated.
+
+use std::path::PathBuf;
+
+/// What may be said about a node. Flags win over the environment; both win over the cluster file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
+pub struct NodeOptions {
+    /// The process this node hosts.
+    #[arg(
+        long = "id",
+        visible_alias = "node-id",
+        env = "SNAPLEDGER_ID",
+        value_name = "ID"
+    )]
+    pub id: String,
+
+    /// The cluster file; it gives the members, their addresses and the channels.
+    #[arg(long, env = "SNAPLEDGER_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Without a cluster file: the port for gRPC.
+    #[arg(long, env = "SNAPLEDGER_PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+
+    /// Without a cluster file: the other processes, as id=host:port, or host:port where the id is learnt at connect.
+    #[arg(
+        long,
+        env = "SNAPLEDGER_PEERS",
+        value_name = "PEER,PEER…",
+        value_delimiter = ','
+    )]
+    pub peers: Vec<String>,
+
+    /// Without a cluster file: the port for REST [default: the gRPC port + 100].
+    #[arg(long, env = "SNAPLEDGER_REST_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub rest_port: Option<u16>,
+
+    /// The address to listen on [default: 127.0.0.1, or as the cluster file says].
+    #[arg(long, env = "SNAPLEDGER_HOST")]
+    pub host: Option<String>,
+
+    /// The directory of this node's store [default: data/store/ID].
+    #[arg(long, env = "SNAPLEDGER_DIR")]
+    pub dir: Option<PathBuf>,
+
+    /// The name every node and client of the cluster gives [default: demo].
+    #[arg(long, env = "SNAPLEDGER_CLUSTER_NAME", value_name = "NAME")]
+    pub cluster_name: Option<String>,
+
+    /// Time between two snapshots this node starts by itself: 60s, 500ms, …, or off [default: 60s].
+    #[arg(long, env = "SNAPLEDGER_SNAPSHOT_INTERVAL", value_name = "INTERVAL")]
+    pub snapshot_interval: Option<String>,
+
+    /// Time after which a snapshot is published as partial [default: 5s].
+    #[arg(long, env = "SNAPLEDGER_SNAPSHOT_DEADLINE", value_name = "DURATION")]
+    pub snapshot_deadline: Option<String>,
+
+    /// How many snapshots may be open at once [default: 256].
+    #[arg(long, env = "SNAPLEDGER_SNAPSHOTS_OPEN_MAX", value_name = "COUNT")]
+    pub snapshots_open_max: Option<usize>,
+}

@@ -1,0 +1,270 @@
+//! From options to a node's configuration, in two steps: what is known before anything is bound, and the ids
+//! that are learnt from peers of which only the address is known.
+
+use std::path::PathBuf;
+
+use super::address::{check_address, join, port_of};
+use super::cluster_file::{Cluster, Source};
+use super::fault::{ConfigError, Fault};
+use super::{
+    CLUSTER_DEFAULT, Member, NodeConfig, NodeOptions, STORES_DEFAULT, SnapshotSettings, Transport,
+    parse_duration, parse_interval,
+};
+use crate::process::ids::ProcessId;
+use crate::process::topology::Topology;
+
+const HOST_DEFAULT: &str = "127.0.0.1";
+const REST_PORT_OFFSET: u16 = 100;
+
+/// Where a node listens; not always where others reach it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// `host:port` for gRPC.
+    pub grpc: String,
+    /// `host:port` for REST.
+    pub rest: String,
+}
+
+/// A valid configuration but for the ids of `strangers`.
+#[derive(Debug, Clone)]
+pub struct NodePlan {
+    /// The cluster's name.
+    pub cluster: String,
+    /// This node's process, with the addresses others are told.
+    pub me: Member,
+    /// Where to listen.
+    pub listen: Listen,
+    /// Addresses of processes whose ids are not known yet.
+    pub strangers: Vec<String>,
+    others: Vec<Member>,
+    // `None`: every ordered pair, once all members are known.
+    topology: Option<Topology>,
+    dir: PathBuf,
+    snapshot: SnapshotSettings,
+}
+
+impl NodePlan {
+    /// Validates the options; reads the cluster file where one is given, and touches nothing else.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for what is wrong first.
+    pub fn new(options: &NodeOptions) -> Result<Self, ConfigError> {
+        let id = ProcessId::parse(&options.id).map_err(|error| Fault::from(error).of("--id"))?;
+        let mut plan = match (&options.config, options.port) {
+            (Some(_), _) => Self::from_file(id, options)?,
+            (None, Some(port)) => Self::from_peers(id, port, options)?,
+            (None, None) => return Err(Fault::NoForm.into()),
+        };
+        if let Some(name) = &options.cluster_name {
+            plan.cluster.clone_from(name);
+        }
+        if plan.cluster.is_empty() {
+            return Err(Fault::NoClusterName.of("--cluster-name"));
+        }
+        if let Some(dir) = &options.dir {
+            plan.dir.clone_from(dir);
+        }
+        override_snapshot(&mut plan.snapshot, options)?;
+        Ok(plan)
+    }
+
+    /// The configuration, with the strangers' ids and addresses.
+    ///
+    /// # Errors
+    /// [`Fault::DuplicateId`] where a learnt id is that of another member.
+    pub fn settle(self, learnt: Vec<Member>) -> Result<NodeConfig, ConfigError> {
+        let me = self.me.id.clone();
+        let mut members = self.others;
+        members.push(self.me);
+        members.extend(learnt);
+        members.sort_by(|a, b| a.id.cmp(&b.id));
+        if let Some(pair) = members.windows(2).find(|pair| pair[0].id == pair[1].id) {
+            return Err(Fault::DuplicateId(pair[0].id.clone()).into());
+        }
+        let ids: Vec<ProcessId> = members.iter().map(|member| member.id.clone()).collect();
+        let topology = match self.topology {
+            Some(topology) => topology,
+            None => Topology::full(&ids).map_err(Fault::from)?,
+        };
+        Ok(NodeConfig {
+            cluster: self.cluster,
+            me,
+            members,
+            topology,
+            dir: self.dir,
+            snapshot: self.snapshot,
+        })
+    }
+
+    /// The ids that are taken already, this process's among them.
+    pub fn known(&self) -> impl Iterator<Item = &ProcessId> {
+        std::iter::once(&self.me.id).chain(self.others.iter().map(|member| &member.id))
+    }
+
+    fn from_file(id: ProcessId, options: &NodeOptions) -> Result<Self, ConfigError> {
+        let path = options.config.as_deref().expect("the caller saw a file");
+        refuse_addresses(options)?;
+        let source = Source::read(path)?;
+        let Cluster {
+            name,
+            members,
+            topology,
+            mut dirs,
+            snapshot,
+        } = source.validate(&source.parse()?)?;
+        let (mine, others): (Vec<_>, Vec<_>) =
+            members.into_iter().partition(|member| member.id == id);
+        let Some(me) = mine.into_iter().next() else {
+            let ids: Vec<&str> = others.iter().map(|member| member.id.as_str()).collect();
+            return Err(Fault::NotAMember {
+                me: id,
+                path: path.to_owned(),
+                members: ids.join(", "),
+            }
+            .into());
+        };
+        if me.transport == Transport::Unary {
+            return Err(Fault::OtherMake(id).into());
+        }
+        let rest = me.rest.clone().ok_or_else(|| Fault::NoRest(id.clone()))?;
+        Ok(Self {
+            cluster: name,
+            listen: listen(&me.grpc, &rest, options.host.as_deref())?,
+            me,
+            strangers: Vec::new(),
+            others,
+            topology: Some(topology),
+            dir: dirs.remove(&id).unwrap_or_else(|| store_of(&id)),
+            snapshot,
+        })
+    }
+
+    fn from_peers(id: ProcessId, port: u16, options: &NodeOptions) -> Result<Self, ConfigError> {
+        let rest_port = match options.rest_port {
+            Some(rest_port) => rest_port,
+            None => port
+                .checked_add(REST_PORT_OFFSET)
+                .ok_or_else(|| Fault::RestPort(port).of("--port"))?,
+        };
+        let host = options.host.as_deref().unwrap_or(HOST_DEFAULT);
+        let (grpc, rest) = (join(host, port), join(host, rest_port));
+        check_address(&grpc).map_err(|fault| fault.of("--host"))?;
+        let (others, strangers) = peers(&options.peers).map_err(|fault| fault.of("--peers"))?;
+        let me = Member {
+            id: id.clone(),
+            grpc: grpc.clone(),
+            rest: Some(rest.clone()),
+            transport: Transport::Native,
+        };
+        check_distinct(&me, &others)?;
+        Ok(Self {
+            cluster: CLUSTER_DEFAULT.to_owned(),
+            dir: store_of(&id),
+            me,
+            listen: Listen { grpc, rest },
+            strangers,
+            others,
+            topology: None,
+            snapshot: SnapshotSettings::default(),
+        })
+    }
+}
+
+fn store_of(id: &ProcessId) -> PathBuf {
+    PathBuf::from(STORES_DEFAULT).join(id.as_str())
+}
+
+/// The file is the one place for addresses: what every member must agree on is not bent for one of them.
+fn refuse_addresses(options: &NodeOptions) -> Result<(), ConfigError> {
+    let given = [
+        ("--port", options.port.is_some()),
+        ("--rest-port", options.rest_port.is_some()),
+        ("--peers", !options.peers.is_empty()),
+    ];
+    match given.into_iter().find(|(_, given)| *given) {
+        Some((option, _)) => Err(Fault::BothForms.of(option)),
+        None => Ok(()),
+    }
+}
+
+fn listen(grpc: &str, rest: &str, host: Option<&str>) -> Result<Listen, ConfigError> {
+    let listen = match host {
+        None => Listen {
+            grpc: grpc.to_owned(),
+            rest: rest.to_owned(),
+        },
+        Some(host) => Listen {
+            grpc: join(host, port_of(grpc)),
+            rest: join(host, port_of(rest)),
+        },
+    };
+    check_address(&listen.grpc).map_err(|fault| fault.of("--host"))?;
+    Ok(listen)
+}
+
+fn peers(entries: &[String]) -> Result<(Vec<Member>, Vec<String>), Fault> {
+    let mut named = Vec::new();
+    let mut strangers = Vec::new();
+    for entry in entries {
+        // From the right, since an id may contain `=` and an address may not.
+        match entry.rsplit_once('=') {
+            None => {
+                check_address(entry)?;
+                strangers.push(entry.clone());
+            }
+            Some((id, address)) => {
+                check_address(address)?;
+                named.push(Member {
+                    id: ProcessId::parse(id)?,
+                    grpc: address.to_owned(),
+                    rest: None,
+                    transport: Transport::Native,
+                });
+            }
+        }
+    }
+    Ok((named, strangers))
+}
+
+fn check_distinct(me: &Member, others: &[Member]) -> Result<(), ConfigError> {
+    let mut seen = vec![me];
+    for member in others {
+        for before in &seen {
+            if before.id == member.id {
+                return Err(Fault::DuplicateId(member.id.clone()).of("--peers"));
+            }
+            if before.grpc == member.grpc {
+                let fault = Fault::DuplicateAddress {
+                    address: member.grpc.clone(),
+                    process: member.id.clone(),
+                    taken_by: before.id.clone(),
+                };
+                return Err(fault.of("--peers"));
+            }
+        }
+        seen.push(member);
+    }
+    Ok(())
+}
+
+fn override_snapshot(
+    settings: &mut SnapshotSettings,
+    options: &NodeOptions,
+) -> Result<(), ConfigError> {
+    if let Some(text) = &options.snapshot_interval {
+        settings.interval = parse_interval(text).map_err(|f| f.of("--snapshot-interval"))?;
+    }
+    if let Some(text) = &options.snapshot_deadline {
+        settings.deadline = parse_duration(text).map_err(|f| f.of("--snapshot-deadline"))?;
+    }
+    match options.snapshots_open_max {
+        Some(0) => return Err(Fault::OpenMax.of("--snapshots-open-max")),
+        Some(open_max) => settings.open_max = open_max,
+        None => {}
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

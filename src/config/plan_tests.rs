@@ -1,0 +1,138 @@
+//! Which source wins, what the defaults are, and what is refused before anything is bound.
+
+use std::time::Duration;
+
+use super::*;
+
+fn options(id: &str) -> NodeOptions {
+    NodeOptions {
+        id: id.to_owned(),
+        ..NodeOptions::default()
+    }
+}
+
+fn by_peers(peers: &[&str]) -> NodeOptions {
+    NodeOptions {
+        port: Some(50051),
+        peers: peers.iter().map(|peer| (*peer).to_owned()).collect(),
+        ..options("n1")
+    }
+}
+
+fn by_file(text: &str) -> (tempfile::TempDir, NodeOptions) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("cluster.toml");
+    std::fs::write(&path, text).expect("a file in it");
+    let options = NodeOptions {
+        config: Some(path),
+        ..options("n1")
+    };
+    (dir, options)
+}
+
+const FILE: &str = r#"
+cluster = "bank"
+[[process]]
+id = "n1"
+grpc = "10.0.0.1:7101"
+rest = "10.0.0.1:7201"
+[[process]]
+id = "n2"
+grpc = "10.0.0.2:7101"
+transport = "unary"
+[[process]]
+id = "n3"
+grpc = "10.0.0.3:7101"
+[snapshot]
+interval = "10s"
+deadline = "2s"
+"#;
+
+fn sentence(options: &NodeOptions) -> String {
+    NodePlan::new(options)
+        .expect_err("the options are wrong")
+        .to_string()
+}
+
+#[test]
+fn without_a_file_the_defaults_are_loopback() {
+    let plan = NodePlan::new(&by_peers(&["n3=h3:1", "n2=h2:1"])).expect("good options");
+    assert_eq!(plan.listen.grpc, "127.0.0.1:50051");
+    assert_eq!(plan.listen.rest, "127.0.0.1:50151");
+    let config = plan.settle(Vec::new()).expect("no strangers");
+    assert_eq!(config.cluster, "demo");
+    assert_eq!(config.dir, PathBuf::from("data/store/n1"));
+    assert_eq!(config.snapshot, SnapshotSettings::default());
+    let ids: Vec<&str> = config.members.iter().map(|m| m.id.as_str()).collect();
+    assert_eq!(ids, ["n1", "n2", "n3"], "sorted");
+    assert_eq!(config.topology.channels().count(), 6);
+    assert_eq!(config.myself().rest.as_deref(), Some("127.0.0.1:50151"));
+}
+
+#[test]
+fn strangers_become_members_once_learnt() {
+    let learnt = |id: &str| Member {
+        id: ProcessId::parse(id).expect("an id"),
+        grpc: "h2:1".to_owned(),
+        rest: None,
+        transport: Transport::Native,
+    };
+    let plan = NodePlan::new(&by_peers(&["h2:1"])).expect("good options");
+    assert_eq!(plan.strangers, ["h2:1"]);
+    let config = plan.clone().settle(vec![learnt("n2")]).expect("a new id");
+    assert_eq!(config.members.len(), 2);
+    let again = plan.settle(vec![learnt("n1")]).expect_err("a taken id");
+    assert!(again.to_string().contains("n1 is named twice"), "{again}");
+}
+
+#[test]
+fn flags_win_over_the_file_and_the_file_over_the_defaults() {
+    let (_dir, mut options) = by_file(FILE);
+    options.snapshot_deadline = Some("7s".to_owned());
+    options.dir = Some(PathBuf::from("elsewhere"));
+    options.host = Some("0.0.0.0".to_owned());
+    let plan = NodePlan::new(&options).expect("good options");
+    assert_eq!(plan.listen.grpc, "0.0.0.0:7101");
+    let config = plan.settle(Vec::new()).expect("no strangers");
+    assert_eq!(config.cluster, "bank");
+    assert_eq!(config.dir, PathBuf::from("elsewhere"));
+    assert_eq!(config.snapshot.interval, Some(Duration::from_secs(10)));
+    assert_eq!(config.snapshot.deadline, Duration::from_secs(7));
+    assert_eq!(config.snapshot.open_max, 256);
+    assert_eq!(
+        config.myself().grpc,
+        "10.0.0.1:7101",
+        "what others are told"
+    );
+}
+
+#[test]
+fn a_process_that_cannot_run_here_is_refused() {
+    let (_dir, mut options) = by_file(FILE);
+    options.id = "n2".to_owned();
+    assert!(sentence(&options).contains("another program hosts it"));
+    options.id = "n3".to_owned();
+    assert!(sentence(&options).contains("has no REST address"));
+    options.id = "n4".to_owned();
+    assert!(sentence(&options).contains("has n1, n2, n3"));
+    options.id = String::new();
+    assert!(sentence(&options).starts_with("--id: process id is empty"));
+}
+
+#[test]
+fn options_that_contradict_each_other_are_refused() {
+    assert!(sentence(&options("n1")).contains("give --config FILE, or --port"));
+    let (_dir, mut both) = by_file(FILE);
+    both.port = Some(1);
+    assert!(sentence(&both).starts_with("--port: the cluster file gives"));
+    assert!(sentence(&by_peers(&["n1=h:1"])).contains("n1 is named twice"));
+    assert!(sentence(&by_peers(&["n2=h:1", "n3=h:1"])).contains("taken already by n2"));
+    assert!(sentence(&by_peers(&["n2=h"])).contains("`h` is no address"));
+    assert!(sentence(&by_peers(&["=h:1"])).contains("process id is empty"));
+    let mut high = by_peers(&[]);
+    high.port = Some(65_500);
+    assert!(sentence(&high).contains("add --rest-port"));
+    let mut never = by_peers(&[]);
+    never.snapshot_interval = Some("never".to_owned());
+    assert!(sentence(&never).starts_with("--snapshot-interval: `never`"));
+}

@@ -1,0 +1,180 @@
+//! A global state: the parts of all processes under one snapshot id, complete, or partial and honest about it.
+
+use std::collections::BTreeMap;
+
+use super::part::Part;
+use crate::process::clock::{Hlc, Lamport};
+use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
+use crate::process::topology::Topology;
+
+/// One revision of a global state. It never changes; what comes later is another revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GlobalState {
+    /// Which snapshot.
+    pub snapshot: SnapshotId,
+    /// Who started and assembled it.
+    pub initiator: ProcessId,
+    /// Counts the published revisions, from 1 on.
+    pub revision: u32,
+    /// The clock of the turn that started it.
+    pub initiated_at: Hlc,
+    /// The initiator's Lamport clock at the start.
+    pub initiated_clock: Lamport,
+    /// When this revision was assembled.
+    pub finished_at: Hlc,
+    /// The initiator's Lamport clock then.
+    pub finished_clock: Lamport,
+    /// From start to this revision, microseconds of the monotonic clock.
+    pub duration_us: u64,
+    /// What is here.
+    pub parts: BTreeMap<ProcessId, Part>,
+    /// What is not here, and why.
+    pub completeness: Completeness,
+}
+
+/// Whether every part is here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Completeness {
+    /// Every process has recorded its state and closed all its incoming channels.
+    Complete,
+    /// Who is missing, and which channels are open.
+    Partial {
+        /// The processes whose state is not here.
+        missing: Vec<Missing>,
+        /// The channels whose state is not known.
+        open_channels: Vec<ChannelId>,
+    },
+}
+
+/// A process whose part is not here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// Which process.
+    pub process: ProcessId,
+    /// Why.
+    pub reason: Reason,
+    /// When it was last heard, microseconds since the Unix epoch.
+    pub last_seen_us: Option<u64>,
+    /// The newest complete snapshot that holds its state.
+    pub last_complete: Option<SnapshotId>,
+}
+
+/// Why a part is not here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The process was never heard since this node started.
+    NeverSeen,
+    /// The process was heard, and is not any more.
+    Down,
+    /// The process is up and has not recorded its state yet.
+    Recording,
+}
+
+impl Reason {
+    /// The stable name on the public interface.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NeverSeen => "never_seen",
+            Self::Down => "down",
+            Self::Recording => "recording",
+        }
+    }
+}
+
+impl Completeness {
+    /// What the parts that are here make of a snapshot in this topology; `explain` says why a process is missing.
+    pub fn of(
+        topology: &Topology,
+        parts: &BTreeMap<ProcessId, Part>,
+        explain: impl Fn(&ProcessId) -> Missing,
+    ) -> Self {
+        let missing: Vec<Missing> = topology
+            .processes()
+            .filter(|process| !parts.contains_key(*process))
+            .map(explain)
+            .collect();
+        let open_channels: Vec<ChannelId> = topology
+            .channels()
+            .filter(|channel| {
+                parts
+                    .get(&channel.to)
+                    .is_none_or(|part| part.open.contains(&channel.from))
+            })
+            .collect();
+        if missing.is_empty() && open_channels.is_empty() {
+            Self::Complete
+        } else {
+            Self::Partial {
+                missing,
+                open_channels,
+            }
+        }
+    }
+}
+
+/// Sums over a global state, minor units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Recorded balances.
+    pub balances: i128,
+    /// Recorded transfers in channels.
+    pub in_flight: i128,
+    /// All deposits up to the cut.
+    pub deposits: i128,
+    /// All withdrawals up to the cut.
+    pub withdrawals: i128,
+}
+
+impl GlobalState {
+    /// Whether every part is here.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.completeness == Completeness::Complete
+    }
+
+    /// `complete` or `partial`.
+    #[must_use]
+    pub fn status(&self) -> &'static str {
+        if self.is_complete() {
+            "complete"
+        } else {
+            "partial"
+        }
+    }
+
+    /// Who is missing.
+    #[must_use]
+    pub fn missing(&self) -> &[Missing] {
+        match &self.completeness {
+            Completeness::Complete => &[],
+            Completeness::Partial { missing, .. } => missing,
+        }
+    }
+
+    /// Which channels are open.
+    #[must_use]
+    pub fn open_channels(&self) -> &[ChannelId] {
+        match &self.completeness {
+            Completeness::Complete => &[],
+            Completeness::Partial { open_channels, .. } => open_channels,
+        }
+    }
+
+    /// The sums over what is here.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for part in self.parts.values() {
+            totals.balances += part.state.balance_total;
+            totals.deposits += part.state.deposits;
+            totals.withdrawals += part.state.withdrawals;
+            totals.in_flight += part
+                .channels
+                .iter()
+                .map(|channel| channel.amount)
+                .sum::<i128>();
+        }
+        totals
+    }
+}

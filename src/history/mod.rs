@@ -1,0 +1,7 @@
+//! The history: global states that are kept, what they are made of, and the certificate that no money was lost.
+//!
+//! Pure: facts in, verdict out. Where the facts are stored and how they are gathered is not known here.
+
+pub mod global;
+pub mod part;
+pub mod verify;

@@ -1,0 +1,130 @@
+//! The certificate: what was compared to say that no money was lost, with every figure.
+
+use super::global::GlobalState;
+use super::part::{Part, RecordedChannel};
+use crate::process::channel::Flow;
+use crate::process::ids::ProcessId;
+
+/// What verification of a global state came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verification {
+    /// Whether balances and money in flight are deposits less withdrawals; `None` where a part is missing.
+    pub conserved: Option<bool>,
+    /// Whether no channel delivered what was not sent; `None` where no channel could be compared.
+    pub consistent_cut: Option<bool>,
+    /// Everything that was compared.
+    pub checks: Vec<Check>,
+}
+
+/// One comparison.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// What was compared: `consistent_cut`, `channel_state`, `conservation`.
+    pub check: &'static str,
+    /// The channel `from→to`, or the whole cluster.
+    pub subject: String,
+    /// Whether it holds.
+    pub holds: bool,
+    /// Each figure with its name; sums in minor units.
+    pub figures: Vec<(&'static str, i128)>,
+}
+
+/// Compares everything that can be compared in a global state.
+#[must_use]
+pub fn verify(global: &GlobalState) -> Verification {
+    let mut checks = Vec::new();
+    for (to, receiver) in &global.parts {
+        for (from, delivered) in &receiver.state.delivered {
+            if let Some(sender) = global.parts.get(from) {
+                let sent = sender.state.sent.get(to).copied().unwrap_or_default();
+                compare_channel((from, to), (sent, *delivered), receiver, &mut checks);
+            }
+        }
+    }
+    let consistent = (!checks.is_empty()).then(|| checks.iter().all(|check| check.holds));
+    let conserved = global.is_complete().then(|| {
+        let conservation = conservation(global);
+        let holds = conservation.holds;
+        checks.push(conservation);
+        holds
+    });
+    Verification {
+        conserved,
+        consistent_cut: consistent,
+        checks,
+    }
+}
+
+fn compare_channel(
+    (from, to): (&ProcessId, &ProcessId),
+    (sent, delivered): (Flow, Flow),
+    receiver: &Part,
+    checks: &mut Vec<Check>,
+) {
+    let subject = format!("{from}→{to}");
+    checks.push(Check {
+        check: "consistent_cut",
+        subject: subject.clone(),
+        holds: delivered.sequence <= sent.sequence
+            && delivered.transfers <= sent.transfers
+            && delivered.amount <= sent.amount,
+        figures: vec![
+            ("sent", i128::from(sent.sequence.0)),
+            ("delivered", i128::from(delivered.sequence.0)),
+            ("sent_transfers", i128::from(sent.transfers)),
+            ("delivered_transfers", i128::from(delivered.transfers)),
+            ("sent_amount", sent.amount),
+            ("delivered_amount", delivered.amount),
+        ],
+    });
+    let recorded = receiver
+        .channels
+        .iter()
+        .find(|channel| channel.from == *from);
+    checks.extend(recorded.map(|recorded| channel_state(subject, (sent, delivered), recorded)));
+}
+
+// The recorded messages are exactly the difference of what was sent and what was delivered.
+fn channel_state(
+    subject: String,
+    (sent, delivered): (Flow, Flow),
+    recorded: &RecordedChannel,
+) -> Check {
+    let sequence = |flow: Flow| i128::from(flow.sequence.0);
+    let transfers = i128::from(sent.transfers) - i128::from(delivered.transfers);
+    let figures = vec![
+        ("first_expected", sequence(delivered) + 1),
+        ("first_recorded", i128::from(recorded.first.0)),
+        ("last_expected", sequence(sent)),
+        ("last_recorded", i128::from(recorded.last.0)),
+        ("transfers_expected", transfers),
+        ("transfers_recorded", i128::from(recorded.transfers)),
+        ("amount_expected", sent.amount - delivered.amount),
+        ("amount_recorded", recorded.amount),
+    ];
+    Check {
+        check: "channel_state",
+        subject,
+        holds: figures.chunks(2).all(|pair| pair[0].1 == pair[1].1),
+        figures,
+    }
+}
+
+fn conservation(global: &GlobalState) -> Check {
+    let totals = global.totals();
+    let held = totals.balances + totals.in_flight;
+    let paid_in = totals.deposits - totals.withdrawals;
+    Check {
+        check: "conservation",
+        subject: "cluster".to_owned(),
+        holds: held == paid_in,
+        figures: vec![
+            ("balances", totals.balances),
+            ("in_flight", totals.in_flight),
+            ("deposits", totals.deposits),
+            ("withdrawals", totals.withdrawals),
+            ("held", held),
+            ("paid_in", paid_in),
+        ],
+    }
+}

@@ -1,0 +1,239 @@
+//! Chunks: immutable, found by the hash of their content, so that what did not change is stored once.
+
+use super::error::StoreError;
+use super::frame::{self, Damage, Kind};
+use super::schema::name;
+use super::v1::Frozen;
+use super::v1::part::ChunkV1;
+use crate::history::part::{Chunk, IndexEntry, RecordedChannel, RecordedMessage, Run};
+use crate::process::cell::Cell;
+use crate::process::ids::Hash;
+
+/// A chunk is closed when its encoding would pass this; a single cell or message is far smaller than the rest
+/// up to 64 KiB.
+const CHUNK_BYTES_TARGET: usize = 60 * 1024;
+
+/// The chunks of a store.
+pub(super) struct Chunks {
+    tree: sled::Tree,
+}
+
+impl Chunks {
+    pub(super) fn new(tree: sled::Tree) -> Self {
+        Self { tree }
+    }
+
+    /// Whether the chunk is here.
+    pub(super) fn contains(&self, hash: &Hash) -> Result<bool, StoreError> {
+        Ok(self.tree.contains_key(fragment_zero(hash))?)
+    }
+
+    /// Stores a chunk unless it is here; says its hash and how many bytes were written.
+    pub(super) fn put(&self, chunk: &Chunk) -> Result<(Hash, u64), StoreError> {
+        let bytes = frame::encode(&ChunkV1::freeze(chunk));
+        let hash = Hash(*blake3::hash(&bytes).as_bytes());
+        if self.contains(&hash)? {
+            return Ok((hash, 0));
+        }
+        let framed = frame::wrap(Kind::Chunk, &bytes);
+        let mut batch = sled::Batch::default();
+        frame::insert(&mut batch, &hash.0, &framed);
+        self.tree.apply_batch(batch)?;
+        Ok((hash, framed.len() as u64))
+    }
+
+    /// Reads a chunk and checks that it is what its hash says.
+    pub(super) fn get(&self, hash: &Hash) -> Result<Chunk, StoreError> {
+        let damaged = |damage| StoreError::damaged(name(Kind::Chunk, &hash.0), damage);
+        let missing = || damaged(Damage::Contradiction("it is missing".to_owned()));
+        let framed = frame::get(&self.tree, &hash.0)?.ok_or_else(missing)?;
+        let bytes = frame::unwrap(Kind::Chunk, &framed).map_err(damaged)?;
+        if blake3::hash(bytes).as_bytes() != &hash.0 {
+            let problem = "its content does not match its hash".to_owned();
+            return Err(damaged(Damage::Contradiction(problem)));
+        }
+        Ok(frame::decode::<ChunkV1>(bytes).map_err(damaged)?.thaw())
+    }
+
+    /// Writes sorted cells as a run; says how many bytes were new.
+    pub(super) fn write_run(
+        &self,
+        cells: impl Iterator<Item = Result<Cell, StoreError>>,
+    ) -> Result<(Run, u64), StoreError> {
+        let mut writer = RunWriter::new(self);
+        for cell in cells {
+            writer.push(cell?)?;
+        }
+        writer.finish()
+    }
+
+    /// Writes recorded messages as chunks; says their hashes.
+    pub(super) fn write_messages(
+        &self,
+        messages: impl Iterator<Item = RecordedMessage>,
+    ) -> Result<Vec<Hash>, StoreError> {
+        let mut hashes = Vec::new();
+        let mut pending = Vec::new();
+        let mut bytes = 0;
+        for message in messages {
+            bytes += frame::encode(&super::v1::part::RecordedMessageV1::freeze(&message)).len();
+            pending.push(message);
+            if bytes >= CHUNK_BYTES_TARGET / 2 {
+                hashes.push(self.put(&Chunk::Messages(std::mem::take(&mut pending)))?.0);
+                bytes = 0;
+            }
+        }
+        if !pending.is_empty() {
+            hashes.push(self.put(&Chunk::Messages(pending))?.0);
+        }
+        Ok(hashes)
+    }
+
+    /// The recorded messages of a channel, in order.
+    pub(super) fn messages(
+        &self,
+        channel: &RecordedChannel,
+    ) -> Result<Vec<RecordedMessage>, StoreError> {
+        let mut messages = Vec::new();
+        for hash in &channel.chunks {
+            match self.get(hash)? {
+                Chunk::Messages(mut more) => messages.append(&mut more),
+                Chunk::Cells(_) | Chunk::Index(_) => return Err(other_content(hash)),
+            }
+        }
+        Ok(messages)
+    }
+
+    /// Every chunk of a run that is not here: its index first, then, where that is here, what it names.
+    pub(super) fn missing(&self, run: &Run) -> Result<Vec<Hash>, StoreError> {
+        let mut missing = Vec::new();
+        for hash in &run.index {
+            if self.contains(hash)? {
+                for entry in self.index(hash)? {
+                    if !self.contains(&entry.chunk)? {
+                        missing.push(entry.chunk);
+                    }
+                }
+            } else {
+                missing.push(*hash);
+            }
+        }
+        Ok(missing)
+    }
+
+    /// The lines of an index chunk.
+    pub(super) fn index(&self, hash: &Hash) -> Result<Vec<IndexEntry>, StoreError> {
+        match self.get(hash)? {
+            Chunk::Index(entries) => Ok(entries),
+            Chunk::Cells(_) | Chunk::Messages(_) => Err(other_content(hash)),
+        }
+    }
+
+    /// The cells of a chunk.
+    pub(super) fn cells(&self, hash: &Hash) -> Result<Vec<Cell>, StoreError> {
+        match self.get(hash)? {
+            Chunk::Cells(cells) => Ok(cells),
+            Chunk::Index(_) | Chunk::Messages(_) => Err(other_content(hash)),
+        }
+    }
+}
+
+fn fragment_zero(hash: &Hash) -> Vec<u8> {
+    [&hash.0[..], &[0, 0]].concat()
+}
+
+fn other_content(hash: &Hash) -> StoreError {
+    let problem = "it holds something else than its place demands".to_owned();
+    StoreError::damaged(name(Kind::Chunk, &hash.0), Damage::Contradiction(problem))
+}
+
+struct RunWriter<'a> {
+    chunks: &'a Chunks,
+    run: Run,
+    new_bytes: u64,
+    cells: Vec<Cell>,
+    cell_bytes: usize,
+    index: Vec<IndexEntry>,
+    index_bytes: usize,
+}
+
+impl<'a> RunWriter<'a> {
+    fn new(chunks: &'a Chunks) -> Self {
+        Self {
+            chunks,
+            run: Run::default(),
+            new_bytes: 0,
+            cells: Vec::new(),
+            cell_bytes: 0,
+            index: Vec::new(),
+            index_bytes: 0,
+        }
+    }
+
+    fn push(&mut self, cell: Cell) -> Result<(), StoreError> {
+        let bytes = encoded_bytes(&cell);
+        if self.cell_bytes + bytes > CHUNK_BYTES_TARGET {
+            self.close_chunk()?;
+        }
+        self.run.cells += 1;
+        self.cell_bytes += bytes;
+        self.cells.push(cell);
+        Ok(())
+    }
+
+    fn close_chunk(&mut self) -> Result<(), StoreError> {
+        let Some(first) = self.cells.first() else {
+            return Ok(());
+        };
+        let (kind, name) = first.key();
+        let name: Box<str> = name.into();
+        self.run.bytes += self.cell_bytes as u64;
+        self.cell_bytes = 0;
+        let (chunk, new_bytes) = self
+            .chunks
+            .put(&Chunk::Cells(std::mem::take(&mut self.cells)))?;
+        self.new_bytes += new_bytes;
+        let bytes = name.len() + 48;
+        if self.index_bytes + bytes > CHUNK_BYTES_TARGET {
+            self.close_index()?;
+        }
+        self.index_bytes += bytes;
+        self.index.push(IndexEntry { kind, name, chunk });
+        Ok(())
+    }
+
+    fn close_index(&mut self) -> Result<(), StoreError> {
+        if self.index.is_empty() {
+            return Ok(());
+        }
+        self.run.bytes += self.index_bytes as u64;
+        self.index_bytes = 0;
+        let (hash, new_bytes) = self
+            .chunks
+            .put(&Chunk::Index(std::mem::take(&mut self.index)))?;
+        self.new_bytes += new_bytes;
+        self.run.index.push(hash);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(Run, u64), StoreError> {
+        self.close_chunk()?;
+        self.close_index()?;
+        Ok((self.run, self.new_bytes))
+    }
+}
+
+// How many bytes a cell takes in a chunk; names are the larger part of most.
+fn encoded_bytes(cell: &Cell) -> usize {
+    let name = cell.key().1.len();
+    match cell {
+        Cell::Account { .. } => name + 20,
+        Cell::Key(write) => {
+            let value = write.value.as_deref().map_or(0, str::len);
+            name + value + write.stamp.process.as_str().len() + 48
+        }
+        // An answer may hold a sentence with ids in it.
+        Cell::Request { .. } => name + 640,
+        Cell::Snapshot { initiator, .. } => name + initiator.as_str().len() + 32,
+    }
+}

@@ -1,0 +1,75 @@
+//! Why a store cannot be opened, read or written. No storage error is ever retried.
+
+use std::path::PathBuf;
+
+use super::frame::Damage;
+
+/// A failure of the store, with what a person can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file system refused.
+    #[error("{what} {path}: {source}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// sled refused.
+    #[error("the storage engine failed: {0}")]
+    Engine(#[from] sled::Error),
+    /// Another node runs on this store.
+    #[error("the store {0} is in use by another node; stop that one first")]
+    InUse(PathBuf),
+    /// The store belongs to somebody else.
+    #[error(
+        "the store belongs to process {found_process:?} of cluster {found_cluster:?}, not to process \
+         {process:?} of cluster {cluster:?}; give another directory"
+    )]
+    OtherOwner {
+        /// Whose it is.
+        found_process: String,
+        /// Of which cluster.
+        found_cluster: String,
+        /// Who came.
+        process: String,
+        /// Of which cluster.
+        cluster: String,
+    },
+    /// Written by a newer program.
+    #[error("the store has format {found}, this program knows up to {known}; use a newer program")]
+    NewerFormat {
+        /// The format of the store.
+        found: u32,
+        /// The newest known format.
+        known: u32,
+    },
+    /// There is no store.
+    #[error("there is no store in {0}")]
+    Absent(PathBuf),
+    /// Something stored is not what it should be.
+    #[error("the store is damaged: {what}: {damage}")]
+    Damaged {
+        /// Which value, by its tree and key.
+        what: String,
+        /// How.
+        damage: Damage,
+    },
+}
+
+impl StoreError {
+    pub(super) fn damaged(what: impl Into<String>, damage: Damage) -> Self {
+        Self::Damaged {
+            what: what.into(),
+            damage,
+        }
+    }
+
+    /// Whether the directory is the wrong one, rather than the store bad.
+    #[must_use]
+    pub fn is_wrong_directory(&self) -> bool {
+        matches!(self, Self::OtherOwner { .. })
+    }
+}

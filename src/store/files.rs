@@ -1,0 +1,103 @@
+//! The files under sled: the lock, leftovers of an interrupted start, and the syncs that sled does not make.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use super::error::StoreError;
+
+/// Leaves of up to 16 values of 64 KiB stay in the log with segments of this size. Fixed for ever: sled cannot
+/// open a store with another one.
+const SEGMENT_BYTES: usize = 16 * 1024 * 1024;
+/// sled's page cache.
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+const LOCK: &str = "LOCK";
+
+/// An open engine with its lock and the handle through which it is made durable.
+pub(super) struct Engine {
+    pub(super) db: sled::Db,
+    log: File,
+    /// Held as long as the store is open.
+    _lock: File,
+}
+
+impl Engine {
+    /// Locks the directory, clears leftovers, opens sled, and makes the files themselves durable.
+    pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
+        fs::create_dir_all(dir).map_err(io("cannot create", dir))?;
+        let lock = lock(dir)?;
+        clear_leftovers(dir)?;
+        let db = sled::Config::new()
+            .path(dir)
+            .segment_size(SEGMENT_BYTES)
+            .cache_capacity(CACHE_BYTES)
+            // Flushed by the one committer, never on a timer.
+            .flush_every_ms(None)
+            .open()?;
+        let log_path = dir.join("db");
+        let log = File::options()
+            .read(true)
+            .write(true)
+            .open(&log_path)
+            .map_err(io("cannot open", &log_path))?;
+        let engine = Self {
+            db,
+            log,
+            _lock: lock,
+        };
+        engine.make_durable()?;
+        let parent = dir.parent().filter(|parent| parent.as_os_str() != "");
+        let parent = parent.map_or_else(|| PathBuf::from("."), Path::to_path_buf);
+        for path in [dir.join("conf"), log_path, dir.to_path_buf(), parent] {
+            let file = File::open(&path).map_err(io("cannot open", &path))?;
+            file.sync_all().map_err(io("cannot sync", &path))?;
+        }
+        Ok(engine)
+    }
+
+    /// Returns when everything written before is durable. sled's own flush does not reach the medium; the sync of
+    /// its log does.
+    pub(super) fn make_durable(&self) -> Result<(), StoreError> {
+        self.db.flush()?;
+        self.log
+            .sync_data()
+            .map_err(io("cannot sync", Path::new("db")))
+    }
+}
+
+/// Whether the directory holds a store.
+pub(super) fn exists(dir: &Path) -> bool {
+    dir.join("conf").exists() && dir.join("db").exists()
+}
+
+fn lock(dir: &Path) -> Result<File, StoreError> {
+    let path = dir.join(LOCK);
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(io("cannot open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(StoreError::InUse(dir.to_path_buf())),
+        Err(fs::TryLockError::Error(source)) => Err(io("cannot lock", &path)(source)),
+    }
+}
+
+// A kill while sled opens can leave such a file, after which sled reports corruption; without it all is recovered.
+fn clear_leftovers(dir: &Path) -> Result<(), StoreError> {
+    for entry in fs::read_dir(dir).map_err(io("cannot list", dir))? {
+        let path = entry.map_err(io("cannot list", dir))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            tracing::warn!(path = %path.display(), "removed a leftover of an interrupted start");
+            fs::remove_file(&path).map_err(io("cannot remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+fn io(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
+    let path = path.to_path_buf();
+    move |source| StoreError::Io { what, path, source }
+}

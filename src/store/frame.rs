@@ -1,0 +1,206 @@
+//! What stands around every stored value: format version, kind, length, CRC32C. And how a value that is longer
+//! than a leaf of the store likes is laid over consecutive keys.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The format of the values this program writes.
+pub(super) const FORMAT: u8 = 1;
+/// Version, kind, length, checksum.
+const HEADER_BYTES: usize = 1 + 1 + 4 + 4;
+/// Fragments stay this small, so that sled keeps them in its log and never in unsynced blob files.
+const FRAGMENT_BYTES_MAX: usize = 64 * 1024;
+/// No stored value is longer; a length that claims more is damage.
+const VALUE_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// What a stored value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Kind {
+    Turn = 1,
+    State = 2,
+    Chunk = 3,
+    Part = 4,
+    Global = 5,
+    Owner = 6,
+    Number = 7,
+}
+
+/// Why a stored value is not what it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    /// Fewer bytes than its header or its length says.
+    #[error("it is cut off: {found} bytes, {expected} expected")]
+    CutOff {
+        /// How many bytes are there.
+        found: usize,
+        /// How many there should be.
+        expected: usize,
+    },
+    /// Written in a format that this program does not know.
+    #[error("its format is {0}; this program knows {FORMAT}")]
+    Format(u8),
+    /// Something else stands there.
+    #[error("its kind is {found}; {expected} expected")]
+    Kind {
+        /// What is there.
+        found: u8,
+        /// What should be.
+        expected: u8,
+    },
+    /// The checksum does not match.
+    #[error("its checksum does not match")]
+    Checksum,
+    /// The bytes are whole and make no sense.
+    #[error("it cannot be decoded: {0}")]
+    Encoding(String),
+    /// The content does not match its hash or its place.
+    #[error("{0}")]
+    Contradiction(String),
+}
+
+fn configuration() -> impl bincode::config::Config {
+    bincode::config::standard()
+        .with_little_endian()
+        .with_fixed_int_encoding()
+        .with_limit::<VALUE_BYTES_MAX>()
+}
+
+/// The bare encoding, as it is hashed.
+pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    bincode::serde::encode_to_vec(value, configuration())
+        .expect("stored types are plain structures, which always encode")
+}
+
+/// Reads the bare encoding; every byte must be used.
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Damage> {
+    let (value, used) = bincode::serde::decode_from_slice(bytes, configuration())
+        .map_err(|error| Damage::Encoding(error.to_string()))?;
+    if used != bytes.len() {
+        let rest = bytes.len() - used;
+        return Err(Damage::Encoding(format!("{rest} bytes too many")));
+    }
+    Ok(value)
+}
+
+/// Puts the frame around an encoded value.
+pub(super) fn wrap(kind: Kind, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("no stored value reaches 4 GiB");
+    let mut framed = Vec::with_capacity(HEADER_BYTES + payload.len());
+    framed.push(FORMAT);
+    framed.push(kind as u8);
+    framed.extend_from_slice(&length.to_le_bytes());
+    framed.extend_from_slice(&[0; 4]);
+    framed.extend_from_slice(payload);
+    let checksum = checksum(&framed);
+    framed[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
+    framed
+}
+
+/// Takes the frame off and checks all it says.
+pub(super) fn unwrap(kind: Kind, framed: &[u8]) -> Result<&[u8], Damage> {
+    let expected = framed_length(framed)?;
+    if framed.len() != expected {
+        return Err(Damage::CutOff {
+            found: framed.len(),
+            expected,
+        });
+    }
+    if framed[0] != FORMAT {
+        return Err(Damage::Format(framed[0]));
+    }
+    if framed[1] != kind as u8 {
+        return Err(Damage::Kind {
+            found: framed[1],
+            expected: kind as u8,
+        });
+    }
+    let stored = u32::from_le_bytes([framed[6], framed[7], framed[8], framed[9]]);
+    if stored != checksum(framed) {
+        return Err(Damage::Checksum);
+    }
+    Ok(&framed[HEADER_BYTES..])
+}
+
+// How long the value is, header included, as its first fragment says.
+fn framed_length(first: &[u8]) -> Result<usize, Damage> {
+    if first.len() < HEADER_BYTES {
+        return Err(Damage::CutOff {
+            found: first.len(),
+            expected: HEADER_BYTES,
+        });
+    }
+    let length = u32::from_le_bytes([first[2], first[3], first[4], first[5]]) as usize;
+    Ok(HEADER_BYTES + length)
+}
+
+// Over version, kind, length and payload: a flipped bit anywhere is seen.
+fn checksum(framed: &[u8]) -> u32 {
+    let head = crc32c::crc32c(&framed[..HEADER_BYTES - 4]);
+    crc32c::crc32c_append(head, &framed[HEADER_BYTES..])
+}
+
+/// Lays a framed value over keys `key ‖ fragment number` of a batch.
+pub(super) fn insert(batch: &mut sled::Batch, key: &[u8], framed: &[u8]) {
+    for (number, fragment) in framed.chunks(FRAGMENT_BYTES_MAX).enumerate() {
+        let number = u16::try_from(number).expect("values stay under 4 GiB");
+        batch.insert(fragment_key(key, number), fragment);
+    }
+}
+
+fn fragment_key(key: &[u8], number: u16) -> Vec<u8> {
+    [key, &number.to_be_bytes()].concat()
+}
+
+/// Reads a framed value that lies over keys `key ‖ fragment number`; `None` if there is none.
+pub(super) fn get(tree: &sled::Tree, key: &[u8]) -> Result<Option<Vec<u8>>, sled::Error> {
+    let Some(first) = tree.get(fragment_key(key, 0))? else {
+        return Ok(None);
+    };
+    let mut framed = first.to_vec();
+    let expected = framed_length(&framed).unwrap_or(framed.len());
+    let mut number = 1;
+    while framed.len() < expected {
+        let Some(fragment) = tree.get(fragment_key(key, number))? else {
+            break;
+        };
+        framed.extend_from_slice(&fragment);
+        number += 1;
+    }
+    Ok(Some(framed))
+}
+
+/// Splits a stored key into the key of the value and the fragment number.
+pub(super) fn split_key(stored: &[u8]) -> Option<(&[u8], u16)> {
+    let (key, number) = stored.split_last_chunk::<2>()?;
+    Some((key, u16::from_be_bytes(*number)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_wrapped_comes_back_and_any_flipped_bit_is_seen(
+            payload in proptest::collection::vec(any::<u8>(), 0..300),
+            place in any::<proptest::sample::Index>(),
+            bit in 0u8..8,
+        ) {
+            let mut framed = wrap(Kind::Chunk, &payload);
+            prop_assert_eq!(unwrap(Kind::Chunk, &framed).expect("it is whole"), &payload[..]);
+            let place = place.index(framed.len());
+            framed[place] ^= 1 << bit;
+            prop_assert!(unwrap(Kind::Chunk, &framed).is_err());
+        }
+
+        #[test]
+        fn random_bytes_never_decode_into_more_than_they_are(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let decoded: Result<Vec<Vec<u64>>, _> = decode(&bytes);
+            if let Ok(value) = decoded {
+                prop_assert_eq!(encode(&value), bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! The store: sled, used so that its known weaknesses cannot lose money.
+//!
+//! The journal is the truth: one turn is one entry, atomic within one tree, durable before anything of it leaves.
+//! Every other tree can be rebuilt from the newest whole recorded state and the journal behind it.
+//! Knows the types of `process` and `history` only.
+
+mod check;
+mod chunks;
+mod error;
+mod files;
+mod frame;
+mod history;
+mod journal;
+mod merge;
+mod migrate;
+mod schema;
+mod states;
+mod v1;
+
+use std::path::Path;
+
+pub use check::Report;
+pub use error::StoreError;
+pub use frame::Damage;
+pub use history::{Line, Published};
+pub use merge::Cells;
+
+use chunks::Chunks;
+use files::Engine;
+use frame::Kind;
+use history::History;
+use journal::Journal;
+use schema::{BOOT, OWNER, Trees};
+use states::{States, StoredState};
+use v1::state::OwnerV1;
+
+use crate::history::global::GlobalState;
+use crate::history::part::recorded_messages;
+use crate::history::part::{Chunk, Part, RecordedChannel, RecordedMessage, RecordedState, Run};
+use crate::process::Process;
+use crate::process::clock::Hlc;
+use crate::process::event::{Identity, Turn};
+use crate::process::ids::{Hash, Lsn, ProcessId, SnapshotId};
+use crate::process::registers::{Registers, Sealed};
+use crate::process::snapshot::Recording;
+use crate::process::topology::Topology;
+
+/// An open store of one process.
+pub struct Store {
+    engine: Engine,
+    journal: Journal,
+    states: States,
+    chunks: Chunks,
+    history: History,
+    identity: Identity,
+}
+
+/// The proof that a turn is durable. Only a commit makes one, and nothing of a turn is released without it.
+#[derive(Debug)]
+pub struct Committed {
+    position: Lsn,
+}
+
+impl Committed {
+    /// Everything up to this position is durable.
+    #[must_use]
+    pub fn position(&self) -> Lsn {
+        self.position
+    }
+}
+
+impl Store {
+    /// Opens or creates the store of a process: takes the lock, migrates, checks whose it is, counts the boot.
+    ///
+    /// # Errors
+    /// [`StoreError`]: in use, of another process or cluster, of a newer format, damaged, or not accessible.
+    pub fn open(dir: &Path, cluster: &str, process: &ProcessId) -> Result<Self, StoreError> {
+        let engine = Engine::open(dir)?;
+        let trees = Trees::open(&engine.db)?;
+        migrate::migrate(&trees, || engine.make_durable())?;
+        let owner = own(&trees, cluster, process)?;
+        let boot = schema::get::<u64>(&trees.meta, BOOT, Kind::Number)?.unwrap_or(0) + 1;
+        schema::put(&trees.meta, BOOT, Kind::Number, &boot)?;
+        engine.make_durable()?;
+        let identity = Identity {
+            store: owner.store,
+            boot,
+        };
+        Self::assemble(engine, trees, identity)
+    }
+
+    fn assemble(engine: Engine, trees: Trees, identity: Identity) -> Result<Self, StoreError> {
+        Ok(Self {
+            journal: Journal::open(trees.journal)?,
+            states: States::new(trees.states),
+            chunks: Chunks::new(trees.chunks),
+            history: History::open(trees.history, trees.parts)?,
+            engine,
+            identity,
+        })
+    }
+
+    /// Who this store is, and how often it was opened.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// The newest durable position of the journal.
+    #[must_use]
+    pub fn position(&self) -> Lsn {
+        self.journal.head().position
+    }
+
+    /// Makes a turn durable. A failure is final: the caller stops.
+    ///
+    /// # Errors
+    /// [`StoreError`]: whether the turn is durable is not known.
+    pub fn commit(&self, turn: &Turn) -> Result<Committed, StoreError> {
+        self.journal.append(turn, || self.engine.make_durable())?;
+        Ok(Committed {
+            position: turn.position,
+        })
+    }
+
+    /// Makes everything else that was written durable.
+    ///
+    /// # Errors
+    /// [`StoreError`]: what was written before may be lost.
+    pub fn sync(&self) -> Result<(), StoreError> {
+        self.engine.make_durable()
+    }
+
+    /// The process as it was after the newest durable turn: the newest whole recorded state, and the journal
+    /// applied from there. States that were recorded since, and recordings without a stored part, are waiting in
+    /// the process to be taken.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the journal is damaged or has a gap.
+    pub fn recover(
+        &self,
+        me: &ProcessId,
+        topology: &Topology,
+        open_snapshots_max: usize,
+    ) -> Result<Process, StoreError> {
+        let new = |registers| {
+            Process::restore(me.clone(), topology.clone(), open_snapshots_max, registers)
+        };
+        let (mut process, state) = self.newest_whole_state(&new)?;
+        self.states.continue_from(state.as_ref());
+        for entry in self.journal.scan(process.registers().position.next()) {
+            process.replay(&entry?.turn);
+        }
+        Ok(process)
+    }
+
+    // A state whose chunks did not all reach the disk before a crash is passed over: the journal gives it again.
+    fn newest_whole_state(
+        &self,
+        new: &impl Fn(Registers) -> Process,
+    ) -> Result<(Process, Option<StoredState>), StoreError> {
+        for cut in self.states.cuts() {
+            let cut = cut?;
+            match self.restore_state(cut, new) {
+                Ok(Some((process, state))) => return Ok((process, Some(state))),
+                Ok(None) => {}
+                Err(StoreError::Damaged { what, damage }) => {
+                    tracing::warn!(%cut, what, %damage, "passed over a recorded state that is not whole");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((new(Registers::default()), None))
+    }
+
+    fn restore_state(
+        &self,
+        cut: Lsn,
+        new: &impl Fn(Registers) -> Process,
+    ) -> Result<Option<(Process, StoredState)>, StoreError> {
+        let Some(state) = self.states.get(cut)? else {
+            return Ok(None);
+        };
+        if cut > self.position() {
+            return Ok(None);
+        }
+        let mut process = new(state.registers.clone());
+        for cell in Cells::new(&self.chunks, &state.recorded.runs, None)? {
+            process.restore_cell(cell?);
+        }
+        Ok(Some((process, state)))
+    }
+
+    /// The durable turns from `from` on, in order.
+    pub fn turns(&self, from: Lsn) -> impl Iterator<Item = Result<Turn, StoreError>> + '_ {
+        self.journal.scan(from).map(|entry| Ok(entry?.turn))
+    }
+
+    /// Writes a sealed state behind the one before. Not durable before [`Store::sync`]; a crash before that loses
+    /// nothing, the journal gives it again.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn write_state(&self, sealed: Sealed) -> Result<RecordedState, StoreError> {
+        let journal = self.journal.hash_at(sealed.registers.position)?;
+        self.states.write(&self.chunks, sealed, journal)
+    }
+
+    /// The state recorded at a cut, if it is written.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn state(&self, cut: Lsn) -> Result<Option<RecordedState>, StoreError> {
+        Ok(self.states.get(cut)?.map(|state| state.recorded))
+    }
+
+    /// Makes the part of a recording: its written state, and the messages of its closed channels from the journal.
+    /// `None` while the state is not written.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn build_part(
+        &self,
+        me: &ProcessId,
+        recording: &Recording,
+    ) -> Result<Option<Part>, StoreError> {
+        let Some(state) = self.state(recording.cut)? else {
+            return Ok(None);
+        };
+        let mut channels = Vec::new();
+        for from in recording.channels.keys() {
+            channels.extend(self.build_channel(recording, from)?);
+        }
+        Ok(Some(Part {
+            snapshot: recording.snapshot.clone(),
+            process: me.clone(),
+            initiator: recording.initiator.clone(),
+            state,
+            channels,
+            open: recording.open().cloned().collect(),
+        }))
+    }
+
+    fn build_channel(
+        &self,
+        recording: &Recording,
+        from: &ProcessId,
+    ) -> Result<Option<RecordedChannel>, StoreError> {
+        let channel = &recording.channels[from];
+        let Some((closed, position)) = channel.closed else {
+            return Ok(None);
+        };
+        let mut chunks = Vec::new();
+        if closed.sequence > channel.opened.sequence {
+            let turns: Vec<Turn> = self
+                .turns(recording.cut.next())
+                .take_while(|turn| turn.as_ref().map_or(true, |turn| turn.position <= position))
+                .collect::<Result<_, _>>()?;
+            let messages = recorded_messages(recording, from, &turns);
+            chunks = self.chunks.write_messages(messages.into_iter())?;
+        }
+        Ok(Some(RecordedChannel {
+            from: from.clone(),
+            first: channel.opened.sequence.next(),
+            last: closed.sequence,
+            transfers: closed.transfers - channel.opened.transfers,
+            amount: closed.amount - channel.opened.amount,
+            chunks,
+        }))
+    }
+
+    /// Stores this process's part of a snapshot, durably.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put_part(&self, part: &Part) -> Result<(), StoreError> {
+        self.history.put_part(part)?;
+        self.sync()
+    }
+
+    /// This process's stored part of a snapshot.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn part(&self, snapshot: &SnapshotId) -> Result<Option<Part>, StoreError> {
+        self.history.part(snapshot)
+    }
+
+    /// Every chunk of a part that is not here and can be named; ask again when those are here.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn missing_chunks(&self, part: &Part) -> Result<Vec<Hash>, StoreError> {
+        let mut missing = Vec::new();
+        for run in &part.state.runs {
+            missing.append(&mut self.chunks.missing(run)?);
+        }
+        for hash in part.channels.iter().flat_map(|channel| &channel.chunks) {
+            if !self.chunks.contains(hash)? {
+                missing.push(*hash);
+            }
+        }
+        Ok(missing)
+    }
+
+    /// A chunk by its hash, checked.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] also where it is missing.
+    pub fn chunk(&self, hash: &Hash) -> Result<Chunk, StoreError> {
+        self.chunks.get(hash)
+    }
+
+    /// Stores a chunk; says its hash.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put_chunk(&self, chunk: &Chunk) -> Result<Hash, StoreError> {
+        Ok(self.chunks.put(chunk)?.0)
+    }
+
+    /// The cells of a recorded state in ascending order, newest run first, from a key on. Reads the disk.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn cells(&self, runs: &[Run], from: Option<(u8, &str)>) -> Result<Cells<'_>, StoreError> {
+        Cells::new(&self.chunks, runs, from)
+    }
+
+    /// The recorded messages of a channel, in order. Reads the disk.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn messages(&self, channel: &RecordedChannel) -> Result<Vec<RecordedMessage>, StoreError> {
+        self.chunks.messages(channel)
+    }
+
+    /// Publishes a revision in the history, durably; says its root hash.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn publish(&self, state: &GlobalState) -> Result<Hash, StoreError> {
+        let root = self.history.publish(state)?;
+        self.sync()?;
+        self.history.note(state);
+        Ok(root)
+    }
+
+    /// The newest published revision of a snapshot.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn published(&self, snapshot: &SnapshotId) -> Result<Option<Published>, StoreError> {
+        self.history.newest(snapshot)
+    }
+
+    /// One published revision of a snapshot.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn revision(
+        &self,
+        snapshot: &SnapshotId,
+        revision: u32,
+    ) -> Result<Option<Published>, StoreError> {
+        self.history.get(snapshot, revision)
+    }
+
+    /// The published snapshots that started before a place, newest first.
+    #[must_use]
+    pub fn lines(&self, before: Option<&(Hlc, SnapshotId)>) -> Vec<((Hlc, SnapshotId), Line)> {
+        self.history.lines(before)
+    }
+}
+
+// Whose the store is; a fresh one becomes the caller's.
+fn own(trees: &Trees, cluster: &str, process: &ProcessId) -> Result<OwnerV1, StoreError> {
+    if let Some(owner) = schema::get::<OwnerV1>(&trees.meta, OWNER, Kind::Owner)? {
+        if owner.cluster == cluster && owner.process == *process {
+            return Ok(owner);
+        }
+        return Err(StoreError::OtherOwner {
+            found_process: owner.process.to_string(),
+            found_cluster: owner.cluster,
+            process: process.to_string(),
+            cluster: cluster.to_owned(),
+        });
+    }
+    let owner = OwnerV1 {
+        cluster: cluster.to_owned(),
+        process: process.clone(),
+        store: *uuid::Uuid::new_v4().as_bytes(),
+    };
+    schema::put(&trees.meta, OWNER, Kind::Owner, &owner)?;
+    Ok(owner)
+}

@@ -1,0 +1,130 @@
+//! Every tree and every key, in one place. The values are the types of `v1`, each in its frame.
+//!
+//! | tree | key | value |
+//! |---|---|---|
+//! | journal | position, 8 bytes big-endian | previous entry's hash, then [`super::v1::turn::TurnV1`] |
+//! | states | position of the cut, 8 bytes big-endian | [`super::v1::state::StateV1`] |
+//! | chunks | hash, 32 bytes | [`super::v1::part::ChunkV1`] |
+//! | parts | snapshot id, a zero byte | [`super::v1::part::PartV1`] |
+//! | history | snapshot id, a zero byte, revision, 4 bytes big-endian | [`super::v1::global::GlobalStateV1`] |
+//! | meta | `format`, `boot`, `owner` | a number, a number, [`super::v1::state::OwnerV1`] |
+//!
+//! A value lies over the keys `key ‖ fragment number`, 2 bytes big-endian.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::error::StoreError;
+use super::frame::{self, Kind};
+use crate::process::ids::{Lsn, SnapshotId};
+
+/// The trees of a store.
+pub(super) struct Trees {
+    pub(super) journal: sled::Tree,
+    pub(super) states: sled::Tree,
+    pub(super) chunks: sled::Tree,
+    pub(super) parts: sled::Tree,
+    pub(super) history: sled::Tree,
+    pub(super) meta: sled::Tree,
+}
+
+const FORMAT: &[u8] = b"format";
+pub(super) const BOOT: &[u8] = b"boot";
+pub(super) const OWNER: &[u8] = b"owner";
+
+impl Trees {
+    pub(super) fn open(db: &sled::Db) -> Result<Self, StoreError> {
+        Ok(Self {
+            journal: db.open_tree("journal")?,
+            states: db.open_tree("states")?,
+            chunks: db.open_tree("chunks")?,
+            parts: db.open_tree("parts")?,
+            history: db.open_tree("history")?,
+            meta: db.open_tree("meta")?,
+        })
+    }
+
+    pub(super) fn format(&self) -> Result<u32, StoreError> {
+        let format: Option<u64> = get(&self.meta, FORMAT, Kind::Number)?;
+        Ok(format.map_or(0, |format| u32::try_from(format).unwrap_or(u32::MAX)))
+    }
+
+    pub(super) fn set_format(&self, format: u32) -> Result<(), StoreError> {
+        put(&self.meta, FORMAT, Kind::Number, &u64::from(format))
+    }
+}
+
+/// The key of a position.
+pub(super) fn position_key(position: Lsn) -> [u8; 8] {
+    position.0.to_be_bytes()
+}
+
+/// The position that a key names.
+pub(super) fn position_of(key: &[u8]) -> Option<Lsn> {
+    Some(Lsn(u64::from_be_bytes(key.try_into().ok()?)))
+}
+
+/// The key of a snapshot. An id holds no zero byte, so no key is the beginning of another.
+pub(super) fn snapshot_key(snapshot: &SnapshotId) -> Vec<u8> {
+    [snapshot.as_str().as_bytes(), &[0]].concat()
+}
+
+/// The key of a revision of a snapshot.
+pub(super) fn revision_key(snapshot: &SnapshotId, revision: u32) -> Vec<u8> {
+    [&snapshot_key(snapshot)[..], &revision.to_be_bytes()].concat()
+}
+
+/// Encodes, frames and stores one value, atomically.
+pub(super) fn put<T: Serialize>(
+    tree: &sled::Tree,
+    key: &[u8],
+    kind: Kind,
+    value: &T,
+) -> Result<(), StoreError> {
+    let mut batch = sled::Batch::default();
+    frame::insert(&mut batch, key, &frame::wrap(kind, &frame::encode(value)));
+    tree.apply_batch(batch)?;
+    Ok(())
+}
+
+/// Reads, checks and decodes one value.
+pub(super) fn get<T: DeserializeOwned>(
+    tree: &sled::Tree,
+    key: &[u8],
+    kind: Kind,
+) -> Result<Option<T>, StoreError> {
+    let Some(framed) = frame::get(tree, key)? else {
+        return Ok(None);
+    };
+    let decoded = frame::unwrap(kind, &framed).and_then(frame::decode);
+    decoded
+        .map(Some)
+        .map_err(|damage| StoreError::damaged(name(kind, key), damage))
+}
+
+/// What a person calls the value of this kind under this key.
+pub(super) fn name(kind: Kind, key: &[u8]) -> String {
+    let hexadecimal = || -> String { key.iter().map(|byte| format!("{byte:02x}")).collect() };
+    match kind {
+        Kind::Turn | Kind::State => {
+            let position = position_of(key).unwrap_or_default();
+            let what = if kind == Kind::Turn {
+                "journal entry"
+            } else {
+                "recorded state"
+            };
+            format!("{what} {position}")
+        }
+        Kind::Chunk => format!("chunk {}", hexadecimal()),
+        Kind::Part | Kind::Global => {
+            let snapshot = key.split(|byte| *byte == 0).next().unwrap_or_default();
+            let what = if kind == Kind::Part {
+                "part of snapshot"
+            } else {
+                "global state of snapshot"
+            };
+            format!("{what} {:?}", String::from_utf8_lossy(snapshot))
+        }
+        Kind::Owner | Kind::Number => format!("meta value {:?}", String::from_utf8_lossy(key)),
+    }
+}

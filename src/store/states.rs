@@ -1,0 +1,167 @@
+//! Recorded states: a manifest per cut. What changed since the state before is a run; runs are merged when they
+//! outgrow their base.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use super::chunks::Chunks;
+use super::error::StoreError;
+use super::frame::{self, Kind};
+use super::merge::Cells;
+use super::schema::{self, position_key, position_of};
+use super::v1::Frozen;
+use super::v1::state::StateV1;
+use crate::history::part::{RecordedState, Run};
+use crate::process::channel::Flow;
+use crate::process::ids::{Hash, Lsn, ProcessId};
+use crate::process::registers::{Registers, Sealed};
+
+/// Runs of one size class are merged when there are this many; a class is this many times the size of the one below.
+const FAN_IN: usize = 8;
+/// The smallest size class, bytes.
+const CLASS_BYTES_MIN: u64 = 4096;
+
+/// A recorded state as it is stored: where a restart begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StoredState {
+    pub(super) registers: Registers,
+    pub(super) recorded: RecordedState,
+}
+
+/// The recorded states of a store.
+pub(super) struct States {
+    tree: sled::Tree,
+    /// The runs of the newest state, to which the next one adds.
+    newest: Mutex<Option<(Lsn, Vec<Run>)>>,
+}
+
+impl States {
+    pub(super) fn new(tree: sled::Tree) -> Self {
+        Self {
+            tree,
+            newest: Mutex::new(None),
+        }
+    }
+
+    /// The state recorded at this cut.
+    pub(super) fn get(&self, cut: Lsn) -> Result<Option<StoredState>, StoreError> {
+        let stored = schema::get::<StateV1>(&self.tree, &position_key(cut), Kind::State)?;
+        Ok(stored.map(Frozen::thaw))
+    }
+
+    /// The cuts that are recorded, newest first.
+    pub(super) fn cuts(&self) -> impl Iterator<Item = Result<Lsn, StoreError>> {
+        self.tree.iter().keys().rev().filter_map(|key| match key {
+            Ok(key) => match frame::split_key(&key) {
+                Some((cut, 0)) => position_of(cut).map(Ok),
+                _ => None,
+            },
+            Err(error) => Some(Err(error.into())),
+        })
+    }
+
+    /// The next state continues from this one.
+    pub(super) fn continue_from(&self, state: Option<&StoredState>) {
+        let newest = state.map(|state| (state.recorded.position, state.recorded.runs.clone()));
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = newest;
+    }
+
+    /// Writes what was sealed behind the newest state. `journal` is the hash of the entry at the cut.
+    pub(super) fn write(
+        &self,
+        chunks: &Chunks,
+        sealed: Sealed,
+        journal: Hash,
+    ) -> Result<RecordedState, StoreError> {
+        let cut = sealed.registers.position;
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if newest
+            .as_ref()
+            .is_some_and(|(position, _)| *position >= cut)
+        {
+            // Replayed after a crash: it had been written.
+            let stored = self.get(cut)?;
+            return Ok(stored.expect("a state up to the newest is stored").recorded);
+        }
+        let mut runs = newest.take().map(|(_, runs)| runs).unwrap_or_default();
+        let mut cells = sealed.cells;
+        cells.sort_unstable_by(|a, b| a.key().cmp(&b.key()));
+        let (run, mut new_bytes) = chunks.write_run(cells.into_iter().map(Ok))?;
+        if run.cells > 0 {
+            runs.push(run);
+        }
+        new_bytes += merge(chunks, &mut runs)?;
+        let registers = sealed.registers;
+        let recorded = RecordedState {
+            position: cut,
+            time: sealed.time,
+            clock: registers.clock,
+            accounts: sealed.accounts,
+            balance_total: sealed.balance_total,
+            deposits: registers.deposits,
+            withdrawals: registers.withdrawals,
+            sent: flows(&registers.outgoing, |channel| channel.sent),
+            delivered: flows(&registers.incoming, |channel| channel.delivered),
+            journal,
+            state_bytes: runs.iter().map(|run| run.bytes).sum(),
+            runs: runs.clone(),
+            new_bytes,
+        };
+        let stored = StoredState {
+            registers,
+            recorded,
+        };
+        schema::put(
+            &self.tree,
+            &position_key(cut),
+            Kind::State,
+            &StateV1::freeze(&stored),
+        )?;
+        *newest = Some((cut, runs));
+        Ok(stored.recorded)
+    }
+}
+
+fn flows<C>(
+    channels: &BTreeMap<ProcessId, C>,
+    flow: impl Fn(&C) -> Flow,
+) -> BTreeMap<ProcessId, Flow> {
+    let copy = |(process, channel): (&ProcessId, &C)| (process.clone(), flow(channel));
+    channels.iter().map(copy).collect()
+}
+
+// Merges runs into their base when they outgrow a quarter of it, and small runs with each other before, so that a
+// state never has many. Says how many bytes were written.
+fn merge(chunks: &Chunks, runs: &mut Vec<Run>) -> Result<u64, StoreError> {
+    let Some((base, rest)) = runs.split_first() else {
+        return Ok(0);
+    };
+    let above_base: u64 = rest.iter().map(|run| run.bytes).sum();
+    if above_base * 4 > base.bytes {
+        let kept = Cells::new(chunks, runs, None)?
+            .filter(|cell| !matches!(cell, Ok(cell) if cell.is_forgotten()));
+        let (merged, new_bytes) = chunks.write_run(kept)?;
+        *runs = vec![merged];
+        return Ok(new_bytes);
+    }
+    let mut new_bytes = 0;
+    while let Some(from) = mergeable(runs) {
+        let (merged, bytes) = chunks.write_run(Cells::new(chunks, &runs[from..], None)?)?;
+        runs.truncate(from);
+        runs.push(merged);
+        new_bytes += bytes;
+    }
+    Ok(new_bytes)
+}
+
+// Where the newest runs begin that are no larger than the size class of the newest, if there are enough of them.
+fn mergeable(runs: &[Run]) -> Option<usize> {
+    let class = |run: &Run| (run.bytes / CLASS_BYTES_MIN).max(1).ilog(FAN_IN as u64);
+    let newest = class(runs.last()?);
+    let same = runs[1..]
+        .iter()
+        .rev()
+        .take_while(|run| class(run) <= newest)
+        .count();
+    (same >= FAN_IN).then(|| runs.len() - same)
+}

@@ -1,0 +1,167 @@
+//! The stored types of format 1. Frozen: once released, a field or variant here never changes; a change is a `v2`
+//! and a step in `migrations/`.
+//!
+//! The program works with the types of `process` and `history`; [`Frozen`] leads from one to the other.
+
+pub(super) mod global;
+pub(super) mod part;
+pub(super) mod state;
+pub(super) mod turn;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::process::clock::{Hlc, Lamport};
+use crate::process::ids::{
+    AccountId, Amount, Hash, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId,
+};
+
+/// The stored form of a type the program works with.
+pub(super) trait Frozen<Live>: Sized {
+    fn freeze(live: &Live) -> Self;
+    fn thaw(self) -> Live;
+}
+
+macro_rules! as_it_is {
+    ($($name:ty),* $(,)?) => {$(
+        impl Frozen<$name> for $name {
+            fn freeze(live: &$name) -> Self {
+                live.clone()
+            }
+            fn thaw(self) -> $name {
+                self
+            }
+        }
+    )*};
+}
+
+as_it_is!(
+    bool,
+    u8,
+    u32,
+    u64,
+    i64,
+    i128,
+    [u8; 16],
+    Box<str>,
+    String,
+    AccountId,
+    Amount,
+    Hash,
+    Hlc,
+    Key,
+    Lamport,
+    Lsn,
+    ProcessId,
+    RequestId,
+    Seq,
+    SnapshotId,
+);
+
+impl<L, F: Frozen<L>> Frozen<Vec<L>> for Vec<F> {
+    fn freeze(live: &Vec<L>) -> Self {
+        live.iter().map(F::freeze).collect()
+    }
+    fn thaw(self) -> Vec<L> {
+        self.into_iter().map(F::thaw).collect()
+    }
+}
+
+impl<L, F: Frozen<L>> Frozen<VecDeque<L>> for Vec<F> {
+    fn freeze(live: &VecDeque<L>) -> Self {
+        live.iter().map(F::freeze).collect()
+    }
+    fn thaw(self) -> VecDeque<L> {
+        self.into_iter().map(F::thaw).collect()
+    }
+}
+
+impl<L, F: Frozen<L>> Frozen<Option<L>> for Option<F> {
+    fn freeze(live: &Option<L>) -> Self {
+        live.as_ref().map(F::freeze)
+    }
+    fn thaw(self) -> Option<L> {
+        self.map(F::thaw)
+    }
+}
+
+impl<A, B, FA: Frozen<A>, FB: Frozen<B>> Frozen<(A, B)> for (FA, FB) {
+    fn freeze(live: &(A, B)) -> Self {
+        (FA::freeze(&live.0), FB::freeze(&live.1))
+    }
+    fn thaw(self) -> (A, B) {
+        (self.0.thaw(), self.1.thaw())
+    }
+}
+
+impl<A, B, FA: Frozen<A>, FB: Frozen<B>> Frozen<Result<A, B>> for Result<FA, FB> {
+    fn freeze(live: &Result<A, B>) -> Self {
+        live.as_ref().map(FA::freeze).map_err(FB::freeze)
+    }
+    fn thaw(self) -> Result<A, B> {
+        self.map(FA::thaw).map_err(FB::thaw)
+    }
+}
+
+impl<K: Clone + Ord, L, F: Frozen<L>> Frozen<BTreeMap<K, L>> for BTreeMap<K, F> {
+    fn freeze(live: &BTreeMap<K, L>) -> Self {
+        let freeze = |(key, value): (&K, &L)| (key.clone(), F::freeze(value));
+        live.iter().map(freeze).collect()
+    }
+    fn thaw(self) -> BTreeMap<K, L> {
+        self.into_iter()
+            .map(|(key, value)| (key, value.thaw()))
+            .collect()
+    }
+}
+
+/// Declares the stored form of a structure, field by field.
+macro_rules! frozen_struct {
+    ($name:ident = $live:path { $($field:ident : $form:ty),* $(,)? }) => {
+        #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+        pub(in crate::store) struct $name {
+            $(pub(in crate::store) $field: $form,)*
+        }
+
+        impl $crate::store::v1::Frozen<$live> for $name {
+            fn freeze(live: &$live) -> Self {
+                Self { $($field: $crate::store::v1::Frozen::freeze(&live.$field),)* }
+            }
+            fn thaw(self) -> $live {
+                $live { $($field: $crate::store::v1::Frozen::thaw(self.$field),)* }
+            }
+        }
+    };
+}
+
+/// Declares the stored form of an enumeration, variant by variant; their order is their number in the store.
+macro_rules! frozen_enum {
+    ($name:ident = $live:path {
+        $($variant:ident $({ $($field:ident : $form:ty),* $(,)? })? $(( $inner:ident : $inner_form:ty ))?),* $(,)?
+    }) => {
+        #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+        pub(in crate::store) enum $name {
+            $($variant $({ $($field: $form),* })? $(( $inner_form ))?,)*
+        }
+
+        impl $crate::store::v1::Frozen<$live> for $name {
+            fn freeze(live: &$live) -> Self {
+                use $live as Live;
+                match live {
+                    $(Live::$variant $({ $($field),* })? $(( $inner ))? => Self::$variant
+                        $({ $($field: $crate::store::v1::Frozen::freeze($field)),* })?
+                        $(( $crate::store::v1::Frozen::freeze($inner) ))?,)*
+                }
+            }
+            fn thaw(self) -> $live {
+                use $live as Live;
+                match self {
+                    $(Self::$variant $({ $($field),* })? $(( $inner ))? => Live::$variant
+                        $({ $($field: $crate::store::v1::Frozen::thaw($field)),* })?
+                        $(( $crate::store::v1::Frozen::thaw($inner) ))?,)*
+                }
+            }
+        }
+    };
+}
+
+pub(super) use {frozen_enum, frozen_struct};

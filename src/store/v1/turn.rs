@@ -1,0 +1,108 @@
+//! A turn and its records, as the journal holds them.
+
+use super::{frozen_enum, frozen_struct};
+use crate::process::clock::{Hlc, Lamport};
+use crate::process::event::{Identity, Receipt, Record, Turn, Way};
+use crate::process::ids::{AccountId, Amount, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId};
+use crate::process::message::{Body, Marker, Message, Stamp, Transfer, Write};
+use crate::process::refusal::Refusal;
+
+frozen_struct!(TurnV1 = Turn {
+    position: Lsn,
+    time: Hlc,
+    clock: Lamport,
+    records: Vec<RecordV1>,
+});
+
+frozen_enum!(RecordV1 = Record {
+    Deposited { account: AccountId, amount: Amount },
+    Withdrawn { account: AccountId, amount: Amount },
+    Moved { from: AccountId, to: AccountId, amount: Amount },
+    Written(write: WriteV1),
+    Sent { to: ProcessId, seq: Seq, message: MessageV1 },
+    Delivered {
+        from: ProcessId,
+        seq: Seq,
+        way: WayV1,
+        suspense: Option<AccountId>,
+        message: MessageV1,
+    },
+    Acknowledged { to: ProcessId, seq: Seq },
+    Met { peer: ProcessId, identity: IdentityV1 },
+    StateRecorded { snapshot: SnapshotId, initiator: ProcessId },
+    PartStored { snapshot: SnapshotId },
+    Checkpointed,
+    Answered {
+        request: RequestId,
+        fingerprint: u64,
+        outcome: Result<ReceiptV1, RefusalV1>,
+    },
+});
+
+frozen_struct!(
+    MessageV1 = Message {
+        clock: Lamport,
+        body: BodyV1
+    }
+);
+
+frozen_enum!(BodyV1 = Body {
+    Transfer(transfer: TransferV1),
+    Put(write: WriteV1),
+    Marker(marker: MarkerV1),
+});
+
+frozen_struct!(TransferV1 = Transfer {
+    transfer_id: Box<str>,
+    from_account: AccountId,
+    to_account: AccountId,
+    amount: Amount,
+});
+
+frozen_struct!(WriteV1 = Write { key: Key, value: Option<Box<str>>, stamp: StampV1 });
+
+frozen_struct!(
+    StampV1 = Stamp {
+        clock: Lamport,
+        process: ProcessId
+    }
+);
+
+frozen_struct!(
+    MarkerV1 = Marker {
+        snapshot: SnapshotId,
+        initiator: ProcessId
+    }
+);
+
+frozen_enum!(WayV1 = Way { Native, Unary });
+
+frozen_struct!(
+    IdentityV1 = Identity {
+        store: [u8; 16],
+        boot: u64
+    }
+);
+
+frozen_struct!(ReceiptV1 = Receipt {
+    balance: i64,
+    to_balance: Option<i64>,
+    transfer_id: Option<Box<str>>,
+});
+
+frozen_enum!(RefusalV1 = Refusal {
+    Amount(units: i64),
+    UnknownAccount(account: AccountId),
+    InsufficientFunds { account: AccountId, balance: i64, amount: i64 },
+    Overflow(account: AccountId),
+    UnknownProcess(process: ProcessId),
+    NoChannel { from: ProcessId, to: ProcessId },
+    ValueTooLong(bytes: u64),
+    RequestReused(request: RequestId),
+    TooManySnapshots(open: u64),
+    Gap { from: ProcessId, expected: Seq, arrived: Seq },
+    OtherWay { from: ProcessId, used: WayV1, asked: WayV1 },
+    OtherStore(process: ProcessId),
+    OlderBoot { peer: ProcessId, boot: u64, known: u64 },
+    Diverged { from: ProcessId, to: ProcessId, lost_by: ProcessId, figures: Box<str> },
+});
