@@ -98,7 +98,8 @@ impl Process {
         };
         let mut records = Vec::new();
         if !self.snapshots.has_seen(&marker.snapshot) {
-            records = self.record_state_and_send_markers(marker, self.registers.clock.tick());
+            let clock = self.registers.clock.receive(message.clock);
+            records = self.record_state_and_send_markers(marker, clock);
         }
         records.push(Record::Delivered {
             from: from.clone(),

@@ -2,7 +2,7 @@
 
 use snapledger::process::Process;
 use snapledger::process::cell::Cell;
-use snapledger::process::clock::Hlc;
+use snapledger::process::clock::{Hlc, Lamport};
 use snapledger::process::event::{Initiated, Input, Record, Reply};
 use snapledger::process::ids::Seq;
 use snapledger::process::refusal::Refusal;
@@ -91,6 +91,23 @@ fn the_channel_of_the_first_marker_is_empty() {
     );
     assert_eq!(recording.initiator, process("q"));
     assert_eq!(p.take_sealed()[0].balance_total, 7);
+}
+
+#[test]
+fn a_marker_that_is_passed_on_is_later_than_the_one_that_came() {
+    let mut p = alone("p", &full(&["p", "q", "r"]));
+    let mut input = arrived("q", 1, marker("s", "q"));
+    if let Input::Arrived { message, .. } = &mut input {
+        message.clock = Lamport(70);
+    }
+    let (_, turn) = step(&mut p, input);
+    for sent in sent(&turn, &p, "r") {
+        let Input::Arrived { message, .. } = sent else {
+            unreachable!("{sent:?}")
+        };
+        assert_eq!(message.clock, Lamport(71));
+    }
+    assert_eq!(turn.clock, Lamport(71));
 }
 
 #[test]
