@@ -46,6 +46,7 @@ impl Process {
             } => self.apply_state_recorded(snapshot, initiator),
             Record::PartStored { snapshot } => {
                 self.registers.recordings.remove(snapshot);
+                self.open_channels.remove(snapshot);
                 self.finished
                     .retain(|recording| recording.snapshot != *snapshot);
             }
@@ -99,9 +100,13 @@ impl Process {
         let Some(recording) = self.registers.recordings.get_mut(snapshot) else {
             return;
         };
-        let was_open = !recording.is_finished();
-        recording.close(from, before_marker, position);
-        if was_open && recording.is_finished() {
+        if !recording.close(from, before_marker, position) {
+            return;
+        }
+        let open = self.open_channels.get_mut(snapshot);
+        let open = open.expect("every recording has its open channels counted");
+        *open -= 1;
+        if *open == 0 {
             self.finished.push(recording.clone());
         }
     }
@@ -126,6 +131,8 @@ impl Process {
         if recording.is_finished() {
             self.finished.push(recording.clone());
         }
+        self.open_channels
+            .insert(snapshot.clone(), recording.channels.len());
         self.registers
             .recordings
             .insert(snapshot.clone(), recording);

@@ -24,11 +24,13 @@ pub mod snapshot;
 pub mod status;
 pub mod topology;
 
+use std::collections::BTreeMap;
+
 use bank::Bank;
 use cell::Cell;
 use clock::Hlc;
 use event::{Input, Reply, Turn};
-use ids::{ProcessId, Seq};
+use ids::{ProcessId, Seq, SnapshotId};
 use kv::KeyValues;
 use registers::{Registers, Sealed};
 use requests::Requests;
@@ -47,6 +49,8 @@ pub struct Process {
     keys: KeyValues,
     requests: Requests,
     snapshots: Snapshots,
+    /// How many channels each recording has open: a marker must not have to look at all of them.
+    open_channels: BTreeMap<SnapshotId, usize>,
     /// The turn that is being stepped.
     turn: Turn,
     sealed: Vec<Sealed>,
@@ -81,6 +85,10 @@ impl Process {
             .filter(|recording| recording.is_finished())
             .cloned()
             .collect();
+        let recordings = registers.recordings.iter();
+        let open_channels = recordings
+            .map(|(snapshot, recording)| (snapshot.clone(), recording.open().count()))
+            .collect();
         Self {
             me,
             topology,
@@ -90,6 +98,7 @@ impl Process {
             keys: KeyValues::default(),
             requests: Requests::default(),
             snapshots: Snapshots::default(),
+            open_channels,
             turn: Turn::default(),
             sealed: Vec::new(),
             finished,
@@ -138,12 +147,13 @@ impl Process {
             "a state is recorded between turns"
         );
         let effects = self.decide(input);
-        self.turn.clock = effects.clock;
-        self.registers.clock = effects.clock;
         for record in effects.records {
             self.apply(&record);
             self.turn.records.push(record);
         }
+        // Not before the records: a state that they seal is the one before this turn, as it will be in a replay.
+        self.turn.clock = effects.clock;
+        self.registers.clock = effects.clock;
         effects.reply
     }
 

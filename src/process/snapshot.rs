@@ -98,7 +98,8 @@ impl Process {
         };
         let mut records = Vec::new();
         if !self.snapshots.has_seen(&marker.snapshot) {
-            records = self.record_state_and_send_markers(marker, self.registers.clock.tick());
+            let clock = self.registers.clock.receive(message.clock);
+            records = self.record_state_and_send_markers(marker, clock);
         }
         records.push(Record::Delivered {
             from: from.clone(),
@@ -148,11 +149,14 @@ impl Recording {
         self.open().next().is_none()
     }
 
-    /// Closes the channel from `from`, unless it is closed.
-    pub(super) fn close(&mut self, from: &ProcessId, before_marker: Flow, position: Lsn) {
-        if let Some(channel) = self.channels.get_mut(from) {
-            channel.closed.get_or_insert((before_marker, position));
-        }
+    /// Closes the channel from `from`, and says whether it was open until now.
+    pub(super) fn close(&mut self, from: &ProcessId, before_marker: Flow, position: Lsn) -> bool {
+        let channel = self.channels.get_mut(from);
+        let Some(channel) = channel.filter(|channel| channel.closed.is_none()) else {
+            return false;
+        };
+        channel.closed = Some((before_marker, position));
+        true
     }
 }
 

@@ -1,0 +1,114 @@
+//! Writes travel over all channels; in the end every process has the same.
+
+use std::collections::VecDeque;
+
+use snapledger::process::Process;
+use snapledger::process::event::{Input, Operation, Read, Reply};
+use snapledger::process::ids::Key;
+
+use super::{alone, ring, sent, step};
+
+fn put(key: &str, value: Option<&str>) -> Input {
+    Input::Operation {
+        request: None,
+        operation: Operation::Put {
+            key: Key::parse(key).expect("a valid key"),
+            value: value.map(Into::into),
+        },
+    }
+}
+
+fn get(process: &mut Process, key: &str) -> Option<Box<str>> {
+    let key = Key::parse(key).expect("a valid key");
+    let (reply, _) = step(process, Input::Read(Read::Key(key)));
+    let Reply::Key(value) = reply else {
+        unreachable!("{reply:?}")
+    };
+    value
+}
+
+/// Processes on a ring, and what is under way to the next of each.
+struct Ring {
+    ids: [&'static str; 4],
+    processes: Vec<Process>,
+    under_way: VecDeque<(usize, Input)>,
+}
+
+impl Ring {
+    fn new() -> Self {
+        let ids = ["a", "b", "c", "d"];
+        let topology = ring(&ids);
+        Self {
+            ids,
+            processes: ids.iter().map(|id| alone(id, &topology)).collect(),
+            under_way: VecDeque::new(),
+        }
+    }
+
+    fn step(&mut self, place: usize, input: Input) {
+        let (_, turn) = step(&mut self.processes[place], input);
+        let next = (place + 1) % self.ids.len();
+        let sent = sent(&turn, &self.processes[place], self.ids[next]);
+        self.under_way
+            .extend(sent.into_iter().map(|input| (next, input)));
+    }
+
+    /// Delivers everything; a write stops where it is no news, so this ends.
+    fn settle(&mut self) {
+        for _ in 0..1000 {
+            let Some((place, input)) = self.under_way.pop_front() else {
+                return;
+            };
+            self.step(place, input);
+        }
+        unreachable!("writes go round for ever");
+    }
+}
+
+#[test]
+fn concurrent_writes_converge_in_a_ring() {
+    let mut ring = Ring::new();
+    ring.step(0, put("k", Some("from a")));
+    ring.step(2, put("k", Some("from c")));
+    ring.step(1, put("other", Some("from b")));
+    ring.settle();
+    for process in &mut ring.processes {
+        // Both have the same clock, so the greater process id wins.
+        assert_eq!(
+            get(process, "k").as_deref(),
+            Some("from c"),
+            "{}",
+            process.id()
+        );
+        assert_eq!(get(process, "other").as_deref(), Some("from b"));
+    }
+}
+
+#[test]
+fn a_deletion_reaches_everyone_and_is_not_undone() {
+    let mut ring = Ring::new();
+    ring.step(0, put("k", Some("old")));
+    ring.settle();
+    ring.step(3, put("k", None));
+    ring.settle();
+    for process in &mut ring.processes {
+        assert_eq!(get(process, "k"), None, "{}", process.id());
+    }
+}
+
+#[test]
+fn a_write_after_what_was_read_wins() {
+    let mut ring = Ring::new();
+    ring.step(3, put("k", Some("first")));
+    ring.settle();
+    ring.step(0, put("k", Some("second")));
+    ring.settle();
+    for process in &mut ring.processes {
+        assert_eq!(
+            get(process, "k").as_deref(),
+            Some("second"),
+            "{}",
+            process.id()
+        );
+    }
+}

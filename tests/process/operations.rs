@@ -1,0 +1,115 @@
+//! The rules of the bank, and repeats of a request.
+
+use snapledger::process::event::{Input, Operation, Reply};
+use snapledger::process::refusal::Refusal;
+
+use super::{
+    account, alone, answer, deposit, full, operate, process, request, step, transfer, withdraw,
+};
+
+#[test]
+fn an_account_opens_with_its_first_credit() {
+    let mut p = alone("p", &full(&["p"]));
+    assert_eq!(p.bank().balance(&account("a")), None);
+    let receipt = operate(&mut p, deposit("a", 5)).expect("a deposit");
+    assert_eq!((receipt.balance, receipt.to_balance), (5, None));
+    let receipt = operate(&mut p, transfer("a", (None, "b"), 2)).expect("a transfer");
+    assert_eq!((receipt.balance, receipt.to_balance), (3, Some(2)));
+}
+
+#[test]
+fn what_the_rules_forbid_is_refused_and_changes_nothing() {
+    let mut p = alone("p", &full(&["p", "q"]));
+    operate(&mut p, deposit("a", 5)).expect("a deposit");
+    let before = p.registers().clone();
+    let short = |amount| Refusal::InsufficientFunds {
+        account: account("a"),
+        balance: 5,
+        amount,
+    };
+    let cases = [
+        (deposit("a", 0), Refusal::Amount(0)),
+        (deposit("a", i64::MIN), Refusal::Amount(i64::MIN)),
+        (withdraw("a", 6), short(6)),
+        (withdraw("b", 1), Refusal::UnknownAccount(account("b"))),
+        (transfer("a", (None, "b"), 6), short(6)),
+        (transfer("a", (Some("q"), "b"), i64::MAX), short(i64::MAX)),
+        (
+            transfer("b", (Some("q"), "a"), 1),
+            Refusal::UnknownAccount(account("b")),
+        ),
+        (
+            transfer("a", (Some("x"), "b"), 1),
+            Refusal::UnknownProcess(process("x")),
+        ),
+    ];
+    for (operation, refusal) in cases {
+        assert_eq!(operate(&mut p, operation), Err(refusal));
+    }
+    assert_eq!(p.registers(), &before);
+    assert_eq!(p.bank().balance(&account("a")), Some(5));
+}
+
+#[test]
+fn the_greatest_balance_fits_and_one_more_unit_does_not() {
+    let mut p = alone("p", &full(&["p"]));
+    for id in ["a", "b"] {
+        let receipt = operate(&mut p, deposit(id, i64::MAX)).expect("it fits");
+        assert_eq!(receipt.balance, i64::MAX);
+        assert_eq!(
+            operate(&mut p, deposit(id, 1)),
+            Err(Refusal::Overflow(account(id)))
+        );
+    }
+    assert_eq!(p.bank().balance_total(), 2 * i128::from(i64::MAX));
+    let moved = operate(&mut p, transfer("a", (None, "b"), 1));
+    assert_eq!(moved, Err(Refusal::Overflow(account("b"))));
+    let receipt = operate(&mut p, transfer("a", (None, "a"), i64::MAX)).expect("to itself it fits");
+    assert_eq!(
+        (receipt.balance, receipt.to_balance),
+        (i64::MAX, Some(i64::MAX))
+    );
+}
+
+fn ask(id: &str, operation: Operation) -> Input {
+    Input::Operation {
+        request: Some(request(id)),
+        operation,
+    }
+}
+
+#[test]
+fn a_repeated_request_is_answered_as_the_first_was() {
+    let mut p = alone("p", &full(&["p"]));
+    let (first, _) = step(&mut p, ask("r", deposit("a", 5)));
+    operate(&mut p, deposit("a", 1)).expect("a deposit");
+    let (second, turn) = step(&mut p, ask("r", deposit("a", 5)));
+    assert_eq!(first, second);
+    assert!(turn.records.is_empty(), "a repeat changes nothing");
+    assert_eq!(p.bank().balance(&account("a")), Some(6));
+}
+
+#[test]
+fn a_refusal_is_remembered_as_well() {
+    let mut p = alone("p", &full(&["p"]));
+    let (first, _) = step(&mut p, ask("r", withdraw("a", 5)));
+    operate(&mut p, deposit("a", 9)).expect("a deposit");
+    assert_eq!(step(&mut p, ask("r", withdraw("a", 5))).0, first);
+    assert_eq!(p.bank().balance(&account("a")), Some(9));
+}
+
+#[test]
+fn another_operation_under_the_same_request_is_refused() {
+    let mut p = alone("p", &full(&["p"]));
+    step(&mut p, ask("r", deposit("a", 5)));
+    for other in [deposit("a", 6), deposit("b", 5), withdraw("a", 5)] {
+        let (reply, turn) = step(&mut p, ask("r", other));
+        assert_eq!(
+            answer(reply).outcome,
+            Err(Refusal::RequestReused(request("r")))
+        );
+        assert!(turn.records.is_empty());
+    }
+    let (reply, _) = step(&mut p, ask("r", deposit("a", 5)));
+    assert!(matches!(reply, Reply::Operation(answer) if answer.outcome.is_ok()));
+}

@@ -1,0 +1,192 @@
+//! The budgets of the house: lines of files and functions, parameters, and what every file begins with.
+
+use syn::visit::{self, Visit};
+
+use crate::source::{Finding, Source, line_of};
+
+const FILE_LINES_MAX: usize = 500;
+const FILE_LINES_MEDIAN_MAX: usize = 200;
+const FUNCTION_LINES_MAX: usize = 70;
+/// The budget is "around 10".
+const FUNCTION_LINES_MEDIAN_MAX: usize = 15;
+const PARAMETERS_MAX: usize = 4;
+
+pub(crate) fn check(source: &Source) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if source.lines > FILE_LINES_MAX {
+        let lines = source.lines;
+        let sentence =
+            format!("{lines} lines, at most {FILE_LINES_MAX} are allowed; split it by subject");
+        findings.push(source.finding(source.lines, sentence));
+    }
+    if !is_documented(&source.file) {
+        let sentence = "the file begins without `//!`; say what lives here and what must hold";
+        findings.push(source.finding(1, sentence));
+    }
+    for function in functions(source) {
+        let Function {
+            name,
+            line,
+            lines,
+            parameters,
+        } = function;
+        if lines > FUNCTION_LINES_MAX {
+            let sentence = format!(
+                "{name} has {lines} lines, at most {FUNCTION_LINES_MAX} are allowed; split it"
+            );
+            findings.push(source.finding(line, sentence));
+        }
+        if parameters > PARAMETERS_MAX {
+            let sentence = format!(
+                "{name} has {parameters} parameters, at most {PARAMETERS_MAX} are allowed; pass one struct of facts"
+            );
+            findings.push(source.finding(line, sentence));
+        }
+    }
+    findings
+}
+
+pub(crate) fn check_medians(sources: &[Source]) -> Vec<Finding> {
+    let files = median(sources.iter().map(|source| source.lines).collect());
+    let lines = sources
+        .iter()
+        .flat_map(functions)
+        .map(|function| function.lines);
+    let functions = median(lines.collect());
+    let mut findings = Vec::new();
+    if files >= FILE_LINES_MEDIAN_MAX {
+        let sentence = format!(
+            "the median file has {files} lines, it should have under {FILE_LINES_MEDIAN_MAX}"
+        );
+        findings.push(Finding(sentence));
+    }
+    if functions > FUNCTION_LINES_MEDIAN_MAX {
+        let sentence =
+            format!("the median function has {functions} lines, it should have around 10");
+        findings.push(Finding(sentence));
+    }
+    findings
+}
+
+fn median(mut figures: Vec<usize>) -> usize {
+    figures.sort_unstable();
+    figures.get(figures.len() / 2).copied().unwrap_or(0)
+}
+
+fn is_documented(file: &syn::File) -> bool {
+    let inner = |attribute: &syn::Attribute| matches!(attribute.style, syn::AttrStyle::Inner(_));
+    file.attrs
+        .iter()
+        .any(|attribute| inner(attribute) && attribute.path().is_ident("doc"))
+}
+
+struct Function {
+    name: String,
+    line: usize,
+    lines: usize,
+    parameters: usize,
+}
+
+fn functions(source: &Source) -> Vec<Function> {
+    let mut functions = Functions(Vec::new());
+    functions.visit_file(&source.file);
+    functions.0
+}
+
+struct Functions(Vec<Function>);
+
+impl Functions {
+    fn add(&mut self, signature: &syn::Signature, block: &syn::Block) {
+        let first = line_of(signature.fn_token.span);
+        let last = block.brace_token.span.close().end().line;
+        let inputs = signature.inputs.iter();
+        self.0.push(Function {
+            name: signature.ident.to_string(),
+            line: first,
+            lines: last + 1 - first,
+            parameters: inputs
+                .filter(|input| matches!(input, syn::FnArg::Typed(_)))
+                .count(),
+        });
+    }
+}
+
+impl<'ast> Visit<'ast> for Functions {
+    fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
+        self.add(&item.sig, &item.block);
+        visit::visit_item_fn(self, item);
+    }
+
+    fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
+        self.add(&item.sig, &item.block);
+        visit::visit_impl_item_fn(self, item);
+    }
+
+    fn visit_trait_item_fn(&mut self, item: &'ast syn::TraitItemFn) {
+        if let Some(block) = &item.default {
+            self.add(&item.sig, block);
+        }
+        visit::visit_trait_item_fn(self, item);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str) -> Vec<Finding> {
+        check(&Source::parse(
+            "src/store/odd.rs",
+            &format!("//! Odd.\n{text}"),
+        ))
+    }
+
+    #[test]
+    fn what_is_over_its_budget_is_found() {
+        let lines = |count| "    g();\n".repeat(count);
+        let long = format!("fn f() {{\n{}}}\n", lines(69));
+        assert_eq!(found(&long).len(), 1, "71 lines");
+        assert!(
+            found(&long)[0]
+                .0
+                .starts_with("src/store/odd.rs:2: f has 71 lines")
+        );
+        let method = format!("impl A {{ fn f(&self) {{\n{}}} }}", lines(69));
+        assert_eq!(found(&method).len(), 1);
+        assert_eq!(found("fn f(a: A, b: B, c: C, d: D, e: E) {}").len(), 1);
+        assert_eq!(
+            found("trait T { fn f(&self, a: A, b: B, c: C, d: D, e: E) {} }").len(),
+            1
+        );
+        assert_eq!(found(&"\n".repeat(500)).len(), 1);
+        assert_eq!(
+            check(&Source::parse("src/store/odd.rs", "// Odd.")).len(),
+            1
+        );
+    }
+
+    #[test]
+    fn what_keeps_its_budget_is_not() {
+        let function = format!("fn f() {{\n{}}}\n", "    g();\n".repeat(68));
+        assert_eq!(found(&function), []);
+        assert_eq!(
+            found("impl A { fn f(&self, a: A, b: B, c: C, d: D) {} }"),
+            []
+        );
+        assert_eq!(found(&"\n".repeat(499)), []);
+    }
+
+    #[test]
+    fn medians_are_found() {
+        let file = |functions: usize, lines: usize| {
+            let function = format!("fn f() {{{}}}\n", "\n".repeat(lines - 1));
+            Source::parse("src/a.rs", &function.repeat(functions))
+        };
+        assert_eq!(check_medians(&[file(10, 10)]), []);
+        assert_eq!(check_medians(&[file(10, 16)]).len(), 1);
+        assert_eq!(
+            check_medians(&[file(1, 5), file(25, 8), file(25, 8)]).len(),
+            1
+        );
+    }
+}

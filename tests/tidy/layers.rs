@@ -1,0 +1,258 @@
+//! The dependency rule of the house: `cli, api → node → {transport, store} → history → process → nothing`.
+
+use syn::visit::{self, Visit};
+
+use crate::source::{Finding, Named, Source, line_of};
+
+/// A part of the house, and the parts that it may name. Who is not here may name nothing: add a line.
+const MAY_NAME: &[(&str, &[&str])] = &[
+    ("process", &[]),
+    ("history", &["process"]),
+    ("simulate", &["history", "process"]),
+    ("store", &["history", "process"]),
+    ("transport", &["history", "process", "proto"]),
+    ("config", &["process"]),
+    (
+        "node",
+        &[
+            "config",
+            "history",
+            "process",
+            "proto",
+            "store",
+            "transport",
+        ],
+    ),
+    (
+        "api",
+        &[
+            "config",
+            "history",
+            "node",
+            "process",
+            "proto",
+            "store",
+            "transport",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "api",
+            "config",
+            "history",
+            "node",
+            "process",
+            "proto",
+            "simulate",
+            "store",
+            "transport",
+        ],
+    ),
+];
+
+/// Parts that work on values alone, so that a simulation and a recovery run them as they are.
+const PURE: &[&str] = &["process", "history", "simulate"];
+
+/// What a pure part never names: clocks, randomness, sockets, files, threads.
+const IMPURE: &[&[&str]] = &[
+    &["std", "time"],
+    &["core", "time"],
+    &["std", "fs"],
+    &["std", "io"],
+    &["std", "net"],
+    &["std", "thread"],
+    &["std", "process"],
+    &["std", "env"],
+    &["axum"],
+    &["chrono"],
+    &["fastrand"],
+    &["futures"],
+    &["getrandom"],
+    &["hyper"],
+    &["jiff"],
+    &["rand"],
+    &["sled"],
+    &["tokio"],
+    &["tonic"],
+    &["ureq"],
+    &["uuid"],
+];
+
+/// The same under whatever path they are named.
+const IMPURE_TYPES: &[&str] = &["Instant", "SystemTime", "RandomState", "DefaultHasher"];
+
+pub(crate) fn check(source: &Source) -> Vec<Finding> {
+    let Some(own) = layer(source) else {
+        return Vec::new();
+    };
+    let mut findings = Vec::new();
+    let Some((_, allowed)) = MAY_NAME.iter().find(|(name, _)| *name == own) else {
+        let sentence = format!(
+            "{own} has no place in the house; say in tests/tidy/layers.rs what it may name"
+        );
+        return vec![source.finding(1, sentence)];
+    };
+    for named in source.named() {
+        if let Some(other) = part_named(source, &named)
+            && other != own
+            && is_part(other)
+            && !allowed.contains(&other)
+        {
+            let sentence = format!("{own} must not know {other}; move what both need further down");
+            findings.push(source.finding(named.line, sentence));
+        }
+        if PURE.contains(&own) && is_impure(&named) {
+            let path = named.segments.join("::");
+            let sentence =
+                format!("{own} is pure and must not name {path}; let node pass the value in");
+            findings.push(source.finding(named.line, sentence));
+        }
+    }
+    if PURE.contains(&own) {
+        let mut waits = Waits(Vec::new());
+        waits.visit_file(&source.file);
+        let sentence =
+            format!("{own} is pure and must not be async; let node await and pass the value in");
+        findings.extend(
+            waits
+                .0
+                .into_iter()
+                .map(|line| source.finding(line, &sentence)),
+        );
+    }
+    findings
+}
+
+/// The part of the house that a file belongs to; `None` for those above all parts.
+fn layer(source: &Source) -> Option<&str> {
+    if source.path.starts_with("migrations/") {
+        return Some("store");
+    }
+    let below = source.path.strip_prefix("src/")?;
+    let first = below.split('/').next()?;
+    let name = first.strip_suffix(".rs").unwrap_or(first);
+    (name != "lib" && name != "main").then_some(name)
+}
+
+fn is_part(name: &str) -> bool {
+    name == "proto" || MAY_NAME.iter().any(|(part, _)| *part == name)
+}
+
+/// The part that a path leads into, if it says so: from the crate's root, or upwards out of its own module.
+fn part_named<'a>(source: &Source, named: &'a Named) -> Option<&'a str> {
+    let segments: Vec<_> = named.segments.iter().map(String::as_str).collect();
+    if let ["crate" | "snapledger", part, ..] = segments[..] {
+        return Some(part);
+    }
+    let ups = segments
+        .iter()
+        .take_while(|segment| **segment == "super")
+        .count();
+    (ups > 0 && ups == depth(source) + named.depth).then(|| segments.get(ups).copied())?
+}
+
+/// How many modules deep a file lies: 1 for `src/store/mod.rs`, 2 for `src/store/journal.rs`.
+fn depth(source: &Source) -> usize {
+    let below = source.path.strip_prefix("src/").unwrap_or(&source.path);
+    below.split('/').count() - usize::from(below.ends_with("/mod.rs"))
+}
+
+fn is_impure(named: &Named) -> bool {
+    let begins = |prefix: &&[&str]| {
+        let segments = named.segments.iter();
+        let start: Vec<_> = segments.take(prefix.len()).map(String::as_str).collect();
+        start == **prefix && (prefix.len() > 1 || named.segments.len() > 1)
+    };
+    let is_type = |segment: &String| IMPURE_TYPES.contains(&segment.as_str());
+    IMPURE.iter().any(begins) || named.segments.iter().any(is_type)
+}
+
+/// Lines with `async` or `await`.
+struct Waits(Vec<usize>);
+
+impl<'ast> Visit<'ast> for Waits {
+    fn visit_signature(&mut self, signature: &'ast syn::Signature) {
+        let token = signature.asyncness.as_ref();
+        self.0.extend(token.map(|token| line_of(token.span)));
+        visit::visit_signature(self, signature);
+    }
+
+    fn visit_expr_async(&mut self, expression: &'ast syn::ExprAsync) {
+        self.0.push(line_of(expression.async_token.span));
+        visit::visit_expr_async(self, expression);
+    }
+
+    fn visit_expr_await(&mut self, expression: &'ast syn::ExprAwait) {
+        self.0.push(line_of(expression.await_token.span));
+        visit::visit_expr_await(self, expression);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings(path: &str, text: &str) -> usize {
+        check(&Source::parse(path, text)).len()
+    }
+
+    #[test]
+    fn a_look_upwards_is_found_however_it_is_written() {
+        for text in [
+            "use crate::store::Store;",
+            "use crate::{process::Process, store::Store};",
+            "fn f() { crate::store::open(); }",
+            "fn f() -> crate::store::Store { g() }",
+            "use super::super::store::Store;",
+            "mod inner { use super::super::super::store; }",
+            "fn f() { assert!(crate::store::open()); }",
+            "use snapledger::store::Store;",
+        ] {
+            assert_eq!(findings("src/transport/inbound.rs", text), 1, "{text}");
+        }
+        assert_eq!(
+            findings("src/transport/mod.rs", "use super::store::Store;"),
+            1
+        );
+        assert_eq!(
+            findings("src/history/mod.rs", "use crate::store::Store;"),
+            1
+        );
+        assert_eq!(findings("migrations/m0001.rs", "use crate::node::Node;"), 1);
+        assert_eq!(findings("src/attic.rs", ""), 1, "a part without a place");
+    }
+
+    #[test]
+    fn what_a_part_may_name_is_not_found() {
+        let text = "use crate::process::Process; use super::frame; use std::fs; use crate::transport::Frame;";
+        assert_eq!(findings("src/transport/inbound.rs", text), 0);
+        assert_eq!(findings("src/main.rs", "use crate::store::Store;"), 0);
+        assert_eq!(
+            findings("src/cli/simulate.rs", "use crate::simulate::run;"),
+            0
+        );
+    }
+
+    #[test]
+    fn a_pure_part_that_is_not_is_found() {
+        for text in [
+            "use std::time::Instant;",
+            "use std::{collections::BTreeMap, fs::File};",
+            "use std::net as n;",
+            "use std::io::*;",
+            "fn f() { tokio::spawn(g()); }",
+            "fn f() { println!(\"{}\", rand::random()); }",
+            "fn f(at: SystemTime) {}",
+            "fn f() { std::collections::hash_map::RandomState::new(); }",
+            "async fn f() {}",
+            "fn f() { let _ = async { 1 }; }",
+        ] {
+            assert_eq!(findings("src/process/odd.rs", text), 1, "{text}");
+            assert_eq!(findings("src/store/odd.rs", text), 0, "{text}");
+        }
+        let text =
+            "use std::collections::HashMap; use super::time; fn f(rand: u64) -> u64 { rand }";
+        assert_eq!(findings("src/process/fine.rs", text), 0);
+    }
+}

@@ -1,0 +1,39 @@
+//! The order of the house: who may know whom, how long things are, what is not written here. A crate has no walls for
+//! the compiler to guard; without this they would be gone within a month.
+
+mod budgets;
+mod layers;
+mod source;
+mod words;
+
+use source::{Finding, Source};
+
+fn assert_none(findings: &[Finding]) {
+    let sentences: Vec<_> = findings.iter().map(|finding| finding.0.as_str()).collect();
+    assert!(
+        findings.is_empty(),
+        "{} findings\n{}",
+        findings.len(),
+        sentences.join("\n")
+    );
+}
+
+fn each(check: fn(&Source) -> Vec<Finding>) -> Vec<Finding> {
+    source::all().iter().flat_map(check).collect()
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    assert_none(&each(layers::check));
+}
+
+#[test]
+fn everything_keeps_its_budget() {
+    assert_none(&each(budgets::check));
+    assert_none(&budgets::check_medians(&source::all()));
+}
+
+#[test]
+fn nothing_is_left_for_later_or_switched_off() {
+    assert_none(&each(words::check));
+}

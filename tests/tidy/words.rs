@@ -1,0 +1,131 @@
+//! What is not written here: names that say nothing, things left for later, lints switched off without a reason,
+//! tests that are switched off or sleep.
+
+use syn::visit::Visit;
+
+use crate::source::{Finding, Source, line_of};
+
+/// A file or module of such a name is about anything.
+const EMPTY_NAMES: &[&str] = &[
+    "data", "helper", "helpers", "info", "manager", "managers", "util", "utils",
+];
+
+pub(crate) fn check(source: &Source) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for word in source.path.split(['/', '_', '.']) {
+        if EMPTY_NAMES.contains(&word) {
+            let sentence = format!("`{word}` says nothing; name the file after what it is about");
+            findings.push(source.finding(1, sentence));
+        }
+    }
+    for named in source.named() {
+        let last = named.segments.last().map_or("", String::as_str);
+        if named.in_test && named.segments.len() > 1 && last == "sleep" {
+            let sentence = "a test does not sleep; wait for a condition with a deadline";
+            findings.push(source.finding(named.line, sentence));
+        }
+    }
+    let mut switched = Switched(Vec::new());
+    switched.visit_file(&source.file);
+    findings.extend(
+        switched
+            .0
+            .into_iter()
+            .map(|(line, sentence)| source.finding(line, sentence)),
+    );
+    findings
+}
+
+struct Switched(Vec<(usize, &'static str)>);
+
+impl<'ast> Visit<'ast> for Switched {
+    fn visit_attribute(&mut self, attribute: &'ast syn::Attribute) {
+        let line = line_of(attribute.pound_token.spans[0]);
+        let path = attribute.path();
+        if path.is_ident("ignore") {
+            self.0
+                .push((line, "a test is switched off; make it pass or remove it"));
+        }
+        if (path.is_ident("allow") || path.is_ident("expect")) && !has_reason(attribute) {
+            self.0.push((
+                line,
+                "a lint is switched off without `reason = \"…\"`; say why",
+            ));
+        }
+    }
+
+    fn visit_macro(&mut self, item: &'ast syn::Macro) {
+        let last = item.path.segments.last();
+        if let Some(last) =
+            last.filter(|last| last.ident == "todo" || last.ident == "unimplemented")
+        {
+            self.0.push((
+                line_of(last.ident.span()),
+                "something is left for later; finish it or remove it",
+            ));
+        }
+    }
+}
+
+fn has_reason(attribute: &syn::Attribute) -> bool {
+    let syn::Meta::List(list) = &attribute.meta else {
+        return false;
+    };
+    let mut tokens = list.tokens.clone().into_iter();
+    tokens.any(|token| matches!(token, proc_macro2::TokenTree::Ident(word) if word == "reason"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(path: &str, text: &str) -> usize {
+        check(&Source::parse(path, text)).len()
+    }
+
+    #[test]
+    fn what_is_left_or_switched_off_is_found() {
+        for text in [
+            "fn f() { todo!() }",
+            "fn f() { std::unimplemented!(\"later\") }",
+            "#[test] #[ignore] fn f() {}",
+            "#[ignore = \"slow\"] fn f() {}",
+            "#[allow(dead_code)] fn f() {}",
+            "#![allow(dead_code)]",
+            "fn f() { #[expect(unused)] let a = 1; }",
+        ] {
+            assert_eq!(found("src/store/odd.rs", text), 1, "{text}");
+        }
+        let reasoned = "#[allow(dead_code, reason = \"generated\")] fn f() {}";
+        assert_eq!(found("src/store/odd.rs", reasoned), 0);
+    }
+
+    #[test]
+    fn a_sleep_in_a_test_is_found() {
+        let sleep = "fn f() { std::thread::sleep(one); }";
+        assert_eq!(found("tests/odd.rs", sleep), 1);
+        assert_eq!(found("src/node/odd.rs", sleep), 0);
+        let within = format!("#[cfg(test)] mod tests {{ {sleep} }}");
+        assert_eq!(found("src/node/odd.rs", &within), 1);
+        let awaited = "#[tokio::test] async fn f() { tokio::time::sleep(one).await; }";
+        assert_eq!(found("src/node/odd.rs", awaited), 1);
+        assert_eq!(found("tests/odd.rs", "use std::thread::sleep;"), 1);
+        assert_eq!(
+            found("tests/odd.rs", "fn f() { drop(vec![thread::sleep(one)]); }"),
+            1
+        );
+    }
+
+    #[test]
+    fn an_empty_name_is_found() {
+        for path in [
+            "src/util.rs",
+            "src/store/utils/mod.rs",
+            "src/node/peer_manager.rs",
+            "tests/helpers.rs",
+        ] {
+            assert_eq!(found(path, ""), 1, "{path}");
+        }
+        assert_eq!(found("src/store/database.rs", ""), 0);
+    }
+}
