@@ -135,6 +135,14 @@ impl History {
         }
     }
 
+    /// The newest snapshot that is complete.
+    pub(super) fn newest_complete(&self) -> Option<SnapshotId> {
+        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest_first = index.iter().rev();
+        let ((_, snapshot), _) = newest_first.find(|(_, line)| line.complete)?;
+        Some(snapshot.clone())
+    }
+
     /// Stores this process's part of a snapshot. The caller makes it durable.
     pub(super) fn put_part(&self, part: &Part) -> Result<(), StoreError> {
         let key = snapshot_key(&part.snapshot);

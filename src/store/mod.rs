@@ -368,6 +368,12 @@ impl Store {
         self.history.get(snapshot, revision)
     }
 
+    /// The newest snapshot that is complete.
+    #[must_use]
+    pub fn newest_complete(&self) -> Option<SnapshotId> {
+        self.history.newest_complete()
+    }
+
     /// The published snapshots that started before a place, newest first.
     #[must_use]
     pub fn lines(&self, before: Option<&(Hlc, SnapshotId)>) -> Vec<((Hlc, SnapshotId), Line)> {
