@@ -1,14 +1,14 @@
 //! What the rest of the program may ask of a running node.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 use tonic::transport::Channel;
 
 use super::collector::Collector;
-use super::error::Unavailable;
+use super::error::{NodeError, Unavailable};
 use super::metrics::Metrics;
 use super::parts::Parts;
 use super::peers::{PeerView, Peers};
@@ -96,6 +96,40 @@ impl SnapshotView {
 }
 
 impl Handle {
+    pub(super) fn new(
+        config: Arc<NodeConfig>,
+        parts: Parts,
+        (metrics, clock): (Arc<Metrics>, Arc<AtomicU64>),
+        failed: watch::Receiver<Option<String>>,
+    ) -> Result<Self, NodeError> {
+        let links = Links::default();
+        let peers = Arc::new(Peers::new(&config, links.clone())?);
+        let collector = Arc::new(Collector {
+            config: Arc::clone(&config),
+            peers: Arc::clone(&peers),
+            parts: parts.clone(),
+            metrics: Arc::clone(&metrics),
+            clock: Arc::clone(&clock),
+            in_progress: Mutex::default(),
+        });
+        let shared = Shared {
+            config,
+            store: Arc::clone(&parts.store),
+            queue: parts.queue.clone(),
+            peers,
+            links,
+            parts,
+            collector,
+            metrics,
+            clock,
+            failed,
+            closing: watch::channel(false).0,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
     /// Asks the process something; what it answers is durable.
     ///
     /// # Errors
