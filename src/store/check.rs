@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::error::StoreError;
-use super::files::{self, Engine};
+use super::files::{self, Disk, Engine};
 use super::frame::{Damage, Kind};
 use super::merge::Cells;
 use super::schema::{self, BOOT, OWNER, Trees};
@@ -50,7 +50,7 @@ impl Store {
         if !files::exists(dir) {
             return Err(StoreError::Absent(dir.to_path_buf()));
         }
-        let engine = Engine::open(dir)?;
+        let engine = Engine::open(dir, Box::new(Disk))?;
         let trees = Trees::open(&engine.db)?;
         let found = trees.format()?;
         if found > migrate::newest() {

@@ -21,6 +21,7 @@ use std::path::Path;
 
 pub use check::Report;
 pub use error::StoreError;
+pub use files::{Disk, Medium};
 pub use frame::Damage;
 pub use history::{Line, Published};
 pub use merge::Cells;
@@ -75,7 +76,20 @@ impl Store {
     /// # Errors
     /// [`StoreError`]: in use, of another process or cluster, of a newer format, damaged, or not accessible.
     pub fn open(dir: &Path, cluster: &str, process: &ProcessId) -> Result<Self, StoreError> {
-        let engine = Engine::open(dir)?;
+        Self::open_on(dir, cluster, process, Box::new(Disk))
+    }
+
+    /// [`Store::open`] on another medium than the disk.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_on(
+        dir: &Path,
+        cluster: &str,
+        process: &ProcessId,
+        medium: Box<dyn Medium>,
+    ) -> Result<Self, StoreError> {
+        let engine = Engine::open(dir, medium)?;
         let trees = Trees::open(&engine.db)?;
         migrate::migrate(&trees, || engine.make_durable())?;
         let owner = own(&trees, cluster, process)?;
