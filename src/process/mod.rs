@@ -138,12 +138,13 @@ impl Process {
             "a state is recorded between turns"
         );
         let effects = self.decide(input);
-        self.turn.clock = effects.clock;
-        self.registers.clock = effects.clock;
         for record in effects.records {
             self.apply(&record);
             self.turn.records.push(record);
         }
+        // Last, as in a replay: what is sealed has the clock of its cut.
+        self.turn.clock = effects.clock;
+        self.registers.clock = effects.clock;
         effects.reply
     }
 
