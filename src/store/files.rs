@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::error::StoreError;
 
@@ -12,6 +13,8 @@ const SEGMENT_BYTES: usize = 16 * 1024 * 1024;
 /// sled's page cache.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 const LOCK: &str = "LOCK";
+/// How long a store waits for sled to let go of the files of its life before.
+const RELEASE_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// What lies under the log and makes written bytes last. The one seam through which a test sees what a power cut
 /// would leave.
@@ -48,6 +51,7 @@ impl Engine {
         fs::create_dir_all(dir).map_err(failed("cannot create", dir))?;
         let lock = lock(dir)?;
         clear_leftovers(dir)?;
+        await_release(dir)?;
         let db = sled::Config::new()
             .path(dir)
             .segment_size(SEGMENT_BYTES)
@@ -105,6 +109,26 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
         Err(fs::TryLockError::WouldBlock) => Err(StoreError::InUse(dir.to_path_buf())),
         Err(fs::TryLockError::Error(source)) => Err(failed("cannot lock", &path)(source)),
     }
+}
+
+// sled finishes its last writes on threads of its own and holds its files until then, so a store that was closed in
+// this program a moment ago may still be held. Our lock says that nobody else is meant.
+fn await_release(dir: &Path) -> Result<(), StoreError> {
+    let path = dir.join("db");
+    let deadline = Instant::now() + RELEASE_WAIT_MAX;
+    while let Ok(log) = File::open(&path) {
+        match log.try_lock() {
+            Ok(()) => break,
+            Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(fs::TryLockError::WouldBlock) => return Err(StoreError::InUse(dir.to_path_buf())),
+            Err(fs::TryLockError::Error(source)) => {
+                return Err(failed("cannot lock", &path)(source));
+            }
+        }
+    }
+    Ok(())
 }
 
 // A kill while sled opens can leave such a file, after which sled reports corruption; without it all is recovered.
