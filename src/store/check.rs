@@ -91,7 +91,7 @@ impl Store {
         let topology = known_topology(&me, states.values());
         let mut process = Process::restore(me, topology, usize::MAX, Registers::default());
         self.check_state(&mut states, &process, report)?;
-        for entry in self.journal.scan(Lsn(1)) {
+        for entry in self.journal.scan(Lsn(1), None) {
             let entry = entry?;
             report.turns += 1;
             report.records += entry.turn.records.len() as u64;

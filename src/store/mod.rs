@@ -48,12 +48,13 @@ use crate::process::topology::Topology;
 
 /// An open store of one process.
 pub struct Store {
-    engine: Engine,
     journal: Journal,
     states: States,
     chunks: Chunks,
     history: History,
     identity: Identity,
+    /// Last, because it holds the lock: fields are dropped in order, and the trees hold the files open.
+    engine: Engine,
 }
 
 /// The proof that a turn is durable. Only a commit makes one, and nothing of a turn is released without it.
@@ -162,7 +163,9 @@ impl Store {
         };
         let (mut process, state) = self.newest_whole_state(&new)?;
         self.states.continue_from(state.as_ref());
-        for entry in self.journal.scan(process.registers().position.next()) {
+        let recorded = state.map(|state| state.recorded.journal);
+        let next = process.registers().position.next();
+        for entry in self.journal.scan(next, recorded) {
             process.replay(&entry?.turn);
         }
         Ok(process)
@@ -195,23 +198,34 @@ impl Store {
         let Some(state) = self.states.get(cut)? else {
             return Ok(None);
         };
+        let contradiction = |problem: &str| {
+            let what = schema::name(Kind::State, &schema::position_key(cut));
+            StoreError::damaged(what, Damage::Contradiction(problem.to_owned()))
+        };
         if cut > self.position() {
-            return Ok(None);
+            return Err(contradiction("the journal ends before it"));
+        }
+        if state.recorded.journal != self.journal.hash_at(cut)? {
+            return Err(contradiction("the journal has another hash there"));
         }
         let mut process = new(state.registers.clone());
         for cell in Cells::new(&self.chunks, &state.recorded.runs, None)? {
             process.restore_cell(cell?);
+        }
+        let found = (process.bank().len(), process.bank().balance_total());
+        if found != (state.recorded.accounts, state.recorded.balance_total) {
+            return Err(contradiction("its accounts do not add up to its figures"));
         }
         Ok(Some((process, state)))
     }
 
     /// The durable turns from `from` on, in order.
     pub fn turns(&self, from: Lsn) -> impl Iterator<Item = Result<Turn, StoreError>> + '_ {
-        self.journal.scan(from).map(|entry| Ok(entry?.turn))
+        self.journal.scan(from, None).map(|entry| Ok(entry?.turn))
     }
 
-    /// Writes a sealed state behind the one before. Not durable before [`Store::sync`]; a crash before that loses
-    /// nothing, the journal gives it again.
+    /// Writes a sealed state behind the one before, once the turn that sealed it is committed. Not durable before
+    /// [`Store::sync`]; a crash before that loses nothing, the journal gives it again.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -220,12 +234,13 @@ impl Store {
         self.states.write(&self.chunks, sealed, journal)
     }
 
-    /// The state recorded at a cut, if it is written.
+    /// The state recorded at a cut, if it is written. One that [`Store::recover`] passed over is not, until it is
+    /// written again.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn state(&self, cut: Lsn) -> Result<Option<RecordedState>, StoreError> {
-        Ok(self.states.get(cut)?.map(|state| state.recorded))
+        Ok(self.states.written(cut)?.map(|state| state.recorded))
     }
 
     /// Makes the part of a recording: its written state, and the messages of its closed channels from the journal.
