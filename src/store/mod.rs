@@ -26,7 +26,7 @@ pub use frame::Damage;
 pub use history::{Line, Published};
 pub use merge::Cells;
 
-use chunks::Chunks;
+use chunks::{Chunks, MessageWriter};
 use files::Engine;
 use frame::Kind;
 use history::History;
@@ -43,7 +43,7 @@ use crate::process::clock::Hlc;
 use crate::process::event::{Identity, Turn};
 use crate::process::ids::{Hash, Lsn, ProcessId, SnapshotId};
 use crate::process::registers::{Registers, Sealed};
-use crate::process::snapshot::Recording;
+use crate::process::snapshot::{ChannelRecording, Recording};
 use crate::process::topology::Topology;
 
 /// An open store of one process.
@@ -256,10 +256,7 @@ impl Store {
         let Some(state) = self.state(recording.cut)? else {
             return Ok(None);
         };
-        let mut channels = Vec::new();
-        for from in recording.channels.keys() {
-            channels.extend(self.build_channel(recording, from)?);
-        }
+        let channels = self.build_channels(recording)?;
         Ok(Some(Part {
             snapshot: recording.snapshot.clone(),
             process: me.clone(),
@@ -270,32 +267,42 @@ impl Store {
         }))
     }
 
-    fn build_channel(
-        &self,
-        recording: &Recording,
-        from: &ProcessId,
-    ) -> Result<Option<RecordedChannel>, StoreError> {
-        let channel = &recording.channels[from];
-        let Some((closed, position)) = channel.closed else {
-            return Ok(None);
+    // One pass over the journal, whatever the number of channels, and one chunk of each in memory.
+    fn build_channels(&self, recording: &Recording) -> Result<Vec<RecordedChannel>, StoreError> {
+        let closed = |(from, channel): (&ProcessId, &ChannelRecording)| {
+            let (closed, position) = channel.closed?;
+            let recorded = RecordedChannel {
+                from: from.clone(),
+                first: channel.opened.sequence.next(),
+                last: closed.sequence,
+                transfers: closed.transfers - channel.opened.transfers,
+                amount: closed.amount - channel.opened.amount,
+                chunks: Vec::new(),
+            };
+            let end = if recorded.messages() > 0 {
+                position
+            } else {
+                recording.cut
+            };
+            Some((recorded, MessageWriter::default(), end))
         };
-        let mut chunks = Vec::new();
-        if closed.sequence > channel.opened.sequence {
-            let turns: Vec<Turn> = self
-                .turns(recording.cut.next())
-                .take_while(|turn| turn.as_ref().map_or(true, |turn| turn.position <= position))
-                .collect::<Result<_, _>>()?;
-            let messages = recorded_messages(recording, from, &turns);
-            chunks = self.chunks.write_messages(messages.into_iter())?;
+        let mut channels: Vec<_> = recording.channels.iter().filter_map(closed).collect();
+        let end = channels.iter().map(|(_, _, end)| *end).max();
+        let mut turns = self.turns(recording.cut.next());
+        for _ in recording.cut.0..end.unwrap_or(recording.cut).0 {
+            let Some(turn) = turns.next().transpose()? else {
+                break;
+            };
+            for (recorded, writer, _) in &mut channels {
+                let messages = recorded_messages(recording, &recorded.from, [&turn]);
+                writer.push(&self.chunks, messages)?;
+            }
         }
-        Ok(Some(RecordedChannel {
-            from: from.clone(),
-            first: channel.opened.sequence.next(),
-            last: closed.sequence,
-            transfers: closed.transfers - channel.opened.transfers,
-            amount: closed.amount - channel.opened.amount,
-            chunks,
-        }))
+        let finish = |(recorded, writer, _): (RecordedChannel, MessageWriter, Lsn)| {
+            let chunks = writer.finish(&self.chunks)?;
+            Ok(RecordedChannel { chunks, ..recorded })
+        };
+        channels.into_iter().map(finish).collect()
     }
 
     /// Stores this process's part of a snapshot, durably.
