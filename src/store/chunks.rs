@@ -2,9 +2,10 @@
 
 use super::error::StoreError;
 use super::frame::{self, Damage, Kind};
-use super::schema::name;
+use super::schema::{self, name};
 use super::v1::Frozen;
 use super::v1::part::{ChunkV1, RecordedMessageV1};
+use super::v1::turn::RefusalV1;
 use crate::history::part::{Chunk, IndexEntry, RecordedChannel, RecordedMessage, Run};
 use crate::process::cell::Cell;
 use crate::process::ids::Hash;
@@ -53,6 +54,16 @@ impl Chunks {
             return Err(damaged(Damage::Contradiction(problem)));
         }
         Ok(frame::decode::<ChunkV1>(bytes).map_err(damaged)?.thaw())
+    }
+
+    /// The hashes of all chunks that are here.
+    pub(super) fn hashes(&self) -> impl Iterator<Item = Result<Hash, StoreError>> + use<> {
+        schema::keys(&self.tree).map(|key| {
+            let key = key?;
+            let problem = Damage::Contradiction("its key is no hash".to_owned());
+            let hash = key[..].try_into().map(Hash);
+            hash.map_err(|_| StoreError::damaged(name(Kind::Chunk, &key), problem))
+        })
     }
 
     /// Writes sorted cells as a run; says how many bytes were new.
@@ -242,7 +253,7 @@ impl<'a> RunWriter<'a> {
     }
 }
 
-// How many bytes a cell takes in a chunk; names are the larger part of most.
+// How many bytes a cell takes in a chunk; names and sentences are the larger part of most.
 fn encoded_bytes(cell: &Cell) -> usize {
     let name = cell.key().1.len();
     match cell {
@@ -251,8 +262,13 @@ fn encoded_bytes(cell: &Cell) -> usize {
             let value = write.value.as_deref().map_or(0, str::len);
             name + value + write.stamp.process.as_str().len() + 48
         }
-        // An answer may hold a sentence with ids in it.
-        Cell::Request { .. } => name + 640,
+        Cell::Request { answered, .. } => {
+            let outcome = answered.as_ref().map(|known| match &known.answer.outcome {
+                Ok(receipt) => receipt.transfer_id.as_deref().map_or(0, str::len) + 31,
+                Err(refusal) => frame::encode(&RefusalV1::freeze(refusal)).len() + 4,
+            });
+            name + outcome.unwrap_or(0) + 45
+        }
         Cell::Snapshot { initiator, .. } => name + initiator.as_str().len() + 32,
     }
 }

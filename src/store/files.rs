@@ -96,6 +96,19 @@ pub(super) fn exists(dir: &Path) -> bool {
     dir.join("conf").exists() && dir.join("db").exists()
 }
 
+/// The first file that sled keeps outside of its log, which no sync reaches; there should be none.
+pub(super) fn blob(dir: &Path) -> Result<Option<PathBuf>, StoreError> {
+    let blobs = dir.join("blobs");
+    if !blobs.exists() {
+        return Ok(None);
+    }
+    let mut files = fs::read_dir(&blobs).map_err(failed("cannot list", &blobs))?;
+    let first = files.next().transpose();
+    Ok(first
+        .map_err(failed("cannot list", &blobs))?
+        .map(|file| file.path()))
+}
+
 fn lock(dir: &Path) -> Result<File, StoreError> {
     let path = dir.join(LOCK);
     let file = File::options()

@@ -305,7 +305,7 @@ impl Store {
         channels.into_iter().map(finish).collect()
     }
 
-    /// Stores this process's part of a snapshot, durably.
+    /// Stores this process's part of a snapshot, durably. One that is stored stays as it is.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -371,7 +371,8 @@ impl Store {
         self.chunks.messages(channel)
     }
 
-    /// Publishes a revision in the history, durably; says its root hash.
+    /// Publishes a revision in the history, durably; says its root hash. One that is published stays as it is, and
+    /// the root is then its.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -402,10 +403,14 @@ impl Store {
         self.history.get(snapshot, revision)
     }
 
-    /// The published snapshots that started before a place, newest first.
+    /// The published snapshots that started before a place, newest first, at most `limit`.
     #[must_use]
-    pub fn lines(&self, before: Option<&(Hlc, SnapshotId)>) -> Vec<((Hlc, SnapshotId), Line)> {
-        self.history.lines(before)
+    pub fn lines(
+        &self,
+        before: Option<&(Hlc, SnapshotId)>,
+        limit: usize,
+    ) -> Vec<((Hlc, SnapshotId), Line)> {
+        self.history.lines(before, limit)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::chunks::Chunks;
 use super::error::StoreError;
-use super::frame::{self, Kind};
+use super::frame::Kind;
 use super::merge::Cells;
 use super::schema::{self, position_key, position_of};
 use super::v1::Frozen;
@@ -59,13 +59,8 @@ impl States {
 
     /// The cuts that are recorded, newest first.
     pub(super) fn cuts(&self) -> impl Iterator<Item = Result<Lsn, StoreError>> {
-        self.tree.iter().keys().rev().filter_map(|key| match key {
-            Ok(key) => match frame::split_key(&key) {
-                Some((cut, 0)) => position_of(cut).map(Ok),
-                _ => None,
-            },
-            Err(error) => Some(Err(error.into())),
-        })
+        let keys = schema::keys(&self.tree).rev();
+        keys.filter_map(|key| key.map(|key| position_of(&key)).transpose())
     }
 
     /// The next state continues from this one.
