@@ -7,6 +7,7 @@ mod teller;
 
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,7 @@ use snapledger::process::Process;
 use snapledger::process::clock::Hlc;
 use snapledger::process::event::{Input, Operation};
 use snapledger::process::ids::{Key, Lsn};
-use snapledger::store::{Medium, Store, StoreError};
+use snapledger::store::{Disk, Medium, Store, StoreError};
 use teller::images::{self, Double};
 use teller::{CLUSTER, Teller, account, balances, open, process_id, recover};
 
@@ -150,4 +151,12 @@ fn a_failed_sync_acknowledges_nothing() {
     assert!(matches!(committed, Err(StoreError::Io { .. })));
     assert_eq!(store.position(), Lsn(0), "what is not durable is not read");
     assert_eq!(store.turns(Lsn(1)).count(), 0);
+}
+
+#[test]
+fn the_disk_is_really_asked() {
+    // A pipe cannot be synced, and says so to whoever asks.
+    let (reader, _writer) = io::pipe().expect("pipes are to be had");
+    let log = File::from(OwnedFd::from(reader));
+    assert!(Disk.sync(&log).is_err());
 }
