@@ -17,7 +17,7 @@ mod peers;
 mod queue;
 mod recorder;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, mpsc as threads};
 use std::thread::JoinHandle;
@@ -245,20 +245,15 @@ fn outboxes(store: &Arc<Store>, process: &Process) -> BTreeMap<ProcessId, Arc<Ou
 
 // Snapshots that this process started and that have no complete revision.
 fn unfinished(store: &Store, process: &Process) -> Vec<SnapshotId> {
-    let lines = store.lines(None);
-    let complete: std::collections::HashSet<SnapshotId> = lines
-        .into_iter()
-        .filter(|(_, line)| line.complete)
-        .map(|((_, snapshot), _)| snapshot)
-        .collect();
-    process
+    let complete = store.lines(None, usize::MAX, |_, line| line.complete);
+    let complete: HashSet<SnapshotId> = complete.into_iter().map(|((_, id), _)| id).collect();
+    let mine = process
         .snapshots()
         .iter()
         .filter(|(snapshot, initiator, _)| {
             *initiator == process.id() && !complete.contains(*snapshot)
-        })
-        .map(|(snapshot, ..)| snapshot.clone())
-        .collect()
+        });
+    mine.map(|(snapshot, ..)| snapshot.clone()).collect()
 }
 
 /// Where the threads of a node say that they cannot go on.
