@@ -102,7 +102,7 @@ async fn serve_grpc(
     let (routes, health) = grpc::routes(handle.clone()).await;
     let stopped = async {
         told(stop).await;
-        grpc::stop_serving(&health).await;
+        grpc::stop_serving(health).await;
     };
     // Without it an answer in two parts waits for an acknowledgement, 40 ms; the builder's own setting is for listeners
     // that it makes itself.
