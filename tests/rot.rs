@@ -29,7 +29,9 @@ fn lived() -> (TempDir, Teller) {
 
 fn restart(dir: &Path, teller: &Teller) -> Result<(), StoreError> {
     let store = Store::open(dir, CLUSTER, &process_id("p"))?;
-    let recovered = store.recover(&process_id("p"), &topology(), teller::OPEN_SNAPSHOTS_MAX)?;
+    let (recovered, committed) =
+        store.recover(&process_id("p"), &topology(), teller::OPEN_SNAPSHOTS_MAX)?;
+    assert_eq!(committed.position(), recovered.registers().position);
     assert_eq!(recovered.registers(), teller.process.registers());
     assert_eq!(balances(&recovered), teller.balances);
     Ok(())
@@ -68,7 +70,6 @@ fn a_journal_that_ends_too_early_names_both_figures() {
         }
         journal.remove(key).expect("it can be removed");
     }
-    db.flush().expect("the disk has room");
     drop((journal, db));
     let error = restart(dir.path(), &teller).expect_err("a turn is gone");
     let sentence = error.to_string();
