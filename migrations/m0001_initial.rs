@@ -1,6 +1,6 @@
 //! Format 1: the first. A fresh store gets its owner, and from then on belongs to one process of one cluster.
 
-use super::{Migration, StoreError, Trees};
+use super::{Damage, Migration, StoreError, Trees};
 
 pub(super) const MIGRATION: Migration = Migration {
     to: 1,
@@ -10,6 +10,9 @@ pub(super) const MIGRATION: Migration = Migration {
 
 // The trees of format 1 are made by opening them; nothing else is to be carried over.
 fn run(trees: &Trees) -> Result<(), StoreError> {
-    debug_assert!(trees.journal.is_empty(), "format 1 comes before any turn");
-    Ok(())
+    if trees.journal.is_empty() {
+        return Ok(());
+    }
+    let damage = Damage::Contradiction("it is missing, and there are turns".to_owned());
+    Err(StoreError::damaged("meta value \"format\"", damage))
 }

@@ -26,8 +26,8 @@ pub(super) enum Failure {
     #[error("the node is not ready: {0}")]
     NotReady(String),
     /// Too much is being done at once.
-    #[error("{0} at once are the limit; try again in a moment")]
-    Busy(&'static str),
+    #[error("{0} {1} at once are the limit; try again in a moment")]
+    Busy(usize, &'static str),
     /// Nothing was ever credited to the account.
     #[error(
         "there is no account {account:?} on process {process:?}; it opens with its first credit"
@@ -118,7 +118,7 @@ impl Failure {
         let (kind, http, grpc) = match self {
             Self::Refused(refusal) => return of_refusal(refusal),
             Self::Malformed { .. } => ("malformed", Http::BAD_REQUEST, Code::InvalidArgument),
-            Self::Unavailable(Unavailable::Full) | Self::Busy(_) => {
+            Self::Unavailable(Unavailable::Full) | Self::Busy(..) => {
                 ("busy", Http::TOO_MANY_REQUESTS, Code::ResourceExhausted)
             }
             Self::Unavailable(Unavailable::Stopped(_)) => {

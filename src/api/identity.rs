@@ -1,6 +1,7 @@
 //! The names under which a process remembers its answers: one space for each way in, so that none meets another's.
 
 use crate::process::ids::{ID_BYTES_MAX, ProcessId, RequestId};
+use crate::process::refusal::Refusal;
 
 /// Of a REST call with an `Idempotency-Key`.
 pub(super) fn of_key(key: &str) -> RequestId {
@@ -20,6 +21,17 @@ pub(super) fn of_message(from: &ProcessId, message: &RequestId) -> RequestId {
 /// Of a marker that came by a unary call: a channel carries one marker of each snapshot.
 pub(super) fn of_marker(from: &ProcessId, snapshot: &str) -> RequestId {
     within(&origin("marker", from), snapshot)
+}
+
+/// A refusal with the name of the request as its client gave it.
+pub(super) fn as_given(refusal: Refusal) -> Refusal {
+    let Refusal::RequestReused(request) = &refusal else {
+        return refusal;
+    };
+    let name = request.as_str();
+    let given = name.strip_prefix("key/").or(name.strip_prefix("op/"));
+    let given = given.and_then(|given| RequestId::parse(given).ok());
+    given.map_or(refusal, Refusal::RequestReused)
 }
 
 // A process id with a slash in it, or a long one, must not run into what follows.
@@ -69,6 +81,12 @@ mod tests {
             of_message(&far, &request(&long)),
             of_message(&far, &request(&other))
         );
+    }
+
+    #[test]
+    fn a_client_reads_its_own_name() {
+        let refusal = as_given(Refusal::RequestReused(of_key("k1")));
+        assert_eq!(refusal, Refusal::RequestReused(request("k1")));
     }
 
     #[test]

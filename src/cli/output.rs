@@ -78,7 +78,7 @@ impl Report {
     /// Writes it all to stdout.
     ///
     /// # Errors
-    /// As [`print`].
+    /// As [`print()`].
     pub fn print(&self) -> Result<(), CliError> {
         print(&self.0)
     }

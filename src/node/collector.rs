@@ -29,8 +29,6 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Parts that come late and together make one revision.
 const TOGETHER: Duration = Duration::from_millis(200);
 
-type ByProcess = BTreeMap<ProcessId, Part>;
-
 /// Assembles the snapshots that this node started.
 pub(super) struct Collector {
     pub(super) config: Arc<NodeConfig>,
@@ -85,11 +83,15 @@ impl Collector {
     }
 
     fn show(&self, state: &GlobalState) {
+        let state = GlobalState {
+            completeness: self.completeness(state),
+            ..state.clone()
+        };
         let mut shown = self
             .in_progress
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        shown.insert(state.snapshot.clone(), Arc::new(state.clone()));
+        shown.insert(state.snapshot.clone(), Arc::new(state));
     }
 
     // The whole life of one snapshot. Ends when it is complete, or when the node goes down.
@@ -230,10 +232,7 @@ impl Collector {
     }
 
     async fn publish(&self, mut state: GlobalState, started: Instant) -> Result<(), Unavailable> {
-        let last_complete = self.last_complete();
-        state.completeness = Completeness::of(&self.config.topology, &state.parts, |process| {
-            self.explain(process, last_complete.clone())
-        });
+        state.completeness = self.completeness(&state);
         state.finished_at = driver::now().max(state.initiated_at);
         state.finished_clock = Lamport(self.clock.load(Ordering::Relaxed));
         let took = started.elapsed();
@@ -286,6 +285,13 @@ impl Collector {
         }
     }
 
+    fn completeness(&self, state: &GlobalState) -> Completeness {
+        let last_complete = self.last_complete();
+        Completeness::of(&self.config.topology, &state.parts, |process| {
+            self.explain(process, last_complete.clone())
+        })
+    }
+
     fn explain(&self, process: &ProcessId, last_complete: Option<SnapshotId>) -> Missing {
         let view = self.peers.view(process);
         let reason = match view.as_ref().map(|view| view.state) {
@@ -302,9 +308,7 @@ impl Collector {
     }
 
     fn last_complete(&self) -> Option<SnapshotId> {
-        let lines = self.parts.store.lines(None);
-        let complete = lines.into_iter().find(|(_, line)| line.complete);
-        complete.map(|((_, snapshot), _)| snapshot)
+        self.parts.store.newest_complete()
     }
 }
 

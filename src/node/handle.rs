@@ -1,14 +1,15 @@
 //! What the rest of the program may ask of a running node.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 use tonic::transport::Channel;
 
 use super::collector::Collector;
-use super::error::Unavailable;
+use super::error::{NodeError, Unavailable};
 use super::metrics::Metrics;
 use super::parts::Parts;
 use super::peers::{PeerView, Peers};
@@ -20,7 +21,7 @@ use crate::process::clock::{Hlc, Lamport};
 use crate::process::event::{Initiated, Input, Reply};
 use crate::process::ids::{ChannelId, Hash, ProcessId, SnapshotId};
 use crate::process::refusal::Refusal;
-use crate::store::{Published, Store};
+use crate::store::{Line, Published, Store};
 use crate::transport::Local;
 use crate::transport::inbound::{Acks, Inbound};
 use crate::transport::link::{LinkState, Links};
@@ -83,7 +84,45 @@ pub struct SnapshotFilter {
     pub limit: usize,
 }
 
+impl From<&Line> for SnapshotStatus {
+    fn from(line: &Line) -> Self {
+        if line.complete {
+            Self::Complete
+        } else {
+            Self::Partial
+        }
+    }
+}
+
+impl SnapshotFilter {
+    fn wants(
+        &self,
+        (time, _): &(Hlc, SnapshotId),
+        initiator: &ProcessId,
+        status: SnapshotStatus,
+    ) -> bool {
+        self.status.is_none_or(|wanted| wanted == status)
+            && self
+                .initiator
+                .as_ref()
+                .is_none_or(|wanted| wanted == initiator)
+            && self.from.is_none_or(|from| *time >= from)
+            && self.to.is_none_or(|to| *time < to)
+    }
+
+    fn wants_view(&self, view: &SnapshotView) -> bool {
+        let place = view.place();
+        let older = self.before.as_ref().is_none_or(|before| place < *before);
+        older && self.wants(&place, &view.state.initiator, view.status())
+    }
+}
+
 impl SnapshotView {
+    /// Snapshots are listed in this order, newest first.
+    fn place(&self) -> (Hlc, SnapshotId) {
+        (self.state.initiated_at, self.state.snapshot.clone())
+    }
+
     /// How far it is.
     #[must_use]
     pub fn status(&self) -> SnapshotStatus {
@@ -96,6 +135,40 @@ impl SnapshotView {
 }
 
 impl Handle {
+    pub(super) fn new(
+        config: Arc<NodeConfig>,
+        parts: Parts,
+        (metrics, clock): (Arc<Metrics>, Arc<AtomicU64>),
+        failed: watch::Receiver<Option<String>>,
+    ) -> Result<Self, NodeError> {
+        let links = Links::default();
+        let peers = Arc::new(Peers::new(&config, links.clone())?);
+        let collector = Arc::new(Collector {
+            config: Arc::clone(&config),
+            peers: Arc::clone(&peers),
+            parts: parts.clone(),
+            metrics: Arc::clone(&metrics),
+            clock: Arc::clone(&clock),
+            in_progress: Mutex::default(),
+        });
+        let shared = Shared {
+            config,
+            store: Arc::clone(&parts.store),
+            queue: parts.queue.clone(),
+            peers,
+            links,
+            parts,
+            collector,
+            metrics,
+            clock,
+            failed,
+            closing: watch::channel(false).0,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
     /// Asks the process something; what it answers is durable.
     ///
     /// # Errors
@@ -180,34 +253,22 @@ impl Handle {
         let parts = &self.shared.parts;
         parts
             .blocking(move |store| {
-                let mut views: Vec<SnapshotView> = running
-                    .into_iter()
-                    .map(|state| SnapshotView { state, root: None })
-                    .collect();
-                let lines = store.lines(filter.before.as_ref());
-                let lines = lines.into_iter().filter(|((_, snapshot), line)| {
-                    let status = if line.complete {
-                        SnapshotStatus::Complete
-                    } else {
-                        SnapshotStatus::Partial
-                    };
-                    filter.status.is_none_or(|wanted| wanted == status)
-                        && filter
-                            .initiator
-                            .as_ref()
-                            .is_none_or(|wanted| *wanted == line.initiator)
-                        && !views.iter().any(|view| view.state.snapshot == *snapshot)
+                let before = filter.before.as_ref();
+                let lines = store.lines(before, filter.limit, |place, line| {
+                    filter.wants(place, &line.initiator, line.into())
                 });
-                let lines: Vec<_> = lines
-                    .filter(|((time, _), _)| within(&filter, *time))
-                    .take(filter.limit)
+                let running = running
+                    .into_iter()
+                    .map(|state| SnapshotView { state, root: None });
+                let mut views: Vec<SnapshotView> = running
+                    .filter(|view| !lines.iter().any(|((_, id), _)| *id == view.state.snapshot))
+                    .filter(|view| filter.wants_view(view))
                     .collect();
-                views.retain(|view| is_wanted(&filter, view));
                 for ((_, snapshot), line) in lines {
                     let published = store.revision(&snapshot, line.revision)?;
                     views.extend(published.map(view));
                 }
-                views.sort_by(|a, b| place(&b.state).cmp(&place(&a.state)));
+                views.sort_by_key(|view| Reverse(view.place()));
                 views.truncate(filter.limit);
                 Ok(views)
             })
@@ -324,26 +385,4 @@ fn view(published: Published) -> SnapshotView {
         state: Arc::new(published.state),
         root: Some(published.root),
     }
-}
-
-fn place(state: &GlobalState) -> (Hlc, &SnapshotId) {
-    (state.initiated_at, &state.snapshot)
-}
-
-fn within(filter: &SnapshotFilter, time: Hlc) -> bool {
-    filter.from.is_none_or(|from| time >= from) && filter.to.is_none_or(|to| time < to)
-}
-
-fn is_wanted(filter: &SnapshotFilter, view: &SnapshotView) -> bool {
-    let state = &view.state;
-    filter.status.is_none_or(|status| status == view.status())
-        && filter
-            .initiator
-            .as_ref()
-            .is_none_or(|initiator| *initiator == state.initiator)
-        && within(filter, state.initiated_at)
-        && filter
-            .before
-            .as_ref()
-            .is_none_or(|before| place(state) < (before.0, &before.1))
 }

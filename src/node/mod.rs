@@ -17,9 +17,9 @@ mod peers;
 mod queue;
 mod recorder;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, mpsc as threads};
+use std::sync::{Arc, mpsc as threads};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -32,13 +32,10 @@ pub use handle::{Handle, SnapshotFilter, SnapshotStatus, SnapshotView};
 pub use peers::{PeerState, PeerView};
 pub use queue::Settled;
 
-use collector::Collector;
 use committer::Committer;
-use handle::Shared;
 use metrics::Metrics;
 use outbox::Outbox;
 use parts::Parts;
-use peers::Peers;
 use queue::Queue;
 use recorder::Recorder;
 
@@ -46,7 +43,6 @@ use crate::config::{NodeConfig, Transport};
 use crate::process::Process;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::store::{Committed, Store, StoreError};
-use crate::transport::link::Links;
 use crate::transport::outbound::Outbound;
 
 /// Turns that may be decided before the one before is durable.
@@ -72,13 +68,13 @@ impl Node {
             tokio::task::spawn_blocking(move || recover(&config)).await
         };
         let (store, process, committed) = opened.map_err(|_| NodeError::Thread("recovery"))??;
-        let (queue, requests) = Queue::new();
-        let (failures, failed) = Failures::new();
         let unfinished = unfinished(&store, &process);
         let outboxes = outboxes(&store, &process);
         let clock = Arc::new(AtomicU64::new(process.registers().clock.0));
         let metrics = Arc::new(Metrics::new());
+        let (queue, requests) = Queue::new();
         let (written, writes) = watch::channel(0);
+        let (failures, failed) = Failures::new();
 
         let (steps, step_queue) = threads::sync_channel(TURNS_AHEAD);
         let (work, work_queue) = threads::channel();
@@ -95,47 +91,24 @@ impl Node {
             queue: queue.clone(),
             written,
         };
+        let turns = move || {
+            driver::run(process, requests, steps);
+            Ok(())
+        };
         let threads = vec![
-            failures.thread("turn", move || {
-                driver::run(process, requests, steps);
-                Ok(())
-            })?,
+            failures.thread("turn", turns)?,
             failures.thread("commit", move || committer.run(&step_queue, committed))?,
             failures.thread("record", move || recorder.run(&work_queue))?,
         ];
 
-        let links = Links::default();
-        let peers = Arc::new(Peers::new(&config, links.clone())?);
         let parts = Parts {
             me: config.me.clone(),
             cluster: config.cluster.clone(),
-            store: Arc::clone(&store),
-            queue: queue.clone(),
+            store,
+            queue,
             written: writes,
         };
-        let collector = Arc::new(Collector {
-            config: Arc::clone(&config),
-            peers: Arc::clone(&peers),
-            parts: parts.clone(),
-            metrics: Arc::clone(&metrics),
-            clock: Arc::clone(&clock),
-            in_progress: Mutex::default(),
-        });
-        let handle = Handle {
-            shared: Arc::new(Shared {
-                config,
-                store,
-                queue,
-                peers,
-                links,
-                parts,
-                collector,
-                metrics,
-                clock,
-                failed: failures.sentence,
-                closing: watch::channel(false).0,
-            }),
-        };
+        let handle = Handle::new(config, parts, (metrics, clock), failures.sentence)?;
         let mut node = Self {
             handle,
             threads,
@@ -272,20 +245,15 @@ fn outboxes(store: &Arc<Store>, process: &Process) -> BTreeMap<ProcessId, Arc<Ou
 
 // Snapshots that this process started and that have no complete revision.
 fn unfinished(store: &Store, process: &Process) -> Vec<SnapshotId> {
-    let lines = store.lines(None);
-    let complete: std::collections::HashSet<SnapshotId> = lines
-        .into_iter()
-        .filter(|(_, line)| line.complete)
-        .map(|((_, snapshot), _)| snapshot)
-        .collect();
-    process
+    let complete = store.lines(None, usize::MAX, |_, line| line.complete);
+    let complete: HashSet<SnapshotId> = complete.into_iter().map(|((_, id), _)| id).collect();
+    let mine = process
         .snapshots()
         .iter()
         .filter(|(snapshot, initiator, _)| {
             *initiator == process.id() && !complete.contains(*snapshot)
-        })
-        .map(|(snapshot, ..)| snapshot.clone())
-        .collect()
+        });
+    mine.map(|(snapshot, ..)| snapshot.clone()).collect()
 }
 
 /// Where the threads of a node say that they cannot go on.

@@ -93,7 +93,7 @@ impl Outbox {
         Some(frame(messages))
     }
 
-    fn from_journal(&self, after: Seq) -> Result<Vec<Envelope>, StoreError> {
+    fn journaled(&self, after: Seq) -> Result<Vec<Envelope>, StoreError> {
         let start = {
             let window = self.window();
             let landmark = window.channel.landmark(after.next());
@@ -160,7 +160,7 @@ impl Backlog for Arc<Outbox> {
             return Ok(messages);
         }
         let outbox = Self::clone(self);
-        let read = tokio::task::spawn_blocking(move || outbox.from_journal(after)).await;
+        let read = tokio::task::spawn_blocking(move || outbox.journaled(after)).await;
         let broken = |error: String| Closed::Broken(error);
         read.map_err(|error| broken(error.to_string()))?
             .map_err(|error| broken(error.to_string()))

@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tonic::transport::{Channel, Endpoint};
 
@@ -67,8 +66,6 @@ pub(super) struct Peers {
     connections: BTreeMap<ProcessId, Channel>,
     views: Mutex<BTreeMap<ProcessId, PeerView>>,
     links: Links,
-    /// Counts changes between up and down; whoever waits for one looks again.
-    changed: watch::Sender<u64>,
 }
 
 impl Peers {
@@ -92,7 +89,6 @@ impl Peers {
             connections,
             views: Mutex::new(views),
             links,
-            changed: watch::channel(0).0,
         })
     }
 
@@ -111,11 +107,6 @@ impl Peers {
     pub(super) fn view(&self, process: &ProcessId) -> Option<PeerView> {
         let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         views.get(process).map(|view| self.with_links(view))
-    }
-
-    /// Changes between up and down.
-    pub(super) fn changes(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
     }
 
     fn with_links(&self, view: &PeerView) -> PeerView {
@@ -215,8 +206,6 @@ impl Peers {
             PeerState::Up => tracing::info!(peer = %process, "peer up"),
             PeerState::Down | PeerState::NeverSeen => tracing::warn!(peer = %process, "peer down"),
         }
-        drop(views);
-        self.changed.send_modify(|count| *count += 1);
     }
 }
 

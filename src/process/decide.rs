@@ -8,6 +8,7 @@ use super::ids::{AccountId, Amount, Key, ProcessId, RequestId};
 use super::kv::VALUE_BYTES_MAX;
 use super::message::{Body, Message, Stamp, Transfer, Write};
 use super::refusal::Refusal;
+use super::snapshot::Recording;
 
 impl Process {
     /// What an input leads to, given the state as it is.
@@ -33,8 +34,9 @@ impl Process {
             }
             Input::Met(meeting) => self.decide_meeting(&meeting),
             Input::PartStored { snapshot } => {
-                let known = self.registers.recordings.contains_key(&snapshot);
-                self.quietly(known.then_some(Record::PartStored { snapshot }))
+                let recording = self.registers.recordings.get(&snapshot);
+                let finished = recording.is_some_and(Recording::is_finished);
+                self.quietly(finished.then_some(Record::PartStored { snapshot }))
             }
             Input::Checkpoint => self.quietly(Some(Record::Checkpointed)),
         }

@@ -12,6 +12,13 @@ impl Process {
             let refusal = self.no_channel(from, &self.me);
             return self.saying(Reply::Arrived(Err(refusal)));
         };
+        if channel.way == Some(Way::Unary) {
+            return self.saying(Reply::Arrived(Err(Refusal::OtherWay {
+                from: from.clone(),
+                used: Way::Unary,
+                asked: Way::Native,
+            })));
+        }
         let expected = channel.delivered.sequence.next();
         if seq < expected {
             return self.saying(Reply::Arrived(Ok(channel.delivered.sequence)));

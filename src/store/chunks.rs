@@ -2,9 +2,10 @@
 
 use super::error::StoreError;
 use super::frame::{self, Damage, Kind};
-use super::schema::name;
+use super::schema::{self, name};
 use super::v1::Frozen;
-use super::v1::part::ChunkV1;
+use super::v1::part::{ChunkV1, RecordedMessageV1};
+use super::v1::turn::RefusalV1;
 use crate::history::part::{Chunk, IndexEntry, RecordedChannel, RecordedMessage, Run};
 use crate::process::cell::Cell;
 use crate::process::ids::Hash;
@@ -63,6 +64,16 @@ impl Chunks {
         Ok(())
     }
 
+    /// The hashes of all chunks that are here.
+    pub(super) fn hashes(&self) -> impl Iterator<Item = Result<Hash, StoreError>> + use<> {
+        schema::keys(&self.tree).map(|key| {
+            let key = key?;
+            let problem = Damage::Contradiction("its key is no hash".to_owned());
+            let hash = key[..].try_into().map(Hash);
+            hash.map_err(|_| StoreError::damaged(name(Kind::Chunk, &key), problem))
+        })
+    }
+
     /// Writes sorted cells as a run; says how many bytes were new.
     pub(super) fn write_run(
         &self,
@@ -73,28 +84,6 @@ impl Chunks {
             writer.push(cell?)?;
         }
         writer.finish()
-    }
-
-    /// Writes recorded messages as chunks; says their hashes.
-    pub(super) fn write_messages(
-        &self,
-        messages: impl Iterator<Item = RecordedMessage>,
-    ) -> Result<Vec<Hash>, StoreError> {
-        let mut hashes = Vec::new();
-        let mut pending = Vec::new();
-        let mut bytes = 0;
-        for message in messages {
-            bytes += frame::encode(&super::v1::part::RecordedMessageV1::freeze(&message)).len();
-            pending.push(message);
-            if bytes >= CHUNK_BYTES_TARGET / 2 {
-                hashes.push(self.put(&Chunk::Messages(std::mem::take(&mut pending)))?.0);
-                bytes = 0;
-            }
-        }
-        if !pending.is_empty() {
-            hashes.push(self.put(&Chunk::Messages(pending))?.0);
-        }
-        Ok(hashes)
     }
 
     /// The recorded messages of a channel, in order.
@@ -163,6 +152,47 @@ fn fragment_zero(hash: &Hash) -> Vec<u8> {
 fn other_content(hash: &Hash) -> StoreError {
     let problem = "it holds something else than its place demands".to_owned();
     StoreError::damaged(name(Kind::Chunk, &hash.0), Damage::Contradiction(problem))
+}
+
+/// Writes recorded messages of one channel as chunks, holding one of them at a time.
+#[derive(Default)]
+pub(super) struct MessageWriter {
+    hashes: Vec<Hash>,
+    pending: Vec<RecordedMessage>,
+    pending_bytes: usize,
+}
+
+impl MessageWriter {
+    /// Takes the next messages of the channel.
+    pub(super) fn push(
+        &mut self,
+        chunks: &Chunks,
+        messages: Vec<RecordedMessage>,
+    ) -> Result<(), StoreError> {
+        for message in messages {
+            self.pending_bytes += frame::encode(&RecordedMessageV1::freeze(&message)).len();
+            self.pending.push(message);
+            if self.pending_bytes >= CHUNK_BYTES_TARGET / 2 {
+                self.close_chunk(chunks)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The hashes of all chunks, in order.
+    pub(super) fn finish(mut self, chunks: &Chunks) -> Result<Vec<Hash>, StoreError> {
+        self.close_chunk(chunks)?;
+        Ok(self.hashes)
+    }
+
+    fn close_chunk(&mut self, chunks: &Chunks) -> Result<(), StoreError> {
+        self.pending_bytes = 0;
+        if !self.pending.is_empty() {
+            let chunk = Chunk::Messages(std::mem::take(&mut self.pending));
+            self.hashes.push(chunks.put(&chunk)?.0);
+        }
+        Ok(())
+    }
 }
 
 struct RunWriter<'a> {
@@ -241,7 +271,7 @@ impl<'a> RunWriter<'a> {
     }
 }
 
-// How many bytes a cell takes in a chunk; names are the larger part of most.
+// How many bytes a cell takes in a chunk; names and sentences are the larger part of most.
 fn encoded_bytes(cell: &Cell) -> usize {
     let name = cell.key().1.len();
     match cell {
@@ -250,8 +280,13 @@ fn encoded_bytes(cell: &Cell) -> usize {
             let value = write.value.as_deref().map_or(0, str::len);
             name + value + write.stamp.process.as_str().len() + 48
         }
-        // An answer may hold a sentence with ids in it.
-        Cell::Request { .. } => name + 640,
+        Cell::Request { answered, .. } => {
+            let outcome = answered.as_ref().map(|known| match &known.answer.outcome {
+                Ok(receipt) => receipt.transfer_id.as_deref().map_or(0, str::len) + 31,
+                Err(refusal) => frame::encode(&RefusalV1::freeze(refusal)).len() + 4,
+            });
+            name + outcome.unwrap_or(0) + 45
+        }
         Cell::Snapshot { initiator, .. } => name + initiator.as_str().len() + 32,
     }
 }

@@ -1,9 +1,12 @@
 //! The files under sled: the lock, leftovers of an interrupted start, and the syncs that sled does not make.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::error::StoreError;
+use super::witness::Witness;
 
 /// Leaves of up to 16 values of 64 KiB stay in the log with segments of this size. Fixed for ever: sled cannot
 /// open a store with another one.
@@ -11,21 +14,46 @@ const SEGMENT_BYTES: usize = 16 * 1024 * 1024;
 /// sled's page cache.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 const LOCK: &str = "LOCK";
+/// How long a store waits for sled to let go of the files of its life before.
+const RELEASE_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// What lies under the log and makes written bytes last. The one seam through which a test sees what a power cut
+/// would leave.
+pub trait Medium: Send + Sync {
+    /// Returns when everything that was written to the log before is durable.
+    ///
+    /// # Errors
+    /// What the system says; it is final, a failed sync is never tried again.
+    fn sync(&self, log: &File) -> io::Result<()>;
+}
+
+/// The disk.
+#[derive(Debug, Clone, Copy)]
+pub struct Disk;
+
+impl Medium for Disk {
+    fn sync(&self, log: &File) -> io::Result<()> {
+        log.sync_data()
+    }
+}
 
 /// An open engine with its lock and the handle through which it is made durable.
 pub(super) struct Engine {
     pub(super) db: sled::Db,
     log: File,
+    medium: Box<dyn Medium>,
+    pub(super) witness: Witness,
     /// Held as long as the store is open.
     _lock: File,
 }
 
 impl Engine {
     /// Locks the directory, clears leftovers, opens sled, and makes the files themselves durable.
-    pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
-        fs::create_dir_all(dir).map_err(io("cannot create", dir))?;
+    pub(super) fn open(dir: &Path, medium: Box<dyn Medium>) -> Result<Self, StoreError> {
+        fs::create_dir_all(dir).map_err(failed("cannot create", dir))?;
         let lock = lock(dir)?;
         clear_leftovers(dir)?;
+        await_release(dir)?;
         let db = sled::Config::new()
             .path(dir)
             .segment_size(SEGMENT_BYTES)
@@ -38,35 +66,51 @@ impl Engine {
             .read(true)
             .write(true)
             .open(&log_path)
-            .map_err(io("cannot open", &log_path))?;
+            .map_err(failed("cannot open", &log_path))?;
         let engine = Self {
             db,
             log,
+            medium,
+            witness: Witness::open(dir)?,
             _lock: lock,
         };
         engine.make_durable()?;
         let parent = dir.parent().filter(|parent| parent.as_os_str() != "");
         let parent = parent.map_or_else(|| PathBuf::from("."), Path::to_path_buf);
         for path in [dir.join("conf"), log_path, dir.to_path_buf(), parent] {
-            let file = File::open(&path).map_err(io("cannot open", &path))?;
-            file.sync_all().map_err(io("cannot sync", &path))?;
+            let file = File::open(&path).map_err(failed("cannot open", &path))?;
+            file.sync_all().map_err(failed("cannot sync", &path))?;
         }
         Ok(engine)
     }
 
     /// Returns when everything written before is durable. sled's own flush does not reach the medium; the sync of
     /// its log does.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     pub(super) fn make_durable(&self) -> Result<(), StoreError> {
         self.db.flush()?;
-        self.log
-            .sync_data()
-            .map_err(io("cannot sync", Path::new("db")))
+        self.medium
+            .sync(&self.log)
+            .map_err(failed("cannot sync", Path::new("db")))
     }
 }
 
 /// Whether the directory holds a store.
 pub(super) fn exists(dir: &Path) -> bool {
     dir.join("conf").exists() && dir.join("db").exists()
+}
+
+/// The first file that sled keeps outside of its log, which no sync reaches; there should be none.
+pub(super) fn blob(dir: &Path) -> Result<Option<PathBuf>, StoreError> {
+    let blobs = dir.join("blobs");
+    if !blobs.exists() {
+        return Ok(None);
+    }
+    let mut files = fs::read_dir(&blobs).map_err(failed("cannot list", &blobs))?;
+    let first = files.next().transpose();
+    Ok(first
+        .map_err(failed("cannot list", &blobs))?
+        .map(|file| file.path()))
 }
 
 fn lock(dir: &Path) -> Result<File, StoreError> {
@@ -76,28 +120,48 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
         .truncate(false)
         .write(true)
         .open(&path)
-        .map_err(io("cannot open", &path))?;
+        .map_err(failed("cannot open", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => Err(StoreError::InUse(dir.to_path_buf())),
-        Err(fs::TryLockError::Error(source)) => Err(io("cannot lock", &path)(source)),
+        Err(fs::TryLockError::Error(source)) => Err(failed("cannot lock", &path)(source)),
     }
 }
 
-// A kill while sled opens can leave such a file, after which sled reports corruption; without it all is recovered.
-fn clear_leftovers(dir: &Path) -> Result<(), StoreError> {
-    for entry in fs::read_dir(dir).map_err(io("cannot list", dir))? {
-        let path = entry.map_err(io("cannot list", dir))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            tracing::warn!(path = %path.display(), "removed a leftover of an interrupted start");
-            fs::remove_file(&path).map_err(io("cannot remove", &path))?;
+// sled finishes its last writes on threads of its own and holds its files until then, so a store that was closed in
+// this program a moment ago may still be held. Our lock says that nobody else is meant.
+fn await_release(dir: &Path) -> Result<(), StoreError> {
+    let path = dir.join("db");
+    let deadline = Instant::now() + RELEASE_WAIT_MAX;
+    while let Ok(log) = File::open(&path) {
+        match log.try_lock() {
+            Ok(()) => break,
+            Err(fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(fs::TryLockError::WouldBlock) => return Err(StoreError::InUse(dir.to_path_buf())),
+            Err(fs::TryLockError::Error(source)) => {
+                return Err(failed("cannot lock", &path)(source));
+            }
         }
     }
     Ok(())
 }
 
-fn io(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
+// A kill while sled opens can leave such a file, after which sled reports corruption; without it all is recovered.
+fn clear_leftovers(dir: &Path) -> Result<(), StoreError> {
+    for entry in fs::read_dir(dir).map_err(failed("cannot list", dir))? {
+        let path = entry.map_err(failed("cannot list", dir))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            tracing::warn!(path = %path.display(), "removed a leftover of an interrupted start");
+            fs::remove_file(&path).map_err(failed("cannot remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     let path = path.to_path_buf();
     move |source| StoreError::Io { what, path, source }
 }

@@ -85,7 +85,11 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Damage> {
 
 /// Puts the frame around an encoded value.
 pub(super) fn wrap(kind: Kind, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).expect("no stored value reaches 4 GiB");
+    assert!(
+        payload.len() <= VALUE_BYTES_MAX,
+        "a longer value could not be read again"
+    );
+    let length = u32::try_from(payload.len()).expect("it is far shorter than 4 GiB");
     let mut framed = Vec::with_capacity(HEADER_BYTES + payload.len());
     framed.push(FORMAT);
     framed.push(kind as u8);
@@ -143,7 +147,7 @@ fn checksum(framed: &[u8]) -> u32 {
 /// Lays a framed value over keys `key ‖ fragment number` of a batch.
 pub(super) fn insert(batch: &mut sled::Batch, key: &[u8], framed: &[u8]) {
     for (number, fragment) in framed.chunks(FRAGMENT_BYTES_MAX).enumerate() {
-        let number = u16::try_from(number).expect("values stay under 4 GiB");
+        let number = u16::try_from(number).expect("values stay far under 4 GiB");
         batch.insert(fragment_key(key, number), fragment);
     }
 }

@@ -1,6 +1,7 @@
 //! The history: parts of this process, and the global states that were published, each revision for ever.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Mutex, PoisonError};
 
 use super::error::StoreError;
@@ -57,14 +58,7 @@ impl History {
 
     /// Every revision of every snapshot, in order of their keys.
     pub(super) fn revisions(&self) -> impl Iterator<Item = Result<GlobalState, StoreError>> + '_ {
-        let keys = self.globals.iter().keys().filter_map(|key| match key {
-            Ok(key) => match frame::split_key(&key) {
-                Some((key, 0)) => Some(Ok(key.to_vec())),
-                _ => None,
-            },
-            Err(error) => Some(Err(StoreError::from(error))),
-        });
-        keys.map(|key| {
+        schema::keys(&self.globals).map(|key| {
             let key = key?;
             let read = self.read(&key)?;
             read.map(|published| published.state).ok_or_else(|| {
@@ -77,9 +71,20 @@ impl History {
         })
     }
 
-    /// Stores a revision; says its root. The caller makes it durable.
+    /// Every stored part of this process, in order of their keys.
+    pub(super) fn parts(&self) -> impl Iterator<Item = Result<Part, StoreError>> + '_ {
+        schema::keys(&self.parts).filter_map(|key| {
+            let read = key.and_then(|key| schema::get::<PartV1>(&self.parts, &key, Kind::Part));
+            read.map(|stored| stored.map(Frozen::thaw)).transpose()
+        })
+    }
+
+    /// Stores a revision, unless it is published: then it stays as it is. Says its root. The caller makes it durable.
     pub(super) fn publish(&self, state: &GlobalState) -> Result<Hash, StoreError> {
         let key = revision_key(&state.snapshot, state.revision);
+        if let Some(published) = self.read(&key)? {
+            return Ok(published.root);
+        }
         let bytes = frame::encode(&GlobalStateV1::freeze(state));
         let mut batch = sled::Batch::default();
         frame::insert(&mut batch, &key, &frame::wrap(Kind::Global, &bytes));
@@ -122,21 +127,35 @@ impl History {
         self.read(key)
     }
 
-    /// The snapshots before a place, newest first.
+    /// The newest snapshots before a place that are wanted, newest first.
     pub(super) fn lines(
         &self,
         before: Option<&(Hlc, SnapshotId)>,
+        limit: usize,
+        wanted: impl Fn(&(Hlc, SnapshotId), &Line) -> bool,
     ) -> Vec<((Hlc, SnapshotId), Line)> {
         let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = before.map_or(Bound::Unbounded, Bound::Excluded);
+        let older = index.range::<(Hlc, SnapshotId), _>((Bound::Unbounded, end));
+        let wanted = older.rev().filter(|(place, line)| wanted(place, line));
         let copy = |(place, line): (&(Hlc, SnapshotId), &Line)| (place.clone(), line.clone());
-        match before {
-            Some(before) => index.range(..before.clone()).rev().map(copy).collect(),
-            None => index.iter().rev().map(copy).collect(),
-        }
+        wanted.take(limit).map(copy).collect()
     }
 
-    /// Stores this process's part of a snapshot. The caller makes it durable.
+    /// The newest snapshot that is complete.
+    pub(super) fn newest_complete(&self) -> Option<SnapshotId> {
+        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest_first = index.iter().rev();
+        let ((_, snapshot), _) = newest_first.find(|(_, line)| line.complete)?;
+        Some(snapshot.clone())
+    }
+
+    /// Stores this process's part of a snapshot, unless it is here: what others may have seen of it stays. The
+    /// caller makes it durable.
     pub(super) fn put_part(&self, part: &Part) -> Result<(), StoreError> {
+        if self.part(&part.snapshot)?.is_some() {
+            return Ok(());
+        }
         let key = snapshot_key(&part.snapshot);
         schema::put(&self.parts, &key, Kind::Part, &PartV1::freeze(part))
     }

@@ -89,10 +89,14 @@ impl Journal {
         Ok(())
     }
 
-    /// The entries from `from` on, up to the newest durable one, in order, each chained to the one before.
-    pub(super) fn scan(&self, from: Lsn) -> impl Iterator<Item = Result<Entry, StoreError>> + '_ {
+    /// The entries from `from` on, up to the newest durable one, in order, each chained to the one before; the
+    /// first to `previous`, if that is known.
+    pub(super) fn scan(
+        &self,
+        from: Lsn,
+        mut previous: Option<Hash>,
+    ) -> impl Iterator<Item = Result<Entry, StoreError>> + '_ {
         let mut next = from.max(Lsn(1));
-        let mut previous: Option<Hash> = None;
         std::iter::from_fn(move || {
             if next > self.head().position {
                 return None;

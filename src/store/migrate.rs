@@ -2,6 +2,7 @@
 //! knows is refused before anything is touched.
 
 use super::error::StoreError;
+use super::frame::Damage;
 use super::schema::Trees;
 
 #[path = "../../migrations/m0001_initial.rs"]

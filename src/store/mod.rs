@@ -16,16 +16,18 @@ mod migrate;
 mod schema;
 mod states;
 mod v1;
+mod witness;
 
 use std::path::Path;
 
 pub use check::Report;
 pub use error::StoreError;
+pub use files::{Disk, Medium};
 pub use frame::Damage;
 pub use history::{Line, Published};
 pub use merge::Cells;
 
-use chunks::Chunks;
+use chunks::{Chunks, MessageWriter};
 use files::Engine;
 use frame::Kind;
 use history::History;
@@ -42,17 +44,18 @@ use crate::process::clock::Hlc;
 use crate::process::event::{Identity, Turn};
 use crate::process::ids::{Hash, Lsn, ProcessId, SnapshotId};
 use crate::process::registers::{Registers, Sealed};
-use crate::process::snapshot::Recording;
+use crate::process::snapshot::{ChannelRecording, Recording};
 use crate::process::topology::Topology;
 
 /// An open store of one process.
 pub struct Store {
-    engine: Engine,
     journal: Journal,
     states: States,
     chunks: Chunks,
     history: History,
     identity: Identity,
+    /// Last, because it holds the lock: fields are dropped in order, and the trees hold the files open.
+    engine: Engine,
 }
 
 /// The proof that a turn is durable. Only a commit makes one, and nothing of a turn is released without it.
@@ -75,7 +78,20 @@ impl Store {
     /// # Errors
     /// [`StoreError`]: in use, of another process or cluster, of a newer format, damaged, or not accessible.
     pub fn open(dir: &Path, cluster: &str, process: &ProcessId) -> Result<Self, StoreError> {
-        let engine = Engine::open(dir)?;
+        Self::open_on(dir, cluster, process, Box::new(Disk))
+    }
+
+    /// [`Store::open`] on another medium than the disk.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_on(
+        dir: &Path,
+        cluster: &str,
+        process: &ProcessId,
+        medium: Box<dyn Medium>,
+    ) -> Result<Self, StoreError> {
+        let engine = Engine::open(dir, medium)?;
         let trees = Trees::open(&engine.db)?;
         migrate::migrate(&trees, || engine.make_durable())?;
         let owner = own(&trees, cluster, process)?;
@@ -90,8 +106,10 @@ impl Store {
     }
 
     fn assemble(engine: Engine, trees: Trees, identity: Identity) -> Result<Self, StoreError> {
+        let journal = Journal::open(trees.journal)?;
+        engine.witness.check(&journal)?;
         Ok(Self {
-            journal: Journal::open(trees.journal)?,
+            journal,
             states: States::new(trees.states),
             chunks: Chunks::new(trees.chunks),
             history: History::open(trees.history, trees.parts)?,
@@ -118,6 +136,7 @@ impl Store {
     /// [`StoreError`]: whether the turn is durable is not known.
     pub fn commit(&self, turn: &Turn) -> Result<Committed, StoreError> {
         self.journal.append(turn, || self.engine.make_durable())?;
+        self.engine.witness.note(self.journal.head())?;
         Ok(Committed {
             position: turn.position,
         })
@@ -148,7 +167,9 @@ impl Store {
         };
         let (mut process, state) = self.newest_whole_state(&new)?;
         self.states.continue_from(state.as_ref());
-        for entry in self.journal.scan(process.registers().position.next()) {
+        let recorded = state.map(|state| state.recorded.journal);
+        let next = process.registers().position.next();
+        for entry in self.journal.scan(next, recorded) {
             process.replay(&entry?.turn);
         }
         // Opening has made durable whatever was found.
@@ -183,23 +204,34 @@ impl Store {
         let Some(state) = self.states.get(cut)? else {
             return Ok(None);
         };
+        let contradiction = |problem: &str| {
+            let what = schema::name(Kind::State, &schema::position_key(cut));
+            StoreError::damaged(what, Damage::Contradiction(problem.to_owned()))
+        };
         if cut > self.position() {
-            return Ok(None);
+            return Err(contradiction("the journal ends before it"));
+        }
+        if state.recorded.journal != self.journal.hash_at(cut)? {
+            return Err(contradiction("the journal has another hash there"));
         }
         let mut process = new(state.registers.clone());
         for cell in Cells::new(&self.chunks, &state.recorded.runs, None)? {
             process.restore_cell(cell?);
+        }
+        let found = (process.bank().len(), process.bank().balance_total());
+        if found != (state.recorded.accounts, state.recorded.balance_total) {
+            return Err(contradiction("its accounts do not add up to its figures"));
         }
         Ok(Some((process, state)))
     }
 
     /// The durable turns from `from` on, in order.
     pub fn turns(&self, from: Lsn) -> impl Iterator<Item = Result<Turn, StoreError>> + '_ {
-        self.journal.scan(from).map(|entry| Ok(entry?.turn))
+        self.journal.scan(from, None).map(|entry| Ok(entry?.turn))
     }
 
-    /// Writes a sealed state behind the one before. Not durable before [`Store::sync`]; a crash before that loses
-    /// nothing, the journal gives it again.
+    /// Writes a sealed state behind the one before, once the turn that sealed it is committed. Not durable before
+    /// [`Store::sync`]; a crash before that loses nothing, the journal gives it again.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -208,12 +240,13 @@ impl Store {
         self.states.write(&self.chunks, sealed, journal)
     }
 
-    /// The state recorded at a cut, if it is written.
+    /// The state recorded at a cut, if it is written. One that [`Store::recover`] passed over is not, until it is
+    /// written again.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn state(&self, cut: Lsn) -> Result<Option<RecordedState>, StoreError> {
-        Ok(self.states.get(cut)?.map(|state| state.recorded))
+        Ok(self.states.written(cut)?.map(|state| state.recorded))
     }
 
     /// Makes the part of a recording: its written state, and the messages of its closed channels from the journal.
@@ -229,10 +262,7 @@ impl Store {
         let Some(state) = self.state(recording.cut)? else {
             return Ok(None);
         };
-        let mut channels = Vec::new();
-        for from in recording.channels.keys() {
-            channels.extend(self.build_channel(recording, from)?);
-        }
+        let channels = self.build_channels(recording)?;
         Ok(Some(Part {
             snapshot: recording.snapshot.clone(),
             process: me.clone(),
@@ -243,35 +273,45 @@ impl Store {
         }))
     }
 
-    fn build_channel(
-        &self,
-        recording: &Recording,
-        from: &ProcessId,
-    ) -> Result<Option<RecordedChannel>, StoreError> {
-        let channel = &recording.channels[from];
-        let Some((closed, position)) = channel.closed else {
-            return Ok(None);
+    // One pass over the journal, whatever the number of channels, and one chunk of each in memory.
+    fn build_channels(&self, recording: &Recording) -> Result<Vec<RecordedChannel>, StoreError> {
+        let closed = |(from, channel): (&ProcessId, &ChannelRecording)| {
+            let (closed, position) = channel.closed?;
+            let recorded = RecordedChannel {
+                from: from.clone(),
+                first: channel.opened.sequence.next(),
+                last: closed.sequence,
+                transfers: closed.transfers - channel.opened.transfers,
+                amount: closed.amount - channel.opened.amount,
+                chunks: Vec::new(),
+            };
+            let end = if recorded.messages() > 0 {
+                position
+            } else {
+                recording.cut
+            };
+            Some((recorded, MessageWriter::default(), end))
         };
-        let mut chunks = Vec::new();
-        if closed.sequence > channel.opened.sequence {
-            let turns: Vec<Turn> = self
-                .turns(recording.cut.next())
-                .take_while(|turn| turn.as_ref().map_or(true, |turn| turn.position <= position))
-                .collect::<Result<_, _>>()?;
-            let messages = recorded_messages(recording, from, &turns);
-            chunks = self.chunks.write_messages(messages.into_iter())?;
+        let mut channels: Vec<_> = recording.channels.iter().filter_map(closed).collect();
+        let end = channels.iter().map(|(_, _, end)| *end).max();
+        let mut turns = self.turns(recording.cut.next());
+        for _ in recording.cut.0..end.unwrap_or(recording.cut).0 {
+            let Some(turn) = turns.next().transpose()? else {
+                break;
+            };
+            for (recorded, writer, _) in &mut channels {
+                let messages = recorded_messages(recording, &recorded.from, [&turn]);
+                writer.push(&self.chunks, messages)?;
+            }
         }
-        Ok(Some(RecordedChannel {
-            from: from.clone(),
-            first: channel.opened.sequence.next(),
-            last: closed.sequence,
-            transfers: closed.transfers - channel.opened.transfers,
-            amount: closed.amount - channel.opened.amount,
-            chunks,
-        }))
+        let finish = |(recorded, writer, _): (RecordedChannel, MessageWriter, Lsn)| {
+            let chunks = writer.finish(&self.chunks)?;
+            Ok(RecordedChannel { chunks, ..recorded })
+        };
+        channels.into_iter().map(finish).collect()
     }
 
-    /// Stores this process's part of a snapshot, durably.
+    /// Stores this process's part of a snapshot, durably. One that is stored stays as it is.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -337,7 +377,8 @@ impl Store {
         self.chunks.messages(channel)
     }
 
-    /// Publishes a revision in the history, durably; says its root hash.
+    /// Publishes a revision in the history, durably; says its root hash. One that is published stays as it is, and
+    /// the root is then its.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -368,10 +409,21 @@ impl Store {
         self.history.get(snapshot, revision)
     }
 
-    /// The published snapshots that started before a place, newest first.
+    /// The newest snapshot that is complete.
     #[must_use]
-    pub fn lines(&self, before: Option<&(Hlc, SnapshotId)>) -> Vec<((Hlc, SnapshotId), Line)> {
-        self.history.lines(before)
+    pub fn newest_complete(&self) -> Option<SnapshotId> {
+        self.history.newest_complete()
+    }
+
+    /// The newest published snapshots before a place that are wanted, newest first.
+    #[must_use]
+    pub fn lines(
+        &self,
+        before: Option<&(Hlc, SnapshotId)>,
+        limit: usize,
+        wanted: impl Fn(&(Hlc, SnapshotId), &Line) -> bool,
+    ) -> Vec<((Hlc, SnapshotId), Line)> {
+        self.history.lines(before, limit, wanted)
     }
 }
 

@@ -74,6 +74,19 @@ pub(super) fn revision_key(snapshot: &SnapshotId, revision: u32) -> Vec<u8> {
     [&snapshot_key(snapshot)[..], &revision.to_be_bytes()].concat()
 }
 
+/// The keys of the values of a tree, without their fragments. Reads the values, too: sled keeps them together.
+pub(super) fn keys(
+    tree: &sled::Tree,
+) -> impl DoubleEndedIterator<Item = Result<Vec<u8>, StoreError>> + use<> {
+    tree.iter().keys().filter_map(|key| match key {
+        Ok(key) => match frame::split_key(&key) {
+            Some((key, 0)) => Some(Ok(key.to_vec())),
+            _ => None,
+        },
+        Err(error) => Some(Err(error.into())),
+    })
+}
+
 /// Encodes, frames and stores one value, atomically.
 pub(super) fn put<T: Serialize>(
     tree: &sled::Tree,

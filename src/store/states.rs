@@ -2,11 +2,11 @@
 //! outgrow their base.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::chunks::Chunks;
 use super::error::StoreError;
-use super::frame::{self, Kind};
+use super::frame::Kind;
 use super::merge::Cells;
 use super::schema::{self, position_key, position_of};
 use super::v1::Frozen;
@@ -49,24 +49,32 @@ impl States {
         Ok(stored.map(Frozen::thaw))
     }
 
+    /// The state recorded at this cut, unless an earlier life left it and this one has passed it over.
+    pub(super) fn written(&self, cut: Lsn) -> Result<Option<StoredState>, StoreError> {
+        match *self.newest() {
+            Some((newest, _)) if cut <= newest => self.get(cut),
+            _ => Ok(None),
+        }
+    }
+
     /// The cuts that are recorded, newest first.
     pub(super) fn cuts(&self) -> impl Iterator<Item = Result<Lsn, StoreError>> {
-        self.tree.iter().keys().rev().filter_map(|key| match key {
-            Ok(key) => match frame::split_key(&key) {
-                Some((cut, 0)) => position_of(cut).map(Ok),
-                _ => None,
-            },
-            Err(error) => Some(Err(error.into())),
-        })
+        let keys = schema::keys(&self.tree).rev();
+        keys.filter_map(|key| key.map(|key| position_of(&key)).transpose())
     }
 
     /// The next state continues from this one.
     pub(super) fn continue_from(&self, state: Option<&StoredState>) {
         let newest = state.map(|state| (state.recorded.position, state.recorded.runs.clone()));
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = newest;
+        *self.newest() = newest;
     }
 
-    /// Writes what was sealed behind the newest state. `journal` is the hash of the entry at the cut.
+    fn newest(&self) -> MutexGuard<'_, Option<(Lsn, Vec<Run>)>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what was sealed behind the newest state; one writer at a time, in the order of sealing. `journal` is
+    /// the hash of the entry at the cut.
     pub(super) fn write(
         &self,
         chunks: &Chunks,
@@ -74,16 +82,12 @@ impl States {
         journal: Hash,
     ) -> Result<RecordedState, StoreError> {
         let cut = sealed.registers.position;
-        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        if newest
-            .as_ref()
-            .is_some_and(|(position, _)| *position >= cut)
-        {
+        if let Some(stored) = self.written(cut)? {
             // Replayed after a crash: it had been written.
-            let stored = self.get(cut)?;
-            return Ok(stored.expect("a state up to the newest is stored").recorded);
+            return Ok(stored.recorded);
         }
-        let mut runs = newest.take().map(|(_, runs)| runs).unwrap_or_default();
+        let newest = self.newest().clone();
+        let mut runs = newest.map(|(_, runs)| runs).unwrap_or_default();
         let mut cells = sealed.cells;
         cells.sort_unstable_by(|a, b| a.key().cmp(&b.key()));
         let (run, mut new_bytes) = chunks.write_run(cells.into_iter().map(Ok))?;
@@ -117,7 +121,7 @@ impl States {
             Kind::State,
             &StateV1::freeze(&stored),
         )?;
-        *newest = Some((cut, runs));
+        *self.newest() = Some((cut, runs));
         Ok(stored.recorded)
     }
 }

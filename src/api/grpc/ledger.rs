@@ -81,8 +81,8 @@ fn result(answer: Answer) -> OperationResult {
             journal_position,
         },
         Err(refusal) => OperationResult {
-            error: refusal.to_string(),
             kind: refusal.kind().to_owned(),
+            error: identity::as_given(refusal).to_string(),
             journal_position,
             ..OperationResult::default()
         },

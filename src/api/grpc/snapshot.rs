@@ -66,7 +66,7 @@ impl SnapshotService for Snapshots {
         request: Request<MarkerMessage>,
     ) -> Result<Response<MarkerResponse>, Status> {
         let received = request.into_inner();
-        let from = id("sender_id", &received.sender_id, ProcessId::parse)?;
+        let from = self.caller("sender_id", &received.sender_id)?;
         let snapshot = id("snapshot_id", &received.snapshot_id, SnapshotId::parse)?;
         let initiator = id("initiator_id", &received.initiator_id, ProcessId::parse)?;
         let known = self.0.config().topology.contains(&initiator);
@@ -150,7 +150,7 @@ impl SnapshotService for Snapshots {
 impl Snapshots {
     // Delivers an application message, or says why it is not one of ours.
     async fn receive(&self, sent: ApplicationMessage) -> Result<Result<bool, String>, Failure> {
-        let from = id("from_process", &sent.from_process, ProcessId::parse)?;
+        let from = self.caller("from_process", &sent.from_process)?;
         let to = id("to_process", &sent.to_process, ProcessId::parse)?;
         let message_id = match sent.message_id.as_str() {
             "" => None,
@@ -182,13 +182,9 @@ impl Snapshots {
         self.deliver(from, repeat, Message { clock, body }).await
     }
 
-    // Whether it was the first marker of its snapshot; or the sentence that says why it was not delivered.
-    async fn deliver(
-        &self,
-        from: ProcessId,
-        message_id: Option<RequestId>,
-        message: Message,
-    ) -> Result<Result<bool, String>, Failure> {
+    // The sender of a call, unless its channel is a native stream.
+    fn caller(&self, field: &str, text: &str) -> Result<ProcessId, Failure> {
+        let from = id(field, text, ProcessId::parse)?;
         if self.0.has_native_stream(&from) {
             return Err(Failure::from(Refusal::OtherWay {
                 from,
@@ -196,6 +192,16 @@ impl Snapshots {
                 asked: Way::Unary,
             }));
         }
+        Ok(from)
+    }
+
+    // Whether it was the first marker of its snapshot; or the sentence that says why it was not delivered.
+    async fn deliver(
+        &self,
+        from: ProcessId,
+        message_id: Option<RequestId>,
+        message: Message,
+    ) -> Result<Result<bool, String>, Failure> {
         let input = Input::Called {
             from,
             message_id,

@@ -16,7 +16,7 @@ use crate::api::error::Failure;
 /// How many requests are answered at once.
 const REQUESTS_MAX: usize = 512;
 /// How many exports are written at once; each holds a thread.
-const EXPORTS_MAX: usize = 16;
+const EXPORTS_MAX: usize = 64;
 /// How long a request may take, its body included.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -40,7 +40,7 @@ impl Facade {
     /// Leave to write an export, as long as the permit lives.
     pub(super) fn admit_export(&self) -> Result<OwnedSemaphorePermit, Failure> {
         let permit = self.bounds.exports.clone().try_acquire_owned();
-        permit.map_err(|_| Failure::Busy("16 exports"))
+        permit.map_err(|_| Failure::Busy(EXPORTS_MAX, "exports"))
     }
 }
 
@@ -55,7 +55,7 @@ pub(super) async fn admit(
         return Err(Failure::malformed("path", why));
     }
     let permit = facade.bounds.requests.try_acquire();
-    let _permit = permit.map_err(|_| Failure::Busy("512 requests"))?;
+    let _permit = permit.map_err(|_| Failure::Busy(REQUESTS_MAX, "requests"))?;
     let answer = tokio::time::timeout(TIMEOUT, next.run(request)).await;
     answer.map_err(|_| Failure::Timeout(TIMEOUT.as_secs()))
 }

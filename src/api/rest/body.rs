@@ -94,20 +94,10 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segment
     }
 }
 
-/// The `Idempotency-Key` of a request, under the name its answer is remembered by.
-pub(super) struct RepeatKey(pub(super) Option<RequestId>);
-
-impl<S: Sync> FromRequestParts<S> for RepeatKey {
-    type Rejection = Failure;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Failure> {
-        repeat_key(&parts.headers).map(Self)
-    }
-}
-
 const REPEAT_KEY: &str = "Idempotency-Key";
 
-fn repeat_key(headers: &HeaderMap) -> Result<Option<RequestId>, Failure> {
+/// The `Idempotency-Key` of a request, as the name its answer is remembered by.
+pub(super) fn repeat_key(headers: &HeaderMap) -> Result<Option<RequestId>, Failure> {
     let mut keys = headers.get_all(REPEAT_KEY).iter();
     let Some(key) = keys.next() else {
         return Ok(None);

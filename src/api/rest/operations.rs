@@ -1,19 +1,21 @@
 //! Operations: deposits, withdrawals, transfers. With an `Idempotency-Key` a repeat answers as the first did.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::FromRequestParts;
 use axum::http::header;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::Facade;
 use super::accept::Plain;
-use super::body::{Body, RepeatKey, Segments, Units};
+use super::body::{Body, Segments, Units, repeat_key};
 use crate::api::ask;
 use crate::api::error::{Failure, id};
+use crate::api::identity;
 use crate::api::time::rfc3339;
 use crate::process::event::{Answer, Operation, Receipt};
-use crate::process::ids::{AccountId, ProcessId};
+use crate::process::ids::{AccountId, ProcessId, RequestId};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,12 +50,37 @@ struct Transferred {
     time: String,
 }
 
+/// A call that does something: answered in JSON, and repeatable under its key.
+pub(super) struct Call {
+    facade: Facade,
+    key: Option<RequestId>,
+}
+
+impl FromRequestParts<Facade> for Call {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, facade: &Facade) -> Result<Self, Failure> {
+        Plain::from_request_parts(parts, facade).await?;
+        Ok(Self {
+            facade: facade.clone(),
+            key: repeat_key(&parts.headers)?,
+        })
+    }
+}
+
+impl Call {
+    // The receipt, and the turn of the first answer, which a repeat shows again.
+    async fn perform(&self, operation: Operation) -> Result<(Receipt, Answer), Failure> {
+        let answer = ask::operate(&self.facade.handle, self.key.clone(), operation).await?;
+        let receipt = answer.outcome.clone().map_err(identity::as_given)?;
+        Ok((receipt, answer))
+    }
+}
+
 /// `POST /v1/accounts/{account}/deposits`
 pub(super) async fn deposit(
-    _: Plain,
-    State(facade): State<Facade>,
+    call: Call,
     Segments(account): Segments<String>,
-    key: RepeatKey,
     Body(paid): Body<Paid>,
 ) -> Result<Response, Failure> {
     let account = id("account", &account, AccountId::parse)?;
@@ -61,15 +88,13 @@ pub(super) async fn deposit(
         account: account.clone(),
         amount: paid.amount.0,
     };
-    book(&facade, key, (account, operation)).await
+    book(call, account, operation).await
 }
 
 /// `POST /v1/accounts/{account}/withdrawals`
 pub(super) async fn withdraw(
-    _: Plain,
-    State(facade): State<Facade>,
+    call: Call,
     Segments(account): Segments<String>,
-    key: RepeatKey,
     Body(paid): Body<Paid>,
 ) -> Result<Response, Failure> {
     let account = id("account", &account, AccountId::parse)?;
@@ -77,17 +102,13 @@ pub(super) async fn withdraw(
         account: account.clone(),
         amount: paid.amount.0,
     };
-    book(&facade, key, (account, operation)).await
+    book(call, account, operation).await
 }
 
-async fn book(
-    facade: &Facade,
-    key: RepeatKey,
-    (account, operation): (AccountId, Operation),
-) -> Result<Response, Failure> {
-    let (receipt, answered) = perform(facade, key, operation).await?;
+async fn book(call: Call, account: AccountId, operation: Operation) -> Result<Response, Failure> {
+    let (receipt, answered) = call.perform(operation).await?;
     Ok(uncached(Booked {
-        process: facade.handle.config().me.as_str(),
+        process: call.facade.handle.config().me.as_str(),
         account: account.as_str(),
         balance: receipt.balance,
         journal_position: answered.position.0,
@@ -96,12 +117,7 @@ async fn book(
 }
 
 /// `POST /v1/transfers`
-pub(super) async fn transfer(
-    _: Plain,
-    State(facade): State<Facade>,
-    key: RepeatKey,
-    Body(moved): Body<Moved>,
-) -> Result<Response, Failure> {
+pub(super) async fn transfer(call: Call, Body(moved): Body<Moved>) -> Result<Response, Failure> {
     let to_process = moved.to_process.as_deref();
     let operation = Operation::Transfer {
         from_account: id("from_account", &moved.from_account, AccountId::parse)?,
@@ -111,7 +127,7 @@ pub(super) async fn transfer(
         to_account: id("to_account", &moved.to_account, AccountId::parse)?,
         amount: moved.amount.0,
     };
-    let (receipt, answered) = perform(&facade, key, operation).await?;
+    let (receipt, answered) = call.perform(operation).await?;
     Ok(uncached(Transferred {
         transfer_id: receipt.transfer_id,
         from_balance: receipt.balance,
@@ -119,16 +135,6 @@ pub(super) async fn transfer(
         journal_position: answered.position.0,
         time: rfc3339(answered.time.wall_us()),
     }))
-}
-
-// The receipt, and the turn of the first answer, which a repeat shows again.
-async fn perform(
-    facade: &Facade,
-    RepeatKey(key): RepeatKey,
-    operation: Operation,
-) -> Result<(Receipt, Answer), Failure> {
-    let answer = ask::operate(&facade.handle, key, operation).await?;
-    Ok((answer.outcome.clone()?, answer))
 }
 
 fn uncached(shown: impl Serialize) -> Response {

@@ -36,14 +36,27 @@ impl IntoResponse for Failure {
         };
         let mut response = (verdict.http, axum::Json(problem)).into_response();
         let headers = response.headers_mut();
-        let set = |name, value| (name, HeaderValue::from_static(value));
-        headers.extend([
-            set(header::CONTENT_TYPE, "application/problem+json"),
-            set(header::CACHE_CONTROL, "no-store"),
-        ]);
+        let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
+        set(header::CONTENT_TYPE, "application/problem+json");
+        set(header::CACHE_CONTROL, "no-store");
         if verdict.http == StatusCode::TOO_MANY_REQUESTS {
-            headers.extend([set(header::RETRY_AFTER, "1")]);
+            set(header::RETRY_AFTER, "1");
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::Unavailable;
+
+    #[test]
+    fn a_full_node_says_when_to_come_back() {
+        let response = Failure::from(Unavailable::Full).into_response();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        let types = response.headers().get_all(header::CONTENT_TYPE).iter();
+        assert_eq!(types.collect::<Vec<_>>(), ["application/problem+json"]);
     }
 }

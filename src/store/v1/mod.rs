@@ -5,6 +5,8 @@
 
 pub(super) mod global;
 pub(super) mod part;
+#[cfg(test)]
+mod round_trip;
 pub(super) mod state;
 pub(super) mod turn;
 

@@ -1,0 +1,25 @@
+//! Whole nodes on real sockets: what a user of a cluster sees, over gRPC and REST, while nodes come, go and are killed.
+//! Without this the parts may each be right and the program wrong.
+
+mod accounts;
+mod amounts;
+mod await_it;
+mod channels;
+mod initiator;
+mod killed;
+mod late_peer;
+mod money;
+mod nodes;
+mod other_make;
+mod overlapping;
+mod partial;
+mod programs;
+mod refusals;
+mod repeats;
+mod rest;
+mod restart;
+mod ring;
+mod snapshots;
+mod standards;
+mod traffic;
+mod waste;

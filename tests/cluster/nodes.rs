@@ -1,0 +1,228 @@
+//! A cluster of nodes in this very process, each on ports of its own that it keeps over restarts.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use snapledger::api::{Host, Sockets};
+use snapledger::config::{Member, NodeConfig, SnapshotSettings, Transport};
+use snapledger::node::Handle;
+use snapledger::process::ids::{ChannelId, ProcessId};
+use snapledger::process::topology::Topology;
+use snapledger::proto::chandy_lamport::DepositRequest;
+use snapledger::proto::chandy_lamport::bank_service_client::BankServiceClient;
+use tempfile::TempDir;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::await_it::until;
+use crate::rest::Rest;
+
+pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
+
+/// Nodes by name, and where they live.
+pub(crate) struct Cluster {
+    members: Vec<Member>,
+    topology: Topology,
+    sockets: BTreeMap<String, Sockets>,
+    hosts: BTreeMap<String, Host>,
+    dir: TempDir,
+}
+
+pub(crate) fn process(id: &str) -> ProcessId {
+    ProcessId::parse(id).expect("a valid id")
+}
+
+impl Cluster {
+    /// Ports for these nodes, and no node yet: whoever connects waits.
+    pub(crate) fn planned(ids: &[&str]) -> Self {
+        let processes: Vec<_> = ids.iter().map(|id| process(id)).collect();
+        let topology = Topology::full(&processes).expect("distinct ids");
+        let mut cluster = Self {
+            members: Vec::new(),
+            topology,
+            sockets: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            dir: tempfile::tempdir().expect("a temporary directory"),
+        };
+        for id in ids {
+            let sockets = Sockets {
+                grpc: listen("127.0.0.1:0"),
+                rest: listen("127.0.0.1:0"),
+            };
+            cluster.members.push(Member {
+                id: process(id),
+                grpc: address(&sockets.grpc).to_string(),
+                rest: Some(address(&sockets.rest).to_string()),
+                transport: Transport::Native,
+            });
+            cluster.sockets.insert((*id).to_owned(), sockets);
+        }
+        cluster
+    }
+
+    /// With these channels alone.
+    pub(crate) fn with_channels(mut self, channels: &[(&str, &str)]) -> Self {
+        let processes: Vec<_> = self.members.iter().map(|one| one.id.clone()).collect();
+        let channels = channels.iter().map(|(from, to)| ChannelId {
+            from: process(from),
+            to: process(to),
+        });
+        self.topology = Topology::new(&processes, channels).expect("it is strongly connected");
+        self
+    }
+
+    /// With a process of another make, which is never started here.
+    pub(crate) fn with_other_make(mut self, id: &str) -> Self {
+        let other = self.members.iter_mut().find(|one| one.id.as_str() == id);
+        other.expect("it is planned").transport = Transport::Unary;
+        self.sockets.remove(id);
+        self
+    }
+
+    /// All planned nodes, started.
+    pub(crate) async fn started(mut self) -> Self {
+        for id in self.sockets.keys().cloned().collect::<Vec<_>>() {
+            self.start(&id).await;
+        }
+        self
+    }
+
+    /// A cluster with a channel from each to each, all of it up and connected.
+    pub(crate) async fn up(ids: &[&str]) -> Self {
+        let cluster = Self::planned(ids).started().await;
+        cluster.connected().await;
+        cluster
+    }
+
+    /// The same nodes on the same stores and ports.
+    pub(crate) async fn started_again(mut self, ids: &[&str]) -> Self {
+        for id in ids {
+            self.start(id).await;
+        }
+        self
+    }
+
+    pub(crate) async fn start(&mut self, id: &str) {
+        let sockets = match self.sockets.remove(id) {
+            Some(sockets) => sockets,
+            None => {
+                let member = self.member(id);
+                let rest = member.rest.clone().expect("every member has one");
+                Sockets {
+                    grpc: again(&member.grpc).await,
+                    rest: again(&rest).await,
+                }
+            }
+        };
+        let host = Host::start(self.config(id), sockets).await;
+        self.hosts
+            .insert(id.to_owned(), host.expect("the node starts"));
+    }
+
+    /// Nobody listens at the ports of a node that was never started.
+    pub(crate) fn close(&mut self, id: &str) {
+        self.sockets.remove(id);
+    }
+
+    /// Takes the store of a stopped node away.
+    pub(crate) fn wipe(&self, id: &str) {
+        let store = self.dir.path().join(id);
+        std::fs::remove_dir_all(store).expect("the node is stopped and had a store");
+    }
+
+    pub(crate) async fn stop(&mut self, id: &str) {
+        self.hosts.remove(id).expect("the node runs").stop().await;
+    }
+
+    /// Stops every node that runs, one after the other.
+    pub(crate) async fn stop_all(&mut self) {
+        while let Some((_, host)) = self.hosts.pop_last() {
+            host.stop().await;
+        }
+    }
+
+    pub(crate) fn handle(&self, id: &str) -> &Handle {
+        self.hosts[id].handle()
+    }
+
+    pub(crate) fn rest(&self, id: &str) -> Rest {
+        let rest = self.member(id).rest.as_ref();
+        Rest::new(rest.expect("every member has one"))
+    }
+
+    /// A gRPC connection, made when it is first used.
+    pub(crate) fn grpc(&self, id: &str) -> Channel {
+        connection(&self.member(id).grpc)
+    }
+
+    pub(crate) fn bank(&self, id: &str) -> BankServiceClient<Channel> {
+        BankServiceClient::new(self.grpc(id))
+    }
+
+    pub(crate) async fn deposit(&self, id: &str, account_id: &str, amount: i64) {
+        let account_id = account_id.to_owned();
+        let request = DepositRequest { account_id, amount };
+        let answer = self.bank(id).deposit(request).await;
+        let answer = answer.expect("the node answers").into_inner();
+        assert!(answer.success, "{}", answer.error);
+    }
+
+    /// Waits until every channel between running nodes is open, and nothing of before is under way.
+    pub(crate) async fn connected(&self) {
+        for (id, host) in &self.hosts {
+            let handle = host.handle();
+            let runs = |end: &ProcessId| self.hosts.contains_key(end.as_str());
+            let channels = self.topology.channels();
+            let own: Vec<_> = channels
+                .filter(|channel| runs(&channel.from) && runs(&channel.to))
+                .filter(|channel| channel.from.as_str() == id || channel.to.as_str() == id)
+                .collect();
+            until(&format!("open channels at {id}"), async || {
+                let open = |channel: &ChannelId| handle.link(channel).as_str() == "open";
+                own.iter().all(open).then_some(())
+            })
+            .await;
+        }
+    }
+
+    fn member(&self, id: &str) -> &Member {
+        let member = self.members.iter().find(|one| one.id.as_str() == id);
+        member.expect("it is planned")
+    }
+
+    fn config(&self, id: &str) -> NodeConfig {
+        NodeConfig {
+            cluster: "tested".to_owned(),
+            me: process(id),
+            members: self.members.clone(),
+            topology: self.topology.clone(),
+            dir: self.dir.path().join(id),
+            snapshot: SnapshotSettings {
+                interval: None,
+                deadline: DEADLINE,
+                open_max: 64,
+            },
+        }
+    }
+}
+
+pub(crate) fn connection(address: &str) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"));
+    endpoint.expect("an address makes a URI").connect_lazy()
+}
+
+pub(crate) fn listen(address: &str) -> TcpListener {
+    TcpListener::bind(address).expect("a free port")
+}
+
+pub(crate) fn address(listener: &TcpListener) -> SocketAddr {
+    listener.local_addr().expect("it is bound")
+}
+
+// A port that was free a moment ago may be the near end of somebody's connection for a moment.
+async fn again(address: &str) -> TcpListener {
+    until(&format!("{address} being free"), async || {
+        TcpListener::bind(address).ok()
+    })
+    .await
+}

@@ -1,0 +1,128 @@
+//! A process written in another language takes part through unary calls: its messages and markers come in order and
+//! once, and a snapshot that cannot have its state says so. Without this the published interface could not be joined.
+
+use serde_json::json;
+use snapledger::proto::chandy_lamport::snapshot_service_client::SnapshotServiceClient;
+use snapledger::proto::chandy_lamport::{ApplicationMessage, MarkerMessage, MarkerResponse};
+use tonic::Code;
+use tonic::transport::Channel;
+
+use crate::nodes::Cluster;
+use crate::partial::missing_is;
+
+type Client = SnapshotServiceClient<Channel>;
+
+fn transfer(from: &str, to: &str, message_id: &str) -> ApplicationMessage {
+    let payload = json!({
+        "transfer_id": message_id, "from_account": "far", "to_account": "near", "amount": 25
+    });
+    ApplicationMessage {
+        message_id: message_id.to_owned(),
+        from_process: from.to_owned(),
+        to_process: to.to_owned(),
+        payload: payload.to_string().into_bytes(),
+        message_type: "transfer".to_owned(),
+        sender_clock: 9,
+    }
+}
+
+fn marker(snapshot: &str, sender: &str) -> MarkerMessage {
+    MarkerMessage {
+        snapshot_id: snapshot.to_owned(),
+        sender_id: sender.to_owned(),
+        logical_clock: 10,
+        initiator_id: "n1".to_owned(),
+    }
+}
+
+async fn mark(client: &mut Client, marker: MarkerMessage) -> MarkerResponse {
+    let answer = client.receive_marker(marker).await;
+    answer.expect("an answer").into_inner()
+}
+
+async fn with_other_make() -> Cluster {
+    let cluster = Cluster::planned(&["n1", "n2", "x1"]).with_other_make("x1");
+    let cluster = cluster.started().await;
+    cluster.connected().await;
+    cluster
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_of_another_make_is_applied_once_and_recorded_where_it_belongs() {
+    let mut cluster = with_other_make().await;
+    let rest = cluster.rest("n1");
+    let mut one = Client::new(cluster.grpc("n1"));
+    for _ in 0..2 {
+        let sent = one.send_message(transfer("x1", "n1", "m1")).await;
+        let sent = sent.expect("an answer").into_inner();
+        assert!(sent.success, "{}", sent.error);
+        assert_eq!(rest.balance("near").await, Some(25), "a repeat is harmless");
+    }
+
+    let id = rest.start_snapshot().await;
+    // Behind the recording and before the marker: it belongs to the channel.
+    one.send_message(transfer("x1", "n1", "m2"))
+        .await
+        .expect("an answer");
+    for to in ["n1", "n2"] {
+        let mut client = Client::new(cluster.grpc(to));
+        let marked = mark(&mut client, marker(&id, "x1")).await;
+        assert!(marked.success && marked.process_id == to);
+    }
+    let again = mark(&mut one, marker(&id, "x1")).await;
+    assert!(again.success, "a repeat is harmless");
+
+    let partial = rest.snapshot(&id, "partial").await;
+    missing_is(&partial, "x1", "never_seen");
+    let channels = partial["channels"].as_array().expect("a list").iter();
+    let mut own = channels.filter(|channel| channel["from"] == "x1" && channel["to"] == "n1");
+    let own = own.next().expect("the channel is closed");
+    assert_eq!((&own["messages"], &own["amount"]), (&json!(1), &json!(25)));
+    assert_eq!(rest.balance("near").await, Some(50));
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_marker_of_another_make_is_the_first_and_money_before_it_is_in_the_state() {
+    let mut cluster = with_other_make().await;
+    let mut two = Client::new(cluster.grpc("n2"));
+    two.send_message(transfer("x1", "n2", "m1"))
+        .await
+        .expect("an answer");
+    let first = mark(&mut two, marker("s", "x1")).await;
+    assert!(first.success && first.first_marker);
+    let again = mark(&mut two, marker("s", "x1")).await;
+    assert_eq!(again, first, "a repeat answers as the first did");
+    let stranger = MarkerMessage {
+        initiator_id: "n9".to_owned(),
+        ..marker("t", "x1")
+    };
+    assert!(!mark(&mut two, stranger).await.success);
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_a_stream_or_no_place_here_cannot_call() {
+    let mut cluster = with_other_make().await;
+    let mut one = Client::new(cluster.grpc("n1"));
+    let native = one.send_message(transfer("n2", "n1", "m")).await;
+    let status = native.expect_err("a stream is open");
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+    let native = one.receive_marker(marker("s", "n2")).await;
+    let status = native.expect_err("a stream is open");
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+
+    for (from, to) in [("n9", "n1"), ("x1", "n2"), ("n1", "n1")] {
+        let sent = one.send_message(transfer(from, to, "m")).await;
+        let sent = sent.expect("an answer").into_inner();
+        assert!(!sent.success && !sent.error.is_empty(), "{from} to {to}");
+    }
+    let odd = ApplicationMessage {
+        payload: b"{".to_vec(),
+        ..transfer("x1", "n1", "odd")
+    };
+    let sent = one.send_message(odd).await.expect("an answer").into_inner();
+    assert!(!sent.success && sent.error.contains("payload"));
+    assert_eq!(cluster.rest("n1").balance("near").await, None);
+    cluster.stop_all().await;
+}

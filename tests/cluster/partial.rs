@@ -1,0 +1,72 @@
+//! A process that is dead at the snapshot: what is there is published and says exactly what is not; when the process
+//! comes back, another revision is complete and nothing that was published has changed. Without this a dead node
+//! would hold up the history, or be papered over.
+
+use serde_json::{Value, json};
+use snapledger::process::ids::SnapshotId;
+
+use crate::nodes::{Cluster, DEADLINE};
+use crate::snapshots::{assert_proven, global};
+use crate::traffic::{SEED, Traffic};
+
+const IDS: [&str; 3] = ["n1", "n2", "n3"];
+
+pub(crate) fn missing_is(partial: &Value, process: &str, reason: &str) {
+    assert_eq!(partial["verification"]["conserved"], json!(null));
+    let missing = partial["missing"].as_array().expect("a list");
+    assert_eq!(missing.len(), 1, "{partial}");
+    assert_eq!(missing[0]["process"], process);
+    assert_eq!(missing[0]["reason"], reason);
+    let open = partial["open_channels"].as_array().expect("a list");
+    let touches = |channel: &Value| channel["from"] == process || channel["to"] == process;
+    assert!(!open.is_empty() && open.iter().all(touches), "{partial}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_process_is_named_and_completes_the_snapshot_when_it_is_back() {
+    let mut cluster = Cluster::up(&IDS).await;
+    let rest = cluster.rest("n1");
+    let traffic = Traffic::between(&cluster, &IDS).await;
+    let before = rest.start_snapshot().await;
+    rest.snapshot(&before, "complete").await;
+    traffic.stop().await;
+
+    cluster.stop("n3").await;
+    let id = rest.start_snapshot().await;
+    let partial = rest.snapshot(&id, "partial").await;
+    let took = partial["duration_ms"].as_f64().expect("a number");
+    assert!(took < (DEADLINE.as_secs_f64() + 1.5) * 1000.0, "{took} ms");
+    missing_is(&partial, "n3", "down");
+    assert!(partial["missing"][0]["last_seen"].is_string(), "{partial}");
+    assert_eq!(partial["missing"][0]["last_complete_snapshot"], before);
+    assert_eq!(partial["processes"].as_array().map(Vec::len), Some(2));
+    assert_eq!(partial["revision"], 1);
+    let answer = rest.get(&format!("/v1/snapshots/{id}")).await;
+    assert_eq!(answer.header("cache-control"), "no-store");
+    let told = global(&cluster, "n1", &id).await;
+    assert!(
+        told.success && !told.is_complete && told.error.contains("n3"),
+        "{}",
+        told.error
+    );
+    assert_eq!(told.process_states.len(), 2);
+
+    let snapshot = SnapshotId::parse(&id).expect("a valid id");
+    let store = cluster.handle("n1").store().clone();
+    let first = store.revision(&snapshot, 1).expect("a good store");
+    drop(store);
+
+    cluster.start("n3").await;
+    let complete = rest.snapshot(&id, "complete").await;
+    assert_proven(&complete, 3 * SEED);
+    assert!(complete["revision"].as_u64() > Some(1));
+    assert_eq!(complete["processes"][0], partial["processes"][0]);
+    assert_eq!(complete["processes"][1], partial["processes"][1]);
+    let tag = rest.get(&format!("/v1/snapshots/{id}")).await;
+    assert_ne!(tag.header("etag"), answer.header("etag"));
+
+    let store = cluster.handle("n1").store().clone();
+    assert_eq!(store.revision(&snapshot, 1).expect("a good store"), first);
+    drop(store);
+    cluster.stop_all().await;
+}

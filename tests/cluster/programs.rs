@@ -1,0 +1,132 @@
+//! The program itself: nodes as processes of the system that can be killed.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::await_it::until;
+use crate::nodes::{address, listen};
+use crate::rest::{Rest, asked};
+
+/// One node: where it is, and the process that it is.
+struct Seat {
+    id: String,
+    grpc: String,
+    rest: String,
+    child: Option<Child>,
+}
+
+/// A cluster of programs. They are killed when it goes out of scope.
+pub(crate) struct Programs {
+    seats: Vec<Seat>,
+    dir: TempDir,
+}
+
+impl Programs {
+    /// Writes the cluster file; nobody runs yet.
+    pub(crate) fn planned(ids: &[&str]) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        // All are held until all are noted, so that they differ.
+        let free: Vec<[TcpListener; 2]> = ids
+            .iter()
+            .map(|_| [listen("127.0.0.1:0"), listen("127.0.0.1:0")])
+            .collect();
+        let seats = ids.iter().zip(&free).map(|(id, [grpc, rest])| Seat {
+            id: (*id).to_owned(),
+            grpc: address(grpc).to_string(),
+            rest: address(rest).to_string(),
+            child: None,
+        });
+        let programs = Self {
+            seats: seats.collect(),
+            dir,
+        };
+        let file = programs.dir.path().join("cluster.toml");
+        std::fs::write(file, programs.cluster_file()).expect("a file in it");
+        programs
+    }
+
+    fn cluster_file(&self) -> String {
+        let mut text = "cluster = \"killed\"\n[snapshot]\ninterval = \"off\"\n".to_owned();
+        for Seat { id, grpc, rest, .. } in &self.seats {
+            text += &format!(
+                "[[process]]\nid = {id:?}\ngrpc = {grpc:?}\nrest = {rest:?}\ndir = {:?}\n",
+                self.dir.path().join(id)
+            );
+        }
+        text
+    }
+
+    /// Starts every node that does not run and waits until all are ready.
+    pub(crate) async fn start(&mut self) {
+        let dir = self.dir.path().to_owned();
+        for seat in &mut self.seats {
+            let rest = Rest::new(&seat.rest);
+            until(&format!("{} ready", seat.id), async || {
+                // A port may be taken for a moment by the near end of somebody's connection: then it is tried again.
+                let ended = match &mut seat.child {
+                    Some(child) => child.try_wait().expect("a child").is_some(),
+                    None => true,
+                };
+                if ended {
+                    seat.child = Some(spawn(&dir, &seat.id));
+                }
+                let ready = rest.try_send(asked("/readyz", &[])).await;
+                ready.filter(|answer| answer.status == 200).map(|_| ())
+            })
+            .await;
+        }
+    }
+
+    /// `kill -9`, all of them.
+    pub(crate) fn kill(&mut self) {
+        for child in self.seats.iter_mut().filter_map(|seat| seat.child.as_mut()) {
+            child.kill().expect("it runs");
+        }
+        for mut child in self.seats.iter_mut().filter_map(|seat| seat.child.take()) {
+            let status = child.wait().expect("it was killed");
+            assert_eq!(status.code(), None, "it did not end by itself");
+        }
+    }
+
+    pub(crate) fn rest(&self, id: &str) -> Rest {
+        Rest::new(&self.seat(id).rest)
+    }
+
+    pub(crate) fn grpc(&self, id: &str) -> &str {
+        &self.seat(id).grpc
+    }
+
+    fn seat(&self, id: &str) -> &Seat {
+        let seat = self.seats.iter().find(|seat| seat.id == id);
+        seat.expect("it is planned")
+    }
+}
+
+impl Drop for Programs {
+    fn drop(&mut self) {
+        for child in self.seats.iter_mut().filter_map(|seat| seat.child.as_mut()) {
+            // It may have ended already.
+            let _ended = child.kill();
+            let _ended = child.wait();
+        }
+    }
+}
+
+fn spawn(dir: &Path, id: &str) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_snapledger"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SNAPLEDGER_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .args(["node", "--config", "cluster.toml", "--id", id])
+        .current_dir(dir)
+        .env("RUST_LOG", "warn")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    command.spawn().expect("the program runs")
+}

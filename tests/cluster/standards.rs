@@ -1,0 +1,110 @@
+//! What tools expect of any gRPC server: reflection in both versions, health, deadlines. Without this generic clients
+//! could not find their way, and a call could hang.
+
+use std::time::{Duration, Instant};
+
+use snapledger::proto::snapledger::BalanceAtRequest;
+use snapledger::proto::snapledger::history_service_client::HistoryServiceClient;
+use tonic::{Code, Request};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::{v1, v1alpha};
+
+use crate::nodes::Cluster;
+
+const SERVICES: [&str; 7] = [
+    "chandy_lamport.SnapshotService",
+    "chandy_lamport.BankService",
+    "chandy_lamport.KeyValueService",
+    "snapledger.v1.LedgerService",
+    "snapledger.v1.HistoryService",
+    "snapledger.v1.PeerService",
+    "grpc.health.v1.Health",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reflection_names_every_service_in_both_versions() {
+    let mut cluster = Cluster::up(&["n1"]).await;
+    let request = v1::ServerReflectionRequest {
+        message_request: Some(v1::server_reflection_request::MessageRequest::ListServices(
+            String::new(),
+        )),
+        ..Default::default()
+    };
+    let channel = cluster.grpc("n1");
+    let mut client = v1::server_reflection_client::ServerReflectionClient::new(channel.clone());
+    let asked = client
+        .server_reflection_info(tokio_stream::iter([request]))
+        .await;
+    let mut answers = asked.expect("an answer").into_inner();
+    let answer = answers.message().await.expect("an answer").expect("one");
+    let Some(v1::server_reflection_response::MessageResponse::ListServicesResponse(list)) =
+        answer.message_response
+    else {
+        unreachable!("services were asked for")
+    };
+    let named: Vec<String> = list.service.into_iter().map(|one| one.name).collect();
+    for service in SERVICES {
+        assert!(
+            named.iter().any(|name| name == service),
+            "{service}: {named:?}"
+        );
+    }
+
+    let symbol = v1alpha::server_reflection_request::MessageRequest::FileContainingSymbol(
+        "chandy_lamport.BankService".to_owned(),
+    );
+    let request = v1alpha::ServerReflectionRequest {
+        message_request: Some(symbol),
+        ..Default::default()
+    };
+    let mut client = v1alpha::server_reflection_client::ServerReflectionClient::new(channel);
+    let asked = client
+        .server_reflection_info(tokio_stream::iter([request]))
+        .await;
+    let mut answers = asked.expect("an answer").into_inner();
+    let answer = answers.message().await.expect("an answer").expect("one");
+    assert!(matches!(
+        answer.message_response,
+        Some(v1alpha::server_reflection_response::MessageResponse::FileDescriptorResponse(_))
+    ));
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_says_of_every_service_that_it_serves() {
+    let mut cluster = Cluster::up(&["n1"]).await;
+    let mut client = HealthClient::new(cluster.grpc("n1"));
+    for service in SERVICES.iter().take(6).copied().chain([""]) {
+        let service = service.to_owned();
+        let answer = client.check(HealthCheckRequest { service }).await;
+        let status = answer.expect("an answer").into_inner().status;
+        assert_eq!(status, i32::from(ServingStatus::Serving));
+    }
+    let service = "snapledger.v1.Nothing".to_owned();
+    let unknown = client.check(HealthCheckRequest { service }).await;
+    assert_eq!(unknown.expect_err("it is unknown").code(), Code::NotFound);
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_cannot_be_answered_ends_by_its_deadline() {
+    // n2 has its ports and does not serve: whoever connects waits.
+    let mut cluster = Cluster::planned(&["n1", "n2"]);
+    cluster.start("n1").await;
+    let mut client = HistoryServiceClient::new(cluster.grpc("n1"));
+    let mut request = Request::new(BalanceAtRequest {
+        process: "n2".to_owned(),
+        account: "a".to_owned(),
+    });
+    request.set_timeout(Duration::from_millis(300));
+    let started = Instant::now();
+    let status = client
+        .balance_at(request)
+        .await
+        .expect_err("nobody answers");
+    assert!(started.elapsed() < Duration::from_secs(2), "it is honoured");
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+    cluster.stop_all().await;
+}

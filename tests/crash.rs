@@ -1,0 +1,162 @@
+//! Crashes: what `commit` has returned for is there, whatever happens next.
+//!
+//! Without this, a node could acknowledge turns that a kill or a power cut takes back: sled's own flush does not
+//! reach the medium, and a store that forgot its own sync would look the same until the day of the power cut.
+
+mod teller;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use snapledger::process::Process;
+use snapledger::process::clock::Hlc;
+use snapledger::process::event::{Input, Operation};
+use snapledger::process::ids::{Key, Lsn};
+use snapledger::store::{Disk, Medium, Store, StoreError};
+use teller::images::{self, Double};
+use teller::{CLUSTER, Teller, account, balances, open, process_id, recover};
+
+const TURNS: u64 = 40;
+
+fn open_on(dir: &Path, medium: impl Medium + 'static) -> Store {
+    Store::open_on(dir, CLUSTER, &process_id("p"), Box::new(medium)).expect("the store opens")
+}
+
+fn recovered_from(dir: &Path) -> Process {
+    recover(&open(dir))
+}
+
+fn assert_same(recovered: &Process, teller: &Teller) {
+    assert_eq!(recovered.registers(), teller.process.registers());
+    assert_eq!(balances(recovered), teller.balances);
+}
+
+#[test]
+fn a_kill_right_after_a_commit_takes_nothing_back() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let store = open(dir.path());
+    let mut teller = Teller::new(1, recover(&store));
+    for _ in 0..TURNS {
+        teller.random_turns(&store);
+        let copy = tempfile::tempdir().expect("a temporary directory");
+        images::copy(dir.path(), copy.path());
+        assert_same(&recovered_from(copy.path()), &teller);
+        // The background work is on its way at the next copy, and not durable.
+        teller.work(&store);
+    }
+}
+
+#[test]
+fn a_power_cut_right_after_a_commit_takes_nothing_back() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let double = Double::new(dir.path(), 2);
+    let store = open_on(dir.path(), double.clone());
+    let mut teller = Teller::new(2, recover(&store));
+    for _ in 0..TURNS {
+        teller.random_turns(&store);
+        assert_same(&recovered_from(double.durable().path()), &teller);
+        teller.work(&store);
+    }
+}
+
+#[test]
+fn a_power_cut_in_a_commit_leaves_the_turn_whole_or_not_at_all() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let double = Double::new(dir.path(), 3);
+    let store = open_on(dir.path(), double.clone());
+    let mut teller = Teller::new(3, recover(&store));
+    let (mut whole, mut absent) = (0, 0);
+    for number in 0..TURNS {
+        let before = teller.balances.clone();
+        let position = store.position();
+        teller.turn(&store, wide_operation(number));
+        let recovered = recovered_from(double.torn().path());
+        if recovered.registers().position == position {
+            assert_eq!(balances(&recovered), before);
+            absent += 1;
+        } else {
+            assert_same(&recovered, &teller);
+            whole += 1;
+        }
+        teller.work(&store);
+    }
+    assert_eq!(whole + absent, TURNS);
+    assert!(absent > 0, "no image was torn: the test is blind");
+}
+
+// Turns of one sector, of many, and of more than one fragment: the value is journaled once for each channel, too.
+fn wide_operation(number: u64) -> Input {
+    let operation = match number % 3 {
+        0 => Operation::Deposit {
+            account: account("a1"),
+            amount: 5,
+        },
+        1 => Operation::Put {
+            key: Key::parse("k1").expect("a valid id"),
+            value: Some(number.to_string().repeat(3000).into()),
+        },
+        _ => Operation::Put {
+            key: Key::parse("k2").expect("a valid id"),
+            value: Some("w".repeat(32 * 1024).into()),
+        },
+    };
+    Input::Operation {
+        request: None,
+        operation,
+    }
+}
+
+#[test]
+fn a_store_without_its_sync_is_caught() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let double = Double::new(dir.path(), 4);
+    let store = open_on(dir.path(), double.clone());
+    let mut teller = Teller::new(4, recover(&store));
+    teller.turn(&store, wide_operation(0));
+    double.lie();
+    teller.turn(&store, wide_operation(0));
+    let recovered = recovered_from(double.durable().path());
+    let lost = teller.process.registers().position.0 - recovered.registers().position.0;
+    assert_eq!(lost, 1, "the image holds what was never synced");
+}
+
+/// A disk that fails once it is told to.
+#[derive(Clone, Default)]
+struct Failing(Arc<AtomicBool>);
+
+impl Medium for Failing {
+    fn sync(&self, _: &File) -> io::Result<()> {
+        if self.0.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the disk is gone"));
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_failed_sync_acknowledges_nothing() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let medium = Failing::default();
+    let store = open_on(dir.path(), medium.clone());
+    let mut process = recover(&store);
+    process.begin_turn(1, Hlc::default());
+    process.step(wide_operation(0));
+    let turn = process.end_turn();
+    medium.0.store(true, Ordering::Relaxed);
+    let committed = store.commit(&turn);
+    assert!(matches!(committed, Err(StoreError::Io { .. })));
+    assert_eq!(store.position(), Lsn(0), "what is not durable is not read");
+    assert_eq!(store.turns(Lsn(1)).count(), 0);
+}
+
+#[test]
+fn the_disk_is_really_asked() {
+    // A pipe cannot be synced, and says so to whoever asks.
+    let (reader, _writer) = io::pipe().expect("pipes are to be had");
+    let log = File::from(OwnedFd::from(reader));
+    assert!(Disk.sync(&log).is_err());
+}

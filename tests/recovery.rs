@@ -1,0 +1,273 @@
+//! Recovery: the newest whole recorded state and the journal behind it are the process as it was.
+//!
+//! Without this, a restart could lose or double what had been acknowledged wherever the background work had not
+//! come as far as the journal, and nobody would notice before the sums are wrong.
+
+mod teller;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use snapledger::process::Process;
+use snapledger::process::event::{Input, Operation, Reply};
+use snapledger::process::ids::Lsn;
+use snapledger::process::registers::Sealed;
+use snapledger::store::Store;
+use teller::{Teller, account, balances, balances_of, open, recover};
+use tempfile::TempDir;
+
+const SEEDS: u64 = 4;
+const ROUNDS: u64 = 12;
+
+/// How the background work stands when the store is dropped.
+#[derive(Debug, Clone, Copy)]
+enum Background {
+    /// Keeps up, more or less.
+    Lagging,
+    /// Never runs.
+    Absent,
+}
+
+#[test]
+fn a_restart_at_any_turn_gives_the_same_process() {
+    for seed in seeds() {
+        Life::new(seed, Background::Lagging).live(|_, _| {}).check();
+    }
+}
+
+#[test]
+fn a_restart_needs_no_recorded_state() {
+    for seed in seeds() {
+        Life::new(seed, Background::Absent).live(|_, _| {}).check();
+    }
+}
+
+#[test]
+fn states_whose_chunks_are_lost_are_passed_over() {
+    let mut passed_over = 0;
+    for seed in seeds() {
+        let mut known = BTreeSet::new();
+        let mut life = Life::new(seed, Background::Lagging);
+        life.live(|dir, teller| {
+            // Of the chunks that are new since the last start some are lost; seldom, any.
+            let any = teller.random.below(4) == 0;
+            chunks(dir, |key| {
+                let fresh = known.insert(key.to_vec());
+                (any || fresh) && teller.random.below(2) == 0
+            });
+        });
+        passed_over += life.passed_over;
+    }
+    assert!(
+        passed_over > 0,
+        "no state was ever broken: the test is blind"
+    );
+}
+
+// One seed from the environment, or the usual ones.
+fn seeds() -> Vec<u64> {
+    match std::env::var("SNAPLEDGER_SEED") {
+        Ok(seed) => vec![seed.parse().expect("SNAPLEDGER_SEED is a number")],
+        Err(_) => (1..=SEEDS).collect(),
+    }
+}
+
+/// What is left of a life.
+struct Remains {
+    dir: TempDir,
+    teller: Teller,
+}
+
+impl Remains {
+    fn check(self) {
+        let report = Store::check(self.dir.path()).expect("the store is whole");
+        let process = &self.teller.process;
+        assert_eq!(report.turns, process.registers().position.0);
+        assert_eq!(report.balance_total, process.bank().balance_total());
+    }
+}
+
+/// One process through many restarts.
+struct Life {
+    seed: u64,
+    background: Background,
+    passed_over: usize,
+}
+
+impl Life {
+    fn new(seed: u64, background: Background) -> Self {
+        eprintln!(
+            "seed {seed}, background {background:?}; again: SNAPLEDGER_SEED={seed} cargo test --test recovery"
+        );
+        Self {
+            seed,
+            background,
+            passed_over: 0,
+        }
+    }
+
+    // `accident` happens to the files while no store is open.
+    fn live(&mut self, mut accident: impl FnMut(&Path, &mut Teller)) -> Remains {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut store = open(dir.path());
+        let mut teller = Teller::new(self.seed, recover(&store));
+        for round in 1..=ROUNDS {
+            for _ in 0..=teller.random.below(40) {
+                teller.random_turns(&store);
+                if matches!(self.background, Background::Lagging) {
+                    teller.work(&store);
+                }
+            }
+            drop(store);
+            accident(dir.path(), &mut teller);
+            store = open(dir.path());
+            assert_eq!(store.identity().boot, round + 1);
+            self.restart(&store, &mut teller);
+        }
+        while !teller.unwritten.is_empty() {
+            teller.write_oldest(&store);
+        }
+        Remains { dir, teller }
+    }
+
+    fn restart(&mut self, store: &Store, teller: &mut Teller) {
+        let mut recovered = recover(store);
+        assert_same(&mut recovered, teller);
+        let sealed = recovered.take_sealed();
+        let finished = recovered.take_finished();
+        let again = by_cut(&sealed);
+        let first = sealed.first().map(|sealed| sealed.registers.position);
+        for lost in &teller.unwritten {
+            let cut = lost.registers.position;
+            if first >= Some(cut) && store.state(cut).expect("it is readable").is_some() {
+                // Written in an earlier life, and whole again since what it shares with others was written.
+                continue;
+            }
+            assert_eq!(again.get(&cut), by_cut([lost]).get(&cut), "sealed at {cut}");
+        }
+        let mut expected = std::mem::take(&mut teller.unstored);
+        expected.append(&mut teller.unconfirmed);
+        expected.sort_by(|a, b| a.snapshot.cmp(&b.snapshot));
+        let mut found = finished.clone();
+        found.sort_by(|a, b| a.snapshot.cmp(&b.snapshot));
+        assert_eq!(found, expected, "finished recordings");
+        // The first is the state that was restored, sealed again where the journal goes on from it.
+        for passed_over in sealed.iter().skip(1) {
+            let cut = passed_over.registers.position;
+            assert_eq!(store.state(cut).expect("it is readable"), None);
+        }
+        self.passed_over += sealed.len().saturating_sub(teller.unwritten.len() + 1);
+        teller.whole_from = first.unwrap_or(teller.whole_from);
+        teller.unwritten = sealed.into();
+        teller.unstored = finished;
+        teller.process = recovered;
+    }
+}
+
+fn assert_same(recovered: &mut Process, teller: &Teller) {
+    let live = &teller.process;
+    assert_eq!(recovered.registers(), live.registers());
+    assert_eq!(balances(recovered), teller.balances);
+    assert_eq!(recovered.bank().len(), live.bank().len());
+    assert_eq!(
+        recovered.bank().balance_total(),
+        live.bank().balance_total()
+    );
+    recovered.begin_turn(0, live.registers().time);
+    for (request, operation, answer) in &teller.answers {
+        let reply = recovered.step(Input::Operation {
+            request: Some(request.clone()),
+            operation: operation.clone(),
+        });
+        assert_eq!(reply, Reply::Operation(answer.clone()), "{request}");
+    }
+    let turn = recovered.end_turn();
+    assert_eq!(turn.records, [], "what was answered is not done again");
+}
+
+// What a sealed state says, comparable: its cells are in no order.
+fn by_cut<'a>(sealed: impl IntoIterator<Item = &'a Sealed>) -> BTreeMap<Lsn, Sealed> {
+    let ordered = |sealed: &Sealed| {
+        let mut sealed = sealed.clone();
+        sealed.cells.sort_by(|a, b| a.key().cmp(&b.key()));
+        (sealed.registers.position, sealed)
+    };
+    sealed.into_iter().map(ordered).collect()
+}
+
+// Removes chunks from a store that is closed.
+fn chunks(dir: &Path, mut is_lost: impl FnMut(&[u8]) -> bool) {
+    let db = teller::images::engine(dir);
+    let tree = db.open_tree("chunks").expect("the tree is there");
+    for key in tree.iter().keys() {
+        let key = key.expect("it is readable");
+        if is_lost(&key) {
+            tree.remove(&key).expect("it can be removed");
+        }
+    }
+    db.flush().expect("the disk has room");
+}
+
+#[test]
+fn runs_are_merged_and_a_state_stays_the_whole_truth() {
+    const SNAPSHOTS: u64 = 250;
+    const ACCOUNTS_TOUCHED: u64 = 4;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let store = open(dir.path());
+    let mut teller = Teller::new(1, recover(&store));
+    let mut truth = BTreeMap::new();
+    deposit(&mut teller, &store, (0..2000, &mut truth));
+    let mut new_bytes = 0;
+    let mut runs_seen = BTreeSet::new();
+    for _ in 0..SNAPSHOTS {
+        let first = teller.random.below(2000 - ACCOUNTS_TOUCHED);
+        deposit(
+            &mut teller,
+            &store,
+            (first..first + ACCOUNTS_TOUCHED, &mut truth),
+        );
+        teller.turn(&store, Input::Checkpoint);
+        let sealed = teller.unwritten.pop_front().expect("it was sealed");
+        let state = store.write_state(sealed).expect("the disk has room");
+        let cells = store.cells(&state.runs, None).expect("it is whole");
+        assert_eq!(
+            balances_of(cells.map(|cell| cell.expect("it is whole"))),
+            truth
+        );
+        assert_eq!(
+            state.runs.iter().map(|run| run.bytes).sum::<u64>(),
+            state.state_bytes
+        );
+        runs_seen.insert(state.runs.len());
+        new_bytes += state.new_bytes;
+    }
+    let most = *runs_seen.last().expect("states were written");
+    assert!(most > 3, "{most} runs at most: nothing was left to merge");
+    assert!(most <= 16, "{most} runs in one state");
+    let per_snapshot = new_bytes / SNAPSHOTS;
+    assert!(
+        per_snapshot < 4096,
+        "{per_snapshot} bytes per snapshot of {ACCOUNTS_TOUCHED} accounts"
+    );
+}
+
+fn deposit(
+    teller: &mut Teller,
+    store: &Store,
+    (numbers, truth): (std::ops::Range<u64>, &mut BTreeMap<String, i64>),
+) {
+    for number in numbers {
+        let name = format!("many-{number:04}");
+        let amount = 1 + teller.random.below(100).cast_signed();
+        *truth.entry(name.clone()).or_default() += amount;
+        let operation = Operation::Deposit {
+            account: account(&name),
+            amount,
+        };
+        let input = Input::Operation {
+            request: None,
+            operation,
+        };
+        teller.turn(store, input);
+    }
+}
