@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 
 use super::{grpc, rest};
 use crate::config::NodeConfig;
@@ -104,16 +104,17 @@ async fn serve_grpc(
         told(stop).await;
         grpc::stop_serving(&health).await;
     };
+    // The builder's own setting has no effect on sockets that were bound elsewhere.
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let served = Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
-        .tcp_nodelay(true)
         .add_routes(routes)
         .add_service(Peering::service(handle))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped);
+        .serve_with_incoming_shutdown(incoming, stopped);
     if let Err(error) = served.await {
         tracing::error!(%error, "gRPC is not served any more");
     }
