@@ -38,6 +38,8 @@ pub(super) struct Collector {
     pub(super) clock: Arc<AtomicU64>,
     /// What has no published revision yet.
     pub(super) in_progress: Mutex<BTreeMap<SnapshotId, Arc<GlobalState>>>,
+    /// The collections that this node began; it ends them when it stops.
+    pub(super) tasks: Mutex<JoinSet<()>>,
 }
 
 impl Collector {
@@ -45,7 +47,20 @@ impl Collector {
     pub(super) fn begin(self: &Arc<Self>, state: GlobalState) {
         tracing::info!(snapshot = %state.snapshot, "snapshot begun");
         self.show(&state);
-        tokio::spawn(Arc::clone(self).collect(state, Instant::now()));
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        // What has ended is forgotten here, so that the set does not grow with the history.
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(Arc::clone(self).collect(state, Instant::now()));
+    }
+
+    /// Ends all collecting; it goes on after the next start. Without this a collection would outlive its node and
+    /// keep the store open.
+    pub(super) async fn stop(&self) {
+        let mut tasks = {
+            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *tasks)
+        };
+        tasks.shutdown().await;
     }
 
     /// Goes on with a snapshot that was not complete when the node stopped.
