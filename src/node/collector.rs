@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at};
 
 use super::driver;
 use super::error::Unavailable;
@@ -27,7 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Parts that come late and together make one revision.
-const TOGETHER: Duration = Duration::from_millis(200);
+const TOGETHER: Duration = Duration::from_secs(2);
 
 /// Assembles the snapshots that this node started.
 pub(super) struct Collector {
@@ -125,10 +125,7 @@ impl Collector {
                         self.show(&state);
                         None
                     } else {
-                        sleep(TOGETHER).await;
-                        while let Some(Ok(part)) = arriving.try_join_next() {
-                            state.parts.insert(part.process.clone(), part);
-                        }
+                        self.gather(&mut state, &mut arriving).await;
                         (!self.has_all(&state)).then(|| state.clone())
                     }
                 }
@@ -152,6 +149,17 @@ impl Collector {
         state.revision += 1;
         // A failure to publish takes the node down; the snapshot is collected again after the next start.
         let _down = self.publish(state, started).await;
+    }
+
+    // Takes what arrives soon after a late part, so that those who come back together make one revision.
+    async fn gather(&self, state: &mut GlobalState, arriving: &mut JoinSet<Part>) {
+        let end = Instant::now() + TOGETHER;
+        while !self.has_all(state) {
+            match timeout_at(end, arriving.join_next()).await {
+                Ok(Some(Ok(part))) => state.parts.insert(part.process.clone(), part),
+                _ => return,
+            };
+        }
     }
 
     fn has_all(&self, state: &GlobalState) -> bool {
