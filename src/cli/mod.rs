@@ -3,6 +3,7 @@
 //! Every command ends in a [`CliError`] or nothing; the error knows its sentence and its exit code.
 
 pub mod account;
+pub mod bench;
 pub mod cluster;
 pub mod completions;
 mod error;
@@ -50,6 +51,8 @@ enum Command {
     Account(account::Args),
     /// Run a scenario through the process core in virtual time
     Simulate(simulate::Args),
+    /// Measure this program on this machine, beside the limits of what it is made of
+    Bench(bench::Args),
     /// Look into the store of a stopped node
     Store(store::Args),
     /// Print the completions of a shell
@@ -74,6 +77,7 @@ impl Cli {
             Command::Snapshot(args) => snapshot::run(args),
             Command::Account(args) => account::run(args),
             Command::Simulate(args) => simulate::run(args),
+            Command::Bench(args) => bench::run(args, &self.logs),
             Command::Store(args) => store::run(args),
             Command::Completions(args) => completions::run(&args),
         }

@@ -87,14 +87,15 @@ fn bind(address: &str) -> Result<TcpListener, CliError> {
     })
 }
 
-/// What ends a node that is well.
-struct End {
+/// What ends a server that is well.
+pub(super) struct End {
     signals: EndSignals,
     stdin: Option<oneshot::Receiver<()>>,
 }
 
 impl End {
-    fn listen(stdin: bool) -> Result<Self, CliError> {
+    /// Listens for signals and, where asked, for the end of stdin.
+    pub(super) fn listen(stdin: bool) -> Result<Self, CliError> {
         Ok(Self {
             signals: EndSignals::listen()?,
             stdin: stdin.then(stdin_end),
@@ -102,7 +103,7 @@ impl End {
     }
 
     /// What `work` gives, or `None` where the end comes first.
-    async fn or<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+    pub(super) async fn or<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         let Self { signals, stdin } = self;
         let stdin_ended = async {
             match stdin {

@@ -53,6 +53,7 @@ impl Report {
         let mut table = Table::new();
         table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
         table.remove_style(TableComponent::HorizontalLines);
+        table.remove_style(TableComponent::MiddleIntersections);
         table.set_header(headers.iter().copied()).add_rows(rows);
         for (column, numeric) in table.column_iter_mut().zip(numeric) {
             if numeric {

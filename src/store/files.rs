@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::error::StoreError;
+use super::witness::Witness;
 
 /// Leaves of up to 16 values of 64 KiB stay in the log with segments of this size. Fixed for ever: sled cannot
 /// open a store with another one.
@@ -41,6 +42,7 @@ pub(super) struct Engine {
     pub(super) db: sled::Db,
     log: File,
     medium: Box<dyn Medium>,
+    pub(super) witness: Witness,
     /// Held as long as the store is open.
     _lock: File,
 }
@@ -69,6 +71,7 @@ impl Engine {
             db,
             log,
             medium,
+            witness: Witness::open(dir)?,
             _lock: lock,
         };
         engine.make_durable()?;

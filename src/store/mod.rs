@@ -16,6 +16,7 @@ mod migrate;
 mod schema;
 mod states;
 mod v1;
+mod witness;
 
 use std::path::Path;
 
@@ -105,8 +106,10 @@ impl Store {
     }
 
     fn assemble(engine: Engine, trees: Trees, identity: Identity) -> Result<Self, StoreError> {
+        let journal = Journal::open(trees.journal)?;
+        engine.witness.check(&journal)?;
         Ok(Self {
-            journal: Journal::open(trees.journal)?,
+            journal,
             states: States::new(trees.states),
             chunks: Chunks::new(trees.chunks),
             history: History::open(trees.history, trees.parts)?,
@@ -133,6 +136,7 @@ impl Store {
     /// [`StoreError`]: whether the turn is durable is not known.
     pub fn commit(&self, turn: &Turn) -> Result<Committed, StoreError> {
         self.journal.append(turn, || self.engine.make_durable())?;
+        self.engine.witness.note(self.journal.head())?;
         Ok(Committed {
             position: turn.position,
         })

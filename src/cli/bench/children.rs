@@ -1,0 +1,138 @@
+//! The servers under measurement: child processes of this program on free ports of loopback.
+//!
+//! A child ends with its stdin, so none is left behind, however this command ends.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Bench;
+use super::ports::free_ports;
+use crate::cli::CliError;
+use crate::cli::rest::RestClient;
+
+const READY_POLL: Duration = Duration::from_millis(20);
+const READY_MAX: Duration = Duration::from_secs(30);
+const STOP_MAX: Duration = Duration::from_secs(20);
+
+/// Where a node is.
+#[derive(Debug, Clone)]
+pub(super) struct Address {
+    pub(super) id: String,
+    pub(super) grpc: String,
+    pub(super) rest: String,
+}
+
+/// Servers that run.
+#[derive(Default)]
+pub(super) struct Children(Vec<Child>);
+
+impl Children {
+    /// Starts a cluster of `count` nodes that take snapshots on request only, and waits until all are ready.
+    pub(super) async fn cluster(
+        &mut self,
+        bench: &Bench,
+        count: u16,
+    ) -> Result<Vec<Address>, CliError> {
+        let count = usize::from(count);
+        let ports = free_ports(count * 2)?;
+        let nodes = (0..count).map(|place| Address {
+            id: format!("n{}", place + 1),
+            grpc: format!("127.0.0.1:{}", ports[place]),
+            rest: format!("127.0.0.1:{}", ports[count + place]),
+        });
+        let nodes: Vec<Address> = nodes.collect();
+        let dir = bench.dir.path();
+        let file = dir.join("cluster.toml");
+        std::fs::write(&file, cluster_file(dir, &nodes)).map_err(CliError::Runtime)?;
+        for node in &nodes {
+            let mut command = program()?;
+            command.arg("node").arg("--config").arg(&file);
+            command.args(["--id", &node.id, "--stop-with-stdin"]);
+            self.spawn(command.args(&bench.logs))?;
+        }
+        for node in &nodes {
+            self.ready(node).await?;
+        }
+        Ok(nodes)
+    }
+
+    /// Starts the bare server and gives its address.
+    pub(super) fn echo(&mut self, bench: &Bench) -> Result<String, CliError> {
+        let port = free_ports(1)?[0];
+        let mut command = program()?;
+        command.args(["bench", "echo-server", "--port", &port.to_string()]);
+        self.spawn(command.args(&bench.logs))?;
+        Ok(format!("127.0.0.1:{port}"))
+    }
+
+    /// Stops all, in order, and after a while by force.
+    pub(super) async fn stop(mut self) {
+        let stdins: Vec<_> = self.0.iter_mut().map(|child| child.stdin.take()).collect();
+        drop(stdins);
+        for child in &mut self.0 {
+            if timeout(STOP_MAX, child.wait()).await.is_err() {
+                let _ = child.kill().await;
+            }
+        }
+    }
+
+    fn spawn(&mut self, command: &mut Command) -> Result<(), CliError> {
+        self.0.push(command.spawn().map_err(CliError::Runtime)?);
+        Ok(())
+    }
+
+    async fn ready(&mut self, node: &Address) -> Result<(), CliError> {
+        let started = Instant::now();
+        let client = RestClient::new(&format!("http://{}", node.rest))?;
+        loop {
+            let asked = client.clone();
+            let answer = tokio::task::spawn_blocking(move || asked.get("/readyz", &[])).await;
+            match answer {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) if started.elapsed() > READY_MAX => return Err(error),
+                _ => {}
+            }
+            for child in &mut self.0 {
+                if let Some(status) = child.try_wait().map_err(CliError::Runtime)? {
+                    return Err(CliError::CheckFailed(format!(
+                        "a server under measurement ended by itself: {status}"
+                    )));
+                }
+            }
+            sleep(READY_POLL).await;
+        }
+    }
+}
+
+/// This program, without what the environment says to this command, in a process group that Ctrl-C does not reach.
+fn program() -> Result<Command, CliError> {
+    let mut command = Command::new(std::env::current_exe().map_err(CliError::Runtime)?);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .process_group(0);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SNAPLEDGER_") {
+            command.env_remove(name);
+        }
+    }
+    Ok(command)
+}
+
+fn cluster_file(dir: &Path, nodes: &[Address]) -> String {
+    let mut text = String::from("cluster = \"bench\"\n");
+    for Address { id, grpc, rest } in nodes {
+        let store = toml::Value::String(dir.join(id).to_string_lossy().into_owned());
+        let _ = write!(
+            text,
+            "[[process]]\nid = \"{id}\"\ngrpc = \"{grpc}\"\nrest = \"{rest}\"\ndir = {store}\n"
+        );
+    }
+    // A slow snapshot is to be measured, not to be published as partial.
+    text + "[snapshot]\ninterval = \"off\"\ndeadline = \"60s\"\n"
+}

@@ -1,0 +1,87 @@
+//! The bare server: the same messages, the same transport, no work. What no node can be faster than.
+
+use std::time::Duration;
+
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status};
+
+use crate::cli::node::End;
+use crate::cli::{CliError, runtime};
+use crate::proto::chandy_lamport::bank_service_server::{BankService, BankServiceServer};
+use crate::proto::chandy_lamport::{
+    DepositRequest, DepositResponse, GetBalanceRequest, GetBalanceResponse, TransferRequest,
+    TransferResponse, WithdrawRequest, WithdrawResponse,
+};
+
+/// How long a stop may take.
+const STOP_MAX: Duration = Duration::from_secs(1);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The port to listen on.
+    #[arg(long)]
+    port: u16,
+}
+
+/// Serves until a signal or the end of stdin.
+pub(super) fn run(args: &Args) -> Result<(), CliError> {
+    let runtime = runtime()?;
+    let served = runtime.block_on(async {
+        let mut end = End::listen(true)?;
+        let address = ([127, 0, 0, 1], args.port).into();
+        let listen = |reason: String| CliError::Listen {
+            address: format!("{address}"),
+            reason,
+        };
+        let incoming = TcpIncoming::bind(address).map_err(|error| listen(error.to_string()))?;
+        let server = Server::builder()
+            .add_service(BankServiceServer::new(Echo))
+            .serve_with_incoming(incoming.with_nodelay(Some(true)));
+        let served = end.or(server).await.unwrap_or(Ok(()));
+        served.map_err(|error| listen(error.to_string()))
+    });
+    runtime.shutdown_timeout(STOP_MAX);
+    served
+}
+
+struct Echo;
+
+#[tonic::async_trait]
+impl BankService for Echo {
+    async fn deposit(
+        &self,
+        request: Request<DepositRequest>,
+    ) -> Result<Response<DepositResponse>, Status> {
+        Ok(Response::new(DepositResponse {
+            success: true,
+            new_balance: request.get_ref().amount,
+            error: String::new(),
+        }))
+    }
+
+    async fn get_balance(
+        &self,
+        _: Request<GetBalanceRequest>,
+    ) -> Result<Response<GetBalanceResponse>, Status> {
+        Err(deposits_only())
+    }
+
+    async fn transfer(
+        &self,
+        _: Request<TransferRequest>,
+    ) -> Result<Response<TransferResponse>, Status> {
+        Err(deposits_only())
+    }
+
+    async fn withdraw(
+        &self,
+        _: Request<WithdrawRequest>,
+    ) -> Result<Response<WithdrawResponse>, Status> {
+        Err(deposits_only())
+    }
+}
+
+fn deposits_only() -> Status {
+    Status::unimplemented("the bare server answers deposits alone")
+}

@@ -1,0 +1,117 @@
+//! What runs come to: median, minimum, maximum, and percentiles of latencies.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde_json::{Value, json};
+
+/// Microseconds in a minute: no answer takes longer.
+const LATENCY_MAX_NS: u64 = 60_000_000_000;
+
+/// One figure of several runs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Spread {
+    pub(super) median: f64,
+    pub(super) min: f64,
+    pub(super) max: f64,
+}
+
+impl Spread {
+    /// Of at least one run.
+    pub(super) fn of(figures: impl IntoIterator<Item = f64>) -> Self {
+        let mut figures: Vec<f64> = figures.into_iter().collect();
+        figures.sort_by(f64::total_cmp);
+        let middle = figures.len() / 2;
+        let median = if figures.len() % 2 == 1 {
+            figures[middle]
+        } else {
+            (figures[middle - 1] + figures[middle]) / 2.0
+        };
+        Self {
+            median,
+            min: figures[0],
+            max: figures[figures.len() - 1],
+        }
+    }
+
+    pub(super) fn json(&self) -> Value {
+        json!({"median": self.median, "min": self.min, "max": self.max})
+    }
+
+    /// Three cells of a table, with so many decimals.
+    pub(super) fn cells(&self, decimals: usize) -> [String; 3] {
+        [self.median, self.min, self.max].map(|figure| format!("{figure:.decimals$}"))
+    }
+}
+
+/// What one run has measured.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) took: Duration,
+    /// Of each call, nanoseconds.
+    pub(super) latencies_ns: Vec<u64>,
+}
+
+impl Run {
+    fn per_second(&self) -> f64 {
+        self.latencies_ns.len() as f64 / self.took.as_secs_f64()
+    }
+}
+
+/// What all counted runs of one subject have measured.
+#[derive(Debug)]
+pub(super) struct Series {
+    per_second: Vec<f64>,
+    latencies_ns: Histogram<u64>,
+}
+
+impl Series {
+    pub(super) fn new() -> Self {
+        let latencies_ns = Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3);
+        Self {
+            per_second: Vec::new(),
+            latencies_ns: latencies_ns.expect("the bounds are in order"),
+        }
+    }
+
+    pub(super) fn add(&mut self, run: &Run) {
+        self.per_second.push(run.per_second());
+        for latency in &run.latencies_ns {
+            self.latencies_ns.saturating_record(*latency);
+        }
+    }
+
+    /// Calls per second.
+    pub(super) fn per_second(&self) -> Spread {
+        Spread::of(self.per_second.iter().copied())
+    }
+
+    /// A percentile of the latency over all runs, microseconds.
+    pub(super) fn latency_us(&self, percentile: f64) -> f64 {
+        self.latencies_ns.value_at_percentile(percentile) as f64 / 1000.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_or_between_the_two_middles() {
+        let odd = Spread::of([3.0, 1.0, 2.0]);
+        assert_eq!((odd.median, odd.min, odd.max), (2.0, 1.0, 3.0));
+        assert_eq!(Spread::of([4.0, 1.0, 2.0, 3.0]).median, 2.5);
+        assert_eq!(Spread::of([7.0]).cells(1), ["7.0", "7.0", "7.0"]);
+    }
+
+    #[test]
+    fn a_series_counts_calls_over_the_time_they_took() {
+        let mut series = Series::new();
+        series.add(&Run {
+            took: Duration::from_millis(500),
+            latencies_ns: vec![1000; 100],
+        });
+        assert_eq!(series.per_second().median, 200.0);
+        assert!((series.latency_us(99.0) - 1.0).abs() < 0.01);
+    }
+}

@@ -1,0 +1,116 @@
+//! Deposits over gRPC, a fixed number in flight, until the time is up.
+
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tonic::transport::{Channel, Endpoint};
+
+use super::figures::Run;
+use crate::cli::CliError;
+use crate::proto::chandy_lamport::DepositRequest;
+use crate::proto::chandy_lamport::bank_service_client::BankServiceClient;
+
+/// How long the last answers may take after the time is up.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+const CONNECT_POLL: Duration = Duration::from_millis(20);
+
+/// An id of 16 bytes.
+pub(super) fn account(number: u64) -> String {
+    format!("account-{number:08}")
+}
+
+/// A connection to a server of this measurement, as soon as it listens.
+pub(super) async fn connect(address: &str) -> Result<Channel, CliError> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|error| CliError::Usage(error.to_string()))?
+        .connect_timeout(CONNECT_MAX);
+    let started = Instant::now();
+    loop {
+        match endpoint.connect().await {
+            Ok(channel) => return Ok(channel),
+            Err(error) if started.elapsed() > CONNECT_MAX => {
+                return Err(CliError::CheckFailed(format!(
+                    "the server at {address} does not answer: {error}"
+                )));
+            }
+            Err(_) => tokio::time::sleep(CONNECT_POLL).await,
+        }
+    }
+}
+
+/// Single deposits, each a call of its own.
+#[derive(Debug, Clone)]
+pub(super) struct Load {
+    pub(super) client: BankServiceClient<Channel>,
+    pub(super) in_flight: usize,
+    pub(super) accounts: u64,
+}
+
+impl Load {
+    /// Calls for `time` and gives what was answered.
+    pub(super) async fn run(&self, time: Duration) -> Result<Run, CliError> {
+        let started = Instant::now();
+        let until = started + time;
+        let mut callers = JoinSet::new();
+        for place in 0..self.in_flight {
+            callers.spawn(self.clone().call(place as u64, until));
+        }
+        let mut latencies_ns = Vec::new();
+        let joined = async {
+            while let Some(called) = callers.join_next().await {
+                let called = called.map_err(|error| CliError::CheckFailed(error.to_string()))?;
+                latencies_ns.append(&mut called?);
+            }
+            Ok(())
+        };
+        timeout(time + ANSWER_MAX, joined)
+            .await
+            .unwrap_or_else(|_| Err(CliError::CheckFailed("an answer is missing".to_owned())))?;
+        let took = started.elapsed();
+        Ok(Run { took, latencies_ns })
+    }
+
+    async fn call(mut self, place: u64, until: Instant) -> Result<Vec<u64>, CliError> {
+        let mut latencies_ns = Vec::new();
+        let mut number = place;
+        loop {
+            let request = DepositRequest {
+                account_id: account(scattered(number) % self.accounts),
+                amount: 1,
+            };
+            let called = Instant::now();
+            if called >= until {
+                return Ok(latencies_ns);
+            }
+            let answer = self.client.deposit(request).await;
+            latencies_ns.push(u64::try_from(called.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            let answer = answer.map_err(|status| CliError::CheckFailed(status.to_string()))?;
+            let answer = answer.into_inner();
+            if !answer.success {
+                return Err(CliError::CheckFailed(answer.error));
+            }
+            number += self.in_flight as u64;
+        }
+    }
+}
+
+/// A number that looks like any other, always the same for the same one (SplitMix64's last step).
+pub(super) fn scattered(number: u64) -> u64 {
+    let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed ^ (mixed >> 27)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_have_16_bytes_and_are_scattered() {
+        assert_eq!(account(0).len(), 16);
+        assert_eq!(account(99_999_999).len(), 16);
+        assert_ne!(scattered(1) % 1000, scattered(2) % 1000);
+    }
+}

@@ -1,0 +1,132 @@
+//! `bench`: measurements of this program on this machine, each beside the limit that it is measured against.
+//!
+//! The servers are child processes of this same program, so that what is measured is what users run; the client is
+//! this process. Everything is on loopback, ends after a bounded time, and leaves nothing behind.
+
+mod children;
+mod deposits;
+mod echo;
+mod figures;
+mod load;
+mod machine;
+mod ports;
+mod raw;
+mod report;
+mod snapshot;
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use super::signals::EndSignals;
+use super::{CliError, LogOptions, OutputFormat, runtime};
+use report::Outcome;
+
+/// Measure this program on this machine, beside the limits of what it is made of.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Durable deposits over gRPC, beside a server that does nothing and the bare storage engine
+    Deposits {
+        #[command(flatten)]
+        parameters: deposits::Parameters,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Global snapshots after a part of the accounts has changed
+    Snapshot {
+        #[command(flatten)]
+        parameters: snapshot::Parameters,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// A gRPC server that answers deposits and does nothing
+    #[command(hide = true)]
+    EchoServer(echo::Args),
+}
+
+/// What every measurement takes.
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// How many runs are counted; the median of them is the result.
+    #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
+    runs: u16,
+    /// Where the stores are made and removed; what is durable there is what is measured [default: the system's
+    /// directory for temporary files].
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// How the result is written.
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    output: OutputFormat,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`CliError`]: a server that does not start or fails, or an answer that is not what it should be.
+pub fn run(args: Args, logs: &LogOptions) -> Result<(), CliError> {
+    let logs = logs.of_child();
+    match args.command {
+        Command::EchoServer(args) => echo::run(&args),
+        Command::Deposits { parameters, common } => {
+            let bench = Bench::new(&common, logs)?;
+            bench.run(|| deposits::measure(&bench, &parameters))
+        }
+        Command::Snapshot { parameters, common } => {
+            let bench = Bench::new(&common, logs)?;
+            bench.run(|| snapshot::measure(&bench, &parameters))
+        }
+    }
+}
+
+/// What a measurement stands on.
+struct Bench {
+    /// Removed with all that is in it when the measurement ends, however it ends.
+    dir: tempfile::TempDir,
+    runs: u16,
+    /// The options by which children log as this command does.
+    logs: [String; 4],
+    output: OutputFormat,
+}
+
+impl Bench {
+    fn new(common: &Common, logs: [String; 4]) -> Result<Self, CliError> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("snapledger-bench-");
+        let dir = match &common.dir {
+            Some(dir) => builder.tempdir_in(dir).map_err(|error| {
+                CliError::Usage(format!(
+                    "--dir: {}: {error}; name a directory that exists and may be written",
+                    dir.display()
+                ))
+            }),
+            None => builder.tempdir().map_err(CliError::Runtime),
+        };
+        Ok(Self {
+            dir: dir?,
+            runs: common.runs,
+            logs,
+            output: common.output,
+        })
+    }
+
+    /// Runs a measurement until it ends or a signal asks for an end.
+    fn run<F>(&self, measure: impl FnOnce() -> F) -> Result<(), CliError>
+    where
+        F: Future<Output = Result<Outcome, CliError>>,
+    {
+        let outcome = runtime()?.block_on(async {
+            let mut signals = EndSignals::listen()?;
+            tokio::select! {
+                outcome = measure() => outcome,
+                () = signals.next() => Err(CliError::Refused("stopped before its end".to_owned())),
+            }
+        });
+        outcome?.print(self)
+    }
+}

@@ -1,0 +1,120 @@
+//! What a measurement comes to, for people and for programs: never a figure without what it was measured on.
+
+use serde_json::{Value, json};
+
+use super::Bench;
+use super::machine::Machine;
+use crate::cli::{CliError, OutputFormat, Report, print};
+
+/// The result of a measurement.
+pub(super) struct Outcome {
+    /// Of the measurement.
+    pub(super) name: &'static str,
+    /// All parameters.
+    pub(super) parameters: Value,
+    /// The table: its headers and rows.
+    pub(super) headers: &'static [&'static str],
+    pub(super) rows: Vec<Vec<String>>,
+    pub(super) ratios: Vec<Ratio>,
+    /// What else there is to say, a line each.
+    pub(super) notes: Vec<String>,
+    /// The figures of the table, exact.
+    pub(super) figures: Value,
+}
+
+/// One figure over another, with both.
+pub(super) struct Ratio {
+    pub(super) name: &'static str,
+    pub(super) unit: &'static str,
+    pub(super) over: f64,
+    pub(super) under: f64,
+}
+
+impl Ratio {
+    fn value(&self) -> f64 {
+        self.over / self.under
+    }
+
+    fn line(&self) -> String {
+        let Self {
+            name,
+            unit,
+            over,
+            under,
+        } = self;
+        let value = self.value();
+        format!("{name}: {over:.1} / {under:.1} {unit} = {value:.3}")
+    }
+
+    fn json(&self) -> Value {
+        json!({"name": self.name, "unit": self.unit, "over": self.over, "under": self.under, "ratio": self.value()})
+    }
+}
+
+impl Outcome {
+    /// Writes it to stdout.
+    pub(super) fn print(self, bench: &Bench) -> Result<(), CliError> {
+        let machine = Machine::look(bench.dir.path());
+        match bench.output {
+            OutputFormat::Json => print(&format!("{:#}", self.json(&machine))),
+            OutputFormat::Table => self.table(&machine).print(),
+        }
+    }
+
+    fn json(&self, machine: &Machine) -> Value {
+        json!({
+            "bench": self.name,
+            "version": env!("CARGO_PKG_VERSION"),
+            "build": build(),
+            "machine": machine.json(),
+            "parameters": self.parameters,
+            "figures": self.figures,
+            "ratios": self.ratios.iter().map(Ratio::json).collect::<Vec<_>>(),
+            "notes": self.notes,
+        })
+    }
+
+    fn table(self, machine: &Machine) -> Report {
+        let mut report = Report::default();
+        let version = env!("CARGO_PKG_VERSION");
+        report.line(&format!(
+            "bench {}, snapledger {version}, {} build",
+            self.name,
+            build()
+        ));
+        if cfg!(debug_assertions) {
+            report.line("a debug build: its figures mean nothing");
+        }
+        report.line(&machine.line());
+        report.line(&parameters(&self.parameters));
+        report.line("");
+        report.table(self.headers, self.rows);
+        report.line("");
+        for ratio in &self.ratios {
+            report.line(&ratio.line());
+        }
+        for note in &self.notes {
+            report.line(note);
+        }
+        report
+    }
+}
+
+fn build() -> &'static str {
+    if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    }
+}
+
+fn parameters(parameters: &Value) -> String {
+    let all = parameters.as_object().into_iter().flatten();
+    let words: Vec<String> = all
+        .map(|(name, value)| match value {
+            Value::String(text) => format!("{name}: {text}"),
+            other => format!("{name}: {other}"),
+        })
+        .collect();
+    words.join(", ")
+}

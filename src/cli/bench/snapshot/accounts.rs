@@ -1,0 +1,176 @@
+//! The accounts of the cluster: opened, changed, and kept changing, in batches.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tonic::transport::Channel;
+
+use super::super::children::Address;
+use super::super::load::{account, connect};
+use crate::cli::CliError;
+use crate::proto::snapledger::ledger_service_client::LedgerServiceClient;
+use crate::proto::snapledger::operation::Body;
+use crate::proto::snapledger::{ApplyRequest, Deposit, Operation};
+
+/// Operations of one call.
+const BATCH: usize = 2000;
+/// Calls on their way to one node at once.
+const IN_FLIGHT: usize = 4;
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+
+/// Accounts by number, spread evenly over the nodes.
+#[derive(Clone)]
+pub(super) struct Accounts {
+    nodes: Vec<LedgerServiceClient<Channel>>,
+    count: u64,
+}
+
+impl Accounts {
+    pub(super) async fn connect(nodes: &[Address], count: u64) -> Result<Self, CliError> {
+        let mut clients = Vec::new();
+        for node in nodes {
+            clients.push(LedgerServiceClient::new(connect(&node.grpc).await?));
+        }
+        Ok(Self {
+            nodes: clients,
+            count,
+        })
+    }
+
+    /// One deposit into each; the first one opens an account.
+    pub(super) async fn deposit(&self, numbers: impl Iterator<Item = u64>) -> Result<(), CliError> {
+        let mut by_node = vec![Vec::new(); self.nodes.len()];
+        for number in numbers {
+            by_node[self.place(number)].push(number);
+        }
+        let mut lanes: JoinSet<Result<(), CliError>> = JoinSet::new();
+        for (client, numbers) in self.nodes.iter().zip(by_node) {
+            let lane_length = numbers.len().div_ceil(IN_FLIGHT).max(1);
+            for lane in numbers.chunks(lane_length) {
+                let (client, lane) = (client.clone(), lane.to_vec());
+                lanes.spawn(async move {
+                    for batch in lane.chunks(BATCH) {
+                        apply(client.clone(), batch).await?;
+                    }
+                    Ok(())
+                });
+            }
+        }
+        while let Some(ended) = lanes.join_next().await {
+            ended.map_err(|error| CliError::CheckFailed(error.to_string()))??;
+        }
+        Ok(())
+    }
+
+    /// Changes so many percent of all, other ones for another run; says how many.
+    pub(super) async fn change(&self, run: u64, percent: f64) -> Result<u64, CliError> {
+        let chosen = self.chosen(run, percent);
+        let count = chosen.len() as u64;
+        self.deposit(chosen.into_iter()).await?;
+        Ok(count)
+    }
+
+    // Evenly over the whole range of ids.
+    fn chosen(&self, run: u64, percent: f64) -> Vec<u64> {
+        let step = if percent > 0.0 {
+            100.0 / percent
+        } else {
+            return Vec::new();
+        };
+        let places = (0_u32..).map(|place| f64::from(place) * step);
+        let places = places.take_while(|place| *place < self.count as f64);
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is below the count of accounts"
+        )]
+        places
+            .map(|place| (place as u64 + run) % self.count)
+            .collect()
+    }
+
+    fn place(&self, number: u64) -> usize {
+        usize::try_from(number % self.nodes.len() as u64).expect("less than the number of nodes")
+    }
+}
+
+async fn apply(mut client: LedgerServiceClient<Channel>, numbers: &[u64]) -> Result<(), CliError> {
+    let deposit = |number: &u64| Operation {
+        request_id: String::new(),
+        body: Some(Body::Deposit(Deposit {
+            account: account(*number),
+            amount: 1,
+        })),
+    };
+    let operations = numbers.iter().map(deposit).collect();
+    let failed = |reason: String| CliError::CheckFailed(format!("a batch of deposits: {reason}"));
+    let answer = timeout(ANSWER_MAX, client.apply(ApplyRequest { operations })).await;
+    let answer = answer
+        .map_err(|_| failed("no answer".to_owned()))?
+        .map_err(|status| failed(status.to_string()))?;
+    match answer
+        .into_inner()
+        .results
+        .into_iter()
+        .find(|result| !result.success)
+    {
+        None => Ok(()),
+        Some(refused) => Err(failed(refused.error)),
+    }
+}
+
+/// Deposits that go on until they are told to stop.
+pub(super) struct Pressure {
+    tasks: JoinSet<Result<(), CliError>>,
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicU64>,
+    started: Instant,
+}
+
+impl Pressure {
+    /// Into the accounts that change in the first run, on every node.
+    pub(super) fn start(accounts: &Accounts, percent: f64) -> Self {
+        let (stop, done) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU64::new(0)),
+        );
+        let mut tasks = JoinSet::new();
+        let chosen = accounts.chosen(1, percent);
+        for (place, client) in accounts.nodes.iter().enumerate() {
+            let of_node = chosen
+                .iter()
+                .filter(|number| accounts.place(**number) == place);
+            let numbers: Vec<u64> = of_node.copied().cycle().take(BATCH).collect();
+            for _ in 0..IN_FLIGHT {
+                let (client, numbers) = (client.clone(), numbers.clone());
+                let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
+                tasks.spawn(async move {
+                    while !stop.load(Ordering::Relaxed) && !numbers.is_empty() {
+                        apply(client.clone(), &numbers).await?;
+                        done.fetch_add(numbers.len() as u64, Ordering::Relaxed);
+                    }
+                    Ok(())
+                });
+            }
+        }
+        Self {
+            tasks,
+            stop,
+            done,
+            started: Instant::now(),
+        }
+    }
+
+    /// Stops them; says how many operations per second they were.
+    pub(super) async fn stop(mut self) -> Result<f64, CliError> {
+        let rate = self.done.load(Ordering::Relaxed) as f64 / self.started.elapsed().as_secs_f64();
+        self.stop.store(true, Ordering::Relaxed);
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.map_err(|error| CliError::CheckFailed(error.to_string()))??;
+        }
+        Ok(rate)
+    }
+}

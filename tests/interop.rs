@@ -1,0 +1,141 @@
+//! A client in another language, generated from the published interface, works with a cluster of the real program.
+//! Without this the wire could drift away from the clients that exist, and every test in Rust would still pass.
+
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use assert_cmd::cargo::cargo_bin;
+use tempfile::TempDir;
+
+const INTEROP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop");
+const PROTO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proto/chandy_lamport.proto");
+const PYTHON: &str = "SNAPLEDGER_PYTHON";
+const READY_MAX: Duration = Duration::from_secs(60);
+
+/// The nodes n1, n2 and n3; they end with their stdin, also when the test fails.
+struct Cluster {
+    nodes: Vec<Child>,
+    /// `host:port` for gRPC, by node.
+    grpc: Vec<String>,
+    _dir: TempDir,
+}
+
+impl Cluster {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let ports = free_ports();
+        let address = |place: usize| format!("127.0.0.1:{}", ports[place]);
+        let block = |place: usize| {
+            let (grpc, rest, id) = (address(place), address(place + 3), place + 1);
+            format!(
+                "[[process]]\nid = \"n{id}\"\ngrpc = \"{grpc}\"\nrest = \"{rest}\"\ndir = \"n{id}\"\n"
+            )
+        };
+        let blocks: String = (0..3).map(block).collect();
+        let file = format!("cluster = \"interop\"\n{blocks}[snapshot]\ninterval = \"off\"\n");
+        std::fs::write(dir.path().join("cluster.toml"), file).expect("the cluster file");
+        let nodes = (1..=3).map(|id| start(&dir, &format!("n{id}"))).collect();
+        Self {
+            nodes,
+            grpc: (0..3).map(address).collect(),
+            _dir: dir,
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.nodes
+            .iter_mut()
+            .for_each(|node| drop(node.stdin.take()));
+        for node in &mut self.nodes {
+            let _ = node.wait();
+        }
+    }
+}
+
+// All are held until the last is found.
+fn free_ports() -> Vec<u16> {
+    let bind = |_| TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let listeners: Vec<TcpListener> = (0..6).map(bind).collect();
+    let port = |listener: &TcpListener| listener.local_addr().expect("bound").port();
+    listeners.iter().map(port).collect()
+}
+
+fn start(dir: &TempDir, id: &str) -> Child {
+    let mut command = Command::new(cargo_bin!("snapledger"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SNAPLEDGER_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .current_dir(dir)
+        .args(["node", "--config", "cluster.toml", "--id", id])
+        .args(["--stop-with-stdin", "--log-level", "warn"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("the program runs")
+}
+
+/// The python that has all it takes; `None` where there is none and none is asked for.
+fn python() -> Option<String> {
+    let named = std::env::var(PYTHON).ok();
+    let python = named.clone().unwrap_or_else(|| "python3".to_owned());
+    let imported = Command::new(&python)
+        .args(["-c", "import grpc, grpc_tools.protoc, grpc_reflection"])
+        .stderr(Stdio::null())
+        .status();
+    if imported.is_ok_and(|status| status.success()) {
+        return Some(python);
+    }
+    let demanded = named.is_some() && std::env::var("CI").is_ok_and(|ci| ci == "true");
+    assert!(
+        !demanded,
+        "{PYTHON}={python} does not run or lacks what tests/interop/requirements.txt names"
+    );
+    println!("not run: {python} lacks grpcio, grpcio-tools or grpcio-reflection");
+    None
+}
+
+/// Runs a client to its end, which must be `ok`.
+fn run(python: &str, script: &str, arguments: &[String]) {
+    let mut client = Command::new(python)
+        .arg(Path::new(INTEROP).join(script))
+        .args(arguments)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python runs");
+    let mut said = String::new();
+    let stdout = client.stdout.as_mut().expect("piped");
+    stdout.read_to_string(&mut said).expect("text");
+    let status = client.wait().expect("it ends");
+    assert!(status.success(), "{script}: {status}; see its stderr");
+    assert_eq!(said.lines().last(), Some("ok"), "{script}");
+}
+
+fn wait_for(address: &str) {
+    let started = Instant::now();
+    while std::net::TcpStream::connect(address).is_err() {
+        assert!(started.elapsed() < READY_MAX, "{address} does not listen");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_client_in_another_language_works_with_a_cluster() {
+    let Some(python) = python() else {
+        return;
+    };
+    let cluster = Cluster::start();
+    cluster.grpc.iter().for_each(|address| wait_for(address));
+    run(&python, "reflection.py", &cluster.grpc[..1]);
+    let members = cluster.grpc.iter().zip(1..);
+    let members = members.map(|(address, id)| format!("n{id}={address}"));
+    let arguments: Vec<String> = std::iter::once(PROTO.to_owned()).chain(members).collect();
+    run(&python, "client.py", &arguments);
+}
