@@ -42,6 +42,10 @@ impl Raw {
         ran.map_err(failed)?
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the engine is measured without the store around it"
+    )]
     fn insert_for(&self, time: Duration) -> Result<Run, CliError> {
         let started = Instant::now();
         let mut latencies_ns = Vec::new();
