@@ -51,41 +51,90 @@ fn recover(store: &Store) -> Result<Process, StoreError> {
     Ok(store.recover(&p(), &topology, 4)?.0)
 }
 
+fn q() -> ProcessId {
+    id(ProcessId::parse("q"))
+}
+
+fn account(name: &str) -> AccountId {
+    id(AccountId::parse(name))
+}
+
 // What a store of every format says: one of each record, of each chunk, a part and a revision.
 fn script() -> Vec<Input> {
-    let q = || id(ProcessId::parse("q"));
-    let account = |name| id(AccountId::parse(name));
-    let operation = |request: Option<&str>, operation| Input::Operation {
+    let [incoming, write, marker] = arrivals();
+    let meeting = Meeting {
+        peer: q(),
+        identity: Identity {
+            store: [9; 16],
+            boot: 3,
+        },
+        claim: Claim::Receiver { delivered: Seq(0) },
+    };
+    vec![
+        operation(Some("first"), deposit(1000)),
+        operation(Some("refused"), withdraw(5000)),
+        operation(None, withdraw(1)),
+        operation(None, transfer(None, 100)),
+        operation(None, transfer(Some(q()), 10)),
+        operation(None, put(Some("hello"))),
+        Input::Met(meeting),
+        Input::Acknowledged {
+            to: q(),
+            seq: Seq(1),
+        },
+        Input::Initiate {
+            snapshot: Some(snapshot()),
+        },
+        incoming,
+        write,
+        marker,
+        Input::PartStored {
+            snapshot: snapshot(),
+        },
+        Input::Checkpoint,
+        operation(None, put(None)),
+    ]
+}
+
+fn operation(request: Option<&str>, operation: Operation) -> Input {
+    Input::Operation {
         request: request.map(|name| id(RequestId::parse(name))),
         operation,
-    };
-    let transfer = |to_process, amount| Operation::Transfer {
+    }
+}
+
+fn deposit(amount: i64) -> Operation {
+    Operation::Deposit {
+        account: account("alice"),
+        amount,
+    }
+}
+
+fn withdraw(amount: i64) -> Operation {
+    Operation::Withdraw {
+        account: account("alice"),
+        amount,
+    }
+}
+
+fn transfer(to_process: Option<ProcessId>, amount: i64) -> Operation {
+    Operation::Transfer {
         from_account: account("alice"),
         to_process,
         to_account: account("bob"),
         amount,
-    };
-    let arrived = |seq, body| Input::Arrived {
-        from: q(),
-        seq: Seq(seq),
-        time: Hlc(0),
-        message: Message {
-            clock: Lamport(seq),
-            body,
-        },
-    };
-    let deposit = Operation::Deposit {
-        account: account("alice"),
-        amount: 1000,
-    };
-    let withdraw = |amount| Operation::Withdraw {
-        account: account("alice"),
-        amount,
-    };
-    let put = |value: Option<&str>| Operation::Put {
+    }
+}
+
+fn put(value: Option<&str>) -> Operation {
+    Operation::Put {
         key: id(Key::parse("greeting")),
         value: value.map(Into::into),
-    };
+    }
+}
+
+// A transfer, a put and a marker, one behind the other.
+fn arrivals() -> [Input; 3] {
     let incoming = Body::Transfer(Transfer {
         transfer_id: "q>p#1".into(),
         from_account: account("carol"),
@@ -104,38 +153,16 @@ fn script() -> Vec<Input> {
         snapshot: snapshot(),
         initiator: p(),
     });
-    let meeting = Meeting {
-        peer: q(),
-        identity: Identity {
-            store: [9; 16],
-            boot: 3,
+    let arrived = |(seq, body)| Input::Arrived {
+        from: q(),
+        seq: Seq(seq),
+        time: Hlc(0),
+        message: Message {
+            clock: Lamport(seq),
+            body,
         },
-        claim: Claim::Receiver { delivered: Seq(0) },
     };
-    vec![
-        operation(Some("first"), deposit),
-        operation(Some("refused"), withdraw(5000)),
-        operation(None, withdraw(1)),
-        operation(None, transfer(None, 100)),
-        operation(None, transfer(Some(q()), 10)),
-        operation(None, put(Some("hello"))),
-        Input::Met(meeting),
-        Input::Acknowledged {
-            to: q(),
-            seq: Seq(1),
-        },
-        Input::Initiate {
-            snapshot: Some(snapshot()),
-        },
-        arrived(1, incoming),
-        arrived(2, write),
-        arrived(3, marker),
-        Input::PartStored {
-            snapshot: snapshot(),
-        },
-        Input::Checkpoint,
-        operation(None, put(None)),
-    ]
+    [(1, incoming), (2, write), (3, marker)].map(arrived)
 }
 
 // Writes the script into a store, with all background work.
@@ -194,7 +221,6 @@ fn import(values: &Values) -> TempDir {
         let tree = db.open_tree(tree).expect("it is readable");
         tree.insert(key, &value[..]).expect("the disk has room");
     }
-    db.flush().expect("the disk has room");
     dir
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at};
 
 use super::driver;
 use super::error::Unavailable;
@@ -27,7 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Parts that come late and together make one revision.
-const TOGETHER: Duration = Duration::from_millis(200);
+const TOGETHER: Duration = Duration::from_secs(2);
 
 /// Assembles the snapshots that this node started.
 pub(super) struct Collector {
@@ -38,6 +38,8 @@ pub(super) struct Collector {
     pub(super) clock: Arc<AtomicU64>,
     /// What has no published revision yet.
     pub(super) in_progress: Mutex<BTreeMap<SnapshotId, Arc<GlobalState>>>,
+    /// The collections that this node began; it ends them when it stops.
+    pub(super) tasks: Mutex<JoinSet<()>>,
 }
 
 impl Collector {
@@ -45,7 +47,20 @@ impl Collector {
     pub(super) fn begin(self: &Arc<Self>, state: GlobalState) {
         tracing::info!(snapshot = %state.snapshot, "snapshot begun");
         self.show(&state);
-        tokio::spawn(Arc::clone(self).collect(state, Instant::now()));
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        // What has ended is forgotten here, so that the set does not grow with the history.
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(Arc::clone(self).collect(state, Instant::now()));
+    }
+
+    /// Ends all collecting; it goes on after the next start. Without this a collection would outlive its node and
+    /// keep the store open.
+    pub(super) async fn stop(&self) {
+        let mut tasks = {
+            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *tasks)
+        };
+        tasks.shutdown().await;
     }
 
     /// Goes on with a snapshot that was not complete when the node stopped.
@@ -110,10 +125,7 @@ impl Collector {
                         self.show(&state);
                         None
                     } else {
-                        sleep(TOGETHER).await;
-                        while let Some(Ok(part)) = arriving.try_join_next() {
-                            state.parts.insert(part.process.clone(), part);
-                        }
+                        self.gather(&mut state, &mut arriving).await;
                         (!self.has_all(&state)).then(|| state.clone())
                     }
                 }
@@ -137,6 +149,17 @@ impl Collector {
         state.revision += 1;
         // A failure to publish takes the node down; the snapshot is collected again after the next start.
         let _down = self.publish(state, started).await;
+    }
+
+    // Takes what arrives soon after a late part, so that those who come back together make one revision.
+    async fn gather(&self, state: &mut GlobalState, arriving: &mut JoinSet<Part>) {
+        let end = Instant::now() + TOGETHER;
+        while !self.has_all(state) {
+            match timeout_at(end, arriving.join_next()).await {
+                Ok(Some(Ok(part))) => state.parts.insert(part.process.clone(), part),
+                _ => return,
+            };
+        }
     }
 
     fn has_all(&self, state: &GlobalState) -> bool {

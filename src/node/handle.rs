@@ -150,6 +150,7 @@ impl Handle {
             metrics: Arc::clone(&metrics),
             clock: Arc::clone(&clock),
             in_progress: Mutex::default(),
+            tasks: Mutex::default(),
         });
         let shared = Shared {
             config,

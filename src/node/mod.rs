@@ -137,6 +137,7 @@ impl Node {
     /// Stops in order: what was accepted becomes durable, what was recorded is written.
     pub async fn stop(mut self) {
         self.tasks.shutdown().await;
+        self.handle.shared.collector.stop().await;
         self.handle.shared.queue.stop().await;
         let threads = std::mem::take(&mut self.threads);
         let joined = tokio::task::spawn_blocking(move || {

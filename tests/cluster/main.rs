@@ -6,6 +6,7 @@ mod amounts;
 mod await_it;
 mod channels;
 mod initiator;
+mod interrupted;
 mod killed;
 mod late_peer;
 mod money;

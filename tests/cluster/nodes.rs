@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use snapledger::api::{Host, Sockets};
 use snapledger::config::{Member, NodeConfig, SnapshotSettings, Transport};
-use snapledger::node::Handle;
+use snapledger::node::{Handle, NodeError};
 use snapledger::process::ids::{ChannelId, ProcessId};
 use snapledger::process::topology::Topology;
 use snapledger::proto::chandy_lamport::DepositRequest;
 use snapledger::proto::chandy_lamport::bank_service_client::BankServiceClient;
+use snapledger::store::StoreError;
 use tempfile::TempDir;
 use tonic::transport::{Channel, Endpoint};
 
@@ -103,20 +104,31 @@ impl Cluster {
     }
 
     pub(crate) async fn start(&mut self, id: &str) {
-        let sockets = match self.sockets.remove(id) {
-            Some(sockets) => sockets,
-            None => {
-                let member = self.member(id);
-                let rest = member.rest.clone().expect("every member has one");
-                Sockets {
-                    grpc: again(&member.grpc).await,
-                    rest: again(&rest).await,
-                }
+        let mut sockets = self.sockets.remove(id);
+        let host = until(&format!("{id} started"), async || {
+            let sockets = match sockets.take() {
+                Some(sockets) => sockets,
+                None => self.ports_again(id)?,
+            };
+            match Host::start(self.config(id), sockets).await {
+                Ok(host) => Some(host),
+                // A thread of the node before may still hold the lock for a moment.
+                Err(NodeError::Store(StoreError::InUse(_))) => None,
+                Err(error) => unreachable!("{id}: {error}"),
             }
-        };
-        let host = Host::start(self.config(id), sockets).await;
-        self.hosts
-            .insert(id.to_owned(), host.expect("the node starts"));
+        })
+        .await;
+        self.hosts.insert(id.to_owned(), host);
+    }
+
+    // A port that was free a moment ago may be the near end of somebody's connection for a moment.
+    fn ports_again(&self, id: &str) -> Option<Sockets> {
+        let member = self.member(id);
+        let bound = |address: &str| TcpListener::bind(address).ok();
+        Some(Sockets {
+            grpc: bound(&member.grpc)?,
+            rest: bound(member.rest.as_deref()?)?,
+        })
     }
 
     /// Nobody listens at the ports of a node that was never started.
@@ -217,12 +229,4 @@ pub(crate) fn listen(address: &str) -> TcpListener {
 
 pub(crate) fn address(listener: &TcpListener) -> SocketAddr {
     listener.local_addr().expect("it is bound")
-}
-
-// A port that was free a moment ago may be the near end of somebody's connection for a moment.
-async fn again(address: &str) -> TcpListener {
-    until(&format!("{address} being free"), async || {
-        TcpListener::bind(address).ok()
-    })
-    .await
 }

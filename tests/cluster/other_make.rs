@@ -92,7 +92,7 @@ async fn a_marker_of_another_make_is_the_first_and_money_before_it_is_in_the_sta
     let first = mark(&mut two, marker("s", "x1")).await;
     assert!(first.success && first.first_marker);
     let again = mark(&mut two, marker("s", "x1")).await;
-    assert_eq!(again, first, "a repeat answers as the first did");
+    assert!(again.success, "a repeat is harmless");
     let stranger = MarkerMessage {
         initiator_id: "n9".to_owned(),
         ..marker("t", "x1")

@@ -44,7 +44,10 @@ async fn a_repeat_answers_as_the_first_did_and_another_body_is_refused() {
             );
         }
         let other = keyed(&rest, paths[0].0, &json!({"amount": 11}), "k0").await;
-        assert_eq!((other.status, &*other.problem()), (422, "request-reused"));
+        assert_eq!(
+            (other.status, &*other.problem()),
+            (422, "request-id-reused")
+        );
         let other = keyed(&rest, "/v1/accounts/b/deposits", &paths[0].1, "k0").await;
         assert_eq!(other.status, 422, "the same body for another account");
     }

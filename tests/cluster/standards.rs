@@ -105,6 +105,8 @@ async fn a_call_that_cannot_be_answered_ends_by_its_deadline() {
         .await
         .expect_err("nobody answers");
     assert!(started.elapsed() < Duration::from_secs(2), "it is honoured");
-    assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+    // The client gives up by its own clock, in other words, if that is a moment earlier.
+    let ends = [Code::DeadlineExceeded, Code::Cancelled];
+    assert!(ends.contains(&status.code()), "{status}");
     cluster.stop_all().await;
 }

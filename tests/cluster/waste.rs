@@ -3,6 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
 use crate::nodes::Cluster;
 
 const IDS: [&str; 3] = ["n1", "n2", "n3"];
@@ -44,6 +48,22 @@ async fn a_stop_takes_under_a_second_with_clients_and_peers_connected() {
     }
     println!("stops: {taken:?}");
     assert!(taken.iter().all(|taken| *taken < STOP_MAX), "{taken:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_watches_the_health_is_told_and_holds_up_no_stop() {
+    let mut cluster = Cluster::up(&["n1"]).await;
+    let mut client = HealthClient::new(cluster.grpc("n1"));
+    let watched = client.watch(HealthCheckRequest::default()).await;
+    let mut watched = watched.expect("an answer").into_inner();
+    let first = watched.message().await.expect("an answer").expect("one");
+    assert_eq!(first.status, i32::from(ServingStatus::Serving));
+    let started = Instant::now();
+    cluster.stop("n1").await;
+    let taken = started.elapsed();
+    let last = watched.message().await.expect("an answer").expect("one");
+    assert_eq!(last.status, i32::from(ServingStatus::NotServing));
+    assert!(taken < STOP_MAX, "{taken:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,7 +14,8 @@ use super::Random;
 /// The bytes that a disk writes wholly or not at all.
 const SECTOR_BYTES: usize = 512;
 
-/// The engine under a store that is closed, once it has let go of its files.
+/// The engine under a store that is closed, once it has let go of its files. What is changed is written when the
+/// last handle is dropped.
 pub(crate) fn engine(dir: &Path) -> sled::Db {
     if let Ok(log) = File::open(dir.join("db")) {
         log.lock().expect("files can be locked");

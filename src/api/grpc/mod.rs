@@ -79,9 +79,13 @@ fn reflection() -> Reflection<'static> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
-/// Tells whoever watches the health of this node that it serves no more.
-pub async fn stop_serving(reporter: &HealthReporter) {
-    report(reporter, ServingStatus::NotServing).await;
+/// Tells whoever watches the health of this node that it serves no more, and lets them go: a watch that goes on would
+/// hold up the stop.
+pub async fn stop_serving(mut reporter: HealthReporter) {
+    report(&reporter, ServingStatus::NotServing).await;
+    for service in std::iter::once("").chain(SERVICES) {
+        reporter.clear_service_status(service).await;
+    }
 }
 
 async fn report(reporter: &HealthReporter, status: ServingStatus) {

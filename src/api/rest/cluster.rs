@@ -11,8 +11,9 @@ use super::accept::Plain;
 use crate::api::ask;
 use crate::api::error::Failure;
 use crate::api::time::rfc3339;
-use crate::node::{PeerState, PeerView};
-use crate::process::ids::ProcessId;
+use crate::config::{Member, Transport};
+use crate::node::{Handle, PeerState, PeerView};
+use crate::process::ids::{ChannelId, ProcessId};
 use crate::process::status::Status;
 
 #[derive(Serialize)]
@@ -62,27 +63,28 @@ pub(super) async fn show(_: Plain, State(facade): State<Facade>) -> Result<Respo
         logical_clock: status.clock.0,
         journal_position: status.position.0,
         peers: peers.iter().map(PeerShown::from).collect(),
-        channels: channels(&config.me, &status, &peers),
+        channels: channels(&facade.handle, &status),
     };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(shown)).into_response())
 }
 
-fn channels<'a>(
-    me: &'a ProcessId,
-    status: &'a Status,
-    peers: &[PeerView],
-) -> Vec<ChannelShown<'a>> {
-    let state = |other: &ProcessId| {
-        let peer = peers.iter().find(|peer| peer.process == *other);
-        peer.map_or("never_seen", |peer| match &peer.error {
-            Some(_) => "stopped",
-            None => name(peer.state),
-        })
+fn channels<'a>(handle: &'a Handle, status: &'a Status) -> Vec<ChannelShown<'a>> {
+    let me = &handle.config().me;
+    // What a stream carries is as open as the stream; unary calls come and go.
+    let state = |from: &ProcessId, to: &ProcessId| {
+        let other = if from == me { to } else { from };
+        let members = &handle.config().members;
+        let unary = |member: &Member| member.id == *other && member.transport == Transport::Unary;
+        if members.iter().any(unary) {
+            return "unary";
+        }
+        let (from, to) = (from.clone(), to.clone());
+        handle.link(&ChannelId { from, to }).as_str()
     };
     let outgoing = status.outgoing.iter().map(|(to, channel)| ChannelShown {
         from: me.as_str(),
         to: to.as_str(),
-        state: state(to),
+        state: state(me, to),
         sent: Some(channel.sent.sequence.0),
         acknowledged: Some(channel.acknowledged.0),
         delivered: None,
@@ -92,7 +94,7 @@ fn channels<'a>(
     let incoming = status.incoming.iter().map(|(from, channel)| ChannelShown {
         from: from.as_str(),
         to: me.as_str(),
-        state: state(from),
+        state: state(from, me),
         sent: None,
         acknowledged: None,
         delivered: Some(channel.delivered.sequence.0),

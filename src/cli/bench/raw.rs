@@ -44,7 +44,7 @@ impl Raw {
 
     #[expect(
         clippy::disallowed_methods,
-        reason = "the engine is measured without the store around it"
+        reason = "the bare engine is what is measured"
     )]
     fn insert_for(&self, time: Duration) -> Result<Run, CliError> {
         let started = Instant::now();
