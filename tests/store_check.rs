@@ -60,7 +60,6 @@ fn assert_bad(dir: &Path, sentence: &str) {
 }
 
 /// Changes one bit of the first stored value of a tree.
-#[expect(clippy::disallowed_methods, reason = "no store stands around it")]
 fn damage(dir: &Path, tree: &str) {
     let config = sled::Config::new().path(dir);
     // A store opens with the size of segments that it was made with.
