@@ -18,6 +18,8 @@ use crate::cli::rest::RestClient;
 const READY_POLL: Duration = Duration::from_millis(20);
 const READY_MAX: Duration = Duration::from_secs(30);
 const STOP_MAX: Duration = Duration::from_secs(20);
+const KILL_POLL: Duration = Duration::from_millis(5);
+const KILL_MAX: Duration = Duration::from_secs(2);
 
 /// Where a node is.
 #[derive(Debug, Clone)]
@@ -105,6 +107,20 @@ impl Children {
                 }
             }
             sleep(READY_POLL).await;
+        }
+    }
+}
+
+impl Drop for Children {
+    // After a signal nobody stops them in order. They must have ended before their directory is removed; what they
+    // hold is thrown away.
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.start_kill();
+            let killed = std::time::Instant::now();
+            while matches!(child.try_wait(), Ok(None)) && killed.elapsed() < KILL_MAX {
+                std::thread::sleep(KILL_POLL);
+            }
         }
     }
 }

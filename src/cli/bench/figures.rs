@@ -5,7 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-/// Microseconds in a minute: no answer takes longer.
+/// Nanoseconds of a minute: no answer takes longer.
 const LATENCY_MAX_NS: u64 = 60_000_000_000;
 
 /// One figure of several runs.
