@@ -130,10 +130,7 @@ impl Collector {
                     }
                 }
                 () = &mut deadline, if early => Some(self.with_unfinished(&state).await),
-                _ = look.tick(), if early && self.is_anyone_down() => {
-                    let now = self.with_unfinished(&state).await;
-                    self.is_explained(&now).then_some(now)
-                }
+                _ = look.tick(), if early => self.if_in_vain(&state).await,
             };
             if let Some(partial) = partial {
                 state.revision += 1;
@@ -243,6 +240,15 @@ impl Collector {
     fn is_anyone_down(&self) -> bool {
         let views = self.peers.views();
         views.iter().any(|view| view.state == PeerState::Down)
+    }
+
+    // What is there now, if waiting for the rest is of no use.
+    async fn if_in_vain(self: &Arc<Self>, state: &GlobalState) -> Option<GlobalState> {
+        if !self.is_anyone_down() {
+            return None;
+        }
+        let now = self.with_unfinished(state).await;
+        self.is_explained(&now).then_some(now)
     }
 
     // Whether everything that is missing is missing because somebody is down: then waiting is of no use.

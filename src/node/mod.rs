@@ -45,8 +45,9 @@ use crate::process::ids::{ProcessId, SnapshotId};
 use crate::store::{Committed, Store, StoreError};
 use crate::transport::outbound::Outbound;
 
-/// Turns that may be decided before the one before is durable.
-const TURNS_AHEAD: usize = 1;
+/// Decided turns that wait for the committer, beside the one that is decided while it writes. More would only make
+/// the batches smaller.
+const TURNS_WAITING: usize = 0;
 
 /// A node that runs, without its services.
 pub struct Node {
@@ -76,7 +77,7 @@ impl Node {
         let (written, writes) = watch::channel(0);
         let (failures, failed) = Failures::new();
 
-        let (steps, step_queue) = threads::sync_channel(TURNS_AHEAD);
+        let (steps, step_queue) = threads::sync_channel(TURNS_WAITING);
         let (work, work_queue) = threads::channel();
         let committer = Committer {
             store: Arc::clone(&store),

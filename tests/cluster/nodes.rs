@@ -24,6 +24,7 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
 pub(crate) struct Cluster {
     members: Vec<Member>,
     topology: Topology,
+    deadline: Duration,
     sockets: BTreeMap<String, Sockets>,
     hosts: BTreeMap<String, Host>,
     dir: TempDir,
@@ -41,6 +42,7 @@ impl Cluster {
         let mut cluster = Self {
             members: Vec::new(),
             topology,
+            deadline: DEADLINE,
             sockets: BTreeMap::new(),
             hosts: BTreeMap::new(),
             dir: tempfile::tempdir().expect("a temporary directory"),
@@ -69,6 +71,12 @@ impl Cluster {
             to: process(to),
         });
         self.topology = Topology::new(&processes, channels).expect("it is strongly connected");
+        self
+    }
+
+    /// With snapshots that have this long.
+    pub(crate) fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
         self
     }
 
@@ -211,7 +219,7 @@ impl Cluster {
             dir: self.dir.path().join(id),
             snapshot: SnapshotSettings {
                 interval: None,
-                deadline: DEADLINE,
+                deadline: self.deadline,
                 open_max: 64,
             },
         }

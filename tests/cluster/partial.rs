@@ -2,6 +2,8 @@
 //! comes back, another revision is complete and nothing that was published has changed. Without this a dead node
 //! would hold up the history, or be papered over.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use snapledger::process::ids::SnapshotId;
 
@@ -68,5 +70,20 @@ async fn a_dead_process_is_named_and_completes_the_snapshot_when_it_is_back() {
     let store = cluster.handle("n1").store().clone();
     assert_eq!(store.revision(&snapshot, 1).expect("a good store"), first);
     drop(store);
+    cluster.stop_all().await;
+}
+
+/// Somebody dies just before the snapshot, while the others still believe in it: they notice, and do not wait for a
+/// deadline that could change nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_known_to_be_down_is_not_waited_for() {
+    let hour = Duration::from_secs(3600);
+    let cluster = Cluster::planned(&IDS).with_deadline(hour);
+    let mut cluster = cluster.started().await;
+    cluster.connected().await;
+    cluster.stop("n3").await;
+    let rest = cluster.rest("n1");
+    let id = rest.start_snapshot().await;
+    missing_is(&rest.snapshot(&id, "partial").await, "n3", "down");
     cluster.stop_all().await;
 }
