@@ -13,6 +13,9 @@ use crate::proto::snapledger::ledger_service_server::LedgerService;
 use crate::proto::snapledger::operation::Body;
 use crate::proto::snapledger::{ApplyRequest, ApplyResponse, Operation as Asked, OperationResult};
 
+/// The largest batch: one that the queue takes as a whole also while others wait.
+const OPERATIONS_MAX: usize = 8192;
+
 /// The service, on one node.
 pub(super) struct Ledger(pub(super) Handle);
 
@@ -23,7 +26,12 @@ impl LedgerService for Ledger {
         request: Request<ApplyRequest>,
     ) -> Result<Response<ApplyResponse>, Status> {
         // Understood as a whole before any of it is done: a malformed batch changes nothing.
-        let asked = request.into_inner().operations.into_iter().enumerate();
+        let asked = request.into_inner().operations;
+        if asked.len() > OPERATIONS_MAX {
+            let why = format!("{} are too many; at most {OPERATIONS_MAX} are taken", asked.len());
+            return Err(Failure::malformed("operations", why).into());
+        }
+        let asked = asked.into_iter().enumerate();
         let inputs: Vec<Input> = asked
             .map(|(index, operation)| input(index, operation))
             .collect::<Result<_, Failure>>()?;
