@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use snapledger::history::global::{Completeness, GlobalState};
+use snapledger::history::global::{Completeness, Counted, GlobalState};
 use snapledger::history::part::Part;
 use snapledger::process::Process;
 use snapledger::process::clock::{Hlc, Lamport};
@@ -198,6 +198,7 @@ fn revision(part: Part) -> GlobalState {
         finished_clock: Lamport(12),
         duration_us: 3000,
         parts: BTreeMap::from([(p(), part)]),
+        counted: BTreeMap::from([(p(), Counted::default())]),
         completeness: Completeness::Complete,
     }
 }

@@ -28,8 +28,27 @@ pub struct GlobalState {
     pub duration_us: u64,
     /// What is here.
     pub parts: BTreeMap<ProcessId, Part>,
+    /// What the stored contents of the parts came to when this revision was assembled.
+    pub counted: BTreeMap<ProcessId, Counted>,
     /// What is not here, and why.
     pub completeness: Completeness,
+}
+
+/// What was found in the stored contents of one part, to be held against what the part says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counted {
+    /// Chunks that the part names, directly or by an index.
+    pub chunks_named: u64,
+    /// Of these, chunks that are in the assembler's store; each was held against its hash when it came in.
+    pub chunks_held: u64,
+    /// Messages in the recorded channels.
+    pub messages: u64,
+    /// Transfers among them.
+    pub transfers: u64,
+    /// Their sum, minor units.
+    pub amount: i128,
+    /// Whether the journal's chain has the part's hash at its position; `None` where the journal is elsewhere.
+    pub is_chained: Option<bool>,
 }
 
 /// Whether every part is here.
@@ -99,7 +118,7 @@ impl Completeness {
             .filter(|channel| {
                 parts
                     .get(&channel.to)
-                    .is_none_or(|part| part.open.contains(&channel.from))
+                    .is_none_or(|part| !part.has_closed(&channel.from))
             })
             .collect();
         if missing.is_empty() && open_channels.is_empty() {

@@ -96,6 +96,12 @@ pub struct Part {
 }
 
 impl Part {
+    /// Whether the marker of this channel came.
+    #[must_use]
+    pub fn has_closed(&self, from: &ProcessId) -> bool {
+        self.channels.iter().any(|channel| channel.from == *from)
+    }
+
     /// Whether the markers of all incoming channels came.
     #[must_use]
     pub fn is_finished(&self) -> bool {

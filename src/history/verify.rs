@@ -1,6 +1,6 @@
 //! The certificate: what was compared to say that no money was lost, with every figure.
 
-use super::global::GlobalState;
+use super::global::{Counted, GlobalState};
 use super::part::{Part, RecordedChannel};
 use crate::process::channel::Flow;
 use crate::process::ids::ProcessId;
@@ -8,7 +8,8 @@ use crate::process::ids::ProcessId;
 /// What verification of a global state came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verification {
-    /// Whether balances and money in flight are deposits less withdrawals; `None` where a part is missing.
+    /// Whether balances and money in flight are deposits less withdrawals, and every other check holds as well; `None`
+    /// where a part is missing.
     pub conserved: Option<bool>,
     /// Whether no channel delivered what was not sent; `None` where no channel could be compared.
     pub consistent_cut: Option<bool>,
@@ -19,9 +20,10 @@ pub struct Verification {
 /// One comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// What was compared: `consistent_cut`, `channel_state`, `conservation`.
+    /// What was compared: `consistent_cut`, `channel_state`, `chunks`, `recorded_messages`, `journal_chain`,
+    /// `conservation`.
     pub check: &'static str,
-    /// The channel `from→to`, or the whole cluster.
+    /// The channel `from→to`, the process, or the whole cluster.
     pub subject: String,
     /// Whether it holds.
     pub holds: bool,
@@ -42,11 +44,14 @@ pub fn verify(global: &GlobalState) -> Verification {
         }
     }
     let consistent = (!checks.is_empty()).then(|| checks.iter().all(|check| check.holds));
+    for (process, part) in &global.parts {
+        if let Some(counted) = global.counted.get(process) {
+            checks.extend(contents(part, counted));
+        }
+    }
     let conserved = global.is_complete().then(|| {
-        let conservation = conservation(global);
-        let holds = conservation.holds;
-        checks.push(conservation);
-        holds
+        checks.push(conservation(global));
+        checks.iter().all(|check| check.holds)
     });
     Verification {
         conserved,
@@ -108,6 +113,50 @@ fn channel_state(
         holds: figures.chunks(2).all(|pair| pair[0].1 == pair[1].1),
         figures,
     }
+}
+
+// The stored contents are what the part says of itself.
+fn contents(part: &Part, counted: &Counted) -> Vec<Check> {
+    let channels = &part.channels;
+    let messages: u64 = channels.iter().map(RecordedChannel::messages).sum();
+    let transfers: u64 = channels.iter().map(|channel| channel.transfers).sum();
+    let figures = [
+        (
+            "chunks",
+            vec![
+                ("chunks_named", i128::from(counted.chunks_named)),
+                ("chunks_held", i128::from(counted.chunks_held)),
+            ],
+        ),
+        (
+            "recorded_messages",
+            vec![
+                ("messages_recorded", i128::from(messages)),
+                ("messages_counted", i128::from(counted.messages)),
+                ("transfers_recorded", i128::from(transfers)),
+                ("transfers_counted", i128::from(counted.transfers)),
+                (
+                    "amount_recorded",
+                    channels.iter().map(|channel| channel.amount).sum(),
+                ),
+                ("amount_counted", counted.amount),
+            ],
+        ),
+    ];
+    let pairs = |figures: &[(_, i128)]| figures.chunks(2).all(|pair| pair[0].1 == pair[1].1);
+    let compared = figures.into_iter().map(|(check, figures)| Check {
+        check,
+        subject: part.process.to_string(),
+        holds: pairs(&figures),
+        figures,
+    });
+    let chained = counted.is_chained.map(|is_chained| Check {
+        check: "journal_chain",
+        subject: part.process.to_string(),
+        holds: is_chained,
+        figures: vec![("journal_position", i128::from(part.state.position.0))],
+    });
+    compared.chain(chained).collect()
 }
 
 fn conservation(global: &GlobalState) -> Check {

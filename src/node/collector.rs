@@ -15,7 +15,7 @@ use super::metrics::Metrics;
 use super::parts::Parts;
 use super::peers::{PeerState, Peers};
 use crate::config::NodeConfig;
-use crate::history::global::{Completeness, GlobalState, Missing, Reason};
+use crate::history::global::{Completeness, Counted, GlobalState, Missing, Reason};
 use crate::history::part::Part;
 use crate::history::verify::verify;
 use crate::process::clock::Lamport;
@@ -84,7 +84,11 @@ impl Collector {
         if state.revision == 0 {
             self.show(&state);
         }
-        self.collect(state, Instant::now()).await;
+        // The monotonic clock does not reach back behind this start; the wall clock's label has to do.
+        let since = driver::wall_us().saturating_sub(state.initiated_at.wall_us());
+        let started = Instant::now().checked_sub(Duration::from_micros(since));
+        self.collect(state, started.unwrap_or_else(Instant::now))
+            .await;
         Ok(())
     }
 
@@ -112,8 +116,9 @@ impl Collector {
     // The whole life of one snapshot. Ends when it is complete, or when the node goes down.
     async fn collect(self: Arc<Self>, mut state: GlobalState, started: Instant) {
         let mut arriving = self.fetch_finished(&state);
-        let deadline = sleep_until(started + self.config.snapshot.deadline);
+        let deadline = sleep_until(Instant::now() + self.config.snapshot.deadline);
         tokio::pin!(deadline);
+        let mut said = known(&state);
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.has_all(&state) {
@@ -125,20 +130,25 @@ impl Collector {
                         self.show(&state);
                         None
                     } else {
-                        self.gather(&mut state, &mut arriving).await;
-                        (!self.has_all(&state)).then(|| state.clone())
+                        self.if_more(&mut state, &mut arriving, said).await
                     }
                 }
                 () = &mut deadline, if early => Some(self.with_unfinished(&state).await),
-                _ = look.tick(), if early => self.if_in_vain(&state).await,
+                _ = look.tick() => {
+                    if early {
+                        self.if_in_vain(&state).await
+                    } else if self.is_back(&state) {
+                        self.if_more(&mut state, &mut arriving, said).await
+                    } else {
+                        None
+                    }
+                }
             };
             if let Some(partial) = partial {
+                state = partial;
                 state.revision += 1;
-                let revision = GlobalState {
-                    revision: state.revision,
-                    ..partial
-                };
-                if self.publish(revision, started).await.is_err() {
+                said = known(&state);
+                if self.publish(state.clone(), started).await.is_err() {
                     return;
                 }
             }
@@ -146,6 +156,34 @@ impl Collector {
         state.revision += 1;
         // A failure to publish takes the node down; the snapshot is collected again after the next start.
         let _down = self.publish(state, started).await;
+    }
+
+    // Whether somebody who was missing is up again.
+    fn is_back(&self, state: &GlobalState) -> bool {
+        let mut missing = self
+            .config
+            .topology
+            .processes()
+            .filter(|process| !state.parts.contains_key(*process));
+        missing.any(|process| {
+            let view = self.peers.view(process);
+            view.is_some_and(|view| view.state == PeerState::Up)
+        })
+    }
+
+    // What is there now, if it is more than was said before and still not all.
+    async fn if_more(
+        self: &Arc<Self>,
+        state: &mut GlobalState,
+        arriving: &mut JoinSet<Part>,
+        said: (usize, usize),
+    ) -> Option<GlobalState> {
+        self.gather(state, arriving).await;
+        if self.has_all(state) {
+            return None;
+        }
+        let now = self.with_unfinished(state).await;
+        (known(&now) > said).then_some(now)
     }
 
     // Takes what arrives soon after a late part, so that those who come back together make one revision.
@@ -262,6 +300,7 @@ impl Collector {
 
     async fn publish(&self, mut state: GlobalState, started: Instant) -> Result<(), Unavailable> {
         state.completeness = self.completeness(&state);
+        state.counted = self.count(&state).await?;
         state.finished_at = driver::now().max(state.initiated_at);
         state.finished_clock = Lamport(self.clock.load(Ordering::Relaxed));
         let took = started.elapsed();
@@ -283,6 +322,20 @@ impl Collector {
         drop(shown);
         self.report(&state, took);
         Ok(())
+    }
+
+    // What the chunks that are here really hold, for the certificate.
+    async fn count(
+        &self,
+        state: &GlobalState,
+    ) -> Result<BTreeMap<ProcessId, Counted>, Unavailable> {
+        let parts: Vec<Part> = state.parts.values().cloned().collect();
+        let me = self.config.me.clone();
+        let counted = self.parts.blocking(move |store| {
+            let count = |part: &Part| Ok((part.process.clone(), store.count(&me, part)?));
+            parts.iter().map(count).collect()
+        });
+        counted.await
     }
 
     fn report(&self, state: &GlobalState, took: Duration) {
@@ -341,6 +394,12 @@ impl Collector {
     }
 }
 
+/// How much of a global state is there: recorded states, then closed channels.
+fn known(state: &GlobalState) -> (usize, usize) {
+    let channels = state.parts.values().map(|part| part.channels.len());
+    (state.parts.len(), channels.sum())
+}
+
 /// A global state of which nothing but the initiator's own part is known.
 fn begun(part: &Part) -> GlobalState {
     GlobalState {
@@ -353,6 +412,7 @@ fn begun(part: &Part) -> GlobalState {
         finished_clock: part.state.clock,
         duration_us: 0,
         parts: BTreeMap::new(),
+        counted: BTreeMap::new(),
         completeness: Completeness::Partial {
             missing: Vec::new(),
             open_channels: Vec::new(),

@@ -18,8 +18,10 @@ use crate::process::snapshot::Recording;
 
 /// Inputs of one turn at the most.
 const BATCH_MAX: usize = 4096;
-/// Records after which the state is sealed even without a snapshot, so that a restart stays short.
-const RECORDS_UNSEALED_MAX: usize = 1_000_000;
+/// The weight of the records in one turn, roughly: it is held several times over while it is written.
+const TURN_WEIGHT_MAX: usize = 8192;
+/// The weight of records after which the state is sealed even without a snapshot, so that a restart stays short.
+const UNSEALED_WEIGHT_MAX: usize = 1_000_000;
 
 /// A turn that is decided and not yet durable, with everything that waits for it.
 pub(super) struct Step {
@@ -47,18 +49,13 @@ pub(super) fn run(
     if committer.send(found).is_err() {
         return;
     }
-    let mut unsealed = 0;
     let mut waiting = Waiting::new();
     while let Some(stop) = take(&mut queue, &mut waiting) {
         while !waiting.is_empty() {
-            if unsealed >= RECORDS_UNSEALED_MAX {
+            if process.unsealed() >= UNSEALED_WEIGHT_MAX {
                 waiting.push_front((Input::Checkpoint, None));
             }
             let step = turn(&mut process, &mut waiting);
-            unsealed += step.turn.records.len();
-            if !step.sealed.is_empty() {
-                unsealed = 0;
-            }
             if committer.send(step).is_err() {
                 return;
             }
@@ -92,9 +89,9 @@ fn turn(process: &mut Process, waiting: &mut Waiting) -> Step {
     });
     process.begin_turn(wall_us(), times.max().unwrap_or_default());
     let mut replies = Vec::new();
-    while let Some((input, reply_to)) =
-        waiting.pop_front_if(|(input, _)| !process.wants_own_turn(input))
-    {
+    while let Some((input, reply_to)) = waiting.pop_front_if(|(input, _)| {
+        process.turn_weight() < TURN_WEIGHT_MAX && !process.wants_own_turn(input)
+    }) {
         let reply = process.step(input);
         replies.extend(reply_to.map(|to| (to, reply)));
     }

@@ -195,6 +195,16 @@ impl Handle {
         &self,
         snapshot: Option<SnapshotId>,
     ) -> Result<Result<Initiated, Refusal>, Unavailable> {
+        // On a task of its own: whoever asked may go away, and what was started must be collected all the same.
+        let handle = self.clone();
+        let begun = tokio::spawn(async move { handle.begin(snapshot).await }).await;
+        begun.map_err(|error| Unavailable::Stopped(error.to_string()))?
+    }
+
+    async fn begin(
+        &self,
+        snapshot: Option<SnapshotId>,
+    ) -> Result<Result<Initiated, Refusal>, Unavailable> {
         let settled = self.ask(Input::Initiate { snapshot }).await?;
         let Reply::Initiated(answer) = settled.reply else {
             unreachable!("an initiation is answered as one");
@@ -212,6 +222,7 @@ impl Handle {
                 finished_clock: initiated.clock,
                 duration_us: 0,
                 parts: BTreeMap::new(),
+                counted: BTreeMap::new(),
                 completeness: Completeness::Partial {
                     missing: Vec::new(),
                     open_channels: Vec::new(),

@@ -8,6 +8,7 @@ mod committer;
 pub mod discover;
 mod driver;
 mod error;
+mod failures;
 mod handle;
 mod metrics;
 mod outbox;
@@ -33,6 +34,7 @@ pub use peers::{PeerState, PeerView};
 pub use queue::Settled;
 
 use committer::Committer;
+use failures::Failures;
 use metrics::Metrics;
 use outbox::Outbox;
 use parts::Parts;
@@ -108,8 +110,9 @@ impl Node {
             store,
             queue,
             written: writes,
+            failures: failures.clone(),
         };
-        let handle = Handle::new(config, parts, (metrics, clock), failures.sentence)?;
+        let handle = Handle::new(config, parts, (metrics, clock), failures.sentence())?;
         let mut node = Self {
             handle,
             threads,
@@ -256,42 +259,4 @@ fn unfinished(store: &Store, process: &Process) -> Vec<SnapshotId> {
             *initiator == process.id() && !complete.contains(*snapshot)
         });
     mine.map(|(snapshot, ..)| snapshot.clone()).collect()
-}
-
-/// Where the threads of a node say that they cannot go on.
-struct Failures {
-    errors: mpsc::UnboundedSender<NodeError>,
-    sentence: watch::Receiver<Option<String>>,
-    sentences: Arc<watch::Sender<Option<String>>>,
-}
-
-impl Failures {
-    fn new() -> (Self, mpsc::UnboundedReceiver<NodeError>) {
-        let (errors, failed) = mpsc::unbounded_channel();
-        let (sentences, sentence) = watch::channel(None);
-        let failures = Self {
-            errors,
-            sentence,
-            sentences: Arc::new(sentences),
-        };
-        (failures, failed)
-    }
-
-    fn thread(
-        &self,
-        name: &'static str,
-        work: impl FnOnce() -> Result<(), StoreError> + Send + 'static,
-    ) -> Result<JoinHandle<()>, NodeError> {
-        let (errors, sentences) = (self.errors.clone(), Arc::clone(&self.sentences));
-        let run = move || {
-            if let Err(error) = work() {
-                tracing::error!(%error, thread = name, "the store failed; the node stops");
-                sentences.send_replace(Some(error.to_string()));
-                // The node may be on its way down already.
-                let _down = errors.send(error.into());
-            }
-        };
-        let builder = std::thread::Builder::new().name(name.to_owned());
-        Ok(builder.spawn(run)?)
-    }
 }

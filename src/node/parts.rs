@@ -8,6 +8,7 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use super::error::Unavailable;
+use super::failures::Failures;
 use super::queue::Queue;
 use crate::history::part::Part;
 use crate::process::event::{Input, Read, Reply};
@@ -28,6 +29,7 @@ pub(super) struct Parts {
     pub(super) store: Arc<Store>,
     pub(super) queue: Queue,
     pub(super) written: watch::Receiver<u64>,
+    pub(super) failures: Failures,
 }
 
 /// Why a part cannot be had now.
@@ -154,7 +156,14 @@ impl Parts {
     ) -> Result<T, Unavailable> {
         let store = Arc::clone(&self.store);
         let done = tokio::task::spawn_blocking(move || work(&store)).await;
-        Ok(done.map_err(|error| Unavailable::Stopped(error.to_string()))??)
+        let done = done.map_err(|error| Unavailable::Stopped(error.to_string()))?;
+        done.map_err(|error| {
+            let unavailable = Unavailable::Stopped(error.to_string());
+            if error.is_fatal() {
+                self.failures.report("blocking", error);
+            }
+            unavailable
+        })
     }
 }
 

@@ -11,9 +11,10 @@ use crate::process::ids::{Lsn, ProcessId, Seq};
 use crate::transport::{Closed, Envelope, Inbox, Settling};
 
 /// Inputs that wait for their turn, from everywhere.
-const WAITING_MAX: usize = 32_768;
-/// Of these, inputs of clients: over it they are told to come back, so that peers always get in.
-const CLIENTS_MAX: usize = 16_384;
+const WAITING_MAX: usize = 65_536;
+/// The weight of what clients have waiting: over it they are told to come back, so that peers always get in and
+/// memory stays bounded.
+const CLIENTS_MAX: usize = 32_768;
 
 /// A reply, with the durable turn that gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,10 +60,11 @@ impl Queue {
 
     /// Asks several things for a client, in order; refused as a whole where too many wait.
     pub(super) async fn ask_all(&self, inputs: Vec<Input>) -> Result<Vec<Settled>, Unavailable> {
-        let count = u32::try_from(inputs.len()).map_err(|_| Unavailable::Full)?;
+        let weight = inputs.iter().map(Input::weight).sum::<usize>();
+        let weight = u32::try_from(weight).map_err(|_| Unavailable::Full)?;
         let _waiting = self
             .clients
-            .try_acquire_many(count)
+            .try_acquire_many(weight)
             .map_err(|_| Unavailable::Full)?;
         let permits = self.requests.try_reserve_many(inputs.len());
         let permits = permits.map_err(|error| match error {
@@ -127,14 +129,20 @@ impl Inbox for Queue {
 
     async fn deliver(&self, from: &ProcessId, messages: Vec<Envelope>) -> Result<Settling, Closed> {
         let mut last = None;
+        let newest = messages.last().map(|envelope| envelope.seq);
         for envelope in messages {
+            let is_newest = Some(envelope.seq) == newest;
             let arrived = Input::Arrived {
                 from: from.clone(),
                 seq: envelope.seq,
                 time: envelope.time,
                 message: envelope.message,
             };
-            last = Some(self.enqueue(arrived).await?);
+            if is_newest {
+                last = Some(self.enqueue(arrived).await?);
+            } else {
+                self.tell(arrived).await.map_err(|_| closed())?;
+            }
         }
         let last = last.ok_or_else(|| Closed::Broken("a frame without messages".to_owned()))?;
         Ok(Box::pin(async move {

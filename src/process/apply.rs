@@ -11,6 +11,7 @@ use super::snapshot::{ChannelRecording, Recording};
 impl Process {
     /// Changes the state as the record says. Records of one turn are applied in order, within that turn.
     pub(super) fn apply(&mut self, record: &Record) {
+        self.unsealed += record.weight();
         match record {
             Record::Deposited { account, amount } => {
                 self.registers.deposits += i128::from(amount.units());
@@ -43,7 +44,8 @@ impl Process {
             Record::StateRecorded {
                 snapshot,
                 initiator,
-            } => self.apply_state_recorded(snapshot, initiator),
+                channels,
+            } => self.apply_state_recorded(snapshot, initiator, channels),
             Record::PartStored { snapshot } => {
                 self.registers.recordings.remove(snapshot);
                 self.open_channels.remove(snapshot);
@@ -111,11 +113,19 @@ impl Process {
         }
     }
 
-    fn apply_state_recorded(&mut self, snapshot: &SnapshotId, initiator: &ProcessId) {
+    fn apply_state_recorded(
+        &mut self,
+        snapshot: &SnapshotId,
+        initiator: &ProcessId,
+        channels: &[ProcessId],
+    ) {
         self.seal(Some(snapshot.clone()));
         let cut = self.registers.position;
-        let channels = self.topology.incoming(&self.me).map(|from| {
-            let opened = self.registers.incoming[from].delivered;
+        let channels = channels.iter().map(|from| {
+            let incoming = self.registers.incoming.get(from);
+            let opened = incoming
+                .map(|channel| channel.delivered)
+                .unwrap_or_default();
             let channel = ChannelRecording {
                 opened,
                 closed: None,
@@ -146,6 +156,7 @@ impl Process {
 
     // Recording is sealing: the registers are copied, the changed cells handed over. No account is visited.
     fn seal(&mut self, snapshot: Option<SnapshotId>) {
+        self.unsealed = 0;
         let mut cells = self.bank.seal();
         cells.append(&mut self.keys.seal());
         cells.append(&mut self.requests.seal());

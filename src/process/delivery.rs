@@ -48,7 +48,8 @@ impl Process {
             let refusal = self.no_channel(from, &self.me);
             return self.saying(Reply::Called(Err(refusal)));
         };
-        if channel.way == Some(Way::Native) {
+        // A peer that was met opens native streams, also before its first message.
+        if channel.way == Some(Way::Native) || self.registers.peers.contains_key(from) {
             return self.saying(Reply::Called(Err(Refusal::OtherWay {
                 from: from.clone(),
                 used: Way::Native,

@@ -219,6 +219,8 @@ pub enum Record {
         snapshot: SnapshotId,
         /// Who started it.
         initiator: ProcessId,
+        /// The origins of the channels that are recorded from now on.
+        channels: Vec<ProcessId>,
     },
     /// A part is in the store.
     PartStored {
@@ -237,6 +239,38 @@ pub enum Record {
         outcome: Outcome,
     },
 }
+
+impl Record {
+    /// How much work it is to apply, counted in plain operations: a long value is many.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let value = match self {
+            Self::Written(write) => write.value.as_deref(),
+            Self::Sent { message, .. } | Self::Delivered { message, .. } => message.body.value(),
+            _ => None,
+        };
+        1 + value.map_or(0, str::len) / VALUE_BYTES_PER_WEIGHT
+    }
+}
+
+impl Input {
+    /// How much room it takes, counted in plain operations: a long value is many.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let value = match self {
+            Self::Operation {
+                operation: Operation::Put { value, .. },
+                ..
+            } => value.as_deref(),
+            Self::Arrived { message, .. } | Self::Called { message, .. } => message.body.value(),
+            _ => None,
+        };
+        1 + value.map_or(0, str::len) / VALUE_BYTES_PER_WEIGHT
+    }
+}
+
+/// So many bytes of a value weigh as much as one plain operation.
+const VALUE_BYTES_PER_WEIGHT: usize = 256;
 
 /// How a message came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

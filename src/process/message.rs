@@ -75,6 +75,15 @@ impl Body {
         }
     }
 
+    /// The value of a put, if it is one that writes.
+    #[must_use]
+    pub fn value(&self) -> Option<&str> {
+        match self {
+            Self::Put(write) => write.value.as_deref(),
+            Self::Transfer(_) | Self::Marker(_) => None,
+        }
+    }
+
     /// The name on the published interface: `transfer`, `put` or `marker`.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -54,6 +54,9 @@ pub struct Process {
     /// The turn that is being stepped.
     turn: Turn,
     sealed: Vec<Sealed>,
+    turn_weight: usize,
+    /// The weight of the records since the newest seal.
+    unsealed: usize,
     finished: Vec<Recording>,
 }
 
@@ -101,6 +104,8 @@ impl Process {
             open_channels,
             turn: Turn::default(),
             sealed: Vec::new(),
+            turn_weight: 0,
+            unsealed: 0,
             finished,
         }
     }
@@ -126,6 +131,7 @@ impl Process {
     /// Opens a turn. `wall_us` is what the wall clock shows (it only labels); `newest` the greatest clock among the
     /// messages that may be stepped in this turn, which the turn's clock will pass.
     pub fn begin_turn(&mut self, wall_us: u64, newest: Hlc) {
+        self.turn_weight = 0;
         self.turn = Turn {
             position: self.registers.position.next(),
             time: self.registers.time.max(newest).tick(wall_us),
@@ -149,12 +155,25 @@ impl Process {
         let effects = self.decide(input);
         for record in effects.records {
             self.apply(&record);
+            self.turn_weight += record.weight();
             self.turn.records.push(record);
         }
         // Not before the records: a state that they seal is the one before this turn, as it will be in a replay.
         self.turn.clock = effects.clock;
         self.registers.clock = effects.clock;
         effects.reply
+    }
+
+    /// The weight of the records in the turn so far.
+    #[must_use]
+    pub fn turn_weight(&self) -> usize {
+        self.turn_weight
+    }
+
+    /// The weight of the records that a restart would have to apply.
+    #[must_use]
+    pub fn unsealed(&self) -> usize {
+        self.unsealed
     }
 
     /// Closes the turn. One without records changed nothing and needs no commit.

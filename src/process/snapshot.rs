@@ -13,8 +13,14 @@ use super::refusal::Refusal;
 
 impl Process {
     pub(super) fn decide_initiate(&self, snapshot: Option<SnapshotId>) -> Effects {
-        let clock = self.registers.clock.tick();
-        let snapshot = snapshot.unwrap_or_else(|| self.name_snapshot(clock));
+        let mut clock = self.registers.clock.tick();
+        let snapshot = snapshot.unwrap_or_else(|| {
+            // A name that somebody has given to another snapshot is passed over.
+            while self.snapshots.has_seen(&self.name_snapshot(clock)) {
+                clock = clock.tick();
+            }
+            self.name_snapshot(clock)
+        });
         if let Some((initiator, _)) = self.snapshots.get(&snapshot) {
             return self.saying(Reply::Initiated(Ok(Initiated {
                 snapshot,
@@ -73,6 +79,7 @@ impl Process {
         let recorded = Record::StateRecorded {
             snapshot: marker.snapshot.clone(),
             initiator: marker.initiator.clone(),
+            channels: self.topology.incoming(&self.me).cloned().collect(),
         };
         let markers = self.topology.outgoing(&self.me).map(|to| Record::Sent {
             to: to.clone(),

@@ -33,10 +33,11 @@ impl Chunks {
     pub(super) fn put(&self, chunk: &Chunk) -> Result<(Hash, u64), StoreError> {
         let bytes = frame::encode(&ChunkV1::freeze(chunk));
         let hash = Hash(*blake3::hash(&bytes).as_bytes());
-        if self.contains(&hash)? {
+        let framed = frame::wrap(Kind::Chunk, &bytes);
+        // One that is damaged is written again.
+        if frame::get(&self.tree, &hash.0)?.is_some_and(|stored| stored == framed) {
             return Ok((hash, 0));
         }
-        let framed = frame::wrap(Kind::Chunk, &bytes);
         let mut batch = sled::Batch::default();
         frame::insert(&mut batch, &hash.0, &framed);
         self.tree.apply_batch(batch)?;
@@ -116,6 +117,16 @@ impl Chunks {
             }
         }
         Ok(missing)
+    }
+
+    /// How many chunks a run names, its index included, and how many of them are here.
+    pub(super) fn count(&self, run: &Run) -> Result<(u64, u64), StoreError> {
+        let mut named = 0;
+        for hash in &run.index {
+            named += 1 + self.index(hash)?.len() as u64;
+        }
+        let missing = self.missing(run)?.len() as u64;
+        Ok((named, named - missing))
     }
 
     /// The lines of an index chunk.

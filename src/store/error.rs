@@ -20,6 +20,9 @@ pub enum StoreError {
     /// sled refused.
     #[error("the storage engine failed: {0}")]
     Engine(#[from] sled::Error),
+    /// A sync failed before; what was written then may be lost.
+    #[error("the store could not be made durable before; nothing more is acknowledged")]
+    Failed,
     /// Another node runs on this store.
     #[error("the store {0} is in use by another node; stop that one first")]
     InUse(PathBuf),
@@ -65,6 +68,13 @@ impl StoreError {
             what: what.into(),
             damage,
         }
+    }
+
+    /// Whether nothing more can be made durable, so that the node must stop. What is damaged is named to whoever
+    /// asked for it, and the rest goes on.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Engine(_) | Self::Failed)
     }
 
     /// Whether the directory is the wrong one, rather than the store bad.

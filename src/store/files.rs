@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::error::StoreError;
@@ -42,6 +43,9 @@ pub(super) struct Engine {
     pub(super) db: sled::Db,
     log: File,
     medium: Box<dyn Medium>,
+    /// Held while syncing; true once a sync has failed. The system reports a failed write to one sync alone, so nobody
+    /// may take the next one for good.
+    failed: Mutex<bool>,
     pub(super) witness: Witness,
     /// Held as long as the store is open.
     _lock: File,
@@ -71,6 +75,7 @@ impl Engine {
             db,
             log,
             medium,
+            failed: Mutex::new(false),
             witness: Witness::open(dir)?,
             _lock: lock,
         };
@@ -88,10 +93,17 @@ impl Engine {
     /// its log does.
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     pub(super) fn make_durable(&self) -> Result<(), StoreError> {
-        self.db.flush()?;
-        self.medium
-            .sync(&self.log)
-            .map_err(failed("cannot sync", Path::new("db")))
+        let mut has_failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *has_failed {
+            return Err(StoreError::Failed);
+        }
+        let flushed = self.db.flush().map_err(StoreError::from);
+        let synced = flushed.and_then(|_| {
+            let synced = self.medium.sync(&self.log);
+            synced.map_err(failed("cannot sync", Path::new("db")))
+        });
+        *has_failed = synced.is_err();
+        synced
     }
 }
 

@@ -36,7 +36,7 @@ use schema::{BOOT, OWNER, Trees};
 use states::{States, StoredState};
 use v1::state::OwnerV1;
 
-use crate::history::global::GlobalState;
+use crate::history::global::{Counted, GlobalState};
 use crate::history::part::recorded_messages;
 use crate::history::part::{Part, RecordedChannel, RecordedMessage, RecordedState, Run};
 use crate::process::Process;
@@ -359,6 +359,37 @@ impl Store {
     /// [`StoreError::Damaged`] where it is not what its hash says; nothing is stored then.
     pub fn adopt_chunk(&self, hash: &Hash, stored: &[u8]) -> Result<(), StoreError> {
         self.chunks.adopt(hash, stored)
+    }
+
+    /// What the contents of a part come to, as they are stored here; `me` owns this journal.
+    ///
+    /// # Errors
+    /// [`StoreError`]: what is held is damaged.
+    pub fn count(&self, me: &ProcessId, part: &Part) -> Result<Counted, StoreError> {
+        let mut counted = Counted::default();
+        for run in &part.state.runs {
+            let (named, held) = self.chunks.count(run)?;
+            counted.chunks_named += named;
+            counted.chunks_held += held;
+        }
+        for channel in &part.channels {
+            counted.chunks_named += channel.chunks.len() as u64;
+            let messages = self.chunks.messages(channel)?;
+            counted.chunks_held += channel.chunks.len() as u64;
+            counted.messages += messages.len() as u64;
+            for transfer in messages
+                .iter()
+                .filter_map(|one| one.message.body.transfer())
+            {
+                counted.transfers += 1;
+                counted.amount += i128::from(transfer.amount.units());
+            }
+        }
+        if part.process == *me {
+            let hash = self.journal.hash_at(part.state.position)?;
+            counted.is_chained = Some(hash == part.state.journal);
+        }
+        Ok(counted)
     }
 
     /// The cells of a recorded state in ascending order, newest run first, from a key on. Reads the disk.

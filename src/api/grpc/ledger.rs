@@ -28,7 +28,10 @@ impl LedgerService for Ledger {
         // Understood as a whole before any of it is done: a malformed batch changes nothing.
         let asked = request.into_inner().operations;
         if asked.len() > OPERATIONS_MAX {
-            let why = format!("{} are too many; at most {OPERATIONS_MAX} are taken", asked.len());
+            let why = format!(
+                "{} are too many; at most {OPERATIONS_MAX} are taken",
+                asked.len()
+            );
             return Err(Failure::malformed("operations", why).into());
         }
         let asked = asked.into_iter().enumerate();

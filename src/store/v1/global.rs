@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::part::PartV1;
 use super::{frozen_enum, frozen_struct};
-use crate::history::global::{Completeness, GlobalState, Missing, Reason};
+use crate::history::global::{Completeness, Counted, GlobalState, Missing, Reason};
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
 
@@ -18,7 +18,17 @@ frozen_struct!(GlobalStateV1 = GlobalState {
     finished_clock: Lamport,
     duration_us: u64,
     parts: BTreeMap<ProcessId, PartV1>,
+    counted: BTreeMap<ProcessId, CountedV1>,
     completeness: CompletenessV1,
+});
+
+frozen_struct!(CountedV1 = Counted {
+    chunks_named: u64,
+    chunks_held: u64,
+    messages: u64,
+    transfers: u64,
+    amount: i128,
+    is_chained: Option<bool>,
 });
 
 frozen_enum!(CompletenessV1 = Completeness {

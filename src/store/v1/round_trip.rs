@@ -184,12 +184,13 @@ fn of_channels() -> impl Strategy<Value = Record> {
 
 fn of_snapshots() -> impl Strategy<Value = Record> {
     prop_oneof![
-        (id(SnapshotId::parse), process()).prop_map(|(snapshot, initiator)| {
-            Record::StateRecorded {
+        (id(SnapshotId::parse), process(), vec(process(), 0..3)).prop_map(
+            |(snapshot, initiator, channels)| Record::StateRecorded {
                 snapshot,
                 initiator,
+                channels,
             }
-        }),
+        ),
         id(SnapshotId::parse).prop_map(|snapshot| Record::PartStored { snapshot }),
         Just(Record::Checkpointed),
     ]

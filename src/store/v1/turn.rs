@@ -29,7 +29,7 @@ frozen_enum!(RecordV1 = Record {
     },
     Acknowledged { to: ProcessId, seq: Seq },
     Met { peer: ProcessId, identity: IdentityV1 },
-    StateRecorded { snapshot: SnapshotId, initiator: ProcessId },
+    StateRecorded { snapshot: SnapshotId, initiator: ProcessId, channels: Vec<ProcessId> },
     PartStored { snapshot: SnapshotId },
     Checkpointed,
     Answered {

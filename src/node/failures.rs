@@ -1,0 +1,53 @@
+//! Where the threads and tasks of a node say that the store has failed. It is final: the node stops.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, watch};
+
+use super::error::NodeError;
+use crate::store::StoreError;
+
+/// Takes down failures; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Failures {
+    errors: mpsc::UnboundedSender<NodeError>,
+    sentences: Arc<watch::Sender<Option<String>>>,
+}
+
+impl Failures {
+    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<NodeError>) {
+        let (errors, failed) = mpsc::unbounded_channel();
+        let sentences = Arc::new(watch::channel(None).0);
+        (Self { errors, sentences }, failed)
+    }
+
+    /// What has failed, once something has.
+    pub(super) fn sentence(&self) -> watch::Receiver<Option<String>> {
+        self.sentences.subscribe()
+    }
+
+    /// Says that the node cannot go on.
+    pub(super) fn report(&self, who: &'static str, error: StoreError) {
+        tracing::error!(%error, who, "the store failed; the node stops");
+        self.sentences.send_replace(Some(error.to_string()));
+        // The node may be on its way down already.
+        let _down = self.errors.send(error.into());
+    }
+
+    /// A thread whose failure is the node's.
+    pub(super) fn thread(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() -> Result<(), StoreError> + Send + 'static,
+    ) -> Result<JoinHandle<()>, NodeError> {
+        let failures = self.clone();
+        let run = move || {
+            if let Err(error) = work() {
+                failures.report(name, error);
+            }
+        };
+        let builder = std::thread::Builder::new().name(name.to_owned());
+        Ok(builder.spawn(run)?)
+    }
+}
