@@ -39,6 +39,15 @@ pub(super) enum Failure {
     /// No snapshot of this name is known here.
     #[error("there is no snapshot {0:?} in the history of this process")]
     UnknownSnapshot(SnapshotId),
+    /// The snapshot is assembled by another process.
+    #[error(
+        "snapshot {snapshot:?} was started by process {initiator:?} and is in its history; ask it there ({address})"
+    )]
+    Elsewhere {
+        snapshot: SnapshotId,
+        initiator: ProcessId,
+        address: String,
+    },
     /// The history holds no such snapshot at all.
     #[error("the history of this process holds no {0} yet")]
     NoSnapshot(&'static str),
@@ -129,7 +138,7 @@ impl Failure {
                 ("process-down", Http::SERVICE_UNAVAILABLE, Code::Unavailable)
             }
             Self::UnknownAccount { .. } => ("unknown-account", Http::NOT_FOUND, Code::NotFound),
-            Self::UnknownSnapshot(_) | Self::NoSnapshot(_) => {
+            Self::UnknownSnapshot(_) | Self::NoSnapshot(_) | Self::Elsewhere { .. } => {
                 ("unknown-snapshot", Http::NOT_FOUND, Code::NotFound)
             }
             Self::NotRecorded { .. } => ("not-recorded", Http::NOT_FOUND, Code::NotFound),

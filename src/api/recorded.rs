@@ -5,6 +5,7 @@ use crate::history::global::GlobalState;
 use crate::history::part::RecordedState;
 use crate::node::{Handle, SnapshotView};
 use crate::process::cell::Cell;
+use crate::process::event::{Input, Read, Reply};
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::store::{Store, StoreError};
 
@@ -24,8 +25,33 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 /// The newest revision of a snapshot, or what is here of one in progress.
 pub(super) async fn view(handle: &Handle, id: SnapshotId) -> Result<SnapshotView, Failure> {
-    let view = handle.snapshot(&id).await?;
-    view.ok_or(Failure::UnknownSnapshot(id))
+    match handle.snapshot(&id).await? {
+        Some(view) => Ok(view),
+        None => Err(absent(handle, id).await?),
+    }
+}
+
+/// Why a snapshot is not in the history of this process: nobody knows it, or another one assembles it.
+pub(super) async fn absent(handle: &Handle, id: SnapshotId) -> Result<Failure, Failure> {
+    let read = Read::Snapshot(id.clone());
+    let Reply::Snapshot(seen) = handle.ask(Input::Read(read)).await?.reply else {
+        unreachable!("a read is answered as one")
+    };
+    let me = &handle.config().me;
+    let Some(seen) = seen.filter(|seen| seen.initiator != *me) else {
+        return Ok(Failure::UnknownSnapshot(id));
+    };
+    let peers = handle.peers();
+    let initiator = peers.iter().find(|peer| peer.process == seen.initiator);
+    let rest = initiator.and_then(|peer| peer.rest.as_deref());
+    Ok(Failure::Elsewhere {
+        snapshot: id,
+        initiator: seen.initiator,
+        address: rest.map_or_else(
+            || "its address is not known".to_owned(),
+            |at| format!("http://{at}"),
+        ),
+    })
 }
 
 /// The state of one process in a snapshot.

@@ -150,6 +150,10 @@ pub(super) fn agent(answer_max: Duration) -> Agent {
 fn sentence(status: u16, problem: &Value) -> String {
     let text = |name: &str| problem.get(name).and_then(Value::as_str);
     match (text("title"), text("detail")) {
+        // Many a detail begins with the words of its title.
+        (Some(title), Some(detail)) if detail.to_lowercase().starts_with(&title.to_lowercase()) => {
+            detail.to_owned()
+        }
         (Some(title), Some(detail)) => format!("{title}: {detail}"),
         (Some(one), None) | (None, Some(one)) => one.to_owned(),
         (None, None) => format!("the node answers with status {status} and no explanation"),

@@ -1,5 +1,6 @@
 //! Why a node cannot start, stopped by itself, or does not answer.
 
+use crate::process::ids::ProcessId;
 use crate::store::StoreError;
 
 /// Why a node cannot start, or stopped by itself.
@@ -14,6 +15,12 @@ pub enum NodeError {
     /// The system does not let the node serve.
     #[error("cannot serve: {0}")]
     Serve(#[from] std::io::Error),
+    /// The store has channels with a process that the configuration leaves out.
+    #[error(
+        "the store has channels with process {0}, which the configuration does not name; \
+         name it, or the money on its way would be left out of every snapshot"
+    )]
+    LeftOut(ProcessId),
     /// An address that makes no URI.
     #[error("{0:?} is no address to connect to; write host:port")]
     Address(String),
@@ -25,7 +32,7 @@ impl NodeError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Store(error) if error.is_wrong_directory() => 2,
-            Self::Address(_) | Self::Serve(_) => 2,
+            Self::Address(_) | Self::Serve(_) | Self::LeftOut(_) => 2,
             Self::Store(_) | Self::Thread(_) => 3,
         }
     }

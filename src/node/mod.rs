@@ -44,7 +44,7 @@ use recorder::Recorder;
 use crate::config::{NodeConfig, Transport};
 use crate::process::Process;
 use crate::process::ids::{ProcessId, SnapshotId};
-use crate::store::{Committed, Store, StoreError};
+use crate::store::{Committed, Store};
 use crate::transport::outbound::Outbound;
 
 /// Decided turns that wait for the committer, beside the one that is decided while it writes. More would only make
@@ -222,12 +222,18 @@ async fn snapshots_by_interval(handle: Handle, every: Duration) {
     }
 }
 
-fn recover(config: &NodeConfig) -> Result<(Arc<Store>, Process, Committed), StoreError> {
+fn recover(config: &NodeConfig) -> Result<(Arc<Store>, Process, Committed), NodeError> {
     let started = std::time::Instant::now();
     let store = Store::open(&config.dir, &config.cluster, &config.me)?;
     let open_max = config.snapshot.open_max;
     let (process, committed) = store.recover(&config.me, &config.topology, open_max)?;
+    let registers = process.registers();
+    let mut known = registers.outgoing.keys().chain(registers.incoming.keys());
+    if let Some(left_out) = known.find(|process| !config.topology.contains(process)) {
+        return Err(NodeError::LeftOut(left_out.clone()));
+    }
     tracing::info!(
+        dir = %config.dir.display(),
         process = %config.me,
         boot = store.identity().boot,
         position = %process.registers().position,

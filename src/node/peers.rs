@@ -157,6 +157,11 @@ impl Peers {
     }
 
     fn heard(&self, process: &ProcessId, answer: Greeting) {
+        // One that still learns who its peers are has not opened its store.
+        let identity = answer.identity.as_ref();
+        if identity.is_some_and(|identity| identity.store_uuid.is_empty()) {
+            return;
+        }
         let who = identity_from_wire(&self.cluster, answer.identity);
         let error = match who {
             Ok((id, _)) if id == *process => None,

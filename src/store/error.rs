@@ -18,7 +18,9 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// sled refused.
-    #[error("the storage engine failed: {0}")]
+    #[error(
+        "the storage engine cannot read or write its files: {0}; put a copy of the store back, or see the disk"
+    )]
     Engine(#[from] sled::Error),
     /// A sync failed before; what was written then may be lost.
     #[error("the store could not be made durable before; nothing more is acknowledged")]

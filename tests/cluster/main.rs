@@ -9,6 +9,7 @@ mod initiator;
 mod interrupted;
 mod killed;
 mod late_peer;
+mod left_alone;
 mod money;
 mod nodes;
 mod other_make;

@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status};
 use super::super::error::{Failure, id};
 use super::super::identity;
 use super::super::payload::Foreign;
-use super::super::recorded::blocking;
+use super::super::recorded::{absent, blocking};
 use super::recorded::{Reader, what_is_missing};
 use super::{ANSWER_BYTES_MAX, refused};
 use crate::history::part::Part;
@@ -136,7 +136,7 @@ impl SnapshotService for Snapshots {
         )?;
         let Some(view) = self.0.snapshot(&snapshot).await.map_err(Failure::from)? else {
             return Ok(Response::new(GetGlobalSnapshotResponse {
-                error: Failure::UnknownSnapshot(snapshot.clone()).to_string(),
+                error: absent(&self.0, snapshot.clone()).await?.to_string(),
                 snapshot_id: snapshot.to_string(),
                 ..GetGlobalSnapshotResponse::default()
             }));

@@ -14,7 +14,7 @@ use super::freshness::Freshness;
 use super::query::{Parameters, encode_segment};
 use super::snapshot::Snapshot;
 use crate::api::error::{Failure, id};
-use crate::api::recorded::view;
+use crate::api::recorded::{absent, view};
 use crate::node::{SnapshotFilter, SnapshotStatus, SnapshotView};
 use crate::process::ids::SnapshotId;
 
@@ -43,10 +43,14 @@ pub(super) async fn initiate(
         .map(|text| id("snapshot_id", text, SnapshotId::parse))
         .transpose()?;
     let initiated = facade.handle.initiate(wanted).await??;
-    if !initiated.fresh
-        && let Some(view) = facade.handle.snapshot(&initiated.snapshot).await?
-    {
-        return Ok(shown(&view));
+    let is_mine = initiated.initiator == facade.handle.config().me;
+    if !initiated.fresh {
+        match facade.handle.snapshot(&initiated.snapshot).await? {
+            Some(view) => return Ok(shown(&view)),
+            // Started here a moment ago, and not on view yet.
+            None if is_mine => {}
+            None => return Err(absent(&facade.handle, initiated.snapshot).await?),
+        }
     }
     let status = match initiated.fresh {
         true => StatusCode::ACCEPTED,

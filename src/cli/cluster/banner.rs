@@ -27,7 +27,7 @@ pub(super) fn banner(layout: &Layout, pids: &BTreeMap<usize, u32>) -> Report {
         report.line(&format!("  curl -X POST http://{rest}/v1/snapshots -H 'content-type: application/json' -d '{{}}'"));
         report.line(&format!("  curl http://{rest}/v1/snapshots/latest"));
         report.line(&format!(
-            "  open http://{rest}/ for the dashboard; Ctrl-C stops the cluster"
+            "  http://{rest}/ lists all routes; Ctrl-C stops the cluster"
         ));
     }
     report

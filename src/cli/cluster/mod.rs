@@ -74,7 +74,7 @@ async fn watch(children: &mut Children, layout: &Layout) -> Result<(), CliError>
                 waiting.remove(&node);
                 let died = &layout.nodes[node];
                 eprint_line(&format!(
-                    "{} {how}; start it again with: {}",
+                    "{} {how}; start it again in another terminal (and stop it there) with: {}",
                     died.id,
                     layout.command_line(died)
                 ));

@@ -1,0 +1,43 @@
+//! A snapshot whose caller went away is collected all the same, and whoever asks the wrong node is told the right
+//! one. Without this a client's time-out would leave a snapshot that nobody ever assembles.
+
+use std::time::Duration;
+
+use serde_json::json;
+use snapledger::process::ids::SnapshotId;
+use tokio::time::timeout;
+
+use crate::nodes::Cluster;
+use crate::snapshots::assert_proven;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_outlives_its_caller_and_is_found_through_every_node() {
+    let mut cluster = Cluster::up(&["n1", "n2", "n3"]).await;
+    cluster.deposit("n2", "a", 3).await;
+    let id = SnapshotId::parse("left-alone").expect("a valid id");
+    let handle = cluster.handle("n1").clone();
+    // Asked once and not waited for.
+    let _gone = timeout(Duration::ZERO, handle.initiate(Some(id.clone()))).await;
+    drop(handle);
+    let complete = cluster.rest("n1").snapshot(id.as_str(), "complete").await;
+    assert_proven(&complete, 3);
+
+    let other = cluster.rest("n2");
+    let here = format!("/v1/snapshots/{id}");
+    let again = json!({"snapshot_id": id.as_str()});
+    for answer in [
+        other.get(&here).await,
+        other.post("/v1/snapshots", &again).await,
+    ] {
+        assert_eq!(
+            (answer.status, &*answer.problem()),
+            (404, "unknown-snapshot")
+        );
+        assert!(
+            answer.body.contains("started by process \\\"n1\\\""),
+            "{}",
+            answer.body
+        );
+    }
+    cluster.stop_all().await;
+}
