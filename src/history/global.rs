@@ -146,6 +146,31 @@ pub struct Totals {
 }
 
 impl GlobalState {
+    /// A global state of which nothing is there yet, and nothing is published: revision 0.
+    #[must_use]
+    pub fn begun(
+        snapshot: SnapshotId,
+        initiator: ProcessId,
+        (time, clock): (Hlc, Lamport),
+    ) -> Self {
+        Self {
+            snapshot,
+            initiator,
+            revision: 0,
+            initiated_at: time,
+            initiated_clock: clock,
+            finished_at: time,
+            finished_clock: clock,
+            duration_us: 0,
+            parts: BTreeMap::new(),
+            counted: BTreeMap::new(),
+            completeness: Completeness::Partial {
+                missing: Vec::new(),
+                open_channels: Vec::new(),
+            },
+        }
+    }
+
     /// Whether every part is here.
     #[must_use]
     pub fn is_complete(&self) -> bool {

@@ -73,7 +73,11 @@ impl Collector {
         let state = match published {
             Some(published) => published.state,
             None => match self.parts.own(&snapshot).await? {
-                Some(part) => begun(&part),
+                Some(part) => GlobalState::begun(
+                    part.snapshot,
+                    part.initiator,
+                    (part.state.time, part.state.clock.tick()),
+                ),
                 None => return Ok(()),
             },
         };
@@ -398,24 +402,4 @@ impl Collector {
 fn known(state: &GlobalState) -> (usize, usize) {
     let channels = state.parts.values().map(|part| part.channels.len());
     (state.parts.len(), channels.sum())
-}
-
-/// A global state of which nothing but the initiator's own part is known.
-fn begun(part: &Part) -> GlobalState {
-    GlobalState {
-        snapshot: part.snapshot.clone(),
-        initiator: part.initiator.clone(),
-        revision: 0,
-        initiated_at: part.state.time,
-        initiated_clock: part.state.clock.tick(),
-        finished_at: part.state.time,
-        finished_clock: part.state.clock,
-        duration_us: 0,
-        parts: BTreeMap::new(),
-        counted: BTreeMap::new(),
-        completeness: Completeness::Partial {
-            missing: Vec::new(),
-            open_channels: Vec::new(),
-        },
-    }
 }

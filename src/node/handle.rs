@@ -1,7 +1,6 @@
 //! What the rest of the program may ask of a running node.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -15,7 +14,7 @@ use super::parts::Parts;
 use super::peers::{PeerView, Peers};
 use super::queue::{Queue, Settled};
 use crate::config::NodeConfig;
-use crate::history::global::{Completeness, GlobalState};
+use crate::history::global::GlobalState;
 use crate::history::part::Part;
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::event::{Initiated, Input, Reply};
@@ -212,22 +211,10 @@ impl Handle {
         if let Ok(initiated) = &answer
             && initiated.fresh
         {
-            self.shared.collector.begin(GlobalState {
-                snapshot: initiated.snapshot.clone(),
-                initiator: initiated.initiator.clone(),
-                revision: 0,
-                initiated_at: settled.time,
-                initiated_clock: initiated.clock,
-                finished_at: settled.time,
-                finished_clock: initiated.clock,
-                duration_us: 0,
-                parts: BTreeMap::new(),
-                counted: BTreeMap::new(),
-                completeness: Completeness::Partial {
-                    missing: Vec::new(),
-                    open_channels: Vec::new(),
-                },
-            });
+            let at = (settled.time, initiated.clock);
+            let (snapshot, initiator) = (initiated.snapshot.clone(), initiated.initiator.clone());
+            let state = GlobalState::begun(snapshot, initiator, at);
+            self.shared.collector.begin(state);
         }
         Ok(answer)
     }
