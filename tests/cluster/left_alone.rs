@@ -7,6 +7,7 @@ use serde_json::json;
 use snapledger::process::ids::SnapshotId;
 use tokio::time::timeout;
 
+use crate::await_it::until;
 use crate::nodes::Cluster;
 use crate::snapshots::assert_proven;
 
@@ -16,17 +17,22 @@ async fn a_snapshot_outlives_its_caller_and_is_found_through_every_node() {
     cluster.deposit("n2", "a", 3).await;
     let id = SnapshotId::parse("left-alone").expect("a valid id");
     let handle = cluster.handle("n1").clone();
-    // Asked once and not waited for.
+    // Asked once and not waited for: so it may not have begun when we look for the first time.
     let _gone = timeout(Duration::ZERO, handle.initiate(Some(id.clone()))).await;
     drop(handle);
-    let complete = cluster.rest("n1").snapshot(id.as_str(), "complete").await;
+    let rest = cluster.rest("n1");
+    let path = format!("/v1/snapshots/{id}");
+    until("the snapshot whose caller went away", async || {
+        (rest.get(&path).await.status == 200).then_some(())
+    })
+    .await;
+    let complete = rest.snapshot(id.as_str(), "complete").await;
     assert_proven(&complete, 3);
 
     let other = cluster.rest("n2");
-    let here = format!("/v1/snapshots/{id}");
     let again = json!({"snapshot_id": id.as_str()});
     for answer in [
-        other.get(&here).await,
+        other.get(&path).await,
         other.post("/v1/snapshots", &again).await,
     ] {
         assert_eq!(
