@@ -13,6 +13,7 @@ mod history;
 mod journal;
 mod merge;
 mod migrate;
+mod published;
 mod schema;
 mod states;
 mod v1;
@@ -36,11 +37,10 @@ use schema::{BOOT, OWNER, Trees};
 use states::{States, StoredState};
 use v1::state::OwnerV1;
 
-use crate::history::global::{Counted, GlobalState};
+use crate::history::global::Counted;
 use crate::history::part::recorded_messages;
 use crate::history::part::{Part, RecordedChannel, RecordedMessage, RecordedState, Run};
 use crate::process::Process;
-use crate::process::clock::Hlc;
 use crate::process::event::{Identity, Turn};
 use crate::process::ids::{Hash, Lsn, ProcessId, SnapshotId};
 use crate::process::registers::{Registers, Sealed};
@@ -406,55 +406,6 @@ impl Store {
     /// [`StoreError`].
     pub fn messages(&self, channel: &RecordedChannel) -> Result<Vec<RecordedMessage>, StoreError> {
         self.chunks.messages(channel)
-    }
-
-    /// Publishes a revision in the history, durably; says its root hash. One that is published stays as it is, and
-    /// the root is then its.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn publish(&self, state: &GlobalState) -> Result<Hash, StoreError> {
-        let root = self.history.publish(state)?;
-        self.sync()?;
-        self.history.note(state);
-        Ok(root)
-    }
-
-    /// The newest published revision of a snapshot.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn published(&self, snapshot: &SnapshotId) -> Result<Option<Published>, StoreError> {
-        self.history.newest(snapshot)
-    }
-
-    /// One published revision of a snapshot.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn revision(
-        &self,
-        snapshot: &SnapshotId,
-        revision: u32,
-    ) -> Result<Option<Published>, StoreError> {
-        self.history.get(snapshot, revision)
-    }
-
-    /// The newest snapshot that is complete.
-    #[must_use]
-    pub fn newest_complete(&self) -> Option<SnapshotId> {
-        self.history.newest_complete()
-    }
-
-    /// The newest published snapshots before a place that are wanted, newest first.
-    #[must_use]
-    pub fn lines(
-        &self,
-        before: Option<&(Hlc, SnapshotId)>,
-        limit: usize,
-        wanted: impl Fn(&(Hlc, SnapshotId), &Line) -> bool,
-    ) -> Vec<((Hlc, SnapshotId), Line)> {
-        self.history.lines(before, limit, wanted)
     }
 }
 

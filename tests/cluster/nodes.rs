@@ -25,6 +25,7 @@ pub(crate) struct Cluster {
     members: Vec<Member>,
     topology: Topology,
     deadline: Duration,
+    open_max: usize,
     sockets: BTreeMap<String, Sockets>,
     hosts: BTreeMap<String, Host>,
     dir: TempDir,
@@ -43,6 +44,7 @@ impl Cluster {
             members: Vec::new(),
             topology,
             deadline: DEADLINE,
+            open_max: 64,
             sockets: BTreeMap::new(),
             hosts: BTreeMap::new(),
             dir: tempfile::tempdir().expect("a temporary directory"),
@@ -77,6 +79,12 @@ impl Cluster {
     /// With snapshots that have this long.
     pub(crate) fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// With so many snapshots that one node may have open.
+    pub(crate) fn with_open_max(mut self, open_max: usize) -> Self {
+        self.open_max = open_max;
         self
     }
 
@@ -220,7 +228,7 @@ impl Cluster {
             snapshot: SnapshotSettings {
                 interval: None,
                 deadline: self.deadline,
-                open_max: 64,
+                open_max: self.open_max,
             },
         }
     }
