@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout_at};
 
 use super::collector::Collector;
 use super::gather::Wanted;
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
+use crate::process::ids::ProcessId;
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// The same once a revision is published: there may be hundreds of these.
+const LOOK_LATE_EVERY: Duration = Duration::from_secs(1);
 /// Parts that come late and together make one revision.
 const TOGETHER: Duration = Duration::from_secs(2);
 /// Parts that wait to be taken up; more wait where they come from.
@@ -76,8 +79,7 @@ impl Collection {
 
     async fn collect(&mut self) {
         self.fetch();
-        let mut look = interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = self.looks();
         while !self.is_whole() || self.stands_back() {
             let early = self.is_early();
             let partial = tokio::select! {
@@ -114,6 +116,7 @@ impl Collection {
                     // From now on its parts are late ones, and somebody may stand in for this process.
                     self.asks_others = true;
                     self.fetch();
+                    look = self.looks();
                 }
             }
         }
@@ -126,6 +129,16 @@ impl Collection {
     // Nothing is published here yet.
     fn is_early(&self) -> bool {
         self.state.revision == 0
+    }
+
+    fn looks(&self) -> Interval {
+        let every = match self.is_early() {
+            true => LOOK_EVERY,
+            false => LOOK_LATE_EVERY,
+        };
+        let mut looks = interval(every);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        looks
     }
 
     fn is_whole(&self) -> bool {
@@ -145,12 +158,8 @@ impl Collection {
         self.arriving = arriving;
         self.fetching = JoinSet::new();
         for process in self.collector.unfinished(&self.state) {
-            let wanted = Wanted {
-                process,
-                snapshot: self.state.snapshot.clone(),
-                is_late: !self.is_early(),
-            };
             let collector = Arc::clone(&self.collector);
+            let wanted = self.wanted(process);
             self.fetching
                 .spawn(collector.fetch_finished(wanted, found.clone()));
         }
@@ -182,14 +191,20 @@ impl Collection {
             .any(|process| self.collector.peers.is_up(process))
     }
 
-    // What is there now, if it is more than was said before and still not all.
+    // What is there now, if it is more than was said before and still not all. A part that is here and was open grows
+    // by what the missing send when they return: it is asked for again only if one of these has something.
     async fn if_more(&mut self) -> Option<GlobalState> {
         self.gather().await;
         if self.is_whole() || self.stands_back() {
             return None;
         }
-        let now = self.as_it_is().await;
-        (known(&now) > self.said).then_some(now)
+        for part in self.unfinished(|known| !known).await {
+            self.take(part);
+        }
+        if known(&self.state) <= self.said {
+            return None;
+        }
+        Some(self.as_it_is().await)
     }
 
     // Takes what arrives soon after a late part, so that those who come back together make one revision.
@@ -205,13 +220,27 @@ impl Collection {
 
     // What is there now, parts with open channels included.
     async fn as_it_is(&self) -> GlobalState {
-        let is_late = !self.is_early();
-        let found = self.collector.fetch_as_they_are(&self.state, is_late).await;
         let mut state = self.state.clone();
-        for part in found {
+        for part in self.unfinished(|_| true).await {
             state.parts.insert(part.process.clone(), part);
         }
         state
+    }
+
+    // Unfinished parts as they are now, of those processes that are wanted by whether anything of them is here.
+    async fn unfinished(&self, wanted: impl Fn(bool) -> bool) -> Vec<Part> {
+        let mut processes = self.collector.unfinished(&self.state);
+        processes.retain(|process| wanted(self.state.parts.contains_key(process)));
+        let wanted = processes.into_iter().map(|process| self.wanted(process));
+        self.collector.fetch_as_they_are(wanted.collect()).await
+    }
+
+    fn wanted(&self, process: ProcessId) -> Wanted {
+        Wanted {
+            process,
+            snapshot: self.state.snapshot.clone(),
+            is_late: !self.is_early(),
+        }
     }
 
     // What is there now, if waiting for the rest is of no use.

@@ -110,19 +110,10 @@ impl Collector {
         Some((Some(slots.acquire().await.ok()?), LATE_WAIT))
     }
 
-    /// The unfinished parts of a snapshot as they are now, from who can give them.
-    pub(super) async fn fetch_as_they_are(
-        self: &Arc<Self>,
-        state: &GlobalState,
-        is_late: bool,
-    ) -> Vec<Part> {
+    /// Parts as they are now, from who can give them.
+    pub(super) async fn fetch_as_they_are(self: &Arc<Self>, wanted: Vec<Wanted>) -> Vec<Part> {
         let mut asked = JoinSet::new();
-        for process in self.unfinished(state) {
-            let wanted = Wanted {
-                process,
-                snapshot: state.snapshot.clone(),
-                is_late,
-            };
+        for wanted in wanted {
             let collector = Arc::clone(self);
             asked.spawn(async move { collector.fetch_as_it_is(&wanted).await });
         }

@@ -38,7 +38,7 @@ pub enum PeerState {
     Up,
     /// It answered once, in this life of the node or in one before, and does not any more.
     Down,
-    /// It has never answered; or not since this node started a moment ago.
+    /// It has never answered.
     NeverSeen,
 }
 
@@ -77,8 +77,6 @@ pub(super) struct Peers {
     me: ProcessId,
     cluster: String,
     connections: BTreeMap<ProcessId, Channel>,
-    /// Whom this process met in earlier lives of its node: such a one is down, not never seen.
-    met: BTreeSet<ProcessId>,
     views: Mutex<BTreeMap<ProcessId, PeerView>>,
     links: Links,
 }
@@ -97,12 +95,7 @@ impl Peers {
             .iter()
             .filter(|member| member.id != config.me)
         {
-            let last_seen_us = remembered.seen_us.get(&member.id).copied();
-            let view = PeerView {
-                last_seen_us,
-                ..view(member)
-            };
-            views.insert(member.id.clone(), view);
+            views.insert(member.id.clone(), view(member, &remembered));
             if member.transport == Transport::Native {
                 connections.insert(member.id.clone(), connection(&member.grpc)?);
             }
@@ -111,7 +104,6 @@ impl Peers {
             me: config.me.clone(),
             cluster: config.cluster.clone(),
             connections,
-            met: remembered.met,
             views: Mutex::new(views),
             links,
         })
@@ -134,11 +126,9 @@ impl Peers {
         views.get(process).map(|view| self.with_links(view))
     }
 
-    /// Whether waiting for this process is of no use now: it was heard and is not any more, or it has not answered a
-    /// number of greetings.
+    /// Whether waiting for this process is of no use now: a number of greetings in a row stayed unanswered.
     pub(super) fn is_gone(&self, process: &ProcessId) -> bool {
-        let view = self.view(process);
-        view.is_some_and(|view| view.state == PeerState::Down || view.is_silent)
+        self.view(process).is_some_and(|view| view.is_silent)
     }
 
     /// Whether a process answers.
@@ -224,10 +214,9 @@ impl Peers {
     }
 
     fn lost(&self, process: &ProcessId) {
-        let met = self.met.contains(process);
         self.update(process, |view| {
             view.is_silent = true;
-            if view.state == PeerState::Up || met {
+            if view.state == PeerState::Up {
                 view.state = PeerState::Down;
             }
         });
@@ -255,14 +244,18 @@ impl Peers {
     }
 }
 
-fn view(member: &Member) -> PeerView {
+fn view(member: &Member, remembered: &Remembered) -> PeerView {
     PeerView {
         process: member.id.clone(),
         grpc: member.grpc.clone(),
         rest: member.rest.clone(),
-        state: PeerState::NeverSeen,
+        // Whom an earlier life of this node met was seen, though it has still to be found silent.
+        state: match remembered.met.contains(&member.id) {
+            true => PeerState::Down,
+            false => PeerState::NeverSeen,
+        },
         is_silent: false,
-        last_seen_us: None,
+        last_seen_us: remembered.seen_us.get(&member.id).copied(),
         clock: Lamport(0),
         error: None,
     }

@@ -241,3 +241,29 @@ pub(super) fn decode(framed: &[u8]) -> Result<Published, Damage> {
         root: Hash(*blake3::hash(bytes).as_bytes()),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complete_revision_ends_the_story_whatever_its_number_and_start() {
+        let snapshot = SnapshotId::parse("s").expect("a valid id");
+        let line = |revision, complete| Line {
+            initiator: ProcessId::parse("n1").expect("a valid id"),
+            revision,
+            complete,
+        };
+        let mut index = Index::default();
+        let newest = |index: &Index| index.newest(&snapshot).map(|line| line.revision);
+        assert_eq!(newest(&index), None);
+        index.note(Hlc::at(9), &snapshot, line(1_000_001, false));
+        index.note(Hlc::at(9), &snapshot, line(1_000_002, false));
+        assert_eq!(newest(&index), Some(1_000_002));
+        index.note(Hlc::at(5), &snapshot, line(2, true));
+        index.note(Hlc::at(9), &snapshot, line(1_000_003, false));
+        assert_eq!(newest(&index), Some(2));
+        let places: Vec<_> = index.lines.keys().map(|(start, _)| *start).collect();
+        assert_eq!(places, [Hlc::at(5)], "it is listed once");
+    }
+}

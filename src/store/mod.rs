@@ -13,6 +13,7 @@ mod history;
 mod journal;
 mod merge;
 mod migrate;
+mod parts;
 mod published;
 mod schema;
 mod states;
@@ -28,7 +29,7 @@ pub use frame::Damage;
 pub use history::{Line, Published};
 pub use merge::Cells;
 
-use chunks::{Chunks, MessageWriter};
+use chunks::Chunks;
 use files::Engine;
 use frame::Kind;
 use history::History;
@@ -38,13 +39,11 @@ use states::{States, StoredState};
 use v1::state::OwnerV1;
 
 use crate::history::global::Counted;
-use crate::history::part::recorded_messages;
 use crate::history::part::{Part, RecordedChannel, RecordedMessage, RecordedState, Run};
 use crate::process::Process;
 use crate::process::event::{Identity, Turn};
 use crate::process::ids::{Hash, Lsn, ProcessId, SnapshotId};
 use crate::process::registers::{Registers, Sealed};
-use crate::process::snapshot::{ChannelRecording, Recording};
 use crate::process::topology::Topology;
 
 /// An open store of one process.
@@ -249,74 +248,22 @@ impl Store {
         Ok(self.states.written(cut)?.map(|state| state.recorded))
     }
 
-    /// Makes the part of a recording: its written state, and the messages of its closed channels from the journal.
-    /// `None` while the state is not written.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn build_part(
-        &self,
-        me: &ProcessId,
-        recording: &Recording,
-    ) -> Result<Option<Part>, StoreError> {
-        let Some(state) = self.state(recording.cut)? else {
-            return Ok(None);
-        };
-        let channels = self.build_channels(recording)?;
-        Ok(Some(Part {
-            snapshot: recording.snapshot.clone(),
-            process: me.clone(),
-            initiator: recording.initiator.clone(),
-            state,
-            channels,
-            open: recording.open().cloned().collect(),
-        }))
-    }
-
-    // One pass over the journal, whatever the number of channels, and one chunk of each in memory.
-    fn build_channels(&self, recording: &Recording) -> Result<Vec<RecordedChannel>, StoreError> {
-        let closed = |(from, channel): (&ProcessId, &ChannelRecording)| {
-            let (closed, position) = channel.closed?;
-            let recorded = RecordedChannel {
-                from: from.clone(),
-                first: channel.opened.sequence.next(),
-                last: closed.sequence,
-                transfers: closed.transfers - channel.opened.transfers,
-                amount: closed.amount - channel.opened.amount,
-                chunks: Vec::new(),
-            };
-            let end = if recorded.messages() > 0 {
-                position
-            } else {
-                recording.cut
-            };
-            Some((recorded, MessageWriter::default(), end))
-        };
-        let mut channels: Vec<_> = recording.channels.iter().filter_map(closed).collect();
-        let end = channels.iter().map(|(_, _, end)| *end).max();
-        let mut turns = self.turns(recording.cut.next());
-        for _ in recording.cut.0..end.unwrap_or(recording.cut).0 {
-            let Some(turn) = turns.next().transpose()? else {
-                break;
-            };
-            for (recorded, writer, _) in &mut channels {
-                let messages = recorded_messages(recording, &recorded.from, [&turn]);
-                writer.push(&self.chunks, messages)?;
-            }
-        }
-        let finish = |(recorded, writer, _): (RecordedChannel, MessageWriter, Lsn)| {
-            let chunks = writer.finish(&self.chunks)?;
-            Ok(RecordedChannel { chunks, ..recorded })
-        };
-        channels.into_iter().map(finish).collect()
-    }
-
     /// Stores this process's part of a snapshot, durably. One that is stored stays as it is.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn put_part(&self, part: &Part) -> Result<(), StoreError> {
-        self.history.put_part(part)?;
+        self.put_parts(std::slice::from_ref(part))
+    }
+
+    /// Stores this process's parts of snapshots, durably. One that is stored stays as it is.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put_parts(&self, parts: &[Part]) -> Result<(), StoreError> {
+        for part in parts {
+            self.history.put_part(part)?;
+        }
         self.sync()
     }
 

@@ -6,6 +6,7 @@ mod amounts;
 mod await_it;
 mod channels;
 mod deadline;
+mod early_part;
 mod initiator;
 mod interrupted;
 mod killed;
