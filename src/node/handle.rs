@@ -231,6 +231,10 @@ impl Handle {
             return Ok(None);
         }
         let (collector, snapshot) = (Arc::clone(&self.shared.collector), id.clone());
+        // The own ones are bounded by the process; what is asked for here is not.
+        if collector.incomplete() >= 2 * self.config().snapshot.open_max {
+            return Err(Unavailable::Full);
+        }
         detached(async move { collector.resume(&snapshot).await }).await?;
         self.known(id).await
     }

@@ -26,6 +26,7 @@ pub(crate) struct Cluster {
     topology: Topology,
     deadline: Duration,
     open_max: usize,
+    interval: Option<Duration>,
     sockets: BTreeMap<String, Sockets>,
     hosts: BTreeMap<String, Host>,
     dir: TempDir,
@@ -45,6 +46,7 @@ impl Cluster {
             topology,
             deadline: DEADLINE,
             open_max: 64,
+            interval: None,
             sockets: BTreeMap::new(),
             hosts: BTreeMap::new(),
             dir: tempfile::tempdir().expect("a temporary directory"),
@@ -85,6 +87,12 @@ impl Cluster {
     /// With so many snapshots that one node may have open.
     pub(crate) fn with_open_max(mut self, open_max: usize) -> Self {
         self.open_max = open_max;
+        self
+    }
+
+    /// With a snapshot by itself every so often.
+    pub(crate) fn with_interval(mut self, interval: Duration) -> Self {
+        self.interval = Some(interval);
         self
     }
 
@@ -226,7 +234,7 @@ impl Cluster {
             topology: self.topology.clone(),
             dir: self.dir.path().join(id),
             snapshot: SnapshotSettings {
-                interval: None,
+                interval: self.interval,
                 deadline: self.deadline,
                 open_max: self.open_max,
             },
