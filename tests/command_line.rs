@@ -187,6 +187,7 @@ fn bad_usage_is_2() {
         &["account", "deposit", "a", "0"],
         &["account", "deposit", "a", "1.5"],
         &["snapshot", "list", "--rest", "https://n1"],
+        &["snapshot", "take", "--deadline", "soon"],
         &["--log-level", "a=b=c", "completions", "bash"],
         &["cluster", "--snapshot-interval", "often"],
     ] {

@@ -6,12 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Instant;
 
+use tokio::sync::mpsc::UnboundedSender;
+
 use super::driver::Step;
 use super::metrics::Metrics;
 use super::outbox::Outbox;
 use super::recorder::Work;
 use crate::process::event::Record;
-use crate::process::ids::{Lsn, ProcessId};
+use crate::process::ids::{Lsn, ProcessId, SnapshotId};
+use crate::process::message::Body;
 use crate::store::{Committed, Store, StoreError};
 use crate::transport::Envelope;
 
@@ -21,6 +24,8 @@ pub(super) struct Committer {
     pub(super) outboxes: BTreeMap<ProcessId, Arc<Outbox>>,
     pub(super) recorder: Sender<Work>,
     pub(super) metrics: Arc<Metrics>,
+    /// This process, and who is told what snapshots others started in its name.
+    pub(super) named: (ProcessId, UnboundedSender<SnapshotId>),
     /// The Lamport clock of the newest durable turn, for greetings.
     pub(super) clock: Arc<AtomicU64>,
 }
@@ -52,6 +57,10 @@ impl Committer {
             step.turn.records.is_empty() || position == committed.position(),
             "a turn is released by its own commit"
         );
+        if let Some(snapshot) = self.started_by_marker(&step.turn.records) {
+            // The node is going down if nobody listens; the next start finds the snapshot again.
+            let _gone = self.named.1.send(snapshot.clone());
+        }
         for record in step.turn.records {
             match record {
                 Record::Sent { to, seq, message } => {
@@ -79,6 +88,26 @@ impl Committer {
             // The recorder outlives this thread unless it has failed, and then the node is going down.
             let _gone = self.recorder.send(work);
         }
+    }
+
+    // A process of another make may send the first marker of a snapshot that names this process as its initiator.
+    fn started_by_marker<'a>(&self, records: &'a [Record]) -> Option<&'a SnapshotId> {
+        let Some(Record::StateRecorded {
+            snapshot,
+            initiator,
+            ..
+        }) = records.first()
+        else {
+            return None;
+        };
+        let has_marker = records.iter().any(|record| match record {
+            Record::Delivered { message, .. } => match &message.body {
+                Body::Marker(marker) => marker.snapshot == *snapshot,
+                Body::Transfer(_) | Body::Put(_) => false,
+            },
+            _ => false,
+        });
+        (*initiator == self.named.0 && has_marker).then_some(snapshot)
     }
 
     fn outbox(&self, to: &ProcessId, act: impl FnOnce(&Outbox)) {

@@ -20,7 +20,8 @@ use crate::process::ids::{Malformed, ProcessId};
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
-    Ack, Chunk, FetchChunksRequest, FetchPartRequest, Frame, Greeting, Identity, Part,
+    Ack, Chunk, FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Frame, Greeting,
+    Identity, Part, Revision,
 };
 
 const ATTEMPT_MAX: Duration = Duration::from_secs(2);
@@ -279,6 +280,13 @@ impl PeerService for Greeter {
         &self,
         _request: Request<FetchChunksRequest>,
     ) -> Result<Response<Self::FetchChunksStream>, Status> {
+        Err(not_yet())
+    }
+
+    async fn fetch_revision(
+        &self,
+        _request: Request<FetchRevisionRequest>,
+    ) -> Result<Response<Revision>, Status> {
         Err(not_yet())
     }
 }

@@ -1,8 +1,9 @@
 //! What the rest of the program may ask of a running node.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tonic::transport::Channel;
@@ -11,13 +12,13 @@ use super::collector::Collector;
 use super::error::{NodeError, Unavailable};
 use super::metrics::Metrics;
 use super::parts::Parts;
-use super::peers::{PeerView, Peers};
+use super::peers::{PeerView, Peers, Remembered};
 use super::queue::{Queue, Settled};
 use crate::config::NodeConfig;
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
 use crate::process::clock::{Hlc, Lamport};
-use crate::process::event::{Initiated, Input, Reply};
+use crate::process::event::{Initiated, Input, Read, Reply};
 use crate::process::ids::{ChannelId, Hash, ProcessId, SnapshotId};
 use crate::process::refusal::Refusal;
 use crate::store::{Line, Published, Store};
@@ -135,22 +136,14 @@ impl SnapshotView {
 
 impl Handle {
     pub(super) fn new(
-        config: Arc<NodeConfig>,
+        (config, remembered): (Arc<NodeConfig>, Remembered),
         parts: Parts,
         (metrics, clock): (Arc<Metrics>, Arc<AtomicU64>),
         failed: watch::Receiver<Option<String>>,
     ) -> Result<Self, NodeError> {
         let links = Links::default();
-        let peers = Arc::new(Peers::new(&config, links.clone())?);
-        let collector = Arc::new(Collector {
-            config: Arc::clone(&config),
-            peers: Arc::clone(&peers),
-            parts: parts.clone(),
-            metrics: Arc::clone(&metrics),
-            clock: Arc::clone(&clock),
-            in_progress: Mutex::default(),
-            tasks: Mutex::default(),
-        });
+        let peers = Arc::new(Peers::new(&config, remembered, links.clone())?);
+        let collector = Arc::new(Collector::new(&config, &peers, &parts, (&metrics, &clock)));
         let shared = Shared {
             config,
             store: Arc::clone(&parts.store),
@@ -186,23 +179,24 @@ impl Handle {
         self.shared.queue.ask_all(inputs).await
     }
 
-    /// Starts a snapshot and its collection, unless it was started before.
+    /// Starts a snapshot and its collection, unless it was started before. What is there at the deadline is published
+    /// as partial; `None` is the configured one. A restart forgets it, the configured one counts then.
     ///
     /// # Errors
     /// [`Unavailable`]; a refusal is an answer.
     pub async fn initiate(
         &self,
         snapshot: Option<SnapshotId>,
+        deadline: Option<Duration>,
     ) -> Result<Result<Initiated, Refusal>, Unavailable> {
-        // On a task of its own: whoever asked may go away, and what was started must be collected all the same.
         let handle = self.clone();
-        let begun = tokio::spawn(async move { handle.begin(snapshot).await }).await;
-        begun.map_err(|error| Unavailable::Stopped(error.to_string()))?
+        detached(async move { handle.begin(snapshot, deadline).await }).await
     }
 
     async fn begin(
         &self,
         snapshot: Option<SnapshotId>,
+        deadline: Option<Duration>,
     ) -> Result<Result<Initiated, Refusal>, Unavailable> {
         let settled = self.ask(Input::Initiate { snapshot }).await?;
         let Reply::Initiated(answer) = settled.reply else {
@@ -214,16 +208,38 @@ impl Handle {
             let at = (settled.time, initiated.clock);
             let (snapshot, initiator) = (initiated.snapshot.clone(), initiated.initiator.clone());
             let state = GlobalState::begun(snapshot, initiator, at);
-            self.shared.collector.begin(state);
+            let deadline = deadline.unwrap_or(self.shared.config.snapshot.deadline);
+            self.shared.collector.begin(state, deadline);
         }
         Ok(answer)
     }
 
-    /// A snapshot: its newest revision, or how far it is. `None` if this node did not start it.
+    /// A snapshot: its newest revision, or how far it is. `None` if this process never saw its marker, or leaves it to
+    /// its initiator; while that one is gone, asking makes this node assemble it.
     ///
     /// # Errors
     /// [`Unavailable`].
     pub async fn snapshot(&self, id: &SnapshotId) -> Result<Option<SnapshotView>, Unavailable> {
+        if let Some(view) = self.known(id).await? {
+            return Ok(Some(view));
+        }
+        let read = Input::Read(Read::Snapshot(id.clone()));
+        let Reply::Snapshot(seen) = self.ask(read).await?.reply else {
+            unreachable!("a read is answered as one")
+        };
+        if !seen.is_some_and(|seen| self.stands_in_for(&seen.initiator)) {
+            return Ok(None);
+        }
+        let (collector, snapshot) = (Arc::clone(&self.shared.collector), id.clone());
+        // The own ones are bounded by the process; what is asked for here is not.
+        if collector.incomplete() >= 2 * self.config().snapshot.open_max {
+            return Err(Unavailable::Full);
+        }
+        detached(async move { collector.resume(&snapshot).await }).await?;
+        self.known(id).await
+    }
+
+    async fn known(&self, id: &SnapshotId) -> Result<Option<SnapshotView>, Unavailable> {
         // Looked at first: what is published between the two looks is found by the second.
         let running = self.in_progress(id);
         let wanted = id.clone();
@@ -232,6 +248,13 @@ impl Handle {
             .blocking(move |store| store.published(&wanted))
             .await?;
         Ok(published.map(view).or(running))
+    }
+
+    // Nobody else assembles what an initiator started that is gone, or is of another make.
+    fn stands_in_for(&self, initiator: &ProcessId) -> bool {
+        let peers = &self.shared.peers;
+        let is_native = peers.connection(initiator).is_some();
+        *initiator != self.config().me && (!is_native || peers.is_gone(initiator))
     }
 
     fn in_progress(&self, id: &SnapshotId) -> Option<SnapshotView> {
@@ -377,6 +400,14 @@ impl Handle {
             acks,
         }
     }
+}
+
+// On a task of its own: whoever asked may go away, and what was started must be collected all the same.
+async fn detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Unavailable>> + Send + 'static,
+) -> Result<T, Unavailable> {
+    let done = tokio::spawn(work).await;
+    done.unwrap_or_else(|error| Err(Unavailable::Stopped(error.to_string())))
 }
 
 fn view(published: Published) -> SnapshotView {

@@ -3,22 +3,25 @@
 //! Three threads carry a turn: `driver` decides and applies, `committer` makes durable and releases, `recorder`
 //! writes states and parts behind their back. Everything else is tasks that put inputs into the queue.
 
+mod collection;
 mod collector;
 mod committer;
 pub mod discover;
 mod driver;
 mod error;
 mod failures;
+mod gather;
 mod handle;
 mod metrics;
 mod outbox;
 mod parts;
 pub mod peer_service;
 mod peers;
+mod publish;
 mod queue;
 mod recorder;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, mpsc as threads};
 use std::thread::JoinHandle;
@@ -38,6 +41,7 @@ use failures::Failures;
 use metrics::Metrics;
 use outbox::Outbox;
 use parts::Parts;
+use peers::Remembered;
 use queue::Queue;
 use recorder::Recorder;
 
@@ -72,6 +76,8 @@ impl Node {
         };
         let (store, process, committed) = opened.map_err(|_| NodeError::Thread("recovery"))??;
         let unfinished = unfinished(&store, &process);
+        let remembered = remembered(&store, &process)?;
+        let (named, started) = mpsc::unbounded_channel();
         let outboxes = outboxes(&store, &process);
         let clock = Arc::new(AtomicU64::new(process.registers().clock.0));
         let metrics = Arc::new(Metrics::new());
@@ -86,6 +92,7 @@ impl Node {
             outboxes: outboxes.clone(),
             recorder: work,
             metrics: Arc::clone(&metrics),
+            named: (config.me.clone(), named),
             clock: Arc::clone(&clock),
         };
         let recorder = Recorder {
@@ -112,6 +119,7 @@ impl Node {
             written: writes,
             failures: failures.clone(),
         };
+        let config = (config, remembered);
         let handle = Handle::new(config, parts, (metrics, clock), failures.sentence())?;
         let mut node = Self {
             handle,
@@ -119,7 +127,9 @@ impl Node {
             tasks: JoinSet::new(),
             failures: failed,
         };
-        node.start_tasks(outboxes, unfinished);
+        node.start_tasks(outboxes);
+        node.tasks
+            .spawn(go_on(node.handle.clone(), unfinished, started));
         Ok(node)
     }
 
@@ -156,11 +166,7 @@ impl Node {
         }
     }
 
-    fn start_tasks(
-        &mut self,
-        outboxes: BTreeMap<ProcessId, Arc<Outbox>>,
-        unfinished: Vec<SnapshotId>,
-    ) {
+    fn start_tasks(&mut self, outboxes: BTreeMap<ProcessId, Arc<Outbox>>) {
         let shared = &self.handle.shared;
         for peer in shared.config.members.iter() {
             if peer.id == shared.config.me || peer.transport != Transport::Native {
@@ -187,17 +193,31 @@ impl Node {
                 self.tasks.spawn(outbound.run());
             }
         }
-        for snapshot in unfinished {
-            let collector = Arc::clone(&shared.collector);
-            self.tasks.spawn(async move {
-                if let Err(error) = collector.resume(snapshot).await {
-                    tracing::error!(%error, "collecting cannot go on");
-                }
-            });
-        }
         if let Some(every) = shared.config.snapshot.interval {
             self.tasks
                 .spawn(snapshots_by_interval(self.handle.clone(), every));
+        }
+    }
+}
+
+// Collects what was not complete when the node stopped, then what others start in this process's name.
+async fn go_on(
+    handle: Handle,
+    unfinished: Vec<SnapshotId>,
+    mut started: mpsc::UnboundedReceiver<SnapshotId>,
+) {
+    let collector = &handle.shared.collector;
+    let mut unfinished = unfinished.into_iter();
+    loop {
+        let next = match unfinished.next() {
+            Some(snapshot) => Some(snapshot),
+            None => started.recv().await,
+        };
+        let Some(snapshot) = next else {
+            return;
+        };
+        if let Err(error) = collector.resume(&snapshot).await {
+            tracing::error!(%snapshot, %error, "cannot be collected");
         }
     }
 }
@@ -214,7 +234,16 @@ async fn snapshots_by_interval(handle: Handle, every: Duration) {
         if earlier.any(|peer| peer.state == PeerState::Up) {
             continue;
         }
-        match handle.initiate(None).await {
+        // What waits for a dead process by itself leaves room for what is asked for.
+        let incomplete = handle.shared.collector.incomplete();
+        if incomplete > handle.config().snapshot.open_max / 2 {
+            tracing::warn!(
+                incomplete,
+                "no snapshot by interval: too many are not complete"
+            );
+            continue;
+        }
+        match handle.initiate(None, None).await {
             Ok(Ok(_)) => {}
             Ok(Err(refusal)) => tracing::warn!(%refusal, "no snapshot by interval"),
             Err(error) => tracing::warn!(%error, "no snapshot by interval"),
@@ -254,15 +283,33 @@ fn outboxes(store: &Arc<Store>, process: &Process) -> BTreeMap<ProcessId, Arc<Ou
         .collect()
 }
 
-// Snapshots that this process started and that have no complete revision.
+// Snapshots without a complete revision that this process started, or stood in for.
 fn unfinished(store: &Store, process: &Process) -> Vec<SnapshotId> {
-    let complete = store.lines(None, usize::MAX, |_, line| line.complete);
-    let complete: HashSet<SnapshotId> = complete.into_iter().map(|((_, id), _)| id).collect();
-    let mine = process
-        .snapshots()
-        .iter()
-        .filter(|(snapshot, initiator, _)| {
-            *initiator == process.id() && !complete.contains(*snapshot)
-        });
-    mine.map(|(snapshot, ..)| snapshot.clone()).collect()
+    let lines = store.lines(None, usize::MAX, |_, _| true);
+    let lines: HashMap<SnapshotId, bool> = lines
+        .into_iter()
+        .map(|((_, snapshot), line)| (snapshot, line.complete))
+        .collect();
+    let seen = process.snapshots().iter();
+    let wanted = seen.filter(|(snapshot, initiator, _)| match lines.get(*snapshot) {
+        Some(complete) => !complete,
+        None => *initiator == process.id(),
+    });
+    wanted.map(|(snapshot, ..)| snapshot.clone()).collect()
+}
+
+// Whom this process has met, and when the newest complete snapshot shows them alive.
+fn remembered(store: &Store, process: &Process) -> Result<Remembered, NodeError> {
+    let met = process.registers().peers.keys().cloned().collect();
+    let newest = match store.newest_complete() {
+        Some(snapshot) => store.published(&snapshot)?,
+        None => None,
+    };
+    let parts = newest.map(|published| published.state.parts);
+    let parts = parts.unwrap_or_default().into_values();
+    let seen_us = parts.map(|part| (part.process, part.state.time.wall_us()));
+    Ok(Remembered {
+        met,
+        seen_us: seen_us.collect(),
+    })
 }

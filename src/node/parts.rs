@@ -1,25 +1,42 @@
-//! Parts of snapshots: the own one, finished or as it is, and those of others with all their chunks.
+//! Parts of snapshots: the own one, finished or as it is, and those of others with all their chunks; and whole
+//! revisions that others have published.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
-use tonic::Status;
 use tonic::transport::Channel;
+use tonic::{Status, Streaming};
 
 use super::error::Unavailable;
 use super::failures::Failures;
 use super::queue::Queue;
+use crate::history::global::GlobalState;
 use crate::history::part::Part;
 use crate::process::event::{Input, Read, Reply};
 use crate::process::ids::{Hash, ProcessId, SnapshotId};
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
-use crate::proto::snapledger::{FetchChunksRequest, FetchPartRequest};
+use crate::proto::snapledger::{
+    FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Part as WirePart,
+};
 use crate::store::{Store, StoreError};
 use crate::transport::wire::part_from_wire;
 
 /// Chunks asked for at once.
 const CHUNKS_PER_REQUEST: usize = 256;
+
+/// How long a process may take to say what it has published.
+const QUESTION_MAX: Duration = Duration::from_secs(1);
+/// No revision is larger: it holds figures and hashes, never contents.
+const REVISION_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Whose part is wanted, and the way to it.
+pub(super) struct Source<'a> {
+    pub(super) process: &'a ProcessId,
+    pub(super) connection: Channel,
+}
 
 /// The way to parts.
 #[derive(Clone)]
@@ -54,7 +71,7 @@ impl Parts {
         loop {
             written.mark_unchanged();
             let read = Input::Read(Read::Snapshot(snapshot.clone()));
-            let Reply::Snapshot(seen) = self.queue.ask(read).await?.reply else {
+            let Reply::Snapshot(seen) = self.queue.ask_for_peer(read).await?.reply else {
                 unreachable!("a read is answered as one");
             };
             let Some(seen) = seen else {
@@ -88,35 +105,123 @@ impl Parts {
         }
     }
 
-    /// The part of another process with all its chunks, finished or as it is; `None` while it is not recorded.
-    pub(super) async fn fetch(
+    /// The own part as it is, as soon as the state is recorded and written.
+    pub(super) async fn own_recorded(&self, snapshot: &SnapshotId) -> Result<Part, Unavailable> {
+        let mut written = self.written.clone();
+        loop {
+            written.mark_unchanged();
+            if let Some(part) = self.own(snapshot).await? {
+                return Ok(part);
+            }
+            written.changed().await.map_err(|_| stopped())?;
+        }
+    }
+
+    /// The part of another process as it is, with all its chunks; `None` while it is not recorded.
+    pub(super) async fn fetch_as_it_is(
+        &self,
+        source: Source<'_>,
+        snapshot: &SnapshotId,
+    ) -> Result<Option<Part>, Unfetched> {
+        let mut client = PeerServiceClient::new(source.connection);
+        let mut answer = self.ask(&mut client, snapshot, true).await?;
+        let Some(part) = answer.next().await.transpose()? else {
+            return Ok(None);
+        };
+        let part = read(part, source.process, snapshot)?;
+        self.fetch_contents(&mut client, &part).await?;
+        Ok(Some(part))
+    }
+
+    /// Hands on the part of another process with all its chunks: where it takes long first as it is, in the end
+    /// finished. Gives up where for `wait` nothing comes.
+    pub(super) async fn follow(
+        &self,
+        source: Source<'_>,
+        snapshot: &SnapshotId,
+        wait: Duration,
+        found: &mpsc::Sender<Part>,
+    ) -> Result<(), Unfetched> {
+        let mut client = PeerServiceClient::new(source.connection);
+        let mut answer = self.ask(&mut client, snapshot, false).await?;
+        let none_came = || Unfetched::There("the part is not finished".to_owned());
+        loop {
+            let part = timeout(wait, answer.next()).await;
+            let part = part.ok().flatten().ok_or_else(none_came)??;
+            let part = read(part, source.process, snapshot)?;
+            self.fetch_contents(&mut client, &part).await?;
+            let is_finished = part.is_finished();
+            // Nobody may be waiting any more.
+            let _gone = found.send(part).await;
+            if is_finished {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes over the newest revision that another process has published, if it is complete, with all its chunks.
+    pub(super) async fn adopt(
         &self,
         connection: Channel,
         snapshot: &SnapshotId,
+    ) -> Result<Option<GlobalState>, Unfetched> {
+        let mut client =
+            PeerServiceClient::new(connection).max_decoding_message_size(REVISION_BYTES_MAX);
+        let request = FetchRevisionRequest {
+            cluster: self.cluster.clone(),
+            snapshot_id: snapshot.to_string(),
+        };
+        let asked = timeout(QUESTION_MAX, client.fetch_revision(request)).await;
+        let asked = asked.map_err(|_| Unfetched::There("no answer".to_owned()))?;
+        let stored = asked?.into_inner().stored;
+        if stored.is_empty() {
+            return Ok(None);
+        }
+        let state = Store::read_revision(&stored).map_err(|damage| {
+            Unfetched::There(format!("the revision as sent by the peer: {damage}"))
+        })?;
+        if state.snapshot != *snapshot || !state.is_complete() {
+            return Ok(None);
+        }
+        for part in state.parts.values() {
+            self.fetch_contents(&mut client, part).await?;
+        }
+        let adopted = state.clone();
+        self.blocking(move |store| store.adopt_revision(&adopted, &stored))
+            .await?;
+        Ok(Some(state))
+    }
+
+    async fn ask(
+        &self,
+        client: &mut PeerServiceClient<Channel>,
+        snapshot: &SnapshotId,
         as_it_is: bool,
-    ) -> Result<Option<Part>, Unfetched> {
-        let mut client = PeerServiceClient::new(connection);
+    ) -> Result<Streaming<WirePart>, Unfetched> {
         let request = FetchPartRequest {
             snapshot_id: snapshot.to_string(),
             cluster: self.cluster.clone(),
             as_it_is,
         };
-        let mut answer = client.fetch_part(request).await?.into_inner();
-        let Some(part) = answer.next().await.transpose()? else {
-            return Ok(None);
-        };
-        let part = part_from_wire(part).map_err(|error| Unfetched::There(error.to_string()))?;
-        // Whatever is named by chunks that came may be missing in turn: the index first, then what it names.
+        Ok(client.fetch_part(request).await?.into_inner())
+    }
+
+    // Whatever is named by chunks that came may be missing in turn: the index first, then what it names.
+    async fn fetch_contents(
+        &self,
+        client: &mut PeerServiceClient<Channel>,
+        part: &Part,
+    ) -> Result<(), Unfetched> {
         loop {
             let wanted = part.clone();
             let missing = self
                 .blocking(move |store| store.missing_chunks(&wanted))
                 .await?;
             if missing.is_empty() {
-                return Ok(Some(part));
+                return Ok(());
             }
             for hashes in missing.chunks(CHUNKS_PER_REQUEST) {
-                self.fetch_chunks(&mut client, hashes).await?;
+                self.fetch_chunks(client, hashes).await?;
             }
         }
     }
@@ -165,6 +270,19 @@ impl Parts {
             unavailable
         })
     }
+}
+
+// A part that is another's than was asked for is the peer's failure.
+fn read(part: WirePart, process: &ProcessId, snapshot: &SnapshotId) -> Result<Part, Unfetched> {
+    let part = part_from_wire(part).map_err(|error| Unfetched::There(error.to_string()))?;
+    if part.process == *process && part.snapshot == *snapshot {
+        return Ok(part);
+    }
+    let sentence = format!(
+        "it sent the part of {} in {:?}",
+        part.process, part.snapshot
+    );
+    Err(Unfetched::There(sentence))
 }
 
 fn stopped() -> Unavailable {

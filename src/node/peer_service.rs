@@ -1,17 +1,22 @@
 //! What this node does for its peers.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::error::Unavailable;
 use super::handle::Handle;
+use super::parts::Parts;
 use crate::process::ids::{Hash, SnapshotId};
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
-    Ack, Chunk, FetchChunksRequest, FetchPartRequest, Frame, Greeting, Part,
+    Ack, Chunk, FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Frame, Greeting, Part,
+    Revision,
 };
 use crate::transport::inbound::Inbound;
 use crate::transport::wire::{identity_to_wire, part_to_wire};
@@ -20,6 +25,8 @@ use crate::transport::wire::{identity_to_wire, part_to_wire};
 const ACKS_WAITING: usize = 64;
 /// Chunks that wait for the connection.
 const CHUNKS_WAITING: usize = 8;
+/// A part that is not finished after this is shown as it is.
+const EARLY_AFTER: Duration = Duration::from_millis(500);
 /// A frame of 512 puts of full length would be larger; senders keep under it.
 const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
 
@@ -82,7 +89,6 @@ impl PeerService for Peering {
         let snapshot = SnapshotId::parse(&request.snapshot_id)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let parts = self.handle.parts().clone();
-        let unavailable = |error: super::error::Unavailable| Status::unavailable(error.to_string());
         if request.as_it_is {
             let part = parts.own(&snapshot).await.map_err(unavailable)?;
             let answer = part.map(|part| Ok(part_to_wire(&part)));
@@ -94,10 +100,7 @@ impl PeerService for Peering {
         let handle = self.handle.clone();
         tokio::spawn(async move {
             tokio::select! {
-                part = parts.own_finished(&snapshot) => {
-                    let part = part.map(|part| part_to_wire(&part)).map_err(unavailable);
-                    let _gone = answer.send(part).await;
-                }
+                () = answer_finished(&parts, &snapshot, &answer) => {}
                 () = answer.closed() => {}
                 () = handle.closing() => {}
             }
@@ -136,6 +139,53 @@ impl PeerService for Peering {
         });
         Ok(Response::new(ReceiverStream::new(stream)))
     }
+
+    async fn fetch_revision(
+        &self,
+        request: Request<FetchRevisionRequest>,
+    ) -> Result<Response<Revision>, Status> {
+        let request = request.into_inner();
+        self.check_cluster(&request.cluster)?;
+        let snapshot = SnapshotId::parse(&request.snapshot_id)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let parts = self.handle.parts();
+        let stored = parts.blocking(move |store| store.stored_revision(&snapshot));
+        let stored = stored.await.map_err(unavailable)?.unwrap_or_default();
+        Ok(Response::new(Revision { stored }))
+    }
+}
+
+fn unavailable(error: Unavailable) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+// The finished part; and before it, where it takes long, the part as it is, so that a large state is on the other side
+// before the deadline.
+async fn answer_finished(
+    parts: &Parts,
+    snapshot: &SnapshotId,
+    answer: &mpsc::Sender<Result<Part, Status>>,
+) {
+    let finished = parts.own_finished(snapshot);
+    tokio::pin!(finished);
+    let part = match timeout(EARLY_AFTER, &mut finished).await {
+        Ok(part) => part,
+        Err(_) => {
+            let early = parts.own_recorded(snapshot);
+            tokio::select! {
+                part = &mut finished => part,
+                early = early => {
+                    let early = early.map(|part| part_to_wire(&part)).map_err(unavailable);
+                    if answer.send(early).await.is_err() {
+                        return;
+                    }
+                    finished.await
+                }
+            }
+        }
+    };
+    let part = part.map(|part| part_to_wire(&part)).map_err(unavailable);
+    let _gone = answer.send(part).await;
 }
 
 impl Handle {

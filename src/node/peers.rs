@@ -3,7 +3,7 @@
 //! Each is greeted again and again; who does not answer is down. Time-outs come from the monotonic clock, the wall
 //! clock only says when somebody was last heard.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ const GREET_EVERY: Duration = Duration::from_millis(250);
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 /// Greetings in a row without an answer after which a process is down.
 const MISSED_MAX: u32 = 3;
+/// The same for one that has not answered since this node started: a cluster that is just starting is waited for.
+const MISSED_AT_FIRST_MAX: u32 = 12;
 const CONNECT_MAX: Duration = Duration::from_secs(1);
 const KEEPALIVE: Duration = Duration::from_secs(2);
 /// Room for frames under way on one connection.
@@ -34,9 +36,9 @@ const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 pub enum PeerState {
     /// It answers.
     Up,
-    /// It answered once and does not any more.
+    /// It answered once, in this life of the node or in one before, and does not any more.
     Down,
-    /// It has not answered since this node started.
+    /// It has never answered.
     NeverSeen,
 }
 
@@ -51,12 +53,23 @@ pub struct PeerView {
     pub rest: Option<String>,
     /// Whether it is alive.
     pub state: PeerState,
+    /// Whether its last greetings in a row stayed unanswered: who is not greeted, or not yet, is not silent.
+    pub is_silent: bool,
     /// When it was last heard, microseconds since the Unix epoch.
     pub last_seen_us: Option<u64>,
     /// Its Lamport clock then.
     pub clock: Lamport,
     /// Why a channel with it is stopped, or why it is not accepted.
     pub error: Option<String>,
+}
+
+/// What earlier lives of this node knew of the other processes.
+#[derive(Debug, Default)]
+pub(super) struct Remembered {
+    /// Whom it met.
+    pub(super) met: BTreeSet<ProcessId>,
+    /// When they were alive for certain, microseconds since the Unix epoch.
+    pub(super) seen_us: BTreeMap<ProcessId, u64>,
 }
 
 /// All other processes of the cluster.
@@ -70,7 +83,11 @@ pub(super) struct Peers {
 
 impl Peers {
     /// Nobody is contacted yet.
-    pub(super) fn new(config: &NodeConfig, links: Links) -> Result<Self, NodeError> {
+    pub(super) fn new(
+        config: &NodeConfig,
+        remembered: Remembered,
+        links: Links,
+    ) -> Result<Self, NodeError> {
         let mut connections = BTreeMap::new();
         let mut views = BTreeMap::new();
         for member in config
@@ -78,7 +95,7 @@ impl Peers {
             .iter()
             .filter(|member| member.id != config.me)
         {
-            views.insert(member.id.clone(), view(member));
+            views.insert(member.id.clone(), view(member, &remembered));
             if member.transport == Transport::Native {
                 connections.insert(member.id.clone(), connection(&member.grpc)?);
             }
@@ -107,6 +124,17 @@ impl Peers {
     pub(super) fn view(&self, process: &ProcessId) -> Option<PeerView> {
         let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         views.get(process).map(|view| self.with_links(view))
+    }
+
+    /// Whether waiting for this process is of no use now: a number of greetings in a row stayed unanswered.
+    pub(super) fn is_gone(&self, process: &ProcessId) -> bool {
+        self.view(process).is_some_and(|view| view.is_silent)
+    }
+
+    /// Whether a process answers.
+    pub(super) fn is_up(&self, process: &ProcessId) -> bool {
+        let view = self.view(process);
+        view.is_some_and(|view| view.state == PeerState::Up)
     }
 
     fn with_links(&self, view: &PeerView) -> PeerView {
@@ -138,17 +166,17 @@ impl Peers {
         let mut client = PeerServiceClient::new(connection);
         let mut every = interval(GREET_EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut missed = 0;
+        let (mut missed, mut missed_max) = (0, MISSED_AT_FIRST_MAX);
         loop {
             every.tick().await;
             match timeout(ANSWER_MAX, client.greet(greeting())).await {
                 Ok(Ok(answer)) => {
-                    missed = 0;
+                    (missed, missed_max) = (0, MISSED_MAX);
                     self.heard(&process, answer.into_inner());
                 }
                 Ok(Err(_)) | Err(_) => {
                     missed += 1;
-                    if missed == MISSED_MAX {
+                    if missed == missed_max {
                         self.lost(&process);
                     }
                 }
@@ -173,6 +201,7 @@ impl Peers {
         let up = error.is_none();
         self.update(process, |view| {
             view.error = error;
+            view.is_silent = false;
             if up {
                 view.state = PeerState::Up;
                 view.last_seen_us = Some(wall_us());
@@ -186,6 +215,7 @@ impl Peers {
 
     fn lost(&self, process: &ProcessId) {
         self.update(process, |view| {
+            view.is_silent = true;
             if view.state == PeerState::Up {
                 view.state = PeerState::Down;
             }
@@ -214,13 +244,18 @@ impl Peers {
     }
 }
 
-fn view(member: &Member) -> PeerView {
+fn view(member: &Member, remembered: &Remembered) -> PeerView {
     PeerView {
         process: member.id.clone(),
         grpc: member.grpc.clone(),
         rest: member.rest.clone(),
-        state: PeerState::NeverSeen,
-        last_seen_us: None,
+        // Whom an earlier life of this node met was seen, though it has still to be found silent.
+        state: match remembered.met.contains(&member.id) {
+            true => PeerState::Down,
+            false => PeerState::NeverSeen,
+        },
+        is_silent: false,
+        last_seen_us: remembered.seen_us.get(&member.id).copied(),
         clock: Lamport(0),
         error: None,
     }

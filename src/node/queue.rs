@@ -87,6 +87,13 @@ impl Queue {
         Ok(settled)
     }
 
+    /// Asks for a peer or for the node itself, waiting for room: clients that fill the queue keep nobody from a
+    /// snapshot.
+    pub(super) async fn ask_for_peer(&self, input: Input) -> Result<Settled, Unavailable> {
+        let settled = self.enqueue(input).await.map_err(|_| stopped())?;
+        settled.await.map_err(|_| stopped())
+    }
+
     /// Tells the turn something; nobody waits for a reply.
     pub(super) async fn tell(&self, input: Input) -> Result<(), Unavailable> {
         let request = Request::Input { input, reply: None };

@@ -12,6 +12,9 @@ use crate::process::registers::Sealed;
 use crate::process::snapshot::Recording;
 use crate::store::{Store, StoreError};
 
+/// Pieces of work that are done together; each holds a chunk of every channel in memory.
+const TOGETHER_MAX: usize = 63;
+
 /// What is to be written, in the order in which it happened.
 pub(super) enum Work {
     /// A state that was sealed.
@@ -30,33 +33,49 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    /// Runs until the committer has ended.
+    /// Runs until the committer has ended. What waits is done together: recordings that finish together make one pass
+    /// over the journal.
     pub(super) fn run(self, work: &Receiver<Work>) -> Result<(), StoreError> {
         while let Ok(next) = work.recv() {
-            match next {
-                Work::Sealed(sealed) => {
-                    let state = self.store.write_state(sealed)?;
-                    tracing::debug!(
-                        cut = %state.position,
-                        accounts = state.accounts,
-                        new_bytes = state.new_bytes,
-                        "state written"
-                    );
+            let mut finished = Vec::new();
+            for next in std::iter::once(next).chain(work.try_iter().take(TOGETHER_MAX)) {
+                match next {
+                    Work::Sealed(sealed) => self.write_state(sealed)?,
+                    Work::Finished(recording) => finished.push(recording),
                 }
-                Work::Finished(recording) => self.store_part(&recording)?,
+            }
+            if !finished.is_empty() {
+                self.store_parts(&finished)?;
             }
             self.written.send_modify(|count| *count += 1);
         }
         Ok(())
     }
 
-    fn store_part(&self, recording: &Recording) -> Result<(), StoreError> {
-        let part = self.store.build_part(&self.me, recording)?;
-        let part = part.expect("a state is written before its recording can finish");
-        self.store.put_part(&part)?;
-        let snapshot = recording.snapshot.clone();
-        // If the turn has ended, the part is found again at the next start.
-        let _ended = self.queue.tell_blocking(Input::PartStored { snapshot });
+    fn write_state(&self, sealed: Sealed) -> Result<(), StoreError> {
+        let state = self.store.write_state(sealed)?;
+        tracing::debug!(
+            cut = %state.position,
+            accounts = state.accounts,
+            new_bytes = state.new_bytes,
+            "state written"
+        );
+        Ok(())
+    }
+
+    fn store_parts(&self, recordings: &[Recording]) -> Result<(), StoreError> {
+        let parts = self.store.build_parts(&self.me, recordings)?;
+        assert_eq!(
+            parts.len(),
+            recordings.len(),
+            "a state is written before its recording can finish"
+        );
+        self.store.put_parts(&parts)?;
+        for part in parts {
+            let snapshot = part.snapshot;
+            // If the turn has ended, the part is found again at the next start.
+            let _ended = self.queue.tell_blocking(Input::PartStored { snapshot });
+        }
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! The history: parts of this process, and the global states that were published, each revision for ever.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::{Mutex, PoisonError};
 
@@ -39,8 +39,44 @@ pub struct Line {
 pub(super) struct History {
     globals: sled::Tree,
     parts: sled::Tree,
-    /// Every snapshot's newest revision, by start.
-    index: Mutex<BTreeMap<(Hlc, SnapshotId), Line>>,
+    index: Mutex<Index>,
+}
+
+/// Every snapshot's newest revision.
+#[derive(Default)]
+struct Index {
+    /// By start.
+    lines: BTreeMap<(Hlc, SnapshotId), Line>,
+    /// The start under which a snapshot is listed.
+    starts: HashMap<SnapshotId, Hlc>,
+}
+
+impl Index {
+    // A complete revision ends the story, whatever its number: others are numbered by who assembled them. One that was
+    // assembled without the initiator's part may name another start than the one after it.
+    fn note(&mut self, start: Hlc, snapshot: &SnapshotId, line: Line) {
+        let place = |start| (start, snapshot.clone());
+        if let Some(known) = self.starts.get(snapshot).copied() {
+            let newest = self.lines.get(&place(known));
+            if newest.is_some_and(|newest| newest.rank() >= line.rank()) {
+                return;
+            }
+            self.lines.remove(&place(known));
+        }
+        self.starts.insert(snapshot.clone(), start);
+        self.lines.insert(place(start), line);
+    }
+
+    fn newest(&self, snapshot: &SnapshotId) -> Option<&Line> {
+        let start = *self.starts.get(snapshot)?;
+        self.lines.get(&(start, snapshot.clone()))
+    }
+}
+
+impl Line {
+    fn rank(&self) -> (bool, u32) {
+        (self.complete, self.revision)
+    }
 }
 
 impl History {
@@ -94,17 +130,13 @@ impl History {
 
     /// Lists a revision that is durable.
     pub(super) fn note(&self, state: &GlobalState) {
-        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = (state.initiated_at, state.snapshot.clone());
         let line = Line {
             initiator: state.initiator.clone(),
             revision: state.revision,
             complete: state.is_complete(),
         };
-        let known = index.entry(place).or_insert_with(|| line.clone());
-        if known.revision < line.revision {
-            *known = line;
-        }
+        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        index.note(state.initiated_at, &state.snapshot, line);
     }
 
     /// One revision of a snapshot.
@@ -118,13 +150,36 @@ impl History {
 
     /// The newest revision of a snapshot.
     pub(super) fn newest(&self, snapshot: &SnapshotId) -> Result<Option<Published>, StoreError> {
-        let prefix = snapshot_key(snapshot);
-        let Some(last) = self.globals.scan_prefix(prefix).keys().next_back() else {
-            return Ok(None);
-        };
-        let last = last?;
-        let key = frame::split_key(&last).map_or(&last[..], |(key, _)| key);
-        self.read(key)
+        match self.newest_key(snapshot) {
+            Some(key) => self.read(&key),
+            None => Ok(None),
+        }
+    }
+
+    /// The newest revision of a snapshot as it is stored, frame included.
+    pub(super) fn stored(&self, snapshot: &SnapshotId) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.newest_key(snapshot) {
+            Some(key) => Ok(frame::get(&self.globals, &key)?),
+            None => Ok(None),
+        }
+    }
+
+    /// Stores a revision that another process published, to the byte, unless it is here. The caller makes it durable.
+    pub(super) fn adopt(&self, state: &GlobalState, stored: &[u8]) -> Result<(), StoreError> {
+        let key = revision_key(&state.snapshot, state.revision);
+        if self.read(&key)?.is_some() {
+            return Ok(());
+        }
+        let mut batch = sled::Batch::default();
+        frame::insert(&mut batch, &key, stored);
+        self.globals.apply_batch(batch)?;
+        Ok(())
+    }
+
+    fn newest_key(&self, snapshot: &SnapshotId) -> Option<Vec<u8>> {
+        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = index.newest(snapshot)?;
+        Some(revision_key(snapshot, newest.revision))
     }
 
     /// The newest snapshots before a place that are wanted, newest first.
@@ -136,7 +191,9 @@ impl History {
     ) -> Vec<((Hlc, SnapshotId), Line)> {
         let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         let end = before.map_or(Bound::Unbounded, Bound::Excluded);
-        let older = index.range::<(Hlc, SnapshotId), _>((Bound::Unbounded, end));
+        let older = index
+            .lines
+            .range::<(Hlc, SnapshotId), _>((Bound::Unbounded, end));
         let wanted = older.rev().filter(|(place, line)| wanted(place, line));
         let copy = |(place, line): (&(Hlc, SnapshotId), &Line)| (place.clone(), line.clone());
         wanted.take(limit).map(copy).collect()
@@ -145,7 +202,7 @@ impl History {
     /// The newest snapshot that is complete.
     pub(super) fn newest_complete(&self) -> Option<SnapshotId> {
         let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut newest_first = index.iter().rev();
+        let mut newest_first = index.lines.iter().rev();
         let ((_, snapshot), _) = newest_first.find(|(_, line)| line.complete)?;
         Some(snapshot.clone())
     }
@@ -171,11 +228,42 @@ impl History {
             return Ok(None);
         };
         let damaged = |damage| StoreError::damaged(schema::name(Kind::Global, key), damage);
-        let bytes = frame::unwrap(Kind::Global, &framed).map_err(damaged)?;
-        let state = frame::decode::<GlobalStateV1>(bytes).map_err(damaged)?;
-        Ok(Some(Published {
-            state: state.thaw(),
-            root: Hash(*blake3::hash(bytes).as_bytes()),
-        }))
+        decode(&framed).map(Some).map_err(damaged)
+    }
+}
+
+/// Reads a revision as it is stored, frame included.
+pub(super) fn decode(framed: &[u8]) -> Result<Published, Damage> {
+    let bytes = frame::unwrap(Kind::Global, framed)?;
+    let state = frame::decode::<GlobalStateV1>(bytes)?;
+    Ok(Published {
+        state: state.thaw(),
+        root: Hash(*blake3::hash(bytes).as_bytes()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complete_revision_ends_the_story_whatever_its_number_and_start() {
+        let snapshot = SnapshotId::parse("s").expect("a valid id");
+        let line = |revision, complete| Line {
+            initiator: ProcessId::parse("n1").expect("a valid id"),
+            revision,
+            complete,
+        };
+        let mut index = Index::default();
+        let newest = |index: &Index| index.newest(&snapshot).map(|line| line.revision);
+        assert_eq!(newest(&index), None);
+        index.note(Hlc::at(9), &snapshot, line(1_000_001, false));
+        index.note(Hlc::at(9), &snapshot, line(1_000_002, false));
+        assert_eq!(newest(&index), Some(1_000_002));
+        index.note(Hlc::at(5), &snapshot, line(2, true));
+        index.note(Hlc::at(9), &snapshot, line(1_000_003, false));
+        assert_eq!(newest(&index), Some(2));
+        let places: Vec<_> = index.lines.keys().map(|(start, _)| *start).collect();
+        assert_eq!(places, [Hlc::at(5)], "it is listed once");
     }
 }

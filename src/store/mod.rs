@@ -13,6 +13,8 @@ mod history;
 mod journal;
 mod merge;
 mod migrate;
+mod parts;
+mod published;
 mod schema;
 mod states;
 mod v1;
@@ -27,7 +29,7 @@ pub use frame::Damage;
 pub use history::{Line, Published};
 pub use merge::Cells;
 
-use chunks::{Chunks, MessageWriter};
+use chunks::Chunks;
 use files::Engine;
 use frame::Kind;
 use history::History;
@@ -36,15 +38,12 @@ use schema::{BOOT, OWNER, Trees};
 use states::{States, StoredState};
 use v1::state::OwnerV1;
 
-use crate::history::global::{Counted, GlobalState};
-use crate::history::part::recorded_messages;
+use crate::history::global::Counted;
 use crate::history::part::{Part, RecordedChannel, RecordedMessage, RecordedState, Run};
 use crate::process::Process;
-use crate::process::clock::Hlc;
 use crate::process::event::{Identity, Turn};
 use crate::process::ids::{Hash, Lsn, ProcessId, SnapshotId};
 use crate::process::registers::{Registers, Sealed};
-use crate::process::snapshot::{ChannelRecording, Recording};
 use crate::process::topology::Topology;
 
 /// An open store of one process.
@@ -249,74 +248,22 @@ impl Store {
         Ok(self.states.written(cut)?.map(|state| state.recorded))
     }
 
-    /// Makes the part of a recording: its written state, and the messages of its closed channels from the journal.
-    /// `None` while the state is not written.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn build_part(
-        &self,
-        me: &ProcessId,
-        recording: &Recording,
-    ) -> Result<Option<Part>, StoreError> {
-        let Some(state) = self.state(recording.cut)? else {
-            return Ok(None);
-        };
-        let channels = self.build_channels(recording)?;
-        Ok(Some(Part {
-            snapshot: recording.snapshot.clone(),
-            process: me.clone(),
-            initiator: recording.initiator.clone(),
-            state,
-            channels,
-            open: recording.open().cloned().collect(),
-        }))
-    }
-
-    // One pass over the journal, whatever the number of channels, and one chunk of each in memory.
-    fn build_channels(&self, recording: &Recording) -> Result<Vec<RecordedChannel>, StoreError> {
-        let closed = |(from, channel): (&ProcessId, &ChannelRecording)| {
-            let (closed, position) = channel.closed?;
-            let recorded = RecordedChannel {
-                from: from.clone(),
-                first: channel.opened.sequence.next(),
-                last: closed.sequence,
-                transfers: closed.transfers - channel.opened.transfers,
-                amount: closed.amount - channel.opened.amount,
-                chunks: Vec::new(),
-            };
-            let end = if recorded.messages() > 0 {
-                position
-            } else {
-                recording.cut
-            };
-            Some((recorded, MessageWriter::default(), end))
-        };
-        let mut channels: Vec<_> = recording.channels.iter().filter_map(closed).collect();
-        let end = channels.iter().map(|(_, _, end)| *end).max();
-        let mut turns = self.turns(recording.cut.next());
-        for _ in recording.cut.0..end.unwrap_or(recording.cut).0 {
-            let Some(turn) = turns.next().transpose()? else {
-                break;
-            };
-            for (recorded, writer, _) in &mut channels {
-                let messages = recorded_messages(recording, &recorded.from, [&turn]);
-                writer.push(&self.chunks, messages)?;
-            }
-        }
-        let finish = |(recorded, writer, _): (RecordedChannel, MessageWriter, Lsn)| {
-            let chunks = writer.finish(&self.chunks)?;
-            Ok(RecordedChannel { chunks, ..recorded })
-        };
-        channels.into_iter().map(finish).collect()
-    }
-
     /// Stores this process's part of a snapshot, durably. One that is stored stays as it is.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn put_part(&self, part: &Part) -> Result<(), StoreError> {
-        self.history.put_part(part)?;
+        self.put_parts(std::slice::from_ref(part))
+    }
+
+    /// Stores this process's parts of snapshots, durably. One that is stored stays as it is.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn put_parts(&self, parts: &[Part]) -> Result<(), StoreError> {
+        for part in parts {
+            self.history.put_part(part)?;
+        }
         self.sync()
     }
 
@@ -406,55 +353,6 @@ impl Store {
     /// [`StoreError`].
     pub fn messages(&self, channel: &RecordedChannel) -> Result<Vec<RecordedMessage>, StoreError> {
         self.chunks.messages(channel)
-    }
-
-    /// Publishes a revision in the history, durably; says its root hash. One that is published stays as it is, and
-    /// the root is then its.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn publish(&self, state: &GlobalState) -> Result<Hash, StoreError> {
-        let root = self.history.publish(state)?;
-        self.sync()?;
-        self.history.note(state);
-        Ok(root)
-    }
-
-    /// The newest published revision of a snapshot.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn published(&self, snapshot: &SnapshotId) -> Result<Option<Published>, StoreError> {
-        self.history.newest(snapshot)
-    }
-
-    /// One published revision of a snapshot.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn revision(
-        &self,
-        snapshot: &SnapshotId,
-        revision: u32,
-    ) -> Result<Option<Published>, StoreError> {
-        self.history.get(snapshot, revision)
-    }
-
-    /// The newest snapshot that is complete.
-    #[must_use]
-    pub fn newest_complete(&self) -> Option<SnapshotId> {
-        self.history.newest_complete()
-    }
-
-    /// The newest published snapshots before a place that are wanted, newest first.
-    #[must_use]
-    pub fn lines(
-        &self,
-        before: Option<&(Hlc, SnapshotId)>,
-        limit: usize,
-        wanted: impl Fn(&(Hlc, SnapshotId), &Line) -> bool,
-    ) -> Vec<((Hlc, SnapshotId), Line)> {
-        self.history.lines(before, limit, wanted)
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct Cluster {
     members: Vec<Member>,
     topology: Topology,
     deadline: Duration,
+    open_max: usize,
+    interval: Option<Duration>,
     sockets: BTreeMap<String, Sockets>,
     hosts: BTreeMap<String, Host>,
     dir: TempDir,
@@ -43,6 +45,8 @@ impl Cluster {
             members: Vec::new(),
             topology,
             deadline: DEADLINE,
+            open_max: 64,
+            interval: None,
             sockets: BTreeMap::new(),
             hosts: BTreeMap::new(),
             dir: tempfile::tempdir().expect("a temporary directory"),
@@ -77,6 +81,18 @@ impl Cluster {
     /// With snapshots that have this long.
     pub(crate) fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
+        self
+    }
+
+    /// With so many snapshots that one node may have open.
+    pub(crate) fn with_open_max(mut self, open_max: usize) -> Self {
+        self.open_max = open_max;
+        self
+    }
+
+    /// With a snapshot by itself every so often.
+    pub(crate) fn with_interval(mut self, interval: Duration) -> Self {
+        self.interval = Some(interval);
         self
     }
 
@@ -218,9 +234,9 @@ impl Cluster {
             topology: self.topology.clone(),
             dir: self.dir.path().join(id),
             snapshot: SnapshotSettings {
-                interval: None,
+                interval: self.interval,
                 deadline: self.deadline,
-                open_max: 64,
+                open_max: self.open_max,
             },
         }
     }

@@ -7,6 +7,7 @@ use snapledger::proto::chandy_lamport::{ApplicationMessage, MarkerMessage, Marke
 use tonic::Code;
 use tonic::transport::Channel;
 
+use crate::await_it::until;
 use crate::nodes::Cluster;
 use crate::partial::missing_is;
 
@@ -98,6 +99,43 @@ async fn a_marker_of_another_make_is_the_first_and_money_before_it_is_in_the_sta
         ..marker("t", "x1")
     };
     assert!(!mark(&mut two, stranger).await.success);
+    cluster.stop_all().await;
+}
+
+/// Its marker may name any process as the initiator: that one collects at once, and not after its next start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_that_another_make_starts_in_a_nodes_name_is_collected_there() {
+    let mut cluster = with_other_make().await;
+    for (to, snapshot) in [("n1", "told-first"), ("n2", "told-through-n2")] {
+        let mut client = Client::new(cluster.grpc(to));
+        let marked = mark(&mut client, marker(snapshot, "x1")).await;
+        assert!(marked.success && marked.first_marker);
+        let rest = cluster.rest("n1");
+        until(&format!("{snapshot} is collected"), async || {
+            let answer = rest.get(&format!("/v1/snapshots/{snapshot}")).await;
+            (answer.status == 200).then_some(())
+        })
+        .await;
+        let partial = rest.snapshot(snapshot, "partial").await;
+        missing_is(&partial, "x1", "never_seen");
+        assert_eq!(partial["initiator"], "n1");
+    }
+    cluster.stop_all().await;
+}
+
+/// And one that it starts in its own name, which no node would assemble by itself, is assembled where it is asked for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_of_another_make_is_assembled_by_whom_it_is_asked_for() {
+    let mut cluster = with_other_make().await;
+    let mut two = Client::new(cluster.grpc("n2"));
+    let own = MarkerMessage {
+        initiator_id: "x1".to_owned(),
+        ..marker("own", "x1")
+    };
+    assert!(mark(&mut two, own).await.first_marker);
+    let partial = cluster.rest("n2").snapshot("own", "partial").await;
+    missing_is(&partial, "x1", "never_seen");
+    assert_eq!(partial["initiator"], "x1");
     cluster.stop_all().await;
 }
 

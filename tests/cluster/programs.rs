@@ -59,10 +59,28 @@ impl Programs {
         text
     }
 
+    /// With a process of another make, which is never started here.
+    pub(crate) fn with_other_make(self, id: &str) -> Self {
+        let nowhere = address(&listen("127.0.0.1:0"));
+        let block =
+            format!("[[process]]\nid = {id:?}\ngrpc = \"{nowhere}\"\ntransport = \"unary\"\n");
+        let file = self.dir.path().join("cluster.toml");
+        std::fs::write(file, self.cluster_file() + &block).expect("a file in it");
+        self
+    }
+
     /// Starts every node that does not run and waits until all are ready.
     pub(crate) async fn start(&mut self) {
+        let ids: Vec<String> = self.seats.iter().map(|seat| seat.id.clone()).collect();
+        for id in ids {
+            self.start_one(&id).await;
+        }
+    }
+
+    /// Starts one node and waits until it is ready.
+    pub(crate) async fn start_one(&mut self, id: &str) {
         let dir = self.dir.path().to_owned();
-        for seat in &mut self.seats {
+        for seat in self.seats.iter_mut().filter(|seat| seat.id == id) {
             let rest = Rest::new(&seat.rest);
             until(&format!("{} ready", seat.id), async || {
                 // A port may be taken for a moment by the near end of somebody's connection: then it is tried again.
@@ -89,6 +107,16 @@ impl Programs {
             let status = child.wait().expect("it was killed");
             assert_eq!(status.code(), None, "it did not end by itself");
         }
+    }
+
+    /// `kill -9`, one of them.
+    pub(crate) fn kill_one(&mut self, id: &str) {
+        let seat = self.seats.iter_mut().find(|seat| seat.id == id);
+        let child = seat.and_then(|seat| seat.child.take());
+        let mut child = child.expect("it was started");
+        child.kill().expect("it runs");
+        let status = child.wait().expect("it was killed");
+        assert_eq!(status.code(), None, "it did not end by itself");
     }
 
     pub(crate) fn rest(&self, id: &str) -> Rest {

@@ -37,7 +37,7 @@ impl SnapshotService for Snapshots {
             "" => None,
             named => Some(id("snapshot_id", named, SnapshotId::parse)?),
         };
-        let initiated = match self.0.initiate(wanted).await.map_err(Failure::from)? {
+        let initiated = match self.0.initiate(wanted, None).await.map_err(Failure::from)? {
             Ok(initiated) => initiated,
             Err(refusal) => {
                 let error = refused(refusal)?;

@@ -1,5 +1,7 @@
 //! Snapshots: to start one, and the history of them.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
@@ -15,13 +17,18 @@ use super::query::{Parameters, encode_segment};
 use super::snapshot::Snapshot;
 use crate::api::error::{Failure, id};
 use crate::api::recorded::{absent, view};
+use crate::config::parse_duration;
 use crate::node::{SnapshotFilter, SnapshotStatus, SnapshotView};
 use crate::process::ids::SnapshotId;
+
+/// Nobody waits longer for the first revision of a snapshot; whoever is missing then is shown as missing.
+const DEADLINE_MAX: Duration = Duration::from_secs(3600);
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     snapshot_id: Option<String>,
+    deadline: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -38,11 +45,12 @@ pub(super) async fn initiate(
     State(facade): State<Facade>,
     OptionalBody(wanted): OptionalBody<Wanted>,
 ) -> Result<Response, Failure> {
+    let deadline = wanted.deadline.as_deref().map(deadline).transpose()?;
     let wanted = wanted.snapshot_id.as_deref();
     let wanted = wanted
         .map(|text| id("snapshot_id", text, SnapshotId::parse))
         .transpose()?;
-    let initiated = facade.handle.initiate(wanted).await??;
+    let initiated = facade.handle.initiate(wanted, deadline).await??;
     let is_mine = initiated.initiator == facade.handle.config().me;
     if !initiated.fresh {
         match facade.handle.snapshot(&initiated.snapshot).await? {
@@ -64,6 +72,15 @@ pub(super) async fn initiate(
         logical_clock: initiated.clock.0,
     };
     Ok((status, [(header::LOCATION, address)], Json(started)).into_response())
+}
+
+fn deadline(text: &str) -> Result<Duration, Failure> {
+    let deadline = parse_duration(text).map_err(|fault| Failure::malformed("deadline", fault))?;
+    if deadline > DEADLINE_MAX {
+        let why = format!("{text:?} is too long; give at most one hour, `1h`");
+        return Err(Failure::malformed("deadline", why));
+    }
+    Ok(deadline)
 }
 
 /// `GET /v1/snapshots/{id}`

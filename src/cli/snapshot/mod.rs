@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::rest::{Answer, RestClient, RestOptions, segment};
 use super::{CliError, OutputFormat, print};
+use crate::config::{Fault, parse_duration};
 
 const POLL_EVERY: Duration = Duration::from_millis(100);
 
@@ -42,6 +43,10 @@ struct TakeArgs {
     /// The snapshot's id [default: the node names it].
     #[arg(long)]
     id: Option<String>,
+    /// How long it may take, for example 500ms or 10s, at most 1h; then what is there is published as partial
+    /// [default: the node's].
+    #[arg(long, value_parser = deadline)]
+    deadline: Option<String>,
     /// Wait until the snapshot is complete or partial; this is the default.
     #[arg(long, overrides_with = "no_wait")]
     wait: bool,
@@ -92,10 +97,12 @@ fn path_of(id: &str) -> String {
 
 fn take(args: &TakeArgs) -> Result<(), CliError> {
     let client = RestClient::new(&args.rest.rest)?;
-    let body = match &args.id {
-        Some(id) => json!({"snapshot_id": id}),
-        None => json!({}),
-    };
+    let mut body = json!({});
+    for (name, value) in [("snapshot_id", &args.id), ("deadline", &args.deadline)] {
+        if let Some(value) = value {
+            body[name] = json!(value);
+        }
+    }
     let mut answer = client.post("/v1/snapshots", &body, None)?;
     let Some(id) = answer.json["snapshot_id"].as_str().map(str::to_owned) else {
         return Err(CliError::Strange {
@@ -108,6 +115,11 @@ fn take(args: &TakeArgs) -> Result<(), CliError> {
         answer = client.get(&path_of(&id), &[])?;
     }
     show(&answer, args.rest.output, false)
+}
+
+// As the node will read it.
+fn deadline(text: &str) -> Result<String, Fault> {
+    parse_duration(text).map(|_| text.to_owned())
 }
 
 fn list(args: &ListArgs) -> Result<(), CliError> {

@@ -1,0 +1,268 @@
+//! The life of one snapshot at the node that assembles it: complete when every part is there; partial at the deadline
+//! or as soon as whoever is missing is known to be down, and complete when they come back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout_at};
+
+use super::collector::Collector;
+use super::gather::Wanted;
+use crate::history::global::GlobalState;
+use crate::history::part::Part;
+use crate::process::ids::ProcessId;
+
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// The same once a revision is published: there may be hundreds of these.
+const LOOK_LATE_EVERY: Duration = Duration::from_secs(1);
+/// Parts that come late and together make one revision.
+const TOGETHER: Duration = Duration::from_secs(2);
+/// Parts that wait to be taken up; more wait where they come from.
+const PARTS_WAITING: usize = 16;
+/// How long an initiator that returned is left to finish its snapshot by itself, besides the deadline.
+const STAND_BACK_MAX: Duration = Duration::from_secs(10);
+
+/// One snapshot that is being collected.
+pub(super) struct Collection {
+    collector: Arc<Collector>,
+    state: GlobalState,
+    started: Instant,
+    deadline: Instant,
+    /// Whether another process may have completed it: this one was away, or stands in itself.
+    asks_others: bool,
+    /// Since when the initiator, another process, is seen to be up.
+    initiator_back: Option<Instant>,
+    arriving: mpsc::Receiver<Part>,
+    fetching: JoinSet<()>,
+    /// How much the newest revision held.
+    said: (usize, usize),
+}
+
+impl Collection {
+    /// Of what is there so far; it counts from the first instant and is published as it is at the second.
+    pub(super) fn new(
+        collector: &Arc<Collector>,
+        state: GlobalState,
+        (started, deadline): (Instant, Instant),
+    ) -> Self {
+        Self {
+            collector: Arc::clone(collector),
+            said: known(&state),
+            state,
+            started,
+            deadline,
+            asks_others: false,
+            initiator_back: None,
+            arriving: mpsc::channel(1).1,
+            fetching: JoinSet::new(),
+        }
+    }
+
+    /// Others are asked whether they have it complete, before it is completed here a second time.
+    pub(super) fn asking_others(self) -> Self {
+        Self {
+            asks_others: true,
+            ..self
+        }
+    }
+
+    /// Ends when the snapshot is complete, or when the node goes down.
+    pub(super) async fn run(mut self) {
+        let snapshot = self.state.snapshot.clone();
+        if !self.is_adopted().await {
+            self.collect().await;
+        }
+        self.collector.release(&snapshot);
+    }
+
+    async fn collect(&mut self) {
+        self.fetch();
+        let mut look = self.looks();
+        while !self.is_whole() || self.stands_back() {
+            let early = self.is_early();
+            let partial = tokio::select! {
+                Some(part) = self.arriving.recv() => {
+                    self.take(part);
+                    if early {
+                        self.collector.show(&self.state);
+                        None
+                    } else {
+                        self.if_more().await
+                    }
+                }
+                () = sleep_until(self.deadline), if early => Some(self.as_it_is().await),
+                _ = look.tick() => {
+                    if self.stands_back() && self.is_adopted().await {
+                        return;
+                    }
+                    if early {
+                        self.if_in_vain().await
+                    } else if self.is_back() {
+                        self.if_more().await
+                    } else {
+                        None
+                    }
+                }
+            };
+            if let Some(partial) = partial {
+                self.state = partial;
+                self.said = known(&self.state);
+                if !self.publish().await {
+                    return;
+                }
+                if early {
+                    // From now on its parts are late ones, and somebody may stand in for this process.
+                    self.asks_others = true;
+                    self.fetch();
+                    look = self.looks();
+                }
+            }
+        }
+        if !self.is_adopted().await {
+            // A failure to publish takes the node down; the snapshot is collected again after the next start.
+            let _down = self.publish().await;
+        }
+    }
+
+    // Nothing is published here yet.
+    fn is_early(&self) -> bool {
+        self.state.revision == 0
+    }
+
+    fn looks(&self) -> Interval {
+        let every = match self.is_early() {
+            true => LOOK_EVERY,
+            false => LOOK_LATE_EVERY,
+        };
+        let mut looks = interval(every);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        looks
+    }
+
+    fn is_whole(&self) -> bool {
+        self.collector.has_all(&self.state)
+    }
+
+    fn take(&mut self, part: Part) {
+        let known = self.state.parts.get(&part.process);
+        // One that is finished stays; what comes later cannot know more.
+        if !known.is_some_and(Part::is_finished) {
+            self.state.parts.insert(part.process.clone(), part);
+        }
+    }
+
+    fn fetch(&mut self) {
+        let (found, arriving) = mpsc::channel(PARTS_WAITING);
+        self.arriving = arriving;
+        self.fetching = JoinSet::new();
+        for process in self.collector.unfinished(&self.state) {
+            let collector = Arc::clone(&self.collector);
+            let wanted = self.wanted(process);
+            self.fetching
+                .spawn(collector.fetch_finished(wanted, found.clone()));
+        }
+    }
+
+    // Whether another process has it complete; its revision is in this history then.
+    async fn is_adopted(&self) -> bool {
+        self.asks_others && self.collector.adopt(&self.state.snapshot).await
+    }
+
+    // Whether the initiator is there and may be about to publish: who only stands in for it leaves that to it, for
+    // a while.
+    fn stands_back(&mut self) -> bool {
+        let initiator = &self.state.initiator;
+        if *initiator == self.collector.config.me || !self.collector.peers.is_up(initiator) {
+            self.initiator_back = None;
+            return false;
+        }
+        let since = self.initiator_back.get_or_insert_with(Instant::now);
+        since.elapsed() < self.collector.config.snapshot.deadline + STAND_BACK_MAX
+    }
+
+    // Whether somebody who was missing is up again.
+    fn is_back(&self) -> bool {
+        let mut missing = self.collector.unfinished(&self.state);
+        missing.retain(|process| !self.state.parts.contains_key(process));
+        missing
+            .iter()
+            .any(|process| self.collector.peers.is_up(process))
+    }
+
+    // What is there now, if it is more than was said before and still not all. A part that is here and was open grows
+    // by what the missing send when they return: it is asked for again only if one of these has something.
+    async fn if_more(&mut self) -> Option<GlobalState> {
+        self.gather().await;
+        if self.is_whole() || self.stands_back() {
+            return None;
+        }
+        for part in self.unfinished(|known| !known).await {
+            self.take(part);
+        }
+        if known(&self.state) <= self.said {
+            return None;
+        }
+        Some(self.as_it_is().await)
+    }
+
+    // Takes what arrives soon after a late part, so that those who come back together make one revision.
+    async fn gather(&mut self) {
+        let end = Instant::now() + TOGETHER;
+        while !self.is_whole() {
+            match timeout_at(end, self.arriving.recv()).await {
+                Ok(Some(part)) => self.take(part),
+                _ => return,
+            }
+        }
+    }
+
+    // What is there now, parts with open channels included.
+    async fn as_it_is(&self) -> GlobalState {
+        let mut state = self.state.clone();
+        for part in self.unfinished(|_| true).await {
+            state.parts.insert(part.process.clone(), part);
+        }
+        state
+    }
+
+    // Unfinished parts as they are now, of those processes that are wanted by whether anything of them is here.
+    async fn unfinished(&self, wanted: impl Fn(bool) -> bool) -> Vec<Part> {
+        let mut processes = self.collector.unfinished(&self.state);
+        processes.retain(|process| wanted(self.state.parts.contains_key(process)));
+        let wanted = processes.into_iter().map(|process| self.wanted(process));
+        self.collector.fetch_as_they_are(wanted.collect()).await
+    }
+
+    fn wanted(&self, process: ProcessId) -> Wanted {
+        Wanted {
+            process,
+            snapshot: self.state.snapshot.clone(),
+            is_late: !self.is_early(),
+        }
+    }
+
+    // What is there now, if waiting for the rest is of no use.
+    async fn if_in_vain(&self) -> Option<GlobalState> {
+        if !self.collector.is_anyone_gone() {
+            return None;
+        }
+        let now = self.as_it_is().await;
+        self.collector.is_explained(&now).then_some(now)
+    }
+
+    // Publishes the state as the next revision; says whether that was possible.
+    async fn publish(&mut self) -> bool {
+        let before = self.collector.numbers_after(&self.state.initiator);
+        self.state.revision = self.state.revision.max(before) + 1;
+        let published = self.collector.publish(self.state.clone(), self.started);
+        published.await.is_ok()
+    }
+}
+
+/// How much of a global state is there: recorded states, then closed channels.
+fn known(state: &GlobalState) -> (usize, usize) {
+    let channels = state.parts.values().map(|part| part.channels.len());
+    (state.parts.len(), channels.sum())
+}

@@ -1,0 +1,190 @@
+//! How parts come to the node that assembles a snapshot: from its own store and from the other processes, as soon as
+//! they are finished, or as they are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::collector::Collector;
+use super::parts::Source;
+use crate::history::global::GlobalState;
+use crate::history::part::Part;
+use crate::process::ids::{ProcessId, SnapshotId};
+
+/// How long one part as it is may take: the rest is published without it.
+const AS_IT_IS_MAX: Duration = Duration::from_secs(1);
+/// How long a process may keep a stream for a part that is not finished: nothing but the deadline of the snapshot
+/// ends a wait for an early part; a late one gives way to others.
+const EARLY_WAIT: Duration = Duration::from_secs(3600);
+const LATE_WAIT: Duration = Duration::from_millis(250);
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Whose part of which snapshot is wanted.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub(super) process: ProcessId,
+    pub(super) snapshot: SnapshotId,
+    /// A revision without it is published.
+    pub(super) is_late: bool,
+}
+
+impl Collector {
+    /// Whose finished part is not there.
+    pub(super) fn unfinished(&self, state: &GlobalState) -> Vec<ProcessId> {
+        let finished =
+            |process: &ProcessId| state.parts.get(process).is_some_and(Part::is_finished);
+        let processes = self.config.topology.processes();
+        processes
+            .filter(|process| !finished(process))
+            .cloned()
+            .collect()
+    }
+
+    /// Whether every part is there and finished.
+    pub(super) fn has_all(&self, state: &GlobalState) -> bool {
+        self.unfinished(state).is_empty()
+    }
+
+    /// Hands on a part until it is finished, however long it takes.
+    pub(super) async fn fetch_finished(self: Arc<Self>, wanted: Wanted, found: mpsc::Sender<Part>) {
+        let Wanted {
+            process, snapshot, ..
+        } = &wanted;
+        let mut pause = PAUSE_MIN;
+        loop {
+            if *process == self.config.me {
+                match self.parts.own_finished(snapshot).await {
+                    Ok(part) => {
+                        let _gone = found.send(part).await;
+                        return;
+                    }
+                    Err(error) => tracing::debug!(%snapshot, %error, "no own part yet"),
+                }
+            } else if self.follow(&wanted, &found).await {
+                return;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    // Says whether the finished part came.
+    async fn follow(&self, wanted: &Wanted, found: &mpsc::Sender<Part>) -> bool {
+        let Wanted {
+            process, snapshot, ..
+        } = wanted;
+        let Some(connection) = self.peers.connection(process) else {
+            // A process of another make has no part to fetch.
+            return std::future::pending().await;
+        };
+        let Some((_slot, wait)) = self.slot(wanted).await else {
+            return false;
+        };
+        let source = Source {
+            process,
+            connection,
+        };
+        let followed = self.parts.follow(source, snapshot, wait, found).await;
+        if let Err(error) = &followed {
+            tracing::debug!(%process, %snapshot, %error, "no part yet");
+        }
+        followed.is_ok()
+    }
+
+    // The right to ask now, and how long: late parts are asked for a few at a time, and only who is up.
+    async fn slot(
+        &self,
+        wanted: &Wanted,
+    ) -> Option<(Option<tokio::sync::SemaphorePermit<'_>>, Duration)> {
+        if !wanted.is_late {
+            return Some((None, EARLY_WAIT));
+        }
+        if !self.peers.is_up(&wanted.process) {
+            return None;
+        }
+        let slots = self.late.get(&wanted.process)?;
+        Some((Some(slots.acquire().await.ok()?), LATE_WAIT))
+    }
+
+    /// Parts as they are now, from who can give them.
+    pub(super) async fn fetch_as_they_are(self: &Arc<Self>, wanted: Vec<Wanted>) -> Vec<Part> {
+        let mut asked = JoinSet::new();
+        for wanted in wanted {
+            let collector = Arc::clone(self);
+            asked.spawn(async move { collector.fetch_as_it_is(&wanted).await });
+        }
+        asked.join_all().await.into_iter().flatten().collect()
+    }
+
+    async fn fetch_as_it_is(&self, wanted: &Wanted) -> Option<Part> {
+        let Wanted {
+            process, snapshot, ..
+        } = wanted;
+        if *process == self.config.me {
+            return self.parts.own(snapshot).await.ok().flatten();
+        }
+        if !self.peers.is_up(process) {
+            return None;
+        }
+        let source = Source {
+            process,
+            connection: self.peers.connection(process)?,
+        };
+        let _slot = self.slot(wanted).await?;
+        let fetched = self.parts.fetch_as_it_is(source, snapshot);
+        timeout(AS_IT_IS_MAX, fetched).await.ok()?.ok().flatten()
+    }
+
+    /// Takes over the complete revision of another process, if one that is up has it.
+    pub(super) async fn adopt(self: &Arc<Self>, snapshot: &SnapshotId) -> bool {
+        let mut asked = JoinSet::new();
+        for process in self.config.topology.processes() {
+            let connection = self.peers.connection(process);
+            let connection = connection.filter(|_| self.peers.is_up(process));
+            let Some(connection) = connection else {
+                continue;
+            };
+            let (collector, snapshot) = (Arc::clone(self), snapshot.clone());
+            let process = process.clone();
+            asked.spawn(async move {
+                let adopted = collector.parts.adopt(connection, &snapshot).await;
+                match &adopted {
+                    Ok(Some(state)) => {
+                        let revision = state.revision;
+                        tracing::info!(%snapshot, %process, revision, "taken over as complete");
+                    }
+                    Ok(None) => {}
+                    Err(error) => tracing::debug!(%snapshot, %process, %error, "not taken over"),
+                }
+                matches!(adopted, Ok(Some(_)))
+            });
+        }
+        while let Some(adopted) = asked.join_next().await {
+            if matches!(adopted, Ok(true)) {
+                self.hide(snapshot);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether anybody is known to be down.
+    pub(super) fn is_anyone_gone(&self) -> bool {
+        let mut processes = self.config.topology.processes();
+        processes.any(|process| self.peers.is_gone(process))
+    }
+
+    /// Whether everything that is missing is missing because somebody is down: then waiting is of no use.
+    pub(super) fn is_explained(&self, state: &GlobalState) -> bool {
+        let gone = |process: &ProcessId| self.peers.is_gone(process);
+        let mut processes = self.config.topology.processes();
+        processes.all(|process| match state.parts.get(process) {
+            Some(part) => part.open.iter().all(gone),
+            None => gone(process),
+        })
+    }
+}

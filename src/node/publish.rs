@@ -1,0 +1,122 @@
+//! A revision of a global state is counted, explained, stored for good and reported.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::collector::Collector;
+use super::driver;
+use super::error::Unavailable;
+use super::peers::PeerState;
+use crate::history::global::{Completeness, Counted, GlobalState, Missing, Reason};
+use crate::history::part::Part;
+use crate::history::verify::verify;
+use crate::process::clock::Lamport;
+use crate::process::ids::{ProcessId, SnapshotId};
+
+impl Collector {
+    /// Makes a revision durable and shows it.
+    pub(super) async fn publish(
+        &self,
+        mut state: GlobalState,
+        started: Instant,
+    ) -> Result<(), Unavailable> {
+        // Who stands in for the initiator knows the start for certain only by the initiator's part.
+        if state.initiator != self.config.me
+            && let Some(part) = state.parts.get(&state.initiator)
+        {
+            state.initiated_at = part.state.time;
+            state.initiated_clock = part.state.clock.tick();
+        }
+        state.completeness = self.completeness(&state);
+        state.counted = self.count(&state).await?;
+        state.finished_at = driver::now().max(state.initiated_at);
+        state.finished_clock = Lamport(self.clock.load(Ordering::Relaxed));
+        let took = started.elapsed();
+        state.duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let published = state.clone();
+        let stored = self
+            .parts
+            .blocking(move |store| store.publish(&published))
+            .await;
+        if let Err(error) = &stored {
+            tracing::error!(snapshot = %state.snapshot, %error, "cannot publish");
+        }
+        stored?;
+        self.hide(&state.snapshot);
+        self.report(&state, took);
+        Ok(())
+    }
+
+    // What the chunks that are here really hold, for the certificate.
+    async fn count(
+        &self,
+        state: &GlobalState,
+    ) -> Result<BTreeMap<ProcessId, Counted>, Unavailable> {
+        let parts: Vec<Part> = state.parts.values().cloned().collect();
+        let me = self.config.me.clone();
+        let counted = self.parts.blocking(move |store| {
+            let count = |part: &Part| Ok((part.process.clone(), store.count(&me, part)?));
+            parts.iter().map(count).collect()
+        });
+        counted.await
+    }
+
+    fn report(&self, state: &GlobalState, took: Duration) {
+        let verification = verify(state);
+        if state.is_complete() {
+            self.metrics.snapshots_complete.inc();
+            self.metrics.snapshot_seconds.observe(took.as_secs_f64());
+        } else {
+            self.metrics.snapshots_partial.inc();
+        }
+        let missing: Vec<&str> = state
+            .missing()
+            .iter()
+            .map(|missing| missing.process.as_str())
+            .collect();
+        tracing::info!(
+            snapshot = %state.snapshot,
+            status = state.status(),
+            revision = state.revision,
+            duration_ms = took.as_millis(),
+            processes = state.parts.len(),
+            missing = missing.join(","),
+            conserved = ?verification.conserved,
+            consistent_cut = ?verification.consistent_cut,
+            "snapshot finished"
+        );
+        if verification.conserved == Some(false) || verification.consistent_cut == Some(false) {
+            tracing::error!(snapshot = %state.snapshot, "the certificate does not hold");
+        }
+    }
+
+    /// What is not here, and why.
+    pub(super) fn completeness(&self, state: &GlobalState) -> Completeness {
+        let last_complete = self.last_complete();
+        Completeness::of(&self.config.topology, &state.parts, |process| {
+            self.explain(process, last_complete.clone())
+        })
+    }
+
+    fn explain(&self, process: &ProcessId, last_complete: Option<SnapshotId>) -> Missing {
+        let view = self.peers.view(process);
+        let reason = match view.as_ref().map(|view| view.state) {
+            Some(PeerState::Down) => Reason::Down,
+            Some(PeerState::NeverSeen) => Reason::NeverSeen,
+            Some(PeerState::Up) | None => Reason::Recording,
+        };
+        Missing {
+            process: process.clone(),
+            reason,
+            last_seen_us: view.and_then(|view| view.last_seen_us),
+            last_complete,
+        }
+    }
+
+    fn last_complete(&self) -> Option<SnapshotId> {
+        self.parts.store.newest_complete()
+    }
+}

@@ -1,0 +1,126 @@
+//! Makes parts of recordings: the written state, and the messages of the closed channels out of the journal.
+
+use super::Store;
+use super::chunks::MessageWriter;
+use super::error::StoreError;
+use crate::history::part::{Part, RecordedChannel, RecordedState, recorded_messages};
+use crate::process::ids::{Lsn, ProcessId};
+use crate::process::snapshot::{ChannelRecording, Recording};
+
+/// A recording on its way to a part.
+struct Draft<'a> {
+    recording: &'a Recording,
+    state: RecordedState,
+    /// Each closed channel, and what its messages are written by.
+    channels: Vec<(RecordedChannel, MessageWriter)>,
+    /// The turn that delivered the last recorded message, or later; the cut where there is none.
+    end: Lsn,
+}
+
+impl<'a> Draft<'a> {
+    fn new(recording: &'a Recording, state: RecordedState) -> Self {
+        let closed = |(from, channel): (&ProcessId, &ChannelRecording)| {
+            let (closed, position) = channel.closed?;
+            let recorded = RecordedChannel {
+                from: from.clone(),
+                first: channel.opened.sequence.next(),
+                last: closed.sequence,
+                transfers: closed.transfers - channel.opened.transfers,
+                amount: closed.amount - channel.opened.amount,
+                chunks: Vec::new(),
+            };
+            Some((recorded, position))
+        };
+        let closed: Vec<_> = recording.channels.iter().filter_map(closed).collect();
+        let filled = closed.iter().filter(|(channel, _)| channel.messages() > 0);
+        let end = filled.map(|(_, position)| *position).max();
+        let channels = closed.into_iter();
+        Self {
+            recording,
+            state,
+            channels: channels
+                .map(|(channel, _)| (channel, MessageWriter::default()))
+                .collect(),
+            end: end.unwrap_or(recording.cut),
+        }
+    }
+}
+
+impl Store {
+    /// Makes the part of a recording: its written state, and the messages of its closed channels from the journal.
+    /// `None` while the state is not written.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn build_part(
+        &self,
+        me: &ProcessId,
+        recording: &Recording,
+    ) -> Result<Option<Part>, StoreError> {
+        let parts = self.build_parts(me, std::slice::from_ref(recording))?;
+        Ok(parts.into_iter().next())
+    }
+
+    /// The same for several recordings, in one pass over the journal: recordings that waited for a dead process finish
+    /// together when it returns, and each may reach far back. Those whose state is not written are left out.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn build_parts(
+        &self,
+        me: &ProcessId,
+        recordings: &[Recording],
+    ) -> Result<Vec<Part>, StoreError> {
+        let mut drafts = Vec::with_capacity(recordings.len());
+        for recording in recordings {
+            if let Some(state) = self.state(recording.cut)? {
+                drafts.push(Draft::new(recording, state));
+            }
+        }
+        self.write_messages(&mut drafts)?;
+        let finish = |draft: Draft<'_>| {
+            let finish = |(channel, writer): (RecordedChannel, MessageWriter)| {
+                let chunks = writer.finish(&self.chunks)?;
+                Ok(RecordedChannel { chunks, ..channel })
+            };
+            let channels = draft.channels.into_iter().map(finish);
+            Ok(Part {
+                snapshot: draft.recording.snapshot.clone(),
+                process: me.clone(),
+                initiator: draft.recording.initiator.clone(),
+                state: draft.state,
+                channels: channels.collect::<Result<_, StoreError>>()?,
+                open: draft.recording.open().cloned().collect(),
+            })
+        };
+        drafts.into_iter().map(finish).collect()
+    }
+
+    // One pass, whatever the number of channels, and one chunk of each in memory.
+    fn write_messages(&self, drafts: &mut [Draft<'_>]) -> Result<(), StoreError> {
+        let filled = drafts
+            .iter()
+            .filter(|draft| draft.end > draft.recording.cut);
+        let ends = filled.map(|draft| (draft.recording.cut, draft.end));
+        let Some((first, last)) = ends.reduce(|one, next| (one.0.min(next.0), one.1.max(next.1)))
+        else {
+            return Ok(());
+        };
+        let mut turns = self.turns(first.next());
+        for _ in first.0..last.0 {
+            let Some(turn) = turns.next().transpose()? else {
+                break;
+            };
+            let within = |draft: &&mut Draft<'_>| {
+                (draft.recording.cut.next()..=draft.end).contains(&turn.position)
+            };
+            for draft in drafts.iter_mut().filter(within) {
+                for (channel, writer) in &mut draft.channels {
+                    let messages = recorded_messages(draft.recording, &channel.from, [&turn]);
+                    writer.push(&self.chunks, messages)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,88 @@
+//! What a store offers of its history: the published revisions of global states. They are added to and never changed.
+
+use super::Store;
+use super::error::StoreError;
+use super::frame::Damage;
+use super::history::{self, Line, Published};
+use crate::history::global::GlobalState;
+use crate::process::clock::Hlc;
+use crate::process::ids::{Hash, SnapshotId};
+
+impl Store {
+    /// Publishes a revision in the history, durably; says its root hash. One that is published stays as it is, and
+    /// the root is then its.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn publish(&self, state: &GlobalState) -> Result<Hash, StoreError> {
+        let root = self.history.publish(state)?;
+        self.sync()?;
+        self.history.note(state);
+        Ok(root)
+    }
+
+    /// The newest revision of a snapshot as it is stored, frame included, for another store to adopt.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn stored_revision(&self, snapshot: &SnapshotId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.history.stored(snapshot)
+    }
+
+    /// Reads a revision as another store holds it.
+    ///
+    /// # Errors
+    /// [`Damage`].
+    pub fn read_revision(stored: &[u8]) -> Result<GlobalState, Damage> {
+        history::decode(stored).map(|published| published.state)
+    }
+
+    /// Publishes a revision of another store in this history, durably and to the byte: `stored` is what `state` was
+    /// read from.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn adopt_revision(&self, state: &GlobalState, stored: &[u8]) -> Result<(), StoreError> {
+        self.history.adopt(state, stored)?;
+        self.sync()?;
+        self.history.note(state);
+        Ok(())
+    }
+
+    /// The newest published revision of a snapshot.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn published(&self, snapshot: &SnapshotId) -> Result<Option<Published>, StoreError> {
+        self.history.newest(snapshot)
+    }
+
+    /// One published revision of a snapshot.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn revision(
+        &self,
+        snapshot: &SnapshotId,
+        revision: u32,
+    ) -> Result<Option<Published>, StoreError> {
+        self.history.get(snapshot, revision)
+    }
+
+    /// The newest snapshot that is complete.
+    #[must_use]
+    pub fn newest_complete(&self) -> Option<SnapshotId> {
+        self.history.newest_complete()
+    }
+
+    /// The newest published snapshots before a place that are wanted, newest first.
+    #[must_use]
+    pub fn lines(
+        &self,
+        before: Option<&(Hlc, SnapshotId)>,
+        limit: usize,
+        wanted: impl Fn(&(Hlc, SnapshotId), &Line) -> bool,
+    ) -> Vec<((Hlc, SnapshotId), Line)> {
+        self.history.lines(before, limit, wanted)
+    }
+}

@@ -1,0 +1,115 @@
+//! The initiator of a snapshot is gone: whoever saw the marker assembles it when it is asked, says so in revisions of
+//! its own, and takes over the complete revision when the initiator is back. Without this the death of one process would
+//! hide what the others have recorded, or one revision would have two contents.
+
+use serde_json::{Value, json};
+
+use crate::await_it::until;
+use crate::nodes::Cluster;
+use crate::rest::{Answer, Rest};
+use crate::snapshots::{assert_proven, global};
+
+const IDS: [&str; 3] = ["n1", "n2", "n3"];
+
+async fn shown(rest: &Rest, path: &str) -> (String, String) {
+    let Answer { headers, body, .. } = rest.get(path).await;
+    let tag = headers["etag"].to_str().expect("a tag").to_owned();
+    (tag, body)
+}
+
+// What this node says once the initiator's death is noticed.
+async fn revision(rest: &Rest, path: &str, wanted: u64) -> Value {
+    until(&format!("revision {wanted} of {path}"), async || {
+        let answer = rest.get(path).await;
+        let known = answer.status == 200;
+        known
+            .then(|| answer.json())
+            .filter(|json| json["revision"] == wanted)
+    })
+    .await
+}
+
+fn missing(snapshot: &Value) -> Vec<(&str, &str)> {
+    let missing = snapshot["missing"].as_array().expect("a list").iter();
+    let named = missing.map(|one| (one["process"].as_str(), one["reason"].as_str()));
+    named
+        .map(|(process, reason)| (process.expect("a name"), reason.expect("a reason")))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_process_assembles_for_an_initiator_that_is_gone_until_it_returns() {
+    let mut cluster = Cluster::up(&IDS).await;
+    for id in IDS {
+        cluster.deposit(id, "a", 100).await;
+    }
+    cluster.stop("n3").await;
+    let one = cluster.rest("n1");
+    let id = one.start_snapshot().await;
+    let path = format!("/v1/snapshots/{id}");
+    let first = one.snapshot(&id, "partial").await;
+    assert_eq!(missing(&first), [("n3", "down")]);
+    cluster.stop("n1").await;
+
+    let two = cluster.rest("n2");
+    let partial = revision(&two, &path, 1_000_001).await;
+    assert_eq!(
+        (&partial["status"], &partial["initiator"]),
+        (&json!("partial"), &json!("n1"))
+    );
+    assert_eq!(missing(&partial), [("n1", "down"), ("n3", "down")]);
+    assert_eq!(
+        partial["processes"][0], first["processes"][1],
+        "the part of n2"
+    );
+    let told = global(&cluster, "n2", &id).await;
+    assert!(
+        told.success && !told.is_complete && told.error.contains("n1"),
+        "{}",
+        told.error
+    );
+
+    let before = shown(&two, &path).await;
+    cluster.stop("n2").await;
+    cluster.start("n2").await;
+    assert_eq!(
+        shown(&two, &path).await,
+        before,
+        "it stays readable for ever"
+    );
+
+    cluster.start("n3").await;
+    let partial = revision(&two, &path, 1_000_002).await;
+    assert_eq!(missing(&partial), [("n1", "down")]);
+    let three = cluster.rest("n3");
+    let own = revision(&three, &path, 2_000_001).await;
+    assert_eq!(own["processes"], partial["processes"]);
+
+    cluster.start("n1").await;
+    let complete = one.snapshot(&id, "complete").await;
+    assert_proven(&complete, 300);
+    assert_eq!(complete["processes"][0], first["processes"][0]);
+    for stand_in in [&two, &three] {
+        stand_in.snapshot(&id, "complete").await;
+        shows_the_same(stand_in, &one, &path).await;
+    }
+    cluster.stop_all().await;
+}
+
+// The same bytes on every node, contents included, and one snapshot and no more.
+async fn shows_the_same(stand_in: &Rest, initiator: &Rest, path: &str) {
+    assert_eq!(shown(stand_in, path).await, shown(initiator, path).await);
+    let balances = format!("{path}/balances");
+    let balances = (
+        stand_in.read(&balances).await,
+        initiator.read(&balances).await,
+    );
+    assert_eq!(balances.0, balances.1);
+    assert_eq!(balances.0["balances"].as_array().map(Vec::len), Some(3));
+    let listed = stand_in.read("/v1/snapshots").await;
+    assert_eq!(
+        listed["snapshots"].as_array().map(Vec::len),
+        Some(1),
+        "{listed}"
+    );
+}
