@@ -9,7 +9,7 @@ use super::ids::{AccountId, Amount};
 ///
 /// Between recordings, changed accounts collect in the active delta. Sealing hands the delta over and starts
 /// a new one: constant time, whatever the number of accounts.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Bank {
     accounts: HashMap<AccountId, Account>,
     /// The active delta: each account that changed in this epoch, with its newest balance.

@@ -10,7 +10,7 @@ use super::message::Write;
 pub const VALUE_BYTES_MAX: usize = 32 * 1024;
 
 /// The keys of one process. Deletions are kept, so that an older write that comes late cannot undo them.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct KeyValues {
     writes: BTreeMap<Key, Write>,
     /// Keys that changed since the last seal.

@@ -38,7 +38,7 @@ use snapshot::{Recording, Snapshots};
 use topology::Topology;
 
 /// The deterministic participant: accounts, key-values, channels, recordings.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Process {
     me: ProcessId,
     topology: Topology,

@@ -10,7 +10,7 @@ use super::ids::{ProcessId, RequestId};
 pub const REQUESTS_KEPT_MAX: usize = 262_144;
 
 /// The remembered answers of one process.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Requests {
     answers: HashMap<RequestId, Answered>,
     order: BTreeMap<u64, RequestId>,

@@ -168,7 +168,7 @@ impl Recording {
 }
 
 /// Every snapshot this process has ever recorded its state for.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Snapshots {
     seen: HashMap<SnapshotId, (ProcessId, Lsn)>,
     /// Seen since the last seal.
