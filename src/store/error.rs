@@ -52,7 +52,9 @@ pub enum StoreError {
         known: u32,
     },
     /// There is no room for the copy in which a store is looked into.
-    #[error("cannot copy the store, {bytes} bytes, into {path} to look into it: {source}; name a place with room for it")]
+    #[error(
+        "cannot copy the store, {bytes} bytes, into {path} to look into it: {source}; name a place with room for it"
+    )]
     Scratch {
         /// What the copy takes.
         bytes: u64,

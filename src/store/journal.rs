@@ -133,7 +133,11 @@ fn gap(position: Lsn) -> StoreError {
 }
 
 /// The entry, if it is the one of this position and continues `previous`, where that is known.
-pub(super) fn chained(entry: Entry, position: Lsn, previous: Option<Hash>) -> Result<Entry, StoreError> {
+pub(super) fn chained(
+    entry: Entry,
+    position: Lsn,
+    previous: Option<Hash>,
+) -> Result<Entry, StoreError> {
     let expected = previous.or_else(|| (position == Lsn(1)).then(Hash::default));
     let problem = if entry.turn.position != position {
         format!("it says it is entry {}", entry.turn.position)

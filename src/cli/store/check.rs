@@ -29,7 +29,9 @@ pub(super) fn run(look: &Look) -> Result<(), CliError> {
 fn json(examined: &Examination) -> String {
     let mut report = serde_json::to_value(&examined.report).expect("names and numbers are JSON");
     let findings = examined.findings.iter().map(|finding| match finding {
-        StoreError::Damaged { what, damage } => json!({"what": what, "problem": damage.to_string()}),
+        StoreError::Damaged { what, damage } => {
+            json!({"what": what, "problem": damage.to_string()})
+        }
         other => json!({"what": "engine", "problem": other.to_string()}),
     });
     report["whole"] = json!(examined.findings.is_empty());
@@ -47,9 +49,15 @@ fn table(examined: &Examination) -> Report {
         notes,
     } = examined;
     let mut report = Report::default();
-    let how = if findings.is_empty() { "good" } else { "damaged" };
+    let how = if findings.is_empty() {
+        "good"
+    } else {
+        "damaged"
+    };
     let (process, cluster) = (&checked.process, &checked.cluster);
-    report.line(&format!("the store of process {process} of cluster {cluster} is {how}"));
+    report.line(&format!(
+        "the store of process {process} of cluster {cluster} is {how}"
+    ));
     for finding in findings {
         report.line(&format!("wrong: {finding}"));
     }
@@ -72,15 +80,39 @@ fn counts(report: &mut Report, checked: &Checked) {
     report.table(
         &["read", "count", "how"],
         vec![
-            row("turns", checked.turns, "decoded, chained by hash, without gaps"),
+            row(
+                "turns",
+                checked.turns,
+                "decoded, chained by hash, without gaps",
+            ),
             row("records", checked.records, "applied in order"),
-            row("recorded states", checked.states, "compared with the journal at their cut"),
-            row("cells", checked.cells, "compared one by one, each where it changed"),
-            row("chunks", checked.chunks, "hashed, and compared with what names them"),
-            row("unreferenced chunks", checked.chunks_unreferenced, "nothing names them; no harm"),
+            row(
+                "recorded states",
+                checked.states,
+                "compared with the journal at their cut",
+            ),
+            row(
+                "cells",
+                checked.cells,
+                "compared one by one, each where it changed",
+            ),
+            row(
+                "chunks",
+                checked.chunks,
+                "hashed, and compared with what names them",
+            ),
+            row(
+                "unreferenced chunks",
+                checked.chunks_unreferenced,
+                "nothing names them; no harm",
+            ),
             row("parts", checked.parts, "compared with the journal"),
             row("messages", checked.messages, "of their channels, likewise"),
-            row("revisions", checked.revisions, "verified, compared with the one before"),
+            row(
+                "revisions",
+                checked.revisions,
+                "verified, compared with the one before",
+            ),
         ],
     );
 }

@@ -61,17 +61,20 @@ impl Look {
         work: impl FnOnce(&Path, &Path, &dyn Fn(Step)) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, CliError> {
         let scratch = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
-        let place = tempfile::Builder::new().prefix("snapledger-").tempdir_in(&scratch);
+        let place = tempfile::Builder::new()
+            .prefix("snapledger-")
+            .tempdir_in(&scratch);
         let place = place.map_err(|error| {
             let scratch = scratch.display();
-            CliError::Usage(format!("cannot write to {scratch}: {error}; name another place with --scratch"))
+            CliError::Usage(format!(
+                "cannot write to {scratch}: {error}; name another place with --scratch"
+            ))
         })?;
         let bar = progress();
         let (dir, copy) = (self.dir.clone(), place.path().to_path_buf());
         let shown = bar.clone();
-        let looked = until_asked_to_end(place, move || {
-            work(&dir, &copy, &|step| show(&shown, step))
-        })?;
+        let looked =
+            until_asked_to_end(place, move || work(&dir, &copy, &|step| show(&shown, step)))?;
         bar.finish_and_clear();
         looked.map_err(|error| CliError::Store(self.sentence(&error)))
     }
@@ -95,7 +98,9 @@ fn until_asked_to_end<T: Send + 'static>(
     let mut signals = runtime.block_on(async { EndSignals::listen() })?;
     let (done, result) = tokio::sync::oneshot::channel();
     let thread = std::thread::Builder::new().name("store".to_owned());
-    let thread = thread.spawn(move || _ = done.send(work())).map_err(CliError::Runtime)?;
+    let thread = thread
+        .spawn(move || _ = done.send(work()))
+        .map_err(CliError::Runtime)?;
     let ended = runtime.block_on(async {
         tokio::select! {
             result = result => result.ok(),
@@ -106,7 +111,9 @@ fn until_asked_to_end<T: Send + 'static>(
         _ = thread.join();
     }
     drop(place);
-    ended.ok_or_else(|| CliError::CheckFailed("stopped before the end; the copy is removed".to_owned()))
+    ended.ok_or_else(|| {
+        CliError::CheckFailed("stopped before the end; the copy is removed".to_owned())
+    })
 }
 
 /// A bar on a terminal; nothing where stderr is a file or a pipe.

@@ -1,9 +1,9 @@
 //! `store stats`: what a store holds and what it takes.
 
 use super::Look;
+use crate::api::time::rfc3339;
 use crate::cli::CliError;
 use crate::cli::output::{OutputFormat, Report, print};
-use crate::api::time::rfc3339;
 use crate::store::{Bytes, Stats, Store};
 
 /// Counts and prints.
@@ -19,7 +19,9 @@ pub(super) fn run(look: &Look) -> Result<(), CliError> {
 
 fn table(stats: &Stats) -> Report {
     let mut report = Report::default();
-    let Stats { process, cluster, .. } = stats;
+    let Stats {
+        process, cluster, ..
+    } = stats;
     report.line(&format!(
         "the store of process {process} of cluster {cluster}: format {}, opened {} times",
         stats.format, stats.boots
@@ -29,15 +31,25 @@ fn table(stats: &Stats) -> Report {
         stats.disk_bytes, stats.live_bytes
     ));
     let sizes = |list: &[Bytes]| -> Vec<Vec<String>> {
-        let row = |one: &Bytes| vec![one.name.clone(), one.count.to_string(), one.bytes.to_string()];
+        let row = |one: &Bytes| {
+            vec![
+                one.name.clone(),
+                one.count.to_string(),
+                one.bytes.to_string(),
+            ]
+        };
         list.iter().map(row).collect()
     };
     report.table(&["tree", "values", "bytes"], sizes(&stats.trees));
     report.table(&["file", "count", "bytes"], sizes(&stats.files));
     report.table(&["what", "count"], counts(stats));
-    if let (Some((first, last)), Some((from, to))) = (stats.journal_positions, stats.journal_span_us) {
+    if let (Some((first, last)), Some((from, to))) =
+        (stats.journal_positions, stats.journal_span_us)
+    {
         let (from, to) = (rfc3339(from), rfc3339(to));
-        report.line(&format!("journal: turns {first} to {last}, from {from} to {to}"));
+        report.line(&format!(
+            "journal: turns {first} to {last}, from {from} to {to}"
+        ));
     }
     if let Some(position) = stats.recorded_at {
         report.line(&format!(

@@ -61,7 +61,11 @@ impl Contents {
             examiner.findings.take(read);
             examiner.report.chunks += 1;
             let done = examiner.report.chunks;
-            (examiner.step)(Step { what: "chunks", done, of });
+            (examiner.step)(Step {
+                what: "chunks",
+                done,
+                of,
+            });
         }
         Ok(contents)
     }
@@ -69,10 +73,16 @@ impl Contents {
     fn take(&mut self, stored: Stored) -> Result<(), StoreError> {
         let damaged = |damage| StoreError::damaged(schema::name(Kind::Chunk, &stored.key), damage);
         let odd = |problem: &str| damaged(Damage::Contradiction(problem.to_owned()));
-        let hash = Hash(stored.key[..].try_into().map_err(|_| odd("its key is no hash"))?);
+        let hash = Hash(
+            stored.key[..]
+                .try_into()
+                .map_err(|_| odd("its key is no hash"))?,
+        );
         let framed = stored.framed.map_err(damaged)?;
         let content = match chunks::check(&hash, &framed)? {
-            Chunk::Cells(cells) => ascending(&cells).ok_or_else(|| odd("its cells do not ascend"))?,
+            Chunk::Cells(cells) => {
+                ascending(&cells).ok_or_else(|| odd("its cells do not ascend"))?
+            }
             Chunk::Index(_) => Content::Index,
             Chunk::Messages(messages) => {
                 let mut counted = Messages::default();
@@ -119,14 +129,20 @@ impl Contents {
                 return;
             };
             for line in lines {
-                let Some(Content::Cells { count, first, last: end }) =
-                    self.named(examiner, what, &line.chunk)
+                let Some(Content::Cells {
+                    count,
+                    first,
+                    last: end,
+                }) = self.named(examiner, what, &line.chunk)
                 else {
                     return;
                 };
                 let follows = last.as_ref().is_none_or(|last| last < first);
                 if !follows || (line.kind, &line.name) != (first.0, &first.1) {
-                    let problem = format!("its index {index} does not lead to what chunk {} holds", line.chunk);
+                    let problem = format!(
+                        "its index {index} does not lead to what chunk {} holds",
+                        line.chunk
+                    );
                     examiner.findings.add(what, problem);
                     return;
                 }
@@ -155,7 +171,12 @@ impl Contents {
         all
     }
 
-    fn channel(&mut self, examiner: &mut Examiner, what: &str, channel: &RecordedChannel) -> Messages {
+    fn channel(
+        &mut self,
+        examiner: &mut Examiner,
+        what: &str,
+        channel: &RecordedChannel,
+    ) -> Messages {
         let mut all = Messages::default();
         let mut next = channel.first;
         for hash in &channel.chunks {
@@ -163,7 +184,10 @@ impl Contents {
                 return all;
             };
             if counted.first != next {
-                let problem = format!("chunk {hash} begins with message {}, not {next}", counted.first);
+                let problem = format!(
+                    "chunk {hash} begins with message {}, not {next}",
+                    counted.first
+                );
                 examiner.findings.add(what, problem);
             }
             next = counted.last.next();
@@ -193,7 +217,9 @@ impl Contents {
             None => {
                 if self.absent.insert(*hash) {
                     let problem = format!("it is missing or damaged, and {what} needs it");
-                    examiner.findings.add(schema::name(Kind::Chunk, &hash.0), problem);
+                    examiner
+                        .findings
+                        .add(schema::name(Kind::Chunk, &hash.0), problem);
                 }
                 None
             }
@@ -208,7 +234,9 @@ impl Contents {
     /// How many chunks nothing names, and their bytes.
     pub(super) fn unreferenced(&self) -> (u64, u64) {
         let chunks = self.chunks.values().filter(|held| !held.is_referenced);
-        chunks.fold((0, 0), |(count, bytes), held| (count + 1, bytes + held.bytes))
+        chunks.fold((0, 0), |(count, bytes), held| {
+            (count + 1, bytes + held.bytes)
+        })
     }
 }
 

@@ -134,7 +134,10 @@ fn difference(expected: Option<&Cell>, found: Option<&Cell>) -> Option<String> {
         }
         (
             Some(Cell::Account { balance, .. }),
-            Some(Cell::Account { account, balance: held }),
+            Some(Cell::Account {
+                account,
+                balance: held,
+            }),
         ) => format!("account {account:?} holds {held}, the journal makes it {balance}"),
         (Some(_), Some(found)) => format!("{} differs from the journal", name(found)),
     })
@@ -143,28 +146,37 @@ fn difference(expected: Option<&Cell>, found: Option<&Cell>) -> Option<String> {
 fn name(cell: &Cell) -> String {
     let (kind, name) = cell.key();
     let kinds = ["account", "key", "the answer to request", "snapshot"];
-    format!("{} {name:?}", kinds.get(usize::from(kind)).unwrap_or(&"cell"))
+    format!(
+        "{} {name:?}",
+        kinds.get(usize::from(kind)).unwrap_or(&"cell")
+    )
 }
 
 /// How the figures of a recorded state differ from what the journal sealed there; `journal` is the hash of its entry
 /// at the cut.
-pub(super) fn differences(
-    recorded: &RecordedState,
-    sealed: &Sealed,
-    journal: Hash,
-) -> Vec<String> {
+pub(super) fn differences(recorded: &RecordedState, sealed: &Sealed, journal: Hash) -> Vec<String> {
     let registers = &sealed.registers;
     let number = i128::from;
     let figures = [
-        ("position", number(recorded.position.0), number(registers.position.0)),
+        (
+            "position",
+            number(recorded.position.0),
+            number(registers.position.0),
+        ),
         ("time", number(recorded.time.0), number(sealed.time.0)),
         ("clock", number(recorded.clock.0), number(registers.clock.0)),
-        ("accounts", number(recorded.accounts), number(sealed.accounts)),
+        (
+            "accounts",
+            number(recorded.accounts),
+            number(sealed.accounts),
+        ),
         ("balances", recorded.balance_total, sealed.balance_total),
         ("deposits", recorded.deposits, registers.deposits),
         ("withdrawals", recorded.withdrawals, registers.withdrawals),
     ];
-    let figures = figures.iter().filter(|(_, found, expected)| found != expected);
+    let figures = figures
+        .iter()
+        .filter(|(_, found, expected)| found != expected);
     let sentence = |(what, found, expected): &(&str, i128, i128)| {
         format!("its {what} are {found}, the journal makes them {expected}")
     };
@@ -174,7 +186,10 @@ pub(super) fn differences(
     }
     let bytes: u64 = recorded.runs.iter().map(|run| run.bytes).sum();
     if recorded.state_bytes != bytes {
-        problems.push(format!("its size is {}, its runs have {bytes}", recorded.state_bytes));
+        problems.push(format!(
+            "its size is {}, its runs have {bytes}",
+            recorded.state_bytes
+        ));
     }
     problems.extend(flows(recorded, registers).map(|peer| {
         format!("what was sent to or delivered from {peer:?} differs from the journal")
@@ -193,21 +208,29 @@ fn flows<'a>(
     let outgoing = outgoing.filter(move |(to, channel)| sent(*to) != channel.sent);
     let incoming = registers.incoming.iter();
     let incoming = incoming.filter(move |(from, channel)| delivered(*from) != channel.delivered);
-    let unsent = recorded.sent.iter().filter(|(to, flow)| {
-        flow.sequence.0 > 0 && !registers.outgoing.contains_key(*to)
-    });
-    let undelivered = recorded.delivered.iter().filter(|(from, flow)| {
-        flow.sequence.0 > 0 && !registers.incoming.contains_key(*from)
-    });
+    let unsent = recorded
+        .sent
+        .iter()
+        .filter(|(to, flow)| flow.sequence.0 > 0 && !registers.outgoing.contains_key(*to));
+    let undelivered = recorded
+        .delivered
+        .iter()
+        .filter(|(from, flow)| flow.sequence.0 > 0 && !registers.incoming.contains_key(*from));
     let outgoing = outgoing.map(|(to, _)| to).chain(unsent.map(|(to, _)| to));
-    let incoming = incoming.map(|(from, _)| from).chain(undelivered.map(|(from, _)| from));
+    let incoming = incoming
+        .map(|(from, _)| from)
+        .chain(undelivered.map(|(from, _)| from));
     outgoing.chain(incoming)
 }
 
 /// The registers without channels on which nothing passed: these depend on the configuration.
 pub(super) fn of_journal(registers: &Registers) -> Registers {
     let mut registers = registers.clone();
-    registers.outgoing.retain(|_, channel| *channel != Default::default());
-    registers.incoming.retain(|_, channel| *channel != Default::default());
+    registers
+        .outgoing
+        .retain(|_, channel| *channel != Default::default());
+    registers
+        .incoming
+        .retain(|_, channel| *channel != Default::default());
     registers
 }

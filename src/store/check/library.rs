@@ -46,7 +46,11 @@ impl Library {
             **name == *b"__sled__default" || TREES.iter().any(|tree| *tree.as_bytes() == **name)
         };
         let odd = OddTrees {
-            missing: TREES.iter().filter(|tree| !is_named(tree)).copied().collect(),
+            missing: TREES
+                .iter()
+                .filter(|tree| !is_named(tree))
+                .copied()
+                .collect(),
             unknown: names
                 .iter()
                 .filter(|name| !is_ours(name))
@@ -63,7 +67,9 @@ impl Library {
 
     /// What is open now.
     pub(in crate::store) fn opened(&self) -> &Opened {
-        self.opened.as_ref().expect("only `pause` closes it, and opens it again")
+        self.opened
+            .as_ref()
+            .expect("only `pause` closes it, and opens it again")
     }
 
     /// Takes note of what was read past [`Walk`].
@@ -131,7 +137,10 @@ impl Walk {
         let (key, framed) = match frame::split_key(&stored_key) {
             None => (stored_key.to_vec(), odd("its key is none of ours")),
             Some((key, 0)) => (key.to_vec(), Ok(frame::get(tree, key)?.unwrap_or_default())),
-            Some((key, _)) => (key.to_vec(), odd("fragments of it stand where no value begins")),
+            Some((key, _)) => (
+                key.to_vec(),
+                odd("fragments of it stand where no value begins"),
+            ),
         };
         self.after = match &framed {
             Ok(framed) => frame::last_fragment(&key, framed.len()),

@@ -162,7 +162,9 @@ impl<'a> Examiner<'a> {
         // The copy is brought to the newest format; that says whether a start could do it, too.
         if found < known {
             migrate::migrate(trees, || Ok(()))?;
-            findings.note(format!("the store has format {found}; the next start brings it to {known}"));
+            findings.note(format!(
+                "the store has format {found}; the next start brings it to {known}"
+            ));
         }
         let owner = schema::get::<OwnerV1>(&trees.meta, OWNER, Kind::Owner)?;
         let owner = owner.ok_or_else(|| match trees.journal.is_empty() {
@@ -195,11 +197,14 @@ impl<'a> Examiner<'a> {
             self.findings.add(format!("file {blob}"), problem);
         }
         for name in &self.files.leftovers {
-            let note = format!("{name} is left of a start that was interrupted; the next start removes it");
+            let note = format!(
+                "{name} is left of a start that was interrupted; the next start removes it"
+            );
             self.findings.note(note);
         }
         for name in &self.files.unknown {
-            self.findings.note(format!("{name} is none of a store's files"));
+            self.findings
+                .note(format!("{name} is none of a store's files"));
         }
     }
 

@@ -63,7 +63,9 @@ impl<'a> Trial<'a> {
                     None => Ok(()),
                 }
             }
-            Record::StateRecorded { snapshot, .. } if self.process.snapshots().has_seen(snapshot) => {
+            Record::StateRecorded { snapshot, .. }
+                if self.process.snapshots().has_seen(snapshot) =>
+            {
                 Err(format!("it records snapshot {snapshot} for a second time"))
             }
             Record::StateRecorded { .. } | Record::Checkpointed if place > 0 => {
@@ -74,7 +76,10 @@ impl<'a> Trial<'a> {
     }
 
     fn credit(&mut self, account: &'a AccountId, amount: Amount) -> Result<(), String> {
-        let after = self.balance(account).unwrap_or(0).checked_add(amount.units());
+        let after = self
+            .balance(account)
+            .unwrap_or(0)
+            .checked_add(amount.units());
         let after = after.ok_or_else(|| format!("account {account:?} cannot hold so much"))?;
         self.balances.insert(account, after);
         Ok(())
@@ -83,7 +88,9 @@ impl<'a> Trial<'a> {
     fn debit(&mut self, account: &'a AccountId, amount: Amount) -> Result<(), String> {
         let before = self.balance(account).unwrap_or(0);
         if before < amount.units() {
-            return Err(format!("account {account:?} holds {before}, and it takes {amount:?}"));
+            return Err(format!(
+                "account {account:?} holds {before}, and it takes {amount:?}"
+            ));
         }
         self.balances.insert(account, before - amount.units());
         Ok(())

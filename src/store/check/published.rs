@@ -58,12 +58,18 @@ pub(super) fn check(
         }
         for problem in problems {
             let revision = state.revision;
-            examiner.findings.add(format!("{what}, revision {revision}"), problem);
+            examiner
+                .findings
+                .add(format!("{what}, revision {revision}"), problem);
         }
         before = Some(state);
         examiner.report.revisions += 1;
         let done = examiner.report.revisions;
-        (examiner.step)(Step { what: "history", done, of });
+        (examiner.step)(Step {
+            what: "history",
+            done,
+            of,
+        });
     }
     note_unpublished(examiner, replayed)?;
     Ok(contents)
@@ -144,9 +150,14 @@ fn follows(before: Option<&GlobalState>, state: &GlobalState) -> Vec<String> {
         problems.push("it began otherwise than the revision before says".to_owned());
     }
     for (process, part) in &before.parts {
-        let kept = state.parts.get(process).is_some_and(|later| goes_on(part, later));
+        let kept = state
+            .parts
+            .get(process)
+            .is_some_and(|later| goes_on(part, later));
         if !kept {
-            problems.push(format!("the part of {process:?} changed after it was published"));
+            problems.push(format!(
+                "the part of {process:?} changed after it was published"
+            ));
         }
     }
     problems
@@ -154,7 +165,10 @@ fn follows(before: Option<&GlobalState>, state: &GlobalState) -> Vec<String> {
 
 // What is recorded stays; channels that were open may close.
 fn goes_on(part: &Part, later: &Part) -> bool {
-    let closed = part.channels.iter().all(|channel| later.channels.contains(channel));
+    let closed = part
+        .channels
+        .iter()
+        .all(|channel| later.channels.contains(channel));
     let open = later.open.iter().all(|from| part.open.contains(from));
     closed && open && part.state == later.state && part.initiator == later.initiator
 }
@@ -164,8 +178,15 @@ fn uncertified(state: &GlobalState) -> Vec<String> {
     let failed = verification.checks.iter().filter(|check| !check.holds);
     let sentence = |check: &crate::history::verify::Check| {
         let figures = check.figures.iter();
-        let figures: Vec<_> = figures.map(|(name, figure)| format!("{name} {figure}")).collect();
-        format!("{} of {} does not hold: {}", check.check, check.subject, figures.join(", "))
+        let figures: Vec<_> = figures
+            .map(|(name, figure)| format!("{name} {figure}"))
+            .collect();
+        format!(
+            "{} of {} does not hold: {}",
+            check.check,
+            check.subject,
+            figures.join(", ")
+        )
     };
     let mut problems: Vec<_> = failed.map(sentence).collect();
     if state.is_complete() && !state.parts.values().all(Part::is_finished) {
@@ -191,8 +212,13 @@ fn own_part(
 ) -> Result<Option<String>, StoreError> {
     let me = &examiner.owner.process;
     let known = replayed.process.snapshots().get(&state.snapshot);
-    if replayed.is_whole && (state.initiator == *me || state.parts.contains_key(me)) && known.is_none() {
-        return Ok(Some("the journal knows nothing of this snapshot".to_owned()));
+    if replayed.is_whole
+        && (state.initiator == *me || state.parts.contains_key(me))
+        && known.is_none()
+    {
+        return Ok(Some(
+            "the journal knows nothing of this snapshot".to_owned(),
+        ));
     }
     let Some(published) = state.parts.get(me) else {
         return Ok(None);
@@ -223,17 +249,27 @@ fn own(library: &Library, snapshot: &SnapshotId) -> Result<Option<Part>, StoreEr
 // A node that was stopped before the deadline of its snapshot has published nothing, and goes on when it starts.
 fn note_unpublished(examiner: &mut Examiner, replayed: &Replayed) -> Result<(), StoreError> {
     let me = examiner.owner.process.clone();
-    let started = replayed.process.snapshots().iter().filter(|(_, initiator, _)| **initiator == me);
+    let started = replayed
+        .process
+        .snapshots()
+        .iter()
+        .filter(|(_, initiator, _)| **initiator == me);
     let mut unpublished: Vec<&SnapshotId> = Vec::new();
     for (snapshot, _, _) in started {
         let history = &examiner.library.opened().trees.history;
-        if history.scan_prefix(snapshot_key(snapshot)).next().transpose()?.is_none() {
+        if history
+            .scan_prefix(snapshot_key(snapshot))
+            .next()
+            .transpose()?
+            .is_none()
+        {
             unpublished.push(snapshot);
         }
     }
     unpublished.sort();
     for snapshot in unpublished {
-        let note = format!("snapshot {snapshot:?} was started here and nothing of it is published yet");
+        let note =
+            format!("snapshot {snapshot:?} was started here and nothing of it is published yet");
         examiner.findings.note(note);
     }
     Ok(())

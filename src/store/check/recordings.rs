@@ -67,7 +67,9 @@ impl Recordings {
                     };
                     self.open.insert(snapshot.clone(), tally);
                 }
-                Record::Delivered { from, seq, message, .. } => self.hear(from, *seq, message),
+                Record::Delivered {
+                    from, seq, message, ..
+                } => self.hear(from, *seq, message),
                 Record::PartStored { snapshot } if self.unstored.remove(snapshot) => {
                     let problem = format!(
                         "journal entry {} says that it is stored, and it is not there",
@@ -84,7 +86,10 @@ impl Recordings {
     fn hear(&mut self, from: &ProcessId, seq: Seq, message: &Message) {
         let mut encoded = None;
         for (snapshot, tally) in &mut self.open {
-            let heard = tally.channels.get_mut(from).filter(|heard| !heard.is_closed);
+            let heard = tally
+                .channels
+                .get_mut(from)
+                .filter(|heard| !heard.is_closed);
             let Some(heard) = heard else {
                 continue;
             };
@@ -177,7 +182,10 @@ impl Recordings {
                 continue;
             };
             if snapshot_key(&part.snapshot) != stored.key {
-                findings.add(what, format!("it says it is of snapshot {:?}", part.snapshot));
+                findings.add(
+                    what,
+                    format!("it says it is of snapshot {:?}", part.snapshot),
+                );
             } else if is_whole && !self.compared.contains(&part.snapshot) {
                 findings.add(what, "the journal does not say that it is finished");
             }
@@ -219,7 +227,11 @@ impl Heard {
         let figures = [
             ("first message", number(channel.first), number(self.first)),
             ("last message", number(channel.last), number(self.last)),
-            ("transfers", i128::from(channel.transfers), i128::from(self.transfers)),
+            (
+                "transfers",
+                i128::from(channel.transfers),
+                i128::from(self.transfers),
+            ),
             ("amount", channel.amount, self.amount),
         ];
         if let Some((what, found, expected)) = figures.iter().find(|(_, a, b)| a != b) {
@@ -242,7 +254,10 @@ impl Heard {
 
 fn encode(seq: Seq, message: &Message) -> Vec<u8> {
     let message = message.clone();
-    frame::encode(&RecordedMessageV1::freeze(&RecordedMessage { seq, message }))
+    frame::encode(&RecordedMessageV1::freeze(&RecordedMessage {
+        seq,
+        message,
+    }))
 }
 
 fn name(snapshot: &SnapshotId) -> String {

@@ -116,7 +116,9 @@ impl Replay {
         }
         self.position = position;
         examiner.report.turns += 1;
-        let framed = stored.framed.map_err(|damage| StoreError::damaged(what, damage));
+        let framed = stored
+            .framed
+            .map_err(|damage| StoreError::damaged(what, damage));
         let entry = framed.and_then(|framed| journal::decode(&stored.key, &framed));
         let hash = entry.as_ref().ok().map(|entry| entry.hash);
         let entry = entry.and_then(|entry| journal::chained(entry, position, self.hash));
@@ -194,7 +196,9 @@ impl Replay {
         for problem in ledger::differences(recorded, sealed, journal) {
             examiner.findings.add(what.clone(), problem);
         }
-        let compared = self.ledger.verify(&examiner.library.opened().chunks, &recorded.runs);
+        let compared = self
+            .ledger
+            .verify(&examiner.library.opened().chunks, &recorded.runs);
         match examiner.findings.take(compared) {
             None => examiner.findings.add(what, "not all of it can be read"),
             Some(compared) => {
@@ -215,7 +219,9 @@ impl Replay {
                 let problem = format!("the journal ends at {}", self.position);
                 examiner.findings.add(what, problem);
             } else if self.is_whole {
-                examiner.findings.add(what, "the journal recorded no state there");
+                examiner
+                    .findings
+                    .add(what, "the journal recorded no state there");
             } else if Some(*cut) == newest {
                 let summed = sum_up(examiner, *cut);
                 examiner.findings.take(summed);
@@ -229,7 +235,9 @@ impl Replay {
             examiner.findings.note(note);
         }
         let places = (&mut examiner.library, &mut examiner.findings);
-        let parts = self.recordings.check_rest(places.0, places.1, self.is_whole)?;
+        let parts = self
+            .recordings
+            .check_rest(places.0, places.1, self.is_whole)?;
         examiner.report.parts = parts;
         examiner.report.messages = self.recordings.messages;
         examiner.report.accounts = self.process.bank().len();

@@ -68,7 +68,9 @@ impl Held {
             path: scratch.to_path_buf(),
             source,
         };
-        let copy = tempfile::Builder::new().prefix("snapledger-copy-").tempdir_in(scratch);
+        let copy = tempfile::Builder::new()
+            .prefix("snapledger-copy-")
+            .tempdir_in(scratch);
         let copy = copy.map_err(refused)?;
         fs::create_dir(copy.path().join(BLOBS)).map_err(refused)?;
         let mut done = 0;
@@ -83,7 +85,11 @@ impl Held {
                     break;
                 }
                 done += copied;
-                step(Step { what: "copying", done, of: bytes });
+                step(Step {
+                    what: "copying",
+                    done,
+                    of: bytes,
+                });
             }
         }
         Ok(copy)
@@ -139,7 +145,10 @@ fn entries(dir: &Path) -> Result<Vec<(String, PathBuf)>, StoreError> {
     let mut entries = Vec::new();
     for entry in listed {
         let entry = entry.map_err(failed("cannot list", dir))?;
-        entries.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
+        entries.push((
+            entry.file_name().to_string_lossy().into_owned(),
+            entry.path(),
+        ));
     }
     entries.sort();
     Ok(entries)

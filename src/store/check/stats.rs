@@ -89,7 +89,11 @@ pub(super) fn measure(mut examiner: Examiner) -> Result<Stats, StoreError> {
         let name = (*name).to_owned();
         stats.trees.push(Bytes { name, count, bytes });
         let of = TREES.len() as u64;
-        (examiner.step)(Step { what: "trees", done, of });
+        (examiner.step)(Step {
+            what: "trees",
+            done,
+            of,
+        });
     }
     stats.states = stats.trees[1].count;
     stats.chunks = stats.trees[2].clone();
@@ -130,10 +134,7 @@ fn begin(examiner: &Examiner) -> Result<Stats, StoreError> {
     })
 }
 
-fn size(
-    library: &mut Library,
-    tree: fn(&Trees) -> &sled::Tree,
-) -> Result<(u64, u64), StoreError> {
+fn size(library: &mut Library, tree: fn(&Trees) -> &sled::Tree) -> Result<(u64, u64), StoreError> {
     let mut walk = Walk::new(tree);
     let (mut count, mut bytes) = (0, 0);
     while let Some(stored) = walk.next(library)? {
@@ -184,10 +185,14 @@ fn history(library: &mut Library, stats: &mut Stats) -> Result<(), StoreError> {
             frame::unwrap(Kind::Global, &framed).and_then(frame::decode::<GlobalStateV1>)
         });
         let what = || schema::name(Kind::Global, &stored.key);
-        let state = state.map_err(|damage| StoreError::damaged(what(), damage))?.thaw();
+        let state = state
+            .map_err(|damage| StoreError::damaged(what(), damage))?
+            .thaw();
         stats.revisions += 1;
         match &mut newest {
-            Some((snapshot, complete)) if *snapshot == state.snapshot => *complete = state.is_complete(),
+            Some((snapshot, complete)) if *snapshot == state.snapshot => {
+                *complete = state.is_complete()
+            }
             newest => {
                 stats.snapshots += 1;
                 let before = newest.replace((state.snapshot.clone(), state.is_complete()));
