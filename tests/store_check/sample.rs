@@ -25,6 +25,9 @@ pub(crate) const BOB: i64 = 0x0011_2233_4455;
 /// 8 pays in; 9 seals at cut 8; 10 pays in.
 pub(crate) const TURNS: u64 = 10;
 
+/// Accounts that hold one unit each.
+pub(crate) const PADDING: i64 = 60;
+
 pub(crate) fn me() -> ProcessId {
     process_id("n1")
 }
@@ -124,6 +127,13 @@ fn replaced(value: &[u8], old: &[u8], new: &[u8]) -> Option<Vec<u8>> {
 fn turn(store: &Store, process: &mut Process, (number, input): (u64, Input)) {
     process.begin_turn(number * 1000, Hlc::default());
     process.step(input);
+    // So much that the run of the second state stands beside that of the first.
+    for padding in (0..PADDING).filter(|_| number == 1) {
+        process.step(Input::Operation {
+            request: None,
+            operation: paid_in(&format!("padding-{padding}"), 1),
+        });
+    }
     store.commit(&process.end_turn()).expect("it is durable");
     for sealed in process.take_sealed() {
         store.write_state(sealed).expect("it is written");
