@@ -10,13 +10,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use snapledger::history::global::{Completeness, Counted, GlobalState};
+use snapledger::history::global::{Completeness, GlobalState, Missing, Reason};
 use snapledger::history::part::Part;
 use snapledger::process::Process;
 use snapledger::process::clock::{Hlc, Lamport};
 use snapledger::process::event::{Claim, Identity, Input, Meeting, Operation, Read, Reply};
 use snapledger::process::ids::{
-    AccountId, Amount, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId,
+    AccountId, Amount, ChannelId, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId,
 };
 use snapledger::process::message::{Body, Marker, Message, Stamp, Transfer, Write};
 use snapledger::process::topology::Topology;
@@ -181,13 +181,16 @@ fn write(dir: &Path) {
             let part = store.build_part(&p(), &recording);
             let part = part.expect("it is whole").expect("its state is written");
             store.put_part(&part).expect("the disk has room");
-            store.publish(&revision(part)).expect("the disk has room");
+            let revision = revision(&store, part);
+            store.publish(&revision).expect("the disk has room");
         }
     }
     store.sync().expect("the disk has room");
 }
 
-fn revision(part: Part) -> GlobalState {
+// What a node publishes whose only peer is away: partial, and with its contents counted.
+fn revision(store: &Store, part: Part) -> GlobalState {
+    let counted = store.count(&p(), &part).expect("it is whole");
     GlobalState {
         snapshot: snapshot(),
         initiator: p(),
@@ -198,8 +201,16 @@ fn revision(part: Part) -> GlobalState {
         finished_clock: Lamport(12),
         duration_us: 3000,
         parts: BTreeMap::from([(p(), part)]),
-        counted: BTreeMap::from([(p(), Counted::default())]),
-        completeness: Completeness::Complete,
+        counted: BTreeMap::from([(p(), counted)]),
+        completeness: Completeness::Partial {
+            missing: vec![Missing {
+                process: q(),
+                reason: Reason::Down,
+                last_seen_us: Some(7000),
+                last_complete: None,
+            }],
+            open_channels: vec![ChannelId { from: p(), to: q() }],
+        },
     }
 }
 
@@ -280,7 +291,7 @@ fn a_store_of_format_1_says_what_it_said() {
     let published = published.expect("it was published");
     let part = store.part(&snapshot()).expect("it is whole");
     let part = part.expect("it was stored");
-    assert_eq!(published.state, revision(part.clone()));
+    assert_eq!(published.state, revision(&store, part.clone()));
     assert_eq!((part.state.accounts, part.state.balance_total), (2, 989));
     assert_eq!(part.channels[0].amount, 7);
     let messages = store.messages(&part.channels[0]).expect("they are whole");

@@ -13,6 +13,6 @@ mod identity;
 mod payload;
 mod recorded;
 pub mod rest;
-mod time;
+pub(crate) mod time;
 
 pub use host::{Host, Sockets};

@@ -6,7 +6,7 @@ use super::error::Failure;
 use crate::process::clock::Hlc;
 
 /// An instant, from microseconds since the Unix epoch.
-pub(super) fn rfc3339(wall_us: u64) -> String {
+pub(crate) fn rfc3339(wall_us: u64) -> String {
     let instant = i64::try_from(wall_us)
         .ok()
         .and_then(|us| Timestamp::from_microsecond(us).ok());

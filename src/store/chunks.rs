@@ -2,7 +2,7 @@
 
 use super::error::StoreError;
 use super::frame::{self, Damage, Kind};
-use super::schema::{self, name};
+use super::schema::name;
 use super::v1::Frozen;
 use super::v1::part::{ChunkV1, RecordedMessageV1};
 use super::v1::turn::RefusalV1;
@@ -63,16 +63,6 @@ impl Chunks {
         frame::insert(&mut batch, &hash.0, stored);
         self.tree.apply_batch(batch)?;
         Ok(())
-    }
-
-    /// The hashes of all chunks that are here.
-    pub(super) fn hashes(&self) -> impl Iterator<Item = Result<Hash, StoreError>> + use<> {
-        schema::keys(&self.tree).map(|key| {
-            let key = key?;
-            let problem = Damage::Contradiction("its key is no hash".to_owned());
-            let hash = key[..].try_into().map(Hash);
-            hash.map_err(|_| StoreError::damaged(name(Kind::Chunk, &key), problem))
-        })
     }
 
     /// Writes sorted cells as a run; says how many bytes were new.
@@ -146,7 +136,8 @@ impl Chunks {
     }
 }
 
-fn check(hash: &Hash, stored: &[u8]) -> Result<Chunk, StoreError> {
+/// The content of a stored chunk, if it is what its hash says.
+pub(super) fn check(hash: &Hash, stored: &[u8]) -> Result<Chunk, StoreError> {
     let damaged = |damage| StoreError::damaged(name(Kind::Chunk, &hash.0), damage);
     let bytes = frame::unwrap(Kind::Chunk, stored).map_err(damaged)?;
     if blake3::hash(bytes).as_bytes() != &hash.0 {

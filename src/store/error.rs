@@ -51,6 +51,18 @@ pub enum StoreError {
         /// The newest known format.
         known: u32,
     },
+    /// There is no room for the copy in which a store is looked into.
+    #[error(
+        "cannot copy the store, {bytes} bytes, into {path} to look into it: {source}; name a place with room for it"
+    )]
+    Scratch {
+        /// What the copy takes.
+        bytes: u64,
+        /// Where it was to be.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// There is no store.
     #[error("there is no store in {0}")]
     Absent(PathBuf),

@@ -7,14 +7,17 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::error::StoreError;
-use super::witness::Witness;
+use super::witness::{self, Witness};
 
 /// Leaves of up to 16 values of 64 KiB stay in the log with segments of this size. Fixed for ever: sled cannot
 /// open a store with another one.
 const SEGMENT_BYTES: usize = 16 * 1024 * 1024;
 /// sled's page cache.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
-const LOCK: &str = "LOCK";
+const CACHE_BYTES_MIN: u64 = 64 * 1024;
+pub(super) const LOCK: &str = "LOCK";
+/// sled's log.
+pub(super) const LOG: &str = "db";
 /// How long a store waits for sled to let go of the files of its life before.
 const RELEASE_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -58,14 +61,8 @@ impl Engine {
         let lock = lock(dir)?;
         clear_leftovers(dir)?;
         await_release(dir)?;
-        let db = sled::Config::new()
-            .path(dir)
-            .segment_size(SEGMENT_BYTES)
-            .cache_capacity(CACHE_BYTES)
-            // Flushed by the one committer, never on a timer.
-            .flush_every_ms(None)
-            .open()?;
-        let log_path = dir.join("db");
+        let db = open_engine(dir, CACHE_BYTES)?;
+        let log_path = dir.join(LOG);
         let log = File::options()
             .read(true)
             .write(true)
@@ -107,22 +104,30 @@ impl Engine {
     }
 }
 
-/// Whether the directory holds a store.
-pub(super) fn exists(dir: &Path) -> bool {
-    dir.join("conf").exists() && dir.join("db").exists()
+/// Opens sled; nobody else may have it open. A cache of no bytes is the smallest that sled takes.
+pub(super) fn open_engine(dir: &Path, cache_bytes: u64) -> Result<sled::Db, StoreError> {
+    let config = sled::Config::new()
+        .path(dir)
+        .segment_size(SEGMENT_BYTES)
+        .cache_capacity(cache_bytes.max(CACHE_BYTES_MIN))
+        // Flushed by the one committer, never on a timer.
+        .flush_every_ms(None);
+    Ok(config.open()?)
 }
 
-/// The first file that sled keeps outside of its log, which no sync reaches; there should be none.
-pub(super) fn blob(dir: &Path) -> Result<Option<PathBuf>, StoreError> {
-    let blobs = dir.join("blobs");
-    if !blobs.exists() {
-        return Ok(None);
-    }
-    let mut files = fs::read_dir(&blobs).map_err(failed("cannot list", &blobs))?;
-    let first = files.next().transpose();
-    Ok(first
-        .map_err(failed("cannot list", &blobs))?
-        .map(|file| file.path()))
+/// Whether a store makes files of this name.
+pub(super) fn is_known(name: &str) -> bool {
+    [LOCK, LOG, "conf", witness::NAME].contains(&name) || name.starts_with("snap.")
+}
+
+/// Whether an interrupted start leaves files of this name.
+pub(super) fn is_leftover(name: &str) -> bool {
+    name.starts_with("snap.") && name.ends_with(".generating")
+}
+
+/// Whether the directory holds a store.
+pub(super) fn exists(dir: &Path) -> bool {
+    dir.join("conf").exists() && dir.join(LOG).exists()
 }
 
 fn lock(dir: &Path) -> Result<File, StoreError> {
@@ -142,8 +147,8 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
 
 // sled finishes its last writes on threads of its own and holds its files until then, so a store that was closed in
 // this program a moment ago may still be held. Our lock says that nobody else is meant.
-fn await_release(dir: &Path) -> Result<(), StoreError> {
-    let path = dir.join("db");
+pub(super) fn await_release(dir: &Path) -> Result<(), StoreError> {
+    let path = dir.join(LOG);
     let deadline = Instant::now() + RELEASE_WAIT_MAX;
     while let Ok(log) = File::open(&path) {
         match log.try_lock() {
@@ -165,7 +170,7 @@ fn clear_leftovers(dir: &Path) -> Result<(), StoreError> {
     for entry in fs::read_dir(dir).map_err(failed("cannot list", dir))? {
         let path = entry.map_err(failed("cannot list", dir))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
+        if is_leftover(&name) {
             tracing::warn!(path = %path.display(), "removed a leftover of an interrupted start");
             fs::remove_file(&path).map_err(failed("cannot remove", &path))?;
         }
@@ -173,7 +178,7 @@ fn clear_leftovers(dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+pub(super) fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     let path = path.to_path_buf();
     move |source| StoreError::Io { what, path, source }
 }

@@ -156,6 +156,12 @@ fn fragment_key(key: &[u8], number: u16) -> Vec<u8> {
     [key, &number.to_be_bytes()].concat()
 }
 
+/// The last key over which a framed value of this length lies.
+pub(super) fn last_fragment(key: &[u8], length: usize) -> Vec<u8> {
+    let fragments = length.div_ceil(FRAGMENT_BYTES_MAX).max(1);
+    fragment_key(key, u16::try_from(fragments - 1).unwrap_or(u16::MAX))
+}
+
 /// Reads a framed value that lies over keys `key ‖ fragment number`; `None` if there is none.
 pub(super) fn get(tree: &sled::Tree, key: &[u8]) -> Result<Option<Vec<u8>>, sled::Error> {
     let Some(first) = tree.get(fragment_key(key, 0))? else {

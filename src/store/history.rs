@@ -107,14 +107,6 @@ impl History {
         })
     }
 
-    /// Every stored part of this process, in order of their keys.
-    pub(super) fn parts(&self) -> impl Iterator<Item = Result<Part, StoreError>> + '_ {
-        schema::keys(&self.parts).filter_map(|key| {
-            let read = key.and_then(|key| schema::get::<PartV1>(&self.parts, &key, Kind::Part));
-            read.map(|stored| stored.map(Frozen::thaw)).transpose()
-        })
-    }
-
     /// Stores a revision, unless it is published: then it stays as it is. Says its root. The caller makes it durable.
     pub(super) fn publish(&self, state: &GlobalState) -> Result<Hash, StoreError> {
         let key = revision_key(&state.snapshot, state.revision);

@@ -132,7 +132,12 @@ fn gap(position: Lsn) -> StoreError {
     StoreError::damaged(format!("journal entry {position}"), damage)
 }
 
-fn chained(entry: Entry, position: Lsn, previous: Option<Hash>) -> Result<Entry, StoreError> {
+/// The entry, if it is the one of this position and continues `previous`, where that is known.
+pub(super) fn chained(
+    entry: Entry,
+    position: Lsn,
+    previous: Option<Hash>,
+) -> Result<Entry, StoreError> {
     let expected = previous.or_else(|| (position == Lsn(1)).then(Hash::default));
     let problem = if entry.turn.position != position {
         format!("it says it is entry {}", entry.turn.position)
@@ -150,7 +155,12 @@ fn read(tree: &sled::Tree, position: Lsn) -> Result<Option<Entry>, StoreError> {
     let Some(framed) = frame::get(tree, &key)? else {
         return Ok(None);
     };
-    let entry = frame::unwrap(Kind::Turn, &framed).and_then(|bytes| {
+    decode(&key, &framed).map(Some)
+}
+
+/// The entry in a stored value.
+pub(super) fn decode(key: &[u8], framed: &[u8]) -> Result<Entry, StoreError> {
+    let entry = frame::unwrap(Kind::Turn, framed).and_then(|bytes| {
         let too_short = || Damage::CutOff {
             found: bytes.len(),
             expected: HASH_BYTES,
@@ -164,7 +174,5 @@ fn read(tree: &sled::Tree, position: Lsn) -> Result<Option<Entry>, StoreError> {
             hash: Hash(*blake3::hash(bytes).as_bytes()),
         })
     });
-    entry
-        .map(Some)
-        .map_err(|damage| StoreError::damaged(name(Kind::Turn, &key), damage))
+    entry.map_err(|damage| StoreError::damaged(name(Kind::Turn, key), damage))
 }

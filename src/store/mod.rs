@@ -22,7 +22,7 @@ mod witness;
 
 use std::path::Path;
 
-pub use check::Report;
+pub use check::{Bytes, Examination, Report, Stats, Step};
 pub use error::StoreError;
 pub use files::{Disk, Medium};
 pub use frame::Damage;

@@ -28,6 +28,9 @@ pub(super) struct Trees {
     pub(super) meta: sled::Tree,
 }
 
+/// The names of all trees.
+pub(super) const TREES: [&str; 6] = ["journal", "states", "chunks", "parts", "history", "meta"];
+
 const FORMAT: &[u8] = b"format";
 pub(super) const BOOT: &[u8] = b"boot";
 pub(super) const OWNER: &[u8] = b"owner";

@@ -13,7 +13,7 @@ use super::frame::Damage;
 use super::journal::{Head, Journal};
 use crate::process::ids::{Hash, Lsn};
 
-const NAME: &str = "witness";
+pub(super) const NAME: &str = "witness";
 /// Position, hash, checksum of both.
 const BYTES: usize = 8 + 32 + 4;
 

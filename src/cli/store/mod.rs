@@ -1,0 +1,131 @@
+//! `store`: looks into the store of a stopped node, and leaves it as it is: what is opened is a copy.
+
+mod check;
+mod stats;
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use indicatif::{ProgressBar, ProgressStyle};
+use tempfile::TempDir;
+
+use super::output::OutputFormat;
+use super::signals::EndSignals;
+use super::{CliError, runtime};
+use crate::store::{Step, StoreError};
+
+/// Look into the store of a stopped node.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Read all that is stored, compute again what can be, and name what is wrong
+    Check(Look),
+    /// Count and measure what is stored
+    Stats(Look),
+}
+
+/// What to look into, and how.
+#[derive(Debug, clap::Args)]
+struct Look {
+    /// The directory of the store, for example data/store/n1. Nothing in it is written.
+    dir: PathBuf,
+    /// Where to put the copy that is looked into; it needs as much room as the store's files. Default: the system's
+    /// temporary directory.
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
+    /// How the result is written.
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    output: OutputFormat,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`CliError::Store`]: there is no store, a node runs on it, there is no room for a copy, or it is damaged.
+pub fn run(args: Args) -> Result<(), CliError> {
+    match args.command {
+        Command::Check(look) => check::run(&look),
+        Command::Stats(look) => stats::run(&look),
+    }
+}
+
+impl Look {
+    // Works on another thread, so that Ctrl-C takes the copy away, too.
+    fn look<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Path, &Path, &dyn Fn(Step)) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, CliError> {
+        let scratch = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
+        let place = tempfile::Builder::new()
+            .prefix("snapledger-")
+            .tempdir_in(&scratch);
+        let place = place.map_err(|error| {
+            let scratch = scratch.display();
+            CliError::Usage(format!(
+                "cannot write to {scratch}: {error}; name another place with --scratch"
+            ))
+        })?;
+        let bar = progress();
+        let (dir, copy) = (self.dir.clone(), place.path().to_path_buf());
+        let shown = bar.clone();
+        let looked =
+            until_asked_to_end(place, move || work(&dir, &copy, &|step| show(&shown, step)))?;
+        bar.finish_and_clear();
+        looked.map_err(|error| CliError::Store(self.sentence(&error)))
+    }
+
+    // The engine's own sentences name no directory.
+    fn sentence(&self, error: &StoreError) -> String {
+        match error {
+            StoreError::Engine(_) | StoreError::Damaged { .. } | StoreError::NewerFormat { .. } => {
+                format!("{}: {error}", self.dir.display())
+            }
+            _ => error.to_string(),
+        }
+    }
+}
+
+fn until_asked_to_end<T: Send + 'static>(
+    place: TempDir,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, CliError> {
+    let runtime = runtime()?;
+    let mut signals = runtime.block_on(async { EndSignals::listen() })?;
+    let (done, result) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new().name("store".to_owned());
+    let thread = thread
+        .spawn(move || _ = done.send(work()))
+        .map_err(CliError::Runtime)?;
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            result = result => result.ok(),
+            () = signals.next() => None,
+        }
+    });
+    if ended.is_some() {
+        _ = thread.join();
+    }
+    drop(place);
+    ended.ok_or_else(|| {
+        CliError::CheckFailed("stopped before the end; the copy is removed".to_owned())
+    })
+}
+
+/// A bar on a terminal; nothing where stderr is a file or a pipe.
+fn progress() -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg:8} {bar:40} {human_pos}/{human_len} eta {eta}");
+    ProgressBar::new(0).with_style(style.expect("the template is a constant that parses"))
+}
+
+fn show(bar: &ProgressBar, step: Step) {
+    if bar.message() != step.what {
+        bar.set_message(step.what);
+    }
+    bar.set_length(step.of);
+    bar.set_position(step.done);
+}

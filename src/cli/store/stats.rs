@@ -1,0 +1,80 @@
+//! `store stats`: what a store holds and what it takes.
+
+use super::Look;
+use crate::api::time::rfc3339;
+use crate::cli::CliError;
+use crate::cli::output::{OutputFormat, Report, print};
+use crate::store::{Bytes, Stats, Store};
+
+/// Counts and prints.
+pub(super) fn run(look: &Look) -> Result<(), CliError> {
+    let stats = look.look(|dir, scratch, step| Store::stats(dir, scratch, step))?;
+    match look.output {
+        OutputFormat::Json => {
+            print(&serde_json::to_string_pretty(&stats).expect("names and numbers are JSON"))
+        }
+        OutputFormat::Table => table(&stats).print(),
+    }
+}
+
+fn table(stats: &Stats) -> Report {
+    let mut report = Report::default();
+    let Stats {
+        process, cluster, ..
+    } = stats;
+    report.line(&format!(
+        "the store of process {process} of cluster {cluster}: format {}, opened {} times",
+        stats.format, stats.boots
+    ));
+    report.line(&format!(
+        "{} bytes on disk, {} of them live values",
+        stats.disk_bytes, stats.live_bytes
+    ));
+    let sizes = |list: &[Bytes]| -> Vec<Vec<String>> {
+        let row = |one: &Bytes| {
+            vec![
+                one.name.clone(),
+                one.count.to_string(),
+                one.bytes.to_string(),
+            ]
+        };
+        list.iter().map(row).collect()
+    };
+    report.table(&["tree", "values", "bytes"], sizes(&stats.trees));
+    report.table(&["file", "count", "bytes"], sizes(&stats.files));
+    report.table(&["what", "count"], counts(stats));
+    if let (Some((first, last)), Some((from, to))) =
+        (stats.journal_positions, stats.journal_span_us)
+    {
+        let (from, to) = (rfc3339(from), rfc3339(to));
+        report.line(&format!(
+            "journal: turns {first} to {last}, from {from} to {to}"
+        ));
+    }
+    if let Some(position) = stats.recorded_at {
+        report.line(&format!(
+            "in the newest recorded state, after turn {position}: {} accounts, {} minor units in all",
+            stats.accounts, stats.balance_total
+        ));
+    }
+    report
+}
+
+fn counts(stats: &Stats) -> Vec<Vec<String>> {
+    let unreferenced = &stats.chunks_unreferenced;
+    let partial = stats.snapshots - stats.snapshots_complete;
+    [
+        ("recorded states", stats.states),
+        ("runs", stats.runs),
+        ("referenced chunks", stats.chunks.count - unreferenced.count),
+        ("unreferenced chunks", unreferenced.count),
+        ("their bytes", unreferenced.bytes),
+        ("parts", stats.parts),
+        ("complete snapshots", stats.snapshots_complete),
+        ("partial snapshots", partial),
+        ("revisions", stats.revisions),
+        ("blobs", stats.blobs),
+    ]
+    .map(|(what, count)| vec![what.to_owned(), count.to_string()])
+    .into()
+}

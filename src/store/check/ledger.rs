@@ -1,0 +1,236 @@
+//! Whether a recorded state is what the journal makes of the one before, at the cost of what changed in between.
+//!
+//! By induction every cell of every state is covered. The newest verified state is the journal applied up to its cut;
+//! what the journal has changed since is in `changed`. A state shares its oldest runs with the verified one, and runs
+//! are found by their hashes, so that what they share is the same. What remains of the verified state, with the changes
+//! over it, must be, cell for cell, what remains of the new one: then the new state is the journal applied up to
+//! its own cut. Without anything in common, as after a merge into a new base, all cells are compared. A state
+//! that fails is left out, and the changes grow until one holds. So this reads what the writer had written anew.
+
+use std::collections::BTreeMap;
+
+use crate::history::part::{RecordedState, Run};
+use crate::process::cell::Cell;
+use crate::process::ids::{Hash, ProcessId};
+use crate::process::registers::{Registers, Sealed};
+use crate::store::chunks::Chunks;
+use crate::store::error::StoreError;
+use crate::store::merge::Cells;
+
+/// The newest verified state, and what the journal has changed since.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    runs: Vec<Run>,
+    changed: BTreeMap<(u8, Box<str>), Cell>,
+}
+
+/// What a comparison came to.
+pub(super) struct Compared {
+    /// How many cells were read of the new state.
+    pub(super) cells: u64,
+    /// Bytes of the runs that were read, of both states.
+    pub(super) bytes: u64,
+    /// The first difference.
+    pub(super) problem: Option<String>,
+}
+
+impl Ledger {
+    /// Takes note of what the journal changed up to a cut.
+    pub(super) fn change(&mut self, cells: &[Cell]) {
+        for cell in cells {
+            let (kind, name) = cell.key();
+            self.changed.insert((kind, name.into()), cell.clone());
+        }
+    }
+
+    /// Compares the cells of a state recorded at the newest cut.
+    ///
+    /// # Errors
+    /// [`StoreError`]: a chunk of it is damaged or missing.
+    pub(super) fn verify(&mut self, chunks: &Chunks, runs: &[Run]) -> Result<Compared, StoreError> {
+        let pairs = self.runs.iter().zip(runs);
+        let common = pairs.take_while(|(old, new)| old == new).count();
+        // A base keeps nothing that is forgotten; above one, it hides what the base says.
+        let is_shown = |cell: &Cell| common > 0 || !cell.is_forgotten();
+        let older = Cells::new(chunks, &self.runs[common..], None)?;
+        let mut expected = Over::new(older, self.changed.values());
+        let mut found = Cells::new(chunks, &runs[common..], None)?;
+        let read = self.runs[common..].iter().chain(&runs[common..]);
+        let mut compared = Compared {
+            cells: 0,
+            bytes: read.map(|run| run.bytes).sum(),
+            problem: None,
+        };
+        loop {
+            let expected = next_shown(&mut expected, is_shown)?;
+            let found = next_shown(&mut found, is_shown)?;
+            compared.cells += u64::from(found.is_some());
+            if expected != found {
+                compared.problem = difference(expected.as_ref(), found.as_ref());
+                return Ok(compared);
+            }
+            if found.is_none() {
+                break;
+            }
+        }
+        self.runs = runs.to_vec();
+        self.changed.clear();
+        Ok(compared)
+    }
+}
+
+fn next_shown(
+    cells: &mut impl Iterator<Item = Result<Cell, StoreError>>,
+    is_shown: impl Fn(&Cell) -> bool,
+) -> Result<Option<Cell>, StoreError> {
+    let is_shown = |cell: &Result<Cell, _>| cell.as_ref().map_or(true, &is_shown);
+    cells.find(is_shown).transpose()
+}
+
+/// Cells with newer ones over them, in ascending order.
+struct Over<'a, N: Iterator<Item = &'a Cell>> {
+    older: std::iter::Peekable<Cells<'a>>,
+    newer: std::iter::Peekable<N>,
+}
+
+impl<'a, N: Iterator<Item = &'a Cell>> Over<'a, N> {
+    fn new(older: Cells<'a>, newer: N) -> Self {
+        Self {
+            older: older.peekable(),
+            newer: newer.peekable(),
+        }
+    }
+}
+
+impl<'a, N: Iterator<Item = &'a Cell>> Iterator for Over<'a, N> {
+    type Item = Result<Cell, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Some(newer) = self.newer.peek() else {
+            return self.older.next();
+        };
+        match self.older.peek() {
+            Some(Ok(older)) if older.key() < newer.key() => return self.older.next(),
+            Some(Err(_)) => return self.older.next(),
+            Some(Ok(older)) if older.key() == newer.key() => {
+                self.older.next();
+            }
+            _ => {}
+        }
+        self.newer.next().cloned().map(Ok)
+    }
+}
+
+fn difference(expected: Option<&Cell>, found: Option<&Cell>) -> Option<String> {
+    Some(match (expected, found) {
+        (None, None) => return None,
+        (Some(expected), None) => format!("{} is missing", name(expected)),
+        (None, Some(found)) => format!("the journal knows nothing of {}", name(found)),
+        (Some(expected), Some(found)) if expected.key() < found.key() => {
+            format!("{} is missing", name(expected))
+        }
+        (Some(expected), Some(found)) if expected.key() > found.key() => {
+            format!("the journal knows nothing of {}", name(found))
+        }
+        (
+            Some(Cell::Account { balance, .. }),
+            Some(Cell::Account {
+                account,
+                balance: held,
+            }),
+        ) => format!("account {account:?} holds {held}, the journal makes it {balance}"),
+        (Some(_), Some(found)) => format!("{} differs from the journal", name(found)),
+    })
+}
+
+fn name(cell: &Cell) -> String {
+    let (kind, name) = cell.key();
+    let kinds = ["account", "key", "the answer to request", "snapshot"];
+    format!(
+        "{} {name:?}",
+        kinds.get(usize::from(kind)).unwrap_or(&"cell")
+    )
+}
+
+/// How the figures of a recorded state differ from what the journal sealed there; `journal` is the hash of its entry
+/// at the cut.
+pub(super) fn differences(recorded: &RecordedState, sealed: &Sealed, journal: Hash) -> Vec<String> {
+    let registers = &sealed.registers;
+    let number = i128::from;
+    let figures = [
+        (
+            "position",
+            number(recorded.position.0),
+            number(registers.position.0),
+        ),
+        ("time", number(recorded.time.0), number(sealed.time.0)),
+        ("clock", number(recorded.clock.0), number(registers.clock.0)),
+        (
+            "accounts",
+            number(recorded.accounts),
+            number(sealed.accounts),
+        ),
+        ("balances", recorded.balance_total, sealed.balance_total),
+        ("deposits", recorded.deposits, registers.deposits),
+        ("withdrawals", recorded.withdrawals, registers.withdrawals),
+    ];
+    let figures = figures
+        .iter()
+        .filter(|(_, found, expected)| found != expected);
+    let sentence = |(what, found, expected): &(&str, i128, i128)| {
+        format!("its {what} are {found}, the journal makes them {expected}")
+    };
+    let mut problems: Vec<String> = figures.map(sentence).collect();
+    if recorded.journal != journal {
+        problems.push("the journal has another hash there".to_owned());
+    }
+    let bytes: u64 = recorded.runs.iter().map(|run| run.bytes).sum();
+    if recorded.state_bytes != bytes {
+        problems.push(format!(
+            "its size is {}, its runs have {bytes}",
+            recorded.state_bytes
+        ));
+    }
+    problems.extend(flows(recorded, registers).map(|peer| {
+        format!("what was sent to or delivered from {peer:?} differs from the journal")
+    }));
+    problems
+}
+
+// Where nothing passed, the journal does not name the channel, and the state may or may not.
+fn flows<'a>(
+    recorded: &'a RecordedState,
+    registers: &'a Registers,
+) -> impl Iterator<Item = &'a ProcessId> {
+    let sent = |to| recorded.sent.get(to).copied().unwrap_or_default();
+    let delivered = |from| recorded.delivered.get(from).copied().unwrap_or_default();
+    let outgoing = registers.outgoing.iter();
+    let outgoing = outgoing.filter(move |(to, channel)| sent(*to) != channel.sent);
+    let incoming = registers.incoming.iter();
+    let incoming = incoming.filter(move |(from, channel)| delivered(*from) != channel.delivered);
+    let unsent = recorded
+        .sent
+        .iter()
+        .filter(|(to, flow)| flow.sequence.0 > 0 && !registers.outgoing.contains_key(*to));
+    let undelivered = recorded
+        .delivered
+        .iter()
+        .filter(|(from, flow)| flow.sequence.0 > 0 && !registers.incoming.contains_key(*from));
+    let outgoing = outgoing.map(|(to, _)| to).chain(unsent.map(|(to, _)| to));
+    let incoming = incoming
+        .map(|(from, _)| from)
+        .chain(undelivered.map(|(from, _)| from));
+    outgoing.chain(incoming)
+}
+
+/// The registers without channels on which nothing passed: these depend on the configuration.
+pub(super) fn of_journal(registers: &Registers) -> Registers {
+    let mut registers = registers.clone();
+    registers
+        .outgoing
+        .retain(|_, channel| *channel != Default::default());
+    registers
+        .incoming
+        .retain(|_, channel| *channel != Default::default());
+    registers
+}

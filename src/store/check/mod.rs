@@ -1,0 +1,254 @@
+//! `store check`: everything that is stored is read, and everything that can be computed again is compared, in a copy.
+//!
+//! One pass over the journal (`replay`) applies every turn and compares each recorded state (`ledger`) and each own
+//! part (`recordings`) where the journal has it; then chunks against hashes and manifests (`contents`), then what is
+//! published (`published`). What is wrong is collected by name, first things first, and the check goes on.
+
+mod contents;
+mod findings;
+mod ledger;
+mod library;
+mod plausible;
+mod published;
+mod recordings;
+mod replay;
+mod scratch;
+mod stats;
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+pub use stats::{Bytes, Stats};
+
+use super::error::StoreError;
+use super::frame::{Damage, Kind};
+use super::journal::Journal;
+use super::schema::{self, BOOT, OWNER};
+use super::v1::state::OwnerV1;
+use super::witness::Witness;
+use super::{Store, migrate};
+use contents::Contents;
+use findings::Findings;
+use library::{Library, Walk};
+use scratch::{Files, Held};
+
+/// What a check has read and compared.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Report {
+    /// The cluster the store belongs to.
+    pub cluster: String,
+    /// The process the store belongs to.
+    pub process: String,
+    /// The format of the store.
+    pub format: u32,
+    /// How many turns the journal holds; each was decoded, and chained to the one before.
+    pub turns: u64,
+    /// How many records they hold.
+    pub records: u64,
+    /// How many recorded states were compared with the journal applied up to their cut.
+    pub states: u64,
+    /// How many cells were read for that; what a state shares with the one before is not read again.
+    pub cells: u64,
+    /// How many chunks were read and hashed.
+    pub chunks: u64,
+    /// How many of them nothing needs any more, or not yet.
+    pub chunks_unreferenced: u64,
+    /// How many parts of this process were compared with the journal, with the messages of their channels.
+    pub parts: u64,
+    /// How many messages these channels hold.
+    pub messages: u64,
+    /// How many revisions of global states were read and verified.
+    pub revisions: u64,
+    /// Accounts at the end of the journal.
+    pub accounts: u64,
+    /// The sum of their balances, minor units.
+    pub balance_total: i128,
+}
+
+/// What became of a check.
+#[derive(Debug)]
+pub struct Examination {
+    /// What was read and compared.
+    pub report: Report,
+    /// What is wrong, first things first; empty where the store is whole.
+    pub findings: Vec<StoreError>,
+    /// How many more things are wrong that are not listed.
+    pub findings_left_out: u64,
+    /// What is odd and does no harm, in sentences.
+    pub notes: Vec<String>,
+}
+
+/// How far something is.
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    /// What is done.
+    pub what: &'static str,
+    /// How much of it is done.
+    pub done: u64,
+    /// How much it is.
+    pub of: u64,
+}
+
+impl Store {
+    /// Examines a stopped node's store and says no more than whether it is whole.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the first thing that is wrong, by name.
+    pub fn check(dir: &Path) -> Result<Report, StoreError> {
+        let examination = Self::examine(dir, &std::env::temp_dir(), &|_| {})?;
+        match examination.findings.into_iter().next() {
+            None => Ok(examination.report),
+            Some(first) => Err(first),
+        }
+    }
+
+    /// Reads a stopped node's store whole and compares all that can be compared. Works on a copy under `scratch`;
+    /// the store itself is not written to.
+    ///
+    /// # Errors
+    /// [`StoreError`]: there is no store, it is in use or of a newer format, there is no room for a copy, or the
+    /// engine cannot open it.
+    pub fn examine(
+        dir: &Path,
+        scratch: &Path,
+        step: &dyn Fn(Step),
+    ) -> Result<Examination, StoreError> {
+        let mut examiner = Examiner::begin(dir, scratch, step)?;
+        examiner.check_files();
+        let examined = examiner.check_all();
+        examiner.findings.take(examined);
+        Ok(examiner.end(dir))
+    }
+
+    /// Counts and measures what a stopped node's store holds. Works on a copy, as [`Store::examine`].
+    ///
+    /// # Errors
+    /// As [`Store::examine`]; also where something cannot be read.
+    pub fn stats(dir: &Path, scratch: &Path, step: &dyn Fn(Step)) -> Result<Stats, StoreError> {
+        stats::measure(Examiner::begin(dir, scratch, step)?)
+    }
+}
+
+/// A store under examination.
+struct Examiner<'a> {
+    library: Library,
+    owner: OwnerV1,
+    files: Files,
+    report: Report,
+    findings: Findings,
+    step: &'a dyn Fn(Step),
+    /// After the library, which has its files open.
+    copy: TempDir,
+}
+
+impl<'a> Examiner<'a> {
+    fn begin(dir: &Path, scratch: &Path, step: &'a dyn Fn(Step)) -> Result<Self, StoreError> {
+        let held = Held::take(dir)?;
+        let copy = held.copy(scratch, step)?;
+        let (library, odd) = Library::open(copy.path())?;
+        let trees = &library.opened().trees;
+        let (found, known) = (trees.format()?, migrate::newest());
+        if found > known {
+            return Err(StoreError::NewerFormat { found, known });
+        }
+        let mut findings = Findings::default();
+        for tree in odd.missing {
+            findings.add(format!("tree {tree:?}"), "it is missing");
+        }
+        for tree in odd.unknown {
+            findings.note(format!("the tree {tree:?} is none of a store's"));
+        }
+        // The copy is brought to the newest format; that says whether a start could do it, too.
+        if found < known {
+            migrate::migrate(trees, || Ok(()))?;
+            findings.note(format!(
+                "the store has format {found}; the next start brings it to {known}"
+            ));
+        }
+        let owner = schema::get::<OwnerV1>(&trees.meta, OWNER, Kind::Owner)?;
+        let owner = owner.ok_or_else(|| match trees.journal.is_empty() {
+            true => StoreError::Absent(dir.to_path_buf()),
+            false => {
+                let what = schema::name(Kind::Owner, OWNER);
+                StoreError::damaged(what, Damage::Contradiction("it is missing".to_owned()))
+            }
+        })?;
+        let report = Report {
+            cluster: owner.cluster.clone(),
+            process: owner.process.to_string(),
+            format: found,
+            ..Report::default()
+        };
+        Ok(Self {
+            library,
+            owner,
+            files: held.files,
+            report,
+            findings,
+            step,
+            copy,
+        })
+    }
+
+    fn check_files(&mut self) {
+        for (blob, _) in &self.files.blobs {
+            let problem = "it lies outside of the log, where no sync reaches it";
+            self.findings.add(format!("file {blob}"), problem);
+        }
+        for name in &self.files.leftovers {
+            let note = format!(
+                "{name} is left of a start that was interrupted; the next start removes it"
+            );
+            self.findings.note(note);
+        }
+        for name in &self.files.unknown {
+            self.findings
+                .note(format!("{name} is none of a store's files"));
+        }
+    }
+
+    fn check_all(&mut self) -> Result<(), StoreError> {
+        self.check_meta()?;
+        let witnessed = self.check_witness();
+        self.findings.take(witnessed);
+        let replayed = replay::replay(self)?;
+        let contents = Contents::read(self)?;
+        let contents = published::check(self, contents, &replayed)?;
+        self.report.chunks_unreferenced = contents.unreferenced().0;
+        Ok(())
+    }
+
+    fn check_meta(&mut self) -> Result<(), StoreError> {
+        let meta = &self.library.opened().trees.meta;
+        let boot = schema::get::<u64>(meta, BOOT, Kind::Number).map(|_| ());
+        self.findings.take(boot);
+        let mut walk = Walk::new(|trees| &trees.meta);
+        while let Some(stored) = walk.next(&mut self.library)? {
+            if let Err(damage) = stored.framed {
+                let what = schema::name(Kind::Number, &stored.key);
+                self.findings.push(StoreError::damaged(what, damage));
+            }
+        }
+        Ok(())
+    }
+
+    // The engine takes a damaged record for the torn end of its log and forgets what follows. A journal whose newest
+    // entry is damaged is named by the pass over it.
+    fn check_witness(&self) -> Result<(), StoreError> {
+        match Journal::open(self.library.opened().trees.journal.clone()) {
+            Ok(journal) => Witness::open(self.copy.path())?.check(&journal),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn end(self, dir: &Path) -> Examination {
+        let (findings, left_out, notes) = self.findings.end(self.copy.path(), dir);
+        Examination {
+            report: self.report,
+            findings,
+            findings_left_out: left_out,
+            notes,
+        }
+    }
+}

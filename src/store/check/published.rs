@@ -1,0 +1,276 @@
+//! What names chunks, and what is published: recorded states, own parts, and every revision of every global state.
+//! What was published before never changes, and the own part in it is the one that is stored.
+
+use super::contents::{Contents, Messages};
+use super::library::{Library, Walk};
+use super::replay::Replayed;
+use super::{Examiner, Step};
+use crate::history::global::GlobalState;
+use crate::history::part::Part;
+use crate::history::verify::verify;
+use crate::process::ids::SnapshotId;
+use crate::store::error::StoreError;
+use crate::store::frame::{self, Kind};
+use crate::store::schema::{self, revision_key, snapshot_key};
+use crate::store::v1::Frozen;
+use crate::store::v1::global::GlobalStateV1;
+use crate::store::v1::part::PartV1;
+use crate::store::v1::state::StateV1;
+
+/// Compares everything that names chunks with them, and every revision with the ones before.
+///
+/// # Errors
+/// [`StoreError::Engine`].
+pub(super) fn check(
+    examiner: &mut Examiner,
+    mut contents: Contents,
+    replayed: &Replayed,
+) -> Result<Contents, StoreError> {
+    references(examiner, &mut contents)?;
+    let mut before: Option<GlobalState> = None;
+    let of = examiner.library.opened().trees.history.len() as u64;
+    let mut walk = Walk::new(|trees| &trees.history);
+    while let Some(stored) = walk.next(&mut examiner.library)? {
+        let what = schema::name(Kind::Global, &stored.key);
+        let state = stored.framed.and_then(|framed| {
+            frame::unwrap(Kind::Global, &framed).and_then(frame::decode::<GlobalStateV1>)
+        });
+        let state = state.map_err(|damage| StoreError::damaged(what.clone(), damage));
+        let Some(state) = examiner.findings.take(state) else {
+            before = None;
+            continue;
+        };
+        let state: GlobalState = state.thaw();
+        let mut problems = Vec::new();
+        if revision_key(&state.snapshot, state.revision) != stored.key {
+            problems.push("it stands in the place of another".to_owned());
+        }
+        let same = before.filter(|before| before.snapshot == state.snapshot);
+        problems.extend(follows(same.as_ref(), &state));
+        problems.extend(uncertified(&state));
+        problems.extend(own_part(examiner, replayed, &state)?);
+        for (process, part) in &state.parts {
+            let counted = contents.part(examiner, &what, part);
+            problems.extend(miscounted(&state, part, counted));
+            if part.process != *process || part.snapshot != state.snapshot {
+                problems.push(format!("its part of {process:?} is another's"));
+            }
+        }
+        for problem in problems {
+            let revision = state.revision;
+            examiner
+                .findings
+                .add(format!("{what}, revision {revision}"), problem);
+        }
+        before = Some(state);
+        examiner.report.revisions += 1;
+        let done = examiner.report.revisions;
+        (examiner.step)(Step {
+            what: "history",
+            done,
+            of,
+        });
+    }
+    note_unpublished(examiner, replayed)?;
+    Ok(contents)
+}
+
+/// Compares states and parts with the chunks they name.
+///
+/// # Errors
+/// [`StoreError::Engine`].
+pub(super) fn references(
+    examiner: &mut Examiner,
+    contents: &mut Contents,
+) -> Result<(), StoreError> {
+    let mut walk = Walk::new(|trees| &trees.states);
+    while let Some(stored) = walk.next(&mut examiner.library)? {
+        let state = stored.framed.and_then(|framed| {
+            frame::unwrap(Kind::State, &framed).and_then(frame::decode::<StateV1>)
+        });
+        // What cannot be decoded is named by the pass over the journal.
+        if let Ok(state) = state {
+            let what = schema::name(Kind::State, &stored.key);
+            for run in &state.thaw().recorded.runs {
+                contents.run(examiner, &what, run);
+            }
+        }
+    }
+    let mut walk = Walk::new(|trees| &trees.parts);
+    while let Some(stored) = walk.next(&mut examiner.library)? {
+        let part = stored.framed.and_then(|framed| {
+            frame::unwrap(Kind::Part, &framed).and_then(frame::decode::<PartV1>)
+        });
+        if let Ok(part) = part {
+            let what = schema::name(Kind::Part, &stored.key);
+            contents.part(examiner, &what, &part.thaw());
+        }
+    }
+    Ok(())
+}
+
+/// Compares published parts with the chunks they name.
+///
+/// # Errors
+/// [`StoreError::Engine`].
+pub(super) fn references_of_history(
+    examiner: &mut Examiner,
+    contents: &mut Contents,
+) -> Result<(), StoreError> {
+    let mut walk = Walk::new(|trees| &trees.history);
+    while let Some(stored) = walk.next(&mut examiner.library)? {
+        let what = schema::name(Kind::Global, &stored.key);
+        let state = stored.framed.and_then(|framed| {
+            frame::unwrap(Kind::Global, &framed).and_then(frame::decode::<GlobalStateV1>)
+        });
+        if let Ok(state) = state {
+            let state: GlobalState = state.thaw();
+            for part in state.parts.values() {
+                contents.part(examiner, &what, part);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn follows(before: Option<&GlobalState>, state: &GlobalState) -> Vec<String> {
+    let expected = before.map_or(1, |before| before.revision + 1);
+    let mut problems = Vec::new();
+    if state.revision != expected {
+        problems.push(format!("revision {expected} before it is missing"));
+    }
+    let Some(before) = before else {
+        return problems;
+    };
+    let begun = |state: &GlobalState| {
+        let initiated = (state.initiated_at, state.initiated_clock);
+        (state.initiator.clone(), initiated)
+    };
+    if begun(before) != begun(state) {
+        problems.push("it began otherwise than the revision before says".to_owned());
+    }
+    for (process, part) in &before.parts {
+        let kept = state
+            .parts
+            .get(process)
+            .is_some_and(|later| goes_on(part, later));
+        if !kept {
+            problems.push(format!(
+                "the part of {process:?} changed after it was published"
+            ));
+        }
+    }
+    problems
+}
+
+// What is recorded stays; channels that were open may close.
+fn goes_on(part: &Part, later: &Part) -> bool {
+    let closed = part
+        .channels
+        .iter()
+        .all(|channel| later.channels.contains(channel));
+    let open = later.open.iter().all(|from| part.open.contains(from));
+    closed && open && part.state == later.state && part.initiator == later.initiator
+}
+
+fn uncertified(state: &GlobalState) -> Vec<String> {
+    let verification = verify(state);
+    let failed = verification.checks.iter().filter(|check| !check.holds);
+    let sentence = |check: &crate::history::verify::Check| {
+        let figures = check.figures.iter();
+        let figures: Vec<_> = figures
+            .map(|(name, figure)| format!("{name} {figure}"))
+            .collect();
+        format!(
+            "{} of {} does not hold: {}",
+            check.check,
+            check.subject,
+            figures.join(", ")
+        )
+    };
+    let mut problems: Vec<_> = failed.map(sentence).collect();
+    if state.is_complete() && !state.parts.values().all(Part::is_finished) {
+        problems.push("it says it is complete, and has open channels".to_owned());
+    }
+    problems
+}
+
+fn miscounted(state: &GlobalState, part: &Part, found: Messages) -> Option<String> {
+    let counted = state.counted.get(&part.process)?;
+    let published = (counted.messages, counted.transfers, counted.amount);
+    let found = (found.count, found.transfers, found.amount);
+    (published != found).then(|| {
+        format!("its part of {:?} holds {found:?} messages, transfers and amount, it says {published:?}", part.process)
+    })
+}
+
+// The own part was compared with the journal when it was read there.
+fn own_part(
+    examiner: &Examiner,
+    replayed: &Replayed,
+    state: &GlobalState,
+) -> Result<Option<String>, StoreError> {
+    let me = &examiner.owner.process;
+    let known = replayed.process.snapshots().get(&state.snapshot);
+    if replayed.is_whole
+        && (state.initiator == *me || state.parts.contains_key(me))
+        && known.is_none()
+    {
+        return Ok(Some(
+            "the journal knows nothing of this snapshot".to_owned(),
+        ));
+    }
+    let Some(published) = state.parts.get(me) else {
+        return Ok(None);
+    };
+    let stored = match own(&examiner.library, &state.snapshot) {
+        Ok(stored) => stored,
+        // It is named by the pass over the journal.
+        Err(StoreError::Damaged { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(match stored {
+        Some(stored) if !goes_on(published, &stored) => {
+            Some("its part of this process is not the one that is stored".to_owned())
+        }
+        None if published.is_finished() => {
+            Some("its part of this process is finished, and is not stored".to_owned())
+        }
+        _ => None,
+    })
+}
+
+fn own(library: &Library, snapshot: &SnapshotId) -> Result<Option<Part>, StoreError> {
+    let parts = &library.opened().trees.parts;
+    let part = schema::get::<PartV1>(parts, &snapshot_key(snapshot), Kind::Part)?;
+    Ok(part.map(Frozen::thaw))
+}
+
+// A node that was stopped before the deadline of its snapshot has published nothing, and goes on when it starts.
+fn note_unpublished(examiner: &mut Examiner, replayed: &Replayed) -> Result<(), StoreError> {
+    let me = examiner.owner.process.clone();
+    let started = replayed
+        .process
+        .snapshots()
+        .iter()
+        .filter(|(_, initiator, _)| **initiator == me);
+    let mut unpublished: Vec<&SnapshotId> = Vec::new();
+    for (snapshot, _, _) in started {
+        let history = &examiner.library.opened().trees.history;
+        if history
+            .scan_prefix(snapshot_key(snapshot))
+            .next()
+            .transpose()?
+            .is_none()
+        {
+            unpublished.push(snapshot);
+        }
+    }
+    unpublished.sort();
+    for snapshot in unpublished {
+        let note =
+            format!("snapshot {snapshot:?} was started here and nothing of it is published yet");
+        examiner.findings.note(note);
+    }
+    Ok(())
+}

@@ -1,0 +1,265 @@
+//! The channel states of this process's parts, computed again from the journal: what was delivered on each channel
+//! between the recording of the own state and the channel's marker.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::findings::Findings;
+use super::library::{Library, Walk};
+use crate::history::part::{Chunk, Part, RecordedChannel, RecordedMessage};
+use crate::process::Process;
+use crate::process::event::{Record, Turn};
+use crate::process::ids::{ProcessId, Seq, SnapshotId};
+use crate::process::message::{Body, Message};
+use crate::store::chunks::Chunks;
+use crate::store::error::StoreError;
+use crate::store::frame::{self, Kind};
+use crate::store::schema::{self, snapshot_key};
+use crate::store::v1::Frozen;
+use crate::store::v1::part::{PartV1, RecordedMessageV1};
+
+/// What the journal says of this process's parts.
+#[derive(Default)]
+pub(super) struct Recordings {
+    open: BTreeMap<SnapshotId, Tally>,
+    /// Finished, and no part was found: the journal must not say that it is stored.
+    unstored: BTreeSet<SnapshotId>,
+    /// Finished, and compared with their part.
+    compared: BTreeSet<SnapshotId>,
+    /// How many messages were compared.
+    pub(super) messages: u64,
+}
+
+struct Tally {
+    initiator: ProcessId,
+    channels: BTreeMap<ProcessId, Heard>,
+}
+
+/// What was heard on a channel since the recording.
+struct Heard {
+    first: Seq,
+    last: Seq,
+    transfers: u64,
+    amount: i128,
+    /// Over the encoded messages, in order: whatever their number, they take no memory.
+    messages: blake3::Hasher,
+    is_closed: bool,
+}
+
+impl Recordings {
+    /// Takes a turn in, before it is applied to the process.
+    pub(super) fn turn(
+        &mut self,
+        (library, findings): (&mut Library, &mut Findings),
+        process: &Process,
+        turn: &Turn,
+    ) {
+        for record in &turn.records {
+            match record {
+                Record::StateRecorded {
+                    snapshot,
+                    initiator,
+                    channels,
+                } => {
+                    let heard = |from: &ProcessId| (from.clone(), Heard::begin(process, from));
+                    let tally = Tally {
+                        initiator: initiator.clone(),
+                        channels: channels.iter().map(heard).collect(),
+                    };
+                    self.open.insert(snapshot.clone(), tally);
+                }
+                Record::Delivered {
+                    from, seq, message, ..
+                } => self.hear(from, *seq, message),
+                Record::PartStored { snapshot } if self.unstored.remove(snapshot) => {
+                    let problem = format!(
+                        "journal entry {} says that it is stored, and it is not there",
+                        turn.position
+                    );
+                    findings.add(name(snapshot), problem);
+                }
+                _ => {}
+            }
+            self.compare_finished(library, findings);
+        }
+    }
+
+    fn hear(&mut self, from: &ProcessId, seq: Seq, message: &Message) {
+        let mut encoded = None;
+        for (snapshot, tally) in &mut self.open {
+            let heard = tally
+                .channels
+                .get_mut(from)
+                .filter(|heard| !heard.is_closed);
+            let Some(heard) = heard else {
+                continue;
+            };
+            match &message.body {
+                Body::Marker(marker) if marker.snapshot == *snapshot => heard.is_closed = true,
+                _ => {
+                    let bytes = encoded.get_or_insert_with(|| encode(seq, message));
+                    heard.take(seq, message, bytes);
+                }
+            }
+        }
+    }
+
+    fn compare_finished(&mut self, library: &mut Library, findings: &mut Findings) {
+        let is_finished = |tally: &Tally| tally.channels.values().all(|heard| heard.is_closed);
+        while let Some(snapshot) = self
+            .open
+            .iter()
+            .find_map(|(snapshot, tally)| is_finished(tally).then(|| snapshot.clone()))
+        {
+            let tally = self.open.remove(&snapshot).expect("it was just found");
+            let parts = &library.opened().trees.parts;
+            let part = schema::get::<PartV1>(parts, &snapshot_key(&snapshot), Kind::Part);
+            match part.map(|part| part.map(Frozen::thaw)) {
+                Ok(None) => {
+                    self.unstored.insert(snapshot);
+                }
+                // Its state could not be read either, and that is named.
+                Err(_) => {
+                    self.compared.insert(snapshot);
+                }
+                Ok(Some(part)) => {
+                    self.compare(library, findings, (&tally, &part));
+                    self.compared.insert(snapshot);
+                }
+            }
+        }
+    }
+
+    fn compare(
+        &mut self,
+        library: &mut Library,
+        findings: &mut Findings,
+        (tally, part): (&Tally, &Part),
+    ) {
+        let mut problems = Vec::new();
+        if part.initiator != tally.initiator {
+            problems.push(format!("it names {:?} as initiator", part.initiator));
+        }
+        let recorded: Vec<_> = part.channels.iter().map(|channel| &channel.from).collect();
+        if !part.is_finished() || !tally.channels.keys().eq(recorded) {
+            problems.push("its channels are others than the journal closed".to_owned());
+        }
+        for channel in &part.channels {
+            let Some(heard) = tally.channels.get(&channel.from) else {
+                continue;
+            };
+            self.messages += channel.messages();
+            match heard.differs(&library.opened().chunks, channel) {
+                Ok(problem) => problems.extend(problem),
+                Err(error) => findings.push(error),
+            }
+        }
+        for problem in problems {
+            findings.add(name(&part.snapshot), problem);
+        }
+    }
+
+    /// Once the journal is read: parts of which it does not know that they are finished. Says how many parts there
+    /// are that were compared.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    pub(super) fn check_rest(
+        &self,
+        library: &mut Library,
+        findings: &mut Findings,
+        is_whole: bool,
+    ) -> Result<u64, StoreError> {
+        let mut walk = Walk::new(|trees| &trees.parts);
+        while let Some(stored) = walk.next(library)? {
+            let part = stored.framed.and_then(|framed| {
+                frame::unwrap(Kind::Part, &framed).and_then(frame::decode::<PartV1>)
+            });
+            let what = schema::name(Kind::Part, &stored.key);
+            let part: Option<Part> = findings
+                .take(part.map_err(|damage| StoreError::damaged(what.clone(), damage)))
+                .map(Frozen::thaw);
+            let Some(part) = part else {
+                continue;
+            };
+            if snapshot_key(&part.snapshot) != stored.key {
+                findings.add(
+                    what,
+                    format!("it says it is of snapshot {:?}", part.snapshot),
+                );
+            } else if is_whole && !self.compared.contains(&part.snapshot) {
+                findings.add(what, "the journal does not say that it is finished");
+            }
+        }
+        Ok(self.compared.len() as u64)
+    }
+}
+
+impl Heard {
+    fn begin(process: &Process, from: &ProcessId) -> Self {
+        let incoming = process.registers().incoming.get(from);
+        let last = incoming.map_or(Seq(0), |channel| channel.delivered.sequence);
+        Self {
+            first: last.next(),
+            last,
+            transfers: 0,
+            amount: 0,
+            messages: blake3::Hasher::new(),
+            is_closed: false,
+        }
+    }
+
+    fn take(&mut self, seq: Seq, message: &Message, encoded: &[u8]) {
+        self.last = seq;
+        self.messages.update(encoded);
+        if let Some(transfer) = message.body.transfer() {
+            self.transfers += 1;
+            self.amount += i128::from(transfer.amount.units());
+        }
+    }
+
+    fn differs(
+        &self,
+        chunks: &Chunks,
+        channel: &RecordedChannel,
+    ) -> Result<Option<String>, StoreError> {
+        let from = &channel.from;
+        let number = |seq: Seq| i128::from(seq.0);
+        let figures = [
+            ("first message", number(channel.first), number(self.first)),
+            ("last message", number(channel.last), number(self.last)),
+            (
+                "transfers",
+                i128::from(channel.transfers),
+                i128::from(self.transfers),
+            ),
+            ("amount", channel.amount, self.amount),
+        ];
+        if let Some((what, found, expected)) = figures.iter().find(|(_, a, b)| a != b) {
+            return Ok(Some(format!(
+                "{what} of the channel from {from:?} is {found}, the journal makes it {expected}"
+            )));
+        }
+        let mut stored = blake3::Hasher::new();
+        for hash in &channel.chunks {
+            if let Chunk::Messages(messages) = chunks.get(hash)? {
+                for RecordedMessage { seq, message } in &messages {
+                    stored.update(&encode(*seq, message));
+                }
+            }
+        }
+        let differs = stored.finalize() != self.messages.finalize();
+        Ok(differs.then(|| format!("its messages from {from:?} are not those of the journal")))
+    }
+}
+
+fn encode(seq: Seq, message: &Message) -> Vec<u8> {
+    let message = message.clone();
+    frame::encode(&RecordedMessageV1::freeze(&RecordedMessage {
+        seq,
+        message,
+    }))
+}
+
+fn name(snapshot: &SnapshotId) -> String {
+    schema::name(Kind::Part, &snapshot_key(snapshot))
+}

@@ -1,0 +1,273 @@
+//! The pass over the journal: every entry is read, decoded and chained to the one before; every turn is tried, then
+//! applied; and what was recorded on the way is compared. Behind the first entry that is damaged nothing can be
+//! applied, and the rest of the journal is only read and chained.
+
+use std::collections::BTreeSet;
+
+use super::Examiner;
+use super::Step;
+use super::ledger::{self, Ledger};
+use super::library::{Stored, Walk};
+use super::plausible::implausible;
+use super::recordings::Recordings;
+use crate::history::part::RecordedState;
+use crate::process::Process;
+use crate::process::cell::Cell;
+use crate::process::ids::{Hash, Lsn};
+use crate::process::registers::{Registers, Sealed};
+use crate::process::topology::Topology;
+use crate::store::error::StoreError;
+use crate::store::frame::{self, Damage, Kind};
+use crate::store::journal::{self, Entry};
+use crate::store::merge::Cells;
+use crate::store::schema::{self, position_key, position_of, snapshot_key};
+use crate::store::states::StoredState;
+use crate::store::v1::Frozen;
+use crate::store::v1::part::PartV1;
+use crate::store::v1::state::StateV1;
+
+/// What the journal came to.
+pub(super) struct Replayed {
+    /// As it is after the newest turn, or before the first that is damaged.
+    pub(super) process: Process,
+    /// Whether every turn was applied.
+    pub(super) is_whole: bool,
+}
+
+struct Replay {
+    process: Process,
+    is_whole: bool,
+    /// The newest entry that was read, and its hash where it is known.
+    position: Lsn,
+    hash: Option<Hash>,
+    /// The cuts at which a state is stored and that are still to come.
+    cuts: BTreeSet<Lsn>,
+    ledger: Ledger,
+    recordings: Recordings,
+}
+
+/// Reads the journal from its first entry on.
+///
+/// # Errors
+/// [`StoreError`] where the engine cannot go on.
+pub(super) fn replay(examiner: &mut Examiner) -> Result<Replayed, StoreError> {
+    let me = examiner.owner.process.clone();
+    // The configuration is not at hand, and a replay needs no channels.
+    let topology = Topology::full(std::slice::from_ref(&me)).expect("one process is a topology");
+    let mut replay = Replay {
+        process: Process::restore(me, topology, usize::MAX, Registers::default()),
+        is_whole: true,
+        position: Lsn(0),
+        hash: Some(Hash::default()),
+        cuts: cuts(examiner)?,
+        ledger: Ledger::default(),
+        recordings: Recordings::default(),
+    };
+    let last = examiner.library.opened().trees.journal.last()?;
+    let of = last.and_then(|(key, _)| position_of(frame::split_key(&key)?.0));
+    let mut walk = Walk::new(|trees| &trees.journal);
+    while let Some(stored) = walk.next(&mut examiner.library)? {
+        replay.take(examiner, stored);
+        (examiner.step)(Step {
+            what: "journal",
+            done: replay.position.0,
+            of: of.unwrap_or_default().0,
+        });
+    }
+    replay.end(examiner)
+}
+
+// Every stored state is decoded here; those that the journal has are read again there.
+fn cuts(examiner: &mut Examiner) -> Result<BTreeSet<Lsn>, StoreError> {
+    let mut cuts = BTreeSet::new();
+    let mut walk = Walk::new(|trees| &trees.states);
+    while let Some(stored) = walk.next(&mut examiner.library)? {
+        let what = schema::name(Kind::State, &stored.key);
+        let state = stored.framed.and_then(|framed| {
+            frame::unwrap(Kind::State, &framed).and_then(frame::decode::<StateV1>)
+        });
+        let state = state.map_err(|damage| StoreError::damaged(what.clone(), damage));
+        match (position_of(&stored.key), examiner.findings.take(state)) {
+            (Some(cut), Some(_)) => _ = cuts.insert(cut),
+            (None, Some(_)) => examiner.findings.add(what, "its key is no position"),
+            (_, None) => {}
+        }
+    }
+    Ok(cuts)
+}
+
+impl Replay {
+    fn take(&mut self, examiner: &mut Examiner, stored: Stored) {
+        let what = schema::name(Kind::Turn, &stored.key);
+        let Some(position) = position_of(&stored.key).filter(|position| position.0 > 0) else {
+            examiner.findings.add(what, "its key is no position");
+            return;
+        };
+        let expected = self.position.next();
+        if position > expected {
+            let what = schema::name(Kind::Turn, &position_key(expected));
+            let problem = match position.0 - 1 {
+                last if last == expected.0 => "it is missing".to_owned(),
+                last => format!("it is missing, and all up to entry {last}"),
+            };
+            examiner.findings.add(what, problem);
+            self.is_whole = false;
+            self.hash = None;
+        }
+        self.position = position;
+        examiner.report.turns += 1;
+        let framed = stored
+            .framed
+            .map_err(|damage| StoreError::damaged(what, damage));
+        let entry = framed.and_then(|framed| journal::decode(&stored.key, &framed));
+        let hash = entry.as_ref().ok().map(|entry| entry.hash);
+        let entry = entry.and_then(|entry| journal::chained(entry, position, self.hash));
+        match examiner.findings.take(entry) {
+            Some(entry) if self.is_whole => self.apply(examiner, &entry),
+            Some(_) => {}
+            None => self.is_whole = false,
+        }
+        self.hash = hash;
+    }
+
+    fn apply(&mut self, examiner: &mut Examiner, entry: &Entry) {
+        let turn = &entry.turn;
+        if let Some(problem) = implausible(&self.process, turn) {
+            let what = schema::name(Kind::Turn, &position_key(turn.position));
+            examiner.findings.add(what, problem);
+            self.is_whole = false;
+            return;
+        }
+        examiner.report.records += turn.records.len() as u64;
+        let places = (&mut examiner.library, &mut examiner.findings);
+        self.recordings.turn(places, &self.process, turn);
+        self.process.replay(turn);
+        self.process.take_finished();
+        for sealed in self.process.take_sealed() {
+            self.compare(examiner, &sealed);
+        }
+    }
+
+    // The state and the part that were recorded with what the journal sealed.
+    fn compare(&mut self, examiner: &mut Examiner, sealed: &Sealed) {
+        self.ledger.change(&sealed.cells);
+        let cut = sealed.registers.position;
+        let what = schema::name(Kind::State, &position_key(cut));
+        let trees = &examiner.library.opened().trees;
+        let state = schema::get::<StateV1>(&trees.states, &position_key(cut), Kind::State);
+        let part = sealed.snapshot.as_ref().map(|snapshot| {
+            let key = snapshot_key(snapshot);
+            let part = schema::get::<PartV1>(&trees.parts, &key, Kind::Part);
+            (schema::name(Kind::Part, &key), part)
+        });
+        // One that cannot be decoded is named when all are listed.
+        let was_listed = self.cuts.remove(&cut);
+        match state {
+            Ok(Some(state)) => self.compare_state(examiner, &state.thaw(), sealed),
+            // States are written in their order.
+            Ok(None) if !self.cuts.is_empty() => examiner.findings.add(what, "it is missing"),
+            Err(error) if was_listed => examiner.findings.push(error),
+            Ok(None) | Err(_) => {}
+        }
+        if let Some((what, Ok(Some(part)))) = part {
+            let state: RecordedState = part.state.thaw();
+            self.compare_recorded(examiner, (what, &state), sealed);
+        }
+    }
+
+    fn compare_state(&mut self, examiner: &mut Examiner, state: &StoredState, sealed: &Sealed) {
+        let what = schema::name(Kind::State, &position_key(sealed.registers.position));
+        if ledger::of_journal(&state.registers) != ledger::of_journal(&sealed.registers) {
+            let problem = "its channels, clocks or recordings differ from the journal";
+            examiner.findings.add(what.clone(), problem);
+        }
+        self.compare_recorded(examiner, (what, &state.recorded), sealed);
+        examiner.report.states += 1;
+    }
+
+    fn compare_recorded(
+        &mut self,
+        examiner: &mut Examiner,
+        (what, recorded): (String, &RecordedState),
+        sealed: &Sealed,
+    ) {
+        // The entry at the cut is the one before the turn that sealed.
+        let journal = self.hash.unwrap_or_default();
+        for problem in ledger::differences(recorded, sealed, journal) {
+            examiner.findings.add(what.clone(), problem);
+        }
+        let compared = self
+            .ledger
+            .verify(&examiner.library.opened().chunks, &recorded.runs);
+        match examiner.findings.take(compared) {
+            None => examiner.findings.add(what, "not all of it can be read"),
+            Some(compared) => {
+                examiner.report.cells += compared.cells;
+                examiner.library.count(compared.bytes);
+                if let Some(problem) = compared.problem {
+                    examiner.findings.add(what, problem);
+                }
+            }
+        }
+    }
+
+    fn end(self, examiner: &mut Examiner) -> Result<Replayed, StoreError> {
+        let newest = self.cuts.last().copied();
+        for cut in &self.cuts {
+            let what = schema::name(Kind::State, &position_key(*cut));
+            if self.is_whole && *cut >= self.position {
+                let problem = format!("the journal ends at {}", self.position);
+                examiner.findings.add(what, problem);
+            } else if self.is_whole {
+                examiner
+                    .findings
+                    .add(what, "the journal recorded no state there");
+            } else if Some(*cut) == newest {
+                let summed = sum_up(examiner, *cut);
+                examiner.findings.take(summed);
+            }
+        }
+        if !self.is_whole && !self.cuts.is_empty() {
+            let behind = self.cuts.len();
+            let note = format!(
+                "{behind} recorded states lie behind what is damaged in the journal and could not be compared with it"
+            );
+            examiner.findings.note(note);
+        }
+        let places = (&mut examiner.library, &mut examiner.findings);
+        let parts = self
+            .recordings
+            .check_rest(places.0, places.1, self.is_whole)?;
+        examiner.report.parts = parts;
+        examiner.report.messages = self.recordings.messages;
+        examiner.report.accounts = self.process.bank().len();
+        examiner.report.balance_total = self.process.bank().balance_total();
+        Ok(Replayed {
+            process: self.process,
+            is_whole: self.is_whole,
+        })
+    }
+}
+
+// Whether a state that cannot be compared is whole at least: a restart would begin with it.
+fn sum_up(examiner: &Examiner, cut: Lsn) -> Result<(), StoreError> {
+    let opened = examiner.library.opened();
+    let key = position_key(cut);
+    let Some(state) = schema::get::<StateV1>(&opened.trees.states, &key, Kind::State)? else {
+        return Ok(());
+    };
+    let recorded = state.thaw().recorded;
+    let (mut accounts, mut total) = (0, 0);
+    for cell in Cells::new(&opened.chunks, &recorded.runs, None)? {
+        if let Cell::Account { balance, .. } = cell? {
+            accounts += 1;
+            total += i128::from(balance);
+        }
+    }
+    if (accounts, total) == (recorded.accounts, recorded.balance_total) {
+        return Ok(());
+    }
+    let problem = "its accounts do not add up to its figures".to_owned();
+    let what = schema::name(Kind::State, &key);
+    Err(StoreError::damaged(what, Damage::Contradiction(problem)))
+}

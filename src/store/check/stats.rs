@@ -1,0 +1,205 @@
+//! `store stats`: what a store holds, counted and measured. Every value is read; nothing is compared.
+
+use super::contents::Contents;
+use super::library::{Library, Walk};
+use super::published;
+use super::{Examiner, Step};
+use crate::history::part::RecordedState;
+use crate::process::ids::SnapshotId;
+use crate::store::error::StoreError;
+use crate::store::frame::{self, Kind};
+use crate::store::journal;
+use crate::store::schema::{self, TREES, Trees};
+use crate::store::v1::Frozen;
+use crate::store::v1::global::GlobalStateV1;
+use crate::store::v1::state::StateV1;
+
+/// Something counted, with its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Bytes {
+    /// What it is: a tree, a file, or chunks.
+    pub name: String,
+    /// How many values there are; 1 for a file.
+    pub count: u64,
+    /// How many bytes they take, frames included.
+    pub bytes: u64,
+}
+
+/// What a store holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Stats {
+    /// The cluster the store belongs to.
+    pub cluster: String,
+    /// The process the store belongs to.
+    pub process: String,
+    /// The format of the store.
+    pub format: u32,
+    /// How often it was opened.
+    pub boots: u64,
+    /// Every tree.
+    pub trees: Vec<Bytes>,
+    /// The values of all trees, bytes.
+    pub live_bytes: u64,
+    /// Every file.
+    pub files: Vec<Bytes>,
+    /// All files, bytes.
+    pub disk_bytes: u64,
+    /// Files outside of the log, which no sync reaches; there should be none.
+    pub blobs: u64,
+    /// The first and the newest position of the journal.
+    pub journal_positions: Option<(u64, u64)>,
+    /// The instants of both, microseconds since the Unix epoch.
+    pub journal_span_us: Option<(u64, u64)>,
+    /// Recorded states.
+    pub states: u64,
+    /// Runs that they, parts and revisions share.
+    pub runs: u64,
+    /// All chunks.
+    pub chunks: Bytes,
+    /// Those that nothing needs any more, or not yet.
+    pub chunks_unreferenced: Bytes,
+    /// Parts of this process.
+    pub parts: u64,
+    /// Snapshots of which something is published.
+    pub snapshots: u64,
+    /// Of these, how many are complete in their newest revision.
+    pub snapshots_complete: u64,
+    /// Published revisions.
+    pub revisions: u64,
+    /// Accounts in the newest recorded state.
+    pub accounts: u64,
+    /// The sum of their balances, minor units.
+    pub balance_total: i128,
+    /// The position at which that state was recorded.
+    pub recorded_at: Option<u64>,
+}
+
+/// Reads everything once, chunks twice.
+pub(super) fn measure(mut examiner: Examiner) -> Result<Stats, StoreError> {
+    let mut stats = begin(&examiner)?;
+    let mut trees: [fn(&Trees) -> &sled::Tree; TREES.len()] = [|trees| &trees.journal; TREES.len()];
+    trees[1] = |trees| &trees.states;
+    trees[2] = |trees| &trees.chunks;
+    trees[3] = |trees| &trees.parts;
+    trees[4] = |trees| &trees.history;
+    trees[5] = |trees| &trees.meta;
+    for (done, (name, tree)) in (1..).zip(TREES.iter().zip(trees)) {
+        let (count, bytes) = size(&mut examiner.library, tree)?;
+        stats.live_bytes += bytes;
+        let name = (*name).to_owned();
+        stats.trees.push(Bytes { name, count, bytes });
+        let of = TREES.len() as u64;
+        (examiner.step)(Step {
+            what: "trees",
+            done,
+            of,
+        });
+    }
+    stats.states = stats.trees[1].count;
+    stats.chunks = stats.trees[2].clone();
+    stats.parts = stats.trees[3].count;
+    journal(&examiner.library, &mut stats)?;
+    newest_state(&examiner.library, &mut stats)?;
+    history(&mut examiner.library, &mut stats)?;
+    let mut contents = Contents::read(&mut examiner)?;
+    published::references(&mut examiner, &mut contents)?;
+    published::references_of_history(&mut examiner, &mut contents)?;
+    let (count, bytes) = contents.unreferenced();
+    stats.chunks_unreferenced = Bytes {
+        name: "unreferenced chunks".to_owned(),
+        count,
+        bytes,
+    };
+    stats.runs = contents.runs();
+    Ok(stats)
+}
+
+fn begin(examiner: &Examiner) -> Result<Stats, StoreError> {
+    let files = &examiner.files;
+    let meta = &examiner.library.opened().trees.meta;
+    let file = |(name, bytes): &(String, u64)| Bytes {
+        name: name.clone(),
+        count: 1,
+        bytes: *bytes,
+    };
+    Ok(Stats {
+        cluster: examiner.report.cluster.clone(),
+        process: examiner.report.process.clone(),
+        format: examiner.report.format,
+        boots: schema::get(meta, schema::BOOT, Kind::Number)?.unwrap_or(0),
+        files: files.known.iter().chain(&files.blobs).map(file).collect(),
+        disk_bytes: files.bytes(),
+        blobs: files.blobs.len() as u64,
+        ..Stats::default()
+    })
+}
+
+fn size(library: &mut Library, tree: fn(&Trees) -> &sled::Tree) -> Result<(u64, u64), StoreError> {
+    let mut walk = Walk::new(tree);
+    let (mut count, mut bytes) = (0, 0);
+    while let Some(stored) = walk.next(library)? {
+        count += 1;
+        bytes += stored.framed.map_or(0, |framed| framed.len() as u64);
+    }
+    Ok((count, bytes))
+}
+
+fn journal(library: &Library, stats: &mut Stats) -> Result<(), StoreError> {
+    let tree = &library.opened().trees.journal;
+    let turn = |stored: Option<(sled::IVec, sled::IVec)>| {
+        let stored = stored.and_then(|(key, _)| Some(frame::split_key(&key)?.0.to_vec()));
+        let Some(key) = stored else {
+            return Ok(None);
+        };
+        let framed = frame::get(tree, &key)?.unwrap_or_default();
+        Ok::<_, StoreError>(Some(journal::decode(&key, &framed)?.turn))
+    };
+    if let (Some(first), Some(last)) = (turn(tree.first()?)?, turn(tree.last()?)?) {
+        stats.journal_positions = Some((first.position.0, last.position.0));
+        stats.journal_span_us = Some((first.time.wall_us(), last.time.wall_us()));
+    }
+    Ok(())
+}
+
+fn newest_state(library: &Library, stats: &mut Stats) -> Result<(), StoreError> {
+    let tree = &library.opened().trees.states;
+    let last = tree.last()?;
+    let key = last.and_then(|(key, _)| Some(frame::split_key(&key)?.0.to_vec()));
+    let Some(key) = key else {
+        return Ok(());
+    };
+    if let Some(state) = schema::get::<StateV1>(tree, &key, Kind::State)? {
+        let recorded: RecordedState = state.thaw().recorded;
+        stats.accounts = recorded.accounts;
+        stats.balance_total = recorded.balance_total;
+        stats.recorded_at = Some(recorded.position.0);
+    }
+    Ok(())
+}
+
+fn history(library: &mut Library, stats: &mut Stats) -> Result<(), StoreError> {
+    let mut newest: Option<(SnapshotId, bool)> = None;
+    let mut walk = Walk::new(|trees| &trees.history);
+    while let Some(stored) = walk.next(library)? {
+        let state = stored.framed.and_then(|framed| {
+            frame::unwrap(Kind::Global, &framed).and_then(frame::decode::<GlobalStateV1>)
+        });
+        let what = || schema::name(Kind::Global, &stored.key);
+        let state = state
+            .map_err(|damage| StoreError::damaged(what(), damage))?
+            .thaw();
+        stats.revisions += 1;
+        match &mut newest {
+            Some((snapshot, complete)) if *snapshot == state.snapshot => {
+                *complete = state.is_complete()
+            }
+            newest => {
+                stats.snapshots += 1;
+                let before = newest.replace((state.snapshot.clone(), state.is_complete()));
+                stats.snapshots_complete += u64::from(before.is_some_and(|(_, complete)| complete));
+            }
+        }
+    }
+    stats.snapshots_complete += u64::from(newest.is_some_and(|(_, complete)| complete));
+    Ok(())
+}

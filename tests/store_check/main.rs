@@ -1,0 +1,52 @@
+//! `store check` says of a good store what was verified, and of a damaged one which thing is damaged: a check that
+//! finds nothing wrong in a store whose bytes were changed would be worse than none. And it never writes to the store.
+
+mod damage;
+mod figures;
+mod files;
+mod memory;
+mod sample;
+#[path = "../teller/mod.rs"]
+mod teller;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use assert_cmd::cargo::cargo_bin;
+use files::Untouched;
+use snapledger::store::{Examination, Store};
+
+/// Runs `store COMMAND` on a store and proves that it was not touched.
+#[track_caller]
+fn run(command: &str, dir: &Path, options: &[&str]) -> Output {
+    let before = Untouched::note(dir);
+    let mut program = Command::new(cargo_bin!("snapledger"));
+    program.args(["store", command]).arg(dir).args(options);
+    let output = program.env_remove("RUST_LOG").output().expect("it runs");
+    before.assert(dir);
+    output
+}
+
+/// Examines a store within this program and proves that it was not touched.
+#[track_caller]
+fn examine(dir: &Path) -> Examination {
+    let before = Untouched::note(dir);
+    let examination = Store::examine(dir, &std::env::temp_dir(), &|_| {}).expect("it can be read");
+    before.assert(dir);
+    examination
+}
+
+/// What is wrong, one sentence each.
+#[track_caller]
+fn findings(dir: &Path) -> Vec<String> {
+    let findings = examine(dir).findings;
+    findings.iter().map(ToString::to_string).collect()
+}
+
+#[track_caller]
+fn assert_bad(output: &Output, sentence: &str) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.starts_with("error: "), "{stderr}");
+    assert!(stderr.contains(sentence), "`{sentence}` in: {stderr}");
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+}

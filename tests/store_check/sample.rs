@@ -1,0 +1,242 @@
+//! A small store with some of everything, and a pair of tweezers for its values: what is changed gets a valid frame and,
+//! where it is a chunk, its new hash, everywhere, so that only the deeper comparisons can see it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use snapledger::history::global::{Completeness, GlobalState, Missing, Reason};
+use snapledger::history::part::Part;
+use snapledger::process::Process;
+use snapledger::process::clock::{Hlc, Lamport};
+use snapledger::process::event::{Input, Operation};
+use snapledger::process::ids::{Amount, ChannelId, Key, ProcessId, RequestId, Seq, SnapshotId};
+use snapledger::process::message::{Body, Marker, Message, Transfer};
+use snapledger::process::topology::Topology;
+use snapledger::store::Store;
+use tempfile::TempDir;
+
+use crate::teller::{account, images, process_id};
+
+pub(crate) const CLUSTER: &str = "demo";
+/// What alice and bob hold in the end, minor units: numbers that stand nowhere else.
+pub(crate) const ALICE: i64 = 0x0012_3456_789a;
+pub(crate) const BOB: i64 = 0x0011_2233_4455;
+/// Turns 1 and 2 pay in; turn 3 records `s1` at cut 2; 4 and 5 arrive, 6 is the marker, 7 says that the part is stored;
+/// 8 pays in; 9 seals at cut 8; 10 pays in.
+pub(crate) const TURNS: u64 = 10;
+
+/// Accounts that hold one unit each.
+pub(crate) const PADDING: i64 = 60;
+
+pub(crate) fn me() -> ProcessId {
+    process_id("n1")
+}
+
+fn peer() -> ProcessId {
+    process_id("n2")
+}
+
+pub(crate) fn s1() -> SnapshotId {
+    SnapshotId::parse("s1").expect("a valid id")
+}
+
+pub(crate) struct Sample(TempDir);
+
+impl Sample {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let store = Store::open(dir.path(), CLUSTER, &me()).expect("a new store");
+        let topology = Topology::full(&[me(), peer()]).expect("two processes");
+        let mut process = Process::new(me(), topology, 8);
+        for (number, input) in (1..).zip(inputs()) {
+            turn(&store, &mut process, (number, input));
+        }
+        store.sync().expect("it is durable");
+        Self(dir)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Works on a tree under the store.
+    pub(crate) fn edit(&self, tree: &str, work: impl FnOnce(&sled::Tree)) {
+        let db = images::engine(self.path());
+        work(&db.open_tree(tree).expect("the tree is there"));
+        // Dropping the engine flushes it.
+        drop(db);
+    }
+
+    /// Removes the values of a tree whose key begins so.
+    pub(crate) fn remove(&self, tree: &str, prefix: &[u8]) {
+        self.edit(tree, |tree| {
+            let keys: Vec<_> = tree.scan_prefix(prefix).keys().flatten().collect();
+            assert!(!keys.is_empty(), "there is nothing to remove");
+            for key in keys {
+                tree.remove(key).expect("it can be removed");
+            }
+        });
+    }
+
+    /// Replaces bytes within the values of a tree and frames them anew; says in how many values.
+    pub(crate) fn replace(&self, tree: &str, old: &[u8], new: &[u8]) -> usize {
+        let mut renamed = Vec::new();
+        let mut found = 0;
+        self.edit(tree, |values| {
+            for pair in values {
+                let (key, value) = pair.expect("it is readable");
+                let Some(value) = replaced(&value, old, new) else {
+                    continue;
+                };
+                found += 1;
+                let mut new_key = key.to_vec();
+                if tree == "chunks" {
+                    let hash = blake3::hash(&value[10..]);
+                    new_key[..32].copy_from_slice(hash.as_bytes());
+                    renamed.push((key[..32].to_vec(), new_key[..32].to_vec()));
+                    values.remove(key).expect("it can be removed");
+                }
+                values.insert(new_key, value).expect("there is room");
+            }
+        });
+        for (old, new) in renamed {
+            for tree in ["chunks", "states", "parts", "history"] {
+                self.replace(tree, &old, &new);
+            }
+        }
+        found
+    }
+}
+
+// The value with a new checksum.
+fn replaced(value: &[u8], old: &[u8], new: &[u8]) -> Option<Vec<u8>> {
+    assert_eq!(old.len(), new.len(), "the length stays");
+    let mut value = value.to_vec();
+    let mut found = false;
+    for place in 10..value.len().saturating_sub(old.len() - 1) {
+        if value[place..].starts_with(old) {
+            value[place..place + old.len()].copy_from_slice(new);
+            found = true;
+        }
+    }
+    let checksum = crc32c::crc32c_append(crc32c::crc32c(&value[..6]), &value[10..]);
+    value[6..10].copy_from_slice(&checksum.to_le_bytes());
+    found.then_some(value)
+}
+
+fn turn(store: &Store, process: &mut Process, (number, input): (u64, Input)) {
+    process.begin_turn(number * 1000, Hlc::default());
+    process.step(input);
+    // So much that the run of the second state stands beside that of the first.
+    for padding in (0..PADDING).filter(|_| number == 1) {
+        process.step(Input::Operation {
+            request: None,
+            operation: paid_in(&format!("padding-{padding}"), 1),
+        });
+    }
+    store.commit(&process.end_turn()).expect("it is durable");
+    for sealed in process.take_sealed() {
+        store.write_state(sealed).expect("it is written");
+    }
+    for recording in process.take_finished() {
+        let part = store.build_part(&me(), &recording).expect("it is whole");
+        let part = part.expect("its state is written");
+        store.put_part(&part).expect("it is written");
+        for revision in [1, 2] {
+            store
+                .publish(&published(store, &part, revision))
+                .expect("it is written");
+        }
+    }
+}
+
+fn published(store: &Store, part: &Part, revision: u32) -> GlobalState {
+    let counted = store.count(&me(), part).expect("it is whole");
+    GlobalState {
+        snapshot: s1(),
+        initiator: me(),
+        revision,
+        initiated_at: Hlc::at(3000),
+        initiated_clock: Lamport(3),
+        finished_at: Hlc::at(9000),
+        finished_clock: Lamport(9),
+        duration_us: 6000,
+        parts: BTreeMap::from([(me(), part.clone())]),
+        counted: BTreeMap::from([(me(), counted)]),
+        completeness: Completeness::Partial {
+            missing: vec![Missing {
+                process: peer(),
+                reason: Reason::Down,
+                last_seen_us: None,
+                last_complete: None,
+            }],
+            open_channels: vec![ChannelId {
+                from: me(),
+                to: peer(),
+            }],
+        },
+    }
+}
+
+fn inputs() -> [Input; TURNS as usize] {
+    let marker = Body::Marker(Marker {
+        snapshot: s1(),
+        initiator: me(),
+    });
+    [
+        deposit("alice", ALICE),
+        deposit("carol", 50),
+        Input::Initiate {
+            snapshot: Some(s1()),
+        },
+        arrived(1, transfer("n2>n1#1", 7)),
+        arrived(2, transfer("n2>n1#2", 8)),
+        arrived(3, marker),
+        Input::PartStored { snapshot: s1() },
+        deposit("bob", BOB),
+        Input::Checkpoint,
+        Input::Operation {
+            request: None,
+            operation: Operation::Put {
+                key: Key::parse("greeting").expect("a valid id"),
+                value: Some("hello".into()),
+            },
+        },
+    ]
+}
+
+/// Pays in under a request id.
+pub(crate) fn deposit(name: &str, amount: i64) -> Input {
+    Input::Operation {
+        request: Some(RequestId::parse(&format!("request-{name}")).expect("a valid id")),
+        operation: paid_in(name, amount),
+    }
+}
+
+pub(crate) fn paid_in(name: &str, amount: i64) -> Operation {
+    Operation::Deposit {
+        account: account(name),
+        amount,
+    }
+}
+
+fn transfer(id: &str, amount: i64) -> Body {
+    Body::Transfer(Transfer {
+        transfer_id: id.into(),
+        from_account: account("far"),
+        to_account: account("dave"),
+        amount: Amount::new(amount).expect("positive"),
+    })
+}
+
+fn arrived(seq: u64, body: Body) -> Input {
+    Input::Arrived {
+        from: peer(),
+        seq: Seq(seq),
+        time: Hlc::default(),
+        message: Message {
+            clock: Lamport(seq),
+            body,
+        },
+    }
+}
