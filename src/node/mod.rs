@@ -17,6 +17,8 @@ pub mod peer_service;
 mod peers;
 mod queue;
 mod recorder;
+mod room;
+mod watchdog;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::AtomicU64;
@@ -40,6 +42,7 @@ use outbox::Outbox;
 use parts::Parts;
 use queue::Queue;
 use recorder::Recorder;
+use room::Room;
 
 use crate::config::{NodeConfig, Transport};
 use crate::process::Process;
@@ -75,7 +78,11 @@ impl Node {
         let outboxes = outboxes(&store, &process);
         let clock = Arc::new(AtomicU64::new(process.registers().clock.0));
         let metrics = Arc::new(Metrics::new());
-        let (queue, requests) = Queue::new();
+        let (room, has_room) = watch::channel(Room {
+            free: store.usage()?.free,
+            min: config.store.free_space_min,
+        });
+        let (queue, requests) = Queue::new(has_room.clone());
         let (written, writes) = watch::channel(0);
         let (failures, failed) = Failures::new();
 
@@ -112,13 +119,14 @@ impl Node {
             written: writes,
             failures: failures.clone(),
         };
-        let handle = Handle::new(config, parts, (metrics, clock), failures.sentence())?;
+        let handle = Handle::new(config, parts, (metrics, clock), (failures.sentence(), has_room))?;
         let mut node = Self {
             handle,
             threads,
             tasks: JoinSet::new(),
             failures: failed,
         };
+        node.start_watches(room, failures);
         node.start_tasks(outboxes, unfinished);
         Ok(node)
     }
@@ -154,6 +162,15 @@ impl Node {
         if joined.await.is_err() {
             tracing::error!("the threads of the node could not be waited for");
         }
+    }
+
+    fn start_watches(&mut self, room: watch::Sender<Room>, failures: Failures) {
+        let shared = &self.handle.shared;
+        let (parts, metrics) = (shared.parts.clone(), Arc::clone(&shared.metrics));
+        self.tasks.spawn(room::watch(parts, metrics, room));
+        let deadline = shared.config.store.commit_deadline;
+        let store = Arc::clone(&shared.store);
+        self.tasks.spawn(watchdog::watch(store, deadline, failures));
     }
 
     fn start_tasks(

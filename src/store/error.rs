@@ -25,6 +25,12 @@ pub enum StoreError {
     /// A sync failed before; what was written then may be lost.
     #[error("the store could not be made durable before; nothing more is acknowledged")]
     Failed,
+    /// A commit or a sync does not come back.
+    #[error("the disk under the store has not answered for {seconds} s; nothing that waits for it is acknowledged")]
+    Stalled {
+        /// For how long.
+        seconds: u64,
+    },
     /// Another node runs on this store.
     #[error("the store {0} is in use by another node; stop that one first")]
     InUse(PathBuf),
@@ -76,7 +82,7 @@ impl StoreError {
     /// asked for it, and the rest goes on.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        matches!(self, Self::Io { .. } | Self::Engine(_) | Self::Failed)
+        matches!(self, Self::Io { .. } | Self::Engine(_) | Self::Failed | Self::Stalled { .. })
     }
 
     /// Whether the directory is the wrong one, rather than the store bad.

@@ -41,6 +41,7 @@ impl Medium for Disk {
 /// An open engine with its lock and the handle through which it is made durable.
 pub(super) struct Engine {
     pub(super) db: sled::Db,
+    pub(super) dir: PathBuf,
     log: File,
     medium: Box<dyn Medium>,
     /// Held while syncing; true once a sync has failed. The system reports a failed write to one sync alone, so nobody
@@ -73,6 +74,7 @@ impl Engine {
             .map_err(failed("cannot open", &log_path))?;
         let engine = Self {
             db,
+            dir: dir.to_path_buf(),
             log,
             medium,
             failed: Mutex::new(false),
@@ -173,7 +175,7 @@ fn clear_leftovers(dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+pub(super) fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     let path = path.to_path_buf();
     move |source| StoreError::Io { what, path, source }
 }

@@ -15,10 +15,13 @@ mod merge;
 mod migrate;
 mod schema;
 mod states;
+mod underway;
+mod usage;
 mod v1;
 mod witness;
 
 use std::path::Path;
+use std::time::Duration;
 
 pub use check::Report;
 pub use error::StoreError;
@@ -26,6 +29,7 @@ pub use files::{Disk, Medium};
 pub use frame::Damage;
 pub use history::{Line, Published};
 pub use merge::Cells;
+pub use usage::Usage;
 
 use chunks::{Chunks, MessageWriter};
 use files::Engine;
@@ -34,6 +38,7 @@ use history::History;
 use journal::Journal;
 use schema::{BOOT, OWNER, Trees};
 use states::{States, StoredState};
+use underway::Underway;
 use v1::state::OwnerV1;
 
 use crate::history::global::{Counted, GlobalState};
@@ -54,6 +59,7 @@ pub struct Store {
     chunks: Chunks,
     history: History,
     identity: Identity,
+    underway: Underway,
     /// Last, because it holds the lock: fields are dropped in order, and the trees hold the files open.
     engine: Engine,
 }
@@ -113,6 +119,7 @@ impl Store {
             states: States::new(trees.states),
             chunks: Chunks::new(trees.chunks),
             history: History::open(trees.history, trees.parts)?,
+            underway: Underway::default(),
             engine,
             identity,
         })
@@ -135,6 +142,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`]: whether the turn is durable is not known.
     pub fn commit(&self, turn: &Turn) -> Result<Committed, StoreError> {
+        let _underway = self.underway.begin();
         self.journal.append(turn, || self.engine.make_durable())?;
         self.engine.witness.note(self.journal.head())?;
         Ok(Committed {
@@ -147,7 +155,22 @@ impl Store {
     /// # Errors
     /// [`StoreError`]: what was written before may be lost.
     pub fn sync(&self) -> Result<(), StoreError> {
+        let _underway = self.underway.begin();
         self.engine.make_durable()
+    }
+
+    /// How long the commit or sync that hangs longest has been under way; `None` where nothing is. Touches no file.
+    #[must_use]
+    pub fn stalled(&self) -> Option<Duration> {
+        self.underway.longest()
+    }
+
+    /// What the store takes on its file system, and what that has left.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the directory cannot be read.
+    pub fn usage(&self) -> Result<Usage, StoreError> {
+        usage::measure(&self.engine.dir)
     }
 
     /// The process as it was after the newest durable turn: the newest whole recorded state, and the journal
