@@ -182,3 +182,47 @@ fn stopped() -> Unavailable {
 fn closed() -> Closed {
     Closed::Broken("the node is stopping".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::clock::Lamport;
+    use crate::process::ids::SnapshotId;
+    use crate::process::message::{Body, Marker, Message};
+
+    fn marker(seq: u64) -> Envelope {
+        let marker = Marker {
+            snapshot: SnapshotId::parse("s").expect("a valid id"),
+            initiator: ProcessId::parse("q").expect("a valid id"),
+        };
+        Envelope {
+            seq: Seq(seq),
+            time: Hlc::default(),
+            message: Message {
+                clock: Lamport(1),
+                body: Body::Marker(marker),
+            },
+        }
+    }
+
+    #[tokio::test]
+    async fn on_a_full_disk_clients_are_refused_and_peers_wait_for_room() {
+        let (room, looks) = watch::channel(Room { free: 50, min: 400 });
+        let (queue, mut requests) = Queue::new(looks);
+        let refused = queue.ask(Input::Initiate { snapshot: None }).await;
+        assert!(matches!(refused, Err(Unavailable::NoRoom { .. })));
+        let from = ProcessId::parse("q").expect("a valid id");
+        let mut delivery = Box::pin(queue.deliver(&from, vec![marker(1)]));
+        tokio::select! {
+            biased;
+            _ = &mut delivery => unreachable!("there is no room"),
+            () = tokio::task::yield_now() => {}
+        }
+        assert!(requests.try_recv().is_err(), "nothing went in");
+        room.send_replace(Room { free: 100, min: 400 });
+        assert!(delivery.await.is_ok());
+        assert!(requests.try_recv().is_ok(), "what was sent went in");
+        let acknowledged = queue.acknowledge(&from, Seq(1)).await;
+        assert!(acknowledged.is_ok(), "acknowledgements always pass");
+    }
+}

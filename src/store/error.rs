@@ -1,5 +1,6 @@
 //! Why a store cannot be opened, read or written. No storage error is ever retried.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use super::frame::Damage;
@@ -18,9 +19,7 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// sled refused.
-    #[error(
-        "the storage engine cannot read or write its files: {0}; put a copy of the store back, or see the disk"
-    )]
+    #[error("the storage engine cannot read or write its files: {0}; {advice}", advice = advice(.0))]
     Engine(#[from] sled::Error),
     /// A sync failed before; what was written then may be lost.
     #[error("the store could not be made durable before; nothing more is acknowledged")]
@@ -68,6 +67,17 @@ pub enum StoreError {
         /// How.
         damage: Damage,
     },
+}
+
+// What sled's own threads met comes with a kind alone.
+fn advice(error: &sled::Error) -> &'static str {
+    match error {
+        sled::Error::Io(error) if error.kind() == ErrorKind::StorageFull => {
+            "make room on its file system and start the node again"
+        }
+        sled::Error::Io(_) => "see the disk, then start the node again",
+        _ => "put a copy of the store back",
+    }
 }
 
 impl StoreError {

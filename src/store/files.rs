@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::conf;
 use super::error::StoreError;
 use super::witness::Witness;
 
@@ -59,6 +60,7 @@ impl Engine {
         let lock = lock(dir)?;
         clear_leftovers(dir)?;
         await_release(dir)?;
+        conf::ensure(dir)?;
         let db = sled::Config::new()
             .path(dir)
             .segment_size(SEGMENT_BYTES)

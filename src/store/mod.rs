@@ -6,6 +6,7 @@
 
 mod check;
 mod chunks;
+mod conf;
 mod error;
 mod files;
 mod frame;

@@ -1,7 +1,8 @@
 //! A disk on which only what was synced is sure, at the moment of a power cut.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use crate::teller::Random;
@@ -83,8 +84,8 @@ impl<'a> Disk<'a> {
         for (name, inode) in &names {
             let path = into.join(name);
             fs::create_dir_all(path.parent().expect("it is below")).expect("there is room");
-            let empty = Vec::new();
-            fs::write(path, files.get(inode).unwrap_or(&empty)).expect("there is room");
+            let bytes = files.get(inode).map_or(&[][..], Vec::as_slice);
+            write_file(&path, bytes).expect("there is room");
         }
         let names: BTreeSet<&str> = names.into_keys().collect();
         names.iter().any(|name| name.ends_with(".generating"))
@@ -115,6 +116,14 @@ fn write_some(file: &mut Vec<u8>, (offset, bytes): (usize, &[u8]), loss: Loss, r
         }
         from = to;
     }
+}
+
+// What is zero at the end is a hole: a segment is mostly empty.
+fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let mut file = File::create(path)?;
+    file.write_all(&bytes[..end])?;
+    file.set_len(bytes.len() as u64)
 }
 
 fn put(file: &mut Vec<u8>, offset: usize, bytes: &[u8]) {

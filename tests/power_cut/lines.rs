@@ -1,5 +1,8 @@
 //! The lines of strace: one call each, or its beginning and its end apart where another thread came between.
 
+/// Of longer strings strace shows the beginning; only the engine's clearing of a segment's rest is longer.
+pub(crate) const BYTES_SHOWN: &str = "1048576";
+
 /// A call as it was made.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
@@ -63,11 +66,19 @@ pub(crate) fn path_of(descriptor: &str) -> Option<String> {
     Some(text(rest.split_once('>')?.0))
 }
 
-/// The bytes of the first string among arguments, all of them as `\x2f`.
-pub(crate) fn bytes_of(arguments: &str) -> Option<Vec<u8>> {
-    let (_, rest) = arguments.split_once('"')?;
-    let (quoted, _) = rest.split_once('"')?;
-    Some(unescaped(quoted))
+/// The bytes that a call wrote, all of them shown as `\x2f`.
+pub(crate) fn bytes_of(call: &Call) -> Option<Vec<u8>> {
+    let (_, rest) = call.arguments.split_once('"')?;
+    let (quoted, rest) = rest.split_once('"')?;
+    let mut bytes = unescaped(quoted);
+    let length = usize::try_from(call.result).expect("only what succeeded is a call here");
+    if rest.starts_with("...") && length > bytes.len() {
+        let first = *bytes.first()?;
+        assert!(bytes.iter().all(|byte| *byte == first), "cut off, and not a clearing");
+        bytes.resize(length, first);
+    }
+    // A write may have been short, and what was killed in its middle says nothing.
+    Some(bytes)
 }
 
 /// The strings among arguments, as text.

@@ -160,12 +160,12 @@ impl Traced {
 }
 
 fn written(call: &Call, inode: Inode, offset: u64) -> Vec<Act> {
-    let bytes = lines::bytes_of(&call.arguments).expect("it writes something");
+    let bytes = lines::bytes_of(call).expect("it writes something");
     vec![Act::Write { inode, offset, bytes }]
 }
 
 fn acknowledged(call: &Call) -> Vec<Act> {
-    let bytes = lines::bytes_of(&call.arguments).expect("it writes something");
+    let bytes = lines::bytes_of(call).expect("it writes something");
     let line = String::from_utf8(bytes).expect("it is text");
     let (position, digest) = line.trim_end().split_once(' ').expect("two words");
     vec![Act::Acknowledged {

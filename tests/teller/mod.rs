@@ -101,13 +101,13 @@ impl Teller {
         };
         Self {
             random: Random::new(seed),
+            balances: balances(&process),
             process,
             unwritten: VecDeque::new(),
             unstored: Vec::new(),
             unconfirmed: Vec::new(),
             answers: Vec::new(),
             balances_at: BTreeMap::new(),
-            balances: Balances::new(),
             whole_from: Lsn(0),
             wall_us: 1_000_000,
             peers: ["q", "r"].map(peer).into(),
