@@ -64,6 +64,10 @@ pub struct NodeOptions {
     pub store_free_space_min: Option<String>,
 
     /// Time after which a commit that hangs stops the node [default: 30s].
-    #[arg(long, env = "SNAPLEDGER_STORE_COMMIT_DEADLINE", value_name = "DURATION")]
+    #[arg(
+        long,
+        env = "SNAPLEDGER_STORE_COMMIT_DEADLINE",
+        value_name = "DURATION"
+    )]
     pub store_commit_deadline: Option<String>,
 }

@@ -43,14 +43,28 @@ mod tests {
         assert_eq!(parse_size("0B"), Ok(0));
         assert_eq!(parse_size("64KiB"), Ok(65_536));
         assert_eq!(parse_size("256MiB"), Ok(268_435_456));
-        for bad in ["", "1", "MiB", "-1B", "1.5GiB", "1 GiB", "1MB", "16777216TiB"] {
+        for bad in [
+            "",
+            "1",
+            "MiB",
+            "-1B",
+            "1.5GiB",
+            "1 GiB",
+            "1MB",
+            "16777216TiB",
+        ] {
             assert_eq!(parse_size(bad), Err(Fault::Size(bad.to_owned())), "{bad}");
         }
     }
 
     #[test]
     fn sizes_are_shown_in_the_unit_that_fits() {
-        for (bytes, shown) in [(0, "0 B"), (1023, "1023 B"), (3 << 20, "3 MiB"), (1 << 30, "1 GiB")] {
+        for (bytes, shown) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (3 << 20, "3 MiB"),
+            (1 << 30, "1 GiB"),
+        ] {
             assert_eq!(show_size(bytes), shown);
         }
     }

@@ -119,7 +119,12 @@ impl Node {
             written: writes,
             failures: failures.clone(),
         };
-        let handle = Handle::new(config, parts, (metrics, clock), (failures.sentence(), has_room))?;
+        let handle = Handle::new(
+            config,
+            parts,
+            (metrics, clock),
+            (failures.sentence(), has_room),
+        )?;
         let mut node = Self {
             handle,
             threads,

@@ -219,7 +219,10 @@ mod tests {
             () = tokio::task::yield_now() => {}
         }
         assert!(requests.try_recv().is_err(), "nothing went in");
-        room.send_replace(Room { free: 100, min: 400 });
+        room.send_replace(Room {
+            free: 100,
+            min: 400,
+        });
         assert!(delivery.await.is_ok());
         assert!(requests.try_recv().is_ok(), "what was sent went in");
         let acknowledged = queue.acknowledge(&from, Seq(1)).await;

@@ -90,7 +90,12 @@ mod tests {
     #[test]
     fn clients_are_refused_before_peers_wait() {
         let room = |free| Room { free, min: 400 };
-        let allowed = |free| (room(free).for_clients().is_ok(), room(free).for_peers().is_ok());
+        let allowed = |free| {
+            (
+                room(free).for_clients().is_ok(),
+                room(free).for_peers().is_ok(),
+            )
+        };
         assert_eq!(allowed(400), (true, true));
         assert_eq!(allowed(399), (false, true));
         assert_eq!(allowed(100), (false, true));

@@ -40,7 +40,9 @@ mod tests {
     #[test]
     fn it_is_what_sled_writes_and_is_healed() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let config = sled::Config::new().path(dir.path()).segment_size(16 * 1024 * 1024);
+        let config = sled::Config::new()
+            .path(dir.path())
+            .segment_size(16 * 1024 * 1024);
         drop(config.open().expect("it is empty"));
         let conf = dir.path().join("conf");
         assert_eq!(fs::read(&conf).expect("it is there"), CONF);

@@ -25,7 +25,9 @@ pub enum StoreError {
     #[error("the store could not be made durable before; nothing more is acknowledged")]
     Failed,
     /// A commit or a sync does not come back.
-    #[error("the disk under the store has not answered for {seconds} s; nothing that waits for it is acknowledged")]
+    #[error(
+        "the disk under the store has not answered for {seconds} s; nothing that waits for it is acknowledged"
+    )]
     Stalled {
         /// For how long.
         seconds: u64,
@@ -92,7 +94,10 @@ impl StoreError {
     /// asked for it, and the rest goes on.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        matches!(self, Self::Io { .. } | Self::Engine(_) | Self::Failed | Self::Stalled { .. })
+        matches!(
+            self,
+            Self::Io { .. } | Self::Engine(_) | Self::Failed | Self::Stalled { .. }
+        )
     }
 
     /// Whether the directory is the wrong one, rather than the store bad.

@@ -22,7 +22,6 @@ mod v1;
 mod witness;
 
 use std::path::Path;
-use std::time::Duration;
 
 pub use check::Report;
 pub use error::StoreError;
@@ -158,20 +157,6 @@ impl Store {
     pub fn sync(&self) -> Result<(), StoreError> {
         let _underway = self.underway.begin();
         self.engine.make_durable()
-    }
-
-    /// How long the commit or sync that hangs longest has been under way; `None` where nothing is. Touches no file.
-    #[must_use]
-    pub fn stalled(&self) -> Option<Duration> {
-        self.underway.longest()
-    }
-
-    /// What the store takes on its file system, and what that has left.
-    ///
-    /// # Errors
-    /// [`StoreError`]: the directory cannot be read.
-    pub fn usage(&self) -> Result<Usage, StoreError> {
-        usage::measure(&self.engine.dir)
     }
 
     /// The process as it was after the newest durable turn: the newest whole recorded state, and the journal

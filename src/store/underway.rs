@@ -3,6 +3,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::Store;
+
 /// Every commit and sync that has begun and not ended.
 #[derive(Debug, Default)]
 pub(super) struct Underway(Mutex<Vec<Instant>>);
@@ -12,6 +14,14 @@ pub(super) struct Underway(Mutex<Vec<Instant>>);
 pub(super) struct Attempt<'a> {
     of: &'a Underway,
     since: Instant,
+}
+
+impl Store {
+    /// How long the commit or sync that hangs longest has been under way; `None` where nothing is. Touches no file.
+    #[must_use]
+    pub fn stalled(&self) -> Option<Duration> {
+        self.underway.longest()
+    }
 }
 
 impl Underway {

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::Store;
 use super::error::StoreError;
 use super::files::failed;
 
@@ -22,7 +23,17 @@ pub struct Usage {
     pub blobs: u64,
 }
 
-pub(super) fn measure(dir: &Path) -> Result<Usage, StoreError> {
+impl Store {
+    /// What the store takes on its file system, and what that has left.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the directory cannot be read.
+    pub fn usage(&self) -> Result<Usage, StoreError> {
+        measure(&self.engine.dir)
+    }
+}
+
+fn measure(dir: &Path) -> Result<Usage, StoreError> {
     let system = rustix::fs::statvfs(dir).map_err(io::Error::from);
     let system = system.map_err(failed("cannot measure", dir))?;
     let mut usage = Usage {

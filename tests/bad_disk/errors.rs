@@ -35,7 +35,10 @@ async fn an_error_of_the_disk_stops_the_node_and_loses_nothing_acknowledged() {
         let mut asked = ledger.acknowledged();
         loop {
             // A snapshot, so that the background writes as well.
-            let _answer = node.rest.try_send(posted("/v1/snapshots", &json!({}), &[])).await;
+            let _answer = node
+                .rest
+                .try_send(posted("/v1/snapshots", &json!({}), &[]))
+                .await;
             ledger.deposit_together(&node, AT_ONCE).await;
             asked += AT_ONCE;
             if ledger.acknowledged() < asked {
@@ -47,7 +50,10 @@ async fn an_error_of_the_disk_stops_the_node_and_loses_nothing_acknowledged() {
         let sentence = node.assert_stopped().await;
         println!("{error} from {call} {when}: {sentence}");
         let said = [error, "os error", "Input/output", "No space left"];
-        assert!(said.iter().any(|word| sentence.contains(word)), "{sentence}");
+        assert!(
+            said.iter().any(|word| sentence.contains(word)),
+            "{sentence}"
+        );
     }
     let node = Program::start(home.path(), &[]).await;
     ledger.settle(&node).await;

@@ -43,7 +43,9 @@ impl Small {
 
     fn mount(&self, options: &str) -> bool {
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&self.store);
+        mount
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(&self.store);
         mount.output().is_ok_and(|output| output.status.success())
     }
 
@@ -80,7 +82,9 @@ fn free(dir: &Path) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_nearly_full_refuses_new_work_until_there_is_room() {
-    let Some(small) = Small::mounted("64m") else { return };
+    let Some(small) = Small::mounted("64m") else {
+        return;
+    };
     let mut ledger = Ledger::default();
     let node = Program::start(small.home(), &["--store-free-space-min", "16MiB"]).await;
     assert!(ledger.deposit(&node).await);
@@ -93,8 +97,14 @@ async fn a_disk_nearly_full_refuses_new_work_until_there_is_room() {
     assert!(why.contains("of the 16 MiB it must have"), "{why}");
     let body = serde_json::json!({"amount": 1});
     let refused = node.rest.post("/v1/accounts/till/deposits", &body).await;
-    assert_eq!((refused.status, refused.problem().as_str()), (503, "no-room"));
-    let snapshot = node.rest.post("/v1/snapshots", &serde_json::json!({})).await;
+    assert_eq!(
+        (refused.status, refused.problem().as_str()),
+        (503, "no-room")
+    );
+    let snapshot = node
+        .rest
+        .post("/v1/snapshots", &serde_json::json!({}))
+        .await;
     assert_eq!(snapshot.status, 503, "a snapshot takes room, too");
     assert_eq!(put(&node, 0).await, Err(Code::ResourceExhausted));
     assert_eq!(node.rest.balance("till").await, Some(1), "reads go on");
@@ -104,20 +114,32 @@ async fn a_disk_nearly_full_refuses_new_work_until_there_is_room() {
         let figure = line.and_then(|line| line.rsplit(' ').next());
         figure.expect("it is there").parse().expect("a number")
     };
-    assert!(figure("snapledger_store_free_bytes ") < 16 << 20, "{metrics}");
+    assert!(
+        figure("snapledger_store_free_bytes ") < 16 << 20,
+        "{metrics}"
+    );
     assert!(figure("snapledger_store_disk_bytes ") > 0, "{metrics}");
     assert_eq!(figure("snapledger_store_blob_files "), 0, "{metrics}");
     std::fs::remove_file(filler).expect("it is there");
-    until("ready again", async || (node.rest.get("/readyz").await.status == 200).then_some(()))
-        .await;
+    until("ready again", async || {
+        (node.rest.get("/readyz").await.status == 200).then_some(())
+    })
+    .await;
     assert!(ledger.deposit(&node).await, "it goes on without a restart");
     ledger.settle(&node).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_stops_the_node_and_loses_nothing_acknowledged() {
-    let Some(small) = Small::mounted("64m") else { return };
-    let unguarded = ["--store-free-space-min", "0B", "--store-commit-deadline", "5s"];
+    let Some(small) = Small::mounted("64m") else {
+        return;
+    };
+    let unguarded = [
+        "--store-free-space-min",
+        "0B",
+        "--store-commit-deadline",
+        "5s",
+    ];
     let mut node = Program::start(small.home(), &unguarded).await;
     small.fill(4 << 20);
     let mut acknowledged = 0;
@@ -152,7 +174,10 @@ async fn is_there(node: &Program, number: usize) -> bool {
     let endpoint = Endpoint::from_shared(node.grpc.clone()).expect("a URI");
     let mut client = KeyValueServiceClient::new(endpoint.connect_lazy());
     let key = format!("k{number}");
-    let answer = client.get(GetRequest { key }).await.expect("the node answers");
+    let answer = client
+        .get(GetRequest { key })
+        .await
+        .expect("the node answers");
     answer.into_inner().value == value(number)
 }
 

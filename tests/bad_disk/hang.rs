@@ -17,8 +17,14 @@ async fn a_commit_that_hangs_stops_the_node() {
     assert!(ledger.deposit(&node).await);
     let saboteur = Saboteur::attach(node.id(), "fdatasync", DELAY, 1).await;
     let Some(saboteur) = saboteur else { return };
-    assert!(!ledger.deposit(&node).await, "it was acknowledged before its sync");
-    until("the sentence of the end", async || node.log().contains("\nerror: ").then_some(())).await;
+    assert!(
+        !ledger.deposit(&node).await,
+        "it was acknowledged before its sync"
+    );
+    until("the sentence of the end", async || {
+        node.log().contains("\nerror: ").then_some(())
+    })
+    .await;
     // A program that is traced has ended only once its tracer has seen it.
     drop(saboteur);
     let sentence = node.assert_stopped().await;

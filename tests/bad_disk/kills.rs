@@ -34,5 +34,8 @@ async fn a_node_killed_at_any_call_of_a_commit_has_done_things_wholly_or_not() {
     let deposits = ledger.acknowledged();
     println!("{kills} kills, {deposits} deposits, {ahead} done and not acknowledged");
     assert!(ahead > 0, "no kill came behind a write: the test is blind");
-    assert!(ahead < kills, "no kill came before a write: the test is blind");
+    assert!(
+        ahead < kills,
+        "no kill came before a write: the test is blind"
+    );
 }

@@ -52,16 +52,25 @@ impl Ledger {
     pub(crate) async fn settle(&mut self, node: &Program) -> usize {
         let found = node.rest.balance(ACCOUNT).await.unwrap_or(0);
         let sum = |wanted: bool| -> i64 {
-            let chosen = self.deposits.iter().filter(|(_, is_done)| *is_done == wanted);
+            let chosen = self
+                .deposits
+                .iter()
+                .filter(|(_, is_done)| *is_done == wanted);
             chosen.map(|(amount, _)| amount).sum()
         };
         let (sure, unsure) = (sum(true), sum(false));
-        assert!((sure..=sure + unsure).contains(&found), "{found}, not {sure} to {}", sure + unsure);
+        assert!(
+            (sure..=sure + unsure).contains(&found),
+            "{found}, not {sure} to {}",
+            sure + unsure
+        );
         let mut balance = found;
         let mut there = 0;
         for place in 0..self.deposits.len() {
             let (amount, is_done) = self.deposits[place];
-            let answer = ask(node.rest.clone(), place, amount).await.expect("the node answers");
+            let answer = ask(node.rest.clone(), place, amount)
+                .await
+                .expect("the node answers");
             assert_eq!(answer.status, 200, "{answer:?}");
             let after = node.rest.balance(ACCOUNT).await.unwrap_or(0);
             if is_done {
@@ -74,7 +83,11 @@ impl Ledger {
             balance = after;
             self.deposits[place].1 = true;
         }
-        assert_eq!(balance, sure + unsure, "once all is asked again, all is there once");
+        assert_eq!(
+            balance,
+            sure + unsure,
+            "once all is asked again, all is there once"
+        );
         there
     }
 }
@@ -83,5 +96,6 @@ async fn ask(rest: Rest, place: usize, amount: i64) -> Option<Answer> {
     let path = format!("/v1/accounts/{ACCOUNT}/deposits");
     let key = format!("deposit-{place}");
     let headers = [("idempotency-key", key.as_str())];
-    rest.try_send(posted(&path, &json!({"amount": amount}), &headers)).await
+    rest.try_send(posted(&path, &json!({"amount": amount}), &headers))
+        .await
 }

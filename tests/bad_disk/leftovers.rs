@@ -15,6 +15,9 @@ async fn a_snapshot_half_made_by_an_interrupted_start_is_removed_and_logged() {
     let node = Program::start(home.path(), &[]).await;
     assert!(!leftover.exists());
     let log = node.log();
-    assert!(log.contains("removed a leftover of an interrupted start"), "{log}");
+    assert!(
+        log.contains("removed a leftover of an interrupted start"),
+        "{log}"
+    );
     assert_eq!(ledger.settle(&node).await, 0);
 }

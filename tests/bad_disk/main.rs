@@ -15,7 +15,7 @@ mod errors;
 mod full;
 mod hang;
 mod kills;
-mod leftovers;
 mod ledger;
+mod leftovers;
 mod program;
 mod saboteur;

@@ -44,8 +44,21 @@ impl Program {
             }
         }
         command
-            .args(["node", "--id", "n1", "--dir", "store", "--snapshot-interval", "off"])
-            .args(["--port", &grpc.to_string(), "--rest-port", &rest.to_string()])
+            .args([
+                "node",
+                "--id",
+                "n1",
+                "--dir",
+                "store",
+                "--snapshot-interval",
+                "off",
+            ])
+            .args([
+                "--port",
+                &grpc.to_string(),
+                "--rest-port",
+                &rest.to_string(),
+            ])
             .args(options)
             .current_dir(home)
             .env("RUST_BACKTRACE", "0")
@@ -89,7 +102,10 @@ impl Program {
         let code = self.ended().await;
         let log = self.log();
         assert_eq!(code, Some(3), "{log}");
-        let errors: Vec<&str> = log.lines().filter(|line| line.starts_with("error: ")).collect();
+        let errors: Vec<&str> = log
+            .lines()
+            .filter(|line| line.starts_with("error: "))
+            .collect();
         let [sentence] = errors[..] else {
             unreachable!("one sentence in: {log}");
         };

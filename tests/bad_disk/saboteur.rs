@@ -14,7 +14,16 @@ impl Saboteur {
     pub(crate) async fn attach(process: u32, call: &str, what: &str, when: u32) -> Option<Self> {
         let inject = format!("inject={call}:{what}:when={when}");
         let mut strace = Command::new("strace");
-        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &inject]);
+        strace.args([
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            &format!("trace={call}"),
+            "-e",
+            &inject,
+        ]);
         strace.args(["-p", &process.to_string()]);
         let started = strace.stdin(Stdio::null()).stderr(Stdio::null()).spawn();
         let mut saboteur = match started {

@@ -35,7 +35,11 @@ impl<'a> Disk<'a> {
     pub(crate) fn at(traced: &'a Traced, place: usize) -> Self {
         let events = &traced.events[..place];
         let now = traced.events[place].began;
-        let mut disk = Self { events, synced: BTreeMap::new(), names_synced: 0 };
+        let mut disk = Self {
+            events,
+            synced: BTreeMap::new(),
+            names_synced: 0,
+        };
         for event in events.iter().filter(|event| event.ended < now) {
             match event.act {
                 Act::Sync { inode } => {
@@ -55,7 +59,11 @@ impl<'a> Disk<'a> {
         let mut names: BTreeMap<&str, Inode> = BTreeMap::new();
         for event in self.events {
             match &event.act {
-                Act::Write { inode, offset, bytes } => {
+                Act::Write {
+                    inode,
+                    offset,
+                    bytes,
+                } => {
                     let file = files.entry(*inode).or_default();
                     let offset = usize::try_from(*offset).expect("files are small here");
                     if self.is_sure(event, *inode) {
@@ -64,19 +72,19 @@ impl<'a> Disk<'a> {
                         write_some(file, (offset, bytes), loss, random);
                     }
                 }
-                Act::Truncate { inode, length } => {
-                    if self.is_sure(event, *inode) || survives(loss, random) {
-                        let length = usize::try_from(*length).expect("files are small here");
-                        files.entry(*inode).or_default().resize(length, 0);
-                    }
+                Act::Truncate { inode, length }
+                    if self.is_sure(event, *inode) || survives(loss, random) =>
+                {
+                    let length = usize::try_from(*length).expect("files are small here");
+                    files.entry(*inode).or_default().resize(length, 0);
                 }
-                Act::Name { name, inode } => {
-                    if event.ended < self.names_synced || survives(loss, random) {
-                        match inode {
-                            Some(inode) => names.insert(name, *inode),
-                            None => names.remove(name.as_str()),
-                        };
-                    }
+                Act::Name { name, inode }
+                    if event.ended < self.names_synced || survives(loss, random) =>
+                {
+                    match inode {
+                        Some(inode) => names.insert(name, *inode),
+                        None => names.remove(name.as_str()),
+                    };
                 }
                 _ => {}
             }
@@ -92,7 +100,9 @@ impl<'a> Disk<'a> {
     }
 
     fn is_sure(&self, event: &Event, inode: Inode) -> bool {
-        self.synced.get(&inode).is_some_and(|synced| event.ended < *synced)
+        self.synced
+            .get(&inode)
+            .is_some_and(|synced| event.ended < *synced)
     }
 }
 
@@ -100,7 +110,12 @@ fn survives(loss: Loss, random: &mut Random) -> bool {
     !matches!(loss, Loss::All) && random.below(2) == 0
 }
 
-fn write_some(file: &mut Vec<u8>, (offset, bytes): (usize, &[u8]), loss: Loss, random: &mut Random) {
+fn write_some(
+    file: &mut Vec<u8>,
+    (offset, bytes): (usize, &[u8]),
+    loss: Loss,
+    random: &mut Random,
+) {
     if !survives(loss, random) {
         return;
     }
@@ -110,7 +125,9 @@ fn write_some(file: &mut Vec<u8>, (offset, bytes): (usize, &[u8]), loss: Loss, r
     let mut from = 0;
     while from < bytes.len() {
         // Sectors are counted from the beginning of the file.
-        let to = bytes.len().min(from + SECTOR_BYTES - (offset + from) % SECTOR_BYTES);
+        let to = bytes
+            .len()
+            .min(from + SECTOR_BYTES - (offset + from) % SECTOR_BYTES);
         if random.below(2) == 0 {
             put(file, offset + from, &bytes[from..to]);
         }
@@ -120,7 +137,10 @@ fn write_some(file: &mut Vec<u8>, (offset, bytes): (usize, &[u8]), loss: Loss, r
 
 // What is zero at the end is a hole: a segment is mostly empty.
 fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let end = bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |last| last + 1);
     let mut file = File::create(path)?;
     file.write_all(&bytes[..end])?;
     file.set_len(bytes.len() as u64)

@@ -74,7 +74,10 @@ pub(crate) fn bytes_of(call: &Call) -> Option<Vec<u8>> {
     let length = usize::try_from(call.result).expect("only what succeeded is a call here");
     if rest.starts_with("...") && length > bytes.len() {
         let first = *bytes.first()?;
-        assert!(bytes.iter().all(|byte| *byte == first), "cut off, and not a clearing");
+        assert!(
+            bytes.iter().all(|byte| *byte == first),
+            "cut off, and not a clearing"
+        );
         bytes.resize(length, first);
     }
     // A write may have been short, and what was killed in its middle says nothing.
@@ -100,5 +103,7 @@ fn unescaped(quoted: &str) -> Vec<u8> {
         _ => byte - b'a' + 10,
     };
     let escapes = quoted.as_bytes().chunks_exact(4);
-    escapes.map(|escape| digit(escape[2]) << 4 | digit(escape[3])).collect()
+    escapes
+        .map(|escape| digit(escape[2]) << 4 | digit(escape[3]))
+        .collect()
 }

@@ -45,7 +45,9 @@ struct Tally {
 
 #[test]
 fn no_image_of_a_power_cut_lacks_what_was_acknowledged() {
-    let Some(tally) = cut("honest", IMAGES) else { return };
+    let Some(tally) = cut("honest", IMAGES) else {
+        return;
+    };
     assert_eq!((tally.lost, tally.refused), (0, 0), "{tally:?}");
     assert!(tally.acknowledged > tally.images / 2, "{tally:?}");
     assert!(tally.ahead > 0, "no cut fell into a commit: {tally:?}");
@@ -53,7 +55,9 @@ fn no_image_of_a_power_cut_lacks_what_was_acknowledged() {
 
 #[test]
 fn without_our_own_sync_acknowledged_turns_are_lost() {
-    let Some(tally) = cut("lying", LYING_IMAGES) else { return };
+    let Some(tally) = cut("lying", LYING_IMAGES) else {
+        return;
+    };
     let bad = tally.lost + tally.refused;
     assert!(bad > tally.images / 3, "the test is blind: {tally:?}");
 }

@@ -11,13 +11,28 @@ pub(crate) type Inode = usize;
 /// One thing that was done.
 #[derive(Debug)]
 pub(crate) enum Act {
-    Write { inode: Inode, offset: u64, bytes: Vec<u8> },
-    Truncate { inode: Inode, length: u64 },
-    Sync { inode: Inode },
+    Write {
+        inode: Inode,
+        offset: u64,
+        bytes: Vec<u8>,
+    },
+    Truncate {
+        inode: Inode,
+        length: u64,
+    },
+    Sync {
+        inode: Inode,
+    },
     /// A name came or went.
-    Name { name: String, inode: Option<Inode> },
+    Name {
+        name: String,
+        inode: Option<Inode>,
+    },
     SyncNames,
-    Acknowledged { position: u64, digest: String },
+    Acknowledged {
+        position: u64,
+        digest: String,
+    },
 }
 
 /// An act; it counts as done for what begins after its end.
@@ -51,10 +66,12 @@ impl Traced {
 
     /// What was acknowledged before an event: positions and digests.
     pub(crate) fn acknowledged(&self, before: usize) -> impl Iterator<Item = (u64, &str)> {
-        self.events[..before].iter().filter_map(|event| match &event.act {
-            Act::Acknowledged { position, digest } => Some((*position, digest.as_str())),
-            _ => None,
-        })
+        self.events[..before]
+            .iter()
+            .filter_map(|event| match &event.act {
+                Act::Acknowledged { position, digest } => Some((*position, digest.as_str())),
+                _ => None,
+            })
     }
 
     /// Goes on with the trace of the next life.
@@ -79,7 +96,9 @@ impl Traced {
             ("openat", _) if call.arguments.contains("O_CREAT") => self.created(call),
             ("pwrite64", Some(inode)) => {
                 let offset = call.arguments.rsplit(", ").next().map(str::parse);
-                let offset = offset.expect("it has arguments").expect("a number comes last");
+                let offset = offset
+                    .expect("it has arguments")
+                    .expect("a number comes last");
                 written(call, inode, offset)
             }
             ("write", Some(inode)) => {
@@ -87,12 +106,18 @@ impl Traced {
                 let offset = self.length(inode);
                 written(call, inode, offset)
             }
-            ("write", None) if described.as_ref().is_some_and(|path| path.ends_with(".acks")) => {
+            ("write", None)
+                if described
+                    .as_ref()
+                    .is_some_and(|path| path.ends_with(".acks")) =>
+            {
                 acknowledged(call)
             }
             ("ftruncate", Some(inode)) => {
                 let length = call.arguments.rsplit(", ").next().map(str::parse);
-                let length = length.expect("it has arguments").expect("a number comes last");
+                let length = length
+                    .expect("it has arguments")
+                    .expect("a number comes last");
                 vec![Act::Truncate { inode, length }]
             }
             ("fsync" | "fdatasync", Some(inode)) => vec![Act::Sync { inode }],
@@ -125,7 +150,10 @@ impl Traced {
         let inode = self.inodes;
         self.inodes += 1;
         self.names.insert(name.clone(), inode);
-        vec![Act::Name { name, inode: Some(inode) }]
+        vec![Act::Name {
+            name,
+            inode: Some(inode),
+        }]
     }
 
     fn renamed(&mut self, call: &Call) -> Vec<Act> {
@@ -137,22 +165,35 @@ impl Traced {
         let inode = self.names.remove(from);
         let inode = inode.expect("what is renamed was created");
         self.names.insert(to.clone(), inode);
-        let gone = Act::Name { name: from.clone(), inode: None };
-        vec![Act::Name { name: to.clone(), inode: Some(inode) }, gone]
+        let gone = Act::Name {
+            name: from.clone(),
+            inode: None,
+        };
+        vec![
+            Act::Name {
+                name: to.clone(),
+                inode: Some(inode),
+            },
+            gone,
+        ]
     }
 
     fn removed(&mut self, call: &Call) -> Vec<Act> {
         let path = lines::texts_of(&call.arguments).pop();
         let name = path.and_then(|path| self.name(&path));
         let name = name.filter(|name| self.names.remove(name).is_some());
-        name.map(|name| Act::Name { name, inode: None }).into_iter().collect()
+        name.map(|name| Act::Name { name, inode: None })
+            .into_iter()
+            .collect()
     }
 
     fn length(&self, inode: Inode) -> u64 {
         let ends = self.events.iter().filter_map(|event| match &event.act {
-            Act::Write { inode: other, offset, bytes } if *other == inode => {
-                Some(offset + bytes.len() as u64)
-            }
+            Act::Write {
+                inode: other,
+                offset,
+                bytes,
+            } if *other == inode => Some(offset + bytes.len() as u64),
             _ => None,
         });
         ends.max().unwrap_or(0)
@@ -161,7 +202,11 @@ impl Traced {
 
 fn written(call: &Call, inode: Inode, offset: u64) -> Vec<Act> {
     let bytes = lines::bytes_of(call).expect("it writes something");
-    vec![Act::Write { inode, offset, bytes }]
+    vec![Act::Write {
+        inode,
+        offset,
+        bytes,
+    }]
 }
 
 fn acknowledged(call: &Call) -> Vec<Act> {

@@ -8,9 +8,7 @@ use toml::Spanned;
 
 use super::Args;
 use crate::cli::CliError;
-use crate::config::cluster_file::{
-    ClusterFile, ProcessBlock, SnapshotBlock, Source, StoreBlock,
-};
+use crate::config::cluster_file::{ClusterFile, ProcessBlock, SnapshotBlock, Source, StoreBlock};
 use crate::config::{CLUSTER_DEFAULT, parse_interval};
 
 const HOST: &str = "127.0.0.1";
