@@ -40,8 +40,10 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         };
         host(config, sockets, &mut end).await
     });
-    // Of a node that failed, something may hang on its disk for ever.
-    runtime.shutdown_background();
+    if ended.is_err() {
+        // Of a node that failed, something may hang on its disk for ever.
+        runtime.shutdown_background();
+    }
     ended
 }
 

@@ -61,7 +61,8 @@ mod tests {
         assert_eq!(underway.longest(), None);
         let first = underway.begin();
         let second = underway.begin();
-        assert!(underway.longest() >= Some(second.since.elapsed()));
+        let of_second = second.since.elapsed();
+        assert!(underway.longest() >= Some(of_second));
         drop(first);
         assert!(underway.longest().is_some());
         drop(second);

@@ -29,6 +29,8 @@ const IMAGES: u64 = 300;
 /// Without our sync; most of them lack something.
 const LYING_IMAGES: u64 = 45;
 const SEED: u64 = 1;
+/// Far more than the images take that are there at once.
+const ROOM_BYTES: u64 = 1 << 30;
 
 /// What came of the images.
 #[derive(Debug, Default)]
@@ -124,8 +126,13 @@ fn recovered(dir: &Path) -> Result<(u64, String), StoreError> {
     Ok((position, life::digest(&process)))
 }
 
-// In memory where there is such a place: what an image has synced is of no interest.
+// In memory where there is room for it: what an image has synced is of no interest.
 fn scratch() -> TempDir {
-    let made = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+    let memory = "/dev/shm";
+    let system = rustix::fs::statvfs(memory);
+    let made = match system.is_ok_and(|system| system.f_bavail * system.f_frsize > ROOM_BYTES) {
+        true => tempfile::tempdir_in(memory),
+        false => tempfile::tempdir(),
+    };
     made.expect("a temporary directory")
 }
