@@ -137,12 +137,11 @@ fn write_some(
 
 // What is zero at the end is a hole: a segment is mostly empty.
 fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let end = bytes
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(0, |last| last + 1);
+    let is_used = |sector: &[u8]| sector != &[0; SECTOR_BYTES][..sector.len()];
+    let used = bytes.chunks(SECTOR_BYTES).rposition(is_used);
+    let end = used.map_or(0, |last| (last + 1) * SECTOR_BYTES);
     let mut file = File::create(path)?;
-    file.write_all(&bytes[..end])?;
+    file.write_all(&bytes[..end.min(bytes.len())])?;
     file.set_len(bytes.len() as u64)
 }
 
