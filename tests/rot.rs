@@ -1,4 +1,4 @@
-//! Rot: a bit that flips in the engine's own log is named, or does no harm.
+//! Rot: whatever bit flips, in a stored value or in the engine's own files, is named, or the state is exact.
 //!
 //! Without this, a single bit could take back everything that was acknowledged after it: the engine takes a damaged
 //! record for the torn end of its log, and the node would go on from an older state without a word.
@@ -8,14 +8,21 @@ mod teller;
 use std::fs;
 use std::path::Path;
 
-use snapledger::store::{Store, StoreError};
+use snapledger::history::global::GlobalState;
+use snapledger::process::clock::{Hlc, Lamport};
+use snapledger::store::{Report, Store, StoreError};
 use teller::images;
 use teller::{CLUSTER, Random, Teller, balances, open, process_id, recover, topology};
 use tempfile::TempDir;
 
-const FLIPS: u64 = 40;
+/// The engine's own files, and how many flips each gets.
+const FILES: [(&str, u64); 4] = [("db", 40), ("conf", 8), ("snap.", 12), ("witness", 8)];
+/// The trees of the store; each gets so many flips in stored values.
+const TREES: [&str; 6] = ["journal", "states", "chunks", "parts", "history", "meta"];
+const FLIPS_PER_TREE: u64 = 5;
 
-// A store whose last word is a turn, and the process on it.
+// A store with something in each tree, a snapshot of the engine's own, and a turn as its last word; and the process
+// on it.
 fn lived() -> (TempDir, Teller) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let store = open(dir.path());
@@ -24,7 +31,29 @@ fn lived() -> (TempDir, Teller) {
         teller.work(&store);
         teller.random_turns(&store);
     }
+    publish(&store, &teller);
+    drop(store);
+    // The engine makes its snapshot when it opens what another life has left.
+    let store = open(dir.path());
+    teller.process = recover(&store);
+    teller.random_turns(&store);
+    drop(store);
+    images::await_release(dir.path());
     (dir, teller)
+}
+
+fn publish(store: &Store, teller: &Teller) {
+    let recording = teller.unconfirmed.first().expect("a part was stored");
+    let snapshot = recording.snapshot.clone();
+    let part = store
+        .part(&snapshot)
+        .expect("it is readable")
+        .expect("it was stored");
+    let me = process_id("p");
+    let mut state = GlobalState::begun(snapshot, me.clone(), (Hlc::default(), Lamport(1)));
+    state.parts.insert(me, part);
+    state.revision = 1;
+    store.publish(&state).expect("there is room");
 }
 
 fn restart(dir: &Path, teller: &Teller) -> Result<(), StoreError> {
@@ -36,25 +65,119 @@ fn restart(dir: &Path, teller: &Teller) -> Result<(), StoreError> {
     Ok(())
 }
 
-#[test]
-fn a_flipped_bit_in_the_log_is_named_or_harmless() {
-    let (dir, teller) = lived();
-    let log = fs::read(dir.path().join("db")).expect("it is readable");
-    let mut random = Random::new(1);
-    let mut named = 0;
-    for _ in 0..FLIPS {
-        let copy = tempfile::tempdir().expect("a temporary directory");
-        images::copy(dir.path(), copy.path());
-        let mut rotten = log.clone();
-        let place = random.index(rotten.len());
-        rotten[place] ^= 1 << random.below(8);
-        fs::write(copy.path().join("db"), rotten).expect("there is room");
-        if let Err(error) = restart(copy.path(), &teller) {
+fn copy(dir: &Path) -> TempDir {
+    let copy = tempfile::tempdir().expect("a temporary directory");
+    images::copy(dir, copy.path());
+    copy
+}
+
+/// What a flip did: whether a restart and whether a check has named it.
+#[derive(Debug, Default)]
+struct Named {
+    flips: u64,
+    by_restart: u64,
+    by_check: u64,
+}
+
+impl Named {
+    /// Restarts and checks a damaged store, each on a copy of its own; what is not named must be exact.
+    fn note(&mut self, damaged: &Path, teller: &Teller, good: &Report) {
+        self.flips += 1;
+        if let Err(error) = restart(copy(damaged).path(), teller) {
             assert!(!matches!(error, StoreError::InUse(_)), "{error}");
-            named += 1;
+            self.by_restart += 1;
+        }
+        match Store::check(copy(damaged).path()) {
+            Err(error) => {
+                assert!(!matches!(error, StoreError::InUse(_)), "{error}");
+                self.by_check += 1;
+            }
+            Ok(report) => assert_eq!(report, *good, "a check that is silent has read the same"),
         }
     }
-    assert!(named > 0, "no flip did any harm: the test is blind");
+}
+
+#[test]
+fn a_flipped_bit_in_the_engines_files_is_named_or_harmless() {
+    let (dir, teller) = lived();
+    let good = Store::check(copy(dir.path()).path()).expect("it is whole");
+    let mut random = Random::new(1);
+    for (file, flips) in FILES {
+        let mut named = Named::default();
+        let files = fs::read_dir(dir.path()).expect("it is there");
+        let mut names = files.map(|file| file.expect("it is readable").file_name());
+        let name = names.find(|name| name.to_string_lossy().starts_with(file));
+        let name = name.unwrap_or_else(|| unreachable!("a store that was closed has a {file}"));
+        let bytes = fs::read(dir.path().join(&name)).expect("it is readable");
+        // A segment is mostly empty.
+        let used = bytes
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .expect("it says something")
+            + 1;
+        for _ in 0..flips {
+            let damaged = copy(dir.path());
+            let mut rotten = bytes.clone();
+            rotten[random.index(used)] ^= 1 << random.below(8);
+            fs::write(damaged.path().join(&name), rotten).expect("there is room");
+            named.note(damaged.path(), &teller, &good);
+        }
+        println!("{file}: {named:?}, the others left everything exact");
+        if file == "db" {
+            assert!(
+                named.by_restart > 0,
+                "no flip did any harm: the test is blind"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_a_stored_value_is_named_by_a_check_and_harmless_or_named_at_a_restart() {
+    let (dir, teller) = lived();
+    let good = Store::check(copy(dir.path()).path()).expect("it is whole");
+    let mut random = Random::new(2);
+    for tree in TREES {
+        let mut named = Named::default();
+        for _ in 0..FLIPS_PER_TREE {
+            let damaged = copy(dir.path());
+            if flip_value(damaged.path(), tree, &mut random) {
+                named.note(damaged.path(), &teller, &good);
+            }
+        }
+        println!("{tree}: {named:?}");
+        assert_eq!(
+            named.by_check, named.flips,
+            "every value of {tree} has a checksum"
+        );
+        assert!(named.flips > 0, "{tree} is empty");
+    }
+}
+
+// Flips a bit of a value as the engine holds it, so that its own checksums see nothing.
+fn flip_value(dir: &Path, tree: &str, random: &mut Random) -> bool {
+    let db = images::engine(dir);
+    let tree = db.open_tree(tree).expect("it is readable");
+    let keys: Vec<_> = tree
+        .iter()
+        .keys()
+        .map(|key| key.expect("it is readable"))
+        .collect();
+    if keys.is_empty() {
+        return false;
+    }
+    let key = &keys[random.index(keys.len())];
+    let mut value = tree
+        .get(key)
+        .expect("it is readable")
+        .expect("it is there")
+        .to_vec();
+    let place = random.index(value.len());
+    value[place] ^= 1 << random.below(8);
+    tree.insert(key, value).expect("it is written");
+    drop((tree, db));
+    images::await_release(dir);
+    true
 }
 
 #[test]

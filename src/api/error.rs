@@ -130,6 +130,11 @@ impl Failure {
             Self::Unavailable(Unavailable::Full) | Self::Busy(..) => {
                 ("busy", Http::TOO_MANY_REQUESTS, Code::ResourceExhausted)
             }
+            // Trying again soon is no help, unlike with 429.
+            Self::Unavailable(Unavailable::NoRoom { .. }) => {
+                let http = Http::SERVICE_UNAVAILABLE;
+                ("no-room", http, Code::ResourceExhausted)
+            }
             Self::Unavailable(Unavailable::Stopped(_)) => {
                 ("not-durable", Http::SERVICE_UNAVAILABLE, Code::Unavailable)
             }

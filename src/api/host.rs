@@ -71,6 +71,12 @@ impl Host {
         self.node.failed().await
     }
 
+    /// Leaves everything as it is, for a program that ends: a store that has failed is not to be touched again, and
+    /// closing it would sync once more.
+    pub fn abandon(self) {
+        std::mem::forget(self);
+    }
+
     /// Stops in order: no new calls, those under way are answered, then the node.
     pub async fn stop(self) {
         self.stopping.send_replace(true);

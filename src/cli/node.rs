@@ -32,13 +32,19 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         grpc: bind(&plan.listen.grpc)?,
         rest: bind(&plan.listen.rest)?,
     };
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
         let mut end = End::listen(args.stop_with_stdin)?;
         let Some(config) = end.or(settle(plan, &sockets)).await.transpose()? else {
             return Ok(());
         };
         host(config, sockets, &mut end).await
-    })
+    });
+    if ended.is_err() {
+        // Of a node that failed, something may hang on its disk for ever.
+        runtime.shutdown_background();
+    }
+    ended
 }
 
 /// The configuration with every peer's id.
@@ -61,6 +67,7 @@ async fn host(config: NodeConfig, sockets: Sockets, end: &mut End) -> Result<(),
     };
     tracing::info!("{id} ready: grpc {grpc}, rest http://{rest}");
     if let Some(error) = end.or(host.failed()).await {
+        host.abandon();
         return Err(error.into());
     }
     tracing::info!("{id} stops");

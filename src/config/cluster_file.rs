@@ -12,7 +12,8 @@ use toml::Spanned;
 use super::address::check_address;
 use super::duration::{parse_duration, parse_interval};
 use super::fault::{ConfigError, Fault};
-use super::{Member, SnapshotSettings, Transport};
+use super::size::parse_size;
+use super::{Member, SnapshotSettings, StoreSettings, Transport};
 use crate::process::ids::{ChannelId, ProcessId};
 use crate::process::topology::Topology;
 
@@ -31,6 +32,9 @@ pub struct ClusterFile {
     /// The `[snapshot]` table.
     #[serde(default)]
     pub snapshot: SnapshotBlock,
+    /// The `[store]` table.
+    #[serde(default)]
+    pub store: StoreBlock,
 }
 
 /// A `[[process]]` block.
@@ -67,6 +71,18 @@ pub struct SnapshotBlock {
     pub open_max: Option<Spanned<usize>>,
 }
 
+/// The `[store]` table.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreBlock {
+    /// A size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub free_space_min: Option<Spanned<String>>,
+    /// A duration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit_deadline: Option<Spanned<String>>,
+}
+
 /// What a valid file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
@@ -80,6 +96,8 @@ pub struct Cluster {
     pub dirs: BTreeMap<ProcessId, PathBuf>,
     /// The `[snapshot]` table over the defaults.
     pub snapshot: SnapshotSettings,
+    /// The `[store]` table over the defaults.
+    pub store: StoreSettings,
 }
 
 /// The text of a cluster file, for naming lines in it.
@@ -139,6 +157,7 @@ impl Source {
             members,
             topology,
             snapshot: self.snapshot(&file.snapshot)?,
+            store: self.store(&file.store)?,
         })
     }
 
@@ -213,6 +232,17 @@ impl Source {
                 0 => Err(Fault::OpenMax),
                 count => Ok(*count),
             })?;
+        }
+        Ok(settings)
+    }
+
+    fn store(&self, block: &StoreBlock) -> Result<StoreSettings, ConfigError> {
+        let mut settings = StoreSettings::default();
+        if let Some(size) = &block.free_space_min {
+            settings.free_space_min = self.at(size, |text| parse_size(text))?;
+        }
+        if let Some(deadline) = &block.commit_deadline {
+            settings.commit_deadline = self.at(deadline, |text| parse_duration(text))?;
         }
         Ok(settings)
     }

@@ -23,6 +23,10 @@ dir  = "data/store/n1"
 interval = "off"
 deadline = "500ms"
 open_max = 4
+
+[store]
+free_space_min = "64KiB"
+commit_deadline = "2s"
 "#;
 
 fn check(text: &str) -> Result<Cluster, ConfigError> {
@@ -55,6 +59,13 @@ fn a_good_file_says_it_all() {
             open_max: 4
         }
     );
+    assert_eq!(
+        cluster.store,
+        StoreSettings {
+            free_space_min: 65_536,
+            commit_deadline: Duration::from_secs(2),
+        }
+    );
 }
 
 #[test]
@@ -62,6 +73,7 @@ fn absent_tables_are_the_defaults() {
     let text = "cluster = \"c\"\n[[process]]\nid = \"a\"\ngrpc = \"h:1\"\n";
     let cluster = check(text).expect("the least file");
     assert_eq!(cluster.snapshot, SnapshotSettings::default());
+    assert_eq!(cluster.store, StoreSettings::default());
     assert_eq!(cluster.members[0].rest, None);
 }
 

@@ -66,6 +66,11 @@ pub enum Fault {
         "`{0}` is no interval; write a whole number with a unit, for example 60s or 500ms, or off"
     )]
     Interval(String),
+    /// Not a size.
+    #[error(
+        "`{0}` is no size; write a whole number with a unit, for example 256MiB, or 0B for none"
+    )]
+    Size(String),
     /// A bound that would allow nothing.
     #[error("no snapshot could ever be open with a bound of 0; give at least 1")]
     OpenMax,

@@ -10,6 +10,7 @@ mod duration;
 mod fault;
 mod options;
 mod plan;
+mod size;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +20,7 @@ pub use self::duration::{parse_duration, parse_interval};
 pub use self::fault::{ConfigError, Fault};
 pub use self::options::NodeOptions;
 pub use self::plan::{Listen, NodePlan};
+pub use self::size::{parse_size, show_size};
 use crate::process::ids::ProcessId;
 use crate::process::topology::Topology;
 
@@ -43,6 +45,8 @@ pub struct NodeConfig {
     pub dir: PathBuf,
     /// When snapshots start by themselves, and how long they may take.
     pub snapshot: SnapshotSettings,
+    /// What the disk under the store has to give.
+    pub store: StoreSettings,
 }
 
 impl NodeConfig {
@@ -97,6 +101,27 @@ impl Default for SnapshotSettings {
             interval: Some(Duration::from_secs(60)),
             deadline: Duration::from_secs(5),
             open_max: 256,
+        }
+    }
+}
+
+/// What the disk under the store has to give.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// While the file system has less than this free, in bytes, new work of clients is refused; below a quarter of it
+    /// the messages of peers wait as well.
+    pub free_space_min: u64,
+    /// A commit that takes longer stops the node.
+    pub commit_deadline: Duration,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self {
+            // Sixteen segments of the log. A disk takes some 70 MB/s of turns, so that the quarter that is kept back lasts
+            // for a second, which is several times the pause between two looks.
+            free_space_min: 256 << 20,
+            commit_deadline: Duration::from_secs(30),
         }
     }
 }

@@ -58,4 +58,16 @@ pub struct NodeOptions {
     /// How many snapshots may be open at once [default: 256].
     #[arg(long, env = "SNAPLEDGER_SNAPSHOTS_OPEN_MAX", value_name = "COUNT")]
     pub snapshots_open_max: Option<usize>,
+
+    /// Free space of the store's file system under which new work is refused: 256MiB, 1GiB, … [default: 256MiB].
+    #[arg(long, env = "SNAPLEDGER_STORE_FREE_SPACE_MIN", value_name = "SIZE")]
+    pub store_free_space_min: Option<String>,
+
+    /// Time after which a commit that hangs stops the node [default: 30s].
+    #[arg(
+        long,
+        env = "SNAPLEDGER_STORE_COMMIT_DEADLINE",
+        value_name = "DURATION"
+    )]
+    pub store_commit_deadline: Option<String>,
 }

@@ -7,8 +7,8 @@ use super::address::{check_address, join, port_of};
 use super::cluster_file::{Cluster, Source};
 use super::fault::{ConfigError, Fault};
 use super::{
-    CLUSTER_DEFAULT, Member, NodeConfig, NodeOptions, STORES_DEFAULT, SnapshotSettings, Transport,
-    parse_duration, parse_interval,
+    CLUSTER_DEFAULT, Member, NodeConfig, NodeOptions, STORES_DEFAULT, SnapshotSettings,
+    StoreSettings, Transport, parse_duration, parse_interval, parse_size,
 };
 use crate::process::ids::ProcessId;
 use crate::process::topology::Topology;
@@ -41,6 +41,7 @@ pub struct NodePlan {
     topology: Option<Topology>,
     dir: PathBuf,
     snapshot: SnapshotSettings,
+    store: StoreSettings,
 }
 
 impl NodePlan {
@@ -65,6 +66,7 @@ impl NodePlan {
             plan.dir.clone_from(dir);
         }
         override_snapshot(&mut plan.snapshot, options)?;
+        override_store(&mut plan.store, options)?;
         Ok(plan)
     }
 
@@ -93,6 +95,7 @@ impl NodePlan {
             topology,
             dir: self.dir,
             snapshot: self.snapshot,
+            store: self.store,
         })
     }
 
@@ -111,6 +114,7 @@ impl NodePlan {
             topology,
             mut dirs,
             snapshot,
+            store,
         } = source.validate(&source.parse()?)?;
         let (mine, others): (Vec<_>, Vec<_>) =
             members.into_iter().partition(|member| member.id == id);
@@ -136,6 +140,7 @@ impl NodePlan {
             topology: Some(topology),
             dir: dirs.remove(&id).unwrap_or_else(|| store_of(&id)),
             snapshot,
+            store,
         })
     }
 
@@ -166,6 +171,7 @@ impl NodePlan {
             others,
             topology: None,
             snapshot: SnapshotSettings::default(),
+            store: StoreSettings::default(),
         })
     }
 }
@@ -262,6 +268,17 @@ fn override_snapshot(
         Some(0) => return Err(Fault::OpenMax.of("--snapshots-open-max")),
         Some(open_max) => settings.open_max = open_max,
         None => {}
+    }
+    Ok(())
+}
+
+fn override_store(settings: &mut StoreSettings, options: &NodeOptions) -> Result<(), ConfigError> {
+    if let Some(text) = &options.store_free_space_min {
+        settings.free_space_min = parse_size(text).map_err(|f| f.of("--store-free-space-min"))?;
+    }
+    if let Some(text) = &options.store_commit_deadline {
+        settings.commit_deadline =
+            parse_duration(text).map_err(|f| f.of("--store-commit-deadline"))?;
     }
     Ok(())
 }

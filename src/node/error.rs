@@ -44,6 +44,17 @@ pub enum Unavailable {
     /// More is waiting than the node takes on.
     #[error("the node has more to do than it takes on; try again in a moment")]
     Full,
+    /// The disk is nearly full.
+    #[error(
+        "the file system of the store has {free} left of the {min} it must have; nothing new is taken on \
+         until somebody makes room there"
+    )]
+    NoRoom {
+        /// What is left, with its unit.
+        free: String,
+        /// The configured minimum, with its unit.
+        min: String,
+    },
     /// The node cannot make things durable any more, or is on its way down.
     #[error("the node does not answer: {0}")]
     Stopped(String),

@@ -14,6 +14,7 @@ use super::metrics::Metrics;
 use super::parts::Parts;
 use super::peers::{PeerView, Peers, Remembered};
 use super::queue::{Queue, Settled};
+use super::room::Room;
 use crate::config::NodeConfig;
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
@@ -43,6 +44,7 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Arc<AtomicU64>,
     pub(super) failed: watch::Receiver<Option<String>>,
+    pub(super) room: watch::Receiver<Room>,
     /// Turns true when streams of peers are to end.
     pub(super) closing: watch::Sender<bool>,
 }
@@ -139,7 +141,7 @@ impl Handle {
         (config, remembered): (Arc<NodeConfig>, Remembered),
         parts: Parts,
         (metrics, clock): (Arc<Metrics>, Arc<AtomicU64>),
-        failed: watch::Receiver<Option<String>>,
+        (failed, room): (watch::Receiver<Option<String>>, watch::Receiver<Room>),
     ) -> Result<Self, NodeError> {
         let links = Links::default();
         let peers = Arc::new(Peers::new(&config, remembered, links.clone())?);
@@ -155,6 +157,7 @@ impl Handle {
             metrics,
             clock,
             failed,
+            room,
             closing: watch::channel(false).0,
         };
         Ok(Self {
@@ -165,8 +168,8 @@ impl Handle {
     /// Asks the process something; what it answers is durable.
     ///
     /// # Errors
-    /// [`Unavailable`]: too much is waiting, or the node is going down. What was asked may have been done in the
-    /// second case.
+    /// [`Unavailable`]: too much is waiting, the disk is nearly full, or the node is going down. What was asked may
+    /// have been done in the last case.
     pub async fn ask(&self, input: Input) -> Result<Settled, Unavailable> {
         self.shared.queue.ask(input).await
     }
@@ -174,7 +177,7 @@ impl Handle {
     /// Asks several things, decided in this order.
     ///
     /// # Errors
-    /// As [`Handle::ask`]; nothing was done where too much is waiting.
+    /// As [`Handle::ask`]; nothing was done but where the node is going down.
     pub async fn ask_all(&self, inputs: Vec<Input>) -> Result<Vec<Settled>, Unavailable> {
         self.shared.queue.ask_all(inputs).await
     }
@@ -334,10 +337,11 @@ impl Handle {
     /// # Errors
     /// The sentence says why not.
     pub fn ready(&self) -> Result<(), String> {
-        match &*self.shared.failed.borrow() {
-            None => Ok(()),
-            Some(why) => Err(why.clone()),
+        if let Some(why) = &*self.shared.failed.borrow() {
+            return Err(why.clone());
         }
+        let room = self.shared.room.borrow();
+        room.for_clients().map_err(|why| why.to_string())
     }
 
     /// All figures in the text format of Prometheus.

@@ -8,6 +8,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::process::event::Turn;
+use crate::store::Usage;
 
 /// The figures of one node.
 pub(super) struct Metrics {
@@ -16,6 +17,9 @@ pub(super) struct Metrics {
     records: Counter,
     position: Gauge,
     commit_seconds: Histogram,
+    free_bytes: Gauge,
+    disk_bytes: Gauge,
+    blob_files: Gauge,
     pub(super) snapshots_complete: Counter,
     pub(super) snapshots_partial: Counter,
     pub(super) snapshot_seconds: Histogram,
@@ -29,6 +33,9 @@ impl Metrics {
             records: Counter::default(),
             position: Gauge::default(),
             commit_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
+            free_bytes: Gauge::default(),
+            disk_bytes: Gauge::default(),
+            blob_files: Gauge::default(),
             snapshots_complete: Counter::default(),
             snapshots_partial: Counter::default(),
             snapshot_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
@@ -49,6 +56,21 @@ impl Metrics {
             "commit_seconds",
             "Time to make one turn durable",
             self.commit_seconds.clone(),
+        );
+        registry.register(
+            "store_free_bytes",
+            "Free on the file system of the store; under store.free_space_min new work is refused",
+            self.free_bytes.clone(),
+        );
+        registry.register(
+            "store_disk_bytes",
+            "Taken on disk by the files of the store",
+            self.disk_bytes.clone(),
+        );
+        registry.register(
+            "store_blob_files",
+            "Files outside of the log, which no sync reaches; anything but 0 is a warning",
+            self.blob_files.clone(),
         );
         registry.register(
             "snapshots_complete",
@@ -75,6 +97,18 @@ impl Metrics {
         self.position
             .set(i64::try_from(turn.position.0).unwrap_or(i64::MAX));
         self.commit_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Takes down what the store takes and has left.
+    pub(super) fn measured(&self, usage: &Usage) {
+        let gauges = [
+            (&self.free_bytes, usage.free),
+            (&self.disk_bytes, usage.disk),
+            (&self.blob_files, usage.blobs),
+        ];
+        for (gauge, figure) in gauges {
+            gauge.set(i64::try_from(figure).unwrap_or(i64::MAX));
+        }
     }
 
     /// All figures in the text format of Prometheus.

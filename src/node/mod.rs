@@ -20,6 +20,8 @@ mod peers;
 mod publish;
 mod queue;
 mod recorder;
+mod room;
+mod watchdog;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicU64;
@@ -44,6 +46,7 @@ use parts::Parts;
 use peers::Remembered;
 use queue::Queue;
 use recorder::Recorder;
+use room::Room;
 
 use crate::config::{NodeConfig, Transport};
 use crate::process::Process;
@@ -81,7 +84,11 @@ impl Node {
         let outboxes = outboxes(&store, &process);
         let clock = Arc::new(AtomicU64::new(process.registers().clock.0));
         let metrics = Arc::new(Metrics::new());
-        let (queue, requests) = Queue::new();
+        let (room, has_room) = watch::channel(Room {
+            free: store.usage()?.free,
+            min: config.store.free_space_min,
+        });
+        let (queue, requests) = Queue::new(has_room.clone());
         let (written, writes) = watch::channel(0);
         let (failures, failed) = Failures::new();
 
@@ -120,13 +127,15 @@ impl Node {
             failures: failures.clone(),
         };
         let config = (config, remembered);
-        let handle = Handle::new(config, parts, (metrics, clock), failures.sentence())?;
+        let states = (failures.sentence(), has_room);
+        let handle = Handle::new(config, parts, (metrics, clock), states)?;
         let mut node = Self {
             handle,
             threads,
             tasks: JoinSet::new(),
             failures: failed,
         };
+        node.start_watches(room, failures);
         node.start_tasks(outboxes);
         node.tasks
             .spawn(go_on(node.handle.clone(), unfinished, started));
@@ -164,6 +173,15 @@ impl Node {
         if joined.await.is_err() {
             tracing::error!("the threads of the node could not be waited for");
         }
+    }
+
+    fn start_watches(&mut self, room: watch::Sender<Room>, failures: Failures) {
+        let shared = &self.handle.shared;
+        let (parts, metrics) = (shared.parts.clone(), Arc::clone(&shared.metrics));
+        self.tasks.spawn(room::watch(parts, metrics, room));
+        let deadline = shared.config.store.commit_deadline;
+        let store = Arc::clone(&shared.store);
+        self.tasks.spawn(watchdog::watch(store, deadline, failures));
     }
 
     fn start_tasks(&mut self, outboxes: BTreeMap<ProcessId, Arc<Outbox>>) {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::error::Unavailable;
+use super::room::Room;
 use crate::process::clock::Hlc;
 use crate::process::event::{Input, Meeting, Reply};
 use crate::process::ids::{Lsn, ProcessId, Seq};
@@ -43,23 +44,31 @@ pub(super) enum Request {
 pub(super) struct Queue {
     requests: mpsc::Sender<Request>,
     clients: Arc<Semaphore>,
+    room: watch::Receiver<Room>,
 }
 
 impl Queue {
-    pub(super) fn new() -> (Self, mpsc::Receiver<Request>) {
+    pub(super) fn new(room: watch::Receiver<Room>) -> (Self, mpsc::Receiver<Request>) {
         let (requests, queue) = mpsc::channel(WAITING_MAX);
         let clients = Arc::new(Semaphore::new(CLIENTS_MAX));
-        (Self { requests, clients }, queue)
+        let entrance = Self {
+            requests,
+            clients,
+            room,
+        };
+        (entrance, queue)
     }
 
-    /// Asks for a client; refused at once where too many wait.
+    /// Asks for a client; refused at once where too many wait, or the disk is too full for it.
     pub(super) async fn ask(&self, input: Input) -> Result<Settled, Unavailable> {
         let settled = self.ask_all(vec![input]).await?.pop();
         Ok(settled.expect("one input has one reply"))
     }
 
-    /// Asks several things for a client, in order; refused as a whole where too many wait.
+    /// Asks several things for a client, in order; refused as a whole.
     pub(super) async fn ask_all(&self, inputs: Vec<Input>) -> Result<Vec<Settled>, Unavailable> {
+        let room = *self.room.borrow();
+        inputs.iter().try_for_each(|input| room.for_input(input))?;
         let weight = inputs.iter().map(Input::weight).sum::<usize>();
         let weight = u32::try_from(weight).map_err(|_| Unavailable::Full)?;
         let _waiting = self
@@ -135,6 +144,9 @@ impl Inbox for Queue {
     }
 
     async fn deliver(&self, from: &ProcessId, messages: Vec<Envelope>) -> Result<Settling, Closed> {
+        let mut room = self.room.clone();
+        let enough = room.wait_for(|room| room.for_peers().is_ok()).await;
+        drop(enough.map_err(|_| closed())?);
         let mut last = None;
         let newest = messages.last().map(|envelope| envelope.seq);
         for envelope in messages {
@@ -176,4 +188,51 @@ fn stopped() -> Unavailable {
 
 fn closed() -> Closed {
     Closed::Broken("the node is stopping".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::clock::Lamport;
+    use crate::process::ids::SnapshotId;
+    use crate::process::message::{Body, Marker, Message};
+
+    fn marker(seq: u64) -> Envelope {
+        let marker = Marker {
+            snapshot: SnapshotId::parse("s").expect("a valid id"),
+            initiator: ProcessId::parse("q").expect("a valid id"),
+        };
+        Envelope {
+            seq: Seq(seq),
+            time: Hlc::default(),
+            message: Message {
+                clock: Lamport(1),
+                body: Body::Marker(marker),
+            },
+        }
+    }
+
+    #[tokio::test]
+    async fn on_a_full_disk_clients_are_refused_and_peers_wait_for_room() {
+        let (room, looks) = watch::channel(Room { free: 50, min: 400 });
+        let (queue, mut requests) = Queue::new(looks);
+        let refused = queue.ask(Input::Initiate { snapshot: None }).await;
+        assert!(matches!(refused, Err(Unavailable::NoRoom { .. })));
+        let from = ProcessId::parse("q").expect("a valid id");
+        let mut delivery = Box::pin(queue.deliver(&from, vec![marker(1)]));
+        tokio::select! {
+            biased;
+            _ = &mut delivery => unreachable!("there is no room"),
+            () = tokio::task::yield_now() => {}
+        }
+        assert!(requests.try_recv().is_err(), "nothing went in");
+        room.send_replace(Room {
+            free: 100,
+            min: 400,
+        });
+        assert!(delivery.await.is_ok());
+        assert!(requests.try_recv().is_ok(), "what was sent went in");
+        let acknowledged = queue.acknowledge(&from, Seq(1)).await;
+        assert!(acknowledged.is_ok(), "acknowledgements always pass");
+    }
 }

@@ -54,6 +54,9 @@ impl Recorder {
 
     fn write_state(&self, sealed: Sealed) -> Result<(), StoreError> {
         let state = self.store.write_state(sealed)?;
+        // The engine writes on threads of its own: an error that they met is seen here, not at some client's next
+        // operation.
+        self.store.sync()?;
         tracing::debug!(
             cut = %state.position,
             accounts = state.accounts,

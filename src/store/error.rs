@@ -1,5 +1,6 @@
 //! Why a store cannot be opened, read or written. No storage error is ever retried.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use super::frame::Damage;
@@ -18,13 +19,19 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// sled refused.
-    #[error(
-        "the storage engine cannot read or write its files: {0}; put a copy of the store back, or see the disk"
-    )]
+    #[error("the storage engine cannot read or write its files: {0}; {advice}", advice = advice(.0))]
     Engine(#[from] sled::Error),
     /// A sync failed before; what was written then may be lost.
     #[error("the store could not be made durable before; nothing more is acknowledged")]
     Failed,
+    /// A commit or a sync does not come back.
+    #[error(
+        "the disk under the store has not answered for {seconds} s; nothing that waits for it is acknowledged"
+    )]
+    Stalled {
+        /// For how long.
+        seconds: u64,
+    },
     /// Another node runs on this store.
     #[error("the store {0} is in use by another node; stop that one first")]
     InUse(PathBuf),
@@ -76,6 +83,17 @@ pub enum StoreError {
     },
 }
 
+// What sled's own threads met comes with a kind alone.
+fn advice(error: &sled::Error) -> &'static str {
+    match error {
+        sled::Error::Io(error) if error.kind() == ErrorKind::StorageFull => {
+            "make room on its file system and start the node again"
+        }
+        sled::Error::Io(_) => "see the disk, then start the node again",
+        _ => "put a copy of the store back",
+    }
+}
+
 impl StoreError {
     pub(super) fn damaged(what: impl Into<String>, damage: Damage) -> Self {
         Self::Damaged {
@@ -88,7 +106,10 @@ impl StoreError {
     /// asked for it, and the rest goes on.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        matches!(self, Self::Io { .. } | Self::Engine(_) | Self::Failed)
+        matches!(
+            self,
+            Self::Io { .. } | Self::Engine(_) | Self::Failed | Self::Stalled { .. }
+        )
     }
 
     /// Whether the directory is the wrong one, rather than the store bad.

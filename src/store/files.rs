@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::conf;
 use super::error::StoreError;
 use super::witness::{self, Witness};
 
@@ -44,6 +45,7 @@ impl Medium for Disk {
 /// An open engine with its lock and the handle through which it is made durable.
 pub(super) struct Engine {
     pub(super) db: sled::Db,
+    pub(super) dir: PathBuf,
     log: File,
     medium: Box<dyn Medium>,
     /// Held while syncing; true once a sync has failed. The system reports a failed write to one sync alone, so nobody
@@ -61,6 +63,7 @@ impl Engine {
         let lock = lock(dir)?;
         clear_leftovers(dir)?;
         await_release(dir)?;
+        conf::ensure(dir)?;
         let db = open_engine(dir, CACHE_BYTES)?;
         let log_path = dir.join(LOG);
         let log = File::options()
@@ -70,6 +73,7 @@ impl Engine {
             .map_err(failed("cannot open", &log_path))?;
         let engine = Self {
             db,
+            dir: dir.to_path_buf(),
             log,
             medium,
             failed: Mutex::new(false),

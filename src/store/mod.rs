@@ -6,6 +6,7 @@
 
 mod check;
 mod chunks;
+mod conf;
 mod error;
 mod files;
 mod frame;
@@ -17,6 +18,8 @@ mod parts;
 mod published;
 mod schema;
 mod states;
+mod underway;
+mod usage;
 mod v1;
 mod witness;
 
@@ -28,6 +31,7 @@ pub use files::{Disk, Medium};
 pub use frame::Damage;
 pub use history::{Line, Published};
 pub use merge::Cells;
+pub use usage::Usage;
 
 use chunks::Chunks;
 use files::Engine;
@@ -36,6 +40,7 @@ use history::History;
 use journal::Journal;
 use schema::{BOOT, OWNER, Trees};
 use states::{States, StoredState};
+use underway::Underway;
 use v1::state::OwnerV1;
 
 use crate::history::global::Counted;
@@ -53,6 +58,7 @@ pub struct Store {
     chunks: Chunks,
     history: History,
     identity: Identity,
+    underway: Underway,
     /// Last, because it holds the lock: fields are dropped in order, and the trees hold the files open.
     engine: Engine,
 }
@@ -112,6 +118,7 @@ impl Store {
             states: States::new(trees.states),
             chunks: Chunks::new(trees.chunks),
             history: History::open(trees.history, trees.parts)?,
+            underway: Underway::default(),
             engine,
             identity,
         })
@@ -134,6 +141,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`]: whether the turn is durable is not known.
     pub fn commit(&self, turn: &Turn) -> Result<Committed, StoreError> {
+        let _underway = self.underway.begin();
         self.journal.append(turn, || self.engine.make_durable())?;
         self.engine.witness.note(self.journal.head())?;
         Ok(Committed {
@@ -146,6 +154,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`]: what was written before may be lost.
     pub fn sync(&self) -> Result<(), StoreError> {
+        let _underway = self.underway.begin();
         self.engine.make_durable()
     }
 

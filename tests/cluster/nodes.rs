@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use snapledger::api::{Host, Sockets};
-use snapledger::config::{Member, NodeConfig, SnapshotSettings, Transport};
+use snapledger::config::{Member, NodeConfig, SnapshotSettings, StoreSettings, Transport};
 use snapledger::node::{Handle, NodeError};
 use snapledger::process::ids::{ChannelId, ProcessId};
 use snapledger::process::topology::Topology;
@@ -238,6 +238,7 @@ impl Cluster {
                 deadline: self.deadline,
                 open_max: self.open_max,
             },
+            store: StoreSettings::default(),
         }
     }
 }

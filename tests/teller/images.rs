@@ -17,14 +17,19 @@ const SECTOR_BYTES: usize = 512;
 /// The engine under a store that is closed, once it has let go of its files. What is changed is written when the
 /// last handle is dropped.
 pub(crate) fn engine(dir: &Path) -> sled::Db {
-    if let Ok(log) = File::open(dir.join("db")) {
-        log.lock().expect("files can be locked");
-    }
+    await_release(dir);
     sled::Config::new()
         .path(dir)
         .segment_size(16 * 1024 * 1024)
         .open()
         .expect("no store is open there")
+}
+
+/// Returns once the engine that was closed has let go of its files: then all is written.
+pub(crate) fn await_release(dir: &Path) {
+    if let Ok(log) = File::open(dir.join("db")) {
+        log.lock().expect("files can be locked");
+    }
 }
 
 /// Copies the files of a store as they are now, but for its lock.

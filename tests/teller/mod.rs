@@ -101,13 +101,13 @@ impl Teller {
         };
         Self {
             random: Random::new(seed),
+            balances: balances(&process),
             process,
             unwritten: VecDeque::new(),
             unstored: Vec::new(),
             unconfirmed: Vec::new(),
             answers: Vec::new(),
             balances_at: BTreeMap::new(),
-            balances: Balances::new(),
             whole_from: Lsn(0),
             wall_us: 1_000_000,
             peers: ["q", "r"].map(peer).into(),
@@ -117,9 +117,14 @@ impl Teller {
     /// One to eight random inputs.
     pub(crate) fn random_turns(&mut self, store: &Store) {
         for _ in 0..=self.random.below(8) {
-            let input = self.random_input();
-            self.turn(store, input);
+            self.random_turn(store);
         }
+    }
+
+    /// One random input.
+    pub(crate) fn random_turn(&mut self, store: &Store) {
+        let input = self.random_input();
+        self.turn(store, input);
     }
 
     /// Steps an input in a turn of its own and commits it.

@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use super::Args;
 use crate::cli::CliError;
-use crate::config::cluster_file::{ClusterFile, ProcessBlock, SnapshotBlock, Source};
+use crate::config::cluster_file::{ClusterFile, ProcessBlock, SnapshotBlock, Source, StoreBlock};
 use crate::config::{CLUSTER_DEFAULT, parse_interval};
 
 const HOST: &str = "127.0.0.1";
@@ -193,6 +193,7 @@ fn planned(before: Option<&ClusterFile>, nodes: &[LocalNode], args: &Args) -> Cl
             deadline: Some(spanned("5s")),
             open_max: None,
         },
+        store: StoreBlock::default(),
     });
     file.processes = nodes
         .iter()

@@ -1,0 +1,53 @@
+//! sled's `conf`, written by us: sled writes it in two pieces and syncs none, so that a crash in the first start would
+//! leave a store that sled refuses for ever. The version of sled and the size of segments are fixed for ever, and so
+//! are these bytes; whatever else stands there is damage that can be undone.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write as _};
+use std::path::Path;
+
+use super::error::StoreError;
+use super::files::failed;
+
+/// With the checksum that sled puts behind.
+const CONF: &[u8] =
+    b"segment_size: 16777216\nuse_compression: false\nversion: 0.34\n\xdd\x11\xab\xb6";
+
+/// Sees to it that `conf` is there and whole, durably.
+pub(super) fn ensure(dir: &Path) -> Result<(), StoreError> {
+    let path = dir.join("conf");
+    match fs::read(&path) {
+        Ok(found) if found == CONF => return Ok(()),
+        Ok(_) => tracing::warn!(path = %path.display(), "damaged, and written anew"),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(failed("cannot read", &path)(error)),
+    }
+    let new = dir.join("conf.new");
+    let written = File::create(&new).and_then(|mut file| {
+        file.write_all(CONF)?;
+        file.sync_all()
+    });
+    written.map_err(failed("cannot write", &new))?;
+    fs::rename(&new, &path).map_err(failed("cannot rename", &new))?;
+    let synced = File::open(dir).and_then(|dir| dir.sync_all());
+    synced.map_err(failed("cannot sync", dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_what_sled_writes_and_is_healed() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let config = sled::Config::new()
+            .path(dir.path())
+            .segment_size(16 * 1024 * 1024);
+        drop(config.open().expect("it is empty"));
+        let conf = dir.path().join("conf");
+        assert_eq!(fs::read(&conf).expect("it is there"), CONF);
+        fs::write(&conf, &CONF[..60]).expect("there is room");
+        ensure(dir.path()).expect("there is room");
+        assert_eq!(fs::read(&conf).expect("it is there"), CONF);
+    }
+}

@@ -1,0 +1,34 @@
+//! A sync that does not come back: the watchdog stops the node, and nothing that waited is acknowledged.
+
+use crate::await_it::until;
+use crate::ledger::Ledger;
+use crate::program::Program;
+use crate::saboteur::Saboteur;
+
+/// A minute, in microseconds: longer than any test waits.
+const DELAY: &str = "delay_enter=60000000";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_hangs_stops_the_node() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let options = ["--store-commit-deadline", "1s"];
+    let mut ledger = Ledger::default();
+    let mut node = Program::start(home.path(), &options).await;
+    assert!(ledger.deposit(&node).await);
+    let saboteur = Saboteur::attach(node.id(), "fdatasync", DELAY, 1).await;
+    let Some(saboteur) = saboteur else { return };
+    assert!(
+        !ledger.deposit(&node).await,
+        "it was acknowledged before its sync"
+    );
+    until("the sentence of the end", async || {
+        node.log().contains("\nerror: ").then_some(())
+    })
+    .await;
+    // A program that is traced has ended only once its tracer has seen it.
+    drop(saboteur);
+    let sentence = node.assert_stopped().await;
+    assert!(sentence.contains("has not answered for 1 s"), "{sentence}");
+    let node = Program::start(home.path(), &options).await;
+    ledger.settle(&node).await;
+}
