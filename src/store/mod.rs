@@ -6,6 +6,7 @@
 
 mod check;
 mod chunks;
+pub mod codec;
 mod error;
 mod files;
 mod frame;
