@@ -11,9 +11,10 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::driver::Step;
 use super::metrics::Metrics;
 use super::outbox::Outbox;
+use super::queue::Settled;
 use super::recorder::Work;
 use crate::process::event::Record;
-use crate::process::ids::{Lsn, ProcessId, SnapshotId};
+use crate::process::ids::{ProcessId, SnapshotId};
 use crate::process::message::Body;
 use crate::store::{Committed, Store, StoreError};
 use crate::transport::Envelope;
@@ -77,8 +78,13 @@ impl Committer {
                 _ => {}
             }
         }
-        for (to, settled) in step.replies {
-            debug_assert!(settled.position <= committed.position().max(Lsn(0)));
+        for (to, reply) in step.replies {
+            let settled = Settled {
+                reply,
+                position: step.position,
+                time: step.time,
+            };
+            debug_assert!(settled.position <= committed.position());
             // Whoever asked may have gone; what was done stays done.
             let _gone = to.send(settled);
         }

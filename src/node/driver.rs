@@ -3,7 +3,6 @@
 //! Takes what has arrived, decides and applies it, and hands the turn to the committer. While that one is writing,
 //! the next turn is computed already; the batch grows with the load, and one operation alone never waits for others.
 
-use std::collections::VecDeque;
 use std::sync::mpsc::SyncSender;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,9 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::queue::{Request, Settled};
 use crate::process::Process;
 use crate::process::clock::Hlc;
-use crate::process::event::{Input, Turn};
-use crate::process::registers::Sealed;
-use crate::process::snapshot::Recording;
+use crate::process::event::Input;
+use crate::process::step::{self, Waiting};
 
 /// Inputs of one turn at the most.
 const BATCH_MAX: usize = 4096;
@@ -24,14 +22,10 @@ const TURN_WEIGHT_MAX: usize = 8192;
 const UNSEALED_WEIGHT_MAX: usize = 1_000_000;
 
 /// A turn that is decided and not yet durable, with everything that waits for it.
-pub(super) struct Step {
-    pub(super) turn: Turn,
-    pub(super) replies: Vec<(oneshot::Sender<Settled>, Settled)>,
-    pub(super) sealed: Vec<Sealed>,
-    pub(super) finished: Vec<Recording>,
-}
+pub(super) type Step = step::Step<Asker>;
 
-type Waiting = VecDeque<(Input, Option<oneshot::Sender<Settled>>)>;
+/// Who waits for a reply.
+pub(super) type Asker = oneshot::Sender<Settled>;
 
 /// Runs until the queue is stopped or the committer is gone.
 pub(super) fn run(
@@ -40,13 +34,7 @@ pub(super) fn run(
     committer: SyncSender<Step>,
 ) {
     // What a restart found unfinished is recorded before anything new.
-    let found = Step {
-        turn: Turn::default(),
-        replies: Vec::new(),
-        sealed: process.take_sealed(),
-        finished: process.take_finished(),
-    };
-    if committer.send(found).is_err() {
+    if committer.send(process.take_found()).is_err() {
         return;
     }
     let mut waiting = Waiting::new();
@@ -55,7 +43,7 @@ pub(super) fn run(
             if process.unsealed() >= UNSEALED_WEIGHT_MAX {
                 waiting.push_front((Input::Checkpoint, None));
             }
-            let step = turn(&mut process, &mut waiting);
+            let step = process.take_turn(wall_us(), &mut waiting, TURN_WEIGHT_MAX);
             if committer.send(step).is_err() {
                 return;
             }
@@ -67,7 +55,7 @@ pub(super) fn run(
 }
 
 // Waits for something and takes all that is there, up to the bound; says whether to stop then.
-fn take(queue: &mut mpsc::Receiver<Request>, waiting: &mut Waiting) -> Option<bool> {
+fn take(queue: &mut mpsc::Receiver<Request>, waiting: &mut Waiting<Asker>) -> Option<bool> {
     let mut next = Some(queue.blocking_recv()?);
     while let Some(request) = next {
         match request {
@@ -79,39 +67,6 @@ fn take(queue: &mut mpsc::Receiver<Request>, waiting: &mut Waiting) -> Option<bo
             .flatten();
     }
     Some(false)
-}
-
-// One turn: as much of what waits as may be in it.
-fn turn(process: &mut Process, waiting: &mut Waiting) -> Step {
-    let times = waiting.iter().filter_map(|(input, _)| match input {
-        Input::Arrived { time, .. } => Some(*time),
-        _ => None,
-    });
-    process.begin_turn(wall_us(), times.max().unwrap_or_default());
-    let mut replies = Vec::new();
-    while let Some((input, reply_to)) = waiting.pop_front_if(|(input, _)| {
-        process.turn_weight() < TURN_WEIGHT_MAX && !process.wants_own_turn(input)
-    }) {
-        let reply = process.step(input);
-        replies.extend(reply_to.map(|to| (to, reply)));
-    }
-    let turn = process.end_turn();
-    let registers = process.registers();
-    let (position, time) = (registers.position, registers.time);
-    let settle = |(to, reply)| {
-        let settled = Settled {
-            reply,
-            position,
-            time,
-        };
-        (to, settled)
-    };
-    Step {
-        replies: replies.into_iter().map(settle).collect(),
-        turn,
-        sealed: process.take_sealed(),
-        finished: process.take_finished(),
-    }
 }
 
 /// What the wall clock shows, microseconds since the Unix epoch. It labels; nothing is ordered by it.

@@ -22,6 +22,7 @@ pub mod registers;
 pub mod requests;
 pub mod snapshot;
 pub mod status;
+pub mod step;
 pub mod topology;
 
 use std::collections::BTreeMap;

@@ -1,10 +1,11 @@
 //! Chunks: immutable, found by the hash of their content, so that what did not change is stored once.
 
+use super::codec::{decode_chunk, encode_chunk};
 use super::error::StoreError;
 use super::frame::{self, Damage, Kind};
 use super::schema::name;
 use super::v1::Frozen;
-use super::v1::part::{ChunkV1, RecordedMessageV1};
+use super::v1::part::RecordedMessageV1;
 use super::v1::turn::RefusalV1;
 use crate::history::part::{Chunk, IndexEntry, RecordedChannel, RecordedMessage, Run};
 use crate::process::cell::Cell;
@@ -31,9 +32,7 @@ impl Chunks {
 
     /// Stores a chunk unless it is here; says its hash and how many bytes were written.
     pub(super) fn put(&self, chunk: &Chunk) -> Result<(Hash, u64), StoreError> {
-        let bytes = frame::encode(&ChunkV1::freeze(chunk));
-        let hash = Hash(*blake3::hash(&bytes).as_bytes());
-        let framed = frame::wrap(Kind::Chunk, &bytes);
+        let (framed, hash) = encode_chunk(chunk);
         // One that is damaged is written again.
         if frame::get(&self.tree, &hash.0)?.is_some_and(|stored| stored == framed) {
             return Ok((hash, 0));
@@ -46,7 +45,7 @@ impl Chunks {
 
     /// Reads a chunk and checks that it is what its hash says.
     pub(super) fn get(&self, hash: &Hash) -> Result<Chunk, StoreError> {
-        check(hash, &self.stored(hash)?)
+        decode_chunk(hash, &self.stored(hash)?)
     }
 
     /// A chunk as it is stored, frame included, unchecked.
@@ -58,7 +57,7 @@ impl Chunks {
 
     /// Takes over a chunk as another store holds it, after checking that it is what its hash says.
     pub(super) fn adopt(&self, hash: &Hash, stored: &[u8]) -> Result<(), StoreError> {
-        check(hash, stored)?;
+        decode_chunk(hash, stored)?;
         let mut batch = sled::Batch::default();
         frame::insert(&mut batch, &hash.0, stored);
         self.tree.apply_batch(batch)?;
@@ -134,17 +133,6 @@ impl Chunks {
             Chunk::Index(_) | Chunk::Messages(_) => Err(other_content(hash)),
         }
     }
-}
-
-/// The content of a stored chunk, if it is what its hash says.
-pub(super) fn check(hash: &Hash, stored: &[u8]) -> Result<Chunk, StoreError> {
-    let damaged = |damage| StoreError::damaged(name(Kind::Chunk, &hash.0), damage);
-    let bytes = frame::unwrap(Kind::Chunk, stored).map_err(damaged)?;
-    if blake3::hash(bytes).as_bytes() != &hash.0 {
-        let problem = "its content does not match its hash".to_owned();
-        return Err(damaged(Damage::Contradiction(problem)));
-    }
-    Ok(frame::decode::<ChunkV1>(bytes).map_err(damaged)?.thaw())
 }
 
 fn fragment_zero(hash: &Hash) -> Vec<u8> {

@@ -3,15 +3,12 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use super::codec::Entry;
 use super::error::StoreError;
-use super::frame::{self, Damage, Kind};
-use super::schema::{name, position_key, position_of};
-use super::v1::Frozen;
-use super::v1::turn::TurnV1;
+use super::frame::{self, Damage};
+use super::schema::{position_key, position_of};
 use crate::process::event::Turn;
 use crate::process::ids::{Hash, Lsn};
-
-const HASH_BYTES: usize = 32;
 
 /// The journal of one process.
 pub(super) struct Journal {
@@ -24,14 +21,6 @@ pub(super) struct Journal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Head {
     pub(super) position: Lsn,
-    pub(super) hash: Hash,
-}
-
-/// A turn as it was read, with what chains it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) turn: Turn,
-    pub(super) previous: Hash,
     pub(super) hash: Hash,
 }
 
@@ -74,11 +63,8 @@ impl Journal {
             head.position.next(),
             "turns are committed in order"
         );
-        let mut entry = head.hash.0.to_vec();
-        entry.append(&mut frame::encode(&TurnV1::freeze(turn)));
-        let hash = Hash(*blake3::hash(&entry).as_bytes());
+        let (framed, hash) = Entry::encode(turn, head.hash);
         let mut batch = sled::Batch::default();
-        let framed = frame::wrap(Kind::Turn, &entry);
         frame::insert(&mut batch, &position_key(turn.position), &framed);
         self.tree.apply_batch(batch)?;
         durable()?;
@@ -103,7 +89,7 @@ impl Journal {
             }
             let entry = read(&self.tree, next)
                 .and_then(|entry| entry.ok_or_else(|| gap(next)))
-                .and_then(|entry| chained(entry, next, previous));
+                .and_then(|entry| entry.chained(next, previous));
             match &entry {
                 Ok(entry) => {
                     previous = Some(entry.hash);
@@ -132,47 +118,9 @@ fn gap(position: Lsn) -> StoreError {
     StoreError::damaged(format!("journal entry {position}"), damage)
 }
 
-/// The entry, if it is the one of this position and continues `previous`, where that is known.
-pub(super) fn chained(
-    entry: Entry,
-    position: Lsn,
-    previous: Option<Hash>,
-) -> Result<Entry, StoreError> {
-    let expected = previous.or_else(|| (position == Lsn(1)).then(Hash::default));
-    let problem = if entry.turn.position != position {
-        format!("it says it is entry {}", entry.turn.position)
-    } else if expected.is_some_and(|expected| expected != entry.previous) {
-        "it does not continue the entry before it".to_owned()
-    } else {
-        return Ok(entry);
-    };
-    let what = name(Kind::Turn, &position_key(position));
-    Err(StoreError::damaged(what, Damage::Contradiction(problem)))
-}
-
 fn read(tree: &sled::Tree, position: Lsn) -> Result<Option<Entry>, StoreError> {
-    let key = position_key(position);
-    let Some(framed) = frame::get(tree, &key)? else {
-        return Ok(None);
-    };
-    decode(&key, &framed).map(Some)
-}
-
-/// The entry in a stored value.
-pub(super) fn decode(key: &[u8], framed: &[u8]) -> Result<Entry, StoreError> {
-    let entry = frame::unwrap(Kind::Turn, framed).and_then(|bytes| {
-        let too_short = || Damage::CutOff {
-            found: bytes.len(),
-            expected: HASH_BYTES,
-        };
-        let (previous, turn) = bytes
-            .split_first_chunk::<HASH_BYTES>()
-            .ok_or_else(too_short)?;
-        Ok(Entry {
-            turn: frame::decode::<TurnV1>(turn)?.thaw(),
-            previous: Hash(*previous),
-            hash: Hash(*blake3::hash(bytes).as_bytes()),
-        })
-    });
-    entry.map_err(|damage| StoreError::damaged(name(Kind::Turn, key), damage))
+    let framed = frame::get(tree, &position_key(position))?;
+    framed
+        .map(|framed| Entry::decode(position, &framed))
+        .transpose()
 }

@@ -6,6 +6,7 @@
 
 mod check;
 mod chunks;
+pub mod codec;
 mod conf;
 mod error;
 mod files;

@@ -8,7 +8,7 @@ use super::{Examiner, Step};
 use crate::history::part::{Chunk, Part, RecordedChannel, Run};
 use crate::process::cell::Cell;
 use crate::process::ids::{Hash, Seq};
-use crate::store::chunks;
+use crate::store::codec::decode_chunk;
 use crate::store::error::StoreError;
 use crate::store::frame::{Damage, Kind};
 use crate::store::schema;
@@ -79,7 +79,7 @@ impl Contents {
                 .map_err(|_| odd("its key is no hash"))?,
         );
         let framed = stored.framed.map_err(damaged)?;
-        let content = match chunks::check(&hash, &framed)? {
+        let content = match decode_chunk(&hash, &framed)? {
             Chunk::Cells(cells) => {
                 ascending(&cells).ok_or_else(|| odd("its cells do not ascend"))?
             }

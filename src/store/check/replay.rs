@@ -16,9 +16,9 @@ use crate::process::cell::Cell;
 use crate::process::ids::{Hash, Lsn};
 use crate::process::registers::{Registers, Sealed};
 use crate::process::topology::Topology;
+use crate::store::codec::Entry;
 use crate::store::error::StoreError;
 use crate::store::frame::{self, Damage, Kind};
-use crate::store::journal::{self, Entry};
 use crate::store::merge::Cells;
 use crate::store::schema::{self, position_key, position_of, snapshot_key};
 use crate::store::states::StoredState;
@@ -119,9 +119,9 @@ impl Replay {
         let framed = stored
             .framed
             .map_err(|damage| StoreError::damaged(what, damage));
-        let entry = framed.and_then(|framed| journal::decode(&stored.key, &framed));
+        let entry = framed.and_then(|framed| Entry::decode(position, &framed));
         let hash = entry.as_ref().ok().map(|entry| entry.hash);
-        let entry = entry.and_then(|entry| journal::chained(entry, position, self.hash));
+        let entry = entry.and_then(|entry| entry.chained(position, self.hash));
         match examiner.findings.take(entry) {
             Some(entry) if self.is_whole => self.apply(examiner, &entry),
             Some(_) => {}

@@ -6,10 +6,10 @@ use super::published;
 use super::{Examiner, Step};
 use crate::history::part::RecordedState;
 use crate::process::ids::SnapshotId;
+use crate::store::codec::Entry;
 use crate::store::error::StoreError;
 use crate::store::frame::{self, Kind};
-use crate::store::journal;
-use crate::store::schema::{self, TREES, Trees};
+use crate::store::schema::{self, TREES, Trees, position_key, position_of};
 use crate::store::v1::Frozen;
 use crate::store::v1::global::GlobalStateV1;
 use crate::store::v1::state::StateV1;
@@ -147,12 +147,12 @@ fn size(library: &mut Library, tree: fn(&Trees) -> &sled::Tree) -> Result<(u64, 
 fn journal(library: &Library, stats: &mut Stats) -> Result<(), StoreError> {
     let tree = &library.opened().trees.journal;
     let turn = |stored: Option<(sled::IVec, sled::IVec)>| {
-        let stored = stored.and_then(|(key, _)| Some(frame::split_key(&key)?.0.to_vec()));
-        let Some(key) = stored else {
+        let position = stored.and_then(|(key, _)| position_of(frame::split_key(&key)?.0));
+        let Some(position) = position else {
             return Ok(None);
         };
-        let framed = frame::get(tree, &key)?.unwrap_or_default();
-        Ok::<_, StoreError>(Some(journal::decode(&key, &framed)?.turn))
+        let framed = frame::get(tree, &position_key(position))?.unwrap_or_default();
+        Ok::<_, StoreError>(Some(Entry::decode(position, &framed)?.turn))
     };
     if let (Some(first), Some(last)) = (turn(tree.first()?)?, turn(tree.last()?)?) {
         stats.journal_positions = Some((first.position.0, last.position.0));

@@ -1,0 +1,98 @@
+//! Journal entries and chunks as they are stored, without a store around them: the bytes a simulated disk holds are
+//! those of the real one. The store itself reads and writes them here and nowhere else.
+
+use super::error::StoreError;
+use super::frame::{self, Damage, Kind};
+use super::schema::{name, position_key};
+use super::v1::Frozen;
+use super::v1::part::ChunkV1;
+use super::v1::turn::TurnV1;
+use crate::history::part::Chunk;
+use crate::process::event::Turn;
+use crate::process::ids::{Hash, Lsn};
+
+const HASH_BYTES: usize = 32;
+
+/// A turn as it was read, with what chains it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The turn.
+    pub turn: Turn,
+    /// The hash of the entry before; zero for the first.
+    pub previous: Hash,
+    /// The hash of this entry, which vouches for everything up to it.
+    pub hash: Hash,
+}
+
+impl Entry {
+    /// The stored form of a turn behind the entry with the hash `previous`, frame included, and its hash.
+    #[must_use]
+    pub fn encode(turn: &Turn, previous: Hash) -> (Vec<u8>, Hash) {
+        let mut entry = previous.0.to_vec();
+        entry.append(&mut frame::encode(&TurnV1::freeze(turn)));
+        (frame::wrap(Kind::Turn, &entry), hash_of(&entry))
+    }
+
+    /// Reads the stored form of the entry at a position.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn decode(position: Lsn, framed: &[u8]) -> Result<Self, StoreError> {
+        let damaged =
+            |damage| StoreError::damaged(name(Kind::Turn, &position_key(position)), damage);
+        let bytes = frame::unwrap(Kind::Turn, framed).map_err(damaged)?;
+        let too_short = || Damage::CutOff {
+            found: bytes.len(),
+            expected: HASH_BYTES,
+        };
+        let split = bytes.split_first_chunk::<HASH_BYTES>();
+        let (previous, turn) = split.ok_or_else(|| damaged(too_short()))?;
+        Ok(Self {
+            turn: frame::decode::<TurnV1>(turn).map_err(damaged)?.thaw(),
+            previous: Hash(*previous),
+            hash: hash_of(bytes),
+        })
+    }
+
+    /// Checks that it is the entry at `position` and continues `previous`; before the first there is only zero.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn chained(self, position: Lsn, previous: Option<Hash>) -> Result<Self, StoreError> {
+        let expected = previous.or_else(|| (position == Lsn(1)).then(Hash::default));
+        let problem = if self.turn.position != position {
+            format!("it says it is entry {}", self.turn.position)
+        } else if expected.is_some_and(|expected| expected != self.previous) {
+            "it does not continue the entry before it".to_owned()
+        } else {
+            return Ok(self);
+        };
+        let what = name(Kind::Turn, &position_key(position));
+        Err(StoreError::damaged(what, Damage::Contradiction(problem)))
+    }
+}
+
+/// The stored form of a chunk, frame included, and the hash by which it is found.
+#[must_use]
+pub fn encode_chunk(chunk: &Chunk) -> (Vec<u8>, Hash) {
+    let bytes = frame::encode(&ChunkV1::freeze(chunk));
+    (frame::wrap(Kind::Chunk, &bytes), hash_of(&bytes))
+}
+
+/// Reads the stored form of a chunk and checks that it is what its hash says.
+///
+/// # Errors
+/// [`StoreError::Damaged`].
+pub fn decode_chunk(hash: &Hash, framed: &[u8]) -> Result<Chunk, StoreError> {
+    let damaged = |damage| StoreError::damaged(name(Kind::Chunk, &hash.0), damage);
+    let bytes = frame::unwrap(Kind::Chunk, framed).map_err(damaged)?;
+    if hash_of(bytes) != *hash {
+        let problem = "its content does not match its hash".to_owned();
+        return Err(damaged(Damage::Contradiction(problem)));
+    }
+    Ok(frame::decode::<ChunkV1>(bytes).map_err(damaged)?.thaw())
+}
+
+fn hash_of(bytes: &[u8]) -> Hash {
+    Hash(*blake3::hash(bytes).as_bytes())
+}

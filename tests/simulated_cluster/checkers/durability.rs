@@ -1,0 +1,36 @@
+//! What was acknowledged is durable: after every crash the journal holds each turn that had left, by its hash.
+
+use snapledger::process::ids::{Hash, Lsn};
+
+use crate::disk::Disk;
+use crate::world::{Checked, Place};
+
+/// The newest turn that left each process; its hash vouches for all before it.
+pub(super) struct Durability {
+    released: Vec<Option<(Lsn, Hash)>>,
+}
+
+impl Durability {
+    pub(super) fn new(processes: usize) -> Self {
+        Self {
+            released: vec![None; processes],
+        }
+    }
+
+    pub(super) fn released(&mut self, place: Place, position: Lsn, hash: Hash) {
+        self.released[place] = Some((position, hash));
+    }
+
+    pub(super) fn recovered(&self, place: Place, disk: &Disk) -> Checked {
+        let Some((position, hash)) = self.released[place] else {
+            return Ok(());
+        };
+        if disk.hash_at(position) == Some(hash) {
+            return Ok(());
+        }
+        let head = disk.head().0;
+        Err(format!(
+            "process {place} released turn {position} and came back with a journal that ends at {head} or says otherwise"
+        ))
+    }
+}

@@ -1,0 +1,148 @@
+//! What must hold, whatever the world does. The checkers know nothing of scenarios: they see turns that became
+//! durable, answers, parts and revisions, and hold them against a truth of their own.
+
+mod cuts;
+mod durability;
+mod money;
+mod requests;
+mod rest;
+mod revisions;
+mod truth;
+
+use snapledger::history::global::GlobalState;
+use snapledger::history::part::Part;
+use snapledger::process::Process;
+use snapledger::process::clock::{Hlc, Lamport};
+use snapledger::process::event::{Answer, Turn};
+use snapledger::process::ids::{Hash, RequestId, SnapshotId};
+use snapledger::process::snapshot::Recording;
+use snapledger::process::topology::Topology;
+
+use crate::disk::Disk;
+use crate::plan::Plan;
+use crate::stream::Route;
+use crate::world::{Checked, Figures, Place};
+
+use durability::Durability;
+use requests::Requests;
+use truth::Truth;
+
+/// All checkers of one run, and what they know.
+pub(crate) struct Checkers {
+    pub(crate) figures: Figures,
+    truth: Truth,
+    durability: Durability,
+    requests: Requests,
+    /// A process that went down for good.
+    lost: Option<Place>,
+}
+
+/// A revision that is durable.
+pub(crate) struct Publication<'a> {
+    pub(crate) state: &'a GlobalState,
+    pub(crate) disk: &'a Disk,
+    pub(crate) topology: &'a Topology,
+}
+
+impl Checkers {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        Self {
+            figures: Figures::default(),
+            truth: Truth::new(plan),
+            durability: Durability::new(plan.ids.len()),
+            requests: Requests::default(),
+            lost: None,
+        }
+    }
+
+    /// A turn leaves a process.
+    pub(crate) fn released(&mut self, place: Place, turn: &Turn, hash: Hash) -> Checked {
+        self.durability.released(place, turn.position, hash);
+        self.happened(place, turn)
+    }
+
+    // A turn that no crash can take back.
+    fn happened(&mut self, place: Place, turn: &Turn) -> Checked {
+        self.figures.turns += 1;
+        self.truth.happened(place, turn)?;
+        self.requests.happened(place, turn)?;
+        let (snapshots, messages) = self.truth.counts();
+        (self.figures.snapshots, self.figures.messages) = (snapshots, messages);
+        Ok(())
+    }
+
+    /// A process came back. Turns that were durable and had not left count from now on.
+    pub(crate) fn recovered(&mut self, place: Place, disk: &Disk, process: &Process) -> Checked {
+        self.durability.recovered(place, disk)?;
+        for turn in disk.turns(self.truth.position(place).next()) {
+            self.happened(place, &turn?)?;
+        }
+        self.truth.same(place, process)
+    }
+
+    /// A client is answered.
+    pub(crate) fn answered(
+        &mut self,
+        place: Place,
+        request: &RequestId,
+        answer: Answer,
+    ) -> Checked {
+        self.requests.answered(place, request, answer)
+    }
+
+    /// A part is durable.
+    pub(crate) fn stored(
+        &self,
+        place: Place,
+        recording: &Recording,
+        part: &Part,
+        disk: &Disk,
+    ) -> Checked {
+        if part.snapshot != recording.snapshot || !part.is_finished() {
+            return Err(format!(
+                "the stored part of {} is not finished",
+                recording.snapshot
+            ));
+        }
+        cuts::part(&self.truth, place, (part, disk))
+    }
+
+    /// A revision is durable.
+    pub(crate) fn published(&mut self, publication: &Publication<'_>) -> Checked {
+        self.figures.revisions += 1;
+        let Publication { state, disk, .. } = publication;
+        for (process, part) in &state.parts {
+            cuts::part(&self.truth, self.truth.place_of(process), (part, disk))?;
+        }
+        cuts::consistent(&self.truth, state)?;
+        money::conserved(&self.truth, state, disk)?;
+        revisions::honest(publication)?;
+        revisions::unchanged(publication)
+    }
+
+    /// The clocks at which a process recorded its state for a snapshot.
+    pub(crate) fn begun(&self, place: Place, snapshot: &SnapshotId) -> Checked<(Hlc, Lamport)> {
+        let cut = self.truth.cut(place, snapshot)?;
+        Ok((cut.time, cut.clock))
+    }
+
+    /// A process will not come back.
+    pub(crate) fn lost(&mut self, place: Place) {
+        self.lost = Some(place);
+    }
+
+    /// Whether a marker of a durable recording has never been put into a frame of its channel.
+    pub(crate) fn has_unsent_marker(&self, route: Route, transmitted: u64) -> bool {
+        self.truth.has_marker_after(route, transmitted)
+    }
+
+    /// How many recordings of a process were open at once, at the most.
+    pub(crate) fn overlapped(&self) -> bool {
+        self.truth.overlapped
+    }
+
+    /// Whether money ever went elsewhere than it was sent to.
+    pub(crate) fn suspended(&self) -> bool {
+        self.truth.suspended
+    }
+}

@@ -1,0 +1,62 @@
+//! A request is done once: every answer to it is the first one, and the journal holds it in the turn the answer names.
+
+use std::collections::BTreeMap;
+
+use snapledger::process::event::{Answer, Outcome, Record, Turn};
+use snapledger::process::ids::{Lsn, RequestId};
+
+use crate::world::{Checked, Place};
+
+/// What was answered, and what happened.
+#[derive(Default)]
+pub(super) struct Requests {
+    answers: BTreeMap<RequestId, Answer>,
+    happened: BTreeMap<RequestId, (Lsn, Outcome)>,
+}
+
+impl Requests {
+    /// Takes note of what a turn that stays has answered.
+    pub(super) fn happened(&mut self, place: Place, turn: &Turn) -> Checked {
+        for record in &turn.records {
+            let Record::Answered {
+                request, outcome, ..
+            } = record
+            else {
+                continue;
+            };
+            let answered = (turn.position, outcome.clone());
+            if let Some((before, _)) = self.happened.insert(request.clone(), answered) {
+                return Err(format!(
+                    "process {place} did {request} in turn {before} and in {}",
+                    turn.position
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes note of an answer that left.
+    pub(super) fn answered(
+        &mut self,
+        place: Place,
+        request: &RequestId,
+        answer: Answer,
+    ) -> Checked {
+        let happened = self.happened.get(request);
+        if happened != Some(&(answer.position, answer.outcome.clone())) {
+            return Err(format!(
+                "process {place} answered {request} with {answer:?}, and {happened:?} happened"
+            ));
+        }
+        match self.answers.get(request) {
+            Some(first) if *first != answer => Err(format!(
+                "process {place} answered {request} with {first:?}, then with {answer:?}"
+            )),
+            Some(_) => Ok(()),
+            None => {
+                self.answers.insert(request.clone(), answer);
+                Ok(())
+            }
+        }
+    }
+}

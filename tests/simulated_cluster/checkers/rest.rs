@@ -1,0 +1,123 @@
+//! The end: everything healed and at rest. All that was sent has arrived, all money is there, every snapshot is
+//! complete, and the journals alone give the same processes again.
+
+use snapledger::process::Process;
+use snapledger::process::ids::SnapshotId;
+
+use super::Checkers;
+use crate::world::{Checked, Place, World};
+
+impl World {
+    /// Checks what must hold at rest.
+    pub(crate) fn check_rest(&mut self) -> Checked {
+        for place in 0..self.nodes.len() {
+            if self.plan.never_returns != Some(place) {
+                self.check_replay(place)?;
+            }
+        }
+        if self.checkers.overlapped() {
+            self.sometimes.saw("snapshots that overlap on one process");
+        }
+        if self.checkers.suspended() {
+            self.sometimes.saw("money in suspense");
+        }
+        if self.plan.never_returns.is_some() {
+            return self.check_partials();
+        }
+        self.checkers.arrived()?;
+        for place in 0..self.nodes.len() {
+            self.check_complete(place)?;
+        }
+        Ok(())
+    }
+
+    // The journal from its beginning gives the process that is there.
+    fn check_replay(&self, place: Place) -> Checked {
+        let node = &self.nodes[place];
+        let life = node.life.as_ref().ok_or("it is down at rest")?;
+        let id = self.id(place);
+        let mut replayed = Process::new(
+            id.clone(),
+            self.plan.topology.clone(),
+            self.plan.open_snapshots_max,
+        );
+        for turn in node.disk.turns(snapledger::process::ids::Lsn(1)) {
+            replayed.replay(&turn?);
+        }
+        if replayed.registers() != life.process.registers() {
+            let (journal, live) = (replayed.registers(), life.process.registers());
+            return Err(format!(
+                "the journal of {id} gives {journal:?}, and it is {live:?}"
+            ));
+        }
+        self.checkers.truth.same(place, &replayed)?;
+        self.checkers.truth.same(place, &life.process)
+    }
+
+    // Every snapshot that this process started has a complete revision.
+    fn check_complete(&self, place: Place) -> Checked {
+        let node = &self.nodes[place];
+        let me = self.id(place);
+        let process = &node.life.as_ref().ok_or("it is down at rest")?.process;
+        let mine = process
+            .snapshots()
+            .iter()
+            .filter(|(_, initiator, _)| *initiator == me);
+        for (snapshot, ..) in mine {
+            if !self.is_complete(place, snapshot) {
+                return Err(format!(
+                    "{snapshot} of {me} is not complete, and everyone is back"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_complete(&self, place: Place, snapshot: &SnapshotId) -> bool {
+        let history = self.nodes[place].disk.history.iter();
+        let newest = history.rev().find(|((id, _), _)| id == snapshot);
+        newest.is_some_and(|(_, revision)| revision.value.is_complete())
+    }
+
+    // Somebody is gone for good: what is not complete is partial, and readable.
+    fn check_partials(&mut self) -> Checked {
+        for place in 0..self.nodes.len() {
+            let Some(life) = &self.nodes[place].life else {
+                continue;
+            };
+            let snapshots: Vec<_> = life.collections.keys().cloned().collect();
+            for snapshot in snapshots {
+                let history = self.nodes[place].disk.history.iter();
+                if history.filter(|((id, _), _)| *id == snapshot).count() == 0 {
+                    return Err(format!("{snapshot} was never published"));
+                }
+                self.sometimes.saw("partial that stays partial");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Checkers {
+    /// All that was sent has been delivered, and all that was paid in is somewhere.
+    fn arrived(&self) -> Checked {
+        let (mut held, mut paid_in) = (0, 0);
+        for to in 0..self.truth.count() {
+            let books = self.truth.books(to);
+            held += books.balance_total();
+            paid_in += books.deposits - books.withdrawals;
+            for from in 0..self.truth.count() {
+                let (sent, delivered) = (self.truth.sent((from, to)), books.delivered.get(&from));
+                if delivered.copied().unwrap_or(0) != sent {
+                    return Err(format!(
+                        "{sent} sent from {from} to {to}, {delivered:?} delivered"
+                    ));
+                }
+            }
+        }
+        if held != paid_in {
+            return Err(format!("{held} is there, and {paid_in} was paid in"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,359 @@
+//! The truth: what happened in every process, in turns that no crash can take back. It interprets records by itself,
+//! without a line of the code it checks, and finds what must not be: a message lost, doubled, reordered or changed, an
+//! instant that goes back, an account below zero.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use snapledger::process::Process;
+use snapledger::process::clock::{Hlc, Lamport};
+use snapledger::process::event::{Record, Turn};
+use snapledger::process::ids::{AccountId, Lsn, ProcessId, Seq, SnapshotId};
+use snapledger::process::message::{Body, Message};
+
+use crate::plan::Plan;
+use crate::stream::Route;
+use crate::world::{Checked, Place};
+
+/// What happened.
+pub(crate) struct Truth {
+    ids: Vec<ProcessId>,
+    processes: Vec<Happened>,
+    /// Every message that was sent, by channel, with the clock of its turn.
+    sent: BTreeMap<Route, Vec<(Message, Hlc)>>,
+    delivered_total: u64,
+    snapshots: BTreeSet<SnapshotId>,
+    pub(super) overlapped: bool,
+    pub(super) suspended: bool,
+}
+
+/// What happened in one process.
+#[derive(Default)]
+struct Happened {
+    position: Lsn,
+    time: Hlc,
+    clock: Lamport,
+    now: Books,
+    cuts: BTreeMap<SnapshotId, Cut>,
+    open: BTreeMap<SnapshotId, BTreeSet<Place>>,
+}
+
+/// The books of a process at one position.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Books {
+    pub(super) accounts: BTreeMap<AccountId, i128>,
+    pub(super) deposits: i128,
+    pub(super) withdrawals: i128,
+    /// How many messages were sent, by destination, and delivered, by origin.
+    pub(super) sent: BTreeMap<Place, u64>,
+    pub(super) delivered: BTreeMap<Place, u64>,
+}
+
+/// A recorded state as it truly was.
+pub(super) struct Cut {
+    pub(super) position: Lsn,
+    pub(super) time: Hlc,
+    pub(super) clock: Lamport,
+    pub(super) books: Books,
+    /// Per origin, the newest message before the marker, once it came.
+    pub(super) closed: BTreeMap<Place, u64>,
+}
+
+impl Truth {
+    pub(super) fn new(plan: &Plan) -> Self {
+        Self {
+            ids: plan.ids.clone(),
+            processes: plan.ids.iter().map(|_| Happened::default()).collect(),
+            sent: BTreeMap::new(),
+            delivered_total: 0,
+            snapshots: BTreeSet::new(),
+            overlapped: false,
+            suspended: false,
+        }
+    }
+
+    /// Takes note of a turn.
+    pub(super) fn happened(&mut self, place: Place, turn: &Turn) -> Checked {
+        let before = &self.processes[place];
+        if turn.position != before.position.next() {
+            return Err(format!(
+                "{place}: turn {} after {}",
+                turn.position, before.position
+            ));
+        }
+        if turn.time <= before.time {
+            return Err(format!(
+                "{place}: the instant of turn {} goes back",
+                turn.position
+            ));
+        }
+        for (index, record) in turn.records.iter().enumerate() {
+            self.take(place, turn, (index, record))
+                .map_err(|why| format!("{}, turn {}: {why}", self.ids[place], turn.position))?;
+        }
+        let process = &mut self.processes[place];
+        (process.position, process.time, process.clock) = (turn.position, turn.time, turn.clock);
+        Ok(())
+    }
+
+    fn take(&mut self, place: Place, turn: &Turn, (index, record): (usize, &Record)) -> Checked {
+        let books = &mut self.processes[place].now;
+        match record {
+            Record::Deposited { account, amount } => {
+                books.deposits += i128::from(amount.units());
+                books.change(account, amount.units().into())
+            }
+            Record::Withdrawn { account, amount } => {
+                books.withdrawals += i128::from(amount.units());
+                books.change(account, -i128::from(amount.units()))
+            }
+            Record::Moved { from, to, amount } => {
+                books.change(from, -i128::from(amount.units()))?;
+                books.change(to, amount.units().into())
+            }
+            Record::Sent { to, seq, message } => {
+                self.send((place, self.place_of(to)), *seq, (message, turn.time))
+            }
+            Record::Delivered {
+                from,
+                seq,
+                suspense,
+                message,
+                ..
+            } => {
+                self.suspended |= suspense.is_some();
+                let route = (self.place_of(from), place);
+                self.deliver(route, *seq, (message, turn.time))?;
+                self.credit(route, suspense.as_ref(), &message.body)
+            }
+            Record::StateRecorded {
+                snapshot, channels, ..
+            } => {
+                if index > 0 {
+                    return Err("a state was recorded within a turn".to_owned());
+                }
+                self.record(place, snapshot, (channels, turn.time))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn send(&mut self, route: Route, seq: Seq, (message, time): (&Message, Hlc)) -> Checked {
+        let sent = self.sent.entry(route).or_default();
+        if seq.0 != sent.len() as u64 + 1 {
+            return Err(format!(
+                "message {seq} was sent behind {} on {route:?}",
+                sent.len()
+            ));
+        }
+        sent.push((message.clone(), time));
+        let books = &mut self.processes[route.0].now;
+        books.sent.insert(route.1, seq.0);
+        match message.body.transfer() {
+            Some(transfer) => {
+                books.change(&transfer.from_account, -i128::from(transfer.amount.units()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    // Exactly the next message, exactly as it was sent, and later than it was sent.
+    fn deliver(&mut self, route: Route, seq: Seq, (message, time): (&Message, Hlc)) -> Checked {
+        let delivered = self.processes[route.1]
+            .now
+            .delivered
+            .entry(route.0)
+            .or_default();
+        if seq.0 != *delivered + 1 {
+            return Err(format!(
+                "message {seq} of {route:?} was delivered behind {delivered}"
+            ));
+        }
+        *delivered = seq.0;
+        self.delivered_total += 1;
+        let sent = self
+            .sent
+            .get(&route)
+            .and_then(|sent| sent.get(usize::try_from(seq.0 - 1).ok()?));
+        match sent {
+            None => Err(format!(
+                "message {seq} of {route:?} was delivered and never sent"
+            )),
+            Some((sent, _)) if sent != message => Err(format!(
+                "message {seq} of {route:?} was sent as {sent:?} and delivered as {message:?}"
+            )),
+            Some((_, sent_at)) if *sent_at >= time => Err(format!(
+                "message {seq} of {route:?} was delivered at an instant before its own"
+            )),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn credit(&mut self, route: Route, suspense: Option<&AccountId>, body: &Body) -> Checked {
+        match body {
+            Body::Transfer(transfer) => {
+                let account = suspense.unwrap_or(&transfer.to_account);
+                let books = &mut self.processes[route.1].now;
+                books.change(account, transfer.amount.units().into())
+            }
+            Body::Marker(marker) => self.close(route, &marker.snapshot),
+            Body::Put(_) => Ok(()),
+        }
+    }
+
+    fn record(
+        &mut self,
+        place: Place,
+        snapshot: &SnapshotId,
+        (channels, time): (&[ProcessId], Hlc),
+    ) -> Checked {
+        let open: BTreeSet<_> = channels.iter().map(|from| self.place_of(from)).collect();
+        let process = &mut self.processes[place];
+        let cut = Cut {
+            position: process.position,
+            time,
+            clock: process.clock.tick(),
+            books: process.now.clone(),
+            closed: BTreeMap::new(),
+        };
+        if process.cuts.insert(snapshot.clone(), cut).is_some() {
+            return Err(format!("the state was recorded twice for {snapshot}"));
+        }
+        process.open.insert(snapshot.clone(), open);
+        self.overlapped |= process.open.len() > 1;
+        self.snapshots.insert(snapshot.clone());
+        Ok(())
+    }
+
+    // A marker came: what was delivered before it is what the channel held.
+    fn close(&mut self, route: Route, snapshot: &SnapshotId) -> Checked {
+        let process = &mut self.processes[route.1];
+        let delivered = process
+            .now
+            .delivered
+            .get(&route.0)
+            .copied()
+            .unwrap_or_default();
+        let Some(cut) = process.cuts.get_mut(snapshot) else {
+            return Err(format!(
+                "the marker of {snapshot} was delivered and no state recorded"
+            ));
+        };
+        if cut.closed.insert(route.0, delivered - 1).is_some() {
+            return Err(format!("two markers of {snapshot} came over {route:?}"));
+        }
+        if let Some(open) = process.open.get_mut(snapshot) {
+            open.remove(&route.0);
+            if open.is_empty() {
+                process.open.remove(snapshot);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn place_of(&self, id: &ProcessId) -> Place {
+        let place = self.ids.iter().position(|known| known == id);
+        place.expect("only processes of the plan are named")
+    }
+
+    pub(super) fn position(&self, place: Place) -> Lsn {
+        self.processes[place].position
+    }
+
+    pub(super) fn books(&self, place: Place) -> &Books {
+        &self.processes[place].now
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.processes.len()
+    }
+
+    /// The state that a process truly recorded for a snapshot.
+    pub(super) fn cut(&self, place: Place, snapshot: &SnapshotId) -> Checked<&Cut> {
+        let cut = self.processes[place].cuts.get(snapshot);
+        cut.ok_or_else(|| format!("{} has not recorded {snapshot}", self.ids[place]))
+    }
+
+    /// The messages of a channel whose numbers are in the range, first and last included.
+    pub(super) fn messages(&self, route: Route, first: u64, last: u64) -> Vec<(u64, &Message)> {
+        let sent = self.sent.get(&route).map(Vec::as_slice).unwrap_or_default();
+        let numbered = (1..).zip(sent).map(|(seq, (message, _))| (seq, message));
+        numbered
+            .filter(|(seq, _)| (first..=last).contains(seq))
+            .collect()
+    }
+
+    /// How many messages were sent on a channel.
+    pub(super) fn sent(&self, route: Route) -> u64 {
+        self.sent.get(&route).map_or(0, |sent| sent.len() as u64)
+    }
+
+    pub(super) fn has_marker_after(&self, route: Route, seq: u64) -> bool {
+        let later = self.messages(route, seq + 1, u64::MAX);
+        later
+            .iter()
+            .any(|(_, message)| matches!(message.body, Body::Marker(_)))
+    }
+
+    /// How many snapshots there were, and messages delivered.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.snapshots.len() as u64, self.delivered_total)
+    }
+
+    /// Whether a process is what the records say.
+    pub(super) fn same(&self, place: Place, process: &Process) -> Checked {
+        let truth = &self.processes[place];
+        let registers = process.registers();
+        let differs = |what: &str| Err(format!("{} came back with other {what}", self.ids[place]));
+        if (registers.position, registers.time) != (truth.position, truth.time) {
+            return differs("clocks");
+        }
+        if (registers.deposits, registers.withdrawals)
+            != (truth.now.deposits, truth.now.withdrawals)
+        {
+            return differs("totals");
+        }
+        for (account, balance) in &truth.now.accounts {
+            if process.bank().balance(account).map(i128::from) != Some(*balance) {
+                return differs("balances");
+            }
+        }
+        if process.bank().len() != truth.now.accounts.len() as u64 {
+            return differs("accounts");
+        }
+        let delivered = |from: Place| {
+            let channel = registers.incoming.get(&self.ids[from]);
+            channel.map_or(0, |channel| channel.delivered.sequence.0)
+        };
+        if truth
+            .now
+            .delivered
+            .iter()
+            .any(|(from, seq)| delivered(*from) != *seq)
+        {
+            return differs("delivered positions");
+        }
+        let sent = |to: Place| {
+            let channel = registers.outgoing.get(&self.ids[to]);
+            channel.map_or(0, |channel| channel.sent.sequence.0)
+        };
+        if truth.now.sent.iter().any(|(to, seq)| sent(*to) != *seq) {
+            return differs("sent positions");
+        }
+        Ok(())
+    }
+}
+
+impl Books {
+    fn change(&mut self, account: &AccountId, units: i128) -> Checked {
+        let balance = self.accounts.entry(account.clone()).or_default();
+        *balance += units;
+        if !(0..=i128::from(i64::MAX)).contains(balance) {
+            return Err(format!("account {account} came to {balance}"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn balance_total(&self) -> i128 {
+        self.accounts.values().sum()
+    }
+}

@@ -1,0 +1,206 @@
+//! Clients: each has one process, wants one thing at a time, and asks again under the same name when no answer comes.
+
+use snapledger::process::event::{Input, Operation, Record, Reply};
+use snapledger::process::ids::{Key, RequestId};
+
+use crate::node::{Alive, Asker};
+use crate::plan::{MS, Plan};
+use crate::random::Random;
+use crate::world::{Checked, Event, Place, World};
+
+/// How long a client waits before it asks again.
+const PATIENCE: u64 = 150 * MS;
+
+/// The client of one process.
+#[derive(Default)]
+pub(crate) struct Client {
+    /// Everything it ever asked, by number.
+    asked: Vec<Asked>,
+    /// What it waits for, and since when.
+    waiting: Option<(u64, u64)>,
+}
+
+struct Asked {
+    request: Option<RequestId>,
+    operation: Operation,
+    is_answered: bool,
+    /// Whether a crash took the turn that had done it.
+    is_lost: bool,
+}
+
+impl Client {
+    pub(crate) fn all(plan: &Plan) -> Vec<Self> {
+        plan.ids.iter().map(|_| Self::default()).collect()
+    }
+
+    /// Whether it will ask again until it is answered.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+}
+
+impl World {
+    /// The client of a process does its next thing.
+    pub(crate) fn go_on(&mut self, place: Place) -> Checked {
+        let pause = 1 + self.random.below(self.plan.pause_max);
+        self.after(pause, Event::Client(place));
+        let waiting = self.clients[place].waiting;
+        match waiting {
+            Some((_, since)) if self.now < since + PATIENCE => {}
+            Some((number, _)) => self.ask_again(place, number),
+            None if self.is_healed => {}
+            None => self.want_something(place),
+        }
+        Ok(())
+    }
+
+    fn want_something(&mut self, place: Place) {
+        self.operations_done += 1;
+        match self.random.below(12) {
+            0 => self.initiate(place),
+            1 if self.random.below(3) == 0 => {
+                if let Some(life) = self.life(place) {
+                    self.enqueue(life, Input::Checkpoint, None);
+                }
+            }
+            1 | 2 => self.repeat_something(place),
+            _ => {
+                let operation = self.draw_operation(place);
+                let number = self.clients[place].asked.len() as u64;
+                let name = format!("{place}/{number}");
+                let request = (self.random.below(5) > 0)
+                    .then(|| RequestId::parse(&name).expect("a valid id"));
+                self.clients[place].asked.push(Asked {
+                    request,
+                    operation,
+                    is_answered: false,
+                    is_lost: false,
+                });
+                self.ask(place, number);
+            }
+        }
+    }
+
+    // Something answered long ago is asked once more: the answer is the first one.
+    fn repeat_something(&mut self, place: Place) {
+        let asked = &self.clients[place].asked;
+        if asked.is_empty() {
+            return;
+        }
+        let number = self.random.index(asked.len());
+        if asked[number].request.is_some() {
+            self.ask(place, number as u64);
+        }
+    }
+
+    fn ask_again(&mut self, place: Place, number: u64) {
+        let asked = &self.clients[place].asked[usize::try_from(number).unwrap_or(usize::MAX)];
+        if asked.request.is_none() || (self.is_healed && self.plan.never_returns == Some(place)) {
+            // Nobody can know whether it was done, and it must not be done twice.
+            self.clients[place].waiting = None;
+        } else {
+            self.ask(place, number);
+        }
+    }
+
+    fn ask(&mut self, place: Place, number: u64) {
+        self.clients[place].waiting = Some((number, self.now));
+        let asked = &self.clients[place].asked[usize::try_from(number).unwrap_or(usize::MAX)];
+        let input = Input::Operation {
+            request: asked.request.clone(),
+            operation: asked.operation.clone(),
+        };
+        if let Some(life) = self.life(place) {
+            self.enqueue(life, input, Some(Asker::Client(place, number)));
+        }
+    }
+
+    fn initiate(&mut self, place: Place) {
+        if let Some(life) = self.life(place) {
+            let input = Input::Initiate { snapshot: None };
+            self.enqueue(life, input, Some(Asker::Initiator));
+        }
+    }
+
+    /// An answer comes: the first, or one to a question that was asked again.
+    pub(crate) fn reply_to_client(&mut self, place: Place, number: u64, reply: Reply) -> Checked {
+        let Reply::Operation(answer) = reply else {
+            return Err(format!("an operation was answered {reply:?}"));
+        };
+        let client = &mut self.clients[place];
+        let asked = &mut client.asked[usize::try_from(number).unwrap_or(usize::MAX)];
+        self.trace
+            .say(|| format!("answer {place}/{number} {answer:?}"));
+        if answer.outcome.is_err() {
+            self.sometimes.saw("operation refused");
+        }
+        if asked.is_answered {
+            self.sometimes.saw("request answered from memory");
+        }
+        asked.is_answered = true;
+        if std::mem::take(&mut asked.is_lost) {
+            self.sometimes
+                .saw("request done again after its turn was lost");
+        }
+        if client.waiting.is_some_and(|(waiting, _)| waiting == number) {
+            client.waiting = None;
+        }
+        match &asked.request {
+            Some(request) => self.checkers.answered(place, request, answer),
+            None => Ok(()),
+        }
+    }
+
+    /// A crash takes turns that had answered requests and were not durable.
+    pub(crate) fn forget_answers(&mut self, place: Place, life: &Alive) {
+        let head = self.nodes[place].disk.head().0;
+        let lost = life.computed.iter().map(|computed| &computed.step.turn);
+        let records = lost
+            .filter(|turn| turn.position > head)
+            .flat_map(|turn| &turn.records);
+        for record in records {
+            let Record::Answered { request, .. } = record else {
+                continue;
+            };
+            let mut asked = self.clients[place].asked.iter_mut();
+            if let Some(asked) = asked.find(|asked| asked.request.as_ref() == Some(request)) {
+                asked.is_lost = true;
+            }
+        }
+    }
+
+    fn draw_operation(&mut self, place: Place) -> Operation {
+        let (plan, random) = (&self.plan, &mut self.random);
+        let outgoing: Vec<_> = plan.topology.outgoing(&plan.ids[place]).collect();
+        let amount = amount(random, plan.is_rich);
+        let (account, other) = (Plan::account(random), Plan::account(random));
+        match random.below(10) {
+            0..=2 => Operation::Deposit { account, amount },
+            3 => Operation::Withdraw { account, amount },
+            4 => Operation::Transfer {
+                from_account: account,
+                to_process: None,
+                to_account: other,
+                amount,
+            },
+            5 => Operation::Put {
+                key: Key::parse(["k", "l"][random.index(2)]).expect("a valid id"),
+                value: (random.below(4) > 0).then(|| format!("v{}", random.below(9)).into()),
+            },
+            _ => Operation::Transfer {
+                from_account: account,
+                to_process: Some(outgoing[random.index(outgoing.len())].clone()),
+                to_account: other,
+                amount,
+            },
+        }
+    }
+}
+
+fn amount(random: &mut Random, is_rich: bool) -> i64 {
+    match random.below(40) {
+        0 => 0,
+        1..=4 if is_rich => i64::MAX - 3,
+        _ => 1 + i64::try_from(random.below(50)).unwrap_or(0),
+    }
+}

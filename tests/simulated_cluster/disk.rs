@@ -1,0 +1,180 @@
+//! A disk with a live and a durable image. What is written is in the live one; a sync makes durable what was written
+//! before it began. A crash takes what is not durable: of the journal any end, of everything else each piece by itself.
+//!
+//! Journal entries and chunks are the bytes of the real store; which states are written, and from which a restart
+//! goes on, follows `store/states.rs`.
+
+use std::collections::BTreeMap;
+
+use snapledger::history::global::GlobalState;
+use snapledger::history::part::{Part, RecordedState, Run};
+use snapledger::process::event::Turn;
+use snapledger::process::ids::{Hash, Lsn, SnapshotId};
+use snapledger::process::registers::Registers;
+use snapledger::store::codec::Entry;
+
+use crate::random::Random;
+use crate::sometimes::Sometimes;
+
+/// Counts the writes of a disk; a sync covers those up to its stamp.
+pub(crate) type Stamp = u64;
+
+/// The disk of one process.
+#[derive(Default)]
+pub(crate) struct Disk {
+    /// Entries from position 1 on, each with its hash.
+    journal: Vec<Written<(Vec<u8>, Hash)>>,
+    pub(super) states: BTreeMap<Lsn, Written<StoredState>>,
+    pub(super) chunks: BTreeMap<Hash, Written<Vec<u8>>>,
+    pub(super) parts: BTreeMap<SnapshotId, Written<Part>>,
+    pub(super) history: BTreeMap<(SnapshotId, u32), Written<GlobalState>>,
+    /// The runs of the newest state, to which the next one adds; no part of what is stored.
+    pub(super) newest: Option<(Lsn, Vec<Run>)>,
+    /// Sabotage: the last recorded message of a channel is left out.
+    pub(crate) leaves_out_messages: bool,
+    writes: Stamp,
+    synced: Stamp,
+}
+
+/// Where a restart begins.
+#[derive(Clone)]
+pub(crate) struct StoredState {
+    pub(crate) registers: Registers,
+    pub(crate) recorded: RecordedState,
+}
+
+pub(super) struct Written<T> {
+    pub(super) value: T,
+    stamp: Stamp,
+}
+
+impl Disk {
+    /// Something written: in the live image, and not yet durable.
+    pub(super) fn written<T>(&mut self, value: T) -> Written<T> {
+        self.writes += 1;
+        Written {
+            value,
+            stamp: self.writes,
+        }
+    }
+
+    /// What a sync that begins now will cover.
+    pub(crate) fn stamp(&self) -> Stamp {
+        self.writes
+    }
+
+    /// A sync that began at this stamp has ended.
+    pub(crate) fn synced(&mut self, stamp: Stamp) {
+        self.synced = self.synced.max(stamp);
+    }
+
+    /// Writes a turn behind the newest; says its hash.
+    pub(crate) fn append(&mut self, turn: &Turn) -> Result<Hash, String> {
+        if turn.position != self.head().0.next() {
+            return Err(format!(
+                "turn {} behind entry {}",
+                turn.position,
+                self.head().0
+            ));
+        }
+        let (framed, hash) = Entry::encode(turn, self.head().1);
+        let entry = self.written((framed, hash));
+        self.journal.push(entry);
+        Ok(hash)
+    }
+
+    /// The newest entry of the live image, and its hash.
+    pub(crate) fn head(&self) -> (Lsn, Hash) {
+        let hash = self.journal.last().map(|entry| entry.value.1);
+        (Lsn(self.journal.len() as u64), hash.unwrap_or_default())
+    }
+
+    /// The newest durable entry.
+    pub(crate) fn durable(&self) -> Lsn {
+        Lsn(self
+            .journal
+            .partition_point(|entry| entry.stamp <= self.synced) as u64)
+    }
+
+    /// The hash of the entry at a position of the live image.
+    pub(crate) fn hash_at(&self, position: Lsn) -> Option<Hash> {
+        let Some(index) = position.0.checked_sub(1) else {
+            return Some(Hash::default());
+        };
+        let entry = self.journal.get(usize::try_from(index).ok()?)?;
+        Some(entry.value.1)
+    }
+
+    /// The turns of the live image from a position on, read from their bytes, the chain checked.
+    pub(crate) fn turns(&self, from: Lsn) -> impl Iterator<Item = Result<Turn, String>> + '_ {
+        let from = from.0.max(1);
+        (from..=self.head().0.0).map(move |position| {
+            let position = Lsn(position);
+            let framed = &self.journal[usize::try_from(position.0 - 1).unwrap_or(usize::MAX)];
+            let entry = Entry::decode(position, &framed.value.0);
+            entry
+                .and_then(|entry| entry.chained(position, self.hash_at(Lsn(position.0 - 1))))
+                .map(|entry| entry.turn)
+                .map_err(|error| error.to_string())
+        })
+    }
+
+    /// A crash. In a power cut everything that is not durable may go; a killed program leaves all it wrote.
+    pub(crate) fn crash(
+        &mut self,
+        is_power_cut: bool,
+        random: &mut Random,
+        sometimes: &mut Sometimes,
+    ) {
+        self.newest = None;
+        if is_power_cut {
+            self.cut_journal(random, sometimes);
+            let synced = self.synced;
+            let pieces = lose(&mut self.states, synced, random)
+                + lose(&mut self.chunks, synced, random)
+                + lose(&mut self.parts, synced, random);
+            if pieces > 0 {
+                sometimes.saw("unsynced state, chunk or part lost");
+            }
+            if lose(&mut self.history, synced, random) > 0 {
+                sometimes.saw("unpublished revision lost");
+            }
+        } else if self.durable() < self.head().0 {
+            sometimes.saw("unsynced turn kept by the disk");
+        }
+        // Opening makes durable whatever was found.
+        self.synced = self.writes;
+    }
+
+    fn cut_journal(&mut self, random: &mut Random, sometimes: &mut Sometimes) {
+        let durable = usize::try_from(self.durable().0).unwrap_or(usize::MAX);
+        let at_risk = self.journal.len() - durable;
+        if at_risk == 0 {
+            return;
+        }
+        let kept = random.index(at_risk + 1);
+        if kept > 0 {
+            sometimes.saw("unsynced turn kept by the disk");
+        }
+        if kept < at_risk {
+            sometimes.saw("unsynced turn lost");
+        }
+        self.journal.truncate(durable + kept);
+    }
+
+    /// What a disk does that lies: the newest durable entry is gone as well.
+    pub(crate) fn forget_newest(&mut self) {
+        self.journal.pop();
+    }
+}
+
+// Each piece that is not durable is kept or lost by itself; says how many were lost.
+fn lose<K: Ord, T>(
+    pieces: &mut BTreeMap<K, Written<T>>,
+    synced: Stamp,
+    random: &mut Random,
+) -> usize {
+    let before = pieces.len();
+    pieces.retain(|_, piece| piece.stamp <= synced || random.below(2) == 0);
+    before - pieces.len()
+}

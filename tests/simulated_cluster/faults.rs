@@ -1,0 +1,124 @@
+//! What goes wrong, and when it stops to.
+
+use crate::plan::{MS, SECOND};
+use crate::stream::StreamId;
+use crate::world::{Checked, Place, World};
+
+/// A day in microseconds.
+const DAY: i64 = 86_400_000_000;
+/// Faults end after so much virtual time, even if the clients are not done.
+const FAULTS_MAX: u64 = 60 * SECOND;
+
+impl World {
+    /// After each step something may fail: mostly the process that made it.
+    pub(crate) fn fail_something(&mut self, touched: Option<Place>) -> Checked {
+        if self.operations_done >= self.plan.operations || self.now > FAULTS_MAX {
+            return self.heal();
+        }
+        if let Some(place) = self.plan.never_returns
+            && self.operations_done * 2 >= self.plan.operations
+        {
+            self.crash(place)?;
+        }
+        let anyone = self.random.index(self.nodes.len());
+        if let Some(place) = touched
+            && self.plan.crash.strikes(&mut self.random)
+        {
+            let place = if self.random.below(4) == 0 {
+                anyone
+            } else {
+                place
+            };
+            if self.plan.never_returns != Some(place) {
+                self.crash(place)?;
+            }
+        }
+        if self.plan.disconnect.strikes(&mut self.random) {
+            self.disconnect();
+        }
+        if self.plan.clock_jump.strikes(&mut self.random) {
+            self.put_clock(anyone);
+        }
+        Ok(())
+    }
+
+    // One stream breaks, or two processes do not reach each other for a while.
+    fn disconnect(&mut self) {
+        let routes: Vec<_> = self.channels.keys().copied().collect();
+        let route = routes[self.random.index(routes.len())];
+        if self.random.below(2) == 0 {
+            let until = self.now + self.random.below(3 * SECOND);
+            self.trace.say(|| format!("part {route:?} until {until}"));
+            self.parted.insert(route, until);
+        }
+        let number = self.channels[&route].newest();
+        self.break_stream(StreamId { route, number });
+    }
+
+    fn put_clock(&mut self, place: Place) {
+        let before = self.nodes[place].clock_off;
+        let after = [0, DAY, -DAY, 5_000_000, -5_000_000][self.random.index(5)];
+        self.trace.say(|| format!("clock {place} off {after}"));
+        self.nodes[place].clock_off = after;
+        if after < before {
+            self.sometimes.saw("wall clock put back");
+        }
+    }
+
+    // From here on nothing fails, and everyone who can comes back.
+    fn heal(&mut self) -> Checked {
+        self.trace.say(|| "healed".to_owned());
+        if let Some(place) = self.plan.never_returns {
+            self.crash(place)?;
+        }
+        self.is_healed = true;
+        self.parted.clear();
+        Ok(())
+    }
+
+    /// Whether nothing is under way any more. Looked at now and then: a look at everything takes its time.
+    pub(crate) fn is_at_rest(&mut self) -> bool {
+        if self.now < self.next_look {
+            return false;
+        }
+        self.next_look = self.now + 250 * MS;
+        self.unrest().is_empty()
+    }
+
+    /// What is still under way.
+    pub(crate) fn unrest(&self) -> String {
+        let lost = self.plan.never_returns;
+        let mut unrest = String::new();
+        for (place, node) in self.nodes.iter().enumerate() {
+            let why = match &node.life {
+                None if lost == Some(place) => continue,
+                None => "down",
+                Some(alive) if !alive.waiting.is_empty() || !alive.computed.is_empty() => "turning",
+                Some(alive) if !alive.work.is_empty() => "recording",
+                Some(alive)
+                    if alive
+                        .collections
+                        .values()
+                        .any(|one| !one.is_settled(lost.is_some(), self.now)) =>
+                {
+                    "collecting"
+                }
+                Some(_) if self.clients[place].is_waiting() => "asked",
+                Some(_) => continue,
+            };
+            unrest += &format!("{place} is {why}; ");
+        }
+        for (route, channel) in &self.channels {
+            if lost.is_some_and(|lost| lost == route.0 || lost == route.1) {
+                continue;
+            }
+            let life = self.nodes[route.0].life.as_ref();
+            let outbox = life.and_then(|alive| alive.outboxes.get(&route.1));
+            let is_done = outbox.is_some_and(|outbox| outbox.channel.in_flight() == 0);
+            if !is_done || !channel.is_open() {
+                unrest += &format!("{route:?} is under way; ");
+            }
+        }
+        unrest
+    }
+}

@@ -1,0 +1,157 @@
+//! The whole cluster, simulated: the real process, its real turns and codecs, in a world of slow channels, lost
+//! acknowledgements, dying processes, forgetful disks and jumping clocks.
+//!
+//! Without this, only the crashes that somebody thought of would be known to lose nothing. Beside the tests:
+//!
+//! ```text
+//! cargo test --release --test simulated_cluster -- --seeds 10000 --from 1    many seeds, as long as one likes
+//! cargo test --test simulated_cluster -- --seed 7 --trace                    one seed, line by line
+//! ```
+
+mod checkers;
+mod clients;
+mod collector;
+mod disk;
+mod faults;
+mod fetch;
+mod handshake;
+mod node;
+mod outbox;
+mod peers;
+mod plan;
+#[path = "../teller/random.rs"]
+mod random;
+mod recorder;
+mod sabotage;
+mod seeds;
+mod sometimes;
+mod states;
+mod stream;
+mod trace;
+mod turns;
+mod world;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use libtest_mimic::{Arguments, Failed, Trial};
+use sabotage::Sabotage;
+use trace::Trace;
+
+/// Seeds of the test.
+const SEEDS: u64 = 2000;
+/// Seeds that are run twice.
+const SEEDS_TWICE: u64 = 30;
+/// A sabotaged world must be found out within so many seeds.
+const SEEDS_SABOTAGED: u64 = 100;
+
+/// What can be asked for beside the tests.
+#[derive(Parser)]
+#[command(no_binary_name = true)]
+struct Asked {
+    /// Run so many seeds.
+    #[arg(long, conflicts_with = "seed")]
+    seeds: Option<u64>,
+    /// The first of them.
+    #[arg(long, default_value_t = 0, requires = "seeds")]
+    from: u64,
+    /// Run one seed.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Show what happens in it.
+    #[arg(long, requires = "seed")]
+    trace: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|one| one.starts_with("--seed")) {
+        return match asked(&Asked::parse_from(arguments)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                eprintln!("{why}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let caught = Sabotage::ALL
+        .iter()
+        .map(|(sabotage, name)| Trial::test(*name, || is_caught(*sabotage)));
+    let mut trials: Vec<_> = caught.collect();
+    trials.push(Trial::test(
+        "whatever_fails_nothing_is_lost",
+        nothing_is_lost,
+    ));
+    trials.push(Trial::test("a_seed_is_a_run", a_seed_is_a_run));
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn asked(asked: &Asked) -> Result<(), String> {
+    if let Some(seed) = asked.seed {
+        let trace = if asked.trace {
+            Trace::kept()
+        } else {
+            Trace::default()
+        };
+        let outcome = seeds::run(seed, None, trace);
+        outcome
+            .trace
+            .lines()
+            .iter()
+            .for_each(|line| println!("{line}"));
+        println!("seed {seed}: {}", outcome.figures);
+        return outcome.result;
+    }
+    let started = Instant::now();
+    let total = seeds::run_all(asked.from, asked.seeds.unwrap_or(0));
+    println!(
+        "{}\n{} in {:?}",
+        total.sometimes,
+        total.figures,
+        started.elapsed()
+    );
+    total.check()
+}
+
+fn nothing_is_lost() -> Result<(), Failed> {
+    let total = seeds::run_all(0, SEEDS);
+    total.check()?;
+    let never = total.sometimes.never();
+    if !never.is_empty() {
+        return Err(format!("{SEEDS} seeds never saw {never:?}:\n{}", total.sometimes).into());
+    }
+    Ok(())
+}
+
+fn a_seed_is_a_run() -> Result<(), Failed> {
+    for seed in 0..SEEDS_TWICE {
+        let runs = [(); 2].map(|()| seeds::run(seed, None, Trace::kept()));
+        let different = runs[0]
+            .trace
+            .lines()
+            .iter()
+            .zip(runs[1].trace.lines())
+            .find(|(one, other)| one != other);
+        if different.is_some()
+            || runs[0].trace != runs[1].trace
+            || runs[0].sometimes != runs[1].sometimes
+        {
+            return Err(format!("seed {seed} ran in two ways: {different:?}").into());
+        }
+    }
+    Ok(())
+}
+
+// The proof that a test here can fail: a world that is wrong does not pass.
+fn is_caught(sabotage: Sabotage) -> Result<(), Failed> {
+    let mut outcomes =
+        (0..SEEDS_SABOTAGED).map(|seed| seeds::run(seed, Some(sabotage), Trace::default()));
+    match outcomes.find_map(|outcome| outcome.result.err()) {
+        Some(why) => {
+            println!("{sabotage:?} was caught: {why}");
+            Ok(())
+        }
+        None => Err(format!("{SEEDS_SABOTAGED} seeds of {sabotage:?} passed").into()),
+    }
+}

@@ -1,0 +1,246 @@
+//! A node: the disk that stays, and the life that a crash takes.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use snapledger::process::Process;
+use snapledger::process::cell::Cell;
+use snapledger::process::ids::{Hash, SnapshotId};
+use snapledger::process::registers::Registers;
+use snapledger::process::step::{Step, Waiting};
+
+use crate::collector::Collection;
+use crate::disk::Disk;
+use crate::fetch::Fetch;
+use crate::outbox::Outbox;
+use crate::peers::PeerView;
+use crate::plan::{MS, Plan, SECOND};
+use crate::recorder::Work;
+use crate::sabotage::Sabotage;
+use crate::stream::StreamId;
+use crate::world::{Checked, Event, Life, Place, World};
+
+/// One process and what it runs on.
+pub(crate) struct Node {
+    pub(crate) disk: Disk,
+    /// Drawn when the store was made.
+    pub(crate) store: [u8; 16],
+    /// Counted durably at every start.
+    pub(crate) boot: u64,
+    /// What its wall clock is off, microseconds.
+    pub(crate) clock_off: i64,
+    pub(crate) life: Option<Alive>,
+}
+
+/// All that a crash takes.
+pub(crate) struct Alive {
+    pub(crate) process: Process,
+    pub(crate) waiting: Waiting<Asker>,
+    /// Whether the turn loop is going to look.
+    pub(crate) is_woken: bool,
+    /// Turns that are computed and not released, oldest first.
+    pub(crate) computed: VecDeque<Computed>,
+    pub(crate) work: VecDeque<Work>,
+    pub(crate) outboxes: BTreeMap<Place, Outbox>,
+    pub(crate) peers: Vec<PeerView>,
+    pub(crate) collections: BTreeMap<SnapshotId, Collection>,
+}
+
+/// A turn on its way to the disk.
+pub(crate) struct Computed {
+    pub(crate) step: Step<Asker>,
+    /// The hash of its entry; `None` where there is nothing to write.
+    pub(crate) hash: Option<Hash>,
+    /// What the sync under way will cover, once it has begun.
+    pub(crate) stamp: Option<u64>,
+    pub(crate) is_released: bool,
+}
+
+/// Who waits for a reply.
+#[derive(Debug, Clone)]
+pub(crate) enum Asker {
+    /// A client, for the operation of this number.
+    Client(Place, u64),
+    /// Whoever started a snapshot.
+    Initiator,
+    /// The receiving end of a stream that was greeted.
+    Welcome(StreamId),
+    /// The sending end of a stream that was welcomed.
+    Met(StreamId),
+    /// The receiving end of a stream, for a frame.
+    Frame(StreamId),
+    /// Who wants the part as it is.
+    Part(Fetch),
+}
+
+impl Node {
+    pub(crate) fn new(place: Place, plan: &Plan, seed: u64) -> Self {
+        let mut store = [0; 16];
+        store[..8].copy_from_slice(&seed.to_le_bytes());
+        store[8..].copy_from_slice(&(place as u64).to_le_bytes());
+        let mut disk = Disk::default();
+        disk.leaves_out_messages = plan.is_sabotaged(Sabotage::RecordedMessageLeftOut);
+        Self {
+            disk,
+            store,
+            boot: 0,
+            clock_off: 0,
+            life: None,
+        }
+    }
+}
+
+impl World {
+    /// The life itself, if it has not ended.
+    pub(crate) fn alive(&mut self, life: Life) -> Option<&mut Alive> {
+        let node = &mut self.nodes[life.place];
+        (node.boot == life.boot).then_some(node.life.as_mut())?
+    }
+
+    /// The present life of a process.
+    pub(crate) fn life(&self, place: Place) -> Option<Life> {
+        let node = &self.nodes[place];
+        node.life.as_ref().map(|_| Life {
+            place,
+            boot: node.boot,
+        })
+    }
+
+    /// What the wall clock of a process shows, microseconds.
+    pub(crate) fn wall_us(&self, place: Place) -> u64 {
+        let noon = 1_700_000_000 * SECOND + self.now;
+        noon.saturating_add_signed(self.nodes[place].clock_off)
+    }
+
+    /// A process starts: it recovers, compares, and goes on with what it finds unfinished.
+    pub(crate) fn restart(&mut self, place: Place) -> Checked {
+        if self.nodes[place].life.is_some() {
+            return Ok(());
+        }
+        let (mut process, passed_over) = self.recover(place)?;
+        let node = &mut self.nodes[place];
+        node.boot += 1;
+        let boot = node.boot;
+        let life = Life { place, boot };
+        self.trace.say(|| {
+            format!(
+                "start {place} boot {boot} at {}",
+                process.registers().position
+            )
+        });
+        self.checkers.recovered(place, &node.disk, &process)?;
+        self.note_restart(place, &process, passed_over);
+        let found: Step<Asker> = process.take_found();
+        let outboxes = process.registers().outgoing.iter();
+        let outboxes =
+            outboxes.map(|(to, channel)| (self.place_of(to), Outbox::new(to, channel.clone())));
+        let outboxes: BTreeMap<_, _> = outboxes.collect();
+        let unfinished = self.unfinished(place, &process);
+        let destinations: Vec<_> = outboxes.keys().copied().collect();
+        self.nodes[place].life = Some(Alive {
+            process,
+            waiting: Waiting::new(),
+            is_woken: false,
+            computed: VecDeque::new(),
+            work: VecDeque::new(),
+            outboxes,
+            peers: vec![PeerView::default(); self.plan.ids.len()],
+            collections: BTreeMap::new(),
+        });
+        self.record(life, found.sealed, found.finished);
+        for to in destinations {
+            let delay = self.net_delay();
+            self.after(delay, Event::Connect(life, (place, to)));
+        }
+        for snapshot in unfinished {
+            self.sometimes.saw("collection resumed after a crash");
+            self.resume(life, snapshot)?;
+        }
+        Ok(())
+    }
+
+    fn recover(&mut self, place: Place) -> Checked<(Process, bool)> {
+        let plan = &self.plan;
+        let new = |registers| {
+            let (me, topology) = (plan.ids[place].clone(), plan.topology.clone());
+            Process::restore(me, topology, plan.open_snapshots_max, registers)
+        };
+        let alter = |registers: &mut Registers, cells: &mut Vec<Cell>| {
+            if plan.is_sabotaged(Sabotage::DeliveredApart) {
+                for channel in registers.incoming.values_mut() {
+                    channel.delivered = Default::default();
+                }
+            }
+            if plan.is_sabotaged(Sabotage::AnswersForgotten) {
+                cells.retain(|cell| !matches!(cell, Cell::Request { .. }));
+            }
+        };
+        self.nodes[place].disk.recover(new, alter)
+    }
+
+    fn note_restart(&mut self, place: Place, process: &Process, passed_over: bool) {
+        if passed_over {
+            self.sometimes
+                .saw("restart that passes over a state that is not whole");
+        }
+        if self.nodes[place].disk.newest.is_some() {
+            self.sometimes.saw("restart from a recorded state");
+        }
+        let routes = self.channels.iter().filter(|(route, _)| route.0 == place);
+        let mut routes = routes.map(|(route, channel)| (*route, channel.transmitted.0));
+        if routes.any(|(route, transmitted)| self.checkers.has_unsent_marker(route, transmitted)) {
+            self.sometimes.saw("crash between record and markers");
+        }
+        let mut recordings = process.registers().recordings.values();
+        if recordings.any(|recording| !recording.is_finished()) {
+            self.sometimes.saw("recording resumed after a crash");
+        }
+    }
+
+    // Snapshots that this process started and that have no complete revision.
+    fn unfinished(&self, place: Place, process: &Process) -> Vec<SnapshotId> {
+        let history = &self.nodes[place].disk.history;
+        let complete = |snapshot: &SnapshotId| {
+            let mut revisions = history.iter().filter(|((id, _), _)| id == snapshot);
+            revisions.any(|(_, revision)| revision.value.is_complete())
+        };
+        let mine = process.snapshots().iter();
+        let mine = mine
+            .filter(|(snapshot, initiator, _)| *initiator == process.id() && !complete(snapshot));
+        let mut mine: Vec<_> = mine.map(|(snapshot, ..)| snapshot.clone()).collect();
+        mine.sort();
+        mine
+    }
+
+    /// A process goes down in the midst of whatever it does.
+    pub(crate) fn crash(&mut self, place: Place) -> Checked {
+        let Some(life) = self.nodes[place].life.take() else {
+            return Ok(());
+        };
+        let is_power_cut = self.plan.power_cut.strikes(&mut self.random);
+        self.trace
+            .say(|| format!("crash {place} power cut {is_power_cut}"));
+        self.checkers.figures.crashes += 1;
+        self.sometimes.saw("crash");
+        if life.computed.len() > 1 {
+            self.sometimes
+                .saw("crash with turns on the way to the disk");
+        }
+        if !life.collections.is_empty() {
+            self.sometimes.saw("initiator crash while collecting");
+        }
+        let disk = &mut self.nodes[place].disk;
+        disk.crash(is_power_cut, &mut self.random, &mut self.sometimes);
+        if self.plan.sabotage == Some(Sabotage::LyingDisk) {
+            disk.forget_newest();
+        }
+        self.forget_answers(place, &life);
+        self.break_streams_of(place);
+        if self.plan.never_returns == Some(place) {
+            self.checkers.lost(place);
+        } else {
+            let down = self.random.below(3 * SECOND) + MS;
+            self.after(down, Event::Restart(place));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,150 @@
+//! What a seed decides before anything happens: who there is, how slow and how unreliable everything is.
+
+use snapledger::process::ids::{AccountId, ChannelId, ProcessId};
+use snapledger::process::topology::Topology;
+
+use crate::random::Random;
+use crate::sabotage::Sabotage;
+
+/// One microsecond, millisecond, second of virtual time.
+pub(crate) const MS: u64 = 1_000;
+pub(crate) const SECOND: u64 = 1_000 * MS;
+
+/// The circumstances of one run. Times are microseconds.
+pub(crate) struct Plan {
+    pub(crate) topology: Topology,
+    pub(crate) ids: Vec<ProcessId>,
+    /// Operations that all clients have done before the faults end.
+    pub(crate) operations: u64,
+    /// The greatest pause of a client between two operations.
+    pub(crate) pause_max: u64,
+    pub(crate) net_delay_max: u64,
+    pub(crate) sync_delay_max: u64,
+    pub(crate) record_delay_max: u64,
+    /// Turns that may be computed while one is being made durable.
+    pub(crate) turns_ahead: usize,
+    pub(crate) turn_weight_max: usize,
+    pub(crate) frame_messages_max: usize,
+    pub(crate) window_messages_max: u64,
+    pub(crate) memory_messages_max: usize,
+    pub(crate) open_snapshots_max: usize,
+    pub(crate) deadline: u64,
+    pub(crate) crash: Odds,
+    pub(crate) power_cut: Odds,
+    pub(crate) disconnect: Odds,
+    pub(crate) duplicate: Odds,
+    pub(crate) lost_ack: Odds,
+    pub(crate) clock_jump: Odds,
+    /// A process that goes down for good in this run.
+    pub(crate) never_returns: Option<usize>,
+    /// Whether somebody pays in as much as an account can hold.
+    pub(crate) is_rich: bool,
+    pub(crate) sabotage: Option<Sabotage>,
+}
+
+/// How often something happens: once in so many times, 0 for never.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Odds(u64);
+
+impl Odds {
+    pub(crate) fn strikes(self, random: &mut Random) -> bool {
+        self.0 > 0 && random.below(self.0) == 0
+    }
+
+    fn drawn(random: &mut Random, choices: &[u64]) -> Self {
+        Self(choices[random.index(choices.len())])
+    }
+}
+
+impl Plan {
+    pub(crate) fn drawn(random: &mut Random, sabotage: Option<Sabotage>) -> Self {
+        let count = 2 + random.index(4);
+        let ids: Vec<_> = ["a", "b", "c", "d", "e"][..count]
+            .iter()
+            .map(|id| ProcessId::parse(id).expect("a valid id"))
+            .collect();
+        let between = |random: &mut Random, low: u64, high: u64| low + random.below(high + 1 - low);
+        let size =
+            |random: &mut Random, high: u64| 1 + random.index(usize::try_from(high).unwrap_or(1));
+        Self {
+            topology: topology(random, &ids),
+            ids,
+            operations: between(random, 20, 50),
+            pause_max: between(random, 10, 120) * MS,
+            net_delay_max: between(random, 1, 40) * MS,
+            sync_delay_max: between(random, 1, 15) * MS,
+            record_delay_max: between(random, 1, 150) * MS,
+            turns_ahead: size(random, 3),
+            turn_weight_max: size(random, 6),
+            frame_messages_max: size(random, 4),
+            window_messages_max: between(random, 1, 12),
+            memory_messages_max: random.index(6),
+            open_snapshots_max: size(random, 4),
+            deadline: between(random, 200, 2_000) * MS,
+            crash: Odds::drawn(random, &[0, 20, 50, 120]),
+            power_cut: Odds::drawn(random, &[1, 1, 3]),
+            disconnect: Odds::drawn(random, &[0, 40, 100]),
+            duplicate: Odds::drawn(random, &[0, 3, 10]),
+            lost_ack: Odds::drawn(random, &[0, 8, 25]),
+            clock_jump: Odds::drawn(random, &[0, 50, 200]),
+            never_returns: (random.below(8) == 0).then(|| random.index(count)),
+            is_rich: random.below(6) == 0,
+            sabotage,
+        }
+    }
+
+    pub(crate) fn is_sabotaged(&self, sabotage: Sabotage) -> bool {
+        self.sabotage == Some(sabotage)
+    }
+
+    /// One of the few accounts that every process has.
+    pub(crate) fn account(random: &mut Random) -> AccountId {
+        let name = ["rent", "food", "fun"][random.index(3)];
+        AccountId::parse(name).expect("a valid id")
+    }
+}
+
+impl std::fmt::Display for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let channels: Vec<_> = self
+            .topology
+            .channels()
+            .map(|channel| channel.to_string())
+            .collect();
+        write!(
+            f,
+            "{} | {} operations, {} turns ahead, crash {:?}, disconnect {:?}, never returns {:?}, sabotage {:?}",
+            channels.join(" "),
+            self.operations,
+            self.turns_ahead,
+            self.crash,
+            self.disconnect,
+            self.never_returns,
+            self.sabotage
+        )
+    }
+}
+
+// Complete, a ring, or a ring with chords.
+fn topology(random: &mut Random, ids: &[ProcessId]) -> Topology {
+    let channel = |from: usize, to: usize| ChannelId {
+        from: ids[from].clone(),
+        to: ids[to].clone(),
+    };
+    let count = ids.len();
+    let chords = match random.below(3) {
+        0 => return Topology::full(ids).expect("two processes or more"),
+        1 => 0,
+        _ => 1 + random.below(count as u64 * 2),
+    };
+    let mut channels: Vec<_> = (0..count)
+        .map(|from| channel(from, (from + 1) % count))
+        .collect();
+    for _ in 0..chords {
+        let (from, to) = (random.index(count), random.index(count));
+        if from != to {
+            channels.push(channel(from, to));
+        }
+    }
+    Topology::new(ids, channels).expect("a ring is strongly connected")
+}

@@ -1,0 +1,79 @@
+//! Writes sealed states and finished parts behind the turn's back, as `node/recorder.rs` does.
+
+use snapledger::process::event::Input;
+use snapledger::process::registers::Sealed;
+use snapledger::process::snapshot::Recording;
+
+use crate::world::{Checked, Event, Life, World};
+
+/// What is to be written, in the order in which it happened.
+pub(crate) enum Work {
+    /// A state that was sealed.
+    Sealed(Sealed),
+    /// A recording whose channels are all closed.
+    Finished(Recording),
+    /// A part that is written, and what the sync under way covers.
+    Syncing(Recording, u64),
+}
+
+impl World {
+    /// Takes what a turn leaves to be written.
+    pub(crate) fn record(&mut self, life: Life, sealed: Vec<Sealed>, finished: Vec<Recording>) {
+        let Some(alive) = self.alive(life) else {
+            return;
+        };
+        let was_idle = alive.work.is_empty();
+        alive.work.extend(sealed.into_iter().map(Work::Sealed));
+        alive.work.extend(finished.into_iter().map(Work::Finished));
+        if was_idle && !alive.work.is_empty() {
+            self.go_on_recording(life);
+        }
+    }
+
+    fn go_on_recording(&mut self, life: Life) {
+        let delay = 1 + self.random.below(self.plan.record_delay_max);
+        self.after(delay, Event::Recorded(life));
+    }
+
+    /// One piece of work has come to its end: a state is written, a part is written, a part is durable.
+    pub(crate) fn end_recording(&mut self, life: Life) -> Checked {
+        let me = self.id(life.place).clone();
+        let Some(work) = self.alive(life).and_then(|alive| alive.work.pop_front()) else {
+            return Ok(());
+        };
+        let disk = &mut self.nodes[life.place].disk;
+        let mut syncing = None;
+        match work {
+            Work::Sealed(sealed) => disk.write_state(sealed)?,
+            Work::Finished(recording) => {
+                let part = disk.build_part(&me, &recording)?;
+                let part = part.ok_or("a recording finished before its state was written")?;
+                if !disk.parts.contains_key(&recording.snapshot) {
+                    let written = disk.written(part);
+                    disk.parts.insert(recording.snapshot.clone(), written);
+                }
+                syncing = Some(Work::Syncing(recording, disk.stamp()));
+            }
+            Work::Syncing(recording, stamp) => {
+                disk.synced(stamp);
+                let disk = &*disk;
+                let part = &disk.parts[&recording.snapshot].value;
+                self.checkers.stored(life.place, &recording, part, disk)?;
+                self.trace
+                    .say(|| format!("part {} {}", life.place, recording.snapshot));
+                let snapshot = recording.snapshot;
+                self.enqueue(life, Input::PartStored { snapshot }, None);
+            }
+        }
+        let Some(alive) = self.alive(life) else {
+            return Ok(());
+        };
+        if let Some(syncing) = syncing {
+            alive.work.push_front(syncing);
+        }
+        if !alive.work.is_empty() {
+            self.go_on_recording(life);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,73 @@
+//! Rare paths: how often each was taken. One that is never taken proves nothing, so that fails, too.
+
+use std::collections::BTreeMap;
+
+/// What must happen at least once over a run of many seeds.
+pub(crate) const WANTED: &[&str] = &[
+    "crash",
+    "crash between record and markers",
+    "crash with turns on the way to the disk",
+    "initiator crash while collecting",
+    "unsynced turn kept by the disk",
+    "unsynced turn lost",
+    "unsynced state, chunk or part lost",
+    "unpublished revision lost",
+    "recording resumed after a crash",
+    "collection resumed after a crash",
+    "restart from a recorded state",
+    "restart that passes over a state that is not whole",
+    "duplicate dropped",
+    "frame sent twice",
+    "frame of an old stream after the new one opened",
+    "acknowledgement lost after a durable apply",
+    "message read from the journal",
+    "late completion",
+    "partial that stays partial",
+    "partial with an open channel",
+    "revision after a revision that is still partial",
+    "snapshots that overlap on one process",
+    "message recorded in a channel",
+    "request answered from memory",
+    "request done again after its turn was lost",
+    "operation refused",
+    "snapshot refused",
+    "money in suspense",
+    "wall clock put back",
+    "missing: down",
+    "missing: never_seen",
+    "missing: recording",
+    "peer of an older boot refused",
+];
+
+/// Counters by name.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Sometimes(BTreeMap<&'static str, u64>);
+
+impl Sometimes {
+    pub(crate) fn saw(&mut self, what: &'static str) {
+        debug_assert!(WANTED.contains(&what), "{what} is not listed");
+        *self.0.entry(what).or_default() += 1;
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (what, times) in &other.0 {
+            *self.0.entry(what).or_default() += times;
+        }
+    }
+
+    /// What was never seen.
+    pub(crate) fn never(&self) -> Vec<&'static str> {
+        let unseen = WANTED.iter().filter(|what| !self.0.contains_key(*what));
+        unseen.copied().collect()
+    }
+}
+
+impl std::fmt::Display for Sometimes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for what in WANTED {
+            let times = self.0.get(what).copied().unwrap_or(0);
+            writeln!(f, "{times:>10}  {what}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,313 @@
+//! Recorded states, parts and chunks on a simulated disk, as `store/states.rs`, `store/chunks.rs` and
+//! `Store::{recover, build_part, count}` have them on the real one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use snapledger::history::global::Counted;
+use snapledger::history::part::{
+    Chunk, IndexEntry, Part, RecordedChannel, RecordedMessage, RecordedState, Run,
+    recorded_messages,
+};
+use snapledger::process::Process;
+use snapledger::process::cell::Cell;
+use snapledger::process::channel::Flow;
+use snapledger::process::ids::{Hash, Lsn, ProcessId};
+use snapledger::process::registers::{Registers, Sealed};
+use snapledger::process::snapshot::{ChannelRecording, Recording};
+use snapledger::store::codec::{decode_chunk, encode_chunk};
+
+use crate::disk::{Disk, StoredState};
+
+impl Disk {
+    /// The process as it was after the newest entry: the newest whole state, and the journal from there. Says also
+    /// whether a state was passed over because it is not whole.
+    pub(crate) fn recover(
+        &mut self,
+        new: impl Fn(Registers) -> Process,
+        alter: impl Fn(&mut Registers, &mut Vec<Cell>),
+    ) -> Result<(Process, bool), String> {
+        let mut passed_over = false;
+        let mut found = None;
+        for (cut, state) in self.states.iter().rev() {
+            match self.cells(&state.value.recorded.runs) {
+                Ok(cells) => {
+                    found = Some((*cut, state.value.clone(), cells));
+                    break;
+                }
+                Err(_) => passed_over = true,
+            }
+        }
+        let Some((cut, mut state, mut cells)) = found else {
+            let mut process = new(Registers::default());
+            self.replay(&mut process)?;
+            return Ok((process, passed_over));
+        };
+        alter(&mut state.registers, &mut cells);
+        let mut process = new(state.registers);
+        for cell in cells {
+            process.restore_cell(cell);
+        }
+        self.newest = Some((cut, state.recorded.runs));
+        self.replay(&mut process)?;
+        Ok((process, passed_over))
+    }
+
+    fn replay(&self, process: &mut Process) -> Result<(), String> {
+        for turn in self.turns(process.registers().position.next()) {
+            process.replay(&turn?);
+        }
+        Ok(())
+    }
+
+    /// The cells of a state, newest run first; an error names the chunk that is not here.
+    pub(crate) fn cells(&self, runs: &[Run]) -> Result<Vec<Cell>, String> {
+        let mut known = BTreeSet::new();
+        let mut cells = Vec::new();
+        for run in runs.iter().rev() {
+            for entry in self.index(run)? {
+                let Chunk::Cells(more) = self.chunk(&entry.chunk)? else {
+                    return Err(format!("chunk {} holds no cells", entry.chunk));
+                };
+                let news = more.into_iter().filter(|cell| {
+                    let (kind, name) = cell.key();
+                    known.insert((kind, name.to_owned()))
+                });
+                cells.extend(news);
+            }
+        }
+        Ok(cells)
+    }
+
+    fn index(&self, run: &Run) -> Result<Vec<IndexEntry>, String> {
+        let mut entries = Vec::new();
+        for hash in &run.index {
+            match self.chunk(hash)? {
+                Chunk::Index(more) => entries.extend(more),
+                _ => return Err(format!("chunk {hash} is no index")),
+            }
+        }
+        Ok(entries)
+    }
+
+    fn chunk(&self, hash: &Hash) -> Result<Chunk, String> {
+        let stored = self
+            .stored_chunk(hash)
+            .ok_or_else(|| format!("chunk {hash} is missing"))?;
+        decode_chunk(hash, &stored).map_err(|error| error.to_string())
+    }
+
+    /// A chunk as it is stored.
+    pub(crate) fn stored_chunk(&self, hash: &Hash) -> Option<Vec<u8>> {
+        self.chunks.get(hash).map(|chunk| chunk.value.clone())
+    }
+
+    /// Takes over a chunk of another process.
+    pub(crate) fn adopt_chunk(&mut self, hash: Hash, stored: Vec<u8>) -> Result<(), String> {
+        decode_chunk(&hash, &stored).map_err(|error| error.to_string())?;
+        if !self.chunks.contains_key(&hash) {
+            let written = self.written(stored);
+            self.chunks.insert(hash, written);
+        }
+        Ok(())
+    }
+
+    fn put_chunk(&mut self, chunk: &Chunk) -> Hash {
+        let (stored, hash) = encode_chunk(chunk);
+        if !self.chunks.contains_key(&hash) {
+            let written = self.written(stored);
+            self.chunks.insert(hash, written);
+        }
+        hash
+    }
+
+    fn write_run(&mut self, mut cells: Vec<Cell>) -> Option<Run> {
+        cells.sort_unstable_by(|a, b| a.key().cmp(&b.key()));
+        let (kind, name) = cells
+            .first()
+            .map(|cell| (cell.key().0, cell.key().1.into()))?;
+        let count = cells.len() as u64;
+        let chunk = self.put_chunk(&Chunk::Cells(cells));
+        let index = self.put_chunk(&Chunk::Index(vec![IndexEntry { kind, name, chunk }]));
+        Some(Run {
+            cells: count,
+            bytes: 0,
+            index: vec![index],
+        })
+    }
+
+    /// Writes what was sealed behind the newest state; not durable before a sync.
+    pub(crate) fn write_state(&mut self, sealed: Sealed) -> Result<(), String> {
+        let cut = sealed.registers.position;
+        if self.state(cut).is_some() {
+            return Ok(());
+        }
+        let journal = self
+            .hash_at(cut)
+            .ok_or_else(|| format!("no entry at the cut {cut}"))?;
+        let mut runs = self.newest.take().map(|(_, runs)| runs).unwrap_or_default();
+        runs.extend(self.write_run(sealed.cells));
+        let registers = sealed.registers;
+        let recorded = RecordedState {
+            position: cut,
+            time: sealed.time,
+            clock: registers.clock,
+            accounts: sealed.accounts,
+            balance_total: sealed.balance_total,
+            deposits: registers.deposits,
+            withdrawals: registers.withdrawals,
+            sent: flows(&registers.outgoing, |channel| channel.sent),
+            delivered: flows(&registers.incoming, |channel| channel.delivered),
+            journal,
+            runs: runs.clone(),
+            state_bytes: 0,
+            new_bytes: 0,
+        };
+        let state = self.written(StoredState {
+            registers,
+            recorded,
+        });
+        self.states.insert(cut, state);
+        self.newest = Some((cut, runs));
+        Ok(())
+    }
+
+    /// The state at a cut, unless an earlier life left it and this one has passed it over.
+    pub(crate) fn state(&self, cut: Lsn) -> Option<&StoredState> {
+        let newest = self
+            .newest
+            .as_ref()
+            .is_some_and(|(newest, _)| cut <= *newest);
+        newest.then(|| self.states.get(&cut).map(|state| &state.value))?
+    }
+
+    /// The part of a recording; `None` while its state is not written.
+    pub(crate) fn build_part(
+        &mut self,
+        me: &ProcessId,
+        recording: &Recording,
+    ) -> Result<Option<Part>, String> {
+        let Some(state) = self
+            .state(recording.cut)
+            .map(|state| state.recorded.clone())
+        else {
+            return Ok(None);
+        };
+        let mut channels = Vec::new();
+        for (from, channel) in &recording.channels {
+            if let Some((closed, position)) = channel.closed {
+                let messages = self.recorded(recording, (from, position))?;
+                channels.push(self.recorded_channel(from, (channel, closed), messages));
+            }
+        }
+        Ok(Some(Part {
+            snapshot: recording.snapshot.clone(),
+            process: me.clone(),
+            initiator: recording.initiator.clone(),
+            state,
+            channels,
+            open: recording.open().cloned().collect(),
+        }))
+    }
+
+    fn recorded(
+        &self,
+        recording: &Recording,
+        (from, end): (&ProcessId, Lsn),
+    ) -> Result<Vec<RecordedMessage>, String> {
+        let turns = self.turns(recording.cut.next());
+        let turns = turns.take_while(|turn| turn.as_ref().is_ok_and(|turn| turn.position <= end));
+        let turns = turns.collect::<Result<Vec<_>, _>>()?;
+        let mut messages = recorded_messages(recording, from, &turns);
+        if self.leaves_out_messages {
+            messages.pop();
+        }
+        Ok(messages)
+    }
+
+    fn recorded_channel(
+        &mut self,
+        from: &ProcessId,
+        (channel, closed): (&ChannelRecording, Flow),
+        messages: Vec<RecordedMessage>,
+    ) -> RecordedChannel {
+        let chunks = if messages.is_empty() {
+            Vec::new()
+        } else {
+            vec![self.put_chunk(&Chunk::Messages(messages))]
+        };
+        RecordedChannel {
+            from: from.clone(),
+            first: channel.opened.sequence.next(),
+            last: closed.sequence,
+            transfers: closed.transfers - channel.opened.transfers,
+            amount: closed.amount - channel.opened.amount,
+            chunks,
+        }
+    }
+
+    /// The recorded messages of a channel.
+    pub(crate) fn messages(
+        &self,
+        channel: &RecordedChannel,
+    ) -> Result<Vec<RecordedMessage>, String> {
+        let mut messages = Vec::new();
+        for hash in &channel.chunks {
+            match self.chunk(hash)? {
+                Chunk::Messages(more) => messages.extend(more),
+                _ => return Err(format!("chunk {hash} holds no messages")),
+            }
+        }
+        Ok(messages)
+    }
+
+    /// Every chunk of a part that is not here and can be named.
+    pub(crate) fn missing_chunks(&self, part: &Part) -> Result<Vec<Hash>, String> {
+        let mut named = Vec::new();
+        for run in &part.state.runs {
+            named.extend(&run.index);
+            if run.index.iter().all(|hash| self.chunks.contains_key(hash)) {
+                named.extend(self.index(run)?.iter().map(|entry| entry.chunk));
+            }
+        }
+        named.extend(part.channels.iter().flat_map(|channel| &channel.chunks));
+        named.retain(|hash| !self.chunks.contains_key(hash));
+        Ok(named)
+    }
+
+    /// What the contents of a part come to, as they are stored here.
+    pub(crate) fn count(&self, me: &ProcessId, part: &Part) -> Result<Counted, String> {
+        let mut counted = Counted::default();
+        for run in &part.state.runs {
+            let named = (run.index.len() + self.index(run)?.len()) as u64;
+            counted.chunks_named += named;
+            counted.chunks_held += named;
+        }
+        counted.chunks_held -= self.missing_chunks(part)?.len() as u64;
+        for channel in &part.channels {
+            counted.chunks_named += channel.chunks.len() as u64;
+            counted.chunks_held += channel.chunks.len() as u64;
+            let messages = self.messages(channel)?;
+            counted.messages += messages.len() as u64;
+            for transfer in messages
+                .iter()
+                .filter_map(|one| one.message.body.transfer())
+            {
+                counted.transfers += 1;
+                counted.amount += i128::from(transfer.amount.units());
+            }
+        }
+        if part.process == *me {
+            let hash = self.hash_at(part.state.position);
+            counted.is_chained = Some(hash == Some(part.state.journal));
+        }
+        Ok(counted)
+    }
+}
+
+fn flows<C>(
+    channels: &BTreeMap<ProcessId, C>,
+    flow: impl Fn(&C) -> Flow,
+) -> BTreeMap<ProcessId, Flow> {
+    let copy = |(process, channel): (&ProcessId, &C)| (process.clone(), flow(channel));
+    channels.iter().map(copy).collect()
+}

@@ -1,0 +1,175 @@
+//! The turn: taken by the real `Process::take_turn`, written, made durable, released, in the order of
+//! `node/driver.rs` and `node/committer.rs`. Nothing of a turn leaves before its sync has ended.
+
+use snapledger::process::event::{Input, Record, Reply};
+use snapledger::transport::Envelope;
+
+use crate::node::{Asker, Computed};
+use crate::sabotage::Sabotage;
+use crate::world::{Checked, Event, Life, World};
+
+impl World {
+    /// Puts an input into the queue of a process.
+    pub(crate) fn enqueue(&mut self, life: Life, input: Input, asker: Option<Asker>) {
+        if let Some(alive) = self.alive(life) {
+            alive.waiting.push_back((input, asker));
+            self.wake(life);
+        }
+    }
+
+    fn wake(&mut self, life: Life) {
+        let ahead = self.plan.turns_ahead;
+        let Some(alive) = self.alive(life) else {
+            return;
+        };
+        if alive.is_woken || alive.waiting.is_empty() || alive.computed.len() > ahead {
+            return;
+        }
+        alive.is_woken = true;
+        let delay = self.random.below(500);
+        self.after(delay, Event::Turn(life));
+    }
+
+    /// One turn over what waits.
+    pub(crate) fn take_turn(&mut self, life: Life) -> Checked {
+        let (wall_us, weight_max) = (self.wall_us(life.place), self.plan.turn_weight_max);
+        let Some(alive) = self.alive(life) else {
+            return Ok(());
+        };
+        alive.is_woken = false;
+        let before = alive.waiting.len();
+        let step = alive
+            .process
+            .take_turn(wall_us, &mut alive.waiting, weight_max);
+        if alive.waiting.len() == before {
+            return Err(format!("a turn of {} took nothing", life.place));
+        }
+        self.trace
+            .say(|| format!("turn {} {:?}", life.place, step.turn));
+        let mut computed = Computed {
+            step,
+            hash: None,
+            stamp: None,
+            is_released: false,
+        };
+        if !computed.step.turn.records.is_empty() {
+            let hash = self.nodes[life.place].disk.append(&computed.step.turn)?;
+            computed.hash = Some(hash);
+        }
+        if self.plan.is_sabotaged(Sabotage::ReleaseBeforeSync) {
+            self.release(life, &mut computed)?;
+        }
+        if let Some(alive) = self.alive(life) {
+            alive.computed.push_back(computed);
+        }
+        self.go_on_committing(life)?;
+        self.wake(life);
+        Ok(())
+    }
+
+    // Releases what needs no sync, and begins the sync of what does; one at a time.
+    fn go_on_committing(&mut self, life: Life) -> Checked {
+        loop {
+            let stamp = self.nodes[life.place].disk.stamp();
+            let Some(alive) = self.alive(life) else {
+                return Ok(());
+            };
+            let Some(next) = alive.computed.front_mut() else {
+                return Ok(());
+            };
+            if next.hash.is_some() {
+                if next.stamp.is_none() {
+                    next.stamp = Some(stamp);
+                    let delay = 1 + self.random.below(self.plan.sync_delay_max);
+                    self.after(delay, Event::Synced(life));
+                }
+                return Ok(());
+            }
+            let next = alive.computed.pop_front();
+            if let Some(mut next) = next {
+                self.release(life, &mut next)?;
+            }
+        }
+    }
+
+    /// A sync has ended: the oldest turn is durable, and leaves.
+    pub(crate) fn end_sync(&mut self, life: Life) -> Checked {
+        let Some(alive) = self.alive(life) else {
+            return Ok(());
+        };
+        let Some(mut computed) = alive.computed.pop_front() else {
+            return Err("a sync ended for no turn".to_owned());
+        };
+        self.nodes[life.place]
+            .disk
+            .synced(computed.stamp.unwrap_or_default());
+        self.release(life, &mut computed)?;
+        self.go_on_committing(life)?;
+        self.wake(life);
+        Ok(())
+    }
+
+    // Messages and acknowledgements, then replies, then what is to be recorded.
+    fn release(&mut self, life: Life, computed: &mut Computed) -> Checked {
+        if computed.is_released {
+            return Ok(());
+        }
+        computed.is_released = true;
+        let step = &mut computed.step;
+        if let Some(hash) = computed.hash {
+            self.checkers.released(life.place, &step.turn, hash)?;
+        }
+        for record in std::mem::take(&mut step.turn.records) {
+            match record {
+                Record::Sent { to, seq, message } => {
+                    let to = self.place_of(&to);
+                    let envelope = Envelope {
+                        seq,
+                        time: step.turn.time,
+                        message,
+                    };
+                    self.push(life, to, (envelope, step.turn.position));
+                }
+                Record::Acknowledged { to, seq } => {
+                    let to = self.place_of(&to);
+                    if let Some(outbox) = self
+                        .alive(life)
+                        .and_then(|alive| alive.outboxes.get_mut(&to))
+                    {
+                        outbox.acknowledge(seq);
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (asker, reply) in std::mem::take(&mut step.replies) {
+            self.settle(life, asker, (reply, step.time))?;
+        }
+        let (sealed, finished) = (
+            std::mem::take(&mut step.sealed),
+            std::mem::take(&mut step.finished),
+        );
+        self.record(life, sealed, finished);
+        Ok(())
+    }
+
+    fn settle(
+        &mut self,
+        life: Life,
+        asker: Asker,
+        (reply, time): (Reply, snapledger::process::clock::Hlc),
+    ) -> Checked {
+        match (asker, reply) {
+            (Asker::Client(client, number), reply) => self.reply_to_client(client, number, reply),
+            (Asker::Initiator, Reply::Initiated(initiated)) => {
+                self.initiated(life, initiated, time);
+                Ok(())
+            }
+            (Asker::Welcome(stream), Reply::Met(met)) => self.welcome(life, stream, met),
+            (Asker::Met(stream), Reply::Met(met)) => self.open(life, stream, met),
+            (Asker::Frame(stream), Reply::Arrived(arrived)) => self.acknowledge(stream, arrived),
+            (Asker::Part(fetch), Reply::Snapshot(seen)) => self.answer_as_it_is(fetch, seen),
+            (asker, reply) => Err(format!("{asker:?} was answered {reply:?}")),
+        }
+    }
+}

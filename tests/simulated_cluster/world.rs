@@ -1,0 +1,299 @@
+//! The world: one scheduler with one source of chance, virtual time, and everything that happens in it.
+//!
+//! An event is taken, what it leads to is done at once, and what follows from that is put on the schedule. Nothing
+//! here reads a clock or draws from elsewhere, so a seed is a run.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use snapledger::process::ids::{ProcessId, SnapshotId};
+
+use crate::checkers::Checkers;
+use crate::clients::Client;
+use crate::fetch::{Answer, Fetch};
+use crate::node::Node;
+use crate::plan::{MS, Plan, SECOND};
+use crate::random::Random;
+use crate::sabotage::Sabotage;
+use crate::sometimes::Sometimes;
+use crate::stream::{Channel, Route, StreamId};
+use crate::trace::Trace;
+
+/// The sentence says what does not hold.
+pub(crate) type Checked<T = ()> = Result<T, String>;
+
+/// A process, by its place in the plan.
+pub(crate) type Place = usize;
+
+/// One life of a process, from a start to the crash that ends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Life {
+    pub(crate) place: Place,
+    pub(crate) boot: u64,
+}
+
+/// What can be on the schedule.
+pub(crate) enum Event {
+    /// The turn loop looks at what waits.
+    Turn(Life),
+    /// A sync has ended.
+    Synced(Life),
+    /// The recorder has written something.
+    Recorded(Life),
+    /// A sender opens a stream.
+    Connect(Life, Route),
+    /// A sender looks at what it may send.
+    Send(StreamId),
+    /// A frame comes out of a stream.
+    Frame(StreamId),
+    /// An answer comes back.
+    Ack(StreamId),
+    /// A client goes on.
+    Client(Place),
+    /// Everyone greets everyone.
+    Greet,
+    /// A collection looks at what is there.
+    Look(Life, SnapshotId),
+    /// A question for a part arrives.
+    Asked(Fetch),
+    /// A question for a part is answered.
+    Answered(Fetch, Answer),
+    /// A revision is durable.
+    Published(Life, SnapshotId),
+    /// A process starts again.
+    Restart(Place),
+}
+
+/// So much virtual time all that remains may take once the faults have ended.
+const REST_MAX: u64 = 120 * SECOND;
+/// No run has more events: one that has does not come to rest.
+const EVENTS_MAX: u64 = 200_000;
+
+/// One run.
+pub(crate) struct World {
+    pub(crate) now: u64,
+    pub(crate) plan: Plan,
+    pub(crate) random: Random,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) channels: BTreeMap<Route, Channel>,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) operations_done: u64,
+    /// Whether the faults have ended.
+    pub(crate) is_healed: bool,
+    /// Pairs that do not reach each other until then.
+    pub(crate) parted: BTreeMap<(Place, Place), u64>,
+    pub(crate) checkers: Checkers,
+    pub(crate) sometimes: Sometimes,
+    pub(crate) trace: Trace,
+    pub(crate) events: u64,
+    /// When to look again whether everything is at rest.
+    pub(crate) next_look: u64,
+    schedule: BinaryHeap<Reverse<(u64, u64)>>,
+    due: BTreeMap<(u64, u64), Event>,
+    scheduled: u64,
+}
+
+/// What a run came to.
+pub(crate) struct Outcome {
+    pub(crate) result: Checked,
+    pub(crate) sometimes: Sometimes,
+    pub(crate) trace: Trace,
+    pub(crate) figures: Figures,
+}
+
+/// How much was in a run.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Figures {
+    pub(crate) seeds: u64,
+    pub(crate) events: u64,
+    pub(crate) turns: u64,
+    pub(crate) crashes: u64,
+    pub(crate) snapshots: u64,
+    pub(crate) revisions: u64,
+    pub(crate) messages: u64,
+    pub(crate) virtual_seconds: u64,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, sabotage: Option<Sabotage>, trace: Trace) -> Self {
+        let mut random = Random::new(seed);
+        let plan = Plan::drawn(&mut random, sabotage);
+        let nodes = (0..plan.ids.len()).map(|place| Node::new(place, &plan, seed));
+        Self {
+            now: 0,
+            nodes: nodes.collect(),
+            channels: Channel::all(&plan),
+            clients: Client::all(&plan),
+            operations_done: 0,
+            is_healed: false,
+            parted: BTreeMap::new(),
+            checkers: Checkers::new(&plan),
+            sometimes: Sometimes::default(),
+            trace,
+            events: 0,
+            next_look: 0,
+            schedule: BinaryHeap::new(),
+            due: BTreeMap::new(),
+            scheduled: 0,
+            random,
+            plan,
+        }
+    }
+
+    /// Runs to the end: everything done, everything healed, everything at rest.
+    pub(crate) fn run(&mut self) -> Checked {
+        self.trace.say(|| format!("plan {}", self.plan));
+        for place in 0..self.nodes.len() {
+            let first = self.random.below(50 * MS);
+            self.at(first, Event::Restart(place));
+            self.after(20 * MS, Event::Client(place));
+        }
+        self.after(0, Event::Greet);
+        let mut end = u64::MAX;
+        while let Some((at, event)) = self.next() {
+            self.now = at;
+            self.trace.at(at);
+            self.events += 1;
+            let touched = event.place();
+            self.happen(event)?;
+            if self.is_healed {
+                if end == u64::MAX {
+                    end = self.now + REST_MAX;
+                }
+                if self.is_at_rest() {
+                    return self.check_rest();
+                }
+                if self.now > end || self.events > EVENTS_MAX {
+                    return Err(format!("it does not come to rest: {}", self.unrest()));
+                }
+            } else {
+                self.fail_something(touched)?;
+            }
+        }
+        Err("nothing is left to happen, and it is not at rest".to_owned())
+    }
+
+    fn happen(&mut self, event: Event) -> Checked {
+        match event {
+            Event::Turn(life) => self.take_turn(life),
+            Event::Synced(life) => self.end_sync(life),
+            Event::Recorded(life) => self.end_recording(life),
+            Event::Connect(life, route) => self.connect(life, route),
+            Event::Send(stream) => self.send(stream),
+            Event::Frame(stream) => self.receive_frame(stream),
+            Event::Ack(stream) => self.receive_ack(stream),
+            Event::Client(place) => self.go_on(place),
+            Event::Greet => self.greet(),
+            Event::Look(life, snapshot) => self.look(life, &snapshot),
+            Event::Asked(fetch) => self.asked(fetch),
+            Event::Answered(fetch, answer) => self.answered(fetch, answer),
+            Event::Published(life, snapshot) => self.published(life, &snapshot),
+            Event::Restart(place) => self.restart(place),
+        }
+    }
+
+    fn next(&mut self) -> Option<(u64, Event)> {
+        let Reverse(key) = self.schedule.pop()?;
+        let event = self.due.remove(&key).expect("what is scheduled is due");
+        Some((key.0, event))
+    }
+
+    /// Puts something on the schedule, so much from now.
+    pub(crate) fn after(&mut self, delay: u64, event: Event) {
+        self.at(self.now + delay, event);
+    }
+
+    /// The same at an instant. What is due at the same instant happens in the order in which it was scheduled.
+    pub(crate) fn at(&mut self, at: u64, event: Event) {
+        let key = (at, self.scheduled);
+        self.scheduled += 1;
+        self.schedule.push(Reverse(key));
+        self.due.insert(key, event);
+    }
+
+    /// A delay of the network.
+    pub(crate) fn net_delay(&mut self) -> u64 {
+        1 + self.random.below(self.plan.net_delay_max)
+    }
+
+    pub(crate) fn id(&self, place: Place) -> &ProcessId {
+        &self.plan.ids[place]
+    }
+
+    pub(crate) fn place_of(&self, id: &ProcessId) -> Place {
+        let place = self.plan.ids.iter().position(|known| known == id);
+        place.expect("only processes of the plan are named")
+    }
+
+    /// Whether two processes are up and reach each other.
+    pub(crate) fn reach(&self, one: Place, other: Place) -> bool {
+        let apart = |pair| {
+            self.parted
+                .get(&pair)
+                .is_some_and(|until| *until > self.now)
+        };
+        let up = |place: Place| self.nodes[place].life.is_some();
+        up(one) && up(other) && !apart((one, other)) && !apart((other, one))
+    }
+
+    pub(crate) fn figures(&self) -> Figures {
+        Figures {
+            seeds: 1,
+            events: self.events,
+            virtual_seconds: self.now / SECOND,
+            ..self.checkers.figures
+        }
+    }
+}
+
+impl Event {
+    /// The process that it happens at: a crash right behind it is what finds the gaps between two steps.
+    fn place(&self) -> Option<Place> {
+        match self {
+            Self::Turn(life)
+            | Self::Synced(life)
+            | Self::Recorded(life)
+            | Self::Connect(life, _)
+            | Self::Look(life, _)
+            | Self::Published(life, _) => Some(life.place),
+            Self::Send(stream) | Self::Ack(stream) => Some(stream.route.0),
+            Self::Frame(stream) => Some(stream.route.1),
+            Self::Asked(fetch) => Some(fetch.from),
+            Self::Answered(fetch, _) => Some(fetch.by.place),
+            Self::Client(_) | Self::Greet | Self::Restart(_) => None,
+        }
+    }
+}
+
+impl Figures {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.seeds += other.seeds;
+        self.events += other.events;
+        self.turns += other.turns;
+        self.crashes += other.crashes;
+        self.snapshots += other.snapshots;
+        self.revisions += other.revisions;
+        self.messages += other.messages;
+        self.virtual_seconds += other.virtual_seconds;
+    }
+}
+
+impl std::fmt::Display for Figures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            seeds,
+            events,
+            turns,
+            crashes,
+            snapshots,
+            revisions,
+            messages,
+            virtual_seconds,
+        } = self;
+        write!(
+            f,
+            "{seeds} seeds, {events} steps, {turns} durable turns, {crashes} crashes, {snapshots} snapshots, \
+             {revisions} revisions, {messages} messages delivered, {virtual_seconds} s of virtual time"
+        )
+    }
+}
