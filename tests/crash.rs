@@ -151,6 +151,11 @@ fn a_failed_sync_acknowledges_nothing() {
     assert!(matches!(committed, Err(StoreError::Io { .. })));
     assert_eq!(store.position(), Lsn(0), "what is not durable is not read");
     assert_eq!(store.turns(Lsn(1)).count(), 0);
+    // The system reports a failed write once: a sync that succeeds later says nothing about it.
+    medium.0.store(false, Ordering::Relaxed);
+    let again = store.commit(&turn);
+    assert!(matches!(again, Err(StoreError::Failed)));
+    assert!(matches!(store.sync(), Err(StoreError::Failed)));
 }
 
 #[test]

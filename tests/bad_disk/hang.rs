@@ -17,18 +17,21 @@ async fn a_commit_that_hangs_stops_the_node() {
     assert!(ledger.deposit(&node).await);
     let saboteur = Saboteur::attach(node.id(), "fdatasync", DELAY, 1).await;
     let Some(saboteur) = saboteur else { return };
-    assert!(
-        !ledger.deposit(&node).await,
-        "it was acknowledged before its sync"
-    );
-    until("the sentence of the end", async || {
-        node.log().contains("\nerror: ").then_some(())
-    })
-    .await;
-    // A program that is traced has ended only once its tracer has seen it.
-    drop(saboteur);
+    let watched = async {
+        until("the sentence of the end", async || {
+            node.log().contains("\nerror: ").then_some(())
+        })
+        .await;
+        // A program that is traced has ended only once its tracer has let go of it.
+        drop(saboteur);
+    };
+    let (is_acknowledged, ()) = tokio::join!(ledger.deposit(&node), watched);
+    assert!(!is_acknowledged, "it was acknowledged before its sync");
     let sentence = node.assert_stopped().await;
-    assert!(sentence.contains("has not answered for 1 s"), "{sentence}");
+    assert!(
+        sentence.contains("the disk under the store has not answered for"),
+        "{sentence}"
+    );
     let node = Program::start(home.path(), &options).await;
     ledger.settle(&node).await;
 }
