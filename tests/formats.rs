@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use snapledger::history::global::{Completeness, Counted, GlobalState};
 use snapledger::history::part::Part;
 use snapledger::process::Process;
+use snapledger::process::channel::Tally;
 use snapledger::process::clock::{Hlc, Lamport};
 use snapledger::process::event::{Claim, Identity, Input, Meeting, Operation, Read, Reply};
 use snapledger::process::ids::{
@@ -25,7 +26,8 @@ use teller::images;
 use tempfile::TempDir;
 
 const CLUSTER: &str = "golden";
-const FIXTURE: &str = "tests/fixtures/format-1/values.txt";
+/// The format that is written.
+const NEWEST: u64 = 2;
 
 /// Every value of a store: tree, key, bytes.
 type Values = BTreeMap<(String, Vec<u8>), Vec<u8>>;
@@ -67,8 +69,13 @@ fn script() -> Vec<Input> {
         identity: Identity {
             store: [9; 16],
             boot: 3,
+            run: 5,
         },
-        claim: Claim::Receiver { delivered: Seq(0) },
+        claim: Claim::Receiver {
+            delivered: Tally::default(),
+            here: Tally::default(),
+        },
+        agreed: true,
     };
     vec![
         operation(Some("first"), deposit(1000)),
@@ -206,7 +213,7 @@ fn revision(part: Part) -> GlobalState {
 fn export(dir: &Path) -> Values {
     let db = images::engine(dir);
     let mut values = Values::new();
-    for name in ["journal", "states", "chunks", "parts", "history", "meta"] {
+    for name in ["journal", "states-2", "chunks", "parts", "history", "meta"] {
         for pair in &db.open_tree(name).expect("it is readable") {
             let (key, value) = pair.expect("it is readable");
             values.insert((name.to_owned(), key.to_vec()), value.to_vec());
@@ -226,10 +233,17 @@ fn import(values: &Values) -> TempDir {
 }
 
 fn fixture() -> Values {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(FIXTURE);
-    if std::env::var_os("SNAPLEDGER_WRITE_FIXTURES").is_some() && !path.exists() {
+    fixture_of(NEWEST)
+}
+
+fn fixture_of(format: u64) -> Values {
+    let path = format!("tests/fixtures/format-{format}/values.txt");
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path);
+    if format == NEWEST && std::env::var_os("SNAPLEDGER_WRITE_FIXTURES").is_some() && !path.exists() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         write(dir.path());
+        let parent = path.parent().expect("it is in a directory");
+        fs::create_dir_all(parent).expect("there is room");
         let lines = export(dir.path());
         let lines = lines.iter().map(|((tree, key), value)| {
             format!("{tree} {} {}\n", hexadecimal(key), hexadecimal(value))
@@ -258,8 +272,13 @@ fn bytes(hexadecimal: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_store_of_format_1_says_what_it_said() {
-    let dir = import(&fixture());
+fn a_store_of_any_format_says_what_it_said() {
+    for format in 1..=NEWEST {
+        assert_says_what_it_said(&import(&fixture_of(format)));
+    }
+}
+
+fn assert_says_what_it_said(dir: &TempDir) {
     let store = open(dir.path()).expect("the store opens");
     assert_eq!(store.identity().boot, 2);
     let mut process = recover(&store).expect("the store is whole");
@@ -292,7 +311,7 @@ fn a_store_of_format_1_says_what_it_said() {
 }
 
 #[test]
-fn format_1_is_still_written_as_it_was() {
+fn the_newest_format_is_still_written_as_it_was() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     write(dir.path());
     let without_meta = |values: Values| -> Values {
@@ -307,11 +326,11 @@ fn format_1_is_still_written_as_it_was() {
 fn a_newer_format_is_refused() {
     let mut values = fixture();
     let format = ("meta".to_owned(), [b"format", &[0, 0][..]].concat());
-    values.insert(format, number(2));
+    values.insert(format, number(NEWEST + 1));
     let refused = open(import(&values).path()).err();
     let found = matches!(
         refused,
-        Some(StoreError::NewerFormat { found: 2, known: 1 })
+        Some(StoreError::NewerFormat { found: 3, known: 2 })
     );
     assert!(found, "{refused:?}");
     let refused = Store::check(import(&values).path()).err();
@@ -429,7 +448,7 @@ fn every_lost_turn_and_chunk_is_named() {
 fn assert_named(tree: &str, key: &[u8], dir: &TempDir) {
     let name = match tree {
         "journal" => format!("journal entry {}", key[7]),
-        "states" => format!("recorded state {}", key[7]),
+        "states-2" => format!("recorded state {}", key[7]),
         "chunks" => format!("chunk {}", hexadecimal(&key[..32])),
         "parts" => "part of snapshot \"p-golden\"".to_owned(),
         "history" => "global state of snapshot \"p-golden\"".to_owned(),

@@ -100,7 +100,7 @@ fn a_good_store_is_said_to_be_good_with_figures() {
 fn what_is_damaged_is_named() {
     for (tree, sentence) in [
         ("journal", "journal entry 1: its checksum does not match"),
-        ("states", "recorded state 1: its checksum does not match"),
+        ("states-2", "recorded state 1: its checksum does not match"),
         ("chunks", "chunk "),
         ("meta", "its checksum does not match"),
     ] {

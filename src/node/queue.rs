@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::error::Unavailable;
+use crate::process::channel::Tally;
 use crate::process::clock::Hlc;
 use crate::process::event::{Input, Meeting, Reply};
 use crate::process::ids::{Lsn, ProcessId, Seq};
@@ -118,7 +119,7 @@ impl Queue {
 }
 
 impl Inbox for Queue {
-    async fn meet(&self, meeting: Meeting) -> Result<Seq, Closed> {
+    async fn meet(&self, meeting: Meeting) -> Result<Tally, Closed> {
         let settled = self.enqueue(Input::Met(meeting)).await?;
         match settled.await.map_err(|_| closed())?.reply {
             Reply::Met(Ok(delivered)) => Ok(delivered),

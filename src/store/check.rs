@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::error::StoreError;
-use super::files::{self, Disk, Engine};
+use super::files;
 use super::frame::{Damage, Kind};
+use super::journal::Journal;
 use super::merge::Cells;
-use super::schema::{self, BOOT, OWNER, Trees};
-use super::v1::state::OwnerV1;
-use super::{Store, migrate};
+use super::Store;
+use super::open::{self, Stopped};
+use super::schema;
 use crate::history::part::{Part, RecordedState};
 use crate::process::Process;
 use crate::process::cell::Cell;
-use crate::process::event::Identity;
 use crate::process::ids::{Lsn, ProcessId};
 use crate::process::registers::Registers;
 use crate::process::topology::Topology;
@@ -59,21 +59,15 @@ impl Store {
             let what = format!("file {}", blob.display());
             return Err(StoreError::damaged(what, Damage::Contradiction(problem)));
         }
-        let engine = Engine::open(dir, Box::new(Disk))?;
-        let trees = Trees::open(&engine.db)?;
-        let found = trees.format()?;
-        if found > migrate::newest() {
-            let known = migrate::newest();
-            return Err(StoreError::NewerFormat { found, known });
-        }
-        let owner = schema::get::<OwnerV1>(&trees.meta, OWNER, Kind::Owner)?
-            .ok_or_else(|| StoreError::Absent(dir.to_path_buf()))?;
-        let boot = schema::get::<u64>(&trees.meta, BOOT, Kind::Number)?.unwrap_or(0);
-        let identity = Identity {
-            store: owner.store,
-            boot,
-        };
-        let store = Self::assemble(engine, trees, identity)?;
+        let Stopped {
+            engine,
+            trees,
+            owner,
+        } = open::stopped_of_newest_format(dir)?;
+        let identity = open::identity(&trees, owner.store)?;
+        let journal = Journal::open(trees.journal.clone())?;
+        engine.witness.check(&journal)?;
+        let store = Self::assemble(engine, trees, (journal, identity))?;
         let mut report = Report {
             cluster: owner.cluster,
             process: owner.process.to_string(),

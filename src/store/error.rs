@@ -51,6 +51,14 @@ pub enum StoreError {
         /// The newest known format.
         known: u32,
     },
+    /// Written by an older program.
+    #[error("the store has format {found}, this program reads {known}; run `snapledger store migrate` on it first")]
+    OlderFormat {
+        /// The format of the store.
+        found: u32,
+        /// The format that is read.
+        known: u32,
+    },
     /// There is no store.
     #[error("there is no store in {0}")]
     Absent(PathBuf),
