@@ -108,12 +108,16 @@ impl Channels {
         };
         let outgoing = state.registers.outgoing.into_iter().map(|(to, channel)| {
             let found = self.outgoing(&to, &channel);
-            found.map(|found| (to.clone(), found)).ok_or_else(|| contradiction(&to))
+            found
+                .map(|found| (to.clone(), found))
+                .ok_or_else(|| contradiction(&to))
         });
         let outgoing = outgoing.collect::<Result<_, _>>()?;
         let incoming = state.registers.incoming.into_iter().map(|(from, channel)| {
             let found = self.incoming(&from, channel);
-            found.map(|found| (from.clone(), found)).ok_or_else(|| contradiction(&from))
+            found
+                .map(|found| (from.clone(), found))
+                .ok_or_else(|| contradiction(&from))
         });
         let incoming = incoming.collect::<Result<_, _>>()?;
         let identify = |(peer, IdentityV1 { store, boot })| {
@@ -136,7 +140,15 @@ impl Channels {
             snapshots_participated: state.registers.snapshots_participated,
         };
         let recorded = state.recorded;
-        schema::put(new, &key, Kind::State, &StateV2 { registers, recorded })
+        schema::put(
+            new,
+            &key,
+            Kind::State,
+            &StateV2 {
+                registers,
+                recorded,
+            },
+        )
     }
 
     fn outgoing(&self, to: &ProcessId, stored: &OutgoingV1) -> Option<OutgoingV2> {

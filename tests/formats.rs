@@ -8,7 +8,7 @@ mod teller;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use snapledger::history::global::{Completeness, Counted, GlobalState};
 use snapledger::history::part::Part;
@@ -22,15 +22,12 @@ use snapledger::process::ids::{
 use snapledger::process::message::{Body, Marker, Message, Stamp, Transfer, Write};
 use snapledger::process::topology::Topology;
 use snapledger::store::{Store, StoreError};
-use teller::images;
+use teller::fixtures::{self, CLUSTER, Values, export, fixture_of, hexadecimal, import, number};
 use tempfile::TempDir;
 
-const CLUSTER: &str = "golden";
 /// The format that is written.
 const NEWEST: u64 = 2;
-
-/// Every value of a store: tree, key, bytes.
-type Values = BTreeMap<(String, Vec<u8>), Vec<u8>>;
+const TREES: [&str; 6] = ["journal", "states-2", "chunks", "parts", "history", "meta"];
 
 fn id<T>(parsed: Result<T, snapledger::process::ids::Malformed>) -> T {
     parsed.expect("a valid id")
@@ -210,65 +207,14 @@ fn revision(part: Part) -> GlobalState {
     }
 }
 
-fn export(dir: &Path) -> Values {
-    let db = images::engine(dir);
-    let mut values = Values::new();
-    for name in ["journal", "states-2", "chunks", "parts", "history", "meta"] {
-        for pair in &db.open_tree(name).expect("it is readable") {
-            let (key, value) = pair.expect("it is readable");
-            values.insert((name.to_owned(), key.to_vec()), value.to_vec());
-        }
-    }
-    values
-}
-
-fn import(values: &Values) -> TempDir {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let db = images::engine(dir.path());
-    for ((tree, key), value) in values {
-        let tree = db.open_tree(tree).expect("it is readable");
-        tree.insert(key, &value[..]).expect("the disk has room");
-    }
-    dir
-}
-
 fn fixture() -> Values {
-    fixture_of(NEWEST)
-}
-
-fn fixture_of(format: u64) -> Values {
-    let path = format!("tests/fixtures/format-{format}/values.txt");
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path);
-    if format == NEWEST && std::env::var_os("SNAPLEDGER_WRITE_FIXTURES").is_some() && !path.exists() {
+    let path = fixtures::path_of(NEWEST);
+    if std::env::var_os("SNAPLEDGER_WRITE_FIXTURES").is_some() && !path.exists() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         write(dir.path());
-        let parent = path.parent().expect("it is in a directory");
-        fs::create_dir_all(parent).expect("there is room");
-        let lines = export(dir.path());
-        let lines = lines.iter().map(|((tree, key), value)| {
-            format!("{tree} {} {}\n", hexadecimal(key), hexadecimal(value))
-        });
-        fs::write(&path, lines.collect::<String>()).expect("the directory is there");
+        fixtures::write(&path, &export(dir.path(), &TREES));
     }
-    let text = fs::read_to_string(&path).expect("the fixture is part of the source");
-    let line = |line: &str| {
-        let mut words = line.split(' ');
-        let mut word = || words.next().expect("three words a line");
-        ((word().to_owned(), bytes(word())), bytes(word()))
-    };
-    text.lines().map(line).collect()
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn bytes(hexadecimal: &str) -> Vec<u8> {
-    let byte = |place| u8::from_str_radix(&hexadecimal[place..place + 2], 16);
-    let places = (0..hexadecimal.len()).step_by(2);
-    places
-        .map(|place| byte(place).expect("hexadecimal"))
-        .collect()
+    fixture_of(NEWEST)
 }
 
 #[test]
@@ -319,7 +265,7 @@ fn the_newest_format_is_still_written_as_it_was() {
         values.filter(|((tree, _), _)| tree != "meta").collect()
     };
     // The store's identity is drawn, everything else follows from the script.
-    assert!(without_meta(export(dir.path())) == without_meta(fixture()));
+    assert!(without_meta(export(dir.path(), &TREES)) == without_meta(fixture()));
 }
 
 #[test]
@@ -335,13 +281,6 @@ fn a_newer_format_is_refused() {
     assert!(found, "{refused:?}");
     let refused = Store::check(import(&values).path()).err();
     assert!(matches!(refused, Some(StoreError::NewerFormat { .. })));
-}
-
-// A framed number, made by hand: version, kind, length, checksum, payload.
-fn number(value: u64) -> Vec<u8> {
-    let head = [1, 7, 8, 0, 0, 0];
-    let checksum = crc32c::crc32c_append(crc32c::crc32c(&head), &value.to_le_bytes());
-    [&head[..], &checksum.to_le_bytes(), &value.to_le_bytes()].concat()
 }
 
 #[test]

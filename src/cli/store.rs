@@ -79,7 +79,10 @@ pub fn run(args: Args) -> Result<(), CliError> {
         }
         Command::Vouch { dir } => {
             let boot = Store::vouch(&dir).map_err(|error| bad(&error))?;
-            print(&format!("the next start of this store is boot {}", boot + 1))
+            print(&format!(
+                "the next start of this store is boot {}",
+                boot + 1
+            ))
         }
     }
 }
@@ -113,7 +116,11 @@ fn settled(peer: &ProcessId, forgotten: &Forgotten) -> Report {
         &["settled", "messages", "amount"],
         vec![
             row(&format!("sent to {peer}"), sent.sequence.0, sent.amount),
-            row(&format!("delivered from {peer}"), delivered.sequence.0, delivered.amount),
+            row(
+                &format!("delivered from {peer}"),
+                delivered.sequence.0,
+                delivered.amount,
+            ),
         ],
     );
     let unacknowledged = sent.sequence.0 - settlement.acknowledged.0;
@@ -124,7 +131,9 @@ fn settled(peer: &ProcessId, forgotten: &Forgotten) -> Report {
         lost @ 0.. => (lost, "a withdrawal"),
         gained => (-gained, "a deposit"),
     };
-    report.line(&format!("the difference, {amount} minor units, is booked as {how}"));
+    report.line(&format!(
+        "the difference, {amount} minor units, is booked as {how}"
+    ));
     report
 }
 

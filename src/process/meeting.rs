@@ -39,10 +39,14 @@ impl Process {
             return self.saying(Reply::Forgotten(Err(refusal)));
         }
         let sent = outgoing.map(|channel| channel.sent).unwrap_or_default();
-        let delivered = incoming.map(|channel| channel.delivered).unwrap_or_default();
+        let delivered = incoming
+            .map(|channel| channel.delivered)
+            .unwrap_or_default();
         let settlement = Settlement {
             sent,
-            acknowledged: outgoing.map(|channel| channel.acknowledged).unwrap_or_default(),
+            acknowledged: outgoing
+                .map(|channel| channel.acknowledged)
+                .unwrap_or_default(),
             delivered,
             written_off: sent.amount - delivered.amount,
         };

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::Store;
 use super::error::StoreError;
 use super::files;
 use super::frame::{Damage, Kind};
 use super::journal::Journal;
 use super::merge::Cells;
-use super::Store;
 use super::open::{self, Stopped};
 use super::schema;
 use crate::history::part::{Part, RecordedState};

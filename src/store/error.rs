@@ -52,7 +52,9 @@ pub enum StoreError {
         known: u32,
     },
     /// Written by an older program.
-    #[error("the store has format {found}, this program reads {known}; run `snapledger store migrate` on it first")]
+    #[error(
+        "the store has format {found}, this program reads {known}; run `snapledger store migrate` on it first"
+    )]
     OlderFormat {
         /// The format of the store.
         found: u32,

@@ -71,7 +71,9 @@ impl Store {
     pub fn migrate(dir: &Path) -> Result<Migrated, StoreError> {
         let (engine, trees) = stopped(dir)?;
         let from = migrate::known_format(&trees)?;
-        engine.witness.check(&Journal::open(trees.journal.clone())?)?;
+        engine
+            .witness
+            .check(&Journal::open(trees.journal.clone())?)?;
         migrate::migrate(&engine, &trees, from)?;
         let to = migrate::newest();
         Ok(Migrated { from, to })
@@ -127,11 +129,7 @@ fn stopped(dir: &Path) -> Result<(Engine, Trees), StoreError> {
 }
 
 // Whose the store is; nobody's, if it is fresh.
-fn owner(
-    trees: &Trees,
-    cluster: &str,
-    process: &ProcessId,
-) -> Result<Option<OwnerV1>, StoreError> {
+fn owner(trees: &Trees, cluster: &str, process: &ProcessId) -> Result<Option<OwnerV1>, StoreError> {
     match schema::get::<OwnerV1>(&trees.meta, OWNER, Kind::Owner)? {
         Some(owner) if owner.cluster != cluster || owner.process != *process => {
             Err(StoreError::OtherOwner {
@@ -158,7 +156,8 @@ fn own(trees: &Trees, cluster: &str, process: &ProcessId) -> Result<OwnerV1, Sto
 
 /// Who the store was when it was last opened.
 pub(super) fn identity(trees: &Trees, store: [u8; 16]) -> Result<Identity, StoreError> {
-    let number = |key| Ok::<_, StoreError>(schema::get(&trees.meta, key, Kind::Number)?.unwrap_or(0));
+    let number =
+        |key| Ok::<_, StoreError>(schema::get(&trees.meta, key, Kind::Number)?.unwrap_or(0));
     Ok(Identity {
         store,
         boot: number(BOOT)?,

@@ -4,11 +4,11 @@
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::Store;
 use super::error::StoreError;
 use super::frame::Kind;
 use super::journal::Journal;
 use super::open::{self, Stopped};
-use super::Store;
 use super::schema::{self, BOOT};
 use crate::process::clock::Hlc;
 use crate::process::event::{Input, Reply, Settlement};
@@ -35,10 +35,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]; a refusal where the store knows no channel with the peer.
-    pub fn forget(
-        dir: &Path,
-        peer: &ProcessId,
-    ) -> Result<Result<Forgotten, Refusal>, StoreError> {
+    pub fn forget(dir: &Path, peer: &ProcessId) -> Result<Result<Forgotten, Refusal>, StoreError> {
         let Stopped {
             engine,
             trees,
@@ -77,7 +74,9 @@ impl Store {
     /// [`StoreError`].
     pub fn vouch(dir: &Path) -> Result<u64, StoreError> {
         let Stopped { engine, trees, .. } = open::stopped_of_newest_format(dir)?;
-        engine.witness.check(&Journal::open(trees.journal.clone())?)?;
+        engine
+            .witness
+            .check(&Journal::open(trees.journal.clone())?)?;
         let boot = schema::get::<u64>(&trees.meta, BOOT, Kind::Number)?.unwrap_or(0);
         let boot = boot + BOOTS_AHEAD;
         schema::put(&trees.meta, BOOT, Kind::Number, &boot)?;

@@ -64,8 +64,10 @@ frozen_struct!(IncomingV2 = Incoming {
     way: Option<WayV1>,
 });
 
-frozen_struct!(IdentityV2 = Identity {
-    store: [u8; 16],
-    boot: u64,
-    run: u64,
-});
+frozen_struct!(
+    IdentityV2 = Identity {
+        store: [u8; 16],
+        boot: u64,
+        run: u64,
+    }
+);

@@ -51,7 +51,7 @@ impl<I: Inbox> Inbound<I> {
         let why = tokio::select! {
             why = self.receive(&from, frames, pending) => why,
             why = self.acknowledge(settled) => why,
-            () = entered.replaced() => Closed::Broken("a newer stream has come".to_owned()),
+            () = entered.evicted() => Closed::Broken("another stream is to come".to_owned()),
         };
         self.links.end(&channel, generation, &why);
         // Whoever comes next must not wait for a sender that may be gone.
@@ -108,7 +108,18 @@ impl<I: Inbox> Inbound<I> {
         frames: &mut Streaming<Frame>,
         meeting: Meeting,
     ) -> Result<Entered, Closed> {
-        let delivered = self.inbox.meet(meeting.clone()).await?;
+        let channel = self.channel(&meeting.peer);
+        let run = meeting.identity.run;
+        if let Some(held) = self.links.held(&channel, run) {
+            return Err(held);
+        }
+        let delivered = match self.inbox.meet(meeting.clone()).await {
+            Err(Closed::Stopped(why)) => {
+                self.links.contradict(&channel, run, &why);
+                return Err(Closed::Stopped(why));
+            }
+            met => met?,
+        };
         let Local {
             cluster,
             process,
@@ -125,7 +136,7 @@ impl<I: Inbox> Inbound<I> {
             _ => return Err(Closed::Broken("the sender did not agree".to_owned())),
         }
         // Not before: who is refused does not disturb the stream that is open.
-        let entered = self.links.enter(&self.channel(&meeting.peer)).await;
+        let entered = self.links.enter(&channel).await;
         if self.inbox.meet(meeting.clone()).await? != delivered {
             let sentence = "messages of an older stream came in between";
             return Err(Closed::Broken(sentence.to_owned()));

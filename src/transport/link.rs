@@ -43,6 +43,8 @@ struct Link {
     generation: u64,
     /// Why somebody was turned away while the stream was open: a second copy of the peer's store.
     turned_away: Option<String>,
+    /// The run of the peer whose store was found to contradict this one on this channel, and the sentence.
+    contradiction: Option<(u64, String)>,
     entrance: Entrance,
 }
 
@@ -50,21 +52,32 @@ struct Link {
 #[derive(Debug, Clone, Default)]
 struct Entrance {
     stream: Arc<tokio::sync::Mutex<()>>,
-    /// Counts who wants to come in.
+    /// Counts who wants the open stream to end.
     wanted: Arc<watch::Sender<u64>>,
 }
 
 /// The right to use the receiving end of a channel, as long as it is held.
 #[derive(Debug)]
 pub struct Entered {
-    wanted: watch::Receiver<u64>,
+    eviction: Eviction,
     _stream: OwnedMutexGuard<()>,
 }
 
+/// Whether a stream is to end.
+#[derive(Debug)]
+pub struct Eviction(watch::Receiver<u64>);
+
 impl Entered {
-    /// Resolves when somebody else wants to come in.
-    pub async fn replaced(&mut self) {
-        if self.wanted.changed().await.is_err() {
+    /// Resolves when the stream is to end.
+    pub async fn evicted(&mut self) {
+        self.eviction.evicted().await;
+    }
+}
+
+impl Eviction {
+    /// Resolves when the stream is to end.
+    pub async fn evicted(&mut self) {
+        if self.0.changed().await.is_err() {
             // Nobody can want it any more.
             std::future::pending().await
         }
@@ -95,18 +108,48 @@ impl Links {
 
     /// Asks the stream that uses the receiving end to leave, and waits until it has.
     pub async fn enter(&self, channel: &ChannelId) -> Entered {
-        let entrance = self
-            .links()
-            .entry(channel.clone())
-            .or_default()
-            .entrance
-            .clone();
+        let entrance = self.entrance(channel);
         entrance.wanted.send_modify(|wanted| *wanted += 1);
         let stream = entrance.stream.lock_owned().await;
         Entered {
-            wanted: entrance.wanted.subscribe(),
+            eviction: Eviction(entrance.wanted.subscribe()),
             _stream: stream,
         }
+    }
+
+    /// For a stream that uses the sending end of a channel.
+    #[must_use]
+    pub fn eviction(&self, channel: &ChannelId) -> Eviction {
+        Eviction(self.entrance(channel).wanted.subscribe())
+    }
+
+    /// Takes note that the store of a peer, in one run of it, contradicts this one on a channel: the channel the
+    /// other way is not to go on either. Else the wrong store would soon have taken from it what the right one lacks.
+    pub fn contradict(&self, channel: &ChannelId, run: u64, why: &str) {
+        let mut links = self.links();
+        let link = links.entry(channel.clone()).or_default();
+        let is_news = link.contradiction.as_ref().map(|found| found.0) != Some(run);
+        link.contradiction = Some((run, why.to_owned()));
+        if !is_news {
+            return;
+        }
+        let reverse = links.entry(channel.reversed()).or_default();
+        reverse.entrance.wanted.send_modify(|wanted| *wanted += 1);
+    }
+
+    /// Why a channel is not to go on with this run of the peer, though it is not known to contradict by itself.
+    #[must_use]
+    pub fn held(&self, channel: &ChannelId, run: u64) -> Option<Closed> {
+        let reversed = channel.reversed();
+        let links = self.links();
+        let (found, why) = links.get(&reversed)?.contradiction.as_ref()?;
+        let sentence = || format!("held while {reversed} is stopped: {why}");
+        (*found == run).then(|| Closed::Stopped(sentence()))
+    }
+
+    fn entrance(&self, channel: &ChannelId) -> Entrance {
+        let mut links = self.links();
+        links.entry(channel.clone()).or_default().entrance.clone()
     }
 
     /// Takes note of an open stream; the number is for [`Links::end`].
@@ -116,6 +159,7 @@ impl Links {
         let link = links.entry(channel.clone()).or_default();
         link.generation += 1;
         link.turned_away = None;
+        link.contradiction = None;
         if link.state != LinkState::Open {
             tracing::debug!(%channel, "channel open");
         }

@@ -11,15 +11,14 @@ use tonic::transport::Channel;
 
 use super::link::Links;
 use super::wire::{
-    Unreadable, envelope_to_wire, identity_from_wire, identity_to_wire, tally_from_wire, tally_to_wire,
+    Unreadable, envelope_to_wire, identity_from_wire, identity_to_wire, tally_from_wire,
+    tally_to_wire,
 };
 use super::{Backlog, Closed, Inbox, Local};
 use crate::process::event::{Claim, Meeting};
 use crate::process::ids::{ChannelId, ProcessId, Seq};
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
-use crate::proto::snapledger::{
-    Ack, Agreed, Frame, Hello, Messages, Refusal, Welcome, ack, frame,
-};
+use crate::proto::snapledger::{Ack, Agreed, Frame, Hello, Messages, Refusal, Welcome, ack, frame};
 
 /// Messages that may be under way without an acknowledgement.
 const WINDOW_MESSAGES: u64 = 16_384;
@@ -83,10 +82,12 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
             }
         };
         let generation = self.links.open(&self.channel());
+        let mut eviction = self.links.eviction(&self.channel());
         let (acknowledged, progress) = watch::channel(delivered);
         let why = tokio::select! {
             why = self.send(frames, progress) => why,
             why = self.listen(acks, acknowledged) => why,
+            () = eviction.evicted() => Closed::Broken("the other channel is stopped".to_owned()),
         };
         self.links.end(&self.channel(), generation, &why);
         why
@@ -157,8 +158,18 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
             claim: Claim::Receiver { delivered, here },
             agreed: true,
         };
-        let agreed = self.inbox.meet(meeting).await?;
-        Ok(agreed.flow.sequence)
+        let (channel, run) = (self.channel(), identity.run);
+        if let Some(held) = self.links.held(&channel, run) {
+            return Err(held);
+        }
+        match self.inbox.meet(meeting).await {
+            Ok(agreed) => Ok(agreed.flow.sequence),
+            Err(Closed::Stopped(why)) => {
+                self.links.contradict(&channel, run, &why);
+                Err(Closed::Stopped(why))
+            }
+            Err(broken) => Err(broken),
+        }
     }
 
     // Sends what is durable, as long as not too much is unacknowledged.

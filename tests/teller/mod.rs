@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod fixtures;
 pub(crate) mod images;
 mod random;
 

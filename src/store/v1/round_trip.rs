@@ -194,10 +194,8 @@ fn of_channels() -> impl Strategy<Value = Record> {
             let identity = Identity { store, boot, run };
             Record::Recognized { peer, identity }
         }),
-        (process(), any::<i128>()).prop_map(|(peer, written_off)| Record::Forgotten {
-            peer,
-            written_off
-        }),
+        (process(), any::<i128>())
+            .prop_map(|(peer, written_off)| Record::Forgotten { peer, written_off }),
     ]
 }
 

@@ -1,12 +1,12 @@
 //! A turn and its records, as the journal holds them.
 
 use super::{frozen_enum, frozen_struct};
-use crate::store::v2::IdentityV2;
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::event::{Receipt, Record, Turn, Way};
 use crate::process::ids::{AccountId, Amount, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId};
 use crate::process::message::{Body, Marker, Message, Stamp, Transfer, Write};
 use crate::process::refusal::Refusal;
+use crate::store::v2::IdentityV2;
 
 frozen_struct!(TurnV1 = Turn {
     position: Lsn,

@@ -1,7 +1,7 @@
 //! Messages and identities.
 
-use super::{Unreadable, absent};
 use super::part::{narrow, wide};
+use super::{Unreadable, absent};
 use crate::process::channel::{Flow, Tally};
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::event::Identity;
