@@ -80,4 +80,9 @@ fn a_journal_that_ends_too_early_names_both_figures() {
     fs::remove_file(dir.path().join("witness")).expect("it is there");
     let store = open(dir.path());
     assert_eq!(store.position().0, end - 1, "the operator has decided");
+    assert_eq!(
+        store.identity().boot,
+        2,
+        "a start that is refused is not counted"
+    );
 }

@@ -16,34 +16,45 @@ use teller::fixtures::{CLUSTER, Values, export, fixture_of, import, number};
 use teller::images;
 use tempfile::TempDir;
 
-/// Places in the engine's log at which the upgrade is cut off.
-const IMAGES: usize = 60;
+/// Places in the engine's log at which the upgrade is cut off, but for the first; more with SNAPLEDGER_IMAGES.
+const IMAGES: usize = 10;
+const TREES: [&str; 7] = [
+    "journal", "states", "states-2", "chunks", "parts", "history", "meta",
+];
 
 fn p() -> ProcessId {
     ProcessId::parse("p").expect("a valid id")
 }
 
-// The format number that a store says it has, read past the store.
-fn format_of(dir: &Path) -> u64 {
-    let meta = images::engine(dir).open_tree("meta");
-    let key = [b"format", &[0, 0][..]].concat();
-    let value = meta.expect("it is readable").get(key);
-    let value = value.expect("it is readable").expect("it has a format");
-    let (_, last) = value.split_last_chunk::<8>().expect("a number");
-    u64::from_le_bytes(*last)
+/// What is stored, but for what every start counts.
+struct Contents {
+    format: u64,
+    values: Values,
 }
 
-// What is stored, but for what every start counts.
-fn contents(dir: &Path, trees: &[&str]) -> Values {
-    let mut values = export(dir, trees);
-    values.retain(|(tree, key), _| {
-        tree != "meta" || !(key.starts_with(b"boot") || key.starts_with(b"run"))
-    });
-    values
-}
+impl Contents {
+    fn of(dir: &Path) -> Self {
+        let mut values = export(dir, &TREES);
+        let key = ("meta".to_owned(), [b"format", &[0, 0][..]].concat());
+        let (_, format) = values[&key].split_last_chunk::<8>().expect("a number");
+        let format = u64::from_le_bytes(*format);
+        values.retain(|(tree, key), _| {
+            tree != "meta" || !(key.starts_with(b"boot") || key.starts_with(b"run"))
+        });
+        Self { format, values }
+    }
 
-const OLD: [&str; 6] = ["journal", "states", "chunks", "parts", "history", "meta"];
-const NEW: [&str; 6] = ["journal", "states-2", "chunks", "parts", "history", "meta"];
+    // What a program of that format looks at.
+    fn seen(mut self) -> Values {
+        let unseen = if self.format == 1 {
+            "states-2"
+        } else {
+            "states"
+        };
+        self.values.retain(|(tree, _), _| tree != unseen);
+        self.values
+    }
+}
 
 // The bytes of a log, without the zeros that it is laid out with.
 fn log(dir: &Path) -> Vec<u8> {
@@ -71,7 +82,7 @@ impl Upgrade {
         images::copy(before.path(), after.path());
         let migrated = Store::migrate(after.path()).expect("it is whole");
         assert_eq!((migrated.from, migrated.to), (1, 2));
-        let upgraded = contents(after.path(), &NEW);
+        let upgraded = Contents::of(after.path()).values;
         let logs = [first, log(after.path())];
         let length = fs::metadata(after.path().join("db"))
             .expect("it is there")
@@ -107,38 +118,24 @@ fn an_upgrade_that_is_cut_off_leaves_one_format_or_the_other_wholly() {
     let [before, after] = &upgrade.logs;
     let first = before.iter().zip(after).take_while(|(a, b)| a == b).count();
     assert!(after.len() > first, "the upgrade writes something");
-    let old = contents(upgrade.before.path(), &OLD);
+    let old = Contents::of(upgrade.before.path()).values;
+    let images = std::env::var("SNAPLEDGER_IMAGES").map_or(IMAGES, |images| {
+        images.parse().expect("SNAPLEDGER_IMAGES is a number")
+    });
     let mut seen = [0, 0];
-    for image in 0..=IMAGES {
-        let end = first + (after.len() - first) * image / IMAGES;
+    for image in 0..=images {
+        let end = first + (after.len() - first) * image / images;
         let dir = upgrade.cut_off(end);
-        match format_of(dir.path()) {
-            1 => {
-                seen[0] += 1;
-                assert!(
-                    contents(dir.path(), &OLD) == old,
-                    "image {image} of {end} bytes"
-                );
-            }
-            2 => {
-                seen[1] += 1;
-                let found = contents(dir.path(), &NEW);
-                assert!(found == upgrade.upgraded, "image {image} of {end} bytes");
-            }
-            other => unreachable!("format {other} in image {image}"),
-        }
+        let found = Contents::of(dir.path());
+        let is_old = found.format == 1;
+        seen[usize::from(!is_old)] += 1;
+        let expected = if is_old { &old } else { &upgrade.upgraded };
+        assert!(found.seen() == *expected, "image {image} of {end} bytes");
         goes_on(&upgrade, &dir);
     }
-    assert!(
-        seen.iter().all(|images| *images > 0),
-        "one format was never left: {seen:?}"
-    );
-    println!(
-        "{} images: {} of format 1, {} of format 2",
-        IMAGES + 1,
-        seen[0],
-        seen[1]
-    );
+    let [old, new] = seen;
+    assert!(old > 0 && new > 0, "one format was never left: {seen:?}");
+    println!("{} images: {old} of format 1, {new} of format 2", old + new);
 }
 
 fn goes_on(upgrade: &Upgrade, dir: &TempDir) {
@@ -148,12 +145,8 @@ fn goes_on(upgrade: &Upgrade, dir: &TempDir) {
     let (process, _) = store.recover(&p(), &topology, 4).expect("it is whole");
     assert_eq!(process.registers().position, Lsn(15));
     drop((process, store));
-    assert!(contents(dir.path(), &NEW) == upgrade.upgraded);
-    let trees = images::engine(dir.path()).tree_names();
-    assert!(
-        !trees.iter().any(|tree| tree == b"states"),
-        "the old states are gone"
-    );
+    let found = Contents::of(dir.path()).values;
+    assert!(found == upgrade.upgraded, "nothing of format 1 is left");
 }
 
 fn store_command(command: &str, dir: &Path) -> Output {
@@ -211,7 +204,7 @@ fn the_command_refuses_a_newer_format_and_touches_nothing() {
         opened,
         Some(StoreError::NewerFormat { found: 3, known: 2 })
     ));
-    assert!(export(dir.path(), &NEW) == values, "nothing was touched");
+    assert!(export(dir.path(), &TREES) == values, "nothing was touched");
     let empty = tempfile::tempdir().expect("a temporary directory");
     assert_says(
         &store_command("migrate", empty.path()),

@@ -32,7 +32,7 @@ async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
     pay(&n2, ("n3", "b"), 70).await;
     n3.balance_is("b", 70).await;
     cluster.stop("n2").await;
-    // Sent, and never delivered.
+    // Sent, and never delivered; so is the marker later on.
     pay(&n1, ("n2", "b"), 3).await;
     cluster.wipe("n2");
     cluster.start("n2").await;
@@ -57,7 +57,7 @@ async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
         "{said}"
     );
     assert!(
-        said.contains("1 of the messages sent were not acknowledged"),
+        said.contains("2 of the messages sent were not acknowledged"),
         "{said}"
     );
     let said = forget(&cluster, "n3", "n2");

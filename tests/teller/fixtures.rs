@@ -38,11 +38,13 @@ pub(crate) fn write(path: &Path, values: &Values) {
     fs::write(path, lines.collect::<String>()).expect("there is room");
 }
 
-/// What is stored in these trees.
+/// What is stored in these trees, as far as they are there.
 pub(crate) fn export(dir: &Path, trees: &[&str]) -> Values {
     let db = images::engine(dir);
     let mut values = Values::new();
-    for name in trees {
+    let there = db.tree_names();
+    let is_there = |name: &&&str| there.iter().any(|tree| tree == name.as_bytes());
+    for name in trees.iter().filter(is_there) {
         for pair in &db.open_tree(name).expect("it is readable") {
             let (key, value) = pair.expect("it is readable");
             values.insert(((*name).to_owned(), key.to_vec()), value.to_vec());
