@@ -57,7 +57,7 @@ async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
         "{said}"
     );
     assert!(
-        said.contains("2 of the messages sent were not acknowledged"),
+        said.contains("of the messages sent were not acknowledged; they are not sent again"),
         "{said}"
     );
     let said = forget(&cluster, "n3", "n2");
