@@ -6,10 +6,11 @@ pub(super) const MIGRATION: Migration = Migration {
     to: 1,
     name: "initial",
     run,
+    retired: None,
 };
 
 // The trees of format 1 are made by opening them; nothing else is to be carried over.
-fn run(trees: &Trees) -> Result<(), StoreError> {
+fn run(_: &sled::Db, trees: &Trees) -> Result<(), StoreError> {
     if trees.journal.is_empty() {
         return Ok(());
     }

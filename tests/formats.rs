@@ -8,11 +8,12 @@ mod teller;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use snapledger::history::global::{Completeness, GlobalState, Missing, Reason};
 use snapledger::history::part::Part;
 use snapledger::process::Process;
+use snapledger::process::channel::Tally;
 use snapledger::process::clock::{Hlc, Lamport};
 use snapledger::process::event::{Claim, Identity, Input, Meeting, Operation, Read, Reply};
 use snapledger::process::ids::{
@@ -21,14 +22,12 @@ use snapledger::process::ids::{
 use snapledger::process::message::{Body, Marker, Message, Stamp, Transfer, Write};
 use snapledger::process::topology::Topology;
 use snapledger::store::{Store, StoreError};
-use teller::images;
+use teller::fixtures::{self, CLUSTER, Values, export, fixture_of, hexadecimal, import, number};
 use tempfile::TempDir;
 
-const CLUSTER: &str = "golden";
-const FIXTURE: &str = "tests/fixtures/format-1/values.txt";
-
-/// Every value of a store: tree, key, bytes.
-type Values = BTreeMap<(String, Vec<u8>), Vec<u8>>;
+/// The format that is written.
+const NEWEST: u64 = 2;
+const TREES: [&str; 6] = ["journal", "states-2", "chunks", "parts", "history", "meta"];
 
 fn id<T>(parsed: Result<T, snapledger::process::ids::Malformed>) -> T {
     parsed.expect("a valid id")
@@ -67,8 +66,13 @@ fn script() -> Vec<Input> {
         identity: Identity {
             store: [9; 16],
             boot: 3,
+            run: 5,
         },
-        claim: Claim::Receiver { delivered: Seq(0) },
+        claim: Claim::Receiver {
+            delivered: Tally::default(),
+            here: Tally::default(),
+        },
+        agreed: true,
     };
     vec![
         operation(Some("first"), deposit(1000)),
@@ -214,63 +218,24 @@ fn revision(store: &Store, part: Part) -> GlobalState {
     }
 }
 
-fn export(dir: &Path) -> Values {
-    let db = images::engine(dir);
-    let mut values = Values::new();
-    for name in ["journal", "states", "chunks", "parts", "history", "meta"] {
-        for pair in &db.open_tree(name).expect("it is readable") {
-            let (key, value) = pair.expect("it is readable");
-            values.insert((name.to_owned(), key.to_vec()), value.to_vec());
-        }
-    }
-    values
-}
-
-fn import(values: &Values) -> TempDir {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let db = images::engine(dir.path());
-    for ((tree, key), value) in values {
-        let tree = db.open_tree(tree).expect("it is readable");
-        tree.insert(key, &value[..]).expect("the disk has room");
-    }
-    dir
-}
-
 fn fixture() -> Values {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(FIXTURE);
+    let path = fixtures::path_of(NEWEST);
     if std::env::var_os("SNAPLEDGER_WRITE_FIXTURES").is_some() && !path.exists() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         write(dir.path());
-        let lines = export(dir.path());
-        let lines = lines.iter().map(|((tree, key), value)| {
-            format!("{tree} {} {}\n", hexadecimal(key), hexadecimal(value))
-        });
-        fs::write(&path, lines.collect::<String>()).expect("the directory is there");
+        fixtures::write(&path, &export(dir.path(), &TREES));
     }
-    let text = fs::read_to_string(&path).expect("the fixture is part of the source");
-    let line = |line: &str| {
-        let mut words = line.split(' ');
-        let mut word = || words.next().expect("three words a line");
-        ((word().to_owned(), bytes(word())), bytes(word()))
-    };
-    text.lines().map(line).collect()
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn bytes(hexadecimal: &str) -> Vec<u8> {
-    let byte = |place| u8::from_str_radix(&hexadecimal[place..place + 2], 16);
-    let places = (0..hexadecimal.len()).step_by(2);
-    places
-        .map(|place| byte(place).expect("hexadecimal"))
-        .collect()
+    fixture_of(NEWEST)
 }
 
 #[test]
-fn a_store_of_format_1_says_what_it_said() {
-    let dir = import(&fixture());
+fn a_store_of_any_format_says_what_it_said() {
+    for format in 1..=NEWEST {
+        assert_says_what_it_said(&import(&fixture_of(format)));
+    }
+}
+
+fn assert_says_what_it_said(dir: &TempDir) {
     let store = open(dir.path()).expect("the store opens");
     assert_eq!(store.identity().boot, 2);
     let mut process = recover(&store).expect("the store is whole");
@@ -303,7 +268,7 @@ fn a_store_of_format_1_says_what_it_said() {
 }
 
 #[test]
-fn format_1_is_still_written_as_it_was() {
+fn the_newest_format_is_still_written_as_it_was() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     write(dir.path());
     let without_meta = |values: Values| -> Values {
@@ -311,29 +276,22 @@ fn format_1_is_still_written_as_it_was() {
         values.filter(|((tree, _), _)| tree != "meta").collect()
     };
     // The store's identity is drawn, everything else follows from the script.
-    assert!(without_meta(export(dir.path())) == without_meta(fixture()));
+    assert!(without_meta(export(dir.path(), &TREES)) == without_meta(fixture()));
 }
 
 #[test]
 fn a_newer_format_is_refused() {
     let mut values = fixture();
     let format = ("meta".to_owned(), [b"format", &[0, 0][..]].concat());
-    values.insert(format, number(2));
+    values.insert(format, number(NEWEST + 1));
     let refused = open(import(&values).path()).err();
     let found = matches!(
         refused,
-        Some(StoreError::NewerFormat { found: 2, known: 1 })
+        Some(StoreError::NewerFormat { found: 3, known: 2 })
     );
     assert!(found, "{refused:?}");
     let refused = Store::check(import(&values).path()).err();
     assert!(matches!(refused, Some(StoreError::NewerFormat { .. })));
-}
-
-// A framed number, made by hand: version, kind, length, checksum, payload.
-fn number(value: u64) -> Vec<u8> {
-    let head = [1, 7, 8, 0, 0, 0];
-    let checksum = crc32c::crc32c_append(crc32c::crc32c(&head), &value.to_le_bytes());
-    [&head[..], &checksum.to_le_bytes(), &value.to_le_bytes()].concat()
 }
 
 #[test]
@@ -440,7 +398,7 @@ fn every_lost_turn_and_chunk_is_named() {
 fn assert_named(tree: &str, key: &[u8], dir: &TempDir) {
     let name = match tree {
         "journal" => format!("journal entry {}", key[7]),
-        "states" => format!("recorded state {}", key[7]),
+        "states-2" => format!("recorded state {}", key[7]),
         "chunks" => format!("chunk {}", hexadecimal(&key[..32])),
         "parts" => "part of snapshot \"p-golden\"".to_owned(),
         "history" => "global state of snapshot \"p-golden\"".to_owned(),

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 /// The engine's own files, and how many flips each gets.
 const FILES: [(&str, u64); 4] = [("db", 40), ("conf", 8), ("snap.", 12), ("witness", 8)];
 /// The trees of the store; each gets so many flips in stored values.
-const TREES: [&str; 6] = ["journal", "states", "chunks", "parts", "history", "meta"];
+const TREES: [&str; 6] = ["journal", "states-2", "chunks", "parts", "history", "meta"];
 const FLIPS_PER_TREE: u64 = 5;
 
 // A store with something in each tree, a snapshot of the engine's own, and a turn as its last word; and the process
@@ -203,4 +203,9 @@ fn a_journal_that_ends_too_early_names_both_figures() {
     fs::remove_file(dir.path().join("witness")).expect("it is there");
     let store = open(dir.path());
     assert_eq!(store.position().0, end - 1, "the operator has decided");
+    assert_eq!(
+        store.identity().boot,
+        2,
+        "a start that is refused is not counted"
+    );
 }

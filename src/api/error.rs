@@ -196,8 +196,9 @@ fn of_refusal(refusal: &Refusal) -> Verdict {
         Refusal::TooManySnapshots(_) => (Http::TOO_MANY_REQUESTS, Some(Code::ResourceExhausted)),
         Refusal::OtherWay { .. }
         | Refusal::Gap { .. }
-        | Refusal::OtherStore(_)
+        | Refusal::OtherStore { .. }
         | Refusal::OlderBoot { .. }
+        | Refusal::OtherRun { .. }
         | Refusal::Diverged { .. } => (Http::CONFLICT, Some(Code::FailedPrecondition)),
     };
     let kind = refusal.kind();

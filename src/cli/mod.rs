@@ -53,7 +53,7 @@ enum Command {
     Simulate(simulate::Args),
     /// Measure this program on this machine, beside the limits of what it is made of
     Bench(bench::Args),
-    /// Look into the store of a stopped node
+    /// Look into the store of a stopped node, or decide about it
     Store(store::Args),
     /// Print the completions of a shell
     Completions(completions::Args),

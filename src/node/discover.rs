@@ -106,6 +106,7 @@ impl Asker {
                 process: self.me.id.as_str().to_owned(),
                 store_uuid: Vec::new(),
                 boot: 0,
+                run: 0,
             }),
             grpc: self.me.grpc.clone(),
             rest: self.me.rest.clone().unwrap_or_default(),

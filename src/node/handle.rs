@@ -356,6 +356,12 @@ impl Handle {
         self.shared.links.get(channel)
     }
 
+    /// What is wrong with a channel of this process, or with somebody who wanted to use it.
+    #[must_use]
+    pub fn link_error(&self, channel: &ChannelId) -> Option<String> {
+        self.shared.links.error(channel)
+    }
+
     /// Whether a native stream is open for the channel from this process.
     #[must_use]
     pub fn has_native_stream(&self, from: &ProcessId) -> bool {

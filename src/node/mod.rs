@@ -273,7 +273,8 @@ fn recover(config: &NodeConfig) -> Result<(Arc<Store>, Process, Committed), Node
     let started = std::time::Instant::now();
     let store = Store::open(&config.dir, &config.cluster, &config.me)?;
     let open_max = config.snapshot.open_max;
-    let (process, committed) = store.recover(&config.me, &config.topology, open_max)?;
+    let (mut process, committed) = store.recover(&config.me, &config.topology, open_max)?;
+    process.runs_as(store.identity());
     let registers = process.registers();
     let mut known = registers.outgoing.keys().chain(registers.incoming.keys());
     if let Some(left_out) = known.find(|process| !config.topology.contains(process)) {

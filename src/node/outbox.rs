@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::process::channel::Outgoing;
+use crate::process::channel::{Outgoing, Tally};
 use crate::process::event::Record;
 use crate::process::ids::{Lsn, ProcessId, Seq};
 use crate::process::message::Body;
@@ -57,8 +57,7 @@ impl Outbox {
     pub(super) fn push(&self, envelope: Envelope, position: Lsn) {
         let seq = envelope.seq;
         let mut window = self.window();
-        let body = &envelope.message.body;
-        window.channel.send(seq, body, position);
+        window.channel.send(seq, &envelope.message, position);
         window.messages.push_back(envelope);
         if window.messages.len() > WINDOW_MESSAGES {
             window.messages.pop_front();
@@ -99,7 +98,7 @@ impl Outbox {
             let landmark = window.channel.landmark(after.next());
             match window.cursor {
                 (last, position) if last == after && position > Lsn(0) => position,
-                _ => landmark.unwrap_or(Lsn(1)),
+                _ => landmark.map_or(Lsn(1), |landmark| landmark.position),
             }
         };
         let mut messages = Vec::new();
@@ -131,6 +130,32 @@ impl Outbox {
     }
 }
 
+// What was sent by `seq`, or in all if that is less: from the landmark before it, over the journal.
+fn tally(outbox: &Outbox, seq: Seq) -> Result<Tally, StoreError> {
+    let landmark = {
+        let channel = &outbox.window().channel;
+        match channel.landmark(seq.next()) {
+            Some(landmark) if seq < channel.sent.sequence => *landmark,
+            _ => return Ok(channel.tally()),
+        }
+    };
+    let mut tally = landmark.before;
+    for turn in outbox.store.turns(landmark.position) {
+        for record in turn?.records {
+            if tally.flow.sequence >= seq {
+                return Ok(tally);
+            }
+            if let Record::Sent { to, seq, message } = record
+                && to == outbox.to
+                && seq == tally.flow.sequence.next()
+            {
+                tally.pass(seq, &message);
+            }
+        }
+    }
+    Ok(tally)
+}
+
 // As many as one frame holds, at least one.
 fn frame(messages: impl Iterator<Item = Envelope>) -> Vec<Envelope> {
     let mut bytes = 0;
@@ -153,6 +178,18 @@ impl Backlog for Arc<Outbox> {
 
     fn acknowledged(&self) -> Seq {
         self.window().channel.acknowledged
+    }
+
+    fn sent(&self) -> Tally {
+        self.window().channel.tally()
+    }
+
+    async fn sent_by(&self, seq: Seq) -> Result<Tally, Closed> {
+        let outbox = Self::clone(self);
+        let read = tokio::task::spawn_blocking(move || tally(&outbox, seq)).await;
+        let broken = |error: String| Closed::Broken(error);
+        read.map_err(|error| broken(error.to_string()))?
+            .map_err(|error| broken(error.to_string()))
     }
 
     async fn read(&self, after: Seq) -> Result<Vec<Envelope>, Closed> {

@@ -17,7 +17,7 @@ use crate::process::clock::Lamport;
 use crate::process::ids::{ChannelId, ProcessId};
 use crate::proto::snapledger::Greeting;
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
-use crate::transport::link::{LinkState, Links};
+use crate::transport::link::Links;
 use crate::transport::wire::identity_from_wire;
 
 const GREET_EVERY: Duration = Duration::from_millis(250);
@@ -142,12 +142,8 @@ impl Peers {
             (self.me.clone(), view.process.clone()),
             (view.process.clone(), self.me.clone()),
         ];
-        let stopped =
-            ends.into_iter()
-                .find_map(|(from, to)| match self.links.get(&ChannelId { from, to }) {
-                    LinkState::Stopped(why) => Some(why),
-                    LinkState::Open | LinkState::Closed => None,
-                });
+        let mut ends = ends.into_iter();
+        let stopped = ends.find_map(|(from, to)| self.links.error(&ChannelId { from, to }));
         PeerView {
             error: view.error.clone().or(stopped),
             ..view.clone()

@@ -6,6 +6,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::error::Unavailable;
 use super::room::Room;
+use crate::process::channel::Tally;
 use crate::process::clock::Hlc;
 use crate::process::event::{Input, Meeting, Reply};
 use crate::process::ids::{Lsn, ProcessId, Seq};
@@ -134,7 +135,7 @@ impl Queue {
 }
 
 impl Inbox for Queue {
-    async fn meet(&self, meeting: Meeting) -> Result<Seq, Closed> {
+    async fn meet(&self, meeting: Meeting) -> Result<Tally, Closed> {
         let settled = self.enqueue(Input::Met(meeting)).await?;
         match settled.await.map_err(|_| closed())?.reply {
             Reply::Met(Ok(delivered)) => Ok(delivered),

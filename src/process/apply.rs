@@ -1,8 +1,8 @@
 //! `apply`: what a durable record changes. No rule of the bank stands here, or the past would change with it.
 
 use super::Process;
-use super::channel::Flow;
-use super::event::{Answer, Record, Way};
+use super::channel::{Flow, Incoming, Outgoing};
+use super::event::{Answer, Identity, Record, Way};
 use super::ids::{AccountId, ProcessId, Seq, SnapshotId};
 use super::message::{Body, Message};
 use super::registers::Sealed;
@@ -26,7 +26,7 @@ impl Process {
                 self.bank.credit(to, *amount);
             }
             Record::Written(write) => self.keys.write(write),
-            Record::Sent { to, seq, message } => self.apply_sent(to, *seq, &message.body),
+            Record::Sent { to, seq, message } => self.apply_sent(to, *seq, message),
             Record::Delivered {
                 from,
                 seq,
@@ -38,7 +38,17 @@ impl Process {
                 let channel = self.registers.outgoing.entry(to.clone()).or_default();
                 channel.acknowledge(*seq);
             }
-            Record::Met { peer, identity } => {
+            Record::Met { peer, store, boot } => {
+                let (store, boot) = (*store, *boot);
+                let identity = Identity {
+                    store,
+                    boot,
+                    run: 0,
+                };
+                self.registers.peers.insert(peer.clone(), identity);
+            }
+            Record::Forgotten { peer, written_off } => self.apply_forgotten(peer, *written_off),
+            Record::Recognized { peer, identity } => {
                 self.registers.peers.insert(peer.clone(), *identity);
             }
             Record::StateRecorded {
@@ -68,12 +78,12 @@ impl Process {
         }
     }
 
-    fn apply_sent(&mut self, to: &ProcessId, seq: Seq, body: &Body) {
-        if let Some(transfer) = body.transfer() {
+    fn apply_sent(&mut self, to: &ProcessId, seq: Seq, message: &Message) {
+        if let Some(transfer) = message.body.transfer() {
             self.bank.debit(&transfer.from_account, transfer.amount);
         }
         let channel = self.registers.outgoing.entry(to.clone()).or_default();
-        channel.send(seq, body, self.turn.position);
+        channel.send(seq, message, self.turn.position);
     }
 
     fn apply_delivered(
@@ -85,7 +95,7 @@ impl Process {
     ) {
         let channel = self.registers.incoming.entry(from.clone()).or_default();
         let before = channel.delivered;
-        channel.delivered.pass(seq, &message.body);
+        channel.deliver(seq, message);
         channel.way = Some(way);
         match &message.body {
             Body::Transfer(transfer) => {
@@ -97,11 +107,30 @@ impl Process {
         }
     }
 
+    fn apply_forgotten(&mut self, peer: &ProcessId, written_off: i128) {
+        self.registers.withdrawals += written_off.max(0);
+        self.registers.deposits += (-written_off).max(0);
+        if let Some(channel) = self.registers.outgoing.get_mut(peer) {
+            *channel = Outgoing::default();
+        }
+        if let Some(channel) = self.registers.incoming.get_mut(peer) {
+            *channel = Incoming::default();
+        }
+        self.registers.peers.remove(peer);
+        let position = self.turn.position;
+        self.registers.forgotten.insert(peer.clone(), position);
+    }
+
     fn close_channel(&mut self, snapshot: &SnapshotId, from: &ProcessId, before_marker: Flow) {
         let position = self.turn.position;
+        let forgotten = self.registers.forgotten.get(from).copied();
         let Some(recording) = self.registers.recordings.get_mut(snapshot) else {
             return;
         };
+        // The marker that this channel waited for is lost; no other is taken for it.
+        if forgotten.is_some_and(|position| position > recording.cut) {
+            return;
+        }
         if !recording.close(from, before_marker, position) {
             return;
         }

@@ -4,7 +4,7 @@
 use super::Process;
 use super::clock::Lamport;
 use super::event::{Answer, Effects, Input, Operation, Outcome, Receipt, Record, Reply};
-use super::ids::{AccountId, Amount, Key, ProcessId, RequestId};
+use super::ids::{AccountId, Amount, Key, ProcessId, RequestId, Seq};
 use super::kv::VALUE_BYTES_MAX;
 use super::message::{Body, Message, Stamp, Transfer, Write};
 use super::refusal::Refusal;
@@ -33,6 +33,7 @@ impl Process {
                 self.quietly(news.then_some(Record::Acknowledged { to, seq }))
             }
             Input::Met(meeting) => self.decide_meeting(&meeting),
+            Input::Forget { peer } => self.decide_forget(&peer),
             Input::PartStored { snapshot } => {
                 let recording = self.registers.recordings.get(&snapshot);
                 let finished = recording.is_some_and(Recording::is_finished);
@@ -194,7 +195,7 @@ impl Process {
         }
         let balance = self.after_debit(&from_account, amount)?;
         let seq = self.next_seq(&to);
-        let transfer_id: Box<str> = format!("{}>{to}#{seq}", self.me).into();
+        let transfer_id = self.name_transfer(&to, seq);
         let body = Body::Transfer(Transfer {
             transfer_id: transfer_id.clone(),
             from_account,
@@ -208,6 +209,15 @@ impl Process {
         };
         let message = Message { clock, body };
         Ok((vec![Record::Sent { to, seq, message }], receipt))
+    }
+
+    // Two lives of one store give one number to two transfers; the run keeps their names apart.
+    fn name_transfer(&self, to: &ProcessId, seq: Seq) -> Box<str> {
+        let me = &self.me;
+        match self.run & u64::from(u32::MAX) {
+            0 => format!("{me}>{to}#{seq}").into(),
+            run => format!("{me}>{to}#{seq}.{run:x}").into(),
+        }
     }
 
     fn after_debit(&self, account: &AccountId, amount: Amount) -> Result<i64, Refusal> {

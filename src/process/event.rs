@@ -1,5 +1,6 @@
 //! What goes into a process and what comes out: inputs, records, replies, turns.
 
+use super::channel::{Flow, Tally};
 use super::clock::{Hlc, Lamport};
 use super::ids::{AccountId, Amount, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId};
 use super::message::{Message, Write};
@@ -53,6 +54,11 @@ pub enum Input {
     },
     /// A channel was opened, from either side; both ends compare what they know.
     Met(Meeting),
+    /// An operator has decided to go on without the store that a peer has lost.
+    Forget {
+        /// The peer.
+        peer: ProcessId,
+    },
     /// The part of this snapshot is in the store; its recording need not be kept.
     PartStored {
         /// Which snapshot.
@@ -121,15 +127,21 @@ pub struct Meeting {
     pub identity: Identity,
     /// What it says of the channel.
     pub claim: Claim,
+    /// Whether the peer has found no contradiction either. Only then it is remembered: who is refused must not keep
+    /// the right store outside later.
+    pub agreed: bool,
 }
 
-/// The store a process runs on, and how often it was opened.
+/// The store a process runs on, and which opening of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     /// Drawn when the store was made.
     pub store: [u8; 16],
     /// Counted durably at every start.
     pub boot: u64,
+    /// Drawn at every start: two copies of one store count the same boot, and draw differently. 0 where a peer was
+    /// met under format 1, which had none.
+    pub run: u64,
 }
 
 /// What the other end of a channel says of it.
@@ -137,15 +149,17 @@ pub struct Identity {
 pub enum Claim {
     /// The sender: what it has sent, and what it knows to be delivered.
     Sender {
-        /// Newest sequence number it has made durable.
-        sent: Seq,
+        /// Everything it has made durable.
+        sent: Tally,
         /// Newest sequence number it knows to be delivered.
         acknowledged: Seq,
     },
     /// The receiver: what it has delivered.
     Receiver {
-        /// Newest sequence number it has made durable.
-        delivered: Seq,
+        /// Everything it has made durable.
+        delivered: Tally,
+        /// What was sent here by the same number, or in all if that is less; read from the own journal.
+        here: Tally,
     },
 }
 
@@ -206,12 +220,14 @@ pub enum Record {
         /// The newest sequence number it has.
         seq: Seq,
     },
-    /// Who a peer is.
+    /// Who a peer is, as programs before format 2 noted it: without its run.
     Met {
         /// The peer.
         peer: ProcessId,
-        /// Who it is.
-        identity: Identity,
+        /// Its store.
+        store: [u8; 16],
+        /// Its boot.
+        boot: u64,
     },
     /// The own state was recorded, as it was before this turn. Always the first record of its turn.
     StateRecorded {
@@ -237,6 +253,21 @@ pub enum Record {
         fingerprint: u64,
         /// What was answered.
         outcome: Outcome,
+    },
+    /// Who a peer is.
+    Recognized {
+        /// The peer.
+        peer: ProcessId,
+        /// Who it is.
+        identity: Identity,
+    },
+    /// The store of a peer is lost, and what is between it and this process is settled: its channels begin anew.
+    Forgotten {
+        /// The peer.
+        peer: ProcessId,
+        /// What had been sent to it, less what had been delivered from it, minor units: a withdrawal from the
+        /// cluster, or, below zero, a deposit.
+        written_off: i128,
     },
 }
 
@@ -325,10 +356,25 @@ pub enum Reply {
     Arrived(Result<Seq, Refusal>),
     /// To [`Input::Called`]: whether it was the first marker of a snapshot.
     Called(Result<bool, Refusal>),
-    /// To [`Input::Met`]: the newest sequence number that is delivered on the channel.
-    Met(Result<Seq, Refusal>),
+    /// To [`Input::Forget`].
+    Forgotten(Result<Settlement, Refusal>),
+    /// To [`Input::Met`]: what is delivered on the channel.
+    Met(Result<Tally, Refusal>),
     /// To everything that asks for nothing.
     Nothing,
+}
+
+/// What was between this process and a peer whose store is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settlement {
+    /// What had been sent to it.
+    pub sent: Flow,
+    /// The newest sequence number that it had acknowledged.
+    pub acknowledged: Seq,
+    /// What had been delivered from it.
+    pub delivered: Flow,
+    /// As in [`Record::Forgotten`].
+    pub written_off: i128,
 }
 
 /// A snapshot was started, or had been before.

@@ -123,6 +123,17 @@ pub struct ChannelId {
     pub to: ProcessId,
 }
 
+impl ChannelId {
+    /// The channel the other way.
+    #[must_use]
+    pub fn reversed(&self) -> Self {
+        Self {
+            from: self.to.clone(),
+            to: self.from.clone(),
+        }
+    }
+}
+
 impl fmt::Display for ChannelId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}→{}", self.from, self.to)

@@ -1,56 +1,82 @@
 //! When a channel opens, both ends compare what they know of each other. A store that was wiped, copied or put
 //! back to an older state is noticed here, before it can debit or credit anything twice.
+//!
+//! Who a peer is keeps a second copy outside while the first is at work. What passed over the channel decides whether
+//! the two ends belong together at all: everything that was delivered came from some life of the sender, so where the
+//! contents differ, the sender has forgotten that life.
 
 use super::Process;
-use super::event::{Claim, Effects, Meeting, Record, Reply, Way};
+use super::channel::Tally;
+use super::event::{Claim, Effects, Identity, Meeting, Record, Reply, Settlement, Way};
 use super::ids::{ProcessId, Seq};
 use super::refusal::Refusal;
 
 impl Process {
     pub(super) fn decide_meeting(&self, meeting: &Meeting) -> Effects {
-        let clock = self.registers.clock;
-        match self.check_meeting(meeting) {
-            Err(refusal) => Effects {
-                records: Vec::new(),
-                reply: Reply::Met(Err(refusal)),
-                clock,
-            },
-            Ok(delivered) => {
-                let known = self.registers.peers.get(&meeting.peer);
-                let news = (known != Some(&meeting.identity)).then(|| Record::Met {
-                    peer: meeting.peer.clone(),
-                    identity: meeting.identity,
-                });
-                Effects {
-                    records: news.into_iter().collect(),
-                    reply: Reply::Met(Ok(delivered)),
-                    clock,
-                }
-            }
+        let checked = self.check_meeting(meeting);
+        let known = self.registers.peers.get(&meeting.peer);
+        let is_news = checked.is_ok() && meeting.agreed && known != Some(&meeting.identity);
+        let news = is_news.then(|| Record::Recognized {
+            peer: meeting.peer.clone(),
+            identity: meeting.identity,
+        });
+        Effects {
+            records: news.into_iter().collect(),
+            reply: Reply::Met(checked),
+            clock: self.registers.clock,
         }
     }
 
-    fn check_meeting(&self, meeting: &Meeting) -> Result<Seq, Refusal> {
+    /// What was sent to the lost store is gone with it, acknowledged or not: sent once more it could be credited twice,
+    /// for the lost store may have passed it on. What came from it is here. The difference leaves or enters the sums
+    /// of this process, so that they go on to say what is there.
+    pub(super) fn decide_forget(&self, peer: &ProcessId) -> Effects {
+        let registers = &self.registers;
+        let outgoing = registers.outgoing.get(peer);
+        let incoming = registers.incoming.get(peer);
+        if outgoing.is_none() && incoming.is_none() {
+            let refusal = Refusal::UnknownProcess(peer.clone());
+            return self.saying(Reply::Forgotten(Err(refusal)));
+        }
+        let sent = outgoing.map(|channel| channel.sent).unwrap_or_default();
+        let delivered = incoming
+            .map(|channel| channel.delivered)
+            .unwrap_or_default();
+        let settlement = Settlement {
+            sent,
+            acknowledged: outgoing
+                .map(|channel| channel.acknowledged)
+                .unwrap_or_default(),
+            delivered,
+            written_off: sent.amount - delivered.amount,
+        };
+        Effects {
+            records: vec![Record::Forgotten {
+                peer: peer.clone(),
+                written_off: settlement.written_off,
+            }],
+            reply: Reply::Forgotten(Ok(settlement)),
+            clock: registers.clock,
+        }
+    }
+
+    fn check_meeting(&self, meeting: &Meeting) -> Result<Tally, Refusal> {
         let peer = &meeting.peer;
         if let Some(known) = self.registers.peers.get(peer) {
-            if known.store != meeting.identity.store {
-                return Err(Refusal::OtherStore(peer.clone()));
-            }
-            if known.boot > meeting.identity.boot {
-                return Err(Refusal::OlderBoot {
-                    peer: peer.clone(),
-                    boot: meeting.identity.boot,
-                    known: known.boot,
-                });
-            }
+            check_identity(peer, &meeting.identity, known)?;
         }
         match meeting.claim {
             Claim::Sender { sent, acknowledged } => self.check_sender(peer, sent, acknowledged),
-            Claim::Receiver { delivered } => self.check_receiver(peer, delivered),
+            Claim::Receiver { delivered, here } => self.check_receiver(peer, delivered, here),
         }
     }
 
-    fn check_sender(&self, from: &ProcessId, sent: Seq, acknowledged: Seq) -> Result<Seq, Refusal> {
+    fn check_sender(
+        &self,
+        from: &ProcessId,
+        sent: Tally,
+        acknowledged: Seq,
+    ) -> Result<Tally, Refusal> {
         let Some(channel) = self.registers.incoming.get(from) else {
             return Err(self.no_channel(from, &self.me));
         };
@@ -61,25 +87,33 @@ impl Process {
                 asked: Way::Native,
             });
         }
-        let delivered = channel.delivered.sequence;
+        let delivered = channel.tally();
+        let number = delivered.flow.sequence;
         let diverged = |lost_by: &ProcessId, figures: String| Refusal::Diverged {
             from: from.clone(),
             to: self.me.clone(),
             lost_by: lost_by.clone(),
             figures: figures.into(),
         };
-        if sent < delivered {
+        // What it had sent by `number`, if it has sent more since, only the sender can tell.
+        let is_comparable = sent.flow.sequence <= number;
+        if is_comparable && sent != delivered {
             let figures = format!("sent {sent}, delivered {delivered}");
             return Err(diverged(from, figures));
         }
-        if acknowledged > delivered {
-            let figures = format!("acknowledged {acknowledged}, delivered {delivered}");
+        if acknowledged > number {
+            let figures = format!("acknowledged {acknowledged}, delivered {number}");
             return Err(diverged(&self.me, figures));
         }
         Ok(delivered)
     }
 
-    fn check_receiver(&self, to: &ProcessId, delivered: Seq) -> Result<Seq, Refusal> {
+    fn check_receiver(
+        &self,
+        to: &ProcessId,
+        delivered: Tally,
+        here: Tally,
+    ) -> Result<Tally, Refusal> {
         let Some(channel) = self.registers.outgoing.get(to) else {
             return Err(self.no_channel(&self.me, to));
         };
@@ -89,15 +123,14 @@ impl Process {
             lost_by: lost_by.clone(),
             figures: figures.into(),
         };
-        let sent = channel.sent.sequence;
-        if delivered > sent {
-            let figures = format!("sent {sent}, delivered {delivered}");
-            return Err(diverged(&self.me, figures));
-        }
-        if delivered < channel.acknowledged {
-            let acknowledged = channel.acknowledged;
-            let figures = format!("acknowledged {acknowledged}, delivered {delivered}");
+        let (number, acknowledged) = (delivered.flow.sequence, channel.acknowledged);
+        if number < acknowledged {
+            let figures = format!("acknowledged {acknowledged}, delivered {number}");
             return Err(diverged(to, figures));
+        }
+        if delivered != here {
+            let figures = format!("sent {here}, delivered {delivered}");
+            return Err(diverged(&self.me, figures));
         }
         Ok(delivered)
     }
@@ -114,4 +147,37 @@ impl Process {
             to: to.clone(),
         }
     }
+}
+
+fn check_identity(peer: &ProcessId, came: &Identity, known: &Identity) -> Result<(), Refusal> {
+    let peer = peer.clone();
+    if came.store != known.store {
+        return Err(Refusal::OtherStore {
+            peer,
+            store: hexadecimal(&came.store),
+            known: hexadecimal(&known.store),
+        });
+    }
+    if came.boot < known.boot {
+        return Err(Refusal::OlderBoot {
+            peer,
+            boot: came.boot,
+            known: known.boot,
+        });
+    }
+    let is_same_boot = came.boot == known.boot && known.run != 0;
+    if is_same_boot && came.run != known.run {
+        return Err(Refusal::OtherRun {
+            peer,
+            boot: came.boot,
+            run: came.run,
+            known: known.run,
+        });
+    }
+    Ok(())
+}
+
+fn hexadecimal(bytes: &[u8]) -> Box<str> {
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    digits.into()
 }

@@ -65,6 +65,44 @@ pub struct Marker {
     pub initiator: ProcessId,
 }
 
+impl Message {
+    /// A checksum over this message and, by way of `before`, those before it on its channel. Frozen: both ends of a
+    /// channel must come to the same, whatever their versions.
+    #[must_use]
+    pub fn checksum(&self, before: u32) -> u32 {
+        let numbers = |kind: u8, a: u64, b: u64| {
+            let mut bytes = [0; 25];
+            bytes[0] = kind;
+            bytes[1..9].copy_from_slice(&self.clock.0.to_le_bytes());
+            bytes[9..17].copy_from_slice(&a.to_le_bytes());
+            bytes[17..].copy_from_slice(&b.to_le_bytes());
+            crc32c::crc32c_append(before, &bytes)
+        };
+        let text = |sum, text: &str| {
+            let sum = crc32c::crc32c_append(sum, &(text.len() as u64).to_le_bytes());
+            crc32c::crc32c_append(sum, text.as_bytes())
+        };
+        match &self.body {
+            Body::Transfer(transfer) => {
+                let sum = numbers(1, transfer.amount.units().unsigned_abs(), 0);
+                let accounts = [&transfer.from_account, &transfer.to_account];
+                let sum = text(sum, &transfer.transfer_id);
+                accounts.iter().fold(sum, |sum, id| text(sum, id.as_str()))
+            }
+            Body::Put(write) => {
+                let sum = numbers(2, write.stamp.clock.0, u64::from(write.value.is_some()));
+                let value = write.value.as_deref().unwrap_or_default();
+                let texts = [write.key.as_str(), write.stamp.process.as_str(), value];
+                texts.into_iter().fold(sum, text)
+            }
+            Body::Marker(marker) => {
+                let texts = [marker.snapshot.as_str(), marker.initiator.as_str()];
+                texts.into_iter().fold(numbers(3, 0, 0), text)
+            }
+        }
+    }
+}
+
 impl Body {
     /// The transfer, if it is one.
     #[must_use]

@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 use bank::Bank;
 use cell::Cell;
 use clock::Hlc;
-use event::{Input, Reply, Turn};
+use event::{Identity, Input, Reply, Turn};
 use ids::{ProcessId, Seq, SnapshotId};
 use kv::KeyValues;
 use registers::{Registers, Sealed};
@@ -43,6 +43,8 @@ use topology::Topology;
 pub struct Process {
     me: ProcessId,
     topology: Topology,
+    /// Of the store it is on; 0 where it is on none.
+    run: u64,
     /// How many snapshots this process may have started and not finished.
     open_snapshots_max: usize,
     registers: Registers,
@@ -96,6 +98,7 @@ impl Process {
         Self {
             me,
             topology,
+            run: 0,
             open_snapshots_max,
             registers,
             bank: Bank::default(),
@@ -109,6 +112,12 @@ impl Process {
             unsealed: 0,
             finished,
         }
+    }
+
+    /// Says in which run of its store the process is from now on. It goes into the names of transfers: what a store
+    /// that was put back sends under a number of before never looks like what it had sent then.
+    pub fn runs_as(&mut self, identity: Identity) {
+        self.run = identity.run;
     }
 
     /// Sets one cell of a recorded state; each cell comes once, in any order.

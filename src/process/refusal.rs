@@ -69,14 +69,21 @@ pub enum Refusal {
     },
     /// The peer runs on another store than before.
     #[error(
-        "process {0:?} came with another store than before (wiped, or another process under its name); \
-         its channel stays closed until an operator decides"
+        "process {peer:?} came with store {store}, and had come with store {known} before: wiped, or another \
+         process under its name; its channels stay closed until an operator decides (see OPERATIONS.md)"
     )]
-    OtherStore(ProcessId),
+    OtherStore {
+        /// The peer.
+        peer: ProcessId,
+        /// The store it has now, in hexadecimal.
+        store: Box<str>,
+        /// The store it had.
+        known: Box<str>,
+    },
     /// The peer runs on an older copy of its store.
     #[error(
-        "process {peer:?} came with boot {boot}, and had come with boot {known} before: \
-         an older copy of its store; its channel stays closed"
+        "process {peer:?} came with boot {boot}, and had come with boot {known} before: an older copy of its \
+         store; its channels stay closed until an operator decides (see OPERATIONS.md)"
     )]
     OlderBoot {
         /// The peer.
@@ -89,7 +96,7 @@ pub enum Refusal {
     /// The two ends of a channel contradict each other.
     #[error(
         "the ends of channel {from:?}→{to:?} contradict: {lost_by:?} has lost what it had made durable \
-         ({figures}); the channel is stopped"
+         ({figures}); the channel is stopped until an operator decides (see OPERATIONS.md)"
     )]
     Diverged {
         /// The sending process.
@@ -100,6 +107,21 @@ pub enum Refusal {
         lost_by: ProcessId,
         /// Both figures.
         figures: Box<str>,
+    },
+    /// Two copies of one store are running, or one was put back without its newest start.
+    #[error(
+        "process {peer:?} came with boot {boot} as run {run:016x}, and had come with that boot as run {known:016x} \
+         before: another copy of its store; its channels stay closed until an operator decides (see OPERATIONS.md)"
+    )]
+    OtherRun {
+        /// The peer.
+        peer: ProcessId,
+        /// Its boot number, then and now.
+        boot: u64,
+        /// Its run now.
+        run: u64,
+        /// The run that was seen first.
+        known: u64,
     },
 }
 
@@ -119,9 +141,10 @@ impl Refusal {
             Self::TooManySnapshots(_) => "too-many-snapshots",
             Self::Gap { .. } => "gap",
             Self::OtherWay { .. } => "other-way",
-            Self::OtherStore(_) => "other-store",
+            Self::OtherStore { .. } => "other-store",
             Self::OlderBoot { .. } => "older-boot",
             Self::Diverged { .. } => "diverged",
+            Self::OtherRun { .. } => "other-run",
         }
     }
 }

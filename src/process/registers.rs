@@ -30,6 +30,8 @@ pub struct Registers {
     pub recordings: BTreeMap<SnapshotId, Recording>,
     /// Peers that have been met.
     pub peers: BTreeMap<ProcessId, Identity>,
+    /// Peers whose store was lost, and the newest turn that settled it.
+    pub forgotten: BTreeMap<ProcessId, Lsn>,
     /// The newest snapshot known here, and its initiator.
     pub newest: Option<(SnapshotId, ProcessId)>,
     /// How many snapshots this process started.

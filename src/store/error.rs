@@ -70,6 +70,16 @@ pub enum StoreError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Written by an older program.
+    #[error(
+        "the store has format {found}, this program reads {known}; run `snapledger store migrate` on it first"
+    )]
+    OlderFormat {
+        /// The format of the store.
+        found: u32,
+        /// The format that is read.
+        known: u32,
+    },
     /// There is no store.
     #[error("there is no store in {0}")]
     Absent(PathBuf),

@@ -15,6 +15,8 @@ mod history;
 mod journal;
 mod merge;
 mod migrate;
+mod open;
+mod operator;
 mod parts;
 mod published;
 mod schema;
@@ -22,9 +24,8 @@ mod states;
 mod underway;
 mod usage;
 mod v1;
+mod v2;
 mod witness;
-
-use std::path::Path;
 
 pub use check::{Bytes, Examination, Report, Stats, Step};
 pub use error::StoreError;
@@ -32,6 +33,8 @@ pub use files::{Disk, Medium};
 pub use frame::Damage;
 pub use history::{Line, Published};
 pub use merge::Cells;
+pub use open::Migrated;
+pub use operator::Forgotten;
 pub use usage::Usage;
 
 use chunks::Chunks;
@@ -39,10 +42,8 @@ use files::Engine;
 use frame::Kind;
 use history::History;
 use journal::Journal;
-use schema::{BOOT, OWNER, Trees};
 use states::{States, StoredState};
 use underway::Underway;
-use v1::state::OwnerV1;
 
 use crate::history::global::Counted;
 use crate::history::part::{Part, RecordedChannel, RecordedMessage, RecordedState, Run};
@@ -79,53 +80,7 @@ impl Committed {
 }
 
 impl Store {
-    /// Opens or creates the store of a process: takes the lock, migrates, checks whose it is, counts the boot.
-    ///
-    /// # Errors
-    /// [`StoreError`]: in use, of another process or cluster, of a newer format, damaged, or not accessible.
-    pub fn open(dir: &Path, cluster: &str, process: &ProcessId) -> Result<Self, StoreError> {
-        Self::open_on(dir, cluster, process, Box::new(Disk))
-    }
-
-    /// [`Store::open`] on another medium than the disk.
-    ///
-    /// # Errors
-    /// As [`Store::open`].
-    pub fn open_on(
-        dir: &Path,
-        cluster: &str,
-        process: &ProcessId,
-        medium: Box<dyn Medium>,
-    ) -> Result<Self, StoreError> {
-        let engine = Engine::open(dir, medium)?;
-        let trees = Trees::open(&engine.db)?;
-        migrate::migrate(&trees, || engine.make_durable())?;
-        let owner = own(&trees, cluster, process)?;
-        let boot = schema::get::<u64>(&trees.meta, BOOT, Kind::Number)?.unwrap_or(0) + 1;
-        schema::put(&trees.meta, BOOT, Kind::Number, &boot)?;
-        engine.make_durable()?;
-        let identity = Identity {
-            store: owner.store,
-            boot,
-        };
-        Self::assemble(engine, trees, identity)
-    }
-
-    fn assemble(engine: Engine, trees: Trees, identity: Identity) -> Result<Self, StoreError> {
-        let journal = Journal::open(trees.journal)?;
-        engine.witness.check(&journal)?;
-        Ok(Self {
-            journal,
-            states: States::new(trees.states),
-            chunks: Chunks::new(trees.chunks),
-            history: History::open(trees.history, trees.parts)?,
-            underway: Underway::default(),
-            engine,
-            identity,
-        })
-    }
-
-    /// Who this store is, and how often it was opened.
+    /// Who this store is: drawn when it was made, and at this opening.
     #[must_use]
     pub fn identity(&self) -> Identity {
         self.identity
@@ -364,26 +319,4 @@ impl Store {
     pub fn messages(&self, channel: &RecordedChannel) -> Result<Vec<RecordedMessage>, StoreError> {
         self.chunks.messages(channel)
     }
-}
-
-// Whose the store is; a fresh one becomes the caller's.
-fn own(trees: &Trees, cluster: &str, process: &ProcessId) -> Result<OwnerV1, StoreError> {
-    if let Some(owner) = schema::get::<OwnerV1>(&trees.meta, OWNER, Kind::Owner)? {
-        if owner.cluster == cluster && owner.process == *process {
-            return Ok(owner);
-        }
-        return Err(StoreError::OtherOwner {
-            found_process: owner.process.to_string(),
-            found_cluster: owner.cluster,
-            process: process.to_string(),
-            cluster: cluster.to_owned(),
-        });
-    }
-    let owner = OwnerV1 {
-        cluster: cluster.to_owned(),
-        process: process.clone(),
-        store: *uuid::Uuid::new_v4().as_bytes(),
-    };
-    schema::put(&trees.meta, OWNER, Kind::Owner, &owner)?;
-    Ok(owner)
 }

@@ -1,13 +1,13 @@
-//! Every tree and every key, in one place. The values are the types of `v1`, each in its frame.
+//! Every tree and every key, in one place. The values are the types of `v1` and `v2`, each in its frame.
 //!
 //! | tree | key | value |
 //! |---|---|---|
 //! | journal | position, 8 bytes big-endian | previous entry's hash, then [`super::v1::turn::TurnV1`] |
-//! | states | position of the cut, 8 bytes big-endian | [`super::v1::state::StateV1`] |
+//! | states-2 | position of the cut, 8 bytes big-endian | [`super::v2::StateV2`] |
 //! | chunks | hash, 32 bytes | [`super::v1::part::ChunkV1`] |
 //! | parts | snapshot id, a zero byte | [`super::v1::part::PartV1`] |
 //! | history | snapshot id, a zero byte, revision, 4 bytes big-endian | [`super::v1::global::GlobalStateV1`] |
-//! | meta | `format`, `boot`, `owner` | a number, a number, [`super::v1::state::OwnerV1`] |
+//! | meta | `format`, `boot`, `run`, `owner` | three numbers, [`super::v1::state::OwnerV1`] |
 //!
 //! A value lies over the keys `key ‖ fragment number`, 2 bytes big-endian.
 
@@ -29,17 +29,18 @@ pub(super) struct Trees {
 }
 
 /// The names of all trees.
-pub(super) const TREES: [&str; 6] = ["journal", "states", "chunks", "parts", "history", "meta"];
+pub(super) const TREES: [&str; 6] = ["journal", "states-2", "chunks", "parts", "history", "meta"];
 
 const FORMAT: &[u8] = b"format";
 pub(super) const BOOT: &[u8] = b"boot";
+pub(super) const RUN: &[u8] = b"run";
 pub(super) const OWNER: &[u8] = b"owner";
 
 impl Trees {
     pub(super) fn open(db: &sled::Db) -> Result<Self, StoreError> {
         Ok(Self {
             journal: db.open_tree("journal")?,
-            states: db.open_tree("states")?,
+            states: db.open_tree("states-2")?,
             chunks: db.open_tree("chunks")?,
             parts: db.open_tree("parts")?,
             history: db.open_tree("history")?,
@@ -88,6 +89,17 @@ pub(super) fn keys(
         },
         Err(error) => Some(Err(error.into())),
     })
+}
+
+/// Encodes, frames and stores two numbers, atomically.
+pub(super) fn put_numbers(tree: &sled::Tree, numbers: [(&[u8], u64); 2]) -> Result<(), StoreError> {
+    let mut batch = sled::Batch::default();
+    for (key, number) in numbers {
+        let framed = frame::wrap(Kind::Number, &frame::encode(&number));
+        frame::insert(&mut batch, key, &framed);
+    }
+    tree.apply_batch(batch)?;
+    Ok(())
 }
 
 /// Encodes, frames and stores one value, atomically.

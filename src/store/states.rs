@@ -10,7 +10,7 @@ use super::frame::Kind;
 use super::merge::Cells;
 use super::schema::{self, position_key, position_of};
 use super::v1::Frozen;
-use super::v1::state::StateV1;
+use super::v2::StateV2;
 use crate::history::part::{RecordedState, Run};
 use crate::process::channel::Flow;
 use crate::process::ids::{Hash, Lsn, ProcessId};
@@ -45,7 +45,7 @@ impl States {
 
     /// The state recorded at this cut.
     pub(super) fn get(&self, cut: Lsn) -> Result<Option<StoredState>, StoreError> {
-        let stored = schema::get::<StateV1>(&self.tree, &position_key(cut), Kind::State)?;
+        let stored = schema::get::<StateV2>(&self.tree, &position_key(cut), Kind::State)?;
         Ok(stored.map(Frozen::thaw))
     }
 
@@ -119,7 +119,7 @@ impl States {
             &self.tree,
             &position_key(cut),
             Kind::State,
-            &StateV1::freeze(&stored),
+            &StateV2::freeze(&stored),
         )?;
         *self.newest() = Some((cut, runs));
         Ok(stored.recorded)

@@ -7,12 +7,15 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
 
-use super::link::Links;
-use super::wire::{Unreadable, envelope_from_wire, identity_from_wire, identity_to_wire};
+use super::link::{Entered, Links};
+use super::wire::{
+    Unreadable, envelope_from_wire, identity_from_wire, identity_to_wire, tally_from_wire,
+    tally_to_wire,
+};
 use super::{Closed, Inbox, Local, Settling};
 use crate::process::event::{Claim, Meeting};
 use crate::process::ids::{ChannelId, ProcessId, Seq};
-use crate::proto::snapledger::{Ack, Frame, Hello, Refusal, Welcome, ack, frame};
+use crate::proto::snapledger::{Ack, Agreed, Frame, Hello, Refusal, Welcome, ack, frame};
 
 /// Frames whose turn is not durable yet; beyond that the sender has to wait.
 const FRAMES_PENDING: usize = 32;
@@ -38,17 +41,21 @@ impl<I: Inbox> Inbound<I> {
     pub async fn run(self, mut frames: Streaming<Frame>) {
         let handshake = timeout(HANDSHAKE_MAX, self.handshake(&mut frames)).await;
         let late = || Closed::Broken("no handshake came".to_owned());
-        let (from, generation) = match handshake.unwrap_or_else(|_| Err(late())) {
+        let (from, mut entered) = match handshake.unwrap_or_else(|_| Err(late())) {
             Ok(opened) => opened,
             Err(why) => return self.refuse(&why).await,
         };
         let channel = self.channel(&from);
+        let generation = self.links.open(&channel);
         let (pending, settled) = mpsc::channel(FRAMES_PENDING);
         let why = tokio::select! {
             why = self.receive(&from, frames, pending) => why,
             why = self.acknowledge(settled) => why,
+            () = entered.evicted() => Closed::Broken("another stream is to come".to_owned()),
         };
         self.links.end(&channel, generation, &why);
+        // Whoever comes next must not wait for a sender that may be gone.
+        drop(entered);
         self.refuse(&why).await;
     }
 
@@ -74,19 +81,44 @@ impl<I: Inbox> Inbound<I> {
         self.acks.send(Ok(ack)).await.map_err(gone)
     }
 
-    async fn handshake(&self, frames: &mut Streaming<Frame>) -> Result<(ProcessId, u64), Closed> {
+    async fn handshake(
+        &self,
+        frames: &mut Streaming<Frame>,
+    ) -> Result<(ProcessId, Entered), Closed> {
         let first = frames.message().await?.and_then(|frame| frame.body);
         let Some(frame::Body::Hello(hello)) = first else {
             return Err(Closed::Broken("the first frame is no hello".to_owned()));
         };
-        let (peer, meeting) = self.meeting(hello)?;
-        let met = self.inbox.meet(meeting).await;
-        let delivered = match met {
-            Ok(delivered) => delivered,
+        let meeting = self.meeting(hello)?;
+        let peer = meeting.peer.clone();
+        match self.agree(frames, meeting).await {
+            Ok(entered) => Ok((peer, entered)),
             Err(why) => {
-                self.links.fail(&self.channel(&peer), &why);
-                return Err(why);
+                if matches!(why, Closed::Stopped(_)) {
+                    self.links.fail(&self.channel(&peer), &why);
+                }
+                Err(why)
             }
+        }
+    }
+
+    // Compares, says what was delivered, and waits until the sender has compared as well.
+    async fn agree(
+        &self,
+        frames: &mut Streaming<Frame>,
+        meeting: Meeting,
+    ) -> Result<Entered, Closed> {
+        let channel = self.channel(&meeting.peer);
+        let run = meeting.identity.run;
+        if let Some(held) = self.links.held(&channel, run) {
+            return Err(held);
+        }
+        let delivered = match self.inbox.meet(meeting.clone()).await {
+            Err(Closed::Stopped(why)) => {
+                self.links.contradict(&channel, run, &why);
+                return Err(Closed::Stopped(why));
+            }
+            met => met?,
         };
         let Local {
             cluster,
@@ -95,14 +127,29 @@ impl<I: Inbox> Inbound<I> {
         } = &self.local;
         self.answer(ack::Body::Welcome(Welcome {
             receiver: Some(identity_to_wire(cluster, process, *identity)),
-            delivered: delivered.0,
+            delivered: Some(tally_to_wire(delivered)),
         }))
         .await?;
-        let generation = self.links.open(&self.channel(&peer));
-        Ok((peer, generation))
+        match frames.message().await?.and_then(|frame| frame.body) {
+            Some(frame::Body::Agreed(Agreed {})) => {}
+            Some(frame::Body::Refusal(refusal)) => return Err(Closed::Stopped(refusal.reason)),
+            _ => return Err(Closed::Broken("the sender did not agree".to_owned())),
+        }
+        // Not before: who is refused does not disturb the stream that is open.
+        let entered = self.links.enter(&channel).await;
+        if self.inbox.meet(meeting.clone()).await? != delivered {
+            let sentence = "messages of an older stream came in between";
+            return Err(Closed::Broken(sentence.to_owned()));
+        }
+        let agreed = Meeting {
+            agreed: true,
+            ..meeting
+        };
+        self.inbox.meet(agreed).await?;
+        Ok(entered)
     }
 
-    fn meeting(&self, hello: Hello) -> Result<(ProcessId, Meeting), Closed> {
+    fn meeting(&self, hello: Hello) -> Result<Meeting, Closed> {
         let stopped = |error: Unreadable| Closed::Stopped(error.to_string());
         let me = &self.local.process;
         if hello.receiver != me.as_str() {
@@ -112,15 +159,15 @@ impl<I: Inbox> Inbound<I> {
         let (peer, identity) =
             identity_from_wire(&self.local.cluster, hello.sender).map_err(stopped)?;
         let claim = Claim::Sender {
-            sent: Seq(hello.sent),
+            sent: tally_from_wire(hello.sent),
             acknowledged: Seq(hello.acknowledged),
         };
-        let meeting = Meeting {
-            peer: peer.clone(),
+        Ok(Meeting {
+            peer,
             identity,
             claim,
-        };
-        Ok((peer, meeting))
+            agreed: false,
+        })
     }
 
     // Hands on what comes; the acknowledgement waits until it is durable, the next frame does not.

@@ -1,7 +1,9 @@
-//! How the channels of a node are connected, for status calls and logs.
+//! How the channels of a node are connected, for status calls and logs; and who may use the receiving end of one.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{OwnedMutexGuard, watch};
 
 use super::Closed;
 use crate::process::ids::ChannelId;
@@ -39,25 +41,125 @@ struct Link {
     state: LinkState,
     /// Counts the streams, so that the end of an old one does not close its successor.
     generation: u64,
+    /// Why somebody was turned away while the stream was open: a second copy of the peer's store.
+    turned_away: Option<String>,
+    /// The run of the peer whose store was found to contradict this one on this channel, and the sentence.
+    contradiction: Option<(u64, String)>,
+    entrance: Entrance,
+}
+
+/// Lets one stream at a time use the receiving end: two that deliver at once could be of two copies of one store.
+#[derive(Debug, Clone, Default)]
+struct Entrance {
+    stream: Arc<tokio::sync::Mutex<()>>,
+    /// Counts who wants the open stream to end.
+    wanted: Arc<watch::Sender<u64>>,
+}
+
+/// The right to use the receiving end of a channel, as long as it is held.
+#[derive(Debug)]
+pub struct Entered {
+    eviction: Eviction,
+    _stream: OwnedMutexGuard<()>,
+}
+
+/// Whether a stream is to end.
+#[derive(Debug)]
+pub struct Eviction(watch::Receiver<u64>);
+
+impl Entered {
+    /// Resolves when the stream is to end.
+    pub async fn evicted(&mut self) {
+        self.eviction.evicted().await;
+    }
+}
+
+impl Eviction {
+    /// Resolves when the stream is to end.
+    pub async fn evicted(&mut self) {
+        if self.0.changed().await.is_err() {
+            // Nobody can want it any more.
+            std::future::pending().await
+        }
+    }
 }
 
 impl Links {
     /// How a channel is connected.
     #[must_use]
     pub fn get(&self, channel: &ChannelId) -> LinkState {
-        let links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let links = self.links();
         links
             .get(channel)
             .map(|link| link.state.clone())
             .unwrap_or_default()
     }
 
+    /// What is wrong with a channel, or with somebody who wanted to use it.
+    #[must_use]
+    pub fn error(&self, channel: &ChannelId) -> Option<String> {
+        let links = self.links();
+        let link = links.get(channel)?;
+        match &link.state {
+            LinkState::Stopped(why) => Some(why.clone()),
+            LinkState::Open | LinkState::Closed => link.turned_away.clone(),
+        }
+    }
+
+    /// Asks the stream that uses the receiving end to leave, and waits until it has.
+    pub async fn enter(&self, channel: &ChannelId) -> Entered {
+        let entrance = self.entrance(channel);
+        entrance.wanted.send_modify(|wanted| *wanted += 1);
+        let stream = entrance.stream.lock_owned().await;
+        Entered {
+            eviction: Eviction(entrance.wanted.subscribe()),
+            _stream: stream,
+        }
+    }
+
+    /// For a stream that uses the sending end of a channel.
+    #[must_use]
+    pub fn eviction(&self, channel: &ChannelId) -> Eviction {
+        Eviction(self.entrance(channel).wanted.subscribe())
+    }
+
+    /// Takes note that the store of a peer, in one run of it, contradicts this one on a channel: the channel the
+    /// other way is not to go on either. Else the wrong store would soon have taken from it what the right one lacks.
+    pub fn contradict(&self, channel: &ChannelId, run: u64, why: &str) {
+        let mut links = self.links();
+        let link = links.entry(channel.clone()).or_default();
+        let is_news = link.contradiction.as_ref().map(|found| found.0) != Some(run);
+        link.contradiction = Some((run, why.to_owned()));
+        if !is_news {
+            return;
+        }
+        let reverse = links.entry(channel.reversed()).or_default();
+        reverse.entrance.wanted.send_modify(|wanted| *wanted += 1);
+    }
+
+    /// Why a channel is not to go on with this run of the peer, though it is not known to contradict by itself.
+    #[must_use]
+    pub fn held(&self, channel: &ChannelId, run: u64) -> Option<Closed> {
+        let reversed = channel.reversed();
+        let links = self.links();
+        let (found, why) = links.get(&reversed)?.contradiction.as_ref()?;
+        let sentence = || format!("held while {reversed} is stopped: {why}");
+        (*found == run).then(|| Closed::Stopped(sentence()))
+    }
+
+    fn entrance(&self, channel: &ChannelId) -> Entrance {
+        let mut links = self.links();
+        links.entry(channel.clone()).or_default().entrance.clone()
+    }
+
     /// Takes note of an open stream; the number is for [`Links::end`].
     #[must_use]
     pub fn open(&self, channel: &ChannelId) -> u64 {
-        let mut links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut links = self.links();
         let link = links.entry(channel.clone()).or_default();
         link.generation += 1;
+        link.turned_away = None;
+        link.contradiction = None;
         if link.state != LinkState::Open {
             tracing::debug!(%channel, "channel open");
         }
@@ -67,30 +169,47 @@ impl Links {
 
     /// Takes note of the end of the stream with this number, unless a newer one is open.
     pub fn end(&self, channel: &ChannelId, generation: u64, why: &Closed) {
-        let mut links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut links = self.links();
         let link = links.entry(channel.clone()).or_default();
-        if link.generation != generation {
-            return;
+        if link.generation == generation {
+            link.close(channel, why);
         }
+    }
+
+    /// Takes note of a stream that was never opened. One that is open goes on.
+    pub fn fail(&self, channel: &ChannelId, why: &Closed) {
+        let mut links = self.links();
+        let link = links.entry(channel.clone()).or_default();
+        match (&link.state, why) {
+            (LinkState::Open, Closed::Stopped(why)) => {
+                if link.turned_away.is_none() {
+                    tracing::error!(%channel, why, "turned away; the channel goes on");
+                }
+                link.turned_away = Some(why.clone());
+            }
+            (LinkState::Open, Closed::Broken(_)) => {}
+            _ => link.close(channel, why),
+        }
+    }
+
+    fn links(&self) -> MutexGuard<'_, BTreeMap<ChannelId, Link>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Link {
+    // A channel that stays stopped is tried every second: it is logged once, though its figures may move on.
+    fn close(&mut self, channel: &ChannelId, why: &Closed) {
         let state = match why {
             Closed::Broken(_) => LinkState::Closed,
             Closed::Stopped(sentence) => LinkState::Stopped(sentence.clone()),
         };
-        if link.state != state {
+        if self.state.as_str() != state.as_str() {
             match why {
                 Closed::Broken(why) => tracing::debug!(%channel, why, "channel closed"),
                 Closed::Stopped(why) => tracing::error!(%channel, why, "channel stopped"),
             }
         }
-        link.state = state;
-    }
-
-    /// Takes note of a stream that was never opened.
-    pub fn fail(&self, channel: &ChannelId, why: &Closed) {
-        let generation = {
-            let links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            links.get(channel).map_or(0, |link| link.generation)
-        };
-        self.end(channel, generation, why);
+        self.state = state;
     }
 }

@@ -14,6 +14,7 @@ use std::pin::Pin;
 
 use tokio::sync::watch;
 
+use crate::process::channel::Tally;
 use crate::process::clock::Hlc;
 use crate::process::event::{Identity, Meeting};
 use crate::process::ids::{ProcessId, Seq};
@@ -47,6 +48,10 @@ pub trait Backlog: Send + Sync + 'static {
     fn newest(&self) -> watch::Receiver<Seq>;
     /// The newest sequence number that is known to be delivered.
     fn acknowledged(&self) -> Seq;
+    /// What may be sent, in all.
+    fn sent(&self) -> Tally;
+    /// What was sent by an unacknowledged sequence number, or in all if that is less.
+    fn sent_by(&self, seq: Seq) -> impl Future<Output = Result<Tally, Closed>> + Send;
     /// Some messages right after a sequence number, in order.
     fn read(&self, after: Seq) -> impl Future<Output = Result<Vec<Envelope>, Closed>> + Send;
 }
@@ -57,7 +62,7 @@ pub type Settling = Pin<Box<dyn Future<Output = Result<Seq, Closed>> + Send>>;
 /// The turn, as channels see it.
 pub trait Inbox: Clone + Send + Sync + 'static {
     /// Compares what both ends know; says what is delivered.
-    fn meet(&self, meeting: Meeting) -> impl Future<Output = Result<Seq, Closed>> + Send;
+    fn meet(&self, meeting: Meeting) -> impl Future<Output = Result<Tally, Closed>> + Send;
     /// Hands messages of a channel to the turn, waiting for room; says what is delivered once it is durable.
     fn deliver(
         &self,

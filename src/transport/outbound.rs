@@ -10,12 +10,15 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use super::link::Links;
-use super::wire::{envelope_to_wire, identity_from_wire, identity_to_wire};
+use super::wire::{
+    Unreadable, envelope_to_wire, identity_from_wire, identity_to_wire, tally_from_wire,
+    tally_to_wire,
+};
 use super::{Backlog, Closed, Inbox, Local};
 use crate::process::event::{Claim, Meeting};
 use crate::process::ids::{ChannelId, ProcessId, Seq};
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
-use crate::proto::snapledger::{Ack, Frame, Hello, Messages, ack, frame};
+use crate::proto::snapledger::{Ack, Agreed, Frame, Hello, Messages, Refusal, Welcome, ack, frame};
 
 /// Messages that may be under way without an acknowledgement.
 const WINDOW_MESSAGES: u64 = 16_384;
@@ -79,15 +82,18 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
             }
         };
         let generation = self.links.open(&self.channel());
+        let mut eviction = self.links.eviction(&self.channel());
         let (acknowledged, progress) = watch::channel(delivered);
         let why = tokio::select! {
             why = self.send(frames, progress) => why,
             why = self.listen(acks, acknowledged) => why,
+            () = eviction.evicted() => Closed::Broken("the other channel is stopped".to_owned()),
         };
         self.links.end(&self.channel(), generation, &why);
         why
     }
 
+    // Hello, Welcome, Agreed: after that both ends have compared what they know.
     async fn handshake(
         &self,
         frames: &mpsc::Sender<Frame>,
@@ -101,14 +107,10 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
         let hello = Hello {
             sender: Some(identity_to_wire(cluster, process, *identity)),
             receiver: self.to.to_string(),
-            sent: self.backlog.newest().borrow().0,
+            sent: Some(tally_to_wire(self.backlog.sent())),
             acknowledged: self.backlog.acknowledged().0,
         };
-        let hello = Frame {
-            body: Some(frame::Body::Hello(hello)),
-        };
-        let gone = |_| Closed::Broken("the stream ended".to_owned());
-        frames.send(hello).await.map_err(gone)?;
+        post(frames, frame::Body::Hello(hello)).await?;
         let mut client = PeerServiceClient::new(self.connection.clone());
         let mut acks = client
             .channel(ReceiverStream::new(queue))
@@ -120,22 +122,54 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
             Some(ack::Body::Refusal(refusal)) => return Err(Closed::Stopped(refusal.reason)),
             _ => return Err(Closed::Broken("no welcome came".to_owned())),
         };
-        let stopped = |error: super::wire::Unreadable| Closed::Stopped(error.to_string());
+        match self.meet(welcome).await {
+            Ok(delivered) => {
+                post(frames, frame::Body::Agreed(Agreed {})).await?;
+                self.inbox.acknowledge(&self.to, delivered).await?;
+                Ok((acks, delivered))
+            }
+            Err(Closed::Stopped(reason)) => {
+                // The receiver is to show it, too; it ends the stream when it has read it.
+                let refusal = Refusal {
+                    reason: reason.clone(),
+                };
+                post(frames, frame::Body::Refusal(refusal)).await?;
+                while let Ok(Some(_)) = acks.message().await {}
+                Err(Closed::Stopped(reason))
+            }
+            Err(broken) => Err(broken),
+        }
+    }
+
+    // Compares what the receiver says with what is here.
+    async fn meet(&self, welcome: Welcome) -> Result<Seq, Closed> {
+        let stopped = |error: Unreadable| Closed::Stopped(error.to_string());
+        let cluster = &self.local.cluster;
         let (peer, identity) = identity_from_wire(cluster, welcome.receiver).map_err(stopped)?;
         if peer != self.to {
             let sentence = format!("process {peer:?} answers where {:?} should be", self.to);
             return Err(Closed::Stopped(sentence));
         }
-        let delivered = Seq(welcome.delivered);
-        let claim = Claim::Receiver { delivered };
+        let delivered = tally_from_wire(welcome.delivered);
+        let here = self.backlog.sent_by(delivered.flow.sequence).await?;
         let meeting = Meeting {
             peer,
             identity,
-            claim,
+            claim: Claim::Receiver { delivered, here },
+            agreed: true,
         };
-        self.inbox.meet(meeting).await?;
-        self.inbox.acknowledge(&self.to, delivered).await?;
-        Ok((acks, delivered))
+        let (channel, run) = (self.channel(), identity.run);
+        if let Some(held) = self.links.held(&channel, run) {
+            return Err(held);
+        }
+        match self.inbox.meet(meeting).await {
+            Ok(agreed) => Ok(agreed.flow.sequence),
+            Err(Closed::Stopped(why)) => {
+                self.links.contradict(&channel, run, &why);
+                Err(Closed::Stopped(why))
+            }
+            Err(broken) => Err(broken),
+        }
     }
 
     // Sends what is durable, as long as not too much is unacknowledged.
@@ -169,11 +203,9 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
             };
             sent = last.seq;
             let messages = envelopes.iter().map(envelope_to_wire).collect();
-            let frame = Frame {
-                body: Some(frame::Body::Messages(Messages { messages })),
-            };
-            if frames.send(frame).await.is_err() {
-                return gone();
+            let body = frame::Body::Messages(Messages { messages });
+            if let Err(why) = post(&frames, body).await {
+                return why;
             }
         }
     }
@@ -198,4 +230,10 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
             }
         }
     }
+}
+
+async fn post(frames: &mpsc::Sender<Frame>, body: frame::Body) -> Result<(), Closed> {
+    let frame = Frame { body: Some(body) };
+    let gone = |_| Closed::Broken("the stream ended".to_owned());
+    frames.send(frame).await.map_err(gone)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use snapledger::api::{Host, Sockets};
@@ -128,21 +129,45 @@ impl Cluster {
     }
 
     pub(crate) async fn start(&mut self, id: &str) {
+        let started = self.try_start(id).await;
+        started.unwrap_or_else(|error| unreachable!("{id}: {error}"));
+    }
+
+    /// Starts a node whose store may be refused.
+    pub(crate) async fn try_start(&mut self, id: &str) -> Result<(), NodeError> {
         let mut sockets = self.sockets.remove(id);
-        let host = until(&format!("{id} started"), async || {
+        let what = format!("{id} started");
+        let started = until(&what, async || {
             let sockets = match sockets.take() {
                 Some(sockets) => sockets,
                 None => self.ports_again(id)?,
             };
             match Host::start(self.config(id), sockets).await {
-                Ok(host) => Some(host),
                 // A thread of the node before may still hold the lock for a moment.
                 Err(NodeError::Store(StoreError::InUse(_))) => None,
-                Err(error) => unreachable!("{id}: {error}"),
+                started => Some(started),
             }
-        })
-        .await;
+        });
+        let host = started.await?;
         self.hosts.insert(id.to_owned(), host);
+        Ok(())
+    }
+
+    /// Starts a second node of the same name, on another store and other ports.
+    pub(crate) async fn second(&self, id: &str, dir: &Path) -> (Host, Rest) {
+        let sockets = Sockets {
+            grpc: listen("127.0.0.1:0"),
+            rest: listen("127.0.0.1:0"),
+        };
+        let mut config = self.config(id);
+        config.dir = dir.to_path_buf();
+        let rest = Rest::new(address(&sockets.rest));
+        let member = config.members.iter_mut().find(|one| one.id.as_str() == id);
+        let member = member.expect("it is planned");
+        member.grpc = address(&sockets.grpc).to_string();
+        member.rest = Some(address(&sockets.rest).to_string());
+        let host = Host::start(config, sockets).await;
+        (host.expect("the store opens"), rest)
     }
 
     // A port that was free a moment ago may be the near end of somebody's connection for a moment.
@@ -160,10 +185,14 @@ impl Cluster {
         self.sockets.remove(id);
     }
 
+    /// Where the store of a node is.
+    pub(crate) fn store(&self, id: &str) -> PathBuf {
+        self.dir.path().join(id)
+    }
+
     /// Takes the store of a stopped node away.
     pub(crate) fn wipe(&self, id: &str) {
-        let store = self.dir.path().join(id);
-        std::fs::remove_dir_all(store).expect("the node is stopped and had a store");
+        std::fs::remove_dir_all(self.store(id)).expect("the node is stopped and had a store");
     }
 
     pub(crate) async fn stop(&mut self, id: &str) {

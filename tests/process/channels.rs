@@ -1,5 +1,6 @@
 //! Channels: exactly once, in order, and money is never dropped.
 
+use snapledger::process::channel::Tally;
 use snapledger::process::clock::Lamport;
 use snapledger::process::event::{Claim, Identity, Input, Meeting, Record, Reply, Way};
 use snapledger::process::ids::Seq;
@@ -174,11 +175,13 @@ fn a_channel_is_used_one_way_only() {
         identity: Identity {
             store: [1; 16],
             boot: 1,
+            run: 1,
         },
         claim: Claim::Sender {
-            sent: Seq(1),
+            sent: Tally::default(),
             acknowledged: Seq(0),
         },
+        agreed: true,
     };
     let (reply, turn) = step(&mut p, Input::Met(meeting));
     assert!(matches!(reply, Reply::Met(Err(Refusal::OtherWay { .. }))));

@@ -1,102 +1,211 @@
 //! When a channel opens, contradictions between its ends are found before anything is debited or credited twice.
+//! Without this a store that was put back, copied or wiped would go on as if nothing had been lost.
 
 use snapledger::process::Process;
+use snapledger::process::channel::Tally;
 use snapledger::process::event::{Claim, Identity, Input, Meeting, Reply};
 use snapledger::process::ids::Seq;
 use snapledger::process::refusal::Refusal;
 
 use super::{alone, arrived, deposit, full, money, operate, process, step, transfer};
 
+/// A process, and what had passed its channels to and from q after each message.
+struct Acquainted {
+    p: Process,
+    sent: Vec<Tally>,
+    delivered: Vec<Tally>,
+}
+
 /// Has sent three messages to q, of which two are acknowledged, and has got two from q.
-fn acquainted() -> Process {
+fn acquainted() -> Acquainted {
     let mut p = alone("p", &full(&["p", "q"]));
     operate(&mut p, deposit("a", 9)).expect("a deposit");
+    let (mut sent, mut delivered) = (vec![Tally::default()], vec![Tally::default()]);
     for _ in 0..3 {
         operate(&mut p, transfer("a", (Some("q"), "b"), 1)).expect("a transfer");
+        sent.push(p.registers().outgoing[&process("q")].tally());
     }
     let to = process("q");
     step(&mut p, Input::Acknowledged { to, seq: Seq(2) });
     for seq in 1..=2 {
         step(&mut p, arrived("q", seq, money("a", 1)));
+        delivered.push(p.registers().incoming[&process("q")].tally());
     }
-    assert_eq!(meet(&mut p, (7, 4), receiver(2)), Ok(Seq(2)));
-    p
+    let mut acquainted = Acquainted { p, sent, delivered };
+    let claim = acquainted.receiver(2);
+    assert_eq!(
+        acquainted.meet(identity(7, 4, 1), claim),
+        Ok(acquainted.sent[2])
+    );
+    acquainted
 }
 
-fn meet(p: &mut Process, (store, boot): (u8, u64), claim: Claim) -> Result<Seq, Refusal> {
+fn identity(store: u8, boot: u64, run: u64) -> Identity {
     let store = [store; 16];
-    let meeting = Meeting {
-        peer: process("q"),
-        identity: Identity { store, boot },
-        claim,
-    };
-    let (reply, _) = step(p, Input::Met(meeting));
-    let Reply::Met(met) = reply else {
-        unreachable!("{reply:?}")
-    };
-    met
+    Identity { store, boot, run }
 }
 
-fn sender(sent: u64, acknowledged: u64) -> Claim {
-    Claim::Sender {
-        sent: Seq(sent),
-        acknowledged: Seq(acknowledged),
+impl Acquainted {
+    fn meet(&mut self, identity: Identity, claim: Claim) -> Result<Tally, Refusal> {
+        self.meet_with(identity, claim, true)
+    }
+
+    fn meet_with(
+        &mut self,
+        identity: Identity,
+        claim: Claim,
+        agreed: bool,
+    ) -> Result<Tally, Refusal> {
+        let meeting = Meeting {
+            peer: process("q"),
+            identity,
+            claim,
+            agreed,
+        };
+        let (reply, _) = step(&mut self.p, Input::Met(meeting));
+        let Reply::Met(met) = reply else {
+            unreachable!("{reply:?}")
+        };
+        met
+    }
+
+    fn known(&self) -> Identity {
+        self.p.registers().peers[&process("q")]
+    }
+
+    // What q would say if it had got so many of the messages that were sent here.
+    fn receiver(&self, delivered: usize) -> Claim {
+        let delivered = self.sent[delivered];
+        let here = delivered;
+        Claim::Receiver { delivered, here }
     }
 }
 
-fn receiver(delivered: u64) -> Claim {
-    Claim::Receiver {
-        delivered: Seq(delivered),
-    }
+fn with_sequence(tally: Tally, sequence: u64) -> Tally {
+    let mut tally = tally;
+    tally.flow.sequence = Seq(sequence);
+    tally
+}
+
+fn sender(sent: Tally, acknowledged: u64) -> Claim {
+    let acknowledged = Seq(acknowledged);
+    Claim::Sender { sent, acknowledged }
 }
 
 #[test]
 fn ends_that_agree_say_where_to_resume() {
-    let mut p = acquainted();
-    assert_eq!(meet(&mut p, (7, 4), receiver(3)), Ok(Seq(3)));
-    assert_eq!(meet(&mut p, (7, 5), sender(2, 0)), Ok(Seq(2)));
-    assert_eq!(meet(&mut p, (7, 5), sender(9, 2)), Ok(Seq(2)));
+    let mut one = acquainted();
+    let (claim, all) = (one.receiver(3), one.sent[3]);
+    assert_eq!(one.meet(identity(7, 4, 1), claim), Ok(all));
+    let both = one.delivered[2];
+    assert_eq!(one.meet(identity(7, 5, 9), sender(both, 0)), Ok(both));
+    let more = with_sequence(both, 9);
+    assert_eq!(one.meet(identity(7, 5, 9), sender(more, 2)), Ok(both));
 }
 
 #[test]
-fn another_store_or_an_older_copy_stays_outside() {
-    let mut p = acquainted();
-    assert_eq!(
-        meet(&mut p, (8, 5), receiver(3)),
-        Err(Refusal::OtherStore(process("q")))
-    );
+fn another_store_or_another_copy_stays_outside() {
+    let mut one = acquainted();
+    let claim = one.receiver(3);
+    let other = one.meet(identity(8, 5, 2), claim);
+    let sentence = other.expect_err("another store").to_string();
+    let both = ["08".repeat(16), "07".repeat(16)];
+    assert!(both.iter().all(|id| sentence.contains(id)), "{sentence}");
     let older = Refusal::OlderBoot {
         peer: process("q"),
         boot: 3,
         known: 4,
     };
-    assert_eq!(meet(&mut p, (7, 3), receiver(3)), Err(older));
-    assert_eq!(
-        p.registers().peers[&process("q")].boot,
-        4,
-        "who is refused is not remembered"
-    );
+    assert_eq!(one.meet(identity(7, 3, 1), claim), Err(older));
+    let copy = Refusal::OtherRun {
+        peer: process("q"),
+        boot: 4,
+        run: 2,
+        known: 1,
+    };
+    assert_eq!(one.meet(identity(7, 4, 2), claim), Err(copy));
+    let known = identity(7, 4, 1);
+    assert_eq!(one.known(), known, "who is refused is not remembered");
+}
+
+#[test]
+fn who_has_not_agreed_yet_is_not_remembered() {
+    let mut one = acquainted();
+    let claim = one.receiver(3);
+    let known = one.known();
+    let (all, newer) = (one.sent[3], identity(7, 5, 2));
+    assert_eq!(one.meet_with(newer, claim, false), Ok(all));
+    assert_eq!(one.known(), known);
+    assert_eq!(one.meet_with(newer, claim, true), Ok(all));
+    assert_eq!(one.known(), newer);
 }
 
 #[test]
 fn what_was_lost_is_named_with_its_loser_and_both_figures() {
+    let one = acquainted();
+    let (sent, delivered) = (&one.sent, &one.delivered);
+    let beyond = with_sequence(sent[3], 4);
+    let ahead = Claim::Receiver {
+        delivered: beyond,
+        here: sent[3],
+    };
     for (claim, loser, figures) in [
-        (sender(1, 0), "q", "sent 1, delivered 2"),
-        (sender(3, 3), "p", "acknowledged 3, delivered 2"),
-        (receiver(4), "p", "sent 3, delivered 4"),
-        (receiver(1), "q", "acknowledged 2, delivered 1"),
+        (sender(delivered[1], 0), "q", ["sent 1", "delivered 2"]),
+        (
+            sender(with_sequence(delivered[2], 3), 3),
+            "p",
+            ["acknowledged 3", "delivered 2"],
+        ),
+        (ahead, "p", ["sent 3", "delivered 4"]),
+        (one.receiver(1), "q", ["acknowledged 2", "delivered 1"]),
     ] {
-        let mut p = acquainted();
-        let refused = meet(&mut p, (7, 5), claim).expect_err(figures);
-        let Refusal::Diverged {
-            lost_by,
-            figures: named,
-            ..
-        } = &refused
-        else {
-            unreachable!("{refused}")
-        };
-        assert_eq!((lost_by.as_str(), &**named), (loser, figures));
-        assert_eq!(p.registers().peers[&process("q")].boot, 4, "{refused}");
+        assert_diverged(claim, loser, &figures);
     }
+}
+
+#[test]
+fn the_same_numbers_for_other_messages_are_no_agreement() {
+    let one = acquainted();
+    // As many messages, of as much money, and yet others.
+    let mut other = one.delivered[2];
+    other.checksum ^= 1;
+    let (ours, theirs) = (one.delivered[2].to_string(), other.to_string());
+    let figures = [format!("sent {theirs}"), format!("delivered {ours}")];
+    assert_diverged(sender(other, 0), "q", &figures);
+
+    let (delivered, here) = (other, one.delivered[2]);
+    let figures = [format!("sent {ours}"), format!("delivered {theirs}")];
+    assert_diverged(Claim::Receiver { delivered, here }, "p", &figures);
+}
+
+fn assert_diverged(claim: Claim, loser: &str, both: &[impl AsRef<str>]) {
+    let mut one = acquainted();
+    let known = one.known();
+    let refused = one.meet(identity(7, 5, 2), claim).expect_err(loser);
+    let Refusal::Diverged {
+        lost_by, figures, ..
+    } = &refused
+    else {
+        unreachable!("{refused}")
+    };
+    assert_eq!(lost_by.as_str(), loser);
+    for figure in both.iter().map(AsRef::as_ref) {
+        assert!(figures.contains(figure), "{figure} is not in {figures}");
+    }
+    assert_eq!(one.known(), known, "{refused}");
+}
+
+#[test]
+fn a_message_that_differs_in_anything_gives_another_checksum() {
+    let mut seen = std::collections::BTreeSet::new();
+    for (account, units) in [("a", 1), ("b", 1), ("a", 2)] {
+        for times in 1..=2 {
+            let mut p = alone("p", &full(&["p", "q"]));
+            for seq in 1..=times {
+                step(&mut p, arrived("q", seq, money(account, units)));
+            }
+            seen.insert(p.registers().incoming[&process("q")].checksum);
+        }
+    }
+    assert_eq!(seen.len(), 6);
 }

@@ -35,7 +35,7 @@ fn the_sample_is_whole() {
 fn a_flipped_bit_in_each_tree_is_named() {
     for (tree, sentence) in [
         ("journal", "journal entry 1: its checksum does not match"),
-        ("states", "recorded state 2: its checksum does not match"),
+        ("states-2", "recorded state 2: its checksum does not match"),
         ("chunks", "chunk "),
         (
             "parts",
@@ -113,7 +113,7 @@ fn a_state_of_which_the_journal_has_no_end_is_named() {
 #[test]
 fn a_state_that_is_lost_is_named() {
     let sample = Sample::new();
-    sample.remove("states", &position(2));
+    sample.remove("states-2", &position(2));
     assert_first(&sample, "recorded state 2: it is missing");
 }
 
@@ -150,7 +150,7 @@ fn a_remembered_answer_that_changed_is_named() {
 fn totals_that_are_wrong_are_named() {
     let sample = Sample::new();
     let total = i128::from(ALICE + 50 + PADDING);
-    sample.replace("states", &total.to_le_bytes(), &(total + 1).to_le_bytes());
+    sample.replace("states-2", &total.to_le_bytes(), &(total + 1).to_le_bytes());
     assert_among(&sample, "recorded state 2: its balances are");
     assert_among(&sample, "recorded state 2: its deposits are");
 }
@@ -254,7 +254,7 @@ fn a_revision_that_is_lost_is_named() {
 #[test]
 fn a_fragment_without_its_value_is_named() {
     let sample = Sample::new();
-    sample.edit("states", |states| {
+    sample.edit("states-2", |states| {
         let key = [&position(5)[..], &[0, 1]].concat();
         states.insert(key, b"left over").expect("it is written");
     });

@@ -100,7 +100,7 @@ impl Sample {
             }
         });
         for (old, new) in renamed {
-            for tree in ["chunks", "states", "parts", "history"] {
+            for tree in ["chunks", "states-2", "parts", "history"] {
                 self.replace(tree, &old, &new);
             }
         }

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod fixtures;
 pub(crate) mod images;
 mod random;
 
@@ -323,17 +324,19 @@ impl Teller {
 
     fn meeting(&mut self) -> Input {
         let boot = self.process.registers().peers.len() as u64;
+        let sent = self.process.registers().outgoing[&process_id("q")].tally();
         Input::Met(Meeting {
             peer: process_id("q"),
             identity: Identity {
                 store: [7; 16],
                 boot,
+                run: boot + 1,
             },
             claim: Claim::Receiver {
-                delivered: self.process.registers().outgoing[&process_id("q")]
-                    .sent
-                    .sequence,
+                delivered: sent,
+                here: sent,
             },
+            agreed: true,
         })
     }
 

@@ -43,6 +43,8 @@ struct ChannelShown<'a> {
     from: &'a str,
     to: &'a str,
     state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
     sent: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     acknowledged: Option<u64>,
@@ -81,10 +83,15 @@ fn channels<'a>(handle: &'a Handle, status: &'a Status) -> Vec<ChannelShown<'a>>
         let (from, to) = (from.clone(), to.clone());
         handle.link(&ChannelId { from, to }).as_str()
     };
+    let error = |from: &ProcessId, to: &ProcessId| {
+        let (from, to) = (from.clone(), to.clone());
+        handle.link_error(&ChannelId { from, to })
+    };
     let outgoing = status.outgoing.iter().map(|(to, channel)| ChannelShown {
         from: me.as_str(),
         to: to.as_str(),
         state: state(me, to),
+        error: error(me, to),
         sent: Some(channel.sent.sequence.0),
         acknowledged: Some(channel.acknowledged.0),
         delivered: None,
@@ -95,6 +102,7 @@ fn channels<'a>(handle: &'a Handle, status: &'a Status) -> Vec<ChannelShown<'a>>
         from: from.as_str(),
         to: me.as_str(),
         state: state(from, me),
+        error: error(from, me),
         sent: None,
         acknowledged: None,
         delivered: Some(channel.delivered.sequence.0),

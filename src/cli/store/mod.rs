@@ -1,6 +1,7 @@
-//! `store`: looks into the store of a stopped node, and leaves it as it is: what is opened is a copy.
+//! `store`: looks into the store of a stopped node, in a copy, so that it stays as it is; and decides about it.
 
 mod check;
+mod decide;
 mod stats;
 
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use super::signals::EndSignals;
 use super::{CliError, runtime};
 use crate::store::{Step, StoreError};
 
-/// Look into the store of a stopped node.
+/// Look into the store of a stopped node, or decide about it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -27,6 +28,15 @@ enum Command {
     Check(Look),
     /// Count and measure what is stored
     Stats(Look),
+    /// Bring the store to the newest format; starting a node on it does the same
+    Migrate(decide::Migrate),
+    /// Decide that the store of a peer is lost: its channels begin anew, and what was in it is written off
+    Forget(decide::Forget),
+    /// Decide that of several copies of a store this is the right one: its boot is counted far on
+    Vouch {
+        /// The directory of the store, for example data/store/n1.
+        dir: PathBuf,
+    },
 }
 
 /// What to look into, and how.
@@ -51,6 +61,9 @@ pub fn run(args: Args) -> Result<(), CliError> {
     match args.command {
         Command::Check(look) => check::run(&look),
         Command::Stats(look) => stats::run(&look),
+        Command::Migrate(args) => decide::migrate(&args),
+        Command::Forget(args) => decide::forget(&args),
+        Command::Vouch { dir } => decide::vouch(&dir),
     }
 }
 

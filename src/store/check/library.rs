@@ -7,6 +7,7 @@ use crate::store::chunks::Chunks;
 use crate::store::error::StoreError;
 use crate::store::files;
 use crate::store::frame::{self, Damage};
+use crate::store::migrate;
 use crate::store::schema::{TREES, Trees};
 
 /// The engine is opened anew after reading so much. Measured with 312 MB of live values, 473 MB resident without:
@@ -26,32 +27,38 @@ pub(in crate::store) struct Opened {
     pub(in crate::store) chunks: Chunks,
 }
 
-/// The names of the trees that are not as they should be.
-#[derive(Debug, Default)]
-pub(in crate::store) struct OddTrees {
+/// The format of a copy when it was opened, and the names of the trees that are not as they should be.
+#[derive(Debug)]
+pub(in crate::store) struct Found {
+    pub(in crate::store) format: u32,
     pub(in crate::store) missing: Vec<&'static str>,
     pub(in crate::store) unknown: Vec<String>,
 }
 
 impl Library {
-    /// Opens the copy in `dir`.
+    /// Opens the copy in `dir` and brings it to the newest format; that says whether a start could do it, too.
     ///
     /// # Errors
-    /// [`StoreError::Engine`].
-    pub(in crate::store) fn open(dir: &Path) -> Result<(Self, OddTrees), StoreError> {
+    /// [`StoreError`]: the engine cannot open it, the format is newer, or a migration stumbles over damage.
+    pub(in crate::store) fn open(dir: &Path) -> Result<(Self, Found), StoreError> {
         let db = files::open_engine(dir, 0)?;
         let names = db.tree_names();
-        let is_named = |tree: &&str| names.iter().any(|name| **name == *tree.as_bytes());
+        let opened = Opened::new(&db)?;
+        let format = migrate::known_format(&opened.trees)?;
+        migrate::migrate(&db, &opened.trees, format, || Ok(()))?;
+        let is_missing = |tree: &&str| !names.iter().any(|name| **name == *tree.as_bytes());
         let is_ours = |name: &sled::IVec| {
             **name == *b"__sled__default" || TREES.iter().any(|tree| *tree.as_bytes() == **name)
         };
-        let odd = OddTrees {
-            missing: TREES
-                .iter()
-                .filter(|tree| !is_named(tree))
-                .copied()
-                .collect(),
-            unknown: names
+        let found = Found {
+            format,
+            // An older format had other trees.
+            missing: match format == migrate::newest() {
+                true => TREES.into_iter().filter(is_missing).collect(),
+                false => Vec::new(),
+            },
+            unknown: db
+                .tree_names()
                 .iter()
                 .filter(|name| !is_ours(name))
                 .map(|name| String::from_utf8_lossy(name).into_owned())
@@ -59,10 +66,10 @@ impl Library {
         };
         let library = Self {
             dir: dir.to_path_buf(),
-            opened: Some(Opened::new(&db)?),
+            opened: Some(opened),
             read_bytes: 0,
         };
-        Ok((library, odd))
+        Ok((library, found))
     }
 
     /// What is open now.

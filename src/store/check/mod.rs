@@ -24,7 +24,7 @@ pub use stats::{Bytes, Stats};
 use super::error::StoreError;
 use super::frame::{Damage, Kind};
 use super::journal::Journal;
-use super::schema::{self, BOOT, OWNER};
+use super::schema::{self, BOOT, OWNER, RUN};
 use super::v1::state::OwnerV1;
 use super::witness::Witness;
 use super::{Store, migrate};
@@ -146,24 +146,19 @@ impl<'a> Examiner<'a> {
     fn begin(dir: &Path, scratch: &Path, step: &'a dyn Fn(Step)) -> Result<Self, StoreError> {
         let held = Held::take(dir)?;
         let copy = held.copy(scratch, step)?;
-        let (library, odd) = Library::open(copy.path())?;
+        let (library, found) = Library::open(copy.path())?;
         let trees = &library.opened().trees;
-        let (found, known) = (trees.format()?, migrate::newest());
-        if found > known {
-            return Err(StoreError::NewerFormat { found, known });
-        }
         let mut findings = Findings::default();
-        for tree in odd.missing {
+        for tree in found.missing {
             findings.add(format!("tree {tree:?}"), "it is missing");
         }
-        for tree in odd.unknown {
+        for tree in found.unknown {
             findings.note(format!("the tree {tree:?} is none of a store's"));
         }
-        // The copy is brought to the newest format; that says whether a start could do it, too.
-        if found < known {
-            migrate::migrate(trees, || Ok(()))?;
+        let (format, newest) = (found.format, migrate::newest());
+        if format < newest {
             findings.note(format!(
-                "the store has format {found}; the next start brings it to {known}"
+                "the store has format {format}; the next start brings it to {newest}"
             ));
         }
         let owner = schema::get::<OwnerV1>(&trees.meta, OWNER, Kind::Owner)?;
@@ -177,7 +172,7 @@ impl<'a> Examiner<'a> {
         let report = Report {
             cluster: owner.cluster.clone(),
             process: owner.process.to_string(),
-            format: found,
+            format,
             ..Report::default()
         };
         Ok(Self {
@@ -221,8 +216,10 @@ impl<'a> Examiner<'a> {
 
     fn check_meta(&mut self) -> Result<(), StoreError> {
         let meta = &self.library.opened().trees.meta;
-        let boot = schema::get::<u64>(meta, BOOT, Kind::Number).map(|_| ());
-        self.findings.take(boot);
+        for key in [BOOT, RUN] {
+            let number = schema::get::<u64>(meta, key, Kind::Number).map(|_| ());
+            self.findings.take(number);
+        }
         let mut walk = Walk::new(|trees| &trees.meta);
         while let Some(stored) = walk.next(&mut self.library)? {
             if let Err(damage) = stored.framed {

@@ -15,7 +15,7 @@ use crate::store::schema::{self, revision_key, snapshot_key};
 use crate::store::v1::Frozen;
 use crate::store::v1::global::GlobalStateV1;
 use crate::store::v1::part::PartV1;
-use crate::store::v1::state::StateV1;
+use crate::store::v2::StateV2;
 
 /// Compares everything that names chunks with them, and every revision with the ones before.
 ///
@@ -86,7 +86,7 @@ pub(super) fn references(
     let mut walk = Walk::new(|trees| &trees.states);
     while let Some(stored) = walk.next(&mut examiner.library)? {
         let state = stored.framed.and_then(|framed| {
-            frame::unwrap(Kind::State, &framed).and_then(frame::decode::<StateV1>)
+            frame::unwrap(Kind::State, &framed).and_then(frame::decode::<StateV2>)
         });
         // What cannot be decoded is named by the pass over the journal.
         if let Ok(state) = state {

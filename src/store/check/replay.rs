@@ -24,7 +24,7 @@ use crate::store::schema::{self, position_key, position_of, snapshot_key};
 use crate::store::states::StoredState;
 use crate::store::v1::Frozen;
 use crate::store::v1::part::PartV1;
-use crate::store::v1::state::StateV1;
+use crate::store::v2::StateV2;
 
 /// What the journal came to.
 pub(super) struct Replayed {
@@ -84,7 +84,7 @@ fn cuts(examiner: &mut Examiner) -> Result<BTreeSet<Lsn>, StoreError> {
     while let Some(stored) = walk.next(&mut examiner.library)? {
         let what = schema::name(Kind::State, &stored.key);
         let state = stored.framed.and_then(|framed| {
-            frame::unwrap(Kind::State, &framed).and_then(frame::decode::<StateV1>)
+            frame::unwrap(Kind::State, &framed).and_then(frame::decode::<StateV2>)
         });
         let state = state.map_err(|damage| StoreError::damaged(what.clone(), damage));
         match (position_of(&stored.key), examiner.findings.take(state)) {
@@ -154,7 +154,7 @@ impl Replay {
         let cut = sealed.registers.position;
         let what = schema::name(Kind::State, &position_key(cut));
         let trees = &examiner.library.opened().trees;
-        let state = schema::get::<StateV1>(&trees.states, &position_key(cut), Kind::State);
+        let state = schema::get::<StateV2>(&trees.states, &position_key(cut), Kind::State);
         let part = sealed.snapshot.as_ref().map(|snapshot| {
             let key = snapshot_key(snapshot);
             let part = schema::get::<PartV1>(&trees.parts, &key, Kind::Part);
@@ -253,7 +253,7 @@ impl Replay {
 fn sum_up(examiner: &Examiner, cut: Lsn) -> Result<(), StoreError> {
     let opened = examiner.library.opened();
     let key = position_key(cut);
-    let Some(state) = schema::get::<StateV1>(&opened.trees.states, &key, Kind::State)? else {
+    let Some(state) = schema::get::<StateV2>(&opened.trees.states, &key, Kind::State)? else {
         return Ok(());
     };
     let recorded = state.thaw().recorded;

@@ -12,7 +12,7 @@ use crate::store::frame::{self, Kind};
 use crate::store::schema::{self, TREES, Trees, position_key, position_of};
 use crate::store::v1::Frozen;
 use crate::store::v1::global::GlobalStateV1;
-use crate::store::v1::state::StateV1;
+use crate::store::v2::StateV2;
 
 /// Something counted, with its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
@@ -168,7 +168,7 @@ fn newest_state(library: &Library, stats: &mut Stats) -> Result<(), StoreError> 
     let Some(key) = key else {
         return Ok(());
     };
-    if let Some(state) = schema::get::<StateV1>(tree, &key, Kind::State)? {
+    if let Some(state) = schema::get::<StateV2>(tree, &key, Kind::State)? {
         let recorded: RecordedState = state.thaw().recorded;
         stats.accounts = recorded.accounts;
         stats.balance_total = recorded.balance_total;

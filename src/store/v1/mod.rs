@@ -1,5 +1,6 @@
 //! The stored types of format 1. Frozen: once released, a field or variant here never changes; a change is a `v2`
-//! and a step in `migrations/`.
+//! and a step in `migrations/`. What may be done is to append a variant to an enumeration, under a new format number:
+//! what was written before reads as it did, and an older program refuses the store by that number.
 //!
 //! The program works with the types of `process` and `history`; [`Frozen`] leads from one to the other.
 

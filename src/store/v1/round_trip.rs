@@ -112,7 +112,17 @@ fn refusal() -> impl Strategy<Value = Refusal> {
             used,
             asked
         }),
-        process().prop_map(Refusal::OtherStore),
+        (process(), text(), text()).prop_map(|(peer, store, known)| Refusal::OtherStore {
+            peer,
+            store,
+            known
+        }),
+        (process(), any::<[u64; 3]>()).prop_map(|(peer, [boot, run, known])| Refusal::OtherRun {
+            peer,
+            boot,
+            run,
+            known
+        }),
         (process(), any::<u64>(), any::<u64>())
             .prop_map(|(peer, boot, known)| Refusal::OlderBoot { peer, boot, known }),
         (process(), process(), process(), text()).prop_map(|(from, to, lost_by, figures)| {
@@ -177,8 +187,15 @@ fn of_channels() -> impl Strategy<Value = Record> {
         (process(), seq()).prop_map(|(to, seq)| Record::Acknowledged { to, seq }),
         (process(), any::<[u8; 16]>(), any::<u64>()).prop_map(|(peer, store, boot)| Record::Met {
             peer,
-            identity: Identity { store, boot },
+            store,
+            boot,
         }),
+        (process(), any::<[u8; 16]>(), any::<[u64; 2]>()).prop_map(|(peer, store, [boot, run])| {
+            let identity = Identity { store, boot, run };
+            Record::Recognized { peer, identity }
+        }),
+        (process(), any::<i128>())
+            .prop_map(|(peer, written_off)| Record::Forgotten { peer, written_off }),
     ]
 }
 

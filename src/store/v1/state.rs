@@ -1,38 +1,58 @@
-//! A recorded state with the registers at its cut, and who owns the store.
+//! A recorded state with the registers at its cut, as format 1 had it, and who owns the store.
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::frozen_struct;
 use super::part::RecordedStateV1;
-use super::turn::{IdentityV1, WayV1};
-use crate::process::channel::{Flow, Incoming, Outgoing};
+use super::turn::WayV1;
+use crate::process::channel::Flow;
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{Lsn, ProcessId, Seq, SnapshotId};
-use crate::process::registers::Registers;
 use crate::process::snapshot::{ChannelRecording, Recording};
-use crate::store::states::StoredState;
 
-frozen_struct!(
-    StateV1 = StoredState {
-        registers: RegistersV1,
-        recorded: RecordedStateV1
-    }
-);
+/// What the step to format 2 reads. Nothing else does: it has no counterpart among the types of `process`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(in crate::store) struct StateV1 {
+    pub(in crate::store) registers: RegistersV1,
+    pub(in crate::store) recorded: RecordedStateV1,
+}
 
-frozen_struct!(RegistersV1 = Registers {
-    position: Lsn,
-    time: Hlc,
-    clock: Lamport,
-    deposits: i128,
-    withdrawals: i128,
-    outgoing: BTreeMap<ProcessId, OutgoingV1>,
-    incoming: BTreeMap<ProcessId, IncomingV1>,
-    recordings: BTreeMap<SnapshotId, RecordingV1>,
-    peers: BTreeMap<ProcessId, IdentityV1>,
-    newest: Option<(SnapshotId, ProcessId)>,
-    snapshots_initiated: u64,
-    snapshots_participated: u64,
-});
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(in crate::store) struct RegistersV1 {
+    pub(in crate::store) position: Lsn,
+    pub(in crate::store) time: Hlc,
+    pub(in crate::store) clock: Lamport,
+    pub(in crate::store) deposits: i128,
+    pub(in crate::store) withdrawals: i128,
+    pub(in crate::store) outgoing: BTreeMap<ProcessId, OutgoingV1>,
+    pub(in crate::store) incoming: BTreeMap<ProcessId, IncomingV1>,
+    pub(in crate::store) recordings: BTreeMap<SnapshotId, RecordingV1>,
+    pub(in crate::store) peers: BTreeMap<ProcessId, IdentityV1>,
+    pub(in crate::store) newest: Option<(SnapshotId, ProcessId)>,
+    pub(in crate::store) snapshots_initiated: u64,
+    pub(in crate::store) snapshots_participated: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(in crate::store) struct OutgoingV1 {
+    pub(in crate::store) sent: FlowV1,
+    pub(in crate::store) acknowledged: Seq,
+    pub(in crate::store) landmarks: Vec<(Seq, Lsn)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(in crate::store) struct IncomingV1 {
+    pub(in crate::store) delivered: FlowV1,
+    pub(in crate::store) way: Option<WayV1>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(in crate::store) struct IdentityV1 {
+    pub(in crate::store) store: [u8; 16],
+    pub(in crate::store) boot: u64,
+}
 
 frozen_struct!(
     FlowV1 = Flow {
@@ -41,14 +61,6 @@ frozen_struct!(
         amount: i128
     }
 );
-
-frozen_struct!(OutgoingV1 = Outgoing {
-    sent: FlowV1,
-    acknowledged: Seq,
-    landmarks: Vec<(Seq, Lsn)>,
-});
-
-frozen_struct!(IncomingV1 = Incoming { delivered: FlowV1, way: Option<WayV1> });
 
 frozen_struct!(RecordingV1 = Recording {
     snapshot: SnapshotId,
@@ -63,7 +75,7 @@ frozen_struct!(ChannelRecordingV1 = ChannelRecording {
 });
 
 /// Who owns a store.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::store) struct OwnerV1 {
     pub(in crate::store) cluster: String,
     pub(in crate::store) process: ProcessId,

@@ -2,10 +2,11 @@
 
 use super::{frozen_enum, frozen_struct};
 use crate::process::clock::{Hlc, Lamport};
-use crate::process::event::{Identity, Receipt, Record, Turn, Way};
+use crate::process::event::{Receipt, Record, Turn, Way};
 use crate::process::ids::{AccountId, Amount, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId};
 use crate::process::message::{Body, Marker, Message, Stamp, Transfer, Write};
 use crate::process::refusal::Refusal;
+use crate::store::v2::IdentityV2;
 
 frozen_struct!(TurnV1 = Turn {
     position: Lsn,
@@ -28,7 +29,7 @@ frozen_enum!(RecordV1 = Record {
         message: MessageV1,
     },
     Acknowledged { to: ProcessId, seq: Seq },
-    Met { peer: ProcessId, identity: IdentityV1 },
+    Met { peer: ProcessId, store: [u8; 16], boot: u64 },
     StateRecorded { snapshot: SnapshotId, initiator: ProcessId, channels: Vec<ProcessId> },
     PartStored { snapshot: SnapshotId },
     Checkpointed,
@@ -37,6 +38,9 @@ frozen_enum!(RecordV1 = Record {
         fingerprint: u64,
         outcome: Result<ReceiptV1, RefusalV1>,
     },
+    // Since format 2.
+    Recognized { peer: ProcessId, identity: IdentityV2 },
+    Forgotten { peer: ProcessId, written_off: i128 },
 });
 
 frozen_struct!(
@@ -77,19 +81,13 @@ frozen_struct!(
 
 frozen_enum!(WayV1 = Way { Native, Unary });
 
-frozen_struct!(
-    IdentityV1 = Identity {
-        store: [u8; 16],
-        boot: u64
-    }
-);
-
 frozen_struct!(ReceiptV1 = Receipt {
     balance: i64,
     to_balance: Option<i64>,
     transfer_id: Option<Box<str>>,
 });
 
+// From `Gap` on they refuse a peer, not an operation, and are never stored.
 frozen_enum!(RefusalV1 = Refusal {
     Amount(units: i64),
     UnknownAccount(account: AccountId),
@@ -102,7 +100,9 @@ frozen_enum!(RefusalV1 = Refusal {
     TooManySnapshots(open: u64),
     Gap { from: ProcessId, expected: Seq, arrived: Seq },
     OtherWay { from: ProcessId, used: WayV1, asked: WayV1 },
-    OtherStore(process: ProcessId),
+    OtherStore { peer: ProcessId, store: Box<str>, known: Box<str> },
     OlderBoot { peer: ProcessId, boot: u64, known: u64 },
     Diverged { from: ProcessId, to: ProcessId, lost_by: ProcessId, figures: Box<str> },
+    // Since format 2.
+    OtherRun { peer: ProcessId, boot: u64, run: u64, known: u64 },
 });

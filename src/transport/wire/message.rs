@@ -1,6 +1,8 @@
 //! Messages and identities.
 
+use super::part::{narrow, wide};
 use super::{Unreadable, absent};
+use crate::process::channel::{Flow, Tally};
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::event::Identity;
 use crate::process::ids::{AccountId, Amount, Key, ProcessId, Seq, SnapshotId};
@@ -76,6 +78,31 @@ pub fn envelope_from_wire(message: wire::Message) -> Result<Envelope, Unreadable
     })
 }
 
+/// What passed one end of a channel, as it travels.
+#[must_use]
+pub fn tally_to_wire(tally: Tally) -> wire::Tally {
+    wire::Tally {
+        sequence: tally.flow.sequence.0,
+        transfers: tally.flow.transfers,
+        amount: Some(wide(tally.flow.amount)),
+        checksum: tally.checksum,
+    }
+}
+
+/// What passed the other end of a channel.
+#[must_use]
+pub fn tally_from_wire(tally: Option<wire::Tally>) -> Tally {
+    let tally = tally.unwrap_or_default();
+    Tally {
+        flow: Flow {
+            sequence: Seq(tally.sequence),
+            transfers: tally.transfers,
+            amount: narrow(tally.amount),
+        },
+        checksum: tally.checksum,
+    }
+}
+
 /// Who a node is, as it travels.
 #[must_use]
 pub fn identity_to_wire(cluster: &str, process: &ProcessId, identity: Identity) -> wire::Identity {
@@ -84,6 +111,7 @@ pub fn identity_to_wire(cluster: &str, process: &ProcessId, identity: Identity) 
         process: process.to_string(),
         store_uuid: identity.store.to_vec(),
         boot: identity.boot,
+        run: identity.run,
     }
 }
 
@@ -105,6 +133,6 @@ pub fn identity_from_wire(
     let store = <[u8; 16]>::try_from(&identity.store_uuid[..])
         .map_err(|_| Unreadable("a store uuid of other than 16 bytes".to_owned()))?;
     let process = ProcessId::parse(&identity.process)?;
-    let boot = identity.boot;
-    Ok((process, Identity { store, boot }))
+    let (boot, run) = (identity.boot, identity.run);
+    Ok((process, Identity { store, boot, run }))
 }

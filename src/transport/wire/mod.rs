@@ -3,7 +3,10 @@
 mod message;
 mod part;
 
-pub use message::{envelope_from_wire, envelope_to_wire, identity_from_wire, identity_to_wire};
+pub use message::{
+    envelope_from_wire, envelope_to_wire, identity_from_wire, identity_to_wire, tally_from_wire,
+    tally_to_wire,
+};
 pub use part::{part_from_wire, part_to_wire};
 
 /// Why something from a peer is not understood.

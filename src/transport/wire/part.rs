@@ -157,7 +157,7 @@ fn hash(bytes: &[u8]) -> Result<Hash, Unreadable> {
         .map_err(|_| Unreadable("a hash of other than 32 bytes".to_owned()))
 }
 
-fn wide(value: i128) -> wire::Int128 {
+pub(super) fn wide(value: i128) -> wire::Int128 {
     let [a, b, c, d, e, f, g, h, low @ ..] = value.to_be_bytes();
     wire::Int128 {
         high: i64::from_be_bytes([a, b, c, d, e, f, g, h]),
@@ -165,7 +165,7 @@ fn wide(value: i128) -> wire::Int128 {
     }
 }
 
-fn narrow(value: Option<wire::Int128>) -> i128 {
+pub(super) fn narrow(value: Option<wire::Int128>) -> i128 {
     let value = value.unwrap_or_default();
     (i128::from(value.high) << 64) | i128::from(value.low)
 }

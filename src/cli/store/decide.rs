@@ -1,0 +1,103 @@
+//! `store migrate`, `store forget`, `store vouch`: what an operator decides about a stopped node's store, and is written
+//! into it. OPERATIONS.md says when, and what it costs.
+
+use std::path::{Path, PathBuf};
+
+use crate::cli::CliError;
+use crate::cli::output::{OutputFormat, Report, print};
+use crate::process::ids::ProcessId;
+use crate::store::{Forgotten, Migrated, Store, StoreError};
+
+/// Which store is upgraded.
+#[derive(Debug, clap::Args)]
+pub(super) struct Migrate {
+    /// The directory of the store, for example data/store/n1.
+    dir: PathBuf,
+    /// How the result is written.
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    output: OutputFormat,
+}
+
+/// Whose store is lost.
+#[derive(Debug, clap::Args)]
+pub(super) struct Forget {
+    /// The directory of the store, for example data/store/n1.
+    dir: PathBuf,
+    /// The process whose store is lost.
+    #[arg(long, value_parser = ProcessId::parse)]
+    peer: ProcessId,
+}
+
+/// Upgrades, and says from which format to which.
+pub(super) fn migrate(args: &Migrate) -> Result<(), CliError> {
+    let migrated = Store::migrate(&args.dir).map_err(|error| bad(&error))?;
+    let Migrated { from, to } = migrated;
+    match args.output {
+        OutputFormat::Json => print(
+            &serde_json::to_string_pretty(&migrated).expect("names and numbers are always JSON"),
+        ),
+        OutputFormat::Table if from == to => print(&format!(
+            "nothing to do: the store has format {to}, the newest"
+        )),
+        OutputFormat::Table => print(&format!("the store is upgraded from format {from} to {to}")),
+    }
+}
+
+/// Decides, and says what it cost.
+pub(super) fn forget(Forget { dir, peer }: &Forget) -> Result<(), CliError> {
+    let forgotten = Store::forget(dir, peer).map_err(|error| bad(&error))?;
+    let forgotten = forgotten.map_err(|refusal| CliError::Refused(refusal.to_string()))?;
+    settled(peer, &forgotten).print()
+}
+
+/// Decides, and says which boot comes next.
+pub(super) fn vouch(dir: &Path) -> Result<(), CliError> {
+    let boot = Store::vouch(dir).map_err(|error| bad(&error))?;
+    print(&format!(
+        "the next start of this store is boot {}",
+        boot + 1
+    ))
+}
+
+fn bad(error: &StoreError) -> CliError {
+    CliError::Store(error.to_string())
+}
+
+fn settled(peer: &ProcessId, forgotten: &Forgotten) -> Report {
+    let Forgotten {
+        process,
+        position,
+        settlement,
+    } = forgotten;
+    let (sent, delivered) = (settlement.sent, settlement.delivered);
+    let row = |what: &str, messages: u64, amount: i128| {
+        vec![what.into(), messages.to_string(), amount.to_string()]
+    };
+    let mut report = Report::default();
+    report.line(&format!(
+        "process {process} goes on without what was in the store of {peer} (journal position {position})"
+    ));
+    report.table(
+        &["settled", "messages", "amount"],
+        vec![
+            row(&format!("sent to {peer}"), sent.sequence.0, sent.amount),
+            row(
+                &format!("delivered from {peer}"),
+                delivered.sequence.0,
+                delivered.amount,
+            ),
+        ],
+    );
+    let unacknowledged = sent.sequence.0 - settlement.acknowledged.0;
+    report.line(&format!(
+        "{unacknowledged} of the messages sent were not acknowledged; they are not sent again"
+    ));
+    let (amount, how) = match settlement.written_off {
+        lost @ 0.. => (lost, "a withdrawal"),
+        gained => (-gained, "a deposit"),
+    };
+    report.line(&format!(
+        "the difference, {amount} minor units, is booked as {how}"
+    ));
+    report
+}

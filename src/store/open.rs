@@ -1,0 +1,168 @@
+//! How a store is opened. Everything that may refuse it comes first, and a store that is refused stays as it was.
+
+use std::path::Path;
+
+use super::chunks::Chunks;
+use super::error::StoreError;
+use super::files::{self, Disk, Engine, Medium};
+use super::frame::Kind;
+use super::history::History;
+use super::journal::Journal;
+use super::schema::{self, BOOT, OWNER, RUN, Trees};
+use super::states::States;
+use super::underway::Underway;
+use super::v1::state::OwnerV1;
+use super::{Store, migrate};
+use crate::process::event::Identity;
+use crate::process::ids::ProcessId;
+
+/// What [`Store::migrate`] has found and left.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Migrated {
+    /// The format of the store before.
+    pub from: u32,
+    /// The newest format; the same, where there was nothing to do.
+    pub to: u32,
+}
+
+impl Store {
+    /// Opens or creates the store of a process: takes the lock, checks format, owner and witness, migrates, counts
+    /// the boot. One that is refused stays as it was, its boot uncounted: it may be a copy of the right one.
+    ///
+    /// # Errors
+    /// [`StoreError`]: in use, of another process or cluster, of a newer format, damaged, or not accessible.
+    pub fn open(dir: &Path, cluster: &str, process: &ProcessId) -> Result<Self, StoreError> {
+        Self::open_on(dir, cluster, process, Box::new(Disk))
+    }
+
+    /// [`Store::open`] on another medium than the disk.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_on(
+        dir: &Path,
+        cluster: &str,
+        process: &ProcessId,
+        medium: Box<dyn Medium>,
+    ) -> Result<Self, StoreError> {
+        let engine = Engine::open(dir, medium)?;
+        let trees = Trees::open(&engine.db)?;
+        let format = migrate::known_format(&trees)?;
+        let owner = owner(&trees, cluster, process)?;
+        let journal = Journal::open(trees.journal.clone())?;
+        engine.witness.check(&journal)?;
+        migrate::migrate(&engine.db, &trees, format, || engine.make_durable())?;
+        let owner = owner.map_or_else(|| own(&trees, cluster, process), Ok)?;
+        let before = identity(&trees, owner.store)?;
+        let identity = Identity {
+            boot: before.boot + 1,
+            run: uuid::Uuid::new_v4().as_u64_pair().1,
+            ..before
+        };
+        let counted = [(BOOT, identity.boot), (RUN, identity.run)];
+        schema::put_numbers(&trees.meta, counted)?;
+        engine.make_durable()?;
+        Self::assemble(engine, trees, (journal, identity))
+    }
+
+    /// Brings the store of a stopped node to the newest format, as opening it would; its boot is not counted.
+    ///
+    /// # Errors
+    /// [`StoreError`]: in use, of a newer format, damaged, or not accessible.
+    pub fn migrate(dir: &Path) -> Result<Migrated, StoreError> {
+        let (engine, trees) = stopped(dir)?;
+        let from = migrate::known_format(&trees)?;
+        engine
+            .witness
+            .check(&Journal::open(trees.journal.clone())?)?;
+        migrate::migrate(&engine.db, &trees, from, || engine.make_durable())?;
+        let to = migrate::newest();
+        Ok(Migrated { from, to })
+    }
+
+    pub(super) fn assemble(
+        engine: Engine,
+        trees: Trees,
+        (journal, identity): (Journal, Identity),
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            journal,
+            states: States::new(trees.states),
+            chunks: Chunks::new(trees.chunks),
+            history: History::open(trees.history, trees.parts)?,
+            underway: Underway::default(),
+            engine,
+            identity,
+        })
+    }
+}
+
+/// The store of a stopped node, opened to look into it: no boot is counted.
+pub(super) struct Stopped {
+    pub(super) engine: Engine,
+    pub(super) trees: Trees,
+    pub(super) owner: OwnerV1,
+}
+
+/// A store that is there already, and not of an older format.
+pub(super) fn stopped_of_newest_format(dir: &Path) -> Result<Stopped, StoreError> {
+    let (engine, trees) = stopped(dir)?;
+    let (found, known) = (migrate::known_format(&trees)?, migrate::newest());
+    if found != known {
+        return Err(StoreError::OlderFormat { found, known });
+    }
+    let owner = schema::get::<OwnerV1>(&trees.meta, OWNER, Kind::Owner)?
+        .ok_or_else(|| StoreError::Absent(dir.to_path_buf()))?;
+    Ok(Stopped {
+        engine,
+        trees,
+        owner,
+    })
+}
+
+// The engine and trees of a store that is there already.
+fn stopped(dir: &Path) -> Result<(Engine, Trees), StoreError> {
+    if !files::exists(dir) {
+        return Err(StoreError::Absent(dir.to_path_buf()));
+    }
+    let engine = Engine::open(dir, Box::new(Disk))?;
+    let trees = Trees::open(&engine.db)?;
+    Ok((engine, trees))
+}
+
+// Whose the store is; nobody's, if it is fresh.
+fn owner(trees: &Trees, cluster: &str, process: &ProcessId) -> Result<Option<OwnerV1>, StoreError> {
+    match schema::get::<OwnerV1>(&trees.meta, OWNER, Kind::Owner)? {
+        Some(owner) if owner.cluster != cluster || owner.process != *process => {
+            Err(StoreError::OtherOwner {
+                found_process: owner.process.to_string(),
+                found_cluster: owner.cluster,
+                process: process.to_string(),
+                cluster: cluster.to_owned(),
+            })
+        }
+        owner => Ok(owner),
+    }
+}
+
+// A fresh store becomes the caller's.
+fn own(trees: &Trees, cluster: &str, process: &ProcessId) -> Result<OwnerV1, StoreError> {
+    let owner = OwnerV1 {
+        cluster: cluster.to_owned(),
+        process: process.clone(),
+        store: *uuid::Uuid::new_v4().as_bytes(),
+    };
+    schema::put(&trees.meta, OWNER, Kind::Owner, &owner)?;
+    Ok(owner)
+}
+
+/// Who the store was when it was last opened.
+pub(super) fn identity(trees: &Trees, store: [u8; 16]) -> Result<Identity, StoreError> {
+    let number =
+        |key| Ok::<_, StoreError>(schema::get(&trees.meta, key, Kind::Number)?.unwrap_or(0));
+    Ok(Identity {
+        store,
+        boot: number(BOOT)?,
+        run: number(RUN)?,
+    })
+}

@@ -1,0 +1,86 @@
+//! What an operator can decide about a stopped store where two stores contradict each other. OPERATIONS.md says when,
+//! and what it costs.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::Store;
+use super::error::StoreError;
+use super::frame::Kind;
+use super::journal::Journal;
+use super::open::{self, Stopped};
+use super::schema::{self, BOOT};
+use crate::process::clock::Hlc;
+use crate::process::event::{Input, Reply, Settlement};
+use crate::process::ids::{Lsn, ProcessId};
+use crate::process::refusal::Refusal;
+use crate::process::topology::Topology;
+
+/// What [`Store::vouch`] adds: more starts than any copy of the store will have had.
+const BOOTS_AHEAD: u64 = 1000;
+
+/// A decision that was made durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Whose store it was made in.
+    pub process: ProcessId,
+    /// The turn that holds it.
+    pub position: Lsn,
+    /// What was between that process and the peer.
+    pub settlement: Settlement,
+}
+
+impl Store {
+    /// Decides in the store of a stopped node that the store of a peer is lost: its channels begin anew.
+    ///
+    /// # Errors
+    /// [`StoreError`]; a refusal where the store knows no channel with the peer.
+    pub fn forget(dir: &Path, peer: &ProcessId) -> Result<Result<Forgotten, Refusal>, StoreError> {
+        let Stopped {
+            engine,
+            trees,
+            owner,
+        } = open::stopped_of_newest_format(dir)?;
+        let journal = Journal::open(trees.journal.clone())?;
+        engine.witness.check(&journal)?;
+        let identity = open::identity(&trees, owner.store)?;
+        let store = Self::assemble(engine, trees, (journal, identity))?;
+        // The configuration is not at hand, and a decision needs no channels but those that are known.
+        let me = owner.process;
+        let alone = Topology::full(std::slice::from_ref(&me)).expect("one process is a topology");
+        let (mut process, _) = store.recover(&me, &alone, usize::MAX)?;
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let wall_us = since.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(0));
+        process.begin_turn(wall_us, Hlc::default());
+        let reply = process.step(Input::Forget { peer: peer.clone() });
+        let turn = process.end_turn();
+        let settlement = match reply {
+            Reply::Forgotten(Ok(settlement)) => settlement,
+            Reply::Forgotten(Err(refusal)) => return Ok(Err(refusal)),
+            _ => unreachable!("a decision is answered as one"),
+        };
+        let position = store.commit(&turn)?.position();
+        Ok(Ok(Forgotten {
+            process: me,
+            position,
+            settlement,
+        }))
+    }
+
+    /// Counts the boot of a stopped node's store on, so that peers that have met another copy of it take this one for
+    /// the newer. What passed over the channels is compared all the same. Says the new boot number.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn vouch(dir: &Path) -> Result<u64, StoreError> {
+        let Stopped { engine, trees, .. } = open::stopped_of_newest_format(dir)?;
+        engine
+            .witness
+            .check(&Journal::open(trees.journal.clone())?)?;
+        let boot = schema::get::<u64>(&trees.meta, BOOT, Kind::Number)?.unwrap_or(0);
+        let boot = boot + BOOTS_AHEAD;
+        schema::put(&trees.meta, BOOT, Kind::Number, &boot)?;
+        engine.make_durable()?;
+        Ok(boot)
+    }
+}

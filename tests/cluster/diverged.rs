@@ -1,0 +1,135 @@
+//! A store that has lost its newest turns: cut short, or an older copy put back. Both ends of its channels notice and
+//! say so with both figures, everything else goes on, and the right store may come back. Without this what was lost is
+//! debited or credited twice, or money is gone without a word.
+
+use snapledger::store::Store;
+
+use crate::nodes::Cluster;
+use crate::snapshots::assert_proven;
+use crate::stores::{copy_of, cut_short, open, pay, put_back, stopped};
+
+const IDS: [&str; 3] = ["n1", "n2", "n3"];
+
+/// n1 has paid 5 to n2 three times; says where the second payment is in its journal.
+async fn acquainted() -> (Cluster, u64) {
+    let cluster = Cluster::up(&IDS).await;
+    for id in IDS {
+        cluster.deposit(id, "a", 100).await;
+    }
+    let n1 = cluster.rest("n1");
+    pay(&n1, ("n2", "b"), 5).await;
+    let second = pay(&n1, ("n2", "b"), 5).await;
+    pay(&n1, ("n2", "b"), 5).await;
+    cluster.rest("n2").balance_is("b", 15).await;
+    (cluster, second)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_that_was_cut_short_is_refused_by_its_witness_and_then_by_its_peers() {
+    let (mut cluster, second) = acquainted().await;
+    cluster.stop("n1").await;
+    let store = cluster.store("n1");
+    let right = copy_of(&store);
+    cut_short(&store, second);
+
+    let refused = cluster.try_start("n1").await.expect_err("its end is gone");
+    let sentence = refused.to_string();
+    let ends = format!("it ends at entry {}, and entry ", second - 1);
+    assert_eq!(refused.exit_code(), 3);
+    assert!(sentence.contains(&ends), "{sentence}");
+
+    // Somebody does without the witness.
+    std::fs::remove_file(store.join("witness")).expect("it is there");
+    cluster.start("n1").await;
+    let n1 = cluster.rest("n1");
+    let lost = [
+        "\"n1\" has lost",
+        "sent 1 (amount 5",
+        "delivered 3 (amount 15",
+    ];
+    stopped(&cluster, ("n1", "n2"), &lost).await;
+    stopped(&cluster, ("n2", "n1"), &["held while n1→n2 is stopped"]).await;
+
+    // Other messages under the same numbers do not make it good.
+    for _ in 0..3 {
+        pay(&n1, ("n2", "b"), 5).await;
+    }
+    let other = ["sent 3 (amount 15", "delivered 3 (amount 15"];
+    stopped(&cluster, ("n1", "n2"), &other).await;
+    assert_eq!(cluster.rest("n2").balance("b").await, Some(15));
+    the_others_go_on(&cluster).await;
+    the_right_store_comes_back(cluster, right.path(), 400).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_copy_that_is_put_back_stops_its_channels_whatever_its_boot() {
+    for boots in 0..2 {
+        let mut cluster = Cluster::up(&IDS).await;
+        for id in IDS {
+            cluster.deposit(id, "a", 100).await;
+        }
+        let n2 = cluster.rest("n2");
+        pay(&cluster.rest("n1"), ("n2", "b"), 5).await;
+        n2.balance_is("b", 5).await;
+        cluster.stop("n1").await;
+        let store = cluster.store("n1");
+        let old = copy_of(&store);
+        cluster.start("n1").await;
+        cluster.connected().await;
+        for _ in 0..3 {
+            pay(&cluster.rest("n1"), ("n2", "b"), 5).await;
+            pay(&n2, ("n1", "b"), 7).await;
+        }
+        n2.balance_is("b", 20).await;
+        cluster.rest("n1").balance_is("b", 21).await;
+        cluster.stop("n1").await;
+        let right = copy_of(&store);
+
+        put_back(old.path(), &store);
+        for _ in 0..boots {
+            // Nobody is listening: only the boot is counted.
+            let me = crate::nodes::process("n1");
+            drop(Store::open(&store, "tested", &me).expect("the store opens"));
+        }
+        cluster.start("n1").await;
+        let words: &[&str] = match boots {
+            0 => &["boot 2 as run", "that boot as run", "another copy"],
+            _ => &[
+                "\"n1\" has lost",
+                "sent 1 (amount 5",
+                "delivered 4 (amount 20",
+            ],
+        };
+        stopped(&cluster, ("n1", "n2"), words).await;
+        stopped(&cluster, ("n2", "n1"), &[]).await;
+        assert_eq!(n2.balance("b").await, Some(20));
+        the_others_go_on(&cluster).await;
+        the_right_store_comes_back(cluster, right.path(), 400).await;
+    }
+}
+
+// The money of n2 and n3 moves, and a snapshot of theirs would name what is missing; clients of n1 are served.
+async fn the_others_go_on(cluster: &Cluster) {
+    pay(&cluster.rest("n2"), ("n3", "c"), 1).await;
+    cluster.rest("n3").balance_is("c", 1).await;
+    cluster.deposit("n1", "a", 1).await;
+    cluster.deposit("n2", "a", 100).await;
+}
+
+async fn the_right_store_comes_back(mut cluster: Cluster, right: &std::path::Path, total: i64) {
+    cluster.stop("n1").await;
+    put_back(right, &cluster.store("n1"));
+    // The wrong one may have been met under the same boot, where nothing contradicted it: an operator decides.
+    Store::vouch(&cluster.store("n1")).expect("a good store");
+    cluster.start("n1").await;
+    cluster.connected().await;
+    let n1 = cluster.rest("n1");
+    pay(&n1, ("n2", "d"), 5).await;
+    cluster.rest("n2").balance_is("d", 5).await;
+    pay(&cluster.rest("n2"), ("n1", "d"), 7).await;
+    n1.balance_is("d", 7).await;
+    open(&n1, ("n1", "n3")).await;
+    let id = n1.start_snapshot().await;
+    assert_proven(&n1.snapshot(&id, "complete").await, total);
+    cluster.stop_all().await;
+}

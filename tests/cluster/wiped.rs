@@ -1,0 +1,81 @@
+//! A store that was wiped: refused until an operator decides, by the one command there is for it. Then the channels
+//! begin anew, and every figure says what is there. Without this a lost disk would take its process out of the cluster
+//! for ever, or its money would be counted on.
+
+use assert_cmd::cargo::cargo_bin;
+use serde_json::Value;
+
+use crate::nodes::Cluster;
+use crate::snapshots::assert_proven;
+use crate::stores::{pay, stopped};
+
+// What `store forget` prints for people.
+fn forget(cluster: &Cluster, id: &str, peer: &str) -> String {
+    let output = std::process::Command::new(cargo_bin!("snapledger"))
+        .args(["store", "forget", "--peer", peer])
+        .arg(cluster.store(id))
+        .output()
+        .expect("the program runs");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
+    let mut cluster = Cluster::up(&["n1", "n2", "n3"]).await;
+    for (id, amount) in [("n1", 100), ("n2", 1000), ("n3", 100)] {
+        cluster.deposit(id, "a", amount).await;
+    }
+    let [n1, n2, n3] = ["n1", "n2", "n3"].map(|id| cluster.rest(id));
+    pay(&n1, ("n2", "b"), 30).await;
+    n2.balance_is("b", 30).await;
+    pay(&n2, ("n3", "b"), 70).await;
+    n3.balance_is("b", 70).await;
+    cluster.stop("n2").await;
+    // Sent, and never delivered; so is the marker later on.
+    pay(&n1, ("n2", "b"), 3).await;
+    cluster.wipe("n2");
+    cluster.start("n2").await;
+    for peer in ["n1", "n3"] {
+        let words = ["came with store", "had come with store"];
+        stopped(&cluster, ("n2", peer), &words).await;
+        stopped(&cluster, (peer, "n2"), &[]).await;
+    }
+    assert_eq!(n2.balance("b").await, None, "nothing is sent twice");
+    pay(&n1, ("n3", "b"), 1).await;
+    n3.balance_is("b", 71).await;
+    let waiting = n1.start_snapshot().await;
+    let partial = n1.snapshot(&waiting, "partial").await;
+    let open = partial["open_channels"].as_array().expect("a list");
+    let touches = |channel: &Value| channel["from"] == "n2" || channel["to"] == "n2";
+    assert!(!open.is_empty() && open.iter().all(touches), "{partial}");
+
+    cluster.stop_all().await;
+    let said = forget(&cluster, "n1", "n2");
+    assert!(
+        said.contains("33 minor units, is booked as a withdrawal"),
+        "{said}"
+    );
+    assert!(
+        said.contains("of the messages sent were not acknowledged; they are not sent again"),
+        "{said}"
+    );
+    let said = forget(&cluster, "n3", "n2");
+    assert!(
+        said.contains("70 minor units, is booked as a deposit"),
+        "{said}"
+    );
+    let mut cluster = cluster.started_again(&["n1", "n2", "n3"]).await;
+    cluster.connected().await;
+
+    // n1 has 100 - 33 - 1, n3 has 100 + 70 + 1; the 1000 that were paid in at n2 are gone with their deposit.
+    pay(&n1, ("n2", "b"), 6).await;
+    n2.balance_is("b", 6).await;
+    let id = n3.start_snapshot().await;
+    assert_proven(&n3.snapshot(&id, "complete").await, 66 + 171);
+    n1.snapshot(&waiting, "partial").await;
+    cluster.stop_all().await;
+    for id in ["n1", "n2", "n3"] {
+        snapledger::store::Store::check(&cluster.store(id)).expect("a good store");
+    }
+}

@@ -1,0 +1,214 @@
+//! From one store format to the next: a kill in the middle leaves one format or the other, wholly, and going on from
+//! there gives what an upgrade in peace gives. Without this the first user who upgrades and loses power loses a store.
+
+mod teller;
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use assert_cmd::cargo::cargo_bin;
+use snapledger::process::ids::{Lsn, ProcessId};
+use snapledger::process::topology::Topology;
+use snapledger::store::{Store, StoreError};
+use teller::fixtures::{CLUSTER, Values, export, fixture_of, import, number};
+use teller::images;
+use tempfile::TempDir;
+
+/// Places in the engine's log at which the upgrade is cut off, but for the first; more with SNAPLEDGER_IMAGES.
+const IMAGES: usize = 10;
+const TREES: [&str; 7] = [
+    "journal", "states", "states-2", "chunks", "parts", "history", "meta",
+];
+
+fn p() -> ProcessId {
+    ProcessId::parse("p").expect("a valid id")
+}
+
+/// What is stored, but for what every start counts.
+struct Contents {
+    format: u64,
+    values: Values,
+}
+
+impl Contents {
+    fn of(dir: &Path) -> Self {
+        let mut values = export(dir, &TREES);
+        let key = ("meta".to_owned(), [b"format", &[0, 0][..]].concat());
+        let (_, format) = values[&key].split_last_chunk::<8>().expect("a number");
+        let format = u64::from_le_bytes(*format);
+        values.retain(|(tree, key), _| {
+            tree != "meta" || !(key.starts_with(b"boot") || key.starts_with(b"run"))
+        });
+        Self { format, values }
+    }
+
+    // What a program of that format looks at.
+    fn seen(mut self) -> Values {
+        let unseen = if self.format == 1 {
+            "states-2"
+        } else {
+            "states"
+        };
+        self.values.retain(|(tree, _), _| tree != unseen);
+        self.values
+    }
+}
+
+// The bytes of a log, without the zeros that it is laid out with.
+fn log(dir: &Path) -> Vec<u8> {
+    // Waits until the engine has let go of its files.
+    drop(images::engine(dir));
+    let mut bytes = fs::read(dir.join("db")).expect("it is readable");
+    let end = bytes.iter().rposition(|byte| *byte != 0);
+    bytes.truncate(end.map_or(0, |end| end + 1));
+    bytes
+}
+
+/// A store of format 1, and its log before and after an upgrade.
+struct Upgrade {
+    before: TempDir,
+    logs: [Vec<u8>; 2],
+    length: u64,
+    upgraded: Values,
+}
+
+impl Upgrade {
+    fn new() -> Self {
+        let before = import(&fixture_of(1));
+        let first = log(before.path());
+        let after = tempfile::tempdir().expect("a temporary directory");
+        images::copy(before.path(), after.path());
+        let migrated = Store::migrate(after.path()).expect("it is whole");
+        assert_eq!((migrated.from, migrated.to), (1, 2));
+        let upgraded = Contents::of(after.path()).values;
+        let logs = [first, log(after.path())];
+        let length = fs::metadata(after.path().join("db"))
+            .expect("it is there")
+            .len();
+        Self {
+            before,
+            logs,
+            length,
+            upgraded,
+        }
+    }
+
+    // The store as a kill leaves it that let the log come as far as `end`.
+    fn cut_off(&self, end: usize) -> TempDir {
+        let image = tempfile::tempdir().expect("a temporary directory");
+        images::copy(self.before.path(), image.path());
+        let [before, after] = &self.logs;
+        let log = File::options().write(true).open(image.path().join("db"));
+        let log = log.expect("it is there");
+        log.set_len(self.length).expect("there is room");
+        log.write_all_at(&after[..end], 0).expect("there is room");
+        if end < before.len() {
+            let rest = &before[end..];
+            log.write_all_at(rest, end as u64).expect("there is room");
+        }
+        image
+    }
+}
+
+#[test]
+fn an_upgrade_that_is_cut_off_leaves_one_format_or_the_other_wholly() {
+    let upgrade = Upgrade::new();
+    let [before, after] = &upgrade.logs;
+    let first = before.iter().zip(after).take_while(|(a, b)| a == b).count();
+    assert!(after.len() > first, "the upgrade writes something");
+    let old = Contents::of(upgrade.before.path()).values;
+    let images = std::env::var("SNAPLEDGER_IMAGES").map_or(IMAGES, |images| {
+        images.parse().expect("SNAPLEDGER_IMAGES is a number")
+    });
+    let mut seen = [0, 0];
+    for image in 0..=images {
+        let end = first + (after.len() - first) * image / images;
+        let dir = upgrade.cut_off(end);
+        let found = Contents::of(dir.path());
+        let is_old = found.format == 1;
+        seen[usize::from(!is_old)] += 1;
+        let expected = if is_old { &old } else { &upgrade.upgraded };
+        assert!(found.seen() == *expected, "image {image} of {end} bytes");
+        goes_on(&upgrade, &dir);
+    }
+    let [old, new] = seen;
+    assert!(old > 0 && new > 0, "one format was never left: {seen:?}");
+    println!("{} images: {old} of format 1, {new} of format 2", old + new);
+}
+
+fn goes_on(upgrade: &Upgrade, dir: &TempDir) {
+    let store = Store::open(dir.path(), CLUSTER, &p()).expect("the store opens");
+    let topology = Topology::full(&["p", "q"].map(|id| ProcessId::parse(id).expect("a valid id")));
+    let topology = topology.expect("two processes");
+    let (process, _) = store.recover(&p(), &topology, 4).expect("it is whole");
+    assert_eq!(process.registers().position, Lsn(15));
+    drop((process, store));
+    let found = Contents::of(dir.path()).values;
+    assert!(found == upgrade.upgraded, "nothing of format 1 is left");
+}
+
+fn store_command(command: &str, dir: &Path) -> Output {
+    let mut program = Command::new(cargo_bin!("snapledger"));
+    let output = program.args(["store", command]).arg(dir).output();
+    output.expect("the program runs")
+}
+
+#[track_caller]
+fn assert_says(output: &Output, code: i32, sentence: &str) {
+    let text = [&output.stdout[..], &output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    assert!(text.contains(sentence), "`{sentence}` in: {text}");
+}
+
+#[test]
+fn the_command_says_what_it_did_and_counts_no_boot() {
+    let dir = import(&fixture_of(1));
+    let older = store_command("check", dir.path());
+    assert_says(
+        &older,
+        3,
+        "the store has format 1, this program reads 2; run `snapledger store migrate`",
+    );
+    let upgraded = store_command("migrate", dir.path());
+    assert_says(&upgraded, 0, "the store is upgraded from format 1 to 2");
+    let idle = store_command("migrate", dir.path());
+    assert_says(
+        &idle,
+        0,
+        "nothing to do: the store has format 2, the newest",
+    );
+    assert_says(&store_command("check", dir.path()), 0, "is good");
+    let store = Store::open(dir.path(), CLUSTER, &p()).expect("the store opens");
+    assert_eq!(store.identity().boot, 2);
+}
+
+#[test]
+fn the_command_refuses_a_newer_format_and_touches_nothing() {
+    let mut values = fixture_of(2);
+    let format = ("meta".to_owned(), [b"format", &[0, 0][..]].concat());
+    values.insert(format, number(3));
+    let dir = import(&values);
+    for command in ["migrate", "check"] {
+        let newer = store_command(command, dir.path());
+        assert_says(
+            &newer,
+            3,
+            "the store has format 3, this program knows up to 2",
+        );
+    }
+    let opened = Store::open(dir.path(), CLUSTER, &p()).err();
+    assert!(matches!(
+        opened,
+        Some(StoreError::NewerFormat { found: 3, known: 2 })
+    ));
+    assert!(export(dir.path(), &TREES) == values, "nothing was touched");
+    let empty = tempfile::tempdir().expect("a temporary directory");
+    assert_says(
+        &store_command("migrate", empty.path()),
+        3,
+        "there is no store in",
+    );
+}
