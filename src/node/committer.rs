@@ -68,10 +68,9 @@ impl Committer {
                 _ => {}
             }
         }
-        for (to, settled) in step.replies {
+        for (asker, settled) in step.replies {
             debug_assert!(settled.position <= committed.position().max(Lsn(0)));
-            // Whoever asked may have gone; what was done stays done.
-            let _gone = to.send(settled);
+            asker.answer(settled);
         }
         let sealed = step.sealed.into_iter().map(Work::Sealed);
         let finished = step.finished.into_iter().map(Work::Finished);

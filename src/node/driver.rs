@@ -7,9 +7,9 @@ use std::collections::VecDeque;
 use std::sync::mpsc::SyncSender;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use super::queue::{Request, Settled};
+use super::queue::{Asker, Request, Settled};
 use crate::process::Process;
 use crate::process::clock::Hlc;
 use crate::process::event::{Input, Turn};
@@ -26,12 +26,12 @@ const UNSEALED_WEIGHT_MAX: usize = 1_000_000;
 /// A turn that is decided and not yet durable, with everything that waits for it.
 pub(super) struct Step {
     pub(super) turn: Turn,
-    pub(super) replies: Vec<(oneshot::Sender<Settled>, Settled)>,
+    pub(super) replies: Vec<(Asker, Settled)>,
     pub(super) sealed: Vec<Sealed>,
     pub(super) finished: Vec<Recording>,
 }
 
-type Waiting = VecDeque<(Input, Option<oneshot::Sender<Settled>>)>;
+type Waiting = VecDeque<(Input, Option<Asker>)>;
 
 /// Runs until the queue is stopped or the committer is gone.
 pub(super) fn run(
@@ -71,7 +71,7 @@ fn take(queue: &mut mpsc::Receiver<Request>, waiting: &mut Waiting) -> Option<bo
     let mut next = Some(queue.blocking_recv()?);
     while let Some(request) = next {
         match request {
-            Request::Input { input, reply } => waiting.push_back((input, reply)),
+            Request::Input { input, asker } => waiting.push_back((input, asker)),
             Request::Stop => return Some(true),
         }
         next = (waiting.len() < BATCH_MAX)
@@ -89,22 +89,22 @@ fn turn(process: &mut Process, waiting: &mut Waiting) -> Step {
     });
     process.begin_turn(wall_us(), times.max().unwrap_or_default());
     let mut replies = Vec::new();
-    while let Some((input, reply_to)) = waiting.pop_front_if(|(input, _)| {
+    while let Some((input, asker)) = waiting.pop_front_if(|(input, _)| {
         process.turn_weight() < TURN_WEIGHT_MAX && !process.wants_own_turn(input)
     }) {
         let reply = process.step(input);
-        replies.extend(reply_to.map(|to| (to, reply)));
+        replies.extend(asker.map(|asker| (asker, reply)));
     }
     let turn = process.end_turn();
     let registers = process.registers();
     let (position, time) = (registers.position, registers.time);
-    let settle = |(to, reply)| {
+    let settle = |(asker, reply)| {
         let settled = Settled {
             reply,
             position,
             time,
         };
-        (to, settled)
+        (asker, settled)
     };
     Step {
         replies: replies.into_iter().map(settle).collect(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::error::Unavailable;
 use crate::process::clock::Hlc;
@@ -30,12 +30,23 @@ pub struct Settled {
 /// Something for the turn.
 pub(super) enum Request {
     /// An input, and who waits for the reply.
-    Input {
-        input: Input,
-        reply: Option<oneshot::Sender<Settled>>,
-    },
+    Input { input: Input, asker: Option<Asker> },
     /// The node stops: nothing after this is looked at.
     Stop,
+}
+
+/// Who waits for a reply. The room that an input takes is given back when this goes, not when the client does: those
+/// who ask, give up and ask again must not let in more than fits.
+pub(super) struct Asker {
+    reply: oneshot::Sender<Settled>,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Asker {
+    /// Whoever asked may have gone; what was done stays done.
+    pub(super) fn answer(self, settled: Settled) {
+        let _gone = self.reply.send(settled);
+    }
 }
 
 /// The entrance of the queue.
@@ -62,10 +73,9 @@ impl Queue {
     pub(super) async fn ask_all(&self, inputs: Vec<Input>) -> Result<Vec<Settled>, Unavailable> {
         let weight = inputs.iter().map(Input::weight).sum::<usize>();
         let weight = u32::try_from(weight).map_err(|_| Unavailable::Full)?;
-        let _waiting = self
-            .clients
-            .try_acquire_many(weight)
-            .map_err(|_| Unavailable::Full)?;
+        let clients = Arc::clone(&self.clients);
+        let room = clients.try_acquire_many_owned(weight);
+        let mut room = room.map_err(|_| Unavailable::Full)?;
         let permits = self.requests.try_reserve_many(inputs.len());
         let permits = permits.map_err(|error| match error {
             mpsc::error::TrySendError::Full(()) => Unavailable::Full,
@@ -73,11 +83,9 @@ impl Queue {
         })?;
         let mut replies = Vec::with_capacity(inputs.len());
         for (input, permit) in inputs.into_iter().zip(permits) {
-            let (reply, settled) = oneshot::channel();
-            permit.send(Request::Input {
-                input,
-                reply: Some(reply),
-            });
+            let own = room.split(input.weight());
+            let (request, settled) = asked(input, own);
+            permit.send(request);
             replies.push(settled);
         }
         let mut settled = Vec::with_capacity(replies.len());
@@ -87,15 +95,23 @@ impl Queue {
         Ok(settled)
     }
 
+    /// Asks for the node itself, waiting for room: clients that flood it do not keep it from its snapshots.
+    pub(super) async fn ask_from_within(&self, input: Input) -> Result<Settled, Unavailable> {
+        let (request, settled) = asked(input, None);
+        let sent = self.requests.send(request).await;
+        sent.map_err(|_| stopped())?;
+        settled.await.map_err(|_| stopped())
+    }
+
     /// Tells the turn something; nobody waits for a reply.
     pub(super) async fn tell(&self, input: Input) -> Result<(), Unavailable> {
-        let request = Request::Input { input, reply: None };
+        let request = Request::Input { input, asker: None };
         self.requests.send(request).await.map_err(|_| stopped())
     }
 
     /// The same from a thread of the node.
     pub(super) fn tell_blocking(&self, input: Input) -> Result<(), Unavailable> {
-        let request = Request::Input { input, reply: None };
+        let request = Request::Input { input, asker: None };
         self.requests.blocking_send(request).map_err(|_| stopped())
     }
 
@@ -107,11 +123,7 @@ impl Queue {
 
     // Enqueues for a peer, waiting for room.
     async fn enqueue(&self, input: Input) -> Result<oneshot::Receiver<Settled>, Closed> {
-        let (reply, settled) = oneshot::channel();
-        let request = Request::Input {
-            input,
-            reply: Some(reply),
-        };
+        let (request, settled) = asked(input, None);
         self.requests.send(request).await.map_err(|_| closed())?;
         Ok(settled)
     }
@@ -163,10 +175,54 @@ impl Inbox for Queue {
     }
 }
 
+fn asked(
+    input: Input,
+    room: Option<OwnedSemaphorePermit>,
+) -> (Request, oneshot::Receiver<Settled>) {
+    let (reply, settled) = oneshot::channel();
+    let asker = Some(Asker { reply, _room: room });
+    (Request::Input { input, asker }, settled)
+}
+
 fn stopped() -> Unavailable {
     Unavailable::Stopped("it is stopping or cannot make things durable".to_owned())
 }
 
 fn closed() -> Closed {
     Closed::Broken("the node is stopping".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::event::Operation;
+    use crate::process::ids::Key;
+    use crate::process::kv::VALUE_BYTES_MAX;
+
+    fn put() -> Input {
+        let operation = Operation::Put {
+            key: Key::parse("k").expect("a valid key"),
+            value: Some("v".repeat(VALUE_BYTES_MAX).into()),
+        };
+        Input::Operation {
+            request: None,
+            operation,
+        }
+    }
+
+    #[tokio::test]
+    async fn clients_who_give_up_let_in_no_more_than_fits() {
+        let (queue, mut requests) = Queue::new();
+        let fits = CLIENTS_MAX / put().weight();
+        for _ in 0..fits {
+            // Asked once and given up.
+            let asked = tokio::time::timeout(std::time::Duration::ZERO, queue.ask(put())).await;
+            assert!(asked.is_err(), "it waits for a turn that does not come");
+        }
+        assert_eq!(queue.ask(put()).await, Err(Unavailable::Full));
+        drop(requests.recv().await);
+        let asked = tokio::time::timeout(std::time::Duration::ZERO, queue.ask(put())).await;
+        assert!(asked.is_err(), "there is room again for one");
+        assert_eq!(requests.len(), fits);
+    }
 }
