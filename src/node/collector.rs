@@ -152,7 +152,9 @@ impl Collector {
                 state = partial;
                 state.revision += 1;
                 said = known(&state);
-                if self.publish(state.clone(), started).await.is_err() {
+                let published = self.publish(state.clone(), started).await;
+                // What came meanwhile may have made it complete, and a complete revision is the last.
+                if published.is_err() || self.has_all(&state) {
                     return;
                 }
             }
