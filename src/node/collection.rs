@@ -109,7 +109,8 @@ impl Collection {
             if let Some(partial) = partial {
                 self.state = partial;
                 self.said = known(&self.state);
-                if !self.publish().await {
+                // What came meanwhile may have made it complete, and a complete revision is the last.
+                if !self.publish().await || self.is_whole() {
                     return;
                 }
                 if early {

@@ -85,8 +85,7 @@ impl Committer {
                 time: step.time,
             };
             debug_assert!(settled.position <= committed.position());
-            // Whoever asked may have gone; what was done stays done.
-            let _gone = to.send(settled);
+            to.answer(settled);
         }
         let sealed = step.sealed.into_iter().map(Work::Sealed);
         let finished = step.finished.into_iter().map(Work::Finished);

@@ -6,9 +6,9 @@
 use std::sync::mpsc::SyncSender;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use super::queue::{Request, Settled};
+use super::queue::{Asker, Request};
 use crate::process::Process;
 use crate::process::clock::Hlc;
 use crate::process::event::Input;
@@ -23,9 +23,6 @@ const UNSEALED_WEIGHT_MAX: usize = 1_000_000;
 
 /// A turn that is decided and not yet durable, with everything that waits for it.
 pub(super) type Step = step::Step<Asker>;
-
-/// Who waits for a reply.
-pub(super) type Asker = oneshot::Sender<Settled>;
 
 /// Runs until the queue is stopped or the committer is gone.
 pub(super) fn run(
@@ -59,7 +56,7 @@ fn take(queue: &mut mpsc::Receiver<Request>, waiting: &mut Waiting<Asker>) -> Op
     let mut next = Some(queue.blocking_recv()?);
     while let Some(request) = next {
         match request {
-            Request::Input { input, reply } => waiting.push_back((input, reply)),
+            Request::Input { input, asker } => waiting.push_back((input, asker)),
             Request::Stop => return Some(true),
         }
         next = (waiting.len() < BATCH_MAX)

@@ -9,15 +9,16 @@ use tokio::sync::watch;
 use crate::process::channel::{Outgoing, Tally};
 use crate::process::event::Record;
 use crate::process::ids::{Lsn, ProcessId, Seq};
-use crate::process::message::Body;
 use crate::store::{Store, StoreError};
 use crate::transport::{Backlog, Closed, Envelope};
 
 /// Messages kept in memory per channel.
 const WINDOW_MESSAGES: usize = 8192;
+/// Bytes of values kept in memory per channel, roughly; transfers and markers are small.
+const WINDOW_BYTES: usize = 4 * 1024 * 1024;
 /// Messages of one frame.
 const FRAME_MESSAGES: usize = 512;
-/// Bytes of values in one frame, roughly; transfers and markers are small.
+/// Bytes of values in one frame, roughly.
 const FRAME_BYTES: usize = 512 * 1024;
 
 /// The durable messages of one outgoing channel.
@@ -28,12 +29,33 @@ pub(super) struct Outbox {
     window: Mutex<Window>,
 }
 
+#[derive(Default)]
 struct Window {
     channel: Outgoing,
     /// The newest messages, consecutive, up to the newest of all.
     messages: VecDeque<Envelope>,
+    /// The bytes of their values.
+    bytes: usize,
     /// Where the reading of the journal has come to: the last message read, and its turn.
     cursor: (Seq, Lsn),
+}
+
+impl Window {
+    // The newest is kept whatever it weighs.
+    fn keep(&mut self, envelope: Envelope) {
+        self.bytes += value_bytes(&envelope);
+        self.messages.push_back(envelope);
+        while self.messages.len() > WINDOW_MESSAGES
+            || (self.bytes > WINDOW_BYTES && self.messages.len() > 1)
+        {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        let oldest = self.messages.pop_front();
+        self.bytes -= oldest.as_ref().map_or(0, value_bytes);
+    }
 }
 
 impl Outbox {
@@ -42,8 +64,7 @@ impl Outbox {
         let (newest, _) = watch::channel(channel.sent.sequence);
         let window = Window {
             channel,
-            messages: VecDeque::new(),
-            cursor: Default::default(),
+            ..Window::default()
         };
         Self {
             to,
@@ -58,10 +79,7 @@ impl Outbox {
         let seq = envelope.seq;
         let mut window = self.window();
         window.channel.send(seq, &envelope.message, position);
-        window.messages.push_back(envelope);
-        if window.messages.len() > WINDOW_MESSAGES {
-            window.messages.pop_front();
-        }
+        window.keep(envelope);
         drop(window);
         self.newest.send_replace(seq);
     }
@@ -75,7 +93,7 @@ impl Outbox {
             .front()
             .is_some_and(|envelope| envelope.seq <= seq)
         {
-            window.messages.pop_front();
+            window.drop_oldest();
         }
     }
 
@@ -88,45 +106,53 @@ impl Outbox {
         let window = self.window();
         let first = window.messages.front()?.seq;
         let skip = usize::try_from(after.next().0.checked_sub(first.0)?).ok()?;
-        let messages = window.messages.iter().skip(skip).cloned();
-        Some(frame(messages))
+        let mut frame = Frame::default();
+        for envelope in window.messages.iter().skip(skip) {
+            if !frame.has_room() {
+                break;
+            }
+            frame.add(envelope.clone());
+        }
+        Some(frame.messages)
     }
 
+    // Nothing is collected beyond the frame: what is read again next time begins with the turn of its last message.
     fn journaled(&self, after: Seq) -> Result<Vec<Envelope>, StoreError> {
-        let start = {
-            let window = self.window();
-            let landmark = window.channel.landmark(after.next());
-            match window.cursor {
-                (last, position) if last == after && position > Lsn(0) => position,
-                _ => landmark.map_or(Lsn(1), |landmark| landmark.position),
+        let mut frame = Frame::default();
+        let mut cursor = Lsn(0);
+        for turn in self.store.turns(self.start(after)) {
+            if !frame.has_room() {
+                break;
             }
-        };
-        let mut messages = Vec::new();
-        let mut positions = Vec::new();
-        for turn in self.store.turns(start) {
             let turn = turn?;
             for record in turn.records {
                 match record {
-                    Record::Sent { to, seq, message } if to == self.to && seq > after => {
-                        positions.push(turn.position);
-                        messages.push(Envelope {
-                            seq,
-                            time: turn.time,
-                            message,
-                        });
+                    Record::Sent { to, seq, message }
+                        if to == self.to && seq > after && frame.has_room() =>
+                    {
+                        let time = turn.time;
+                        frame.add(Envelope { seq, time, message });
+                        cursor = turn.position;
                     }
                     _ => {}
                 }
             }
-            if messages.len() >= FRAME_MESSAGES {
-                break;
+        }
+        if let Some(last) = frame.messages.last() {
+            self.window().cursor = (last.seq, cursor);
+        }
+        Ok(frame.messages)
+    }
+
+    fn start(&self, after: Seq) -> Lsn {
+        let window = self.window();
+        match window.cursor {
+            (last, position) if last == after && position > Lsn(0) => position,
+            _ => {
+                let landmark = window.channel.landmark(after.next());
+                landmark.map_or(Lsn(1), |landmark| landmark.position)
             }
         }
-        let messages = frame(messages.into_iter());
-        if let Some(last) = messages.last() {
-            self.window().cursor = (last.seq, positions[messages.len() - 1]);
-        }
-        Ok(messages)
     }
 }
 
@@ -156,19 +182,26 @@ fn tally(outbox: &Outbox, seq: Seq) -> Result<Tally, StoreError> {
     Ok(tally)
 }
 
-// As many as one frame holds, at least one.
-fn frame(messages: impl Iterator<Item = Envelope>) -> Vec<Envelope> {
-    let mut bytes = 0;
-    messages
-        .take(FRAME_MESSAGES)
-        .take_while(|envelope| {
-            let fits = bytes < FRAME_BYTES;
-            if let Body::Put(write) = &envelope.message.body {
-                bytes += write.value.as_deref().map_or(0, str::len);
-            }
-            fits
-        })
-        .collect()
+/// As many messages as are sent at once, at least one.
+#[derive(Default)]
+struct Frame {
+    messages: Vec<Envelope>,
+    bytes: usize,
+}
+
+impl Frame {
+    fn has_room(&self) -> bool {
+        self.messages.len() < FRAME_MESSAGES && self.bytes < FRAME_BYTES
+    }
+
+    fn add(&mut self, envelope: Envelope) {
+        self.bytes += value_bytes(&envelope);
+        self.messages.push(envelope);
+    }
+}
+
+fn value_bytes(envelope: &Envelope) -> usize {
+    envelope.message.body.value().map_or(0, str::len)
 }
 
 impl Backlog for Arc<Outbox> {
@@ -201,5 +234,65 @@ impl Backlog for Arc<Outbox> {
         let broken = |error: String| Closed::Broken(error);
         read.map_err(|error| broken(error.to_string()))?
             .map_err(|error| broken(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::clock::{Hlc, Lamport};
+    use crate::process::ids::Key;
+    use crate::process::kv::VALUE_BYTES_MAX;
+    use crate::process::message::{Body, Message, Stamp, Write};
+
+    fn put(seq: u64, bytes: usize) -> Envelope {
+        let stamp = Stamp {
+            clock: Lamport(seq),
+            process: ProcessId::parse("p").expect("a valid id"),
+        };
+        let write = Write {
+            key: Key::parse("k").expect("a valid key"),
+            value: Some("v".repeat(bytes).into()),
+            stamp,
+        };
+        Envelope {
+            seq: Seq(seq),
+            time: Hlc(seq),
+            message: Message {
+                clock: Lamport(seq),
+                body: Body::Put(write),
+            },
+        }
+    }
+
+    #[test]
+    fn the_window_is_bounded_by_messages_and_by_bytes() {
+        for bytes in [0, VALUE_BYTES_MAX] {
+            let mut window = Window::default();
+            for seq in 1..=2 * WINDOW_MESSAGES as u64 {
+                window.keep(put(seq, bytes));
+                assert!(window.messages.len() <= WINDOW_MESSAGES);
+                assert!(window.bytes <= WINDOW_BYTES);
+                assert_eq!(
+                    window.messages.back().map(|newest| newest.seq),
+                    Some(Seq(seq))
+                );
+            }
+            while !window.messages.is_empty() {
+                window.drop_oldest();
+            }
+            assert_eq!(window.bytes, 0, "what goes out is not counted any more");
+        }
+    }
+
+    #[test]
+    fn a_frame_takes_at_least_one_and_no_more_than_it_holds() {
+        let mut frame = Frame::default();
+        let mut seq = 0;
+        while frame.has_room() {
+            seq += 1;
+            frame.add(put(seq, VALUE_BYTES_MAX));
+        }
+        assert_eq!(frame.messages.len(), FRAME_BYTES / VALUE_BYTES_MAX);
     }
 }

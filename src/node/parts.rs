@@ -71,7 +71,7 @@ impl Parts {
         loop {
             written.mark_unchanged();
             let read = Input::Read(Read::Snapshot(snapshot.clone()));
-            let Reply::Snapshot(seen) = self.queue.ask_for_peer(read).await?.reply else {
+            let Reply::Snapshot(seen) = self.queue.ask_from_within(read).await?.reply else {
                 unreachable!("a read is answered as one");
             };
             let Some(seen) = seen else {

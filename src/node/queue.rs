@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::error::Unavailable;
 use super::room::Room;
@@ -32,12 +32,23 @@ pub struct Settled {
 /// Something for the turn.
 pub(super) enum Request {
     /// An input, and who waits for the reply.
-    Input {
-        input: Input,
-        reply: Option<oneshot::Sender<Settled>>,
-    },
+    Input { input: Input, asker: Option<Asker> },
     /// The node stops: nothing after this is looked at.
     Stop,
+}
+
+/// Who waits for a reply. The room that an input takes is given back when this goes, not when the client does: those
+/// who ask, give up and ask again must not let in more than fits.
+pub(super) struct Asker {
+    reply: oneshot::Sender<Settled>,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Asker {
+    /// Whoever asked may have gone; what was done stays done.
+    pub(super) fn answer(self, settled: Settled) {
+        let _gone = self.reply.send(settled);
+    }
 }
 
 /// The entrance of the queue.
@@ -72,10 +83,9 @@ impl Queue {
         inputs.iter().try_for_each(|input| room.for_input(input))?;
         let weight = inputs.iter().map(Input::weight).sum::<usize>();
         let weight = u32::try_from(weight).map_err(|_| Unavailable::Full)?;
-        let _waiting = self
-            .clients
-            .try_acquire_many(weight)
-            .map_err(|_| Unavailable::Full)?;
+        let clients = Arc::clone(&self.clients);
+        let room = clients.try_acquire_many_owned(weight);
+        let mut room = room.map_err(|_| Unavailable::Full)?;
         let permits = self.requests.try_reserve_many(inputs.len());
         let permits = permits.map_err(|error| match error {
             mpsc::error::TrySendError::Full(()) => Unavailable::Full,
@@ -83,11 +93,9 @@ impl Queue {
         })?;
         let mut replies = Vec::with_capacity(inputs.len());
         for (input, permit) in inputs.into_iter().zip(permits) {
-            let (reply, settled) = oneshot::channel();
-            permit.send(Request::Input {
-                input,
-                reply: Some(reply),
-            });
+            let own = room.split(input.weight());
+            let (request, settled) = asked(input, own);
+            permit.send(request);
             replies.push(settled);
         }
         let mut settled = Vec::with_capacity(replies.len());
@@ -97,22 +105,21 @@ impl Queue {
         Ok(settled)
     }
 
-    /// Asks for a peer or for the node itself, waiting for room: clients that fill the queue keep nobody from a
-    /// snapshot.
-    pub(super) async fn ask_for_peer(&self, input: Input) -> Result<Settled, Unavailable> {
+    /// Asks for a peer or for the node itself, waiting for room: clients that flood it keep nobody from a snapshot.
+    pub(super) async fn ask_from_within(&self, input: Input) -> Result<Settled, Unavailable> {
         let settled = self.enqueue(input).await.map_err(|_| stopped())?;
         settled.await.map_err(|_| stopped())
     }
 
     /// Tells the turn something; nobody waits for a reply.
     pub(super) async fn tell(&self, input: Input) -> Result<(), Unavailable> {
-        let request = Request::Input { input, reply: None };
+        let request = Request::Input { input, asker: None };
         self.requests.send(request).await.map_err(|_| stopped())
     }
 
     /// The same from a thread of the node.
     pub(super) fn tell_blocking(&self, input: Input) -> Result<(), Unavailable> {
-        let request = Request::Input { input, reply: None };
+        let request = Request::Input { input, asker: None };
         self.requests.blocking_send(request).map_err(|_| stopped())
     }
 
@@ -124,11 +131,7 @@ impl Queue {
 
     // Enqueues for a peer, waiting for room.
     async fn enqueue(&self, input: Input) -> Result<oneshot::Receiver<Settled>, Closed> {
-        let (reply, settled) = oneshot::channel();
-        let request = Request::Input {
-            input,
-            reply: Some(reply),
-        };
+        let (request, settled) = asked(input, None);
         self.requests.send(request).await.map_err(|_| closed())?;
         Ok(settled)
     }
@@ -183,6 +186,15 @@ impl Inbox for Queue {
     }
 }
 
+fn asked(
+    input: Input,
+    room: Option<OwnedSemaphorePermit>,
+) -> (Request, oneshot::Receiver<Settled>) {
+    let (reply, settled) = oneshot::channel();
+    let asker = Some(Asker { reply, _room: room });
+    (Request::Input { input, asker }, settled)
+}
+
 fn stopped() -> Unavailable {
     Unavailable::Stopped("it is stopping or cannot make things durable".to_owned())
 }
@@ -195,7 +207,10 @@ fn closed() -> Closed {
 mod tests {
     use super::*;
     use crate::process::clock::Lamport;
+    use crate::process::event::Operation;
+    use crate::process::ids::Key;
     use crate::process::ids::SnapshotId;
+    use crate::process::kv::VALUE_BYTES_MAX;
     use crate::process::message::{Body, Marker, Message};
 
     fn marker(seq: u64) -> Envelope {
@@ -235,5 +250,33 @@ mod tests {
         assert!(requests.try_recv().is_ok(), "what was sent went in");
         let acknowledged = queue.acknowledge(&from, Seq(1)).await;
         assert!(acknowledged.is_ok(), "acknowledgements always pass");
+    }
+
+    fn put() -> Input {
+        let operation = Operation::Put {
+            key: Key::parse("k").expect("a valid key"),
+            value: Some("v".repeat(VALUE_BYTES_MAX).into()),
+        };
+        Input::Operation {
+            request: None,
+            operation,
+        }
+    }
+
+    #[tokio::test]
+    async fn clients_who_give_up_let_in_no_more_than_fits() {
+        let (_room, looks) = watch::channel(Room { free: 1, min: 0 });
+        let (queue, mut requests) = Queue::new(looks);
+        let fits = CLIENTS_MAX / put().weight();
+        for _ in 0..fits {
+            // Asked once and given up.
+            let asked = tokio::time::timeout(std::time::Duration::ZERO, queue.ask(put())).await;
+            assert!(asked.is_err(), "it waits for a turn that does not come");
+        }
+        assert_eq!(queue.ask(put()).await, Err(Unavailable::Full));
+        drop(requests.recv().await);
+        let asked = tokio::time::timeout(std::time::Duration::ZERO, queue.ask(put())).await;
+        assert!(asked.is_err(), "there is room again for one");
+        assert_eq!(requests.len(), fits);
     }
 }

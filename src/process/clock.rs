@@ -36,8 +36,8 @@ impl Lamport {
 pub struct Hlc(pub u64);
 
 const COUNTER_BITS: u32 = 12;
-/// The newest instant a clock follows: far beyond any real one, with room left to tick.
-const NEWEST: u64 = u64::MAX >> 1;
+/// The newest instant a clock follows, in the year 2112, with room left to tick: 2^44 turns.
+const NEWEST: u64 = u64::MAX - (1 << 44);
 
 impl Hlc {
     /// The first value of the instant `wall_us`, microseconds since the Unix epoch.
@@ -49,7 +49,13 @@ impl Hlc {
     /// The next value, given what the wall clock shows; it never goes back, whatever the wall clock does.
     #[must_use]
     pub fn tick(self, wall_us: u64) -> Self {
-        Self::at(wall_us).max(Self(self.0.min(NEWEST) + 1))
+        Self::at(wall_us).max(Self(self.0.saturating_add(1)))
+    }
+
+    /// This clock moved past the sender's. One that has run away is followed no further than there is room to tick.
+    #[must_use]
+    pub fn receive(self, sender: Self) -> Self {
+        self.max(Self(sender.0.min(NEWEST)))
     }
 
     /// Microseconds since the Unix epoch: the label of this value for people.
@@ -81,7 +87,16 @@ mod tests {
     #[test]
     fn clocks_survive_the_greatest_foreign_value() {
         assert!(Lamport(5).receive(Lamport(u64::MAX)) > Lamport(5));
-        let far = Hlc(u64::MAX).tick(7);
-        assert!(far.tick(7) > Hlc::at(7));
+        let far = Hlc::at(7).receive(Hlc(u64::MAX)).tick(7);
+        assert!(far > Hlc::at(7));
+        assert!(far.tick(7) > far);
+    }
+
+    #[test]
+    fn clocks_follow_the_wall_until_2112() {
+        let new_year_2100_us = 4_102_444_800_000_000;
+        assert_eq!(Hlc::at(new_year_2100_us).wall_us(), new_year_2100_us);
+        let end = Hlc::at(u64::MAX);
+        assert!(end.tick(u64::MAX) > end, "it ticks on at the end of time");
     }
 }

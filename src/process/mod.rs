@@ -144,7 +144,7 @@ impl Process {
         self.turn_weight = 0;
         self.turn = Turn {
             position: self.registers.position.next(),
-            time: self.registers.time.max(newest).tick(wall_us),
+            time: self.registers.time.receive(newest).tick(wall_us),
             clock: self.registers.clock,
             records: Vec::new(),
         };

@@ -1,0 +1,133 @@
+//! The wall clocks of the nodes jump by days, forwards and backwards, under load (fault 20): sums, order and snapshots
+//! are unaffected, and no instant is earlier than the one before. Without this an administrator who sets a clock
+//! could tear the history. libfaketime lies to the nodes; where it is not installed, the test says so and passes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use crate::programs::Programs;
+use crate::rest::Rest;
+use crate::scene::Scene;
+
+const LIBRARY: &str = "faketime/libfaketimeMT.so.1";
+/// Who jumps, and how far from the true time. The last is in the year 2081 or later: all follow it.
+const JUMPS: [(&str, &str, Option<i64>); 7] = [
+    ("n1", "+1d", Some(24)),
+    ("n2", "-1d", None),
+    ("n1", "-1d", None),
+    ("n3", "+2d", Some(48)),
+    ("n1", "+0", None),
+    ("n3", "-1d", None),
+    ("n2", "+20000d", Some(20_000 * 24)),
+];
+
+/// The newest instant and journal position that each node has told.
+type Told = BTreeMap<&'static str, (u64, Timestamp)>;
+
+pub(crate) async fn clocks_jump_by_days_and_nothing_else_does() {
+    let Some(library) = library() else {
+        eprintln!("libfaketime is not installed here: the clocks stay as they are");
+        return;
+    };
+    let mut programs = Programs::planned(3);
+    for id in programs.ids() {
+        set_clock(&programs, id, "+0");
+        let file = programs.file(&format!("{id}.time"));
+        programs.set(id, "LD_PRELOAD", &library.to_string_lossy());
+        programs.set(id, "FAKETIME_TIMESTAMP_FILE", &file.to_string_lossy());
+        programs.set(id, "FAKETIME_NO_CACHE", "1");
+        programs.set(id, "FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    }
+    let mut scene = Scene::open(programs, 20).await;
+    let mut told = Told::new();
+    for (id, jump, hours) in JUMPS {
+        set_clock(&scene.programs, id, jump);
+        scene.load.goes_on(40).await;
+        for other in scene.programs.ids() {
+            tells_no_earlier(&scene.programs.rest(other), other, &mut told).await;
+        }
+        if let Some(hours) = hours {
+            let least = Timestamp::now() + SignedDuration::from_hours(hours - 1);
+            assert!(
+                told[id].1 > least,
+                "the clock of {id} did not jump: {told:?}"
+            );
+        }
+    }
+    // A node that opens with a clock far behind its journal goes on where it was.
+    scene.programs.kill("n1");
+    scene.programs.start("n1").await;
+    tells_no_earlier(&scene.programs.rest("n1"), "n1", &mut told).await;
+    for id in scene.programs.ids() {
+        history_is_in_order(&scene.programs.rest(id)).await;
+    }
+    scene.close().await;
+}
+
+fn library() -> Option<PathBuf> {
+    let places = [
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/lib/aarch64-linux-gnu",
+        "/usr/lib",
+        "/usr/lib64",
+    ];
+    let mut places = places
+        .iter()
+        .map(|place| PathBuf::from(place).join(LIBRARY));
+    places.find(|path| path.exists())
+}
+
+// At once: a node that reads half a file would not know the time.
+fn set_clock(programs: &Programs, id: &str, offset: &str) {
+    let file = programs.file(&format!("{id}.time"));
+    let next = file.with_extension("next");
+    let written = std::fs::write(&next, offset).and_then(|()| std::fs::rename(next, file));
+    written.expect("a file in a temporary directory");
+}
+
+async fn tells_no_earlier(rest: &Rest, id: &'static str, told: &mut Told) {
+    let answer = rest.read("/v1/accounts/cash/balance").await;
+    let position = answer["journal_position"].as_u64().expect("a position");
+    let now = (position, instant(&answer["at"]));
+    if let Some(before) = told.insert(id, now) {
+        assert!(
+            now.0 >= before.0 && now.1 >= before.1,
+            "{id}: {now:?} after {before:?}"
+        );
+    }
+}
+
+// On every process a later cut has no earlier instant; how long a snapshot took is not measured by the wall.
+async fn history_is_in_order(rest: &Rest) {
+    let list = rest.read("/v1/snapshots?status=complete&limit=1000").await;
+    let mut cuts: BTreeMap<String, Vec<(u64, Timestamp)>> = BTreeMap::new();
+    for line in list["snapshots"].as_array().expect("a list") {
+        let id = line["snapshot_id"].as_str().expect("an id");
+        let snapshot = rest.read(&format!("/v1/snapshots/{id}")).await;
+        assert!(
+            instant(&snapshot["initiated_at"]) <= instant(&snapshot["finished_at"]),
+            "{snapshot}"
+        );
+        for process in snapshot["processes"].as_array().expect("a list") {
+            let name = process["process"].as_str().expect("a name");
+            let position = process["journal_position"].as_u64().expect("a position");
+            let cut = (position, instant(&process["recorded_at"]));
+            cuts.entry(name.to_owned()).or_default().push(cut);
+        }
+    }
+    for (process, mut cuts) in cuts {
+        cuts.sort_unstable();
+        assert!(
+            cuts.is_sorted_by_key(|(_, instant)| *instant),
+            "{process}: {cuts:?}"
+        );
+    }
+}
+
+fn instant(text: &Value) -> Timestamp {
+    let text = text.as_str().expect("an instant");
+    text.parse().expect("RFC 3339")
+}

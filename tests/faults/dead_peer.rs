@@ -1,0 +1,214 @@
+//! A peer that stays dead costs disk, not memory, whatever waits for it; and when it is back, it is served without
+//! starving the clients. Without this one node that is away could take down the others.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use snapledger::proto::chandy_lamport::PutRequest;
+use snapledger::proto::chandy_lamport::key_value_service_client::KeyValueServiceClient;
+use snapledger::proto::snapledger::ledger_service_client::LedgerServiceClient;
+use snapledger::proto::snapledger::{ApplyRequest, Operation};
+use tokio::task::JoinSet;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::load::{deposit, payment};
+use crate::programs::Programs;
+use crate::rest::Rest;
+use crate::view::channel;
+
+/// Transfers of one call.
+const BATCH: usize = 1000;
+const VALUE_BYTES: usize = 32 * 1024;
+/// Calls whose time is taken before the peer is back; they are small.
+const PROBES: usize = 500;
+/// Puts that are asked for at once.
+const PUTS: usize = 16;
+/// What waits in the short run.
+const VALUES: usize = 5000;
+const TRANSFERS: usize = 20_000;
+/// What the store itself comes to hold, about 330 MiB, and some room; the values that wait are 156 MiB.
+const RESIDENT_MAX: u64 = 420 << 20;
+
+/// One node that runs and one that does not.
+struct Waiting {
+    programs: Programs,
+    ledger: LedgerServiceClient<Channel>,
+    keys: KeyValueServiceClient<Channel>,
+    one: Rest,
+    sent: usize,
+}
+
+/// What the long run has shown.
+pub(crate) struct Report {
+    queued: usize,
+    /// Messages that waited, and the resident bytes then.
+    resident: Vec<(usize, u64)>,
+    alone: Latencies,
+    draining: Latencies,
+    drained_in: Duration,
+}
+
+/// Ascending times of single calls.
+struct Latencies(Vec<Duration>);
+
+impl Waiting {
+    async fn begin() -> Self {
+        let mut programs = Programs::planned(2);
+        programs.start("n1").await;
+        let endpoint = Endpoint::from_shared(format!("http://{}", programs.grpc("n1")));
+        let connection = endpoint.expect("an address makes a URI").connect_lazy();
+        let mut waiting = Self {
+            one: programs.rest("n1"),
+            programs,
+            ledger: LedgerServiceClient::new(connection.clone()),
+            keys: KeyValueServiceClient::new(connection),
+            sent: 0,
+        };
+        waiting.apply(vec![deposit("", "cash", 1 << 50)]).await;
+        waiting
+    }
+
+    async fn apply(&mut self, operations: Vec<Operation>) {
+        let answer = self.ledger.apply(ApplyRequest { operations }).await;
+        let results = answer.expect("the node answers").into_inner().results;
+        assert!(
+            results.iter().all(|result| result.success),
+            "{:?}",
+            results.first()
+        );
+    }
+
+    async fn pay(&mut self, transfers: usize) {
+        for _ in 0..transfers.div_ceil(BATCH) {
+            let pay = |_| payment(String::new(), ("n2", "cash".to_owned()), 1);
+            self.apply((0..BATCH).map(pay).collect()).await;
+            self.sent += BATCH;
+        }
+    }
+
+    async fn put(&mut self, values: usize) {
+        for _ in 0..values.div_ceil(PUTS) {
+            let mut puts = JoinSet::new();
+            for _ in 0..PUTS {
+                let mut keys = self.keys.clone();
+                let (key, value) = ("key".to_owned(), "v".repeat(VALUE_BYTES));
+                puts.spawn(async move { keys.put(PutRequest { key, value }).await });
+            }
+            for answer in puts.join_all().await {
+                assert!(answer.expect("the node answers").into_inner().success);
+            }
+            self.sent += PUTS;
+        }
+    }
+
+    fn resident(&self) -> Option<u64> {
+        self.programs.resident_bytes("n1")
+    }
+
+    async fn one_call(&mut self) -> Duration {
+        let begun = Instant::now();
+        self.apply(vec![deposit("", "probe", 1)]).await;
+        begun.elapsed()
+    }
+
+    // Starts the peer and takes the time of calls until nothing waits any more.
+    async fn drain(&mut self) -> Latencies {
+        self.programs.start("n2").await;
+        let mut latencies = Vec::new();
+        while channel(&self.one, "n1", "n2").await["in_flight"] != 0 {
+            latencies.push(self.one_call().await);
+        }
+        let two = self.programs.rest("n2");
+        assert_eq!(channel(&two, "n1", "n2").await["delivered"], self.sent);
+        Latencies::of(latencies)
+    }
+}
+
+impl Latencies {
+    fn of(mut latencies: Vec<Duration>) -> Self {
+        latencies.sort_unstable();
+        Self(latencies)
+    }
+
+    fn at(&self, percent: usize) -> Duration {
+        let place = (self.0.len() * percent / 100).min(self.0.len().saturating_sub(1));
+        self.0.get(place).copied().unwrap_or_default()
+    }
+}
+
+pub(crate) async fn what_waits_for_a_dead_peer_is_on_disk_and_arrives_once() {
+    let mut waiting = Waiting::begin().await;
+    waiting.put(VALUES).await;
+    waiting.pay(TRANSFERS).await;
+    match waiting.resident() {
+        Some(bytes) => assert!(bytes < RESIDENT_MAX, "{bytes} bytes are resident"),
+        None => eprintln!("the system does not say how much memory a program has"),
+    }
+    waiting.drain().await;
+    let two = waiting.programs.rest("n2");
+    let transfers = i64::try_from(TRANSFERS).expect("a small number");
+    assert_eq!(two.balance("cash").await, Some(transfers));
+}
+
+/// Lets so many transfers and values wait.
+pub(crate) async fn run((transfers, values): (usize, usize), says: impl Fn(String)) -> Report {
+    let mut waiting = Waiting::begin().await;
+    let mut resident = Vec::new();
+    let steps = 10;
+    for step in 0..=steps {
+        if step > 0 {
+            waiting.pay(transfers / steps).await;
+            waiting.put(values / steps).await;
+        }
+        let bytes = waiting.resident().unwrap_or_default();
+        says(format!(
+            "{} wait, {} MiB resident",
+            waiting.sent,
+            bytes >> 20
+        ));
+        resident.push((waiting.sent, bytes));
+    }
+    let mut alone = Vec::new();
+    for _ in 0..PROBES {
+        // The same question as while it drains, so that the figures can be compared.
+        channel(&waiting.one, "n1", "n2").await;
+        alone.push(waiting.one_call().await);
+    }
+    let begun = Instant::now();
+    let draining = waiting.drain().await;
+    let report = Report {
+        queued: waiting.sent,
+        resident,
+        alone: Latencies::of(alone),
+        draining,
+        drained_in: begun.elapsed(),
+    };
+    waiting.programs.stop_and_check_all().await;
+    report
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (waiting, bytes) in &self.resident {
+            writeln!(f, "{waiting:>12} wait      {} MiB resident", bytes >> 20)?;
+        }
+        let (first, last) = (self.resident.first(), self.resident.last());
+        if let (Some((_, first)), Some((_, last))) = (first, last) {
+            let bytes = last.saturating_sub(*first) as f64 / self.queued as f64;
+            writeln!(f, "bytes per message         {bytes:.1}")?;
+        }
+        for (what, latencies) in [("peer away", &self.alone), ("draining", &self.draining)] {
+            let [median, most, all] = [50, 99, 100].map(|percent| latencies.at(percent));
+            writeln!(
+                f,
+                "call, {what:<12}        median {median:.1?}, p99 {most:.1?}, maximum {all:.1?}"
+            )?;
+        }
+        let seconds = self.drained_in.as_secs_f64();
+        let rate = self.queued as f64 / seconds;
+        write!(
+            f,
+            "drained in                {seconds:.1} s, {rate:.0} messages/s"
+        )
+    }
+}

@@ -1,0 +1,146 @@
+//! More is asked than a node can do: it says so at once, at every door, and its memory stays where it was. Without
+//! this a crowd of clients could fill the memory, and everybody's work would be lost with the node.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+use snapledger::proto::chandy_lamport::bank_service_client::BankServiceClient;
+use snapledger::proto::chandy_lamport::key_value_service_client::KeyValueServiceClient;
+use snapledger::proto::chandy_lamport::{DepositRequest, PutRequest};
+use snapledger::proto::snapledger::ApplyRequest;
+use snapledger::proto::snapledger::ledger_service_client::LedgerServiceClient;
+use tokio::task::JoinSet;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+
+use crate::await_it::until;
+use crate::load::deposit;
+use crate::programs::Programs;
+
+/// Those who wait for their answers. They fill what may wait, and more of them are refused.
+const WRITERS: usize = 600;
+/// Those who give up before they are answered, and ask again.
+const IMPATIENT: usize = 100;
+const PATIENCE: Duration = Duration::from_millis(5);
+/// As heavy as 128 plain operations: 256 of them leave room for nothing.
+const VALUE_BYTES: usize = 127 * 256;
+const DOORS_TRIED: usize = 3;
+/// Far less than what is asked for meanwhile.
+const GROWTH_MAX: u64 = 400 << 20;
+
+type Keys = KeyValueServiceClient<Channel>;
+
+/// What goes on until it is ended.
+struct Flood {
+    stop: Arc<AtomicBool>,
+    tasks: JoinSet<()>,
+}
+
+impl Flood {
+    fn new() -> Self {
+        Self {
+            stop: Arc::default(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    // Asks again and again, whatever is answered.
+    fn add(&mut self, client: &Keys, patience: Option<Duration>) {
+        let (stop, client) = (Arc::clone(&self.stop), client.clone());
+        self.tasks.spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                let mut request = Request::new(value());
+                if let Some(patience) = patience {
+                    request.set_timeout(patience);
+                }
+                let _whatever = client.clone().put(request).await;
+                // Whoever is refused at once must not keep the others from running.
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+
+    async fn end(mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.expect("no task of it fails");
+        }
+    }
+}
+
+pub(crate) async fn a_flood_is_refused_at_every_door_and_memory_does_not_grow() {
+    let mut programs = Programs::planned(1);
+    programs.start_all().await;
+    let before = programs.resident_bytes("n1");
+    let mut flood = Flood::new();
+    for (writers, patience) in [(WRITERS, None), (IMPATIENT, Some(PATIENCE))] {
+        let client = Keys::new(connection(&programs));
+        for _ in 0..writers {
+            flood.add(&client, patience);
+        }
+    }
+    for _ in 0..DOORS_TRIED {
+        every_door_refuses(&programs).await;
+        if let (Some(before), Some(now)) = (before, programs.resident_bytes("n1")) {
+            let grown = now.saturating_sub(before);
+            assert!(grown < GROWTH_MAX, "{before} bytes have grown by {grown}");
+        }
+    }
+    flood.end().await;
+    let mut keys = Keys::new(connection(&programs));
+    let answer = keys.put(value()).await.expect("it is over");
+    assert!(answer.into_inner().success);
+    programs.stop_and_check_all().await;
+}
+
+async fn every_door_refuses(programs: &Programs) {
+    let channel = connection(programs);
+    let mut keys = Keys::new(channel.clone());
+    until("a value refused", async || is_full(keys.put(value()).await)).await;
+    let mut bank = BankServiceClient::new(channel.clone());
+    until("a deposit refused", async || {
+        let account_id = "flooded".to_owned();
+        is_full(
+            bank.deposit(DepositRequest {
+                account_id,
+                amount: 1,
+            })
+            .await,
+        )
+    })
+    .await;
+    let mut ledger = LedgerServiceClient::new(channel);
+    until("a batch refused", async || {
+        let operations = (0..64).map(|_| deposit("", "flooded", 1)).collect();
+        is_full(ledger.apply(ApplyRequest { operations }).await)
+    })
+    .await;
+    let rest = programs.rest("n1");
+    until("REST refused", async || {
+        let body = json!({"amount": 1});
+        let answer = rest.post("/v1/accounts/flooded/deposits", &body).await;
+        (answer.status == 429).then(|| {
+            let seconds: u64 = answer.header("retry-after").parse().expect("seconds");
+            assert!((1..=60).contains(&seconds), "{answer:?}");
+            assert_eq!(answer.problem(), "busy");
+        })
+    })
+    .await;
+}
+
+fn value() -> PutRequest {
+    let (key, value) = ("flooded".to_owned(), "v".repeat(VALUE_BYTES));
+    PutRequest { key, value }
+}
+
+fn is_full<T>(answer: Result<T, Status>) -> Option<()> {
+    let refused = answer.err()?;
+    (refused.code() == Code::ResourceExhausted).then_some(())
+}
+
+fn connection(programs: &Programs) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("http://{}", programs.grpc("n1")));
+    endpoint.expect("an address makes a URI").connect_lazy()
+}

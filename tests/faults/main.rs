@@ -1,0 +1,174 @@
+//! What must be survived, done to real nodes: they are killed, frozen, cut off, lied to about the time, and flooded,
+//! under load and with rolling snapshots. Without this the parts may each be right and the promise broken.
+//!
+//! `cargo test --test faults` is short. What goes on for as long as one likes:
+//!
+//! ```text
+//! cargo test --release --test faults -- --kills 500 --nodes 5 [--seed S]
+//! cargo test --release --test faults -- --frozen-s 60
+//! cargo test --release --test faults -- --queued 2000000
+//! ```
+
+#[path = "../cluster/await_it.rs"]
+mod await_it;
+mod chronicle;
+mod clocks;
+mod dead_peer;
+mod floods;
+mod kills;
+mod load;
+mod namespaces;
+mod partitions;
+mod pauses;
+mod programs;
+mod proxy;
+#[path = "../teller/random.rs"]
+mod random;
+#[path = "../cluster/rest.rs"]
+#[allow(dead_code, reason = "the tests of the cluster use more of it")]
+mod rest;
+mod scene;
+mod streams;
+mod view;
+
+use std::future::Future;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// How long what is left of a test may take to let go.
+const LET_GO: Duration = Duration::from_secs(1);
+
+#[derive(Parser)]
+struct Options {
+    #[command(flatten)]
+    tests: Arguments,
+
+    /// Instead of the tests: kill so many nodes, and show figures.
+    #[arg(long)]
+    kills: Option<usize>,
+
+    /// Instead of the tests: freeze one of three nodes for so many seconds, and show figures.
+    #[arg(long, value_name = "SECONDS")]
+    frozen_s: Option<u64>,
+
+    /// Instead of the tests: let so many transfers wait for a dead peer, and show figures.
+    #[arg(long, value_name = "TRANSFERS")]
+    queued: Option<usize>,
+
+    /// With `--queued`: so many values of 32 KiB as well.
+    #[arg(long, value_name = "VALUES", default_value_t = 0)]
+    queued_values: usize,
+
+    /// What the test with the network namespaces runs inside of them.
+    #[arg(long, hide = true)]
+    inside_namespaces: bool,
+
+    /// How many nodes take part in a long run, 2 to 5.
+    #[arg(long, default_value_t = 5)]
+    nodes: usize,
+
+    /// What a long run draws its moments and victims from.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let (nodes, seed) = (options.nodes, options.seed);
+    let says = |sentence| eprintln!("{sentence}");
+    if let Some(kills) = options.kills {
+        let plan = kills::Plan { kills, nodes, seed };
+        println!("{}", block_on(kills::run(plan, says)));
+    } else if let Some(seconds) = options.frozen_s {
+        let frozen = Duration::from_secs(seconds);
+        println!("{}", block_on(pauses::run(frozen, seed)));
+    } else if let Some(transfers) = options.queued {
+        println!(
+            "{}",
+            block_on(dead_peer::run((transfers, options.queued_values), says))
+        );
+    } else if options.inside_namespaces {
+        block_on(partitions::inside());
+    } else {
+        return libtest_mimic::run(&options.tests, trials()).exit_code();
+    }
+    ExitCode::SUCCESS
+}
+
+fn trials() -> Vec<Trial> {
+    vec![
+        trial("killed_again_and_again_3_nodes", || killed(3)),
+        trial("killed_again_and_again_5_nodes", || killed(5)),
+        trial("frozen_until_it_is_taken_for_dead", || async {
+            pauses::run(Duration::ZERO, 21).await;
+        }),
+        trial(
+            "clocks_jump_by_days_and_nothing_else_does",
+            clocks::clocks_jump_by_days_and_nothing_else_does,
+        ),
+        trial(
+            "the_network_fails_in_one_direction_and_at_once_and_heals",
+            partitions::the_network_fails_in_one_direction_and_at_once_and_heals,
+        ),
+        trial(
+            "a_stream_breaks_around_a_marker_and_the_cut_stays_where_it_is",
+            streams::a_stream_breaks_around_a_marker_and_the_cut_stays_where_it_is,
+        ),
+        trial(
+            "acknowledgements_are_lost_in_a_storm_and_everything_is_credited_once",
+            streams::acknowledgements_are_lost_in_a_storm_and_everything_is_credited_once,
+        ),
+        trial(
+            "what_waits_for_a_dead_peer_is_on_disk_and_arrives_once",
+            dead_peer::what_waits_for_a_dead_peer_is_on_disk_and_arrives_once,
+        ),
+        trial(
+            "a_flood_is_refused_at_every_door_and_memory_does_not_grow",
+            floods::a_flood_is_refused_at_every_door_and_memory_does_not_grow,
+        ),
+    ]
+}
+
+async fn killed(nodes: usize) {
+    let plan = kills::Plan {
+        kills: 10,
+        nodes,
+        seed: 7,
+    };
+    let kills::Plan { kills, seed, .. } = plan;
+    let replay =
+        format!("cargo test --test faults -- --kills {kills} --nodes {nodes} --seed {seed}");
+    let _said = OnFailure(replay);
+    kills::run(plan, |_| {}).await;
+}
+
+/// Says how to replay what failed.
+struct OnFailure(String);
+
+impl Drop for OnFailure {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("to replay it: {}", self.0);
+        }
+    }
+}
+
+fn trial<F: Future<Output = ()>>(name: &str, test: impl FnOnce() -> F + Send + 'static) -> Trial {
+    Trial::test(name, || -> Result<(), Failed> {
+        block_on(test());
+        Ok(())
+    })
+}
+
+fn block_on<T>(test: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("the system has threads");
+    let done = runtime.block_on(test);
+    // A call to a node that is gone may still wait for its time-out.
+    runtime.shutdown_timeout(LET_GO);
+    done
+}

@@ -1,0 +1,140 @@
+//! A network between two nodes that can be slow, break in the middle of a frame, or lose what comes back.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::interval;
+
+/// How the network is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    Open,
+    /// A few bytes at a time, towards the server.
+    Slow,
+    /// What the server says is lost.
+    Deaf,
+}
+
+/// Listens for clients of one server. Everything breaks when it goes out of scope.
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    ways: watch::Sender<Way>,
+    cuts: watch::Sender<u64>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    connections: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+const SLOW_BYTES: usize = 1024;
+const SLOW_EVERY: Duration = Duration::from_millis(5);
+
+impl Proxy {
+    pub(crate) async fn before(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let (ways, way) = watch::channel(Way::Open);
+        let (cuts, cut) = watch::channel(0);
+        let counts = Arc::<Counts>::default();
+        let counted = Arc::clone(&counts);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                counted.connections.fetch_add(1, Ordering::Relaxed);
+                let line = Line {
+                    way: way.clone(),
+                    counts: Arc::clone(&counted),
+                };
+                tokio::spawn(line.carry((client, server), cut.clone()));
+            }
+        });
+        Self {
+            address,
+            ways,
+            cuts,
+            counts,
+        }
+    }
+
+    pub(crate) fn set(&self, way: Way) {
+        self.ways.send_replace(way);
+    }
+
+    /// Breaks every connection, wherever it is in a frame.
+    pub(crate) fn cut(&self) {
+        self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// How many connections there were.
+    pub(crate) fn connections(&self) -> usize {
+        self.counts.connections.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes went to the server.
+    pub(crate) fn bytes(&self) -> usize {
+        self.counts.bytes.load(Ordering::Relaxed)
+    }
+}
+
+struct Line {
+    way: watch::Receiver<Way>,
+    counts: Arc<Counts>,
+}
+
+impl Line {
+    async fn carry(self, (client, server): (TcpStream, SocketAddr), mut cut: watch::Receiver<u64>) {
+        cut.mark_unchanged();
+        let Ok(server) = TcpStream::connect(server).await else {
+            return;
+        };
+        let (from_client, to_client) = client.into_split();
+        let (from_server, to_server) = server.into_split();
+        tokio::select! {
+            () = self.forth(from_client, to_server) => {}
+            () = self.back(from_server, to_client) => {}
+            // The end of the proxy is a cut, too.
+            _ = cut.changed() => {}
+        }
+    }
+
+    async fn forth(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+        let mut buffer = [0; 16 * 1024];
+        let mut slowly = interval(SLOW_EVERY);
+        loop {
+            let slow = *self.way.borrow() == Way::Slow;
+            let room = if slow { SLOW_BYTES } else { buffer.len() };
+            if slow {
+                slowly.tick().await;
+            }
+            let Some(count) = read(&mut from, &mut buffer[..room]).await else {
+                return;
+            };
+            if to.write_all(&buffer[..count]).await.is_err() {
+                return;
+            }
+            self.counts.bytes.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    async fn back(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+        let mut buffer = [0; 16 * 1024];
+        while let Some(count) = read(&mut from, &mut buffer).await {
+            let lost = *self.way.borrow() == Way::Deaf;
+            if !lost && to.write_all(&buffer[..count]).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+async fn read(from: &mut OwnedReadHalf, buffer: &mut [u8]) -> Option<usize> {
+    from.read(buffer).await.ok().filter(|count| *count > 0)
+}

@@ -1,0 +1,170 @@
+//! A cluster under load with rolling snapshots: what every fault of this folder happens to, and what must hold of it
+//! while it goes on and when it has ended.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::await_it::until;
+use crate::chronicle::{BEGIN_EVERY, Chronicle, prove};
+use crate::load::{Load, OWN_GROWTH, Tallies};
+use crate::programs::Programs;
+use crate::random::Random;
+
+/// Programs, clients, and the history that they make.
+pub(crate) struct Scene {
+    pub(crate) programs: Programs,
+    pub(crate) load: Load,
+    pub(crate) chronicle: Chronicle,
+    stop: watch::Sender<bool>,
+    rolling: JoinHandle<()>,
+    begun: Instant,
+}
+
+/// What happened, in figures.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Outcome {
+    pub(crate) operations: usize,
+    pub(crate) retries: usize,
+    pub(crate) slowest: Duration,
+    pub(crate) snapshots: usize,
+    pub(crate) partial_first: usize,
+    pub(crate) took: Duration,
+}
+
+impl Scene {
+    /// Starts every node, the clients, and snapshots from everywhere.
+    pub(crate) async fn open(mut programs: Programs, seed: u64) -> Self {
+        let begun = Instant::now();
+        programs.start_all().await;
+        let mut load = Load::begin(&programs).await;
+        let ids = programs.ids();
+        let rests = ids.iter().map(|id| (*id, programs.rest(id)));
+        let chronicle = Chronicle::new(rests.collect());
+        load.goes_on(10).await;
+        let (stop, stopped) = watch::channel(false);
+        let rolling = roll(chronicle.clone(), load.tallies.clone(), ids, seed);
+        let rolling = tokio::spawn(async move {
+            let mut stopped = stopped;
+            tokio::select! {
+                () = rolling => {}
+                _ = stopped.wait_for(|stop| *stop) => {}
+            }
+        });
+        Self {
+            programs,
+            load,
+            chronicle,
+            stop,
+            rolling,
+            begun,
+        }
+    }
+
+    /// The accounts in which only the clients of this node deposit hold what was acknowledged, and no more than was
+    /// asked for.
+    pub(crate) async fn holds_what_it_acknowledged(&self, id: &str) {
+        let rest = self.programs.rest(id);
+        for place in 0..self.load.tallies.each().len() {
+            let before = self.load.tallies.each().swap_remove(place);
+            if before.node != id || before.own_acknowledged == 0 {
+                continue;
+            }
+            let balance = rest.balance(&before.own).await.unwrap_or_default();
+            let after = self.load.tallies.each().swap_remove(place);
+            let most = after.own_acknowledged + OWN_GROWTH;
+            assert!(
+                (before.own_acknowledged..=most).contains(&balance),
+                "{} of {id} holds {balance}: {before:?}, then {after:?}",
+                before.own
+            );
+        }
+    }
+
+    /// Ends the load and verifies everything that there is; all nodes must run and reach each other.
+    pub(crate) async fn close(self) -> Outcome {
+        let Self {
+            mut programs,
+            load,
+            chronicle,
+            stop,
+            rolling,
+            begun,
+        } = self;
+        let tallies = load.tallies.clone();
+        let mut ledger = load.end().await;
+        stop.send_replace(true);
+        rolling.await.expect("no snapshot broke a promise");
+        chronicle.is_whole(|| tallies.deposits_asked()).await;
+
+        for ((process, account), balance) in &ledger.book {
+            programs.rest(process).balance_is(account, *balance).await;
+        }
+        let first = programs.ids()[0];
+        let rest = programs.rest(first);
+        let id = until("a snapshot begun", async || chronicle.begin(first, 0).await).await;
+        let last = rest.snapshot(&id, "complete").await;
+        let all = tallies.deposits_acknowledged();
+        prove(&last, (all, all));
+        assert_eq!(
+            last["totals"]["in_flight"], 0,
+            "nothing is under way: {last}"
+        );
+        let booked: i64 = ledger.book.values().sum();
+        assert_eq!(
+            last["totals"]["balances"], booked,
+            "and nothing is elsewhere"
+        );
+
+        ledger.ask_again().await;
+        programs.stop_and_check_all().await;
+        let (snapshots, partial_first) = chronicle.counts();
+        let each = tallies.each();
+        Outcome {
+            operations: tallies.operations(),
+            retries: each.iter().map(|tally| tally.retries).sum(),
+            slowest: each
+                .iter()
+                .map(|tally| tally.slowest)
+                .max()
+                .unwrap_or_default(),
+            snapshots,
+            partial_first,
+            took: begun.elapsed(),
+        }
+    }
+}
+
+// Begins snapshots anywhere and looks at them, for ever.
+async fn roll(chronicle: Chronicle, tallies: Tallies, ids: Vec<&'static str>, seed: u64) {
+    let mut random = Random::new(seed ^ 0x5eed);
+    let mut every = interval(BEGIN_EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        let initiator = ids[random.index(ids.len())];
+        chronicle
+            .begin(initiator, tallies.deposits_acknowledged())
+            .await;
+        chronicle.look(|| tallies.deposits_asked()).await;
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "operations acknowledged   {}", self.operations)?;
+        writeln!(f, "calls asked again         {}", self.retries)?;
+        writeln!(
+            f,
+            "slowest call              {} ms",
+            self.slowest.as_millis()
+        )?;
+        writeln!(f, "snapshots, all complete   {}", self.snapshots)?;
+        writeln!(f, "  of them partial first   {}", self.partial_first)?;
+        writeln!(f, "lost, doubled, changed    none; every store checked")?;
+        write!(f, "duration                  {} s", self.took.as_secs())
+    }
+}
