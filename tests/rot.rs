@@ -23,6 +23,9 @@ const FLIPS_PER_TREE: u64 = 5;
 
 // A store with something in each tree, a snapshot of the engine's own, and a turn as its last word; and the process
 // on it.
+/// How often a store that has lived was opened.
+const LIVES: u64 = 2;
+
 fn lived() -> (TempDir, Teller) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let store = open(dir.path());
@@ -205,7 +208,7 @@ fn a_journal_that_ends_too_early_names_both_figures() {
     assert_eq!(store.position().0, end - 1, "the operator has decided");
     assert_eq!(
         store.identity().boot,
-        2,
+        LIVES + 1,
         "a start that is refused is not counted"
     );
 }

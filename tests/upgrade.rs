@@ -169,6 +169,17 @@ fn the_command_says_what_it_did_and_counts_no_boot() {
     let older = store_command("check", dir.path());
     assert_says(
         &older,
+        0,
+        "note: the store has format 1; the next start brings it to 2",
+    );
+    let undecided = Command::new(cargo_bin!("snapledger"))
+        .args(["store", "forget"])
+        .arg(dir.path())
+        .args(["--peer", "q"])
+        .output()
+        .expect("the program runs");
+    assert_says(
+        &undecided,
         3,
         "the store has format 1, this program reads 2; run `snapledger store migrate`",
     );

@@ -4,7 +4,9 @@
 
 use assert_cmd::cargo::cargo_bin;
 use serde_json::Value;
+use snapledger::store::{Store, StoreError};
 
+use crate::await_it::until;
 use crate::nodes::Cluster;
 use crate::snapshots::assert_proven;
 use crate::stores::{pay, stopped};
@@ -76,6 +78,12 @@ async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
     n1.snapshot(&waiting, "partial").await;
     cluster.stop_all().await;
     for id in ["n1", "n2", "n3"] {
-        snapledger::store::Store::check(&cluster.store(id)).expect("a good store");
+        let dir = cluster.store(id);
+        // What was being read when the node stopped is read to its end.
+        until("a closed store", async || match Store::check(&dir) {
+            Err(StoreError::InUse(_)) => None,
+            checked => Some(checked.expect("a good store")),
+        })
+        .await;
     }
 }

