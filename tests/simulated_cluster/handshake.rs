@@ -1,38 +1,48 @@
-//! How two ends of a channel meet: what they say of themselves, and what the real process makes of it. All that the
-//! simulation knows of `Meeting` and `Identity` stands here.
+//! How two ends of a channel meet: what they say of themselves, and what the sending end makes of it, as
+//! `transport/outbound.rs`. The receiving end is in `receiving.rs`.
 
+use snapledger::process::channel::Tally;
 use snapledger::process::event::{Claim, Identity, Input, Meeting};
 use snapledger::process::ids::Seq;
 use snapledger::process::refusal::Refusal;
-use snapledger::proto::snapledger::{Frame, Hello, Welcome, ack, frame};
-use snapledger::transport::wire::{identity_from_wire, identity_to_wire};
+use snapledger::proto::snapledger::{Agreed, Frame, Hello, Welcome, frame};
+use snapledger::transport::wire::{
+    identity_from_wire, identity_to_wire, tally_from_wire, tally_to_wire,
+};
 
 use crate::node::Asker;
+use crate::outbox::Outbox;
+use crate::receiving::ReceivingEnd;
 use crate::stream::{Route, SendingEnd, StreamId};
 use crate::world::{Checked, Life, Place, World};
 
-const CLUSTER: &str = "simulated";
+pub(crate) const CLUSTER: &str = "simulated";
 
 impl World {
-    fn identity(&self, place: Place) -> Identity {
+    pub(crate) fn identity(&self, place: Place) -> Identity {
         let node = &self.nodes[place];
         Identity {
             store: node.store,
             boot: node.boot,
+            run: node.run,
         }
+    }
+
+    fn outbox(&self, sender: Life, to: Place) -> Checked<&Outbox> {
+        let life = self.nodes[sender.place].life.as_ref();
+        let outbox = life.and_then(|alive| alive.outboxes.get(&to));
+        outbox.ok_or_else(|| "a stream without an outbox".to_owned())
     }
 
     /// The first frame of a stream.
     pub(crate) fn hello(&self, sender: Life, route: Route) -> Checked<Frame> {
-        let life = self.nodes[sender.place].life.as_ref();
-        let outbox = life.and_then(|alive| alive.outboxes.get(&route.1));
-        let outbox = outbox.ok_or("a stream without an outbox")?;
+        let channel = &self.outbox(sender, route.1)?.channel;
         let (me, identity) = (self.id(sender.place), self.identity(sender.place));
         let hello = Hello {
             sender: Some(identity_to_wire(CLUSTER, me, identity)),
             receiver: self.id(route.1).to_string(),
-            sent: outbox.newest().0,
-            acknowledged: outbox.channel.acknowledged.0,
+            sent: Some(tally_to_wire(channel.tally())),
+            acknowledged: channel.acknowledged.0,
         };
         Ok(Frame {
             body: Some(frame::Body::Hello(hello)),
@@ -42,76 +52,57 @@ impl World {
     /// The receiving end compares what the sender says with what it knows.
     pub(crate) fn meet_sender(&mut self, receiver: Life, id: StreamId, hello: Hello) -> Checked {
         let claim = Claim::Sender {
-            sent: Seq(hello.sent),
+            sent: tally_from_wire(hello.sent),
             acknowledged: Seq(hello.acknowledged),
         };
-        let met = identity_from_wire(CLUSTER, hello.sender).map_err(|error| error.to_string())?;
-        self.meet(receiver, (met.0, met.1, claim), Asker::Welcome(id));
+        let (peer, identity) =
+            identity_from_wire(CLUSTER, hello.sender).map_err(|error| error.to_string())?;
+        let meeting = Meeting {
+            peer,
+            identity,
+            claim,
+            agreed: false,
+        };
+        self.put(id, ReceivingEnd::Greeted(meeting.clone()));
+        self.enqueue(receiver, Input::Met(meeting), Some(Asker::Welcome(id)));
         Ok(())
     }
 
-    /// The sending end does the same with the answer.
+    /// The sending end compares the answer with what its own journal says at the receiver's number.
     pub(crate) fn meet_receiver(
         &mut self,
         sender: Life,
         id: StreamId,
         welcome: Welcome,
     ) -> Checked {
-        let delivered = Seq(welcome.delivered);
-        let claim = Claim::Receiver { delivered };
-        let met =
+        let delivered = tally_from_wire(welcome.delivered);
+        let outbox = self.outbox(sender, id.route.1)?;
+        let disk = &self.nodes[sender.place].disk;
+        let here = outbox.sent_by(delivered.flow.sequence, disk)?;
+        let (peer, identity) =
             identity_from_wire(CLUSTER, welcome.receiver).map_err(|error| error.to_string())?;
-        self.meet(sender, (met.0, met.1, claim), Asker::Met(id));
-        Ok(())
-    }
-
-    fn meet(
-        &mut self,
-        life: Life,
-        (peer, identity, claim): (snapledger::process::ids::ProcessId, Identity, Claim),
-        asker: Asker,
-    ) {
         let meeting = Meeting {
             peer,
             identity,
-            claim,
+            claim: Claim::Receiver { delivered, here },
+            agreed: true,
         };
-        self.enqueue(life, Input::Met(meeting), Some(asker));
-    }
-
-    /// The receiving end answers a hello once its meeting is durable.
-    pub(crate) fn welcome(
-        &mut self,
-        life: Life,
-        id: StreamId,
-        met: Result<Seq, Refusal>,
-    ) -> Checked {
-        let delivered = match met {
-            Ok(delivered) => delivered,
-            // The hello of a stream that is gone comes late, and says what was true once.
-            Err(refusal) if !self.is_current(id) => {
-                if matches!(refusal, Refusal::OlderBoot { .. }) {
-                    self.sometimes.saw("peer of an older boot refused");
-                }
-                return Ok(());
-            }
-            Err(refusal) => return Err(format!("{id:?} was not welcome: {refusal}")),
-        };
-        let (me, identity) = (self.id(life.place), self.identity(life.place));
-        let welcome = Welcome {
-            receiver: Some(identity_to_wire(CLUSTER, me, identity)),
-            delivered: delivered.0,
-        };
-        self.send_ack(id, ack::Body::Welcome(welcome));
+        self.enqueue(sender, Input::Met(meeting), Some(Asker::Met(id)));
         Ok(())
     }
 
-    /// The sending end goes on behind what the receiver has, once its own meeting is durable.
-    pub(crate) fn open(&mut self, life: Life, id: StreamId, met: Result<Seq, Refusal>) -> Checked {
+    /// The sending end agrees once its own meeting is durable, and goes on behind what the receiver has.
+    pub(crate) fn open(
+        &mut self,
+        life: Life,
+        id: StreamId,
+        met: Result<Tally, Refusal>,
+    ) -> Checked {
         if !self.is_current(id) {
             return Ok(());
         }
         let delivered = met.map_err(|refusal| format!("{id:?} could not open: {refusal}"))?;
+        let delivered = delivered.flow.sequence;
         if let Some(stream) = self.stream(id) {
             stream.end = SendingEnd::Open {
                 sent: delivered,
@@ -120,6 +111,13 @@ impl World {
             };
         }
         self.trace.say(|| format!("open {id:?} behind {delivered}"));
+        let agreed = frame::Body::Agreed(Agreed {});
+        let agreed = Frame { body: Some(agreed) };
+        self.send_frame(id, &agreed);
+        if self.plan.duplicate.strikes(&mut self.random) {
+            self.sometimes.saw("agreement sent twice");
+            self.send_frame(id, &agreed);
+        }
         self.note_acknowledged(life, id, delivered);
         Ok(())
     }

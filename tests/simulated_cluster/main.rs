@@ -21,6 +21,7 @@ mod peers;
 mod plan;
 #[path = "../teller/random.rs"]
 mod random;
+mod receiving;
 mod recorder;
 mod sabotage;
 mod seeds;

@@ -26,6 +26,8 @@ pub(crate) struct Node {
     pub(crate) store: [u8; 16],
     /// Counted durably at every start.
     pub(crate) boot: u64,
+    /// Drawn at every start.
+    pub(crate) run: u64,
     /// What its wall clock is off, microseconds.
     pub(crate) clock_off: i64,
     pub(crate) life: Option<Alive>,
@@ -64,6 +66,10 @@ pub(crate) enum Asker {
     Initiator,
     /// The receiving end of a stream that was greeted.
     Welcome(StreamId),
+    /// The receiving end, once the stream has it for itself.
+    Entered(StreamId),
+    /// The receiving end, for remembering the peer.
+    Agreed(StreamId),
     /// The sending end of a stream that was welcomed.
     Met(StreamId),
     /// The receiving end of a stream, for a frame.
@@ -83,6 +89,7 @@ impl Node {
             disk,
             store,
             boot: 0,
+            run: 0,
             clock_off: 0,
             life: None,
         }
@@ -119,6 +126,7 @@ impl World {
         let (mut process, passed_over) = self.recover(place)?;
         let node = &mut self.nodes[place];
         node.boot += 1;
+        node.run = self.random.next();
         let boot = node.boot;
         let life = Life { place, boot };
         self.trace.say(|| {

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use snapledger::process::channel::Outgoing;
+use snapledger::process::channel::{Outgoing, Tally};
 use snapledger::process::event::Record;
 use snapledger::process::ids::{Lsn, ProcessId, Seq};
 use snapledger::process::message::Body;
@@ -29,8 +29,7 @@ impl Outbox {
 
     /// Lets a message out that is durable in the turn at `position`.
     pub(crate) fn push(&mut self, envelope: Envelope, position: Lsn, memory_max: usize) {
-        self.channel
-            .send(envelope.seq, &envelope.message.body, position);
+        self.channel.send(envelope.seq, &envelope.message, position);
         self.messages.push_back(envelope);
         if self.messages.len() > memory_max {
             self.messages.pop_front();
@@ -68,6 +67,29 @@ impl Outbox {
         self.channel.sent.sequence
     }
 
+    /// What was sent by `seq`, or in all if that is less: from the landmark before it, over the journal.
+    pub(crate) fn sent_by(&self, seq: Seq, disk: &Disk) -> Result<Tally, String> {
+        let landmark = match self.channel.landmark(seq.next()) {
+            Some(landmark) if seq < self.newest() => *landmark,
+            _ => return Ok(self.channel.tally()),
+        };
+        let mut tally = landmark.before;
+        for turn in disk.turns(landmark.position) {
+            for record in turn?.records {
+                if tally.flow.sequence >= seq {
+                    return Ok(tally);
+                }
+                if let Record::Sent { to, seq, message } = record
+                    && to == self.to
+                    && seq == tally.flow.sequence.next()
+                {
+                    tally.pass(seq, &message);
+                }
+            }
+        }
+        Ok(tally)
+    }
+
     /// Some messages right after a sequence number, and whether they came from the journal.
     pub(crate) fn read(
         &self,
@@ -85,7 +107,8 @@ impl Outbox {
         let mut messages = Vec::new();
         // What lies behind the newest is in turns that are not released yet.
         let wanted = after.next()..=self.newest();
-        let start = self.channel.landmark(after.next()).unwrap_or(Lsn(1));
+        let landmark = self.channel.landmark(after.next());
+        let start = landmark.map_or(Lsn(1), |landmark| landmark.position);
         for turn in disk.turns(start) {
             let turn = turn?;
             if messages.len() >= most {

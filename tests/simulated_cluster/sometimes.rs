@@ -37,6 +37,14 @@ pub(crate) const WANTED: &[&str] = &[
     "missing: never_seen",
     "missing: recording",
     "peer of an older boot refused",
+    "late hello overtaken by deliveries",
+    "agreement sent twice",
+    "agreement lost with its stream",
+    "older stream delivered between welcome and agreement",
+    "stream evicted by a newer one",
+    "stream evicted by a late agreement",
+    "stream that waits at the entrance",
+    "frame of an evicted stream dropped",
 ];
 
 /// Counters by name.

@@ -1,7 +1,8 @@
 //! The streams under the channels: FIFO, slow, and mortal. A frame is the bytes of the real wire codec. When a stream
 //! breaks, some of what is under way still arrives, even behind a newer stream; nothing is ever reordered within one.
 //!
-//! What the ends do is what `transport/outbound.rs` and `transport/inbound.rs` do.
+//! What the ends do is what `transport/outbound.rs` and `transport/inbound.rs` do; of the latter only frames and
+//! acknowledgements are here, the rest is in `receiving.rs`.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,6 +17,7 @@ use snapledger::transport::wire::{envelope_from_wire, envelope_to_wire};
 
 use crate::node::Asker;
 use crate::plan::{MS, Plan};
+use crate::receiving::{Entrance, ReceivingEnd};
 use crate::sabotage::Sabotage;
 use crate::world::{Checked, Event, Life, Place, World};
 
@@ -37,6 +39,7 @@ pub(crate) struct Channel {
     streams: BTreeMap<u64, Stream>,
     /// The newest message that was ever put into a frame.
     pub(crate) transmitted: Seq,
+    pub(crate) entrance: Entrance,
 }
 
 pub(crate) struct Stream {
@@ -45,6 +48,9 @@ pub(crate) struct Stream {
     forward: Pipe,
     backward: Pipe,
     pub(crate) end: SendingEnd,
+    pub(crate) at: ReceivingEnd,
+    /// What has come out and waits for the receiving end to read on.
+    pub(crate) unread: VecDeque<frame::Body>,
     is_broken: bool,
     /// What was under way when it broke arrives no earlier.
     not_before: u64,
@@ -84,10 +90,16 @@ impl Channel {
         self.current
     }
 
-    /// Whether both ends have said hello and everything goes on from there.
-    pub(crate) fn is_open(&self) -> bool {
+    /// Whether the sending end sends.
+    fn is_sending(&self) -> bool {
         let current = self.streams.get(&self.current);
         current.is_some_and(|stream| !stream.is_broken && stream.end != SendingEnd::Greeting)
+    }
+
+    /// Whether both ends have agreed and everything goes on from there.
+    pub(crate) fn is_open(&self) -> bool {
+        let current = self.streams.get(&self.current);
+        self.is_sending() && current.is_some_and(|stream| stream.at == ReceivingEnd::Open)
     }
 }
 
@@ -128,15 +140,14 @@ impl World {
             forward: Pipe::default(),
             backward: Pipe::default(),
             end: SendingEnd::Greeting,
+            at: ReceivingEnd::default(),
+            unread: VecDeque::new(),
             is_broken: false,
             not_before: 0,
         };
         let channel = self.channels.entry(route).or_default();
         channel.current = number;
         channel.streams.insert(number, stream);
-        channel
-            .streams
-            .retain(|known, stream| *known == number || !stream.forward.frames.is_empty());
         self.send_frame(StreamId { route, number }, &hello);
         Ok(())
     }
@@ -180,6 +191,11 @@ impl World {
         let kept = usize::try_from(late).unwrap_or(0);
         stream.forward.frames.truncate(kept);
         let (sender, arriving) = (stream.sender, stream.forward.frames.len());
+        let is_sending = stream.end != SendingEnd::Greeting;
+        let is_agreed_at_one_end = is_sending && matches!(stream.at, ReceivingEnd::Welcomed(..));
+        if is_agreed_at_one_end && arriving == 0 {
+            self.sometimes.saw("agreement lost with its stream");
+        }
         self.trace
             .say(|| format!("break {id:?}, {arriving} frames still arrive"));
         self.connect_later(sender, id.route);
@@ -195,6 +211,9 @@ impl World {
         for route in routes {
             let number = self.channels[&route].current;
             self.break_stream(StreamId { route, number });
+            if route.1 == place {
+                self.channels.entry(route).or_default().entrance = Entrance::default();
+            }
         }
     }
 
@@ -290,7 +309,7 @@ impl World {
 
     /// A frame comes out at the receiving end.
     pub(crate) fn receive_frame(&mut self, id: StreamId) -> Checked {
-        let is_late = self.channels[&id.route].is_open() && !self.is_current(id);
+        let is_late = self.channels[&id.route].is_sending() && !self.is_current(id);
         let now = self.now;
         let Some(stream) = self.stream(id) else {
             return Ok(());
@@ -310,14 +329,14 @@ impl World {
                 .saw("frame of an old stream after the new one opened");
         }
         let frame = Frame::decode(&bytes[..]).map_err(|error| error.to_string())?;
-        match frame.body {
-            Some(frame::Body::Hello(hello)) => self.meet_sender(receiver, id, hello),
-            Some(frame::Body::Messages(messages)) => self.deliver(receiver, id, messages),
-            None => Err("an empty frame".to_owned()),
+        let body = frame.body.ok_or("an empty frame")?;
+        if let Some(stream) = self.stream(id) {
+            stream.unread.push_back(body);
         }
+        self.read(receiver, id)
     }
 
-    fn deliver(&mut self, receiver: Life, id: StreamId, messages: Messages) -> Checked {
+    pub(crate) fn deliver(&mut self, receiver: Life, id: StreamId, messages: Messages) -> Checked {
         let from = self.id(id.route.0).clone();
         let count = messages.messages.len();
         for (index, message) in messages.messages.into_iter().enumerate() {

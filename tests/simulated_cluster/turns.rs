@@ -166,6 +166,8 @@ impl World {
                 Ok(())
             }
             (Asker::Welcome(stream), Reply::Met(met)) => self.welcome(life, stream, met),
+            (Asker::Entered(stream), Reply::Met(met)) => self.entered(life, stream, met),
+            (Asker::Agreed(stream), Reply::Met(met)) => self.agreed(life, stream, met),
             (Asker::Met(stream), Reply::Met(met)) => self.open(life, stream, met),
             (Asker::Frame(stream), Reply::Arrived(arrived)) => self.acknowledge(stream, arrived),
             (Asker::Part(fetch), Reply::Snapshot(seen)) => self.answer_as_it_is(fetch, seen),

@@ -48,6 +48,8 @@ pub(crate) enum Event {
     Frame(StreamId),
     /// An answer comes back.
     Ack(StreamId),
+    /// A stream has the receiving end for itself.
+    Entered(Life, StreamId),
     /// A client goes on.
     Client(Place),
     /// Everyone greets everyone.
@@ -182,6 +184,7 @@ impl World {
             Event::Send(stream) => self.send(stream),
             Event::Frame(stream) => self.receive_frame(stream),
             Event::Ack(stream) => self.receive_ack(stream),
+            Event::Entered(life, stream) => self.admit(life, stream),
             Event::Client(place) => self.go_on(place),
             Event::Greet => self.greet(),
             Event::Look(life, snapshot) => self.look(life, &snapshot),
@@ -255,6 +258,7 @@ impl Event {
             | Self::Recorded(life)
             | Self::Connect(life, _)
             | Self::Look(life, _)
+            | Self::Entered(life, _)
             | Self::Published(life, _) => Some(life.place),
             Self::Send(stream) | Self::Ack(stream) => Some(stream.route.0),
             Self::Frame(stream) => Some(stream.route.1),
