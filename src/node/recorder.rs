@@ -54,8 +54,8 @@ impl Recorder {
 
     fn write_state(&self, sealed: Sealed) -> Result<(), StoreError> {
         let state = self.store.write_state(sealed)?;
-        // The engine writes on threads of its own: an error that they met is seen here, not at some client's next
-        // operation.
+        // A state must not outlast the one before it: a restart from it would never see that one sealed again. And the
+        // engine writes on threads of its own: an error that they met is seen here, not at a client's next operation.
         self.store.sync()?;
         tracing::debug!(
             cut = %state.position,

@@ -48,12 +48,15 @@ impl Proxy {
         let counted = Arc::clone(&counts);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                // Before it is counted: who has seen it can cut it.
+                let mut cut = cut.clone();
+                cut.mark_unchanged();
                 counted.connections.fetch_add(1, Ordering::Relaxed);
                 let line = Line {
                     way: way.clone(),
                     counts: Arc::clone(&counted),
                 };
-                tokio::spawn(line.carry((client, server), cut.clone()));
+                tokio::spawn(line.carry((client, server), cut));
             }
         });
         Self {
@@ -91,7 +94,6 @@ struct Line {
 
 impl Line {
     async fn carry(self, (client, server): (TcpStream, SocketAddr), mut cut: watch::Receiver<u64>) {
-        cut.mark_unchanged();
         let Ok(server) = TcpStream::connect(server).await else {
             return;
         };

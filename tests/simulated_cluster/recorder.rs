@@ -10,6 +10,8 @@ use crate::world::{Checked, Event, Life, World};
 pub(crate) enum Work {
     /// A state that was sealed.
     Sealed(Sealed),
+    /// A state that is written, and what the sync under way covers: the next one is not written before.
+    SyncingState(u64),
     /// A recording whose channels are all closed.
     Finished(Recording),
     /// A part that is written, and what the sync under way covers.
@@ -44,7 +46,11 @@ impl World {
         let disk = &mut self.nodes[life.place].disk;
         let mut syncing = None;
         match work {
-            Work::Sealed(sealed) => disk.write_state(sealed)?,
+            Work::Sealed(sealed) => {
+                disk.write_state(sealed)?;
+                syncing = Some(Work::SyncingState(disk.stamp()));
+            }
+            Work::SyncingState(stamp) => disk.synced(stamp),
             Work::Finished(recording) => {
                 let part = disk.build_part(&me, &recording)?;
                 let part = part.ok_or("a recording finished before its state was written")?;
