@@ -13,6 +13,7 @@ use super::wire::{
     tally_to_wire,
 };
 use super::{Closed, Inbox, Local, Settling};
+use crate::process::channel::Tally;
 use crate::process::event::{Claim, Meeting};
 use crate::process::ids::{ChannelId, ProcessId, Seq};
 use crate::proto::snapledger::{Ack, Agreed, Frame, Hello, Refusal, Welcome, ack, frame};
@@ -113,13 +114,7 @@ impl<I: Inbox> Inbound<I> {
         if let Some(held) = self.links.held(&channel, run) {
             return Err(held);
         }
-        let delivered = match self.inbox.meet(meeting.clone()).await {
-            Err(Closed::Stopped(why)) => {
-                self.links.contradict(&channel, run, &why);
-                return Err(Closed::Stopped(why));
-            }
-            met => met?,
-        };
+        let delivered = self.meet(&channel, meeting.clone()).await?;
         let Local {
             cluster,
             process,
@@ -137,7 +132,7 @@ impl<I: Inbox> Inbound<I> {
         }
         // Not before: who is refused does not disturb the stream that is open.
         let entered = self.links.enter(&channel).await;
-        if self.inbox.meet(meeting.clone()).await? != delivered {
+        if self.meet(&channel, meeting.clone()).await? != delivered {
             let sentence = "messages of an older stream came in between";
             return Err(Closed::Broken(sentence.to_owned()));
         }
@@ -145,8 +140,25 @@ impl<I: Inbox> Inbound<I> {
             agreed: true,
             ..meeting
         };
-        self.inbox.meet(agreed).await?;
+        self.meet(&channel, agreed).await?;
+        self.links.agree(&channel, run);
         Ok(entered)
+    }
+
+    // A contradiction stops the channel the other way, too; a hello that comes late is none.
+    async fn meet(&self, channel: &ChannelId, meeting: Meeting) -> Result<Tally, Closed> {
+        let run = meeting.identity.run;
+        match self.inbox.meet(meeting).await {
+            Err(Closed::Stopped(_)) if self.links.has_agreed(channel, run) => {
+                let sentence = "a newer stream has delivered more than this one says";
+                Err(Closed::Broken(sentence.to_owned()))
+            }
+            Err(Closed::Stopped(why)) => {
+                self.links.contradict(channel, run, &why);
+                Err(Closed::Stopped(why))
+            }
+            met => met,
+        }
     }
 
     fn meeting(&self, hello: Hello) -> Result<Meeting, Closed> {

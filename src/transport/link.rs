@@ -45,6 +45,8 @@ struct Link {
     turned_away: Option<String>,
     /// The run of the peer whose store was found to contradict this one on this channel, and the sentence.
     contradiction: Option<(u64, String)>,
+    /// The run of the peer that was the last to agree with this end.
+    agreed: Option<u64>,
     entrance: Entrance,
 }
 
@@ -135,6 +137,22 @@ impl Links {
         }
         let reverse = links.entry(channel.reversed()).or_default();
         reverse.entrance.wanted.send_modify(|wanted| *wanted += 1);
+    }
+
+    /// Takes note that both ends agree, in this run of the peer.
+    pub fn agree(&self, channel: &ChannelId, run: u64) {
+        let mut links = self.links();
+        links.entry(channel.clone()).or_default().agreed = Some(run);
+    }
+
+    /// Whether this run of the peer was the last to agree. It goes on from there and forgets nothing: where it seems
+    /// to contradict now, its hello was under way while a newer stream delivered.
+    #[must_use]
+    pub fn has_agreed(&self, channel: &ChannelId, run: u64) -> bool {
+        let links = self.links();
+        links
+            .get(channel)
+            .is_some_and(|link| link.agreed == Some(run))
     }
 
     /// Why a channel is not to go on with this run of the peer, though it is not known to contradict by itself.

@@ -12,6 +12,7 @@ mod early_part;
 mod initiator;
 mod interrupted;
 mod killed;
+mod late_hello;
 mod late_peer;
 mod left_alone;
 mod many_waiting;

@@ -10,8 +10,8 @@ use crate::world::{Checked, Event, Life, World};
 pub(crate) enum Work {
     /// A state that was sealed.
     Sealed(Sealed),
-    /// A state that is written, and what the sync under way covers: the next one is not written before.
-    SyncingState(u64),
+    /// A state that is written, and what the sync under way covers: no later one is begun before it is durable.
+    Settling(u64),
     /// A recording whose channels are all closed.
     Finished(Recording),
     /// A part that is written, and what the sync under way covers.
@@ -37,7 +37,7 @@ impl World {
         self.after(delay, Event::Recorded(life));
     }
 
-    /// One piece of work has come to its end: a state is written, a part is written, a part is durable.
+    /// One piece of work has come to its end: a state or part is written, or is durable.
     pub(crate) fn end_recording(&mut self, life: Life) -> Checked {
         let me = self.id(life.place).clone();
         let Some(work) = self.alive(life).and_then(|alive| alive.work.pop_front()) else {
@@ -48,9 +48,9 @@ impl World {
         match work {
             Work::Sealed(sealed) => {
                 disk.write_state(sealed)?;
-                syncing = Some(Work::SyncingState(disk.stamp()));
+                syncing = Some(Work::Settling(disk.stamp()));
             }
-            Work::SyncingState(stamp) => disk.synced(stamp),
+            Work::Settling(stamp) => disk.synced(stamp),
             Work::Finished(recording) => {
                 let part = disk.build_part(&me, &recording)?;
                 let part = part.ok_or("a recording finished before its state was written")?;
