@@ -9,8 +9,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Facade;
 use super::query::is_encoded;
+use super::{Facade, body};
 use crate::api::error::Failure;
 
 /// How many requests are answered at once.
@@ -56,8 +56,18 @@ pub(super) async fn admit(
     }
     let permit = facade.bounds.requests.try_acquire();
     let _permit = permit.map_err(|_| Failure::Busy(REQUESTS_MAX, "requests"))?;
-    let answer = tokio::time::timeout(TIMEOUT, next.run(request)).await;
-    answer.map_err(|_| Failure::Timeout(TIMEOUT.as_secs()))
+    let answer = tokio::time::timeout(TIMEOUT, async {
+        Ok(next.run(with_whole_body(request).await?).await)
+    });
+    let answer = answer.await;
+    answer.map_err(|_| Failure::Timeout(TIMEOUT.as_secs()))?
+}
+
+// Read before anything is refused: a connection that is closed over unread bytes takes its answer with it.
+async fn with_whole_body(request: Request) -> Result<Request, Failure> {
+    let (head, body) = request.into_parts();
+    let bytes = body::read(Request::from_parts(head.clone(), body), &()).await?;
+    Ok(Request::from_parts(head, bytes.into()))
 }
 
 /// Where no route is.

@@ -56,7 +56,7 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Failure> {
     Err(Failure::MediaType(format!("of type {:?}", essence.trim())))
 }
 
-async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Failure> {
+pub(super) async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Failure> {
     let bytes = Bytes::from_request(request, state).await;
     bytes.map_err(|rejection: BytesRejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Failure::BodyTooLarge(BODY_BYTES_MAX),
