@@ -205,7 +205,7 @@ pub(crate) fn prove(snapshot: &Value, (deposits_min, deposits_max): (i64, i64)) 
 }
 
 /// How long between two beginnings.
-pub(crate) const BEGIN_EVERY: Duration = Duration::from_millis(200);
+pub(crate) const BEGIN_EVERY: Duration = Duration::from_millis(800);
 
 fn bytes(answer: &Answer) -> Bytes {
     let mut hasher = DefaultHasher::new();

@@ -24,7 +24,7 @@ const PROBES: usize = 500;
 /// Puts that are asked for at once.
 const PUTS: usize = 16;
 /// What waits in the short run.
-const VALUES: usize = 5000;
+const VALUES: usize = 3000;
 const TRANSFERS: usize = 20_000;
 
 /// One node that runs and one that does not.

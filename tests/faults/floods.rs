@@ -26,9 +26,9 @@ const IMPATIENT: usize = 100;
 const PATIENCE: Duration = Duration::from_millis(5);
 /// As heavy as 128 plain operations: 256 of them leave room for nothing.
 const VALUE_BYTES: usize = 127 * 256;
-const DOORS_TRIED: usize = 3;
-/// Far less than what is asked for meanwhile.
-const GROWTH_MAX: u64 = 400 << 20;
+const DOORS_TRIED: usize = 2;
+/// The store itself comes to hold some 400 MiB; a queue that were not bounded by weight would take 2 GiB more.
+const GROWTH_MAX: u64 = 800 << 20;
 
 type Keys = KeyValueServiceClient<Channel>;
 

@@ -13,7 +13,7 @@ use snapledger::proto::snapledger::{
     ApplyRequest, Deposit, Operation, OperationResult, Payment, Withdrawal,
 };
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
@@ -33,7 +33,8 @@ pub(crate) const OWN_GROWTH: i64 = DEPOSIT - WITHDRAWAL + MOVED;
 const DEPOSIT: i64 = 5;
 const WITHDRAWAL: i64 = 2;
 const MOVED: i64 = 3;
-const RETRY_EVERY: Duration = Duration::from_millis(20);
+/// From one call of a client to its next: what is to be seen is faults, not speed.
+const PACE: Duration = Duration::from_millis(20);
 const KEEPALIVE: Duration = Duration::from_secs(1);
 /// Answers of one client that are compared in the end: far fewer than a node remembers.
 const ANSWERS_KEPT: usize = 500;
@@ -205,7 +206,9 @@ impl Ledger {
 
 impl Client {
     async fn run(mut self, stop: Arc<AtomicBool>) -> Self {
+        let mut paced = pace();
         for call in 0.. {
+            paced.tick().await;
             if stop.load(Ordering::Relaxed) {
                 break;
             }
@@ -229,8 +232,7 @@ impl Client {
 
     // Until there is an answer; under the same request ids.
     async fn ask(&mut self, batch: &ApplyRequest) -> Vec<OperationResult> {
-        let mut again = interval(RETRY_EVERY);
-        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut again = pace();
         loop {
             let mut request = Request::new(batch.clone());
             request.set_timeout(CALL_MAX);
@@ -302,6 +304,12 @@ impl Tally {
         assert!(now > own, "a client's own account only grows");
         self.own_acknowledged = now.unwrap_or_default();
     }
+}
+
+fn pace() -> Interval {
+    let mut pace = interval(PACE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pace
 }
 
 /// A client of a node that notices when nobody is there any more.

@@ -48,15 +48,12 @@ impl Proxy {
         let counted = Arc::clone(&counts);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                // Before it is counted: who has seen it can cut it.
+                // Before it is counted: whoever has seen it can cut it.
                 let mut cut = cut.clone();
                 cut.mark_unchanged();
+                let (way, counts) = (way.clone(), Arc::clone(&counted));
+                tokio::spawn(Line { way, counts }.carry((client, server), cut));
                 counted.connections.fetch_add(1, Ordering::Relaxed);
-                let line = Line {
-                    way: way.clone(),
-                    counts: Arc::clone(&counted),
-                };
-                tokio::spawn(line.carry((client, server), cut));
             }
         });
         Self {

@@ -13,6 +13,7 @@ use crate::chronicle::{BEGIN_EVERY, Chronicle, prove};
 use crate::load::{Load, OWN_GROWTH, Tallies};
 use crate::programs::Programs;
 use crate::random::Random;
+use crate::view::peer_is;
 
 /// Programs, clients, and the history that they make.
 pub(crate) struct Scene {
@@ -40,6 +41,10 @@ impl Scene {
     pub(crate) async fn open(mut programs: Programs, seed: u64) -> Self {
         let begun = Instant::now();
         programs.start_all().await;
+        // Who was never seen does not become down.
+        for (id, other) in pairs(&programs.ids()) {
+            peer_is(&programs.rest(id), other, "up").await;
+        }
         let mut load = Load::begin(&programs).await;
         let ids = programs.ids();
         let rests = ids.iter().map(|id| (*id, programs.rest(id)));
@@ -136,6 +141,16 @@ impl Scene {
             took: begun.elapsed(),
         }
     }
+}
+
+fn pairs(ids: &[&'static str]) -> Vec<(&'static str, &'static str)> {
+    let others = |id: &&'static str| {
+        let id = *id;
+        ids.iter()
+            .filter(move |other| **other != id)
+            .map(move |other| (id, *other))
+    };
+    ids.iter().flat_map(others).collect()
 }
 
 // Begins snapshots anywhere and looks at them, for ever.
