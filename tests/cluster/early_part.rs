@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::nodes::Cluster;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unfinished_part_comes_as_it_is_and_then_finished() {

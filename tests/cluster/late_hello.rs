@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::nodes::Cluster;
 use crate::stores::{open, pay};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hello_that_comes_late_contradicts_nothing() {

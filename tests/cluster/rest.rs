@@ -8,7 +8,7 @@ use ureq::http::{HeaderMap, Request};
 
 use crate::await_it::until;
 
-const ANSWER_MAX: Duration = Duration::from_secs(20);
+const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// Where a node is.
 #[derive(Clone)]
