@@ -26,7 +26,7 @@ use teller::fixtures::{self, CLUSTER, Values, export, fixture_of, hexadecimal, i
 use tempfile::TempDir;
 
 /// The format that is written.
-const NEWEST: u64 = 2;
+const NEWEST: u64 = 3;
 const TREES: [&str; 6] = ["journal", "states-2", "chunks", "parts", "history", "meta"];
 
 fn id<T>(parsed: Result<T, snapledger::process::ids::Malformed>) -> T {
@@ -169,11 +169,18 @@ fn arrivals() -> [Input; 3] {
     [(1, incoming), (2, write), (3, marker)].map(arrived)
 }
 
+// What formats since can say besides.
+fn script_since(format: u64) -> Vec<Input> {
+    let time = Hlc::at(20_000);
+    let since_3 = vec![Input::Reach { time }];
+    if format < 3 { Vec::new() } else { since_3 }
+}
+
 // Writes the script into a store, with all background work.
 fn write(dir: &Path) {
     let store = open(dir).expect("the store opens");
     let mut process = recover(&store).expect("it is new");
-    for (number, input) in (1..).zip(script()) {
+    for (number, input) in (1..).zip(script().into_iter().chain(script_since(NEWEST))) {
         process.begin_turn(number * 1000, Hlc::default());
         process.step(input);
         let turn = process.end_turn();
@@ -231,15 +238,16 @@ fn fixture() -> Values {
 #[test]
 fn a_store_of_any_format_says_what_it_said() {
     for format in 1..=NEWEST {
-        assert_says_what_it_said(&import(&fixture_of(format)));
+        let turns = script().len() + script_since(format).len();
+        assert_says_what_it_said(&import(&fixture_of(format)), turns as u64);
     }
 }
 
-fn assert_says_what_it_said(dir: &TempDir) {
+fn assert_says_what_it_said(dir: &TempDir, turns: u64) {
     let store = open(dir.path()).expect("the store opens");
     assert_eq!(store.identity().boot, 2);
     let mut process = recover(&store).expect("the store is whole");
-    assert_eq!(process.registers().position, Lsn(15));
+    assert_eq!(process.registers().position, Lsn(turns));
     let account = |name| process.bank().balance(&id(AccountId::parse(name)));
     assert_eq!((account("alice"), account("bob")), (Some(889), Some(107)));
     process.begin_turn(0, Hlc::default());
@@ -264,7 +272,7 @@ fn assert_says_what_it_said(dir: &TempDir) {
     drop(store);
     let report = Store::check(dir.path()).expect("the store is whole");
     let counted = (report.turns, report.states, report.parts, report.revisions);
-    assert_eq!(counted, (15, 2, 1, 1));
+    assert_eq!(counted, (turns, 2, 1, 1));
 }
 
 #[test]
@@ -287,7 +295,7 @@ fn a_newer_format_is_refused() {
     let refused = open(import(&values).path()).err();
     let found = matches!(
         refused,
-        Some(StoreError::NewerFormat { found: 3, known: 2 })
+        Some(StoreError::NewerFormat { found: 4, known: 3 })
     );
     assert!(found, "{refused:?}");
     let refused = Store::check(import(&values).path()).err();
@@ -344,7 +352,7 @@ fn a_leftover_of_an_interrupted_start_is_removed() {
     let store = open(dir.path()).expect("the store opens");
     assert!(!leftover.exists());
     let process = recover(&store).expect("the store is whole");
-    assert_eq!(process.registers().position, Lsn(15));
+    assert_eq!(process.registers().position, Lsn(16));
 }
 
 #[test]

@@ -16,6 +16,8 @@ use teller::fixtures::{CLUSTER, Values, export, fixture_of, import, number};
 use teller::images;
 use tempfile::TempDir;
 
+/// The format that is written.
+const NEWEST: u32 = 3;
 /// Places in the engine's log at which the upgrade is cut off, but for the first; more with SNAPLEDGER_IMAGES.
 const IMAGES: usize = 10;
 const TREES: [&str; 7] = [
@@ -81,7 +83,7 @@ impl Upgrade {
         let after = tempfile::tempdir().expect("a temporary directory");
         images::copy(before.path(), after.path());
         let migrated = Store::migrate(after.path()).expect("it is whole");
-        assert_eq!((migrated.from, migrated.to), (1, 2));
+        assert_eq!((migrated.from, migrated.to), (1, NEWEST));
         let upgraded = Contents::of(after.path()).values;
         let logs = [first, log(after.path())];
         let length = fs::metadata(after.path().join("db"))
@@ -135,7 +137,10 @@ fn an_upgrade_that_is_cut_off_leaves_one_format_or_the_other_wholly() {
     }
     let [old, new] = seen;
     assert!(old > 0 && new > 0, "one format was never left: {seen:?}");
-    println!("{} images: {old} of format 1, {new} of format 2", old + new);
+    println!(
+        "{} images: {old} of format 1, {new} of a later one",
+        old + new
+    );
 }
 
 fn goes_on(upgrade: &Upgrade, dir: &TempDir) {
@@ -170,7 +175,7 @@ fn the_command_says_what_it_did_and_counts_no_boot() {
     assert_says(
         &older,
         0,
-        "note: the store has format 1; the next start brings it to 2",
+        "note: the store has format 1; the next start brings it to 3",
     );
     let undecided = Command::new(cargo_bin!("snapledger"))
         .args(["store", "forget"])
@@ -181,15 +186,15 @@ fn the_command_says_what_it_did_and_counts_no_boot() {
     assert_says(
         &undecided,
         3,
-        "the store has format 1, this program reads 2; run `snapledger store migrate`",
+        "the store has format 1, this program reads 3; run `snapledger store migrate`",
     );
     let upgraded = store_command("migrate", dir.path());
-    assert_says(&upgraded, 0, "the store is upgraded from format 1 to 2");
+    assert_says(&upgraded, 0, "the store is upgraded from format 1 to 3");
     let idle = store_command("migrate", dir.path());
     assert_says(
         &idle,
         0,
-        "nothing to do: the store has format 2, the newest",
+        "nothing to do: the store has format 3, the newest",
     );
     assert_says(&store_command("check", dir.path()), 0, "is good");
     let store = Store::open(dir.path(), CLUSTER, &p()).expect("the store opens");
@@ -198,22 +203,22 @@ fn the_command_says_what_it_did_and_counts_no_boot() {
 
 #[test]
 fn the_command_refuses_a_newer_format_and_touches_nothing() {
-    let mut values = fixture_of(2);
+    let mut values = fixture_of(u64::from(NEWEST));
     let format = ("meta".to_owned(), [b"format", &[0, 0][..]].concat());
-    values.insert(format, number(3));
+    values.insert(format, number(u64::from(NEWEST) + 1));
     let dir = import(&values);
     for command in ["migrate", "check"] {
         let newer = store_command(command, dir.path());
         assert_says(
             &newer,
             3,
-            "the store has format 3, this program knows up to 2",
+            "the store has format 4, this program knows up to 3",
         );
     }
     let opened = Store::open(dir.path(), CLUSTER, &p()).err();
     assert!(matches!(
         opened,
-        Some(StoreError::NewerFormat { found: 3, known: 2 })
+        Some(StoreError::NewerFormat { found: 4, known: 3 })
     ));
     assert!(export(dir.path(), &TREES) == values, "nothing was touched");
     let empty = tempfile::tempdir().expect("a temporary directory");

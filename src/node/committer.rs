@@ -64,7 +64,7 @@ impl Committer {
         }
         for record in step.turn.records {
             match record {
-                Record::Sent { to, seq, message } => {
+                Record::Sent { to, seq, message } | Record::Carried { to, seq, message } => {
                     let envelope = Envelope {
                         seq,
                         time: step.turn.time,

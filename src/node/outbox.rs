@@ -127,7 +127,7 @@ impl Outbox {
             let turn = turn?;
             for record in turn.records {
                 match record {
-                    Record::Sent { to, seq, message }
+                    Record::Sent { to, seq, message } | Record::Carried { to, seq, message }
                         if to == self.to && seq > after && frame.has_room() =>
                     {
                         let time = turn.time;
@@ -171,7 +171,7 @@ fn tally(outbox: &Outbox, seq: Seq) -> Result<Tally, StoreError> {
             if tally.flow.sequence >= seq {
                 return Ok(tally);
             }
-            if let Record::Sent { to, seq, message } = record
+            if let Record::Sent { to, seq, message } | Record::Carried { to, seq, message } = record
                 && to == outbox.to
                 && seq == tally.flow.sequence.next()
             {

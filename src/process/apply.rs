@@ -27,6 +27,8 @@ impl Process {
             }
             Record::Written(write) => self.keys.write(write),
             Record::Sent { to, seq, message } => self.apply_sent(to, *seq, message),
+            Record::Carried { to, seq, message } => self.put_on_channel(to, *seq, message),
+            Record::Reached => {}
             Record::Delivered {
                 from,
                 seq,
@@ -82,6 +84,10 @@ impl Process {
         if let Some(transfer) = message.body.transfer() {
             self.bank.debit(&transfer.from_account, transfer.amount);
         }
+        self.put_on_channel(to, seq, message);
+    }
+
+    fn put_on_channel(&mut self, to: &ProcessId, seq: Seq, message: &Message) {
         let channel = self.registers.outgoing.entry(to.clone()).or_default();
         channel.send(seq, message, self.turn.position);
     }

@@ -40,6 +40,10 @@ impl Process {
                 self.quietly(finished.then_some(Record::PartStored { snapshot }))
             }
             Input::Checkpoint => self.quietly(Some(Record::Checkpointed)),
+            Input::Reach { time } => {
+                let is_past = self.registers.time > time || !self.turn.records.is_empty();
+                self.quietly((!is_past).then_some(Record::Reached))
+            }
         }
     }
 

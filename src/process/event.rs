@@ -66,6 +66,11 @@ pub enum Input {
     },
     /// Seal the state without a snapshot, so that a restart stays short.
     Checkpoint,
+    /// Somebody asks what was at this clock value: no later turn may belong to it, so that the answer is final.
+    Reach {
+        /// The clock value; the turn that answers, or one before it, is past it.
+        time: Hlc,
+    },
 }
 
 /// What a client can want done.
@@ -269,6 +274,18 @@ pub enum Record {
         /// cluster, or, below zero, a deposit.
         written_off: i128,
     },
+    /// The clock has passed what somebody asked about; nothing else happened.
+    Reached,
+    /// A message that was in a channel when the global state was recorded that this store was restored from, put on
+    /// the channel again. Its transfer is debited already.
+    Carried {
+        /// The receiving process.
+        to: ProcessId,
+        /// Its number on the channel.
+        seq: Seq,
+        /// What it says.
+        message: Message,
+    },
 }
 
 impl Record {
@@ -277,7 +294,9 @@ impl Record {
     pub fn weight(&self) -> usize {
         let value = match self {
             Self::Written(write) => write.value.as_deref(),
-            Self::Sent { message, .. } | Self::Delivered { message, .. } => message.body.value(),
+            Self::Sent { message, .. }
+            | Self::Carried { message, .. }
+            | Self::Delivered { message, .. } => message.body.value(),
             _ => None,
         };
         1 + value.map_or(0, str::len) / VALUE_BYTES_PER_WEIGHT

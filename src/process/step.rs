@@ -44,7 +44,7 @@ impl Process {
         weight_max: usize,
     ) -> Step<T> {
         let times = waiting.iter().filter_map(|(input, _)| match input {
-            Input::Arrived { time, .. } => Some(*time),
+            Input::Arrived { time, .. } | Input::Reach { time } => Some(*time),
             _ => None,
         });
         self.begin_turn(wall_us, times.max().unwrap_or_default());

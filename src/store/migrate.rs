@@ -9,6 +9,8 @@ use super::schema::Trees;
 mod m0001_initial;
 #[path = "../../migrations/m0002_channel_checksums.rs"]
 mod m0002_channel_checksums;
+#[path = "../../migrations/m0003_the_past.rs"]
+mod m0003_the_past;
 
 /// One step: brings a store from the format before to format `to`. Writes only where the format before does not look,
 /// and is harmless when it is run again after a crash in its middle; the format number is raised only after it is
@@ -22,7 +24,11 @@ struct Migration {
 }
 
 /// In order, without gaps.
-const MIGRATIONS: &[Migration] = &[m0001_initial::MIGRATION, m0002_channel_checksums::MIGRATION];
+const MIGRATIONS: &[Migration] = &[
+    m0001_initial::MIGRATION,
+    m0002_channel_checksums::MIGRATION,
+    m0003_the_past::MIGRATION,
+];
 
 /// The format that this program reads and writes.
 #[must_use]

@@ -5,6 +5,7 @@ mod channels;
 mod keys;
 mod meetings;
 mod operations;
+mod past;
 mod recovery;
 mod snapshots;
 

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use crate::process::Process;
 use crate::process::event::{Record, Turn};
 use crate::process::ids::{AccountId, Amount, ProcessId, Seq};
-use crate::process::message::Message;
 
 /// Why this turn cannot follow on what the process holds; `None` where it can.
 pub(super) fn implausible(process: &Process, turn: &Turn) -> Option<String> {
@@ -46,7 +45,14 @@ impl<'a> Trial<'a> {
                 self.debit(from, *amount)?;
                 self.credit(to, *amount)
             }
-            Record::Sent { to, seq, message } => self.send(to, *seq, message),
+            Record::Sent { to, seq, message } => {
+                self.send(to, *seq)?;
+                match message.body.transfer() {
+                    Some(transfer) => self.debit(&transfer.from_account, transfer.amount),
+                    None => Ok(()),
+                }
+            }
+            Record::Carried { to, seq, .. } => self.send(to, *seq),
             Record::Delivered {
                 from,
                 seq,
@@ -101,15 +107,11 @@ impl<'a> Trial<'a> {
         tried.or_else(|| self.process.bank().balance(account))
     }
 
-    fn send(&mut self, to: &'a ProcessId, seq: Seq, message: &'a Message) -> Result<(), String> {
+    fn send(&mut self, to: &'a ProcessId, seq: Seq) -> Result<(), String> {
         let channel = self.process.registers().outgoing.get(to);
         let last = channel.map_or(Seq(0), |channel| channel.sent.sequence);
         follow(self.sent.entry(to).or_insert(last), seq)
-            .map_err(|last| format!("it sends message {seq} to {to:?} after {last}"))?;
-        match message.body.transfer() {
-            Some(transfer) => self.debit(&transfer.from_account, transfer.amount),
-            None => Ok(()),
-        }
+            .map_err(|last| format!("it sends message {seq} to {to:?} after {last}"))
     }
 
     fn deliver(&mut self, from: &'a ProcessId, seq: Seq) -> Result<(), String> {

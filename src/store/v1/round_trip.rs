@@ -175,6 +175,11 @@ fn of_channels() -> impl Strategy<Value = Record> {
             seq,
             message
         }),
+        (process(), seq(), message()).prop_map(|(to, seq, message)| Record::Carried {
+            to,
+            seq,
+            message
+        }),
         (process(), seq(), way(), option::of(account()), message()).prop_map(
             |(from, seq, way, suspense, message)| Record::Delivered {
                 from,
@@ -210,6 +215,7 @@ fn of_snapshots() -> impl Strategy<Value = Record> {
         ),
         id(SnapshotId::parse).prop_map(|snapshot| Record::PartStored { snapshot }),
         Just(Record::Checkpointed),
+        Just(Record::Reached),
     ]
 }
 

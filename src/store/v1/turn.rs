@@ -41,6 +41,9 @@ frozen_enum!(RecordV1 = Record {
     // Since format 2.
     Recognized { peer: ProcessId, identity: IdentityV2 },
     Forgotten { peer: ProcessId, written_off: i128 },
+    // Since format 3.
+    Reached,
+    Carried { to: ProcessId, seq: Seq, message: MessageV1 },
 });
 
 frozen_struct!(
