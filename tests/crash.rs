@@ -154,8 +154,13 @@ fn a_failed_sync_acknowledges_nothing() {
     // The system reports a failed write once: a sync that succeeds later says nothing about it.
     medium.0.store(false, Ordering::Relaxed);
     let again = store.commit(&turn);
-    assert!(matches!(again, Err(StoreError::Failed)));
-    assert!(matches!(store.sync(), Err(StoreError::Failed)));
+    // Whoever comes later says why it was.
+    for later in [again.err(), store.sync().err()] {
+        let later = later.expect("nothing is durable any more");
+        let sentence = later.to_string();
+        assert!(matches!(later, StoreError::Failed(_)), "{sentence}");
+        assert!(sentence.contains("cannot sync db"), "{sentence}");
+    }
 }
 
 #[test]

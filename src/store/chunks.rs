@@ -27,7 +27,7 @@ impl Chunks {
 
     /// Whether the chunk is here.
     pub(super) fn contains(&self, hash: &Hash) -> Result<bool, StoreError> {
-        Ok(self.tree.contains_key(fragment_zero(hash))?)
+        Ok(frame::contains(&self.tree, &hash.0)?)
     }
 
     /// Stores a chunk unless it is here; says its hash and how many bytes were written.
@@ -37,9 +37,7 @@ impl Chunks {
         if frame::get(&self.tree, &hash.0)?.is_some_and(|stored| stored == framed) {
             return Ok((hash, 0));
         }
-        let mut batch = sled::Batch::default();
-        frame::insert(&mut batch, &hash.0, &framed);
-        self.tree.apply_batch(batch)?;
+        frame::put(&self.tree, &hash.0, &framed)?;
         Ok((hash, framed.len() as u64))
     }
 
@@ -58,9 +56,7 @@ impl Chunks {
     /// Takes over a chunk as another store holds it, after checking that it is what its hash says.
     pub(super) fn adopt(&self, hash: &Hash, stored: &[u8]) -> Result<(), StoreError> {
         decode_chunk(hash, stored)?;
-        let mut batch = sled::Batch::default();
-        frame::insert(&mut batch, &hash.0, stored);
-        self.tree.apply_batch(batch)?;
+        frame::put(&self.tree, &hash.0, stored)?;
         Ok(())
     }
 
@@ -133,10 +129,6 @@ impl Chunks {
             Chunk::Index(_) | Chunk::Messages(_) => Err(other_content(hash)),
         }
     }
-}
-
-fn fragment_zero(hash: &Hash) -> Vec<u8> {
-    [&hash.0[..], &[0, 0]].concat()
 }
 
 fn other_content(hash: &Hash) -> StoreError {

@@ -21,9 +21,9 @@ pub enum StoreError {
     /// sled refused.
     #[error("the storage engine cannot read or write its files: {0}; {advice}", advice = advice(.0))]
     Engine(#[from] sled::Error),
-    /// A sync failed before; what was written then may be lost.
-    #[error("the store could not be made durable before; nothing more is acknowledged")]
-    Failed,
+    /// A sync failed before, and why; what was written then may be lost.
+    #[error("the store could not be made durable before, and acknowledges nothing more: {0}")]
+    Failed(String),
     /// A commit or a sync does not come back.
     #[error(
         "the disk under the store has not answered for {seconds} s; nothing that waits for it is acknowledged"
@@ -118,7 +118,7 @@ impl StoreError {
     pub fn is_fatal(&self) -> bool {
         matches!(
             self,
-            Self::Io { .. } | Self::Engine(_) | Self::Failed | Self::Stalled { .. }
+            Self::Io { .. } | Self::Engine(_) | Self::Failed(_) | Self::Stalled { .. }
         )
     }
 

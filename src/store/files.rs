@@ -48,9 +48,9 @@ pub(super) struct Engine {
     pub(super) dir: PathBuf,
     log: File,
     medium: Box<dyn Medium>,
-    /// Held while syncing; true once a sync has failed. The system reports a failed write to one sync alone, so nobody
-    /// may take the next one for good.
-    failed: Mutex<bool>,
+    /// Held while syncing; why a sync has failed, once one has. The system reports a failed write to one sync alone, so
+    /// nobody may take the next one for good, and whoever comes later says the same.
+    failed: Mutex<Option<String>>,
     pub(super) witness: Witness,
     /// Held as long as the store is open.
     _lock: File,
@@ -76,7 +76,7 @@ impl Engine {
             dir: dir.to_path_buf(),
             log,
             medium,
-            failed: Mutex::new(false),
+            failed: Mutex::new(None),
             witness: Witness::open(dir)?,
             _lock: lock,
         };
@@ -94,16 +94,16 @@ impl Engine {
     /// its log does.
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     pub(super) fn make_durable(&self) -> Result<(), StoreError> {
-        let mut has_failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        if *has_failed {
-            return Err(StoreError::Failed);
+        let mut failure = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(why) = &*failure {
+            return Err(StoreError::Failed(why.clone()));
         }
         let flushed = self.db.flush().map_err(StoreError::from);
         let synced = flushed.and_then(|_| {
             let synced = self.medium.sync(&self.log);
             synced.map_err(failed("cannot sync", Path::new("db")))
         });
-        *has_failed = synced.is_err();
+        *failure = synced.as_ref().err().map(ToString::to_string);
         synced
     }
 }

@@ -4,12 +4,15 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::pages;
+
 /// The format of the values this program writes.
 pub(super) const FORMAT: u8 = 1;
 /// Version, kind, length, checksum.
 const HEADER_BYTES: usize = 1 + 1 + 4 + 4;
-/// Fragments stay this small, so that sled keeps them in its log and never in unsynced blob files.
-const FRAGMENT_BYTES_MAX: usize = 64 * 1024;
+/// Fragments stay this small, so that sled keeps them in its log and never in unsynced blob files, and a page of 16 of
+/// them fits into a shard of its cache. Those of older stores may be up to 64 KiB.
+const FRAGMENT_BYTES_MAX: usize = 16 * 1024;
 /// No stored value is longer; a length that claims more is damage.
 const VALUE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
@@ -156,28 +159,54 @@ fn fragment_key(key: &[u8], number: u16) -> Vec<u8> {
     [key, &number.to_be_bytes()].concat()
 }
 
-/// The last key over which a framed value of this length lies.
-pub(super) fn last_fragment(key: &[u8], length: usize) -> Vec<u8> {
-    let fragments = length.div_ceil(FRAGMENT_BYTES_MAX).max(1);
-    fragment_key(key, u16::try_from(fragments - 1).unwrap_or(u16::MAX))
+/// Writes a framed value over keys `key ‖ fragment number`, atomically.
+pub(super) fn put(tree: &sled::Tree, key: &[u8], framed: &[u8]) -> Result<(), sled::Error> {
+    let mut batch = sled::Batch::default();
+    insert(&mut batch, key, framed);
+    tree.apply_batch(batch)?;
+    for (number, fragment) in (0..).zip(framed.chunks(FRAGMENT_BYTES_MAX)) {
+        pages::account(tree, &fragment_key(key, number), fragment.len())?;
+    }
+    Ok(())
+}
+
+/// Whether a value, or the beginning of one, is stored under the key.
+pub(super) fn contains(tree: &sled::Tree, key: &[u8]) -> Result<bool, sled::Error> {
+    Ok(pages::get(tree, &fragment_key(key, 0))?.is_some())
 }
 
 /// Reads a framed value that lies over keys `key ‖ fragment number`; `None` if there is none.
 pub(super) fn get(tree: &sled::Tree, key: &[u8]) -> Result<Option<Vec<u8>>, sled::Error> {
-    let Some(first) = tree.get(fragment_key(key, 0))? else {
+    Ok(lay_together(tree, key)?.map(|found| found.framed))
+}
+
+/// A framed value as it was found.
+pub(super) struct Found {
+    pub(super) framed: Vec<u8>,
+    /// The last key that it lies over.
+    pub(super) end: Vec<u8>,
+}
+
+/// [`get`], and where the value ends.
+pub(super) fn lay_together(tree: &sled::Tree, key: &[u8]) -> Result<Option<Found>, sled::Error> {
+    let mut end = fragment_key(key, 0);
+    let Some(first) = pages::get(tree, &end)? else {
         return Ok(None);
     };
     let mut framed = first.to_vec();
     let expected = framed_length(&framed).unwrap_or(framed.len());
-    let mut number = 1;
-    while framed.len() < expected {
-        let Some(fragment) = tree.get(fragment_key(key, number))? else {
+    for number in 1.. {
+        if framed.len() >= expected {
+            break;
+        }
+        let next = fragment_key(key, number);
+        let Some(fragment) = pages::get(tree, &next)? else {
             break;
         };
         framed.extend_from_slice(&fragment);
-        number += 1;
+        end = next;
     }
-    Ok(Some(framed))
+    Ok(Some(Found { framed, end }))
 }
 
 /// Splits a stored key into the key of the value and the fragment number.

@@ -114,9 +114,7 @@ impl History {
             return Ok(published.root);
         }
         let bytes = frame::encode(&GlobalStateV1::freeze(state));
-        let mut batch = sled::Batch::default();
-        frame::insert(&mut batch, &key, &frame::wrap(Kind::Global, &bytes));
-        self.globals.apply_batch(batch)?;
+        frame::put(&self.globals, &key, &frame::wrap(Kind::Global, &bytes))?;
         Ok(Hash(*blake3::hash(&bytes).as_bytes()))
     }
 
@@ -162,9 +160,7 @@ impl History {
         if self.read(&key)?.is_some() {
             return Ok(());
         }
-        let mut batch = sled::Batch::default();
-        frame::insert(&mut batch, &key, stored);
-        self.globals.apply_batch(batch)?;
+        frame::put(&self.globals, &key, stored)?;
         Ok(())
     }
 

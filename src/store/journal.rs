@@ -64,9 +64,7 @@ impl Journal {
             "turns are committed in order"
         );
         let (framed, hash) = Entry::encode(turn, head.hash);
-        let mut batch = sled::Batch::default();
-        frame::insert(&mut batch, &position_key(turn.position), &framed);
-        self.tree.apply_batch(batch)?;
+        frame::put(&self.tree, &position_key(turn.position), &framed)?;
         durable()?;
         *self.head.lock().unwrap_or_else(PoisonError::into_inner) = Head {
             position: turn.position,

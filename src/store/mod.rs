@@ -17,6 +17,7 @@ mod merge;
 mod migrate;
 mod open;
 mod operator;
+mod pages;
 mod parts;
 mod published;
 mod schema;

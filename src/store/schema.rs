@@ -109,9 +109,7 @@ pub(super) fn put<T: Serialize>(
     kind: Kind,
     value: &T,
 ) -> Result<(), StoreError> {
-    let mut batch = sled::Batch::default();
-    frame::insert(&mut batch, key, &frame::wrap(kind, &frame::encode(value)));
-    tree.apply_batch(batch)?;
+    frame::put(tree, key, &frame::wrap(kind, &frame::encode(value)))?;
     Ok(())
 }
 

@@ -54,9 +54,9 @@ impl Contents {
     /// [`StoreError::Engine`].
     pub(super) fn read(examiner: &mut Examiner) -> Result<Self, StoreError> {
         let mut contents = Self::default();
-        let of = examiner.library.opened().trees.chunks.len() as u64;
+        let of = examiner.library.trees.chunks.len() as u64;
         let mut walk = Walk::new(|trees| &trees.chunks);
-        while let Some(stored) = walk.next(&mut examiner.library)? {
+        while let Some(stored) = walk.next(&examiner.library)? {
             let read = contents.take(stored);
             examiner.findings.take(read);
             examiner.report.chunks += 1;
@@ -124,7 +124,7 @@ impl Contents {
             if !matches!(self.named(examiner, what, index), Some(Content::Index)) {
                 return;
             }
-            let lines = examiner.library.opened().chunks.index(index);
+            let lines = examiner.library.chunks.index(index);
             let Some(lines) = examiner.findings.take(lines) else {
                 return;
             };

@@ -28,8 +28,6 @@ pub(super) struct Ledger {
 pub(super) struct Compared {
     /// How many cells were read of the new state.
     pub(super) cells: u64,
-    /// Bytes of the runs that were read, of both states.
-    pub(super) bytes: u64,
     /// The first difference.
     pub(super) problem: Option<String>,
 }
@@ -55,10 +53,8 @@ impl Ledger {
         let older = Cells::new(chunks, &self.runs[common..], None)?;
         let mut expected = Over::new(older, self.changed.values());
         let mut found = Cells::new(chunks, &runs[common..], None)?;
-        let read = self.runs[common..].iter().chain(&runs[common..]);
         let mut compared = Compared {
             cells: 0,
-            bytes: read.map(|run| run.bytes).sum(),
             problem: None,
         };
         loop {

@@ -1,7 +1,6 @@
-//! Reading all of a store with little memory. The engine keeps whatever it has read: after a scan of 655 MB it holds
-//! as much, whatever its cache may take. So it is closed and opened again after each slice.
+//! Reading all of a store, value by value.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::store::chunks::Chunks;
 use crate::store::error::StoreError;
@@ -10,19 +9,8 @@ use crate::store::frame::{self, Damage};
 use crate::store::migrate;
 use crate::store::schema::{TREES, Trees};
 
-/// The engine is opened anew after reading so much. Measured with 312 MB of live values, 473 MB resident without:
-/// 130 MB resident, and 0.1 s for each opening.
-const SLICE_BYTES: u64 = 32 * 1024 * 1024;
-
 /// A copy of a store, open for reading.
 pub(in crate::store) struct Library {
-    dir: PathBuf,
-    opened: Option<Opened>,
-    read_bytes: u64,
-}
-
-/// The trees of an open copy.
-pub(in crate::store) struct Opened {
     pub(in crate::store) trees: Trees,
     pub(in crate::store) chunks: Chunks,
 }
@@ -43,9 +31,9 @@ impl Library {
     pub(in crate::store) fn open(dir: &Path) -> Result<(Self, Found), StoreError> {
         let db = files::open_engine(dir, 0)?;
         let names = db.tree_names();
-        let opened = Opened::new(&db)?;
-        let format = migrate::known_format(&opened.trees)?;
-        migrate::migrate(&db, &opened.trees, format, || Ok(()))?;
+        let trees = Trees::open(&db)?;
+        let format = migrate::known_format(&trees)?;
+        migrate::migrate(&db, &trees, format, || Ok(()))?;
         let is_missing = |tree: &&str| !names.iter().any(|name| **name == *tree.as_bytes());
         let is_ours = |name: &sled::IVec| {
             **name == *b"__sled__default" || TREES.iter().any(|tree| *tree.as_bytes() == **name)
@@ -64,46 +52,8 @@ impl Library {
                 .map(|name| String::from_utf8_lossy(name).into_owned())
                 .collect(),
         };
-        let library = Self {
-            dir: dir.to_path_buf(),
-            opened: Some(opened),
-            read_bytes: 0,
-        };
-        Ok((library, found))
-    }
-
-    /// What is open now.
-    pub(in crate::store) fn opened(&self) -> &Opened {
-        self.opened
-            .as_ref()
-            .expect("only `pause` closes it, and opens it again")
-    }
-
-    /// Takes note of what was read past [`Walk`].
-    pub(in crate::store) fn count(&mut self, bytes: u64) {
-        self.read_bytes += bytes;
-    }
-
-    /// Gives back what the engine holds, if that is much.
-    ///
-    /// # Errors
-    /// [`StoreError::Engine`].
-    pub(in crate::store) fn pause(&mut self) -> Result<(), StoreError> {
-        if self.read_bytes >= SLICE_BYTES {
-            self.read_bytes = 0;
-            self.opened = None;
-            files::await_release(&self.dir)?;
-            self.opened = Some(Opened::new(&files::open_engine(&self.dir, 0)?)?);
-        }
-        Ok(())
-    }
-}
-
-impl Opened {
-    fn new(db: &sled::Db) -> Result<Self, StoreError> {
-        let trees = Trees::open(db)?;
         let chunks = Chunks::new(trees.chunks.clone());
-        Ok(Self { trees, chunks })
+        Ok((Self { trees, chunks }, found))
     }
 }
 
@@ -133,27 +83,29 @@ impl Walk {
     /// [`StoreError::Engine`].
     pub(in crate::store) fn next(
         &mut self,
-        library: &mut Library,
+        library: &Library,
     ) -> Result<Option<Stored>, StoreError> {
-        library.pause()?;
-        let tree = (self.tree)(&library.opened().trees);
+        let tree = (self.tree)(&library.trees);
         let Some((stored_key, _)) = tree.get_gt(&self.after)? else {
             return Ok(None);
         };
         let odd = |problem: &str| Err(Damage::Contradiction(problem.to_owned()));
-        let (key, framed) = match frame::split_key(&stored_key) {
-            None => (stored_key.to_vec(), odd("its key is none of ours")),
-            Some((key, 0)) => (key.to_vec(), Ok(frame::get(tree, key)?.unwrap_or_default())),
-            Some((key, _)) => (
-                key.to_vec(),
-                odd("fragments of it stand where no value begins"),
-            ),
+        let behind_fragments = |key: &[u8]| [key, &[0xff, 0xff]].concat();
+        let (key, framed, end) = match frame::split_key(&stored_key) {
+            None => {
+                let key = stored_key.to_vec();
+                (key.clone(), odd("its key is none of ours"), key)
+            }
+            Some((key, 0)) => match frame::lay_together(tree, key)? {
+                Some(found) => (key.to_vec(), Ok(found.framed), found.end),
+                None => (key.to_vec(), odd("it is gone"), behind_fragments(key)),
+            },
+            Some((key, _)) => {
+                let framed = odd("fragments of it stand where no value begins");
+                (key.to_vec(), framed, behind_fragments(key))
+            }
         };
-        self.after = match &framed {
-            Ok(framed) => frame::last_fragment(&key, framed.len()),
-            Err(_) => [&key[..], &[0xff, 0xff]].concat(),
-        };
-        library.count(framed.as_ref().map_or(0, |framed| framed.len() as u64));
+        self.after = end;
         Ok(Some(Stored { key, framed }))
     }
 }

@@ -147,7 +147,7 @@ impl<'a> Examiner<'a> {
         let held = Held::take(dir)?;
         let copy = held.copy(scratch, step)?;
         let (library, found) = Library::open(copy.path())?;
-        let trees = &library.opened().trees;
+        let trees = &library.trees;
         let mut findings = Findings::default();
         for tree in found.missing {
             findings.add(format!("tree {tree:?}"), "it is missing");
@@ -215,13 +215,13 @@ impl<'a> Examiner<'a> {
     }
 
     fn check_meta(&mut self) -> Result<(), StoreError> {
-        let meta = &self.library.opened().trees.meta;
+        let meta = &self.library.trees.meta;
         for key in [BOOT, RUN] {
             let number = schema::get::<u64>(meta, key, Kind::Number).map(|_| ());
             self.findings.take(number);
         }
         let mut walk = Walk::new(|trees| &trees.meta);
-        while let Some(stored) = walk.next(&mut self.library)? {
+        while let Some(stored) = walk.next(&self.library)? {
             if let Err(damage) = stored.framed {
                 let what = schema::name(Kind::Number, &stored.key);
                 self.findings.push(StoreError::damaged(what, damage));
@@ -233,7 +233,7 @@ impl<'a> Examiner<'a> {
     // The engine takes a damaged record for the torn end of its log and forgets what follows. A journal whose newest
     // entry is damaged is named by the pass over it.
     fn check_witness(&self) -> Result<(), StoreError> {
-        match Journal::open(self.library.opened().trees.journal.clone()) {
+        match Journal::open(self.library.trees.journal.clone()) {
             Ok(journal) => Witness::open(self.copy.path())?.check(&journal),
             Err(_) => Ok(()),
         }

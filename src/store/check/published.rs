@@ -28,9 +28,9 @@ pub(super) fn check(
 ) -> Result<Contents, StoreError> {
     references(examiner, &mut contents)?;
     let mut before: Option<GlobalState> = None;
-    let of = examiner.library.opened().trees.history.len() as u64;
+    let of = examiner.library.trees.history.len() as u64;
     let mut walk = Walk::new(|trees| &trees.history);
-    while let Some(stored) = walk.next(&mut examiner.library)? {
+    while let Some(stored) = walk.next(&examiner.library)? {
         let what = schema::name(Kind::Global, &stored.key);
         let state = stored.framed.and_then(|framed| {
             frame::unwrap(Kind::Global, &framed).and_then(frame::decode::<GlobalStateV1>)
@@ -84,7 +84,7 @@ pub(super) fn references(
     contents: &mut Contents,
 ) -> Result<(), StoreError> {
     let mut walk = Walk::new(|trees| &trees.states);
-    while let Some(stored) = walk.next(&mut examiner.library)? {
+    while let Some(stored) = walk.next(&examiner.library)? {
         let state = stored.framed.and_then(|framed| {
             frame::unwrap(Kind::State, &framed).and_then(frame::decode::<StateV2>)
         });
@@ -97,7 +97,7 @@ pub(super) fn references(
         }
     }
     let mut walk = Walk::new(|trees| &trees.parts);
-    while let Some(stored) = walk.next(&mut examiner.library)? {
+    while let Some(stored) = walk.next(&examiner.library)? {
         let part = stored.framed.and_then(|framed| {
             frame::unwrap(Kind::Part, &framed).and_then(frame::decode::<PartV1>)
         });
@@ -118,7 +118,7 @@ pub(super) fn references_of_history(
     contents: &mut Contents,
 ) -> Result<(), StoreError> {
     let mut walk = Walk::new(|trees| &trees.history);
-    while let Some(stored) = walk.next(&mut examiner.library)? {
+    while let Some(stored) = walk.next(&examiner.library)? {
         let what = schema::name(Kind::Global, &stored.key);
         let state = stored.framed.and_then(|framed| {
             frame::unwrap(Kind::Global, &framed).and_then(frame::decode::<GlobalStateV1>)
@@ -241,7 +241,7 @@ fn own_part(
 }
 
 fn own(library: &Library, snapshot: &SnapshotId) -> Result<Option<Part>, StoreError> {
-    let parts = &library.opened().trees.parts;
+    let parts = &library.trees.parts;
     let part = schema::get::<PartV1>(parts, &snapshot_key(snapshot), Kind::Part)?;
     Ok(part.map(Frozen::thaw))
 }
@@ -256,7 +256,7 @@ fn note_unpublished(examiner: &mut Examiner, replayed: &Replayed) -> Result<(), 
         .filter(|(_, initiator, _)| **initiator == me);
     let mut unpublished: Vec<&SnapshotId> = Vec::new();
     for (snapshot, _, _) in started {
-        let history = &examiner.library.opened().trees.history;
+        let history = &examiner.library.trees.history;
         if history
             .scan_prefix(snapshot_key(snapshot))
             .next()

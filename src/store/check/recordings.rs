@@ -49,7 +49,7 @@ impl Recordings {
     /// Takes a turn in, before it is applied to the process.
     pub(super) fn turn(
         &mut self,
-        (library, findings): (&mut Library, &mut Findings),
+        (library, findings): (&Library, &mut Findings),
         process: &Process,
         turn: &Turn,
     ) {
@@ -103,7 +103,7 @@ impl Recordings {
         }
     }
 
-    fn compare_finished(&mut self, library: &mut Library, findings: &mut Findings) {
+    fn compare_finished(&mut self, library: &Library, findings: &mut Findings) {
         let is_finished = |tally: &Tally| tally.channels.values().all(|heard| heard.is_closed);
         while let Some(snapshot) = self
             .open
@@ -111,7 +111,7 @@ impl Recordings {
             .find_map(|(snapshot, tally)| is_finished(tally).then(|| snapshot.clone()))
         {
             let tally = self.open.remove(&snapshot).expect("it was just found");
-            let parts = &library.opened().trees.parts;
+            let parts = &library.trees.parts;
             let part = schema::get::<PartV1>(parts, &snapshot_key(&snapshot), Kind::Part);
             match part.map(|part| part.map(Frozen::thaw)) {
                 Ok(None) => {
@@ -131,7 +131,7 @@ impl Recordings {
 
     fn compare(
         &mut self,
-        library: &mut Library,
+        library: &Library,
         findings: &mut Findings,
         (tally, part): (&Tally, &Part),
     ) {
@@ -148,7 +148,7 @@ impl Recordings {
                 continue;
             };
             self.messages += channel.messages();
-            match heard.differs(&library.opened().chunks, channel) {
+            match heard.differs(&library.chunks, channel) {
                 Ok(problem) => problems.extend(problem),
                 Err(error) => findings.push(error),
             }
@@ -165,7 +165,7 @@ impl Recordings {
     /// [`StoreError::Engine`].
     pub(super) fn check_rest(
         &self,
-        library: &mut Library,
+        library: &Library,
         findings: &mut Findings,
         is_whole: bool,
     ) -> Result<u64, StoreError> {

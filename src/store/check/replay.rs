@@ -63,10 +63,10 @@ pub(super) fn replay(examiner: &mut Examiner) -> Result<Replayed, StoreError> {
         ledger: Ledger::default(),
         recordings: Recordings::default(),
     };
-    let last = examiner.library.opened().trees.journal.last()?;
+    let last = examiner.library.trees.journal.last()?;
     let of = last.and_then(|(key, _)| position_of(frame::split_key(&key)?.0));
     let mut walk = Walk::new(|trees| &trees.journal);
-    while let Some(stored) = walk.next(&mut examiner.library)? {
+    while let Some(stored) = walk.next(&examiner.library)? {
         replay.take(examiner, stored);
         (examiner.step)(Step {
             what: "journal",
@@ -81,7 +81,7 @@ pub(super) fn replay(examiner: &mut Examiner) -> Result<Replayed, StoreError> {
 fn cuts(examiner: &mut Examiner) -> Result<BTreeSet<Lsn>, StoreError> {
     let mut cuts = BTreeSet::new();
     let mut walk = Walk::new(|trees| &trees.states);
-    while let Some(stored) = walk.next(&mut examiner.library)? {
+    while let Some(stored) = walk.next(&examiner.library)? {
         let what = schema::name(Kind::State, &stored.key);
         let state = stored.framed.and_then(|framed| {
             frame::unwrap(Kind::State, &framed).and_then(frame::decode::<StateV2>)
@@ -139,7 +139,7 @@ impl Replay {
             return;
         }
         examiner.report.records += turn.records.len() as u64;
-        let places = (&mut examiner.library, &mut examiner.findings);
+        let places = (&examiner.library, &mut examiner.findings);
         self.recordings.turn(places, &self.process, turn);
         self.process.replay(turn);
         self.process.take_finished();
@@ -153,7 +153,7 @@ impl Replay {
         self.ledger.change(&sealed.cells);
         let cut = sealed.registers.position;
         let what = schema::name(Kind::State, &position_key(cut));
-        let trees = &examiner.library.opened().trees;
+        let trees = &examiner.library.trees;
         let state = schema::get::<StateV2>(&trees.states, &position_key(cut), Kind::State);
         let part = sealed.snapshot.as_ref().map(|snapshot| {
             let key = snapshot_key(snapshot);
@@ -196,14 +196,11 @@ impl Replay {
         for problem in ledger::differences(recorded, sealed, journal) {
             examiner.findings.add(what.clone(), problem);
         }
-        let compared = self
-            .ledger
-            .verify(&examiner.library.opened().chunks, &recorded.runs);
+        let compared = self.ledger.verify(&examiner.library.chunks, &recorded.runs);
         match examiner.findings.take(compared) {
             None => examiner.findings.add(what, "not all of it can be read"),
             Some(compared) => {
                 examiner.report.cells += compared.cells;
-                examiner.library.count(compared.bytes);
                 if let Some(problem) = compared.problem {
                     examiner.findings.add(what, problem);
                 }
@@ -234,7 +231,7 @@ impl Replay {
             );
             examiner.findings.note(note);
         }
-        let places = (&mut examiner.library, &mut examiner.findings);
+        let places = (&examiner.library, &mut examiner.findings);
         let parts = self
             .recordings
             .check_rest(places.0, places.1, self.is_whole)?;
@@ -251,14 +248,14 @@ impl Replay {
 
 // Whether a state that cannot be compared is whole at least: a restart would begin with it.
 fn sum_up(examiner: &Examiner, cut: Lsn) -> Result<(), StoreError> {
-    let opened = examiner.library.opened();
+    let library = &examiner.library;
     let key = position_key(cut);
-    let Some(state) = schema::get::<StateV2>(&opened.trees.states, &key, Kind::State)? else {
+    let Some(state) = schema::get::<StateV2>(&library.trees.states, &key, Kind::State)? else {
         return Ok(());
     };
     let recorded = state.thaw().recorded;
     let (mut accounts, mut total) = (0, 0);
-    for cell in Cells::new(&opened.chunks, &recorded.runs, None)? {
+    for cell in Cells::new(&library.chunks, &recorded.runs, None)? {
         if let Cell::Account { balance, .. } = cell? {
             accounts += 1;
             total += i128::from(balance);

@@ -84,7 +84,7 @@ pub(super) fn measure(mut examiner: Examiner) -> Result<Stats, StoreError> {
     trees[4] = |trees| &trees.history;
     trees[5] = |trees| &trees.meta;
     for (done, (name, tree)) in (1..).zip(TREES.iter().zip(trees)) {
-        let (count, bytes) = size(&mut examiner.library, tree)?;
+        let (count, bytes) = size(&examiner.library, tree)?;
         stats.live_bytes += bytes;
         let name = (*name).to_owned();
         stats.trees.push(Bytes { name, count, bytes });
@@ -100,7 +100,7 @@ pub(super) fn measure(mut examiner: Examiner) -> Result<Stats, StoreError> {
     stats.parts = stats.trees[3].count;
     journal(&examiner.library, &mut stats)?;
     newest_state(&examiner.library, &mut stats)?;
-    history(&mut examiner.library, &mut stats)?;
+    history(&examiner.library, &mut stats)?;
     let mut contents = Contents::read(&mut examiner)?;
     published::references(&mut examiner, &mut contents)?;
     published::references_of_history(&mut examiner, &mut contents)?;
@@ -116,7 +116,7 @@ pub(super) fn measure(mut examiner: Examiner) -> Result<Stats, StoreError> {
 
 fn begin(examiner: &Examiner) -> Result<Stats, StoreError> {
     let files = &examiner.files;
-    let meta = &examiner.library.opened().trees.meta;
+    let meta = &examiner.library.trees.meta;
     let file = |(name, bytes): &(String, u64)| Bytes {
         name: name.clone(),
         count: 1,
@@ -134,7 +134,7 @@ fn begin(examiner: &Examiner) -> Result<Stats, StoreError> {
     })
 }
 
-fn size(library: &mut Library, tree: fn(&Trees) -> &sled::Tree) -> Result<(u64, u64), StoreError> {
+fn size(library: &Library, tree: fn(&Trees) -> &sled::Tree) -> Result<(u64, u64), StoreError> {
     let mut walk = Walk::new(tree);
     let (mut count, mut bytes) = (0, 0);
     while let Some(stored) = walk.next(library)? {
@@ -145,7 +145,7 @@ fn size(library: &mut Library, tree: fn(&Trees) -> &sled::Tree) -> Result<(u64, 
 }
 
 fn journal(library: &Library, stats: &mut Stats) -> Result<(), StoreError> {
-    let tree = &library.opened().trees.journal;
+    let tree = &library.trees.journal;
     let turn = |stored: Option<(sled::IVec, sled::IVec)>| {
         let position = stored.and_then(|(key, _)| position_of(frame::split_key(&key)?.0));
         let Some(position) = position else {
@@ -162,7 +162,7 @@ fn journal(library: &Library, stats: &mut Stats) -> Result<(), StoreError> {
 }
 
 fn newest_state(library: &Library, stats: &mut Stats) -> Result<(), StoreError> {
-    let tree = &library.opened().trees.states;
+    let tree = &library.trees.states;
     let last = tree.last()?;
     let key = last.and_then(|(key, _)| Some(frame::split_key(&key)?.0.to_vec()));
     let Some(key) = key else {
@@ -177,7 +177,7 @@ fn newest_state(library: &Library, stats: &mut Stats) -> Result<(), StoreError> 
     Ok(())
 }
 
-fn history(library: &mut Library, stats: &mut Stats) -> Result<(), StoreError> {
+fn history(library: &Library, stats: &mut Stats) -> Result<(), StoreError> {
     let mut newest: Option<(SnapshotId, bool)> = None;
     let mut walk = Walk::new(|trees| &trees.history);
     while let Some(stored) = walk.next(library)? {

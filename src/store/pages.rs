@@ -1,0 +1,27 @@
+//! Keeps sled's page cache within its bound.
+//!
+//! sled spreads its pages over 256 shards and tells a shard's least-recently-used list of 64 accesses at a time. A long
+//! journal or a long scan comes by each page a few times only, so that hundreds of pages wait to be counted, and none of
+//! them is evicted: 20,000 values of 60 KB left 900 MB resident under a cache of 64 MB. So whoever reads or writes much
+//! of a page comes by more often. Measured with fragments of 16 KiB: 150 MB resident after 1.3 GB written and read, and
+//! no difference in time (a page in memory is found in a fraction of a microsecond).
+
+/// One access for each of these bytes, up to a whole fragment's.
+const BYTES_PER_ACCESS: usize = 1024;
+
+/// Reads a value.
+pub(super) fn get(tree: &sled::Tree, key: &[u8]) -> Result<Option<sled::IVec>, sled::Error> {
+    let value = tree.get(key)?;
+    if let Some(value) = &value {
+        account(tree, key, value.len())?;
+    }
+    Ok(value)
+}
+
+/// Lets the cache take notice of the page that holds this key and so many bytes under it.
+pub(super) fn account(tree: &sled::Tree, key: &[u8], bytes: usize) -> Result<(), sled::Error> {
+    for _ in 0..bytes / BYTES_PER_ACCESS {
+        tree.get(key)?;
+    }
+    Ok(())
+}
