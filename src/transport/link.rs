@@ -58,6 +58,19 @@ struct Entrance {
     wanted: Arc<watch::Sender<u64>>,
 }
 
+impl Entrance {
+    // Whoever wants it later, also while this one still waits for its turn, ends the stream that this is for.
+    fn want(&self) -> Eviction {
+        let mut came = 0;
+        self.wanted.send_modify(|wanted| {
+            *wanted += 1;
+            came = *wanted;
+        });
+        let wanted = self.wanted.subscribe();
+        Eviction { wanted, came }
+    }
+}
+
 /// The right to use the receiving end of a channel, as long as it is held.
 #[derive(Debug)]
 pub struct Entered {
@@ -65,9 +78,12 @@ pub struct Entered {
     _stream: OwnedMutexGuard<()>,
 }
 
-/// Whether a stream is to end.
+/// Whether a stream is to end: as soon as somebody who came later wants it.
 #[derive(Debug)]
-pub struct Eviction(watch::Receiver<u64>);
+pub struct Eviction {
+    wanted: watch::Receiver<u64>,
+    came: u64,
+}
 
 impl Entered {
     /// Resolves when the stream is to end.
@@ -79,7 +95,8 @@ impl Entered {
 impl Eviction {
     /// Resolves when the stream is to end.
     pub async fn evicted(&mut self) {
-        if self.0.changed().await.is_err() {
+        let came = self.came;
+        if self.wanted.wait_for(|wanted| *wanted > came).await.is_err() {
             // Nobody can want it any more.
             std::future::pending().await
         }
@@ -111,18 +128,19 @@ impl Links {
     /// Asks the stream that uses the receiving end to leave, and waits until it has.
     pub async fn enter(&self, channel: &ChannelId) -> Entered {
         let entrance = self.entrance(channel);
-        entrance.wanted.send_modify(|wanted| *wanted += 1);
-        let stream = entrance.stream.lock_owned().await;
+        let eviction = entrance.want();
         Entered {
-            eviction: Eviction(entrance.wanted.subscribe()),
-            _stream: stream,
+            eviction,
+            _stream: entrance.stream.lock_owned().await,
         }
     }
 
     /// For a stream that uses the sending end of a channel.
     #[must_use]
     pub fn eviction(&self, channel: &ChannelId) -> Eviction {
-        Eviction(self.entrance(channel).wanted.subscribe())
+        let wanted = self.entrance(channel).wanted.subscribe();
+        let came = *wanted.borrow();
+        Eviction { wanted, came }
     }
 
     /// Takes note that the store of a peer, in one run of it, contradicts this one on a channel: the channel the
@@ -136,7 +154,7 @@ impl Links {
             return;
         }
         let reverse = links.entry(channel.reversed()).or_default();
-        reverse.entrance.wanted.send_modify(|wanted| *wanted += 1);
+        reverse.entrance.want();
     }
 
     /// Takes note that both ends agree, in this run of the peer.
@@ -229,5 +247,37 @@ impl Link {
             }
         }
         self.state = state;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::ids::ProcessId;
+
+    // Without this, a peer that reconnects while its stream before is being set up waits for that one to time out.
+    #[tokio::test]
+    async fn who_comes_while_another_still_waits_for_its_turn_ends_that_one() {
+        let process = |id| ProcessId::parse(id).expect("a valid id");
+        let channel = ChannelId {
+            from: process("p"),
+            to: process("q"),
+        };
+        let links = Links::default();
+        let first = links.enter(&channel).await;
+        let mut second = Box::pin(links.enter(&channel));
+        let mut third = Box::pin(links.enter(&channel));
+        for waiting in [&mut second, &mut third] {
+            tokio::select! {
+                biased;
+                _ = waiting => unreachable!("the first is still there"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+        drop(first);
+        let mut second = second.await;
+        second.evicted().await;
+        drop(second);
+        third.await;
     }
 }
