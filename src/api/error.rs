@@ -198,6 +198,7 @@ fn of_refusal(refusal: &Refusal) -> Verdict {
         | Refusal::Gap { .. }
         | Refusal::OtherStore { .. }
         | Refusal::OlderBoot { .. }
+        | Refusal::GivenUp { .. }
         | Refusal::OtherRun { .. }
         | Refusal::Diverged { .. } => (Http::CONFLICT, Some(Code::FailedPrecondition)),
     };

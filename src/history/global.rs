@@ -205,6 +205,14 @@ impl GlobalState {
         }
     }
 
+    /// Whether nothing is missing but what only these processes could give.
+    pub fn waits_only_for(&self, lost: impl Fn(&ProcessId) -> bool) -> bool {
+        let mut missing = self.missing().iter();
+        let mut open = self.open_channels().iter();
+        missing.all(|missing| lost(&missing.process))
+            && open.all(|channel| lost(&channel.from) || lost(&channel.to))
+    }
+
     /// The sums over what is here.
     #[must_use]
     pub fn totals(&self) -> Totals {

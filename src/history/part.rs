@@ -151,12 +151,14 @@ pub fn recorded_messages<'a>(
     let Some(channel) = recording.channels.get(from) else {
         return Vec::new();
     };
-    let Some((closed, _)) = channel.closed else {
+    let Some((closed, position)) = channel.closed else {
         return Vec::new();
     };
     let range = channel.opened.sequence.next()..=closed.sequence;
-    let records = turns.into_iter().flat_map(|turn| &turn.records);
-    records
+    // Later the same numbers may come again, from a store that has taken the place of one that was lost.
+    let turns = turns.into_iter().filter(|turn| turn.position <= position);
+    turns
+        .flat_map(|turn| &turn.records)
         .filter_map(|record| match record {
             Record::Delivered {
                 from: origin,

@@ -51,7 +51,7 @@ use room::Room;
 use crate::config::{NodeConfig, Transport};
 use crate::process::Process;
 use crate::process::ids::{ProcessId, SnapshotId};
-use crate::store::{Committed, Store};
+use crate::store::{Committed, Store, StoreError};
 use crate::transport::outbound::Outbound;
 
 /// Decided turns that wait for the committer, beside the one that is decided while it writes. More would only make
@@ -78,7 +78,7 @@ impl Node {
             tokio::task::spawn_blocking(move || recover(&config)).await
         };
         let (store, process, committed) = opened.map_err(|_| NodeError::Thread("recovery"))??;
-        let unfinished = unfinished(&store, &process);
+        let unfinished = unfinished(&store, &process)?;
         let remembered = remembered(&store, &process)?;
         let (named, started) = mpsc::unbounded_channel();
         let outboxes = outboxes(&store, &process);
@@ -302,19 +302,30 @@ fn outboxes(store: &Arc<Store>, process: &Process) -> BTreeMap<ProcessId, Arc<Ou
         .collect()
 }
 
-// Snapshots without a complete revision that this process started, or stood in for.
-fn unfinished(store: &Store, process: &Process) -> Vec<SnapshotId> {
+// Snapshots without a complete revision that this process started, or stood in for. Those that miss nothing but what
+// was lost with a store stay as they are.
+fn unfinished(store: &Store, process: &Process) -> Result<Vec<SnapshotId>, StoreError> {
     let lines = store.lines(None, usize::MAX, |_, _| true);
     let lines: HashMap<SnapshotId, bool> = lines
         .into_iter()
         .map(|((_, snapshot), line)| (snapshot, line.complete))
         .collect();
-    let seen = process.snapshots().iter();
-    let wanted = seen.filter(|(snapshot, initiator, _)| match lines.get(*snapshot) {
-        Some(complete) => !complete,
-        None => *initiator == process.id(),
-    });
-    wanted.map(|(snapshot, ..)| snapshot.clone()).collect()
+    let mut unfinished = Vec::new();
+    for (snapshot, initiator, cut) in process.snapshots().iter() {
+        let lost = |peer: &ProcessId| process.registers().is_lost_since(peer, cut);
+        let is_wanted = match lines.get(snapshot) {
+            Some(true) => false,
+            Some(false) => {
+                let published = store.published(snapshot)?;
+                published.is_none_or(|published| !published.state.waits_only_for(lost))
+            }
+            None => initiator == process.id(),
+        };
+        if is_wanted {
+            unfinished.push(snapshot.clone());
+        }
+    }
+    Ok(unfinished)
 }
 
 // Whom this process has met, and when the newest complete snapshot shows them alive.

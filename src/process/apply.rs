@@ -129,14 +129,15 @@ impl Process {
 
     fn close_channel(&mut self, snapshot: &SnapshotId, from: &ProcessId, before_marker: Flow) {
         let position = self.turn.position;
-        let forgotten = self.registers.forgotten.get(from).copied();
-        let Some(recording) = self.registers.recordings.get_mut(snapshot) else {
+        let Some(recording) = self.registers.recordings.get(snapshot) else {
             return;
         };
         // The marker that this channel waited for is lost; no other is taken for it.
-        if forgotten.is_some_and(|position| position > recording.cut) {
+        if self.registers.is_lost_since(from, recording.cut) {
             return;
         }
+        let recording = self.registers.recordings.get_mut(snapshot);
+        let recording = recording.expect("it was there a moment ago");
         if !recording.close(from, before_marker, position) {
             return;
         }

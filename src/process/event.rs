@@ -149,6 +149,23 @@ pub struct Identity {
     pub run: u64,
 }
 
+impl Identity {
+    /// The store of a peer after an operator has given it up: no start of it will do.
+    #[must_use]
+    pub fn given_up(self) -> Self {
+        Self {
+            boot: u64::MAX,
+            ..self
+        }
+    }
+
+    /// Whether an operator has given this store up.
+    #[must_use]
+    pub fn is_given_up(&self) -> bool {
+        self.boot == u64::MAX
+    }
+}
+
 /// What the other end of a channel says of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {

@@ -29,7 +29,8 @@ impl Process {
 
     /// What was sent to the lost store is gone with it, acknowledged or not: sent once more it could be credited twice,
     /// for the lost store may have passed it on. What came from it is here. The difference leaves or enters the sums
-    /// of this process, so that they go on to say what is there.
+    /// of this process, so that they go on to say what is there. The lost store is remembered as given up, until the one
+    /// that takes its place is met: should it turn up after all, its money is written off.
     pub(super) fn decide_forget(&self, peer: &ProcessId) -> Effects {
         let registers = &self.registers;
         let outgoing = registers.outgoing.get(peer);
@@ -50,11 +51,16 @@ impl Process {
             delivered,
             written_off: sent.amount - delivered.amount,
         };
+        let forgotten = Record::Forgotten {
+            peer: peer.clone(),
+            written_off: settlement.written_off,
+        };
+        let given_up = registers.peers.get(peer).map(|known| Record::Recognized {
+            peer: peer.clone(),
+            identity: known.given_up(),
+        });
         Effects {
-            records: vec![Record::Forgotten {
-                peer: peer.clone(),
-                written_off: settlement.written_off,
-            }],
+            records: std::iter::once(forgotten).chain(given_up).collect(),
             reply: Reply::Forgotten(Ok(settlement)),
             clock: registers.clock,
         }
@@ -151,6 +157,13 @@ impl Process {
 
 fn check_identity(peer: &ProcessId, came: &Identity, known: &Identity) -> Result<(), Refusal> {
     let peer = peer.clone();
+    if known.is_given_up() {
+        let store = hexadecimal(&came.store);
+        let is_another = came.store != known.store;
+        return is_another
+            .then_some(())
+            .ok_or(Refusal::GivenUp { peer, store });
+    }
     if came.store != known.store {
         return Err(Refusal::OtherStore {
             peer,

@@ -93,6 +93,17 @@ pub enum Refusal {
         /// The greatest boot number that was seen.
         known: u64,
     },
+    /// The peer runs on a store that an operator has given up here.
+    #[error(
+        "process {peer:?} came with store {store}, which was given up here: what it held is written off; start it on \
+         an empty directory (see OPERATIONS.md)"
+    )]
+    GivenUp {
+        /// The peer.
+        peer: ProcessId,
+        /// The store, in hexadecimal.
+        store: Box<str>,
+    },
     /// The two ends of a channel contradict each other.
     #[error(
         "the ends of channel {from:?}→{to:?} contradict: {lost_by:?} has lost what it had made durable \
@@ -143,6 +154,7 @@ impl Refusal {
             Self::OtherWay { .. } => "other-way",
             Self::OtherStore { .. } => "other-store",
             Self::OlderBoot { .. } => "older-boot",
+            Self::GivenUp { .. } => "given-up",
             Self::Diverged { .. } => "diverged",
             Self::OtherRun { .. } => "other-run",
         }

@@ -40,6 +40,21 @@ pub struct Registers {
     pub snapshots_participated: u64,
 }
 
+impl Registers {
+    /// Whether the store of a peer was lost after this cut: a marker that was to come from it never comes.
+    #[must_use]
+    pub fn is_lost_since(&self, peer: &ProcessId, cut: Lsn) -> bool {
+        self.forgotten.get(peer).is_some_and(|lost| *lost > cut)
+    }
+
+    /// Whether a recording waits for a marker that was lost.
+    #[must_use]
+    pub fn waits_in_vain(&self, recording: &Recording) -> bool {
+        let mut open = recording.open();
+        open.any(|from| self.is_lost_since(from, recording.cut))
+    }
+}
+
 /// What a recording hands over: the registers at the cut, and the cells that changed since the seal before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sealed {

@@ -30,7 +30,8 @@ impl Process {
             })));
         }
         let mine = self.registers.recordings.values();
-        let open = mine.filter(|recording| recording.initiator == self.me);
+        let mine = mine.filter(|recording| recording.initiator == self.me);
+        let open = mine.filter(|recording| !self.registers.waits_in_vain(recording));
         let open = open.count();
         if open >= self.open_snapshots_max {
             return self.saying(Reply::Initiated(Err(Refusal::TooManySnapshots(

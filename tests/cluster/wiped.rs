@@ -9,7 +9,7 @@ use snapledger::store::{Store, StoreError};
 use crate::await_it::until;
 use crate::nodes::Cluster;
 use crate::snapshots::assert_proven;
-use crate::stores::{pay, stopped};
+use crate::stores::{copy_of, pay, put_back, stopped};
 
 // What `store forget` prints for people.
 fn forget(cluster: &Cluster, id: &str, peer: &str) -> String {
@@ -28,6 +28,10 @@ async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
     for (id, amount) in [("n1", 100), ("n2", 1000), ("n3", 100)] {
         cluster.deposit(id, "a", amount).await;
     }
+    // As n2 was before anything had passed over its channels: its own figures contradict nobody.
+    cluster.stop("n2").await;
+    let old = copy_of(&cluster.store("n2"));
+    cluster.start("n2").await;
     let [n1, n2, n3] = ["n1", "n2", "n3"].map(|id| cluster.rest(id));
     pay(&n1, ("n2", "b"), 30).await;
     n2.balance_is("b", 30).await;
@@ -67,7 +71,16 @@ async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
         said.contains("70 minor units, is booked as a deposit"),
         "{said}"
     );
+    // The lost store turns up after all: what it holds was written off.
+    put_back(old.path(), &cluster.store("n2"));
     let mut cluster = cluster.started_again(&["n1", "n2", "n3"]).await;
+    for peer in ["n1", "n3"] {
+        stopped(&cluster, ("n2", peer), &["was given up here"]).await;
+        stopped(&cluster, (peer, "n2"), &["was given up here"]).await;
+    }
+    cluster.stop("n2").await;
+    cluster.wipe("n2");
+    cluster.start("n2").await;
     cluster.connected().await;
 
     // n1 has 100 - 33 - 1, n3 has 100 + 70 + 1; the 1000 that were paid in at n2 are gone with their deposit.

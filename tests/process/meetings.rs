@@ -196,6 +196,36 @@ fn assert_diverged(claim: Claim, loser: &str, both: &[impl AsRef<str>]) {
 }
 
 #[test]
+fn a_store_that_was_given_up_never_comes_back() {
+    let mut one = acquainted();
+    let forget = Input::Forget { peer: process("q") };
+    let (reply, turn) = step(&mut one.p, forget);
+    assert!(matches!(reply, Reply::Forgotten(Ok(_))), "{reply:?}");
+    // Nothing has passed since, on either side: only who it is tells them apart.
+    let nothing = || sender(Tally::default(), 0);
+    for boot in [4, 5000] {
+        let refused = one.meet(identity(7, boot, 1), nothing());
+        assert!(
+            matches!(refused, Err(Refusal::GivenUp { .. })),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(one.meet(identity(8, 1, 2), nothing()), Ok(Tally::default()));
+    let refused = one.meet(identity(7, 5000, 1), nothing());
+    assert!(
+        matches!(refused, Err(Refusal::OtherStore { .. })),
+        "{refused:?}"
+    );
+    let mut again = acquainted();
+    again.p.replay(&turn);
+    let refused = again.meet(identity(7, 5000, 1), nothing());
+    assert!(
+        matches!(refused, Err(Refusal::GivenUp { .. })),
+        "{refused:?}"
+    );
+}
+
+#[test]
 fn a_message_that_differs_in_anything_gives_another_checksum() {
     let mut seen = std::collections::BTreeSet::new();
     for (account, units) in [("a", 1), ("b", 1), ("a", 2)] {

@@ -207,6 +207,27 @@ fn only_so_many_snapshots_are_open() {
     ));
 }
 
+// Without this, a store that was lost takes with it the right to start snapshots, for ever.
+#[test]
+fn what_waits_for_a_lost_marker_does_not_count_as_open() {
+    let mut p = alone("p", &full(&["p", "q"]));
+    let initiated = |p: &mut Process, id: &str| {
+        let (reply, _) = step(p, initiate(id));
+        let Reply::Initiated(initiated) = reply else {
+            unreachable!("{reply:?}")
+        };
+        initiated.map(|initiated| initiated.fresh)
+    };
+    let mut started = 0;
+    while initiated(&mut p, &format!("s{started}")) == Ok(true) {
+        started += 1;
+    }
+    step(&mut p, Input::Forget { peer: process("q") });
+    assert_eq!(initiated(&mut p, "after"), Ok(true));
+    let recordings = &p.registers().recordings;
+    assert_eq!(recordings.len(), started + 1, "they stay as they are");
+}
+
 #[test]
 fn a_seal_hands_over_what_changed_since_the_last() {
     let mut p = alone("p", &full(&["p", "q"]));

@@ -123,6 +123,7 @@ fn refusal() -> impl Strategy<Value = Refusal> {
             run,
             known
         }),
+        (process(), text()).prop_map(|(peer, store)| Refusal::GivenUp { peer, store }),
         (process(), any::<u64>(), any::<u64>())
             .prop_map(|(peer, boot, known)| Refusal::OlderBoot { peer, boot, known }),
         (process(), process(), process(), text()).prop_map(|(from, to, lost_by, figures)| {

@@ -108,4 +108,6 @@ frozen_enum!(RefusalV1 = Refusal {
     Diverged { from: ProcessId, to: ProcessId, lost_by: ProcessId, figures: Box<str> },
     // Since format 2.
     OtherRun { peer: ProcessId, boot: u64, run: u64, known: u64 },
+    // Since format 3.
+    GivenUp { peer: ProcessId, store: Box<str> },
 });
