@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::programs::{IDS, Programs};
 use crate::random::Random;
 use crate::scene::{Outcome, Scene};
+use crate::view::peer_is;
 
 /// One run; the same seed kills the same nodes after as many acknowledged calls.
 #[derive(Debug, Clone, Copy)]
@@ -95,6 +96,9 @@ impl Killer {
         if some_are_left && self.random.below(2) == 0 {
             self.scene.load.goes_on(self.random.below(20)).await;
         }
+        if self.random.below(12) == 0 {
+            self.are_missed(&victims).await;
+        }
         for id in &victims {
             self.open(id).await;
         }
@@ -104,6 +108,22 @@ impl Killer {
                 .chronicle
                 .is_as_before(id, &mut self.random)
                 .await;
+        }
+    }
+
+    // They stay dead until the others take them for dead, and a snapshot begins without them.
+    async fn are_missed(&mut self, victims: &[&'static str]) {
+        let ids = self.scene.programs.ids();
+        let Some(left) = ids.into_iter().find(|id| !victims.contains(id)) else {
+            return;
+        };
+        let rest = self.scene.programs.rest(left);
+        for victim in victims {
+            peer_is(&rest, victim, "down").await;
+        }
+        let floor = self.scene.load.tallies.deposits_acknowledged();
+        if let Some(id) = self.scene.chronicle.begin(left, floor).await {
+            rest.snapshot(&id, "partial").await;
         }
     }
 
