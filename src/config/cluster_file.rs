@@ -13,7 +13,7 @@ use super::address::check_address;
 use super::duration::{parse_duration, parse_interval};
 use super::fault::{ConfigError, Fault};
 use super::size::parse_size;
-use super::{Member, SnapshotSettings, StoreSettings, Transport};
+use super::{HistorySettings, Keep, Member, SnapshotSettings, StoreSettings, Transport};
 use crate::process::ids::{ChannelId, ProcessId};
 use crate::process::topology::Topology;
 
@@ -32,6 +32,9 @@ pub struct ClusterFile {
     /// The `[snapshot]` table.
     #[serde(default)]
     pub snapshot: SnapshotBlock,
+    /// The `[history]` table.
+    #[serde(default)]
+    pub history: HistoryBlock,
     /// The `[store]` table.
     #[serde(default)]
     pub store: StoreBlock,
@@ -71,6 +74,15 @@ pub struct SnapshotBlock {
     pub open_max: Option<Spanned<usize>>,
 }
 
+/// The `[history]` table.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct HistoryBlock {
+    /// Whose snapshots are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep: Option<Keep>,
+}
+
 /// The `[store]` table.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -98,6 +110,8 @@ pub struct Cluster {
     pub snapshot: SnapshotSettings,
     /// The `[store]` table over the defaults.
     pub store: StoreSettings,
+    /// The `[history]` table over the defaults.
+    pub history: HistorySettings,
 }
 
 /// The text of a cluster file, for naming lines in it.
@@ -158,6 +172,9 @@ impl Source {
             topology,
             snapshot: self.snapshot(&file.snapshot)?,
             store: self.store(&file.store)?,
+            history: HistorySettings {
+                keep: file.history.keep.unwrap_or_default(),
+            },
         })
     }
 

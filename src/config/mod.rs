@@ -47,6 +47,8 @@ pub struct NodeConfig {
     pub snapshot: SnapshotSettings,
     /// What the disk under the store has to give.
     pub store: StoreSettings,
+    /// What is kept of the past.
+    pub history: HistorySettings,
 }
 
 impl NodeConfig {
@@ -103,6 +105,34 @@ impl Default for SnapshotSettings {
             open_max: 256,
         }
     }
+}
+
+/// What is kept of the past.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HistorySettings {
+    /// Whose snapshots.
+    pub keep: Keep,
+}
+
+/// Whose snapshots a node keeps in its history.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Default,
+    serde::Serialize,
+    serde::Deserialize,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    /// Those of the whole cluster: any live node answers for the past.
+    #[default]
+    All,
+    /// Those it started itself.
+    Initiator,
 }
 
 /// What the disk under the store has to give.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::Keep;
+
 /// What may be said about a node. Flags win over the environment; both win over the cluster file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 pub struct NodeOptions {
@@ -58,6 +60,10 @@ pub struct NodeOptions {
     /// How many snapshots may be open at once [default: 256].
     #[arg(long, env = "SNAPLEDGER_SNAPSHOTS_OPEN_MAX", value_name = "COUNT")]
     pub snapshots_open_max: Option<usize>,
+
+    /// Whose snapshots this node keeps in its history [default: all].
+    #[arg(long, env = "SNAPLEDGER_HISTORY_KEEP", value_name = "WHOSE")]
+    pub history_keep: Option<Keep>,
 
     /// Free space of the store's file system under which new work is refused: 256MiB, 1GiB, … [default: 256MiB].
     #[arg(long, env = "SNAPLEDGER_STORE_FREE_SPACE_MIN", value_name = "SIZE")]

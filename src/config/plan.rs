@@ -7,8 +7,8 @@ use super::address::{check_address, join, port_of};
 use super::cluster_file::{Cluster, Source};
 use super::fault::{ConfigError, Fault};
 use super::{
-    CLUSTER_DEFAULT, Member, NodeConfig, NodeOptions, STORES_DEFAULT, SnapshotSettings,
-    StoreSettings, Transport, parse_duration, parse_interval, parse_size,
+    CLUSTER_DEFAULT, HistorySettings, Member, NodeConfig, NodeOptions, STORES_DEFAULT,
+    SnapshotSettings, StoreSettings, Transport, parse_duration, parse_interval, parse_size,
 };
 use crate::process::ids::ProcessId;
 use crate::process::topology::Topology;
@@ -42,6 +42,7 @@ pub struct NodePlan {
     dir: PathBuf,
     snapshot: SnapshotSettings,
     store: StoreSettings,
+    history: HistorySettings,
 }
 
 impl NodePlan {
@@ -67,6 +68,9 @@ impl NodePlan {
         }
         override_snapshot(&mut plan.snapshot, options)?;
         override_store(&mut plan.store, options)?;
+        if let Some(keep) = options.history_keep {
+            plan.history.keep = keep;
+        }
         Ok(plan)
     }
 
@@ -96,6 +100,7 @@ impl NodePlan {
             dir: self.dir,
             snapshot: self.snapshot,
             store: self.store,
+            history: self.history,
         })
     }
 
@@ -115,6 +120,7 @@ impl NodePlan {
             mut dirs,
             snapshot,
             store,
+            history,
         } = source.validate(&source.parse()?)?;
         let (mine, others): (Vec<_>, Vec<_>) =
             members.into_iter().partition(|member| member.id == id);
@@ -141,6 +147,7 @@ impl NodePlan {
             dir: dirs.remove(&id).unwrap_or_else(|| store_of(&id)),
             snapshot,
             store,
+            history,
         })
     }
 
@@ -172,6 +179,7 @@ impl NodePlan {
             topology: None,
             snapshot: SnapshotSettings::default(),
             store: StoreSettings::default(),
+            history: HistorySettings::default(),
         })
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! No two processes ever publish the same revision of a snapshot: each numbers in a range of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +22,7 @@ use super::peers::Peers;
 use crate::config::NodeConfig;
 use crate::history::global::GlobalState;
 use crate::process::ids::{ProcessId, SnapshotId};
+use crate::process::topology::Topology;
 
 /// Late parts that one process is asked for at once: what waits for a dead peer must not be in the way of what does
 /// not when it returns.
@@ -41,8 +42,43 @@ pub(super) struct Collector {
     pub(super) late: BTreeMap<ProcessId, Semaphore>,
     /// What is being collected; with what is there, as long as no revision is published here.
     running: Mutex<BTreeMap<SnapshotId, Option<Arc<GlobalState>>>>,
+    /// What is being taken over from other histories.
+    taking: Mutex<BTreeSet<SnapshotId>>,
     /// The collections that this node began; it ends them when it stops.
     tasks: Mutex<JoinSet<()>>,
+}
+
+/// The right to take a revision over, as long as it lives.
+pub(super) struct Taking<'a> {
+    of: &'a Collector,
+    snapshot: SnapshotId,
+}
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        let taking = &self.of.taking;
+        let mut taking = taking.lock().unwrap_or_else(PoisonError::into_inner);
+        taking.remove(&self.snapshot);
+    }
+}
+
+/// Whether a process has given this number to a revision of a snapshot of this initiator.
+pub(super) fn has_numbered(
+    topology: &Topology,
+    (me, initiator): (&ProcessId, &ProcessId),
+    revision: u32,
+) -> bool {
+    let before = numbers_after(topology, me, initiator);
+    revision > before && revision - before <= REVISIONS_EACH
+}
+
+fn numbers_after(topology: &Topology, me: &ProcessId, initiator: &ProcessId) -> u32 {
+    let processes: Vec<&ProcessId> = topology.processes().collect();
+    let place = |wanted| processes.iter().position(|process| *process == wanted);
+    let (me, first) = (place(me), place(initiator));
+    let (me, first) = (me.unwrap_or_default(), first.unwrap_or_default());
+    let rank = (me + processes.len() - first) % processes.len().max(1);
+    u32::try_from(rank).map_or(0, |rank| rank.saturating_mul(REVISIONS_EACH))
 }
 
 impl Collector {
@@ -62,6 +98,7 @@ impl Collector {
             clock: Arc::clone(clock),
             late: config.topology.processes().map(slots).collect(),
             running: Mutex::default(),
+            taking: Mutex::default(),
             tasks: Mutex::default(),
         }
     }
@@ -147,12 +184,21 @@ impl Collector {
 
     /// The number before the first that this process gives to a revision of a snapshot of this initiator.
     pub(super) fn numbers_after(&self, initiator: &ProcessId) -> u32 {
-        let processes: Vec<&ProcessId> = self.config.topology.processes().collect();
-        let place = |wanted| processes.iter().position(|process| *process == wanted);
-        let (me, first) = (place(&self.config.me), place(initiator));
-        let (me, first) = (me.unwrap_or_default(), first.unwrap_or_default());
-        let rank = (me + processes.len() - first) % processes.len().max(1);
-        u32::try_from(rank).map_or(0, |rank| rank.saturating_mul(REVISIONS_EACH))
+        numbers_after(&self.config.topology, &self.config.me, initiator)
+    }
+
+    /// Whether the history has the snapshot complete.
+    pub(super) fn has_complete(&self, snapshot: &SnapshotId) -> bool {
+        self.parts.store.has_complete(snapshot)
+    }
+
+    /// The right to take a revision of this snapshot over; one peer at a time.
+    pub(super) fn claim_revision(&self, snapshot: &SnapshotId) -> Option<Taking<'_>> {
+        let mut taking = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
+        taking.insert(snapshot.clone()).then(|| Taking {
+            of: self,
+            snapshot: snapshot.clone(),
+        })
     }
 
     // What is there to go on from; `None` where it is complete, or was never recorded here.

@@ -21,7 +21,7 @@ use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
     Ack, Chunk, FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Frame, Greeting,
-    Identity, Part, Revision,
+    Identity, ListRevisionsRequest, ListedRevision, Part, Revision,
 };
 
 const ATTEMPT_MAX: Duration = Duration::from_secs(2);
@@ -111,6 +111,7 @@ impl Asker {
             grpc: self.me.grpc.clone(),
             rest: self.me.rest.clone().unwrap_or_default(),
             logical_clock: 0,
+            revisions: 0,
         }
     }
 }
@@ -258,6 +259,7 @@ impl PeerService for Greeter {
     type ChannelStream = tokio_stream::Empty<Result<Ack, Status>>;
     type FetchPartStream = tokio_stream::Empty<Result<Part, Status>>;
     type FetchChunksStream = tokio_stream::Empty<Result<Chunk, Status>>;
+    type ListRevisionsStream = tokio_stream::Empty<Result<ListedRevision, Status>>;
 
     async fn greet(&self, _request: Request<Greeting>) -> Result<Response<Greeting>, Status> {
         Ok(Response::new(self.0.clone()))
@@ -288,6 +290,13 @@ impl PeerService for Greeter {
         &self,
         _request: Request<FetchRevisionRequest>,
     ) -> Result<Response<Revision>, Status> {
+        Err(not_yet())
+    }
+
+    async fn list_revisions(
+        &self,
+        _request: Request<ListRevisionsRequest>,
+    ) -> Result<Response<Self::ListRevisionsStream>, Status> {
         Err(not_yet())
     }
 }

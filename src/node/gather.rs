@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tonic::transport::Channel;
 
 use super::collector::Collector;
-use super::parts::Source;
+use super::parts::{Source, Unfetched};
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
 use crate::process::ids::{ProcessId, SnapshotId};
@@ -141,6 +142,10 @@ impl Collector {
 
     /// Takes over the complete revision of another process, if one that is up has it.
     pub(super) async fn adopt(self: &Arc<Self>, snapshot: &SnapshotId) -> bool {
+        if self.has_complete(snapshot) {
+            self.hide(snapshot);
+            return true;
+        }
         let mut asked = JoinSet::new();
         for process in self.config.topology.processes() {
             let connection = self.peers.connection(process);
@@ -151,10 +156,9 @@ impl Collector {
             let (collector, snapshot) = (Arc::clone(self), snapshot.clone());
             let process = process.clone();
             asked.spawn(async move {
-                let adopted = collector.parts.adopt(connection, &snapshot).await;
+                let adopted = collector.adopt_complete(connection, &snapshot).await;
                 match &adopted {
-                    Ok(Some(state)) => {
-                        let revision = state.revision;
+                    Ok(Some(revision)) => {
                         tracing::info!(%snapshot, %process, revision, "taken over as complete");
                     }
                     Ok(None) => {}
@@ -170,6 +174,20 @@ impl Collector {
             }
         }
         false
+    }
+
+    async fn adopt_complete(
+        &self,
+        connection: Channel,
+        snapshot: &SnapshotId,
+    ) -> Result<Option<u32>, Unfetched> {
+        let fetched = self.parts.fetch_revision(connection.clone(), snapshot);
+        let Some(fetched) = fetched.await?.filter(|one| one.state.is_complete()) else {
+            return Ok(None);
+        };
+        let number = fetched.state.revision;
+        self.parts.adopt(connection, fetched).await?;
+        Ok(Some(number))
     }
 
     /// Whether anybody is known to be down.

@@ -217,26 +217,28 @@ impl Handle {
         Ok(answer)
     }
 
-    /// A snapshot: its newest revision, or how far it is. `None` if this process never saw its marker, or leaves it to
-    /// its initiator; while that one is gone, asking makes this node assemble it.
+    /// A snapshot: its newest revision, or how far it is. `None` if it is not in the history here, and this process never
+    /// saw its marker, or leaves it to its initiator; while that one is gone, asking makes this node assemble it.
     ///
     /// # Errors
     /// [`Unavailable`].
     pub async fn snapshot(&self, id: &SnapshotId) -> Result<Option<SnapshotView>, Unavailable> {
-        if let Some(view) = self.known(id).await? {
-            return Ok(Some(view));
+        let known = self.known(id).await?;
+        let may_grow = |view: &SnapshotView| view.status() == SnapshotStatus::Partial;
+        if known.as_ref().is_some_and(|view| !may_grow(view)) {
+            return Ok(known);
         }
         let read = Input::Read(Read::Snapshot(id.clone()));
         let Reply::Snapshot(seen) = self.ask(read).await?.reply else {
             unreachable!("a read is answered as one")
         };
         if !seen.is_some_and(|seen| self.stands_in_for(&seen.initiator)) {
-            return Ok(None);
+            return Ok(known);
         }
         let (collector, snapshot) = (Arc::clone(&self.shared.collector), id.clone());
         // The own ones are bounded by the process; what is asked for here is not.
         if collector.incomplete() >= 2 * self.config().snapshot.open_max {
-            return Err(Unavailable::Full);
+            return known.map(Some).ok_or(Unavailable::Full);
         }
         detached(async move { collector.resume(&snapshot).await }).await?;
         self.known(id).await

@@ -21,6 +21,7 @@ mod publish;
 mod queue;
 mod recorder;
 mod room;
+mod sharing;
 mod watchdog;
 
 use std::collections::{BTreeMap, HashMap};
@@ -38,6 +39,7 @@ pub use handle::{Handle, SnapshotFilter, SnapshotStatus, SnapshotView};
 pub use peers::{PeerState, PeerView};
 pub use queue::Settled;
 
+use collector::has_numbered;
 use committer::Committer;
 use failures::Failures;
 use metrics::Metrics;
@@ -48,10 +50,11 @@ use queue::Queue;
 use recorder::Recorder;
 use room::Room;
 
-use crate::config::{NodeConfig, Transport};
+use crate::config::{Keep, NodeConfig, Transport};
 use crate::process::Process;
 use crate::process::ids::{ProcessId, SnapshotId};
-use crate::store::{Committed, Store, StoreError};
+use crate::process::topology::Topology;
+use crate::store::{Committed, Line, Store, StoreError};
 use crate::transport::outbound::Outbound;
 
 /// Decided turns that wait for the committer, beside the one that is decided while it writes. More would only make
@@ -78,7 +81,7 @@ impl Node {
             tokio::task::spawn_blocking(move || recover(&config)).await
         };
         let (store, process, committed) = opened.map_err(|_| NodeError::Thread("recovery"))??;
-        let unfinished = unfinished(&store, &process)?;
+        let unfinished = unfinished(&store, &process, &config.topology)?;
         let remembered = remembered(&store, &process)?;
         let (named, started) = mpsc::unbounded_channel();
         let outboxes = outboxes(&store, &process);
@@ -193,6 +196,11 @@ impl Node {
             let handle = self.handle.clone();
             let watch = Arc::clone(&shared.peers).watch(peer.id.clone(), move || handle.greeting());
             self.tasks.spawn(watch);
+            if shared.config.history.keep == Keep::All {
+                let (collector, id) = (Arc::clone(&shared.collector), peer.id.clone());
+                self.tasks
+                    .spawn(async move { collector.follow_history(&id).await });
+            }
             let outgoing = shared.config.topology.outgoing(&shared.config.me);
             let has_channel = outgoing.into_iter().any(|to| *to == peer.id);
             if let (true, Some(outbox), Some(connection)) = (
@@ -302,26 +310,30 @@ fn outboxes(store: &Arc<Store>, process: &Process) -> BTreeMap<ProcessId, Arc<Ou
         .collect()
 }
 
-// Snapshots without a complete revision that this process started, or stood in for. Those that miss nothing but what
+// Snapshots without a complete revision that this process started, or stands in for. Those that miss nothing but what
 // was lost with a store stay as they are.
-fn unfinished(store: &Store, process: &Process) -> Result<Vec<SnapshotId>, StoreError> {
+fn unfinished(
+    store: &Store,
+    process: &Process,
+    topology: &Topology,
+) -> Result<Vec<SnapshotId>, StoreError> {
     let lines = store.lines(None, usize::MAX, |_, _| true);
-    let lines: HashMap<SnapshotId, bool> = lines
+    let lines: HashMap<SnapshotId, Line> = lines
         .into_iter()
-        .map(|((_, snapshot), line)| (snapshot, line.complete))
+        .map(|((_, snapshot), line)| (snapshot, line))
         .collect();
     let mut unfinished = Vec::new();
     for (snapshot, initiator, cut) in process.snapshots().iter() {
         let lost = |peer: &ProcessId| process.registers().is_lost_since(peer, cut);
-        let is_wanted = match lines.get(snapshot) {
-            Some(true) => false,
-            Some(false) => {
-                let published = store.published(snapshot)?;
-                published.is_none_or(|published| !published.state.waits_only_for(lost))
-            }
-            None => initiator == process.id(),
-        };
-        if is_wanted {
+        let line = lines.get(snapshot);
+        let ends = (process.id(), initiator);
+        let is_mine = initiator == process.id()
+            || line.is_some_and(|line| has_numbered(topology, ends, line.revision));
+        if !is_mine || line.is_some_and(|line| line.complete) {
+            continue;
+        }
+        let published = line.map_or(Ok(None), |_| store.published(snapshot))?;
+        if published.is_none_or(|published| !published.state.waits_only_for(lost)) {
             unfinished.push(snapshot.clone());
         }
     }

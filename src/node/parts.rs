@@ -19,7 +19,8 @@ use crate::process::event::{Input, Read, Reply};
 use crate::process::ids::{Hash, ProcessId, SnapshotId};
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::proto::snapledger::{
-    FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Part as WirePart,
+    FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, ListRevisionsRequest,
+    ListedRevision, Part as WirePart,
 };
 use crate::store::{Store, StoreError};
 use crate::transport::wire::part_from_wire;
@@ -36,6 +37,13 @@ const REVISION_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub(super) struct Source<'a> {
     pub(super) process: &'a ProcessId,
     pub(super) connection: Channel,
+}
+
+/// A revision as another process has it.
+pub(super) struct Fetched {
+    pub(super) state: GlobalState,
+    /// The bytes that it was read from, frame included.
+    pub(super) stored: Vec<u8>,
 }
 
 /// The way to parts.
@@ -159,12 +167,12 @@ impl Parts {
         }
     }
 
-    /// Takes over the newest revision that another process has published, if it is complete, with all its chunks.
-    pub(super) async fn adopt(
+    /// The newest revision of a snapshot that another process has published.
+    pub(super) async fn fetch_revision(
         &self,
         connection: Channel,
         snapshot: &SnapshotId,
-    ) -> Result<Option<GlobalState>, Unfetched> {
+    ) -> Result<Option<Fetched>, Unfetched> {
         let mut client =
             PeerServiceClient::new(connection).max_decoding_message_size(REVISION_BYTES_MAX);
         let request = FetchRevisionRequest {
@@ -180,16 +188,38 @@ impl Parts {
         let state = Store::read_revision(&stored).map_err(|damage| {
             Unfetched::There(format!("the revision as sent by the peer: {damage}"))
         })?;
-        if state.snapshot != *snapshot || !state.is_complete() {
-            return Ok(None);
-        }
+        let is_meant = state.snapshot == *snapshot;
+        Ok(is_meant.then_some(Fetched { state, stored }))
+    }
+
+    /// Takes over a revision, with all its chunks.
+    pub(super) async fn adopt(
+        &self,
+        connection: Channel,
+        revision: Fetched,
+    ) -> Result<(), Unfetched> {
+        let mut client = PeerServiceClient::new(connection);
+        let Fetched { state, stored } = revision;
         for part in state.parts.values() {
             self.fetch_contents(&mut client, part).await?;
         }
-        let adopted = state.clone();
-        self.blocking(move |store| store.adopt_revision(&adopted, &stored))
+        self.blocking(move |store| store.adopt_revision(&state, &stored))
             .await?;
-        Ok(Some(state))
+        Ok(())
+    }
+
+    /// What has come into the history of another process, without the first so many.
+    pub(super) async fn list_revisions(
+        &self,
+        connection: Channel,
+        after: u64,
+    ) -> Result<Streaming<ListedRevision>, Unfetched> {
+        let cluster = self.cluster.clone();
+        let request = ListRevisionsRequest { cluster, after };
+        let asked = PeerServiceClient::new(connection)
+            .list_revisions(request)
+            .await;
+        Ok(asked?.into_inner())
     }
 
     async fn ask(

@@ -15,8 +15,8 @@ use super::parts::Parts;
 use crate::process::ids::{Hash, SnapshotId};
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
-    Ack, Chunk, FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Frame, Greeting, Part,
-    Revision,
+    Ack, Chunk, FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Frame, Greeting,
+    ListRevisionsRequest, ListedRevision, Part, Revision,
 };
 use crate::transport::inbound::Inbound;
 use crate::transport::wire::{identity_to_wire, part_to_wire};
@@ -59,6 +59,7 @@ impl PeerService for Peering {
     type ChannelStream = ReceiverStream<Result<Ack, Status>>;
     type FetchPartStream = Outgoing<Part>;
     type FetchChunksStream = ReceiverStream<Result<Chunk, Status>>;
+    type ListRevisionsStream = Outgoing<ListedRevision>;
 
     async fn channel(
         &self,
@@ -153,6 +154,25 @@ impl PeerService for Peering {
         let stored = stored.await.map_err(unavailable)?.unwrap_or_default();
         Ok(Response::new(Revision { stored }))
     }
+
+    async fn list_revisions(
+        &self,
+        request: Request<ListRevisionsRequest>,
+    ) -> Result<Response<Self::ListRevisionsStream>, Status> {
+        let request = request.into_inner();
+        self.check_cluster(&request.cluster)?;
+        let came = self.handle.store().revisions_after(request.after);
+        let listed = came.into_iter().map(|came| {
+            Ok(ListedRevision {
+                snapshot_id: came.snapshot.to_string(),
+                revision: came.revision,
+                complete: came.complete,
+                parts: came.known.0,
+                closed_channels: came.known.1,
+            })
+        });
+        Ok(Response::new(Box::pin(tokio_stream::iter(listed))))
+    }
 }
 
 fn unavailable(error: Unavailable) -> Status {
@@ -202,6 +222,7 @@ impl Handle {
             grpc: me.grpc.clone(),
             rest: me.rest.clone().unwrap_or_default(),
             logical_clock: self.clock().0,
+            revisions: self.store().revisions_came(),
         }
     }
 }

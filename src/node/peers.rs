@@ -59,6 +59,8 @@ pub struct PeerView {
     pub last_seen_us: Option<u64>,
     /// Its Lamport clock then.
     pub clock: Lamport,
+    /// Its run then, and how many revisions had come into its history in that run.
+    pub revisions: (u64, u64),
     /// Why a channel with it is stopped, or why it is not accepted.
     pub error: Option<String>,
 }
@@ -186,6 +188,7 @@ impl Peers {
         if identity.is_some_and(|identity| identity.store_uuid.is_empty()) {
             return;
         }
+        let run = answer.identity.as_ref().map_or(0, |identity| identity.run);
         let who = identity_from_wire(&self.cluster, answer.identity);
         let error = match who {
             Ok((id, _)) if id == *process => None,
@@ -202,6 +205,7 @@ impl Peers {
                 view.state = PeerState::Up;
                 view.last_seen_us = Some(wall_us());
                 view.clock = Lamport(answer.logical_clock);
+                view.revisions = (run, answer.revisions);
                 if !answer.rest.is_empty() {
                     view.rest = Some(answer.rest);
                 }
@@ -253,6 +257,7 @@ fn view(member: &Member, remembered: &Remembered) -> PeerView {
         is_silent: false,
         last_seen_us: remembered.seen_us.get(&member.id).copied(),
         clock: Lamport(0),
+        revisions: (0, 0),
         error: None,
     }
 }

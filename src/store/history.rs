@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::error::StoreError;
 use super::frame::{self, Damage, Kind};
@@ -33,6 +33,8 @@ pub struct Line {
     pub revision: u32,
     /// Whether that one is complete.
     pub complete: bool,
+    /// How many parts it has, and how many closed channels.
+    pub known: (u32, u32),
 }
 
 /// The history of a store.
@@ -49,11 +51,52 @@ struct Index {
     lines: BTreeMap<(Hlc, SnapshotId), Line>,
     /// The start under which a snapshot is listed.
     starts: HashMap<SnapshotId, Hlc>,
+    /// Everything that was ever the newest of its snapshot, in the order in which it came.
+    came: Vec<Came>,
+}
+
+/// A revision that came into the history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Came {
+    /// Of which snapshot.
+    pub snapshot: SnapshotId,
+    /// Its number.
+    pub revision: u32,
+    /// Whether it is complete.
+    pub complete: bool,
+    /// How many parts it has, and how many closed channels.
+    pub known: (u32, u32),
+}
+
+impl Came {
+    /// What a published global state would be listed as.
+    #[must_use]
+    pub fn of(state: &GlobalState) -> Self {
+        Self {
+            snapshot: state.snapshot.clone(),
+            revision: state.revision,
+            complete: state.is_complete(),
+            known: known(state),
+        }
+    }
+
+    fn rank(&self) -> Rank {
+        (self.complete, self.known, self.revision)
+    }
+}
+
+/// The greatest is the newest, on every node: a complete revision ends the story; else it is who knows more, and among
+/// equals the number, which nobody gives twice.
+type Rank = (bool, (u32, u32), u32);
+
+fn known(state: &GlobalState) -> (u32, u32) {
+    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let channels = state.parts.values().map(|part| part.channels.len());
+    (count(state.parts.len()), count(channels.sum()))
 }
 
 impl Index {
-    // A complete revision ends the story, whatever its number: others are numbered by who assembled them. One that was
-    // assembled without the initiator's part may name another start than the one after it.
+    // One that was assembled without the initiator's part may name another start than the one after it.
     fn note(&mut self, start: Hlc, snapshot: &SnapshotId, line: Line) {
         let place = |start| (start, snapshot.clone());
         if let Some(known) = self.starts.get(snapshot).copied() {
@@ -63,6 +106,12 @@ impl Index {
             }
             self.lines.remove(&place(known));
         }
+        self.came.push(Came {
+            snapshot: snapshot.clone(),
+            revision: line.revision,
+            complete: line.complete,
+            known: line.known,
+        });
         self.starts.insert(snapshot.clone(), start);
         self.lines.insert(place(start), line);
     }
@@ -74,8 +123,8 @@ impl Index {
 }
 
 impl Line {
-    fn rank(&self) -> (bool, u32) {
-        (self.complete, self.revision)
+    fn rank(&self) -> Rank {
+        (self.complete, self.known, self.revision)
     }
 }
 
@@ -124,8 +173,9 @@ impl History {
             initiator: state.initiator.clone(),
             revision: state.revision,
             complete: state.is_complete(),
+            known: known(state),
         };
-        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut index = self.index();
         index.note(state.initiated_at, &state.snapshot, line);
     }
 
@@ -164,8 +214,38 @@ impl History {
         Ok(())
     }
 
+    /// Whether the newest revision of a snapshot is complete.
+    pub(super) fn has_complete(&self, snapshot: &SnapshotId) -> bool {
+        self.index()
+            .newest(snapshot)
+            .is_some_and(|newest| newest.complete)
+    }
+
+    /// How many revisions have come in since the store was opened; what it held then is counted first.
+    pub(super) fn came(&self) -> u64 {
+        self.index().came.len() as u64
+    }
+
+    /// What has come in, in order, without the first so many.
+    pub(super) fn came_after(&self, count: u64) -> Vec<Came> {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let index = self.index();
+        index.came.get(count..).unwrap_or_default().to_vec()
+    }
+
+    /// Whether a revision of another history is to be taken over: it is newer than what is here.
+    pub(super) fn lacks(&self, other: &Came) -> bool {
+        let index = self.index();
+        let newest = index.newest(&other.snapshot);
+        newest.is_none_or(|newest| newest.rank() < other.rank())
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn newest_key(&self, snapshot: &SnapshotId) -> Option<Vec<u8>> {
-        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = self.index();
         let newest = index.newest(snapshot)?;
         Some(revision_key(snapshot, newest.revision))
     }
@@ -177,7 +257,7 @@ impl History {
         limit: usize,
         wanted: impl Fn(&(Hlc, SnapshotId), &Line) -> bool,
     ) -> Vec<((Hlc, SnapshotId), Line)> {
-        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = self.index();
         let end = before.map_or(Bound::Unbounded, Bound::Excluded);
         let older = index
             .lines
@@ -189,7 +269,7 @@ impl History {
 
     /// The newest snapshot that is complete.
     pub(super) fn newest_complete(&self) -> Option<SnapshotId> {
-        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = self.index();
         let mut newest_first = index.lines.iter().rev();
         let ((_, snapshot), _) = newest_first.find(|(_, line)| line.complete)?;
         Some(snapshot.clone())
@@ -241,6 +321,7 @@ mod tests {
             initiator: ProcessId::parse("n1").expect("a valid id"),
             revision,
             complete,
+            known: (2, 3),
         };
         let mut index = Index::default();
         let newest = |index: &Index| index.newest(&snapshot).map(|line| line.revision);

@@ -32,7 +32,7 @@ pub use check::{Bytes, Examination, Report, Stats, Step};
 pub use error::StoreError;
 pub use files::{Disk, Medium};
 pub use frame::Damage;
-pub use history::{Line, Published};
+pub use history::{Came, Line, Published};
 pub use merge::Cells;
 pub use open::Migrated;
 pub use operator::Forgotten;

@@ -3,7 +3,7 @@
 use super::Store;
 use super::error::StoreError;
 use super::frame::Damage;
-use super::history::{self, Line, Published};
+use super::history::{self, Came, Line, Published};
 use crate::history::global::GlobalState;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, SnapshotId};
@@ -67,6 +67,30 @@ impl Store {
         revision: u32,
     ) -> Result<Option<Published>, StoreError> {
         self.history.get(snapshot, revision)
+    }
+
+    /// Whether the history has the snapshot complete.
+    #[must_use]
+    pub fn has_complete(&self, snapshot: &SnapshotId) -> bool {
+        self.history.has_complete(snapshot)
+    }
+
+    /// How many revisions have come into the history; those it held when the store was opened are counted first.
+    #[must_use]
+    pub fn revisions_came(&self) -> u64 {
+        self.history.came()
+    }
+
+    /// What has come into the history, in order, without the first so many. Each was the newest of its snapshot then.
+    #[must_use]
+    pub fn revisions_after(&self, count: u64) -> Vec<Came> {
+        self.history.came_after(count)
+    }
+
+    /// Whether a revision in the history of another store is newer than what is here.
+    #[must_use]
+    pub fn lacks_revision(&self, other: &Came) -> bool {
+        self.history.lacks(other)
     }
 
     /// The newest snapshot that is complete.

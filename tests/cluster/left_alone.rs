@@ -1,9 +1,10 @@
-//! A snapshot whose caller went away is collected all the same, and whoever asks the wrong node is told the right
-//! one. Without this a client's time-out would leave a snapshot that nobody ever assembles.
+//! A snapshot whose caller went away is collected all the same, and whoever asks another node finds it there, or is told
+//! where it is. Without this a client's time-out would leave a snapshot that nobody ever assembles.
 
 use std::time::Duration;
 
 use serde_json::json;
+use snapledger::config::Keep;
 use snapledger::process::ids::SnapshotId;
 use tokio::time::timeout;
 
@@ -13,7 +14,12 @@ use crate::snapshots::assert_proven;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_snapshot_outlives_its_caller_and_is_found_through_every_node() {
-    let mut cluster = Cluster::up(&["n1", "n2", "n3"]).await;
+    // Whose history holds what it started itself, and no more.
+    let mut cluster = Cluster::planned(&["n1", "n2", "n3"])
+        .with_keep(Keep::Initiator)
+        .started()
+        .await;
+    cluster.connected().await;
     cluster.deposit("n2", "a", 3).await;
     let id = SnapshotId::parse("left-alone").expect("a valid id");
     let handle = cluster.handle("n1").clone();

@@ -9,6 +9,7 @@ mod copies;
 mod deadline;
 mod diverged;
 mod early_part;
+mod history;
 mod initiator;
 mod interrupted;
 mod killed;

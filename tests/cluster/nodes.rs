@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use snapledger::api::{Host, Sockets};
-use snapledger::config::{Member, NodeConfig, SnapshotSettings, StoreSettings, Transport};
+use snapledger::config::{
+    HistorySettings, Keep, Member, NodeConfig, SnapshotSettings, StoreSettings, Transport,
+};
 use snapledger::node::{Handle, NodeError};
 use snapledger::process::ids::{ChannelId, ProcessId};
 use snapledger::process::topology::Topology;
@@ -27,6 +29,7 @@ pub(crate) struct Cluster {
     topology: Topology,
     deadline: Duration,
     open_max: usize,
+    keep: Keep,
     interval: Option<Duration>,
     sockets: BTreeMap<String, Sockets>,
     hosts: BTreeMap<String, Host>,
@@ -47,6 +50,7 @@ impl Cluster {
             topology,
             deadline: DEADLINE,
             open_max: 64,
+            keep: Keep::All,
             interval: None,
             sockets: BTreeMap::new(),
             hosts: BTreeMap::new(),
@@ -88,6 +92,12 @@ impl Cluster {
     /// With so many snapshots that one node may have open.
     pub(crate) fn with_open_max(mut self, open_max: usize) -> Self {
         self.open_max = open_max;
+        self
+    }
+
+    /// With histories of these snapshots.
+    pub(crate) fn with_keep(mut self, keep: Keep) -> Self {
+        self.keep = keep;
         self
     }
 
@@ -268,6 +278,7 @@ impl Cluster {
                 open_max: self.open_max,
             },
             store: StoreSettings::default(),
+            history: HistorySettings { keep: self.keep },
         }
     }
 }

@@ -3,6 +3,7 @@
 //! hide what the others have recorded, or one revision would have two contents.
 
 use serde_json::{Value, json};
+use snapledger::config::Keep;
 
 use crate::await_it::until;
 use crate::nodes::Cluster;
@@ -39,7 +40,12 @@ fn missing(snapshot: &Value) -> Vec<(&str, &str)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_process_assembles_for_an_initiator_that_is_gone_until_it_returns() {
-    let mut cluster = Cluster::up(&IDS).await;
+    // What the initiator has published stays with it: else nothing would be left to assemble.
+    let mut cluster = Cluster::planned(&IDS)
+        .with_keep(Keep::Initiator)
+        .started()
+        .await;
+    cluster.connected().await;
     for id in IDS {
         cluster.deposit(id, "a", 100).await;
     }

@@ -8,7 +8,9 @@ use toml::Spanned;
 
 use super::Args;
 use crate::cli::CliError;
-use crate::config::cluster_file::{ClusterFile, ProcessBlock, SnapshotBlock, Source, StoreBlock};
+use crate::config::cluster_file::{
+    ClusterFile, HistoryBlock, ProcessBlock, SnapshotBlock, Source, StoreBlock,
+};
 use crate::config::{CLUSTER_DEFAULT, parse_interval};
 
 const HOST: &str = "127.0.0.1";
@@ -194,6 +196,7 @@ fn planned(before: Option<&ClusterFile>, nodes: &[LocalNode], args: &Args) -> Cl
             open_max: None,
         },
         store: StoreBlock::default(),
+        history: HistoryBlock::default(),
     });
     file.processes = nodes
         .iter()

@@ -1,0 +1,114 @@
+//! Every node keeps the history of the whole cluster, to the byte, and answers for it when the others are dead. Without
+//! this the past would be lost with the one who assembled it.
+
+use serde_json::{Value, json};
+
+use crate::await_it::until;
+use crate::nodes::Cluster;
+use crate::rest::Rest;
+use crate::snapshots::assert_proven;
+
+const IDS: [&str; 3] = ["n1", "n2", "n3"];
+
+/// Everything that is said of a snapshot: it is the same wherever it is asked.
+async fn said(rest: &Rest, id: &str) -> Vec<(String, String)> {
+    let mut said = Vec::new();
+    for of in ["", "/balances", "/channels"] {
+        let answer = rest.get(&format!("/v1/snapshots/{id}{of}")).await;
+        let tag = answer.headers.get("etag");
+        let tag = tag.map_or("", |tag| tag.to_str().expect("a tag"));
+        said.push((tag.to_owned(), answer.body));
+    }
+    said
+}
+
+async fn listed(rest: &Rest) -> Vec<Value> {
+    let list = rest.read("/v1/snapshots").await;
+    list["snapshots"].as_array().expect("a list").clone()
+}
+
+async fn pay(rest: &Rest, to: &str) {
+    let body = json!({"from_account": "a", "to_process": to, "to_account": "b", "amount": 5});
+    assert_eq!(rest.post("/v1/transfers", &body).await.status, 200);
+}
+
+// It comes with the next greeting; until then this node says where to ask.
+async fn arrives(rest: &Rest, id: &str, status: &str) {
+    until(&format!("{status} {id} in this history"), async || {
+        let answer = rest.get(&format!("/v1/snapshots/{id}")).await;
+        (answer.status == 200 && answer.json()["status"] == status).then_some(())
+    })
+    .await;
+}
+
+async fn has_the_same(rest: &Rest, as_rest: &Rest, id: &str) {
+    arrives(rest, id, "complete").await;
+    assert_eq!(said(rest, id).await, said(as_rest, id).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_is_in_every_history_and_outlives_who_assembled_it() {
+    let mut cluster = Cluster::up(&IDS).await;
+    for id in IDS {
+        cluster.deposit(id, "a", 100).await;
+    }
+    let [n1, n2, n3] = IDS.map(|id| cluster.rest(id));
+    pay(&n1, "n2").await;
+    let first = n1.start_snapshot().await;
+    assert_proven(&n1.snapshot(&first, "complete").await, 300);
+    has_the_same(&n2, &n1, &first).await;
+    has_the_same(&n3, &n1, &first).await;
+
+    // Who was away finds what it missed; who assembled it need not be there.
+    cluster.stop("n3").await;
+    pay(&n2, "n1").await;
+    let second = n2.start_snapshot().await;
+    n2.snapshot(&second, "partial").await;
+    arrives(&n1, &second, "partial").await;
+    assert_eq!(said(&n1, &second).await, said(&n2, &second).await);
+    cluster.start("n3").await;
+    n2.snapshot(&second, "complete").await;
+    has_the_same(&n1, &n2, &second).await;
+    has_the_same(&n3, &n2, &second).await;
+    assert_eq!(listed(&n1).await, listed(&n3).await);
+    assert_eq!(listed(&n2).await, listed(&n3).await);
+
+    let before = (said(&n3, &first).await, said(&n3, &second).await);
+    cluster.stop_all().await;
+    cluster.start("n3").await;
+    assert_eq!(listed(&n3).await.len(), 2);
+    let after = (said(&n3, &first).await, said(&n3, &second).await);
+    assert_eq!(after, before, "it answers for the dead");
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shared_partial_is_completed_by_another_when_its_initiator_is_gone() {
+    let mut cluster = Cluster::up(&IDS).await;
+    cluster.deposit("n3", "a", 7).await;
+    cluster.stop("n3").await;
+    let [n1, n2, n3] = IDS.map(|id| cluster.rest(id));
+    let id = n1.start_snapshot().await;
+    n1.snapshot(&id, "partial").await;
+    arrives(&n2, &id, "partial").await;
+    cluster.stop("n1").await;
+    cluster.start("n3").await;
+    let path = format!("/v1/snapshots/{id}");
+    // n1 has still to learn of n3's marker; but what n3 had is known now, and is told by n2 and n3 alike.
+    until("a revision with n3", async || {
+        let shown = n2.read(&path).await;
+        let parts = shown["processes"].as_array().expect("a list").len();
+        (parts == 3).then_some(())
+    })
+    .await;
+    until("the same at n3", async || {
+        let (two, three) = (n2.get(&path).await.body, n3.get(&path).await.body);
+        (two == three).then_some(())
+    })
+    .await;
+    cluster.start("n1").await;
+    assert_proven(&n1.snapshot(&id, "complete").await, 7);
+    has_the_same(&n2, &n1, &id).await;
+    has_the_same(&n3, &n1, &id).await;
+    cluster.stop_all().await;
+}
