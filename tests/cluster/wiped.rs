@@ -22,6 +22,18 @@ fn forget(cluster: &Cluster, id: &str, peer: &str) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
+// It turned up after all, and what it holds was written off. An empty one takes its place.
+async fn the_lost_store_is_refused(cluster: &mut Cluster) {
+    for peer in ["n1", "n3"] {
+        stopped(cluster, ("n2", peer), &["was given up here"]).await;
+        stopped(cluster, (peer, "n2"), &["was given up here"]).await;
+    }
+    cluster.stop("n2").await;
+    cluster.wipe("n2");
+    cluster.start("n2").await;
+    cluster.connected().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
     let mut cluster = Cluster::up(&["n1", "n2", "n3"]).await;
@@ -71,17 +83,9 @@ async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
         said.contains("70 minor units, is booked as a deposit"),
         "{said}"
     );
-    // The lost store turns up after all: what it holds was written off.
     put_back(old.path(), &cluster.store("n2"));
     let mut cluster = cluster.started_again(&["n1", "n2", "n3"]).await;
-    for peer in ["n1", "n3"] {
-        stopped(&cluster, ("n2", peer), &["was given up here"]).await;
-        stopped(&cluster, (peer, "n2"), &["was given up here"]).await;
-    }
-    cluster.stop("n2").await;
-    cluster.wipe("n2");
-    cluster.start("n2").await;
-    cluster.connected().await;
+    the_lost_store_is_refused(&mut cluster).await;
 
     // n1 has 100 - 33 - 1, n3 has 100 + 70 + 1; the 1000 that were paid in at n2 are gone with their deposit.
     pay(&n1, ("n2", "b"), 6).await;
