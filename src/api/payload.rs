@@ -6,11 +6,11 @@ use super::error::{Failure, id};
 use crate::process::clock::Lamport;
 use crate::process::ids::{AccountId, Amount, Key, ProcessId};
 use crate::process::kv::VALUE_BYTES_MAX;
-use crate::process::message::{Body, Stamp, Transfer, Write};
+use crate::process::message::{
+    Body, Stamp, TRANSFER_ID_BYTES_MAX, Transfer, Write, is_transfer_id,
+};
 use crate::process::refusal::Refusal;
 
-/// The longest foreign transfer id in bytes.
-const TRANSFER_ID_BYTES_MAX: usize = 512;
 /// The greatest foreign clock that is followed; the own clock then passes it, so that no write wins for ever.
 const CLOCK_MAX: u64 = u64::MAX / 2;
 
@@ -110,8 +110,7 @@ impl Foreign<'_> {
     fn transfer(self) -> Result<Body, Failure> {
         let sent: ForeignTransfer = parse(self.payload)?;
         let transfer_id = sent.transfer_id.unwrap_or(self.fallback_id);
-        let fits = 1..=TRANSFER_ID_BYTES_MAX;
-        if !fits.contains(&transfer_id.len()) || transfer_id.chars().any(char::is_control) {
+        if !is_transfer_id(&transfer_id) {
             let why = format!("give 1 to {TRANSFER_ID_BYTES_MAX} bytes without control characters");
             return Err(Failure::malformed("transfer_id", why));
         }

@@ -23,6 +23,15 @@ pub enum Body {
     Marker(Marker),
 }
 
+/// The longest transfer id in bytes.
+pub const TRANSFER_ID_BYTES_MAX: usize = 512;
+
+/// Whether this can be the name of a transfer: not empty, not over [`TRANSFER_ID_BYTES_MAX`], no control characters.
+#[must_use]
+pub fn is_transfer_id(text: &str) -> bool {
+    (1..=TRANSFER_ID_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
 /// Money that has left one process and not yet arrived at another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transfer {

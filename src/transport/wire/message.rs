@@ -6,7 +6,10 @@ use crate::process::channel::{Flow, Tally};
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::event::Identity;
 use crate::process::ids::{AccountId, Amount, Key, ProcessId, Seq, SnapshotId};
-use crate::process::message::{Body, Marker, Message, Stamp, Transfer, Write};
+use crate::process::kv::VALUE_BYTES_MAX;
+use crate::process::message::{
+    Body, Marker, Message, Stamp, TRANSFER_ID_BYTES_MAX, Transfer, Write, is_transfer_id,
+};
 use crate::proto::snapledger as wire;
 use crate::transport::Envelope;
 
@@ -51,13 +54,13 @@ pub fn envelope_from_wire(message: wire::Message) -> Result<Envelope, Unreadable
         wire::message::Body::Transfer(transfer) => Body::Transfer(Transfer {
             amount: Amount::new(transfer.amount)
                 .ok_or_else(|| Unreadable(format!("an amount of {}", transfer.amount)))?,
-            transfer_id: transfer.transfer_id.into(),
+            transfer_id: transfer_id(transfer.transfer_id)?,
             from_account: AccountId::parse(&transfer.from_account)?,
             to_account: AccountId::parse(&transfer.to_account)?,
         }),
         wire::message::Body::Put(put) => Body::Put(Write {
             key: Key::parse(&put.key)?,
-            value: put.value.map(Into::into),
+            value: put.value.map(value).transpose()?,
             stamp: Stamp {
                 clock: Lamport(put.clock),
                 process: ProcessId::parse(&put.process)?,
@@ -76,6 +79,27 @@ pub fn envelope_from_wire(message: wire::Message) -> Result<Envelope, Unreadable
             body,
         },
     })
+}
+
+fn transfer_id(text: String) -> Result<Box<str>, Unreadable> {
+    if is_transfer_id(&text) {
+        return Ok(text.into());
+    }
+    Err(Unreadable(format!(
+        "a transfer id of {} bytes; 1 to {TRANSFER_ID_BYTES_MAX} without control characters are allowed",
+        text.len()
+    )))
+}
+
+// One that is longer would be passed on, and nobody takes a frame that it fills.
+fn value(text: String) -> Result<Box<str>, Unreadable> {
+    if text.len() <= VALUE_BYTES_MAX {
+        return Ok(text.into());
+    }
+    let bytes = text.len();
+    Err(Unreadable(format!(
+        "a value of {bytes} bytes; at most {VALUE_BYTES_MAX} are allowed"
+    )))
 }
 
 /// What passed one end of a channel, as it travels.
@@ -135,4 +159,50 @@ pub fn identity_from_wire(
     let process = ProcessId::parse(&identity.process)?;
     let (boot, run) = (identity.boot, identity.run);
     Ok((process, Identity { store, boot, run }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(bytes: usize) -> wire::message::Body {
+        wire::message::Body::Put(wire::Put {
+            key: "k".to_owned(),
+            value: Some("v".repeat(bytes)),
+            clock: 1,
+            process: "n2".to_owned(),
+        })
+    }
+
+    fn transfer(id: &str) -> wire::message::Body {
+        wire::message::Body::Transfer(wire::Transfer {
+            transfer_id: id.to_owned(),
+            from_account: "a".to_owned(),
+            to_account: "b".to_owned(),
+            amount: 1,
+        })
+    }
+
+    fn read(body: wire::message::Body) -> Result<Envelope, String> {
+        let message = wire::Message {
+            sequence: 1,
+            logical_clock: 1,
+            time: 1,
+            body: Some(body),
+        };
+        envelope_from_wire(message).map_err(|error| error.to_string())
+    }
+
+    // Without this a peer could send what nobody takes when it is passed on, and that channel would never go on.
+    #[test]
+    fn what_is_longer_than_a_client_may_send_is_refused_with_its_length() {
+        assert!(read(put(VALUE_BYTES_MAX)).is_ok());
+        let sentence = read(put(VALUE_BYTES_MAX + 1)).expect_err("it is too long");
+        assert!(sentence.contains("a value of 32769 bytes"), "{sentence}");
+        assert!(read(transfer(&"t".repeat(TRANSFER_ID_BYTES_MAX))).is_ok());
+        for id in [&"t".repeat(TRANSFER_ID_BYTES_MAX + 1), "", "t\n"] {
+            let sentence = read(transfer(id)).expect_err("it cannot be one");
+            assert!(sentence.contains("a transfer id of "), "{sentence}");
+        }
+    }
 }
