@@ -7,7 +7,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
 
-use super::link::{Entered, Links};
+use super::entrance::Place;
+use super::link::Links;
 use super::wire::{
     Unreadable, envelope_from_wire, identity_from_wire, identity_to_wire, tally_from_wire,
     tally_to_wire,
@@ -42,7 +43,7 @@ impl<I: Inbox> Inbound<I> {
     pub async fn run(self, mut frames: Streaming<Frame>) {
         let handshake = timeout(HANDSHAKE_MAX, self.handshake(&mut frames)).await;
         let late = || Closed::Broken("no handshake came".to_owned());
-        let (from, mut entered) = match handshake.unwrap_or_else(|_| Err(late())) {
+        let (from, run, mut entered) = match handshake.unwrap_or_else(|_| Err(late())) {
             Ok(opened) => opened,
             Err(why) => return self.refuse(&why).await,
         };
@@ -52,7 +53,7 @@ impl<I: Inbox> Inbound<I> {
         let why = tokio::select! {
             why = self.receive(&from, frames, pending) => why,
             why = self.acknowledge(settled) => why,
-            () = entered.evicted() => Closed::Broken("another stream is to come".to_owned()),
+            () = entered.evicted() => self.evicted(&channel, run),
         };
         self.links.end(&channel, generation, &why);
         // Whoever comes next must not wait for a sender that may be gone.
@@ -65,6 +66,12 @@ impl<I: Inbox> Inbound<I> {
             from: from.clone(),
             to: self.local.process.clone(),
         }
+    }
+
+    // The other channel contradicts, or the peer comes anew.
+    fn evicted(&self, channel: &ChannelId, run: u64) -> Closed {
+        let anew = || Closed::Broken("another stream is to come".to_owned());
+        self.links.held(channel, run).unwrap_or_else(anew)
     }
 
     // A sender that could go on after a pause is not told anything; one that cannot is told why.
@@ -85,15 +92,15 @@ impl<I: Inbox> Inbound<I> {
     async fn handshake(
         &self,
         frames: &mut Streaming<Frame>,
-    ) -> Result<(ProcessId, Entered), Closed> {
+    ) -> Result<(ProcessId, u64, Place), Closed> {
         let first = frames.message().await?.and_then(|frame| frame.body);
         let Some(frame::Body::Hello(hello)) = first else {
             return Err(Closed::Broken("the first frame is no hello".to_owned()));
         };
         let meeting = self.meeting(hello)?;
-        let peer = meeting.peer.clone();
+        let (peer, run) = (meeting.peer.clone(), meeting.identity.run);
         match self.agree(frames, meeting).await {
-            Ok(entered) => Ok((peer, entered)),
+            Ok(entered) => Ok((peer, run, entered)),
             Err(why) => {
                 if matches!(why, Closed::Stopped(_)) {
                     self.links.fail(&self.channel(&peer), &why);
@@ -108,7 +115,7 @@ impl<I: Inbox> Inbound<I> {
         &self,
         frames: &mut Streaming<Frame>,
         meeting: Meeting,
-    ) -> Result<Entered, Closed> {
+    ) -> Result<Place, Closed> {
         let channel = self.channel(&meeting.peer);
         let run = meeting.identity.run;
         if let Some(held) = self.links.held(&channel, run) {
@@ -132,6 +139,10 @@ impl<I: Inbox> Inbound<I> {
         }
         // Not before: who is refused does not disturb the stream that is open.
         let entered = self.links.enter(&channel).await;
+        // What was found to contradict before has told those who were here then; from now on it ends this stream.
+        if let Some(held) = self.links.held(&channel, run) {
+            return Err(held);
+        }
         if self.meet(&channel, meeting.clone()).await? != delivered {
             let sentence = "messages of an older stream came in between";
             return Err(Closed::Broken(sentence.to_owned()));

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OwnedMutexGuard, watch};
-
 use super::Closed;
+use super::entrance::{Entrance, Eviction, Place};
 use crate::process::ids::ChannelId;
 
 /// The connection under one channel.
@@ -50,59 +49,6 @@ struct Link {
     entrance: Entrance,
 }
 
-/// Lets one stream at a time use the receiving end: two that deliver at once could be of two copies of one store.
-#[derive(Debug, Clone, Default)]
-struct Entrance {
-    stream: Arc<tokio::sync::Mutex<()>>,
-    /// Counts who wants the open stream to end.
-    wanted: Arc<watch::Sender<u64>>,
-}
-
-impl Entrance {
-    // Whoever wants it later, also while this one still waits for its turn, ends the stream that this is for.
-    fn want(&self) -> Eviction {
-        let mut came = 0;
-        self.wanted.send_modify(|wanted| {
-            *wanted += 1;
-            came = *wanted;
-        });
-        let wanted = self.wanted.subscribe();
-        Eviction { wanted, came }
-    }
-}
-
-/// The right to use the receiving end of a channel, as long as it is held.
-#[derive(Debug)]
-pub struct Entered {
-    eviction: Eviction,
-    _stream: OwnedMutexGuard<()>,
-}
-
-/// Whether a stream is to end: as soon as somebody who came later wants it.
-#[derive(Debug)]
-pub struct Eviction {
-    wanted: watch::Receiver<u64>,
-    came: u64,
-}
-
-impl Entered {
-    /// Resolves when the stream is to end.
-    pub async fn evicted(&mut self) {
-        self.eviction.evicted().await;
-    }
-}
-
-impl Eviction {
-    /// Resolves when the stream is to end.
-    pub async fn evicted(&mut self) {
-        let came = self.came;
-        if self.wanted.wait_for(|wanted| *wanted > came).await.is_err() {
-            // Nobody can want it any more.
-            std::future::pending().await
-        }
-    }
-}
-
 impl Links {
     /// How a channel is connected.
     #[must_use]
@@ -126,21 +72,17 @@ impl Links {
     }
 
     /// Asks the stream that uses the receiving end to leave, and waits until it has.
-    pub async fn enter(&self, channel: &ChannelId) -> Entered {
-        let entrance = self.entrance(channel);
-        let eviction = entrance.want();
-        Entered {
-            eviction,
-            _stream: entrance.stream.lock_owned().await,
-        }
+    pub async fn enter(&self, channel: &ChannelId) -> Place {
+        let mut place = self.entrance(channel).come();
+        place.first().await;
+        place
     }
 
-    /// For a stream that uses the sending end of a channel.
+    /// For a stream that uses the sending end of a channel. Taken before [`Links::held`] is asked: what is found to
+    /// contradict in between then ends the stream.
     #[must_use]
     pub fn eviction(&self, channel: &ChannelId) -> Eviction {
-        let wanted = self.entrance(channel).wanted.subscribe();
-        let came = *wanted.borrow();
-        Eviction { wanted, came }
+        self.entrance(channel).eviction()
     }
 
     /// Takes note that the store of a peer, in one run of it, contradicts this one on a channel: the channel the
@@ -234,9 +176,11 @@ impl Links {
 }
 
 impl Link {
-    // A channel that stays stopped is tried every second: it is logged once, though its figures may move on.
+    // A channel that stays stopped is tried every second: it is logged once, though its figures may move on. That a peer
+    // cannot be reached in between makes nothing good; only a channel that opens does.
     fn close(&mut self, channel: &ChannelId, why: &Closed) {
         let state = match why {
+            Closed::Broken(_) if matches!(self.state, LinkState::Stopped(_)) => return,
             Closed::Broken(_) => LinkState::Closed,
             Closed::Stopped(sentence) => LinkState::Stopped(sentence.clone()),
         };
@@ -258,12 +202,7 @@ mod tests {
     // Without this, a peer that reconnects while its stream before is being set up waits for that one to time out.
     #[tokio::test]
     async fn who_comes_while_another_still_waits_for_its_turn_ends_that_one() {
-        let process = |id| ProcessId::parse(id).expect("a valid id");
-        let channel = ChannelId {
-            from: process("p"),
-            to: process("q"),
-        };
-        let links = Links::default();
+        let (links, channel) = (Links::default(), channel());
         let first = links.enter(&channel).await;
         let mut second = Box::pin(links.enter(&channel));
         let mut third = Box::pin(links.enter(&channel));
@@ -279,5 +218,30 @@ mod tests {
         second.evicted().await;
         drop(second);
         third.await;
+    }
+
+    fn channel() -> ChannelId {
+        let process = |id| ProcessId::parse(id).expect("a valid id");
+        ChannelId {
+            from: process("p"),
+            to: process("q"),
+        }
+    }
+
+    // Without this, whoever looks while the peer is away for a moment sees nothing wrong, and the log repeats itself.
+    #[test]
+    fn what_is_stopped_stays_so_until_the_channel_opens() {
+        let (links, channel) = (Links::default(), channel());
+        let stopped = Closed::Stopped("they contradict".to_owned());
+        let broken = Closed::Broken("nobody answers".to_owned());
+        links.fail(&channel, &stopped);
+        links.fail(&channel, &broken);
+        let shown = LinkState::Stopped("they contradict".to_owned());
+        assert_eq!(links.get(&channel), shown);
+        assert_eq!(links.error(&channel).as_deref(), Some("they contradict"));
+        let generation = links.open(&channel);
+        assert_eq!(links.error(&channel), None);
+        links.end(&channel, generation, &broken);
+        assert_eq!(links.get(&channel), LinkState::Closed);
     }
 }

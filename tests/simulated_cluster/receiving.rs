@@ -1,5 +1,5 @@
 //! The receiving end of a stream: hello, welcome, agreed, and only then messages; one stream at a time uses the end of
-//! a channel. As `transport/inbound.rs` and the entrance of `transport/link.rs`; what neither has here is a peer that
+//! a channel. As `transport/inbound.rs` and `transport/entrance.rs`; what neither has here is a peer that
 //! is stopped, for no store in this world is wiped or copied.
 
 use std::collections::VecDeque;
