@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, watch};
 
-use super::error::NodeError;
+use super::error::{NodeError, Unavailable};
 use crate::store::StoreError;
 
 /// Takes down failures; cheap to clone.
@@ -33,6 +33,15 @@ impl Failures {
         self.sentences.send_replace(Some(error.to_string()));
         // The node may be on its way down already.
         let _down = self.errors.send(error.into());
+    }
+
+    /// Why nothing can be answered. What is damaged is named to whoever asked; what is fatal ends the node.
+    pub(super) fn unavailable(&self, who: &'static str, error: StoreError) -> Unavailable {
+        let unavailable = Unavailable::Stopped(error.to_string());
+        if error.is_fatal() {
+            self.report(who, error);
+        }
+        unavailable
     }
 
     /// A thread whose failure is the node's.

@@ -84,7 +84,8 @@ impl Node {
         let unfinished = unfinished(&store, &process, &config.topology)?;
         let remembered = remembered(&store, &process)?;
         let (named, started) = mpsc::unbounded_channel();
-        let outboxes = outboxes(&store, &process);
+        let (failures, failed) = Failures::new();
+        let outboxes = outboxes(&store, &process, &failures);
         let clock = Arc::new(AtomicU64::new(process.registers().clock.0));
         let metrics = Arc::new(Metrics::new());
         let (room, has_room) = watch::channel(Room {
@@ -93,7 +94,6 @@ impl Node {
         });
         let (queue, requests) = Queue::new(has_room.clone());
         let (written, writes) = watch::channel(0);
-        let (failures, failed) = Failures::new();
 
         let (steps, step_queue) = threads::sync_channel(TURNS_WAITING);
         let (work, work_queue) = threads::channel();
@@ -190,7 +190,7 @@ impl Node {
     fn start_tasks(&mut self, outboxes: BTreeMap<ProcessId, Arc<Outbox>>) {
         let shared = &self.handle.shared;
         for peer in shared.config.members.iter() {
-            if peer.id == shared.config.me || peer.transport != Transport::Native {
+            if peer.id == shared.config.me || peer.transport == Transport::Unary {
                 continue;
             }
             let handle = self.handle.clone();
@@ -300,11 +300,16 @@ fn recover(config: &NodeConfig) -> Result<(Arc<Store>, Process, Committed), Node
     Ok((Arc::new(store), process, committed))
 }
 
-fn outboxes(store: &Arc<Store>, process: &Process) -> BTreeMap<ProcessId, Arc<Outbox>> {
+fn outboxes(
+    store: &Arc<Store>,
+    process: &Process,
+    failures: &Failures,
+) -> BTreeMap<ProcessId, Arc<Outbox>> {
     let channels = process.registers().outgoing.iter();
     channels
         .map(|(to, channel)| {
-            let outbox = Outbox::new(to.clone(), Arc::clone(store), channel.clone());
+            let journal = (Arc::clone(store), failures.clone());
+            let outbox = Outbox::new(to.clone(), journal, channel.clone());
             (to.clone(), Arc::new(outbox))
         })
         .collect()
@@ -354,4 +359,30 @@ fn remembered(store: &Store, process: &Process) -> Result<Remembered, NodeError>
         met,
         seen_us: seen_us.collect(),
     })
+}
+
+#[cfg(test)]
+impl Node {
+    /// The one node of its cluster.
+    pub(crate) async fn alone(dir: &std::path::Path) -> Self {
+        use crate::config::{Member, SnapshotSettings, StoreSettings};
+        let me = ProcessId::parse("n1").expect("a valid id");
+        let topology = crate::process::topology::Topology::full(std::slice::from_ref(&me));
+        let member = Member {
+            id: me.clone(),
+            grpc: "127.0.0.1:1".to_owned(),
+            rest: None,
+            transport: Transport::Native,
+        };
+        let config = NodeConfig {
+            cluster: "c".to_owned(),
+            me,
+            members: vec![member],
+            topology: topology.expect("one process"),
+            dir: dir.to_path_buf(),
+            snapshot: SnapshotSettings::default(),
+            store: StoreSettings::default(),
+        };
+        Self::start(config).await.expect("a new store")
+    }
 }

@@ -2,11 +2,12 @@
 //! A dead peer costs disk, not memory.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::watch;
 
-use crate::process::channel::{Outgoing, Tally};
+use super::failures::Failures;
+use crate::process::channel::{Landmark, Outgoing, Tally};
 use crate::process::event::Record;
 use crate::process::ids::{Lsn, ProcessId, Seq};
 use crate::store::{Store, StoreError};
@@ -20,14 +21,22 @@ const WINDOW_BYTES: usize = 4 * 1024 * 1024;
 const FRAME_MESSAGES: usize = 512;
 /// Bytes of values in one frame, roughly.
 const FRAME_BYTES: usize = 512 * 1024;
+/// After so many turns it is kept how far the journal was read, and looked whether anybody still waits.
+const KEEP_EVERY: u64 = 1024;
 
 /// The durable messages of one outgoing channel.
 pub(super) struct Outbox {
     to: ProcessId,
     store: Arc<Store>,
+    failures: Failures,
     newest: watch::Sender<Seq>,
     window: Mutex<Window>,
+    /// One at a time reads the journal: a channel that is tried again and again must not use up the threads.
+    reading: Arc<tokio::sync::Mutex<()>>,
 }
+
+/// Who waits for what is read; gone with it.
+type Asker = Weak<()>;
 
 #[derive(Default)]
 struct Window {
@@ -36,8 +45,10 @@ struct Window {
     messages: VecDeque<Envelope>,
     /// The bytes of their values.
     bytes: usize,
-    /// Where the reading of the journal has come to: the last message read, and its turn.
+    /// Where the reading of the journal has come to: the last message read, and its turn or one behind it.
     cursor: (Seq, Lsn),
+    /// Where the counting of what was sent has come to: the message behind is in this turn or later.
+    counted: Option<Landmark>,
 }
 
 impl Window {
@@ -56,11 +67,24 @@ impl Window {
         let oldest = self.messages.pop_front();
         self.bytes -= oldest.as_ref().map_or(0, value_bytes);
     }
+
+    // The nearest known place in the journal from where on there is all that was sent after a message.
+    fn place(&self, after: Seq) -> Option<Landmark> {
+        let landmark = self.channel.landmark(after.next()).copied();
+        let places = landmark.into_iter().chain(self.counted);
+        places
+            .filter(|place| place.before.flow.sequence <= after)
+            .max_by_key(|place| place.position)
+    }
 }
 
 impl Outbox {
     /// The outbox of a channel as the process knows it after a restart.
-    pub(super) fn new(to: ProcessId, store: Arc<Store>, channel: Outgoing) -> Self {
+    pub(super) fn new(
+        to: ProcessId,
+        (store, failures): (Arc<Store>, Failures),
+        channel: Outgoing,
+    ) -> Self {
         let (newest, _) = watch::channel(channel.sent.sequence);
         let window = Window {
             channel,
@@ -69,8 +93,10 @@ impl Outbox {
         Self {
             to,
             store,
+            failures,
             newest,
             window: Mutex::new(window),
+            reading: Arc::default(),
         }
     }
 
@@ -117,14 +143,15 @@ impl Outbox {
     }
 
     // Nothing is collected beyond the frame: what is read again next time begins with the turn of its last message.
-    fn journaled(&self, after: Seq) -> Result<Vec<Envelope>, StoreError> {
+    fn journaled(&self, after: Seq, asker: &Asker) -> Result<Vec<Envelope>, StoreError> {
         let mut frame = Frame::default();
         let mut cursor = Lsn(0);
-        for turn in self.store.turns(self.start(after)) {
+        for (read, turn) in (1..).zip(self.store.turns(self.start(after))) {
             if !frame.has_room() {
                 break;
             }
             let turn = turn?;
+            let position = turn.position;
             for record in turn.records {
                 match record {
                     Record::Sent { to, seq, message } | Record::Carried { to, seq, message }
@@ -132,9 +159,17 @@ impl Outbox {
                     {
                         let time = turn.time;
                         frame.add(Envelope { seq, time, message });
-                        cursor = turn.position;
+                        cursor = position;
                     }
                     _ => {}
+                }
+            }
+            if read % KEEP_EVERY == 0 {
+                if frame.messages.is_empty() {
+                    self.window().cursor = (after, position);
+                }
+                if asker.strong_count() == 0 {
+                    break;
                 }
             }
         }
@@ -146,40 +181,89 @@ impl Outbox {
 
     fn start(&self, after: Seq) -> Lsn {
         let window = self.window();
+        let place = window.place(after).map_or(Lsn(1), |place| place.position);
         match window.cursor {
-            (last, position) if last == after && position > Lsn(0) => position,
-            _ => {
-                let landmark = window.channel.landmark(after.next());
-                landmark.map_or(Lsn(1), |landmark| landmark.position)
+            (last, position) if last == after => position.max(place),
+            _ => place,
+        }
+    }
+
+    // What was sent by `seq`, or in all if that is less: from the nearest known place before it, over the journal.
+    fn tally(&self, seq: Seq, asker: &Asker) -> Result<Tally, StoreError> {
+        let place = {
+            let window = self.window();
+            let channel = &window.channel;
+            match window.place(seq) {
+                Some(place) if seq < channel.sent.sequence && !channel.landmarks.is_empty() => {
+                    place
+                }
+                _ => return Ok(channel.tally()),
+            }
+        };
+        let mut counted = place;
+        let mut turns = (1..).zip(self.store.turns(place.position));
+        while counted.before.flow.sequence < seq
+            && let Some((read, turn)) = turns.next()
+        {
+            let turn = turn?;
+            counted.position = turn.position;
+            for record in turn.records {
+                if let Record::Sent {
+                    to,
+                    seq: sent,
+                    message,
+                }
+                | Record::Carried {
+                    to,
+                    seq: sent,
+                    message,
+                } = record
+                    && to == self.to
+                    && sent <= seq
+                    && sent == counted.before.flow.sequence.next()
+                {
+                    counted.before.pass(sent, &message);
+                }
+            }
+            if read % KEEP_EVERY == 0 {
+                self.window().counted = Some(counted);
+                if asker.strong_count() == 0 {
+                    break;
+                }
             }
         }
+        self.window().counted = Some(counted);
+        Ok(counted.before)
+    }
+
+    // A store that has failed ends the node. What is damaged stops this channel, which says so, and the rest goes on.
+    fn closed(&self, error: StoreError) -> Closed {
+        let sentence = format!("what goes to {} cannot be read: {error}", self.to);
+        if error.is_fatal() {
+            self.failures.report("outbox", error);
+            return Closed::Broken(sentence);
+        }
+        Closed::Stopped(sentence)
     }
 }
 
-// What was sent by `seq`, or in all if that is less: from the landmark before it, over the journal.
-fn tally(outbox: &Outbox, seq: Seq) -> Result<Tally, StoreError> {
-    let landmark = {
-        let channel = &outbox.window().channel;
-        match channel.landmark(seq.next()) {
-            Some(landmark) if seq < channel.sent.sequence => *landmark,
-            _ => return Ok(channel.tally()),
-        }
-    };
-    let mut tally = landmark.before;
-    for turn in outbox.store.turns(landmark.position) {
-        for record in turn?.records {
-            if tally.flow.sequence >= seq {
-                return Ok(tally);
-            }
-            if let Record::Sent { to, seq, message } | Record::Carried { to, seq, message } = record
-                && to == outbox.to
-                && seq == tally.flow.sequence.next()
-            {
-                tally.pass(seq, &message);
-            }
-        }
-    }
-    Ok(tally)
+// Reads the journal, one at a time, also where whoever asked before does not wait any more: that one ends soon.
+async fn from_journal<T: Send + 'static>(
+    outbox: &Arc<Outbox>,
+    read: impl FnOnce(&Outbox, &Asker) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Closed> {
+    let turn = Arc::clone(&outbox.reading).lock_owned().await;
+    let asking = Arc::new(());
+    let asker = Arc::downgrade(&asking);
+    let reader = Arc::clone(outbox);
+    let read = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        read(&reader, &asker)
+    });
+    let read = read.await;
+    drop(asking);
+    let read = read.map_err(|error| Closed::Broken(error.to_string()))?;
+    read.map_err(|error| outbox.closed(error))
 }
 
 /// As many messages as are sent at once, at least one.
@@ -218,24 +302,20 @@ impl Backlog for Arc<Outbox> {
     }
 
     async fn sent_by(&self, seq: Seq) -> Result<Tally, Closed> {
-        let outbox = Self::clone(self);
-        let read = tokio::task::spawn_blocking(move || tally(&outbox, seq)).await;
-        let broken = |error: String| Closed::Broken(error);
-        read.map_err(|error| broken(error.to_string()))?
-            .map_err(|error| broken(error.to_string()))
+        from_journal(self, move |outbox, asker| outbox.tally(seq, asker)).await
     }
 
     async fn read(&self, after: Seq) -> Result<Vec<Envelope>, Closed> {
         if let Some(messages) = self.recent(after) {
             return Ok(messages);
         }
-        let outbox = Self::clone(self);
-        let read = tokio::task::spawn_blocking(move || outbox.journaled(after)).await;
-        let broken = |error: String| Closed::Broken(error);
-        read.map_err(|error| broken(error.to_string()))?
-            .map_err(|error| broken(error.to_string()))
+        from_journal(self, move |outbox, asker| outbox.journaled(after, asker)).await
     }
 }
+
+#[cfg(test)]
+#[path = "outbox_tests.rs"]
+mod journal_tests;
 
 #[cfg(test)]
 mod tests {

@@ -292,13 +292,7 @@ impl Parts {
         let store = Arc::clone(&self.store);
         let done = tokio::task::spawn_blocking(move || work(&store)).await;
         let done = done.map_err(|error| Unavailable::Stopped(error.to_string()))?;
-        done.map_err(|error| {
-            let unavailable = Unavailable::Stopped(error.to_string());
-            if error.is_fatal() {
-                self.failures.report("blocking", error);
-            }
-            unavailable
-        })
+        done.map_err(|error| self.failures.unavailable("blocking", error))
     }
 }
 

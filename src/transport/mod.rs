@@ -94,3 +94,6 @@ impl From<tonic::Status> for Closed {
         Self::Broken(status.message().to_owned())
     }
 }
+
+#[cfg(test)]
+mod ends_tests;

@@ -9,12 +9,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
+use super::entrance::Eviction;
 use super::link::Links;
 use super::wire::{
     Unreadable, envelope_to_wire, identity_from_wire, identity_to_wire, tally_from_wire,
     tally_to_wire,
 };
-use super::{Backlog, Closed, Inbox, Local};
+use super::{Backlog, Closed, Envelope, Inbox, Local};
 use crate::process::event::{Claim, Meeting};
 use crate::process::ids::{ChannelId, ProcessId, Seq};
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
@@ -24,6 +25,7 @@ use crate::proto::snapledger::{Ack, Agreed, Frame, Hello, Messages, Refusal, Wel
 const WINDOW_MESSAGES: u64 = 16_384;
 /// Frames that wait for the connection.
 const FRAMES_WAITING: usize = 4;
+/// For each step of the handshake that waits for the other end or the turn.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -42,6 +44,24 @@ pub struct Outbound<B, I> {
     pub inbox: I,
     /// Where the state of the connection is shown.
     pub links: Links,
+}
+
+/// What the comparison came to.
+struct Met {
+    delivered: Seq,
+    /// Of the receiver.
+    run: u64,
+    /// Taken before the channel the other way was looked at.
+    eviction: Eviction,
+}
+
+/// A stream that both ends have agreed on.
+struct Opened {
+    frames: mpsc::Sender<Frame>,
+    acks: Streaming<Ack>,
+    met: Met,
+    /// The messages right behind what is delivered.
+    first: Vec<Envelope>,
 }
 
 impl<B: Backlog, I: Inbox> Outbound<B, I> {
@@ -71,34 +91,64 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
 
     // One stream, from handshake to end.
     async fn connect(&self) -> Closed {
-        let (frames, queue) = mpsc::channel(FRAMES_WAITING);
-        let handshake = timeout(HANDSHAKE_MAX, self.handshake(&frames, queue)).await;
-        let late = || Closed::Broken("no answer to the handshake".to_owned());
-        let (acks, delivered) = match handshake.unwrap_or_else(|_| Err(late())) {
+        let channel = self.channel();
+        let opened = match self.handshake().await {
             Ok(opened) => opened,
             Err(why) => {
-                self.links.fail(&self.channel(), &why);
+                self.links.fail(&channel, &why);
                 return why;
             }
         };
-        let generation = self.links.open(&self.channel());
-        let mut eviction = self.links.eviction(&self.channel());
+        let Met { delivered, run, .. } = opened.met;
+        let mut eviction = opened.met.eviction;
+        let generation = self.links.open(&channel);
         let (acknowledged, progress) = watch::channel(delivered);
+        let evicted = || Closed::Broken("the other channel is stopped".to_owned());
         let why = tokio::select! {
-            why = self.send(frames, progress) => why,
-            why = self.listen(acks, acknowledged) => why,
-            () = eviction.evicted() => Closed::Broken("the other channel is stopped".to_owned()),
+            why = self.send(opened.frames, progress, opened.first) => why,
+            why = self.listen(opened.acks, acknowledged) => why,
+            () = eviction.evicted() => self.links.held(&channel, run).unwrap_or_else(evicted),
         };
-        self.links.end(&self.channel(), generation, &why);
+        self.links.end(&channel, generation, &why);
         why
     }
 
-    // Hello, Welcome, Agreed: after that both ends have compared what they know.
-    async fn handshake(
+    // Hello, Welcome, Agreed: after that both ends have compared what they know. Only what waits for the other end or the
+    // turn has a time-out; a long journal takes as long as it takes.
+    async fn handshake(&self) -> Result<Opened, Closed> {
+        let (frames, queue) = mpsc::channel(FRAMES_WAITING);
+        let (mut acks, welcome) = in_time(self.greet(&frames, queue)).await?;
+        let met = match self.meet(welcome, &mut acks).await {
+            Err(Closed::Stopped(reason)) => {
+                self.refuse(&frames, &mut acks, &reason).await;
+                return Err(Closed::Stopped(reason));
+            }
+            met => met?,
+        };
+        in_time(async {
+            post(&frames, frame::Body::Agreed(Agreed {})).await?;
+            self.inbox.acknowledge(&self.to, met.delivered).await
+        })
+        .await?;
+        // A channel is not open before its next message can be read: else one that is damaged would open and stop for ever.
+        let waits = *self.backlog.newest().borrow() > met.delivered;
+        let first = match waits {
+            true => self.backlog.read(met.delivered).await?,
+            false => Vec::new(),
+        };
+        Ok(Opened {
+            frames,
+            acks,
+            met,
+            first,
+        })
+    }
+
+    async fn greet(
         &self,
         frames: &mpsc::Sender<Frame>,
         queue: mpsc::Receiver<Frame>,
-    ) -> Result<(Streaming<Ack>, Seq), Closed> {
+    ) -> Result<(Streaming<Ack>, Welcome), Closed> {
         let Local {
             cluster,
             process,
@@ -116,33 +166,15 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
             .channel(ReceiverStream::new(queue))
             .await?
             .into_inner();
-        let answer = acks.message().await?.and_then(|ack| ack.body);
-        let welcome = match answer {
-            Some(ack::Body::Welcome(welcome)) => welcome,
-            Some(ack::Body::Refusal(refusal)) => return Err(Closed::Stopped(refusal.reason)),
-            _ => return Err(Closed::Broken("no welcome came".to_owned())),
-        };
-        match self.meet(welcome).await {
-            Ok(delivered) => {
-                post(frames, frame::Body::Agreed(Agreed {})).await?;
-                self.inbox.acknowledge(&self.to, delivered).await?;
-                Ok((acks, delivered))
-            }
-            Err(Closed::Stopped(reason)) => {
-                // The receiver is to show it, too; it ends the stream when it has read it.
-                let refusal = Refusal {
-                    reason: reason.clone(),
-                };
-                post(frames, frame::Body::Refusal(refusal)).await?;
-                while let Ok(Some(_)) = acks.message().await {}
-                Err(Closed::Stopped(reason))
-            }
-            Err(broken) => Err(broken),
+        match acks.message().await?.and_then(|ack| ack.body) {
+            Some(ack::Body::Welcome(welcome)) => Ok((acks, welcome)),
+            Some(ack::Body::Refusal(refusal)) => Err(Closed::Stopped(refusal.reason)),
+            _ => Err(Closed::Broken("no welcome came".to_owned())),
         }
     }
 
     // Compares what the receiver says with what is here.
-    async fn meet(&self, welcome: Welcome) -> Result<Seq, Closed> {
+    async fn meet(&self, welcome: Welcome, acks: &mut Streaming<Ack>) -> Result<Met, Closed> {
         let stopped = |error: Unreadable| Closed::Stopped(error.to_string());
         let cluster = &self.local.cluster;
         let (peer, identity) = identity_from_wire(cluster, welcome.receiver).map_err(stopped)?;
@@ -152,6 +184,12 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
         }
         let delivered = tally_from_wire(welcome.delivered);
         let here = self.backlog.sent_by(delivered.flow.sequence).await?;
+        // The receiver does not wait for ever; the next stream finds what was read.
+        tokio::select! {
+            biased;
+            ack = acks.message() => return Err(instead_of_waiting(ack?)),
+            () = std::future::ready(()) => {}
+        }
         let meeting = Meeting {
             peer,
             identity,
@@ -159,11 +197,16 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
             agreed: true,
         };
         let (channel, run) = (self.channel(), identity.run);
+        let eviction = self.links.eviction(&channel);
         if let Some(held) = self.links.held(&channel, run) {
             return Err(held);
         }
-        match self.inbox.meet(meeting).await {
-            Ok(agreed) => Ok(agreed.flow.sequence),
+        match in_time(self.inbox.meet(meeting)).await {
+            Ok(agreed) => Ok(Met {
+                delivered: agreed.flow.sequence,
+                run,
+                eviction,
+            }),
             Err(Closed::Stopped(why)) => {
                 self.links.contradict(&channel, run, &why);
                 Err(Closed::Stopped(why))
@@ -172,16 +215,38 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
         }
     }
 
+    // The receiver is to show it, too; it ends the stream when it has read it.
+    async fn refuse(&self, frames: &mpsc::Sender<Frame>, acks: &mut Streaming<Ack>, reason: &str) {
+        let reason = reason.to_owned();
+        let told = in_time(async {
+            post(frames, frame::Body::Refusal(Refusal { reason })).await?;
+            while let Ok(Some(_)) = acks.message().await {}
+            Ok(())
+        });
+        // It may have gone; what is wrong stays wrong.
+        let _gone = told.await;
+    }
+
     // Sends what is durable, as long as not too much is unacknowledged.
     async fn send(
         &self,
         frames: mpsc::Sender<Frame>,
         mut progress: watch::Receiver<Seq>,
+        first: Vec<Envelope>,
     ) -> Closed {
         let gone = || Closed::Broken("the stream ended".to_owned());
         let mut newest = self.backlog.newest();
         let mut sent = *progress.borrow_and_update();
+        let mut envelopes = first;
         loop {
+            if let Some(last) = envelopes.last() {
+                sent = last.seq;
+                let messages = envelopes.iter().map(envelope_to_wire).collect();
+                let body = frame::Body::Messages(Messages { messages });
+                if let Err(why) = post(&frames, body).await {
+                    return why;
+                }
+            }
             let waited = async {
                 newest
                     .wait_for(|newest| *newest > sent)
@@ -194,18 +259,12 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
             if let Err(why) = waited.await {
                 return why;
             }
-            let envelopes = match self.backlog.read(sent).await {
+            envelopes = match self.backlog.read(sent).await {
                 Ok(envelopes) => envelopes,
                 Err(why) => return why,
             };
-            let Some(last) = envelopes.last() else {
+            if envelopes.is_empty() {
                 return Closed::Broken(format!("message {} is not in the journal", sent.next()));
-            };
-            sent = last.seq;
-            let messages = envelopes.iter().map(envelope_to_wire).collect();
-            let body = frame::Body::Messages(Messages { messages });
-            if let Err(why) = post(&frames, body).await {
-                return why;
             }
         }
     }
@@ -230,6 +289,19 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
             }
         }
     }
+}
+
+// What came where the receiver was to wait until this end has compared.
+fn instead_of_waiting(ack: Option<Ack>) -> Closed {
+    match ack.and_then(|ack| ack.body) {
+        Some(ack::Body::Refusal(refusal)) => Closed::Stopped(refusal.reason),
+        _ => Closed::Broken("the receiver did not wait".to_owned()),
+    }
+}
+
+async fn in_time<T>(step: impl Future<Output = Result<T, Closed>>) -> Result<T, Closed> {
+    let late = |_| Closed::Broken("no answer to the handshake".to_owned());
+    timeout(HANDSHAKE_MAX, step).await.map_err(late)?
 }
 
 async fn post(frames: &mpsc::Sender<Frame>, body: frame::Body) -> Result<(), Closed> {
