@@ -6,6 +6,7 @@ use tonic::Code;
 use crate::node::Unavailable;
 use crate::process::ids::{AccountId, Malformed, ProcessId, SnapshotId};
 use crate::process::refusal::Refusal;
+use crate::store::StoreError;
 
 /// Why a call was not answered as it was asked; the sentence is for a person.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +72,10 @@ pub(super) enum Failure {
     OutOfRange(SnapshotId, i128),
     /// The store cannot give back what it holds.
     #[error("the store cannot be read: {0}")]
-    Unreadable(String),
+    Unreadable(#[from] StoreError),
+    /// A thread that read has ended.
+    #[error("what was asked for could not be read: {0}")]
+    Interrupted(String),
     /// No such route.
     #[error("there is nothing at {0}; GET / lists what there is")]
     UnknownRoute(String),
@@ -156,7 +160,9 @@ impl Failure {
                 Http::INTERNAL_SERVER_ERROR,
                 Code::OutOfRange,
             ),
-            Self::Unreadable(_) => ("unreadable", Http::INTERNAL_SERVER_ERROR, Code::DataLoss),
+            Self::Unreadable(_) | Self::Interrupted(_) => {
+                ("unreadable", Http::INTERNAL_SERVER_ERROR, Code::DataLoss)
+            }
             Self::UnknownRoute(_) => ("unknown-route", Http::NOT_FOUND, Code::Unimplemented),
             Self::Method(_) => {
                 let http = Http::METHOD_NOT_ALLOWED;

@@ -9,18 +9,23 @@ use crate::process::event::{Input, Read, Reply};
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::store::{Store, StoreError};
 
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        Self::Unreadable(error.to_string())
-    }
-}
-
 /// Runs what reads from the disk, off the threads that serve sockets.
 pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+    handle: &Handle,
+    work: impl FnOnce(&Store) -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|stopped| Err(Failure::Unreadable(stopped.to_string())))
+    let store = handle.store().clone();
+    let done = tokio::task::spawn_blocking(move || work(&store)).await;
+    let done = done.unwrap_or_else(|stopped| Err(Failure::Interrupted(stopped.to_string())));
+    done.map_err(|failure| noted(handle, failure))
+}
+
+/// The failure, after the node has taken note of it: whoever reads may be the first to find that the store has failed.
+pub(super) fn noted(handle: &Handle, failure: Failure) -> Failure {
+    match failure {
+        Failure::Unreadable(error) if error.is_fatal() => handle.store_failed(error).into(),
+        failure => failure,
+    }
 }
 
 /// The newest revision of a snapshot, or what is here of one in progress.
@@ -91,4 +96,32 @@ pub(super) fn balance(
         .next()
         .transpose()?;
     Ok(first.and_then(|(found, balance)| (found == *account).then_some(balance)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::Node;
+    use crate::store::Damage;
+
+    // Without this a node whose disk fails while clients only read would answer each of them with an error, for ever.
+    #[tokio::test]
+    async fn a_store_that_fails_while_a_client_reads_ends_the_node() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut node = Node::alone(dir.path()).await;
+        let handle = node.handle().clone();
+        let read = |error: StoreError| blocking::<()>(&handle, move |_| Err(error.into()));
+        let damaged = StoreError::Damaged {
+            what: "chunk 1".to_owned(),
+            damage: Damage::Checksum,
+        };
+        let named = read(damaged).await.expect_err("it is damaged");
+        assert_eq!(named.verdict().kind, "unreadable");
+        assert!(handle.ready().is_ok(), "the rest goes on");
+        let failed = read(StoreError::Failed("EIO".to_owned())).await;
+        let failed = failed.expect_err("it has failed");
+        assert_eq!(failed.verdict().kind, "not-durable");
+        assert_eq!(node.failed().await.exit_code(), 3);
+        node.stop().await;
+    }
 }

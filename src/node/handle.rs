@@ -22,7 +22,7 @@ use crate::process::clock::{Hlc, Lamport};
 use crate::process::event::{Initiated, Input, Read, Reply};
 use crate::process::ids::{ChannelId, Hash, ProcessId, SnapshotId};
 use crate::process::refusal::Refusal;
-use crate::store::{Line, Published, Store};
+use crate::store::{Line, Published, Store, StoreError};
 use crate::transport::Local;
 use crate::transport::inbound::{Acks, Inbound};
 use crate::transport::link::{LinkState, Links};
@@ -326,6 +326,13 @@ impl Handle {
     #[must_use]
     pub fn store(&self) -> &Arc<Store> {
         &self.shared.store
+    }
+
+    /// Takes note of an error of the store that somebody met who read it; one that is fatal ends the node. Says what to
+    /// answer.
+    #[must_use]
+    pub fn store_failed(&self, error: StoreError) -> Unavailable {
+        self.shared.parts.failures.unavailable("reading", error)
     }
 
     /// A connection to another process; made when it is first used.

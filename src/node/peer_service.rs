@@ -18,6 +18,7 @@ use crate::proto::snapledger::{
     Ack, Chunk, FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Frame, Greeting,
     ListRevisionsRequest, ListedRevision, Part, Revision,
 };
+use crate::store::StoreError;
 use crate::transport::inbound::Inbound;
 use crate::transport::wire::{identity_to_wire, part_to_wire};
 
@@ -124,14 +125,14 @@ impl PeerService for Peering {
             .collect::<Result<_, _>>()
             .map_err(|_| Status::invalid_argument("a hash has 32 bytes"))?;
         let (chunks, stream) = mpsc::channel(CHUNKS_WAITING);
-        let store = self.handle.store().clone();
+        let handle = self.handle.clone();
         tokio::task::spawn_blocking(move || {
             for hash in hashes {
-                let chunk = store.stored_chunk(&hash).map(|stored| Chunk {
+                let chunk = handle.store().stored_chunk(&hash).map(|stored| Chunk {
                     hash: hash.0.to_vec(),
                     stored,
                 });
-                let chunk = chunk.map_err(|error| Status::not_found(error.to_string()));
+                let chunk = chunk.map_err(|error| unread(&handle, error));
                 let failed = chunk.is_err();
                 if chunks.blocking_send(chunk).is_err() || failed {
                     break;
@@ -179,6 +180,14 @@ fn unavailable(error: Unavailable) -> Status {
     Status::unavailable(error.to_string())
 }
 
+// A chunk that is not here is no failure of the store.
+fn unread(handle: &Handle, error: StoreError) -> Status {
+    match error {
+        StoreError::Damaged { .. } => Status::not_found(error.to_string()),
+        error => unavailable(handle.store_failed(error)),
+    }
+}
+
 // The finished part; and before it, where it takes long, the part as it is, so that a large state is on the other side
 // before the deadline.
 async fn answer_finished(
@@ -224,5 +233,30 @@ impl Handle {
             logical_clock: self.clock().0,
             revisions: self.store().revisions_came(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+    use crate::node::Node;
+
+    // Without this a disk that fails while a peer reads would look like a chunk that is not here, and the node go on.
+    #[tokio::test]
+    async fn a_store_that_fails_while_a_peer_reads_ends_the_node() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut node = Node::alone(dir.path()).await;
+        let missing = node.handle().store().stored_chunk(&Hash([7; 32]));
+        let missing = missing.expect_err("nothing is stored");
+        let status = unread(node.handle(), missing);
+        assert_eq!(status.code(), Code::NotFound);
+        assert!(node.handle().ready().is_ok(), "the node goes on");
+        let failed = StoreError::Failed("EIO".to_owned());
+        let status = unread(node.handle(), failed);
+        assert_eq!(status.code(), Code::Unavailable);
+        assert_eq!(node.failed().await.exit_code(), 3);
+        node.stop().await;
     }
 }

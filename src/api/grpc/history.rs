@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::super::error::{Failure, id};
+use super::super::error::id;
 use super::super::{balance, recorded};
 use super::{account, process_or_here};
 use crate::history::part::Part;
@@ -50,14 +50,15 @@ impl HistoryService for History {
             recorded::state_of(&view.state, process)?;
         }
         let (balances, stream) = mpsc::channel(BALANCES_WAITING);
-        let store = self.0.store().clone();
+        let handle = self.0.clone();
         tokio::task::spawn_blocking(move || {
             let wanted = |part: &&Part| process.as_ref().is_none_or(|id| part.process == *id);
             for part in view.state.parts.values().filter(wanted) {
-                let sent = send(&store, part, &asked.prefix, &balances);
+                let sent = send(handle.store(), part, &asked.prefix, &balances);
                 if let Err(error) = sent {
                     // Whoever asked may have gone; then nobody needs to learn of it.
-                    let _gone = balances.blocking_send(Err(Failure::from(error).into()));
+                    let failure = recorded::noted(&handle, error.into());
+                    let _gone = balances.blocking_send(Err(failure.into()));
                     return;
                 }
             }

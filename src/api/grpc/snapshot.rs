@@ -120,8 +120,7 @@ impl SnapshotService for Snapshots {
                 ..GetSnapshotResponse::default()
             }));
         };
-        let store = self.0.store().clone();
-        let shown = blocking(move || show_part(&store, &part)).await?;
+        let shown = blocking(&self.0, move |store| show_part(store, &part)).await?;
         Ok(Response::new(shown))
     }
 
@@ -141,8 +140,7 @@ impl SnapshotService for Snapshots {
                 ..GetGlobalSnapshotResponse::default()
             }));
         };
-        let store = self.0.store().clone();
-        let shown = blocking(move || show_global(&store, &view)).await?;
+        let shown = blocking(&self.0, move |store| show_global(store, &view)).await?;
         Ok(Response::new(shown))
     }
 }

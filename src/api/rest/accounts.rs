@@ -147,11 +147,10 @@ async fn in_snapshot(
     if freshness.is_known(headers) {
         return Ok(freshness.not_modified());
     }
-    let store = handle.store().clone();
     let (process, account) = (place.process.clone(), place.account.clone());
-    let units = recorded::blocking(move || {
+    let units = recorded::blocking(handle, move |store| {
         let state = recorded::state_of(&view.state, &process)?;
-        Ok(recorded::balance(&store, state, &account)?)
+        Ok(recorded::balance(store, state, &account)?)
     });
     let units = units.await?;
     let shown = Balance {

@@ -69,16 +69,16 @@ pub(super) async fn list(
     if freshness.is_known(&headers) {
         return Ok(freshness.not_modified());
     }
-    let store = facade.handle.store().clone();
+    let handle = &facade.handle;
     let state = view.state.clone();
     let response = if format == Format::Json {
-        let page = blocking(move || Ok(selection.page(&store, &state)?)).await?;
+        let page = blocking(handle, move |store| Ok(selection.page(store, &state)?)).await?;
         Json(page).into_response()
     } else {
         let permit = facade.admit_export()?;
-        export::stream(format, permit, move |sink| match format {
-            Format::Csv => selection.csv(&store, &state, sink),
-            _ => selection.ndjson(&store, &state, sink),
+        export::stream(handle, format, permit, move |store, sink| match format {
+            Format::Csv => selection.csv(store, &state, sink),
+            _ => selection.ndjson(store, &state, sink),
         })
     };
     Ok(freshness.mark(response))

@@ -49,9 +49,9 @@ pub(super) async fn list(
         return Ok(freshness.not_modified());
     }
     let permit = facade.admit_export()?;
-    let store = facade.handle.store().clone();
-    let write = move |sink: &mut Sink| write(&store, &view.state, sink);
-    Ok(freshness.mark(export::stream(Format::Json, permit, write)))
+    let write = move |store: &Store, sink: &mut Sink| write(store, &view.state, sink);
+    let answer = export::stream(&facade.handle, Format::Json, permit, write);
+    Ok(freshness.mark(answer))
 }
 
 // One channel at a time is in memory.

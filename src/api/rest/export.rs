@@ -12,6 +12,9 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::accept::Format;
+use crate::api::recorded;
+use crate::node::Handle;
+use crate::store::{Store, StoreError};
 
 /// The size from which on a block is handed over, in bytes.
 const BLOCK_BYTES: usize = 32 * 1024;
@@ -55,9 +58,10 @@ impl Write for Sink {
 
 /// An answer that `write` writes while it is being sent. If it fails, the answer breaks off, which clients notice.
 pub(super) fn stream(
+    handle: &Handle,
     format: Format,
     permit: OwnedSemaphorePermit,
-    write: impl FnOnce(&mut Sink) -> io::Result<()> + Send + 'static,
+    write: impl FnOnce(&Store, &mut Sink) -> io::Result<()> + Send + 'static,
 ) -> Response {
     let (blocks, body) = mpsc::channel(BLOCKS_WAITING_MAX);
     let mut sink = Sink {
@@ -65,12 +69,14 @@ pub(super) fn stream(
         blocks,
         block: Vec::new(),
     };
+    let handle = handle.clone();
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        let written = write(&mut sink).and_then(|()| sink.flush());
+        let written = write(handle.store(), &mut sink).and_then(|()| sink.flush());
         if let Err(error) = written
             && error.kind() != io::ErrorKind::BrokenPipe
         {
+            let error = noted(&handle, error);
             tracing::warn!(%error, "an export broke off");
             // Whether the client still learns of it makes no difference here.
             let _ = sink.send(Err(error));
@@ -84,4 +90,12 @@ pub(super) fn stream(
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
+}
+
+// The node takes note where it is the store that failed.
+fn noted(handle: &Handle, error: io::Error) -> io::Error {
+    match error.downcast::<StoreError>() {
+        Ok(error) => io::Error::other(recorded::noted(handle, error.into())),
+        Err(error) => error,
+    }
 }
