@@ -29,6 +29,13 @@ pub(super) enum Failure {
     /// Too much is being done at once.
     #[error("{0} {1} at once are the limit; try again in a moment")]
     Busy(usize, &'static str),
+    /// Unary calls in the name of a process whose node opens a stream.
+    #[error(
+        "the channel from {0:?} is used natively, as the cluster file says; if a program of another make hosts that \
+         process, write transport = \"unary\" into its [[process]] block of cluster.toml, on every node, and start \
+         the nodes again"
+    )]
+    OtherMake(ProcessId),
     /// Nothing was ever credited to the account.
     #[error(
         "there is no account {account:?} on process {process:?}; it opens with its first credit"
@@ -163,6 +170,7 @@ impl Failure {
             Self::Unreadable(_) | Self::Interrupted(_) => {
                 ("unreadable", Http::INTERNAL_SERVER_ERROR, Code::DataLoss)
             }
+            Self::OtherMake(_) => ("other-way", Http::CONFLICT, Code::FailedPrecondition),
             Self::UnknownRoute(_) => ("unknown-route", Http::NOT_FOUND, Code::Unimplemented),
             Self::Method(_) => {
                 let http = Http::METHOD_NOT_ALLOWED;

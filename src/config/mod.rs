@@ -84,6 +84,10 @@ pub enum Transport {
     Native,
     /// `ReceiveMarker` and `SendMessage` calls, one after another: a process of another make.
     Unary,
+    /// Nobody said, as where there is no cluster file: streams are opened to it as to a node of this program, and it may
+    /// call as long as it has opened none.
+    #[serde(skip)]
+    Unsaid,
 }
 
 /// When snapshots start by themselves, and what bounds them.

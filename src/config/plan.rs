@@ -233,7 +233,7 @@ fn peers(entries: &[String]) -> Result<(Vec<Member>, Vec<String>), Fault> {
                     id: ProcessId::parse(id)?,
                     grpc: address.to_owned(),
                     rest: None,
-                    transport: Transport::Native,
+                    transport: Transport::Unsaid,
                 });
             }
         }

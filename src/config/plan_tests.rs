@@ -66,6 +66,9 @@ fn without_a_file_the_defaults_are_loopback() {
     let ids: Vec<&str> = config.members.iter().map(|m| m.id.as_str()).collect();
     assert_eq!(ids, ["n1", "n2", "n3"], "sorted");
     assert_eq!(config.topology.channels().count(), 6);
+    let transport = |id: usize| config.members[id].transport;
+    assert_eq!(transport(0), Transport::Native, "the node itself");
+    assert_eq!(transport(1), Transport::Unsaid, "what n2 is, nobody said");
     assert_eq!(config.myself().rest.as_deref(), Some("127.0.0.1:50151"));
 }
 

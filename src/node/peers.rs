@@ -98,7 +98,7 @@ impl Peers {
             .filter(|member| member.id != config.me)
         {
             views.insert(member.id.clone(), view(member, &remembered));
-            if member.transport == Transport::Native {
+            if member.transport != Transport::Unary {
                 connections.insert(member.id.clone(), connection(&member.grpc)?);
             }
         }

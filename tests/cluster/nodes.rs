@@ -115,6 +115,13 @@ impl Cluster {
         self
     }
 
+    /// As without a cluster file: nobody said what makes the others are.
+    pub(crate) fn with_peers_unsaid(mut self) -> Self {
+        let members = self.members.iter_mut();
+        members.for_each(|member| member.transport = Transport::Unsaid);
+        self
+    }
+
     /// All planned nodes, started.
     pub(crate) async fn started(mut self) -> Self {
         for id in self.sockets.keys().cloned().collect::<Vec<_>>() {

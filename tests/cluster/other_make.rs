@@ -164,3 +164,36 @@ async fn who_has_a_stream_or_no_place_here_cannot_call() {
     assert_eq!(cluster.rest("n1").balance("near").await, None);
     cluster.stop_all().await;
 }
+
+/// One call before its first stream would keep a node of this program out for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_calls_in_the_name_of_a_node_that_is_still_to_come() {
+    let mut cluster = Cluster::planned(&["n1", "n2"]);
+    cluster.start("n1").await;
+    let mut one = Client::new(cluster.grpc("n1"));
+    let refused = one.send_message(transfer("n2", "n1", "m")).await;
+    let refused = refused.expect_err("it is to open a stream");
+    let marked = one.receive_marker(marker("s", "n2")).await;
+    let marked = marked.expect_err("it is to open a stream");
+    for status in [refused, marked] {
+        assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+        let sentence = status.message();
+        assert!(sentence.contains("transport = \"unary\""), "{sentence}");
+        assert!(sentence.contains("cluster.toml"), "{sentence}");
+    }
+    cluster.start("n2").await;
+    cluster.connected().await;
+    cluster.stop_all().await;
+}
+
+/// Without a cluster file there is no place to say so: who has opened no stream may call.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_cluster_file_whoever_has_opened_no_stream_may_call() {
+    let mut cluster = Cluster::planned(&["n1", "n2"]).with_peers_unsaid();
+    cluster.start("n1").await;
+    let mut one = Client::new(cluster.grpc("n1"));
+    let sent = one.send_message(transfer("n2", "n1", "m")).await;
+    assert!(sent.expect("an answer").into_inner().success);
+    assert_eq!(cluster.rest("n1").balance("near").await, Some(25));
+    cluster.stop_all().await;
+}

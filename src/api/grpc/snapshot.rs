@@ -9,6 +9,7 @@ use super::super::payload::Foreign;
 use super::super::recorded::{absent, blocking};
 use super::recorded::{Reader, what_is_missing};
 use super::{ANSWER_BYTES_MAX, refused};
+use crate::config::{Member, Transport};
 use crate::history::part::Part;
 use crate::node::{Handle, SnapshotView};
 use crate::process::clock::Lamport;
@@ -180,9 +181,15 @@ impl Snapshots {
         self.deliver(from, repeat, Message { clock, body }).await
     }
 
-    // The sender of a call, unless its channel is a native stream.
+    // The sender of a call, unless its channel is a native stream, or is to be one: after a single call the stream would be
+    // refused for ever.
     fn caller(&self, field: &str, text: &str) -> Result<ProcessId, Failure> {
         let from = id(field, text, ProcessId::parse)?;
+        let config = self.0.config();
+        let native = |member: &Member| member.id == from && member.transport == Transport::Native;
+        if config.topology.has_channel(&from, &config.me) && config.members.iter().any(native) {
+            return Err(Failure::OtherMake(from));
+        }
         if self.0.has_native_stream(&from) {
             return Err(Failure::from(Refusal::OtherWay {
                 from,
