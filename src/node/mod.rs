@@ -365,7 +365,7 @@ fn remembered(store: &Store, process: &Process) -> Result<Remembered, NodeError>
 impl Node {
     /// The one node of its cluster.
     pub(crate) async fn alone(dir: &std::path::Path) -> Self {
-        use crate::config::{Member, SnapshotSettings, StoreSettings};
+        use crate::config::{HistorySettings, Member, SnapshotSettings, StoreSettings};
         let me = ProcessId::parse("n1").expect("a valid id");
         let topology = crate::process::topology::Topology::full(std::slice::from_ref(&me));
         let member = Member {
@@ -382,6 +382,7 @@ impl Node {
             dir: dir.to_path_buf(),
             snapshot: SnapshotSettings::default(),
             store: StoreSettings::default(),
+            history: HistorySettings::default(),
         };
         Self::start(config).await.expect("a new store")
     }

@@ -21,8 +21,8 @@ use crate::process::event::{Identity, Meeting};
 use crate::process::ids::{ChannelId, ProcessId, Seq};
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
-    Ack, Chunk, FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Frame, Greeting, Part,
-    Revision,
+    Ack, Chunk, FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Frame, Greeting,
+    ListRevisionsRequest, ListedRevision, Part, Revision,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -167,6 +167,7 @@ impl PeerService for Receiver {
     type ChannelStream = Answers<Ack>;
     type FetchPartStream = Answers<Part>;
     type FetchChunksStream = Answers<Chunk>;
+    type ListRevisionsStream = Answers<ListedRevision>;
 
     async fn channel(
         &self,
@@ -205,6 +206,13 @@ impl PeerService for Receiver {
         &self,
         _: Request<FetchRevisionRequest>,
     ) -> Result<Response<Revision>, Status> {
+        Err(Status::unimplemented("nobody asks"))
+    }
+
+    async fn list_revisions(
+        &self,
+        _: Request<ListRevisionsRequest>,
+    ) -> Result<Response<Self::ListRevisionsStream>, Status> {
         Err(Status::unimplemented("nobody asks"))
     }
 }
