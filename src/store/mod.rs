@@ -7,6 +7,7 @@
 mod check;
 mod chunks;
 pub mod codec;
+mod compare;
 mod conf;
 mod error;
 mod files;

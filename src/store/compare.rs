@@ -1,0 +1,307 @@
+//! Reading what differs between two recorded states, at a cost that follows what differs.
+//!
+//! Runs at the bottom that both manifests begin with are the same to both. Of the first run in which they part, chunks
+//! that both hold are the same to both, too. An account that stands in these alone holds the same on both sides, so
+//! only the other chunks are gone through; what is shared is read where the older balance of an account is in it that
+//! has changed since. No more than a chunk of each run is held.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use super::Store;
+use super::chunks::Chunks;
+use super::error::StoreError;
+use crate::history::diff::AccountChange;
+use crate::history::part::{IndexEntry, Run};
+use crate::process::cell::Cell;
+use crate::process::ids::{AccountId, Hash};
+
+/// The kind of the cells that are accounts, as in [`Cell::key`].
+const ACCOUNTS: u8 = 0;
+
+impl Store {
+    /// The accounts that hold something else in the second of two recorded states than in the first, by account, from
+    /// behind the given one on. Reads the disk.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn changes<'a>(
+        &'a self,
+        (before, after): (&[Run], &[Run]),
+        behind: Option<&AccountId>,
+    ) -> Result<impl Iterator<Item = Result<AccountChange, StoreError>> + use<'a>, StoreError> {
+        Changes::new(&self.chunks, (before, after), behind)
+    }
+}
+
+/// Where chunks are read.
+trait Shelf {
+    fn index(&self, hash: &Hash) -> Result<Vec<IndexEntry>, StoreError>;
+    fn cells(&self, hash: &Hash) -> Result<Vec<Cell>, StoreError>;
+}
+
+impl Shelf for Chunks {
+    fn index(&self, hash: &Hash) -> Result<Vec<IndexEntry>, StoreError> {
+        self.index(hash)
+    }
+
+    fn cells(&self, hash: &Hash) -> Result<Vec<Cell>, StoreError> {
+        self.cells(hash)
+    }
+}
+
+struct Changes<'a, S> {
+    /// What the first side alone has, oldest first.
+    before: Vec<Forward<'a, S>>,
+    /// What the second side alone has.
+    after: Vec<Forward<'a, S>>,
+    /// What lies under both, oldest first.
+    shared: Vec<Forward<'a, S>>,
+}
+
+impl<'a, S: Shelf> Changes<'a, S> {
+    fn new(
+        shelf: &'a S,
+        (before, after): (&[Run], &[Run]),
+        behind: Option<&AccountId>,
+    ) -> Result<Self, StoreError> {
+        let pairs = before.iter().zip(after);
+        let same = pairs.take_while(|(one, other)| one == other).count();
+        let (under, before) = before.split_at(same);
+        let after = &after[same..];
+        let in_both = match (before.first(), after.first()) {
+            (Some(one), Some(other)) => Arc::new(in_both(shelf, one, other)?),
+            _ => Arc::default(),
+        };
+        let whole = |run: &Run| Forward::new(shelf, run, Wanted::All);
+        let own = |runs: &[Run]| {
+            let parting = runs.iter().take(1);
+            let parting =
+                parting.map(|run| Forward::new(shelf, run, Wanted::Except(Arc::clone(&in_both))));
+            let mut own: Vec<_> = parting.chain(runs.iter().skip(1).map(whole)).collect();
+            if let Some(behind) = behind {
+                for run in &mut own {
+                    run.pass(behind)?;
+                }
+            }
+            Ok::<_, StoreError>(own)
+        };
+        let parting = before.first().filter(|_| !in_both.is_empty());
+        let parting = parting.map(|run| Forward::new(shelf, run, Wanted::Only(in_both.clone())));
+        Ok(Self {
+            before: own(before)?,
+            after: own(after)?,
+            shared: under.iter().map(whole).chain(parting).collect(),
+        })
+    }
+
+    fn next_change(&mut self) -> Result<Option<AccountChange>, StoreError> {
+        while let Some(account) = self.next_account()? {
+            let mut before = take(&mut self.before, &account);
+            let mut after = take(&mut self.after, &account);
+            if before.is_none() {
+                before = self.shared(&account)?;
+            } else if after.is_none() {
+                after = self.shared(&account)?;
+            }
+            if before != after {
+                return Ok(Some(AccountChange {
+                    account,
+                    before,
+                    after,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    // The first account that stands in what one side alone has.
+    fn next_account(&mut self) -> Result<Option<AccountId>, StoreError> {
+        let mut first: Option<&AccountId> = None;
+        for run in self.before.iter_mut().chain(&mut self.after) {
+            if let Some(head) = run.head()?
+                && first.is_none_or(|first| head < first)
+            {
+                first = Some(head);
+            }
+        }
+        Ok(first.cloned())
+    }
+
+    fn shared(&mut self, account: &AccountId) -> Result<Option<i64>, StoreError> {
+        for run in self.shared.iter_mut().rev() {
+            if let Some(balance) = run.find(account)? {
+                return Ok(Some(balance));
+            }
+        }
+        Ok(None)
+    }
+}
+
+// Takes an account off the heads of the runs of one side; the newest wins.
+fn take<S: Shelf>(runs: &mut [Forward<'_, S>], account: &AccountId) -> Option<i64> {
+    let balances = runs.iter_mut().filter_map(|run| run.take(account));
+    balances.last()
+}
+
+impl<S: Shelf> Iterator for Changes<'_, S> {
+    type Item = Result<AccountChange, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.next_change();
+        if next.is_err() {
+            self.before.clear();
+            self.after.clear();
+        }
+        next.transpose()
+    }
+}
+
+// The chunks of cells that two runs have in common; the names of one run's chunks are held meanwhile.
+fn in_both<S: Shelf>(shelf: &S, one: &Run, other: &Run) -> Result<HashSet<Hash>, StoreError> {
+    let mut of_one = HashSet::new();
+    for hash in &one.index {
+        of_one.extend(shelf.index(hash)?.into_iter().map(|entry| entry.chunk));
+    }
+    let mut both = HashSet::new();
+    for hash in &other.index {
+        let chunks = shelf.index(hash)?.into_iter().map(|entry| entry.chunk);
+        both.extend(chunks.filter(|chunk| of_one.contains(chunk)));
+    }
+    Ok(both)
+}
+
+/// Which chunks of a run are gone through.
+enum Wanted {
+    All,
+    Except(Arc<HashSet<Hash>>),
+    Only(Arc<HashSet<Hash>>),
+}
+
+impl Wanted {
+    fn has(&self, chunk: &Hash) -> bool {
+        match self {
+            Self::All => true,
+            Self::Except(chunks) => !chunks.contains(chunk),
+            Self::Only(chunks) => chunks.contains(chunk),
+        }
+    }
+}
+
+/// The accounts of one run, read forward only.
+struct Forward<'a, S> {
+    shelf: &'a S,
+    wanted: Wanted,
+    index: VecDeque<Hash>,
+    entries: VecDeque<IndexEntry>,
+    accounts: VecDeque<(AccountId, i64)>,
+}
+
+impl<'a, S: Shelf> Forward<'a, S> {
+    fn new(shelf: &'a S, run: &Run, wanted: Wanted) -> Self {
+        Self {
+            shelf,
+            wanted,
+            index: run.index.iter().copied().collect(),
+            entries: VecDeque::new(),
+            accounts: VecDeque::new(),
+        }
+    }
+
+    /// The next account.
+    fn head(&mut self) -> Result<Option<&AccountId>, StoreError> {
+        while self.accounts.is_empty() {
+            self.look_ahead(1)?;
+            let Some(entry) = self.entries.pop_front() else {
+                break;
+            };
+            if entry.kind == ACCOUNTS {
+                self.load(&entry.chunk)?;
+            } else {
+                self.entries.clear();
+                self.index.clear();
+            }
+        }
+        Ok(self.accounts.front().map(|(account, _)| account))
+    }
+
+    /// Takes the next account if it is this one.
+    fn take(&mut self, wanted: &AccountId) -> Option<i64> {
+        let (account, balance) = self.accounts.front()?;
+        let balance = (account == wanted).then_some(*balance)?;
+        self.accounts.pop_front();
+        Some(balance)
+    }
+
+    /// The balance of an account; whoever was asked for before stands before it.
+    fn find(&mut self, wanted: &AccountId) -> Result<Option<i64>, StoreError> {
+        let place = (ACCOUNTS, wanted.as_str());
+        self.drop_before(wanted);
+        if self.accounts.is_empty() {
+            loop {
+                self.look_ahead(2)?;
+                // A chunk ends before the first cell of the next one.
+                let next = self.entries.get(1).map(place_of);
+                if next.is_none_or(|next| next > place) {
+                    break;
+                }
+                self.entries.pop_front();
+            }
+            let first = self.entries.front();
+            if first.is_none_or(|first| place_of(first) > place) {
+                return Ok(None);
+            }
+            if let Some(entry) = self.entries.pop_front() {
+                self.load(&entry.chunk)?;
+            }
+            self.drop_before(wanted);
+        }
+        let head = self.accounts.front();
+        Ok(head.and_then(|(account, balance)| (account == wanted).then_some(*balance)))
+    }
+
+    /// Leaves out everything up to an account, itself included.
+    fn pass(&mut self, account: &AccountId) -> Result<(), StoreError> {
+        self.find(account)?;
+        self.take(account);
+        Ok(())
+    }
+
+    fn drop_before(&mut self, wanted: &AccountId) {
+        while self
+            .accounts
+            .front()
+            .is_some_and(|(account, _)| account < wanted)
+        {
+            self.accounts.pop_front();
+        }
+    }
+
+    fn look_ahead(&mut self, entries: usize) -> Result<(), StoreError> {
+        while self.entries.len() < entries
+            && let Some(hash) = self.index.pop_front()
+        {
+            self.entries.extend(self.shelf.index(&hash)?);
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, chunk: &Hash) -> Result<(), StoreError> {
+        if self.wanted.has(chunk) {
+            let cells = self.shelf.cells(chunk)?.into_iter();
+            let accounts = cells.map_while(|cell| match cell {
+                Cell::Account { account, balance } => Some((account, balance)),
+                _ => None,
+            });
+            self.accounts = accounts.collect();
+        }
+        Ok(())
+    }
+}
+
+fn place_of(entry: &IndexEntry) -> (u8, &str) {
+    (entry.kind, &entry.name)
+}
+
+#[cfg(test)]
+mod tests;
