@@ -147,6 +147,7 @@ impl Collection {
     }
 
     fn take(&mut self, part: Part) {
+        self.collector.events.note_part(&part);
         let known = self.state.parts.get(&part.process);
         // One that is finished stays; what comes later cannot know more.
         if !known.is_some_and(Part::is_finished) {

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::collection::Collection;
 use super::driver;
 use super::error::Unavailable;
+use super::events::{Events, Happening};
 use super::metrics::Metrics;
 use super::parts::Parts;
 use super::peers::Peers;
@@ -38,6 +39,8 @@ pub(super) struct Collector {
     pub(super) parts: Parts,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Arc<AtomicU64>,
+    /// For whoever watches a snapshot.
+    pub(super) events: Arc<Events>,
     /// Per process, who may ask it for a late part.
     pub(super) late: BTreeMap<ProcessId, Semaphore>,
     /// What is being collected; with what is there, as long as no revision is published here.
@@ -87,7 +90,7 @@ impl Collector {
         config: &Arc<NodeConfig>,
         peers: &Arc<Peers>,
         parts: &Parts,
-        (metrics, clock): (&Arc<Metrics>, &Arc<AtomicU64>),
+        (metrics, clock, events): (&Arc<Metrics>, &Arc<AtomicU64>, Arc<Events>),
     ) -> Self {
         let slots = |process: &ProcessId| (process.clone(), Semaphore::new(LATE_AT_ONCE));
         Self {
@@ -96,6 +99,7 @@ impl Collector {
             parts: parts.clone(),
             metrics: Arc::clone(metrics),
             clock: Arc::clone(clock),
+            events,
             late: config.topology.processes().map(slots).collect(),
             running: Mutex::default(),
             taking: Mutex::default(),
@@ -110,6 +114,13 @@ impl Collector {
             return;
         }
         tracing::info!(%snapshot, "snapshot begun");
+        self.events.begin(&state);
+        // The turn that started it recorded the own state.
+        let recorded = Happening::Recorded {
+            process: self.config.me.clone(),
+            recorded_at: state.initiated_at,
+        };
+        self.events.note(&snapshot, recorded);
         self.show(&state);
         let now = Instant::now();
         let collection = Collection::new(self, state, (now, now + deadline));
@@ -128,6 +139,7 @@ impl Collector {
             return found.map(|_| ());
         };
         tracing::info!(%snapshot, revision = state.revision, "collecting goes on");
+        self.events.begin(&state);
         if state.revision == 0 {
             self.show(&state);
         }
@@ -180,6 +192,7 @@ impl Collector {
     /// Nobody collects this snapshot any more.
     pub(super) fn release(&self, snapshot: &SnapshotId) {
         self.running().remove(snapshot);
+        self.events.end(snapshot);
     }
 
     /// The number before the first that this process gives to a revision of a snapshot of this initiator.

@@ -9,12 +9,13 @@ use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::driver::Step;
+use super::events::{Events, Happening};
 use super::metrics::Metrics;
 use super::outbox::Outbox;
 use super::queue::Settled;
 use super::recorder::Work;
 use crate::process::event::Record;
-use crate::process::ids::{ProcessId, SnapshotId};
+use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
 use crate::process::message::Body;
 use crate::store::{Committed, Store, StoreError};
 use crate::transport::Envelope;
@@ -29,6 +30,8 @@ pub(super) struct Committer {
     pub(super) named: (ProcessId, UnboundedSender<SnapshotId>),
     /// The Lamport clock of the newest durable turn, for greetings.
     pub(super) clock: Arc<AtomicU64>,
+    /// For whoever watches a snapshot that this node assembles.
+    pub(super) events: Arc<Events>,
 }
 
 impl Committer {
@@ -75,6 +78,7 @@ impl Committer {
                 Record::Acknowledged { to, seq } => {
                     self.outbox(&to, |outbox| outbox.acknowledge(seq));
                 }
+                Record::Delivered { from, message, .. } => self.watched(from, &message.body),
                 _ => {}
             }
         }
@@ -113,6 +117,16 @@ impl Committer {
             _ => false,
         });
         (*initiator == self.named.0 && has_marker).then_some(snapshot)
+    }
+
+    // Every marker closes the channel that it came on.
+    fn watched(&self, from: ProcessId, body: &Body) {
+        if let Body::Marker(marker) = body {
+            let to = self.named.0.clone();
+            let channel = ChannelId { from, to };
+            self.events
+                .note(&marker.snapshot, Happening::Closed { channel });
+        }
     }
 
     fn outbox(&self, to: &ProcessId, act: impl FnOnce(&Outbox)) {

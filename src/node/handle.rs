@@ -10,6 +10,7 @@ use tonic::transport::Channel;
 
 use super::collector::Collector;
 use super::error::{NodeError, Unavailable};
+use super::events::Events;
 use super::metrics::Metrics;
 use super::parts::Parts;
 use super::peers::{PeerView, Peers, Remembered};
@@ -140,12 +141,13 @@ impl Handle {
     pub(super) fn new(
         (config, remembered): (Arc<NodeConfig>, Remembered),
         parts: Parts,
-        (metrics, clock): (Arc<Metrics>, Arc<AtomicU64>),
+        (metrics, clock, events): (Arc<Metrics>, Arc<AtomicU64>, Arc<Events>),
         (failed, room): (watch::Receiver<Option<String>>, watch::Receiver<Room>),
     ) -> Result<Self, NodeError> {
         let links = Links::default();
         let peers = Arc::new(Peers::new(&config, remembered, links.clone())?);
-        let collector = Arc::new(Collector::new(&config, &peers, &parts, (&metrics, &clock)));
+        let watched = (&metrics, &clock, events);
+        let collector = Arc::new(Collector::new(&config, &peers, &parts, watched));
         let shared = Shared {
             config,
             store: Arc::clone(&parts.store),
@@ -244,7 +246,7 @@ impl Handle {
         self.known(id).await
     }
 
-    async fn known(&self, id: &SnapshotId) -> Result<Option<SnapshotView>, Unavailable> {
+    pub(super) async fn known(&self, id: &SnapshotId) -> Result<Option<SnapshotView>, Unavailable> {
         // Looked at first: what is published between the two looks is found by the second.
         let running = self.in_progress(id);
         let wanted = id.clone();
@@ -429,7 +431,7 @@ async fn detached<T: Send + 'static>(
     done.unwrap_or_else(|error| Err(Unavailable::Stopped(error.to_string())))
 }
 
-fn view(published: Published) -> SnapshotView {
+pub(super) fn view(published: Published) -> SnapshotView {
     SnapshotView {
         state: Arc::new(published.state),
         root: Some(published.root),

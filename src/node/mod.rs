@@ -9,6 +9,7 @@ mod committer;
 pub mod discover;
 mod driver;
 mod error;
+mod events;
 mod failures;
 mod gather;
 mod handle;
@@ -23,6 +24,7 @@ mod recorder;
 mod room;
 mod sharing;
 mod watchdog;
+mod watcher;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicU64;
@@ -35,12 +37,15 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval_at};
 
 pub use error::{NodeError, Unavailable};
+pub use events::{Event, Happening};
 pub use handle::{Handle, SnapshotFilter, SnapshotStatus, SnapshotView};
 pub use peers::{PeerState, PeerView};
 pub use queue::Settled;
+pub use watcher::Watch;
 
 use collector::has_numbered;
 use committer::Committer;
+use events::Events;
 use failures::Failures;
 use metrics::Metrics;
 use outbox::Outbox;
@@ -88,6 +93,7 @@ impl Node {
         let outboxes = outboxes(&store, &process, &failures);
         let clock = Arc::new(AtomicU64::new(process.registers().clock.0));
         let metrics = Arc::new(Metrics::new());
+        let events = Arc::new(Events::new(store.identity().run));
         let (room, has_room) = watch::channel(Room {
             free: store.usage()?.free,
             min: config.store.free_space_min,
@@ -104,6 +110,7 @@ impl Node {
             metrics: Arc::clone(&metrics),
             named: (config.me.clone(), named),
             clock: Arc::clone(&clock),
+            events: Arc::clone(&events),
         };
         let recorder = Recorder {
             me: config.me.clone(),
@@ -131,7 +138,7 @@ impl Node {
         };
         let config = (config, remembered);
         let states = (failures.sentence(), has_room);
-        let handle = Handle::new(config, parts, (metrics, clock), states)?;
+        let handle = Handle::new(config, parts, (metrics, clock, events), states)?;
         let mut node = Self {
             handle,
             threads,
