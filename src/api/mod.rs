@@ -6,6 +6,7 @@
 
 mod ask;
 mod balance;
+mod differences;
 mod error;
 pub mod grpc;
 mod host;

@@ -3,7 +3,7 @@
 use super::error::Failure;
 use crate::history::global::GlobalState;
 use crate::history::part::RecordedState;
-use crate::node::{Handle, SnapshotView};
+use crate::node::{Handle, SnapshotStatus, SnapshotView};
 use crate::process::cell::Cell;
 use crate::process::event::{Input, Read, Reply};
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
@@ -57,6 +57,27 @@ pub(super) async fn absent(handle: &Handle, id: SnapshotId) -> Result<Failure, F
             |at| format!("http://{at}"),
         ),
     })
+}
+
+/// The status that is named `text`.
+pub(super) fn status(text: &str) -> Result<SnapshotStatus, Failure> {
+    match text {
+        "in_progress" => Ok(SnapshotStatus::InProgress),
+        "complete" => Ok(SnapshotStatus::Complete),
+        "partial" => Ok(SnapshotStatus::Partial),
+        other => {
+            let why = format!("{other:?} is no status; give in_progress, complete or partial");
+            Err(Failure::malformed("status", why))
+        }
+    }
+}
+
+/// `in_progress`, `partial` or `complete`.
+pub(super) fn status_of(view: &SnapshotView) -> &'static str {
+    match view.root {
+        Some(_) => view.state.status(),
+        None => "in_progress",
+    }
 }
 
 /// The state of one process in a snapshot.

@@ -1,10 +1,11 @@
 //! The REST API from a terminal: one request, one answer; a problem becomes a sentence.
 
+use std::io::BufReader;
 use std::time::Duration;
 
 use serde_json::Value;
 use ureq::http::Response;
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, BodyReader};
 
 use super::{CliError, OutputFormat};
 
@@ -92,6 +93,42 @@ impl RestClient {
             request = request.header("idempotency-key", key);
         }
         self.answer(request.send_json(body))
+    }
+
+    /// Server-sent events, as lines that go on for as long as they come; `None` where there is nothing to come.
+    ///
+    /// # Errors
+    /// As [`RestClient::get`].
+    pub fn events(
+        &self,
+        path: &str,
+        behind: Option<&str>,
+    ) -> Result<Option<BufReader<BodyReader<'static>>>, CliError> {
+        // No bound on the whole: a snapshot takes as long as it takes.
+        let request = self.agent.get(format!("{}{path}", self.base)).config();
+        let request = request
+            .timeout_global(None)
+            .timeout_recv_response(Some(ANSWER_MAX));
+        let mut request = request.build().header("accept", "text/event-stream");
+        if let Some(behind) = behind {
+            request = request.header("last-event-id", behind);
+        }
+        let response = request.call().map_err(|error| self.unreachable(error))?;
+        match response.status().as_u16() {
+            200 => Ok(Some(BufReader::new(response.into_body().into_reader()))),
+            204 => Ok(None),
+            _ => self.answer(Ok(response)).map(|_| None),
+        }
+    }
+
+    /// An answer that did not come to its end.
+    #[must_use]
+    pub fn broken_off(&self, why: &dyn std::fmt::Display) -> CliError {
+        CliError::Unreachable {
+            address: self.base.clone(),
+            reason: why.to_string(),
+            option: "--rest",
+        }
     }
 
     fn answer(&self, result: Result<Response<Body>, ureq::Error>) -> Result<Answer, CliError> {

@@ -94,10 +94,7 @@ impl Node {
         let clock = Arc::new(AtomicU64::new(process.registers().clock.0));
         let metrics = Arc::new(Metrics::new());
         let events = Arc::new(Events::new(store.identity().run));
-        let (room, has_room) = watch::channel(Room {
-            free: store.usage()?.free,
-            min: config.store.free_space_min,
-        });
+        let (room, has_room) = watch::channel(room_now(&store, &config)?);
         let (queue, requests) = Queue::new(has_room.clone());
         let (written, writes) = watch::channel(0);
 
@@ -305,6 +302,13 @@ fn recover(config: &NodeConfig) -> Result<(Arc<Store>, Process, Committed), Node
         "recovered"
     );
     Ok((Arc::new(store), process, committed))
+}
+
+fn room_now(store: &Store, config: &NodeConfig) -> Result<Room, StoreError> {
+    Ok(Room {
+        free: store.usage()?.free,
+        min: config.store.free_space_min,
+    })
 }
 
 fn outboxes(

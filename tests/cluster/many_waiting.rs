@@ -29,7 +29,9 @@ async fn many_snapshots_wait_for_one_process_and_are_completed_by_its_return() {
     );
     assert!(!refused.header("retry-after").is_empty(), "{refused:?}");
     until("all of them partial", async || {
-        let partial = rest.read("/v1/snapshots?status=partial&initiator=n1&limit=1000").await;
+        let partial = rest
+            .read("/v1/snapshots?status=partial&initiator=n1&limit=1000")
+            .await;
         (partial["snapshots"].as_array().map(Vec::len) == Some(WAITING)).then_some(())
     })
     .await;
@@ -42,7 +44,9 @@ async fn many_snapshots_wait_for_one_process_and_are_completed_by_its_return() {
 
     cluster.start("n3").await;
     until("all of them complete", async || {
-        let complete = rest.read("/v1/snapshots?status=complete&initiator=n1&limit=1000").await;
+        let complete = rest
+            .read("/v1/snapshots?status=complete&initiator=n1&limit=1000")
+            .await;
         (complete["snapshots"].as_array().map(Vec::len) == Some(WAITING)).then_some(())
     })
     .await;

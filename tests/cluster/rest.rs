@@ -68,6 +68,11 @@ impl Rest {
         }
     }
 
+    /// Host and port.
+    pub(crate) fn address(&self) -> &str {
+        self.base.trim_start_matches("http://")
+    }
+
     /// Sends any request; `None` where the node does not answer.
     pub(crate) async fn try_send(&self, mut request: Request<String>) -> Option<Answer> {
         let target = format!("{}{}", self.base, request.uri());

@@ -1,26 +1,51 @@
-//! `snapledger.v1.HistoryService`: balances of any process, now and in snapshots.
+//! `snapledger.v1.HistoryService`: snapshots and what is in them, and balances of any process, now and in snapshots.
 
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
-use super::super::error::id;
-use super::super::{balance, recorded};
-use super::{account, process_or_here};
+use super::super::differences::Sides;
+use super::super::error::{Failure, id};
+use super::super::rest::cursor;
+use super::super::rest::query::{LIMIT_DEFAULT, LIMIT_MAX};
+use super::super::{balance, recorded, time};
+use super::stream::{Answer, Listener, stream};
+use super::{account, differences, figures, process_or_here, watched};
 use crate::history::part::Part;
-use crate::node::Handle;
+use crate::history::verify::verify;
+use crate::node::{Handle, SnapshotFilter, SnapshotView};
 use crate::process::ids::SnapshotId;
 use crate::proto::snapledger::history_service_server::HistoryService;
 use crate::proto::snapledger::{
-    BalanceAtRequest, BalanceAtResponse, BalancesRequest, RecordedBalance,
+    BalanceAtRequest, BalanceAtResponse, BalancesRequest, ChannelsRequest, DiffRequest, Difference,
+    GetRequest, ListRequest, ListResponse, RecordedBalance, RecordedChannelMessage, Snapshot,
+    SnapshotEvent, Verification, VerifyRequest, WatchRequest,
 };
 use crate::store::{Store, StoreError};
 
-/// Balances that wait for the connection.
-const BALANCES_WAITING: usize = 256;
+/// How many snapshots are watched at once.
+const WATCHERS_MAX: usize = 256;
 
 /// The service, on one node.
-pub(super) struct History(pub(super) Handle);
+pub(super) struct History {
+    handle: Handle,
+    watchers: Arc<Semaphore>,
+}
+
+impl History {
+    pub(super) fn new(handle: Handle) -> Self {
+        Self {
+            handle,
+            watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
+        }
+    }
+
+    async fn view(&self, snapshot: &str) -> Result<SnapshotView, Failure> {
+        let snapshot = id("snapshot_id", snapshot, SnapshotId::parse)?;
+        recorded::view(&self.handle, snapshot).await
+    }
+}
 
 #[tonic::async_trait]
 impl HistoryService for History {
@@ -31,40 +56,142 @@ impl HistoryService for History {
         let asked = request.into_inner();
         let account = account("account", &asked.account)?;
         let process = process_or_here("process", &asked.process)?;
-        let process = process.unwrap_or_else(|| self.0.config().me.clone());
-        let balance = balance::now(&self.0, &process, account.clone()).await?;
+        let process = process.unwrap_or_else(|| self.handle.config().me.clone());
+        let balance = balance::now(&self.handle, &process, account.clone()).await?;
         Ok(Response::new(balance::answer(&process, &account, &balance)))
     }
 
-    type BalancesStream = ReceiverStream<Result<RecordedBalance, Status>>;
+    type BalancesStream = Answer<RecordedBalance>;
 
     async fn balances(
         &self,
         request: Request<BalancesRequest>,
     ) -> Result<Response<Self::BalancesStream>, Status> {
         let asked = request.into_inner();
-        let snapshot = id("snapshot_id", &asked.snapshot_id, SnapshotId::parse)?;
         let process = process_or_here("process", &asked.process)?;
-        let view = recorded::view(&self.0, snapshot).await?;
+        let view = self.view(&asked.snapshot_id).await?;
         if let Some(process) = &process {
             recorded::state_of(&view.state, process)?;
         }
-        let (balances, stream) = mpsc::channel(BALANCES_WAITING);
-        let handle = self.0.clone();
-        tokio::task::spawn_blocking(move || {
-            let wanted = |part: &&Part| process.as_ref().is_none_or(|id| part.process == *id);
-            for part in view.state.parts.values().filter(wanted) {
-                let sent = send(handle.store(), part, &asked.prefix, &balances);
-                if let Err(error) = sent {
-                    // Whoever asked may have gone; then nobody needs to learn of it.
-                    let failure = recorded::noted(&handle, error.into());
-                    let _gone = balances.blocking_send(Err(failure.into()));
-                    return;
+        Ok(Response::new(stream(
+            &self.handle,
+            move |store, listener| {
+                let wanted = |part: &&Part| process.as_ref().is_none_or(|id| part.process == *id);
+                for part in view.state.parts.values().filter(wanted) {
+                    send(store, part, &asked.prefix, listener)?;
                 }
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(stream)))
+                Ok(())
+            },
+        )))
     }
+
+    async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
+        let filter = filter(request.get_ref())?;
+        let limit = filter.limit - 1;
+        let views = self.handle.snapshots(filter).await.map_err(Failure::from)?;
+        let more = views.len() > limit;
+        let shown = &views[..views.len().min(limit)];
+        let last = shown.last().filter(|_| more).map(|view| &view.state);
+        let next = last.map(|last| cursor::encode(&(last.initiated_at, last.snapshot.clone())));
+        Ok(Response::new(ListResponse {
+            snapshots: shown.iter().map(figures::brief).collect(),
+            next_cursor: next.unwrap_or_default(),
+        }))
+    }
+
+    async fn get(&self, request: Request<GetRequest>) -> Result<Response<Snapshot>, Status> {
+        let view = self.view(&request.get_ref().snapshot_id).await?;
+        Ok(Response::new(figures::whole(&view)))
+    }
+
+    type ChannelsStream = Answer<RecordedChannelMessage>;
+
+    async fn channels(
+        &self,
+        request: Request<ChannelsRequest>,
+    ) -> Result<Response<Self::ChannelsStream>, Status> {
+        let view = self.view(&request.get_ref().snapshot_id).await?;
+        Ok(Response::new(stream(
+            &self.handle,
+            move |store, listener| {
+                for part in view.state.parts.values() {
+                    for channel in &part.channels {
+                        for message in store.messages(channel)? {
+                            let message = figures::message((&channel.from, &part.process), message);
+                            if listener.show(message).is_break() {
+                                return Ok(());
+                            }
+                        }
+                    }
+                }
+                Ok(())
+            },
+        )))
+    }
+
+    async fn verify(
+        &self,
+        request: Request<VerifyRequest>,
+    ) -> Result<Response<Verification>, Status> {
+        let view = self.view(&request.get_ref().snapshot_id).await?;
+        let is_published = view.root.is_some();
+        let verification = figures::verification(verify(&view.state), is_published);
+        Ok(Response::new(verification))
+    }
+
+    type DiffStream = Answer<Difference>;
+
+    async fn diff(
+        &self,
+        request: Request<DiffRequest>,
+    ) -> Result<Response<Self::DiffStream>, Status> {
+        let asked = request.get_ref();
+        let side = |field, text| id(field, text, SnapshotId::parse);
+        let from = side("from_snapshot_id", &asked.from_snapshot_id)?;
+        let to = side("to_snapshot_id", &asked.to_snapshot_id)?;
+        let sides = Sides::of(&self.handle, from, to).await?;
+        let show =
+            move |store: &Store, listener: &Listener<_>| differences::show(store, &sides, listener);
+        Ok(Response::new(stream(&self.handle, show)))
+    }
+
+    type WatchStream = Answer<SnapshotEvent>;
+
+    async fn watch(
+        &self,
+        request: Request<WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let permit = self.watchers.clone().try_acquire_owned();
+        let permit = permit.map_err(|_| Failure::Busy(WATCHERS_MAX, "watchers of snapshots"))?;
+        let answer = watched::watch(&self.handle, request.into_inner(), permit).await?;
+        Ok(Response::new(answer))
+    }
+}
+
+// One more than is shown says whether there is another page.
+fn filter(asked: &ListRequest) -> Result<SnapshotFilter, Failure> {
+    let instant = |field, text| given(text).map(|text| time::parse(field, text)).transpose();
+    let limit = match usize::try_from(asked.limit) {
+        Ok(0) => LIMIT_DEFAULT,
+        Ok(limit) if limit <= LIMIT_MAX => limit,
+        _ => {
+            let why = format!("give a number up to {LIMIT_MAX}, or 0 for {LIMIT_DEFAULT}");
+            return Err(Failure::malformed("limit", why));
+        }
+    };
+    Ok(SnapshotFilter {
+        status: given(&asked.status).map(recorded::status).transpose()?,
+        initiator: process_or_here("initiator", &asked.initiator)?,
+        from: instant("from", &asked.from)?,
+        to: instant("to", &asked.to)?,
+        before: cursor::decode(given(&asked.cursor))?,
+        limit: limit + 1,
+    })
+}
+
+// Where an empty string means that nothing was asked for.
+fn given(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
 }
 
 // Everything of one part; ends early where nobody listens any more.
@@ -72,19 +199,19 @@ fn send(
     store: &Store,
     part: &Part,
     prefix: &str,
-    balances: &mpsc::Sender<Result<RecordedBalance, Status>>,
+    listener: &Listener<RecordedBalance>,
 ) -> Result<(), StoreError> {
     for recorded in recorded::balances(store, &part.state, prefix)? {
         let (account, balance) = recorded?;
         if !account.as_str().starts_with(prefix) {
             break;
         }
-        let recorded = RecordedBalance {
+        let shown = listener.show(RecordedBalance {
             process: part.process.to_string(),
             account: account.to_string(),
             balance,
-        };
-        if balances.blocking_send(Ok(recorded)).is_err() {
+        });
+        if shown.is_break() {
             break;
         }
     }

@@ -4,11 +4,15 @@
 
 mod bank;
 mod deadline;
+mod differences;
+mod figures;
 mod history;
 mod key_value;
 mod ledger;
 mod recorded;
 mod snapshot;
+mod stream;
+mod watched;
 
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
@@ -53,7 +57,7 @@ pub async fn routes(handle: Handle) -> (Routes, HealthReporter) {
     let bank = BankServiceServer::new(bank::Bank(handle.clone()));
     let keys = KeyValueServiceServer::new(key_value::KeyValues(handle.clone()));
     let ledger = LedgerServiceServer::new(ledger::Ledger(handle.clone()));
-    let history = HistoryServiceServer::new(history::History(handle));
+    let history = HistoryServiceServer::new(history::History::new(handle));
     let routes = Routes::new(snapshots.max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(bank.max_decoding_message_size(REQUEST_BYTES_MAX))
         .add_service(keys.max_decoding_message_size(REQUEST_BYTES_MAX))

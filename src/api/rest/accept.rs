@@ -16,6 +16,8 @@ pub(super) enum Format {
     Csv,
     /// One JSON document per line.
     Ndjson,
+    /// Server-sent events.
+    Events,
     /// A page.
     Html,
     /// Figures for a collector, in the text format of Prometheus.
@@ -31,6 +33,7 @@ impl Format {
             Self::Json => "application/json",
             Self::Csv => "text/csv",
             Self::Ndjson => "application/x-ndjson",
+            Self::Events => "text/event-stream",
             Self::Html => "text/html",
             Self::Metrics => "text/plain",
             Self::OpenMetrics => "application/openmetrics-text",

@@ -17,6 +17,9 @@ use crate::api::error::Failure;
 const REQUESTS_MAX: usize = 512;
 /// How many exports are written at once; each holds a thread.
 const EXPORTS_MAX: usize = 64;
+/// How many snapshots are watched at once; each holds a connection for as long as its snapshot takes, and three of four
+/// connections stay free for requests.
+const WATCHERS_MAX: usize = 256;
 /// How long a request may take, its body included.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -25,6 +28,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) struct Bounds {
     requests: Arc<Semaphore>,
     exports: Arc<Semaphore>,
+    watchers: Arc<Semaphore>,
 }
 
 impl Default for Bounds {
@@ -32,6 +36,7 @@ impl Default for Bounds {
         Self {
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
             exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
+            watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
         }
     }
 }
@@ -41,6 +46,12 @@ impl Facade {
     pub(super) fn admit_export(&self) -> Result<OwnedSemaphorePermit, Failure> {
         let permit = self.bounds.exports.clone().try_acquire_owned();
         permit.map_err(|_| Failure::Busy(EXPORTS_MAX, "exports"))
+    }
+
+    /// Leave to watch a snapshot, as long as the permit lives.
+    pub(super) fn admit_watcher(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        let permit = self.bounds.watchers.clone().try_acquire_owned();
+        permit.map_err(|_| Failure::Busy(WATCHERS_MAX, "watchers of snapshots"))
     }
 }
 

@@ -14,7 +14,7 @@ use super::Facade;
 use super::accept::{Format, negotiate};
 use super::body::Segments;
 use super::cursor::{self, InBalances};
-use super::export::{self, Sink};
+use super::export::{self, Broken, Sink};
 use super::freshness::Freshness;
 use super::query::Parameters;
 use crate::api::error::{Failure, id};
@@ -195,24 +195,10 @@ impl Selection {
                 .map(ControlFlow::Continue)
                 .map_err(Broken::Socket)
         });
-        visited.map_err(|broken| match broken {
-            Broken::Store(error) => io::Error::other(error),
-            Broken::Socket(error) => error,
-        })
+        visited.map_err(io::Error::from)
     }
 }
 
 fn cursor_behind(line: &Line) -> String {
     cursor::encode(&(line.process.clone(), line.account.clone()))
-}
-
-enum Broken {
-    Store(StoreError),
-    Socket(io::Error),
-}
-
-impl From<StoreError> for Broken {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
 }

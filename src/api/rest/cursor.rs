@@ -6,7 +6,7 @@ use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 
 /// The place in a list behind which the next page begins; ids hold no control characters, so a line break parts them.
-pub(super) trait Place: Sized {
+pub(in crate::api) trait Place: Sized {
     /// The place as text; the first word says which list it is of.
     fn text(&self) -> String;
     /// The place in a text.
@@ -14,9 +14,12 @@ pub(super) trait Place: Sized {
 }
 
 /// In the history, newest first.
-pub(super) type InHistory = (Hlc, SnapshotId);
+pub(in crate::api) type InHistory = (Hlc, SnapshotId);
 /// In the balances of a snapshot.
 pub(super) type InBalances = (ProcessId, AccountId);
+/// In the differences of two snapshots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct InDiff(pub(super) (ProcessId, AccountId));
 
 impl Place for InHistory {
     fn text(&self) -> String {
@@ -35,20 +38,35 @@ impl Place for InBalances {
     }
 
     fn read(text: &str) -> Option<Self> {
-        let (process, account) = text.strip_prefix("balances\n")?.split_once('\n')?;
-        let process = ProcessId::parse(process).ok()?;
-        Some((process, AccountId::parse(account).ok()?))
+        account(text.strip_prefix("balances\n")?)
     }
 }
 
+impl Place for InDiff {
+    fn text(&self) -> String {
+        let Self((process, account)) = self;
+        format!("diff\n{process}\n{account}")
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        account(text.strip_prefix("diff\n")?).map(Self)
+    }
+}
+
+fn account(text: &str) -> Option<(ProcessId, AccountId)> {
+    let (process, account) = text.split_once('\n')?;
+    let process = ProcessId::parse(process).ok()?;
+    Some((process, AccountId::parse(account).ok()?))
+}
+
 /// What a client gets to hand back.
-pub(super) fn encode(place: &impl Place) -> String {
+pub(in crate::api) fn encode(place: &impl Place) -> String {
     let text = place.text();
     text.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The place a client hands back.
-pub(super) fn decode<P: Place>(cursor: Option<&str>) -> Result<Option<P>, Failure> {
+pub(in crate::api) fn decode<P: Place>(cursor: Option<&str>) -> Result<Option<P>, Failure> {
     let Some(cursor) = cursor else {
         return Ok(None);
     };
@@ -82,13 +100,17 @@ mod tests {
             let process = ProcessId::parse(&id).expect("a valid id");
             let in_balances = (process, AccountId::parse(&id).expect("a valid id"));
             let cursor = encode(&in_balances);
-            prop_assert_eq!(decode(Some(&cursor)).ok(), Some(Some(in_balances)));
+            prop_assert_eq!(decode(Some(&cursor)).ok(), Some(Some(in_balances.clone())));
+            prop_assert!(decode::<InDiff>(Some(&cursor)).is_err());
+            let in_diff = InDiff(in_balances);
+            prop_assert_eq!(decode(Some(&encode(&in_diff))).ok(), Some(Some(in_diff)));
         }
 
         #[test]
         fn no_text_is_too_odd(cursor in ".{0,40}") {
             let _ = decode::<InHistory>(Some(&cursor));
             let _ = decode::<InBalances>(Some(&cursor));
+            let _ = decode::<InDiff>(Some(&cursor));
         }
     }
 

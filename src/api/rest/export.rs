@@ -56,6 +56,27 @@ impl Write for Sink {
     }
 }
 
+/// Why an export that visits the store breaks off.
+pub(super) enum Broken {
+    Store(StoreError),
+    Socket(io::Error),
+}
+
+impl From<StoreError> for Broken {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Broken> for io::Error {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Store(error) => Self::other(error),
+            Broken::Socket(error) => error,
+        }
+    }
+}
+
 /// An answer that `write` writes while it is being sent. If it fails, the answer breaks off, which clients notice.
 pub(super) fn stream(
     handle: &Handle,

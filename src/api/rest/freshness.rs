@@ -15,15 +15,21 @@ pub(super) struct Freshness {
 impl Freshness {
     /// Of an answer about one revision, in one format.
     pub(super) fn of(view: &SnapshotView, format: Format) -> Self {
-        // Two formats of one revision are not the same bytes, and a strong tag must say so.
-        let mark = match format {
-            Format::Csv => "-csv",
-            Format::Ndjson => "-ndjson",
-            Format::Json | Format::Html | Format::Metrics | Format::OpenMetrics => "",
-        };
+        let mark = mark(format);
         Self {
             etag: view.root.map(|root| format!("\"{root}{mark}\"")),
             immutable: view.root.is_some() && view.state.is_complete(),
+        }
+    }
+
+    /// Of an answer about two snapshots, in one format: known again once neither can change.
+    pub(super) fn of_both(one: &SnapshotView, other: &SnapshotView, format: Format) -> Self {
+        let complete = |view: &SnapshotView| view.root.filter(|_| view.state.is_complete());
+        let roots = complete(one).zip(complete(other));
+        let mark = mark(format);
+        Self {
+            etag: roots.map(|(one, other)| format!("\"{one}-{other}{mark}\"")),
+            immutable: roots.is_some(),
         }
     }
 
@@ -64,6 +70,15 @@ impl Freshness {
             headers.insert(header::ETAG, etag);
         }
         response
+    }
+}
+
+// Two formats of one revision are not the same bytes, and a strong tag must say so.
+fn mark(format: Format) -> &'static str {
+    match format {
+        Format::Csv => "-csv",
+        Format::Ndjson => "-ndjson",
+        Format::Json | Format::Events | Format::Html | Format::Metrics | Format::OpenMetrics => "",
     }
 }
 

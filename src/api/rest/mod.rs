@@ -7,13 +7,15 @@ mod balances;
 mod body;
 mod channels;
 mod cluster;
-mod cursor;
+pub(super) mod cursor;
+mod diff;
+mod events;
 mod export;
 mod freshness;
 mod health;
 mod operations;
 mod problem;
-mod query;
+pub(super) mod query;
 mod serve;
 mod snapshot;
 mod snapshots;
@@ -73,6 +75,8 @@ fn snapshot_routes() -> Router<Facade> {
         .route("/v1/snapshots/{id}", get(snapshots::one))
         .route("/v1/snapshots/{id}/balances", get(balances::list))
         .route("/v1/snapshots/{id}/channels", get(channels::list))
+        .route("/v1/snapshots/{id}/diff/{other}", get(diff::list))
+        .route("/v1/snapshots/{id}/events", get(events::stream))
 }
 
 fn account_routes() -> Router<Facade> {

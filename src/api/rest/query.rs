@@ -8,9 +8,9 @@ use crate::process::clock::Hlc;
 use crate::process::ids::{Malformed, ProcessId};
 
 /// How many entries a list has unless asked otherwise.
-pub(super) const LIMIT_DEFAULT: usize = 50;
+pub(in crate::api) const LIMIT_DEFAULT: usize = 50;
 /// How many entries a list has at most.
-const LIMIT_MAX: usize = 1000;
+pub(in crate::api) const LIMIT_MAX: usize = 1000;
 
 /// The parameters of a request, each known and given once.
 pub(super) struct Parameters(Vec<(&'static str, String)>);

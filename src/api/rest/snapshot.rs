@@ -4,6 +4,7 @@
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use super::super::recorded::status_of;
 use super::super::time::rfc3339;
 use crate::history::global::{GlobalState, Missing, Totals};
 use crate::history::part::Part;
@@ -107,14 +108,6 @@ fn as_object<S: Serializer>(
     object.end()
 }
 
-/// `in_progress`, `partial` or `complete`.
-pub(super) fn status(view: &SnapshotView) -> &'static str {
-    match view.root {
-        Some(_) => view.state.status(),
-        None => "in_progress",
-    }
-}
-
 impl<'a> Snapshot<'a> {
     /// With everything.
     pub(super) fn whole(view: &'a SnapshotView) -> Self {
@@ -154,7 +147,7 @@ impl<'a> Snapshot<'a> {
         let open = state.open_channels().iter().map(Ends::from);
         Self {
             snapshot_id: state.snapshot.as_str(),
-            status: status(view),
+            status: status_of(view),
             initiator: state.initiator.as_str(),
             initiated_at: rfc3339(state.initiated_at.wall_us()),
             finished_at: published.then(finished_at),

@@ -16,7 +16,7 @@ use super::freshness::Freshness;
 use super::query::{Parameters, encode_segment};
 use super::snapshot::Snapshot;
 use crate::api::error::{Failure, id};
-use crate::api::recorded::{absent, view};
+use crate::api::recorded::{self, absent, view};
 use crate::config::parse_duration;
 use crate::node::{SnapshotFilter, SnapshotStatus, SnapshotView};
 use crate::process::ids::SnapshotId;
@@ -175,14 +175,5 @@ pub(super) async fn list(
 }
 
 fn status(parameters: &Parameters) -> Result<Option<SnapshotStatus>, Failure> {
-    match parameters.get("status") {
-        None => Ok(None),
-        Some("in_progress") => Ok(Some(SnapshotStatus::InProgress)),
-        Some("complete") => Ok(Some(SnapshotStatus::Complete)),
-        Some("partial") => Ok(Some(SnapshotStatus::Partial)),
-        Some(other) => {
-            let why = format!("{other:?} is no status; give in_progress, complete or partial");
-            Err(Failure::malformed("status", why))
-        }
-    }
+    parameters.get("status").map(recorded::status).transpose()
 }

@@ -1,6 +1,7 @@
-//! `snapshot`: take, list and show global snapshots through REST.
+//! `snapshot`: take, list, show, compare and watch global snapshots through REST.
 
 mod view;
+mod watch;
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::config::{Fault, parse_duration};
 
 const POLL_EVERY: Duration = Duration::from_millis(100);
 
-/// Take, list and show global snapshots.
+/// Take, list, show, compare and watch global snapshots.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -36,6 +37,26 @@ enum Command {
         #[command(flatten)]
         rest: RestOptions,
     },
+    /// The accounts that differ between two snapshots, and the sums that explain it
+    Diff(DiffArgs),
+    /// What happens to a snapshot, until it is complete or partial
+    Watch(watch::WatchArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct DiffArgs {
+    /// The snapshot to compare from.
+    from: String,
+    /// The snapshot to compare with; it may be the older one.
+    to: String,
+    /// How many accounts, at most 1000 [default: 50].
+    #[arg(long)]
+    limit: Option<u16>,
+    /// Go on where an earlier list ended.
+    #[arg(long)]
+    cursor: Option<String>,
+    #[command(flatten)]
+    rest: RestOptions,
 }
 
 #[derive(Debug, clap::Args)]
@@ -88,6 +109,8 @@ pub fn run(args: Args) -> Result<(), CliError> {
             let answer = client.get(&path_of(&id), &[])?;
             show(&answer, rest.output, checks)
         }
+        Command::Diff(args) => diff(&args),
+        Command::Watch(args) => watch::run(&args),
     }
 }
 
@@ -138,6 +161,28 @@ fn list(args: &ListArgs) -> Result<(), CliError> {
         OutputFormat::Json => print(&answer.text),
         OutputFormat::Table => view::list(&answer.json).print(),
     }
+}
+
+fn diff(args: &DiffArgs) -> Result<(), CliError> {
+    let path = format!("{}/diff/{}", path_of(&args.from), segment(&args.to));
+    let limit = args.limit.map(|limit| limit.to_string());
+    let query = [("limit", &limit), ("cursor", &args.cursor)].into_iter();
+    let query: Vec<(&str, &str)> = query
+        .filter_map(|(name, value)| Some((name, value.as_deref()?)))
+        .collect();
+    let answer = RestClient::new(&args.rest.rest)?.get(&path, &query)?;
+    match args.rest.output {
+        OutputFormat::Json => print(&answer.text)?,
+        OutputFormat::Table => view::diff(&answer.json).print()?,
+    }
+    let totals = answer.json["totals"].as_array();
+    let mut totals = totals.into_iter().flatten();
+    if totals.any(|total| total["explained"] == false) {
+        return Err(CliError::CheckFailed(
+            "what passed does not explain the difference of the balances".to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 fn show(answer: &Answer, output: OutputFormat, checks: bool) -> Result<(), CliError> {

@@ -29,6 +29,58 @@ pub(super) fn list(answer: &Value) -> Report {
     report
 }
 
+/// What differs between two snapshots.
+pub(super) fn diff(answer: &Value) -> Report {
+    let mut report = Report::default();
+    for (field, columns) in DIFFERENCES {
+        if answer[field]
+            .as_array()
+            .is_some_and(|list| !list.is_empty())
+        {
+            report.line(field);
+            report.list(&answer[field], columns);
+            report.line("");
+        }
+    }
+    if let Some(cursor) = answer["next_cursor"].as_str() {
+        report.line(&format!("more with --cursor {cursor}"));
+    }
+    report
+}
+
+const DIFFERENCES: [(&str, Columns); 3] = [
+    (
+        "accounts",
+        &[
+            ("process", "/process"),
+            ("account", "/account"),
+            ("before", "/before"),
+            ("after", "/after"),
+        ],
+    ),
+    (
+        "totals",
+        &[
+            ("process", "/process"),
+            ("before", "/before"),
+            ("deposits", "/deposits"),
+            ("withdrawals", "/withdrawals"),
+            ("transfers out", "/transfers_out"),
+            ("transfers in", "/transfers_in"),
+            ("after", "/after"),
+            ("explained", "/explained"),
+        ],
+    ),
+    (
+        "missing",
+        &[
+            ("process", "/process"),
+            ("snapshot", "/snapshot_id"),
+            ("reason", "/reason"),
+        ],
+    ),
+];
+
 /// One snapshot.
 pub(super) fn snapshot(snapshot: &Value, checks: bool) -> Report {
     let mut report = Report::default();

@@ -157,7 +157,9 @@ fn hash(bytes: &[u8]) -> Result<Hash, Unreadable> {
         .map_err(|_| Unreadable("a hash of other than 32 bytes".to_owned()))
 }
 
-pub(super) fn wide(value: i128) -> wire::Int128 {
+/// A sum as it travels.
+#[must_use]
+pub fn wide(value: i128) -> wire::Int128 {
     let [a, b, c, d, e, f, g, h, low @ ..] = value.to_be_bytes();
     wire::Int128 {
         high: i64::from_be_bytes([a, b, c, d, e, f, g, h]),

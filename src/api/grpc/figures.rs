@@ -1,0 +1,139 @@
+//! A snapshot's figures as messages: the same that REST shows as JSON.
+
+use super::super::recorded::status_of;
+use crate::history::global::{GlobalState, Missing};
+use crate::history::part::{Part, RecordedMessage};
+use crate::history::verify::{Check, verify};
+use crate::node::SnapshotView;
+use crate::process::clock::Hlc;
+use crate::process::ids::{ChannelId, ProcessId};
+use crate::proto::snapledger as wire;
+use crate::transport::Envelope;
+use crate::transport::wire::{envelope_to_wire, wide};
+
+/// With everything.
+pub(super) fn whole(view: &SnapshotView) -> wire::Snapshot {
+    let parts = &view.state.parts;
+    wire::Snapshot {
+        processes: parts.values().map(process).collect(),
+        channels: parts.values().flat_map(channels).collect(),
+        ..brief(view)
+    }
+}
+
+/// As one of many.
+pub(super) fn brief(view: &SnapshotView) -> wire::Snapshot {
+    let state: &GlobalState = &view.state;
+    let is_published = view.root.is_some();
+    let verified = verification(verify(state), is_published);
+    let totals = state.totals();
+    wire::Snapshot {
+        snapshot_id: state.snapshot.to_string(),
+        status: status_of(view).to_owned(),
+        initiator: state.initiator.to_string(),
+        initiated_at: state.initiated_at.0,
+        finished_at: is_published.then_some(state.finished_at.0),
+        duration_us: is_published.then_some(state.duration_us),
+        revision: state.revision,
+        root: view.root.map(|root| root.0.to_vec()).unwrap_or_default(),
+        processes: Vec::new(),
+        channels: Vec::new(),
+        missing: state.missing().iter().map(missing).collect(),
+        open_channels: state.open_channels().iter().map(ends).collect(),
+        totals: Some(wire::SnapshotTotals {
+            balances: Some(wide(totals.balances)),
+            in_flight: Some(wide(totals.in_flight)),
+            deposits: Some(wide(totals.deposits)),
+            withdrawals: Some(wide(totals.withdrawals)),
+        }),
+        conserved: verified.conserved,
+        consistent_cut: verified.consistent_cut,
+    }
+}
+
+/// The certificate. What is still being gathered proves nothing yet.
+pub(super) fn verification(
+    verified: crate::history::verify::Verification,
+    is_published: bool,
+) -> wire::Verification {
+    wire::Verification {
+        conserved: verified.conserved.filter(|_| is_published),
+        consistent_cut: verified.consistent_cut,
+        checks: verified.checks.into_iter().map(check).collect(),
+    }
+}
+
+/// A message that was in a channel.
+pub(super) fn message(
+    (from, to): (&ProcessId, &ProcessId),
+    recorded: RecordedMessage,
+) -> wire::RecordedChannelMessage {
+    let envelope = Envelope {
+        seq: recorded.seq,
+        time: Hlc(0),
+        message: recorded.message,
+    };
+    wire::RecordedChannelMessage {
+        from: from.to_string(),
+        to: to.to_string(),
+        message: Some(envelope_to_wire(&envelope)),
+    }
+}
+
+/// The two ends of a channel.
+pub(super) fn ends(channel: &ChannelId) -> wire::ChannelEnds {
+    wire::ChannelEnds {
+        from: channel.from.to_string(),
+        to: channel.to.to_string(),
+    }
+}
+
+fn process(part: &Part) -> wire::SnapshotProcess {
+    let state = &part.state;
+    wire::SnapshotProcess {
+        process: part.process.to_string(),
+        recorded_at: state.time.0,
+        logical_clock: state.clock.0,
+        accounts: state.accounts,
+        balance_total: Some(wide(state.balance_total)),
+        deposits: Some(wide(state.deposits)),
+        withdrawals: Some(wide(state.withdrawals)),
+        journal_position: state.position.0,
+        journal_hash: state.journal.0.to_vec(),
+        state_bytes: state.state_bytes,
+        new_bytes: state.new_bytes,
+    }
+}
+
+fn channels(part: &Part) -> impl Iterator<Item = wire::SnapshotChannel> + '_ {
+    part.channels.iter().map(|channel| wire::SnapshotChannel {
+        from: channel.from.to_string(),
+        to: part.process.to_string(),
+        messages: channel.messages(),
+        transfers: channel.transfers,
+        amount: Some(wide(channel.amount)),
+    })
+}
+
+fn missing(missing: &Missing) -> wire::MissingProcess {
+    let complete = missing.last_complete.as_ref();
+    wire::MissingProcess {
+        process: missing.process.to_string(),
+        reason: missing.reason.as_str().to_owned(),
+        last_seen_us: missing.last_seen_us,
+        last_complete_snapshot: complete.map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+fn check(check: Check) -> wire::Check {
+    let figures = check.figures.into_iter().map(|(name, value)| wire::Figure {
+        name: name.to_owned(),
+        value: Some(wide(value)),
+    });
+    wire::Check {
+        check: check.check.to_owned(),
+        subject: check.subject,
+        holds: check.holds,
+        figures: figures.collect(),
+    }
+}

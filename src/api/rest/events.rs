@@ -1,0 +1,173 @@
+//! The events of one snapshot as server-sent events, until it is complete or partial.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::sse::{Event as Sent, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::Facade;
+use super::accept::{Format, negotiate};
+use super::body::Segments;
+use super::query::Parameters;
+use super::snapshot::Snapshot;
+use crate::api::error::{Failure, id};
+use crate::api::recorded::absent;
+use crate::api::time::rfc3339;
+use crate::node::{Event, Happening, Unavailable, Watch};
+use crate::process::ids::SnapshotId;
+
+/// Events that wait for the socket.
+const EVENTS_WAITING: usize = 16;
+/// How long a client may read nothing while there are events.
+const STALL: Duration = Duration::from_secs(30);
+const LAST_EVENT_ID: &str = "last-event-id";
+
+/// What an event says; a published revision is said as in the list of snapshots.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Said<'a> {
+    Begun {
+        at: String,
+        snapshot_id: &'a str,
+        initiator: &'a str,
+        initiated_at: String,
+    },
+    Recorded {
+        at: String,
+        process: &'a str,
+        recorded_at: String,
+    },
+    Closed {
+        at: String,
+        from: &'a str,
+        to: &'a str,
+    },
+    Collected {
+        at: String,
+        process: &'a str,
+    },
+}
+
+/// `GET /v1/snapshots/{id}/events`
+pub(super) async fn stream(
+    State(facade): State<Facade>,
+    Segments(text): Segments<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    negotiate(&headers, &[Format::Events])?;
+    Parameters::of(&uri, &[])?;
+    let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
+    // An id that is not one of ours was not given by us: such a watcher begins at the beginning.
+    let seen = headers.get(LAST_EVENT_ID);
+    let seen = seen.and_then(|value| value.to_str().ok());
+    let Some(watch) = facade.handle.watch(&snapshot, seen).await? else {
+        return Err(absent(&facade.handle, snapshot).await?);
+    };
+    let never_stored = [(header::CACHE_CONTROL, "no-store")];
+    if watch.is_over().await? {
+        // Without content: whoever connects again by itself leaves it at that.
+        return Ok((StatusCode::NO_CONTENT, never_stored).into_response());
+    }
+    let permit = facade.admit_watcher()?;
+    let (events, waiting) = mpsc::channel(EVENTS_WAITING);
+    tokio::spawn(follow(watch, snapshot, events, permit));
+    let events = Sse::new(ReceiverStream::new(waiting)).keep_alive(KeepAlive::default());
+    Ok((never_stored, events).into_response())
+}
+
+// Ends with the snapshot, with the node, or as soon as nobody reads any more.
+async fn follow(
+    mut watch: Watch,
+    snapshot: SnapshotId,
+    events: mpsc::Sender<Result<Sent, Infallible>>,
+    _permit: OwnedSemaphorePermit,
+) {
+    loop {
+        let next = tokio::select! {
+            next = next(&mut watch, &snapshot) => next,
+            () = events.closed() => return,
+        };
+        match next {
+            Ok(Some(event)) => {
+                if events.send_timeout(Ok(event), STALL).await.is_err() {
+                    return;
+                }
+            }
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(%snapshot, %error, "a watch broke off");
+                return;
+            }
+        }
+    }
+}
+
+async fn next(watch: &mut Watch, snapshot: &SnapshotId) -> Result<Option<Sent>, Unavailable> {
+    let Some(event) = watch.next().await? else {
+        return Ok(None);
+    };
+    let name = name(&event.what);
+    let said = match said(&event, snapshot) {
+        Some(said) => json(&said),
+        // What is not kept any more has nothing to say but that it was.
+        None => match watch.published(&event).await? {
+            Some(view) => json(&Snapshot::brief(&view)),
+            None => "{}".to_owned(),
+        },
+    };
+    Ok(Some(Sent::default().id(event.id).event(name).data(said)))
+}
+
+fn name(what: &Happening) -> &'static str {
+    match what {
+        Happening::Begun { .. } => "begun",
+        Happening::Recorded { .. } => "recorded",
+        Happening::Closed { .. } => "closed",
+        Happening::Collected { .. } => "collected",
+        Happening::Published { .. } => "published",
+    }
+}
+
+fn said<'a>(event: &'a Event, snapshot: &'a SnapshotId) -> Option<Said<'a>> {
+    let at = rfc3339(event.noted_us);
+    match &event.what {
+        Happening::Begun {
+            initiator,
+            initiated_at,
+        } => Some(Said::Begun {
+            at,
+            snapshot_id: snapshot.as_str(),
+            initiator: initiator.as_str(),
+            initiated_at: rfc3339(initiated_at.wall_us()),
+        }),
+        Happening::Recorded {
+            process,
+            recorded_at,
+        } => Some(Said::Recorded {
+            at,
+            process: process.as_str(),
+            recorded_at: rfc3339(recorded_at.wall_us()),
+        }),
+        Happening::Closed { channel } => Some(Said::Closed {
+            at,
+            from: channel.from.as_str(),
+            to: channel.to.as_str(),
+        }),
+        Happening::Collected { process } => Some(Said::Collected {
+            at,
+            process: process.as_str(),
+        }),
+        Happening::Published { .. } => None,
+    }
+}
+
+fn json(said: &impl Serialize) -> String {
+    serde_json::to_string(said).expect("a struct of strings and numbers is always JSON")
+}

@@ -1,0 +1,121 @@
+//! `snapshot watch`: what happens to a snapshot, line by line, until it is complete or partial.
+
+use std::io::BufRead;
+
+use serde_json::{Value, json};
+
+use super::{path_of, verdict};
+use crate::cli::output::cell;
+use crate::cli::rest::{RestClient, RestOptions};
+use crate::cli::{CliError, OutputFormat, print};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct WatchArgs {
+    /// The snapshot.
+    id: String,
+    /// Go on behind this event.
+    #[arg(long, value_name = "EVENT")]
+    after: Option<String>,
+    #[command(flatten)]
+    rest: RestOptions,
+}
+
+/// One server-sent event.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Event {
+    id: String,
+    name: String,
+    said: String,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &WatchArgs) -> Result<(), CliError> {
+    let client = RestClient::new(&args.rest.rest)?;
+    let path = format!("{}/events", path_of(&args.id));
+    let Some(lines) = client.events(&path, args.after.as_deref())? else {
+        return print("there is nothing new, and nothing more will come");
+    };
+    let mut lines = lines.lines();
+    let mut last = None;
+    while let Some(event) = next(&mut lines).map_err(|error| client.broken_off(&error))? {
+        let said: Value = serde_json::from_str(&event.said).unwrap_or(Value::Null);
+        match args.rest.output {
+            OutputFormat::Json => {
+                let line = json!({"id": event.id, "event": event.name, "data": said});
+                print(&line.to_string())?;
+            }
+            OutputFormat::Table => print(&line(&event, &said))?,
+        }
+        last = Some((event.name, said));
+    }
+    match last {
+        Some((name, said)) if name == "published" => verdict(&said),
+        _ => Err(client.broken_off(&"the node ended it before the snapshot was there")),
+    }
+}
+
+// Up to the next empty line; `None` at the end.
+fn next(
+    lines: &mut impl Iterator<Item = std::io::Result<String>>,
+) -> std::io::Result<Option<Event>> {
+    let mut event = Event::default();
+    for line in lines {
+        let line = line?;
+        if line.is_empty() {
+            if !event.name.is_empty() {
+                return Ok(Some(event));
+            }
+            continue;
+        }
+        let (field, value) = line.split_once(':').unwrap_or((&line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "id" => value.clone_into(&mut event.id),
+            "event" => value.clone_into(&mut event.name),
+            "data" => event.said.push_str(value),
+            // A comment keeps the connection alive.
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+fn line(event: &Event, said: &Value) -> String {
+    let field = |name: &str| cell(said.get(name));
+    let (at, what) = match &*event.name {
+        "begun" => ("at", format!("by {}", field("initiator"))),
+        "recorded" | "collected" => ("at", field("process")),
+        "closed" => ("at", format!("{} → {}", field("from"), field("to"))),
+        _ => (
+            "finished_at",
+            format!(
+                "{}, revision {}, conserved {}",
+                field("status"),
+                field("revision"),
+                cell(said.pointer("/verification/conserved"))
+            ),
+        ),
+    };
+    let name = cell(Some(&Value::from(&*event.name)));
+    format!("{}  {name:<9}  {what}", field(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_parted_by_empty_lines_and_comments_are_none() {
+        let sent = ":\n\nid: a-1\nevent: closed\ndata: {\"from\":\"n1\",\"to\":\"n2\",\"at\":\"t\"}\n\n: \n\nevent: cut";
+        let mut lines = sent.as_bytes().lines();
+        let event = next(&mut lines).expect("text").expect("an event");
+        assert_eq!(event.id, "a-1");
+        let said: Value = serde_json::from_str(&event.said).expect("JSON");
+        assert_eq!(line(&event, &said), "t  closed     n1 → n2");
+        assert_eq!(
+            next(&mut lines).expect("text"),
+            None,
+            "the last one broke off"
+        );
+    }
+}

@@ -1,0 +1,171 @@
+//! A snapshot can be watched while it comes about, from any event on, and the end is told by the history for ever.
+//! Without this whoever waits for a snapshot would have to ask again and again, and could miss what happened meanwhile;
+//! or a watcher that stays would keep a node from stopping.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use snapledger::proto::snapledger::WatchRequest;
+use snapledger::proto::snapledger::history_service_client::HistoryServiceClient;
+use snapledger::proto::snapledger::snapshot_event::Body;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::await_it::until;
+use crate::nodes::Cluster;
+use crate::rest::{Answer, Rest, asked};
+
+#[derive(Debug, Clone, PartialEq)]
+struct Event {
+    id: String,
+    name: String,
+    said: Value,
+}
+
+async fn watched(rest: &Rest, snapshot: &str, behind: Option<&str>) -> Answer {
+    let path = format!("/v1/snapshots/{snapshot}/events");
+    let mut headers = vec![("accept", "text/event-stream")];
+    headers.extend(behind.map(|id| ("last-event-id", id)));
+    rest.send(asked(&path, &headers)).await
+}
+
+fn events(answer: &Answer) -> Vec<Event> {
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.header("content-type"), "text/event-stream");
+    let sent = answer.body.split("\n\n");
+    let sent = sent.filter(|event| event.contains("event:"));
+    let field = |event: &str, name: &str| {
+        let mut lines = event.lines();
+        let line = lines.find_map(|line| line.strip_prefix(&format!("{name}: ")));
+        line.unwrap_or_else(|| unreachable!("{event}")).to_owned()
+    };
+    sent.map(|event| Event {
+        id: field(event, "id"),
+        name: field(event, "event"),
+        said: serde_json::from_str(&field(event, "data")).expect("each says JSON"),
+    })
+    .collect()
+}
+
+fn named(events: &[Event], name: &str, fields: &[&str]) -> Vec<String> {
+    let of_name = events.iter().filter(|event| event.name == name);
+    let mut found: Vec<String> = of_name
+        .map(|event| {
+            let fields = fields.iter().map(|field| event.said[*field].as_str());
+            let fields = fields.map(|text| text.expect("it is said"));
+            fields.collect::<Vec<_>>().join(">")
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_step_is_told_once_and_a_watcher_goes_on_where_it_was() {
+    let cluster = Cluster::planned(&["n1", "n2", "n3"]);
+    let mut cluster = cluster
+        .with_deadline(Duration::from_secs(60))
+        .started()
+        .await;
+    cluster.connected().await;
+    let rest = cluster.rest("n1");
+    cluster.stop("n3").await;
+    let id = rest.start_snapshot().await;
+    let partial = events(&watched(&rest, &id, None).await);
+    assert_eq!(partial[0].name, "begun");
+    assert_eq!(partial[0].said["initiator"], "n1");
+    let last = partial.last().expect("there are some").clone();
+    assert_eq!(
+        (&*last.name, &last.said["status"]),
+        ("published", &json!("partial"))
+    );
+    assert_eq!(named(&partial, "recorded", &["process"]), ["n1", "n2"]);
+    assert_eq!(
+        named(&partial, "closed", &["from", "to"]),
+        ["n1>n2", "n2>n1"]
+    );
+    let third = events(&watched(&rest, &id, Some(&partial[2].id)).await);
+    assert_eq!(third, partial[3..]);
+
+    let (later, ()) = tokio::join!(watched(&rest, &id, Some(&last.id)), cluster.start("n3"));
+    let later = events(&later);
+    let whole = [partial, later.clone()].concat();
+    let all = ["n1", "n2", "n3"];
+    assert_eq!(named(&whole, "recorded", &["process"]), all);
+    assert_eq!(named(&whole, "collected", &["process"]), all);
+    assert_eq!(named(&whole, "closed", &["from", "to"]).len(), 6);
+    let end = later.last().expect("there are some");
+    assert_eq!(
+        (&*end.name, &end.said["status"]),
+        ("published", &json!("complete"))
+    );
+    assert_eq!(end.said["verification"]["conserved"], true);
+
+    // When nobody collects it any more, the history says how it ended, in the same words.
+    until("only the end", async || {
+        let told = events(&watched(&rest, &id, None).await);
+        (told == [end.clone()]).then_some(())
+    })
+    .await;
+    let seen = watched(&rest, &id, Some(&end.id)).await;
+    assert_eq!((seen.status, &*seen.body), (204, ""));
+    cluster.stop_all().await;
+}
+
+async fn more(watching: &mut TcpStream) -> String {
+    let mut bytes = [0; 4096];
+    let read = timeout(Duration::from_secs(60), watching.read(&mut bytes)).await;
+    let length = read.expect("in time").expect("a connection in order");
+    assert_ne!(length, 0, "the answer has an end of its own");
+    String::from_utf8_lossy(&bytes[..length]).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watcher_does_not_keep_a_node_from_stopping() {
+    let cluster = Cluster::planned(&["n1", "n2", "x1"]).with_other_make("x1");
+    let mut cluster = cluster
+        .with_deadline(Duration::from_secs(3600))
+        .started()
+        .await;
+    cluster.connected().await;
+    let rest = cluster.rest("n1");
+    let id = rest.start_snapshot().await;
+    let mut client = HistoryServiceClient::new(cluster.grpc("n1"));
+    let request = WatchRequest {
+        snapshot_id: id.clone(),
+        last_event_id: String::new(),
+    };
+    let stream = client.watch(request).await.expect("an answer");
+    let mut stream = stream.into_inner();
+    let mut recorded = 0;
+    // Both parts wait for x1, and are shown as they are meanwhile.
+    while recorded < 2 {
+        let event = stream.message().await.expect("a stream").expect("an event");
+        recorded += usize::from(matches!(event.body, Some(Body::Recorded(_))));
+    }
+    let elsewhere = watched(&cluster.rest("n2"), &id, None).await;
+    assert_eq!(
+        (elsewhere.status, &*elsewhere.problem()),
+        (404, "unknown-snapshot")
+    );
+    let plain = rest.get(&format!("/v1/snapshots/{id}/events?from=1")).await;
+    assert_eq!(plain.status, 400);
+
+    let mut watching = TcpStream::connect(rest.address()).await.expect("it serves");
+    let request = format!("GET /v1/snapshots/{id}/events HTTP/1.1\r\nhost: n1\r\n\r\n");
+    let asked = watching.write_all(request.as_bytes()).await;
+    asked.expect("it listens");
+    let mut told = String::new();
+    while !told.contains("event: recorded") {
+        told += &more(&mut watching).await;
+    }
+    let stopped = timeout(Duration::from_secs(4), cluster.stop("n1")).await;
+    stopped.expect("the node stops before it loses patience with anyone");
+    while stream.message().await.expect("a stream in order").is_some() {}
+    while !told.ends_with("0\r\n\r\n") {
+        told += &more(&mut watching).await;
+    }
+    assert!(!told.contains("event: published"), "{told}");
+    cluster.stop_all().await;
+}
