@@ -105,7 +105,7 @@ async fn pages_and_tables_hold_the_same_and_are_known_again() {
     assert_eq!(csv.header("snapledger-missing"), "");
     let ndjson = [("accept", "application/x-ndjson")];
     let ndjson = rest.send(asked(path, &ndjson)).await.body;
-    let lines = ndjson.lines().map(|line| serde_json::from_str(line));
+    let lines = ndjson.lines().map(serde_json::from_str);
     let lines: Vec<Value> = lines.collect::<Result<_, _>>().expect("each is JSON");
     assert_eq!(lines, paged);
 

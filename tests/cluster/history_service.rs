@@ -48,7 +48,7 @@ async fn figures_messages_and_certificate_are_those_of_rest() {
         (got.conserved, got.consistent_cut),
         (Some(true), Some(true))
     );
-    let totals = got.totals.clone().expect("it is set");
+    let totals = got.totals.expect("it is set");
     let held = narrow(totals.balances) + narrow(totals.in_flight);
     assert_eq!(held, i128::from(2 * SEED));
     let root: String = got.root.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -37,6 +37,7 @@ mod snapshots;
 mod stand_in;
 mod standards;
 mod stores;
+mod terminal;
 mod traffic;
 mod waste;
 mod wiped;

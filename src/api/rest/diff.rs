@@ -100,11 +100,16 @@ pub(super) async fn list(
         return Ok(freshness.not_modified());
     }
     let handle = &facade.handle;
+    // A page, too: where little differs in much that is not shared, a thread reads for long.
+    let permit = facade.admit_export()?;
     if format == Format::Json {
-        let page = blocking(handle, move |store| Ok(selection.page(store, &sides)?)).await?;
+        let page = blocking(handle, move |store| {
+            let _permit = permit;
+            Ok(selection.page(store, &sides)?)
+        });
+        let page = page.await?;
         return Ok(freshness.mark(Json(page).into_response()));
     }
-    let permit = facade.admit_export()?;
     let missing = missing(&sides.compared());
     let mut response = export::stream(handle, format, permit, move |store, sink| match format {
         Format::Csv => selection.csv(store, &sides, sink),

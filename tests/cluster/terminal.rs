@@ -1,0 +1,61 @@
+//! `snapshot diff` and `snapshot watch` say on a terminal what the node says, and end with the exit codes that scripts
+//! rely on. Without this the routes may be right and the commands in front of them wrong.
+
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+use crate::nodes::Cluster;
+
+async fn snapshot(at: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_snapledger"));
+    command.arg("snapshot").args(arguments);
+    command.args(["--rest", &format!("http://{at}")]);
+    let run = tokio::task::spawn_blocking(move || command.output());
+    run.await.expect("no panic").expect("the program runs")
+}
+
+fn text(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_snapshots_are_compared_and_one_is_watched_from_a_terminal() {
+    let mut cluster = Cluster::up(&["n1", "n2"]).await;
+    let rest = cluster.rest("n1");
+    let at = rest.address();
+    for id in ["s/1", "s2"] {
+        cluster.deposit("n1", "alice", 100).await;
+        let begun = rest
+            .post("/v1/snapshots", &json!({"snapshot_id": id}))
+            .await;
+        assert_eq!(begun.status, 202);
+        let watched = text(&snapshot(at, &["watch", id]).await);
+        let last = watched.lines().last().expect("there are some");
+        assert!(
+            last.contains("complete, revision 1, conserved true"),
+            "{watched}"
+        );
+    }
+    let table = text(&snapshot(at, &["diff", "s/1", "s2"]).await);
+    assert!(table.contains("alice") && table.contains("200"), "{table}");
+    let shown = text(&snapshot(at, &["diff", "s/1", "s2", "--output", "json"]).await);
+    let shown: Value = serde_json::from_str(&shown).expect("JSON");
+    assert_eq!(shown["totals"][0]["deposits"], 100);
+
+    let lines = text(&snapshot(at, &["watch", "s2", "--output", "json"]).await);
+    let last = lines.lines().last().expect("there are some");
+    let last: Value = serde_json::from_str(last).expect("JSON");
+    assert_eq!(
+        (&last["id"], &last["event"]),
+        (&json!("revision-1"), &json!("published"))
+    );
+    let nothing = text(&snapshot(at, &["watch", "s2", "--after", "revision-1"]).await);
+    assert!(nothing.contains("nothing"), "{nothing}");
+    for unknown in [&["diff", "s2", "none"][..], &["watch", "none"]] {
+        let refused = snapshot(at, unknown).await;
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    }
+    cluster.stop_all().await;
+}
