@@ -162,6 +162,9 @@ impl Collector {
                         tracing::info!(%snapshot, %process, revision, "taken over as complete");
                     }
                     Ok(None) => {}
+                    Err(error @ Unfetched::Contradicts(_)) => {
+                        tracing::error!(%snapshot, %process, %error, "not taken over");
+                    }
                     Err(error) => tracing::debug!(%snapshot, %process, %error, "not taken over"),
                 }
                 matches!(adopted, Ok(Some(_)))

@@ -64,6 +64,8 @@ pub(super) enum Unfetched {
     Here(#[from] Unavailable),
     #[error("{0}")]
     There(String),
+    #[error("{0}")]
+    Contradicts(String),
 }
 
 impl From<Status> for Unfetched {
@@ -203,9 +205,14 @@ impl Parts {
         for part in state.parts.values() {
             self.fetch_contents(&mut client, part).await?;
         }
-        self.blocking(move |store| store.adopt_revision(&state, &stored))
-            .await?;
-        Ok(())
+        let adopted = self.blocking(move |store| {
+            // The two have numbered alike; each keeps its own, and this node is well.
+            match store.adopt_revision(&state, &stored) {
+                Err(error @ StoreError::OtherRevision { .. }) => Ok(Err(error.to_string())),
+                other => other.map(Ok),
+            }
+        });
+        adopted.await?.map_err(Unfetched::Contradicts)
     }
 
     /// What has come into the history of another process, without the first so many.

@@ -83,7 +83,14 @@ impl Collector {
             return Ok(());
         }
         let (number, complete) = (revision.state.revision, revision.state.is_complete());
-        self.parts.adopt(connection.clone(), revision).await?;
+        match self.parts.adopt(connection.clone(), revision).await {
+            Err(Unfetched::Contradicts(why)) => {
+                // It will not be another one later.
+                tracing::error!(snapshot = %came.snapshot, why, "not taken over");
+                return Ok(());
+            }
+            adopted => adopted?,
+        }
         self.hide(&came.snapshot);
         tracing::debug!(snapshot = %came.snapshot, revision = number, complete, "taken over");
         Ok(())

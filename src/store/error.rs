@@ -83,6 +83,17 @@ pub enum StoreError {
     /// There is no store.
     #[error("there is no store in {0}")]
     Absent(PathBuf),
+    /// What another process published under a number is not what is published here under it.
+    #[error(
+        "revision {revision} of snapshot {snapshot:?} is published here, and elsewhere with other contents; what is \
+         published stays, and nothing was taken over"
+    )]
+    OtherRevision {
+        /// Of which snapshot.
+        snapshot: String,
+        /// Its number.
+        revision: u32,
+    },
     /// Something stored is not what it should be.
     #[error("the store is damaged: {what}: {damage}")]
     Damaged {

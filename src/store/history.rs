@@ -156,15 +156,19 @@ impl History {
         })
     }
 
-    /// Stores a revision, unless it is published: then it stays as it is. Says its root. The caller makes it durable.
-    pub(super) fn publish(&self, state: &GlobalState) -> Result<Hash, StoreError> {
+    /// Stores a revision, unless it is published: then it stays as it is. Says what is published. The caller makes it
+    /// durable.
+    pub(super) fn publish(&self, state: &GlobalState) -> Result<Published, StoreError> {
         let key = revision_key(&state.snapshot, state.revision);
         if let Some(published) = self.read(&key)? {
-            return Ok(published.root);
+            return Ok(published);
         }
         let bytes = frame::encode(&GlobalStateV1::freeze(state));
         frame::put(&self.globals, &key, &frame::wrap(Kind::Global, &bytes))?;
-        Ok(Hash(*blake3::hash(&bytes).as_bytes()))
+        Ok(Published {
+            state: state.clone(),
+            root: Hash(*blake3::hash(&bytes).as_bytes()),
+        })
     }
 
     /// Lists a revision that is durable.
@@ -207,11 +211,20 @@ impl History {
     /// Stores a revision that another process published, to the byte, unless it is here. The caller makes it durable.
     pub(super) fn adopt(&self, state: &GlobalState, stored: &[u8]) -> Result<(), StoreError> {
         let key = revision_key(&state.snapshot, state.revision);
-        if self.read(&key)?.is_some() {
+        let Some(here) = frame::get(&self.globals, &key)? else {
+            frame::put(&self.globals, &key, stored)?;
+            return Ok(());
+        };
+        if here == stored {
             return Ok(());
         }
-        frame::put(&self.globals, &key, stored)?;
-        Ok(())
+        // One that is damaged contradicts nobody.
+        self.read(&key)?;
+        // Ranges of numbers follow the list of members: where that has grown, two may have come to the same.
+        Err(StoreError::OtherRevision {
+            snapshot: state.snapshot.to_string(),
+            revision: state.revision,
+        })
     }
 
     /// Whether the newest revision of a snapshot is complete.
@@ -313,6 +326,9 @@ pub(super) fn decode(framed: &[u8]) -> Result<Published, Damage> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::global::Completeness;
+    use crate::process::clock::Lamport;
+    use crate::store::Store;
 
     #[test]
     fn a_complete_revision_ends_the_story_whatever_its_number_and_start() {
@@ -334,5 +350,36 @@ mod tests {
         assert_eq!(newest(&index), Some(2));
         let places: Vec<_> = index.lines.keys().map(|(start, _)| *start).collect();
         assert_eq!(places, [Hlc::at(5)], "it is listed once");
+    }
+
+    #[test]
+    fn what_is_published_is_not_listed_as_what_came_under_the_same_number() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let me = ProcessId::parse("n4").expect("a valid id");
+        let store = Store::open(dir.path(), "demo", &me).expect("a new store");
+        let snapshot = SnapshotId::parse("s").expect("a valid id");
+        let initiator = ProcessId::parse("n1").expect("a valid id");
+        let began = (Hlc::at(1), Lamport(1));
+        let mut partial = GlobalState::begun(snapshot.clone(), initiator, began);
+        partial.revision = 2_000_001;
+        let root = store.publish(&partial).expect("it is written");
+        let complete = GlobalState {
+            completeness: Completeness::Complete,
+            ..partial.clone()
+        };
+        let stored = |state| {
+            let bytes = frame::encode(&GlobalStateV1::freeze(state));
+            frame::wrap(Kind::Global, &bytes)
+        };
+        let refused = store.adopt_revision(&complete, &stored(&complete));
+        let refused = refused.expect_err("its number is taken");
+        assert!(!refused.is_fatal(), "{refused}");
+        assert!(refused.to_string().contains("2000001"), "{refused}");
+        assert_eq!(store.publish(&complete).expect("it stays"), root);
+        assert_eq!(store.newest_complete(), None);
+        let newest = store.published(&snapshot).expect("it is readable");
+        assert_eq!(newest.map(|newest| newest.state), Some(partial.clone()));
+        let again = store.adopt_revision(&partial, &stored(&partial));
+        again.expect("the same bytes are no contradiction");
     }
 }

@@ -15,10 +15,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn publish(&self, state: &GlobalState) -> Result<Hash, StoreError> {
-        let root = self.history.publish(state)?;
+        let published = self.history.publish(state)?;
         self.sync()?;
-        self.history.note(state);
-        Ok(root)
+        self.history.note(&published.state);
+        Ok(published.root)
     }
 
     /// The newest revision of a snapshot as it is stored, frame included, for another store to adopt.
@@ -41,7 +41,7 @@ impl Store {
     /// read from.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError::OtherRevision`] where another one is published here under its number; nothing is changed then.
     pub fn adopt_revision(&self, state: &GlobalState, stored: &[u8]) -> Result<(), StoreError> {
         self.history.adopt(state, stored)?;
         self.sync()?;
