@@ -21,17 +21,13 @@ use super::metrics::Metrics;
 use super::parts::Parts;
 use super::peers::Peers;
 use crate::config::NodeConfig;
-use crate::history::global::GlobalState;
+use crate::history::global::{GlobalState, REVISIONS_EACH};
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::process::topology::Topology;
 
 /// Late parts that one process is asked for at once: what waits for a dead peer must not be in the way of what does
 /// not when it returns.
 const LATE_AT_ONCE: usize = 16;
-/// The revisions of one process. Each of a snapshot's revisions has more parts or closed channels than the one before,
-/// so a cluster would need a thousand processes to use them up.
-const REVISIONS_EACH: u32 = 1_000_000;
-
 /// Assembles snapshots.
 pub(super) struct Collector {
     pub(super) config: Arc<NodeConfig>,

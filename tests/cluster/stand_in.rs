@@ -1,9 +1,11 @@
 //! The initiator of a snapshot is gone: whoever saw the marker assembles it when it is asked, says so in revisions of
 //! its own, and takes over the complete revision when the initiator is back. Without this the death of one process would
-//! hide what the others have recorded, or one revision would have two contents.
+//! hide what the others have recorded, one revision would have two contents, or a check would call what stands in the
+//! stores afterwards damaged.
 
 use serde_json::{Value, json};
 use snapledger::config::Keep;
+use snapledger::store::Store;
 
 use crate::await_it::until;
 use crate::nodes::Cluster;
@@ -100,6 +102,10 @@ async fn another_process_assembles_for_an_initiator_that_is_gone_until_it_return
         shows_the_same(stand_in, &one, &path).await;
     }
     cluster.stop_all().await;
+    for id in IDS {
+        let checked = Store::check(&cluster.store(id));
+        assert!(checked.is_ok(), "{id}: {checked:?}");
+    }
 }
 
 // The same bytes on every node, contents included, and one snapshot and no more.

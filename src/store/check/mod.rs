@@ -2,7 +2,7 @@
 //!
 //! One pass over the journal (`replay`) applies every turn and compares each recorded state (`ledger`) and each own
 //! part (`recordings`) where the journal has it; then chunks against hashes and manifests (`contents`), then what is
-//! published (`published`). What is wrong is collected by name, first things first, and the check goes on.
+//! published (`published`, `story`). What is wrong is collected by name, first things first, and the check goes on.
 
 mod contents;
 mod findings;
@@ -14,6 +14,7 @@ mod recordings;
 mod replay;
 mod scratch;
 mod stats;
+mod story;
 
 use std::path::Path;
 

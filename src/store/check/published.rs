@@ -4,6 +4,7 @@
 use super::contents::{Contents, Messages};
 use super::library::{Library, Walk};
 use super::replay::Replayed;
+use super::story::{Story, goes_on};
 use super::{Examiner, Step};
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
@@ -27,7 +28,7 @@ pub(super) fn check(
     replayed: &Replayed,
 ) -> Result<Contents, StoreError> {
     references(examiner, &mut contents)?;
-    let mut before: Option<GlobalState> = None;
+    let mut story = Story::of(examiner.owner.process.clone());
     let of = examiner.library.trees.history.len() as u64;
     let mut walk = Walk::new(|trees| &trees.history);
     while let Some(stored) = walk.next(&examiner.library)? {
@@ -37,7 +38,7 @@ pub(super) fn check(
         });
         let state = state.map_err(|damage| StoreError::damaged(what.clone(), damage));
         let Some(state) = examiner.findings.take(state) else {
-            before = None;
+            story.unreadable(&stored.key);
             continue;
         };
         let state: GlobalState = state.thaw();
@@ -45,8 +46,6 @@ pub(super) fn check(
         if revision_key(&state.snapshot, state.revision) != stored.key {
             problems.push("it stands in the place of another".to_owned());
         }
-        let same = before.filter(|before| before.snapshot == state.snapshot);
-        problems.extend(follows(same.as_ref(), &state));
         problems.extend(uncertified(&state));
         problems.extend(own_part(examiner, replayed, &state)?);
         for (process, part) in &state.parts {
@@ -56,13 +55,13 @@ pub(super) fn check(
                 problems.push(format!("its part of {process:?} is another's"));
             }
         }
+        let revision = state.revision;
+        problems.extend(story.follows(state));
         for problem in problems {
-            let revision = state.revision;
             examiner
                 .findings
                 .add(format!("{what}, revision {revision}"), problem);
         }
-        before = Some(state);
         examiner.report.revisions += 1;
         let done = examiner.report.revisions;
         (examiner.step)(Step {
@@ -131,46 +130,6 @@ pub(super) fn references_of_history(
         }
     }
     Ok(())
-}
-
-fn follows(before: Option<&GlobalState>, state: &GlobalState) -> Vec<String> {
-    let expected = before.map_or(1, |before| before.revision + 1);
-    let mut problems = Vec::new();
-    if state.revision != expected {
-        problems.push(format!("revision {expected} before it is missing"));
-    }
-    let Some(before) = before else {
-        return problems;
-    };
-    let begun = |state: &GlobalState| {
-        let initiated = (state.initiated_at, state.initiated_clock);
-        (state.initiator.clone(), initiated)
-    };
-    if begun(before) != begun(state) {
-        problems.push("it began otherwise than the revision before says".to_owned());
-    }
-    for (process, part) in &before.parts {
-        let kept = state
-            .parts
-            .get(process)
-            .is_some_and(|later| goes_on(part, later));
-        if !kept {
-            problems.push(format!(
-                "the part of {process:?} changed after it was published"
-            ));
-        }
-    }
-    problems
-}
-
-// What is recorded stays; channels that were open may close.
-fn goes_on(part: &Part, later: &Part) -> bool {
-    let closed = part
-        .channels
-        .iter()
-        .all(|channel| later.channels.contains(channel));
-    let open = later.open.iter().all(|from| part.open.contains(from));
-    closed && open && part.state == later.state && part.initiator == later.initiator
 }
 
 fn uncertified(state: &GlobalState) -> Vec<String> {

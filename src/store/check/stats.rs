@@ -62,7 +62,7 @@ pub struct Stats {
     pub parts: u64,
     /// Snapshots of which something is published.
     pub snapshots: u64,
-    /// Of these, how many are complete in their newest revision.
+    /// Of these, how many have a complete revision.
     pub snapshots_complete: u64,
     /// Published revisions.
     pub revisions: u64,
@@ -191,7 +191,8 @@ fn history(library: &Library, stats: &mut Stats) -> Result<(), StoreError> {
         stats.revisions += 1;
         match &mut newest {
             Some((snapshot, complete)) if *snapshot == state.snapshot => {
-                *complete = state.is_complete()
+                // A complete revision ends the story, whatever the numbers of those that others assembled.
+                *complete |= state.is_complete();
             }
             newest => {
                 stats.snapshots += 1;
