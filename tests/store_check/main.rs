@@ -5,6 +5,7 @@ mod damage;
 mod figures;
 mod files;
 mod memory;
+mod others;
 mod sample;
 #[path = "../teller/mod.rs"]
 mod teller;

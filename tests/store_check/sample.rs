@@ -55,6 +55,11 @@ impl Sample {
         Self(dir)
     }
 
+    /// A store that was made elsewhere and is closed.
+    pub(crate) fn made(dir: TempDir) -> Self {
+        Self(dir)
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }

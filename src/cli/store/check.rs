@@ -113,6 +113,11 @@ fn counts(report: &mut Report, checked: &Checked) {
                 checked.revisions,
                 "verified, compared with the one before",
             ),
+            row(
+                "states of others",
+                checked.states_of_others,
+                "their accounts added up",
+            ),
         ],
     );
 }

@@ -2,7 +2,7 @@
 //!
 //! One pass over the journal (`replay`) applies every turn and compares each recorded state (`ledger`) and each own
 //! part (`recordings`) where the journal has it; then chunks against hashes and manifests (`contents`), then what is
-//! published (`published`, `story`). What is wrong is collected by name, first things first, and the check goes on.
+//! published (`published`, `story`), and what others' accounts come to (`sums`). What is wrong is collected by name, first things first, and the check goes on.
 
 mod contents;
 mod findings;
@@ -15,6 +15,7 @@ mod replay;
 mod scratch;
 mod stats;
 mod story;
+mod sums;
 
 use std::path::Path;
 
@@ -61,6 +62,8 @@ pub struct Report {
     pub messages: u64,
     /// How many revisions of global states were read and verified.
     pub revisions: u64,
+    /// How many different states of other processes were added up from their cells.
+    pub states_of_others: u64,
     /// Accounts at the end of the journal.
     pub accounts: u64,
     /// The sum of their balances, minor units.

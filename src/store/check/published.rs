@@ -5,6 +5,7 @@ use super::contents::{Contents, Messages};
 use super::library::{Library, Walk};
 use super::replay::Replayed;
 use super::story::{Story, goes_on};
+use super::sums::Sums;
 use super::{Examiner, Step};
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
@@ -28,6 +29,7 @@ pub(super) fn check(
     replayed: &Replayed,
 ) -> Result<Contents, StoreError> {
     references(examiner, &mut contents)?;
+    let mut sums = Sums::default();
     let mut story = Story::of(examiner.owner.process.clone());
     let of = examiner.library.trees.history.len() as u64;
     let mut walk = Walk::new(|trees| &trees.history);
@@ -51,6 +53,12 @@ pub(super) fn check(
         for (process, part) in &state.parts {
             let counted = contents.part(examiner, &what, part);
             problems.extend(miscounted(&state, part, counted));
+            // The own one is held against the journal.
+            if part.process != examiner.owner.process {
+                let revision = state.revision;
+                let name = || format!("{what}, revision {revision}, the part of {process:?}");
+                problems.extend(sums.expect(name, &part.state));
+            }
             if part.process != *process || part.snapshot != state.snapshot {
                 problems.push(format!("its part of {process:?} is another's"));
             }
@@ -70,6 +78,7 @@ pub(super) fn check(
             of,
         });
     }
+    examiner.report.states_of_others = sums.check(examiner)?;
     note_unpublished(examiner, replayed)?;
     Ok(contents)
 }

@@ -1,0 +1,267 @@
+//! What the accounts in recorded states of other processes come to. Their journals are not here, but their cells are,
+//! and their figures can be added up again.
+//!
+//! States share their oldest runs, so all of them together are a forest: each run stands on the one below it. A walk
+//! merges many runs at once, each read once, and takes down for each by how much it changes the sums of what it stands
+//! on; a state's sums are those changes from its base up. So what states share is not read again for each of them.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+
+use super::Examiner;
+use super::Step;
+use crate::history::part::{RecordedState, Run};
+use crate::process::cell::Cell;
+use crate::process::ids::Hash;
+use crate::store::chunks::Chunks;
+use crate::store::error::StoreError;
+use crate::store::merge::Cells;
+
+/// Runs that are merged at once, each with a chunk in memory; what they stand on is read along.
+const TOGETHER: usize = 64;
+
+/// The recorded states whose accounts are to be added up.
+#[derive(Default)]
+pub(super) struct Sums {
+    stacked: Vec<Stacked>,
+    known: HashMap<(Option<usize>, Vec<Hash>), usize>,
+}
+
+/// A run on those below it.
+struct Stacked {
+    run: Run,
+    below: Option<usize>,
+    above: Vec<usize>,
+    /// What states that end with this run say of themselves.
+    claims: Vec<Claim>,
+}
+
+struct Claim {
+    /// Who says it.
+    what: String,
+    accounts: u64,
+    balance_total: i128,
+}
+
+impl Sums {
+    /// Takes down what a state says of itself; `what` names it. What was said before is not added up again. Says what
+    /// is wrong with one that has no cells.
+    pub(super) fn expect(
+        &mut self,
+        what: impl FnOnce() -> String,
+        state: &RecordedState,
+    ) -> Option<String> {
+        let said = (state.accounts, state.balance_total);
+        let Some(top) = self.stack(&state.runs) else {
+            return (said != (0, 0)).then(|| differs(said, (0, 0)));
+        };
+        let claims = &mut self.stacked[top].claims;
+        let is_said = |claim: &Claim| (claim.accounts, claim.balance_total) == said;
+        if !claims.iter().any(is_said) {
+            claims.push(Claim {
+                what: what(),
+                accounts: state.accounts,
+                balance_total: state.balance_total,
+            });
+        }
+        None
+    }
+
+    // Where the newest of these runs stands.
+    fn stack(&mut self, runs: &[Run]) -> Option<usize> {
+        let mut below = None;
+        for run in runs {
+            let next = self.stacked.len();
+            let place = (below, run.index.clone());
+            let stands = *self.known.entry(place).or_insert(next);
+            if stands == next {
+                self.stacked.push(Stacked {
+                    run: run.clone(),
+                    below,
+                    above: Vec::new(),
+                    claims: Vec::new(),
+                });
+                if let Some(below) = below {
+                    self.stacked[below].above.push(next);
+                }
+            }
+            below = Some(stands);
+        }
+        below
+    }
+
+    /// Adds up, and names what does not come to what it says. Says how many different states were added up.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    pub(super) fn check(self, examiner: &mut Examiner) -> Result<u64, StoreError> {
+        let (mut added_up, mut done) = (0, 0);
+        let order = self.in_order();
+        for together in order.chunks(TOGETHER) {
+            let mut walk = Walk::new(&self.stacked, together);
+            walk.run(&examiner.library.chunks)?;
+            for place in together {
+                let Some(found) = walk.total(*place) else {
+                    // A chunk that is missing or damaged is named by whoever needs it.
+                    continue;
+                };
+                for claim in &self.stacked[*place].claims {
+                    added_up += 1;
+                    let said = (claim.accounts, claim.balance_total);
+                    if said != found {
+                        let what = claim.what.clone();
+                        examiner.findings.add(what, differs(said, found));
+                    }
+                }
+            }
+            done += together.len() as u64;
+            (examiner.step)(Step {
+                what: "states of others",
+                done,
+                of: order.len() as u64,
+            });
+        }
+        Ok(added_up)
+    }
+
+    // Each run behind the one it stands on, and near to it.
+    fn in_order(&self) -> Vec<usize> {
+        let bases = self.stacked.iter().enumerate();
+        let bases = bases.filter(|(_, stacked)| stacked.below.is_none());
+        let mut next: Vec<usize> = bases.map(|(place, _)| place).collect();
+        let mut order = Vec::with_capacity(self.stacked.len());
+        while let Some(place) = next.pop() {
+            order.push(place);
+            next.extend(&self.stacked[place].above);
+        }
+        order
+    }
+}
+
+fn differs(said: (u64, i128), found: (u64, i128)) -> String {
+    let ((accounts, total), (found, held)) = (said, found);
+    format!("it says {accounts} accounts and {total} in all, its cells hold {found} and {held}")
+}
+
+/// One walk over the accounts of some runs and all they stand on.
+struct Walk<'a> {
+    runs: Vec<Open<'a>>,
+    /// Where in `runs` a run is.
+    places: HashMap<usize, usize>,
+}
+
+struct Open<'a> {
+    run: &'a Run,
+    below: Option<usize>,
+    /// What it holds of the account that is looked at.
+    holds: Option<i64>,
+    /// By how much it changes accounts and balances of what it stands on.
+    change: (i64, i128),
+    is_whole: bool,
+}
+
+impl<'a> Walk<'a> {
+    fn new(stacked: &'a [Stacked], together: &[usize]) -> Self {
+        let mut walk = Self {
+            runs: Vec::new(),
+            places: HashMap::new(),
+        };
+        for place in together {
+            walk.open(stacked, *place);
+        }
+        walk
+    }
+
+    fn open(&mut self, stacked: &'a [Stacked], place: usize) {
+        let mut missing = Vec::new();
+        let mut next = Some(place);
+        while let Some(place) = next.filter(|place| !self.places.contains_key(place)) {
+            missing.push(place);
+            next = stacked[place].below;
+        }
+        for place in missing.into_iter().rev() {
+            let Stacked { run, below, .. } = &stacked[place];
+            self.places.insert(place, self.runs.len());
+            self.runs.push(Open {
+                run,
+                below: below.and_then(|below| self.places.get(&below).copied()),
+                holds: None,
+                change: (0, 0),
+                is_whole: true,
+            });
+        }
+    }
+
+    fn run(&mut self, chunks: &Chunks) -> Result<(), StoreError> {
+        let mut cells = Vec::new();
+        let mut heads = BinaryHeap::new();
+        for place in 0..self.runs.len() {
+            let run = std::slice::from_ref(self.runs[place].run);
+            cells.push(Cells::new(chunks, run, None)?);
+            heads.extend(self.next(&mut cells[place], place)?);
+        }
+        let mut together = Vec::new();
+        while let Some(Reverse((account, place, balance))) = heads.pop() {
+            self.runs[place].holds = Some(balance);
+            together.push(place);
+            heads.extend(self.next(&mut cells[place], place)?);
+            let is_last = heads
+                .peek()
+                .is_none_or(|Reverse((next, ..))| *next != account);
+            if is_last {
+                self.take_down(&together);
+                together.clear();
+            }
+        }
+        Ok(())
+    }
+
+    // Accounts come first among the cells of a run.
+    fn next(&mut self, cells: &mut Cells, place: usize) -> Result<Option<Head>, StoreError> {
+        match cells.next() {
+            Some(Ok(Cell::Account { account, balance })) => {
+                Ok(Some(Reverse((account.as_str().into(), place, balance))))
+            }
+            Some(Err(StoreError::Damaged { .. })) => {
+                self.runs[place].is_whole = false;
+                Ok(None)
+            }
+            Some(Err(error)) => Err(error),
+            Some(Ok(_)) | None => Ok(None),
+        }
+    }
+
+    // By how much each of these runs changes what the ones below it hold of an account.
+    fn take_down(&mut self, together: &[usize]) {
+        for place in together {
+            let held = self.below(*place).find_map(|below| self.runs[below].holds);
+            let open = &mut self.runs[*place];
+            let holds = open.holds.unwrap_or_default();
+            open.change.0 += i64::from(held.is_none());
+            open.change.1 += i128::from(holds) - i128::from(held.unwrap_or_default());
+        }
+        for place in together {
+            self.runs[*place].holds = None;
+        }
+    }
+
+    fn below(&self, place: usize) -> impl Iterator<Item = usize> {
+        let first = self.runs[place].below;
+        std::iter::successors(first, |place| self.runs[*place].below)
+    }
+
+    // Accounts and balances of the state that ends with this run; `None` where not all of it could be read.
+    fn total(&self, place: usize) -> Option<(u64, i128)> {
+        let top = *self.places.get(&place)?;
+        let (mut accounts, mut balances) = (0, 0);
+        for place in std::iter::once(top).chain(self.below(top)) {
+            let open = self.runs.get(place).filter(|open| open.is_whole)?;
+            accounts += open.change.0;
+            balances += open.change.1;
+        }
+        Some((u64::try_from(accounts).ok()?, balances))
+    }
+}
+
+/// The next account of a run: its name, whose it is, and what it holds.
+type Head = Reverse<(Box<str>, usize, i64)>;
