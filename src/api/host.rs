@@ -7,9 +7,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
-use super::{grpc, rest};
+use super::door::Door;
+use super::{descriptors, grpc, rest};
 use crate::config::NodeConfig;
 use crate::node::peer_service::Peering;
 use crate::node::{Handle, Node, NodeError};
@@ -44,8 +44,9 @@ impl Host {
     /// # Errors
     /// [`NodeError`]: the store cannot be opened, is damaged, or is not this process's; or the sockets are no good.
     pub async fn start(config: NodeConfig, sockets: Sockets) -> Result<Self, NodeError> {
-        let grpc = listener(sockets.grpc)?;
-        let rest = listener(sockets.rest)?;
+        let places = descriptors::connections_max(config.members.len());
+        let grpc = Door::new(listener(sockets.grpc)?, places);
+        let rest = Door::new(listener(sockets.rest)?, places);
         let node = Node::start(config).await?;
         let (stopping, stop) = watch::channel(false);
         let handle = node.handle().clone();
@@ -100,19 +101,13 @@ async fn told(mut stop: watch::Receiver<bool>) {
     let _gone = stop.wait_for(|stop| *stop).await;
 }
 
-async fn serve_grpc(
-    listener: tokio::net::TcpListener,
-    handle: Handle,
-    stop: watch::Receiver<bool>,
-) {
+async fn serve_grpc(door: Door, handle: Handle, stop: watch::Receiver<bool>) {
     let (routes, health) = grpc::routes(handle.clone()).await;
+    let incoming = grpc::incoming::incoming(door, told(stop.clone()));
     let stopped = async {
         told(stop).await;
         grpc::stop_serving(health).await;
     };
-    // Without it an answer in two parts waits for an acknowledgement, 40 ms; the builder's own setting is for listeners
-    // that it makes itself.
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let served = Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE))

@@ -6,7 +6,9 @@
 
 mod ask;
 mod balance;
+pub mod descriptors;
 mod differences;
+mod door;
 mod error;
 pub mod grpc;
 mod host;

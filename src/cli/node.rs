@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::signals::EndSignals;
 use super::{CliError, runtime};
-use crate::api::{Host, Sockets};
+use crate::api::{Host, Sockets, descriptors};
 use crate::config::{NodeConfig, NodeOptions, NodePlan};
 use crate::node::discover::{Asker, discover};
 
@@ -28,6 +28,7 @@ pub struct Args {
 /// [`CliError`]: configuration before anything is bound, then the ports, then the store.
 pub fn run(args: &Args) -> Result<(), CliError> {
     let plan = NodePlan::new(&args.options)?;
+    descriptors::raise();
     let sockets = Sockets {
         grpc: bind(&plan.listen.grpc)?,
         rest: bind(&plan.listen.rest)?,

@@ -62,12 +62,29 @@ impl Room {
 pub(super) async fn watch(parts: Parts, metrics: Arc<Metrics>, room: watch::Sender<Room>) {
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_short = false;
     loop {
         looks.tick().await;
-        // A store that cannot be measured has failed, and that is reported already.
-        let Ok(usage) = parts.blocking(|store| store.usage()).await else {
-            return std::future::pending().await;
+        let measured = parts.blocking(|store| match store.usage() {
+            Err(error) if error.is_shortage() => Ok(Err(error)),
+            measured => measured.map(Ok),
+        });
+        let usage = match measured.await {
+            Ok(Ok(usage)) => usage,
+            // To measure opens a directory. Where nothing can be opened the figures of before have to do: the files
+            // of the store are open, and what is asked of them goes on.
+            Ok(Err(error)) => {
+                if !std::mem::replace(&mut is_short, true) {
+                    tracing::warn!(%error, "the room is not known; it counts as before");
+                }
+                continue;
+            }
+            // A store that cannot be measured has failed, and that is reported already.
+            Err(_) => return std::future::pending().await,
         };
+        if std::mem::take(&mut is_short) {
+            tracing::info!("the room is known again");
+        }
         metrics.measured(&usage);
         let before = *room.borrow();
         let now = Room {

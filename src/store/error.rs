@@ -3,6 +3,8 @@
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
+use rustix::io::Errno;
+
 use super::frame::Damage;
 
 /// A failure of the store, with what a person can do about it.
@@ -133,9 +135,40 @@ impl StoreError {
         )
     }
 
+    /// Whether the system, rather than the disk, had nothing left to open a file with. That passes, and tells nothing
+    /// of what is stored.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        let Self::Io { source, .. } = self else {
+            return false;
+        };
+        let errno = Errno::from_io_error(source);
+        errno.is_some_and(|errno| matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM))
+    }
+
     /// Whether the directory is the wrong one, rather than the store bad.
     #[must_use]
     pub fn is_wrong_directory(&self) -> bool {
         matches!(self, Self::OtherOwner { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_of_descriptors_is_told_from_a_bad_disk() {
+        let error = |errno: Errno| StoreError::Io {
+            what: "cannot measure",
+            path: PathBuf::from("store"),
+            source: errno.into(),
+        };
+        for errno in [Errno::MFILE, Errno::NFILE] {
+            assert!(error(errno).is_shortage(), "{errno}");
+        }
+        for errno in [Errno::IO, Errno::NOSPC, Errno::ACCESS, Errno::STALE] {
+            assert!(!error(errno).is_shortage(), "{errno}");
+        }
     }
 }

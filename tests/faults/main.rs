@@ -15,6 +15,7 @@ mod chronicle;
 mod clocks;
 mod dead_peer;
 mod floods;
+mod idle;
 mod kills;
 mod load;
 mod namespaces;
@@ -128,6 +129,10 @@ fn trials() -> Vec<Trial> {
         trial(
             "a_flood_is_refused_at_every_door_and_memory_does_not_grow",
             floods::a_flood_is_refused_at_every_door_and_memory_does_not_grow,
+        ),
+        trial(
+            "idle_connections_leave_descriptors_for_the_store_and_for_others",
+            idle::idle_connections_leave_descriptors_for_the_store_and_for_others,
         ),
     ]
 }

@@ -99,7 +99,12 @@ impl Programs {
     }
 
     pub(crate) fn rest(&self, id: &str) -> Rest {
-        Rest::new(self.seat(id).rest)
+        Rest::new(self.address(id))
+    }
+
+    /// Where a node serves REST.
+    pub(crate) fn address(&self, id: &str) -> SocketAddr {
+        self.seat(id).rest
     }
 
     pub(crate) fn grpc(&self, id: &str) -> SocketAddr {
@@ -212,6 +217,15 @@ impl Programs {
             .find_map(|line| line.strip_prefix("VmRSS:"))?;
         let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
         Some(kilobytes * 1024)
+    }
+
+    /// How many files a node may open; `None` where the system does not say.
+    pub(crate) fn descriptors_max(&self, id: &str) -> Option<u64> {
+        let path = format!("/proc/{}/limits", self.pid(id));
+        let limits = std::fs::read_to_string(path).ok()?;
+        let mut lines = limits.lines();
+        let line = lines.find_map(|line| line.strip_prefix("Max open files"))?;
+        line.split_whitespace().next()?.parse().ok()
     }
 
     fn pid(&self, id: &str) -> u32 {

@@ -7,6 +7,7 @@ mod deadline;
 mod differences;
 mod figures;
 mod history;
+pub(super) mod incoming;
 mod key_value;
 mod ledger;
 mod recorded;
