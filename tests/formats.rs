@@ -267,8 +267,9 @@ fn assert_says_what_it_said(dir: &TempDir, turns: u64) {
     assert_eq!(published.state, revision(&store, part.clone()));
     assert_eq!((part.state.accounts, part.state.balance_total), (2, 989));
     assert_eq!(part.channels[0].amount, 7);
-    let messages = store.messages(&part.channels[0]).expect("they are whole");
-    assert_eq!(messages.len(), 2);
+    let messages = store.messages(&part.channels[0]);
+    let messages = messages.collect::<Result<Vec<_>, _>>();
+    assert_eq!(messages.expect("they are whole").len(), 2);
     drop(store);
     let report = Store::check(dir.path()).expect("the store is whole");
     let counted = (report.turns, report.states, report.parts, report.revisions);

@@ -167,7 +167,9 @@ impl Failure {
                 Http::INTERNAL_SERVER_ERROR,
                 Code::OutOfRange,
             ),
-            Self::Unreadable(_) | Self::Interrupted(_) => {
+            Self::Unreadable(_)
+            | Self::Interrupted(_)
+            | Self::Unavailable(Unavailable::Damaged(_)) => {
                 ("unreadable", Http::INTERNAL_SERVER_ERROR, Code::DataLoss)
             }
             Self::OtherMake(_) => ("other-way", Http::CONFLICT, Code::FailedPrecondition),

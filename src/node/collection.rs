@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout_at};
 
 use super::collector::Collector;
+use super::error::Unavailable;
 use super::gather::Wanted;
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
@@ -38,6 +39,8 @@ pub(super) struct Collection {
     fetching: JoinSet<()>,
     /// How much the newest revision held.
     said: (usize, usize),
+    /// Whether the own part has turned out to be damaged: nobody can give it anew in this life of the node.
+    own_is_damaged: bool,
 }
 
 impl Collection {
@@ -57,6 +60,7 @@ impl Collection {
             initiator_back: None,
             arriving: mpsc::channel(1).1,
             fetching: JoinSet::new(),
+            own_is_damaged: false,
         }
     }
 
@@ -79,6 +83,16 @@ impl Collection {
 
     async fn collect(&mut self) {
         self.fetch();
+        // What is all there and cannot be published as it is, is collected further.
+        while self.wait_for_all().await {
+            if self.is_adopted().await || !self.publish().await || self.is_whole() {
+                return;
+            }
+        }
+    }
+
+    // Publishes what there is to say meanwhile. Says whether the last revision is still to be published.
+    async fn wait_for_all(&mut self) -> bool {
         let mut look = self.looks();
         while !self.is_whole() || self.stands_back() {
             let early = self.is_early();
@@ -95,7 +109,7 @@ impl Collection {
                 () = sleep_until(self.deadline), if early => Some(self.as_it_is().await),
                 _ = look.tick() => {
                     if self.stands_back() && self.is_adopted().await {
-                        return;
+                        return false;
                     }
                     if early {
                         self.if_in_vain().await
@@ -108,23 +122,16 @@ impl Collection {
             };
             if let Some(partial) = partial {
                 self.state = partial;
-                self.said = known(&self.state);
                 // What came meanwhile may have made it complete, and a complete revision is the last.
                 if !self.publish().await || self.is_whole() {
-                    return;
+                    return false;
                 }
                 if early {
-                    // From now on its parts are late ones, and somebody may stand in for this process.
-                    self.asks_others = true;
-                    self.fetch();
                     look = self.looks();
                 }
             }
         }
-        if !self.is_adopted().await {
-            // A failure to publish takes the node down; the snapshot is collected again after the next start.
-            let _down = self.publish().await;
-        }
+        true
     }
 
     // Nothing is published here yet.
@@ -159,12 +166,20 @@ impl Collection {
         let (found, arriving) = mpsc::channel(PARTS_WAITING);
         self.arriving = arriving;
         self.fetching = JoinSet::new();
-        for process in self.collector.unfinished(&self.state) {
+        for process in self.wanting() {
             let collector = Arc::clone(&self.collector);
             let wanted = self.wanted(process);
             self.fetching
                 .spawn(collector.fetch_finished(wanted, found.clone()));
         }
+    }
+
+    // Whose finished part is not here and may come.
+    fn wanting(&self) -> Vec<ProcessId> {
+        let me = &self.collector.config.me;
+        let mut processes = self.collector.unfinished(&self.state);
+        processes.retain(|process| process != me || !self.own_is_damaged);
+        processes
     }
 
     // Whether another process has it complete; its revision is in this history then.
@@ -231,7 +246,7 @@ impl Collection {
 
     // Unfinished parts as they are now, of those processes that are wanted by whether anything of them is here.
     async fn unfinished(&self, wanted: impl Fn(bool) -> bool) -> Vec<Part> {
-        let mut processes = self.collector.unfinished(&self.state);
+        let mut processes = self.wanting();
         processes.retain(|process| wanted(self.state.parts.contains_key(process)));
         let wanted = processes.into_iter().map(|process| self.wanted(process));
         self.collector.fetch_as_they_are(wanted.collect()).await
@@ -254,12 +269,46 @@ impl Collection {
         self.collector.is_explained(&now).then_some(now)
     }
 
-    // Publishes the state as the next revision; says whether that was possible.
+    // Publishes the state as the next revision. Says whether collecting can go on: a storage error takes the node down,
+    // and the snapshot is collected again after the next start.
     async fn publish(&mut self) -> bool {
+        let Ok(damaged) = self.collector.count(&mut self.state).await else {
+            return false;
+        };
+        if !damaged.is_empty() && !self.leave_out(&damaged) {
+            self.fetch();
+            return true;
+        }
+        let was_early = self.is_early();
         let before = self.collector.numbers_after(&self.state.initiator);
-        self.state.revision = self.state.revision.max(before) + 1;
-        let published = self.collector.publish(self.state.clone(), self.started);
-        published.await.is_ok()
+        loop {
+            self.state.revision = self.state.revision.max(before) + 1;
+            let published = self.collector.publish(self.state.clone(), self.started);
+            match published.await {
+                Ok(()) => break,
+                // What stands under this number is damaged; the next one is free.
+                Err(Unavailable::Damaged(_)) => {}
+                Err(_) => return false,
+            }
+        }
+        self.said = known(&self.state);
+        if was_early && !self.is_whole() {
+            // From now on its parts are late ones, and somebody may stand in for this process.
+            self.asks_others = true;
+            self.fetch();
+        }
+        true
+    }
+
+    // What is damaged here is as good as not here, and is to be fetched again. Says whether the rest is to be published
+    // nevertheless: not where a revision that holds more may be.
+    fn leave_out(&mut self, damaged: &[ProcessId]) -> bool {
+        self.own_is_damaged |= damaged.contains(&self.collector.config.me);
+        for process in damaged {
+            self.state.parts.remove(process);
+        }
+        let is_due = Instant::now() >= self.deadline;
+        self.is_early() && (is_due || !self.state.parts.is_empty())
     }
 }
 

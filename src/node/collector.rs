@@ -220,7 +220,14 @@ impl Collector {
         if let Some(published) = published {
             return Ok(Some(published.state).filter(|state| !state.is_complete()));
         }
-        let part = self.parts.own(snapshot).await?;
+        let part = match self.parts.own(snapshot).await {
+            // The rest of it can be collected nevertheless.
+            Err(Unavailable::Damaged(why)) => {
+                tracing::warn!(%snapshot, why, "collecting goes on without the own part");
+                return self.parts.begun(snapshot).await.map(Some);
+            }
+            part => part?,
+        };
         Ok(part.map(|part| {
             let recorded = (part.state.time, part.state.clock.tick());
             GlobalState::begun(part.snapshot, part.initiator, recorded)

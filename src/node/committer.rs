@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::backlog::Backlog;
 use super::driver::Step;
 use super::events::{Events, Happening};
 use super::metrics::Metrics;
 use super::outbox::Outbox;
 use super::queue::Settled;
-use super::recorder::Work;
 use crate::process::event::Record;
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
 use crate::process::message::Body;
@@ -24,7 +24,7 @@ use crate::transport::Envelope;
 pub(super) struct Committer {
     pub(super) store: Arc<Store>,
     pub(super) outboxes: BTreeMap<ProcessId, Arc<Outbox>>,
-    pub(super) recorder: Sender<Work>,
+    pub(super) recorder: Backlog,
     pub(super) metrics: Arc<Metrics>,
     /// This process, and who is told what snapshots others started in its name.
     pub(super) named: (ProcessId, UnboundedSender<SnapshotId>),
@@ -91,11 +91,11 @@ impl Committer {
             debug_assert!(settled.position <= committed.position());
             to.answer(settled);
         }
-        let sealed = step.sealed.into_iter().map(Work::Sealed);
-        let finished = step.finished.into_iter().map(Work::Finished);
-        for work in sealed.chain(finished) {
-            // The recorder outlives this thread unless it has failed, and then the node is going down.
-            let _gone = self.recorder.send(work);
+        for sealed in step.sealed {
+            self.recorder.push_sealed(sealed);
+        }
+        for recording in step.finished {
+            self.recorder.push_finished(recording);
         }
     }
 

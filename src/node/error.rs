@@ -58,10 +58,16 @@ pub enum Unavailable {
     /// The node cannot make things durable any more, or is on its way down.
     #[error("the node does not answer: {0}")]
     Stopped(String),
+    /// What was asked for is damaged in the store; the rest goes on.
+    #[error("{0}")]
+    Damaged(String),
 }
 
-impl From<StoreError> for Unavailable {
-    fn from(error: StoreError) -> Self {
-        Self::Stopped(error.to_string())
+impl From<&StoreError> for Unavailable {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::Damaged { .. } => Self::Damaged(error.to_string()),
+            _ => Self::Stopped(error.to_string()),
+        }
     }
 }

@@ -37,7 +37,7 @@ impl Failures {
 
     /// Why nothing can be answered. What is damaged is named to whoever asked; what is fatal ends the node.
     pub(super) fn unavailable(&self, who: &'static str, error: StoreError) -> Unavailable {
-        let unavailable = Unavailable::Stopped(error.to_string());
+        let unavailable = Unavailable::from(&error);
         if error.is_fatal() {
             self.report(who, error);
         }

@@ -56,44 +56,45 @@ impl Collector {
             process, snapshot, ..
         } = &wanted;
         let mut pause = PAUSE_MIN;
+        let mut said = String::new();
         loop {
-            if *process == self.config.me {
-                match self.parts.own_finished(snapshot).await {
-                    Ok(part) => {
-                        let _gone = found.send(part).await;
-                        return;
-                    }
-                    Err(error) => tracing::debug!(%snapshot, %error, "no own part yet"),
+            match self.follow(&wanted, &found).await {
+                Ok(()) => return,
+                // Said once, however often it is met.
+                Err(error) if error.is_strange() && error.to_string() != said => {
+                    said = error.to_string();
+                    tracing::warn!(%process, %snapshot, %error, "a part cannot be fetched");
                 }
-            } else if self.follow(&wanted, &found).await {
-                return;
+                Err(error) => tracing::debug!(%process, %snapshot, %error, "no part yet"),
             }
             sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 
-    // Says whether the finished part came.
-    async fn follow(&self, wanted: &Wanted, found: &mpsc::Sender<Part>) -> bool {
+    // Hands on the part until it is finished.
+    async fn follow(&self, wanted: &Wanted, found: &mpsc::Sender<Part>) -> Result<(), Unfetched> {
         let Wanted {
             process, snapshot, ..
         } = wanted;
+        if *process == self.config.me {
+            let part = self.parts.own_finished(snapshot).await?;
+            // Nobody may be waiting any more.
+            let _gone = found.send(part).await;
+            return Ok(());
+        }
         let Some(connection) = self.peers.connection(process) else {
             // A process of another make has no part to fetch.
             return std::future::pending().await;
         };
         let Some((_slot, wait)) = self.slot(wanted).await else {
-            return false;
+            return Err(Unfetched::NotYet("it is not up".to_owned()));
         };
         let source = Source {
             process,
             connection,
         };
-        let followed = self.parts.follow(source, snapshot, wait, found).await;
-        if let Err(error) = &followed {
-            tracing::debug!(%process, %snapshot, %error, "no part yet");
-        }
-        followed.is_ok()
+        self.parts.follow(source, snapshot, wait, found).await
     }
 
     // The right to ask now, and how long: late parts are asked for a few at a time, and only who is up.
@@ -121,12 +122,14 @@ impl Collector {
         asked.join_all().await.into_iter().flatten().collect()
     }
 
+    // The own part has no more time than those of others: its state may be waiting to be written behind much else.
     async fn fetch_as_it_is(&self, wanted: &Wanted) -> Option<Part> {
         let Wanted {
             process, snapshot, ..
         } = wanted;
         if *process == self.config.me {
-            return self.parts.own(snapshot).await.ok().flatten();
+            let own = timeout(AS_IT_IS_MAX, self.parts.own(snapshot)).await;
+            return own.ok()?.ok().flatten();
         }
         if !self.peers.is_up(process) {
             return None;
@@ -207,5 +210,62 @@ impl Collector {
             Some(part) => part.open.iter().all(gone),
             None => gone(process),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use super::super::events::Events;
+    use super::super::metrics::Metrics;
+    use super::super::parts::tests::{alone, process, snapshot};
+    use super::super::peers::{Peers, Remembered};
+    use super::*;
+    use crate::config::{
+        HistorySettings, Member, NodeConfig, SnapshotSettings, StoreSettings, Transport,
+    };
+    use crate::process::topology::Topology;
+    use crate::transport::link::Links;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    // Without this, an own part that is long in coming would keep what is there of a snapshot from being published.
+    #[tokio::test]
+    async fn the_own_part_as_it_is_is_not_waited_for_without_limit() {
+        let alone = alone();
+        let member = |id: &str| Member {
+            id: process(id),
+            grpc: "127.0.0.1:1".to_owned(),
+            rest: None,
+            transport: Transport::Native,
+        };
+        let config = Arc::new(NodeConfig {
+            cluster: "c".to_owned(),
+            me: process("p"),
+            members: vec![member("p"), member("q")],
+            topology: Topology::full(&[process("p"), process("q")]).expect("two processes"),
+            dir: alone.dir.path().to_path_buf(),
+            snapshot: SnapshotSettings::default(),
+            store: StoreSettings::default(),
+            history: HistorySettings::default(),
+        });
+        let peers = Peers::new(&config, Remembered::default(), Links::default());
+        let peers = Arc::new(peers.expect("good addresses"));
+        let (metrics, clock) = (Arc::new(Metrics::new()), Arc::new(AtomicU64::new(0)));
+        let events = Arc::new(Events::new(1));
+        let figures = (&metrics, &clock, events);
+        let collector = Collector::new(&config, &peers, &alone.parts, figures);
+        let collector = Arc::new(collector);
+        let wanted = Wanted {
+            process: process("p"),
+            snapshot: snapshot(),
+            is_late: false,
+        };
+        // Nobody takes a turn, so nobody says how far the part is.
+        let asked = collector.fetch_as_they_are(vec![wanted]);
+        let found = timeout(LONG, asked).await.expect("it is given up");
+        assert_eq!(found, []);
+        drop((alone.requests, alone.written));
     }
 }

@@ -1,8 +1,10 @@
 //! The running program that hosts one process: the only place where process, store and channels meet.
 //!
-//! Three threads carry a turn: `driver` decides and applies, `committer` makes durable and releases, `recorder`
-//! writes states and parts behind their back. Everything else is tasks that put inputs into the queue.
+//! Four threads carry a turn: `driver` decides and applies, `committer` makes durable and releases; behind their back
+//! `recorder` writes states and `part_writer` parts. Each waits for the next at most, and nobody for the last: so none
+//! waits for itself. Everything else is tasks that put inputs into the queue.
 
+mod backlog;
 mod collection;
 mod collector;
 mod committer;
@@ -15,6 +17,7 @@ mod gather;
 mod handle;
 mod metrics;
 mod outbox;
+mod part_writer;
 mod parts;
 pub mod peer_service;
 mod peers;
@@ -32,6 +35,7 @@ use std::sync::{Arc, mpsc as threads};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::runtime::Handle as Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval_at};
@@ -43,12 +47,14 @@ pub use peers::{PeerState, PeerView};
 pub use queue::Settled;
 pub use watcher::Watch;
 
+use backlog::Backlog;
 use collector::has_numbered;
 use committer::Committer;
 use events::Events;
 use failures::Failures;
 use metrics::Metrics;
 use outbox::Outbox;
+use part_writer::PartWriter;
 use parts::Parts;
 use peers::Remembered;
 use queue::Queue;
@@ -65,6 +71,8 @@ use crate::transport::outbound::Outbound;
 /// Decided turns that wait for the committer, beside the one that is decided while it writes. More would only make
 /// the batches smaller.
 const TURNS_WAITING: usize = 0;
+/// Cells of sealed states that wait to be written, some hundred bytes each; a checkpoint has up to a million.
+const SEALED_CELLS_MAX: u32 = 4_000_000;
 
 /// A node that runs, without its services.
 pub struct Node {
@@ -81,10 +89,8 @@ impl Node {
     /// [`NodeError`]: the store cannot be opened, is damaged, or is not this process's.
     pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {
         let config = Arc::new(config);
-        let opened = {
-            let config = Arc::clone(&config);
-            tokio::task::spawn_blocking(move || recover(&config)).await
-        };
+        let recovering = Arc::clone(&config);
+        let opened = tokio::task::spawn_blocking(move || recover(&recovering)).await;
         let (store, process, committed) = opened.map_err(|_| NodeError::Thread("recovery"))??;
         let unfinished = unfinished(&store, &process, &config.topology)?;
         let remembered = remembered(&store, &process)?;
@@ -99,7 +105,8 @@ impl Node {
         let (written, writes) = watch::channel(0);
 
         let (steps, step_queue) = threads::sync_channel(TURNS_WAITING);
-        let (work, work_queue) = threads::channel();
+        let (work, work_queue) = Backlog::new(SEALED_CELLS_MAX, Runtime::current());
+        let (finished, finished_queue) = threads::channel();
         let committer = Committer {
             store: Arc::clone(&store),
             outboxes: outboxes.clone(),
@@ -110,6 +117,11 @@ impl Node {
             events: Arc::clone(&events),
         };
         let recorder = Recorder {
+            store: Arc::clone(&store),
+            finished,
+            written: written.clone(),
+        };
+        let part_writer = PartWriter {
             me: config.me.clone(),
             store: Arc::clone(&store),
             queue: queue.clone(),
@@ -123,16 +135,11 @@ impl Node {
             failures.thread("turn", turns)?,
             failures.thread("commit", move || committer.run(&step_queue, committed))?,
             failures.thread("record", move || recorder.run(&work_queue))?,
+            failures.thread("part", move || part_writer.run(&finished_queue))?,
         ];
 
-        let parts = Parts {
-            me: config.me.clone(),
-            cluster: config.cluster.clone(),
-            store,
-            queue,
-            written: writes,
-            failures: failures.clone(),
-        };
+        let names = (config.me.clone(), config.cluster.clone());
+        let parts = Parts::new(names, (store, queue), writes, failures.clone());
         let config = (config, remembered);
         let states = (failures.sentence(), has_room);
         let handle = Handle::new(config, parts, (metrics, clock, events), states)?;

@@ -4,19 +4,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 use tonic::transport::Channel;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::error::Unavailable;
 use super::failures::Failures;
 use super::queue::Queue;
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
-use crate::process::event::{Input, Read, Reply};
+use crate::process::event::{Input, Read, Record, Reply};
 use crate::process::ids::{Hash, ProcessId, SnapshotId};
+use crate::process::message::Body;
+use crate::process::snapshot::Recording;
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::proto::snapledger::{
     FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, ListRevisionsRequest,
@@ -30,8 +32,13 @@ const CHUNKS_PER_REQUEST: usize = 256;
 
 /// How long a process may take to say what it has published.
 const QUESTION_MAX: Duration = Duration::from_secs(1);
-/// No revision is larger: it holds figures and hashes, never contents.
-const REVISION_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// No part or revision is larger: they hold figures and hashes, never contents. A hash stands for half a chunk of
+/// messages at least, so this is a backlog of some 60 GB.
+const PART_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Unfinished parts that are built at once: each reads the journal, and goes on if whoever asked has given up.
+const BUILT_AT_ONCE: usize = 4;
+/// An index names chunks of cells, which name nothing: after this many times nothing can be missing any more.
+const ROUNDS_MAX: usize = 3;
 
 /// Whose part is wanted, and the way to it.
 pub(super) struct Source<'a> {
@@ -55,6 +62,7 @@ pub(super) struct Parts {
     pub(super) queue: Queue,
     pub(super) written: watch::Receiver<u64>,
     pub(super) failures: Failures,
+    building: Arc<Semaphore>,
 }
 
 /// Why a part cannot be had now.
@@ -62,19 +70,60 @@ pub(super) struct Parts {
 pub(super) enum Unfetched {
     #[error(transparent)]
     Here(#[from] Unavailable),
+    /// It is not finished, or the process cannot be reached: it comes by itself.
+    #[error("{0}")]
+    NotYet(String),
+    /// It is there and does not come.
     #[error("{0}")]
     There(String),
+    /// Another one stands here under its number.
     #[error("{0}")]
     Contradicts(String),
 }
 
 impl From<Status> for Unfetched {
     fn from(status: Status) -> Self {
-        Self::There(status.message().to_owned())
+        let sentence = status.message().to_owned();
+        match status.code() {
+            // A connection that breaks is unknown to whoever uses it.
+            Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded | Code::Unknown => {
+                Self::NotYet(sentence)
+            }
+            _ => Self::There(sentence),
+        }
+    }
+}
+
+impl Unfetched {
+    /// Whether somebody has to see to it: to ask again and again may be of no use.
+    pub(super) fn is_strange(&self) -> bool {
+        match self {
+            Self::Here(error) => matches!(error, Unavailable::Damaged(_)),
+            Self::NotYet(_) => false,
+            Self::There(_) | Self::Contradicts(_) => true,
+        }
     }
 }
 
 impl Parts {
+    /// The way to the parts of the process `me`.
+    pub(super) fn new(
+        (me, cluster): (ProcessId, String),
+        (store, queue): (Arc<Store>, Queue),
+        written: watch::Receiver<u64>,
+        failures: Failures,
+    ) -> Self {
+        Self {
+            me,
+            cluster,
+            store,
+            queue,
+            written,
+            failures,
+            building: Arc::new(Semaphore::new(BUILT_AT_ONCE)),
+        }
+    }
+
     /// The own part as it is: finished, or with open channels; `None` while the state is not recorded.
     pub(super) async fn own(&self, snapshot: &SnapshotId) -> Result<Option<Part>, Unavailable> {
         let mut written = self.written.clone();
@@ -87,19 +136,51 @@ impl Parts {
             let Some(seen) = seen else {
                 return Ok(None);
             };
-            let (me, snapshot) = (self.me.clone(), snapshot.clone());
-            let part = self
-                .blocking(move |store| match seen.recording {
-                    None => store.part(&snapshot),
-                    Some(recording) => store.build_part(&me, &recording),
-                })
-                .await?;
+            let snapshot = snapshot.clone();
+            let part = match seen.recording {
+                None => self.blocking(move |store| store.part(&snapshot)).await?,
+                Some(recording) => self.build(recording).await?,
+            };
             if part.is_some() {
                 return Ok(part);
             }
             // Recorded, and its run is being written.
             written.changed().await.map_err(|_| stopped())?;
         }
+    }
+
+    /// A snapshot whose state was recorded here, as it began here: by the journal, which outlives a damaged state.
+    pub(super) async fn begun(&self, snapshot: &SnapshotId) -> Result<GlobalState, Unavailable> {
+        let read = Input::Read(Read::Snapshot(snapshot.clone()));
+        let Reply::Snapshot(Some(seen)) = self.queue.ask_from_within(read).await?.reply else {
+            return Err(Unavailable::Damaged(format!(
+                "{snapshot:?} is not recorded"
+            )));
+        };
+        let recorded = self.blocking(move |store| store.turns(seen.cut.next()).next().transpose());
+        let gone = || Unavailable::Damaged(format!("the turn that recorded {snapshot:?} is gone"));
+        let turn = recorded.await?.ok_or_else(gone)?;
+        let marker = turn.records.iter().find_map(|record| match record {
+            Record::Sent { message, .. } => match &message.body {
+                Body::Marker(marker) if marker.snapshot == *snapshot => Some(message.clock),
+                _ => None,
+            },
+            _ => None,
+        });
+        let began = (turn.time, marker.unwrap_or(turn.clock));
+        Ok(GlobalState::begun(snapshot.clone(), seen.initiator, began))
+    }
+
+    // Of what is recorded so far.
+    async fn build(&self, recording: Recording) -> Result<Option<Part>, Unavailable> {
+        let turn = Arc::clone(&self.building).acquire_owned().await;
+        let turn = turn.map_err(|_| stopped())?;
+        let me = self.me.clone();
+        let built = self.blocking(move |store| {
+            let _turn = turn;
+            store.build_part(&me, &recording)
+        });
+        built.await
     }
 
     /// The own part, as soon as it is finished.
@@ -133,7 +214,7 @@ impl Parts {
         source: Source<'_>,
         snapshot: &SnapshotId,
     ) -> Result<Option<Part>, Unfetched> {
-        let mut client = PeerServiceClient::new(source.connection);
+        let mut client = client(source.connection);
         let mut answer = self.ask(&mut client, snapshot, true).await?;
         let Some(part) = answer.next().await.transpose()? else {
             return Ok(None);
@@ -152,9 +233,9 @@ impl Parts {
         wait: Duration,
         found: &mpsc::Sender<Part>,
     ) -> Result<(), Unfetched> {
-        let mut client = PeerServiceClient::new(source.connection);
+        let mut client = client(source.connection);
         let mut answer = self.ask(&mut client, snapshot, false).await?;
-        let none_came = || Unfetched::There("the part is not finished".to_owned());
+        let none_came = || Unfetched::NotYet("the part is not finished".to_owned());
         loop {
             let part = timeout(wait, answer.next()).await;
             let part = part.ok().flatten().ok_or_else(none_came)??;
@@ -175,14 +256,13 @@ impl Parts {
         connection: Channel,
         snapshot: &SnapshotId,
     ) -> Result<Option<Fetched>, Unfetched> {
-        let mut client =
-            PeerServiceClient::new(connection).max_decoding_message_size(REVISION_BYTES_MAX);
+        let mut client = client(connection);
         let request = FetchRevisionRequest {
             cluster: self.cluster.clone(),
             snapshot_id: snapshot.to_string(),
         };
         let asked = timeout(QUESTION_MAX, client.fetch_revision(request)).await;
-        let asked = asked.map_err(|_| Unfetched::There("no answer".to_owned()))?;
+        let asked = asked.map_err(|_| Unfetched::NotYet("no answer".to_owned()))?;
         let stored = asked?.into_inner().stored;
         if stored.is_empty() {
             return Ok(None);
@@ -200,7 +280,7 @@ impl Parts {
         connection: Channel,
         revision: Fetched,
     ) -> Result<(), Unfetched> {
-        let mut client = PeerServiceClient::new(connection);
+        let mut client = client(connection);
         let Fetched { state, stored } = revision;
         for part in state.parts.values() {
             self.fetch_contents(&mut client, part).await?;
@@ -223,9 +303,7 @@ impl Parts {
     ) -> Result<Streaming<ListedRevision>, Unfetched> {
         let cluster = self.cluster.clone();
         let request = ListRevisionsRequest { cluster, after };
-        let asked = PeerServiceClient::new(connection)
-            .list_revisions(request)
-            .await;
+        let asked = client(connection).list_revisions(request).await;
         Ok(asked?.into_inner())
     }
 
@@ -249,18 +327,22 @@ impl Parts {
         client: &mut PeerServiceClient<Channel>,
         part: &Part,
     ) -> Result<(), Unfetched> {
-        loop {
-            let wanted = part.clone();
-            let missing = self
-                .blocking(move |store| store.missing_chunks(&wanted))
-                .await?;
+        let mut wanted = part.clone();
+        for _ in 0..ROUNDS_MAX {
+            let looked_for = wanted.clone();
+            let missing = self.blocking(move |store| store.missing_chunks(&looked_for));
+            let missing = missing.await?;
             if missing.is_empty() {
                 return Ok(());
             }
             for hashes in missing.chunks(CHUNKS_PER_REQUEST) {
                 self.fetch_chunks(client, hashes).await?;
             }
+            // Messages are named by the part itself: all are here now, and were read as they came.
+            wanted.channels.clear();
         }
+        let sentence = "chunks that came are missing again".to_owned();
+        Err(Unfetched::Here(Unavailable::Damaged(sentence)))
     }
 
     async fn fetch_chunks(
@@ -303,6 +385,10 @@ impl Parts {
     }
 }
 
+fn client(connection: Channel) -> PeerServiceClient<Channel> {
+    PeerServiceClient::new(connection).max_decoding_message_size(PART_BYTES_MAX)
+}
+
 // A part that is another's than was asked for is the peer's failure.
 fn read(part: WirePart, process: &ProcessId, snapshot: &SnapshotId) -> Result<Part, Unfetched> {
     let part = part_from_wire(part).map_err(|error| Unfetched::There(error.to_string()))?;
@@ -319,3 +405,7 @@ fn read(part: WirePart, process: &ProcessId, snapshot: &SnapshotId) -> Result<Pa
 fn stopped() -> Unavailable {
     Unavailable::Stopped("it is stopping".to_owned())
 }
+
+#[cfg(test)]
+#[path = "parts_tests.rs"]
+pub(super) mod tests;

@@ -176,8 +176,12 @@ impl PeerService for Peering {
     }
 }
 
+// To ask again helps where the node is stopping, and does not where its store is damaged.
 fn unavailable(error: Unavailable) -> Status {
-    Status::unavailable(error.to_string())
+    match error {
+        Unavailable::Damaged(why) => Status::data_loss(why),
+        error => Status::unavailable(error.to_string()),
+    }
 }
 
 // A chunk that is not here is no failure of the store.

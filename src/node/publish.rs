@@ -10,14 +10,15 @@ use super::collector::Collector;
 use super::driver;
 use super::error::Unavailable;
 use super::peers::PeerState;
-use crate::history::global::{Completeness, Counted, GlobalState, Missing, Reason};
+use crate::history::global::{Completeness, GlobalState, Missing, Reason};
 use crate::history::part::Part;
 use crate::history::verify::verify;
 use crate::process::clock::Lamport;
 use crate::process::ids::{ProcessId, SnapshotId};
+use crate::store::StoreError;
 
 impl Collector {
-    /// Makes a revision durable and shows it.
+    /// Makes a revision durable and shows it. Its contents are counted.
     pub(super) async fn publish(
         &self,
         mut state: GlobalState,
@@ -31,7 +32,6 @@ impl Collector {
             state.initiated_clock = part.state.clock.tick();
         }
         state.completeness = self.completeness(&state);
-        state.counted = self.count(&state).await?;
         state.finished_at = driver::now().max(state.initiated_at);
         state.finished_clock = Lamport(self.clock.load(Ordering::Relaxed));
         let took = started.elapsed();
@@ -51,18 +51,36 @@ impl Collector {
         Ok(())
     }
 
-    // What the chunks that are here really hold, for the certificate.
-    async fn count(
+    /// Counts what the chunks that are here really hold, for the certificate. Says whose contents are damaged here: these
+    /// parts cannot be published.
+    pub(super) async fn count(
         &self,
-        state: &GlobalState,
-    ) -> Result<BTreeMap<ProcessId, Counted>, Unavailable> {
+        state: &mut GlobalState,
+    ) -> Result<Vec<ProcessId>, Unavailable> {
         let parts: Vec<Part> = state.parts.values().cloned().collect();
         let me = self.config.me.clone();
         let counted = self.parts.blocking(move |store| {
-            let count = |part: &Part| Ok((part.process.clone(), store.count(&me, part)?));
-            parts.iter().map(count).collect()
+            let (mut counted, mut damaged) = (BTreeMap::new(), Vec::new());
+            for part in parts {
+                match store.count(&me, &part) {
+                    Ok(found) => {
+                        counted.insert(part.process, found);
+                    }
+                    Err(error @ StoreError::Damaged { .. }) => {
+                        let Part {
+                            snapshot, process, ..
+                        } = &part;
+                        tracing::warn!(%snapshot, %process, %error, "the part cannot be published");
+                        damaged.push(part.process);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok((counted, damaged))
         });
-        counted.await
+        let (counted, damaged) = counted.await?;
+        state.counted = counted;
+        Ok(damaged)
     }
 
     fn report(&self, state: &GlobalState, took: Duration) {

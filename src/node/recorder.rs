@@ -1,53 +1,39 @@
-//! Writes what a recording handed over, behind the turn's back: sealed states as runs, finished recordings as parts.
+//! Writes sealed states as runs, behind the turn's back, in the order in which they were sealed; and hands on the
+//! recordings that finished, each behind its state.
 
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender};
 
 use tokio::sync::watch;
 
-use super::queue::Queue;
-use crate::process::event::Input;
-use crate::process::ids::ProcessId;
+use super::backlog::Work;
 use crate::process::registers::Sealed;
 use crate::process::snapshot::Recording;
 use crate::store::{Store, StoreError};
 
-/// Pieces of work that are done together; each holds a chunk of every channel in memory.
-const TOGETHER_MAX: usize = 63;
-
-/// What is to be written, in the order in which it happened.
-pub(super) enum Work {
-    /// A state that was sealed.
-    Sealed(Sealed),
-    /// A recording whose channels are all closed.
-    Finished(Recording),
-}
-
-/// Writes states and parts.
+/// Writes states. It waits for nobody but the disk: turns may have to wait for it.
 pub(super) struct Recorder {
-    pub(super) me: ProcessId,
     pub(super) store: Arc<Store>,
-    pub(super) queue: Queue,
+    /// To whom builds the parts, which may take long. Recordings are small, and bounded by the process.
+    pub(super) finished: Sender<Recording>,
     /// Counts what was written; whoever waits for a state or a part looks again.
     pub(super) written: watch::Sender<u64>,
 }
 
 impl Recorder {
-    /// Runs until the committer has ended. What waits is done together: recordings that finish together make one pass
-    /// over the journal.
+    /// Runs until the committer has ended.
     pub(super) fn run(self, work: &Receiver<Work>) -> Result<(), StoreError> {
         while let Ok(next) = work.recv() {
-            let mut finished = Vec::new();
-            for next in std::iter::once(next).chain(work.try_iter().take(TOGETHER_MAX)) {
-                match next {
-                    Work::Sealed(sealed) => self.write_state(sealed)?,
-                    Work::Finished(recording) => finished.push(recording),
+            match next {
+                Work::Sealed(sealed, _room) => {
+                    self.write_state(sealed)?;
+                    self.written.send_modify(|count| *count += 1);
+                }
+                Work::Finished(recording) => {
+                    // It outlives this thread unless it has failed, and then the node is going down.
+                    let _gone = self.finished.send(recording);
                 }
             }
-            if !finished.is_empty() {
-                self.store_parts(&finished)?;
-            }
-            self.written.send_modify(|count| *count += 1);
         }
         Ok(())
     }
@@ -63,22 +49,6 @@ impl Recorder {
             new_bytes = state.new_bytes,
             "state written"
         );
-        Ok(())
-    }
-
-    fn store_parts(&self, recordings: &[Recording]) -> Result<(), StoreError> {
-        let parts = self.store.build_parts(&self.me, recordings)?;
-        assert_eq!(
-            parts.len(),
-            recordings.len(),
-            "a state is written before its recording can finish"
-        );
-        self.store.put_parts(&parts)?;
-        for part in parts {
-            let snapshot = part.snapshot;
-            // If the turn has ended, the part is found again at the next start.
-            let _ended = self.queue.tell_blocking(Input::PartStored { snapshot });
-        }
         Ok(())
     }
 }

@@ -70,7 +70,7 @@ impl Collector {
             return Ok(());
         }
         let Some(_taking) = self.claim_revision(&came.snapshot) else {
-            return Err(Unfetched::There("it comes from another peer".to_owned()));
+            return Err(Unfetched::NotYet("it comes from another peer".to_owned()));
         };
         let fetched = self
             .parts

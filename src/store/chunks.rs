@@ -7,7 +7,7 @@ use super::schema::name;
 use super::v1::Frozen;
 use super::v1::part::RecordedMessageV1;
 use super::v1::turn::RefusalV1;
-use crate::history::part::{Chunk, IndexEntry, RecordedChannel, RecordedMessage, Run};
+use crate::history::part::{Chunk, IndexEntry, RecordedMessage, Run};
 use crate::process::cell::Cell;
 use crate::process::ids::Hash;
 
@@ -72,33 +72,36 @@ impl Chunks {
         writer.finish()
     }
 
-    /// The recorded messages of a channel, in order.
-    pub(super) fn messages(
-        &self,
-        channel: &RecordedChannel,
-    ) -> Result<Vec<RecordedMessage>, StoreError> {
-        let mut messages = Vec::new();
-        for hash in &channel.chunks {
-            match self.get(hash)? {
-                Chunk::Messages(mut more) => messages.append(&mut more),
-                Chunk::Cells(_) | Chunk::Index(_) => return Err(other_content(hash)),
-            }
-        }
-        Ok(messages)
+    /// Whether the chunk is here and is what its hash says.
+    pub(super) fn holds(&self, hash: &Hash) -> Result<bool, StoreError> {
+        Ok(self.whole(hash)?.is_some())
     }
 
-    /// Every chunk of a run that is not here: its index first, then, where that is here, what it names.
+    // A chunk that is here but cannot be read is as good as missing: whoever has it whole can give it again.
+    fn whole(&self, hash: &Hash) -> Result<Option<Chunk>, StoreError> {
+        match self.get(hash) {
+            Ok(chunk) => Ok(Some(chunk)),
+            Err(StoreError::Damaged { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Every chunk of a run that is not here: its index first, then, where that is here, what it names. An index chunk
+    /// that is damaged is missing. Of the others only whether they are here is looked at: reading a state is far more work.
     pub(super) fn missing(&self, run: &Run) -> Result<Vec<Hash>, StoreError> {
         let mut missing = Vec::new();
         for hash in &run.index {
-            if self.contains(hash)? {
-                for entry in self.index(hash)? {
-                    if !self.contains(&entry.chunk)? {
-                        missing.push(entry.chunk);
+            match self.whole(hash)? {
+                Some(Chunk::Index(entries)) => {
+                    for entry in entries {
+                        if !self.contains(&entry.chunk)? {
+                            missing.push(entry.chunk);
+                        }
                     }
                 }
-            } else {
-                missing.push(*hash);
+                // To fetch it again would not help.
+                Some(Chunk::Cells(_) | Chunk::Messages(_)) => return Err(other_content(hash)),
+                None => missing.push(*hash),
             }
         }
         Ok(missing)
@@ -127,6 +130,14 @@ impl Chunks {
         match self.get(hash)? {
             Chunk::Cells(cells) => Ok(cells),
             Chunk::Index(_) | Chunk::Messages(_) => Err(other_content(hash)),
+        }
+    }
+
+    /// The messages of a chunk.
+    pub(super) fn messages(&self, hash: &Hash) -> Result<Vec<RecordedMessage>, StoreError> {
+        match self.get(hash)? {
+            Chunk::Messages(messages) => Ok(messages),
+            Chunk::Cells(_) | Chunk::Index(_) => Err(other_content(hash)),
         }
     }
 }
@@ -270,5 +281,108 @@ fn encoded_bytes(cell: &Cell) -> usize {
             name + outcome.unwrap_or(0) + 45
         }
         Cell::Snapshot { initiator, .. } => name + initiator.as_str().len() + 32,
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::ops::Range;
+
+    use super::*;
+    use crate::history::part::RecordedChannel;
+    use crate::process::clock::Lamport;
+    use crate::process::ids::{AccountId, ProcessId, Seq, SnapshotId};
+    use crate::process::message::{Body, Marker, Message};
+
+    impl Chunks {
+        /// Flips a bit of a stored chunk.
+        pub(in super::super) fn spoil(&self, hash: &Hash) {
+            let mut stored = self.stored(hash).expect("it is here");
+            *stored.last_mut().expect("it is not empty") ^= 1;
+            frame::put(&self.tree, &hash.0, &stored).expect("there is room");
+        }
+    }
+
+    /// No chunks yet.
+    pub(in super::super) fn chunks() -> Chunks {
+        let db = sled::Config::new().temporary(true).open();
+        let tree = db.expect("a new engine").open_tree("chunks");
+        Chunks::new(tree.expect("a new tree"))
+    }
+
+    /// A channel whose messages have these numbers, a chunk for each range.
+    pub(in super::super) fn put_messages(
+        chunks: &Chunks,
+        ranges: &[Range<u64>],
+    ) -> (RecordedChannel, Vec<Hash>) {
+        let put = |range: &Range<u64>| {
+            let messages = range.clone().map(Seq).map(marker).collect();
+            let put = chunks.put(&Chunk::Messages(messages));
+            put.expect("there is room").0
+        };
+        let hashes: Vec<Hash> = ranges.iter().map(put).collect();
+        let channel = RecordedChannel {
+            from: ProcessId::parse("q").expect("a valid id"),
+            first: Seq(ranges[0].start),
+            last: Seq(ranges[ranges.len() - 1].end - 1),
+            transfers: 0,
+            amount: 0,
+            chunks: hashes.clone(),
+        };
+        (channel, hashes)
+    }
+
+    fn marker(seq: Seq) -> RecordedMessage {
+        let marker = Marker {
+            snapshot: SnapshotId::parse("s").expect("a valid id"),
+            initiator: ProcessId::parse("q").expect("a valid id"),
+        };
+        let message = Message {
+            clock: Lamport(1),
+            body: Body::Marker(marker),
+        };
+        RecordedMessage { seq, message }
+    }
+
+    // Without this, a part of another process whose index has rotted here could never be fetched again.
+    #[test]
+    fn a_damaged_index_is_missing_until_it_is_taken_over_anew() {
+        let chunks = chunks();
+        let account = AccountId::parse("a").expect("a valid id");
+        let cell = Cell::Account {
+            account,
+            balance: 1,
+        };
+        let written = chunks.write_run(std::iter::once(Ok(cell)));
+        let (run, _) = written.expect("there is room");
+        let index = run.index[0];
+        let good = chunks.stored(&index).expect("it is here");
+        assert_eq!(chunks.missing(&run).expect("all is whole"), []);
+        chunks.spoil(&index);
+        assert!(matches!(
+            chunks.count(&run),
+            Err(StoreError::Damaged { .. })
+        ));
+        assert_eq!(chunks.missing(&run).expect("it is named"), [index]);
+        chunks
+            .adopt(&index, &good)
+            .expect("it is what its hash says");
+        assert_eq!(chunks.missing(&run).expect("all is whole"), []);
+        assert_eq!(chunks.count(&run).expect("all is whole"), (2, 2));
+    }
+
+    // Without this, a peer that names messages as an index would be asked for them for ever.
+    #[test]
+    fn an_index_that_is_something_else_is_named_and_not_fetched_again() {
+        let chunks = chunks();
+        let (_, hashes) = put_messages(&chunks, &[1..3, 3..4]);
+        let run = Run {
+            index: hashes,
+            ..Run::default()
+        };
+        assert!(matches!(
+            chunks.missing(&run),
+            Err(StoreError::Damaged { .. })
+        ));
     }
 }

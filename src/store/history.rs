@@ -288,11 +288,13 @@ impl History {
         Some(snapshot.clone())
     }
 
-    /// Stores this process's part of a snapshot, unless it is here: what others may have seen of it stays. The
-    /// caller makes it durable.
+    /// Stores this process's part of a snapshot, unless it is here: what others may have seen of it stays. One that is
+    /// damaged is written again. The caller makes it durable.
     pub(super) fn put_part(&self, part: &Part) -> Result<(), StoreError> {
-        if self.part(&part.snapshot)?.is_some() {
-            return Ok(());
+        match self.part(&part.snapshot) {
+            Ok(Some(_)) => return Ok(()),
+            Ok(None) | Err(StoreError::Damaged { .. }) => {}
+            Err(error) => return Err(error),
         }
         let key = snapshot_key(&part.snapshot);
         schema::put(&self.parts, &key, Kind::Part, &PartV1::freeze(part))

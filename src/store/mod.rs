@@ -15,6 +15,7 @@ mod frame;
 mod history;
 mod journal;
 mod merge;
+mod messages;
 mod migrate;
 mod open;
 mod operator;
@@ -35,6 +36,7 @@ pub use files::{Disk, Medium};
 pub use frame::Damage;
 pub use history::{Came, Line, Published};
 pub use merge::Cells;
+pub use messages::Messages;
 pub use open::Migrated;
 pub use operator::Forgotten;
 pub use usage::Usage;
@@ -48,7 +50,7 @@ use states::{States, StoredState};
 use underway::Underway;
 
 use crate::history::global::Counted;
-use crate::history::part::{Part, RecordedChannel, RecordedMessage, RecordedState, Run};
+use crate::history::part::{Part, RecordedChannel, RecordedState, Run};
 use crate::process::Process;
 use crate::process::event::{Identity, Turn};
 use crate::process::ids::{Hash, Lsn, ProcessId, SnapshotId};
@@ -210,9 +212,15 @@ impl Store {
     /// written again.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`]; [`StoreError::Damaged`] also where a later one is written and this one is gone.
     pub fn state(&self, cut: Lsn) -> Result<Option<RecordedState>, StoreError> {
-        Ok(self.states.written(cut)?.map(|state| state.recorded))
+        let state = self.states.written(cut)?;
+        if state.is_none() && self.states.is_behind(cut) {
+            let what = schema::name(Kind::State, &schema::position_key(cut));
+            let problem = Damage::Contradiction("it is missing".to_owned());
+            return Err(StoreError::damaged(what, problem));
+        }
+        Ok(state.map(|state| state.recorded))
     }
 
     /// Stores this process's part of a snapshot, durably. One that is stored stays as it is.
@@ -242,7 +250,8 @@ impl Store {
         self.history.part(snapshot)
     }
 
-    /// Every chunk of a part that is not here and can be named; ask again when those are here.
+    /// Every chunk of a part that is not here and can be named; ask again when those are here. One that holds messages
+    /// or an index and is damaged is missing: adopting it mends it.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -252,7 +261,7 @@ impl Store {
             missing.append(&mut self.chunks.missing(run)?);
         }
         for hash in part.channels.iter().flat_map(|channel| &channel.chunks) {
-            if !self.chunks.contains(hash)? {
+            if !self.chunks.holds(hash)? {
                 missing.push(*hash);
             }
         }
@@ -288,16 +297,14 @@ impl Store {
         }
         for channel in &part.channels {
             counted.chunks_named += channel.chunks.len() as u64;
-            let messages = self.chunks.messages(channel)?;
-            counted.chunks_held += channel.chunks.len() as u64;
-            counted.messages += messages.len() as u64;
-            for transfer in messages
-                .iter()
-                .filter_map(|one| one.message.body.transfer())
-            {
-                counted.transfers += 1;
-                counted.amount += i128::from(transfer.amount.units());
+            for recorded in self.messages(channel) {
+                counted.messages += 1;
+                if let Some(transfer) = recorded?.message.body.transfer() {
+                    counted.transfers += 1;
+                    counted.amount += i128::from(transfer.amount.units());
+                }
             }
+            counted.chunks_held += channel.chunks.len() as u64;
         }
         if part.process == *me {
             let hash = self.journal.hash_at(part.state.position)?;
@@ -314,11 +321,9 @@ impl Store {
         Cells::new(&self.chunks, runs, from)
     }
 
-    /// The recorded messages of a channel, in order. Reads the disk.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn messages(&self, channel: &RecordedChannel) -> Result<Vec<RecordedMessage>, StoreError> {
-        self.chunks.messages(channel)
+    /// The recorded messages of a channel, in order. Reads the disk, a chunk at a time.
+    #[must_use]
+    pub fn messages<'a>(&'a self, channel: &'a RecordedChannel) -> Messages<'a> {
+        Messages::new(&self.chunks, channel)
     }
 }

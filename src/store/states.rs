@@ -57,6 +57,11 @@ impl States {
         }
     }
 
+    /// Whether the states are written beyond this cut: what is not written there will never be.
+    pub(super) fn is_behind(&self, cut: Lsn) -> bool {
+        matches!(*self.newest(), Some((newest, _)) if cut < newest)
+    }
+
     /// The cuts that are recorded, newest first.
     pub(super) fn cuts(&self) -> impl Iterator<Item = Result<Lsn, StoreError>> {
         let keys = schema::keys(&self.tree).rev();

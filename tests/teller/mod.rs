@@ -398,8 +398,11 @@ impl Teller {
                 "the channel ends at the marker, not at {marker:?}"
             );
             let sent = &peer.sent[range];
-            let messages = store.messages(channel).expect("the chunks are here");
-            let messages: Vec<_> = messages.into_iter().map(|found| found.message).collect();
+            let messages = store.messages(channel);
+            let messages = messages.map(|found| found.map(|found| found.message));
+            let messages: Vec<_> = messages
+                .collect::<Result<_, _>>()
+                .expect("the chunks are here");
             assert_eq!(messages, sent);
             let transfers = sent.iter().filter_map(|message| message.body.transfer());
             let amounts = transfers.map(|transfer| i128::from(transfer.amount.units()));

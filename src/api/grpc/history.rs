@@ -116,8 +116,9 @@ impl HistoryService for History {
             move |store, listener| {
                 for part in view.state.parts.values() {
                     for channel in &part.channels {
-                        for message in store.messages(channel)? {
-                            let message = figures::message((&channel.from, &part.process), message);
+                        for message in store.messages(channel) {
+                            let ends = (&channel.from, &part.process);
+                            let message = figures::message(ends, message?);
                             if listener.show(message).is_break() {
                                 return Ok(());
                             }

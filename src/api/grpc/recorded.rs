@@ -7,13 +7,14 @@ use super::super::payload::Payload;
 use super::super::time::rfc3339;
 use super::ANSWER_BYTES_MAX;
 use crate::history::global::GlobalState;
-use crate::history::part::{Part, RecordedMessage, RecordedState};
+use crate::history::part::{Part, RecordedChannel, RecordedMessage, RecordedState};
 use crate::process::cell::Cell;
 use crate::process::ids::{ChannelId, SnapshotId};
 use crate::proto::chandy_lamport::{ApplicationMessage, ChannelState, ProcessState};
 use crate::store::Store;
 
-/// Reads parts, and stops as soon as they cannot fit one answer: a million balances are never gathered in vain.
+/// Reads parts, and stops as soon as they cannot fit one answer: a million balances or messages are never gathered in
+/// vain.
 pub(super) struct Reader<'a> {
     store: &'a Store,
     snapshot: &'a SnapshotId,
@@ -77,12 +78,7 @@ impl<'a> Reader<'a> {
                 from: channel.from.clone(),
                 to: part.process.clone(),
             };
-            let mut messages = Vec::new();
-            for recorded in self.store.messages(channel)? {
-                let message = message(&ends, &recorded);
-                self.take(message.payload.len() + message.message_id.len())?;
-                messages.push(message);
-            }
+            let messages = self.messages(&ends, channel)?;
             shown.push(ChannelState {
                 from_process: ends.from.to_string(),
                 to_process: ends.to.to_string(),
@@ -90,6 +86,20 @@ impl<'a> Reader<'a> {
             });
         }
         Ok(shown)
+    }
+
+    fn messages(
+        &mut self,
+        ends: &ChannelId,
+        channel: &RecordedChannel,
+    ) -> Result<Vec<ApplicationMessage>, Failure> {
+        let mut messages = Vec::new();
+        for recorded in self.store.messages(channel) {
+            let message = message(ends, &recorded?);
+            self.take(message.payload.len() + message.message_id.len())?;
+            messages.push(message);
+        }
+        Ok(messages)
     }
 }
 
@@ -159,4 +169,60 @@ pub(super) fn what_is_missing(state: &GlobalState) -> String {
         names => format!("; {what}: {}", names.join(", ")),
     };
     named("missing", &missing) + &named("open channels", &open)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::part::Chunk;
+    use crate::process::clock::Lamport;
+    use crate::process::ids::{Hash, Key, ProcessId, Seq};
+    use crate::process::kv::VALUE_BYTES_MAX;
+    use crate::process::message::{Body, Message, Stamp, Write};
+    use crate::store::codec::encode_chunk;
+
+    fn put(seq: Seq) -> RecordedMessage {
+        let process = ProcessId::parse("q").expect("a valid id");
+        let body = Body::Put(Write {
+            key: Key::parse("k").expect("a valid key"),
+            value: Some("v".repeat(VALUE_BYTES_MAX).into()),
+            stamp: Stamp {
+                clock: Lamport(1),
+                process,
+            },
+        });
+        let message = Message {
+            clock: Lamport(1),
+            body,
+        };
+        RecordedMessage { seq, message }
+    }
+
+    // Without this, a channel of any length would be gathered in memory, only to be refused then.
+    #[test]
+    fn what_passes_the_limit_is_refused_before_the_rest_is_read() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let me = ProcessId::parse("p").expect("a valid id");
+        let store = Store::open(dir.path(), "c", &me).expect("a new store");
+        let enough = ANSWER_BYTES_MAX / VALUE_BYTES_MAX + 1;
+        let messages: Vec<_> = (1..=enough as u64).map(|seq| put(Seq(seq))).collect();
+        let (stored, hash) = encode_chunk(&Chunk::Messages(messages));
+        store.adopt_chunk(&hash, &stored).expect("it is whole");
+        let channel = RecordedChannel {
+            from: ProcessId::parse("q").expect("a valid id"),
+            first: Seq(1),
+            last: Seq(2 * enough as u64),
+            transfers: 0,
+            amount: 0,
+            // The second is not here, and is not asked for.
+            chunks: vec![hash, Hash::default()],
+        };
+        let ends = ChannelId {
+            from: channel.from.clone(),
+            to: me,
+        };
+        let snapshot = SnapshotId::parse("s").expect("a valid id");
+        let read = Reader::new(&store, &snapshot).messages(&ends, &channel);
+        assert!(matches!(read, Err(Failure::AnswerTooLarge(_))));
+    }
 }

@@ -16,16 +16,9 @@ use crate::api::error::{Failure, id};
 use crate::api::payload::Payload;
 use crate::api::recorded::view;
 use crate::history::global::GlobalState;
-use crate::history::part::RecordedMessage;
-use crate::process::ids::SnapshotId;
+use crate::history::part::{RecordedChannel, RecordedMessage};
+use crate::process::ids::{ProcessId, SnapshotId};
 use crate::store::Store;
-
-#[derive(Serialize)]
-struct ChannelShown<'a> {
-    from: &'a str,
-    to: &'a str,
-    messages: Vec<MessageShown<'a>>,
-}
 
 #[derive(Serialize)]
 struct MessageShown<'a> {
@@ -54,8 +47,8 @@ pub(super) async fn list(
     Ok(freshness.mark(answer))
 }
 
-// One channel at a time is in memory.
-fn write(store: &Store, state: &GlobalState, sink: &mut Sink) -> io::Result<()> {
+// One chunk of one channel at a time is in memory.
+fn write(store: &Store, state: &GlobalState, sink: &mut impl Write) -> io::Result<()> {
     sink.write_all(b"{\"channels\":[")?;
     let parts = state.parts.values();
     let channels = parts.flat_map(|part| part.channels.iter().map(move |channel| (part, channel)));
@@ -63,13 +56,28 @@ fn write(store: &Store, state: &GlobalState, sink: &mut Sink) -> io::Result<()> 
         if index > 0 {
             sink.write_all(b",")?;
         }
-        let recorded = store.messages(channel).map_err(io::Error::other)?;
-        let shown = ChannelShown {
-            from: channel.from.as_str(),
-            to: part.process.as_str(),
-            messages: recorded.iter().map(MessageShown::from).collect(),
-        };
-        serde_json::to_writer(&mut *sink, &shown)?;
+        write_channel(store, &part.process, channel, sink)?;
+    }
+    sink.write_all(b"]}")
+}
+
+fn write_channel(
+    store: &Store,
+    to: &ProcessId,
+    channel: &RecordedChannel,
+    sink: &mut impl Write,
+) -> io::Result<()> {
+    sink.write_all(b"{\"from\":")?;
+    serde_json::to_writer(&mut *sink, channel.from.as_str())?;
+    sink.write_all(b",\"to\":")?;
+    serde_json::to_writer(&mut *sink, to.as_str())?;
+    sink.write_all(b",\"messages\":[")?;
+    for (index, recorded) in store.messages(channel).enumerate() {
+        if index > 0 {
+            sink.write_all(b",")?;
+        }
+        let recorded = recorded.map_err(io::Error::other)?;
+        serde_json::to_writer(&mut *sink, &MessageShown::from(&recorded))?;
     }
     sink.write_all(b"]}")
 }
@@ -88,9 +96,11 @@ impl<'a> From<&'a RecordedMessage> for MessageShown<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::part::Chunk;
     use crate::process::clock::Lamport;
-    use crate::process::ids::{AccountId, Amount, Seq};
-    use crate::process::message::{Body, Message, Transfer};
+    use crate::process::ids::{AccountId, Amount, Hash, Seq};
+    use crate::process::message::{Body, Marker, Message, Transfer};
+    use crate::store::codec::encode_chunk;
 
     #[test]
     fn a_message_is_shown_flat() {
@@ -112,5 +122,64 @@ mod tests {
         let json = serde_json::to_string(&MessageShown::from(&recorded)).expect("plain fields");
         let shown = r#"{"sequence":9,"message_type":"transfer","sender_clock":4,"transfer_id":"t","from_account":"a","to_account":"b","amount":9223372036854775807}"#;
         assert_eq!(json, shown);
+    }
+
+    fn marker(seq: u64) -> RecordedMessage {
+        let marker = Marker {
+            snapshot: SnapshotId::parse("s").expect("a valid id"),
+            initiator: ProcessId::parse("q").expect("a valid id"),
+        };
+        let message = Message {
+            clock: Lamport(1),
+            body: Body::Marker(marker),
+        };
+        RecordedMessage {
+            seq: Seq(seq),
+            message,
+        }
+    }
+
+    // Without this, the messages of a channel would all be in memory before the first of them is written.
+    #[test]
+    fn a_channel_is_written_chunk_by_chunk() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let me = ProcessId::parse("p").expect("a valid id");
+        let store = Store::open(dir.path(), "c", &me).expect("a new store");
+        let chunk = |messages: Vec<RecordedMessage>| {
+            let (stored, hash) = encode_chunk(&Chunk::Messages(messages));
+            store.adopt_chunk(&hash, &stored).expect("it is whole");
+            hash
+        };
+        let mut channel = RecordedChannel {
+            from: ProcessId::parse("\"q").expect("a valid id"),
+            first: Seq(1),
+            last: Seq(3),
+            transfers: 0,
+            amount: 0,
+            chunks: vec![chunk(vec![marker(1), marker(2)]), chunk(vec![marker(3)])],
+        };
+        let written = |channel: &RecordedChannel| {
+            let mut sink = Vec::new();
+            let written = write_channel(&store, &me, channel, &mut sink);
+            (
+                written.is_ok(),
+                String::from_utf8(sink).expect("it is JSON"),
+            )
+        };
+        let shown = |seq: u64| {
+            serde_json::to_string(&MessageShown::from(&marker(seq))).expect("plain fields")
+        };
+        let begin = format!(
+            r#"{{"from":"\"q","to":"p","messages":[{},{}"#,
+            shown(1),
+            shown(2)
+        );
+        let whole = format!("{begin},{}]}}", shown(3));
+        assert_eq!(written(&channel), (true, whole));
+        channel.chunks[1] = Hash::default();
+        assert_eq!(written(&channel), (false, format!("{begin},")));
+        channel.chunks.clear();
+        let empty = r#"{"from":"\"q","to":"p","messages":[]}"#.to_owned();
+        assert_eq!(written(&channel), (true, empty));
     }
 }

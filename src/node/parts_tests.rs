@@ -1,0 +1,177 @@
+//! Parts are fetched whatever their size, and what does not come is told from what comes by itself.
+
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::Receiver;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Endpoint, Server};
+use tonic::{Request, Response};
+
+use super::super::queue;
+use super::super::room::Room;
+use super::*;
+use crate::history::part::RecordedState;
+use crate::process::clock::{Hlc, Lamport};
+use crate::process::ids::Lsn;
+use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
+use crate::proto::snapledger::{Ack, Chunk, Frame, Greeting, Revision};
+use crate::transport::wire::part_to_wire;
+
+/// The way to parts of a process whose turns are taken by nobody but the test.
+pub(in super::super) struct Alone {
+    pub(in super::super) parts: Parts,
+    pub(in super::super) dir: TempDir,
+    pub(in super::super) requests: Receiver<queue::Request>,
+    pub(in super::super) written: watch::Sender<u64>,
+}
+
+pub(in super::super) fn alone() -> Alone {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let me = process("p");
+    let store = Store::open(dir.path(), "c", &me).expect("a new store");
+    let room = watch::channel(Room { free: 1, min: 0 }).1;
+    let (queue, requests) = Queue::new(room);
+    let (written, writes) = watch::channel(0);
+    let names = (me, "c".to_owned());
+    let inside = (Arc::new(store), queue);
+    Alone {
+        parts: Parts::new(names, inside, writes, Failures::new().0),
+        dir,
+        requests,
+        written,
+    }
+}
+
+pub(in super::super) fn process(text: &str) -> ProcessId {
+    ProcessId::parse(text).expect("a valid id")
+}
+
+pub(in super::super) fn snapshot() -> SnapshotId {
+    SnapshotId::parse("s").expect("a valid id")
+}
+
+/// A peer that has one part and nothing else.
+struct Peer(Part);
+
+type Answers<T> = std::pin::Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl PeerService for Peer {
+    type ChannelStream = Answers<Ack>;
+    type FetchPartStream = Answers<WirePart>;
+    type FetchChunksStream = Answers<Chunk>;
+    type ListRevisionsStream = Answers<ListedRevision>;
+
+    async fn channel(
+        &self,
+        _: Request<Streaming<Frame>>,
+    ) -> Result<Response<Self::ChannelStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn greet(&self, _: Request<Greeting>) -> Result<Response<Greeting>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn fetch_part(
+        &self,
+        _: Request<FetchPartRequest>,
+    ) -> Result<Response<Self::FetchPartStream>, Status> {
+        let part = part_to_wire(&self.0);
+        Ok(Response::new(Box::pin(tokio_stream::once(Ok(part)))))
+    }
+
+    async fn fetch_chunks(
+        &self,
+        _: Request<FetchChunksRequest>,
+    ) -> Result<Response<Self::FetchChunksStream>, Status> {
+        Err(Status::not_found("there are no chunks"))
+    }
+
+    async fn fetch_revision(
+        &self,
+        _: Request<FetchRevisionRequest>,
+    ) -> Result<Response<Revision>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn list_revisions(
+        &self,
+        _: Request<ListRevisionsRequest>,
+    ) -> Result<Response<Self::ListRevisionsStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+}
+
+impl Peer {
+    async fn serve(self) -> Channel {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let incoming = TcpListenerStream::new(listener);
+        let service = PeerServiceServer::new(self);
+        tokio::spawn(
+            Server::builder()
+                .add_service(service)
+                .serve_with_incoming(incoming),
+        );
+        let endpoint = Endpoint::from_shared(format!("http://{address}"));
+        endpoint.expect("an address makes a URI").connect_lazy()
+    }
+}
+
+fn part(open: Vec<ProcessId>) -> Part {
+    Part {
+        snapshot: snapshot(),
+        process: process("q"),
+        initiator: process("p"),
+        state: RecordedState {
+            position: Lsn(1),
+            time: Hlc::default(),
+            clock: Lamport(1),
+            accounts: 0,
+            balance_total: 0,
+            deposits: 0,
+            withdrawals: 0,
+            sent: Default::default(),
+            delivered: Default::default(),
+            journal: Hash::default(),
+            runs: Vec::new(),
+            state_bytes: 0,
+            new_bytes: 0,
+        },
+        channels: Vec::new(),
+        open,
+    }
+}
+
+// Without this, a part with the hashes of very many chunks could never be fetched.
+#[tokio::test]
+async fn a_part_may_be_as_large_as_a_revision() {
+    let alone = alone();
+    let long = "x".repeat(crate::process::ids::ID_BYTES_MAX - 6);
+    // Six megabytes, and nothing to fetch behind it.
+    let open = (0..50_000).map(|number| process(&format!("{long}{number:06}")));
+    let part = part(open.collect());
+    let connection = Peer(part.clone()).serve().await;
+    let process = process("q");
+    let source = Source {
+        process: &process,
+        connection,
+    };
+    let fetched = alone.parts.fetch_as_it_is(source, &snapshot()).await;
+    assert_eq!(fetched.expect("it fits"), Some(part));
+}
+
+// Without this, nobody would learn that a part never comes.
+#[test]
+fn what_comes_by_itself_is_told_from_what_does_not() {
+    let strange = |status: Status| Unfetched::from(status).is_strange();
+    assert!(!strange(Status::unavailable("it is stopping")));
+    assert!(!strange(Status::unknown("transport error")));
+    assert!(strange(Status::out_of_range("the message is too large")));
+    assert!(strange(Status::not_found("a chunk is missing")));
+    assert!(strange(Status::data_loss("the store is damaged")));
+    assert!(Unfetched::from(Unavailable::Damaged(String::new())).is_strange());
+    assert!(!Unfetched::from(stopped()).is_strange());
+}
