@@ -33,6 +33,7 @@ mod repeats;
 mod rest;
 mod restart;
 mod ring;
+mod rotten;
 mod snapshots;
 mod stand_in;
 mod standards;

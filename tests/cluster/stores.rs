@@ -28,18 +28,49 @@ pub(crate) fn put_back(copy: &Path, store: &Path) {
 
 /// Takes the newest turns from a stopped node's journal, from a position on.
 pub(crate) fn cut_short(store: &Path, from: u64) {
+    edit(store, "journal", |journal| {
+        let tail = journal.range(from.to_be_bytes()..).keys();
+        for key in tail.collect::<Vec<_>>() {
+            let key = key.expect("it is readable");
+            journal.remove(key).expect("it can be removed");
+        }
+    });
+}
+
+/// Flips a bit of each value of a stopped node's store whose key begins so.
+pub(crate) fn spoil(store: &Path, tree: &str, prefix: &[u8]) {
+    edit(store, tree, |tree| {
+        let found: Vec<_> = tree.scan_prefix(prefix).collect();
+        assert!(!found.is_empty(), "there is nothing to spoil");
+        for pair in found {
+            let (key, value) = pair.expect("it is readable");
+            let mut value = value.to_vec();
+            *value.last_mut().expect("no value is empty") ^= 1;
+            tree.insert(key, value).expect("there is room");
+        }
+    });
+}
+
+/// Takes the values of a stopped node's store whose key begins so.
+pub(crate) fn remove(store: &Path, tree: &str, prefix: &[u8]) {
+    edit(store, tree, |tree| {
+        let found: Vec<_> = tree.scan_prefix(prefix).keys().collect();
+        assert!(!found.is_empty(), "there is nothing to remove");
+        for key in found {
+            let key = key.expect("it is readable");
+            tree.remove(key).expect("it can be removed");
+        }
+    });
+}
+
+fn edit(store: &Path, tree: &str, work: impl FnOnce(&sled::Tree)) {
     await_release(store);
     let config = sled::Config::new().path(store);
     // A store opens with the size of segments that it was made with.
     let db = config.segment_size(16 * 1024 * 1024).open();
     let db = db.expect("the engine under the store opens");
-    let journal = db.open_tree("journal").expect("it is readable");
-    let tail = journal.range(from.to_be_bytes()..).keys();
-    for key in tail.collect::<Vec<_>>() {
-        let key = key.expect("it is readable");
-        journal.remove(key).expect("it can be removed");
-    }
-    drop((journal, db));
+    work(&db.open_tree(tree).expect("it is readable"));
+    drop(db);
     await_release(store);
 }
 

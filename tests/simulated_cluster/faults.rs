@@ -94,7 +94,7 @@ impl World {
                 None if lost == Some(place) => continue,
                 None => "down",
                 Some(alive) if !alive.waiting.is_empty() || !alive.computed.is_empty() => "turning",
-                Some(alive) if !alive.work.is_empty() => "recording",
+                Some(alive) if !alive.work.is_empty() || !alive.storing.is_empty() => "recording",
                 Some(alive)
                     if alive
                         .collections

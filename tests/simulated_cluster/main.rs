@@ -17,6 +17,7 @@ mod fetch;
 mod handshake;
 mod node;
 mod outbox;
+mod part_writer;
 mod peers;
 mod plan;
 #[path = "../teller/random.rs"]

@@ -12,6 +12,7 @@ use crate::collector::Collection;
 use crate::disk::Disk;
 use crate::fetch::Fetch;
 use crate::outbox::Outbox;
+use crate::part_writer::Storing;
 use crate::peers::PeerView;
 use crate::plan::{MS, Plan, SECOND};
 use crate::recorder::Work;
@@ -42,6 +43,7 @@ pub(crate) struct Alive {
     /// Turns that are computed and not released, oldest first.
     pub(crate) computed: VecDeque<Computed>,
     pub(crate) work: VecDeque<Work>,
+    pub(crate) storing: VecDeque<Storing>,
     pub(crate) outboxes: BTreeMap<Place, Outbox>,
     pub(crate) peers: Vec<PeerView>,
     pub(crate) collections: BTreeMap<SnapshotId, Collection>,
@@ -150,6 +152,7 @@ impl World {
             is_woken: false,
             computed: VecDeque::new(),
             work: VecDeque::new(),
+            storing: VecDeque::new(),
             outboxes,
             peers: vec![PeerView::default(); self.plan.ids.len()],
             collections: BTreeMap::new(),

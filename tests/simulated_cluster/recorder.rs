@@ -1,6 +1,5 @@
-//! Writes sealed states and finished parts behind the turn's back, as `node/recorder.rs` does.
+//! Writes sealed states behind the turn's back and hands on what finished, as `node/recorder.rs` does.
 
-use snapledger::process::event::Input;
 use snapledger::process::registers::Sealed;
 use snapledger::process::snapshot::Recording;
 
@@ -14,8 +13,6 @@ pub(crate) enum Work {
     Settling(u64),
     /// A recording whose channels are all closed.
     Finished(Recording),
-    /// A part that is written, and what the sync under way covers.
-    Syncing(Recording, u64),
 }
 
 impl World {
@@ -37,45 +34,26 @@ impl World {
         self.after(delay, Event::Recorded(life));
     }
 
-    /// One piece of work has come to its end: a state or part is written, or is durable.
+    /// One piece of work has come to its end: a state is written, or is durable, or a recording is handed on.
     pub(crate) fn end_recording(&mut self, life: Life) -> Checked {
-        let me = self.id(life.place).clone();
         let Some(work) = self.alive(life).and_then(|alive| alive.work.pop_front()) else {
             return Ok(());
         };
         let disk = &mut self.nodes[life.place].disk;
-        let mut syncing = None;
+        let mut settling = None;
         match work {
             Work::Sealed(sealed) => {
                 disk.write_state(sealed)?;
-                syncing = Some(Work::Settling(disk.stamp()));
+                settling = Some(Work::Settling(disk.stamp()));
             }
             Work::Settling(stamp) => disk.synced(stamp),
-            Work::Finished(recording) => {
-                let part = disk.build_part(&me, &recording)?;
-                let part = part.ok_or("a recording finished before its state was written")?;
-                if !disk.parts.contains_key(&recording.snapshot) {
-                    let written = disk.written(part);
-                    disk.parts.insert(recording.snapshot.clone(), written);
-                }
-                syncing = Some(Work::Syncing(recording, disk.stamp()));
-            }
-            Work::Syncing(recording, stamp) => {
-                disk.synced(stamp);
-                let disk = &*disk;
-                let part = &disk.parts[&recording.snapshot].value;
-                self.checkers.stored(life.place, &recording, part, disk)?;
-                self.trace
-                    .say(|| format!("part {} {}", life.place, recording.snapshot));
-                let snapshot = recording.snapshot;
-                self.enqueue(life, Input::PartStored { snapshot }, None);
-            }
+            Work::Finished(recording) => self.store_part(life, recording),
         }
         let Some(alive) = self.alive(life) else {
             return Ok(());
         };
-        if let Some(syncing) = syncing {
-            alive.work.push_front(syncing);
+        if let Some(settling) = settling {
+            alive.work.push_front(settling);
         }
         if !alive.work.is_empty() {
             self.go_on_recording(life);

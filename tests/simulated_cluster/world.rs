@@ -40,6 +40,8 @@ pub(crate) enum Event {
     Synced(Life),
     /// The recorder has written something.
     Recorded(Life),
+    /// The part writer has written something.
+    Stored(Life),
     /// A sender opens a stream.
     Connect(Life, Route),
     /// A sender looks at what it may send.
@@ -180,6 +182,7 @@ impl World {
             Event::Turn(life) => self.take_turn(life),
             Event::Synced(life) => self.end_sync(life),
             Event::Recorded(life) => self.end_recording(life),
+            Event::Stored(life) => self.end_storing(life),
             Event::Connect(life, route) => self.connect(life, route),
             Event::Send(stream) => self.send(stream),
             Event::Frame(stream) => self.receive_frame(stream),
@@ -256,6 +259,7 @@ impl Event {
             Self::Turn(life)
             | Self::Synced(life)
             | Self::Recorded(life)
+            | Self::Stored(life)
             | Self::Connect(life, _)
             | Self::Look(life, _)
             | Self::Entered(life, _)

@@ -1,0 +1,84 @@
+//! Something that a node has stored for a snapshot has rotted: what can be had again is fetched again, what cannot stays
+//! open, and the rest goes on. Without this one flipped bit in the past would end a node, or its collecting, for good.
+
+use snapledger::history::global::GlobalState;
+use snapledger::process::ids::SnapshotId;
+
+use crate::nodes::{Cluster, process};
+use crate::snapshots::assert_proven;
+use crate::stores::{remove, spoil};
+
+fn newest(cluster: &Cluster, at: &str, id: &str) -> GlobalState {
+    let snapshot = SnapshotId::parse(id).expect("a valid id");
+    let published = cluster.handle(at).store().published(&snapshot);
+    let published = published.expect("it is whole").expect("it is published");
+    published.state
+}
+
+/// The part of n2 is here and finished, and is not looked at again before the snapshot is whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_part_of_another_that_has_rotted_here_is_fetched_again() {
+    let channels = [("n1", "n2"), ("n2", "n1"), ("n1", "n3"), ("n3", "n1")];
+    let cluster = Cluster::planned(&["n1", "n2", "n3"]).with_channels(&channels);
+    let mut cluster = cluster.started().await;
+    cluster.connected().await;
+    cluster.deposit("n1", "a", 1).await;
+    cluster.deposit("n2", "b", 2).await;
+    cluster.deposit("n3", "c", 4).await;
+    cluster.stop("n3").await;
+    let rest = cluster.rest("n1");
+    let id = rest.start_snapshot().await;
+    rest.snapshot(&id, "partial").await;
+    let partial = newest(&cluster, "n1", &id);
+    let part = &partial.parts[&process("n2")];
+    assert!(part.is_finished());
+    let index = part.state.runs[0].index[0];
+
+    cluster.stop("n1").await;
+    spoil(&cluster.store("n1"), "chunks", &index.0);
+    cluster.start("n1").await;
+    cluster.start("n3").await;
+    assert_proven(&rest.snapshot(&id, "complete").await, 7);
+    cluster.stop_all().await;
+}
+
+/// The node has gone on from a newer state: only the parts that need the older ones cannot be had.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_state_that_is_damaged_or_gone_leaves_its_part_open_and_the_node_running() {
+    let mut cluster = Cluster::up(&["n1", "n2"]).await;
+    let rest = cluster.rest("n1");
+    cluster.stop("n2").await;
+    let mut snapshots = Vec::new();
+    for amount in [1, 2, 4] {
+        cluster.deposit("n1", "a", amount).await;
+        let id = rest.start_snapshot().await;
+        rest.snapshot(&id, "partial").await;
+        snapshots.push(id);
+    }
+    let cut = |id: &String| {
+        newest(&cluster, "n1", id).parts[&process("n1")]
+            .state
+            .position
+    };
+    let cuts: Vec<_> = snapshots.iter().map(cut).collect();
+
+    cluster.stop("n1").await;
+    let states = |cut: usize| (cluster.store("n1"), cuts[cut].0.to_be_bytes());
+    let (store, damaged) = states(0);
+    spoil(&store, "states-2", &damaged);
+    let (store, gone) = states(1);
+    remove(&store, "states-2", &gone);
+    cluster.start("n1").await;
+    cluster.start("n2").await;
+    rest.snapshot(&snapshots[2], "complete").await;
+    // Their markers came before that of the last one.
+    for id in &snapshots[..2] {
+        rest.snapshot(id, "partial").await;
+    }
+    assert_eq!(cluster.handle("n1").ready(), Ok(()), "the node goes on");
+    cluster.deposit("n1", "a", 8).await;
+    cluster.stop("n1").await;
+    cluster.start("n1").await;
+    assert_eq!(rest.balance("a").await, Some(15));
+    cluster.stop_all().await;
+}

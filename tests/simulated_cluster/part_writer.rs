@@ -1,0 +1,75 @@
+//! Stores finished parts, behind the back of turns and of the recorder, as `node/part_writer.rs` does.
+
+use snapledger::process::event::Input;
+use snapledger::process::snapshot::Recording;
+
+use crate::world::{Checked, Event, Life, World};
+
+/// What is to be stored, in the order in which it finished.
+pub(crate) enum Storing {
+    /// A recording whose channels are all closed.
+    Finished(Recording),
+    /// A part that is written, and what the sync under way covers.
+    Syncing(Recording, u64),
+}
+
+impl World {
+    /// Takes a recording whose state is durable.
+    pub(crate) fn store_part(&mut self, life: Life, recording: Recording) {
+        let Some(alive) = self.alive(life) else {
+            return;
+        };
+        let was_idle = alive.storing.is_empty();
+        alive.storing.push_back(Storing::Finished(recording));
+        if was_idle {
+            self.go_on_storing(life);
+        }
+    }
+
+    fn go_on_storing(&mut self, life: Life) {
+        let delay = 1 + self.random.below(self.plan.record_delay_max);
+        self.after(delay, Event::Stored(life));
+    }
+
+    /// One part is written, or is durable.
+    pub(crate) fn end_storing(&mut self, life: Life) -> Checked {
+        let me = self.id(life.place).clone();
+        let next = self.alive(life).map(|alive| alive.storing.pop_front());
+        let Some(storing) = next.flatten() else {
+            return Ok(());
+        };
+        let disk = &mut self.nodes[life.place].disk;
+        let mut syncing = None;
+        match storing {
+            Storing::Finished(recording) => {
+                let part = disk.build_part(&me, &recording)?;
+                let part = part.ok_or("a recording finished before its state was written")?;
+                if !disk.parts.contains_key(&recording.snapshot) {
+                    let written = disk.written(part);
+                    disk.parts.insert(recording.snapshot.clone(), written);
+                }
+                syncing = Some(Storing::Syncing(recording, disk.stamp()));
+            }
+            Storing::Syncing(recording, stamp) => {
+                disk.synced(stamp);
+                let disk = &*disk;
+                let part = &disk.parts[&recording.snapshot].value;
+                self.checkers.stored(life.place, &recording, part, disk)?;
+                self.trace
+                    .say(|| format!("part {} {}", life.place, recording.snapshot));
+                let snapshot = recording.snapshot;
+                self.enqueue(life, Input::PartStored { snapshot }, None);
+            }
+        }
+        let Some(alive) = self.alive(life) else {
+            return Ok(());
+        };
+        if let Some(syncing) = syncing {
+            alive.storing.push_front(syncing);
+        }
+        if !alive.storing.is_empty() {
+            self.go_on_storing(life);
+        }
+        Ok(())
+    }
+}
