@@ -37,7 +37,7 @@ pub(in crate::api) fn incoming(
         let mut silent = JoinSet::new();
         loop {
             tokio::select! {
-                _ = &mut stop => return,
+                _ = &mut stop => break,
                 () = speaking.closed() => return,
                 Some(_) = silent.join_next() => {}
                 (socket, place) = door.next() => {
@@ -46,6 +46,9 @@ pub(in crate::api) fn incoming(
                 }
             }
         }
+        // Nobody comes in any more. But a server whose connections end stops without the rest of what it does then.
+        drop((door, silent));
+        speaking.closed().await;
     });
     ReceiverStream::new(connections)
 }
