@@ -4,11 +4,21 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use serde_json::{Value, json};
+use snapledger::store::{Store, StoreError};
 use tempfile::TempDir;
 
 use crate::await_it::until;
 use crate::nodes::Cluster;
 use crate::rest::Rest;
+
+/// Checks the store of a stopped node. What was being read when it stopped is read to its end first.
+pub(crate) async fn is_whole(store: &Path) {
+    until("a closed store", async || match Store::check(store) {
+        Err(StoreError::InUse(_)) => None,
+        checked => Some(checked.expect("a good store")),
+    })
+    .await;
+}
 
 /// A copy of the store of a stopped node.
 pub(crate) fn copy_of(store: &Path) -> TempDir {

@@ -4,20 +4,25 @@
 
 use assert_cmd::cargo::cargo_bin;
 use serde_json::Value;
-use snapledger::store::{Store, StoreError};
 
 use crate::await_it::until;
 use crate::nodes::Cluster;
 use crate::snapshots::assert_proven;
-use crate::stores::{copy_of, pay, put_back, stopped};
+use crate::stores::{copy_of, is_whole, pay, put_back, stopped};
 
 // What `store forget` prints for people.
-fn forget(cluster: &Cluster, id: &str, peer: &str) -> String {
-    let output = std::process::Command::new(cargo_bin!("snapledger"))
-        .args(["store", "forget", "--peer", peer])
-        .arg(cluster.store(id))
-        .output()
-        .expect("the program runs");
+async fn forget(cluster: &Cluster, id: &str, peer: &str) -> String {
+    // What was being read when the node stopped is read to its end.
+    let output = until("a store that nobody uses", async || {
+        let output = std::process::Command::new(cargo_bin!("snapledger"))
+            .args(["store", "forget", "--peer", peer])
+            .arg(cluster.store(id))
+            .output()
+            .expect("the program runs");
+        let is_in_use = String::from_utf8_lossy(&output.stderr).contains("is in use");
+        (!is_in_use).then_some(output)
+    })
+    .await;
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     String::from_utf8(output.stdout).expect("text")
 }
@@ -69,7 +74,7 @@ async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
     assert!(!open.is_empty() && open.iter().all(touches), "{partial}");
 
     cluster.stop_all().await;
-    let said = forget(&cluster, "n1", "n2");
+    let said = forget(&cluster, "n1", "n2").await;
     assert!(
         said.contains("33 minor units, is booked as a withdrawal"),
         "{said}"
@@ -78,7 +83,7 @@ async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
         said.contains("of the messages sent were not acknowledged; they are not sent again"),
         "{said}"
     );
-    let said = forget(&cluster, "n3", "n2");
+    let said = forget(&cluster, "n3", "n2").await;
     assert!(
         said.contains("70 minor units, is booked as a deposit"),
         "{said}"
@@ -95,12 +100,6 @@ async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
     n1.snapshot(&waiting, "partial").await;
     cluster.stop_all().await;
     for id in ["n1", "n2", "n3"] {
-        let dir = cluster.store(id);
-        // What was being read when the node stopped is read to its end.
-        until("a closed store", async || match Store::check(&dir) {
-            Err(StoreError::InUse(_)) => None,
-            checked => Some(checked.expect("a good store")),
-        })
-        .await;
+        is_whole(&cluster.store(id)).await;
     }
 }
