@@ -56,6 +56,9 @@ pub(super) enum Failure {
         initiator: ProcessId,
         address: String,
     },
+    /// Nothing of the snapshot is published yet.
+    #[error("snapshot {0:?} is in progress; ask again when it is complete or partial")]
+    InProgress(SnapshotId),
     /// The history holds no such snapshot at all.
     #[error("the history of this process holds no {0} yet")]
     NoSnapshot(&'static str),
@@ -157,6 +160,7 @@ impl Failure {
             Self::UnknownSnapshot(_) | Self::NoSnapshot(_) | Self::Elsewhere { .. } => {
                 ("unknown-snapshot", Http::NOT_FOUND, Code::NotFound)
             }
+            Self::InProgress(_) => ("in-progress", Http::CONFLICT, Code::FailedPrecondition),
             Self::NotRecorded { .. } => ("not-recorded", Http::NOT_FOUND, Code::NotFound),
             Self::AnswerTooLarge(_) => {
                 let http = Http::INTERNAL_SERVER_ERROR;

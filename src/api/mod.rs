@@ -14,8 +14,10 @@ pub mod grpc;
 mod host;
 mod identity;
 mod payload;
+mod proof;
 mod recorded;
 pub mod rest;
 pub(crate) mod time;
 
 pub use host::{Host, Sockets};
+pub use proof::{Checked, ProofDocument};

@@ -45,7 +45,7 @@ enum Command {
     Node(Box<node::Args>),
     /// Feed a file of bank operations into a cluster
     Replay(replay::Args),
-    /// Take, list and show global snapshots
+    /// Take, list, show, export and verify global snapshots
     Snapshot(snapshot::Args),
     /// Balances, deposits, withdrawals and transfers
     Account(account::Args),

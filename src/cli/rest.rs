@@ -1,6 +1,6 @@
 //! The REST API from a terminal: one request, one answer; a problem becomes a sentence.
 
-use std::io::BufReader;
+use std::io::{BufReader, Read as _, Write};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -11,6 +11,7 @@ use super::{CliError, OutputFormat};
 
 /// No list is longer than 1000 rows of some hundred bytes each; what is larger is no answer of a node.
 const BODY_MAX: u64 = 64 << 20;
+const BLOCK_BYTES: usize = 64 * 1024;
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 
@@ -131,6 +132,35 @@ impl RestClient {
         }
     }
 
+    /// GET of a file of any size, written to `into` as it comes.
+    ///
+    /// # Errors
+    /// As [`RestClient::get`]; [`CliError::Output`] where `into` takes no more.
+    pub fn download(&self, path: &str, into: &mut impl Write) -> Result<(), CliError> {
+        let request = agent_for_files()
+            .get(format!("{}{path}", self.base))
+            .header(
+                "accept",
+                "application/octet-stream, application/problem+json",
+            );
+        let mut response = request.call().map_err(|error| self.unreachable(error))?;
+        if !response.status().is_success() {
+            return self.answer(Ok(response)).map(|_| ());
+        }
+        let mut body = response.body_mut().as_reader();
+        let mut block = vec![0; BLOCK_BYTES];
+        loop {
+            let read = body.read(&mut block).map_err(|error| CliError::Strange {
+                address: self.base.clone(),
+                reason: format!("the file broke off: {error}; see the node's log"),
+            })?;
+            if read == 0 {
+                return Ok(());
+            }
+            into.write_all(&block[..read])?;
+        }
+    }
+
     fn answer(&self, result: Result<Response<Body>, ureq::Error>) -> Result<Answer, CliError> {
         let mut response = result.map_err(|error| self.unreachable(error))?;
         let body = response.body_mut().with_config().limit(BODY_MAX);
@@ -179,6 +209,18 @@ pub(super) fn agent(answer_max: Duration) -> Agent {
         .max_redirects(0)
         .timeout_connect(Some(CONNECT_MAX))
         .timeout_global(Some(answer_max))
+        .build()
+        .into()
+}
+
+// A file may take as long as it likes once it comes.
+fn agent_for_files() -> Agent {
+    Agent::config_builder()
+        .http_status_as_error(false)
+        .proxy(None)
+        .max_redirects(0)
+        .timeout_connect(Some(CONNECT_MAX))
+        .timeout_recv_response(Some(ANSWER_MAX))
         .build()
         .into()
 }

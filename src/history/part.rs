@@ -74,7 +74,7 @@ impl RecordedChannel {
     /// How many messages were recorded.
     #[must_use]
     pub fn messages(&self) -> u64 {
-        (self.last.0 + 1).saturating_sub(self.first.0)
+        self.last.0.saturating_add(1).saturating_sub(self.first.0)
     }
 }
 

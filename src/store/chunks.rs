@@ -124,25 +124,9 @@ impl Chunks {
             Chunk::Cells(_) | Chunk::Messages(_) => Err(other_content(hash)),
         }
     }
-
-    /// The cells of a chunk.
-    pub(super) fn cells(&self, hash: &Hash) -> Result<Vec<Cell>, StoreError> {
-        match self.get(hash)? {
-            Chunk::Cells(cells) => Ok(cells),
-            Chunk::Index(_) | Chunk::Messages(_) => Err(other_content(hash)),
-        }
-    }
-
-    /// The messages of a chunk.
-    pub(super) fn messages(&self, hash: &Hash) -> Result<Vec<RecordedMessage>, StoreError> {
-        match self.get(hash)? {
-            Chunk::Messages(messages) => Ok(messages),
-            Chunk::Cells(_) | Chunk::Index(_) => Err(other_content(hash)),
-        }
-    }
 }
 
-fn other_content(hash: &Hash) -> StoreError {
+pub(super) fn other_content(hash: &Hash) -> StoreError {
     let problem = "it holds something else than its place demands".to_owned();
     StoreError::damaged(name(Kind::Chunk, &hash.0), Damage::Contradiction(problem))
 }

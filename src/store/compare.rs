@@ -9,8 +9,8 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::Store;
-use super::chunks::Chunks;
 use super::error::StoreError;
+use super::source::{self, ChunkSource};
 use crate::history::diff::AccountChange;
 use crate::history::part::{IndexEntry, Run};
 use crate::process::cell::Cell;
@@ -34,22 +34,6 @@ impl Store {
     }
 }
 
-/// Where chunks are read.
-trait Shelf {
-    fn index(&self, hash: &Hash) -> Result<Vec<IndexEntry>, StoreError>;
-    fn cells(&self, hash: &Hash) -> Result<Vec<Cell>, StoreError>;
-}
-
-impl Shelf for Chunks {
-    fn index(&self, hash: &Hash) -> Result<Vec<IndexEntry>, StoreError> {
-        self.index(hash)
-    }
-
-    fn cells(&self, hash: &Hash) -> Result<Vec<Cell>, StoreError> {
-        self.cells(hash)
-    }
-}
-
 struct Changes<'a, S> {
     /// What the first side alone has, oldest first.
     before: Vec<Forward<'a, S>>,
@@ -59,7 +43,7 @@ struct Changes<'a, S> {
     shared: Vec<Forward<'a, S>>,
 }
 
-impl<'a, S: Shelf> Changes<'a, S> {
+impl<'a, S: ChunkSource> Changes<'a, S> {
     fn new(
         shelf: &'a S,
         (before, after): (&[Run], &[Run]),
@@ -139,12 +123,12 @@ impl<'a, S: Shelf> Changes<'a, S> {
 }
 
 // Takes an account off the heads of the runs of one side; the newest wins.
-fn take<S: Shelf>(runs: &mut [Forward<'_, S>], account: &AccountId) -> Option<i64> {
+fn take<S: ChunkSource>(runs: &mut [Forward<'_, S>], account: &AccountId) -> Option<i64> {
     let balances = runs.iter_mut().filter_map(|run| run.take(account));
     balances.last()
 }
 
-impl<S: Shelf> Iterator for Changes<'_, S> {
+impl<S: ChunkSource> Iterator for Changes<'_, S> {
     type Item = Result<AccountChange, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -158,14 +142,20 @@ impl<S: Shelf> Iterator for Changes<'_, S> {
 }
 
 // The chunks of cells that two runs have in common; the names of one run's chunks are held meanwhile.
-fn in_both<S: Shelf>(shelf: &S, one: &Run, other: &Run) -> Result<HashSet<Hash>, StoreError> {
+fn in_both<S: ChunkSource>(shelf: &S, one: &Run, other: &Run) -> Result<HashSet<Hash>, StoreError> {
     let mut of_one = HashSet::new();
     for hash in &one.index {
-        of_one.extend(shelf.index(hash)?.into_iter().map(|entry| entry.chunk));
+        of_one.extend(
+            source::index(shelf, hash)?
+                .into_iter()
+                .map(|entry| entry.chunk),
+        );
     }
     let mut both = HashSet::new();
     for hash in &other.index {
-        let chunks = shelf.index(hash)?.into_iter().map(|entry| entry.chunk);
+        let chunks = source::index(shelf, hash)?
+            .into_iter()
+            .map(|entry| entry.chunk);
         both.extend(chunks.filter(|chunk| of_one.contains(chunk)));
     }
     Ok(both)
@@ -197,7 +187,7 @@ struct Forward<'a, S> {
     accounts: VecDeque<(AccountId, i64)>,
 }
 
-impl<'a, S: Shelf> Forward<'a, S> {
+impl<'a, S: ChunkSource> Forward<'a, S> {
     fn new(shelf: &'a S, run: &Run, wanted: Wanted) -> Self {
         Self {
             shelf,
@@ -281,14 +271,14 @@ impl<'a, S: Shelf> Forward<'a, S> {
         while self.entries.len() < entries
             && let Some(hash) = self.index.pop_front()
         {
-            self.entries.extend(self.shelf.index(&hash)?);
+            self.entries.extend(source::index(self.shelf, &hash)?);
         }
         Ok(())
     }
 
     fn load(&mut self, chunk: &Hash) -> Result<(), StoreError> {
         if self.wanted.has(chunk) {
-            let cells = self.shelf.cells(chunk)?.into_iter();
+            let cells = source::cells(self.shelf, chunk)?.into_iter();
             let accounts = cells.map_while(|cell| match cell {
                 Cell::Account { account, balance } => Some((account, balance)),
                 _ => None,

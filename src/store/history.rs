@@ -208,6 +208,18 @@ impl History {
         }
     }
 
+    /// One revision of a snapshot as it is stored, frame included.
+    pub(super) fn stored_at(
+        &self,
+        snapshot: &SnapshotId,
+        revision: u32,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(frame::get(
+            &self.globals,
+            &revision_key(snapshot, revision),
+        )?)
+    }
+
     /// Stores a revision that another process published, to the byte, unless it is here. The caller makes it durable.
     pub(super) fn adopt(&self, state: &GlobalState, stored: &[u8]) -> Result<(), StoreError> {
         let key = revision_key(&state.snapshot, state.revision);

@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 
-use super::chunks::Chunks;
 use super::error::StoreError;
+use super::source::{self, ChunkSource};
 use crate::history::part::{IndexEntry, Run};
 use crate::process::cell::Cell;
 use crate::process::ids::Hash;
@@ -18,7 +18,7 @@ pub struct Cells<'a> {
 impl<'a> Cells<'a> {
     /// Starts at the first cell whose key is not below `from`.
     pub(super) fn new(
-        chunks: &'a Chunks,
+        chunks: &'a dyn ChunkSource,
         runs: &[Run],
         from: Option<(u8, &str)>,
     ) -> Result<Self, StoreError> {
@@ -64,14 +64,18 @@ impl Iterator for Cells<'_> {
 }
 
 struct RunCells<'a> {
-    chunks: &'a Chunks,
+    chunks: &'a dyn ChunkSource,
     index: VecDeque<Hash>,
     entries: VecDeque<IndexEntry>,
     cells: VecDeque<Cell>,
 }
 
 impl<'a> RunCells<'a> {
-    fn new(chunks: &'a Chunks, run: &Run, from: Option<(u8, &str)>) -> Result<Self, StoreError> {
+    fn new(
+        chunks: &'a dyn ChunkSource,
+        run: &Run,
+        from: Option<(u8, &str)>,
+    ) -> Result<Self, StoreError> {
         let mut cells = Self {
             chunks,
             index: run.index.iter().copied().collect(),
@@ -92,7 +96,7 @@ impl<'a> RunCells<'a> {
     fn skip_to(&mut self, from: (u8, &str)) -> Result<(), StoreError> {
         let mut all = Vec::new();
         for hash in std::mem::take(&mut self.index) {
-            all.append(&mut self.chunks.index(&hash)?);
+            all.append(&mut source::index(self.chunks, &hash)?);
         }
         let behind = all.partition_point(|entry| (entry.kind, &*entry.name) <= from);
         self.entries = all.split_off(behind.saturating_sub(1)).into();
@@ -107,9 +111,9 @@ impl<'a> RunCells<'a> {
     fn fill(&mut self) -> Result<(), StoreError> {
         while self.cells.is_empty() {
             if let Some(entry) = self.entries.pop_front() {
-                self.cells = self.chunks.cells(&entry.chunk)?.into();
+                self.cells = source::cells(self.chunks, &entry.chunk)?.into();
             } else if let Some(hash) = self.index.pop_front() {
-                self.entries = self.chunks.index(&hash)?.into();
+                self.entries = source::index(self.chunks, &hash)?.into();
             } else {
                 break;
             }

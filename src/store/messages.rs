@@ -3,6 +3,7 @@
 
 use super::chunks::Chunks;
 use super::error::StoreError;
+use super::source;
 use crate::history::part::{RecordedChannel, RecordedMessage};
 use crate::process::ids::Hash;
 
@@ -33,7 +34,7 @@ impl Iterator for Messages<'_> {
             if let Some(message) = self.read.next() {
                 return Some(Ok(message));
             }
-            match self.chunks.messages(self.left.next()?) {
+            match source::messages(self.chunks, self.left.next()?) {
                 Ok(messages) => self.read = messages.into_iter(),
                 Err(error) => {
                     self.left = [].iter();

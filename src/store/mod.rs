@@ -4,13 +4,17 @@
 //! Every other tree can be rebuilt from the newest whole recorded state and the journal behind it.
 //! Knows the types of `process` and `history` only.
 
+mod audit;
 mod check;
 mod chunks;
 pub mod codec;
 mod compare;
 mod conf;
 mod error;
+mod export;
 mod files;
+#[cfg(test)]
+mod fixture;
 mod frame;
 mod history;
 mod journal;
@@ -21,8 +25,10 @@ mod open;
 mod operator;
 mod pages;
 mod parts;
+mod proof;
 mod published;
 mod schema;
+mod source;
 mod states;
 mod underway;
 mod usage;
@@ -30,8 +36,10 @@ mod v1;
 mod v2;
 mod witness;
 
+pub use audit::{Audit, Wrong};
 pub use check::{Bytes, Examination, Report, Stats, Step};
 pub use error::StoreError;
+pub use export::{Export, ExportError};
 pub use files::{Disk, Medium};
 pub use frame::Damage;
 pub use history::{Came, Line, Published};
@@ -39,6 +47,7 @@ pub use merge::Cells;
 pub use messages::Messages;
 pub use open::Migrated;
 pub use operator::Forgotten;
+pub use proof::{Proof, Proven, RunProof, Unproven};
 pub use usage::Usage;
 
 use chunks::Chunks;

@@ -18,6 +18,8 @@ pub(super) enum Format {
     Ndjson,
     /// Server-sent events.
     Events,
+    /// A file that is kept.
+    Export,
     /// A page.
     Html,
     /// Figures for a collector, in the text format of Prometheus.
@@ -34,6 +36,7 @@ impl Format {
             Self::Csv => "text/csv",
             Self::Ndjson => "application/x-ndjson",
             Self::Events => "text/event-stream",
+            Self::Export => "application/octet-stream",
             Self::Html => "text/html",
             Self::Metrics => "text/plain",
             Self::OpenMetrics => "application/openmetrics-text",

@@ -78,6 +78,7 @@ fn mark(format: Format) -> &'static str {
     match format {
         Format::Csv => "-csv",
         Format::Ndjson => "-ndjson",
+        Format::Export => "-export",
         Format::Json | Format::Events | Format::Html | Format::Metrics | Format::OpenMetrics => "",
     }
 }

@@ -11,6 +11,7 @@ pub(super) mod cursor;
 mod diff;
 mod events;
 mod export;
+mod file;
 mod freshness;
 mod health;
 mod operations;
@@ -77,6 +78,11 @@ fn snapshot_routes() -> Router<Facade> {
         .route("/v1/snapshots/{id}/channels", get(channels::list))
         .route("/v1/snapshots/{id}/diff/{other}", get(diff::list))
         .route("/v1/snapshots/{id}/events", get(events::stream))
+        .route("/v1/snapshots/{id}/export", get(file::export))
+        .route(
+            "/v1/snapshots/{id}/balances/{process}/{account}/proof",
+            get(file::proof),
+        )
 }
 
 fn account_routes() -> Router<Facade> {

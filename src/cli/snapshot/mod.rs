@@ -1,5 +1,9 @@
-//! `snapshot`: take, list, show, compare and watch global snapshots through REST.
+//! `snapshot`: take, list, show, compare, watch and export global snapshots through REST, and check them without it.
 
+mod export;
+mod proven;
+mod verified;
+mod verify;
 mod view;
 mod watch;
 
@@ -14,7 +18,7 @@ use crate::config::{Fault, parse_duration};
 
 const POLL_EVERY: Duration = Duration::from_millis(100);
 
-/// Take, list, show, compare and watch global snapshots.
+/// Take, list, show, compare, watch, export and verify global snapshots.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -41,6 +45,10 @@ enum Command {
     Diff(DiffArgs),
     /// What happens to a snapshot, until it is complete or partial
     Watch(watch::WatchArgs),
+    /// Write one self-contained file that can be verified, and restored from, anywhere
+    Export(export::ExportArgs),
+    /// Compute everything again that a file or a node says of a snapshot, and name the first figure that is wrong
+    Verify(verify::VerifyArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -111,6 +119,8 @@ pub fn run(args: Args) -> Result<(), CliError> {
         }
         Command::Diff(args) => diff(&args),
         Command::Watch(args) => watch::run(&args),
+        Command::Export(args) => export::run(&args),
+        Command::Verify(args) => verify::run(&args),
     }
 }
 

@@ -1,12 +1,13 @@
 //! Differences against two full maps, and which chunks were read for them. Without this a diff could leave out an
 //! account whose older balance is in a shared run, or cost as much as reading everything.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::history::part::{Chunk, IndexEntry};
 use crate::process::clock::Lamport;
 use crate::process::ids::{Key, ProcessId};
 use crate::process::message::{Stamp, Write};
@@ -18,23 +19,26 @@ type Accounts = BTreeMap<AccountId, i64>;
 struct Counting {
     indexes: HashMap<Hash, Vec<IndexEntry>>,
     cells: HashMap<Hash, Vec<Cell>>,
-    read: RefCell<Vec<Hash>>,
+    read: Mutex<Vec<Hash>>,
 }
 
 const CHUNK: usize = 3;
 
-impl Shelf for Counting {
-    fn index(&self, hash: &Hash) -> Result<Vec<IndexEntry>, StoreError> {
-        Ok(self.indexes[hash].clone())
-    }
-
-    fn cells(&self, hash: &Hash) -> Result<Vec<Cell>, StoreError> {
-        self.read.borrow_mut().push(*hash);
-        Ok(self.cells[hash].clone())
+impl ChunkSource for Counting {
+    fn chunk(&self, hash: &Hash) -> Result<Chunk, StoreError> {
+        if let Some(entries) = self.indexes.get(hash) {
+            return Ok(Chunk::Index(entries.clone()));
+        }
+        self.lock().push(*hash);
+        Ok(Chunk::Cells(self.cells[hash].clone()))
     }
 }
 
 impl Counting {
+    fn lock(&self) -> MutexGuard<'_, Vec<Hash>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     // The keys that follow the accounts are no accounts, whatever they are called.
     fn run(&mut self, accounts: &Accounts) -> Run {
         let mut cells: Vec<Cell> = accounts.iter().map(account_cell).collect();
@@ -66,7 +70,7 @@ impl Counting {
     }
 
     fn changes(&self, runs: (&[Run], &[Run]), behind: Option<&AccountId>) -> Vec<AccountChange> {
-        self.read.borrow_mut().clear();
+        self.lock().clear();
         let changes = Changes::new(self, runs, behind).expect("everything is there");
         changes
             .collect::<Result<_, _>>()
@@ -186,15 +190,15 @@ fn of_a_shared_run_only_the_chunk_with_the_older_balance_is_read() {
     let mut recorded = one_of_many();
     assert_eq!(recorded.between(1, 2).len(), 1);
     assert_eq!(
-        recorded.shelf.read.borrow().len(),
+        recorded.shelf.lock().len(),
         2,
         "the new run, and the balance before"
     );
     assert_eq!(recorded.between(2, 2), []);
-    assert_eq!(recorded.shelf.read.borrow().len(), 0);
+    assert_eq!(recorded.shelf.lock().len(), 0);
     recorded.record(Accounts::from([(account(150), 3)]), None);
     assert_eq!(recorded.between(2, 3).len(), 1);
-    assert_eq!(recorded.shelf.read.borrow().len(), 2);
+    assert_eq!(recorded.shelf.lock().len(), 2);
 }
 
 #[test]
@@ -205,12 +209,12 @@ fn of_two_bases_the_chunks_that_both_hold_are_not_read() {
         changes.into_iter().map(|change| change.account).collect()
     };
     assert_eq!(changed(recorded.between(1, 3)), [account(30), account(150)]);
-    let read = recorded.shelf.read.take();
+    let read = std::mem::take(&mut *recorded.shelf.lock());
     assert_eq!(read.len(), 4, "of each base the two chunks that differ");
     assert_eq!(changed(recorded.between(3, 1)), [account(30), account(150)]);
     recorded.record(Accounts::from([(account(299), 7)]), None);
     assert_eq!(recorded.between(1, 4).len(), 3);
-    let read = recorded.shelf.read.take();
+    let read = std::mem::take(&mut *recorded.shelf.lock());
     assert_eq!(
         read.len(),
         6,

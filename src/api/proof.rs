@@ -1,0 +1,156 @@
+//! A proof as JSON: what REST gives and the command line reads. Bytes are base64 (RFC 4648 §4).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+use crate::process::ids::{AccountId, ProcessId};
+use crate::store::{Proof, Proven, RunProof};
+
+/// The only form that is known.
+const FORMAT: &str = "snapledger proof 1";
+
+/// A balance, and what proves it. The bytes alone count; everything else says what they should come to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProofDocument {
+    format: String,
+    snapshot_id: String,
+    revision: u32,
+    status: String,
+    root: String,
+    process: String,
+    account: String,
+    existed: bool,
+    balance: i64,
+    proof: Bytes,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bytes {
+    revision: String,
+    runs: Vec<RunBytes>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RunBytes {
+    index: Vec<String>,
+    cells: Option<String>,
+}
+
+/// What a proof was checked to say.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    /// Of which process.
+    pub process: ProcessId,
+    /// Of which account.
+    pub account: AccountId,
+    /// The revision with its root, and the balance.
+    pub proven: Proven,
+}
+
+impl ProofDocument {
+    /// Writes down what is proven.
+    #[must_use]
+    pub fn new(
+        proof: &Proof,
+        (process, account): (&ProcessId, &AccountId),
+        proven: &Proven,
+    ) -> Self {
+        let published = &proven.published;
+        let run = |run: &RunProof| RunBytes {
+            index: run
+                .index
+                .iter()
+                .map(|chunk| STANDARD.encode(chunk))
+                .collect(),
+            cells: run.cells.as_ref().map(|chunk| STANDARD.encode(chunk)),
+        };
+        Self {
+            format: FORMAT.to_owned(),
+            snapshot_id: published.state.snapshot.to_string(),
+            revision: published.state.revision,
+            status: published.state.status().to_owned(),
+            root: published.root.to_string(),
+            process: process.to_string(),
+            account: account.to_string(),
+            existed: proven.balance.is_some(),
+            balance: proven.balance.unwrap_or(0),
+            proof: Bytes {
+                revision: STANDARD.encode(&proof.revision),
+                runs: proof.runs.iter().map(run).collect(),
+            },
+        }
+    }
+
+    /// Checks the bytes, and everything else against them.
+    ///
+    /// # Errors
+    /// A sentence with the first thing that is wrong.
+    pub fn check(&self) -> Result<Checked, String> {
+        if self.format != FORMAT {
+            return Err(format!("its format is {:?}, not {FORMAT:?}", self.format));
+        }
+        let process = ProcessId::parse(&self.process).map_err(|why| why.to_string())?;
+        let account = AccountId::parse(&self.account).map_err(|why| why.to_string())?;
+        let proof = self.proof.decoded()?;
+        let proven = proof.of(&process, &account);
+        let proven = proven.map_err(|unproven| unproven.to_string())?;
+        let state = &proven.published.state;
+        let figures = [
+            ("root", self.root.clone(), proven.published.root.to_string()),
+            (
+                "snapshot_id",
+                self.snapshot_id.clone(),
+                state.snapshot.to_string(),
+            ),
+            (
+                "revision",
+                self.revision.to_string(),
+                state.revision.to_string(),
+            ),
+            ("status", self.status.clone(), state.status().to_owned()),
+            (
+                "existed",
+                self.existed.to_string(),
+                proven.balance.is_some().to_string(),
+            ),
+            (
+                "balance",
+                self.balance.to_string(),
+                proven.balance.unwrap_or(0).to_string(),
+            ),
+        ];
+        match figures.iter().find(|(_, said, is)| said != is) {
+            Some((figure, said, is)) => Err(format!("{figure} is {is}, not {said} as it says")),
+            None => Ok(Checked {
+                process,
+                account,
+                proven,
+            }),
+        }
+    }
+}
+
+impl Bytes {
+    fn decoded(&self) -> Result<Proof, String> {
+        let run = |run: &RunBytes| {
+            let index = run.index.iter().map(|text| decoded(text));
+            Ok::<_, String>(RunProof {
+                index: index.collect::<Result<_, _>>()?,
+                cells: run.cells.as_deref().map(decoded).transpose()?,
+            })
+        };
+        Ok(Proof {
+            revision: decoded(&self.revision)?,
+            runs: self.runs.iter().map(run).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+fn decoded(text: &str) -> Result<Vec<u8>, String> {
+    let bytes = STANDARD.decode(text);
+    bytes.map_err(|error| format!("its bytes are no base64: {error}"))
+}

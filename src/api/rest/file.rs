@@ -1,0 +1,88 @@
+//! What an auditor takes away: a snapshot as one file, and the proof of one balance. Both can be checked without this or
+//! any node.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::response::{IntoResponse, Response};
+
+use super::Facade;
+use super::accept::{Format, Plain, negotiate};
+use super::body::Segments;
+use super::export;
+use super::freshness::Freshness;
+use super::query::{Parameters, encode_segment};
+use crate::api::error::{Failure, id};
+use crate::api::proof::ProofDocument;
+use crate::api::recorded::{blocking, state_of, view};
+use crate::process::ids::{AccountId, ProcessId, SnapshotId};
+use crate::process::refusal::Refusal;
+
+/// `GET /v1/snapshots/{id}/export`
+pub(super) async fn export(
+    State(facade): State<Facade>,
+    Segments(text): Segments<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    negotiate(&headers, &[Format::Export])?;
+    Parameters::of(&uri, &[])?;
+    let view = view(&facade.handle, id("snapshot_id", &text, SnapshotId::parse)?).await?;
+    if view.root.is_none() {
+        return Err(Failure::InProgress(view.state.snapshot.clone()));
+    }
+    let freshness = Freshness::of(&view, Format::Export);
+    if freshness.is_known(&headers) {
+        return Ok(freshness.not_modified());
+    }
+    let handle = &facade.handle;
+    let cluster = facade.handle.config().cluster.clone();
+    let permit = facade.admit_export()?;
+    let name = encode_segment(view.state.snapshot.as_str());
+    let mut response = export::stream(handle, Format::Export, permit, move |store, sink| {
+        let revision = (&view.state.snapshot, view.state.revision);
+        Ok(store.export(&cluster, revision, sink)?)
+    });
+    let disposition = format!("attachment; filename=\"{name}.snapledger\"");
+    if let Ok(disposition) = HeaderValue::try_from(disposition) {
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_DISPOSITION, disposition);
+    }
+    Ok(freshness.mark(response))
+}
+
+/// `GET /v1/snapshots/{id}/balances/{process}/{account}/proof`
+pub(super) async fn proof(
+    _: Plain,
+    State(facade): State<Facade>,
+    Segments((text, process, account)): Segments<(String, String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let process = id("process", &process, ProcessId::parse)?;
+    let account = id("account", &account, AccountId::parse)?;
+    let view = view(&facade.handle, id("snapshot_id", &text, SnapshotId::parse)?).await?;
+    if view.root.is_none() {
+        return Err(Failure::InProgress(view.state.snapshot.clone()));
+    }
+    let freshness = Freshness::of(&view, Format::Json);
+    if !facade.handle.config().topology.contains(&process) {
+        return Err(Refusal::UnknownProcess(process).into());
+    }
+    state_of(&view.state, &process)?;
+    if freshness.is_known(&headers) {
+        return Ok(freshness.not_modified());
+    }
+    let document = blocking(&facade.handle, move |store| {
+        let revision = (&view.state.snapshot, view.state.revision);
+        let proof = store.prove(revision, &process, &account)?;
+        let proof = proof.ok_or_else(|| Failure::NotRecorded {
+            snapshot: view.state.snapshot.clone(),
+            process: process.clone(),
+        })?;
+        // What cannot be checked here would convince nobody elsewhere.
+        let proven = proof.of(&process, &account);
+        let proven = proven.map_err(|unproven| Failure::Interrupted(unproven.to_string()))?;
+        Ok(ProofDocument::new(&proof, (&process, &account), &proven))
+    });
+    Ok(freshness.mark(Json(document.await?).into_response()))
+}

@@ -1,0 +1,56 @@
+//! `snapshot verify --proof`: whether one balance belongs to a snapshot, from the proof alone.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::verify::check_root;
+use crate::api::ProofDocument;
+use crate::cli::CliError;
+use crate::cli::output::{OutputFormat, print};
+
+/// Checks a proof, and says what it proves.
+pub(super) fn run(file: &Path, root: Option<&str>, output: OutputFormat) -> Result<(), CliError> {
+    let bytes = std::fs::read(file).map_err(|source| CliError::Unreadable {
+        path: file.to_path_buf(),
+        source,
+    })?;
+    let failed = |why: String| CliError::CheckFailed(format!("{}: {why}", file.display()));
+    let document: ProofDocument = serde_json::from_slice(&bytes)
+        .map_err(|error| failed(format!("it is no proof: {error}")))?;
+    let checked = document.check().map_err(failed)?;
+    let (process, account) = (&checked.process, &checked.account);
+    let (published, balance) = (&checked.proven.published, checked.proven.balance);
+    let (snapshot, root_found) = (&published.state.snapshot, published.root);
+    check_root(root, root_found)?;
+    if output == OutputFormat::Json {
+        return print(&format!(
+            "{:#}",
+            json!({
+                "proven": true,
+                "snapshot_id": snapshot.as_str(),
+                "revision": published.state.revision,
+                "status": published.state.status(),
+                "root": root_found.to_string(),
+                "root_was_given": root.is_some(),
+                "process": process.as_str(),
+                "account": account.as_str(),
+                "existed": balance.is_some(),
+                "balance": balance.unwrap_or(0),
+            })
+        ));
+    }
+    let said = match balance {
+        Some(balance) => format!("account {account} of process {process} holds {balance}"),
+        None => format!("there is no account {account} of process {process}"),
+    };
+    print(&format!(
+        "in snapshot {snapshot} with root {root_found}: {said}"
+    ))?;
+    if root.is_none() {
+        print(
+            "that this is the snapshot's root is not checked: give the one you know with --root",
+        )?;
+    }
+    Ok(())
+}

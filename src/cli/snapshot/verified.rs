@@ -1,0 +1,146 @@
+//! What a verification came to, as JSON. Sums may pass 64 bits, so they are written from their own types.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::verify::unchecked;
+use crate::history::part::{Part, RecordedChannel};
+use crate::history::verify::Check;
+use crate::store::{Audit, Export};
+
+#[derive(Serialize)]
+struct Verified<'a> {
+    snapshot_id: &'a str,
+    cluster: &'a str,
+    root: String,
+    status: &'a str,
+    revision: u32,
+    verified: bool,
+    wrong: Vec<Wrong<'a>>,
+    figures_compared: u64,
+    chunks: u64,
+    processes: Vec<Process<'a>>,
+    channels: Vec<Channel<'a>>,
+    totals: Totals,
+    verification: Certificate<'a>,
+    not_checked: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Wrong<'a> {
+    figure: &'a str,
+    stated: &'a str,
+    recomputed: &'a str,
+}
+
+#[derive(Serialize)]
+struct Process<'a> {
+    process: &'a str,
+    accounts: u64,
+    balance_total: i128,
+    journal_position: u64,
+    journal_hash: String,
+}
+
+#[derive(Serialize)]
+struct Channel<'a> {
+    from: &'a str,
+    to: &'a str,
+    messages: u64,
+    transfers: u64,
+    amount: i128,
+}
+
+#[derive(Serialize)]
+struct Totals {
+    balances: i128,
+    in_flight: i128,
+    deposits: i128,
+    withdrawals: i128,
+}
+
+#[derive(Serialize)]
+struct Certificate<'a> {
+    conserved: Option<bool>,
+    consistent_cut: Option<bool>,
+    checks: Vec<Checked<'a>>,
+}
+
+#[derive(Serialize)]
+struct Checked<'a> {
+    check: &'a str,
+    subject: &'a str,
+    holds: bool,
+    figures: BTreeMap<&'a str, i128>,
+}
+
+/// The whole of it.
+pub(super) fn json(export: &Export, audit: &Audit) -> String {
+    let state = &audit.recomputed;
+    let totals = state.totals();
+    let channels = state
+        .parts
+        .values()
+        .flat_map(|part| part.channels.iter().map(move |one| channel(part, one)));
+    let wrong = audit.wrong.iter().map(|wrong| Wrong {
+        figure: &wrong.figure,
+        stated: &wrong.stated,
+        recomputed: &wrong.recomputed,
+    });
+    let verified = Verified {
+        snapshot_id: state.snapshot.as_str(),
+        cluster: export.cluster(),
+        root: export.published().root.to_string(),
+        status: state.status(),
+        revision: state.revision,
+        verified: audit.wrong.is_empty(),
+        wrong: wrong.collect(),
+        figures_compared: audit.compared,
+        chunks: export.chunks(),
+        processes: state.parts.values().map(process).collect(),
+        channels: channels.collect(),
+        totals: Totals {
+            balances: totals.balances,
+            in_flight: totals.in_flight,
+            deposits: totals.deposits,
+            withdrawals: totals.withdrawals,
+        },
+        verification: Certificate {
+            conserved: audit.verification.conserved,
+            consistent_cut: audit.verification.consistent_cut,
+            checks: audit.verification.checks.iter().map(checked).collect(),
+        },
+        not_checked: unchecked(state),
+    };
+    serde_json::to_string_pretty(&verified).expect("names and numbers are always JSON")
+}
+
+fn process(part: &Part) -> Process<'_> {
+    Process {
+        process: part.process.as_str(),
+        accounts: part.state.accounts,
+        balance_total: part.state.balance_total,
+        journal_position: part.state.position.0,
+        journal_hash: part.state.journal.to_string(),
+    }
+}
+
+fn channel<'a>(part: &'a Part, channel: &'a RecordedChannel) -> Channel<'a> {
+    Channel {
+        from: channel.from.as_str(),
+        to: part.process.as_str(),
+        messages: channel.messages(),
+        transfers: channel.transfers,
+        amount: channel.amount,
+    }
+}
+
+fn checked(check: &Check) -> Checked<'_> {
+    Checked {
+        check: check.check,
+        subject: &check.subject,
+        holds: check.holds,
+        figures: check.figures.iter().copied().collect(),
+    }
+}

@@ -1,0 +1,165 @@
+//! `snapshot verify`: everything that a snapshot says of itself, computed again here: from a file without any node, or
+//! from what a node sends, without trusting its sums.
+
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use super::export::fetch;
+use super::{proven, verified};
+use crate::cli::CliError;
+use crate::cli::output::{OutputFormat, Report, print};
+use crate::cli::rest::RestOptions;
+use crate::history::global::GlobalState;
+use crate::process::ids::{Hash, SnapshotId};
+use crate::store::{Audit, Export, ExportError};
+
+/// What to check.
+#[derive(Debug, clap::Args)]
+pub(super) struct VerifyArgs {
+    /// An exported file; or a snapshot, which a node is asked for.
+    #[arg(value_name = "FILE|ID", required_unless_present = "proof")]
+    subject: Option<String>,
+    /// Check the proof of one balance instead, as a node gives it under `…/balances/{process}/{account}/proof`.
+    #[arg(long, value_name = "FILE", conflicts_with = "subject")]
+    proof: Option<PathBuf>,
+    /// The root hash that the snapshot must have; whoever knows it needs to trust nobody.
+    #[arg(long, value_name = "HEX")]
+    root: Option<String>,
+    #[command(flatten)]
+    rest: RestOptions,
+}
+
+/// Checks, shows what it came to, and fails with the first thing that is wrong.
+pub(super) fn run(args: &VerifyArgs) -> Result<(), CliError> {
+    if let Some(file) = &args.proof {
+        return proven::run(file, args.root.as_deref(), args.rest.output);
+    }
+    let subject = args.subject.as_deref().unwrap_or_default();
+    let path = Path::new(subject);
+    let (export, _fetched) = if is_file(path) {
+        (open(path)?, None)
+    } else {
+        let id = SnapshotId::parse(subject)
+            .map_err(|why| CliError::Usage(format!("{subject}: no such file, and {why}")))?;
+        let mut file = NamedTempFile::new()?;
+        let export = fetch(&args.rest.rest, &id, &mut file)?;
+        (export, Some(file))
+    };
+    let audit = export.audit().map_err(|error| failed(path, &error))?;
+    match args.rest.output {
+        OutputFormat::Json => print(&verified::json(&export, &audit))?,
+        OutputFormat::Table => as_table(&export, &audit).print()?,
+    }
+    match audit.wrong.first() {
+        None => check_root(args.root.as_deref(), export.published().root),
+        Some(wrong) => Err(CliError::CheckFailed(wrong.to_string())),
+    }
+}
+
+/// Fails where another root was expected.
+pub(super) fn check_root(expected: Option<&str>, root: Hash) -> Result<(), CliError> {
+    let root = root.to_string();
+    match expected.map(str::trim) {
+        Some(expected) if !expected.eq_ignore_ascii_case(&root) => {
+            Err(CliError::CheckFailed(format!(
+                "the root is {root}, not {expected}: it is another snapshot, or another revision"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+// A word with a path in it or with the end of an export's name is meant as a file, also where there is none.
+fn is_file(path: &Path) -> bool {
+    path.exists()
+        || path.components().count() > 1
+        || path
+            .extension()
+            .is_some_and(|end| end == super::export::EXTENSION)
+}
+
+/// Opens an exported file.
+pub(in crate::cli) fn open(path: &Path) -> Result<Export, CliError> {
+    Export::open(path).map_err(|error| match error {
+        ExportError::Io(source) => CliError::Unreadable {
+            path: PathBuf::from(path),
+            source,
+        },
+        other => failed(path, &other),
+    })
+}
+
+fn failed(path: &Path, error: &ExportError) -> CliError {
+    CliError::CheckFailed(format!("{}: {error}", path.display()))
+}
+
+/// What no export can show, however whole it is.
+pub(super) fn unchecked(state: &GlobalState) -> Vec<String> {
+    let mut unchecked: Vec<String> = state
+        .parts
+        .values()
+        .map(|part| {
+            let (process, recorded) = (&part.process, &part.state);
+            let (position, journal) = (recorded.position, recorded.journal);
+            format!(
+                "that entry {position} of the journal of {process} has the hash {journal}, and what the entries before \
+                 it say: check its store with `snapledger store check`"
+            )
+        })
+        .collect();
+    unchecked.push(
+        "deposits, withdrawals and what passed over the channels in all: they are compared with each other and with \
+         what is recorded; the journals alone say more"
+            .to_owned(),
+    );
+    unchecked.push("when the states were recorded, and the name of the cluster".to_owned());
+    for missing in state.missing() {
+        let process = &missing.process;
+        unchecked.push(format!("whatever process {process} holds: it is missing"));
+    }
+    unchecked
+}
+
+fn as_table(export: &Export, audit: &Audit) -> Report {
+    let state = &audit.recomputed;
+    let mut report = Report::default();
+    let how = match audit.wrong.is_empty() {
+        true => "holds",
+        false => "does not hold",
+    };
+    let (id, status, revision) = (&state.snapshot, state.status(), state.revision);
+    report.line(&format!(
+        "snapshot {id}, {status}, revision {revision}, {how}: {} figures compared, {} chunks read",
+        audit.compared,
+        export.chunks()
+    ));
+    report.line(&format!("root {}", export.published().root));
+    for wrong in &audit.wrong {
+        report.line(&format!("wrong: {wrong}"));
+    }
+    let rows = state.parts.values().map(|part| {
+        vec![
+            part.process.to_string(),
+            part.state.accounts.to_string(),
+            part.state.balance_total.to_string(),
+            part.state.position.to_string(),
+        ]
+    });
+    let headers = ["process", "accounts", "balances", "position"];
+    report.table(&headers, rows.collect());
+    let totals = state.totals();
+    report.line(&format!(
+        "{} in balances and {} in flight; {} deposited, {} withdrawn",
+        totals.balances, totals.in_flight, totals.deposits, totals.withdrawals
+    ));
+    report.line(match audit.verification.conserved {
+        Some(true) => "no money was lost or made",
+        Some(false) => "the sums contradict each other",
+        None => "whether money was lost cannot be said: processes are missing",
+    });
+    for what in unchecked(state) {
+        report.line(&format!("not checked: {what}"));
+    }
+    report
+}

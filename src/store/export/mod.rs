@@ -1,0 +1,100 @@
+//! The export: one self-contained file with a published revision, as it is stored, and every chunk that it names.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 17 | `snapledger export` |
+//! | 4 | format of the file, little-endian |
+//! | blocks | kind, 1 byte; length, 4 bytes little-endian; so many bytes |
+//!
+//! Blocks come in this order: the cluster's name; the revision; each chunk once, in the order in which the revision
+//! names them; the end mark: how many chunks there are, 8 bytes, and the BLAKE3 hash of all bytes before it. Revision
+//! and chunks have their frames around them, so the hashes by which they are known follow from the file alone.
+
+mod reader;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+
+pub use reader::Export;
+
+use super::error::StoreError;
+use super::source::{self, ChunkSource};
+use crate::history::global::GlobalState;
+use crate::process::ids::Hash;
+
+const MAGIC: &[u8; 17] = b"snapledger export";
+/// The format of the files this program writes and reads.
+const FORMAT: u32 = 1;
+const HEAD_BYTES: usize = 5;
+const END_BYTES: usize = 8 + 32;
+
+/// What a block is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Block {
+    Cluster = 1,
+    Revision = 2,
+    Chunk = 3,
+    End = 4,
+}
+
+/// Why an export cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The store cannot give what belongs into it.
+    #[error(transparent)]
+    Store(StoreError),
+    /// The file or socket refused.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// It is not whole.
+    #[error("{what}: {problem}")]
+    Damaged {
+        /// Which section, and where it begins.
+        what: String,
+        /// How.
+        problem: String,
+    },
+}
+
+impl ExportError {
+    fn damaged(what: impl Into<String>, problem: impl ToString) -> Self {
+        Self::Damaged {
+            what: what.into(),
+            problem: problem.to_string(),
+        }
+    }
+}
+
+impl From<StoreError> for ExportError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            // It is not always a store that it was read from.
+            StoreError::Damaged { what, damage } => Self::damaged(what, damage),
+            other => Self::Store(other),
+        }
+    }
+}
+
+/// Visits every chunk that a revision names, in order, as often as it is named.
+fn each_chunk<E: From<StoreError>>(
+    source: &dyn ChunkSource,
+    state: &GlobalState,
+    mut visit: impl FnMut(&Hash) -> Result<(), E>,
+) -> Result<(), E> {
+    for part in state.parts.values() {
+        for hash in part.state.runs.iter().flat_map(|run| &run.index) {
+            visit(hash)?;
+            for entry in source::index(source, hash)? {
+                visit(&entry.chunk)?;
+            }
+        }
+        for hash in part.channels.iter().flat_map(|channel| &channel.chunks) {
+            visit(hash)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,269 @@
+//! Reading an export. Opening it reads it once from end to end: every frame, every hash, the checksum over all. What is
+//! kept is where each chunk is; chunks are read again when they are needed.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::{Block, END_BYTES, ExportError, FORMAT, HEAD_BYTES, MAGIC, each_chunk};
+use crate::history::global::GlobalState;
+use crate::history::part::Chunk;
+use crate::process::ids::Hash;
+use crate::store::audit::Audit;
+use crate::store::codec::decode_chunk;
+use crate::store::error::StoreError;
+use crate::store::frame::{self, Damage, Kind};
+use crate::store::history::{self, Published};
+use crate::store::schema;
+use crate::store::source::ChunkSource;
+
+/// Revisions and chunks are far smaller; a length that claims more is damage.
+const BLOCK_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// An export whose bytes are whole. Whether what it says is true is for [`Export::audit`] to find.
+pub struct Export {
+    file: File,
+    cluster: String,
+    published: Published,
+    places: HashMap<Hash, Place>,
+}
+
+struct Place {
+    offset: u64,
+    length: usize,
+}
+
+impl Export {
+    /// Opens a file and reads all of it.
+    ///
+    /// # Errors
+    /// [`ExportError`]: the file cannot be read, or the first section of it that is not whole.
+    pub fn open(path: &Path) -> Result<Self, ExportError> {
+        let file = File::open(path)?;
+        let mut blocks = Blocks::begin(&file)?;
+        let name = blocks.expect(Block::Cluster, "the cluster's name")?;
+        let cluster = String::from_utf8(name.bytes)
+            .map_err(|error| ExportError::damaged("the cluster's name", error))?;
+        let revision = blocks.expect(Block::Revision, "the revision")?;
+        let published = history::decode(&revision.bytes)
+            .map_err(|damage| ExportError::damaged(revision.name("the revision"), damage))?;
+        let mut places = HashMap::new();
+        loop {
+            let what = format!("chunk {}", places.len() + 1);
+            let found = blocks.next(&what)?;
+            match found.kind {
+                Some(Block::Chunk) => {
+                    let hash = hash_of_chunk(&found)
+                        .map_err(|damage| ExportError::damaged(found.name(&what), damage))?;
+                    let place = Place {
+                        offset: found.offset,
+                        length: found.bytes.len(),
+                    };
+                    if places.insert(hash, place).is_some() {
+                        return Err(ExportError::damaged(found.name(&what), "it came before"));
+                    }
+                }
+                Some(Block::End) => {
+                    blocks.end(&found, places.len() as u64)?;
+                    break;
+                }
+                _ => return Err(ExportError::damaged(found.name(&what), "it is none")),
+            }
+        }
+        drop(blocks);
+        Ok(Self {
+            file,
+            cluster,
+            published,
+            places,
+        })
+    }
+
+    /// The cluster that it came from, as the file says.
+    #[must_use]
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// The revision and its root hash.
+    #[must_use]
+    pub fn published(&self) -> &Published {
+        &self.published
+    }
+
+    /// How many chunks it holds.
+    #[must_use]
+    pub fn chunks(&self) -> u64 {
+        self.places.len() as u64
+    }
+
+    /// Computes every figure again from the contents.
+    ///
+    /// # Errors
+    /// [`ExportError`]: a chunk is missing, cannot be read, or is not what its place demands; or one is not needed.
+    pub fn audit(&self) -> Result<Audit, ExportError> {
+        let state: &GlobalState = &self.published.state;
+        let mut named = HashSet::new();
+        each_chunk(self, state, |hash| {
+            named.insert(*hash);
+            Ok::<_, ExportError>(())
+        })?;
+        let mut unnamed = self
+            .places
+            .iter()
+            .filter(|(hash, _)| !named.contains(*hash));
+        if let Some((hash, place)) = unnamed.next() {
+            let what = format!("chunk {hash} (at byte {})", place.offset);
+            return Err(ExportError::damaged(what, "the revision does not name it"));
+        }
+        Ok(Audit::of(self, state)?)
+    }
+}
+
+impl ChunkSource for Export {
+    fn chunk(&self, hash: &Hash) -> Result<Chunk, StoreError> {
+        let damaged = |problem: String| {
+            let what = schema::name(Kind::Chunk, &hash.0);
+            StoreError::damaged(what, Damage::Contradiction(problem))
+        };
+        let place = self.places.get(hash);
+        let place = place.ok_or_else(|| damaged("it is not in the file".to_owned()))?;
+        let mut stored = vec![0; place.length];
+        self.file
+            .read_exact_at(&mut stored, place.offset)
+            .map_err(|error| damaged(error.to_string()))?;
+        decode_chunk(hash, &stored)
+    }
+}
+
+fn hash_of_chunk(found: &Found) -> Result<Hash, Damage> {
+    let bytes = frame::unwrap(Kind::Chunk, &found.bytes)?;
+    Ok(Hash(*blake3::hash(bytes).as_bytes()))
+}
+
+/// A block as it was read.
+struct Found {
+    kind: Option<Block>,
+    /// Where its content begins.
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+impl Found {
+    fn name(&self, what: &str) -> String {
+        format!("{what} (at byte {})", self.offset)
+    }
+}
+
+/// Reads block by block, and hashes what passes.
+struct Blocks<'a> {
+    file: BufReader<&'a File>,
+    offset: u64,
+    hasher: blake3::Hasher,
+    /// Over everything before the newest block.
+    before: blake3::Hash,
+}
+
+impl<'a> Blocks<'a> {
+    fn begin(file: &'a File) -> Result<Self, ExportError> {
+        let hasher = blake3::Hasher::new();
+        let mut blocks = Self {
+            file: BufReader::new(file),
+            offset: 0,
+            before: hasher.finalize(),
+            hasher,
+        };
+        let header = blocks.read(MAGIC.len() + 4, "the header")?;
+        let (magic, format) = header.split_at(MAGIC.len());
+        if magic != MAGIC {
+            let problem = "this is no export of a snapshot";
+            return Err(ExportError::damaged("the header", problem));
+        }
+        if format != FORMAT.to_le_bytes() {
+            let problem = format!(
+                "its format is {format:?}, this program reads {FORMAT}; use another program"
+            );
+            return Err(ExportError::damaged("the header", problem));
+        }
+        Ok(blocks)
+    }
+
+    fn expect(&mut self, kind: Block, what: &str) -> Result<Found, ExportError> {
+        let found = self.next(what)?;
+        if found.kind != Some(kind) {
+            return Err(ExportError::damaged(found.name(what), "it is not there"));
+        }
+        Ok(found)
+    }
+
+    fn next(&mut self, what: &str) -> Result<Found, ExportError> {
+        self.before = self.hasher.finalize();
+        let head = self.read(HEAD_BYTES, what)?;
+        let kind = [Block::Cluster, Block::Revision, Block::Chunk, Block::End];
+        let kind = kind.into_iter().find(|kind| *kind as u8 == head[0]);
+        let length = u32::from_le_bytes([head[1], head[2], head[3], head[4]]) as usize;
+        let offset = self.offset;
+        if length > BLOCK_BYTES_MAX {
+            let problem = format!("it claims {length} bytes; none has more than {BLOCK_BYTES_MAX}");
+            return Err(ExportError::damaged(
+                format!("{what} (at byte {offset})"),
+                problem,
+            ));
+        }
+        let bytes = self.read(length, what)?;
+        Ok(Found {
+            kind,
+            offset,
+            bytes,
+        })
+    }
+
+    fn end(&mut self, found: &Found, chunks: u64) -> Result<(), ExportError> {
+        let what = || found.name("the end mark");
+        let split = found.bytes.split_first_chunk::<8>();
+        let split = split.filter(|_| found.bytes.len() == END_BYTES);
+        let (count, hash) = split.ok_or_else(|| ExportError::damaged(what(), "it is cut off"))?;
+        let count = u64::from_le_bytes(*count);
+        if count != chunks {
+            let problem = format!("it counts {count} chunks, the file has {chunks}");
+            return Err(ExportError::damaged(what(), problem));
+        }
+        if hash != self.before.as_bytes() {
+            let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+            let found = self.before.to_hex();
+            let problem = format!("the bytes before it hash to {found}, it says {hash}");
+            return Err(ExportError::damaged(what(), problem));
+        }
+        let mut more = [0];
+        if self.file.read(&mut more)? > 0 {
+            let problem = format!("bytes follow it, from {} on", self.offset);
+            return Err(ExportError::damaged(what(), problem));
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, length: usize, what: &str) -> Result<Vec<u8>, ExportError> {
+        let mut bytes = Vec::new();
+        let mut part = Read::take(&mut self.file, length as u64);
+        let read = part.read_to_end(&mut bytes)?;
+        if read < length {
+            let end = self.offset + read as u64;
+            let problem = format!("the file ends in it, at byte {end}; it was cut off");
+            return Err(ExportError::damaged(what, problem));
+        }
+        self.offset += length as u64;
+        self.hasher.update(&bytes);
+        Ok(bytes)
+    }
+}
+
+impl From<ExportError> for io::Error {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::Io(error) => error,
+            other => Self::other(other),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! A small global state with money in flight, for the tests of what is done with published revisions.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::Store;
+use super::chunks::MessageWriter;
+use crate::history::global::{Completeness, GlobalState};
+use crate::history::part::{Part, RecordedChannel, RecordedMessage, RecordedState, Run};
+use crate::process::cell::Cell;
+use crate::process::channel::Flow;
+use crate::process::clock::{Hlc, Lamport};
+use crate::process::ids::{AccountId, Amount, Hash, Key, Lsn, ProcessId, Seq, SnapshotId};
+use crate::process::message::{Body, Marker, Message, Stamp, Transfer, Write};
+
+pub(super) fn process(id: &str) -> ProcessId {
+    ProcessId::parse(id).expect("a valid id")
+}
+
+pub(super) fn account(id: &str) -> AccountId {
+    AccountId::parse(id).expect("a valid id")
+}
+
+pub(super) fn snapshot() -> SnapshotId {
+    SnapshotId::parse("s").expect("a valid id")
+}
+
+/// A store of p in which the snapshot is published.
+pub(super) fn store(dir: &Path) -> (Store, GlobalState) {
+    let store = Store::open(dir, "test", &process("p")).expect("the store opens");
+    let mut state = GlobalState::begun(snapshot(), process("p"), (Hlc::at(1_000), Lamport(3)));
+    state.revision = 1;
+    state.completeness = Completeness::Complete;
+    for part in [p(&store), q(&store)] {
+        let counted = store.count(&process("nobody"), &part);
+        let counted = counted.expect("its contents are here");
+        state.counted.insert(part.process.clone(), counted);
+        state.parts.insert(part.process.clone(), part);
+    }
+    store.publish(&state).expect("the disk has room");
+    (store, state)
+}
+
+// Paid in 32, of which 7 are on their way to q. The newer run hides a balance and a key of the older.
+fn p(store: &Store) -> Part {
+    let older = [holds("a", 10), holds("b", 20), key("k", "old")];
+    let newer = [holds("b", 15), holds("c", 0), key("k", "new")];
+    let runs = vec![run(store, &older), run(store, &newer)];
+    let sent = Flow {
+        sequence: Seq(3),
+        transfers: 1,
+        amount: 7,
+    };
+    Part {
+        state: recorded((runs, 3, 25), 32, (process("q"), sent)),
+        ..part("p", channel("q", Vec::new()))
+    }
+}
+
+fn q(store: &Store) -> Part {
+    let runs = vec![run(store, &[holds("d", 5)])];
+    let mut writer = MessageWriter::default();
+    let messages = (1..).map(Seq).zip([transfer(7), marker(), put()]);
+    let messages = messages.map(|(seq, message)| RecordedMessage { seq, message });
+    let pushed = writer.push(&store.chunks, messages.collect());
+    pushed.expect("the disk has room");
+    let chunks = writer.finish(&store.chunks).expect("the disk has room");
+    Part {
+        state: recorded((runs, 1, 5), 5, (process("p"), Flow::default())),
+        ..part("q", channel("p", chunks))
+    }
+}
+
+fn part(id: &str, channel: RecordedChannel) -> Part {
+    Part {
+        snapshot: snapshot(),
+        process: process(id),
+        initiator: process("p"),
+        state: recorded((Vec::new(), 0, 0), 0, (process("p"), Flow::default())),
+        channels: vec![channel],
+        open: Vec::new(),
+    }
+}
+
+fn channel(from: &str, chunks: Vec<Hash>) -> RecordedChannel {
+    let is_empty = chunks.is_empty();
+    RecordedChannel {
+        from: process(from),
+        first: Seq(1),
+        last: if is_empty { Seq(0) } else { Seq(3) },
+        transfers: u64::from(!is_empty),
+        amount: if is_empty { 0 } else { 7 },
+        chunks,
+    }
+}
+
+fn recorded(
+    (runs, accounts, balance_total): (Vec<Run>, u64, i128),
+    deposits: i128,
+    (peer, sent): (ProcessId, Flow),
+) -> RecordedState {
+    RecordedState {
+        position: Lsn(9),
+        time: Hlc::at(2_000),
+        clock: Lamport(4),
+        accounts,
+        balance_total,
+        deposits,
+        withdrawals: 0,
+        sent: BTreeMap::from([(peer.clone(), sent)]),
+        delivered: BTreeMap::from([(peer, Flow::default())]),
+        journal: Hash([1; 32]),
+        state_bytes: runs.iter().map(|run| run.bytes).sum(),
+        new_bytes: 0,
+        runs,
+    }
+}
+
+fn run(store: &Store, cells: &[Cell]) -> Run {
+    let written = store.chunks.write_run(cells.iter().cloned().map(Ok));
+    written.expect("the disk has room").0
+}
+
+fn holds(id: &str, balance: i64) -> Cell {
+    Cell::Account {
+        account: account(id),
+        balance,
+    }
+}
+
+fn key(key: &str, value: &str) -> Cell {
+    Cell::Key(write(key, value))
+}
+
+fn write(key: &str, value: &str) -> Write {
+    let stamp = Stamp {
+        clock: Lamport(2),
+        process: process("p"),
+    };
+    Write {
+        key: Key::parse(key).expect("a valid key"),
+        value: Some(value.into()),
+        stamp,
+    }
+}
+
+fn message(body: Body) -> Message {
+    Message {
+        clock: Lamport(4),
+        body,
+    }
+}
+
+fn transfer(units: i64) -> Message {
+    message(Body::Transfer(Transfer {
+        transfer_id: "p>q#1".into(),
+        from_account: account("a"),
+        to_account: account("d"),
+        amount: Amount::new(units).expect("positive"),
+    }))
+}
+
+fn put() -> Message {
+    message(Body::Put(write("k", "new")))
+}
+
+fn marker() -> Message {
+    message(Body::Marker(Marker {
+        snapshot: SnapshotId::parse("other").expect("a valid id"),
+        initiator: process("p"),
+    }))
+}

@@ -1,0 +1,77 @@
+//! Where chunks come from: a store, a file, a proof. Whoever gives one has held it against its hash.
+
+use super::chunks::{Chunks, other_content};
+use super::error::StoreError;
+use crate::history::part::{Chunk, IndexEntry, RecordedMessage, Run};
+use crate::process::cell::Cell;
+use crate::process::ids::Hash;
+
+/// Gives chunks by their hash.
+pub(super) trait ChunkSource: Sync {
+    /// The chunk, checked to be what its hash says.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it is missing or damaged.
+    fn chunk(&self, hash: &Hash) -> Result<Chunk, StoreError>;
+}
+
+impl ChunkSource for Chunks {
+    fn chunk(&self, hash: &Hash) -> Result<Chunk, StoreError> {
+        self.get(hash)
+    }
+}
+
+/// The lines of an index chunk.
+pub(super) fn index(source: &dyn ChunkSource, hash: &Hash) -> Result<Vec<IndexEntry>, StoreError> {
+    match source.chunk(hash)? {
+        Chunk::Index(entries) => Ok(entries),
+        Chunk::Cells(_) | Chunk::Messages(_) => Err(other_content(hash)),
+    }
+}
+
+/// The cells of a chunk.
+pub(super) fn cells(source: &dyn ChunkSource, hash: &Hash) -> Result<Vec<Cell>, StoreError> {
+    match source.chunk(hash)? {
+        Chunk::Cells(cells) => Ok(cells),
+        Chunk::Index(_) | Chunk::Messages(_) => Err(other_content(hash)),
+    }
+}
+
+/// The messages of a chunk.
+pub(super) fn messages(
+    source: &dyn ChunkSource,
+    hash: &Hash,
+) -> Result<Vec<RecordedMessage>, StoreError> {
+    match source.chunk(hash)? {
+        Chunk::Messages(messages) => Ok(messages),
+        Chunk::Cells(_) | Chunk::Index(_) => Err(other_content(hash)),
+    }
+}
+
+/// The one chunk of a run in which a cell with this key stands, if it stands anywhere in the run; `None` where the run
+/// begins behind it. Reads index chunks alone, and of many only some.
+pub(super) fn place(
+    source: &dyn ChunkSource,
+    run: &Run,
+    key: (u8, &str),
+) -> Result<Option<Hash>, StoreError> {
+    let (mut from, mut to) = (0, run.index.len());
+    let mut found = None;
+    while from < to {
+        let middle = from + (to - from) / 2;
+        let entries = index(source, &run.index[middle])?;
+        let behind = entries.partition_point(|entry| (entry.kind, &*entry.name) <= key);
+        match behind.checked_sub(1).and_then(|last| entries.get(last)) {
+            None => to = middle,
+            Some(entry) => {
+                found = Some(entry.chunk);
+                // The next index chunk may begin at or before the key only where this one ends there.
+                if behind < entries.len() {
+                    break;
+                }
+                from = middle + 1;
+            }
+        }
+    }
+    Ok(found)
+}
