@@ -1,4 +1,5 @@
-//! The command line: one file per command. A client of the API, but for `cluster`, `node`, `store` and `simulate`.
+//! The command line: one file per command. A client of the API, but for `cluster`, `node`, `store`, `restore`
+//! and `simulate`.
 //!
 //! Every command ends in a [`CliError`] or nothing; the error knows its sentence and its exit code.
 
@@ -12,6 +13,7 @@ pub mod node;
 mod output;
 pub mod replay;
 pub mod rest;
+pub mod restore;
 mod signals;
 pub mod simulate;
 pub mod snapshot;
@@ -55,6 +57,8 @@ enum Command {
     Bench(bench::Args),
     /// Look into the store of a stopped node, or decide about it
     Store(store::Args),
+    /// Make a new cluster from a complete snapshot
+    Restore(restore::Args),
     /// Print the completions of a shell
     Completions(completions::Args),
 }
@@ -79,6 +83,7 @@ impl Cli {
             Command::Simulate(args) => simulate::run(args),
             Command::Bench(args) => bench::run(args, &self.logs),
             Command::Store(args) => store::run(args),
+            Command::Restore(args) => restore::run(&args),
             Command::Completions(args) => completions::run(&args),
         }
     }

@@ -27,7 +27,7 @@ impl Process {
             }
             Record::Written(write) => self.keys.write(write),
             Record::Sent { to, seq, message } => self.apply_sent(to, *seq, message),
-            Record::Carried { to, seq, message } => self.put_on_channel(to, *seq, message),
+            Record::Carried { to, seq, message } => self.apply_carried(to, *seq, message),
             Record::Reached => {}
             Record::Delivered {
                 from,
@@ -83,6 +83,14 @@ impl Process {
     fn apply_sent(&mut self, to: &ProcessId, seq: Seq, message: &Message) {
         if let Some(transfer) = message.body.transfer() {
             self.bank.debit(&transfer.from_account, transfer.amount);
+        }
+        self.put_on_channel(to, seq, message);
+    }
+
+    // No account here ever held it, so it is a deposit: what is in a new cluster was paid in.
+    fn apply_carried(&mut self, to: &ProcessId, seq: Seq, message: &Message) {
+        if let Some(transfer) = message.body.transfer() {
+            self.registers.deposits += i128::from(transfer.amount.units());
         }
         self.put_on_channel(to, seq, message);
     }

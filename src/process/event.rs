@@ -294,7 +294,7 @@ pub enum Record {
     /// The clock has passed what somebody asked about; nothing else happened.
     Reached,
     /// A message that was in a channel when the global state was recorded that this store was restored from, put on
-    /// the channel again. Its transfer is debited already.
+    /// the channel again. Its transfer is debited nowhere, and counts as a deposit.
     Carried {
         /// The receiving process.
         to: ProcessId,

@@ -4,6 +4,7 @@
 //! Every other tree can be rebuilt from the newest whole recorded state and the journal behind it.
 //! Knows the types of `process` and `history` only.
 
+mod archive;
 mod audit;
 mod check;
 mod chunks;
@@ -27,6 +28,7 @@ mod pages;
 mod parts;
 mod proof;
 mod published;
+mod restore;
 mod schema;
 mod source;
 mod states;
@@ -36,6 +38,7 @@ mod v1;
 mod v2;
 mod witness;
 
+pub use archive::Archive;
 pub use audit::{Audit, Wrong};
 pub use check::{Bytes, Examination, Report, Stats, Step};
 pub use error::StoreError;
@@ -48,6 +51,7 @@ pub use messages::Messages;
 pub use open::Migrated;
 pub use operator::Forgotten;
 pub use proof::{Proof, Proven, RunProof, Unproven};
+pub use restore::Restored;
 pub use usage::Usage;
 
 use chunks::Chunks;

@@ -97,6 +97,19 @@ impl Store {
     }
 }
 
+/// Makes a store that is owned already, by an identity that was drawn before. Its first start is its first boot.
+pub(super) fn create(dir: &Path, owner: &OwnerV1) -> Result<Store, StoreError> {
+    let engine = Engine::open(dir, Box::new(Disk))?;
+    let trees = Trees::open(&engine.db)?;
+    let format = migrate::known_format(&trees)?;
+    migrate::migrate(&engine.db, &trees, format, || engine.make_durable())?;
+    schema::put(&trees.meta, OWNER, Kind::Owner, owner)?;
+    engine.make_durable()?;
+    let journal = Journal::open(trees.journal.clone())?;
+    let identity = identity(&trees, owner.store)?;
+    Store::assemble(engine, trees, (journal, identity))
+}
+
 /// The store of a stopped node, opened to look into it: no boot is counted.
 pub(super) struct Stopped {
     pub(super) engine: Engine,

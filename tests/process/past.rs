@@ -61,4 +61,5 @@ fn a_carried_message_is_on_the_channel_and_debited_nowhere() {
     let channel = &p.registers().outgoing[&process("q")];
     assert_eq!((channel.sent.sequence, channel.sent.amount), (Seq(1), 7));
     assert_eq!(p.bank().balance_total(), 0);
+    assert_eq!(p.registers().deposits, 7, "or the sums would not hold");
 }

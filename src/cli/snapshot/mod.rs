@@ -3,7 +3,7 @@
 mod export;
 mod proven;
 mod verified;
-mod verify;
+pub(super) mod verify;
 mod view;
 mod watch;
 

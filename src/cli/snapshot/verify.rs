@@ -16,7 +16,7 @@ use crate::store::{Audit, Export, ExportError};
 
 /// What to check.
 #[derive(Debug, clap::Args)]
-pub(super) struct VerifyArgs {
+pub(in crate::cli::snapshot) struct VerifyArgs {
     /// An exported file; or a snapshot, which a node is asked for.
     #[arg(value_name = "FILE|ID", required_unless_present = "proof")]
     subject: Option<String>,
@@ -31,7 +31,7 @@ pub(super) struct VerifyArgs {
 }
 
 /// Checks, shows what it came to, and fails with the first thing that is wrong.
-pub(super) fn run(args: &VerifyArgs) -> Result<(), CliError> {
+pub(in crate::cli::snapshot) fn run(args: &VerifyArgs) -> Result<(), CliError> {
     if let Some(file) = &args.proof {
         return proven::run(file, args.root.as_deref(), args.rest.output);
     }

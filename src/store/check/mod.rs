@@ -21,6 +21,8 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
+pub(super) use library::Library;
+pub(super) use scratch::Held;
 pub use stats::{Bytes, Stats};
 
 use super::error::StoreError;
@@ -32,8 +34,8 @@ use super::witness::Witness;
 use super::{Store, migrate};
 use contents::Contents;
 use findings::Findings;
-use library::{Library, Walk};
-use scratch::{Files, Held};
+use library::Walk;
+use scratch::Files;
 
 /// What a check has read and compared.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]

@@ -1,0 +1,241 @@
+//! `restore`: a new cluster from a complete snapshot, out of the history of a stopped node or out of an exported file.
+//!
+//! Everything is made beside the place where it is to be and moved there in one step, so that no part of a cluster ever
+//! stands in that place.
+
+mod place;
+
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+
+use self::place::Place;
+use super::CliError;
+use super::output::Report;
+use super::snapshot::verify;
+use crate::config::cluster_file::{ClusterFile, ProcessBlock, SnapshotBlock, StoreBlock};
+use crate::history::global::GlobalState;
+use crate::process::ids::{ProcessId, SnapshotId};
+use crate::store::{Archive, Audit, Export, Restored, StoreError};
+
+/// A new cluster from a complete snapshot.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The snapshot, in the history of the store named by --from.
+    #[arg(long, value_name = "ID", requires = "from", required_unless_present = "file", value_parser = SnapshotId::parse)]
+    snapshot: Option<SnapshotId>,
+    /// The store of a stopped node, for example data/store/n1. Nothing in it is written.
+    #[arg(long, value_name = "DIR", requires = "snapshot")]
+    from: Option<PathBuf>,
+    /// An exported snapshot, in the place of --snapshot and --from.
+    #[arg(long, value_name = "EXPORT", conflicts_with_all = ["snapshot", "from"])]
+    file: Option<PathBuf>,
+    /// Where the new cluster is to be: a directory that is empty or not there yet.
+    #[arg(long, value_name = "DIR")]
+    into: PathBuf,
+    /// Where to put the copy of the store that is looked into. Default: the system's temporary directory.
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
+}
+
+/// Restores, and says what was made and how to start it.
+///
+/// # Errors
+/// [`CliError`]: the place is not empty, before anything is read; the snapshot is not complete, or its figures are wrong;
+/// a store cannot be read or written.
+pub fn run(args: &Args) -> Result<(), CliError> {
+    let place = Place::check(&args.into)?;
+    let source = Source::open(args)?;
+    let state = source.state();
+    let names = restorable(state)?;
+    let audit = source.audit()?;
+    if let Some(wrong) = audit.wrong.first() {
+        return Err(CliError::CheckFailed(format!("not restored: {wrong}")));
+    }
+    let staged = place.stage()?;
+    let made = source.restore(staged.dir()).map_err(|error| bad(&error))?;
+    let file = cluster_file(source.cluster(), state, place.dir());
+    staged.write("cluster.toml", &file)?;
+    staged.move_into_place()?;
+    report(state, &made, (&names, place.dir())).print()
+}
+
+enum Source {
+    Archive(Box<Archive>, crate::store::Published),
+    Export(Box<Export>),
+}
+
+impl Source {
+    fn open(args: &Args) -> Result<Self, CliError> {
+        if let Some(file) = &args.file {
+            return Ok(Self::Export(Box::new(verify::open(file)?)));
+        }
+        let (Some(dir), Some(snapshot)) = (&args.from, &args.snapshot) else {
+            let sentence = "name a snapshot with --snapshot and --from, or a file with --file";
+            return Err(CliError::Usage(sentence.to_owned()));
+        };
+        let scratch = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
+        let archive = Archive::open(dir, &scratch, &|_| {}).map_err(|error| bad(&error))?;
+        let published = archive.published(snapshot).map_err(|error| bad(&error))?;
+        let published = published.ok_or_else(|| {
+            CliError::Refused(format!(
+                "there is no snapshot {snapshot} in the history of {}; `snapshot list` shows what a node has",
+                dir.display()
+            ))
+        })?;
+        Ok(Self::Archive(Box::new(archive), published))
+    }
+
+    fn state(&self) -> &GlobalState {
+        match self {
+            Self::Archive(_, published) => &published.state,
+            Self::Export(export) => &export.published().state,
+        }
+    }
+
+    fn cluster(&self) -> &str {
+        match self {
+            Self::Archive(archive, _) => archive.cluster(),
+            Self::Export(export) => export.cluster(),
+        }
+    }
+
+    fn audit(&self) -> Result<Audit, CliError> {
+        match self {
+            Self::Archive(archive, published) => {
+                archive.audit(published).map_err(|error| bad(&error))
+            }
+            Self::Export(export) => {
+                let audit = export.audit();
+                audit.map_err(|error| CliError::CheckFailed(format!("not restored: {error}")))
+            }
+        }
+    }
+
+    fn restore(&self, dir: &Path) -> Result<Vec<Restored>, StoreError> {
+        match self {
+            Self::Archive(archive, published) => archive.restore(published, dir),
+            Self::Export(export) => export.restore(dir),
+        }
+    }
+}
+
+fn bad(error: &StoreError) -> CliError {
+    CliError::Store(error.to_string())
+}
+
+// The processes, if all of them are there and each can have a directory.
+fn restorable(state: &GlobalState) -> Result<Vec<&ProcessId>, CliError> {
+    if !state.is_complete() {
+        let missing = state.missing().iter();
+        let missing: Vec<_> = missing.map(|one| one.process.to_string()).collect();
+        let open = state.open_channels().iter();
+        let open: Vec<_> = open.map(ToString::to_string).collect();
+        let why = match missing.is_empty() {
+            false => format!("missing are {}", missing.join(", ")),
+            true => format!("open are the channels {}", open.join(", ")),
+        };
+        let (snapshot, revision) = (&state.snapshot, state.revision);
+        return Err(CliError::Refused(format!(
+            "snapshot {snapshot} is partial (revision {revision}): {why}; only a complete one is restored"
+        )));
+    }
+    let names: Vec<&ProcessId> = state.parts.keys().collect();
+    let is_name = |process: &&&ProcessId| {
+        let text = process.as_str();
+        !text.contains('/') && !text.starts_with('.') && text != "cluster.toml"
+    };
+    match names.iter().find(|process| !is_name(process)) {
+        Some(process) => Err(CliError::Usage(format!(
+            "process {process:?} cannot have a directory of its name"
+        ))),
+        None => Ok(names),
+    }
+}
+
+const HOST: &str = "127.0.0.1";
+/// As `cluster` has them by default.
+const PORTS: (u16, u16) = (7101, 7201);
+
+// The new cluster on this machine: names, channels and directories are what counts, addresses are for people to change.
+fn cluster_file(cluster: &str, state: &GlobalState, dir: &Path) -> ClusterFile {
+    let spanned = |text: &str| Spanned::new(0..0, text.to_owned());
+    let address =
+        |first: u16, place: u16| spanned(&format!("{HOST}:{}", first.saturating_add(place)));
+    let block = |(process, place): (&ProcessId, u16)| ProcessBlock {
+        id: spanned(process.as_str()),
+        grpc: address(PORTS.0, place),
+        rest: Some(address(PORTS.1, place)),
+        dir: Some(dir.join(process.as_str())),
+        transport: None,
+    };
+    let pair = |from: &ProcessId, to: &ProcessId| {
+        Spanned::new(0..0, vec![from.to_string(), to.to_string()])
+    };
+    let channels: Vec<_> = state
+        .parts
+        .iter()
+        .flat_map(|(to, part)| part.state.delivered.keys().map(move |from| pair(from, to)))
+        .collect();
+    let processes = state.parts.len();
+    let is_full = channels.len() == processes * processes.saturating_sub(1);
+    ClusterFile {
+        cluster: spanned(cluster),
+        channels: (!is_full).then(|| Spanned::new(0..0, channels)),
+        processes: state.parts.keys().zip(0..).map(block).collect(),
+        snapshot: SnapshotBlock {
+            interval: Some(spanned("60s")),
+            deadline: Some(spanned("5s")),
+            open_max: None,
+        },
+        store: StoreBlock::default(),
+    }
+}
+
+fn report(state: &GlobalState, made: &[Restored], (names, dir): (&[&ProcessId], &Path)) -> Report {
+    let mut report = Report::default();
+    let (snapshot, shown) = (&state.snapshot, dir.display());
+    report.line(&format!("snapshot {snapshot} is restored into {shown}"));
+    let rows = made.iter().map(|one| {
+        vec![
+            one.process.to_string(),
+            one.accounts.to_string(),
+            one.balance_total.to_string(),
+            one.carried.to_string(),
+            one.carried_amount.to_string(),
+        ]
+    });
+    let headers = [
+        "process",
+        "accounts",
+        "balances",
+        "messages on their way",
+        "amount",
+    ];
+    report.table(&headers, rows.collect());
+    let balances: i128 = made.iter().map(|one| one.balance_total).sum();
+    let in_flight: i128 = made.iter().map(|one| one.carried_amount).sum();
+    report.line(&format!(
+        "{} minor units in all, {balances} in accounts and {in_flight} on their way",
+        balances + in_flight
+    ));
+    let numbered = (1..=names.len()).map(|number| format!("n{number}"));
+    let numbered: Vec<String> = numbered.collect();
+    let is_local = names
+        .iter()
+        .all(|name| numbered.iter().any(|one| one == name.as_str()));
+    if is_local {
+        let count = names.len();
+        report.line(&format!(
+            "start it with: snapledger cluster --nodes {count} --dir {shown}"
+        ));
+    } else {
+        report.line("start each of its nodes with:");
+        for name in names {
+            report.line(&format!(
+                "  snapledger node --config {shown}/cluster.toml --id {name}"
+            ));
+        }
+    }
+    report
+}

@@ -1,0 +1,74 @@
+//! The history of a stopped node's store, looked into through a copy: the store itself is not written to.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::Step;
+use super::audit::Audit;
+use super::check::{Held, Library};
+use super::error::StoreError;
+use super::frame::Kind;
+use super::history::{History, Published};
+use super::schema::{self, OWNER};
+use super::source::ChunkSource;
+use super::v1::state::OwnerV1;
+use crate::history::part::Chunk;
+use crate::process::ids::{Hash, SnapshotId};
+
+/// A copy of a store, open for its history.
+pub struct Archive {
+    cluster: String,
+    history: History,
+    library: Library,
+    /// After the library, which has its files open.
+    _copy: TempDir,
+}
+
+impl Archive {
+    /// Copies the store of a stopped node under `scratch` and opens the copy.
+    ///
+    /// # Errors
+    /// [`StoreError`]: there is no store, a node runs on it, there is no room for a copy, or it is damaged.
+    pub fn open(dir: &Path, scratch: &Path, step: &dyn Fn(Step)) -> Result<Self, StoreError> {
+        let copy = Held::take(dir)?.copy(scratch, step)?;
+        let (library, _) = Library::open(copy.path())?;
+        let trees = &library.trees;
+        let owner = schema::get::<OwnerV1>(&trees.meta, OWNER, Kind::Owner)?;
+        let owner = owner.ok_or_else(|| StoreError::Absent(dir.to_path_buf()))?;
+        Ok(Self {
+            cluster: owner.cluster,
+            history: History::open(trees.history.clone(), trees.parts.clone())?,
+            library,
+            _copy: copy,
+        })
+    }
+
+    /// The cluster that the store belongs to.
+    #[must_use]
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// The newest revision of a snapshot in this history.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it is damaged.
+    pub fn published(&self, snapshot: &SnapshotId) -> Result<Option<Published>, StoreError> {
+        self.history.newest(snapshot)
+    }
+
+    /// Computes every figure of a revision again from the contents.
+    ///
+    /// # Errors
+    /// [`StoreError`]: a chunk is missing or damaged.
+    pub fn audit(&self, published: &Published) -> Result<Audit, StoreError> {
+        Audit::of(self, &published.state)
+    }
+}
+
+impl ChunkSource for Archive {
+    fn chunk(&self, hash: &Hash) -> Result<Chunk, StoreError> {
+        self.library.chunks.chunk(hash)
+    }
+}

@@ -1,0 +1,294 @@
+//! New stores from a recorded global state: of each process one, which begins with what was recorded and owes nothing to
+//! the store that it was recorded in.
+//!
+//! All of it stands in the new journal, so that the journal alone gives every balance again: who the others are, each
+//! account as a deposit, keys, answers, and the messages that were on their way, numbered from 1 on. Identities are drawn
+//! first, and each store knows those of the others from its first turn on: a store of the old cluster, or of another one
+//! that was restored from the same snapshot, is another store than the one that was met. Markers are not carried: the
+//! snapshots that they belong to are those of the old cluster, whose history does not go on here.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::Store;
+use super::archive::Archive;
+use super::error::StoreError;
+use super::export::Export;
+use super::files;
+use super::frame::Damage;
+use super::history::Published;
+use super::merge::Cells;
+use super::open;
+use super::source::{self, ChunkSource};
+use super::v1::state::OwnerV1;
+use crate::history::global::GlobalState;
+use crate::history::part::{Part, RecordedChannel};
+use crate::process::Process;
+use crate::process::cell::{Answered, Cell};
+use crate::process::clock::{Hlc, Lamport};
+use crate::process::event::{Identity, Record, Turn};
+use crate::process::ids::{AccountId, Amount, ProcessId, RequestId, Seq};
+use crate::process::message::Body;
+use crate::process::topology::Topology;
+
+/// A turn is closed when its records weigh so much.
+const TURN_WEIGHT: usize = 4096;
+/// Clocks of other makes are followed up to the half of what there is; no true one is further.
+const CLOCK_MAX: Lamport = Lamport(u64::MAX / 2 + (1 << 40));
+
+/// A store that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// Whose.
+    pub process: ProcessId,
+    /// How many accounts it holds.
+    pub accounts: u64,
+    /// The sum of their balances, minor units.
+    pub balance_total: i128,
+    /// How many messages wait in its outgoing channels.
+    pub carried: u64,
+    /// The money among them, minor units.
+    pub carried_amount: i128,
+}
+
+impl Export {
+    /// Makes a store for each process of the exported snapshot, `dir/PROCESS`. The snapshot is complete and audited.
+    ///
+    /// # Errors
+    /// [`StoreError`]: what was made so far is of no use.
+    pub fn restore(&self, dir: &Path) -> Result<Vec<Restored>, StoreError> {
+        let (cluster, state) = (self.cluster(), &self.published().state);
+        Beginning::new(self, (cluster, state)).all(dir)
+    }
+}
+
+impl Archive {
+    /// Makes a store for each process of a snapshot, `dir/PROCESS`. The snapshot is complete and audited.
+    ///
+    /// # Errors
+    /// [`StoreError`]: what was made so far is of no use.
+    pub fn restore(&self, published: &Published, dir: &Path) -> Result<Vec<Restored>, StoreError> {
+        Beginning::new(self, (self.cluster(), &published.state)).all(dir)
+    }
+}
+
+/// What all stores of the new cluster begin with.
+struct Beginning<'a> {
+    source: &'a dyn ChunkSource,
+    cluster: &'a str,
+    state: &'a GlobalState,
+    identities: BTreeMap<ProcessId, Identity>,
+    /// Past everything that is recorded.
+    time: Hlc,
+}
+
+impl<'a> Beginning<'a> {
+    fn new(source: &'a dyn ChunkSource, (cluster, state): (&'a str, &'a GlobalState)) -> Self {
+        let identity = |process: &ProcessId| {
+            let store = *uuid::Uuid::new_v4().as_bytes();
+            // Of a start that never was: every other is newer.
+            let (boot, run) = (0, 0);
+            (process.clone(), Identity { store, boot, run })
+        };
+        let newest = state.parts.values().map(|part| part.state.time).max();
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let wall_us = since.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(0));
+        let time = Hlc::default().receive(newest.unwrap_or_default());
+        Self {
+            source,
+            cluster,
+            state,
+            identities: state.parts.keys().map(identity).collect(),
+            time: time.tick(wall_us),
+        }
+    }
+
+    fn all(&self, dir: &Path) -> Result<Vec<Restored>, StoreError> {
+        let parts = self.state.parts.values();
+        parts
+            .map(|part| self.one(part, &dir.join(part.process.as_str())))
+            .collect()
+    }
+
+    fn one(&self, part: &Part, dir: &Path) -> Result<Restored, StoreError> {
+        let me = &part.process;
+        if part.state.clock > CLOCK_MAX {
+            return Err(contradiction(me, "its clock is beyond all bounds"));
+        }
+        let owner = OwnerV1 {
+            cluster: self.cluster.to_owned(),
+            process: me.clone(),
+            store: self.identities[me].store,
+        };
+        let mut life = Life::begin(open::create(dir, &owner)?, part, self.time);
+        for (peer, identity) in self.identities.iter().filter(|(peer, _)| *peer != me) {
+            life.push(Record::Recognized {
+                peer: peer.clone(),
+                identity: *identity,
+            })?;
+        }
+        self.cells(part, &mut life)?;
+        let carried = self.carry(me, &mut life)?;
+        life.end(part, carried)?;
+        // What follows may move the directory, and the engine ends its last writes on threads of its own.
+        files::await_release(dir)?;
+        Ok(Restored {
+            process: me.clone(),
+            accounts: part.state.accounts,
+            balance_total: part.state.balance_total,
+            carried: carried.0,
+            carried_amount: carried.1,
+        })
+    }
+
+    fn cells(&self, part: &Part, life: &mut Life) -> Result<(), StoreError> {
+        let mut answers: Vec<(RequestId, Answered)> = Vec::new();
+        for cell in Cells::new(self.source, &part.state.runs, None)? {
+            match cell? {
+                Cell::Account { account, balance } => life.open_account(account, balance)?,
+                Cell::Key(write) => life.push(Record::Written(write))?,
+                Cell::Request {
+                    request,
+                    answered: Some(answered),
+                } => answers.push((request, answered)),
+                Cell::Request { answered: None, .. } | Cell::Snapshot { .. } => {}
+            }
+        }
+        // They will be forgotten in the order in which they are remembered.
+        answers.sort_by_key(|(_, answered)| answered.ordinal);
+        for (request, answered) in answers {
+            life.push(Record::Answered {
+                request,
+                fingerprint: answered.fingerprint,
+                outcome: answered.answer.outcome,
+            })?;
+        }
+        Ok(())
+    }
+
+    // Says how many messages are carried, and the money among them.
+    fn carry(&self, me: &ProcessId, life: &mut Life) -> Result<(u64, i128), StoreError> {
+        let (mut count, mut amount) = (0, 0);
+        for part in self.state.parts.values() {
+            let mut seq = Seq(0);
+            let from_me = |channel: &&RecordedChannel| channel.from == *me;
+            for hash in part
+                .channels
+                .iter()
+                .filter(from_me)
+                .flat_map(|one| &one.chunks)
+            {
+                for recorded in source::messages(self.source, hash)? {
+                    let message = recorded.message;
+                    if matches!(message.body, Body::Marker(_)) {
+                        continue;
+                    }
+                    seq = seq.next();
+                    count += 1;
+                    let transfer = message.body.transfer();
+                    amount += transfer.map_or(0, |transfer| i128::from(transfer.amount.units()));
+                    let to = part.process.clone();
+                    life.push(Record::Carried { to, seq, message })?;
+                }
+            }
+        }
+        Ok((count, amount))
+    }
+}
+
+/// A new store, and the process on it, up to the first start of its node.
+struct Life {
+    store: Store,
+    process: Process,
+    time: Hlc,
+    clock: Lamport,
+    records: Vec<Record>,
+    weight: usize,
+}
+
+impl Life {
+    fn begin(store: Store, part: &Part, time: Hlc) -> Self {
+        let me = &part.process;
+        // Channels come with their messages; the others are for the configuration to say.
+        let alone = Topology::full(std::slice::from_ref(me)).expect("one process is a topology");
+        Self {
+            store,
+            process: Process::new(me.clone(), alone, usize::MAX),
+            time,
+            clock: part.state.clock,
+            records: Vec::new(),
+            weight: 0,
+        }
+    }
+
+    fn push(&mut self, record: Record) -> Result<(), StoreError> {
+        self.weight += record.weight();
+        self.records.push(record);
+        if self.weight < TURN_WEIGHT {
+            return Ok(());
+        }
+        self.commit()
+    }
+
+    // An account opens with a credit; one that was emptied is emptied again.
+    fn open_account(&mut self, account: AccountId, balance: i64) -> Result<(), StoreError> {
+        let Some(amount) = Amount::new(balance.max(1)).filter(|_| balance >= 0) else {
+            let problem = format!("account {account:?} holds {balance}");
+            return Err(contradiction(self.process.id(), problem));
+        };
+        let emptied = (balance == 0).then(|| Record::Withdrawn {
+            account: account.clone(),
+            amount,
+        });
+        self.push(Record::Deposited { account, amount })?;
+        emptied.map_or(Ok(()), |emptied| self.push(emptied))
+    }
+
+    fn commit(&mut self) -> Result<(), StoreError> {
+        self.weight = 0;
+        let registers = self.process.registers();
+        let turn = Turn {
+            position: registers.position.next(),
+            time: self.time,
+            clock: self.clock,
+            records: std::mem::take(&mut self.records),
+        };
+        self.time = self.time.tick(0);
+        self.process.replay(&turn);
+        self.store.commit(&turn)?;
+        Ok(())
+    }
+
+    // Compares with what was recorded, and writes the state, so that the first start need not apply all of it.
+    fn end(mut self, part: &Part, carried: (u64, i128)) -> Result<(), StoreError> {
+        if !self.records.is_empty() {
+            self.commit()?;
+        }
+        let (bank, registers) = (self.process.bank(), self.process.registers());
+        let found = (bank.len(), bank.balance_total());
+        let paid_in = registers.deposits - registers.withdrawals;
+        if found != (part.state.accounts, part.state.balance_total)
+            || paid_in != found.1 + carried.1
+        {
+            let problem = format!(
+                "{} accounts with {} in all were made, {} with {} were recorded",
+                found.0, found.1, part.state.accounts, part.state.balance_total
+            );
+            return Err(contradiction(&part.process, problem));
+        }
+        if registers.position.0 > 0 {
+            self.records.push(Record::Checkpointed);
+            self.commit()?;
+        }
+        for sealed in self.process.take_sealed() {
+            self.store.write_state(sealed)?;
+        }
+        self.store.sync()
+    }
+}
+
+fn contradiction(process: &ProcessId, problem: impl ToString) -> StoreError {
+    let what = format!("recorded state of process {process}");
+    StoreError::damaged(what, Damage::Contradiction(problem.to_string()))
+}
