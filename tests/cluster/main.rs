@@ -3,6 +3,7 @@
 
 mod accounts;
 mod amounts;
+mod audited;
 mod await_it;
 mod channels;
 mod copies;
@@ -32,6 +33,7 @@ mod refusals;
 mod repeats;
 mod rest;
 mod restart;
+mod restored;
 mod ring;
 mod rotten;
 mod snapshots;

@@ -31,9 +31,11 @@ pub(crate) struct Cluster {
     open_max: usize,
     keep: Keep,
     interval: Option<Duration>,
+    /// Where the stores are.
+    stores: PathBuf,
     sockets: BTreeMap<String, Sockets>,
     hosts: BTreeMap<String, Host>,
-    dir: TempDir,
+    _dir: TempDir,
 }
 
 pub(crate) fn process(id: &str) -> ProcessId {
@@ -45,6 +47,7 @@ impl Cluster {
     pub(crate) fn planned(ids: &[&str]) -> Self {
         let processes: Vec<_> = ids.iter().map(|id| process(id)).collect();
         let topology = Topology::full(&processes).expect("distinct ids");
+        let dir = tempfile::tempdir().expect("a temporary directory");
         let mut cluster = Self {
             members: Vec::new(),
             topology,
@@ -54,7 +57,8 @@ impl Cluster {
             interval: None,
             sockets: BTreeMap::new(),
             hosts: BTreeMap::new(),
-            dir: tempfile::tempdir().expect("a temporary directory"),
+            stores: dir.path().to_path_buf(),
+            _dir: dir,
         };
         for id in ids {
             let sockets = Sockets {
@@ -204,7 +208,12 @@ impl Cluster {
 
     /// Where the store of a node is.
     pub(crate) fn store(&self, id: &str) -> PathBuf {
-        self.dir.path().join(id)
+        self.stores.join(id)
+    }
+
+    /// The stopped nodes will start on other stores.
+    pub(crate) fn move_to(&mut self, stores: &Path) {
+        self.stores = stores.to_path_buf();
     }
 
     /// Takes the store of a stopped node away.
@@ -278,7 +287,7 @@ impl Cluster {
             me: process(id),
             members: self.members.clone(),
             topology: self.topology.clone(),
-            dir: self.dir.path().join(id),
+            dir: self.stores.join(id),
             snapshot: SnapshotSettings {
                 interval: self.interval,
                 deadline: self.deadline,

@@ -73,6 +73,11 @@ impl Rest {
         self.base.trim_start_matches("http://")
     }
 
+    /// The address, as programs take it.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
     /// Sends any request; `None` where the node does not answer.
     pub(crate) async fn try_send(&self, mut request: Request<String>) -> Option<Answer> {
         let target = format!("{}{}", self.base, request.uri());

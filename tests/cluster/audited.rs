@@ -1,0 +1,162 @@
+//! A snapshot is checked away from the nodes: as a file, as what a node sends, and one balance by its proof. Without this
+//! an auditor would have to believe the program that is to be audited.
+
+use serde_json::Value;
+
+use crate::nodes::Cluster;
+use crate::rest::asked;
+use crate::restored::{path, said};
+use crate::traffic::{SEED, Traffic};
+
+const IDS: [&str; 2] = ["n1", "n2"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_is_verified_without_its_nodes() {
+    let mut cluster = Cluster::up(&IDS).await;
+    let traffic = Traffic::between(&cluster, &IDS).await;
+    let rest = cluster.rest("n1");
+    let id = rest.start_snapshot().await;
+    let shown = rest.snapshot(&id, "complete").await;
+    traffic.stop().await;
+    let root = rest.get(&format!("/v1/snapshots/{id}")).await;
+    let root = root.header("etag").trim_matches('"').to_owned();
+
+    let route = format!("/v1/snapshots/{id}/export");
+    // The file is no text, so it is asked for as what is known already.
+    let tag = format!("\"{root}-export\"");
+    let known = asked(&route, &[("if-none-match", &tag)]);
+    let known = rest.send(known).await;
+    assert_eq!((known.status, known.header("etag")), (304, &*tag));
+    let refused = rest.send(asked(&route, &[("accept", "text/csv")])).await;
+    assert_eq!(
+        (refused.status, &*refused.problem()),
+        (406, "not-acceptable")
+    );
+    let absent = rest.get("/v1/snapshots/absent/export").await;
+    assert_eq!(
+        (absent.status, &*absent.problem()),
+        (404, "unknown-snapshot")
+    );
+
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let file = place.path().join("s.snapledger");
+    let base = rest.base();
+    let verify = ["snapshot", "verify", &id, "--rest", base, "--root", &root];
+    let (code, text) = said(&verify);
+    assert!(
+        code == 0 && text.contains("no money was lost or made"),
+        "{text}"
+    );
+    let out = [
+        "snapshot",
+        "export",
+        &id,
+        "--rest",
+        base,
+        "--out",
+        path(&file),
+    ];
+    let (code, text) = said(&out);
+    assert!(code == 0 && text.contains(&root), "{text}");
+    cluster.stop_all().await;
+
+    let offline = ["snapshot", "verify", path(&file), "--output", "json"];
+    let (code, text) = said(&offline);
+    let verified: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((code, &verified["verified"]), (0, &Value::Bool(true)));
+    assert_eq!(verified["root"], *root);
+    for field in ["totals", "verification"] {
+        assert!(verified[field].is_object(), "{verified}");
+    }
+    assert_eq!(verified["totals"]["deposits"], 2 * SEED);
+    assert_eq!(
+        verified["totals"]["in_flight"],
+        shown["totals"]["in_flight"]
+    );
+    let (code, text) = said(&["snapshot", "verify", path(&file), "--root", "00"]);
+    assert!(
+        code == 1 && text.contains("it is another snapshot"),
+        "{text}"
+    );
+
+    let mut bytes = std::fs::read(&file).expect("it was written");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 4;
+    std::fs::write(&file, bytes).expect("there is room");
+    let (code, text) = said(&["snapshot", "verify", path(&file)]);
+    assert!(code == 1 && text.contains("(at byte "), "{text}");
+    let into = place.path().join("into");
+    let (code, text) = said(&["restore", "--file", path(&file), "--into", path(&into)]);
+    assert!(code == 1 && !into.exists(), "{text}");
+    let (code, text) = said(&[
+        "snapshot",
+        "verify",
+        path(&place.path().join("none.snapledger")),
+    ]);
+    assert!(code == 2 && text.contains("cannot read"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_balance_is_proven_against_the_root() {
+    let mut cluster = Cluster::up(&IDS).await;
+    let rest = cluster.rest("n1");
+    cluster.deposit("n1", "alice", 5).await;
+    cluster.deposit("n2", "bob", 7).await;
+    let id = rest.start_snapshot().await;
+    rest.snapshot(&id, "complete").await;
+    let route = |process, account| format!("/v1/snapshots/{id}/balances/{process}/{account}/proof");
+    let proof = rest.read(&route("n2", "bob")).await;
+    assert_eq!(
+        (&proof["balance"], &proof["existed"]),
+        (&7.into(), &true.into())
+    );
+    let absent = rest.read(&route("n2", "alice")).await;
+    assert_eq!(
+        (&absent["balance"], &absent["existed"]),
+        (&0.into(), &false.into())
+    );
+    let unknown = rest.get(&route("n9", "bob")).await;
+    assert_eq!(
+        (unknown.status, &*unknown.problem()),
+        (404, "unknown-process")
+    );
+    cluster.stop_all().await;
+
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let file = place.path().join("proof.json");
+    let root = proof["root"].as_str().expect("text").to_owned();
+    let check = |proof: &Value, root: &str| {
+        std::fs::write(&file, proof.to_string()).expect("there is room");
+        said(&["snapshot", "verify", "--proof", path(&file), "--root", root])
+    };
+    let (code, text) = check(&proof, &root);
+    assert!(
+        code == 0 && text.contains("account bob of process n2 holds 7"),
+        "{text}"
+    );
+    let (code, text) = check(&absent, &root);
+    assert!(
+        code == 0 && text.contains("there is no account alice of process n2"),
+        "{text}"
+    );
+    let (code, text) = check(&proof, &root.replace(&root[..2], "zz"));
+    assert!(code == 1 && text.contains("the root is"), "{text}");
+
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut forged = proof.clone();
+        change(&mut forged);
+        check(&forged, &root)
+    };
+    let (code, text) = changed(&|proof| proof["balance"] = 8.into());
+    assert!(code == 1 && text.contains("balance is 7, not 8"), "{text}");
+    let (code, text) = changed(&|proof| proof["account"] = "carol".into());
+    assert!(
+        code == 1 && text.contains("existed is false, not true"),
+        "{text}"
+    );
+    let (code, text) = changed(&|proof| proof["proof"]["runs"] = Value::Array(Vec::new()));
+    assert!(
+        code == 1 && text.contains("it is not in the proof"),
+        "{text}"
+    );
+}
