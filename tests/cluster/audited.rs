@@ -1,6 +1,8 @@
 //! A snapshot is checked away from the nodes: as a file, as what a node sends, and one balance by its proof. Without this
 //! an auditor would have to believe the program that is to be audited.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use crate::nodes::Cluster;
@@ -60,11 +62,16 @@ async fn a_snapshot_is_verified_without_its_nodes() {
     assert!(code == 0 && text.contains(&root), "{text}");
     cluster.stop_all().await;
 
-    let offline = ["snapshot", "verify", path(&file), "--output", "json"];
+    verified_offline(&file, (&root, &shown));
+    damage_is_named(place.path(), &file);
+}
+
+fn verified_offline(file: &Path, (root, shown): (&str, &Value)) {
+    let offline = ["snapshot", "verify", path(file), "--output", "json"];
     let (code, text) = said(&offline);
     let verified: Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!((code, &verified["verified"]), (0, &Value::Bool(true)));
-    assert_eq!(verified["root"], *root);
+    assert_eq!(verified["root"], root);
     for field in ["totals", "verification"] {
         assert!(verified[field].is_object(), "{verified}");
     }
@@ -73,26 +80,24 @@ async fn a_snapshot_is_verified_without_its_nodes() {
         verified["totals"]["in_flight"],
         shown["totals"]["in_flight"]
     );
-    let (code, text) = said(&["snapshot", "verify", path(&file), "--root", "00"]);
+    let (code, text) = said(&["snapshot", "verify", path(file), "--root", "00"]);
     assert!(
         code == 1 && text.contains("it is another snapshot"),
         "{text}"
     );
+}
 
-    let mut bytes = std::fs::read(&file).expect("it was written");
+fn damage_is_named(place: &Path, file: &Path) {
+    let mut bytes = std::fs::read(file).expect("it was written");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 4;
-    std::fs::write(&file, bytes).expect("there is room");
-    let (code, text) = said(&["snapshot", "verify", path(&file)]);
+    std::fs::write(file, bytes).expect("there is room");
+    let (code, text) = said(&["snapshot", "verify", path(file)]);
     assert!(code == 1 && text.contains("(at byte "), "{text}");
-    let into = place.path().join("into");
-    let (code, text) = said(&["restore", "--file", path(&file), "--into", path(&into)]);
+    let into = place.join("into");
+    let (code, text) = said(&["restore", "--file", path(file), "--into", path(&into)]);
     assert!(code == 1 && !into.exists(), "{text}");
-    let (code, text) = said(&[
-        "snapshot",
-        "verify",
-        path(&place.path().join("none.snapledger")),
-    ]);
+    let (code, text) = said(&["snapshot", "verify", path(&place.join("none.snapledger"))]);
     assert!(code == 2 && text.contains("cannot read"), "{text}");
 }
 

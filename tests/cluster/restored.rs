@@ -97,11 +97,9 @@ async fn deposit(rest: &Rest, amount: u64) -> Value {
     answer.json()["balance"].clone()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn money_in_flight_arrives_once_in_the_restored_cluster_and_the_old_store_is_refused() {
-    let mut cluster = Cluster::up(&IDS).await;
-    let rest = cluster.rest("n1");
-    assert_eq!(deposit(&rest, 9).await, 9);
+// A remembered answer, an account that was emptied, a key.
+async fn fill(cluster: &Cluster, rest: &Rest) {
+    assert_eq!(deposit(rest, 9).await, 9);
     let emptied = json!({"amount": 5});
     rest.post("/v1/accounts/emptied/deposits", &emptied).await;
     rest.post("/v1/accounts/emptied/withdrawals", &emptied)
@@ -110,6 +108,13 @@ async fn money_in_flight_arrives_once_in_the_restored_cluster_and_the_old_store_
     let mut keys = KeyValueServiceClient::new(cluster.grpc("n1"));
     let put = keys.put(PutRequest { key, value }).await;
     assert!(put.expect("an answer").into_inner().success);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn money_in_flight_arrives_once_in_the_restored_cluster_and_the_old_store_is_refused() {
+    let mut cluster = Cluster::up(&IDS).await;
+    let rest = cluster.rest("n1");
+    fill(&cluster, &rest).await;
     let traffic = Traffic::between(&cluster, &IDS).await;
     let snapshot = snapshot_with_money_in_flight(&rest).await;
     traffic.stop().await;
@@ -147,25 +152,44 @@ async fn money_in_flight_arrives_once_in_the_restored_cluster_and_the_old_store_
         assert_eq!(checked.cluster, "tested");
     }
 
-    // Nobody has met anybody yet: who belongs together is known from the first turn on.
     let old = copy_of(&cluster.store("n2"));
     let right = copy_of(&one.join("n2"));
     cluster.move_to(&one);
     for wrong in [other.join("n2"), old.path().to_path_buf()] {
         put_back(&wrong, &one.join("n2"));
-        cluster = cluster.started_again(&IDS).await;
-        for peer in ["n1", "n3"] {
-            let words = ["came with store", "had come with store"];
-            stopped(&cluster, ("n2", peer), &words).await;
-            stopped(&cluster, (peer, "n2"), &[]).await;
-        }
-        cluster.stop_all().await;
+        cluster = is_refused(cluster).await;
     }
     put_back(right.path(), &one.join("n2"));
     let mut cluster = cluster.started_again(&IDS).await;
     cluster.connected().await;
     holds(&cluster, &settled).await;
 
+    goes_on(&cluster, total).await;
+    cluster.stop_all().await;
+    for id in IDS {
+        until("a closed store", async || {
+            match Store::check(&one.join(id)) {
+                Err(StoreError::InUse(_)) => None,
+                checked => Some(checked.expect("a good store")),
+            }
+        })
+        .await;
+    }
+}
+
+// Nobody has met anybody yet: who belongs together is known from the first turn on.
+async fn is_refused(cluster: Cluster) -> Cluster {
+    let mut cluster = cluster.started_again(&IDS).await;
+    for peer in ["n1", "n3"] {
+        let words = ["came with store", "had come with store"];
+        stopped(&cluster, ("n2", peer), &words).await;
+        stopped(&cluster, (peer, "n2"), &[]).await;
+    }
+    cluster.stop_all().await;
+    cluster
+}
+
+async fn goes_on(cluster: &Cluster, total: i64) {
     let rest = cluster.rest("n1");
     assert_eq!(deposit(&rest, 9).await, 9, "it is remembered");
     let mut keys = KeyValueServiceClient::new(cluster.grpc("n3"));
@@ -177,16 +201,6 @@ async fn money_in_flight_arrives_once_in_the_restored_cluster_and_the_old_store_
     // An account that had been emptied is opened and emptied again.
     assert_proven(&now, total);
     assert_eq!(now["totals"]["in_flight"], 0);
-    cluster.stop_all().await;
-    for id in IDS {
-        until("a closed store", async || {
-            match Store::check(&one.join(id)) {
-                Err(StoreError::InUse(_)) => None,
-                checked => Some(checked.expect("a good store")),
-            }
-        })
-        .await;
-    }
 }
 
 async fn holds(cluster: &Cluster, settled: &Balances) {
@@ -271,14 +285,21 @@ async fn a_partial_snapshot_is_refused_and_an_interrupted_restore_begins_anew() 
         "{text}"
     );
     assert!(!into.exists());
-
-    // Killed as soon as it has begun to write.
+    killed(&arguments(&whole), &into).await;
+    let (code, text) = restore(&arguments(&whole)).await;
+    assert_eq!(code, 0, "{text}");
     let aside = place.path().join(".into.restoring");
+    assert!(!aside.exists(), "nothing is left beside it");
+    for id in ["n1", "n2"] {
+        Store::check(&into.join(id)).expect("a good store");
+    }
+}
+
+// As soon as it has begun to write. Half of a cluster is never where the cluster is to be.
+async fn killed(arguments: &[&str], into: &Path) {
+    let aside = into.with_file_name(".into.restoring");
     let mut command = Command::new(cargo_bin!("snapledger"));
-    command
-        .arg("restore")
-        .args(arguments(&whole))
-        .stdout(Stdio::null());
+    command.arg("restore").args(arguments).stdout(Stdio::null());
     let mut child = command.spawn().expect("the program runs");
     until("a restore that writes", async || {
         let ended = child.try_wait().expect("it is a child").is_some();
@@ -288,13 +309,7 @@ async fn a_partial_snapshot_is_refused_and_an_interrupted_restore_begins_anew() 
     child.kill().expect("it is a child");
     child.wait().expect("it is a child");
     if into.exists() {
-        std::fs::remove_dir_all(&into).expect("it was done before");
+        std::fs::remove_dir_all(into).expect("it was done before");
         std::fs::create_dir_all(aside.join("cluster/n1")).expect("there is room");
-    }
-    let (code, text) = restore(&arguments(&whole)).await;
-    assert_eq!(code, 0, "{text}");
-    assert!(!aside.exists(), "nothing is left beside it");
-    for id in ["n1", "n2"] {
-        Store::check(&into.join(id)).expect("a good store");
     }
 }
