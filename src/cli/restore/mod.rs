@@ -13,7 +13,9 @@ use self::place::Place;
 use super::CliError;
 use super::output::Report;
 use super::snapshot::verify;
-use crate::config::cluster_file::{ClusterFile, ProcessBlock, SnapshotBlock, StoreBlock};
+use crate::config::cluster_file::{
+    ClusterFile, HistoryBlock, ProcessBlock, SnapshotBlock, StoreBlock,
+};
 use crate::history::global::GlobalState;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::store::{Archive, Audit, Export, Restored, StoreError};
@@ -189,6 +191,7 @@ fn cluster_file(cluster: &str, state: &GlobalState, dir: &Path) -> ClusterFile {
             open_max: None,
         },
         store: StoreBlock::default(),
+        history: HistoryBlock::default(),
     }
 }
 
