@@ -5,4 +5,6 @@
 pub mod diff;
 pub mod global;
 pub mod part;
+pub mod share;
+pub mod statement;
 pub mod verify;

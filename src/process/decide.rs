@@ -6,7 +6,7 @@ use super::clock::Lamport;
 use super::event::{Answer, Effects, Input, Operation, Outcome, Receipt, Record, Reply};
 use super::ids::{AccountId, Amount, Key, ProcessId, RequestId, Seq};
 use super::kv::VALUE_BYTES_MAX;
-use super::message::{Body, Message, Stamp, Transfer, Write};
+use super::message::{Body, Message, Stamp, Transfer, Write, local_transfer_id};
 use super::refusal::Refusal;
 use super::snapshot::Recording;
 
@@ -177,11 +177,11 @@ impl Process {
                 .after_credit(&to, amount)
                 .ok_or_else(|| Refusal::Overflow(to.clone()))?
         };
-        let place = (self.turn.position, self.turn.records.len());
+        let index = self.turn.records.len();
         let receipt = Receipt {
             balance,
             to_balance: Some(to_balance),
-            transfer_id: Some(format!("{}@{}.{}", self.me, place.0, place.1).into()),
+            transfer_id: Some(local_transfer_id(&self.me, self.turn.position, index)),
         };
         Ok((vec![Record::Moved { from, to, amount }], receipt))
     }

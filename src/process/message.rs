@@ -1,7 +1,7 @@
 //! What a channel carries: transfers, puts and markers, in one sequence.
 
 use super::clock::Lamport;
-use super::ids::{AccountId, Amount, Key, ProcessId, SnapshotId};
+use super::ids::{AccountId, Amount, Key, Lsn, ProcessId, SnapshotId};
 
 /// A message, as it is journaled at both ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +43,13 @@ pub struct Transfer {
     pub to_account: AccountId,
     /// How much.
     pub amount: Amount,
+}
+
+/// The name of a transfer between two accounts of one process: its turn, and its record there, from 0 on. It is not
+/// journaled, so whoever reads the journal makes it again here.
+#[must_use]
+pub fn local_transfer_id(process: &ProcessId, position: Lsn, index: usize) -> Box<str> {
+    format!("{process}@{position}.{index}").into()
 }
 
 /// A write of the key-value application; of two writes of a key the one with the greater stamp wins.

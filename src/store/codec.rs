@@ -6,8 +6,9 @@ use super::frame::{self, Damage, Kind};
 use super::schema::{name, position_key};
 use super::v1::Frozen;
 use super::v1::part::ChunkV1;
-use super::v1::turn::TurnV1;
+use super::v1::turn::{TurnHeadV1, TurnV1};
 use crate::history::part::Chunk;
+use crate::process::clock::Hlc;
 use crate::process::event::Turn;
 use crate::process::ids::{Hash, Lsn};
 
@@ -52,6 +53,18 @@ impl Entry {
             previous: Hash(*previous),
             hash: hash_of(bytes),
         })
+    }
+
+    /// The clock of the turn at a position, from the first fragment of its stored form, unchecked.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub(super) fn peek_time(position: Lsn, fragment: &[u8]) -> Result<Hlc, StoreError> {
+        let head = frame::peek::<TurnHeadV1>(fragment, HASH_BYTES);
+        let head = head.map_err(|damage| {
+            StoreError::damaged(name(Kind::Turn, &position_key(position)), damage)
+        })?;
+        Ok(head.time)
     }
 
     /// Checks that it is the entry at `position` and continues `previous`; before the first there is only zero.

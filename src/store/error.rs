@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 
 use super::frame::Damage;
+use crate::process::ids::Lsn;
 
 /// A failure of the store, with what a person can do about it.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +96,20 @@ pub enum StoreError {
         snapshot: String,
         /// Its number.
         revision: u32,
+    },
+    /// Older than anything that is kept.
+    #[error("what was before journal entry {first} is not kept any more")]
+    BeforeHorizon {
+        /// The oldest entry that is kept.
+        first: Lsn,
+    },
+    /// The journal has not come so far.
+    #[error("the journal ends at entry {newest}; there is no entry {position}")]
+    Beyond {
+        /// Where somebody looked.
+        position: Lsn,
+        /// The newest entry.
+        newest: Lsn,
     },
     /// Something stored is not what it should be.
     #[error("the store is damaged: {what}: {damage}")]

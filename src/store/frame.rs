@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Global = 5,
     Owner = 6,
     Number = 7,
+    Stretch = 8,
+    Touches = 9,
 }
 
 /// Why a stored value is not what it should be.
@@ -84,6 +86,23 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Damage> {
         return Err(Damage::Encoding(format!("{rest} bytes too many")));
     }
     Ok(value)
+}
+
+/// Reads what stands `behind` so many bytes of the content, from the first fragment of a value: unchecked, to find a
+/// place. What is found there is read whole before anybody relies on it.
+pub(super) fn peek<T: DeserializeOwned>(fragment: &[u8], behind: usize) -> Result<T, Damage> {
+    let bytes = fragment.get(HEADER_BYTES + behind..).unwrap_or_default();
+    let (value, _) = bincode::serde::decode_from_slice(bytes, configuration())
+        .map_err(|error| Damage::Encoding(error.to_string()))?;
+    Ok(value)
+}
+
+/// The first fragment of a value.
+pub(super) fn first_fragment(
+    tree: &sled::Tree,
+    key: &[u8],
+) -> Result<Option<sled::IVec>, sled::Error> {
+    pages::get(tree, &fragment_key(key, 0))
 }
 
 /// Puts the frame around an encoded value.
@@ -161,11 +180,24 @@ fn fragment_key(key: &[u8], number: u16) -> Vec<u8> {
 
 /// Writes a framed value over keys `key ‖ fragment number`, atomically.
 pub(super) fn put(tree: &sled::Tree, key: &[u8], framed: &[u8]) -> Result<(), sled::Error> {
+    put_all(tree, &[(key, framed)])
+}
+
+/// Writes several framed values, atomically.
+pub(super) fn put_all<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+    tree: &sled::Tree,
+    values: &[(K, V)],
+) -> Result<(), sled::Error> {
     let mut batch = sled::Batch::default();
-    insert(&mut batch, key, framed);
+    for (key, framed) in values {
+        insert(&mut batch, key.as_ref(), framed.as_ref());
+    }
     tree.apply_batch(batch)?;
-    for (number, fragment) in (0..).zip(framed.chunks(FRAGMENT_BYTES_MAX)) {
-        pages::account(tree, &fragment_key(key, number), fragment.len())?;
+    for (key, framed) in values {
+        for (number, fragment) in (0..).zip(framed.as_ref().chunks(FRAGMENT_BYTES_MAX)) {
+            let key = fragment_key(key.as_ref(), number);
+            pages::account(tree, &key, fragment.len())?;
+        }
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use super::codec::Entry;
 use super::error::StoreError;
 use super::frame::{self, Damage};
 use super::schema::{position_key, position_of};
+use crate::process::clock::Hlc;
 use crate::process::event::Turn;
 use crate::process::ids::{Hash, Lsn};
 
@@ -98,6 +99,33 @@ impl Journal {
             }
             Some(entry)
         })
+    }
+
+    /// The entry at a position.
+    pub(super) fn entry(&self, position: Lsn) -> Result<Entry, StoreError> {
+        let entry = read(&self.tree, position)?.ok_or_else(|| gap(position))?;
+        entry.chained(position, None)
+    }
+
+    /// The clock of the turn at a position, unchecked: to find a place.
+    pub(super) fn peek_time(&self, position: Lsn) -> Result<Hlc, StoreError> {
+        let fragment = frame::first_fragment(&self.tree, &position_key(position))?;
+        Entry::peek_time(position, &fragment.ok_or_else(|| gap(position))?)
+    }
+
+    /// The oldest position that is here; 1 for the empty journal.
+    pub(super) fn first(&self) -> Result<Lsn, StoreError> {
+        let first = self.tree.first()?;
+        let position = first.and_then(|(key, _)| position_of(frame::split_key(&key)?.0));
+        Ok(position.unwrap_or(Lsn(1)))
+    }
+
+    /// The hash that everything up to a position has, also where the entry there is gone and the next one is not.
+    pub(super) fn hash_up_to(&self, position: Lsn) -> Result<Hash, StoreError> {
+        if position >= self.head().position {
+            return self.hash_at(position);
+        }
+        Ok(self.entry(position.next())?.previous)
     }
 
     /// The hash of the entry at a position, zero for the empty journal.

@@ -26,12 +26,14 @@ mod open;
 mod operator;
 mod pages;
 mod parts;
+mod past;
 mod proof;
 mod published;
 mod restore;
 mod schema;
 mod source;
 mod states;
+mod stretches;
 mod underway;
 mod usage;
 mod v1;
@@ -50,6 +52,7 @@ pub use merge::Cells;
 pub use messages::Messages;
 pub use open::Migrated;
 pub use operator::Forgotten;
+pub use past::{Marked, Page, StatementQuery};
 pub use proof::{Proof, Proven, RunProof, Unproven};
 pub use restore::Restored;
 pub use usage::Usage;
@@ -60,6 +63,7 @@ use frame::Kind;
 use history::History;
 use journal::Journal;
 use states::{States, StoredState};
+use stretches::Stretches;
 use underway::Underway;
 
 use crate::history::global::Counted;
@@ -76,6 +80,7 @@ pub struct Store {
     states: States,
     chunks: Chunks,
     history: History,
+    stretches: Stretches,
     identity: Identity,
     underway: Underway,
     /// Last, because it holds the lock: fields are dropped in order, and the trees hold the files open.
@@ -116,7 +121,9 @@ impl Store {
     pub fn commit(&self, turn: &Turn) -> Result<Committed, StoreError> {
         let _underway = self.underway.begin();
         self.journal.append(turn, || self.engine.make_durable())?;
-        self.engine.witness.note(self.journal.head())?;
+        let head = self.journal.head();
+        self.engine.witness.note(head)?;
+        self.stretches.note(turn, head.hash);
         Ok(Committed {
             position: turn.position,
         })

@@ -10,6 +10,7 @@ use super::history::History;
 use super::journal::Journal;
 use super::schema::{self, BOOT, OWNER, RUN, Trees};
 use super::states::States;
+use super::stretches::Stretches;
 use super::underway::Underway;
 use super::v1::state::OwnerV1;
 use super::{Store, migrate};
@@ -86,6 +87,7 @@ impl Store {
         (journal, identity): (Journal, Identity),
     ) -> Result<Self, StoreError> {
         Ok(Self {
+            stretches: Stretches::open(trees.stretches, &journal)?,
             journal,
             states: States::new(trees.states),
             chunks: Chunks::new(trees.chunks),

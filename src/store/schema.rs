@@ -7,6 +7,8 @@
 //! | chunks | hash, 32 bytes | [`super::v1::part::ChunkV1`] |
 //! | parts | snapshot id, a zero byte | [`super::v1::part::PartV1`] |
 //! | history | snapshot id, a zero byte, revision, 4 bytes big-endian | [`super::v1::global::GlobalStateV1`] |
+//! | stretches | position of a stretch's last turn, 8 bytes big-endian, 0 | [`super::v1::stretch::StretchV1`] |
+//! | stretches | the same, number of a bucket, 1 to 16 | [`super::v1::stretch::TouchesV1`] |
 //! | meta | `format`, `boot`, `run`, `owner` | three numbers, [`super::v1::state::OwnerV1`] |
 //!
 //! A value lies over the keys `key ‖ fragment number`, 2 bytes big-endian.
@@ -25,11 +27,16 @@ pub(super) struct Trees {
     pub(super) chunks: sled::Tree,
     pub(super) parts: sled::Tree,
     pub(super) history: sled::Tree,
+    pub(super) stretches: sled::Tree,
     pub(super) meta: sled::Tree,
 }
 
 /// The names of all trees.
-pub(super) const TREES: [&str; 6] = ["journal", "states-2", "chunks", "parts", "history", "meta"];
+pub(super) const TREES: [&str; 7] = [
+    "journal", "states-2", "chunks", "parts", "history", STRETCHES, "meta",
+];
+/// The one tree that a store may lack: it is made again from the journal.
+pub(super) const STRETCHES: &str = "stretches";
 
 const FORMAT: &[u8] = b"format";
 pub(super) const BOOT: &[u8] = b"boot";
@@ -44,6 +51,7 @@ impl Trees {
             chunks: db.open_tree("chunks")?,
             parts: db.open_tree("parts")?,
             history: db.open_tree("history")?,
+            stretches: db.open_tree(STRETCHES)?,
             meta: db.open_tree("meta")?,
         })
     }
@@ -66,6 +74,19 @@ pub(super) fn position_key(position: Lsn) -> [u8; 8] {
 /// The position that a key names.
 pub(super) fn position_of(key: &[u8]) -> Option<Lsn> {
     Some(Lsn(u64::from_be_bytes(key.try_into().ok()?)))
+}
+
+/// The key of a value of the stretch that ends at a position: 0 is its head, 1 and up are its buckets.
+pub(super) fn stretch_key(last: Lsn, value: u8) -> [u8; 9] {
+    let mut key = [value; 9];
+    key[..8].copy_from_slice(&position_key(last));
+    key
+}
+
+/// The stretch, by its last position, and the value of it that a key names.
+pub(super) fn stretch_of(key: &[u8]) -> Option<(Lsn, u8)> {
+    let (value, last) = key.split_last()?;
+    Some((position_of(last)?, *value))
 }
 
 /// The key of a snapshot. An id holds no zero byte, so no key is the beginning of another.
@@ -150,6 +171,13 @@ pub(super) fn name(kind: Kind, key: &[u8]) -> String {
                 "global state of snapshot"
             };
             format!("{what} {:?}", String::from_utf8_lossy(snapshot))
+        }
+        Kind::Stretch | Kind::Touches => {
+            let (last, value) = stretch_of(key).unwrap_or_default();
+            match value {
+                0 => format!("index of the turns up to {last}"),
+                bucket => format!("index of the turns up to {last}, bucket {bucket}"),
+            }
         }
         Kind::Owner | Kind::Number => format!("meta value {:?}", String::from_utf8_lossy(key)),
     }

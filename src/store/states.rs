@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::chunks::Chunks;
 use super::error::StoreError;
-use super::frame::Kind;
+use super::frame::{self, Kind};
 use super::merge::Cells;
 use super::schema::{self, position_key, position_of};
 use super::v1::Frozen;
@@ -66,6 +66,30 @@ impl States {
     pub(super) fn cuts(&self) -> impl Iterator<Item = Result<Lsn, StoreError>> {
         let keys = schema::keys(&self.tree).rev();
         keys.filter_map(|key| key.map(|key| position_of(&key)).transpose())
+    }
+
+    /// The cuts up to a position at which a state is written, newest first.
+    pub(super) fn cuts_until(
+        &self,
+        position: Lsn,
+    ) -> impl Iterator<Item = Result<Lsn, StoreError>> + use<> {
+        let newest = self.newest().as_ref().map(|(newest, _)| *newest);
+        let mut end = newest.map(|newest| newest.min(position));
+        let tree = self.tree.clone();
+        // From key to key: a state has as many fragments as channels and recordings give it.
+        std::iter::from_fn(move || {
+            let behind = position_key(end?.next());
+            let (key, _) = match tree.get_lt(behind) {
+                Ok(found) => found?,
+                Err(error) => {
+                    end = None;
+                    return Some(Err(error.into()));
+                }
+            };
+            let cut = position_of(frame::split_key(&key)?.0)?;
+            end = cut.0.checked_sub(1).map(Lsn);
+            Some(Ok(cut))
+        })
     }
 
     /// The next state continues from this one.

@@ -109,6 +109,11 @@ fn counts(report: &mut Report, checked: &Checked) {
             row("parts", checked.parts, "compared with the journal"),
             row("messages", checked.messages, "of their channels, likewise"),
             row(
+                "stretches of the index",
+                checked.stretches,
+                "made again from the journal, compared bucket by bucket",
+            ),
+            row(
                 "revisions",
                 checked.revisions,
                 "verified, compared with the one before",

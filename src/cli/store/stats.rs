@@ -70,6 +70,7 @@ fn counts(stats: &Stats) -> Vec<Vec<String>> {
         ("unreferenced chunks", unreferenced.count),
         ("their bytes", unreferenced.bytes),
         ("parts", stats.parts),
+        ("stretches of the index", stats.stretches),
         ("complete snapshots", stats.snapshots_complete),
         ("partial snapshots", partial),
         ("revisions", stats.revisions),

@@ -1,8 +1,9 @@
 //! `store check`: everything that is stored is read, and everything that can be computed again is compared, in a copy.
 //!
 //! One pass over the journal (`replay`) applies every turn and compares each recorded state (`ledger`) and each own
-//! part (`recordings`) where the journal has it; then chunks against hashes and manifests (`contents`), then what is
-//! published (`published`, `story`), and what others' accounts come to (`sums`). What is wrong is collected by name, first things first, and the check goes on.
+//! part (`recordings`) where the journal has it, and each stretch of the index (`stretches`) where it ends; then chunks
+//! against hashes and manifests (`contents`), then what is published (`published`, `story`), and what others' accounts
+//! come to (`sums`). What is wrong is collected by name, first things first, and the check goes on.
 
 mod contents;
 mod findings;
@@ -15,6 +16,7 @@ mod replay;
 mod scratch;
 mod stats;
 mod story;
+mod stretches;
 mod sums;
 
 use std::path::Path;
@@ -62,6 +64,8 @@ pub struct Report {
     pub parts: u64,
     /// How many messages these channels hold.
     pub messages: u64,
+    /// How many stretches of the index by account were compared with the journal.
+    pub stretches: u64,
     /// How many revisions of global states were read and verified.
     pub revisions: u64,
     /// How many different states of other processes were added up from their cells.

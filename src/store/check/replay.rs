@@ -10,6 +10,7 @@ use super::ledger::{self, Ledger};
 use super::library::{Stored, Walk};
 use super::plausible::implausible;
 use super::recordings::Recordings;
+use super::stretches::Indexed;
 use crate::history::part::RecordedState;
 use crate::process::Process;
 use crate::process::cell::Cell;
@@ -44,6 +45,7 @@ struct Replay {
     cuts: BTreeSet<Lsn>,
     ledger: Ledger,
     recordings: Recordings,
+    indexed: Indexed,
 }
 
 /// Reads the journal from its first entry on.
@@ -62,6 +64,7 @@ pub(super) fn replay(examiner: &mut Examiner) -> Result<Replayed, StoreError> {
         cuts: cuts(examiner)?,
         ledger: Ledger::default(),
         recordings: Recordings::default(),
+        indexed: Indexed::read(examiner)?,
     };
     let last = examiner.library.trees.journal.last()?;
     let of = last.and_then(|(key, _)| position_of(frame::split_key(&key)?.0));
@@ -121,6 +124,9 @@ impl Replay {
             .map_err(|damage| StoreError::damaged(what, damage));
         let entry = framed.and_then(|framed| Entry::decode(position, &framed));
         let hash = entry.as_ref().ok().map(|entry| entry.hash);
+        if let Ok(entry) = &entry {
+            self.indexed.take(examiner, entry);
+        }
         let entry = entry.and_then(|entry| entry.chained(position, self.hash));
         match examiner.findings.take(entry) {
             Some(entry) if self.is_whole => self.apply(examiner, &entry),
@@ -230,6 +236,9 @@ impl Replay {
                 "{behind} recorded states lie behind what is damaged in the journal and could not be compared with it"
             );
             examiner.findings.note(note);
+        }
+        if self.is_whole {
+            self.indexed.end(examiner, self.position);
         }
         let places = (&examiner.library, &mut examiner.findings);
         let parts = self

@@ -10,6 +10,7 @@ use crate::store::codec::Entry;
 use crate::store::error::StoreError;
 use crate::store::frame::{self, Kind};
 use crate::store::schema::{self, TREES, Trees, position_key, position_of};
+use crate::store::stretches::BUCKETS;
 use crate::store::v1::Frozen;
 use crate::store::v1::global::GlobalStateV1;
 use crate::store::v2::StateV2;
@@ -60,6 +61,8 @@ pub struct Stats {
     pub chunks_unreferenced: Bytes,
     /// Parts of this process.
     pub parts: u64,
+    /// Stretches of the index by account.
+    pub stretches: u64,
     /// Snapshots of which something is published.
     pub snapshots: u64,
     /// Of these, how many have a complete revision.
@@ -82,7 +85,8 @@ pub(super) fn measure(mut examiner: Examiner) -> Result<Stats, StoreError> {
     trees[2] = |trees| &trees.chunks;
     trees[3] = |trees| &trees.parts;
     trees[4] = |trees| &trees.history;
-    trees[5] = |trees| &trees.meta;
+    trees[5] = |trees| &trees.stretches;
+    trees[6] = |trees| &trees.meta;
     for (done, (name, tree)) in (1..).zip(TREES.iter().zip(trees)) {
         let (count, bytes) = size(&examiner.library, tree)?;
         stats.live_bytes += bytes;
@@ -98,6 +102,7 @@ pub(super) fn measure(mut examiner: Examiner) -> Result<Stats, StoreError> {
     stats.states = stats.trees[1].count;
     stats.chunks = stats.trees[2].clone();
     stats.parts = stats.trees[3].count;
+    stats.stretches = stats.trees[5].count / (1 + u64::from(BUCKETS));
     journal(&examiner.library, &mut stats)?;
     newest_state(&examiner.library, &mut stats)?;
     history(&examiner.library, &mut stats)?;

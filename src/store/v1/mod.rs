@@ -9,6 +9,7 @@ pub(super) mod part;
 #[cfg(test)]
 mod round_trip;
 pub(super) mod state;
+pub(super) mod stretch;
 pub(super) mod turn;
 
 use std::collections::{BTreeMap, VecDeque};

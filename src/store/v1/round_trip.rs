@@ -8,15 +8,17 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::Frozen;
-use super::turn::TurnV1;
+use super::stretch::{StretchV1, TouchesV1};
+use super::turn::{TurnHeadV1, TurnV1};
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::event::{Identity, Outcome, Receipt, Record, Turn, Way};
 use crate::process::ids::{
-    AccountId, Amount, Key, Lsn, Malformed, ProcessId, RequestId, Seq, SnapshotId,
+    AccountId, Amount, Hash, Key, Lsn, Malformed, ProcessId, RequestId, Seq, SnapshotId,
 };
 use crate::process::message::{Body, Marker, Message, Stamp, Transfer, Write};
 use crate::process::refusal::Refusal;
 use crate::store::frame;
+use crate::store::stretches::{Stretch, Touches};
 
 fn id<T: Debug>(parse: fn(&str) -> Result<T, Malformed>) -> impl Strategy<Value = T> {
     "[a-z/é🦀]{1,12}".prop_map(move |text| parse(&text).expect("short and printable"))
@@ -236,6 +238,28 @@ proptest! {
         let bytes = frame::encode(&TurnV1::freeze(&turn));
         let decoded: TurnV1 = frame::decode(&bytes).expect("it was just encoded");
         prop_assert_eq!(decoded.thaw(), turn);
+    }
+
+    #[test]
+    fn a_turn_begins_with_its_head(turn in turn()) {
+        let bytes = frame::wrap(frame::Kind::Turn, &frame::encode(&TurnV1::freeze(&turn)));
+        let head: TurnHeadV1 = frame::peek(&bytes, 0).expect("it was just encoded");
+        prop_assert_eq!((head.position, head.time), (turn.position, turn.time));
+    }
+
+    #[test]
+    fn a_stretch_comes_back_as_it_was(
+        (first, touches, journal) in any::<(u64, u64, [u8; 32])>(),
+        pairs in vec(any::<(u32, u32)>(), 0..50),
+    ) {
+        let stretch = Stretch { first: Lsn(first), touches, journal: Hash(journal) };
+        let bytes = frame::encode(&StretchV1::freeze(&stretch));
+        let decoded: StretchV1 = frame::decode(&bytes).expect("it was just encoded");
+        prop_assert_eq!(decoded.thaw(), stretch);
+        let touches = Touches { pairs };
+        let bytes = frame::encode(&TouchesV1::freeze(&touches));
+        let decoded: TouchesV1 = frame::decode(&bytes).expect("it was just encoded");
+        prop_assert_eq!(decoded.thaw(), touches);
     }
 
     #[test]

@@ -15,6 +15,13 @@ frozen_struct!(TurnV1 = Turn {
     records: Vec<RecordV1>,
 });
 
+/// What [`TurnV1`] begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(in crate::store) struct TurnHeadV1 {
+    pub(in crate::store) position: Lsn,
+    pub(in crate::store) time: Hlc,
+}
+
 frozen_enum!(RecordV1 = Record {
     Deposited { account: AccountId, amount: Amount },
     Withdrawn { account: AccountId, amount: Amount },

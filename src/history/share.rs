@@ -1,0 +1,102 @@
+//! The share of one process in a global state at any position of its journal: figures alone, no account is visited.
+
+use std::collections::BTreeMap;
+
+use super::part::RecordedState;
+use crate::process::channel::Flow;
+use crate::process::event::{Record, Turn};
+use crate::process::ids::{Hash, Lsn, ProcessId};
+use crate::process::message::Message;
+
+/// What a process came to after the turn at a position; sums in minor units.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Share {
+    /// The turn after which it is taken; 0 before the first.
+    pub position: Lsn,
+    /// The hash of the journal entry there, which vouches for everything before; zero before the first.
+    pub journal: Hash,
+    /// The sum of all balances.
+    pub balance_total: i128,
+    /// All deposits so far.
+    pub deposits: i128,
+    /// All withdrawals so far.
+    pub withdrawals: i128,
+    /// Per destination, what was sent; a channel on which nothing passed does not stand here.
+    pub sent: BTreeMap<ProcessId, Flow>,
+    /// Per origin, what was delivered; likewise.
+    pub delivered: BTreeMap<ProcessId, Flow>,
+}
+
+impl From<&RecordedState> for Share {
+    fn from(state: &RecordedState) -> Self {
+        Self {
+            position: state.position,
+            journal: state.journal,
+            balance_total: state.balance_total,
+            deposits: state.deposits,
+            withdrawals: state.withdrawals,
+            sent: used(&state.sent),
+            delivered: used(&state.delivered),
+        }
+    }
+}
+
+// Which unused channels a state names depends on the configuration of the day.
+fn used(flows: &BTreeMap<ProcessId, Flow>) -> BTreeMap<ProcessId, Flow> {
+    let used = flows.iter().filter(|(_, flow)| **flow != Flow::default());
+    used.map(|(peer, flow)| (peer.clone(), *flow)).collect()
+}
+
+impl Share {
+    /// The share after the next turn; `journal` is the hash of its entry.
+    ///
+    /// It adds up what `Process::apply` does to the same figures, without the accounts between them.
+    pub fn pass(&mut self, turn: &Turn, journal: Hash) {
+        for record in &turn.records {
+            self.add(record);
+        }
+        self.position = turn.position;
+        self.journal = journal;
+    }
+
+    fn add(&mut self, record: &Record) {
+        match record {
+            Record::Deposited { amount, .. } => {
+                self.deposits += i128::from(amount.units());
+                self.balance_total += i128::from(amount.units());
+            }
+            Record::Withdrawn { amount, .. } => {
+                self.withdrawals += i128::from(amount.units());
+                self.balance_total -= i128::from(amount.units());
+            }
+            Record::Sent { to, seq, message } => {
+                self.balance_total -= amount(message);
+                let flow = self.sent.entry(to.clone()).or_default();
+                flow.pass(*seq, &message.body);
+            }
+            Record::Carried { to, seq, message } => {
+                let flow = self.sent.entry(to.clone()).or_default();
+                flow.pass(*seq, &message.body);
+            }
+            Record::Delivered {
+                from, seq, message, ..
+            } => {
+                self.balance_total += amount(message);
+                let flow = self.delivered.entry(from.clone()).or_default();
+                flow.pass(*seq, &message.body);
+            }
+            Record::Forgotten { peer, written_off } => {
+                self.withdrawals += (*written_off).max(0);
+                self.deposits += (-*written_off).max(0);
+                self.sent.remove(peer);
+                self.delivered.remove(peer);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn amount(message: &Message) -> i128 {
+    let transfer = message.body.transfer();
+    transfer.map_or(0, |transfer| i128::from(transfer.amount.units()))
+}

@@ -1,0 +1,228 @@
+//! The past of this process at any position of its journal: the newest recorded state before it, and the turns behind.
+
+mod page;
+
+pub use page::{Marked, Page, StatementQuery};
+
+use super::Store;
+use super::codec::Entry;
+use super::error::StoreError;
+use super::frame::{Damage, Kind};
+use super::merge::Cells;
+use super::schema::{name, position_key};
+use super::states::StoredState;
+use super::stretches::{Wanted, key_of_account};
+use crate::history::share::Share;
+use crate::history::statement::entries;
+use crate::process::cell::Cell;
+use crate::process::clock::Hlc;
+use crate::process::ids::{AccountId, Hash, Lsn, ProcessId};
+
+impl Store {
+    /// The newest turn at or before a clock value; 0 where there is none. Final once the clock of the process has
+    /// passed the value.
+    ///
+    /// # Errors
+    /// [`StoreError::BeforeHorizon`]; damaged where what decides cannot be read.
+    pub fn position_at(&self, time: Hlc) -> Result<Lsn, StoreError> {
+        let first = self.journal.first()?;
+        let (mut low, mut high) = (Lsn(first.0 - 1), self.position());
+        // All up to `low` is at or before the time, all behind `high` after it.
+        while low < high {
+            let middle = Lsn(low.0 + (high.0 - low.0).div_ceil(2));
+            if self.journal.peek_time(middle)? <= time {
+                low = middle;
+            } else {
+                high = Lsn(middle.0 - 1);
+            }
+        }
+        self.check_place(low, time)?;
+        if low < first && low > Lsn(0) {
+            // Nothing is left of the journal here, and a state may tell when it was.
+            let state = self.states_until(low).next().transpose()?;
+            let tells = |state: &StoredState| {
+                state.recorded.position == low && state.registers.time <= time
+            };
+            if !state.is_some_and(|state| tells(&state)) {
+                return Err(StoreError::BeforeHorizon { first });
+            }
+        }
+        Ok(low)
+    }
+
+    // The search has looked at clocks alone. Both sides of the place are read whole before anybody relies on it.
+    fn check_place(&self, position: Lsn, time: Hlc) -> Result<(), StoreError> {
+        let first = self.journal.first()?;
+        let contradiction = |at: Lsn| {
+            let problem = Damage::Contradiction("its clock is not in order".to_owned());
+            Err(StoreError::damaged(
+                name(Kind::Turn, &position_key(at)),
+                problem,
+            ))
+        };
+        if position >= first && self.journal.entry(position)?.turn.time > time {
+            return contradiction(position);
+        }
+        let next = position.next();
+        if next <= self.position() && self.journal.entry(next)?.turn.time <= time {
+            return contradiction(next);
+        }
+        Ok(())
+    }
+
+    /// The figures of this process after the turn at a position.
+    ///
+    /// # Errors
+    /// [`StoreError::BeforeHorizon`], [`StoreError::Beyond`]; damaged where the journal is.
+    pub fn share_at(&self, position: Lsn) -> Result<Share, StoreError> {
+        self.check_range(position)?;
+        let state = self.states_until(position).next().transpose()?;
+        let mut share = match &state {
+            Some(state) => Share::from(&state.recorded),
+            None => self.nothing()?,
+        };
+        for entry in self.entries_behind(share.position, share.journal, position) {
+            let entry = entry?;
+            share.pass(&entry.turn, entry.hash);
+        }
+        Ok(share)
+    }
+
+    /// What an account held after the turn at a position, minor units; `None` if nothing was ever credited to it.
+    ///
+    /// # Errors
+    /// As [`Store::share_at`].
+    pub fn balance_at(
+        &self,
+        me: &ProcessId,
+        account: &AccountId,
+        position: Lsn,
+    ) -> Result<Option<i64>, StoreError> {
+        self.check_range(position)?;
+        let (cut, recorded) = self.recorded_balance(account, position)?;
+        let wanted = Wanted {
+            key: key_of_account(account),
+            range: (cut.next(), position),
+            newest_first: false,
+        };
+        let mut balance = recorded.map(i128::from);
+        for candidate in self.stretches.candidates(wanted) {
+            let turn = self.journal.entry(candidate)?.turn;
+            for entry in entries(me, &turn, account) {
+                balance = Some(balance.unwrap_or(0) + entry.change());
+            }
+        }
+        let fits = |balance| {
+            i64::try_from(balance).map_err(|_| {
+                let what = format!("account {account:?} at journal entry {position}");
+                let problem = format!("the journal makes it {balance}");
+                StoreError::damaged(what, Damage::Contradiction(problem))
+            })
+        };
+        balance.map(fits).transpose()
+    }
+
+    // In the newest state that can be read; where none can, the journal is all there is.
+    fn recorded_balance(
+        &self,
+        account: &AccountId,
+        position: Lsn,
+    ) -> Result<(Lsn, Option<i64>), StoreError> {
+        for state in self.states_until(position) {
+            let recorded = state?.recorded;
+            let cells = Cells::new(&self.chunks, &recorded.runs, Some((0, account.as_str())));
+            let cell = cells.and_then(|mut cells| cells.next().transpose());
+            match cell {
+                Ok(Some(Cell::Account {
+                    account: found,
+                    balance,
+                })) if found == *account => {
+                    return Ok((recorded.position, Some(balance)));
+                }
+                Ok(_) => return Ok((recorded.position, None)),
+                Err(StoreError::Damaged { what, damage }) => {
+                    tracing::warn!(cut = %recorded.position, what, %damage, "an older state is read");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((self.nothing()?.position, None))
+    }
+
+    /// Lets stretches of the index be full at so many touches, for tests of many stretches.
+    pub fn set_stretch_touches(&self, touches: usize) {
+        self.stretches.set_touches(touches);
+    }
+
+    /// Whether a stretch of the index waits to be written.
+    #[must_use]
+    pub fn has_full_stretch(&self) -> bool {
+        self.stretches.is_full()
+    }
+
+    /// Writes the stretches of the index that are full. Not durable before a sync; a crash before that loses nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn write_stretches(&self) -> Result<(), StoreError> {
+        self.stretches.write_full()
+    }
+
+    /// Indexes some of the turns that no stretch covers; says whether there are more.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what is damaged stays without an index, and is found in the journal or named there.
+    pub fn index_some(&self) -> Result<bool, StoreError> {
+        self.stretches.index_some(&self.journal)
+    }
+
+    fn check_range(&self, position: Lsn) -> Result<(), StoreError> {
+        let newest = self.position();
+        if position > newest {
+            return Err(StoreError::Beyond { position, newest });
+        }
+        Ok(())
+    }
+
+    // The beginning of everything, where the journal still has it.
+    fn nothing(&self) -> Result<Share, StoreError> {
+        match self.journal.first()? {
+            Lsn(1) => Ok(Share::default()),
+            first => Err(StoreError::BeforeHorizon { first }),
+        }
+    }
+
+    // States that belong to this journal, newest first. One that cannot be read is passed over: those before it and the
+    // journal say the same.
+    fn states_until(
+        &self,
+        position: Lsn,
+    ) -> impl Iterator<Item = Result<StoredState, StoreError>> + '_ {
+        let state = |cut: Lsn| {
+            let Some(state) = self.states.get(cut)? else {
+                return Ok(None);
+            };
+            let is_ours = self.journal.hash_up_to(cut)? == state.recorded.journal;
+            Ok(is_ours.then_some(state))
+        };
+        let cuts = self.states.cuts_until(position);
+        cuts.filter_map(move |cut| match cut.and_then(state) {
+            Err(StoreError::Damaged { what, damage }) => {
+                tracing::warn!(what, %damage, "a recorded state is passed over");
+                None
+            }
+            found => found.transpose(),
+        })
+    }
+
+    fn entries_behind(
+        &self,
+        position: Lsn,
+        journal: Hash,
+        until: Lsn,
+    ) -> impl Iterator<Item = Result<Entry, StoreError>> + '_ {
+        let count = usize::try_from(until.0 - position.0).unwrap_or(usize::MAX);
+        let entries = self.journal.scan(position.next(), Some(journal));
+        entries.take(count)
+    }
+}

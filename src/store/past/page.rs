@@ -1,0 +1,230 @@
+//! Pages of the statement of an account, from the turns that touch it.
+
+use crate::history::statement::{Entry, EntryPlace, entries, recorded_for};
+use crate::process::clock::Hlc;
+use crate::process::ids::{AccountId, Lsn, ProcessId, SnapshotId};
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::stretches::{Wanted, key_of_account, key_of_snapshots};
+
+/// Snapshots that one page shows; those further on are left out, and the page says so.
+const SNAPSHOTS_MAX: usize = 1000;
+
+/// Which entries are wanted.
+#[derive(Debug, Clone)]
+pub struct StatementQuery {
+    /// Of which account.
+    pub account: AccountId,
+    /// Of turns at this clock value or later.
+    pub from: Option<Hlc>,
+    /// Of turns before this clock value.
+    pub to: Option<Hlc>,
+    /// Behind this one, which was the last of the page before.
+    pub after: Option<EntryPlace>,
+    /// The oldest first, rather than the newest.
+    pub oldest_first: bool,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// A page of a statement.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    /// Entries in the order that was wanted, each with the balance after it.
+    pub entries: Vec<(Entry, i64)>,
+    /// Snapshots between and around these entries, in the same order; each is on one page alone.
+    pub snapshots: Vec<Marked>,
+    /// Whether there are more snapshots than are shown.
+    pub snapshots_left_out: bool,
+    /// Whether there is another page.
+    pub has_more: bool,
+}
+
+/// A snapshot for which the state was recorded, and what the account held in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marked {
+    /// Which snapshot.
+    pub snapshot: SnapshotId,
+    /// Its cut: the newest turn that is in the recorded state.
+    pub position: Lsn,
+    /// The clock of the turn that recorded it.
+    pub time: Hlc,
+    /// The recorded balance; `None` where the account did not exist.
+    pub balance: Option<i64>,
+}
+
+impl StatementQuery {
+    fn is_wanted(&self, place: EntryPlace) -> bool {
+        self.after.is_none_or(|after| match self.oldest_first {
+            true => place > after,
+            false => place < after,
+        })
+    }
+}
+
+impl Store {
+    /// A page of the statement of an account of the process `me`. What is added to the journal meanwhile moves no
+    /// entry to another page of those that follow.
+    ///
+    /// # Errors
+    /// [`StoreError::BeforeHorizon`] where the balance before the page is not known any more.
+    pub fn statement(&self, me: &ProcessId, query: &StatementQuery) -> Result<Page, StoreError> {
+        let range = self.range(query)?;
+        let (found, has_more) = self.wanted_entries(me, query, range)?;
+        let mut page = Page {
+            has_more,
+            ..Page::default()
+        };
+        let mut ascending = found;
+        if !query.oldest_first {
+            ascending.reverse();
+        }
+        let before = match ascending.first() {
+            Some(first) => self.balance_before(me, &query.account, first.place.position)?,
+            None => None,
+        };
+        page.entries = self.add_up(me, query, (ascending, before))?;
+        self.mark_snapshots(me, query, (range, before), &mut page)?;
+        if !query.oldest_first {
+            page.entries.reverse();
+        }
+        Ok(page)
+    }
+
+    // The turns between the two instants.
+    fn range(&self, query: &StatementQuery) -> Result<(Lsn, Lsn), StoreError> {
+        let before = |time: Hlc| match time.0.checked_sub(1) {
+            None => Ok(Lsn(0)),
+            Some(value) => match self.position_at(Hlc(value)) {
+                // What is not kept is not listed.
+                Err(StoreError::BeforeHorizon { first }) => Ok(Lsn(first.0 - 1)),
+                found => found,
+            },
+        };
+        let first = query.from.map(before).transpose()?;
+        let first = first.map_or_else(|| self.journal.first(), |before| Ok(before.next()))?;
+        let last = query.to.map(before).transpose()?;
+        Ok((first, last.unwrap_or_else(|| self.position())))
+    }
+
+    // In the order that is wanted; and whether there are more.
+    fn wanted_entries(
+        &self,
+        me: &ProcessId,
+        query: &StatementQuery,
+        (first, last): (Lsn, Lsn),
+    ) -> Result<(Vec<Entry>, bool), StoreError> {
+        let range = match (query.after, query.oldest_first) {
+            (Some(after), true) => (first.max(after.position), last),
+            (Some(after), false) => (first, last.min(after.position)),
+            (None, _) => (first, last),
+        };
+        let wanted = Wanted {
+            key: key_of_account(&query.account),
+            range,
+            newest_first: !query.oldest_first,
+        };
+        let mut found = Vec::new();
+        for candidate in self.stretches.candidates(wanted) {
+            let turn = self.journal.entry(candidate)?.turn;
+            let mut entries = entries(me, &turn, &query.account);
+            entries.retain(|entry| query.is_wanted(entry.place));
+            if !query.oldest_first {
+                entries.reverse();
+            }
+            found.append(&mut entries);
+            if found.len() > query.limit {
+                found.truncate(query.limit);
+                return Ok((found, true));
+            }
+        }
+        Ok((found, false))
+    }
+
+    fn balance_before(
+        &self,
+        me: &ProcessId,
+        account: &AccountId,
+        position: Lsn,
+    ) -> Result<Option<i64>, StoreError> {
+        self.balance_at(me, account, Lsn(position.0.saturating_sub(1)))
+    }
+
+    // `before` is the balance before the turn of the first entry, of which a page before may have shown some.
+    fn add_up(
+        &self,
+        me: &ProcessId,
+        query: &StatementQuery,
+        (ascending, before): (Vec<Entry>, Option<i64>),
+    ) -> Result<Vec<(Entry, i64)>, StoreError> {
+        let Some(first) = ascending.first().map(|entry| entry.place) else {
+            return Ok(Vec::new());
+        };
+        let turn = self.journal.entry(first.position)?.turn;
+        let shown = entries(me, &turn, &query.account);
+        let shown = shown.iter().filter(|entry| entry.place < first);
+        let mut balance = i128::from(before.unwrap_or(0));
+        balance += shown.map(Entry::change).sum::<i128>();
+        let after = |entry: Entry| {
+            balance += entry.change();
+            let units = i64::try_from(balance).map_err(|_| {
+                let what = format!("account {:?}", query.account);
+                let problem = format!("the journal makes it {balance}");
+                StoreError::damaged(what, crate::store::Damage::Contradiction(problem))
+            })?;
+            Ok((entry, units))
+        };
+        ascending.into_iter().map(after).collect()
+    }
+
+    // A turn that records a state comes behind the entries before it and in front of its own.
+    fn mark_snapshots(
+        &self,
+        me: &ProcessId,
+        query: &StatementQuery,
+        ((first, last), before): ((Lsn, Lsn), Option<i64>),
+        page: &mut Page,
+    ) -> Result<(), StoreError> {
+        let ends = (page.entries.first(), page.entries.last());
+        let end = if query.oldest_first { ends.1 } else { ends.0 };
+        let end = end.filter(|_| page.has_more);
+        let end = end.map(|(entry, _)| entry.place.position);
+        let after = query.after.map(|after| after.position);
+        let (newer_than, up_to) = match query.oldest_first {
+            true => (after, end),
+            false => (end, after),
+        };
+        let first = newer_than.map_or(first, |newer| first.max(newer.next()));
+        let last = up_to.map_or(last, |up_to| last.min(up_to));
+        let wanted = Wanted {
+            key: key_of_snapshots(),
+            range: (first, last),
+            newest_first: !query.oldest_first,
+        };
+        for candidate in self.stretches.candidates(wanted) {
+            let turn = self.journal.entry(candidate)?.turn;
+            let Some(snapshot) = recorded_for(&turn) else {
+                continue;
+            };
+            if page.snapshots.len() == SNAPSHOTS_MAX {
+                page.snapshots_left_out = true;
+                break;
+            }
+            let older = page
+                .entries
+                .partition_point(|(entry, _)| entry.place.position < candidate);
+            let balance = match (older.checked_sub(1), page.entries.is_empty()) {
+                (Some(newest), _) => Some(page.entries[newest].1),
+                (None, false) => before,
+                (None, true) => self.balance_before(me, &query.account, candidate)?,
+            };
+            page.snapshots.push(Marked {
+                snapshot: snapshot.clone(),
+                position: Lsn(candidate.0 - 1),
+                time: turn.time,
+                balance,
+            });
+        }
+        Ok(())
+    }
+}

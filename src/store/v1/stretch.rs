@@ -1,0 +1,15 @@
+//! The index of which turns touch an account, as the tree `stretches` holds it. Since format 3.
+
+use super::frozen_struct;
+use crate::process::ids::{Hash, Lsn};
+use crate::store::stretches::{Stretch, Touches};
+
+frozen_struct!(
+    StretchV1 = Stretch {
+        first: Lsn,
+        touches: u64,
+        journal: Hash
+    }
+);
+
+frozen_struct!(TouchesV1 = Touches { pairs: Vec<(u32, u32)> });

@@ -1,0 +1,375 @@
+//! The past: what any account held after any turn, its statement, and the figures of the process, against a model that
+//! remembers everything. Without this an index that misses a turn would make a balance wrong years later, and nobody
+//! could tell from the present.
+
+mod teller;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use snapledger::history::statement::{Entry, EntryPlace, Op};
+use snapledger::process::clock::Hlc;
+use snapledger::process::ids::{Lsn, ProcessId};
+use snapledger::store::{Page, StatementQuery, Store, StoreError};
+use teller::{Balances, Teller, account, images, open, process_id, recover};
+use tempfile::TempDir;
+
+const ACCOUNTS: [&str; 4] = ["a0", "a1", "a7", "nobody"];
+
+/// What the model remembers of each turn.
+struct Moment {
+    time: Hlc,
+    balances: Balances,
+    deposits: i128,
+    withdrawals: i128,
+}
+
+/// A process through several lives, and what it was at every position.
+struct Lived {
+    dir: TempDir,
+    store: Option<Store>,
+    teller: Teller,
+    moments: BTreeMap<u64, Moment>,
+    /// Cuts of snapshots.
+    cuts: BTreeSet<u64>,
+}
+
+fn me() -> ProcessId {
+    process_id("p")
+}
+
+impl Lived {
+    // `touches` fill a stretch; `lives` are turns between restarts.
+    fn new(seed: u64, touches: usize, lives: &[usize]) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let store = open(dir.path());
+        store.set_stretch_touches(touches);
+        let mut lived = Self {
+            teller: Teller::new(seed, recover(&store)),
+            dir,
+            store: Some(store),
+            moments: BTreeMap::new(),
+            cuts: BTreeSet::new(),
+        };
+        for (life, turns) in lives.iter().enumerate() {
+            if life > 0 {
+                lived.restart(touches);
+            }
+            for _ in 0..*turns {
+                lived.turn();
+            }
+        }
+        lived
+    }
+
+    fn store(&self) -> &Store {
+        self.store.as_ref().expect("it is open")
+    }
+
+    fn restart(&mut self, touches: usize) {
+        self.store = None;
+        let store = open(self.dir.path());
+        store.set_stretch_touches(touches);
+        self.teller.process = recover(&store);
+        self.teller.unwritten = self.teller.process.take_sealed().into();
+        self.teller.unstored = self.teller.process.take_finished();
+        self.store = Some(store);
+        // Now and then much is not indexed yet.
+        if self.teller.random.below(2) == 0 {
+            self.index();
+        }
+    }
+
+    fn index(&self) {
+        while self.store().index_some().expect("the journal is whole") {}
+        self.store().write_stretches().expect("the disk has room");
+    }
+
+    fn turn(&mut self) {
+        let store = self.store.take().expect("it is open");
+        let before = self.teller.process.registers().position.0;
+        self.teller.random_turn(&store);
+        let known: BTreeSet<u64> = self
+            .teller
+            .process
+            .snapshots()
+            .iter()
+            .map(|one| one.2.0)
+            .collect();
+        self.cuts.extend(known);
+        match self.teller.random.below(10) {
+            0 => self.teller.work(&store),
+            1 => store.write_stretches().expect("the disk has room"),
+            2 => _ = store.index_some().expect("the journal is whole"),
+            _ => {}
+        }
+        self.store = Some(store);
+        let registers = self.teller.process.registers();
+        assert!(registers.position.0 <= before + 1);
+        let moment = Moment {
+            time: registers.time,
+            balances: self.teller.balances.clone(),
+            deposits: registers.deposits,
+            withdrawals: registers.withdrawals,
+        };
+        self.moments.insert(registers.position.0, moment);
+    }
+
+    fn end(&self) -> u64 {
+        self.teller.process.registers().position.0
+    }
+
+    fn at(&self, position: u64) -> &Moment {
+        &self.moments[&position]
+    }
+
+    fn check_balances(&self) {
+        for position in 1..=self.end() {
+            let moment = self.at(position);
+            for name in ACCOUNTS {
+                let found = self
+                    .store()
+                    .balance_at(&me(), &account(name), Lsn(position));
+                let expected = moment.balances.get(name).copied();
+                assert_eq!(
+                    found.expect("it is whole"),
+                    expected,
+                    "{name} at {position}"
+                );
+            }
+            let share = self.store().share_at(Lsn(position)).expect("it is whole");
+            let total: i128 = moment.balances.values().map(|one| i128::from(*one)).sum();
+            let found = (share.balance_total, share.deposits, share.withdrawals);
+            assert_eq!(
+                found,
+                (total, moment.deposits, moment.withdrawals),
+                "at {position}"
+            );
+            assert_eq!(share.position, Lsn(position));
+        }
+    }
+
+    fn check_instants(&self) {
+        let at = |time| self.store().position_at(time).expect("it is whole");
+        for position in 1..=self.end() {
+            let time = self.at(position).time;
+            assert_eq!(at(time), Lsn(position));
+            assert_eq!(at(Hlc(time.0 - 1)), Lsn(position - 1));
+        }
+        assert_eq!(at(Hlc(u64::MAX)), Lsn(self.end()));
+        let beyond = self.store().share_at(Lsn(self.end() + 1));
+        assert!(matches!(beyond, Err(StoreError::Beyond { .. })));
+    }
+
+    // All pages, one after the other; what is added between two pages changes nothing.
+    fn statement(&mut self, name: &str, query: &StatementQuery) -> Vec<Page> {
+        let mut query = StatementQuery {
+            account: account(name),
+            ..query.clone()
+        };
+        let mut pages = Vec::new();
+        loop {
+            let page = self.store().statement(&me(), &query).expect("it is whole");
+            query.after = page.entries.last().map(|(entry, _)| entry.place);
+            let has_more = page.has_more;
+            pages.push(page);
+            if !has_more {
+                return pages;
+            }
+            if !query.oldest_first && self.teller.random.below(3) == 0 {
+                self.turn();
+            }
+        }
+    }
+
+    fn check_statement(&mut self, name: &str, query: &StatementQuery) {
+        let end = self.end();
+        let pages = self.statement(name, query);
+        let mut entries: Vec<_> = pages.iter().flat_map(|page| page.entries.clone()).collect();
+        let mut marks: Vec<_> = pages
+            .iter()
+            .flat_map(|page| page.snapshots.clone())
+            .collect();
+        for page in &pages[..pages.len() - 1] {
+            assert_eq!(page.entries.len(), query.limit);
+        }
+        if !query.oldest_first {
+            entries.reverse();
+            marks.reverse();
+        }
+        let places: Vec<EntryPlace> = entries.iter().map(|(entry, _)| entry.place).collect();
+        assert!(places.is_sorted_by(|a, b| a < b), "{places:?}");
+        let is_within = |position: u64| {
+            let time = self.at(position).time;
+            query.from.is_none_or(|from| time >= from) && query.to.is_none_or(|to| time < to)
+        };
+        // Every change of the balance is an entry, and each entry says it.
+        let balance = |position: u64| match position {
+            0 => None,
+            position => self.at(position).balances.get(name).copied(),
+        };
+        for position in (1..=end).filter(|position| is_within(*position)) {
+            let here: Vec<&(Entry, i64)> = entries
+                .iter()
+                .filter(|(entry, _)| entry.place.position.0 == position)
+                .collect();
+            let change: i128 = here.iter().map(|(entry, _)| entry.change()).sum();
+            let (before, after) = (balance(position - 1), balance(position));
+            let expected = i128::from(after.unwrap_or(0)) - i128::from(before.unwrap_or(0));
+            assert_eq!(change, expected, "{name} at {position}");
+            if let Some((entry, last)) = here.last() {
+                assert_eq!(Some(*last), after, "{name} at {position}");
+                assert_eq!(entry.time, self.at(position).time);
+                let is_transfer = matches!(entry.op, Op::TransferIn | Op::TransferOut);
+                assert_eq!(entry.transfer_id.is_some(), is_transfer);
+                assert_eq!(entry.counterparty.is_some(), is_transfer);
+            }
+        }
+        assert!(places.iter().all(|place| is_within(place.position.0)));
+        let cuts: Vec<u64> = marks.iter().map(|mark| mark.position.0).collect();
+        let recorded = self.cuts.iter().copied().filter(|cut| *cut < end);
+        let recorded: Vec<u64> = recorded.filter(|cut| is_within(cut + 1)).collect();
+        assert_eq!(cuts, recorded, "every snapshot is on one page");
+        for mark in marks {
+            assert_eq!(mark.balance, balance(mark.position.0), "{name} in {mark:?}");
+        }
+    }
+}
+
+fn query(limit: usize, oldest_first: bool, range: (Option<Hlc>, Option<Hlc>)) -> StatementQuery {
+    StatementQuery {
+        account: account("a0"),
+        from: range.0,
+        to: range.1,
+        after: None,
+        oldest_first,
+        limit,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn every_balance_and_statement_is_what_a_model_remembers(
+        seed: u64,
+        touches in 1..60usize,
+        lives in prop::collection::vec(1..120usize, 1..4),
+        limit in 1..12usize,
+        oldest_first: bool,
+    ) {
+        let mut lived = Lived::new(seed, touches, &lives);
+        lived.check_balances();
+        lived.check_instants();
+        lived.index();
+        lived.check_balances();
+        let middle = |lived: &Lived, share: u64| lived.at(1 + lived.end() * share / 4 % lived.end()).time;
+        for name in ACCOUNTS {
+            lived.check_statement(name, &query(limit, oldest_first, (None, None)));
+            let range = (Some(middle(&lived, 1)), Some(middle(&lived, 3)));
+            lived.check_statement(name, &query(limit, oldest_first, range));
+        }
+        lived.store = None;
+        let report = Store::check(lived.dir.path()).expect("the store is whole");
+        prop_assert!(report.turns >= report.stretches);
+    }
+}
+
+#[test]
+fn one_stretch_of_the_usual_size_and_many_of_one_touch_say_the_same() {
+    for touches in [1, 65_536] {
+        let mut lived = Lived::new(7, touches, &[150, 150]);
+        lived.index();
+        lived.check_balances();
+        lived.check_statement("a1", &query(5, false, (None, None)));
+        lived.store = None;
+        let report = Store::check(lived.dir.path()).expect("the store is whole");
+        assert_eq!(report.stretches > 50, touches == 1, "{report:?}");
+    }
+}
+
+#[test]
+fn a_damaged_index_is_named_by_the_check_and_changes_no_answer() {
+    let mut lived = Lived::new(3, 9, &[200]);
+    lived.index();
+    lived.store = None;
+    let keys: Vec<Vec<u8>> = values(&lived, |tree| {
+        tree.iter()
+            .keys()
+            .map(|key| key.expect("it is read").to_vec())
+            .collect()
+    });
+    assert!(keys.len() > 5 * 17, "there are many stretches");
+    for (place, key) in keys.iter().enumerate().step_by(23) {
+        values(&lived, |tree| {
+            let mut value = tree
+                .get(key)
+                .expect("it is read")
+                .expect("it is there")
+                .to_vec();
+            let last = value.len() - 1 - place % 2;
+            value[last] ^= 1 << (place % 8);
+            tree.insert(key, value).expect("it is written");
+        });
+    }
+    let named = Store::check(lived.dir.path()).expect_err("it is damaged");
+    assert!(
+        named.to_string().contains("index of the turns up to"),
+        "{named}"
+    );
+    lived.restart(9);
+    lived.check_balances();
+    lived.check_statement("a0", &query(4, false, (None, None)));
+}
+
+#[test]
+fn the_index_of_a_journal_that_went_on_otherwise_is_forgotten() {
+    let mut lived = Lived::new(5, 4, &[100]);
+    lived.index();
+    let end = lived.end();
+    lived.store = None;
+    // Somebody takes away the newest turns and the witness, and the process goes on.
+    let cut = end - 30;
+    let db = images::engine(lived.dir.path());
+    for (tree, width) in [("journal", 8), ("states-2", 8)] {
+        let tree = db.open_tree(tree).expect("it is readable");
+        let keys: Vec<_> = tree
+            .iter()
+            .keys()
+            .map(|key| key.expect("it is read"))
+            .collect();
+        for key in keys
+            .iter()
+            .filter(|key| key[..width] > cut.to_be_bytes()[..])
+        {
+            tree.remove(key).expect("it can be removed");
+        }
+    }
+    drop(db);
+    std::fs::remove_file(lived.dir.path().join("witness")).expect("it is there");
+    lived.moments.retain(|position, _| *position <= cut);
+    lived.cuts.retain(|at| *at < cut);
+    lived.restart(4);
+    lived.teller = Teller::new(99, recover(lived.store()));
+    for _ in 0..40 {
+        lived.turn();
+    }
+    lived.index();
+    lived.check_balances();
+    lived.check_statement("a0", &query(3, false, (None, None)));
+    lived.store = None;
+    let checked = Store::check(lived.dir.path())
+        .err()
+        .map(|error| error.to_string());
+    let of_index = checked.filter(|sentence| sentence.contains("index of the turns"));
+    assert_eq!(of_index, None);
+}
+
+// Works on the index under the store.
+fn values<T>(lived: &Lived, work: impl FnOnce(&sled::Tree) -> T) -> T {
+    let db = images::engine(lived.dir.path());
+    let worked = work(&db.open_tree("stretches").expect("the tree is there"));
+    drop(db);
+    images::await_release(lived.dir.path());
+    worked
+}
