@@ -14,7 +14,7 @@ use crate::proto::snapledger::history_service_client::HistoryServiceClient;
 use crate::proto::snapledger::{BalanceAtRequest, BalanceAtResponse};
 
 /// How long another process may take to answer.
-const PEER_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const PEER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The balance of an account of a process of this cluster.
 pub(super) async fn now(
@@ -35,8 +35,8 @@ pub(super) async fn now(
     // The peer is asked for an account of its own, not by its name: two nodes that took each other's addresses
     // would otherwise pass the question on for ever.
     let request = BalanceAtRequest {
-        process: String::new(),
         account: account.to_string(),
+        ..BalanceAtRequest::default()
     };
     let mut client = HistoryServiceClient::new(channel);
     let asked = tokio::time::timeout(PEER_TIMEOUT, client.balance_at(request)).await;
@@ -68,10 +68,11 @@ pub(super) fn answer(
         existed: balance.units.is_some(),
         journal_position: balance.position.0,
         time: balance.time.0,
+        ..BalanceAtResponse::default()
     }
 }
 
-fn sentence(status: &Status) -> String {
+pub(super) fn sentence(status: &Status) -> String {
     match (status.code(), status.message()) {
         (Code::Unavailable, "") => "it cannot be reached".to_owned(),
         (code, "") => code.to_string(),

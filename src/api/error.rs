@@ -80,6 +80,9 @@ pub(super) enum Failure {
         "the total of snapshot {0:?} is {1}, which passes 64 bits; REST GET /v1/snapshots/{{id}} shows it in full"
     )]
     OutOfRange(SnapshotId, i128),
+    /// What was asked about is older than what is kept.
+    #[error("the past is not kept so far back: {0}")]
+    BeforeHorizon(String),
     /// The store cannot give back what it holds.
     #[error("the store cannot be read: {0}")]
     Unreadable(#[from] StoreError),
@@ -171,6 +174,7 @@ impl Failure {
                 Http::INTERNAL_SERVER_ERROR,
                 Code::OutOfRange,
             ),
+            Self::BeforeHorizon(_) => ("before-horizon", Http::GONE, Code::OutOfRange),
             Self::Unreadable(_)
             | Self::Interrupted(_)
             | Self::Unavailable(Unavailable::Damaged(_)) => {

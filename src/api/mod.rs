@@ -5,7 +5,9 @@
 //! client sends can panic.
 
 mod ask;
+mod audit;
 mod balance;
+mod cut;
 pub mod descriptors;
 mod differences;
 mod door;
@@ -17,6 +19,8 @@ mod payload;
 mod proof;
 mod recorded;
 pub mod rest;
+mod statement;
+mod then;
 pub(crate) mod time;
 
 pub use host::{Host, Sockets};

@@ -3,11 +3,27 @@
 use super::error::Failure;
 use crate::history::global::GlobalState;
 use crate::history::part::RecordedState;
-use crate::node::{Handle, SnapshotStatus, SnapshotView};
+use crate::node::{Handle, SnapshotStatus, SnapshotView, Unanswered};
 use crate::process::cell::Cell;
 use crate::process::event::{Input, Read, Reply};
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::store::{Store, StoreError};
+
+impl From<Unanswered> for Failure {
+    fn from(error: Unanswered) -> Self {
+        match error {
+            Unanswered::Unavailable(error) => error.into(),
+            Unanswered::Store(error @ StoreError::BeforeHorizon { .. }) => {
+                Self::BeforeHorizon(error.to_string())
+            }
+            Unanswered::Store(error @ StoreError::Beyond { .. }) => {
+                Self::malformed("position", error)
+            }
+            Unanswered::Store(error) => error.into(),
+            Unanswered::OtherJournal(_) => Self::malformed("position", error),
+        }
+    }
+}
 
 /// Runs what reads from the disk, off the threads that serve sockets.
 pub(super) async fn blocking<T: Send + 'static>(

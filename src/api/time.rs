@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::error::Failure;
+use crate::node::Handle;
 use crate::process::clock::Hlc;
 
 /// An instant, from microseconds since the Unix epoch.
@@ -23,6 +24,18 @@ pub(super) fn parse(field: &str, text: &str) -> Result<Hlc, Failure> {
     Ok(Hlc::at(
         u64::try_from(instant.as_microsecond()).unwrap_or(0),
     ))
+}
+
+/// The last clock value of an instant, which must not be in the future: what will be then is not known.
+pub(super) async fn past(handle: &Handle, field: &str, instant: Hlc) -> Result<Hlc, Failure> {
+    let present = handle.present().await?;
+    if instant.last_of_label() <= present {
+        return Ok(instant.last_of_label());
+    }
+    let (asked, shown) = (rfc3339(instant.wall_us()), rfc3339(present.wall_us()));
+    let why =
+        format!("{asked} is in the future: it is {shown} here; ask about an instant that is over");
+    Err(Failure::malformed(field, why))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! Pure: facts in, verdict out. Where the facts are stored and how they are gathered is not known here.
 
+pub mod audit;
 pub mod diff;
 pub mod global;
 pub mod part;

@@ -75,6 +75,7 @@ impl Share {
                 flow.pass(*seq, &message.body);
             }
             Record::Carried { to, seq, message } => {
+                self.deposits += amount(message);
                 let flow = self.sent.entry(to.clone()).or_default();
                 flow.pass(*seq, &message.body);
             }

@@ -1,9 +1,9 @@
 //! The certificate: what was compared to say that no money was lost, with every figure.
 
-use super::global::{Counted, GlobalState};
+use super::global::{Counted, GlobalState, Totals};
 use super::part::{Part, RecordedChannel};
 use crate::process::channel::Flow;
-use crate::process::ids::ProcessId;
+use crate::process::ids::{ChannelId, ProcessId};
 
 /// What verification of a global state came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub fn verify(global: &GlobalState) -> Verification {
         }
     }
     let conserved = global.is_complete().then(|| {
-        checks.push(conservation(global));
+        checks.push(conservation(&global.totals()));
         checks.iter().all(|check| check.holds)
     });
     Verification {
@@ -66,10 +66,24 @@ fn compare_channel(
     receiver: &Part,
     checks: &mut Vec<Check>,
 ) {
-    let subject = format!("{from}→{to}");
-    checks.push(Check {
+    let channel = ChannelId {
+        from: from.clone(),
+        to: to.clone(),
+    };
+    checks.push(consistent_cut(&channel, sent, delivered));
+    let subject = channel.to_string();
+    let recorded = receiver
+        .channels
+        .iter()
+        .find(|channel| channel.from == *from);
+    checks.extend(recorded.map(|recorded| channel_state(subject, (sent, delivered), recorded)));
+}
+
+/// Whether no more was delivered on a channel than was sent.
+pub(super) fn consistent_cut(channel: &ChannelId, sent: Flow, delivered: Flow) -> Check {
+    Check {
         check: "consistent_cut",
-        subject: subject.clone(),
+        subject: channel.to_string(),
         holds: delivered.sequence <= sent.sequence
             && delivered.transfers <= sent.transfers
             && delivered.amount <= sent.amount,
@@ -81,12 +95,7 @@ fn compare_channel(
             ("sent_amount", sent.amount),
             ("delivered_amount", delivered.amount),
         ],
-    });
-    let recorded = receiver
-        .channels
-        .iter()
-        .find(|channel| channel.from == *from);
-    checks.extend(recorded.map(|recorded| channel_state(subject, (sent, delivered), recorded)));
+    }
 }
 
 // The recorded messages are exactly the difference of what was sent and what was delivered.
@@ -159,8 +168,8 @@ fn contents(part: &Part, counted: &Counted) -> Vec<Check> {
     compared.chain(chained).collect()
 }
 
-fn conservation(global: &GlobalState) -> Check {
-    let totals = global.totals();
+/// Whether what is held and on its way is what was paid in less what was paid out.
+pub(super) fn conservation(totals: &Totals) -> Check {
     let held = totals.balances + totals.in_flight;
     let paid_in = totals.deposits - totals.withdrawals;
     Check {

@@ -16,6 +16,8 @@ pub(super) enum Work {
     Sealed(Sealed, OwnedSemaphorePermit),
     /// A recording whose channels are all closed.
     Finished(Recording),
+    /// Full stretches of the index by account.
+    Stretches,
 }
 
 /// The entrance.
@@ -53,6 +55,11 @@ impl Backlog {
     /// Leaves a recording to be stored as a part.
     pub(super) fn push_finished(&self, recording: Recording) {
         self.push(Work::Finished(recording));
+    }
+
+    /// Leaves the full stretches of the index to be written.
+    pub(super) fn push_stretches(&self) {
+        self.push(Work::Stretches);
     }
 
     // The recorder outlives whoever pushes unless it has failed, and then the node is going down.

@@ -94,6 +94,9 @@ impl Committer {
         for sealed in step.sealed {
             self.recorder.push_sealed(sealed);
         }
+        if self.store.has_full_stretch() {
+            self.recorder.push_stretches();
+        }
         for recording in step.finished {
             self.recorder.push_finished(recording);
         }

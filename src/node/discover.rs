@@ -20,8 +20,9 @@ use crate::process::ids::{Malformed, ProcessId};
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
-    Ack, Chunk, FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Frame, Greeting,
-    Identity, ListRevisionsRequest, ListedRevision, Part, Revision,
+    AccountAtRequest, Ack, BalanceAtResponse, Chunk, FetchChunksRequest, FetchPartRequest,
+    FetchRevisionRequest, Frame, Greeting, Identity, ListRevisionsRequest, ListedRevision, Part,
+    Revision, Share, ShareAtRequest,
 };
 
 const ATTEMPT_MAX: Duration = Duration::from_secs(2);
@@ -297,6 +298,17 @@ impl PeerService for Greeter {
         &self,
         _request: Request<ListRevisionsRequest>,
     ) -> Result<Response<Self::ListRevisionsStream>, Status> {
+        Err(not_yet())
+    }
+
+    async fn share_at(&self, _request: Request<ShareAtRequest>) -> Result<Response<Share>, Status> {
+        Err(not_yet())
+    }
+
+    async fn account_at(
+        &self,
+        _request: Request<AccountAtRequest>,
+    ) -> Result<Response<BalanceAtResponse>, Status> {
         Err(not_yet())
     }
 }

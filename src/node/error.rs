@@ -1,6 +1,6 @@
 //! Why a node cannot start, stopped by itself, or does not answer.
 
-use crate::process::ids::ProcessId;
+use crate::process::ids::{Lsn, ProcessId};
 use crate::store::StoreError;
 
 /// Why a node cannot start, or stopped by itself.
@@ -61,6 +61,20 @@ pub enum Unavailable {
     /// What was asked for is damaged in the store; the rest goes on.
     #[error("{0}")]
     Damaged(String),
+}
+
+/// Why a node does not say what was.
+#[derive(Debug, thiserror::Error)]
+pub enum Unanswered {
+    /// It says nothing now.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// It is not in the store, or cannot be read there.
+    #[error(transparent)]
+    Store(StoreError),
+    /// The place asked about is one of another journal.
+    #[error("entry {0} of the journal is another one: it was a store that is not there any more")]
+    OtherJournal(Lsn),
 }
 
 impl From<&StoreError> for Unavailable {

@@ -401,6 +401,10 @@ impl Handle {
         let _never = closing.wait_for(|closing| *closing).await;
     }
 
+    pub(super) fn watch_closing(&self) -> watch::Receiver<bool> {
+        self.shared.closing.subscribe()
+    }
+
     pub(super) fn parts(&self) -> &Parts {
         &self.shared.parts
     }

@@ -15,10 +15,12 @@ mod events;
 mod failures;
 mod gather;
 mod handle;
+mod indexer;
 mod metrics;
 mod outbox;
 mod part_writer;
 mod parts;
+mod past;
 pub mod peer_service;
 mod peers;
 mod publish;
@@ -40,9 +42,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval_at};
 
-pub use error::{NodeError, Unavailable};
+pub use error::{NodeError, Unanswered, Unavailable};
 pub use events::{Event, Happening};
 pub use handle::{Handle, SnapshotFilter, SnapshotStatus, SnapshotView};
+pub use past::{Place, Point};
 pub use peers::{PeerState, PeerView};
 pub use queue::Settled;
 pub use watcher::Watch;
@@ -144,8 +147,8 @@ impl Node {
         let states = (failures.sentence(), has_room);
         let handle = Handle::new(config, parts, (metrics, clock, events), states)?;
         let mut node = Self {
+            threads: with_indexer(threads, &handle, &failures)?,
             handle,
-            threads,
             tasks: JoinSet::new(),
             failures: failed,
         };
@@ -173,6 +176,7 @@ impl Node {
 
     /// Stops in order: what was accepted becomes durable, what was recorded is written.
     pub async fn stop(mut self) {
+        self.handle.close_channels();
         self.tasks.shutdown().await;
         self.handle.shared.collector.stop().await;
         self.handle.shared.queue.stop().await;
@@ -235,6 +239,16 @@ impl Node {
                 .spawn(snapshots_by_interval(self.handle.clone(), every));
         }
     }
+}
+
+fn with_indexer(
+    mut threads: Vec<JoinHandle<()>>,
+    handle: &Handle,
+    failures: &Failures,
+) -> Result<Vec<JoinHandle<()>>, NodeError> {
+    let (store, closing) = (Arc::clone(handle.store()), handle.watch_closing());
+    threads.push(failures.thread("index", move || indexer::run(&store, &closing))?);
+    Ok(threads)
 }
 
 // Collects what was not complete when the node stopped, then what others start in this process's name.

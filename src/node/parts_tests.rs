@@ -15,6 +15,7 @@ use crate::history::part::RecordedState;
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::Lsn;
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
+use crate::proto::snapledger::{AccountAtRequest, BalanceAtResponse, Share, ShareAtRequest};
 use crate::proto::snapledger::{Ack, Chunk, Frame, Greeting, Revision};
 use crate::transport::wire::part_to_wire;
 
@@ -100,6 +101,17 @@ impl PeerService for Peer {
         &self,
         _: Request<ListRevisionsRequest>,
     ) -> Result<Response<Self::ListRevisionsStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn share_at(&self, _: Request<ShareAtRequest>) -> Result<Response<Share>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn account_at(
+        &self,
+        _: Request<AccountAtRequest>,
+    ) -> Result<Response<BalanceAtResponse>, Status> {
         Err(Status::unimplemented(""))
     }
 }

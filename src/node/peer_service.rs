@@ -9,18 +9,21 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::error::Unavailable;
+use super::error::{Unanswered, Unavailable};
 use super::handle::Handle;
 use super::parts::Parts;
-use crate::process::ids::{Hash, SnapshotId};
+use super::past::{Place, Point};
+use crate::process::clock::Hlc;
+use crate::process::ids::{AccountId, Hash, Lsn, SnapshotId};
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
-    Ack, Chunk, FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Frame, Greeting,
-    ListRevisionsRequest, ListedRevision, Part, Revision,
+    AccountAtRequest, Ack, BalanceAtResponse, Chunk, FetchChunksRequest, FetchPartRequest,
+    FetchRevisionRequest, Frame, Greeting, ListRevisionsRequest, ListedRevision, Part, Revision,
+    Share, ShareAtRequest, share_at_request,
 };
 use crate::store::StoreError;
 use crate::transport::inbound::Inbound;
-use crate::transport::wire::{identity_to_wire, part_to_wire};
+use crate::transport::wire::{identity_to_wire, part_to_wire, share_to_wire};
 
 /// Acknowledgements that wait for the connection.
 const ACKS_WAITING: usize = 64;
@@ -173,6 +176,56 @@ impl PeerService for Peering {
             })
         });
         Ok(Response::new(Box::pin(tokio_stream::iter(listed))))
+    }
+
+    async fn share_at(&self, request: Request<ShareAtRequest>) -> Result<Response<Share>, Status> {
+        let request = request.into_inner();
+        self.check_cluster(&request.cluster)?;
+        let point = match request.point {
+            Some(share_at_request::Point::Time(time)) => Point::Time(Hlc(time)),
+            Some(share_at_request::Point::Place(place)) => Point::Place(Place {
+                position: Lsn(place.position),
+                journal: place.journal_hash,
+            }),
+            None => return Err(Status::invalid_argument("the point is absent")),
+        };
+        let share = self.handle.share(point).await.map_err(unanswered)?;
+        let me = &self.handle.config().me;
+        Ok(Response::new(share_to_wire(me, &share)))
+    }
+
+    async fn account_at(
+        &self,
+        request: Request<AccountAtRequest>,
+    ) -> Result<Response<BalanceAtResponse>, Status> {
+        let request = request.into_inner();
+        self.check_cluster(&request.cluster)?;
+        let account = AccountId::parse(&request.account)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let found = self.handle.balance_at(account, Hlc(request.time)).await;
+        let (balance, position) = found.map_err(unanswered)?;
+        Ok(Response::new(BalanceAtResponse {
+            process: self.handle.config().me.to_string(),
+            account: request.account,
+            balance: balance.unwrap_or(0),
+            existed: balance.is_some(),
+            journal_position: position.0,
+            time: request.time,
+            ..BalanceAtResponse::default()
+        }))
+    }
+}
+
+// By the code whoever asked knows whether asking again, or anybody else, is of use.
+fn unanswered(error: Unanswered) -> Status {
+    let sentence = error.to_string();
+    match error {
+        Unanswered::Unavailable(error) => unavailable(error),
+        Unanswered::Store(StoreError::BeforeHorizon { .. }) => Status::out_of_range(sentence),
+        Unanswered::Store(StoreError::Beyond { .. }) | Unanswered::OtherJournal(_) => {
+            Status::invalid_argument(sentence)
+        }
+        Unanswered::Store(_) => Status::data_loss(sentence),
     }
 }
 

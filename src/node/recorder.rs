@@ -1,5 +1,5 @@
-//! Writes sealed states as runs, behind the turn's back, in the order in which they were sealed; and hands on the
-//! recordings that finished, each behind its state.
+//! Writes sealed states as runs, behind the turn's back, in the order in which they were sealed, and full stretches of the
+//! index; and hands on the recordings that finished, each behind its state.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
@@ -29,6 +29,8 @@ impl Recorder {
                     self.write_state(sealed)?;
                     self.written.send_modify(|count| *count += 1);
                 }
+                // Durable with the next state: until then the journal has it.
+                Work::Stretches => self.store.write_stretches()?,
                 Work::Finished(recording) => {
                     // It outlives this thread unless it has failed, and then the node is going down.
                     let _gone = self.finished.send(recording);

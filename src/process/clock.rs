@@ -46,6 +46,12 @@ impl Hlc {
         Self((wall_us.min(NEWEST >> COUNTER_BITS)) << COUNTER_BITS)
     }
 
+    /// The last value of the same microsecond: what somebody means who names it.
+    #[must_use]
+    pub fn last_of_label(self) -> Self {
+        Self(self.0 | ((1 << COUNTER_BITS) - 1))
+    }
+
     /// The next value, given what the wall clock shows; it never goes back, whatever the wall clock does.
     #[must_use]
     pub fn tick(self, wall_us: u64) -> Self {

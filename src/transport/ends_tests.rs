@@ -21,8 +21,9 @@ use crate::process::event::{Identity, Meeting};
 use crate::process::ids::{ChannelId, ProcessId, Seq};
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
-    Ack, Chunk, FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Frame, Greeting,
-    ListRevisionsRequest, ListedRevision, Part, Revision,
+    AccountAtRequest, Ack, BalanceAtResponse, Chunk, FetchChunksRequest, FetchPartRequest,
+    FetchRevisionRequest, Frame, Greeting, ListRevisionsRequest, ListedRevision, Part, Revision,
+    Share, ShareAtRequest,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -213,6 +214,17 @@ impl PeerService for Receiver {
         &self,
         _: Request<ListRevisionsRequest>,
     ) -> Result<Response<Self::ListRevisionsStream>, Status> {
+        Err(Status::unimplemented("nobody asks"))
+    }
+
+    async fn share_at(&self, _: Request<ShareAtRequest>) -> Result<Response<Share>, Status> {
+        Err(Status::unimplemented("nobody asks"))
+    }
+
+    async fn account_at(
+        &self,
+        _: Request<AccountAtRequest>,
+    ) -> Result<Response<BalanceAtResponse>, Status> {
         Err(Status::unimplemented("nobody asks"))
     }
 }

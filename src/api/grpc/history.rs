@@ -1,28 +1,33 @@
-//! `snapledger.v1.HistoryService`: snapshots and what is in them, and balances of any process, now and in snapshots.
+//! `snapledger.v1.HistoryService`: snapshots and what is in them, balances of any process, now, at instants and in
+//! snapshots; audits and statements.
 
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
+use super::super::cut::Cut;
 use super::super::differences::Sides;
 use super::super::error::{Failure, id};
 use super::super::rest::cursor;
 use super::super::rest::query::{LIMIT_DEFAULT, LIMIT_MAX};
-use super::super::{balance, recorded, time};
+use super::super::{audit, balance, recorded, statement, then, time};
 use super::stream::{Answer, Listener, stream};
 use super::{account, differences, figures, process_or_here, watched};
 use crate::history::part::Part;
 use crate::history::verify::verify;
 use crate::node::{Handle, SnapshotFilter, SnapshotView};
-use crate::process::ids::SnapshotId;
+use crate::process::clock::Hlc;
+use crate::process::ids::{AccountId, ProcessId, SnapshotId};
+use crate::process::refusal::Refusal;
 use crate::proto::snapledger::history_service_server::HistoryService;
 use crate::proto::snapledger::{
-    BalanceAtRequest, BalanceAtResponse, BalancesRequest, ChannelsRequest, DiffRequest, Difference,
-    GetRequest, ListRequest, ListResponse, RecordedBalance, RecordedChannelMessage, Snapshot,
-    SnapshotEvent, Verification, VerifyRequest, WatchRequest,
+    AuditAtRequest, AuditAtResponse, BalanceAtRequest, BalanceAtResponse, BalancesRequest,
+    ChannelsRequest, DiffRequest, Difference, GetRequest, ListRequest, ListResponse,
+    RecordedBalance, RecordedChannelMessage, Snapshot, SnapshotEvent, StatementPage,
+    StatementRequest, Verification, VerifyRequest, WatchRequest, audit_at_request,
 };
-use crate::store::{Store, StoreError};
+use crate::store::{StatementQuery, Store, StoreError};
 
 /// How many snapshots are watched at once.
 const WATCHERS_MAX: usize = 256;
@@ -57,8 +62,75 @@ impl HistoryService for History {
         let account = account("account", &asked.account)?;
         let process = process_or_here("process", &asked.process)?;
         let process = process.unwrap_or_else(|| self.handle.config().me.clone());
-        let balance = balance::now(&self.handle, &process, account.clone()).await?;
-        Ok(Response::new(balance::answer(&process, &account, &balance)))
+        let answer = match (asked.at_us, &*asked.snapshot_id) {
+            (None, "") => {
+                let balance = balance::now(&self.handle, &process, account.clone()).await?;
+                balance::answer(&process, &account, &balance)
+            }
+            (Some(at_us), "") => {
+                let time = time::past(&self.handle, "at_us", Hlc::at(at_us)).await?;
+                let then = then::balance(&self.handle, &process, &account, time).await?;
+                then::answer((&process, &account), time, &then)
+            }
+            (None, snapshot) => {
+                let snapshot = id("snapshot_id", snapshot, SnapshotId::parse)?;
+                self.in_snapshot(snapshot, (process, account)).await?
+            }
+            (Some(_), _) => {
+                let why = "give it alone: a snapshot has its own instant";
+                return Err(Failure::malformed("snapshot_id", why).into());
+            }
+        };
+        Ok(Response::new(answer))
+    }
+
+    async fn audit_at(
+        &self,
+        request: Request<AuditAtRequest>,
+    ) -> Result<Response<AuditAtResponse>, Status> {
+        let cluster = &self.handle.config().cluster;
+        let found = match request.into_inner().point {
+            Some(audit_at_request::Point::AtUs(at_us)) => {
+                let time = time::past(&self.handle, "at_us", Hlc::at(at_us)).await?;
+                audit::at(&self.handle, time).await?
+            }
+            Some(audit_at_request::Point::Cut(token)) => {
+                audit::cut(&self.handle, Cut::read(&token, cluster)?).await?
+            }
+            None => {
+                audit::at(
+                    &self.handle,
+                    self.handle.present().await.map_err(Failure::from)?,
+                )
+                .await?
+            }
+        };
+        Ok(Response::new(super::audit::answer(&found, cluster)))
+    }
+
+    async fn statement(
+        &self,
+        request: Request<StatementRequest>,
+    ) -> Result<Response<StatementPage>, Status> {
+        let asked = request.into_inner();
+        let process = process_or_here("process", &asked.process)?;
+        let process = process.unwrap_or_else(|| self.handle.config().me.clone());
+        if !self.handle.config().topology.contains(&process) {
+            return Err(Failure::from(Refusal::UnknownProcess(process)).into());
+        }
+        let query = StatementQuery {
+            account: account("account", &asked.account)?,
+            from: asked.from_us.map(Hlc::at),
+            to: asked.to_us.map(Hlc::at),
+            after: asked.after.map(statement::place),
+            oldest_first: asked.oldest_first,
+            limit: match asked.limit {
+                0 => LIMIT_DEFAULT,
+                limit => usize::try_from(limit).map_or(LIMIT_MAX, |limit| limit.min(LIMIT_MAX)),
+            },
+        };
+        let page = statement::page(&self.handle, &process, query).await?;
+        Ok(Response::new(page))
     }
 
     type BalancesStream = Answer<RecordedBalance>;
@@ -193,6 +265,31 @@ fn filter(asked: &ListRequest) -> Result<SnapshotFilter, Failure> {
 // Where an empty string means that nothing was asked for.
 fn given(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
+}
+
+impl History {
+    async fn in_snapshot(
+        &self,
+        snapshot: SnapshotId,
+        (process, account): (ProcessId, AccountId),
+    ) -> Result<BalanceAtResponse, Failure> {
+        let view = recorded::view(&self.handle, snapshot).await?;
+        recorded::blocking(&self.handle, move |store| {
+            let state = recorded::state_of(&view.state, &process)?;
+            let units = recorded::balance(store, state, &account)?;
+            Ok(BalanceAtResponse {
+                process: process.to_string(),
+                account: account.to_string(),
+                balance: units.unwrap_or(0),
+                existed: units.is_some(),
+                journal_position: state.position.0,
+                time: state.time.0,
+                known_until: None,
+                snapshot_id: view.state.snapshot.to_string(),
+            })
+        })
+        .await
+    }
 }
 
 // Everything of one part; ends early where nobody listens any more.

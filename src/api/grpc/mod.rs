@@ -2,6 +2,7 @@
 //!
 //! Between nodes `PeerService` is served on the same port; it belongs to the transport and is added there.
 
+mod audit;
 mod bank;
 mod deadline;
 mod differences;

@@ -1,4 +1,4 @@
-//! Balances: now, and as a snapshot recorded them.
+//! Balances: now, at an instant, and as a snapshot recorded them.
 
 use axum::Json;
 use axum::extract::State;
@@ -12,9 +12,10 @@ use super::body::Segments;
 use super::freshness::Freshness;
 use super::query::Parameters;
 use crate::api::error::{Failure, id};
-use crate::api::time::rfc3339;
-use crate::api::{balance, recorded};
+use crate::api::time::{past, rfc3339};
+use crate::api::{balance, recorded, then};
 use crate::node::Handle;
+use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::process::refusal::Refusal;
 
@@ -27,6 +28,18 @@ struct Balance<'a> {
     #[serde(flatten)]
     rests_on: RestsOn<'a>,
     journal_position: u64,
+    #[serde(flatten)]
+    reach: Option<Reach<'a>>,
+}
+
+/// How far an answer about an instant reaches.
+#[derive(Serialize)]
+struct Reach<'a> {
+    complete: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    known_until: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -81,20 +94,20 @@ pub(super) async fn balance_of_process(
 }
 
 /// An account of a process of this cluster.
-struct Place {
-    process: ProcessId,
-    account: AccountId,
+pub(super) struct Place {
+    pub(super) process: ProcessId,
+    pub(super) account: AccountId,
 }
 
 impl Place {
-    fn own(handle: &Handle, account: &str) -> Result<Self, Failure> {
+    pub(super) fn own(handle: &Handle, account: &str) -> Result<Self, Failure> {
         Ok(Self {
             process: handle.config().me.clone(),
             account: id("account", account, AccountId::parse)?,
         })
     }
 
-    fn of(handle: &Handle, process: &str, account: &str) -> Result<Self, Failure> {
+    pub(super) fn of(handle: &Handle, process: &str, account: &str) -> Result<Self, Failure> {
         let process = id("process", process, ProcessId::parse)?;
         if !handle.config().topology.contains(&process) {
             return Err(Refusal::UnknownProcess(process).into());
@@ -110,11 +123,36 @@ async fn balance_as_asked(
     (uri, headers): (&Uri, &HeaderMap),
 ) -> Result<Response, Failure> {
     negotiate(headers, &[Format::Json])?;
-    let parameters = Parameters::of(uri, &["snapshot"])?;
-    match parameters.id("snapshot", SnapshotId::parse)? {
-        Some(snapshot) => in_snapshot(handle, place, (snapshot, headers)).await,
-        None => now(handle, place).await,
+    let parameters = Parameters::of(uri, &["snapshot", "at"])?;
+    let snapshot = parameters.id("snapshot", SnapshotId::parse)?;
+    match (snapshot, parameters.time("at")?) {
+        (Some(_), Some(_)) => {
+            let why = "give it alone: a snapshot has its own instant";
+            Err(Failure::malformed("snapshot", why))
+        }
+        (Some(snapshot), None) => in_snapshot(handle, place, (snapshot, headers)).await,
+        (None, Some(at)) => at_instant(handle, place, past(handle, "at", at).await?).await,
+        (None, None) => now(handle, place).await,
     }
+}
+
+async fn at_instant(handle: &Handle, place: &Place, time: Hlc) -> Result<Response, Failure> {
+    let then = then::balance(handle, &place.process, &place.account, time).await?;
+    let known = then.known.as_ref();
+    let shown = Balance {
+        process: place.process.as_str(),
+        account: place.account.as_str(),
+        balance: then.units.unwrap_or(0),
+        existed: then.units.is_some(),
+        rests_on: RestsOn::At(rfc3339(time.wall_us())),
+        journal_position: then.position.0,
+        reach: Some(Reach {
+            complete: known.is_none(),
+            known_until: known.map(|(until, _)| rfc3339(until.wall_us())),
+            snapshot: known.map(|(_, snapshot)| snapshot.as_str()),
+        }),
+    };
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(shown)).into_response())
 }
 
 async fn now(handle: &Handle, place: &Place) -> Result<Response, Failure> {
@@ -132,6 +170,7 @@ async fn now(handle: &Handle, place: &Place) -> Result<Response, Failure> {
         existed: true,
         rests_on: RestsOn::At(rfc3339(found.time.wall_us())),
         journal_position: found.position.0,
+        reach: None,
     };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(shown)).into_response())
 }
@@ -160,6 +199,7 @@ async fn in_snapshot(
         existed: units.is_some(),
         rests_on: RestsOn::Snapshot(snapshot.as_str()),
         journal_position: position.0,
+        reach: None,
     };
     Ok(freshness.mark(Json(shown).into_response()))
 }

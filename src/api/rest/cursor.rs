@@ -2,8 +2,9 @@
 
 use super::super::error::Failure;
 use super::query::hex;
+use crate::history::statement::EntryPlace;
 use crate::process::clock::Hlc;
-use crate::process::ids::{AccountId, ProcessId, SnapshotId};
+use crate::process::ids::{AccountId, Lsn, ProcessId, SnapshotId};
 
 /// The place in a list behind which the next page begins; ids hold no control characters, so a line break parts them.
 pub(in crate::api) trait Place: Sized {
@@ -59,6 +60,20 @@ fn account(text: &str) -> Option<(ProcessId, AccountId)> {
     Some((process, AccountId::parse(account).ok()?))
 }
 
+impl Place for EntryPlace {
+    fn text(&self) -> String {
+        format!("statement\n{}\n{}", self.position, self.ordinal)
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (position, ordinal) = text.strip_prefix("statement\n")?.split_once('\n')?;
+        Some(Self {
+            position: Lsn(position.parse().ok()?),
+            ordinal: ordinal.parse().ok()?,
+        })
+    }
+}
+
 /// What a client gets to hand back.
 pub(in crate::api) fn encode(place: &impl Place) -> String {
     let text = place.text();
@@ -104,6 +119,9 @@ mod tests {
             prop_assert!(decode::<InDiff>(Some(&cursor)).is_err());
             let in_diff = InDiff(in_balances);
             prop_assert_eq!(decode(Some(&encode(&in_diff))).ok(), Some(Some(in_diff)));
+            let in_statement = EntryPlace { position: Lsn(time), ordinal: 7 };
+            let cursor = encode(&in_statement);
+            prop_assert_eq!(decode(Some(&cursor)).ok(), Some(Some(in_statement)));
         }
 
         #[test]

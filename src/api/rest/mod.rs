@@ -3,6 +3,7 @@
 mod accept;
 mod accounts;
 mod admission;
+mod audit;
 mod balances;
 mod body;
 mod channels;
@@ -20,6 +21,7 @@ pub(super) mod query;
 mod serve;
 mod snapshot;
 mod snapshots;
+mod statement;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -56,6 +58,7 @@ pub fn router(handle: Handle) -> Router {
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
         .route("/v1/cluster", get(cluster::show))
+        .route("/v1/audit", get(audit::show))
         .method_not_allowed_fallback(admission::unknown_method)
         .fallback(admission::unknown_route)
         .layer(from_fn_with_state(facade.clone(), admission::admit))
@@ -90,6 +93,7 @@ fn account_routes() -> Router<Facade> {
     Router::new()
         .route("/v1/accounts/{account}", get(accounts::own))
         .route("/v1/accounts/{account}/balance", get(accounts::own_balance))
+        .route("/v1/accounts/{account}/history", get(statement::own))
         .route("/v1/accounts/{account}/deposits", post(operations::deposit))
         .route(
             "/v1/accounts/{account}/withdrawals",
@@ -101,6 +105,7 @@ fn account_routes() -> Router<Facade> {
             &format!("{of_process}/balance"),
             get(accounts::balance_of_process),
         )
+        .route(&format!("{of_process}/history"), get(statement::of_process))
 }
 
 // Never what a body holds: there are balances in it.

@@ -71,16 +71,18 @@ struct Ends<'a> {
     to: &'a str,
 }
 
+/// Sums, minor units.
 #[derive(Serialize)]
-struct TotalsShown {
+pub(super) struct TotalsShown {
     balances: i128,
     in_flight: i128,
     deposits: i128,
     withdrawals: i128,
 }
 
+/// What was compared.
 #[derive(Serialize)]
-struct VerificationShown {
+pub(super) struct VerificationShown {
     conserved: Option<bool>,
     consistent_cut: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -215,6 +217,17 @@ impl From<Totals> for TotalsShown {
             in_flight: totals.in_flight,
             deposits: totals.deposits,
             withdrawals: totals.withdrawals,
+        }
+    }
+}
+
+impl From<Verification> for VerificationShown {
+    fn from(verification: Verification) -> Self {
+        let checks = verification.checks.into_iter().map(CheckShown::from);
+        Self {
+            conserved: verification.conserved,
+            consistent_cut: verification.consistent_cut,
+            checks: Some(checks.collect()),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The past of this process at any position of its journal: the newest recorded state before it, and the turns behind.
 
 mod page;
+mod recorded;
 
 pub use page::{Marked, Page, StatementQuery};
 

@@ -125,7 +125,7 @@ fn run_from_wire(run: wire::Run) -> Result<Run, Unreadable> {
     })
 }
 
-fn flow_to_wire((process, flow): (&ProcessId, &Flow)) -> wire::Flow {
+pub(super) fn flow_to_wire((process, flow): (&ProcessId, &Flow)) -> wire::Flow {
     wire::Flow {
         process: process.to_string(),
         sequence: flow.sequence.0,
@@ -134,7 +134,9 @@ fn flow_to_wire((process, flow): (&ProcessId, &Flow)) -> wire::Flow {
     }
 }
 
-fn flows_from_wire(flows: Vec<wire::Flow>) -> Result<BTreeMap<ProcessId, Flow>, Unreadable> {
+pub(super) fn flows_from_wire(
+    flows: Vec<wire::Flow>,
+) -> Result<BTreeMap<ProcessId, Flow>, Unreadable> {
     let read = |flow: wire::Flow| {
         let passed = Flow {
             sequence: Seq(flow.sequence),
@@ -150,7 +152,7 @@ fn hashes(hashes: &[Vec<u8>]) -> Result<Vec<Hash>, Unreadable> {
     hashes.iter().map(|bytes| hash(bytes)).collect()
 }
 
-fn hash(bytes: &[u8]) -> Result<Hash, Unreadable> {
+pub(super) fn hash(bytes: &[u8]) -> Result<Hash, Unreadable> {
     let bytes = <[u8; 32]>::try_from(bytes);
     bytes
         .map(Hash)

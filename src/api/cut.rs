@@ -1,0 +1,140 @@
+//! Cuts as text: one journal position per process, with the beginning of its hash, so that the same cut can be asked for
+//! again and nothing else is taken for it. Opaque to clients.
+
+use std::collections::BTreeMap;
+
+use super::error::Failure;
+use crate::history::audit::Audit;
+use crate::node::Place;
+use crate::process::clock::Hlc;
+use crate::process::ids::{Lsn, ProcessId};
+
+/// Bytes of a journal hash that are kept: enough to tell journals apart, not to prove anything.
+const HASH_BYTES: usize = 8;
+
+/// A cut that was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cut {
+    /// The instant that it was asked by.
+    pub(super) at: Option<Hlc>,
+    /// Where each process was.
+    pub(super) places: BTreeMap<ProcessId, Place>,
+}
+
+impl From<&Audit> for Cut {
+    fn from(audit: &Audit) -> Self {
+        let places = audit.shares.iter().map(|(process, share)| {
+            let place = Place {
+                position: share.position,
+                journal: share.journal.0[..HASH_BYTES].to_vec(),
+            };
+            (process.clone(), place)
+        });
+        Self {
+            at: audit.at,
+            places: places.collect(),
+        }
+    }
+}
+
+impl Cut {
+    /// As a client gets it. `cluster` goes into the checksum: another cluster's positions are none of ours.
+    pub(super) fn token(&self, cluster: &str) -> String {
+        let at = self.at.map_or_else(String::new, |at| at.0.to_string());
+        let mut text = format!("cut\n{at}");
+        for (process, place) in &self.places {
+            let journal = hexadecimal(&place.journal);
+            text.push_str(&format!("\n{process}\n{} {journal}", place.position));
+        }
+        let checksum = checksum(&text, cluster);
+        hexadecimal(text.as_bytes()) + &hexadecimal(&checksum)
+    }
+
+    /// As a client hands it back.
+    pub(super) fn read(token: &str, cluster: &str) -> Result<Self, Failure> {
+        let why = "is no cut of this cluster; give cut.token of an earlier answer";
+        read(token, cluster).ok_or_else(|| Failure::malformed("cut", why))
+    }
+}
+
+fn read(token: &str, cluster: &str) -> Option<Cut> {
+    let bytes = bytes(token)?;
+    let (text, stored) = bytes.split_last_chunk::<4>()?;
+    let text = std::str::from_utf8(text).ok()?;
+    if *stored != checksum(text, cluster) {
+        return None;
+    }
+    let mut lines = text.strip_prefix("cut\n")?.split('\n');
+    let at = match lines.next()? {
+        "" => None,
+        at => Some(Hlc(at.parse().ok()?)),
+    };
+    let mut places = BTreeMap::new();
+    while let Some(process) = lines.next() {
+        let (position, journal) = lines.next()?.split_once(' ')?;
+        let place = Place {
+            position: Lsn(position.parse().ok()?),
+            journal: self::bytes(journal)?,
+        };
+        places.insert(ProcessId::parse(process).ok()?, place);
+    }
+    Some(Cut { at, places })
+}
+
+// Ids have no line breaks, so nothing of the text can pass for the name of the cluster.
+fn checksum(text: &str, cluster: &str) -> [u8; 4] {
+    let sum = crc32c::crc32c(text.as_bytes());
+    let sum = crc32c::crc32c_append(sum, b"\n\n");
+    crc32c::crc32c_append(sum, cluster.as_bytes()).to_be_bytes()
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn bytes(text: &str) -> Option<Vec<u8>> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let digit = |digit: u8| {
+        char::from(digit)
+            .to_digit(16)
+            .and_then(|value| u8::try_from(value).ok())
+    };
+    let bytes = pairs
+        .iter()
+        .map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?));
+    rest.is_empty().then(|| bytes.collect())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_cut_comes_back_and_any_other_is_refused(
+            at: Option<u64>,
+            places in prop::collection::btree_map("[^\\p{Cc}]{1,20}", any::<(u64, [u8; 8])>(), 0..4),
+            place in any::<prop::sample::Index>(),
+        ) {
+            let places = places.iter().map(|(process, (position, journal))| {
+                let place = Place { position: Lsn(*position), journal: journal.to_vec() };
+                (ProcessId::parse(process).expect("a valid id"), place)
+            });
+            let cut = Cut { at: at.map(Hlc), places: places.collect() };
+            let token = cut.token("demo");
+            prop_assert_eq!(read(&token, "demo"), Some(cut));
+            prop_assert_eq!(read(&token, "other"), None);
+            let mut other = token.into_bytes();
+            let place = place.index(other.len());
+            other[place] = if other[place] == b'0' { b'1' } else { b'0' };
+            let other = String::from_utf8(other).expect("digits");
+            prop_assert_eq!(read(&other, "demo"), None);
+        }
+
+        #[test]
+        fn no_text_is_too_odd(token in ".{0,40}") {
+            let _ = read(&token, "demo");
+        }
+    }
+}

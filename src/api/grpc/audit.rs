@@ -1,0 +1,61 @@
+//! The audit as it travels.
+
+use super::super::cut::Cut;
+use crate::history::audit::{Absent, Audit, Passed};
+use crate::process::ids::{ChannelId, ProcessId};
+use crate::proto::snapledger::{AuditAtResponse, AuditCheck, MissingShare, PassedChannel};
+use crate::transport::wire::{share_to_wire, wide};
+
+/// An audit on the wire; `cluster` goes into the token of the cut.
+pub(super) fn answer(audit: &Audit, cluster: &str) -> AuditAtResponse {
+    let (totals, verification) = (audit.totals(), audit.verify());
+    let token = audit.is_complete().then(|| Cut::from(audit).token(cluster));
+    let shares = audit.shares.iter();
+    let checks = verification.checks.into_iter().map(|check| AuditCheck {
+        check: check.check.to_owned(),
+        subject: check.subject,
+        holds: check.holds,
+    });
+    AuditAtResponse {
+        at_us: audit.at.map(|at| at.wall_us()),
+        cut_token: token.unwrap_or_default(),
+        complete: audit.is_complete(),
+        processes: shares
+            .map(|(process, share)| share_to_wire(process, share))
+            .collect(),
+        missing: audit.missing.iter().map(missing).collect(),
+        balances: Some(wide(totals.balances)),
+        in_flight: Some(wide(totals.in_flight)),
+        deposits: Some(wide(totals.deposits)),
+        withdrawals: Some(wide(totals.withdrawals)),
+        channels: audit.passed().map(channel).collect(),
+        conserved: verification.conserved,
+        consistent_cut: verification.consistent_cut,
+        checks: checks.collect(),
+    }
+}
+
+fn missing((process, absent): (&ProcessId, &Absent)) -> MissingShare {
+    let known = absent.known.as_ref();
+    MissingShare {
+        process: process.to_string(),
+        reason: absent.reason.as_str().to_owned(),
+        known_until: known.map(|(until, _)| until.0),
+        snapshot_id: known.map_or_else(String::new, |(_, snapshot)| snapshot.to_string()),
+    }
+}
+
+fn channel((channel, passed): (&ChannelId, Passed)) -> PassedChannel {
+    let in_flight = passed.in_flight();
+    // Both are numbers of messages, and a channel has had fewer than 2^63.
+    let count = |place: usize| in_flight.and_then(|figures| i64::try_from(figures[place]).ok());
+    PassedChannel {
+        from: channel.from.to_string(),
+        to: channel.to.to_string(),
+        sent: passed.sent.map(|flow| flow.sequence.0),
+        delivered: passed.delivered.map(|flow| flow.sequence.0),
+        messages: count(0),
+        transfers: count(1),
+        amount: in_flight.map(|[_, _, amount]| wide(amount)),
+    }
+}

@@ -1,0 +1,151 @@
+//! The audit: the whole cluster at any past instant, or at a cut that was answered before.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::Facade;
+use super::accept::{Format, negotiate};
+use super::query::Parameters;
+use super::snapshot::{TotalsShown, VerificationShown};
+use crate::api::audit;
+use crate::api::cut::Cut;
+use crate::api::error::Failure;
+use crate::api::time::{past, rfc3339};
+use crate::history::audit::{Absent, Audit, Passed};
+use crate::history::share::Share;
+use crate::process::ids::{ChannelId, ProcessId};
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    at: Option<String>,
+    cut: CutShown<'a>,
+    complete: bool,
+    missing: Vec<MissingShown<'a>>,
+    totals: TotalsShown,
+    processes: Vec<ProcessShown<'a>>,
+    channels: Vec<ChannelShown<'a>>,
+    verification: VerificationShown,
+}
+
+#[derive(Serialize)]
+struct CutShown<'a> {
+    /// Without it where a process is missing: that is no cut.
+    token: Option<String>,
+    positions: BTreeMap<&'a str, u64>,
+}
+
+#[derive(Serialize)]
+struct MissingShown<'a> {
+    process: &'a str,
+    reason: &'static str,
+    known_until: Option<String>,
+    snapshot: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct ProcessShown<'a> {
+    process: &'a str,
+    journal_position: u64,
+    journal_hash: String,
+    balance_total: i128,
+    deposits: i128,
+    withdrawals: i128,
+}
+
+#[derive(Serialize)]
+struct ChannelShown<'a> {
+    from: &'a str,
+    to: &'a str,
+    sent: Option<u64>,
+    delivered: Option<u64>,
+    messages: Option<i128>,
+    transfers: Option<i128>,
+    amount: Option<i128>,
+}
+
+/// `GET /v1/audit`
+pub(super) async fn show(
+    State(facade): State<Facade>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    negotiate(&headers, &[Format::Json])?;
+    let parameters = Parameters::of(&uri, &["at", "cut"])?;
+    let handle = &facade.handle;
+    let cluster = &handle.config().cluster;
+    let audit = match (parameters.time("at")?, parameters.get("cut")) {
+        (Some(_), Some(_)) => {
+            let why = "give it alone: a cut has its own instant";
+            return Err(Failure::malformed("cut", why));
+        }
+        (None, Some(token)) => audit::cut(handle, Cut::read(token, cluster)?).await?,
+        (Some(at), None) => audit::at(handle, past(handle, "at", at).await?).await?,
+        (None, None) => audit::at(handle, handle.present().await?).await?,
+    };
+    let never_stored = [(header::CACHE_CONTROL, "no-store")];
+    Ok((never_stored, Json(shown(&audit, cluster))).into_response())
+}
+
+fn shown<'a>(audit: &'a Audit, cluster: &str) -> Shown<'a> {
+    let exact = audit.shares.iter();
+    let exact = exact.filter(|(process, _)| !audit.missing.contains_key(*process));
+    let position = |(process, share): (&'a ProcessId, &Share)| (process.as_str(), share.position.0);
+    Shown {
+        at: audit.at.map(|at| rfc3339(at.wall_us())),
+        cut: CutShown {
+            token: audit.is_complete().then(|| Cut::from(audit).token(cluster)),
+            positions: exact.map(position).collect(),
+        },
+        complete: audit.is_complete(),
+        missing: audit.missing.iter().map(MissingShown::from).collect(),
+        totals: audit.totals().into(),
+        processes: audit.shares.iter().map(ProcessShown::from).collect(),
+        channels: audit.passed().map(ChannelShown::from).collect(),
+        verification: audit.verify().into(),
+    }
+}
+
+impl<'a> From<(&'a ProcessId, &'a Absent)> for MissingShown<'a> {
+    fn from((process, absent): (&'a ProcessId, &'a Absent)) -> Self {
+        let known = absent.known.as_ref();
+        Self {
+            process: process.as_str(),
+            reason: absent.reason.as_str(),
+            known_until: known.map(|(until, _)| rfc3339(until.wall_us())),
+            snapshot: known.map(|(_, snapshot)| snapshot.as_str()),
+        }
+    }
+}
+
+impl<'a> From<(&'a ProcessId, &'a Share)> for ProcessShown<'a> {
+    fn from((process, share): (&'a ProcessId, &'a Share)) -> Self {
+        Self {
+            process: process.as_str(),
+            journal_position: share.position.0,
+            journal_hash: share.journal.to_string(),
+            balance_total: share.balance_total,
+            deposits: share.deposits,
+            withdrawals: share.withdrawals,
+        }
+    }
+}
+
+impl<'a> From<(&'a ChannelId, Passed)> for ChannelShown<'a> {
+    fn from((channel, passed): (&'a ChannelId, Passed)) -> Self {
+        let in_flight = passed.in_flight();
+        Self {
+            from: channel.from.as_str(),
+            to: channel.to.as_str(),
+            sent: passed.sent.map(|flow| flow.sequence.0),
+            delivered: passed.delivered.map(|flow| flow.sequence.0),
+            messages: in_flight.map(|[messages, _, _]| messages),
+            transfers: in_flight.map(|[_, transfers, _]| transfers),
+            amount: in_flight.map(|[_, _, amount]| amount),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Statements: every operation of an account, with the balance after it and the snapshots between.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::Facade;
+use super::accept::{Format, negotiate};
+use super::accounts::Place;
+use super::body::Segments;
+use super::cursor;
+use super::query::Parameters;
+use crate::api::error::Failure;
+use crate::api::statement::{page, place};
+use crate::api::time::rfc3339;
+use crate::process::clock::Hlc;
+use crate::proto::snapledger::{StatementEntry, StatementPage, StatementSnapshot};
+use crate::store::StatementQuery;
+
+#[derive(Serialize)]
+struct Page<'a> {
+    process: &'a str,
+    account: &'a str,
+    entries: Vec<EntryShown<'a>>,
+    snapshots: Vec<SnapshotShown<'a>>,
+    snapshots_left_out: bool,
+    next_cursor: Option<String>,
+}
+
+#[derive(Serialize)]
+struct EntryShown<'a> {
+    journal_position: u64,
+    time: String,
+    op: &'a str,
+    amount: i64,
+    balance_after: i64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    counterparty: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    counterparty_process: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    transfer_id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    meant_for: &'a str,
+}
+
+#[derive(Serialize)]
+struct SnapshotShown<'a> {
+    snapshot_id: &'a str,
+    journal_position: u64,
+    time: String,
+    balance: i64,
+    existed: bool,
+}
+
+/// `GET /v1/accounts/{account}/history`
+pub(super) async fn own(
+    State(facade): State<Facade>,
+    Segments(account): Segments<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let place = Place::own(&facade.handle, &account)?;
+    show(&facade, place, (&uri, &headers)).await
+}
+
+/// `GET /v1/processes/{process}/accounts/{account}/history`
+pub(super) async fn of_process(
+    State(facade): State<Facade>,
+    Segments((process, account)): Segments<(String, String)>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let place = Place::of(&facade.handle, &process, &account)?;
+    show(&facade, place, (&uri, &headers)).await
+}
+
+async fn show(
+    facade: &Facade,
+    place: Place,
+    (uri, headers): (&Uri, &HeaderMap),
+) -> Result<Response, Failure> {
+    negotiate(headers, &[Format::Json])?;
+    let known = ["from", "to", "order", "limit", "cursor"];
+    let parameters = Parameters::of(uri, &known)?;
+    let query = StatementQuery {
+        account: place.account,
+        from: parameters.time("from")?,
+        to: parameters.time("to")?,
+        after: cursor::decode(parameters.get("cursor"))?,
+        oldest_first: oldest_first(&parameters)?,
+        limit: parameters.page()?,
+    };
+    let page = page(&facade.handle, &place.process, query).await?;
+    let never_stored = [(header::CACHE_CONTROL, "no-store")];
+    Ok((never_stored, Json(shown(&page))).into_response())
+}
+
+fn oldest_first(parameters: &Parameters) -> Result<bool, Failure> {
+    match parameters.get("order") {
+        None | Some("newest") => Ok(false),
+        Some("oldest") => Ok(true),
+        Some(other) => {
+            let why =
+                format!("{other:?} is no order; give newest or oldest, which come first then");
+            Err(Failure::malformed("order", why))
+        }
+    }
+}
+
+fn shown(page: &StatementPage) -> Page<'_> {
+    let last = page.entries.last().filter(|_| page.has_more);
+    let last = last.and_then(|entry| entry.place);
+    Page {
+        process: &page.process,
+        account: &page.account,
+        entries: page.entries.iter().map(EntryShown::from).collect(),
+        snapshots: page.snapshots.iter().map(SnapshotShown::from).collect(),
+        snapshots_left_out: page.snapshots_left_out,
+        next_cursor: last.map(|last| cursor::encode(&place(last))),
+    }
+}
+
+impl<'a> From<&'a StatementEntry> for EntryShown<'a> {
+    fn from(entry: &'a StatementEntry) -> Self {
+        Self {
+            journal_position: entry.place.map_or(0, |place| place.position),
+            time: rfc3339(Hlc(entry.time).wall_us()),
+            op: &entry.op,
+            amount: entry.amount,
+            balance_after: entry.balance_after,
+            counterparty: &entry.counterparty,
+            counterparty_process: &entry.counterparty_process,
+            transfer_id: &entry.transfer_id,
+            meant_for: &entry.meant_for,
+        }
+    }
+}
+
+impl<'a> From<&'a StatementSnapshot> for SnapshotShown<'a> {
+    fn from(snapshot: &'a StatementSnapshot) -> Self {
+        Self {
+            snapshot_id: &snapshot.snapshot_id,
+            journal_position: snapshot.position,
+            time: rfc3339(Hlc(snapshot.time).wall_us()),
+            balance: snapshot.balance,
+            existed: snapshot.existed,
+        }
+    }
+}

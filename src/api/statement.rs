@@ -1,0 +1,132 @@
+//! Statements of any account of the cluster, a page at a time: of this process, or asked of the one that has it. Both come as
+//! they travel, so that a page says the same wherever it is asked for.
+
+use tonic::Code;
+
+use super::balance::{PEER_TIMEOUT, sentence};
+use super::error::Failure;
+use crate::history::statement::{Entry, EntryPlace};
+use crate::node::Handle;
+use crate::process::clock::Hlc;
+use crate::process::ids::{AccountId, Lsn, ProcessId};
+use crate::proto::snapledger::history_service_client::HistoryServiceClient;
+use crate::proto::snapledger::{
+    EntryPlace as WirePlace, StatementEntry, StatementPage, StatementRequest, StatementSnapshot,
+};
+use crate::store::{Marked, Page, StatementQuery};
+
+/// A page of the statement of an account of a process of this cluster.
+pub(super) async fn page(
+    handle: &Handle,
+    process: &ProcessId,
+    query: StatementQuery,
+) -> Result<StatementPage, Failure> {
+    if *process != handle.config().me {
+        return asked(handle, process, &query).await;
+    }
+    let account = query.account.clone();
+    let page = handle.statement(query).await?;
+    if page.entries.is_empty() && !exists(handle, &account).await? {
+        let process = process.clone();
+        return Err(Failure::UnknownAccount { process, account });
+    }
+    Ok(to_wire(process, &account, page))
+}
+
+async fn exists(handle: &Handle, account: &AccountId) -> Result<bool, Failure> {
+    let balance = super::ask::balance(handle, account.clone()).await?;
+    Ok(balance.units.is_some())
+}
+
+async fn asked(
+    handle: &Handle,
+    process: &ProcessId,
+    query: &StatementQuery,
+) -> Result<StatementPage, Failure> {
+    let down = |why: String| Failure::ProcessDown {
+        process: process.clone(),
+        why,
+    };
+    let channel = handle.peer_channel(process);
+    let channel = channel.ok_or_else(|| down("it is of another make".to_owned()))?;
+    // Not by its name: two nodes that took each other's addresses would pass the question on for ever.
+    let request = StatementRequest {
+        process: String::new(),
+        account: query.account.to_string(),
+        from_us: query.from.map(Hlc::wall_us),
+        to_us: query.to.map(Hlc::wall_us),
+        limit: u32::try_from(query.limit).unwrap_or(u32::MAX),
+        after: query.after.map(|place| WirePlace {
+            position: place.position.0,
+            ordinal: place.ordinal,
+        }),
+        oldest_first: query.oldest_first,
+    };
+    let mut client = HistoryServiceClient::new(channel);
+    let answer = tokio::time::timeout(PEER_TIMEOUT, client.statement(request)).await;
+    let page = answer
+        .map_err(|_| down(format!("no answer within {} s", PEER_TIMEOUT.as_secs())))?
+        .map_err(|status| match status.code() {
+            Code::OutOfRange => Failure::BeforeHorizon(status.message().to_owned()),
+            Code::NotFound => Failure::UnknownAccount {
+                process: process.clone(),
+                account: query.account.clone(),
+            },
+            _ => down(sentence(&status)),
+        })?
+        .into_inner();
+    if page.process != process.as_str() {
+        let why = format!("process {:?} answers at its address", page.process);
+        return Err(down(why));
+    }
+    Ok(page)
+}
+
+/// The place of an entry that came.
+pub(super) fn place(place: WirePlace) -> EntryPlace {
+    EntryPlace {
+        position: Lsn(place.position),
+        ordinal: place.ordinal,
+    }
+}
+
+fn to_wire(process: &ProcessId, account: &AccountId, page: Page) -> StatementPage {
+    StatementPage {
+        process: process.to_string(),
+        account: account.to_string(),
+        has_more: page.has_more,
+        snapshots: page.snapshots.into_iter().map(snapshot).collect(),
+        snapshots_left_out: page.snapshots_left_out,
+        entries: page.entries.into_iter().map(entry).collect(),
+    }
+}
+
+fn entry((entry, balance_after): (Entry, i64)) -> StatementEntry {
+    fn text<T: ToString>(value: Option<T>) -> String {
+        value.map_or_else(String::new, |value| value.to_string())
+    }
+    StatementEntry {
+        place: Some(WirePlace {
+            position: entry.place.position.0,
+            ordinal: entry.place.ordinal,
+        }),
+        time: entry.time.0,
+        op: entry.op.as_str().to_owned(),
+        amount: entry.amount.units(),
+        balance_after,
+        counterparty: text(entry.counterparty),
+        counterparty_process: text(entry.counterparty_process),
+        transfer_id: text(entry.transfer_id),
+        meant_for: text(entry.meant_for),
+    }
+}
+
+fn snapshot(marked: Marked) -> StatementSnapshot {
+    StatementSnapshot {
+        snapshot_id: marked.snapshot.to_string(),
+        position: marked.position.0,
+        time: marked.time.0,
+        balance: marked.balance.unwrap_or(0),
+        existed: marked.balance.is_some(),
+    }
+}

@@ -1,0 +1,125 @@
+//! The balance of any account of the cluster at an instant: asked of the process that has it, which makes the answer final;
+//! or, where that one is gone, read from the newest snapshot before, and then it says so.
+
+use tonic::Code;
+
+use super::balance::{PEER_TIMEOUT, sentence};
+use super::error::Failure;
+use super::recorded::{self, blocking};
+use crate::node::Handle;
+use crate::process::clock::Hlc;
+use crate::process::ids::{AccountId, Lsn, ProcessId, SnapshotId};
+use crate::proto::snapledger::peer_service_client::PeerServiceClient;
+use crate::proto::snapledger::{AccountAtRequest, BalanceAtResponse};
+
+/// A balance as it was.
+pub(super) struct Then {
+    /// `None` if the account did not exist yet.
+    pub(super) units: Option<i64>,
+    /// The newest turn that counts.
+    pub(super) position: Lsn,
+    /// Where the process could not be asked: until when it is known, and from which snapshot.
+    pub(super) known: Option<(Hlc, SnapshotId)>,
+}
+
+/// The balance of an account of a process of this cluster at a clock value that is over.
+pub(super) async fn balance(
+    handle: &Handle,
+    process: &ProcessId,
+    account: &AccountId,
+    time: Hlc,
+) -> Result<Then, Failure> {
+    if *process == handle.config().me {
+        let (units, position) = handle.balance_at(account.clone(), time).await?;
+        return Ok(Then {
+            units,
+            position,
+            known: None,
+        });
+    }
+    match asked(handle, process, account, time).await {
+        Err(down @ Failure::ProcessDown { .. }) => {
+            recorded(handle, process, account, time).await?.ok_or(down)
+        }
+        answered => answered,
+    }
+}
+
+async fn asked(
+    handle: &Handle,
+    process: &ProcessId,
+    account: &AccountId,
+    time: Hlc,
+) -> Result<Then, Failure> {
+    let down = |why: String| Failure::ProcessDown {
+        process: process.clone(),
+        why,
+    };
+    let channel = handle.peer_channel(process);
+    let channel = channel.ok_or_else(|| down("it is of another make".to_owned()))?;
+    let request = AccountAtRequest {
+        cluster: handle.config().cluster.clone(),
+        account: account.to_string(),
+        time: time.0,
+    };
+    let mut client = PeerServiceClient::new(channel);
+    let answer = tokio::time::timeout(PEER_TIMEOUT, client.account_at(request)).await;
+    let answer = answer
+        .map_err(|_| down(format!("no answer within {} s", PEER_TIMEOUT.as_secs())))?
+        .map_err(|status| match status.code() {
+            Code::OutOfRange => Failure::BeforeHorizon(status.message().to_owned()),
+            _ => down(sentence(&status)),
+        })?
+        .into_inner();
+    if answer.process != process.as_str() {
+        let why = format!("process {:?} answers at its address", answer.process);
+        return Err(down(why));
+    }
+    Ok(Then {
+        units: answer.existed.then_some(answer.balance),
+        position: Lsn(answer.journal_position),
+        known: None,
+    })
+}
+
+async fn recorded(
+    handle: &Handle,
+    process: &ProcessId,
+    account: &AccountId,
+    time: Hlc,
+) -> Result<Option<Then>, Failure> {
+    let found = handle.recorded(process.clone(), move |state| state.time <= time);
+    let Some((snapshot, state)) = found.await? else {
+        return Ok(None);
+    };
+    let account = account.clone();
+    let (known_until, position) = (state.time, state.position);
+    let units = blocking(handle, move |store| {
+        Ok(recorded::balance(store, &state, &account)?)
+    })
+    .await?;
+    Ok(Some(Then {
+        units,
+        position,
+        known: Some((known_until, snapshot)),
+    }))
+}
+
+/// The same on the wire.
+pub(super) fn answer(
+    (process, account): (&ProcessId, &AccountId),
+    time: Hlc,
+    then: &Then,
+) -> BalanceAtResponse {
+    let known = then.known.as_ref();
+    BalanceAtResponse {
+        process: process.to_string(),
+        account: account.to_string(),
+        balance: then.units.unwrap_or(0),
+        existed: then.units.is_some(),
+        journal_position: then.position.0,
+        time: time.0,
+        known_until: known.map(|(until, _)| until.0),
+        snapshot_id: known.map_or_else(String::new, |(_, snapshot)| snapshot.to_string()),
+    }
+}

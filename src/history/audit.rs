@@ -1,0 +1,143 @@
+//! The cluster at one cut, from the shares of its processes: sums, money in flight, and whether they add up. A process
+//! that could not be asked is never silently left out of a sum: the audit is not complete then, and says who and since when.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::global::Totals;
+use super::share::Share;
+use super::verify::{Check, Verification, conservation, consistent_cut};
+use crate::process::channel::Flow;
+use crate::process::clock::Hlc;
+use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
+
+/// The global state at a cut, in figures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audit {
+    /// The last clock value that belongs to the cut, where an instant was asked about.
+    pub at: Option<Hlc>,
+    /// The channels there are.
+    pub channels: BTreeSet<ChannelId>,
+    /// What is known of each process; one of which nothing is known stands in `missing` alone.
+    pub shares: BTreeMap<ProcessId, Share>,
+    /// Who could not be asked. If there is a share, it is older than the cut.
+    pub missing: BTreeMap<ProcessId, Absent>,
+}
+
+/// A process whose share at the cut is not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Absent {
+    /// Why.
+    pub reason: Absence,
+    /// When its share was recorded instead, and in which snapshot; `None` where there is none.
+    pub known: Option<(Hlc, SnapshotId)>,
+}
+
+/// Why the share of a process is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absence {
+    /// It was never heard.
+    NeverSeen,
+    /// It was heard, and is not any more.
+    Down,
+    /// It is there and gives no answer.
+    NoAnswer,
+    /// It is of another make, and cannot be asked about its past.
+    OtherMake,
+}
+
+impl Absence {
+    /// The stable name on the public interface.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NeverSeen => "never_seen",
+            Self::Down => "down",
+            Self::NoAnswer => "no_answer",
+            Self::OtherMake => "other_make",
+        }
+    }
+}
+
+/// What passed the two ends of a channel; `None` where an end is not known at the cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passed {
+    /// At the sender.
+    pub sent: Option<Flow>,
+    /// At the receiver.
+    pub delivered: Option<Flow>,
+}
+
+impl Passed {
+    /// Messages, transfers among them and their sum that were sent and not delivered; `None` where an end is not known.
+    #[must_use]
+    pub fn in_flight(&self) -> Option<[i128; 3]> {
+        let (sent, delivered) = (self.sent?, self.delivered?);
+        let less = |sent: u64, delivered: u64| i128::from(sent) - i128::from(delivered);
+        Some([
+            less(sent.sequence.0, delivered.sequence.0),
+            less(sent.transfers, delivered.transfers),
+            sent.amount - delivered.amount,
+        ])
+    }
+}
+
+impl Audit {
+    /// Whether the share of every process is the one at the cut.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.missing.is_empty()
+    }
+
+    /// Every channel with what passed over it, by origin, then destination.
+    pub fn passed(&self) -> impl Iterator<Item = (&ChannelId, Passed)> {
+        let share = |process| {
+            self.shares
+                .get(process)
+                .filter(|_| !self.missing.contains_key(process))
+        };
+        self.channels.iter().map(move |channel| {
+            let sent = share(&channel.from).map(|share| share.sent.get(&channel.to));
+            let delivered = share(&channel.to).map(|share| share.delivered.get(&channel.from));
+            let flow = |flow: Option<&Flow>| flow.copied().unwrap_or_default();
+            let passed = Passed {
+                sent: sent.map(flow),
+                delivered: delivered.map(flow),
+            };
+            (channel, passed)
+        })
+    }
+
+    /// The sums over what is known; in flight is what is known of both ends.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for share in self.shares.values() {
+            totals.balances += share.balance_total;
+            totals.deposits += share.deposits;
+            totals.withdrawals += share.withdrawals;
+        }
+        let amounts = self.passed().filter_map(|(_, passed)| passed.in_flight());
+        totals.in_flight = amounts.map(|[_, _, amount]| amount).sum();
+        totals
+    }
+
+    /// Compares all that can be compared.
+    #[must_use]
+    pub fn verify(&self) -> Verification {
+        let both_ends = self.passed().filter_map(|(channel, passed)| {
+            Some(consistent_cut(channel, passed.sent?, passed.delivered?))
+        });
+        let mut checks: Vec<Check> = both_ends.collect();
+        let holds = |checks: &[Check]| checks.iter().all(|check| check.holds);
+        let consistent_cut = (!checks.is_empty()).then(|| holds(&checks));
+        let conserved = self.is_complete().then(|| {
+            checks.push(conservation(&self.totals()));
+            holds(&checks)
+        });
+        Verification {
+            conserved,
+            consistent_cut,
+            checks,
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The past of the own process, for whoever asks: final before it is answered, since the clock passes an instant durably
+//! first; and what the history here knows of others.
+
+use std::sync::Arc;
+
+use super::driver::now;
+use super::error::{Unanswered, Unavailable};
+use super::handle::Handle;
+use crate::history::part::RecordedState;
+use crate::history::share::Share;
+use crate::process::clock::Hlc;
+use crate::process::event::{Input, Read};
+use crate::process::ids::{AccountId, Lsn, ProcessId, SnapshotId};
+use crate::store::{Page, StatementQuery, Store, StoreError};
+
+/// A point in the past of one process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Point {
+    /// After the newest turn that is not later.
+    Time(Hlc),
+    /// After the turn at a position.
+    Place(Place),
+}
+
+/// A position of a journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Which turn.
+    pub position: Lsn,
+    /// The hash of its entry, or the beginning of it: the same number in another journal is another place.
+    pub journal: Vec<u8>,
+}
+
+impl Place {
+    /// Refuses a share of another journal.
+    ///
+    /// # Errors
+    /// [`Unanswered::OtherJournal`].
+    pub fn check(&self, share: &Share) -> Result<(), Unanswered> {
+        match share.journal.0.starts_with(&self.journal) {
+            true => Ok(()),
+            false => Err(Unanswered::OtherJournal(self.position)),
+        }
+    }
+}
+
+impl Handle {
+    /// The newest instant that is not in the future: what the wall clock shows, or the clock of the process where that
+    /// is ahead of it.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn present(&self) -> Result<Hlc, Unavailable> {
+        let settled = self.ask(Input::Read(Read::Status)).await?;
+        Ok(settled.time.max(now()).last_of_label())
+    }
+
+    /// The figures of this process at a point of its past.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub async fn share(&self, point: Point) -> Result<Share, Unanswered> {
+        match point {
+            Point::Time(time) => {
+                self.reach(time).await?;
+                self.look_up(move |store| store.share_at(store.position_at(time)?))
+                    .await
+            }
+            Point::Place(place) => {
+                let position = place.position;
+                let share = self.look_up(move |store| store.share_at(position)).await?;
+                place.check(&share)?;
+                Ok(share)
+            }
+        }
+    }
+
+    /// What an account of this process held at an instant, and the newest turn then.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub async fn balance_at(
+        &self,
+        account: AccountId,
+        time: Hlc,
+    ) -> Result<(Option<i64>, Lsn), Unanswered> {
+        self.reach(time).await?;
+        let me = self.config().me.clone();
+        self.look_up(move |store| {
+            let position = store.position_at(time)?;
+            Ok((store.balance_at(&me, &account, position)?, position))
+        })
+        .await
+    }
+
+    /// A page of the statement of an account of this process.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub async fn statement(&self, query: StatementQuery) -> Result<Page, Unanswered> {
+        let me = self.config().me.clone();
+        self.look_up(move |store| store.statement(&me, &query))
+            .await
+    }
+
+    /// What the newest snapshot in the history here holds of a process whose recorded state is as it should be.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub async fn recorded(
+        &self,
+        process: ProcessId,
+        is_wanted: impl Fn(&RecordedState) -> bool + Send + 'static,
+    ) -> Result<Option<(SnapshotId, RecordedState)>, Unanswered> {
+        self.look_up(move |store| store.newest_recorded(&process, is_wanted))
+            .await
+    }
+
+    // What was decided before the clock passed the instant is durable when this returns, and nothing later belongs to it.
+    async fn reach(&self, time: Hlc) -> Result<(), Unavailable> {
+        self.ask(Input::Reach { time }).await.map(|_| ())
+    }
+
+    async fn look_up<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Unanswered> {
+        let store = Arc::clone(&self.shared.store);
+        let done = tokio::task::spawn_blocking(move || work(&store)).await;
+        let done = done.map_err(|error| Unavailable::Stopped(error.to_string()))?;
+        done.map_err(|error| match error.is_fatal() {
+            false => Unanswered::Store(error),
+            true => {
+                let unavailable = Unavailable::Stopped(error.to_string());
+                self.parts().failures.report("blocking", error);
+                unavailable.into()
+            }
+        })
+    }
+}
