@@ -97,6 +97,7 @@ async fn a_call_that_cannot_be_answered_ends_by_its_deadline() {
     let mut request = Request::new(BalanceAtRequest {
         process: "n2".to_owned(),
         account: "a".to_owned(),
+        ..BalanceAtRequest::default()
     });
     request.set_timeout(Duration::from_millis(300));
     let started = Instant::now();

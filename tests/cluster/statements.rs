@@ -1,0 +1,175 @@
+//! The statement of an account: every operation once, in order, with the balance after it, page by page, from any node.
+//! Without this an operation could be missing or shown twice, and the balance would still look right.
+
+use serde_json::{Value, json};
+use snapledger::proto::snapledger::StatementRequest;
+use snapledger::proto::snapledger::history_service_client::HistoryServiceClient;
+
+use crate::nodes::Cluster;
+use crate::rest::Rest;
+
+const IDS: [&str; 2] = ["n1", "n2"];
+const PATH: &str = "/v1/processes/n1/accounts/alice/history";
+
+async fn done(rest: &Rest, path: &str, body: Value) -> Value {
+    let answer = rest.post(path, &body).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()
+}
+
+// Deposit 100, out 30 to n2, a snapshot, 5 to bob, 2 from bob, in 10 from n2, withdrawal 7.
+async fn live(cluster: &Cluster) -> (String, [Value; 4]) {
+    let (one, two) = (cluster.rest("n1"), cluster.rest("n2"));
+    done(&one, "/v1/accounts/alice/deposits", json!({"amount": 100})).await;
+    let body =
+        json!({"from_account": "alice", "to_account": "carol", "to_process": "n2", "amount": 30});
+    let out = done(&one, "/v1/transfers", body).await["transfer_id"].clone();
+    two.balance_is("carol", 30).await;
+    let snapshot = one.start_snapshot().await;
+    one.snapshot(&snapshot, "complete").await;
+    let body = json!({"from_account": "alice", "to_account": "bob", "amount": 5});
+    let to_bob = done(&one, "/v1/transfers", body).await["transfer_id"].clone();
+    let body = json!({"from_account": "bob", "to_account": "alice", "amount": 2});
+    let from_bob = done(&one, "/v1/transfers", body).await["transfer_id"].clone();
+    let body =
+        json!({"from_account": "carol", "to_account": "alice", "to_process": "n1", "amount": 10});
+    let back = done(&two, "/v1/transfers", body).await["transfer_id"].clone();
+    one.balance_is("alice", 77).await;
+    done(&one, "/v1/accounts/alice/withdrawals", json!({"amount": 7})).await;
+    (snapshot, [out, to_bob, from_bob, back])
+}
+
+async fn pages(rest: &Rest, query: &str) -> Vec<Value> {
+    let mut pages = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = rest.read(&format!("{PATH}?limit=2{query}{cursor}")).await;
+        let next = page["next_cursor"].as_str().map(str::to_owned);
+        pages.push(page);
+        match next {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return pages,
+        }
+        // What comes meanwhile stands in front of the first page.
+        if query.is_empty() {
+            done(rest, "/v1/accounts/alice/deposits", json!({"amount": 1})).await;
+        }
+    }
+}
+
+fn entries(pages: &[Value]) -> Vec<Value> {
+    let entries = pages
+        .iter()
+        .flat_map(|page| page["entries"].as_array().expect("a list"));
+    entries.cloned().collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_operation_is_shown_once_with_its_other_end() {
+    let mut cluster = Cluster::up(&IDS).await;
+    let (snapshot, [out, to_bob, from_bob, back]) = live(&cluster).await;
+    let one = cluster.rest("n1");
+    let newest = pages(&one, "").await;
+    let mut oldest_first = entries(&newest);
+    oldest_first.reverse();
+    let shown: Vec<Value> = oldest_first
+        .iter()
+        .map(|entry| {
+            let field = |name: &str| entry[name].clone();
+            json!([
+                field("op"),
+                field("amount"),
+                field("balance_after"),
+                field("counterparty_process"),
+                field("counterparty"),
+                field("transfer_id")
+            ])
+        })
+        .collect();
+    let expected = [
+        json!(["deposit", 100, 100, null, null, null]),
+        json!(["transfer_out", 30, 70, "n2", "carol", out]),
+        json!(["transfer_out", 5, 65, "n1", "bob", to_bob]),
+        json!(["transfer_in", 2, 67, "n1", "bob", from_bob]),
+        json!(["transfer_in", 10, 77, "n2", "carol", back]),
+        json!(["withdrawal", 7, 70, null, null, null]),
+    ];
+    assert_eq!(shown, expected);
+    let marks: Vec<&Value> = newest
+        .iter()
+        .flat_map(|page| page["snapshots"].as_array().expect("a list"))
+        .collect();
+    assert_eq!(marks.len(), 1, "{marks:?}");
+    assert_eq!(
+        (&marks[0]["snapshot_id"], &marks[0]["balance"]),
+        (&json!(snapshot), &json!(70))
+    );
+    let to = oldest_first[5]["time"].as_str().expect("an instant");
+    let from = oldest_first[1]["time"].as_str().expect("an instant");
+    let within = entries(
+        &pages(
+            &cluster.rest("n2"),
+            &format!("&order=oldest&from={from}&to={to}"),
+        )
+        .await,
+    );
+    assert_eq!(within, oldest_first[1..5]);
+
+    let query = format!("{PATH}?order=oldest&limit=6");
+    let before = one.get(&query).await.body;
+    assert_eq!(cluster.rest("n2").get(&query).await.body, before);
+    cluster.stop_all().await;
+    let mut cluster = cluster.started_again(&IDS).await;
+    for id in IDS {
+        assert_eq!(cluster.rest(id).get(&query).await.body, before, "{id}");
+    }
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_there_is_said() {
+    let mut cluster = Cluster::up(&IDS).await;
+    cluster.deposit("n1", "alice", 5).await;
+    for id in IDS {
+        let rest = cluster.rest(id);
+        let none = rest.get("/v1/processes/n1/accounts/nobody/history").await;
+        assert_eq!((none.status, &*none.problem()), (404, "unknown-account"));
+        let none = rest.get("/v1/processes/n9/accounts/alice/history").await;
+        assert_eq!((none.status, &*none.problem()), (404, "unknown-process"));
+        for query in [
+            "limit=0",
+            "order=up",
+            "cursor=00",
+            "at=1970-01-01T00:00:00Z",
+        ] {
+            let refused = rest.get(&format!("{PATH}?{query}")).await;
+            assert_eq!(
+                (refused.status, &*refused.problem()),
+                (400, "malformed"),
+                "{query}"
+            );
+        }
+        let early = rest.read(&format!("{PATH}?to=1970-01-01T00:00:00Z")).await;
+        assert_eq!(
+            early["entries"],
+            json!([]),
+            "it exists, and had done nothing"
+        );
+    }
+    let request = StatementRequest {
+        process: "n1".to_owned(),
+        account: "alice".to_owned(),
+        ..StatementRequest::default()
+    };
+    let mut history = HistoryServiceClient::new(cluster.grpc("n2"));
+    let page = history
+        .statement(request)
+        .await
+        .expect("it is there")
+        .into_inner();
+    assert_eq!((page.entries.len(), page.entries[0].balance_after), (1, 5));
+    cluster.stop("n1").await;
+    let down = cluster.rest("n2").get(PATH).await;
+    assert_eq!((down.status, &*down.problem()), (503, "process-down"));
+    cluster.stop_all().await;
+}
