@@ -170,6 +170,17 @@ fn no_node_there_is_said_with_what_to_do() {
     drop(free);
     for arguments in [
         &["account", "balance", "a", "--rest", &url][..],
+        &[
+            "account",
+            "balance",
+            "a",
+            "--at",
+            "2026-01-31T12:00:00Z",
+            "--rest",
+            &url,
+        ],
+        &["account", "history", "a", "--rest", &url],
+        &["audit", "--rest", &url],
         &["snapshot", "list", "--rest", &url],
         &["snapshot", "take", "--rest", &url],
         &["replay", "orders.csv", "--patience", "1ms", "--grpc", &url],
@@ -188,6 +199,9 @@ fn bad_usage_is_2() {
         &["account", "deposit", "a", "1.5"],
         &["snapshot", "list", "--rest", "https://n1"],
         &["snapshot", "take", "--deadline", "soon"],
+        &["account", "balance", "a", "--at", "t", "--snapshot", "s"],
+        &["account", "history", "a", "--order", "up"],
+        &["audit", "--at", "t", "--cut", "c"],
         &["--log-level", "a=b=c", "completions", "bash"],
         &["cluster", "--snapshot-interval", "often"],
     ] {

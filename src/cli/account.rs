@@ -1,4 +1,4 @@
-//! `account`: balances and operations through REST. Amounts are whole minor units, as in the API.
+//! `account`: balances, statements and operations through REST. Amounts are whole minor units, as in the API.
 
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::output::cell;
 use super::rest::{Answer, RestClient, RestOptions, segment};
 use super::{CliError, OutputFormat, Report, print};
 
-/// Balances, deposits, withdrawals and transfers.
+/// Balances, statements, deposits, withdrawals and transfers.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -16,16 +16,10 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The balance of an account now, in whole minor units (cents)
-    Balance {
-        /// The account.
-        account: String,
-        /// The process that keeps it [default: the one that answers].
-        #[arg(long)]
-        process: Option<String>,
-        #[command(flatten)]
-        rest: RestOptions,
-    },
+    /// The balance of an account now, at an instant or in a snapshot, in whole minor units (cents)
+    Balance(BalanceArgs),
+    /// The statement of an account: every operation with the balance after it, and the snapshots between
+    History(HistoryArgs),
     /// Pay into an account of the process that answers
     Deposit(AccountOperation),
     /// Pay out of an account of the process that answers
@@ -45,6 +39,53 @@ enum Command {
         #[command(flatten)]
         shared: OperationOptions,
     },
+}
+
+/// Which account.
+#[derive(Debug, clap::Args)]
+struct Place {
+    /// The account.
+    account: String,
+    /// The process that keeps it [default: the one that answers].
+    #[arg(long)]
+    process: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct BalanceArgs {
+    #[command(flatten)]
+    place: Place,
+    /// As it was at this instant, for example 2026-01-31T12:00:00Z.
+    #[arg(long, value_name = "INSTANT", conflicts_with = "snapshot")]
+    at: Option<String>,
+    /// As this snapshot recorded it.
+    #[arg(long, value_name = "ID")]
+    snapshot: Option<String>,
+    #[command(flatten)]
+    rest: RestOptions,
+}
+
+#[derive(Debug, clap::Args)]
+struct HistoryArgs {
+    #[command(flatten)]
+    place: Place,
+    /// From this instant on, for example 2026-01-31T12:00:00Z.
+    #[arg(long, value_name = "INSTANT")]
+    from: Option<String>,
+    /// Before this instant.
+    #[arg(long, value_name = "INSTANT")]
+    to: Option<String>,
+    /// Which come first.
+    #[arg(long, default_value = "newest", value_parser = ["newest", "oldest"])]
+    order: String,
+    /// How many, at most 1000 [default: 50].
+    #[arg(long)]
+    limit: Option<u16>,
+    /// Go on where an earlier page ended.
+    #[arg(long)]
+    cursor: Option<String>,
+    #[command(flatten)]
+    rest: RestOptions,
 }
 
 #[derive(Debug, clap::Args)]
@@ -73,11 +114,8 @@ struct OperationOptions {
 /// [`CliError`] with the node's refusal, or that it does not answer.
 pub fn run(args: Args) -> Result<(), CliError> {
     match args.command {
-        Command::Balance {
-            account,
-            process,
-            rest,
-        } => balance(&account, process.as_deref(), &rest),
+        Command::Balance(args) => balance(&args),
+        Command::History(args) => history(&args),
         Command::Deposit(operation) => operation.post("deposits"),
         Command::Withdraw(operation) => operation.post("withdrawals"),
         Command::Transfer {
@@ -102,6 +140,35 @@ const BALANCE: [(&str, &str); 3] = [
     ("balance", "/balance"),
 ];
 
+const BALANCE_THEN: [(&str, &str); 8] = [
+    ("process", "/process"),
+    ("account", "/account"),
+    ("balance", "/balance"),
+    ("existed", "/existed"),
+    ("at", "/at"),
+    ("snapshot", "/snapshot"),
+    ("position", "/journal_position"),
+    ("known until", "/known_until"),
+];
+
+const ENTRY: [(&str, &str); 8] = [
+    ("time", "/time"),
+    ("op", "/op"),
+    ("amount", "/amount"),
+    ("balance after", "/balance_after"),
+    ("counterparty", "/counterparty"),
+    ("process", "/counterparty_process"),
+    ("transfer", "/transfer_id"),
+    ("position", "/journal_position"),
+];
+
+const SNAPSHOT: [(&str, &str); 4] = [
+    ("snapshot", "/snapshot_id"),
+    ("time", "/time"),
+    ("balance", "/balance"),
+    ("position", "/journal_position"),
+];
+
 const OPERATION: [(&str, &str); 5] = [
     ("process", "/process"),
     ("account", "/account"),
@@ -118,17 +185,58 @@ const TRANSFER: [(&str, &str); 5] = [
     ("time", "/time"),
 ];
 
-fn balance(account: &str, process: Option<&str>, rest: &RestOptions) -> Result<(), CliError> {
-    let account = segment(account);
-    let path = match process {
-        Some(process) => format!("/v1/processes/{}/accounts/{account}", segment(process)),
-        None => format!("/v1/accounts/{account}"),
+impl Place {
+    fn path(&self) -> String {
+        let account = segment(&self.account);
+        match &self.process {
+            Some(process) => format!("/v1/processes/{}/accounts/{account}", segment(process)),
+            None => format!("/v1/accounts/{account}"),
+        }
+    }
+}
+
+fn balance(args: &BalanceArgs) -> Result<(), CliError> {
+    let client = RestClient::new(&args.rest.rest)?;
+    let path = args.place.path();
+    let then = match (&args.at, &args.snapshot) {
+        (Some(at), _) => ("at", at.as_str()),
+        (None, Some(snapshot)) => ("snapshot", snapshot.as_str()),
+        (None, None) => return show(&client.get(&path, &[])?, args.rest.output, &BALANCE),
     };
-    show(
-        &RestClient::new(&rest.rest)?.get(&path, &[])?,
-        rest.output,
-        &BALANCE,
-    )
+    let answer = client.get(&format!("{path}/balance"), &[then])?;
+    show(&answer, args.rest.output, &BALANCE_THEN)
+}
+
+fn history(args: &HistoryArgs) -> Result<(), CliError> {
+    let limit = args.limit.map(|limit| limit.to_string());
+    let order = Some(args.order.clone());
+    let query: Vec<(&str, &str)> = [
+        ("from", &args.from),
+        ("to", &args.to),
+        ("order", &order),
+        ("limit", &limit),
+        ("cursor", &args.cursor),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value.as_deref()?)))
+    .collect();
+    let path = format!("{}/history", args.place.path());
+    let answer = RestClient::new(&args.rest.rest)?.get(&path, &query)?;
+    if args.rest.output == OutputFormat::Json {
+        return print(&answer.text);
+    }
+    let page = &answer.json;
+    let mut report = Report::default();
+    report.list(&page["entries"], &ENTRY);
+    let snapshots = page["snapshots"].as_array();
+    if snapshots.is_some_and(|snapshots| !snapshots.is_empty()) {
+        report.line("\nsnapshots");
+        report.list(&page["snapshots"], &SNAPSHOT);
+    }
+    if let Some(cursor) = page["next_cursor"].as_str() {
+        report.line(&format!("more with --cursor {cursor}"));
+    }
+    report.print()
 }
 
 impl AccountOperation {

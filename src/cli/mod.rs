@@ -4,6 +4,7 @@
 //! Every command ends in a [`CliError`] or nothing; the error knows its sentence and its exit code.
 
 pub mod account;
+pub mod audit;
 pub mod bench;
 pub mod cluster;
 pub mod completions;
@@ -49,8 +50,10 @@ enum Command {
     Replay(replay::Args),
     /// Take, list, show, export and verify global snapshots
     Snapshot(snapshot::Args),
-    /// Balances, deposits, withdrawals and transfers
+    /// Balances, statements, deposits, withdrawals and transfers
     Account(account::Args),
+    /// The whole cluster at a past instant: totals, money in flight, and whether it adds up
+    Audit(audit::Args),
     /// Run a scenario through the process core in virtual time
     Simulate(simulate::Args),
     /// Measure this program on this machine, beside the limits of what it is made of
@@ -80,6 +83,7 @@ impl Cli {
             Command::Replay(args) => replay::run(&args),
             Command::Snapshot(args) => snapshot::run(args),
             Command::Account(args) => account::run(args),
+            Command::Audit(args) => audit::run(&args),
             Command::Simulate(args) => simulate::run(args),
             Command::Bench(args) => bench::run(args, &self.logs),
             Command::Store(args) => store::run(args),

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod amounts;
+mod asked_from_terminal;
 mod audited;
 mod audits;
 mod await_it;

@@ -1,0 +1,105 @@
+//! `audit`: the whole cluster at a past instant, through REST.
+
+use super::output::cell;
+use super::rest::{RestClient, RestOptions};
+use super::{CliError, OutputFormat, Report, print};
+
+/// The whole cluster at a past instant: totals, money in flight, and whether it adds up.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The instant, for example 2026-01-31T12:00:00Z [default: now].
+    #[arg(long, value_name = "INSTANT", conflicts_with = "cut")]
+    at: Option<String>,
+    /// The cut of an earlier audit.
+    #[arg(long, value_name = "TOKEN")]
+    cut: Option<String>,
+    #[command(flatten)]
+    rest: RestOptions,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`CliError`] with the node's refusal, that it does not answer, or that the figures do not add up.
+pub fn run(args: &Args) -> Result<(), CliError> {
+    let given = [("at", &args.at), ("cut", &args.cut)];
+    let query: Vec<(&str, &str)> = given
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.as_deref()?)))
+        .collect();
+    let answer = RestClient::new(&args.rest.rest)?.get("/v1/audit", &query)?;
+    match args.rest.output {
+        OutputFormat::Json => print(&answer.text)?,
+        OutputFormat::Table => table(&answer.json).print()?,
+    }
+    let failed = |check: &str| answer.json["verification"][check] == false;
+    if failed("conserved") || failed("consistent_cut") {
+        let sentence = "the figures contradict each other; see the checks with `--output json`";
+        return Err(CliError::CheckFailed(sentence.to_owned()));
+    }
+    Ok(())
+}
+
+const FACTS: [(&str, &str); 7] = [
+    ("complete", "/complete"),
+    ("balances", "/totals/balances"),
+    ("in flight", "/totals/in_flight"),
+    ("deposits", "/totals/deposits"),
+    ("withdrawals", "/totals/withdrawals"),
+    ("conserved", "/verification/conserved"),
+    ("consistent cut", "/verification/consistent_cut"),
+];
+
+type Columns = &'static [(&'static str, &'static str)];
+
+const LISTS: [(&str, Columns); 3] = [
+    (
+        "missing",
+        &[
+            ("process", "/process"),
+            ("reason", "/reason"),
+            ("known until", "/known_until"),
+            ("from snapshot", "/snapshot"),
+        ],
+    ),
+    (
+        "processes",
+        &[
+            ("process", "/process"),
+            ("position", "/journal_position"),
+            ("balances", "/balance_total"),
+            ("deposits", "/deposits"),
+            ("withdrawals", "/withdrawals"),
+        ],
+    ),
+    (
+        "channels",
+        &[
+            ("from", "/from"),
+            ("to", "/to"),
+            ("sent", "/sent"),
+            ("delivered", "/delivered"),
+            ("in flight", "/messages"),
+            ("amount", "/amount"),
+        ],
+    ),
+];
+
+fn table(audit: &serde_json::Value) -> Report {
+    let mut report = Report::default();
+    let facts = FACTS
+        .iter()
+        .map(|(name, field)| vec![(*name).to_owned(), cell(audit.pointer(field))]);
+    report.table(&["audit at", &cell(audit.get("at"))], facts.collect());
+    for (field, columns) in LISTS {
+        let list = &audit[field];
+        if list.as_array().is_some_and(|list| !list.is_empty()) {
+            report.line(&format!("\n{field}"));
+            report.list(list, columns);
+        }
+    }
+    if let Some(token) = audit["cut"]["token"].as_str() {
+        report.line(&format!("\nthe same again with --cut {token}"));
+    }
+    report
+}

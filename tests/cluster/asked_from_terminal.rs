@@ -1,0 +1,64 @@
+//! Questions about the past from a terminal: tables for people, and the node's answer as it came for programs. Without
+//! this the API could be right and nobody at a terminal could ask it.
+
+use std::process::Command;
+
+use assert_cmd::cargo::cargo_bin;
+
+use crate::nodes::Cluster;
+use crate::rest::Rest;
+
+// What the program prints where it ends well.
+async fn said(rest: &Rest, arguments: &[&str]) -> String {
+    let mut program = Command::new(cargo_bin!("snapledger"));
+    program.args(arguments).args(["--rest", rest.base()]);
+    let ended = tokio::task::spawn_blocking(move || program.output()).await;
+    let output = ended.expect("it does not panic").expect("it runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_past_is_asked_from_a_terminal() {
+    let mut cluster = Cluster::up(&["n1", "n2"]).await;
+    cluster.deposit("n1", "alice", 4711).await;
+    let rest = cluster.rest("n1");
+    let id = rest.start_snapshot().await;
+    rest.snapshot(&id, "complete").await;
+    cluster.deposit("n1", "alice", 289).await;
+
+    let audit = rest.read("/v1/audit").await;
+    let at = audit["at"].as_str().expect("an instant");
+    let token = audit["cut"]["token"].as_str().expect("a token");
+    let table = said(&rest, &["audit", "--at", at]).await;
+    for part in [at, "5000", "conserved", "in flight", token] {
+        assert!(table.contains(part), "{part} in {table}");
+    }
+    let json = said(&rest, &["audit", "--cut", token, "--output", "json"]).await;
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&json).ok(),
+        Some(audit.clone())
+    );
+
+    let account = ["account", "balance", "alice"];
+    let then = said(&rest, &[&account[..], &["--at", at]].concat()).await;
+    assert!(then.contains("5000") && then.contains(at), "{then}");
+    let recorded = said(&rest, &[&account[..], &["--snapshot", &id]].concat()).await;
+    assert!(
+        recorded.contains("4711") && recorded.contains(&id),
+        "{recorded}"
+    );
+
+    let statement = ["account", "history", "alice", "--process", "n1"];
+    let page = said(
+        &cluster.rest("n2"),
+        &[&statement[..], &["--limit", "1"]].concat(),
+    )
+    .await;
+    assert!(page.contains("deposit") && page.contains("289"), "{page}");
+    assert!(page.contains("more with --cursor"), "{page}");
+    let all = said(&rest, &[&statement[..], &["--order", "oldest"]].concat()).await;
+    assert!(all.contains("4711") && all.contains(&id), "{all}");
+    cluster.stop_all().await;
+}
