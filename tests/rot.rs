@@ -18,7 +18,15 @@ use tempfile::TempDir;
 /// The engine's own files, and how many flips each gets.
 const FILES: [(&str, u64); 4] = [("db", 40), ("conf", 8), ("snap.", 12), ("witness", 8)];
 /// The trees of the store; each gets so many flips in stored values.
-const TREES: [&str; 6] = ["journal", "states-2", "chunks", "parts", "history", "meta"];
+const TREES: [&str; 7] = [
+    "journal",
+    "states-2",
+    "chunks",
+    "parts",
+    "history",
+    "stretches",
+    "meta",
+];
 const FLIPS_PER_TREE: u64 = 5;
 
 // A store with something in each tree, a snapshot of the engine's own, and a turn as its last word; and the process
@@ -29,12 +37,14 @@ const LIVES: u64 = 2;
 fn lived() -> (TempDir, Teller) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let store = open(dir.path());
+    store.set_stretch_touches(20);
     let mut teller = Teller::new(1, recover(&store));
     for _ in 0..30 {
         teller.work(&store);
         teller.random_turns(&store);
     }
     publish(&store, &teller);
+    store.write_stretches().expect("there is room");
     drop(store);
     // The engine makes its snapshot when it opens what another life has left.
     let store = open(dir.path());

@@ -4,9 +4,11 @@
 use serde_json::{Value, json};
 use snapledger::proto::snapledger::StatementRequest;
 use snapledger::proto::snapledger::history_service_client::HistoryServiceClient;
+use snapledger::store::Store;
 
 use crate::nodes::Cluster;
 use crate::rest::Rest;
+use crate::traffic::Traffic;
 
 const IDS: [&str; 2] = ["n1", "n2"];
 const PATH: &str = "/v1/processes/n1/accounts/alice/history";
@@ -171,5 +173,45 @@ async fn what_is_not_there_is_said() {
     cluster.stop("n1").await;
     let down = cluster.rest("n2").get(PATH).await;
     assert_eq!((down.status, &*down.problem()), (503, "process-down"));
+    cluster.stop_all().await;
+}
+
+/// A node writes the index behind its work, and finishes at the next start what it had not come to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_is_whole_over_many_stretches_and_restarts() {
+    let mut cluster = Cluster::up(&IDS).await;
+    for id in IDS {
+        cluster.handle(id).store().set_stretch_touches(8);
+    }
+    let traffic = Traffic::between(&cluster, &IDS).await;
+    let sent = traffic.stop().await;
+    cluster.stop_all().await;
+    for id in IDS {
+        let examined = Store::check(&cluster.store(id)).expect("the store is whole");
+        assert!(examined.stretches > 1, "{id}: {examined:?}");
+    }
+    let mut cluster = cluster.started_again(&IDS).await;
+    cluster.connected().await;
+    let mut sum = 0;
+    for id in IDS {
+        let path = format!("/v1/processes/{id}/accounts/cash/history?order=oldest&limit=1000");
+        let (mut balance, mut cursor) = (0, String::new());
+        loop {
+            let page = cluster.rest("n1").read(&format!("{path}{cursor}")).await;
+            for entry in page["entries"].as_array().expect("a list") {
+                let amount = entry["amount"].as_i64().expect("a number");
+                let is_in = entry["op"] == "deposit" || entry["op"] == "transfer_in";
+                balance += if is_in { amount } else { -amount };
+                assert_eq!(entry["balance_after"], balance, "{entry}");
+                sum += u64::from(entry["op"] == "transfer_out");
+            }
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(cluster.rest(id).balance("cash").await, Some(balance));
+    }
+    assert_eq!(sum, sent, "every transfer that was answered");
     cluster.stop_all().await;
 }
