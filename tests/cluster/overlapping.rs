@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use crate::await_it::until;
 use crate::nodes::Cluster;
 use crate::rest::Rest;
 use crate::snapshots::assert_proven;
@@ -30,12 +31,18 @@ async fn snapshots_from_everywhere_at_once_are_all_proven() {
     }
     traffic.stop().await;
     for initiator in IDS {
+        let rest = cluster.rest(initiator);
+        until("every snapshot in every history", async || {
+            let complete = rest.read("/v1/snapshots?status=complete").await;
+            (ids(&complete).len() == IDS.len() * EACH).then_some(())
+        })
+        .await;
         let own = started.iter().filter(|(by, _)| *by == initiator);
         let mut own: Vec<&str> = own.map(|(_, id)| id.as_str()).collect();
         own.sort_unstable();
         own.dedup();
         assert_eq!(own.len(), EACH, "ids are distinct");
-        pages_leave_nothing_out(&cluster.rest(initiator), initiator, &own).await;
+        pages_leave_nothing_out(&rest, initiator, &own).await;
     }
     cluster.stop_all().await;
 }
