@@ -54,6 +54,8 @@ async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
     n2.balance_is("b", 30).await;
     pay(&n2, ("n3", "b"), 70).await;
     n3.balance_is("b", 70).await;
+    let early = n1.start_snapshot().await;
+    n1.snapshot(&early, "complete").await;
     cluster.stop("n2").await;
     // Sent, and never delivered; so is the marker later on.
     pay(&n1, ("n2", "b"), 3).await;
@@ -98,6 +100,12 @@ async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
     let id = n3.start_snapshot().await;
     assert_proven(&n3.snapshot(&id, "complete").await, 66 + 171);
     n1.snapshot(&waiting, "partial").await;
+    // With the history of the store that was lost comes its part, of which no journal knows here.
+    until("what n2 had recorded in its history", async || {
+        let known = n2.get(&format!("/v1/snapshots/{early}")).await;
+        (known.status == 200).then_some(())
+    })
+    .await;
     cluster.stop_all().await;
     for id in ["n1", "n2", "n3"] {
         is_whole(&cluster.store(id)).await;

@@ -30,7 +30,7 @@ pub(super) fn check(
 ) -> Result<Contents, StoreError> {
     references(examiner, &mut contents)?;
     let mut sums = Sums::default();
-    let mut story = Story::of(examiner.owner.process.clone());
+    let mut story = Story::default();
     let of = examiner.library.trees.history.len() as u64;
     let mut walk = Walk::new(|trees| &trees.history);
     while let Some(stored) = walk.next(&examiner.library)? {
@@ -64,7 +64,8 @@ pub(super) fn check(
             }
         }
         let revision = state.revision;
-        problems.extend(story.follows(state));
+        let is_own = is_own(examiner, replayed, &state);
+        problems.extend(story.follows(state, is_own));
         for problem in problems {
             examiner
                 .findings
@@ -172,23 +173,23 @@ fn miscounted(state: &GlobalState, part: &Part, found: Messages) -> Option<Strin
     })
 }
 
-// The own part was compared with the journal when it was read there.
+// Assembled here, and not by a store of this process that was lost: the history of that one comes back from its peers.
+fn is_own(examiner: &Examiner, replayed: &Replayed, state: &GlobalState) -> bool {
+    let counted = state.counted.get(&examiner.owner.process);
+    let is_chained = counted.is_some_and(|counted| counted.is_chained.is_some());
+    is_chained && replayed.process.snapshots().has_seen(&state.snapshot)
+}
+
+// The own part was compared with the journal when it was read there. One of which the journal knows nothing is of a
+// store that was lost.
 fn own_part(
     examiner: &Examiner,
     replayed: &Replayed,
     state: &GlobalState,
 ) -> Result<Option<String>, StoreError> {
     let me = &examiner.owner.process;
-    let known = replayed.process.snapshots().get(&state.snapshot);
-    if replayed.is_whole
-        && (state.initiator == *me || state.parts.contains_key(me))
-        && known.is_none()
-    {
-        return Ok(Some(
-            "the journal knows nothing of this snapshot".to_owned(),
-        ));
-    }
-    let Some(published) = state.parts.get(me) else {
+    let known = replayed.process.snapshots().has_seen(&state.snapshot);
+    let Some(published) = state.parts.get(me).filter(|_| known) else {
         return Ok(None);
     };
     let stored = match own(&examiner.library, &state.snapshot) {

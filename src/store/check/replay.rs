@@ -31,8 +31,6 @@ use crate::store::v2::StateV2;
 pub(super) struct Replayed {
     /// As it is after the newest turn, or before the first that is damaged.
     pub(super) process: Process,
-    /// Whether every turn was applied.
-    pub(super) is_whole: bool,
 }
 
 struct Replay {
@@ -250,7 +248,6 @@ impl Replay {
         examiner.report.balance_total = self.process.bank().balance_total();
         Ok(Replayed {
             process: self.process,
-            is_whole: self.is_whole,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The revisions of one snapshot, one after the other in the order of their numbers. Each assembler numbers in a range
-//! of its own, without gaps, from the first of the range on; of what others assembled only complete revisions are taken
-//! over, each by itself. Within a range what was published goes on, and a complete revision is the last.
+//! of its own, without gaps, from the first of the range on; of what others assembled only the newest is taken over.
+//! Within a range what was published goes on, and a complete revision is the last.
 
 use crate::history::global::{GlobalState, REVISIONS_EACH};
 use crate::history::part::Part;
@@ -9,8 +9,8 @@ use crate::process::ids::ProcessId;
 use crate::store::schema::snapshot_key;
 
 /// What the revisions so far have told of the newest snapshot.
+#[derive(Default)]
 pub(super) struct Story {
-    me: ProcessId,
     /// As a key.
     snapshot: Vec<u8>,
     /// Who started it, and when: known for certain where the initiator's part is there.
@@ -22,17 +22,6 @@ pub(super) struct Story {
 }
 
 impl Story {
-    /// Nothing is told yet; `me` is the owner of the history.
-    pub(super) fn of(me: ProcessId) -> Self {
-        Self {
-            me,
-            snapshot: Vec::new(),
-            begun: None,
-            newest: 0,
-            before: None,
-        }
-    }
-
     /// A revision stands there and cannot be read: what follows it does not miss it.
     pub(super) fn unreadable(&mut self, key: &[u8]) {
         if let Some((snapshot, revision)) = key.split_last_chunk() {
@@ -42,8 +31,8 @@ impl Story {
         }
     }
 
-    /// What is wrong with a revision as the next one.
-    pub(super) fn follows(&mut self, state: GlobalState) -> Vec<String> {
+    /// What is wrong with a revision as the next one. Of one that was assembled here all before it must be here, too.
+    pub(super) fn follows(&mut self, state: GlobalState, is_own: bool) -> Vec<String> {
         self.turn_to(&snapshot_key(&state.snapshot));
         let mut problems = Vec::new();
         let range = |revision: u32| revision.saturating_sub(1) / REVISIONS_EACH;
@@ -52,7 +41,7 @@ impl Story {
             true => self.newest + 1,
             false => range(state.revision) * REVISIONS_EACH + 1,
         };
-        if state.revision != expected && self.is_own(&state) {
+        if state.revision != expected && is_own {
             problems.push(format!("revision {expected} before it is missing"));
         }
         problems.extend(self.begins_otherwise(&state));
@@ -69,15 +58,6 @@ impl Story {
             (self.newest, self.begun, self.before) = (0, None, None);
             self.snapshot = snapshot.to_vec();
         }
-    }
-
-    // Assembled here: everything that is not complete, and whatever was held against this journal.
-    fn is_own(&self, state: &GlobalState) -> bool {
-        let counted = state.counted.get(&self.me);
-        let is_chained = counted.is_some_and(|counted| counted.is_chained.is_some());
-        let is_first_range = state.revision <= REVISIONS_EACH;
-        let has_started_it = state.initiator == self.me && is_first_range;
-        !state.is_complete() || is_chained || has_started_it
     }
 
     fn begins_otherwise(&mut self, state: &GlobalState) -> Option<String> {
@@ -123,7 +103,7 @@ pub(super) fn goes_on(part: &Part, later: &Part) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::global::{Completeness, Counted};
+    use crate::history::global::Completeness;
     use crate::process::ids::SnapshotId;
     use crate::store::schema::revision_key;
 
@@ -142,24 +122,27 @@ mod tests {
         state
     }
 
-    // What is wrong with these revisions in the history of n2.
-    fn told(revisions: &[(u32, bool)]) -> Vec<String> {
-        let mut story = Story::of(process("n2"));
+    // What is wrong with these revisions, assembled here or taken over.
+    fn told(revisions: &[(u32, bool)], are_own: bool) -> Vec<String> {
+        let mut story = Story::default();
         let states = revisions
             .iter()
             .map(|(one, complete)| revision(*one, *complete));
-        states.flat_map(|state| story.follows(state)).collect()
+        states
+            .flat_map(|state| story.follows(state, are_own))
+            .collect()
     }
 
     #[test]
-    fn each_range_begins_anew_and_a_complete_revision_may_be_another_s() {
+    fn each_range_begins_anew_and_of_another_s_only_the_newest_may_be_here() {
+        let good = [(1, false), (2, false), (3, true), (1_000_001, false)];
+        assert_eq!(told(&good, true), [""; 0]);
         for good in [
-            &[(1, false), (2, false), (3, true)][..],
-            &[(2, true), (1_000_001, false), (1_000_002, false)],
+            &[(2, false)][..],
+            &[(2, true), (1_000_001, false), (1_000_003, false)],
             &[(1_000_001, false), (2_000_001, false), (3_000_007, true)],
-            &[(4, true)],
         ] {
-            assert_eq!(told(good), [""; 0], "{good:?}");
+            assert_eq!(told(good, false), [""; 0], "{good:?}");
         }
     }
 
@@ -168,39 +151,30 @@ mod tests {
         for (bad, missing) in [
             (&[(2, false)][..], 1),
             (&[(1_000_001, false), (1_000_003, false)], 1_000_002),
-            (&[(2, true), (2_000_002, false)], 2_000_001),
+            (&[(1, true), (2_000_002, false)], 2_000_001),
         ] {
             let sentence = format!("revision {missing} before it is missing");
-            assert_eq!(told(bad), [sentence], "{bad:?}");
+            assert_eq!(told(bad, true), [sentence], "{bad:?}");
         }
-        let mut own = revision(1_000_002, true);
-        let is_chained = Some(true);
-        let counted = Counted {
-            is_chained,
-            ..Counted::default()
-        };
-        own.counted.insert(process("n2"), counted);
-        let told = Story::of(process("n2")).follows(own);
-        assert_eq!(told, ["revision 1000001 before it is missing"]);
     }
 
     #[test]
     fn nothing_follows_a_complete_revision_within_its_range() {
-        let told = told(&[(1, true), (2, false)]);
+        let told = told(&[(1, true), (2, false)], false);
         assert_eq!(told, ["revision 1 before it is complete already"]);
     }
 
     #[test]
     fn one_that_cannot_be_read_is_not_missed() {
-        let mut story = Story::of(process("n1"));
+        let mut story = Story::default();
         let key = |number| revision_key(&revision(number, false).snapshot, number);
         story.unreadable(&key(1));
-        assert_eq!(story.follows(revision(2, false)), [""; 0]);
+        assert_eq!(story.follows(revision(2, false), true), [""; 0]);
         story.unreadable(&key(3));
-        assert_eq!(story.follows(revision(4, true)), [""; 0]);
+        assert_eq!(story.follows(revision(4, true), true), [""; 0]);
         let mut another = revision(1, false);
         another.snapshot = SnapshotId::parse("t").expect("a valid id");
         story.unreadable(&key(5));
-        assert_eq!(story.follows(another), [""; 0]);
+        assert_eq!(story.follows(another, true), [""; 0]);
     }
 }
