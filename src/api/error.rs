@@ -47,6 +47,12 @@ pub(super) enum Failure {
     /// No snapshot of this name is known here.
     #[error("there is no snapshot {0:?} in the history of this process")]
     UnknownSnapshot(SnapshotId),
+    /// The snapshot was over age or count, and not pinned.
+    #[error(
+        "snapshot {snapshot:?} was deleted from the history of this process, which begins at {since}; pin what is to \
+         stay longer"
+    )]
+    Deleted { snapshot: SnapshotId, since: String },
     /// The snapshot is assembled by another process.
     #[error(
         "snapshot {snapshot:?} was started by process {initiator:?} and is in its history; ask it there ({address})"
@@ -164,6 +170,7 @@ impl Failure {
                 ("unknown-snapshot", Http::NOT_FOUND, Code::NotFound)
             }
             Self::InProgress(_) => ("in-progress", Http::CONFLICT, Code::FailedPrecondition),
+            Self::Deleted { .. } => ("deleted", Http::GONE, Code::NotFound),
             Self::NotRecorded { .. } => ("not-recorded", Http::NOT_FOUND, Code::NotFound),
             Self::AnswerTooLarge(_) => {
                 let http = Http::INTERNAL_SERVER_ERROR;

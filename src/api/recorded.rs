@@ -1,6 +1,7 @@
 //! Reading recorded states and channels. Chunks are read from the disk, so this runs on threads that may block.
 
 use super::error::Failure;
+use super::time::rfc3339;
 use crate::history::global::GlobalState;
 use crate::history::part::RecordedState;
 use crate::node::{Handle, SnapshotStatus, SnapshotView, Unanswered};
@@ -52,8 +53,15 @@ pub(super) async fn view(handle: &Handle, id: SnapshotId) -> Result<SnapshotView
     }
 }
 
-/// Why a snapshot is not in the history of this process: nobody knows it, or another one assembles it.
+/// Why a snapshot is not in the history of this process: it was deleted, nobody knows it, or another one assembles it.
 pub(super) async fn absent(handle: &Handle, id: SnapshotId) -> Result<Failure, Failure> {
+    if handle.store().is_deleted(&id) {
+        let since = handle.store().kept_since();
+        return Ok(Failure::Deleted {
+            snapshot: id,
+            since: since.map_or_else(|| "no snapshot".to_owned(), |at| rfc3339(at.wall_us())),
+        });
+    }
     let read = Read::Snapshot(id.clone());
     let Reply::Snapshot(seen) = handle.ask(Input::Read(read)).await?.reply else {
         unreachable!("a read is answered as one")

@@ -161,6 +161,24 @@ impl RestClient {
         }
     }
 
+    /// PUT, without a body.
+    ///
+    /// # Errors
+    /// As [`RestClient::get`].
+    pub fn put(&self, path: &str) -> Result<Answer, CliError> {
+        let request = self.agent.put(format!("{}{path}", self.base));
+        self.answer(request.header("accept", "application/json").send_empty())
+    }
+
+    /// DELETE.
+    ///
+    /// # Errors
+    /// As [`RestClient::get`].
+    pub fn delete(&self, path: &str) -> Result<Answer, CliError> {
+        let request = self.agent.delete(format!("{}{path}", self.base));
+        self.answer(request.header("accept", "application/json").call())
+    }
+
     fn answer(&self, result: Result<Response<Body>, ureq::Error>) -> Result<Answer, CliError> {
         let mut response = result.map_err(|error| self.unreachable(error))?;
         let body = response.body_mut().with_config().limit(BODY_MAX);

@@ -81,6 +81,12 @@ pub struct HistoryBlock {
     /// Whose snapshots are kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep: Option<Keep>,
+    /// A duration, or `off`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<Spanned<String>>,
+    /// How many of the newest snapshots are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_count: Option<Spanned<usize>>,
 }
 
 /// The `[store]` table.
@@ -172,9 +178,7 @@ impl Source {
             topology,
             snapshot: self.snapshot(&file.snapshot)?,
             store: self.store(&file.store)?,
-            history: HistorySettings {
-                keep: file.history.keep.unwrap_or_default(),
-            },
+            history: self.history(&file.history)?,
         })
     }
 
@@ -248,6 +252,23 @@ impl Source {
             settings.open_max = self.at(open_max, |count| match count {
                 0 => Err(Fault::OpenMax),
                 count => Ok(*count),
+            })?;
+        }
+        Ok(settings)
+    }
+
+    fn history(&self, block: &HistoryBlock) -> Result<HistorySettings, ConfigError> {
+        let mut settings = HistorySettings {
+            keep: block.keep.unwrap_or_default(),
+            ..HistorySettings::default()
+        };
+        if let Some(age) = &block.max_age {
+            settings.max_age = self.at(age, |text| parse_interval(text))?;
+        }
+        if let Some(count) = &block.max_count {
+            settings.max_count = self.at(count, |count| match count {
+                0 => Err(Fault::MaxCount),
+                count => Ok(Some(*count)),
             })?;
         }
         Ok(settings)

@@ -24,6 +24,10 @@ interval = "off"
 deadline = "500ms"
 open_max = 4
 
+[history]
+max_age = "12h"
+max_count = 7
+
 [store]
 free_space_min = "64KiB"
 commit_deadline = "2s"
@@ -66,6 +70,9 @@ fn a_good_file_says_it_all() {
             commit_deadline: Duration::from_secs(2),
         }
     );
+    let half_a_day = Duration::from_secs(12 * 3600);
+    assert_eq!(cluster.history.max_age, Some(half_a_day));
+    assert_eq!(cluster.history.max_count, Some(7));
 }
 
 #[test]

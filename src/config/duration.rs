@@ -1,10 +1,10 @@
-//! Durations as people write them: `60s`, `500ms`, `2m`, `1h`; and `off`.
+//! Durations as people write them: `60s`, `500ms`, `2m`, `1h`, `30d`; and `off`.
 
 use std::time::Duration;
 
 use super::fault::Fault;
 
-/// A positive whole number and its unit: `ms`, `s`, `m` or `h`.
+/// A positive whole number and its unit: `ms`, `s`, `m`, `h` or `d`.
 ///
 /// # Errors
 /// [`Fault::Duration`].
@@ -34,6 +34,7 @@ fn positive(text: &str) -> Option<Duration> {
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => return None,
     };
     let ms = number.parse::<u64>().ok()?.checked_mul(unit_ms)?;
@@ -53,6 +54,7 @@ mod tests {
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(parse_duration("1h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(parse_duration("30d"), Ok(Duration::from_secs(30 * 86_400)));
         for bad in [
             "",
             "60",

@@ -74,6 +74,9 @@ pub enum Fault {
     /// A bound that would allow nothing.
     #[error("no snapshot could ever be open with a bound of 0; give at least 1")]
     OpenMax,
+    /// A history that would hold nothing.
+    #[error("a history of 0 snapshots holds nothing; give at least 1, or leave it out to keep all")]
+    MaxCount,
     /// One id for two processes.
     #[error("process {0} is named twice; give each process an id of its own")]
     DuplicateId(ProcessId),

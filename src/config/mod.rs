@@ -116,6 +116,10 @@ impl Default for SnapshotSettings {
 pub struct HistorySettings {
     /// Whose snapshots.
     pub keep: Keep,
+    /// Snapshots that began longer ago are deleted, unless they are pinned; `None`: they stay.
+    pub max_age: Option<Duration>,
+    /// Snapshots beyond so many of the newest are deleted, unless they are pinned; `None`: they stay.
+    pub max_count: Option<usize>,
 }
 
 /// Whose snapshots a node keeps in its history.

@@ -65,6 +65,14 @@ pub struct NodeOptions {
     #[arg(long, env = "SNAPLEDGER_HISTORY_KEEP", value_name = "WHOSE")]
     pub history_keep: Option<Keep>,
 
+    /// Age over which snapshots that are not pinned are deleted: 30d, 12h, …, or off [default: off].
+    #[arg(long, env = "SNAPLEDGER_HISTORY_MAX_AGE", value_name = "AGE")]
+    pub history_max_age: Option<String>,
+
+    /// How many of the newest snapshots are kept; older ones that are not pinned are deleted [default: all].
+    #[arg(long, env = "SNAPLEDGER_HISTORY_MAX_COUNT", value_name = "COUNT")]
+    pub history_max_count: Option<usize>,
+
     /// Free space of the store's file system under which new work is refused: 256MiB, 1GiB, … [default: 256MiB].
     #[arg(long, env = "SNAPLEDGER_STORE_FREE_SPACE_MIN", value_name = "SIZE")]
     pub store_free_space_min: Option<String>,

@@ -68,9 +68,7 @@ impl NodePlan {
         }
         override_snapshot(&mut plan.snapshot, options)?;
         override_store(&mut plan.store, options)?;
-        if let Some(keep) = options.history_keep {
-            plan.history.keep = keep;
-        }
+        override_history(&mut plan.history, options)?;
         Ok(plan)
     }
 
@@ -275,6 +273,24 @@ fn override_snapshot(
     match options.snapshots_open_max {
         Some(0) => return Err(Fault::OpenMax.of("--snapshots-open-max")),
         Some(open_max) => settings.open_max = open_max,
+        None => {}
+    }
+    Ok(())
+}
+
+fn override_history(
+    settings: &mut HistorySettings,
+    options: &NodeOptions,
+) -> Result<(), ConfigError> {
+    if let Some(keep) = options.history_keep {
+        settings.keep = keep;
+    }
+    if let Some(text) = &options.history_max_age {
+        settings.max_age = parse_interval(text).map_err(|f| f.of("--history-max-age"))?;
+    }
+    match options.history_max_count {
+        Some(0) => return Err(Fault::MaxCount.of("--history-max-count")),
+        Some(count) => settings.max_count = Some(count),
         None => {}
     }
     Ok(())

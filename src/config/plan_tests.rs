@@ -93,6 +93,7 @@ fn flags_win_over_the_file_and_the_file_over_the_defaults() {
     let (_dir, mut options) = by_file(FILE);
     options.snapshot_deadline = Some("7s".to_owned());
     options.store_free_space_min = Some("1MiB".to_owned());
+    options.history_max_age = Some("30d".to_owned());
     options.dir = Some(PathBuf::from("elsewhere"));
     options.host = Some("0.0.0.0".to_owned());
     let plan = NodePlan::new(&options).expect("good options");
@@ -104,6 +105,9 @@ fn flags_win_over_the_file_and_the_file_over_the_defaults() {
     assert_eq!(config.snapshot.deadline, Duration::from_secs(7));
     assert_eq!(config.snapshot.open_max, 256);
     assert_eq!(config.store.free_space_min, 1 << 20);
+    let days = Duration::from_secs(30 * 86_400);
+    assert_eq!(config.history.max_age, Some(days));
+    assert_eq!(config.history.max_count, None);
     assert_eq!(config.store.commit_deadline, Duration::from_secs(30));
     assert_eq!(
         config.myself().grpc,
@@ -141,6 +145,9 @@ fn options_that_contradict_each_other_are_refused() {
     let mut never = by_peers(&[]);
     never.snapshot_interval = Some("never".to_owned());
     assert!(sentence(&never).starts_with("--snapshot-interval: `never`"));
+    let mut nothing = by_peers(&[]);
+    nothing.history_max_count = Some(0);
+    assert!(sentence(&nothing).starts_with("--history-max-count: a history of 0 snapshots"));
     let mut much = by_peers(&[]);
     much.store_free_space_min = Some("1MB".to_owned());
     assert!(sentence(&much).starts_with("--store-free-space-min: `1MB` is no size"));

@@ -78,6 +78,8 @@ impl Collection {
         if !self.is_adopted().await {
             self.collect().await;
         }
+        // What is still on its way would be held for ever.
+        self.fetching.shutdown().await;
         self.collector.release(&snapshot);
     }
 

@@ -20,6 +20,7 @@ use super::events::{Events, Happening};
 use super::metrics::Metrics;
 use super::parts::Parts;
 use super::peers::Peers;
+use super::pins::Heard;
 use crate::config::NodeConfig;
 use crate::history::global::{GlobalState, REVISIONS_EACH};
 use crate::process::ids::{ProcessId, SnapshotId};
@@ -41,6 +42,10 @@ pub(super) struct Collector {
     pub(super) late: BTreeMap<ProcessId, Semaphore>,
     /// What is being collected; with what is there, as long as no revision is published here.
     running: Mutex<BTreeMap<SnapshotId, Option<Arc<GlobalState>>>>,
+    /// What was heard of the pins of others.
+    pub(super) pins_heard: Mutex<Heard>,
+    /// Counts the times when something is wanted again that was deleted here: whoever has it is looked at anew.
+    pub(super) revived: AtomicU64,
     /// What is being taken over from other histories.
     taking: Mutex<BTreeSet<SnapshotId>>,
     /// The collections that this node began; it ends them when it stops.
@@ -98,6 +103,8 @@ impl Collector {
             events,
             late: config.topology.processes().map(slots).collect(),
             running: Mutex::default(),
+            pins_heard: Mutex::default(),
+            revived: AtomicU64::new(0),
             taking: Mutex::default(),
             tasks: Mutex::default(),
         }
@@ -187,6 +194,7 @@ impl Collector {
 
     /// Nobody collects this snapshot any more.
     pub(super) fn release(&self, snapshot: &SnapshotId) {
+        self.parts.store.let_go(snapshot);
         self.running().remove(snapshot);
         self.events.end(snapshot);
     }
@@ -234,7 +242,13 @@ impl Collector {
         }))
     }
 
-    fn claim(&self, snapshot: &SnapshotId) -> bool {
+    /// Whether this snapshot is being collected.
+    pub(super) fn collects(&self, snapshot: &SnapshotId) -> bool {
+        self.running().contains_key(snapshot)
+    }
+
+    /// The right to collect this snapshot, until it is released.
+    pub(super) fn claim(&self, snapshot: &SnapshotId) -> bool {
         let mut running = self.running();
         if running.contains_key(snapshot) {
             return false;

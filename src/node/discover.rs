@@ -21,8 +21,8 @@ use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
     AccountAtRequest, Ack, BalanceAtResponse, Chunk, FetchChunksRequest, FetchPartRequest,
-    FetchRevisionRequest, Frame, Greeting, Identity, ListRevisionsRequest, ListedRevision, Part,
-    Revision, Share, ShareAtRequest,
+    FetchRevisionRequest, Frame, Greeting, Identity, ListPinsRequest, ListRevisionsRequest,
+    ListedPin, ListedRevision, Part, Revision, Share, ShareAtRequest,
 };
 
 const ATTEMPT_MAX: Duration = Duration::from_secs(2);
@@ -113,6 +113,7 @@ impl Asker {
             rest: self.me.rest.clone().unwrap_or_default(),
             logical_clock: 0,
             revisions: 0,
+            pins: 0,
         }
     }
 }
@@ -261,6 +262,7 @@ impl PeerService for Greeter {
     type FetchPartStream = tokio_stream::Empty<Result<Part, Status>>;
     type FetchChunksStream = tokio_stream::Empty<Result<Chunk, Status>>;
     type ListRevisionsStream = tokio_stream::Empty<Result<ListedRevision, Status>>;
+    type ListPinsStream = tokio_stream::Empty<Result<ListedPin, Status>>;
 
     async fn greet(&self, _request: Request<Greeting>) -> Result<Response<Greeting>, Status> {
         Ok(Response::new(self.0.clone()))
@@ -309,6 +311,13 @@ impl PeerService for Greeter {
         &self,
         _request: Request<AccountAtRequest>,
     ) -> Result<Response<BalanceAtResponse>, Status> {
+        Err(not_yet())
+    }
+
+    async fn list_pins(
+        &self,
+        _request: Request<ListPinsRequest>,
+    ) -> Result<Response<Self::ListPinsStream>, Status> {
         Err(not_yet())
     }
 }

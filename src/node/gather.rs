@@ -128,7 +128,7 @@ impl Collector {
             process, snapshot, ..
         } = wanted;
         if *process == self.config.me {
-            let own = timeout(AS_IT_IS_MAX, self.parts.own(snapshot)).await;
+            let own = timeout(AS_IT_IS_MAX, self.parts.own_to_hold(snapshot)).await;
             return own.ok()?.ok().flatten();
         }
         if !self.peers.is_up(process) {

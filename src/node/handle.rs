@@ -230,6 +230,9 @@ impl Handle {
         if known.as_ref().is_some_and(|view| !may_grow(view)) {
             return Ok(known);
         }
+        if known.is_none() && self.store().is_deleted(id) {
+            return Ok(None);
+        }
         let read = Input::Read(Read::Snapshot(id.clone()));
         let Reply::Snapshot(seen) = self.ask(read).await?.reply else {
             unreachable!("a read is answered as one")

@@ -23,9 +23,11 @@ mod parts;
 mod past;
 pub mod peer_service;
 mod peers;
+mod pins;
 mod publish;
 mod queue;
 mod recorder;
+mod retention;
 mod room;
 mod sharing;
 mod watchdog;
@@ -211,6 +213,9 @@ impl Node {
             let handle = self.handle.clone();
             let watch = Arc::clone(&shared.peers).watch(peer.id.clone(), move || handle.greeting());
             self.tasks.spawn(watch);
+            let (collector, id) = (Arc::clone(&shared.collector), peer.id.clone());
+            self.tasks
+                .spawn(async move { collector.follow_pins(&id).await });
             if shared.config.history.keep == Keep::All {
                 let (collector, id) = (Arc::clone(&shared.collector), peer.id.clone());
                 self.tasks
@@ -233,6 +238,12 @@ impl Node {
                 };
                 self.tasks.spawn(outbound.run());
             }
+        }
+        let history = &shared.config.history;
+        if history.max_age.is_some() || history.max_count.is_some() {
+            let collector = Arc::clone(&shared.collector);
+            self.tasks
+                .spawn(async move { collector.keep_within_limits().await });
         }
         if let Some(every) = shared.config.snapshot.interval {
             self.tasks
@@ -366,7 +377,8 @@ fn unfinished(
         let ends = (process.id(), initiator);
         let is_mine = initiator == process.id()
             || line.is_some_and(|line| has_numbered(topology, ends, line.revision));
-        if !is_mine || line.is_some_and(|line| line.complete) {
+        let is_over = line.is_some_and(|line| line.complete) || store.is_deleted(snapshot);
+        if !is_mine || is_over {
             continue;
         }
         let published = line.map_or(Ok(None), |_| store.published(snapshot))?;

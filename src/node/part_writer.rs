@@ -31,8 +31,7 @@ impl PartWriter {
         while let Ok(first) = finished.recv() {
             let more = finished.try_iter().take(TOGETHER_MAX - 1);
             let recordings: Vec<_> = std::iter::once(first).chain(more).collect();
-            let parts = self.build(&recordings)?;
-            self.store.put_parts(&parts)?;
+            let parts = self.store_parts(&recordings)?;
             self.written.send_modify(|count| *count += 1);
             for part in parts {
                 let snapshot = part.snapshot;
@@ -41,6 +40,14 @@ impl PartWriter {
             }
         }
         Ok(())
+    }
+
+    fn store_parts(&self, recordings: &[Recording]) -> Result<Vec<Part>, StoreError> {
+        // Until the parts are stored, nothing names the chunks of their messages.
+        let _writing = self.store.writing();
+        let parts = self.build(recordings)?;
+        self.store.put_parts(&parts)?;
+        Ok(parts)
     }
 
     // What one of them cannot give must not take the others along, nor the node.

@@ -21,8 +21,8 @@ use crate::process::message::Body;
 use crate::process::snapshot::Recording;
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::proto::snapledger::{
-    FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, ListRevisionsRequest,
-    ListedRevision, Part as WirePart,
+    FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, ListPinsRequest,
+    ListRevisionsRequest, ListedPin, ListedRevision, Part as WirePart,
 };
 use crate::store::{Store, StoreError};
 use crate::transport::wire::part_from_wire;
@@ -126,8 +126,27 @@ impl Parts {
 
     /// The own part as it is: finished, or with open channels; `None` while the state is not recorded.
     pub(super) async fn own(&self, snapshot: &SnapshotId) -> Result<Option<Part>, Unavailable> {
+        self.own_as_it_is(snapshot, false).await
+    }
+
+    /// The same for a collection; its chunks are held until that ends.
+    pub(super) async fn own_to_hold(
+        &self,
+        snapshot: &SnapshotId,
+    ) -> Result<Option<Part>, Unavailable> {
+        self.own_as_it_is(snapshot, true).await
+    }
+
+    async fn own_as_it_is(
+        &self,
+        snapshot: &SnapshotId,
+        held: bool,
+    ) -> Result<Option<Part>, Unavailable> {
         let mut written = self.written.clone();
         loop {
+            if self.store.is_deleted(snapshot) {
+                return Ok(None);
+            }
             written.mark_unchanged();
             let read = Input::Read(Read::Snapshot(snapshot.clone()));
             let Reply::Snapshot(seen) = self.queue.ask_from_within(read).await?.reply else {
@@ -136,10 +155,12 @@ impl Parts {
             let Some(seen) = seen else {
                 return Ok(None);
             };
-            let snapshot = snapshot.clone();
             let part = match seen.recording {
-                None => self.blocking(move |store| store.part(&snapshot)).await?,
-                Some(recording) => self.build(recording).await?,
+                None => {
+                    let snapshot = snapshot.clone();
+                    self.blocking(move |store| store.part(&snapshot)).await?
+                }
+                Some(recording) => self.build(recording, held).await?,
             };
             if part.is_some() {
                 return Ok(part);
@@ -171,16 +192,22 @@ impl Parts {
         Ok(GlobalState::begun(snapshot.clone(), seen.initiator, began))
     }
 
-    // Of what is recorded so far.
-    async fn build(&self, recording: Recording) -> Result<Option<Part>, Unavailable> {
+    // Of what is recorded so far. A part with open channels is named by nothing in the store: for a collection it is held.
+    async fn build(&self, recording: Recording, held: bool) -> Result<Option<Part>, Unavailable> {
         let turn = Arc::clone(&self.building).acquire_owned().await;
         let turn = turn.map_err(|_| stopped())?;
         let me = self.me.clone();
         let built = self.blocking(move |store| {
             let _turn = turn;
-            store.build_part(&me, &recording)
+            let writing = store.writing();
+            Ok((store.build_part(&me, &recording)?, writing))
         });
-        built.await
+        // If whoever asked has given up, nobody would ever let go of it: so it is not held by the thread that builds.
+        let (part, _writing) = built.await?;
+        if let Some(part) = part.as_ref().filter(|_| held) {
+            self.store.hold(part);
+        }
+        Ok(part)
     }
 
     /// The own part, as soon as it is finished.
@@ -191,6 +218,10 @@ impl Parts {
             let wanted = snapshot.clone();
             if let Some(part) = self.blocking(move |store| store.part(&wanted)).await? {
                 return Ok(part);
+            }
+            if self.store.is_deleted(snapshot) {
+                let sentence = format!("snapshot {snapshot:?} was deleted from its history");
+                return Err(Unavailable::Stopped(sentence));
             }
             written.changed().await.map_err(|_| stopped())?;
         }
@@ -220,7 +251,7 @@ impl Parts {
             return Ok(None);
         };
         let part = read(part, source.process, snapshot)?;
-        self.fetch_contents(&mut client, &part).await?;
+        self.fetch_to_hold(&mut client, &part).await?;
         Ok(Some(part))
     }
 
@@ -240,7 +271,7 @@ impl Parts {
             let part = timeout(wait, answer.next()).await;
             let part = part.ok().flatten().ok_or_else(none_came)??;
             let part = read(part, source.process, snapshot)?;
-            self.fetch_contents(&mut client, &part).await?;
+            self.fetch_to_hold(&mut client, &part).await?;
             let is_finished = part.is_finished();
             // Nobody may be waiting any more.
             let _gone = found.send(part).await;
@@ -282,10 +313,21 @@ impl Parts {
     ) -> Result<(), Unfetched> {
         let mut client = client(connection);
         let Fetched { state, stored } = revision;
+        let writing = self.store.writing();
         for part in state.parts.values() {
             self.fetch_contents(&mut client, part).await?;
         }
+        let me = self.me.clone();
         let adopted = self.blocking(move |store| {
+            // Until the revision names them, even if whoever asked has gone.
+            let _writing = writing;
+            // One that was deleted here has taken the own part with it.
+            let own = state.parts.get(&me).filter(|part| part.is_finished());
+            if let Some(part) = own
+                && store.is_deleted(&state.snapshot)
+            {
+                store.put_part(part)?;
+            }
             // The two have numbered alike; each keeps its own, and this node is well.
             match store.adopt_revision(&state, &stored) {
                 Err(error @ StoreError::OtherRevision { .. }) => Ok(Err(error.to_string())),
@@ -293,6 +335,17 @@ impl Parts {
             }
         });
         adopted.await?.map_err(Unfetched::Contradicts)
+    }
+
+    /// What another process knows of pins.
+    pub(super) async fn list_pins(
+        &self,
+        connection: Channel,
+    ) -> Result<Streaming<ListedPin>, Unfetched> {
+        let cluster = self.cluster.clone();
+        let request = ListPinsRequest { cluster };
+        let asked = client(connection).list_pins(request).await;
+        Ok(asked?.into_inner())
     }
 
     /// What has come into the history of another process, without the first so many.
@@ -319,6 +372,18 @@ impl Parts {
             as_it_is,
         };
         Ok(client.fetch_part(request).await?.into_inner())
+    }
+
+    // For a collection, until it ends.
+    async fn fetch_to_hold(
+        &self,
+        client: &mut PeerServiceClient<Channel>,
+        part: &Part,
+    ) -> Result<(), Unfetched> {
+        let _writing = self.store.writing();
+        self.fetch_contents(client, part).await?;
+        self.store.hold(part);
+        Ok(())
     }
 
     // Whatever is named by chunks that came may be missing in turn: the index first, then what it names.

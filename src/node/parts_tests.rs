@@ -63,6 +63,7 @@ impl PeerService for Peer {
     type FetchPartStream = Answers<WirePart>;
     type FetchChunksStream = Answers<Chunk>;
     type ListRevisionsStream = Answers<ListedRevision>;
+    type ListPinsStream = Answers<ListedPin>;
 
     async fn channel(
         &self,
@@ -101,6 +102,13 @@ impl PeerService for Peer {
         &self,
         _: Request<ListRevisionsRequest>,
     ) -> Result<Response<Self::ListRevisionsStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn list_pins(
+        &self,
+        _: Request<ListPinsRequest>,
+    ) -> Result<Response<Self::ListPinsStream>, Status> {
         Err(Status::unimplemented(""))
     }
 

@@ -18,8 +18,8 @@ use crate::process::ids::{AccountId, Hash, Lsn, SnapshotId};
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
     AccountAtRequest, Ack, BalanceAtResponse, Chunk, FetchChunksRequest, FetchPartRequest,
-    FetchRevisionRequest, Frame, Greeting, ListRevisionsRequest, ListedRevision, Part, Revision,
-    Share, ShareAtRequest, share_at_request,
+    FetchRevisionRequest, Frame, Greeting, ListPinsRequest, ListRevisionsRequest, ListedPin,
+    ListedRevision, Part, Revision, Share, ShareAtRequest, share_at_request,
 };
 use crate::store::StoreError;
 use crate::transport::inbound::Inbound;
@@ -64,6 +64,7 @@ impl PeerService for Peering {
     type FetchPartStream = Outgoing<Part>;
     type FetchChunksStream = ReceiverStream<Result<Chunk, Status>>;
     type ListRevisionsStream = Outgoing<ListedRevision>;
+    type ListPinsStream = Outgoing<ListedPin>;
 
     async fn channel(
         &self,
@@ -214,6 +215,23 @@ impl PeerService for Peering {
             ..BalanceAtResponse::default()
         }))
     }
+
+    async fn list_pins(
+        &self,
+        request: Request<ListPinsRequest>,
+    ) -> Result<Response<Self::ListPinsStream>, Status> {
+        self.check_cluster(&request.into_inner().cluster)?;
+        let pins = self.handle.store().pins().into_iter();
+        let listed = pins.map(|(snapshot, pin)| {
+            Ok(ListedPin {
+                snapshot_id: snapshot.to_string(),
+                pinned: pin.pinned,
+                time: pin.at.0,
+                process: pin.by.to_string(),
+            })
+        });
+        Ok(Response::new(Box::pin(tokio_stream::iter(listed))))
+    }
 }
 
 // By the code whoever asked knows whether asking again, or anybody else, is of use.
@@ -289,6 +307,7 @@ impl Handle {
             rest: me.rest.clone().unwrap_or_default(),
             logical_clock: self.clock().0,
             revisions: self.store().revisions_came(),
+            pins: self.store().pins_came(),
         }
     }
 }

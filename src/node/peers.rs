@@ -61,6 +61,8 @@ pub struct PeerView {
     pub clock: Lamport,
     /// Its run then, and how many revisions had come into its history in that run.
     pub revisions: (u64, u64),
+    /// Its run then, and how many words on pins had come to it in that run.
+    pub pins: (u64, u64),
     /// Why a channel with it is stopped, or why it is not accepted.
     pub error: Option<String>,
 }
@@ -206,6 +208,7 @@ impl Peers {
                 view.last_seen_us = Some(wall_us());
                 view.clock = Lamport(answer.logical_clock);
                 view.revisions = (run, answer.revisions);
+                view.pins = (run, answer.pins);
                 if !answer.rest.is_empty() {
                     view.rest = Some(answer.rest);
                 }
@@ -258,6 +261,7 @@ fn view(member: &Member, remembered: &Remembered) -> PeerView {
         last_seen_us: remembered.seen_us.get(&member.id).copied(),
         clock: Lamport(0),
         revisions: (0, 0),
+        pins: (0, 0),
         error: None,
     }
 }

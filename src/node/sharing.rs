@@ -1,6 +1,7 @@
 //! Every node keeps the history of the whole cluster: what comes into the history of a peer is taken over, to the byte,
 //! with the chunks that are missing here. A node that was away finds what it missed in the same way.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -28,14 +29,17 @@ impl Collector {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The run of the peer, and how much of what came in during it was looked at.
         let mut seen = (0, 0);
+        let mut revived = 0;
         loop {
             looks.tick().await;
             let Some(view) = self.peers.view(peer) else {
                 return;
             };
             let (run, came) = view.revisions;
-            if run != seen.0 {
+            let wanted_again = self.revived.load(Ordering::Relaxed);
+            if run != seen.0 || wanted_again != revived {
                 seen = (run, 0);
+                revived = wanted_again;
             }
             if came <= seen.1 || !self.peers.is_up(peer) {
                 continue;

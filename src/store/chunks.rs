@@ -1,8 +1,11 @@
 //! Chunks: immutable, found by the hash of their content, so that what did not change is stored once.
 
+use std::sync::Arc;
+
 use super::codec::{decode_chunk, encode_chunk};
 use super::error::StoreError;
 use super::frame::{self, Damage, Kind};
+use super::leases::Leases;
 use super::schema::name;
 use super::v1::Frozen;
 use super::v1::part::RecordedMessageV1;
@@ -17,22 +20,27 @@ const CHUNK_BYTES_TARGET: usize = 60 * 1024;
 
 /// The chunks of a store.
 pub(super) struct Chunks {
-    tree: sled::Tree,
+    pub(super) tree: sled::Tree,
+    /// Who counts on which of them.
+    pub(super) leases: Arc<Leases>,
 }
 
 impl Chunks {
     pub(super) fn new(tree: sled::Tree) -> Self {
-        Self { tree }
+        let leases = Arc::default();
+        Self { tree, leases }
     }
 
     /// Whether the chunk is here.
     pub(super) fn contains(&self, hash: &Hash) -> Result<bool, StoreError> {
+        self.leases.touch(hash);
         Ok(frame::contains(&self.tree, &hash.0)?)
     }
 
     /// Stores a chunk unless it is here; says its hash and how many bytes were written.
     pub(super) fn put(&self, chunk: &Chunk) -> Result<(Hash, u64), StoreError> {
         let (framed, hash) = encode_chunk(chunk);
+        self.leases.touch(&hash);
         // One that is damaged is written again.
         if frame::get(&self.tree, &hash.0)?.is_some_and(|stored| stored == framed) {
             return Ok((hash, 0));
@@ -56,6 +64,7 @@ impl Chunks {
     /// Takes over a chunk as another store holds it, after checking that it is what its hash says.
     pub(super) fn adopt(&self, hash: &Hash, stored: &[u8]) -> Result<(), StoreError> {
         decode_chunk(hash, stored)?;
+        self.leases.touch(hash);
         frame::put(&self.tree, &hash.0, stored)?;
         Ok(())
     }
@@ -79,6 +88,7 @@ impl Chunks {
 
     // A chunk that is here but cannot be read is as good as missing: whoever has it whole can give it again.
     fn whole(&self, hash: &Hash) -> Result<Option<Chunk>, StoreError> {
+        self.leases.touch(hash);
         match self.get(hash) {
             Ok(chunk) => Ok(Some(chunk)),
             Err(StoreError::Damaged { .. }) => Ok(None),

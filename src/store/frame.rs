@@ -29,6 +29,7 @@ pub(super) enum Kind {
     Number = 7,
     Stretch = 8,
     Touches = 9,
+    Kept = 10,
 }
 
 /// Why a stored value is not what it should be.

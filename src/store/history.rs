@@ -55,6 +55,26 @@ struct Index {
     came: Vec<Came>,
 }
 
+/// What may stay of a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// What began before this instant is over age.
+    pub began: Option<Hlc>,
+    /// All but so many of the newest are over count.
+    pub count: Option<usize>,
+}
+
+/// A snapshot that may be deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// Which one.
+    pub snapshot: SnapshotId,
+    /// Who started it.
+    pub initiator: ProcessId,
+    /// Whether its newest revision is complete.
+    pub complete: bool,
+}
+
 /// A revision that came into the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Came {
@@ -119,6 +139,34 @@ impl Index {
     fn newest(&self, snapshot: &SnapshotId) -> Option<&Line> {
         let start = *self.starts.get(snapshot)?;
         self.lines.get(&(start, snapshot.clone()))
+    }
+
+    // What has come stays counted: peers ask for what is behind a number.
+    fn remove(&mut self, snapshot: &SnapshotId) -> Option<Hlc> {
+        let start = self.starts.remove(snapshot)?;
+        self.lines.remove(&(start, snapshot.clone()));
+        Some(start)
+    }
+
+    fn due(&self, limits: &Limits, is_pinned: impl Fn(&SnapshotId) -> bool) -> Vec<Due> {
+        let mut newest_first = self.lines.iter().rev();
+        let newest = newest_first.find(|(_, line)| line.complete);
+        let newest = newest.map(|((_, snapshot), _)| snapshot);
+        let is_old = |start: &Hlc| limits.began.is_some_and(|began| *start < began);
+        let over = limits
+            .count
+            .map_or(0, |max| self.lines.len().saturating_sub(max));
+        let oldest_first = self.lines.iter().enumerate();
+        let due = oldest_first
+            .take_while(|(place, ((start, _), _))| *place < over || is_old(start))
+            .map(|(_, ((_, snapshot), line))| (snapshot, line))
+            .filter(|(snapshot, _)| newest != Some(snapshot) && !is_pinned(snapshot));
+        let due = due.map(|(snapshot, line)| Due {
+            snapshot: snapshot.clone(),
+            initiator: line.initiator.clone(),
+            complete: line.complete,
+        });
+        due.collect()
     }
 }
 
@@ -298,6 +346,52 @@ impl History {
         let mut newest_first = index.lines.iter().rev();
         let ((_, snapshot), _) = newest_first.find(|(_, line)| line.complete)?;
         Some(snapshot.clone())
+    }
+
+    /// Whether a revision of the snapshot is listed.
+    pub(super) fn has(&self, snapshot: &SnapshotId) -> bool {
+        self.index().newest(snapshot).is_some()
+    }
+
+    /// When the oldest snapshot began.
+    pub(super) fn oldest(&self) -> Option<Hlc> {
+        let index = self.index();
+        index.lines.keys().next().map(|(start, _)| *start)
+    }
+
+    /// What is over these limits, oldest first.
+    pub(super) fn due(&self, limits: &Limits, is_pinned: impl Fn(&SnapshotId) -> bool) -> Vec<Due> {
+        self.index().due(limits, is_pinned)
+    }
+
+    /// Lists a snapshot no more; says when it began.
+    pub(super) fn remove_line(&self, snapshot: &SnapshotId) -> Option<Hlc> {
+        self.index().remove(snapshot)
+    }
+
+    /// Removes all revisions of a snapshot. The caller makes it durable.
+    pub(super) fn remove_revisions(&self, snapshot: &SnapshotId) -> Result<(), StoreError> {
+        schema::remove_all(&self.globals, &snapshot_key(snapshot))
+    }
+
+    /// Whether this process's part of a snapshot is here, or some of it.
+    pub(super) fn has_part(&self, snapshot: &SnapshotId) -> Result<bool, StoreError> {
+        Ok(frame::contains(&self.parts, &snapshot_key(snapshot))?)
+    }
+
+    /// Removes this process's part of a snapshot. The caller makes it durable.
+    pub(super) fn remove_part(&self, snapshot: &SnapshotId) -> Result<(), StoreError> {
+        schema::remove_all(&self.parts, &snapshot_key(snapshot))
+    }
+
+    /// Every part that is stored.
+    pub(super) fn parts(&self) -> impl Iterator<Item = Result<Part, StoreError>> + '_ {
+        schema::keys(&self.parts).filter_map(|key| {
+            let read = |key: Vec<u8>| schema::get::<PartV1>(&self.parts, &key, Kind::Part);
+            let part = key.and_then(read).transpose();
+            // One that was deleted since its key was read needs nothing any more.
+            part.map(|part| part.map(Frozen::thaw))
+        })
     }
 
     /// Stores this process's part of a snapshot, unless it is here: what others may have seen of it stays. One that is

@@ -19,6 +19,7 @@ mod fixture;
 mod frame;
 mod history;
 mod journal;
+mod leases;
 mod merge;
 mod messages;
 mod migrate;
@@ -30,14 +31,17 @@ mod past;
 mod proof;
 mod published;
 mod restore;
+mod retention;
 mod schema;
 mod source;
 mod states;
 mod stretches;
+mod sweep;
 mod underway;
 mod usage;
 mod v1;
 mod v2;
+mod v3;
 mod witness;
 
 pub use archive::Archive;
@@ -47,7 +51,8 @@ pub use error::StoreError;
 pub use export::{Export, ExportError};
 pub use files::{Disk, Medium};
 pub use frame::Damage;
-pub use history::{Came, Line, Published};
+pub use history::{Came, Due, Limits, Line, Published};
+pub use leases::Writing;
 pub use merge::Cells;
 pub use messages::Messages;
 pub use open::Migrated;
@@ -55,6 +60,8 @@ pub use operator::Forgotten;
 pub use past::{Marked, Page, StatementQuery};
 pub use proof::{Proof, Proven, RunProof, Unproven};
 pub use restore::Restored;
+pub use retention::Pin;
+pub use sweep::Swept;
 pub use usage::Usage;
 
 use chunks::Chunks;
@@ -62,6 +69,7 @@ use files::Engine;
 use frame::Kind;
 use history::History;
 use journal::Journal;
+use retention::Retention;
 use states::{States, StoredState};
 use stretches::Stretches;
 use underway::Underway;
@@ -81,6 +89,7 @@ pub struct Store {
     chunks: Chunks,
     history: History,
     stretches: Stretches,
+    retention: Retention,
     identity: Identity,
     underway: Underway,
     /// Last, because it holds the lock: fields are dropped in order, and the trees hold the files open.
@@ -224,6 +233,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn write_state(&self, sealed: Sealed) -> Result<RecordedState, StoreError> {
+        let _writing = self.writing();
         let journal = self.journal.hash_at(sealed.registers.position)?;
         self.states.write(&self.chunks, sealed, journal)
     }

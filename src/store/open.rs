@@ -8,6 +8,7 @@ use super::files::{self, Disk, Engine, Medium};
 use super::frame::Kind;
 use super::history::History;
 use super::journal::Journal;
+use super::retention::Retention;
 use super::schema::{self, BOOT, OWNER, RUN, Trees};
 use super::states::States;
 use super::stretches::Stretches;
@@ -86,16 +87,19 @@ impl Store {
         trees: Trees,
         (journal, identity): (Journal, Identity),
     ) -> Result<Self, StoreError> {
-        Ok(Self {
+        let store = Self {
             stretches: Stretches::open(trees.stretches, &journal)?,
             journal,
             states: States::new(trees.states),
             chunks: Chunks::new(trees.chunks),
             history: History::open(trees.history, trees.parts)?,
+            retention: Retention::open(trees.retention)?,
             underway: Underway::default(),
             engine,
             identity,
-        })
+        };
+        store.finish_deleting()?;
+        Ok(store)
     }
 }
 

@@ -71,6 +71,7 @@ impl Store {
         me: &ProcessId,
         recordings: &[Recording],
     ) -> Result<Vec<Part>, StoreError> {
+        let _writing = self.writing();
         let mut drafts = Vec::with_capacity(recordings.len());
         for recording in recordings {
             if let Some(state) = self.state(recording.cut)? {

@@ -46,7 +46,7 @@ impl Store {
         self.history.adopt(state, stored)?;
         self.sync()?;
         self.history.note(state);
-        Ok(())
+        self.is_back(&state.snapshot)
     }
 
     /// The newest published revision of a snapshot.
@@ -87,10 +87,10 @@ impl Store {
         self.history.came_after(count)
     }
 
-    /// Whether a revision in the history of another store is newer than what is here.
+    /// Whether a revision in the history of another store is newer than what is here, and not deleted here for good.
     #[must_use]
     pub fn lacks_revision(&self, other: &Came) -> bool {
-        self.history.lacks(other)
+        !self.is_gone(&other.snapshot) && self.history.lacks(other)
     }
 
     /// The newest snapshot that is complete.

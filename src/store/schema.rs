@@ -1,4 +1,4 @@
-//! Every tree and every key, in one place. The values are the types of `v1` and `v2`, each in its frame.
+//! Every tree and every key, in one place. The values are the types of `v1`, `v2` and `v3`, each in its frame.
 //!
 //! | tree | key | value |
 //! |---|---|---|
@@ -9,6 +9,7 @@
 //! | history | snapshot id, a zero byte, revision, 4 bytes big-endian | [`super::v1::global::GlobalStateV1`] |
 //! | stretches | position of a stretch's last turn, 8 bytes big-endian, 0 | [`super::v1::stretch::StretchV1`] |
 //! | stretches | the same, number of a bucket, 1 to 16 | [`super::v1::stretch::TouchesV1`] |
+//! | retention | snapshot id, a zero byte | [`super::v3::KeptV3`] |
 //! | meta | `format`, `boot`, `run`, `owner` | three numbers, [`super::v1::state::OwnerV1`] |
 //!
 //! A value lies over the keys `key ‖ fragment number`, 2 bytes big-endian.
@@ -28,15 +29,24 @@ pub(super) struct Trees {
     pub(super) parts: sled::Tree,
     pub(super) history: sled::Tree,
     pub(super) stretches: sled::Tree,
+    pub(super) retention: sled::Tree,
     pub(super) meta: sled::Tree,
 }
 
 /// The names of all trees.
-pub(super) const TREES: [&str; 7] = [
-    "journal", "states-2", "chunks", "parts", "history", STRETCHES, "meta",
+pub(super) const TREES: [&str; 8] = [
+    "journal",
+    "states-2",
+    "chunks",
+    "parts",
+    "history",
+    "stretches",
+    "retention",
+    "meta",
 ];
-/// The one tree that a store may lack: it is made again from the journal.
-pub(super) const STRETCHES: &str = "stretches";
+/// Those that a store of this format need not have: the first is made again from the journal, and nothing was pinned or
+/// deleted before the second came.
+pub(super) const TREES_LATE: [&str; 2] = ["stretches", "retention"];
 
 const FORMAT: &[u8] = b"format";
 pub(super) const BOOT: &[u8] = b"boot";
@@ -51,7 +61,8 @@ impl Trees {
             chunks: db.open_tree("chunks")?,
             parts: db.open_tree("parts")?,
             history: db.open_tree("history")?,
-            stretches: db.open_tree(STRETCHES)?,
+            stretches: db.open_tree("stretches")?,
+            retention: db.open_tree("retention")?,
             meta: db.open_tree("meta")?,
         })
     }
@@ -110,6 +121,16 @@ pub(super) fn keys(
         },
         Err(error) => Some(Err(error.into())),
     })
+}
+
+/// Removes everything whose key begins so, atomically.
+pub(super) fn remove_all(tree: &sled::Tree, prefix: &[u8]) -> Result<(), StoreError> {
+    let mut batch = sled::Batch::default();
+    for key in tree.scan_prefix(prefix).keys() {
+        batch.remove(key?);
+    }
+    tree.apply_batch(batch)?;
+    Ok(())
 }
 
 /// Encodes, frames and stores two numbers, atomically.
@@ -178,6 +199,13 @@ pub(super) fn name(kind: Kind, key: &[u8]) -> String {
                 0 => format!("index of the turns up to {last}"),
                 bucket => format!("index of the turns up to {last}, bucket {bucket}"),
             }
+        }
+        Kind::Kept => {
+            let snapshot = key.split(|byte| *byte == 0).next().unwrap_or_default();
+            format!(
+                "what is kept of snapshot {:?}",
+                String::from_utf8_lossy(snapshot)
+            )
         }
         Kind::Owner | Kind::Number => format!("meta value {:?}", String::from_utf8_lossy(key)),
     }

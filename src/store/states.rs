@@ -92,6 +92,18 @@ impl States {
         })
     }
 
+    /// Every state, oldest first.
+    pub(super) fn all(&self) -> impl Iterator<Item = Result<StoredState, StoreError>> + '_ {
+        schema::keys(&self.tree).filter_map(|key| {
+            let read = |key: Vec<u8>| match position_of(&key) {
+                Some(cut) => self.get(cut),
+                None => Ok(None),
+            };
+            // One that was deleted since its key was read needs nothing any more.
+            key.and_then(read).transpose()
+        })
+    }
+
     /// The next state continues from this one.
     pub(super) fn continue_from(&self, state: Option<&StoredState>) {
         let newest = state.map(|state| (state.recorded.position, state.recorded.runs.clone()));

@@ -22,8 +22,8 @@ use crate::process::ids::{ChannelId, ProcessId, Seq};
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
     AccountAtRequest, Ack, BalanceAtResponse, Chunk, FetchChunksRequest, FetchPartRequest,
-    FetchRevisionRequest, Frame, Greeting, ListRevisionsRequest, ListedRevision, Part, Revision,
-    Share, ShareAtRequest,
+    FetchRevisionRequest, Frame, Greeting, ListPinsRequest, ListRevisionsRequest, ListedPin,
+    ListedRevision, Part, Revision, Share, ShareAtRequest,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -169,6 +169,7 @@ impl PeerService for Receiver {
     type FetchPartStream = Answers<Part>;
     type FetchChunksStream = Answers<Chunk>;
     type ListRevisionsStream = Answers<ListedRevision>;
+    type ListPinsStream = Answers<ListedPin>;
 
     async fn channel(
         &self,
@@ -225,6 +226,13 @@ impl PeerService for Receiver {
         &self,
         _: Request<AccountAtRequest>,
     ) -> Result<Response<BalanceAtResponse>, Status> {
+        Err(Status::unimplemented("nobody asks"))
+    }
+
+    async fn list_pins(
+        &self,
+        _: Request<ListPinsRequest>,
+    ) -> Result<Response<Self::ListPinsStream>, Status> {
         Err(Status::unimplemented("nobody asks"))
     }
 }

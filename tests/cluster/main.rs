@@ -37,6 +37,7 @@ mod repeats;
 mod rest;
 mod restart;
 mod restored;
+mod retention;
 mod ring;
 mod rotten;
 mod snapshots;

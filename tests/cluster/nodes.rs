@@ -29,7 +29,7 @@ pub(crate) struct Cluster {
     topology: Topology,
     deadline: Duration,
     open_max: usize,
-    keep: Keep,
+    history: HistorySettings,
     interval: Option<Duration>,
     /// Where the stores are.
     stores: PathBuf,
@@ -53,7 +53,7 @@ impl Cluster {
             topology,
             deadline: DEADLINE,
             open_max: 64,
-            keep: Keep::All,
+            history: HistorySettings::default(),
             interval: None,
             sockets: BTreeMap::new(),
             hosts: BTreeMap::new(),
@@ -101,8 +101,19 @@ impl Cluster {
 
     /// With histories of these snapshots.
     pub(crate) fn with_keep(mut self, keep: Keep) -> Self {
-        self.keep = keep;
+        self.history.keep = keep;
         self
+    }
+
+    /// With histories of so many snapshots, but for the pinned ones.
+    pub(crate) fn with_max_count(mut self, count: usize) -> Self {
+        self.history.max_count = Some(count);
+        self
+    }
+
+    /// The history of a node that is started from now on.
+    pub(crate) fn history(&mut self) -> &mut HistorySettings {
+        &mut self.history
     }
 
     /// With a snapshot by itself every so often.
@@ -276,6 +287,11 @@ impl Cluster {
         }
     }
 
+    /// The nodes that run.
+    pub(crate) fn running(&self) -> Vec<String> {
+        self.hosts.keys().cloned().collect()
+    }
+
     fn member(&self, id: &str) -> &Member {
         let member = self.members.iter().find(|one| one.id.as_str() == id);
         member.expect("it is planned")
@@ -294,7 +310,7 @@ impl Cluster {
                 open_max: self.open_max,
             },
             store: StoreSettings::default(),
-            history: HistorySettings { keep: self.keep },
+            history: self.history.clone(),
         }
     }
 }

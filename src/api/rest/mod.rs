@@ -16,6 +16,7 @@ mod file;
 mod freshness;
 mod health;
 mod operations;
+mod pins;
 mod problem;
 pub(super) mod query;
 mod serve;
@@ -77,6 +78,10 @@ fn snapshot_routes() -> Router<Facade> {
         )
         .route("/v1/snapshots/latest", get(snapshots::latest))
         .route("/v1/snapshots/{id}", get(snapshots::one))
+        .route(
+            "/v1/snapshots/{id}/pin",
+            get(pins::show).put(pins::pin).delete(pins::unpin),
+        )
         .route("/v1/snapshots/{id}/balances", get(balances::list))
         .route("/v1/snapshots/{id}/channels", get(channels::list))
         .route("/v1/snapshots/{id}/diff/{other}", get(diff::list))

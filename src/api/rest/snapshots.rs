@@ -20,6 +20,7 @@ use crate::api::recorded::{self, absent, view};
 use crate::config::parse_duration;
 use crate::node::{SnapshotFilter, SnapshotStatus, SnapshotView};
 use crate::process::ids::SnapshotId;
+use crate::store::Store;
 
 /// Nobody waits longer for the first revision of a snapshot; whoever is missing then is shown as missing.
 const DEADLINE_MAX: Duration = Duration::from_secs(3600);
@@ -56,7 +57,7 @@ pub(super) async fn initiate(
         match facade.handle.snapshot(&initiated.snapshot).await? {
             Some(view) => return Ok(shown(&view)),
             // Started here a moment ago, and not on view yet.
-            None if is_mine => {}
+            None if is_mine && !facade.handle.store().is_deleted(&initiated.snapshot) => {}
             None => return Err(absent(&facade.handle, initiated.snapshot).await?),
         }
     }
@@ -137,9 +138,25 @@ fn address(snapshot: &SnapshotId) -> String {
 }
 
 #[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    snapshot: Snapshot<'a>,
+    pinned: bool,
+}
+
+#[derive(Serialize)]
 struct Page<'a> {
-    snapshots: Vec<Snapshot<'a>>,
+    snapshots: Vec<Listed<'a>>,
     next_cursor: Option<String>,
+}
+
+impl<'a> Listed<'a> {
+    fn of(view: &'a SnapshotView, store: &Store) -> Self {
+        Self {
+            snapshot: Snapshot::brief(view),
+            pinned: store.is_pinned(&view.state.snapshot),
+        }
+    }
 }
 
 /// `GET /v1/snapshots`
@@ -165,10 +182,12 @@ pub(super) async fn list(
     let more = views.len() > limit;
     views.truncate(limit);
     let last = views.last().filter(|_| more).map(|view| &view.state);
+    let store = facade.handle.store();
+    let listed = |view| Listed::of(view, store);
     let page = Page {
         next_cursor: last
             .map(|state| cursor::encode(&(state.initiated_at, state.snapshot.clone()))),
-        snapshots: views.iter().map(Snapshot::brief).collect(),
+        snapshots: views.iter().map(listed).collect(),
     };
     let never_stored = [(header::CACHE_CONTROL, "no-store")];
     Ok((never_stored, Json(page)).into_response())

@@ -1,4 +1,4 @@
-//! `snapshot`: take, list, show, compare, watch and export global snapshots through REST, and check them without it.
+//! `snapshot`: take, list, show, compare, watch, export and pin global snapshots through REST, and check them without it.
 
 mod export;
 mod proven;
@@ -18,7 +18,7 @@ use crate::config::{Fault, parse_duration};
 
 const POLL_EVERY: Duration = Duration::from_millis(100);
 
-/// Take, list, show, compare, watch, export and verify global snapshots.
+/// Take, list, show, compare, watch, export, verify and pin global snapshots.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -49,6 +49,10 @@ enum Command {
     Export(export::ExportArgs),
     /// Compute everything again that a file or a node says of a snapshot, and name the first figure that is wrong
     Verify(verify::VerifyArgs),
+    /// Keep a snapshot on every node, whatever its age
+    Pin(PinArgs),
+    /// Let a snapshot go when it is over age or count
+    Unpin(PinArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -63,6 +67,14 @@ struct DiffArgs {
     /// Go on where an earlier list ended.
     #[arg(long)]
     cursor: Option<String>,
+    #[command(flatten)]
+    rest: RestOptions,
+}
+
+#[derive(Debug, clap::Args)]
+struct PinArgs {
+    /// The snapshot.
+    id: String,
     #[command(flatten)]
     rest: RestOptions,
 }
@@ -121,6 +133,20 @@ pub fn run(args: Args) -> Result<(), CliError> {
         Command::Watch(args) => watch::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Pin(args) => pin(&args, RestClient::put),
+        Command::Unpin(args) => pin(&args, RestClient::delete),
+    }
+}
+
+fn pin(
+    args: &PinArgs,
+    say: impl Fn(&RestClient, &str) -> Result<Answer, CliError>,
+) -> Result<(), CliError> {
+    let client = RestClient::new(&args.rest.rest)?;
+    let answer = say(&client, &format!("{}/pin", path_of(&args.id)))?;
+    match args.rest.output {
+        OutputFormat::Json => print(&answer.text),
+        OutputFormat::Table => view::pin(&answer.json).print(),
     }
 }
 

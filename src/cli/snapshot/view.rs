@@ -21,6 +21,7 @@ pub(super) fn list(answer: &Value) -> Report {
             ("balances", "/totals/balances"),
             ("in flight", "/totals/in_flight"),
             ("conserved", "/verification/conserved"),
+            ("pinned", "/pinned"),
         ],
     );
     if let Some(cursor) = answer["next_cursor"].as_str() {
@@ -80,6 +81,17 @@ const DIFFERENCES: [(&str, Columns); 3] = [
         ],
     ),
 ];
+
+/// Whether a snapshot is pinned.
+pub(super) fn pin(answer: &Value) -> Report {
+    let mut report = Report::default();
+    let pinned = vec!["pinned".to_owned(), cell(answer.get("pinned"))];
+    report.table(
+        &["snapshot", &cell(answer.get("snapshot_id"))],
+        vec![pinned],
+    );
+    report
+}
 
 /// One snapshot.
 pub(super) fn snapshot(snapshot: &Value, checks: bool) -> Report {

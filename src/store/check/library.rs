@@ -7,7 +7,7 @@ use crate::store::error::StoreError;
 use crate::store::files;
 use crate::store::frame::{self, Damage};
 use crate::store::migrate;
-use crate::store::schema::{STRETCHES, TREES, Trees};
+use crate::store::schema::{TREES, TREES_LATE, Trees};
 
 /// A copy of a store, open for reading.
 pub(in crate::store) struct Library {
@@ -35,7 +35,8 @@ impl Library {
         let format = migrate::known_format(&trees)?;
         migrate::migrate(&db, &trees, format, || Ok(()))?;
         let is_missing = |tree: &&str| {
-            *tree != STRETCHES && !names.iter().any(|name| **name == *tree.as_bytes())
+            let is_there = names.iter().any(|name| **name == *tree.as_bytes());
+            !is_there && !TREES_LATE.contains(tree)
         };
         let is_ours = |name: &sled::IVec| {
             **name == *b"__sled__default" || TREES.iter().any(|tree| *tree.as_bytes() == **name)

@@ -13,6 +13,7 @@ use crate::history::verify::verify;
 use crate::process::ids::SnapshotId;
 use crate::store::error::StoreError;
 use crate::store::frame::{self, Kind};
+use crate::store::retention::was_deleted;
 use crate::store::schema::{self, revision_key, snapshot_key};
 use crate::store::v1::Frozen;
 use crate::store::v1::global::GlobalStateV1;
@@ -225,6 +226,9 @@ fn note_unpublished(examiner: &mut Examiner, replayed: &Replayed) -> Result<(), 
         .filter(|(_, initiator, _)| **initiator == me);
     let mut unpublished: Vec<&SnapshotId> = Vec::new();
     for (snapshot, _, _) in started {
+        if was_deleted(&examiner.library.trees.retention, snapshot)? {
+            continue;
+        }
         let history = &examiner.library.trees.history;
         if history
             .scan_prefix(snapshot_key(snapshot))

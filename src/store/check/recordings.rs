@@ -13,6 +13,7 @@ use crate::process::message::{Body, Message};
 use crate::store::chunks::Chunks;
 use crate::store::error::StoreError;
 use crate::store::frame::{self, Kind};
+use crate::store::retention::was_deleted;
 use crate::store::schema::{self, snapshot_key};
 use crate::store::v1::Frozen;
 use crate::store::v1::part::{PartV1, RecordedMessageV1};
@@ -114,9 +115,11 @@ impl Recordings {
             let parts = &library.trees.parts;
             let part = schema::get::<PartV1>(parts, &snapshot_key(&snapshot), Kind::Part);
             match part.map(|part| part.map(Frozen::thaw)) {
-                Ok(None) => {
-                    self.unstored.insert(snapshot);
-                }
+                Ok(None) => match was_deleted(&library.trees.retention, &snapshot) {
+                    Ok(true) => {}
+                    Ok(false) => _ = self.unstored.insert(snapshot),
+                    Err(error) => findings.push(error),
+                },
                 // Its state could not be read either, and that is named.
                 Err(_) => {
                     self.compared.insert(snapshot);

@@ -86,7 +86,8 @@ pub(super) fn measure(mut examiner: Examiner) -> Result<Stats, StoreError> {
     trees[3] = |trees| &trees.parts;
     trees[4] = |trees| &trees.history;
     trees[5] = |trees| &trees.stretches;
-    trees[6] = |trees| &trees.meta;
+    trees[6] = |trees| &trees.retention;
+    trees[7] = |trees| &trees.meta;
     for (done, (name, tree)) in (1..).zip(TREES.iter().zip(trees)) {
         let (count, bytes) = size(&examiner.library, tree)?;
         stats.live_bytes += bytes;

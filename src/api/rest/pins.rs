@@ -1,0 +1,70 @@
+//! Pins: a snapshot that is pinned is kept by every node, whatever its age.
+//!
+//! A pin is no part of the snapshot: a revision has the same bytes always and everywhere, under its strong tag. So it has
+//! an address of its own, and lists, which are never stored, show it beside each snapshot.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::Facade;
+use super::accept::Plain;
+use super::body::Segments;
+use crate::api::error::{Failure, id};
+use crate::api::recorded::{absent, view};
+use crate::process::ids::SnapshotId;
+
+#[derive(Serialize)]
+struct Pinned<'a> {
+    snapshot_id: &'a str,
+    pinned: bool,
+}
+
+/// `GET /v1/snapshots/{id}/pin`
+pub(super) async fn show(
+    _: Plain,
+    State(facade): State<Facade>,
+    Segments(text): Segments<String>,
+) -> Result<Response, Failure> {
+    let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
+    view(&facade.handle, snapshot.clone()).await?;
+    let pinned = facade.handle.store().is_pinned(&snapshot);
+    Ok(answer(&snapshot, pinned))
+}
+
+/// `PUT /v1/snapshots/{id}/pin`
+pub(super) async fn pin(
+    _: Plain,
+    State(facade): State<Facade>,
+    Segments(text): Segments<String>,
+) -> Result<Response, Failure> {
+    set(&facade, &text, true).await
+}
+
+/// `DELETE /v1/snapshots/{id}/pin`
+pub(super) async fn unpin(
+    _: Plain,
+    State(facade): State<Facade>,
+    Segments(text): Segments<String>,
+) -> Result<Response, Failure> {
+    set(&facade, &text, false).await
+}
+
+async fn set(facade: &Facade, text: &str, pinned: bool) -> Result<Response, Failure> {
+    let snapshot = id("snapshot_id", text, SnapshotId::parse)?;
+    match facade.handle.pin(&snapshot, pinned).await? {
+        Some(()) => Ok(answer(&snapshot, pinned)),
+        None => Err(absent(&facade.handle, snapshot).await?),
+    }
+}
+
+fn answer(snapshot: &SnapshotId, pinned: bool) -> Response {
+    let snapshot_id = snapshot.as_str();
+    let shown = Json(Pinned {
+        snapshot_id,
+        pinned,
+    });
+    ([(header::CACHE_CONTROL, "no-store")], shown).into_response()
+}

@@ -1,0 +1,165 @@
+//! Deletes snapshots that are over age or count, and then the chunks that nothing needs any more, in the background.
+//!
+//! Never one that is pinned, the newest complete one, or one that this node collects. A partial one goes where it was
+//! started, once it is collected no more; at the others when it is gone there.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use super::collector::Collector;
+use super::driver;
+use super::error::Unavailable;
+use crate::process::clock::Hlc;
+use crate::process::event::{Input, Read, Reply};
+use crate::process::ids::SnapshotId;
+use crate::store::{Due, Limits, Swept};
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Snapshots that are deleted together: each of three syncs serves them all.
+const TOGETHER: usize = 64;
+/// Between two questions to initiators about their partial ones.
+const ASK_EVERY: Duration = Duration::from_secs(30);
+/// How long an initiator may take to answer.
+const QUESTION_MAX: Duration = Duration::from_secs(1);
+/// After a sweep the next waits so many times as long as it took.
+const REST: u32 = 20;
+
+/// Ends what was begun when its task ends.
+struct Ending(Arc<AtomicBool>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Collector {
+    /// Keeps the history within its limits, for ever.
+    pub(super) async fn keep_within_limits(&self) {
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // A sweep before may have been interrupted.
+        let (mut unswept, mut sweep_from) = (true, Instant::now());
+        let mut ask_from = Instant::now();
+        loop {
+            looks.tick().await;
+            if !self.knows_pins() {
+                continue;
+            }
+            let ask = Instant::now() >= ask_from;
+            if ask {
+                ask_from = Instant::now() + ASK_EVERY;
+            }
+            let done = async {
+                unswept |= self.delete_due(ask).await? > 0;
+                if unswept && Instant::now() >= sweep_from {
+                    let began = Instant::now();
+                    unswept = self.sweep().await?.is_none();
+                    sweep_from = Instant::now() + began.elapsed() * REST;
+                }
+                Ok::<_, Unavailable>(())
+            };
+            if let Err(error) = done.await {
+                tracing::warn!(%error, "the history could not be kept within its limits");
+                sweep_from = Instant::now() + ASK_EVERY;
+            }
+        }
+    }
+
+    async fn delete_due(&self, ask: bool) -> Result<usize, Unavailable> {
+        let history = &self.config.history;
+        let age_us = history
+            .max_age
+            .map(|age| u64::try_from(age.as_micros()).unwrap_or(u64::MAX));
+        let limits = Limits {
+            began: age_us.map(|age_us| Hlc::at(driver::wall_us().saturating_sub(age_us))),
+            count: history.max_count,
+        };
+        let due = self
+            .parts
+            .blocking(move |store| Ok(store.due(&limits)))
+            .await?;
+        let mut deleted = 0;
+        for due in due.chunks(TOGETHER) {
+            let mut going = Vec::new();
+            for due in due {
+                if (due.complete || self.is_settled(due, ask).await)
+                    && self.is_free(&due.snapshot).await?
+                {
+                    going.push(due.snapshot.clone());
+                }
+            }
+            deleted += self.delete(going).await?;
+        }
+        Ok(deleted)
+    }
+
+    // Nobody begins to collect these meanwhile, or to take them over.
+    async fn delete(&self, mut going: Vec<SnapshotId>) -> Result<usize, Unavailable> {
+        let mut taking = Vec::new();
+        going.retain(|snapshot| {
+            let taken = self.claim_revision(snapshot);
+            let is_mine = taken.is_some() && self.claim(snapshot);
+            taking.extend(taken.filter(|_| is_mine));
+            is_mine
+        });
+        let claimed = going.clone();
+        let deleted = self
+            .parts
+            .blocking(move |store| store.delete_snapshots(&going))
+            .await;
+        for snapshot in &claimed {
+            self.release(snapshot);
+        }
+        let deleted = deleted?;
+        if deleted > 0 {
+            tracing::info!(deleted, oldest = %claimed[0], "deleted from the history");
+        }
+        Ok(deleted)
+    }
+
+    // Whether this process's part is stored, or there is none.
+    async fn is_free(&self, snapshot: &SnapshotId) -> Result<bool, Unavailable> {
+        let read = Input::Read(Read::Snapshot(snapshot.clone()));
+        let Reply::Snapshot(seen) = self.parts.queue.ask_from_within(read).await?.reply else {
+            unreachable!("a read is answered as one");
+        };
+        Ok(seen.is_none_or(|seen| seen.recording.is_none()))
+    }
+
+    // Whether nobody collects a partial snapshot any more.
+    async fn is_settled(&self, due: &Due, ask: bool) -> bool {
+        if due.initiator == self.config.me {
+            return !self.collects(&due.snapshot);
+        }
+        let connection = self.peers.connection(&due.initiator);
+        let connection = connection.filter(|_| ask && self.peers.is_up(&due.initiator));
+        let Some(connection) = connection else {
+            return false;
+        };
+        let there = self.parts.fetch_revision(connection, &due.snapshot);
+        matches!(timeout(QUESTION_MAX, there).await, Ok(Ok(None)))
+    }
+
+    async fn sweep(&self) -> Result<Option<Swept>, Unavailable> {
+        let ended = Arc::new(AtomicBool::new(false));
+        let _ending = Ending(Arc::clone(&ended));
+        let goes_on = move || !ended.load(Ordering::Relaxed);
+        let swept = self
+            .parts
+            .blocking(move |store| store.sweep(goes_on))
+            .await?;
+        if let Some(swept) = swept.filter(|swept| swept.deleted > 0) {
+            let Swept {
+                needed,
+                deleted,
+                bytes,
+            } = swept;
+            tracing::info!(needed, deleted, bytes, "swept chunks");
+        }
+        Ok(swept)
+    }
+}

@@ -1,0 +1,307 @@
+//! Which snapshots of the history stay: pins, what is over age or count, and what became of that. What was deleted is
+//! remembered, so that it is neither taken over from a peer again nor mistaken for what never was.
+//!
+//! A pin is the newest word of anybody in the cluster: the greater stamp wins, at every node.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::Store;
+use super::error::StoreError;
+use super::frame::{Damage, Kind};
+use super::history::{Due, Limits};
+use super::schema::{self, snapshot_key};
+use super::v1::Frozen;
+use super::v3::KeptV3;
+use crate::process::clock::Hlc;
+use crate::process::ids::{ProcessId, SnapshotId};
+
+/// The newest word on whether a snapshot is pinned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    /// Whether it is.
+    pub pinned: bool,
+    /// When that was said; it is later than what was known there before.
+    pub at: Hlc,
+    /// Who was asked.
+    pub by: ProcessId,
+}
+
+/// What is known of whether a snapshot stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) pin: Option<Pin>,
+    /// When the snapshot began, once it was deleted here.
+    pub(super) deleted: Option<Hlc>,
+}
+
+/// What is known of all snapshots; also in memory.
+pub(super) struct Retention {
+    tree: sled::Tree,
+    marks: Mutex<Marks>,
+}
+
+#[derive(Default)]
+struct Marks {
+    kept: HashMap<SnapshotId, Kept>,
+    /// How many words on pins have come; those that were here at the opening are counted first.
+    pins_came: u64,
+}
+
+impl Pin {
+    fn rank(&self) -> (Hlc, &ProcessId) {
+        (self.at, &self.by)
+    }
+}
+
+impl Kept {
+    fn is_pinned(&self) -> bool {
+        self.pin.as_ref().is_some_and(|pin| pin.pinned)
+    }
+
+    // One that was pinned elsewhere comes back.
+    fn is_gone(&self) -> bool {
+        self.deleted.is_some() && !self.is_pinned()
+    }
+}
+
+impl Retention {
+    pub(super) fn open(tree: sled::Tree) -> Result<Self, StoreError> {
+        let mut marks = Marks::default();
+        for key in schema::keys(&tree) {
+            let key = key?;
+            let odd = |problem: &str| {
+                let damage = Damage::Contradiction(problem.to_owned());
+                StoreError::damaged(schema::name(Kind::Kept, &key), damage)
+            };
+            let name = key.strip_suffix(&[0]).unwrap_or_default();
+            let name = std::str::from_utf8(name).ok();
+            let snapshot = name.and_then(|name| SnapshotId::parse(name).ok());
+            let snapshot = snapshot.ok_or_else(|| odd("its key is no snapshot"))?;
+            let kept = read(&tree, &snapshot)?.ok_or_else(|| odd("it is missing"))?;
+            marks.pins_came += u64::from(kept.pin.is_some());
+            marks.kept.insert(snapshot, kept);
+        }
+        Ok(Self {
+            tree,
+            marks: Mutex::new(marks),
+        })
+    }
+
+    fn marks(&self) -> MutexGuard<'_, Marks> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // The caller makes it durable.
+    fn put(&self, marks: &mut Marks, snapshot: &SnapshotId, kept: Kept) -> Result<(), StoreError> {
+        let (key, stored) = (snapshot_key(snapshot), KeptV3::freeze(&kept));
+        schema::put(&self.tree, &key, Kind::Kept, &stored)?;
+        marks.kept.insert(snapshot.clone(), kept);
+        Ok(())
+    }
+
+    fn get<T>(&self, snapshot: &SnapshotId, seen: impl Fn(&Kept) -> T) -> Option<T> {
+        self.marks().kept.get(snapshot).map(seen)
+    }
+}
+
+fn read(tree: &sled::Tree, snapshot: &SnapshotId) -> Result<Option<Kept>, StoreError> {
+    let stored = schema::get::<KeptV3>(tree, &snapshot_key(snapshot), Kind::Kept)?;
+    Ok(stored.map(Frozen::thaw))
+}
+
+/// Whether a snapshot was deleted, read from a store that nobody has open.
+pub(super) fn was_deleted(tree: &sled::Tree, snapshot: &SnapshotId) -> Result<bool, StoreError> {
+    Ok(read(tree, snapshot)?.is_some_and(|kept| kept.deleted.is_some()))
+}
+
+impl Store {
+    /// Pins a snapshot that is here, or takes the pin away, durably. `None` where it was deleted before.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn pin(
+        &self,
+        snapshot: &SnapshotId,
+        pinned: bool,
+        (by, now): (&ProcessId, Hlc),
+    ) -> Result<Option<()>, StoreError> {
+        {
+            let mut marks = self.retention.marks();
+            let mut kept = marks.kept.get(snapshot).cloned().unwrap_or_default();
+            // Deleting takes it out of the history and says so under the same lock.
+            if kept.deleted.is_some() && !self.history.has(snapshot) {
+                return Ok(None);
+            }
+            if kept.is_pinned() != pinned {
+                let before = kept.pin.map_or(Hlc::default(), |pin| pin.at);
+                kept.pin = Some(Pin {
+                    pinned,
+                    at: before.tick(now.wall_us()),
+                    by: by.clone(),
+                });
+                self.retention.put(&mut marks, snapshot, kept)?;
+                marks.pins_came += 1;
+            }
+        }
+        self.sync()?;
+        Ok(Some(()))
+    }
+
+    /// Takes note, durably, of the words of another node on pins; says which snapshots are wanted again that were
+    /// deleted here.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn note_pins(&self, pins: Vec<(SnapshotId, Pin)>) -> Result<Vec<SnapshotId>, StoreError> {
+        let (mut wanted, mut changed) = (Vec::new(), false);
+        for (snapshot, pin) in pins {
+            let mut marks = self.retention.marks();
+            let mut kept = marks.kept.get(&snapshot).cloned().unwrap_or_default();
+            if kept
+                .pin
+                .as_ref()
+                .is_some_and(|known| known.rank() >= pin.rank())
+            {
+                continue;
+            }
+            if pin.pinned && kept.deleted.is_some() && !self.history.has(&snapshot) {
+                wanted.push(snapshot.clone());
+            }
+            kept.pin = Some(pin);
+            self.retention.put(&mut marks, &snapshot, kept)?;
+            marks.pins_came += 1;
+            changed = true;
+        }
+        if changed {
+            self.sync()?;
+        }
+        Ok(wanted)
+    }
+
+    /// Every word on pins that is known here; among them that a snapshot is not pinned any more.
+    #[must_use]
+    pub fn pins(&self) -> Vec<(SnapshotId, Pin)> {
+        let marks = self.retention.marks();
+        let pins = marks.kept.iter();
+        pins.filter_map(|(snapshot, kept)| Some((snapshot.clone(), kept.pin.clone()?)))
+            .collect()
+    }
+
+    /// How many words on pins have come; those that were here when the store was opened are counted first.
+    #[must_use]
+    pub fn pins_came(&self) -> u64 {
+        self.retention.marks().pins_came
+    }
+
+    /// Whether a snapshot is pinned.
+    #[must_use]
+    pub fn is_pinned(&self, snapshot: &SnapshotId) -> bool {
+        self.retention.get(snapshot, Kept::is_pinned) == Some(true)
+    }
+
+    /// Whether a snapshot was deleted from this history, and is not back.
+    #[must_use]
+    pub fn is_deleted(&self, snapshot: &SnapshotId) -> bool {
+        let is_deleted = |kept: &Kept| kept.deleted.is_some();
+        self.retention.get(snapshot, is_deleted) == Some(true)
+    }
+
+    // One that is pinned comes back where somebody has it.
+    pub(super) fn is_gone(&self, snapshot: &SnapshotId) -> bool {
+        self.retention.get(snapshot, Kept::is_gone) == Some(true)
+    }
+
+    /// When the oldest snapshot of the history began.
+    #[must_use]
+    pub fn kept_since(&self) -> Option<Hlc> {
+        self.history.oldest()
+    }
+
+    /// Snapshots that are over age or count and not pinned, oldest first: never the newest complete one. Whether one
+    /// that is partial is still collected is for the caller to say.
+    #[must_use]
+    pub fn due(&self, limits: &Limits) -> Vec<Due> {
+        let pinned: HashSet<SnapshotId> = {
+            let marks = self.retention.marks();
+            let pinned = marks.kept.iter().filter(|(_, kept)| kept.is_pinned());
+            pinned.map(|(snapshot, _)| snapshot.clone()).collect()
+        };
+        self.history
+            .due(limits, |snapshot| pinned.contains(snapshot))
+    }
+
+    /// Deletes snapshots: every revision, then this process's part. Those that were pinned meanwhile stay. Says how
+    /// many went.
+    ///
+    /// That they are deleted is durable first, so that a crash in the middle is made good at the next opening, and
+    /// nobody takes half a snapshot for a whole one. Their chunks are left to [`Store::sweep`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn delete_snapshots(&self, snapshots: &[SnapshotId]) -> Result<usize, StoreError> {
+        let mut going = Vec::new();
+        for snapshot in snapshots {
+            let mut marks = self.retention.marks();
+            let mut kept = marks.kept.get(snapshot).cloned().unwrap_or_default();
+            if kept.is_pinned() {
+                continue;
+            }
+            let Some(began) = self.history.remove_line(snapshot) else {
+                continue;
+            };
+            kept.deleted = Some(began);
+            self.retention.put(&mut marks, snapshot, kept)?;
+            going.push(snapshot.clone());
+        }
+        self.delete_marked(&going)?;
+        Ok(going.len())
+    }
+
+    // What a crash has left of snapshots that were being deleted.
+    pub(super) fn finish_deleting(&self) -> Result<(), StoreError> {
+        let gone: Vec<SnapshotId> = {
+            let marks = self.retention.marks();
+            let gone = marks.kept.iter().filter(|(_, kept)| kept.is_gone());
+            gone.map(|(snapshot, _)| snapshot.clone()).collect()
+        };
+        let mut left = Vec::new();
+        for snapshot in gone {
+            if self.history.remove_line(&snapshot).is_some() || self.history.has_part(&snapshot)? {
+                left.push(snapshot);
+            }
+        }
+        self.delete_marked(&left)
+    }
+
+    // A revision names the own part and never outlives it.
+    fn delete_marked(&self, going: &[SnapshotId]) -> Result<(), StoreError> {
+        if going.is_empty() {
+            return Ok(());
+        }
+        self.sync()?;
+        for snapshot in going {
+            self.history.remove_revisions(snapshot)?;
+        }
+        self.sync()?;
+        for snapshot in going {
+            self.history.remove_part(snapshot)?;
+        }
+        self.sync()
+    }
+
+    /// A snapshot that was deleted is here again, whole and durable.
+    pub(super) fn is_back(&self, snapshot: &SnapshotId) -> Result<(), StoreError> {
+        let mut marks = self.retention.marks();
+        match marks.kept.get(snapshot).cloned() {
+            Some(kept) if kept.deleted.is_some() => {
+                let kept = Kept {
+                    deleted: None,
+                    ..kept
+                };
+                self.retention.put(&mut marks, snapshot, kept)
+            }
+            _ => Ok(()),
+        }
+    }
+}

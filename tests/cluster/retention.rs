@@ -1,0 +1,171 @@
+//! Snapshots over the limits go from every node, and pinned ones stay on every node, also on one that was away or had
+//! let them go. Without this a disk would fill for ever, or an auditor's snapshot be gone on the node that is asked.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use snapledger::store::{Store, StoreError};
+
+use crate::await_it::until;
+use crate::nodes::Cluster;
+use crate::rest::{Answer, Rest, request};
+
+const IDS: [&str; 3] = ["n1", "n2", "n3"];
+
+async fn say(rest: &Rest, method: &str, id: &str) -> Answer {
+    let path = format!("/v1/snapshots/{id}/pin");
+    rest.send(request(method, &path, &[], String::new())).await
+}
+
+async fn pin(rest: &Rest, id: &str) {
+    let answer = say(rest, "PUT", id).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.json(), json!({"snapshot_id": id, "pinned": true}));
+}
+
+async fn is_pinned(rest: &Rest, id: &str, pinned: bool) {
+    until(&format!("{id} pinned: {pinned}"), async || {
+        let answer = say(rest, "GET", id).await;
+        (answer.status == 200 && answer.json()["pinned"] == pinned).then_some(())
+    })
+    .await;
+}
+
+async fn is_gone(rest: &Rest, id: &str) {
+    let path = format!("/v1/snapshots/{id}");
+    let gone = until(&format!("{id} gone"), async || {
+        let answer = rest.get(&path).await;
+        (answer.status == 410).then_some(answer)
+    })
+    .await;
+    assert_eq!(gone.problem(), "deleted");
+    for of in ["/balances", "/channels", "/pin"] {
+        let answer = rest.get(&format!("{path}{of}")).await;
+        assert_eq!((answer.status, answer.problem().as_str()), (410, "deleted"));
+    }
+}
+
+/// A snapshot that every node has; its document.
+async fn shared(cluster: &Cluster, id: &str) -> String {
+    let n1 = cluster.rest("n1");
+    let answer = n1.post("/v1/snapshots", &json!({"snapshot_id": id})).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    n1.snapshot(id, "complete").await;
+    let document = n1.get(&format!("/v1/snapshots/{id}")).await.body;
+    for of in cluster.running() {
+        is_here(&cluster.rest(&of), id, &document).await;
+    }
+    document
+}
+
+async fn is_here(rest: &Rest, id: &str, document: &str) {
+    until(&format!("{id} here"), async || {
+        let answer = rest.get(&format!("/v1/snapshots/{id}")).await;
+        (answer.status == 200 && answer.body == document).then_some(())
+    })
+    .await;
+    let balances = rest.read(&format!("/v1/snapshots/{id}/balances")).await;
+    assert!(balances["balances"].is_array(), "its chunks are here");
+}
+
+fn checked(dir: &Path) -> u64 {
+    loop {
+        match Store::check(dir) {
+            // A thread of the node may still hold the files for a moment.
+            Err(StoreError::InUse(_)) => std::thread::yield_now(),
+            report => return report.expect("it is whole").chunks_unreferenced,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_over_count_goes_everywhere_and_what_is_pinned_stays() {
+    let cluster = Cluster::planned(&IDS).with_max_count(2).started().await;
+    let mut cluster = cluster;
+    cluster.connected().await;
+    for id in IDS {
+        cluster.deposit(id, "a", 100).await;
+    }
+    let [n1, n2, n3] = IDS.map(|id| cluster.rest(id));
+    let first = shared(&cluster, "s1").await;
+    pin(&n2, "s1").await;
+    for rest in [&n1, &n2, &n3] {
+        is_pinned(rest, "s1", true).await;
+    }
+    for id in ["s2", "s3", "s4", "s5"] {
+        cluster.deposit("n1", "a", 1).await;
+        shared(&cluster, id).await;
+    }
+    for rest in [&n1, &n2, &n3] {
+        is_gone(rest, "s2").await;
+        is_gone(rest, "s3").await;
+        is_here(rest, "s1", &first).await;
+        let list = rest.read("/v1/snapshots").await;
+        let list = list["snapshots"].as_array().expect("a list").iter();
+        let shown = |one: &Value| (one["snapshot_id"].clone(), one["pinned"].clone());
+        let shown: Vec<_> = list.map(shown).collect();
+        let expected = [("s5", false), ("s4", false), ("s1", true)];
+        assert_eq!(
+            shown,
+            expected.map(|(id, pinned)| (json!(id), json!(pinned)))
+        );
+    }
+    // What is gone is not begun anew, and not pinned.
+    let again = n1
+        .post("/v1/snapshots", &json!({"snapshot_id": "s2"}))
+        .await;
+    assert_eq!((again.status, again.problem().as_str()), (410, "deleted"));
+    assert_eq!(say(&n1, "PUT", "s2").await.status, 410);
+    assert_eq!(say(&n1, "PUT", "never").await.status, 404);
+
+    cluster.stop_all().await;
+    for id in IDS {
+        cluster.start(id).await;
+    }
+    for rest in [&n1, &n2, &n3] {
+        is_gone(rest, "s2").await;
+        is_here(rest, "s1", &first).await;
+        is_pinned(rest, "s1", true).await;
+    }
+    // Whoever is asked may take the pin away.
+    assert_eq!(say(&n3, "DELETE", "s1").await.json()["pinned"], false);
+    for rest in [&n1, &n2, &n3] {
+        is_gone(rest, "s1").await;
+    }
+    for id in IDS {
+        let swept = cluster
+            .handle(id)
+            .store()
+            .sweep(|| true)
+            .expect("all can be read");
+        assert!(swept.expect("it was not stopped").needed > 0);
+    }
+    cluster.stop_all().await;
+    for id in IDS {
+        assert_eq!(checked(&cluster.store(id)), 0, "{id}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pin_reaches_who_was_away_and_brings_back_what_was_let_go() {
+    let mut cluster = Cluster::up(&IDS).await;
+    cluster.deposit("n3", "a", 7).await;
+    let [n1, n3] = ["n1", "n3"].map(|id| cluster.rest(id));
+    let mut documents = Vec::new();
+    for id in ["s1", "s2", "s3"] {
+        documents.push(shared(&cluster, id).await);
+    }
+    cluster.stop("n3").await;
+    pin(&n1, "s1").await;
+    cluster.history().max_count = Some(1);
+    cluster.start("n3").await;
+    is_gone(&n3, "s2").await;
+    is_here(&n3, "s1", &documents[0]).await;
+    // It is gone at n3 alone, and n1 says that it is to stay.
+    assert_eq!(say(&n3, "PUT", "s2").await.status, 410);
+    pin(&n1, "s2").await;
+    is_here(&n3, "s2", &documents[1]).await;
+    is_pinned(&n3, "s2", true).await;
+    cluster.stop_all().await;
+    checked(&cluster.store("n3"));
+}

@@ -1,0 +1,353 @@
+//! Retention, cut off at any step: whatever a kill or a power cut leaves, each snapshot that is to stay is whole, and each
+//! that is to go is there whole or gone for good.
+//!
+//! Without this, a crash between the deletes could leave a snapshot that names chunks which are gone, or a sweep take a
+//! chunk that somebody found here a moment before and therefore did not write.
+
+mod teller;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use snapledger::history::global::{Completeness, GlobalState, Missing, Reason};
+use snapledger::process::clock::{Hlc, Lamport};
+use snapledger::process::event::Input;
+use snapledger::process::ids::{Lsn, ProcessId, SnapshotId};
+use snapledger::store::{Medium, Published, Store};
+use teller::images;
+use teller::{
+    Balances, CLUSTER, OPEN_SNAPSHOTS_MAX, Random, Teller, balances, balances_of, process_id,
+    topology,
+};
+use tempfile::TempDir;
+
+const ROUNDS: u64 = 100;
+/// Rounds of one store: a long journal makes each look at an image longer.
+const ROUNDS_EACH: u64 = 15;
+const SEED: u64 = 1;
+/// The bytes that a disk writes wholly or not at all.
+const SECTOR_BYTES: usize = 512;
+/// One of so many looks of the sweep is a turn of the process, so that both go on together.
+const TURN_EVERY: u64 = 6;
+
+/// Takes an image at one step: a sync, or a look of the sweep.
+struct Crash {
+    dir: PathBuf,
+    random: Random,
+    steps: u64,
+    /// At which step; none while nothing is to be taken.
+    at: Option<u64>,
+    /// The log as it was at the last sync.
+    durable: Vec<u8>,
+    image: Option<TempDir>,
+}
+
+#[derive(Clone)]
+struct Crashing(Arc<Mutex<Crash>>);
+
+impl Crashing {
+    fn arm(&self, at: u64) {
+        let mut crash = self.crash();
+        (crash.steps, crash.at) = (0, Some(at));
+        crash.durable = crash.log();
+    }
+
+    /// The image, if the step came, and how many there were.
+    fn disarm(&self) -> (Option<TempDir>, u64) {
+        let mut crash = self.crash();
+        crash.at = None;
+        (crash.image.take(), crash.steps)
+    }
+
+    fn step(&self, is_sync: bool) {
+        let mut crash = self.crash();
+        if crash.at == Some(crash.steps) {
+            crash.at = None;
+            crash.take();
+        }
+        crash.steps += 1;
+        if is_sync && crash.at.is_some() {
+            crash.durable = crash.log();
+        }
+    }
+
+    fn crash(&self) -> std::sync::MutexGuard<'_, Crash> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Crash {
+    fn log(&self) -> Vec<u8> {
+        fs::read(self.dir.join("db")).expect("it is there")
+    }
+
+    // A kill leaves what was written; a power cut what was synced before, and maybe some sectors more.
+    fn take(&mut self) {
+        let image = tempfile::tempdir().expect("a temporary directory");
+        let kind = self.random.below(3);
+        if kind == 0 {
+            images::copy(&self.dir, image.path());
+        } else {
+            let mut log = std::mem::take(&mut self.durable);
+            let written = self.log();
+            log.resize(written.len(), 0);
+            let sectors = log
+                .chunks_mut(SECTOR_BYTES)
+                .zip(written.chunks(SECTOR_BYTES));
+            for (left, written) in sectors.filter(|_| kind == 2) {
+                if left != written && self.random.below(2) == 0 {
+                    left.copy_from_slice(written);
+                }
+            }
+            fs::copy(self.dir.join("conf"), image.path().join("conf")).expect("there is room");
+            fs::write(image.path().join("db"), log).expect("there is room");
+        }
+        self.image = Some(image);
+    }
+}
+
+impl Medium for Crashing {
+    fn sync(&self, _: &File) -> io::Result<()> {
+        self.step(true);
+        Ok(())
+    }
+}
+
+/// A store with snapshots that come and go.
+struct Scene {
+    crashing: Crashing,
+    /// Steps of the last round.
+    steps: u64,
+    store: Store,
+    teller: RefCell<Teller>,
+    random: Random,
+    /// Everything that was published and not chosen to go.
+    staying: BTreeMap<SnapshotId, Published>,
+    pinned: BTreeSet<SnapshotId>,
+    balances: RefCell<BTreeMap<Lsn, Balances>>,
+    /// Last: the store has its files open.
+    _dir: TempDir,
+}
+
+fn me() -> ProcessId {
+    process_id("p")
+}
+
+impl Scene {
+    fn new(seed: u64) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let crash = Crash {
+            dir: dir.path().to_path_buf(),
+            random: Random::new(seed),
+            steps: 0,
+            at: None,
+            durable: Vec::new(),
+            image: None,
+        };
+        let crashing = Crashing(Arc::new(Mutex::new(crash)));
+        let store = Store::open_on(dir.path(), CLUSTER, &me(), Box::new(crashing.clone()));
+        let store = store.expect("a new store");
+        let teller = Teller::new(seed, teller::recover(&store));
+        Self {
+            _dir: dir,
+            crashing,
+            steps: 8,
+            store,
+            teller: RefCell::new(teller),
+            random: Random::new(seed),
+            staying: BTreeMap::new(),
+            pinned: BTreeSet::new(),
+            balances: RefCell::default(),
+        }
+    }
+
+    fn turns(&self) {
+        let mut teller = self.teller.borrow_mut();
+        teller.random_turn(&self.store);
+        let position = self.store.position();
+        let now = teller.balances.clone();
+        self.balances.borrow_mut().insert(position, now);
+    }
+
+    // Snapshots are started, recorded and published, until there are two more.
+    fn grow(&mut self) {
+        let initiate = Input::Initiate { snapshot: None };
+        self.teller.borrow_mut().turn(&self.store, initiate);
+        let before = self.staying.len();
+        while self.staying.len() < before + 2 {
+            self.turns();
+            let stored: Vec<_> = {
+                let mut teller = self.teller.borrow_mut();
+                teller.work(&self.store);
+                teller.work(&self.store);
+                let stored = teller.unconfirmed.iter();
+                stored.map(|recording| recording.snapshot.clone()).collect()
+            };
+            for snapshot in stored {
+                if !self.staying.contains_key(&snapshot) && !self.store.is_deleted(&snapshot) {
+                    self.publish(&snapshot);
+                }
+            }
+        }
+    }
+
+    fn publish(&mut self, snapshot: &SnapshotId) {
+        let part = self.store.part(snapshot).expect("it is whole");
+        let part = part.expect("it is stored");
+        let counted = self.store.count(&me(), &part).expect("it is whole");
+        let parts = BTreeMap::from([(me(), part.clone())]);
+        let missing = |process: &ProcessId| Missing {
+            process: process.clone(),
+            reason: Reason::Down,
+            last_seen_us: None,
+            last_complete: None,
+        };
+        let state = GlobalState {
+            snapshot: snapshot.clone(),
+            initiator: part.initiator.clone(),
+            revision: 1,
+            initiated_at: part.state.time,
+            initiated_clock: part.state.clock.tick(),
+            finished_at: part.state.time,
+            finished_clock: Lamport(part.state.clock.0 + 1),
+            duration_us: 1,
+            completeness: Completeness::of(&topology(), &parts, missing),
+            counted: BTreeMap::from([(me(), counted)]),
+            parts,
+        };
+        self.store.publish(&state).expect("there is room");
+        let published = self.store.published(snapshot).expect("it is whole");
+        let published = published.expect("it was just published");
+        self.staying.insert(snapshot.clone(), published);
+        if self.random.below(4) == 0 {
+            let pinned = self.store.pin(snapshot, true, (&me(), Hlc::at(1)));
+            assert_eq!(pinned.expect("there is room"), Some(()));
+            self.pinned.insert(snapshot.clone());
+        }
+    }
+
+    fn unpin_some(&mut self) {
+        for snapshot in std::mem::take(&mut self.pinned) {
+            if self.random.below(3) == 0 {
+                let unpinned = self.store.pin(&snapshot, false, (&me(), Hlc::at(1)));
+                assert_eq!(unpinned.expect("there is room"), Some(()));
+            } else {
+                self.pinned.insert(snapshot);
+            }
+        }
+    }
+
+    // Some snapshots go, and their chunks, while the process works on; the image is of one step of that.
+    fn shrink(&mut self) -> (Vec<SnapshotId>, Option<TempDir>) {
+        let known: Vec<_> = self.staying.keys().cloned().collect();
+        let chosen = known.into_iter().filter(|_| self.random.below(2) == 0);
+        let chosen: Vec<_> = chosen.collect();
+        let going: Vec<_> = chosen
+            .iter()
+            .filter(|snapshot| !self.pinned.contains(snapshot))
+            .cloned()
+            .collect();
+        self.store.sync().expect("there is room");
+        self.crashing.arm(self.random.below(self.steps));
+        let deleted = self.store.delete_snapshots(&chosen);
+        assert_eq!(deleted.expect("there is room"), going.len());
+        for snapshot in &going {
+            self.staying.remove(snapshot);
+        }
+        let looks = Cell::new(0);
+        let goes_on = || {
+            looks.set(looks.get() + 1);
+            if looks.get().is_multiple_of(TURN_EVERY) {
+                self.turns();
+                self.teller.borrow_mut().work(&self.store);
+            }
+            self.crashing.step(false);
+            true
+        };
+        let swept = self.store.sweep(goes_on).expect("all can be read");
+        assert!(swept.is_some(), "it was not stopped");
+        let (image, steps) = self.crashing.disarm();
+        self.steps = steps;
+        (going, image)
+    }
+
+    fn assert_stays(&self, store: &Store) {
+        for (snapshot, published) in &self.staying {
+            let found = store.published(snapshot).expect("it is whole");
+            assert_eq!(found.as_ref(), Some(published), "{snapshot}");
+            for part in published.state.parts.values() {
+                let counted = store.count(&me(), part).expect("it is whole");
+                assert_eq!(counted, published.state.counted[&me()], "{snapshot}");
+                assert_eq!(counted.chunks_held, counted.chunks_named);
+                let cells = store.cells(&part.state.runs, None).expect("it is whole");
+                let cells: Vec<_> = cells.map(|cell| cell.expect("it is whole")).collect();
+                let teller = self.teller.borrow();
+                let then = &teller.balances_at[&part.state.position];
+                assert_eq!(&balances_of(cells.into_iter()), then);
+            }
+        }
+    }
+
+    // What a crash has left, opened again.
+    fn examine(&self, image: &Path, going: &[SnapshotId]) {
+        let store = Store::open(image, CLUSTER, &me()).expect("it opens");
+        let recovered = store.recover(&me(), &topology(), OPEN_SNAPSHOTS_MAX);
+        let (process, committed) = recovered.expect("it is whole");
+        if let Some(then) = self.balances.borrow().get(&committed.position()) {
+            assert_eq!(&balances(&process), then);
+        }
+        self.assert_stays(&store);
+        for snapshot in going {
+            let found = store.published(snapshot).expect("it is whole");
+            let part = store.part(snapshot).expect("it is whole");
+            let is_deleted = store.is_deleted(snapshot);
+            assert_eq!(found.is_some(), !is_deleted, "{snapshot} is there or gone");
+            assert_eq!(part.is_some(), !is_deleted, "and its part");
+        }
+        store.sweep(|| true).expect("all can be read");
+        drop((store, process));
+        images::await_release(image);
+        let report = Store::check(image).expect("nothing is missing");
+        assert_eq!(report.chunks_unreferenced, 0);
+    }
+}
+
+#[test]
+fn a_crash_in_any_step_of_retention_leaves_what_is_to_stay_whole() {
+    let number = |name, usual| {
+        std::env::var(name).map_or(usual, |text: String| text.parse().expect("a number"))
+    };
+    let (seed, rounds) = (
+        number("SNAPLEDGER_SEED", SEED),
+        number("SNAPLEDGER_ROUNDS", ROUNDS),
+    );
+    println!(
+        "again: SNAPLEDGER_SEED={seed} SNAPLEDGER_ROUNDS={rounds} cargo test --test retention"
+    );
+    let mut scene = Scene::new(seed);
+    let (mut images, mut gone) = (0, 0);
+    for round in 1..=rounds {
+        if round % ROUNDS_EACH == 0 {
+            scene = Scene::new(seed + round);
+        }
+        scene.grow();
+        scene.unpin_some();
+        let (going, image) = scene.shrink();
+        gone += going.len();
+        if let Some(image) = image {
+            scene.examine(image.path(), &going);
+            images += 1;
+        }
+        scene.assert_stays(&scene.store);
+    }
+    println!(
+        "{images} crashes, {gone} snapshots deleted, {} stay",
+        scene.staying.len()
+    );
+    assert!(images > rounds / 2, "the test is blind: {images}");
+    assert!(gone as u64 > rounds / 2, "hardly anything went: {gone}");
+}
