@@ -127,10 +127,13 @@ struct Scene {
     random: Random,
     /// Everything that was published and not chosen to go.
     staying: BTreeMap<SnapshotId, Published>,
+    /// States and chunks that went.
+    trimmed: usize,
+    swept: u64,
     pinned: BTreeSet<SnapshotId>,
     balances: RefCell<BTreeMap<Lsn, Balances>>,
     /// Last: the store has its files open.
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 fn me() -> ProcessId {
@@ -153,13 +156,15 @@ impl Scene {
         let store = store.expect("a new store");
         let teller = Teller::new(seed, teller::recover(&store));
         Self {
-            _dir: dir,
+            dir,
             crashing,
             steps: 8,
             store,
             teller: RefCell::new(teller),
             random: Random::new(seed),
             staying: BTreeMap::new(),
+            trimmed: 0,
+            swept: 0,
             pinned: BTreeSet::new(),
             balances: RefCell::default(),
         }
@@ -258,7 +263,11 @@ impl Scene {
         for snapshot in &going {
             self.staying.remove(snapshot);
         }
-        let looks = Cell::new(0);
+        // Now and then all states but the newest, else those before the oldest snapshot that stays.
+        let since = self.store.kept_since().filter(|_| self.random.below(3) > 0);
+        let trimmed = self.store.trim_states(since.unwrap_or(Hlc(u64::MAX)));
+        self.trimmed += trimmed.expect("there is room");
+        let looks = Cell::new(0_u64);
         let goes_on = || {
             looks.set(looks.get() + 1);
             if looks.get().is_multiple_of(TURN_EVERY) {
@@ -269,7 +278,7 @@ impl Scene {
             true
         };
         let swept = self.store.sweep(goes_on).expect("all can be read");
-        assert!(swept.is_some(), "it was not stopped");
+        self.swept += swept.expect("it was not stopped").deleted;
         let (image, steps) = self.crashing.disarm();
         self.steps = steps;
         (going, image)
@@ -316,15 +325,14 @@ impl Scene {
     }
 }
 
+fn number(name: &str, usual: u64) -> u64 {
+    std::env::var(name).map_or(usual, |text| text.parse().expect("a number"))
+}
+
 #[test]
 fn a_crash_in_any_step_of_retention_leaves_what_is_to_stay_whole() {
-    let number = |name, usual| {
-        std::env::var(name).map_or(usual, |text: String| text.parse().expect("a number"))
-    };
-    let (seed, rounds) = (
-        number("SNAPLEDGER_SEED", SEED),
-        number("SNAPLEDGER_ROUNDS", ROUNDS),
-    );
+    let seed = number("SNAPLEDGER_SEED", SEED);
+    let rounds = number("SNAPLEDGER_ROUNDS", ROUNDS);
     println!(
         "again: SNAPLEDGER_SEED={seed} SNAPLEDGER_ROUNDS={rounds} cargo test --test retention"
     );
@@ -344,10 +352,54 @@ fn a_crash_in_any_step_of_retention_leaves_what_is_to_stay_whole() {
         }
         scene.assert_stays(&scene.store);
     }
+    let (trimmed, swept) = (scene.trimmed, scene.swept);
     println!(
-        "{images} crashes, {gone} snapshots deleted, {} stay",
-        scene.staying.len()
+        "{images} crashes, {gone} snapshots deleted; in the last store {trimmed} states and {swept} chunks"
     );
     assert!(images > rounds / 2, "the test is blind: {images}");
     assert!(gone as u64 > rounds / 2, "hardly anything went: {gone}");
+    assert!(trimmed > 0 && swept > 0, "nothing was deleted");
+}
+
+#[test]
+fn what_is_let_go_gives_its_bytes_back() {
+    let mut scene = Scene::new(SEED);
+    for _ in 0..10 {
+        scene.grow();
+    }
+    let live = |scene: &Scene| {
+        let copy = tempfile::tempdir().expect("a temporary directory");
+        scene.store.sync().expect("there is room");
+        images::copy(scene.dir.path(), copy.path());
+        let stats = Store::stats(copy.path(), &std::env::temp_dir(), &|_| {});
+        stats.expect("all can be read")
+    };
+    let before = live(&scene);
+    let newest_first = scene.store.lines(None, usize::MAX, |_, _| true);
+    let going = newest_first.into_iter().skip(2);
+    let going: Vec<_> = going.map(|((_, snapshot), _)| snapshot).collect();
+    scene.pinned.iter().for_each(|snapshot| {
+        let unpinned = scene.store.pin(snapshot, false, (&me(), Hlc::at(1)));
+        assert_eq!(unpinned.expect("there is room"), Some(()));
+    });
+    scene.store.delete_snapshots(&going).expect("there is room");
+    let since = scene.store.kept_since().expect("two stay");
+    scene.store.trim_states(since).expect("there is room");
+    let swept = scene.store.sweep(|| true).expect("all can be read");
+    let after = live(&scene);
+    let [chunks, left] = [&before.chunks, &after.chunks];
+    println!(
+        "{} snapshots, {} states, {} chunks of {} bytes; then {}, {}, {} of {}; {swept:?}",
+        before.snapshots,
+        before.states,
+        chunks.count,
+        chunks.bytes,
+        after.snapshots,
+        after.states,
+        left.count,
+        left.bytes
+    );
+    assert_eq!(after.snapshots, 2);
+    assert_eq!(after.chunks_unreferenced.count, 0);
+    assert!(left.bytes * 2 < chunks.bytes, "most of it was of the past");
 }

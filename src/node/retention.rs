@@ -94,7 +94,23 @@ impl Collector {
             }
             deleted += self.delete(going).await?;
         }
+        if let Some(instant) = limits.began {
+            deleted += self.trim_states(instant).await?;
+        }
         Ok(deleted)
+    }
+
+    // What is asked about an instant within the limits, or since the oldest snapshot that stays, begins at a state.
+    async fn trim_states(&self, instant: Hlc) -> Result<usize, Unavailable> {
+        let trimmed = self.parts.blocking(move |store| {
+            let since = store.kept_since().unwrap_or(instant);
+            store.trim_states(instant.min(since))
+        });
+        let trimmed = trimmed.await?;
+        if trimmed > 0 {
+            tracing::info!(trimmed, "deleted recorded states");
+        }
+        Ok(trimmed)
     }
 
     // Nobody begins to collect these meanwhile, or to take them over.

@@ -37,6 +37,7 @@ mod source;
 mod states;
 mod stretches;
 mod sweep;
+mod trim;
 mod underway;
 mod usage;
 mod v1;
@@ -86,6 +87,8 @@ use crate::process::topology::Topology;
 pub struct Store {
     journal: Journal,
     states: States,
+    /// The numbers of the store.
+    meta: sled::Tree,
     chunks: Chunks,
     history: History,
     stretches: Stretches,

@@ -91,6 +91,7 @@ impl Store {
             stretches: Stretches::open(trees.stretches, &journal)?,
             journal,
             states: States::new(trees.states),
+            meta: trees.meta,
             chunks: Chunks::new(trees.chunks),
             history: History::open(trees.history, trees.parts)?,
             retention: Retention::open(trees.retention)?,

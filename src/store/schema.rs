@@ -10,7 +10,7 @@
 //! | stretches | position of a stretch's last turn, 8 bytes big-endian, 0 | [`super::v1::stretch::StretchV1`] |
 //! | stretches | the same, number of a bucket, 1 to 16 | [`super::v1::stretch::TouchesV1`] |
 //! | retention | snapshot id, a zero byte | [`super::v3::KeptV3`] |
-//! | meta | `format`, `boot`, `run`, `owner` | three numbers, [`super::v1::state::OwnerV1`] |
+//! | meta | `format`, `boot`, `run`, `states-from`, `owner` | four numbers, [`super::v1::state::OwnerV1`] |
 //!
 //! A value lies over the keys `key ‖ fragment number`, 2 bytes big-endian.
 
@@ -51,6 +51,8 @@ pub(super) const TREES_LATE: [&str; 2] = ["stretches", "retention"];
 const FORMAT: &[u8] = b"format";
 pub(super) const BOOT: &[u8] = b"boot";
 pub(super) const RUN: &[u8] = b"run";
+/// The cut before which recorded states were deleted.
+pub(super) const STATES_FROM: &[u8] = b"states-from";
 pub(super) const OWNER: &[u8] = b"owner";
 
 impl Trees {

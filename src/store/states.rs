@@ -92,6 +92,17 @@ impl States {
         })
     }
 
+    /// The newest state that is written.
+    pub(super) fn newest_written(&self) -> Result<Option<StoredState>, StoreError> {
+        let newest = self.newest().as_ref().map(|(cut, _)| *cut);
+        newest.map_or(Ok(None), |cut| self.get(cut))
+    }
+
+    /// Deletes the state at this cut. The caller makes it durable.
+    pub(super) fn remove(&self, cut: Lsn) -> Result<(), StoreError> {
+        schema::remove_all(&self.tree, &position_key(cut))
+    }
+
     /// Every state, oldest first.
     pub(super) fn all(&self) -> impl Iterator<Item = Result<StoredState, StoreError>> + '_ {
         schema::keys(&self.tree).filter_map(|key| {

@@ -2,6 +2,7 @@
 //! let them go. Without this a disk would fill for ever, or an auditor's snapshot be gone on the node that is asked.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use snapledger::store::{Store, StoreError};
@@ -168,4 +169,37 @@ async fn a_pin_reaches_who_was_away_and_brings_back_what_was_let_go() {
     is_pinned(&n3, "s2", true).await;
     cluster.stop_all().await;
     checked(&cluster.store("n3"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_over_age_goes_with_its_states_and_a_restart_finds_the_rest() {
+    let ids = ["n1", "n2"];
+    let mut cluster = Cluster::planned(&ids);
+    cluster.history().max_age = Some(Duration::from_millis(1500));
+    let mut cluster = cluster.started().await;
+    cluster.connected().await;
+    let [n1, n2] = ids.map(|id| cluster.rest(id));
+    for number in 1..=8 {
+        cluster.deposit("n1", &format!("a{number}"), 5).await;
+        let id = format!("s{number}");
+        n2.post("/v1/snapshots", &json!({"snapshot_id": id})).await;
+        n2.snapshot(&id, "complete").await;
+    }
+    is_gone(&n2, "s7").await;
+    n2.snapshot("s8", "complete").await;
+    cluster.stop_all().await;
+    for id in ids {
+        cluster.start(id).await;
+    }
+    for number in 1..=8 {
+        n1.balance_is(&format!("a{number}"), 5).await;
+    }
+    is_gone(&n1, "s1").await;
+    cluster.stop_all().await;
+    for id in ids {
+        checked(&cluster.store(id));
+        let stats = Store::stats(&cluster.store(id), &std::env::temp_dir(), &|_| {});
+        let stats = stats.expect("all can be read");
+        assert!(stats.states < 8, "{id} has {} states", stats.states);
+    }
 }

@@ -21,7 +21,7 @@ use crate::store::codec::Entry;
 use crate::store::error::StoreError;
 use crate::store::frame::{self, Damage, Kind};
 use crate::store::merge::Cells;
-use crate::store::schema::{self, position_key, position_of, snapshot_key};
+use crate::store::schema::{self, STATES_FROM, position_key, position_of, snapshot_key};
 use crate::store::states::StoredState;
 use crate::store::v1::Frozen;
 use crate::store::v1::part::PartV1;
@@ -41,6 +41,8 @@ struct Replay {
     hash: Option<Hash>,
     /// The cuts at which a state is stored and that are still to come.
     cuts: BTreeSet<Lsn>,
+    /// Before this cut states were deleted.
+    states_from: Lsn,
     ledger: Ledger,
     recordings: Recordings,
     indexed: Indexed,
@@ -60,6 +62,7 @@ pub(super) fn replay(examiner: &mut Examiner) -> Result<Replayed, StoreError> {
         position: Lsn(0),
         hash: Some(Hash::default()),
         cuts: cuts(examiner)?,
+        states_from: states_from(examiner),
         ledger: Ledger::default(),
         recordings: Recordings::default(),
         indexed: Indexed::read(examiner)?,
@@ -76,6 +79,12 @@ pub(super) fn replay(examiner: &mut Examiner) -> Result<Replayed, StoreError> {
         });
     }
     replay.end(examiner)
+}
+
+fn states_from(examiner: &mut Examiner) -> Lsn {
+    let meta = &examiner.library.trees.meta;
+    let from = schema::get::<u64>(meta, STATES_FROM, Kind::Number);
+    Lsn(examiner.findings.take(from).flatten().unwrap_or(0))
 }
 
 // Every stored state is decoded here; those that the journal has are read again there.
@@ -168,8 +177,10 @@ impl Replay {
         let was_listed = self.cuts.remove(&cut);
         match state {
             Ok(Some(state)) => self.compare_state(examiner, &state.thaw(), sealed),
-            // States are written in their order.
-            Ok(None) if !self.cuts.is_empty() => examiner.findings.add(what, "it is missing"),
+            // States are written in their order, and deleted from the first on.
+            Ok(None) if !self.cuts.is_empty() && cut >= self.states_from => {
+                examiner.findings.add(what, "it is missing")
+            }
             Err(error) if was_listed => examiner.findings.push(error),
             Ok(None) | Err(_) => {}
         }
