@@ -52,6 +52,9 @@ impl SnapshotService for Snapshots {
         if !initiated.fresh {
             let known = self.0.snapshot(&initiated.snapshot).await;
             let known = known.map_err(Failure::from)?;
+            if known.is_none() && self.0.store().is_deleted(&initiated.snapshot) {
+                return Err(absent(&self.0, initiated.snapshot).await?.into());
+            }
             initiated_at = known.map_or(initiated_at, |view| view.state.initiated_clock);
         }
         Ok(Response::new(InitiateSnapshotResponse {
