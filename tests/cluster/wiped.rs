@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::await_it::until;
 use crate::nodes::Cluster;
+use crate::rest::Rest;
 use crate::snapshots::assert_proven;
 use crate::stores::{copy_of, is_whole, pay, put_back, stopped};
 
@@ -25,6 +26,14 @@ async fn forget(cluster: &Cluster, id: &str, peer: &str) -> String {
     .await;
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     String::from_utf8(output.stdout).expect("text")
+}
+
+async fn is_known(rest: &Rest, id: &str) {
+    until(&format!("{id} in this history"), async || {
+        let known = rest.get(&format!("/v1/snapshots/{id}")).await;
+        (known.status == 200).then_some(())
+    })
+    .await;
 }
 
 // It turned up after all, and what it holds was written off. An empty one takes its place.
@@ -101,11 +110,7 @@ async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
     assert_proven(&n3.snapshot(&id, "complete").await, 66 + 171);
     n1.snapshot(&waiting, "partial").await;
     // With the history of the store that was lost comes its part, of which no journal knows here.
-    until("what n2 had recorded in its history", async || {
-        let known = n2.get(&format!("/v1/snapshots/{early}")).await;
-        (known.status == 200).then_some(())
-    })
-    .await;
+    is_known(&n2, &early).await;
     cluster.stop_all().await;
     for id in ["n1", "n2", "n3"] {
         is_whole(&cluster.store(id)).await;
