@@ -37,14 +37,16 @@ impl Drop for Ending {
 }
 
 impl Collector {
-    /// Keeps the history within its limits, for ever.
+    /// Keeps the history within its limits, for ever. Where everything is kept nothing is looked for.
     pub(super) async fn keep_within_limits(&self) {
+        let history = &self.config.history;
+        if history.max_age.is_none() && history.max_count.is_none() {
+            return;
+        }
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // A sweep before may have been interrupted. Where everything is kept nothing is looked for.
-        let history = &self.config.history;
-        let has_limits = history.max_age.is_some() || history.max_count.is_some();
-        let (mut unswept, mut sweep_from) = (has_limits, Instant::now());
+        // A sweep before may have been interrupted.
+        let (mut unswept, mut sweep_from) = (true, Instant::now());
         let mut ask_from = Instant::now();
         loop {
             looks.tick().await;
