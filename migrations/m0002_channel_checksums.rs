@@ -40,7 +40,7 @@ fn run(db: &sled::Db, trees: &Trees) -> Result<(), StoreError> {
     let Some(last) = cuts.last().copied() else {
         return Ok(());
     };
-    let journal = Journal::open(trees.journal.clone())?;
+    let journal = Journal::open(trees)?;
     let mut channels = Channels::default();
     let mut cuts = cuts.into_iter().peekable();
     if cuts.next_if_eq(&Lsn(0)).is_some() {

@@ -4,6 +4,7 @@
 
 mod teller;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
@@ -32,6 +33,8 @@ struct Lived {
     moments: BTreeMap<u64, Moment>,
     /// Cuts of snapshots.
     cuts: BTreeSet<u64>,
+    /// Whether the journal is trimmed now and then.
+    trims: bool,
 }
 
 fn me() -> ProcessId {
@@ -39,8 +42,8 @@ fn me() -> ProcessId {
 }
 
 impl Lived {
-    // `touches` fill a stretch; `lives` are turns between restarts.
-    fn new(seed: u64, touches: usize, lives: &[usize]) -> Self {
+    // `touches` fill a stretch; `lives` are turns between restarts; in each the journal may be trimmed now and then.
+    fn new(seed: u64, touches: usize, lives: &[usize], trims: bool) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let store = open(dir.path());
         store.set_stretch_touches(touches);
@@ -50,6 +53,7 @@ impl Lived {
             store: Some(store),
             moments: BTreeMap::new(),
             cuts: BTreeSet::new(),
+            trims,
         };
         for (life, turns) in lives.iter().enumerate() {
             if life > 0 {
@@ -101,6 +105,7 @@ impl Lived {
             0 => self.teller.work(&store),
             1 => store.write_stretches().expect("the disk has room"),
             2 => _ = store.index_some().expect("the journal is whole"),
+            3 if self.trims => self.trim(&store),
             _ => {}
         }
         self.store = Some(store);
@@ -115,6 +120,27 @@ impl Lived {
         self.moments.insert(registers.position.0, moment);
     }
 
+    // Whatever is asked to go, what somebody needs stays; and it may stop at any step.
+    fn trim(&mut self, store: &Store) {
+        for _ in 0..8 {
+            self.teller.work(store);
+        }
+        let turns = self.moments.len() as u64;
+        let instant = Hlc::at(1_000_000 + self.teller.random.below(2 * turns + 1) * 500);
+        let before = store.horizon();
+        let steps = Cell::new(self.teller.random.below(4));
+        let goes_on = || steps.replace(steps.get().saturating_sub(1)) > 0;
+        store.trim(instant, goes_on).expect("the state is whole");
+        if let Some((_, since)) = store.horizon().filter(|now| before != Some(*now)) {
+            assert!(since <= instant, "more went than was to");
+        }
+    }
+
+    /// The oldest position that can be asked about; 0 where there is nothing before the first turn.
+    fn oldest(&self) -> u64 {
+        self.store().horizon().map_or(0, |(first, _)| first.0 - 1)
+    }
+
     fn end(&self) -> u64 {
         self.teller.process.registers().position.0
     }
@@ -124,7 +150,21 @@ impl Lived {
     }
 
     fn check_balances(&self) {
-        for position in 1..=self.end() {
+        for position in 0..self.oldest() {
+            let found = self
+                .store()
+                .balance_at(&me(), &account("a0"), Lsn(position));
+            assert!(
+                matches!(found, Err(StoreError::BeforeHorizon { .. })),
+                "{found:?}"
+            );
+            let share = self.store().share_at(Lsn(position));
+            assert!(
+                matches!(share, Err(StoreError::BeforeHorizon { .. })),
+                "{share:?}"
+            );
+        }
+        for position in self.oldest().max(1)..=self.end() {
             let moment = self.at(position);
             for name in ACCOUNTS {
                 let found = self
@@ -151,10 +191,18 @@ impl Lived {
 
     fn check_instants(&self) {
         let at = |time| self.store().position_at(time).expect("it is whole");
-        for position in 1..=self.end() {
+        for position in self.oldest() + 1..=self.end() {
             let time = self.at(position).time;
             assert_eq!(at(time), Lsn(position));
             assert_eq!(at(Hlc(time.0 - 1)), Lsn(position - 1));
+        }
+        if let Some((first, since)) = self.store().horizon() {
+            assert_eq!(since, self.at(first.0 - 1).time);
+            assert_eq!(at(since), Lsn(first.0 - 1));
+            match self.store().position_at(Hlc(since.0 - 1)) {
+                Err(StoreError::BeforeHorizon { since: told, .. }) => assert_eq!(told, since),
+                other => unreachable!("{other:?}"),
+            }
         }
         assert_eq!(at(Hlc(u64::MAX)), Lsn(self.end()));
         let beyond = self.store().share_at(Lsn(self.end() + 1));
@@ -199,7 +247,11 @@ impl Lived {
         }
         let places: Vec<EntryPlace> = entries.iter().map(|(entry, _)| entry.place).collect();
         assert!(places.is_sorted_by(|a, b| a < b), "{places:?}");
+        let oldest = self.oldest();
         let is_within = |position: u64| {
+            if position <= oldest {
+                return false;
+            }
             let time = self.at(position).time;
             query.from.is_none_or(|from| time >= from) && query.to.is_none_or(|to| time < to)
         };
@@ -255,10 +307,11 @@ proptest! {
         seed: u64,
         touches in 1..60usize,
         lives in prop::collection::vec(1..120usize, 1..4),
+        trims: bool,
         limit in 1..12usize,
         oldest_first: bool,
     ) {
-        let mut lived = Lived::new(seed, touches, &lives);
+        let mut lived = Lived::new(seed, touches, &lives, trims);
         lived.check_balances();
         lived.check_instants();
         lived.index();
@@ -278,7 +331,7 @@ proptest! {
 #[test]
 fn one_stretch_of_the_usual_size_and_many_of_one_touch_say_the_same() {
     for touches in [1, 65_536] {
-        let mut lived = Lived::new(7, touches, &[150, 150]);
+        let mut lived = Lived::new(7, touches, &[150, 150], false);
         lived.index();
         lived.check_balances();
         lived.check_statement("a1", &query(5, false, (None, None)));
@@ -290,7 +343,7 @@ fn one_stretch_of_the_usual_size_and_many_of_one_touch_say_the_same() {
 
 #[test]
 fn a_damaged_index_is_named_by_the_check_and_changes_no_answer() {
-    let mut lived = Lived::new(3, 9, &[200]);
+    let mut lived = Lived::new(3, 9, &[200], false);
     lived.index();
     lived.store = None;
     let keys: Vec<Vec<u8>> = values(&lived, |tree| {
@@ -324,7 +377,7 @@ fn a_damaged_index_is_named_by_the_check_and_changes_no_answer() {
 
 #[test]
 fn the_index_of_a_journal_that_went_on_otherwise_is_forgotten() {
-    let mut lived = Lived::new(5, 4, &[100]);
+    let mut lived = Lived::new(5, 4, &[100], false);
     lived.index();
     let end = lived.end();
     lived.store = None;
@@ -372,4 +425,25 @@ fn values<T>(lived: &Lived, work: impl FnOnce(&sled::Tree) -> T) -> T {
     drop(db);
     images::await_release(lived.dir.path());
     worked
+}
+
+#[test]
+fn a_store_that_begins_later_answers_from_then_on_and_is_whole() {
+    let mut later = 0;
+    for seed in 0..12 {
+        let mut lived = Lived::new(seed, 20, &[160, 160], true);
+        later += u64::from(lived.oldest() > 0);
+        lived.check_balances();
+        lived.check_instants();
+        lived.index();
+        lived.check_balances();
+        lived.check_statement("a1", &query(5, true, (None, None)));
+        lived.check_statement("a1", &query(5, false, (None, None)));
+        let oldest = lived.oldest();
+        lived.store = None;
+        let report =
+            Store::check(lived.dir.path()).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
+        assert_eq!(report.journal_from, oldest + 1);
+    }
+    assert!(later > 2, "hardly any store began later: {later}");
 }

@@ -17,7 +17,7 @@ use snapledger::history::global::{Completeness, GlobalState, Missing, Reason};
 use snapledger::process::clock::{Hlc, Lamport};
 use snapledger::process::event::Input;
 use snapledger::process::ids::{Lsn, ProcessId, SnapshotId};
-use snapledger::store::{Medium, Published, Store};
+use snapledger::store::{Medium, Published, Store, StoreError, Trimmed};
 use teller::images;
 use teller::{
     Balances, CLUSTER, OPEN_SNAPSHOTS_MAX, Random, Teller, balances, balances_of, process_id,
@@ -127,8 +127,8 @@ struct Scene {
     random: Random,
     /// Everything that was published and not chosen to go.
     staying: BTreeMap<SnapshotId, Published>,
-    /// States and chunks that went.
-    trimmed: usize,
+    /// States, turns and chunks that went.
+    trimmed: Trimmed,
     swept: u64,
     pinned: BTreeSet<SnapshotId>,
     balances: RefCell<BTreeMap<Lsn, Balances>>,
@@ -163,7 +163,7 @@ impl Scene {
             teller: RefCell::new(teller),
             random: Random::new(seed),
             staying: BTreeMap::new(),
-            trimmed: 0,
+            trimmed: Trimmed::default(),
             swept: 0,
             pinned: BTreeSet::new(),
             balances: RefCell::default(),
@@ -180,6 +180,7 @@ impl Scene {
 
     // Snapshots are started, recorded and published, until there are two more.
     fn grow(&mut self) {
+        self.teller.borrow_mut().catch_up(&self.store);
         let initiate = Input::Initiate { snapshot: None };
         self.teller.borrow_mut().turn(&self.store, initiate);
         let before = self.staying.len();
@@ -264,9 +265,18 @@ impl Scene {
             self.staying.remove(snapshot);
         }
         // Now and then all states but the newest, else those before the oldest snapshot that stays.
-        let since = self.store.kept_since().filter(|_| self.random.below(3) > 0);
-        let trimmed = self.store.trim_states(since.unwrap_or(Hlc(u64::MAX)));
-        self.trimmed += trimmed.expect("there is room");
+        let since = self
+            .store
+            .oldest_unpinned()
+            .filter(|_| self.random.below(3) > 0);
+        let trim_step = || {
+            self.crashing.step(false);
+            true
+        };
+        let trimmed = self.store.trim(since.unwrap_or(Hlc(u64::MAX)), trim_step);
+        let trimmed = trimmed.expect("there is room");
+        self.trimmed.states += trimmed.states;
+        self.trimmed.turns += trimmed.turns;
         let looks = Cell::new(0_u64);
         let goes_on = || {
             looks.set(looks.get() + 1);
@@ -290,7 +300,15 @@ impl Scene {
             assert_eq!(found.as_ref(), Some(published), "{snapshot}");
             for part in published.state.parts.values() {
                 let counted = store.count(&me(), part).expect("it is whole");
-                assert_eq!(counted, published.state.counted[&me()], "{snapshot}");
+                let mut then = published.state.counted[&me()];
+                // What is before the horizon cannot be chained any more.
+                if store
+                    .horizon()
+                    .is_some_and(|(first, _)| part.state.position.next() < first)
+                {
+                    then.is_chained = None;
+                }
+                assert_eq!(counted, then, "{snapshot}");
                 assert_eq!(counted.chunks_held, counted.chunks_named);
                 let cells = store.cells(&part.state.runs, None).expect("it is whole");
                 let cells: Vec<_> = cells.map(|cell| cell.expect("it is whole")).collect();
@@ -298,6 +316,30 @@ impl Scene {
                 let then = &teller.balances_at[&part.state.position];
                 assert_eq!(&balances_of(cells.into_iter()), then);
             }
+        }
+    }
+
+    // From the horizon on every position has its answer, before it none.
+    fn assert_past(&self, store: &Store) {
+        let oldest = store
+            .horizon()
+            .map_or(Lsn(0), |(first, _)| Lsn(first.0 - 1));
+        let remembered = self.balances.borrow();
+        for (position, then) in remembered.range(..=store.position()) {
+            let share = store.share_at(*position);
+            if *position < oldest {
+                assert!(
+                    matches!(share, Err(StoreError::BeforeHorizon { .. })),
+                    "{share:?}"
+                );
+                continue;
+            }
+            let total: i128 = then.values().map(|one| i128::from(*one)).sum();
+            assert_eq!(
+                share.expect("it is whole").balance_total,
+                total,
+                "at {position}"
+            );
         }
     }
 
@@ -310,6 +352,7 @@ impl Scene {
             assert_eq!(&balances(&process), then);
         }
         self.assert_stays(&store);
+        self.assert_past(&store);
         for snapshot in going {
             let found = store.published(snapshot).expect("it is whole");
             let part = store.part(snapshot).expect("it is whole");
@@ -352,13 +395,13 @@ fn a_crash_in_any_step_of_retention_leaves_what_is_to_stay_whole() {
         }
         scene.assert_stays(&scene.store);
     }
-    let (trimmed, swept) = (scene.trimmed, scene.swept);
+    let (Trimmed { states, turns }, swept) = (scene.trimmed, scene.swept);
     println!(
-        "{images} crashes, {gone} snapshots deleted; in the last store {trimmed} states and {swept} chunks"
+        "{images} crashes, {gone} snapshots deleted; in the last store {states} states, {turns} turns and {swept} chunks"
     );
     assert!(images > rounds / 2, "the test is blind: {images}");
     assert!(gone as u64 > rounds / 2, "hardly anything went: {gone}");
-    assert!(trimmed > 0 && swept > 0, "nothing was deleted");
+    assert!(states > 0 && turns > 0 && swept > 0, "nothing was deleted");
 }
 
 #[test]
@@ -383,8 +426,15 @@ fn what_is_let_go_gives_its_bytes_back() {
         assert_eq!(unpinned.expect("there is room"), Some(()));
     });
     scene.store.delete_snapshots(&going).expect("there is room");
+    scene.teller.borrow_mut().catch_up(&scene.store);
+    let checkpoint = Input::Checkpoint;
+    scene.teller.borrow_mut().turn(&scene.store, checkpoint);
+    while !scene.teller.borrow().unwritten.is_empty() {
+        scene.teller.borrow_mut().write_oldest(&scene.store);
+    }
     let since = scene.store.kept_since().expect("two stay");
-    scene.store.trim_states(since).expect("there is room");
+    let trimmed = scene.store.trim(since, || true);
+    assert!(trimmed.expect("there is room").states > 0);
     let swept = scene.store.sweep(|| true).expect("all can be read");
     let after = live(&scene);
     let [chunks, left] = [&before.chunks, &after.chunks];

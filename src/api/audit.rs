@@ -18,7 +18,7 @@ use crate::process::ids::{ProcessId, SnapshotId};
 use crate::process::refusal::Refusal;
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::proto::snapledger::{Place as WirePlace, ShareAtRequest, share_at_request};
-use crate::transport::wire::share_from_wire;
+use crate::transport::wire::{answers_since, share_from_wire};
 
 /// What the share of one process is.
 enum Found {
@@ -77,12 +77,16 @@ async fn gather(
         shares: BTreeMap::new(),
         missing: BTreeMap::new(),
     };
+    let mut horizon: Option<Hlc> = None;
     while let Some(answered) = asked.join_next().await {
         let answered = answered.map_err(|stopped| Failure::Interrupted(stopped.to_string()));
         let (process, found) = answered?;
-        match found? {
-            Found::Share(share) => _ = audit.shares.insert(process, share),
-            Found::Absent(reason, older) => {
+        match found {
+            // There is an answer where all of them have one.
+            Err(Failure::BeforeHorizon(since)) => horizon = horizon.max(Some(since)),
+            Err(failure) => return Err(failure),
+            Ok(Found::Share(share)) => _ = audit.shares.insert(process, share),
+            Ok(Found::Absent(reason, older)) => {
                 let known = older.map(|(share, until, snapshot)| {
                     audit.shares.insert(process.clone(), share);
                     (until, snapshot)
@@ -91,7 +95,10 @@ async fn gather(
             }
         }
     }
-    Ok(audit)
+    match horizon {
+        Some(since) => Err(Failure::BeforeHorizon(since)),
+        None => Ok(audit),
+    }
 }
 
 async fn share(handle: &Handle, process: &ProcessId, point: Point) -> Result<Found, Failure> {
@@ -174,14 +181,14 @@ async fn asked(
     let answer = tokio::time::timeout(PEER_TIMEOUT, client.share_at(request)).await;
     let answer = match answer {
         Ok(Ok(answer)) => answer.into_inner(),
-        Ok(Err(status)) => match status.code() {
-            Code::OutOfRange => return Err(Failure::BeforeHorizon(status.message().to_owned())),
-            Code::InvalidArgument => {
+        Ok(Err(status)) => match (answers_since(&status), status.code()) {
+            (Some(since), _) => return Err(Failure::BeforeHorizon(since)),
+            (_, Code::InvalidArgument) => {
                 let why = format!("process {process}: {}", status.message());
                 return Err(Failure::malformed("cut", why));
             }
             // Nobody is there, though it has not been missed yet.
-            Code::Unavailable => return Ok(Err(gone)),
+            (_, Code::Unavailable) => return Ok(Err(gone)),
             _ => {
                 tracing::warn!(%process, %status, "no share of it");
                 return Ok(Err(Absence::NoAnswer));

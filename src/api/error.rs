@@ -3,10 +3,13 @@
 use axum::http::StatusCode;
 use tonic::Code;
 
+use super::time::rfc3339;
 use crate::node::Unavailable;
+use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Malformed, ProcessId, SnapshotId};
 use crate::process::refusal::Refusal;
 use crate::store::StoreError;
+use crate::transport::wire::before_horizon;
 
 /// Why a call was not answered as it was asked; the sentence is for a person.
 #[derive(Debug, thiserror::Error)]
@@ -86,9 +89,12 @@ pub(super) enum Failure {
         "the total of snapshot {0:?} is {1}, which passes 64 bits; REST GET /v1/snapshots/{{id}} shows it in full"
     )]
     OutOfRange(SnapshotId, i128),
-    /// What was asked about is older than what is kept.
-    #[error("the past is not kept so far back: {0}")]
-    BeforeHorizon(String),
+    /// What was asked about is older than what is kept; from this instant on there is an answer.
+    #[error(
+        "the past is not kept so far back: ask about {since} or a later instant",
+        since = rfc3339(.0.wall_us())
+    )]
+    BeforeHorizon(Hlc),
     /// The store cannot give back what it holds.
     #[error("the store cannot be read: {0}")]
     Unreadable(#[from] StoreError),
@@ -246,7 +252,10 @@ impl From<Failure> for tonic::Status {
             }
             _ => failure.verdict().grpc.unwrap_or(Code::FailedPrecondition),
         };
-        Self::new(code, failure.to_string())
+        match failure {
+            Failure::BeforeHorizon(since) => before_horizon(since, &failure.to_string()),
+            _ => Self::new(code, failure.to_string()),
+        }
     }
 }
 

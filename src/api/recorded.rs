@@ -14,8 +14,8 @@ impl From<Unanswered> for Failure {
     fn from(error: Unanswered) -> Self {
         match error {
             Unanswered::Unavailable(error) => error.into(),
-            Unanswered::Store(error @ StoreError::BeforeHorizon { .. }) => {
-                Self::BeforeHorizon(error.to_string())
+            Unanswered::Store(StoreError::BeforeHorizon { since, .. }) => {
+                Self::BeforeHorizon(since)
             }
             Unanswered::Store(error @ StoreError::Beyond { .. }) => {
                 Self::malformed("position", error)

@@ -14,6 +14,7 @@ use crate::proto::snapledger::{
     EntryPlace as WirePlace, StatementEntry, StatementPage, StatementRequest, StatementSnapshot,
 };
 use crate::store::{Marked, Page, StatementQuery};
+use crate::transport::wire::answers_since;
 
 /// A page of the statement of an account of a process of this cluster.
 pub(super) async fn page(
@@ -66,9 +67,9 @@ async fn asked(
     let answer = tokio::time::timeout(PEER_TIMEOUT, client.statement(request)).await;
     let page = answer
         .map_err(|_| down(format!("no answer within {} s", PEER_TIMEOUT.as_secs())))?
-        .map_err(|status| match status.code() {
-            Code::OutOfRange => Failure::BeforeHorizon(status.message().to_owned()),
-            Code::NotFound => Failure::UnknownAccount {
+        .map_err(|status| match (answers_since(&status), status.code()) {
+            (Some(since), _) => Failure::BeforeHorizon(since),
+            (_, Code::NotFound) => Failure::UnknownAccount {
                 process: process.clone(),
                 account: query.account.clone(),
             },
@@ -97,6 +98,7 @@ fn to_wire(process: &ProcessId, account: &AccountId, page: Page) -> StatementPag
         has_more: page.has_more,
         snapshots: page.snapshots.into_iter().map(snapshot).collect(),
         snapshots_left_out: page.snapshots_left_out,
+        kept_since: page.kept_since.map(|since| since.0),
         entries: page.entries.into_iter().map(entry).collect(),
     }
 }

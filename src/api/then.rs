@@ -1,8 +1,6 @@
 //! The balance of any account of the cluster at an instant: asked of the process that has it, which makes the answer final;
 //! or, where that one is gone, read from the newest snapshot before, and then it says so.
 
-use tonic::Code;
-
 use super::balance::{PEER_TIMEOUT, sentence};
 use super::error::Failure;
 use super::recorded::{self, blocking};
@@ -11,6 +9,7 @@ use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Lsn, ProcessId, SnapshotId};
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::proto::snapledger::{AccountAtRequest, BalanceAtResponse};
+use crate::transport::wire::answers_since;
 
 /// A balance as it was.
 pub(super) struct Then {
@@ -66,9 +65,9 @@ async fn asked(
     let answer = tokio::time::timeout(PEER_TIMEOUT, client.account_at(request)).await;
     let answer = answer
         .map_err(|_| down(format!("no answer within {} s", PEER_TIMEOUT.as_secs())))?
-        .map_err(|status| match status.code() {
-            Code::OutOfRange => Failure::BeforeHorizon(status.message().to_owned()),
-            _ => down(sentence(&status)),
+        .map_err(|status| match answers_since(&status) {
+            Some(since) => Failure::BeforeHorizon(since),
+            None => down(sentence(&status)),
         })?
         .into_inner();
     if answer.process != process.as_str() {

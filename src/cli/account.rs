@@ -236,6 +236,9 @@ fn history(args: &HistoryArgs) -> Result<(), CliError> {
     if let Some(cursor) = page["next_cursor"].as_str() {
         report.line(&format!("more with --cursor {cursor}"));
     }
+    if let Some(since) = page["kept_since"].as_str() {
+        report.line(&format!("what was before {since} is not kept"));
+    }
     report.print()
 }
 

@@ -23,7 +23,7 @@ use crate::proto::snapledger::{
 };
 use crate::store::StoreError;
 use crate::transport::inbound::Inbound;
-use crate::transport::wire::{identity_to_wire, part_to_wire, share_to_wire};
+use crate::transport::wire::{before_horizon, identity_to_wire, part_to_wire, share_to_wire};
 
 /// Acknowledgements that wait for the connection.
 const ACKS_WAITING: usize = 64;
@@ -239,7 +239,9 @@ fn unanswered(error: Unanswered) -> Status {
     let sentence = error.to_string();
     match error {
         Unanswered::Unavailable(error) => unavailable(error),
-        Unanswered::Store(StoreError::BeforeHorizon { .. }) => Status::out_of_range(sentence),
+        Unanswered::Store(StoreError::BeforeHorizon { since, .. }) => {
+            before_horizon(since, &sentence)
+        }
         Unanswered::Store(StoreError::Beyond { .. }) | Unanswered::OtherJournal(_) => {
             Status::invalid_argument(sentence)
         }

@@ -1,4 +1,5 @@
-//! Deletes snapshots that are over age or count, and then the chunks that nothing needs any more, in the background.
+//! Deletes snapshots that are over age or count, and then what nothing needs any more, in the background: states and turns
+//! from before the oldest instant that may be asked about, and chunks.
 //!
 //! Never one that is pinned, the newest complete one, or one that this node collects. A partial one goes where it was
 //! started, once it is collected no more; at the others when it is gone there.
@@ -15,7 +16,7 @@ use super::error::Unavailable;
 use crate::process::clock::Hlc;
 use crate::process::event::{Input, Read, Reply};
 use crate::process::ids::SnapshotId;
-use crate::store::{Due, Limits, Swept};
+use crate::store::{Due, Limits, Swept, Trimmed};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Snapshots that are deleted together: each of three syncs serves them all.
@@ -24,11 +25,19 @@ const TOGETHER: usize = 64;
 const ASK_EVERY: Duration = Duration::from_secs(30);
 /// How long an initiator may take to answer.
 const QUESTION_MAX: Duration = Duration::from_secs(1);
-/// After a sweep the next waits so many times as long as it took.
+/// After a trim, which reads a state back whole, or a sweep, the next waits so many times as long as it took.
 const REST: u32 = 20;
 
 /// Ends what was begun when its task ends.
+#[derive(Default)]
 struct Ending(Arc<AtomicBool>);
+
+impl Ending {
+    fn goes_on(&self) -> impl Fn() -> bool + Send + 'static {
+        let ended = Arc::clone(&self.0);
+        move || !ended.load(Ordering::Relaxed)
+    }
+}
 
 impl Drop for Ending {
     fn drop(&mut self) {
@@ -47,7 +56,7 @@ impl Collector {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // A sweep before may have been interrupted.
         let (mut unswept, mut sweep_from) = (true, Instant::now());
-        let mut ask_from = Instant::now();
+        let (mut ask_from, mut trim_from) = (Instant::now(), Instant::now());
         loop {
             looks.tick().await;
             if !self.knows_pins() {
@@ -59,6 +68,11 @@ impl Collector {
             }
             let done = async {
                 unswept |= self.delete_due(ask).await? > 0;
+                if Instant::now() >= trim_from {
+                    let began = Instant::now();
+                    unswept |= self.trim().await?.states > 0;
+                    trim_from = Instant::now() + began.elapsed() * REST;
+                }
                 if unswept && Instant::now() >= sweep_from {
                     let began = Instant::now();
                     unswept = self.sweep().await?.is_none();
@@ -69,18 +83,15 @@ impl Collector {
             if let Err(error) = done.await {
                 tracing::warn!(%error, "the history could not be kept within its limits");
                 sweep_from = Instant::now() + ASK_EVERY;
+                trim_from = sweep_from;
             }
         }
     }
 
     async fn delete_due(&self, ask: bool) -> Result<usize, Unavailable> {
-        let history = &self.config.history;
-        let age_us = history
-            .max_age
-            .map(|age| u64::try_from(age.as_micros()).unwrap_or(u64::MAX));
         let limits = Limits {
-            began: age_us.map(|age_us| Hlc::at(driver::wall_us().saturating_sub(age_us))),
-            count: history.max_count,
+            began: self.age_limit(),
+            count: self.config.history.max_count,
         };
         let due = self
             .parts
@@ -98,21 +109,31 @@ impl Collector {
             }
             deleted += self.delete(going).await?;
         }
-        if let Some(instant) = limits.began {
-            deleted += self.trim_states(instant).await?;
-        }
         Ok(deleted)
     }
 
-    // What is asked about an instant within the limits, or since the oldest snapshot that stays, begins at a state.
-    async fn trim_states(&self, instant: Hlc) -> Result<usize, Unavailable> {
-        let trimmed = self.parts.blocking(move |store| {
-            let since = store.kept_since().unwrap_or(instant);
-            store.trim_states(instant.min(since))
-        });
+    fn age_limit(&self) -> Option<Hlc> {
+        let age = self.config.history.max_age?;
+        let age_us = u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
+        Some(Hlc::at(driver::wall_us().saturating_sub(age_us)))
+    }
+
+    // Any instant within the age can be asked about; without one, any since the oldest snapshot that is not kept by its
+    // pin alone.
+    async fn trim(&self) -> Result<Trimmed, Unavailable> {
+        let (limit, ending) = (self.age_limit(), Ending::default());
+        let goes_on = ending.goes_on();
+        let trimmed =
+            self.parts.blocking(
+                move |store| match limit.or_else(|| store.oldest_unpinned()) {
+                    Some(instant) => store.trim(instant, goes_on),
+                    None => Ok(Trimmed::default()),
+                },
+            );
         let trimmed = trimmed.await?;
-        if trimmed > 0 {
-            tracing::info!(trimmed, "deleted recorded states");
+        let Trimmed { states, turns } = trimmed;
+        if trimmed != Trimmed::default() {
+            tracing::info!(states, turns, "deleted what was before the horizon");
         }
         Ok(trimmed)
     }
@@ -165,9 +186,8 @@ impl Collector {
     }
 
     async fn sweep(&self) -> Result<Option<Swept>, Unavailable> {
-        let ended = Arc::new(AtomicBool::new(false));
-        let _ending = Ending(Arc::clone(&ended));
-        let goes_on = move || !ended.load(Ordering::Relaxed);
+        let ending = Ending::default();
+        let goes_on = ending.goes_on();
         let swept = self
             .parts
             .blocking(move |store| store.sweep(goes_on))

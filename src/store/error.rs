@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 
 use super::frame::Damage;
+use crate::process::clock::Hlc;
 use crate::process::ids::Lsn;
 
 /// A failure of the store, with what a person can do about it.
@@ -102,6 +103,8 @@ pub enum StoreError {
     BeforeHorizon {
         /// The oldest entry that is kept.
         first: Lsn,
+        /// From this instant on there is an answer.
+        since: Hlc,
     },
     /// The journal has not come so far.
     #[error("the journal ends at entry {newest}; there is no entry {position}")]

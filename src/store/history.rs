@@ -353,10 +353,12 @@ impl History {
         self.index().newest(snapshot).is_some()
     }
 
-    /// When the oldest snapshot began.
-    pub(super) fn oldest(&self) -> Option<Hlc> {
+    /// When the oldest snapshot of those that are wanted began.
+    pub(super) fn oldest_of(&self, is_wanted: impl Fn(&SnapshotId) -> bool) -> Option<Hlc> {
         let index = self.index();
-        index.lines.keys().next().map(|(start, _)| *start)
+        let mut oldest_first = index.lines.keys();
+        let oldest = oldest_first.find(|(_, snapshot)| is_wanted(snapshot));
+        oldest.map(|(start, _)| *start)
     }
 
     /// What is over these limits, oldest first.

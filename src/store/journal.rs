@@ -1,12 +1,15 @@
 //! The journal: the durable sequence of turns. Each entry holds the hash of the one before, so that one hash
 //! vouches for everything up to it.
+//!
+//! It may begin at a horizon: then a recorded state says what was there, and older turns are gone, or going.
 
 use std::sync::{Mutex, PoisonError};
 
 use super::codec::Entry;
 use super::error::StoreError;
+use super::frame::Kind;
 use super::frame::{self, Damage};
-use super::schema::{position_key, position_of};
+use super::schema::{self, JOURNAL_FROM, JOURNAL_SINCE, Trees, position_key, position_of};
 use crate::process::clock::Hlc;
 use crate::process::event::Turn;
 use crate::process::ids::{Hash, Lsn};
@@ -16,6 +19,33 @@ pub(super) struct Journal {
     tree: sled::Tree,
     /// The newest durable entry.
     head: Mutex<Head>,
+    horizon: Mutex<Horizon>,
+}
+
+/// Where the journal begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Horizon {
+    /// The oldest entry that is kept.
+    pub(super) first: Lsn,
+    /// The clock of the state before it: from then on there is an answer.
+    pub(super) since: Hlc,
+}
+
+impl Horizon {
+    /// As it is stored.
+    pub(super) fn read(meta: &sled::Tree) -> Result<Self, StoreError> {
+        let number = |key| schema::get::<u64>(meta, key, Kind::Number);
+        Ok(Self {
+            first: Lsn(number(JOURNAL_FROM)?.unwrap_or(1)),
+            since: Hlc(number(JOURNAL_SINCE)?.unwrap_or(0)),
+        })
+    }
+
+    /// What whoever asks for something older is told.
+    pub(super) fn refusal(self) -> StoreError {
+        let Self { first, since } = self;
+        StoreError::BeforeHorizon { first, since }
+    }
 }
 
 /// A position and the hash of the entry there; zero before the first.
@@ -27,14 +57,16 @@ pub(super) struct Head {
 
 impl Journal {
     /// Opens the journal at its newest entry.
-    pub(super) fn open(tree: sled::Tree) -> Result<Self, StoreError> {
+    pub(super) fn open(trees: &Trees) -> Result<Self, StoreError> {
+        let tree = trees.journal.clone();
+        let horizon = Horizon::read(&trees.meta)?;
         let newest = tree
             .last()?
             .and_then(|(key, _)| position_of(frame::split_key(&key)?.0));
         let head = match newest {
             None => Head::default(),
             Some(position) => {
-                let entry = read(&tree, position)?.ok_or_else(|| gap(position))?;
+                let entry = read(&tree, position)?.ok_or_else(|| missing(position))?;
                 Head {
                     position,
                     hash: entry.hash,
@@ -44,6 +76,7 @@ impl Journal {
         Ok(Self {
             tree,
             head: Mutex::new(head),
+            horizon: Mutex::new(horizon),
         })
     }
 
@@ -86,9 +119,8 @@ impl Journal {
             if next > self.head().position {
                 return None;
             }
-            let entry = read(&self.tree, next)
-                .and_then(|entry| entry.ok_or_else(|| gap(next)))
-                .and_then(|entry| entry.chained(next, previous));
+            let entry = self.read(next);
+            let entry = entry.and_then(|entry| entry.chained(next, previous));
             match &entry {
                 Ok(entry) => {
                     previous = Some(entry.hash);
@@ -103,21 +135,52 @@ impl Journal {
 
     /// The entry at a position.
     pub(super) fn entry(&self, position: Lsn) -> Result<Entry, StoreError> {
-        let entry = read(&self.tree, position)?.ok_or_else(|| gap(position))?;
-        entry.chained(position, None)
+        self.read(position)?.chained(position, None)
     }
 
     /// The clock of the turn at a position, unchecked: to find a place.
     pub(super) fn peek_time(&self, position: Lsn) -> Result<Hlc, StoreError> {
         let fragment = frame::first_fragment(&self.tree, &position_key(position))?;
-        Entry::peek_time(position, &fragment.ok_or_else(|| gap(position))?)
+        self.check_kept(position)?;
+        Entry::peek_time(position, &fragment.ok_or_else(|| missing(position))?)
     }
 
-    /// The oldest position that is here; 1 for the empty journal.
-    pub(super) fn first(&self) -> Result<Lsn, StoreError> {
-        let first = self.tree.first()?;
-        let position = first.and_then(|(key, _)| position_of(frame::split_key(&key)?.0));
-        Ok(position.unwrap_or(Lsn(1)))
+    /// Where the journal begins.
+    pub(super) fn horizon(&self) -> Horizon {
+        *self.horizon.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the journal begin there. That is durable already, and what is older may go.
+    pub(super) fn begin_at(&self, horizon: Horizon) {
+        *self.horizon.lock().unwrap_or_else(PoisonError::into_inner) = horizon;
+    }
+
+    /// The oldest position that is kept; 1 where all is.
+    pub(super) fn first(&self) -> Lsn {
+        self.horizon().first
+    }
+
+    /// Removes some of the oldest entries that are before the horizon, at most so many; says how many. The caller
+    /// makes it durable.
+    pub(super) fn remove_oldest(&self, most: usize) -> Result<usize, StoreError> {
+        let end = position_key(self.first());
+        let mut batch = sled::Batch::default();
+        let (mut removed, mut newest) = (0, None);
+        for key in self.tree.range(..end).keys() {
+            let key = key?;
+            // All fragments of an entry go together.
+            let entry = frame::split_key(&key).map(|(entry, _)| entry.to_vec());
+            if newest != entry {
+                if removed == most {
+                    break;
+                }
+                removed += 1;
+                newest = entry;
+            }
+            batch.remove(key);
+        }
+        self.tree.apply_batch(batch)?;
+        Ok(removed)
     }
 
     /// The hash that everything up to a position has, also where the entry there is gone and the next one is not.
@@ -133,13 +196,27 @@ impl Journal {
         if position == Lsn(0) {
             return Ok(Hash::default());
         }
-        Ok(read(&self.tree, position)?
-            .ok_or_else(|| gap(position))?
-            .hash)
+        Ok(self.read(position)?.hash)
+    }
+
+    fn read(&self, position: Lsn) -> Result<Entry, StoreError> {
+        let entry = read(&self.tree, position)?;
+        // Asked afterwards: it may have gone while it was read.
+        self.check_kept(position)?;
+        entry.ok_or_else(|| missing(position))
+    }
+
+    // What is before the horizon is gone, also where some of it is still going.
+    fn check_kept(&self, position: Lsn) -> Result<(), StoreError> {
+        let horizon = self.horizon();
+        match position < horizon.first {
+            true => Err(horizon.refusal()),
+            false => Ok(()),
+        }
     }
 }
 
-fn gap(position: Lsn) -> StoreError {
+fn missing(position: Lsn) -> StoreError {
     let damage = Damage::Contradiction("it is missing".to_owned());
     StoreError::damaged(format!("journal entry {position}"), damage)
 }

@@ -63,6 +63,7 @@ pub use proof::{Proof, Proven, RunProof, Unproven};
 pub use restore::Restored;
 pub use retention::Pin;
 pub use sweep::Swept;
+pub use trim::Trimmed;
 pub use usage::Usage;
 
 use chunks::Chunks;
@@ -182,16 +183,30 @@ impl Store {
         &self,
         new: &impl Fn(Registers) -> Process,
     ) -> Result<(Process, Option<StoredState>), StoreError> {
+        let first = self.journal.first();
+        let mut passed_over = None;
         for cut in self.states.cuts() {
             let cut = cut?;
+            // What is left of older ones is going.
+            if cut.next() < first {
+                break;
+            }
             match self.restore_state(cut, new) {
                 Ok(Some((process, state))) => return Ok((process, Some(state))),
                 Ok(None) => {}
-                Err(StoreError::Damaged { what, damage }) => {
-                    tracing::warn!(%cut, what, %damage, "passed over a recorded state that is not whole");
+                Err(error @ StoreError::Damaged { .. }) => {
+                    tracing::warn!(%cut, %error, "passed over a recorded state that is not whole");
+                    passed_over = Some(error);
                 }
                 Err(error) => return Err(error),
             }
+        }
+        if first > Lsn(1) {
+            // Without the turns before, a state is all there is to begin with.
+            let problem = "no recorded state is whole, and older entries were deleted; put a copy of the store back";
+            let what = format!("journal before entry {first}");
+            let none = StoreError::damaged(what, Damage::Contradiction(problem.to_owned()));
+            return Err(passed_over.unwrap_or(none));
         }
         Ok((new(Registers::default()), None))
     }
@@ -211,7 +226,7 @@ impl Store {
         if cut > self.position() {
             return Err(contradiction("the journal ends before it"));
         }
-        if state.recorded.journal != self.journal.hash_at(cut)? {
+        if state.recorded.journal != self.journal.hash_up_to(cut)? {
             return Err(contradiction("the journal has another hash there"));
         }
         let mut process = new(state.registers.clone());
@@ -237,7 +252,7 @@ impl Store {
     /// [`StoreError`].
     pub fn write_state(&self, sealed: Sealed) -> Result<RecordedState, StoreError> {
         let _writing = self.writing();
-        let journal = self.journal.hash_at(sealed.registers.position)?;
+        let journal = self.journal.hash_up_to(sealed.registers.position)?;
         self.states.write(&self.chunks, sealed, journal)
     }
 
@@ -340,8 +355,12 @@ impl Store {
             counted.chunks_held += channel.chunks.len() as u64;
         }
         if part.process == *me {
-            let hash = self.journal.hash_at(part.state.position)?;
-            counted.is_chained = Some(hash == part.state.journal);
+            counted.is_chained = match self.journal.hash_up_to(part.state.position) {
+                Ok(hash) => Some(hash == part.state.journal),
+                // It was read from the journal, which does not reach back so far any more.
+                Err(StoreError::BeforeHorizon { .. }) => None,
+                Err(error) => return Err(error),
+            };
         }
         Ok(counted)
     }

@@ -51,7 +51,7 @@ impl Store {
         let trees = Trees::open(&engine.db)?;
         let format = migrate::known_format(&trees)?;
         let owner = owner(&trees, cluster, process)?;
-        let journal = Journal::open(trees.journal.clone())?;
+        let journal = Journal::open(&trees)?;
         engine.witness.check(&journal)?;
         migrate::migrate(&engine.db, &trees, format, || engine.make_durable())?;
         let owner = owner.map_or_else(|| own(&trees, cluster, process), Ok)?;
@@ -74,9 +74,7 @@ impl Store {
     pub fn migrate(dir: &Path) -> Result<Migrated, StoreError> {
         let (engine, trees) = stopped(dir)?;
         let from = migrate::known_format(&trees)?;
-        engine
-            .witness
-            .check(&Journal::open(trees.journal.clone())?)?;
+        engine.witness.check(&Journal::open(&trees)?)?;
         migrate::migrate(&engine.db, &trees, from, || engine.make_durable())?;
         let to = migrate::newest();
         Ok(Migrated { from, to })
@@ -112,7 +110,7 @@ pub(super) fn create(dir: &Path, owner: &OwnerV1) -> Result<Store, StoreError> {
     migrate::migrate(&engine.db, &trees, format, || engine.make_durable())?;
     schema::put(&trees.meta, OWNER, Kind::Owner, owner)?;
     engine.make_durable()?;
-    let journal = Journal::open(trees.journal.clone())?;
+    let journal = Journal::open(&trees)?;
     let identity = identity(&trees, owner.store)?;
     Store::assemble(engine, trees, (journal, identity))
 }

@@ -41,7 +41,7 @@ impl Store {
             trees,
             owner,
         } = open::stopped_of_newest_format(dir)?;
-        let journal = Journal::open(trees.journal.clone())?;
+        let journal = Journal::open(&trees)?;
         engine.witness.check(&journal)?;
         let identity = open::identity(&trees, owner.store)?;
         let store = Self::assemble(engine, trees, (journal, identity))?;
@@ -74,9 +74,7 @@ impl Store {
     /// [`StoreError`].
     pub fn vouch(dir: &Path) -> Result<u64, StoreError> {
         let Stopped { engine, trees, .. } = open::stopped_of_newest_format(dir)?;
-        engine
-            .witness
-            .check(&Journal::open(trees.journal.clone())?)?;
+        engine.witness.check(&Journal::open(&trees)?)?;
         let boot = schema::get::<u64>(&trees.meta, BOOT, Kind::Number)?.unwrap_or(0);
         let boot = boot + BOOTS_AHEAD;
         schema::put(&trees.meta, BOOT, Kind::Number, &boot)?;

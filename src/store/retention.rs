@@ -215,18 +215,28 @@ impl Store {
     /// When the oldest snapshot of the history began.
     #[must_use]
     pub fn kept_since(&self) -> Option<Hlc> {
-        self.history.oldest()
+        self.history.oldest_of(|_| true)
+    }
+
+    /// When the oldest snapshot of the history began that is not pinned.
+    #[must_use]
+    pub fn oldest_unpinned(&self) -> Option<Hlc> {
+        let pinned = self.pinned();
+        self.history
+            .oldest_of(|snapshot| !pinned.contains(snapshot))
+    }
+
+    fn pinned(&self) -> HashSet<SnapshotId> {
+        let marks = self.retention.marks();
+        let pinned = marks.kept.iter().filter(|(_, kept)| kept.is_pinned());
+        pinned.map(|(snapshot, _)| snapshot.clone()).collect()
     }
 
     /// Snapshots that are over age or count and not pinned, oldest first: never the newest complete one. Whether one
     /// that is partial is still collected is for the caller to say.
     #[must_use]
     pub fn due(&self, limits: &Limits) -> Vec<Due> {
-        let pinned: HashSet<SnapshotId> = {
-            let marks = self.retention.marks();
-            let pinned = marks.kept.iter().filter(|(_, kept)| kept.is_pinned());
-            pinned.map(|(snapshot, _)| snapshot.clone()).collect()
-        };
+        let pinned = self.pinned();
         self.history
             .due(limits, |snapshot| pinned.contains(snapshot))
     }

@@ -10,7 +10,8 @@
 //! | stretches | position of a stretch's last turn, 8 bytes big-endian, 0 | [`super::v1::stretch::StretchV1`] |
 //! | stretches | the same, number of a bucket, 1 to 16 | [`super::v1::stretch::TouchesV1`] |
 //! | retention | snapshot id, a zero byte | [`super::v3::KeptV3`] |
-//! | meta | `format`, `boot`, `run`, `states-from`, `owner` | four numbers, [`super::v1::state::OwnerV1`] |
+//! | meta | `format`, `boot`, `run`, `states-from`, `journal-from`, `journal-since` | a number each |
+//! | meta | `owner` | [`super::v1::state::OwnerV1`] |
 //!
 //! A value lies over the keys `key ‖ fragment number`, 2 bytes big-endian.
 
@@ -53,6 +54,10 @@ pub(super) const BOOT: &[u8] = b"boot";
 pub(super) const RUN: &[u8] = b"run";
 /// The cut before which recorded states were deleted.
 pub(super) const STATES_FROM: &[u8] = b"states-from";
+/// The first turn that is kept, where older ones were deleted.
+pub(super) const JOURNAL_FROM: &[u8] = b"journal-from";
+/// The clock value from which on there is an answer then.
+pub(super) const JOURNAL_SINCE: &[u8] = b"journal-since";
 pub(super) const OWNER: &[u8] = b"owner";
 
 impl Trees {
@@ -135,8 +140,11 @@ pub(super) fn remove_all(tree: &sled::Tree, prefix: &[u8]) -> Result<(), StoreEr
     Ok(())
 }
 
-/// Encodes, frames and stores two numbers, atomically.
-pub(super) fn put_numbers(tree: &sled::Tree, numbers: [(&[u8], u64); 2]) -> Result<(), StoreError> {
+/// Encodes, frames and stores some numbers, atomically.
+pub(super) fn put_numbers<const N: usize>(
+    tree: &sled::Tree,
+    numbers: [(&[u8], u64); N],
+) -> Result<(), StoreError> {
     let mut batch = sled::Batch::default();
     for (key, number) in numbers {
         let framed = frame::wrap(Kind::Number, &frame::encode(&number));

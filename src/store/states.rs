@@ -92,6 +92,16 @@ impl States {
         })
     }
 
+    /// The cuts before a position at which a state is written, oldest first.
+    pub(super) fn before(
+        &self,
+        position: Lsn,
+    ) -> impl Iterator<Item = Result<Lsn, StoreError>> + use<> {
+        let keys = schema::keys(&self.tree);
+        let cuts = keys.filter_map(|key| key.map(|key| position_of(&key)).transpose());
+        cuts.take_while(move |cut| cut.as_ref().map_or(true, |cut| *cut < position))
+    }
+
     /// The newest state that is written.
     pub(super) fn newest_written(&self) -> Result<Option<StoredState>, StoreError> {
         let newest = self.newest().as_ref().map(|(cut, _)| *cut);

@@ -1,63 +1,151 @@
-//! Deletes recorded states that nobody begins from any more: those before the newest one at or before an instant.
+//! Lets a store begin later: at the newest recorded state that is at or before an instant. The states and the turns before
+//! it go, with their index; it says what was there.
 //!
-//! The journal stays whole, so nothing that can be asked is lost with a state: what was before the first that is left is
-//! found from the beginning of the journal, which takes longer. A part names its chunks itself.
+//! What somebody still needs holds it back: a restart needs the newest written state, a part that has still to be made
+//! its recording, a peer the messages that it has not acknowledged. The state is read back whole before anything goes,
+//! since there will be no journal to make it from again, and where the store begins is durable before that, too. So a
+//! crash in between leaves turns too many, never one too few; the next trim takes them.
 
 use super::Store;
 use super::error::StoreError;
-use super::frame::Kind;
-use super::schema::{self, STATES_FROM};
+use super::frame::{Damage, Kind};
+use super::journal::Horizon;
+use super::merge::Cells;
+use super::schema::{self, JOURNAL_FROM, JOURNAL_SINCE, STATES_FROM, position_key};
+use super::states::StoredState;
+use crate::process::cell::Cell;
 use crate::process::clock::Hlc;
 use crate::process::ids::Lsn;
 
-/// States that go between two syncs.
-const TOGETHER: usize = 64;
+/// Entries that go between two looks whether to go on.
+const STEP_ENTRIES: usize = 1024;
+
+/// What was deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Trimmed {
+    /// Recorded states.
+    pub states: usize,
+    /// Turns of the journal.
+    pub turns: usize,
+}
 
 impl Store {
-    /// Deletes the states before the newest at or before an instant; says how many went. The newest written one stays,
-    /// for a restart, and those from which parts have still to be made.
-    ///
-    /// From where on states are left is durable before the first goes: the check must know that the rest is not lost.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn trim_states(&self, instant: Hlc) -> Result<usize, StoreError> {
-        let Some(newest) = self.states.newest_written()? else {
-            return Ok(0);
-        };
-        // Of recordings that began later the states are later, too.
-        let recordings = newest.registers.recordings.values();
-        let needed = recordings.map(|recording| recording.cut).min();
-        let last = needed.unwrap_or(newest.recorded.position);
-        let mut trimmed = 0;
-        loop {
-            let (going, from) = self.states_before(instant, last)?;
-            if going.is_empty() {
-                return Ok(trimmed);
-            }
-            schema::put(&self.meta, STATES_FROM, Kind::Number, &from.0)?;
-            self.sync()?;
-            for cut in &going {
-                self.states.remove(*cut)?;
-            }
-            self.sync()?;
-            trimmed += going.len();
-        }
+    /// Where the store begins: its first turn, and the clock value from which on there is an answer. `None` where nothing
+    /// was deleted.
+    #[must_use]
+    pub fn horizon(&self) -> Option<(Lsn, Hlc)> {
+        let Horizon { first, since } = self.journal.horizon();
+        (first > Lsn(1)).then_some((first, since))
     }
 
-    // The oldest states that may go, and the one behind them.
-    fn states_before(&self, instant: Hlc, last: Lsn) -> Result<(Vec<Lsn>, Lsn), StoreError> {
-        let mut going = Vec::new();
-        let mut oldest = None;
-        for state in self.states.all().take(TOGETHER + 1) {
-            let recorded = state?.recorded;
-            let is_enough = recorded.position <= last && recorded.time <= instant;
-            match oldest.replace(recorded.position) {
-                Some(before) if is_enough => going.push(before),
-                Some(before) => return Ok((going, before)),
-                None => {}
+    /// Deletes what lies before the newest state that is at or before an instant and that nobody's needs hold back; and
+    /// what an earlier trim has left. One trim at a time. Stops early, with what is done, once `goes_on` says no.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] where that state is not whole: the journal before it may be needed, and stays.
+    pub fn trim(&self, instant: Hlc, goes_on: impl Fn() -> bool) -> Result<Trimmed, StoreError> {
+        if let Some(state) = self.beginning(instant)? {
+            self.begin_at(&state)?;
+        }
+        let mut trimmed = Trimmed::default();
+        let first = self.journal.first();
+        if first == Lsn(1) {
+            return Ok(trimmed);
+        }
+        self.stretches.begin_at(first)?;
+        for cut in self.states.before(Lsn(first.0 - 1)) {
+            if !goes_on() {
+                return Ok(trimmed);
+            }
+            self.states.remove(cut?)?;
+            trimmed.states += 1;
+        }
+        while goes_on() {
+            let removed = self.journal.remove_oldest(STEP_ENTRIES)?;
+            trimmed.turns += removed;
+            if removed < STEP_ENTRIES {
+                break;
             }
         }
-        Ok((going, oldest.unwrap_or_default()))
+        if trimmed != Trimmed::default() {
+            self.sync()?;
+        }
+        Ok(trimmed)
     }
+
+    // The state at which the store may begin, if that is later than where it does.
+    fn beginning(&self, instant: Hlc) -> Result<Option<StoredState>, StoreError> {
+        let Some(newest) = self.states.newest_written()? else {
+            return Ok(None);
+        };
+        let last = needed_from(&newest);
+        for cut in self.states.cuts_until(last) {
+            let cut = cut?;
+            if cut.next() <= self.journal.first() {
+                break;
+            }
+            let Some(state) = self.states.get(cut)? else {
+                continue;
+            };
+            if state.recorded.time <= instant {
+                return Ok(Some(state));
+            }
+        }
+        Ok(None)
+    }
+
+    fn begin_at(&self, state: &StoredState) -> Result<(), StoreError> {
+        self.read_back(state)?;
+        let cut = state.recorded.position;
+        let horizon = Horizon {
+            first: cut.next(),
+            since: state.registers.time,
+        };
+        let numbers = [
+            (STATES_FROM, cut.0),
+            (JOURNAL_FROM, horizon.first.0),
+            (JOURNAL_SINCE, horizon.since.0),
+        ];
+        schema::put_numbers(&self.meta, numbers)?;
+        self.sync()?;
+        self.journal.begin_at(horizon);
+        Ok(())
+    }
+
+    fn read_back(&self, state: &StoredState) -> Result<(), StoreError> {
+        let recorded = &state.recorded;
+        let contradiction = |problem: &str| {
+            let what = schema::name(Kind::State, &position_key(recorded.position));
+            StoreError::damaged(what, Damage::Contradiction(problem.to_owned()))
+        };
+        if self.journal.hash_up_to(recorded.position)? != recorded.journal {
+            return Err(contradiction("the journal has another hash there"));
+        }
+        let (mut accounts, mut total) = (0, 0);
+        for cell in Cells::new(&self.chunks, &recorded.runs, None)? {
+            if let Cell::Account { balance, .. } = cell? {
+                accounts += 1;
+                total += i128::from(balance);
+            }
+        }
+        if (accounts, total) != (recorded.accounts, recorded.balance_total) {
+            return Err(contradiction("its accounts do not add up to its figures"));
+        }
+        Ok(())
+    }
+}
+
+// The newest cut behind which everything is that somebody needs. What began later, or was sent later, than the newest
+// written state is behind that.
+fn needed_from(newest: &StoredState) -> Lsn {
+    let registers = &newest.registers;
+    let recordings = registers.recordings.values();
+    let recordings = recordings.map(|recording| recording.cut);
+    let unacknowledged = registers.outgoing.values();
+    let unacknowledged = unacknowledged.filter_map(|channel| channel.landmarks.front());
+    let sent = unacknowledged.map(|landmark| Lsn(landmark.position.0.saturating_sub(1)));
+    let needed = recordings.chain(sent).min();
+    needed.map_or(newest.recorded.position, |needed| {
+        needed.min(newest.recorded.position)
+    })
 }

@@ -63,6 +63,10 @@ impl Witness {
             return Ok(());
         };
         let end = journal.head().position;
+        if known.position < journal.first() && end >= journal.first() {
+            // It fell behind in a power cut, and what it knows of is not kept any more.
+            return Ok(());
+        }
         let problem = if end < known.position {
             let acknowledged = known.position;
             format!("it ends at entry {end}, and entry {acknowledged} was acknowledged")

@@ -16,6 +16,7 @@ mod early_part;
 mod events;
 mod history;
 mod history_service;
+mod horizon;
 mod initiator;
 mod instants;
 mod interrupted;

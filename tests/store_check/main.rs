@@ -9,6 +9,7 @@ mod others;
 mod sample;
 #[path = "../teller/mod.rs"]
 mod teller;
+mod trimmed;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::super::error::Failure;
+use super::super::time::rfc3339;
 
 /// Where the types of problems have their names; nothing needs to be there.
 const TYPES: &str = "https://snapledger.invalid/problems/";
@@ -18,6 +19,9 @@ struct Problem<'a> {
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'a str>,
+    /// From when on there is an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
 }
 
 impl IntoResponse for Failure {
@@ -27,12 +31,17 @@ impl IntoResponse for Failure {
             Self::Malformed { field, .. } => Some(field.as_str()),
             _ => None,
         };
+        let since = match &self {
+            Self::BeforeHorizon(since) => Some(rfc3339(since.wall_us())),
+            _ => None,
+        };
         let problem = Problem {
             kind: format!("{TYPES}{}", verdict.kind),
             title: verdict.title(),
             status: verdict.http.as_u16(),
             detail: self.to_string(),
             field,
+            since,
         };
         let mut response = (verdict.http, axum::Json(problem)).into_response();
         let headers = response.headers_mut();

@@ -26,6 +26,8 @@ struct Page<'a> {
     entries: Vec<EntryShown<'a>>,
     snapshots: Vec<SnapshotShown<'a>>,
     snapshots_left_out: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept_since: Option<String>,
     next_cursor: Option<String>,
 }
 
@@ -119,6 +121,7 @@ fn shown(page: &StatementPage) -> Page<'_> {
         entries: page.entries.iter().map(EntryShown::from).collect(),
         snapshots: page.snapshots.iter().map(SnapshotShown::from).collect(),
         snapshots_left_out: page.snapshots_left_out,
+        kept_since: page.kept_since.map(|since| rfc3339(Hlc(since).wall_us())),
         next_cursor: last.map(|last| cursor::encode(&place(last))),
     }
 }

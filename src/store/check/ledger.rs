@@ -33,6 +33,14 @@ pub(super) struct Compared {
 }
 
 impl Ledger {
+    /// Begins with a state that takes the place of the turns before it.
+    pub(super) fn at(runs: Vec<Run>) -> Self {
+        Self {
+            runs,
+            changed: BTreeMap::new(),
+        }
+    }
+
     /// Takes note of what the journal changed up to a cut.
     pub(super) fn change(&mut self, cells: &[Cell]) {
         for cell in cells {

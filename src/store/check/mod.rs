@@ -48,6 +48,8 @@ pub struct Report {
     pub process: String,
     /// The format of the store.
     pub format: u32,
+    /// The first turn of the journal; over 1 where older ones were deleted.
+    pub journal_from: u64,
     /// How many turns the journal holds; each was decoded, and chained to the one before.
     pub turns: u64,
     /// How many records they hold.
@@ -243,7 +245,7 @@ impl<'a> Examiner<'a> {
     // The engine takes a damaged record for the torn end of its log and forgets what follows. A journal whose newest
     // entry is damaged is named by the pass over it.
     fn check_witness(&self) -> Result<(), StoreError> {
-        match Journal::open(self.library.trees.journal.clone()) {
+        match Journal::open(&self.library.trees) {
             Ok(journal) => Witness::open(self.copy.path())?.check(&journal),
             Err(_) => Ok(()),
         }

@@ -8,7 +8,7 @@ use super::library::{Library, Walk};
 use crate::history::part::{Chunk, Part, RecordedChannel, RecordedMessage};
 use crate::process::Process;
 use crate::process::event::{Record, Turn};
-use crate::process::ids::{ProcessId, Seq, SnapshotId};
+use crate::process::ids::{Lsn, ProcessId, Seq, SnapshotId};
 use crate::process::message::{Body, Message};
 use crate::store::chunks::Chunks;
 use crate::store::error::StoreError;
@@ -19,8 +19,9 @@ use crate::store::v1::Frozen;
 use crate::store::v1::part::{PartV1, RecordedMessageV1};
 
 /// What the journal says of this process's parts.
-#[derive(Default)]
 pub(super) struct Recordings {
+    /// The first turn that is kept: parts that were recorded before it cannot be compared.
+    first: Lsn,
     open: BTreeMap<SnapshotId, Tally>,
     /// Finished, and no part was found: the journal must not say that it is stored.
     unstored: BTreeSet<SnapshotId>,
@@ -47,6 +48,17 @@ struct Heard {
 }
 
 impl Recordings {
+    /// Nothing yet, of a journal that begins with this turn.
+    pub(super) fn since(first: Lsn) -> Self {
+        Self {
+            first,
+            open: BTreeMap::new(),
+            unstored: BTreeSet::new(),
+            compared: BTreeSet::new(),
+            messages: 0,
+        }
+    }
+
     /// Takes a turn in, before it is applied to the process.
     pub(super) fn turn(
         &mut self,
@@ -189,7 +201,10 @@ impl Recordings {
                     what,
                     format!("it says it is of snapshot {:?}", part.snapshot),
                 );
-            } else if is_whole && !self.compared.contains(&part.snapshot) {
+            } else if is_whole
+                && part.state.position.next() >= self.first
+                && !self.compared.contains(&part.snapshot)
+            {
                 findings.add(what, "the journal does not say that it is finished");
             }
         }

@@ -1,6 +1,9 @@
 //! The pass over the journal: every entry is read, decoded and chained to the one before; every turn is tried, then
 //! applied; and what was recorded on the way is compared. Behind the first entry that is damaged nothing can be
 //! applied, and the rest of the journal is only read and chained.
+//!
+//! Where older turns were deleted, the recorded state before the first that is kept takes their place. It is added up, and
+//! the first entry must be chained to it.
 
 use std::collections::BTreeSet;
 
@@ -20,6 +23,7 @@ use crate::process::topology::Topology;
 use crate::store::codec::Entry;
 use crate::store::error::StoreError;
 use crate::store::frame::{self, Damage, Kind};
+use crate::store::journal::Horizon;
 use crate::store::merge::Cells;
 use crate::store::schema::{self, STATES_FROM, position_key, position_of, snapshot_key};
 use crate::store::states::StoredState;
@@ -43,6 +47,10 @@ struct Replay {
     cuts: BTreeSet<Lsn>,
     /// Before this cut states were deleted.
     states_from: Lsn,
+    /// The first turn that is kept.
+    first: Lsn,
+    /// Older entries that are still here.
+    leftovers: u64,
     ledger: Ledger,
     recordings: Recordings,
     indexed: Indexed,
@@ -56,17 +64,26 @@ pub(super) fn replay(examiner: &mut Examiner) -> Result<Replayed, StoreError> {
     let me = examiner.owner.process.clone();
     // The configuration is not at hand, and a replay needs no channels.
     let topology = Topology::full(std::slice::from_ref(&me)).expect("one process is a topology");
+    let horizon = Horizon::read(&examiner.library.trees.meta);
+    let first = examiner.findings.take(horizon);
+    let first = first.map_or(Lsn(1), |horizon| horizon.first);
+    examiner.report.journal_from = first.0;
     let mut replay = Replay {
         process: Process::restore(me, topology, usize::MAX, Registers::default()),
         is_whole: true,
-        position: Lsn(0),
+        position: Lsn(first.0.saturating_sub(1)),
         hash: Some(Hash::default()),
         cuts: cuts(examiner)?,
         states_from: states_from(examiner),
+        first,
+        leftovers: 0,
         ledger: Ledger::default(),
-        recordings: Recordings::default(),
-        indexed: Indexed::read(examiner)?,
+        recordings: Recordings::since(first),
+        indexed: Indexed::read(examiner, first)?,
     };
+    if first > Lsn(1) {
+        replay.begin_at_state(examiner)?;
+    }
     let last = examiner.library.trees.journal.last()?;
     let of = last.and_then(|(key, _)| position_of(frame::split_key(&key)?.0));
     let mut walk = Walk::new(|trees| &trees.journal);
@@ -107,12 +124,49 @@ fn cuts(examiner: &mut Examiner) -> Result<BTreeSet<Lsn>, StoreError> {
 }
 
 impl Replay {
+    // Begins with the state before the first turn. One that is not whole leaves nothing to apply the turns to.
+    fn begin_at_state(&mut self, examiner: &mut Examiner) -> Result<(), StoreError> {
+        let cut = self.position;
+        // Those that are older are going.
+        self.cuts = self.cuts.split_off(&cut);
+        (self.is_whole, self.hash) = (false, None);
+        let summed = sum_up(examiner, cut);
+        if examiner.findings.take(summed).is_none() {
+            return Ok(());
+        }
+        let library = &examiner.library;
+        let state = schema::get::<StateV2>(&library.trees.states, &position_key(cut), Kind::State)?;
+        let Some(state) = state.map(Frozen::thaw) else {
+            let what = schema::name(Kind::State, &position_key(cut));
+            let problem = "it is missing, and the journal begins behind it";
+            examiner.findings.add(what, problem);
+            return Ok(());
+        };
+        let StoredState {
+            registers,
+            recorded,
+        } = state;
+        let (me, topology) = (self.process.id().clone(), self.process.topology().clone());
+        let mut process = Process::restore(me, topology, usize::MAX, registers);
+        for cell in Cells::new(&library.chunks, &recorded.runs, None)? {
+            process.restore_cell(cell?);
+        }
+        self.process = process;
+        (self.is_whole, self.hash) = (true, Some(recorded.journal));
+        self.ledger = Ledger::at(recorded.runs);
+        Ok(())
+    }
+
     fn take(&mut self, examiner: &mut Examiner, stored: Stored) {
         let what = schema::name(Kind::Turn, &stored.key);
         let Some(position) = position_of(&stored.key).filter(|position| position.0 > 0) else {
             examiner.findings.add(what, "its key is no position");
             return;
         };
+        if position < self.first {
+            self.leftovers += 1;
+            return;
+        }
         let expected = self.position.next();
         if position > expected {
             let what = schema::name(Kind::Turn, &position_key(expected));
@@ -224,6 +278,13 @@ impl Replay {
     }
 
     fn end(self, examiner: &mut Examiner) -> Result<Replayed, StoreError> {
+        if self.leftovers > 0 {
+            let (leftovers, first) = (self.leftovers, self.first);
+            let note = format!(
+                "{leftovers} entries before {first} are left of a retention that was interrupted; the next one deletes them"
+            );
+            examiner.findings.note(note);
+        }
         let newest = self.cuts.last().copied();
         for cut in &self.cuts {
             let what = schema::name(Kind::State, &position_key(*cut));

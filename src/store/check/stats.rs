@@ -9,6 +9,7 @@ use crate::process::ids::SnapshotId;
 use crate::store::codec::Entry;
 use crate::store::error::StoreError;
 use crate::store::frame::{self, Kind};
+use crate::store::journal::Horizon;
 use crate::store::schema::{self, TREES, Trees, position_key, position_of};
 use crate::store::stretches::BUCKETS;
 use crate::store::v1::Frozen;
@@ -152,6 +153,9 @@ fn size(library: &Library, tree: fn(&Trees) -> &sled::Tree) -> Result<(u64, u64)
 
 fn journal(library: &Library, stats: &mut Stats) -> Result<(), StoreError> {
     let tree = &library.trees.journal;
+    // What is older is going.
+    let from = position_key(Horizon::read(&library.trees.meta)?.first);
+    let oldest = tree.range(from..).next().transpose()?;
     let turn = |stored: Option<(sled::IVec, sled::IVec)>| {
         let position = stored.and_then(|(key, _)| position_of(frame::split_key(&key)?.0));
         let Some(position) = position else {
@@ -160,7 +164,7 @@ fn journal(library: &Library, stats: &mut Stats) -> Result<(), StoreError> {
         let framed = frame::get(tree, &position_key(position))?.unwrap_or_default();
         Ok::<_, StoreError>(Some(Entry::decode(position, &framed)?.turn))
     };
-    if let (Some(first), Some(last)) = (turn(tree.first()?)?, turn(tree.last()?)?) {
+    if let (Some(first), Some(last)) = (turn(oldest)?, turn(tree.last()?)?) {
         stats.journal_positions = Some((first.position.0, last.position.0));
         stats.journal_span_us = Some((first.time.wall_us(), last.time.wall_us()));
     }

@@ -22,11 +22,11 @@ pub(super) struct Indexed {
 }
 
 impl Indexed {
-    /// Reads every value of the index.
+    /// Reads every value of the index of a journal that begins with the turn `first`.
     ///
     /// # Errors
     /// [`StoreError::Engine`].
-    pub(super) fn read(examiner: &mut Examiner) -> Result<Self, StoreError> {
+    pub(super) fn read(examiner: &mut Examiner, first: Lsn) -> Result<Self, StoreError> {
         let mut heads = BTreeMap::new();
         let (mut buckets, mut damaged) = (Vec::new(), BTreeSet::new());
         let mut walk = Walk::new(|trees| &trees.stretches);
@@ -50,6 +50,8 @@ impl Indexed {
                 examiner.findings.add(what, "it has no head");
             }
         }
+        // What ends before the first turn is going; what begins before it cannot be made again.
+        heads.retain(|_, head| head.first >= first);
         Ok(Self { heads, draft: None })
     }
 

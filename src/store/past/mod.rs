@@ -26,7 +26,21 @@ impl Store {
     /// # Errors
     /// [`StoreError::BeforeHorizon`]; damaged where what decides cannot be read.
     pub fn position_at(&self, time: Hlc) -> Result<Lsn, StoreError> {
-        let first = self.journal.first()?;
+        loop {
+            let horizon = self.journal.horizon();
+            let found = self.search(horizon.first, time);
+            match found {
+                // The horizon came closer meanwhile, and it is not yet said on which side of it the time is.
+                Err(StoreError::BeforeHorizon { first, .. }) if first > horizon.first => {}
+                Ok(found) if found < horizon.first && time < horizon.since => {
+                    return Err(horizon.refusal());
+                }
+                found => return found,
+            }
+        }
+    }
+
+    fn search(&self, first: Lsn, time: Hlc) -> Result<Lsn, StoreError> {
         let (mut low, mut high) = (Lsn(first.0 - 1), self.position());
         // All up to `low` is at or before the time, all behind `high` after it.
         while low < high {
@@ -37,23 +51,12 @@ impl Store {
                 high = Lsn(middle.0 - 1);
             }
         }
-        self.check_place(low, time)?;
-        if low < first && low > Lsn(0) {
-            // Nothing is left of the journal here, and a state may tell when it was.
-            let state = self.states_until(low).next().transpose()?;
-            let tells = |state: &StoredState| {
-                state.recorded.position == low && state.registers.time <= time
-            };
-            if !state.is_some_and(|state| tells(&state)) {
-                return Err(StoreError::BeforeHorizon { first });
-            }
-        }
+        self.check_place(low, first, time)?;
         Ok(low)
     }
 
     // The search has looked at clocks alone. Both sides of the place are read whole before anybody relies on it.
-    fn check_place(&self, position: Lsn, time: Hlc) -> Result<(), StoreError> {
-        let first = self.journal.first()?;
+    fn check_place(&self, position: Lsn, first: Lsn, time: Hlc) -> Result<(), StoreError> {
         let contradiction = |at: Lsn| {
             let problem = Damage::Contradiction("its clock is not in order".to_owned());
             Err(StoreError::damaged(
@@ -182,14 +185,19 @@ impl Store {
         if position > newest {
             return Err(StoreError::Beyond { position, newest });
         }
+        let horizon = self.journal.horizon();
+        if position.next() < horizon.first {
+            return Err(horizon.refusal());
+        }
         Ok(())
     }
 
     // The beginning of everything, where the journal still has it.
     fn nothing(&self) -> Result<Share, StoreError> {
-        match self.journal.first()? {
+        let horizon = self.journal.horizon();
+        match horizon.first {
             Lsn(1) => Ok(Share::default()),
-            first => Err(StoreError::BeforeHorizon { first }),
+            _ => Err(horizon.refusal()),
         }
     }
 

@@ -38,6 +38,8 @@ pub struct Page {
     pub snapshots_left_out: bool,
     /// Whether there is another page.
     pub has_more: bool,
+    /// Where older entries may have been deleted: the horizon, before which none is listed.
+    pub kept_since: Option<Hlc>,
 }
 
 /// A snapshot for which the state was recorded, and what the account held in it.
@@ -73,6 +75,7 @@ impl Store {
         let (found, has_more) = self.wanted_entries(me, query, range)?;
         let mut page = Page {
             has_more,
+            kept_since: self.horizon().map(|(_, since)| since),
             ..Page::default()
         };
         let mut ascending = found;
@@ -97,12 +100,12 @@ impl Store {
             None => Ok(Lsn(0)),
             Some(value) => match self.position_at(Hlc(value)) {
                 // What is not kept is not listed.
-                Err(StoreError::BeforeHorizon { first }) => Ok(Lsn(first.0 - 1)),
+                Err(StoreError::BeforeHorizon { first, .. }) => Ok(Lsn(first.0 - 1)),
                 found => found,
             },
         };
         let first = query.from.map(before).transpose()?;
-        let first = first.map_or_else(|| self.journal.first(), |before| Ok(before.next()))?;
+        let first = first.map_or_else(|| self.journal.first(), Lsn::next);
         let last = query.to.map(before).transpose()?;
         Ok((first, last.unwrap_or_else(|| self.position())))
     }

@@ -79,6 +79,8 @@ pub(super) struct Stretches {
     cover: Mutex<Cover>,
     /// One writer at a time takes what is full.
     writing: Mutex<()>,
+    /// Whoever indexes what lies behind needs the journal there.
+    indexing: Mutex<()>,
 }
 
 /// What covers which turns. Together they cover all up to the newest that was noted, and no turn twice.
@@ -99,7 +101,7 @@ impl Stretches {
     pub(super) fn open(tree: sled::Tree, journal: &Journal) -> Result<Self, StoreError> {
         let shelf = Shelf::new(tree);
         let head = journal.head();
-        let horizon = journal.first()?;
+        let horizon = journal.first();
         let mut stored = BTreeMap::new();
         let mut is_ours = false;
         let mut end = None;
@@ -118,9 +120,9 @@ impl Stretches {
                     Err(StoreError::Damaged { .. }) => continue,
                     known => known?,
                 };
-            if !is_ours {
+            if !is_ours || last < horizon {
                 shelf.remove(last)?;
-            } else if last >= horizon {
+            } else {
                 stored.insert(last, stretch.first);
             }
         }
@@ -135,7 +137,8 @@ impl Stretches {
         Ok(Self {
             shelf,
             cover: Mutex::new(cover),
-            writing: Mutex::new(()),
+            writing: Mutex::default(),
+            indexing: Mutex::default(),
         })
     }
 
@@ -163,7 +166,7 @@ impl Stretches {
 
     /// Writes the stretches that are full. Not durable before a sync; without it they are indexed again.
     pub(super) fn write_full(&self) -> Result<(), StoreError> {
-        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = alone(&self.writing);
         loop {
             let next = self.cover().full.front().cloned();
             let Some(draft) = next else {
@@ -176,8 +179,9 @@ impl Stretches {
         }
     }
 
-    /// Indexes up to a stretch of what is not covered, oldest first; says whether there is more. One caller at a time.
+    /// Indexes up to a stretch of what is not covered, oldest first; says whether there is more.
     pub(super) fn index_some(&self, journal: &Journal) -> Result<bool, StoreError> {
+        let _alone = alone(&self.indexing);
         let (gap, touches) = {
             let cover = self.cover();
             (cover.gaps.first().copied(), cover.touches)
@@ -207,6 +211,25 @@ impl Stretches {
         Ok(!cover.gaps.is_empty())
     }
 
+    /// Deletes the stretches that end before a turn, for good: the turns they cover go, too.
+    pub(super) fn begin_at(&self, first: Lsn) -> Result<(), StoreError> {
+        let _alone = (alone(&self.indexing), alone(&self.writing));
+        let going: Vec<Lsn> = {
+            let mut cover = self.cover();
+            cover.gaps.retain_mut(|(from, to)| {
+                *from = (*from).max(first);
+                from <= to
+            });
+            let behind = cover.stored.split_off(&first);
+            std::mem::replace(&mut cover.stored, behind)
+                .into_keys()
+                .collect()
+        };
+        going
+            .into_iter()
+            .try_for_each(|last| self.shelf.remove(last))
+    }
+
     /// The turns within a range that may touch a name, and all that do.
     pub(super) fn candidates(&self, wanted: Wanted) -> Candidates<'_> {
         let segments = self.cover().segments(&wanted);
@@ -216,6 +239,10 @@ impl Stretches {
     fn cover(&self) -> MutexGuard<'_, Cover> {
         self.cover.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn alone(lock: &Mutex<()>) -> MutexGuard<'_, ()> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn is_of(journal: &Journal, last: Lsn, hash: Hash) -> Result<bool, StoreError> {

@@ -1,9 +1,11 @@
 //! Frame ⇄ message, and part ⇄ what travels. What comes from a peer is checked like everything from outside.
 
+mod horizon;
 mod message;
 mod part;
 mod share;
 
+pub use horizon::{answers_since, before_horizon};
 pub use message::{
     envelope_from_wire, envelope_to_wire, identity_from_wire, identity_to_wire, tally_from_wire,
     tally_to_wire,

@@ -1,0 +1,35 @@
+//! How a process says that it does not keep its past so far back: a status that names the instant from which on it answers.
+
+use tonic::Status;
+
+use crate::process::clock::Hlc;
+
+/// The metadata entry with the clock value from which on there is an answer.
+const SINCE: &str = "snapledger-since";
+
+/// The status of a question about something older.
+#[must_use]
+pub fn before_horizon(since: Hlc, sentence: &str) -> Status {
+    let mut status = Status::out_of_range(sentence);
+    status.metadata_mut().insert(SINCE, since.0.into());
+    status
+}
+
+/// From when on there is an answer, where that is what a status says.
+#[must_use]
+pub fn answers_since(status: &Status) -> Option<Hlc> {
+    let since = status.metadata().get(SINCE)?.to_str().ok()?;
+    since.parse().ok().map(Hlc)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_instant_travels_with_the_status() {
+        let status = before_horizon(Hlc::at(7), "too early");
+        assert_eq!(answers_since(&status), Some(Hlc::at(7)));
+        assert_eq!(answers_since(&Status::out_of_range("too early")), None);
+    }
+}

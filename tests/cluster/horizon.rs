@@ -1,0 +1,150 @@
+//! The past goes, too, with the snapshots that are over the limits, and everybody who asks for it is told from when on there
+//! is an answer. Without this a journal would fill the disk for ever, or what is left of it be taken for all there was.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use snapledger::proto::snapledger::history_service_client::HistoryServiceClient;
+use snapledger::proto::snapledger::{AuditAtRequest, audit_at_request};
+use snapledger::store::Store;
+use tonic::Code;
+
+use crate::await_it::until;
+use crate::nodes::Cluster;
+use crate::rest::{Answer, Rest};
+
+const IDS: [&str; 2] = ["n1", "n2"];
+
+async fn take(cluster: &Cluster, id: &str) {
+    let n1 = cluster.rest("n1");
+    n1.post("/v1/snapshots", &json!({"snapshot_id": id})).await;
+    n1.snapshot(id, "complete").await;
+}
+
+fn paths(at: &str) -> [String; 3] {
+    [
+        format!("/v1/processes/n1/accounts/a/balance?at={at}"),
+        format!("/v1/processes/n2/accounts/a/balance?at={at}"),
+        format!("/v1/audit?at={at}"),
+    ]
+}
+
+// The first answer that says so; what it says is that there is one from then on.
+async fn since(rest: &Rest, path: &str) -> String {
+    let gone = until(&format!("{path} is before the horizon"), async || {
+        let answer = rest.get(path).await;
+        (answer.status != 200).then_some(answer)
+    })
+    .await;
+    told(&gone)
+}
+
+fn told(gone: &Answer) -> String {
+    assert_eq!(gone.status, 410, "{gone:?}");
+    assert_eq!(gone.problem(), "before-horizon");
+    let problem = gone.json();
+    let since = problem["since"].as_str().expect("an instant");
+    let detail = problem["detail"].as_str().expect("a sentence");
+    assert!(detail.contains(since), "{detail}");
+    since.to_owned()
+}
+
+async fn audit(rest: &Rest, query: &str) -> Value {
+    rest.read(&format!("/v1/audit?{query}")).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn before_the_horizon_is_410_with_the_instant_from_which_there_is_an_answer() {
+    let mut cluster = Cluster::planned(&IDS).with_max_count(2).started().await;
+    cluster.connected().await;
+    let [n1, n2] = IDS.map(|id| cluster.rest(id));
+    for id in IDS {
+        cluster.deposit(id, "a", 100).await;
+    }
+    let before = audit(&n1, "at=2026-01-01T00:00:00Z").await;
+    assert_eq!(before["totals"]["balances"], 0, "everything is kept so far");
+    let statement = n1.read("/v1/accounts/a/history").await;
+    assert_eq!(statement["kept_since"], Value::Null);
+    let early = statement["entries"][0]["time"]
+        .as_str()
+        .expect("a time")
+        .to_owned();
+    let cut = audit(&n1, &format!("at={early}")).await["cut"]["token"].clone();
+    let cut = cut.as_str().expect("a token").to_owned();
+
+    for number in 1..=6 {
+        cluster.deposit("n1", "a", 1).await;
+        take(&cluster, &format!("s{number}")).await;
+    }
+    for path in paths(&early) {
+        let since = since(&n1, &path).await;
+        let then = path.replace(&early, &since);
+        let answer = n1.get(&then).await;
+        assert_eq!(answer.status, 200, "{then}: {answer:?}");
+        assert_eq!(n2.get(&then).await.body, answer.body);
+    }
+    let old_cut = n2.get(&format!("/v1/audit?cut={cut}")).await;
+    let since = told(&old_cut);
+    let statement = n2
+        .read("/v1/processes/n1/accounts/a/history?order=oldest")
+        .await;
+    assert!(statement["kept_since"].as_str().is_some(), "{statement}");
+    let first = &statement["entries"][0];
+    assert!(
+        first["balance_after"].as_i64() > Some(101),
+        "it goes on from what was: {first}"
+    );
+    let mut history = HistoryServiceClient::new(cluster.grpc("n2"));
+    let point = Some(audit_at_request::Point::AtUs(0));
+    let status = history.audit_at(AuditAtRequest { point }).await;
+    let status = status.expect_err("it is not kept");
+    assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
+    let document = n1.read("/v1/snapshots/s6").await;
+    let kept = audit(&n1, &format!("at={since}")).await;
+    assert_eq!(kept["verification"]["conserved"], true);
+
+    cluster.stop_all().await;
+    for id in IDS {
+        let report = Store::check(&cluster.store(id)).expect("it is whole");
+        assert!(report.journal_from > 1, "{id}: {report:?}");
+        cluster.start(id).await;
+    }
+    cluster.connected().await;
+    let [n1, n2] = IDS.map(|id| cluster.rest(id));
+    assert_eq!(n2.read("/v1/snapshots/s6").await, document);
+    for path in paths(&early) {
+        told(&n2.get(&path).await);
+    }
+    n1.balance_is("a", 106).await;
+    cluster.stop_all().await;
+}
+
+/// A message that nobody has taken yet is in the journal alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_peer_has_not_taken_yet_stays_whatever_its_age() {
+    let mut cluster = Cluster::planned(&IDS);
+    cluster.history().max_age = Some(Duration::from_millis(100));
+    let mut cluster = cluster.started().await;
+    cluster.connected().await;
+    cluster.deposit("n1", "a", 100).await;
+    take(&cluster, "whole").await;
+    cluster.stop("n2").await;
+    let n1 = cluster.rest("n1");
+    let body = json!({"from_account": "a", "to_account": "b", "to_process": "n2", "amount": 7});
+    assert_eq!(n1.post("/v1/transfers", &body).await.status, 200);
+    n1.post("/v1/snapshots", &json!({"snapshot_id": "half"}))
+        .await;
+    n1.snapshot("half", "partial").await;
+    // The state before the message is the oldest that may go.
+    until("something went", async || {
+        cluster.handle("n1").store().horizon()
+    })
+    .await;
+    cluster.stop("n1").await;
+    for id in IDS {
+        cluster.start(id).await;
+    }
+    cluster.rest("n2").balance_is("b", 7).await;
+    cluster.rest("n1").balance_is("a", 93).await;
+    cluster.stop_all().await;
+}
