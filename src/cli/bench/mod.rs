@@ -54,7 +54,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct Common {
     /// How many runs are counted; the median of them is the result.
-    #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
+    #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     runs: u16,
     /// Where the stores are made and removed; what is durable there is what is measured [default: the system's
     /// directory for temporary files].

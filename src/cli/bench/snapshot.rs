@@ -13,8 +13,10 @@ use crate::cli::CliError;
 use crate::cli::rest::RestClient;
 
 mod accounts;
+mod disk;
 
 use accounts::{Accounts, Pressure};
+use disk::Disk;
 
 const POLL: Duration = Duration::from_millis(1);
 const SNAPSHOT_MAX: Duration = Duration::from_secs(90);
@@ -52,6 +54,8 @@ struct Taken {
     server_ms: f64,
     /// That each process has written to its store.
     new_bytes: Vec<f64>,
+    /// What the states of all processes take.
+    state_bytes: f64,
 }
 
 impl Taken {
@@ -79,11 +83,16 @@ pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Ou
     }
     let mut children = Children::default();
     let measured = match children.cluster(bench, parameters.nodes).await {
-        Ok(nodes) => measure_with(bench, parameters, &nodes).await,
+        Ok(nodes) => {
+            let measured = measure_with(bench, parameters, &nodes).await;
+            measured.map(|measured| (measured, nodes))
+        }
         Err(error) => Err(error),
     };
     children.stop().await;
-    Ok(outcome(bench, parameters, &measured?))
+    let (measured, nodes) = measured?;
+    let disk = Disk::measure(bench, &nodes[0].id)?;
+    Ok(outcome(bench, parameters, (&measured, &disk)))
 }
 
 async fn measure_with(
@@ -154,17 +163,23 @@ fn taken(answer: &Value, client_ms: f64) -> Result<Taken, CliError> {
             answer["snapshot_id"]
         )));
     }
-    let processes = answer["processes"].as_array().into_iter().flatten();
+    let of_each = |field: &'static str| {
+        let processes = answer["processes"].as_array().into_iter().flatten();
+        processes.filter_map(move |process| process[field].as_f64())
+    };
     Ok(Taken {
         client_ms,
         server_ms: answer["duration_ms"].as_f64().unwrap_or(f64::NAN),
-        new_bytes: processes
-            .filter_map(|process| process["new_bytes"].as_f64())
-            .collect(),
+        new_bytes: of_each("new_bytes").collect(),
+        state_bytes: of_each("state_bytes").sum(),
     })
 }
 
-fn outcome(bench: &Bench, parameters: &Parameters, measured: &Measured) -> Outcome {
+fn outcome(
+    bench: &Bench,
+    parameters: &Parameters,
+    (measured, disk): (&Measured, &Disk),
+) -> Outcome {
     let runs = &measured.runs;
     let per_account = |taken: &Taken| taken.new_bytes_total() / measured.changed.max(1) as f64;
     let series = [
@@ -210,13 +225,13 @@ fn outcome(bench: &Bench, parameters: &Parameters, measured: &Measured) -> Outco
         }),
         headers: HEADERS,
         rows: series.iter().map(row).collect(),
-        ratios: Vec::new(),
-        notes: notes(measured),
+        ratios: disk.ratios(measured),
+        notes: notes(measured, disk),
         figures: series.iter().map(figure).collect(),
     }
 }
 
-fn notes(measured: &Measured) -> Vec<String> {
+fn notes(measured: &Measured, disk: &Disk) -> Vec<String> {
     let Measured {
         fill_seconds,
         first,
@@ -235,6 +250,7 @@ fn notes(measured: &Measured) -> Vec<String> {
     notes.extend(
         load_per_second.map(|rate| format!("load: {rate:.0} durable operations/s meanwhile")),
     );
+    notes.push(disk.note());
     notes.push(
         "nodes are child processes of this program; the client polls the initiator every millisecond"
             .to_owned(),
