@@ -143,7 +143,8 @@ impl Collector {
         timeout(AS_IT_IS_MAX, fetched).await.ok()?.ok().flatten()
     }
 
-    /// Takes over the complete revision of another process, if one that is up has it.
+    /// Takes over the complete revision of another process, if one that is there has it. Somebody whose part has come
+    /// may not have been heard of otherwise yet.
     pub(super) async fn adopt(self: &Arc<Self>, snapshot: &SnapshotId) -> bool {
         if self.has_complete(snapshot) {
             self.hide(snapshot);
@@ -152,7 +153,7 @@ impl Collector {
         let mut asked = JoinSet::new();
         for process in self.config.topology.processes() {
             let connection = self.peers.connection(process);
-            let connection = connection.filter(|_| self.peers.is_up(process));
+            let connection = connection.filter(|_| !self.peers.is_gone(process));
             let Some(connection) = connection else {
                 continue;
             };

@@ -4,7 +4,9 @@
 use snapledger::history::global::GlobalState;
 use snapledger::process::ids::SnapshotId;
 
+use crate::await_it::until;
 use crate::nodes::{Cluster, process};
+use crate::rest::Rest;
 use crate::snapshots::assert_proven;
 use crate::stores::{remove, spoil};
 
@@ -39,6 +41,34 @@ async fn a_part_of_another_that_has_rotted_here_is_fetched_again() {
     cluster.start("n1").await;
     cluster.start("n3").await;
     assert_proven(&rest.snapshot(&id, "complete").await, 7);
+    cluster.stop_all().await;
+}
+
+/// A revision is not what a node lives from: it starts without, and takes a peer's over, to the byte.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revision_that_has_rotted_keeps_nobody_from_starting_and_comes_back_from_a_peer() {
+    let mut cluster = Cluster::up(&["n1", "n2"]).await;
+    cluster.deposit("n1", "a", 1).await;
+    let id = cluster.rest("n1").start_snapshot().await;
+    cluster.rest("n1").snapshot(&id, "complete").await;
+    let path = format!("/v1/snapshots/{id}");
+    let document = cluster.rest("n1").get(&path).await.body;
+    let is_here = async |rest: Rest| {
+        let what = format!("the same document at {}", rest.address());
+        until(&what, async || {
+            let answer = rest.get(&path).await;
+            (answer.status == 200 && answer.body == document).then_some(())
+        })
+        .await;
+    };
+    is_here(cluster.rest("n2")).await;
+    for (rotten, other) in [("n2", "n1"), ("n1", "n2")] {
+        cluster.stop_all().await;
+        spoil(&cluster.store(rotten), "history", id.as_bytes());
+        cluster.start(rotten).await;
+        cluster.start(other).await;
+        is_here(cluster.rest(rotten)).await;
+    }
     cluster.stop_all().await;
 }
 
