@@ -189,6 +189,51 @@ impl Lived {
         }
     }
 
+    // From every recorded state to every turn behind and before it, and from some account on.
+    fn check_changes(&self) {
+        for from in 1..=self.end() {
+            let Some(state) = self.store().state(Lsn(from)).ok().flatten() else {
+                continue;
+            };
+            assert!(
+                self.store()
+                    .is_recorded_here(&state)
+                    .expect("it is readable")
+            );
+            let before = &self.at(from).balances;
+            for until in (1..=self.end()).step_by(7).chain([from, self.end()]) {
+                let after = &self.at(until).balances;
+                let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+                let expected: Vec<_> = names
+                    .into_iter()
+                    .map(|name| {
+                        (
+                            name.clone(),
+                            before.get(name).copied(),
+                            after.get(name).copied(),
+                        )
+                    })
+                    .filter(|(_, before, after)| before != after)
+                    .collect();
+                let shown = |behind: Option<&str>| -> Vec<_> {
+                    let behind = behind.map(account);
+                    let found = self
+                        .store()
+                        .changes_until((&state, Lsn(until)), behind.as_ref());
+                    let found = found.expect("it is whole").map(|change| {
+                        let change = change.expect("it is whole");
+                        (change.account.to_string(), change.before, change.after)
+                    });
+                    found.collect()
+                };
+                assert_eq!(shown(None), expected, "from {from} until {until}");
+                let behind = expected.iter().filter(|(name, ..)| &**name > "a2");
+                let behind: Vec<_> = behind.cloned().collect();
+                assert_eq!(shown(Some("a2")), behind, "from {from} until {until}");
+            }
+        }
+    }
+
     fn check_instants(&self) {
         let at = |time| self.store().position_at(time).expect("it is whole");
         for position in self.oldest() + 1..=self.end() {
@@ -313,6 +358,7 @@ proptest! {
     ) {
         let mut lived = Lived::new(seed, touches, &lives, trims);
         lived.check_balances();
+        lived.check_changes();
         lived.check_instants();
         lived.index();
         lived.check_balances();

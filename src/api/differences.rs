@@ -1,19 +1,47 @@
-//! What differs between two snapshots, as REST and gRPC show it: by process, then account.
+//! What differs between two snapshots, or a snapshot and an instant, as REST and gRPC show it: by process, then account.
 
+use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 
+use tokio::task::JoinSet;
+
+use super::audit;
 use super::error::Failure;
 use super::recorded::view;
-use crate::history::diff::{AccountChange, Comparison};
+use super::since::Since;
+use crate::history::diff::{
+    AccountChange, Comparison, Figures, Movement, NotCompared, Obstacle, Then,
+};
+use crate::history::share::Share;
 use crate::node::{Handle, SnapshotView};
+use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// The two sides, in the order in which they were asked for.
 pub(super) struct Sides {
+    handle: Handle,
     pub(super) from: SnapshotView,
-    pub(super) to: SnapshotView,
+    pub(super) to: To,
 }
+
+/// What a snapshot is compared with.
+pub(super) enum To {
+    /// Another snapshot.
+    Snapshot(SnapshotView),
+    /// The last clock value of an instant, and what each process had then.
+    Instant(Hlc, Then),
+}
+
+/// The sums that explain what differs, and who is not compared.
+pub(super) struct Outline {
+    pub(super) movements: BTreeMap<ProcessId, Movement>,
+    pub(super) missing: Vec<NotCompared>,
+}
+
+/// Told of each account that differs, and says whether to go on.
+pub(super) type Show<'a, E> =
+    dyn FnMut(&ProcessId, AccountChange) -> Result<ControlFlow<()>, E> + 'a;
 
 impl Sides {
     /// The newest revisions of both.
@@ -23,35 +51,136 @@ impl Sides {
         to: SnapshotId,
     ) -> Result<Self, Failure> {
         Ok(Self {
+            handle: handle.clone(),
             from: view(handle, from).await?,
-            to: view(handle, to).await?,
+            to: To::Snapshot(view(handle, to).await?),
+        })
+    }
+
+    /// The newest revision of a snapshot, and an instant that is over, given by its last clock value: found as an
+    /// audit finds it, so it is the same cut whoever is asked, and when.
+    pub(super) async fn until(
+        handle: &Handle,
+        from: SnapshotId,
+        time: Hlc,
+    ) -> Result<Self, Failure> {
+        let from = view(handle, from).await?;
+        let audit = audit::at(handle, time).await?;
+        let absent = audit.missing.iter();
+        let mut then: Then = absent
+            .map(|(process, absent)| (process.clone(), Err(Obstacle::NotAsked(absent.reason))))
+            .collect();
+        let mut asked = JoinSet::new();
+        for (process, share) in audit.shares {
+            // Who is missing may have an older share.
+            if !then.contains_key(&process) {
+                let handle = handle.clone();
+                let from = from.clone();
+                asked.spawn(async move {
+                    let known = check(&handle, (&process, share), (&from, time)).await;
+                    (process, known)
+                });
+            }
+        }
+        while let Some(answered) = asked.join_next().await {
+            let answered = answered.map_err(|stopped| Failure::Interrupted(stopped.to_string()));
+            let (process, known) = answered?;
+            then.insert(process, known?);
+        }
+        Ok(Self {
+            handle: handle.clone(),
+            from,
+            to: To::Instant(time, then),
         })
     }
 
     /// Process by process.
-    pub(super) fn compared(&self) -> Comparison<'_> {
-        Comparison::of(&self.from.state, &self.to.state)
+    pub(super) fn outline(&self) -> Outline {
+        let from = &self.from.state;
+        match &self.to {
+            To::Snapshot(to) => Comparison::of(from, &to.state).into(),
+            To::Instant(at, then) => Comparison::until(from, (*at, then)).into(),
+        }
     }
 
-    /// Shows every account that differs, from behind a place on, until told to stop. Reads the disk.
-    pub(super) fn visit<E: From<StoreError>>(
+    /// Shows every account that differs, from behind a place on, until told to stop. Reads the disk, and asks other
+    /// processes what was at an instant: for a thread that may block.
+    pub(super) fn visit<E: From<Failure>>(
         &self,
         store: &Store,
         behind: Option<&(ProcessId, AccountId)>,
-        mut show: impl FnMut(&ProcessId, AccountChange) -> Result<ControlFlow<()>, E>,
+        show: &mut Show<'_, E>,
     ) -> Result<(), E> {
         let first = behind.map_or(Bound::Unbounded, |(process, _)| Bound::Included(process));
-        let compared = self.compared().compared;
-        for (process, (before, after)) in compared.range::<&ProcessId, _>((first, Bound::Unbounded))
-        {
-            let behind = behind.filter(|(last, _)| last == *process);
-            let behind = behind.map(|(_, account)| account);
-            for change in store.changes((&before.runs, &after.runs), behind)? {
-                if show(process, change?)?.is_break() {
-                    return Ok(());
+        let range = (first, Bound::Unbounded);
+        let behind = |process: &ProcessId| {
+            let behind = behind.filter(|(last, _)| last == process);
+            behind.map(|(_, account)| account)
+        };
+        let from = &self.from.state;
+        match &self.to {
+            To::Snapshot(to) => {
+                let compared = Comparison::of(from, &to.state).compared;
+                for (process, (before, after)) in compared.range::<&ProcessId, _>(range) {
+                    let runs = (&*before.runs, &*after.runs);
+                    let changes = store.changes(runs, behind(process));
+                    for change in changes.map_err(Failure::from)? {
+                        if show(process, change.map_err(Failure::from)?)?.is_break() {
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+            To::Instant(at, then) => {
+                let compared = Comparison::until(from, (*at, then)).compared;
+                for (process, (state, _)) in compared.range::<&ProcessId, _>(range) {
+                    let since = Since {
+                        process,
+                        snapshot: &from.snapshot,
+                        state,
+                        time: *at,
+                    };
+                    let mut show = |change| show(process, change);
+                    let reading = (&self.handle, store);
+                    if since.visit(reading, behind(process), &mut show)?.is_break() {
+                        return Ok(());
+                    }
                 }
             }
         }
         Ok(())
+    }
+}
+
+// What a process had at the instant, if it can say what differs from what it has in the snapshot.
+async fn check(
+    handle: &Handle,
+    (process, share): (&ProcessId, Share),
+    (from, time): (&SnapshotView, Hlc),
+) -> Result<Result<Share, Obstacle>, Failure> {
+    // Who is not in the snapshot is named for that.
+    let Some(part) = from.state.parts.get(process) else {
+        return Ok(Ok(share));
+    };
+    let since = Since {
+        process,
+        snapshot: &from.state.snapshot,
+        state: &part.state,
+        time,
+    };
+    Ok(since.check(handle, &share).await?.map(|()| share))
+}
+
+impl<'a, S> From<Comparison<'a, S>> for Outline
+where
+    Figures<'a>: From<&'a S>,
+{
+    fn from(comparison: Comparison<'a, S>) -> Self {
+        let movements = comparison.movements();
+        let movements = movements.map(|(process, movement)| (process.clone(), movement));
+        Self {
+            movements: movements.collect(),
+            missing: comparison.missing,
+        }
     }
 }

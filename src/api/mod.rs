@@ -19,6 +19,7 @@ mod payload;
 mod proof;
 mod recorded;
 pub mod rest;
+mod since;
 mod statement;
 mod then;
 pub(crate) mod time;

@@ -1,13 +1,17 @@
-//! What differs between two global states: who can be compared, and what passed between the two cuts of a process.
+//! What differs between two global states, or a global state and an instant: who can be compared, and what passed
+//! between the two cuts of a process.
 //!
-//! The figures of one process at one moment are all that is compared here. They come from snapshots today; an instant
-//! between snapshots has the same figures, and whoever finds them can put them in the place of either side.
+//! The figures of one process at one moment are all that is compared here: those of its recorded state, or of its share
+//! at an instant between snapshots.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::audit::Absence;
 use super::global::{GlobalState, Reason};
 use super::part::RecordedState;
+use super::share::Share;
 use crate::process::channel::Flow;
+use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 
 /// An account that holds something else than before.
@@ -21,58 +25,176 @@ pub struct AccountChange {
     pub after: Option<i64>,
 }
 
+/// One of the two that are compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Side {
+    /// What was recorded.
+    Snapshot(SnapshotId),
+    /// What was then.
+    Instant(Hlc),
+}
+
 /// A process of which one of the two sides does not hold the state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotCompared {
     /// Which process.
     pub process: ProcessId,
-    /// Which snapshot does not hold it.
-    pub snapshot: SnapshotId,
-    /// Why, where the snapshot says so; it says nothing of a process that was not in the cluster then.
-    pub reason: Option<Reason>,
+    /// Which side does not hold it.
+    pub side: Side,
+    /// Why, where that is known: a snapshot says nothing of a process that was not in the cluster then.
+    pub reason: Option<Obstacle>,
 }
 
-/// Two global states, process by process.
+/// Why a side does not hold the state of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// It is not in the snapshot.
+    NotRecorded(Reason),
+    /// It could not be asked what was then.
+    NotAsked(Absence),
+    /// Its program is older than the question.
+    UnknownThere,
+    /// Its journal is not the one that the snapshot was recorded from: its store was lost or replaced since.
+    OtherJournal,
+    /// It has deleted the snapshot, and what was recorded with it.
+    NotKept,
+}
+
+impl Obstacle {
+    /// The stable name on the public interface.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotRecorded(reason) => reason.as_str(),
+            Self::NotAsked(absence) => absence.as_str(),
+            Self::UnknownThere => "unknown_there",
+            Self::OtherJournal => "other_journal",
+            Self::NotKept => "not_kept",
+        }
+    }
+}
+
+/// A global state and what it is compared with, process by process.
 #[derive(Debug, Clone)]
-pub struct Comparison<'a> {
+pub struct Comparison<'a, S = RecordedState> {
     /// Whose state both sides hold.
-    pub compared: BTreeMap<&'a ProcessId, (&'a RecordedState, &'a RecordedState)>,
+    pub compared: BTreeMap<&'a ProcessId, (&'a RecordedState, &'a S)>,
     /// Whose state a side does not hold, by process.
     pub missing: Vec<NotCompared>,
 }
+
+/// What one side knows at an instant, or why it does not.
+pub type Then = BTreeMap<ProcessId, Result<Share, Obstacle>>;
 
 impl<'a> Comparison<'a> {
     /// Of two sides in the order in which they were asked for: the second may be the older one.
     #[must_use]
     pub fn of(from: &'a GlobalState, to: &'a GlobalState) -> Self {
-        let sides = [from, to];
-        let named = sides.iter().flat_map(|side| {
-            let missing = side.missing().iter().map(|missing| &missing.process);
-            side.parts.keys().chain(missing)
-        });
-        let processes: BTreeSet<&ProcessId> = named.collect();
+        let side = Side::Snapshot(to.snapshot.clone());
+        Self::with(from, (side, named(to)), |process| recorded(to, process))
+    }
+}
+
+impl<'a> Comparison<'a, Share> {
+    /// Of a global state and an instant, which may be before it.
+    #[must_use]
+    pub fn until(from: &'a GlobalState, (at, then): (Hlc, &'a Then)) -> Self {
+        let side = (Side::Instant(at), then.keys());
+        Self::with(from, side, |process| match then.get(process) {
+            Some(known) => known.as_ref().map_err(|obstacle| Some(*obstacle)),
+            None => Err(None),
+        })
+    }
+}
+
+impl<'a, S> Comparison<'a, S> {
+    fn with(
+        from: &'a GlobalState,
+        (side, there): (Side, impl Iterator<Item = &'a ProcessId>),
+        after: impl Fn(&ProcessId) -> Result<&'a S, Option<Obstacle>>,
+    ) -> Self {
         let mut comparison = Self {
             compared: BTreeMap::new(),
             missing: Vec::new(),
         };
+        let processes: BTreeSet<&ProcessId> = named(from).chain(there).collect();
         for process in processes {
-            let state = |side: &'a GlobalState| side.parts.get(process).map(|part| &part.state);
-            if let (Some(before), Some(after)) = (state(from), state(to)) {
+            let lacks = |side: Side, reason| NotCompared {
+                process: process.clone(),
+                side,
+                reason,
+            };
+            let (before, after) = (recorded(from, process), after(process));
+            if let (Ok(before), Ok(after)) = (&before, &after) {
                 comparison.compared.insert(process, (before, after));
             }
-            let without = sides.iter().filter(|side| state(side).is_none());
-            let missing = without.map(|side| NotCompared {
-                process: process.clone(),
-                snapshot: side.snapshot.clone(),
-                reason: side
-                    .missing()
-                    .iter()
-                    .find(|missing| missing.process == *process)
-                    .map(|missing| missing.reason),
-            });
-            comparison.missing.extend(missing);
+            let first = before.err();
+            let first = first.map(|why| lacks(Side::Snapshot(from.snapshot.clone()), why));
+            let second = after.err().map(|why| lacks(side.clone(), why));
+            comparison.missing.extend(first.into_iter().chain(second));
         }
         comparison
+    }
+
+    /// What passed at each process that is compared.
+    pub fn movements(&self) -> impl Iterator<Item = (&'a ProcessId, Movement)>
+    where
+        Figures<'a>: From<&'a S>,
+    {
+        let compared = self.compared.iter();
+        compared.map(|(process, (before, after))| (*process, Movement::between(*before, *after)))
+    }
+}
+
+// Who is in a global state, or should be.
+fn named(state: &GlobalState) -> impl Iterator<Item = &ProcessId> {
+    let missing = state.missing().iter().map(|missing| &missing.process);
+    state.parts.keys().chain(missing)
+}
+
+fn recorded<'a>(
+    state: &'a GlobalState,
+    process: &ProcessId,
+) -> Result<&'a RecordedState, Option<Obstacle>> {
+    let part = state.parts.get(process);
+    part.map(|part| &part.state).ok_or_else(|| {
+        let mut missing = state.missing().iter();
+        let missing = missing.find(|missing| missing.process == *process);
+        missing.map(|missing| Obstacle::NotRecorded(missing.reason))
+    })
+}
+
+/// The figures of one process at one moment, sums in minor units.
+#[derive(Debug, Clone, Copy)]
+pub struct Figures<'a> {
+    balance_total: i128,
+    deposits: i128,
+    withdrawals: i128,
+    sent: &'a BTreeMap<ProcessId, Flow>,
+    delivered: &'a BTreeMap<ProcessId, Flow>,
+}
+
+impl<'a> From<&'a RecordedState> for Figures<'a> {
+    fn from(state: &'a RecordedState) -> Self {
+        Self {
+            balance_total: state.balance_total,
+            deposits: state.deposits,
+            withdrawals: state.withdrawals,
+            sent: &state.sent,
+            delivered: &state.delivered,
+        }
+    }
+}
+
+impl<'a> From<&'a Share> for Figures<'a> {
+    fn from(share: &'a Share) -> Self {
+        Self {
+            balance_total: share.balance_total,
+            deposits: share.deposits,
+            withdrawals: share.withdrawals,
+            sent: &share.sent,
+            delivered: &share.delivered,
+        }
     }
 }
 
@@ -106,14 +228,15 @@ impl Movement {
     /// Between these two cuts of one process. Figures come from other processes: a sum that is out of all bounds is
     /// cut off at 128 bits, and then explains nothing.
     #[must_use]
-    pub fn between(before: &RecordedState, after: &RecordedState) -> Self {
+    pub fn between<'a>(before: impl Into<Figures<'a>>, after: impl Into<Figures<'a>>) -> Self {
+        let (before, after) = (before.into(), after.into());
         Self {
             before: before.balance_total,
             after: after.balance_total,
             deposits: after.deposits.saturating_sub(before.deposits),
             withdrawals: after.withdrawals.saturating_sub(before.withdrawals),
-            sent: passed(&before.sent, &after.sent),
-            received: passed(&before.delivered, &after.delivered),
+            sent: passed(before.sent, after.sent),
+            received: passed(before.delivered, after.delivered),
         }
     }
 
@@ -250,18 +373,43 @@ mod tests {
         let comparison = Comparison::of(&from, &to);
         let compared: Vec<&str> = comparison.compared.keys().map(|id| id.as_str()).collect();
         assert_eq!(compared, ["a"]);
-        let missing = comparison.missing.iter();
-        let missing: Vec<_> = missing
-            .map(|one| (one.process.as_str(), one.snapshot.as_str(), one.reason))
-            .collect();
-        let down = Some(Reason::Down);
+        let down = Some(Obstacle::NotRecorded(Reason::Down));
+        let (s1, s2) = (&from.snapshot, &to.snapshot);
         let expected = [
-            ("b", "s2", down),
-            ("c", "s1", None),
-            ("c", "s2", down),
-            ("d", "s1", None),
+            lacks("b", Side::Snapshot(s2.clone()), down),
+            lacks("c", Side::Snapshot(s1.clone()), None),
+            lacks("c", Side::Snapshot(s2.clone()), down),
+            lacks("d", Side::Snapshot(s1.clone()), None),
         ];
-        assert_eq!(missing, expected);
+        assert_eq!(comparison.missing, expected);
+    }
+
+    #[test]
+    fn at_an_instant_who_could_not_be_asked_and_who_is_not_there_any_more_is_named() {
+        let from = global("s1", &["a", "b", "c"]);
+        let share = Share::from(&state(7, 7, (0, 0)));
+        let down = Obstacle::NotAsked(Absence::Down);
+        let known = [("a", Ok(share.clone())), ("b", Err(down)), ("d", Ok(share))];
+        let then = known.map(|(id, known)| (process(id), known)).into();
+        let comparison = Comparison::until(&from, (Hlc(9), &then));
+        let movements: Vec<_> = comparison.movements().collect();
+        assert_eq!(movements.len(), 1);
+        assert_eq!(movements[0].0.as_str(), "a");
+        assert_eq!((movements[0].1.deposits, movements[0].1.after), (7, 7));
+        let expected = [
+            lacks("b", Side::Instant(Hlc(9)), Some(down)),
+            lacks("c", Side::Instant(Hlc(9)), None),
+            lacks("d", Side::Snapshot(from.snapshot.clone()), None),
+        ];
+        assert_eq!(comparison.missing, expected);
+    }
+
+    fn lacks(id: &str, side: Side, reason: Option<Obstacle>) -> NotCompared {
+        NotCompared {
+            process: process(id),
+            side,
+            reason,
+        }
     }
 
     fn missing(id: &str) -> Missing {

@@ -191,21 +191,32 @@ fn delivered<'a>(
 
 /// The accounts that a record changes.
 pub fn accounts(record: &Record) -> impl Iterator<Item = &AccountId> {
+    changes(record).map(|(account, _)| account)
+}
+
+/// The accounts that a record changes, and what it adds to each, minor units; negative where it takes.
+pub fn changes(record: &Record) -> impl Iterator<Item = (&AccountId, i128)> {
+    let units = |amount: &Amount| i128::from(amount.units());
     let (first, second) = match record {
-        Record::Deposited { account, .. } | Record::Withdrawn { account, .. } => {
-            (Some(account), None)
+        Record::Deposited { account, amount } => (Some((account, units(amount))), None),
+        Record::Withdrawn { account, amount } => (Some((account, -units(amount))), None),
+        Record::Moved { from, to, amount } => {
+            (Some((from, -units(amount))), Some((to, units(amount))))
         }
-        Record::Moved { from, to, .. } => (Some(from), Some(to)),
         Record::Sent { message, .. } => {
             let transfer = message.body.transfer();
-            (transfer.map(|transfer| &transfer.from_account), None)
+            let taken = transfer.map(|transfer| (&transfer.from_account, -units(&transfer.amount)));
+            (taken, None)
         }
         Record::Delivered {
             suspense, message, ..
         } => {
             let transfer = message.body.transfer();
-            let named = transfer.map(|transfer| &transfer.to_account);
-            (named.map(|named| suspense.as_ref().unwrap_or(named)), None)
+            let given = transfer.map(|transfer| {
+                let account = suspense.as_ref().unwrap_or(&transfer.to_account);
+                (account, units(&transfer.amount))
+            });
+            (given, None)
         }
         _ => (None, None),
     };

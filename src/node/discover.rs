@@ -20,9 +20,10 @@ use crate::process::ids::{Malformed, ProcessId};
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
-    AccountAtRequest, Ack, BalanceAtResponse, Chunk, FetchChunksRequest, FetchPartRequest,
-    FetchRevisionRequest, Frame, Greeting, Identity, ListPinsRequest, ListRevisionsRequest,
-    ListedPin, ListedRevision, Part, Revision, Share, ShareAtRequest,
+    AccountAtRequest, Ack, BalanceAtResponse, ChangesSince, ChangesSinceRequest, Chunk,
+    FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Frame, Greeting, Identity,
+    ListPinsRequest, ListRevisionsRequest, ListedPin, ListedRevision, Part, Revision, Share,
+    ShareAtRequest,
 };
 
 const ATTEMPT_MAX: Duration = Duration::from_secs(2);
@@ -263,6 +264,7 @@ impl PeerService for Greeter {
     type FetchChunksStream = tokio_stream::Empty<Result<Chunk, Status>>;
     type ListRevisionsStream = tokio_stream::Empty<Result<ListedRevision, Status>>;
     type ListPinsStream = tokio_stream::Empty<Result<ListedPin, Status>>;
+    type ChangesSinceStream = tokio_stream::Empty<Result<ChangesSince, Status>>;
 
     async fn greet(&self, _request: Request<Greeting>) -> Result<Response<Greeting>, Status> {
         Ok(Response::new(self.0.clone()))
@@ -318,6 +320,13 @@ impl PeerService for Greeter {
         &self,
         _request: Request<ListPinsRequest>,
     ) -> Result<Response<Self::ListPinsStream>, Status> {
+        Err(not_yet())
+    }
+
+    async fn changes_since(
+        &self,
+        _request: Request<ChangesSinceRequest>,
+    ) -> Result<Response<Self::ChangesSinceStream>, Status> {
         Err(not_yet())
     }
 }

@@ -5,6 +5,7 @@
 //! waits for itself. Everything else is tasks that put inputs into the queue.
 
 mod backlog;
+mod changes;
 mod collection;
 mod collector;
 mod committer;

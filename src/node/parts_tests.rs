@@ -15,7 +15,9 @@ use crate::history::part::RecordedState;
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::Lsn;
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
-use crate::proto::snapledger::{AccountAtRequest, BalanceAtResponse, Share, ShareAtRequest};
+use crate::proto::snapledger::{
+    AccountAtRequest, BalanceAtResponse, ChangesSince, ChangesSinceRequest, Share, ShareAtRequest,
+};
 use crate::proto::snapledger::{Ack, Chunk, Frame, Greeting, Revision};
 use crate::transport::wire::part_to_wire;
 
@@ -64,6 +66,7 @@ impl PeerService for Peer {
     type FetchChunksStream = Answers<Chunk>;
     type ListRevisionsStream = Answers<ListedRevision>;
     type ListPinsStream = Answers<ListedPin>;
+    type ChangesSinceStream = Answers<ChangesSince>;
 
     async fn channel(
         &self,
@@ -109,6 +112,13 @@ impl PeerService for Peer {
         &self,
         _: Request<ListPinsRequest>,
     ) -> Result<Response<Self::ListPinsStream>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn changes_since(
+        &self,
+        _: Request<ChangesSinceRequest>,
+    ) -> Result<Response<Self::ChangesSinceStream>, Status> {
         Err(Status::unimplemented(""))
     }
 

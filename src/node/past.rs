@@ -117,11 +117,11 @@ impl Handle {
     }
 
     // What was decided before the clock passed the instant is durable when this returns, and nothing later belongs to it.
-    async fn reach(&self, time: Hlc) -> Result<(), Unavailable> {
+    pub(super) async fn reach(&self, time: Hlc) -> Result<(), Unavailable> {
         self.ask(Input::Reach { time }).await.map(|_| ())
     }
 
-    async fn look_up<T: Send + 'static>(
+    pub(super) async fn look_up<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Unanswered> {

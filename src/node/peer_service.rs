@@ -9,6 +9,7 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::changes;
 use super::error::{Unanswered, Unavailable};
 use super::handle::Handle;
 use super::parts::Parts;
@@ -17,18 +18,23 @@ use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Hash, Lsn, SnapshotId};
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
-    AccountAtRequest, Ack, BalanceAtResponse, Chunk, FetchChunksRequest, FetchPartRequest,
-    FetchRevisionRequest, Frame, Greeting, ListPinsRequest, ListRevisionsRequest, ListedPin,
-    ListedRevision, Part, Revision, Share, ShareAtRequest, share_at_request,
+    AccountAtRequest, Ack, BalanceAtResponse, ChangesSince, ChangesSinceRequest, Chunk,
+    FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Frame, Greeting, ListPinsRequest,
+    ListRevisionsRequest, ListedPin, ListedRevision, Part, Revision, Share, ShareAtRequest,
+    share_at_request,
 };
 use crate::store::StoreError;
 use crate::transport::inbound::Inbound;
-use crate::transport::wire::{before_horizon, identity_to_wire, part_to_wire, share_to_wire};
+use crate::transport::wire::{
+    before_horizon, identity_to_wire, part_to_wire, share_to_wire, state_from_wire,
+};
 
 /// Acknowledgements that wait for the connection.
 const ACKS_WAITING: usize = 64;
 /// Chunks that wait for the connection.
 const CHUNKS_WAITING: usize = 8;
+/// Messages with changes that wait for the connection.
+const CHANGES_WAITING: usize = 2;
 /// A part that is not finished after this is shown as it is.
 const EARLY_AFTER: Duration = Duration::from_millis(500);
 /// A frame of 512 puts of full length would be larger; senders keep under it.
@@ -65,6 +71,7 @@ impl PeerService for Peering {
     type FetchChunksStream = ReceiverStream<Result<Chunk, Status>>;
     type ListRevisionsStream = Outgoing<ListedRevision>;
     type ListPinsStream = Outgoing<ListedPin>;
+    type ChangesSinceStream = ReceiverStream<Result<ChangesSince, Status>>;
 
     async fn channel(
         &self,
@@ -231,6 +238,35 @@ impl PeerService for Peering {
             })
         });
         Ok(Response::new(Box::pin(tokio_stream::iter(listed))))
+    }
+
+    async fn changes_since(
+        &self,
+        request: Request<ChangesSinceRequest>,
+    ) -> Result<Response<Self::ChangesSinceStream>, Status> {
+        let request = request.into_inner();
+        self.check_cluster(&request.cluster)?;
+        let malformed =
+            |error: &dyn std::fmt::Display| Status::failed_precondition(error.to_string());
+        let snapshot =
+            SnapshotId::parse(&request.snapshot_id).map_err(|error| malformed(&error))?;
+        let state = state_from_wire(request.state.unwrap_or_default());
+        let state = state.map_err(|error| malformed(&error))?;
+        let behind = Some(&request.behind).filter(|behind| !behind.is_empty());
+        let behind = behind.map(|behind| AccountId::parse(behind)).transpose();
+        let behind = behind.map_err(|error| malformed(&error))?;
+        if self.handle.store().is_deleted(&snapshot) {
+            let sentence = format!("snapshot {snapshot:?} was deleted from its history");
+            return Err(Status::not_found(sentence));
+        }
+        let found = self.handle.comparable(state.clone(), Hlc(request.time));
+        let position = found.await.map_err(unanswered)?;
+        let (messages, stream) = mpsc::channel(CHANGES_WAITING);
+        let handle = self.handle.clone();
+        tokio::task::spawn_blocking(move || {
+            changes::send(&handle, (&state, position), behind.as_ref(), &messages);
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
     }
 }
 

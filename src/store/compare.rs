@@ -34,7 +34,8 @@ impl Store {
     }
 }
 
-struct Changes<'a, S> {
+/// The accounts that differ between two recorded states, by account.
+pub(super) struct Changes<'a, S> {
     /// What the first side alone has, oldest first.
     before: Vec<Forward<'a, S>>,
     /// What the second side alone has.
@@ -44,7 +45,7 @@ struct Changes<'a, S> {
 }
 
 impl<'a, S: ChunkSource> Changes<'a, S> {
-    fn new(
+    pub(super) fn new(
         shelf: &'a S,
         (before, after): (&[Run], &[Run]),
         behind: Option<&AccountId>,
@@ -57,7 +58,7 @@ impl<'a, S: ChunkSource> Changes<'a, S> {
             (Some(one), Some(other)) => Arc::new(in_both(shelf, one, other)?),
             _ => Arc::default(),
         };
-        let whole = |run: &Run| Forward::new(shelf, run, Wanted::All);
+        let whole = |run: &Run| Forward::whole(shelf, run);
         let own = |runs: &[Run]| {
             let parting = runs.iter().take(1);
             let parting =
@@ -84,9 +85,9 @@ impl<'a, S: ChunkSource> Changes<'a, S> {
             let mut before = take(&mut self.before, &account);
             let mut after = take(&mut self.after, &account);
             if before.is_none() {
-                before = self.shared(&account)?;
+                before = newest(&mut self.shared, &account)?;
             } else if after.is_none() {
-                after = self.shared(&account)?;
+                after = newest(&mut self.shared, &account)?;
             }
             if before != after {
                 return Ok(Some(AccountChange {
@@ -111,15 +112,20 @@ impl<'a, S: ChunkSource> Changes<'a, S> {
         }
         Ok(first.cloned())
     }
+}
 
-    fn shared(&mut self, account: &AccountId) -> Result<Option<i64>, StoreError> {
-        for run in self.shared.iter_mut().rev() {
-            if let Some(balance) = run.find(account)? {
-                return Ok(Some(balance));
-            }
+/// What an account holds in the newest of these runs that has it, oldest first; whoever was asked for before stands
+/// before it.
+pub(super) fn newest<S: ChunkSource>(
+    runs: &mut [Forward<'_, S>],
+    account: &AccountId,
+) -> Result<Option<i64>, StoreError> {
+    for run in runs.iter_mut().rev() {
+        if let Some(balance) = run.find(account)? {
+            return Ok(Some(balance));
         }
-        Ok(None)
     }
+    Ok(None)
 }
 
 // Takes an account off the heads of the runs of one side; the newest wins.
@@ -179,7 +185,7 @@ impl Wanted {
 }
 
 /// The accounts of one run, read forward only.
-struct Forward<'a, S> {
+pub(super) struct Forward<'a, S> {
     shelf: &'a S,
     wanted: Wanted,
     index: VecDeque<Hash>,
@@ -188,6 +194,11 @@ struct Forward<'a, S> {
 }
 
 impl<'a, S: ChunkSource> Forward<'a, S> {
+    /// All of them.
+    pub(super) fn whole(shelf: &'a S, run: &Run) -> Self {
+        Self::new(shelf, run, Wanted::All)
+    }
+
     fn new(shelf: &'a S, run: &Run, wanted: Wanted) -> Self {
         Self {
             shelf,

@@ -21,9 +21,9 @@ use crate::process::event::{Identity, Meeting};
 use crate::process::ids::{ChannelId, ProcessId, Seq};
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
-    AccountAtRequest, Ack, BalanceAtResponse, Chunk, FetchChunksRequest, FetchPartRequest,
-    FetchRevisionRequest, Frame, Greeting, ListPinsRequest, ListRevisionsRequest, ListedPin,
-    ListedRevision, Part, Revision, Share, ShareAtRequest,
+    AccountAtRequest, Ack, BalanceAtResponse, ChangesSince, ChangesSinceRequest, Chunk,
+    FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Frame, Greeting, ListPinsRequest,
+    ListRevisionsRequest, ListedPin, ListedRevision, Part, Revision, Share, ShareAtRequest,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -170,6 +170,7 @@ impl PeerService for Receiver {
     type FetchChunksStream = Answers<Chunk>;
     type ListRevisionsStream = Answers<ListedRevision>;
     type ListPinsStream = Answers<ListedPin>;
+    type ChangesSinceStream = Answers<ChangesSince>;
 
     async fn channel(
         &self,
@@ -233,6 +234,13 @@ impl PeerService for Receiver {
         &self,
         _: Request<ListPinsRequest>,
     ) -> Result<Response<Self::ListPinsStream>, Status> {
+        Err(Status::unimplemented("nobody asks"))
+    }
+
+    async fn changes_since(
+        &self,
+        _: Request<ChangesSinceRequest>,
+    ) -> Result<Response<Self::ChangesSinceStream>, Status> {
         Err(Status::unimplemented("nobody asks"))
     }
 }

@@ -1,11 +1,11 @@
-//! What differs between two snapshots, as messages: sums and who is missing first, then account by account.
+//! What differs between two snapshots, or a snapshot and an instant, as messages: sums and who is missing first, then account by account.
 
 use std::ops::ControlFlow;
 
 use super::super::differences::Sides;
 use super::super::error::Failure;
 use super::stream::Listener;
-use crate::history::diff::{AccountChange, Movement, NotCompared, Passed};
+use crate::history::diff::{AccountChange, Movement, NotCompared, Passed, Side};
 use crate::process::ids::ProcessId;
 use crate::proto::snapledger as wire;
 use crate::proto::snapledger::difference::Body;
@@ -19,21 +19,15 @@ pub(super) fn show(
     listener: &Listener<wire::Difference>,
 ) -> Result<(), Failure> {
     let show = |body| listener.show(wire::Difference { body: Some(body) });
-    let comparison = sides.compared();
-    let totals = comparison
-        .compared
-        .iter()
-        .map(|(process, (before, after))| {
-            Body::Totals(movement(process, &Movement::between(before, after)))
-        });
-    let missing = comparison
-        .missing
-        .iter()
-        .map(|one| Body::Missing(missing(one)));
+    let outline = sides.outline();
+    let totals = outline.movements.iter();
+    let totals = totals.map(|(process, passed)| Body::Totals(movement(process, passed)));
+    let missing = outline.missing.iter();
+    let missing = missing.map(|one| Body::Missing(self::missing(one)));
     if totals.chain(missing).any(|body| show(body).is_break()) {
         return Ok(());
     }
-    sides.visit(store, None, |process, changed| {
+    sides.visit(store, None, &mut |process, changed| {
         let body = Body::Account(change(process, &changed));
         Ok::<ControlFlow<()>, Failure>(show(body))
     })
@@ -65,10 +59,15 @@ fn passed((process, passed): (&ProcessId, &Passed)) -> wire::Passed {
 
 fn missing(missing: &NotCompared) -> wire::NotCompared {
     let reason = missing.reason.map(|reason| reason.as_str());
+    let (snapshot, at) = match &missing.side {
+        Side::Snapshot(snapshot) => (Some(snapshot), None),
+        Side::Instant(at) => (None, Some(at)),
+    };
     wire::NotCompared {
         process: missing.process.to_string(),
-        snapshot_id: missing.snapshot.to_string(),
+        snapshot_id: snapshot.map_or_else(String::new, ToString::to_string),
         reason: reason.unwrap_or_default().to_owned(),
+        at_us: at.map(|at| at.wall_us()),
     }
 }
 

@@ -221,8 +221,17 @@ impl HistoryService for History {
         let asked = request.get_ref();
         let side = |field, text| id(field, text, SnapshotId::parse);
         let from = side("from_snapshot_id", &asked.from_snapshot_id)?;
-        let to = side("to_snapshot_id", &asked.to_snapshot_id)?;
-        let sides = Sides::of(&self.handle, from, to).await?;
+        let sides = match (asked.at_us, &*asked.to_snapshot_id) {
+            (Some(at_us), "") => {
+                let time = time::past(&self.handle, "at_us", Hlc::at(at_us)).await?;
+                Sides::until(&self.handle, from, time).await?
+            }
+            (Some(_), _) => {
+                let why = "give it or to_snapshot_id, not both";
+                return Err(Failure::malformed("at_us", why).into());
+            }
+            (None, to) => Sides::of(&self.handle, from, side("to_snapshot_id", to)?).await?,
+        };
         let show =
             move |store: &Store, listener: &Listener<_>| differences::show(store, &sides, listener);
         Ok(Response::new(stream(&self.handle, show)))

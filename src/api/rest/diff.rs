@@ -1,4 +1,4 @@
-//! What differs between two snapshots: accounts in pages of JSON, or all of them as CSV or NDJSON, and per process the
+//! What differs between two snapshots, or a snapshot and an instant: accounts in pages of JSON, or all of them as CSV or NDJSON, and per process the
 //! sums that explain it.
 
 use std::io::{self, Write};
@@ -17,15 +17,18 @@ use super::cursor::{self, InDiff};
 use super::export::{self, Broken, Sink};
 use super::freshness::Freshness;
 use super::query::{LIMIT_DEFAULT, Parameters, encode_segment};
-use crate::api::differences::Sides;
+use crate::api::differences::{Sides, To};
 use crate::api::error::{Failure, id};
 use crate::api::recorded::blocking;
-use crate::history::diff::{AccountChange, Comparison, Movement, NotCompared, Passed};
+use crate::api::time::{past, rfc3339};
+use crate::history::diff::{AccountChange, Movement, NotCompared, Passed, Side};
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// Names who could not be compared where the body is a table and has no place for it.
 const MISSING: HeaderName = HeaderName::from_static("snapledger-missing");
+
+const FORMATS: [Format; 3] = [Format::Json, Format::Csv, Format::Ndjson];
 
 /// Which of the differences are wanted.
 struct Selection {
@@ -36,7 +39,15 @@ struct Selection {
 #[derive(Serialize)]
 struct Page {
     from: String,
-    to: String,
+    /// The other snapshot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<String>,
+    /// Or the instant, which has its own word for whether everybody is compared: the bytes of the answer about two
+    /// complete snapshots never change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    complete: Option<bool>,
     accounts: Vec<Line>,
     totals: Vec<TotalsShown>,
     missing: Vec<MissingShown>,
@@ -75,7 +86,11 @@ struct PassedShown {
 #[derive(Serialize)]
 struct MissingShown {
     process: String,
-    snapshot_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot_id: Option<String>,
+    /// The instant, where it is that which is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<String>,
     reason: Option<&'static str>,
 }
 
@@ -86,78 +101,124 @@ pub(super) async fn list(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let format = negotiate(&headers, &[Format::Json, Format::Csv, Format::Ndjson])?;
-    let parameters = Parameters::of(&uri, &["limit", "cursor"])?;
-    let selection = Selection {
-        behind: cursor::decode(parameters.get("cursor"))?,
-        limit: parameters.limit()?,
-    };
+    let format = negotiate(&headers, &FORMATS)?;
+    let parameters = Parameters::of(&uri, &["limit", "cursor", "at"])?;
+    if parameters.get("at").is_some() {
+        let why =
+            "give an instant or another snapshot, not both; GET /v1/snapshots/{id}/diff takes it";
+        return Err(Failure::malformed("at", why));
+    }
+    let selection = Selection::of(&parameters)?;
     let from = id("snapshot_id", &from, SnapshotId::parse)?;
     let to = id("other", &to, SnapshotId::parse)?;
     let sides = Sides::of(&facade.handle, from, to).await?;
-    let freshness = Freshness::of_both(&sides.from, &sides.to, format);
-    if freshness.is_known(&headers) {
-        return Ok(freshness.not_modified());
-    }
-    let handle = &facade.handle;
-    // A page, too: where little differs in much that is not shared, a thread reads for long.
-    let permit = facade.admit_export()?;
-    if format == Format::Json {
-        let page = blocking(handle, move |store| {
-            let _permit = permit;
-            Ok(selection.page(store, &sides)?)
-        });
-        let page = page.await?;
-        return Ok(freshness.mark(Json(page).into_response()));
-    }
-    let missing = missing(&sides.compared());
-    let mut response = export::stream(handle, format, permit, move |store, sink| match format {
-        Format::Csv => selection.csv(store, &sides, sink),
-        _ => selection.ndjson(store, &sides, sink),
-    });
-    if let Some(missing) = missing.and_then(|names| names.parse().ok()) {
-        response.headers_mut().insert(MISSING, missing);
-    }
-    Ok(freshness.mark(response))
+    selection.show(&facade, sides, (&headers, format)).await
 }
 
-// `s2/n3` for a snapshot that does not hold the state of a process.
-fn missing(comparison: &Comparison<'_>) -> Option<String> {
-    let segment = |text| encode_segment(text);
-    let names = comparison.missing.iter().map(|missing| {
-        let snapshot = segment(missing.snapshot.as_str());
-        format!("{snapshot}/{}", segment(missing.process.as_str()))
+/// `GET /v1/snapshots/{id}/diff?at=`
+pub(super) async fn until(
+    State(facade): State<Facade>,
+    Segments(from): Segments<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let format = negotiate(&headers, &FORMATS)?;
+    let parameters = Parameters::of(&uri, &["at", "limit", "cursor"])?;
+    let selection = Selection::of(&parameters)?;
+    let from = id("snapshot_id", &from, SnapshotId::parse)?;
+    let Some(at) = parameters.time("at")? else {
+        let why = "give an instant to compare with, or another snapshot: GET /v1/snapshots/{id}/diff/{other}";
+        return Err(Failure::malformed("at", why));
+    };
+    let time = past(&facade.handle, "at", at).await?;
+    let sides = Sides::until(&facade.handle, from, time).await?;
+    selection.show(&facade, sides, (&headers, format)).await
+}
+
+// `s2/n3` for a side that does not hold the state of a process.
+fn header(missing: &[NotCompared]) -> Option<String> {
+    let segment = |text: &str| encode_segment(text);
+    let names = missing.iter().map(|missing| {
+        let side = match &missing.side {
+            Side::Snapshot(snapshot) => segment(snapshot.as_str()),
+            Side::Instant(at) => segment(&rfc3339(at.wall_us())),
+        };
+        format!("{side}/{}", segment(missing.process.as_str()))
     });
     let names: Vec<String> = names.collect();
     (!names.is_empty()).then(|| names.join(", "))
 }
 
 impl Selection {
-    fn page(&self, store: &Store, sides: &Sides) -> Result<Page, StoreError> {
+    fn of(parameters: &Parameters) -> Result<Self, Failure> {
+        Ok(Self {
+            behind: cursor::decode(parameters.get("cursor"))?,
+            limit: parameters.limit()?,
+        })
+    }
+
+    async fn show(
+        self,
+        facade: &Facade,
+        sides: Sides,
+        (headers, format): (&HeaderMap, Format),
+    ) -> Result<Response, Failure> {
+        let freshness = match &sides.to {
+            To::Snapshot(to) => Freshness::of_both(&sides.from, to, format),
+            To::Instant(..) => Freshness::none(),
+        };
+        if freshness.is_known(headers) {
+            return Ok(freshness.not_modified());
+        }
+        let handle = &facade.handle;
+        // A page, too: where little differs in much that is not shared, a thread reads for long.
+        let permit = facade.admit_export()?;
+        if format == Format::Json {
+            let page = blocking(handle, move |store| {
+                let _permit = permit;
+                self.page(store, &sides)
+            });
+            return Ok(freshness.mark(Json(page.await?).into_response()));
+        }
+        let missing = header(&sides.outline().missing);
+        let mut response =
+            export::stream(handle, format, permit, move |store, sink| match format {
+                Format::Csv => self.csv(store, &sides, sink),
+                _ => self.ndjson(store, &sides, sink),
+            });
+        if let Some(missing) = missing.and_then(|names| names.parse().ok()) {
+            response.headers_mut().insert(MISSING, missing);
+        }
+        Ok(freshness.mark(response))
+    }
+
+    fn page(&self, store: &Store, sides: &Sides) -> Result<Page, Failure> {
         let limit = self.limit.unwrap_or(LIMIT_DEFAULT);
         let mut accounts: Vec<Line> = Vec::new();
         let mut last = None;
         let mut more = false;
-        sides.visit(store, self.behind(), |process, change| {
+        sides.visit(store, self.behind(), &mut |process, change| {
             more = accounts.len() == limit;
             if more {
                 return Ok(ControlFlow::Break(()));
             }
             last = Some((process.clone(), change.account.clone()));
             accounts.push(Line::of(process, &change));
-            Ok::<_, StoreError>(ControlFlow::Continue(()))
+            Ok::<_, Failure>(ControlFlow::Continue(()))
         })?;
-        let comparison = sides.compared();
-        let totals = comparison.compared.iter();
-        let totals = totals.map(|(process, (before, after))| {
-            TotalsShown::of(process, &Movement::between(before, after))
-        });
+        let outline = sides.outline();
+        let (to, to_at) = match &sides.to {
+            To::Snapshot(to) => (Some(to.state.snapshot.to_string()), None),
+            To::Instant(at, _) => (None, Some(rfc3339(at.wall_us()))),
+        };
         Ok(Page {
             from: sides.from.state.snapshot.to_string(),
-            to: sides.to.state.snapshot.to_string(),
+            complete: to_at.is_some().then_some(outline.missing.is_empty()),
+            to,
+            to_at,
             accounts,
-            totals: totals.collect(),
-            missing: comparison.missing.iter().map(MissingShown::from).collect(),
+            totals: outline.movements.iter().map(TotalsShown::from).collect(),
+            missing: outline.missing.iter().map(MissingShown::from).collect(),
             next_cursor: last
                 .filter(|_| more)
                 .map(|(process, account)| cursor::encode(&InDiff((process, account)))),
@@ -187,7 +248,7 @@ impl Selection {
         mut write: impl FnMut(Line) -> io::Result<()>,
     ) -> io::Result<()> {
         let mut left = self.limit.unwrap_or(usize::MAX);
-        let visited = sides.visit(store, self.behind(), |process, change| {
+        let visited = sides.visit(store, self.behind(), &mut |process, change| {
             let Some(fewer) = left.checked_sub(1) else {
                 return Ok(ControlFlow::Break(()));
             };
@@ -215,8 +276,8 @@ impl Line {
     }
 }
 
-impl TotalsShown {
-    fn of(process: &ProcessId, movement: &Movement) -> Self {
+impl From<(&ProcessId, &Movement)> for TotalsShown {
+    fn from((process, movement): (&ProcessId, &Movement)) -> Self {
         Self {
             process: process.to_string(),
             before: movement.before,
@@ -244,9 +305,14 @@ impl From<(&ProcessId, &Passed)> for PassedShown {
 
 impl From<&NotCompared> for MissingShown {
     fn from(missing: &NotCompared) -> Self {
+        let (snapshot, at) = match &missing.side {
+            Side::Snapshot(snapshot) => (Some(snapshot.to_string()), None),
+            Side::Instant(at) => (None, Some(rfc3339(at.wall_us()))),
+        };
         Self {
             process: missing.process.to_string(),
-            snapshot_id: missing.snapshot.to_string(),
+            snapshot_id: snapshot,
+            at,
             reason: missing.reason.map(|reason| reason.as_str()),
         }
     }

@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::accept::Format;
+use crate::api::error::Failure;
 use crate::api::recorded;
 use crate::node::Handle;
 use crate::store::{Store, StoreError};
@@ -59,6 +60,8 @@ impl Write for Sink {
 /// Why an export that visits the store breaks off.
 pub(super) enum Broken {
     Store(StoreError),
+    /// Another process does not say what it was asked for.
+    Asked(Failure),
     Socket(io::Error),
 }
 
@@ -68,10 +71,20 @@ impl From<StoreError> for Broken {
     }
 }
 
+impl From<Failure> for Broken {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Unreadable(error) => Self::Store(error),
+            other => Self::Asked(other),
+        }
+    }
+}
+
 impl From<Broken> for io::Error {
     fn from(broken: Broken) -> Self {
         match broken {
             Broken::Store(error) => Self::other(error),
+            Broken::Asked(failure) => Self::other(failure),
             Broken::Socket(error) => error,
         }
     }

@@ -33,6 +33,14 @@ impl Freshness {
         }
     }
 
+    /// Of an answer that is put together anew each time.
+    pub(super) fn none() -> Self {
+        Self {
+            etag: None,
+            immutable: false,
+        }
+    }
+
     /// Of an answer under an address that will show something else later.
     pub(super) fn passing(mut self) -> Self {
         self.immutable = false;

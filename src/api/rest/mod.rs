@@ -84,6 +84,7 @@ fn snapshot_routes() -> Router<Facade> {
         )
         .route("/v1/snapshots/{id}/balances", get(balances::list))
         .route("/v1/snapshots/{id}/channels", get(channels::list))
+        .route("/v1/snapshots/{id}/diff", get(diff::until))
         .route("/v1/snapshots/{id}/diff/{other}", get(diff::list))
         .route("/v1/snapshots/{id}/events", get(events::stream))
         .route("/v1/snapshots/{id}/export", get(file::export))

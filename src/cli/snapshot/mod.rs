@@ -41,7 +41,7 @@ enum Command {
         #[command(flatten)]
         rest: RestOptions,
     },
-    /// The accounts that differ between two snapshots, and the sums that explain it
+    /// The accounts that differ between two snapshots, or a snapshot and an instant, and the sums that explain it
     Diff(DiffArgs),
     /// What happens to a snapshot, until it is complete or partial
     Watch(watch::WatchArgs),
@@ -60,7 +60,11 @@ struct DiffArgs {
     /// The snapshot to compare from.
     from: String,
     /// The snapshot to compare with; it may be the older one.
-    to: String,
+    #[arg(required_unless_present = "at", conflicts_with = "at")]
+    to: Option<String>,
+    /// Or the instant to compare with, for example 2026-01-31T12:00:00Z; it may be before the snapshot.
+    #[arg(long, value_name = "INSTANT")]
+    at: Option<String>,
     /// How many accounts, at most 1000 [default: 50].
     #[arg(long)]
     limit: Option<u16>,
@@ -200,10 +204,18 @@ fn list(args: &ListArgs) -> Result<(), CliError> {
 }
 
 fn diff(args: &DiffArgs) -> Result<(), CliError> {
-    let path = format!("{}/diff/{}", path_of(&args.from), segment(&args.to));
+    let mut path = format!("{}/diff", path_of(&args.from));
+    if let Some(to) = &args.to {
+        path = format!("{path}/{}", segment(to));
+    }
     let limit = args.limit.map(|limit| limit.to_string());
-    let query = [("limit", &limit), ("cursor", &args.cursor)].into_iter();
+    let query = [
+        ("at", &args.at),
+        ("limit", &limit),
+        ("cursor", &args.cursor),
+    ];
     let query: Vec<(&str, &str)> = query
+        .into_iter()
         .filter_map(|(name, value)| Some((name, value.as_deref()?)))
         .collect();
     let answer = RestClient::new(&args.rest.rest)?.get(&path, &query)?;

@@ -30,7 +30,7 @@ pub(super) fn list(answer: &Value) -> Report {
     report
 }
 
-/// What differs between two snapshots.
+/// What differs between two snapshots, or a snapshot and an instant.
 pub(super) fn diff(answer: &Value) -> Report {
     let mut report = Report::default();
     for (field, columns) in DIFFERENCES {
@@ -77,6 +77,7 @@ const DIFFERENCES: [(&str, Columns); 3] = [
         &[
             ("process", "/process"),
             ("snapshot", "/snapshot_id"),
+            ("at", "/at"),
             ("reason", "/reason"),
         ],
     ),

@@ -1,5 +1,6 @@
 //! The past of this process at any position of its journal: the newest recorded state before it, and the turns behind.
 
+mod changes;
 mod page;
 mod recorded;
 

@@ -10,7 +10,7 @@ pub use message::{
     envelope_from_wire, envelope_to_wire, identity_from_wire, identity_to_wire, tally_from_wire,
     tally_to_wire,
 };
-pub use part::{part_from_wire, part_to_wire, wide};
+pub use part::{part_from_wire, part_to_wire, state_from_wire, state_to_wire, wide};
 pub use share::{share_from_wire, share_to_wire};
 
 /// Why something from a peer is not understood.

@@ -43,7 +43,9 @@ pub fn part_from_wire(part: wire::Part) -> Result<Part, Unreadable> {
     })
 }
 
-fn state_to_wire(state: &RecordedState) -> wire::RecordedState {
+/// A recorded state as it travels.
+#[must_use]
+pub fn state_to_wire(state: &RecordedState) -> wire::RecordedState {
     wire::RecordedState {
         position: state.position.0,
         time: state.time.0,
@@ -61,7 +63,11 @@ fn state_to_wire(state: &RecordedState) -> wire::RecordedState {
     }
 }
 
-fn state_from_wire(state: wire::RecordedState) -> Result<RecordedState, Unreadable> {
+/// A recorded state that came.
+///
+/// # Errors
+/// [`Unreadable`] where something is malformed.
+pub fn state_from_wire(state: wire::RecordedState) -> Result<RecordedState, Unreadable> {
     Ok(RecordedState {
         position: Lsn(state.position),
         time: Hlc(state.time),

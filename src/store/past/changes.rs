@@ -1,0 +1,284 @@
+//! What differs between a recorded state and any position: the nearest recorded state before that is compared chunk by
+//! chunk, and the turns behind it are added. The accounts that exist besides are not visited.
+
+use std::collections::BTreeMap;
+use std::iter::Peekable;
+
+use crate::history::diff::AccountChange;
+use crate::history::part::RecordedState;
+use crate::history::share::Share;
+use crate::history::statement::changes;
+use crate::process::ids::{AccountId, Hash, Lsn};
+use crate::store::Store;
+use crate::store::chunks::Chunks;
+use crate::store::compare::{Changes, Forward, newest};
+use crate::store::error::StoreError;
+use crate::store::frame::Damage;
+
+/// Accounts of the turns that are held at once. Of more the turns are read again.
+const ACCOUNTS_HELD_MAX: usize = 65_536;
+
+impl Store {
+    /// Whether a state was recorded from this journal; also where so much of the journal is gone that nothing can tell.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn is_recorded_here(&self, state: &RecordedState) -> Result<bool, StoreError> {
+        if state.position > self.position() {
+            return Ok(false);
+        }
+        if state.position.next() >= self.journal.first()? {
+            return Ok(self.journal.hash_up_to(state.position)? == state.journal);
+        }
+        let stored = self.states.get(state.position)?;
+        Ok(stored.is_none_or(|stored| stored.recorded.journal == state.journal))
+    }
+
+    /// The accounts that held something else after the turn at a position than in a recorded state of this journal, by
+    /// account, from behind the given one on. The position may be the older one. Reads the disk.
+    ///
+    /// # Errors
+    /// As [`Store::share_at`].
+    pub fn changes_until<'a>(
+        &'a self,
+        (from, position): (&RecordedState, Lsn),
+        behind: Option<&AccountId>,
+    ) -> Result<impl Iterator<Item = Result<AccountChange, StoreError>> + use<'a>, StoreError> {
+        self.changes_held((from, position), behind, ACCOUNTS_HELD_MAX)
+    }
+
+    fn changes_held(
+        &self,
+        (from, position): (&RecordedState, Lsn),
+        behind: Option<&AccountId>,
+        held_max: usize,
+    ) -> Result<Until<'_>, StoreError> {
+        self.check_range(position)?;
+        let nearest = self.states_until(position).next().transpose()?;
+        let nearest = nearest.map(|state| state.recorded);
+        let is_nearer = |nearest: &RecordedState| nearest.position < from.position;
+        let nearest = match from.position <= position && nearest.as_ref().is_none_or(is_nearer) {
+            true => Some(from.clone()),
+            false => nearest,
+        };
+        let (start, runs) = match nearest {
+            Some(state) => ((state.position, state.journal), state.runs),
+            None => {
+                let Share {
+                    position, journal, ..
+                } = self.nothing()?;
+                ((position, journal), Vec::new())
+            }
+        };
+        Ok(Until {
+            states: Changes::new(&self.chunks, (&from.runs, &runs), behind)?.peekable(),
+            nearest: runs
+                .iter()
+                .map(|run| Forward::whole(&self.chunks, run))
+                .collect(),
+            turns: Turns {
+                store: self,
+                start,
+                end: position,
+                behind: behind.cloned(),
+                held: BTreeMap::new(),
+                held_max,
+                is_all: false,
+            },
+        })
+    }
+}
+
+struct Until<'a> {
+    /// What the nearest recorded state holds otherwise.
+    states: Peekable<Changes<'a, Chunks>>,
+    /// That state, for accounts that both hold alike.
+    nearest: Vec<Forward<'a, Chunks>>,
+    /// What came behind it.
+    turns: Turns<'a>,
+}
+
+impl Until<'_> {
+    fn next_change(&mut self) -> Result<Option<AccountChange>, StoreError> {
+        loop {
+            let touched = self.turns.first()?.cloned();
+            let is_next = |change: &AccountChange| {
+                let first = touched.as_ref();
+                first.is_none_or(|first| change.account <= *first)
+            };
+            let recorded = self
+                .states
+                .next_if(|next| next.as_ref().map_or(true, is_next));
+            let mut change = match (recorded.transpose()?, touched) {
+                (Some(change), _) => change,
+                (None, Some(account)) => {
+                    let recorded = newest(&mut self.nearest, &account)?;
+                    AccountChange {
+                        account,
+                        before: recorded,
+                        after: recorded,
+                    }
+                }
+                (None, None) => return Ok(None),
+            };
+            if let Some(units) = self.turns.take(&change.account) {
+                change.after = Some(self.turns.sum(&change, units)?);
+            }
+            if change.before != change.after {
+                return Ok(Some(change));
+            }
+        }
+    }
+}
+
+impl Iterator for Until<'_> {
+    type Item = Result<AccountChange, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_change().transpose()
+    }
+}
+
+/// What turns add to the accounts that they touch, by account.
+struct Turns<'a> {
+    store: &'a Store,
+    /// The position and the hash behind which they begin.
+    start: (Lsn, Hash),
+    /// The last of them.
+    end: Lsn,
+    /// The account behind which those that are held begin.
+    behind: Option<AccountId>,
+    /// The first of them, with all that is added to each.
+    held: BTreeMap<AccountId, i128>,
+    /// How many are held.
+    held_max: usize,
+    /// Whether there are no others.
+    is_all: bool,
+}
+
+impl Turns<'_> {
+    /// The next account.
+    fn first(&mut self) -> Result<Option<&AccountId>, StoreError> {
+        if self.held.is_empty() && !self.is_all {
+            self.read()?;
+        }
+        Ok(self.held.first_key_value().map(|(account, _)| account))
+    }
+
+    /// Takes the next account if it is this one.
+    fn take(&mut self, account: &AccountId) -> Option<i128> {
+        let units = self.held.remove(account)?;
+        self.behind = Some(account.clone());
+        Some(units)
+    }
+
+    // Whoever was left out once stands behind all that are held, then and later: so nobody is held with half of it.
+    fn read(&mut self) -> Result<(), StoreError> {
+        self.is_all = true;
+        let (position, journal) = self.start;
+        for entry in self.store.entries_behind(position, journal, self.end) {
+            let turn = entry?.turn;
+            for (account, units) in turn.records.iter().flat_map(changes) {
+                if self.behind.as_ref().is_some_and(|behind| account <= behind) {
+                    continue;
+                }
+                match self.held.get_mut(account) {
+                    Some(sum) => *sum += units,
+                    None => _ = self.held.insert(account.clone(), units),
+                }
+                if self.held.len() > self.held_max {
+                    self.held.pop_last();
+                    self.is_all = false;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn sum(&self, change: &AccountChange, units: i128) -> Result<i64, StoreError> {
+        let sum = i128::from(change.after.unwrap_or(0)) + units;
+        i64::try_from(sum).map_err(|_| {
+            let what = format!("account {:?} at journal entry {}", change.account, self.end);
+            let problem = format!("the journal makes it {sum}");
+            StoreError::damaged(what, Damage::Contradiction(problem))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::process::clock::{Hlc, Lamport};
+    use crate::process::event::{Record, Turn};
+    use crate::process::ids::{Amount, ProcessId};
+
+    fn account(number: u8) -> AccountId {
+        AccountId::parse(&format!("a{number:03}")).expect("a valid id")
+    }
+
+    fn turn(position: u64, paid: &[(u8, i64)]) -> Turn {
+        let deposited = |(number, units): &(u8, i64)| Record::Deposited {
+            account: account(*number),
+            amount: Amount::new(*units).expect("it is positive"),
+        };
+        Turn {
+            position: Lsn(position),
+            time: Hlc(position),
+            clock: Lamport(position),
+            records: paid.iter().map(deposited).collect(),
+        }
+    }
+
+    fn nothing() -> RecordedState {
+        RecordedState {
+            position: Lsn(0),
+            time: Hlc(0),
+            clock: Lamport(0),
+            accounts: 0,
+            balance_total: 0,
+            deposits: 0,
+            withdrawals: 0,
+            sent: BTreeMap::new(),
+            delivered: BTreeMap::new(),
+            journal: Hash::default(),
+            runs: Vec::new(),
+            state_bytes: 0,
+            new_bytes: 0,
+        }
+    }
+
+    // Without this an account that did not fit at first could be shown with what only some of its turns added.
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn however_few_accounts_are_held_all_are_shown_with_all_that_was_added(
+            turns in prop::collection::vec(prop::collection::vec((0u8..20, 1i64..9), 1..5), 1..12),
+            held_max in 1usize..6,
+            behind in prop::option::of(0u8..20),
+        ) {
+            let dir = tempfile::tempdir().expect("a temporary directory");
+            let me = ProcessId::parse("p").expect("a valid id");
+            let store = Store::open(dir.path(), "test", &me).expect("the store opens");
+            let mut expected = BTreeMap::<AccountId, i64>::new();
+            for (position, paid) in (1..).zip(&turns) {
+                store.commit(&turn(position, paid)).expect("the disk has room");
+                for (number, units) in paid {
+                    *expected.entry(account(*number)).or_default() += units;
+                }
+            }
+            let behind = behind.map(account);
+            expected.retain(|account, _| behind.as_ref().is_none_or(|behind| account > behind));
+            let until = (&nothing(), store.position());
+            let found = store.changes_held(until, behind.as_ref(), held_max);
+            let found = found.expect("it is whole").map(|change| {
+                let change = change.expect("it is whole");
+                (change.account, change.before, change.after)
+            });
+            let expected = expected.into_iter().map(|(account, units)| (account, None, Some(units)));
+            prop_assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+        }
+    }
+}
