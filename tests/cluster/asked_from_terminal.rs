@@ -41,6 +41,14 @@ async fn the_past_is_asked_from_a_terminal() {
         Some(audit.clone())
     );
 
+    let differs = ["snapshot", "diff", &id, "--at", at];
+    let table = said(&rest, &differs).await;
+    for part in ["alice", "4711", "5000", "explained"] {
+        assert!(table.contains(part), "{part} in {table}");
+    }
+    let json = said(&rest, &[&differs[..], &["--output", "json"]].concat()).await;
+    assert!(json.contains("\"to_at\"") && json.contains(at), "{json}");
+
     let account = ["account", "balance", "alice"];
     let then = said(&rest, &[&account[..], &["--at", at]].concat()).await;
     assert!(then.contains("5000") && then.contains(at), "{then}");

@@ -18,6 +18,7 @@ mod history;
 mod history_service;
 mod horizon;
 mod initiator;
+mod instant_differences;
 mod instants;
 mod interrupted;
 mod killed;
