@@ -30,6 +30,7 @@ mod missing;
 mod moments;
 mod money;
 mod nodes;
+mod older_peer;
 mod other_make;
 mod overlapping;
 mod partial;

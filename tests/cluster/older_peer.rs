@@ -1,0 +1,155 @@
+//! A peer whose program is older than a question is still asked the others, and is named where it cannot be compared.
+//! Without this a cluster could not be brought to a new version one node after the other.
+
+use snapledger::proto::snapledger::peer_service_client::PeerServiceClient;
+use snapledger::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
+use snapledger::proto::snapledger::{
+    AccountAtRequest, Ack, BalanceAtResponse, ChangesSince, ChangesSinceRequest, Chunk,
+    FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Frame, Greeting, ListPinsRequest,
+    ListRevisionsRequest, ListedPin, ListedRevision, Part, Revision, Share, ShareAtRequest,
+    share_at_request,
+};
+use tokio::net::TcpListener;
+use tokio_stream::Empty;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::await_it::until;
+use crate::nodes::Cluster;
+
+/// Knows who it is and what it had, and nothing else.
+struct Older {
+    greeting: Greeting,
+    share: Share,
+}
+
+type Nothing<T> = Empty<Result<T, Status>>;
+
+fn unknown<T>() -> Result<Response<T>, Status> {
+    Err(Status::unimplemented("it is not known here"))
+}
+
+#[tonic::async_trait]
+impl PeerService for Older {
+    type ChannelStream = Nothing<Ack>;
+    type FetchPartStream = Nothing<Part>;
+    type FetchChunksStream = Nothing<Chunk>;
+    type ListRevisionsStream = Nothing<ListedRevision>;
+    type ListPinsStream = Nothing<ListedPin>;
+    type ChangesSinceStream = Nothing<ChangesSince>;
+
+    async fn channel(
+        &self,
+        _: Request<Streaming<Frame>>,
+    ) -> Result<Response<Self::ChannelStream>, Status> {
+        unknown()
+    }
+
+    async fn greet(&self, _: Request<Greeting>) -> Result<Response<Greeting>, Status> {
+        Ok(Response::new(self.greeting.clone()))
+    }
+
+    async fn fetch_part(
+        &self,
+        _: Request<FetchPartRequest>,
+    ) -> Result<Response<Self::FetchPartStream>, Status> {
+        unknown()
+    }
+
+    async fn fetch_chunks(
+        &self,
+        _: Request<FetchChunksRequest>,
+    ) -> Result<Response<Self::FetchChunksStream>, Status> {
+        unknown()
+    }
+
+    async fn fetch_revision(
+        &self,
+        _: Request<FetchRevisionRequest>,
+    ) -> Result<Response<Revision>, Status> {
+        unknown()
+    }
+
+    async fn list_revisions(
+        &self,
+        _: Request<ListRevisionsRequest>,
+    ) -> Result<Response<Self::ListRevisionsStream>, Status> {
+        unknown()
+    }
+
+    async fn share_at(&self, _: Request<ShareAtRequest>) -> Result<Response<Share>, Status> {
+        Ok(Response::new(self.share.clone()))
+    }
+
+    async fn account_at(
+        &self,
+        _: Request<AccountAtRequest>,
+    ) -> Result<Response<BalanceAtResponse>, Status> {
+        unknown()
+    }
+
+    async fn list_pins(
+        &self,
+        _: Request<ListPinsRequest>,
+    ) -> Result<Response<Self::ListPinsStream>, Status> {
+        unknown()
+    }
+
+    async fn changes_since(
+        &self,
+        _: Request<ChangesSinceRequest>,
+    ) -> Result<Response<Self::ChangesSinceStream>, Status> {
+        unknown()
+    }
+}
+
+// What n2 says of itself.
+async fn older(cluster: &Cluster) -> Older {
+    let mut client = PeerServiceClient::new(cluster.grpc("n2"));
+    let greeting = client.greet(Greeting::default()).await;
+    let now = cluster.handle("n2").present().await.expect("it answers");
+    let asked = client.share_at(ShareAtRequest {
+        cluster: "tested".to_owned(),
+        point: Some(share_at_request::Point::Time(now.0)),
+    });
+    Older {
+        share: asked.await.expect("an answer").into_inner(),
+        greeting: greeting.expect("an answer").into_inner(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_know_the_question_is_named_and_the_others_are_compared() {
+    let mut cluster = Cluster::up(&["n1", "n2"]).await;
+    cluster.deposit("n1", "a", 100).await;
+    cluster.deposit("n2", "b", 50).await;
+    let rest = cluster.rest("n1");
+    let id = rest.start_snapshot().await;
+    rest.snapshot(&id, "complete").await;
+    cluster.deposit("n1", "a", 1).await;
+    let older = older(&cluster).await;
+    let members = &cluster.handle("n1").config().members;
+    let member = members.iter().find(|one| one.id.as_str() == "n2");
+    let address = member.expect("it is planned").grpc.clone();
+    cluster.stop("n2").await;
+    let listener = until("its port", async || TcpListener::bind(&address).await.ok()).await;
+    let serving = Server::builder()
+        .add_service(PeerServiceServer::new(older))
+        .serve_with_incoming(TcpListenerStream::new(listener));
+    let serving = tokio::spawn(serving);
+
+    let found = until("n2 answers as the older one", async || {
+        let at = rest.read("/v1/audit").await["at"].clone();
+        let at = at.as_str().expect("an instant");
+        let found = rest.read(&format!("/v1/snapshots/{id}/diff?at={at}")).await;
+        (found["missing"][0]["reason"] == "unknown_there").then_some(found)
+    })
+    .await;
+    assert_eq!(found["complete"], false);
+    assert_eq!(found["missing"][0]["process"], "n2");
+    assert_eq!(found["accounts"][0]["after"], 101);
+    assert_eq!(found["totals"].as_array().map(Vec::len), Some(1));
+    serving.abort();
+    cluster.stop_all().await;
+}
