@@ -1,6 +1,6 @@
 //! `audit`: the whole cluster at a past instant, through REST.
 
-use super::output::cell;
+use super::output::{Columns, cell};
 use super::rest::{RestClient, RestOptions};
 use super::{CliError, OutputFormat, Report, print};
 
@@ -49,8 +49,6 @@ const FACTS: [(&str, &str); 7] = [
     ("conserved", "/verification/conserved"),
     ("consistent cut", "/verification/consistent_cut"),
 ];
-
-type Columns = &'static [(&'static str, &'static str)];
 
 const LISTS: [(&str, Columns); 3] = [
     (

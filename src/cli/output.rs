@@ -30,6 +30,9 @@ pub fn print(text: &str) -> Result<(), CliError> {
     Ok(())
 }
 
+/// The columns of a table: a header, and the field of the objects below it (a JSON pointer).
+pub(super) type Columns = &'static [(&'static str, &'static str)];
+
 /// Text for people that grows by lines and tables.
 #[derive(Debug, Default)]
 pub struct Report(String);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::cli::Report;
-use crate::cli::output::cell;
+use crate::cli::output::{Columns, cell};
 
 /// The history.
 pub(super) fn list(answer: &Value) -> Report {
@@ -134,8 +134,6 @@ const FACTS: [(&str, &str); 12] = [
     ("conserved", "/verification/conserved"),
     ("consistent cut", "/verification/consistent_cut"),
 ];
-
-type Columns = &'static [(&'static str, &'static str)];
 
 const LISTS: [(&str, Columns); 4] = [
     (
