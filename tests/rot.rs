@@ -10,7 +10,8 @@ use std::path::Path;
 
 use snapledger::history::global::GlobalState;
 use snapledger::process::clock::{Hlc, Lamport};
-use snapledger::store::{Report, Store, StoreError};
+use snapledger::process::ids::SnapshotId;
+use snapledger::store::{Pin, Report, Store, StoreError};
 use teller::images;
 use teller::{CLUSTER, Random, Teller, balances, open, process_id, recover, topology};
 use tempfile::TempDir;
@@ -18,13 +19,14 @@ use tempfile::TempDir;
 /// The engine's own files, and how many flips each gets.
 const FILES: [(&str, u64); 4] = [("db", 40), ("conf", 8), ("snap.", 12), ("witness", 8)];
 /// The trees of the store; each gets so many flips in stored values.
-const TREES: [&str; 7] = [
+const TREES: [&str; 8] = [
     "journal",
     "states-2",
     "chunks",
     "parts",
     "history",
     "stretches",
+    "retention",
     "meta",
 ];
 const FLIPS_PER_TREE: u64 = 5;
@@ -44,6 +46,7 @@ fn lived() -> (TempDir, Teller) {
         teller.random_turns(&store);
     }
     publish(&store, &teller);
+    pin(&store, &teller);
     store.write_stretches().expect("there is room");
     drop(store);
     // The engine makes its snapshot when it opens what another life has left.
@@ -67,6 +70,24 @@ fn publish(store: &Store, teller: &Teller) {
     state.parts.insert(me, part);
     state.revision = 1;
     store.publish(&state).expect("there is room");
+}
+
+// One that is here, and those of others, which nothing else in this store speaks of.
+fn pin(store: &Store, teller: &Teller) {
+    let snapshot = &teller.unconfirmed[0].snapshot;
+    let pinned = store.pin(snapshot, true, (&process_id("p"), Hlc::at(1)));
+    pinned.expect("there is room").expect("it is here");
+    let heard = ["q-7", "r-9"].map(|name| {
+        let snapshot = SnapshotId::parse(name).expect("a valid id");
+        let pin = Pin {
+            pinned: true,
+            at: Hlc::at(2),
+            by: process_id("q"),
+        };
+        (snapshot, pin)
+    });
+    let wanted = store.note_pins(heard.into()).expect("there is room");
+    assert_eq!(wanted, []);
 }
 
 fn restart(dir: &Path, teller: &Teller) -> Result<(), StoreError> {

@@ -20,8 +20,16 @@ use tempfile::TempDir;
 const NEWEST: u32 = 3;
 /// Places in the engine's log at which the upgrade is cut off, but for the first; more with SNAPLEDGER_IMAGES.
 const IMAGES: usize = 10;
-const TREES: [&str; 7] = [
-    "journal", "states", "states-2", "chunks", "parts", "history", "meta",
+const TREES: [&str; 9] = [
+    "journal",
+    "states",
+    "states-2",
+    "chunks",
+    "parts",
+    "history",
+    "stretches",
+    "retention",
+    "meta",
 ];
 
 fn p() -> ProcessId {

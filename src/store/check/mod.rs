@@ -1,12 +1,14 @@
 //! `store check`: everything that is stored is read, and everything that can be computed again is compared, in a copy.
 //!
-//! One pass over the journal (`replay`) applies every turn and compares each recorded state (`ledger`) and each own
-//! part (`recordings`) where the journal has it, and each stretch of the index (`stretches`) where it ends; then chunks
-//! against hashes and manifests (`contents`), then what is published (`published`, `story`), and what others' accounts
-//! come to (`sums`). What is wrong is collected by name, first things first, and the check goes on.
+//! After pins and what was deleted (`kept`) one pass over the journal (`replay`) applies every turn and compares each
+//! recorded state (`ledger`) and each own part (`recordings`) where the journal has it, and each stretch of the index
+//! (`stretches`) where it ends; then chunks against hashes and manifests (`contents`), then what is published
+//! (`published`, `story`), and what others' accounts come to (`sums`). What is wrong is collected by name, first things
+//! first, and the check goes on.
 
 mod contents;
 mod findings;
+mod kept;
 mod ledger;
 mod library;
 mod plausible;
@@ -219,6 +221,7 @@ impl<'a> Examiner<'a> {
         self.check_meta()?;
         let witnessed = self.check_witness();
         self.findings.take(witnessed);
+        kept::check(self)?;
         let replayed = replay::replay(self)?;
         let contents = Contents::read(self)?;
         let contents = published::check(self, contents, &replayed)?;

@@ -2,6 +2,7 @@
 //! What was published before never changes, and the own part in it is the one that is stored.
 
 use super::contents::{Contents, Messages};
+use super::kept::was_deleted;
 use super::library::{Library, Walk};
 use super::replay::Replayed;
 use super::story::{Story, goes_on};
@@ -13,7 +14,6 @@ use crate::history::verify::verify;
 use crate::process::ids::SnapshotId;
 use crate::store::error::StoreError;
 use crate::store::frame::{self, Kind};
-use crate::store::retention::was_deleted;
 use crate::store::schema::{self, revision_key, snapshot_key};
 use crate::store::v1::Frozen;
 use crate::store::v1::global::GlobalStateV1;

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::findings::Findings;
+use super::kept::was_deleted;
 use super::library::{Library, Walk};
 use crate::history::part::{Chunk, Part, RecordedChannel, RecordedMessage};
 use crate::process::Process;
@@ -13,7 +14,6 @@ use crate::process::message::{Body, Message};
 use crate::store::chunks::Chunks;
 use crate::store::error::StoreError;
 use crate::store::frame::{self, Kind};
-use crate::store::retention::was_deleted;
 use crate::store::schema::{self, snapshot_key};
 use crate::store::v1::Frozen;
 use crate::store::v1::part::{PartV1, RecordedMessageV1};
