@@ -20,7 +20,7 @@ use crate::process::ids::{AccountId, Lsn, ProcessId, SnapshotId};
 use crate::proto::snapledger as wire;
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::store::Store;
-use crate::transport::wire::state_to_wire;
+use crate::transport::wire::{answers_since, state_to_wire};
 
 /// How long nothing may come: much that both hold in other chunks is read through without a word.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
@@ -73,9 +73,9 @@ impl Since<'_> {
     }
 
     fn absent(&self, status: &Status) -> Result<Obstacle, Failure> {
-        match status.code() {
-            Code::OutOfRange => Err(Failure::BeforeHorizon(status.message().to_owned())),
-            Code::Unavailable => Ok(Obstacle::NotAsked(Absence::Down)),
+        match (answers_since(status), status.code()) {
+            (Some(since), _) => Err(Failure::BeforeHorizon(since)),
+            (_, Code::Unavailable) => Ok(Obstacle::NotAsked(Absence::Down)),
             _ => {
                 tracing::warn!(process = %self.process, %status, "not compared");
                 Ok(Obstacle::NotAsked(Absence::NoAnswer))

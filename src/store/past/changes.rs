@@ -27,7 +27,7 @@ impl Store {
         if state.position > self.position() {
             return Ok(false);
         }
-        if state.position.next() >= self.journal.first()? {
+        if state.position.next() >= self.journal.first() {
             return Ok(self.journal.hash_up_to(state.position)? == state.journal);
         }
         let stored = self.states.get(state.position)?;
