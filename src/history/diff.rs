@@ -31,7 +31,7 @@ pub enum Side {
     /// What was recorded.
     Snapshot(SnapshotId),
     /// What was then.
-    Instant(Hlc),
+    Then(Hlc),
 }
 
 /// A process of which one of the two sides does not hold the state.
@@ -99,7 +99,7 @@ impl<'a> Comparison<'a, Share> {
     /// Of a global state and an instant, which may be before it.
     #[must_use]
     pub fn until(from: &'a GlobalState, (at, then): (Hlc, &'a Then)) -> Self {
-        let side = (Side::Instant(at), then.keys());
+        let side = (Side::Then(at), then.keys());
         Self::with(from, side, |process| match then.get(process) {
             Some(known) => known.as_ref().map_err(|obstacle| Some(*obstacle)),
             None => Err(None),
@@ -397,8 +397,8 @@ mod tests {
         assert_eq!(movements[0].0.as_str(), "a");
         assert_eq!((movements[0].1.deposits, movements[0].1.after), (7, 7));
         let expected = [
-            lacks("b", Side::Instant(Hlc(9)), Some(down)),
-            lacks("c", Side::Instant(Hlc(9)), None),
+            lacks("b", Side::Then(Hlc(9)), Some(down)),
+            lacks("c", Side::Then(Hlc(9)), None),
             lacks("d", Side::Snapshot(from.snapshot.clone()), None),
         ];
         assert_eq!(comparison.missing, expected);

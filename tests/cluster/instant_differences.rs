@@ -24,7 +24,7 @@ impl Numbers {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        (self.0 % bound as u64) as usize
+        usize::try_from(self.0 % bound as u64).expect("it is below the bound")
     }
 
     fn of<'a>(&mut self, names: &[&'a str]) -> &'a str {

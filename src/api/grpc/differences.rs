@@ -61,7 +61,7 @@ fn missing(missing: &NotCompared) -> wire::NotCompared {
     let reason = missing.reason.map(|reason| reason.as_str());
     let (snapshot, at) = match &missing.side {
         Side::Snapshot(snapshot) => (Some(snapshot), None),
-        Side::Instant(at) => (None, Some(at)),
+        Side::Then(at) => (None, Some(at)),
     };
     wire::NotCompared {
         process: missing.process.to_string(),

@@ -141,7 +141,7 @@ fn header(missing: &[NotCompared]) -> Option<String> {
     let names = missing.iter().map(|missing| {
         let side = match &missing.side {
             Side::Snapshot(snapshot) => segment(snapshot.as_str()),
-            Side::Instant(at) => segment(&rfc3339(at.wall_us())),
+            Side::Then(at) => segment(&rfc3339(at.wall_us())),
         };
         format!("{side}/{}", segment(missing.process.as_str()))
     });
@@ -307,7 +307,7 @@ impl From<&NotCompared> for MissingShown {
     fn from(missing: &NotCompared) -> Self {
         let (snapshot, at) = match &missing.side {
             Side::Snapshot(snapshot) => (Some(snapshot.to_string()), None),
-            Side::Instant(at) => (None, Some(rfc3339(at.wall_us()))),
+            Side::Then(at) => (None, Some(rfc3339(at.wall_us()))),
         };
         Self {
             process: missing.process.to_string(),
