@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::iter::Peekable;
 
 use crate::history::diff::AccountChange;
-use crate::history::part::RecordedState;
+use crate::history::part::{RecordedState, Run};
 use crate::history::share::Share;
 use crate::history::statement::changes;
 use crate::process::ids::{AccountId, Hash, Lsn};
@@ -14,6 +14,7 @@ use crate::store::chunks::Chunks;
 use crate::store::compare::{Changes, Forward, newest};
 use crate::store::error::StoreError;
 use crate::store::frame::Damage;
+use crate::store::source::ChunkSource;
 
 /// Accounts of the turns that are held at once. Of more the turns are read again.
 const ACCOUNTS_HELD_MAX: usize = 65_536;
@@ -52,7 +53,7 @@ impl Store {
         (from, position): (&RecordedState, Lsn),
         behind: Option<&AccountId>,
         held_max: usize,
-    ) -> Result<Until<'_>, StoreError> {
+    ) -> Result<Until<'_, Chunks>, StoreError> {
         self.check_range(position)?;
         let nearest = self.states_until(position).next().transpose()?;
         let nearest = nearest.map(|state| state.recorded);
@@ -70,35 +71,43 @@ impl Store {
                 ((position, journal), Vec::new())
             }
         };
-        Ok(Until {
-            states: Changes::new(&self.chunks, (&from.runs, &runs), behind)?.peekable(),
-            nearest: runs
-                .iter()
-                .map(|run| Forward::whole(&self.chunks, run))
-                .collect(),
-            turns: Turns {
-                store: self,
-                start,
-                end: position,
-                behind: behind.cloned(),
-                held: BTreeMap::new(),
-                held_max,
-                is_all: false,
-            },
-        })
+        let turns = Turns {
+            store: self,
+            start,
+            end: position,
+            behind: behind.cloned(),
+            held: BTreeMap::new(),
+            held_max,
+            is_all: false,
+        };
+        Until::new(&self.chunks, (&from.runs, &runs), turns)
     }
 }
 
-struct Until<'a> {
+struct Until<'a, S: ChunkSource> {
     /// What the nearest recorded state holds otherwise.
-    states: Peekable<Changes<'a, Chunks>>,
+    states: Peekable<Changes<'a, S>>,
     /// That state, for accounts that both hold alike.
-    nearest: Vec<Forward<'a, Chunks>>,
+    nearest: Vec<Forward<'a, S>>,
     /// What came behind it.
     turns: Turns<'a>,
 }
 
-impl Until<'_> {
+impl<'a, S: ChunkSource> Until<'a, S> {
+    fn new(
+        shelf: &'a S,
+        (from, nearest): (&[Run], &[Run]),
+        turns: Turns<'a>,
+    ) -> Result<Self, StoreError> {
+        let states = Changes::new(shelf, (from, nearest), turns.behind.as_ref())?;
+        let nearest = nearest.iter().map(|run| Forward::whole(shelf, run));
+        Ok(Self {
+            states: states.peekable(),
+            nearest: nearest.collect(),
+            turns,
+        })
+    }
+
     fn next_change(&mut self) -> Result<Option<AccountChange>, StoreError> {
         loop {
             let touched = self.turns.first()?.cloned();
@@ -131,7 +140,7 @@ impl Until<'_> {
     }
 }
 
-impl Iterator for Until<'_> {
+impl<S: ChunkSource> Iterator for Until<'_, S> {
     type Item = Result<AccountChange, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -207,9 +216,13 @@ impl Turns<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Mutex, PoisonError};
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::history::part::Chunk;
+    use crate::process::cell::Cell;
     use crate::process::clock::{Hlc, Lamport};
     use crate::process::event::{Record, Turn};
     use crate::process::ids::{Amount, ProcessId};
@@ -247,6 +260,58 @@ mod tests {
             state_bytes: 0,
             new_bytes: 0,
         }
+    }
+
+    /// A shelf that counts what of it is read, but for indexes.
+    struct Counting<'a>(&'a Chunks, Mutex<usize>);
+
+    impl ChunkSource for Counting<'_> {
+        fn chunk(&self, hash: &Hash) -> Result<Chunk, StoreError> {
+            let chunk = self.0.chunk(hash)?;
+            if let Chunk::Cells(_) = chunk {
+                *self.1.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+            }
+            Ok(chunk)
+        }
+    }
+
+    // Without this the difference of one account could cost as much as there are accounts.
+    #[test]
+    fn of_a_state_that_both_begin_with_only_the_chunks_of_touched_accounts_are_read() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let me = ProcessId::parse("p").expect("a valid id");
+        let store = Store::open(dir.path(), "test", &me).expect("the store opens");
+        let cells = (0..50_000).map(|number| {
+            let account = AccountId::parse(&format!("a{:03}/{number:05}", number / 200));
+            let account = account.expect("a valid id");
+            Ok(Cell::Account {
+                account,
+                balance: 1,
+            })
+        });
+        let (run, _) = store.chunks.write_run(cells).expect("the disk has room");
+        assert!(run.bytes > 10 * 64 * 1024, "there are many chunks");
+        // Neither is in it: what stands before and behind them tells.
+        let paid = turn(1, &[(7, 5), (150, 6)]);
+        store.commit(&paid).expect("the disk has room");
+        let counting = Counting(&store.chunks, Mutex::new(0));
+        let turns = Turns {
+            store: &store,
+            start: (Lsn(0), Hash::default()),
+            end: Lsn(1),
+            behind: None,
+            held: BTreeMap::new(),
+            held_max: ACCOUNTS_HELD_MAX,
+            is_all: false,
+        };
+        let runs = std::slice::from_ref(&run);
+        let until = Until::new(&counting, (runs, runs), turns).expect("it is whole");
+        let found: Vec<_> = until
+            .map(|change| change.expect("it is whole").after)
+            .collect();
+        assert_eq!(found, [Some(5), Some(6)]);
+        let read = counting.1.into_inner();
+        assert_eq!(read.expect("nobody panicked"), 2);
     }
 
     // Without this an account that did not fit at first could be shown with what only some of its turns added.
