@@ -7,6 +7,7 @@ use ureq::Agent;
 use ureq::http::{HeaderMap, Request};
 
 use crate::await_it::until;
+use crate::contract;
 
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 
@@ -78,8 +79,9 @@ impl Rest {
         &self.base
     }
 
-    /// Sends any request; `None` where the node does not answer.
+    /// Sends any request; `None` where the node does not answer. What it answers is what the document says.
     pub(crate) async fn try_send(&self, mut request: Request<String>) -> Option<Answer> {
+        let asked = (request.method().to_string(), request.uri().to_string());
         let target = format!("{}{}", self.base, request.uri());
         *request.uri_mut() = target.parse().expect("a path that makes a URI");
         let agent = self.agent.clone();
@@ -95,7 +97,9 @@ impl Rest {
                 body: answer.body_mut().read_to_string().ok()?,
             })
         });
-        answered.await.expect("the client does not panic")
+        let answer = answered.await.expect("the client does not panic")?;
+        contract::check(&asked.0, &asked.1, &answer);
+        Some(answer)
     }
 
     pub(crate) async fn send(&self, request: Request<String>) -> Answer {

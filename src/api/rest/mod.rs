@@ -15,6 +15,7 @@ mod export;
 mod file;
 mod freshness;
 mod health;
+mod openapi;
 mod operations;
 mod pins;
 mod problem;
@@ -34,6 +35,7 @@ use tracing::{Level, Span};
 
 use crate::node::Handle;
 
+pub use openapi::document;
 pub use serve::serve;
 
 /// What handlers share.
@@ -52,14 +54,7 @@ pub fn router(handle: Handle) -> Router {
     let trace = TraceLayer::new_for_http()
         .make_span_with(span)
         .on_failure(DefaultOnFailure::new().level(Level::DEBUG));
-    snapshot_routes()
-        .merge(account_routes())
-        .route("/", get(health::index))
-        .route("/healthz", get(health::live))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(health::metrics))
-        .route("/v1/cluster", get(cluster::show))
-        .route("/v1/audit", get(audit::show))
+    routes()
         .method_not_allowed_fallback(admission::unknown_method)
         .fallback(admission::unknown_route)
         .layer(from_fn_with_state(facade.clone(), admission::admit))
@@ -68,6 +63,21 @@ pub fn router(handle: Handle) -> Router {
         .layer(trace)
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
         .with_state(facade)
+}
+
+// Each is in the document, too: see `openapi`.
+fn routes() -> Router<Facade> {
+    snapshot_routes()
+        .merge(account_routes())
+        .route("/", get(health::index))
+        .route("/healthz", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .route("/openapi.json", get(openapi::openapi))
+        .route("/docs", get(openapi::show))
+        .route("/docs/{file}", get(openapi::file))
+        .route("/v1/cluster", get(cluster::show))
+        .route("/v1/audit", get(audit::show))
 }
 
 fn snapshot_routes() -> Router<Facade> {

@@ -1,0 +1,169 @@
+//! The OpenAPI document of all routes, and the page to try it. Both are in the program: nothing is fetched.
+//!
+//! The document is written by hand, beside the handlers and apart from them: what is promised is not derived from what
+//! happens to be answered. Tests hold the two together: every route is here and every route that is here exists (below
+//! and `tests/cluster/documented.rs`), every example can be sent, and every answer that any test of `tests/cluster`
+//! gets fits its schema, without a field that is not described.
+//!
+//! To add a route, write its path into the file of its subject here, or into a new one that is named in [`SUBJECTS`].
+//! What all routes may answer is in `everywhere.json` and need not be repeated. A parameter in a path needs an
+//! `example`, one in a query has one where it can be tried; a body has `example` or `examples`. They are sent to a
+//! cluster n1, n2, n3 that has sent 250 from alice on n1 to bob on n2, and then taken the snapshots `first` and
+//! `second`.
+
+mod page;
+
+use std::sync::LazyLock;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+
+use super::accept::Plain;
+
+pub(super) use page::{file, show};
+
+/// A part of the document with a subject of its own; of its paths, those that a reader meets first come first.
+const SUBJECTS: &[&str] = &[
+    include_str!("base.json"),
+    include_str!("operations.json"),
+    include_str!("accounts.json"),
+    include_str!("snapshots.json"),
+    include_str!("snapshot.json"),
+    include_str!("recorded.json"),
+    include_str!("cluster.json"),
+    include_str!("operators.json"),
+];
+
+/// What every route may answer.
+const EVERYWHERE: &str = include_str!("everywhere.json");
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
+    let mut document = Value::Null;
+    for subject in SUBJECTS {
+        merge(&mut document, read(subject));
+    }
+    let everywhere = read(EVERYWHERE);
+    let paths = document["paths"].as_object_mut();
+    let operations = paths.into_iter().flatten().filter_map(|(_, path)| {
+        let operations = path.as_object_mut()?;
+        Some(operations.iter_mut().map(|(_, operation)| operation))
+    });
+    for operation in operations.flatten() {
+        let mut answers = everywhere.clone();
+        merge(&mut answers, operation["responses"].take());
+        operation["responses"] = answers;
+    }
+    document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
+    document
+});
+
+fn read(text: &str) -> Value {
+    serde_json::from_str(text).expect("a constant that a test reads")
+}
+
+// Objects become one, everything else is replaced by what comes later.
+fn merge(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (name, value) in from {
+                merge(into.entry(name).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from,
+    }
+}
+
+/// The OpenAPI document.
+#[must_use]
+pub fn document() -> &'static Value {
+    &DOCUMENT
+}
+
+/// `GET /openapi.json`
+pub(super) async fn openapi(_: Plain) -> Response {
+    Json(document()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Map;
+
+    use super::*;
+
+    fn named<'a>(value: &'a Value, what: &str) -> &'a Map<String, Value> {
+        value[what].as_object().expect("an object")
+    }
+
+    // axum does not list its routes; what it prints for debugging does.
+    fn routed() -> BTreeSet<String> {
+        let shown = format!("{:?}", super::super::routes());
+        let paths = shown.split("paths: {").skip(1);
+        let paths = paths.filter_map(|rest| rest.split_once("\"}").map(|(paths, _)| paths));
+        let quoted = paths.flat_map(|paths| paths.split('"').skip(1).step_by(2));
+        let own = quoted.filter(|path| !path.contains("__private__axum"));
+        own.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_route_is_in_the_document_and_the_other_way_round() {
+        let routed = routed();
+        assert!(routed.contains("/v1/snapshots/{id}"), "{routed:?}");
+        let documented: BTreeSet<String> = named(document(), "paths").keys().cloned().collect();
+        let missing: Vec<_> = routed.difference(&documented).collect();
+        assert!(
+            missing.is_empty(),
+            "write into a file of src/api/rest/openapi/: {missing:#?}"
+        );
+        let stale: Vec<_> = documented.difference(&routed).collect();
+        assert!(stale.is_empty(), "no route of the router: {stale:#?}");
+    }
+
+    #[test]
+    fn no_subject_writes_over_another() {
+        let mut seen = BTreeSet::new();
+        for subject in SUBJECTS.iter().map(|text| read(text)) {
+            let components = subject["components"].as_object().into_iter().flatten();
+            let components = components.map(|(kind, found)| (kind.clone(), found.clone()));
+            let paths = subject["paths"].clone();
+            for (kind, found) in components.chain([("paths".to_owned(), paths)]) {
+                for name in found
+                    .as_object()
+                    .into_iter()
+                    .flatten()
+                    .map(|(name, _)| name)
+                {
+                    assert!(
+                        seen.insert(format!("{kind} {name}")),
+                        "twice: {kind} {name}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere_and_every_component_is_used() {
+        let text = document().to_string();
+        let references = text.split("\"$ref\":\"#").skip(1);
+        let used: BTreeSet<&str> = references
+            .filter_map(|rest| rest.split('"').next())
+            .collect();
+        for reference in &used {
+            assert!(document().pointer(reference).is_some(), "{reference}");
+        }
+        for (kind, found) in named(document(), "components") {
+            for name in found
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(name, _)| name)
+            {
+                let reference = format!("/components/{kind}/{name}");
+                assert!(used.contains(&*reference), "nothing uses {reference}");
+            }
+        }
+    }
+}

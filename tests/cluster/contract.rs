@@ -1,0 +1,149 @@
+//! The OpenAPI document as a judge: every answer that any test gets over REST must be one that it describes. Without
+//! this the document would say what was once true.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use jsonschema::{Draft, Validator};
+use serde_json::{Value, json};
+
+use crate::rest::Answer;
+
+static CLOSED: LazyLock<Value> = LazyLock::new(|| {
+    let mut document = snapledger::api::rest::document().clone();
+    close(&mut document);
+    document
+});
+
+static VALIDATORS: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> = LazyLock::new(Mutex::default);
+
+// Clients are told that fields may be added; whoever adds one describes it.
+fn close(value: &mut Value) {
+    if value["type"] == "object" && value["properties"].is_object() {
+        let object = value.as_object_mut().expect("it has a type");
+        object
+            .entry("additionalProperties")
+            .or_insert(Value::Bool(false));
+    }
+    match value {
+        Value::Object(fields) => fields.values_mut().for_each(close),
+        Value::Array(items) => items.iter_mut().for_each(close),
+        _ => {}
+    }
+}
+
+fn validator(pointer: &str) -> Arc<Validator> {
+    let mut known = VALIDATORS.lock().unwrap_or_else(PoisonError::into_inner);
+    let made = known.entry(pointer.to_owned()).or_insert_with(|| {
+        let mut schema = place(pointer).1.clone();
+        schema["components"] = CLOSED["components"].clone();
+        let options = jsonschema::options().with_draft(Draft::Draft202012);
+        let built = options.should_validate_formats(true).build(&schema);
+        Arc::new(built.unwrap_or_else(|why| unreachable!("{pointer}: {why}")))
+    });
+    made.clone()
+}
+
+/// What a place of the document says, behind its reference, and where that is.
+pub(crate) fn place(pointer: &str) -> (String, &'static Value) {
+    let found = CLOSED.pointer(pointer);
+    let found = found.unwrap_or_else(|| unreachable!("nothing at {pointer}"));
+    match found["$ref"].as_str() {
+        Some(reference) => place(reference.trim_start_matches('#')),
+        None => (pointer.to_owned(), found),
+    }
+}
+
+/// One name as a step of a pointer.
+pub(crate) fn step(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+/// Whether a value fits the schema at a place.
+pub(crate) fn fit(pointer: &str, value: &Value) -> Result<(), String> {
+    let errors: Vec<_> = validator(pointer)
+        .iter_errors(value)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
+    match errors.is_empty() {
+        true => Ok(()),
+        false => Err(format!("{}\nin {value:#}", errors.join("\n"))),
+    }
+}
+
+/// The route of the document that a path takes.
+fn route(path: &str) -> Option<&'static str> {
+    let segments: Vec<&str> = path.split('/').collect();
+    let takes = |template: &str| {
+        let wanted: Vec<&str> = template.split('/').collect();
+        let fits = |(wanted, given): (&&str, &&str)| match wanted.starts_with('{') {
+            true => !given.is_empty(),
+            false => wanted == given,
+        };
+        wanted.len() == segments.len() && wanted.iter().zip(&segments).all(fits)
+    };
+    let paths = CLOSED["paths"].as_object().expect("an object").keys();
+    let fitting = paths.filter(|template| takes(template));
+    let closest = fitting.min_by_key(|template| template.matches('{').count());
+    closest.map(String::as_str)
+}
+
+/// Refuses an answer that the document does not describe.
+pub(crate) fn check(method: &str, uri: &str, answer: &Answer) {
+    let path = uri.split('?').next().unwrap_or(uri);
+    let is_head = method == "HEAD";
+    let method = if is_head { "get" } else { method };
+    let Some(template) = route(path) else {
+        return;
+    };
+    let operation = format!("/paths/{}/{}", step(template), method.to_lowercase());
+    if CLOSED.pointer(&operation).is_none() {
+        return;
+    }
+    let status = format!("{operation}/responses/{}", answer.status);
+    let asked = format!("{method} {template}");
+    assert!(
+        CLOSED.pointer(&status).is_some(),
+        "{asked} answers {}, which is not in src/api/rest/openapi/: {answer:?}",
+        answer.status
+    );
+    let (at, described) = place(&status);
+    check_headers(&at, described, answer);
+    if is_head || answer.status == 304 {
+        return;
+    }
+    let content_type = answer.header("content-type");
+    let media_type = content_type.split(';').next().unwrap_or("");
+    let content = format!("{at}/content/{}", step(media_type));
+    let described = CLOSED.pointer(&content);
+    let described = described.unwrap_or_else(|| unreachable!("{asked}: {content_type:?}"));
+    if described["schema"].is_null() {
+        return;
+    }
+    let body = match media_type.ends_with("json") && media_type != "application/x-ndjson" {
+        true => answer.json(),
+        false => json!(answer.body),
+    };
+    if let Err(why) = fit(&format!("{content}/schema"), &body) {
+        unreachable!("{asked} answers what is not in src/api/rest/openapi/: {why}");
+    }
+}
+
+fn check_headers(at: &str, described: &Value, answer: &Answer) {
+    let headers = described["headers"].as_object();
+    for name in headers.into_iter().flatten().map(|(name, _)| name) {
+        let (at, header) = place(&format!("{at}/headers/{}", step(name)));
+        let given = answer.header(name);
+        if given.is_empty() {
+            assert!(header["required"] != true, "{name} is missing: {answer:?}");
+            continue;
+        }
+        let value = match header["schema"]["type"] == "integer" {
+            true => given.parse::<u64>().map_or(Value::Null, Value::from),
+            false => json!(given),
+        };
+        if let Err(why) = fit(&format!("{at}/schema"), &value) {
+            unreachable!("{name}: {why}");
+        }
+    }
+}
