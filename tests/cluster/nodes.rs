@@ -292,6 +292,13 @@ impl Cluster {
         self.hosts.keys().cloned().collect()
     }
 
+    /// Where the two ports of a node are.
+    pub(crate) fn addresses(&self, id: &str) -> (String, String) {
+        let member = self.member(id);
+        let rest = member.rest.as_deref();
+        (member.grpc.clone(), rest.unwrap_or_default().to_owned())
+    }
+
     fn member(&self, id: &str) -> &Member {
         let member = self.members.iter().find(|one| one.id.as_str() == id);
         member.expect("it is planned")

@@ -1,0 +1,157 @@
+//! What README and the other documents say to type, typed: each line of their `sh` blocks, in order, against a cluster.
+//! Without this the first thing that a newcomer copies might no longer work.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::await_it::until;
+use crate::nodes::Cluster;
+
+const IDS: [&str; 3] = ["n1", "n2", "n3"];
+
+/// What cannot be typed beside a running cluster, and why.
+const NOT_HERE: &[(&str, &str)] = &[
+    ("cargo ", "builds, or runs all tests"),
+    ("snapledger bench", "measures for minutes"),
+    ("snapledger cluster", "runs until it is stopped"),
+    ("snapledger node", "runs until it is stopped"),
+    ("snapledger restore", "is for stopped stores"),
+    ("snapledger store", "is for stopped stores"),
+];
+
+/// Both as the shell finds them: curl says the status on stderr, whatever becomes of its output.
+const PRELUDE: &str = r#"
+curl() { command curl -sS -w '%{stderr}\n%{http_code}' "$@"; }
+snapledger() { "$PROGRAM" "$@"; }
+"#;
+
+/// The commands of the `sh` blocks of a document, each on one line.
+fn commands(text: &str) -> Vec<String> {
+    let blocks = text.split("\n```").skip(1).step_by(2);
+    let blocks = blocks.filter_map(|block| block.strip_prefix("sh\n"));
+    let joined = blocks.map(|block| block.replace("\\\n", " "));
+    let lines = joined.flat_map(|block| {
+        let lines = block.lines().map(|line| line.trim().to_owned());
+        lines.collect::<Vec<_>>()
+    });
+    lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect()
+}
+
+fn is_for_here(command: &str) -> bool {
+    let elsewhere = NOT_HERE.iter().any(|(start, _)| command.starts_with(start));
+    let known = command.starts_with("curl ") || command.starts_with("snapledger ");
+    assert!(
+        elsewhere || known,
+        "say in tests/cluster/commands.rs how this is tested: {command}"
+    );
+    !elsewhere
+}
+
+fn has_curl() -> bool {
+    let mut asked = Command::new("curl");
+    asked.arg("--version").stdout(Stdio::null());
+    asked.status().is_ok_and(|status| status.success())
+}
+
+// The ports of the documents are those of `snapledger cluster`.
+fn with_ports(cluster: &Cluster, command: &str) -> String {
+    let mut command = command.to_owned();
+    for (place, id) in IDS.iter().enumerate() {
+        let (grpc, rest) = cluster.addresses(id);
+        command = command
+            .replace(&format!("127.0.0.1:{}", 7101 + place), &grpc)
+            .replace(&format!("127.0.0.1:{}", 7201 + place), &rest);
+    }
+    command
+}
+
+async fn typed(cluster: &Cluster, command: &str) -> Output {
+    let mut shell = Command::new("sh");
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SNAPLEDGER_") {
+            shell.env_remove(name);
+        }
+    }
+    let script = format!("{PRELUDE}{}", with_ports(cluster, command));
+    shell
+        .args(["-c", &script])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("PROGRAM", env!("CARGO_BIN_EXE_snapledger"))
+        .env(
+            "SNAPLEDGER_REST",
+            format!("http://{}", cluster.addresses("n1").1),
+        )
+        .stdin(Stdio::null());
+    let typed = tokio::task::spawn_blocking(move || shell.output());
+    typed.await.expect("no panic").expect("there is a shell")
+}
+
+/// Waits until nothing is under way: who types is slower than a cluster.
+async fn settled(cluster: &Cluster) {
+    until("a cluster at rest", async || {
+        let mut histories = Vec::new();
+        for id in IDS {
+            let rest = cluster.rest(id);
+            let channels = rest.read("/v1/cluster").await["channels"].take();
+            let mut in_flight = channels.as_array()?.iter().map(|one| &one["in_flight"]);
+            if !in_flight.all(|count| count.is_null() || *count == 0) {
+                return None;
+            }
+            histories.push(rest.read("/v1/snapshots").await["snapshots"].take());
+        }
+        let is_done = |one: &Value| one["status"] == "complete";
+        let all_done = histories[0].as_array()?.iter().all(is_done);
+        (all_done && histories.iter().all(|one| *one == histories[0])).then_some(())
+    })
+    .await;
+}
+
+async fn assert_works(cluster: &Cluster, command: &str) {
+    let output = typed(cluster, command).await;
+    let [stdout, stderr] = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
+    assert!(output.status.success(), "{command}\n{stdout}{stderr}");
+    if command.starts_with("curl ") {
+        let status = stderr.lines().last().unwrap_or_default();
+        assert!(status.starts_with('2'), "{command}\n{stdout}{stderr}");
+    }
+    settled(cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_command_of_the_documents_works_as_it_stands_there() {
+    if !has_curl() {
+        println!("no curl on this machine: the commands of the documents were not tried");
+        return;
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let entries = std::fs::read_dir(root).expect("the project");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let mut tried = Vec::new();
+    for path in paths.filter(|path| path.extension().is_some_and(|end| end == "md")) {
+        let text = std::fs::read_to_string(&path).expect("a document");
+        let commands = commands(&text).into_iter();
+        let here: Vec<_> = commands.filter(|command| is_for_here(command)).collect();
+        if here.is_empty() {
+            continue;
+        }
+        let mut cluster = Cluster::up(&IDS).await;
+        for command in &here {
+            assert_works(&cluster, command).await;
+        }
+        cluster.stop_all().await;
+        tried.extend(here);
+    }
+    let curls = tried.iter().filter(|one| one.starts_with("curl ")).count();
+    assert!(curls >= 8, "README shows what curl can do: {tried:?}");
+    assert!(tried.len() > curls, "and the commands: {tried:?}");
+}
+
+#[test]
+fn commands_are_found_in_blocks_of_sh_alone() {
+    let text = "curl a\n```sh\n# one\ncurl b \\\n  -d c\n\nsnapledger d  # e\n```\n`curl f`\n```text\ncurl g\n```\n";
+    assert_eq!(commands(text), ["curl b    -d c", "snapledger d  # e"]);
+}
