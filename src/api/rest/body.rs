@@ -65,6 +65,11 @@ pub(super) async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    // serde would take a list for the fields of a struct in their order.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        let why = "is a list; send an object with named fields";
+        return Err(Failure::malformed("body", why));
+    }
     serde_json::from_slice(bytes).map_err(|why| Failure::malformed("body", why))
 }
 
@@ -145,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_fields_and_endless_nesting_are_refused() {
+    fn unknown_fields_lists_and_endless_nesting_are_refused() {
         let nested = format!(r#"{{"amount":{}"#, "[".repeat(100_000));
         for odd in [
             r#"{"amount":1,"tip":2}"#,
@@ -154,6 +159,7 @@ mod tests {
             "{",
             &nested,
             r#"{"amount":1}x"#,
+            " [1]",
         ] {
             assert!(parse::<Paid>(odd.as_bytes()).is_err());
         }
