@@ -7,6 +7,8 @@
 #[allow(dead_code, reason = "each test program uses a part of it")]
 #[path = "../cluster/await_it.rs"]
 mod await_it;
+#[path = "../cluster/contract.rs"]
+mod contract;
 #[allow(dead_code, reason = "each test program uses a part of it")]
 #[path = "../cluster/rest.rs"]
 mod rest;

@@ -13,6 +13,8 @@
 mod await_it;
 mod chronicle;
 mod clocks;
+#[path = "../cluster/contract.rs"]
+mod contract;
 mod dead_peer;
 mod floods;
 mod idle;
