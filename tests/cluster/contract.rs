@@ -109,7 +109,10 @@ pub(crate) fn check(method: &str, uri: &str, answer: &Answer) {
     );
     let (at, described) = place(&status);
     check_headers(&at, described, answer);
-    if is_head || answer.status == 304 {
+    if described["content"].is_null() {
+        assert_eq!(answer.body, "", "{asked} has no content: {answer:?}");
+    }
+    if is_head || described["content"].is_null() {
         return;
     }
     let content_type = answer.header("content-type");
@@ -117,16 +120,44 @@ pub(crate) fn check(method: &str, uri: &str, answer: &Answer) {
     let content = format!("{at}/content/{}", step(media_type));
     let described = CLOSED.pointer(&content);
     let described = described.unwrap_or_else(|| unreachable!("{asked}: {content_type:?}"));
-    if described["schema"].is_null() {
-        return;
+    for (schema, value) in said(described, media_type, answer) {
+        if let Err(why) = fit(&format!("{content}/{schema}"), &value) {
+            unreachable!("{asked} answers what is not in src/api/rest/openapi/: {why}");
+        }
     }
-    let body = match media_type.ends_with("json") && media_type != "application/x-ndjson" {
-        true => answer.json(),
-        false => json!(answer.body),
+}
+
+/// What an answer says, each with the place of its schema below that of the content.
+fn said(described: &Value, media_type: &str, answer: &Answer) -> Vec<(String, Value)> {
+    let json = |text: &str| {
+        let read = serde_json::from_str(text);
+        read.unwrap_or_else(|why| unreachable!("{why}: {text} in {answer:?}"))
     };
-    if let Err(why) = fit(&format!("{content}/schema"), &body) {
-        unreachable!("{asked} answers what is not in src/api/rest/openapi/: {why}");
+    let mut said = Vec::new();
+    if !described["schema"].is_null() {
+        let whole = match media_type.ends_with("json") && media_type != "application/x-ndjson" {
+            true => answer.json(),
+            false => json!(answer.body),
+        };
+        said.push(("schema".to_owned(), whole));
     }
+    if !described["x-line"].is_null() {
+        let lines = answer.body.lines();
+        said.extend(lines.map(|line| ("x-line".to_owned(), json(line))));
+    }
+    if !described["x-events"].is_null() {
+        let field = |event: &str, name: &str| {
+            let found = event.lines().find_map(|line| line.strip_prefix(name));
+            found.map(str::to_owned)
+        };
+        let events = answer.body.split("\n\n").filter_map(|event| {
+            let name = field(event, "event: ")?;
+            let data = field(event, "data: ").expect("an event says something");
+            Some((format!("x-events/{}", step(&name)), json(&data)))
+        });
+        said.extend(events);
+    }
+    said
 }
 
 fn check_headers(at: &str, described: &Value, answer: &Answer) {

@@ -9,6 +9,15 @@ use crate::contract::{fit, place, step};
 use crate::nodes::Cluster;
 use crate::rest::{Rest, request};
 
+/// What an example cannot know before there is a cluster.
+#[derive(Default)]
+struct Asked {
+    /// An instant in the life of this cluster.
+    at: String,
+    /// A cut that it answered.
+    cut: String,
+}
+
 /// One operation of the document.
 struct Operation {
     method: String,
@@ -74,15 +83,15 @@ impl Operation {
     }
 
     // Nothing, and each parameter alone: some exclude each other.
-    fn queries(&self, now: &str) -> Vec<String> {
+    fn queries(&self, asked: &Asked) -> Vec<String> {
         let parameters = self.parameters();
         let in_query = parameters.iter().filter(|one| one["in"] == "query");
         let tried = in_query.filter_map(|one| {
             let name = one["name"].as_str()?;
             let example = match (&one["example"], name) {
                 (Value::Null, _) => return None,
-                // What is asked about must lie in the life of this cluster.
-                (_, "at") => now.to_owned(),
+                (_, "at") => asked.at.clone(),
+                (_, "cut") => asked.cut.clone(),
                 (Value::String(text), _) => text.clone(),
                 (other, _) => other.to_string(),
             };
@@ -131,7 +140,7 @@ impl Operation {
         contents.collect()
     }
 
-    async fn send(&self, rest: &Rest, now: &str) -> usize {
+    async fn send(&self, rest: &Rest, asked: &Asked) -> usize {
         let mut sent = 0;
         let formats = self.formats();
         // One format is what one gets; of several, each is asked for.
@@ -140,7 +149,7 @@ impl Operation {
             _ if self.path == "/docs/{file}" => vec![None],
             _ => formats.iter().map(Some).collect(),
         };
-        for (query, body) in self.queries(now).iter().flat_map(|query| {
+        for (query, body) in self.queries(asked).iter().flat_map(|query| {
             let bodies = self.bodies();
             bodies.into_iter().map(move |body| (query, body))
         }) {
@@ -170,20 +179,19 @@ impl Operation {
 async fn every_example_is_answered_as_described() {
     let mut cluster = Cluster::up(&["n1", "n2", "n3"]).await;
     let rest = cluster.rest("n1");
-    let (mut sent, mut now) = (0, String::new());
+    let (mut sent, mut asked) = (0, Asked::default());
     for operation in operations() {
-        if now.is_empty() && operation.method != "POST" {
+        if asked.at.is_empty() && operation.method != "POST" {
             cluster.rest("n2").balance_is("bob", 250).await;
             for id in ["first", "second"] {
                 rest.snapshot(id, "complete").await;
             }
-            let alice = rest.read("/v1/accounts/alice").await;
-            alice["at"]
-                .as_str()
-                .expect("an instant")
-                .clone_into(&mut now);
+            let audit = rest.read("/v1/audit").await;
+            let text = |value: &Value| value.as_str().expect("a text").to_owned();
+            asked.at = text(&audit["at"]);
+            asked.cut = text(&audit["cut"]["token"]);
         }
-        sent += operation.send(&rest, &now).await;
+        sent += operation.send(&rest, &asked).await;
     }
     assert!(sent >= operations().len(), "{sent} were sent");
     cluster.stop_all().await;
@@ -237,8 +245,10 @@ fn operations_have_names_and_their_examples_of_answers_fit() {
             let (at, answer) = place(&format!("{}/responses/{status}", operation.at));
             for (media_type, content) in fields(&answer["content"]) {
                 let schema = format!("{at}/content/{}/schema", step(media_type));
-                if !content["example"].is_null() {
-                    let fits = fit(&schema, &content["example"]);
+                let several = fields(&content["examples"]).map(|(_, example)| &example["value"]);
+                let one = Some(&content["example"]).filter(|example| !example.is_null());
+                for example in several.chain(one) {
+                    let fits = fit(&schema, example);
                     fits.unwrap_or_else(|why| unreachable!("{name} {status}: {why}"));
                 }
             }

@@ -94,7 +94,7 @@ impl Rest {
             Some(Answer {
                 status: answer.status().as_u16(),
                 headers: answer.headers().clone(),
-                body: answer.body_mut().read_to_string().ok()?,
+                body: String::from_utf8_lossy(&answer.body_mut().read_to_vec().ok()?).into_owned(),
             })
         });
         let answer = answered.await.expect("the client does not panic")?;

@@ -7,7 +7,8 @@
 //!
 //! To add a route, write its path into the file of its subject here, or into a new one that is named in [`SUBJECTS`].
 //! What all routes may answer is in `everywhere.json` and need not be repeated. A parameter in a path needs an
-//! `example`, one in a query has one where it can be tried; a body has `example` or `examples`. They are sent to a
+//! `example`, one in a query has one where it can be tried; a body has `example` or `examples`. `x-line` describes each
+//! line of a stream, `x-events` the data of each event: OpenAPI 3.1 has no words for that. Examples are sent to a
 //! cluster n1, n2, n3 that has sent 250 from alice on n1 to bob on n2, and then taken the snapshots `first` and
 //! `second`.
 
@@ -28,10 +29,16 @@ const SUBJECTS: &[&str] = &[
     include_str!("base.json"),
     include_str!("operations.json"),
     include_str!("accounts.json"),
+    include_str!("statement.json"),
     include_str!("snapshots.json"),
     include_str!("snapshot.json"),
     include_str!("recorded.json"),
+    include_str!("differences.json"),
+    include_str!("events.json"),
+    include_str!("file.json"),
+    include_str!("pins.json"),
     include_str!("cluster.json"),
+    include_str!("audit.json"),
     include_str!("operators.json"),
 ];
 
