@@ -1,10 +1,12 @@
 //! What README and the other documents say to type, typed: each line of their `sh` blocks, in order, against a cluster.
 //! Without this the first thing that a newcomer copies might no longer work.
 
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::await_it::until;
 use crate::nodes::Cluster;
@@ -69,7 +71,15 @@ fn with_ports(cluster: &Cluster, command: &str) -> String {
     command
 }
 
-async fn typed(cluster: &Cluster, command: &str) -> Output {
+/// A directory to type in, with what the documents name in it: some commands write a file where they run.
+fn directory() -> TempDir {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    symlink(root.join("data"), dir.path().join("data")).expect("a link");
+    dir
+}
+
+async fn typed((cluster, dir): (&Cluster, &Path), command: &str) -> Output {
     let mut shell = Command::new("sh");
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SNAPLEDGER_") {
@@ -79,7 +89,7 @@ async fn typed(cluster: &Cluster, command: &str) -> Output {
     let script = format!("{PRELUDE}{}", with_ports(cluster, command));
     shell
         .args(["-c", &script])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(dir)
         .env("PROGRAM", env!("CARGO_BIN_EXE_snapledger"))
         .env(
             "SNAPLEDGER_REST",
@@ -110,8 +120,8 @@ async fn settled(cluster: &Cluster) {
     .await;
 }
 
-async fn assert_works(cluster: &Cluster, command: &str) {
-    let output = typed(cluster, command).await;
+async fn assert_works(cluster: &Cluster, dir: &Path, command: &str) {
+    let output = typed((cluster, dir), command).await;
     let [stdout, stderr] = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
     assert!(output.status.success(), "{command}\n{stdout}{stderr}");
     if command.starts_with("curl ") {
@@ -139,8 +149,9 @@ async fn every_command_of_the_documents_works_as_it_stands_there() {
             continue;
         }
         let mut cluster = Cluster::up(&IDS).await;
+        let dir = directory();
         for command in &here {
-            assert_works(&cluster, command).await;
+            assert_works(&cluster, dir.path(), command).await;
         }
         cluster.stop_all().await;
         tried.extend(here);
