@@ -19,9 +19,10 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("snapledger bench", "measures for minutes"),
     ("snapledger cluster", "runs until it is stopped"),
     ("snapledger node", "runs until it is stopped"),
-    ("snapledger restore", "is for stopped stores"),
-    ("snapledger store", "is for stopped stores"),
 ];
+
+/// What looks into stores: typed when the cluster is stopped.
+const STOPPED: [&str; 2] = ["snapledger restore ", "snapledger store "];
 
 /// Both as the shell finds them: curl says the status on stderr, whatever becomes of its output.
 const PRELUDE: &str = r#"
@@ -71,11 +72,22 @@ fn with_ports(cluster: &Cluster, command: &str) -> String {
     command
 }
 
-/// A directory to type in, with what the documents name in it: some commands write a file where they run.
-fn directory() -> TempDir {
+/// A directory to type in, with what the documents name in it: some commands write where they run.
+fn directory(cluster: &Cluster) -> TempDir {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    symlink(root.join("data"), dir.path().join("data")).expect("a link");
+    let stores = dir.path().join("data/store");
+    std::fs::create_dir_all(&stores).expect("a directory");
+    for id in IDS {
+        symlink(cluster.store(id), stores.join(id)).expect("a link to a store");
+    }
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data");
+    let entries = std::fs::read_dir(data).expect("the examples");
+    for path in entries.map(|entry| entry.expect("an entry").path()) {
+        let name = path.file_name().expect("it has a name");
+        if path.is_file() {
+            symlink(&path, dir.path().join("data").join(name)).expect("a link to an example");
+        }
+    }
     dir
 }
 
@@ -120,7 +132,7 @@ async fn settled(cluster: &Cluster) {
     .await;
 }
 
-async fn assert_works(cluster: &Cluster, dir: &Path, command: &str) {
+async fn assert_works((cluster, dir): (&Cluster, &Path), command: &str) {
     let output = typed((cluster, dir), command).await;
     let [stdout, stderr] = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
     assert!(output.status.success(), "{command}\n{stdout}{stderr}");
@@ -128,7 +140,40 @@ async fn assert_works(cluster: &Cluster, dir: &Path, command: &str) {
         let status = stderr.lines().last().unwrap_or_default();
         assert!(status.starts_with('2'), "{command}\n{stdout}{stderr}");
     }
-    settled(cluster).await;
+}
+
+// What `--help` says of the command of a line, and that it knows each option there.
+fn assert_known(command: &str) {
+    let words = command.split_whitespace().skip(1);
+    let words = words.take_while(|word| !word.contains(|c: char| !c.is_ascii_lowercase()));
+    let mut asked = Command::new(env!("CARGO_BIN_EXE_snapledger"));
+    let help = asked.args(words).arg("--help").output().expect("it runs");
+    let text = String::from_utf8_lossy(&help.stdout);
+    assert!(help.status.success(), "{command}: {help:?}");
+    let line = command.split(" #").next().unwrap_or(command);
+    let options = line
+        .split_whitespace()
+        .map(|word| word.trim_matches(['[', ']']));
+    for option in options.filter(|word| word.starts_with("--")) {
+        assert!(text.contains(option), "{command}: no {option} in\n{text}");
+    }
+}
+
+/// The commands of this program that are named within sentences.
+fn named_in_text(text: &str) -> Vec<String> {
+    let blocks = text.split("\n```").step_by(2);
+    let quoted = blocks.flat_map(|block| block.split('`').skip(1).step_by(2));
+    let ours = quoted.filter(|code| code.starts_with("snapledger "));
+    ours.map(|code| code.replace('\n', " ")).collect()
+}
+
+fn documents() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let entries = std::fs::read_dir(root).expect("the project");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let documents = paths.filter(|path| path.extension().is_some_and(|end| end == "md"));
+    let texts = documents.map(|path| std::fs::read_to_string(path).expect("a document"));
+    texts.collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -137,28 +182,47 @@ async fn every_command_of_the_documents_works_as_it_stands_there() {
         println!("no curl on this machine: the commands of the documents were not tried");
         return;
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let entries = std::fs::read_dir(root).expect("the project");
-    let paths = entries.map(|entry| entry.expect("an entry").path());
     let mut tried = Vec::new();
-    for path in paths.filter(|path| path.extension().is_some_and(|end| end == "md")) {
-        let text = std::fs::read_to_string(&path).expect("a document");
+    for text in documents() {
         let commands = commands(&text).into_iter();
         let here: Vec<_> = commands.filter(|command| is_for_here(command)).collect();
         if here.is_empty() {
             continue;
         }
         let mut cluster = Cluster::up(&IDS).await;
-        let dir = directory();
-        for command in &here {
-            assert_works(&cluster, dir.path(), command).await;
+        // Markers have passed every channel: a store knows whom it has met.
+        let met = cluster.rest("n1").start_snapshot().await;
+        cluster.rest("n1").snapshot(&met, "complete").await;
+        let dir = directory(&cluster);
+        let is_for_later = |command: &&String| STOPPED.iter().any(|one| command.starts_with(one));
+        let (later, now): (Vec<_>, Vec<_>) = here.iter().partition(is_for_later);
+        for command in now {
+            assert_works((&cluster, dir.path()), command).await;
+            settled(&cluster).await;
         }
         cluster.stop_all().await;
+        for command in later {
+            assert_works((&cluster, dir.path()), command).await;
+        }
         tried.extend(here);
     }
     let curls = tried.iter().filter(|one| one.starts_with("curl ")).count();
     assert!(curls >= 8, "README shows what curl can do: {tried:?}");
     assert!(tried.len() > curls, "and the commands: {tried:?}");
+}
+
+#[test]
+fn commands_that_are_only_named_have_their_names_and_options() {
+    let mut named = Vec::new();
+    for text in documents() {
+        let left_out = commands(&text).into_iter();
+        named.extend(left_out.filter(|one| one.starts_with("snapledger ") && !is_for_here(one)));
+        named.extend(named_in_text(&text));
+    }
+    for command in &named {
+        assert_known(command);
+    }
+    assert!(named.len() > 8, "{named:?}");
 }
 
 #[test]
