@@ -118,46 +118,46 @@ pub(crate) fn check(method: &str, uri: &str, answer: &Answer) {
     let content_type = answer.header("content-type");
     let media_type = content_type.split(';').next().unwrap_or("");
     let content = format!("{at}/content/{}", step(media_type));
-    let described = CLOSED.pointer(&content);
-    let described = described.unwrap_or_else(|| unreachable!("{asked}: {content_type:?}"));
-    for (schema, value) in said(described, media_type, answer) {
-        if let Err(why) = fit(&format!("{content}/{schema}"), &value) {
-            unreachable!("{asked} answers what is not in src/api/rest/openapi/: {why}");
-        }
+    assert!(
+        CLOSED.pointer(&content).is_some(),
+        "{asked}: {content_type:?}"
+    );
+    if let Err(why) = judge(&content, media_type, &answer.body) {
+        unreachable!("{asked} answers what is not in src/api/rest/openapi/: {why}");
     }
 }
 
-/// What an answer says, each with the place of its schema below that of the content.
-fn said(described: &Value, media_type: &str, answer: &Answer) -> Vec<(String, Value)> {
+/// Whether a body fits the content at a place: as a whole, each line of it, and the data of each event.
+pub(crate) fn judge(content: &str, media_type: &str, body: &str) -> Result<(), String> {
+    let described = place(content).1;
     let json = |text: &str| {
         let read = serde_json::from_str(text);
-        read.unwrap_or_else(|why| unreachable!("{why}: {text} in {answer:?}"))
+        read.unwrap_or_else(|why| unreachable!("{why}: {text} in {body}"))
     };
-    let mut said = Vec::new();
     if !described["schema"].is_null() {
         let whole = match media_type.ends_with("json") && media_type != "application/x-ndjson" {
-            true => answer.json(),
-            false => json!(answer.body),
+            true => json(body),
+            false => json!(body),
         };
-        said.push(("schema".to_owned(), whole));
+        fit(&format!("{content}/schema"), &whole)?;
     }
     if !described["x-line"].is_null() {
-        let lines = answer.body.lines();
-        said.extend(lines.map(|line| ("x-line".to_owned(), json(line))));
+        for line in body.lines() {
+            fit(&format!("{content}/x-line"), &json(line))?;
+        }
     }
-    if !described["x-events"].is_null() {
-        let field = |event: &str, name: &str| {
+    if described["x-events"].is_null() {
+        return Ok(());
+    }
+    for event in body.split("\n\n").filter(|event| event.contains("event: ")) {
+        let field = |name: &str| {
             let found = event.lines().find_map(|line| line.strip_prefix(name));
-            found.map(str::to_owned)
+            found.unwrap_or_else(|| unreachable!("no {name} in {event}"))
         };
-        let events = answer.body.split("\n\n").filter_map(|event| {
-            let name = field(event, "event: ")?;
-            let data = field(event, "data: ").expect("an event says something");
-            Some((format!("x-events/{}", step(&name)), json(&data)))
-        });
-        said.extend(events);
+        let (name, data) = (step(field("event: ")), json(field("data: ")));
+        fit(&format!("{content}/x-events/{name}"), &data)?;
     }
-    said
+    Ok(())
 }
 
 fn check_headers(at: &str, described: &Value, answer: &Answer) {
