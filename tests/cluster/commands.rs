@@ -16,6 +16,10 @@ const IDS: [&str; 3] = ["n1", "n2", "n3"];
 /// What cannot be typed beside a running cluster, and why.
 const NOT_HERE: &[(&str, &str)] = &[
     ("cargo ", "builds, or runs all tests"),
+    (
+        "python3 tests/auditor ",
+        "has a cluster of its own; tests/auditor.rs runs it",
+    ),
     ("snapledger bench", "measures for minutes"),
     ("snapledger cluster", "runs until it is stopped"),
     ("snapledger node", "runs until it is stopped"),
