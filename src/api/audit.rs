@@ -114,7 +114,8 @@ async fn share(handle: &Handle, process: &ProcessId, point: Point) -> Result<Fou
         Point::Time(time) => (Wanted::Time(time), None),
         Point::Place(place) => (Wanted::Place(place.clone()), Some(place)),
     };
-    let recorded = handle.recorded(process.clone(), move |state| wanted.takes(state));
+    let not_after = wanted.instant();
+    let recorded = handle.recorded(process.clone(), not_after, move |state| wanted.takes(state));
     let Some((snapshot, state)) = recorded.await? else {
         return Ok(Found::Absent(reason, None));
     };
@@ -132,6 +133,13 @@ enum Wanted {
 }
 
 impl Wanted {
+    fn instant(&self) -> Option<Hlc> {
+        match self {
+            Self::Time(time) => Some(*time),
+            Self::Place(_) => None,
+        }
+    }
+
     fn takes(&self, state: &RecordedState) -> bool {
         match self {
             Self::Time(time) => state.time <= *time,

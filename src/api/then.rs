@@ -87,7 +87,7 @@ async fn recorded(
     account: &AccountId,
     time: Hlc,
 ) -> Result<Option<Then>, Failure> {
-    let found = handle.recorded(process.clone(), move |state| state.time <= time);
+    let found = handle.recorded(process.clone(), Some(time), move |state| state.time <= time);
     let Some((snapshot, state)) = found.await? else {
         return Ok(None);
     };

@@ -103,16 +103,18 @@ impl Handle {
             .await
     }
 
-    /// What the newest snapshot in the history here holds of a process whose recorded state is as it should be.
+    /// What the newest snapshot in the history here holds of a process whose recorded state is as it should be; if it must
+    /// not be later than an instant, that is given, too.
     ///
     /// # Errors
     /// [`Unanswered`].
     pub async fn recorded(
         &self,
         process: ProcessId,
+        not_after: Option<Hlc>,
         is_wanted: impl Fn(&RecordedState) -> bool + Send + 'static,
     ) -> Result<Option<(SnapshotId, RecordedState)>, Unanswered> {
-        self.look_up(move |store| store.newest_recorded(&process, is_wanted))
+        self.look_up(move |store| store.newest_recorded(&process, not_after, is_wanted))
             .await
     }
 

@@ -67,6 +67,25 @@ impl Entry {
         Ok(head.time)
     }
 
+    /// The hash of the entry before and the clock of the turn: the stored form is whole, and its records are not decoded.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub(super) fn head(position: Lsn, framed: &[u8]) -> Result<(Hash, Hlc), StoreError> {
+        let damaged =
+            |damage| StoreError::damaged(name(Kind::Turn, &position_key(position)), damage);
+        let bytes = frame::unwrap(Kind::Turn, framed).map_err(damaged)?;
+        let head = frame::peek::<TurnHeadV1>(framed, HASH_BYTES).map_err(damaged)?;
+        let previous = bytes.first_chunk::<HASH_BYTES>();
+        match previous.filter(|_| head.position == position) {
+            Some(previous) => Ok((Hash(*previous), head.time)),
+            None => {
+                let problem = format!("it says it is entry {}", head.position);
+                Err(damaged(Damage::Contradiction(problem)))
+            }
+        }
+    }
+
     /// Checks that it is the entry at `position` and continues `previous`; before the first there is only zero.
     ///
     /// # Errors

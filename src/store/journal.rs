@@ -138,6 +138,11 @@ impl Journal {
         self.read(position)?.chained(position, None)
     }
 
+    /// The clock of the turn at a position, whose entry is whole.
+    pub(super) fn time(&self, position: Lsn) -> Result<Hlc, StoreError> {
+        Ok(self.read_head(position)?.1)
+    }
+
     /// The clock of the turn at a position, unchecked: to find a place.
     pub(super) fn peek_time(&self, position: Lsn) -> Result<Hlc, StoreError> {
         let fragment = frame::first_fragment(&self.tree, &position_key(position))?;
@@ -188,7 +193,7 @@ impl Journal {
         if position >= self.head().position {
             return self.hash_at(position);
         }
-        Ok(self.entry(position.next())?.previous)
+        Ok(self.read_head(position.next())?.0)
     }
 
     /// The hash of the entry at a position, zero for the empty journal.
@@ -197,6 +202,12 @@ impl Journal {
             return Ok(Hash::default());
         }
         Ok(self.read(position)?.hash)
+    }
+
+    fn read_head(&self, position: Lsn) -> Result<(Hash, Hlc), StoreError> {
+        let framed = frame::get(&self.tree, &position_key(position))?;
+        self.check_kept(position)?;
+        Entry::head(position, &framed.ok_or_else(|| missing(position))?)
     }
 
     fn read(&self, position: Lsn) -> Result<Entry, StoreError> {

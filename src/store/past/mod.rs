@@ -65,11 +65,11 @@ impl Store {
                 problem,
             ))
         };
-        if position >= first && self.journal.entry(position)?.turn.time > time {
+        if position >= first && self.journal.time(position)? > time {
             return contradiction(position);
         }
         let next = position.next();
-        if next <= self.position() && self.journal.entry(next)?.turn.time <= time {
+        if next <= self.position() && self.journal.time(next)? <= time {
             return contradiction(next);
         }
         Ok(())
