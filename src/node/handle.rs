@@ -14,7 +14,7 @@ use super::events::Events;
 use super::metrics::Metrics;
 use super::parts::Parts;
 use super::peers::{PeerView, Peers, Remembered};
-use super::queue::{Queue, Settled};
+use super::queue::{Queue, Replies, Settled};
 use super::room::Room;
 use crate::config::NodeConfig;
 use crate::history::global::GlobalState;
@@ -182,6 +182,15 @@ impl Handle {
     /// As [`Handle::ask`]; nothing was done but where the node is going down.
     pub async fn ask_all(&self, inputs: Vec<Input>) -> Result<Vec<Settled>, Unavailable> {
         self.shared.queue.ask_all(inputs).await
+    }
+
+    /// Asks several things, decided in this order, and waits for room rather than being refused. Who asks again when this
+    /// returns is decided after them.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; nothing was done.
+    pub async fn ask_in_turn(&self, inputs: Vec<Input>) -> Result<Replies, Unavailable> {
+        self.shared.queue.ask_in_turn(inputs).await
     }
 
     /// Starts a snapshot and its collection, unless it was started before. What is there at the deadline is published
@@ -397,8 +406,8 @@ impl Handle {
         self.shared.closing.send_replace(true);
     }
 
-    /// Resolves when streams of peers are to end.
-    pub(super) async fn closing(&self) {
+    /// Resolves when streams are to end, those of peers and those of clients.
+    pub async fn closing(&self) {
         let mut closing = self.shared.closing.subscribe();
         // The sender lives as long as this handle.
         let _never = closing.wait_for(|closing| *closing).await;

@@ -50,7 +50,7 @@ pub use events::{Event, Happening};
 pub use handle::{Handle, SnapshotFilter, SnapshotStatus, SnapshotView};
 pub use past::{Place, Point};
 pub use peers::{PeerState, PeerView};
-pub use queue::Settled;
+pub use queue::{Replies, Settled};
 pub use watcher::Watch;
 
 use backlog::Backlog;

@@ -17,6 +17,8 @@ const WAITING_MAX: usize = 65_536;
 /// The weight of what clients have waiting: over it they are told to come back, so that peers always get in and
 /// memory stays bounded.
 const CLIENTS_MAX: usize = 32_768;
+/// How much of that those may take who wait for room: the rest is for those who are told to come back.
+const WAITERS_MAX: usize = CLIENTS_MAX / 4 * 3;
 
 /// A reply, with the durable turn that gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,11 +39,28 @@ pub(super) enum Request {
     Stop,
 }
 
+/// Replies that are still to come, in the order in which it was asked.
+pub struct Replies(Vec<oneshot::Receiver<Settled>>);
+
+impl Replies {
+    /// All of them; each is durable.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: the node goes down, and what was done is not known.
+    pub async fn settled(self) -> Result<Vec<Settled>, Unavailable> {
+        let mut settled = Vec::with_capacity(self.0.len());
+        for reply in self.0 {
+            settled.push(reply.await.map_err(|_| stopped())?);
+        }
+        Ok(settled)
+    }
+}
+
 /// Who waits for a reply. The room that an input takes is given back when this goes, not when the client does: those
 /// who ask, give up and ask again must not let in more than fits.
 pub(super) struct Asker {
     reply: oneshot::Sender<Settled>,
-    _room: Option<OwnedSemaphorePermit>,
+    _room: [Option<OwnedSemaphorePermit>; 2],
 }
 
 impl Asker {
@@ -56,16 +75,17 @@ impl Asker {
 pub(super) struct Queue {
     requests: mpsc::Sender<Request>,
     clients: Arc<Semaphore>,
+    waiters: Arc<Semaphore>,
     room: watch::Receiver<Room>,
 }
 
 impl Queue {
     pub(super) fn new(room: watch::Receiver<Room>) -> (Self, mpsc::Receiver<Request>) {
         let (requests, queue) = mpsc::channel(WAITING_MAX);
-        let clients = Arc::new(Semaphore::new(CLIENTS_MAX));
         let entrance = Self {
             requests,
-            clients,
+            clients: Arc::new(Semaphore::new(CLIENTS_MAX)),
+            waiters: Arc::new(Semaphore::new(WAITERS_MAX)),
             room,
         };
         (entrance, queue)
@@ -79,30 +99,40 @@ impl Queue {
 
     /// Asks several things for a client, in order; refused as a whole.
     pub(super) async fn ask_all(&self, inputs: Vec<Input>) -> Result<Vec<Settled>, Unavailable> {
-        let room = *self.room.borrow();
-        inputs.iter().try_for_each(|input| room.for_input(input))?;
-        let weight = inputs.iter().map(Input::weight).sum::<usize>();
-        let weight = u32::try_from(weight).map_err(|_| Unavailable::Full)?;
+        let weight = self.weight(&inputs)?;
         let clients = Arc::clone(&self.clients);
         let room = clients.try_acquire_many_owned(weight);
-        let mut room = room.map_err(|_| Unavailable::Full)?;
+        let room = room.map_err(|_| Unavailable::Full)?;
         let permits = self.requests.try_reserve_many(inputs.len());
         let permits = permits.map_err(|error| match error {
             mpsc::error::TrySendError::Full(()) => Unavailable::Full,
             mpsc::error::TrySendError::Closed(()) => stopped(),
         })?;
-        let mut replies = Vec::with_capacity(inputs.len());
-        for (input, permit) in inputs.into_iter().zip(permits) {
-            let own = room.split(input.weight());
-            let (request, settled) = asked(input, own);
-            permit.send(request);
-            replies.push(settled);
+        put(inputs, permits, [Some(room), None]).settled().await
+    }
+
+    /// Asks several things for a client that waits for room, in order: who calls again when this returns is next.
+    /// Refused as a whole where the disk is too full, or where it is more than ever fits.
+    pub(super) async fn ask_in_turn(&self, inputs: Vec<Input>) -> Result<Replies, Unavailable> {
+        let weight = self.weight(&inputs)?;
+        if weight as usize > WAITERS_MAX {
+            return Err(Unavailable::Full);
         }
-        let mut settled = Vec::with_capacity(replies.len());
-        for reply in replies {
-            settled.push(reply.await.map_err(|_| stopped())?);
-        }
-        Ok(settled)
+        let closed = |_| stopped();
+        let waiters = Arc::clone(&self.waiters).acquire_many_owned(weight);
+        let waiters = waiters.await.map_err(closed)?;
+        let clients = Arc::clone(&self.clients).acquire_many_owned(weight);
+        let clients = clients.await.map_err(closed)?;
+        let permits = self.requests.reserve_many(inputs.len()).await;
+        let permits = permits.map_err(|_| stopped())?;
+        Ok(put(inputs, permits, [Some(clients), Some(waiters)]))
+    }
+
+    fn weight(&self, inputs: &[Input]) -> Result<u32, Unavailable> {
+        let room = *self.room.borrow();
+        inputs.iter().try_for_each(|input| room.for_input(input))?;
+        let weight = inputs.iter().map(Input::weight).sum::<usize>();
+        u32::try_from(weight).map_err(|_| Unavailable::Full)
     }
 
     /// Asks for a peer or for the node itself, waiting for room: clients that flood it keep nobody from a snapshot.
@@ -131,7 +161,7 @@ impl Queue {
 
     // Enqueues for a peer, waiting for room.
     async fn enqueue(&self, input: Input) -> Result<oneshot::Receiver<Settled>, Closed> {
-        let (request, settled) = asked(input, None);
+        let (request, settled) = asked(input, [None, None]);
         self.requests.send(request).await.map_err(|_| closed())?;
         Ok(settled)
     }
@@ -186,9 +216,28 @@ impl Inbox for Queue {
     }
 }
 
+// Each input takes its own share of the room with it.
+fn put(
+    inputs: Vec<Input>,
+    permits: mpsc::PermitIterator<'_, Request>,
+    mut room: [Option<OwnedSemaphorePermit>; 2],
+) -> Replies {
+    let mut replies = Vec::with_capacity(inputs.len());
+    for (input, permit) in inputs.into_iter().zip(permits) {
+        let weight = input.weight();
+        let own = room
+            .each_mut()
+            .map(|room| room.as_mut().and_then(|room| room.split(weight)));
+        let (request, settled) = asked(input, own);
+        permit.send(request);
+        replies.push(settled);
+    }
+    Replies(replies)
+}
+
 fn asked(
     input: Input,
-    room: Option<OwnedSemaphorePermit>,
+    room: [Option<OwnedSemaphorePermit>; 2],
 ) -> (Request, oneshot::Receiver<Settled>) {
     let (reply, settled) = oneshot::channel();
     let asker = Some(Asker { reply, _room: room });

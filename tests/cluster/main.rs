@@ -51,6 +51,7 @@ mod stand_in;
 mod standards;
 mod statements;
 mod stores;
+mod streamed;
 mod terminal;
 mod traffic;
 mod waste;

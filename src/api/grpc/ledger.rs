@@ -1,12 +1,19 @@
 //! `snapledger.v1.LedgerService`: batches of operations, each with its own result.
 
-use tonic::{Request, Response, Status};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::super::ask;
 use super::super::error::{Failure, id};
 use super::super::identity;
 use super::process_or_here;
-use crate::node::Handle;
+use super::stream::STALL;
+use crate::node::{Handle, Replies, Settled};
 use crate::process::event::{Answer, Input, Operation};
 use crate::process::ids::{AccountId, RequestId};
 use crate::proto::snapledger::ledger_service_server::LedgerService;
@@ -15,6 +22,10 @@ use crate::proto::snapledger::{ApplyRequest, ApplyResponse, Operation as Asked, 
 
 /// The largest batch: one that the queue takes as a whole also while others wait.
 const OPERATIONS_MAX: usize = 8192;
+/// Operations of one stream whose answers are not read yet; more are not taken in.
+const UNREAD_MAX: usize = 2 * OPERATIONS_MAX;
+/// Batches of one stream, likewise: a batch may be empty.
+const BATCHES_MAX: usize = 64;
 
 /// The service, on one node.
 pub(super) struct Ledger(pub(super) Handle);
@@ -25,24 +36,110 @@ impl LedgerService for Ledger {
         &self,
         request: Request<ApplyRequest>,
     ) -> Result<Response<ApplyResponse>, Status> {
-        // Understood as a whole before any of it is done: a malformed batch changes nothing.
-        let asked = request.into_inner().operations;
-        if asked.len() > OPERATIONS_MAX {
-            let why = format!(
-                "{} are too many; at most {OPERATIONS_MAX} are taken",
-                asked.len()
-            );
-            return Err(Failure::malformed("operations", why).into());
-        }
-        let asked = asked.into_iter().enumerate();
-        let inputs: Vec<Input> = asked
-            .map(|(index, operation)| input(index, operation))
-            .collect::<Result<_, Failure>>()?;
+        let inputs = inputs(request.into_inner())?;
         let settled = self.0.ask_all(inputs).await.map_err(Failure::from)?;
-        let answers = settled.into_iter().map(|one| ask::answer(one.reply));
-        Ok(Response::new(ApplyResponse {
-            results: answers.map(result).collect(),
-        }))
+        Ok(Response::new(results(settled)))
+    }
+
+    type StreamStream = Pin<Box<dyn Stream<Item = Result<ApplyResponse, Status>> + Send>>;
+
+    async fn stream(
+        &self,
+        request: Request<Streaming<ApplyRequest>>,
+    ) -> Result<Response<Self::StreamStream>, Status> {
+        let (batches, answers) = mpsc::channel(BATCHES_MAX);
+        let reader = Reader {
+            handle: self.0.clone(),
+            unread: Arc::new(Semaphore::new(UNREAD_MAX)),
+            batches,
+        };
+        tokio::spawn(reader.read(request.into_inner()));
+        let answers = ReceiverStream::new(answers).then(|batch: Result<Batch, Status>| async {
+            let batch = batch?;
+            let settled = batch.replies.settled().await.map_err(Failure::from)?;
+            Ok(results(settled))
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+}
+
+/// A batch whose answer is still to be sent.
+struct Batch {
+    replies: Replies,
+    /// Given back when the answer is on its way.
+    _unread: OwnedSemaphorePermit,
+}
+
+/// Takes batches in, one after the other, while their answers are read.
+struct Reader {
+    handle: Handle,
+    unread: Arc<Semaphore>,
+    batches: mpsc::Sender<Result<Batch, Status>>,
+}
+
+impl Reader {
+    async fn read(self, mut requests: Streaming<ApplyRequest>) {
+        let (handle, listener) = (self.handle.clone(), self.batches.clone());
+        tokio::select! {
+            () = self.take(&mut requests) => {}
+            () = handle.closing() => {}
+            () = listener.closed() => {}
+        }
+    }
+
+    // Until the client has no more, or a batch cannot be taken: that is the last thing that it hears.
+    async fn take(&self, requests: &mut Streaming<ApplyRequest>) {
+        loop {
+            let batch = match requests.message().await {
+                Ok(Some(asked)) => self.begin(asked).await,
+                Ok(None) => return,
+                Err(broken) => Err(broken),
+            };
+            let is_last = batch.is_err();
+            // Who reads no answer for so long is let go.
+            let sent = self.batches.send_timeout(batch, STALL).await;
+            if sent.is_err() || is_last {
+                return;
+            }
+        }
+    }
+
+    async fn begin(&self, asked: ApplyRequest) -> Result<Batch, Status> {
+        let inputs = inputs(asked)?;
+        let weight = u32::try_from(inputs.len()).unwrap_or(u32::MAX);
+        let unread = Arc::clone(&self.unread).acquire_many_owned(weight);
+        let unread = tokio::time::timeout(STALL, unread).await.map_err(|_| {
+            let seconds = STALL.as_secs();
+            Status::aborted(format!("no answer was read within {seconds} s"))
+        })?;
+        let replies = self.handle.ask_in_turn(inputs).await;
+        Ok(Batch {
+            replies: replies.map_err(Failure::from)?,
+            _unread: unread.map_err(|closed| Status::internal(closed.to_string()))?,
+        })
+    }
+}
+
+// Understood as a whole before any of it is done: a malformed batch changes nothing.
+fn inputs(asked: ApplyRequest) -> Result<Vec<Input>, Failure> {
+    let asked = asked.operations;
+    if asked.len() > OPERATIONS_MAX {
+        let why = format!(
+            "{} are too many; at most {OPERATIONS_MAX} are taken",
+            asked.len()
+        );
+        return Err(Failure::malformed("operations", why));
+    }
+    let asked = asked.into_iter().enumerate();
+    asked
+        .map(|(index, operation)| input(index, operation))
+        .collect()
+}
+
+fn results(settled: Vec<Settled>) -> ApplyResponse {
+    let answers = settled.into_iter().map(|one| ask::answer(one.reply));
+    ApplyResponse {
+        results: answers.map(result).collect(),
     }
 }
 

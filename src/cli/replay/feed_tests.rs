@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Endpoint, Server};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::super::orders::OrderKind;
 use super::*;
@@ -63,6 +63,15 @@ impl LedgerService for Forgetful {
             1 => Err(Status::unavailable("the answer is lost")),
             _ => Ok(Response::new(ApplyResponse { results })),
         }
+    }
+
+    type StreamStream = tokio_stream::Empty<Result<ApplyResponse, Status>>;
+
+    async fn stream(
+        &self,
+        _: Request<Streaming<ApplyRequest>>,
+    ) -> Result<Response<Self::StreamStream>, Status> {
+        Err(Status::unimplemented("batches are expected one by one"))
     }
 }
 
