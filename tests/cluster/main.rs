@@ -8,6 +8,7 @@ mod audited;
 mod audits;
 mod await_it;
 mod channels;
+mod client;
 mod commands;
 mod contract;
 mod copies;

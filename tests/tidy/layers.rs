@@ -12,6 +12,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("store", &["history", "process"]),
     ("transport", &["history", "process", "proto"]),
     ("config", &["process"]),
+    ("client", &["process", "proto"]),
     (
         "node",
         &[
@@ -39,6 +40,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "cli",
         &[
             "api",
+            "client",
             "config",
             "history",
             "node",
