@@ -13,6 +13,7 @@ mod ports;
 mod raw;
 mod report;
 mod snapshot;
+mod stream;
 
 use std::path::PathBuf;
 
@@ -35,6 +36,13 @@ enum Command {
     Deposits {
         #[command(flatten)]
         parameters: deposits::Parameters,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Durable operations over a stream of batches
+    Stream {
+        #[command(flatten)]
+        parameters: stream::Parameters,
         #[command(flatten)]
         common: Common,
     },
@@ -76,6 +84,10 @@ pub fn run(args: Args, logs: &LogOptions) -> Result<(), CliError> {
         Command::Deposits { parameters, common } => {
             let bench = Bench::new(&common, logs)?;
             bench.run(|| deposits::measure(&bench, &parameters))
+        }
+        Command::Stream { parameters, common } => {
+            let bench = Bench::new(&common, logs)?;
+            bench.run(|| stream::measure(&bench, &parameters))
         }
         Command::Snapshot { parameters, common } => {
             let bench = Bench::new(&common, logs)?;
