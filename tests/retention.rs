@@ -29,6 +29,8 @@ const ROUNDS: u64 = 100;
 /// Rounds of one store: a long journal makes each look at an image longer.
 const ROUNDS_EACH: u64 = 15;
 const SEED: u64 = 1;
+/// Turns that touch so many accounts fill a stretch of the index.
+const STRETCH_TOUCHES: usize = 16;
 /// The bytes that a disk writes wholly or not at all.
 const SECTOR_BYTES: usize = 512;
 /// One of so many looks of the sweep is a turn of the process, so that both go on together.
@@ -154,6 +156,8 @@ impl Scene {
         let crashing = Crashing(Arc::new(Mutex::new(crash)));
         let store = Store::open_on(dir.path(), CLUSTER, &me(), Box::new(crashing.clone()));
         let store = store.expect("a new store");
+        // Of the index, too, there is much to come and go.
+        store.set_stretch_touches(STRETCH_TOUCHES);
         let teller = Teller::new(seed, teller::recover(&store));
         Self {
             dir,
@@ -181,6 +185,7 @@ impl Scene {
     // Snapshots are started, recorded and published, until there are two more.
     fn grow(&mut self) {
         self.teller.borrow_mut().catch_up(&self.store);
+        self.store.write_stretches().expect("there is room");
         let initiate = Input::Initiate { snapshot: None };
         self.teller.borrow_mut().turn(&self.store, initiate);
         let before = self.staying.len();

@@ -41,6 +41,8 @@ pub(super) struct Collection {
     said: (usize, usize),
     /// Whether the own part has turned out to be damaged: nobody can give it anew in this life of the node.
     own_is_damaged: bool,
+    /// Whose store was lost since the state was recorded here.
+    lost: Vec<ProcessId>,
 }
 
 impl Collection {
@@ -61,6 +63,7 @@ impl Collection {
             arriving: mpsc::channel(1).1,
             fetching: JoinSet::new(),
             own_is_damaged: false,
+            lost: Vec::new(),
         }
     }
 
@@ -84,6 +87,8 @@ impl Collection {
     }
 
     async fn collect(&mut self) {
+        // That a store was lost is said to a node that is stopped, so nobody is added meanwhile.
+        self.lost = self.collector.lost_since(&self.state.snapshot).await;
         self.fetch();
         // What is all there and cannot be published as it is, is collected further.
         while self.wait_for_all().await {
@@ -93,11 +98,29 @@ impl Collection {
         }
     }
 
+    // Whether all that is missing is of stores that were lost since: it never comes.
+    fn is_in_vain(&self) -> bool {
+        if self.lost.is_empty() {
+            return false;
+        }
+        let parts = &self.state.parts;
+        let open = parts.values().flat_map(|part| &part.open);
+        let mut missing = self.collector.unfinished(&self.state);
+        missing.retain(|process| !parts.contains_key(process));
+        let mut waited_for = open.chain(&missing);
+        waited_for.all(|process| self.lost.contains(process))
+    }
+
     // Publishes what there is to say meanwhile. Says whether the last revision is still to be published.
     async fn wait_for_all(&mut self) -> bool {
         let mut look = self.looks();
         while !self.is_whole() || self.stands_back() {
             let early = self.is_early();
+            if !early && self.is_in_vain() {
+                let (snapshot, lost) = (&self.state.snapshot, &self.lost);
+                tracing::info!(%snapshot, ?lost, "stays partial: what is missing was lost");
+                return false;
+            }
             let partial = tokio::select! {
                 Some(part) = self.arriving.recv() => {
                     self.take(part);

@@ -23,6 +23,7 @@ use super::peers::Peers;
 use super::pins::Heard;
 use crate::config::NodeConfig;
 use crate::history::global::{GlobalState, REVISIONS_EACH};
+use crate::process::event::{Input, Read, Reply};
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::process::topology::Topology;
 
@@ -240,6 +241,18 @@ impl Collector {
             let recorded = (part.state.time, part.state.clock.tick());
             GlobalState::begun(part.snapshot, part.initiator, recorded)
         }))
+    }
+
+    /// The processes whose store was lost since this process recorded its state for a snapshot.
+    pub(super) async fn lost_since(&self, snapshot: &SnapshotId) -> Vec<ProcessId> {
+        let read = Input::Read(Read::Snapshot(snapshot.clone()));
+        match self.parts.queue.ask_from_within(read).await {
+            Ok(settled) => match settled.reply {
+                Reply::Snapshot(Some(seen)) => seen.lost,
+                _ => Vec::new(),
+            },
+            Err(_) => Vec::new(),
+        }
     }
 
     /// Whether this snapshot is being collected.

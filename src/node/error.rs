@@ -80,7 +80,10 @@ pub enum Unanswered {
 impl From<&StoreError> for Unavailable {
     fn from(error: &StoreError) -> Self {
         match error {
-            StoreError::Damaged { .. } => Self::Damaged(error.to_string()),
+            // Both are of this one thing, and asking again is no help.
+            StoreError::Damaged { .. } | StoreError::BeforeHorizon { .. } => {
+                Self::Damaged(error.to_string())
+            }
             _ => Self::Stopped(error.to_string()),
         }
     }

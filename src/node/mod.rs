@@ -31,6 +31,7 @@ mod recorder;
 mod retention;
 mod room;
 mod sharing;
+mod steady;
 mod watchdog;
 mod watcher;
 

@@ -13,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use super::collector::Collector;
 use super::driver;
 use super::error::Unavailable;
+use super::steady::WallClock;
 use crate::process::clock::Hlc;
 use crate::process::event::{Input, Read, Reply};
 use crate::process::ids::SnapshotId;
@@ -25,7 +26,7 @@ const TOGETHER: usize = 64;
 const ASK_EVERY: Duration = Duration::from_secs(30);
 /// How long an initiator may take to answer.
 const QUESTION_MAX: Duration = Duration::from_secs(1);
-/// After a trim, which reads a state back whole, or a sweep, the next waits so many times as long as it took.
+/// The next deletion, trim (which reads a state back whole) or sweep waits so many times as long as the last one took.
 const REST: u32 = 20;
 
 /// Ends what was begun when its task ends.
@@ -45,6 +46,17 @@ impl Drop for Ending {
     }
 }
 
+// How long to wait before the same is done again.
+fn rest<T>(done: &Result<T, Unavailable>, began: Instant) -> Duration {
+    match done {
+        Ok(_) => began.elapsed() * REST,
+        Err(error) => {
+            tracing::warn!(%error, "the history could not be kept within its limits");
+            ASK_EVERY
+        }
+    }
+}
+
 impl Collector {
     /// Keeps the history within its limits, for ever. Where everything is kept nothing is looked for.
     pub(super) async fn keep_within_limits(&self) {
@@ -56,34 +68,37 @@ impl Collector {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // A sweep before may have been interrupted.
         let (mut unswept, mut sweep_from) = (true, Instant::now());
-        let (mut ask_from, mut trim_from) = (Instant::now(), Instant::now());
+        let (mut ask_from, mut delete_from, mut trim_from) =
+            (Instant::now(), Instant::now(), Instant::now());
+        let mut clock = WallClock::believed(driver::wall_us(), Instant::now());
         loop {
             looks.tick().await;
-            if !self.knows_pins() {
+            let is_steady = clock.is_steady(driver::wall_us(), Instant::now());
+            if !self.knows_pins() || (!is_steady && history.max_age.is_some()) {
                 continue;
             }
             let ask = Instant::now() >= ask_from;
             if ask {
                 ask_from = Instant::now() + ASK_EVERY;
             }
-            let done = async {
-                unswept |= self.delete_due(ask).await? > 0;
-                if Instant::now() >= trim_from {
-                    let began = Instant::now();
-                    unswept |= self.trim().await?.states > 0;
-                    trim_from = Instant::now() + began.elapsed() * REST;
-                }
-                if unswept && Instant::now() >= sweep_from {
-                    let began = Instant::now();
-                    unswept = self.sweep().await?.is_none();
-                    sweep_from = Instant::now() + began.elapsed() * REST;
-                }
-                Ok::<_, Unavailable>(())
-            };
-            if let Err(error) = done.await {
-                tracing::warn!(%error, "the history could not be kept within its limits");
-                sweep_from = Instant::now() + ASK_EVERY;
-                trim_from = sweep_from;
+            // Each for itself: what keeps the journal from being trimmed keeps no chunks.
+            if Instant::now() >= delete_from {
+                let began = Instant::now();
+                let deleted = self.delete_due(ask).await;
+                unswept |= deleted.as_ref().is_ok_and(|deleted| *deleted > 0);
+                delete_from = Instant::now() + rest(&deleted, began);
+            }
+            if Instant::now() >= trim_from {
+                let began = Instant::now();
+                let trimmed = self.trim().await;
+                unswept |= trimmed.as_ref().is_ok_and(|trimmed| trimmed.states > 0);
+                trim_from = Instant::now() + rest(&trimmed, began);
+            }
+            if unswept && Instant::now() >= sweep_from {
+                let began = Instant::now();
+                let swept = self.sweep().await;
+                unswept = !matches!(swept, Ok(Some(_)));
+                sweep_from = Instant::now() + rest(&swept, began);
             }
         }
     }
@@ -162,13 +177,13 @@ impl Collector {
         Ok(deleted)
     }
 
-    // Whether this process's part is stored, or there is none.
+    // Whether this process's part is stored, or there is none, or never will be.
     async fn is_free(&self, snapshot: &SnapshotId) -> Result<bool, Unavailable> {
         let read = Input::Read(Read::Snapshot(snapshot.clone()));
         let Reply::Snapshot(seen) = self.parts.queue.ask_from_within(read).await?.reply else {
             unreachable!("a read is answered as one");
         };
-        Ok(seen.is_none_or(|seen| seen.recording.is_none()))
+        Ok(seen.is_none_or(|seen| seen.recording.is_none() || seen.is_in_vain()))
     }
 
     // Whether nobody collects a partial snapshot any more.

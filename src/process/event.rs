@@ -435,6 +435,17 @@ pub struct Seen {
     pub cut: Lsn,
     /// How far it is; `None` once the part is in the store.
     pub recording: Option<Recording>,
+    /// Peers whose store was lost since: nothing of theirs comes any more.
+    pub lost: Vec<ProcessId>,
+}
+
+impl Seen {
+    /// Whether the part is not stored and never will be: a marker was lost.
+    #[must_use]
+    pub fn is_in_vain(&self) -> bool {
+        let mut open = self.recording.iter().flat_map(Recording::open);
+        open.any(|from| self.lost.contains(from))
+    }
 }
 
 /// The records of one step, which become durable together or not at all.

@@ -47,6 +47,14 @@ impl Registers {
         self.forgotten.get(peer).is_some_and(|lost| *lost > cut)
     }
 
+    /// The peers whose store was lost after this cut.
+    #[must_use]
+    pub fn lost_since(&self, cut: Lsn) -> Vec<ProcessId> {
+        let peers = self.forgotten.keys();
+        let lost = peers.filter(|peer| self.is_lost_since(peer, cut));
+        lost.cloned().collect()
+    }
+
     /// Whether a recording waits for a marker that was lost.
     #[must_use]
     pub fn waits_in_vain(&self, recording: &Recording) -> bool {

@@ -50,6 +50,7 @@ impl Process {
                     initiator: initiator.clone(),
                     cut: *cut,
                     recording: self.registers.recordings.get(snapshot).cloned(),
+                    lost: self.registers.lost_since(*cut),
                 });
                 Reply::Snapshot(seen)
             }

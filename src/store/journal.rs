@@ -206,15 +206,17 @@ impl Journal {
 
     fn read_head(&self, position: Lsn) -> Result<(Hash, Hlc), StoreError> {
         let framed = frame::get(&self.tree, &position_key(position))?;
+        let head = framed.ok_or_else(|| missing(position));
+        let head = head.and_then(|framed| Entry::head(position, &framed));
         self.check_kept(position)?;
-        Entry::head(position, &framed.ok_or_else(|| missing(position))?)
+        head
     }
 
     fn read(&self, position: Lsn) -> Result<Entry, StoreError> {
-        let entry = read(&self.tree, position)?;
-        // Asked afterwards: it may have gone while it was read.
+        let entry = read(&self.tree, position);
+        // Asked afterwards: it may have gone while it was read, one fragment after the other.
         self.check_kept(position)?;
-        entry.ok_or_else(|| missing(position))
+        entry?.ok_or_else(|| missing(position))
     }
 
     // What is before the horizon is gone, also where some of it is still going.

@@ -52,7 +52,6 @@ impl Store {
         if first == Lsn(1) {
             return Ok(trimmed);
         }
-        self.stretches.begin_at(first)?;
         for cut in self.states.before(Lsn(first.0 - 1)) {
             if !goes_on() {
                 return Ok(trimmed);
@@ -78,20 +77,18 @@ impl Store {
         let Some(newest) = self.states.newest_written()? else {
             return Ok(None);
         };
-        let last = needed_from(&newest);
-        for cut in self.states.cuts_until(last) {
-            let cut = cut?;
-            if cut.next() <= self.journal.first() {
-                break;
-            }
-            let Some(state) = self.states.get(cut)? else {
-                continue;
-            };
-            if state.recorded.time <= instant {
-                return Ok(Some(state));
-            }
+        // The turn that recorded a state is the one behind its cut, and has its time.
+        let recorded = match self.position_at(instant) {
+            Ok(position) if position > Lsn(0) => Lsn(position.0 - 1),
+            Ok(_) | Err(StoreError::BeforeHorizon { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let last = needed_from(&newest).min(recorded);
+        let cut = self.states.cuts_until(last).next().transpose()?;
+        match cut.filter(|cut| cut.next() > self.journal.first()) {
+            Some(cut) => self.states.get(cut),
+            None => Ok(None),
         }
-        Ok(None)
     }
 
     fn begin_at(&self, state: &StoredState) -> Result<(), StoreError> {
@@ -108,8 +105,8 @@ impl Store {
         ];
         schema::put_numbers(&self.meta, numbers)?;
         self.sync()?;
-        self.journal.begin_at(horizon);
-        Ok(())
+        self.stretches
+            .begin_at(horizon.first, || self.journal.begin_at(horizon))
     }
 
     fn read_back(&self, state: &StoredState) -> Result<(), StoreError> {
@@ -140,6 +137,8 @@ impl Store {
 fn needed_from(newest: &StoredState) -> Lsn {
     let registers = &newest.registers;
     let recordings = registers.recordings.values();
+    // What waits for a marker that was lost is never finished.
+    let recordings = recordings.filter(|recording| !registers.waits_in_vain(recording));
     let recordings = recordings.map(|recording| recording.cut);
     let unacknowledged = registers.outgoing.values();
     let unacknowledged = unacknowledged.filter_map(|channel| channel.landmarks.front());

@@ -12,6 +12,7 @@ use tonic::Code;
 use crate::await_it::until;
 use crate::nodes::Cluster;
 use crate::rest::{Answer, Rest};
+use crate::wiped::forget;
 
 const IDS: [&str; 2] = ["n1", "n2"];
 
@@ -146,5 +147,40 @@ async fn what_a_peer_has_not_taken_yet_stays_whatever_its_age() {
     }
     cluster.rest("n2").balance_is("b", 7).await;
     cluster.rest("n1").balance_is("a", 93).await;
+    cluster.stop_all().await;
+}
+
+/// Its marker was lost with its store, so what waits for it is never whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_store_that_was_lost_goes_with_its_age() {
+    let mut cluster = Cluster::planned(&IDS).with_max_count(1).started().await;
+    cluster.connected().await;
+    cluster.deposit("n1", "a", 100).await;
+    cluster.stop("n2").await;
+    let n1 = cluster.rest("n1");
+    n1.post("/v1/snapshots", &json!({"snapshot_id": "waiting"}))
+        .await;
+    n1.snapshot("waiting", "partial").await;
+    cluster.stop("n1").await;
+    cluster.wipe("n2");
+    forget(&cluster, "n1", "n2").await;
+    for id in IDS {
+        cluster.start(id).await;
+    }
+    cluster.connected().await;
+    for number in 1..=3 {
+        cluster.deposit("n1", "a", 1).await;
+        take(&cluster, &format!("s{number}")).await;
+    }
+    until("it is gone", async || {
+        let answer = n1.get("/v1/snapshots/waiting").await;
+        (answer.status == 410).then_some(())
+    })
+    .await;
+    until("the journal begins behind it", async || {
+        cluster.handle("n1").store().horizon()
+    })
+    .await;
+    n1.balance_is("a", 103).await;
     cluster.stop_all().await;
 }

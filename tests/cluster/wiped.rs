@@ -12,7 +12,7 @@ use crate::snapshots::assert_proven;
 use crate::stores::{copy_of, is_whole, pay, put_back, stopped};
 
 // What `store forget` prints for people.
-async fn forget(cluster: &Cluster, id: &str, peer: &str) -> String {
+pub(crate) async fn forget(cluster: &Cluster, id: &str, peer: &str) -> String {
     // What was being read when the node stopped is read to its end.
     let output = until("a store that nobody uses", async || {
         let output = std::process::Command::new(cargo_bin!("snapledger"))

@@ -10,6 +10,7 @@ use super::Store;
 use super::codec::Entry;
 use super::error::StoreError;
 use super::frame::{Damage, Kind};
+use super::journal::Horizon;
 use super::merge::Cells;
 use super::schema::{name, position_key};
 use super::states::StoredState;
@@ -27,16 +28,22 @@ impl Store {
     /// # Errors
     /// [`StoreError::BeforeHorizon`]; damaged where what decides cannot be read.
     pub fn position_at(&self, time: Hlc) -> Result<Lsn, StoreError> {
+        self.steady(|horizon| {
+            let found = self.search(horizon.first, time)?;
+            match found < horizon.first && time < horizon.since {
+                true => Err(horizon.refusal()),
+                false => Ok(found),
+            }
+        })
+    }
+
+    // The horizon may come closer while something is read: then some of it was not found, and it is read again.
+    fn steady<T>(&self, read: impl Fn(Horizon) -> Result<T, StoreError>) -> Result<T, StoreError> {
         loop {
             let horizon = self.journal.horizon();
-            let found = self.search(horizon.first, time);
-            match found {
-                // The horizon came closer meanwhile, and it is not yet said on which side of it the time is.
-                Err(StoreError::BeforeHorizon { first, .. }) if first > horizon.first => {}
-                Ok(found) if found < horizon.first && time < horizon.since => {
-                    return Err(horizon.refusal());
-                }
-                found => return found,
+            let found = read(horizon);
+            if self.journal.horizon() == horizon {
+                return found;
             }
         }
     }
@@ -80,6 +87,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::BeforeHorizon`], [`StoreError::Beyond`]; damaged where the journal is.
     pub fn share_at(&self, position: Lsn) -> Result<Share, StoreError> {
+        self.steady(|_| self.share(position))
+    }
+
+    fn share(&self, position: Lsn) -> Result<Share, StoreError> {
         self.check_range(position)?;
         let state = self.states_until(position).next().transpose()?;
         let mut share = match &state {
@@ -98,6 +109,15 @@ impl Store {
     /// # Errors
     /// As [`Store::share_at`].
     pub fn balance_at(
+        &self,
+        me: &ProcessId,
+        account: &AccountId,
+        position: Lsn,
+    ) -> Result<Option<i64>, StoreError> {
+        self.steady(|_| self.balance(me, account, position))
+    }
+
+    fn balance(
         &self,
         me: &ProcessId,
         account: &AccountId,

@@ -71,6 +71,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::BeforeHorizon`] where the balance before the page is not known any more.
     pub fn statement(&self, me: &ProcessId, query: &StatementQuery) -> Result<Page, StoreError> {
+        self.steady(|_| self.page(me, query))
+    }
+
+    fn page(&self, me: &ProcessId, query: &StatementQuery) -> Result<Page, StoreError> {
         let range = self.range(query)?;
         let (found, has_more) = self.wanted_entries(me, query, range)?;
         let mut page = Page {

@@ -24,7 +24,13 @@ impl Store {
             !line.complete || not_after.is_none_or(|instant| *start <= instant)
         };
         for ((_, snapshot), line) in self.lines(None, usize::MAX, may_be) {
-            let published = self.revision(&snapshot, line.revision)?;
+            let published = match self.revision(&snapshot, line.revision) {
+                Err(error @ StoreError::Damaged { .. }) => {
+                    tracing::warn!(%snapshot, %error, "an older snapshot is read");
+                    continue;
+                }
+                published => published?,
+            };
             let part = published.and_then(|mut found| found.state.parts.remove(process));
             if let Some(part) = part.filter(|part| is_wanted(&part.state)) {
                 return Ok(Some((snapshot, part.state)));

@@ -87,6 +87,8 @@ pub(super) struct Stretches {
 struct Cover {
     /// How many touches fill a stretch.
     touches: usize,
+    /// The first turn that is kept: what ends before it needs no index.
+    horizon: Lsn,
     /// Stored stretches: the first turn by the last.
     stored: BTreeMap<Lsn, Lsn>,
     /// Turns that are not indexed, oldest first.
@@ -114,13 +116,18 @@ impl Stretches {
                 continue;
             };
             end = Some(stretch.first);
+            if last < horizon {
+                // Its turns are gone, or going.
+                shelf.remove(last)?;
+                continue;
+            }
             is_ours = is_ours
                 || match is_of(journal, last, stretch.journal) {
                     // Whatever else is damaged, its turns are read from the journal, and named there.
                     Err(StoreError::Damaged { .. }) => continue,
                     known => known?,
                 };
-            if !is_ours || last < horizon {
+            if !is_ours {
                 shelf.remove(last)?;
             } else {
                 stored.insert(last, stretch.first);
@@ -129,6 +136,7 @@ impl Stretches {
         let gaps = gaps(&stored, horizon, head.position);
         let cover = Cover {
             touches: TOUCHES,
+            horizon,
             stored,
             gaps,
             full: VecDeque::new(),
@@ -168,10 +176,17 @@ impl Stretches {
     pub(super) fn write_full(&self) -> Result<(), StoreError> {
         let _alone = alone(&self.writing);
         loop {
-            let next = self.cover().full.front().cloned();
+            let (next, horizon) = {
+                let cover = self.cover();
+                (cover.full.front().cloned(), cover.horizon)
+            };
             let Some(draft) = next else {
                 return Ok(());
             };
+            if draft.last() < horizon {
+                self.cover().full.pop_front();
+                continue;
+            }
             self.shelf.write(&draft)?;
             let mut cover = self.cover();
             cover.full.pop_front();
@@ -211,11 +226,14 @@ impl Stretches {
         Ok(!cover.gaps.is_empty())
     }
 
-    /// Deletes the stretches that end before a turn, for good: the turns they cover go, too.
-    pub(super) fn begin_at(&self, first: Lsn) -> Result<(), StoreError> {
+    /// Deletes the stretches that end before a turn, for good: the turns they cover go, too. `moved` lets the journal
+    /// begin there, while nobody reads it for the index.
+    pub(super) fn begin_at(&self, first: Lsn, moved: impl FnOnce()) -> Result<(), StoreError> {
         let _alone = (alone(&self.indexing), alone(&self.writing));
+        moved();
         let going: Vec<Lsn> = {
             let mut cover = self.cover();
+            cover.horizon = first;
             cover.gaps.retain_mut(|(from, to)| {
                 *from = (*from).max(first);
                 from <= to

@@ -1,0 +1,188 @@
+//! A trim beside all else that goes on in a store: indexing, stretches that wait to be written, a kill in between, a peer that
+//! was forgotten. Without this a store might never open again because the index names turns that are gone, or keep its
+//! whole past for a marker that never comes.
+
+mod teller;
+
+use std::cell::RefCell;
+
+use snapledger::history::global::{Completeness, GlobalState};
+use snapledger::process::clock::{Hlc, Lamport};
+use snapledger::process::event::{Input, Operation};
+use snapledger::process::ids::{Lsn, SnapshotId};
+use snapledger::store::{Store, StoreError};
+use teller::{CLUSTER, Teller, account, images, open, process_id, recover};
+use tempfile::TempDir;
+
+/// Everything that was ever before.
+const ALL: Hlc = Hlc(u64::MAX);
+
+struct Scene {
+    store: Store,
+    teller: Teller,
+    dir: TempDir,
+}
+
+impl Scene {
+    // Stretches of the index are full at so many touches.
+    fn new(touches: usize) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let store = open(dir.path());
+        store.set_stretch_touches(touches);
+        let teller = Teller::new(1, recover(&store));
+        Self { store, teller, dir }
+    }
+
+    fn pay_in(&mut self, turns: u64) {
+        for turn in 0..turns {
+            let operation = Operation::Deposit {
+                account: account(&format!("a{}", turn % 40)),
+                amount: 1,
+            };
+            let request = None;
+            self.teller
+                .turn(&self.store, Input::Operation { request, operation });
+        }
+    }
+
+    fn checkpoint(&mut self) {
+        self.teller.turn(&self.store, Input::Checkpoint);
+        while !self.teller.unwritten.is_empty() {
+            self.teller.write_oldest(&self.store);
+        }
+    }
+
+    fn trim(&self) -> Option<(Lsn, Hlc)> {
+        self.store.trim(ALL, || true).expect("it is whole");
+        self.store.horizon()
+    }
+
+    /// Closes it, and opens it again.
+    fn opened(self) -> Result<(), StoreError> {
+        drop(self.store);
+        images::await_release(self.dir.path());
+        Store::open(self.dir.path(), CLUSTER, &process_id("p")).map(drop)
+    }
+}
+
+#[test]
+fn a_kill_before_the_index_is_trimmed_leaves_a_store_that_opens() {
+    let mut scene = Scene::new(10);
+    scene.pay_in(10);
+    scene.store.write_stretches().expect("there is room");
+    scene.store.sync().expect("there is room");
+    scene.pay_in(5);
+    scene.checkpoint();
+    scene.pay_in(3);
+    let image: RefCell<Option<TempDir>> = RefCell::default();
+    let at_first_step = || {
+        image.borrow_mut().get_or_insert_with(|| {
+            let image = tempfile::tempdir().expect("a temporary directory");
+            images::copy(scene.dir.path(), image.path());
+            image
+        });
+        true
+    };
+    scene.store.trim(ALL, at_first_step).expect("it is whole");
+    let image = image.take().expect("it had a step");
+    let store = Store::open(image.path(), CLUSTER, &process_id("p")).expect("it opens");
+    assert_eq!(store.horizon(), scene.store.horizon());
+    recover(&store);
+    let found = store.balance_at(&process_id("p"), &account("a0"), store.position());
+    assert_eq!(found.expect("it is whole"), Some(3));
+}
+
+#[test]
+fn a_stretch_that_is_full_of_what_went_is_not_written_any_more() {
+    let mut scene = Scene::new(10);
+    scene.pay_in(15);
+    scene.checkpoint();
+    scene.pay_in(3);
+    assert!(scene.store.has_full_stretch());
+    assert!(scene.trim().is_some());
+    scene.store.write_stretches().expect("there is room");
+    scene.store.sync().expect("there is room");
+    scene.opened().expect("it opens");
+}
+
+#[test]
+fn whoever_indexes_goes_on_behind_the_new_horizon() {
+    let mut scene = Scene::new(65_536);
+    scene.pay_in(3000);
+    scene.checkpoint();
+    scene.pay_in(3000);
+    let path = scene.dir.path().to_path_buf();
+    drop(scene.store);
+    images::await_release(&path);
+    let store = open(&path);
+    store.set_stretch_touches(50);
+    recover(&store);
+    std::thread::scope(|scope| {
+        let indexing = scope.spawn(|| {
+            loop {
+                match store.index_some() {
+                    Ok(true) => {}
+                    ended => return ended,
+                }
+            }
+        });
+        store.trim(ALL, || true).expect("it is whole");
+        let indexed = indexing.join().expect("it ends");
+        assert!(!indexed.expect("nothing is damaged"));
+    });
+    assert!(store.horizon().is_some());
+}
+
+#[test]
+fn a_marker_that_was_lost_holds_nothing_back() {
+    let mut scene = Scene::new(65_536);
+    scene.pay_in(5);
+    scene
+        .teller
+        .turn(&scene.store, Input::Initiate { snapshot: None });
+    let cut = Lsn(5);
+    scene.pay_in(5);
+    scene.checkpoint();
+    scene.teller.catch_up(&scene.store);
+    let held = scene.trim().map_or(Lsn(1), |(first, _)| first);
+    assert!(
+        held <= cut.next(),
+        "the recording needs the turns from {cut} on: {held}"
+    );
+    for peer in ["q", "r"] {
+        let peer = process_id(peer);
+        scene.teller.turn(&scene.store, Input::Forget { peer });
+    }
+    scene.pay_in(5);
+    scene.checkpoint();
+    let (first, _) = scene.trim().expect("something went");
+    assert!(first > Lsn(11), "it goes on beyond the recording: {first}");
+    assert!(!scene.teller.process.registers().recordings.is_empty());
+}
+
+#[test]
+fn a_rotten_revision_keeps_no_sweep_from_its_work() {
+    let scene = Scene::new(65_536);
+    let path = scene.dir.path().to_path_buf();
+    let snapshot = SnapshotId::parse("s").expect("a valid id");
+    let began = (Hlc::at(1), Lamport(1));
+    let mut state = GlobalState::begun(snapshot, process_id("p"), began);
+    state.revision = 1;
+    scene.store.publish(&state).expect("there is room");
+    state.revision = 2;
+    state.completeness = Completeness::Complete;
+    scene.store.publish(&state).expect("there is room");
+    drop(scene.store);
+    images::await_release(&path);
+    let db = images::engine(&path);
+    let history = db.open_tree("history").expect("the tree is there");
+    let (key, value) = history.first().expect("it is read").expect("a revision");
+    let mut value = value.to_vec();
+    *value.last_mut().expect("it has bytes") ^= 1;
+    history.insert(key, value).expect("there is room");
+    drop((history, db));
+    images::await_release(&path);
+    let store = open(&path);
+    assert!(store.newest_complete().is_some(), "the newer one is whole");
+    store.sweep(|| true).expect("it is swept nevertheless");
+}
