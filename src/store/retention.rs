@@ -44,8 +44,20 @@ pub(super) struct Retention {
 #[derive(Default)]
 struct Marks {
     kept: HashMap<SnapshotId, Kept>,
+    /// Those of them that are pinned: few, however many were ever deleted.
+    pinned: HashSet<SnapshotId>,
     /// How many words on pins have come; those that were here at the opening are counted first.
     pins_came: u64,
+}
+
+impl Marks {
+    fn note(&mut self, snapshot: &SnapshotId, kept: Kept) {
+        match kept.is_pinned() {
+            true => _ = self.pinned.insert(snapshot.clone()),
+            false => _ = self.pinned.remove(snapshot),
+        }
+        self.kept.insert(snapshot.clone(), kept);
+    }
 }
 
 impl Pin {
@@ -80,7 +92,7 @@ impl Retention {
             let snapshot = snapshot.ok_or_else(|| odd("its key is no snapshot"))?;
             let kept = read(&tree, &snapshot)?.ok_or_else(|| odd("it is missing"))?;
             marks.pins_came += u64::from(kept.pin.is_some());
-            marks.kept.insert(snapshot, kept);
+            marks.note(&snapshot, kept);
         }
         Ok(Self {
             tree,
@@ -96,7 +108,7 @@ impl Retention {
     fn put(&self, marks: &mut Marks, snapshot: &SnapshotId, kept: Kept) -> Result<(), StoreError> {
         let (key, stored) = (snapshot_key(snapshot), KeptV3::freeze(&kept));
         schema::put(&self.tree, &key, Kind::Kept, &stored)?;
-        marks.kept.insert(snapshot.clone(), kept);
+        marks.note(snapshot, kept);
         Ok(())
     }
 
@@ -227,9 +239,7 @@ impl Store {
     }
 
     fn pinned(&self) -> HashSet<SnapshotId> {
-        let marks = self.retention.marks();
-        let pinned = marks.kept.iter().filter(|(_, kept)| kept.is_pinned());
-        pinned.map(|(snapshot, _)| snapshot.clone()).collect()
+        self.retention.marks().pinned.clone()
     }
 
     /// Snapshots that are over age or count and not pinned, oldest first: never the newest complete one. Whether one
