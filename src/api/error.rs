@@ -97,7 +97,7 @@ pub(super) enum Failure {
     BeforeHorizon(Hlc),
     /// The store cannot give back what it holds.
     #[error("the store cannot be read: {0}")]
-    Unreadable(#[from] StoreError),
+    Unreadable(#[source] StoreError),
     /// A thread that read has ended.
     #[error("what was asked for could not be read: {0}")]
     Interrupted(String),
@@ -243,6 +243,16 @@ fn of_refusal(refusal: &Refusal) -> Verdict {
     Verdict { kind, http, grpc }
 }
 
+// What is read may go while it is being read.
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::BeforeHorizon { since, .. } => Self::BeforeHorizon(since),
+            error => Self::Unreadable(error),
+        }
+    }
+}
+
 impl From<Failure> for tonic::Status {
     fn from(failure: Failure) -> Self {
         // A call whose answer has no `success` field says a refusal by a status, too.
@@ -271,6 +281,8 @@ pub(super) fn id<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::ids::Lsn;
+    use crate::transport::wire::answers_since;
 
     #[test]
     fn refusals_keep_their_names_and_statuses() {
@@ -302,6 +314,16 @@ mod tests {
             assert_eq!(verdict.http.as_u16(), http, "{kind}");
             assert_eq!(verdict.grpc, grpc, "{kind}");
         }
+    }
+
+    // Without this whoever asks while the past goes would be told of a damaged store.
+    #[test]
+    fn what_went_while_it_was_read_is_before_the_horizon() {
+        let since = Hlc::at(7);
+        let first = Lsn(3);
+        let failure = Failure::from(StoreError::BeforeHorizon { first, since });
+        assert_eq!(failure.verdict().http, StatusCode::GONE);
+        assert_eq!(answers_since(&failure.into()), Some(since));
     }
 
     #[test]

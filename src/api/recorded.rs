@@ -14,9 +14,6 @@ impl From<Unanswered> for Failure {
     fn from(error: Unanswered) -> Self {
         match error {
             Unanswered::Unavailable(error) => error.into(),
-            Unanswered::Store(StoreError::BeforeHorizon { since, .. }) => {
-                Self::BeforeHorizon(since)
-            }
             Unanswered::Store(error @ StoreError::Beyond { .. }) => {
                 Self::malformed("position", error)
             }

@@ -114,14 +114,14 @@ impl Since<'_> {
         let opened = runtime.block_on(self.open(handle, behind));
         let (_, mut answer) = opened.map_err(|unsaid| match unsaid {
             Unsaid::Obstacle(obstacle) => self.down(obstacle.as_str()),
-            Unsaid::Failed(status) => self.down(sentence(&status)),
+            Unsaid::Failed(status) => self.ended(&status),
         })?;
         let mut last = behind.cloned();
         loop {
             let message = runtime.block_on(timeout(SILENCE_MAX, answer.message()));
             let message = message
                 .map_err(|_| self.down(format!("silent for {} s", SILENCE_MAX.as_secs())))?
-                .map_err(|status| self.down(sentence(&status)))?;
+                .map_err(|status| self.ended(&status))?;
             let Some(message) = message else {
                 return Ok(ControlFlow::Continue(()));
             };
@@ -172,6 +172,14 @@ impl Since<'_> {
             return Err(Unsaid::Failed(Status::unknown(sentence)));
         }
         Ok((Lsn(head.position), answer))
+    }
+
+    // The horizon may pass the instant while it is being compared.
+    fn ended(&self, status: &Status) -> Failure {
+        match answers_since(status) {
+            Some(since) => Failure::BeforeHorizon(since),
+            None => self.down(sentence(status)),
+        }
     }
 
     fn down(&self, why: impl Into<String>) -> Failure {

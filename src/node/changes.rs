@@ -11,6 +11,7 @@ use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Lsn};
 use crate::proto::snapledger as wire;
 use crate::store::{Store, StoreError};
+use crate::transport::wire::before_horizon;
 
 /// Accounts in one message.
 const ACCOUNTS_PER_MESSAGE: usize = 256;
@@ -40,11 +41,19 @@ pub(super) fn send(
 ) {
     let listener = Listener { handle, messages };
     if let Err(error) = listener.show_all(handle.store(), (from, position), behind) {
-        let status = match handle.store_failed(error) {
-            Unavailable::Damaged(why) => Status::data_loss(why),
-            error => Status::unavailable(error.to_string()),
-        };
+        let status = failed(handle, error);
         let _gone = messages.blocking_send(Err(status));
+    }
+}
+
+// The horizon may have passed the instant since it was found.
+fn failed(handle: &Handle, error: StoreError) -> Status {
+    if let StoreError::BeforeHorizon { since, .. } = error {
+        return before_horizon(since, &error.to_string());
+    }
+    match handle.store_failed(error) {
+        Unavailable::Damaged(why) => Status::data_loss(why),
+        error => Status::unavailable(error.to_string()),
     }
 }
 
