@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::contract::{fit, judge, place, step};
+use crate::contract::{check, fit, judge, place, step};
 use crate::nodes::Cluster;
-use crate::rest::{Rest, request};
+use crate::rest::{Answer, Rest, request};
 
 /// What an example cannot know before there is a cluster.
 #[derive(Default)]
@@ -224,6 +224,18 @@ async fn the_methods_of_every_route_are_described() {
         );
     }
     cluster.stop_all().await;
+}
+
+// The document cannot be asked for what it leaves out; each answer that any test gets can.
+#[test]
+#[should_panic(expected = "GET /v1/left/out is not in src/api/rest/openapi/")]
+fn an_answer_of_a_route_that_is_not_described_is_refused() {
+    let answer = Answer {
+        status: 200,
+        headers: ureq::http::HeaderMap::new(),
+        body: String::new(),
+    };
+    check("GET", "/v1/left/out?limit=1", &answer);
 }
 
 #[test]
