@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Facade;
 use super::accept::{Format, negotiate};
@@ -22,6 +23,7 @@ use crate::api::error::{Failure, id};
 use crate::api::recorded::blocking;
 use crate::api::time::{past, rfc3339};
 use crate::history::diff::{AccountChange, Movement, NotCompared, Passed, Side};
+use crate::node::Handle;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::store::Store;
 
@@ -112,7 +114,17 @@ pub(super) async fn list(
     let from = id("snapshot_id", &from, SnapshotId::parse)?;
     let to = id("other", &to, SnapshotId::parse)?;
     let sides = Sides::of(&facade.handle, from, to).await?;
-    selection.show(&facade, sides, (&headers, format)).await
+    let freshness = match &sides.to {
+        To::Snapshot(to) => Freshness::of_both(&sides.from, to, format),
+        To::Instant(..) => Freshness::none(),
+    };
+    if freshness.is_known(&headers) {
+        return Ok(freshness.not_modified());
+    }
+    // A page, too: where little differs in much that is not shared, a thread reads for long.
+    let admitted = (format, facade.admit_export()?);
+    let shown = selection.show(&facade.handle, sides, admitted).await?;
+    Ok(freshness.mark(shown))
 }
 
 /// `GET /v1/snapshots/{id}/diff?at=`
@@ -131,8 +143,11 @@ pub(super) async fn until(
         return Err(Failure::malformed("at", why));
     };
     let time = past(&facade.handle, "at", at).await?;
+    // Before anybody else is asked: each question is work for all of them.
+    let admitted = (format, facade.admit_export()?);
     let sides = Sides::until(&facade.handle, from, time).await?;
-    selection.show(&facade, sides, (&headers, format)).await
+    let shown = selection.show(&facade.handle, sides, admitted).await?;
+    Ok(Freshness::none().mark(shown))
 }
 
 // `s2/n3` for a side that does not hold the state of a process.
@@ -159,26 +174,16 @@ impl Selection {
 
     async fn show(
         self,
-        facade: &Facade,
+        handle: &Handle,
         sides: Sides,
-        (headers, format): (&HeaderMap, Format),
+        (format, permit): (Format, OwnedSemaphorePermit),
     ) -> Result<Response, Failure> {
-        let freshness = match &sides.to {
-            To::Snapshot(to) => Freshness::of_both(&sides.from, to, format),
-            To::Instant(..) => Freshness::none(),
-        };
-        if freshness.is_known(headers) {
-            return Ok(freshness.not_modified());
-        }
-        let handle = &facade.handle;
-        // A page, too: where little differs in much that is not shared, a thread reads for long.
-        let permit = facade.admit_export()?;
         if format == Format::Json {
             let page = blocking(handle, move |store| {
                 let _permit = permit;
                 self.page(store, &sides)
             });
-            return Ok(freshness.mark(Json(page.await?).into_response()));
+            return Ok(Json(page.await?).into_response());
         }
         let missing = header(&sides.outline().missing);
         let mut response =
@@ -189,7 +194,7 @@ impl Selection {
         if let Some(missing) = missing.and_then(|names| names.parse().ok()) {
             response.headers_mut().insert(MISSING, missing);
         }
-        Ok(freshness.mark(response))
+        Ok(response)
     }
 
     fn page(&self, store: &Store, sides: &Sides) -> Result<Page, Failure> {
