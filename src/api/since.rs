@@ -54,7 +54,8 @@ impl Since<'_> {
         share: &Share,
     ) -> Result<Result<(), Obstacle>, Failure> {
         if *self.process == handle.config().me {
-            return match handle.comparable(self.state.clone(), self.time).await {
+            let recorded = (self.snapshot.clone(), self.state.clone());
+            return match handle.comparable(recorded, self.time).await {
                 Ok(_) => Ok(Ok(())),
                 Err(Unanswered::OtherJournal(_)) => Ok(Err(Obstacle::OtherJournal)),
                 Err(error) => Err(error.into()),

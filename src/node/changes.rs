@@ -8,7 +8,7 @@ use super::handle::Handle;
 use crate::history::diff::AccountChange;
 use crate::history::part::RecordedState;
 use crate::process::clock::Hlc;
-use crate::process::ids::{AccountId, Lsn};
+use crate::process::ids::{AccountId, Lsn, SnapshotId};
 use crate::proto::snapledger as wire;
 use crate::store::{Store, StoreError};
 use crate::transport::wire::before_horizon;
@@ -17,16 +17,21 @@ use crate::transport::wire::before_horizon;
 const ACCOUNTS_PER_MESSAGE: usize = 256;
 
 impl Handle {
-    /// The newest turn of this process at an instant, if a recorded state can be compared with that.
+    /// The newest turn of this process at an instant, if its recorded state in a snapshot can be compared with that.
     ///
     /// # Errors
     /// [`Unanswered::OtherJournal`] where the state was recorded from another journal.
-    pub async fn comparable(&self, state: RecordedState, time: Hlc) -> Result<Lsn, Unanswered> {
+    pub async fn comparable(
+        &self,
+        (snapshot, state): (SnapshotId, RecordedState),
+        time: Hlc,
+    ) -> Result<Lsn, Unanswered> {
         self.reach(time).await?;
         let at = state.position;
         let found = self.look_up(move |store| {
             let position = store.position_at(time)?;
-            Ok(store.is_recorded_here(&state)?.then_some(position))
+            let is_ours = store.is_recorded_here(&snapshot, &state)?;
+            Ok(is_ours.then_some(position))
         });
         found.await?.ok_or(Unanswered::OtherJournal(at))
     }

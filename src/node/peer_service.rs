@@ -259,7 +259,8 @@ impl PeerService for Peering {
             let sentence = format!("snapshot {snapshot:?} was deleted from its history");
             return Err(Status::not_found(sentence));
         }
-        let found = self.handle.comparable(state.clone(), Hlc(request.time));
+        let recorded = (snapshot, state.clone());
+        let found = self.handle.comparable(recorded, Hlc(request.time));
         let position = found.await.map_err(unanswered)?;
         let (messages, stream) = mpsc::channel(CHANGES_WAITING);
         let handle = self.handle.clone();

@@ -8,7 +8,7 @@ use crate::history::diff::AccountChange;
 use crate::history::part::{RecordedState, Run};
 use crate::history::share::Share;
 use crate::history::statement::changes;
-use crate::process::ids::{AccountId, Hash, Lsn};
+use crate::process::ids::{AccountId, Hash, Lsn, SnapshotId};
 use crate::store::Store;
 use crate::store::chunks::Chunks;
 use crate::store::compare::{Changes, Forward, newest};
@@ -20,19 +20,24 @@ use crate::store::source::ChunkSource;
 const ACCOUNTS_HELD_MAX: usize = 65_536;
 
 impl Store {
-    /// Whether a state was recorded from this journal; also where so much of the journal is gone that nothing can tell.
+    /// Whether the state of this process in a snapshot was recorded from this journal. Where the journal does not go back
+    /// so far, only its own part of that snapshot can tell: another journal was as long once.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn is_recorded_here(&self, state: &RecordedState) -> Result<bool, StoreError> {
+    pub fn is_recorded_here(
+        &self,
+        snapshot: &SnapshotId,
+        state: &RecordedState,
+    ) -> Result<bool, StoreError> {
         if state.position > self.position() {
             return Ok(false);
         }
         if state.position.next() >= self.journal.first() {
             return Ok(self.journal.hash_up_to(state.position)? == state.journal);
         }
-        let stored = self.states.get(state.position)?;
-        Ok(stored.is_none_or(|stored| stored.recorded.journal == state.journal))
+        let own = self.part(snapshot)?.map(|part| part.state);
+        Ok(own.is_some_and(|own| (own.position, own.journal) == (state.position, state.journal)))
     }
 
     /// The accounts that held something else after the turn at a position than in a recorded state of this journal, by

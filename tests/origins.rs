@@ -1,0 +1,60 @@
+//! Whether a state was recorded from the journal of a store is known also where that journal begins later. Without this
+//! the state of a process whose store was lost would be compared with what another life has done since.
+
+mod teller;
+
+use snapledger::history::part::RecordedState;
+use snapledger::process::clock::Hlc;
+use snapledger::process::ids::{Hash, Lsn, SnapshotId};
+use snapledger::store::Store;
+use teller::{Teller, open, recover};
+
+// Of every snapshot with a part: the state, the same with other turns before it, and the same as if it were of a
+// snapshot that was never recorded here. Says how many lie before where the store begins.
+fn check(teller: &Teller, store: &Store) -> usize {
+    let first = store.horizon().map_or(Lsn(1), |(first, _)| first);
+    let nobody = SnapshotId::parse("nobody").expect("a valid id");
+    let is_here = |snapshot: &SnapshotId, state: &RecordedState| {
+        let is_here = store.is_recorded_here(snapshot, state);
+        is_here.expect("it is readable")
+    };
+    let mut before = 0;
+    for (snapshot, ..) in teller.process.snapshots().iter() {
+        let Some(part) = store.part(snapshot).expect("it is readable") else {
+            continue;
+        };
+        let state = part.state;
+        let goes_back = state.position.next() >= first;
+        assert!(is_here(snapshot, &state), "{snapshot} is its own");
+        assert_eq!(is_here(&nobody, &state), goes_back, "{snapshot}");
+        let journal = Hash([7; 32]);
+        let other = RecordedState { journal, ..state };
+        assert!(!is_here(snapshot, &other), "{snapshot} of another journal");
+        before += usize::from(!goes_back);
+    }
+    before
+}
+
+#[test]
+fn a_state_of_another_journal_is_told_also_before_the_horizon() {
+    let mut before = 0;
+    for seed in 0..24 {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let store = open(dir.path());
+        let mut teller = Teller::new(seed, recover(&store));
+        for _ in 0..160 {
+            teller.random_turn(&store);
+            teller.work(&store);
+        }
+        assert_eq!(check(&teller, &store), 0, "all of the journal is there");
+        // What nobody has acknowledged yet holds it back; so now and then.
+        for _ in 0..40 {
+            teller.random_turn(&store);
+            teller.work(&store);
+            let trimmed = store.trim(Hlc::at(u64::from(u32::MAX)), || true);
+            trimmed.expect("the state is whole");
+        }
+        before += check(&teller, &store);
+    }
+    assert!(before > 2, "hardly any snapshot was older: {before}");
+}
