@@ -61,7 +61,11 @@ impl Since<'_> {
                 Err(error) => Err(error.into()),
             };
         }
-        let position = match self.open(handle, None).await {
+        let head = wire::ChangesSinceRequest {
+            head_only: true,
+            ..self.request(handle, None)
+        };
+        let position = match self.open(handle, head).await {
             Ok((position, _)) => position,
             Err(Unsaid::Obstacle(obstacle)) => return Ok(Err(obstacle)),
             Err(Unsaid::Failed(status)) => return self.absent(&status).map(Err),
@@ -112,7 +116,7 @@ impl Since<'_> {
         show: &mut Show<'_, E>,
     ) -> Result<ControlFlow<()>, E> {
         let runtime = Runtime::current();
-        let opened = runtime.block_on(self.open(handle, behind));
+        let opened = runtime.block_on(self.open(handle, self.request(handle, behind)));
         let (_, mut answer) = opened.map_err(|unsaid| match unsaid {
             Unsaid::Obstacle(obstacle) => self.down(obstacle.as_str()),
             Unsaid::Failed(status) => self.ended(&status),
@@ -139,21 +143,25 @@ impl Since<'_> {
         }
     }
 
-    // Where the instant is in the journal there, and what is to come.
-    async fn open(
-        &self,
-        handle: &Handle,
-        behind: Option<&AccountId>,
-    ) -> Result<(Lsn, Streaming<wire::ChangesSince>), Unsaid> {
-        let channel = handle.peer_channel(self.process);
-        let channel = channel.ok_or(Unsaid::Obstacle(Obstacle::NotAsked(Absence::OtherMake)))?;
-        let request = wire::ChangesSinceRequest {
+    fn request(&self, handle: &Handle, behind: Option<&AccountId>) -> wire::ChangesSinceRequest {
+        wire::ChangesSinceRequest {
             cluster: handle.config().cluster.clone(),
             snapshot_id: self.snapshot.to_string(),
             state: Some(state_to_wire(self.state)),
             time: self.time.0,
             behind: behind.map_or_else(String::new, ToString::to_string),
-        };
+            head_only: false,
+        }
+    }
+
+    // Where the instant is in the journal there, and what is to come.
+    async fn open(
+        &self,
+        handle: &Handle,
+        request: wire::ChangesSinceRequest,
+    ) -> Result<(Lsn, Streaming<wire::ChangesSince>), Unsaid> {
+        let channel = handle.peer_channel(self.process);
+        let channel = channel.ok_or(Unsaid::Obstacle(Obstacle::NotAsked(Absence::OtherMake)))?;
         let mut client = PeerServiceClient::new(channel);
         let asked = async {
             let mut answer = client.changes_since(request).await?.into_inner();

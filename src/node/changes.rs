@@ -1,6 +1,12 @@
-//! The accounts of the own process that differ between a recorded state and an instant, for whoever asks.
+//! The accounts of the own process that differ between a recorded state and an instant, for whoever asks: in bounded
+//! memory, a few at once, and as long as somebody reads.
 
-use tokio::sync::mpsc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle as Runtime;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::error::{Unanswered, Unavailable};
@@ -10,11 +16,19 @@ use crate::history::part::RecordedState;
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Lsn, SnapshotId};
 use crate::proto::snapledger as wire;
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 use crate::transport::wire::before_horizon;
 
 /// Accounts in one message.
 const ACCOUNTS_PER_MESSAGE: usize = 256;
+/// Messages that wait for the connection.
+const WAITING: usize = 2;
+/// How many are answered at once: each has a thread that reads.
+const AT_ONCE_MAX: usize = 64;
+/// How long a caller may read nothing: longer than it lets its own client wait.
+const STALL: Duration = Duration::from_secs(60);
+
+type Answer = ReceiverStream<Result<wire::ChangesSince, Status>>;
 
 impl Handle {
     /// The newest turn of this process at an instant, if its recorded state in a snapshot can be compared with that.
@@ -37,17 +51,142 @@ impl Handle {
     }
 }
 
-/// Sends the accounts that differ, by name, until nobody listens any more.
-pub(super) fn send(
+/// Those that this node is answering.
+pub(super) struct Comparisons {
+    handle: Handle,
+    room: Arc<Semaphore>,
+}
+
+impl Comparisons {
+    pub(super) fn new(handle: Handle) -> Self {
+        Self {
+            handle,
+            room: Arc::new(Semaphore::new(AT_ONCE_MAX)),
+        }
+    }
+
+    /// Room for one more. Whoever only asks whether there can be an answer is told of it, too, before anything is shown.
+    pub(super) fn admit(&self) -> Result<Admitted, Status> {
+        let permit = self.room.clone().try_acquire_owned().map_err(|_| {
+            let sentence = format!("{AT_ONCE_MAX} comparisons at once are the limit");
+            Status::resource_exhausted(sentence)
+        })?;
+        Ok(Admitted {
+            handle: self.handle.clone(),
+            permit,
+        })
+    }
+}
+
+/// One that may be answered.
+pub(super) struct Admitted {
+    handle: Handle,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Admitted {
+    /// Who answers and where the instant is, and nothing else.
+    pub(super) fn head(self, position: Lsn) -> Answer {
+        let (messages, answer) = mpsc::channel(1);
+        // There is room for one, and whoever asked holds the other end.
+        let _sent = messages.try_send(Ok(head(&self.handle, position)));
+        ReceiverStream::new(answer)
+    }
+
+    /// The accounts that differ besides, by name, until nobody listens any more.
+    pub(super) fn changes(
+        self,
+        (from, position): (RecordedState, Lsn),
+        behind: Option<AccountId>,
+    ) -> Answer {
+        let (listener, answer) = Listener::new(WAITING, STALL);
+        tokio::task::spawn_blocking(move || {
+            let Self { handle, permit } = self;
+            let shown = show_all(&handle, &listener, (&from, position), behind.as_ref());
+            if let Err(unshown) = shown {
+                listener.end(match unshown {
+                    Unshown::Unheard(status) => status,
+                    Unshown::Unread(error) => failed(&handle, error),
+                });
+            }
+            drop(permit);
+        });
+        answer
+    }
+}
+
+/// Why not everything is shown.
+enum Unshown {
+    /// Nobody reads it.
+    Unheard(Status),
+    /// It cannot be read here.
+    Unread(StoreError),
+}
+
+impl From<StoreError> for Unshown {
+    fn from(error: StoreError) -> Self {
+        Self::Unread(error)
+    }
+}
+
+/// What messages are shown to.
+struct Listener {
+    runtime: Runtime,
+    messages: mpsc::Sender<Result<wire::ChangesSince, Status>>,
+    /// The place of a last word, which never waits: an answer that breaks off must not look like a whole one.
+    last: mpsc::OwnedPermit<Result<wire::ChangesSince, Status>>,
+    stall: Duration,
+}
+
+impl Listener {
+    fn new(waiting: usize, stall: Duration) -> (Self, Answer) {
+        let (messages, answer) = mpsc::channel(waiting + 1);
+        let last = messages.clone().try_reserve_owned();
+        let listener = Self {
+            runtime: Runtime::current(),
+            messages,
+            last: last.expect("the channel is new, and its other end is here"),
+            stall,
+        };
+        (listener, ReceiverStream::new(answer))
+    }
+
+    fn show(&self, message: wire::ChangesSince) -> Result<(), Unshown> {
+        let sending = self.messages.send_timeout(Ok(message), self.stall);
+        self.runtime.block_on(sending).map_err(|_| {
+            let sentence = format!("nobody read for {} s", self.stall.as_secs());
+            Unshown::Unheard(Status::deadline_exceeded(sentence))
+        })
+    }
+
+    fn end(self, status: Status) {
+        self.last.send(Err(status));
+    }
+}
+
+fn show_all(
     handle: &Handle,
+    listener: &Listener,
     (from, position): (&RecordedState, Lsn),
     behind: Option<&AccountId>,
-    messages: &mpsc::Sender<Result<wire::ChangesSince, Status>>,
-) {
-    let listener = Listener { handle, messages };
-    if let Err(error) = listener.show_all(handle.store(), (from, position), behind) {
-        let status = failed(handle, error);
-        let _gone = messages.blocking_send(Err(status));
+) -> Result<(), Unshown> {
+    listener.show(head(handle, position))?;
+    let show = |changes| {
+        listener.show(wire::ChangesSince {
+            changes,
+            ..wire::ChangesSince::default()
+        })
+    };
+    let mut changes = Vec::new();
+    for change in handle.store().changes_until((from, position), behind)? {
+        changes.push(to_wire(&change?));
+        if changes.len() == ACCOUNTS_PER_MESSAGE {
+            show(std::mem::take(&mut changes))?;
+        }
+    }
+    match changes.is_empty() {
+        true => Ok(()),
+        false => show(changes),
     }
 }
 
@@ -62,44 +201,11 @@ fn failed(handle: &Handle, error: StoreError) -> Status {
     }
 }
 
-struct Listener<'a> {
-    handle: &'a Handle,
-    messages: &'a mpsc::Sender<Result<wire::ChangesSince, Status>>,
-}
-
-impl Listener<'_> {
-    fn show_all(
-        &self,
-        store: &Store,
-        (from, position): (&RecordedState, Lsn),
-        behind: Option<&AccountId>,
-    ) -> Result<(), StoreError> {
-        let head = wire::ChangesSince {
-            process: self.handle.config().me.to_string(),
-            position: position.0,
-            changes: Vec::new(),
-        };
-        if self.messages.blocking_send(Ok(head)).is_err() {
-            return Ok(());
-        }
-        let mut changes = Vec::new();
-        for change in store.changes_until((from, position), behind)? {
-            changes.push(to_wire(&change?));
-            if changes.len() == ACCOUNTS_PER_MESSAGE && !self.show(std::mem::take(&mut changes)) {
-                return Ok(());
-            }
-        }
-        // Nobody may be listening any more.
-        let _gone = changes.is_empty() || self.show(changes);
-        Ok(())
-    }
-
-    fn show(&self, changes: Vec<wire::AccountChange>) -> bool {
-        let message = wire::ChangesSince {
-            changes,
-            ..wire::ChangesSince::default()
-        };
-        self.messages.blocking_send(Ok(message)).is_ok()
+fn head(handle: &Handle, position: Lsn) -> wire::ChangesSince {
+    wire::ChangesSince {
+        process: handle.config().me.to_string(),
+        position: position.0,
+        changes: Vec::new(),
     }
 }
 
@@ -109,5 +215,51 @@ fn to_wire(change: &AccountChange) -> wire::AccountChange {
         account: change.account.to_string(),
         before: change.before,
         after: change.after,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_stream::StreamExt;
+    use tonic::Code;
+
+    use super::*;
+    use crate::node::Node;
+
+    // Without this callers who never read would hold all threads there are, or take what broke off for all there was.
+    #[tokio::test]
+    async fn who_does_not_read_is_let_go_and_learns_of_it() {
+        let (listener, answer) = Listener::new(1, Duration::from_millis(1));
+        let showing = tokio::task::spawn_blocking(move || {
+            assert!(listener.show(wire::ChangesSince::default()).is_ok());
+            match listener.show(wire::ChangesSince::default()) {
+                Err(Unshown::Unheard(status)) => listener.end(status),
+                _ => unreachable!("nobody reads"),
+            }
+        });
+        showing.await.expect("it ends");
+        let read: Vec<_> = answer.collect().await;
+        assert_eq!(read.len(), 2, "{read:?}");
+        let last = read[1].as_ref().expect_err("it broke off");
+        assert_eq!(last.code(), Code::DeadlineExceeded);
+    }
+
+    // Without this the threads of a node would be as many as anybody asks for.
+    #[tokio::test]
+    async fn a_few_are_answered_at_once_and_a_head_holds_no_place() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let node = Node::alone(dir.path()).await;
+        let comparisons = Comparisons::new(node.handle().clone());
+        let mut admitted: Vec<_> = (0..AT_ONCE_MAX).map(|_| comparisons.admit()).collect();
+        let refused = comparisons.admit().err().expect("there is no room");
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        let last = admitted.pop().and_then(Result::ok).expect("there was room");
+        let head = last.head(Lsn(7));
+        assert!(comparisons.admit().is_ok(), "there is room again");
+        let read: Vec<_> = head.collect().await;
+        let positions = read.iter().flatten().map(|message| message.position);
+        assert_eq!(positions.collect::<Vec<_>>(), [7]);
+        drop(admitted);
+        node.stop().await;
     }
 }

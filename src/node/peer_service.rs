@@ -9,7 +9,7 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::changes;
+use super::changes::Comparisons;
 use super::error::{Unanswered, Unavailable};
 use super::handle::Handle;
 use super::parts::Parts;
@@ -33,8 +33,6 @@ use crate::transport::wire::{
 const ACKS_WAITING: usize = 64;
 /// Chunks that wait for the connection.
 const CHUNKS_WAITING: usize = 8;
-/// Messages with changes that wait for the connection.
-const CHANGES_WAITING: usize = 2;
 /// A part that is not finished after this is shown as it is.
 const EARLY_AFTER: Duration = Duration::from_millis(500);
 /// A frame of 512 puts of full length would be larger; senders keep under it.
@@ -43,13 +41,19 @@ const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The service of one node for its peers.
 pub struct Peering {
     handle: Handle,
+    comparisons: Comparisons,
 }
 
 impl Peering {
     /// As a tonic service.
     #[must_use]
     pub fn service(handle: Handle) -> PeerServiceServer<Self> {
-        PeerServiceServer::new(Self { handle }).max_decoding_message_size(FRAME_BYTES_MAX)
+        let comparisons = Comparisons::new(handle.clone());
+        let peering = Self {
+            handle,
+            comparisons,
+        };
+        PeerServiceServer::new(peering).max_decoding_message_size(FRAME_BYTES_MAX)
     }
 
     fn check_cluster(&self, cluster: &str) -> Result<(), Status> {
@@ -259,15 +263,14 @@ impl PeerService for Peering {
             let sentence = format!("snapshot {snapshot:?} was deleted from its history");
             return Err(Status::not_found(sentence));
         }
+        let admitted = self.comparisons.admit()?;
         let recorded = (snapshot, state.clone());
         let found = self.handle.comparable(recorded, Hlc(request.time));
         let position = found.await.map_err(unanswered)?;
-        let (messages, stream) = mpsc::channel(CHANGES_WAITING);
-        let handle = self.handle.clone();
-        tokio::task::spawn_blocking(move || {
-            changes::send(&handle, (&state, position), behind.as_ref(), &messages);
-        });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(Response::new(match request.head_only {
+            true => admitted.head(position),
+            false => admitted.changes((state, position), behind),
+        }))
     }
 }
 

@@ -3,9 +3,13 @@
 //! an hour would have to take the nearest snapshots for it, and a process that is gone for one where nothing happened.
 
 use serde_json::{Value, json};
-use snapledger::proto::snapledger::DiffRequest;
+use snapledger::process::clock::Hlc;
+use snapledger::process::ids::SnapshotId;
 use snapledger::proto::snapledger::difference::Body;
 use snapledger::proto::snapledger::history_service_client::HistoryServiceClient;
+use snapledger::proto::snapledger::peer_service_client::PeerServiceClient;
+use snapledger::proto::snapledger::{ChangesSinceRequest, DiffRequest};
+use snapledger::transport::wire::state_to_wire;
 use tonic::Code;
 
 use crate::await_it::until;
@@ -303,6 +307,42 @@ async fn who_is_gone_is_named_and_what_is_asked_wrongly_refused() {
     })
     .await;
     assert_eq!(found["complete"], false);
+    cluster.stop_all().await;
+}
+
+// Without this each page would have every process read through all that it has done, only to be asked whether it could.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whether_a_process_could_say_it_is_asked_without_the_accounts() {
+    let mut cluster = Cluster::up(&["n1", "n2"]).await;
+    let at = paid_in_since(&cluster).await;
+    let instant: jiff::Timestamp = at.parse().expect("an instant");
+    let instant = u64::try_from(instant.as_microsecond()).expect("it is past 1970");
+    let snapshot = SnapshotId::parse("s").expect("a valid id");
+    let n2 = cluster.handle("n2");
+    let part = n2.store().part(&snapshot).expect("it is readable");
+    let all = ChangesSinceRequest {
+        cluster: n2.config().cluster.clone(),
+        snapshot_id: snapshot.to_string(),
+        state: part.map(|part| state_to_wire(&part.state)),
+        time: Hlc::at(instant).0,
+        ..ChangesSinceRequest::default()
+    };
+    let head_only = ChangesSinceRequest {
+        head_only: true,
+        ..all.clone()
+    };
+    let mut client = PeerServiceClient::new(cluster.grpc("n2"));
+    for (request, accounts) in [(all, 1), (head_only, 0)] {
+        let mut answer = client.changes_since(request).await.expect("it can");
+        let head = answer.get_mut().message().await.expect("it goes on");
+        let head = head.expect("there is a head");
+        assert_eq!((&*head.process, head.changes.len()), ("n2", 0));
+        let mut shown = 0;
+        while let Some(message) = answer.get_mut().message().await.expect("it goes on") {
+            shown += message.changes.len();
+        }
+        assert_eq!(shown, accounts);
+    }
     cluster.stop_all().await;
 }
 
