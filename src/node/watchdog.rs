@@ -1,6 +1,8 @@
-//! The watchdog on the commit: a disk that hangs gives no error, so somebody who does not wait for it has to speak.
+//! The watchdog on the commit: a disk that hangs gives no error, so somebody who does not wait for it has to speak. One that
+//! gave its error to another thread has it asked for, on a thread that may hang as well.
 
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval};
@@ -13,20 +15,33 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Looks that are further apart than so many times the usual: the whole node stood still, and not the disk alone.
 const FROZEN_LOOKS: u32 = 3;
 
+/// A commit that takes longer may wait for what has failed already.
+const NUDGE_AFTER: Duration = Duration::from_secs(1);
+
 /// Reports a commit or sync that takes longer than the deadline; touches no file itself.
 pub(super) async fn watch(store: Arc<Store>, deadline: Duration, failures: Failures) {
     let every = LOOK_EVERY.min(deadline);
     let mut looks = interval(every);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut awake = Awake::new(every, Instant::now());
+    let mut nudging: Option<JoinHandle<()>> = None;
     loop {
         looks.tick().await;
         let awake_for = awake.look(Instant::now());
-        if let Some(stalled) = store.stalled()
-            && stalled.min(awake_for) > deadline
-        {
+        let Some(stalled) = store.stalled() else {
+            continue;
+        };
+        if stalled.min(awake_for) > deadline {
             let seconds = stalled.as_secs();
             return failures.report("watchdog", StoreError::Stalled { seconds });
+        }
+        if stalled > NUDGE_AFTER && nudging.as_ref().is_none_or(JoinHandle::is_finished) {
+            let (store, failures) = (Arc::clone(&store), failures.clone());
+            nudging = Some(std::thread::spawn(move || {
+                if let Err(error) = store.nudge() {
+                    failures.report("watchdog", error);
+                }
+            }));
         }
     }
 }

@@ -106,6 +106,14 @@ impl Engine {
         *failure = synced.as_ref().err().map(ToString::to_string);
         synced
     }
+
+    /// A flush beside one that does not come back. Where a write has failed on one of sled's own threads, whoever waits
+    /// for it may not have been woken; whoever comes then learns of the error and wakes the others.
+    #[expect(clippy::disallowed_methods, reason = "nothing is durable by this")]
+    pub(super) fn nudge(&self) -> Result<(), StoreError> {
+        self.db.flush()?;
+        Ok(())
+    }
 }
 
 /// Opens sled; nobody else may have it open. A cache of no bytes is the smallest that sled takes.

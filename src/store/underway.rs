@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Store;
+use super::error::StoreError;
 
 /// Every commit and sync that has begun and not ended.
 #[derive(Debug, Default)]
@@ -21,6 +22,14 @@ impl Store {
     #[must_use]
     pub fn stalled(&self) -> Option<Duration> {
         self.underway.longest()
+    }
+
+    /// Asks the engine why a commit does not come back. Waits as long as the disk does.
+    ///
+    /// # Errors
+    /// [`StoreError`]: why.
+    pub fn nudge(&self) -> Result<(), StoreError> {
+        self.engine.nudge()
     }
 }
 
