@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use snapledger::proto::snapledger::history_service_client::HistoryServiceClient;
 use snapledger::proto::snapledger::{AuditAtRequest, audit_at_request};
-use snapledger::store::Store;
 use tonic::Code;
 
 use crate::await_it::until;
 use crate::nodes::Cluster;
 use crate::rest::{Answer, Rest};
+use crate::retention::checked;
 use crate::wiped::forget;
 
 const IDS: [&str; 2] = ["n1", "n2"];
@@ -106,7 +106,7 @@ async fn before_the_horizon_is_410_with_the_instant_from_which_there_is_an_answe
 
     cluster.stop_all().await;
     for id in IDS {
-        let report = Store::check(&cluster.store(id)).expect("it is whole");
+        let report = checked(&cluster.store(id));
         assert!(report.journal_from > 1, "{id}: {report:?}");
         cluster.start(id).await;
     }
