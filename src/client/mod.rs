@@ -30,6 +30,7 @@ mod operation;
 mod pump;
 
 pub use operation::{ClientError, Done, Operation, Reply};
+pub(crate) use pump::is_passing;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,7 +48,7 @@ use pump::Pump;
 pub struct Options {
     /// Operations in a batch, at most; up to 8192.
     pub batch: usize,
-    /// Operations that wait for an answer, at most; who submits more waits.
+    /// Operations that are sent and have no answer, at most. As many again wait to be sent; who submits more waits.
     pub in_flight: usize,
     /// How long a node may give no answer at all before what waits is given up.
     pub patience: Duration,
@@ -105,7 +106,7 @@ impl Ledger {
     }
 
     /// Submits an operation behind those before; the reply comes when it is durable, or refused. Waits while as many
-    /// have no answer as the options allow.
+    /// wait to be sent as the options allow.
     ///
     /// # Errors
     /// [`ClientError::Malformed`]; [`ClientError::Ended`].

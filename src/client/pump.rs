@@ -40,7 +40,10 @@ impl Pump {
     ) -> Self {
         Self {
             client: LedgerServiceClient::new(channel),
-            options,
+            options: Options {
+                in_flight: options.in_flight.max(1),
+                ..options
+            },
             queue,
             unanswered: VecDeque::new(),
             in_flight: 0,
@@ -85,7 +88,7 @@ impl Pump {
     // Until it breaks, with why; `None` at the end of everything.
     async fn stream(&mut self) -> Option<Status> {
         // Every operation that may be on its way has room, so sending never waits.
-        let (batches, sent) = mpsc::channel(self.options.in_flight.max(1) + self.unanswered.len());
+        let (batches, sent) = mpsc::channel(self.options.in_flight + self.unanswered.len());
         for batch in &self.unanswered {
             if batches.try_send(request(batch)).is_err() {
                 return Some(Status::internal("there is no room for a batch"));
@@ -182,9 +185,9 @@ async fn next(
     }
 }
 
-// Whether trying again may help. A connection that breaks shows as `Unknown`, `Internal` or `Cancelled`, too; the
-// request ids make the repeat harmless.
-fn is_passing(code: Code) -> bool {
+/// Whether trying again may help. A connection that breaks while a call is on its way shows as `Unknown`, `Internal` or
+/// `Cancelled`, too; request ids make the repeat harmless.
+pub(crate) fn is_passing(code: Code) -> bool {
     matches!(
         code,
         Code::Unavailable

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::Handle as Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -17,6 +16,7 @@ use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Lsn, SnapshotId};
 use crate::proto::snapledger as wire;
 use crate::store::StoreError;
+use crate::transport::answer::{Answer, Listener};
 use crate::transport::wire::before_horizon;
 
 /// Accounts in one message.
@@ -28,7 +28,7 @@ const AT_ONCE_MAX: usize = 64;
 /// How long a caller may read nothing: longer than it lets its own client wait.
 const STALL: Duration = Duration::from_secs(60);
 
-type Answer = ReceiverStream<Result<wire::ChangesSince, Status>>;
+type Changes = Answer<wire::ChangesSince>;
 
 impl Handle {
     /// The newest turn of this process at an instant, if its recorded state in a snapshot can be compared with that.
@@ -86,7 +86,7 @@ pub(super) struct Admitted {
 
 impl Admitted {
     /// Who answers and where the instant is, and nothing else.
-    pub(super) fn head(self, position: Lsn) -> Answer {
+    pub(super) fn head(self, position: Lsn) -> Changes {
         let (messages, answer) = mpsc::channel(1);
         // There is room for one, and whoever asked holds the other end.
         let _sent = messages.try_send(Ok(head(&self.handle, position)));
@@ -98,79 +98,25 @@ impl Admitted {
         self,
         (from, position): (RecordedState, Lsn),
         behind: Option<AccountId>,
-    ) -> Answer {
+    ) -> Changes {
         let (listener, answer) = Listener::new(WAITING, STALL);
         tokio::task::spawn_blocking(move || {
             let Self { handle, permit } = self;
             let shown = show_all(&handle, &listener, (&from, position), behind.as_ref());
-            if let Err(unshown) = shown {
-                listener.end(match unshown {
-                    Unshown::Unheard(status) => status,
-                    Unshown::Unread(error) => failed(&handle, error),
-                });
-            }
+            listener.end(shown.err().map(|error| failed(&handle, error)));
             drop(permit);
         });
         answer
     }
 }
 
-/// Why not everything is shown.
-enum Unshown {
-    /// Nobody reads it.
-    Unheard(Status),
-    /// It cannot be read here.
-    Unread(StoreError),
-}
-
-impl From<StoreError> for Unshown {
-    fn from(error: StoreError) -> Self {
-        Self::Unread(error)
-    }
-}
-
-/// What messages are shown to.
-struct Listener {
-    runtime: Runtime,
-    messages: mpsc::Sender<Result<wire::ChangesSince, Status>>,
-    /// The place of a last word, which never waits: an answer that breaks off must not look like a whole one.
-    last: mpsc::OwnedPermit<Result<wire::ChangesSince, Status>>,
-    stall: Duration,
-}
-
-impl Listener {
-    fn new(waiting: usize, stall: Duration) -> (Self, Answer) {
-        let (messages, answer) = mpsc::channel(waiting + 1);
-        let last = messages.clone().try_reserve_owned();
-        let listener = Self {
-            runtime: Runtime::current(),
-            messages,
-            last: last.expect("the channel is new, and its other end is here"),
-            stall,
-        };
-        (listener, ReceiverStream::new(answer))
-    }
-
-    fn show(&self, message: wire::ChangesSince) -> Result<(), Unshown> {
-        let sending = self.messages.send_timeout(Ok(message), self.stall);
-        self.runtime.block_on(sending).map_err(|_| {
-            let sentence = format!("nobody read for {} s", self.stall.as_secs());
-            Unshown::Unheard(Status::deadline_exceeded(sentence))
-        })
-    }
-
-    fn end(self, status: Status) {
-        self.last.send(Err(status));
-    }
-}
-
 fn show_all(
     handle: &Handle,
-    listener: &Listener,
+    listener: &Listener<wire::ChangesSince>,
     (from, position): (&RecordedState, Lsn),
     behind: Option<&AccountId>,
-) -> Result<(), Unshown> {
-    listener.show(head(handle, position))?;
+) -> Result<(), StoreError> {
+    let mut shown = listener.show(head(handle, position));
     let show = |changes| {
         listener.show(wire::ChangesSince {
             changes,
@@ -179,15 +125,19 @@ fn show_all(
     };
     let mut changes = Vec::new();
     for change in handle.store().changes_until((from, position), behind)? {
+        if shown.is_break() {
+            return Ok(());
+        }
         changes.push(to_wire(&change?));
         if changes.len() == ACCOUNTS_PER_MESSAGE {
-            show(std::mem::take(&mut changes))?;
+            shown = show(std::mem::take(&mut changes));
         }
     }
-    match changes.is_empty() {
-        true => Ok(()),
-        false => show(changes),
+    if !changes.is_empty() && shown.is_continue() {
+        // It is the last one, and the listener knows whether it went out.
+        let _shown = show(changes);
     }
+    Ok(())
 }
 
 // The horizon may have passed the instant since it was found.
@@ -225,24 +175,6 @@ mod tests {
 
     use super::*;
     use crate::node::Node;
-
-    // Without this callers who never read would hold all threads there are, or take what broke off for all there was.
-    #[tokio::test]
-    async fn who_does_not_read_is_let_go_and_learns_of_it() {
-        let (listener, answer) = Listener::new(1, Duration::from_millis(1));
-        let showing = tokio::task::spawn_blocking(move || {
-            assert!(listener.show(wire::ChangesSince::default()).is_ok());
-            match listener.show(wire::ChangesSince::default()) {
-                Err(Unshown::Unheard(status)) => listener.end(status),
-                _ => unreachable!("nobody reads"),
-            }
-        });
-        showing.await.expect("it ends");
-        let read: Vec<_> = answer.collect().await;
-        assert_eq!(read.len(), 2, "{read:?}");
-        let last = read[1].as_ref().expect_err("it broke off");
-        assert_eq!(last.code(), Code::DeadlineExceeded);
-    }
 
     // Without this the threads of a node would be as many as anybody asks for.
     #[tokio::test]

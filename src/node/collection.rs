@@ -67,10 +67,12 @@ impl Collection {
         }
     }
 
-    /// Others are asked whether they have it complete, before it is completed here a second time.
-    pub(super) fn asking_others(self) -> Self {
+    /// It was begun in an earlier life. Others are asked whether they have it complete, before it is completed here a
+    /// second time, and some of their stores may have been lost since: a node is told of that while it is stopped.
+    pub(super) fn going_on(self, lost: Vec<ProcessId>) -> Self {
         Self {
             asks_others: true,
+            lost,
             ..self
         }
     }
@@ -87,8 +89,6 @@ impl Collection {
     }
 
     async fn collect(&mut self) {
-        // That a store was lost is said to a node that is stopped, so nobody is added meanwhile.
-        self.lost = self.collector.lost_since(&self.state.snapshot).await;
         self.fetch();
         // What is all there and cannot be published as it is, is collected further.
         while self.wait_for_all().await {

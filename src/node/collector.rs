@@ -152,7 +152,8 @@ impl Collector {
         let now = Instant::now();
         let started = now.checked_sub(Duration::from_micros(since));
         let times = (started.unwrap_or(now), now + self.config.snapshot.deadline);
-        self.spawn(Collection::new(self, state, times).asking_others().run());
+        let lost = self.lost_since(snapshot).await;
+        self.spawn(Collection::new(self, state, times).going_on(lost).run());
         Ok(())
     }
 
@@ -244,7 +245,7 @@ impl Collector {
     }
 
     /// The processes whose store was lost since this process recorded its state for a snapshot.
-    pub(super) async fn lost_since(&self, snapshot: &SnapshotId) -> Vec<ProcessId> {
+    async fn lost_since(&self, snapshot: &SnapshotId) -> Vec<ProcessId> {
         let read = Input::Read(Read::Snapshot(snapshot.clone()));
         match self.parts.queue.ask_from_within(read).await {
             Ok(settled) => match settled.reply {

@@ -4,6 +4,7 @@
 //! asks through [`Backlog`] and [`Inbox`]. Nothing here is durable, and nothing here has to be: whatever was not
 //! acknowledged is read again from the sender's journal.
 
+pub mod answer;
 mod entrance;
 pub mod inbound;
 pub mod link;

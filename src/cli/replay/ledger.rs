@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
+use tonic::Status;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
 use uuid::Uuid;
 
 use super::orders::{Order, OrderKind};
+use crate::client::is_passing;
 use crate::process::ids::ProcessId;
 use crate::proto::snapledger::ledger_service_client::LedgerServiceClient;
 use crate::proto::snapledger::operation::Body;
@@ -115,21 +116,6 @@ impl Ledger {
             pause = (pause * 2).min(PAUSE_MAX);
         }
     }
-}
-
-/// Whether trying again may help. A connection that breaks while a call is on its way shows as `Unknown`,
-/// `Internal` or `Cancelled`; the request ids make the repeat harmless.
-fn is_passing(code: Code) -> bool {
-    matches!(
-        code,
-        Code::Unavailable
-            | Code::ResourceExhausted
-            | Code::DeadlineExceeded
-            | Code::Aborted
-            | Code::Cancelled
-            | Code::Unknown
-            | Code::Internal
-    )
 }
 
 /// The operation of a row. Its request id is the same whenever the same run sends it.

@@ -7,11 +7,7 @@ use crate::cli::CliError;
 use crate::store::{Stats, Store};
 
 /// The store of the initiator, which has stopped.
-pub(super) struct Disk {
-    stats: Stats,
-    /// How many snapshots it holds.
-    snapshots: u64,
-}
+pub(super) struct Disk(Stats);
 
 impl Disk {
     /// Reads the whole store, in a copy beside it.
@@ -19,45 +15,48 @@ impl Disk {
         let dir = bench.dir.path();
         let stats = Store::stats(&dir.join(initiator), dir, &|_| {});
         let stats = stats.map_err(|error| CliError::CheckFailed(error.to_string()))?;
-        let snapshots = stats.snapshots_complete;
-        Ok(Self { stats, snapshots })
+        Ok(Self(stats))
     }
 
     // What `store stats` calls a tree.
     fn tree(&self, name: &str) -> f64 {
-        let trees = self.stats.trees.iter().filter(|tree| tree.name == name);
+        let trees = self.0.trees.iter().filter(|tree| tree.name == name);
         trees.map(|tree| tree.bytes as f64).sum()
+    }
+
+    fn manifests(&self) -> f64 {
+        self.tree("states-2") + self.tree("parts") + self.tree("history")
     }
 
     /// Of all processes' states, with what names them and without the journal; and of the whole file.
     pub(super) fn ratios(&self, measured: &Measured) -> Vec<Ratio> {
         // The first one has a single run for each process, so its size is that of a full copy.
-        let under = measured.first.state_bytes * self.snapshots as f64;
-        let manifests = self.tree("states-2") + self.tree("parts") + self.tree("history");
+        let under = measured.first.state_bytes * self.0.snapshots_complete as f64;
         vec![
             Ratio {
                 name: "all snapshots, chunks and manifests, over as many full copies",
                 unit: "bytes",
-                over: self.stats.chunks.bytes as f64 + manifests,
+                over: self.0.chunks.bytes as f64 + self.manifests(),
                 under,
             },
             Ratio {
                 name: "the whole store on disk, journal and index included, over the same",
                 unit: "bytes",
-                over: self.stats.disk_bytes as f64,
+                over: self.0.disk_bytes as f64,
                 under,
             },
         ]
     }
 
     pub(super) fn note(&self) -> String {
-        let Self { stats, snapshots } = self;
+        let Self(stats) = self;
         format!(
-            "the store of the initiator holds {snapshots} complete snapshots of all processes: {} chunks of {} bytes, \
+            "the store of the initiator holds {} complete snapshots of all processes: {} chunks of {} bytes, \
              manifests of {:.0}, a journal of {:.0}; its files take {}",
+            stats.snapshots_complete,
             stats.chunks.count,
             stats.chunks.bytes,
-            self.tree("states-2") + self.tree("parts") + self.tree("history"),
+            self.manifests(),
             self.tree("journal"),
             stats.disk_bytes
         )
