@@ -234,7 +234,8 @@ fn history(args: &HistoryArgs) -> Result<(), CliError> {
         report.list(&page["snapshots"], &SNAPSHOT);
     }
     if let Some(cursor) = page["next_cursor"].as_str() {
-        report.line(&format!("more with --cursor {cursor}"));
+        let order = &args.order;
+        report.line(&format!("more with --order {order} --cursor {cursor}"));
     }
     if let Some(since) = page["kept_since"].as_str() {
         report.line(&format!("what was before {since} is not kept"));

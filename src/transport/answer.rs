@@ -33,9 +33,7 @@ impl<T> Listener<T> {
         let listener = Self {
             runtime: Runtime::current(),
             messages,
-            last: last
-                .ok()
-                .expect("the channel is new, and its other end is here"),
+            last: last.unwrap_or_else(|_| unreachable!("the channel is new, and has room")),
             stall,
             stalled: Cell::new(false),
         };

@@ -132,6 +132,9 @@ async fn every_operation_is_shown_once_with_its_other_end() {
 async fn what_is_not_there_is_said() {
     let mut cluster = Cluster::up(&IDS).await;
     cluster.deposit("n1", "alice", 5).await;
+    for amount in [6, 7] {
+        cluster.deposit("n1", "carol", amount).await;
+    }
     for id in IDS {
         let rest = cluster.rest(id);
         let none = rest.get("/v1/processes/n1/accounts/nobody/history").await;
@@ -150,6 +153,16 @@ async fn what_is_not_there_is_said() {
                 (400, "malformed"),
                 "{query}"
             );
+        }
+        // A place in one statement is none in another, or in the same one read the other way.
+        let carol = "/v1/processes/n1/accounts/carol/history";
+        let page = rest.read(&format!("{carol}?order=oldest&limit=1")).await;
+        let cursor = page["next_cursor"].as_str().expect("there is more");
+        let other = format!("{PATH}?order=oldest&cursor={cursor}");
+        for path in [format!("{carol}?cursor={cursor}"), other] {
+            let refused = rest.get(&path).await;
+            assert_eq!((refused.status, &*refused.problem()), (400, "malformed"));
+            assert_eq!(refused.json()["field"], "cursor");
         }
         let early = rest.read(&format!("{PATH}?to=1970-01-01T00:00:00Z")).await;
         assert_eq!(

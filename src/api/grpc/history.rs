@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 use super::super::cut::Cut;
 use super::super::differences::Sides;
 use super::super::error::{Failure, id};
-use super::super::rest::cursor;
+use super::super::rest::cursor::{self, Question};
 use super::super::rest::query::{LIMIT_DEFAULT, LIMIT_MAX};
 use super::super::{audit, balance, recorded, statement, then, time};
 use super::stream::{Answer, Listener, stream};
@@ -164,7 +164,10 @@ impl HistoryService for History {
         let more = views.len() > limit;
         let shown = &views[..views.len().min(limit)];
         let last = shown.last().filter(|_| more).map(|view| &view.state);
-        let next = last.map(|last| cursor::encode(&(last.initiated_at, last.snapshot.clone())));
+        let next = last.map(|last| {
+            let place = (last.initiated_at, last.snapshot.clone());
+            cursor::encode(question(request.get_ref()), &place)
+        });
         Ok(Response::new(ListResponse {
             snapshots: shown.iter().map(figures::brief).collect(),
             next_cursor: next.unwrap_or_default(),
@@ -266,9 +269,13 @@ fn filter(asked: &ListRequest) -> Result<SnapshotFilter, Failure> {
         initiator: process_or_here("initiator", &asked.initiator)?,
         from: instant("from", &asked.from)?,
         to: instant("to", &asked.to)?,
-        before: cursor::decode(given(&asked.cursor))?,
+        before: cursor::decode(question(asked), given(&asked.cursor))?,
         limit: limit + 1,
     })
+}
+
+fn question(asked: &ListRequest) -> Question {
+    Question::of([&*asked.status, &asked.initiator, &asked.from, &asked.to])
 }
 
 // Where an empty string means that nothing was asked for.

@@ -13,7 +13,7 @@ use serde::{Serialize, Serializer};
 use super::Facade;
 use super::accept::{Format, negotiate};
 use super::body::Segments;
-use super::cursor::{self, InBalances};
+use super::cursor::{self, InBalances, Question};
 use super::export::{self, Broken, Sink};
 use super::freshness::Freshness;
 use super::query::Parameters;
@@ -30,6 +30,8 @@ struct Selection {
     prefix: String,
     after: Option<InBalances>,
     limit: Option<usize>,
+    /// Which the cursor is of.
+    question: Question,
 }
 
 #[derive(Debug, Serialize)]
@@ -89,7 +91,8 @@ impl Selection {
         Ok(Self {
             process: parameters.process("process")?,
             prefix: parameters.get("prefix").unwrap_or("").to_owned(),
-            after: cursor::decode(parameters.get("cursor"))?,
+            after: parameters.cursor()?,
+            question: parameters.question(),
             limit: parameters.limit()?,
         })
     }
@@ -158,7 +161,10 @@ impl Selection {
         })?;
         let last = lines.last().filter(|_| more);
         Ok(Page {
-            next_cursor: last.map(cursor_behind),
+            next_cursor: last.map(|line| {
+                let place = (line.process.clone(), line.account.clone());
+                cursor::encode(self.question, &place)
+            }),
             balances: lines,
         })
     }
@@ -197,8 +203,4 @@ impl Selection {
         });
         visited.map_err(io::Error::from)
     }
-}
-
-fn cursor_behind(line: &Line) -> String {
-    cursor::encode(&(line.process.clone(), line.account.clone()))
 }

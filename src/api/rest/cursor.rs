@@ -1,4 +1,5 @@
-//! Cursors: where the next page begins. Opaque to clients, and refused where they are not ours.
+//! Cursors: where the next page begins. Opaque to clients, and refused where they are not ours, or of another question:
+//! the place in one statement says nothing of another one, or of the same one read the other way.
 
 use super::super::error::Failure;
 use super::query::hex;
@@ -74,19 +75,40 @@ impl Place for EntryPlace {
     }
 }
 
+/// What is asked, in short, so that its cursors are known again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::api) struct Question(u32);
+
+impl Question {
+    /// Of what is asked and how. No part has a line break.
+    pub(in crate::api) fn of<'a>(parts: impl IntoIterator<Item = &'a str>) -> Self {
+        let append = |sum, part: &str| {
+            crc32c::crc32c_append(crc32c::crc32c_append(sum, part.as_bytes()), b"\n")
+        };
+        Self(parts.into_iter().fold(0, append))
+    }
+}
+
 /// What a client gets to hand back.
-pub(in crate::api) fn encode(place: &impl Place) -> String {
-    let text = place.text();
+pub(in crate::api) fn encode(Question(question): Question, place: &impl Place) -> String {
+    let text = format!("{question:08x}\n{}", place.text());
     text.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The place a client hands back.
-pub(in crate::api) fn decode<P: Place>(cursor: Option<&str>) -> Result<Option<P>, Failure> {
+pub(in crate::api) fn decode<P: Place>(
+    Question(question): Question,
+    cursor: Option<&str>,
+) -> Result<Option<P>, Failure> {
     let Some(cursor) = cursor else {
         return Ok(None);
     };
-    let place = unhex(cursor).and_then(|text| P::read(&text));
-    let why = "is not a cursor of this list; give next_cursor of the page before, or leave it out";
+    let place = unhex(cursor).and_then(|text| {
+        let text = text.strip_prefix(&format!("{question:08x}\n"))?;
+        P::read(text)
+    });
+    let why = "is not a cursor of this list; give next_cursor of the page before with the same address and filters, \
+               or leave it out";
     place
         .map(Some)
         .ok_or_else(|| Failure::malformed("cursor", why))
@@ -106,37 +128,47 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn question() -> Question {
+        Question::of(["/v1/somewhere", "order", "oldest"])
+    }
+
+    // Whether a cursor leads back to its place, and to none for another question.
+    fn leads_back<P: Place + PartialEq>(place: &P) -> bool {
+        let cursor = encode(question(), place);
+        let other = Question::of(["/v1/somewhere", "order", "newest"]);
+        let again = decode::<P>(question(), Some(&cursor)).ok().flatten();
+        again.as_ref() == Some(place) && decode::<P>(other, Some(&cursor)).is_err()
+    }
+
     proptest! {
         #[test]
         fn a_cursor_leads_back_to_its_place(time: u64, id in "[^\\p{Cc}]{1,32}") {
             let in_history = (Hlc(time), SnapshotId::parse(&id).expect("a valid id"));
-            let cursor = encode(&in_history);
-            prop_assert_eq!(decode(Some(&cursor)).ok(), Some(Some(in_history)));
+            prop_assert!(leads_back(&in_history));
             let process = ProcessId::parse(&id).expect("a valid id");
             let in_balances = (process, AccountId::parse(&id).expect("a valid id"));
-            let cursor = encode(&in_balances);
-            prop_assert_eq!(decode(Some(&cursor)).ok(), Some(Some(in_balances.clone())));
-            prop_assert!(decode::<InDiff>(Some(&cursor)).is_err());
-            let in_diff = InDiff(in_balances);
-            prop_assert_eq!(decode(Some(&encode(&in_diff))).ok(), Some(Some(in_diff)));
+            prop_assert!(leads_back(&in_balances));
+            let cursor = encode(question(), &in_balances);
+            prop_assert!(decode::<InDiff>(question(), Some(&cursor)).is_err());
+            prop_assert!(leads_back(&InDiff(in_balances)));
             let in_statement = EntryPlace { position: Lsn(time), ordinal: 7 };
-            let cursor = encode(&in_statement);
-            prop_assert_eq!(decode(Some(&cursor)).ok(), Some(Some(in_statement)));
+            prop_assert!(leads_back(&in_statement));
         }
 
         #[test]
         fn no_text_is_too_odd(cursor in ".{0,40}") {
-            let _ = decode::<InHistory>(Some(&cursor));
-            let _ = decode::<InBalances>(Some(&cursor));
-            let _ = decode::<InDiff>(Some(&cursor));
+            let _ = decode::<InHistory>(question(), Some(&cursor));
+            let _ = decode::<InBalances>(question(), Some(&cursor));
+            let _ = decode::<InDiff>(question(), Some(&cursor));
         }
     }
 
     #[test]
     fn a_cursor_of_another_list_is_refused() {
         let place = (Hlc(1), SnapshotId::parse("s").expect("a valid id"));
-        assert!(decode::<InBalances>(Some(&encode(&place))).is_err());
-        assert!(decode::<InHistory>(Some("")).is_err());
-        assert_eq!(decode::<InHistory>(None).ok(), Some(None));
+        let cursor = encode(question(), &place);
+        assert!(decode::<InBalances>(question(), Some(&cursor)).is_err());
+        assert!(decode::<InHistory>(question(), Some("")).is_err());
+        assert_eq!(decode::<InHistory>(question(), None).ok(), Some(None));
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::Facade;
 use super::accept::{Format, negotiate};
 use super::body::Segments;
-use super::cursor::{self, InDiff};
+use super::cursor::{self, InDiff, Question};
 use super::export::{self, Broken, Sink};
 use super::freshness::Freshness;
 use super::query::{LIMIT_DEFAULT, Parameters, encode_segment};
@@ -35,6 +35,8 @@ const FORMATS: [Format; 3] = [Format::Json, Format::Csv, Format::Ndjson];
 /// Which of the differences are wanted.
 struct Selection {
     behind: Option<InDiff>,
+    /// Which the cursor is of.
+    question: Question,
     limit: Option<usize>,
 }
 
@@ -167,7 +169,8 @@ fn header(missing: &[NotCompared]) -> Option<String> {
 impl Selection {
     fn of(parameters: &Parameters) -> Result<Self, Failure> {
         Ok(Self {
-            behind: cursor::decode(parameters.get("cursor"))?,
+            behind: parameters.cursor()?,
+            question: parameters.question(),
             limit: parameters.limit()?,
         })
     }
@@ -226,7 +229,7 @@ impl Selection {
             missing: outline.missing.iter().map(MissingShown::from).collect(),
             next_cursor: last
                 .filter(|_| more)
-                .map(|(process, account)| cursor::encode(&InDiff((process, account)))),
+                .map(|place| cursor::encode(self.question, &InDiff(place))),
         })
     }
 

@@ -4,6 +4,7 @@ use axum::http::Uri;
 
 use super::super::error::{Failure, id};
 use super::super::time;
+use super::cursor::{self, Place, Question};
 use crate::process::clock::Hlc;
 use crate::process::ids::{Malformed, ProcessId};
 
@@ -13,7 +14,10 @@ pub(in crate::api) const LIMIT_DEFAULT: usize = 50;
 pub(in crate::api) const LIMIT_MAX: usize = 1000;
 
 /// The parameters of a request, each known and given once.
-pub(super) struct Parameters(Vec<(&'static str, String)>);
+pub(super) struct Parameters {
+    given: Vec<(&'static str, String)>,
+    question: Question,
+}
 
 impl Parameters {
     /// Reads the parameters of `uri`, of which only the `known` ones are taken.
@@ -32,12 +36,32 @@ impl Parameters {
             }
             given.push((field, value));
         }
-        Ok(Self(given))
+        // Page after page may be of another size.
+        let mut filters: Vec<_> = given
+            .iter()
+            .filter(|(name, _)| !["cursor", "limit"].contains(name))
+            .collect();
+        filters.sort_unstable();
+        let filters = filters
+            .into_iter()
+            .flat_map(|(name, value)| [*name, value.as_str()]);
+        let question = Question::of(std::iter::once(uri.path()).chain(filters));
+        Ok(Self { given, question })
+    }
+
+    /// Where the page begins.
+    pub(super) fn cursor<P: Place>(&self) -> Result<Option<P>, Failure> {
+        cursor::decode(self.question, self.get("cursor"))
+    }
+
+    /// What is asked, whatever the page.
+    pub(super) fn question(&self) -> Question {
+        self.question
     }
 
     /// The value of a parameter, if it was given.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        let found = self.0.iter().find(|(given, _)| *given == name);
+        let found = self.given.iter().find(|(given, _)| *given == name);
         found.map(|(_, value)| value.as_str())
     }
 

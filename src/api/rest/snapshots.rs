@@ -174,7 +174,7 @@ pub(super) async fn list(
         initiator: parameters.process("initiator")?,
         from: parameters.time("from")?,
         to: parameters.time("to")?,
-        before: cursor::decode(parameters.get("cursor"))?,
+        before: parameters.cursor()?,
         // One more than is shown says whether there is another page.
         limit: limit + 1,
     };
@@ -185,8 +185,10 @@ pub(super) async fn list(
     let store = facade.handle.store();
     let listed = |view| Listed::of(view, store);
     let page = Page {
-        next_cursor: last
-            .map(|state| cursor::encode(&(state.initiated_at, state.snapshot.clone()))),
+        next_cursor: last.map(|state| {
+            let place = (state.initiated_at, state.snapshot.clone());
+            cursor::encode(parameters.question(), &place)
+        }),
         snapshots: views.iter().map(listed).collect(),
     };
     let never_stored = [(header::CACHE_CONTROL, "no-store")];

@@ -10,7 +10,7 @@ use super::Facade;
 use super::accept::{Format, negotiate};
 use super::accounts::Place;
 use super::body::Segments;
-use super::cursor;
+use super::cursor::{self, Question};
 use super::query::Parameters;
 use crate::api::error::Failure;
 use crate::api::statement::{page, place};
@@ -91,13 +91,13 @@ async fn show(
         account: place.account,
         from: parameters.time("from")?,
         to: parameters.time("to")?,
-        after: cursor::decode(parameters.get("cursor"))?,
+        after: parameters.cursor()?,
         oldest_first: oldest_first(&parameters)?,
         limit: parameters.page()?,
     };
     let page = page(&facade.handle, &place.process, query).await?;
     let never_stored = [(header::CACHE_CONTROL, "no-store")];
-    Ok((never_stored, Json(shown(&page))).into_response())
+    Ok((never_stored, Json(shown(&page, parameters.question()))).into_response())
 }
 
 fn oldest_first(parameters: &Parameters) -> Result<bool, Failure> {
@@ -112,7 +112,7 @@ fn oldest_first(parameters: &Parameters) -> Result<bool, Failure> {
     }
 }
 
-fn shown(page: &StatementPage) -> Page<'_> {
+fn shown(page: &StatementPage, question: Question) -> Page<'_> {
     let last = page.entries.last().filter(|_| page.has_more);
     let last = last.and_then(|entry| entry.place);
     Page {
@@ -122,7 +122,7 @@ fn shown(page: &StatementPage) -> Page<'_> {
         snapshots: page.snapshots.iter().map(SnapshotShown::from).collect(),
         snapshots_left_out: page.snapshots_left_out,
         kept_since: page.kept_since.map(|since| rfc3339(Hlc(since).wall_us())),
-        next_cursor: last.map(|last| cursor::encode(&place(last))),
+        next_cursor: last.map(|last| cursor::encode(question, &place(last))),
     }
 }
 
