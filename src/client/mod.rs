@@ -30,7 +30,6 @@ mod operation;
 mod pump;
 
 pub use operation::{ClientError, Done, Operation, Reply};
-pub(crate) use pump::is_passing;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

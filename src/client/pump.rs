@@ -187,7 +187,7 @@ async fn next(
 
 /// Whether trying again may help. A connection that breaks while a call is on its way shows as `Unknown`, `Internal` or
 /// `Cancelled`, too; request ids make the repeat harmless.
-pub(crate) fn is_passing(code: Code) -> bool {
+fn is_passing(code: Code) -> bool {
     matches!(
         code,
         Code::Unavailable

@@ -1,34 +1,26 @@
-//! A phase of the run: all its lanes at once, one batch of each on its way, one place that counts.
+//! A phase of the run: the operations of each process over one stream, in the file's order, and one place that counts.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
 
 use indicatif::ProgressBar;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::lanes::{Lane, deal};
-use super::ledger::{BatchError, Ledger, operation};
 use super::members::Directory;
-use super::orders::Order;
+use super::orders::{Order, OrderKind};
 use super::tally::{Answered, Tally};
 use crate::cli::CliError;
+use crate::client::{ClientError, Ledger, Operation, Options, Reply};
+use crate::process::ids::ProcessId;
 
-/// How fast, and how long to wait.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
-    /// Batches on their way at once.
-    pub(super) in_flight: usize,
-    /// Operations in a batch, at most.
-    pub(super) batch: usize,
-    /// How long a node may be silent.
-    pub(super) patience: Duration,
-}
+/// Answers that are counted at once.
+const COUNTED: usize = 1024;
 
 /// A run.
 pub(super) struct Feed {
     pub(super) directory: Directory,
-    pub(super) pace: Pace,
+    pub(super) options: Options,
     pub(super) run_id: Uuid,
     /// How many operations the whole run has.
     pub(super) total: u64,
@@ -36,42 +28,50 @@ pub(super) struct Feed {
     pub(super) progress: ProgressBar,
 }
 
+/// Why an operation has no answer.
+#[derive(Debug)]
+struct Unanswered {
+    process: ProcessId,
+    line: u64,
+    error: ClientError,
+}
+
+/// Answers in their order, and what ended them.
+type Counted = (Vec<Answered>, Option<Unanswered>);
+
 impl Feed {
     /// Sends `orders` `repeat` times over; all are answered when it returns.
     pub(super) async fn phase(&mut self, orders: Vec<Order>, repeat: u32) -> Result<(), CliError> {
-        let (answers, mut answered) = mpsc::channel(self.pace.in_flight);
-        let mut lanes = JoinSet::new();
-        for lane in deal(orders, self.pace.in_flight) {
-            let channel = self.directory.channel(&lane.process);
-            let sender = Sender {
-                ledger: Ledger::new(channel, lane.process.clone(), self.pace.patience),
-                batch: self.pace.batch,
+        let (counted, mut answered) = mpsc::channel(1);
+        let mut streams = JoinSet::new();
+        for (process, orders) in by_process(orders) {
+            let stream = Stream {
+                ledger: Ledger::over(self.directory.channel(&process), self.options),
+                process,
+                orders,
                 run_id: self.run_id,
-                answers: answers.clone(),
             };
-            lanes.spawn(sender.run(lane, repeat));
+            streams.spawn(stream.run(repeat, self.options.in_flight, counted.clone()));
         }
-        drop(answers);
-        let mut failure: Option<BatchError> = None;
-        while let Some(batch) = answered.recv().await {
-            match batch {
-                Ok(batch) => self.count(batch),
-                Err(error) => {
-                    // The first failure stops the lanes; what is answered already is still counted.
-                    lanes.abort_all();
-                    failure.get_or_insert(error);
-                }
+        drop(counted);
+        let mut failure: Option<Unanswered> = None;
+        while let Some((answers, unanswered)) = answered.recv().await {
+            self.count(answers);
+            if let Some(unanswered) = unanswered {
+                // The first failure stops all; what is answered already is still counted.
+                streams.abort_all();
+                failure.get_or_insert(unanswered);
             }
         }
         match failure {
             None => Ok(()),
-            Some(error) => Err(self.stopped(&error)),
+            Some(unanswered) => Err(self.stopped(&unanswered)),
         }
     }
 
-    fn count(&mut self, batch: Vec<Answered>) {
-        self.progress.inc(batch.len() as u64);
-        for answered in batch {
+    fn count(&mut self, answers: Vec<Answered>) {
+        self.progress.inc(answers.len() as u64);
+        for answered in answers {
             self.tally.count(answered);
         }
         if self.tally.refused() > 0 {
@@ -80,64 +80,122 @@ impl Feed {
         }
     }
 
-    fn stopped(&self, error: &BatchError) -> CliError {
+    fn stopped(&self, unanswered: &Unanswered) -> CliError {
         self.progress.finish_and_clear();
         let (acknowledged, refused) = (self.tally.acknowledged(), self.tally.refused());
+        let Unanswered {
+            process,
+            line,
+            error,
+        } = unanswered;
         CliError::CheckFailed(format!(
-            "{error}; {acknowledged} of {} operations are acknowledged, {refused} refused; \
-             go on with the same command and --run-id {}",
+            "process {process}, line {line}: {error}; {acknowledged} of {} operations are acknowledged, \
+             {refused} refused; go on with the same command and --run-id {}",
             self.total, self.run_id
         ))
     }
 }
 
-/// What sends one lane.
-struct Sender {
-    ledger: Ledger,
-    batch: usize,
-    run_id: Uuid,
-    answers: mpsc::Sender<Result<Vec<Answered>, BatchError>>,
+fn by_process(orders: Vec<Order>) -> BTreeMap<ProcessId, Vec<Order>> {
+    let mut by_process: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for order in orders {
+        let of_one: &mut Vec<_> = by_process.entry(order.process.clone()).or_default();
+        of_one.push(order);
+    }
+    by_process
 }
 
-impl Sender {
-    async fn run(mut self, lane: Lane, repeat: u32) {
-        let count = lane.orders.len();
-        let mut rows = (0..repeat).flat_map(|round| (0..count).map(move |row| (round, row)));
-        loop {
-            let taken = rows.by_ref().take(self.batch);
-            let batch: Vec<(u32, &Order)> = taken
-                .map(|(round, row)| (round, &lane.orders[row]))
-                .collect();
-            if batch.is_empty() {
-                return;
+/// What one process is asked.
+struct Stream {
+    ledger: Ledger,
+    process: ProcessId,
+    orders: Vec<Order>,
+    run_id: Uuid,
+}
+
+impl Stream {
+    // Submits while it counts, so that the next are on their way before the first are answered.
+    async fn run(self, repeat: u32, in_flight: usize, counted: mpsc::Sender<Counted>) {
+        let (submitted, mut replies) = mpsc::channel(in_flight);
+        let submit = async {
+            let submitted = submitted;
+            for round in 0..repeat {
+                for order in &self.orders {
+                    let reply = self
+                        .ledger
+                        .submit(operation(order, self.run_id, round))
+                        .await;
+                    if submitted.send((order, reply)).await.is_err() {
+                        return;
+                    }
+                }
             }
-            let answered = self.send(&batch).await;
-            let failed = answered.is_err();
-            // Nobody counts any more once the run has stopped.
-            if self.answers.send(answered).await.is_err() || failed {
-                return;
+        };
+        let count = async {
+            let mut replies_of_some = Vec::with_capacity(COUNTED);
+            while replies.recv_many(&mut replies_of_some, COUNTED).await > 0 {
+                let answers = self.answers(replies_of_some.drain(..)).await;
+                let failed = answers.1.is_some();
+                // Nobody counts any more once the run has stopped.
+                if counted.send(answers).await.is_err() || failed {
+                    replies.close();
+                    return;
+                }
             }
-        }
+        };
+        tokio::join!(submit, count);
     }
 
-    async fn send(&mut self, batch: &[(u32, &Order)]) -> Result<Vec<Answered>, BatchError> {
-        let run_id = self.run_id;
-        let operations = batch
-            .iter()
-            .map(|(round, order)| operation(order, run_id, *round));
-        let first_line = batch.first().map_or(0, |(_, order)| order.line);
-        let results = self.ledger.apply(operations.collect(), first_line).await?;
-        let answered = batch
-            .iter()
-            .zip(results)
-            .map(|((_, order), result)| Answered {
-                process: order.process.clone(),
-                line: order.line,
+    async fn answers(
+        &self,
+        replies: impl Iterator<Item = (&Order, Result<Reply, ClientError>)>,
+    ) -> Counted {
+        let mut answers = Vec::with_capacity(COUNTED);
+        for (order, reply) in replies {
+            let outcome = match reply {
+                Ok(reply) => reply.await,
+                Err(error) => Err(error),
+            };
+            let (process, line) = (self.process.clone(), order.line);
+            let refusal = match outcome {
+                Ok(_) => None,
+                Err(ClientError::Refused { sentence, .. }) => Some(sentence),
+                Err(error) => {
+                    let unanswered = Unanswered {
+                        process,
+                        line,
+                        error,
+                    };
+                    return (answers, Some(unanswered));
+                }
+            };
+            answers.push(Answered {
+                process,
+                line,
                 amount: order.amount,
-                refusal: (!result.success).then_some(result.error),
+                refusal,
             });
-        Ok(answered.collect())
+        }
+        (answers, None)
     }
+}
+
+/// The operation of a row. Its request id is the same whenever the same run sends it.
+fn operation(order: &Order, run_id: Uuid, round: u32) -> Operation {
+    let (account, amount) = (order.account.as_str(), order.amount.units());
+    let operation = match &order.kind {
+        OrderKind::Deposit => Operation::deposit(account, amount),
+        OrderKind::Withdraw => Operation::withdrawal(account, amount),
+        OrderKind::Transfer {
+            to_process,
+            to_account,
+        } => {
+            let to_process = to_process.as_ref().map(ProcessId::as_str);
+            let to = (to_process.unwrap_or_default(), to_account.as_str());
+            Operation::transfer(account, to, amount)
+        }
+    };
+    operation.with_request_id(&format!("{run_id}-{round}-{}", order.line))
 }
 
 #[cfg(test)]

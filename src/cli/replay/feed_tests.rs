@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::{Endpoint, Server};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -24,22 +25,18 @@ struct Book {
     calls: u64,
 }
 
-/// Applies a batch, but loses every second answer; refuses the account `poor`.
+/// Applies a batch, but loses every second answer and the stream with it; refuses the account `poor`.
 #[derive(Clone, Default)]
 struct Forgetful(Arc<Mutex<Book>>);
 
-#[tonic::async_trait]
-impl LedgerService for Forgetful {
-    async fn apply(
-        &self,
-        request: Request<ApplyRequest>,
-    ) -> Result<Response<ApplyResponse>, Status> {
+impl Forgetful {
+    fn take(&self, batch: ApplyRequest) -> Result<ApplyResponse, Status> {
         let mut book = self
             .0
             .lock()
             .expect("no test panics while it holds the book");
         let mut results = Vec::new();
-        for operation in request.into_inner().operations {
+        for operation in batch.operations {
             let Some(Body::Withdrawal(withdrawal)) = operation.body else {
                 return Err(Status::invalid_argument("only withdrawals are expected"));
             };
@@ -61,17 +58,35 @@ impl LedgerService for Forgetful {
         book.calls += 1;
         match book.calls % 2 {
             1 => Err(Status::unavailable("the answer is lost")),
-            _ => Ok(Response::new(ApplyResponse { results })),
+            _ => Ok(ApplyResponse { results }),
         }
     }
+}
 
-    type StreamStream = tokio_stream::Empty<Result<ApplyResponse, Status>>;
+#[tonic::async_trait]
+impl LedgerService for Forgetful {
+    async fn apply(&self, _: Request<ApplyRequest>) -> Result<Response<ApplyResponse>, Status> {
+        Err(Status::unimplemented("a stream is expected"))
+    }
+
+    type StreamStream = ReceiverStream<Result<ApplyResponse, Status>>;
 
     async fn stream(
         &self,
-        _: Request<Streaming<ApplyRequest>>,
+        request: Request<Streaming<ApplyRequest>>,
     ) -> Result<Response<Self::StreamStream>, Status> {
-        Err(Status::unimplemented("batches are expected one by one"))
+        let (mut batches, ledger) = (request.into_inner(), self.clone());
+        let (answers, answered) = mpsc::channel(1);
+        tokio::spawn(async move {
+            while let Ok(Some(batch)) = batches.message().await {
+                let answer = ledger.take(batch);
+                let lost = answer.is_err();
+                if answers.send(answer).await.is_err() || lost {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(answered)))
     }
 }
 
@@ -95,8 +110,8 @@ fn feed(address: std::net::SocketAddr, patience: Duration) -> Feed {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("a url");
     Feed {
         directory: Directory::of(n1(), endpoint.connect_lazy()),
-        pace: Pace {
-            in_flight: 4,
+        options: Options {
+            in_flight: 12,
             batch: 3,
             patience,
         },
@@ -159,7 +174,7 @@ async fn a_silent_ledger_stops_the_run_and_says_how_far_it_came() {
         .expect_err("nobody answers");
     let sentence = error.to_string();
     assert!(
-        sentence.contains("process n1 did not answer for 0.03s"),
+        sentence.contains("process n1, line 2: no answer for 0.03s"),
         "{sentence}"
     );
     assert!(

@@ -1,13 +1,11 @@
 //! `replay`: feeds a file of bank operations into a cluster, each to the node of its process.
 //!
 //! The whole file is valid before anything is sent. The leading deposits are done before the rest begins. The
-//! operations of one (process, account) are applied in the file's order, and each carries a request id, so that
-//! sending a batch again is harmless.
+//! operations of a process are decided in the file's order, and each carries a request id, so that sending one again is
+//! harmless.
 
 mod amount;
 mod feed;
-mod lanes;
-mod ledger;
 mod members;
 mod orders;
 mod tally;
@@ -18,11 +16,12 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use uuid::Uuid;
 
-use self::feed::{Feed, Pace};
+use self::feed::Feed;
 use self::members::Directory;
 use self::orders::Order;
 use self::tally::Tally;
 use super::{CliError, OutputFormat, print, runtime};
+use crate::client::Options;
 use crate::config::parse_duration;
 
 /// Feed a file of bank operations into a cluster.
@@ -45,12 +44,12 @@ pub struct Args {
     #[arg(long, value_name = "K", default_value_t = 1)]
     repeat: u32,
 
-    /// How many batches may wait for their answers at once.
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    /// How many batches of each process may wait for their answers at once.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=4096))]
     in_flight: u16,
 
     /// How many operations one batch may have.
-    #[arg(long, value_name = "COUNT", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=4096))]
+    #[arg(long, value_name = "COUNT", default_value_t = 2048, value_parser = clap::value_parser!(u16).range(1..=8192))]
     batch: u16,
 
     /// How long a node may not answer before the run stops.
@@ -71,10 +70,10 @@ pub struct Args {
 }
 
 impl Args {
-    fn pace(&self) -> Pace {
-        Pace {
-            in_flight: usize::from(self.in_flight),
+    fn options(&self) -> Options {
+        Options {
             batch: usize::from(self.batch),
+            in_flight: usize::from(self.in_flight) * usize::from(self.batch),
             patience: self.patience,
         }
     }
@@ -109,7 +108,7 @@ async fn feed(args: &Args, orders: Vec<Order>, run_id: Uuid) -> Result<Tally, Cl
     let total = deposits.len() as u64 + rest.len() as u64 * u64::from(args.repeat);
     let mut feed = Feed {
         directory,
-        pace: args.pace(),
+        options: args.options(),
         run_id,
         total,
         tally: Tally::start(),
