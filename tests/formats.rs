@@ -81,7 +81,7 @@ fn script() -> Vec<Input> {
         operation(None, transfer(None, 100)),
         operation(None, transfer(Some(q()), 10)),
         operation(None, put(Some("hello"))),
-        Input::Met(meeting),
+        Input::Met(Box::new(meeting)),
         Input::Acknowledged {
             to: q(),
             seq: Seq(1),

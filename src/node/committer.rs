@@ -13,7 +13,7 @@ use super::driver::Step;
 use super::events::{Events, Happening};
 use super::metrics::Metrics;
 use super::outbox::Outbox;
-use super::queue::Settled;
+use super::queue::{Answers, Settled};
 use crate::process::event::Record;
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
 use crate::process::message::Body;
@@ -42,6 +42,7 @@ impl Committer {
         recovered: Committed,
     ) -> Result<(), StoreError> {
         let mut newest = recovered;
+        let mut answers = Answers::default();
         while let Ok(step) = steps.recv() {
             if !step.turn.records.is_empty() {
                 let started = Instant::now();
@@ -49,13 +50,13 @@ impl Committer {
                 self.metrics.committed(&step.turn, started.elapsed());
                 self.clock.store(step.turn.clock.0, Ordering::Relaxed);
             }
-            self.release(step, &newest);
+            self.release(step, &newest, &mut answers);
         }
         Ok(())
     }
 
     // `committed` is the proof; without one there is no way to call this.
-    fn release(&self, step: Step, committed: &Committed) {
+    fn release(&self, step: Step, committed: &Committed, answers: &mut Answers) {
         let position = step.turn.position;
         assert!(
             step.turn.records.is_empty() || position == committed.position(),
@@ -89,7 +90,7 @@ impl Committer {
                 time: step.time,
             };
             debug_assert!(settled.position <= committed.position());
-            to.answer(settled);
+            answers.take(to, settled);
         }
         for sealed in step.sealed {
             self.recorder.push_sealed(sealed);

@@ -27,7 +27,7 @@ pub(super) type Step = step::Step<Asker>;
 /// Runs until the queue is stopped or the committer is gone.
 pub(super) fn run(
     mut process: Process,
-    mut queue: mpsc::Receiver<Request>,
+    mut queue: mpsc::UnboundedReceiver<Request>,
     committer: SyncSender<Step>,
 ) {
     // What a restart found unfinished is recorded before anything new.
@@ -52,11 +52,14 @@ pub(super) fn run(
 }
 
 // Waits for something and takes all that is there, up to the bound; says whether to stop then.
-fn take(queue: &mut mpsc::Receiver<Request>, waiting: &mut Waiting<Asker>) -> Option<bool> {
+fn take(
+    queue: &mut mpsc::UnboundedReceiver<Request>,
+    waiting: &mut Waiting<Asker>,
+) -> Option<bool> {
     let mut next = Some(queue.blocking_recv()?);
     while let Some(request) = next {
         match request {
-            Request::Input { input, asker } => waiting.push_back((input, asker)),
+            Request::Inputs(inputs) => waiting.extend(inputs.into_waiting()),
             Request::Stop => return Some(true),
         }
         next = (waiting.len() < BATCH_MAX)

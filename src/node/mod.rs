@@ -183,7 +183,7 @@ impl Node {
         self.handle.close_channels();
         self.tasks.shutdown().await;
         self.handle.shared.collector.stop().await;
-        self.handle.shared.queue.stop().await;
+        self.handle.shared.queue.stop();
         let threads = std::mem::take(&mut self.threads);
         let joined = tokio::task::spawn_blocking(move || {
             for thread in threads {

@@ -178,7 +178,8 @@ impl Parts {
                 "{snapshot:?} is not recorded"
             )));
         };
-        let recorded = self.blocking(move |store| store.turns(seen.cut.next()).next().transpose());
+        let first = seen.cut.next();
+        let recorded = self.blocking(move |store| store.turns(first).next().transpose());
         let gone = || Unavailable::Damaged(format!("the turn that recorded {snapshot:?} is gone"));
         let turn = recorded.await?.ok_or_else(gone)?;
         let marker = turn.records.iter().find_map(|record| match record {

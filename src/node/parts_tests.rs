@@ -2,7 +2,7 @@
 
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Endpoint, Server};
@@ -25,7 +25,7 @@ use crate::transport::wire::part_to_wire;
 pub(in super::super) struct Alone {
     pub(in super::super) parts: Parts,
     pub(in super::super) dir: TempDir,
-    pub(in super::super) requests: Receiver<queue::Request>,
+    pub(in super::super) requests: UnboundedReceiver<queue::Request>,
     pub(in super::super) written: watch::Sender<u64>,
 }
 

@@ -33,14 +33,68 @@ pub struct Settled {
 
 /// Something for the turn.
 pub(super) enum Request {
-    /// An input, and who waits for the reply.
-    Input { input: Input, asker: Option<Asker> },
+    /// Inputs, in their order.
+    Inputs(Inputs),
     /// The node stops: nothing after this is looked at.
     Stop,
 }
 
+/// What is asked together: it stands together in the queue, and its replies are said together.
+pub(super) struct Inputs {
+    pub(super) inputs: Vec<Input>,
+    asker: Option<Box<Waiter>>,
+    /// Among all that waits for its turn; given back when they are taken out of the queue.
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Inputs {
+    /// Each with who waits for its reply.
+    pub(super) fn into_waiting(self) -> impl Iterator<Item = (Input, Option<Asker>)> {
+        let Self { inputs, asker, .. } = self;
+        let (last, is_asked) = (inputs.len().saturating_sub(1), asker.is_some());
+        let mut asker = asker.map(Asker::OfThese);
+        inputs.into_iter().enumerate().map(move |(index, input)| {
+            let asker = match index == last {
+                true => asker.take(),
+                false => is_asked.then_some(Asker::OfNext),
+            };
+            (input, asker)
+        })
+    }
+}
+
+/// Who waits for a reply.
+pub(super) enum Asker {
+    /// Who waits for the reply to the next input, too.
+    OfNext,
+    /// Who waits for this one, and those before it that are of the same.
+    OfThese(Box<Waiter>),
+}
+
+/// Who waits for replies. The room that the inputs take is given back when this goes, not when the client does: those
+/// who ask, give up and ask again must not let in more than fits.
+pub(super) struct Waiter {
+    replies: oneshot::Sender<Vec<Settled>>,
+    _room: [Option<OwnedSemaphorePermit>; 2],
+}
+
+/// Gathers replies until those who asked have all of theirs.
+#[derive(Default)]
+pub(super) struct Answers(Vec<Settled>);
+
+impl Answers {
+    /// Takes the reply to the input after that of the reply before. Whoever asked may have gone; what was done stays
+    /// done.
+    pub(super) fn take(&mut self, asker: Asker, settled: Settled) {
+        self.0.push(settled);
+        if let Asker::OfThese(waiter) = asker {
+            let _gone = waiter.replies.send(std::mem::take(&mut self.0));
+        }
+    }
+}
+
 /// Replies that are still to come, in the order in which it was asked.
-pub struct Replies(Vec<oneshot::Receiver<Settled>>);
+pub struct Replies(oneshot::Receiver<Vec<Settled>>);
 
 impl Replies {
     /// All of them; each is durable.
@@ -48,42 +102,27 @@ impl Replies {
     /// # Errors
     /// [`Unavailable`]: the node goes down, and what was done is not known.
     pub async fn settled(self) -> Result<Vec<Settled>, Unavailable> {
-        let mut settled = Vec::with_capacity(self.0.len());
-        for reply in self.0 {
-            settled.push(reply.await.map_err(|_| stopped())?);
-        }
-        Ok(settled)
-    }
-}
-
-/// Who waits for a reply. The room that an input takes is given back when this goes, not when the client does: those
-/// who ask, give up and ask again must not let in more than fits.
-pub(super) struct Asker {
-    reply: oneshot::Sender<Settled>,
-    _room: [Option<OwnedSemaphorePermit>; 2],
-}
-
-impl Asker {
-    /// Whoever asked may have gone; what was done stays done.
-    pub(super) fn answer(self, settled: Settled) {
-        let _gone = self.reply.send(settled);
+        self.0.await.map_err(|_| stopped())
     }
 }
 
 /// The entrance of the queue.
 #[derive(Debug, Clone)]
 pub(super) struct Queue {
-    requests: mpsc::Sender<Request>,
+    requests: mpsc::UnboundedSender<Request>,
+    places: Arc<Semaphore>,
     clients: Arc<Semaphore>,
     waiters: Arc<Semaphore>,
     room: watch::Receiver<Room>,
 }
 
 impl Queue {
-    pub(super) fn new(room: watch::Receiver<Room>) -> (Self, mpsc::Receiver<Request>) {
-        let (requests, queue) = mpsc::channel(WAITING_MAX);
+    pub(super) fn new(room: watch::Receiver<Room>) -> (Self, mpsc::UnboundedReceiver<Request>) {
+        // It is bounded by the places.
+        let (requests, queue) = mpsc::unbounded_channel();
         let entrance = Self {
             requests,
+            places: Arc::new(Semaphore::new(WAITING_MAX)),
             clients: Arc::new(Semaphore::new(CLIENTS_MAX)),
             waiters: Arc::new(Semaphore::new(WAITERS_MAX)),
             room,
@@ -99,16 +138,16 @@ impl Queue {
 
     /// Asks several things for a client, in order; refused as a whole.
     pub(super) async fn ask_all(&self, inputs: Vec<Input>) -> Result<Vec<Settled>, Unavailable> {
+        if inputs.is_empty() {
+            return Ok(Vec::new());
+        }
         let weight = self.weight(&inputs)?;
-        let clients = Arc::clone(&self.clients);
-        let room = clients.try_acquire_many_owned(weight);
-        let room = room.map_err(|_| Unavailable::Full)?;
-        let permits = self.requests.try_reserve_many(inputs.len());
-        let permits = permits.map_err(|error| match error {
-            mpsc::error::TrySendError::Full(()) => Unavailable::Full,
-            mpsc::error::TrySendError::Closed(()) => stopped(),
-        })?;
-        put(inputs, permits, [Some(room), None]).settled().await
+        let clients = Arc::clone(&self.clients).try_acquire_many_owned(weight);
+        let clients = clients.map_err(|_| Unavailable::Full)?;
+        let place = Arc::clone(&self.places).try_acquire_many_owned(places(&inputs));
+        let place = place.map_err(|_| Unavailable::Full)?;
+        let replies = self.put(inputs, place, [Some(clients), None])?;
+        replies.settled().await
     }
 
     /// Asks several things for a client that waits for room, in order: who calls again when this returns is next.
@@ -118,14 +157,15 @@ impl Queue {
         if weight as usize > WAITERS_MAX {
             return Err(Unavailable::Full);
         }
-        let closed = |_| stopped();
-        let waiters = Arc::clone(&self.waiters).acquire_many_owned(weight);
-        let waiters = waiters.await.map_err(closed)?;
-        let clients = Arc::clone(&self.clients).acquire_many_owned(weight);
-        let clients = clients.await.map_err(closed)?;
-        let permits = self.requests.reserve_many(inputs.len()).await;
-        let permits = permits.map_err(|_| stopped())?;
-        Ok(put(inputs, permits, [Some(clients), Some(waiters)]))
+        if inputs.is_empty() {
+            let (replies, none) = oneshot::channel();
+            let _held = replies.send(Vec::new());
+            return Ok(Replies(none));
+        }
+        let waiters = acquire(&self.waiters, weight).await?;
+        let clients = acquire(&self.clients, weight).await?;
+        let place = acquire(&self.places, places(&inputs)).await?;
+        self.put(inputs, place, [Some(clients), Some(waiters)])
     }
 
     fn weight(&self, inputs: &[Input]) -> Result<u32, Unavailable> {
@@ -137,40 +177,67 @@ impl Queue {
 
     /// Asks for a peer or for the node itself, waiting for room: clients that flood it keep nobody from a snapshot.
     pub(super) async fn ask_from_within(&self, input: Input) -> Result<Settled, Unavailable> {
-        let settled = self.enqueue(input).await.map_err(|_| stopped())?;
-        settled.await.map_err(|_| stopped())
+        let place = acquire(&self.places, 1).await?;
+        let settled = self
+            .put(vec![input], place, [None, None])?
+            .settled()
+            .await?;
+        let mut settled = settled.into_iter();
+        settled.next().ok_or_else(stopped)
     }
 
     /// Tells the turn something; nobody waits for a reply.
     pub(super) async fn tell(&self, input: Input) -> Result<(), Unavailable> {
-        let request = Request::Input { input, asker: None };
-        self.requests.send(request).await.map_err(|_| stopped())
+        let place = acquire(&self.places, 1).await?;
+        self.send(vec![input], None, Some(place))
     }
 
-    /// The same from a thread of the node.
+    /// The same from a thread of the node, which does not wait for a place: there are few of those.
     pub(super) fn tell_blocking(&self, input: Input) -> Result<(), Unavailable> {
-        let request = Request::Input { input, asker: None };
-        self.requests.blocking_send(request).map_err(|_| stopped())
+        self.send(vec![input], None, None)
     }
 
     /// Ends the turn loop after what is already waiting.
-    pub(super) async fn stop(&self) {
+    pub(super) fn stop(&self) {
         // If it has ended already, there is nobody to tell.
-        let _ended = self.requests.send(Request::Stop).await;
+        let _ended = self.requests.send(Request::Stop);
     }
 
-    // Enqueues for a peer, waiting for room.
-    async fn enqueue(&self, input: Input) -> Result<oneshot::Receiver<Settled>, Closed> {
-        let (request, settled) = asked(input, [None, None]);
-        self.requests.send(request).await.map_err(|_| closed())?;
-        Ok(settled)
+    fn put(
+        &self,
+        inputs: Vec<Input>,
+        place: OwnedSemaphorePermit,
+        room: [Option<OwnedSemaphorePermit>; 2],
+    ) -> Result<Replies, Unavailable> {
+        let (replies, settled) = oneshot::channel();
+        let waiter = Waiter {
+            replies,
+            _room: room,
+        };
+        self.send(inputs, Some(Box::new(waiter)), Some(place))?;
+        Ok(Replies(settled))
+    }
+
+    fn send(
+        &self,
+        inputs: Vec<Input>,
+        asker: Option<Box<Waiter>>,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Result<(), Unavailable> {
+        let inputs = Inputs {
+            inputs,
+            asker,
+            _place: place,
+        };
+        let sent = self.requests.send(Request::Inputs(inputs));
+        sent.map_err(|_| stopped())
     }
 }
 
 impl Inbox for Queue {
     async fn meet(&self, meeting: Meeting) -> Result<Tally, Closed> {
-        let settled = self.enqueue(Input::Met(meeting)).await?;
-        match settled.await.map_err(|_| closed())?.reply {
+        let settled = self.ask_from_within(Input::Met(Box::new(meeting))).await;
+        match settled.map_err(|_| closed())?.reply {
             Reply::Met(Ok(delivered)) => Ok(delivered),
             Reply::Met(Err(refusal)) => Err(Closed::Stopped(refusal.to_string())),
             _ => unreachable!("a meeting is answered as one"),
@@ -181,27 +248,25 @@ impl Inbox for Queue {
         let mut room = self.room.clone();
         let enough = room.wait_for(|room| room.for_peers().is_ok()).await;
         drop(enough.map_err(|_| closed())?);
-        let mut last = None;
-        let newest = messages.last().map(|envelope| envelope.seq);
-        for envelope in messages {
-            let is_newest = Some(envelope.seq) == newest;
-            let arrived = Input::Arrived {
-                from: from.clone(),
-                seq: envelope.seq,
-                time: envelope.time,
-                message: envelope.message,
-            };
-            if is_newest {
-                last = Some(self.enqueue(arrived).await?);
-            } else {
-                self.tell(arrived).await.map_err(|_| closed())?;
-            }
+        if messages.is_empty() {
+            return Err(Closed::Broken("a frame without messages".to_owned()));
         }
-        let last = last.ok_or_else(|| Closed::Broken("a frame without messages".to_owned()))?;
+        let arrived = messages.into_iter().map(|envelope| Input::Arrived {
+            from: from.clone(),
+            seq: envelope.seq,
+            time: envelope.time,
+            message: envelope.message,
+        });
+        let arrived: Vec<Input> = arrived.collect();
+        let place = acquire(&self.places, places(&arrived)).await;
+        let place = place.map_err(|_| closed())?;
+        let replies = self.put(arrived, place, [None, None]);
+        let replies = replies.map_err(|_| closed())?;
         Ok(Box::pin(async move {
-            match last.await.map_err(|_| closed())?.reply {
-                Reply::Arrived(Ok(delivered)) => Ok(delivered),
-                Reply::Arrived(Err(refusal)) => Err(Closed::Stopped(refusal.to_string())),
+            let settled = replies.settled().await.map_err(|_| closed())?;
+            match settled.into_iter().next_back().map(|newest| newest.reply) {
+                Some(Reply::Arrived(Ok(delivered))) => Ok(delivered),
+                Some(Reply::Arrived(Err(refusal))) => Err(Closed::Stopped(refusal.to_string())),
                 _ => unreachable!("an arrival is answered as one"),
             }
         }))
@@ -216,32 +281,14 @@ impl Inbox for Queue {
     }
 }
 
-// Each input takes its own share of the room with it.
-fn put(
-    inputs: Vec<Input>,
-    permits: mpsc::PermitIterator<'_, Request>,
-    mut room: [Option<OwnedSemaphorePermit>; 2],
-) -> Replies {
-    let mut replies = Vec::with_capacity(inputs.len());
-    for (input, permit) in inputs.into_iter().zip(permits) {
-        let weight = input.weight();
-        let own = room
-            .each_mut()
-            .map(|room| room.as_mut().and_then(|room| room.split(weight)));
-        let (request, settled) = asked(input, own);
-        permit.send(request);
-        replies.push(settled);
-    }
-    Replies(replies)
+/// How many places they take: never more than there are, or they would wait for ever.
+fn places(inputs: &[Input]) -> u32 {
+    u32::try_from(inputs.len().min(WAITING_MAX)).unwrap_or(u32::MAX)
 }
 
-fn asked(
-    input: Input,
-    room: [Option<OwnedSemaphorePermit>; 2],
-) -> (Request, oneshot::Receiver<Settled>) {
-    let (reply, settled) = oneshot::channel();
-    let asker = Some(Asker { reply, _room: room });
-    (Request::Input { input, asker }, settled)
+async fn acquire(room: &Arc<Semaphore>, share: u32) -> Result<OwnedSemaphorePermit, Unavailable> {
+    let share = Arc::clone(room).acquire_many_owned(share).await;
+    share.map_err(|_| stopped())
 }
 
 fn stopped() -> Unavailable {

@@ -1,6 +1,6 @@
 //! The bank: accounts, their balances, and which of them changed since the last recording.
 
-use std::collections::HashMap;
+use ahash::AHashMap;
 
 use super::cell::Cell;
 use super::ids::{AccountId, Amount};
@@ -11,7 +11,7 @@ use super::ids::{AccountId, Amount};
 /// a new one: constant time, whatever the number of accounts.
 #[derive(Debug, Clone, Default)]
 pub struct Bank {
-    accounts: HashMap<AccountId, Account>,
+    accounts: AHashMap<AccountId, Account>,
     /// The active delta: each account that changed in this epoch, with its newest balance.
     delta: Vec<Cell>,
     /// Counts the seals; an account whose epoch is older is not in the active delta.
@@ -97,7 +97,10 @@ impl Bank {
             found.balance += units;
             assert!(found.balance >= 0, "decide lets no account go below zero");
             if found.epoch == self.epoch {
-                self.delta[found.place as usize] = cell(account, found.balance);
+                let place = found.place as usize;
+                if let Cell::Account { balance, .. } = &mut self.delta[place] {
+                    *balance = found.balance;
+                }
             } else {
                 found.epoch = self.epoch;
                 found.place = place(&self.delta);

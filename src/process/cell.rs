@@ -1,5 +1,7 @@
 //! A process's state in pieces: what a recorded state is made of.
 
+use std::sync::Arc;
+
 use super::event::Answer;
 use super::ids::{AccountId, Lsn, ProcessId, RequestId, SnapshotId};
 use super::message::Write;
@@ -15,13 +17,13 @@ pub enum Cell {
         balance: i64,
     },
     /// The newest write of a key; a deletion is kept, so that an older write cannot undo it.
-    Key(Write),
+    Key(Arc<Write>),
     /// A remembered answer.
     Request {
         /// What the client called it.
         request: RequestId,
         /// `None` once it is forgotten.
-        answered: Option<Answered>,
+        answered: Option<Arc<Answered>>,
     },
     /// A snapshot whose state this process has recorded.
     Snapshot {

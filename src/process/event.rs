@@ -53,7 +53,7 @@ pub enum Input {
         seq: Seq,
     },
     /// A channel was opened, from either side; both ends compare what they know.
-    Met(Meeting),
+    Met(Box<Meeting>),
     /// An operator has decided to go on without the store that a peer has lost.
     Forget {
         /// The peer.
@@ -385,7 +385,7 @@ pub enum Reply {
     /// To [`Read::Status`].
     Status(Box<Status>),
     /// To [`Read::Snapshot`]: `None` if this process has not recorded it.
-    Snapshot(Option<Seen>),
+    Snapshot(Option<Box<Seen>>),
     /// To [`Input::Initiate`].
     Initiated(Result<Initiated, Refusal>),
     /// To [`Input::Arrived`]: the newest sequence number that is delivered on the channel.

@@ -1,14 +1,14 @@
 //! The names and numbers of the house: every id, sequence number, position and amount is a type of its own.
 //!
-//! A value of these types is valid: ids are 1 to 128 bytes without control characters, amounts are positive.
+//! A value of these types is valid: ids are 1 to 128 bytes without control characters, amounts are positive. Short ids
+//! stand in the value itself, longer ones are shared: neither costs an allocation when it is copied.
 //! What comes from outside goes through `parse` or `new` and is refused with a sentence. Their serde form (a plain
 //! string or number) is part of the store's format and frozen.
 
 use std::fmt;
-use std::sync::Arc;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use smol_str::SmolStr;
 
 /// The longest id in bytes (of UTF-8).
 pub const ID_BYTES_MAX: usize = 128;
@@ -27,24 +27,25 @@ pub enum Malformed {
     Control(&'static str),
 }
 
-fn parse_id(field: &'static str, text: &str) -> Result<Arc<str>, Malformed> {
+fn parse_id(field: &'static str, text: &str) -> Result<SmolStr, Malformed> {
     if text.is_empty() {
         return Err(Malformed::Empty(field));
     }
     if text.len() > ID_BYTES_MAX {
         return Err(Malformed::TooLong(field, text.len()));
     }
-    if text.chars().any(char::is_control) {
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if !is_plain && text.chars().any(char::is_control) {
         return Err(Malformed::Control(field));
     }
-    Ok(Arc::from(text))
+    Ok(SmolStr::new(text))
 }
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $field:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// Checks `text`: 1 to [`ID_BYTES_MAX`] bytes, no control characters.
@@ -70,7 +71,21 @@ macro_rules! id {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                Self::parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+                struct Text;
+
+                impl de::Visitor<'_> for Text {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        write!(f, "{}", $field)
+                    }
+
+                    fn visit_str<E: de::Error>(self, text: &str) -> Result<$name, E> {
+                        $name::parse(text).map_err(E::custom)
+                    }
+                }
+
+                deserializer.deserialize_str(Text)
             }
         }
 
@@ -187,7 +202,7 @@ pub struct Amount(i64);
 impl<'de> Deserialize<'de> for Amount {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let units = i64::deserialize(deserializer)?;
-        Self::new(units).ok_or_else(|| D::Error::custom("an amount is positive"))
+        Self::new(units).ok_or_else(|| de::Error::custom("an amount is positive"))
     }
 }
 

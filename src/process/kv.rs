@@ -1,6 +1,7 @@
 //! The key-value application: each write travels over all channels, the one with the greater stamp wins.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::cell::Cell;
 use super::ids::Key;
@@ -49,7 +50,7 @@ impl KeyValues {
     pub fn seal(&mut self) -> Vec<Cell> {
         std::mem::take(&mut self.delta)
             .iter()
-            .filter_map(|key| self.writes.get(key).cloned().map(Cell::Key))
+            .filter_map(|key| self.writes.get(key).cloned().map(Arc::new).map(Cell::Key))
             .collect()
     }
 }

@@ -26,6 +26,7 @@ pub mod step;
 pub mod topology;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bank::Bank;
 use cell::Cell;
@@ -124,7 +125,7 @@ impl Process {
     pub fn restore_cell(&mut self, cell: Cell) {
         match cell {
             Cell::Account { account, balance } => self.bank.restore(account, balance),
-            Cell::Key(write) => self.keys.restore(write),
+            Cell::Key(write) => self.keys.restore(Arc::unwrap_or_clone(write)),
             Cell::Request {
                 request,
                 answered: Some(answered),

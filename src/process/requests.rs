@@ -1,6 +1,7 @@
 //! Answers that are remembered, so that a repeated request is harmless.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use super::cell::{Answered, Cell};
 use super::event::{Answer, Operation};
@@ -12,7 +13,7 @@ pub const REQUESTS_KEPT_MAX: usize = 262_144;
 /// The remembered answers of one process.
 #[derive(Debug, Clone, Default)]
 pub struct Requests {
-    answers: HashMap<RequestId, Answered>,
+    answers: HashMap<RequestId, Arc<Answered>>,
     order: BTreeMap<u64, RequestId>,
     /// Requests that were answered or forgotten since the last seal.
     delta: HashSet<RequestId>,
@@ -22,7 +23,7 @@ impl Requests {
     /// What was answered to a request of this name.
     #[must_use]
     pub fn get(&self, request: &RequestId) -> Option<&Answered> {
-        self.answers.get(request)
+        self.answers.get(request).map(Arc::as_ref)
     }
 
     /// Remembers an answer and forgets the oldest if there are too many.
@@ -30,11 +31,11 @@ impl Requests {
         let ordinal = self.order.last_key_value().map_or(1, |(last, _)| last + 1);
         self.restore(
             request.clone(),
-            Answered {
+            Arc::new(Answered {
                 fingerprint,
                 ordinal,
                 answer,
-            },
+            }),
         );
         self.delta.insert(request.clone());
         while self.order.len() > REQUESTS_KEPT_MAX {
@@ -45,7 +46,7 @@ impl Requests {
     }
 
     /// Sets an answer found in a recorded state; it does not count as a change.
-    pub fn restore(&mut self, request: RequestId, answered: Answered) {
+    pub fn restore(&mut self, request: RequestId, answered: Arc<Answered>) {
         self.order.insert(answered.ordinal, request.clone());
         self.answers.insert(request, answered);
     }

@@ -52,7 +52,7 @@ impl Process {
                     recording: self.registers.recordings.get(snapshot).cloned(),
                     lost: self.registers.lost_since(*cut),
                 });
-                Reply::Snapshot(seen)
+                Reply::Snapshot(seen.map(Box::new))
             }
         })
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::Store;
 use super::chunks::MessageWriter;
@@ -129,7 +130,7 @@ fn holds(id: &str, balance: i64) -> Cell {
 }
 
 fn key(key: &str, value: &str) -> Cell {
-    Cell::Key(write(key, value))
+    Cell::Key(Arc::new(write(key, value)))
 }
 
 fn write(key: &str, value: &str) -> Write {

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Store;
@@ -143,11 +144,11 @@ impl<'a> Beginning<'a> {
     }
 
     fn cells(&self, part: &Part, life: &mut Life) -> Result<(), StoreError> {
-        let mut answers: Vec<(RequestId, Answered)> = Vec::new();
+        let mut answers: Vec<(RequestId, Arc<Answered>)> = Vec::new();
         for cell in Cells::new(self.source, &part.state.runs, None)? {
             match cell? {
                 Cell::Account { account, balance } => life.open_account(account, balance)?,
-                Cell::Key(write) => life.push(Record::Written(write))?,
+                Cell::Key(write) => life.push(Record::Written(Arc::unwrap_or_clone(write)))?,
                 Cell::Request {
                     request,
                     answered: Some(answered),
@@ -161,7 +162,7 @@ impl<'a> Beginning<'a> {
             life.push(Record::Answered {
                 request,
                 fingerprint: answered.fingerprint,
-                outcome: answered.answer.outcome,
+                outcome: Arc::unwrap_or_clone(answered).answer.outcome,
             })?;
         }
         Ok(())

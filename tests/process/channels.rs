@@ -183,7 +183,7 @@ fn a_channel_is_used_one_way_only() {
         },
         agreed: true,
     };
-    let (reply, turn) = step(&mut p, Input::Met(meeting));
+    let (reply, turn) = step(&mut p, Input::Met(Box::new(meeting)));
     assert!(matches!(reply, Reply::Met(Err(Refusal::OtherWay { .. }))));
     assert!(turn.records.is_empty());
 }

@@ -62,7 +62,7 @@ impl Acquainted {
             claim,
             agreed,
         };
-        let (reply, _) = step(&mut self.p, Input::Met(meeting));
+        let (reply, _) = step(&mut self.p, Input::Met(Box::new(meeting)));
         let Reply::Met(met) = reply else {
             unreachable!("{reply:?}")
         };

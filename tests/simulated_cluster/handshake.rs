@@ -64,7 +64,11 @@ impl World {
             agreed: false,
         };
         self.put(id, ReceivingEnd::Greeted(meeting.clone()));
-        self.enqueue(receiver, Input::Met(meeting), Some(Asker::Welcome(id)));
+        self.enqueue(
+            receiver,
+            Input::Met(Box::new(meeting)),
+            Some(Asker::Welcome(id)),
+        );
         Ok(())
     }
 
@@ -87,7 +91,7 @@ impl World {
             claim: Claim::Receiver { delivered, here },
             agreed: true,
         };
-        self.enqueue(sender, Input::Met(meeting), Some(Asker::Met(id)));
+        self.enqueue(sender, Input::Met(Box::new(meeting)), Some(Asker::Met(id)));
         Ok(())
     }
 

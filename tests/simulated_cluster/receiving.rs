@@ -158,7 +158,11 @@ impl World {
         let ReceivingEnd::Entering(meeting, _) = self.receiving(id) else {
             return Err(format!("{id:?} enters without an agreement"));
         };
-        self.enqueue(life, Input::Met(meeting), Some(Asker::Entered(id)));
+        self.enqueue(
+            life,
+            Input::Met(Box::new(meeting)),
+            Some(Asker::Entered(id)),
+        );
         Ok(())
     }
 
@@ -195,7 +199,7 @@ impl World {
             agreed: true,
             ..meeting
         };
-        self.enqueue(life, Input::Met(agreed), Some(Asker::Agreed(id)));
+        self.enqueue(life, Input::Met(Box::new(agreed)), Some(Asker::Agreed(id)));
         Ok(())
     }
 

@@ -170,7 +170,9 @@ impl World {
             (Asker::Agreed(stream), Reply::Met(met)) => self.agreed(life, stream, met),
             (Asker::Met(stream), Reply::Met(met)) => self.open(life, stream, met),
             (Asker::Frame(stream), Reply::Arrived(arrived)) => self.acknowledge(stream, arrived),
-            (Asker::Part(fetch), Reply::Snapshot(seen)) => self.answer_as_it_is(fetch, seen),
+            (Asker::Part(fetch), Reply::Snapshot(seen)) => {
+                self.answer_as_it_is(fetch, seen.map(|seen| *seen))
+            }
             (asker, reply) => Err(format!("{asker:?} was answered {reply:?}")),
         }
     }

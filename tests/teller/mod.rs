@@ -334,7 +334,7 @@ impl Teller {
     fn meeting(&mut self) -> Input {
         let boot = self.process.registers().peers.len() as u64;
         let sent = self.process.registers().outgoing[&process_id("q")].tally();
-        Input::Met(Meeting {
+        Input::Met(Box::new(Meeting {
             peer: process_id("q"),
             identity: Identity {
                 store: [7; 16],
@@ -346,7 +346,7 @@ impl Teller {
                 here: sent,
             },
             agreed: true,
-        })
+        }))
     }
 
     /// One piece of background work: the oldest sealed state is written, or a part is built and stored.

@@ -145,7 +145,11 @@ fn results(settled: Vec<Settled>) -> ApplyResponse {
 
 fn input(index: usize, asked: Asked) -> Result<Input, Failure> {
     let field = |name: &str| format!("operations[{index}].{name}");
-    let account = |name: &str, text: &str| id(&field(name), text, AccountId::parse);
+    let account = |name: &str, text: &str| {
+        // Nothing is written for those that are understood.
+        let parsed = AccountId::parse(text);
+        parsed.map_err(|why| Failure::malformed(field(name), why))
+    };
     let request = match asked.request_id.as_str() {
         "" => None,
         named => {

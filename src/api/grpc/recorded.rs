@@ -58,9 +58,11 @@ impl<'a> Reader<'a> {
                     shown.account_balances.insert(account.to_string(), balance);
                 }
                 Cell::Key(write) => {
-                    if let Some(value) = write.value {
+                    if let Some(value) = &write.value {
                         self.take(write.key.as_str().len() + value.len() + 4)?;
-                        shown.kv_state.insert(write.key.to_string(), value.into());
+                        shown
+                            .kv_state
+                            .insert(write.key.to_string(), value.to_string());
                     }
                 }
                 // Accounts and keys come first; what follows is not shown.

@@ -2,7 +2,7 @@
 //! account whose older balance is in a shared run, or cost as much as reading everything.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proptest::prelude::*;
 
@@ -42,14 +42,14 @@ impl Counting {
     // The keys that follow the accounts are no accounts, whatever they are called.
     fn run(&mut self, accounts: &Accounts) -> Run {
         let mut cells: Vec<Cell> = accounts.iter().map(account_cell).collect();
-        cells.push(Cell::Key(Write {
+        cells.push(Cell::Key(Arc::new(Write {
             key: Key::parse("a0001").expect("a valid key"),
             value: Some("x".into()),
             stamp: Stamp {
                 clock: Lamport(1),
                 process: ProcessId::parse("n1").expect("a valid id"),
             },
-        }));
+        })));
         let mut run = Run {
             cells: cells.len() as u64,
             ..Run::default()

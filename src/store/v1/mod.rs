@@ -13,6 +13,7 @@ pub(super) mod stretch;
 pub(super) mod turn;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{
@@ -85,6 +86,15 @@ impl<L, F: Frozen<L>> Frozen<Option<L>> for Option<F> {
     }
     fn thaw(self) -> Option<L> {
         self.map(F::thaw)
+    }
+}
+
+impl<L, F: Frozen<L>> Frozen<Arc<L>> for Box<F> {
+    fn freeze(live: &Arc<L>) -> Self {
+        Self::new(F::freeze(live))
+    }
+    fn thaw(self) -> Arc<L> {
+        Arc::new((*self).thaw())
     }
 }
 

@@ -57,8 +57,8 @@ frozen_enum!(ChunkV1 = Chunk {
 
 frozen_enum!(CellV1 = Cell {
     Account { account: AccountId, balance: i64 },
-    Key(write: WriteV1),
-    Request { request: RequestId, answered: Option<AnsweredV1> },
+    Key(write: Box<WriteV1>),
+    Request { request: RequestId, answered: Option<Box<AnsweredV1>> },
     Snapshot { snapshot: SnapshotId, initiator: ProcessId, cut: Lsn },
 });
 
