@@ -3,7 +3,7 @@
 //! A child ends with its stdin, so none is left behind, however this command ends.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::ports::free_ports;
 use crate::cli::CliError;
 use crate::cli::rest::RestClient;
 
-const READY_POLL: Duration = Duration::from_millis(20);
+const READY_POLL: Duration = Duration::from_millis(2);
 const READY_MAX: Duration = Duration::from_secs(30);
 const STOP_MAX: Duration = Duration::from_secs(20);
 const KILL_POLL: Duration = Duration::from_millis(5);
@@ -29,17 +29,16 @@ pub(super) struct Address {
     pub(super) rest: String,
 }
 
-/// Servers that run.
-#[derive(Default)]
-pub(super) struct Children(Vec<Child>);
+/// A cluster of nodes that take snapshots on request only, and whose stores lie beside each other.
+#[derive(Debug)]
+pub(super) struct Plan {
+    file: PathBuf,
+    pub(super) nodes: Vec<Address>,
+}
 
-impl Children {
-    /// Starts a cluster of `count` nodes that take snapshots on request only, and waits until all are ready.
-    pub(super) async fn cluster(
-        &mut self,
-        bench: &Bench,
-        count: u16,
-    ) -> Result<Vec<Address>, CliError> {
+impl Plan {
+    /// Of `count` nodes; nothing runs yet.
+    pub(super) fn new(bench: &Bench, count: u16) -> Result<Self, CliError> {
         let count = usize::from(count);
         let ports = free_ports(count * 2)?;
         let nodes = (0..count).map(|place| Address {
@@ -51,16 +50,48 @@ impl Children {
         let dir = bench.dir.path();
         let file = dir.join("cluster.toml");
         std::fs::write(&file, cluster_file(dir, &nodes)).map_err(CliError::Runtime)?;
-        for node in &nodes {
+        Ok(Self { file, nodes })
+    }
+}
+
+/// Servers that run.
+#[derive(Default)]
+pub(super) struct Children(Vec<Child>);
+
+impl Children {
+    /// Gives servers to whoever measures, and stops them in order, whatever the measurement comes to.
+    pub(super) async fn during<T>(
+        measure: impl AsyncFnOnce(&mut Self) -> Result<T, CliError>,
+    ) -> Result<T, CliError> {
+        let mut children = Self::default();
+        let measured = measure(&mut children).await;
+        children.stop().await;
+        measured
+    }
+
+    /// Starts a new cluster of `count` nodes and waits until all are ready.
+    pub(super) async fn cluster(
+        &mut self,
+        bench: &Bench,
+        count: u16,
+    ) -> Result<Vec<Address>, CliError> {
+        let plan = Plan::new(bench, count)?;
+        self.start(bench, &plan).await?;
+        Ok(plan.nodes)
+    }
+
+    /// Starts the nodes of a cluster and waits until all are ready.
+    pub(super) async fn start(&mut self, bench: &Bench, plan: &Plan) -> Result<(), CliError> {
+        for node in &plan.nodes {
             let mut command = program()?;
-            command.arg("node").arg("--config").arg(&file);
+            command.arg("node").arg("--config").arg(&plan.file);
             command.args(["--id", &node.id, "--stop-with-stdin"]);
             self.spawn(command.args(&bench.logs))?;
         }
-        for node in &nodes {
+        for node in &plan.nodes {
             self.ready(node).await?;
         }
-        Ok(nodes)
+        Ok(())
     }
 
     /// Starts the bare server and gives its address.

@@ -39,10 +39,9 @@ pub(super) struct Parameters {
 
 /// Measures; the servers have ended when it returns.
 pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Outcome, CliError> {
-    let mut children = Children::default();
-    let measured = measure_with(bench, parameters, &mut children).await;
-    children.stop().await;
-    let subjects = measured?;
+    let measured =
+        Children::during(async |children| measure_with(bench, parameters, children).await);
+    let subjects = measured.await?;
     Ok(outcome(bench, parameters, &subjects))
 }
 

@@ -38,6 +38,12 @@ impl Spread {
         json!({"median": self.median, "min": self.min, "max": self.max})
     }
 
+    /// A row of a table with a name before the three cells.
+    pub(super) fn row(&self, what: &str, decimals: usize) -> Vec<String> {
+        let cells = self.cells(decimals);
+        std::iter::once(what.to_owned()).chain(cells).collect()
+    }
+
     /// Three cells of a table, with so many decimals.
     pub(super) fn cells(&self, decimals: usize) -> [String; 3] {
         [self.median, self.min, self.max].map(|figure| format!("{figure:.decimals$}"))
@@ -53,31 +59,61 @@ pub(super) struct Run {
 }
 
 impl Run {
-    fn per_second(&self) -> f64 {
+    pub(super) fn per_second(&self) -> f64 {
         self.latencies_ns.len() as f64 / self.took.as_secs_f64()
     }
 }
 
-/// What all counted runs of one subject have measured.
+/// Many latencies, of which percentiles are asked.
 #[derive(Debug)]
+pub(super) struct Latencies(Histogram<u64>);
+
+impl Latencies {
+    pub(super) fn of(latencies: impl IntoIterator<Item = Duration>) -> Self {
+        let mut all = Self::default();
+        for latency in latencies {
+            all.add_ns(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
+        }
+        all
+    }
+
+    fn add_ns(&mut self, latency: u64) {
+        self.0.saturating_record(latency);
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// A percentile, microseconds.
+    pub(super) fn us(&self, percentile: f64) -> f64 {
+        self.0.value_at_percentile(percentile) as f64 / 1000.0
+    }
+}
+
+impl Default for Latencies {
+    fn default() -> Self {
+        let histogram = Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3);
+        Self(histogram.expect("the bounds are in order"))
+    }
+}
+
+/// What all counted runs of one subject have measured.
+#[derive(Debug, Default)]
 pub(super) struct Series {
     per_second: Vec<f64>,
-    latencies_ns: Histogram<u64>,
+    latencies: Latencies,
 }
 
 impl Series {
     pub(super) fn new() -> Self {
-        let latencies_ns = Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3);
-        Self {
-            per_second: Vec::new(),
-            latencies_ns: latencies_ns.expect("the bounds are in order"),
-        }
+        Self::default()
     }
 
     pub(super) fn add(&mut self, run: &Run) {
         self.per_second.push(run.per_second());
         for latency in &run.latencies_ns {
-            self.latencies_ns.saturating_record(*latency);
+            self.latencies.add_ns(*latency);
         }
     }
 
@@ -88,7 +124,7 @@ impl Series {
 
     /// A percentile of the latency over all runs, microseconds.
     pub(super) fn latency_us(&self, percentile: f64) -> f64 {
-        self.latencies_ns.value_at_percentile(percentile) as f64 / 1000.0
+        self.latencies.us(percentile)
     }
 }
 

@@ -3,10 +3,13 @@
 //! The servers are child processes of this same program, so that what is measured is what users run; the client is
 //! this process. Everything is on loopback, ends after a bounded time, and leaves nothing behind.
 
+mod accounts;
+mod arguments;
 mod children;
 mod deposits;
 mod echo;
 mod figures;
+mod interference;
 mod load;
 mod machine;
 mod ports;
@@ -14,6 +17,8 @@ mod raw;
 mod report;
 mod snapshot;
 mod stream;
+mod streamed;
+mod taken;
 
 use std::path::PathBuf;
 
@@ -33,29 +38,45 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Durable deposits over gRPC, beside a server that does nothing and the bare storage engine
-    Deposits {
-        #[command(flatten)]
-        parameters: deposits::Parameters,
-        #[command(flatten)]
-        common: Common,
-    },
+    Deposits(Measurement<deposits::Parameters>),
     /// Durable operations over a stream of batches
-    Stream {
-        #[command(flatten)]
-        parameters: stream::Parameters,
-        #[command(flatten)]
-        common: Common,
-    },
+    Stream(Measurement<stream::Parameters>),
     /// Global snapshots after a part of the accounts has changed
-    Snapshot {
-        #[command(flatten)]
-        parameters: snapshot::Parameters,
-        #[command(flatten)]
-        common: Common,
-    },
+    Snapshot(Measurement<snapshot::Parameters>),
+    /// What snapshots cost those who work meanwhile: throughput of a stream, latency of single deposits
+    Interference(Measurement<interference::Parameters>),
     /// A gRPC server that answers deposits and does nothing
     #[command(hide = true)]
     EchoServer(echo::Args),
+}
+
+/// What is measured, and how often.
+#[derive(Debug, clap::Args)]
+struct Measurement<P: clap::Args> {
+    #[command(flatten)]
+    parameters: P,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl<P: clap::Args> Measurement<P> {
+    /// Measures until the end, or until a signal asks for one, and prints what it comes to.
+    fn run(
+        self,
+        logs: &LogOptions,
+        measure: impl AsyncFnOnce(&Bench, &P) -> Result<Outcome, CliError>,
+    ) -> Result<(), CliError> {
+        let Self { parameters, common } = self;
+        let bench = Bench::new(&common, logs.of_child())?;
+        let outcome = runtime()?.block_on(async {
+            let mut signals = EndSignals::listen()?;
+            tokio::select! {
+                outcome = measure(&bench, &parameters) => outcome,
+                () = signals.next() => Err(CliError::Refused("stopped before its end".to_owned())),
+            }
+        });
+        outcome?.print(&bench)
+    }
 }
 
 /// What every measurement takes.
@@ -78,21 +99,12 @@ struct Common {
 /// # Errors
 /// [`CliError`]: a server that does not start or fails, or an answer that is not what it should be.
 pub fn run(args: Args, logs: &LogOptions) -> Result<(), CliError> {
-    let logs = logs.of_child();
     match args.command {
         Command::EchoServer(args) => echo::run(&args),
-        Command::Deposits { parameters, common } => {
-            let bench = Bench::new(&common, logs)?;
-            bench.run(|| deposits::measure(&bench, &parameters))
-        }
-        Command::Stream { parameters, common } => {
-            let bench = Bench::new(&common, logs)?;
-            bench.run(|| stream::measure(&bench, &parameters))
-        }
-        Command::Snapshot { parameters, common } => {
-            let bench = Bench::new(&common, logs)?;
-            bench.run(|| snapshot::measure(&bench, &parameters))
-        }
+        Command::Deposits(measurement) => measurement.run(logs, deposits::measure),
+        Command::Stream(measurement) => measurement.run(logs, stream::measure),
+        Command::Snapshot(measurement) => measurement.run(logs, snapshot::measure),
+        Command::Interference(measurement) => measurement.run(logs, interference::measure),
     }
 }
 
@@ -125,20 +137,5 @@ impl Bench {
             logs,
             output: common.output,
         })
-    }
-
-    /// Runs a measurement until it ends or a signal asks for an end.
-    fn run<F>(&self, measure: impl FnOnce() -> F) -> Result<(), CliError>
-    where
-        F: Future<Output = Result<Outcome, CliError>>,
-    {
-        let outcome = runtime()?.block_on(async {
-            let mut signals = EndSignals::listen()?;
-            tokio::select! {
-                outcome = measure() => outcome,
-                () = signals.next() => Err(CliError::Refused("stopped before its end".to_owned())),
-            }
-        });
-        outcome?.print(self)
     }
 }

@@ -3,23 +3,22 @@
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Bench;
+use super::accounts::{Accounts, Pressure};
 use super::children::{Address, Children};
 use super::figures::Spread;
 use super::report::Outcome;
+use super::taken::{Taken, take};
 use crate::cli::CliError;
 use crate::cli::rest::RestClient;
 
-mod accounts;
 mod disk;
 
-use accounts::{Accounts, Pressure};
 use disk::Disk;
 
 const POLL: Duration = Duration::from_millis(1);
-const SNAPSHOT_MAX: Duration = Duration::from_secs(90);
 const HEADERS: &[&str] = &["what", "median", "min", "max"];
 
 #[derive(Debug, clap::Args)]
@@ -46,24 +45,6 @@ enum LoadKind {
     On,
 }
 
-/// What one snapshot has measured.
-struct Taken {
-    /// From the request to the first answer that says complete, as the client sees it.
-    client_ms: f64,
-    /// From its start to its publication, as the initiator says.
-    server_ms: f64,
-    /// That each process has written to its store.
-    new_bytes: Vec<f64>,
-    /// What the states of all processes take.
-    state_bytes: f64,
-}
-
-impl Taken {
-    fn new_bytes_total(&self) -> f64 {
-        self.new_bytes.iter().sum()
-    }
-}
-
 /// Everything that was measured.
 struct Measured {
     fill_seconds: f64,
@@ -81,16 +62,11 @@ pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Ou
             "--changed-percent: give a number from 0 to 100".to_owned(),
         ));
     }
-    let mut children = Children::default();
-    let measured = match children.cluster(bench, parameters.nodes).await {
-        Ok(nodes) => {
-            let measured = measure_with(bench, parameters, &nodes).await;
-            measured.map(|measured| (measured, nodes))
-        }
-        Err(error) => Err(error),
-    };
-    children.stop().await;
-    let (measured, nodes) = measured?;
+    let measured = Children::during(async |children| {
+        let nodes = children.cluster(bench, parameters.nodes).await?;
+        Ok((measure_with(bench, parameters, &nodes).await?, nodes))
+    });
+    let (measured, nodes) = measured.await?;
     let disk = Disk::measure(bench, &nodes[0].id)?;
     Ok(outcome(bench, parameters, (&measured, &disk)))
 }
@@ -105,9 +81,9 @@ async fn measure_with(
     let filling = Instant::now();
     accounts.deposit(0..parameters.accounts).await?;
     let fill_seconds = filling.elapsed().as_secs_f64();
-    let first = take(&rest, "first").await?;
+    let first = take(&rest, "first", POLL).await?;
     let warm = accounts.change(0, parameters.changed_percent).await?;
-    take(&rest, "warm-up").await?;
+    take(&rest, "warm-up", POLL).await?;
     let pressure = (parameters.load == LoadKind::On)
         .then(|| Pressure::start(&accounts, parameters.changed_percent));
     let mut runs = Vec::new();
@@ -115,7 +91,7 @@ async fn measure_with(
         accounts
             .change(u64::from(run), parameters.changed_percent)
             .await?;
-        runs.push(take(&rest, &format!("run-{run}")).await?);
+        runs.push(take(&rest, &format!("run-{run}"), POLL).await?);
     }
     let load_per_second = match pressure {
         Some(pressure) => Some(pressure.stop().await?),
@@ -127,51 +103,6 @@ async fn measure_with(
         runs,
         changed: warm,
         load_per_second,
-    })
-}
-
-async fn take(rest: &RestClient, id: &str) -> Result<Taken, CliError> {
-    let (rest, id) = (rest.clone(), id.to_owned());
-    let taken = tokio::task::spawn_blocking(move || take_blocking(&rest, &id)).await;
-    taken.map_err(|error| CliError::CheckFailed(error.to_string()))?
-}
-
-fn take_blocking(rest: &RestClient, id: &str) -> Result<Taken, CliError> {
-    let started = Instant::now();
-    rest.post("/v1/snapshots", &json!({"snapshot_id": id}), None)?;
-    let path = format!("/v1/snapshots/{id}");
-    loop {
-        let answer = rest.get(&path, &[])?.json;
-        let client_ms = started.elapsed().as_secs_f64() * 1000.0;
-        match answer["status"].as_str() {
-            Some("complete") => return taken(&answer, client_ms),
-            Some("in_progress") if started.elapsed() < SNAPSHOT_MAX => std::thread::sleep(POLL),
-            _ => {
-                return Err(CliError::CheckFailed(format!(
-                    "snapshot {id} is not complete: {}",
-                    answer["status"]
-                )));
-            }
-        }
-    }
-}
-
-fn taken(answer: &Value, client_ms: f64) -> Result<Taken, CliError> {
-    if answer["verification"]["conserved"] != true {
-        return Err(CliError::CheckFailed(format!(
-            "snapshot {} does not conserve money",
-            answer["snapshot_id"]
-        )));
-    }
-    let of_each = |field: &'static str| {
-        let processes = answer["processes"].as_array().into_iter().flatten();
-        processes.filter_map(move |process| process[field].as_f64())
-    };
-    Ok(Taken {
-        client_ms,
-        server_ms: answer["duration_ms"].as_f64().unwrap_or(f64::NAN),
-        new_bytes: of_each("new_bytes").collect(),
-        state_bytes: of_each("state_bytes").sum(),
     })
 }
 

@@ -1,26 +1,18 @@
 //! `bench stream`: durable operations over `LedgerService.Stream`, batch after batch without waiting for answers.
 
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
 
 use super::Bench;
 use super::children::Children;
-use super::figures::{Run, Series, Spread};
-use super::load::{account, connect, scattered};
+use super::figures::{Series, Spread};
+use super::load::scattered;
 use super::report::Outcome;
+use super::streamed::{Streamed, batches, deposit};
 use crate::cli::CliError;
-use crate::proto::snapledger::ledger_service_client::LedgerServiceClient;
-use crate::proto::snapledger::operation::Body;
-use crate::proto::snapledger::{ApplyRequest, ApplyResponse, Deposit, Operation};
 
 const WARM_UP: Duration = Duration::from_secs(1);
-/// Different batches that are sent in turn; they are made before anything is measured.
-const BATCHES: u64 = 64;
 const HEADERS: &[&str] = &["what", "median", "min", "max"];
 
 #[derive(Debug, clap::Args)]
@@ -41,10 +33,9 @@ pub(super) struct Parameters {
 
 /// Measures; the server has ended when it returns.
 pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Outcome, CliError> {
-    let mut children = Children::default();
-    let measured = measure_with(bench, parameters, &mut children).await;
-    children.stop().await;
-    Ok(outcome(bench, parameters, &measured?))
+    let measured =
+        Children::during(async |children| measure_with(bench, parameters, children).await);
+    Ok(outcome(bench, parameters, &measured.await?))
 }
 
 async fn measure_with(
@@ -53,76 +44,17 @@ async fn measure_with(
     children: &mut Children,
 ) -> Result<Series, CliError> {
     let nodes = children.cluster(bench, 1).await?;
-    let client = LedgerServiceClient::new(connect(&nodes[0].grpc).await?);
-    let requests: Vec<ApplyRequest> = (0..BATCHES)
-        .map(|batch| request(parameters, batch))
-        .collect();
-    run(client.clone(), (parameters, &requests), WARM_UP).await?;
-    let mut batches = Series::new();
+    let requests = batches(parameters.batch, |number| {
+        deposit(scattered(number) % parameters.accounts)
+    });
+    let streamed = Streamed::connect(&nodes[0].grpc, requests, parameters.in_flight).await?;
+    streamed.run(WARM_UP).await?;
+    let mut series = Series::new();
     for _ in 0..bench.runs {
         let time = Duration::from_secs(parameters.seconds);
-        batches.add(&run(client.clone(), (parameters, &requests), time).await?);
+        series.add(&streamed.run(time).await?);
     }
-    Ok(batches)
-}
-
-fn request(parameters: &Parameters, batch: u64) -> ApplyRequest {
-    let numbers = (0..parameters.batch).map(|place| batch * parameters.batch + place);
-    let operations = numbers.map(|number| Operation {
-        request_id: String::new(),
-        body: Some(Body::Deposit(Deposit {
-            account: account(scattered(number) % parameters.accounts),
-            amount: 1,
-        })),
-    });
-    ApplyRequest {
-        operations: operations.collect(),
-    }
-}
-
-async fn run(
-    mut client: LedgerServiceClient<tonic::transport::Channel>,
-    (parameters, requests): (&Parameters, &[ApplyRequest]),
-    time: Duration,
-) -> Result<Run, CliError> {
-    let (batches, sent) = mpsc::channel(usize::from(parameters.in_flight));
-    let failed = |status: tonic::Status| CliError::CheckFailed(status.to_string());
-    let answers = client.stream(ReceiverStream::new(sent)).await;
-    let mut answers = answers.map_err(failed)?.into_inner();
-    let started = Instant::now();
-    let mut unanswered = VecDeque::new();
-    let mut latencies_ns = Vec::new();
-    for request in requests.iter().cycle() {
-        if started.elapsed() >= time {
-            break;
-        }
-        if unanswered.len() == usize::from(parameters.in_flight) {
-            latencies_ns.push(answered(&mut answers, &mut unanswered).await?);
-        }
-        unanswered.push_back(Instant::now());
-        let sent = batches.send(request.clone()).await;
-        sent.map_err(|_| CliError::CheckFailed("the stream has ended".to_owned()))?;
-    }
-    drop(batches);
-    while !unanswered.is_empty() {
-        latencies_ns.push(answered(&mut answers, &mut unanswered).await?);
-    }
-    let took = started.elapsed();
-    Ok(Run { took, latencies_ns })
-}
-
-async fn answered(
-    answers: &mut Streaming<ApplyResponse>,
-    unanswered: &mut VecDeque<Instant>,
-) -> Result<u64, CliError> {
-    let answer = answers.message().await;
-    let answer = answer.map_err(|status| CliError::CheckFailed(status.to_string()))?;
-    let answer = answer.ok_or_else(|| CliError::CheckFailed("an answer is missing".to_owned()))?;
-    if let Some(refused) = answer.results.iter().find(|result| !result.success) {
-        return Err(CliError::CheckFailed(refused.error.clone()));
-    }
-    let sent = unanswered.pop_front().unwrap_or_else(Instant::now);
-    Ok(u64::try_from(sent.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    Ok(series)
 }
 
 fn outcome(bench: &Bench, parameters: &Parameters, batches: &Series) -> Outcome {

@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tonic::transport::Channel;
 
-use super::super::children::Address;
-use super::super::load::{account, connect};
+use super::children::Address;
+use super::load::{account, connect};
 use crate::cli::CliError;
 use crate::proto::snapledger::ledger_service_client::LedgerServiceClient;
 use crate::proto::snapledger::operation::Body;

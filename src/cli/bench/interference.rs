@@ -1,0 +1,253 @@
+//! `bench interference`: what global snapshots cost those who work meanwhile. The same load runs with and without them,
+//! in turn: streams of batches for the throughput, single deposits at a fixed rate for the latency.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::Bench;
+use super::accounts::Accounts;
+use super::arguments::seconds;
+use super::children::{Address, Children};
+use super::figures::{Latencies, Spread};
+use super::load::scattered;
+use super::report::{Outcome, Ratio};
+use super::streamed::{Streamed, batches, deposit};
+use super::taken::take;
+use crate::cli::CliError;
+use crate::cli::rest::RestClient;
+
+mod open_loop;
+mod regular;
+
+use open_loop::{Call, OpenLoop};
+use regular::{Ran, Regular};
+
+const WARM_UP_MAX: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_millis(1);
+const HEADERS: &[&str] = &["what", "median", "min", "max"];
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Parameters {
+    /// How long each run takes.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    seconds: Duration,
+    /// Time from one snapshot to the next in the runs that have them.
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    every: Duration,
+    /// How many nodes; each has the same load.
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=16))]
+    nodes: u16,
+    /// Accounts in all, spread evenly over the nodes.
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(16..=100_000_000))]
+    accounts: u64,
+    /// Throughput: operations in a batch.
+    #[arg(long, value_name = "COUNT", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(1..=8192))]
+    batch: u64,
+    /// Throughput: batches without an answer at once, per node.
+    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
+    in_flight: u16,
+    /// Latency: deposits per second in all, whether answers come or not.
+    #[arg(long, value_name = "PER_SECOND", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: u32,
+}
+
+/// Measures; the servers have ended when it returns.
+pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Outcome, CliError> {
+    let measured = Children::during(async |children| {
+        let nodes = children.cluster(bench, parameters.nodes).await?;
+        measure_with(bench, parameters, &nodes).await
+    });
+    Ok(outcome(bench, parameters, &measured.await?))
+}
+
+/// What the runs came to: without snapshots, and with them.
+#[derive(Default)]
+struct Measured {
+    per_second: [Vec<f64>; 2],
+    calls: [Vec<Vec<Call>>; 2],
+    /// Beside the streams, and beside the single deposits, by run.
+    snapshots: [Vec<Vec<Ran>>; 2],
+}
+
+async fn measure_with(
+    bench: &Bench,
+    parameters: &Parameters,
+    nodes: &[Address],
+) -> Result<Measured, CliError> {
+    let accounts = Accounts::connect(nodes, parameters.accounts).await?;
+    accounts.deposit(0..parameters.accounts).await?;
+    let rest = RestClient::new(&format!("http://{}", nodes[0].rest))?;
+    take(&rest, "first", POLL).await?;
+    let streams = streams(parameters, nodes).await?;
+    let open_loop = OpenLoop::connect(nodes, parameters.accounts, parameters.rate).await?;
+    let warm_up = WARM_UP_MAX.min(parameters.seconds);
+    stream(&streams, warm_up).await?;
+    take(&rest, "warm-up", POLL).await?;
+    open_loop.run(warm_up).await?;
+    let mut measured = Measured::default();
+    for run in 0..bench.runs {
+        // With and without, without and with: what drifts meets both.
+        for with in [run % 2 == 1, run % 2 == 0] {
+            let start = |kind| {
+                let name = format!("{kind}-{run}");
+                with.then(|| Regular::start(&rest, parameters.every, name))
+            };
+            let regular = start("stream");
+            let batches = stream(&streams, parameters.seconds).await?;
+            measured.per_second[usize::from(with)].push(batches * parameters.batch as f64);
+            if let Some(regular) = regular {
+                measured.snapshots[0].push(regular.stop().await?);
+            }
+            let regular = start("single");
+            let calls = open_loop.run(parameters.seconds).await?;
+            measured.calls[usize::from(with)].push(calls);
+            if let Some(regular) = regular {
+                measured.snapshots[1].push(regular.stop().await?);
+            }
+        }
+    }
+    Ok(measured)
+}
+
+// One for each node, into the accounts that it has.
+async fn streams(parameters: &Parameters, nodes: &[Address]) -> Result<Vec<Streamed>, CliError> {
+    let mut streams = Vec::new();
+    let count = nodes.len() as u64;
+    for (node, place) in nodes.iter().zip(0_u64..) {
+        let of_node = parameters.accounts / count;
+        let requests = batches(parameters.batch, |number| {
+            deposit(scattered(number) % of_node * count + place)
+        });
+        streams.push(Streamed::connect(&node.grpc, requests, parameters.in_flight).await?);
+    }
+    Ok(streams)
+}
+
+// Batches per second, of all together.
+async fn stream(streams: &[Streamed], time: Duration) -> Result<f64, CliError> {
+    let mut running = JoinSet::new();
+    for stream in streams {
+        let stream = stream.clone();
+        running.spawn(async move { stream.run(time).await });
+    }
+    let mut per_second = 0.0;
+    while let Some(run) = running.join_next().await {
+        let run = run.map_err(|error| CliError::CheckFailed(error.to_string()))??;
+        per_second += run.per_second();
+    }
+    Ok(per_second)
+}
+
+impl Measured {
+    // Of the single deposits of each run, those that were under way while a snapshot ran.
+    fn meanwhile(&self) -> Vec<Latencies> {
+        let runs = self.calls[1].iter().zip(&self.snapshots[1]);
+        let latencies = runs.map(|(calls, ran)| {
+            let met = |call: &&Call| {
+                ran.iter()
+                    .any(|ran| call.due < ran.until && ran.from < call.answered)
+            };
+            Latencies::of(calls.iter().filter(met).map(Call::latency))
+        });
+        latencies.filter(|run| run.count() > 0).collect()
+    }
+
+    fn all(&self, with: bool) -> Vec<Latencies> {
+        let runs = self.calls[usize::from(with)].iter();
+        runs.map(|calls| Latencies::of(calls.iter().map(Call::latency)))
+            .collect()
+    }
+
+    fn snapshots_ms(&self, beside: usize) -> Spread {
+        let ran = self.snapshots[beside].iter().flatten();
+        Spread::of(ran.map(|ran| ran.taken.server_ms))
+    }
+}
+
+fn outcome(bench: &Bench, parameters: &Parameters, measured: &Measured) -> Outcome {
+    let per_second = |with: usize| Spread::of(measured.per_second[with].iter().copied());
+    let p = |runs: &[Latencies], percentile| {
+        // Where no deposit met a snapshot there is nothing to say.
+        let figures = runs.iter().map(|run| run.us(percentile));
+        Spread::of(figures.chain(runs.is_empty().then_some(f64::NAN)))
+    };
+    let (idle, all, meanwhile) = (
+        measured.all(false),
+        measured.all(true),
+        measured.meanwhile(),
+    );
+    let rows = [
+        (
+            "durable operations per second, no snapshots",
+            0,
+            per_second(0),
+        ),
+        ("durable operations per second, snapshots", 0, per_second(1)),
+        ("a snapshot beside them, ms", 1, measured.snapshots_ms(0)),
+        ("deposit p50 µs, no snapshots", 1, p(&idle, 50.0)),
+        (
+            "deposit p50 µs, while a snapshot runs",
+            1,
+            p(&meanwhile, 50.0),
+        ),
+        ("deposit p99 µs, no snapshots", 1, p(&idle, 99.0)),
+        (
+            "deposit p99 µs, while a snapshot runs",
+            1,
+            p(&meanwhile, 99.0),
+        ),
+        ("deposit p99 µs, all of these runs", 1, p(&all, 99.0)),
+        ("a snapshot beside them, ms", 1, measured.snapshots_ms(1)),
+    ];
+    let met: u64 = meanwhile.iter().map(Latencies::count).sum();
+    let figure =
+        |(what, _, spread): &(&str, usize, Spread)| json!({"what": what, "spread": spread.json()});
+    Outcome {
+        name: "interference",
+        parameters: described(bench, parameters),
+        headers: HEADERS,
+        rows: rows.iter().map(|(what, decimals, spread)| spread.row(what, *decimals)).collect(),
+        ratios: vec![
+            Ratio {
+                name: "throughput with snapshots over none",
+                unit: "operations/s",
+                over: per_second(1).median,
+                under: per_second(0).median,
+            },
+            Ratio {
+                name: "p99 of a deposit while a snapshot runs over none",
+                unit: "µs",
+                over: p(&meanwhile, 99.0).median,
+                under: p(&idle, 99.0).median,
+            },
+        ],
+        notes: vec![
+            format!(
+                "{} snapshots beside streams, {} beside single deposits, of which {met} met one; a deposit is late from \
+                 the instant at which it was to leave",
+                measured.snapshots[0].iter().flatten().count(),
+                measured.snapshots[1].iter().flatten().count(),
+            ),
+            "runs with and without snapshots are in turn; nodes are child processes of this program, the client is this \
+             process"
+                .to_owned(),
+        ],
+        figures: rows.iter().map(figure).collect(),
+    }
+}
+
+fn described(bench: &Bench, parameters: &Parameters) -> Value {
+    json!({
+        "runs": bench.runs,
+        "seconds_per_run": parameters.seconds.as_secs_f64(),
+        "snapshot_every_seconds": parameters.every.as_secs_f64(),
+        "nodes": parameters.nodes,
+        "accounts": parameters.accounts,
+        "account_id_bytes": 16,
+        "batch": parameters.batch,
+        "batches_in_flight_per_node": parameters.in_flight,
+        "deposits_per_second": parameters.rate,
+    })
+}

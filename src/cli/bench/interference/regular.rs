@@ -1,0 +1,64 @@
+//! Global snapshots at fixed intervals, beside something that is measured.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::super::taken::{Taken, take};
+use crate::cli::CliError;
+use crate::cli::rest::RestClient;
+
+/// Between two questions whether a snapshot is complete: asking must not be what disturbs.
+const POLL: Duration = Duration::from_millis(10);
+/// Between two looks whether the measurement has ended.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A snapshot and when it ran.
+#[derive(Debug, Clone)]
+pub(super) struct Ran {
+    pub(super) from: Instant,
+    pub(super) until: Instant,
+    pub(super) taken: Taken,
+}
+
+/// Snapshots that go on until they are told to stop; the first one begins at once. One that takes longer than the
+/// interval puts off the next.
+pub(super) struct Regular {
+    task: JoinHandle<Result<Vec<Ran>, CliError>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Regular {
+    /// Their ids begin with `name`.
+    pub(super) fn start(rest: &RestClient, every: Duration, name: String) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (rest, stopped) = (rest.clone(), Arc::clone(&stop));
+        let task = tokio::spawn(async move {
+            let mut ran = Vec::new();
+            let mut due = Instant::now();
+            while !stopped.load(Ordering::Relaxed) {
+                if Instant::now() < due {
+                    sleep(PAUSE.min(due.saturating_duration_since(Instant::now()))).await;
+                    continue;
+                }
+                let from = Instant::now();
+                let taken = take(&rest, &format!("{name}-{}", ran.len()), POLL).await?;
+                let until = Instant::now();
+                ran.push(Ran { from, until, taken });
+                due = (due + every).max(until);
+            }
+            Ok(ran)
+        });
+        Self { task, stop }
+    }
+
+    /// Stops behind the one that runs.
+    pub(super) async fn stop(self) -> Result<Vec<Ran>, CliError> {
+        self.stop.store(true, Ordering::Relaxed);
+        let ran = self.task.await;
+        ran.map_err(|error| CliError::CheckFailed(error.to_string()))?
+    }
+}

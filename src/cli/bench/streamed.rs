@@ -1,0 +1,112 @@
+//! Batches over `LedgerService.Stream`, a fixed number in flight, until the time is up.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+use super::figures::Run;
+use super::load::{account, connect};
+use crate::cli::CliError;
+use crate::proto::snapledger::ledger_service_client::LedgerServiceClient;
+use crate::proto::snapledger::operation::Body;
+use crate::proto::snapledger::{ApplyRequest, ApplyResponse, Deposit, Operation};
+
+/// Different batches that are sent in turn; they are made before anything is measured.
+const BATCHES: u64 = 64;
+/// How long an answer may take.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+
+/// One stream to one server.
+#[derive(Debug, Clone)]
+pub(super) struct Streamed {
+    client: LedgerServiceClient<Channel>,
+    requests: Arc<[ApplyRequest]>,
+    in_flight: usize,
+}
+
+/// Batches of `size` operations; each is made of its number.
+pub(super) fn batches(size: u64, body: impl Fn(u64) -> Body) -> Vec<ApplyRequest> {
+    let operation = |number: u64| Operation {
+        request_id: String::new(),
+        body: Some(body(number)),
+    };
+    let request = |place: u64| ApplyRequest {
+        operations: (place * size..(place + 1) * size).map(operation).collect(),
+    };
+    (0..BATCHES).map(request).collect()
+}
+
+/// One unit into the account of a number.
+pub(super) fn deposit(number: u64) -> Body {
+    Body::Deposit(Deposit {
+        account: account(number),
+        amount: 1,
+    })
+}
+
+impl Streamed {
+    pub(super) async fn connect(
+        grpc: &str,
+        requests: Vec<ApplyRequest>,
+        in_flight: u16,
+    ) -> Result<Self, CliError> {
+        Ok(Self {
+            client: LedgerServiceClient::new(connect(grpc).await?),
+            requests: requests.into(),
+            in_flight: usize::from(in_flight),
+        })
+    }
+
+    /// Sends for `time` and waits for what is not answered then. A call of the run is a batch.
+    pub(super) async fn run(&self, time: Duration) -> Result<Run, CliError> {
+        let mut client = self.client.clone();
+        let (batches, sent) = mpsc::channel(self.in_flight);
+        let answers = client.stream(ReceiverStream::new(sent)).await;
+        let mut answers = answers.map_err(failed)?.into_inner();
+        let started = Instant::now();
+        let mut unanswered = VecDeque::new();
+        let mut latencies_ns = Vec::new();
+        for request in self.requests.iter().cycle() {
+            if started.elapsed() >= time {
+                break;
+            }
+            if unanswered.len() == self.in_flight {
+                latencies_ns.push(answered(&mut answers, &mut unanswered).await?);
+            }
+            unanswered.push_back(Instant::now());
+            let sent = batches.send(request.clone()).await;
+            sent.map_err(|_| failed("the stream has ended"))?;
+        }
+        drop(batches);
+        while !unanswered.is_empty() {
+            latencies_ns.push(answered(&mut answers, &mut unanswered).await?);
+        }
+        let took = started.elapsed();
+        Ok(Run { took, latencies_ns })
+    }
+}
+
+async fn answered(
+    answers: &mut Streaming<ApplyResponse>,
+    unanswered: &mut VecDeque<Instant>,
+) -> Result<u64, CliError> {
+    let answer = timeout(ANSWER_MAX, answers.message()).await;
+    let answer = answer.map_err(|_| failed("an answer does not come"))?;
+    let answer = answer.map_err(failed)?;
+    let answer = answer.ok_or_else(|| failed("an answer is missing"))?;
+    if let Some(refused) = answer.results.iter().find(|result| !result.success) {
+        return Err(failed(&refused.error));
+    }
+    let sent = unanswered.pop_front().unwrap_or_else(Instant::now);
+    Ok(u64::try_from(sent.elapsed().as_nanos()).unwrap_or(u64::MAX))
+}
+
+fn failed(why: impl std::fmt::Display) -> CliError {
+    CliError::CheckFailed(format!("a stream of batches: {why}"))
+}

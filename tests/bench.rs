@@ -1,0 +1,48 @@
+//! Each measurement runs to its end with tiny parameters, and says what it promises. No figure is looked at: these are
+//! debug builds. Without this a measurement that nobody has run for a while might no longer work.
+
+use std::process::Command;
+
+use assert_cmd::cargo::cargo_bin;
+use serde_json::Value;
+
+/// What `bench` says of one run in an own directory, which it leaves empty.
+#[track_caller]
+fn measured(arguments: &str) -> Value {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut command = Command::new(cargo_bin!("snapledger"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SNAPLEDGER_") {
+            command.env_remove(name);
+        }
+    }
+    command.arg("bench").args(arguments.split(' '));
+    command.args(["--runs", "1", "--output", "json", "--dir"]);
+    let output = command.arg(dir.path()).output().expect("the program runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments}: {stderr}");
+    let left = std::fs::read_dir(dir.path()).expect("a directory").count();
+    assert_eq!(left, 0, "{arguments} leaves something behind");
+    let measured = serde_json::from_slice(&output.stdout);
+    measured.unwrap_or_else(|error| panic!("{arguments}: {error}"))
+}
+
+/// Every ratio has both of its figures.
+#[track_caller]
+fn assert_ratios(measured: &Value, count: usize) {
+    let ratios = measured["ratios"].as_array().expect("a list");
+    assert_eq!(ratios.len(), count, "{measured:#}");
+    for ratio in ratios {
+        for figure in ["over", "under", "ratio"] {
+            assert!(ratio[figure].is_number(), "{figure} of {ratio:#}");
+        }
+    }
+}
+
+#[test]
+fn interference_compares_runs_with_and_without_snapshots() {
+    let measured = measured(
+        "interference --seconds 0.2 --every 0.1 --nodes 1 --accounts 100 --batch 50 --rate 500",
+    );
+    assert_ratios(&measured, 2);
+}
