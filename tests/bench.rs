@@ -23,8 +23,7 @@ fn measured(arguments: &str) -> Value {
     assert!(output.status.success(), "{arguments}: {stderr}");
     let left = std::fs::read_dir(dir.path()).expect("a directory").count();
     assert_eq!(left, 0, "{arguments} leaves something behind");
-    let measured = serde_json::from_slice(&output.stdout);
-    measured.unwrap_or_else(|error| panic!("{arguments}: {error}"))
+    serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
 /// Every ratio has both of its figures.
@@ -45,4 +44,22 @@ fn interference_compares_runs_with_and_without_snapshots() {
         "interference --seconds 0.2 --every 0.1 --nodes 1 --accounts 100 --batch 50 --rate 500",
     );
     assert_ratios(&measured, 2);
+}
+
+#[test]
+fn deposits_stand_beside_the_transport_and_the_engine() {
+    let measured = measured("deposits --seconds 0.1 --in-flight 8");
+    assert_ratios(&measured, 2);
+}
+
+#[test]
+fn a_stream_is_measured() {
+    assert_ratios(&measured("stream --seconds 0.2 --batch 50"), 0);
+}
+
+#[test]
+fn snapshots_are_compared_by_accounts() {
+    let measured = measured("snapshot --accounts 100,1000 --changed 20 --nodes 2");
+    // The growth, and for each count what is new, what is written for it, and two of the disk.
+    assert_ratios(&measured, 9);
 }

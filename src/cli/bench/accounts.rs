@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tonic::transport::Channel;
 
 use super::children::Address;
-use super::load::{account, connect};
+use super::load::{account, connect, scattered};
 use crate::cli::CliError;
 use crate::proto::snapledger::ledger_service_client::LedgerServiceClient;
 use crate::proto::snapledger::operation::Body;
@@ -40,8 +40,17 @@ impl Accounts {
         })
     }
 
-    /// One deposit into each; the first one opens an account.
+    /// One unit into each; the first one opens an account.
     pub(super) async fn deposit(&self, numbers: impl Iterator<Item = u64>) -> Result<(), CliError> {
+        self.pay_in(numbers, 1).await
+    }
+
+    /// So much into each, minor units.
+    pub(super) async fn pay_in(
+        &self,
+        numbers: impl Iterator<Item = u64>,
+        amount: i64,
+    ) -> Result<(), CliError> {
         let mut by_node = vec![Vec::new(); self.nodes.len()];
         for number in numbers {
             by_node[self.place(number)].push(number);
@@ -53,7 +62,7 @@ impl Accounts {
                 let (client, lane) = (client.clone(), lane.to_vec());
                 lanes.spawn(async move {
                     for batch in lane.chunks(BATCH) {
-                        apply(client.clone(), batch).await?;
+                        apply(client.clone(), batch, amount).await?;
                     }
                     Ok(())
                 });
@@ -65,31 +74,23 @@ impl Accounts {
         Ok(())
     }
 
-    /// Changes so many percent of all, other ones for another run; says how many.
-    pub(super) async fn change(&self, run: u64, percent: f64) -> Result<u64, CliError> {
-        let chosen = self.chosen(run, percent);
-        let count = chosen.len() as u64;
-        self.deposit(chosen.into_iter()).await?;
-        Ok(count)
+    /// How many there are.
+    pub(super) fn count(&self) -> u64 {
+        self.count
     }
 
-    // Evenly over the whole range of ids.
-    fn chosen(&self, run: u64, percent: f64) -> Vec<u64> {
-        let step = if percent > 0.0 {
-            100.0 / percent
-        } else {
-            return Vec::new();
-        };
-        let places = (0_u32..).map(|place| f64::from(place) * step);
-        let places = places.take_while(|place| *place < self.count as f64);
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "it is below the count of accounts"
-        )]
-        places
-            .map(|place| (place as u64 + run) % self.count)
-            .collect()
+    /// Changes so many of them, other ones for another run.
+    pub(super) async fn change(&self, run: u64, changed: u64) -> Result<(), CliError> {
+        self.deposit(self.chosen(run, changed)).await
+    }
+
+    // One somewhere in each of as many equal parts of the whole range of ids.
+    fn chosen(&self, run: u64, changed: u64) -> impl Iterator<Item = u64> {
+        let count = self.count;
+        (0..changed).map(move |part| {
+            let (from, until) = (part * count / changed, (part + 1) * count / changed);
+            from + scattered(run << 32 | part) % (until - from)
+        })
     }
 
     fn place(&self, number: u64) -> usize {
@@ -97,12 +98,16 @@ impl Accounts {
     }
 }
 
-async fn apply(mut client: LedgerServiceClient<Channel>, numbers: &[u64]) -> Result<(), CliError> {
+async fn apply(
+    mut client: LedgerServiceClient<Channel>,
+    numbers: &[u64],
+    amount: i64,
+) -> Result<(), CliError> {
     let deposit = |number: &u64| Operation {
         request_id: String::new(),
         body: Some(Body::Deposit(Deposit {
             account: account(*number),
-            amount: 1,
+            amount,
         })),
     };
     let operations = numbers.iter().map(deposit).collect();
@@ -132,13 +137,13 @@ pub(super) struct Pressure {
 
 impl Pressure {
     /// Into the accounts that change in the first run, on every node.
-    pub(super) fn start(accounts: &Accounts, percent: f64) -> Self {
+    pub(super) fn start(accounts: &Accounts, changed: u64) -> Self {
         let (stop, done) = (
             Arc::new(AtomicBool::new(false)),
             Arc::new(AtomicU64::new(0)),
         );
         let mut tasks = JoinSet::new();
-        let chosen = accounts.chosen(1, percent);
+        let chosen: Vec<u64> = accounts.chosen(1, changed).collect();
         for (place, client) in accounts.nodes.iter().enumerate() {
             let of_node = chosen
                 .iter()
@@ -149,7 +154,7 @@ impl Pressure {
                 let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
                 tasks.spawn(async move {
                     while !stop.load(Ordering::Relaxed) && !numbers.is_empty() {
-                        apply(client.clone(), &numbers).await?;
+                        apply(client.clone(), &numbers, 1).await?;
                         done.fetch_add(numbers.len() as u64, Ordering::Relaxed);
                     }
                     Ok(())

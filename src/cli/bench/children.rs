@@ -104,7 +104,7 @@ impl Children {
     }
 
     /// Stops all, in order, and after a while by force.
-    pub(super) async fn stop(mut self) {
+    pub(super) async fn stop(&mut self) {
         let stdins: Vec<_> = self.0.iter_mut().map(|child| child.stdin.take()).collect();
         drop(stdins);
         for child in &mut self.0 {
@@ -112,6 +112,21 @@ impl Children {
                 let _ = child.kill().await;
             }
         }
+        self.0.clear();
+    }
+
+    /// Kills all, as `kill -9` does, and waits until they have ended.
+    pub(super) async fn kill(&mut self) -> Result<(), CliError> {
+        for child in &mut self.0 {
+            child.kill().await.map_err(CliError::Runtime)?;
+        }
+        self.0.clear();
+        Ok(())
+    }
+
+    /// The ids of their operating system processes, in the order in which they were started.
+    pub(super) fn ids(&self) -> Vec<u32> {
+        self.0.iter().filter_map(Child::id).collect()
     }
 
     fn spawn(&mut self, command: &mut Command) -> Result<(), CliError> {

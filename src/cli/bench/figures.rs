@@ -34,14 +34,17 @@ impl Spread {
         }
     }
 
-    pub(super) fn json(&self) -> Value {
-        json!({"median": self.median, "min": self.min, "max": self.max})
+    /// Each figure so many times.
+    pub(super) fn times(self, factor: f64) -> Self {
+        Self {
+            median: self.median * factor,
+            min: self.min * factor,
+            max: self.max * factor,
+        }
     }
 
-    /// A row of a table with a name before the three cells.
-    pub(super) fn row(&self, what: &str, decimals: usize) -> Vec<String> {
-        let cells = self.cells(decimals);
-        std::iter::once(what.to_owned()).chain(cells).collect()
+    pub(super) fn json(&self) -> Value {
+        json!({"median": self.median, "min": self.min, "max": self.max})
     }
 
     /// Three cells of a table, with so many decimals.

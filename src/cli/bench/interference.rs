@@ -12,9 +12,10 @@ use super::arguments::seconds;
 use super::children::{Address, Children};
 use super::figures::{Latencies, Spread};
 use super::load::scattered;
-use super::report::{Outcome, Ratio};
+use super::report::{LINES, Line, Outcome, Ratio};
 use super::streamed::{Streamed, batches, deposit};
-use super::taken::take;
+use super::subject::warm_up;
+use super::taken::{POLL, take};
 use crate::cli::CliError;
 use crate::cli::rest::RestClient;
 
@@ -24,9 +25,8 @@ mod regular;
 use open_loop::{Call, OpenLoop};
 use regular::{Ran, Regular};
 
-const WARM_UP_MAX: Duration = Duration::from_secs(1);
-const POLL: Duration = Duration::from_millis(1);
-const HEADERS: &[&str] = &["what", "median", "min", "max"];
+/// Single deposits of a run: each is kept until the run has ended.
+const CALLS_MAX: f64 = 10_000_000.0;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Parameters {
@@ -55,6 +55,11 @@ pub(super) struct Parameters {
 
 /// Measures; the servers have ended when it returns.
 pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Outcome, CliError> {
+    if f64::from(parameters.rate) * parameters.seconds.as_secs_f64() > CALLS_MAX {
+        return Err(CliError::Usage(format!(
+            "--rate, --seconds: more than {CALLS_MAX} deposits in a run; give less of one"
+        )));
+    }
     let measured = Children::during(async |children| {
         let nodes = children.cluster(bench, parameters.nodes).await?;
         measure_with(bench, parameters, &nodes).await
@@ -66,9 +71,11 @@ pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Ou
 #[derive(Default)]
 struct Measured {
     per_second: [Vec<f64>; 2],
-    calls: [Vec<Vec<Call>>; 2],
-    /// Beside the streams, and beside the single deposits, by run.
-    snapshots: [Vec<Vec<Ran>>; 2],
+    latencies: [Vec<Latencies>; 2],
+    /// Of those with snapshots, the deposits that were under way while one ran.
+    meanwhile: Vec<Latencies>,
+    /// Beside the streams, and beside the single deposits.
+    snapshots: [Vec<Ran>; 2],
 }
 
 async fn measure_with(
@@ -82,29 +89,35 @@ async fn measure_with(
     take(&rest, "first", POLL).await?;
     let streams = streams(parameters, nodes).await?;
     let open_loop = OpenLoop::connect(nodes, parameters.accounts, parameters.rate).await?;
-    let warm_up = WARM_UP_MAX.min(parameters.seconds);
-    stream(&streams, warm_up).await?;
-    take(&rest, "warm-up", POLL).await?;
-    open_loop.run(warm_up).await?;
+    let before = warm_up(parameters.seconds);
     let mut measured = Measured::default();
+    stream(&streams, before).await?;
+    // With and without, without and with: what drifts meets both.
     for run in 0..bench.runs {
-        // With and without, without and with: what drifts meets both.
         for with in [run % 2 == 1, run % 2 == 0] {
-            let start = |kind| {
-                let name = format!("{kind}-{run}");
-                with.then(|| Regular::start(&rest, parameters.every, name))
-            };
-            let regular = start("stream");
+            let name = format!("stream-{run}");
+            let regular = with.then(|| Regular::start(&rest, parameters.every, name));
             let batches = stream(&streams, parameters.seconds).await?;
             measured.per_second[usize::from(with)].push(batches * parameters.batch as f64);
             if let Some(regular) = regular {
-                measured.snapshots[0].push(regular.stop().await?);
+                measured.snapshots[0].extend(regular.stop().await?);
             }
-            let regular = start("single");
+        }
+    }
+    // What the streams have left behind is not to meet the single deposits.
+    take(&rest, "settled", POLL).await?;
+    open_loop.run(before).await?;
+    for run in 0..bench.runs {
+        for with in [run % 2 == 1, run % 2 == 0] {
+            let name = format!("single-{run}");
+            let regular = with.then(|| Regular::start(&rest, parameters.every, name));
             let calls = open_loop.run(parameters.seconds).await?;
-            measured.calls[usize::from(with)].push(calls);
+            let latencies = Latencies::of(calls.iter().map(Call::latency));
+            measured.latencies[usize::from(with)].push(latencies);
             if let Some(regular) = regular {
-                measured.snapshots[1].push(regular.stop().await?);
+                let ran = regular.stop().await?;
+                measured.meanwhile.extend(meanwhile(&calls, &ran));
+                measured.snapshots[1].extend(ran);
             }
         }
     }
@@ -140,28 +153,19 @@ async fn stream(streams: &[Streamed], time: Duration) -> Result<f64, CliError> {
     Ok(per_second)
 }
 
+// Of the calls that were under way while a snapshot ran; nothing where there is none.
+fn meanwhile(calls: &[Call], ran: &[Ran]) -> Option<Latencies> {
+    let met = |call: &&Call| {
+        ran.iter()
+            .any(|ran| call.due < ran.until && ran.from < call.answered)
+    };
+    let latencies = Latencies::of(calls.iter().filter(met).map(Call::latency));
+    (latencies.count() > 0).then_some(latencies)
+}
+
 impl Measured {
-    // Of the single deposits of each run, those that were under way while a snapshot ran.
-    fn meanwhile(&self) -> Vec<Latencies> {
-        let runs = self.calls[1].iter().zip(&self.snapshots[1]);
-        let latencies = runs.map(|(calls, ran)| {
-            let met = |call: &&Call| {
-                ran.iter()
-                    .any(|ran| call.due < ran.until && ran.from < call.answered)
-            };
-            Latencies::of(calls.iter().filter(met).map(Call::latency))
-        });
-        latencies.filter(|run| run.count() > 0).collect()
-    }
-
-    fn all(&self, with: bool) -> Vec<Latencies> {
-        let runs = self.calls[usize::from(with)].iter();
-        runs.map(|calls| Latencies::of(calls.iter().map(Call::latency)))
-            .collect()
-    }
-
     fn snapshots_ms(&self, beside: usize) -> Spread {
-        let ran = self.snapshots[beside].iter().flatten();
+        let ran = self.snapshots[beside].iter();
         Spread::of(ran.map(|ran| ran.taken.server_ms))
     }
 }
@@ -173,68 +177,63 @@ fn outcome(bench: &Bench, parameters: &Parameters, measured: &Measured) -> Outco
         let figures = runs.iter().map(|run| run.us(percentile));
         Spread::of(figures.chain(runs.is_empty().then_some(f64::NAN)))
     };
-    let (idle, all, meanwhile) = (
-        measured.all(false),
-        measured.all(true),
-        measured.meanwhile(),
-    );
-    let rows = [
-        (
+    let [idle, all] = &measured.latencies;
+    let meanwhile = &measured.meanwhile;
+    let lines = [
+        Line::new(
             "durable operations per second, no snapshots",
             0,
             per_second(0),
         ),
-        ("durable operations per second, snapshots", 0, per_second(1)),
-        ("a snapshot beside them, ms", 1, measured.snapshots_ms(0)),
-        ("deposit p50 µs, no snapshots", 1, p(&idle, 50.0)),
-        (
+        Line::new("durable operations per second, snapshots", 0, per_second(1)),
+        Line::new("a snapshot beside them, ms", 1, measured.snapshots_ms(0)),
+        Line::new("deposit p50 µs, no snapshots", 1, p(idle, 50.0)),
+        Line::new(
             "deposit p50 µs, while a snapshot runs",
             1,
-            p(&meanwhile, 50.0),
+            p(meanwhile, 50.0),
         ),
-        ("deposit p99 µs, no snapshots", 1, p(&idle, 99.0)),
-        (
+        Line::new("deposit p99 µs, no snapshots", 1, p(idle, 99.0)),
+        Line::new(
             "deposit p99 µs, while a snapshot runs",
             1,
-            p(&meanwhile, 99.0),
+            p(meanwhile, 99.0),
         ),
-        ("deposit p99 µs, all of these runs", 1, p(&all, 99.0)),
-        ("a snapshot beside them, ms", 1, measured.snapshots_ms(1)),
+        Line::new("deposit p99 µs, all of these runs", 1, p(all, 99.0)),
+        Line::new("a snapshot beside them, ms", 1, measured.snapshots_ms(1)),
     ];
     let met: u64 = meanwhile.iter().map(Latencies::count).sum();
-    let figure =
-        |(what, _, spread): &(&str, usize, Spread)| json!({"what": what, "spread": spread.json()});
     Outcome {
         name: "interference",
         parameters: described(bench, parameters),
-        headers: HEADERS,
-        rows: rows.iter().map(|(what, decimals, spread)| spread.row(what, *decimals)).collect(),
+        headers: LINES,
+        rows: Line::rows(&lines),
         ratios: vec![
             Ratio {
-                name: "throughput with snapshots over none",
+                name: "throughput with snapshots over none".to_owned(),
                 unit: "operations/s",
                 over: per_second(1).median,
                 under: per_second(0).median,
             },
             Ratio {
-                name: "p99 of a deposit while a snapshot runs over none",
+                name: "p99 of a deposit while a snapshot runs over none".to_owned(),
                 unit: "µs",
-                over: p(&meanwhile, 99.0).median,
-                under: p(&idle, 99.0).median,
+                over: p(meanwhile, 99.0).median,
+                under: p(idle, 99.0).median,
             },
         ],
         notes: vec![
             format!(
-                "{} snapshots beside streams, {} beside single deposits, of which {met} met one; a deposit is late from \
-                 the instant at which it was to leave",
-                measured.snapshots[0].iter().flatten().count(),
-                measured.snapshots[1].iter().flatten().count(),
+                "{} snapshots beside streams, {} beside single deposits; {met} of the deposits met one; a deposit is late \
+                 from the instant at which it was to leave",
+                measured.snapshots[0].len(),
+                measured.snapshots[1].len(),
             ),
             "runs with and without snapshots are in turn; nodes are child processes of this program, the client is this \
              process"
                 .to_owned(),
         ],
-        figures: rows.iter().map(figure).collect(),
+        figures: Line::figures(&lines),
     }
 }
 

@@ -7,7 +7,7 @@ mod accounts;
 mod arguments;
 mod children;
 mod deposits;
-mod echo;
+mod echo_server;
 mod figures;
 mod interference;
 mod load;
@@ -18,6 +18,7 @@ mod report;
 mod snapshot;
 mod stream;
 mod streamed;
+mod subject;
 mod taken;
 
 use std::path::PathBuf;
@@ -45,9 +46,9 @@ enum Command {
     Snapshot(Measurement<snapshot::Parameters>),
     /// What snapshots cost those who work meanwhile: throughput of a stream, latency of single deposits
     Interference(Measurement<interference::Parameters>),
-    /// A gRPC server that answers deposits and does nothing
+    /// A gRPC server that answers deposits and batches and does nothing
     #[command(hide = true)]
-    EchoServer(echo::Args),
+    EchoServer(echo_server::Args),
 }
 
 /// What is measured, and how often.
@@ -100,7 +101,7 @@ struct Common {
 /// [`CliError`]: a server that does not start or fails, or an answer that is not what it should be.
 pub fn run(args: Args, logs: &LogOptions) -> Result<(), CliError> {
     match args.command {
-        Command::EchoServer(args) => echo::run(&args),
+        Command::EchoServer(args) => echo_server::run(&args),
         Command::Deposits(measurement) => measurement.run(logs, deposits::measure),
         Command::Stream(measurement) => measurement.run(logs, stream::measure),
         Command::Snapshot(measurement) => measurement.run(logs, snapshot::measure),
@@ -136,6 +137,17 @@ impl Bench {
             runs: common.runs,
             logs,
             output: common.output,
+        })
+    }
+
+    /// The same in a directory of its own, which goes with it: for measurements that begin anew.
+    fn anew(&self) -> Result<Self, CliError> {
+        let dir = tempfile::tempdir_in(self.dir.path()).map_err(CliError::Runtime)?;
+        Ok(Self {
+            dir,
+            runs: self.runs,
+            logs: self.logs.clone(),
+            output: self.output,
         })
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Bench;
+use super::figures::Spread;
 use super::machine::Machine;
 use crate::cli::{CliError, OutputFormat, Report, print};
 
@@ -22,9 +23,45 @@ pub(super) struct Outcome {
     pub(super) figures: Value,
 }
 
+/// The headers over lines.
+pub(super) const LINES: &[&str] = &["what", "median", "min", "max"];
+
+/// A figure of several runs under its name.
+pub(super) struct Line {
+    what: String,
+    decimals: usize,
+    spread: Spread,
+}
+
+impl Line {
+    /// Shown with so many decimals.
+    pub(super) fn new(what: impl Into<String>, decimals: usize, spread: Spread) -> Self {
+        Self {
+            what: what.into(),
+            decimals,
+            spread,
+        }
+    }
+
+    /// For a table.
+    pub(super) fn rows(lines: &[Self]) -> Vec<Vec<String>> {
+        let row = |line: &Self| {
+            let cells = line.spread.cells(line.decimals);
+            std::iter::once(line.what.clone()).chain(cells).collect()
+        };
+        lines.iter().map(row).collect()
+    }
+
+    /// For programs.
+    pub(super) fn figures(lines: &[Self]) -> Value {
+        let figure = |line: &Self| json!({"what": line.what, "spread": line.spread.json()});
+        lines.iter().map(figure).collect()
+    }
+}
+
 /// One figure over another, with both.
 pub(super) struct Ratio {
-    pub(super) name: &'static str,
+    pub(super) name: String,
     pub(super) unit: &'static str,
     pub(super) over: f64,
     pub(super) under: f64,

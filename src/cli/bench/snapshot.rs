@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use serde_json::json;
+use tokio::time::sleep;
 
 use super::Bench;
 use super::accounts::{Accounts, Pressure};
-use super::children::{Address, Children};
+use super::children::Children;
 use super::figures::Spread;
-use super::report::Outcome;
-use super::taken::{Taken, take};
+use super::report::{LINES, Line, Outcome, Ratio};
+use super::taken::{POLL, Taken, take};
 use crate::cli::CliError;
 use crate::cli::rest::RestClient;
 
@@ -18,23 +19,39 @@ mod disk;
 
 use disk::Disk;
 
-const POLL: Duration = Duration::from_millis(1);
-const HEADERS: &[&str] = &["what", "median", "min", "max"];
+/// How long the other nodes may take until a complete snapshot is in their histories, too.
+const SHARED_AFTER: Duration = Duration::from_millis(300);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Parameters {
-    /// Accounts in all, spread evenly over the nodes.
-    #[arg(long, value_name = "COUNT", default_value_t = 300_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
-    accounts: u64,
+    /// Accounts in all, spread evenly over the nodes; several counts, to see what their number costs.
+    #[arg(long, value_name = "COUNT,COUNT…", default_value = "1000000", value_delimiter = ',', value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    accounts: Vec<u64>,
     /// How many of them change before each snapshot, percent.
-    #[arg(long, value_name = "PERCENT", default_value_t = 1.0)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = percent)]
     changed_percent: f64,
+    /// How many of them change before each snapshot, however many there are.
+    #[arg(long, value_name = "COUNT", conflicts_with = "changed_percent")]
+    changed: Option<u64>,
     /// How many nodes.
     #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=16))]
     nodes: u16,
     /// Whether deposits go on to the accounts that change while snapshots are taken.
     #[arg(long, value_name = "LOAD", default_value = "off")]
     load: LoadKind,
+}
+
+impl Parameters {
+    // Of so many accounts.
+    fn changed(&self, accounts: u64) -> u64 {
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is between nothing and the count of accounts"
+        )]
+        let percent = (accounts as f64 * self.changed_percent / 100.0).round() as u64;
+        self.changed.unwrap_or(percent).min(accounts)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -45,103 +62,229 @@ enum LoadKind {
     On,
 }
 
-/// Everything that was measured.
+/// Everything that was measured with one count of accounts.
 struct Measured {
+    accounts: u64,
+    changed: u64,
     fill_seconds: f64,
     first: Taken,
     runs: Vec<Taken>,
-    changed: u64,
+    /// What all nodes have written to the disk around each snapshot, bytes.
+    written: Vec<f64>,
     /// Operations per second of the load while snapshots were taken.
     load_per_second: Option<f64>,
 }
 
 /// Measures; the servers have ended when it returns.
 pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Outcome, CliError> {
-    if !(0.0..=100.0).contains(&parameters.changed_percent) {
-        return Err(CliError::Usage(
-            "--changed-percent: give a number from 0 to 100".to_owned(),
-        ));
+    let mut measured = Vec::new();
+    for accounts in &parameters.accounts {
+        let bench = bench.anew()?;
+        let ran = Children::during(async |children| {
+            let nodes = children.cluster(&bench, parameters.nodes).await?;
+            let written = || written(&children.ids());
+            let run = Run {
+                accounts: Accounts::connect(&nodes, *accounts).await?,
+                rest: RestClient::new(&format!("http://{}", nodes[0].rest))?,
+                changed: parameters.changed(*accounts),
+                load: parameters.load,
+            };
+            Ok((run.measure(bench.runs, &written).await?, nodes))
+        });
+        let (of, nodes) = ran.await?;
+        measured.push((of, Disk::measure(&bench, &nodes[0].id)?));
     }
-    let measured = Children::during(async |children| {
-        let nodes = children.cluster(bench, parameters.nodes).await?;
-        Ok((measure_with(bench, parameters, &nodes).await?, nodes))
+    Ok(outcome(bench, parameters, &measured))
+}
+
+struct Run {
+    accounts: Accounts,
+    rest: RestClient,
+    changed: u64,
+    load: LoadKind,
+}
+
+impl Run {
+    async fn measure(
+        self,
+        runs: u16,
+        written: &impl Fn() -> Result<f64, CliError>,
+    ) -> Result<Measured, CliError> {
+        let (accounts, rest, changed) = (&self.accounts, &self.rest, self.changed);
+        let filling = Instant::now();
+        accounts.deposit(0..accounts.count()).await?;
+        let fill_seconds = filling.elapsed().as_secs_f64();
+        let first = take(rest, "first", POLL).await?;
+        accounts.change(0, changed).await?;
+        take(rest, "warm-up", POLL).await?;
+        let loaded = self.load == LoadKind::On;
+        let pressure = loaded.then(|| Pressure::start(accounts, changed));
+        let mut measured = Measured {
+            accounts: accounts.count(),
+            changed,
+            fill_seconds,
+            first,
+            runs: Vec::new(),
+            written: Vec::new(),
+            load_per_second: None,
+        };
+        for run in 1..=runs {
+            accounts.change(u64::from(run), changed).await?;
+            let before = written()?;
+            let taken = take(rest, &format!("run-{run}"), POLL).await?;
+            measured.runs.push(taken);
+            // The other nodes take it into their histories behind its completion.
+            sleep(SHARED_AFTER).await;
+            measured.written.push(written()? - before);
+        }
+        if let Some(pressure) = pressure {
+            measured.load_per_second = Some(pressure.stop().await?);
+        }
+        Ok(measured)
+    }
+}
+
+impl Measured {
+    fn spread(&self, figure: impl Fn(&Taken) -> f64) -> Spread {
+        Spread::of(self.runs.iter().map(figure))
+    }
+
+    fn new_bytes(&self) -> Spread {
+        self.spread(Taken::new_bytes_total)
+    }
+
+    fn written(&self) -> Spread {
+        Spread::of(self.written.iter().copied())
+    }
+
+    fn client_ms(&self) -> Spread {
+        self.spread(|taken| taken.client_ms)
+    }
+
+    fn per_changed(&self, bytes: Spread) -> Spread {
+        bytes.times(1.0 / self.changed.max(1) as f64)
+    }
+
+    fn lines(&self) -> Vec<Line> {
+        let of = self.accounts;
+        let each = self.runs.iter().flat_map(|taken| taken.new_bytes.clone());
+        let mut lines = vec![
+            Line::new(
+                format!("{of} accounts: initiate → complete, client, ms"),
+                2,
+                self.client_ms(),
+            ),
+            Line::new(
+                "initiate → complete, server, ms",
+                2,
+                self.spread(|taken| taken.server_ms),
+            ),
+            Line::new("bytes new per process", 0, Spread::of(each)),
+            Line::new(
+                "bytes new per changed account",
+                1,
+                self.per_changed(self.new_bytes()),
+            ),
+        ];
+        if self.load_per_second.is_none() {
+            let what = "bytes written to the disk by all nodes";
+            lines.push(Line::new(what, 0, self.written()));
+        }
+        lines
+    }
+
+    fn ratios(&self, disk: &Disk) -> Vec<Ratio> {
+        let mut ratios = vec![Ratio {
+            name: format!(
+                "{} accounts: bytes new over 64 per changed account and 16 KiB",
+                self.accounts
+            ),
+            unit: "bytes",
+            over: self.new_bytes().median,
+            under: 64.0 * self.changed as f64 + 16384.0,
+        }];
+        if self.load_per_second.is_none() {
+            ratios.push(Ratio {
+                name: "bytes written to the disk by all nodes over bytes new".to_owned(),
+                unit: "bytes",
+                over: self.written().median,
+                under: self.new_bytes().median,
+            });
+        }
+        ratios.extend(disk.ratios(self));
+        ratios
+    }
+
+    fn notes(&self, disk: &Disk) -> Vec<String> {
+        let Self {
+            accounts,
+            changed,
+            fill_seconds,
+            first,
+            load_per_second,
+            ..
+        } = self;
+        let mut notes = vec![format!(
+            "{accounts} accounts were opened in {fill_seconds:.2} s; their first snapshot, everything new, took {:.2} ms \
+             client, {:.2} ms server, {:.0} bytes in all; before each other one {changed} of them change",
+            first.client_ms,
+            first.server_ms,
+            first.new_bytes_total()
+        )];
+        notes.extend(
+            load_per_second.map(|rate| format!("load: {rate:.0} durable operations/s meanwhile")),
+        );
+        notes.push(disk.note());
+        notes
+    }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let percent = text.parse::<f64>().ok();
+    let percent = percent.filter(|percent| (0.0..=100.0).contains(percent));
+    percent.ok_or_else(|| "give a number from 0 to 100".to_owned())
+}
+
+// What these processes have caused to be written to a disk, bytes.
+fn written(processes: &[u32]) -> Result<f64, CliError> {
+    let mut bytes = 0.0;
+    for process in processes {
+        let io =
+            std::fs::read_to_string(format!("/proc/{process}/io")).map_err(CliError::Runtime)?;
+        let mut lines = io
+            .lines()
+            .filter_map(|line| line.strip_prefix("write_bytes: "));
+        bytes += lines
+            .next()
+            .and_then(|bytes| bytes.parse::<f64>().ok())
+            .unwrap_or(0.0);
+    }
+    Ok(bytes)
+}
+
+fn outcome(bench: &Bench, parameters: &Parameters, measured: &[(Measured, Disk)]) -> Outcome {
+    let lines: Vec<Line> = measured.iter().flat_map(|(of, _)| of.lines()).collect();
+    let growth = measured.split_first().and_then(|((first, _), others)| {
+        let (last, _) = others.last()?;
+        Some(Ratio {
+            name: format!(
+                "initiate → complete, {} accounts over {}",
+                last.accounts, first.accounts
+            ),
+            unit: "ms",
+            over: last.client_ms().median,
+            under: first.client_ms().median,
+        })
     });
-    let (measured, nodes) = measured.await?;
-    let disk = Disk::measure(bench, &nodes[0].id)?;
-    Ok(outcome(bench, parameters, (&measured, &disk)))
-}
-
-async fn measure_with(
-    bench: &Bench,
-    parameters: &Parameters,
-    nodes: &[Address],
-) -> Result<Measured, CliError> {
-    let accounts = Accounts::connect(nodes, parameters.accounts).await?;
-    let rest = RestClient::new(&format!("http://{}", nodes[0].rest))?;
-    let filling = Instant::now();
-    accounts.deposit(0..parameters.accounts).await?;
-    let fill_seconds = filling.elapsed().as_secs_f64();
-    let first = take(&rest, "first", POLL).await?;
-    let warm = accounts.change(0, parameters.changed_percent).await?;
-    take(&rest, "warm-up", POLL).await?;
-    let pressure = (parameters.load == LoadKind::On)
-        .then(|| Pressure::start(&accounts, parameters.changed_percent));
-    let mut runs = Vec::new();
-    for run in 1..=bench.runs {
-        accounts
-            .change(u64::from(run), parameters.changed_percent)
-            .await?;
-        runs.push(take(&rest, &format!("run-{run}"), POLL).await?);
-    }
-    let load_per_second = match pressure {
-        Some(pressure) => Some(pressure.stop().await?),
-        None => None,
-    };
-    Ok(Measured {
-        fill_seconds,
-        first,
-        runs,
-        changed: warm,
-        load_per_second,
-    })
-}
-
-fn outcome(
-    bench: &Bench,
-    parameters: &Parameters,
-    (measured, disk): (&Measured, &Disk),
-) -> Outcome {
-    let runs = &measured.runs;
-    let per_account = |taken: &Taken| taken.new_bytes_total() / measured.changed.max(1) as f64;
-    let series = [
-        (
-            "initiate → complete, client, ms",
-            2,
-            Spread::of(runs.iter().map(|taken| taken.client_ms)),
-        ),
-        (
-            "initiate → complete, server, ms",
-            2,
-            Spread::of(runs.iter().map(|taken| taken.server_ms)),
-        ),
-        (
-            "bytes new per process",
-            0,
-            Spread::of(runs.iter().flat_map(|taken| taken.new_bytes.clone())),
-        ),
-        (
-            "bytes new per changed account",
-            1,
-            Spread::of(runs.iter().map(per_account)),
-        ),
-    ];
-    let row = |(what, decimals, spread): &(&str, usize, Spread)| {
-        let mut row = vec![(*what).to_owned()];
-        row.extend(spread.cells(*decimals));
-        row
-    };
-    let figure =
-        |(what, _, spread): &(&str, usize, Spread)| json!({"what": what, "spread": spread.json()});
+    let own = measured.iter().flat_map(|(of, disk)| of.ratios(disk));
+    let mut notes: Vec<String> = measured
+        .iter()
+        .flat_map(|(of, disk)| of.notes(disk))
+        .collect();
+    notes.push(
+        "nodes are child processes of this program; the client polls the initiator every millisecond"
+            .to_owned(),
+    );
     Outcome {
         name: "snapshot",
         parameters: json!({
@@ -150,41 +293,13 @@ fn outcome(
             "nodes": parameters.nodes,
             "accounts": parameters.accounts,
             "account_id_bytes": 16,
-            "changed_percent": parameters.changed_percent,
-            "changed_accounts": measured.changed,
+            "changed_accounts": measured.iter().map(|(of, _)| of.changed).collect::<Vec<_>>(),
             "load": if parameters.load == LoadKind::On { "on" } else { "off" },
         }),
-        headers: HEADERS,
-        rows: series.iter().map(row).collect(),
-        ratios: disk.ratios(measured),
-        notes: notes(measured, disk),
-        figures: series.iter().map(figure).collect(),
+        headers: LINES,
+        rows: Line::rows(&lines),
+        ratios: growth.into_iter().chain(own).collect(),
+        notes,
+        figures: Line::figures(&lines),
     }
-}
-
-fn notes(measured: &Measured, disk: &Disk) -> Vec<String> {
-    let Measured {
-        fill_seconds,
-        first,
-        load_per_second,
-        ..
-    } = measured;
-    let mut notes = vec![
-        format!("accounts opened in {fill_seconds:.2} s"),
-        format!(
-            "first snapshot, everything new: {:.2} ms client, {:.2} ms server, {:.0} bytes in all",
-            first.client_ms,
-            first.server_ms,
-            first.new_bytes_total()
-        ),
-    ];
-    notes.extend(
-        load_per_second.map(|rate| format!("load: {rate:.0} durable operations/s meanwhile")),
-    );
-    notes.push(disk.note());
-    notes.push(
-        "nodes are child processes of this program; the client polls the initiator every millisecond"
-            .to_owned(),
-    );
-    notes
 }

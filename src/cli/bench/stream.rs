@@ -5,21 +5,20 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Bench;
+use super::arguments::seconds;
 use super::children::Children;
-use super::figures::{Series, Spread};
+use super::figures::Series;
 use super::load::scattered;
-use super::report::Outcome;
+use super::report::{LINES, Line, Outcome};
 use super::streamed::{Streamed, batches, deposit};
+use super::subject::warm_up;
 use crate::cli::CliError;
-
-const WARM_UP: Duration = Duration::from_secs(1);
-const HEADERS: &[&str] = &["what", "median", "min", "max"];
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Parameters {
     /// How long each run takes.
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
-    seconds: u64,
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    seconds: Duration,
     /// Operations in a batch.
     #[arg(long, value_name = "COUNT", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(1..=8192))]
     batch: u64,
@@ -48,32 +47,24 @@ async fn measure_with(
         deposit(scattered(number) % parameters.accounts)
     });
     let streamed = Streamed::connect(&nodes[0].grpc, requests, parameters.in_flight).await?;
-    streamed.run(WARM_UP).await?;
+    streamed.run(warm_up(parameters.seconds)).await?;
     let mut series = Series::new();
     for _ in 0..bench.runs {
-        let time = Duration::from_secs(parameters.seconds);
-        series.add(&streamed.run(time).await?);
+        series.add(&streamed.run(parameters.seconds).await?);
     }
     Ok(series)
 }
 
 fn outcome(bench: &Bench, parameters: &Parameters, batches: &Series) -> Outcome {
-    let Spread { median, min, max } = batches.per_second();
-    let operations = |batches: f64| batches * parameters.batch as f64;
-    let per_second = Spread {
-        median: operations(median),
-        min: operations(min),
-        max: operations(max),
-    };
+    let per_second = batches.per_second().times(parameters.batch as f64);
     let [p50, p99] = [50.0, 99.0].map(|percentile| batches.latency_us(percentile));
-    let mut row = vec!["durable operations per second".to_owned()];
-    row.extend(per_second.cells(0));
+    let line = Line::new("durable operations per second", 0, per_second);
     Outcome {
         name: "stream",
         parameters: json!({
             "runs": bench.runs,
-            "seconds_per_run": parameters.seconds,
-            "warm_up_seconds": WARM_UP.as_secs(),
+            "seconds_per_run": parameters.seconds.as_secs_f64(),
+            "warm_up_seconds": warm_up(parameters.seconds).as_secs_f64(),
             "batch": parameters.batch,
             "batches_in_flight": parameters.in_flight,
             "streams": 1,
@@ -81,8 +72,8 @@ fn outcome(bench: &Bench, parameters: &Parameters, batches: &Series) -> Outcome 
             "account_id_bytes": 16,
             "request_ids": false,
         }),
-        headers: HEADERS,
-        rows: vec![row],
+        headers: LINES,
+        rows: Line::rows(&[line]),
         ratios: Vec::new(),
         notes: vec![
             format!("a batch has its answer after {p50:.0} µs (p50), {p99:.0} µs (p99)"),

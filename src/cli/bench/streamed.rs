@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -63,6 +64,48 @@ impl Streamed {
         })
     }
 
+    /// Batches without an answer at once.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Operations in a batch.
+    pub(super) fn batch(&self) -> usize {
+        let first = self.requests.first();
+        first.map_or(0, |request| request.operations.len())
+    }
+
+    /// The same batches, each a call of its own.
+    pub(super) async fn call(&self, time: Duration) -> Result<Run, CliError> {
+        let started = Instant::now();
+        let mut callers = JoinSet::new();
+        for place in 0..self.in_flight {
+            callers.spawn(self.clone().call_for(place, started + time));
+        }
+        let mut latencies_ns = Vec::new();
+        while let Some(called) = callers.join_next().await {
+            latencies_ns.append(&mut called.map_err(failed)??);
+        }
+        let took = started.elapsed();
+        Ok(Run { took, latencies_ns })
+    }
+
+    async fn call_for(mut self, place: usize, until: Instant) -> Result<Vec<u64>, CliError> {
+        let mut latencies_ns = Vec::new();
+        let requests = Arc::clone(&self.requests);
+        for request in requests.iter().cycle().skip(place) {
+            let called = Instant::now();
+            if called >= until {
+                break;
+            }
+            let answer = timeout(ANSWER_MAX, self.client.apply(request.clone())).await;
+            let answer = answer.map_err(|_| failed("an answer does not come"))?;
+            check(answer.map_err(failed)?.get_ref())?;
+            latencies_ns.push(since(called));
+        }
+        Ok(latencies_ns)
+    }
+
     /// Sends for `time` and waits for what is not answered then. A call of the run is a batch.
     pub(super) async fn run(&self, time: Duration) -> Result<Run, CliError> {
         let mut client = self.client.clone();
@@ -100,11 +143,19 @@ async fn answered(
     let answer = answer.map_err(|_| failed("an answer does not come"))?;
     let answer = answer.map_err(failed)?;
     let answer = answer.ok_or_else(|| failed("an answer is missing"))?;
-    if let Some(refused) = answer.results.iter().find(|result| !result.success) {
-        return Err(failed(&refused.error));
+    check(&answer)?;
+    Ok(since(unanswered.pop_front().unwrap_or_else(Instant::now)))
+}
+
+fn check(answer: &ApplyResponse) -> Result<(), CliError> {
+    match answer.results.iter().find(|result| !result.success) {
+        None => Ok(()),
+        Some(refused) => Err(failed(&refused.error)),
     }
-    let sent = unanswered.pop_front().unwrap_or_else(Instant::now);
-    Ok(u64::try_from(sent.elapsed().as_nanos()).unwrap_or(u64::MAX))
+}
+
+fn since(sent: Instant) -> u64 {
+    u64::try_from(sent.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn failed(why: impl std::fmt::Display) -> CliError {

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use crate::cli::CliError;
 use crate::cli::rest::RestClient;
 
+/// Between two questions whether a snapshot is complete, where nothing else is measured.
+pub(super) const POLL: Duration = Duration::from_millis(1);
 const SNAPSHOT_MAX: Duration = Duration::from_secs(90);
 
 /// What one snapshot has measured.
@@ -20,6 +22,8 @@ pub(super) struct Taken {
     pub(super) new_bytes: Vec<f64>,
     /// What the states of all processes take.
     pub(super) state_bytes: f64,
+    /// What all accounts hold together, where that fits.
+    pub(super) balances: Option<i128>,
 }
 
 impl Taken {
@@ -71,5 +75,6 @@ fn taken(answer: &Value, client_ms: f64) -> Result<Taken, CliError> {
         server_ms: answer["duration_ms"].as_f64().unwrap_or(f64::NAN),
         new_bytes: of_each("new_bytes").collect(),
         state_bytes: of_each("state_bytes").sum(),
+        balances: answer["totals"]["balances"].as_i64().map(i128::from),
     })
 }

@@ -39,7 +39,7 @@ impl Regular {
         let task = tokio::spawn(async move {
             let mut ran = Vec::new();
             let mut due = Instant::now();
-            while !stopped.load(Ordering::Relaxed) {
+            while ran.is_empty() || !stopped.load(Ordering::Relaxed) {
                 if Instant::now() < due {
                     sleep(PAUSE.min(due.saturating_duration_since(Instant::now()))).await;
                     continue;

@@ -34,13 +34,14 @@ impl Disk {
         let under = measured.first.state_bytes * self.0.snapshots_complete as f64;
         vec![
             Ratio {
-                name: "all snapshots, chunks and manifests, over as many full copies",
+                name: "all snapshots, chunks and manifests, over as many full copies".to_owned(),
                 unit: "bytes",
                 over: self.0.chunks.bytes as f64 + self.manifests(),
                 under,
             },
             Ratio {
-                name: "the whole store on disk, journal and index included, over the same",
+                name: "the whole store on disk, journal and index included, over the same"
+                    .to_owned(),
                 unit: "bytes",
                 over: self.0.disk_bytes as f64,
                 under,

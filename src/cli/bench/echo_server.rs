@@ -1,10 +1,12 @@
 //! The bare server: the same messages, the same transport, no work. What no node can be faster than.
 
+use std::pin::Pin;
 use std::time::Duration;
 
+use tokio_stream::StreamExt as _;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::cli::node::End;
 use crate::cli::{CliError, runtime};
@@ -13,9 +15,13 @@ use crate::proto::chandy_lamport::{
     DepositRequest, DepositResponse, GetBalanceRequest, GetBalanceResponse, TransferRequest,
     TransferResponse, WithdrawRequest, WithdrawResponse,
 };
+use crate::proto::snapledger::ledger_service_server::{LedgerService, LedgerServiceServer};
+use crate::proto::snapledger::{ApplyRequest, ApplyResponse, OperationResult};
 
 /// How long a stop may take.
 const STOP_MAX: Duration = Duration::from_secs(1);
+/// As a node takes them.
+const BATCH_BYTES_MAX: usize = 16 << 20;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -37,6 +43,7 @@ pub(super) fn run(args: &Args) -> Result<(), CliError> {
         let incoming = TcpIncoming::bind(address).map_err(|error| listen(error.to_string()))?;
         let server = Server::builder()
             .add_service(BankServiceServer::new(Echo))
+            .add_service(LedgerServiceServer::new(Echo).max_decoding_message_size(BATCH_BYTES_MAX))
             .serve_with_incoming(incoming.with_nodelay(Some(true)));
         let served = end.or(server).await.unwrap_or(Ok(()));
         served.map_err(|error| listen(error.to_string()))
@@ -82,6 +89,41 @@ impl BankService for Echo {
     }
 }
 
+#[tonic::async_trait]
+impl LedgerService for Echo {
+    type StreamStream =
+        Pin<Box<dyn tokio_stream::Stream<Item = Result<ApplyResponse, Status>> + Send>>;
+
+    async fn apply(
+        &self,
+        request: Request<ApplyRequest>,
+    ) -> Result<Response<ApplyResponse>, Status> {
+        Ok(Response::new(answer(request.get_ref())))
+    }
+
+    async fn stream(
+        &self,
+        request: Request<Streaming<ApplyRequest>>,
+    ) -> Result<Response<Self::StreamStream>, Status> {
+        let requests = request.into_inner();
+        let answers = requests.map(|request| request.map(|request| answer(&request)));
+        Ok(Response::new(Box::pin(answers)))
+    }
+}
+
+// As long as that of a node.
+fn answer(request: &ApplyRequest) -> ApplyResponse {
+    let result = OperationResult {
+        success: true,
+        balance: 1_000_000,
+        journal_position: 1_000_000,
+        ..OperationResult::default()
+    };
+    ApplyResponse {
+        results: vec![result; request.operations.len()],
+    }
+}
+
 fn deposits_only() -> Status {
-    Status::unimplemented("the bare server answers deposits alone")
+    Status::unimplemented("the bare server answers deposits and batches alone")
 }
