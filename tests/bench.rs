@@ -47,6 +47,12 @@ fn interference_compares_runs_with_and_without_snapshots() {
 }
 
 #[test]
+fn restart_compares_lengths_of_the_journal() {
+    let measured = measured("restart --accounts 100 --operations 100,1000");
+    assert_ratios(&measured, 1);
+}
+
+#[test]
 fn deposits_stand_beside_the_transport_and_the_engine() {
     let measured = measured("deposits --seconds 0.1 --in-flight 8");
     assert_ratios(&measured, 2);

@@ -15,6 +15,7 @@ mod machine;
 mod ports;
 mod raw;
 mod report;
+mod restart;
 mod snapshot;
 mod stream;
 mod streamed;
@@ -46,6 +47,8 @@ enum Command {
     Snapshot(Measurement<snapshot::Parameters>),
     /// What snapshots cost those who work meanwhile: throughput of a stream, latency of single deposits
     Interference(Measurement<interference::Parameters>),
+    /// From the start of a node that was killed until it is ready
+    Restart(Measurement<restart::Parameters>),
     /// A gRPC server that answers deposits and batches and does nothing
     #[command(hide = true)]
     EchoServer(echo_server::Args),
@@ -106,6 +109,7 @@ pub fn run(args: Args, logs: &LogOptions) -> Result<(), CliError> {
         Command::Stream(measurement) => measurement.run(logs, stream::measure),
         Command::Snapshot(measurement) => measurement.run(logs, snapshot::measure),
         Command::Interference(measurement) => measurement.run(logs, interference::measure),
+        Command::Restart(measurement) => measurement.run(logs, restart::measure),
     }
 }
 
