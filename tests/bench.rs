@@ -53,6 +53,12 @@ fn restart_compares_lengths_of_the_journal() {
 }
 
 #[test]
+fn asof_asks_for_balances_of_the_past() {
+    let measured = measured("asof --operations 5000 --accounts 100 --questions 20");
+    assert_ratios(&measured, 1);
+}
+
+#[test]
 fn deposits_stand_beside_the_transport_and_the_engine() {
     let measured = measured("deposits --seconds 0.1 --in-flight 8");
     assert_ratios(&measured, 2);

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod arguments;
+mod asof;
 mod children;
 mod deposits;
 mod echo_server;
@@ -49,6 +50,8 @@ enum Command {
     Interference(Measurement<interference::Parameters>),
     /// From the start of a node that was killed until it is ready
     Restart(Measurement<restart::Parameters>),
+    /// Balances as they were at an instant of a long journal
+    Asof(Measurement<asof::Parameters>),
     /// A gRPC server that answers deposits and batches and does nothing
     #[command(hide = true)]
     EchoServer(echo_server::Args),
@@ -110,6 +113,7 @@ pub fn run(args: Args, logs: &LogOptions) -> Result<(), CliError> {
         Command::Snapshot(measurement) => measurement.run(logs, snapshot::measure),
         Command::Interference(measurement) => measurement.run(logs, interference::measure),
         Command::Restart(measurement) => measurement.run(logs, restart::measure),
+        Command::Asof(measurement) => measurement.run(logs, asof::measure),
     }
 }
 
