@@ -59,6 +59,12 @@ fn asof_asks_for_balances_of_the_past() {
 }
 
 #[test]
+fn transfers_arrive_and_conserve_money() {
+    let measured = measured("transfers --seconds 0.2 --accounts 100 --batch 50");
+    assert_ratios(&measured, 1);
+}
+
+#[test]
 fn deposits_stand_beside_the_transport_and_the_engine() {
     let measured = measured("deposits --seconds 0.1 --in-flight 8");
     assert_ratios(&measured, 2);

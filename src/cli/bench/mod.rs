@@ -22,6 +22,7 @@ mod stream;
 mod streamed;
 mod subject;
 mod taken;
+mod transfers;
 
 use std::path::PathBuf;
 
@@ -52,6 +53,8 @@ enum Command {
     Restart(Measurement<restart::Parameters>),
     /// Balances as they were at an instant of a long journal
     Asof(Measurement<asof::Parameters>),
+    /// Transfers between processes: until the sender is durable, and until all have arrived
+    Transfers(Measurement<transfers::Parameters>),
     /// A gRPC server that answers deposits and batches and does nothing
     #[command(hide = true)]
     EchoServer(echo_server::Args),
@@ -114,6 +117,7 @@ pub fn run(args: Args, logs: &LogOptions) -> Result<(), CliError> {
         Command::Interference(measurement) => measurement.run(logs, interference::measure),
         Command::Restart(measurement) => measurement.run(logs, restart::measure),
         Command::Asof(measurement) => measurement.run(logs, asof::measure),
+        Command::Transfers(measurement) => measurement.run(logs, transfers::measure),
     }
 }
 
