@@ -65,6 +65,12 @@ fn transfers_arrive_and_conserve_money() {
 }
 
 #[test]
+fn memory_looks_at_a_node_in_its_life() {
+    let measured = measured("memory --accounts 1000");
+    assert_ratios(&measured, 2);
+}
+
+#[test]
 fn deposits_stand_beside_the_transport_and_the_engine() {
     let measured = measured("deposits --seconds 0.1 --in-flight 8");
     assert_ratios(&measured, 2);

@@ -13,6 +13,7 @@ mod figures;
 mod interference;
 mod load;
 mod machine;
+mod memory;
 mod ports;
 mod raw;
 mod report;
@@ -55,6 +56,8 @@ enum Command {
     Asof(Measurement<asof::Parameters>),
     /// Transfers between processes: until the sender is durable, and until all have arrived
     Transfers(Measurement<transfers::Parameters>),
+    /// Memory of a node with many accounts
+    Memory(Measurement<memory::Parameters>),
     /// A gRPC server that answers deposits and batches and does nothing
     #[command(hide = true)]
     EchoServer(echo_server::Args),
@@ -118,6 +121,7 @@ pub fn run(args: Args, logs: &LogOptions) -> Result<(), CliError> {
         Command::Restart(measurement) => measurement.run(logs, restart::measure),
         Command::Asof(measurement) => measurement.run(logs, asof::measure),
         Command::Transfers(measurement) => measurement.run(logs, transfers::measure),
+        Command::Memory(measurement) => measurement.run(logs, memory::measure),
     }
 }
 
