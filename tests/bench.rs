@@ -71,6 +71,12 @@ fn memory_looks_at_a_node_in_its_life() {
 }
 
 #[test]
+fn simulate_compares_rings() {
+    let measured = measured("simulate --processes 8,16 --snapshots 3");
+    assert_ratios(&measured, 1);
+}
+
+#[test]
 fn deposits_stand_beside_the_transport_and_the_engine() {
     let measured = measured("deposits --seconds 0.1 --in-flight 8");
     assert_ratios(&measured, 2);

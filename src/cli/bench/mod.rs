@@ -18,6 +18,7 @@ mod ports;
 mod raw;
 mod report;
 mod restart;
+mod simulate;
 mod snapshot;
 mod stream;
 mod streamed;
@@ -58,6 +59,8 @@ enum Command {
     Transfers(Measurement<transfers::Parameters>),
     /// Memory of a node with many accounts
     Memory(Measurement<memory::Parameters>),
+    /// Snapshots of a large ring in the simulator
+    Simulate(Measurement<simulate::Parameters>),
     /// A gRPC server that answers deposits and batches and does nothing
     #[command(hide = true)]
     EchoServer(echo_server::Args),
@@ -122,6 +125,7 @@ pub fn run(args: Args, logs: &LogOptions) -> Result<(), CliError> {
         Command::Asof(measurement) => measurement.run(logs, asof::measure),
         Command::Transfers(measurement) => measurement.run(logs, transfers::measure),
         Command::Memory(measurement) => measurement.run(logs, memory::measure),
+        Command::Simulate(measurement) => measurement.run(logs, simulate::measure),
     }
 }
 

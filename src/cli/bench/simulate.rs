@@ -1,0 +1,181 @@
+//! `bench simulate`: rings of processes with concurrent snapshots through the simulator, by the number of channels.
+
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::Bench;
+use super::figures::Spread;
+use super::report::{LINES, Line, Outcome, Ratio};
+use crate::cli::CliError;
+use crate::simulate::{Delays, Report, Scenario, Source, run};
+
+const TOKENS: i64 = 100;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Parameters {
+    /// Processes of the ring, each with a channel to the next; several counts, to see how the time grows.
+    #[arg(long, value_name = "COUNT,COUNT…", default_value = "1000,4000,16000", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    processes: Vec<u32>,
+    /// Concurrent snapshots, started by processes all around the ring.
+    #[arg(long, value_name = "COUNT", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    snapshots: u32,
+    /// Of the delays of messages.
+    #[arg(long, value_name = "NUMBER", default_value_t = 7)]
+    seed: u64,
+}
+
+/// What came of one ring.
+struct Measured {
+    processes: u32,
+    seconds: Spread,
+}
+
+/// Measures, in this process.
+pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Outcome, CliError> {
+    let mut measured = Vec::new();
+    for processes in &parameters.processes {
+        let ring = Ring {
+            processes: *processes,
+            snapshots: parameters.snapshots,
+            seed: parameters.seed,
+        };
+        let runs = bench.runs;
+        let timed = tokio::task::spawn_blocking(move || ring.time(runs)).await;
+        let seconds = timed.map_err(|error| CliError::CheckFailed(error.to_string()))??;
+        measured.push(Measured {
+            processes: *processes,
+            seconds,
+        });
+    }
+    Ok(outcome(bench, parameters, &measured))
+}
+
+struct Ring {
+    processes: u32,
+    snapshots: u32,
+    seed: u64,
+}
+
+impl Ring {
+    // Seconds of a run; one more is the warm-up.
+    fn time(&self, runs: u16) -> Result<Spread, CliError> {
+        let failed =
+            |error: crate::simulate::ScenarioError| CliError::CheckFailed(error.to_string());
+        let (topology, events) = (self.topology(), self.events());
+        let mut seconds = Vec::new();
+        for _ in 0..=runs {
+            let started = Instant::now();
+            let topology = source("ring", &topology);
+            let scenario = Scenario::parse(topology, source("events", &events)).map_err(failed)?;
+            let delays = Delays::seeded(self.seed);
+            let report = run(&scenario, delays, &mut |_| {}).map_err(failed)?;
+            seconds.push(started.elapsed().as_secs_f64());
+            self.check(&report)?;
+        }
+        Ok(Spread::of(seconds.into_iter().skip(1)))
+    }
+
+    fn topology(&self) -> String {
+        let mut text = format!("{}\n", self.processes);
+        for place in 0..self.processes {
+            let _ = writeln!(text, "p{place:06} {TOKENS}");
+        }
+        for place in 0..self.processes {
+            let _ = writeln!(text, "p{place:06} p{:06}", (place + 1) % self.processes);
+        }
+        text
+    }
+
+    // Every process pays the next one, so that the channels carry something, then the snapshots start at once.
+    fn events(&self) -> String {
+        let mut text = String::new();
+        for place in 0..self.processes {
+            let _ = writeln!(
+                text,
+                "send p{place:06} p{:06} 1",
+                (place + 1) % self.processes
+            );
+        }
+        for snapshot in 0..self.snapshots {
+            let place = u64::from(snapshot) * u64::from(self.processes) / u64::from(self.snapshots);
+            let _ = writeln!(text, "snapshot p{place:06}");
+        }
+        text
+    }
+
+    // All are there and no token is lost.
+    fn check(&self, report: &Report) -> Result<(), CliError> {
+        let expected = i64::from(self.processes) * TOKENS;
+        let whole = report.snapshots.iter().all(|snapshot| {
+            let processes: i64 = snapshot.tokens.iter().map(|(_, tokens)| tokens).sum();
+            let messages: i64 = snapshot.messages.iter().map(|message| message.tokens).sum();
+            processes + messages == expected
+        });
+        if whole && report.snapshots.len() as u64 == u64::from(self.snapshots) {
+            return Ok(());
+        }
+        Err(CliError::CheckFailed(format!(
+            "{} snapshots of the ring of {}, which do not all hold {expected} tokens",
+            report.snapshots.len(),
+            self.processes
+        )))
+    }
+}
+
+fn source<'a>(name: &'a str, text: &'a str) -> Source<'a> {
+    Source { name, text }
+}
+
+impl Measured {
+    // A ring has as many channels as processes.
+    fn us_per_channel(&self) -> f64 {
+        self.seconds.median * 1e6 / f64::from(self.processes)
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "processes": self.processes,
+            "channels": self.processes,
+            "seconds": self.seconds.json(),
+            "us_per_channel": self.us_per_channel(),
+        })
+    }
+}
+
+fn outcome(bench: &Bench, parameters: &Parameters, measured: &[Measured]) -> Outcome {
+    let line = |of: &Measured| {
+        let what = format!("ring of {}, seconds", of.processes);
+        Line::new(what, 4, of.seconds)
+    };
+    let lines: Vec<Line> = measured.iter().map(line).collect();
+    let growth = measured.windows(2).map(|pair| Ratio {
+        name: format!(
+            "time per channel, ring of {} over {}",
+            pair[1].processes, pair[0].processes
+        ),
+        unit: "µs",
+        over: pair[1].us_per_channel(),
+        under: pair[0].us_per_channel(),
+    });
+    Outcome {
+        name: "simulate",
+        parameters: json!({
+            "runs": bench.runs,
+            "warm_up_runs": 1,
+            "processes": parameters.processes,
+            "snapshots": parameters.snapshots,
+            "seed": parameters.seed,
+        }),
+        headers: LINES,
+        rows: Line::rows(&lines),
+        ratios: growth.collect(),
+        notes: vec![
+            "a ring has as many channels as processes; reading the scenario is part of the time; every snapshot was \
+             complete and held all tokens"
+                .to_owned(),
+        ],
+        figures: measured.iter().map(Measured::json).collect(),
+    }
+}
