@@ -77,6 +77,14 @@ fn simulate_compares_rings() {
 }
 
 #[test]
+fn echo_has_single_calls_and_batches() {
+    let measured = measured("echo --seconds 0.1 --in-flight 1,4 --batch 50");
+    let figures = measured["figures"].as_array().expect("a list");
+    assert_eq!(figures.len(), 4, "{measured:#}");
+    assert_ratios(&measured, 1);
+}
+
+#[test]
 fn deposits_stand_beside_the_transport_and_the_engine() {
     let measured = measured("deposits --seconds 0.1 --in-flight 8");
     assert_ratios(&measured, 2);

@@ -8,6 +8,7 @@ mod arguments;
 mod asof;
 mod children;
 mod deposits;
+mod echo;
 mod echo_server;
 mod figures;
 mod interference;
@@ -43,6 +44,8 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// The transport with nothing behind it, single calls and batches
+    Echo(Measurement<echo::Parameters>),
     /// Durable deposits over gRPC, beside a server that does nothing and the bare storage engine
     Deposits(Measurement<deposits::Parameters>),
     /// Durable operations over a stream of batches
@@ -117,6 +120,7 @@ struct Common {
 pub fn run(args: Args, logs: &LogOptions) -> Result<(), CliError> {
     match args.command {
         Command::EchoServer(args) => echo_server::run(&args),
+        Command::Echo(measurement) => measurement.run(logs, echo::measure),
         Command::Deposits(measurement) => measurement.run(logs, deposits::measure),
         Command::Stream(measurement) => measurement.run(logs, stream::measure),
         Command::Snapshot(measurement) => measurement.run(logs, snapshot::measure),

@@ -1,0 +1,104 @@
+//! `bench echo`: the transport with nothing behind it, single calls and batches. What no node can be faster than.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::Bench;
+use super::arguments::seconds;
+use super::children::Children;
+use super::load::{Load, connect, scattered};
+use super::report::{Outcome, Ratio};
+use super::streamed::{Streamed, batches, deposit};
+use super::subject::{Kind, SUBJECTS, Subject, warm_up};
+use crate::cli::CliError;
+use crate::proto::chandy_lamport::bank_service_client::BankServiceClient;
+
+/// No server looks at them; they are as long as those of other measurements.
+const ACCOUNTS: u64 = 10_000;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Parameters {
+    /// How long each run takes.
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
+    seconds: Duration,
+    /// Single calls under way at once.
+    #[arg(long, value_name = "COUNT,COUNT…", default_value = "1,64,512", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=1024))]
+    in_flight: Vec<u16>,
+    /// Operations in a batch.
+    #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=8192))]
+    batch: u64,
+    /// Batches without an answer at once.
+    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
+    batches_in_flight: u16,
+}
+
+/// Measures; the server has ended when it returns.
+pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Outcome, CliError> {
+    let subjects = Children::during(async |children| {
+        let address = children.echo(bench)?;
+        let mut subjects = subjects(parameters, &address).await?;
+        Subject::measure_all(&mut subjects, bench.runs, parameters.seconds).await?;
+        Ok(subjects)
+    });
+    Ok(outcome(bench, parameters, &subjects.await?))
+}
+
+// Single calls, then batches: called, and streamed.
+async fn subjects(parameters: &Parameters, address: &str) -> Result<Vec<Subject>, CliError> {
+    let client = BankServiceClient::new(connect(address).await?);
+    let calls = parameters.in_flight.iter().map(|in_flight| {
+        let load = Load {
+            client: client.clone(),
+            in_flight: usize::from(*in_flight),
+            accounts: ACCOUNTS,
+        };
+        Subject::new("single calls", Kind::Calls(load))
+    });
+    let mut subjects: Vec<Subject> = calls.collect();
+    let size = parameters.batch;
+    let requests = batches(size, |number| deposit(scattered(number) % ACCOUNTS));
+    let batches = Streamed::connect(address, requests, parameters.batches_in_flight).await?;
+    let called = Kind::Batches(batches.clone());
+    subjects.push(Subject::new(format!("batches of {size}, called"), called));
+    let streamed = Kind::Streamed(batches);
+    subjects.push(Subject::new(
+        format!("batches of {size}, streamed"),
+        streamed,
+    ));
+    Ok(subjects)
+}
+
+fn outcome(bench: &Bench, parameters: &Parameters, subjects: &[Subject]) -> Outcome {
+    let ratio = match subjects {
+        [.., called, streamed] => Some(Ratio {
+            name: "batches streamed over called".to_owned(),
+            unit: "operations/s",
+            over: streamed.per_second().median,
+            under: called.per_second().median,
+        }),
+        _ => None,
+    };
+    Outcome {
+        name: "echo",
+        parameters: json!({
+            "runs": bench.runs,
+            "seconds_per_run": parameters.seconds.as_secs_f64(),
+            "warm_up_seconds": warm_up(parameters.seconds).as_secs_f64(),
+            "in_flight": parameters.in_flight,
+            "batch": parameters.batch,
+            "batches_in_flight": parameters.batches_in_flight,
+            "connections": 1,
+            "account_id_bytes": 16,
+        }),
+        headers: SUBJECTS,
+        rows: subjects.iter().map(Subject::row).collect(),
+        ratios: ratio.into_iter().collect(),
+        notes: vec![
+            "the bare server is a child process of this program and does nothing; the client is this process; the latency \
+             of a batch is that of the whole"
+                .to_owned(),
+        ],
+        figures: subjects.iter().map(Subject::json).collect(),
+    }
+}
