@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::output::cell;
+use super::output::{cell, warn};
 use super::rest::{Answer, RestClient, RestOptions, segment};
 use super::{CliError, OutputFormat, Report, print};
 
@@ -140,7 +140,7 @@ const BALANCE: [(&str, &str); 3] = [
     ("balance", "/balance"),
 ];
 
-const BALANCE_THEN: [(&str, &str); 8] = [
+const BALANCE_THEN: [(&str, &str); 9] = [
     ("process", "/process"),
     ("account", "/account"),
     ("balance", "/balance"),
@@ -148,6 +148,7 @@ const BALANCE_THEN: [(&str, &str); 8] = [
     ("at", "/at"),
     ("snapshot", "/snapshot"),
     ("position", "/journal_position"),
+    ("complete", "/complete"),
     ("known until", "/known_until"),
 ];
 
@@ -204,7 +205,27 @@ fn balance(args: &BalanceArgs) -> Result<(), CliError> {
         (None, None) => return show(&client.get(&path, &[])?, args.rest.output, &BALANCE),
     };
     let answer = client.get(&format!("{path}/balance"), &[then])?;
-    show(&answer, args.rest.output, &BALANCE_THEN)
+    show(&answer, args.rest.output, &BALANCE_THEN)?;
+    match args.rest.output {
+        OutputFormat::Table if answer.json["complete"] == false => uncertain(&answer.json),
+        _ => Ok(()),
+    }
+}
+
+/// Says what is not known: without it a figure from an older snapshot looks as certain as one from the process itself.
+fn uncertain(balance: &Value) -> Result<(), CliError> {
+    let field = |name: &str| cell(balance.get(name));
+    let (process, until) = (field("process"), field("known_until"));
+    print(&format!(
+        "complete: no; missing: process {process}, known until {until} from snapshot {}",
+        field("snapshot")
+    ))?;
+    warn(&format!(
+        "process {process} cannot be asked; the balance is that of {until}, and what happened to the account from then \
+         to {} is not known",
+        field("at")
+    ));
+    Ok(())
 }
 
 fn history(args: &HistoryArgs) -> Result<(), CliError> {

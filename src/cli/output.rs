@@ -30,6 +30,12 @@ pub fn print(text: &str) -> Result<(), CliError> {
     Ok(())
 }
 
+/// Says on stderr what a person should know of a result that is good all the same.
+pub(super) fn warn(text: &str) {
+    // Nothing is left to tell anyone where stderr is closed.
+    let _ = writeln!(io::stderr(), "warning: {text}");
+}
+
 /// The columns of a table: a header, and the field of the objects below it (a JSON pointer).
 pub(super) type Columns = &'static [(&'static str, &'static str)];
 

@@ -8,15 +8,27 @@ use assert_cmd::cargo::cargo_bin;
 use crate::nodes::Cluster;
 use crate::rest::Rest;
 
-// What the program prints where it ends well.
-async fn said(rest: &Rest, arguments: &[&str]) -> String {
+/// How the program ended: its exit code, and what it printed on stdout and stderr.
+type Ended = (Option<i32>, String, String);
+
+async fn ended(rest: &Rest, arguments: &[&str]) -> Ended {
     let mut program = Command::new(cargo_bin!("snapledger"));
     program.args(arguments).args(["--rest", rest.base()]);
     let ended = tokio::task::spawn_blocking(move || program.output()).await;
     let output = ended.expect("it does not panic").expect("it runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    text(&output.stdout)
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+// What the program prints where it ends well.
+async fn said(rest: &Rest, arguments: &[&str]) -> String {
+    let (code, stdout, stderr) = ended(rest, arguments).await;
+    assert_eq!(code, Some(0), "{stderr}");
+    stdout
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -68,5 +80,33 @@ async fn the_past_is_asked_from_a_terminal() {
     assert!(page.contains("more with --order newest --cursor"), "{page}");
     let all = said(&rest, &[&statement[..], &["--order", "oldest"]].concat()).await;
     assert!(all.contains("4711") && all.contains(&id), "{all}");
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_balance_of_a_process_that_is_down_does_not_look_certain() {
+    let mut cluster = Cluster::up(&["n1", "n2"]).await;
+    let rest = cluster.rest("n1");
+    let id = rest.start_snapshot().await;
+    rest.snapshot(&id, "complete").await;
+    cluster.deposit("n2", "bob", 4711).await;
+    let audit = rest.read("/v1/audit").await;
+    let at = audit["at"].as_str().expect("an instant");
+    let asked = ["account", "balance", "bob", "--process", "n2", "--at", at];
+    let (_, certain, silent) = ended(&rest, &asked).await;
+    assert!(!certain.contains("complete: no"), "{certain}");
+    assert_eq!(silent, "");
+
+    cluster.stop("n2").await;
+    let (code, table, warning) = ended(&rest, &asked).await;
+    assert_eq!(code, Some(0), "{warning}");
+    let json = said(&rest, &[&asked[..], &["--output", "json"]].concat()).await;
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let until = json["known_until"].as_str().expect("an instant");
+    for part in ["complete: no", "process n2", until, &id] {
+        assert!(table.contains(part), "{part} in {table}");
+    }
+    assert!(warning.starts_with("warning: process n2"), "{warning}");
+    assert!(warning.contains(until), "{warning}");
     cluster.stop_all().await;
 }
