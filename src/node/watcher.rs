@@ -4,6 +4,9 @@
 //! collects the snapshot. What is over here is answered from the history.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::error::Unavailable;
 use super::events::{Event, Happening, Log};
@@ -51,6 +54,33 @@ impl Handle {
                 Following::Log(log, place)
             }),
         }))
+    }
+
+    /// A snapshot as soon as a revision of it is published, or as it is when patience ends or the node stops. `None` as
+    /// with [`Handle::watch`].
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn finished(
+        &self,
+        snapshot: &SnapshotId,
+        patience: Duration,
+    ) -> Result<Option<SnapshotView>, Unavailable> {
+        let Some(mut watch) = self.watch(snapshot, None).await? else {
+            return Ok(None);
+        };
+        let published = async {
+            while let Some(event) = watch.next().await? {
+                if matches!(event.what, Happening::Published { .. }) {
+                    break;
+                }
+            }
+            Ok::<(), Unavailable>(())
+        };
+        if let Ok(ended) = timeout(patience, published).await {
+            ended?;
+        }
+        self.snapshot(snapshot).await
     }
 }
 

@@ -116,7 +116,7 @@ async fn typed((cluster, dir): (&Cluster, &Path), command: &str) -> Output {
     typed.await.expect("no panic").expect("there is a shell")
 }
 
-/// Waits until nothing is under way: who types is slower than a cluster.
+/// Waits until nothing is under way: who stops a cluster is slower than it.
 async fn settled(cluster: &Cluster) {
     until("a cluster at rest", async || {
         let mut histories = Vec::new();
@@ -141,6 +141,10 @@ async fn assert_works((cluster, dir): (&Cluster, &Path), command: &str) {
     let [stdout, stderr] = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
     assert!(output.status.success(), "{command}\n{stdout}{stderr}");
     if command.starts_with("curl ") {
+        assert!(
+            !stdout.contains("\"status\":\"in_progress\""),
+            "who pastes the next line meets it: {command}\n{stdout}"
+        );
         let status = stderr.lines().last().unwrap_or_default();
         assert!(status.starts_with('2'), "{command}\n{stdout}{stderr}");
     }
@@ -200,10 +204,11 @@ async fn every_command_of_the_documents_works_as_it_stands_there() {
         let dir = directory(&cluster);
         let is_for_later = |command: &&String| STOPPED.iter().any(|one| command.starts_with(one));
         let (later, now): (Vec<_>, Vec<_>) = here.iter().partition(is_for_later);
+        // One right after the other, as where a whole block is pasted.
         for command in now {
             assert_works((&cluster, dir.path()), command).await;
-            settled(&cluster).await;
         }
+        settled(&cluster).await;
         cluster.stop_all().await;
         for command in later {
             assert_works((&cluster, dir.path()), command).await;

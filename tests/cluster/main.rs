@@ -55,5 +55,6 @@ mod stores;
 mod streamed;
 mod terminal;
 mod traffic;
+mod waited;
 mod waste;
 mod wiped;

@@ -8,19 +8,20 @@ use axum::http::{Method, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
 use super::query::is_encoded;
-use super::{Facade, body};
+use super::{Facade, body, wait};
 use crate::api::error::Failure;
 
 /// How many requests are answered at once.
 const REQUESTS_MAX: usize = 512;
 /// How many exports are written at once; each holds a thread.
 const EXPORTS_MAX: usize = 64;
-/// How many snapshots are watched at once; each holds a connection for as long as its snapshot takes, and three of four
-/// connections stay free for requests.
+/// How many snapshots are watched or waited for at once; each holds a connection for as long as its snapshot takes, and
+/// three of four connections stay free for requests.
 const WATCHERS_MAX: usize = 256;
-/// How long a request may take, its body included.
+/// How long a request may take, its body included, unless it asks to wait for a snapshot.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The bounds of one facade.
@@ -67,11 +68,14 @@ pub(super) async fn admit(
     }
     let permit = facade.bounds.requests.try_acquire();
     let _permit = permit.map_err(|_| Failure::Busy(REQUESTS_MAX, "requests"))?;
-    let answer = tokio::time::timeout(TIMEOUT, async {
-        Ok(next.run(with_whole_body(request).await?).await)
-    });
-    let answer = answer.await;
-    answer.map_err(|_| Failure::Timeout(TIMEOUT.as_secs()))?
+    let patience = TIMEOUT + wait::allowance(request.uri());
+    let too_long = |_| Failure::Timeout(patience.as_secs());
+    let begun = Instant::now();
+    // Who asks to wait gets no more time to send a body.
+    let request = timeout_at(begun + TIMEOUT, with_whole_body(request)).await;
+    let request = request.map_err(too_long)??;
+    let answer = timeout_at(begun + patience, next.run(request)).await;
+    answer.map_err(too_long)
 }
 
 // Read before anything is refused: a connection that is closed over unread bytes takes its answer with it.

@@ -24,6 +24,7 @@ mod serve;
 mod snapshot;
 mod snapshots;
 mod statement;
+mod wait;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;

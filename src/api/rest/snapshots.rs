@@ -9,14 +9,15 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::Facade;
-use super::accept::{Format, Plain, negotiate};
+use super::accept::{Format, negotiate};
 use super::body::{OptionalBody, Segments};
 use super::cursor;
 use super::freshness::Freshness;
 use super::query::{Parameters, encode_segment};
 use super::snapshot::Snapshot;
+use super::wait::Wait;
 use crate::api::error::{Failure, id};
-use crate::api::recorded::{self, absent, view};
+use crate::api::recorded::{self, absent};
 use crate::config::parse_duration;
 use crate::node::{SnapshotFilter, SnapshotStatus, SnapshotView};
 use crate::process::ids::SnapshotId;
@@ -42,10 +43,13 @@ struct Started<'a> {
 
 /// `POST /v1/snapshots`
 pub(super) async fn initiate(
-    _: Plain,
     State(facade): State<Facade>,
+    uri: Uri,
+    headers: HeaderMap,
     OptionalBody(wanted): OptionalBody<Wanted>,
 ) -> Result<Response, Failure> {
+    negotiate(&headers, &[Format::Json])?;
+    let wait = Wait::of(&facade, &uri)?;
     let deadline = wanted.deadline.as_deref().map(deadline).transpose()?;
     let wanted = wanted.snapshot_id.as_deref();
     let wanted = wanted
@@ -53,8 +57,16 @@ pub(super) async fn initiate(
         .transpose()?;
     let initiated = facade.handle.initiate(wanted, deadline).await??;
     let is_mine = initiated.initiator == facade.handle.config().me;
+    if initiated.fresh && wait.is_asked() {
+        let finished = wait.snapshot(&facade, &initiated.snapshot).await?;
+        let finished = finished.filter(|view| view.status() != SnapshotStatus::InProgress);
+        if let Some(view) = finished {
+            let location = [(header::LOCATION, address(&initiated.snapshot))];
+            return Ok((StatusCode::CREATED, location, shown(&view)).into_response());
+        }
+    }
     if !initiated.fresh {
-        match facade.handle.snapshot(&initiated.snapshot).await? {
+        match wait.snapshot(&facade, &initiated.snapshot).await? {
             Some(view) => return Ok(shown(&view)),
             // Started here a moment ago, and not on view yet.
             None if is_mine && !facade.handle.store().is_deleted(&initiated.snapshot) => {}
@@ -86,12 +98,17 @@ fn deadline(text: &str) -> Result<Duration, Failure> {
 
 /// `GET /v1/snapshots/{id}`
 pub(super) async fn one(
-    _: Plain,
     State(facade): State<Facade>,
     Segments(text): Segments<String>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let view = view(&facade.handle, id("snapshot_id", &text, SnapshotId::parse)?).await?;
+    negotiate(&headers, &[Format::Json])?;
+    let wait = Wait::of(&facade, &uri)?;
+    let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
+    let Some(view) = wait.snapshot(&facade, &snapshot).await? else {
+        return Err(absent(&facade.handle, snapshot).await?);
+    };
     let freshness = Freshness::of(&view, Format::Json);
     if freshness.is_known(&headers) {
         return Ok(freshness.not_modified());

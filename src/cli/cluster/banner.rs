@@ -24,7 +24,7 @@ pub(super) fn banner(layout: &Layout, pids: &BTreeMap<usize, u32>) -> Report {
         let rest = &node.rest;
         report.line("\nto try:");
         report.line(&format!("  curl -X POST http://{rest}/v1/accounts/alice/deposits -H 'content-type: application/json' -d '{{\"amount\": 1000}}'"));
-        report.line(&format!("  curl -X POST http://{rest}/v1/snapshots -H 'content-type: application/json' -d '{{}}'"));
+        report.line(&format!("  curl -X POST 'http://{rest}/v1/snapshots?wait=10' -H 'content-type: application/json' -d '{{}}'"));
         report.line(&format!("  curl http://{rest}/v1/snapshots/latest"));
         report.line(&format!(
             "  http://{rest}/ lists all routes; Ctrl-C stops the cluster"

@@ -7,8 +7,6 @@ pub(super) mod verify;
 mod view;
 mod watch;
 
-use std::time::Duration;
-
 use clap::Subcommand;
 use serde_json::{Value, json};
 
@@ -16,7 +14,8 @@ use super::rest::{Answer, RestClient, RestOptions, segment};
 use super::{CliError, OutputFormat, print};
 use crate::config::{Fault, parse_duration};
 
-const POLL_EVERY: Duration = Duration::from_millis(100);
+/// How many seconds one answer may wait for a snapshot: less than the client waits for an answer.
+const WAIT_S: &str = "30";
 
 /// Take, list, show, compare, watch, export, verify and pin global snapshots.
 #[derive(Debug, clap::Args)]
@@ -166,7 +165,11 @@ fn take(args: &TakeArgs) -> Result<(), CliError> {
             body[name] = json!(value);
         }
     }
-    let mut answer = client.post("/v1/snapshots", &body, None)?;
+    let path = match args.no_wait {
+        true => "/v1/snapshots".to_owned(),
+        false => format!("/v1/snapshots?wait={WAIT_S}"),
+    };
+    let mut answer = client.post(&path, &body, None)?;
     let Some(id) = answer.json["snapshot_id"].as_str().map(str::to_owned) else {
         return Err(CliError::Strange {
             address: args.rest.rest.clone(),
@@ -174,8 +177,7 @@ fn take(args: &TakeArgs) -> Result<(), CliError> {
         });
     };
     while !args.no_wait && answer.json["status"] == "in_progress" {
-        std::thread::sleep(POLL_EVERY);
-        answer = client.get(&path_of(&id), &[])?;
+        answer = client.get(&path_of(&id), &[("wait", WAIT_S)])?;
     }
     show(&answer, args.rest.output, false)
 }

@@ -1,0 +1,99 @@
+//! `?wait=SECONDS`: an answer about a snapshot that comes when it is finished. Whoever waits has the place of a watcher,
+//! and holds no thread.
+
+use std::time::Duration;
+
+use axum::http::Uri;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::Facade;
+use super::query::Parameters;
+use crate::api::error::Failure;
+use crate::node::{SnapshotView, Unavailable};
+use crate::process::ids::SnapshotId;
+
+/// The name of the parameter.
+pub(super) const WAIT: &str = "wait";
+const SECONDS_MAX: u64 = 60;
+
+/// Leave to wait so long.
+pub(super) struct Wait(Option<(Duration, OwnedSemaphorePermit)>);
+
+impl Wait {
+    /// As the request asks. To be had before anything is started: what is refused has not begun.
+    pub(super) fn of(facade: &Facade, uri: &Uri) -> Result<Self, Failure> {
+        let patience = patience(&Parameters::of(uri, &[WAIT])?)?;
+        if patience.is_zero() {
+            return Ok(Self(None));
+        }
+        Ok(Self(Some((patience, facade.admit_watcher()?))))
+    }
+
+    /// The snapshot: as it is, or as it is when it is finished or the time is over.
+    pub(super) async fn snapshot(
+        &self,
+        facade: &Facade,
+        snapshot: &SnapshotId,
+    ) -> Result<Option<SnapshotView>, Unavailable> {
+        match &self.0 {
+            Some((patience, _)) => facade.handle.finished(snapshot, *patience).await,
+            None => facade.handle.snapshot(snapshot).await,
+        }
+    }
+
+    /// Whether there is anything to wait for.
+    pub(super) fn is_asked(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+/// How much longer than others a request may take. Routes that take the parameter take no other.
+pub(super) fn allowance(uri: &Uri) -> Duration {
+    let asked = Parameters::of(uri, &[WAIT]).and_then(|parameters| patience(&parameters));
+    asked.unwrap_or_default()
+}
+
+fn patience(parameters: &Parameters) -> Result<Duration, Failure> {
+    let Some(text) = parameters.get(WAIT) else {
+        return Ok(Duration::ZERO);
+    };
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Ok(seconds) if is_number && seconds <= SECONDS_MAX => Ok(Duration::from_secs(seconds)),
+        _ => {
+            let why =
+                format!("{text:?} is no time to wait; give whole seconds from 0 to {SECONDS_MAX}");
+            Err(Failure::malformed(WAIT, why))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(query: &'static str) -> u64 {
+        let uri = Uri::builder().path_and_query(format!("/?{query}")).build();
+        allowance(&uri.expect("a valid URI")).as_secs()
+    }
+
+    #[test]
+    fn a_wait_is_whole_seconds_and_has_an_end() {
+        assert_eq!(
+            (allowed("wait=60"), allowed("wait=5"), allowed("wait=0")),
+            (60, 5, 0)
+        );
+        for odd in [
+            "",
+            "wait=61",
+            "wait=-1",
+            "wait=+1",
+            "wait=1.5",
+            "wait=",
+            "wait=1&wait=2",
+            "wait=9&x=1",
+        ] {
+            assert_eq!(allowed(odd), 0, "{odd}");
+        }
+    }
+}
