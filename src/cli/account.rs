@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::output::{cell, warn};
+use super::output::cell;
 use super::rest::{Answer, RestClient, RestOptions, segment};
 use super::{CliError, OutputFormat, Report, print};
 
@@ -220,11 +220,12 @@ fn uncertain(balance: &Value) -> Result<(), CliError> {
         "complete: no; missing: process {process}, known until {until} from snapshot {}",
         field("snapshot")
     ))?;
-    warn(&format!(
+    let doubt = format!(
         "process {process} cannot be asked; the balance is that of {until}, and what happened to the account from then \
          to {} is not known",
         field("at")
-    ));
+    );
+    OutputFormat::Table.remark("warning", &doubt);
     Ok(())
 }
 

@@ -30,10 +30,16 @@ pub fn print(text: &str) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Says on stderr what a person should know of a result that is good all the same.
-pub(super) fn warn(text: &str) {
-    // Nothing is left to tell anyone where stderr is closed.
-    let _ = writeln!(io::stderr(), "warning: {text}");
+impl OutputFormat {
+    /// Says on stderr what a person should know of a result that is good all the same; `kind` is `note` or `warning`.
+    pub(super) fn remark(self, kind: &str, text: &str) {
+        let line = match self {
+            Self::Table => format!("{kind}: {}", printable(text)),
+            Self::Json => serde_json::json!({ kind: text }).to_string(),
+        };
+        // Nothing is left to tell anyone where stderr is closed.
+        let _ = writeln!(io::stderr(), "{line}");
+    }
 }
 
 /// The columns of a table: a header, and the field of the objects below it (a JSON pointer).

@@ -41,6 +41,8 @@ pub struct RestClient {
 /// A good answer.
 #[derive(Debug, Clone)]
 pub struct Answer {
+    /// Its status.
+    pub status: u16,
     /// As it came.
     pub text: String,
     /// What it says.
@@ -192,7 +194,11 @@ impl RestClient {
             return Err(CliError::Refused(sentence(status.as_u16(), &problem)));
         }
         match json {
-            Ok(json) => Ok(Answer { text, json }),
+            Ok(json) => Ok(Answer {
+                status: status.as_u16(),
+                text,
+                json,
+            }),
             Err(error) => Err(CliError::Strange {
                 address: self.base.clone(),
                 reason: error.to_string(),

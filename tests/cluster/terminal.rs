@@ -59,3 +59,29 @@ async fn two_snapshots_are_compared_and_one_is_watched_from_a_terminal() {
     }
     cluster.stop_all().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_takes_a_snapshot_that_was_there_already_is_told_so() {
+    let mut cluster = Cluster::up(&["n1", "n2"]).await;
+    let rest = cluster.rest("n1");
+    let at = rest.address();
+    let take = ["take", "--id", "s/1"];
+    let new = snapshot(at, &take).await;
+    assert!(
+        text(&new).contains("complete") && new.stderr.is_empty(),
+        "{new:?}"
+    );
+    let again = snapshot(at, &take).await;
+    assert_eq!(text(&again), text(&new), "it is the same one");
+    let said = String::from_utf8_lossy(&again.stderr);
+    assert!(
+        said.starts_with("note: snapshot s/1 was there already"),
+        "{said}"
+    );
+    let again = snapshot(at, &[&take[..], &["--output", "json"]].concat()).await;
+    let answer: Value = serde_json::from_str(&text(&again)).expect("JSON");
+    assert_eq!(answer["status"], "complete");
+    let said: Value = serde_json::from_slice(&again.stderr).expect("JSON here, too");
+    assert!(said["note"].is_string(), "{said}");
+    cluster.stop_all().await;
+}

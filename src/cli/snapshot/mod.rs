@@ -16,6 +16,8 @@ use crate::config::{Fault, parse_duration};
 
 /// How many seconds one answer may wait for a snapshot: less than the client waits for an answer.
 const WAIT_S: &str = "30";
+/// The status of an answer about a new snapshot where it is not new; otherwise it is 201 or 202.
+const ALREADY_THERE: u16 = 200;
 
 /// Take, list, show, compare, watch, export, verify and pin global snapshots.
 #[derive(Debug, clap::Args)]
@@ -84,7 +86,7 @@ struct PinArgs {
 
 #[derive(Debug, clap::Args)]
 struct TakeArgs {
-    /// The snapshot's id [default: the node names it].
+    /// The snapshot's id; if there is one of that id already, it is shown as it is [default: the node names it].
     #[arg(long)]
     id: Option<String>,
     /// How long it may take, for example 500ms or 10s, at most 1h; then what is there is published as partial
@@ -176,6 +178,10 @@ fn take(args: &TakeArgs) -> Result<(), CliError> {
             reason: "the new snapshot has no id".to_owned(),
         });
     };
+    if answer.status == ALREADY_THERE {
+        let text = format!("snapshot {id} was there already; nothing was started");
+        args.rest.output.remark("note", &text);
+    }
     while !args.no_wait && answer.json["status"] == "in_progress" {
         answer = client.get(&path_of(&id), &[("wait", WAIT_S)])?;
     }
