@@ -49,6 +49,7 @@ async fn a_snapshot_is_verified_without_its_nodes() {
         code == 0 && text.contains("no money was lost or made"),
         "{text}"
     );
+    assert!(text.contains("as given with --root"), "{text}");
     let out = [
         "snapshot",
         "export",
@@ -80,11 +81,27 @@ fn verified_offline(file: &Path, (root, shown): (&str, &Value)) {
         verified["totals"]["in_flight"],
         shown["totals"]["in_flight"]
     );
-    let (code, text) = said(&["snapshot", "verify", path(file), "--root", "00"]);
+    assert_eq!(verified["root_was_given"], false);
+    let (_, text) = said(&["snapshot", "verify", path(file)]);
+    assert!(text.contains("give the one you know with --root"), "{text}");
+    let other = "0f".repeat(32);
+    let (code, text) = said(&["snapshot", "verify", path(file), "--root", &other]);
     assert!(
         code == 1 && text.contains("it is another snapshot"),
         "{text}"
     );
+    let (code, text) = said(&[&offline[..], &["--root", &root.to_uppercase()]].concat());
+    assert!(
+        code == 0 && text.contains("\"root_matches\": true"),
+        "{text}"
+    );
+    for odd in ["zz", "", "0f", &root.replace(&root[..2], "+1"), &root[1..]] {
+        let (code, text) = said(&["snapshot", "verify", path(file), "--root", odd]);
+        assert!(
+            code == 2 && text.contains("64 hexadecimal digits"),
+            "{text}"
+        );
+    }
 }
 
 fn damage_is_named(place: &Path, file: &Path) {
@@ -144,7 +161,7 @@ async fn a_balance_is_proven_against_the_root() {
         code == 0 && text.contains("there is no account alice of process n2"),
         "{text}"
     );
-    let (code, text) = check(&proof, &root.replace(&root[..2], "zz"));
+    let (code, text) = check(&proof, &root.chars().rev().collect::<String>());
     assert!(code == 1 && text.contains("the root is"), "{text}");
 
     let changed = |change: &dyn Fn(&mut Value)| {

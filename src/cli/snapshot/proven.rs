@@ -4,13 +4,14 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::verify::check_root;
+use super::verify::{ROOT_UNCHECKED, check_root};
 use crate::api::ProofDocument;
 use crate::cli::CliError;
 use crate::cli::output::{OutputFormat, print};
+use crate::process::ids::Hash;
 
 /// Checks a proof, and says what it proves.
-pub(super) fn run(file: &Path, root: Option<&str>, output: OutputFormat) -> Result<(), CliError> {
+pub(super) fn run(file: &Path, root: Option<Hash>, output: OutputFormat) -> Result<(), CliError> {
     let bytes = std::fs::read(file).map_err(|source| CliError::Unreadable {
         path: file.to_path_buf(),
         source,
@@ -48,9 +49,7 @@ pub(super) fn run(file: &Path, root: Option<&str>, output: OutputFormat) -> Resu
         "in snapshot {snapshot} with root {root_found}: {said}"
     ))?;
     if root.is_none() {
-        print(
-            "that this is the snapshot's root is not checked: give the one you know with --root",
-        )?;
+        print(ROOT_UNCHECKED)?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::verify::unchecked;
 use crate::history::part::{Part, RecordedChannel};
 use crate::history::verify::Check;
+use crate::process::ids::Hash;
 use crate::store::{Audit, Export};
 
 #[derive(Serialize)]
@@ -14,6 +15,10 @@ struct Verified<'a> {
     snapshot_id: &'a str,
     cluster: &'a str,
     root: String,
+    /// Whether it was compared with a root that somebody knows.
+    root_was_given: bool,
+    /// Null where none was given.
+    root_matches: Option<bool>,
     status: &'a str,
     revision: u32,
     verified: bool,
@@ -76,7 +81,7 @@ struct Checked<'a> {
 }
 
 /// The whole of it.
-pub(super) fn json(export: &Export, audit: &Audit) -> String {
+pub(super) fn json(export: &Export, audit: &Audit, expected: Option<Hash>) -> String {
     let state = &audit.recomputed;
     let totals = state.totals();
     let channels = state
@@ -92,6 +97,8 @@ pub(super) fn json(export: &Export, audit: &Audit) -> String {
         snapshot_id: state.snapshot.as_str(),
         cluster: export.cluster(),
         root: export.published().root.to_string(),
+        root_was_given: expected.is_some(),
+        root_matches: expected.map(|expected| expected == export.published().root),
         status: state.status(),
         revision: state.revision,
         verified: audit.wrong.is_empty(),

@@ -24,8 +24,8 @@ pub(in crate::cli::snapshot) struct VerifyArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "subject")]
     proof: Option<PathBuf>,
     /// The root hash that the snapshot must have; whoever knows it needs to trust nobody.
-    #[arg(long, value_name = "HEX")]
-    root: Option<String>,
+    #[arg(long, value_name = "HEX", value_parser = root)]
+    root: Option<Hash>,
     #[command(flatten)]
     rest: RestOptions,
 }
@@ -33,7 +33,7 @@ pub(in crate::cli::snapshot) struct VerifyArgs {
 /// Checks, shows what it came to, and fails with the first thing that is wrong.
 pub(in crate::cli::snapshot) fn run(args: &VerifyArgs) -> Result<(), CliError> {
     if let Some(file) = &args.proof {
-        return proven::run(file, args.root.as_deref(), args.rest.output);
+        return proven::run(file, args.root, args.rest.output);
     }
     let subject = args.subject.as_deref().unwrap_or_default();
     let path = Path::new(subject);
@@ -48,27 +48,46 @@ pub(in crate::cli::snapshot) fn run(args: &VerifyArgs) -> Result<(), CliError> {
     };
     let audit = export.audit().map_err(|error| failed(path, &error))?;
     match args.rest.output {
-        OutputFormat::Json => print(&verified::json(&export, &audit))?,
-        OutputFormat::Table => as_table(&export, &audit).print()?,
+        OutputFormat::Json => print(&verified::json(&export, &audit, args.root))?,
+        OutputFormat::Table => as_table(&export, &audit, args.root).print()?,
     }
     match audit.wrong.first() {
-        None => check_root(args.root.as_deref(), export.published().root),
+        None => check_root(args.root, export.published().root),
         Some(wrong) => Err(CliError::CheckFailed(wrong.to_string())),
     }
 }
 
+/// A root hash as a person writes it.
+fn root(text: &str) -> Result<Hash, String> {
+    let text = text.trim();
+    let digits = text.as_bytes().chunks_exact(2).map(|digits| {
+        let digits = std::str::from_utf8(digits).ok()?;
+        u8::from_str_radix(digits, 16).ok()
+    });
+    let bytes: Option<Vec<u8>> = digits.collect();
+    let is_hex = text.bytes().all(|digit| digit.is_ascii_hexdigit()) && text.len() == 64;
+    let root = bytes
+        .filter(|_| is_hex)
+        .and_then(|bytes| bytes.try_into().ok());
+    root.map(Hash).ok_or_else(|| {
+        "it is no root hash, which has 64 hexadecimal digits; `snapshot show ID --output json` says it as `root`"
+            .to_owned()
+    })
+}
+
 /// Fails where another root was expected.
-pub(super) fn check_root(expected: Option<&str>, root: Hash) -> Result<(), CliError> {
-    let root = root.to_string();
-    match expected.map(str::trim) {
-        Some(expected) if !expected.eq_ignore_ascii_case(&root) => {
-            Err(CliError::CheckFailed(format!(
-                "the root is {root}, not {expected}: it is another snapshot, or another revision"
-            )))
-        }
+pub(super) fn check_root(expected: Option<Hash>, root: Hash) -> Result<(), CliError> {
+    match expected {
+        Some(expected) if expected != root => Err(CliError::CheckFailed(format!(
+            "the root is {root}, not {expected}: it is another snapshot, or another revision"
+        ))),
         _ => Ok(()),
     }
 }
+
+/// What whoever gives no root has to be told.
+pub(super) const ROOT_UNCHECKED: &str =
+    "that this is the snapshot's root is not checked: give the one you know with --root";
 
 // A word with a path in it or with the end of an export's name is meant as a file, also where there is none.
 fn is_file(path: &Path) -> bool {
@@ -121,7 +140,7 @@ pub(super) fn unchecked(state: &GlobalState) -> Vec<String> {
     unchecked
 }
 
-fn as_table(export: &Export, audit: &Audit) -> Report {
+fn as_table(export: &Export, audit: &Audit, expected: Option<Hash>) -> Report {
     let state = &audit.recomputed;
     let mut report = Report::default();
     let how = match audit.wrong.is_empty() {
@@ -134,7 +153,12 @@ fn as_table(export: &Export, audit: &Audit) -> Report {
         audit.compared,
         export.chunks()
     ));
-    report.line(&format!("root {}", export.published().root));
+    let root = export.published().root;
+    report.line(&match expected {
+        None => format!("root {root}; {ROOT_UNCHECKED}"),
+        Some(expected) if expected == root => format!("root {root}, as given with --root"),
+        Some(expected) => format!("root {root}, not {expected}, as given with --root"),
+    });
     for wrong in &audit.wrong {
         report.line(&format!("wrong: {wrong}"));
     }

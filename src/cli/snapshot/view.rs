@@ -120,13 +120,14 @@ pub(super) fn snapshot(snapshot: &Value, checks: bool) -> Report {
     report
 }
 
-const FACTS: [(&str, &str); 12] = [
+const FACTS: [(&str, &str); 13] = [
     ("status", "/status"),
     ("initiator", "/initiator"),
     ("initiated at", "/initiated_at"),
     ("finished at", "/finished_at"),
     ("duration in ms", "/duration_ms"),
     ("revision", "/revision"),
+    ("root", "/root"),
     ("balances", "/totals/balances"),
     ("in flight", "/totals/in_flight"),
     ("deposits", "/totals/deposits"),
