@@ -199,6 +199,8 @@ fn bad_usage_is_2() {
         &["account", "deposit", "a", "1.5"],
         &["snapshot", "list", "--rest", "https://n1"],
         &["snapshot", "take", "--deadline", "soon"],
+        &["snapshot", "take", "--deadline", "5"],
+        &["snapshot", "take", "--deadline", "2h"],
         &["account", "balance", "a", "--at", "t", "--snapshot", "s"],
         &["account", "history", "a", "--order", "up"],
         &["audit", "--at", "t", "--cut", "c"],

@@ -12,6 +12,20 @@ pub fn parse_duration(text: &str) -> Result<Duration, Fault> {
     positive(text).ok_or_else(|| Fault::Duration(text.to_owned()))
 }
 
+/// Nobody waits longer for the first revision of a snapshot; whoever is missing then is shown as missing.
+const DEADLINE_MAX: Duration = Duration::from_secs(3600);
+
+/// The deadline of one snapshot: a duration of at most an hour.
+///
+/// # Errors
+/// [`Fault::Duration`], [`Fault::Deadline`].
+pub fn parse_deadline(text: &str) -> Result<Duration, Fault> {
+    match parse_duration(text)? {
+        deadline if deadline <= DEADLINE_MAX => Ok(deadline),
+        _ => Err(Fault::Deadline(text.to_owned())),
+    }
+}
+
 /// A duration, or `off`, which is `None`.
 ///
 /// # Errors
@@ -73,6 +87,17 @@ mod tests {
                 "{bad}"
             );
         }
+    }
+
+    #[test]
+    fn a_deadline_is_an_hour_at_most() {
+        for good in ["1h", "60m", "1ms"] {
+            assert!(parse_deadline(good).is_ok(), "{good}");
+        }
+        for long in ["2h", "61m", "3600001ms"] {
+            assert_eq!(parse_deadline(long), Err(Fault::Deadline(long.to_owned())));
+        }
+        assert!(parse_deadline("5").is_err());
     }
 
     #[test]

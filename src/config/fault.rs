@@ -61,6 +61,9 @@ pub enum Fault {
     /// Not a duration.
     #[error("`{0}` is no duration; write a whole number with a unit, for example 60s or 500ms")]
     Duration(String),
+    /// A deadline of a snapshot that is too long.
+    #[error("`{0}` is too long; give at most one hour, `1h`")]
+    Deadline(String),
     /// Not a duration and not `off`.
     #[error(
         "`{0}` is no interval; write a whole number with a unit, for example 60s or 500ms, or off"

@@ -53,6 +53,14 @@ async fn two_snapshots_are_compared_and_one_is_watched_from_a_terminal() {
     );
     let nothing = text(&snapshot(at, &["watch", "s2", "--after", "revision-1"]).await);
     assert!(nothing.contains("nothing"), "{nothing}");
+    // Only the node can say so, and it is bad usage all the same.
+    for odd in [
+        &["list", "--limit", "0"][..],
+        &["diff", "s2", "--at", "noon"],
+    ] {
+        let refused = snapshot(at, odd).await;
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    }
     for unknown in [&["diff", "s2", "none"][..], &["watch", "none"]] {
         let refused = snapshot(at, unknown).await;
         assert_eq!(refused.status.code(), Some(1), "{refused:?}");

@@ -18,13 +18,10 @@ use super::snapshot::Snapshot;
 use super::wait::Wait;
 use crate::api::error::{Failure, id};
 use crate::api::recorded::{self, absent};
-use crate::config::parse_duration;
+use crate::config::parse_deadline;
 use crate::node::{SnapshotFilter, SnapshotStatus, SnapshotView};
 use crate::process::ids::SnapshotId;
 use crate::store::Store;
-
-/// Nobody waits longer for the first revision of a snapshot; whoever is missing then is shown as missing.
-const DEADLINE_MAX: Duration = Duration::from_secs(3600);
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -88,12 +85,7 @@ pub(super) async fn initiate(
 }
 
 fn deadline(text: &str) -> Result<Duration, Failure> {
-    let deadline = parse_duration(text).map_err(|fault| Failure::malformed("deadline", fault))?;
-    if deadline > DEADLINE_MAX {
-        let why = format!("{text:?} is too long; give at most one hour, `1h`");
-        return Err(Failure::malformed("deadline", why));
-    }
-    Ok(deadline)
+    parse_deadline(text).map_err(|fault| Failure::malformed("deadline", fault))
 }
 
 /// `GET /v1/snapshots/{id}`

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::rest::{Answer, RestClient, RestOptions, segment};
 use super::{CliError, OutputFormat, print};
-use crate::config::{Fault, parse_duration};
+use crate::config::{Fault, parse_deadline};
 
 /// How many seconds one answer may wait for a snapshot: less than the client waits for an answer.
 const WAIT_S: &str = "30";
@@ -190,7 +190,7 @@ fn take(args: &TakeArgs) -> Result<(), CliError> {
 
 // As the node will read it.
 fn deadline(text: &str) -> Result<String, Fault> {
-    parse_duration(text).map(|_| text.to_owned())
+    parse_deadline(text).map(|_| text.to_owned())
 }
 
 fn list(args: &ListArgs) -> Result<(), CliError> {
