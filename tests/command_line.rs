@@ -189,6 +189,46 @@ fn no_node_there_is_said_with_what_to_do() {
     }
 }
 
+/// Without this a program that reads results as JSON would have to read sentences where there is none.
+#[test]
+fn programs_are_told_of_errors_in_json() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", free.local_addr().expect("bound"));
+    drop(free);
+    for (arguments, code, hint) in [
+        (
+            &["account", "balance", "a", "--rest", &url][..],
+            1,
+            "start the node",
+        ),
+        (
+            &["snapshot", "list", "--rest", "https://n1"],
+            2,
+            "write for example",
+        ),
+        (
+            &["snapshot", "verify", "no/such.file"],
+            2,
+            "name a file that exists",
+        ),
+        (&["store", "stats", "no/such"], 3, ""),
+    ] {
+        let mut command = snapledger(&dir);
+        command.args(arguments).args(["--output", "json"]);
+        let (actual, stderr) = failure(&mut command);
+        let said: serde_json::Value = serde_json::from_str(&stderr).expect(&stderr);
+        assert_eq!((actual, &said["exit"]), (code, &code.into()), "{said}");
+        let sentence = said["error"].as_str().expect("a sentence");
+        assert!(sentence.contains(hint), "{said}");
+        assert!(
+            said["hint"].as_str().unwrap_or_default().contains(hint),
+            "{said}"
+        );
+        assert!(said["type"].is_null(), "no node has said anything: {said}");
+    }
+}
+
 #[test]
 fn bad_usage_is_2() {
     let dir = tempfile::tempdir().expect("a temporary directory");

@@ -4,6 +4,9 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use serde_json::{Value, json};
+
+use super::OutputFormat;
 use crate::config::ConfigError;
 use crate::node::NodeError;
 use crate::node::discover::DiscoverError;
@@ -49,9 +52,19 @@ pub enum CliError {
     /// The node cannot start or stopped by itself.
     #[error(transparent)]
     Node(#[from] NodeError),
-    /// The node answered with a refusal.
+    /// The node, or this program, refuses.
     #[error("{0}")]
     Refused(String),
+    /// The node answered with a problem document.
+    #[error("{sentence}")]
+    Answered {
+        /// Its HTTP status.
+        status: u16,
+        /// The end of its `type`, for example `insufficient-funds`.
+        kind: Option<String>,
+        /// Its title and detail.
+        sentence: String,
+    },
     /// A check found something.
     #[error("{0}")]
     CheckFailed(String),
@@ -97,9 +110,12 @@ impl CliError {
             | Self::Line { .. }
             | Self::Listen { .. }
             | Self::Discover(_) => 2,
+            // What the node does not understand is as badly used as what is not understood here.
+            Self::Answered { status: 400, .. } => 2,
             Self::Node(error) => error.exit_code(),
             Self::Store(_) => 3,
             Self::Refused(_)
+            | Self::Answered { .. }
             | Self::CheckFailed(_)
             | Self::Unreachable { .. }
             | Self::Strange { .. }
@@ -108,15 +124,31 @@ impl CliError {
         }
     }
 
-    /// Writes the sentence to stderr, unless the reader has gone, and gives the exit code.
+    /// Writes the sentence to stderr, as `output` has it, unless the reader has gone, and gives the exit code.
     #[must_use]
-    pub fn report(&self) -> ExitCode {
+    pub fn report(&self, output: OutputFormat) -> ExitCode {
         let code = self.exit_code();
         if code != 0 {
+            let line = match output {
+                OutputFormat::Table => format!("error: {self}"),
+                OutputFormat::Json => self.json().to_string(),
+            };
             // Nothing is left to tell anyone where stderr is closed as well.
-            let _ = writeln!(io::stderr(), "error: {self}");
+            let _ = writeln!(io::stderr(), "{line}");
         }
         ExitCode::from(code)
+    }
+
+    /// For programs.
+    fn json(&self) -> Value {
+        let sentence = self.to_string();
+        // What can be done is the last thing that a sentence says.
+        let hint = sentence.rsplit_once("; ").map(|(_, hint)| hint);
+        let kind = match self {
+            Self::Answered { kind, .. } => kind.as_deref(),
+            _ => None,
+        };
+        json!({"error": sentence, "hint": hint, "type": kind, "exit": self.exit_code()})
     }
 }
 

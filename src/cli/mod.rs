@@ -20,7 +20,9 @@ pub mod simulate;
 pub mod snapshot;
 pub mod store;
 
-use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub use self::error::CliError;
 pub use self::logs::{LogFormat, LogOptions};
@@ -31,7 +33,8 @@ pub use self::output::{OutputFormat, Report, print};
 #[command(name = "snapledger", version, propagate_version = true)]
 #[command(
     after_help = "Exit codes: 0 done, 1 refused or a check failed, 2 bad usage or configuration, \
-3 the store cannot be opened or is damaged."
+3 the store cannot be opened or is damaged. With --output json an error is one line of JSON on stderr: \
+error, hint, type and exit."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -67,11 +70,18 @@ enum Command {
 }
 
 impl Cli {
-    /// Runs the command.
-    ///
-    /// # Errors
-    /// [`CliError`], to be reported with [`CliError::report`].
-    pub fn run(self) -> Result<(), CliError> {
+    /// Reads the arguments, runs the command, and says how it ended.
+    #[must_use]
+    pub fn start() -> ExitCode {
+        let given = Self::command().get_matches();
+        let cli = Self::from_arg_matches(&given).unwrap_or_else(|error| error.exit());
+        match cli.run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => error.report(output(&given)),
+        }
+    }
+
+    fn run(self) -> Result<(), CliError> {
         let default = match &self.command {
             Command::Node(_) => "info",
             _ => "warn",
@@ -91,6 +101,16 @@ impl Cli {
             Command::Completions(args) => completions::run(&args),
         }
     }
+}
+
+/// How the command that was given writes its results, and so its error.
+fn output(given: &ArgMatches) -> OutputFormat {
+    if let Some((_, given)) = given.subcommand() {
+        return output(given);
+    }
+    // Not every command has the option.
+    let output = given.try_get_one::<OutputFormat>("output");
+    output.ok().flatten().copied().unwrap_or_default()
 }
 
 /// The runtime of the commands that wait for more than one thing.

@@ -73,8 +73,7 @@ impl RestClient {
     /// GET.
     ///
     /// # Errors
-    /// [`CliError::Refused`] with the problem's sentence, or [`CliError::Usage`] where the request makes no sense to the
-    /// node; [`CliError::Unreachable`], [`CliError::Strange`].
+    /// [`CliError::Answered`] with the problem's sentence, [`CliError::Unreachable`], [`CliError::Strange`].
     pub fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer, CliError> {
         let request = self
             .agent
@@ -192,11 +191,12 @@ impl RestClient {
         let json = serde_json::from_str::<Value>(&text);
         if !status.is_success() {
             let problem = json.unwrap_or(Value::Null);
-            let sentence = sentence(status.as_u16(), &problem);
-            // What the node does not understand is as badly used as what is not understood here.
-            return Err(match status.as_u16() {
-                400 => CliError::Usage(sentence),
-                _ => CliError::Refused(sentence),
+            let kind = problem["type"].as_str();
+            let kind = kind.and_then(|kind| kind.rsplit('/').next());
+            return Err(CliError::Answered {
+                status: status.as_u16(),
+                kind: kind.map(str::to_owned),
+                sentence: sentence(status.as_u16(), &problem),
             });
         }
         match json {

@@ -65,6 +65,12 @@ async fn two_snapshots_are_compared_and_one_is_watched_from_a_terminal() {
         let refused = snapshot(at, unknown).await;
         assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     }
+    let refused = snapshot(at, &["show", "none", "--output", "json"]).await;
+    let said: Value = serde_json::from_slice(&refused.stderr).expect("JSON");
+    assert_eq!(
+        (&said["type"], &said["exit"]),
+        (&json!("unknown-snapshot"), &json!(1))
+    );
     cluster.stop_all().await;
 }
 
