@@ -43,6 +43,16 @@ fn assert_fails(command: &mut Command, code: i32, sentence: &str) {
     assert_eq!(actual, code, "{stderr}");
 }
 
+/// As [`assert_fails`], for what cannot be read as arguments.
+#[track_caller]
+fn assert_says(command: &mut Command, code: i32, sentences: &[&str]) {
+    let (actual, stderr) = failure(command);
+    for sentence in sentences {
+        assert!(stderr.contains(sentence), "`{sentence}` in: {stderr}");
+    }
+    assert_eq!(actual, code, "{stderr}");
+}
+
 /// What a refused command must not leave behind.
 fn entries(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).expect("a directory");
@@ -250,6 +260,71 @@ fn bad_usage_is_2() {
         assert_fails(snapledger(&dir).args(arguments), 2, "");
     }
     assert!(entries(dir.path()).is_empty());
+}
+
+#[test]
+fn misuse_is_told_with_what_was_meant() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    for amount in ["10.50", "-5", "0", "-1.5", "x"] {
+        for arguments in [
+            &["account", "deposit", "alice", amount][..],
+            &["account", "withdraw", "alice", amount],
+            &["account", "transfer", "alice", "bob", amount],
+        ] {
+            let sentence = "amounts are whole minor units (cents), at least 1";
+            assert_says(snapledger(&dir).args(arguments), 2, &[sentence, amount]);
+        }
+    }
+    let compared = ["diff first OTHER", "diff first --at 2026-01-31T12:00:00Z"];
+    let mut diff = snapledger(&dir);
+    assert_says(diff.args(["snapshot", "diff", "first"]), 2, &compared);
+    let mut show = snapledger(&dir);
+    show.args(["snapshot", "show"])
+        .env("SNAPLEDGER_REST", "http://n1:1");
+    let usage = "Usage: snapledger snapshot show [OPTIONS] <ID|latest>";
+    assert_says(&mut show, 2, &[usage]);
+}
+
+#[test]
+fn an_age_without_a_unit_is_shown_one() {
+    let ring = LINE.replace(r#"[["n1", "n2"]]"#, r#"[["n1", "n2"], ["n2", "n1"]]"#);
+    let text = format!("{ring}[history]\nmax_age = \"15\"\n");
+    let dir = directory("cluster.toml", &text);
+    assert_fails(snapledger(&dir).args(NODE), 2, "for example 15d");
+}
+
+#[test]
+fn a_file_that_is_something_else_is_called_by_its_name() {
+    let problem = r#"{"type":"x/unknown-process","title":"T","status":404,"detail":"no n9"}"#;
+    let dir = directory("saved", problem);
+    let files = [
+        ("export", "snapledger export"),
+        ("proof", r#"{"format":"snapledger proof 1"}"#),
+        ("json", "{}"),
+    ];
+    for (name, text) in files {
+        std::fs::write(dir.path().join(name), text).expect("there is room");
+    }
+    let verify = |arguments: &[&str]| {
+        let mut command = snapledger(&dir);
+        command.args(["snapshot", "verify"]).args(arguments);
+        command
+    };
+    let saved = "an error that a node answered with, saved to a file: T: no n9";
+    assert_fails(&mut verify(&["saved"]), 1, saved);
+    assert_fails(&mut verify(&["--proof", "saved"]), 1, saved);
+    let proof = "an export of a snapshot was expected, and this is the proof of a balance";
+    assert_fails(&mut verify(&["proof"]), 2, proof);
+    let export = "the proof of a balance was expected, and this is an export of a snapshot";
+    assert_fails(&mut verify(&["--proof", "export"]), 2, export);
+    assert_fails(&mut verify(&["json"]), 1, "this is some JSON");
+
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", free.local_addr().expect("bound"));
+    drop(free);
+    let mut neither = verify(&["nofile", "--rest", &url]);
+    assert_fails(&mut neither, 1, "there is no file nofile");
+    assert_fails(&mut neither, 1, "does not answer");
 }
 
 #[test]

@@ -52,6 +52,12 @@ pub struct Checked {
 }
 
 impl ProofDocument {
+    /// Whether this is a proof, of whatever it may be.
+    #[must_use]
+    pub fn is_one(json: &serde_json::Value) -> bool {
+        json["format"] == FORMAT
+    }
+
     /// Writes down what is proven.
     #[must_use]
     pub fn new(

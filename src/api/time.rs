@@ -17,9 +17,16 @@ pub(crate) fn rfc3339(wall_us: u64) -> String {
 /// Understands an instant; before 1970 there is nothing, so that is where such instants lie.
 pub(super) fn parse(field: &str, text: &str) -> Result<Hlc, Failure> {
     let instant: Timestamp = text.parse().map_err(|why| {
-        let hint =
-            "give an RFC 3339 instant such as 2026-01-31T12:00:00Z (write + as %2B in a URL)";
-        Failure::malformed(field, format!("{hint}: {why}"))
+        // A + that is not encoded arrives as a space.
+        let hint = match text.contains(' ') {
+            true => " (in a URL, write + as %2B)",
+            false => "",
+        };
+        let example = "give an RFC 3339 instant such as 2026-01-31T12:00:00Z";
+        Failure::malformed(
+            field,
+            format!("{text:?} is no instant: {why}; {example}{hint}"),
+        )
     })?;
     Ok(Hlc::at(
         u64::try_from(instant.as_microsecond()).unwrap_or(0),
@@ -53,7 +60,10 @@ mod tests {
         );
         assert_eq!(parse("from", "1969-01-01T00:00:00Z").ok(), Some(Hlc(0)));
         for odd in ["", "yesterday", "2023-11-14", "2023-11-14T22:13:20"] {
-            assert!(parse("from", odd).is_err(), "{odd}");
+            let refused = parse("from", odd).expect_err(odd).to_string();
+            assert!(!refused.contains("%2B"), "{refused}");
         }
+        let unencoded = parse("from", "2023-11-14T22:13:20 01:00").expect_err("a space");
+        assert!(unencoded.to_string().contains("%2B"), "{unencoded}");
     }
 }

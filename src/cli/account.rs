@@ -31,7 +31,7 @@ enum Command {
         /// The account that receives.
         to: String,
         /// Whole minor units (cents).
-        #[arg(value_parser = clap::value_parser!(i64).range(1..))]
+        #[arg(allow_negative_numbers = true, value_parser = amount)]
         amount: i64,
         /// The process of the receiving account [default: the one that answers].
         #[arg(long)]
@@ -93,7 +93,7 @@ struct AccountOperation {
     /// The account.
     account: String,
     /// Whole minor units (cents).
-    #[arg(value_parser = clap::value_parser!(i64).range(1..))]
+    #[arg(allow_negative_numbers = true, value_parser = amount)]
     amount: i64,
     #[command(flatten)]
     shared: OperationOptions,
@@ -106,6 +106,14 @@ struct OperationOptions {
     idempotency_key: Option<String>,
     #[command(flatten)]
     rest: RestOptions,
+}
+
+/// An amount as the API takes it.
+fn amount(text: &str) -> Result<i64, String> {
+    let positive = text.parse().ok().filter(|units| *units >= 1);
+    positive.ok_or_else(|| {
+        "amounts are whole minor units (cents), at least 1; 1050 is ten and a half".to_owned()
+    })
 }
 
 /// Runs the command.

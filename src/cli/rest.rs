@@ -218,7 +218,15 @@ impl RestClient {
             ureq::Error::Http(_) | ureq::Error::BadUri(_) => CliError::Usage(format!(
                 "the request cannot be written: {error}; leave control characters out"
             )),
-            ureq::Error::Protocol(_) | ureq::Error::BodyExceedsLimit(_) => CliError::Strange {
+            // A gRPC server answers in frames of HTTP/2, where a line of text is expected.
+            ureq::Error::Protocol(_) => CliError::Strange {
+                address,
+                reason: format!(
+                    "{error}; that looks like a port for gRPC, give --rest the one for REST, for example \
+                     http://127.0.0.1:7201"
+                ),
+            },
+            ureq::Error::BodyExceedsLimit(_) => CliError::Strange {
                 address,
                 reason: error.to_string(),
             },
@@ -256,7 +264,7 @@ fn agent_for_files() -> Agent {
 }
 
 /// `title: detail` of an RFC 9457 problem.
-fn sentence(status: u16, problem: &Value) -> String {
+pub(super) fn sentence(status: u16, problem: &Value) -> String {
     let text = |name: &str| problem.get(name).and_then(Value::as_str);
     match (text("title"), text("detail")) {
         // Many a detail begins with the words of its title.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::address::check_address;
-use super::duration::{parse_duration, parse_interval};
+use super::duration::{parse_age, parse_duration, parse_interval};
 use super::fault::{ConfigError, Fault};
 use super::size::parse_size;
 use super::{HistorySettings, Keep, Member, SnapshotSettings, StoreSettings, Transport};
@@ -263,7 +263,7 @@ impl Source {
             ..HistorySettings::default()
         };
         if let Some(age) = &block.max_age {
-            settings.max_age = self.at(age, |text| parse_interval(text))?;
+            settings.max_age = self.at(age, |text| parse_age(text))?;
         }
         if let Some(count) = &block.max_count {
             settings.max_count = self.at(count, |count| match count {

@@ -40,6 +40,14 @@ pub fn parse_interval(text: &str) -> Result<Option<Duration>, Fault> {
     }
 }
 
+/// An age, or `off`, which is `None`.
+///
+/// # Errors
+/// [`Fault::Age`].
+pub fn parse_age(text: &str) -> Result<Option<Duration>, Fault> {
+    parse_interval(text).map_err(|_| Fault::Age(text.to_owned()))
+}
+
 fn positive(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -108,5 +116,6 @@ mod tests {
             parse_interval("never"),
             Err(Fault::Interval("never".to_owned()))
         );
+        assert_eq!(parse_age("15"), Err(Fault::Age("15".to_owned())));
     }
 }

@@ -69,6 +69,9 @@ pub enum Fault {
         "`{0}` is no interval; write a whole number with a unit, for example 60s or 500ms, or off"
     )]
     Interval(String),
+    /// Not an age and not `off`.
+    #[error("`{0}` is no age; write a whole number with a unit, for example 15d or 12h, or off")]
+    Age(String),
     /// Not a size.
     #[error(
         "`{0}` is no size; write a whole number with a unit, for example 256MiB, or 0B for none"

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::address::check_address;
-pub use self::duration::{parse_deadline, parse_duration, parse_interval};
+pub use self::duration::{parse_age, parse_deadline, parse_duration, parse_interval};
 pub use self::fault::{ConfigError, Fault};
 pub use self::options::NodeOptions;
 pub use self::plan::{Listen, NodePlan};

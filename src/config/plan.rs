@@ -8,7 +8,8 @@ use super::cluster_file::{Cluster, Source};
 use super::fault::{ConfigError, Fault};
 use super::{
     CLUSTER_DEFAULT, HistorySettings, Member, NodeConfig, NodeOptions, STORES_DEFAULT,
-    SnapshotSettings, StoreSettings, Transport, parse_duration, parse_interval, parse_size,
+    SnapshotSettings, StoreSettings, Transport, parse_age, parse_duration, parse_interval,
+    parse_size,
 };
 use crate::process::ids::ProcessId;
 use crate::process::topology::Topology;
@@ -286,7 +287,7 @@ fn override_history(
         settings.keep = keep;
     }
     if let Some(text) = &options.history_max_age {
-        settings.max_age = parse_interval(text).map_err(|f| f.of("--history-max-age"))?;
+        settings.max_age = parse_age(text).map_err(|f| f.of("--history-max-age"))?;
     }
     match options.history_max_count {
         Some(0) => return Err(Fault::MaxCount.of("--history-max-count")),

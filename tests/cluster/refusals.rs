@@ -83,6 +83,16 @@ async fn whatever_is_asked_wrongly_is_a_problem_with_its_status() {
             assert!(!answer.header("allow").is_empty(), "{shown}");
         }
     }
+    let empty = rest.send(request(
+        "POST",
+        "/v1/accounts/a/deposits",
+        &[],
+        String::new(),
+    ));
+    let empty = empty.await;
+    assert_eq!((empty.status, &*empty.problem()), (400, "malformed"));
+    let detail = empty.json()["detail"].to_string();
+    assert!(detail.contains("body: is missing; send"), "{detail}");
     let misspelt = rest.get("/v1/snapshots?limt=5").await.json();
     assert_eq!(misspelt["field"], "limt");
     assert!(

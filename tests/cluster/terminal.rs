@@ -99,3 +99,32 @@ async fn who_takes_a_snapshot_that_was_there_already_is_told_so() {
     assert!(said["note"].is_string(), "{said}");
     cluster.stop_all().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_the_wrong_port_or_for_what_is_not_there_is_told_which() {
+    let mut cluster = Cluster::up(&["n1"]).await;
+    let (grpc, rest) = cluster.addresses("n1");
+    let refused = |output: Output, code, sentence: &str| {
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains(sentence), "{said}");
+    };
+    let asked = snapshot(&grpc, &["list"]).await;
+    refused(asked, 1, "that looks like a port for gRPC");
+    let neither = snapshot(&rest, &["verify", "none"]).await;
+    refused(
+        neither,
+        1,
+        "there is no file none, so it was taken for a snapshot: ",
+    );
+    let neither = snapshot(&rest, &["verify", "none"]).await;
+    refused(neither, 1, "there is no snapshot \"none\"");
+
+    let mut replay = Command::new(env!("CARGO_BIN_EXE_snapledger"));
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/data/operations.csv");
+    replay.args(["replay", file, "--grpc", &rest]);
+    let replayed = tokio::task::spawn_blocking(move || replay.output()).await;
+    let replayed = replayed.expect("no panic").expect("the program runs");
+    refused(replayed, 2, "looks like the port for REST");
+    cluster.stop_all().await;
+}

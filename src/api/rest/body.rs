@@ -22,8 +22,14 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
-        check_media_type(request.headers())?;
+        let media_type = check_media_type(request.headers());
         let bytes = read(request, state).await?;
+        if bytes.is_empty() {
+            let why = "is missing; send an object of JSON, with the header Content-Type: application/json, as /docs \
+                       shows it";
+            return Err(Failure::malformed("body", why));
+        }
+        media_type?;
         parse(&bytes).map(Self)
     }
 }

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::cli::CliError;
+use crate::cli::rest::agent;
 use crate::process::ids::ProcessId;
 use crate::proto::chandy_lamport::key_value_service_client::KeyValueServiceClient;
 use crate::proto::chandy_lamport::{GetClusterStatusRequest, GetClusterStatusResponse};
@@ -31,6 +32,10 @@ impl Directory {
             let (directory, reason) = Self::ask(&endpoints).await?;
             if !directory.is_empty() {
                 return Ok(Self(directory));
+            }
+            // Patience is no help where nobody will ever speak gRPC.
+            for endpoint in &endpoints {
+                refuse_rest(endpoint).await?;
             }
             if started.elapsed() + PAUSE > patience {
                 return Err(CliError::Unreachable {
@@ -106,6 +111,21 @@ async fn status(endpoint: &Endpoint) -> Result<GetClusterStatusResponse, String>
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(status.message().to_owned()),
         Err(_elapsed) => Err("no answer".to_owned()),
+    }
+}
+
+/// Fails where a port that gives no answer in gRPC gives one in REST.
+async fn refuse_rest(endpoint: &Endpoint) -> Result<(), CliError> {
+    let uri = endpoint.uri().clone();
+    let asked = tokio::task::spawn_blocking(move || {
+        let answer = agent(CONNECT_MAX).get(format!("{uri}healthz")).call();
+        (uri, answer.is_ok())
+    });
+    match asked.await {
+        Ok((uri, true)) => Err(CliError::Usage(format!(
+            "--grpc: {uri} looks like the port for REST; give the one for gRPC, for example http://127.0.0.1:7101"
+        ))),
+        _ => Ok(()),
     }
 }
 

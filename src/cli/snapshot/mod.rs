@@ -2,6 +2,7 @@
 
 mod export;
 mod proven;
+mod subject;
 mod verified;
 pub(super) mod verify;
 mod view;
@@ -33,8 +34,10 @@ enum Command {
     /// The history, newest first
     List(ListArgs),
     /// One snapshot with its processes, channels and figures
+    #[command(override_usage = "snapledger snapshot show [OPTIONS] <ID|latest>")]
     Show {
-        /// The snapshot, or `latest`.
+        /// The snapshot, or `latest`; `snapshot list` says which there are.
+        #[arg(value_name = "ID|latest")]
         id: String,
         /// Also list every figure that was compared.
         #[arg(long)]
@@ -57,11 +60,13 @@ enum Command {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "snapledger snapshot diff [OPTIONS] <FROM> <TO>
+       snapledger snapshot diff [OPTIONS] <FROM> --at <INSTANT>")]
 struct DiffArgs {
     /// The snapshot to compare from.
     from: String,
     /// The snapshot to compare with; it may be the older one.
-    #[arg(required_unless_present = "at", conflicts_with = "at")]
+    #[arg(conflicts_with = "at")]
     to: Option<String>,
     /// Or the instant to compare with, for example 2026-01-31T12:00:00Z; it may be before the snapshot.
     #[arg(long, value_name = "INSTANT")]
@@ -213,8 +218,16 @@ fn list(args: &ListArgs) -> Result<(), CliError> {
 
 fn diff(args: &DiffArgs) -> Result<(), CliError> {
     let mut path = format!("{}/diff", path_of(&args.from));
-    if let Some(to) = &args.to {
-        path = format!("{path}/{}", segment(to));
+    match (&args.to, &args.at) {
+        (Some(to), _) => path = format!("{path}/{}", segment(to)),
+        (None, Some(_)) => {}
+        (None, None) => {
+            return Err(CliError::Usage(format!(
+                "nothing is given that snapshot {from} could be compared with; give a second snapshot, \
+                 `snapshot diff {from} OTHER`, or an instant, `snapshot diff {from} --at 2026-01-31T12:00:00Z`",
+                from = args.from
+            )));
+        }
     }
     let limit = args.limit.map(|limit| limit.to_string());
     let query = [

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::subject::no_proof;
 use super::verify::{ROOT_UNCHECKED, check_root};
 use crate::api::ProofDocument;
 use crate::cli::CliError;
@@ -18,7 +19,7 @@ pub(super) fn run(file: &Path, root: Option<Hash>, output: OutputFormat) -> Resu
     })?;
     let failed = |why: String| CliError::CheckFailed(format!("{}: {why}", file.display()));
     let document: ProofDocument = serde_json::from_slice(&bytes)
-        .map_err(|error| failed(format!("it is no proof: {error}")))?;
+        .map_err(|error| no_proof(file, failed(format!("it is no proof: {error}"))))?;
     let checked = document.check().map_err(failed)?;
     let (process, account) = (&checked.process, &checked.account);
     let (published, balance) = (&checked.proven.published, checked.proven.balance);

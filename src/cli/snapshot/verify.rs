@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::export::fetch;
+use super::subject::no_export;
 use super::{proven, verified};
 use crate::cli::CliError;
 use crate::cli::output::{OutputFormat, Report, print};
@@ -43,7 +44,8 @@ pub(in crate::cli::snapshot) fn run(args: &VerifyArgs) -> Result<(), CliError> {
         let id = SnapshotId::parse(subject)
             .map_err(|why| CliError::Usage(format!("{subject}: no such file, and {why}")))?;
         let mut file = NamedTempFile::new()?;
-        let export = fetch(&args.rest.rest, &id, &mut file)?;
+        let export = fetch(&args.rest.rest, &id, &mut file);
+        let export = export.map_err(|error| no_file_either(subject, error))?;
         (export, Some(file))
     };
     let audit = export.audit().map_err(|error| failed(path, &error))?;
@@ -54,6 +56,24 @@ pub(in crate::cli::snapshot) fn run(args: &VerifyArgs) -> Result<(), CliError> {
     match audit.wrong.first() {
         None => check_root(args.root, export.published().root),
         Some(wrong) => Err(CliError::CheckFailed(wrong.to_string())),
+    }
+}
+
+/// A word that is no file was taken for a snapshot; where that is not there either, both are said.
+fn no_file_either(subject: &str, error: CliError) -> CliError {
+    let said = format!("there is no file {subject}, so it was taken for a snapshot: ");
+    match error {
+        CliError::Answered {
+            status,
+            kind,
+            sentence,
+        } => CliError::Answered {
+            status,
+            kind,
+            sentence: said + &sentence,
+        },
+        CliError::Unreachable { .. } => CliError::CheckFailed(said + &error.to_string()),
+        other => other,
     }
 }
 
@@ -105,7 +125,7 @@ pub(in crate::cli) fn open(path: &Path) -> Result<Export, CliError> {
             path: PathBuf::from(path),
             source,
         },
-        other => failed(path, &other),
+        other => no_export(path, failed(path, &other)),
     })
 }
 

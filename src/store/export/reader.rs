@@ -36,6 +36,12 @@ struct Place {
 }
 
 impl Export {
+    /// Whether these are the first bytes of an export, whole or not.
+    #[must_use]
+    pub fn begins_with(bytes: &[u8]) -> bool {
+        bytes.starts_with(MAGIC)
+    }
+
     /// Opens a file and reads all of it.
     ///
     /// # Errors
