@@ -73,7 +73,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::process::cell::Cell;
+    use crate::process::cell::{Cell, Changes};
     use crate::process::clock::Hlc;
     use crate::process::ids::AccountId;
     use crate::process::registers::Registers;
@@ -93,7 +93,7 @@ mod tests {
             registers: Registers::default(),
             accounts: 1,
             balance_total: 1,
-            cells: vec![cell; cells],
+            cells: Changes::of(vec![vec![cell; cells]]),
         }
     }
 

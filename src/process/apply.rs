@@ -1,6 +1,7 @@
 //! `apply`: what a durable record changes. No rule of the bank stands here, or the past would change with it.
 
 use super::Process;
+use super::cell::Changes;
 use super::channel::{Flow, Incoming, Outgoing};
 use super::event::{Answer, Identity, Record, Way};
 use super::ids::{AccountId, ProcessId, Seq, SnapshotId};
@@ -198,13 +199,15 @@ impl Process {
         }
     }
 
-    // Recording is sealing: the registers are copied, the changed cells handed over. No account is visited.
+    // Recording is sealing: the registers are copied, the changed cells handed over. No account is visited, no request.
     fn seal(&mut self, snapshot: Option<SnapshotId>) {
         self.unsealed = 0;
-        let mut cells = self.bank.seal();
-        cells.append(&mut self.keys.seal());
-        cells.append(&mut self.requests.seal());
-        cells.append(&mut self.snapshots.seal());
+        let cells = Changes::of(vec![
+            self.bank.seal(),
+            self.keys.seal(),
+            self.requests.seal(),
+            self.snapshots.seal(),
+        ]);
         self.sealed.push(Sealed {
             snapshot,
             time: self.turn.time,

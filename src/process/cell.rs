@@ -65,3 +65,62 @@ impl Cell {
         matches!(self, Self::Request { answered: None, .. })
     }
 }
+
+/// The cells that changed since a seal, as they are handed over: pieces, in no order. Where a cell is there twice, the
+/// later one counts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Changes(Vec<Vec<Cell>>);
+
+impl Changes {
+    /// Of pieces; nothing is copied.
+    #[must_use]
+    pub fn of(pieces: Vec<Vec<Cell>>) -> Self {
+        Self(pieces)
+    }
+
+    /// How many there are, counted as often as they are there.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.iter().map(Vec::len).sum()
+    }
+
+    /// Whether nothing changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Each once, in the order of cells.
+    #[must_use]
+    pub fn sorted(self) -> Vec<Cell> {
+        let mut cells: Vec<Cell> = self.0.into_iter().flatten().collect();
+        cells.sort_by(|a, b| a.key().cmp(&b.key()));
+        cells.dedup_by(|later, earlier| {
+            let is_twice = later.key() == earlier.key();
+            if is_twice {
+                std::mem::swap(later, earlier);
+            }
+            is_twice
+        });
+        cells
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_cell_that_is_there_twice_the_later_counts() {
+        let cell = |account: &str, balance| Cell::Account {
+            account: AccountId::parse(account).expect("a valid id"),
+            balance,
+        };
+        let changes = Changes::of(vec![
+            vec![cell("b", 1), cell("a", 2), cell("b", 3)],
+            vec![cell("b", 4), cell("c", 5)],
+        ]);
+        assert_eq!(changes.len(), 5);
+        assert_eq!(changes.sorted(), [cell("a", 2), cell("b", 4), cell("c", 5)]);
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::cell::Cell;
+use super::cell::Changes;
 use super::channel::{Incoming, Outgoing};
 use super::clock::{Hlc, Lamport};
 use super::event::Identity;
@@ -76,6 +76,6 @@ pub struct Sealed {
     pub accounts: u64,
     /// The sum of their balances.
     pub balance_total: i128,
-    /// Changed cells, each once, in no order.
-    pub cells: Vec<Cell>,
+    /// What changed.
+    pub cells: Changes,
 }

@@ -1,7 +1,9 @@
 //! Answers that are remembered, so that a repeated request is harmless.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::VecDeque;
 use std::sync::Arc;
+
+use ahash::AHashMap;
 
 use super::cell::{Answered, Cell};
 use super::event::{Answer, Operation};
@@ -10,13 +12,18 @@ use super::ids::{ProcessId, RequestId};
 /// How many answers a process remembers; the oldest are forgotten first.
 pub const REQUESTS_KEPT_MAX: usize = 262_144;
 
+/// Room for the fields of most operations, bytes.
+const FINGERPRINTED: usize = 256;
+
 /// The remembered answers of one process.
 #[derive(Debug, Clone, Default)]
 pub struct Requests {
-    answers: HashMap<RequestId, Arc<Answered>>,
-    order: BTreeMap<u64, RequestId>,
-    /// Requests that were answered or forgotten since the last seal.
-    delta: HashSet<RequestId>,
+    answers: AHashMap<RequestId, Arc<Answered>>,
+    /// By their ordinals, oldest first, but for those that were restored since an answer was remembered.
+    order: VecDeque<(u64, RequestId)>,
+    are_in_order: bool,
+    /// What was remembered and forgotten since the last seal.
+    delta: Vec<Cell>,
 }
 
 impl Requests {
@@ -28,38 +35,42 @@ impl Requests {
 
     /// Remembers an answer and forgets the oldest if there are too many.
     pub fn remember(&mut self, request: &RequestId, fingerprint: u64, answer: Answer) {
-        let ordinal = self.order.last_key_value().map_or(1, |(last, _)| last + 1);
-        self.restore(
-            request.clone(),
-            Arc::new(Answered {
-                fingerprint,
-                ordinal,
-                answer,
-            }),
-        );
-        self.delta.insert(request.clone());
+        if !std::mem::replace(&mut self.are_in_order, true) {
+            let order = self.order.make_contiguous();
+            order.sort_unstable_by_key(|(ordinal, _)| *ordinal);
+        }
+        let ordinal = self.order.back().map_or(1, |(last, _)| last + 1);
+        let answered = Arc::new(Answered {
+            fingerprint,
+            ordinal,
+            answer,
+        });
+        self.delta.push(Cell::Request {
+            request: request.clone(),
+            answered: Some(Arc::clone(&answered)),
+        });
+        self.answers.insert(request.clone(), answered);
+        self.order.push_back((ordinal, request.clone()));
         while self.order.len() > REQUESTS_KEPT_MAX {
-            let (_, oldest) = self.order.pop_first().expect("it is longer than its limit");
+            let (_, oldest) = self.order.pop_front().expect("it is longer than its limit");
             self.answers.remove(&oldest);
-            self.delta.insert(oldest);
+            self.delta.push(Cell::Request {
+                request: oldest,
+                answered: None,
+            });
         }
     }
 
     /// Sets an answer found in a recorded state; it does not count as a change.
     pub fn restore(&mut self, request: RequestId, answered: Arc<Answered>) {
-        self.order.insert(answered.ordinal, request.clone());
+        self.are_in_order = false;
+        self.order.push_back((answered.ordinal, request.clone()));
         self.answers.insert(request, answered);
     }
 
-    /// Hands over what changed since the last call.
+    /// Hands over what changed since the last call. Takes constant time.
     pub fn seal(&mut self) -> Vec<Cell> {
         std::mem::take(&mut self.delta)
-            .into_iter()
-            .map(|request| Cell::Request {
-                answered: self.answers.get(&request).cloned(),
-                request,
-            })
-            .collect()
     }
 }
 
@@ -67,10 +78,10 @@ impl Operation {
     /// A number by which another operation under the same request id is noticed; stable across versions.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
-        let mut hasher = blake3::Hasher::new();
+        let mut fields = Vec::with_capacity(FINGERPRINTED);
         let mut field = |text: &str| {
-            hasher.update(&(text.len() as u64).to_le_bytes());
-            hasher.update(text.as_bytes());
+            fields.extend_from_slice(&(text.len() as u64).to_le_bytes());
+            fields.extend_from_slice(text.as_bytes());
         };
         match self {
             Self::Deposit { account, amount } => {
@@ -108,7 +119,7 @@ impl Operation {
                     .for_each(&mut field);
             }
         }
-        let bytes = *hasher.finalize().as_bytes();
+        let bytes = *blake3::hash(&fields).as_bytes();
         u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes of thirty-two"))
     }
 }

@@ -150,8 +150,7 @@ impl States {
         }
         let newest = self.newest().clone();
         let mut runs = newest.map(|(_, runs)| runs).unwrap_or_default();
-        let mut cells = sealed.cells;
-        cells.sort_unstable_by(|a, b| a.key().cmp(&b.key()));
+        let cells = sealed.cells.sorted();
         let (run, mut new_bytes) = chunks.write_run(cells.into_iter().map(Ok))?;
         if run.cells > 0 {
             runs.push(run);

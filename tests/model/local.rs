@@ -186,10 +186,13 @@ impl Life {
             OPEN_SNAPSHOTS_MAX,
             registers,
         );
-        let cells = seals.iter().flat_map(|sealed| &sealed.cells);
-        let newest: BTreeMap<_, _> = cells.map(|cell| (cell.key(), cell)).collect();
+        let cells = seals
+            .iter()
+            .flat_map(|sealed| sealed.cells.clone().sorted());
+        let named = cells.map(|cell| ((cell.key().0, cell.key().1.to_owned()), cell));
+        let newest: BTreeMap<_, _> = named.collect();
         for cell in newest.into_values() {
-            process.restore_cell(cell.clone());
+            process.restore_cell(cell);
         }
         Some(replay(process, &self.journal))
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use snapledger::process::Process;
-use snapledger::process::cell::Cell;
+use snapledger::process::cell::{Cell, Changes};
 use snapledger::process::event::{Input, Operation, Turn};
 use snapledger::process::ids::{Key, Seq};
 use snapledger::process::registers::Sealed;
@@ -93,8 +93,7 @@ fn replaying_all_turns_gives_the_same_process() {
 fn sorted_seals(process: &mut Process) -> Vec<Sealed> {
     let mut seals = process.take_sealed();
     for sealed in &mut seals {
-        let name = |cell: &Cell| (cell.key().0, cell.key().1.to_owned());
-        sealed.cells.sort_by_key(name);
+        sealed.cells = Changes::of(vec![std::mem::take(&mut sealed.cells).sorted()]);
     }
     seals
 }
@@ -102,7 +101,10 @@ fn sorted_seals(process: &mut Process) -> Vec<Sealed> {
 /// The newest cell of each name, as a store folds the seals up to and including `last`.
 fn fold(sealed: &[Sealed]) -> Vec<Cell> {
     let mut newest = BTreeMap::new();
-    for cell in sealed.iter().flat_map(|sealed| &sealed.cells) {
+    for cell in sealed
+        .iter()
+        .flat_map(|sealed| sealed.cells.clone().sorted())
+    {
         let (kind, name) = cell.key();
         newest.insert((kind, name.to_owned()), cell.clone());
     }
@@ -130,7 +132,7 @@ fn a_recorded_state_and_the_turns_since_give_the_same_process() {
         }
         // The turn that sealed the state comes after it, so it is sealed once more; nothing has changed in between.
         let mut expected = seals[place..].to_vec();
-        expected[0].cells.clear();
+        expected[0].cells = Changes::of(vec![Vec::new()]);
         assert_eq!(sorted_seals(&mut again), expected);
         assert_equal(&mut p, &mut again);
     }

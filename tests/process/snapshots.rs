@@ -240,8 +240,9 @@ fn a_seal_hands_over_what_changed_since_the_last() {
     let sealed = p.take_sealed();
     assert_eq!(sealed.len(), 2);
     assert_eq!((&sealed[0].snapshot, sealed[0].cells.len()), (&None, 2));
-    let [Cell::Account { account, balance }] = &sealed[1].cells[..] else {
-        unreachable!("{:?}", sealed[1].cells)
+    let cells = sealed[1].cells.clone().sorted();
+    let [Cell::Account { account, balance }] = &cells[..] else {
+        unreachable!("{cells:?}")
     };
     assert_eq!((account.as_str(), *balance), ("b", 3));
     let sent = sealed[1].registers.outgoing[&process("q")].sent;

@@ -120,8 +120,7 @@ impl Disk {
         hash
     }
 
-    fn write_run(&mut self, mut cells: Vec<Cell>) -> Option<Run> {
-        cells.sort_unstable_by(|a, b| a.key().cmp(&b.key()));
+    fn write_run(&mut self, cells: Vec<Cell>) -> Option<Run> {
         let (kind, name) = cells
             .first()
             .map(|cell| (cell.key().0, cell.key().1.into()))?;
@@ -145,7 +144,7 @@ impl Disk {
             .hash_at(cut)
             .ok_or_else(|| format!("no entry at the cut {cut}"))?;
         let mut runs = self.newest.take().map(|(_, runs)| runs).unwrap_or_default();
-        runs.extend(self.write_run(sealed.cells));
+        runs.extend(self.write_run(sealed.cells.sorted()));
         let registers = sealed.registers;
         let recorded = RecordedState {
             position: cut,

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use crate::history::part::{RecordedState, Run};
-use crate::process::cell::Cell;
+use crate::process::cell::{Cell, Changes};
 use crate::process::ids::{Hash, ProcessId};
 use crate::process::registers::{Registers, Sealed};
 use crate::store::chunks::Chunks;
@@ -42,10 +42,10 @@ impl Ledger {
     }
 
     /// Takes note of what the journal changed up to a cut.
-    pub(super) fn change(&mut self, cells: &[Cell]) {
-        for cell in cells {
+    pub(super) fn change(&mut self, changes: Changes) {
+        for cell in changes.sorted() {
             let (kind, name) = cell.key();
-            self.changed.insert((kind, name.into()), cell.clone());
+            self.changed.insert((kind, name.into()), cell);
         }
     }
 

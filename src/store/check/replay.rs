@@ -217,7 +217,7 @@ impl Replay {
 
     // The state and the part that were recorded with what the journal sealed.
     fn compare(&mut self, examiner: &mut Examiner, sealed: &Sealed) {
-        self.ledger.change(&sealed.cells);
+        self.ledger.change(sealed.cells.clone());
         let cut = sealed.registers.position;
         let what = schema::name(Kind::State, &position_key(cut));
         let trees = &examiner.library.trees;
