@@ -202,6 +202,8 @@ fn outcome(bench: &Bench, parameters: &Parameters, measured: &Measured) -> Outco
         Line::new("deposit p99 µs, all of these runs", 1, p(all, 99.0)),
         Line::new("a snapshot beside them, ms", 1, measured.snapshots_ms(1)),
     ];
+    let due_per_run = parameters.seconds.div_duration_f64(parameters.every).ceil();
+    let due = due_per_run * f64::from(bench.runs);
     let met: u64 = meanwhile.iter().map(Latencies::count).sum();
     Outcome {
         name: "interference",
@@ -224,8 +226,9 @@ fn outcome(bench: &Bench, parameters: &Parameters, measured: &Measured) -> Outco
         ],
         notes: vec![
             format!(
-                "{} snapshots beside streams, {} beside single deposits; {met} of the deposits met one; a deposit is late \
-                 from the instant at which it was to leave",
+                "{} snapshots beside streams and {} beside single deposits, of {due:.0} each that were due: one that takes \
+                 longer puts off the next; {met} of the deposits met one; a deposit is late from the instant at which it \
+                 was to leave",
                 measured.snapshots[0].len(),
                 measured.snapshots[1].len(),
             ),
