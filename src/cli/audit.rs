@@ -68,6 +68,7 @@ const LISTS: [(&str, Columns); 3] = [
             ("balances", "/balance_total"),
             ("deposits", "/deposits"),
             ("withdrawals", "/withdrawals"),
+            ("known until", "/known_until"),
         ],
     ),
     (
@@ -89,6 +90,7 @@ fn table(audit: &serde_json::Value) -> Report {
         .iter()
         .map(|(name, field)| vec![(*name).to_owned(), cell(audit.pointer(field))]);
     report.table(&["audit at", &cell(audit.get("at"))], facts.collect());
+    report.left_out(&audit["totals"]);
     for (field, columns) in LISTS {
         let list = &audit[field];
         if list.as_array().is_some_and(|list| !list.is_empty()) {

@@ -91,6 +91,32 @@ impl Report {
         self.table(&headers, rows.collect());
     }
 
+    /// Says of totals what they do not hold, where that is anything: sums must not pass for those of the whole cluster.
+    pub fn left_out(&mut self, totals: &Value) {
+        if totals["complete"] != false {
+            return;
+        }
+        let mut gaps = Vec::new();
+        for (field, sentence) in [
+            ("left_out", "without"),
+            ("earlier", "with earlier figures of"),
+        ] {
+            let names = totals[field].as_array().into_iter().flatten();
+            let names: Vec<String> = names.map(|name| cell(Some(name))).collect();
+            if !names.is_empty() {
+                gaps.push(format!("{sentence} {}", names.join(", ")));
+            }
+        }
+        let channels = totals["channels_left_out"].as_array().map_or(0, Vec::len);
+        if channels > 0 {
+            gaps.push(format!(
+                "without what is on its way in channels not known: {channels}"
+            ));
+        }
+        let gaps = gaps.join("; ");
+        self.line(&format!("\nnot the sums of the whole cluster: {gaps}"));
+    }
+
     /// Writes it all to stdout.
     ///
     /// # Errors
@@ -123,6 +149,23 @@ fn is_number(cell: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // Without this a person would take the sums of some for those of all.
+    #[test]
+    fn sums_that_are_not_whole_say_so() {
+        let said = |totals: serde_json::Value| {
+            let mut report = Report::default();
+            report.left_out(&totals);
+            report.0
+        };
+        assert_eq!(said(serde_json::json!({"balances": 1})), "");
+        let totals = serde_json::json!({
+            "complete": false, "left_out": ["n3"], "earlier": ["n4"], "channels_left_out": [{}, {}]
+        });
+        let line = "\nnot the sums of the whole cluster: without n3; with earlier figures of n4; \
+                    without what is on its way in channels not known: 2\n";
+        assert_eq!(said(totals), line);
+    }
 
     #[test]
     fn lists_become_tables_and_what_is_absent_a_dash() {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::global::Totals;
+use super::global::{LeftOut, Totals};
 use super::share::Share;
 use super::verify::{Check, Verification, conservation, consistent_cut};
 use crate::process::channel::Flow;
@@ -107,7 +107,22 @@ impl Audit {
         })
     }
 
-    /// The sums over what is known; in flight is what is known of both ends.
+    /// What the sums do not hold, or hold as it was before; `None` where they hold everything as it was at the cut.
+    #[must_use]
+    pub fn left_out(&self) -> Option<LeftOut<'_>> {
+        let missing = self.missing.keys();
+        let (earlier, processes) = missing.partition(|process| self.shares.contains_key(*process));
+        let unknown = self
+            .passed()
+            .filter(|(_, passed)| passed.in_flight().is_none());
+        (!self.is_complete()).then(|| LeftOut {
+            processes,
+            earlier,
+            channels: unknown.map(|(channel, _)| channel).collect(),
+        })
+    }
+
+    /// The sums over what is known; in flight is what is known of both ends. [`Audit::left_out`] says what is not in them.
     #[must_use]
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
@@ -129,14 +144,14 @@ impl Audit {
         });
         let mut checks: Vec<Check> = both_ends.collect();
         let holds = |checks: &[Check]| checks.iter().all(|check| check.holds);
-        let consistent_cut = (!checks.is_empty()).then(|| holds(&checks));
+        let compared = (!checks.is_empty()).then(|| holds(&checks));
         let conserved = self.is_complete().then(|| {
             checks.push(conservation(&self.totals()));
             holds(&checks)
         });
         Verification {
             conserved,
-            consistent_cut,
+            consistent_cut: compared.filter(|holds| self.is_complete() || !holds),
             checks,
         }
     }

@@ -150,6 +150,17 @@ pub struct Totals {
     pub withdrawals: i128,
 }
 
+/// What the sums over a global state do not hold, or hold as it was before: who reads the sums must see it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LeftOut<'a> {
+    /// The processes that are in no sum.
+    pub processes: Vec<&'a ProcessId>,
+    /// The processes that are in the sums as they were at an earlier instant than the others.
+    pub earlier: Vec<&'a ProcessId>,
+    /// The channels of which it is not known what is on its way.
+    pub channels: Vec<&'a ChannelId>,
+}
+
 impl GlobalState {
     /// A global state of which nothing is there yet, and nothing is published: revision 0.
     #[must_use]
@@ -208,6 +219,17 @@ impl GlobalState {
             Completeness::Complete => &[],
             Completeness::Partial { open_channels, .. } => open_channels,
         }
+    }
+
+    /// What the sums do not hold; `None` where they hold everything.
+    #[must_use]
+    pub fn left_out(&self) -> Option<LeftOut<'_>> {
+        let missing = self.missing().iter();
+        (!self.is_complete()).then(|| LeftOut {
+            processes: missing.map(|one| &one.process).collect(),
+            earlier: Vec::new(),
+            channels: self.open_channels().iter().collect(),
+        })
     }
 
     /// Whether nothing is missing but what only these processes could give.

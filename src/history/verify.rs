@@ -11,7 +11,8 @@ pub struct Verification {
     /// Whether balances and money in flight are deposits less withdrawals, and every other check holds as well; `None`
     /// where a part is missing.
     pub conserved: Option<bool>,
-    /// Whether no channel delivered what was not sent; `None` where no channel could be compared.
+    /// Whether no channel delivered what was not sent: false as soon as one did, and `None` where not every channel could
+    /// be compared, or there is none.
     pub consistent_cut: Option<bool>,
     /// Everything that was compared.
     pub checks: Vec<Check>,
@@ -43,7 +44,8 @@ pub fn verify(global: &GlobalState) -> Verification {
             }
         }
     }
-    let consistent = (!checks.is_empty()).then(|| checks.iter().all(|check| check.holds));
+    let compared = (!checks.is_empty()).then(|| checks.iter().all(|check| check.holds));
+    let consistent = compared.filter(|holds| global.is_complete() || !holds);
     for (process, part) in &global.parts {
         if let Some(counted) = global.counted.get(process) {
             checks.extend(contents(part, counted));

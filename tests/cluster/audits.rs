@@ -108,7 +108,22 @@ async fn who_is_gone_is_named_with_what_is_known_of_it() {
     assert_eq!(found["missing"][0]["snapshot"], json!(id));
     assert!(text(&found, "/missing/0/known_until") < after);
     assert_eq!(found["verification"]["conserved"], Value::Null);
-    assert_eq!(found["totals"]["balances"], 300, "with what is known of n3");
+    assert_eq!(found["verification"]["consistent_cut"], Value::Null);
+    let totals = &found["totals"];
+    assert_eq!(totals["balances"], 300, "with what is known of n3");
+    assert_eq!(
+        (&totals["complete"], &totals["left_out"], &totals["earlier"]),
+        (&json!(false), &json!([]), &json!(["n3"]))
+    );
+    assert_eq!(
+        totals["channels_left_out"].as_array().map(Vec::len),
+        Some(4)
+    );
+    assert_eq!(found["missing"][0]["in_totals"], true);
+    let processes = found["processes"].as_array().expect("a list").iter();
+    let known: Vec<&Value> = processes.map(|one| &one["known_until"]).collect();
+    assert_eq!(known[..2], [&Value::Null; 2], "as they were at the instant");
+    assert_eq!(*known[2], found["missing"][0]["known_until"]);
     assert_eq!(found["cut"]["token"], Value::Null, "that is no cut");
     assert_eq!(
         found["cut"]["positions"].as_object().map(|all| all.len()),
@@ -121,7 +136,10 @@ async fn who_is_gone_is_named_with_what_is_known_of_it() {
     // Nothing is known of n3 before its first snapshot, and it is left out by name.
     let found = json_of(&audit(&rest, &format!("at={before}")).await);
     assert_eq!(found["missing"][0]["known_until"], Value::Null);
+    assert_eq!(found["missing"][0]["in_totals"], false);
     assert_eq!(found["totals"]["balances"], 200);
+    assert_eq!(found["totals"]["left_out"], json!(["n3"]));
+    assert_eq!(found["totals"]["complete"], false);
     assert_eq!(found["processes"].as_array().map(Vec::len), Some(2));
 
     cluster.start("n3").await;
@@ -131,6 +149,7 @@ async fn who_is_gone_is_named_with_what_is_known_of_it() {
     })
     .await;
     assert_conserved(&again, 311);
+    assert_eq!(again["totals"].as_object().map(|all| all.len()), Some(4));
     cluster.stop_all().await;
 }
 

@@ -22,6 +22,11 @@ pub(crate) fn missing_is(partial: &Value, process: &str, reason: &str) {
     let open = partial["open_channels"].as_array().expect("a list");
     let touches = |channel: &Value| channel["from"] == process || channel["to"] == process;
     assert!(!open.is_empty() && open.iter().all(touches), "{partial}");
+    let totals = &partial["totals"];
+    assert_eq!(totals["complete"], false, "sums of some alone");
+    assert_eq!(totals["left_out"], json!([process]));
+    assert_eq!(totals["channels_left_out"], partial["open_channels"]);
+    assert_eq!(partial["verification"]["consistent_cut"], json!(null));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

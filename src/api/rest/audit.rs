@@ -26,7 +26,7 @@ struct Shown<'a> {
     cut: CutShown<'a>,
     complete: bool,
     missing: Vec<MissingShown<'a>>,
-    totals: TotalsShown,
+    totals: TotalsShown<'a>,
     processes: Vec<ProcessShown<'a>>,
     channels: Vec<ChannelShown<'a>>,
     verification: VerificationShown,
@@ -45,6 +45,8 @@ struct MissingShown<'a> {
     reason: &'static str,
     known_until: Option<String>,
     snapshot: Option<&'a str>,
+    /// Whether the sums hold it, as it was then.
+    in_totals: bool,
 }
 
 #[derive(Serialize)]
@@ -55,6 +57,9 @@ struct ProcessShown<'a> {
     balance_total: i128,
     deposits: i128,
     withdrawals: i128,
+    /// Where the figures are older than the cut: of when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    known_until: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -94,6 +99,13 @@ pub(super) async fn show(
 fn shown<'a>(audit: &'a Audit, cluster: &str) -> Shown<'a> {
     let exact = audit.shares.iter();
     let exact = exact.filter(|(process, _)| !audit.missing.contains_key(*process));
+    let process = |(process, share): (&'a ProcessId, &'a Share)| {
+        let absent = audit.missing.get(process);
+        ProcessShown {
+            known_until: absent.and_then(known_until),
+            ..ProcessShown::from((process, share))
+        }
+    };
     let position = |(process, share): (&'a ProcessId, &Share)| (process.as_str(), share.position.0);
     Shown {
         at: audit.at.map(|at| rfc3339(at.wall_us())),
@@ -103,11 +115,16 @@ fn shown<'a>(audit: &'a Audit, cluster: &str) -> Shown<'a> {
         },
         complete: audit.is_complete(),
         missing: audit.missing.iter().map(MissingShown::from).collect(),
-        totals: audit.totals().into(),
-        processes: audit.shares.iter().map(ProcessShown::from).collect(),
+        totals: TotalsShown::of(audit.totals(), audit.left_out()),
+        processes: audit.shares.iter().map(process).collect(),
         channels: audit.passed().map(ChannelShown::from).collect(),
         verification: audit.verify().into(),
     }
+}
+
+fn known_until(absent: &Absent) -> Option<String> {
+    let known = absent.known.as_ref();
+    known.map(|(until, _)| rfc3339(until.wall_us()))
 }
 
 impl<'a> From<(&'a ProcessId, &'a Absent)> for MissingShown<'a> {
@@ -116,8 +133,9 @@ impl<'a> From<(&'a ProcessId, &'a Absent)> for MissingShown<'a> {
         Self {
             process: process.as_str(),
             reason: absent.reason.as_str(),
-            known_until: known.map(|(until, _)| rfc3339(until.wall_us())),
+            known_until: known_until(absent),
             snapshot: known.map(|(_, snapshot)| snapshot.as_str()),
+            in_totals: known.is_some(),
         }
     }
 }
@@ -131,6 +149,7 @@ impl<'a> From<(&'a ProcessId, &'a Share)> for ProcessShown<'a> {
             balance_total: share.balance_total,
             deposits: share.deposits,
             withdrawals: share.withdrawals,
+            known_until: None,
         }
     }
 }

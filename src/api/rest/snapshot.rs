@@ -6,11 +6,11 @@ use serde::{Serialize, Serializer};
 
 use super::super::recorded::status_of;
 use super::super::time::rfc3339;
-use crate::history::global::{GlobalState, Missing, Totals};
+use crate::history::global::{GlobalState, LeftOut, Missing, Totals};
 use crate::history::part::Part;
 use crate::history::verify::{Check, Verification, verify};
 use crate::node::SnapshotView;
-use crate::process::ids::ChannelId;
+use crate::process::ids::{ChannelId, ProcessId};
 
 /// One snapshot; in lists without what would make them long.
 #[derive(Serialize)]
@@ -29,7 +29,7 @@ pub(super) struct Snapshot<'a> {
     channels: Option<Vec<ChannelShown<'a>>>,
     missing: Vec<MissingShown<'a>>,
     open_channels: Vec<Ends<'a>>,
-    totals: TotalsShown,
+    totals: TotalsShown<'a>,
     verification: VerificationShown,
 }
 
@@ -73,11 +73,23 @@ struct Ends<'a> {
 
 /// Sums, minor units.
 #[derive(Serialize)]
-pub(super) struct TotalsShown {
+pub(super) struct TotalsShown<'a> {
     balances: i128,
     in_flight: i128,
     deposits: i128,
     withdrawals: i128,
+    /// Nothing of this where the sums hold everything: a complete revision has the same bytes for ever.
+    #[serde(flatten)]
+    left_out: Option<LeftOutShown<'a>>,
+}
+
+/// What the sums beside it do not hold.
+#[derive(Serialize)]
+struct LeftOutShown<'a> {
+    complete: bool,
+    left_out: Vec<&'a str>,
+    earlier: Vec<&'a str>,
+    channels_left_out: Vec<Ends<'a>>,
 }
 
 /// What was compared.
@@ -160,7 +172,7 @@ impl<'a> Snapshot<'a> {
             channels: None,
             missing: state.missing().iter().map(MissingShown::from).collect(),
             open_channels: open.collect(),
-            totals: state.totals().into(),
+            totals: TotalsShown::of(state.totals(), state.left_out()),
             verification: VerificationShown {
                 // What is still being gathered proves nothing yet.
                 conserved: verification.conserved.filter(|_| published),
@@ -210,13 +222,30 @@ impl<'a> From<&'a ChannelId> for Ends<'a> {
     }
 }
 
-impl From<Totals> for TotalsShown {
-    fn from(totals: Totals) -> Self {
+impl<'a> TotalsShown<'a> {
+    /// With what they do not hold.
+    pub(super) fn of(totals: Totals, left_out: Option<LeftOut<'a>>) -> Self {
         Self {
             balances: totals.balances,
             in_flight: totals.in_flight,
             deposits: totals.deposits,
             withdrawals: totals.withdrawals,
+            left_out: left_out.map(LeftOutShown::from),
+        }
+    }
+}
+
+impl<'a> From<LeftOut<'a>> for LeftOutShown<'a> {
+    fn from(left_out: LeftOut<'a>) -> Self {
+        let names = |processes: Vec<&'a ProcessId>| {
+            let names = processes.into_iter().map(ProcessId::as_str);
+            names.collect()
+        };
+        Self {
+            complete: false,
+            left_out: names(left_out.processes),
+            earlier: names(left_out.earlier),
+            channels_left_out: left_out.channels.into_iter().map(Ends::from).collect(),
         }
     }
 }
@@ -254,6 +283,7 @@ mod tests {
             in_flight: -1,
             deposits: 0,
             withdrawals: 0,
+            left_out: None,
         };
         let json = serde_json::to_string(&shown).expect("plain fields");
         assert!(

@@ -104,6 +104,7 @@ pub(super) fn snapshot(snapshot: &Value, checks: bool) -> Report {
             .map(|(name, field)| vec![(*name).to_owned(), cell(snapshot.pointer(field))])
             .collect(),
     );
+    report.left_out(&snapshot["totals"]);
     for (field, columns) in LISTS {
         if snapshot[field]
             .as_array()
