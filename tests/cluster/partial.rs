@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use snapledger::process::ids::SnapshotId;
+use snapledger::proto::snapledger::BalancesRequest;
+use snapledger::proto::snapledger::history_service_client::HistoryServiceClient;
 
 use crate::nodes::{Cluster, DEADLINE};
+use crate::rest::asked;
 use crate::snapshots::{assert_proven, global};
 use crate::traffic::{SEED, Traffic};
 
@@ -50,6 +53,7 @@ async fn a_dead_process_is_named_and_completes_the_snapshot_when_it_is_back() {
     assert_eq!(partial["revision"], 1);
     let answer = rest.get(&format!("/v1/snapshots/{id}")).await;
     assert_eq!(answer.header("cache-control"), "no-store");
+    named_as_missing(&cluster, &id, &partial["missing"]).await;
     let told = global(&cluster, "n1", &id).await;
     assert!(
         told.success && !told.is_complete && told.error.contains("n3"),
@@ -66,6 +70,11 @@ async fn a_dead_process_is_named_and_completes_the_snapshot_when_it_is_back() {
     cluster.start("n3").await;
     let complete = rest.snapshot(&id, "complete").await;
     assert_proven(&complete, 3 * SEED);
+    for path in ["balances", "channels"] {
+        let answer = rest.get(&format!("/v1/snapshots/{id}/{path}")).await;
+        assert_eq!(answer.header("snapledger-missing"), "", "{path}");
+        assert_eq!(answer.json()["status"], Value::Null, "{path}");
+    }
     assert!(complete["revision"].as_u64() > Some(1));
     assert_eq!(complete["processes"][0], partial["processes"][0]);
     assert_eq!(complete["processes"][1], partial["processes"][1]);
@@ -76,6 +85,43 @@ async fn a_dead_process_is_named_and_completes_the_snapshot_when_it_is_back() {
     assert_eq!(store.revision(&snapshot, 1).expect("a good store"), first);
     drop(store);
     cluster.stop_all().await;
+}
+
+// Tables and streams, too, say who is not in them: else their sums would pass for those of the cluster.
+async fn named_as_missing(cluster: &Cluster, id: &str, missing: &Value) {
+    let rest = cluster.rest("n1");
+    for (path, formats) in [
+        (
+            "balances",
+            &["application/json", "text/csv", "application/x-ndjson"][..],
+        ),
+        ("channels", &["application/json"][..]),
+    ] {
+        for format in formats {
+            let path = format!("/v1/snapshots/{id}/{path}");
+            let answer = rest.send(asked(&path, &[("accept", format)])).await;
+            let named = answer.header("snapledger-missing");
+            assert_eq!(named, format!("{id}/n3"), "{path} {format}");
+            if *format == "application/json" {
+                let json = answer.json();
+                assert_eq!(
+                    (&json["status"], &json["missing"]),
+                    (&json!("partial"), missing)
+                );
+            }
+        }
+    }
+    let of_one = format!("/v1/snapshots/{id}/balances?process=n1");
+    let of_one = rest.get(&of_one).await;
+    assert_eq!(of_one.header("snapledger-missing"), "", "n1 is there");
+    let request = BalancesRequest {
+        snapshot_id: id.to_owned(),
+        ..BalancesRequest::default()
+    };
+    let mut client = HistoryServiceClient::new(cluster.grpc("n1"));
+    let stream = client.balances(request).await.expect("an answer");
+    let named = stream.metadata().get("snapledger-missing");
+    assert_eq!(named.expect("it is named"), &format!("{id}/n3"));
 }
 
 /// Somebody dies just before the snapshot, while the others still believe in it: they notice, and do not wait for a

@@ -10,6 +10,7 @@ use super::super::cut::Cut;
 use super::super::differences::Sides;
 use super::super::error::{Failure, id};
 use super::super::rest::cursor::{self, Question};
+use super::super::rest::missing::{MISSING, from_snapshot};
 use super::super::rest::query::{LIMIT_DEFAULT, LIMIT_MAX};
 use super::super::{audit, balance, recorded, statement, then, time};
 use super::stream::{Answer, Listener, stream};
@@ -145,16 +146,15 @@ impl HistoryService for History {
         if let Some(process) = &process {
             recorded::state_of(&view.state, process)?;
         }
-        Ok(Response::new(stream(
-            &self.handle,
-            move |store, listener| {
-                let wanted = |part: &&Part| process.as_ref().is_none_or(|id| part.process == *id);
-                for part in view.state.parts.values().filter(wanted) {
-                    send(store, part, &asked.prefix, listener)?;
-                }
-                Ok(())
-            },
-        )))
+        let missing = from_snapshot(&view.state, process.as_ref());
+        let answer = Response::new(stream(&self.handle, move |store, listener| {
+            let wanted = |part: &&Part| process.as_ref().is_none_or(|id| part.process == *id);
+            for part in view.state.parts.values().filter(wanted) {
+                send(store, part, &asked.prefix, listener)?;
+            }
+            Ok(())
+        }));
+        Ok(mark(answer, missing))
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
@@ -186,23 +186,22 @@ impl HistoryService for History {
         request: Request<ChannelsRequest>,
     ) -> Result<Response<Self::ChannelsStream>, Status> {
         let view = self.view(&request.get_ref().snapshot_id).await?;
-        Ok(Response::new(stream(
-            &self.handle,
-            move |store, listener| {
-                for part in view.state.parts.values() {
-                    for channel in &part.channels {
-                        for message in store.messages(channel) {
-                            let ends = (&channel.from, &part.process);
-                            let message = figures::message(ends, message?);
-                            if listener.show(message).is_break() {
-                                return Ok(());
-                            }
+        let missing = from_snapshot(&view.state, None);
+        let answer = Response::new(stream(&self.handle, move |store, listener| {
+            for part in view.state.parts.values() {
+                for channel in &part.channels {
+                    for message in store.messages(channel) {
+                        let ends = (&channel.from, &part.process);
+                        let message = figures::message(ends, message?);
+                        if listener.show(message).is_break() {
+                            return Ok(());
                         }
                     }
                 }
-                Ok(())
-            },
-        )))
+            }
+            Ok(())
+        }));
+        Ok(mark(answer, missing))
     }
 
     async fn verify(
@@ -251,6 +250,14 @@ impl HistoryService for History {
         let answer = watched::watch(&self.handle, request.into_inner(), permit).await?;
         Ok(Response::new(answer))
     }
+}
+
+// Who is missing from a stream, in its metadata, as in the header on REST.
+fn mark<T>(mut answer: Response<T>, missing: Option<String>) -> Response<T> {
+    if let Some(missing) = missing.and_then(|names| names.parse().ok()) {
+        answer.metadata_mut().insert(MISSING, missing);
+    }
+    answer
 }
 
 // One more than is shown says whether there is another page.

@@ -16,7 +16,9 @@ use super::body::Segments;
 use super::cursor::{self, InBalances, Question};
 use super::export::{self, Broken, Sink};
 use super::freshness::Freshness;
+use super::missing;
 use super::query::Parameters;
+use super::snapshot::Gaps;
 use crate::api::error::{Failure, id};
 use crate::api::recorded::{balances, blocking, state_of, view};
 use crate::history::global::GlobalState;
@@ -48,7 +50,10 @@ fn as_text<S: Serializer>(id: &impl Display, serializer: S) -> Result<S::Ok, S::
 }
 
 #[derive(Serialize)]
-struct Page {
+struct Page<'a> {
+    /// Not with a complete revision, whose bytes never change.
+    #[serde(flatten)]
+    gaps: Option<Gaps<'a>>,
     balances: Vec<Line>,
     next_cursor: Option<String>,
 }
@@ -67,6 +72,7 @@ pub(super) async fn list(
     )?)?;
     let view = view(&facade.handle, id("snapshot_id", &text, SnapshotId::parse)?).await?;
     selection.check(&facade, &view.state)?;
+    let missing = missing::from_snapshot(&view.state, selection.process.as_ref());
     let freshness = Freshness::of(&view, format);
     if freshness.is_known(&headers) {
         return Ok(freshness.not_modified());
@@ -74,8 +80,9 @@ pub(super) async fn list(
     let handle = &facade.handle;
     let state = view.state.clone();
     let response = if format == Format::Json {
+        let gaps = Gaps::of(&view, selection.process.as_ref());
         let page = blocking(handle, move |store| Ok(selection.page(store, &state)?)).await?;
-        Json(page).into_response()
+        Json(Page { gaps, ..page }).into_response()
     } else {
         let permit = facade.admit_export()?;
         export::stream(handle, format, permit, move |store, sink| match format {
@@ -83,7 +90,7 @@ pub(super) async fn list(
             _ => selection.ndjson(store, &state, sink),
         })
     };
-    Ok(freshness.mark(response))
+    Ok(freshness.mark(missing::mark(response, missing)))
 }
 
 impl Selection {
@@ -147,7 +154,7 @@ impl Selection {
         Ok(())
     }
 
-    fn page(&self, store: &Store, state: &GlobalState) -> Result<Page, StoreError> {
+    fn page(&self, store: &Store, state: &GlobalState) -> Result<Page<'static>, StoreError> {
         let limit = self.limit.unwrap_or(super::query::LIMIT_DEFAULT);
         let mut lines: Vec<Line> = Vec::new();
         let mut more = false;
@@ -161,6 +168,7 @@ impl Selection {
         })?;
         let last = lines.last().filter(|_| more);
         Ok(Page {
+            gaps: None,
             next_cursor: last.map(|line| {
                 let place = (line.process.clone(), line.account.clone());
                 cursor::encode(self.question, &place)

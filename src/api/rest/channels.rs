@@ -12,11 +12,13 @@ use super::accept::{Format, Plain};
 use super::body::Segments;
 use super::export::{self, Sink};
 use super::freshness::Freshness;
+use super::missing;
+use super::snapshot::Gaps;
 use crate::api::error::{Failure, id};
 use crate::api::payload::Payload;
 use crate::api::recorded::view;
-use crate::history::global::GlobalState;
 use crate::history::part::{RecordedChannel, RecordedMessage};
+use crate::node::SnapshotView;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::store::Store;
 
@@ -42,15 +44,23 @@ pub(super) async fn list(
         return Ok(freshness.not_modified());
     }
     let permit = facade.admit_export()?;
-    let write = move |store: &Store, sink: &mut Sink| write(store, &view.state, sink);
+    let missing = missing::from_snapshot(&view.state, None);
+    let write = move |store: &Store, sink: &mut Sink| write(store, &view, sink);
     let answer = export::stream(&facade.handle, Format::Json, permit, write);
-    Ok(freshness.mark(answer))
+    Ok(freshness.mark(missing::mark(answer, missing)))
 }
 
 // One chunk of one channel at a time is in memory.
-fn write(store: &Store, state: &GlobalState, sink: &mut impl Write) -> io::Result<()> {
-    sink.write_all(b"{\"channels\":[")?;
-    let parts = state.parts.values();
+fn write(store: &Store, view: &SnapshotView, sink: &mut impl Write) -> io::Result<()> {
+    sink.write_all(b"{")?;
+    // Whoever reads while it comes knows first what will not come.
+    if let Some(gaps) = Gaps::of(view, None) {
+        let gaps = serde_json::to_vec(&gaps)?;
+        sink.write_all(&gaps[1..gaps.len() - 1])?;
+        sink.write_all(b",")?;
+    }
+    sink.write_all(b"\"channels\":[")?;
+    let parts = view.state.parts.values();
     let channels = parts.flat_map(|part| part.channels.iter().map(move |channel| (part, channel)));
     for (index, (part, channel)) in channels.enumerate() {
         if index > 0 {

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, Uri};
+use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
@@ -17,7 +17,8 @@ use super::body::Segments;
 use super::cursor::{self, InDiff, Question};
 use super::export::{self, Broken, Sink};
 use super::freshness::Freshness;
-use super::query::{LIMIT_DEFAULT, Parameters, encode_segment};
+use super::missing;
+use super::query::{LIMIT_DEFAULT, Parameters};
 use crate::api::differences::{Sides, To};
 use crate::api::error::{Failure, id};
 use crate::api::recorded::blocking;
@@ -26,9 +27,6 @@ use crate::history::diff::{AccountChange, Movement, NotCompared, Passed, Side};
 use crate::node::Handle;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::store::Store;
-
-/// Names who could not be compared where the body is a table and has no place for it.
-const MISSING: HeaderName = HeaderName::from_static("snapledger-missing");
 
 const FORMATS: [Format; 3] = [Format::Json, Format::Csv, Format::Ndjson];
 
@@ -154,16 +152,13 @@ pub(super) async fn until(
 
 // `s2/n3` for a side that does not hold the state of a process.
 fn header(missing: &[NotCompared]) -> Option<String> {
-    let segment = |text: &str| encode_segment(text);
-    let names = missing.iter().map(|missing| {
+    missing::named(missing.iter().map(|missing| {
         let side = match &missing.side {
-            Side::Snapshot(snapshot) => segment(snapshot.as_str()),
-            Side::Then(at) => segment(&rfc3339(at.wall_us())),
+            Side::Snapshot(snapshot) => snapshot.to_string(),
+            Side::Then(at) => rfc3339(at.wall_us()),
         };
-        format!("{side}/{}", segment(missing.process.as_str()))
-    });
-    let names: Vec<String> = names.collect();
-    (!names.is_empty()).then(|| names.join(", "))
+        (side, &missing.process)
+    }))
 }
 
 impl Selection {
@@ -189,15 +184,11 @@ impl Selection {
             return Ok(Json(page.await?).into_response());
         }
         let missing = header(&sides.outline().missing);
-        let mut response =
-            export::stream(handle, format, permit, move |store, sink| match format {
-                Format::Csv => self.csv(store, &sides, sink),
-                _ => self.ndjson(store, &sides, sink),
-            });
-        if let Some(missing) = missing.and_then(|names| names.parse().ok()) {
-            response.headers_mut().insert(MISSING, missing);
-        }
-        Ok(response)
+        let response = export::stream(handle, format, permit, move |store, sink| match format {
+            Format::Csv => self.csv(store, &sides, sink),
+            _ => self.ndjson(store, &sides, sink),
+        });
+        Ok(missing::mark(response, missing))
     }
 
     fn page(&self, store: &Store, sides: &Sides) -> Result<Page, Failure> {

@@ -15,6 +15,7 @@ mod export;
 mod file;
 mod freshness;
 mod health;
+pub(super) mod missing;
 mod openapi;
 mod operations;
 mod pins;

@@ -9,7 +9,7 @@ use super::super::time::rfc3339;
 use crate::history::global::{GlobalState, LeftOut, Missing, Totals};
 use crate::history::part::Part;
 use crate::history::verify::{Check, Verification, verify};
-use crate::node::SnapshotView;
+use crate::node::{SnapshotStatus, SnapshotView};
 use crate::process::ids::{ChannelId, ProcessId};
 
 /// One snapshot; in lists without what would make them long.
@@ -55,6 +55,14 @@ struct ChannelShown<'a> {
     messages: u64,
     transfers: u64,
     amount: i128,
+}
+
+/// What an answer about a snapshot says first where that is not complete.
+#[derive(Serialize)]
+pub(super) struct Gaps<'a> {
+    status: &'static str,
+    missing: Vec<MissingShown<'a>>,
+    open_channels: Vec<Ends<'a>>,
 }
 
 #[derive(Serialize)]
@@ -180,6 +188,26 @@ impl<'a> Snapshot<'a> {
                 checks,
             },
         }
+    }
+}
+
+impl<'a> Gaps<'a> {
+    /// Of all processes, or of one; nothing where everything is there.
+    pub(super) fn of(view: &'a SnapshotView, wanted: Option<&ProcessId>) -> Option<Self> {
+        let is_wanted = |process: &ProcessId| wanted.is_none_or(|wanted| wanted == process);
+        let missing = view.state.missing().iter();
+        let open = view.state.open_channels().iter();
+        (view.status() != SnapshotStatus::Complete).then(|| Self {
+            status: status_of(view),
+            missing: missing
+                .filter(|missing| is_wanted(&missing.process))
+                .map(MissingShown::from)
+                .collect(),
+            open_channels: open
+                .filter(|channel| is_wanted(&channel.to))
+                .map(Ends::from)
+                .collect(),
+        })
     }
 }
 
