@@ -52,10 +52,21 @@ pub(super) enum Failure {
     UnknownSnapshot(SnapshotId),
     /// The snapshot was over age or count, and not pinned.
     #[error(
-        "snapshot {snapshot:?} was deleted from the history of this process, which begins at {since}; pin what is to \
-         stay longer"
+        "snapshot {snapshot:?} was deleted from the history of this process for its age or by its number; {}. Pin what is \
+         to stay longer",
+        kept(since.as_deref())
     )]
-    Deleted { snapshot: SnapshotId, since: String },
+    Deleted {
+        snapshot: SnapshotId,
+        /// When the oldest began from which on none was deleted.
+        since: Option<String>,
+    },
+    /// The same, and it was to be begun under this id.
+    #[error(
+        "a snapshot {0:?} was taken before and deleted from the history, and no id is used again; choose another id, or \
+         leave it out"
+    )]
+    IdGone(SnapshotId),
     /// The snapshot is assembled by another process.
     #[error(
         "snapshot {snapshot:?} was started by process {initiator:?} and is in its history; ask it there ({address})"
@@ -176,7 +187,7 @@ impl Failure {
                 ("unknown-snapshot", Http::NOT_FOUND, Code::NotFound)
             }
             Self::InProgress(_) => ("in-progress", Http::CONFLICT, Code::FailedPrecondition),
-            Self::Deleted { .. } => ("deleted", Http::GONE, Code::NotFound),
+            Self::Deleted { .. } | Self::IdGone(_) => ("deleted", Http::GONE, Code::NotFound),
             Self::NotRecorded { .. } => ("not-recorded", Http::NOT_FOUND, Code::NotFound),
             Self::AnswerTooLarge(_) => {
                 let http = Http::INTERNAL_SERVER_ERROR;
@@ -217,6 +228,15 @@ impl Failure {
         };
         let grpc = Some(grpc);
         Verdict { kind, http, grpc }
+    }
+}
+
+fn kept(since: Option<&str>) -> String {
+    match since {
+        Some(since) => format!(
+            "none that began at {since} or later was, and of the older ones those that are pinned are left"
+        ),
+        None => "those that are pinned are left".to_owned(),
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) async fn absent(handle: &Handle, id: SnapshotId) -> Result<Failure, F
         let since = handle.store().kept_since();
         return Ok(Failure::Deleted {
             snapshot: id,
-            since: since.map_or_else(|| "no snapshot".to_owned(), |at| rfc3339(at.wall_us())),
+            since: since.map(|at| rfc3339(at.wall_us())),
         });
     }
     let read = Read::Snapshot(id.clone());
@@ -77,6 +77,14 @@ pub(super) async fn absent(handle: &Handle, id: SnapshotId) -> Result<Failure, F
             || "its address is not known".to_owned(),
             |at| format!("http://{at}"),
         ),
+    })
+}
+
+/// Why a snapshot is not begun whose id is known.
+pub(super) async fn not_begun(handle: &Handle, id: SnapshotId) -> Result<Failure, Failure> {
+    Ok(match absent(handle, id).await? {
+        Failure::Deleted { snapshot, .. } => Failure::IdGone(snapshot),
+        other => other,
     })
 }
 

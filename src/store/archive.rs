@@ -10,6 +10,7 @@ use super::check::{Held, Library};
 use super::error::StoreError;
 use super::frame::Kind;
 use super::history::{History, Published};
+use super::retention::was_deleted;
 use super::schema::{self, OWNER};
 use super::source::ChunkSource;
 use super::v1::state::OwnerV1;
@@ -56,6 +57,12 @@ impl Archive {
     /// [`StoreError`]: it is damaged.
     pub fn published(&self, snapshot: &SnapshotId) -> Result<Option<Published>, StoreError> {
         self.history.newest(snapshot)
+    }
+
+    /// Whether a snapshot was deleted from this history. Where that cannot be read, nobody says so.
+    #[must_use]
+    pub fn is_deleted(&self, snapshot: &SnapshotId) -> bool {
+        was_deleted(&self.library.trees.retention, snapshot).unwrap_or(false)
     }
 
     /// Computes every figure of a revision again from the contents.

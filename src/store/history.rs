@@ -377,6 +377,13 @@ impl History {
         oldest.map(|(start, _)| *start)
     }
 
+    /// When the oldest snapshot began that began behind an instant.
+    pub(super) fn oldest_behind(&self, instant: Option<Hlc>) -> Option<Hlc> {
+        let index = self.index();
+        let mut starts = index.lines.keys().map(|(start, _)| *start);
+        starts.find(|start| Some(*start) > instant)
+    }
+
     /// What is over these limits, oldest first.
     pub(super) fn due(&self, limits: &Limits, is_pinned: impl Fn(&SnapshotId) -> bool) -> Vec<Due> {
         self.index().due(limits, is_pinned)

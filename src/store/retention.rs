@@ -48,6 +48,8 @@ struct Marks {
     pinned: HashSet<SnapshotId>,
     /// How many words on pins have come; those that were here at the opening are counted first.
     pins_came: u64,
+    /// When the newest began that was ever deleted.
+    deleted_until: Option<Hlc>,
 }
 
 impl Marks {
@@ -56,6 +58,7 @@ impl Marks {
             true => _ = self.pinned.insert(snapshot.clone()),
             false => _ = self.pinned.remove(snapshot),
         }
+        self.deleted_until = self.deleted_until.max(kept.deleted);
         self.kept.insert(snapshot.clone(), kept);
     }
 }
@@ -224,10 +227,12 @@ impl Store {
         self.retention.get(snapshot, Kept::is_gone) == Some(true)
     }
 
-    /// When the oldest snapshot of the history began.
+    /// When the oldest snapshot of the history began of those behind all that were deleted: none of them is gone, while of
+    /// older ones some are.
     #[must_use]
     pub fn kept_since(&self) -> Option<Hlc> {
-        self.history.oldest_of(|_| true)
+        let deleted_until = self.retention.marks().deleted_until;
+        self.history.oldest_behind(deleted_until)
     }
 
     /// When the oldest snapshot of the history began that is not pinned.
@@ -238,7 +243,7 @@ impl Store {
             .oldest_of(|snapshot| !pinned.contains(snapshot))
     }
 
-    fn pinned(&self) -> HashSet<SnapshotId> {
+    pub(super) fn pinned(&self) -> HashSet<SnapshotId> {
         self.retention.marks().pinned.clone()
     }
 

@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use snapledger::process::ids::SnapshotId;
 use snapledger::proto::snapledger::history_service_client::HistoryServiceClient;
 use snapledger::proto::snapledger::{AuditAtRequest, audit_at_request};
 use tonic::Code;
 
 use crate::await_it::until;
 use crate::nodes::Cluster;
-use crate::rest::{Answer, Rest};
+use crate::rest::{Answer, Rest, request};
 use crate::retention::checked;
 use crate::wiped::forget;
 
@@ -117,6 +118,79 @@ async fn before_the_horizon_is_410_with_the_instant_from_which_there_is_an_answe
         told(&n2.get(&path).await);
     }
     n1.balance_is("a", 106).await;
+    cluster.stop_all().await;
+}
+
+/// Pinned snapshots need no journal; deleted ones are in it for as long as it is kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_lists_the_snapshots_that_are_kept_and_no_other() {
+    let mut cluster = Cluster::planned(&IDS).with_max_count(3).started().await;
+    cluster.connected().await;
+    let n1 = cluster.rest("n1");
+    for number in 1..=7 {
+        cluster.deposit("n1", "a", 1).await;
+        take(&cluster, &format!("s{number}")).await;
+        if number == 2 {
+            let path = "/v1/snapshots/s1/pin";
+            let pinned = request("PUT", path, &[], String::new());
+            assert_eq!(n1.send(pinned).await.status, 200);
+        }
+    }
+    // Its journal goes on behind the pinned one, and what is between goes: s5 may be left, in the journal alone.
+    let path = "/v1/processes/n1/accounts/a/history";
+    let n2 = cluster.rest("n2");
+    until("the journal begins behind s1", async || {
+        let gone = n1.get("/v1/snapshots/s4").await.status == 410;
+        let page = n2.read(&format!("{path}?order=oldest&limit=1")).await;
+        let first = page["entries"][0]["balance_after"].as_i64();
+        (gone && first > Some(2)).then_some(())
+    })
+    .await;
+    let listed = |page: &Value| {
+        let listed = page["snapshots"].as_array().expect("a list").iter();
+        let listed = listed.map(|one| (one["snapshot_id"].clone(), one["balance"].clone()));
+        listed.collect::<Vec<_>>()
+    };
+    let expected = [("s1", 1), ("s5", 5), ("s6", 6), ("s7", 7)];
+    let expected: Vec<_> = expected
+        .into_iter()
+        .map(|(id, balance)| (json!(id), json!(balance)))
+        .collect();
+    let page = n2.read(&format!("{path}?order=oldest")).await;
+    assert_eq!(listed(&page), expected, "{page:#}");
+    assert_eq!(page["snapshots_left_out"], false);
+    let page = n2.read(path).await;
+    let newest_first: Vec<_> = expected.iter().rev().cloned().collect();
+    assert_eq!(listed(&page), newest_first, "{page:#}");
+    let newest = n2.read(&format!("{path}?limit=1")).await;
+    assert!(
+        !listed(&newest).contains(&expected[0]),
+        "it is on the last page"
+    );
+    let since = page["kept_since"].as_str().expect("something went");
+    let later = n2.read(&format!("{path}?from={since}")).await;
+    assert!(!listed(&later).contains(&expected[0]), "it is older");
+    cluster.stop_all().await;
+}
+
+/// The journal knows of a snapshot for longer than the history has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_lists_no_snapshot_that_was_deleted() {
+    let mut cluster = Cluster::up(&["n1"]).await;
+    for id in ["s1", "s2"] {
+        cluster.deposit("n1", "a", 1).await;
+        take(&cluster, id).await;
+    }
+    let store = cluster.handle("n1").store().clone();
+    let gone = SnapshotId::parse("s1").expect("a valid id");
+    let deleted = tokio::task::spawn_blocking(move || store.delete_snapshots(&[gone]));
+    let deleted = deleted.await.expect("it does not panic");
+    assert_eq!(deleted.expect("there is room"), 1);
+    let page = cluster.rest("n1").read("/v1/accounts/a/history").await;
+    let listed = page["snapshots"].as_array().expect("a list");
+    assert_eq!(listed.len(), 1, "{page:#}");
+    assert_eq!(listed[0]["snapshot_id"], "s2");
+    assert_eq!(page["entries"].as_array().map(Vec::len), Some(2));
     cluster.stop_all().await;
 }
 

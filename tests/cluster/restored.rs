@@ -43,7 +43,7 @@ pub(crate) fn path(path: &Path) -> &str {
 }
 
 // A store may be held for a moment after its node has stopped.
-async fn restore(arguments: &[&str]) -> (i32, String) {
+pub(crate) async fn restore(arguments: &[&str]) -> (i32, String) {
     let arguments = [&["restore"], arguments].concat();
     until("a closed store", async || {
         let (code, text) = said(&arguments);

@@ -10,6 +10,7 @@ use snapledger::store::{Report, Store, StoreError};
 use crate::await_it::until;
 use crate::nodes::Cluster;
 use crate::rest::{Answer, Rest, request};
+use crate::restored::restore;
 
 const IDS: [&str; 3] = ["n1", "n2", "n3"];
 
@@ -40,6 +41,8 @@ async fn is_gone(rest: &Rest, id: &str) {
     })
     .await;
     assert_eq!(gone.problem(), "deleted");
+    let detail = gone.json()["detail"].to_string();
+    assert!(!detail.contains("begins at"), "{detail}");
     for of in ["/balances", "/channels", "/pin"] {
         let answer = rest.get(&format!("{path}{of}")).await;
         assert_eq!((answer.status, answer.problem().as_str()), (410, "deleted"));
@@ -102,9 +105,12 @@ async fn what_is_over_count_goes_everywhere_and_what_is_pinned_stays() {
         is_gone(rest, "s3").await;
         is_here(rest, "s1", &first).await;
         let list = rest.read("/v1/snapshots").await;
-        let list = list["snapshots"].as_array().expect("a list").iter();
+        let list = list["snapshots"].as_array().expect("a list");
         let shown = |one: &Value| (one["snapshot_id"].clone(), one["pinned"].clone());
-        let shown: Vec<_> = list.map(shown).collect();
+        let shown: Vec<_> = list.iter().map(shown).collect();
+        // Pinned ones are older than what the answer promises.
+        let gone = rest.get("/v1/snapshots/s2").await.json();
+        assert_eq!(gone["since"], list[1]["initiated_at"], "{gone}");
         let expected = [("s5", false), ("s4", false), ("s1", true)];
         assert_eq!(
             shown,
@@ -116,6 +122,8 @@ async fn what_is_over_count_goes_everywhere_and_what_is_pinned_stays() {
         .post("/v1/snapshots", &json!({"snapshot_id": "s2"}))
         .await;
     assert_eq!((again.status, again.problem().as_str()), (410, "deleted"));
+    let detail = again.json()["detail"].to_string();
+    assert!(detail.contains("choose another id"), "{detail}");
     assert_eq!(say(&n1, "PUT", "s2").await.status, 410);
     assert_eq!(say(&n1, "PUT", "never").await.status, 404);
 
@@ -146,6 +154,12 @@ async fn what_is_over_count_goes_everywhere_and_what_is_pinned_stays() {
         let report = checked(&cluster.store(id));
         assert_eq!(report.chunks_unreferenced, 0, "{id}");
     }
+    let (from, into) = (cluster.store("n1"), cluster.store("again"));
+    let [from, into] = [&from, &into].map(|path| path.to_str().expect("it is text"));
+    let arguments = ["--snapshot", "s2", "--from", from, "--into", into];
+    let (code, text) = restore(&arguments).await;
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("was deleted from the history"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

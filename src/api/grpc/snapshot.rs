@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status};
 use super::super::error::{Failure, id};
 use super::super::identity;
 use super::super::payload::Foreign;
-use super::super::recorded::{absent, blocking};
+use super::super::recorded::{absent, blocking, not_begun};
 use super::recorded::{Reader, what_is_missing};
 use super::{ANSWER_BYTES_MAX, refused};
 use crate::config::{Member, Transport};
@@ -53,7 +53,7 @@ impl SnapshotService for Snapshots {
             let known = self.0.snapshot(&initiated.snapshot).await;
             let known = known.map_err(Failure::from)?;
             if known.is_none() && self.0.store().is_deleted(&initiated.snapshot) {
-                return Err(absent(&self.0, initiated.snapshot).await?.into());
+                return Err(not_begun(&self.0, initiated.snapshot).await?.into());
             }
             initiated_at = known.map_or(initiated_at, |view| view.state.initiated_clock);
         }

@@ -33,6 +33,7 @@ impl IntoResponse for Failure {
         };
         let since = match &self {
             Self::BeforeHorizon(since) => Some(rfc3339(since.wall_us())),
+            Self::Deleted { since, .. } => since.clone(),
             _ => None,
         };
         let problem = Problem {

@@ -17,7 +17,7 @@ use super::query::{Parameters, encode_segment};
 use super::snapshot::Snapshot;
 use super::wait::Wait;
 use crate::api::error::{Failure, id};
-use crate::api::recorded::{self, absent};
+use crate::api::recorded::{self, absent, not_begun};
 use crate::config::parse_deadline;
 use crate::node::{SnapshotFilter, SnapshotStatus, SnapshotView};
 use crate::process::ids::SnapshotId;
@@ -67,7 +67,7 @@ pub(super) async fn initiate(
             Some(view) => return Ok(shown(&view)),
             // Started here a moment ago, and not on view yet.
             None if is_mine && !facade.handle.store().is_deleted(&initiated.snapshot) => {}
-            None => return Err(absent(&facade.handle, initiated.snapshot).await?),
+            None => return Err(not_begun(&facade.handle, initiated.snapshot).await?),
         }
     }
     let status = match initiated.fresh {

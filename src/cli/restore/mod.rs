@@ -80,6 +80,13 @@ impl Source {
         let archive = Archive::open(dir, &scratch, &|_| {}).map_err(|error| bad(&error))?;
         let published = archive.published(snapshot).map_err(|error| bad(&error))?;
         let published = published.ok_or_else(|| {
+            if archive.is_deleted(snapshot) {
+                return CliError::Refused(format!(
+                    "snapshot {snapshot} was deleted from the history of {} for its age or by its number; a node where it \
+                     is pinned, or an export (--file), still has it",
+                    dir.display()
+                ));
+            }
             CliError::Refused(format!(
                 "there is no snapshot {snapshot} in the history of {}; `snapshot list` shows what a node has",
                 dir.display()

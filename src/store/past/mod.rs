@@ -1,5 +1,6 @@
 //! The past of this process at any position of its journal: the newest recorded state before it, and the turns behind.
 
+mod before;
 mod changes;
 mod page;
 mod recorded;
@@ -15,6 +16,7 @@ use super::merge::Cells;
 use super::schema::{name, position_key};
 use super::states::StoredState;
 use super::stretches::{Wanted, key_of_account};
+use crate::history::part::RecordedState;
 use crate::history::share::Share;
 use crate::history::statement::entries;
 use crate::process::cell::Cell;
@@ -155,16 +157,8 @@ impl Store {
     ) -> Result<(Lsn, Option<i64>), StoreError> {
         for state in self.states_until(position) {
             let recorded = state?.recorded;
-            let cells = Cells::new(&self.chunks, &recorded.runs, Some((0, account.as_str())));
-            let cell = cells.and_then(|mut cells| cells.next().transpose());
-            match cell {
-                Ok(Some(Cell::Account {
-                    account: found,
-                    balance,
-                })) if found == *account => {
-                    return Ok((recorded.position, Some(balance)));
-                }
-                Ok(_) => return Ok((recorded.position, None)),
+            match self.balance_in(&recorded, account) {
+                Ok(balance) => return Ok((recorded.position, balance)),
                 Err(StoreError::Damaged { what, damage }) => {
                     tracing::warn!(cut = %recorded.position, what, %damage, "an older state is read");
                 }
@@ -172,6 +166,22 @@ impl Store {
             }
         }
         Ok((self.nothing()?.position, None))
+    }
+
+    // What a recorded state holds of an account; `None` if it did not exist.
+    fn balance_in(
+        &self,
+        state: &RecordedState,
+        account: &AccountId,
+    ) -> Result<Option<i64>, StoreError> {
+        let mut cells = Cells::new(&self.chunks, &state.runs, Some((0, account.as_str())))?;
+        Ok(match cells.next().transpose()? {
+            Some(Cell::Account {
+                account: found,
+                balance,
+            }) if found == *account => Some(balance),
+            _ => None,
+        })
     }
 
     /// Lets stretches of the index be full at so many touches, for tests of many stretches.

@@ -8,7 +8,7 @@ use crate::store::error::StoreError;
 use crate::store::stretches::{Wanted, key_of_account, key_of_snapshots};
 
 /// Snapshots that one page shows; those further on are left out, and the page says so.
-const SNAPSHOTS_MAX: usize = 1000;
+pub(super) const SNAPSHOTS_MAX: usize = 1000;
 
 /// Which entries are wanted.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ pub struct Page {
     pub kept_since: Option<Hlc>,
 }
 
-/// A snapshot for which the state was recorded, and what the account held in it.
+/// A snapshot that is kept, and what the account held when its state was recorded here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Marked {
     /// Which snapshot.
@@ -210,7 +210,8 @@ impl Store {
         };
         for candidate in self.stretches.candidates(wanted) {
             let turn = self.journal.entry(candidate)?.turn;
-            let Some(snapshot) = recorded_for(&turn) else {
+            // The journal has it for ever, and the history may have let it go.
+            let Some(snapshot) = recorded_for(&turn).filter(|id| !self.is_deleted(id)) else {
                 continue;
             };
             if page.snapshots.len() == SNAPSHOTS_MAX {
@@ -231,6 +232,9 @@ impl Store {
                 time: turn.time,
                 balance,
             });
+        }
+        if newer_than.is_none() {
+            self.mark_older(query, page)?;
         }
         Ok(())
     }
