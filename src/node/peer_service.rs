@@ -93,7 +93,8 @@ impl PeerService for Peering {
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
-    async fn greet(&self, _: Request<Greeting>) -> Result<Response<Greeting>, Status> {
+    async fn greet(&self, request: Request<Greeting>) -> Result<Response<Greeting>, Status> {
+        self.handle.shared.peers.greeted(request.into_inner());
         Ok(Response::new(self.handle.greeting()))
     }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tonic::transport::{Channel, Endpoint};
 
@@ -83,6 +84,10 @@ pub(super) struct Peers {
     connections: BTreeMap<ProcessId, Channel>,
     views: Mutex<BTreeMap<ProcessId, PeerView>>,
     links: Links,
+    /// Counts what is to be told to everybody at once.
+    told: watch::Sender<u64>,
+    /// Counts what was heard of histories.
+    heard: watch::Sender<u64>,
 }
 
 impl Peers {
@@ -110,6 +115,8 @@ impl Peers {
             connections,
             views: Mutex::new(views),
             links,
+            told: watch::Sender::new(0),
+            heard: watch::Sender::new(0),
         })
     }
 
@@ -154,6 +161,31 @@ impl Peers {
         }
     }
 
+    /// Greets everybody now: something has come into the history here that they take over.
+    pub(super) fn tell(&self) {
+        self.told.send_modify(|count| *count += 1);
+    }
+
+    /// Changes whenever something was heard of the history of a peer.
+    pub(super) fn news(&self) -> watch::Receiver<u64> {
+        self.heard.subscribe()
+    }
+
+    /// Takes note of what a peer says of its history when it greets. Who it is, and in which run, it has said itself where
+    /// it is: nobody else speaks for it.
+    pub(super) fn greeted(&self, greeting: Greeting) {
+        let run = greeting.identity.as_ref().map(|identity| identity.run);
+        let Ok((process, _)) = identity_from_wire(&self.cluster, greeting.identity) else {
+            return;
+        };
+        self.update(&process, |view| {
+            let (known, came) = view.revisions;
+            if view.error.is_none() && run == Some(known) {
+                view.revisions = (known, came.max(greeting.revisions));
+            }
+        });
+    }
+
     /// Greets one process for ever.
     pub(super) async fn watch(
         self: Arc<Self>,
@@ -166,14 +198,21 @@ impl Peers {
         let mut client = PeerServiceClient::new(connection);
         let mut every = interval(GREET_EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut told = self.told.subscribe();
         let (mut missed, mut missed_max) = (0, MISSED_AT_FIRST_MAX);
         loop {
-            every.tick().await;
+            let is_told = tokio::select! {
+                biased;
+                _ = every.tick() => false,
+                Ok(()) = told.changed() => true,
+            };
             match timeout(ANSWER_MAX, client.greet(greeting())).await {
                 Ok(Ok(answer)) => {
                     (missed, missed_max) = (0, MISSED_MAX);
                     self.heard(&process, answer.into_inner());
                 }
+                // Silence is measured in greetings that are apart, and what is told may come many times at once.
+                Ok(Err(_)) if is_told => {}
                 Ok(Err(_)) | Err(_) => {
                     missed += 1;
                     if missed == missed_max {
@@ -231,7 +270,11 @@ impl Peers {
             return;
         };
         let before = (view.state, view.error.clone());
+        let revisions = view.revisions;
         change(view);
+        if view.revisions != revisions {
+            self.heard.send_modify(|count| *count += 1);
+        }
         if view.error != before.1
             && let Some(error) = &view.error
         {

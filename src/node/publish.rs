@@ -46,6 +46,7 @@ impl Collector {
         }
         stored?;
         self.hide(&state.snapshot);
+        self.peers.tell();
         self.events.note_published(&state);
         self.report(&state, took);
         Ok(())

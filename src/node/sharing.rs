@@ -14,7 +14,8 @@ use crate::process::ids::{ProcessId, SnapshotId};
 use crate::proto::snapledger::ListedRevision;
 use crate::store::Came;
 
-/// Peers say in every greeting how much has come into their history.
+/// Peers say in every greeting how much has come into their history, and greet when that changes; what else is to be seen
+/// can wait.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// After a revision could not be had.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -30,8 +31,12 @@ impl Collector {
         // The run of the peer, and how much of what came in during it was looked at.
         let mut seen = (0, 0);
         let mut revived = 0;
+        let mut news = self.peers.news();
         loop {
-            looks.tick().await;
+            tokio::select! {
+                _ = looks.tick() => {}
+                Ok(()) = news.changed() => {}
+            }
             let Some(view) = self.peers.view(peer) else {
                 return;
             };
