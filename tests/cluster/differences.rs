@@ -173,3 +173,24 @@ async fn a_process_that_is_missing_is_named_and_not_compared() {
     assert_eq!(shown, ["n1 true", "n2 not in s3", "a Some(70) Some(71)"]);
     cluster.stop_all().await;
 }
+
+/// An id that was altered for a spreadsheet would be that of another account, or of none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_have_every_id_as_it_is() {
+    let mut cluster = Cluster::up(&["n1"]).await;
+    let rest = cluster.rest("n1");
+    snapshot(&rest, "s1", "complete").await;
+    for account in ["=1+2", "@a,b", "\"q\""] {
+        cluster.deposit("n1", account, 5).await;
+    }
+    snapshot(&rest, "s2", "complete").await;
+    let ids = ["\"\"\"q\"\"\"", "=1+2", "\"@a,b\""];
+    for (path, before) in [("s2/balances", ""), ("s1/diff/s2", ",")] {
+        let path = format!("/v1/snapshots/{path}");
+        let csv = rest.send(asked(&path, &[("accept", "text/csv")])).await;
+        let lines: Vec<&str> = csv.body.lines().skip(1).collect();
+        let expected = ids.map(|id| format!("n1,{id}{before},5"));
+        assert_eq!(lines, expected);
+    }
+    cluster.stop_all().await;
+}
