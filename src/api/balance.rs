@@ -16,6 +16,10 @@ use crate::proto::snapledger::{BalanceAtRequest, BalanceAtResponse};
 /// How long another process may take to answer.
 pub(super) const PEER_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What was, the history of another may know.
+const INSTEAD: &str = "what the account held at an instant or in a snapshot can be answered by the history here: \
+                       …/balance?at= or ?snapshot= (BalanceAt with at_us or snapshot_id)";
+
 /// The balance of an account of a process of this cluster.
 pub(super) async fn now(
     handle: &Handle,
@@ -31,6 +35,7 @@ pub(super) async fn now(
     let down = |why: String| Failure::ProcessDown {
         process: process.clone(),
         why,
+        instead: INSTEAD,
     };
     // The peer is asked for an account of its own, not by its name: two nodes that took each other's addresses
     // would otherwise pass the question on for ever.

@@ -24,8 +24,13 @@ pub(super) enum Failure {
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
     /// Another process is needed and cannot be asked.
-    #[error("process {process:?} cannot be asked now: {why}")]
-    ProcessDown { process: ProcessId, why: String },
+    #[error("process {process:?} cannot be asked now: {why}; {instead}")]
+    ProcessDown {
+        process: ProcessId,
+        why: String,
+        /// What can be asked for meanwhile.
+        instead: &'static str,
+    },
     /// The node is not ready yet, or not any more.
     #[error("the node is not ready: {0}")]
     NotReady(String),
@@ -48,8 +53,15 @@ pub(super) enum Failure {
         account: AccountId,
     },
     /// No snapshot of this name is known here.
-    #[error("there is no snapshot {0:?} in the history of this process")]
-    UnknownSnapshot(SnapshotId),
+    #[error(
+        "there is no snapshot {snapshot:?} in the history of this process, or not yet: ask {}, or again in a moment",
+        starter(named_by.as_ref())
+    )]
+    UnknownSnapshot {
+        snapshot: SnapshotId,
+        /// Another process whose own names look so.
+        named_by: Option<ProcessId>,
+    },
     /// The snapshot was over age or count, and not pinned.
     #[error(
         "snapshot {snapshot:?} was deleted from the history of this process for its age or by its number; {}. Pin what is \
@@ -69,12 +81,17 @@ pub(super) enum Failure {
     IdGone(SnapshotId),
     /// The snapshot is assembled by another process.
     #[error(
-        "snapshot {snapshot:?} was started by process {initiator:?} and is in its history; ask it there ({address})"
+        "snapshot {snapshot:?} was started by process {initiator:?} and is not in the history of this process{}: ask \
+         that one ({address}){}",
+        if *.comes { " yet" } else { "" },
+        if *.comes { ", or again in a moment: it comes here when it is finished" } else { "" }
     )]
     Elsewhere {
         snapshot: SnapshotId,
         initiator: ProcessId,
         address: String,
+        /// Whether this process takes over what others have finished.
+        comes: bool,
     },
     /// Nothing of the snapshot is published yet.
     #[error("snapshot {0:?} is in progress; ask again when it is complete or partial")]
@@ -183,7 +200,7 @@ impl Failure {
                 ("process-down", Http::SERVICE_UNAVAILABLE, Code::Unavailable)
             }
             Self::UnknownAccount { .. } => ("unknown-account", Http::NOT_FOUND, Code::NotFound),
-            Self::UnknownSnapshot(_) | Self::NoSnapshot(_) | Self::Elsewhere { .. } => {
+            Self::UnknownSnapshot { .. } | Self::NoSnapshot(_) | Self::Elsewhere { .. } => {
                 ("unknown-snapshot", Http::NOT_FOUND, Code::NotFound)
             }
             Self::InProgress(_) => ("in-progress", Http::CONFLICT, Code::FailedPrecondition),
@@ -237,6 +254,13 @@ fn kept(since: Option<&str>) -> String {
             "none that began at {since} or later was, and of the older ones those that are pinned are left"
         ),
         None => "those that are pinned are left".to_owned(),
+    }
+}
+
+fn starter(named_by: Option<&ProcessId>) -> String {
+    match named_by {
+        Some(process) => format!("process {process:?}, which names what it starts so"),
+        None => "the process that started it".to_owned(),
     }
 }
 

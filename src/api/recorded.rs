@@ -2,6 +2,7 @@
 
 use super::error::Failure;
 use super::time::rfc3339;
+use crate::config::Keep;
 use crate::history::global::GlobalState;
 use crate::history::part::RecordedState;
 use crate::node::{Handle, SnapshotStatus, SnapshotView, Unanswered};
@@ -65,7 +66,10 @@ pub(super) async fn absent(handle: &Handle, id: SnapshotId) -> Result<Failure, F
     };
     let me = &handle.config().me;
     let Some(seen) = seen.filter(|seen| seen.initiator != *me) else {
-        return Ok(Failure::UnknownSnapshot(id));
+        return Ok(Failure::UnknownSnapshot {
+            named_by: named_by(handle, &id),
+            snapshot: id,
+        });
     };
     let peers = handle.peers();
     let initiator = peers.iter().find(|peer| peer.process == seen.initiator);
@@ -77,7 +81,17 @@ pub(super) async fn absent(handle: &Handle, id: SnapshotId) -> Result<Failure, F
             || "its address is not known".to_owned(),
             |at| format!("http://{at}"),
         ),
+        comes: handle.config().history.keep == Keep::All,
     })
+}
+
+// Another process of the cluster that names what it starts as this id is; whoever gave the name itself is not guessed.
+fn named_by(handle: &Handle, id: &SnapshotId) -> Option<ProcessId> {
+    let (process, clock) = id.as_str().rsplit_once('-')?;
+    let is_number = !clock.is_empty() && clock.bytes().all(|byte| byte.is_ascii_digit());
+    let process = ProcessId::parse(process).ok().filter(|_| is_number)?;
+    let config = handle.config();
+    (process != config.me && config.topology.contains(&process)).then_some(process)
 }
 
 /// Why a snapshot is not begun whose id is known.
@@ -86,6 +100,29 @@ pub(super) async fn not_begun(handle: &Handle, id: SnapshotId) -> Result<Failure
         Failure::Deleted { snapshot, .. } => Failure::IdGone(snapshot),
         other => other,
     })
+}
+
+/// Refuses to list what a process started that is neither in the cluster nor, of an earlier one, in the history.
+pub(super) fn check_initiator(
+    handle: &Handle,
+    initiator: Option<&ProcessId>,
+) -> Result<(), Failure> {
+    let Some(initiator) = initiator else {
+        return Ok(());
+    };
+    let is_listed = || {
+        let started = handle
+            .store()
+            .lines(None, 1, |_, line| line.initiator == *initiator);
+        !started.is_empty()
+    };
+    if handle.config().topology.contains(initiator) || is_listed() {
+        return Ok(());
+    }
+    let why = format!(
+        "there is no process {initiator:?} in the cluster, nor has one of this name started a snapshot of the history"
+    );
+    Err(Failure::malformed("initiator", why))
 }
 
 /// The status that is named `text`.

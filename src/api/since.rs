@@ -195,6 +195,7 @@ impl Since<'_> {
         Failure::ProcessDown {
             process: self.process.clone(),
             why: why.into(),
+            instead: "two snapshots can be compared without it; ask again when it is back",
         }
     }
 }

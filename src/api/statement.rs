@@ -16,6 +16,11 @@ use crate::proto::snapledger::{
 use crate::store::{Marked, Page, StatementQuery};
 use crate::transport::wire::answers_since;
 
+/// Nobody else has the journal.
+const INSTEAD: &str = "statements are in its journal alone, and wait until it is back; what the account held at an \
+                       instant or in a snapshot can be answered by the history here: …/balance?at= or ?snapshot= \
+                       (BalanceAt with at_us or snapshot_id)";
+
 /// A page of the statement of an account of a process of this cluster.
 pub(super) async fn page(
     handle: &Handle,
@@ -47,6 +52,7 @@ async fn asked(
     let down = |why: String| Failure::ProcessDown {
         process: process.clone(),
         why,
+        instead: INSTEAD,
     };
     let channel = handle.peer_channel(process);
     let channel = channel.ok_or_else(|| down("it is of another make".to_owned()))?;

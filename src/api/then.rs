@@ -11,6 +11,10 @@ use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::proto::snapledger::{AccountAtRequest, BalanceAtResponse};
 use crate::transport::wire::answers_since;
 
+/// It stands only where the history did not help.
+const INSTEAD: &str = "and no snapshot in the history here holds its state at or before this instant: ask about a later \
+                       one, or when it is back";
+
 /// A balance as it was.
 pub(super) struct Then {
     /// `None` if the account did not exist yet.
@@ -53,6 +57,7 @@ async fn asked(
     let down = |why: String| Failure::ProcessDown {
         process: process.clone(),
         why,
+        instead: INSTEAD,
     };
     let channel = handle.peer_channel(process);
     let channel = channel.ok_or_else(|| down("it is of another make".to_owned()))?;

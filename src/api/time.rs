@@ -45,6 +45,23 @@ pub(super) async fn past(handle: &Handle, field: &str, instant: Hlc) -> Result<H
     Err(Failure::malformed(field, why))
 }
 
+/// Refuses two instants, each with its field, that are the wrong way round: an empty list would look like an answer.
+pub(super) fn check_range(
+    (earlier, from): (&str, Option<Hlc>),
+    (later, to): (&str, Option<Hlc>),
+) -> Result<(), Failure> {
+    match from.zip(to) {
+        Some((from, to)) if from > to => {
+            let (from, to) = (rfc3339(from.wall_us()), rfc3339(to.wall_us()));
+            let why = format!(
+                "{to} is before {from}, which `{earlier}` says; give the earlier one there"
+            );
+            Err(Failure::malformed(later, why))
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -32,7 +32,7 @@ async fn pay(rest: &Rest, to: &str) {
     assert_eq!(rest.post("/v1/transfers", &body).await.status, 200);
 }
 
-// It comes with the next greeting; until then this node says where to ask.
+// It comes in a moment; until then this node says where to ask.
 async fn arrives(rest: &Rest, id: &str, status: &str) {
     until(&format!("{status} {id} in this history"), async || {
         let answer = rest.get(&format!("/v1/snapshots/{id}")).await;
@@ -44,6 +44,46 @@ async fn arrives(rest: &Rest, id: &str, status: &str) {
 async fn has_the_same(rest: &Rest, as_rest: &Rest, id: &str) {
     arrives(rest, id, "complete").await;
     assert_eq!(said(rest, id).await, said(as_rest, id).await);
+}
+
+/// Whoever asks another node at once is told that it comes, and it does not wait for the next greeting.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_comes_at_once_and_until_then_it_is_said_to() {
+    const ROUNDS: u32 = 9;
+    let mut cluster = Cluster::up(&IDS).await;
+    let [n1, n2] = ["n1", "n2"].map(|id| cluster.rest(id));
+    let mut waited = Vec::new();
+    for _ in 0..ROUNDS {
+        let id = n1.start_snapshot().await;
+        n1.snapshot(&id, "complete").await;
+        let began = std::time::Instant::now();
+        let path = format!("/v1/snapshots/{id}");
+        until("it is here", async || {
+            let answer = n2.get(&path).await;
+            if answer.status == 200 {
+                return Some(());
+            }
+            let detail = answer.json()["detail"].to_string();
+            assert!(detail.contains("again in a moment"), "{detail}");
+            assert!(detail.contains("n1"), "{detail}");
+            None
+        })
+        .await;
+        waited.push(began.elapsed());
+    }
+    waited.sort();
+    let median = waited[waited.len() / 2];
+    assert!(median.as_millis() < 150, "{waited:?}");
+    for (id, named) in [("n1-999999", true), ("first", false)] {
+        let answer = n2.get(&format!("/v1/snapshots/{id}")).await;
+        assert_eq!(
+            (answer.status, &*answer.problem()),
+            (404, "unknown-snapshot")
+        );
+        let detail = answer.json()["detail"].to_string();
+        assert_eq!(detail.contains("n1\\\", which names"), named, "{detail}");
+    }
+    cluster.stop_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

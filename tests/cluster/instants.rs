@@ -86,6 +86,16 @@ async fn of_a_process_that_is_gone_the_newest_snapshot_before_says_so() {
     assert!(found["known_until"].as_str() < last.as_str());
     let nothing = one.get(&path(&first)).await;
     assert_eq!((nothing.status, &*nothing.problem()), (503, "process-down"));
+    let detail = nothing.json()["detail"].to_string();
+    assert!(
+        detail.contains("no snapshot in the history here"),
+        "{detail}"
+    );
+    let now = one.get("/v1/processes/n2/accounts/alice").await;
+    assert_eq!((now.status, &*now.problem()), (503, "process-down"));
+    let detail = now.json()["detail"].to_string();
+    assert!(detail.contains("?at="), "{detail}");
+    assert!(detail.contains("?snapshot="), "{detail}");
 
     let mut history = HistoryServiceClient::new(cluster.grpc("n1"));
     let ask = |snapshot: &str| BalanceAtRequest {

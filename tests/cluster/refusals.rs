@@ -93,6 +93,21 @@ async fn whatever_is_asked_wrongly_is_a_problem_with_its_status() {
     assert_eq!((empty.status, &*empty.problem()), (400, "malformed"));
     let detail = empty.json()["detail"].to_string();
     assert!(detail.contains("body: is missing; send"), "{detail}");
+    for (query, field) in [
+        ("initiator=n7", "initiator"),
+        ("from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", "to"),
+    ] {
+        let answer = rest.get(&format!("/v1/snapshots?{query}")).await;
+        assert_eq!(
+            (answer.status, &*answer.problem()),
+            (400, "malformed"),
+            "{query}"
+        );
+        assert_eq!(answer.json()["field"], field);
+    }
+    let fitting = "initiator=n1&from=2026-01-01T00:00:00Z&to=2026-01-01T00:00:00Z";
+    let fitting = rest.read(&format!("/v1/snapshots?{fitting}")).await;
+    assert_eq!(fitting["snapshots"], json!([]), "nothing is in no time");
     let misspelt = rest.get("/v1/snapshots?limt=5").await.json();
     assert_eq!(misspelt["field"], "limt");
     assert!(

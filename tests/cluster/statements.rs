@@ -186,6 +186,17 @@ async fn what_is_not_there_is_said() {
     cluster.stop("n1").await;
     let down = cluster.rest("n2").get(PATH).await;
     assert_eq!((down.status, &*down.problem()), (503, "process-down"));
+    let detail = down.json()["detail"].to_string();
+    assert!(
+        detail.contains("statements are in its journal alone"),
+        "{detail}"
+    );
+    let range = "from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z";
+    let turned = cluster.rest("n2").get(&format!("{PATH}?{range}")).await;
+    assert_eq!(
+        (turned.status, &turned.json()["field"]),
+        (400, &json!("to"))
+    );
     cluster.stop_all().await;
 }
 

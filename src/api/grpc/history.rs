@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status};
 use super::super::cut::Cut;
 use super::super::differences::Sides;
 use super::super::error::{Failure, id};
+use super::super::rest::admission::EXPORTS_MAX;
 use super::super::rest::cursor::{self, Question};
 use super::super::rest::missing::{MISSING, from_snapshot};
 use super::super::rest::query::{LIMIT_DEFAULT, LIMIT_MAX};
@@ -37,6 +38,8 @@ const WATCHERS_MAX: usize = 256;
 pub(super) struct History {
     handle: Handle,
     watchers: Arc<Semaphore>,
+    /// Comparisons: a thread reads for long, and one with an instant is work for every node.
+    exports: Arc<Semaphore>,
 }
 
 impl History {
@@ -44,6 +47,7 @@ impl History {
         Self {
             handle,
             watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
+            exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
         }
     }
 
@@ -119,10 +123,12 @@ impl HistoryService for History {
         if !self.handle.config().topology.contains(&process) {
             return Err(Failure::from(Refusal::UnknownProcess(process)).into());
         }
+        let (from, to) = (asked.from_us.map(Hlc::at), asked.to_us.map(Hlc::at));
+        time::check_range(("from_us", from), ("to_us", to))?;
         let query = StatementQuery {
             account: account("account", &asked.account)?,
-            from: asked.from_us.map(Hlc::at),
-            to: asked.to_us.map(Hlc::at),
+            from,
+            to,
             after: asked.after.map(statement::place),
             oldest_first: asked.oldest_first,
             limit: match asked.limit {
@@ -159,6 +165,7 @@ impl HistoryService for History {
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
         let filter = filter(request.get_ref())?;
+        recorded::check_initiator(&self.handle, filter.initiator.as_ref())?;
         let limit = filter.limit - 1;
         let views = self.handle.snapshots(filter).await.map_err(Failure::from)?;
         let more = views.len() > limit;
@@ -223,6 +230,9 @@ impl HistoryService for History {
         let asked = request.get_ref();
         let side = |field, text| id(field, text, SnapshotId::parse);
         let from = side("from_snapshot_id", &asked.from_snapshot_id)?;
+        // Before anybody else is asked, as on REST.
+        let permit = self.exports.clone().try_acquire_owned();
+        let permit = permit.map_err(|_| Failure::Busy(EXPORTS_MAX, "exports"))?;
         let sides = match (asked.at_us, &*asked.to_snapshot_id) {
             (Some(at_us), "") => {
                 let time = time::past(&self.handle, "at_us", Hlc::at(at_us)).await?;
@@ -234,8 +244,10 @@ impl HistoryService for History {
             }
             (None, to) => Sides::of(&self.handle, from, side("to_snapshot_id", to)?).await?,
         };
-        let show =
-            move |store: &Store, listener: &Listener<_>| differences::show(store, &sides, listener);
+        let show = move |store: &Store, listener: &Listener<_>| {
+            let _permit = permit;
+            differences::show(store, &sides, listener)
+        };
         Ok(Response::new(stream(&self.handle, show)))
     }
 
@@ -263,6 +275,8 @@ fn mark<T>(mut answer: Response<T>, missing: Option<String>) -> Response<T> {
 // One more than is shown says whether there is another page.
 fn filter(asked: &ListRequest) -> Result<SnapshotFilter, Failure> {
     let instant = |field, text| given(text).map(|text| time::parse(field, text)).transpose();
+    let (from, to) = (instant("from", &asked.from)?, instant("to", &asked.to)?);
+    time::check_range(("from", from), ("to", to))?;
     let limit = match usize::try_from(asked.limit) {
         Ok(0) => LIMIT_DEFAULT,
         Ok(limit) if limit <= LIMIT_MAX => limit,
@@ -274,8 +288,8 @@ fn filter(asked: &ListRequest) -> Result<SnapshotFilter, Failure> {
     Ok(SnapshotFilter {
         status: given(&asked.status).map(recorded::status).transpose()?,
         initiator: process_or_here("initiator", &asked.initiator)?,
-        from: instant("from", &asked.from)?,
-        to: instant("to", &asked.to)?,
+        from,
+        to,
         before: cursor::decode(question(asked), given(&asked.cursor))?,
         limit: limit + 1,
     })
@@ -337,4 +351,37 @@ fn send(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+    use crate::node::Node;
+
+    // Without this comparisons over gRPC alone would take all the threads of a node, and ask every other for each.
+    #[tokio::test]
+    async fn comparisons_are_bounded_as_on_rest() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let node = Node::alone(dir.path()).await;
+        let history = History::new(node.handle().clone());
+        let asked = async |at_us, other: &str| {
+            let request = DiffRequest {
+                from_snapshot_id: "none".to_owned(),
+                to_snapshot_id: other.to_owned(),
+                at_us,
+            };
+            let answer = history.diff(Request::new(request)).await;
+            answer.expect_err("there is no such snapshot").code()
+        };
+        for (at_us, other) in [(Some(0), ""), (None, "neither")] {
+            let count = u32::try_from(EXPORTS_MAX).expect("it is small");
+            let all = history.exports.clone().try_acquire_many_owned(count);
+            assert_eq!(asked(at_us, other).await, Code::ResourceExhausted);
+            drop(all.expect("nobody has one"));
+            assert_eq!(asked(at_us, other).await, Code::NotFound);
+        }
+        node.stop().await;
+    }
 }

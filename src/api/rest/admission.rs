@@ -16,8 +16,8 @@ use crate::api::error::Failure;
 
 /// How many requests are answered at once.
 const REQUESTS_MAX: usize = 512;
-/// How many exports are written at once; each holds a thread.
-const EXPORTS_MAX: usize = 64;
+/// How many exports are written at once, on REST and over gRPC each; each holds a thread.
+pub(in crate::api) const EXPORTS_MAX: usize = 64;
 /// How many snapshots are watched or waited for at once; each holds a connection for as long as its snapshot takes, and
 /// three of four connections stay free for requests.
 const WATCHERS_MAX: usize = 256;

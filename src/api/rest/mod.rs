@@ -2,7 +2,7 @@
 
 mod accept;
 mod accounts;
-mod admission;
+pub(super) mod admission;
 mod audit;
 mod balances;
 mod body;

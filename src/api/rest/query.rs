@@ -86,6 +86,13 @@ impl Parameters {
             .transpose()
     }
 
+    /// From when to when, as `from` and `to` say; nothing can be between two that are the wrong way round.
+    pub(super) fn range(&self) -> Result<(Option<Hlc>, Option<Hlc>), Failure> {
+        let (from, to) = (self.time("from")?, self.time("to")?);
+        time::check_range(("from", from), ("to", to))?;
+        Ok((from, to))
+    }
+
     /// How many entries are wanted, if it was said.
     pub(super) fn limit(&self) -> Result<Option<usize>, Failure> {
         let Some(text) = self.get("limit") else {

@@ -178,11 +178,14 @@ pub(super) async fn list(
     let known = ["status", "initiator", "from", "to", "limit", "cursor"];
     let parameters = Parameters::of(&uri, &known)?;
     let limit = parameters.page()?;
+    let (from, to) = parameters.range()?;
+    let initiator = parameters.process("initiator")?;
+    recorded::check_initiator(&facade.handle, initiator.as_ref())?;
     let filter = SnapshotFilter {
         status: status(&parameters)?,
-        initiator: parameters.process("initiator")?,
-        from: parameters.time("from")?,
-        to: parameters.time("to")?,
+        initiator,
+        from,
+        to,
         before: parameters.cursor()?,
         // One more than is shown says whether there is another page.
         limit: limit + 1,

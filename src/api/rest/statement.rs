@@ -87,10 +87,11 @@ async fn show(
     negotiate(headers, &[Format::Json])?;
     let known = ["from", "to", "order", "limit", "cursor"];
     let parameters = Parameters::of(uri, &known)?;
+    let (from, to) = parameters.range()?;
     let query = StatementQuery {
         account: place.account,
-        from: parameters.time("from")?,
-        to: parameters.time("to")?,
+        from,
+        to,
         after: parameters.cursor()?,
         oldest_first: oldest_first(&parameters)?,
         limit: parameters.page()?,
