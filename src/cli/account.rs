@@ -263,6 +263,9 @@ fn history(args: &HistoryArgs) -> Result<(), CliError> {
         report.line("\nsnapshots");
         report.list(&page["snapshots"], &SNAPSHOT);
     }
+    if page["snapshots_left_out"] == true {
+        report.line("there are more snapshots between these entries");
+    }
     if let Some(cursor) = page["next_cursor"].as_str() {
         let order = &args.order;
         report.line(&format!("more with --order {order} --cursor {cursor}"));
