@@ -5,6 +5,8 @@
 
 mod teller;
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
@@ -105,11 +107,27 @@ fn copy(dir: &Path) -> TempDir {
     copy
 }
 
+// Every file but the lock, by name.
+fn contents(dir: &Path) -> BTreeMap<OsString, Vec<u8>> {
+    images::await_release(dir);
+    let files = fs::read_dir(dir).expect("it is there");
+    let files = files.map(|file| file.expect("it is readable"));
+    files
+        .filter(|file| file.file_name() != "LOCK" && file.path().is_file())
+        .map(|file| {
+            let bytes = fs::read(file.path()).expect("it is readable");
+            (file.file_name(), bytes)
+        })
+        .collect()
+}
+
 /// What a flip did: whether a restart and whether a check has named it.
 #[derive(Debug, Default)]
 struct Named {
     flips: u64,
     by_restart: u64,
+    /// How many of these restarts have changed a file.
+    changed_by_restart: u64,
     by_check: u64,
 }
 
@@ -117,9 +135,12 @@ impl Named {
     /// Restarts and checks a damaged store, each on a copy of its own; what is not named must be exact.
     fn note(&mut self, damaged: &Path, teller: &Teller, good: &Report) {
         self.flips += 1;
-        if let Err(error) = restart(copy(damaged).path(), teller) {
+        let restarted = copy(damaged);
+        if let Err(error) = restart(restarted.path(), teller) {
             assert!(!matches!(error, StoreError::InUse(_)), "{error}");
             self.by_restart += 1;
+            let is_same = contents(restarted.path()) == contents(damaged);
+            self.changed_by_restart += u64::from(!is_same);
         }
         match Store::check(copy(damaged).path()) {
             Err(error) => {
@@ -161,6 +182,10 @@ fn a_flipped_bit_in_the_engines_files_is_named_or_harmless() {
             assert!(
                 named.by_restart > 0,
                 "no flip did any harm: the test is blind"
+            );
+            assert_eq!(
+                named.changed_by_restart, 0,
+                "a start that is refused has erased what lies behind the damage"
             );
         }
     }

@@ -3,16 +3,18 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::conf;
 use super::error::StoreError;
-use super::witness::{self, Witness};
+use super::journal::{Head, Journal};
+use super::witness::{self, Place, Witness};
 
 /// Leaves of up to 16 values of 64 KiB stay in the log with segments of this size. Fixed for ever: sled cannot
 /// open a store with another one.
-const SEGMENT_BYTES: usize = 16 * 1024 * 1024;
+pub(super) const SEGMENT_BYTES: usize = 16 * 1024 * 1024;
 /// sled's page cache.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 const CACHE_BYTES_MIN: u64 = 64 * 1024;
@@ -51,18 +53,22 @@ pub(super) struct Engine {
     /// Held while syncing; why a sync has failed, once one has. The system reports a failed write to one sync alone, so
     /// nobody may take the next one for good, and whoever comes later says the same.
     failed: Mutex<Option<String>>,
-    pub(super) witness: Witness,
+    /// In sled's addresses: what its log holds before is durable.
+    durable_end: AtomicU64,
+    witness: Witness,
     /// Held as long as the store is open.
     _lock: File,
 }
 
 impl Engine {
-    /// Locks the directory, clears leftovers, opens sled, and makes the files themselves durable.
+    /// Locks the directory, asks the witness, clears leftovers, opens sled, and makes the files themselves durable.
     pub(super) fn open(dir: &Path, medium: Box<dyn Medium>) -> Result<Self, StoreError> {
         fs::create_dir_all(dir).map_err(failed("cannot create", dir))?;
         let lock = lock(dir)?;
-        clear_leftovers(dir)?;
         await_release(dir)?;
+        // Whatever comes behind this writes.
+        Place::itself(dir).check_log()?;
+        clear_leftovers(dir)?;
         conf::ensure(dir)?;
         let db = open_engine(dir, CACHE_BYTES)?;
         let log_path = dir.join(LOG);
@@ -77,6 +83,7 @@ impl Engine {
             log,
             medium,
             failed: Mutex::new(None),
+            durable_end: AtomicU64::new(0),
             witness: Witness::open(dir)?,
             _lock: lock,
         };
@@ -100,11 +107,27 @@ impl Engine {
         }
         let flushed = self.db.flush().map_err(StoreError::from);
         let synced = flushed.and_then(|_| {
+            // What others write from here on may miss the sync.
+            let last_written = self.db.context.pagecache.log.stable_offset();
             let synced = self.medium.sync(&self.log);
-            synced.map_err(failed("cannot sync", Path::new("db")))
+            synced.map_err(failed("cannot sync", Path::new("db")))?;
+            let end = u64::try_from(last_written + 1).unwrap_or(0);
+            self.durable_end.store(end, Ordering::Release);
+            Ok(())
         });
         *failure = synced.as_ref().err().map(ToString::to_string);
         synced
+    }
+
+    /// Takes down that the journal is acknowledged up to here.
+    pub(super) fn note(&self, head: Head) -> Result<(), StoreError> {
+        let durable_end = self.durable_end.load(Ordering::Acquire);
+        self.witness.note(head, durable_end)
+    }
+
+    /// Whether the journal holds what was acknowledged.
+    pub(super) fn check_witness(&self, journal: &Journal) -> Result<(), StoreError> {
+        Place::itself(&self.dir).check(journal)
     }
 
     /// A flush beside one that does not come back. Where a write has failed on one of sled's own threads, whoever waits

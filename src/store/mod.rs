@@ -30,6 +30,7 @@ mod parts;
 mod past;
 mod proof;
 mod published;
+mod reach;
 mod restore;
 mod retention;
 mod schema;
@@ -135,7 +136,7 @@ impl Store {
         let _underway = self.underway.begin();
         self.journal.append(turn, || self.engine.make_durable())?;
         let head = self.journal.head();
-        self.engine.witness.note(head)?;
+        self.engine.note(head)?;
         self.stretches.note(turn, head.hash);
         Ok(Committed {
             position: turn.position,

@@ -52,7 +52,7 @@ impl Store {
         let format = migrate::known_format(&trees)?;
         let owner = owner(&trees, cluster, process)?;
         let journal = Journal::open(&trees)?;
-        engine.witness.check(&journal)?;
+        engine.check_witness(&journal)?;
         migrate::migrate(&engine.db, &trees, format, || engine.make_durable())?;
         let owner = owner.map_or_else(|| own(&trees, cluster, process), Ok)?;
         let before = identity(&trees, owner.store)?;
@@ -74,7 +74,7 @@ impl Store {
     pub fn migrate(dir: &Path) -> Result<Migrated, StoreError> {
         let (engine, trees) = stopped(dir)?;
         let from = migrate::known_format(&trees)?;
-        engine.witness.check(&Journal::open(&trees)?)?;
+        engine.check_witness(&Journal::open(&trees)?)?;
         migrate::migrate(&engine.db, &trees, from, || engine.make_durable())?;
         let to = migrate::newest();
         Ok(Migrated { from, to })

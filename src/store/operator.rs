@@ -42,7 +42,7 @@ impl Store {
             owner,
         } = open::stopped_of_newest_format(dir)?;
         let journal = Journal::open(&trees)?;
-        engine.witness.check(&journal)?;
+        engine.check_witness(&journal)?;
         let identity = open::identity(&trees, owner.store)?;
         let store = Self::assemble(engine, trees, (journal, identity))?;
         // The configuration is not at hand, and a decision needs no channels but those that are known.
@@ -74,7 +74,7 @@ impl Store {
     /// [`StoreError`].
     pub fn vouch(dir: &Path) -> Result<u64, StoreError> {
         let Stopped { engine, trees, .. } = open::stopped_of_newest_format(dir)?;
-        engine.witness.check(&Journal::open(&trees)?)?;
+        engine.check_witness(&Journal::open(&trees)?)?;
         let boot = schema::get::<u64>(&trees.meta, BOOT, Kind::Number)?.unwrap_or(0);
         let boot = boot + BOOTS_AHEAD;
         schema::put(&trees.meta, BOOT, Kind::Number, &boot)?;

@@ -75,10 +75,16 @@ impl Double {
         self.images().honest = false;
     }
 
-    /// The files after a power cut right after the last sync.
+    /// The files after a power cut right after the last sync. What the witness says is newer than what most cuts leave
+    /// of it: it must not ask for more than was durable.
     pub(crate) fn durable(&self) -> TempDir {
         let images = self.images();
-        images.files(&images.durable)
+        let files = images.files(&images.durable);
+        let witness = images.dir.join("witness");
+        if images.honest && witness.exists() {
+            fs::copy(witness, files.path().join("witness")).expect("there is room");
+        }
+        files
     }
 
     /// The files after a power cut in the middle of the last sync.

@@ -1,7 +1,5 @@
 //! What a check has found, in the order in which it was found.
 
-use std::path::Path;
-
 use crate::store::error::StoreError;
 use crate::store::frame::Damage;
 
@@ -42,17 +40,13 @@ impl Findings {
         self.notes.push(sentence);
     }
 
-    /// Everything, with the store's own directory instead of the copy's.
-    pub(super) fn end(self, copy: &Path, dir: &Path) -> (Vec<StoreError>, u64, Vec<String>) {
-        let (copy, dir) = (copy.display().to_string(), dir.display().to_string());
-        let named = |error| match error {
-            StoreError::Damaged {
-                what,
-                damage: Damage::Contradiction(problem),
-            } => StoreError::damaged(what, Damage::Contradiction(problem.replace(&copy, &dir))),
-            other => other,
-        };
-        let wrong = self.wrong.into_iter().map(named).collect();
-        (wrong, self.left_out, self.notes)
+    /// What was found first, where it is all that there will be.
+    pub(super) fn into_first(self) -> Option<StoreError> {
+        self.wrong.into_iter().next()
+    }
+
+    /// Everything.
+    pub(super) fn end(self) -> (Vec<StoreError>, u64, Vec<String>) {
+        (self.wrong, self.left_out, self.notes)
     }
 }

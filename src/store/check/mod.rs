@@ -34,7 +34,7 @@ use super::frame::{Damage, Kind};
 use super::journal::Journal;
 use super::schema::{self, BOOT, OWNER, RUN};
 use super::v1::state::OwnerV1;
-use super::witness::Witness;
+use super::witness::Place;
 use super::{Store, migrate};
 use contents::Contents;
 use findings::Findings;
@@ -132,7 +132,7 @@ impl Store {
         examiner.check_files();
         let examined = examiner.check_all();
         examiner.findings.take(examined);
-        Ok(examiner.end(dir))
+        Ok(examiner.end())
     }
 
     /// Counts and measures what a stopped node's store holds. Works on a copy, as [`Store::examine`].
@@ -152,17 +152,24 @@ struct Examiner<'a> {
     report: Report,
     findings: Findings,
     step: &'a dyn Fn(Step),
+    dir: &'a Path,
     /// After the library, which has its files open.
     copy: TempDir,
 }
 
 impl<'a> Examiner<'a> {
-    fn begin(dir: &Path, scratch: &Path, step: &'a dyn Fn(Step)) -> Result<Self, StoreError> {
+    fn begin(dir: &'a Path, scratch: &Path, step: &'a dyn Fn(Step)) -> Result<Self, StoreError> {
         let held = Held::take(dir)?;
         let copy = held.copy(scratch, step)?;
-        let (library, found) = Library::open(copy.path())?;
-        let trees = &library.trees;
+        let (files, named) = (copy.path(), dir);
         let mut findings = Findings::default();
+        // The engine cuts off what it cannot read, and a copy is asked before, as the store itself would be.
+        findings.take(Place { files, named }.check_log());
+        let (library, found) = match Library::open(copy.path()) {
+            Ok(opened) => opened,
+            Err(error) => return Err(findings.into_first().unwrap_or(error)),
+        };
+        let trees = &library.trees;
         for tree in found.missing {
             findings.add(format!("tree {tree:?}"), "it is missing");
         }
@@ -196,6 +203,7 @@ impl<'a> Examiner<'a> {
             report,
             findings,
             step,
+            dir,
             copy,
         })
     }
@@ -249,13 +257,18 @@ impl<'a> Examiner<'a> {
     // entry is damaged is named by the pass over it.
     fn check_witness(&self) -> Result<(), StoreError> {
         match Journal::open(&self.library.trees) {
-            Ok(journal) => Witness::open(self.copy.path())?.check(&journal),
+            Ok(journal) => self.place().check(&journal),
             Err(_) => Ok(()),
         }
     }
 
-    fn end(self, dir: &Path) -> Examination {
-        let (findings, left_out, notes) = self.findings.end(self.copy.path(), dir);
+    fn place(&self) -> Place<'_> {
+        let (files, named) = (self.copy.path(), self.dir);
+        Place { files, named }
+    }
+
+    fn end(self) -> Examination {
+        let (findings, left_out, notes) = self.findings.end();
         Examination {
             report: self.report,
             findings,
