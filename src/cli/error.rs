@@ -1,7 +1,7 @@
 //! How a command can end badly: one sentence on stderr and an exit code that means something.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -10,6 +10,7 @@ use super::OutputFormat;
 use crate::config::ConfigError;
 use crate::node::NodeError;
 use crate::node::discover::DiscoverError;
+use crate::store::StoreError;
 
 /// Why a command ended badly.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +99,17 @@ pub enum CliError {
 }
 
 impl CliError {
+    /// What is wrong with the store in a directory. Its own sentences may not say which one.
+    #[must_use]
+    pub fn of_store(dir: &Path, error: &StoreError) -> Self {
+        Self::Store(match error {
+            StoreError::Engine(_) | StoreError::Damaged { .. } | StoreError::NewerFormat { .. } => {
+                format!("{}: {error}", dir.display())
+            }
+            _ => error.to_string(),
+        })
+    }
+
     /// 0 done, 1 refused or a check failed, 2 bad usage or configuration, 3 the store.
     #[must_use]
     pub fn exit_code(&self) -> u8 {

@@ -11,9 +11,11 @@ use super::error::StoreError;
 use super::frame::Kind;
 use super::history::{History, Published};
 use super::retention::was_deleted;
+use super::journal::Journal;
 use super::schema::{self, OWNER};
 use super::source::ChunkSource;
 use super::v1::state::OwnerV1;
+use super::witness::Place;
 use crate::history::part::Chunk;
 use crate::process::ids::{Hash, SnapshotId};
 
@@ -30,11 +32,16 @@ impl Archive {
     /// Copies the store of a stopped node under `scratch` and opens the copy.
     ///
     /// # Errors
-    /// [`StoreError`]: there is no store, a node runs on it, there is no room for a copy, or it is damaged.
+    /// [`StoreError`]: there is no store, a node runs on it, there is no room for a copy, or it is damaged, as a node
+    /// would find it.
     pub fn open(dir: &Path, scratch: &Path, step: &dyn Fn(Step)) -> Result<Self, StoreError> {
         let copy = Held::take(dir)?.copy(scratch, step)?;
-        let (library, _) = Library::open(copy.path())?;
+        let files = copy.path();
+        let place = Place { files, named: dir };
+        place.check_log()?;
+        let (library, _) = Library::open(files)?;
         let trees = &library.trees;
+        place.check(&Journal::open(trees)?)?;
         let owner = schema::get::<OwnerV1>(&trees.meta, OWNER, Kind::Owner)?;
         let owner = owner.ok_or_else(|| StoreError::Absent(dir.to_path_buf()))?;
         Ok(Self {

@@ -4,6 +4,7 @@
 mod damage;
 mod figures;
 mod files;
+mod flipped;
 mod memory;
 mod others;
 mod sample;

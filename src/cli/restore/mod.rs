@@ -77,8 +77,9 @@ impl Source {
             return Err(CliError::Usage(sentence.to_owned()));
         };
         let scratch = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
-        let archive = Archive::open(dir, &scratch, &|_| {}).map_err(|error| bad(&error))?;
-        let published = archive.published(snapshot).map_err(|error| bad(&error))?;
+        let of_store = |error| CliError::of_store(dir, &error);
+        let archive = Archive::open(dir, &scratch, &|_| {}).map_err(of_store)?;
+        let published = archive.published(snapshot).map_err(of_store)?;
         let published = published.ok_or_else(|| {
             if archive.is_deleted(snapshot) {
                 return CliError::Refused(format!(

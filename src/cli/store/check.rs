@@ -17,9 +17,9 @@ pub(super) fn run(look: &Look) -> Result<(), CliError> {
     let more = examined.findings.len() as u64 + examined.findings_left_out;
     match examined.findings.first() {
         None => Ok(()),
-        Some(first) if more == 1 => Err(CliError::Store(look.sentence(first))),
+        Some(first) if more == 1 => Err(CliError::of_store(&look.dir, first)),
         Some(first) => {
-            let first = look.sentence(first);
+            let first = CliError::of_store(&look.dir, first);
             let sentence = format!("{first} (the first of {more} findings, see above)");
             Err(CliError::Store(sentence))
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::CliError;
 use crate::cli::output::{OutputFormat, Report, print};
 use crate::process::ids::ProcessId;
-use crate::store::{Forgotten, Migrated, Store, StoreError};
+use crate::store::{Forgotten, Migrated, Store};
 
 /// Which store is upgraded.
 #[derive(Debug, clap::Args)]
@@ -30,7 +30,8 @@ pub(super) struct Forget {
 
 /// Upgrades, and says from which format to which.
 pub(super) fn migrate(args: &Migrate) -> Result<(), CliError> {
-    let migrated = Store::migrate(&args.dir).map_err(|error| bad(&error))?;
+    let migrated =
+        Store::migrate(&args.dir).map_err(|error| CliError::of_store(&args.dir, &error))?;
     let Migrated { from, to } = migrated;
     match args.output {
         OutputFormat::Json => print(
@@ -45,22 +46,18 @@ pub(super) fn migrate(args: &Migrate) -> Result<(), CliError> {
 
 /// Decides, and says what it cost.
 pub(super) fn forget(Forget { dir, peer }: &Forget) -> Result<(), CliError> {
-    let forgotten = Store::forget(dir, peer).map_err(|error| bad(&error))?;
+    let forgotten = Store::forget(dir, peer).map_err(|error| CliError::of_store(dir, &error))?;
     let forgotten = forgotten.map_err(|refusal| CliError::Refused(refusal.to_string()))?;
     settled(peer, &forgotten).print()
 }
 
 /// Decides, and says which boot comes next.
 pub(super) fn vouch(dir: &Path) -> Result<(), CliError> {
-    let boot = Store::vouch(dir).map_err(|error| bad(&error))?;
+    let boot = Store::vouch(dir).map_err(|error| CliError::of_store(dir, &error))?;
     print(&format!(
         "the next start of this store is boot {}",
         boot + 1
     ))
-}
-
-fn bad(error: &StoreError) -> CliError {
-    CliError::Store(error.to_string())
 }
 
 fn settled(peer: &ProcessId, forgotten: &Forgotten) -> Report {

@@ -89,17 +89,7 @@ impl Look {
         let looked =
             until_asked_to_end(place, move || work(&dir, &copy, &|step| show(&shown, step)))?;
         bar.finish_and_clear();
-        looked.map_err(|error| CliError::Store(self.sentence(&error)))
-    }
-
-    // The engine's own sentences name no directory.
-    fn sentence(&self, error: &StoreError) -> String {
-        match error {
-            StoreError::Engine(_) | StoreError::Damaged { .. } | StoreError::NewerFormat { .. } => {
-                format!("{}: {error}", self.dir.display())
-            }
-            _ => error.to_string(),
-        }
+        looked.map_err(|error| CliError::of_store(&self.dir, &error))
     }
 }
 

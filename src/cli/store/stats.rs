@@ -11,9 +11,16 @@ pub(super) fn run(look: &Look) -> Result<(), CliError> {
     let stats = look.look(|dir, scratch, step| Store::stats(dir, scratch, step))?;
     match look.output {
         OutputFormat::Json => {
-            print(&serde_json::to_string_pretty(&stats).expect("names and numbers are JSON"))
+            print(&serde_json::to_string_pretty(&stats).expect("names and numbers are JSON"))?;
         }
-        OutputFormat::Table => table(&stats).print(),
+        OutputFormat::Table => table(&stats).print()?,
+    }
+    match stats.damage {
+        None => Ok(()),
+        Some(damage) => {
+            let dir = look.dir.display();
+            Err(CliError::CheckFailed(format!("{dir}: {damage}")))
+        }
     }
 }
 
@@ -26,6 +33,9 @@ fn table(stats: &Stats) -> Report {
         "the store of process {process} of cluster {cluster}: format {}, opened {} times",
         stats.format, stats.boots
     ));
+    if let Some(damage) = &stats.damage {
+        report.line(&format!("warning: {damage}; what follows is what is left"));
+    }
     report.line(&format!(
         "{} bytes on disk, {} of them live values",
         stats.disk_bytes, stats.live_bytes

@@ -40,6 +40,16 @@ impl Findings {
         self.notes.push(sentence);
     }
 
+    /// Takes down what explains all that was found before.
+    pub(super) fn push_first(&mut self, error: StoreError) {
+        self.wrong.insert(0, error);
+    }
+
+    /// What was found first.
+    pub(super) fn first(&self) -> Option<&StoreError> {
+        self.wrong.first()
+    }
+
     /// What was found first, where it is all that there will be.
     pub(super) fn into_first(self) -> Option<StoreError> {
         self.wrong.into_iter().next()

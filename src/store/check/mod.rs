@@ -161,15 +161,28 @@ impl<'a> Examiner<'a> {
     fn begin(dir: &'a Path, scratch: &Path, step: &'a dyn Fn(Step)) -> Result<Self, StoreError> {
         let held = Held::take(dir)?;
         let copy = held.copy(scratch, step)?;
-        let (files, named) = (copy.path(), dir);
-        let mut findings = Findings::default();
-        // The engine cuts off what it cannot read, and a copy is asked before, as the store itself would be.
-        findings.take(Place { files, named }.check_log());
-        let (library, found) = match Library::open(copy.path()) {
-            Ok(opened) => opened,
-            Err(error) => return Err(findings.into_first().unwrap_or(error)),
-        };
+        // The engine cuts off what it cannot read, in a copy as well.
+        let files = copy.path();
+        let readable = Place { files, named: dir }.check_log();
+        match Self::open((dir, held.files), copy, step) {
+            Ok(mut examiner) => {
+                if let Err(unreadable) = readable {
+                    examiner.findings.push_first(unreadable);
+                }
+                Ok(examiner)
+            }
+            Err(error) => Err(readable.err().unwrap_or(error)),
+        }
+    }
+
+    fn open(
+        (dir, files): (&'a Path, Files),
+        copy: TempDir,
+        step: &'a dyn Fn(Step),
+    ) -> Result<Self, StoreError> {
+        let (library, found) = Library::open(copy.path())?;
         let trees = &library.trees;
+        let mut findings = Findings::default();
         for tree in found.missing {
             findings.add(format!("tree {tree:?}"), "it is missing");
         }
@@ -199,7 +212,7 @@ impl<'a> Examiner<'a> {
         Ok(Self {
             library,
             owner,
-            files: held.files,
+            files,
             report,
             findings,
             step,

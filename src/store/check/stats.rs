@@ -36,6 +36,8 @@ pub struct Stats {
     pub process: String,
     /// The format of the store.
     pub format: u32,
+    /// What is missing by the witness, or damaged; then only what is left is counted.
+    pub damage: Option<String>,
     /// How often it was opened.
     pub boots: u64,
     /// Every tree.
@@ -80,7 +82,18 @@ pub struct Stats {
 
 /// Reads everything once, chunks twice.
 pub(super) fn measure(mut examiner: Examiner) -> Result<Stats, StoreError> {
-    let mut stats = begin(&examiner)?;
+    let witnessed = examiner.check_witness();
+    examiner.findings.take(witnessed);
+    let damage = examiner.findings.first().map(ToString::to_string);
+    match count(&mut examiner) {
+        Ok(stats) => Ok(Stats { damage, ..stats }),
+        // What is missing is why something cannot be read.
+        Err(error) => Err(examiner.findings.into_first().unwrap_or(error)),
+    }
+}
+
+fn count(examiner: &mut Examiner) -> Result<Stats, StoreError> {
+    let mut stats = begin(examiner)?;
     let mut trees: [fn(&Trees) -> &sled::Tree; TREES.len()] = [|trees| &trees.journal; TREES.len()];
     trees[1] = |trees| &trees.states;
     trees[2] = |trees| &trees.chunks;
@@ -108,9 +121,9 @@ pub(super) fn measure(mut examiner: Examiner) -> Result<Stats, StoreError> {
     journal(&examiner.library, &mut stats)?;
     newest_state(&examiner.library, &mut stats)?;
     history(&examiner.library, &mut stats)?;
-    let mut contents = Contents::read(&mut examiner)?;
-    published::references(&mut examiner, &mut contents)?;
-    published::references_of_history(&mut examiner, &mut contents)?;
+    let mut contents = Contents::read(examiner)?;
+    published::references(examiner, &mut contents)?;
+    published::references_of_history(examiner, &mut contents)?;
     let (count, bytes) = contents.unreferenced();
     stats.chunks_unreferenced = Bytes {
         name: "unreferenced chunks".to_owned(),
