@@ -361,7 +361,7 @@ fn a_directory_without_a_store_is_not_checked() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     assert!(matches!(
         Store::check(dir.path()),
-        Err(StoreError::Absent(_))
+        Err(StoreError::Absent { .. })
     ));
 }
 

@@ -8,6 +8,7 @@ use super::Step;
 use super::audit::Audit;
 use super::check::{Held, Library};
 use super::error::StoreError;
+use super::files;
 use super::frame::Kind;
 use super::history::{History, Published};
 use super::retention::was_deleted;
@@ -43,7 +44,7 @@ impl Archive {
         let trees = &library.trees;
         place.check(&Journal::open(trees)?)?;
         let owner = schema::get::<OwnerV1>(&trees.meta, OWNER, Kind::Owner)?;
-        let owner = owner.ok_or_else(|| StoreError::Absent(dir.to_path_buf()))?;
+        let owner = owner.ok_or_else(|| files::absent(dir))?;
         Ok(Self {
             cluster: owner.cluster,
             history: History::open(trees.history.clone(), trees.parts.clone())?,

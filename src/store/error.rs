@@ -1,7 +1,7 @@
 //! Why a store cannot be opened, read or written. No storage error is ever retried.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
@@ -23,7 +23,7 @@ pub enum StoreError {
         source: std::io::Error,
     },
     /// sled refused.
-    #[error("the storage engine cannot read or write its files: {0}; {advice}", advice = advice(.0))]
+    #[error("{}", of_engine(.0))]
     Engine(#[from] sled::Error),
     /// A sync failed before, and why; what was written then may be lost.
     #[error("the store could not be made durable before, and acknowledges nothing more: {0}")]
@@ -85,8 +85,13 @@ pub enum StoreError {
         known: u32,
     },
     /// There is no store.
-    #[error("there is no store in {0}")]
-    Absent(PathBuf),
+    #[error("there is no store in {}{}", .dir.display(), among(.dir, .stores))]
+    Absent {
+        /// Where somebody looked.
+        dir: PathBuf,
+        /// The directories therein that hold one, as where all the stores of a cluster lie.
+        stores: Vec<String>,
+    },
     /// What another process published under a number is not what is published here under it.
     #[error(
         "revision {revision} of snapshot {snapshot:?} is published here, and elsewhere with other contents; what is \
@@ -124,14 +129,34 @@ pub enum StoreError {
     },
 }
 
-// What sled's own threads met comes with a kind alone.
-fn advice(error: &sled::Error) -> &'static str {
-    match error {
+fn of_engine(error: &sled::Error) -> String {
+    // What sled's own threads met comes with a kind alone.
+    let advice = match error {
+        sled::Error::Corruption { at, .. } => {
+            let place = match at {
+                Some(pointer) => format!("at byte {} of db", pointer.lid()),
+                None => "and names no place".to_owned(),
+            };
+            return format!(
+                "the store's own log is damaged: sled, the engine, found a checksum that does not match, {place}; copy \
+                 the directory before anything else, then put an older copy back (see OPERATIONS.md, A damaged store)"
+            );
+        }
         sled::Error::Io(error) if error.kind() == ErrorKind::StorageFull => {
             "make room on its file system and start the node again"
         }
         sled::Error::Io(_) => "see the disk, then start the node again",
         _ => "put a copy of the store back",
+    };
+    format!("the storage engine cannot read or write its files: {error}; {advice}")
+}
+
+fn among(dir: &Path, stores: &[String]) -> String {
+    let paths = stores.iter().map(|store| dir.join(store));
+    let paths: Vec<_> = paths.map(|path| path.display().to_string()).collect();
+    match paths.is_empty() {
+        true => String::new(),
+        false => format!(", but in {}; name one of these", paths.join(", ")),
     }
 }
 

@@ -165,6 +165,20 @@ pub(super) fn exists(dir: &Path) -> bool {
     dir.join("conf").exists() && dir.join(LOG).exists()
 }
 
+/// Says that there is no store in a directory, and which ones there are one level down.
+pub(super) fn absent(dir: &Path) -> StoreError {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let stores = entries.filter(|entry| exists(&entry.path()));
+    let mut stores: Vec<_> = stores
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    stores.sort();
+    StoreError::Absent {
+        dir: dir.to_path_buf(),
+        stores,
+    }
+}
+
 fn lock(dir: &Path) -> Result<File, StoreError> {
     let path = dir.join(LOCK);
     let file = File::options()

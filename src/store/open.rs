@@ -130,7 +130,7 @@ pub(super) fn stopped_of_newest_format(dir: &Path) -> Result<Stopped, StoreError
         return Err(StoreError::OlderFormat { found, known });
     }
     let owner = schema::get::<OwnerV1>(&trees.meta, OWNER, Kind::Owner)?
-        .ok_or_else(|| StoreError::Absent(dir.to_path_buf()))?;
+        .ok_or_else(|| files::absent(dir))?;
     Ok(Stopped {
         engine,
         trees,
@@ -141,7 +141,7 @@ pub(super) fn stopped_of_newest_format(dir: &Path) -> Result<Stopped, StoreError
 // The engine and trees of a store that is there already.
 fn stopped(dir: &Path) -> Result<(Engine, Trees), StoreError> {
     if !files::exists(dir) {
-        return Err(StoreError::Absent(dir.to_path_buf()));
+        return Err(files::absent(dir));
     }
     let engine = Engine::open(dir, Box::new(Disk))?;
     let trees = Trees::open(&engine.db)?;

@@ -10,7 +10,8 @@ use snapledger::process::ids::ProcessId;
 use snapledger::store::Store;
 
 use crate::sample::{self, Sample};
-use crate::{assert_bad, examine, run};
+use crate::teller::images;
+use crate::{assert_bad, examine, restore, run};
 
 /// Every file and directory with its bytes, and the times at which it and its bytes were changed.
 #[derive(Debug, PartialEq, Eq)]
@@ -74,6 +75,27 @@ fn a_directory_without_a_store_stays_as_it_is() {
             "there is no store in ",
         );
     }
+}
+
+/// Whoever names the directory of all stores is told which ones there are.
+#[test]
+fn a_directory_of_stores_is_no_store_and_they_are_named() {
+    let root = tempfile::tempdir().expect("a temporary directory");
+    for id in ["n2", "n1"] {
+        let me = ProcessId::parse(id).expect("a valid id");
+        drop(Store::open(&root.path().join(id), "demo", &me).expect("a new store"));
+        images::await_release(&root.path().join(id));
+    }
+    fs::create_dir(root.path().join("other")).expect("there is room");
+    let shown = root.path().display();
+    let sentence =
+        format!("there is no store in {shown}, but in {shown}/n1, {shown}/n2; name one of these");
+    for command in ["check", "stats", "migrate", "vouch"] {
+        assert_bad(&run(command, root.path(), &[]), &sentence);
+    }
+    assert_bad(&run("forget", root.path(), &["--peer", "n3"]), &sentence);
+    let into = root.path().join("restored");
+    assert_bad(&restore(root.path(), &into), &sentence);
 }
 
 #[test]

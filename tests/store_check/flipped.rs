@@ -3,14 +3,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use assert_cmd::cargo::cargo_bin;
+use snapledger::store::Store;
 
-use crate::files::Untouched;
-use crate::sample::Sample;
+use crate::sample::{self, Sample};
 use crate::teller::images;
-use crate::{assert_bad, findings, run};
+use crate::{assert_bad, findings, restore, run};
 
 const SENTENCE: &str = "log: db cannot be read from byte ";
 
@@ -18,12 +16,16 @@ const SENTENCE: &str = "log: db cannot be read from byte ";
 fn flipped() -> Sample {
     let sample = Sample::new();
     images::await_release(sample.path());
-    let log = sample.path().join("db");
-    let mut bytes = fs::read(&log).expect("it is readable");
-    let used = bytes.iter().rposition(|byte| *byte != 0).expect("messages");
-    bytes[used / 2] ^= 1;
-    fs::write(&log, bytes).expect("there is room");
+    flip(&sample.path().join("db"), 5);
     sample
+}
+
+/// Flips a bit behind so many tenths of what a file holds.
+fn flip(file: &Path, tenths: usize) {
+    let mut bytes = fs::read(file).expect("it is readable");
+    let used = bytes.iter().rposition(|byte| *byte != 0).expect("messages");
+    bytes[used * tenths / 10] ^= 1;
+    fs::write(file, bytes).expect("there is room");
 }
 
 #[test]
@@ -58,16 +60,48 @@ fn stats_warn_and_fail() {
 #[test]
 fn a_restore_refuses() {
     let sample = flipped();
-    let before = Untouched::note(sample.path());
     let place = tempfile::tempdir().expect("a temporary directory");
     let into = place.path().join("restored");
-    let mut program = Command::new(cargo_bin!("snapledger"));
-    program.args(["restore", "--snapshot", "s1", "--from"]);
-    program.arg(sample.path()).arg("--into").arg(&into);
-    let output = program.output().expect("it runs");
-    before.assert(sample.path());
+    let output = restore(sample.path(), &into);
     assert_bad(&output, SENTENCE);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(!stderr.contains("there is no snapshot"), "{stderr}");
-    assert!(!Path::new(&into).exists());
+    assert!(!into.exists());
+}
+
+/// The engine gives up with few words where its own snapshot is damaged, or what that points to and no witness is left.
+#[test]
+fn what_the_engine_gives_up_on_is_said_in_plain_words() {
+    let sentence =
+        "the store's own log is damaged: sled, the engine, found a checksum that does not match";
+    for file in ["snap.", "db"] {
+        let mut given_up = 0;
+        for tenths in 1..8 {
+            let sample = Sample::new();
+            images::await_release(sample.path());
+            // The engine makes its snapshot when it opens what another life has left.
+            drop(Store::open(sample.path(), sample::CLUSTER, &sample::me()).expect("it is whole"));
+            images::await_release(sample.path());
+            fs::remove_file(sample.path().join("witness")).expect("it is there");
+            let entries = fs::read_dir(sample.path()).expect("it is listed");
+            let mut paths = entries.map(|entry| entry.expect("it is listed").path());
+            let name = sample.path().join(file).display().to_string();
+            let path = paths.find(|path| path.display().to_string().starts_with(&name));
+            flip(&path.expect("a file of the engine"), tenths);
+            let output = run("check", sample.path(), &[]);
+            let said = [&output.stdout[..], &output.stderr[..]].concat();
+            let said = String::from_utf8_lossy(&said);
+            assert!(!said.contains("backtrace"), "{said}");
+            if said.contains(sentence) {
+                given_up += 1;
+                let name = sample.path().display().to_string();
+                assert!(said.contains(&name), "{said}");
+                assert!(said.contains("copy the directory before"), "{said}");
+            }
+        }
+        assert!(
+            given_up > 0,
+            "{file}: nothing was damaged, the test is blind"
+        );
+    }
 }

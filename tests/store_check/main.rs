@@ -30,6 +30,18 @@ fn run(command: &str, dir: &Path, options: &[&str]) -> Output {
     output
 }
 
+/// Runs `restore` of snapshot `s1` and proves that the store was not touched.
+#[track_caller]
+fn restore(from: &Path, into: &Path) -> Output {
+    let before = Untouched::note(from);
+    let mut program = Command::new(cargo_bin!("snapledger"));
+    program.args(["restore", "--snapshot", "s1", "--from"]);
+    program.arg(from).arg("--into").arg(into);
+    let output = program.env_remove("RUST_LOG").output().expect("it runs");
+    before.assert(from);
+    output
+}
+
 /// Examines a store within this program and proves that it was not touched.
 #[track_caller]
 fn examine(dir: &Path) -> Examination {

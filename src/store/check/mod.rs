@@ -30,6 +30,7 @@ pub(super) use scratch::Held;
 pub use stats::{Bytes, Stats};
 
 use super::error::StoreError;
+use super::files;
 use super::frame::{Damage, Kind};
 use super::journal::Journal;
 use super::schema::{self, BOOT, OWNER, RUN};
@@ -197,7 +198,7 @@ impl<'a> Examiner<'a> {
         }
         let owner = schema::get::<OwnerV1>(&trees.meta, OWNER, Kind::Owner)?;
         let owner = owner.ok_or_else(|| match trees.journal.is_empty() {
-            true => StoreError::Absent(dir.to_path_buf()),
+            true => files::absent(dir),
             false => {
                 let what = schema::name(Kind::Owner, OWNER);
                 StoreError::damaged(what, Damage::Contradiction("it is missing".to_owned()))

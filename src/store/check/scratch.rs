@@ -41,7 +41,7 @@ impl Held {
     /// [`StoreError`]: there is no store, or a node runs on it.
     pub(in crate::store) fn take(dir: &Path) -> Result<Self, StoreError> {
         if !files::exists(dir) {
-            return Err(StoreError::Absent(dir.to_path_buf()));
+            return Err(files::absent(dir));
         }
         let lock = hold(dir, files::LOCK)?;
         files::await_release(dir)?;
