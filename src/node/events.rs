@@ -107,7 +107,7 @@ impl Events {
     /// A part came, finished or as it is.
     pub(super) fn note_part(&self, part: &Part) {
         if let Some(log) = self.log(&part.snapshot) {
-            log.note_part(part);
+            log.note_part(part, driver::wall_us());
         }
     }
 
@@ -197,31 +197,34 @@ impl Log {
         self.length.send_modify(|(length, _)| *length = number);
     }
 
-    fn note_part(&self, part: &Part) {
+    fn note_part(&self, part: &Part, noted_us: u64) {
         let process = part.process.clone();
-        self.note(Happening::Recorded {
+        let recorded = Happening::Recorded {
             process: process.clone(),
             recorded_at: part.state.time,
-        });
+        };
+        self.note_at(noted_us, recorded);
         for channel in &part.channels {
             let channel = ChannelId {
                 from: channel.from.clone(),
                 to: process.clone(),
             };
-            self.note(Happening::Closed { channel });
+            self.note_at(noted_us, Happening::Closed { channel });
         }
         if part.is_finished() {
-            self.note(Happening::Collected { process });
+            self.note_at(noted_us, Happening::Collected { process });
         }
     }
 
-    // Its time is that of the revision, so that the event is the same whoever tells of it.
+    // Its time is that of the revision, so that the event is the same whoever tells of it; what is in the revision was here
+    // by then, also where it is only told now that the revision is stored.
     fn note_published(&self, state: &GlobalState) {
+        let finished_us = state.finished_at.wall_us();
+        let noted_us = finished_us.min(driver::wall_us());
         for part in state.parts.values() {
-            self.note_part(part);
+            self.note_part(part, noted_us);
         }
         let revision = state.revision;
-        let finished_us = state.finished_at.wall_us();
         self.note_at(finished_us, Happening::Published { revision });
     }
 

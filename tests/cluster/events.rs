@@ -61,6 +61,15 @@ fn named(events: &[Event], name: &str, fields: &[&str]) -> Vec<String> {
     found
 }
 
+// One clock tells of all of them, the one who collects.
+fn assert_in_order(events: &[Event]) {
+    let told = events.iter().map(|event| match &*event.name {
+        "published" => event.said["finished_at"].as_str(),
+        _ => event.said["at"].as_str(),
+    });
+    assert!(told.is_sorted(), "{events:#?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_step_is_told_once_and_a_watcher_goes_on_where_it_was() {
     let cluster = Cluster::planned(&["n1", "n2", "n3"]);
@@ -85,6 +94,11 @@ async fn every_step_is_told_once_and_a_watcher_goes_on_where_it_was() {
         named(&partial, "closed", &["from", "to"]),
         ["n1>n2", "n2>n1"]
     );
+    // By now n3 is known to be down: what is there is published at once, and then told.
+    let next = rest.start_snapshot().await;
+    for told in [&partial, &events(&watched(&rest, &next, None).await)] {
+        assert_in_order(told);
+    }
     let third = events(&watched(&rest, &id, Some(&partial[2].id)).await);
     assert_eq!(third, partial[3..]);
 
@@ -101,6 +115,7 @@ async fn every_step_is_told_once_and_a_watcher_goes_on_where_it_was() {
         ("published", &json!("complete"))
     );
     assert_eq!(end.said["verification"]["conserved"], true);
+    assert_in_order(&later);
 
     // When nobody collects it any more, the history says how it ended, in the same words.
     until("only the end", async || {

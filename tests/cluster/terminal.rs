@@ -44,6 +44,8 @@ async fn two_snapshots_are_compared_and_one_is_watched_from_a_terminal() {
     let shown: Value = serde_json::from_str(&shown).expect("JSON");
     assert_eq!(shown["totals"][0]["deposits"], 100);
 
+    let shown = text(&snapshot(at, &["show", "s2", "--output", "json"]).await);
+    let shown: Value = serde_json::from_str(&shown).expect("JSON");
     let lines = text(&snapshot(at, &["watch", "s2", "--output", "json"]).await);
     let last = lines.lines().last().expect("there are some");
     let last: Value = serde_json::from_str(last).expect("JSON");
@@ -53,6 +55,22 @@ async fn two_snapshots_are_compared_and_one_is_watched_from_a_terminal() {
     );
     let nothing = text(&snapshot(at, &["watch", "s2", "--after", "revision-1"]).await);
     assert!(nothing.contains("nothing"), "{nothing}");
+    let begun = shown["initiated_at"].as_str();
+    for (filter, ids) in [("--from", ["s2"]), ("--to", ["s/1"])] {
+        let list = [
+            "list",
+            "--initiator",
+            "n1",
+            filter,
+            begun.expect("an instant"),
+            "--output",
+            "json",
+        ];
+        let list: Value = serde_json::from_str(&text(&snapshot(at, &list).await)).expect("JSON");
+        let listed = list["snapshots"].as_array().expect("a list").iter();
+        let listed: Vec<_> = listed.map(|one| &one["snapshot_id"]).collect();
+        assert_eq!(listed, ids, "{filter}");
+    }
     // Only the node can say so, and it is bad usage all the same.
     for odd in [
         &["list", "--limit", "0"][..],

@@ -116,6 +116,12 @@ struct ListArgs {
     /// Only those this process started.
     #[arg(long, value_name = "PROCESS")]
     initiator: Option<String>,
+    /// Only those that began at this instant or later, for example 2026-01-31T12:00:00Z.
+    #[arg(long, value_name = "INSTANT")]
+    from: Option<String>,
+    /// Only those that began before this instant.
+    #[arg(long, value_name = "INSTANT")]
+    to: Option<String>,
     /// How many, at most 1000 [default: 50].
     #[arg(long)]
     limit: Option<u16>,
@@ -203,6 +209,8 @@ fn list(args: &ListArgs) -> Result<(), CliError> {
     let query: Vec<(&str, &str)> = [
         ("status", &args.status),
         ("initiator", &args.initiator),
+        ("from", &args.from),
+        ("to", &args.to),
         ("limit", &limit),
         ("cursor", &args.cursor),
     ]
