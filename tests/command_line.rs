@@ -294,6 +294,30 @@ fn an_age_without_a_unit_is_shown_one() {
 }
 
 #[test]
+fn a_local_cluster_takes_its_bounds_from_the_environment() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    for (name, value, sentence) in [
+        (
+            "SNAPLEDGER_HISTORY_MAX_COUNT",
+            "0",
+            "--history-max-count: a history of 0",
+        ),
+        (
+            "SNAPLEDGER_HISTORY_MAX_AGE",
+            "15",
+            "--history-max-age: `15` is no age",
+        ),
+    ] {
+        let mut cluster = snapledger(&dir);
+        cluster
+            .args(["cluster", "--dir", "stores"])
+            .env(name, value);
+        assert_fails(&mut cluster, 2, sentence);
+    }
+    assert!(entries(dir.path()).is_empty());
+}
+
+#[test]
 fn a_file_that_is_something_else_is_called_by_its_name() {
     let problem = r#"{"type":"x/unknown-process","title":"T","status":404,"detail":"no n9"}"#;
     let dir = directory("saved", problem);

@@ -11,7 +11,7 @@ use crate::cli::CliError;
 use crate::config::cluster_file::{
     ClusterFile, HistoryBlock, ProcessBlock, SnapshotBlock, Source, StoreBlock,
 };
-use crate::config::{CLUSTER_DEFAULT, parse_interval};
+use crate::config::{CLUSTER_DEFAULT, ConfigError, Fault, parse_age, parse_interval};
 
 const HOST: &str = "127.0.0.1";
 
@@ -24,6 +24,8 @@ pub(super) struct Layout {
     /// This program.
     pub(super) program: PathBuf,
     file: ClusterFile,
+    /// What every node is told besides the file, which it overrides: for this start alone.
+    told: Vec<String>,
     /// Whether the file has to be written.
     changed: bool,
 }
@@ -43,6 +45,7 @@ impl Layout {
         if let Some(interval) = &args.snapshot_interval {
             parse_interval(interval).map_err(|fault| fault.of("--snapshot-interval"))?;
         }
+        let told = told(args)?;
         if args.dir.exists() && !args.dir.is_dir() {
             let dir = args.dir.display();
             return Err(CliError::Usage(format!(
@@ -65,6 +68,7 @@ impl Layout {
             nodes,
             path,
             file,
+            told,
         })
     }
 
@@ -109,15 +113,17 @@ impl Layout {
     }
 
     /// The arguments that start a node.
-    pub(super) fn arguments(&self, node: &LocalNode) -> [String; 5] {
+    pub(super) fn arguments(&self, node: &LocalNode) -> Vec<String> {
         let path = self.path.to_string_lossy().into_owned();
-        [
+        let mut arguments = vec![
             "node".into(),
             "--config".into(),
             path,
             "--id".into(),
             node.id.clone(),
-        ]
+        ];
+        arguments.extend_from_slice(&self.told);
+        arguments
     }
 
     /// What starts a node from a shell.
@@ -129,6 +135,25 @@ impl Layout {
             .collect();
         quoted.join(" ")
     }
+}
+
+/// What is said about the history, as options of `node`. It is not written into the file: a later start without it must
+/// not delete anything.
+fn told(args: &Args) -> Result<Vec<String>, ConfigError> {
+    let mut told = Vec::new();
+    if let Some(age) = &args.history_max_age {
+        let option = "--history-max-age";
+        parse_age(age).map_err(|fault| fault.of(option))?;
+        told.extend([option.to_owned(), age.clone()]);
+    }
+    if let Some(count) = args.history_max_count {
+        let option = "--history-max-count";
+        if count == 0 {
+            return Err(Fault::MaxCount.of(option));
+        }
+        told.extend([option.to_owned(), count.to_string()]);
+    }
+    Ok(told)
 }
 
 fn local_nodes(args: &Args, dir: &Path) -> Result<Vec<LocalNode>, CliError> {
@@ -244,6 +269,8 @@ mod tests {
             grpc_port: 7101,
             rest_port: 7201,
             snapshot_interval: None,
+            history_max_age: None,
+            history_max_count: None,
         }
     }
 
@@ -280,6 +307,23 @@ mod tests {
             other.contains("cluster of 2: n1, n2; start it with"),
             "{other}"
         );
+    }
+
+    #[test]
+    fn nodes_are_told_what_they_keep_and_the_file_is_not() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut bounded = args(dir.path(), 1);
+        bounded.history_max_age = Some("12h".to_owned());
+        bounded.history_max_count = Some(3);
+        let layout = Layout::new(&bounded).expect("a new directory");
+        let told = "--history-max-age 12h --history-max-count 3";
+        let command = layout.command_line(&layout.nodes[0]);
+        assert!(command.ends_with(told), "{command}");
+        layout.write().expect("a writable directory");
+        let text = std::fs::read_to_string(&layout.path).expect("written");
+        assert!(!text.contains("max_"), "{text}");
+        bounded.history_max_age = Some("12".to_owned());
+        assert!(sentence(&bounded).contains("for example 15d"));
     }
 
     #[test]

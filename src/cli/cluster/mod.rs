@@ -37,6 +37,16 @@ pub struct Args {
     /// Time between two snapshots a node starts by itself: 60s, 500ms, …, or off [default: 60s].
     #[arg(long, env = "SNAPLEDGER_SNAPSHOT_INTERVAL", value_name = "INTERVAL")]
     snapshot_interval: Option<String>,
+
+    /// Age over which snapshots that are not pinned are deleted, on every node: 30d, 12h, …, or off [default: as the
+    /// cluster file in --dir says, or off].
+    #[arg(long, env = "SNAPLEDGER_HISTORY_MAX_AGE", value_name = "AGE")]
+    history_max_age: Option<String>,
+
+    /// How many of the newest snapshots each node keeps; older ones that are not pinned are deleted [default: as the
+    /// cluster file in --dir says, or all].
+    #[arg(long, env = "SNAPLEDGER_HISTORY_MAX_COUNT", value_name = "COUNT")]
+    history_max_count: Option<usize>,
 }
 
 /// Runs the cluster.
