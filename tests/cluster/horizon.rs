@@ -11,7 +11,7 @@ use tonic::Code;
 
 use crate::await_it::until;
 use crate::nodes::Cluster;
-use crate::rest::{Answer, Rest, request};
+use crate::rest::{Answer, Rest, asked, request};
 use crate::retention::checked;
 use crate::wiped::forget;
 
@@ -91,6 +91,12 @@ async fn before_the_horizon_is_410_with_the_instant_from_which_there_is_an_answe
         .read("/v1/processes/n1/accounts/a/history?order=oldest")
         .await;
     assert!(statement["kept_since"].as_str().is_some(), "{statement}");
+    let path = "/v1/processes/n1/accounts/a/history?order=oldest";
+    let table = n2.send(asked(path, &[("accept", "text/csv")])).await;
+    assert_eq!(
+        table.header("snapledger-kept-since"),
+        statement["kept_since"]
+    );
     let first = &statement["entries"][0];
     assert!(
         first["balance_after"].as_i64() > Some(101),

@@ -50,6 +50,7 @@ mod rotten;
 mod snapshots;
 mod stand_in;
 mod standards;
+mod statement_tables;
 mod statements;
 mod stores;
 mod streamed;

@@ -25,6 +25,7 @@ mod serve;
 mod snapshot;
 mod snapshots;
 mod statement;
+mod statement_table;
 mod wait;
 
 use axum::Router;

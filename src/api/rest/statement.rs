@@ -1,4 +1,5 @@
-//! Statements: every operation of an account, with the balance after it and the snapshots between.
+//! Statements: every operation of an account, with the balance after it and the snapshots between, in pages of JSON; or as
+//! a table.
 
 use axum::Json;
 use axum::extract::State;
@@ -12,6 +13,7 @@ use super::accounts::Place;
 use super::body::Segments;
 use super::cursor::{self, Question};
 use super::query::Parameters;
+use super::statement_table::{Wanted, stream};
 use crate::api::error::Failure;
 use crate::api::statement::{page, place};
 use crate::api::time::rfc3339;
@@ -31,21 +33,22 @@ struct Page<'a> {
     next_cursor: Option<String>,
 }
 
+/// One entry, as it stands in a page and on a line.
 #[derive(Serialize)]
-struct EntryShown<'a> {
-    journal_position: u64,
-    time: String,
-    op: &'a str,
-    amount: i64,
-    balance_after: i64,
+pub(super) struct EntryShown<'a> {
+    pub(super) journal_position: u64,
+    pub(super) time: String,
+    pub(super) op: &'a str,
+    pub(super) amount: i64,
+    pub(super) balance_after: i64,
     #[serde(skip_serializing_if = "str::is_empty")]
-    counterparty: &'a str,
+    pub(super) counterparty: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
-    counterparty_process: &'a str,
+    pub(super) counterparty_process: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
-    transfer_id: &'a str,
+    pub(super) transfer_id: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
-    meant_for: &'a str,
+    pub(super) meant_for: &'a str,
 }
 
 #[derive(Serialize)]
@@ -84,7 +87,7 @@ async fn show(
     place: Place,
     (uri, headers): (&Uri, &HeaderMap),
 ) -> Result<Response, Failure> {
-    negotiate(headers, &[Format::Json])?;
+    let format = negotiate(headers, &[Format::Json, Format::Csv, Format::Ndjson])?;
     let known = ["from", "to", "order", "limit", "cursor"];
     let parameters = Parameters::of(uri, &known)?;
     let (from, to) = parameters.range()?;
@@ -96,6 +99,15 @@ async fn show(
         oldest_first: oldest_first(&parameters)?,
         limit: parameters.page()?,
     };
+    if format != Format::Json {
+        let (process, limit) = (place.process, parameters.limit()?);
+        let wanted = Wanted {
+            process,
+            query,
+            limit,
+        };
+        return stream(facade, format, wanted).await;
+    }
     let page = page(&facade.handle, &place.process, query).await?;
     let never_stored = [(header::CACHE_CONTROL, "no-store")];
     Ok((never_stored, Json(shown(&page, parameters.question()))).into_response())

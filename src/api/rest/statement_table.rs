@@ -1,0 +1,154 @@
+//! A statement as a table, CSV or NDJSON: all of it, or as many entries as are asked for. It is read page by page while it
+//! is sent, so that neither this node nor the one that has the account holds it as a whole.
+
+use std::io::{self, Write};
+
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::Response;
+use serde::Serialize;
+use tokio::runtime::Handle as Runtime;
+
+use super::Facade;
+use super::accept::Format;
+use super::export::{self, Broken, Sink};
+use super::query::LIMIT_MAX;
+use super::statement::EntryShown;
+use crate::api::error::Failure;
+use crate::api::statement::{page, place};
+use crate::api::time::rfc3339;
+use crate::node::Handle;
+use crate::process::clock::Hlc;
+use crate::process::ids::ProcessId;
+use crate::proto::snapledger::{StatementEntry, StatementPage};
+use crate::store::StatementQuery;
+
+/// From when on there are entries, where older ones were deleted: a table has no other place for it.
+const KEPT_SINCE: HeaderName = HeaderName::from_static("snapledger-kept-since");
+
+const COLUMNS: [&str; 9] = [
+    "journal_position",
+    "time",
+    "op",
+    "amount",
+    "balance_after",
+    "counterparty",
+    "counterparty_process",
+    "transfer_id",
+    "meant_for",
+];
+
+/// An entry with a cell in each column.
+#[derive(Serialize)]
+struct Row<'a>(
+    u64,
+    String,
+    &'a str,
+    i64,
+    i64,
+    &'a str,
+    &'a str,
+    &'a str,
+    &'a str,
+);
+
+/// Whose statement, and which entries of it.
+pub(super) struct Wanted {
+    pub(super) process: ProcessId,
+    pub(super) query: StatementQuery,
+    /// At most so many entries; `None`: all.
+    pub(super) limit: Option<usize>,
+}
+
+/// The pages of a statement, one after the other.
+struct Pages {
+    handle: Handle,
+    wanted: Wanted,
+    first: StatementPage,
+}
+
+/// The table. What can be refused is refused before it begins.
+pub(super) async fn stream(
+    facade: &Facade,
+    format: Format,
+    mut wanted: Wanted,
+) -> Result<Response, Failure> {
+    let permit = facade.admit_export()?;
+    wanted.query.limit = wanted.limit.unwrap_or(LIMIT_MAX);
+    let first = page(&facade.handle, &wanted.process, wanted.query.clone()).await?;
+    let kept_since = first.kept_since.map(|since| rfc3339(Hlc(since).wall_us()));
+    let pages = Pages {
+        handle: facade.handle.clone(),
+        wanted,
+        first,
+    };
+    let mut response = export::stream(
+        &facade.handle,
+        format,
+        permit,
+        move |_, sink| match format {
+            Format::Csv => pages.csv(sink),
+            _ => pages.ndjson(sink),
+        },
+    );
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(since) = kept_since.and_then(|since| since.parse().ok()) {
+        headers.insert(KEPT_SINCE, since);
+    }
+    Ok(response)
+}
+
+impl Pages {
+    fn csv(self, sink: &mut Sink) -> io::Result<()> {
+        let mut writer = csv::WriterBuilder::new()
+            .has_headers(false)
+            .from_writer(sink);
+        writer.write_record(COLUMNS)?;
+        self.visit(|entry| Ok(writer.serialize(Row::of(entry))?))?;
+        writer.flush()
+    }
+
+    fn ndjson(self, sink: &mut Sink) -> io::Result<()> {
+        self.visit(|entry| {
+            serde_json::to_writer(&mut *sink, &EntryShown::from(entry))?;
+            sink.write_all(b"\n")
+        })
+    }
+
+    // On a thread that may block.
+    fn visit(self, mut write: impl FnMut(&StatementEntry) -> io::Result<()>) -> io::Result<()> {
+        let Wanted {
+            process,
+            mut query,
+            limit,
+        } = self.wanted;
+        let mut shown = self.first;
+        loop {
+            shown.entries.iter().try_for_each(&mut write)?;
+            let last = shown.entries.last().and_then(|entry| entry.place);
+            let Some(last) = last.filter(|_| shown.has_more && limit.is_none()) else {
+                return Ok(());
+            };
+            query.after = Some(place(last));
+            let next = page(&self.handle, &process, query.clone());
+            shown = Runtime::current().block_on(next).map_err(Broken::from)?;
+        }
+    }
+}
+
+impl<'a> Row<'a> {
+    fn of(entry: &'a StatementEntry) -> Self {
+        let shown = EntryShown::from(entry);
+        Self(
+            shown.journal_position,
+            shown.time,
+            shown.op,
+            shown.amount,
+            shown.balance_after,
+            shown.counterparty,
+            shown.counterparty_process,
+            shown.transfer_id,
+            shown.meant_for,
+        )
+    }
+}
