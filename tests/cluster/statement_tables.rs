@@ -68,7 +68,7 @@ async fn a_table_holds_what_the_pages_hold() {
         let page = rest.read(&format!("{PATH}?limit=3")).await;
         let cursor = page["next_cursor"].as_str().expect("there is more");
         let lines = table(&rest, "?limit=3", "application/x-ndjson").await;
-        let lines = lines.body.lines().map(|line| serde_json::from_str(line));
+        let lines = lines.body.lines().map(serde_json::from_str);
         let lines: Result<Vec<Value>, _> = lines.collect();
         assert_eq!(page["entries"], Value::Array(lines.expect("JSON")));
         let behind = table(&rest, &format!("?cursor={cursor}"), "text/csv").await;
