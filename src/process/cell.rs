@@ -26,14 +26,21 @@ pub enum Cell {
         answered: Option<Arc<Answered>>,
     },
     /// A snapshot whose state this process has recorded.
-    Snapshot {
-        /// Which snapshot.
-        snapshot: SnapshotId,
-        /// Who started it.
-        initiator: ProcessId,
-        /// The turn after which the state was recorded.
-        cut: Lsn,
-    },
+    Snapshot(Arc<SeenSnapshot>),
+}
+
+// A process with a million accounts has a million of them on their way to the store.
+const _: () = assert!(size_of::<Cell>() <= 40, "what is large is behind a pointer");
+
+/// A snapshot whose state a process has recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenSnapshot {
+    /// Which snapshot.
+    pub snapshot: SnapshotId,
+    /// Who started it.
+    pub initiator: ProcessId,
+    /// The turn after which the state was recorded.
+    pub cut: Lsn,
 }
 
 /// A remembered answer, with what is needed to recognise its request and to forget it in order.
@@ -55,7 +62,7 @@ impl Cell {
             Self::Account { account, .. } => (0, account.as_str()),
             Self::Key(write) => (1, write.key.as_str()),
             Self::Request { request, .. } => (2, request.as_str()),
-            Self::Snapshot { snapshot, .. } => (3, snapshot.as_str()),
+            Self::Snapshot(seen) => (3, seen.snapshot.as_str()),
         }
     }
 
@@ -93,7 +100,11 @@ impl Changes {
     /// Each once, in the order of cells.
     #[must_use]
     pub fn sorted(self) -> Vec<Cell> {
-        let mut cells: Vec<Cell> = self.0.into_iter().flatten().collect();
+        let join = |mut cells: Vec<Cell>, mut more: Vec<Cell>| {
+            cells.append(&mut more);
+            cells
+        };
+        let mut cells = self.0.into_iter().reduce(join).unwrap_or_default();
         cells.sort_by(|a, b| a.key().cmp(&b.key()));
         cells.dedup_by(|later, earlier| {
             let is_twice = later.key() == earlier.key();

@@ -29,7 +29,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bank::Bank;
-use cell::Cell;
+use cell::{Cell, SeenSnapshot};
 use clock::Hlc;
 use event::{Identity, Input, Reply, Turn};
 use ids::{ProcessId, Seq, SnapshotId};
@@ -131,11 +131,14 @@ impl Process {
                 answered: Some(answered),
             } => self.requests.restore(request, answered),
             Cell::Request { answered: None, .. } => {}
-            Cell::Snapshot {
-                snapshot,
-                initiator,
-                cut,
-            } => self.snapshots.restore(snapshot, initiator, cut),
+            Cell::Snapshot(seen) => {
+                let SeenSnapshot {
+                    snapshot,
+                    initiator,
+                    cut,
+                } = Arc::unwrap_or_clone(seen);
+                self.snapshots.restore(snapshot, initiator, cut);
+            }
         }
     }
 

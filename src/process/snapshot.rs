@@ -1,9 +1,10 @@
 //! The two marker rules (Chandy & Lamport 1985) and what a process remembers of a snapshot.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use super::Process;
-use super::cell::Cell;
+use super::cell::{Cell, SeenSnapshot};
 use super::channel::Flow;
 use super::clock::Lamport;
 use super::event::{Effects, Initiated, Record, Reply, Way};
@@ -212,11 +213,11 @@ impl Snapshots {
             .into_iter()
             .filter_map(|snapshot| {
                 let (initiator, cut) = self.seen.get(&snapshot)?.clone();
-                Some(Cell::Snapshot {
+                Some(Cell::Snapshot(Arc::new(SeenSnapshot {
                     snapshot,
                     initiator,
                     cut,
-                })
+                })))
             })
             .collect()
     }

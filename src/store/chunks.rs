@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::codec::{decode_chunk, encode_chunk};
 use super::error::StoreError;
 use super::frame::{self, Damage, Kind};
+use super::known::Known;
 use super::leases::Leases;
 use super::schema::name;
 use super::v1::Frozen;
@@ -23,12 +24,17 @@ pub(super) struct Chunks {
     pub(super) tree: sled::Tree,
     /// Who counts on which of them.
     pub(super) leases: Arc<Leases>,
+    /// Which runs are here as a whole.
+    pub(super) known: Known,
 }
 
 impl Chunks {
     pub(super) fn new(tree: sled::Tree) -> Self {
-        let leases = Arc::default();
-        Self { tree, leases }
+        Self {
+            tree,
+            leases: Arc::default(),
+            known: Known::default(),
+        }
     }
 
     /// Whether the chunk is here.
@@ -51,7 +57,13 @@ impl Chunks {
 
     /// Reads a chunk and checks that it is what its hash says.
     pub(super) fn get(&self, hash: &Hash) -> Result<Chunk, StoreError> {
-        decode_chunk(hash, &self.stored(hash)?)
+        let chunk = self
+            .stored(hash)
+            .and_then(|stored| decode_chunk(hash, &stored));
+        if matches!(chunk, Err(StoreError::Damaged { .. })) {
+            self.known.forget();
+        }
+        chunk
     }
 
     /// A chunk as it is stored, frame included, unchecked.
@@ -101,30 +113,58 @@ impl Chunks {
     pub(super) fn missing(&self, run: &Run) -> Result<Vec<Hash>, StoreError> {
         let mut missing = Vec::new();
         for hash in &run.index {
-            match self.whole(hash)? {
-                Some(Chunk::Index(entries)) => {
-                    for entry in entries {
-                        if !self.contains(&entry.chunk)? {
-                            missing.push(entry.chunk);
-                        }
-                    }
-                }
-                // To fetch it again would not help.
-                Some(Chunk::Cells(_) | Chunk::Messages(_)) => return Err(other_content(hash)),
-                None => missing.push(*hash),
+            if self.known_whole(hash).is_none() {
+                self.look_for(hash, &mut missing)?;
             }
         }
         Ok(missing)
     }
 
+    // What an index chunk names, if all is known to be here and stays for whoever is writing.
+    fn known_whole(&self, index: &Hash) -> Option<Arc<[Hash]>> {
+        let named = self.known.named(index)?;
+        self.leases.touch(index);
+        self.leases.touch_all(&named);
+        // A sweep may have removed some until they were touched, but not since.
+        self.known.named(index)
+    }
+
+    fn look_for(&self, index: &Hash, missing: &mut Vec<Hash>) -> Result<(), StoreError> {
+        let since = self.known.since();
+        let entries = match self.whole(index)? {
+            Some(Chunk::Index(entries)) => entries,
+            // To fetch it again would not help.
+            Some(Chunk::Cells(_) | Chunk::Messages(_)) => return Err(other_content(index)),
+            None => {
+                missing.push(*index);
+                return Ok(());
+            }
+        };
+        let before = missing.len();
+        for entry in &entries {
+            if !self.contains(&entry.chunk)? {
+                missing.push(entry.chunk);
+            }
+        }
+        if missing.len() == before {
+            let named = entries.iter().map(|entry| entry.chunk).collect();
+            self.known.learn(*index, named, since);
+        }
+        Ok(())
+    }
+
     /// How many chunks a run names, its index included, and how many of them are here.
     pub(super) fn count(&self, run: &Run) -> Result<(u64, u64), StoreError> {
-        let mut named = 0;
+        let (mut named, mut missing) = (0, Vec::new());
         for hash in &run.index {
-            named += 1 + self.index(hash)?.len() as u64;
+            if let Some(known) = self.known_whole(hash) {
+                named += 1 + known.len() as u64;
+            } else {
+                named += 1 + self.index(hash)?.len() as u64;
+                self.look_for(hash, &mut missing)?;
+            }
         }
-        let missing = self.missing(run)?.len() as u64;
-        Ok((named, named - missing))
+        Ok((named, named - missing.len() as u64))
     }
 
     /// The lines of an index chunk.
@@ -274,7 +314,7 @@ fn encoded_bytes(cell: &Cell) -> usize {
             });
             name + outcome.unwrap_or(0) + 45
         }
-        Cell::Snapshot { initiator, .. } => name + initiator.as_str().len() + 32,
+        Cell::Snapshot(seen) => name + seen.initiator.as_str().len() + 32,
     }
 }
 
@@ -294,6 +334,7 @@ pub(super) mod tests {
             let mut stored = self.stored(hash).expect("it is here");
             *stored.last_mut().expect("it is not empty") ^= 1;
             frame::put(&self.tree, &hash.0, &stored).expect("there is room");
+            self.known.forget();
         }
     }
 

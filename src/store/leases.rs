@@ -50,9 +50,14 @@ impl Leases {
 
     /// Takes note that somebody is about to count on a chunk; called before anyone looks whether it is here.
     pub(super) fn touch(&self, hash: &Hash) {
+        self.touch_all(std::slice::from_ref(hash));
+    }
+
+    /// The same of several.
+    pub(super) fn touch_all(&self, hashes: &[Hash]) {
         let mut counted = self.counted();
         if counted.users > 0 {
-            counted.touched.insert(*hash);
+            counted.touched.extend(hashes);
         }
     }
 

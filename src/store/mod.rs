@@ -19,6 +19,7 @@ mod fixture;
 mod frame;
 mod history;
 mod journal;
+mod known;
 mod leases;
 mod merge;
 mod messages;

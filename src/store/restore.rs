@@ -153,7 +153,7 @@ impl<'a> Beginning<'a> {
                     request,
                     answered: Some(answered),
                 } => answers.push((request, answered)),
-                Cell::Request { answered: None, .. } | Cell::Snapshot { .. } => {}
+                Cell::Request { answered: None, .. } | Cell::Snapshot(_) => {}
             }
         }
         // They will be forgotten in the order in which they are remembered.

@@ -199,7 +199,9 @@ impl Store {
                 batch.remove(key);
             }
         }
-        tree.apply_batch(batch)?;
+        let removed = tree.apply_batch(batch);
+        self.chunks.known.forget();
+        removed?;
         Ok((chunks.len() as u64, bytes))
     }
 }

@@ -66,7 +66,7 @@ impl<'a> Reader<'a> {
                     }
                 }
                 // Accounts and keys come first; what follows is not shown.
-                Cell::Request { .. } | Cell::Snapshot { .. } => break,
+                Cell::Request { .. } | Cell::Snapshot(_) => break,
             }
         }
         Ok(shown)

@@ -8,7 +8,7 @@ use super::{frozen_enum, frozen_struct};
 use crate::history::part::{
     Chunk, IndexEntry, Part, RecordedChannel, RecordedMessage, RecordedState, Run,
 };
-use crate::process::cell::{Answered, Cell};
+use crate::process::cell::{Answered, Cell, SeenSnapshot};
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::event::Answer;
 use crate::process::ids::{AccountId, Hash, Lsn, ProcessId, RequestId, Seq, SnapshotId};
@@ -59,8 +59,16 @@ frozen_enum!(CellV1 = Cell {
     Account { account: AccountId, balance: i64 },
     Key(write: Box<WriteV1>),
     Request { request: RequestId, answered: Option<Box<AnsweredV1>> },
-    Snapshot { snapshot: SnapshotId, initiator: ProcessId, cut: Lsn },
+    Snapshot(seen: Box<SeenSnapshotV1>),
 });
+
+frozen_struct!(
+    SeenSnapshotV1 = SeenSnapshot {
+        snapshot: SnapshotId,
+        initiator: ProcessId,
+        cut: Lsn,
+    }
+);
 
 frozen_struct!(
     AnsweredV1 = Answered {
