@@ -116,13 +116,26 @@ pub fn encode_chunk(chunk: &Chunk) -> (Vec<u8>, Hash) {
 /// # Errors
 /// [`StoreError::Damaged`].
 pub fn decode_chunk(hash: &Hash, framed: &[u8]) -> Result<Chunk, StoreError> {
+    let bytes = check_chunk(hash, framed)?;
+    let decoded = frame::decode::<ChunkV1>(bytes);
+    let decoded =
+        decoded.map_err(|damage| StoreError::damaged(name(Kind::Chunk, &hash.0), damage));
+    Ok(decoded?.thaw())
+}
+
+/// Checks that the stored form of a chunk is what its hash says, which vouches for every cell in it; the encoding without
+/// its frame.
+///
+/// # Errors
+/// [`StoreError::Damaged`].
+pub fn check_chunk<'a>(hash: &Hash, framed: &'a [u8]) -> Result<&'a [u8], StoreError> {
     let damaged = |damage| StoreError::damaged(name(Kind::Chunk, &hash.0), damage);
     let bytes = frame::unwrap(Kind::Chunk, framed).map_err(damaged)?;
     if hash_of(bytes) != *hash {
         let problem = "its content does not match its hash".to_owned();
         return Err(damaged(Damage::Contradiction(problem)));
     }
-    Ok(frame::decode::<ChunkV1>(bytes).map_err(damaged)?.thaw())
+    Ok(bytes)
 }
 
 fn hash_of(bytes: &[u8]) -> Hash {
