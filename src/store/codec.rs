@@ -118,8 +118,7 @@ pub fn encode_chunk(chunk: &Chunk) -> (Vec<u8>, Hash) {
 pub fn decode_chunk(hash: &Hash, framed: &[u8]) -> Result<Chunk, StoreError> {
     let bytes = check_chunk(hash, framed)?;
     let decoded = frame::decode::<ChunkV1>(bytes);
-    let decoded =
-        decoded.map_err(|damage| StoreError::damaged(name(Kind::Chunk, &hash.0), damage));
+    let decoded = decoded.map_err(|damage| StoreError::damaged(name(Kind::Chunk, &hash.0), damage));
     Ok(decoded?.thaw())
 }
 
