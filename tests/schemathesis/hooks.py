@@ -30,6 +30,7 @@ def before_call(context, case, kwargs):
     # Examples do not come by map_case.
     if case.query and (case.meta is None or not case.meta.generation.mode.is_negative):
         one_past(case.query)
+        some_snapshots(case.query)
 
 
 def one_past(query):
@@ -40,6 +41,14 @@ def one_past(query):
             query["at"] = "2026-01-31T12:00:00Z"
     # Opaque like a cursor.
     query.pop("cut", None)
+
+
+def some_snapshots(query):
+    """A filter that nothing can pass is refused: it names a process of the cluster, and an end that is not before its begin."""
+    if "initiator" in query:
+        query["initiator"] = "n1"
+    if "from" in query and "to" in query:
+        query["to"] = query["from"]
 
 
 @schemathesis.hook
