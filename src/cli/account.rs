@@ -267,8 +267,7 @@ fn history(args: &HistoryArgs) -> Result<(), CliError> {
         report.line("there are more snapshots between these entries");
     }
     if let Some(cursor) = page["next_cursor"].as_str() {
-        let order = &args.order;
-        report.line(&format!("more with --order {order} --cursor {cursor}"));
+        report.line(&format!("more with the same command and --cursor {cursor}"));
     }
     if let Some(since) = page["kept_since"].as_str() {
         report.line(&format!("what was before {since} is not kept"));

@@ -156,6 +156,9 @@ impl CliError {
         let sentence = self.to_string();
         // What can be done is the last thing that a sentence says.
         let hint = sentence.rsplit_once("; ").map(|(_, hint)| hint);
+        // A name that somebody gave may have such a place, too, and stands in quotes.
+        let is_cut = |hint: &&str| hint.matches('"').count() % 2 == 1;
+        let hint = hint.filter(|hint| !is_cut(hint));
         let kind = match self {
             Self::Answered { kind, .. } => kind.as_deref(),
             _ => None,
@@ -174,6 +177,13 @@ mod tests {
         assert_eq!(closed.exit_code(), 0);
         let full = CliError::Output(io::Error::from(io::ErrorKind::StorageFull));
         assert_eq!(full.exit_code(), 1);
+    }
+
+    #[test]
+    fn a_name_with_a_semicolon_gives_no_hint() {
+        let hint = |sentence: &str| CliError::Usage(sentence.to_owned()).json()["hint"].clone();
+        assert_eq!(hint("it is taken; choose another"), "choose another");
+        assert_eq!(hint("there is no account \"a; b\" here"), Value::Null);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! What waits while a batch is on its way makes up the next one: alone, an operation leaves at once; under load batches
 //! grow. All of one client go over one stream and are decided in the order in which they were submitted. Each has a
-//! request id, so that what has no answer when a connection breaks is sent again, in its order, and done once.
+//! request id, so that what has no answer when a connection breaks is sent again, in its order, and done once. A client
+//! that gives up on one gives up on all behind it, and ends.
 //!
 //! ```no_run
 //! # async fn pay() -> Result<(), snapledger::client::ClientError> {

@@ -144,8 +144,10 @@ pub enum ClientError {
         /// What was heard last.
         reason: String,
     },
-    /// The runtime under the client has ended.
-    #[error("the client has ended")]
+    /// The client had given up on an operation before, or its runtime has ended; nothing was sent.
+    #[error(
+        "the client has ended: it gave up before; connect anew, and submit in order what has no answer"
+    )]
     Ended,
 }
 

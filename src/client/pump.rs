@@ -51,7 +51,8 @@ impl Pump {
         }
     }
 
-    /// Until all who could submit are gone, and all that was submitted is answered.
+    /// Until all who could submit are gone, and all that was submitted is answered; or until it gives up. Then nothing more
+    /// is sent: what was submitted behind it would be decided without it.
     pub(super) async fn run(mut self) {
         let mut pause = PAUSE_MIN;
         loop {
@@ -71,13 +72,13 @@ impl Pump {
             }
             let patience = self.options.patience;
             if !is_passing(status.code()) {
-                self.give_up(&ClientError::Rejected {
+                return self.give_up(&ClientError::Rejected {
                     code: status.code(),
                     sentence: status.message().to_owned(),
                 });
             } else if self.heard.elapsed() + pause > patience {
                 let reason = status.message().to_owned();
-                self.give_up(&ClientError::Silent { patience, reason });
+                return self.give_up(&ClientError::Silent { patience, reason });
             } else {
                 sleep(pause).await;
                 pause = (pause * 2).min(PAUSE_MAX);
@@ -160,9 +161,12 @@ impl Pump {
         Ok(())
     }
 
-    fn give_up(&mut self, error: &ClientError) {
-        self.in_flight = 0;
+    fn give_up(mut self, error: &ClientError) {
+        self.queue.close();
         for submitted in self.unanswered.drain(..).flatten() {
+            submitted.answer(Err(error.clone()));
+        }
+        while let Ok(submitted) = self.queue.try_recv() {
             submitted.answer(Err(error.clone()));
         }
     }

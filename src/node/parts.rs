@@ -73,6 +73,9 @@ pub(super) enum Unfetched {
     /// It is not finished, or the process cannot be reached: it comes by itself.
     #[error("{0}")]
     NotYet(String),
+    /// It is being fetched from another process.
+    #[error("it comes from another peer")]
+    Elsewhere,
     /// It is there and does not come.
     #[error("{0}")]
     There(String),
@@ -99,7 +102,7 @@ impl Unfetched {
     pub(super) fn is_strange(&self) -> bool {
         match self {
             Self::Here(error) => matches!(error, Unavailable::Damaged(_)),
-            Self::NotYet(_) => false,
+            Self::NotYet(_) | Self::Elsewhere => false,
             Self::There(_) | Self::Contradicts(_) => true,
         }
     }

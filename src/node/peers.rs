@@ -246,7 +246,9 @@ impl Peers {
                 view.state = PeerState::Up;
                 view.last_seen_us = Some(wall_us());
                 view.clock = Lamport(answer.logical_clock);
-                view.revisions = (run, answer.revisions);
+                // What it told in between is newer than an answer that was on its way.
+                let told = view.revisions.1 * u64::from(view.revisions.0 == run);
+                view.revisions = (run, answer.revisions.max(told));
                 view.pins = (run, answer.pins);
                 if !answer.rest.is_empty() {
                     view.rest = Some(answer.rest);
@@ -321,4 +323,63 @@ fn connection(address: &str) -> Result<Channel, NodeError> {
         .initial_connection_window_size(WINDOW_BYTES)
         .tcp_nodelay(true)
         .connect_lazy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::event::Identity;
+    use crate::transport::wire::identity_to_wire;
+
+    fn greeting(run: u64, revisions: u64) -> Greeting {
+        let identity = Identity {
+            store: [7; 16],
+            boot: 1,
+            run,
+        };
+        let peer = ProcessId::parse("q").expect("a valid id");
+        Greeting {
+            identity: Some(identity_to_wire("c", &peer, identity)),
+            revisions,
+            ..Greeting::default()
+        }
+    }
+
+    // Without this a snapshot that a peer has told of waits for the next greeting, or is forgotten by an answer that was on
+    // its way when the peer told.
+    #[test]
+    fn what_a_peer_tells_is_news_at_once_and_no_older_answer_takes_it_back() {
+        let peer = Member {
+            id: ProcessId::parse("q").expect("a valid id"),
+            grpc: "127.0.0.1:1".to_owned(),
+            rest: None,
+            transport: Transport::Native,
+        };
+        let peers = Peers {
+            me: ProcessId::parse("p").expect("a valid id"),
+            cluster: "c".to_owned(),
+            connections: BTreeMap::new(),
+            views: Mutex::new(BTreeMap::from([(
+                peer.id.clone(),
+                view(&peer, &Remembered::default()),
+            )])),
+            links: Links::default(),
+            told: watch::Sender::new(0),
+            heard: watch::Sender::new(0),
+        };
+        let known = || peers.view(&peer.id).expect("it is a member").revisions;
+        peers.heard(&peer.id, greeting(3, 1));
+        let mut news = peers.news();
+        peers.greeted(greeting(3, 2));
+        assert!(news.has_changed().expect("it is there"));
+        assert_eq!(known(), (3, 2));
+        peers.heard(&peer.id, greeting(3, 1));
+        assert_eq!(known(), (3, 2), "the answer is older");
+        news.mark_unchanged();
+        peers.greeted(greeting(4, 9));
+        assert!(!news.has_changed().expect("it is there"));
+        assert_eq!(known(), (3, 2), "its new run it has to say itself");
+        peers.heard(&peer.id, greeting(4, 0));
+        assert_eq!(known(), (4, 0), "a new run counts anew");
+    }
 }

@@ -49,7 +49,11 @@ impl Collector {
             if came <= seen.1 || !self.peers.is_up(peer) {
                 continue;
             }
-            if let Err(error) = self.take_over(&connection, &mut seen.1).await {
+            let taken = self.take_over(&connection, &mut seen.1).await;
+            // One that comes from another peer at this moment is looked for again at the next look.
+            if let Err(error) = taken
+                && !matches!(error, Unfetched::Elsewhere)
+            {
                 tracing::debug!(%peer, %error, "its history could not be taken over");
                 sleep(PAUSE).await;
             }
@@ -79,7 +83,7 @@ impl Collector {
             return Ok(());
         }
         let Some(_taking) = self.claim_revision(&came.snapshot) else {
-            return Err(Unfetched::NotYet("it comes from another peer".to_owned()));
+            return Err(Unfetched::Elsewhere);
         };
         let fetched = self
             .parts

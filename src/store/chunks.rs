@@ -378,17 +378,21 @@ pub(super) mod tests {
         RecordedMessage { seq, message }
     }
 
-    // Without this, a part of another process whose index has rotted here could never be fetched again.
-    #[test]
-    fn a_damaged_index_is_missing_until_it_is_taken_over_anew() {
-        let chunks = chunks();
+    fn one_account(chunks: &Chunks) -> Run {
         let account = AccountId::parse("a").expect("a valid id");
         let cell = Cell::Account {
             account,
             balance: 1,
         };
         let written = chunks.write_run(std::iter::once(Ok(cell)));
-        let (run, _) = written.expect("there is room");
+        written.expect("there is room").0
+    }
+
+    // Without this, a part of another process whose index has rotted here could never be fetched again.
+    #[test]
+    fn a_damaged_index_is_missing_until_it_is_taken_over_anew() {
+        let chunks = chunks();
+        let run = one_account(&chunks);
         let index = run.index[0];
         let good = chunks.stored(&index).expect("it is here");
         assert_eq!(chunks.missing(&run).expect("all is whole"), []);
@@ -409,13 +413,7 @@ pub(super) mod tests {
     #[test]
     fn a_run_that_is_not_here_leaves_the_others_known() {
         let chunks = chunks();
-        let account = AccountId::parse("a").expect("a valid id");
-        let cell = Cell::Account {
-            account,
-            balance: 1,
-        };
-        let written = chunks.write_run(std::iter::once(Ok(cell)));
-        let (run, _) = written.expect("there is room");
+        let run = one_account(&chunks);
         assert_eq!(chunks.missing(&run).expect("all is whole"), []);
         let absent = Run {
             index: vec![Hash([7; 32])],

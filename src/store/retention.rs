@@ -324,7 +324,10 @@ impl Store {
                     deleted: None,
                     ..kept
                 };
-                self.retention.put(&mut marks, snapshot, kept)
+                self.retention.put(&mut marks, snapshot, kept)?;
+                // As a restart would find it.
+                marks.deleted_until = marks.kept.values().filter_map(|kept| kept.deleted).max();
+                Ok(())
             }
             _ => Ok(()),
         }

@@ -8,6 +8,7 @@
 //! for torn, and a store that is refused stays as it is. Afterwards, whether the journal holds what was acknowledged.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -74,7 +75,7 @@ impl<'a> Place<'a> {
     /// # Errors
     /// [`StoreError::Damaged`] with the place in the file.
     pub(super) fn check_log(self) -> Result<(), StoreError> {
-        let (head, log_end) = self.known();
+        let (head, log_end) = self.known()?;
         let Some(acknowledged) = log_end else {
             return Ok(());
         };
@@ -100,7 +101,7 @@ impl<'a> Place<'a> {
     /// # Errors
     /// [`StoreError::Damaged`] with both figures.
     pub(super) fn check(self, journal: &Journal) -> Result<(), StoreError> {
-        let (Some(known), _) = self.known() else {
+        let (Some(known), _) = self.known()? else {
             return Ok(());
         };
         let end = journal.head().position;
@@ -120,9 +121,18 @@ impl<'a> Place<'a> {
     }
 
     // One that is new, or torn by a power cut, says nothing.
-    fn known(self) -> (Option<Head>, Option<u64>) {
-        let bytes = std::fs::read(self.files.join(NAME)).unwrap_or_default();
-        decode(&bytes)
+    fn known(self) -> Result<(Option<Head>, Option<u64>), StoreError> {
+        let path = self.files.join(NAME);
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok(decode(&bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok((None, None)),
+            // One that is there and cannot be read may know better than the log.
+            Err(source) => Err(StoreError::Io {
+                what: "cannot read",
+                path,
+                source,
+            }),
+        }
     }
 
     fn damaged(self, what: &str, problem: &str) -> StoreError {
@@ -164,4 +174,22 @@ fn decode(bytes: &[u8]) -> (Option<Head>, Option<u64>) {
     let log_end =
         vouched(HEAD_BYTES, 52).and_then(|end| Some(u64::from_be_bytes(*end.first_chunk::<8>()?)));
     (head, log_end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Without this sled is let at a store whose witness would have said that something is missing.
+    #[test]
+    fn a_witness_that_is_there_and_cannot_be_read_is_not_taken_for_none() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        assert!(
+            Place::itself(dir.path()).check_log().is_ok(),
+            "there is none"
+        );
+        std::fs::create_dir(dir.path().join(NAME)).expect("there is room");
+        let refused = Place::itself(dir.path()).check_log();
+        assert!(matches!(refused, Err(StoreError::Io { .. })), "{refused:?}");
+    }
 }

@@ -77,7 +77,10 @@ async fn the_past_is_asked_from_a_terminal() {
     )
     .await;
     assert!(page.contains("deposit") && page.contains("289"), "{page}");
-    assert!(page.contains("more with --order newest --cursor"), "{page}");
+    assert!(
+        page.contains("more with the same command and --cursor"),
+        "{page}"
+    );
     let all = said(&rest, &[&statement[..], &["--order", "oldest"]].concat()).await;
     assert!(all.contains("4711") && all.contains(&id), "{all}");
     cluster.stop_all().await;

@@ -136,6 +136,9 @@ async fn where_nobody_answers_it_says_so_after_its_patience() {
         matches!(silent, Err(ClientError::Silent { .. })),
         "{silent:?}"
     );
+    // What comes behind it would be decided without it.
+    let behind = ledger.apply(Operation::withdrawal("a", 1)).await;
+    assert_eq!(behind, Err(ClientError::Ended));
     assert!(matches!(
         Ledger::connect("no url", impatient),
         Err(ClientError::Url(_))

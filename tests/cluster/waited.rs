@@ -100,8 +100,8 @@ async fn who_waits_is_counted_and_does_not_keep_a_node_from_stopping() {
     })
     .await;
     assert_eq!(rest.get("/v1/cluster").await.status, 200);
-    let stopped = timeout(Duration::from_secs(4), cluster.stop("n1")).await;
-    stopped.expect("the node stops before it loses patience with anyone");
+    let stopped = timeout(Duration::from_secs(30), cluster.stop("n1")).await;
+    stopped.expect("the node stops long before the minute is over");
     let (mut refused, mut answered) = (0, 0);
     for one in waiting {
         match one.await.expect("it does not panic") {

@@ -49,9 +49,9 @@ fn stats_warn_and_fail() {
     assert!(stderr.contains(SENTENCE), "{stderr}");
     let name = sample.path().display().to_string();
     assert!(stderr.contains(&name), "{stderr}");
-    assert_eq!(people.status.code(), Some(1), "{stderr}");
+    assert_eq!(people.status.code(), Some(3), "{stderr}");
     let programs = run("stats", sample.path(), &["--output", "json"]);
-    assert_eq!(programs.status.code(), Some(1));
+    assert_eq!(programs.status.code(), Some(3));
     let stats: serde_json::Value = serde_json::from_slice(&programs.stdout).expect("JSON");
     let damage = stats["damage"].as_str().unwrap_or_default();
     assert!(damage.contains(SENTENCE), "{stats:#}");

@@ -55,8 +55,12 @@ pub(super) async fn initiate(
     let initiated = facade.handle.initiate(wanted, deadline).await??;
     let is_mine = initiated.initiator == facade.handle.config().me;
     if initiated.fresh && wait.is_asked() {
-        let finished = wait.snapshot(&facade, &initiated.snapshot).await?;
-        let finished = finished.filter(|view| view.status() != SnapshotStatus::InProgress);
+        // It has begun: what goes wrong while it is waited for must not be answered as if it had not.
+        let finished = wait.snapshot(&facade, &initiated.snapshot).await;
+        let finished = finished
+            .ok()
+            .flatten()
+            .filter(|view| view.status() != SnapshotStatus::InProgress);
         if let Some(view) = finished {
             let location = [(header::LOCATION, address(&initiated.snapshot))];
             return Ok((StatusCode::CREATED, location, shown(&view)).into_response());

@@ -25,7 +25,7 @@ pub(super) fn list(answer: &Value) -> Report {
         ],
     );
     if let Some(cursor) = answer["next_cursor"].as_str() {
-        report.line(&format!("more with --cursor {cursor}"));
+        report.line(&format!("more with the same command and --cursor {cursor}"));
     }
     report
 }
@@ -44,7 +44,7 @@ pub(super) fn diff(answer: &Value) -> Report {
         }
     }
     if let Some(cursor) = answer["next_cursor"].as_str() {
-        report.line(&format!("more with --cursor {cursor}"));
+        report.line(&format!("more with the same command and --cursor {cursor}"));
     }
     report
 }

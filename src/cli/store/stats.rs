@@ -19,7 +19,7 @@ pub(super) fn run(look: &Look) -> Result<(), CliError> {
         None => Ok(()),
         Some(damage) => {
             let dir = look.dir.display();
-            Err(CliError::CheckFailed(format!("{dir}: {damage}")))
+            Err(CliError::Store(format!("{dir}: {damage}")))
         }
     }
 }

@@ -18,24 +18,44 @@ impl Store {
         page: &mut Page,
     ) -> Result<(), StoreError> {
         let horizon = self.journal.horizon();
-        if self.horizon().is_none() {
+        // What was recorded before the horizon has a clock before it.
+        let asks_behind = query.from.is_some_and(|from| from >= horizon.since);
+        if self.horizon().is_none() || asks_behind {
             return Ok(());
         }
         let mut older = Vec::new();
         for snapshot in self.candidates_before(horizon) {
-            match self.marked(snapshot, query, horizon) {
-                Ok(marked) => older.extend(marked),
-                Err(StoreError::Damaged { what, damage }) => {
-                    tracing::warn!(what, %damage, "a snapshot is left out of a statement");
-                    page.snapshots_left_out = true;
-                }
-                Err(error) => return Err(error),
+            match self.recorded_before(&snapshot, query, horizon) {
+                Ok(state) => older.extend(state.map(|state| (snapshot, state))),
+                Err(error) => leave_out(page, error)?,
             }
         }
-        older.sort_by_key(|marked| marked.position);
+        // The first of a page stay, in its own order.
+        older.sort_by_key(|(_, state)| state.position);
+        let room = match query.oldest_first {
+            true => SNAPSHOTS_MAX,
+            false => SNAPSHOTS_MAX - page.snapshots.len(),
+        };
+        if !query.oldest_first {
+            older.reverse();
+        }
+        page.snapshots_left_out |= older.len() > room;
+        older.truncate(room);
+        let mut marked = Vec::with_capacity(older.len());
+        for (snapshot, state) in older {
+            match self.balance_in(&state, &query.account) {
+                Ok(balance) => marked.push(Marked {
+                    snapshot,
+                    position: state.position,
+                    time: state.time,
+                    balance,
+                }),
+                Err(error) => leave_out(page, error)?,
+            }
+        }
         match query.oldest_first {
-            true => _ = page.snapshots.splice(..0, older),
-            false => page.snapshots.extend(older.into_iter().rev()),
+            true => _ = page.snapshots.splice(..0, marked),
+            false => page.snapshots.append(&mut marked),
         }
         page.snapshots_left_out |= page.snapshots.len() > SNAPSHOTS_MAX;
         page.snapshots.truncate(SNAPSHOTS_MAX);
@@ -52,26 +72,28 @@ impl Store {
         listed.chain(self.pinned()).collect()
     }
 
-    fn marked(
+    fn recorded_before(
         &self,
-        snapshot: SnapshotId,
+        snapshot: &SnapshotId,
         query: &StatementQuery,
         horizon: Horizon,
-    ) -> Result<Option<Marked>, StoreError> {
+    ) -> Result<Option<RecordedState>, StoreError> {
         let is_wanted = |state: &RecordedState| {
             state.position.next() < horizon.first
                 && query.from.is_none_or(|from| state.time >= from)
                 && query.to.is_none_or(|to| state.time < to)
         };
-        let part = self.history.part(&snapshot)?;
-        let Some(state) = part.map(|part| part.state).filter(is_wanted) else {
-            return Ok(None);
-        };
-        Ok(Some(Marked {
-            snapshot,
-            position: state.position,
-            time: state.time,
-            balance: self.balance_in(&state, &query.account)?,
-        }))
+        let part = self.history.part(snapshot)?;
+        Ok(part.map(|part| part.state).filter(is_wanted))
     }
+}
+
+// A snapshot that has rotted does not keep anybody from the rest of a statement.
+fn leave_out(page: &mut Page, error: StoreError) -> Result<(), StoreError> {
+    let StoreError::Damaged { what, damage } = error else {
+        return Err(error);
+    };
+    tracing::warn!(what, %damage, "a snapshot is left out of a statement");
+    page.snapshots_left_out = true;
+    Ok(())
 }
