@@ -101,3 +101,50 @@ fn snapshots_are_compared_by_accounts() {
     // The growth, and for each count what is new, what is written for it, and two of the disk.
     assert_ratios(&measured, 9);
 }
+
+/// What stands in for the script of PostgreSQL, which is not on every machine.
+const RATES: &str = r#"cat <<'JSON'
+{"version": "15.0", "figures": [
+    {"what": "transfers", "clients": 8, "per_second": {"median": 8, "min": 8, "max": 8}},
+    {"what": "transfers", "clients": 64, "per_second": {"median": 9, "min": 9, "max": 9}},
+    {"what": "deposits", "clients": 64, "per_second": {"median": 10, "min": 10, "max": 10}},
+    {"what": "bulk", "clients": 1, "per_second": {"median": 100, "min": 100, "max": 100}}
+]}
+JSON
+"#;
+
+#[test]
+fn compare_puts_ours_beside_what_the_script_says() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let script = dir.path().join("postgres.sh");
+    std::fs::write(&script, RATES).expect("it is written");
+    let measured = measured(&format!(
+        "compare --seconds 0.1 --script {}",
+        script.display()
+    ));
+    assert_ratios(&measured, 4);
+    let transfers = &measured["figures"][2];
+    assert_eq!(transfers["postgres_clients"], 64, "with which it does most");
+}
+
+#[test]
+fn compare_says_where_there_is_no_script_and_no_postgresql() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let script = dir.path().join("none.sh");
+    let compare = |script: &std::path::Path| {
+        let mut command = Command::new(cargo_bin!("snapledger"));
+        command.args(["bench", "compare", "--runs", "1", "--seconds", "0.1"]);
+        let output = command.arg("--script").arg(script).output();
+        let output = output.expect("the program runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said)
+    };
+    let (code, said) = compare(&script);
+    assert!(
+        code == Some(2) && said.contains("benches/postgres.sh"),
+        "{said}"
+    );
+    std::fs::write(&script, "exit 69").expect("it is written");
+    let (code, said) = compare(&script);
+    assert!(code == Some(1) && said.contains("no PostgreSQL"), "{said}");
+}

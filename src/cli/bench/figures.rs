@@ -43,6 +43,15 @@ impl Spread {
         }
     }
 
+    /// As [`json`](Self::json) has written it.
+    pub(super) fn read(value: &Value) -> Option<Self> {
+        Some(Self {
+            median: value["median"].as_f64()?,
+            min: value["min"].as_f64()?,
+            max: value["max"].as_f64()?,
+        })
+    }
+
     pub(super) fn json(&self) -> Value {
         json!({"median": self.median, "min": self.min, "max": self.max})
     }

@@ -7,6 +7,7 @@ mod accounts;
 mod arguments;
 mod asof;
 mod children;
+mod compare;
 mod deposits;
 mod echo;
 mod echo_server;
@@ -16,6 +17,7 @@ mod load;
 mod machine;
 mod memory;
 mod ports;
+mod postgres;
 mod raw;
 mod report;
 mod restart;
@@ -26,6 +28,7 @@ mod streamed;
 mod subject;
 mod taken;
 mod transfers;
+mod typed;
 
 use std::path::PathBuf;
 
@@ -64,6 +67,8 @@ enum Command {
     Memory(Measurement<memory::Parameters>),
     /// Snapshots of a large ring in the simulator
     Simulate(Measurement<simulate::Parameters>),
+    /// This program and PostgreSQL in turn, the same work on the same machine
+    Compare(Measurement<compare::Parameters>),
     /// A gRPC server that answers deposits and batches and does nothing
     #[command(hide = true)]
     EchoServer(echo_server::Args),
@@ -76,26 +81,6 @@ struct Measurement<P: clap::Args> {
     parameters: P,
     #[command(flatten)]
     common: Common,
-}
-
-impl<P: clap::Args> Measurement<P> {
-    /// Measures until the end, or until a signal asks for one, and prints what it comes to.
-    fn run(
-        self,
-        logs: &LogOptions,
-        measure: impl AsyncFnOnce(&Bench, &P) -> Result<Outcome, CliError>,
-    ) -> Result<(), CliError> {
-        let Self { parameters, common } = self;
-        let bench = Bench::new(&common, logs.of_child())?;
-        let outcome = runtime()?.block_on(async {
-            let mut signals = EndSignals::listen()?;
-            tokio::select! {
-                outcome = measure(&bench, &parameters) => outcome,
-                () = signals.next() => Err(CliError::Refused("stopped before its end".to_owned())),
-            }
-        });
-        outcome?.print(&bench)
-    }
 }
 
 /// What every measurement takes.
@@ -113,30 +98,70 @@ struct Common {
     output: OutputFormat,
 }
 
-/// Runs the command.
+impl Command {
+    /// What every measurement takes; a server is none.
+    fn common(&self) -> Option<&Common> {
+        Some(match self {
+            Self::EchoServer(_) => return None,
+            Self::Echo(of) => &of.common,
+            Self::Deposits(of) => &of.common,
+            Self::Stream(of) => &of.common,
+            Self::Snapshot(of) => &of.common,
+            Self::Interference(of) => &of.common,
+            Self::Restart(of) => &of.common,
+            Self::Asof(of) => &of.common,
+            Self::Transfers(of) => &of.common,
+            Self::Memory(of) => &of.common,
+            Self::Simulate(of) => &of.common,
+            Self::Compare(of) => &of.common,
+        })
+    }
+
+    async fn measure(&self, bench: &Bench) -> Result<Outcome, CliError> {
+        match self {
+            Self::EchoServer(_) => Err(CliError::Usage("a server measures nothing".to_owned())),
+            Self::Echo(of) => echo::measure(bench, &of.parameters).await,
+            Self::Deposits(of) => deposits::measure(bench, &of.parameters).await,
+            Self::Stream(of) => stream::measure(bench, &of.parameters).await,
+            Self::Snapshot(of) => snapshot::measure(bench, &of.parameters).await,
+            Self::Interference(of) => interference::measure(bench, &of.parameters).await,
+            Self::Restart(of) => restart::measure(bench, &of.parameters).await,
+            Self::Asof(of) => asof::measure(bench, &of.parameters).await,
+            Self::Transfers(of) => transfers::measure(bench, &of.parameters).await,
+            Self::Memory(of) => memory::measure(bench, &of.parameters).await,
+            Self::Simulate(of) => simulate::measure(bench, &of.parameters).await,
+            Self::Compare(of) => compare::measure(bench, &of.parameters).await,
+        }
+    }
+}
+
+/// Runs the command: measures until the end, or until a signal asks for one, and prints what it comes to.
 ///
 /// # Errors
 /// [`CliError`]: a server that does not start or fails, or an answer that is not what it should be.
 pub fn run(args: Args, logs: &LogOptions) -> Result<(), CliError> {
-    match args.command {
-        Command::EchoServer(args) => echo_server::run(&args),
-        Command::Echo(measurement) => measurement.run(logs, echo::measure),
-        Command::Deposits(measurement) => measurement.run(logs, deposits::measure),
-        Command::Stream(measurement) => measurement.run(logs, stream::measure),
-        Command::Snapshot(measurement) => measurement.run(logs, snapshot::measure),
-        Command::Interference(measurement) => measurement.run(logs, interference::measure),
-        Command::Restart(measurement) => measurement.run(logs, restart::measure),
-        Command::Asof(measurement) => measurement.run(logs, asof::measure),
-        Command::Transfers(measurement) => measurement.run(logs, transfers::measure),
-        Command::Memory(measurement) => measurement.run(logs, memory::measure),
-        Command::Simulate(measurement) => measurement.run(logs, simulate::measure),
-    }
+    let command = match args.command {
+        Command::EchoServer(args) => return echo_server::run(&args),
+        command => command,
+    };
+    let common = command.common().expect("a server was told apart before");
+    let bench = Bench::new(common, logs.of_child())?;
+    let outcome = runtime()?.block_on(async {
+        let mut signals = EndSignals::listen()?;
+        tokio::select! {
+            outcome = command.measure(&bench) => outcome,
+            () = signals.next() => Err(CliError::Refused("stopped before its end".to_owned())),
+        }
+    });
+    outcome?.print(&bench)
 }
 
 /// What a measurement stands on.
 struct Bench {
     /// Removed with all that is in it when the measurement ends, however it ends.
     dir: tempfile::TempDir,
+    /// Where that was asked to be; for programs that make one of their own.
+    within: Option<PathBuf>,
     runs: u16,
     /// The options by which children log as this command does.
     logs: [String; 4],
@@ -158,6 +183,7 @@ impl Bench {
         };
         Ok(Self {
             dir: dir?,
+            within: common.dir.clone(),
             runs: common.runs,
             logs,
             output: common.output,
@@ -169,6 +195,7 @@ impl Bench {
         let dir = tempfile::tempdir_in(self.dir.path()).map_err(CliError::Runtime)?;
         Ok(Self {
             dir,
+            within: self.within.clone(),
             runs: self.runs,
             logs: self.logs.clone(),
             output: self.output,

@@ -68,7 +68,7 @@ pub(super) struct Ratio {
 }
 
 impl Ratio {
-    fn value(&self) -> f64 {
+    pub(super) fn value(&self) -> f64 {
         self.over / self.under
     }
 
@@ -89,6 +89,13 @@ impl Ratio {
 }
 
 impl Outcome {
+    /// A figure of the table: its row, and the path of a spread within it.
+    pub(super) fn spread(&self, row: usize, path: &str) -> Result<Spread, CliError> {
+        let found = self.figures.get(row).and_then(|row| row.pointer(path));
+        let missing = || CliError::CheckFailed(format!("bench {}: no {row}{path}", self.name));
+        found.and_then(Spread::read).ok_or_else(missing)
+    }
+
     /// Writes it to stdout.
     pub(super) fn print(self, bench: &Bench) -> Result<(), CliError> {
         let machine = Machine::look(bench.dir.path());

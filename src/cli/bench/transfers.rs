@@ -1,5 +1,5 @@
 //! `bench transfers`: money from the accounts of each process to those of all others, every node loaded at once: until the
-//! transfers are durable at their senders, and until all have arrived, durably.
+//! transfers are durable at their senders, and until all have arrived, durably. One node alone pays its own accounts.
 
 use std::time::{Duration, Instant};
 
@@ -32,8 +32,8 @@ pub(super) struct Parameters {
     /// How long each run sends.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     seconds: Duration,
-    /// How many nodes.
-    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u16).range(2..=16))]
+    /// How many nodes; with a single one the transfers are within its process.
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=16))]
     nodes: u16,
     /// Accounts in all, spread evenly over the nodes.
     #[arg(long, value_name = "COUNT", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(16..=100_000_000))]
@@ -94,7 +94,7 @@ async fn measure_with(
     Ok(runs)
 }
 
-// From the accounts of each node to those of the others, in turn.
+// From the accounts of each node to those of the others, in turn; of one that is alone to its own.
 async fn streams(parameters: &Parameters, nodes: &[Address]) -> Result<Vec<Streamed>, CliError> {
     let mut streams = Vec::new();
     let count = nodes.len() as u64;
@@ -102,7 +102,7 @@ async fn streams(parameters: &Parameters, nodes: &[Address]) -> Result<Vec<Strea
     for (node, place) in nodes.iter().zip(0_u64..) {
         let others: Vec<(u64, &Address)> = (0..)
             .zip(nodes)
-            .filter(|(other, _)| *other != place)
+            .filter(|(other, _)| *other != place || count == 1)
             .collect();
         let requests = batches(parameters.batch, |number| {
             let (other, to) = others[usize::try_from(number).unwrap_or(0) % others.len()];
@@ -224,9 +224,14 @@ fn outcome(bench: &Bench, parameters: &Parameters, runs: &[Sent]) -> Outcome {
             under: durable.median,
         }],
         notes: vec![
-            "every transfer is between two processes; a snapshot at the end conserves money, and with nothing on its way \
-             all balances are what was paid in"
-                .to_owned(),
+            format!(
+                "every transfer is {}; a snapshot at the end conserves money, and with nothing on its way all balances \
+                 are what was paid in",
+                match parameters.nodes {
+                    1 => "within the process",
+                    _ => "between two processes",
+                }
+            ),
             "arrived: acknowledged by the receiver, where it is durable; nodes are child processes of this program, the \
              client is this process"
                 .to_owned(),
