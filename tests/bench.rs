@@ -128,6 +128,31 @@ fn compare_puts_ours_beside_what_the_script_says() {
 }
 
 #[test]
+fn all_targets_are_written_where_the_document_says() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let [script, document] = ["postgres.sh", "a.md"].map(|name| dir.path().join(name));
+    std::fs::write(&script, RATES).expect("it is written");
+    let around = "before\n<!-- bench all: begin -->\n<!-- bench all: end -->\nbehind\n";
+    std::fs::write(&document, around).expect("it is written");
+    let measured = measured(&format!(
+        "all --quick --script {} --write {}",
+        script.display(),
+        document.display()
+    ));
+    let rows = measured["figures"].as_array().expect("a list");
+    assert_eq!(rows.len(), 12, "{measured:#}");
+    for row in rows {
+        assert!(row["met"].is_boolean(), "measured: {row:#}");
+    }
+    let written = std::fs::read_to_string(&document).expect("a document");
+    assert!(written.starts_with("before\n") && written.ends_with("behind\n"));
+    for row in 1..=12 {
+        assert!(written.contains(&format!("\n| P{row} | ")), "{written}");
+    }
+    assert!(written.contains("not for publication"), "{written}");
+}
+
+#[test]
 fn compare_says_where_there_is_no_script_and_no_postgresql() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let script = dir.path().join("none.sh");

@@ -59,6 +59,7 @@ async fn measure_with(
     let (fill_seconds, until_us) = (filling.elapsed().as_secs_f64(), wall_us());
     let asker = Asker {
         rest: RestClient::new(&format!("http://{}", nodes[0].rest))?,
+        operations: parameters.operations,
         accounts: parameters.accounts,
         between_us: (from_us, until_us.max(from_us + 1)),
     };
@@ -85,6 +86,7 @@ async fn measure_with(
 
 struct Asker {
     rest: RestClient,
+    operations: u64,
     accounts: u64,
     between_us: (u64, u64),
 }
@@ -119,9 +121,10 @@ impl Asker {
         Ok(Latencies::of(latencies))
     }
 
-    // Of an account that has had a deposit, so that there is an answer.
+    // Of the account of one of the operations, so that there is an answer.
     fn path(&self, drawn: u64) -> String {
-        format!("/v1/accounts/{}", account(drawn % self.accounts))
+        let number = scattered(drawn % self.operations) % self.accounts;
+        format!("/v1/accounts/{}", account(number))
     }
 }
 

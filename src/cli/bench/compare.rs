@@ -100,6 +100,16 @@ impl Rounds {
         })
     }
 
+    /// The median latencies of these rows of `bench deposits` together, microseconds.
+    pub(super) fn deposit_p50_us(&self, rows: &[usize]) -> Result<Spread, CliError> {
+        let p50 = |of: &Outcome| {
+            rows.iter()
+                .map(|row| of.number(*row, "/latency_us/p50"))
+                .sum()
+        };
+        over(&self.deposits, p50)
+    }
+
     /// Operations per second over a stream.
     pub(super) fn stream(&self) -> Result<Spread, CliError> {
         over(&self.stream, |of| Ok(of.spread(0, "/per_second")?.median))

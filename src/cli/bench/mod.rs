@@ -4,9 +4,11 @@
 //! this process. Everything is on loopback, ends after a bounded time, and leaves nothing behind.
 
 mod accounts;
+mod all;
 mod arguments;
 mod asof;
 mod children;
+mod claims;
 mod compare;
 mod deposits;
 mod echo;
@@ -15,6 +17,7 @@ mod figures;
 mod interference;
 mod load;
 mod machine;
+mod marked;
 mod memory;
 mod ports;
 mod postgres;
@@ -27,6 +30,7 @@ mod stream;
 mod streamed;
 mod subject;
 mod taken;
+mod targets;
 mod transfers;
 mod typed;
 
@@ -69,6 +73,8 @@ enum Command {
     Simulate(Measurement<simulate::Parameters>),
     /// This program and PostgreSQL in turn, the same work on the same machine
     Compare(Measurement<compare::Parameters>),
+    /// All that the targets of docs/performance.md speak of, in one table; takes about 25 minutes
+    All(Measurement<all::Parameters>),
     /// A gRPC server that answers deposits and batches and does nothing
     #[command(hide = true)]
     EchoServer(echo_server::Args),
@@ -114,6 +120,7 @@ impl Command {
             Self::Memory(of) => &of.common,
             Self::Simulate(of) => &of.common,
             Self::Compare(of) => &of.common,
+            Self::All(of) => &of.common,
         })
     }
 
@@ -131,6 +138,7 @@ impl Command {
             Self::Memory(of) => memory::measure(bench, &of.parameters).await,
             Self::Simulate(of) => simulate::measure(bench, &of.parameters).await,
             Self::Compare(of) => compare::measure(bench, &of.parameters).await,
+            Self::All(of) => all::measure(bench, &of.parameters).await,
         }
     }
 }

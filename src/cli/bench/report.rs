@@ -96,6 +96,13 @@ impl Outcome {
         found.and_then(Spread::read).ok_or_else(missing)
     }
 
+    /// The same of a single number.
+    pub(super) fn number(&self, row: usize, path: &str) -> Result<f64, CliError> {
+        let found = self.figures.get(row).and_then(|row| row.pointer(path));
+        let missing = || CliError::CheckFailed(format!("bench {}: no {row}{path}", self.name));
+        found.and_then(Value::as_f64).ok_or_else(missing)
+    }
+
     /// Writes it to stdout.
     pub(super) fn print(self, bench: &Bench) -> Result<(), CliError> {
         let machine = Machine::look(bench.dir.path());
@@ -144,7 +151,7 @@ impl Outcome {
     }
 }
 
-fn build() -> &'static str {
+pub(super) fn build() -> &'static str {
     if cfg!(debug_assertions) {
         "debug"
     } else {

@@ -1,0 +1,343 @@
+//! The targets of this program, P1 to P12, and what has to be measured to hold it to them.
+
+use std::collections::BTreeMap;
+
+use super::claims::{Bound, Claim, Figure, Row};
+use super::compare::Rounds;
+use super::figures::Spread;
+use super::report::Outcome;
+use crate::cli::CliError;
+
+/// What was measured beside the rounds, by name; or why it was not.
+pub(super) type Found = BTreeMap<&'static str, Result<Outcome, String>>;
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    accounts: u64,
+    accounts_few: u64,
+    accounts_many: u64,
+    journal: u64,
+    restarted: u64,
+    ring: u64,
+    /// Of interference, each run.
+    seconds: u64,
+    every: f64,
+}
+
+impl Sizes {
+    /// Those of the targets.
+    pub(super) const FULL: Self = Self {
+        accounts: 1_000_000,
+        accounts_few: 100_000,
+        accounts_many: 10_000_000,
+        journal: 10_000_000,
+        restarted: 1_000_000,
+        ring: 1000,
+        seconds: 10,
+        every: 2.0,
+    };
+    /// To see that all works.
+    pub(super) const QUICK: Self = Self {
+        accounts: 20_000,
+        accounts_few: 2000,
+        accounts_many: 20_000,
+        journal: 50_000,
+        restarted: 20_000,
+        ring: 50,
+        seconds: 1,
+        every: 0.3,
+    };
+
+    /// What is measured beside the rounds: a name, and what is typed behind `bench`.
+    pub(super) fn lines(&self, runs: u16) -> [(&'static str, String); 8] {
+        let Self {
+            accounts,
+            accounts_few,
+            accounts_many,
+            journal,
+            restarted,
+            ring,
+            seconds,
+            every,
+        } = self;
+        let changed = accounts / 100;
+        let lines = [
+            (
+                "idle",
+                format!("snapshot --accounts {accounts} --changed {changed}"),
+            ),
+            (
+                "loaded",
+                format!("snapshot --accounts {accounts} --changed {changed} --load on"),
+            ),
+            (
+                "interference",
+                format!("interference --accounts {accounts} --seconds {seconds} --every {every}"),
+            ),
+            (
+                "growth",
+                format!("snapshot --accounts {accounts_few},{accounts_many} --changed {changed}"),
+            ),
+            (
+                "restart",
+                format!("restart --accounts {accounts} --operations {restarted}"),
+            ),
+            (
+                "asof",
+                format!("asof --accounts {accounts} --operations {journal}"),
+            ),
+            ("memory", format!("memory --accounts {accounts}")),
+            (
+                "simulate",
+                format!("simulate --processes {ring},{},{}", ring * 4, ring * 16),
+            ),
+        ];
+        lines.map(|(name, line)| (name, format!("{line} --runs {runs}")))
+    }
+}
+
+/// All targets with what was measured.
+pub(super) fn rows(rounds: &Rounds, found: &Found) -> Vec<Row> {
+    let claimed = |row: (&'static str, &'static str, &'static str), claims: Claims| Row {
+        number: row.0,
+        what: row.1,
+        target: row.2,
+        claims: claims.map_err(|error| error.to_string()),
+    };
+    vec![
+        claimed(P1, singles(rounds)),
+        claimed(P2, streamed(rounds)),
+        claimed(P3, alone(rounds)),
+        claimed(
+            P4,
+            of(found, "idle").and_then(|idle| snapshots(idle, of(found, "loaded")?)),
+        ),
+        claimed(P5, of(found, "interference").and_then(throughput)),
+        claimed(P6, of(found, "interference").and_then(latency)),
+        claimed(P7, of(found, "growth").and_then(by_accounts)),
+        claimed(P8, of(found, "idle").and_then(bytes)),
+        claimed(P9, of(found, "restart").and_then(restarts)),
+        claimed(P10, of(found, "asof").and_then(instants)),
+        claimed(P11, of(found, "memory").and_then(memory)),
+        claimed(P12, of(found, "simulate").and_then(rings)),
+    ]
+}
+
+type Claims = Result<Vec<Claim>, CliError>;
+type Named = (&'static str, &'static str, &'static str);
+
+const P1: Named = (
+    "P1",
+    "durable single deposits over gRPC, 512 in flight",
+    "≥ 50 % of the bare echo; ≥ 3 × PostgreSQL deposits",
+);
+const P2: Named = (
+    "P2",
+    "durable operations over `LedgerService.Stream`, one node",
+    "≥ 1,000,000/s; ≥ 9 × PostgreSQL's bulk statement",
+);
+const P3: Named = (
+    "P3",
+    "one durable deposit, nothing else going on",
+    "p50 ≤ 2 × (bare echo round trip + one insert + flush + sync)",
+);
+const P4: Named = (
+    "P4",
+    "snapshot of 3 nodes, 1 million accounts, 1 % changed: initiate → complete",
+    "p50 ≤ 50 ms idle, ≤ 250 ms under load",
+);
+const P5: Named = (
+    "P5",
+    "throughput of streams with a snapshot every 2 s, against none",
+    "≥ 95 %",
+);
+const P6: Named = (
+    "P6",
+    "p99 of a deposit while a snapshot runs, against none",
+    "≤ 1.5 ×",
+);
+const P7: Named = (
+    "P7",
+    "P4 with 10 million accounts and as many changes, against 100,000",
+    "≤ 1.5 ×",
+);
+const P8: Named = (
+    "P8",
+    "bytes written to the store per snapshot",
+    "≤ 64 per changed account + 16 KiB",
+);
+const P9: Named = (
+    "P9",
+    "restart, 1 million accounts, 1 million operations behind the recorded state",
+    "≤ 3 s",
+);
+const P10: Named = (
+    "P10",
+    "a balance at an instant of a journal of 10 million operations",
+    "p50 ≤ 5 ms",
+);
+const P11: Named = (
+    "P11",
+    "resident memory, 1 million accounts with 16-byte ids",
+    "≤ 200 bytes per account over an empty node",
+);
+const P12: Named = (
+    "P12",
+    "`simulate`: a ring of 1,000 processes, 10 concurrent snapshots",
+    "≤ 10 s; time grows with the channels, not with their square",
+);
+/// Sixteen times the channels: time per channel would be one time as long, or, with the square, sixteen times.
+const RING_GROWTH_MAX: f64 = 4.0;
+
+fn of<'a>(found: &'a Found, name: &str) -> Result<&'a Outcome, CliError> {
+    match found.get(name) {
+        Some(Ok(outcome)) => Ok(outcome),
+        Some(Err(why)) => Err(CliError::CheckFailed(why.clone())),
+        None => Err(CliError::CheckFailed("it was left out".to_owned())),
+    }
+}
+
+fn figure(unit: &'static str) -> impl Fn(Spread) -> Figure {
+    move |spread| Figure { spread, unit }
+}
+
+fn singles(rounds: &Rounds) -> Claims {
+    let calls = figure("calls/s");
+    let ours = calls(rounds.deposits(0)?);
+    let echo = calls(rounds.deposits(1)?);
+    let mut claims = vec![Claim::ratio(
+        "over the bare echo",
+        [ours, echo],
+        Bound::AtLeast(0.5),
+    )];
+    claims.extend(rounds.theirs("deposits").map(|theirs| {
+        let what = format!("over PostgreSQL, {} clients", theirs.clients);
+        Claim::ratio(what, [ours, calls(theirs.per_second)], Bound::AtLeast(3.0))
+    }));
+    Ok(claims)
+}
+
+fn streamed(rounds: &Rounds) -> Claims {
+    let operations = figure("operations/s");
+    let ours = operations(rounds.stream()?);
+    let mut claims = vec![Claim::alone("streamed", ours, Bound::AtLeast(1e6))];
+    claims.extend(rounds.theirs("bulk").map(|theirs| {
+        let what = format!("over PostgreSQL, {} clients", theirs.clients);
+        Claim::ratio(
+            what,
+            [ours, operations(theirs.per_second)],
+            Bound::AtLeast(9.0),
+        )
+    }));
+    Ok(claims)
+}
+
+fn alone(rounds: &Rounds) -> Claims {
+    let us = figure("µs");
+    let figures = [
+        us(rounds.deposit_p50_us(&[2])?),
+        us(rounds.deposit_p50_us(&[3, 4])?),
+    ];
+    Ok(vec![Claim::ratio("p50", figures, Bound::AtMost(2.0))])
+}
+
+fn snapshots(idle: &Outcome, loaded: &Outcome) -> Claims {
+    let ms = figure("ms");
+    Ok(vec![
+        Claim::alone("idle", ms(idle.spread(0, SPREAD)?), Bound::AtMost(50.0)),
+        Claim::alone(
+            "under load",
+            ms(loaded.spread(0, SPREAD)?),
+            Bound::AtMost(250.0),
+        ),
+    ])
+}
+
+/// Of a line.
+const SPREAD: &str = "/spread";
+
+fn throughput(of: &Outcome) -> Claims {
+    let operations = figure("operations/s");
+    let figures = [
+        operations(of.spread(1, SPREAD)?),
+        operations(of.spread(0, SPREAD)?),
+    ];
+    Ok(vec![Claim::ratio(
+        "with over without",
+        figures,
+        Bound::AtLeast(0.95),
+    )])
+}
+
+fn latency(of: &Outcome) -> Claims {
+    let us = figure("µs");
+    let figures = [us(of.spread(6, SPREAD)?), us(of.spread(5, SPREAD)?)];
+    Ok(vec![Claim::ratio(
+        "p99 while over without",
+        figures,
+        Bound::AtMost(1.5),
+    )])
+}
+
+fn by_accounts(of: &Outcome) -> Claims {
+    let ms = figure("ms");
+    // Each count of accounts has five lines.
+    let figures = [ms(of.spread(5, SPREAD)?), ms(of.spread(0, SPREAD)?)];
+    Ok(vec![Claim::ratio(
+        "many accounts over few",
+        figures,
+        Bound::AtMost(1.5),
+    )])
+}
+
+fn bytes(of: &Outcome) -> Claims {
+    let changed = of.parameters["changed_accounts"][0].as_f64();
+    let changed = changed.ok_or_else(|| CliError::CheckFailed("no changed accounts".to_owned()))?;
+    let allowed = 64.0 * changed + 16384.0;
+    let figures = [of.spread(3, SPREAD)?.times(changed), Spread::of([allowed])];
+    let figures = figures.map(figure("bytes"));
+    Ok(vec![Claim::ratio(
+        "written over allowed",
+        figures,
+        Bound::AtMost(1.0),
+    )])
+}
+
+fn restarts(of: &Outcome) -> Claims {
+    let ready = figure("ms")(of.spread(0, "/ready_ms")?);
+    Ok(vec![Claim::alone(
+        "start → ready",
+        ready,
+        Bound::AtMost(3000.0),
+    )])
+}
+
+fn instants(of: &Outcome) -> Claims {
+    let p50 = figure("ms")(of.spread(0, SPREAD)?);
+    Ok(vec![Claim::alone("p50", p50, Bound::AtMost(5.0))])
+}
+
+fn memory(of: &Outcome) -> Claims {
+    let bytes = figure("bytes");
+    let at_most = Bound::AtMost(200.0);
+    Ok(vec![
+        Claim::alone("with all accounts", bytes(of.spread(5, SPREAD)?), at_most),
+        Claim::alone("after a snapshot", bytes(of.spread(6, SPREAD)?), at_most),
+    ])
+}
+
+fn rings(of: &Outcome) -> Claims {
+    let first = of.spread(0, "/seconds")?;
+    let per_channel = |ring: usize| {
+        let channels = of.number(ring, "/channels")?;
+        let spread = of.spread(ring, "/seconds")?.times(1e6 / channels);
+        Ok::<_, CliError>(figure("µs")(spread))
+    };
+    let figures = [per_channel(2)?, per_channel(0)?];
+    let what = "time per channel, 16 times as many";
+    Ok(vec![
+        Claim::alone("the ring", figure("s")(first), Bound::AtMost(10.0)),
+        Claim::ratio(what, figures, Bound::AtMost(RING_GROWTH_MAX)),
+    ])
+}
