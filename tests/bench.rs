@@ -153,6 +153,25 @@ fn all_targets_are_written_where_the_document_says() {
 }
 
 #[test]
+fn growth_writes_pictures_and_a_table() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let out = dir.path().join("growth");
+    let measured = measured(&format!(
+        "growth --accounts-max 200 --operations-max 200 --nodes-max 2 --processes-max 20 --dir-out {}",
+        out.display()
+    ));
+    let table = std::fs::read_to_string(out.join("README.md")).expect("a table");
+    let pictures = measured["figures"].as_array().expect("a list");
+    assert_eq!(pictures.len(), 10, "{measured:#}");
+    for picture in pictures {
+        let name = picture["name"].as_str().expect("a name");
+        let svg = std::fs::read_to_string(out.join(format!("{name}.svg"))).expect("a picture");
+        assert!(svg.contains("<circle ") && !svg.contains("NaN"), "{svg}");
+        assert!(table.contains(&format!("({name}.svg)")), "{table}");
+    }
+}
+
+#[test]
 fn compare_says_where_there_is_no_script_and_no_postgresql() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let script = dir.path().join("none.sh");

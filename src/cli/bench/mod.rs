@@ -14,6 +14,7 @@ mod deposits;
 mod echo;
 mod echo_server;
 mod figures;
+mod growth;
 mod interference;
 mod load;
 mod machine;
@@ -75,6 +76,8 @@ enum Command {
     Compare(Measurement<compare::Parameters>),
     /// All that the targets of docs/performance.md speak of, in one table; takes about 25 minutes
     All(Measurement<all::Parameters>),
+    /// How snapshots, restarts and questions about the past grow with what there is: a table and pictures
+    Growth(Measurement<growth::Parameters>),
     /// A gRPC server that answers deposits and batches and does nothing
     #[command(hide = true)]
     EchoServer(echo_server::Args),
@@ -121,6 +124,7 @@ impl Command {
             Self::Simulate(of) => &of.common,
             Self::Compare(of) => &of.common,
             Self::All(of) => &of.common,
+            Self::Growth(of) => &of.common,
         })
     }
 
@@ -139,6 +143,7 @@ impl Command {
             Self::Simulate(of) => simulate::measure(bench, &of.parameters).await,
             Self::Compare(of) => compare::measure(bench, &of.parameters).await,
             Self::All(of) => all::measure(bench, &of.parameters).await,
+            Self::Growth(of) => growth::measure(bench, &of.parameters).await,
         }
     }
 }

@@ -18,6 +18,9 @@ pub(super) struct Parameters {
     /// Processes of the ring, each with a channel to the next; several counts, to see how the time grows.
     #[arg(long, value_name = "COUNT,COUNT…", default_value = "1000,4000,16000", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(2..=100_000))]
     processes: Vec<u32>,
+    /// Channels from each process, to the ones that follow it.
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    outgoing: u32,
     /// Concurrent snapshots, started by processes all around the ring.
     #[arg(long, value_name = "COUNT", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     snapshots: u32,
@@ -29,6 +32,7 @@ pub(super) struct Parameters {
 /// What came of one ring.
 struct Measured {
     processes: u32,
+    channels: u32,
     seconds: Spread,
 }
 
@@ -38,14 +42,17 @@ pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Ou
     for processes in &parameters.processes {
         let ring = Ring {
             processes: *processes,
+            // To each other process at most.
+            outgoing: parameters.outgoing.min(processes - 1),
             snapshots: parameters.snapshots,
             seed: parameters.seed,
         };
-        let runs = bench.runs;
+        let (runs, channels) = (bench.runs, ring.processes * ring.outgoing);
         let timed = tokio::task::spawn_blocking(move || ring.time(runs)).await;
         let seconds = timed.map_err(|error| CliError::CheckFailed(error.to_string()))??;
         measured.push(Measured {
             processes: *processes,
+            channels,
             seconds,
         });
     }
@@ -54,6 +61,7 @@ pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Ou
 
 struct Ring {
     processes: u32,
+    outgoing: u32,
     snapshots: u32,
     seed: u64,
 }
@@ -83,7 +91,9 @@ impl Ring {
             let _ = writeln!(text, "p{place:06} {TOKENS}");
         }
         for place in 0..self.processes {
-            let _ = writeln!(text, "p{place:06} p{:06}", (place + 1) % self.processes);
+            for step in 1..=self.outgoing {
+                let _ = writeln!(text, "p{place:06} p{:06}", (place + step) % self.processes);
+            }
         }
         text
     }
@@ -129,15 +139,14 @@ fn source<'a>(name: &'a str, text: &'a str) -> Source<'a> {
 }
 
 impl Measured {
-    // A ring has as many channels as processes.
     fn us_per_channel(&self) -> f64 {
-        self.seconds.median * 1e6 / f64::from(self.processes)
+        self.seconds.median * 1e6 / f64::from(self.channels)
     }
 
     fn json(&self) -> Value {
         json!({
             "processes": self.processes,
-            "channels": self.processes,
+            "channels": self.channels,
             "seconds": self.seconds.json(),
             "us_per_channel": self.us_per_channel(),
         })
@@ -165,6 +174,7 @@ fn outcome(bench: &Bench, parameters: &Parameters, measured: &[Measured]) -> Out
             "runs": bench.runs,
             "warm_up_runs": 1,
             "processes": parameters.processes,
+            "channels_from_each": parameters.outgoing,
             "snapshots": parameters.snapshots,
             "seed": parameters.seed,
         }),
@@ -172,7 +182,7 @@ fn outcome(bench: &Bench, parameters: &Parameters, measured: &[Measured]) -> Out
         rows: Line::rows(&lines),
         ratios: growth.collect(),
         notes: vec![
-            "a ring has as many channels as processes; reading the scenario is part of the time; every snapshot was \
+            "reading the scenario is part of the time; every snapshot was \
              complete and held all tokens"
                 .to_owned(),
         ],

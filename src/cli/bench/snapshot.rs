@@ -16,8 +16,10 @@ use crate::cli::CliError;
 use crate::cli::rest::RestClient;
 
 mod disk;
+mod probe;
 
 use disk::Disk;
+use probe::Probe;
 
 /// How long the other nodes may take until a complete snapshot is in their histories, too.
 const SHARED_AFTER: Duration = Duration::from_millis(300);
@@ -33,6 +35,10 @@ pub(super) struct Parameters {
     /// How many of them change before each snapshot, however many there are.
     #[arg(long, value_name = "COUNT", conflicts_with = "changed_percent")]
     changed: Option<u64>,
+    /// Whether single deposits go on meanwhile, one at a time to each node, a thousand per second at most: the longest
+    /// that one has waited while a snapshot ran is the pause.
+    #[arg(long)]
+    probe: bool,
     /// How many nodes.
     #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=16))]
     nodes: u16,
@@ -69,6 +75,8 @@ struct Measured {
     fill_seconds: f64,
     first: Taken,
     runs: Vec<Taken>,
+    /// The longest wait of a deposit while each ran, where there were deposits.
+    pauses_ms: Vec<f64>,
     /// What all nodes have written to the disk around each snapshot, bytes.
     written: Vec<f64>,
     /// Operations per second of the load while snapshots were taken.
@@ -88,6 +96,10 @@ pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Ou
                 rest: RestClient::new(&format!("http://{}", nodes[0].rest))?,
                 changed: parameters.changed(*accounts),
                 load: parameters.load,
+                probe: match parameters.probe {
+                    true => Some(Probe::connect(&nodes).await?),
+                    false => None,
+                },
             };
             Ok((run.measure(bench.runs, &written).await?, nodes))
         });
@@ -102,6 +114,7 @@ struct Run {
     rest: RestClient,
     changed: u64,
     load: LoadKind,
+    probe: Option<Probe>,
 }
 
 impl Run {
@@ -125,14 +138,19 @@ impl Run {
             fill_seconds,
             first,
             runs: Vec::new(),
+            pauses_ms: Vec::new(),
             written: Vec::new(),
             load_per_second: None,
         };
         for run in 1..=runs {
             accounts.change(u64::from(run), changed).await?;
             let before = written()?;
+            let probing = self.probe.as_ref().map(Probe::start);
             let taken = take(rest, &format!("run-{run}"), POLL).await?;
             measured.runs.push(taken);
+            if let Some(probing) = probing {
+                measured.pauses_ms.push(probing.stop().await?);
+            }
             // The other nodes take it into their histories behind its completion.
             sleep(SHARED_AFTER).await;
             measured.written.push(written()? - before);
@@ -186,6 +204,11 @@ impl Measured {
                 self.per_changed(self.new_bytes()),
             ),
         ];
+        if !self.pauses_ms.is_empty() {
+            let pauses = Spread::of(self.pauses_ms.iter().copied());
+            let what = "longest wait of a single deposit meanwhile, ms";
+            lines.push(Line::new(what, 2, pauses));
+        }
         if self.load_per_second.is_none() {
             let what = "bytes written to the disk by all nodes";
             lines.push(Line::new(what, 0, self.written()));
@@ -294,6 +317,7 @@ fn outcome(bench: &Bench, parameters: &Parameters, measured: &[(Measured, Disk)]
             "accounts": parameters.accounts,
             "account_id_bytes": 16,
             "changed_accounts": measured.iter().map(|(of, _)| of.changed).collect::<Vec<_>>(),
+            "probe": parameters.probe,
             "load": if parameters.load == LoadKind::On { "on" } else { "off" },
         }),
         headers: LINES,

@@ -1,0 +1,87 @@
+//! Single deposits, one at a time to each node, while a snapshot is taken: how long somebody had to wait because of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tonic::transport::Channel;
+
+use super::super::children::Address;
+use super::super::load::connect;
+use crate::cli::CliError;
+use crate::proto::chandy_lamport::DepositRequest;
+use crate::proto::chandy_lamport::bank_service_client::BankServiceClient;
+
+/// Between an answer and the next deposit: to ask must not be what disturbs.
+const PAUSE: Duration = Duration::from_millis(1);
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// An account of its own at each node.
+const ACCOUNT: &str = "account-of-probe";
+
+/// A connection to each node.
+pub(super) struct Probe(Vec<BankServiceClient<Channel>>);
+
+/// Deposits that go on until they are told to stop.
+pub(super) struct Probing {
+    tasks: JoinSet<Result<Duration, CliError>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Probe {
+    pub(super) async fn connect(nodes: &[Address]) -> Result<Self, CliError> {
+        let mut clients = Vec::new();
+        for node in nodes {
+            clients.push(BankServiceClient::new(connect(&node.grpc).await?));
+        }
+        Ok(Self(clients))
+    }
+
+    pub(super) fn start(&self) -> Probing {
+        let (mut tasks, stop) = (JoinSet::new(), Arc::new(AtomicBool::new(false)));
+        for client in &self.0 {
+            tasks.spawn(longest(client.clone(), Arc::clone(&stop)));
+        }
+        Probing { tasks, stop }
+    }
+}
+
+impl Probing {
+    /// Stops behind the deposits that are under way; says how long the longest took, milliseconds.
+    pub(super) async fn stop(mut self) -> Result<f64, CliError> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut longest = Duration::ZERO;
+        while let Some(ended) = self.tasks.join_next().await {
+            let ended = ended.map_err(|error| CliError::CheckFailed(error.to_string()))?;
+            longest = longest.max(ended?);
+        }
+        Ok(longest.as_secs_f64() * 1000.0)
+    }
+}
+
+async fn longest(
+    mut client: BankServiceClient<Channel>,
+    stop: Arc<AtomicBool>,
+) -> Result<Duration, CliError> {
+    let failed = |why: String| CliError::CheckFailed(format!("a deposit: {why}"));
+    let mut longest = Duration::ZERO;
+    while !stop.load(Ordering::Relaxed) {
+        let called = Instant::now();
+        let request = DepositRequest {
+            account_id: ACCOUNT.to_owned(),
+            amount: 1,
+        };
+        let answer = timeout(ANSWER_MAX, client.deposit(request)).await;
+        longest = longest.max(called.elapsed());
+        let answer = answer.map_err(|_| failed("no answer".to_owned()))?;
+        let answer = answer
+            .map_err(|status| failed(status.to_string()))?
+            .into_inner();
+        if !answer.success {
+            return Err(failed(answer.error));
+        }
+        sleep(PAUSE).await;
+    }
+    Ok(longest)
+}
