@@ -12,12 +12,15 @@ use super::machine::Machine;
 use super::marked::Marked;
 use super::postgres::Postgres;
 use super::report::{Outcome, build};
+use super::space;
 use super::targets::{Found, Sizes, rows};
 use super::{Bench, typed};
 use crate::cli::CliError;
 
 /// What the markers of the document are called.
 const NAME: &str = "bench all";
+/// What the streams of bench interference leave behind, which are the most, and some room.
+const SPACE_BYTES: u64 = 10 << 30;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Parameters {
@@ -37,6 +40,9 @@ pub(super) struct Parameters {
 pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Outcome, CliError> {
     let document = parameters.write.as_deref();
     let document = document.map(|path| Marked::read(path, NAME)).transpose()?;
+    if !parameters.quick {
+        space::require(bench.dir.path(), SPACE_BYTES)?;
+    }
     let started = Instant::now();
     let table = Table::measure(bench, parameters).await?;
     let minutes = started.elapsed().as_secs_f64() / 60.0;

@@ -10,7 +10,7 @@ use super::claims::grouped;
 use super::figures::Spread;
 use super::machine::Machine;
 use super::report::{Outcome, build};
-use super::{Bench, typed};
+use super::{Bench, space, typed};
 use crate::cli::CliError;
 
 mod chart;
@@ -18,6 +18,9 @@ mod chart;
 use chart::{Chart, Curve};
 
 const HEADERS: &[&str] = &["what", "by", "count", "unit", "median", "min", "max"];
+
+/// Of an account, or of an operation in a journal, in a store and a copy of it.
+const SPACE_BYTES_EACH: u64 = 400;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Parameters {
@@ -53,6 +56,8 @@ pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Ou
         let unwritable = |error| CliError::Usage(format!("--dir-out: {}: {error}", dir.display()));
         std::fs::create_dir_all(dir).map_err(unwritable)?;
     }
+    let most = parameters.accounts_max.max(parameters.operations_max);
+    space::require(bench.dir.path(), most * SPACE_BYTES_EACH)?;
     let mut all = Vec::new();
     all.extend(by_accounts(bench, parameters).await?);
     all.extend(by_changes(bench, parameters).await?);

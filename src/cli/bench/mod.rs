@@ -27,6 +27,7 @@ mod report;
 mod restart;
 mod simulate;
 mod snapshot;
+mod space;
 mod stream;
 mod streamed;
 mod subject;
@@ -74,9 +75,9 @@ enum Command {
     Simulate(Measurement<simulate::Parameters>),
     /// This program and PostgreSQL in turn, the same work on the same machine
     Compare(Measurement<compare::Parameters>),
-    /// All that the targets of docs/performance.md speak of, in one table; takes about 25 minutes
+    /// All that the targets of docs/performance.md speak of, in one table: takes about 15 minutes, and 10 GB of disk
     All(Measurement<all::Parameters>),
-    /// How snapshots, restarts and questions about the past grow with what there is: a table and pictures
+    /// How snapshots, restarts and questions about the past grow with what there is: a table and pictures, and 4 GB of disk
     Growth(Measurement<growth::Parameters>),
     /// A gRPC server that answers deposits and batches and does nothing
     #[command(hide = true)]

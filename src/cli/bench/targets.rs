@@ -34,7 +34,7 @@ impl Sizes {
         journal: 10_000_000,
         restarted: 1_000_000,
         ring: 1000,
-        seconds: 10,
+        seconds: 6,
         every: 2.0,
     };
     /// To see that all works.
