@@ -132,8 +132,9 @@ fn all_targets_are_written_where_the_document_says() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let [script, document] = ["postgres.sh", "a.md"].map(|name| dir.path().join(name));
     std::fs::write(&script, RATES).expect("it is written");
-    let around = "before\n<!-- bench all: begin -->\n<!-- bench all: end -->\nbehind\n";
-    std::fs::write(&document, around).expect("it is written");
+    let published = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/performance.md");
+    let before = std::fs::read_to_string(published).expect("a document");
+    std::fs::write(&document, &before).expect("it is written");
     let measured = measured(&format!(
         "all --quick --script {} --write {}",
         script.display(),
@@ -145,7 +146,20 @@ fn all_targets_are_written_where_the_document_says() {
         assert!(row["met"].is_boolean(), "measured: {row:#}");
     }
     let written = std::fs::read_to_string(&document).expect("a document");
-    assert!(written.starts_with("before\n") && written.ends_with("behind\n"));
+    let around = |text: &str| {
+        let (before, rest) = text
+            .split_once("<!-- bench all: begin -->")
+            .expect("a marker");
+        let (_, behind) = rest
+            .split_once("<!-- bench all: end -->")
+            .expect("a marker");
+        [before.to_owned(), behind.to_owned()]
+    };
+    assert_eq!(
+        around(&written),
+        around(&before),
+        "what is around the table stays"
+    );
     for row in 1..=12 {
         assert!(written.contains(&format!("\n| P{row} | ")), "{written}");
     }

@@ -15,6 +15,7 @@ const IDS: [&str; 3] = ["n1", "n2", "n3"];
 
 /// What cannot be typed beside a running cluster, and why.
 const NOT_HERE: &[(&str, &str)] = &[
+    ("benches/postgres.sh", "measures for minutes"),
     ("cargo ", "builds, or runs all tests"),
     (
         "python3 tests/auditor ",
@@ -177,7 +178,9 @@ fn named_in_text(text: &str) -> Vec<String> {
 
 fn documents() -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let entries = std::fs::read_dir(root).expect("the project");
+    let directories = [root.to_owned(), root.join("docs")];
+    let entries = directories.map(|one| std::fs::read_dir(one).expect("a directory"));
+    let entries = entries.into_iter().flatten();
     let paths = entries.map(|entry| entry.expect("an entry").path());
     let documents = paths.filter(|path| path.extension().is_some_and(|end| end == "md"));
     let texts = documents.map(|path| std::fs::read_to_string(path).expect("a document"));
