@@ -7,10 +7,11 @@ use super::super::claims::grouped;
 use super::super::figures::Spread;
 
 const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 420.0;
+const HEIGHT: f64 = 460.0;
 const LEFT: f64 = 90.0;
 const RIGHT: f64 = 30.0;
-const TOP: f64 = 50.0;
+/// With room for the title and the names of two curves.
+const TOP: f64 = 96.0;
 const BOTTOM: f64 = 60.0;
 /// Told apart by people who see colours differently, too (Okabe and Ito).
 const COLOURS: [&str; 4] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"];
@@ -101,7 +102,7 @@ impl Chart<'_> {
         for (place, curve) in self.curves.iter().enumerate() {
             let colour = COLOURS[place % COLOURS.len()];
             curve.draw(&mut svg, &frame, colour);
-            let (x, y) = (LEFT + 10.0, TOP + 16.0 + place as f64 * 18.0);
+            let (x, y) = (LEFT, 44.0 + place as f64 * 18.0);
             let _ = writeln!(
                 svg,
                 "<rect x=\"{x}\" y=\"{}\" width=\"14\" height=\"4\" fill=\"{colour}\"/>",
