@@ -88,7 +88,9 @@ impl Answers {
     pub(super) fn take(&mut self, asker: Asker, settled: Settled) {
         self.0.push(settled);
         if let Asker::OfThese(waiter) = asker {
-            let _gone = waiter.replies.send(std::mem::take(&mut self.0));
+            // Those that come next are mostly as many.
+            let next = Vec::with_capacity(self.0.len());
+            let _gone = waiter.replies.send(std::mem::replace(&mut self.0, next));
         }
     }
 }

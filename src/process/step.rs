@@ -48,7 +48,9 @@ impl Process {
             _ => None,
         });
         self.begin_turn(wall_us, times.max().unwrap_or_default());
-        let mut replies = Vec::new();
+        // Most inputs give one record and one reply: to grow step by step would copy each several times.
+        self.turn.records.reserve(waiting.len());
+        let mut replies = Vec::with_capacity(waiting.len());
         while let Some((input, asker)) = waiting.pop_front_if(|(input, _)| {
             self.turn_weight() < weight_max && !self.wants_own_turn(input)
         }) {

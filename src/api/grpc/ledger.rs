@@ -130,10 +130,11 @@ fn inputs(asked: ApplyRequest) -> Result<Vec<Input>, Failure> {
         );
         return Err(Failure::malformed("operations", why));
     }
-    let asked = asked.into_iter().enumerate();
-    asked
-        .map(|(index, operation)| input(index, operation))
-        .collect()
+    let mut inputs = Vec::with_capacity(asked.len());
+    for (index, operation) in asked.into_iter().enumerate() {
+        inputs.push(input(index, operation)?);
+    }
+    Ok(inputs)
 }
 
 fn results(settled: Vec<Settled>) -> ApplyResponse {

@@ -13,6 +13,7 @@ mod compare;
 mod deposits;
 mod echo;
 mod echo_server;
+mod encoded;
 mod figures;
 mod growth;
 mod interference;

@@ -11,10 +11,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
+use super::encoded::{self, Encoded};
 use super::figures::Run;
 use super::load::{account, connect};
 use crate::cli::CliError;
-use crate::proto::snapledger::ledger_service_client::LedgerServiceClient;
 use crate::proto::snapledger::operation::Body;
 use crate::proto::snapledger::{ApplyRequest, ApplyResponse, Deposit, Operation};
 
@@ -26,8 +26,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(60);
 /// One stream to one server.
 #[derive(Debug, Clone)]
 pub(super) struct Streamed {
-    client: LedgerServiceClient<Channel>,
-    requests: Arc<[ApplyRequest]>,
+    channel: Channel,
+    requests: Arc<[Encoded]>,
+    batch: usize,
     in_flight: usize,
 }
 
@@ -58,8 +59,11 @@ impl Streamed {
         in_flight: u16,
     ) -> Result<Self, CliError> {
         Ok(Self {
-            client: LedgerServiceClient::new(connect(grpc).await?),
-            requests: requests.into(),
+            channel: connect(grpc).await?,
+            requests: requests.iter().map(Encoded::of).collect(),
+            batch: requests
+                .first()
+                .map_or(0, |request| request.operations.len()),
             in_flight: usize::from(in_flight),
         })
     }
@@ -71,8 +75,7 @@ impl Streamed {
 
     /// Operations in a batch.
     pub(super) fn batch(&self) -> usize {
-        let first = self.requests.first();
-        first.map_or(0, |request| request.operations.len())
+        self.batch
     }
 
     /// The same batches, each a call of its own.
@@ -90,7 +93,7 @@ impl Streamed {
         Ok(Run { took, latencies_ns })
     }
 
-    async fn call_for(mut self, place: usize, until: Instant) -> Result<Vec<u64>, CliError> {
+    async fn call_for(self, place: usize, until: Instant) -> Result<Vec<u64>, CliError> {
         let mut latencies_ns = Vec::new();
         let requests = Arc::clone(&self.requests);
         for request in requests.iter().cycle().skip(place) {
@@ -98,7 +101,7 @@ impl Streamed {
             if called >= until {
                 break;
             }
-            let answer = timeout(ANSWER_MAX, self.client.apply(request.clone())).await;
+            let answer = timeout(ANSWER_MAX, encoded::apply(&self.channel, request.clone())).await;
             let answer = answer.map_err(|_| failed("an answer does not come"))?;
             check(answer.map_err(failed)?.get_ref())?;
             latencies_ns.push(since(called));
@@ -108,9 +111,8 @@ impl Streamed {
 
     /// Sends for `time` and waits for what is not answered then. A call of the run is a batch.
     pub(super) async fn run(&self, time: Duration) -> Result<Run, CliError> {
-        let mut client = self.client.clone();
         let (batches, sent) = mpsc::channel(self.in_flight);
-        let answers = client.stream(ReceiverStream::new(sent)).await;
+        let answers = encoded::stream(&self.channel, ReceiverStream::new(sent)).await;
         let mut answers = answers.map_err(failed)?.into_inner();
         let started = Instant::now();
         let mut unanswered = VecDeque::new();

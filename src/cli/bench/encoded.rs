@@ -1,0 +1,83 @@
+//! Batches that are encoded before anything is measured: who makes the load is not to be what limits it. The client of a
+//! bulk statement, too, has nothing to do but to send it.
+
+use prost::Message as _;
+use prost::bytes::{BufMut as _, Bytes};
+use tokio_stream::Stream;
+use tonic::client::Grpc;
+use tonic::codec::{Codec, EncodeBuf, Encoder};
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status, Streaming};
+use tonic_prost::ProstCodec;
+
+use crate::proto::snapledger::{ApplyRequest, ApplyResponse};
+
+const APPLY: PathAndQuery = PathAndQuery::from_static("/snapledger.v1.LedgerService/Apply");
+const STREAM: PathAndQuery = PathAndQuery::from_static("/snapledger.v1.LedgerService/Stream");
+
+/// A batch as it goes over the wire.
+#[derive(Debug, Clone)]
+pub(super) struct Encoded(Bytes);
+
+impl Encoded {
+    pub(super) fn of(request: &ApplyRequest) -> Self {
+        Self(request.encode_to_vec().into())
+    }
+}
+
+/// `LedgerService.Apply`.
+pub(super) async fn apply(
+    channel: &Channel,
+    batch: Encoded,
+) -> Result<Response<ApplyResponse>, Status> {
+    let mut client = ready(channel).await?;
+    client.unary(Request::new(batch), APPLY, AsItIs).await
+}
+
+/// `LedgerService.Stream`.
+pub(super) async fn stream(
+    channel: &Channel,
+    batches: impl Stream<Item = Encoded> + Send + 'static,
+) -> Result<Response<Streaming<ApplyResponse>>, Status> {
+    let mut client = ready(channel).await?;
+    client
+        .streaming(Request::new(batches), STREAM, AsItIs)
+        .await
+}
+
+async fn ready(channel: &Channel) -> Result<Grpc<Channel>, Status> {
+    let mut client = Grpc::new(channel.clone());
+    let ready = client.ready().await;
+    ready.map_err(|error| Status::unavailable(error.to_string()))?;
+    Ok(client)
+}
+
+/// Requests are encoded; answers are decoded as ever.
+#[derive(Debug, Default)]
+struct AsItIs;
+
+impl Codec for AsItIs {
+    type Encode = Encoded;
+    type Decode = ApplyResponse;
+    type Encoder = Self;
+    type Decoder = <ProstCodec<ApplyRequest, ApplyResponse> as Codec>::Decoder;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        ProstCodec::<ApplyRequest, ApplyResponse>::default().decoder()
+    }
+}
+
+impl Encoder for AsItIs {
+    type Item = Encoded;
+    type Error = Status;
+
+    fn encode(&mut self, batch: Encoded, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(batch.0);
+        Ok(())
+    }
+}
