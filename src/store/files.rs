@@ -15,8 +15,9 @@ use super::witness::{self, Place, Witness};
 /// Leaves of up to 16 values of 64 KiB stay in the log with segments of this size. Fixed for ever: sled cannot
 /// open a store with another one.
 pub(super) const SEGMENT_BYTES: usize = 16 * 1024 * 1024;
-/// sled's page cache.
-const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+/// sled's page cache. What is read often, the newest turns and the indexes, is far smaller; the rest is in that of the
+/// system.
+const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 const CACHE_BYTES_MIN: u64 = 64 * 1024;
 pub(super) const LOCK: &str = "LOCK";
 /// sled's log.
@@ -53,6 +54,8 @@ pub(super) struct Engine {
     /// Held while syncing; why a sync has failed, once one has. The system reports a failed write to one sync alone, so
     /// nobody may take the next one for good, and whoever comes later says the same.
     failed: Mutex<Option<String>>,
+    /// Counts the syncs that have begun.
+    syncs: AtomicU64,
     /// In sled's addresses: what its log holds before is durable.
     durable_end: AtomicU64,
     witness: Witness,
@@ -83,6 +86,7 @@ impl Engine {
             log,
             medium,
             failed: Mutex::new(None),
+            syncs: AtomicU64::new(0),
             durable_end: AtomicU64::new(0),
             witness: Witness::open(dir)?,
             _lock: lock,
@@ -99,12 +103,27 @@ impl Engine {
 
     /// Returns when everything written before is durable. sled's own flush does not reach the medium; the sync of
     /// its log does.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     pub(super) fn make_durable(&self) -> Result<(), StoreError> {
+        self.make_durable_behind(self.syncs_begun())
+    }
+
+    // Written, though nothing changes: what this thread has stored before is seen by whatever sync begins behind it.
+    fn syncs_begun(&self) -> u64 {
+        self.syncs.fetch_add(0, Ordering::AcqRel)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+    fn make_durable_behind(&self, begun: u64) -> Result<(), StoreError> {
         let mut failure = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(why) = &*failure {
             return Err(StoreError::Failed(why.clone()));
         }
+        // A sync that began behind this call has ended and made durable what was written before it, whoever asked for
+        // it; the one that was under way then may have missed some of it. So however many write, each waits for two.
+        if self.syncs.load(Ordering::Acquire) > begun {
+            return Ok(());
+        }
+        self.syncs.fetch_add(1, Ordering::AcqRel);
         let flushed = self.db.flush().map_err(StoreError::from);
         let synced = flushed.and_then(|_| {
             // What others write from here on may miss the sync.
@@ -230,4 +249,42 @@ fn clear_leftovers(dir: &Path) -> Result<(), StoreError> {
 pub(super) fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     let path = path.to_path_buf();
     move |source| StoreError::Io { what, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    /// Counts.
+    #[derive(Clone, Default)]
+    struct Counting(Arc<AtomicUsize>);
+
+    impl Medium for Counting {
+        fn sync(&self, _log: &File) -> io::Result<()> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    // Without the first a commit waits for the syncs of all who write beside it, one after the other; without the second
+    // it takes one for its own that may have begun before it wrote.
+    #[test]
+    fn who_waits_for_a_sync_shares_the_next_and_never_the_one_under_way() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let medium = Counting::default();
+        let engine = Engine::open(dir.path(), Box::new(medium.clone())).expect("it is new");
+        let synced = || medium.0.load(Ordering::Relaxed);
+        let (before, under_way) = (synced(), engine.syncs_begun());
+        let [first, second] = [(); 2].map(|()| engine.syncs_begun());
+        assert_eq!(first, under_way, "nothing has begun since");
+        engine.make_durable_behind(first).expect("it is open");
+        assert_eq!(synced(), before + 1, "the one under way does not count");
+        engine.make_durable_behind(second).expect("it is open");
+        assert_eq!(synced(), before + 1, "one does for both");
+        engine.make_durable().expect("it is open");
+        assert_eq!(synced(), before + 2, "who comes later has one of its own");
+    }
 }

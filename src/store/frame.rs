@@ -11,8 +11,9 @@ pub(super) const FORMAT: u8 = 1;
 /// Version, kind, length, checksum.
 const HEADER_BYTES: usize = 1 + 1 + 4 + 4;
 /// Fragments stay this small, so that sled keeps them in its log and never in unsynced blob files, and a page of 16 of
-/// them fits into a shard of its cache. Those of older stores may be up to 64 KiB.
-const FRAGMENT_BYTES_MAX: usize = 16 * 1024;
+/// them fits into a shard of its cache. To add one to a page whose place is no longer in the cache reads the page, and
+/// every tenth writes it anew: the smaller they are, the less. Those of older stores may be up to 64 KiB.
+const FRAGMENT_BYTES_MAX: usize = 4 * 1024;
 /// No stored value is longer; a length that claims more is damage.
 const VALUE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
