@@ -13,7 +13,7 @@ use super::driver::Step;
 use super::events::{Events, Happening};
 use super::metrics::Metrics;
 use super::outbox::Outbox;
-use super::queue::{Answers, Settled};
+use super::replies::{Answers, Settled};
 use crate::process::event::Record;
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
 use crate::process::message::Body;

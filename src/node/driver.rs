@@ -8,14 +8,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
 
-use super::queue::{Asker, Request};
+use super::queue::Request;
+use super::replies::Asker;
 use crate::process::Process;
 use crate::process::clock::Hlc;
 use crate::process::event::Input;
 use crate::process::step::{self, Waiting};
 
 /// Inputs of one turn at the most.
-const BATCH_MAX: usize = 4096;
+const BATCH_MAX: usize = 8192;
 /// The weight of the records in one turn, roughly: it is held several times over while it is written.
 const TURN_WEIGHT_MAX: usize = 8192;
 /// The weight of records after which the state is sealed even without a snapshot, so that a restart stays short.

@@ -8,6 +8,9 @@ use tokio::sync::{mpsc, watch};
 use super::error::{NodeError, Unavailable};
 use crate::store::StoreError;
 
+/// How much nicer than the others the threads behind them are.
+const BEHIND: i32 = 5;
+
 /// Takes down failures; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Failures {
@@ -42,6 +45,22 @@ impl Failures {
             self.report(who, error);
         }
         unavailable
+    }
+
+    /// A thread whose failure is the node's, and whose work nobody waits for who has no patience: where the processors
+    /// are busy it goes behind the others. It still gets its share: a turn may have to wait for it in the end.
+    pub(super) fn thread_behind(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() -> Result<(), StoreError> + Send + 'static,
+    ) -> Result<JoinHandle<()>, NodeError> {
+        self.thread(name, move || {
+            let this = rustix::thread::gettid();
+            if let Err(error) = rustix::process::setpriority_process(Some(this), BEHIND) {
+                tracing::debug!(%error, name, "the thread has the priority of all others");
+            }
+            work()
+        })
     }
 
     /// A thread whose failure is the node's.

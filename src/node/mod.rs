@@ -28,6 +28,7 @@ mod pins;
 mod publish;
 mod queue;
 mod recorder;
+mod replies;
 mod retention;
 mod room;
 mod sharing;
@@ -51,7 +52,7 @@ pub use events::{Event, Happening};
 pub use handle::{Handle, SnapshotFilter, SnapshotStatus, SnapshotView};
 pub use past::{Place, Point};
 pub use peers::{PeerState, PeerView};
-pub use queue::{Replies, Settled};
+pub use replies::{Replies, Settled};
 pub use watcher::Watch;
 
 use backlog::Backlog;
@@ -141,8 +142,8 @@ impl Node {
         let threads = vec![
             failures.thread("turn", turns)?,
             failures.thread("commit", move || committer.run(&step_queue, committed))?,
-            failures.thread("record", move || recorder.run(&work_queue))?,
-            failures.thread("part", move || part_writer.run(&finished_queue))?,
+            failures.thread_behind("record", move || recorder.run(&work_queue))?,
+            failures.thread_behind("part", move || part_writer.run(&finished_queue))?,
         ];
 
         let names = (config.me.clone(), config.cluster.clone());
@@ -260,7 +261,7 @@ fn with_indexer(
     failures: &Failures,
 ) -> Result<Vec<JoinHandle<()>>, NodeError> {
     let (store, closing) = (Arc::clone(handle.store()), handle.watch_closing());
-    threads.push(failures.thread("index", move || indexer::run(&store, &closing))?);
+    threads.push(failures.thread_behind("index", move || indexer::run(&store, &closing))?);
     Ok(threads)
 }
 

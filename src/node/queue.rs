@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::error::Unavailable;
+use super::replies::{Asker, Replies, Settled, Waiter, stopped};
 use super::room::Room;
 use crate::process::channel::Tally;
-use crate::process::clock::Hlc;
 use crate::process::event::{Input, Meeting, Reply};
-use crate::process::ids::{Lsn, ProcessId, Seq};
+use crate::process::ids::{ProcessId, Seq};
 use crate::transport::{Closed, Envelope, Inbox, Settling};
 
 /// Inputs that wait for their turn, from everywhere.
@@ -19,17 +19,6 @@ const WAITING_MAX: usize = 65_536;
 const CLIENTS_MAX: usize = 32_768;
 /// How much of that those may take who wait for room: the rest is for those who are told to come back.
 const WAITERS_MAX: usize = CLIENTS_MAX / 4 * 3;
-
-/// A reply, with the durable turn that gave it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settled {
-    /// What the process says.
-    pub reply: Reply,
-    /// The newest turn when it said so; durable.
-    pub position: Lsn,
-    /// The clock of that turn.
-    pub time: Hlc,
-}
 
 /// Something for the turn.
 pub(super) enum Request {
@@ -60,51 +49,6 @@ impl Inputs {
             };
             (input, asker)
         })
-    }
-}
-
-/// Who waits for a reply.
-pub(super) enum Asker {
-    /// Who waits for the reply to the next input, too.
-    OfNext,
-    /// Who waits for this one, and those before it that are of the same.
-    OfThese(Box<Waiter>),
-}
-
-/// Who waits for replies. The room that the inputs take is given back when this goes, not when the client does: those
-/// who ask, give up and ask again must not let in more than fits.
-pub(super) struct Waiter {
-    replies: oneshot::Sender<Vec<Settled>>,
-    _room: [Option<OwnedSemaphorePermit>; 2],
-}
-
-/// Gathers replies until those who asked have all of theirs.
-#[derive(Default)]
-pub(super) struct Answers(Vec<Settled>);
-
-impl Answers {
-    /// Takes the reply to the input after that of the reply before. Whoever asked may have gone; what was done stays
-    /// done.
-    pub(super) fn take(&mut self, asker: Asker, settled: Settled) {
-        self.0.push(settled);
-        if let Asker::OfThese(waiter) = asker {
-            // Those that come next are mostly as many.
-            let next = Vec::with_capacity(self.0.len());
-            let _gone = waiter.replies.send(std::mem::replace(&mut self.0, next));
-        }
-    }
-}
-
-/// Replies that are still to come, in the order in which it was asked.
-pub struct Replies(oneshot::Receiver<Vec<Settled>>);
-
-impl Replies {
-    /// All of them; each is durable.
-    ///
-    /// # Errors
-    /// [`Unavailable`]: the node goes down, and what was done is not known.
-    pub async fn settled(self) -> Result<Vec<Settled>, Unavailable> {
-        self.0.await.map_err(|_| stopped())
     }
 }
 
@@ -160,9 +104,7 @@ impl Queue {
             return Err(Unavailable::Full);
         }
         if inputs.is_empty() {
-            let (replies, none) = oneshot::channel();
-            let _held = replies.send(Vec::new());
-            return Ok(Replies(none));
+            return Ok(Replies::none());
         }
         let waiters = acquire(&self.waiters, weight).await?;
         let clients = acquire(&self.clients, weight).await?;
@@ -211,13 +153,9 @@ impl Queue {
         place: OwnedSemaphorePermit,
         room: [Option<OwnedSemaphorePermit>; 2],
     ) -> Result<Replies, Unavailable> {
-        let (replies, settled) = oneshot::channel();
-        let waiter = Waiter {
-            replies,
-            _room: room,
-        };
+        let (waiter, replies) = Waiter::new(room);
         self.send(inputs, Some(Box::new(waiter)), Some(place))?;
-        Ok(Replies(settled))
+        Ok(replies)
     }
 
     fn send(
@@ -293,10 +231,6 @@ async fn acquire(room: &Arc<Semaphore>, share: u32) -> Result<OwnedSemaphorePerm
     share.map_err(|_| stopped())
 }
 
-fn stopped() -> Unavailable {
-    Unavailable::Stopped("it is stopping or cannot make things durable".to_owned())
-}
-
 fn closed() -> Closed {
     Closed::Broken("the node is stopping".to_owned())
 }
@@ -304,7 +238,7 @@ fn closed() -> Closed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::clock::Lamport;
+    use crate::process::clock::{Hlc, Lamport};
     use crate::process::event::Operation;
     use crate::process::ids::Key;
     use crate::process::ids::SnapshotId;

@@ -1,6 +1,7 @@
 //! The bank: accounts, their balances, and which of them changed since the last recording.
 
-use ahash::AHashMap;
+use hashbrown::DefaultHashBuilder;
+use indexmap::IndexMap;
 
 use super::cell::Cell;
 use super::ids::{AccountId, Amount};
@@ -11,7 +12,8 @@ use super::ids::{AccountId, Amount};
 /// a new one: constant time, whatever the number of accounts.
 #[derive(Debug, Clone, Default)]
 pub struct Bank {
-    accounts: AHashMap<AccountId, Account>,
+    /// Dense, behind an index of numbers: a table of the accounts themselves would be half empty at times.
+    accounts: IndexMap<AccountId, Account, DefaultHashBuilder>,
     /// The active delta: each account that changed in this epoch, with its newest balance.
     delta: Vec<Cell>,
     /// Counts the seals; an account whose epoch is older is not in the active delta.
