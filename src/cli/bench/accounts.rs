@@ -21,6 +21,33 @@ const BATCH: usize = 2000;
 const IN_FLIGHT: usize = 4;
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 
+/// Into which accounts a load goes: so many of each node, spread evenly over those that it has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hit {
+    nodes: u64,
+    of_node: u64,
+    hit: u64,
+}
+
+impl Hit {
+    /// So many in all, at least one of each node.
+    pub(super) fn new(nodes: usize, accounts: u64, hit: u64) -> Self {
+        let nodes = nodes as u64;
+        let of_node = (accounts / nodes).max(1);
+        Self {
+            nodes,
+            of_node,
+            hit: (hit / nodes).clamp(1, of_node),
+        }
+    }
+
+    /// The account for an operation of this number at the node at this place.
+    pub(super) fn account(&self, number: u64, place: u64) -> u64 {
+        let drawn = scattered(number) % self.hit;
+        drawn * self.of_node / self.hit * self.nodes + place
+    }
+}
+
 /// Accounts by number, spread evenly over the nodes.
 #[derive(Clone)]
 pub(super) struct Accounts {

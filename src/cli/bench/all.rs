@@ -124,7 +124,8 @@ fn postgres(bench: &Bench, script: Option<&Path>) -> Result<Option<Postgres>, Cl
 fn notes(parameters: &Parameters, table: &Table, minutes: f64) -> Vec<String> {
     let mut notes = vec![match &table.postgres {
         Some(version) => format!(
-            "PostgreSQL {version}, in turn with this program; with the number of clients with which it does the most"
+            "PostgreSQL {version}, in turn with this program; single deposits with the clients with which it does the most, \
+             batches with one connection beside one stream and, to be seen, with more"
         ),
         None => "no PostgreSQL 15 or newer here: what is compared with it is left out".to_owned(),
     }];

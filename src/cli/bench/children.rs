@@ -198,3 +198,11 @@ fn cluster_file(dir: &Path, nodes: &[Address]) -> String {
     // A slow snapshot is to be measured, not to be published as partial.
     text + "[snapshot]\ninterval = \"off\"\ndeadline = \"60s\"\n"
 }
+
+/// Clients of their REST interfaces, in the same order.
+pub(super) fn rests(nodes: &[Address]) -> Result<Vec<RestClient>, CliError> {
+    let clients = nodes
+        .iter()
+        .map(|node| RestClient::new(&format!("http://{}", node.rest)));
+    clients.collect()
+}

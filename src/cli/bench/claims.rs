@@ -26,6 +26,8 @@ enum Measured {
 pub(super) enum Bound {
     AtLeast(f64),
     AtMost(f64),
+    /// It is told, and nothing is demanded of it.
+    None,
 }
 
 /// One thing that a target says.
@@ -76,6 +78,7 @@ impl Claim {
         match self.bound {
             Bound::AtLeast(least) => self.value() >= least,
             Bound::AtMost(most) => self.value() <= most,
+            Bound::None => true,
         }
     }
 
@@ -101,6 +104,7 @@ impl Claim {
         let (at_least, at_most) = match self.bound {
             Bound::AtLeast(least) => (Some(least), None),
             Bound::AtMost(most) => (None, Some(most)),
+            Bound::None => (None, None),
         };
         json!({
             "what": self.what,

@@ -122,13 +122,19 @@ impl Rounds {
 
     /// What PostgreSQL does of a workload, with the number of clients at which it does the most.
     pub(super) fn theirs(&self, what: &str) -> Option<Rate> {
+        let rates = self.theirs_by_clients(what).into_iter();
+        rates.max_by(|one, other| one.per_second.median.total_cmp(&other.per_second.median))
+    }
+
+    /// What PostgreSQL does of a workload, with each number of clients that was measured.
+    pub(super) fn theirs_by_clients(&self, what: &str) -> Vec<Rate> {
         let of = |rates: &Rates, clients: u64| {
             let mut all = rates.all.iter();
             let found = all.find(|rate| rate.what == what && rate.clients == clients);
             found.map(|rate| rate.per_second.median)
         };
-        let first = self.theirs.first()?;
-        let rates = first.all.iter().filter(|rate| rate.what == what);
+        let rates = self.theirs.first().into_iter().flat_map(|first| &first.all);
+        let rates = rates.filter(|rate| rate.what == what);
         let rates = rates.map(|rate| Rate {
             what: what.to_owned(),
             clients: rate.clients,
@@ -138,7 +144,7 @@ impl Rounds {
                     .filter_map(|round| of(round, rate.clients)),
             ),
         });
-        rates.max_by(|one, other| one.per_second.median.total_cmp(&other.per_second.median))
+        rates.collect()
     }
 
     /// Its version, if there is one.

@@ -6,13 +6,13 @@ use serde_json::json;
 
 use super::Bench;
 use super::arguments::seconds;
+use super::caller::Caller;
 use super::children::Children;
-use super::load::{Load, connect};
+use super::load::{DEPOSIT, Load};
 use super::raw::{Raw, VALUE_BYTES};
 use super::report::{Outcome, Ratio};
 use super::subject::{Kind, SUBJECTS, Subject, warm_up};
 use crate::cli::CliError;
-use crate::proto::chandy_lamport::bank_service_client::BankServiceClient;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Parameters {
@@ -42,11 +42,11 @@ async fn measure_with(
 ) -> Result<[Subject; 5], CliError> {
     let echo = children.echo(bench)?;
     let nodes = children.cluster(bench, 1).await?;
-    let node = BankServiceClient::new(connect(&nodes[0].grpc).await?);
-    let echo = BankServiceClient::new(connect(&echo).await?);
-    let calls = |name: &str, client: &BankServiceClient<_>, in_flight: u16| {
+    let node = Caller::connect(&nodes[0].grpc, DEPOSIT).await?;
+    let echo = Caller::connect(&echo, DEPOSIT).await?;
+    let calls = |name: &str, caller: &Caller, in_flight: u16| {
         let load = Load {
-            client: client.clone(),
+            caller: caller.clone(),
             in_flight: usize::from(in_flight),
             accounts: parameters.accounts,
         };

@@ -6,13 +6,13 @@ use serde_json::json;
 
 use super::Bench;
 use super::arguments::seconds;
+use super::caller::Caller;
 use super::children::Children;
-use super::load::{Load, connect, scattered};
+use super::load::{DEPOSIT, Load, scattered};
 use super::report::{Outcome, Ratio};
 use super::streamed::{Streamed, batches, deposit};
 use super::subject::{Kind, SUBJECTS, Subject, warm_up};
 use crate::cli::CliError;
-use crate::proto::chandy_lamport::bank_service_client::BankServiceClient;
 
 /// No server looks at them; they are as long as those of other measurements.
 const ACCOUNTS: u64 = 10_000;
@@ -46,10 +46,10 @@ pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Ou
 
 // Single calls, then batches: called, and streamed.
 async fn subjects(parameters: &Parameters, address: &str) -> Result<Vec<Subject>, CliError> {
-    let client = BankServiceClient::new(connect(address).await?);
+    let caller = Caller::connect(address, DEPOSIT).await?;
     let calls = parameters.in_flight.iter().map(|in_flight| {
         let load = Load {
-            client: client.clone(),
+            caller: caller.clone(),
             in_flight: usize::from(*in_flight),
             accounts: ACCOUNTS,
         };

@@ -7,17 +7,15 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::Bench;
-use super::accounts::Accounts;
+use super::accounts::{Accounts, Hit};
 use super::arguments::seconds;
-use super::children::{Address, Children};
+use super::children::{Address, Children, rests};
 use super::figures::{Latencies, Spread};
-use super::load::scattered;
 use super::report::{LINES, Line, Outcome, Ratio};
 use super::streamed::{Streamed, batches, deposit};
 use super::subject::warm_up;
-use super::taken::{POLL, take};
+use super::taken::{POLL, everywhere, take};
 use crate::cli::CliError;
-use crate::cli::rest::RestClient;
 
 mod open_loop;
 mod regular;
@@ -42,6 +40,9 @@ pub(super) struct Parameters {
     /// Accounts in all, spread evenly over the nodes.
     #[arg(long, value_name = "COUNT", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(16..=100_000_000))]
     accounts: u64,
+    /// How many of them the load goes into, spread evenly; all where nothing is said.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    changed: Option<u64>,
     /// Throughput: operations in a batch.
     #[arg(long, value_name = "COUNT", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(1..=8192))]
     batch: u64,
@@ -51,6 +52,12 @@ pub(super) struct Parameters {
     /// Latency: deposits per second in all, whether answers come or not.
     #[arg(long, value_name = "PER_SECOND", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
+}
+
+impl Parameters {
+    fn changed(&self) -> u64 {
+        self.changed.unwrap_or(self.accounts).min(self.accounts)
+    }
 }
 
 /// Measures; the servers have ended when it returns.
@@ -85,10 +92,13 @@ async fn measure_with(
 ) -> Result<Measured, CliError> {
     let accounts = Accounts::connect(nodes, parameters.accounts).await?;
     accounts.deposit(0..parameters.accounts).await?;
-    let rest = RestClient::new(&format!("http://{}", nodes[0].rest))?;
-    take(&rest, "first", POLL).await?;
-    let streams = streams(parameters, nodes).await?;
-    let open_loop = OpenLoop::connect(nodes, parameters.accounts, parameters.rate).await?;
+    let rests = rests(nodes)?;
+    let rest = &rests[0];
+    take(rest, "first", POLL).await?;
+    everywhere(&rests, "first").await?;
+    let hit = Hit::new(nodes.len(), parameters.accounts, parameters.changed());
+    let streams = streams(parameters, nodes, hit).await?;
+    let open_loop = OpenLoop::connect(nodes, hit, parameters.rate).await?;
     let before = warm_up(parameters.seconds);
     let mut measured = Measured::default();
     stream(&streams, before).await?;
@@ -96,7 +106,7 @@ async fn measure_with(
     for run in 0..bench.runs {
         for with in [run % 2 == 1, run % 2 == 0] {
             let name = format!("stream-{run}");
-            let regular = with.then(|| Regular::start(&rest, parameters.every, name));
+            let regular = with.then(|| Regular::start(rest, parameters.every, name));
             let batches = stream(&streams, parameters.seconds).await?;
             measured.per_second[usize::from(with)].push(batches * parameters.batch as f64);
             if let Some(regular) = regular {
@@ -105,12 +115,13 @@ async fn measure_with(
         }
     }
     // What the streams have left behind is not to meet the single deposits.
-    take(&rest, "settled", POLL).await?;
+    take(rest, "settled", POLL).await?;
+    everywhere(&rests, "settled").await?;
     open_loop.run(before).await?;
     for run in 0..bench.runs {
         for with in [run % 2 == 1, run % 2 == 0] {
             let name = format!("single-{run}");
-            let regular = with.then(|| Regular::start(&rest, parameters.every, name));
+            let regular = with.then(|| Regular::start(rest, parameters.every, name));
             let calls = open_loop.run(parameters.seconds).await?;
             let latencies = Latencies::of(calls.iter().map(Call::latency));
             measured.latencies[usize::from(with)].push(latencies);
@@ -125,13 +136,15 @@ async fn measure_with(
 }
 
 // One for each node, into the accounts that it has.
-async fn streams(parameters: &Parameters, nodes: &[Address]) -> Result<Vec<Streamed>, CliError> {
+async fn streams(
+    parameters: &Parameters,
+    nodes: &[Address],
+    hit: Hit,
+) -> Result<Vec<Streamed>, CliError> {
     let mut streams = Vec::new();
-    let count = nodes.len() as u64;
-    for (node, place) in nodes.iter().zip(0_u64..) {
-        let of_node = parameters.accounts / count;
+    for (node, place) in nodes.iter().zip(0..) {
         let requests = batches(parameters.batch, |number| {
-            deposit(scattered(number) % of_node * count + place)
+            deposit(hit.account(number, place))
         });
         streams.push(Streamed::connect(&node.grpc, requests, parameters.in_flight).await?);
     }
@@ -247,6 +260,7 @@ fn described(bench: &Bench, parameters: &Parameters) -> Value {
         "snapshot_every_seconds": parameters.every.as_secs_f64(),
         "nodes": parameters.nodes,
         "accounts": parameters.accounts,
+        "accounts_of_the_load": parameters.changed(),
         "account_id_bytes": 16,
         "batch": parameters.batch,
         "batches_in_flight_per_node": parameters.in_flight,

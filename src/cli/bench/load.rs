@@ -6,10 +6,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 
+use super::caller::Caller;
 use super::figures::Run;
 use crate::cli::CliError;
-use crate::proto::chandy_lamport::DepositRequest;
-use crate::proto::chandy_lamport::bank_service_client::BankServiceClient;
+use crate::proto::chandy_lamport::{DepositRequest, DepositResponse};
 
 /// How long the last answers may take after the time is up.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
@@ -40,10 +40,13 @@ pub(super) async fn connect(address: &str) -> Result<Channel, CliError> {
     }
 }
 
+/// What a [`Load`] calls.
+pub(super) const DEPOSIT: &str = "/chandy_lamport.BankService/Deposit";
+
 /// Single deposits, each a call of its own.
 #[derive(Debug, Clone)]
 pub(super) struct Load {
-    pub(super) client: BankServiceClient<Channel>,
+    pub(super) caller: Caller,
     pub(super) in_flight: usize,
     pub(super) accounts: u64,
 }
@@ -72,7 +75,7 @@ impl Load {
         Ok(Run { took, latencies_ns })
     }
 
-    async fn call(mut self, place: u64, until: Instant) -> Result<Vec<u64>, CliError> {
+    async fn call(self, place: u64, until: Instant) -> Result<Vec<u64>, CliError> {
         let mut latencies_ns = Vec::new();
         let mut number = place;
         loop {
@@ -84,10 +87,8 @@ impl Load {
             if called >= until {
                 return Ok(latencies_ns);
             }
-            let answer = self.client.deposit(request).await;
+            let answer: DepositResponse = self.caller.call(&request).await?;
             latencies_ns.push(u64::try_from(called.elapsed().as_nanos()).unwrap_or(u64::MAX));
-            let answer = answer.map_err(|status| CliError::CheckFailed(status.to_string()))?;
-            let answer = answer.into_inner();
             if !answer.success {
                 return Err(CliError::CheckFailed(answer.error));
             }

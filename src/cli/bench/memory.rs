@@ -15,7 +15,7 @@ use crate::cli::CliError;
 use crate::cli::rest::RestClient;
 
 /// How long a node is left alone before it is looked at.
-const PAUSE: Duration = Duration::from_millis(300);
+const PAUSE: Duration = Duration::from_secs(3);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Parameters {

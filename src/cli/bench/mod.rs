@@ -7,6 +7,7 @@ mod accounts;
 mod all;
 mod arguments;
 mod asof;
+mod caller;
 mod children;
 mod claims;
 mod compare;

@@ -1,17 +1,16 @@
 //! `bench snapshot`: how long a global snapshot takes, and what it writes, after some of the accounts have changed.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::ValueEnum;
 use serde_json::json;
-use tokio::time::sleep;
 
 use super::Bench;
 use super::accounts::{Accounts, Pressure};
-use super::children::Children;
+use super::children::{Children, rests};
 use super::figures::Spread;
 use super::report::{LINES, Line, Outcome, Ratio};
-use super::taken::{POLL, Taken, take};
+use super::taken::{POLL, Taken, everywhere, take};
 use crate::cli::CliError;
 use crate::cli::rest::RestClient;
 
@@ -20,9 +19,6 @@ mod probe;
 
 use disk::Disk;
 use probe::Probe;
-
-/// How long the other nodes may take until a complete snapshot is in their histories, too.
-const SHARED_AFTER: Duration = Duration::from_millis(300);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Parameters {
@@ -93,7 +89,7 @@ pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Ou
             let written = || written(&children.ids());
             let run = Run {
                 accounts: Accounts::connect(&nodes, *accounts).await?,
-                rest: RestClient::new(&format!("http://{}", nodes[0].rest))?,
+                rests: rests(&nodes)?,
                 changed: parameters.changed(*accounts),
                 load: parameters.load,
                 probe: match parameters.probe {
@@ -111,7 +107,8 @@ pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Ou
 
 struct Run {
     accounts: Accounts,
-    rest: RestClient,
+    /// The first of them starts the snapshots.
+    rests: Vec<RestClient>,
     changed: u64,
     load: LoadKind,
     probe: Option<Probe>,
@@ -123,13 +120,15 @@ impl Run {
         runs: u16,
         written: &impl Fn() -> Result<f64, CliError>,
     ) -> Result<Measured, CliError> {
-        let (accounts, rest, changed) = (&self.accounts, &self.rest, self.changed);
+        let (accounts, rests, changed) = (&self.accounts, &self.rests, self.changed);
+        let rest = &rests[0];
         let filling = Instant::now();
         accounts.deposit(0..accounts.count()).await?;
         let fill_seconds = filling.elapsed().as_secs_f64();
         let first = take(rest, "first", POLL).await?;
         accounts.change(0, changed).await?;
         take(rest, "warm-up", POLL).await?;
+        everywhere(rests, "warm-up").await?;
         let loaded = self.load == LoadKind::On;
         let pressure = loaded.then(|| Pressure::start(accounts, changed));
         let mut measured = Measured {
@@ -146,13 +145,13 @@ impl Run {
             accounts.change(u64::from(run), changed).await?;
             let before = written()?;
             let probing = self.probe.as_ref().map(Probe::start);
-            let taken = take(rest, &format!("run-{run}"), POLL).await?;
+            let id = format!("run-{run}");
+            let taken = take(rest, &id, POLL).await?;
             measured.runs.push(taken);
             if let Some(probing) = probing {
                 measured.pauses_ms.push(probing.stop().await?);
             }
-            // The other nodes take it into their histories behind its completion.
-            sleep(SHARED_AFTER).await;
+            everywhere(rests, &id).await?;
             measured.written.push(written()? - before);
         }
         if let Some(pressure) = pressure {

@@ -23,7 +23,7 @@ pub(super) struct Parameters {
     #[arg(long, value_name = "COUNT", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(1..=8192))]
     batch: u64,
     /// Batches without an answer at once.
-    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, value_name = "COUNT", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=64))]
     in_flight: u16,
     /// Accounts that the deposits are scattered over.
     #[arg(long, value_name = "COUNT", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]

@@ -9,6 +9,8 @@ use crate::cli::rest::RestClient;
 
 /// Between two questions whether a snapshot is complete, where nothing else is measured.
 pub(super) const POLL: Duration = Duration::from_millis(1);
+/// Between two questions whether a snapshot is in the history of a node that did not start it.
+const SHARED_POLL: Duration = Duration::from_millis(20);
 const SNAPSHOT_MAX: Duration = Duration::from_secs(90);
 
 /// What one snapshot has measured.
@@ -57,6 +59,29 @@ fn take_blocking(rest: &RestClient, id: &str, pause: Duration) -> Result<Taken, 
             }
         }
     }
+}
+
+/// Waits until a complete snapshot is in the history of each of these nodes, too: what one of them still takes in is not
+/// to meet what is measured next.
+pub(super) async fn everywhere(nodes: &[RestClient], id: &str) -> Result<(), CliError> {
+    let (nodes, path) = (nodes.to_vec(), format!("/v1/snapshots/{id}"));
+    let asked = move || {
+        let started = Instant::now();
+        nodes.iter().try_for_each(|rest| {
+            // It is unknown to a node that does not have it yet.
+            let is_there = || matches!(rest.get(&path, &[]), Ok(answer) if answer.json["status"] == "complete");
+            while !is_there() {
+                if started.elapsed() > SNAPSHOT_MAX {
+                    let why = format!("{path} does not come into the history of every node");
+                    return Err(CliError::CheckFailed(why));
+                }
+                std::thread::sleep(SHARED_POLL);
+            }
+            Ok(())
+        })
+    };
+    let asked = tokio::task::spawn_blocking(asked).await;
+    asked.map_err(|error| CliError::CheckFailed(error.to_string()))?
 }
 
 fn taken(answer: &Value, client_ms: f64) -> Result<Taken, CliError> {

@@ -73,7 +73,9 @@ impl Sizes {
             ),
             (
                 "interference",
-                format!("interference --accounts {accounts} --seconds {seconds} --every {every}"),
+                format!(
+                    "interference --accounts {accounts} --changed {changed} --seconds {seconds} --every {every}"
+                ),
             ),
             (
                 "growth",
@@ -149,12 +151,12 @@ const P4: Named = (
 );
 const P5: Named = (
     "P5",
-    "throughput of streams with a snapshot every 2 s, against none",
+    "throughput of streams into the accounts that change in P4, with a snapshot every 2 s, against none",
     "≥ 95 %",
 );
 const P6: Named = (
     "P6",
-    "p99 of a deposit while a snapshot runs, against none",
+    "p99 of a deposit into them while a snapshot runs, against none",
     "≤ 1.5 ×",
 );
 const P7: Named = (
@@ -222,13 +224,16 @@ fn streamed(rounds: &Rounds) -> Claims {
     let operations = figure("operations/s");
     let ours = operations(rounds.stream()?);
     let mut claims = vec![Claim::alone("streamed", ours, Bound::AtLeast(1e6))];
-    claims.extend(rounds.theirs("bulk").map(|theirs| {
-        let what = format!("over PostgreSQL, {} clients", theirs.clients);
-        Claim::ratio(
-            what,
-            [ours, operations(theirs.per_second)],
-            Bound::AtLeast(9.0),
-        )
+    // One stream beside one connection is what the target speaks of; with more of theirs for the one of ours it is told.
+    claims.extend(rounds.theirs_by_clients("bulk").into_iter().map(|theirs| {
+        let figures = [ours, operations(theirs.per_second)];
+        match theirs.clients {
+            1 => Claim::ratio("over PostgreSQL, 1 client", figures, Bound::AtLeast(9.0)),
+            more => {
+                let what = format!("beside the target: over PostgreSQL, {more} clients");
+                Claim::ratio(what, figures, Bound::None)
+            }
+        }
     }));
     Ok(claims)
 }

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::Bench;
 use super::accounts::Accounts;
 use super::arguments::seconds;
-use super::children::{Address, Children};
+use super::children::{Address, Children, rests};
 use super::figures::{Latencies, Spread};
 use super::load::{account, scattered};
 use super::report::{LINES, Line, Outcome, Ratio};
@@ -117,13 +117,6 @@ async fn streams(parameters: &Parameters, nodes: &[Address]) -> Result<Vec<Strea
         streams.push(Streamed::connect(&node.grpc, requests, parameters.in_flight).await?);
     }
     Ok(streams)
-}
-
-fn rests(nodes: &[Address]) -> Result<Vec<RestClient>, CliError> {
-    let clients = nodes
-        .iter()
-        .map(|node| RestClient::new(&format!("http://{}", node.rest)));
-    clients.collect()
 }
 
 struct Cluster {

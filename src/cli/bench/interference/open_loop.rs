@@ -8,8 +8,9 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tonic::transport::Channel;
 
+use super::super::accounts::Hit;
 use super::super::children::Address;
-use super::super::load::{account, connect, scattered};
+use super::super::load::{account, connect};
 use crate::cli::CliError;
 use crate::proto::chandy_lamport::DepositRequest;
 use crate::proto::chandy_lamport::bank_service_client::BankServiceClient;
@@ -21,7 +22,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(60);
 /// One after the other to each node in turn, into the accounts that it has.
 pub(super) struct OpenLoop {
     nodes: Vec<BankServiceClient<Channel>>,
-    accounts: u64,
+    hit: Hit,
     per_second: u32,
 }
 
@@ -44,7 +45,7 @@ type Calls = JoinSet<Result<Call, CliError>>;
 impl OpenLoop {
     pub(super) async fn connect(
         nodes: &[Address],
-        accounts: u64,
+        hit: Hit,
         per_second: u32,
     ) -> Result<Self, CliError> {
         let mut clients = Vec::new();
@@ -53,7 +54,7 @@ impl OpenLoop {
         }
         Ok(Self {
             nodes: clients,
-            accounts,
+            hit,
             per_second,
         })
     }
@@ -62,7 +63,7 @@ impl OpenLoop {
     pub(super) async fn run(&self, time: Duration) -> Result<Vec<Call>, CliError> {
         let pace = Pace {
             nodes: self.nodes.clone(),
-            accounts: self.accounts,
+            hit: self.hit,
             between: Duration::from_secs(1) / self.per_second,
             runtime: Handle::current(),
         };
@@ -78,7 +79,7 @@ impl OpenLoop {
 
 struct Pace {
     nodes: Vec<BankServiceClient<Channel>>,
-    accounts: u64,
+    hit: Hit,
     between: Duration,
     runtime: Handle,
 }
@@ -111,10 +112,9 @@ impl Pace {
 
     // Accounts are spread over the nodes by number.
     fn request(&self, number: u64) -> DepositRequest {
-        let nodes = self.nodes.len() as u64;
-        let of_node = scattered(number) % (self.accounts / nodes).max(1);
+        let place = number % self.nodes.len() as u64;
         DepositRequest {
-            account_id: account(of_node * nodes + number % nodes),
+            account_id: account(self.hit.account(number, place)),
             amount: 1,
         }
     }

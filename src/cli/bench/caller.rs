@@ -1,0 +1,105 @@
+//! Unary calls with nothing around them: HTTP/2 frames straight from whoever calls. Client and server share the cores, so
+//! a client that does more than it must would be measured with the server. The layers of a usual client take as long as
+//! a whole deposit.
+
+use std::time::{Duration, Instant};
+
+use h2::client::SendRequest;
+use http::request::Parts;
+use http::{Method, Request, Version};
+use prost::Message;
+use prost::bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use tokio::net::TcpStream;
+
+use crate::cli::CliError;
+
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+const CONNECT_POLL: Duration = Duration::from_millis(20);
+/// Room for answers that are not read yet: in the usual 64 KiB the library takes many small ones for an attack.
+const WINDOW_BYTES: u32 = 4 << 20;
+/// In front of each message: whether it is compressed, and how long it is.
+const PREFIX_BYTES: usize = 5;
+
+/// One method of one server, over one connection.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    streams: SendRequest<Bytes>,
+    head: Parts,
+}
+
+impl Caller {
+    /// Connects to the server at `address` as soon as it listens; `method` is for example `/package.Service/Method`.
+    pub(super) async fn connect(address: &str, method: &str) -> Result<Self, CliError> {
+        let socket = socket(address).await?;
+        socket.set_nodelay(true).map_err(failed)?;
+        let connected = h2::client::Builder::new()
+            .initial_connection_window_size(WINDOW_BYTES)
+            .handshake(socket)
+            .await;
+        let (streams, connection) = connected.map_err(failed)?;
+        // It ends with the last who has a stream; a failure is met by who waits for an answer.
+        tokio::spawn(async move { connection.await.ok() });
+        let request = Request::builder()
+            .method(Method::POST)
+            .version(Version::HTTP_2)
+            .uri(format!("http://{address}{method}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        let (head, ()) = request.body(()).map_err(failed)?.into_parts();
+        Ok(Self { streams, head })
+    }
+
+    /// One call; the answer is good.
+    pub(super) async fn call<A: Message + Default>(
+        &self,
+        request: &impl Message,
+    ) -> Result<A, CliError> {
+        let mut streams = self.streams.clone().ready().await.map_err(failed)?;
+        let head = Request::from_parts(self.head.clone(), ());
+        let (response, mut body) = streams.send_request(head, false).map_err(failed)?;
+        body.send_data(framed(request)?, true).map_err(failed)?;
+        let mut answer = response.await.map_err(failed)?.into_body();
+        let mut message = BytesMut::new();
+        while let Some(data) = answer.data().await {
+            let data = data.map_err(failed)?;
+            let room = answer.flow_control().release_capacity(data.len());
+            room.map_err(failed)?;
+            message.put(data);
+        }
+        let trailers = answer.trailers().await.map_err(failed)?;
+        let status = trailers.as_ref().and_then(|all| all.get("grpc-status"));
+        if status.is_none_or(|status| status != "0") || message.len() < PREFIX_BYTES {
+            return Err(failed(format!("a call has failed: {trailers:?}")));
+        }
+        message.advance(PREFIX_BYTES);
+        A::decode(message).map_err(failed)
+    }
+}
+
+async fn socket(address: &str) -> Result<TcpStream, CliError> {
+    let started = Instant::now();
+    loop {
+        match TcpStream::connect(address).await {
+            Ok(socket) => return Ok(socket),
+            Err(error) if started.elapsed() > CONNECT_MAX => {
+                return Err(failed(format!(
+                    "the server at {address} does not answer: {error}"
+                )));
+            }
+            Err(_) => tokio::time::sleep(CONNECT_POLL).await,
+        }
+    }
+}
+
+fn framed(message: &impl Message) -> Result<Bytes, CliError> {
+    let length = message.encoded_len();
+    let mut framed = BytesMut::with_capacity(PREFIX_BYTES + length);
+    framed.put_u8(0);
+    framed.put_u32(u32::try_from(length).map_err(failed)?);
+    message.encode(&mut framed).map_err(failed)?;
+    Ok(framed.freeze())
+}
+
+fn failed(why: impl std::fmt::Display) -> CliError {
+    CliError::CheckFailed(why.to_string())
+}
