@@ -5,7 +5,7 @@
 # over a unix socket alone, and gives it three workloads by pgbench, prepared:
 #
 #   transfers   2 updates + 1 insert in a transaction, 8, 32 and 64 clients
-#   deposits    1 update + 1 insert in a transaction, 64 clients
+#   deposits    1 update + 1 insert in a transaction, 8, 32 and 64 clients
 #   bulk        1,000 deposits in one statement, sent as a parameter, 1 client, and 4 with accounts of their own
 #
 # Where there was a choice PostgreSQL has the faster one: ids are numbers, a transaction is one round trip (a pipeline),
@@ -70,7 +70,7 @@ IFS=, read -ra names <<<"$only"
 for name in "${names[@]}"; do
     case $name in
         transfers) workloads+=(transfers:8 transfers:32 transfers:64) ;;
-        deposits) workloads+=(deposits:64) ;;
+        deposits) workloads+=(deposits:8 deposits:32 deposits:64) ;;
         bulk) workloads+=(bulk:1 "bulk:$BULK_CLIENTS") ;;
         *) fail "--only: transfers, deposits or bulk, not '$name'" 2 ;;
     esac

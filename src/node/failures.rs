@@ -47,8 +47,9 @@ impl Failures {
         unavailable
     }
 
-    /// A thread whose failure is the node's, and whose work nobody waits for who has no patience: where the processors
-    /// are busy it goes behind the others. It still gets its share: a turn may have to wait for it in the end.
+    /// A thread whose failure is the node's, and whose work clients do not wait for: where the processors are busy it goes
+    /// behind the others. Not far: it syncs for others, too, sled starts threads for its writes that are as nice as whoever
+    /// needs them first, and where too much is sealed a turn waits for it.
     pub(super) fn thread_behind(
         &self,
         name: &'static str,

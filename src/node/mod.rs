@@ -17,6 +17,7 @@ mod failures;
 mod gather;
 mod handle;
 mod indexer;
+mod memory;
 mod metrics;
 mod outbox;
 mod part_writer;

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::error::Unavailable;
+use super::memory;
 use super::metrics::Metrics;
 use super::parts::Parts;
 use crate::config::show_size;
@@ -19,8 +20,6 @@ use crate::process::event::Input;
 
 /// Between two looks at the file system.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Large enough to be a page of the allocator by itself.
-const GIVEN_BACK_BYTES: usize = 4 << 20;
 /// The share of the minimum that is kept for peers.
 const RESERVE: u64 = 4;
 
@@ -67,7 +66,7 @@ pub(super) async fn watch(parts: Parts, metrics: Arc<Metrics>, room: watch::Send
     let mut is_short = false;
     loop {
         looks.tick().await;
-        give_back();
+        memory::give_back();
         let measured = parts.blocking(|store| match store.usage() {
             Err(error) if error.is_shortage() => Ok(Err(error)),
             measured => measured.map(Ok),
@@ -101,14 +100,6 @@ pub(super) async fn watch(parts: Parts, metrics: Arc<Metrics>, room: watch::Send
             _ => {}
         }
     }
-}
-
-// The allocator gives memory back when somebody frees a large piece of it a while after it was freed last. A node that has
-// nothing to do frees none, and would keep what its busiest moment has left; so one is taken, untouched, and freed.
-fn give_back() {
-    drop(std::hint::black_box(Vec::<u8>::with_capacity(
-        GIVEN_BACK_BYTES,
-    )));
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ use super::ids::{AccountId, Amount};
 /// a new one: constant time, whatever the number of accounts.
 #[derive(Debug, Clone, Default)]
 pub struct Bank {
-    /// Dense, behind an index of numbers: a table of the accounts themselves would be half empty at times.
+    /// Dense, behind an index of numbers: a table of the accounts themselves would be half empty at times. Its order, that
+    /// in which they were opened, means nothing.
     accounts: IndexMap<AccountId, Account, DefaultHashBuilder>,
     /// The active delta: each account that changed in this epoch, with its newest balance.
     delta: Vec<Cell>,

@@ -3,8 +3,8 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::conf;
@@ -51,16 +51,25 @@ pub(super) struct Engine {
     pub(super) dir: PathBuf,
     log: File,
     medium: Box<dyn Medium>,
-    /// Held while syncing; why a sync has failed, once one has. The system reports a failed write to one sync alone, so
-    /// nobody may take the next one for good, and whoever comes later says the same.
-    failed: Mutex<Option<String>>,
     /// Counts the syncs that have begun.
-    syncs: AtomicU64,
+    begun: AtomicU64,
+    /// Held while syncing.
+    syncs: Mutex<Syncs>,
     /// In sled's addresses: what its log holds before is durable.
     durable_end: AtomicU64,
     witness: Witness,
     /// Held as long as the store is open.
     _lock: File,
+}
+
+/// What became of the syncs.
+#[derive(Default)]
+struct Syncs {
+    /// The newest that did what it should.
+    ended: u64,
+    /// Why one has failed, once one has. The system reports a failed write to one sync alone, so nobody may take the next
+    /// one for good, and whoever comes later says the same.
+    failed: Option<String>,
 }
 
 impl Engine {
@@ -85,8 +94,8 @@ impl Engine {
             dir: dir.to_path_buf(),
             log,
             medium,
-            failed: Mutex::new(None),
-            syncs: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
+            syncs: Mutex::default(),
             durable_end: AtomicU64::new(0),
             witness: Witness::open(dir)?,
             _lock: lock,
@@ -109,21 +118,26 @@ impl Engine {
 
     // Written, though nothing changes: what this thread has stored before is seen by whatever sync begins behind it.
     fn syncs_begun(&self) -> u64 {
-        self.syncs.fetch_add(0, Ordering::AcqRel)
+        self.begun.fetch_add(0, Ordering::AcqRel)
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     fn make_durable_behind(&self, begun: u64) -> Result<(), StoreError> {
-        let mut failure = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(why) = &*failure {
+        let mut syncs = self.syncs.lock().unwrap_or_else(|poisoned| {
+            let mut syncs = poisoned.into_inner();
+            let why = || "a sync was cut short".to_owned();
+            syncs.failed.get_or_insert_with(why);
+            syncs
+        });
+        if let Some(why) = &syncs.failed {
             return Err(StoreError::Failed(why.clone()));
         }
-        // A sync that began behind this call has ended and made durable what was written before it, whoever asked for
-        // it; the one that was under way then may have missed some of it. So however many write, each waits for two.
-        if self.syncs.load(Ordering::Acquire) > begun {
+        // One that began behind this call made durable what was written before it, whoever asked for it; the one that was
+        // under way then may have missed some of it. So whoever waits for others need not go through all of their syncs.
+        if syncs.ended > begun {
             return Ok(());
         }
-        self.syncs.fetch_add(1, Ordering::AcqRel);
+        let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
         let flushed = self.db.flush().map_err(StoreError::from);
         let synced = flushed.and_then(|_| {
             // What others write from here on may miss the sync.
@@ -132,9 +146,10 @@ impl Engine {
             synced.map_err(failed("cannot sync", Path::new("db")))?;
             let end = u64::try_from(last_written + 1).unwrap_or(0);
             self.durable_end.store(end, Ordering::Release);
+            syncs.ended = number;
             Ok(())
         });
-        *failure = synced.as_ref().err().map(ToString::to_string);
+        syncs.failed = synced.as_ref().err().map(ToString::to_string);
         synced
     }
 
@@ -254,37 +269,75 @@ pub(super) fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::mpsc::{Receiver, Sender, channel};
 
     use super::*;
 
-    /// Counts.
-    #[derive(Clone, Default)]
-    struct Counting(Arc<AtomicUsize>);
+    /// Says that a sync has begun, and ends it when it is told how.
+    struct Held {
+        begun: Sender<()>,
+        end: Mutex<Receiver<io::Result<()>>>,
+    }
 
-    impl Medium for Counting {
+    impl Medium for Held {
         fn sync(&self, _log: &File) -> io::Result<()> {
-            self.0.fetch_add(1, Ordering::Relaxed);
-            Ok(())
+            self.begun.send(()).expect("somebody listens");
+            let end = self.end.lock().expect("nobody panics");
+            end.recv().expect("somebody ends it")
         }
     }
 
-    // Without the first a commit waits for the syncs of all who write beside it, one after the other; without the second
-    // it takes one for its own that may have begun before it wrote.
+    type Begun = Receiver<()>;
+    type End = Sender<io::Result<()>>;
+
+    fn open(dir: &Path) -> (Arc<Engine>, Begun, End) {
+        let (begins, begun) = channel();
+        let (end, ends) = channel();
+        let medium = Held {
+            begun: begins,
+            end: Mutex::new(ends),
+        };
+        // That of the opening.
+        end.send(Ok(())).expect("the medium is there");
+        let engine = Engine::open(dir, Box::new(medium)).expect("it is new");
+        begun.recv().expect("it was synced");
+        (Arc::new(engine), begun, end)
+    }
+
+    // Without the first an operation is acknowledged that no sync has seen; without the second a commit waits for the
+    // syncs of all who write beside it, one after the other.
     #[test]
-    fn who_waits_for_a_sync_shares_the_next_and_never_the_one_under_way() {
+    fn who_comes_during_a_sync_needs_the_next_one_and_shares_it() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let medium = Counting::default();
-        let engine = Engine::open(dir.path(), Box::new(medium.clone())).expect("it is new");
-        let synced = || medium.0.load(Ordering::Relaxed);
-        let (before, under_way) = (synced(), engine.syncs_begun());
+        let (engine, begun, end) = open(dir.path());
+        let other = Arc::clone(&engine);
+        let under_way = std::thread::spawn(move || other.make_durable());
+        begun.recv().expect("it has begun");
         let [first, second] = [(); 2].map(|()| engine.syncs_begun());
-        assert_eq!(first, under_way, "nothing has begun since");
+        end.send(Ok(())).expect("the medium is there");
+        under_way.join().expect("it ends").expect("it was synced");
+
+        end.send(Ok(())).expect("the medium is there");
         engine.make_durable_behind(first).expect("it is open");
-        assert_eq!(synced(), before + 1, "the one under way does not count");
+        assert!(begun.try_recv().is_ok(), "the one under way does not do");
         engine.make_durable_behind(second).expect("it is open");
-        assert_eq!(synced(), before + 1, "one does for both");
-        engine.make_durable().expect("it is open");
-        assert_eq!(synced(), before + 2, "who comes later has one of its own");
+        assert!(begun.try_recv().is_err(), "one does for both");
+    }
+
+    // The system tells one sync alone of a failed write: whoever waited for it must not take the next for a good one.
+    #[test]
+    fn who_waits_for_a_sync_that_fails_learns_of_it() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (engine, begun, end) = open(dir.path());
+        let other = Arc::clone(&engine);
+        let under_way = std::thread::spawn(move || other.make_durable());
+        begun.recv().expect("it has begun");
+        let waiting = engine.syncs_begun();
+        end.send(Err(io::Error::other("torn off")))
+            .expect("the medium is there");
+        assert!(under_way.join().expect("it ends").is_err());
+        assert!(engine.make_durable_behind(waiting).is_err());
+        assert!(engine.make_durable().is_err());
+        assert!(begun.try_recv().is_err(), "no other one was tried");
     }
 }

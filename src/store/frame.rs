@@ -10,12 +10,16 @@ use super::pages;
 pub(super) const FORMAT: u8 = 1;
 /// Version, kind, length, checksum.
 const HEADER_BYTES: usize = 1 + 1 + 4 + 4;
-/// Fragments stay this small, so that sled keeps them in its log and never in unsynced blob files, and a page of 16 of
-/// them fits into a shard of its cache. To add one to a page whose place is no longer in the cache reads the page, and
-/// every tenth writes it anew: the smaller they are, the less. Those of older stores may be up to 64 KiB.
+/// Fragments stay this small, so that sled keeps them in its log and never in unsynced blob files. To add one to a page of
+/// 16 that is no longer in the cache reads the page, and every tenth writes it anew: the smaller they are, the less. Those
+/// of older stores may be up to 64 KiB.
 const FRAGMENT_BYTES_MAX: usize = 4 * 1024;
 /// No stored value is longer; a length that claims more is damage.
-const VALUE_BYTES_MAX: usize = 256 * 1024 * 1024;
+const VALUE_BYTES_MAX: usize = 255 * 1024 * 1024;
+const _: () = assert!(
+    (HEADER_BYTES + VALUE_BYTES_MAX).div_ceil(FRAGMENT_BYTES_MAX) <= u16::MAX as usize,
+    "every fragment has its number"
+);
 
 /// What a stored value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,7 +175,7 @@ fn checksum(framed: &[u8]) -> u32 {
 /// Lays a framed value over keys `key ‖ fragment number` of a batch.
 pub(super) fn insert(batch: &mut sled::Batch, key: &[u8], framed: &[u8]) {
     for (number, fragment) in framed.chunks(FRAGMENT_BYTES_MAX).enumerate() {
-        let number = u16::try_from(number).expect("values stay far under 4 GiB");
+        let number = u16::try_from(number).expect("the longest value has a number for each");
         batch.insert(fragment_key(key, number), fragment);
     }
 }

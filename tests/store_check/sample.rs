@@ -25,6 +25,9 @@ pub(crate) const BOB: i64 = 0x0011_2233_4455;
 /// 8 pays in; 9 seals at cut 8; 10 pays in.
 pub(crate) const TURNS: u64 = 10;
 
+/// As the store lays them.
+const FRAGMENT_BYTES: usize = 4096;
+
 /// Accounts that hold one unit each.
 pub(crate) const PADDING: i64 = 60;
 
@@ -87,21 +90,26 @@ impl Sample {
     pub(crate) fn replace(&self, tree: &str, old: &[u8], new: &[u8]) -> usize {
         let mut renamed = Vec::new();
         let mut found = 0;
-        self.edit(tree, |values| {
-            for pair in values {
-                let (key, value) = pair.expect("it is readable");
+        self.edit(tree, |fragments| {
+            for (key, value) in laid_together(fragments) {
                 let Some(value) = replaced(&value, old, new) else {
                     continue;
                 };
                 found += 1;
-                let mut new_key = key.to_vec();
+                let mut new_key = key.clone();
                 if tree == "chunks" {
-                    let hash = blake3::hash(&value[10..]);
-                    new_key[..32].copy_from_slice(hash.as_bytes());
-                    renamed.push((key[..32].to_vec(), new_key[..32].to_vec()));
-                    values.remove(key).expect("it can be removed");
+                    new_key = blake3::hash(&value[10..]).as_bytes().to_vec();
+                    renamed.push((key.clone(), new_key.clone()));
                 }
-                values.insert(new_key, value).expect("there is room");
+                for stored in fragments.scan_prefix(&key).keys().flatten() {
+                    if stored.len() == key.len() + 2 {
+                        fragments.remove(stored).expect("it can be removed");
+                    }
+                }
+                for (number, fragment) in (0_u16..).zip(value.chunks(FRAGMENT_BYTES)) {
+                    let key = [&new_key[..], &number.to_be_bytes()].concat();
+                    fragments.insert(key, fragment).expect("there is room");
+                }
             }
         });
         for (old, new) in renamed {
@@ -111,6 +119,17 @@ impl Sample {
         }
         found
     }
+}
+
+// Each value with its key: a fragment's ends with its number.
+fn laid_together(fragments: &sled::Tree) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut values = BTreeMap::<Vec<u8>, Vec<u8>>::new();
+    for pair in fragments {
+        let (key, fragment) = pair.expect("it is readable");
+        let value = values.entry(key[..key.len() - 2].to_vec()).or_default();
+        value.extend_from_slice(&fragment);
+    }
+    values
 }
 
 // The value with a new checksum.

@@ -20,6 +20,8 @@ enum Measured {
         over: Figure,
         under: Figure,
     },
+    /// Nothing: what it compares with is not here.
+    Missing,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -67,19 +69,31 @@ impl Claim {
         }
     }
 
-    fn value(&self) -> f64 {
-        match self.measured {
-            Measured::Alone(figure) => figure.spread.median,
-            Measured::Ratio { over, under } => over.spread.median / under.spread.median,
+    /// What is demanded and could not be measured here.
+    pub(super) fn missing(what: impl Into<String>, bound: Bound) -> Self {
+        Self {
+            what: what.into(),
+            measured: Measured::Missing,
+            bound,
         }
     }
 
-    fn is_met(&self) -> bool {
-        match self.bound {
-            Bound::AtLeast(least) => self.value() >= least,
-            Bound::AtMost(most) => self.value() <= most,
-            Bound::None => true,
+    fn value(&self) -> Option<f64> {
+        match self.measured {
+            Measured::Alone(figure) => Some(figure.spread.median),
+            Measured::Ratio { over, under } => Some(over.spread.median / under.spread.median),
+            Measured::Missing => None,
         }
+    }
+
+    // Nothing where it was not measured.
+    fn is_met(&self) -> Option<bool> {
+        let value = self.value()?;
+        Some(match self.bound {
+            Bound::AtLeast(least) => value >= least,
+            Bound::AtMost(most) => value <= most,
+            Bound::None => true,
+        })
     }
 
     fn text(&self) -> String {
@@ -91,8 +105,9 @@ impl Claim {
                 over.text(),
                 under.text(),
                 over.unit,
-                self.value()
+                over.spread.median / under.spread.median
             ),
+            Measured::Missing => format!("{what}: not measured"),
         }
     }
 
@@ -100,6 +115,7 @@ impl Claim {
         let (over, under, unit) = match &self.measured {
             Measured::Alone(figure) => (figure.spread.json(), Value::Null, figure.unit),
             Measured::Ratio { over, under } => (over.spread.json(), under.spread.json(), over.unit),
+            Measured::Missing => (Value::Null, Value::Null, ""),
         };
         let (at_least, at_most) = match self.bound {
             Bound::AtLeast(least) => (Some(least), None),
@@ -132,7 +148,12 @@ impl Row {
     /// Nothing where it was not measured.
     fn is_met(&self) -> Option<bool> {
         let claims = self.claims.as_ref().ok()?;
-        Some(claims.iter().all(Claim::is_met))
+        let met: Vec<Option<bool>> = claims.iter().map(Claim::is_met).collect();
+        // One that is missed is missed, whatever the others are.
+        match met.contains(&Some(false)) {
+            true => Some(false),
+            false => met.into_iter().collect::<Option<Vec<bool>>>().map(|_| true),
+        }
     }
 
     fn met(&self) -> &'static str {
@@ -269,5 +290,11 @@ mod tests {
         ]));
         assert_eq!(missed.is_met(), Some(false));
         assert_eq!(row(Err("no".to_owned())).is_met(), None);
+        let half = |bound| {
+            let missing = Claim::missing("y", Bound::AtLeast(1.0));
+            row(Ok(vec![claim(150.0, bound), missing])).is_met()
+        };
+        assert_eq!(half(Bound::AtLeast(1.5)), None);
+        assert_eq!(half(Bound::AtLeast(1.6)), Some(false));
     }
 }

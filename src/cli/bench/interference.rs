@@ -110,7 +110,7 @@ async fn measure_with(
             let batches = stream(&streams, parameters.seconds).await?;
             measured.per_second[usize::from(with)].push(batches * parameters.batch as f64);
             if let Some(regular) = regular {
-                measured.snapshots[0].extend(regular.stop().await?);
+                measured.snapshots[0].extend(regular.stop(&rests).await?);
             }
         }
     }
@@ -126,7 +126,7 @@ async fn measure_with(
             let latencies = Latencies::of(calls.iter().map(Call::latency));
             measured.latencies[usize::from(with)].push(latencies);
             if let Some(regular) = regular {
-                let ran = regular.stop().await?;
+                let ran = regular.stop(&rests).await?;
                 measured.meanwhile.extend(meanwhile(&calls, &ran));
                 measured.snapshots[1].extend(ran);
             }

@@ -79,6 +79,9 @@ impl Postgres {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .process_group(0);
+        // Our allocator has refused huge pages for this process and those it starts; theirs may have them.
+        rustix::thread::disable_transparent_huge_pages(false)
+            .map_err(|error| CliError::Runtime(error.into()))?;
         let mut running = Running(command.spawn().map_err(CliError::Runtime)?);
         let mut said = String::new();
         if let Some(stdout) = &mut running.0.stdout {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::super::taken::{Taken, take};
+use super::super::taken::{Taken, everywhere, take};
 use crate::cli::CliError;
 use crate::cli::rest::RestClient;
 
@@ -27,6 +27,7 @@ pub(super) struct Ran {
 /// Snapshots that go on until they are told to stop; the first one begins at once. One that takes longer than the
 /// interval puts off the next.
 pub(super) struct Regular {
+    name: String,
     task: JoinHandle<Result<Vec<Ran>, CliError>>,
     stop: Arc<AtomicBool>,
 }
@@ -35,7 +36,7 @@ impl Regular {
     /// Their ids begin with `name`.
     pub(super) fn start(rest: &RestClient, every: Duration, name: String) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let (rest, stopped) = (rest.clone(), Arc::clone(&stop));
+        let (rest, stopped, begin) = (rest.clone(), Arc::clone(&stop), name.clone());
         let task = tokio::spawn(async move {
             let mut ran = Vec::new();
             let mut due = Instant::now();
@@ -45,20 +46,23 @@ impl Regular {
                     continue;
                 }
                 let from = Instant::now();
-                let taken = take(&rest, &format!("{name}-{}", ran.len()), POLL).await?;
+                let taken = take(&rest, &format!("{begin}-{}", ran.len()), POLL).await?;
                 let until = Instant::now();
                 ran.push(Ran { from, until, taken });
                 due = (due + every).max(until);
             }
             Ok(ran)
         });
-        Self { task, stop }
+        Self { name, task, stop }
     }
 
-    /// Stops behind the one that runs.
-    pub(super) async fn stop(self) -> Result<Vec<Ran>, CliError> {
+    /// Stops behind the one that runs, once each of these nodes has it.
+    pub(super) async fn stop(self, nodes: &[RestClient]) -> Result<Vec<Ran>, CliError> {
         self.stop.store(true, Ordering::Relaxed);
         let ran = self.task.await;
-        ran.map_err(|error| CliError::CheckFailed(error.to_string()))?
+        let ran = ran.map_err(|error| CliError::CheckFailed(error.to_string()))??;
+        let last = ran.len().saturating_sub(1);
+        everywhere(nodes, &format!("{}-{last}", self.name)).await?;
+        Ok(ran)
     }
 }
