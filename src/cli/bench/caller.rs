@@ -2,8 +2,6 @@
 //! a client that does more than it must would be measured with the server. The layers of a usual client take as long as
 //! a whole deposit.
 
-use std::time::{Duration, Instant};
-
 use h2::client::SendRequest;
 use http::request::Parts;
 use http::{Method, Request, Version};
@@ -11,10 +9,9 @@ use prost::Message;
 use prost::bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use tokio::net::TcpStream;
 
+use super::load::until_it_listens;
 use crate::cli::CliError;
 
-const CONNECT_MAX: Duration = Duration::from_secs(5);
-const CONNECT_POLL: Duration = Duration::from_millis(20);
 /// Room for answers that are not read yet: in the usual 64 KiB the library takes many small ones for an attack.
 const WINDOW_BYTES: u32 = 4 << 20;
 /// In front of each message: whether it is compressed, and how long it is.
@@ -30,7 +27,7 @@ pub(super) struct Caller {
 impl Caller {
     /// Connects to the server at `address` as soon as it listens; `method` is for example `/package.Service/Method`.
     pub(super) async fn connect(address: &str, method: &str) -> Result<Self, CliError> {
-        let socket = socket(address).await?;
+        let socket = until_it_listens(address, async || TcpStream::connect(address).await).await?;
         socket.set_nodelay(true).map_err(failed)?;
         let connected = h2::client::Builder::new()
             .initial_connection_window_size(WINDOW_BYTES)
@@ -73,21 +70,6 @@ impl Caller {
         }
         message.advance(PREFIX_BYTES);
         A::decode(message).map_err(failed)
-    }
-}
-
-async fn socket(address: &str) -> Result<TcpStream, CliError> {
-    let started = Instant::now();
-    loop {
-        match TcpStream::connect(address).await {
-            Ok(socket) => return Ok(socket),
-            Err(error) if started.elapsed() > CONNECT_MAX => {
-                return Err(failed(format!(
-                    "the server at {address} does not answer: {error}"
-                )));
-            }
-            Err(_) => tokio::time::sleep(CONNECT_POLL).await,
-        }
     }
 }
 

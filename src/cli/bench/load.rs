@@ -1,5 +1,6 @@
 //! Deposits over gRPC, a fixed number in flight, until the time is up.
 
+use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -26,10 +27,18 @@ pub(super) async fn connect(address: &str) -> Result<Channel, CliError> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| CliError::Usage(error.to_string()))?
         .connect_timeout(CONNECT_MAX);
+    until_it_listens(address, async || endpoint.connect().await).await
+}
+
+/// Tries to connect to a server that is on its way up.
+pub(super) async fn until_it_listens<C, E: Display>(
+    address: &str,
+    connect: impl AsyncFn() -> Result<C, E>,
+) -> Result<C, CliError> {
     let started = Instant::now();
     loop {
-        match endpoint.connect().await {
-            Ok(channel) => return Ok(channel),
+        match connect().await {
+            Ok(connection) => return Ok(connection),
             Err(error) if started.elapsed() > CONNECT_MAX => {
                 return Err(CliError::CheckFailed(format!(
                     "the server at {address} does not answer: {error}"
