@@ -139,13 +139,13 @@ fn put(value: Option<&str>) -> Operation {
 
 // A transfer, a put and a marker, one behind the other.
 fn arrivals() -> [Input; 3] {
-    let incoming = Body::Transfer(Transfer {
+    let incoming = Body::from(Transfer {
         transfer_id: "q>p#1".into(),
         from_account: account("carol"),
         to_account: account("bob"),
         amount: Amount::new(7).expect("positive"),
     });
-    let write = Body::Put(Write {
+    let write = Body::from(Write {
         key: id(Key::parse("farewell")),
         value: Some("tschüß".into()),
         stamp: Stamp {
@@ -153,7 +153,7 @@ fn arrivals() -> [Input; 3] {
             process: q(),
         },
     });
-    let marker = Body::Marker(Marker {
+    let marker = Body::from(Marker {
         snapshot: snapshot(),
         initiator: p(),
     });

@@ -114,7 +114,7 @@ impl Foreign<'_> {
             let why = format!("give 1 to {TRANSFER_ID_BYTES_MAX} bytes without control characters");
             return Err(Failure::malformed("transfer_id", why));
         }
-        Ok(Body::Transfer(Transfer {
+        Ok(Body::from(Transfer {
             transfer_id: transfer_id.into(),
             from_account: id("from_account", &sent.from_account, AccountId::parse)?,
             to_account: id("to_account", &sent.to_account, AccountId::parse)?,
@@ -137,7 +137,7 @@ impl Foreign<'_> {
             clock: Lamport(clock.min(self.clock.0).min(CLOCK_MAX)),
             process,
         };
-        Ok(Body::Put(Write {
+        Ok(Body::from(Write {
             key: id("key", &sent.key, Key::parse)?,
             value: sent.value.map(Into::into),
             stamp,

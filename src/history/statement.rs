@@ -154,7 +154,7 @@ fn ends<'a>(
             ..
         } => {
             let transfer = message.body.transfer();
-            let end = transfer.map(|transfer| delivered(from, suspense.as_ref(), transfer));
+            let end = transfer.map(|transfer| delivered(from, suspense.as_deref(), transfer));
             let end = end.filter(|(to, _)| *to == account);
             (end.map(|(_, end)| end), None)
         }
@@ -213,7 +213,7 @@ pub fn changes(record: &Record) -> impl Iterator<Item = (&AccountId, i128)> {
         } => {
             let transfer = message.body.transfer();
             let given = transfer.map(|transfer| {
-                let account = suspense.as_ref().unwrap_or(&transfer.to_account);
+                let account = suspense.as_deref().unwrap_or(&transfer.to_account);
                 (account, units(&transfer.amount))
             });
             (given, None)

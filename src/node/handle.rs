@@ -226,7 +226,7 @@ impl Handle {
             let deadline = deadline.unwrap_or(self.shared.config.snapshot.deadline);
             self.shared.collector.begin(state, deadline);
         }
-        Ok(answer)
+        Ok(answer.map(|initiated| *initiated))
     }
 
     /// A snapshot: its newest revision, or how far it is. `None` if it is not in the history here, and this process never

@@ -323,7 +323,7 @@ mod tests {
     use crate::process::clock::{Hlc, Lamport};
     use crate::process::ids::Key;
     use crate::process::kv::VALUE_BYTES_MAX;
-    use crate::process::message::{Body, Message, Stamp, Write};
+    use crate::process::message::{Message, Stamp, Write};
 
     fn put(seq: u64, bytes: usize) -> Envelope {
         let stamp = Stamp {
@@ -340,7 +340,7 @@ mod tests {
             time: Hlc(seq),
             message: Message {
                 clock: Lamport(seq),
-                body: Body::Put(write),
+                body: write.into(),
             },
         }
     }

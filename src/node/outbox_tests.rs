@@ -34,7 +34,7 @@ fn process(id: &str) -> ProcessId {
 fn message(number: u64) -> Message {
     Message {
         clock: Lamport(number),
-        body: Body::Marker(Marker {
+        body: Body::from(Marker {
             snapshot: SnapshotId::parse("s").expect("a valid id"),
             initiator: process("p"),
         }),

@@ -178,7 +178,7 @@ impl Inbox for Queue {
     async fn meet(&self, meeting: Meeting) -> Result<Tally, Closed> {
         let settled = self.ask_from_within(Input::Met(Box::new(meeting))).await;
         match settled.map_err(|_| closed())?.reply {
-            Reply::Met(Ok(delivered)) => Ok(delivered),
+            Reply::Met(Ok(delivered)) => Ok(*delivered),
             Reply::Met(Err(refusal)) => Err(Closed::Stopped(refusal.to_string())),
             _ => unreachable!("a meeting is answered as one"),
         }
@@ -243,7 +243,7 @@ mod tests {
     use crate::process::ids::Key;
     use crate::process::ids::SnapshotId;
     use crate::process::kv::VALUE_BYTES_MAX;
-    use crate::process::message::{Body, Marker, Message};
+    use crate::process::message::{Marker, Message};
 
     fn marker(seq: u64) -> Envelope {
         let marker = Marker {
@@ -255,7 +255,7 @@ mod tests {
             time: Hlc::default(),
             message: Message {
                 clock: Lamport(1),
-                body: Body::Marker(marker),
+                body: marker.into(),
             },
         }
     }

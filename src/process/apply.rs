@@ -36,7 +36,7 @@ impl Process {
                 way,
                 suspense,
                 message,
-            } => self.apply_delivered(from, (*seq, *way), suspense.as_ref(), message),
+            } => self.apply_delivered(from, (*seq, *way), suspense.as_deref(), message),
             Record::Acknowledged { to, seq } => {
                 let channel = self.registers.outgoing.entry(to.clone()).or_default();
                 channel.acknowledge(*seq);

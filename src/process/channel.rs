@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn landmarks_lead_to_every_unacknowledged_message() {
-        let body = Body::Marker(Marker {
+        let body = Body::from(Marker {
             snapshot: SnapshotId::parse("s").expect("a valid id"),
             initiator: ProcessId::parse("p").expect("a valid id"),
         });

@@ -1,6 +1,8 @@
 //! `decide`: what an input leads to; nothing is changed here. The rules of the bank stand in this file, those of
 //! the channels in `delivery.rs` and `meeting.rs`, those of the snapshots in `snapshot.rs`.
 
+use std::sync::Arc;
+
 use super::Process;
 use super::clock::Lamport;
 use super::event::{Answer, Effects, Input, Operation, Outcome, Receipt, Record, Reply};
@@ -200,7 +202,7 @@ impl Process {
         let balance = self.after_debit(&from_account, amount)?;
         let seq = self.next_seq(&to);
         let transfer_id = self.name_transfer(&to, seq);
-        let body = Body::Transfer(Transfer {
+        let body = Body::from(Transfer {
             transfer_id: transfer_id.clone(),
             from_account,
             to_account,
@@ -252,7 +254,7 @@ impl Process {
             clock,
             process: self.me.clone(),
         };
-        let write = Write { key, value, stamp };
+        let write = Arc::new(Write { key, value, stamp });
         let mut records = self.forward(&write, clock, None);
         records.insert(0, Record::Written(write));
         Ok((records, Receipt::default()))
@@ -261,7 +263,7 @@ impl Process {
     // A write floods the channels: whoever learns of it passes it on, so it reaches everyone in any topology.
     pub(super) fn forward(
         &self,
-        write: &Write,
+        write: &Arc<Write>,
         clock: Lamport,
         but: Option<&ProcessId>,
     ) -> Vec<Record> {
@@ -273,7 +275,7 @@ impl Process {
                 seq: self.next_seq(to),
                 message: Message {
                     clock,
-                    body: Body::Put(write.clone()),
+                    body: Body::Put(Arc::clone(write)),
                 },
             })
             .collect()

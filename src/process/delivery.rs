@@ -96,7 +96,7 @@ impl Process {
             from: from.clone(),
             seq: arrival.0,
             way: arrival.1,
-            suspense,
+            suspense: suspense.map(Box::new),
             message,
         };
         std::iter::once(delivered).chain(forwards).collect()

@@ -1,5 +1,7 @@
 //! What goes into a process and what comes out: inputs, records, replies, turns.
 
+use std::sync::Arc;
+
 use super::channel::{Flow, Tally};
 use super::clock::{Hlc, Lamport};
 use super::ids::{AccountId, Amount, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId};
@@ -123,6 +125,12 @@ pub enum Read {
     Snapshot(SnapshotId),
 }
 
+// Whatever is asked, done and answered is moved several times on its way, and thousands at once: rare variants do not
+// make the others large.
+const _: () = assert!(size_of::<Input>() <= 112);
+const _: () = assert!(size_of::<Record>() <= 80);
+const _: () = assert!(size_of::<Reply>() <= 64);
+
 /// What two processes tell each other when a channel opens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meeting {
@@ -212,7 +220,7 @@ pub enum Record {
         amount: Amount,
     },
     /// A key written here.
-    Written(Write),
+    Written(Arc<Write>),
     /// A message put on a channel; a transfer is debited by this.
     Sent {
         /// The receiving process.
@@ -230,8 +238,8 @@ pub enum Record {
         seq: Seq,
         /// How it came.
         way: Way,
-        /// Where the money went instead, if the named account could not take it.
-        suspense: Option<AccountId>,
+        /// Where the money went instead, if the named account could not take it: seldom.
+        suspense: Option<Box<AccountId>>,
         /// What it says.
         message: Message,
     },
@@ -387,15 +395,15 @@ pub enum Reply {
     /// To [`Read::Snapshot`]: `None` if this process has not recorded it.
     Snapshot(Option<Box<Seen>>),
     /// To [`Input::Initiate`].
-    Initiated(Result<Initiated, Refusal>),
+    Initiated(Result<Box<Initiated>, Refusal>),
     /// To [`Input::Arrived`]: the newest sequence number that is delivered on the channel.
     Arrived(Result<Seq, Refusal>),
     /// To [`Input::Called`]: whether it was the first marker of a snapshot.
     Called(Result<bool, Refusal>),
     /// To [`Input::Forget`].
-    Forgotten(Result<Settlement, Refusal>),
+    Forgotten(Result<Box<Settlement>, Refusal>),
     /// To [`Input::Met`]: what is delivered on the channel.
-    Met(Result<Tally, Refusal>),
+    Met(Result<Box<Tally>, Refusal>),
     /// To everything that asks for nothing.
     Nothing,
 }

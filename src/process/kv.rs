@@ -13,7 +13,7 @@ pub const VALUE_BYTES_MAX: usize = 32 * 1024;
 /// The keys of one process. Deletions are kept, so that an older write that comes late cannot undo them.
 #[derive(Debug, Clone, Default)]
 pub struct KeyValues {
-    writes: BTreeMap<Key, Write>,
+    writes: BTreeMap<Key, Arc<Write>>,
     /// Keys that changed since the last seal.
     delta: BTreeSet<Key>,
 }
@@ -34,15 +34,15 @@ impl KeyValues {
     }
 
     /// Takes a write over, unless a newer one is here.
-    pub fn write(&mut self, write: &Write) {
+    pub fn write(&mut self, write: &Arc<Write>) {
         if self.is_news(write) {
             self.delta.insert(write.key.clone());
-            self.writes.insert(write.key.clone(), write.clone());
+            self.writes.insert(write.key.clone(), Arc::clone(write));
         }
     }
 
     /// Sets a write found in a recorded state; it does not count as a change.
-    pub fn restore(&mut self, write: Write) {
+    pub fn restore(&mut self, write: Arc<Write>) {
         self.writes.insert(write.key.clone(), write);
     }
 
@@ -50,7 +50,7 @@ impl KeyValues {
     pub fn seal(&mut self) -> Vec<Cell> {
         std::mem::take(&mut self.delta)
             .iter()
-            .filter_map(|key| self.writes.get(key).cloned().map(Arc::new).map(Cell::Key))
+            .filter_map(|key| self.writes.get(key).cloned().map(Cell::Key))
             .collect()
     }
 }

@@ -8,8 +8,8 @@
 use super::Process;
 use super::channel::Tally;
 use super::event::{Claim, Effects, Identity, Meeting, Record, Reply, Settlement, Way};
-use super::ids::{ProcessId, Seq};
-use super::refusal::Refusal;
+use super::ids::{ChannelId, ProcessId, Seq};
+use super::refusal::{Diverged, OtherRun, OtherStore, Refusal};
 
 impl Process {
     pub(super) fn decide_meeting(&self, meeting: &Meeting) -> Effects {
@@ -22,7 +22,7 @@ impl Process {
         });
         Effects {
             records: news.into_iter().collect(),
-            reply: Reply::Met(checked),
+            reply: Reply::Met(checked.map(Box::new)),
             clock: self.registers.clock,
         }
     }
@@ -61,7 +61,7 @@ impl Process {
         });
         Effects {
             records: std::iter::once(forgotten).chain(given_up).collect(),
-            reply: Reply::Forgotten(Ok(settlement)),
+            reply: Reply::Forgotten(Ok(Box::new(settlement))),
             clock: registers.clock,
         }
     }
@@ -95,7 +95,7 @@ impl Process {
         }
         let delivered = channel.tally();
         let number = delivered.flow.sequence;
-        let diverged = |lost_by: &ProcessId, figures: String| Refusal::Diverged {
+        let diverged = |lost_by: &ProcessId, figures: String| Diverged {
             from: from.clone(),
             to: self.me.clone(),
             lost_by: lost_by.clone(),
@@ -105,11 +105,11 @@ impl Process {
         let is_comparable = sent.flow.sequence <= number;
         if is_comparable && sent != delivered {
             let figures = format!("sent {sent}, delivered {delivered}");
-            return Err(diverged(from, figures));
+            return Err(diverged(from, figures).into());
         }
         if acknowledged > number {
             let figures = format!("acknowledged {acknowledged}, delivered {number}");
-            return Err(diverged(&self.me, figures));
+            return Err(diverged(&self.me, figures).into());
         }
         Ok(delivered)
     }
@@ -123,7 +123,7 @@ impl Process {
         let Some(channel) = self.registers.outgoing.get(to) else {
             return Err(self.no_channel(&self.me, to));
         };
-        let diverged = |lost_by: &ProcessId, figures: String| Refusal::Diverged {
+        let diverged = |lost_by: &ProcessId, figures: String| Diverged {
             from: self.me.clone(),
             to: to.clone(),
             lost_by: lost_by.clone(),
@@ -132,11 +132,11 @@ impl Process {
         let (number, acknowledged) = (delivered.flow.sequence, channel.acknowledged);
         if number < acknowledged {
             let figures = format!("acknowledged {acknowledged}, delivered {number}");
-            return Err(diverged(to, figures));
+            return Err(diverged(to, figures).into());
         }
         if delivered != here {
             let figures = format!("sent {here}, delivered {delivered}");
-            return Err(diverged(&self.me, figures));
+            return Err(diverged(&self.me, figures).into());
         }
         Ok(delivered)
     }
@@ -148,10 +148,8 @@ impl Process {
                 return Refusal::UnknownProcess(process.clone());
             }
         }
-        Refusal::NoChannel {
-            from: from.clone(),
-            to: to.clone(),
-        }
+        let (from, to) = (from.clone(), to.clone());
+        Refusal::NoChannel(Box::new(ChannelId { from, to }))
     }
 }
 
@@ -165,11 +163,8 @@ fn check_identity(peer: &ProcessId, came: &Identity, known: &Identity) -> Result
             .ok_or(Refusal::GivenUp { peer, store });
     }
     if came.store != known.store {
-        return Err(Refusal::OtherStore {
-            peer,
-            store: hexadecimal(&came.store),
-            known: hexadecimal(&known.store),
-        });
+        let (store, known) = (hexadecimal(&came.store), hexadecimal(&known.store));
+        return Err(OtherStore { peer, store, known }.into());
     }
     if came.boot < known.boot {
         return Err(Refusal::OlderBoot {
@@ -180,12 +175,13 @@ fn check_identity(peer: &ProcessId, came: &Identity, known: &Identity) -> Result
     }
     let is_same_boot = came.boot == known.boot && known.run != 0;
     if is_same_boot && came.run != known.run {
-        return Err(Refusal::OtherRun {
+        let other = OtherRun {
             peer,
             boot: came.boot,
             run: came.run,
             known: known.run,
-        });
+        };
+        return Err(other.into());
     }
     Ok(())
 }

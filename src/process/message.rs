@@ -1,5 +1,7 @@
 //! What a channel carries: transfers, puts and markers, in one sequence.
 
+use std::sync::Arc;
+
 use super::clock::Lamport;
 use super::ids::{AccountId, Amount, Key, Lsn, ProcessId, SnapshotId};
 
@@ -12,15 +14,15 @@ pub struct Message {
     pub body: Body,
 }
 
-/// The content of a message.
+/// The content of a message. It is shared: a message is journaled, sent, kept until it is acknowledged, and recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
     /// Money on its way.
-    Transfer(Transfer),
+    Transfer(Arc<Transfer>),
     /// A write of the key-value application on its way to everyone.
-    Put(Write),
+    Put(Arc<Write>),
     /// What separates before from after.
-    Marker(Marker),
+    Marker(Arc<Marker>),
 }
 
 /// The longest transfer id in bytes.
@@ -118,6 +120,18 @@ impl Message {
         }
     }
 }
+
+macro_rules! from_content {
+    ($($name:ident: $content:ident),*) => {$(
+        impl From<$content> for Body {
+            fn from(content: $content) -> Self {
+                Self::$name(Arc::new(content))
+            }
+        }
+    )*};
+}
+
+from_content!(Transfer: Transfer, Put: Write, Marker: Marker);
 
 impl Body {
     /// The transfer, if it is one.

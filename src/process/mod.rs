@@ -125,7 +125,7 @@ impl Process {
     pub fn restore_cell(&mut self, cell: Cell) {
         match cell {
             Cell::Account { account, balance } => self.bank.restore(account, balance),
-            Cell::Key(write) => self.keys.restore(Arc::unwrap_or_clone(write)),
+            Cell::Key(write) => self.keys.restore(write),
             Cell::Request {
                 request,
                 answered: Some(answered),

@@ -1,7 +1,7 @@
 //! Why something was not done: a rule of the bank, of the channels or of the snapshots.
 
 use super::event::Way;
-use super::ids::{AccountId, ProcessId, RequestId, Seq};
+use super::ids::{AccountId, ChannelId, ProcessId, RequestId, Seq};
 
 /// A refusal, with a sentence a person can act on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,13 +29,11 @@ pub enum Refusal {
     #[error("there is no process {0:?} in this cluster")]
     UnknownProcess(ProcessId),
     /// No channel leads there.
-    #[error("no channel leads from {from:?} to {to:?}; send by way of a process that has one")]
-    NoChannel {
-        /// Whence.
-        from: ProcessId,
-        /// Whither.
-        to: ProcessId,
-    },
+    #[error(
+        "no channel leads from {from:?} to {to:?}; send by way of a process that has one",
+        from = .0.from, to = .0.to
+    )]
+    NoChannel(Box<ChannelId>),
     /// A value that is too long for the store.
     #[error("the value has {0} bytes; at most {max} are allowed", max = super::kv::VALUE_BYTES_MAX)]
     ValueTooLong(u64),
@@ -68,18 +66,8 @@ pub enum Refusal {
         asked: Way,
     },
     /// The peer runs on another store than before.
-    #[error(
-        "process {peer:?} came with store {store}, and had come with store {known} before: wiped, or another \
-         process under its name; its channels stay closed until an operator decides (see OPERATIONS.md)"
-    )]
-    OtherStore {
-        /// The peer.
-        peer: ProcessId,
-        /// The store it has now, in hexadecimal.
-        store: Box<str>,
-        /// The store it had.
-        known: Box<str>,
-    },
+    #[error("{0}")]
+    OtherStore(Box<OtherStore>),
     /// The peer runs on an older copy of its store.
     #[error(
         "process {peer:?} came with boot {boot}, and had come with boot {known} before: an older copy of its \
@@ -105,36 +93,76 @@ pub enum Refusal {
         store: Box<str>,
     },
     /// The two ends of a channel contradict each other.
-    #[error(
-        "the ends of channel {from:?}→{to:?} contradict: {lost_by:?} has lost what it had made durable \
-         ({figures}); the channel is stopped until an operator decides (see OPERATIONS.md)"
-    )]
-    Diverged {
-        /// The sending process.
-        from: ProcessId,
-        /// The receiving process.
-        to: ProcessId,
-        /// Whose store is behind.
-        lost_by: ProcessId,
-        /// Both figures.
-        figures: Box<str>,
-    },
+    #[error("{0}")]
+    Diverged(Box<Diverged>),
     /// Two copies of one store are running, or one was put back without its newest start.
-    #[error(
-        "process {peer:?} came with boot {boot} as run {run:016x}, and had come with that boot as run {known:016x} \
-         before: another copy of its store; its channels stay closed until an operator decides (see OPERATIONS.md)"
-    )]
-    OtherRun {
-        /// The peer.
-        peer: ProcessId,
-        /// Its boot number, then and now.
-        boot: u64,
-        /// Its run now.
-        run: u64,
-        /// The run that was seen first.
-        known: u64,
-    },
+    #[error("{0}")]
+    OtherRun(Box<OtherRun>),
 }
+
+// Every reply to an operation has room for one, and is moved several times: what is long is behind a pointer.
+const _: () = assert!(size_of::<Refusal>() <= 48);
+
+/// A peer on another store than before.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "process {peer:?} came with store {store}, and had come with store {known} before: wiped, or another process under \
+     its name; its channels stay closed until an operator decides (see OPERATIONS.md)"
+)]
+pub struct OtherStore {
+    /// The peer.
+    pub peer: ProcessId,
+    /// The store it has now, in hexadecimal.
+    pub store: Box<str>,
+    /// The store it had.
+    pub known: Box<str>,
+}
+
+/// The two ends of a channel, which contradict each other.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the ends of channel {from:?}→{to:?} contradict: {lost_by:?} has lost what it had made durable ({figures}); the \
+     channel is stopped until an operator decides (see OPERATIONS.md)"
+)]
+pub struct Diverged {
+    /// The sending process.
+    pub from: ProcessId,
+    /// The receiving process.
+    pub to: ProcessId,
+    /// Whose store is behind.
+    pub lost_by: ProcessId,
+    /// Both figures.
+    pub figures: Box<str>,
+}
+
+/// Another run under a boot number that was seen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "process {peer:?} came with boot {boot} as run {run:016x}, and had come with that boot as run {known:016x} before: \
+     another copy of its store; its channels stay closed until an operator decides (see OPERATIONS.md)"
+)]
+pub struct OtherRun {
+    /// The peer.
+    pub peer: ProcessId,
+    /// Its boot number, then and now.
+    pub boot: u64,
+    /// Its run now.
+    pub run: u64,
+    /// The run that was seen first.
+    pub known: u64,
+}
+
+macro_rules! from_boxed {
+    ($($name:ident),*) => {$(
+        impl From<$name> for Refusal {
+            fn from(why: $name) -> Self {
+                Self::$name(Box::new(why))
+            }
+        }
+    )*};
+}
+
+from_boxed!(OtherStore, Diverged, OtherRun);
 
 impl Refusal {
     /// A stable name, for programs: the end of the `type` in problem documents.

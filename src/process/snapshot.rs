@@ -23,12 +23,13 @@ impl Process {
             self.name_snapshot(clock)
         });
         if let Some((initiator, _)) = self.snapshots.get(&snapshot) {
-            return self.saying(Reply::Initiated(Ok(Initiated {
+            let initiated = Initiated {
                 snapshot,
                 initiator: initiator.clone(),
                 clock: self.registers.clock,
                 fresh: false,
-            })));
+            };
+            return self.saying(Reply::Initiated(Ok(Box::new(initiated))));
         }
         let mine = self.registers.recordings.values();
         let mine = mine.filter(|recording| recording.initiator == self.me);
@@ -40,18 +41,19 @@ impl Process {
             ))));
         }
         let initiator = self.me.clone();
-        let marker = Marker {
+        let marker = Arc::new(Marker {
             snapshot: snapshot.clone(),
             initiator: initiator.clone(),
+        });
+        let initiated = Initiated {
+            snapshot,
+            initiator,
+            clock,
+            fresh: true,
         };
         Effects {
             records: self.record_state_and_send_markers(&marker, clock),
-            reply: Reply::Initiated(Ok(Initiated {
-                snapshot,
-                initiator,
-                clock,
-                fresh: true,
-            })),
+            reply: Reply::Initiated(Ok(Box::new(initiated))),
             clock,
         }
     }
@@ -75,7 +77,7 @@ impl Process {
     /// message.
     pub(super) fn record_state_and_send_markers(
         &self,
-        marker: &Marker,
+        marker: &Arc<Marker>,
         clock: Lamport,
     ) -> Vec<Record> {
         let recorded = Record::StateRecorded {
@@ -88,7 +90,7 @@ impl Process {
             seq: self.next_seq(to),
             message: Message {
                 clock,
-                body: Body::Marker(marker.clone()),
+                body: Body::Marker(Arc::clone(marker)),
             },
         });
         std::iter::once(recorded).chain(markers).collect()

@@ -325,7 +325,7 @@ pub(super) mod tests {
     use crate::history::part::RecordedChannel;
     use crate::process::clock::Lamport;
     use crate::process::ids::{AccountId, ProcessId, Seq, SnapshotId};
-    use crate::process::message::{Body, Marker, Message};
+    use crate::process::message::{Marker, Message};
 
     impl Chunks {
         /// Flips a bit of a stored chunk.
@@ -373,7 +373,7 @@ pub(super) mod tests {
         };
         let message = Message {
             clock: Lamport(1),
-            body: Body::Marker(marker),
+            body: marker.into(),
         };
         RecordedMessage { seq, message }
     }

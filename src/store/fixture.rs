@@ -153,7 +153,7 @@ fn message(body: Body) -> Message {
 }
 
 fn transfer(units: i64) -> Message {
-    message(Body::Transfer(Transfer {
+    message(Body::from(Transfer {
         transfer_id: "p>q#1".into(),
         from_account: account("a"),
         to_account: account("d"),
@@ -162,11 +162,11 @@ fn transfer(units: i64) -> Message {
 }
 
 fn put() -> Message {
-    message(Body::Put(write("k", "new")))
+    message(write("k", "new").into())
 }
 
 fn marker() -> Message {
-    message(Body::Marker(Marker {
+    message(Body::from(Marker {
         snapshot: SnapshotId::parse("other").expect("a valid id"),
         initiator: process("p"),
     }))

@@ -14,6 +14,9 @@ const HEADER_BYTES: usize = 1 + 1 + 4 + 4;
 /// 16 that is no longer in the cache reads the page, and every tenth writes it anew: the smaller they are, the less. Those
 /// of older stores may be up to 64 KiB.
 const FRAGMENT_BYTES_MAX: usize = 4 * 1024;
+/// Those of turns, which come one behind the other: the page that the next one meets is in the cache, and larger ones are
+/// fewer to look for.
+const TURN_FRAGMENT_BYTES_MAX: usize = 16 * 1024;
 /// No stored value is longer; a length that claims more is damage.
 const VALUE_BYTES_MAX: usize = 255 * 1024 * 1024;
 const _: () = assert!(
@@ -174,10 +177,18 @@ fn checksum(framed: &[u8]) -> u32 {
 
 /// Lays a framed value over keys `key ‖ fragment number` of a batch.
 pub(super) fn insert(batch: &mut sled::Batch, key: &[u8], framed: &[u8]) {
-    for (number, fragment) in framed.chunks(FRAGMENT_BYTES_MAX).enumerate() {
-        let number = u16::try_from(number).expect("the longest value has a number for each");
+    for (number, fragment) in fragments(framed) {
         batch.insert(fragment_key(key, number), fragment);
     }
+}
+
+fn fragments(framed: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    let bytes_max = match framed.get(1) {
+        Some(&kind) if kind == Kind::Turn as u8 => TURN_FRAGMENT_BYTES_MAX,
+        _ => FRAGMENT_BYTES_MAX,
+    };
+    // The longest value has a number for each.
+    (0..).zip(framed.chunks(bytes_max))
 }
 
 fn fragment_key(key: &[u8], number: u16) -> Vec<u8> {
@@ -200,7 +211,7 @@ pub(super) fn put_all<K: AsRef<[u8]>, V: AsRef<[u8]>>(
     }
     tree.apply_batch(batch)?;
     for (key, framed) in values {
-        for (number, fragment) in (0..).zip(framed.as_ref().chunks(FRAGMENT_BYTES_MAX)) {
+        for (number, fragment) in fragments(framed.as_ref()) {
             let key = fragment_key(key.as_ref(), number);
             pages::account(tree, &key, fragment.len())?;
         }

@@ -63,7 +63,7 @@ impl Store {
         Ok(Ok(Forgotten {
             process: me,
             position,
-            settlement,
+            settlement: *settlement,
         }))
     }
 

@@ -8,8 +8,10 @@
 //! splits has half of its fragments, so fewer accesses than sixteen to each are not enough: with four to each of 4 KiB, 74
 //! MB of 79 MB written stayed.
 
-/// One access for each of these bytes, up to a whole fragment's.
+/// One access for each of these bytes,
 const BYTES_PER_ACCESS: usize = 256;
+/// and no more than these to one fragment.
+const ACCESSES_MAX: usize = 16;
 
 /// Reads a value.
 pub(super) fn get(tree: &sled::Tree, key: &[u8]) -> Result<Option<sled::IVec>, sled::Error> {
@@ -22,7 +24,7 @@ pub(super) fn get(tree: &sled::Tree, key: &[u8]) -> Result<Option<sled::IVec>, s
 
 /// Lets the cache take notice of the page that holds this key and so many bytes under it.
 pub(super) fn account(tree: &sled::Tree, key: &[u8], bytes: usize) -> Result<(), sled::Error> {
-    for _ in 0..bytes / BYTES_PER_ACCESS {
+    for _ in 0..(bytes / BYTES_PER_ACCESS).min(ACCESSES_MAX) {
         tree.get(key)?;
     }
     Ok(())

@@ -148,7 +148,7 @@ impl<'a> Beginning<'a> {
         for cell in Cells::new(self.source, &part.state.runs, None)? {
             match cell? {
                 Cell::Account { account, balance } => life.open_account(account, balance)?,
-                Cell::Key(write) => life.push(Record::Written(Arc::unwrap_or_clone(write)))?,
+                Cell::Key(write) => life.push(Record::Written(write))?,
                 Cell::Request {
                     request,
                     answered: Some(answered),

@@ -106,7 +106,7 @@ fn transfer(from: &str, to: (Option<&str>, &str), units: i64) -> Operation {
 
 /// Tokens for an account, as a message from elsewhere.
 fn money(to_account: &str, units: i64) -> Body {
-    Body::Transfer(Transfer {
+    Body::from(Transfer {
         transfer_id: "t".into(),
         from_account: account("far"),
         to_account: account(to_account),
@@ -115,7 +115,7 @@ fn money(to_account: &str, units: i64) -> Body {
 }
 
 fn marker(id: &str, initiator: &str) -> Body {
-    Body::Marker(Marker {
+    Body::from(Marker {
         snapshot: snapshot(id),
         initiator: process(initiator),
     })

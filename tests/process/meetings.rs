@@ -5,7 +5,7 @@ use snapledger::process::Process;
 use snapledger::process::channel::Tally;
 use snapledger::process::event::{Claim, Identity, Input, Meeting, Reply};
 use snapledger::process::ids::Seq;
-use snapledger::process::refusal::Refusal;
+use snapledger::process::refusal::{OtherRun, Refusal};
 
 use super::{alone, arrived, deposit, full, money, operate, process, step, transfer};
 
@@ -66,7 +66,7 @@ impl Acquainted {
         let Reply::Met(met) = reply else {
             unreachable!("{reply:?}")
         };
-        met
+        met.map(|met| *met)
     }
 
     fn known(&self) -> Identity {
@@ -117,13 +117,13 @@ fn another_store_or_another_copy_stays_outside() {
         known: 4,
     };
     assert_eq!(one.meet(identity(7, 3, 1), claim), Err(older));
-    let copy = Refusal::OtherRun {
+    let copy = OtherRun {
         peer: process("q"),
         boot: 4,
         run: 2,
         known: 1,
     };
-    assert_eq!(one.meet(identity(7, 4, 2), claim), Err(copy));
+    assert_eq!(one.meet(identity(7, 4, 2), claim), Err(copy.into()));
     let known = identity(7, 4, 1);
     assert_eq!(one.known(), known, "who is refused is not remembered");
 }
@@ -182,13 +182,11 @@ fn assert_diverged(claim: Claim, loser: &str, both: &[impl AsRef<str>]) {
     let mut one = acquainted();
     let known = one.known();
     let refused = one.meet(identity(7, 5, 2), claim).expect_err(loser);
-    let Refusal::Diverged {
-        lost_by, figures, ..
-    } = &refused
-    else {
+    let Refusal::Diverged(diverged) = &refused else {
         unreachable!("{refused}")
     };
-    assert_eq!(lost_by.as_str(), loser);
+    assert_eq!(diverged.lost_by.as_str(), loser);
+    let figures = &diverged.figures;
     for figure in both.iter().map(AsRef::as_ref) {
         assert!(figures.contains(figure), "{figure} is not in {figures}");
     }

@@ -49,7 +49,7 @@ fn a_carried_message_is_on_the_channel_and_debited_nowhere() {
     };
     let message = Message {
         clock: Lamport(1),
-        body: Body::Transfer(transfer),
+        body: transfer.into(),
     };
     let (to, seq) = (process("q"), Seq(1));
     p.replay(&Turn {

@@ -3,7 +3,7 @@
 use snapledger::process::Process;
 use snapledger::process::cell::Cell;
 use snapledger::process::clock::{Hlc, Lamport};
-use snapledger::process::event::{Initiated, Input, Record, Reply};
+use snapledger::process::event::{Input, Record, Reply};
 use snapledger::process::ids::Seq;
 use snapledger::process::refusal::Refusal;
 use snapledger::process::snapshot::Recording;
@@ -38,7 +38,7 @@ fn one_process_alone_has_finished_at_once() {
     let (reply, turn) = step(&mut p, initiate("s"));
     assert!(matches!(
         reply,
-        Reply::Initiated(Ok(Initiated { fresh: true, .. }))
+        Reply::Initiated(Ok(initiated)) if initiated.fresh
     ));
     assert_eq!(turn.records.len(), 1, "there is no one to send a marker to");
     let recording = only_finished(&mut p);
@@ -174,7 +174,7 @@ fn the_same_snapshot_is_started_once() {
     let (reply, turn) = step(&mut p, initiate("s"));
     assert!(matches!(
         reply,
-        Reply::Initiated(Ok(Initiated { fresh: false, .. }))
+        Reply::Initiated(Ok(initiated)) if !initiated.fresh
     ));
     assert!(turn.records.is_empty());
     let (reply, _) = step(&mut p, Input::Initiate { snapshot: None });

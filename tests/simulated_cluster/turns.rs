@@ -162,13 +162,19 @@ impl World {
         match (asker, reply) {
             (Asker::Client(client, number), reply) => self.reply_to_client(client, number, reply),
             (Asker::Initiator, Reply::Initiated(initiated)) => {
-                self.initiated(life, initiated, time);
+                self.initiated(life, initiated.map(|initiated| *initiated), time);
                 Ok(())
             }
-            (Asker::Welcome(stream), Reply::Met(met)) => self.welcome(life, stream, met),
-            (Asker::Entered(stream), Reply::Met(met)) => self.entered(life, stream, met),
-            (Asker::Agreed(stream), Reply::Met(met)) => self.agreed(life, stream, met),
-            (Asker::Met(stream), Reply::Met(met)) => self.open(life, stream, met),
+            (Asker::Welcome(stream), Reply::Met(met)) => {
+                self.welcome(life, stream, met.map(|met| *met))
+            }
+            (Asker::Entered(stream), Reply::Met(met)) => {
+                self.entered(life, stream, met.map(|met| *met))
+            }
+            (Asker::Agreed(stream), Reply::Met(met)) => {
+                self.agreed(life, stream, met.map(|met| *met))
+            }
+            (Asker::Met(stream), Reply::Met(met)) => self.open(life, stream, met.map(|met| *met)),
             (Asker::Frame(stream), Reply::Arrived(arrived)) => self.acknowledge(stream, arrived),
             (Asker::Part(fetch), Reply::Snapshot(seen)) => {
                 self.answer_as_it_is(fetch, seen.map(|seen| *seen))

@@ -203,7 +203,7 @@ fn published(store: &Store, part: &Part, revision: u32) -> GlobalState {
 }
 
 fn inputs() -> [Input; 10] {
-    let marker = Body::Marker(Marker {
+    let marker = Body::from(Marker {
         snapshot: s1(),
         initiator: me(),
     });
@@ -245,7 +245,7 @@ pub(crate) fn paid_in(name: &str, amount: i64) -> Operation {
 }
 
 fn transfer(id: &str, amount: i64) -> Body {
-    Body::Transfer(Transfer {
+    Body::from(Transfer {
         transfer_id: id.into(),
         from_account: account("far"),
         to_account: account("dave"),

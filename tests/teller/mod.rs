@@ -257,7 +257,7 @@ impl Teller {
         let due = self.random.below(4) == 0;
         let marker = due.then(|| self.peers[index].markers.pop_front()).flatten();
         let body = match marker {
-            Some(marker) => Body::Marker(marker),
+            Some(marker) => marker.into(),
             None => self.peer_body(index),
         };
         self.send(index, body)
@@ -265,7 +265,7 @@ impl Teller {
 
     fn peer_body(&mut self, index: usize) -> Body {
         if self.random.below(5) == 0 {
-            return Body::Put(Write {
+            return Body::from(Write {
                 key: self.random_key(),
                 value: self.random_value(),
                 stamp: Stamp {
@@ -275,7 +275,7 @@ impl Teller {
             });
         }
         let number = self.peers[index].sent.len();
-        Body::Transfer(Transfer {
+        Body::from(Transfer {
             transfer_id: format!("{}#{number}", self.peers[index].id).into(),
             from_account: account("far"),
             to_account: self.random_account(),
@@ -312,7 +312,7 @@ impl Teller {
             initiator: peer.id.clone(),
         };
         self.peers[1 - index].markers.push_back(marker.clone());
-        self.send(index, Body::Marker(marker))
+        self.send(index, marker.into())
     }
 
     fn acknowledgement(&mut self) -> Input {

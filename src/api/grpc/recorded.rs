@@ -185,7 +185,7 @@ mod tests {
 
     fn put(seq: Seq) -> RecordedMessage {
         let process = ProcessId::parse("q").expect("a valid id");
-        let body = Body::Put(Write {
+        let body = Body::from(Write {
             key: Key::parse("k").expect("a valid key"),
             value: Some("v".repeat(VALUE_BYTES_MAX).into()),
             stamp: Stamp {

@@ -76,7 +76,7 @@ impl SnapshotService for Snapshots {
         let known = self.0.config().topology.contains(&initiator);
         let message = Message {
             clock: Lamport(received.logical_clock),
-            body: Body::Marker(Marker {
+            body: Body::from(Marker {
                 snapshot,
                 initiator,
             }),

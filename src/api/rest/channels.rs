@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn a_message_is_shown_flat() {
         let account = |text| AccountId::parse(text).expect("a valid id");
-        let body = Body::Transfer(Transfer {
+        let body = Body::from(Transfer {
             transfer_id: "t".into(),
             from_account: account("a"),
             to_account: account("b"),
@@ -141,7 +141,7 @@ mod tests {
         };
         let message = Message {
             clock: Lamport(1),
-            body: Body::Marker(marker),
+            body: marker.into(),
         };
         RecordedMessage {
             seq: Seq(seq),

@@ -63,7 +63,7 @@ impl<'a> Trial<'a> {
                 self.deliver(from, *seq)?;
                 match message.body.transfer() {
                     Some(transfer) => {
-                        let account = suspense.as_ref().unwrap_or(&transfer.to_account);
+                        let account = suspense.as_deref().unwrap_or(&transfer.to_account);
                         self.credit(account, transfer.amount)
                     }
                     None => Ok(()),

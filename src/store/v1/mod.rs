@@ -98,6 +98,15 @@ impl<L, F: Frozen<L>> Frozen<Arc<L>> for Box<F> {
     }
 }
 
+impl<L, F: Frozen<L>> Frozen<Box<L>> for Box<F> {
+    fn freeze(live: &Box<L>) -> Self {
+        Self::new(F::freeze(live))
+    }
+    fn thaw(self) -> Box<L> {
+        Box::new((*self).thaw())
+    }
+}
+
 impl<A, B, FA: Frozen<A>, FB: Frozen<B>> Frozen<(A, B)> for (FA, FB) {
     fn freeze(live: &(A, B)) -> Self {
         (FA::freeze(&live.0), FB::freeze(&live.1))

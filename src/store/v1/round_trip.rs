@@ -2,6 +2,7 @@
 //! decodes as its neighbour, would change the past at the next restart.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use proptest::collection::vec;
 use proptest::option;
@@ -13,10 +14,10 @@ use super::turn::{TurnHeadV1, TurnV1};
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::event::{Identity, Outcome, Receipt, Record, Turn, Way};
 use crate::process::ids::{
-    AccountId, Amount, Hash, Key, Lsn, Malformed, ProcessId, RequestId, Seq, SnapshotId,
+    AccountId, Amount, ChannelId, Hash, Key, Lsn, Malformed, ProcessId, RequestId, Seq, SnapshotId,
 };
 use crate::process::message::{Body, Marker, Message, Stamp, Transfer, Write};
-use crate::process::refusal::Refusal;
+use crate::process::refusal::{Diverged, OtherRun, OtherStore, Refusal};
 use crate::store::frame;
 use crate::store::stretches::{Stretch, Touches};
 
@@ -64,7 +65,7 @@ fn write() -> impl Strategy<Value = Write> {
 fn message() -> impl Strategy<Value = Message> {
     let transfer = (text(), account(), account(), amount()).prop_map(
         |(transfer_id, from_account, to_account, amount)| {
-            Body::Transfer(Transfer {
+            Body::from(Transfer {
                 transfer_id,
                 from_account,
                 to_account,
@@ -73,12 +74,12 @@ fn message() -> impl Strategy<Value = Message> {
         },
     );
     let marker = (id(SnapshotId::parse), process()).prop_map(|(snapshot, initiator)| {
-        Body::Marker(Marker {
+        Body::from(Marker {
             snapshot,
             initiator,
         })
     });
-    let body = prop_oneof![transfer, write().prop_map(Body::Put), marker];
+    let body = prop_oneof![transfer, write().prop_map(Body::from), marker];
     (any::<u64>(), body).prop_map(|(clock, body)| Message {
         clock: Lamport(clock),
         body,
@@ -103,7 +104,8 @@ fn refusal() -> impl Strategy<Value = Refusal> {
     ];
     let of_channels = prop_oneof![
         process().prop_map(Refusal::UnknownProcess),
-        (process(), process()).prop_map(|(from, to)| Refusal::NoChannel { from, to }),
+        (process(), process())
+            .prop_map(|(from, to)| Refusal::NoChannel(Box::new(ChannelId { from, to }))),
         (process(), seq(), seq()).prop_map(|(from, expected, arrived)| Refusal::Gap {
             from,
             expected,
@@ -114,27 +116,30 @@ fn refusal() -> impl Strategy<Value = Refusal> {
             used,
             asked
         }),
-        (process(), text(), text()).prop_map(|(peer, store, known)| Refusal::OtherStore {
+        (process(), text(), text()).prop_map(|(peer, store, known)| OtherStore {
             peer,
             store,
             known
-        }),
-        (process(), any::<[u64; 3]>()).prop_map(|(peer, [boot, run, known])| Refusal::OtherRun {
+        }
+        .into()),
+        (process(), any::<[u64; 3]>()).prop_map(|(peer, [boot, run, known])| OtherRun {
             peer,
             boot,
             run,
             known
-        }),
+        }
+        .into()),
         (process(), text()).prop_map(|(peer, store)| Refusal::GivenUp { peer, store }),
         (process(), any::<u64>(), any::<u64>())
             .prop_map(|(peer, boot, known)| Refusal::OlderBoot { peer, boot, known }),
         (process(), process(), process(), text()).prop_map(|(from, to, lost_by, figures)| {
-            Refusal::Diverged {
+            Diverged {
                 from,
                 to,
                 lost_by,
                 figures,
             }
+            .into()
         }),
     ];
     prop_oneof![of_bank, of_channels]
@@ -160,7 +165,7 @@ fn of_accounts() -> impl Strategy<Value = Record> {
             to,
             amount
         }),
-        write().prop_map(Record::Written),
+        write().prop_map(|write| Record::Written(Arc::new(write))),
         (id(RequestId::parse), any::<u64>(), outcome()).prop_map(
             |(request, fingerprint, outcome)| Record::Answered {
                 request,
@@ -188,7 +193,7 @@ fn of_channels() -> impl Strategy<Value = Record> {
                 from,
                 seq,
                 way,
-                suspense,
+                suspense: suspense.map(Box::new),
                 message
             }
         ),

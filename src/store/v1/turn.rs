@@ -1,11 +1,12 @@
 //! A turn and its records, as the journal holds them.
 
+use super::global::ChannelIdV1;
 use super::{frozen_enum, frozen_struct};
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::event::{Receipt, Record, Turn, Way};
 use crate::process::ids::{AccountId, Amount, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId};
 use crate::process::message::{Body, Marker, Message, Stamp, Transfer, Write};
-use crate::process::refusal::Refusal;
+use crate::process::refusal::{Diverged, OtherRun, OtherStore, Refusal};
 use crate::store::v2::IdentityV2;
 
 frozen_struct!(TurnV1 = Turn {
@@ -26,13 +27,13 @@ frozen_enum!(RecordV1 = Record {
     Deposited { account: AccountId, amount: Amount },
     Withdrawn { account: AccountId, amount: Amount },
     Moved { from: AccountId, to: AccountId, amount: Amount },
-    Written(write: WriteV1),
+    Written(write: Box<WriteV1>),
     Sent { to: ProcessId, seq: Seq, message: MessageV1 },
     Delivered {
         from: ProcessId,
         seq: Seq,
         way: WayV1,
-        suspense: Option<AccountId>,
+        suspense: Option<Box<AccountId>>,
         message: MessageV1,
     },
     Acknowledged { to: ProcessId, seq: Seq },
@@ -61,9 +62,9 @@ frozen_struct!(
 );
 
 frozen_enum!(BodyV1 = Body {
-    Transfer(transfer: TransferV1),
-    Put(write: WriteV1),
-    Marker(marker: MarkerV1),
+    Transfer(transfer: Box<TransferV1>),
+    Put(write: Box<WriteV1>),
+    Marker(marker: Box<MarkerV1>),
 });
 
 frozen_struct!(TransferV1 = Transfer {
@@ -104,17 +105,35 @@ frozen_enum!(RefusalV1 = Refusal {
     InsufficientFunds { account: AccountId, balance: i64, amount: i64 },
     Overflow(account: AccountId),
     UnknownProcess(process: ProcessId),
-    NoChannel { from: ProcessId, to: ProcessId },
+    NoChannel(channel: Box<ChannelIdV1>),
     ValueTooLong(bytes: u64),
     RequestReused(request: RequestId),
     TooManySnapshots(open: u64),
     Gap { from: ProcessId, expected: Seq, arrived: Seq },
     OtherWay { from: ProcessId, used: WayV1, asked: WayV1 },
-    OtherStore { peer: ProcessId, store: Box<str>, known: Box<str> },
+    OtherStore(other: Box<OtherStoreV1>),
     OlderBoot { peer: ProcessId, boot: u64, known: u64 },
-    Diverged { from: ProcessId, to: ProcessId, lost_by: ProcessId, figures: Box<str> },
+    Diverged(diverged: Box<DivergedV1>),
     // Since format 2.
-    OtherRun { peer: ProcessId, boot: u64, run: u64, known: u64 },
+    OtherRun(other: Box<OtherRunV2>),
     // Since format 3.
     GivenUp { peer: ProcessId, store: Box<str> },
 });
+
+frozen_struct!(OtherStoreV1 = OtherStore { peer: ProcessId, store: Box<str>, known: Box<str> });
+
+frozen_struct!(DivergedV1 = Diverged {
+    from: ProcessId,
+    to: ProcessId,
+    lost_by: ProcessId,
+    figures: Box<str>,
+});
+
+frozen_struct!(
+    OtherRunV2 = OtherRun {
+        peer: ProcessId,
+        boot: u64,
+        run: u64,
+        known: u64
+    }
+);

@@ -51,14 +51,14 @@ pub fn envelope_from_wire(message: wire::Message) -> Result<Envelope, Unreadable
         .body
         .ok_or_else(|| absent("the body of a message"))?
     {
-        wire::message::Body::Transfer(transfer) => Body::Transfer(Transfer {
+        wire::message::Body::Transfer(transfer) => Body::from(Transfer {
             amount: Amount::new(transfer.amount)
                 .ok_or_else(|| Unreadable(format!("an amount of {}", transfer.amount)))?,
             transfer_id: transfer_id(transfer.transfer_id)?,
             from_account: AccountId::parse(&transfer.from_account)?,
             to_account: AccountId::parse(&transfer.to_account)?,
         }),
-        wire::message::Body::Put(put) => Body::Put(Write {
+        wire::message::Body::Put(put) => Body::from(Write {
             key: Key::parse(&put.key)?,
             value: put.value.map(value).transpose()?,
             stamp: Stamp {
@@ -66,7 +66,7 @@ pub fn envelope_from_wire(message: wire::Message) -> Result<Envelope, Unreadable
                 process: ProcessId::parse(&put.process)?,
             },
         }),
-        wire::message::Body::Marker(marker) => Body::Marker(Marker {
+        wire::message::Body::Marker(marker) => Body::from(Marker {
             snapshot: SnapshotId::parse(&marker.snapshot_id)?,
             initiator: ProcessId::parse(&marker.initiator)?,
         }),

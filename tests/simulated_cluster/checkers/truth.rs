@@ -123,7 +123,7 @@ impl Truth {
                 self.suspended |= suspense.is_some();
                 let route = (self.place_of(from), place);
                 self.deliver(route, *seq, (message, turn.time))?;
-                self.credit(route, suspense.as_ref(), &message.body)
+                self.credit(route, suspense.as_deref(), &message.body)
             }
             Record::StateRecorded {
                 snapshot, channels, ..
