@@ -117,12 +117,18 @@ fn run(kind: &str) -> Result<u64, Box<dyn Error>> {
     let (mut bytes, mut hash) = (0, Hash::default());
     for begin in (0..TURNS).map(|turn| turn * TURN) {
         let inputs = (begin..begin + TURN).map(|number| input(kind, number, &ids[1]));
-        let inputs = inputs.map(|input| Ok((input?, Some(()))));
-        let mut waiting: Waiting<()> = inputs.collect::<Result<_, Box<dyn Error>>>()?;
+        let mut waiting = Waiting::default();
+        waiting.push(inputs.collect::<Result<_, _>>()?, Some(()));
         let (step, entry, of_entry) = turn(&mut process, &mut waiting, hash);
         bytes += entry.len() as u64;
         hash = of_entry;
-        if step.replies.len() as u64 != TURN {
+        if step
+            .said
+            .iter()
+            .map(|said| said.replies.len() as u64)
+            .sum::<u64>()
+            != TURN
+        {
             return Err("an operation has no reply".into());
         }
     }

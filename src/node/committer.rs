@@ -13,7 +13,7 @@ use super::driver::Step;
 use super::events::{Events, Happening};
 use super::metrics::Metrics;
 use super::outbox::Outbox;
-use super::replies::{Answers, Settled};
+use super::replies::Answers;
 use crate::process::event::Record;
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
 use crate::process::message::Body;
@@ -83,14 +83,9 @@ impl Committer {
                 _ => {}
             }
         }
-        for (to, reply) in step.replies {
-            let settled = Settled {
-                reply,
-                position: step.position,
-                time: step.time,
-            };
-            debug_assert!(settled.position <= committed.position());
-            answers.take(to, settled);
+        debug_assert!(step.position <= committed.position());
+        for said in step.said {
+            answers.take(said, (step.position, step.time));
         }
         for sealed in step.sealed {
             self.recorder.push_sealed(sealed);

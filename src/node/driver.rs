@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 
 use super::queue::Request;
-use super::replies::Asker;
+use super::replies::Waiter;
 use crate::process::Process;
 use crate::process::clock::Hlc;
 use crate::process::event::Input;
@@ -23,7 +23,7 @@ const TURN_WEIGHT_MAX: usize = 8192;
 const UNSEALED_WEIGHT_MAX: usize = 1_000_000;
 
 /// A turn that is decided and not yet durable, with everything that waits for it.
-pub(super) type Step = step::Step<Asker>;
+pub(super) type Step = step::Step<Waiter>;
 
 /// Runs until the queue is stopped or the committer is gone.
 pub(super) fn run(
@@ -35,11 +35,11 @@ pub(super) fn run(
     if committer.send(process.take_found()).is_err() {
         return;
     }
-    let mut waiting = Waiting::new();
+    let mut waiting = Waiting::default();
     while let Some(stop) = take(&mut queue, &mut waiting) {
         while !waiting.is_empty() {
             if process.unsealed() >= UNSEALED_WEIGHT_MAX {
-                waiting.push_front((Input::Checkpoint, None));
+                waiting.push_front(Input::Checkpoint);
             }
             let step = process.take_turn(wall_us(), &mut waiting, TURN_WEIGHT_MAX);
             if committer.send(step).is_err() {
@@ -55,12 +55,12 @@ pub(super) fn run(
 // Waits for something and takes all that is there, up to the bound; says whether to stop then.
 fn take(
     queue: &mut mpsc::UnboundedReceiver<Request>,
-    waiting: &mut Waiting<Asker>,
+    waiting: &mut Waiting<Waiter>,
 ) -> Option<bool> {
     let mut next = Some(queue.blocking_recv()?);
     while let Some(request) = next {
         match request {
-            Request::Inputs(inputs) => waiting.extend(inputs.into_waiting()),
+            Request::Inputs(inputs) => inputs.wait(waiting),
             Request::Stop => return Some(true),
         }
         next = (waiting.len() < BATCH_MAX)

@@ -181,7 +181,7 @@ impl Handle {
     ///
     /// # Errors
     /// As [`Handle::ask`]; nothing was done but where the node is going down.
-    pub async fn ask_all(&self, inputs: Vec<Input>) -> Result<Vec<Settled>, Unavailable> {
+    pub async fn ask_all(&self, inputs: Vec<Input>) -> Result<Vec<Reply>, Unavailable> {
         self.shared.queue.ask_all(inputs).await
     }
 

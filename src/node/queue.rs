@@ -5,11 +5,12 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::error::Unavailable;
-use super::replies::{Asker, Replies, Settled, Waiter, stopped};
+use super::replies::{Replies, Settled, Waiter, stopped};
 use super::room::Room;
 use crate::process::channel::Tally;
 use crate::process::event::{Input, Meeting, Reply};
 use crate::process::ids::{ProcessId, Seq};
+use crate::process::step::Waiting;
 use crate::transport::{Closed, Envelope, Inbox, Settling};
 
 /// Inputs that wait for their turn, from everywhere.
@@ -30,25 +31,16 @@ pub(super) enum Request {
 
 /// What is asked together: it stands together in the queue, and its replies are said together.
 pub(super) struct Inputs {
-    pub(super) inputs: Vec<Input>,
-    asker: Option<Box<Waiter>>,
+    inputs: Vec<Input>,
+    asker: Option<Waiter>,
     /// Among all that waits for its turn; given back when they are taken out of the queue.
     _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Inputs {
-    /// Each with who waits for its reply.
-    pub(super) fn into_waiting(self) -> impl Iterator<Item = (Input, Option<Asker>)> {
-        let Self { inputs, asker, .. } = self;
-        let (last, is_asked) = (inputs.len().saturating_sub(1), asker.is_some());
-        let mut asker = asker.map(Asker::OfThese);
-        inputs.into_iter().enumerate().map(move |(index, input)| {
-            let asker = match index == last {
-                true => asker.take(),
-                false => is_asked.then_some(Asker::OfNext),
-            };
-            (input, asker)
-        })
+    /// Puts them to what waits for the process.
+    pub(super) fn wait(self, waiting: &mut Waiting<Waiter>) {
+        waiting.push(self.inputs, self.asker);
     }
 }
 
@@ -78,22 +70,24 @@ impl Queue {
 
     /// Asks for a client; refused at once where too many wait, or the disk is too full for it.
     pub(super) async fn ask(&self, input: Input) -> Result<Settled, Unavailable> {
-        let settled = self.ask_all(vec![input]).await?.pop();
-        Ok(settled.expect("one input has one reply"))
+        self.ask_at_once(vec![input])?.last().await
     }
 
     /// Asks several things for a client, in order; refused as a whole.
-    pub(super) async fn ask_all(&self, inputs: Vec<Input>) -> Result<Vec<Settled>, Unavailable> {
-        if inputs.is_empty() {
-            return Ok(Vec::new());
+    pub(super) async fn ask_all(&self, inputs: Vec<Input>) -> Result<Vec<Reply>, Unavailable> {
+        match inputs.is_empty() {
+            true => Ok(Vec::new()),
+            false => self.ask_at_once(inputs)?.all().await,
         }
+    }
+
+    fn ask_at_once(&self, inputs: Vec<Input>) -> Result<Replies, Unavailable> {
         let weight = self.weight(&inputs)?;
         let clients = Arc::clone(&self.clients).try_acquire_many_owned(weight);
         let clients = clients.map_err(|_| Unavailable::Full)?;
         let place = Arc::clone(&self.places).try_acquire_many_owned(places(&inputs));
         let place = place.map_err(|_| Unavailable::Full)?;
-        let replies = self.put(inputs, place, [Some(clients), None])?;
-        replies.settled().await
+        self.put(inputs, place, [Some(clients), None])
     }
 
     /// Asks several things for a client that waits for room, in order: who calls again when this returns is next.
@@ -122,12 +116,7 @@ impl Queue {
     /// Asks for a peer or for the node itself, waiting for room: clients that flood it keep nobody from a snapshot.
     pub(super) async fn ask_from_within(&self, input: Input) -> Result<Settled, Unavailable> {
         let place = acquire(&self.places, 1).await?;
-        let settled = self
-            .put(vec![input], place, [None, None])?
-            .settled()
-            .await?;
-        let mut settled = settled.into_iter();
-        settled.next().ok_or_else(stopped)
+        self.put(vec![input], place, [None, None])?.last().await
     }
 
     /// Tells the turn something; nobody waits for a reply.
@@ -154,14 +143,14 @@ impl Queue {
         room: [Option<OwnedSemaphorePermit>; 2],
     ) -> Result<Replies, Unavailable> {
         let (waiter, replies) = Waiter::new(room);
-        self.send(inputs, Some(Box::new(waiter)), Some(place))?;
+        self.send(inputs, Some(waiter), Some(place))?;
         Ok(replies)
     }
 
     fn send(
         &self,
         inputs: Vec<Input>,
-        asker: Option<Box<Waiter>>,
+        asker: Option<Waiter>,
         place: Option<OwnedSemaphorePermit>,
     ) -> Result<(), Unavailable> {
         let inputs = Inputs {
@@ -203,10 +192,9 @@ impl Inbox for Queue {
         let replies = self.put(arrived, place, [None, None]);
         let replies = replies.map_err(|_| closed())?;
         Ok(Box::pin(async move {
-            let settled = replies.settled().await.map_err(|_| closed())?;
-            match settled.into_iter().next_back().map(|newest| newest.reply) {
-                Some(Reply::Arrived(Ok(delivered))) => Ok(delivered),
-                Some(Reply::Arrived(Err(refusal))) => Err(Closed::Stopped(refusal.to_string())),
+            match replies.last().await.map_err(|_| closed())?.reply {
+                Reply::Arrived(Ok(delivered)) => Ok(delivered),
+                Reply::Arrived(Err(refusal)) => Err(Closed::Stopped(refusal.to_string())),
                 _ => unreachable!("an arrival is answered as one"),
             }
         }))

@@ -6,6 +6,7 @@ use super::error::Unavailable;
 use crate::process::clock::Hlc;
 use crate::process::event::Reply;
 use crate::process::ids::Lsn;
+use crate::process::step::Said;
 
 /// A reply, with the durable turn that gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,20 +19,15 @@ pub struct Settled {
     pub time: Hlc,
 }
 
-/// Who waits for a reply.
-pub(super) enum Asker {
-    /// Who waits for the reply to the next input, too.
-    OfNext,
-    /// Who waits for this one, and those before it that are of the same.
-    OfThese(Box<Waiter>),
-}
-
-/// Who waits for replies. The room that the inputs take is given back when this goes, not when the client does: those
-/// who ask, give up and ask again must not let in more than fits.
+/// Who waits for the replies to what it has asked together. The room that the inputs take is given back when this goes,
+/// not when the client does: those who ask, give up and ask again must not let in more than fits.
 pub(super) struct Waiter {
-    replies: oneshot::Sender<Vec<Settled>>,
+    replies: oneshot::Sender<(Vec<Reply>, Turned)>,
     _room: [Option<OwnedSemaphorePermit>; 2],
 }
+
+/// The position and the clock of the durable turn that replied.
+pub(super) type Turned = (Lsn, Hlc);
 
 impl Waiter {
     /// Who has taken so much room, and what it waits for.
@@ -45,31 +41,35 @@ impl Waiter {
     }
 }
 
-/// Gathers replies until those who asked have all of theirs.
+/// Keeps the replies to what one turn has not done as a whole, until the next ones have.
 #[derive(Default)]
-pub(super) struct Answers(Vec<Settled>);
+pub(super) struct Answers(Vec<Reply>);
 
 impl Answers {
-    /// Takes the reply to the input after that of the reply before. Whoever asked may have gone; what was done stays
-    /// done.
-    pub(super) fn take(&mut self, asker: Asker, settled: Settled) {
-        self.0.push(settled);
-        if let Asker::OfThese(waiter) = asker {
-            // Those that come next are mostly as many.
-            let next = Vec::with_capacity(self.0.len());
-            let _gone = waiter.replies.send(std::mem::replace(&mut self.0, next));
+    /// Takes what the next turn has said. Whoever asked may have gone; what was done stays done.
+    pub(super) fn take(&mut self, said: Said<Waiter>, turned: Turned) {
+        let mut replies = std::mem::take(&mut self.0);
+        match replies.is_empty() {
+            true => replies = said.replies,
+            false => replies.extend(said.replies),
+        }
+        match said.to {
+            None => self.0 = replies,
+            Some(waiter) => {
+                let _gone = waiter.replies.send((replies, turned));
+            }
         }
     }
 }
 
 /// Replies that are still to come, in the order in which it was asked.
-pub struct Replies(oneshot::Receiver<Vec<Settled>>);
+pub struct Replies(oneshot::Receiver<(Vec<Reply>, Turned)>);
 
 impl Replies {
     /// To nothing.
     pub(super) fn none() -> Self {
         let (replies, none) = oneshot::channel();
-        let _held = replies.send(Vec::new());
+        let _held = replies.send(Default::default());
         Self(none)
     }
 
@@ -77,8 +77,20 @@ impl Replies {
     ///
     /// # Errors
     /// [`Unavailable`]: the node goes down, and what was done is not known.
-    pub async fn settled(self) -> Result<Vec<Settled>, Unavailable> {
-        self.0.await.map_err(|_| stopped())
+    pub async fn all(self) -> Result<Vec<Reply>, Unavailable> {
+        let (replies, _) = self.0.await.map_err(|_| stopped())?;
+        Ok(replies)
+    }
+
+    /// The last of them, and the turn that gave it.
+    pub(super) async fn last(self) -> Result<Settled, Unavailable> {
+        let (mut replies, (position, time)) = self.0.await.map_err(|_| stopped())?;
+        let reply = replies.pop().ok_or_else(stopped)?;
+        Ok(Settled {
+            reply,
+            position,
+            time,
+        })
     }
 }
 

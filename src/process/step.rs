@@ -2,6 +2,7 @@
 //! what is simulated is what runs.
 
 use std::collections::VecDeque;
+use std::vec;
 
 use super::Process;
 use super::clock::Hlc;
@@ -10,16 +11,37 @@ use super::ids::Lsn;
 use super::registers::Sealed;
 use super::snapshot::Recording;
 
-/// Inputs in the order in which they came, each with who waits for its reply.
-pub type Waiting<T> = VecDeque<(Input, Option<T>)>;
+/// Inputs in the order in which they came. What was asked together stands together, and is never copied.
+#[derive(Debug)]
+pub struct Waiting<T> {
+    asked: VecDeque<Asked<T>>,
+    len: usize,
+}
+
+/// Inputs that were asked together, and who waits for their replies.
+#[derive(Debug)]
+struct Asked<T> {
+    inputs: vec::IntoIter<Input>,
+    asker: Option<T>,
+}
+
+/// What a turn replies to inputs that were asked together.
+#[derive(Debug)]
+pub struct Said<T> {
+    /// In the order of the inputs.
+    pub replies: Vec<Reply>,
+    /// Who waits for them. `None` where the turn was full before the last of the inputs: the rest of the replies, and who
+    /// waits for all of them, come with a later turn, before any others.
+    pub to: Option<T>,
+}
 
 /// A turn that is decided and not yet durable, with everything that waits for it.
 #[derive(Debug)]
 pub struct Step<T> {
     /// What is to be made durable; without records there is nothing to be.
     pub turn: Turn,
-    /// Who asked, and what is said once the turn and those before it are durable.
-    pub replies: Vec<(T, Reply)>,
+    /// What is said once the turn and those before it are durable.
+    pub said: Vec<Said<T>>,
     /// The newest turn when it was said: this one, or where it has no records the one before.
     pub position: Lsn,
     /// The clock of that turn.
@@ -28,6 +50,54 @@ pub struct Step<T> {
     pub sealed: Vec<Sealed>,
     /// The recordings that this turn finished.
     pub finished: Vec<Recording>,
+}
+
+impl<T> Default for Waiting<T> {
+    fn default() -> Self {
+        Self {
+            asked: VecDeque::new(),
+            len: 0,
+        }
+    }
+}
+
+impl<T> Waiting<T> {
+    /// Puts what is asked together behind all others; somebody may wait for the replies.
+    pub fn push(&mut self, inputs: Vec<Input>, asker: Option<T>) {
+        self.len += inputs.len();
+        let inputs = inputs.into_iter();
+        self.asked.push_back(Asked { inputs, asker });
+    }
+
+    /// Puts something before all others; nobody waits for a reply.
+    pub fn push_front(&mut self, input: Input) {
+        self.len += 1;
+        let inputs = vec![input].into_iter();
+        let asker = None;
+        self.asked.push_front(Asked { inputs, asker });
+    }
+
+    /// How many inputs wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.asked.is_empty()
+    }
+
+    // The greatest clock among the messages that wait.
+    fn newest(&self) -> Hlc {
+        let inputs = self.asked.iter().flat_map(|asked| asked.inputs.as_slice());
+        let times = inputs.filter_map(|input| match input {
+            Input::Arrived { time, .. } | Input::Reach { time } => Some(*time),
+            _ => None,
+        });
+        times.max().unwrap_or_default()
+    }
 }
 
 impl Process {
@@ -43,28 +113,50 @@ impl Process {
         waiting: &mut Waiting<T>,
         weight_max: usize,
     ) -> Step<T> {
-        let times = waiting.iter().filter_map(|(input, _)| match input {
-            Input::Arrived { time, .. } | Input::Reach { time } => Some(*time),
-            _ => None,
-        });
-        self.begin_turn(wall_us, times.max().unwrap_or_default());
-        // Most inputs give one record and one reply: to grow step by step would copy each several times.
+        self.begin_turn(wall_us, waiting.newest());
+        // Most inputs give one record: to grow step by step would copy each several times.
         self.turn.records.reserve(waiting.len());
-        let mut replies = Vec::with_capacity(waiting.len());
-        while let Some((input, asker)) = waiting.pop_front_if(|(input, _)| {
-            self.turn_weight() < weight_max && !self.wants_own_turn(input)
-        }) {
-            let reply = self.step(input);
-            replies.extend(asker.map(|asker| (asker, reply)));
+        let mut said = Vec::with_capacity(waiting.asked.len());
+        while let Some(asked) = waiting.asked.front_mut() {
+            let before = asked.inputs.len();
+            let replies = self.take_of(asked, weight_max);
+            let left = asked.inputs.len();
+            waiting.len -= before - left;
+            let done = waiting.asked.pop_front_if(|asked| asked.inputs.len() == 0);
+            let is_done = done.is_some();
+            let to = done.and_then(|done| done.asker);
+            if to.is_some() || !(is_done || replies.is_empty()) {
+                said.push(Said { replies, to });
+            }
+            if !is_done {
+                break;
+            }
         }
         let turn = self.end_turn();
-        self.step_of(turn, replies)
+        self.step_of(turn, said)
     }
 
-    fn step_of<T>(&mut self, turn: Turn, replies: Vec<(T, Reply)>) -> Step<T> {
+    // The replies to as much of it as may be in this turn; none where nobody waits for them.
+    fn take_of<T>(&mut self, asked: &mut Asked<T>, weight_max: usize) -> Vec<Reply> {
+        let is_asked = asked.asker.is_some();
+        let mut replies = Vec::with_capacity(if is_asked { asked.inputs.len() } else { 0 });
+        while self.turn_weight() < weight_max
+            && let Some(next) = asked.inputs.as_slice().first()
+            && !self.wants_own_turn(next)
+            && let Some(input) = asked.inputs.next()
+        {
+            let reply = self.step(input);
+            if is_asked {
+                replies.push(reply);
+            }
+        }
+        replies
+    }
+
+    fn step_of<T>(&mut self, turn: Turn, said: Vec<Said<T>>) -> Step<T> {
         Step {
             turn,
-            replies,
+            said,
             position: self.registers().position,
             time: self.registers().time,
             sealed: self.take_sealed(),

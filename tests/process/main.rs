@@ -8,6 +8,7 @@ mod operations;
 mod past;
 mod recovery;
 mod snapshots;
+mod turns;
 
 use snapledger::process::Process;
 use snapledger::process::clock::{Hlc, Lamport};

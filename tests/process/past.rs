@@ -1,10 +1,13 @@
 //! What is asked about an instant is final: the clock is past it, durably, before anything is answered. Without this
 //! an auditor who asks twice could be told two things.
 
+use snapledger::process::step::Waiting;
+
 use super::*;
 
 fn reach(process: &mut Process, wall_us: u64, time: Hlc) -> Turn {
-    let mut waiting = [(Input::Reach { time }, None::<()>)].into();
+    let mut waiting = Waiting::<()>::default();
+    waiting.push(vec![Input::Reach { time }], None);
     process.take_turn(wall_us, &mut waiting, 100).turn
 }
 
@@ -32,7 +35,9 @@ fn a_turn_that_changes_something_reaches_the_instant_by_itself() {
             amount: 1,
         },
     };
-    let mut waiting = [(deposit, None::<()>), (Input::Reach { time }, None)].into();
+    let mut waiting = Waiting::<()>::default();
+    waiting.push(vec![deposit], None);
+    waiting.push(vec![Input::Reach { time }], None);
     let turn = p.take_turn(1_000, &mut waiting, 100).turn;
     assert_eq!(turn.records.len(), 1);
     assert!(turn.time > time);

@@ -148,7 +148,7 @@ impl World {
         let destinations: Vec<_> = outboxes.keys().copied().collect();
         self.nodes[place].life = Some(Alive {
             process,
-            waiting: Waiting::new(),
+            waiting: Waiting::default(),
             is_woken: false,
             computed: VecDeque::new(),
             work: VecDeque::new(),

@@ -12,7 +12,7 @@ impl World {
     /// Puts an input into the queue of a process.
     pub(crate) fn enqueue(&mut self, life: Life, input: Input, asker: Option<Asker>) {
         if let Some(alive) = self.alive(life) {
-            alive.waiting.push_back((input, asker));
+            alive.waiting.push(vec![input], asker);
             self.wake(life);
         }
     }
@@ -142,8 +142,11 @@ impl World {
                 _ => {}
             }
         }
-        for (asker, reply) in std::mem::take(&mut step.replies) {
-            self.settle(life, asker, (reply, step.time))?;
+        for said in std::mem::take(&mut step.said) {
+            // One input at a time is asked here.
+            for (asker, reply) in said.to.into_iter().zip(said.replies) {
+                self.settle(life, asker, (reply, step.time))?;
+            }
         }
         let (sealed, finished) = (
             std::mem::take(&mut step.sealed),

@@ -13,8 +13,8 @@ use super::super::error::{Failure, id};
 use super::super::identity;
 use super::process_or_here;
 use super::stream::STALL;
-use crate::node::{Handle, Replies, Settled};
-use crate::process::event::{Answer, Input, Operation};
+use crate::node::{Handle, Replies};
+use crate::process::event::{Answer, Input, Operation, Reply};
 use crate::process::ids::{AccountId, RequestId};
 use crate::proto::snapledger::ledger_service_server::LedgerService;
 use crate::proto::snapledger::operation::Body;
@@ -37,8 +37,8 @@ impl LedgerService for Ledger {
         request: Request<ApplyRequest>,
     ) -> Result<Response<ApplyResponse>, Status> {
         let inputs = inputs(request.into_inner())?;
-        let settled = self.0.ask_all(inputs).await.map_err(Failure::from)?;
-        Ok(Response::new(results(settled)))
+        let replies = self.0.ask_all(inputs).await.map_err(Failure::from)?;
+        Ok(Response::new(results(replies)))
     }
 
     type StreamStream = Pin<Box<dyn Stream<Item = Result<ApplyResponse, Status>> + Send>>;
@@ -56,8 +56,7 @@ impl LedgerService for Ledger {
         tokio::spawn(reader.read(request.into_inner()));
         let answers = ReceiverStream::new(answers).then(|batch: Result<Batch, Status>| async {
             let batch = batch?;
-            let settled = batch.replies.settled().await.map_err(Failure::from)?;
-            Ok(results(settled))
+            Ok(results(batch.replies.all().await.map_err(Failure::from)?))
         });
         Ok(Response::new(Box::pin(answers)))
     }
@@ -137,8 +136,8 @@ fn inputs(asked: ApplyRequest) -> Result<Vec<Input>, Failure> {
     Ok(inputs)
 }
 
-fn results(settled: Vec<Settled>) -> ApplyResponse {
-    let answers = settled.into_iter().map(|one| ask::answer(one.reply));
+fn results(replies: Vec<Reply>) -> ApplyResponse {
+    let answers = replies.into_iter().map(ask::answer);
     ApplyResponse {
         results: answers.map(result).collect(),
     }
