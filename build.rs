@@ -7,6 +7,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let set = protox::compile(["chandy_lamport.proto", "snapledger.proto"], ["proto"])?;
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), set.encode_to_vec())?;
-    tonic_prost_build::configure().compile_fds(set)?;
+    tonic_prost_build::configure()
+        .codec_path("crate::proto::Contiguous")
+        .compile_fds(set)?;
     Ok(())
 }

@@ -51,6 +51,19 @@ impl Bank {
         self.find(account).map(|index| self.accounts[index].balance)
     }
 
+    /// Where an account stands, for [`Bank::look_first_at`].
+    #[must_use]
+    pub fn place_of(&self, account: &AccountId) -> Option<usize> {
+        self.accounts.get_index_of(account)
+    }
+
+    /// Where the account stands that is asked for next, if that is known.
+    pub fn look_first_at(&mut self, place: Option<usize>) {
+        if let Some(place) = place {
+            *self.last.0.get_mut() = place;
+        }
+    }
+
     fn find(&self, account: &AccountId) -> Option<usize> {
         let hint = self.last.0.load(Relaxed);
         let hinted = self.accounts.get_index(hint);

@@ -112,6 +112,18 @@ pub enum Operation {
     },
 }
 
+impl Operation {
+    /// The account that it is about, the first where there are two.
+    #[must_use]
+    pub fn account(&self) -> Option<&AccountId> {
+        match self {
+            Self::Deposit { account, .. } | Self::Withdraw { account, .. } => Some(account),
+            Self::Transfer { from_account, .. } => Some(from_account),
+            Self::Put { .. } => None,
+        }
+    }
+}
+
 /// What a client can ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Read {
@@ -312,40 +324,6 @@ pub enum Record {
         message: Message,
     },
 }
-
-impl Record {
-    /// How much work it is to apply, counted in plain operations: a long value is many.
-    #[must_use]
-    pub fn weight(&self) -> usize {
-        let value = match self {
-            Self::Written(write) => write.value.as_deref(),
-            Self::Sent { message, .. }
-            | Self::Carried { message, .. }
-            | Self::Delivered { message, .. } => message.body.value(),
-            _ => None,
-        };
-        1 + value.map_or(0, str::len) / VALUE_BYTES_PER_WEIGHT
-    }
-}
-
-impl Input {
-    /// How much room it takes, counted in plain operations: a long value is many.
-    #[must_use]
-    pub fn weight(&self) -> usize {
-        let value = match self {
-            Self::Operation {
-                operation: Operation::Put { value, .. },
-                ..
-            } => value.as_deref(),
-            Self::Arrived { message, .. } | Self::Called { message, .. } => message.body.value(),
-            _ => None,
-        };
-        1 + value.map_or(0, str::len) / VALUE_BYTES_PER_WEIGHT
-    }
-}
-
-/// So many bytes of a value weigh as much as one plain operation.
-const VALUE_BYTES_PER_WEIGHT: usize = 256;
 
 /// How a message came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

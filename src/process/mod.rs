@@ -24,6 +24,7 @@ pub mod snapshot;
 pub mod status;
 pub mod step;
 pub mod topology;
+mod weight;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

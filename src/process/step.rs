@@ -11,6 +11,10 @@ use super::ids::Lsn;
 use super::registers::Sealed;
 use super::snapshot::Recording;
 
+/// So many accounts are looked for at once, ahead of the operations on them: each is somewhere else in memory, and the
+/// processor waits for several of them together.
+const AHEAD: usize = 16;
+
 /// Inputs in the order in which they came. What was asked together stands together, and is never copied.
 #[derive(Debug)]
 pub struct Waiting<T> {
@@ -138,19 +142,30 @@ impl Process {
 
     // The replies to as much of it as may be in this turn; none where nobody waits for them.
     fn take_of<T>(&mut self, asked: &mut Asked<T>, weight_max: usize) -> Vec<Reply> {
-        let is_asked = asked.asker.is_some();
-        let mut replies = Vec::with_capacity(if is_asked { asked.inputs.len() } else { 0 });
-        while self.turn_weight() < weight_max
-            && let Some(next) = asked.inputs.as_slice().first()
-            && !self.wants_own_turn(next)
-            && let Some(input) = asked.inputs.next()
-        {
-            let reply = self.step(input);
-            if is_asked {
-                replies.push(reply);
+        let (count, is_asked) = (asked.inputs.len(), asked.asker.is_some());
+        let mut replies = Vec::with_capacity(if is_asked { count } else { 0 });
+        let mut places = [None; AHEAD];
+        for done in 0..count {
+            let rest = asked.inputs.as_slice();
+            if self.turn_weight() >= weight_max || self.wants_own_turn(&rest[0]) {
+                break;
             }
+            if done % AHEAD == 0 {
+                places = self.places(rest);
+            }
+            self.bank.look_first_at(places[done % AHEAD]);
+            let reply = asked.inputs.next().map(|input| self.step(input));
+            replies.extend(reply.filter(|_| is_asked));
         }
         replies
+    }
+
+    // Where the accounts of the next inputs stand.
+    fn places(&self, inputs: &[Input]) -> [Option<usize>; AHEAD] {
+        std::array::from_fn(|index| match inputs.get(index)? {
+            Input::Operation { operation, .. } => self.bank.place_of(operation.account()?),
+            _ => None,
+        })
     }
 
     fn step_of<T>(&mut self, turn: Turn, said: Vec<Said<T>>) -> Step<T> {

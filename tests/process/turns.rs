@@ -42,7 +42,7 @@ fn replies_are_in_order_and_the_last_of_them_come_with_who_waits() {
     assert_eq!(balances(second.said), [(vec![6, 10], None)]);
 
     let third = p.take_turn(1, &mut waiting, 100);
-    assert!(waiting.is_empty() && waiting.len() == 0);
+    assert!(waiting.is_empty());
     assert_eq!(
         balances(third.said),
         [(vec![15], Some("five")), (vec![3], Some("one"))]

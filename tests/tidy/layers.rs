@@ -7,6 +7,7 @@ use crate::source::{Finding, Named, Source, line_of};
 /// A part of the house, and the parts that it may name. Who is not here may name nothing: add a line.
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("process", &[]),
+    ("proto", &[]),
     ("history", &["process"]),
     ("simulate", &["history", "process"]),
     ("store", &["history", "process"]),

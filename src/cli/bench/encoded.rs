@@ -9,8 +9,8 @@ use tonic::codec::{Codec, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
-use tonic_prost::ProstCodec;
 
+use crate::proto::Contiguous;
 use crate::proto::snapledger::{ApplyRequest, ApplyResponse};
 
 const APPLY: PathAndQuery = PathAndQuery::from_static("/snapledger.v1.LedgerService/Apply");
@@ -61,14 +61,14 @@ impl Codec for AsItIs {
     type Encode = Encoded;
     type Decode = ApplyResponse;
     type Encoder = Self;
-    type Decoder = <ProstCodec<ApplyRequest, ApplyResponse> as Codec>::Decoder;
+    type Decoder = <Contiguous<ApplyRequest, ApplyResponse> as Codec>::Decoder;
 
     fn encoder(&mut self) -> Self::Encoder {
         Self
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        ProstCodec::<ApplyRequest, ApplyResponse>::default().decoder()
+        Contiguous::<ApplyRequest, ApplyResponse>::default().decoder()
     }
 }
 
