@@ -154,8 +154,13 @@ impl Process {
                 places = self.places(rest);
             }
             self.bank.look_first_at(places[done % AHEAD]);
-            let reply = asked.inputs.next().map(|input| self.step(input));
-            replies.extend(reply.filter(|_| is_asked));
+            let Some(input) = asked.inputs.next() else {
+                break;
+            };
+            let reply = self.step(input);
+            if is_asked {
+                replies.push(reply);
+            }
         }
         replies
     }

@@ -13,6 +13,8 @@ use crate::process::event::Turn;
 use crate::process::ids::{Hash, Lsn};
 
 const HASH_BYTES: usize = 32;
+/// What most records take at most: room is made for as many at once.
+const RECORD_BYTES: usize = 48;
 
 /// A turn as it was read, with what chains it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +31,9 @@ impl Entry {
     /// The stored form of a turn behind the entry with the hash `previous`, frame included, and its hash.
     #[must_use]
     pub fn encode(turn: &Turn, previous: Hash) -> (Vec<u8>, Hash) {
-        let mut entry = previous.0.to_vec();
-        entry.append(&mut frame::encode(&TurnV1::freeze(turn)));
+        let mut entry = Vec::with_capacity(HASH_BYTES + RECORD_BYTES * (1 + turn.records.len()));
+        entry.extend_from_slice(&previous.0);
+        frame::encode_behind(&TurnV1::freeze(turn), &mut entry);
         (frame::wrap(Kind::Turn, &entry), hash_of(&entry))
     }
 

@@ -14,9 +14,9 @@ const HEADER_BYTES: usize = 1 + 1 + 4 + 4;
 /// 16 that is no longer in the cache reads the page, and every tenth writes it anew: the smaller they are, the less. Those
 /// of older stores may be up to 64 KiB.
 const FRAGMENT_BYTES_MAX: usize = 4 * 1024;
-/// Those of turns, which come one behind the other: the page that the next one meets is in the cache, and larger ones are
-/// fewer to look for.
-const TURN_FRAGMENT_BYTES_MAX: usize = 16 * 1024;
+/// Those of what comes one behind the other: the page that the next one meets is in the cache, and larger ones are fewer
+/// to look for.
+const FRAGMENT_IN_ORDER_BYTES_MAX: usize = 16 * 1024;
 /// No stored value is longer; a length that claims more is damage.
 const VALUE_BYTES_MAX: usize = 255 * 1024 * 1024;
 const _: () = assert!(
@@ -84,6 +84,12 @@ fn configuration() -> impl bincode::config::Config {
 pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     bincode::serde::encode_to_vec(value, configuration())
         .expect("stored types are plain structures, which always encode")
+}
+
+/// The same behind what is there already.
+pub(super) fn encode_behind<T: Serialize>(value: &T, bytes: &mut Vec<u8>) {
+    bincode::serde::encode_into_std_write(value, bytes, configuration())
+        .expect("stored types are plain structures, which always encode");
 }
 
 /// Reads the bare encoding; every byte must be used.
@@ -183,9 +189,10 @@ pub(super) fn insert(batch: &mut sled::Batch, key: &[u8], framed: &[u8]) {
 }
 
 fn fragments(framed: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    let bytes_max = match framed.get(1) {
-        Some(&kind) if kind == Kind::Turn as u8 => TURN_FRAGMENT_BYTES_MAX,
-        _ => FRAGMENT_BYTES_MAX,
+    let comes_in_order = |kind: &u8| [Kind::Turn as u8, Kind::Touches as u8].contains(kind);
+    let bytes_max = match framed.get(1).is_some_and(comes_in_order) {
+        true => FRAGMENT_IN_ORDER_BYTES_MAX,
+        false => FRAGMENT_BYTES_MAX,
     };
     // The longest value has a number for each.
     (0..).zip(framed.chunks(bytes_max))
