@@ -203,11 +203,11 @@ impl Process {
     fn seal(&mut self, snapshot: Option<SnapshotId>) {
         self.unsealed = 0;
         let cells = Changes::of(vec![
-            self.bank.seal(),
             self.keys.seal(),
             self.requests.seal(),
             self.snapshots.seal(),
         ]);
+        let cells = cells.with(self.bank.seal());
         self.sealed.push(Sealed {
             snapshot,
             time: self.turn.time,

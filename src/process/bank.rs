@@ -1,11 +1,9 @@
 //! The bank: accounts, their balances, and which of them changed since the last recording.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::hash::BuildHasher as _;
 
-use hashbrown::DefaultHashBuilder;
-use indexmap::IndexMap;
+use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::cell::Cell;
 use super::ids::{AccountId, Amount};
 
 /// The accounts of one process.
@@ -14,65 +12,55 @@ use super::ids::{AccountId, Amount};
 /// a new one: constant time, whatever the number of accounts.
 #[derive(Debug, Clone, Default)]
 pub struct Bank {
-    /// Dense, behind an index of numbers: a table of the accounts themselves would be half empty at times. Its order, that
-    /// in which they were opened, means nothing.
-    accounts: IndexMap<AccountId, Account, DefaultHashBuilder>,
+    /// In the order in which they were opened, which means nothing.
+    accounts: Vec<Account>,
+    /// Where each stands, by its id: a table of numbers, because a table is half empty at times.
+    places: HashTable<u32>,
+    hasher: DefaultHashBuilder,
     /// The active delta: each account that changed in this epoch, with its newest balance.
-    delta: Vec<Cell>,
+    delta: Vec<(AccountId, i64)>,
     /// Counts the seals; an account whose epoch is older is not in the active delta.
     epoch: u32,
     balance_total: i128,
-    /// Where the account stands that was found last: what was decided about an account is applied to it next.
-    last: Hint,
+    /// Where to look first.
+    hint: usize,
 }
 
-/// A place that is worth a look before all others. Whoever has a copy of the bank finds its own.
-#[derive(Debug, Default)]
-struct Hint(AtomicUsize);
-
-impl Clone for Hint {
-    fn clone(&self) -> Self {
-        Self::default()
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Account {
+    id: AccountId,
     balance: i64,
     epoch: u32,
     /// Where in the delta it stands, if the epoch is the active one.
-    place: u32,
+    changed: u32,
 }
 
 impl Bank {
     /// The balance; `None` if nothing was ever credited.
     #[must_use]
     pub fn balance(&self, account: &AccountId) -> Option<i64> {
-        self.find(account).map(|index| self.accounts[index].balance)
+        let place = self.find(account)?;
+        Some(self.accounts[place].balance)
     }
 
     /// Where an account stands, for [`Bank::look_first_at`].
     #[must_use]
     pub fn place_of(&self, account: &AccountId) -> Option<usize> {
-        self.accounts.get_index_of(account)
+        let is_it = |place: &u32| self.accounts[*place as usize].id == *account;
+        let found = self.places.find(self.hasher.hash_one(account), is_it);
+        found.map(|place| *place as usize)
     }
 
-    /// Where the account stands that is asked for next, if that is known.
+    /// Where the account stands that is asked for next and changed then, if that is known.
     pub fn look_first_at(&mut self, place: Option<usize>) {
-        if let Some(place) = place {
-            *self.last.0.get_mut() = place;
-        }
+        self.hint = place.unwrap_or(self.hint);
     }
 
     fn find(&self, account: &AccountId) -> Option<usize> {
-        let hint = self.last.0.load(Relaxed);
-        let hinted = self.accounts.get_index(hint);
-        if hinted.is_some_and(|(id, _)| id == account) {
-            return Some(hint);
+        match self.accounts.get(self.hint) {
+            Some(hinted) if hinted.id == *account => Some(self.hint),
+            _ => self.place_of(account),
         }
-        let found = self.accounts.get_index_of(account)?;
-        self.last.0.store(found, Relaxed);
-        Some(found)
     }
 
     /// The balance after a credit; `None` where it would overflow.
@@ -113,63 +101,61 @@ impl Bank {
 
     /// Sets a balance found in a recorded state; it does not count as a change.
     pub fn restore(&mut self, account: AccountId, balance: i64) {
-        self.balance_total += i128::from(balance);
-        let epoch = self.epoch.wrapping_sub(1);
-        let before = self.accounts.insert(
-            account,
-            Account {
-                balance,
-                epoch,
-                place: 0,
-            },
+        debug_assert!(
+            self.place_of(&account).is_none(),
+            "a recorded state has each account once"
         );
-        debug_assert!(before.is_none(), "a recorded state has each account once");
+        self.balance_total += i128::from(balance);
+        self.open(Account {
+            id: account,
+            balance,
+            epoch: self.epoch.wrapping_sub(1),
+            changed: 0,
+        });
     }
 
     /// Hands over what changed since the last call and starts anew. Takes constant time.
-    pub fn seal(&mut self) -> Vec<Cell> {
+    pub fn seal(&mut self) -> Vec<(AccountId, i64)> {
         self.epoch = self.epoch.wrapping_add(1);
         std::mem::take(&mut self.delta)
     }
 
     fn change(&mut self, account: &AccountId, units: i64) {
         self.balance_total += i128::from(units);
-        if let Some(index) = self.find(account) {
-            let found = &mut self.accounts[index];
+        if let Some(place) = self.find(account) {
+            let found = &mut self.accounts[place];
             found.balance += units;
             assert!(found.balance >= 0, "decide lets no account go below zero");
             if found.epoch == self.epoch {
-                let place = found.place as usize;
-                if let Cell::Account { balance, .. } = &mut self.delta[place] {
-                    *balance = found.balance;
-                }
+                self.delta[found.changed as usize].1 = found.balance;
             } else {
                 found.epoch = self.epoch;
-                found.place = place(&self.delta);
-                self.delta.push(cell(account, found.balance));
+                found.changed = number(self.delta.len());
+                self.delta.push((account.clone(), found.balance));
             }
             return;
         }
-        let opened = Account {
+        assert!(units > 0, "an account opens with a credit");
+        self.open(Account {
+            id: account.clone(),
             balance: units,
             epoch: self.epoch,
-            place: place(&self.delta),
-        };
-        assert!(units > 0, "an account opens with a credit");
-        self.delta.push(cell(account, units));
-        self.accounts.insert(account.clone(), opened);
+            changed: number(self.delta.len()),
+        });
+        self.delta.push((account.clone(), units));
+    }
+
+    fn open(&mut self, account: Account) {
+        let hash = self.hasher.hash_one(&account.id);
+        let place = number(self.accounts.len());
+        self.accounts.push(account);
+        let hash_again = |place: &u32| self.hasher.hash_one(&self.accounts[*place as usize].id);
+        self.places.insert_unique(hash, place, hash_again);
     }
 }
 
-fn cell(account: &AccountId, balance: i64) -> Cell {
-    Cell::Account {
-        account: account.clone(),
-        balance,
-    }
-}
-
-fn place(delta: &[Cell]) -> u32 {
-    u32::try_from(delta.len()).expect("fewer than four billion accounts fit into memory")
+fn number(count: usize) -> u32 {
+    u32::try_from(count).expect("fewer than four billion accounts fit into memory")
 }
 
 #[cfg(test)]
@@ -184,13 +170,10 @@ mod tests {
         bank.credit(&account("a"), amount(5));
         bank.credit(&account("b"), amount(7));
         bank.debit(&account("a"), amount(2));
-        assert_eq!(
-            bank.seal(),
-            [cell(&account("a"), 3), cell(&account("b"), 7)]
-        );
+        assert_eq!(bank.seal(), [(account("a"), 3), (account("b"), 7)]);
         assert_eq!(bank.seal(), []);
         bank.credit(&account("b"), amount(1));
-        assert_eq!(bank.seal(), [cell(&account("b"), 8)]);
+        assert_eq!(bank.seal(), [(account("b"), 8)]);
         assert_eq!(bank.balance_total(), 11);
     }
 }

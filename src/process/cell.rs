@@ -76,19 +76,32 @@ impl Cell {
 /// The cells that changed since a seal, as they are handed over: pieces, in no order. Where a cell is there twice, the
 /// later one counts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Changes(Vec<Vec<Cell>>);
+pub struct Changes {
+    /// The accounts among them: mostly all, and smaller than cells.
+    accounts: Vec<(AccountId, i64)>,
+    pieces: Vec<Vec<Cell>>,
+}
 
 impl Changes {
     /// Of pieces; nothing is copied.
     #[must_use]
     pub fn of(pieces: Vec<Vec<Cell>>) -> Self {
-        Self(pieces)
+        Self {
+            accounts: Vec::new(),
+            pieces,
+        }
+    }
+
+    /// The same with accounts and their balances.
+    #[must_use]
+    pub fn with(self, accounts: Vec<(AccountId, i64)>) -> Self {
+        Self { accounts, ..self }
     }
 
     /// How many there are, counted as often as they are there.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.iter().map(Vec::len).sum()
+        self.accounts.len() + self.pieces.iter().map(Vec::len).sum::<usize>()
     }
 
     /// Whether nothing changed.
@@ -100,11 +113,10 @@ impl Changes {
     /// Each once, in the order of cells.
     #[must_use]
     pub fn sorted(self) -> Vec<Cell> {
-        let join = |mut cells: Vec<Cell>, mut more: Vec<Cell>| {
-            cells.append(&mut more);
-            cells
-        };
-        let mut cells = self.0.into_iter().reduce(join).unwrap_or_default();
+        let mut cells = Vec::with_capacity(self.len());
+        let account = |(account, balance)| Cell::Account { account, balance };
+        cells.extend(self.accounts.into_iter().map(account));
+        cells.extend(self.pieces.into_iter().flatten());
         cells.sort_by(|a, b| a.key().cmp(&b.key()));
         cells.dedup_by(|later, earlier| {
             let is_twice = later.key() == earlier.key();

@@ -112,14 +112,23 @@ pub enum Operation {
     },
 }
 
-impl Operation {
+impl Input {
     /// The account that it is about, the first where there are two.
     #[must_use]
     pub fn account(&self) -> Option<&AccountId> {
         match self {
-            Self::Deposit { account, .. } | Self::Withdraw { account, .. } => Some(account),
-            Self::Transfer { from_account, .. } => Some(from_account),
-            Self::Put { .. } => None,
+            Self::Operation { operation, .. } => match operation {
+                Operation::Deposit { account, .. } | Operation::Withdraw { account, .. } => {
+                    Some(account)
+                }
+                Operation::Transfer { from_account, .. } => Some(from_account),
+                Operation::Put { .. } => None,
+            },
+            Self::Arrived { message, .. } | Self::Called { message, .. } => {
+                let transfer = message.body.transfer()?;
+                Some(&transfer.to_account)
+            }
+            _ => None,
         }
     }
 }

@@ -167,10 +167,7 @@ impl Process {
 
     // Where the accounts of the next inputs stand.
     fn places(&self, inputs: &[Input]) -> [Option<usize>; AHEAD] {
-        std::array::from_fn(|index| match inputs.get(index)? {
-            Input::Operation { operation, .. } => self.bank.place_of(operation.account()?),
-            _ => None,
-        })
+        std::array::from_fn(|index| self.bank.place_of(inputs.get(index)?.account()?))
     }
 
     fn step_of<T>(&mut self, turn: Turn, said: Vec<Said<T>>) -> Step<T> {

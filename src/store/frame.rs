@@ -16,7 +16,7 @@ const HEADER_BYTES: usize = 1 + 1 + 4 + 4;
 const FRAGMENT_BYTES_MAX: usize = 4 * 1024;
 /// Those of what comes one behind the other: the page that the next one meets is in the cache, and larger ones are fewer
 /// to look for.
-const FRAGMENT_IN_ORDER_BYTES_MAX: usize = 16 * 1024;
+const FRAGMENT_IN_ORDER_BYTES_MAX: usize = 8 * 1024;
 /// No stored value is longer; a length that claims more is damage.
 const VALUE_BYTES_MAX: usize = 255 * 1024 * 1024;
 const _: () = assert!(
