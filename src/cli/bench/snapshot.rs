@@ -208,10 +208,14 @@ impl Measured {
             let what = "longest wait of a single deposit meanwhile, ms";
             lines.push(Line::new(what, 2, pauses));
         }
-        if self.load_per_second.is_none() {
-            let what = "bytes written to the disk by all nodes";
-            lines.push(Line::new(what, 0, self.written()));
-        }
+        lines.push(match self.load_per_second {
+            Some(rate) => Line::new(
+                "durable operations per second meanwhile",
+                0,
+                Spread::of([rate]),
+            ),
+            None => Line::new("bytes written to the disk by all nodes", 0, self.written()),
+        });
         lines
     }
 
@@ -243,7 +247,6 @@ impl Measured {
             changed,
             fill_seconds,
             first,
-            load_per_second,
             ..
         } = self;
         let mut notes = vec![format!(
@@ -253,9 +256,6 @@ impl Measured {
             first.server_ms,
             first.new_bytes_total()
         )];
-        notes.extend(
-            load_per_second.map(|rate| format!("load: {rate:.0} durable operations/s meanwhile")),
-        );
         notes.push(disk.note());
         notes
     }

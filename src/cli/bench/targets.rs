@@ -269,6 +269,11 @@ fn snapshots(idle: &Outcome, loaded: &Outcome) -> Claims {
             ms(loaded.spread(0, SPREAD)?),
             Bound::AtMost(250.0),
         ),
+        Claim::alone(
+            "beside the target: what was done meanwhile",
+            figure("operations/s")(loaded.spread(4, SPREAD)?),
+            Bound::None,
+        ),
     ])
 }
 
@@ -281,21 +286,21 @@ fn throughput(of: &Outcome) -> Claims {
         operations(of.spread(1, SPREAD)?),
         operations(of.spread(0, SPREAD)?),
     ];
-    Ok(vec![Claim::ratio(
-        "with over without",
-        figures,
-        Bound::AtLeast(0.95),
-    )])
+    let what = format!(
+        "with over without, load on {} accounts",
+        of.parameters["accounts_of_the_load"]
+    );
+    Ok(vec![Claim::ratio(what, figures, Bound::AtLeast(0.95))])
 }
 
 fn latency(of: &Outcome) -> Claims {
     let us = figure("µs");
     let figures = [us(of.spread(6, SPREAD)?), us(of.spread(5, SPREAD)?)];
-    Ok(vec![Claim::ratio(
-        "p99 while over without",
-        figures,
-        Bound::AtMost(1.5),
-    )])
+    let what = format!(
+        "p99 while over without, {} deposits/s",
+        of.parameters["deposits_per_second"]
+    );
+    Ok(vec![Claim::ratio(what, figures, Bound::AtMost(1.5))])
 }
 
 fn by_accounts(of: &Outcome) -> Claims {
