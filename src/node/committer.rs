@@ -83,7 +83,10 @@ impl Committer {
                 _ => {}
             }
         }
-        debug_assert!(step.position <= committed.position());
+        assert!(
+            step.position <= committed.position(),
+            "what was read is durable before anybody hears of it"
+        );
         for said in step.said {
             answers.take(said, (step.position, step.time));
         }

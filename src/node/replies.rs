@@ -97,3 +97,48 @@ impl Replies {
 pub(super) fn stopped() -> Unavailable {
     Unavailable::Stopped("it is stopping or cannot make things durable".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    fn said(balances: &[i64], to: Option<Waiter>) -> Said<Waiter> {
+        let replies = balances.iter().map(|units| Reply::Balance(Some(*units)));
+        Said {
+            replies: replies.collect(),
+            to,
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_for_several_turns_hears_of_all_of_them_at_once() {
+        let room = Arc::new(Semaphore::new(2));
+        let taken = || Arc::clone(&room).try_acquire_owned().ok();
+        let (first, replies) = Waiter::new([taken(), None]);
+        let (second, other) = Waiter::new([taken(), None]);
+        let turned = |number| (Lsn(number), Hlc(number));
+        let mut answers = Answers::default();
+        answers.take(said(&[1, 2], None), turned(1));
+        assert_eq!(
+            room.available_permits(),
+            0,
+            "its last part is still to come"
+        );
+        answers.take(said(&[3], Some(first)), turned(2));
+        answers.take(said(&[4], Some(second)), turned(2));
+        assert_eq!(room.available_permits(), 2);
+        let balances = [1, 2, 3].map(|units| Reply::Balance(Some(units)));
+        assert_eq!(replies.all().await, Ok(balances.to_vec()));
+        let settled = other.last().await.expect("it was answered");
+        let one = Settled {
+            reply: Reply::Balance(Some(4)),
+            position: Lsn(2),
+            time: Hlc(2),
+        };
+        assert_eq!(settled, one);
+    }
+}

@@ -14,7 +14,8 @@ use super::ids::{AccountId, Amount};
 pub struct Bank {
     /// In the order in which they were opened, which means nothing.
     accounts: Vec<Account>,
-    /// Where each stands, by its id: a table of numbers, because a table is half empty at times.
+    /// Where each stands, by its id: a table of numbers, because a table is half empty at times. It keeps no hashes, so
+    /// when it doubles each id is hashed once more.
     places: HashTable<u32>,
     hasher: DefaultHashBuilder,
     /// The active delta: each account that changed in this epoch, with its newest balance.
@@ -45,15 +46,16 @@ impl Bank {
 
     /// Where an account stands, for [`Bank::look_first_at`].
     #[must_use]
-    pub fn place_of(&self, account: &AccountId) -> Option<usize> {
+    pub(super) fn place_of(&self, account: &AccountId) -> Option<usize> {
         let is_it = |place: &u32| self.accounts[*place as usize].id == *account;
         let found = self.places.find(self.hasher.hash_one(account), is_it);
         found.map(|place| *place as usize)
     }
 
-    /// Where the account stands that is asked for next and changed then, if that is known.
-    pub fn look_first_at(&mut self, place: Option<usize>) {
-        self.hint = place.unwrap_or(self.hint);
+    /// Where the account stands that is asked for next and changed then, if that is known. Nothing but time is lost by
+    /// another place: accounts never move, and whoever stands there is asked for its id.
+    pub(super) fn look_first_at(&mut self, place: Option<usize>) {
+        self.hint = place.unwrap_or(usize::MAX);
     }
 
     fn find(&self, account: &AccountId) -> Option<usize> {

@@ -68,6 +68,7 @@ impl<T> Default for Waiting<T> {
 impl<T> Waiting<T> {
     /// Puts what is asked together behind all others; somebody may wait for the replies.
     pub fn push(&mut self, inputs: Vec<Input>, asker: Option<T>) {
+        debug_assert!(!inputs.is_empty(), "nobody asks for nothing");
         self.len += inputs.len();
         let inputs = inputs.into_iter();
         self.asked.push_back(Asked { inputs, asker });

@@ -13,7 +13,7 @@ use crate::process::event::Turn;
 use crate::process::ids::{Hash, Lsn};
 
 const HASH_BYTES: usize = 32;
-/// What most records take at most: room is made for as many at once.
+/// A plain operation takes no more: room is made for as many at once.
 const RECORD_BYTES: usize = 48;
 
 /// A turn as it was read, with what chains it.

@@ -1,6 +1,8 @@
 //! What is asked together may take several turns, and what nobody waits for is in between. Without this a client could
 //! be told what another has asked.
 
+use proptest::collection::vec;
+use proptest::prelude::*;
 use snapledger::process::step::{Said, Waiting};
 
 use super::*;
@@ -47,4 +49,61 @@ fn replies_are_in_order_and_the_last_of_them_come_with_who_waits() {
         balances(third.said),
         [(vec![15], Some("five")), (vec![3], Some("one"))]
     );
+}
+
+// Few accounts, so that some are opened by what stands shortly before, and some hold too little.
+fn any_operation() -> impl Strategy<Value = Operation> {
+    let name = || (0..24u8).prop_map(|number| format!("a{number}"));
+    prop_oneof![
+        (name(), 1..9i64).prop_map(|(id, units)| deposit(&id, units)),
+        (name(), 1..9i64).prop_map(|(id, units)| withdraw(&id, units)),
+        (name(), name(), 1..9i64).prop_map(|(from, to, units)| transfer(&from, (None, &to), units)),
+        (name(), name(), 1..9i64).prop_map(|(from, to, units)| transfer(
+            &from,
+            (Some("q"), &to),
+            units
+        )),
+    ]
+}
+
+// What is replied and journaled, and what stands in the accounts then.
+type Done = (Vec<Outcome>, Vec<Record>, Vec<Option<i64>>);
+
+fn done(pieces: Vec<Vec<Operation>>, weight_max: usize) -> Done {
+    let mut p = alone("p", &full(&["p", "q"]));
+    let mut waiting = Waiting::default();
+    for piece in pieces {
+        waiting.push(piece.into_iter().map(asked).collect(), Some(()));
+    }
+    let (mut outcomes, mut records) = (Vec::new(), Vec::new());
+    while !waiting.is_empty() {
+        let step = p.take_turn(1, &mut waiting, weight_max);
+        let replies = step.said.into_iter().flat_map(|said| said.replies);
+        outcomes.extend(replies.map(|reply| named_alike(answer(reply).outcome)));
+        records.extend(step.turn.records);
+    }
+    let balances = (0..24).map(|number| p.bank().balance(&account(&format!("a{number}"))));
+    (outcomes, records, balances.collect())
+}
+
+// A transfer within the process is named after its turn and its place there.
+fn named_alike(mut outcome: Outcome) -> Outcome {
+    if let Ok(receipt) = &mut outcome
+        && receipt.to_balance.is_some()
+    {
+        receipt.transfer_id = None;
+    }
+    outcome
+}
+
+proptest! {
+    /// Accounts are looked for ahead of the operations on them, which is nothing that may be seen.
+    #[test]
+    fn together_or_one_by_one_the_same_is_done(
+        operations in vec(any_operation(), 1..80),
+        weight_max in 1..40usize,
+    ) {
+        let one_by_one = operations.iter().map(|one| vec![one.clone()]).collect();
+        prop_assert_eq!(done(vec![operations], weight_max), done(one_by_one, 1));
+    }
 }

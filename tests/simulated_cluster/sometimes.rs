@@ -18,6 +18,7 @@ pub(crate) const WANTED: &[&str] = &[
     "restart that passes over a state that is not whole",
     "duplicate dropped",
     "frame sent twice",
+    "frame that takes several turns",
     "frame of an old stream after the new one opened",
     "acknowledgement lost after a durable apply",
     "message read from the journal",

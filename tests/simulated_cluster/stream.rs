@@ -338,8 +338,8 @@ impl World {
 
     pub(crate) fn deliver(&mut self, receiver: Life, id: StreamId, messages: Messages) -> Checked {
         let from = self.id(id.route.0).clone();
-        let count = messages.messages.len();
-        for (index, message) in messages.messages.into_iter().enumerate() {
+        let mut together = Vec::new();
+        for message in messages.messages {
             let envelope = envelope_from_wire(message).map_err(|error| error.to_string())?;
             let arrived = Input::Arrived {
                 from: from.clone(),
@@ -350,9 +350,9 @@ impl World {
             if self.is_delivered(receiver, id.route, envelope.seq) {
                 self.sometimes.saw("duplicate dropped");
             }
-            let asker = (index + 1 == count).then_some(Asker::Frame(id));
-            self.enqueue(receiver, arrived, asker);
+            together.push(arrived);
         }
+        self.enqueue_together(receiver, together, Some(Asker::Frame(id)));
         Ok(())
     }
 

@@ -11,8 +11,18 @@ use crate::world::{Checked, Event, Life, World};
 impl World {
     /// Puts an input into the queue of a process.
     pub(crate) fn enqueue(&mut self, life: Life, input: Input, asker: Option<Asker>) {
+        self.enqueue_together(life, vec![input], asker);
+    }
+
+    /// The same of inputs that are asked together.
+    pub(crate) fn enqueue_together(
+        &mut self,
+        life: Life,
+        inputs: Vec<Input>,
+        asker: Option<Asker>,
+    ) {
         if let Some(alive) = self.alive(life) {
-            alive.waiting.push(vec![input], asker);
+            alive.waiting.push(inputs, asker);
             self.wake(life);
         }
     }
@@ -143,10 +153,14 @@ impl World {
             }
         }
         for said in std::mem::take(&mut step.said) {
-            // One input at a time is asked here.
-            for (asker, reply) in said.to.into_iter().zip(said.replies) {
-                self.settle(life, asker, (reply, step.time))?;
-            }
+            let Some(asker) = said.to else {
+                self.sometimes.saw("frame that takes several turns");
+                continue;
+            };
+            // Of several the last one says it for all.
+            let reply = said.replies.into_iter().next_back();
+            let reply = reply.ok_or("nothing is said to who waits")?;
+            self.settle(life, asker, (reply, step.time))?;
         }
         let (sealed, finished) = (
             std::mem::take(&mut step.sealed),

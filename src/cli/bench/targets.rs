@@ -271,6 +271,7 @@ fn snapshots(idle: &Outcome, loaded: &Outcome) -> Claims {
         ),
         Claim::alone(
             "beside the target: what was done meanwhile",
+            // Without a probe it is the last line.
             figure("operations/s")(loaded.spread(4, SPREAD)?),
             Bound::None,
         ),
