@@ -7,6 +7,7 @@ use super::error::StoreError;
 use super::frame::{self, Damage, Kind};
 use super::known::Known;
 use super::leases::Leases;
+use super::pace::Pace;
 use super::schema::name;
 use super::v1::Frozen;
 use super::v1::part::RecordedMessageV1;
@@ -26,6 +27,8 @@ pub(super) struct Chunks {
     pub(super) leases: Arc<Leases>,
     /// Which runs are here as a whole.
     pub(super) known: Known,
+    /// Behind whom they are written.
+    pub(super) pace: Pace,
 }
 
 impl Chunks {
@@ -34,6 +37,7 @@ impl Chunks {
             tree,
             leases: Arc::default(),
             known: Known::default(),
+            pace: Pace::default(),
         }
     }
 
@@ -51,7 +55,7 @@ impl Chunks {
         if frame::get(&self.tree, &hash.0)?.is_some_and(|stored| stored == framed) {
             return Ok((hash, 0));
         }
-        frame::put(&self.tree, &hash.0, &framed)?;
+        self.write(&hash, &framed)?;
         Ok((hash, framed.len() as u64))
     }
 
@@ -76,8 +80,12 @@ impl Chunks {
     pub(super) fn adopt(&self, hash: &Hash, stored: &[u8]) -> Result<(), StoreError> {
         check_chunk(hash, stored)?;
         self.leases.touch(hash);
-        frame::put(&self.tree, &hash.0, stored)?;
-        Ok(())
+        self.write(hash, stored)
+    }
+
+    fn write(&self, hash: &Hash, framed: &[u8]) -> Result<(), StoreError> {
+        let put = || frame::put(&self.tree, &hash.0, framed);
+        Ok(self.pace.behind_commits(put)?)
     }
 
     /// Writes sorted cells as a run; says how many bytes were new.

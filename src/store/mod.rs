@@ -26,6 +26,7 @@ mod messages;
 mod migrate;
 mod open;
 mod operator;
+mod pace;
 mod pages;
 mod parts;
 mod past;
@@ -139,6 +140,7 @@ impl Store {
         let head = self.journal.head();
         self.engine.note(head)?;
         self.stretches.note(turn, head.hash);
+        self.chunks.pace.note();
         Ok(Committed {
             position: turn.position,
         })
