@@ -1,7 +1,8 @@
 //! `bench interference`: what global snapshots cost those who work meanwhile. The same load runs with and without them,
 //! in turn: streams of batches for the throughput, single deposits at a fixed rate for the latency.
 
-use std::time::Duration;
+use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -17,14 +18,16 @@ use super::subject::warm_up;
 use super::taken::{POLL, everywhere, take};
 use crate::cli::CliError;
 
-mod open_loop;
 mod regular;
+mod singles;
 
-use open_loop::{Call, OpenLoop};
 use regular::{Ran, Regular};
+use singles::{Call, Called, Singles};
 
 /// Single deposits of a run: each is kept until the run has ended.
 const CALLS_MAX: f64 = 10_000_000.0;
+/// Single deposits without an answer, where it is seen how many go.
+const IN_FLIGHT: u64 = 512;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Parameters {
@@ -49,9 +52,9 @@ pub(super) struct Parameters {
     /// Throughput: batches without an answer at once, per node.
     #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     in_flight: u16,
-    /// Latency: deposits per second in all, whether answers come or not.
-    #[arg(long, value_name = "PER_SECOND", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    rate: u32,
+    /// Latency: deposits per second in all, whether answers come or not [default: half of what 512 in flight come to].
+    #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: Option<u32>,
 }
 
 impl Parameters {
@@ -62,11 +65,9 @@ impl Parameters {
 
 /// Measures; the servers have ended when it returns.
 pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Outcome, CliError> {
-    if f64::from(parameters.rate) * parameters.seconds.as_secs_f64() > CALLS_MAX {
-        return Err(CliError::Usage(format!(
-            "--rate, --seconds: more than {CALLS_MAX} deposits in a run; give less of one"
-        )));
-    }
+    parameters
+        .rate
+        .map_or(Ok(()), |rate| fits(rate, parameters.seconds))?;
     let measured = Children::during(async |children| {
         let nodes = children.cluster(bench, parameters.nodes).await?;
         measure_with(bench, parameters, &nodes).await
@@ -74,13 +75,26 @@ pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Ou
     Ok(outcome(bench, parameters, &measured.await?))
 }
 
+// Whether the deposits of a run can be kept.
+fn fits(rate: u32, seconds: Duration) -> Result<(), CliError> {
+    if f64::from(rate) * seconds.as_secs_f64() > CALLS_MAX {
+        return Err(CliError::Usage(format!(
+            "--rate, --seconds: more than {CALLS_MAX} deposits in a run; give less of one"
+        )));
+    }
+    Ok(())
+}
+
 /// What the runs came to: without snapshots, and with them.
 #[derive(Default)]
 struct Measured {
+    /// Single deposits per second.
+    rate: u32,
     per_second: [Vec<f64>; 2],
     latencies: [Vec<Latencies>; 2],
-    /// Of those with snapshots, the deposits that were under way while one ran.
-    meanwhile: Vec<Latencies>,
+    /// The deposits that were under way while a snapshot ran, and, in the run without, those at the same times: a deposit
+    /// that takes long meets a time more likely than others, whatever goes on in it.
+    meanwhile: [Vec<Latencies>; 2],
     /// Beside the streams, and beside the single deposits.
     snapshots: [Vec<Ran>; 2],
 }
@@ -98,7 +112,7 @@ async fn measure_with(
     everywhere(&rests, "first").await?;
     let hit = Hit::new(nodes.len(), parameters.accounts, parameters.changed());
     let streams = streams(parameters, nodes, hit).await?;
-    let open_loop = OpenLoop::connect(nodes, hit, parameters.rate).await?;
+    let singles = Singles::connect(nodes, hit).await?;
     let before = warm_up(parameters.seconds);
     let mut measured = Measured::default();
     stream(&streams, before).await?;
@@ -117,22 +131,36 @@ async fn measure_with(
     // What the streams have left behind is not to meet the single deposits.
     take(rest, "settled", POLL).await?;
     everywhere(&rests, "settled").await?;
-    open_loop.run(before).await?;
+    let rate = rate(parameters, &singles).await?;
+    measured.rate = rate;
+    singles.run(rate, before).await?;
     for run in 0..bench.runs {
+        let mut called = Vec::new();
+        let mut ran = Vec::new();
         for with in [run % 2 == 1, run % 2 == 0] {
             let name = format!("single-{run}");
             let regular = with.then(|| Regular::start(rest, parameters.every, name));
-            let calls = open_loop.run(parameters.seconds).await?;
-            let latencies = Latencies::of(calls.iter().map(Call::latency));
-            measured.latencies[usize::from(with)].push(latencies);
+            called.push((with, singles.run(rate, parameters.seconds).await?));
             if let Some(regular) = regular {
-                let ran = regular.stop(&rests).await?;
-                measured.meanwhile.extend(meanwhile(&calls, &ran));
-                measured.snapshots[1].extend(ran);
+                ran = regular.stop(&rests).await?;
             }
         }
+        measured.take(&called, ran);
     }
     Ok(measured)
+}
+
+// The load of P1 as one that does not wait for answers: near to all that goes it would soon stand in a queue.
+async fn rate(parameters: &Parameters, singles: &Singles) -> Result<u32, CliError> {
+    if let Some(rate) = parameters.rate {
+        return Ok(rate);
+    }
+    let time = warm_up(parameters.seconds);
+    singles.most(IN_FLIGHT, time).await?;
+    let most = singles.most(IN_FLIGHT, time).await?;
+    let rate = (most / 2).max(1);
+    fits(rate, parameters.seconds)?;
+    Ok(rate)
 }
 
 // One for each node, into the accounts that it has.
@@ -166,75 +194,110 @@ async fn stream(streams: &[Streamed], time: Duration) -> Result<f64, CliError> {
     Ok(per_second)
 }
 
-// Of the calls that were under way while a snapshot ran; nothing where there is none.
-fn meanwhile(calls: &[Call], ran: &[Ran]) -> Option<Latencies> {
-    let met = |call: &&Call| {
-        ran.iter()
-            .any(|ran| call.due < ran.until && ran.from < call.answered)
-    };
-    let latencies = Latencies::of(calls.iter().filter(met).map(Call::latency));
-    (latencies.count() > 0).then_some(latencies)
-}
-
 impl Measured {
+    // A run with snapshots and one without.
+    fn take(&mut self, called: &[(bool, Called)], ran: Vec<Ran>) {
+        let with = called.iter().find(|(with, _)| *with);
+        let times = with.map_or_else(Vec::new, |(_, called)| times(called.began, &ran));
+        for (with, called) in called {
+            let all = Latencies::of(called.calls.iter().map(Call::latency));
+            self.latencies[usize::from(*with)].push(all);
+            let meanwhile = Latencies::of(called.during(&times).map(Call::latency));
+            if meanwhile.count() > 0 {
+                self.meanwhile[usize::from(*with)].push(meanwhile);
+            }
+        }
+        self.snapshots[1].extend(ran);
+    }
+
+    fn lines(&self) -> Vec<Line> {
+        let [all_without, all_with] = &self.latencies;
+        let [without, with] = &self.meanwhile;
+        vec![
+            Line::new(
+                "durable operations per second, no snapshots",
+                0,
+                self.per_second(0),
+            ),
+            Line::new(
+                "durable operations per second, snapshots",
+                0,
+                self.per_second(1),
+            ),
+            Line::new("a snapshot beside them, ms", 1, self.snapshots_ms(0)),
+            Line::new(
+                "deposit p50 µs, at the same times without",
+                1,
+                us(without, 50.0),
+            ),
+            Line::new("deposit p50 µs, while a snapshot runs", 1, us(with, 50.0)),
+            Line::new(
+                "deposit p99 µs, at the same times without",
+                1,
+                us(without, 99.0),
+            ),
+            Line::new("deposit p99 µs, while a snapshot runs", 1, us(with, 99.0)),
+            Line::new(
+                "deposit p99 µs, whole runs without",
+                1,
+                us(all_without, 99.0),
+            ),
+            Line::new(
+                "deposit p99 µs, whole runs with snapshots",
+                1,
+                us(all_with, 99.0),
+            ),
+            Line::new("a snapshot beside them, ms", 1, self.snapshots_ms(1)),
+        ]
+    }
+
+    fn per_second(&self, with: usize) -> Spread {
+        Spread::of(self.per_second[with].iter().copied())
+    }
+
     fn snapshots_ms(&self, beside: usize) -> Spread {
         let ran = self.snapshots[beside].iter();
         Spread::of(ran.map(|ran| ran.taken.server_ms))
     }
 }
 
+// A percentile of each run; where no deposit met a snapshot there is nothing to say.
+fn us(runs: &[Latencies], percentile: f64) -> Spread {
+    let figures = runs.iter().map(|run| run.us(percentile));
+    Spread::of(figures.chain(runs.is_empty().then_some(f64::NAN)))
+}
+
+// When the snapshots ran, from the beginning on.
+fn times(began: Instant, ran: &[Ran]) -> Vec<Range<Duration>> {
+    let since = |instant: Instant| instant.saturating_duration_since(began);
+    ran.iter()
+        .map(|ran| since(ran.from)..since(ran.until))
+        .collect()
+}
+
 fn outcome(bench: &Bench, parameters: &Parameters, measured: &Measured) -> Outcome {
-    let per_second = |with: usize| Spread::of(measured.per_second[with].iter().copied());
-    let p = |runs: &[Latencies], percentile| {
-        // Where no deposit met a snapshot there is nothing to say.
-        let figures = runs.iter().map(|run| run.us(percentile));
-        Spread::of(figures.chain(runs.is_empty().then_some(f64::NAN)))
-    };
-    let [idle, all] = &measured.latencies;
-    let meanwhile = &measured.meanwhile;
-    let lines = [
-        Line::new(
-            "durable operations per second, no snapshots",
-            0,
-            per_second(0),
-        ),
-        Line::new("durable operations per second, snapshots", 0, per_second(1)),
-        Line::new("a snapshot beside them, ms", 1, measured.snapshots_ms(0)),
-        Line::new("deposit p50 µs, no snapshots", 1, p(idle, 50.0)),
-        Line::new(
-            "deposit p50 µs, while a snapshot runs",
-            1,
-            p(meanwhile, 50.0),
-        ),
-        Line::new("deposit p99 µs, no snapshots", 1, p(idle, 99.0)),
-        Line::new(
-            "deposit p99 µs, while a snapshot runs",
-            1,
-            p(meanwhile, 99.0),
-        ),
-        Line::new("deposit p99 µs, all of these runs", 1, p(all, 99.0)),
-        Line::new("a snapshot beside them, ms", 1, measured.snapshots_ms(1)),
-    ];
+    let lines = measured.lines();
+    let [without, with] = &measured.meanwhile;
     let due_per_run = parameters.seconds.div_duration_f64(parameters.every).ceil();
     let due = due_per_run * f64::from(bench.runs);
-    let met: u64 = meanwhile.iter().map(Latencies::count).sum();
+    let met: u64 = with.iter().map(Latencies::count).sum();
     Outcome {
         name: "interference",
-        parameters: described(bench, parameters),
+        parameters: described(bench, parameters, measured.rate),
         headers: LINES,
         rows: Line::rows(&lines),
         ratios: vec![
             Ratio {
                 name: "throughput with snapshots over none".to_owned(),
                 unit: "operations/s",
-                over: per_second(1).median,
-                under: per_second(0).median,
+                over: measured.per_second(1).median,
+                under: measured.per_second(0).median,
             },
             Ratio {
-                name: "p99 of a deposit while a snapshot runs over none".to_owned(),
+                name: "p99 of a deposit while a snapshot runs over the same times without".to_owned(),
                 unit: "µs",
-                over: p(meanwhile, 99.0).median,
-                under: p(idle, 99.0).median,
+                over: us(with, 99.0).median,
+                under: us(without, 99.0).median,
             },
         ],
         notes: vec![
@@ -253,7 +316,7 @@ fn outcome(bench: &Bench, parameters: &Parameters, measured: &Measured) -> Outco
     }
 }
 
-fn described(bench: &Bench, parameters: &Parameters) -> Value {
+fn described(bench: &Bench, parameters: &Parameters, rate: u32) -> Value {
     json!({
         "runs": bench.runs,
         "seconds_per_run": parameters.seconds.as_secs_f64(),
@@ -264,6 +327,6 @@ fn described(bench: &Bench, parameters: &Parameters) -> Value {
         "account_id_bytes": 16,
         "batch": parameters.batch,
         "batches_in_flight_per_node": parameters.in_flight,
-        "deposits_per_second": parameters.rate,
+        "deposits_per_second": rate,
     })
 }

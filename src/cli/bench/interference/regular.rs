@@ -24,8 +24,8 @@ pub(super) struct Ran {
     pub(super) taken: Taken,
 }
 
-/// Snapshots that go on until they are told to stop; the first one begins at once. One that takes longer than the
-/// interval puts off the next.
+/// Snapshots that go on until they are told to stop; the first one begins after half of the interval, when what begins with
+/// it has settled. One that takes longer than the interval puts off the next.
 pub(super) struct Regular {
     name: String,
     task: JoinHandle<Result<Vec<Ran>, CliError>>,
@@ -39,7 +39,7 @@ impl Regular {
         let (rest, stopped, begin) = (rest.clone(), Arc::clone(&stop), name.clone());
         let task = tokio::spawn(async move {
             let mut ran = Vec::new();
-            let mut due = Instant::now();
+            let mut due = Instant::now() + every / 2;
             while ran.is_empty() || !stopped.load(Ordering::Relaxed) {
                 if Instant::now() < due {
                     sleep(PAUSE.min(due.saturating_duration_since(Instant::now()))).await;
