@@ -278,7 +278,12 @@ fn times(began: Instant, ran: &[Ran]) -> Vec<Range<Duration>> {
 fn outcome(bench: &Bench, parameters: &Parameters, measured: &Measured) -> Outcome {
     let lines = measured.lines();
     let [without, with] = &measured.meanwhile;
-    let due_per_run = parameters.seconds.div_duration_f64(parameters.every).ceil();
+    // The first one half of the interval behind the beginning, and one in any case.
+    let until_last = parameters.seconds.saturating_sub(parameters.every / 2);
+    let due_per_run = until_last
+        .div_duration_f64(parameters.every)
+        .ceil()
+        .max(1.0);
     let due = due_per_run * f64::from(bench.runs);
     let met: u64 = with.iter().map(Latencies::count).sum();
     Outcome {
