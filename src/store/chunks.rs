@@ -7,7 +7,6 @@ use super::error::StoreError;
 use super::frame::{self, Damage, Kind};
 use super::known::Known;
 use super::leases::Leases;
-use super::pace::Pace;
 use super::schema::name;
 use super::v1::Frozen;
 use super::v1::part::RecordedMessageV1;
@@ -27,8 +26,6 @@ pub(super) struct Chunks {
     pub(super) leases: Arc<Leases>,
     /// Which runs are here as a whole.
     pub(super) known: Known,
-    /// Behind whom they are written.
-    pub(super) pace: Pace,
 }
 
 impl Chunks {
@@ -37,7 +34,6 @@ impl Chunks {
             tree,
             leases: Arc::default(),
             known: Known::default(),
-            pace: Pace::default(),
         }
     }
 
@@ -55,7 +51,7 @@ impl Chunks {
         if frame::get(&self.tree, &hash.0)?.is_some_and(|stored| stored == framed) {
             return Ok((hash, 0));
         }
-        self.write(&hash, &framed)?;
+        frame::put(&self.tree, &hash.0, &framed)?;
         Ok((hash, framed.len() as u64))
     }
 
@@ -80,12 +76,8 @@ impl Chunks {
     pub(super) fn adopt(&self, hash: &Hash, stored: &[u8]) -> Result<(), StoreError> {
         check_chunk(hash, stored)?;
         self.leases.touch(hash);
-        self.write(hash, stored)
-    }
-
-    fn write(&self, hash: &Hash, framed: &[u8]) -> Result<(), StoreError> {
-        let put = || frame::put(&self.tree, &hash.0, framed);
-        Ok(self.pace.behind_commits(put)?)
+        frame::put(&self.tree, &hash.0, stored)?;
+        Ok(())
     }
 
     /// Writes sorted cells as a run; says how many bytes were new.

@@ -26,7 +26,6 @@ mod messages;
 mod migrate;
 mod open;
 mod operator;
-mod pace;
 mod pages;
 mod parts;
 mod past;
@@ -140,7 +139,6 @@ impl Store {
         let head = self.journal.head();
         self.engine.note(head)?;
         self.stretches.note(turn, head.hash);
-        self.chunks.pace.note();
         Ok(Committed {
             position: turn.position,
         })
