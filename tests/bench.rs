@@ -41,7 +41,8 @@ fn assert_ratios(measured: &Value, count: usize) {
 #[test]
 fn interference_compares_runs_with_and_without_snapshots() {
     let measured = measured(
-        "interference --seconds 0.2 --every 0.1 --nodes 1 --accounts 100 --batch 50 --rate 500",
+        "interference --seconds 0.2 --every 0.1 --deposit-seconds 0.2 --deposit-every 0.1 --nodes 1 --accounts 100 \
+         --batch 50 --rate 500",
     );
     assert_ratios(&measured, 2);
 }

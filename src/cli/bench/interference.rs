@@ -28,15 +28,23 @@ use singles::{Call, Called, Singles};
 const CALLS_MAX: f64 = 10_000_000.0;
 /// Single deposits without an answer, where it is seen how many go.
 const IN_FLIGHT: u64 = 512;
+/// How often that is looked at; the median counts.
+const RATES: usize = 3;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Parameters {
-    /// How long each run takes.
+    /// Throughput: how long each run takes.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     seconds: Duration,
-    /// Time from one snapshot to the next in the runs that have them.
+    /// Throughput: time from one snapshot to the next in the runs that have them.
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
     every: Duration,
+    /// Latency: how long each run takes.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    deposit_seconds: Duration,
+    /// Latency: time from one snapshot to the next in the runs that have them.
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    deposit_every: Duration,
     /// How many nodes; each has the same load.
     #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=16))]
     nodes: u16,
@@ -67,7 +75,7 @@ impl Parameters {
 pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Outcome, CliError> {
     parameters
         .rate
-        .map_or(Ok(()), |rate| fits(rate, parameters.seconds))?;
+        .map_or(Ok(()), |rate| fits(rate, parameters.deposit_seconds))?;
     let measured = Children::during(async |children| {
         let nodes = children.cluster(bench, parameters.nodes).await?;
         measure_with(bench, parameters, &nodes).await
@@ -79,7 +87,7 @@ pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Ou
 fn fits(rate: u32, seconds: Duration) -> Result<(), CliError> {
     if f64::from(rate) * seconds.as_secs_f64() > CALLS_MAX {
         return Err(CliError::Usage(format!(
-            "--rate, --seconds: more than {CALLS_MAX} deposits in a run; give less of one"
+            "--rate, --deposit-seconds: more than {CALLS_MAX} deposits in a run; give less of one"
         )));
     }
     Ok(())
@@ -133,14 +141,16 @@ async fn measure_with(
     everywhere(&rests, "settled").await?;
     let rate = rate(parameters, &singles).await?;
     measured.rate = rate;
-    singles.run(rate, before).await?;
+    singles
+        .run(rate, warm_up(parameters.deposit_seconds))
+        .await?;
     for run in 0..bench.runs {
         let mut called = Vec::new();
         let mut ran = Vec::new();
         for with in [run % 2 == 1, run % 2 == 0] {
             let name = format!("single-{run}");
-            let regular = with.then(|| Regular::start(rest, parameters.every, name));
-            called.push((with, singles.run(rate, parameters.seconds).await?));
+            let regular = with.then(|| Regular::start(rest, parameters.deposit_every, name));
+            called.push((with, singles.run(rate, parameters.deposit_seconds).await?));
             if let Some(regular) = regular {
                 ran = regular.stop(&rests).await?;
             }
@@ -155,11 +165,15 @@ async fn rate(parameters: &Parameters, singles: &Singles) -> Result<u32, CliErro
     if let Some(rate) = parameters.rate {
         return Ok(rate);
     }
-    let time = warm_up(parameters.seconds);
-    singles.most(IN_FLIGHT, time).await?;
-    let most = singles.most(IN_FLIGHT, time).await?;
-    let rate = (most / 2).max(1);
-    fits(rate, parameters.seconds)?;
+    let time = parameters.deposit_seconds / 5;
+    singles.most(IN_FLIGHT, warm_up(time)).await?;
+    let mut most = [0; RATES];
+    for one in &mut most {
+        *one = singles.most(IN_FLIGHT, time).await?;
+    }
+    most.sort_unstable();
+    let rate = (most[RATES / 2] / 2).max(1);
+    fits(rate, parameters.deposit_seconds)?;
     Ok(rate)
 }
 
@@ -278,13 +292,12 @@ fn times(began: Instant, ran: &[Ran]) -> Vec<Range<Duration>> {
 fn outcome(bench: &Bench, parameters: &Parameters, measured: &Measured) -> Outcome {
     let lines = measured.lines();
     let [without, with] = &measured.meanwhile;
-    // The first one half of the interval behind the beginning, and one in any case.
-    let until_last = parameters.seconds.saturating_sub(parameters.every / 2);
-    let due_per_run = until_last
-        .div_duration_f64(parameters.every)
-        .ceil()
-        .max(1.0);
-    let due = due_per_run * f64::from(bench.runs);
+    let runs = f64::from(bench.runs);
+    let [streams_due, deposits_due] = [
+        (parameters.seconds, parameters.every),
+        (parameters.deposit_seconds, parameters.deposit_every),
+    ]
+    .map(|(seconds, every)| due(seconds, every) * runs);
     let met: u64 = with.iter().map(Latencies::count).sum();
     Outcome {
         name: "interference",
@@ -307,9 +320,9 @@ fn outcome(bench: &Bench, parameters: &Parameters, measured: &Measured) -> Outco
         ],
         notes: vec![
             format!(
-                "{} snapshots beside streams and {} beside single deposits, of {due:.0} each that were due: one that takes \
-                 longer puts off the next; {met} of the deposits met one; a deposit is late from the instant at which it \
-                 was to leave",
+                "{} of {streams_due:.0} snapshots that were due beside streams and {} of {deposits_due:.0} beside single \
+                 deposits: one that takes longer puts off the next; {met} of the deposits met one; a deposit is late from \
+                 the instant at which it was to leave, and those of a millisecond leave together",
                 measured.snapshots[0].len(),
                 measured.snapshots[1].len(),
             ),
@@ -321,11 +334,19 @@ fn outcome(bench: &Bench, parameters: &Parameters, measured: &Measured) -> Outco
     }
 }
 
+// How many snapshots a run should have: the first one half of the interval behind its beginning, and one in any case.
+fn due(seconds: Duration, every: Duration) -> f64 {
+    let until_last = seconds.saturating_sub(every / 2);
+    until_last.div_duration_f64(every).ceil().max(1.0)
+}
+
 fn described(bench: &Bench, parameters: &Parameters, rate: u32) -> Value {
     json!({
         "runs": bench.runs,
         "seconds_per_run": parameters.seconds.as_secs_f64(),
         "snapshot_every_seconds": parameters.every.as_secs_f64(),
+        "deposit_seconds_per_run": parameters.deposit_seconds.as_secs_f64(),
+        "deposit_snapshot_every_seconds": parameters.deposit_every.as_secs_f64(),
         "nodes": parameters.nodes,
         "accounts": parameters.accounts,
         "accounts_of_the_load": parameters.changed(),

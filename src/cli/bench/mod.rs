@@ -41,9 +41,10 @@ mod typed;
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use tokio::runtime::{Builder, Runtime};
 
 use super::signals::EndSignals;
-use super::{CliError, LogOptions, OutputFormat, runtime};
+use super::{CliError, LogOptions, OutputFormat};
 use report::Outcome;
 
 /// Measure this program on this machine, beside the limits of what it is made of.
@@ -162,7 +163,7 @@ pub fn run(args: Args, logs: &LogOptions) -> Result<(), CliError> {
     };
     let common = command.common().expect("a server was told apart before");
     let bench = Bench::new(common, logs.of_child())?;
-    let outcome = runtime()?.block_on(async {
+    let outcome = client()?.block_on(async {
         let mut signals = EndSignals::listen()?;
         tokio::select! {
             outcome = command.measure(&bench) => outcome,
@@ -170,6 +171,13 @@ pub fn run(args: Args, logs: &LogOptions) -> Result<(), CliError> {
         }
     });
     outcome?.print(&bench)
+}
+
+/// The runtime of who makes the load. One thread: calls of one connection have one owner at a time anyway, and to hand them
+/// from thread to thread takes from the servers, which share the processors.
+fn client() -> Result<Runtime, CliError> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.map_err(CliError::Runtime)
 }
 
 /// What a measurement stands on.

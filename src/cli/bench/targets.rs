@@ -20,9 +20,9 @@ pub(super) struct Sizes {
     journal: u64,
     restarted: u64,
     ring: u64,
-    /// Of interference, each run.
-    seconds: u64,
-    every: f64,
+    /// Of interference, each run: of streams, and of single deposits.
+    seconds: [u64; 2],
+    every: [f64; 2],
 }
 
 impl Sizes {
@@ -34,8 +34,8 @@ impl Sizes {
         journal: 10_000_000,
         restarted: 1_000_000,
         ring: 1000,
-        seconds: 6,
-        every: 2.0,
+        seconds: [6, 10],
+        every: [2.0, 1.0],
     };
     /// To see that all works.
     pub(super) const QUICK: Self = Self {
@@ -45,8 +45,8 @@ impl Sizes {
         journal: 50_000,
         restarted: 20_000,
         ring: 50,
-        seconds: 1,
-        every: 0.3,
+        seconds: [1, 1],
+        every: [0.3, 0.3],
     };
 
     /// What is measured beside the rounds: a name, and what is typed behind `bench`.
@@ -58,8 +58,8 @@ impl Sizes {
             journal,
             restarted,
             ring,
-            seconds,
-            every,
+            seconds: [seconds, deposit_seconds],
+            every: [every, deposit_every],
         } = self;
         let changed = accounts / 100;
         let lines = [
@@ -74,7 +74,8 @@ impl Sizes {
             (
                 "interference",
                 format!(
-                    "interference --accounts {accounts} --changed {changed} --seconds {seconds} --every {every}"
+                    "interference --accounts {accounts} --changed {changed} --seconds {seconds} --every {every} \
+                     --deposit-seconds {deposit_seconds} --deposit-every {deposit_every}"
                 ),
             ),
             (

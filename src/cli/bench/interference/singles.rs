@@ -18,6 +18,9 @@ use crate::proto::chandy_lamport::{DepositRequest, DepositResponse};
 /// Calls under way at once, above which the rate is too high for the machine.
 const UNDER_WAY_MAX: usize = 20_000;
 const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// Calls leave together so many times a second: to wake for each of them takes as long as a call.
+const BURSTS_PER_SECOND: u64 = 1000;
+const BETWEEN: Duration = Duration::from_micros(1_000_000 / BURSTS_PER_SECOND);
 
 /// One after the other to each node in turn, into the accounts that it has.
 #[derive(Clone)]
@@ -89,10 +92,14 @@ impl Singles {
                 Ok::<u64, CliError>(answered)
             });
         }
-        let mut answered: u64 = 0;
-        while let Some(called) = callers.join_next().await {
-            answered += called.map_err(broken)??;
-        }
+        let joined = async {
+            let mut answered: u64 = 0;
+            while let Some(called) = callers.join_next().await {
+                answered += called.map_err(broken)??;
+            }
+            Ok(answered)
+        };
+        let answered = in_time(time, joined).await?;
         let per_second = u128::from(answered) * 1000 / began.elapsed().as_millis().max(1);
         Ok(u32::try_from(per_second).unwrap_or(u32::MAX))
     }
@@ -102,15 +109,19 @@ impl Singles {
         let began = Instant::now();
         let sender = Sender {
             singles: self.clone(),
-            between: Duration::from_secs(1) / per_second,
+            per_second,
             runtime: Handle::current(),
         };
         // A thread of its own: the timer of the runtime is too coarse.
         let sent = tokio::task::spawn_blocking(move || sender.call(time)).await;
         let (mut calls, mut under_way) = sent.map_err(broken)??;
-        while let Some(call) = under_way.join_next().await {
-            calls.push(call.map_err(broken)??);
-        }
+        let answered = async {
+            while let Some(call) = under_way.join_next().await {
+                calls.push(call.map_err(broken)??);
+            }
+            Ok(())
+        };
+        in_time(Duration::ZERO, answered).await?;
         Ok(Called { began, calls })
     }
 
@@ -131,7 +142,7 @@ impl Singles {
 
 struct Sender {
     singles: Singles,
-    between: Duration,
+    per_second: u32,
     runtime: Handle,
 }
 
@@ -141,12 +152,16 @@ impl Sender {
         let (mut answered, mut calls) = (Vec::new(), UnderWay::new());
         let mut due = Instant::now();
         let until = due + time;
-        let mut number = 0;
+        let (mut bursts, mut number) = (0, 0);
         while due < until {
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            let request = self.singles.request(number);
-            let node = self.singles.node(number).clone();
-            calls.spawn_on(deposit(node, request, due), &self.runtime);
+            bursts += 1;
+            while number < bursts * u64::from(self.per_second) / BURSTS_PER_SECOND {
+                let request = self.singles.request(number);
+                let node = self.singles.node(number).clone();
+                calls.spawn_on(deposit(node, request, due), &self.runtime);
+                number += 1;
+            }
             while let Some(call) = calls.try_join_next() {
                 answered.push(call.map_err(broken)??);
             }
@@ -155,22 +170,33 @@ impl Sender {
                     "{UNDER_WAY_MAX} calls wait for their answers: the nodes do not keep up; give a lower --rate"
                 )));
             }
-            number += 1;
-            due += self.between;
+            due += BETWEEN;
         }
         Ok((answered, calls))
     }
 }
 
 async fn deposit(node: Caller, request: DepositRequest, due: Instant) -> Result<Call, CliError> {
-    let failed = |why: String| CliError::CheckFailed(format!("a deposit: {why}"));
-    let answer = timeout(ANSWER_MAX, node.call(&request)).await;
-    let answer: DepositResponse = answer.map_err(|_| failed("no answer".to_owned()))??;
+    let answer: DepositResponse = node.call(&request).await?;
     let answered = Instant::now();
     if !answer.success {
-        return Err(failed(answer.error));
+        return Err(CliError::CheckFailed(format!(
+            "a deposit: {}",
+            answer.error
+        )));
     }
     Ok(Call { due, answered })
+}
+
+// One limit for all: a timer for each call costs those who are measured.
+async fn in_time<T>(
+    time: Duration,
+    answers: impl Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
+    let no_answer = |_| CliError::CheckFailed("a deposit: no answer".to_owned());
+    timeout(time + ANSWER_MAX, answers)
+        .await
+        .map_err(no_answer)?
 }
 
 fn broken(error: JoinError) -> CliError {
