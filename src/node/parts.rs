@@ -1,6 +1,7 @@
 //! Parts of snapshots: the own one, finished or as it is, and those of others with all their chunks; and whole
 //! revisions that others have published.
 
+use std::slice::Iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +22,8 @@ use crate::process::message::Body;
 use crate::process::snapshot::Recording;
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::proto::snapledger::{
-    FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, ListPinsRequest,
-    ListRevisionsRequest, ListedPin, ListedRevision, Part as WirePart,
+    Chunk as WireChunk, FetchChunksRequest, FetchPartRequest, FetchRevisionRequest,
+    ListPinsRequest, ListRevisionsRequest, ListedPin, ListedRevision, Part as WirePart,
 };
 use crate::store::{Store, StoreError};
 use crate::transport::wire::part_from_wire;
@@ -30,6 +31,8 @@ use crate::transport::wire::part_from_wire;
 /// Chunks asked for at once.
 const CHUNKS_PER_REQUEST: usize = 256;
 
+/// Chunks are taken over when so many bytes of them have come, or the last.
+const TAKEN_OVER_BYTES: usize = 512 * 1024;
 /// How long a process may take to say what it has published.
 const QUESTION_MAX: Duration = Duration::from_secs(1);
 /// No part or revision is larger: they hold figures and hashes, never contents. A hash stands for half a chunk of
@@ -424,13 +427,12 @@ impl Parts {
             hashes: hashes.iter().map(|hash| hash.0.to_vec()).collect(),
         };
         let mut chunks = client.fetch_chunks(request).await?.into_inner();
-        for hash in hashes {
-            let chunk = chunks.next().await.transpose()?;
-            let chunk = chunk.ok_or_else(|| Unfetched::There("fewer chunks came".to_owned()))?;
-            let hash = *hash;
+        let mut hashes = hashes.iter();
+        while hashes.len() > 0 {
+            let came = next_chunks(&mut chunks, &mut hashes).await?;
             let adopted = self.blocking(move |store| {
                 // A chunk that is not what its hash says is the peer's failure, not this store's.
-                match store.adopt_chunk(&hash, &chunk.stored) {
+                match store.adopt_chunks(came) {
                     Err(StoreError::Damaged { what, damage }) => {
                         Ok(Err(format!("{what} as sent by the peer: {damage}")))
                     }
@@ -452,6 +454,23 @@ impl Parts {
         let done = done.map_err(|error| Unavailable::Stopped(error.to_string()))?;
         done.map_err(|error| self.failures.unavailable("blocking", error))
     }
+}
+
+// The next ones with these hashes: as many as are taken over together.
+async fn next_chunks(
+    chunks: &mut Streaming<WireChunk>,
+    hashes: &mut Iter<'_, Hash>,
+) -> Result<Vec<(Hash, Vec<u8>)>, Unfetched> {
+    let (mut came, mut bytes) = (Vec::new(), 0);
+    while bytes < TAKEN_OVER_BYTES
+        && let Some(hash) = hashes.next()
+    {
+        let chunk = chunks.next().await.transpose()?;
+        let chunk = chunk.ok_or_else(|| Unfetched::There("fewer chunks came".to_owned()))?;
+        bytes += chunk.stored.len();
+        came.push((*hash, chunk.stored));
+    }
+    Ok(came)
 }
 
 fn client(connection: Channel) -> PeerServiceClient<Channel> {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::codec::{check_chunk, decode_chunk, encode_chunk};
+use super::chunk_batch::ChunkBatch;
+use super::codec::decode_chunk;
 use super::error::StoreError;
 use super::frame::{self, Damage, Kind};
 use super::known::Known;
@@ -45,14 +46,10 @@ impl Chunks {
 
     /// Stores a chunk unless it is here; says its hash and how many bytes were written.
     pub(super) fn put(&self, chunk: &Chunk) -> Result<(Hash, u64), StoreError> {
-        let (framed, hash) = encode_chunk(chunk);
-        self.leases.touch(&hash);
-        // One that is damaged is written again.
-        if frame::get(&self.tree, &hash.0)?.is_some_and(|stored| stored == framed) {
-            return Ok((hash, 0));
-        }
-        frame::put(&self.tree, &hash.0, &framed)?;
-        Ok((hash, framed.len() as u64))
+        let mut batch = ChunkBatch::new(self);
+        let put = batch.put(chunk)?;
+        batch.finish()?;
+        Ok(put)
     }
 
     /// Reads a chunk and checks that it is what its hash says.
@@ -72,12 +69,16 @@ impl Chunks {
             .ok_or_else(|| StoreError::damaged(name(Kind::Chunk, &hash.0), problem()))
     }
 
-    /// Takes over a chunk as another store holds it, after checking that it is what its hash says.
-    pub(super) fn adopt(&self, hash: &Hash, stored: &[u8]) -> Result<(), StoreError> {
-        check_chunk(hash, stored)?;
-        self.leases.touch(hash);
-        frame::put(&self.tree, &hash.0, stored)?;
-        Ok(())
+    /// Takes over chunks as another store holds them, each after checking that it is what its hash says.
+    pub(super) fn adopt(
+        &self,
+        chunks: impl IntoIterator<Item = (Hash, Vec<u8>)>,
+    ) -> Result<(), StoreError> {
+        let mut batch = ChunkBatch::new(self);
+        for (hash, stored) in chunks {
+            batch.adopt(&hash, stored)?;
+        }
+        batch.finish()
     }
 
     /// Writes sorted cells as a run; says how many bytes were new.
@@ -222,7 +223,7 @@ impl MessageWriter {
 }
 
 struct RunWriter<'a> {
-    chunks: &'a Chunks,
+    batch: ChunkBatch<'a>,
     run: Run,
     new_bytes: u64,
     cells: Vec<Cell>,
@@ -234,7 +235,7 @@ struct RunWriter<'a> {
 impl<'a> RunWriter<'a> {
     fn new(chunks: &'a Chunks) -> Self {
         Self {
-            chunks,
+            batch: ChunkBatch::new(chunks),
             run: Run::default(),
             new_bytes: 0,
             cells: Vec::new(),
@@ -264,7 +265,7 @@ impl<'a> RunWriter<'a> {
         self.run.bytes += self.cell_bytes as u64;
         self.cell_bytes = 0;
         let (chunk, new_bytes) = self
-            .chunks
+            .batch
             .put(&Chunk::Cells(std::mem::take(&mut self.cells)))?;
         self.new_bytes += new_bytes;
         let bytes = name.len() + 48;
@@ -283,7 +284,7 @@ impl<'a> RunWriter<'a> {
         self.run.bytes += self.index_bytes as u64;
         self.index_bytes = 0;
         let (hash, new_bytes) = self
-            .chunks
+            .batch
             .put(&Chunk::Index(std::mem::take(&mut self.index)))?;
         self.new_bytes += new_bytes;
         self.run.index.push(hash);
@@ -293,6 +294,7 @@ impl<'a> RunWriter<'a> {
     fn finish(mut self) -> Result<(Run, u64), StoreError> {
         self.close_chunk()?;
         self.close_index()?;
+        self.batch.finish()?;
         Ok((self.run, self.new_bytes))
     }
 }
@@ -403,7 +405,7 @@ pub(super) mod tests {
         ));
         assert_eq!(chunks.missing(&run).expect("it is named"), [index]);
         chunks
-            .adopt(&index, &good)
+            .adopt([(index, good)])
             .expect("it is what its hash says");
         assert_eq!(chunks.missing(&run).expect("all is whole"), []);
         assert_eq!(chunks.count(&run).expect("all is whole"), (2, 2));

@@ -7,6 +7,7 @@
 mod archive;
 mod audit;
 mod check;
+mod chunk_batch;
 mod chunks;
 pub mod codec;
 mod compare;
@@ -326,12 +327,15 @@ impl Store {
         self.chunks.stored(hash)
     }
 
-    /// Takes over a chunk from another store.
+    /// Takes over chunks from another store, as it holds them.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] where it is not what its hash says; nothing is stored then.
-    pub fn adopt_chunk(&self, hash: &Hash, stored: &[u8]) -> Result<(), StoreError> {
-        self.chunks.adopt(hash, stored)
+    /// [`StoreError::Damaged`] where one is not what its hash says; neither that one nor those behind it are stored then.
+    pub fn adopt_chunks(
+        &self,
+        chunks: impl IntoIterator<Item = (Hash, Vec<u8>)>,
+    ) -> Result<(), StoreError> {
+        self.chunks.adopt(chunks)
     }
 
     /// What the contents of a part come to, as they are stored here; `me` owns this journal.

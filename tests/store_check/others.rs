@@ -132,7 +132,8 @@ fn publish(near: &mut Seat, far: &mut Seat, snapshot: &str) {
         }
         for hash in missing {
             let chunk = far.store.stored_chunk(&hash).expect("it is there");
-            near.store.adopt_chunk(&hash, &chunk).expect("it is whole");
+            let adopted = near.store.adopt_chunks([(hash, chunk)]);
+            adopted.expect("it is whole");
         }
     }
     let own = &parts[&me()].state;

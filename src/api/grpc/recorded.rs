@@ -209,7 +209,8 @@ mod tests {
         let enough = ANSWER_BYTES_MAX / VALUE_BYTES_MAX + 1;
         let messages: Vec<_> = (1..=enough as u64).map(|seq| put(Seq(seq))).collect();
         let (stored, hash) = encode_chunk(&Chunk::Messages(messages));
-        store.adopt_chunk(&hash, &stored).expect("it is whole");
+        let adopted = store.adopt_chunks([(hash, stored)]);
+        adopted.expect("it is whole");
         let channel = RecordedChannel {
             from: ProcessId::parse("q").expect("a valid id"),
             first: Seq(1),

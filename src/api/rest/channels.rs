@@ -157,7 +157,8 @@ mod tests {
         let store = Store::open(dir.path(), "c", &me).expect("a new store");
         let chunk = |messages: Vec<RecordedMessage>| {
             let (stored, hash) = encode_chunk(&Chunk::Messages(messages));
-            store.adopt_chunk(&hash, &stored).expect("it is whole");
+            let adopted = store.adopt_chunks([(hash, stored)]);
+            adopted.expect("it is whole");
             hash
         };
         let mut channel = RecordedChannel {
