@@ -144,7 +144,7 @@ impl PeerService for Peering {
         let handle = self.handle.clone();
         tokio::task::spawn_blocking(move || {
             for hash in hashes {
-                let chunk = handle.store().stored_chunk(&hash).map(|stored| Chunk {
+                let chunk = handle.store().framed_chunk(&hash).map(|stored| Chunk {
                     hash: hash.0.to_vec(),
                     stored,
                 });
@@ -367,7 +367,7 @@ mod tests {
     async fn a_store_that_fails_while_a_peer_reads_ends_the_node() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut node = Node::alone(dir.path()).await;
-        let missing = node.handle().store().stored_chunk(&Hash([7; 32]));
+        let missing = node.handle().store().framed_chunk(&Hash([7; 32]));
         let missing = missing.expect_err("nothing is stored");
         let status = unread(node.handle(), missing);
         assert_eq!(status.code(), Code::NotFound);

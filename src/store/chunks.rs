@@ -8,6 +8,7 @@ use super::error::StoreError;
 use super::frame::{self, Damage, Kind};
 use super::known::Known;
 use super::leases::Leases;
+use super::packed;
 use super::schema::name;
 use super::v1::Frozen;
 use super::v1::part::RecordedMessageV1;
@@ -54,7 +55,8 @@ impl Chunks {
 
     /// Reads a chunk and checks that it is what its hash says.
     pub(super) fn get(&self, hash: &Hash) -> Result<Chunk, StoreError> {
-        let chunk = decode_chunk(hash, &self.stored(hash)?);
+        let stored = self.stored(hash)?;
+        let chunk = unpack(hash, stored).and_then(|framed| decode_chunk(hash, &framed));
         // One that is missing was never known; one that has rotted may have been.
         if chunk.is_err() {
             self.known.forget();
@@ -62,21 +64,32 @@ impl Chunks {
         chunk
     }
 
-    /// A chunk as it is stored, frame included, unchecked.
-    pub(super) fn stored(&self, hash: &Hash) -> Result<Vec<u8>, StoreError> {
+    /// A chunk in its frame, unchecked.
+    pub(super) fn framed(&self, hash: &Hash) -> Result<Vec<u8>, StoreError> {
+        unpack(hash, self.stored(hash)?)
+    }
+
+    fn stored(&self, hash: &Hash) -> Result<Vec<u8>, StoreError> {
         let problem = || Damage::Contradiction("it is missing".to_owned());
         frame::get(&self.tree, &hash.0)?
             .ok_or_else(|| StoreError::damaged(name(Kind::Chunk, &hash.0), problem()))
     }
 
-    /// Takes over chunks as another store holds them, each after checking that it is what its hash says.
+    /// Whether the chunk is here, and is this one; one that is damaged is not.
+    pub(super) fn has(&self, hash: &Hash, framed: &[u8]) -> Result<bool, StoreError> {
+        let stored = frame::get(&self.tree, &hash.0)?;
+        let here = stored.and_then(|stored| unpack(hash, stored).ok());
+        Ok(here.is_some_and(|here| here == framed))
+    }
+
+    /// Takes over chunks of another store in their frames, each after checking that it is what its hash says.
     pub(super) fn adopt(
         &self,
         chunks: impl IntoIterator<Item = (Hash, Vec<u8>)>,
     ) -> Result<(), StoreError> {
         let mut batch = ChunkBatch::new(self);
-        for (hash, stored) in chunks {
-            batch.adopt(&hash, stored)?;
+        for (hash, framed) in chunks {
+            batch.adopt(&hash, framed)?;
         }
         batch.finish()
     }
@@ -174,6 +187,12 @@ impl Chunks {
             Chunk::Cells(_) | Chunk::Messages(_) => Err(other_content(hash)),
         }
     }
+}
+
+/// What is stored of a chunk, as it was before it was packed; unchecked.
+pub(super) fn unpack(hash: &Hash, stored: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+    let unpacked = packed::unpack(stored);
+    unpacked.map_err(|damage| StoreError::damaged(name(Kind::Chunk, &hash.0), damage))
 }
 
 pub(super) fn other_content(hash: &Hash) -> StoreError {
@@ -396,7 +415,7 @@ pub(super) mod tests {
         let chunks = chunks();
         let run = one_account(&chunks);
         let index = run.index[0];
-        let good = chunks.stored(&index).expect("it is here");
+        let good = chunks.framed(&index).expect("it is here");
         assert_eq!(chunks.missing(&run).expect("all is whole"), []);
         chunks.spoil(&index);
         assert!(matches!(

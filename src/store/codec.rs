@@ -1,5 +1,5 @@
-//! Journal entries and chunks as they are stored, without a store around them: the bytes a simulated disk holds are
-//! those of the real one. The store itself reads and writes them here and nowhere else.
+//! Journal entries as they are stored, and chunks as they are before a store packs them, without a store around them: a
+//! simulated disk holds what a real one does. The store itself reads and writes them here and nowhere else.
 
 use super::error::StoreError;
 use super::frame::{self, Damage, Kind};
@@ -107,14 +107,14 @@ impl Entry {
     }
 }
 
-/// The stored form of a chunk, frame included, and the hash by which it is found.
+/// A chunk in its frame, and the hash by which it is found.
 #[must_use]
 pub fn encode_chunk(chunk: &Chunk) -> (Vec<u8>, Hash) {
     let bytes = frame::encode(&ChunkV1::freeze(chunk));
     (frame::wrap(Kind::Chunk, &bytes), hash_of(&bytes))
 }
 
-/// Reads the stored form of a chunk and checks that it is what its hash says.
+/// Reads a chunk in its frame and checks that it is what its hash says.
 ///
 /// # Errors
 /// [`StoreError::Damaged`].
@@ -125,7 +125,7 @@ pub fn decode_chunk(hash: &Hash, framed: &[u8]) -> Result<Chunk, StoreError> {
     Ok(decoded?.thaw())
 }
 
-/// Checks that the stored form of a chunk is what its hash says, which vouches for every cell in it; the encoding without
+/// Checks that a chunk in its frame is what its hash says, which vouches for every cell in it; the encoding without
 /// its frame.
 ///
 /// # Errors

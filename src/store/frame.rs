@@ -18,7 +18,7 @@ const FRAGMENT_BYTES_MAX: usize = 4 * 1024;
 /// to look for.
 const FRAGMENT_IN_ORDER_BYTES_MAX: usize = 8 * 1024;
 /// No stored value is longer; a length that claims more is damage.
-const VALUE_BYTES_MAX: usize = 255 * 1024 * 1024;
+pub(super) const VALUE_BYTES_MAX: usize = 255 * 1024 * 1024;
 const _: () = assert!(
     (HEADER_BYTES + VALUE_BYTES_MAX).div_ceil(FRAGMENT_BYTES_MAX) <= u16::MAX as usize,
     "every fragment has its number"
@@ -38,6 +38,7 @@ pub(super) enum Kind {
     Stretch = 8,
     Touches = 9,
     Kept = 10,
+    PackedChunk = 11,
 }
 
 /// Why a stored value is not what it should be.
@@ -212,7 +213,28 @@ pub(super) fn put_all<K: AsRef<[u8]>, V: AsRef<[u8]>>(
     tree: &sled::Tree,
     values: &[(K, V)],
 ) -> Result<(), sled::Error> {
+    apply(tree, sled::Batch::default(), values)
+}
+
+/// The same where something else may lie under these keys, and over more of them.
+pub(super) fn replace_all<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+    tree: &sled::Tree,
+    values: &[(K, V)],
+) -> Result<(), sled::Error> {
     let mut batch = sled::Batch::default();
+    for (key, _) in values {
+        for stored in tree.scan_prefix(key.as_ref()).keys() {
+            batch.remove(stored?);
+        }
+    }
+    apply(tree, batch, values)
+}
+
+fn apply<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+    tree: &sled::Tree,
+    mut batch: sled::Batch,
+    values: &[(K, V)],
+) -> Result<(), sled::Error> {
     for (key, framed) in values {
         insert(&mut batch, key.as_ref(), framed.as_ref());
     }

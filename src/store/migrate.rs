@@ -11,6 +11,8 @@ mod m0001_initial;
 mod m0002_channel_checksums;
 #[path = "../../migrations/m0003_the_past.rs"]
 mod m0003_the_past;
+#[path = "../../migrations/m0004_packed_chunks.rs"]
+mod m0004_packed_chunks;
 
 /// One step: brings a store from the format before to format `to`. Writes only where the format before does not look,
 /// and is harmless when it is run again after a crash in its middle; the format number is raised only after it is
@@ -28,6 +30,7 @@ const MIGRATIONS: &[Migration] = &[
     m0001_initial::MIGRATION,
     m0002_channel_checksums::MIGRATION,
     m0003_the_past::MIGRATION,
+    m0004_packed_chunks::MIGRATION,
 ];
 
 /// The format that this program reads and writes.

@@ -27,6 +27,7 @@ mod messages;
 mod migrate;
 mod open;
 mod operator;
+mod packed;
 mod pages;
 mod parts;
 mod past;
@@ -319,15 +320,15 @@ impl Store {
         Ok(missing)
     }
 
-    /// A chunk as it is stored, frame included, for another store to adopt.
+    /// A chunk in its frame, not packed, for another store to adopt.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] also where it is missing.
-    pub fn stored_chunk(&self, hash: &Hash) -> Result<Vec<u8>, StoreError> {
-        self.chunks.stored(hash)
+    pub fn framed_chunk(&self, hash: &Hash) -> Result<Vec<u8>, StoreError> {
+        self.chunks.framed(hash)
     }
 
-    /// Takes over chunks from another store, as it holds them.
+    /// Takes over chunks from another store, in their frames.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] where one is not what its hash says; neither that one nor those behind it are stored then.

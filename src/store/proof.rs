@@ -81,7 +81,7 @@ impl Store {
             let place = source::place(&read, run, key_of(account))?;
             let index = read.index.into_inner();
             let index = index.unwrap_or_else(PoisonError::into_inner);
-            let cells = place.map(|hash| self.chunks.stored(&hash)).transpose()?;
+            let cells = place.map(|hash| self.chunks.framed(&hash)).transpose()?;
             proof.runs.push(RunProof { index, cells });
             let found = place
                 .map(|hash| source::cells(&self.chunks, &hash))
@@ -175,7 +175,7 @@ struct Read<'a> {
 
 impl ChunkSource for Read<'_> {
     fn chunk(&self, hash: &Hash) -> Result<Chunk, StoreError> {
-        let stored = self.store.chunks.stored(hash)?;
+        let stored = self.store.chunks.framed(hash)?;
         let chunk = decode_chunk(hash, &stored)?;
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         index.push(stored);

@@ -193,7 +193,7 @@ pub(super) fn name(kind: Kind, key: &[u8]) -> String {
             };
             format!("{what} {position}")
         }
-        Kind::Chunk => format!("chunk {}", hexadecimal()),
+        Kind::Chunk | Kind::PackedChunk => format!("chunk {}", hexadecimal()),
         Kind::Part | Kind::Global => {
             let snapshot = key.split(|byte| *byte == 0).next().unwrap_or_default();
             let what = if kind == Kind::Part {

@@ -121,7 +121,7 @@ impl World {
                 let is_near = self.reach(by, fetch.from);
                 let stored = self.nodes[fetch.from]
                     .disk
-                    .stored_chunk(&hash)
+                    .framed_chunk(&hash)
                     .filter(|_| is_near);
                 let Some(stored) = stored else {
                     return Ok(None);

@@ -91,13 +91,13 @@ impl Disk {
 
     fn chunk(&self, hash: &Hash) -> Result<Chunk, String> {
         let stored = self
-            .stored_chunk(hash)
+            .framed_chunk(hash)
             .ok_or_else(|| format!("chunk {hash} is missing"))?;
         decode_chunk(hash, &stored).map_err(|error| error.to_string())
     }
 
     /// A chunk as it is stored.
-    pub(crate) fn stored_chunk(&self, hash: &Hash) -> Option<Vec<u8>> {
+    pub(crate) fn framed_chunk(&self, hash: &Hash) -> Option<Vec<u8>> {
         self.chunks.get(hash).map(|chunk| chunk.value.clone())
     }
 

@@ -131,7 +131,7 @@ fn publish(near: &mut Seat, far: &mut Seat, snapshot: &str) {
             break;
         }
         for hash in missing {
-            let chunk = far.store.stored_chunk(&hash).expect("it is there");
+            let chunk = far.store.framed_chunk(&hash).expect("it is there");
             let adopted = near.store.adopt_chunks([(hash, chunk)]);
             adopted.expect("it is whole");
         }

@@ -27,6 +27,8 @@ pub(crate) const TURNS: u64 = 10;
 
 /// As the store lays them.
 const FRAGMENT_BYTES: usize = 4096;
+/// The second byte of a packed chunk; its header has ten.
+const PACKED: u8 = 11;
 
 /// Accounts that hold one unit each.
 pub(crate) const PADDING: i64 = 60;
@@ -121,13 +123,18 @@ impl Sample {
     }
 }
 
-// Each value with its key: a fragment's ends with its number.
+// Each value with its key, as it was before it was packed: a fragment's ends with its number.
 fn laid_together(fragments: &sled::Tree) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut values = BTreeMap::<Vec<u8>, Vec<u8>>::new();
     for pair in fragments {
         let (key, fragment) = pair.expect("it is readable");
         let value = values.entry(key[..key.len() - 2].to_vec()).or_default();
         value.extend_from_slice(&fragment);
+    }
+    for value in values.values_mut() {
+        if let [_, PACKED, _, _, _, _, _, _, _, _, packed @ ..] = &value[..] {
+            *value = lz4_flex::block::decompress_size_prepended(packed).expect("it is whole");
+        }
     }
     values
 }

@@ -8,6 +8,7 @@ use super::{Examiner, Step};
 use crate::history::part::{Chunk, Part, RecordedChannel, Run};
 use crate::process::cell::Cell;
 use crate::process::ids::{Hash, Seq};
+use crate::store::chunks::unpack;
 use crate::store::codec::decode_chunk;
 use crate::store::error::StoreError;
 use crate::store::frame::{Damage, Kind};
@@ -79,7 +80,8 @@ impl Contents {
                 .map_err(|_| odd("its key is no hash"))?,
         );
         let framed = stored.framed.map_err(damaged)?;
-        let content = match decode_chunk(&hash, &framed)? {
+        let bytes = framed.len() as u64;
+        let content = match decode_chunk(&hash, &unpack(&hash, framed)?)? {
             Chunk::Cells(cells) => {
                 ascending(&cells).ok_or_else(|| odd("its cells do not ascend"))?
             }
@@ -104,7 +106,7 @@ impl Contents {
             }
         };
         let held = Held {
-            bytes: framed.len() as u64,
+            bytes,
             is_referenced: false,
             content,
         };

@@ -40,7 +40,7 @@ impl Store {
         let mut written: HashSet<Hash> = HashSet::new();
         each_chunk(&self.chunks, &state, |hash| {
             if written.insert(*hash) {
-                let stored = self.chunks.stored(hash)?;
+                let stored = self.chunks.framed(hash)?;
                 decode_chunk(hash, &stored)?;
                 out.block(Block::Chunk, &stored)?;
             }

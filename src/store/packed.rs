@@ -1,0 +1,77 @@
+//! How a chunk lies in this store: packed, where that makes it shorter. Cells with their fixed widths shrink to a fifth, and
+//! so does what a snapshot writes on every node. What leaves the store is never packed, and a hash is that of what was
+//! packed: so nobody else sees which of the two lies here.
+
+use super::frame::{self, Damage, Kind, VALUE_BYTES_MAX};
+
+/// In front of what is packed: how long it was, frame included.
+const LENGTH_BYTES: usize = 4;
+
+/// What is stored of a framed chunk.
+pub(super) fn pack(framed: Vec<u8>) -> Vec<u8> {
+    let packed = lz4_flex::block::compress_prepend_size(&framed);
+    let packed = frame::wrap(Kind::PackedChunk, &packed);
+    if packed.len() < framed.len() {
+        packed
+    } else {
+        framed
+    }
+}
+
+/// The framed chunk, unchecked; those of formats before 4 lie there as they are.
+pub(super) fn unpack(stored: Vec<u8>) -> Result<Vec<u8>, Damage> {
+    if stored.get(1) != Some(&(Kind::PackedChunk as u8)) {
+        return Ok(stored);
+    }
+    let payload = frame::unwrap(Kind::PackedChunk, &stored)?;
+    let Some((length, packed)) = payload.split_first_chunk::<LENGTH_BYTES>() else {
+        return Err(Damage::CutOff {
+            found: payload.len(),
+            expected: LENGTH_BYTES,
+        });
+    };
+    let length = u32::from_le_bytes(*length) as usize;
+    if length > VALUE_BYTES_MAX {
+        return Err(Damage::Encoding(format!("{length} bytes are too many")));
+    }
+    lz4_flex::block::decompress(packed, length).map_err(|error| Damage::Encoding(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_packed_comes_back_and_any_flipped_bit_is_seen(
+            payload in proptest::collection::vec(0_u8..4, 0..2000),
+            place in any::<proptest::sample::Index>(),
+            bit in 0u8..8,
+        ) {
+            let framed = frame::wrap(Kind::Chunk, &payload);
+            let mut stored = pack(framed.clone());
+            prop_assert!(stored.len() <= framed.len());
+            prop_assert_eq!(unpack(stored.clone()).expect("it is whole"), framed);
+            let place = place.index(stored.len());
+            stored[place] ^= 1 << bit;
+            let read = unpack(stored).and_then(|framed| frame::unwrap(Kind::Chunk, &framed).map(<[u8]>::to_vec));
+            prop_assert!(read.is_err());
+        }
+
+        // With a good checksum, as only somebody who means it would write them.
+        #[test]
+        fn bytes_that_were_never_packed_are_damage_or_chunks(payload in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _either = unpack(frame::wrap(Kind::PackedChunk, &payload));
+        }
+    }
+
+    // Without this a chunk that does not shrink would take more than in the formats before.
+    #[test]
+    fn what_does_not_shrink_is_stored_as_it_is() {
+        let payload: Vec<u8> = (0..200_u8).collect();
+        let framed = frame::wrap(Kind::Chunk, &payload);
+        assert_eq!(pack(framed.clone()), framed);
+    }
+}
