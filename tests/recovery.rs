@@ -246,7 +246,7 @@ fn runs_are_merged_and_a_state_stays_the_whole_truth() {
     assert!(most <= 16, "{most} runs in one state");
     let per_snapshot = new_bytes / SNAPSHOTS;
     assert!(
-        per_snapshot < 4096,
+        per_snapshot < 900,
         "{per_snapshot} bytes per snapshot of {ACCOUNTS_TOUCHED} accounts"
     );
 }

@@ -456,6 +456,7 @@ fn what_is_let_go_gives_its_bytes_back() {
     );
     assert_eq!(after.snapshots, 2);
     assert_eq!(after.chunks_unreferenced.count, 0);
+    // What is left is no measure: it holds what the merges since have written.
     let gone = swept.map_or(0, |swept| swept.bytes);
     assert!(gone * 2 > chunks.bytes, "most of it was of the past");
 }

@@ -38,7 +38,7 @@ pub struct RecordedState {
     pub runs: Vec<Run>,
     /// Bytes of all runs.
     pub state_bytes: u64,
-    /// Bytes that this recording wrote.
+    /// Bytes that this recording wrote, packed as they are stored.
     pub new_bytes: u64,
 }
 

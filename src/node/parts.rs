@@ -32,7 +32,7 @@ use crate::transport::wire::part_from_wire;
 const CHUNKS_PER_REQUEST: usize = 256;
 
 /// Chunks are taken over when so many bytes of them have come, or the last.
-const TAKEN_OVER_BYTES: usize = 512 * 1024;
+const TAKEN_OVER_BYTES: usize = 256 * 1024;
 /// How long a process may take to say what it has published.
 const QUESTION_MAX: Duration = Duration::from_secs(1);
 /// No part or revision is larger: they hold figures and hashes, never contents. A hash stands for half a chunk of
@@ -429,7 +429,7 @@ impl Parts {
         let mut chunks = client.fetch_chunks(request).await?.into_inner();
         let mut hashes = hashes.iter();
         while hashes.len() > 0 {
-            let came = next_chunks(&mut chunks, &mut hashes).await?;
+            let (came, ended) = next_chunks(&mut chunks, &mut hashes).await;
             let adopted = self.blocking(move |store| {
                 // A chunk that is not what its hash says is the peer's failure, not this store's.
                 match store.adopt_chunks(came) {
@@ -440,6 +440,7 @@ impl Parts {
                 }
             });
             adopted.await?.map_err(Unfetched::There)?;
+            ended?;
         }
         Ok(())
     }
@@ -456,21 +457,28 @@ impl Parts {
     }
 }
 
-// The next ones with these hashes: as many as are taken over together.
+// The next ones with these hashes: as many as are taken over together. What came before a failure need not come again.
 async fn next_chunks(
     chunks: &mut Streaming<WireChunk>,
     hashes: &mut Iter<'_, Hash>,
-) -> Result<Vec<(Hash, Vec<u8>)>, Unfetched> {
+) -> (Vec<(Hash, Vec<u8>)>, Result<(), Unfetched>) {
     let (mut came, mut bytes) = (Vec::new(), 0);
     while bytes < TAKEN_OVER_BYTES
         && let Some(hash) = hashes.next()
     {
-        let chunk = chunks.next().await.transpose()?;
-        let chunk = chunk.ok_or_else(|| Unfetched::There("fewer chunks came".to_owned()))?;
-        bytes += chunk.stored.len();
-        came.push((*hash, chunk.stored));
+        match chunks.next().await {
+            Some(Ok(chunk)) => {
+                bytes += chunk.stored.len();
+                came.push((*hash, chunk.stored));
+            }
+            Some(Err(status)) => return (came, Err(status.into())),
+            None => {
+                let why = "fewer chunks came".to_owned();
+                return (came, Err(Unfetched::There(why)));
+            }
+        }
     }
-    Ok(came)
+    (came, Ok(()))
 }
 
 fn client(connection: Channel) -> PeerServiceClient<Channel> {

@@ -144,9 +144,9 @@ impl PeerService for Peering {
         let handle = self.handle.clone();
         tokio::task::spawn_blocking(move || {
             for hash in hashes {
-                let chunk = handle.store().framed_chunk(&hash).map(|stored| Chunk {
+                let chunk = handle.store().framed_chunk(&hash).map(|framed| Chunk {
                     hash: hash.0.to_vec(),
-                    stored,
+                    stored: framed,
                 });
                 let chunk = chunk.map_err(|error| unread(&handle, error));
                 let failed = chunk.is_err();

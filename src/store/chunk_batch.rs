@@ -8,7 +8,7 @@ use super::{frame, packed};
 use crate::history::part::Chunk;
 use crate::process::ids::Hash;
 
-/// A batch is no longer, unless one chunk is: everybody else has to wait for it.
+/// Bytes as they are stored. A batch is no longer, unless one chunk is: everybody else has to wait for it.
 const BATCH_BYTES_MAX: usize = 64 * 1024;
 
 /// Chunks on their way into a store; those that are not finished are not in it.
@@ -68,10 +68,10 @@ impl<'a> ChunkBatch<'a> {
         let values: Vec<_> = self
             .waiting
             .drain(..)
-            .map(|(hash, framed)| (hash.0, framed))
+            .map(|(hash, stored)| (hash.0, stored))
             .collect();
         if !values.is_empty() {
-            // One that is damaged may lie over more keys.
+            // One that is damaged may lie over more keys, or over some without its beginning.
             frame::replace_all(&self.chunks.tree, &values)?;
         }
         Ok(())
@@ -123,6 +123,19 @@ mod tests {
         frame::put(&chunks.tree, &hash.0, &framed).expect("there is room");
         assert_eq!(chunks.put(&cells(1000)).expect("there is room"), (hash, 0));
         assert_eq!(chunks.framed(&hash).expect("it is here"), framed);
+    }
+
+    // Otherwise a peer with one chunk that has rotted would send all others again and again.
+    #[test]
+    fn those_before_one_that_is_not_what_its_hash_says_are_here() {
+        let chunks = chunks();
+        let [one, two, other, four] = [1, 2, 3, 4].map(|count| encode_chunk(&cells(count)));
+        let wrong = (other.0, Hash([7; 32]));
+        let came = [&one, &two, &wrong, &four].map(|(framed, hash)| (*hash, framed.clone()));
+        let adopted = chunks.adopt(came);
+        assert!(matches!(adopted, Err(StoreError::Damaged { .. })));
+        let here = [one, two, four].map(|(_, hash)| chunks.get(&hash).is_ok());
+        assert_eq!(here, [true, true, false]);
     }
 
     // What is left of it would be read as the end of something, and be named by `store check` for ever.

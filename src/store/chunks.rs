@@ -45,7 +45,7 @@ impl Chunks {
         Ok(frame::contains(&self.tree, &hash.0)?)
     }
 
-    /// Stores a chunk unless it is here; says its hash and how many bytes were written.
+    /// Stores a chunk unless it is here; says its hash and how many bytes are new.
     pub(super) fn put(&self, chunk: &Chunk) -> Result<(Hash, u64), StoreError> {
         let mut batch = ChunkBatch::new(self);
         let put = batch.put(chunk)?;
@@ -66,7 +66,11 @@ impl Chunks {
 
     /// A chunk in its frame, unchecked.
     pub(super) fn framed(&self, hash: &Hash) -> Result<Vec<u8>, StoreError> {
-        unpack(hash, self.stored(hash)?)
+        let framed = unpack(hash, self.stored(hash)?);
+        if framed.is_err() {
+            self.known.forget();
+        }
+        framed
     }
 
     fn stored(&self, hash: &Hash) -> Result<Vec<u8>, StoreError> {
@@ -88,10 +92,11 @@ impl Chunks {
         chunks: impl IntoIterator<Item = (Hash, Vec<u8>)>,
     ) -> Result<(), StoreError> {
         let mut batch = ChunkBatch::new(self);
-        for (hash, framed) in chunks {
-            batch.adopt(&hash, framed)?;
-        }
-        batch.finish()
+        let mut chunks = chunks.into_iter();
+        let added = chunks.try_for_each(|(hash, framed)| batch.adopt(&hash, framed));
+        // What is good before one that is not need not come again.
+        batch.finish()?;
+        added
     }
 
     /// Writes sorted cells as a run; says how many bytes were new.

@@ -9,7 +9,7 @@ use super::pages;
 /// The format of the values this program writes.
 pub(super) const FORMAT: u8 = 1;
 /// Version, kind, length, checksum.
-const HEADER_BYTES: usize = 1 + 1 + 4 + 4;
+pub(super) const HEADER_BYTES: usize = 1 + 1 + 4 + 4;
 /// Fragments stay this small, so that sled keeps them in its log and never in unsynced blob files. To add one to a page of
 /// 16 that is no longer in the cache reads the page, and every tenth writes it anew: the smaller they are, the less. Those
 /// of older stores may be up to 64 KiB.

@@ -331,7 +331,7 @@ impl Store {
     /// Takes over chunks from another store, in their frames.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] where one is not what its hash says; neither that one nor those behind it are stored then.
+    /// [`StoreError::Damaged`] where one is not what its hash says; those before it are stored then, and no others.
     pub fn adopt_chunks(
         &self,
         chunks: impl IntoIterator<Item = (Hash, Vec<u8>)>,

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | journal | position, 8 bytes big-endian | previous entry's hash, then [`super::v1::turn::TurnV1`] |
 //! | states-2 | position of the cut, 8 bytes big-endian | [`super::v2::StateV2`] |
-//! | chunks | hash, 32 bytes | [`super::v1::part::ChunkV1`] |
+//! | chunks | hash, 32 bytes | [`super::v1::part::ChunkV1`], as `super::packed` lays it |
 //! | parts | snapshot id, a zero byte | [`super::v1::part::PartV1`] |
 //! | history | snapshot id, a zero byte, revision, 4 bytes big-endian | [`super::v1::global::GlobalStateV1`] |
 //! | stretches | position of a stretch's last turn, 8 bytes big-endian, 0 | [`super::v1::stretch::StretchV1`] |

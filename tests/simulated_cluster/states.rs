@@ -96,7 +96,7 @@ impl Disk {
         decode_chunk(hash, &stored).map_err(|error| error.to_string())
     }
 
-    /// A chunk as it is stored.
+    /// A chunk in its frame.
     pub(crate) fn framed_chunk(&self, hash: &Hash) -> Option<Vec<u8>> {
         self.chunks.get(hash).map(|chunk| chunk.value.clone())
     }

@@ -17,6 +17,7 @@ use crate::proto::chandy_lamport::{DepositRequest, DepositResponse};
 
 /// Calls under way at once, above which the rate is too high for the machine.
 const UNDER_WAY_MAX: usize = 20_000;
+/// How long the last answers may take behind the last call.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 /// Calls leave together so many times a second: to wake for each of them takes as long as a call.
 const BURSTS_PER_SECOND: u64 = 1000;

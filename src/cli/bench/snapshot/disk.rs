@@ -34,7 +34,8 @@ impl Disk {
         let under = measured.first.state_bytes * self.0.snapshots_complete as f64;
         vec![
             Ratio {
-                name: "all snapshots, chunks and manifests, over as many full copies".to_owned(),
+                name: "all snapshots, chunks and manifests, over as many full copies, not packed"
+                    .to_owned(),
                 unit: "bytes",
                 over: self.0.chunks.bytes as f64 + self.manifests(),
                 under,
