@@ -34,7 +34,7 @@ impl Sizes {
         journal: 10_000_000,
         restarted: 1_000_000,
         ring: 1000,
-        seconds: [6, 10],
+        seconds: [6, 20],
         every: [2.0, 1.0],
     };
     /// To see that all works.
