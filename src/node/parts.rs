@@ -1,7 +1,8 @@
 //! Parts of snapshots: the own one, finished or as it is, and those of others with all their chunks; and whole
 //! revisions that others have published.
 
-use std::slice::Iter;
+mod contents;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,22 +18,17 @@ use super::queue::Queue;
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
 use crate::process::event::{Input, Read, Record, Reply};
-use crate::process::ids::{Hash, ProcessId, SnapshotId};
+use crate::process::ids::{ProcessId, SnapshotId};
 use crate::process::message::Body;
 use crate::process::snapshot::Recording;
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::proto::snapledger::{
-    Chunk as WireChunk, FetchChunksRequest, FetchPartRequest, FetchRevisionRequest,
-    ListPinsRequest, ListRevisionsRequest, ListedPin, ListedRevision, Part as WirePart,
+    FetchPartRequest, FetchRevisionRequest, ListPinsRequest, ListRevisionsRequest, ListedPin,
+    ListedRevision, Part as WirePart,
 };
 use crate::store::{Store, StoreError};
 use crate::transport::wire::part_from_wire;
 
-/// Chunks asked for at once.
-const CHUNKS_PER_REQUEST: usize = 256;
-
-/// Chunks are taken over when so many bytes of them have come, or the last.
-const TAKEN_OVER_BYTES: usize = 256 * 1024;
 /// How long a process may take to say what it has published.
 const QUESTION_MAX: Duration = Duration::from_secs(1);
 /// No part or revision is larger: they hold figures and hashes, never contents. A hash stands for half a chunk of
@@ -40,8 +36,6 @@ const QUESTION_MAX: Duration = Duration::from_secs(1);
 const PART_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Unfinished parts that are built at once: each reads the journal, and goes on if whoever asked has given up.
 const BUILT_AT_ONCE: usize = 4;
-/// An index names chunks of cells, which name nothing: after this many times nothing can be missing any more.
-const ROUNDS_MAX: usize = 3;
 
 /// Whose part is wanted, and the way to it.
 pub(super) struct Source<'a> {
@@ -393,58 +387,6 @@ impl Parts {
         Ok(())
     }
 
-    // Whatever is named by chunks that came may be missing in turn: the index first, then what it names.
-    async fn fetch_contents(
-        &self,
-        client: &mut PeerServiceClient<Channel>,
-        part: &Part,
-    ) -> Result<(), Unfetched> {
-        let mut wanted = part.clone();
-        for _ in 0..ROUNDS_MAX {
-            let looked_for = wanted.clone();
-            let missing = self.blocking(move |store| store.missing_chunks(&looked_for));
-            let missing = missing.await?;
-            if missing.is_empty() {
-                return Ok(());
-            }
-            for hashes in missing.chunks(CHUNKS_PER_REQUEST) {
-                self.fetch_chunks(client, hashes).await?;
-            }
-            // Messages are named by the part itself: all are here now, and were read as they came.
-            wanted.channels.clear();
-        }
-        let sentence = "chunks that came are missing again".to_owned();
-        Err(Unfetched::Here(Unavailable::Damaged(sentence)))
-    }
-
-    async fn fetch_chunks(
-        &self,
-        client: &mut PeerServiceClient<Channel>,
-        hashes: &[Hash],
-    ) -> Result<(), Unfetched> {
-        let request = FetchChunksRequest {
-            cluster: self.cluster.clone(),
-            hashes: hashes.iter().map(|hash| hash.0.to_vec()).collect(),
-        };
-        let mut chunks = client.fetch_chunks(request).await?.into_inner();
-        let mut hashes = hashes.iter();
-        while hashes.len() > 0 {
-            let (came, ended) = next_chunks(&mut chunks, &mut hashes).await;
-            let adopted = self.blocking(move |store| {
-                // A chunk that is not what its hash says is the peer's failure, not this store's.
-                match store.adopt_chunks(came) {
-                    Err(StoreError::Damaged { what, damage }) => {
-                        Ok(Err(format!("{what} as sent by the peer: {damage}")))
-                    }
-                    other => other.map(Ok),
-                }
-            });
-            adopted.await?.map_err(Unfetched::There)?;
-            ended?;
-        }
-        Ok(())
-    }
-
     /// Runs something that reads or writes the disk.
     pub(super) async fn blocking<T: Send + 'static>(
         &self,
@@ -455,30 +397,6 @@ impl Parts {
         let done = done.map_err(|error| Unavailable::Stopped(error.to_string()))?;
         done.map_err(|error| self.failures.unavailable("blocking", error))
     }
-}
-
-// The next ones with these hashes: as many as are taken over together. What came before a failure need not come again.
-async fn next_chunks(
-    chunks: &mut Streaming<WireChunk>,
-    hashes: &mut Iter<'_, Hash>,
-) -> (Vec<(Hash, Vec<u8>)>, Result<(), Unfetched>) {
-    let (mut came, mut bytes) = (Vec::new(), 0);
-    while bytes < TAKEN_OVER_BYTES
-        && let Some(hash) = hashes.next()
-    {
-        match chunks.next().await {
-            Some(Ok(chunk)) => {
-                bytes += chunk.stored.len();
-                came.push((*hash, chunk.stored));
-            }
-            Some(Err(status)) => return (came, Err(status.into())),
-            None => {
-                let why = "fewer chunks came".to_owned();
-                return (came, Err(Unfetched::There(why)));
-            }
-        }
-    }
-    (came, Ok(()))
 }
 
 fn client(connection: Channel) -> PeerServiceClient<Channel> {

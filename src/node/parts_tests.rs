@@ -13,10 +13,11 @@ use super::super::room::Room;
 use super::*;
 use crate::history::part::RecordedState;
 use crate::process::clock::{Hlc, Lamport};
-use crate::process::ids::Lsn;
+use crate::process::ids::{Hash, Lsn};
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
-    AccountAtRequest, BalanceAtResponse, ChangesSince, ChangesSinceRequest, Share, ShareAtRequest,
+    AccountAtRequest, BalanceAtResponse, ChangesSince, ChangesSinceRequest, FetchChunksRequest,
+    Share, ShareAtRequest,
 };
 use crate::proto::snapledger::{Ack, Chunk, Frame, Greeting, Revision};
 use crate::transport::wire::part_to_wire;

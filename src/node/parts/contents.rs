@@ -1,0 +1,101 @@
+//! The contents of parts that come from peers: the chunks that are not here.
+
+use std::slice::Iter;
+
+use tokio_stream::StreamExt as _;
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+use super::{Parts, Unfetched};
+use crate::history::part::Part;
+use crate::node::error::Unavailable;
+use crate::process::ids::Hash;
+use crate::proto::snapledger::peer_service_client::PeerServiceClient;
+use crate::proto::snapledger::{Chunk as WireChunk, FetchChunksRequest};
+use crate::store::StoreError;
+
+/// Chunks asked for at once.
+const CHUNKS_PER_REQUEST: usize = 256;
+/// Chunks are taken over when so many bytes of them have come, or the last.
+const TAKEN_OVER_BYTES: usize = 256 * 1024;
+/// An index names chunks of cells, which name nothing: after this many times nothing can be missing any more.
+const ROUNDS_MAX: usize = 3;
+
+impl Parts {
+    /// Fetches the chunks of a part that are not here. Whatever is named by chunks that came may be missing in turn: the
+    /// index first, then what it names.
+    pub(super) async fn fetch_contents(
+        &self,
+        client: &mut PeerServiceClient<Channel>,
+        part: &Part,
+    ) -> Result<(), Unfetched> {
+        let mut wanted = part.clone();
+        for _ in 0..ROUNDS_MAX {
+            let looked_for = wanted.clone();
+            let missing = self.blocking(move |store| store.missing_chunks(&looked_for));
+            let missing = missing.await?;
+            if missing.is_empty() {
+                return Ok(());
+            }
+            for hashes in missing.chunks(CHUNKS_PER_REQUEST) {
+                self.fetch_chunks(client, hashes).await?;
+            }
+            // Messages are named by the part itself: all are here now, and were read as they came.
+            wanted.channels.clear();
+        }
+        let sentence = "chunks that came are missing again".to_owned();
+        Err(Unfetched::Here(Unavailable::Damaged(sentence)))
+    }
+
+    async fn fetch_chunks(
+        &self,
+        client: &mut PeerServiceClient<Channel>,
+        hashes: &[Hash],
+    ) -> Result<(), Unfetched> {
+        let request = FetchChunksRequest {
+            cluster: self.cluster.clone(),
+            hashes: hashes.iter().map(|hash| hash.0.to_vec()).collect(),
+        };
+        let mut chunks = client.fetch_chunks(request).await?.into_inner();
+        let mut hashes = hashes.iter();
+        while hashes.len() > 0 {
+            let (came, ended) = next_chunks(&mut chunks, &mut hashes).await;
+            let adopted = self.blocking(move |store| {
+                // A chunk that is not what its hash says is the peer's failure, not this store's.
+                match store.adopt_chunks(came) {
+                    Err(StoreError::Damaged { what, damage }) => {
+                        Ok(Err(format!("{what} as sent by the peer: {damage}")))
+                    }
+                    other => other.map(Ok),
+                }
+            });
+            adopted.await?.map_err(Unfetched::There)?;
+            ended?;
+        }
+        Ok(())
+    }
+}
+
+// The next ones with these hashes: as many as are taken over together. What came before a failure need not come again.
+async fn next_chunks(
+    chunks: &mut Streaming<WireChunk>,
+    hashes: &mut Iter<'_, Hash>,
+) -> (Vec<(Hash, Vec<u8>)>, Result<(), Unfetched>) {
+    let (mut came, mut bytes) = (Vec::new(), 0);
+    while bytes < TAKEN_OVER_BYTES
+        && let Some(hash) = hashes.next()
+    {
+        match chunks.next().await {
+            Some(Ok(chunk)) => {
+                bytes += chunk.stored.len();
+                came.push((*hash, chunk.stored));
+            }
+            Some(Err(status)) => return (came, Err(status.into())),
+            None => {
+                let why = "fewer chunks came".to_owned();
+                return (came, Err(Unfetched::There(why)));
+            }
+        }
+    }
+    (came, Ok(()))
+}
