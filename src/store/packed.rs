@@ -1,4 +1,4 @@
-//! How a chunk lies in this store: packed, where that makes it shorter. Cells have fixed widths and like names, so they shrink,
+//! How a chunk lies in this store: packed, where that makes it shorter. Cells have fixed widths and similar names, so they shrink,
 //! and with them what a snapshot writes on every node. What leaves the store is never packed, and a hash is that of what was
 //! packed: so nobody else sees which of the two lies here.
 //!

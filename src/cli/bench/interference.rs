@@ -39,7 +39,7 @@ pub(super) struct Parameters {
     /// Throughput: time from one snapshot to the next in the runs that have them.
     #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
     every: Duration,
-    /// Latency: how long each run takes; how many deposits go in flight is looked for three times a fifth of it.
+    /// Latency: how long each run takes. Without --rate, three looks of a fifth of it each find out how many go.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     deposit_seconds: Duration,
     /// Latency: time from one snapshot to the next in the runs that have them.

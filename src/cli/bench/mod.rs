@@ -78,7 +78,7 @@ enum Command {
     Simulate(Measurement<simulate::Parameters>),
     /// This program and PostgreSQL in turn, the same work on the same machine
     Compare(Measurement<compare::Parameters>),
-    /// All that the targets of docs/performance.md speak of, in one table: takes about 17 minutes, and 10 GB of disk
+    /// All that the targets of docs/performance.md speak of, in one table: takes about 16 minutes, and 10 GB of disk
     All(Measurement<all::Parameters>),
     /// How snapshots, restarts and questions about the past grow with what there is: a table and pictures, and 4 GB of disk
     Growth(Measurement<growth::Parameters>),
