@@ -60,7 +60,6 @@ mod tests {
             let read = unpack(stored).and_then(|framed| frame::unwrap(Kind::Chunk, &framed).map(<[u8]>::to_vec));
             prop_assert!(read.is_err());
         }
-
     }
 
     // With a good checksum, as only somebody who means it writes them.

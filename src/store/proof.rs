@@ -175,10 +175,10 @@ struct Read<'a> {
 
 impl ChunkSource for Read<'_> {
     fn chunk(&self, hash: &Hash) -> Result<Chunk, StoreError> {
-        let stored = self.store.chunks.framed(hash)?;
-        let chunk = decode_chunk(hash, &stored)?;
+        let framed = self.store.chunks.framed(hash)?;
+        let chunk = decode_chunk(hash, &framed)?;
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
-        index.push(stored);
+        index.push(framed);
         Ok(chunk)
     }
 }

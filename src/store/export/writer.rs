@@ -40,9 +40,9 @@ impl Store {
         let mut written: HashSet<Hash> = HashSet::new();
         each_chunk(&self.chunks, &state, |hash| {
             if written.insert(*hash) {
-                let stored = self.chunks.framed(hash)?;
-                decode_chunk(hash, &stored)?;
-                out.block(Block::Chunk, &stored)?;
+                let framed = self.chunks.framed(hash)?;
+                decode_chunk(hash, &framed)?;
+                out.block(Block::Chunk, &framed)?;
             }
             Ok::<_, ExportError>(())
         })?;
