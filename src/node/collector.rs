@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -43,6 +43,8 @@ pub(super) struct Collector {
     pub(super) late: BTreeMap<ProcessId, Semaphore>,
     /// What is being collected; with what is there, as long as no revision is published here.
     running: Mutex<BTreeMap<SnapshotId, Option<Arc<GlobalState>>>>,
+    /// Counts the revisions that the history here has come to show.
+    shown: watch::Sender<u64>,
     /// What was heard of the pins of others.
     pub(super) pins_heard: Mutex<Heard>,
     /// Counts the times when something is wanted again that was deleted here: whoever has it is looked at anew.
@@ -104,6 +106,7 @@ impl Collector {
             events,
             late: config.topology.processes().map(slots).collect(),
             running: Mutex::default(),
+            shown: watch::Sender::new(0),
             pins_heard: Mutex::default(),
             revived: AtomicU64::new(0),
             taking: Mutex::default(),
@@ -192,6 +195,12 @@ impl Collector {
         if let Some(shown) = self.running().get_mut(snapshot) {
             *shown = None;
         }
+        self.shown.send_modify(|count| *count += 1);
+    }
+
+    /// Changes whenever a revision has come into the history here.
+    pub(super) fn shown(&self) -> watch::Receiver<u64> {
+        self.shown.subscribe()
     }
 
     /// Nobody collects this snapshot any more.

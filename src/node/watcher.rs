@@ -6,12 +6,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, interval, timeout};
 
 use super::error::Unavailable;
 use super::events::{Event, Happening, Log};
 use super::handle::{Handle, SnapshotView, view};
+use crate::config::Keep;
+use crate::history::part::Part;
+use crate::process::event::{Input, Read, Reply};
 use crate::process::ids::SnapshotId;
+
+/// How long a marker may take to get here. An id that no process knows is answered as unknown after this.
+const MARKER_MAX: Duration = Duration::from_secs(1);
+/// How often a snapshot that another process assembles is looked for again.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Hands out the events of one snapshot.
 pub struct Watch {
@@ -56,8 +64,8 @@ impl Handle {
         }))
     }
 
-    /// A snapshot as soon as a revision of it is published, or as it is when patience ends or the node stops. `None` as
-    /// with [`Handle::watch`].
+    /// A snapshot as soon as a revision of it is in the history here, or as it is when patience ends or the node stops.
+    /// While nothing is known of it here, a marker may be on its way: it is waited for, but not for long.
     ///
     /// # Errors
     /// [`Unavailable`].
@@ -66,21 +74,64 @@ impl Handle {
         snapshot: &SnapshotId,
         patience: Duration,
     ) -> Result<Option<SnapshotView>, Unavailable> {
-        let Some(mut watch) = self.watch(snapshot, None).await? else {
-            return Ok(None);
-        };
-        let published = async {
-            while let Some(event) = watch.next().await? {
-                if matches!(event.what, Happening::Published { .. }) {
-                    break;
-                }
-            }
-            Ok::<(), Unavailable>(())
-        };
-        if let Ok(ended) = timeout(patience, published).await {
+        if let Ok(ended) = timeout(patience, self.follow(snapshot)).await {
             ended?;
         }
         self.snapshot(snapshot).await
+    }
+
+    /// The own part of a snapshot as it is. While the state is not recorded, a marker may be on its way: it is waited
+    /// for, but not for long.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn part_soon(
+        &self,
+        snapshot: &SnapshotId,
+        patience: Duration,
+    ) -> Result<Option<Part>, Unavailable> {
+        let recorded = self.parts().own_recorded(snapshot);
+        tokio::select! {
+            recorded = timeout(patience.min(MARKER_MAX), recorded) => match recorded {
+                Ok(part) => part.map(Some),
+                Err(_) => self.part(snapshot).await,
+            },
+            () = self.closing() => self.part(snapshot).await,
+        }
+    }
+
+    // Ends when a revision is in the history here, when none will come, or when the node stops.
+    async fn follow(&self, snapshot: &SnapshotId) -> Result<(), Unavailable> {
+        let mut shown = self.shared.collector.shown();
+        let mut written = self.parts().written.clone();
+        let mut looks = interval(LOOK_EVERY);
+        let began = Instant::now();
+        loop {
+            if let Some(watch) = self.watch(snapshot, None).await? {
+                return watch.until_published().await;
+            }
+            let is_seen = self.has_seen(snapshot).await?;
+            let comes = is_seen && self.config().history.keep == Keep::All;
+            let may_be_seen = !is_seen && began.elapsed() < MARKER_MAX;
+            if self.store().is_deleted(snapshot) || !(comes || may_be_seen) {
+                return Ok(());
+            }
+            tokio::select! {
+                Ok(()) = shown.changed() => {}
+                Ok(()) = written.changed() => {}
+                // Once its initiator is gone, to look makes this node assemble it.
+                _ = looks.tick() => {}
+                () = self.closing() => return Ok(()),
+            }
+        }
+    }
+
+    async fn has_seen(&self, snapshot: &SnapshotId) -> Result<bool, Unavailable> {
+        let read = Input::Read(Read::Snapshot(snapshot.clone()));
+        let Reply::Snapshot(seen) = self.ask(read).await?.reply else {
+            unreachable!("a read is answered as one")
+        };
+        Ok(seen.is_some())
     }
 }
 
@@ -95,6 +146,15 @@ impl Watch {
             Following::History => Ok(self.newest().await?.is_none()),
             Following::Over => Ok(true),
         }
+    }
+
+    async fn until_published(mut self) -> Result<(), Unavailable> {
+        while let Some(event) = self.next().await? {
+            if matches!(event.what, Happening::Published { .. }) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// The next event; `None` at the end, or when the node stops.

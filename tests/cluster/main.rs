@@ -39,6 +39,7 @@ mod other_make;
 mod overlapping;
 mod partial;
 mod programs;
+mod published;
 mod refusals;
 mod repeats;
 mod rest;

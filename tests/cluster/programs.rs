@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 use crate::await_it::until;
@@ -117,6 +118,12 @@ impl Programs {
         child.kill().expect("it runs");
         let status = child.wait().expect("it was killed");
         assert_eq!(status.code(), None, "it did not end by itself");
+    }
+
+    /// Sends a signal to a node that runs.
+    pub(crate) fn signal(&self, id: &str, signal: Signal) {
+        let child = self.seat(id).child.as_ref().expect("it was started");
+        rustix::process::kill_process(Pid::from_child(child), signal).expect("it runs");
     }
 
     pub(crate) fn rest(&self, id: &str) -> Rest {

@@ -7,10 +7,27 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
+use tokio::time::Instant;
 use tonic::Status;
 
+/// When the answer of a call must be on its way; an extension of its request.
+#[derive(Debug, Clone, Copy)]
+struct Ends(Instant);
+
+/// What is left of the time of a call when it has waited, for the answer itself.
+const ANSWER_TIME: Duration = Duration::from_millis(500);
+
+/// How long a call may wait for something and still answer within its deadline; `longest` where it has none.
+pub(super) fn patience<T>(request: &tonic::Request<T>, longest: Duration) -> Duration {
+    let ends = request.extensions().get::<Ends>();
+    ends.map_or(longest, |Ends(at)| {
+        let left = at.saturating_duration_since(Instant::now());
+        longest.min(left - ANSWER_TIME.min(left / 4))
+    })
+}
+
 /// Answers in time, if only to say that it took too long.
-pub(super) async fn keep(request: Request, next: Next) -> Response {
+pub(super) async fn keep(mut request: Request, next: Next) -> Response {
     let header = request.headers().get("grpc-timeout");
     let Some(allowed) = header.and_then(|text| parse(text.to_str().ok()?)) else {
         return next.run(request).await;
@@ -19,6 +36,9 @@ pub(super) async fn keep(request: Request, next: Next) -> Response {
     let ours = allowed
         .saturating_sub(Duration::from_millis(5))
         .max(allowed / 2);
+    if let Some(at) = Instant::now().checked_add(ours) {
+        request.extensions_mut().insert(Ends(at));
+    }
     match tokio::time::timeout(ours, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Status::deadline_exceeded(format!(

@@ -55,7 +55,7 @@ const SERVICES: [&str; 6] = [
 pub async fn routes(handle: Handle) -> (Routes, HealthReporter) {
     let (reporter, health) = tonic_health::server::health_reporter();
     report(&reporter, ServingStatus::Serving).await;
-    let snapshots = SnapshotServiceServer::new(snapshot::Snapshots(handle.clone()));
+    let snapshots = SnapshotServiceServer::new(snapshot::Snapshots::new(handle.clone()));
     let bank = BankServiceServer::new(bank::Bank(handle.clone()));
     let keys = KeyValueServiceServer::new(key_value::KeyValues(handle.clone()));
     let ledger = LedgerServiceServer::new(ledger::Ledger(handle.clone()));

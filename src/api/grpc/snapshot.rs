@@ -1,12 +1,16 @@
 //! `chandy_lamport.SnapshotService`: snapshots, and the unary way into a channel.
 
+use std::time::Duration;
+
 use prost::Message as _;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{Request, Response, Status};
 
 use super::super::error::{Failure, id};
 use super::super::identity;
 use super::super::payload::Foreign;
 use super::super::recorded::{absent, blocking, not_begun};
+use super::deadline::patience;
 use super::recorded::{Reader, what_is_missing};
 use super::{ANSWER_BYTES_MAX, refused};
 use crate::config::{Member, Transport};
@@ -25,8 +29,16 @@ use crate::proto::chandy_lamport::{
 };
 use crate::store::Store;
 
+/// How long a call without a deadline waits for a snapshot to be finished.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+/// How many calls wait for snapshots at once.
+const WAITING_MAX: usize = 1024;
+
 /// The service, on one node.
-pub(super) struct Snapshots(pub(super) Handle);
+pub(super) struct Snapshots {
+    handle: Handle,
+    waiting: Semaphore,
+}
 
 #[tonic::async_trait]
 impl SnapshotService for Snapshots {
@@ -38,7 +50,12 @@ impl SnapshotService for Snapshots {
             "" => None,
             named => Some(id("snapshot_id", named, SnapshotId::parse)?),
         };
-        let initiated = match self.0.initiate(wanted, None).await.map_err(Failure::from)? {
+        let initiated = match self
+            .handle
+            .initiate(wanted, None)
+            .await
+            .map_err(Failure::from)?
+        {
             Ok(initiated) => initiated,
             Err(refusal) => {
                 let error = refused(refusal)?;
@@ -50,10 +67,10 @@ impl SnapshotService for Snapshots {
         };
         let mut initiated_at = initiated.clock;
         if !initiated.fresh {
-            let known = self.0.snapshot(&initiated.snapshot).await;
+            let known = self.handle.snapshot(&initiated.snapshot).await;
             let known = known.map_err(Failure::from)?;
-            if known.is_none() && self.0.store().is_deleted(&initiated.snapshot) {
-                return Err(not_begun(&self.0, initiated.snapshot).await?.into());
+            if known.is_none() && self.handle.store().is_deleted(&initiated.snapshot) {
+                return Err(not_begun(&self.handle, initiated.snapshot).await?.into());
             }
             initiated_at = known.map_or(initiated_at, |view| view.state.initiated_clock);
         }
@@ -73,7 +90,7 @@ impl SnapshotService for Snapshots {
         let from = self.caller("sender_id", &received.sender_id)?;
         let snapshot = id("snapshot_id", &received.snapshot_id, SnapshotId::parse)?;
         let initiator = id("initiator_id", &received.initiator_id, ProcessId::parse)?;
-        let known = self.0.config().topology.contains(&initiator);
+        let known = self.handle.config().topology.contains(&initiator);
         let message = Message {
             clock: Lamport(received.logical_clock),
             body: Body::from(Marker {
@@ -90,7 +107,7 @@ impl SnapshotService for Snapshots {
         Ok(Response::new(MarkerResponse {
             success: delivered.is_ok(),
             first_marker: delivered.unwrap_or(false),
-            process_id: self.0.config().me.to_string(),
+            process_id: self.handle.config().me.to_string(),
         }))
     }
 
@@ -114,17 +131,18 @@ impl SnapshotService for Snapshots {
             &request.get_ref().snapshot_id,
             SnapshotId::parse,
         )?;
-        let Some(part) = self.0.part(&snapshot).await.map_err(Failure::from)? else {
+        let part = self.part(&snapshot, patience(&request, WAIT_MAX)).await?;
+        let Some(part) = part else {
             return Ok(Response::new(GetSnapshotResponse {
                 error: format!(
                     "process {} has not recorded {snapshot:?}",
-                    self.0.config().me
+                    self.handle.config().me
                 ),
                 snapshot_id: snapshot.to_string(),
                 ..GetSnapshotResponse::default()
             }));
         };
-        let shown = blocking(&self.0, move |store| show_part(store, &part)).await?;
+        let shown = blocking(&self.handle, move |store| show_part(store, &part)).await?;
         Ok(Response::new(shown))
     }
 
@@ -137,19 +155,60 @@ impl SnapshotService for Snapshots {
             &request.get_ref().snapshot_id,
             SnapshotId::parse,
         )?;
-        let Some(view) = self.0.snapshot(&snapshot).await.map_err(Failure::from)? else {
+        let view = self.finished(&snapshot, patience(&request, WAIT_MAX));
+        let Some(view) = view.await? else {
             return Ok(Response::new(GetGlobalSnapshotResponse {
-                error: absent(&self.0, snapshot.clone()).await?.to_string(),
+                error: absent(&self.handle, snapshot.clone()).await?.to_string(),
                 snapshot_id: snapshot.to_string(),
                 ..GetGlobalSnapshotResponse::default()
             }));
         };
-        let shown = blocking(&self.0, move |store| show_global(store, &view)).await?;
+        let shown = blocking(&self.handle, move |store| show_global(store, &view)).await?;
         Ok(Response::new(shown))
     }
 }
 
 impl Snapshots {
+    pub(super) fn new(handle: Handle) -> Self {
+        Self {
+            handle,
+            waiting: Semaphore::new(WAITING_MAX),
+        }
+    }
+
+    // A snapshot when it is complete or published as partial; as it is when patience ends.
+    async fn finished(
+        &self,
+        snapshot: &SnapshotId,
+        patience: Duration,
+    ) -> Result<Option<SnapshotView>, Failure> {
+        let view = self.handle.snapshot(snapshot).await?;
+        if view.as_ref().is_some_and(|view| view.root.is_some()) {
+            return Ok(view);
+        }
+        let _place = self.admit()?;
+        Ok(self.handle.finished(snapshot, patience).await?)
+    }
+
+    // The own part as it is, as soon as there is one.
+    async fn part(
+        &self,
+        snapshot: &SnapshotId,
+        patience: Duration,
+    ) -> Result<Option<Part>, Failure> {
+        let part = self.handle.part(snapshot).await?;
+        if part.is_some() {
+            return Ok(part);
+        }
+        let _place = self.admit()?;
+        Ok(self.handle.part_soon(snapshot, patience).await?)
+    }
+
+    fn admit(&self) -> Result<SemaphorePermit<'_>, Failure> {
+        let place = self.waiting.try_acquire();
+        place.map_err(|_| Failure::Busy(WAITING_MAX, "calls that wait for snapshots"))
+    }
+
     // Delivers an application message, or says why it is not one of ours.
     async fn receive(&self, sent: ApplicationMessage) -> Result<Result<bool, String>, Failure> {
         let from = self.caller("from_process", &sent.from_process)?;
@@ -158,7 +217,7 @@ impl Snapshots {
             "" => None,
             named => Some(id("message_id", named, RequestId::parse)?),
         };
-        let me = &self.0.config().me;
+        let me = &self.handle.config().me;
         if to != *me {
             return Ok(Err(format!(
                 "this is process {me}, not {to}; send to the other's address"
@@ -188,12 +247,12 @@ impl Snapshots {
     // refused for ever.
     fn caller(&self, field: &str, text: &str) -> Result<ProcessId, Failure> {
         let from = id(field, text, ProcessId::parse)?;
-        let config = self.0.config();
+        let config = self.handle.config();
         let native = |member: &Member| member.id == from && member.transport == Transport::Native;
         if config.topology.has_channel(&from, &config.me) && config.members.iter().any(native) {
             return Err(Failure::OtherMake(from));
         }
-        if self.0.has_native_stream(&from) {
+        if self.handle.has_native_stream(&from) {
             return Err(Failure::from(Refusal::OtherWay {
                 from,
                 used: Way::Native,
@@ -215,7 +274,7 @@ impl Snapshots {
             message_id,
             message,
         };
-        let Reply::Called(delivered) = self.0.ask(input).await?.reply else {
+        let Reply::Called(delivered) = self.handle.ask(input).await?.reply else {
             unreachable!("a call is answered as one")
         };
         delivered.map_or_else(|refusal| refused(refusal).map(Err), |first| Ok(Ok(first)))

@@ -1,0 +1,161 @@
+//! How fast a client may cancel what it asked for. Each reset of a stream (RST_STREAM) is cheap to send and has cost a
+//! request; a client that resets faster than this is not read for a moment. Everything on its connection goes on.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// What one reset takes of the time of its connection: 2,000 a second go on for ever.
+const EACH: Duration = Duration::from_micros(500);
+/// Resets that may come at once. With what one read holds they stay below the limit of pending resets, at which h2 ends
+/// the connection.
+const AT_ONCE: u32 = 512;
+
+/// The reading half of a connection, whose resets are counted.
+pub(super) struct Paced<S> {
+    inner: S,
+    frames: Frames,
+    /// When the resets so far would have come at the allowed pace.
+    due: Instant,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Paced<S> {
+    /// From the first byte of the connection preface on.
+    pub(super) fn new(inner: S) -> Self {
+        Self {
+            inner,
+            frames: Frames::default(),
+            due: Instant::now(),
+            pause: None,
+        }
+    }
+
+    fn count(&mut self, resets: u32) {
+        let now = Instant::now();
+        self.due = self.due.max(now) + EACH * resets;
+        let until = self.due - EACH * AT_ONCE;
+        if until > now {
+            self.pause = Some(Box::pin(sleep_until(until)));
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(context));
+            self.pause = None;
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(context, buffer))?;
+        match self.frames.resets_in(&buffer.filled()[before..]) {
+            0 => {}
+            resets => self.count(resets),
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Where the bytes of an HTTP/2 connection stand between its frames (RFC 9113 §4.1).
+struct Frames {
+    /// Bytes before the next head.
+    skip: usize,
+    /// What is here of the head of a frame: the length of its payload, then its type.
+    head: [u8; HEAD_BYTES],
+    known: usize,
+}
+
+const PREFACE_BYTES: usize = 24;
+/// Length, type, flags and stream.
+const HEAD_BYTES: usize = 9;
+const RST_STREAM: u8 = 3;
+
+impl Default for Frames {
+    fn default() -> Self {
+        Self {
+            skip: PREFACE_BYTES,
+            head: [0; HEAD_BYTES],
+            known: 0,
+        }
+    }
+}
+
+impl Frames {
+    /// How many resets begin in these bytes, which follow those before.
+    fn resets_in(&mut self, mut bytes: &[u8]) -> u32 {
+        let mut resets = 0;
+        while !bytes.is_empty() {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            bytes = &bytes[skipped..];
+            let taken = bytes.len().min(HEAD_BYTES - self.known);
+            self.head[self.known..self.known + taken].copy_from_slice(&bytes[..taken]);
+            self.known += taken;
+            bytes = &bytes[taken..];
+            if self.known == HEAD_BYTES {
+                let [high, middle, low, kind, ..] = self.head;
+                self.known = 0;
+                self.skip = u32::from_be_bytes([0, high, middle, low]) as usize;
+                resets += u32::from(kind == RST_STREAM);
+            }
+        }
+        resets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    const DATA: [u8; 12] = [0, 0, 3, 0, 0, 0, 0, 0, 1, 3, 3, 3];
+    const RESET: [u8; 13] = [0, 0, 4, RST_STREAM, 0, 0, 0, 0, 1, 0, 0, 0, 8];
+
+    fn connection(resets: usize) -> Vec<u8> {
+        let resets = std::iter::repeat_n([&DATA[..], &RESET].concat(), resets);
+        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        bytes.extend(resets.flatten());
+        bytes
+    }
+
+    #[test]
+    fn resets_are_counted_however_the_bytes_come() {
+        let bytes = connection(40);
+        for size in [1, 2, 7, 24, 25, 100, bytes.len()] {
+            let mut frames = Frames::default();
+            let pieces = bytes.chunks(size);
+            let counted: u32 = pieces.map(|piece| frames.resets_in(piece)).sum();
+            assert_eq!(counted, 40, "in pieces of {size}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_resets_too_fast_is_read_at_the_allowed_pace() {
+        for resets in [512, 2512, 10_512] {
+            let bytes = connection(resets);
+            let length = bytes.len();
+            let mut paced = Paced::new(&bytes[..]);
+            let begun = Instant::now();
+            let mut piece = [0; 4096];
+            let mut read = 0;
+            while read < length {
+                read += paced.read(&mut piece).await.expect("all of it comes");
+            }
+            // What the last read held would be paid for by the next.
+            let least = EACH * u32::try_from(resets - 512).expect("it is small");
+            let took = begun.elapsed();
+            assert!(took <= least + EACH, "{resets}: {took:?}");
+            assert!(took + EACH * 170 >= least, "{resets}: {took:?}");
+        }
+    }
+}
