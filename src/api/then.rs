@@ -92,13 +92,21 @@ async fn recorded(
     account: &AccountId,
     time: Hlc,
 ) -> Result<Option<Then>, Failure> {
-    let found = handle.recorded(process.clone(), Some(time), move |state| state.time <= time);
-    let Some((snapshot, state)) = found.await? else {
-        return Ok(None);
+    let (snapshot, state, reading) = loop {
+        let found = handle.recorded(process.clone(), Some(time), move |state| state.time <= time);
+        let Some((snapshot, state)) = found.await? else {
+            return Ok(None);
+        };
+        let reading = handle.store().reading(&snapshot);
+        // Retention may have been faster than the lease.
+        if !handle.store().is_deleted(&snapshot) {
+            break (snapshot, state, reading);
+        }
     };
     let account = account.clone();
     let (known_until, position) = (state.time, state.position);
     let units = blocking(handle, move |store| {
+        let _reading = reading;
         Ok(recorded::balance(store, &state, &account)?)
     })
     .await?;

@@ -15,7 +15,7 @@ use crate::history::part::RecordedState;
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Lsn, SnapshotId};
 use crate::proto::snapledger as wire;
-use crate::store::StoreError;
+use crate::store::{READING_MAX, Reading, StoreError};
 use crate::transport::answer::{Answer, Listener};
 use crate::transport::wire::before_horizon;
 
@@ -98,13 +98,15 @@ impl Admitted {
         self,
         (from, position): (RecordedState, Lsn),
         behind: Option<AccountId>,
+        reading: Reading,
     ) -> Changes {
         let (listener, answer) = Listener::new(WAITING, STALL);
+        let listener = listener.within(READING_MAX.saturating_sub(2 * STALL));
         tokio::task::spawn_blocking(move || {
             let Self { handle, permit } = self;
             let shown = show_all(&handle, &listener, (&from, position), behind.as_ref());
             listener.end(shown.err().map(|error| failed(&handle, error)));
-            drop(permit);
+            drop((permit, reading));
         });
         answer
     }

@@ -1,6 +1,7 @@
 //! What the rest of the program may ask of a running node.
 
 use std::cmp::Reverse;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,7 +25,7 @@ use crate::process::clock::{Hlc, Lamport};
 use crate::process::event::{Initiated, Input, Read, Reply};
 use crate::process::ids::{ChannelId, Hash, ProcessId, SnapshotId};
 use crate::process::refusal::Refusal;
-use crate::store::{Line, Published, Store, StoreError};
+use crate::store::{Line, Published, Reading, Store, StoreError};
 use crate::transport::Local;
 use crate::transport::inbound::{Acks, Inbound};
 use crate::transport::link::{LinkState, Links};
@@ -55,9 +56,25 @@ pub(super) struct Shared {
 #[derive(Debug, Clone)]
 pub struct SnapshotView {
     /// The newest published revision; revision 0 while in progress, with the parts so far.
-    pub state: Arc<GlobalState>,
+    pub state: Leased,
     /// The root hash of the revision; `None` while in progress.
     pub root: Option<Hash>,
+}
+
+/// A global state, with the lease that keeps retention from deleting what it names. The two are never apart, wherever the
+/// state goes. Lists, which show figures alone, have no lease.
+#[derive(Debug, Clone)]
+pub struct Leased {
+    state: Arc<GlobalState>,
+    reading: Option<Arc<Reading>>,
+}
+
+impl Deref for Leased {
+    type Target = GlobalState;
+
+    fn deref(&self) -> &GlobalState {
+        &self.state
+    }
 }
 
 /// How far a snapshot is.
@@ -98,7 +115,44 @@ impl From<&Line> for SnapshotStatus {
     }
 }
 
+/// A page of the history.
+#[derive(Debug, Clone, Default)]
+pub struct SnapshotPage {
+    /// What is on it, newest first.
+    pub views: Vec<SnapshotView>,
+    /// The last place of the page, where there may be more behind it.
+    pub next: Option<(Hlc, SnapshotId)>,
+}
+
 impl SnapshotFilter {
+    fn page(
+        &self,
+        store: &Store,
+        running: Vec<Arc<GlobalState>>,
+    ) -> Result<SnapshotPage, StoreError> {
+        // One more than is shown says whether there is another page.
+        let published =
+            store.newest_before(self.before.as_ref(), self.limit + 1, |place, line| {
+                self.wants(place, &line.initiator, line.into())
+            })?;
+        let mut views: Vec<_> = published.into_iter().map(SnapshotView::of).collect();
+        let is_published = |state: &GlobalState| {
+            let mut published = views.iter();
+            published.any(|view| view.state.snapshot == state.snapshot)
+        };
+        let running = running.into_iter().filter(|state| !is_published(state));
+        let running: Vec<_> = running
+            .map(SnapshotView::in_progress)
+            .filter(|view| self.wants_view(view))
+            .collect();
+        views.extend(running);
+        views.sort_by_key(|view| Reverse(view.place()));
+        let more = views.len() > self.limit;
+        views.truncate(self.limit);
+        let next = views.last().filter(|_| more).map(SnapshotView::place);
+        Ok(SnapshotPage { views, next })
+    }
+
     fn wants(
         &self,
         (time, _): &(Hlc, SnapshotId),
@@ -122,6 +176,27 @@ impl SnapshotFilter {
 }
 
 impl SnapshotView {
+    pub(super) fn of(published: Published) -> Self {
+        Self::shown(Arc::new(published.state), Some(published.root))
+    }
+
+    fn in_progress(state: Arc<GlobalState>) -> Self {
+        Self::shown(state, None)
+    }
+
+    fn shown(state: Arc<GlobalState>, root: Option<Hash>) -> Self {
+        let state = Leased {
+            state,
+            reading: None,
+        };
+        Self { state, root }
+    }
+
+    fn leased(mut self, reading: Reading) -> Self {
+        self.state.reading = Some(Arc::new(reading));
+        self
+    }
+
     /// Snapshots are listed in this order, newest first.
     fn place(&self) -> (Hlc, SnapshotId) {
         (self.state.initiated_at, self.state.snapshot.clone())
@@ -260,6 +335,7 @@ impl Handle {
     }
 
     pub(super) async fn known(&self, id: &SnapshotId) -> Result<Option<SnapshotView>, Unavailable> {
+        let reading = self.store().reading(id);
         // Looked at first: what is published between the two looks is found by the second.
         let running = self.in_progress(id);
         let wanted = id.clone();
@@ -267,7 +343,8 @@ impl Handle {
         let published = parts
             .blocking(move |store| store.published(&wanted))
             .await?;
-        Ok(published.map(view).or(running))
+        let view = published.map(SnapshotView::of).or(running);
+        Ok(view.map(|view| view.leased(reading)))
     }
 
     // Nobody else assembles what an initiator started that is gone, or is of another make.
@@ -280,40 +357,18 @@ impl Handle {
     fn in_progress(&self, id: &SnapshotId) -> Option<SnapshotView> {
         let running = self.shared.collector.in_progress();
         let state = running.into_iter().find(|state| state.snapshot == *id)?;
-        Some(SnapshotView { state, root: None })
+        Some(SnapshotView::in_progress(state))
     }
 
-    /// Snapshots this node started, newest first.
+    /// A page of the history, newest first.
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn snapshots(
-        &self,
-        filter: SnapshotFilter,
-    ) -> Result<Vec<SnapshotView>, Unavailable> {
+    pub async fn snapshots(&self, filter: SnapshotFilter) -> Result<SnapshotPage, Unavailable> {
         let running = self.shared.collector.in_progress();
         let parts = &self.shared.parts;
         parts
-            .blocking(move |store| {
-                let before = filter.before.as_ref();
-                let lines = store.lines(before, filter.limit, |place, line| {
-                    filter.wants(place, &line.initiator, line.into())
-                });
-                let running = running
-                    .into_iter()
-                    .map(|state| SnapshotView { state, root: None });
-                let mut views: Vec<SnapshotView> = running
-                    .filter(|view| !lines.iter().any(|((_, id), _)| *id == view.state.snapshot))
-                    .filter(|view| filter.wants_view(view))
-                    .collect();
-                for ((_, snapshot), line) in lines {
-                    let published = store.revision(&snapshot, line.revision)?;
-                    views.extend(published.map(view));
-                }
-                views.sort_by_key(|view| Reverse(view.place()));
-                views.truncate(filter.limit);
-                Ok(views)
-            })
+            .blocking(move |store| filter.page(store, running))
             .await
     }
 
@@ -446,11 +501,4 @@ async fn detached<T: Send + 'static>(
 ) -> Result<T, Unavailable> {
     let done = tokio::spawn(work).await;
     done.unwrap_or_else(|error| Err(Unavailable::Stopped(error.to_string())))
-}
-
-pub(super) fn view(published: Published) -> SnapshotView {
-    SnapshotView {
-        state: Arc::new(published.state),
-        root: Some(published.root),
-    }
 }

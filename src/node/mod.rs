@@ -50,7 +50,7 @@ use tokio::time::{MissedTickBehavior, interval_at};
 
 pub use error::{NodeError, Unanswered, Unavailable};
 pub use events::{Event, Happening};
-pub use handle::{Handle, SnapshotFilter, SnapshotStatus, SnapshotView};
+pub use handle::{Handle, SnapshotFilter, SnapshotPage, SnapshotStatus, SnapshotView};
 pub use past::{Place, Point};
 pub use peers::{PeerState, PeerView};
 pub use replies::{Replies, Settled};

@@ -23,7 +23,7 @@ use crate::proto::snapledger::{
     ListRevisionsRequest, ListedPin, ListedRevision, Part, Revision, Share, ShareAtRequest,
     share_at_request,
 };
-use crate::store::StoreError;
+use crate::store::{Reading, StoreError};
 use crate::transport::inbound::Inbound;
 use crate::transport::wire::{
     before_horizon, identity_to_wire, part_to_wire, share_to_wire, state_from_wire,
@@ -63,6 +63,18 @@ impl Peering {
         }
         let sentence = format!("this node belongs to cluster {ours:?}, not to {cluster:?}");
         Err(Status::failed_precondition(sentence))
+    }
+
+    // A lease of a snapshot whose chunks are about to be read.
+    fn leased(&self, snapshot: &SnapshotId) -> Result<Reading, Status> {
+        let reading = self.handle.store().reading(snapshot);
+        match self.handle.store().is_deleted(snapshot) {
+            false => Ok(reading),
+            true => {
+                let sentence = format!("snapshot {snapshot:?} was deleted from its history");
+                Err(Status::not_found(sentence))
+            }
+        }
     }
 }
 
@@ -140,9 +152,15 @@ impl PeerService for Peering {
             .map(|hash| hash.map(Hash))
             .collect::<Result<_, _>>()
             .map_err(|_| Status::invalid_argument("a hash has 32 bytes"))?;
+        // Peers of before this field do not name the snapshot, and ask again where chunks have gone meanwhile.
+        let snapshot = SnapshotId::parse(&request.snapshot_id).ok();
+        let reading = snapshot
+            .map(|snapshot| self.leased(&snapshot))
+            .transpose()?;
         let (chunks, stream) = mpsc::channel(CHUNKS_WAITING);
         let handle = self.handle.clone();
         tokio::task::spawn_blocking(move || {
+            let _reading = reading;
             for hash in hashes {
                 let chunk = handle.store().framed_chunk(&hash).map(|framed| Chunk {
                     hash: hash.0.to_vec(),
@@ -260,17 +278,14 @@ impl PeerService for Peering {
         let behind = Some(&request.behind).filter(|behind| !behind.is_empty());
         let behind = behind.map(|behind| AccountId::parse(behind)).transpose();
         let behind = behind.map_err(|error| malformed(&error))?;
-        if self.handle.store().is_deleted(&snapshot) {
-            let sentence = format!("snapshot {snapshot:?} was deleted from its history");
-            return Err(Status::not_found(sentence));
-        }
+        let reading = self.leased(&snapshot)?;
         let admitted = self.comparisons.admit()?;
         let recorded = (snapshot, state.clone());
         let found = self.handle.comparable(recorded, Hlc(request.time));
         let position = found.await.map_err(unanswered)?;
         Ok(Response::new(match request.head_only {
             true => admitted.head(position),
-            false => admitted.changes((state, position), behind),
+            false => admitted.changes((state, position), behind, reading),
         }))
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, interval, timeout};
 
 use super::error::Unavailable;
 use super::events::{Event, Happening, Log};
-use super::handle::{Handle, SnapshotView, view};
+use super::handle::{Handle, SnapshotView};
 use crate::config::Keep;
 use crate::history::part::Part;
 use crate::process::event::{Input, Read, Reply};
@@ -179,7 +179,7 @@ impl Watch {
                 let snapshot = self.snapshot.clone();
                 let parts = self.handle.parts();
                 let found = parts.blocking(move |store| store.revision(&snapshot, revision));
-                Ok(found.await?.map(view))
+                Ok(found.await?.map(SnapshotView::of))
             }
             _ => Ok(None),
         }

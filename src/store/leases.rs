@@ -1,11 +1,15 @@
 //! What a sweep must leave alone although nothing that is stored names it yet: chunks that somebody writes, or finds here
 //! and counts on, and parts that are being collected. In memory alone: after a crash nobody counts on anything.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::history::part::Part;
 use crate::process::ids::{Hash, SnapshotId};
+
+/// Retention waits no longer than this for a reader; a longer answer is broken off before.
+pub const READING_MAX: Duration = Duration::from_secs(3600);
 
 /// Who counts on what.
 #[derive(Debug, Default)]
@@ -19,6 +23,41 @@ struct Counted {
     touched: HashSet<Hash>,
     /// Parts that are being collected, until a revision with them is published.
     held: BTreeMap<SnapshotId, Vec<Part>>,
+    /// When each reader of a snapshot began, by the number of its lease.
+    readers: BTreeMap<(SnapshotId, u64), Instant>,
+    /// The number of the next lease.
+    lease: u64,
+    /// Snapshots that are collected no more while somebody still reads them.
+    leaving: BTreeSet<SnapshotId>,
+}
+
+impl Counted {
+    fn is_read(&self, snapshot: &SnapshotId, now: Instant) -> bool {
+        let leases = (snapshot.clone(), 0)..=(snapshot.clone(), u64::MAX);
+        let mut began = self.readers.range(leases).map(|(_, began)| *began);
+        began.any(|began| now.saturating_duration_since(began) < READING_MAX)
+    }
+}
+
+/// A reader's lease of a snapshot. While it lives, and for [`READING_MAX`] at most, the snapshot is not deleted and no
+/// chunk of it is swept.
+#[derive(Debug)]
+#[must_use]
+pub struct Reading {
+    of: Arc<Leases>,
+    lease: (SnapshotId, u64),
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let mut counted = self.of.counted();
+        counted.readers.remove(&self.lease);
+        let (snapshot, _) = &self.lease;
+        if counted.leaving.contains(snapshot) && !counted.is_read(snapshot, Instant::now()) {
+            counted.leaving.remove(snapshot);
+            counted.held.remove(snapshot);
+        }
+    }
 }
 
 /// As long as this lives, no chunk that was written or found since is swept. Whoever has one names its chunks in the
@@ -79,11 +118,34 @@ impl Leases {
         if !held.contains(part) {
             held.push(part.clone());
         }
+        counted.leaving.remove(&part.snapshot);
     }
 
-    /// A snapshot is not collected any more.
+    /// A snapshot is not collected any more. Its parts are held on for readers who see them.
     pub(super) fn let_go(&self, snapshot: &SnapshotId) {
-        self.counted().held.remove(snapshot);
+        let mut counted = self.counted();
+        if counted.is_read(snapshot, Instant::now()) {
+            counted.leaving.insert(snapshot.clone());
+        } else {
+            counted.held.remove(snapshot);
+        }
+    }
+
+    /// Leases a snapshot to a reader.
+    pub(super) fn read(self: &Arc<Self>, snapshot: &SnapshotId) -> Reading {
+        let mut counted = self.counted();
+        counted.lease += 1;
+        let lease = (snapshot.clone(), counted.lease);
+        counted.readers.insert(lease.clone(), Instant::now());
+        Reading {
+            of: Arc::clone(self),
+            lease,
+        }
+    }
+
+    /// Whether a lease of a snapshot holds at an instant.
+    pub(super) fn is_read(&self, snapshot: &SnapshotId, now: Instant) -> bool {
+        self.counted().is_read(snapshot, now)
     }
 
     /// Every part that is being collected.
@@ -119,5 +181,35 @@ mod tests {
         let sweeping = leases.begin();
         assert_eq!(left(&leases), [one, two], "what is needed is named by now");
         drop(sweeping);
+    }
+
+    // Without the bound a reader that hangs would keep a snapshot for ever.
+    #[test]
+    fn a_lease_holds_while_it_lives_and_not_beyond_its_bound() {
+        let leases = Arc::new(Leases::default());
+        let snapshot = SnapshotId::parse("s").expect("a valid id");
+        let (one, other) = (leases.read(&snapshot), leases.read(&snapshot));
+        let now = Instant::now();
+        drop(one);
+        assert!(leases.is_read(&snapshot, now));
+        assert!(!leases.is_read(&snapshot, now + READING_MAX));
+        drop(other);
+        assert!(!leases.is_read(&snapshot, now));
+    }
+
+    // Without this a sweep would take the messages of a snapshot in progress from a reader when it is published.
+    #[test]
+    fn parts_that_are_read_are_held_until_the_last_reader_has_gone() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (_store, state) = crate::store::fixture::store(dir.path());
+        let leases = Arc::new(Leases::default());
+        for part in state.parts.values() {
+            leases.hold(part);
+        }
+        let reading = leases.read(&state.snapshot);
+        leases.let_go(&state.snapshot);
+        assert_eq!(leases.held().len(), state.parts.len());
+        drop(reading);
+        assert_eq!(leases.held(), []);
     }
 }

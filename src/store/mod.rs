@@ -57,7 +57,7 @@ pub use export::{Export, ExportError};
 pub use files::{Disk, Medium};
 pub use frame::Damage;
 pub use history::{Came, Due, Limits, Line, Published};
-pub use leases::Writing;
+pub use leases::{READING_MAX, Reading, Writing};
 pub use merge::Cells;
 pub use messages::Messages;
 pub use open::Migrated;

@@ -99,6 +99,32 @@ impl Store {
         self.history.newest_complete()
     }
 
+    /// The newest revisions of the newest snapshots before a place that are wanted, newest first. They are fewer than the
+    /// limit only where the history ends: a snapshot that retention deletes meanwhile is passed over and does not count.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn newest_before(
+        &self,
+        before: Option<&(Hlc, SnapshotId)>,
+        limit: usize,
+        wanted: impl Fn(&(Hlc, SnapshotId), &Line) -> bool,
+    ) -> Result<Vec<Published>, StoreError> {
+        let mut page = Vec::new();
+        let mut before = before.cloned();
+        while page.len() < limit {
+            let lines = self.lines(before.as_ref(), limit - page.len(), &wanted);
+            let Some((last, _)) = lines.last() else {
+                break;
+            };
+            before = Some(last.clone());
+            for ((_, snapshot), line) in lines {
+                page.extend(self.revision(&snapshot, line.revision)?);
+            }
+        }
+        Ok(page)
+    }
+
     /// The newest published snapshots before a place that are wanted, newest first.
     #[must_use]
     pub fn lines(

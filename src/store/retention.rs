@@ -5,11 +5,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::Store;
 use super::error::StoreError;
 use super::frame::{Damage, Kind};
 use super::history::{Due, Limits};
+use super::leases::Reading;
 use super::schema::{self, snapshot_key};
 use super::v1::Frozen;
 use super::v3::KeptV3;
@@ -256,8 +258,16 @@ impl Store {
             .due(limits, |snapshot| pinned.contains(snapshot))
     }
 
-    /// Deletes snapshots: every revision, then this process's part. Those that were pinned meanwhile stay. Says how
-    /// many went.
+    /// Leases a snapshot to a reader. While the lease lives, and for [`READING_MAX`](super::READING_MAX) at most, the
+    /// snapshot is not deleted here. A reader takes the lease first and looks the snapshot up afterwards.
+    pub fn reading(&self, snapshot: &SnapshotId) -> Reading {
+        // A deletion looks for leases under the same lock.
+        let _marks = self.retention.marks();
+        self.chunks.leases.read(snapshot)
+    }
+
+    /// Deletes snapshots: every revision, then this process's part. Those that were pinned meanwhile, or are being read,
+    /// stay. Says how many went.
     ///
     /// That they are deleted is durable first, so that a crash in the middle is made good at the next opening, and
     /// nobody takes half a snapshot for a whole one. Their chunks are left to [`Store::sweep`].
@@ -269,7 +279,7 @@ impl Store {
         for snapshot in snapshots {
             let mut marks = self.retention.marks();
             let mut kept = marks.kept.get(snapshot).cloned().unwrap_or_default();
-            if kept.is_pinned() {
+            if kept.is_pinned() || self.chunks.leases.is_read(snapshot, Instant::now()) {
                 continue;
             }
             let Some(began) = self.history.remove_line(snapshot) else {

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::mpsc;
@@ -22,6 +22,9 @@ pub struct Listener<T> {
     last: mpsc::OwnedPermit<Result<T, Status>>,
     stall: Duration,
     stalled: Cell<bool>,
+    late: Cell<bool>,
+    /// When a slower client is let go, however steadily it reads.
+    end: Option<Instant>,
 }
 
 impl<T> Listener<T> {
@@ -36,12 +39,25 @@ impl<T> Listener<T> {
             last: last.unwrap_or_else(|_| unreachable!("the channel is new, and has room")),
             stall,
             stalled: Cell::new(false),
+            late: Cell::new(false),
+            end: None,
         };
         (listener, ReceiverStream::new(answer))
     }
 
+    /// Bounds how long the whole answer may take.
+    #[must_use]
+    pub fn within(self, time: Duration) -> Self {
+        let end = Some(Instant::now() + time);
+        Self { end, ..self }
+    }
+
     /// Sends a message; breaks where nobody listens any more.
     pub fn show(&self, message: T) -> ControlFlow<()> {
+        if self.end.is_some_and(|end| Instant::now() >= end) {
+            self.late.set(true);
+            return ControlFlow::Break(());
+        }
         let sending = self.messages.send_timeout(Ok(message), self.stall);
         match self.runtime.block_on(sending) {
             Ok(()) => ControlFlow::Continue(()),
@@ -60,7 +76,10 @@ impl<T> Listener<T> {
             let sentence = format!("nothing was read for {seconds} s; the rest is missing");
             Status::deadline_exceeded(sentence)
         };
-        let why = failed.or_else(|| self.stalled.get().then(stalled));
+        let late = || Status::deadline_exceeded("it took too long to read; the rest is missing");
+        let why = failed
+            .or_else(|| self.stalled.get().then(stalled))
+            .or_else(|| self.late.get().then(late));
         if let Some(why) = why {
             self.last.send(Err(why));
         }

@@ -40,6 +40,7 @@ mod overlapping;
 mod partial;
 mod programs;
 mod published;
+mod read_while_deleted;
 mod refusals;
 mod repeats;
 mod rest;

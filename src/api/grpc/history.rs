@@ -166,17 +166,11 @@ impl HistoryService for History {
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
         let filter = filter(request.get_ref())?;
         recorded::check_initiator(&self.handle, filter.initiator.as_ref())?;
-        let limit = filter.limit - 1;
-        let views = self.handle.snapshots(filter).await.map_err(Failure::from)?;
-        let more = views.len() > limit;
-        let shown = &views[..views.len().min(limit)];
-        let last = shown.last().filter(|_| more).map(|view| &view.state);
-        let next = last.map(|last| {
-            let place = (last.initiated_at, last.snapshot.clone());
-            cursor::encode(question(request.get_ref()), &place)
-        });
+        let found = self.handle.snapshots(filter).await.map_err(Failure::from)?;
+        let question = question(request.get_ref());
+        let next = found.next.map(|place| cursor::encode(question, &place));
         Ok(Response::new(ListResponse {
-            snapshots: shown.iter().map(figures::brief).collect(),
+            snapshots: found.views.iter().map(figures::brief).collect(),
             next_cursor: next.unwrap_or_default(),
         }))
     }
@@ -272,7 +266,6 @@ fn mark<T>(mut answer: Response<T>, missing: Option<String>) -> Response<T> {
     answer
 }
 
-// One more than is shown says whether there is another page.
 fn filter(asked: &ListRequest) -> Result<SnapshotFilter, Failure> {
     let instant = |field, text| given(text).map(|text| time::parse(field, text)).transpose();
     let (from, to) = (instant("from", &asked.from)?, instant("to", &asked.to)?);
@@ -291,7 +284,7 @@ fn filter(asked: &ListRequest) -> Result<SnapshotFilter, Failure> {
         from,
         to,
         before: cursor::decode(question(asked), given(&asked.cursor))?,
-        limit: limit + 1,
+        limit,
     })
 }
 

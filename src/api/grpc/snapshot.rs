@@ -131,6 +131,7 @@ impl SnapshotService for Snapshots {
             &request.get_ref().snapshot_id,
             SnapshotId::parse,
         )?;
+        let reading = self.handle.store().reading(&snapshot);
         let part = self.part(&snapshot, patience(&request, WAIT_MAX)).await?;
         let Some(part) = part else {
             return Ok(Response::new(GetSnapshotResponse {
@@ -142,7 +143,11 @@ impl SnapshotService for Snapshots {
                 ..GetSnapshotResponse::default()
             }));
         };
-        let shown = blocking(&self.handle, move |store| show_part(store, &part)).await?;
+        let shown = blocking(&self.handle, move |store| {
+            let _reading = reading;
+            show_part(store, &part)
+        })
+        .await?;
         Ok(Response::new(shown))
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::error::Failure;
 use super::super::recorded::noted;
 use crate::node::Handle;
-use crate::store::Store;
+use crate::store::{READING_MAX, Store};
 pub(super) use crate::transport::answer::{Answer, Listener};
 
 /// Messages that wait for the connection.
@@ -19,6 +19,8 @@ pub(super) fn stream<T: Send + 'static>(
     read: impl FnOnce(&Store, &Listener<T>) -> Result<(), Failure> + Send + 'static,
 ) -> Answer<T> {
     let (listener, answer) = Listener::new(WAITING, STALL);
+    // The lease of the snapshot that is read ends later.
+    let listener = listener.within(READING_MAX.saturating_sub(2 * STALL));
     let handle = handle.clone();
     tokio::task::spawn_blocking(move || {
         let failed = read(handle.store(), &listener).err();

@@ -78,16 +78,16 @@ pub(super) async fn list(
         return Ok(freshness.not_modified());
     }
     let handle = &facade.handle;
-    let state = view.state.clone();
     let response = if format == Format::Json {
         let gaps = Gaps::of(&view, selection.process.as_ref());
+        let state = view.state.clone();
         let page = blocking(handle, move |store| Ok(selection.page(store, &state)?)).await?;
         Json(Page { gaps, ..page }).into_response()
     } else {
         let permit = facade.admit_export()?;
         export::stream(handle, format, permit, move |store, sink| match format {
-            Format::Csv => selection.csv(store, &state, sink),
-            _ => selection.ndjson(store, &state, sink),
+            Format::Csv => selection.csv(store, &view.state, sink),
+            _ => selection.ndjson(store, &view.state, sink),
         })
     };
     Ok(freshness.mark(missing::mark(response, missing)))

@@ -2,7 +2,7 @@
 //! socket, and a client that does not read in time is let go.
 
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, header};
@@ -15,7 +15,7 @@ use super::accept::Format;
 use crate::api::error::Failure;
 use crate::api::recorded;
 use crate::node::Handle;
-use crate::store::{Store, StoreError};
+use crate::store::{READING_MAX, Store, StoreError};
 
 /// The size from which on a block is handed over, in bytes.
 const BLOCK_BYTES: usize = 32 * 1024;
@@ -23,16 +23,23 @@ const BLOCK_BYTES: usize = 32 * 1024;
 const BLOCKS_WAITING_MAX: usize = 4;
 /// How long a client may read nothing.
 const STALL: Duration = Duration::from_secs(30);
+/// How long the whole may take: it ends before the lease of the snapshot does.
+const ANSWER_MAX: Duration = READING_MAX.saturating_sub(STALL.saturating_mul(2));
 
 /// What an export writes into. It fails once nobody reads any more.
 pub(super) struct Sink {
     runtime: Runtime,
     blocks: mpsc::Sender<io::Result<Bytes>>,
     block: Vec<u8>,
+    /// A slower client is let go: retention waits for readers, and not for ever.
+    end: Instant,
 }
 
 impl Sink {
     fn send(&mut self, block: io::Result<Bytes>) -> io::Result<()> {
+        if Instant::now() >= self.end {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         let sending = self.blocks.send_timeout(block, STALL);
         let sent = self.runtime.block_on(sending);
         sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
@@ -102,6 +109,7 @@ pub(super) fn stream(
         runtime: Runtime::current(),
         blocks,
         block: Vec::new(),
+        end: Instant::now() + ANSWER_MAX,
     };
     let handle = handle.clone();
     tokio::task::spawn_blocking(move || {

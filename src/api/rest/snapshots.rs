@@ -125,7 +125,7 @@ pub(super) async fn latest(
         limit: 1,
         ..SnapshotFilter::default()
     };
-    let newest = facade.handle.snapshots(filter).await?.into_iter().next();
+    let newest = facade.handle.snapshots(filter).await?.views.pop();
     let view = newest.ok_or(Failure::NoSnapshot(match parameters.get("status") {
         Some("complete") => "complete snapshot",
         Some("partial") => "partial snapshot",
@@ -191,21 +191,15 @@ pub(super) async fn list(
         from,
         to,
         before: parameters.cursor()?,
-        // One more than is shown says whether there is another page.
-        limit: limit + 1,
+        limit,
     };
-    let mut views = facade.handle.snapshots(filter).await?;
-    let more = views.len() > limit;
-    views.truncate(limit);
-    let last = views.last().filter(|_| more).map(|view| &view.state);
+    let found = facade.handle.snapshots(filter).await?;
     let store = facade.handle.store();
     let listed = |view| Listed::of(view, store);
+    let next = found.next.as_ref();
     let page = Page {
-        next_cursor: last.map(|state| {
-            let place = (state.initiated_at, state.snapshot.clone());
-            cursor::encode(parameters.question(), &place)
-        }),
-        snapshots: views.iter().map(listed).collect(),
+        next_cursor: next.map(|place| cursor::encode(parameters.question(), place)),
+        snapshots: found.views.iter().map(listed).collect(),
     };
     let never_stored = [(header::CACHE_CONTROL, "no-store")];
     Ok((never_stored, Json(page)).into_response())

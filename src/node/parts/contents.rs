@@ -9,7 +9,7 @@ use tonic::transport::Channel;
 use super::{Parts, Unfetched};
 use crate::history::part::Part;
 use crate::node::error::Unavailable;
-use crate::process::ids::Hash;
+use crate::process::ids::{Hash, SnapshotId};
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::proto::snapledger::{Chunk as WireChunk, FetchChunksRequest};
 use crate::store::StoreError;
@@ -38,7 +38,7 @@ impl Parts {
                 return Ok(());
             }
             for hashes in missing.chunks(CHUNKS_PER_REQUEST) {
-                self.fetch_chunks(client, hashes).await?;
+                self.fetch_chunks(client, &part.snapshot, hashes).await?;
             }
             // Messages are named by the part itself: all are here now, and were read as they came.
             wanted.channels.clear();
@@ -50,10 +50,12 @@ impl Parts {
     async fn fetch_chunks(
         &self,
         client: &mut PeerServiceClient<Channel>,
+        snapshot: &SnapshotId,
         hashes: &[Hash],
     ) -> Result<(), Unfetched> {
         let request = FetchChunksRequest {
             cluster: self.cluster.clone(),
+            snapshot_id: snapshot.to_string(),
             hashes: hashes.iter().map(|hash| hash.0.to_vec()).collect(),
         };
         let mut chunks = client.fetch_chunks(request).await?.into_inner();

@@ -57,3 +57,63 @@ fn what_is_published_is_not_listed_as_what_came_under_the_same_number() {
     let again = store.adopt_revision(&partial, &stored(&partial));
     again.expect("the same bytes are no contradiction");
 }
+
+fn published(store: &Store, id: &str, start: u64) -> GlobalState {
+    let snapshot = SnapshotId::parse(id).expect("a valid id");
+    let initiator = ProcessId::parse("p").expect("a valid id");
+    let began = (Hlc::at(start), Lamport(start));
+    let mut state = GlobalState::begun(snapshot, initiator, began);
+    state.revision = 1;
+    state.completeness = Completeness::Complete;
+    store.publish(&state).expect("it is written");
+    state
+}
+
+// Without this a list would say that it ends where retention has taken something from the page.
+#[test]
+fn a_page_is_full_although_some_of_it_is_deleted_meanwhile() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let me = ProcessId::parse("p").expect("a valid id");
+    let store = Store::open(dir.path(), "demo", &me).expect("a new store");
+    let states: Vec<_> = (1..=9)
+        .map(|start| published(&store, &format!("s{start}"), start))
+        .collect();
+    // As after a look at what is listed: it is listed still, and gone.
+    for gone in [8, 6] {
+        let gone = &states[gone - 1].snapshot;
+        let removed = store.history.remove_revisions(gone);
+        removed.expect("it is removed");
+    }
+    let page = |before: Option<&GlobalState>| {
+        let before = before.map(|state| (state.initiated_at, state.snapshot.clone()));
+        let page = store.newest_before(before.as_ref(), 3, |_, _| true);
+        let page = page.expect("it can be read").into_iter();
+        let ids = page.map(|found| found.state.snapshot.to_string());
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(page(None), ["s9", "s7", "s5"]);
+    assert_eq!(page(Some(&states[4])), ["s4", "s3", "s2"]);
+    assert_eq!(page(Some(&states[1])), ["s1"]);
+}
+
+// Without this a reader would be told of a damaged store where retention was faster.
+#[test]
+fn what_is_read_is_deleted_when_the_reader_has_gone() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let me = ProcessId::parse("p").expect("a valid id");
+    let store = Store::open(dir.path(), "demo", &me).expect("a new store");
+    let state = published(&store, "s", 1);
+    let delete = || {
+        let deleted = store.delete_snapshots(std::slice::from_ref(&state.snapshot));
+        deleted.expect("it is written")
+    };
+    let reading = store.reading(&state.snapshot);
+    assert_eq!(delete(), 0, "it is being read");
+    let newest = store.published(&state.snapshot).expect("it can be read");
+    assert!(newest.is_some());
+    drop(reading);
+    assert_eq!(delete(), 1);
+    let _late = store.reading(&state.snapshot);
+    let newest = store.published(&state.snapshot).expect("it can be read");
+    assert_eq!(newest, None, "a reader that comes later finds nothing");
+}

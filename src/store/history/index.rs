@@ -1,0 +1,236 @@
+//! What is known of the history without reading it: every revision in the order in which it came, and the newest one of
+//! each snapshot, by start and by id. It is in memory, so each entry is small.
+
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+use std::ops::Bound;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use super::{Came, Due, Limits, Line, Rank};
+use crate::process::clock::Hlc;
+use crate::process::ids::{ProcessId, SnapshotId};
+
+/// The end of a chain of entries.
+const NONE: u32 = u32::MAX;
+
+/// The revisions of a history.
+#[derive(Default)]
+pub(super) struct Index {
+    /// Every revision, in the order in which it came. What came stays counted, also when it is deleted: peers ask for what
+    /// is behind a number.
+    entries: Vec<Entry>,
+    /// The newest revision of each snapshot, by start.
+    lines: BTreeMap<(Hlc, SnapshotId), u32>,
+    /// The same by id.
+    ids: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    /// Every initiator once; few, however many snapshots they started.
+    initiators: Vec<ProcessId>,
+}
+
+/// A revision.
+struct Entry {
+    snapshot: SnapshotId,
+    /// The start that it names. One that was assembled without the initiator's part may name another than a later one.
+    start: Hlc,
+    known: (u32, u32),
+    revision: u32,
+    /// Another revision of the snapshot: the newest leads to all others, in no order.
+    other: u32,
+    initiator: u16,
+    complete: bool,
+}
+
+// A year of a snapshot a minute is half a million of them.
+const _: () = assert!(size_of::<Entry>() <= 56, "an entry is small");
+
+impl Entry {
+    fn rank(&self) -> Rank {
+        (self.complete, self.known, self.revision)
+    }
+
+    fn place(&self) -> (Hlc, SnapshotId) {
+        (self.start, self.snapshot.clone())
+    }
+
+    fn came(&self) -> Came {
+        Came {
+            snapshot: self.snapshot.clone(),
+            revision: self.revision,
+            complete: self.complete,
+            known: self.known,
+        }
+    }
+}
+
+impl Index {
+    /// Takes note of a revision, unless it is known.
+    pub(super) fn note(&mut self, start: Hlc, initiator: &ProcessId, came: &Came) {
+        if self.has(&came.snapshot, came.revision) {
+            return;
+        }
+        let number = u32::try_from(self.entries.len()).expect("fewer revisions than bytes fit");
+        let mut entry = Entry {
+            snapshot: came.snapshot.clone(),
+            start,
+            known: came.known,
+            revision: came.revision,
+            other: NONE,
+            initiator: self.initiator(initiator),
+            complete: came.complete,
+        };
+        match self.newest_number(&came.snapshot) {
+            Some(newest) if self.entry(newest).rank() >= entry.rank() => {
+                let newest = &mut self.entries[newest as usize];
+                entry.other = newest.other;
+                newest.other = number;
+                self.entries.push(entry);
+            }
+            Some(newest) => {
+                entry.other = newest;
+                self.unlist(newest);
+                self.list(number, entry);
+            }
+            None => self.list(number, entry),
+        }
+    }
+
+    fn list(&mut self, number: u32, entry: Entry) {
+        self.lines.insert(entry.place(), number);
+        let hash = self.hasher.hash_one(&entry.snapshot);
+        self.entries.push(entry);
+        let (entries, hasher) = (&self.entries, &self.hasher);
+        let rehash = |number: &u32| hasher.hash_one(&entries[*number as usize].snapshot);
+        self.ids.insert_unique(hash, number, rehash);
+    }
+
+    fn unlist(&mut self, number: u32) {
+        let entry = &self.entries[number as usize];
+        self.lines.remove(&entry.place());
+        let hash = self.hasher.hash_one(&entry.snapshot);
+        if let Ok(found) = self.ids.find_entry(hash, |known| *known == number) {
+            found.remove();
+        }
+    }
+
+    fn initiator(&mut self, initiator: &ProcessId) -> u16 {
+        let mut known = self.initiators.iter();
+        let place = known.position(|known| known == initiator);
+        let place = place.unwrap_or_else(|| {
+            self.initiators.push(initiator.clone());
+            self.initiators.len() - 1
+        });
+        u16::try_from(place).expect("a cluster has fewer processes")
+    }
+
+    fn entry(&self, number: u32) -> &Entry {
+        &self.entries[number as usize]
+    }
+
+    fn newest_number(&self, snapshot: &SnapshotId) -> Option<u32> {
+        let hash = self.hasher.hash_one(snapshot);
+        let is_it = |number: &u32| self.entry(*number).snapshot == *snapshot;
+        self.ids.find(hash, is_it).copied()
+    }
+
+    // The newest first, the others in no order.
+    fn chain(&self, newest: Option<u32>) -> impl Iterator<Item = &Entry> {
+        let entry = |number: u32| self.entries.get(number as usize);
+        let newest = newest.and_then(entry);
+        std::iter::successors(newest, move |last| entry(last.other))
+    }
+
+    fn line(&self, number: u32) -> Line {
+        let entry = self.entry(number);
+        Line {
+            initiator: self.initiators[usize::from(entry.initiator)].clone(),
+            revision: entry.revision,
+            complete: entry.complete,
+            known: entry.known,
+            ever_partial: self.chain(Some(number)).any(|entry| !entry.complete),
+        }
+    }
+
+    /// Whether a revision is known.
+    pub(super) fn has(&self, snapshot: &SnapshotId, revision: u32) -> bool {
+        let mut known = self.chain(self.newest_number(snapshot));
+        known.any(|entry| entry.revision == revision)
+    }
+
+    /// The newest revision of a snapshot.
+    pub(super) fn newest(&self, snapshot: &SnapshotId) -> Option<Line> {
+        Some(self.line(self.newest_number(snapshot)?))
+    }
+
+    /// The numbers of all revisions of a snapshot, in the order in which each follows on the ones before.
+    pub(super) fn revisions(&self, snapshot: &SnapshotId) -> Vec<u32> {
+        let mut known: Vec<&Entry> = self.chain(self.newest_number(snapshot)).collect();
+        known.sort_by_key(|entry| entry.rank());
+        known.into_iter().map(|entry| entry.revision).collect()
+    }
+
+    /// How many revisions have come.
+    pub(super) fn came(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    /// What has come, in order, without the first so many.
+    pub(super) fn came_after(&self, count: u64) -> Vec<Came> {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let behind = self.entries.get(count..).unwrap_or_default();
+        behind.iter().map(Entry::came).collect()
+    }
+
+    /// Lists a snapshot no more; says when it began.
+    pub(super) fn remove(&mut self, snapshot: &SnapshotId) -> Option<Hlc> {
+        let number = self.newest_number(snapshot)?;
+        self.unlist(number);
+        Some(self.entry(number).start)
+    }
+
+    /// The newest snapshots before a place, newest first.
+    pub(super) fn before<'a>(
+        &'a self,
+        place: Option<&'a (Hlc, SnapshotId)>,
+    ) -> impl DoubleEndedIterator<Item = (&'a (Hlc, SnapshotId), Line)> {
+        let end = place.map_or(Bound::Unbounded, Bound::Excluded);
+        let older = self
+            .lines
+            .range::<(Hlc, SnapshotId), _>((Bound::Unbounded, end));
+        let shown = older.rev();
+        shown.map(|(place, number)| (place, self.line(*number)))
+    }
+
+    /// When each snapshot began, and which it is, oldest first.
+    pub(super) fn places(&self) -> impl DoubleEndedIterator<Item = &(Hlc, SnapshotId)> {
+        self.lines.keys()
+    }
+
+    /// The newest snapshot that is complete.
+    pub(super) fn newest_complete(&self) -> Option<&SnapshotId> {
+        let mut newest_first = self.lines.iter().rev();
+        let found = newest_first.find(|(_, number)| self.entry(**number).complete);
+        found.map(|((_, snapshot), _)| snapshot)
+    }
+
+    /// What is over these limits, oldest first.
+    pub(super) fn due(&self, limits: &Limits, is_pinned: impl Fn(&SnapshotId) -> bool) -> Vec<Due> {
+        let newest = self.newest_complete();
+        let is_old = |start: &Hlc| limits.began.is_some_and(|began| *start < began);
+        let over = limits
+            .count
+            .map_or(0, |max| self.lines.len().saturating_sub(max));
+        let oldest_first = self.lines.iter().enumerate();
+        let due = oldest_first
+            .take_while(|(place, ((start, _), _))| *place < over || is_old(start))
+            .map(|(_, ((_, snapshot), number))| (snapshot, self.line(*number)))
+            .filter(|(snapshot, _)| newest != Some(snapshot) && !is_pinned(snapshot));
+        let due = due.map(|(snapshot, line)| Due {
+            snapshot: snapshot.clone(),
+            initiator: line.initiator,
+            complete: line.complete,
+        });
+        due.collect()
+    }
+}
