@@ -152,6 +152,30 @@ fn a_port_in_use_is_named_and_nothing_is_written() {
     assert!(entries(dir.path()).is_empty());
 }
 
+// Without this the others would be told to connect to themselves, and only find out as peers that never answer.
+#[test]
+fn a_wildcard_address_needs_one_to_tell_before_a_port_is_bound() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("bound").port().to_string();
+    let arguments = [
+        "node",
+        "--node-id",
+        "n1",
+        "--port",
+        &port,
+        "--rest-port",
+        "1",
+    ];
+    let mut node = snapledger(&dir);
+    node.args(arguments).env("SNAPLEDGER_HOST", "127.0.0.1");
+    assert_fails(&mut node, 2, "the port is in use");
+    let mut node = snapledger(&dir);
+    node.args(arguments).env("SNAPLEDGER_HOST", "0.0.0.0");
+    assert_fails(&mut node, 2, "add --advertise HOST");
+    assert!(entries(dir.path()).is_empty());
+}
+
 #[test]
 fn a_bad_line_of_operations_is_named_before_any_node_is_sought() {
     let text =

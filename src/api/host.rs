@@ -1,5 +1,6 @@
 //! A node with its services, on sockets that were bound before.
 
+use std::io;
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ impl Host {
         let handle = node.handle().clone();
         let servers = vec![
             tokio::spawn(serve_grpc(grpc, handle.clone(), stop.clone())),
-            tokio::spawn(async move { rest::serve(rest, handle, told(stop)).await }),
+            tokio::spawn(async move { rest::serve(rest, rest::router(handle), told(stop)).await }),
         ];
         Ok(Self {
             node,
@@ -91,12 +92,12 @@ impl Host {
     }
 }
 
-fn listener(socket: TcpListener) -> Result<tokio::net::TcpListener, NodeError> {
+pub(super) fn listener(socket: TcpListener) -> io::Result<tokio::net::TcpListener> {
     socket.set_nonblocking(true)?;
-    Ok(tokio::net::TcpListener::from_std(socket)?)
+    tokio::net::TcpListener::from_std(socket)
 }
 
-async fn told(mut stop: watch::Receiver<bool>) {
+pub(super) async fn told(mut stop: watch::Receiver<bool>) {
     // A sender that is gone means the same.
     let _gone = stop.wait_for(|stop| *stop).await;
 }

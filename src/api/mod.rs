@@ -23,6 +23,8 @@ mod since;
 mod statement;
 mod then;
 pub(crate) mod time;
+mod waiting;
 
 pub use host::{Host, Sockets};
 pub use proof::{Checked, ProofDocument};
+pub use waiting::Waiting;

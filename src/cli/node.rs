@@ -7,9 +7,10 @@ use tokio::sync::oneshot;
 
 use super::signals::EndSignals;
 use super::{CliError, runtime};
-use crate::api::{Host, Sockets, descriptors};
-use crate::config::{NodeConfig, NodeOptions, NodePlan};
-use crate::node::discover::{Asker, discover};
+use crate::api::{Host, Sockets, Waiting, descriptors};
+use crate::config::{Member, NodeConfig, NodeOptions, NodePlan};
+use crate::node::discover::{self, Asker, Discovery};
+use crate::store::Addresses;
 
 /// Run one node of a cluster.
 #[derive(Debug, clap::Args)]
@@ -36,10 +37,12 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
         let mut end = End::listen(args.stop_with_stdin)?;
-        let Some(config) = end.or(settle(plan, &sockets)).await.transpose()? else {
+        let Some(learnt) = end.or(learn(&plan, &sockets)).await.transpose()? else {
             return Ok(());
         };
-        host(config, sockets, &mut end).await
+        let addresses = discover::addresses(&learnt);
+        let config = plan.settle(learnt)?;
+        host((config, &addresses), sockets, &mut end).await
     });
     if ended.is_err() {
         // Of a node that failed, something may hang on its disk for ever.
@@ -48,24 +51,39 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     ended
 }
 
-/// The configuration with every peer's id.
-async fn settle(plan: NodePlan, sockets: &Sockets) -> Result<NodeConfig, CliError> {
+/// The peers of which only the address is given.
+async fn learn(plan: &NodePlan, sockets: &Sockets) -> Result<Vec<Member>, CliError> {
+    if plan.strangers.is_empty() {
+        return Ok(Vec::new());
+    }
     let asker = Asker {
         cluster: plan.cluster.clone(),
         me: plan.me.clone(),
         known: plan.known().cloned().collect(),
     };
-    let learnt = discover(&sockets.grpc, &asker, &plan.strangers).await?;
-    Ok(plan.settle(learnt)?)
+    let remembered = Addresses::read(&plan.dir);
+    let discovery = Discovery::new(asker, plan.strangers.clone(), remembered);
+    let waiting = Waiting::start(sockets, &discovery).await;
+    let waiting = waiting.map_err(CliError::Runtime)?;
+    let learnt = discovery.run().await;
+    waiting.stop().await;
+    Ok(learnt?)
 }
 
-async fn host(config: NodeConfig, sockets: Sockets, end: &mut End) -> Result<(), CliError> {
+async fn host(
+    (config, addresses): (NodeConfig, &Addresses),
+    sockets: Sockets,
+    end: &mut End,
+) -> Result<(), CliError> {
     let id = config.me.clone();
     let grpc = sockets.grpc.local_addr().map_err(CliError::Runtime)?;
     let rest = sockets.rest.local_addr().map_err(CliError::Runtime)?;
     let Some(mut host) = end.or(Host::start(config, sockets)).await.transpose()? else {
         return Ok(());
     };
+    if let Err(error) = host.handle().store().remember(addresses) {
+        tracing::warn!(%error, "peers without an id will have to be asked again");
+    }
     tracing::info!("{id} ready: grpc {grpc}, rest http://{rest}");
     if let Some(error) = end.or(host.failed()).await {
         host.abandon();

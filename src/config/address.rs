@@ -1,4 +1,9 @@
 //! Addresses: `host:port`, with an IPv6 host in brackets.
+//!
+//! A node listens at one address and is reached at another where it listens on every interface: a wildcard names no
+//! host, so it is never told to other nodes or to clients.
+
+use std::net::IpAddr;
 
 use super::fault::Fault;
 
@@ -30,6 +35,58 @@ fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')
 }
 
+/// Whether the host of an address stands for every interface of a machine, as `0.0.0.0` and `[::]` do.
+pub(super) fn is_wildcard(address: &str) -> bool {
+    let (host, _) = address.rsplit_once(':').unwrap_or((address, ""));
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    match host.parse::<IpAddr>() {
+        Ok(ip) => ip.to_canonical().is_unspecified(),
+        // The resolver takes this for 0.0.0.0.
+        Err(_) => host.bytes().all(|byte| byte == b'0'),
+    }
+}
+
+/// An address that others can connect to.
+///
+/// # Errors
+/// [`Fault::Address`], or [`Fault::Nowhere`] for a wildcard.
+pub(super) fn check_reachable(text: &str) -> Result<(), Fault> {
+    check_address(text)?;
+    match is_wildcard(text) {
+        true => Err(Fault::Nowhere(text.to_owned())),
+        false => Ok(()),
+    }
+}
+
+/// What others are told of a socket that listens at `listen`: `given`, a host with or without a port.
+///
+/// # Errors
+/// As [`check_reachable`].
+pub(super) fn advertised(given: &str, listen: &str) -> Result<String, Fault> {
+    let whole = match check_address(given) {
+        Ok(()) => given.to_owned(),
+        Err(_) => join(given, port_of(listen)),
+    };
+    match check_reachable(&whole) {
+        Ok(()) => Ok(whole),
+        Err(Fault::Address(_)) => Err(Fault::Advertised(given.to_owned())),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// `told` with the host of `known` where `told` is a wildcard, as an older peer may tell of itself.
+#[must_use]
+pub fn reachable(told: &str, known: &str) -> String {
+    match (
+        is_wildcard(told),
+        told.rsplit_once(':'),
+        known.rsplit_once(':'),
+    ) {
+        (true, Some((_, port)), Some((host, _))) => format!("{host}:{port}"),
+        _ => told.to_owned(),
+    }
+}
+
 /// `host` and `port` as one address; an IPv6 host gets its brackets.
 pub(super) fn join(host: &str, port: u16) -> String {
     if host.contains(':') && !host.starts_with('[') {
@@ -37,6 +94,11 @@ pub(super) fn join(host: &str, port: u16) -> String {
     } else {
         format!("{host}:{port}")
     }
+}
+
+/// The host of an address that was checked, in brackets where it is IPv6.
+pub(super) fn host_of(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(host, _)| host)
 }
 
 /// The port of an address that was checked.
@@ -74,6 +136,38 @@ mod tests {
                 "{bad}"
             );
         }
+    }
+
+    #[test]
+    fn a_wildcard_is_told_to_nobody() {
+        for wild in [
+            "0.0.0.0:1",
+            "[::]:1",
+            "[0:0::0]:1",
+            "[::ffff:0.0.0.0]:1",
+            "0:1",
+        ] {
+            let fault = Fault::Nowhere(wild.to_owned());
+            assert_eq!(check_reachable(wild), Err(fault), "{wild}");
+            assert_eq!(reachable(wild, "n2:7101"), "n2:1");
+        }
+        for good in ["10.0.0.0:1", "[::1]:1", "n0:1"] {
+            assert_eq!(check_reachable(good), Ok(()));
+            assert_eq!(reachable(good, "n2:7101"), good);
+        }
+    }
+
+    #[test]
+    fn an_advertised_host_takes_the_port_of_its_socket_unless_it_has_one() {
+        let advertised = |given| advertised(given, "0.0.0.0:7101");
+        assert_eq!(advertised("n1").as_deref(), Ok("n1:7101"));
+        assert_eq!(advertised("n1:80").as_deref(), Ok("n1:80"));
+        assert_eq!(advertised("fd00::1").as_deref(), Ok("[fd00::1]:7101"));
+        assert_eq!(advertised("[fd00::1]:80").as_deref(), Ok("[fd00::1]:80"));
+        for bad in ["", "n 1", "n1:x", "n1:0", "http://n1"] {
+            assert_eq!(advertised(bad), Err(Fault::Advertised(bad.to_owned())));
+        }
+        assert!(matches!(advertised("[::]"), Err(Fault::Nowhere(_))));
     }
 
     #[test]

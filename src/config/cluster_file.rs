@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::address::check_address;
+use super::address::{advertised, check_address, host_of, is_wildcard};
 use super::duration::{parse_age, parse_duration, parse_interval};
 use super::fault::{ConfigError, Fault};
 use super::size::parse_size;
@@ -51,6 +51,12 @@ pub struct ProcessBlock {
     /// `host:port` for REST.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rest: Option<Spanned<String>>,
+    /// Where others reach its gRPC port, a host or `host:port`; absent: where it listens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<Spanned<String>>,
+    /// The same for its REST port; absent: the host of the gRPC port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advertise_rest: Option<Spanned<String>>,
     /// The directory of its store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dir: Option<PathBuf>,
@@ -202,7 +208,7 @@ impl Source {
 
     fn members(&self, file: &ClusterFile) -> Result<Vec<Member>, ConfigError> {
         let mut members: Vec<Member> = Vec::new();
-        let mut addresses: BTreeMap<&str, ProcessId> = BTreeMap::new();
+        let mut addresses: BTreeMap<String, ProcessId> = BTreeMap::new();
         for block in &file.processes {
             let id = self.at(&block.id, |id| {
                 let id = ProcessId::parse(id)?;
@@ -211,20 +217,49 @@ impl Source {
                 }
                 Ok(id)
             })?;
-            for address in std::iter::once(&block.grpc).chain(&block.rest) {
-                self.at(address, |text| {
-                    check_address(text)?;
-                    claim(&mut addresses, address.get_ref(), &id)
-                })?;
+            let (grpc, rest) = self.told(block)?;
+            for (address, written) in
+                std::iter::once((&grpc, &block.grpc)).chain(rest.iter().zip(&block.rest))
+            {
+                self.at(written, |_| claim(&mut addresses, address, &id))?;
             }
             members.push(Member {
                 id,
-                grpc: block.grpc.get_ref().clone(),
-                rest: block.rest.as_ref().map(|rest| rest.get_ref().clone()),
+                grpc,
+                rest,
                 transport: block.transport.unwrap_or_default(),
             });
         }
         Ok(members)
+    }
+
+    // Where others reach a process: its two sockets may listen elsewhere.
+    fn told(&self, block: &ProcessBlock) -> Result<(String, Option<String>), ConfigError> {
+        for address in std::iter::once(&block.grpc).chain(&block.rest) {
+            self.at(address, |text| check_address(text))?;
+        }
+        let listen = block.grpc.get_ref();
+        let grpc = match &block.advertise {
+            Some(given) => self.at(given, |given| advertised(given, listen))?,
+            None => self.at(&block.grpc, |listen| match is_wildcard(listen) {
+                true => Err(Fault::Unadvertised {
+                    listen: listen.clone(),
+                    remedy: "advertise = \"HOST\" to the block",
+                }),
+                false => Ok(listen.clone()),
+            })?,
+        };
+        let rest = match (&block.rest, &block.advertise_rest) {
+            (None, _) => None,
+            (Some(listen), Some(given)) => {
+                Some(self.at(given, |given| advertised(given, listen.get_ref()))?)
+            }
+            (Some(listen), None) if block.advertise.is_some() || is_wildcard(listen.get_ref()) => {
+                Some(self.at(listen, |listen| advertised(host_of(&grpc), listen))?)
+            }
+            (Some(listen), None) => Some(listen.get_ref().clone()),
+        };
+        Ok((grpc, rest))
     }
 
     fn topology(&self, file: &ClusterFile, members: &[Member]) -> Result<Topology, ConfigError> {
@@ -287,12 +322,12 @@ impl Source {
 }
 
 /// Takes `address` for `process`, unless it is taken.
-fn claim<'a>(
-    addresses: &mut BTreeMap<&'a str, ProcessId>,
-    address: &'a str,
+fn claim(
+    addresses: &mut BTreeMap<String, ProcessId>,
+    address: &str,
     process: &ProcessId,
 ) -> Result<(), Fault> {
-    match addresses.insert(address, process.clone()) {
+    match addresses.insert(address.to_owned(), process.clone()) {
         None => Ok(()),
         Some(taken_by) => Err(Fault::DuplicateAddress {
             address: address.to_owned(),

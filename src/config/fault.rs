@@ -58,6 +58,24 @@ pub enum Fault {
     /// Not `host:port`.
     #[error("`{0}` is no address; write host:port, for example 127.0.0.1:7101")]
     Address(String),
+    /// An advertised address that is none.
+    #[error("`{0}` is no address; write a host or host:port, for example n1.example.org")]
+    Advertised(String),
+    /// A wildcard where an address to connect to is needed.
+    #[error(
+        "`{0}` stands for every interface and names no host to connect to; write a host that others reach"
+    )]
+    Nowhere(String),
+    /// A wildcard to listen on, and nothing that says where others reach the process.
+    #[error(
+        "`{listen}` listens on every interface and names no host that others reach; add {remedy}"
+    )]
+    Unadvertised {
+        /// Where it listens.
+        listen: String,
+        /// What to add.
+        remedy: &'static str,
+    },
     /// Not a duration.
     #[error("`{0}` is no duration; write a whole number with a unit, for example 60s or 500ms")]
     Duration(String),

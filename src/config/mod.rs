@@ -15,7 +15,7 @@ mod size;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use self::address::check_address;
+pub use self::address::{check_address, reachable};
 pub use self::duration::{parse_age, parse_deadline, parse_duration, parse_interval};
 pub use self::fault::{ConfigError, Fault};
 pub use self::options::NodeOptions;

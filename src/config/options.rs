@@ -41,6 +41,15 @@ pub struct NodeOptions {
     #[arg(long, env = "SNAPLEDGER_HOST")]
     pub host: Option<String>,
 
+    /// Where others reach this node's gRPC port, as host or host:port [default: where it listens, or as the cluster
+    /// file says]. Needed where it listens on every interface, as with --host 0.0.0.0.
+    #[arg(long, env = "SNAPLEDGER_ADVERTISE", value_name = "ADDRESS")]
+    pub advertise: Option<String>,
+
+    /// The same for its REST port [default: the host of --advertise and the port it listens on].
+    #[arg(long, env = "SNAPLEDGER_ADVERTISE_REST", value_name = "ADDRESS")]
+    pub advertise_rest: Option<String>,
+
     /// The directory of this node's store [default: data/store/ID].
     #[arg(long, env = "SNAPLEDGER_DIR")]
     pub dir: Option<PathBuf>,

@@ -3,7 +3,9 @@
 
 use std::path::PathBuf;
 
-use super::address::{check_address, join, port_of};
+use super::address::{
+    advertised, check_address, check_reachable, host_of, is_wildcard, join, port_of,
+};
 use super::cluster_file::{Cluster, Source};
 use super::fault::{ConfigError, Fault};
 use super::{
@@ -37,10 +39,11 @@ pub struct NodePlan {
     pub listen: Listen,
     /// Addresses of processes whose ids are not known yet.
     pub strangers: Vec<String>,
+    /// The directory of this node's store.
+    pub dir: PathBuf,
     others: Vec<Member>,
     // `None`: every ordered pair, once all members are known.
     topology: Option<Topology>,
-    dir: PathBuf,
     snapshot: SnapshotSettings,
     store: StoreSettings,
     history: HistorySettings,
@@ -112,6 +115,7 @@ impl NodePlan {
         let path = options.config.as_deref().expect("the caller saw a file");
         refuse_addresses(options)?;
         let source = Source::read(path)?;
+        let file = source.parse()?;
         let Cluster {
             name,
             members,
@@ -120,10 +124,10 @@ impl NodePlan {
             snapshot,
             store,
             history,
-        } = source.validate(&source.parse()?)?;
+        } = source.validate(&file)?;
         let (mine, others): (Vec<_>, Vec<_>) =
             members.into_iter().partition(|member| member.id == id);
-        let Some(me) = mine.into_iter().next() else {
+        let Some(mut me) = mine.into_iter().next() else {
             let ids: Vec<&str> = others.iter().map(|member| member.id.as_str()).collect();
             return Err(Fault::NotAMember {
                 me: id,
@@ -135,10 +139,24 @@ impl NodePlan {
         if me.transport == Transport::Unary {
             return Err(Fault::OtherMake(id).into());
         }
-        let rest = me.rest.clone().ok_or_else(|| Fault::NoRest(id.clone()))?;
+        let block = file
+            .processes
+            .iter()
+            .find(|block| block.id.get_ref() == id.as_str());
+        let block = block.expect("every member has its block");
+        let rest = block
+            .rest
+            .as_ref()
+            .ok_or_else(|| Fault::NoRest(id.clone()))?;
+        let listen = listen(
+            block.grpc.get_ref(),
+            rest.get_ref(),
+            options.host.as_deref(),
+        )?;
+        advertise(&mut me, &listen, options)?;
         Ok(Self {
             cluster: name,
-            listen: listen(&me.grpc, &rest, options.host.as_deref())?,
+            listen,
             me,
             strangers: Vec::new(),
             others,
@@ -161,18 +179,27 @@ impl NodePlan {
         let (grpc, rest) = (join(host, port), join(host, rest_port));
         check_address(&grpc).map_err(|fault| fault.of("--host"))?;
         let (others, strangers) = peers(&options.peers).map_err(|fault| fault.of("--peers"))?;
-        let me = Member {
+        let listen = Listen { grpc, rest };
+        if is_wildcard(&listen.grpc) && options.advertise.is_none() {
+            let fault = Fault::Unadvertised {
+                listen: listen.grpc,
+                remedy: "--advertise HOST",
+            };
+            return Err(fault.of("--host"));
+        }
+        let mut me = Member {
             id: id.clone(),
-            grpc: grpc.clone(),
-            rest: Some(rest.clone()),
+            grpc: listen.grpc.clone(),
+            rest: Some(listen.rest.clone()),
             transport: Transport::Native,
         };
+        advertise(&mut me, &listen, options)?;
         check_distinct(&me, &others)?;
         Ok(Self {
             cluster: CLUSTER_DEFAULT.to_owned(),
             dir: store_of(&id),
             me,
-            listen: Listen { grpc, rest },
+            listen,
             strangers,
             others,
             topology: None,
@@ -181,6 +208,20 @@ impl NodePlan {
             history: HistorySettings::default(),
         })
     }
+}
+
+/// Sets what others are told, where an option says it.
+fn advertise(me: &mut Member, listen: &Listen, options: &NodeOptions) -> Result<(), ConfigError> {
+    if let Some(given) = &options.advertise {
+        me.grpc = advertised(given, &listen.grpc).map_err(|fault| fault.of("--advertise"))?;
+        let rest = advertised(host_of(&me.grpc), &listen.rest);
+        me.rest = Some(rest.map_err(|fault| fault.of("--advertise"))?);
+    }
+    if let Some(given) = &options.advertise_rest {
+        let rest = advertised(given, &listen.rest);
+        me.rest = Some(rest.map_err(|fault| fault.of("--advertise-rest"))?);
+    }
+    Ok(())
 }
 
 fn store_of(id: &ProcessId) -> PathBuf {
@@ -219,15 +260,17 @@ fn peers(entries: &[String]) -> Result<(Vec<Member>, Vec<String>), Fault> {
     let mut named = Vec::new();
     let mut strangers = Vec::new();
     // An empty variable in the environment is one empty entry.
-    for entry in entries.iter().filter(|entry| !entry.is_empty()) {
+    let entries = entries.iter().map(|entry| entry.trim());
+    for entry in entries.filter(|entry| !entry.is_empty()) {
         // From the right, since an id may contain `=` and an address may not.
         match entry.rsplit_once('=') {
             None => {
-                check_address(entry)?;
-                strangers.push(entry.clone());
+                check_reachable(entry)?;
+                strangers.push(entry.to_owned());
             }
             Some((id, address)) => {
-                check_address(address)?;
+                let (id, address) = (id.trim_end(), address.trim_start());
+                check_reachable(address)?;
                 named.push(Member {
                     id: ProcessId::parse(id)?,
                     grpc: address.to_owned(),

@@ -117,6 +117,64 @@ fn flags_win_over_the_file_and_the_file_over_the_defaults() {
 }
 
 #[test]
+fn peers_may_be_listed_with_spaces() {
+    let plan = NodePlan::new(&by_peers(&["n3=h3:1", " n2 = h2:1", " h4:1 ", " "]));
+    let plan = plan.expect("good options");
+    assert_eq!(plan.strangers, ["h4:1"]);
+    let known: Vec<&str> = plan.known().map(ProcessId::as_str).collect();
+    assert_eq!(known, ["n1", "n3", "n2"]);
+}
+
+// Without this a node tells others to connect to 0.0.0.0, which is themselves.
+#[test]
+fn a_wildcard_is_listened_on_and_never_told() {
+    let mut everywhere = by_peers(&["n2=h2:1"]);
+    everywhere.host = Some("0.0.0.0".to_owned());
+    let said = sentence(&everywhere);
+    assert!(
+        said.starts_with("--host: `0.0.0.0:50051` listens on every"),
+        "{said}"
+    );
+    assert!(said.ends_with("add --advertise HOST"), "{said}");
+    everywhere.advertise = Some("h1".to_owned());
+    let told = |options: &NodeOptions| {
+        let plan = NodePlan::new(options).expect("good options");
+        let rest = plan.me.rest.expect("it has one");
+        (plan.listen.grpc, plan.me.grpc, rest)
+    };
+    let of = |listen: &str, grpc: &str, rest: &str| {
+        (listen.to_owned(), grpc.to_owned(), rest.to_owned())
+    };
+    assert_eq!(
+        told(&everywhere),
+        of("0.0.0.0:50051", "h1:50051", "h1:50151")
+    );
+    everywhere.advertise = Some("h1:81".to_owned());
+    everywhere.advertise_rest = Some("h1:82".to_owned());
+    assert_eq!(told(&everywhere), of("0.0.0.0:50051", "h1:81", "h1:82"));
+    everywhere.advertise = Some("[::]".to_owned());
+    assert!(sentence(&everywhere).starts_with("--advertise: `[::]:50051` stands for every"));
+    assert!(sentence(&by_peers(&["n2=0.0.0.0:1"])).contains("names no host to connect to"));
+    assert!(sentence(&by_peers(&["[::]:1"])).contains("names no host to connect to"));
+
+    let wild = FILE.replace("10.0.0.1", "0.0.0.0");
+    let said = sentence(&by_file(&wild).1);
+    assert!(
+        said.contains("cluster.toml:5: `0.0.0.0:7101` listens on every"),
+        "{said}"
+    );
+    let block = "advertise = \"h1\"\n[[process]]\nid = \"n2\"";
+    let wild = wild.replace("[[process]]\nid = \"n2\"", block);
+    let (_dir, options) = by_file(&wild);
+    assert_eq!(told(&options), of("0.0.0.0:7101", "h1:7101", "h1:7201"));
+    let (_dir, options) = by_file(&FILE.replace("10.0.0.1:7201", "0.0.0.0:7201"));
+    assert_eq!(
+        told(&options),
+        of("10.0.0.1:7101", "10.0.0.1:7101", "10.0.0.1:7201")
+    );
+}
+
+#[test]
 fn a_process_that_cannot_run_here_is_refused() {
     let (_dir, mut options) = by_file(FILE);
     options.id = "n2".to_owned();

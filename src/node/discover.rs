@@ -1,43 +1,31 @@
 //! Learns the ids of peers of which only the address is known, before the node itself starts.
 //!
-//! All nodes of a cluster may be started this way at once, so whoever asks must also answer: until every stranger
-//! has told its id, a small `PeerService` serves `Greet` on the listener the node will serve on later. Connections
-//! that come between the two wait in the listener's backlog.
+//! All nodes of a cluster may be started this way at once, so a node that asks also answers: `greeter.rs`. A peer that
+//! was met before need not answer: its id is in the store (`store/addresses.rs`).
 
-use std::io;
-use std::net::TcpListener;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::{Endpoint, Server};
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::Code;
+use tonic::transport::Endpoint;
 
-use crate::config::{Member, Transport};
+use crate::config::{Member, Transport, reachable};
 use crate::process::ids::{Malformed, ProcessId};
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
-use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
-use crate::proto::snapledger::{
-    AccountAtRequest, Ack, BalanceAtResponse, ChangesSince, ChangesSinceRequest, Chunk,
-    FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Frame, Greeting, Identity,
-    ListPinsRequest, ListRevisionsRequest, ListedPin, ListedRevision, Part, Revision, Share,
-    ShareAtRequest,
-};
+use crate::proto::snapledger::{Greeting, Identity};
+use crate::store::{Addresses, Met};
 
 const ATTEMPT_MAX: Duration = Duration::from_secs(2);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 const REPORT_EVERY: Duration = Duration::from_secs(5);
-const STOP_MAX: Duration = Duration::from_secs(1);
 
 /// Why the ids could not be learnt.
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoverError {
-    /// The listener cannot be shared.
-    #[error("cannot listen for peers: {0}")]
-    Listen(#[from] io::Error),
     /// An address that makes no URI.
     #[error("--peers: {address} is no address to connect to; write host:port")]
     Address {
@@ -70,6 +58,19 @@ pub enum DiscoverError {
         /// Who else has it.
         taken_by: String,
     },
+    /// The peer is not the one that was met there.
+    #[error(
+        "{address} says it is process {id}, and this node has met process {met} there; \
+         correct --peers, or, where {id} has moved there, give it as {id}={address}"
+    )]
+    OtherProcess {
+        /// The peer's address.
+        address: String,
+        /// Its id.
+        id: ProcessId,
+        /// The id that is remembered.
+        met: ProcessId,
+    },
     /// The peer's id is none.
     #[error("{address} gives no valid id: {source}")]
     Malformed {
@@ -88,7 +89,7 @@ pub enum DiscoverError {
     },
 }
 
-/// Who asks.
+/// The node that asks.
 #[derive(Debug, Clone)]
 pub struct Asker {
     /// The cluster's name.
@@ -119,37 +120,97 @@ impl Asker {
     }
 }
 
-/// The members behind `strangers`. Waits, with back-off, until each has answered; answers others meanwhile.
-///
-/// # Errors
-/// [`DiscoverError`] for what waiting cannot mend.
-pub async fn discover(
-    listener: &TcpListener,
-    asker: &Asker,
-    strangers: &[String],
-) -> Result<Vec<Member>, DiscoverError> {
-    if strangers.is_empty() {
-        return Ok(Vec::new());
-    }
-    let server = Answering::start(listener, asker.greeting())?;
-    let learnt = ask_all(asker, strangers).await;
-    server.stop().await;
-    learnt
+/// The search for the members behind addresses.
+pub struct Discovery {
+    asker: Asker,
+    strangers: Vec<String>,
+    remembered: Addresses,
+    unanswered: watch::Sender<BTreeMap<String, String>>,
 }
 
-async fn ask_all(asker: &Asker, strangers: &[String]) -> Result<Vec<Member>, DiscoverError> {
-    let mut asking = JoinSet::new();
-    for address in strangers {
-        asking.spawn(ask(asker.clone(), address.clone()));
+/// The addresses that have not told their ids, each with the reason.
+#[derive(Clone)]
+pub struct Unanswered(watch::Receiver<BTreeMap<String, String>>);
+
+impl Unanswered {
+    /// What is waited for, and what can be done.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let unanswered = self.0.borrow();
+        let told = unanswered
+            .iter()
+            .map(|(address, reason)| format!("{address} ({reason})"));
+        let told: Vec<String> = told.collect();
+        format!(
+            "this node does not know yet which process is at {}; start it, or give its id: --peers ID=ADDRESS",
+            told.join(", ")
+        )
     }
-    let mut learnt: Vec<Member> = Vec::new();
-    while let Some(asked) = asking.join_next().await {
-        let member = asked.expect("asking does not panic and is not aborted")?;
-        check_new(asker, &learnt, &member)?;
-        tracing::info!(peer = %member.id, address = %member.grpc, "learnt the id of a peer");
-        learnt.push(member);
+}
+
+impl Discovery {
+    /// Nobody is asked yet.
+    #[must_use]
+    pub fn new(asker: Asker, strangers: Vec<String>, remembered: Addresses) -> Self {
+        let not_asked = |address: &String| (address.clone(), "not asked yet".to_owned());
+        let unanswered = strangers.iter().map(not_asked).collect();
+        Self {
+            asker,
+            strangers,
+            remembered,
+            unanswered: watch::Sender::new(unanswered),
+        }
     }
-    Ok(learnt)
+
+    /// What peers are answered meanwhile.
+    #[must_use]
+    pub fn greeting(&self) -> Greeting {
+        self.asker.greeting()
+    }
+
+    /// What is waited for.
+    #[must_use]
+    pub fn unanswered(&self) -> Unanswered {
+        Unanswered(self.unanswered.subscribe())
+    }
+
+    /// The members. Waits, with back-off, until each has answered; a peer that was met before is asked once.
+    ///
+    /// # Errors
+    /// [`DiscoverError`] for what waiting cannot mend.
+    pub async fn run(self) -> Result<Vec<Member>, DiscoverError> {
+        let mut asking = JoinSet::new();
+        for address in &self.strangers {
+            let question = Question {
+                asker: self.asker.clone(),
+                address: address.clone(),
+                met: self.remembered.get(address).cloned(),
+                unanswered: self.unanswered.clone(),
+            };
+            asking.spawn(question.ask());
+        }
+        let mut learnt: Vec<Member> = Vec::new();
+        while let Some(asked) = asking.join_next().await {
+            let member = asked.expect("asking does not panic and is not aborted")?;
+            check_new(&self.asker, &learnt, &member)?;
+            learnt.push(member);
+        }
+        Ok(learnt)
+    }
+}
+
+/// What is to be remembered of members that were learnt.
+#[must_use]
+pub fn addresses(learnt: &[Member]) -> Addresses {
+    let mut addresses = Addresses::default();
+    for member in learnt {
+        let met = Met {
+            process: member.id.clone(),
+            rest: member.rest.clone(),
+        };
+        addresses.insert(member.grpc.clone(), met);
+    }
+    addresses
 }
 
 fn check_new(asker: &Asker, learnt: &[Member], member: &Member) -> Result<(), DiscoverError> {
@@ -169,165 +230,90 @@ fn check_new(asker: &Asker, learnt: &[Member], member: &Member) -> Result<(), Di
     })
 }
 
-/// Greets `address` until it answers.
-async fn ask(asker: Asker, address: String) -> Result<Member, DiscoverError> {
-    let Ok(endpoint) = Endpoint::from_shared(format!("http://{address}")) else {
-        return Err(DiscoverError::Address { address });
-    };
-    let channel = endpoint.connect_timeout(ATTEMPT_MAX).connect_lazy();
-    let mut client = PeerServiceClient::new(channel);
-    let mut pause = PAUSE_MIN;
-    let mut reported: Option<Instant> = None;
-    loop {
-        let answer = timeout(ATTEMPT_MAX, client.greet(asker.greeting())).await;
-        let reason = match answer {
-            Ok(Ok(greeting)) => return member(&asker, address, greeting.into_inner()),
-            Ok(Err(status)) if status.code() == Code::FailedPrecondition => {
-                let reason = status.message().to_owned();
-                return Err(DiscoverError::Refused { address, reason });
-            }
-            Ok(Err(status)) => status.message().to_owned(),
-            Err(_elapsed) => "no answer".to_owned(),
+/// What is asked at one address.
+struct Question {
+    asker: Asker,
+    address: String,
+    /// The process that was met there.
+    met: Option<Met>,
+    unanswered: watch::Sender<BTreeMap<String, String>>,
+}
+
+impl Question {
+    /// Greets until there is an answer, or once where it can be told without one.
+    async fn ask(self) -> Result<Member, DiscoverError> {
+        let address = &self.address;
+        let Ok(endpoint) = Endpoint::from_shared(format!("http://{address}")) else {
+            let address = address.clone();
+            return Err(DiscoverError::Address { address });
         };
-        if reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
-            tracing::info!(%address, %reason, "waiting for a peer to tell its id");
-            reported = Some(Instant::now());
+        let channel = endpoint.connect_timeout(ATTEMPT_MAX).connect_lazy();
+        let mut client = PeerServiceClient::new(channel);
+        let mut pause = PAUSE_MIN;
+        let mut reported: Option<Instant> = None;
+        loop {
+            let answer = timeout(ATTEMPT_MAX, client.greet(self.asker.greeting())).await;
+            let reason = match answer {
+                Ok(Ok(greeting)) => return self.answered(greeting.into_inner()),
+                Ok(Err(status)) if status.code() == Code::FailedPrecondition => {
+                    return Err(DiscoverError::Refused {
+                        address: address.clone(),
+                        reason: status.message().to_owned(),
+                    });
+                }
+                Ok(Err(status)) => status.message().to_owned(),
+                Err(_elapsed) => "no answer".to_owned(),
+            };
+            if let Some(met) = self.met.clone() {
+                tracing::info!(peer = %met.process, %address, %reason, "peer does not answer; its id is known from before");
+                return Ok(self.member(met));
+            }
+            if reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
+                tracing::info!(%address, %reason, "waiting for a peer to tell its id");
+                reported = Some(Instant::now());
+            }
+            self.unanswered
+                .send_modify(|waiting| drop(waiting.insert(address.clone(), reason)));
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
         }
-        sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_MAX);
     }
-}
 
-fn member(asker: &Asker, address: String, greeting: Greeting) -> Result<Member, DiscoverError> {
-    let identity = greeting.identity.unwrap_or_default();
-    if identity.cluster != asker.cluster {
-        return Err(DiscoverError::OtherCluster {
-            address,
-            theirs: identity.cluster,
-            ours: asker.cluster.clone(),
-        });
-    }
-    match ProcessId::parse(&identity.process) {
-        Ok(id) => Ok(Member {
-            id,
-            grpc: address,
-            rest: Some(greeting.rest).filter(|rest| !rest.is_empty()),
-            transport: Transport::Native,
-        }),
-        Err(source) => Err(DiscoverError::Malformed { address, source }),
-    }
-}
-
-/// The server that answers greetings until the node takes over.
-struct Answering {
-    stop: oneshot::Sender<()>,
-    serving: JoinHandle<Result<(), tonic::transport::Error>>,
-}
-
-impl Answering {
-    fn start(listener: &TcpListener, greeting: Greeting) -> Result<Self, io::Error> {
-        let listener = listener.try_clone()?;
-        listener.set_nonblocking(true)?;
-        let incoming = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener)?);
-        let (stop, stopped) = oneshot::channel();
-        let service = PeerServiceServer::new(Greeter(greeting));
-        let serving = Server::builder()
-            .add_service(service)
-            .serve_with_incoming_shutdown(incoming, async {
-                let _ = stopped.await;
+    fn answered(self, greeting: Greeting) -> Result<Member, DiscoverError> {
+        let address = self.address.clone();
+        let identity = greeting.identity.unwrap_or_default();
+        if identity.cluster != self.asker.cluster {
+            return Err(DiscoverError::OtherCluster {
+                address,
+                theirs: identity.cluster,
+                ours: self.asker.cluster,
             });
-        Ok(Self {
-            stop,
-            serving: tokio::spawn(serving),
-        })
-    }
-
-    /// Stops accepting; a connection that does not end is left to its client.
-    async fn stop(mut self) {
-        let _ = self.stop.send(());
-        if timeout(STOP_MAX, &mut self.serving).await.is_err() {
-            self.serving.abort();
         }
-    }
-}
-
-struct Greeter(Greeting);
-
-fn not_yet() -> Status {
-    Status::unimplemented("this node still learns who its peers are; try again soon")
-}
-
-#[tonic::async_trait]
-impl PeerService for Greeter {
-    type ChannelStream = tokio_stream::Empty<Result<Ack, Status>>;
-    type FetchPartStream = tokio_stream::Empty<Result<Part, Status>>;
-    type FetchChunksStream = tokio_stream::Empty<Result<Chunk, Status>>;
-    type ListRevisionsStream = tokio_stream::Empty<Result<ListedRevision, Status>>;
-    type ListPinsStream = tokio_stream::Empty<Result<ListedPin, Status>>;
-    type ChangesSinceStream = tokio_stream::Empty<Result<ChangesSince, Status>>;
-
-    async fn greet(&self, _request: Request<Greeting>) -> Result<Response<Greeting>, Status> {
-        Ok(Response::new(self.0.clone()))
+        let id = match ProcessId::parse(&identity.process) {
+            Ok(id) => id,
+            Err(source) => return Err(DiscoverError::Malformed { address, source }),
+        };
+        match &self.met {
+            Some(met) if met.process != id => {
+                let met = met.process.clone();
+                return Err(DiscoverError::OtherProcess { address, id, met });
+            }
+            _ => tracing::info!(peer = %id, %address, "learnt the id of a peer"),
+        }
+        let rest = Some(greeting.rest).filter(|rest| !rest.is_empty());
+        let rest = rest.map(|rest| reachable(&rest, &address));
+        Ok(self.member(Met { process: id, rest }))
     }
 
-    async fn channel(
-        &self,
-        _request: Request<Streaming<Frame>>,
-    ) -> Result<Response<Self::ChannelStream>, Status> {
-        Err(not_yet())
-    }
-
-    async fn fetch_part(
-        &self,
-        _request: Request<FetchPartRequest>,
-    ) -> Result<Response<Self::FetchPartStream>, Status> {
-        Err(not_yet())
-    }
-
-    async fn fetch_chunks(
-        &self,
-        _request: Request<FetchChunksRequest>,
-    ) -> Result<Response<Self::FetchChunksStream>, Status> {
-        Err(not_yet())
-    }
-
-    async fn fetch_revision(
-        &self,
-        _request: Request<FetchRevisionRequest>,
-    ) -> Result<Response<Revision>, Status> {
-        Err(not_yet())
-    }
-
-    async fn list_revisions(
-        &self,
-        _request: Request<ListRevisionsRequest>,
-    ) -> Result<Response<Self::ListRevisionsStream>, Status> {
-        Err(not_yet())
-    }
-
-    async fn share_at(&self, _request: Request<ShareAtRequest>) -> Result<Response<Share>, Status> {
-        Err(not_yet())
-    }
-
-    async fn account_at(
-        &self,
-        _request: Request<AccountAtRequest>,
-    ) -> Result<Response<BalanceAtResponse>, Status> {
-        Err(not_yet())
-    }
-
-    async fn list_pins(
-        &self,
-        _request: Request<ListPinsRequest>,
-    ) -> Result<Response<Self::ListPinsStream>, Status> {
-        Err(not_yet())
-    }
-
-    async fn changes_since(
-        &self,
-        _request: Request<ChangesSinceRequest>,
-    ) -> Result<Response<Self::ChangesSinceStream>, Status> {
-        Err(not_yet())
+    fn member(self, met: Met) -> Member {
+        self.unanswered
+            .send_modify(|waiting| drop(waiting.remove(&self.address)));
+        Member {
+            id: met.process,
+            grpc: self.address,
+            rest: met.rest,
+            transport: Transport::Native,
+        }
     }
 }
 

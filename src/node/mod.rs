@@ -15,6 +15,7 @@ mod error;
 mod events;
 mod failures;
 mod gather;
+pub mod greeter;
 mod handle;
 mod indexer;
 mod memory;

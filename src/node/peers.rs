@@ -13,7 +13,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::driver::wall_us;
 use super::error::NodeError;
-use crate::config::{Member, NodeConfig, Transport};
+use crate::config::{Member, NodeConfig, Transport, reachable};
 use crate::process::clock::Lamport;
 use crate::process::ids::{ChannelId, ProcessId};
 use crate::proto::snapledger::Greeting;
@@ -251,7 +251,7 @@ impl Peers {
                 view.revisions = (run, answer.revisions.max(told));
                 view.pins = (run, answer.pins);
                 if !answer.rest.is_empty() {
-                    view.rest = Some(answer.rest);
+                    view.rest = Some(reachable(&answer.rest, &view.grpc));
                 }
             }
         });

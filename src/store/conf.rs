@@ -2,12 +2,12 @@
 //! leave a store that sled refuses for ever. The version of sled and the size of segments are fixed for ever, and so
 //! are these bytes; whatever else stands there is damage that can be undone.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write as _};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use super::error::StoreError;
-use super::files::failed;
+use super::files::{failed, replace};
 
 /// With the checksum that sled puts behind.
 const CONF: &[u8] =
@@ -22,15 +22,7 @@ pub(super) fn ensure(dir: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(failed("cannot read", &path)(error)),
     }
-    let new = dir.join("conf.new");
-    let written = File::create(&new).and_then(|mut file| {
-        file.write_all(CONF)?;
-        file.sync_all()
-    });
-    written.map_err(failed("cannot write", &new))?;
-    fs::rename(&new, &path).map_err(failed("cannot rename", &new))?;
-    let synced = File::open(dir).and_then(|dir| dir.sync_all());
-    synced.map_err(failed("cannot sync", dir))
+    replace(dir, "conf", CONF)
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! The files under sled: the lock, leftovers of an interrupted start, and the syncs that sled does not make.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::addresses;
 use super::conf;
 use super::error::StoreError;
 use super::journal::{Head, Journal};
@@ -173,6 +174,19 @@ impl Engine {
     }
 }
 
+/// Writes a small file as a whole: a crash leaves the one before or this one.
+pub(super) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    let new = dir.join(format!("{name}.new"));
+    let written = File::create(&new).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.map_err(failed("cannot write", &new))?;
+    fs::rename(&new, dir.join(name)).map_err(failed("cannot rename", &new))?;
+    let synced = File::open(dir).and_then(|dir| dir.sync_all());
+    synced.map_err(failed("cannot sync", dir))
+}
+
 /// Opens sled; nobody else may have it open. A cache of no bytes is the smallest that sled takes.
 pub(super) fn open_engine(dir: &Path, cache_bytes: u64) -> Result<sled::Db, StoreError> {
     let config = sled::Config::new()
@@ -186,7 +200,7 @@ pub(super) fn open_engine(dir: &Path, cache_bytes: u64) -> Result<sled::Db, Stor
 
 /// Whether a store makes files of this name.
 pub(super) fn is_known(name: &str) -> bool {
-    [LOCK, LOG, "conf", witness::NAME].contains(&name) || name.starts_with("snap.")
+    [LOCK, LOG, "conf", witness::NAME, addresses::NAME].contains(&name) || name.starts_with("snap.")
 }
 
 /// Whether an interrupted start leaves files of this name.

@@ -4,6 +4,7 @@
 //! Every other tree can be rebuilt from the newest whole recorded state and the journal behind it.
 //! Knows the types of `process` and `history` only.
 
+mod addresses;
 mod archive;
 mod audit;
 mod check;
@@ -49,6 +50,7 @@ mod v2;
 mod v3;
 mod witness;
 
+pub use addresses::{Addresses, Met};
 pub use archive::Archive;
 pub use audit::{Audit, Wrong};
 pub use check::{Bytes, Examination, Report, Stats, Step};

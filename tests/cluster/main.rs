@@ -7,6 +7,7 @@ mod asked_from_terminal;
 mod audited;
 mod audits;
 mod await_it;
+mod by_address;
 mod channels;
 mod client;
 mod commands;

@@ -16,6 +16,7 @@ mod snapshot;
 mod stream;
 mod watched;
 
+use tonic::Status;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -23,6 +24,7 @@ use tonic_reflection::server::Builder as Reflection;
 
 use super::error::{Failure, id};
 use crate::node::Handle;
+use crate::node::discover::Unanswered;
 use crate::process::ids::{AccountId, ProcessId};
 use crate::process::refusal::Refusal;
 use crate::proto;
@@ -75,6 +77,18 @@ pub async fn routes(handle: Handle) -> (Routes, HealthReporter) {
         .add_service(v1)
         .add_service(v1alpha);
     (routes, reporter)
+}
+
+/// `greeter` and the health of a node that is not ready; every other call is told why.
+pub async fn not_ready(greeter: Routes, unanswered: Unanswered) -> Routes {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    report(&reporter, ServingStatus::NotServing).await;
+    let refuse = move || {
+        let status = Status::unavailable(unanswered.sentence());
+        async move { status.into_http::<tonic::body::Body>() }
+    };
+    let router = greeter.add_service(health).into_axum_router();
+    Routes::from(router.fallback(refuse))
 }
 
 const DESCRIPTORS_ARE_WHOLE: &str = "the descriptors were encoded by this build";

@@ -36,7 +36,9 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 use tower_http::trace::{DefaultOnFailure, TraceLayer};
 use tracing::{Level, Span};
 
+use super::error::Failure;
 use crate::node::Handle;
+use crate::node::discover::Unanswered;
 
 pub use openapi::document;
 pub use serve::serve;
@@ -66,6 +68,19 @@ pub fn router(handle: Handle) -> Router {
         .layer(trace)
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
         .with_state(facade)
+}
+
+/// The routes of a node that is not ready: all but one say why.
+pub fn not_ready(unanswered: Unanswered) -> Router {
+    let refuse = move || {
+        let failure = Failure::NotReady(unanswered.sentence());
+        async move { failure }
+    };
+    Router::new()
+        .route("/healthz", get(health::live))
+        .fallback(refuse)
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
 }
 
 // Each is in the document, too: see `openapi`.

@@ -11,7 +11,6 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 
 use crate::api::door::Door;
-use crate::node::Handle;
 
 /// How long a client may take for the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -19,8 +18,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves REST until `stop` is done, and then what is under way, for a while.
-pub async fn serve(door: Door, handle: Handle, stop: impl Future) {
-    let router = super::router(handle);
+pub async fn serve(door: Door, router: Router, stop: impl Future) {
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
     loop {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Bench;
-use super::arguments::seconds;
+use super::arguments::{Listed, seconds};
 use super::caller::Caller;
 use super::children::Children;
 use super::load::{DEPOSIT, Load, scattered};
@@ -23,7 +23,7 @@ pub(super) struct Parameters {
     #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = seconds)]
     seconds: Duration,
     /// Single calls under way at once.
-    #[arg(long, value_name = "COUNT,COUNT…", default_value = "1,64,512", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "COUNT,COUNT…", default_value = "1,64,512", value_delimiter = ',', value_parser = Listed(clap::value_parser!(u16).range(1..=1024)))]
     in_flight: Vec<u16>,
     /// Operations in a batch.
     #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=8192))]

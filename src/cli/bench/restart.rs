@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::Bench;
 use super::accounts::Accounts;
+use super::arguments::Listed;
 use super::children::{Address, Children, Plan};
 use super::figures::Spread;
 use super::load::scattered;
@@ -23,7 +24,7 @@ pub(super) struct Parameters {
     #[arg(long, value_name = "COUNT", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     accounts: u64,
     /// Operations behind that state; several counts, to see how the time grows.
-    #[arg(long, value_name = "COUNT,COUNT…", default_value = "1000000", value_delimiter = ',', value_parser = clap::value_parser!(u64).range(..=1_000_000_000))]
+    #[arg(long, value_name = "COUNT,COUNT…", default_value = "1000000", value_delimiter = ',', value_parser = Listed(clap::value_parser!(u64).range(..=1_000_000_000)))]
     operations: Vec<u64>,
 }
 

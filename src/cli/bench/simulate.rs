@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::Bench;
+use super::arguments::Listed;
 use super::figures::Spread;
 use super::report::{LINES, Line, Outcome, Ratio};
 use crate::cli::CliError;
@@ -18,7 +19,7 @@ const RUN_MIN: Duration = Duration::from_millis(300);
 #[derive(Debug, clap::Args)]
 pub(super) struct Parameters {
     /// Processes of the ring, each with a channel to the next; several counts, to see how the time grows.
-    #[arg(long, value_name = "COUNT,COUNT…", default_value = "1000,4000,16000", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(2..=100_000))]
+    #[arg(long, value_name = "COUNT,COUNT…", default_value = "1000,4000,16000", value_delimiter = ',', value_parser = Listed(clap::value_parser!(u32).range(2..=100_000)))]
     processes: Vec<u32>,
     /// Channels from each process, to the ones that follow it.
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]

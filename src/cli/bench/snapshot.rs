@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Bench;
 use super::accounts::{Accounts, Pressure};
+use super::arguments::Listed;
 use super::children::{Children, rests};
 use super::figures::Spread;
 use super::report::{LINES, Line, Outcome, Ratio};
@@ -23,7 +24,7 @@ use probe::Probe;
 #[derive(Debug, clap::Args)]
 pub(super) struct Parameters {
     /// Accounts in all, spread evenly over the nodes; several counts, to see what their number costs.
-    #[arg(long, value_name = "COUNT,COUNT…", default_value = "1000000", value_delimiter = ',', value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    #[arg(long, value_name = "COUNT,COUNT…", default_value = "1000000", value_delimiter = ',', value_parser = Listed(clap::value_parser!(u64).range(1..=100_000_000)))]
     accounts: Vec<u64>,
     /// How many of them change before each snapshot, percent.
     #[arg(long, value_name = "PERCENT", default_value_t = 1.0, value_parser = percent)]

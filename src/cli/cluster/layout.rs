@@ -229,6 +229,8 @@ fn planned(before: Option<&ClusterFile>, nodes: &[LocalNode], args: &Args) -> Cl
             id: spanned(&node.id),
             grpc: spanned(&node.grpc),
             rest: Some(spanned(&node.rest)),
+            advertise: None,
+            advertise_rest: None,
             dir: Some(node.dir.clone()),
             transport: None,
         })

@@ -8,6 +8,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::cli::CliError;
 use crate::cli::rest::agent;
+use crate::config::reachable;
 use crate::process::ids::ProcessId;
 use crate::proto::chandy_lamport::key_value_service_client::KeyValueServiceClient;
 use crate::proto::chandy_lamport::{GetClusterStatusRequest, GetClusterStatusResponse};
@@ -138,14 +139,8 @@ fn process(endpoint: &Endpoint, id: &str) -> Result<ProcessId, CliError> {
 
 /// The channel to a member that `teller` told of. A node that listens everywhere is reached where its teller is.
 fn reach(teller: &Endpoint, address: &str) -> Result<Channel, CliError> {
-    let host = teller.uri().host().unwrap_or_default();
-    let address = match address
-        .strip_prefix("0.0.0.0:")
-        .or(address.strip_prefix("[::]:"))
-    {
-        Some(port) => format!("{host}:{port}"),
-        None => address.to_owned(),
-    };
+    let known = teller.uri().authority().map_or("", |known| known.as_str());
+    let address = reachable(address, known);
     let endpoint = Endpoint::from_shared(format!("http://{address}"));
     let endpoint = endpoint.map_err(|error| CliError::Strange {
         address: teller.uri().to_string(),
@@ -161,6 +156,7 @@ fn endpoint(url: &str) -> Result<Endpoint, CliError> {
             "--grpc: `{url}` is no address of a node; write for example http://127.0.0.1:7101"
         ))
     };
+    let url = url.trim();
     let full = if url.contains("://") {
         url.to_owned()
     } else {
@@ -179,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_url_may_leave_out_the_scheme() {
-        for good in ["http://n1:7101", "n1:7101", "http://127.0.0.1:7101/"] {
+        for good in ["http://n1:7101", " n1:7101", "http://127.0.0.1:7101/"] {
             assert!(endpoint(good).is_ok(), "{good}");
         }
         for bad in ["https://n1:1", "n1", "http://n1", "http://n1:1/x", ""] {

@@ -176,6 +176,8 @@ fn cluster_file(cluster: &str, state: &GlobalState, dir: &Path) -> ClusterFile {
         id: spanned(process.as_str()),
         grpc: address(PORTS.0, place),
         rest: Some(address(PORTS.1, place)),
+        advertise: None,
+        advertise_rest: None,
         dir: Some(dir.join(process.as_str())),
         transport: None,
     };

@@ -1,0 +1,68 @@
+//! What a node answers on its two ports before it runs: it lives, and why it is not ready. Peers are greeted.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tonic::service::Routes;
+use tonic::transport::Server;
+
+use super::door::Door;
+use super::host::{Sockets, listener, told};
+use super::{descriptors, grpc, rest};
+use crate::node::discover::Discovery;
+use crate::node::greeter::Greeter;
+
+/// How long calls may take that are under way when the node takes over.
+const STOP_MAX: Duration = Duration::from_secs(1);
+
+/// The two servers of a node that still learns which processes its peers are.
+pub struct Waiting {
+    stopping: watch::Sender<bool>,
+    servers: Vec<JoinHandle<()>>,
+}
+
+impl Waiting {
+    /// Serves the sockets, which stay open for the node.
+    ///
+    /// # Errors
+    /// The system does not let the sockets be shared.
+    pub async fn start(sockets: &Sockets, discovery: &Discovery) -> io::Result<Self> {
+        let places = descriptors::connections_max(0);
+        let door = |socket: &std::net::TcpListener| {
+            Ok::<_, io::Error>(Door::new(listener(socket.try_clone()?)?, places))
+        };
+        let (grpc, rest) = (door(&sockets.grpc)?, door(&sockets.rest)?);
+        let greeter = Routes::new(Greeter::service(discovery.greeting()));
+        let routes = grpc::not_ready(greeter, discovery.unanswered()).await;
+        let (stopping, stop) = watch::channel(false);
+        let router = rest::not_ready(discovery.unanswered());
+        let servers = vec![
+            tokio::spawn(serve_grpc(grpc, routes, stop.clone())),
+            tokio::spawn(async move { rest::serve(rest, router, told(stop)).await }),
+        ];
+        Ok(Self { stopping, servers })
+    }
+
+    /// Accepts nobody any more: connections that come from here on wait for the node.
+    pub async fn stop(self) {
+        self.stopping.send_replace(true);
+        for mut server in self.servers {
+            if timeout(STOP_MAX, &mut server).await.is_err() {
+                server.abort();
+            }
+        }
+    }
+}
+
+async fn serve_grpc(door: Door, routes: Routes, stop: watch::Receiver<bool>) {
+    let incoming = grpc::incoming::incoming(door, told(stop.clone()));
+    let served = Server::builder()
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, told(stop));
+    if let Err(error) = served.await {
+        tracing::error!(%error, "gRPC is not served any more");
+    }
+}

@@ -1,0 +1,100 @@
+//! `PeerService` of a node that still learns which processes its peers are: it answers greetings, so that nodes that are
+//! started at once learn each other, and asks everything else to wait.
+
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
+use crate::proto::snapledger::{
+    AccountAtRequest, Ack, BalanceAtResponse, ChangesSince, ChangesSinceRequest, Chunk,
+    FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Frame, Greeting, ListPinsRequest,
+    ListRevisionsRequest, ListedPin, ListedRevision, Part, Revision, Share, ShareAtRequest,
+};
+
+/// Answers greetings, and nothing else.
+pub struct Greeter(Greeting);
+
+impl Greeter {
+    /// The service that answers with this greeting.
+    #[must_use]
+    pub fn service(greeting: Greeting) -> PeerServiceServer<Self> {
+        PeerServiceServer::new(Self(greeting))
+    }
+}
+
+fn not_yet() -> Status {
+    Status::unavailable("this node still learns which processes its peers are; try again soon")
+}
+
+#[tonic::async_trait]
+impl PeerService for Greeter {
+    type ChannelStream = tokio_stream::Empty<Result<Ack, Status>>;
+    type FetchPartStream = tokio_stream::Empty<Result<Part, Status>>;
+    type FetchChunksStream = tokio_stream::Empty<Result<Chunk, Status>>;
+    type ListRevisionsStream = tokio_stream::Empty<Result<ListedRevision, Status>>;
+    type ListPinsStream = tokio_stream::Empty<Result<ListedPin, Status>>;
+    type ChangesSinceStream = tokio_stream::Empty<Result<ChangesSince, Status>>;
+
+    async fn greet(&self, _request: Request<Greeting>) -> Result<Response<Greeting>, Status> {
+        Ok(Response::new(self.0.clone()))
+    }
+
+    async fn channel(
+        &self,
+        _request: Request<Streaming<Frame>>,
+    ) -> Result<Response<Self::ChannelStream>, Status> {
+        Err(not_yet())
+    }
+
+    async fn fetch_part(
+        &self,
+        _request: Request<FetchPartRequest>,
+    ) -> Result<Response<Self::FetchPartStream>, Status> {
+        Err(not_yet())
+    }
+
+    async fn fetch_chunks(
+        &self,
+        _request: Request<FetchChunksRequest>,
+    ) -> Result<Response<Self::FetchChunksStream>, Status> {
+        Err(not_yet())
+    }
+
+    async fn fetch_revision(
+        &self,
+        _request: Request<FetchRevisionRequest>,
+    ) -> Result<Response<Revision>, Status> {
+        Err(not_yet())
+    }
+
+    async fn list_revisions(
+        &self,
+        _request: Request<ListRevisionsRequest>,
+    ) -> Result<Response<Self::ListRevisionsStream>, Status> {
+        Err(not_yet())
+    }
+
+    async fn share_at(&self, _request: Request<ShareAtRequest>) -> Result<Response<Share>, Status> {
+        Err(not_yet())
+    }
+
+    async fn account_at(
+        &self,
+        _request: Request<AccountAtRequest>,
+    ) -> Result<Response<BalanceAtResponse>, Status> {
+        Err(not_yet())
+    }
+
+    async fn list_pins(
+        &self,
+        _request: Request<ListPinsRequest>,
+    ) -> Result<Response<Self::ListPinsStream>, Status> {
+        Err(not_yet())
+    }
+
+    async fn changes_since(
+        &self,
+        _request: Request<ChangesSinceRequest>,
+    ) -> Result<Response<Self::ChangesSinceStream>, Status> {
+        Err(not_yet())
+    }
+}
