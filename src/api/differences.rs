@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use super::audit;
 use super::error::Failure;
-use super::recorded::view;
+use super::recorded::view_of;
 use super::since::Since;
 use crate::history::diff::{
     AccountChange, Comparison, Figures, Movement, NotCompared, Obstacle, Then,
@@ -44,27 +44,36 @@ pub(super) type Show<'a, E> =
     dyn FnMut(&ProcessId, AccountChange) -> Result<ControlFlow<()>, E> + 'a;
 
 impl Sides {
-    /// The newest revisions of both.
+    /// Two snapshots; of each a revision, or the newest.
     pub(super) async fn of(
         handle: &Handle,
-        from: SnapshotId,
-        to: SnapshotId,
+        (from, of_from): (SnapshotId, Option<u32>),
+        (to, of_to): (SnapshotId, Option<u32>),
     ) -> Result<Self, Failure> {
         Ok(Self {
             handle: handle.clone(),
-            from: view(handle, from).await?,
-            to: To::Snapshot(view(handle, to).await?),
+            from: view_of(handle, from, of_from).await?,
+            to: To::Snapshot(view_of(handle, to, of_to).await?),
         })
     }
 
-    /// The newest revision of a snapshot, and an instant that is over, given by its last clock value: found as an
+    /// The revisions of the two sides; 0 is an instant, or a snapshot in progress.
+    pub(super) fn revisions(&self) -> [u32; 2] {
+        let to = match &self.to {
+            To::Snapshot(to) => to.state.revision,
+            To::Instant(..) => 0,
+        };
+        [self.from.state.revision, to]
+    }
+
+    /// A revision of a snapshot, or the newest, and an instant that is over, given by its last clock value: found as an
     /// audit finds it, so it is the same cut whoever is asked, and when.
     pub(super) async fn until(
         handle: &Handle,
-        from: SnapshotId,
+        (from, revision): (SnapshotId, Option<u32>),
         time: Hlc,
     ) -> Result<Self, Failure> {
-        let from = view(handle, from).await?;
+        let from = view_of(handle, from, revision).await?;
         let audit = audit::at(handle, time).await?;
         let absent = audit.missing.iter();
         let mut then: Then = absent

@@ -96,6 +96,20 @@ pub(super) enum Failure {
     /// Nothing of the snapshot is published yet.
     #[error("snapshot {0:?} is in progress; ask again when it is complete or partial")]
     InProgress(SnapshotId),
+    /// The snapshot is in the history, and this revision is not.
+    #[error(
+        "snapshot {snapshot:?} has no revision {revision} in the history of this process, which holds {}{}",
+        listed(here),
+        asked_there(numbered_by.as_ref())
+    )]
+    UnknownRevision {
+        snapshot: SnapshotId,
+        revision: u32,
+        /// The revisions that are here.
+        here: Vec<u32>,
+        /// Another process that gives such numbers.
+        numbered_by: Option<ProcessId>,
+    },
     /// The history holds no such snapshot at all.
     #[error("the history of this process holds no {0} yet")]
     NoSnapshot(&'static str),
@@ -203,6 +217,7 @@ impl Failure {
             Self::UnknownSnapshot { .. } | Self::NoSnapshot(_) | Self::Elsewhere { .. } => {
                 ("unknown-snapshot", Http::NOT_FOUND, Code::NotFound)
             }
+            Self::UnknownRevision { .. } => ("unknown-revision", Http::NOT_FOUND, Code::NotFound),
             Self::InProgress(_) => ("in-progress", Http::CONFLICT, Code::FailedPrecondition),
             Self::Deleted { .. } | Self::IdGone(_) => ("deleted", Http::GONE, Code::NotFound),
             Self::NotRecorded { .. } => ("not-recorded", Http::NOT_FOUND, Code::NotFound),
@@ -255,6 +270,22 @@ fn kept(since: Option<&str>) -> String {
         ),
         None => "those that are pinned are left".to_owned(),
     }
+}
+
+fn listed(revisions: &[u32]) -> String {
+    match revisions {
+        [] => "none of it yet".to_owned(),
+        revisions => {
+            let numbers: Vec<String> = revisions.iter().map(u32::to_string).collect();
+            numbers.join(", ")
+        }
+    }
+}
+
+fn asked_there(process: Option<&ProcessId>) -> String {
+    process.map_or_else(String::new, |process| {
+        format!("; process {process:?} gives such numbers: ask that one, or here again in a moment")
+    })
 }
 
 fn starter(named_by: Option<&ProcessId>) -> String {

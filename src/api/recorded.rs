@@ -3,7 +3,7 @@
 use super::error::Failure;
 use super::time::rfc3339;
 use crate::config::Keep;
-use crate::history::global::GlobalState;
+use crate::history::global::{GlobalState, REVISIONS_EACH};
 use crate::history::part::RecordedState;
 use crate::node::{Handle, SnapshotStatus, SnapshotView, Unanswered};
 use crate::process::cell::Cell;
@@ -49,6 +49,36 @@ pub(super) async fn view(handle: &Handle, id: SnapshotId) -> Result<SnapshotView
         Some(view) => Ok(view),
         None => Err(absent(handle, id).await?),
     }
+}
+
+/// A revision of a snapshot, or the newest.
+pub(super) async fn view_of(
+    handle: &Handle,
+    id: SnapshotId,
+    revision: Option<u32>,
+) -> Result<SnapshotView, Failure> {
+    let Some(revision) = revision else {
+        return view(handle, id).await;
+    };
+    if let Some(found) = handle.revision(&id, revision).await? {
+        return Ok(found);
+    }
+    let newest = view(handle, id).await?;
+    Err(Failure::UnknownRevision {
+        revision,
+        here: handle.store().revisions_of(&newest.state.snapshot),
+        numbered_by: numbered_by(handle, &newest.state.initiator, revision),
+        snapshot: newest.state.snapshot.clone(),
+    })
+}
+
+// Another process that gives a number to a revision: the initiator from 1 on, the k-th behind it from k ranges on.
+fn numbered_by(handle: &Handle, initiator: &ProcessId, revision: u32) -> Option<ProcessId> {
+    let processes: Vec<_> = handle.config().topology.processes().collect();
+    let first = processes.iter().position(|process| *process == initiator)?;
+    let behind = (revision.checked_sub(1)? / REVISIONS_EACH) as usize;
+    let numbering = processes.get((first + behind) % processes.len())?;
+    (behind < processes.len() && **numbering != handle.config().me).then(|| (*numbering).clone())
 }
 
 /// Why a snapshot is not in the history of this process: it was deleted, nobody knows it, or another one assembles it.

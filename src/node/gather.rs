@@ -188,7 +188,9 @@ impl Collector {
         connection: Channel,
         snapshot: &SnapshotId,
     ) -> Result<Option<u32>, Unfetched> {
-        let fetched = self.parts.fetch_revision(connection.clone(), snapshot);
+        let fetched = self
+            .parts
+            .fetch_revision(connection.clone(), snapshot, None);
         let Some(fetched) = fetched.await?.filter(|one| one.state.is_complete()) else {
             return Ok(None);
         };

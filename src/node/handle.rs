@@ -59,6 +59,8 @@ pub struct SnapshotView {
     pub state: Leased,
     /// The root hash of the revision; `None` while in progress.
     pub root: Option<Hash>,
+    /// Whether a partial revision of the snapshot was ever published; this one may be it.
+    pub ever_partial: bool,
 }
 
 /// A global state, with the lease that keeps retention from deleting what it names. The two are never apart, wherever the
@@ -95,6 +97,8 @@ pub struct SnapshotFilter {
     pub status: Option<SnapshotStatus>,
     /// Only those that this process started.
     pub initiator: Option<ProcessId>,
+    /// Only those of which a partial revision was ever published, or only the others.
+    pub ever_partial: Option<bool>,
     /// Started at this instant or later.
     pub from: Option<Hlc>,
     /// Started before this instant.
@@ -133,9 +137,10 @@ impl SnapshotFilter {
         // One more than is shown says whether there is another page.
         let published =
             store.newest_before(self.before.as_ref(), self.limit + 1, |place, line| {
-                self.wants(place, &line.initiator, line.into())
+                self.wants(place, &line.initiator, (line.into(), line.ever_partial))
             })?;
-        let mut views: Vec<_> = published.into_iter().map(SnapshotView::of).collect();
+        let published = published.into_iter().map(SnapshotView::of);
+        let mut views: Vec<_> = published.map(|view| view.was_partial(store)).collect();
         let is_published = |state: &GlobalState| {
             let mut published = views.iter();
             published.any(|view| view.state.snapshot == state.snapshot)
@@ -157,9 +162,12 @@ impl SnapshotFilter {
         &self,
         (time, _): &(Hlc, SnapshotId),
         initiator: &ProcessId,
-        status: SnapshotStatus,
+        (status, ever_partial): (SnapshotStatus, bool),
     ) -> bool {
         self.status.is_none_or(|wanted| wanted == status)
+            && self
+                .ever_partial
+                .is_none_or(|wanted| wanted == ever_partial)
             && self
                 .initiator
                 .as_ref()
@@ -171,7 +179,12 @@ impl SnapshotFilter {
     fn wants_view(&self, view: &SnapshotView) -> bool {
         let place = view.place();
         let older = self.before.as_ref().is_none_or(|before| place < *before);
-        older && self.wants(&place, &view.state.initiator, view.status())
+        older
+            && self.wants(
+                &place,
+                &view.state.initiator,
+                (view.status(), view.ever_partial),
+            )
     }
 }
 
@@ -189,7 +202,17 @@ impl SnapshotView {
             state,
             reading: None,
         };
-        Self { state, root }
+        let ever_partial = root.is_some() && !state.is_complete();
+        Self {
+            state,
+            root,
+            ever_partial,
+        }
+    }
+
+    fn was_partial(mut self, store: &Store) -> Self {
+        self.ever_partial |= store.was_partial(&self.state.snapshot);
+        self
     }
 
     fn leased(mut self, reading: Reading) -> Self {
@@ -334,6 +357,48 @@ impl Handle {
         self.known(id).await
     }
 
+    /// A revision of a snapshot; `None` where it is not in the history here.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn revision(
+        &self,
+        id: &SnapshotId,
+        revision: u32,
+    ) -> Result<Option<SnapshotView>, Unavailable> {
+        let reading = self.store().reading(id);
+        let wanted = id.clone();
+        let parts = &self.shared.parts;
+        let found = parts.blocking(move |store| {
+            // One that is being deleted is listed no more, and may be there still.
+            if !store.revisions_of(&wanted).contains(&revision) {
+                return Ok(None);
+            }
+            let found = store.revision(&wanted, revision)?;
+            Ok(found.map(|found| SnapshotView::of(found).was_partial(store)))
+        });
+        Ok(found.await?.map(|view| view.leased(reading)))
+    }
+
+    /// All published revisions of a snapshot, newest first; none where it is not in the history here.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn revisions(&self, id: &SnapshotId) -> Result<Vec<SnapshotView>, Unavailable> {
+        let _reading = self.store().reading(id);
+        let wanted = id.clone();
+        let parts = &self.shared.parts;
+        let found = parts.blocking(move |store| {
+            let mut views = Vec::new();
+            for revision in store.revisions_of(&wanted).into_iter().rev() {
+                let found = store.revision(&wanted, revision)?;
+                views.extend(found.map(|found| SnapshotView::of(found).was_partial(store)));
+            }
+            Ok(views)
+        });
+        found.await
+    }
+
     pub(super) async fn known(&self, id: &SnapshotId) -> Result<Option<SnapshotView>, Unavailable> {
         let reading = self.store().reading(id);
         // Looked at first: what is published between the two looks is found by the second.
@@ -341,9 +406,12 @@ impl Handle {
         let wanted = id.clone();
         let parts = &self.shared.parts;
         let published = parts
-            .blocking(move |store| store.published(&wanted))
+            .blocking(move |store| {
+                let published = store.published(&wanted)?.map(SnapshotView::of);
+                Ok(published.map(|view| view.was_partial(store)))
+            })
             .await?;
-        let view = published.map(SnapshotView::of).or(running);
+        let view = published.or(running);
         Ok(view.map(|view| view.leased(reading)))
     }
 

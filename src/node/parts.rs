@@ -282,16 +282,19 @@ impl Parts {
         }
     }
 
-    /// The newest revision of a snapshot that another process has published.
+    /// A revision of a snapshot that another process has in its history, or the newest. A peer of before earlier ones
+    /// could be had gives the newest instead.
     pub(super) async fn fetch_revision(
         &self,
         connection: Channel,
         snapshot: &SnapshotId,
+        revision: Option<u32>,
     ) -> Result<Option<Fetched>, Unfetched> {
         let mut client = client(connection);
         let request = FetchRevisionRequest {
             cluster: self.cluster.clone(),
             snapshot_id: snapshot.to_string(),
+            revision: revision.unwrap_or(0),
         };
         let asked = timeout(QUESTION_MAX, client.fetch_revision(request)).await;
         let asked = asked.map_err(|_| Unfetched::NotYet("no answer".to_owned()))?;

@@ -185,7 +185,8 @@ impl PeerService for Peering {
         let snapshot = SnapshotId::parse(&request.snapshot_id)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let parts = self.handle.parts();
-        let stored = parts.blocking(move |store| store.stored_revision(&snapshot));
+        let revision = Some(request.revision).filter(|revision| *revision > 0);
+        let stored = parts.blocking(move |store| store.stored_revision(&snapshot, revision));
         let stored = stored.await.map_err(unavailable)?.unwrap_or_default();
         Ok(Response::new(Revision { stored }))
     }

@@ -196,7 +196,7 @@ impl Collector {
         let Some(connection) = connection else {
             return false;
         };
-        let there = self.parts.fetch_revision(connection, &due.snapshot);
+        let there = self.parts.fetch_revision(connection, &due.snapshot, None);
         matches!(timeout(QUESTION_MAX, there).await, Ok(Ok(None)))
     }
 

@@ -1,5 +1,5 @@
-//! Every node keeps the history of the whole cluster: what comes into the history of a peer is taken over, to the byte,
-//! with the chunks that are missing here. A node that was away finds what it missed in the same way.
+//! Every node keeps the history of the whole cluster: each revision that comes into the history of a peer is taken over, to
+//! the byte, with the chunks that are missing here. A node that was away finds what it missed in the same way.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -85,9 +85,10 @@ impl Collector {
         let Some(_taking) = self.claim_revision(&came.snapshot) else {
             return Err(Unfetched::Elsewhere);
         };
+        let wanted = Some(came.revision);
         let fetched = self
             .parts
-            .fetch_revision(connection.clone(), &came.snapshot);
+            .fetch_revision(connection.clone(), &came.snapshot, wanted);
         let Some(revision) = fetched.await? else {
             // It was deleted there in the meantime.
             return Ok(());

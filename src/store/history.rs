@@ -1,7 +1,7 @@
 //! The history: parts of this process, and the global states that were published, each revision for ever.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
+mod index;
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::error::StoreError;
@@ -14,6 +14,7 @@ use crate::history::global::GlobalState;
 use crate::history::part::Part;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, ProcessId, SnapshotId};
+use index::Index;
 
 /// A published revision and its root hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct Line {
     pub complete: bool,
     /// How many parts it has, and how many closed channels.
     pub known: (u32, u32),
+    /// Whether a partial revision of the snapshot was ever published.
+    pub ever_partial: bool,
 }
 
 /// The history of a store.
@@ -42,17 +45,6 @@ pub(super) struct History {
     globals: sled::Tree,
     parts: sled::Tree,
     index: Mutex<Index>,
-}
-
-/// Every snapshot's newest revision.
-#[derive(Default)]
-struct Index {
-    /// By start.
-    lines: BTreeMap<(Hlc, SnapshotId), Line>,
-    /// The start under which a snapshot is listed.
-    starts: HashMap<SnapshotId, Hlc>,
-    /// Everything that was ever the newest of its snapshot, in the order in which it came.
-    came: Vec<Came>,
 }
 
 /// What may stay of a history.
@@ -99,10 +91,6 @@ impl Came {
             known: known(state),
         }
     }
-
-    fn rank(&self) -> Rank {
-        (self.complete, self.known, self.revision)
-    }
 }
 
 /// The greatest is the newest, on every node: a complete revision ends the story; else it is who knows more, and among
@@ -113,67 +101,6 @@ fn known(state: &GlobalState) -> (u32, u32) {
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let channels = state.parts.values().map(|part| part.channels.len());
     (count(state.parts.len()), count(channels.sum()))
-}
-
-impl Index {
-    // One that was assembled without the initiator's part may name another start than the one after it.
-    fn note(&mut self, start: Hlc, snapshot: &SnapshotId, line: Line) {
-        let place = |start| (start, snapshot.clone());
-        if let Some(known) = self.starts.get(snapshot).copied() {
-            let newest = self.lines.get(&place(known));
-            if newest.is_some_and(|newest| newest.rank() >= line.rank()) {
-                return;
-            }
-            self.lines.remove(&place(known));
-        }
-        self.came.push(Came {
-            snapshot: snapshot.clone(),
-            revision: line.revision,
-            complete: line.complete,
-            known: line.known,
-        });
-        self.starts.insert(snapshot.clone(), start);
-        self.lines.insert(place(start), line);
-    }
-
-    fn newest(&self, snapshot: &SnapshotId) -> Option<&Line> {
-        let start = *self.starts.get(snapshot)?;
-        self.lines.get(&(start, snapshot.clone()))
-    }
-
-    // What has come stays counted: peers ask for what is behind a number.
-    fn remove(&mut self, snapshot: &SnapshotId) -> Option<Hlc> {
-        let start = self.starts.remove(snapshot)?;
-        self.lines.remove(&(start, snapshot.clone()));
-        Some(start)
-    }
-
-    fn due(&self, limits: &Limits, is_pinned: impl Fn(&SnapshotId) -> bool) -> Vec<Due> {
-        let mut newest_first = self.lines.iter().rev();
-        let newest = newest_first.find(|(_, line)| line.complete);
-        let newest = newest.map(|((_, snapshot), _)| snapshot);
-        let is_old = |start: &Hlc| limits.began.is_some_and(|began| *start < began);
-        let over = limits
-            .count
-            .map_or(0, |max| self.lines.len().saturating_sub(max));
-        let oldest_first = self.lines.iter().enumerate();
-        let due = oldest_first
-            .take_while(|(place, ((start, _), _))| *place < over || is_old(start))
-            .map(|(_, ((_, snapshot), line))| (snapshot, line))
-            .filter(|(snapshot, _)| newest != Some(snapshot) && !is_pinned(snapshot));
-        let due = due.map(|(snapshot, line)| Due {
-            snapshot: snapshot.clone(),
-            initiator: line.initiator.clone(),
-            complete: line.complete,
-        });
-        due.collect()
-    }
-}
-
-impl Line {
-    fn rank(&self) -> Rank {
-        (self.complete, self.known, self.revision)
-    }
 }
 
 impl History {
@@ -229,14 +156,20 @@ impl History {
 
     /// Lists a revision that is durable.
     pub(super) fn note(&self, state: &GlobalState) {
-        let line = Line {
-            initiator: state.initiator.clone(),
-            revision: state.revision,
-            complete: state.is_complete(),
-            known: known(state),
-        };
-        let mut index = self.index();
-        index.note(state.initiated_at, &state.snapshot, line);
+        let came = Came::of(state);
+        self.index()
+            .note(state.initiated_at, &state.initiator, &came);
+    }
+
+    /// The numbers of all revisions of a snapshot, in the order in which each follows on the ones before.
+    pub(super) fn revisions_of(&self, snapshot: &SnapshotId) -> Vec<u32> {
+        self.index().revisions(snapshot)
+    }
+
+    /// Whether a partial revision of the snapshot was ever published.
+    pub(super) fn was_partial(&self, snapshot: &SnapshotId) -> bool {
+        let newest = self.index().newest(snapshot);
+        newest.is_some_and(|newest| newest.ever_partial)
     }
 
     /// One revision of a snapshot.
@@ -312,21 +245,17 @@ impl History {
 
     /// How many revisions have come in since the store was opened; what it held then is counted first.
     pub(super) fn came(&self) -> u64 {
-        self.index().came.len() as u64
+        self.index().came()
     }
 
     /// What has come in, in order, without the first so many.
     pub(super) fn came_after(&self, count: u64) -> Vec<Came> {
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        let index = self.index();
-        index.came.get(count..).unwrap_or_default().to_vec()
+        self.index().came_after(count)
     }
 
-    /// Whether a revision of another history is to be taken over: it is newer than what is here.
+    /// Whether a revision of another history is to be taken over: it is not here.
     pub(super) fn lacks(&self, other: &Came) -> bool {
-        let index = self.index();
-        let newest = index.newest(&other.snapshot);
-        newest.is_none_or(|newest| newest.rank() < other.rank())
+        !self.index().has(&other.snapshot, other.revision)
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {
@@ -347,21 +276,15 @@ impl History {
         wanted: impl Fn(&(Hlc, SnapshotId), &Line) -> bool,
     ) -> Vec<((Hlc, SnapshotId), Line)> {
         let index = self.index();
-        let end = before.map_or(Bound::Unbounded, Bound::Excluded);
-        let older = index
-            .lines
-            .range::<(Hlc, SnapshotId), _>((Bound::Unbounded, end));
-        let wanted = older.rev().filter(|(place, line)| wanted(place, line));
-        let copy = |(place, line): (&(Hlc, SnapshotId), &Line)| (place.clone(), line.clone());
+        let older = index.before(before);
+        let wanted = older.filter(|(place, line)| wanted(place, line));
+        let copy = |(place, line): (&(Hlc, SnapshotId), Line)| (place.clone(), line);
         wanted.take(limit).map(copy).collect()
     }
 
     /// The newest snapshot that is complete.
     pub(super) fn newest_complete(&self) -> Option<SnapshotId> {
-        let index = self.index();
-        let mut newest_first = index.lines.iter().rev();
-        let ((_, snapshot), _) = newest_first.find(|(_, line)| line.complete)?;
-        Some(snapshot.clone())
+        self.index().newest_complete().cloned()
     }
 
     /// Whether a revision of the snapshot is listed.
@@ -372,15 +295,14 @@ impl History {
     /// When the oldest snapshot of those that are wanted began.
     pub(super) fn oldest_of(&self, is_wanted: impl Fn(&SnapshotId) -> bool) -> Option<Hlc> {
         let index = self.index();
-        let mut oldest_first = index.lines.keys();
-        let oldest = oldest_first.find(|(_, snapshot)| is_wanted(snapshot));
+        let oldest = index.places().find(|(_, snapshot)| is_wanted(snapshot));
         oldest.map(|(start, _)| *start)
     }
 
     /// When the oldest snapshot began that began behind an instant.
     pub(super) fn oldest_behind(&self, instant: Option<Hlc>) -> Option<Hlc> {
         let index = self.index();
-        let mut starts = index.lines.keys().map(|(start, _)| *start);
+        let mut starts = index.places().map(|(start, _)| *start);
         starts.find(|start| Some(*start) > instant)
     }
 

@@ -21,12 +21,19 @@ impl Store {
         Ok(published.root)
     }
 
-    /// The newest revision of a snapshot as it is stored, frame included, for another store to adopt.
+    /// A revision of a snapshot, or the newest, as it is stored, frame included, for another store to adopt.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn stored_revision(&self, snapshot: &SnapshotId) -> Result<Option<Vec<u8>>, StoreError> {
-        self.history.stored(snapshot)
+    pub fn stored_revision(
+        &self,
+        snapshot: &SnapshotId,
+        revision: Option<u32>,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        match revision {
+            Some(revision) => self.history.stored_at(snapshot, revision),
+            None => self.history.stored(snapshot),
+        }
     }
 
     /// Reads a revision as another store holds it.
@@ -69,6 +76,18 @@ impl Store {
         self.history.get(snapshot, revision)
     }
 
+    /// The numbers of all published revisions of a snapshot, in the order in which each follows on the ones before.
+    #[must_use]
+    pub fn revisions_of(&self, snapshot: &SnapshotId) -> Vec<u32> {
+        self.history.revisions_of(snapshot)
+    }
+
+    /// Whether a partial revision of the snapshot was ever published.
+    #[must_use]
+    pub fn was_partial(&self, snapshot: &SnapshotId) -> bool {
+        self.history.was_partial(snapshot)
+    }
+
     /// Whether the history has the snapshot complete.
     #[must_use]
     pub fn has_complete(&self, snapshot: &SnapshotId) -> bool {
@@ -81,13 +100,13 @@ impl Store {
         self.history.came()
     }
 
-    /// What has come into the history, in order, without the first so many. Each was the newest of its snapshot then.
+    /// What has come into the history, in order, without the first so many.
     #[must_use]
     pub fn revisions_after(&self, count: u64) -> Vec<Came> {
         self.history.came_after(count)
     }
 
-    /// Whether a revision in the history of another store is newer than what is here, and not deleted here for good.
+    /// Whether a revision in the history of another store is not here, nor deleted here for good.
     #[must_use]
     pub fn lacks_revision(&self, other: &Came) -> bool {
         !self.is_gone(&other.snapshot) && self.history.lacks(other)

@@ -155,7 +155,7 @@ async fn a_process_that_is_missing_is_named_and_not_compared() {
     let request = DiffRequest {
         from_snapshot_id: "s2".to_owned(),
         to_snapshot_id: "s3".to_owned(),
-        at_us: None,
+        ..DiffRequest::default()
     };
     let mut client = HistoryServiceClient::new(cluster.grpc("n1"));
     let stream = client.diff(request).await.expect("an answer");

@@ -37,6 +37,7 @@ async fn figures_messages_and_certificate_are_those_of_rest() {
 
     let request = GetRequest {
         snapshot_id: id.clone(),
+        ..GetRequest::default()
     };
     let got = client.get(request).await.expect("an answer").into_inner();
     assert_eq!(
@@ -66,6 +67,7 @@ async fn contents_agree(
 ) {
     let request = ChannelsRequest {
         snapshot_id: got.snapshot_id.clone(),
+        ..ChannelsRequest::default()
     };
     let mut messages = client
         .channels(request)
@@ -87,6 +89,7 @@ async fn contents_agree(
 
     let request = VerifyRequest {
         snapshot_id: got.snapshot_id.clone(),
+        ..VerifyRequest::default()
     };
     let verified = client
         .verify(request)
@@ -152,6 +155,7 @@ async fn listed(client: &mut HistoryServiceClient<Channel>, ids: [&str; 2]) {
     }
     let unknown = GetRequest {
         snapshot_id: "none".to_owned(),
+        ..GetRequest::default()
     };
     let refused = client.get(unknown).await.expect_err("there is none");
     assert_eq!(refused.code(), Code::NotFound);

@@ -355,6 +355,7 @@ async fn over_grpc_it_is_the_same() {
         from_snapshot_id: "s".to_owned(),
         to_snapshot_id: String::new(),
         at_us: u64::try_from(instant.as_microsecond()).ok(),
+        ..DiffRequest::default()
     };
     let mut client = HistoryServiceClient::new(cluster.grpc("n1"));
     let both = DiffRequest {

@@ -101,8 +101,8 @@ async fn of_a_process_that_is_gone_the_newest_snapshot_before_says_so() {
     let ask = |snapshot: &str| BalanceAtRequest {
         process: "n2".to_owned(),
         account: "alice".to_owned(),
-        at_us: None,
         snapshot_id: snapshot.to_owned(),
+        ..BalanceAtRequest::default()
     };
     let recorded = history.balance_at(ask(&id)).await.expect("it is known");
     assert_eq!(recorded.into_inner().balance, 100);

@@ -48,6 +48,7 @@ mod rest;
 mod restart;
 mod restored;
 mod retention;
+mod revisions;
 mod ring;
 mod rotten;
 mod snapshots;

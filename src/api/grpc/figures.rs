@@ -48,6 +48,7 @@ pub(super) fn brief(view: &SnapshotView) -> wire::Snapshot {
         }),
         conserved: verified.conserved,
         consistent_cut: verified.consistent_cut,
+        ever_partial: view.ever_partial,
     }
 }
 

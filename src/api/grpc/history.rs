@@ -10,7 +10,7 @@ use super::super::cut::Cut;
 use super::super::differences::Sides;
 use super::super::error::{Failure, id};
 use super::super::rest::admission::EXPORTS_MAX;
-use super::super::rest::cursor::{self, Question};
+use super::super::rest::cursor::{self, Question, going_on};
 use super::super::rest::missing::{MISSING, from_snapshot};
 use super::super::rest::query::{LIMIT_DEFAULT, LIMIT_MAX};
 use super::super::{audit, balance, recorded, statement, then, time};
@@ -26,8 +26,9 @@ use crate::proto::snapledger::history_service_server::HistoryService;
 use crate::proto::snapledger::{
     AuditAtRequest, AuditAtResponse, BalanceAtRequest, BalanceAtResponse, BalancesRequest,
     ChannelsRequest, DiffRequest, Difference, GetRequest, ListRequest, ListResponse,
-    RecordedBalance, RecordedChannelMessage, Snapshot, SnapshotEvent, StatementPage,
-    StatementRequest, Verification, VerifyRequest, WatchRequest, audit_at_request,
+    RecordedBalance, RecordedChannelMessage, RevisionsRequest, RevisionsResponse, Snapshot,
+    SnapshotEvent, StatementPage, StatementRequest, Verification, VerifyRequest, WatchRequest,
+    audit_at_request,
 };
 use crate::store::{StatementQuery, Store, StoreError};
 
@@ -51,9 +52,9 @@ impl History {
         }
     }
 
-    async fn view(&self, snapshot: &str) -> Result<SnapshotView, Failure> {
+    async fn view(&self, snapshot: &str, revision: u32) -> Result<SnapshotView, Failure> {
         let snapshot = id("snapshot_id", snapshot, SnapshotId::parse)?;
-        recorded::view(&self.handle, snapshot).await
+        recorded::view_of(&self.handle, snapshot, going_on(revision)).await
     }
 }
 
@@ -79,6 +80,7 @@ impl HistoryService for History {
             }
             (None, snapshot) => {
                 let snapshot = id("snapshot_id", snapshot, SnapshotId::parse)?;
+                let snapshot = (snapshot, going_on(asked.revision));
                 self.in_snapshot(snapshot, (process, account)).await?
             }
             (Some(_), _) => {
@@ -148,7 +150,7 @@ impl HistoryService for History {
     ) -> Result<Response<Self::BalancesStream>, Status> {
         let asked = request.into_inner();
         let process = process_or_here("process", &asked.process)?;
-        let view = self.view(&asked.snapshot_id).await?;
+        let view = self.view(&asked.snapshot_id, asked.revision).await?;
         if let Some(process) = &process {
             recorded::state_of(&view.state, process)?;
         }
@@ -176,8 +178,28 @@ impl HistoryService for History {
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<Snapshot>, Status> {
-        let view = self.view(&request.get_ref().snapshot_id).await?;
+        let asked = request.get_ref();
+        let view = self.view(&asked.snapshot_id, asked.revision).await?;
         Ok(Response::new(figures::whole(&view)))
+    }
+
+    async fn revisions(
+        &self,
+        request: Request<RevisionsRequest>,
+    ) -> Result<Response<RevisionsResponse>, Status> {
+        let snapshot = id(
+            "snapshot_id",
+            &request.get_ref().snapshot_id,
+            SnapshotId::parse,
+        )?;
+        let found = self.handle.revisions(&snapshot).await;
+        let found = found.map_err(Failure::from)?;
+        if found.is_empty() {
+            // It may be in progress.
+            recorded::view(&self.handle, snapshot).await?;
+        }
+        let revisions = found.iter().map(figures::brief).collect();
+        Ok(Response::new(RevisionsResponse { revisions }))
     }
 
     type ChannelsStream = Answer<RecordedChannelMessage>;
@@ -186,7 +208,8 @@ impl HistoryService for History {
         &self,
         request: Request<ChannelsRequest>,
     ) -> Result<Response<Self::ChannelsStream>, Status> {
-        let view = self.view(&request.get_ref().snapshot_id).await?;
+        let asked = request.get_ref();
+        let view = self.view(&asked.snapshot_id, asked.revision).await?;
         let missing = from_snapshot(&view.state, None);
         let answer = Response::new(stream(&self.handle, move |store, listener| {
             for part in view.state.parts.values() {
@@ -209,7 +232,8 @@ impl HistoryService for History {
         &self,
         request: Request<VerifyRequest>,
     ) -> Result<Response<Verification>, Status> {
-        let view = self.view(&request.get_ref().snapshot_id).await?;
+        let asked = request.get_ref();
+        let view = self.view(&asked.snapshot_id, asked.revision).await?;
         let is_published = view.root.is_some();
         let verification = figures::verification(verify(&view.state), is_published);
         Ok(Response::new(verification))
@@ -224,6 +248,7 @@ impl HistoryService for History {
         let asked = request.get_ref();
         let side = |field, text| id(field, text, SnapshotId::parse);
         let from = side("from_snapshot_id", &asked.from_snapshot_id)?;
+        let from = (from, going_on(asked.from_revision));
         // Before anybody else is asked, as on REST.
         let permit = self.exports.clone().try_acquire_owned();
         let permit = permit.map_err(|_| Failure::Busy(EXPORTS_MAX, "exports"))?;
@@ -236,7 +261,10 @@ impl HistoryService for History {
                 let why = "give it or to_snapshot_id, not both";
                 return Err(Failure::malformed("at_us", why).into());
             }
-            (None, to) => Sides::of(&self.handle, from, side("to_snapshot_id", to)?).await?,
+            (None, to) => {
+                let to = side("to_snapshot_id", to)?;
+                Sides::of(&self.handle, from, (to, going_on(asked.to_revision))).await?
+            }
         };
         let show = move |store: &Store, listener: &Listener<_>| {
             let _permit = permit;
@@ -281,6 +309,7 @@ fn filter(asked: &ListRequest) -> Result<SnapshotFilter, Failure> {
     Ok(SnapshotFilter {
         status: given(&asked.status).map(recorded::status).transpose()?,
         initiator: process_or_here("initiator", &asked.initiator)?,
+        ever_partial: asked.ever_partial,
         from,
         to,
         before: cursor::decode(question(asked), given(&asked.cursor))?,
@@ -289,7 +318,18 @@ fn filter(asked: &ListRequest) -> Result<SnapshotFilter, Failure> {
 }
 
 fn question(asked: &ListRequest) -> Question {
-    Question::of([&*asked.status, &asked.initiator, &asked.from, &asked.to])
+    let ever_partial = match asked.ever_partial {
+        None => "",
+        Some(true) => "ever",
+        Some(false) => "never",
+    };
+    Question::of([
+        &*asked.status,
+        &asked.initiator,
+        &asked.from,
+        &asked.to,
+        ever_partial,
+    ])
 }
 
 // Where an empty string means that nothing was asked for.
@@ -300,10 +340,10 @@ fn given(text: &str) -> Option<&str> {
 impl History {
     async fn in_snapshot(
         &self,
-        snapshot: SnapshotId,
+        (snapshot, revision): (SnapshotId, Option<u32>),
         (process, account): (ProcessId, AccountId),
     ) -> Result<BalanceAtResponse, Failure> {
-        let view = recorded::view(&self.handle, snapshot).await?;
+        let view = recorded::view_of(&self.handle, snapshot, revision).await?;
         recorded::blocking(&self.handle, move |store| {
             let state = recorded::state_of(&view.state, &process)?;
             let units = recorded::balance(store, state, &account)?;
@@ -364,6 +404,7 @@ mod tests {
                 from_snapshot_id: "none".to_owned(),
                 to_snapshot_id: other.to_owned(),
                 at_us,
+                ..DiffRequest::default()
             };
             let answer = history.diff(Request::new(request)).await;
             answer.expect_err("there is no such snapshot").code()

@@ -10,7 +10,7 @@ use super::Facade;
 use super::accept::{Format, Plain, negotiate};
 use super::body::Segments;
 use super::freshness::Freshness;
-use super::query::Parameters;
+use super::query::{Parameters, REVISION};
 use crate::api::error::{Failure, id};
 use crate::api::time::{past, rfc3339};
 use crate::api::{balance, recorded, then};
@@ -123,14 +123,19 @@ async fn balance_as_asked(
     (uri, headers): (&Uri, &HeaderMap),
 ) -> Result<Response, Failure> {
     negotiate(headers, &[Format::Json])?;
-    let parameters = Parameters::of(uri, &["snapshot", "at"])?;
+    let parameters = Parameters::of(uri, &["snapshot", REVISION, "at"])?;
     let snapshot = parameters.id("snapshot", SnapshotId::parse)?;
+    let revision = parameters.revision(REVISION)?;
+    if revision.is_some() && snapshot.is_none() {
+        let why = "give it with the snapshot that it is a revision of";
+        return Err(Failure::malformed(REVISION, why));
+    }
     match (snapshot, parameters.time("at")?) {
         (Some(_), Some(_)) => {
             let why = "give it alone: a snapshot has its own instant";
             Err(Failure::malformed("snapshot", why))
         }
-        (Some(snapshot), None) => in_snapshot(handle, place, (snapshot, headers)).await,
+        (Some(snapshot), None) => in_snapshot(handle, place, (snapshot, revision), headers).await,
         (None, Some(at)) => at_instant(handle, place, past(handle, "at", at).await?).await,
         (None, None) => now(handle, place).await,
     }
@@ -178,11 +183,12 @@ async fn now(handle: &Handle, place: &Place) -> Result<Response, Failure> {
 async fn in_snapshot(
     handle: &Handle,
     place: &Place,
-    (snapshot, headers): (SnapshotId, &HeaderMap),
+    (snapshot, revision): (SnapshotId, Option<u32>),
+    headers: &HeaderMap,
 ) -> Result<Response, Failure> {
-    let view = recorded::view(handle, snapshot.clone()).await?;
+    let view = recorded::view_of(handle, snapshot.clone(), revision).await?;
     let position = recorded::state_of(&view.state, &place.process)?.position;
-    let freshness = Freshness::of(&view, Format::Json);
+    let freshness = Freshness::of(&view, Format::Json).of_named(revision);
     if freshness.is_known(headers) {
         return Ok(freshness.not_modified());
     }

@@ -13,14 +13,14 @@ use serde::{Serialize, Serializer};
 use super::Facade;
 use super::accept::{Format, negotiate};
 use super::body::Segments;
-use super::cursor::{self, InBalances, Question};
+use super::cursor::{self, InBalances, Question, going_on};
 use super::export::{self, Broken, Sink};
 use super::freshness::Freshness;
 use super::missing;
-use super::query::Parameters;
+use super::query::{Parameters, REVISION};
 use super::snapshot::Gaps;
 use crate::api::error::{Failure, id};
-use crate::api::recorded::{balances, blocking, state_of, view};
+use crate::api::recorded::{balances, blocking, state_of, view_of};
 use crate::history::global::GlobalState;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::process::refusal::Refusal;
@@ -32,6 +32,8 @@ struct Selection {
     prefix: String,
     after: Option<InBalances>,
     limit: Option<usize>,
+    /// The one that was asked for.
+    revision: Option<u32>,
     /// Which the cursor is of.
     question: Question,
 }
@@ -68,12 +70,13 @@ pub(super) async fn list(
     let format = negotiate(&headers, &[Format::Json, Format::Csv, Format::Ndjson])?;
     let selection = Selection::of(&Parameters::of(
         &uri,
-        &["process", "prefix", "limit", "cursor"],
+        &["process", "prefix", "limit", "cursor", REVISION],
     )?)?;
-    let view = view(&facade.handle, id("snapshot_id", &text, SnapshotId::parse)?).await?;
+    let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
+    let view = view_of(&facade.handle, snapshot, selection.revision()).await?;
     selection.check(&facade, &view.state)?;
     let missing = missing::from_snapshot(&view.state, selection.process.as_ref());
-    let freshness = Freshness::of(&view, format);
+    let freshness = Freshness::of(&view, format).of_named(selection.revision);
     if freshness.is_known(&headers) {
         return Ok(freshness.not_modified());
     }
@@ -101,7 +104,14 @@ impl Selection {
             after: parameters.cursor()?,
             question: parameters.question(),
             limit: parameters.limit()?,
+            revision: parameters.revision(REVISION)?,
         })
+    }
+
+    // A page goes on with the revision of the one before.
+    fn revision(&self) -> Option<u32> {
+        let before = self.after.as_ref().map(|after| after.revision);
+        self.revision.or_else(|| going_on(before?))
     }
 
     // A process that is missing must not look like one without accounts.
@@ -123,7 +133,8 @@ impl Selection {
         state: &GlobalState,
         mut show: impl FnMut(Line) -> Result<ControlFlow<()>, E>,
     ) -> Result<(), E> {
-        let first = self.after.as_ref().map(|(process, _)| process);
+        let behind = self.after.as_ref().map(|after| &after.account);
+        let first = behind.map(|(process, _)| process);
         let range = (
             first.map_or(Bound::Unbounded, Bound::Included),
             Bound::Unbounded,
@@ -131,7 +142,7 @@ impl Selection {
         let parts = state.parts.range::<ProcessId, _>(range);
         let wanted = |process: &ProcessId| self.process.as_ref().is_none_or(|only| only == process);
         for (process, part) in parts.filter(|(process, _)| wanted(process)) {
-            let after = self.after.as_ref().filter(|(last, _)| last == process);
+            let after = behind.filter(|(last, _)| last == process);
             let after = after.map_or("", |(_, account)| account.as_str());
             for found in balances(store, &part.state, after.max(&self.prefix))? {
                 let (account, balance) = found?;
@@ -170,7 +181,10 @@ impl Selection {
         Ok(Page {
             gaps: None,
             next_cursor: last.map(|line| {
-                let place = (line.process.clone(), line.account.clone());
+                let place = InBalances {
+                    revision: state.revision,
+                    account: (line.process.clone(), line.account.clone()),
+                };
                 cursor::encode(self.question, &place)
             }),
             balances: lines,

@@ -3,20 +3,21 @@
 use std::io::{self, Write};
 
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use serde::Serialize;
 
 use super::Facade;
-use super::accept::{Format, Plain};
+use super::accept::{Format, negotiate};
 use super::body::Segments;
 use super::export::{self, Sink};
 use super::freshness::Freshness;
 use super::missing;
+use super::query::{Parameters, REVISION};
 use super::snapshot::Gaps;
 use crate::api::error::{Failure, id};
 use crate::api::payload::Payload;
-use crate::api::recorded::view;
+use crate::api::recorded::view_of;
 use crate::history::part::{RecordedChannel, RecordedMessage};
 use crate::node::SnapshotView;
 use crate::process::ids::{ProcessId, SnapshotId};
@@ -33,13 +34,16 @@ struct MessageShown<'a> {
 
 /// `GET /v1/snapshots/{id}/channels`
 pub(super) async fn list(
-    _: Plain,
     State(facade): State<Facade>,
     Segments(text): Segments<String>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let view = view(&facade.handle, id("snapshot_id", &text, SnapshotId::parse)?).await?;
-    let freshness = Freshness::of(&view, Format::Json);
+    negotiate(&headers, &[Format::Json])?;
+    let revision = Parameters::of(&uri, &[REVISION])?.revision(REVISION)?;
+    let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
+    let view = view_of(&facade.handle, snapshot, revision).await?;
+    let freshness = Freshness::of(&view, Format::Json).of_named(revision);
     if freshness.is_known(&headers) {
         return Ok(freshness.not_modified());
     }

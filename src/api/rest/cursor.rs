@@ -17,11 +17,23 @@ pub(in crate::api) trait Place: Sized {
 
 /// In the history, newest first.
 pub(in crate::api) type InHistory = (Hlc, SnapshotId);
-/// In the balances of a snapshot.
-pub(super) type InBalances = (ProcessId, AccountId);
-/// In the differences of two snapshots.
+/// In the balances of a snapshot. The next page is of the same revision, whatever is published meanwhile; 0 is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct InDiff(pub(super) (ProcessId, AccountId));
+pub(super) struct InBalances {
+    pub(super) revision: u32,
+    pub(super) account: (ProcessId, AccountId),
+}
+/// In the differences of two snapshots, and their revisions; 0 is none, or an instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct InDiff {
+    pub(super) revisions: [u32; 2],
+    pub(super) account: (ProcessId, AccountId),
+}
+
+/// The revision that a page goes on with.
+pub(in crate::api) fn going_on(revision: u32) -> Option<u32> {
+    (revision > 0).then_some(revision)
+}
 
 impl Place for InHistory {
     fn text(&self) -> String {
@@ -36,22 +48,33 @@ impl Place for InHistory {
 
 impl Place for InBalances {
     fn text(&self) -> String {
-        format!("balances\n{}\n{}", self.0, self.1)
+        let (process, account) = &self.account;
+        format!("balances\n{}\n{process}\n{account}", self.revision)
     }
 
     fn read(text: &str) -> Option<Self> {
-        account(text.strip_prefix("balances\n")?)
+        let (revision, text) = text.strip_prefix("balances\n")?.split_once('\n')?;
+        Some(Self {
+            revision: revision.parse().ok()?,
+            account: account(text)?,
+        })
     }
 }
 
 impl Place for InDiff {
     fn text(&self) -> String {
-        let Self((process, account)) = self;
-        format!("diff\n{process}\n{account}")
+        let (process, account) = &self.account;
+        let [from, to] = self.revisions;
+        format!("diff\n{from}\n{to}\n{process}\n{account}")
     }
 
     fn read(text: &str) -> Option<Self> {
-        account(text.strip_prefix("diff\n")?).map(Self)
+        let (from, text) = text.strip_prefix("diff\n")?.split_once('\n')?;
+        let (to, text) = text.split_once('\n')?;
+        Some(Self {
+            revisions: [from.parse().ok()?, to.parse().ok()?],
+            account: account(text)?,
+        })
     }
 }
 
@@ -146,11 +169,13 @@ mod tests {
             let in_history = (Hlc(time), SnapshotId::parse(&id).expect("a valid id"));
             prop_assert!(leads_back(&in_history));
             let process = ProcessId::parse(&id).expect("a valid id");
-            let in_balances = (process, AccountId::parse(&id).expect("a valid id"));
+            let account = (process, AccountId::parse(&id).expect("a valid id"));
+            let in_balances = InBalances { revision: 3, account: account.clone() };
             prop_assert!(leads_back(&in_balances));
             let cursor = encode(question(), &in_balances);
             prop_assert!(decode::<InDiff>(question(), Some(&cursor)).is_err());
-            prop_assert!(leads_back(&InDiff(in_balances)));
+            let in_diff = InDiff { revisions: [0, 1_000_001], account };
+            prop_assert!(leads_back(&in_diff));
             let in_statement = EntryPlace { position: Lsn(time), ordinal: 7 };
             prop_assert!(leads_back(&in_statement));
         }

@@ -14,11 +14,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::Facade;
 use super::accept::{Format, negotiate};
 use super::body::Segments;
-use super::cursor::{self, InDiff, Question};
+use super::cursor::{self, InDiff, Question, going_on};
 use super::export::{self, Broken, Sink};
 use super::freshness::Freshness;
 use super::missing;
-use super::query::{LIMIT_DEFAULT, Parameters};
+use super::query::{LIMIT_DEFAULT, Parameters, REVISION};
 use crate::api::differences::{Sides, To};
 use crate::api::error::{Failure, id};
 use crate::api::recorded::blocking;
@@ -28,6 +28,8 @@ use crate::node::Handle;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::store::Store;
 
+/// The parameter that names a revision of the other snapshot.
+const OTHER_REVISION: &str = "other_revision";
 const FORMATS: [Format; 3] = [Format::Json, Format::Csv, Format::Ndjson];
 
 /// Which of the differences are wanted.
@@ -36,6 +38,8 @@ struct Selection {
     /// Which the cursor is of.
     question: Question,
     limit: Option<usize>,
+    /// The revisions of the two sides that were asked for.
+    named: [Option<u32>; 2],
 }
 
 #[derive(Serialize)]
@@ -104,7 +108,8 @@ pub(super) async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let format = negotiate(&headers, &FORMATS)?;
-    let parameters = Parameters::of(&uri, &["limit", "cursor", "at"])?;
+    let known = ["limit", "cursor", REVISION, OTHER_REVISION, "at"];
+    let parameters = Parameters::of(&uri, &known)?;
     if parameters.get("at").is_some() {
         let why =
             "give an instant or another snapshot, not both; GET /v1/snapshots/{id}/diff takes it";
@@ -113,9 +118,11 @@ pub(super) async fn list(
     let selection = Selection::of(&parameters)?;
     let from = id("snapshot_id", &from, SnapshotId::parse)?;
     let to = id("other", &to, SnapshotId::parse)?;
-    let sides = Sides::of(&facade.handle, from, to).await?;
+    let [of_from, of_to] = selection.revisions();
+    let sides = Sides::of(&facade.handle, (from, of_from), (to, of_to)).await?;
+    let named = selection.named[0].and(selection.named[1]);
     let freshness = match &sides.to {
-        To::Snapshot(to) => Freshness::of_both(&sides.from, to, format),
+        To::Snapshot(to) => Freshness::of_both(&sides.from, to, format, named),
         To::Instant(..) => Freshness::none(),
     };
     if freshness.is_known(&headers) {
@@ -135,7 +142,7 @@ pub(super) async fn until(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let format = negotiate(&headers, &FORMATS)?;
-    let parameters = Parameters::of(&uri, &["at", "limit", "cursor"])?;
+    let parameters = Parameters::of(&uri, &["at", "limit", "cursor", REVISION])?;
     let selection = Selection::of(&parameters)?;
     let from = id("snapshot_id", &from, SnapshotId::parse)?;
     let Some(at) = parameters.time("at")? else {
@@ -145,7 +152,8 @@ pub(super) async fn until(
     let time = past(&facade.handle, "at", at).await?;
     // Before anybody else is asked: each question is work for all of them.
     let admitted = (format, facade.admit_export()?);
-    let sides = Sides::until(&facade.handle, from, time).await?;
+    let [revision, _] = selection.revisions();
+    let sides = Sides::until(&facade.handle, (from, revision), time).await?;
     let shown = selection.show(&facade.handle, sides, admitted).await?;
     Ok(Freshness::none().mark(shown))
 }
@@ -167,7 +175,18 @@ impl Selection {
             behind: parameters.cursor()?,
             question: parameters.question(),
             limit: parameters.limit()?,
+            named: [
+                parameters.revision(REVISION)?,
+                parameters.revision(OTHER_REVISION)?,
+            ],
         })
+    }
+
+    // A page goes on with the revisions of the one before.
+    fn revisions(&self) -> [Option<u32>; 2] {
+        let before = self.behind.as_ref().map(|behind| behind.revisions);
+        let [from, to] = before.unwrap_or_default().map(going_on);
+        [self.named[0].or(from), self.named[1].or(to)]
     }
 
     async fn show(
@@ -218,9 +237,10 @@ impl Selection {
             accounts,
             totals: outline.movements.iter().map(TotalsShown::from).collect(),
             missing: outline.missing.iter().map(MissingShown::from).collect(),
-            next_cursor: last
-                .filter(|_| more)
-                .map(|place| cursor::encode(self.question, &InDiff(place))),
+            next_cursor: last.filter(|_| more).map(|account| {
+                let revisions = sides.revisions();
+                cursor::encode(self.question, &InDiff { revisions, account })
+            }),
         })
     }
 
@@ -260,7 +280,7 @@ impl Selection {
     }
 
     fn behind(&self) -> Option<&(ProcessId, AccountId)> {
-        self.behind.as_ref().map(|InDiff(place)| place)
+        self.behind.as_ref().map(|behind| &behind.account)
     }
 }
 

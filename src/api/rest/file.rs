@@ -7,14 +7,14 @@ use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 
 use super::Facade;
-use super::accept::{Format, Plain, negotiate};
+use super::accept::{Format, negotiate};
 use super::body::Segments;
 use super::export;
 use super::freshness::Freshness;
-use super::query::{Parameters, encode_segment};
+use super::query::{Parameters, REVISION, encode_segment};
 use crate::api::error::{Failure, id};
 use crate::api::proof::ProofDocument;
-use crate::api::recorded::{blocking, state_of, view};
+use crate::api::recorded::{blocking, state_of, view_of};
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::process::refusal::Refusal;
 
@@ -26,12 +26,13 @@ pub(super) async fn export(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     negotiate(&headers, &[Format::Export])?;
-    Parameters::of(&uri, &[])?;
-    let view = view(&facade.handle, id("snapshot_id", &text, SnapshotId::parse)?).await?;
+    let revision = Parameters::of(&uri, &[REVISION])?.revision(REVISION)?;
+    let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
+    let view = view_of(&facade.handle, snapshot, revision).await?;
     if view.root.is_none() {
         return Err(Failure::InProgress(view.state.snapshot.clone()));
     }
-    let freshness = Freshness::of(&view, Format::Export);
+    let freshness = Freshness::of(&view, Format::Export).of_named(revision);
     if freshness.is_known(&headers) {
         return Ok(freshness.not_modified());
     }
@@ -53,18 +54,21 @@ pub(super) async fn export(
 
 /// `GET /v1/snapshots/{id}/balances/{process}/{account}/proof`
 pub(super) async fn proof(
-    _: Plain,
     State(facade): State<Facade>,
     Segments((text, process, account)): Segments<(String, String, String)>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
+    negotiate(&headers, &[Format::Json])?;
+    let revision = Parameters::of(&uri, &[REVISION])?.revision(REVISION)?;
     let process = id("process", &process, ProcessId::parse)?;
     let account = id("account", &account, AccountId::parse)?;
-    let view = view(&facade.handle, id("snapshot_id", &text, SnapshotId::parse)?).await?;
+    let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
+    let view = view_of(&facade.handle, snapshot, revision).await?;
     if view.root.is_none() {
         return Err(Failure::InProgress(view.state.snapshot.clone()));
     }
-    let freshness = Freshness::of(&view, Format::Json);
+    let freshness = Freshness::of(&view, Format::Json).of_named(revision);
     if !facade.handle.config().topology.contains(&process) {
         return Err(Refusal::UnknownProcess(process).into());
     }

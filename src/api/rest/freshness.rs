@@ -22,15 +22,28 @@ impl Freshness {
         }
     }
 
-    /// Of an answer about two snapshots, in one format: known again once neither can change.
-    pub(super) fn of_both(one: &SnapshotView, other: &SnapshotView, format: Format) -> Self {
-        let complete = |view: &SnapshotView| view.root.filter(|_| view.state.is_complete());
+    /// Of an answer about two snapshots, in one format: known again once neither can change. Where the address names a
+    /// revision of both, they never do.
+    pub(super) fn of_both(
+        one: &SnapshotView,
+        other: &SnapshotView,
+        format: Format,
+        named: Option<u32>,
+    ) -> Self {
+        let lasts = |view: &SnapshotView| named.is_some() || view.state.is_complete();
+        let complete = |view: &SnapshotView| view.root.filter(|_| lasts(view));
         let roots = complete(one).zip(complete(other));
         let mark = mark(format);
         Self {
             etag: roots.map(|(one, other)| format!("\"{one}-{other}{mark}\"")),
             immutable: roots.is_some(),
         }
+    }
+
+    /// Of an answer under an address that names the revision, where it does: a revision never changes.
+    pub(super) fn of_named(mut self, revision: Option<u32>) -> Self {
+        self.immutable |= revision.is_some() && self.etag.is_some();
+        self
     }
 
     /// Of an answer that is put together anew each time.

@@ -106,6 +106,7 @@ fn snapshot_routes() -> Router<Facade> {
         )
         .route("/v1/snapshots/latest", get(snapshots::latest))
         .route("/v1/snapshots/{id}", get(snapshots::one))
+        .route("/v1/snapshots/{id}/revisions", get(snapshots::revisions))
         .route(
             "/v1/snapshots/{id}/pin",
             get(pins::show).put(pins::pin).delete(pins::unpin),

@@ -13,6 +13,9 @@ pub(in crate::api) const LIMIT_DEFAULT: usize = 50;
 /// How many entries a list has at most.
 pub(in crate::api) const LIMIT_MAX: usize = 1000;
 
+/// The parameter that names a revision of a snapshot.
+pub(super) const REVISION: &str = "revision";
+
 /// The parameters of a request, each known and given once.
 pub(super) struct Parameters {
     given: Vec<(&'static str, String)>,
@@ -84,6 +87,36 @@ impl Parameters {
         self.get(name)
             .map(|text| time::parse(name, text))
             .transpose()
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, Failure> {
+        match self.get(name) {
+            None => Ok(None),
+            Some("true") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(other) => {
+                let why = format!("{other:?} is neither true nor false");
+                Err(Failure::malformed(name, why))
+            }
+        }
+    }
+
+    /// A revision.
+    pub(super) fn revision(&self, name: &str) -> Result<Option<u32>, Failure> {
+        let Some(text) = self.get(name) else {
+            return Ok(None);
+        };
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        match text.parse() {
+            Ok(revision) if is_number && revision > 0 => Ok(Some(revision)),
+            _ => {
+                let why = format!(
+                    "{text:?} is no revision; give a number that GET /v1/snapshots/{{id}}/revisions lists"
+                );
+                Err(Failure::malformed(name, why))
+            }
+        }
     }
 
     /// From when to when, as `from` and `to` say; nothing can be between two that are the wrong way round.

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::Facade;
-use super::accept::{Format, negotiate};
+use super::accept::{Format, Plain, negotiate};
 use super::body::{OptionalBody, Segments};
 use super::cursor;
 use super::freshness::Freshness;
@@ -17,7 +17,7 @@ use super::query::{Parameters, encode_segment};
 use super::snapshot::Snapshot;
 use super::wait::Wait;
 use crate::api::error::{Failure, id};
-use crate::api::recorded::{self, absent, not_begun};
+use crate::api::recorded::{self, absent, not_begun, view, view_of};
 use crate::config::parse_deadline;
 use crate::node::{SnapshotFilter, SnapshotStatus, SnapshotView};
 use crate::process::ids::SnapshotId;
@@ -100,16 +100,48 @@ pub(super) async fn one(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     negotiate(&headers, &[Format::Json])?;
-    let wait = Wait::of(&facade, &uri)?;
+    let (wait, revision) = Wait::or_revision(&facade, &uri)?;
     let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
-    let Some(view) = wait.snapshot(&facade, &snapshot).await? else {
-        return Err(absent(&facade.handle, snapshot).await?);
+    let view = match revision {
+        Some(_) => view_of(&facade.handle, snapshot, revision).await?,
+        None => match wait.snapshot(&facade, &snapshot).await? {
+            Some(view) => view,
+            None => return Err(absent(&facade.handle, snapshot).await?),
+        },
     };
-    let freshness = Freshness::of(&view, Format::Json);
+    let freshness = Freshness::of(&view, Format::Json).of_named(revision);
     if freshness.is_known(&headers) {
         return Ok(freshness.not_modified());
     }
     Ok(freshness.mark(Json(Snapshot::whole(&view)).into_response()))
+}
+
+#[derive(Serialize)]
+struct Revisions<'a> {
+    snapshot_id: &'a str,
+    ever_partial: bool,
+    revisions: Vec<Snapshot<'a>>,
+}
+
+/// `GET /v1/snapshots/{id}/revisions`
+pub(super) async fn revisions(
+    _: Plain,
+    State(facade): State<Facade>,
+    Segments(text): Segments<String>,
+) -> Result<Response, Failure> {
+    let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
+    let found = facade.handle.revisions(&snapshot).await?;
+    if found.is_empty() {
+        // It may be in progress.
+        view(&facade.handle, snapshot.clone()).await?;
+    }
+    let shown = Revisions {
+        snapshot_id: snapshot.as_str(),
+        ever_partial: found.iter().any(|view| view.ever_partial),
+        revisions: found.iter().map(Snapshot::brief).collect(),
+    };
+    let never_stored = [(header::CACHE_CONTROL, "no-store")];
+    Ok((never_stored, Json(shown)).into_response())
 }
 
 /// `GET /v1/snapshots/latest`
@@ -155,6 +187,7 @@ struct Listed<'a> {
     #[serde(flatten)]
     snapshot: Snapshot<'a>,
     pinned: bool,
+    ever_partial: bool,
 }
 
 #[derive(Serialize)]
@@ -168,6 +201,7 @@ impl<'a> Listed<'a> {
         Self {
             snapshot: Snapshot::brief(view),
             pinned: store.is_pinned(&view.state.snapshot),
+            ever_partial: view.ever_partial,
         }
     }
 }
@@ -179,7 +213,15 @@ pub(super) async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     negotiate(&headers, &[Format::Json])?;
-    let known = ["status", "initiator", "from", "to", "limit", "cursor"];
+    let known = [
+        "status",
+        "initiator",
+        "ever_partial",
+        "from",
+        "to",
+        "limit",
+        "cursor",
+    ];
     let parameters = Parameters::of(&uri, &known)?;
     let limit = parameters.page()?;
     let (from, to) = parameters.range()?;
@@ -188,6 +230,7 @@ pub(super) async fn list(
     let filter = SnapshotFilter {
         status: status(&parameters)?,
         initiator,
+        ever_partial: parameters.flag("ever_partial")?,
         from,
         to,
         before: parameters.cursor()?,

@@ -7,7 +7,7 @@ use axum::http::Uri;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Facade;
-use super::query::Parameters;
+use super::query::{Parameters, REVISION};
 use crate::api::error::Failure;
 use crate::node::{SnapshotView, Unavailable};
 use crate::process::ids::SnapshotId;
@@ -22,7 +22,22 @@ pub(super) struct Wait(Option<(Duration, OwnedSemaphorePermit)>);
 impl Wait {
     /// As the request asks. To be had before anything is started: what is refused has not begun.
     pub(super) fn of(facade: &Facade, uri: &Uri) -> Result<Self, Failure> {
-        let patience = patience(&Parameters::of(uri, &[WAIT])?)?;
+        Self::asked(facade, &Parameters::of(uri, &[WAIT])?)
+    }
+
+    /// The same of a request that may name a revision, for which nobody has to wait.
+    pub(super) fn or_revision(facade: &Facade, uri: &Uri) -> Result<(Self, Option<u32>), Failure> {
+        let parameters = Parameters::of(uri, &[WAIT, REVISION])?;
+        let revision = parameters.revision(REVISION)?;
+        if revision.is_some() && parameters.get(WAIT).is_some() {
+            let why = "give it or a revision, not both: a revision is there, or never will be";
+            return Err(Failure::malformed(WAIT, why));
+        }
+        Ok((Self::asked(facade, &parameters)?, revision))
+    }
+
+    fn asked(facade: &Facade, parameters: &Parameters) -> Result<Self, Failure> {
+        let patience = patience(parameters)?;
         if patience.is_zero() {
             return Ok(Self(None));
         }

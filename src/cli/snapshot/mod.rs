@@ -39,9 +39,19 @@ enum Command {
         /// The snapshot, or `latest`; `snapshot list` says which there are.
         #[arg(value_name = "ID|latest")]
         id: String,
+        /// An earlier revision; `snapshot revisions ID` says which there are [default: the newest].
+        #[arg(long, value_name = "N")]
+        revision: Option<u32>,
         /// Also list every figure that was compared.
         #[arg(long)]
         checks: bool,
+        #[command(flatten)]
+        rest: RestOptions,
+    },
+    /// All published revisions of a snapshot, newest first
+    Revisions {
+        /// The snapshot.
+        id: String,
         #[command(flatten)]
         rest: RestOptions,
     },
@@ -116,6 +126,9 @@ struct ListArgs {
     /// Only those this process started.
     #[arg(long, value_name = "PROCESS")]
     initiator: Option<String>,
+    /// Only those of which a partial revision was ever published (true), or only the others (false).
+    #[arg(long, value_name = "BOOL")]
+    ever_partial: Option<bool>,
     /// Only those that began at this instant or later, for example 2026-01-31T12:00:00Z.
     #[arg(long, value_name = "INSTANT")]
     from: Option<String>,
@@ -140,10 +153,25 @@ pub fn run(args: Args) -> Result<(), CliError> {
     match args.command {
         Command::Take(args) => take(&args),
         Command::List(args) => list(&args),
-        Command::Show { id, checks, rest } => {
+        Command::Show {
+            id,
+            revision,
+            checks,
+            rest,
+        } => {
             let client = RestClient::new(&rest.rest)?;
-            let answer = client.get(&path_of(&id), &[])?;
+            let revision = revision.map(|revision| revision.to_string());
+            let revision = revision.as_deref().map(|revision| ("revision", revision));
+            let answer = client.get(&path_of(&id), revision.as_slice())?;
             show(&answer, rest.output, checks)
+        }
+        Command::Revisions { id, rest } => {
+            let path = format!("{}/revisions", path_of(&id));
+            let answer = RestClient::new(&rest.rest)?.get(&path, &[])?;
+            match rest.output {
+                OutputFormat::Json => print(&answer.text),
+                OutputFormat::Table => view::revisions(&answer.json).print(),
+            }
         }
         Command::Diff(args) => diff(&args),
         Command::Watch(args) => watch::run(&args),
@@ -206,9 +234,11 @@ fn deadline(text: &str) -> Result<String, Fault> {
 
 fn list(args: &ListArgs) -> Result<(), CliError> {
     let limit = args.limit.map(|limit| limit.to_string());
+    let ever_partial = args.ever_partial.map(|wanted| wanted.to_string());
     let query: Vec<(&str, &str)> = [
         ("status", &args.status),
         ("initiator", &args.initiator),
+        ("ever_partial", &ever_partial),
         ("from", &args.from),
         ("to", &args.to),
         ("limit", &limit),

@@ -30,6 +30,24 @@ pub(super) fn list(answer: &Value) -> Report {
     report
 }
 
+/// The revisions of a snapshot.
+pub(super) fn revisions(answer: &Value) -> Report {
+    let mut report = Report::default();
+    report.list(
+        &answer["revisions"],
+        &[
+            ("revision", "/revision"),
+            ("status", "/status"),
+            ("finished at", "/finished_at"),
+            ("balances", "/totals/balances"),
+            ("in flight", "/totals/in_flight"),
+            ("conserved", "/verification/conserved"),
+            ("root", "/root"),
+        ],
+    );
+    report
+}
+
 /// What differs between two snapshots, or a snapshot and an instant.
 pub(super) fn diff(answer: &Value) -> Report {
     let mut report = Report::default();

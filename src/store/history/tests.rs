@@ -8,8 +8,9 @@ use crate::store::Store;
 #[test]
 fn a_complete_revision_ends_the_story_whatever_its_number_and_start() {
     let snapshot = SnapshotId::parse("s").expect("a valid id");
-    let line = |revision, complete| Line {
-        initiator: ProcessId::parse("n1").expect("a valid id"),
+    let initiator = ProcessId::parse("n1").expect("a valid id");
+    let came = |revision, complete| Came {
+        snapshot: snapshot.clone(),
         revision,
         complete,
         known: (2, 3),
@@ -17,14 +18,27 @@ fn a_complete_revision_ends_the_story_whatever_its_number_and_start() {
     let mut index = Index::default();
     let newest = |index: &Index| index.newest(&snapshot).map(|line| line.revision);
     assert_eq!(newest(&index), None);
-    index.note(Hlc::at(9), &snapshot, line(1_000_001, false));
-    index.note(Hlc::at(9), &snapshot, line(1_000_002, false));
+    index.note(Hlc::at(9), &initiator, &came(1_000_001, false));
+    index.note(Hlc::at(9), &initiator, &came(1_000_002, false));
     assert_eq!(newest(&index), Some(1_000_002));
-    index.note(Hlc::at(5), &snapshot, line(2, true));
-    index.note(Hlc::at(9), &snapshot, line(1_000_003, false));
+    index.note(Hlc::at(5), &initiator, &came(2, true));
+    index.note(Hlc::at(9), &initiator, &came(1_000_003, false));
+    index.note(Hlc::at(9), &initiator, &came(1_000_001, false));
     assert_eq!(newest(&index), Some(2));
-    let places: Vec<_> = index.lines.keys().map(|(start, _)| *start).collect();
+    let places: Vec<_> = index.places().map(|(start, _)| *start).collect();
     assert_eq!(places, [Hlc::at(5)], "it is listed once");
+    let all = [1_000_001, 1_000_002, 1_000_003, 2];
+    assert_eq!(index.revisions(&snapshot), all, "each stays");
+    assert!(
+        index
+            .newest(&snapshot)
+            .is_some_and(|line| line.ever_partial)
+    );
+    assert_eq!(index.came(), 4, "what is known came once");
+    assert_eq!(index.remove(&snapshot), Some(Hlc::at(5)));
+    assert_eq!((newest(&index), index.places().count()), (None, 0));
+    index.note(Hlc::at(7), &initiator, &came(2, true));
+    assert_eq!(index.revisions(&snapshot), [2], "it is back");
 }
 
 #[test]
