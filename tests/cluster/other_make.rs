@@ -59,6 +59,25 @@ async fn a_message_of_another_make_is_applied_once_and_recorded_where_it_belongs
         assert!(sent.success, "{}", sent.error);
         assert_eq!(rest.balance("near").await, Some(25), "a repeat is harmless");
     }
+    let mut other = transfer("x1", "n1", "m1");
+    other.payload = String::from_utf8(other.payload)
+        .expect("JSON")
+        .replace("25", "999")
+        .into();
+    let answer = one
+        .send_message(other)
+        .await
+        .expect("an answer")
+        .into_inner();
+    assert!(
+        !answer.success && answer.error.contains("message_id"),
+        "{answer:?}"
+    );
+    assert_eq!(
+        rest.balance("near").await,
+        Some(25),
+        "other content is no repeat"
+    );
 
     let id = rest.start_snapshot().await;
     // Behind the recording and before the marker: it belongs to the channel.

@@ -33,6 +33,9 @@ use crate::store::Store;
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// How many calls wait for snapshots at once.
 const WAITING_MAX: usize = 1024;
+/// To a message under the id of another one.
+const REUSED: &str = "the message_id was used for a message with other content, and this one was not applied; repeat a \
+                      message unchanged, and give every other message an id of its own";
 
 /// The service, on one node.
 pub(super) struct Snapshots {
@@ -282,7 +285,11 @@ impl Snapshots {
         let Reply::Called(delivered) = self.handle.ask(input).await?.reply else {
             unreachable!("a call is answered as one")
         };
-        delivered.map_or_else(|refusal| refused(refusal).map(Err), |first| Ok(Ok(first)))
+        match delivered {
+            Ok(first) => Ok(Ok(first)),
+            Err(Refusal::RequestReused(_)) => Ok(Err(REUSED.to_owned())),
+            Err(refusal) => refused(refusal).map(Err),
+        }
     }
 }
 
