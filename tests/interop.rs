@@ -10,9 +10,13 @@ use std::time::{Duration, Instant};
 use assert_cmd::cargo::cargo_bin;
 use tempfile::TempDir;
 
+#[path = "interop/python.rs"]
+mod python;
+
+use python::python;
+
 const INTEROP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop");
 const PROTO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proto/chandy_lamport.proto");
-const PYTHON: &str = "SNAPLEDGER_PYTHON";
 const READY_MAX: Duration = Duration::from_secs(60);
 
 /// The nodes n1, n2 and n3; they end with their stdin, also when the test fails.
@@ -79,26 +83,6 @@ fn start(dir: &TempDir, id: &str) -> Child {
         .stdin(Stdio::piped())
         .spawn()
         .expect("the program runs")
-}
-
-/// The python that has all it takes; `None` where there is none and none is asked for.
-fn python() -> Option<String> {
-    let named = std::env::var(PYTHON).ok();
-    let python = named.clone().unwrap_or_else(|| "python3".to_owned());
-    let imported = Command::new(&python)
-        .args(["-c", "import grpc, grpc_tools.protoc, grpc_reflection"])
-        .stderr(Stdio::null())
-        .status();
-    if imported.is_ok_and(|status| status.success()) {
-        return Some(python);
-    }
-    let demanded = named.is_some() && std::env::var("CI").is_ok_and(|ci| ci == "true");
-    assert!(
-        !demanded,
-        "{PYTHON}={python} does not run or lacks what tests/interop/requirements.txt names"
-    );
-    println!("not run: {python} lacks grpcio, grpcio-tools or grpcio-reflection");
-    None
 }
 
 /// Runs a client to its end, which must be `ok`.

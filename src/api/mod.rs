@@ -15,7 +15,6 @@ mod error;
 pub mod grpc;
 mod host;
 mod identity;
-mod payload;
 mod proof;
 mod recorded;
 pub mod rest;

@@ -62,6 +62,15 @@ impl NodeConfig {
     }
 }
 
+impl NodeConfig {
+    /// Whether a process is of another make.
+    #[must_use]
+    pub fn is_unary(&self, process: &ProcessId) -> bool {
+        let mut members = self.members.iter();
+        members.any(|member| member.id == *process && member.transport == Transport::Unary)
+    }
+}
+
 /// A process of the cluster and where it is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {

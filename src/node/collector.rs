@@ -79,6 +79,24 @@ pub(super) fn has_numbered(
     revision > before && revision - before <= REVISIONS_EACH
 }
 
+/// The process that assembles what an initiator starts: itself. For one of another make it is the first node of this program
+/// behind it, in the order of their ids, that is not gone.
+pub(super) fn assembler<'a>(
+    config: &'a NodeConfig,
+    initiator: &'a ProcessId,
+    is_gone: impl Fn(&ProcessId) -> bool,
+) -> &'a ProcessId {
+    if !config.is_unary(initiator) {
+        return initiator;
+    }
+    let processes = || config.topology.processes();
+    let behind = processes().filter(|process| *process > initiator);
+    let mut behind = behind.chain(processes().filter(|process| *process < initiator));
+    behind
+        .find(|process| !config.is_unary(process) && !is_gone(process))
+        .unwrap_or(&config.me)
+}
+
 fn numbers_after(topology: &Topology, me: &ProcessId, initiator: &ProcessId) -> u32 {
     let processes: Vec<&ProcessId> = topology.processes().collect();
     let place = |wanted| processes.iter().position(|process| *process == wanted);
@@ -158,6 +176,13 @@ impl Collector {
         let lost = self.lost_since(snapshot).await;
         self.spawn(Collection::new(self, state, times).going_on(lost).run());
         Ok(())
+    }
+
+    /// The process that assembles what an initiator starts, as far as is known here.
+    pub(super) fn assembler<'a>(&'a self, initiator: &'a ProcessId) -> &'a ProcessId {
+        let me = &self.config.me;
+        let is_gone = |process: &ProcessId| process != me && self.peers.is_gone(process);
+        assembler(&self.config, initiator, is_gone)
     }
 
     /// How many snapshots are not complete.

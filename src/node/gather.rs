@@ -29,6 +29,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 pub(super) struct Wanted {
     pub(super) process: ProcessId,
     pub(super) snapshot: SnapshotId,
+    /// Who started it.
+    pub(super) initiator: ProcessId,
     /// A revision without it is published.
     pub(super) is_late: bool,
 }
@@ -83,12 +85,11 @@ impl Collector {
             let _gone = found.send(part).await;
             return Ok(());
         }
-        let Some(connection) = self.peers.connection(process) else {
-            // A process of another make has no part to fetch.
-            return std::future::pending().await;
-        };
         let Some((_slot, wait)) = self.slot(wanted).await else {
             return Err(Unfetched::NotYet("it is not up".to_owned()));
+        };
+        let Some(connection) = self.peers.connection(process) else {
+            return self.follow_foreign(wanted, found).await;
         };
         let source = Source {
             process,
@@ -134,11 +135,15 @@ impl Collector {
         if !self.peers.is_up(process) {
             return None;
         }
+        let _slot = self.slot(wanted).await?;
+        let Some(connection) = self.peers.connection(process) else {
+            let told = timeout(AS_IT_IS_MAX, self.ask_foreign(wanted));
+            return told.await.ok()?.ok().flatten();
+        };
         let source = Source {
             process,
-            connection: self.peers.connection(process)?,
+            connection,
         };
-        let _slot = self.slot(wanted).await?;
         let fetched = self.parts.fetch_as_it_is(source, snapshot);
         timeout(AS_IT_IS_MAX, fetched).await.ok()?.ok().flatten()
     }
@@ -263,6 +268,7 @@ mod tests {
         let wanted = Wanted {
             process: process("p"),
             snapshot: snapshot(),
+            initiator: process("p"),
             is_late: false,
         };
         // Nobody takes a turn, so nobody says how far the part is.

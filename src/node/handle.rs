@@ -415,11 +415,25 @@ impl Handle {
         Ok(view.map(|view| view.leased(reading)))
     }
 
-    // Nobody else assembles what an initiator started that is gone, or is of another make.
+    // Nobody else assembles what an initiator started that is gone, or is of another make and leaves it to this node.
     fn stands_in_for(&self, initiator: &ProcessId) -> bool {
         let peers = &self.shared.peers;
+        if self.config().is_unary(initiator) {
+            return *self.assembler(initiator) == self.config().me;
+        }
         let is_native = peers.connection(initiator).is_some();
         *initiator != self.config().me && (!is_native || peers.is_gone(initiator))
+    }
+
+    /// The process that assembles what an initiator starts, as far as is known here.
+    #[must_use]
+    pub fn assembler<'a>(&'a self, initiator: &'a ProcessId) -> &'a ProcessId {
+        self.shared.collector.assembler(initiator)
+    }
+
+    /// Takes note of a call of a process of another make, and of its clock then.
+    pub fn called(&self, process: &ProcessId, clock: Lamport) {
+        self.shared.peers.called(process, clock);
     }
 
     fn in_progress(&self, id: &SnapshotId) -> Option<SnapshotView> {

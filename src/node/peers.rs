@@ -1,15 +1,19 @@
 //! The other processes: connections to them, and which of them are alive.
 //!
-//! Each is greeted again and again; who does not answer is down. Time-outs come from the monotonic clock, the wall
+//! Each is greeted again and again, one of another make by the standard health check; who does not answer is down. A call of
+//! one of another make counts as an answer. Time-outs come from the monotonic clock, the wall
 //! clock only says when somebody was last heard.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 
 use super::driver::wall_us;
 use super::error::NodeError;
@@ -66,6 +70,8 @@ pub struct PeerView {
     pub pins: (u64, u64),
     /// Why a channel with it is stopped, or why it is not accepted.
     pub error: Option<String>,
+    /// When it last called by itself, where it is of another make.
+    called: Option<Instant>,
 }
 
 /// What earlier lives of this node knew of the other processes.
@@ -82,6 +88,8 @@ pub(super) struct Peers {
     me: ProcessId,
     cluster: String,
     connections: BTreeMap<ProcessId, Channel>,
+    /// To the processes of another make.
+    foreign: BTreeMap<ProcessId, Channel>,
     views: Mutex<BTreeMap<ProcessId, PeerView>>,
     links: Links,
     /// Counts what is to be told to everybody at once.
@@ -97,7 +105,7 @@ impl Peers {
         remembered: Remembered,
         links: Links,
     ) -> Result<Self, NodeError> {
-        let mut connections = BTreeMap::new();
+        let (mut connections, mut foreign) = (BTreeMap::new(), BTreeMap::new());
         let mut views = BTreeMap::new();
         for member in config
             .members
@@ -105,14 +113,17 @@ impl Peers {
             .filter(|member| member.id != config.me)
         {
             views.insert(member.id.clone(), view(member, &remembered));
-            if member.transport != Transport::Unary {
-                connections.insert(member.id.clone(), connection(&member.grpc)?);
-            }
+            let of_its_make = match member.transport {
+                Transport::Unary => &mut foreign,
+                Transport::Native | Transport::Unsaid => &mut connections,
+            };
+            of_its_make.insert(member.id.clone(), connection(&member.grpc)?);
         }
         Ok(Self {
             me: config.me.clone(),
             cluster: config.cluster.clone(),
             connections,
+            foreign,
             views: Mutex::new(views),
             links,
             told: watch::Sender::new(0),
@@ -120,7 +131,29 @@ impl Peers {
         })
     }
 
-    /// The connection to a process; it is made when it is first used.
+    /// The connection to a process of another make.
+    pub(super) fn foreign(&self, process: &ProcessId) -> Option<Channel> {
+        self.foreign.get(process).cloned()
+    }
+
+    /// Takes note of a call of a process of another make.
+    pub(super) fn called(&self, process: &ProcessId, clock: Lamport) {
+        if self.foreign.contains_key(process) {
+            self.update(process, |view| {
+                view.called = Some(Instant::now());
+                view.answered();
+                view.clock = view.clock.max(clock);
+            });
+        }
+    }
+
+    // Whether it has called by itself within so many greetings.
+    fn calls(&self, process: &ProcessId, greetings: u32) -> bool {
+        let called = self.view(process).and_then(|view| view.called);
+        called.is_some_and(|called| called.elapsed() < GREET_EVERY * greetings)
+    }
+
+    /// The connection to a process of this program; it is made when it is first used.
     pub(super) fn connection(&self, process: &ProcessId) -> Option<Channel> {
         self.connections.get(process).cloned()
     }
@@ -192,10 +225,13 @@ impl Peers {
         process: ProcessId,
         greeting: impl Fn() -> Greeting,
     ) {
-        let Some(connection) = self.connection(&process) else {
-            return;
+        let native = self.connection(&process).map(PeerServiceClient::new);
+        let foreign = self.foreign(&process).map(HealthClient::new);
+        let mut pulse = match (native, foreign) {
+            (Some(client), _) => Pulse::Greeting(client),
+            (None, Some(client)) => Pulse::Health(client),
+            (None, None) => return,
         };
-        let mut client = PeerServiceClient::new(connection);
         let mut every = interval(GREET_EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut told = self.told.subscribe();
@@ -206,16 +242,19 @@ impl Peers {
                 _ = every.tick() => false,
                 Ok(()) = told.changed() => true,
             };
-            match timeout(ANSWER_MAX, client.greet(greeting())).await {
+            match timeout(ANSWER_MAX, pulse.ask(&greeting)).await {
                 Ok(Ok(answer)) => {
                     (missed, missed_max) = (0, MISSED_MAX);
-                    self.heard(&process, answer.into_inner());
+                    match answer {
+                        Some(answer) => self.heard(&process, answer),
+                        None => self.update(&process, PeerView::answered),
+                    }
                 }
                 // Silence is measured in greetings that are apart, and what is told may come many times at once.
                 Ok(Err(_)) if is_told => {}
                 Ok(Err(_)) | Err(_) => {
                     missed += 1;
-                    if missed == missed_max {
+                    if missed >= missed_max && !self.calls(&process, missed_max) {
                         self.lost(&process);
                     }
                 }
@@ -292,6 +331,36 @@ impl Peers {
     }
 }
 
+impl PeerView {
+    fn answered(&mut self) {
+        self.is_silent = false;
+        self.state = PeerState::Up;
+        self.last_seen_us = Some(wall_us());
+    }
+}
+
+/// By what it is seen whether a process is alive.
+enum Pulse {
+    Greeting(PeerServiceClient<Channel>),
+    Health(HealthClient<Channel>),
+}
+
+impl Pulse {
+    // Of another make any answer is one: it need not have a health service.
+    async fn ask(&mut self, greeting: &impl Fn() -> Greeting) -> Result<Option<Greeting>, Status> {
+        let checked = match self {
+            Self::Greeting(client) => {
+                return Ok(Some(client.greet(greeting()).await?.into_inner()));
+            }
+            Self::Health(client) => client.check(HealthCheckRequest::default()).await,
+        };
+        match checked {
+            Err(status) if status.code() != Code::Unimplemented => Err(status),
+            _ => Ok(None),
+        }
+    }
+}
+
 fn view(member: &Member, remembered: &Remembered) -> PeerView {
     PeerView {
         process: member.id.clone(),
@@ -308,6 +377,7 @@ fn view(member: &Member, remembered: &Remembered) -> PeerView {
         revisions: (0, 0),
         pins: (0, 0),
         error: None,
+        called: None,
     }
 }
 
@@ -359,6 +429,7 @@ mod tests {
             me: ProcessId::parse("p").expect("a valid id"),
             cluster: "c".to_owned(),
             connections: BTreeMap::new(),
+            foreign: BTreeMap::new(),
             views: Mutex::new(BTreeMap::from([(
                 peer.id.clone(),
                 view(&peer, &Remembered::default()),

@@ -28,7 +28,9 @@ impl Collector {
         if state.initiator != self.config.me
             && let Some(part) = state.parts.get(&state.initiator)
         {
-            state.initiated_at = part.state.time;
+            if part.state.has_journal() {
+                state.initiated_at = part.state.time;
+            }
             state.initiated_clock = part.state.clock.tick();
         }
         state.completeness = self.completeness(&state);

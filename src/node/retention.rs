@@ -188,11 +188,12 @@ impl Collector {
 
     // Whether nobody collects a partial snapshot any more.
     async fn is_settled(&self, due: &Due, ask: bool) -> bool {
-        if due.initiator == self.config.me {
+        let assembler = self.assembler(&due.initiator);
+        if *assembler == self.config.me {
             return !self.collects(&due.snapshot);
         }
-        let connection = self.peers.connection(&due.initiator);
-        let connection = connection.filter(|_| ask && self.peers.is_up(&due.initiator));
+        let connection = self.peers.connection(assembler);
+        let connection = connection.filter(|_| ask && self.peers.is_up(assembler));
         let Some(connection) = connection else {
             return false;
         };

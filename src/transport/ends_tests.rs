@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::inbound::Inbound;
 use super::link::{LinkState, Links};
-use super::outbound::Outbound;
+use super::outbound::{Carrier, Outbound};
 use super::{Backlog, Closed, Envelope, Inbox, Local, Settling};
 use crate::process::channel::Tally;
 use crate::process::event::{Identity, Meeting};
@@ -267,7 +267,7 @@ async fn connect(journal: Journal, (links, turn): (&Links, Turn), receiver: Rece
         inbox: turn,
         links: links.clone(),
     };
-    tokio::spawn(outbound.run());
+    tokio::spawn(outbound.run(Carrier::Stream));
 }
 
 fn held() -> LinkState {

@@ -16,6 +16,7 @@ use snapledger::proto::chandy_lamport::DepositRequest;
 use snapledger::proto::chandy_lamport::bank_service_client::BankServiceClient;
 use snapledger::store::StoreError;
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::await_it::until;
@@ -35,6 +36,7 @@ pub(crate) struct Cluster {
     stores: PathBuf,
     sockets: BTreeMap<String, Sockets>,
     hosts: BTreeMap<String, Host>,
+    mute: JoinSet<()>,
     _dir: TempDir,
 }
 
@@ -57,6 +59,7 @@ impl Cluster {
             interval: None,
             sockets: BTreeMap::new(),
             hosts: BTreeMap::new(),
+            mute: JoinSet::new(),
             stores: dir.path().to_path_buf(),
             _dir: dir,
         };
@@ -122,11 +125,12 @@ impl Cluster {
         self
     }
 
-    /// With a process of another make, which is never started here.
+    /// With a process of another make, which is there and never answers.
     pub(crate) fn with_other_make(mut self, id: &str) -> Self {
         let other = self.members.iter_mut().find(|one| one.id.as_str() == id);
         other.expect("it is planned").transport = Transport::Unary;
-        self.sockets.remove(id);
+        let sockets = self.sockets.remove(id);
+        crate::mute::serve(&mut self.mute, sockets.expect("it is planned").grpc);
         self
     }
 

@@ -11,10 +11,10 @@ use super::accept::Plain;
 use crate::api::ask;
 use crate::api::error::Failure;
 use crate::api::time::rfc3339;
-use crate::config::{Member, Transport};
 use crate::node::{Handle, PeerState, PeerView};
 use crate::process::ids::{ChannelId, ProcessId};
 use crate::process::status::Status;
+use crate::transport::link::LinkState;
 
 #[derive(Serialize)]
 struct Cluster<'a> {
@@ -75,13 +75,11 @@ fn channels<'a>(handle: &'a Handle, status: &'a Status) -> Vec<ChannelShown<'a>>
     // What a stream carries is as open as the stream; unary calls come and go.
     let state = |from: &ProcessId, to: &ProcessId| {
         let other = if from == me { to } else { from };
-        let members = &handle.config().members;
-        let unary = |member: &Member| member.id == *other && member.transport == Transport::Unary;
-        if members.iter().any(unary) {
-            return "unary";
-        }
         let (from, to) = (from.clone(), to.clone());
-        handle.link(&ChannelId { from, to }).as_str()
+        match handle.link(&ChannelId { from, to }) {
+            LinkState::Open | LinkState::Closed if handle.config().is_unary(other) => "unary",
+            link => link.as_str(),
+        }
     };
     let error = |from: &ProcessId, to: &ProcessId| {
         let (from, to) = (from.clone(), to.clone());
