@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::programs::Programs;
+use crate::required;
 use crate::rest::Rest;
 use crate::scene::Scene;
 
@@ -29,7 +30,7 @@ type Told = BTreeMap<&'static str, (u64, Timestamp)>;
 
 pub(crate) async fn clocks_jump_by_days_and_nothing_else_does() {
     let Some(library) = library() else {
-        eprintln!("libfaketime is not installed here: the clocks stay as they are");
+        required::absent("faketime");
         return;
     };
     let mut programs = Programs::planned(3);

@@ -32,23 +32,6 @@ fn standing(status: &'static str) -> Response {
     (never_stored, Json(Standing { status })).into_response()
 }
 
-/// `GET /metrics`
-pub(super) async fn metrics(
-    State(facade): State<Facade>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Response, Failure> {
-    negotiate(&headers, &[Format::Metrics, Format::OpenMetrics])?;
-    Parameters::of(&uri, &[])?;
-    let text = facade.handle.metrics();
-    // OpenMetrics ends with a mark of its own; the older format knows no such thing.
-    let content_type = match text.ends_with("# EOF\n") {
-        true => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        false => "text/plain; version=0.0.4; charset=utf-8",
-    };
-    Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())
-}
-
 /// `GET /`
 pub(super) async fn index(uri: Uri, headers: HeaderMap) -> Result<Response, Failure> {
     negotiate(&headers, &[Format::Html])?;
