@@ -159,7 +159,7 @@ impl Since<'_> {
         &self,
         handle: &Handle,
         request: wire::ChangesSinceRequest,
-    ) -> Result<(Lsn, Streaming<wire::ChangesSince>), Unsaid> {
+    ) -> Result<(Lsn, Streaming<wire::ChangedAccounts>), Unsaid> {
         let channel = handle.peer_channel(self.process);
         let channel = channel.ok_or(Unsaid::Obstacle(Obstacle::NotAsked(Absence::OtherMake)))?;
         let mut client = PeerServiceClient::new(channel);

@@ -18,7 +18,7 @@ use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Hash, Lsn, SnapshotId};
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
-    AccountAtRequest, Ack, BalanceAtResponse, ChangesSince, ChangesSinceRequest, Chunk,
+    AccountAtRequest, Ack, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, Chunk,
     FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Frame, Greeting, ListPinsRequest,
     ListRevisionsRequest, ListedPin, ListedRevision, Part, Revision, Share, ShareAtRequest,
     share_at_request,
@@ -87,7 +87,7 @@ impl PeerService for Peering {
     type FetchChunksStream = ReceiverStream<Result<Chunk, Status>>;
     type ListRevisionsStream = Outgoing<ListedRevision>;
     type ListPinsStream = Outgoing<ListedPin>;
-    type ChangesSinceStream = ReceiverStream<Result<ChangesSince, Status>>;
+    type ChangesSinceStream = ReceiverStream<Result<ChangedAccounts, Status>>;
 
     async fn channel(
         &self,

@@ -21,7 +21,7 @@ use crate::process::event::{Identity, Meeting};
 use crate::process::ids::{ChannelId, ProcessId, Seq};
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
-    AccountAtRequest, Ack, BalanceAtResponse, ChangesSince, ChangesSinceRequest, Chunk,
+    AccountAtRequest, Ack, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, Chunk,
     FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Frame, Greeting, ListPinsRequest,
     ListRevisionsRequest, ListedPin, ListedRevision, Part, Revision, Share, ShareAtRequest,
 };
@@ -170,7 +170,7 @@ impl PeerService for Receiver {
     type FetchChunksStream = Answers<Chunk>;
     type ListRevisionsStream = Answers<ListedRevision>;
     type ListPinsStream = Answers<ListedPin>;
-    type ChangesSinceStream = Answers<ChangesSince>;
+    type ChangesSinceStream = Answers<ChangedAccounts>;
 
     async fn channel(
         &self,
