@@ -16,7 +16,7 @@ use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{Hash, Lsn};
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
-    AccountAtRequest, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, FetchChunksRequest,
+    AccountAtRequest, BalanceAtResponse, ChangesSince, ChangesSinceRequest, FetchChunksRequest,
     Share, ShareAtRequest,
 };
 use crate::proto::snapledger::{Ack, Chunk, Frame, Greeting, Revision};
@@ -67,7 +67,7 @@ impl PeerService for Peer {
     type FetchChunksStream = Answers<Chunk>;
     type ListRevisionsStream = Answers<ListedRevision>;
     type ListPinsStream = Answers<ListedPin>;
-    type ChangesSinceStream = Answers<ChangedAccounts>;
+    type ChangesSinceStream = Answers<ChangesSince>;
 
     async fn channel(
         &self,

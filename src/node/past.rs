@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use super::driver::now;
 use super::error::{Unanswered, Unavailable};
 use super::handle::Handle;
 use crate::history::part::RecordedState;
@@ -52,7 +51,10 @@ impl Handle {
     /// [`Unavailable`].
     pub async fn present(&self) -> Result<Hlc, Unavailable> {
         let settled = self.ask(Input::Read(Read::Status)).await?;
-        Ok(settled.time.max(now()).last_of_label())
+        Ok(settled
+            .time
+            .max(self.shared.peers.wall().now())
+            .last_of_label())
     }
 
     /// The figures of this process at a point of its past.
@@ -119,8 +121,13 @@ impl Handle {
     }
 
     // What was decided before the clock passed the instant is durable when this returns, and nothing later belongs to it.
-    pub(super) async fn reach(&self, time: Hlc) -> Result<(), Unavailable> {
-        self.ask(Input::Reach { time }).await.map(|_| ())
+    // Whoever asks does not pull the clock either.
+    pub(super) async fn reach(&self, time: Hlc) -> Result<(), Unanswered> {
+        if let Some(why) = self.shared.peers.wall().too_early(time) {
+            return Err(Unanswered::Ahead(why));
+        }
+        self.ask(Input::Reach { time }).await?;
+        Ok(())
     }
 
     pub(super) async fn look_up<T: Send + 'static>(

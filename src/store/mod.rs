@@ -42,7 +42,6 @@ mod source;
 mod states;
 mod stretches;
 mod sweep;
-mod told;
 mod trim;
 mod underway;
 mod usage;

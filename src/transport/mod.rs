@@ -5,7 +5,6 @@
 //! acknowledged is read again from the sender's journal.
 
 pub mod answer;
-mod calls;
 mod entrance;
 pub mod inbound;
 pub mod link;
@@ -97,7 +96,5 @@ impl From<tonic::Status> for Closed {
     }
 }
 
-#[cfg(test)]
-mod calls_tests;
 #[cfg(test)]
 mod ends_tests;

@@ -15,7 +15,6 @@ use tonic::transport::Endpoint;
 use crate::await_it::until;
 use crate::ledger::Ledger;
 use crate::program::Program;
-use crate::required;
 
 const VALUE_BYTES: usize = 30_000;
 const PUTS_MAX: usize = 1000;
@@ -36,7 +35,7 @@ impl Small {
         match small.mount(&format!("size={size}")) {
             true => Some(small),
             false => {
-                required::absent("mount");
+                println!("nothing is shown here, since this user may not mount");
                 None
             }
         }

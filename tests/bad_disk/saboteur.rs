@@ -4,7 +4,6 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 
 use crate::await_it::until;
-use crate::required;
 
 /// strace. It is ended with the test.
 pub(crate) struct Saboteur(Child);
@@ -30,8 +29,7 @@ impl Saboteur {
         let mut saboteur = match started {
             Ok(child) => Self(child),
             Err(why) => {
-                println!("strace cannot run: {why}");
-                required::absent("strace");
+                println!("nothing is shown here, since strace cannot run: {why}");
                 return None;
             }
         };
@@ -41,7 +39,7 @@ impl Saboteur {
         })
         .await;
         if saboteur.0.try_wait().expect("it is a child").is_some() {
-            required::absent("strace");
+            println!("nothing is shown here, since strace may not trace");
             return None;
         }
         Some(saboteur)

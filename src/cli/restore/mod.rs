@@ -14,7 +14,7 @@ use super::CliError;
 use super::output::Report;
 use super::snapshot::verify;
 use crate::config::cluster_file::{
-    ClusterFile, HistoryBlock, ProcessBlock, SnapshotBlock, StoreBlock,
+    ClockBlock, ClusterFile, HistoryBlock, ProcessBlock, SnapshotBlock, StoreBlock,
 };
 use crate::history::global::GlobalState;
 use crate::process::ids::{ProcessId, SnapshotId};
@@ -202,6 +202,7 @@ fn cluster_file(cluster: &str, state: &GlobalState, dir: &Path) -> ClusterFile {
         },
         store: StoreBlock::default(),
         history: HistoryBlock::default(),
+        clock: ClockBlock::default(),
     }
 }
 

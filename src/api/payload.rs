@@ -1,9 +1,10 @@
-//! What a message says, as JSON: shown for recorded messages, and exchanged with processes of another make.
+//! What a message says, as JSON: shown for recorded messages, read from processes of another make.
 
 use serde::{Deserialize, Serialize};
 
+use super::error::{Failure, id};
 use crate::process::clock::Lamport;
-use crate::process::ids::{AccountId, Amount, Key, Malformed, ProcessId};
+use crate::process::ids::{AccountId, Amount, Key, ProcessId};
 use crate::process::kv::VALUE_BYTES_MAX;
 use crate::process::message::{
     Body, Stamp, TRANSFER_ID_BYTES_MAX, Transfer, Write, is_transfer_id,
@@ -13,52 +14,27 @@ use crate::process::refusal::Refusal;
 /// The greatest foreign clock that is followed; the own clock then passes it, so that no write wins for ever.
 const CLOCK_MAX: u64 = u64::MAX / 2;
 
-/// A field of a message that is not understood, and why.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {why}")]
-pub struct BadPayload {
-    field: &'static str,
-    why: String,
-}
-
-impl BadPayload {
-    fn new(field: &'static str, why: impl ToString) -> Self {
-        let why = why.to_string();
-        Self { field, why }
-    }
-}
-
 /// The content of a message, by its kind.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub enum Payload<'a> {
+pub(super) enum Payload<'a> {
     /// Money.
     Transfer {
-        /// Its name, unique in the cluster.
         transfer_id: &'a str,
-        /// The account it was taken from.
         from_account: &'a str,
-        /// The account it goes to.
         to_account: &'a str,
-        /// Minor units.
         amount: i64,
     },
     /// A write; `value` is null where the key is deleted. `clock` and `process` are its stamp.
     Put {
-        /// What is written.
         key: &'a str,
-        /// The new value.
         value: Option<&'a str>,
-        /// The writer's Lamport clock.
         clock: u64,
-        /// The writer.
         process: &'a str,
     },
     /// A marker of another snapshot that passed while the channel was recorded.
     Marker {
-        /// Of which snapshot.
         snapshot_id: &'a str,
-        /// The process that started it.
         initiator: &'a str,
     },
 }
@@ -87,17 +63,17 @@ impl<'a> From<&'a Body> for Payload<'a> {
 }
 
 /// A message as a process of another make sends it.
-pub struct Foreign<'a> {
+pub(super) struct Foreign<'a> {
     /// `transfer` or `put`.
-    pub message_type: &'a str,
+    pub(super) message_type: &'a str,
     /// UTF-8 JSON.
-    pub payload: &'a [u8],
+    pub(super) payload: &'a [u8],
     /// The sending process.
-    pub from: &'a ProcessId,
+    pub(super) from: &'a ProcessId,
     /// Its clock at the sending.
-    pub clock: Lamport,
+    pub(super) clock: Lamport,
     /// The name of a transfer that has none.
-    pub fallback_id: String,
+    pub(super) fallback_id: String,
 }
 
 #[derive(Deserialize)]
@@ -119,47 +95,42 @@ struct ForeignPut {
 }
 
 impl Foreign<'_> {
-    /// Understands the message.
-    ///
-    /// # Errors
-    /// [`BadPayload`] names the field.
-    pub fn read(self) -> Result<Body, BadPayload> {
+    /// Understands the message, or says why not.
+    pub(super) fn read(self) -> Result<Body, Failure> {
         match self.message_type {
             "transfer" => self.transfer(),
             "put" => self.put(),
-            other => Err(BadPayload::new(
+            other => Err(Failure::malformed(
                 "message_type",
                 format!("{other:?} is not known here; send \"transfer\" or \"put\""),
             )),
         }
     }
 
-    fn transfer(self) -> Result<Body, BadPayload> {
+    fn transfer(self) -> Result<Body, Failure> {
         let sent: ForeignTransfer = parse(self.payload)?;
         let transfer_id = sent.transfer_id.unwrap_or(self.fallback_id);
         if !is_transfer_id(&transfer_id) {
             let why = format!("give 1 to {TRANSFER_ID_BYTES_MAX} bytes without control characters");
-            return Err(BadPayload::new("transfer_id", why));
+            return Err(Failure::malformed("transfer_id", why));
         }
         Ok(Body::from(Transfer {
             transfer_id: transfer_id.into(),
-            from_account: parsed("from_account", &sent.from_account, AccountId::parse)?,
-            to_account: parsed("to_account", &sent.to_account, AccountId::parse)?,
-            amount: Amount::new(sent.amount)
-                .ok_or_else(|| BadPayload::new("amount", Refusal::Amount(sent.amount)))?,
+            from_account: id("from_account", &sent.from_account, AccountId::parse)?,
+            to_account: id("to_account", &sent.to_account, AccountId::parse)?,
+            amount: Amount::new(sent.amount).ok_or(Refusal::Amount(sent.amount))?,
         }))
     }
 
-    fn put(self) -> Result<Body, BadPayload> {
+    fn put(self) -> Result<Body, Failure> {
         let sent: ForeignPut = parse(self.payload)?;
         let bytes = sent.value.as_deref().map_or(0, str::len);
         if bytes > VALUE_BYTES_MAX {
-            let why = Refusal::ValueTooLong(bytes as u64);
-            return Err(BadPayload::new("value", why));
+            return Err(Refusal::ValueTooLong(bytes as u64).into());
         }
         let clock = sent.clock.unwrap_or(self.clock.0);
         let process = match sent.process {
-            Some(process) => parsed("process", &process, ProcessId::parse)?,
+            Some(process) => id("process", &process, ProcessId::parse)?,
             None => self.from.clone(),
         };
         let stamp = Stamp {
@@ -167,23 +138,15 @@ impl Foreign<'_> {
             process,
         };
         Ok(Body::from(Write {
-            key: parsed("key", &sent.key, Key::parse)?,
+            key: id("key", &sent.key, Key::parse)?,
             value: sent.value.map(Into::into),
             stamp,
         }))
     }
 }
 
-fn parsed<T>(
-    field: &'static str,
-    text: &str,
-    parse: impl Fn(&str) -> Result<T, Malformed>,
-) -> Result<T, BadPayload> {
-    parse(text).map_err(|why| BadPayload::new(field, why))
-}
-
-fn parse<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, BadPayload> {
-    serde_json::from_slice(payload).map_err(|why| BadPayload::new("payload", why))
+fn parse<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, Failure> {
+    serde_json::from_slice(payload).map_err(|why| Failure::malformed("payload", why))
 }
 
 #[cfg(test)]
@@ -198,7 +161,7 @@ mod tests {
             clock: Lamport(7),
             fallback_id: "n2/m1".to_owned(),
         };
-        foreign.read().map_err(|bad| bad.to_string())
+        foreign.read().map_err(|failure| failure.to_string())
     }
 
     #[test]
