@@ -4,6 +4,9 @@
 //! `benches/hot_path.toml`. Times are noise on a shared machine; these figures are not, so a change that makes the path
 //! longer shows at once. With `--accept` it writes the file.
 
+#[path = "../tests/required/mod.rs"]
+mod required;
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::process::{Command, ExitCode};
@@ -59,7 +62,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 
 fn check() -> Result<ExitCode, Box<dyn Error>> {
     if Command::new("valgrind").arg("--version").output().is_err() {
-        println!("no valgrind here: nothing is counted");
+        required::absent("valgrind");
         return Ok(ExitCode::SUCCESS);
     }
     let stored: BTreeMap<String, Counts> = toml::from_str(&std::fs::read_to_string(STORED)?)?;

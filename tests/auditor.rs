@@ -5,6 +5,8 @@
 #[allow(dead_code, reason = "each test program uses a part of it")]
 #[path = "teller/random.rs"]
 mod random;
+#[path = "required/mod.rs"]
+mod required;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -52,7 +54,7 @@ fn python() -> Option<String> {
     if runs.is_ok_and(|status| status.success()) {
         return Some(python);
     }
-    println!("not run: there is no Python 3.9 or newer");
+    required::absent("python");
     None
 }
 

@@ -1,6 +1,9 @@
 //! A client in another language, generated from the published interface, works with a cluster of the real program.
 //! Without this the wire could drift away from the clients that exist, and every test in Rust would still pass.
 
+#[path = "required/mod.rs"]
+mod required;
+
 use std::io::Read as _;
 use std::net::TcpListener;
 use std::path::Path;
@@ -10,9 +13,13 @@ use std::time::{Duration, Instant};
 use assert_cmd::cargo::cargo_bin;
 use tempfile::TempDir;
 
+#[path = "interop/python.rs"]
+mod python;
+
+use python::python;
+
 const INTEROP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop");
-const PROTO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proto/chandy_lamport.proto");
-const PYTHON: &str = "SNAPLEDGER_PYTHON";
+const PROTO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proto");
 const READY_MAX: Duration = Duration::from_secs(60);
 
 /// The nodes n1, n2 and n3; they end with their stdin, also when the test fails.
@@ -81,26 +88,6 @@ fn start(dir: &TempDir, id: &str) -> Child {
         .expect("the program runs")
 }
 
-/// The python that has all it takes; `None` where there is none and none is asked for.
-fn python() -> Option<String> {
-    let named = std::env::var(PYTHON).ok();
-    let python = named.clone().unwrap_or_else(|| "python3".to_owned());
-    let imported = Command::new(&python)
-        .args(["-c", "import grpc, grpc_tools.protoc, grpc_reflection"])
-        .stderr(Stdio::null())
-        .status();
-    if imported.is_ok_and(|status| status.success()) {
-        return Some(python);
-    }
-    let demanded = named.is_some() && std::env::var("CI").is_ok_and(|ci| ci == "true");
-    assert!(
-        !demanded,
-        "{PYTHON}={python} does not run or lacks what tests/interop/requirements.txt names"
-    );
-    println!("not run: {python} lacks grpcio, grpcio-tools or grpcio-reflection");
-    None
-}
-
 /// Runs a client to its end, which must be `ok`.
 fn run(python: &str, script: &str, arguments: &[String]) {
     let mut client = Command::new(python)
@@ -127,6 +114,14 @@ fn wait_for(address: &str) {
 }
 
 #[test]
+fn every_proto_file_is_understood_by_other_compilers() {
+    let Some(python) = python() else {
+        return;
+    };
+    run(&python, "compiled.py", &[PROTO.to_owned()]);
+}
+
+#[test]
 fn a_client_in_another_language_works_with_a_cluster() {
     let Some(python) = python() else {
         return;
@@ -136,6 +131,12 @@ fn a_client_in_another_language_works_with_a_cluster() {
     run(&python, "reflection.py", &cluster.grpc[..1]);
     let members = cluster.grpc.iter().zip(1..);
     let members = members.map(|(address, id)| format!("n{id}={address}"));
-    let arguments: Vec<String> = std::iter::once(PROTO.to_owned()).chain(members).collect();
-    run(&python, "client.py", &arguments);
+    let members: Vec<String> = members.collect();
+    for (script, proto) in [
+        ("client.py", "chandy_lamport.proto"),
+        ("own.py", "snapledger.proto"),
+    ] {
+        let proto = format!("{PROTO}/{proto}");
+        run(&python, script, &[&[proto], &members[..]].concat());
+    }
 }

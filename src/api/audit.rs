@@ -141,6 +141,10 @@ impl Wanted {
     }
 
     fn takes(&self, state: &RecordedState) -> bool {
+        // What a process of another make says of a snapshot is nothing that others could be compared with.
+        if !state.has_journal() {
+            return false;
+        }
         match self {
             Self::Time(time) => state.time <= *time,
             Self::Place(place) => state.position <= place.position,
@@ -195,7 +199,6 @@ async fn asked(
                 let why = format!("process {process}: {}", status.message());
                 return Err(Failure::malformed("cut", why));
             }
-            (_, Code::OutOfRange) => return Ok(Err(Absence::ClockBehind)),
             // Nobody is there, though it has not been missed yet.
             (_, Code::Unavailable) => return Ok(Err(gone)),
             _ => {

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A socket that listens, with places for those who come in.
-pub struct Door {
+pub(super) struct Door {
     listener: TcpListener,
     places: Arc<Semaphore>,
 }

@@ -7,20 +7,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tonic::transport::Server;
 
 use super::door::Door;
+use super::serve::serve;
 use super::{descriptors, grpc, rest};
 use crate::config::NodeConfig;
-use crate::node::peer_service::Peering;
 use crate::node::{Handle, Node, NodeError};
 
-/// Streams of one gRPC connection; more wait at the client.
-const STREAMS_MAX: u32 = 1024;
-const KEEPALIVE: Duration = Duration::from_secs(20);
-/// Room for requests under way on one stream. A connection has twice as much: a channel whose messages wait must not be in
-/// the way of greetings.
-const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// How long calls may take that are under way when the node stops.
 const STOP_MAX: Duration = Duration::from_secs(5);
 
@@ -54,7 +47,7 @@ impl Host {
         let handle = node.handle().clone();
         let servers = vec![
             tokio::spawn(serve_grpc(grpc, handle.clone(), stop.clone())),
-            tokio::spawn(async move { rest::serve(rest, rest::router(handle), told(stop)).await }),
+            tokio::spawn(serve(rest, rest::router(handle), told(stop))),
         ];
         Ok(Self {
             node,
@@ -86,6 +79,7 @@ impl Host {
         self.node.handle().close_channels();
         for mut server in self.servers {
             if timeout(STOP_MAX, &mut server).await.is_err() {
+                tracing::warn!("requests were still under way and are broken off");
                 server.abort();
             }
         }
@@ -104,22 +98,10 @@ pub(super) async fn told(mut stop: watch::Receiver<bool>) {
 }
 
 async fn serve_grpc(door: Door, handle: Handle, stop: watch::Receiver<bool>) {
-    let (routes, health) = grpc::routes(handle.clone()).await;
-    let incoming = grpc::incoming::incoming(door, told(stop.clone()));
+    let (router, health) = grpc::router(handle).await;
     let stopped = async {
         told(stop).await;
         grpc::stop_serving(health).await;
     };
-    let served = Server::builder()
-        .max_concurrent_streams(STREAMS_MAX)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
-        .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(2 * WINDOW_BYTES)
-        .add_routes(routes)
-        .add_service(Peering::service(handle))
-        .serve_with_incoming_shutdown(incoming, stopped);
-    if let Err(error) = served.await {
-        tracing::error!(%error, "gRPC is not served any more");
-    }
+    serve(door, router, stopped).await;
 }

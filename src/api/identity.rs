@@ -1,10 +1,35 @@
 //! The names under which a process remembers its answers: one space for each way in, so that none meets another's.
 
+use axum::http::HeaderMap;
+
+use super::error::{Failure, id};
 use crate::process::ids::{ID_BYTES_MAX, ProcessId, RequestId};
 use crate::process::refusal::Refusal;
 
-/// Of a REST call with an `Idempotency-Key`.
-pub(super) fn of_key(key: &str) -> RequestId {
+/// The header, or the metadata, that names a request.
+const REPEAT_KEY: &str = "Idempotency-Key";
+
+/// The `Idempotency-Key` of a request, as the name its answer is remembered by: a header on REST, metadata over gRPC; one
+/// key is the same request on both.
+pub(super) fn key_of(headers: &HeaderMap) -> Result<Option<RequestId>, Failure> {
+    let mut keys = headers.get_all(REPEAT_KEY).iter();
+    let Some(key) = keys.next() else {
+        return Ok(None);
+    };
+    if keys.next().is_some() {
+        return Err(Failure::malformed(
+            REPEAT_KEY,
+            "is given twice; give it once",
+        ));
+    }
+    let text = std::str::from_utf8(key.as_bytes())
+        .map_err(|_| Failure::malformed(REPEAT_KEY, "is not UTF-8"))?;
+    let key = id(REPEAT_KEY, text, RequestId::parse)?;
+    Ok(Some(of_key(key.as_str())))
+}
+
+// Of a call with an `Idempotency-Key`.
+fn of_key(key: &str) -> RequestId {
     within("key/", key)
 }
 
@@ -56,6 +81,8 @@ fn within(space: &str, name: &str) -> RequestId {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     fn process(id: &str) -> ProcessId {
@@ -95,5 +122,21 @@ mod tests {
             of_message(&process("a/b"), &request("c")),
             of_message(&process("a"), &request("b/c"))
         );
+    }
+
+    #[test]
+    fn a_key_is_taken_once_and_checked() {
+        let key = |text: &'static [u8]| HeaderValue::from_bytes(text).expect("a header");
+        let mut headers = HeaderMap::new();
+        assert_eq!(key_of(&headers).ok(), Some(None));
+        headers.append(REPEAT_KEY, key(b"k"));
+        let taken = key_of(&headers).ok().flatten();
+        assert_eq!(taken.as_ref().map(RequestId::as_str), Some("key/k"));
+        headers.append(REPEAT_KEY, key(b"k"));
+        assert!(key_of(&headers).is_err(), "given twice");
+        for odd in [&b""[..], b"\xff", &[b'k'; 129], b"a\tb"] {
+            headers.insert(REPEAT_KEY, key(odd));
+            assert!(key_of(&headers).is_err(), "{odd:?}");
+        }
     }
 }

@@ -19,7 +19,6 @@ impl From<Unanswered> for Failure {
                 Self::malformed("position", error)
             }
             Unanswered::Store(error) => error.into(),
-            Unanswered::Ahead(_) => Self::malformed("at", error),
             Unanswered::OtherJournal(_) => Self::malformed("position", error),
         }
     }
@@ -96,18 +95,19 @@ pub(super) async fn absent(handle: &Handle, id: SnapshotId) -> Result<Failure, F
         unreachable!("a read is answered as one")
     };
     let me = &handle.config().me;
-    let Some(seen) = seen.filter(|seen| seen.initiator != *me) else {
+    let assembler = seen.map(|seen| handle.assembler(&seen.initiator).clone());
+    let Some(assembler) = assembler.filter(|assembler| assembler != me) else {
         return Ok(Failure::UnknownSnapshot {
             named_by: named_by(handle, &id),
             snapshot: id,
         });
     };
     let peers = handle.peers();
-    let initiator = peers.iter().find(|peer| peer.process == seen.initiator);
+    let initiator = peers.iter().find(|peer| peer.process == assembler);
     let rest = initiator.and_then(|peer| peer.rest.as_deref());
     Ok(Failure::Elsewhere {
         snapshot: id,
-        initiator: seen.initiator,
+        initiator: assembler,
         address: rest.map_or_else(
             || "its address is not known".to_owned(),
             |at| format!("http://{at}"),

@@ -80,7 +80,6 @@ impl Since<'_> {
     fn absent(&self, status: &Status) -> Result<Obstacle, Failure> {
         match (answers_since(status), status.code()) {
             (Some(since), _) => Err(Failure::BeforeHorizon(since)),
-            (_, Code::OutOfRange) => Ok(Obstacle::NotAsked(Absence::ClockBehind)),
             (_, Code::Unavailable) => Ok(Obstacle::NotAsked(Absence::Down)),
             _ => {
                 tracing::warn!(process = %self.process, %status, "not compared");
@@ -160,7 +159,7 @@ impl Since<'_> {
         &self,
         handle: &Handle,
         request: wire::ChangesSinceRequest,
-    ) -> Result<(Lsn, Streaming<wire::ChangesSince>), Unsaid> {
+    ) -> Result<(Lsn, Streaming<wire::ChangedAccounts>), Unsaid> {
         let channel = handle.peer_channel(self.process);
         let channel = channel.ok_or(Unsaid::Obstacle(Obstacle::NotAsked(Absence::OtherMake)))?;
         let mut client = PeerServiceClient::new(channel);

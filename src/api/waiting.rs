@@ -7,10 +7,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tonic::service::Routes;
-use tonic::transport::Server;
 
 use super::door::Door;
 use super::host::{Sockets, listener, told};
+use super::serve::serve;
 use super::{descriptors, grpc, rest};
 use crate::node::discover::Discovery;
 use crate::node::greeter::Greeter;
@@ -36,12 +36,12 @@ impl Waiting {
         };
         let (grpc, rest) = (door(&sockets.grpc)?, door(&sockets.rest)?);
         let greeter = Routes::new(Greeter::service(discovery.greeting()));
-        let routes = grpc::not_ready(greeter, discovery.unanswered()).await;
+        let services = grpc::not_ready(greeter, discovery.unanswered()).await;
         let (stopping, stop) = watch::channel(false);
-        let router = rest::not_ready(discovery.unanswered());
+        let routes = rest::not_ready(discovery.unanswered());
         let servers = vec![
-            tokio::spawn(serve_grpc(grpc, routes, stop.clone())),
-            tokio::spawn(async move { rest::serve(rest, router, told(stop)).await }),
+            tokio::spawn(serve(grpc, services, told(stop.clone()))),
+            tokio::spawn(serve(rest, routes, told(stop))),
         ];
         Ok(Self { stopping, servers })
     }
@@ -54,15 +54,5 @@ impl Waiting {
                 server.abort();
             }
         }
-    }
-}
-
-async fn serve_grpc(door: Door, routes: Routes, stop: watch::Receiver<bool>) {
-    let incoming = grpc::incoming::incoming(door, told(stop.clone()));
-    let served = Server::builder()
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming, told(stop));
-    if let Err(error) = served.await {
-        tracing::error!(%error, "gRPC is not served any more");
     }
 }

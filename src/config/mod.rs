@@ -5,7 +5,6 @@
 //! strongly connected. Knows `process` and nothing of stores, sockets or the command line's other commands.
 
 mod address;
-mod clock;
 pub mod cluster_file;
 mod duration;
 mod fault;
@@ -17,7 +16,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::address::{check_address, reachable};
-pub use self::clock::{ClockSettings, WallClock};
 pub use self::duration::{parse_age, parse_deadline, parse_duration, parse_interval};
 pub use self::fault::{ConfigError, Fault};
 pub use self::options::NodeOptions;
@@ -51,8 +49,6 @@ pub struct NodeConfig {
     pub store: StoreSettings,
     /// What is kept of the past.
     pub history: HistorySettings,
-    /// How far clocks may be ahead.
-    pub clock: ClockSettings,
 }
 
 impl NodeConfig {
@@ -63,6 +59,15 @@ impl NodeConfig {
             .iter()
             .find(|member| member.id == self.me)
             .expect("a config is only made with `me` among its members")
+    }
+}
+
+impl NodeConfig {
+    /// Whether a process is of another make.
+    #[must_use]
+    pub fn is_unary(&self, process: &ProcessId) -> bool {
+        let mut members = self.members.iter();
+        members.any(|member| member.id == *process && member.transport == Transport::Unary)
     }
 }
 

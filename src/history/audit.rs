@@ -41,8 +41,6 @@ pub enum Absence {
     Down,
     /// It is there and gives no answer.
     NoAnswer,
-    /// By its clock the instant is not over.
-    ClockBehind,
     /// It is of another make, and cannot be asked about its past.
     OtherMake,
 }
@@ -55,7 +53,6 @@ impl Absence {
             Self::NeverSeen => "never_seen",
             Self::Down => "down",
             Self::NoAnswer => "no_answer",
-            Self::ClockBehind => "clock_behind",
             Self::OtherMake => "other_make",
         }
     }

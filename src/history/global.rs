@@ -240,6 +240,13 @@ impl GlobalState {
             && open.all(|channel| lost(&channel.from) || lost(&channel.to))
     }
 
+    /// The processes here that do not state what was paid in and out: it is in no sum.
+    pub fn unstated(&self) -> impl Iterator<Item = &ProcessId> {
+        let parts = self.parts.iter();
+        let unstated = parts.filter(|(_, part)| !part.state.has_figures());
+        unstated.map(|(process, _)| process)
+    }
+
     /// The sums over what is here.
     #[must_use]
     pub fn totals(&self) -> Totals {

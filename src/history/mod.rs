@@ -8,4 +8,5 @@ pub mod global;
 pub mod part;
 pub mod share;
 pub mod statement;
+pub mod told;
 pub mod verify;

@@ -16,7 +16,7 @@ use crate::process::snapshot::Recording;
 pub struct RecordedState {
     /// The cut: the turn after which the state was recorded.
     pub position: Lsn,
-    /// The clock of the turn that recorded it.
+    /// The clock of the turn that recorded it; without a journal, when it was told, which is no earlier.
     pub time: Hlc,
     /// The Lamport clock at the cut.
     pub clock: Lamport,
@@ -32,7 +32,8 @@ pub struct RecordedState {
     pub sent: BTreeMap<ProcessId, Flow>,
     /// Per origin, what was delivered up to the cut.
     pub delivered: BTreeMap<ProcessId, Flow>,
-    /// The hash of the journal entry at the cut; it chains all entries before.
+    /// The hash of the journal entry at the cut; it chains all entries before. [`NO_JOURNAL`](super::told::NO_JOURNAL) where
+    /// there is none.
     pub journal: Hash,
     /// Sorted runs of cells, oldest first.
     pub runs: Vec<Run>,

@@ -28,7 +28,7 @@ const AT_ONCE_MAX: usize = 64;
 /// How long a caller may read nothing: longer than it lets its own client wait.
 const STALL: Duration = Duration::from_secs(60);
 
-type Changes = Answer<wire::ChangesSince>;
+type Changes = Answer<wire::ChangedAccounts>;
 
 impl Handle {
     /// The newest turn of this process at an instant, if its recorded state in a snapshot can be compared with that.
@@ -114,15 +114,15 @@ impl Admitted {
 
 fn show_all(
     handle: &Handle,
-    listener: &Listener<wire::ChangesSince>,
+    listener: &Listener<wire::ChangedAccounts>,
     (from, position): (&RecordedState, Lsn),
     behind: Option<&AccountId>,
 ) -> Result<(), StoreError> {
     let mut shown = listener.show(head(handle, position));
     let show = |changes| {
-        listener.show(wire::ChangesSince {
+        listener.show(wire::ChangedAccounts {
             changes,
-            ..wire::ChangesSince::default()
+            ..wire::ChangedAccounts::default()
         })
     };
     let mut changes = Vec::new();
@@ -153,8 +153,8 @@ fn failed(handle: &Handle, error: StoreError) -> Status {
     }
 }
 
-fn head(handle: &Handle, position: Lsn) -> wire::ChangesSince {
-    wire::ChangesSince {
+fn head(handle: &Handle, position: Lsn) -> wire::ChangedAccounts {
+    wire::ChangedAccounts {
         process: handle.config().me.to_string(),
         position: position.0,
         changes: Vec::new(),

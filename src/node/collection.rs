@@ -183,7 +183,7 @@ impl Collection {
         let known = self.state.parts.get(&part.process);
         // One that is finished stays; what comes later cannot know more.
         if !known.is_some_and(Part::is_finished) {
-            self.state.parts.insert(part.process.clone(), part);
+            add(&mut self.state, part);
         }
     }
 
@@ -216,7 +216,9 @@ impl Collection {
     // a while.
     fn stands_back(&mut self) -> bool {
         let initiator = &self.state.initiator;
-        if *initiator == self.collector.config.me || !self.collector.peers.is_up(initiator) {
+        let collector = &self.collector;
+        let is_native = collector.peers.connection(initiator).is_some();
+        if !is_native || !collector.peers.is_up(initiator) {
             self.initiator_back = None;
             return false;
         }
@@ -264,7 +266,7 @@ impl Collection {
     async fn as_it_is(&self) -> GlobalState {
         let mut state = self.state.clone();
         for part in self.unfinished(|_| true).await {
-            state.parts.insert(part.process.clone(), part);
+            add(&mut state, part);
         }
         state
     }
@@ -281,6 +283,7 @@ impl Collection {
         Wanted {
             process,
             snapshot: self.state.snapshot.clone(),
+            initiator: self.state.initiator.clone(),
             is_late: !self.is_early(),
         }
     }
@@ -334,6 +337,22 @@ impl Collection {
         }
         let is_due = Instant::now() >= self.deadline;
         self.is_early() && (is_due || !self.state.parts.is_empty())
+    }
+}
+
+// A process of another make that tells a snapshot otherwise than before is not believed.
+fn add(state: &mut GlobalState, part: Part) {
+    let process = part.process.clone();
+    let part = match state.parts.get(&process) {
+        Some(known) => part.told_again(known),
+        None => Some(part),
+    };
+    match part {
+        Some(part) => _ = state.parts.insert(process, part),
+        None => {
+            let snapshot = &state.snapshot;
+            tracing::error!(%snapshot, %process, "tells its part otherwise than before; that is left out");
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::collection::Collection;
+use super::driver;
 use super::error::Unavailable;
 use super::events::{Events, Happening};
 use super::metrics::Metrics;
@@ -76,6 +77,24 @@ pub(super) fn has_numbered(
 ) -> bool {
     let before = numbers_after(topology, me, initiator);
     revision > before && revision - before <= REVISIONS_EACH
+}
+
+/// The process that assembles what an initiator starts: itself. For one of another make it is the first node of this program
+/// behind it, in the order of their ids, that is not gone.
+pub(super) fn assembler<'a>(
+    config: &'a NodeConfig,
+    initiator: &'a ProcessId,
+    is_gone: impl Fn(&ProcessId) -> bool,
+) -> &'a ProcessId {
+    if !config.is_unary(initiator) {
+        return initiator;
+    }
+    let processes = || config.topology.processes();
+    let behind = processes().filter(|process| *process > initiator);
+    let mut behind = behind.chain(processes().filter(|process| *process < initiator));
+    behind
+        .find(|process| !config.is_unary(process) && !is_gone(process))
+        .unwrap_or(&config.me)
 }
 
 fn numbers_after(topology: &Topology, me: &ProcessId, initiator: &ProcessId) -> u32 {
@@ -150,17 +169,20 @@ impl Collector {
             self.show(&state);
         }
         // The monotonic clock does not reach back behind this start; the wall clock's label has to do.
-        let since = self
-            .peers
-            .wall()
-            .wall_us()
-            .saturating_sub(state.initiated_at.wall_us());
+        let since = driver::wall_us().saturating_sub(state.initiated_at.wall_us());
         let now = Instant::now();
         let started = now.checked_sub(Duration::from_micros(since));
         let times = (started.unwrap_or(now), now + self.config.snapshot.deadline);
         let lost = self.lost_since(snapshot).await;
         self.spawn(Collection::new(self, state, times).going_on(lost).run());
         Ok(())
+    }
+
+    /// The process that assembles what an initiator starts, as far as is known here.
+    pub(super) fn assembler<'a>(&'a self, initiator: &'a ProcessId) -> &'a ProcessId {
+        let me = &self.config.me;
+        let is_gone = |process: &ProcessId| process != me && self.peers.is_gone(process);
+        assembler(&self.config, initiator, is_gone)
     }
 
     /// How many snapshots are not complete.

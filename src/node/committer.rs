@@ -1,6 +1,6 @@
 //! Commit, then release: nothing of a turn leaves this node before the turn is durable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
@@ -26,8 +26,10 @@ pub(super) struct Committer {
     pub(super) outboxes: BTreeMap<ProcessId, Arc<Outbox>>,
     pub(super) recorder: Backlog,
     pub(super) metrics: Arc<Metrics>,
-    /// This process, and who is told what snapshots others started in its name.
+    /// This process, and the collector, which is told what snapshots others started and leave to it.
     pub(super) named: (ProcessId, UnboundedSender<SnapshotId>),
+    /// The initiators whose snapshots this node assembles: this process, and those of another make that leave it to it.
+    pub(super) assembled: BTreeSet<ProcessId>,
     /// The Lamport clock of the newest durable turn, for greetings.
     pub(super) clock: Arc<AtomicU64>,
     /// For whoever watches a snapshot that this node assembles.
@@ -101,7 +103,8 @@ impl Committer {
         }
     }
 
-    // A process of another make may send the first marker of a snapshot that names this process as its initiator.
+    // A process of another make may send the first marker of a snapshot that names this process as its initiator, or of one
+    // that it started itself, and that this node assembles.
     fn started_by_marker<'a>(&self, records: &'a [Record]) -> Option<&'a SnapshotId> {
         let Some(Record::StateRecorded {
             snapshot,
@@ -118,7 +121,7 @@ impl Committer {
             },
             _ => false,
         });
-        (*initiator == self.named.0 && has_marker).then_some(snapshot)
+        (self.assembled.contains(initiator) && has_marker).then_some(snapshot)
     }
 
     // Every marker closes the channel that it came on.

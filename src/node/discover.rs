@@ -116,9 +116,6 @@ impl Asker {
             logical_clock: 0,
             revisions: 0,
             pins: 0,
-            // Its clock is compared when the store is open.
-            wall_us: 0,
-            believed_us: 0,
         }
     }
 }

@@ -3,15 +3,15 @@
 //! Takes what has arrived, decides and applies it, and hands the turn to the committer. While that one is writing,
 //! the next turn is computed already; the batch grows with the load, and one operation alone never waits for others.
 
-use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
 
-use super::clock::Clock;
 use super::queue::Request;
 use super::replies::Waiter;
 use crate::process::Process;
+use crate::process::clock::Hlc;
 use crate::process::event::Input;
 use crate::process::step::{self, Waiting};
 
@@ -29,7 +29,7 @@ pub(super) type Step = step::Step<Waiter>;
 pub(super) fn run(
     mut process: Process,
     mut queue: mpsc::UnboundedReceiver<Request>,
-    (committer, clock): (SyncSender<Step>, Arc<Clock>),
+    committer: SyncSender<Step>,
 ) {
     // What a restart found unfinished is recorded before anything new.
     if committer.send(process.take_found()).is_err() {
@@ -41,7 +41,7 @@ pub(super) fn run(
             if process.unsealed() >= UNSEALED_WEIGHT_MAX {
                 waiting.push_front(Input::Checkpoint);
             }
-            let step = process.take_turn(clock.wall_us(), &mut waiting, TURN_WEIGHT_MAX);
+            let step = process.take_turn(wall_us(), &mut waiting, TURN_WEIGHT_MAX);
             if committer.send(step).is_err() {
                 return;
             }
@@ -68,4 +68,17 @@ fn take(
             .flatten();
     }
     Some(false)
+}
+
+/// What the wall clock shows, microseconds since the Unix epoch. It labels; nothing is ordered by it.
+pub(super) fn wall_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    })
+}
+
+/// What the wall clock shows, as a hybrid clock value.
+pub(super) fn now() -> Hlc {
+    Hlc::at(wall_us())
 }

@@ -29,6 +29,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 pub(super) struct Wanted {
     pub(super) process: ProcessId,
     pub(super) snapshot: SnapshotId,
+    /// Who started it.
+    pub(super) initiator: ProcessId,
     /// A revision without it is published.
     pub(super) is_late: bool,
 }
@@ -83,12 +85,11 @@ impl Collector {
             let _gone = found.send(part).await;
             return Ok(());
         }
-        let Some(connection) = self.peers.connection(process) else {
-            // A process of another make has no part to fetch.
-            return std::future::pending().await;
-        };
         let Some((_slot, wait)) = self.slot(wanted).await else {
             return Err(Unfetched::NotYet("it is not up".to_owned()));
+        };
+        let Some(connection) = self.peers.connection(process) else {
+            return self.follow_foreign(wanted, found).await;
         };
         let source = Source {
             process,
@@ -134,11 +135,15 @@ impl Collector {
         if !self.peers.is_up(process) {
             return None;
         }
+        let _slot = self.slot(wanted).await?;
+        let Some(connection) = self.peers.connection(process) else {
+            let told = timeout(AS_IT_IS_MAX, self.ask_foreign(wanted));
+            return told.await.ok()?.ok().flatten();
+        };
         let source = Source {
             process,
-            connection: self.peers.connection(process)?,
+            connection,
         };
-        let _slot = self.slot(wanted).await?;
         let fetched = self.parts.fetch_as_it_is(source, snapshot);
         timeout(AS_IT_IS_MAX, fetched).await.ok()?.ok().flatten()
     }
@@ -220,17 +225,14 @@ impl Collector {
 mod tests {
     use std::sync::atomic::AtomicU64;
 
-    use super::super::clock::Clock;
     use super::super::events::Events;
     use super::super::metrics::Metrics;
     use super::super::parts::tests::{alone, process, snapshot};
     use super::super::peers::{Peers, Remembered};
     use super::*;
     use crate::config::{
-        ClockSettings, HistorySettings, Member, NodeConfig, SnapshotSettings, StoreSettings,
-        Transport,
+        HistorySettings, Member, NodeConfig, SnapshotSettings, StoreSettings, Transport,
     };
-    use crate::process::clock::Hlc;
     use crate::process::topology::Topology;
     use crate::transport::link::Links;
 
@@ -255,20 +257,18 @@ mod tests {
             snapshot: SnapshotSettings::default(),
             store: StoreSettings::default(),
             history: HistorySettings::default(),
-            clock: ClockSettings::default(),
         });
-        let wall = Arc::new(Clock::new(&config.clock, Hlc::default()));
-        let ends = (Links::default(), Arc::clone(&wall));
-        let peers = Peers::new(&config, Remembered::default(), ends);
+        let peers = Peers::new(&config, Remembered::default(), Links::default());
         let peers = Arc::new(peers.expect("good addresses"));
         let (metrics, clock) = (Arc::new(Metrics::new()), Arc::new(AtomicU64::new(0)));
-        let events = Arc::new(Events::new(1, wall));
+        let events = Arc::new(Events::new(1));
         let figures = (&metrics, &clock, events);
         let collector = Collector::new(&config, &peers, &alone.parts, figures);
         let collector = Arc::new(collector);
         let wanted = Wanted {
             process: process("p"),
             snapshot: snapshot(),
+            initiator: process("p"),
             is_late: false,
         };
         // Nobody takes a turn, so nobody says how far the part is.

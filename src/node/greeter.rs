@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
-    AccountAtRequest, Ack, BalanceAtResponse, ChangesSince, ChangesSinceRequest, Chunk,
+    AccountAtRequest, Ack, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, Chunk,
     FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Frame, Greeting, ListPinsRequest,
     ListRevisionsRequest, ListedPin, ListedRevision, Part, Revision, Share, ShareAtRequest,
 };
@@ -32,7 +32,7 @@ impl PeerService for Greeter {
     type FetchChunksStream = tokio_stream::Empty<Result<Chunk, Status>>;
     type ListRevisionsStream = tokio_stream::Empty<Result<ListedRevision, Status>>;
     type ListPinsStream = tokio_stream::Empty<Result<ListedPin, Status>>;
-    type ChangesSinceStream = tokio_stream::Empty<Result<ChangesSince, Status>>;
+    type ChangesSinceStream = tokio_stream::Empty<Result<ChangedAccounts, Status>>;
 
     async fn greet(&self, _request: Request<Greeting>) -> Result<Response<Greeting>, Status> {
         Ok(Response::new(self.0.clone()))

@@ -9,13 +9,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tonic::transport::Channel;
 
-use super::clock::micros_as_seconds;
 use super::collector::Collector;
-use super::error::Unavailable;
+use super::error::{NodeError, Unavailable};
 use super::events::Events;
 use super::metrics::Metrics;
 use super::parts::Parts;
-use super::peers::{PeerView, Peers};
+use super::peers::{PeerView, Peers, Remembered};
 use super::queue::Queue;
 use super::replies::{Replies, Settled};
 use super::room::Room;
@@ -239,12 +238,13 @@ impl SnapshotView {
 
 impl Handle {
     pub(super) fn new(
-        (config, peers): (Arc<NodeConfig>, Arc<Peers>),
+        (config, remembered): (Arc<NodeConfig>, Remembered),
         parts: Parts,
         (metrics, clock, events): (Arc<Metrics>, Arc<AtomicU64>, Arc<Events>),
         (failed, room): (watch::Receiver<Option<String>>, watch::Receiver<Room>),
-    ) -> Self {
-        let links = peers.links().clone();
+    ) -> Result<Self, NodeError> {
+        let links = Links::default();
+        let peers = Arc::new(Peers::new(&config, remembered, links.clone())?);
         let watched = (&metrics, &clock, events);
         let collector = Arc::new(Collector::new(&config, &peers, &parts, watched));
         let shared = Shared {
@@ -261,9 +261,9 @@ impl Handle {
             room,
             closing: watch::channel(false).0,
         };
-        Self {
+        Ok(Self {
             shared: Arc::new(shared),
-        }
+        })
     }
 
     /// Asks the process something; what it answers is durable.
@@ -415,11 +415,25 @@ impl Handle {
         Ok(view.map(|view| view.leased(reading)))
     }
 
-    // Nobody else assembles what an initiator started that is gone, or is of another make.
+    // Nobody else assembles what an initiator started that is gone, or is of another make and leaves it to this node.
     fn stands_in_for(&self, initiator: &ProcessId) -> bool {
         let peers = &self.shared.peers;
+        if self.config().is_unary(initiator) {
+            return *self.assembler(initiator) == self.config().me;
+        }
         let is_native = peers.connection(initiator).is_some();
         *initiator != self.config().me && (!is_native || peers.is_gone(initiator))
+    }
+
+    /// The process that assembles what an initiator starts, as far as is known here.
+    #[must_use]
+    pub fn assembler<'a>(&'a self, initiator: &'a ProcessId) -> &'a ProcessId {
+        self.shared.collector.assembler(initiator)
+    }
+
+    /// Takes note of a call of a process of another make, and of its clock then.
+    pub fn called(&self, process: &ProcessId, clock: Lamport) {
+        self.shared.peers.called(process, clock);
     }
 
     fn in_progress(&self, id: &SnapshotId) -> Option<SnapshotView> {
@@ -491,30 +505,6 @@ impl Handle {
         room.for_clients().map_err(|why| why.to_string())
     }
 
-    /// What is wrong though the node does its work, each in a sentence.
-    #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
-        let shared = &self.shared;
-        let mut warnings = shared.peers.wall().warnings(&shared.config.me);
-        warnings.extend(shared.links.waiting());
-        warnings
-    }
-
-    /// How far the wall clock of this node is ahead of the one it labels turns with, seconds.
-    #[must_use]
-    pub fn clock_skew_seconds(&self) -> f64 {
-        micros_as_seconds(self.shared.peers.wall().skew_us())
-    }
-
-    /// How far the wall clock of a peer is ahead of the one that this node labels turns with, seconds; `None` where it is
-    /// not known.
-    #[must_use]
-    pub fn clock_skew_seconds_of(&self, peer: &PeerView) -> Option<f64> {
-        let wall = self.shared.peers.wall();
-        peer.clocks
-            .map(|clocks| micros_as_seconds(wall.skew_of(clocks)))
-    }
-
     /// All figures in the text format of Prometheus.
     #[must_use]
     pub fn metrics(&self) -> String {
@@ -540,7 +530,7 @@ impl Handle {
             from: from.clone(),
             to: self.config().me.clone(),
         };
-        self.link(&channel).is_open()
+        self.link(&channel) == LinkState::Open
     }
 
     /// The Lamport clock of the newest durable turn.
@@ -578,12 +568,10 @@ impl Handle {
     }
 
     pub(super) fn inbound(&self, acks: Acks) -> Inbound<Queue> {
-        let wall = Arc::clone(self.shared.peers.wall());
         Inbound {
             local: self.local(),
             inbox: self.shared.queue.clone(),
             links: self.shared.links.clone(),
-            too_early: Arc::new(move |time| wall.too_early(time)),
             acks,
         }
     }

@@ -6,7 +6,6 @@
 
 mod backlog;
 mod changes;
-mod clock;
 mod collection;
 mod collector;
 mod committer;
@@ -15,6 +14,7 @@ mod driver;
 mod error;
 mod events;
 mod failures;
+mod foreign;
 mod gather;
 pub mod greeter;
 mod handle;
@@ -39,7 +39,7 @@ mod steady;
 mod watchdog;
 mod watcher;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, mpsc as threads};
 use std::thread::JoinHandle;
@@ -59,8 +59,7 @@ pub use replies::{Replies, Settled};
 pub use watcher::Watch;
 
 use backlog::Backlog;
-use clock::Clock;
-use collector::has_numbered;
+use collector::{assembler, has_numbered};
 use committer::Committer;
 use events::Events;
 use failures::Failures;
@@ -68,18 +67,16 @@ use metrics::Metrics;
 use outbox::Outbox;
 use part_writer::PartWriter;
 use parts::Parts;
-use peers::{Peers, Remembered};
+use peers::Remembered;
 use queue::Queue;
 use recorder::Recorder;
 use room::Room;
 
-use crate::config::{Keep, NodeConfig, Transport};
+use crate::config::{Keep, Member, NodeConfig, Transport};
 use crate::process::Process;
-use crate::process::ids::{ProcessId, SnapshotId};
-use crate::process::topology::Topology;
+use crate::process::ids::{ProcessId, Seq, SnapshotId};
 use crate::store::{Committed, Line, Store, StoreError};
-use crate::transport::link::Links;
-use crate::transport::outbound::Outbound;
+use crate::transport::outbound::{Carrier, Outbound};
 
 /// Decided turns that wait for the committer, beside the one that is decided while it writes. More would only make
 /// the batches smaller.
@@ -105,15 +102,14 @@ impl Node {
         let recovering = Arc::clone(&config);
         let opened = tokio::task::spawn_blocking(move || recover(&recovering)).await;
         let (store, process, committed) = opened.map_err(|_| NodeError::Thread("recovery"))??;
-        let unfinished = unfinished(&store, &process, &config.topology)?;
+        let unfinished = unfinished(&store, &process, &config)?;
         let remembered = remembered(&store, &process)?;
         let (named, started) = mpsc::unbounded_channel();
         let (failures, failed) = Failures::new();
         let outboxes = outboxes(&store, &process, &failures);
         let clock = Arc::new(AtomicU64::new(process.registers().clock.0));
         let metrics = Arc::new(Metrics::new());
-        let wall = Arc::new(Clock::new(&config.clock, process.registers().time));
-        let events = Arc::new(Events::new(store.identity().run, Arc::clone(&wall)));
+        let events = Arc::new(Events::new(store.identity().run));
         let (room, has_room) = watch::channel(room_now(&store, &config)?);
         let (queue, requests) = Queue::new(has_room.clone());
         let (written, writes) = watch::channel(0);
@@ -127,6 +123,7 @@ impl Node {
             recorder: work,
             metrics: Arc::clone(&metrics),
             named: (config.me.clone(), named),
+            assembled: assembled(&config),
             clock: Arc::clone(&clock),
             events: Arc::clone(&events),
         };
@@ -141,11 +138,8 @@ impl Node {
             queue: queue.clone(),
             written,
         };
-        let (labels, runtime) = (Arc::clone(&wall), Runtime::current());
         let turns = move || {
-            if runtime.block_on(labels.settled()) {
-                driver::run(process, requests, (steps, labels));
-            }
+            driver::run(process, requests, steps);
             Ok(())
         };
         let threads = vec![
@@ -157,10 +151,9 @@ impl Node {
 
         let names = (config.me.clone(), config.cluster.clone());
         let parts = Parts::new(names, (store, queue), writes, failures.clone());
-        let peers = Peers::new(&config, remembered, (Links::default(), wall))?;
-        let config = (config, Arc::new(peers));
+        let config = (config, remembered);
         let states = (failures.sentence(), has_room);
-        let handle = Handle::new(config, parts, (metrics, clock, events), states);
+        let handle = Handle::new(config, parts, (metrics, clock, events), states)?;
         let mut node = Self {
             threads: with_indexer(threads, &handle, &failures)?,
             handle,
@@ -195,7 +188,6 @@ impl Node {
         self.tasks.shutdown().await;
         self.handle.shared.collector.stop().await;
         self.handle.shared.queue.stop();
-        self.handle.shared.peers.wall().close();
         let threads = std::mem::take(&mut self.threads);
         let joined = tokio::task::spawn_blocking(move || {
             for thread in threads {
@@ -213,7 +205,6 @@ impl Node {
         let shared = &self.handle.shared;
         let (parts, metrics) = (shared.parts.clone(), Arc::clone(&shared.metrics));
         self.tasks.spawn(room::watch(parts, metrics, room));
-        self.tasks.spawn(clock::watch(self.handle.clone()));
         let deadline = shared.config.store.commit_deadline;
         let store = Arc::clone(&shared.store);
         self.tasks.spawn(watchdog::watch(store, deadline, failures));
@@ -222,12 +213,18 @@ impl Node {
     fn start_tasks(&mut self, outboxes: BTreeMap<ProcessId, Arc<Outbox>>) {
         let shared = &self.handle.shared;
         for peer in shared.config.members.iter() {
-            if peer.id == shared.config.me || peer.transport == Transport::Unary {
+            if peer.id == shared.config.me {
                 continue;
             }
             let handle = self.handle.clone();
             let watch = Arc::clone(&shared.peers).watch(peer.id.clone(), move || handle.greeting());
             self.tasks.spawn(watch);
+            if let Some((outbound, carrier)) = sending_end(&self.handle, peer, &outboxes) {
+                self.tasks.spawn(outbound.run(carrier));
+            }
+            if peer.transport == Transport::Unary {
+                continue;
+            }
             let (collector, id) = (Arc::clone(&shared.collector), peer.id.clone());
             self.tasks
                 .spawn(async move { collector.follow_pins(&id).await });
@@ -235,23 +232,6 @@ impl Node {
                 let (collector, id) = (Arc::clone(&shared.collector), peer.id.clone());
                 self.tasks
                     .spawn(async move { collector.follow_history(&id).await });
-            }
-            let outgoing = shared.config.topology.outgoing(&shared.config.me);
-            let has_channel = outgoing.into_iter().any(|to| *to == peer.id);
-            if let (true, Some(outbox), Some(connection)) = (
-                has_channel,
-                outboxes.get(&peer.id),
-                shared.peers.connection(&peer.id),
-            ) {
-                let outbound = Outbound {
-                    local: self.handle.local(),
-                    to: peer.id.clone(),
-                    connection,
-                    backlog: Arc::clone(outbox),
-                    inbox: shared.queue.clone(),
-                    links: shared.links.clone(),
-                };
-                self.tasks.spawn(outbound.run());
             }
         }
         let history = &shared.config.history;
@@ -265,6 +245,34 @@ impl Node {
                 .spawn(snapshots_by_interval(self.handle.clone(), every));
         }
     }
+}
+
+// The sending end of the channel to a peer, if there is one.
+fn sending_end(
+    handle: &Handle,
+    peer: &Member,
+    outboxes: &BTreeMap<ProcessId, Arc<Outbox>>,
+) -> Option<(Outbound<Arc<Outbox>, Queue>, Carrier)> {
+    let shared = &handle.shared;
+    let topology = &shared.config.topology;
+    if !topology.has_channel(&shared.config.me, &peer.id) {
+        return None;
+    }
+    let (connection, carrier) = match peer.transport {
+        Transport::Unary => (shared.peers.foreign(&peer.id)?, Carrier::Calls),
+        Transport::Native | Transport::Unsaid => {
+            (shared.peers.connection(&peer.id)?, Carrier::Stream)
+        }
+    };
+    let outbound = Outbound {
+        local: handle.local(),
+        to: peer.id.clone(),
+        connection,
+        backlog: Arc::clone(outboxes.get(&peer.id)?),
+        inbox: shared.queue.clone(),
+        links: shared.links.clone(),
+    };
+    Some((outbound, carrier))
 }
 
 fn with_indexer(
@@ -308,7 +316,8 @@ async fn snapshots_by_interval(handle: Handle, every: Duration) {
         let me = &handle.config().me;
         let peers = handle.peers();
         let mut earlier = peers.iter().filter(|peer| peer.process < *me);
-        if earlier.any(|peer| peer.state == PeerState::Up) {
+        let starts = |peer: &PeerView| !handle.config().is_unary(&peer.process);
+        if earlier.any(|peer| peer.state == PeerState::Up && starts(peer)) {
             continue;
         }
         // What waits for a dead process by itself leaves room for what is asked for.
@@ -373,12 +382,19 @@ fn outboxes(
         .collect()
 }
 
+// The processes whose snapshots this node assembles.
+fn assembled(config: &NodeConfig) -> BTreeSet<ProcessId> {
+    let processes = config.topology.processes();
+    let mine = processes.filter(|process| *assembler(config, process, |_| false) == config.me);
+    mine.cloned().collect()
+}
+
 // Snapshots without a complete revision that this process started, or stands in for. Those that miss nothing but what
 // was lost with a store stay as they are.
 fn unfinished(
     store: &Store,
     process: &Process,
-    topology: &Topology,
+    config: &NodeConfig,
 ) -> Result<Vec<SnapshotId>, StoreError> {
     let lines = store.lines(None, usize::MAX, |_, _| true);
     let lines: HashMap<SnapshotId, Line> = lines
@@ -390,8 +406,8 @@ fn unfinished(
         let lost = |peer: &ProcessId| process.registers().is_lost_since(peer, cut);
         let line = lines.get(snapshot);
         let ends = (process.id(), initiator);
-        let is_mine = initiator == process.id()
-            || line.is_some_and(|line| has_numbered(topology, ends, line.revision));
+        let is_mine = assembler(config, initiator, |_| false) == process.id()
+            || line.is_some_and(|line| has_numbered(&config.topology, ends, line.revision));
         let is_over = line.is_some_and(|line| line.complete) || store.is_deleted(snapshot);
         if !is_mine || is_over {
             continue;
@@ -406,7 +422,18 @@ fn unfinished(
 
 // Whom this process has met, and when the newest complete snapshot shows them alive.
 fn remembered(store: &Store, process: &Process) -> Result<Remembered, NodeError> {
-    let met = process.registers().peers.keys().cloned().collect();
+    let registers = process.registers();
+    // One of another make is met by what it sends and acknowledges.
+    let delivered = registers.incoming.iter();
+    let delivered = delivered.filter(|(_, channel)| channel.delivered.sequence > Seq(0));
+    let acknowledged = registers.outgoing.iter();
+    let acknowledged = acknowledged.filter(|(_, channel)| channel.acknowledged > Seq(0));
+    let met = registers.peers.keys();
+    let met = met.chain(delivered.map(|(peer, _)| peer));
+    let met = met
+        .chain(acknowledged.map(|(peer, _)| peer))
+        .cloned()
+        .collect();
     let newest = match store.newest_complete() {
         Some(snapshot) => store.published(&snapshot)?,
         None => None,
@@ -424,9 +451,7 @@ fn remembered(store: &Store, process: &Process) -> Result<Remembered, NodeError>
 impl Node {
     /// The one node of its cluster.
     pub(crate) async fn alone(dir: &std::path::Path) -> Self {
-        use crate::config::{
-            ClockSettings, HistorySettings, Member, SnapshotSettings, StoreSettings,
-        };
+        use crate::config::{HistorySettings, Member, SnapshotSettings, StoreSettings};
         let me = ProcessId::parse("n1").expect("a valid id");
         let topology = crate::process::topology::Topology::full(std::slice::from_ref(&me));
         let member = Member {
@@ -444,7 +469,6 @@ impl Node {
             snapshot: SnapshotSettings::default(),
             store: StoreSettings::default(),
             history: HistorySettings::default(),
-            clock: ClockSettings::default(),
         };
         Self::start(config).await.expect("a new store")
     }

@@ -16,7 +16,7 @@ use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{Hash, Lsn};
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
-    AccountAtRequest, BalanceAtResponse, ChangesSince, ChangesSinceRequest, FetchChunksRequest,
+    AccountAtRequest, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, FetchChunksRequest,
     Share, ShareAtRequest,
 };
 use crate::proto::snapledger::{Ack, Chunk, Frame, Greeting, Revision};
@@ -67,7 +67,7 @@ impl PeerService for Peer {
     type FetchChunksStream = Answers<Chunk>;
     type ListRevisionsStream = Answers<ListedRevision>;
     type ListPinsStream = Answers<ListedPin>;
-    type ChangesSinceStream = Answers<ChangesSince>;
+    type ChangesSinceStream = Answers<ChangedAccounts>;
 
     async fn channel(
         &self,

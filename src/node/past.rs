@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::driver::now;
 use super::error::{Unanswered, Unavailable};
 use super::handle::Handle;
 use crate::history::part::RecordedState;
@@ -51,10 +52,7 @@ impl Handle {
     /// [`Unavailable`].
     pub async fn present(&self) -> Result<Hlc, Unavailable> {
         let settled = self.ask(Input::Read(Read::Status)).await?;
-        Ok(settled
-            .time
-            .max(self.shared.peers.wall().now())
-            .last_of_label())
+        Ok(settled.time.max(now()).last_of_label())
     }
 
     /// The figures of this process at a point of its past.
@@ -121,13 +119,8 @@ impl Handle {
     }
 
     // What was decided before the clock passed the instant is durable when this returns, and nothing later belongs to it.
-    // Whoever asks does not pull the clock either.
-    pub(super) async fn reach(&self, time: Hlc) -> Result<(), Unanswered> {
-        if let Some(why) = self.shared.peers.wall().too_early(time) {
-            return Err(Unanswered::Ahead(why));
-        }
-        self.ask(Input::Reach { time }).await?;
-        Ok(())
+    pub(super) async fn reach(&self, time: Hlc) -> Result<(), Unavailable> {
+        self.ask(Input::Reach { time }).await.map(|_| ())
     }
 
     pub(super) async fn look_up<T: Send + 'static>(

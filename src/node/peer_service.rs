@@ -18,7 +18,7 @@ use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Hash, Lsn, SnapshotId};
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
-    AccountAtRequest, Ack, BalanceAtResponse, ChangesSince, ChangesSinceRequest, Chunk,
+    AccountAtRequest, Ack, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, Chunk,
     FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Frame, Greeting, ListPinsRequest,
     ListRevisionsRequest, ListedPin, ListedRevision, Part, Revision, Share, ShareAtRequest,
     share_at_request,
@@ -87,7 +87,7 @@ impl PeerService for Peering {
     type FetchChunksStream = ReceiverStream<Result<Chunk, Status>>;
     type ListRevisionsStream = Outgoing<ListedRevision>;
     type ListPinsStream = Outgoing<ListedPin>;
-    type ChangesSinceStream = ReceiverStream<Result<ChangesSince, Status>>;
+    type ChangesSinceStream = ReceiverStream<Result<ChangedAccounts, Status>>;
 
     async fn channel(
         &self,
@@ -302,7 +302,6 @@ fn unanswered(error: Unanswered) -> Status {
         Unanswered::Store(StoreError::Beyond { .. }) | Unanswered::OtherJournal(_) => {
             Status::invalid_argument(sentence)
         }
-        Unanswered::Ahead(_) => Status::out_of_range(sentence),
         Unanswered::Store(_) => Status::data_loss(sentence),
     }
 }
@@ -357,7 +356,6 @@ impl Handle {
     pub(super) fn greeting(&self) -> Greeting {
         let config = self.config();
         let me = config.myself();
-        let (wall_us, believed_us) = self.shared.peers.wall().told();
         Greeting {
             identity: Some(identity_to_wire(
                 &config.cluster,
@@ -369,8 +367,6 @@ impl Handle {
             logical_clock: self.clock().0,
             revisions: self.store().revisions_came(),
             pins: self.store().pins_came(),
-            wall_us,
-            believed_us: believed_us.unwrap_or_default(),
         }
     }
 }

@@ -1,22 +1,25 @@
 //! The other processes: connections to them, and which of them are alive.
 //!
-//! Each is greeted again and again; who does not answer is down. Time-outs come from the monotonic clock, the wall
+//! Each is greeted again and again, one of another make by the standard health check; who does not answer is down. A call of
+//! one of another make counts as an answer. Time-outs come from the monotonic clock, the wall
 //! clock only says when somebody was last heard.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 
-use super::clock::{Clock, PeerClocks};
+use super::driver::wall_us;
 use super::error::NodeError;
 use crate::config::{Member, NodeConfig, Transport, reachable};
 use crate::process::clock::Lamport;
 use crate::process::ids::{ChannelId, ProcessId};
-use crate::process::wall::Reading;
 use crate::proto::snapledger::Greeting;
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::transport::link::Links;
@@ -65,10 +68,10 @@ pub struct PeerView {
     pub revisions: (u64, u64),
     /// Its run then, and how many words on pins had come to it in that run.
     pub pins: (u64, u64),
-    /// What it said of its clocks; `None` where its program does not.
-    pub(super) clocks: Option<PeerClocks>,
     /// Why a channel with it is stopped, or why it is not accepted.
     pub error: Option<String>,
+    /// When it last called by itself, where it is of another make.
+    called: Option<Instant>,
 }
 
 /// What earlier lives of this node knew of the other processes.
@@ -85,9 +88,10 @@ pub(super) struct Peers {
     me: ProcessId,
     cluster: String,
     connections: BTreeMap<ProcessId, Channel>,
+    /// To the processes of another make.
+    foreign: BTreeMap<ProcessId, Channel>,
     views: Mutex<BTreeMap<ProcessId, PeerView>>,
     links: Links,
-    wall: Arc<Clock>,
     /// Counts what is to be told to everybody at once.
     told: watch::Sender<u64>,
     /// Counts what was heard of histories.
@@ -99,9 +103,9 @@ impl Peers {
     pub(super) fn new(
         config: &NodeConfig,
         remembered: Remembered,
-        (links, wall): (Links, Arc<Clock>),
+        links: Links,
     ) -> Result<Self, NodeError> {
-        let mut connections = BTreeMap::new();
+        let (mut connections, mut foreign) = (BTreeMap::new(), BTreeMap::new());
         let mut views = BTreeMap::new();
         for member in config
             .members
@@ -109,33 +113,47 @@ impl Peers {
             .filter(|member| member.id != config.me)
         {
             views.insert(member.id.clone(), view(member, &remembered));
-            if member.transport != Transport::Unary {
-                connections.insert(member.id.clone(), connection(&member.grpc)?);
-            }
+            let of_its_make = match member.transport {
+                Transport::Unary => &mut foreign,
+                Transport::Native | Transport::Unsaid => &mut connections,
+            };
+            of_its_make.insert(member.id.clone(), connection(&member.grpc)?);
         }
         Ok(Self {
             me: config.me.clone(),
             cluster: config.cluster.clone(),
             connections,
+            foreign,
             views: Mutex::new(views),
             links,
-            wall,
             told: watch::Sender::new(0),
             heard: watch::Sender::new(0),
         })
     }
 
-    /// How the channels of this node are connected.
-    pub(super) fn links(&self) -> &Links {
-        &self.links
+    /// The connection to a process of another make.
+    pub(super) fn foreign(&self, process: &ProcessId) -> Option<Channel> {
+        self.foreign.get(process).cloned()
     }
 
-    /// The clock of this node.
-    pub(super) fn wall(&self) -> &Arc<Clock> {
-        &self.wall
+    /// Takes note of a call of a process of another make.
+    pub(super) fn called(&self, process: &ProcessId, clock: Lamport) {
+        if self.foreign.contains_key(process) {
+            self.update(process, |view| {
+                view.called = Some(Instant::now());
+                view.answered();
+                view.clock = view.clock.max(clock);
+            });
+        }
     }
 
-    /// The connection to a process; it is made when it is first used.
+    // Whether it has called by itself within so many greetings.
+    fn calls(&self, process: &ProcessId, greetings: u32) -> bool {
+        let called = self.view(process).and_then(|view| view.called);
+        called.is_some_and(|called| called.elapsed() < GREET_EVERY * greetings)
+    }
+
+    /// The connection to a process of this program; it is made when it is first used.
     pub(super) fn connection(&self, process: &ProcessId) -> Option<Channel> {
         self.connections.get(process).cloned()
     }
@@ -207,10 +225,13 @@ impl Peers {
         process: ProcessId,
         greeting: impl Fn() -> Greeting,
     ) {
-        let Some(connection) = self.connection(&process) else {
-            return;
+        let native = self.connection(&process).map(PeerServiceClient::new);
+        let foreign = self.foreign(&process).map(HealthClient::new);
+        let mut pulse = match (native, foreign) {
+            (Some(client), _) => Pulse::Greeting(client),
+            (None, Some(client)) => Pulse::Health(client),
+            (None, None) => return,
         };
-        let mut client = PeerServiceClient::new(connection);
         let mut every = interval(GREET_EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut told = self.told.subscribe();
@@ -221,17 +242,19 @@ impl Peers {
                 _ = every.tick() => false,
                 Ok(()) = told.changed() => true,
             };
-            let asked = self.wall.reading();
-            match timeout(ANSWER_MAX, client.greet(greeting())).await {
+            match timeout(ANSWER_MAX, pulse.ask(&greeting)).await {
                 Ok(Ok(answer)) => {
                     (missed, missed_max) = (0, MISSED_MAX);
-                    self.heard(&process, answer.into_inner(), asked);
+                    match answer {
+                        Some(answer) => self.heard(&process, answer),
+                        None => self.update(&process, PeerView::answered),
+                    }
                 }
                 // Silence is measured in greetings that are apart, and what is told may come many times at once.
                 Ok(Err(_)) if is_told => {}
                 Ok(Err(_)) | Err(_) => {
                     missed += 1;
-                    if missed == missed_max {
+                    if missed >= missed_max && !self.calls(&process, missed_max) {
                         self.lost(&process);
                     }
                 }
@@ -239,13 +262,12 @@ impl Peers {
         }
     }
 
-    fn heard(&self, process: &ProcessId, answer: Greeting, asked: Reading) {
+    fn heard(&self, process: &ProcessId, answer: Greeting) {
         // One that still learns who its peers are has not opened its store.
         let identity = answer.identity.as_ref();
         if identity.is_some_and(|identity| identity.store_uuid.is_empty()) {
             return;
         }
-        let clocks = PeerClocks::of(&answer, asked, self.wall.reading());
         let run = answer.identity.as_ref().map_or(0, |identity| identity.run);
         let who = identity_from_wire(&self.cluster, answer.identity);
         let error = match who {
@@ -256,14 +278,12 @@ impl Peers {
             Err(error) => Some(error.to_string()),
         };
         let up = error.is_none();
-        let now_us = self.wall.wall_us();
         self.update(process, |view| {
             view.error = error;
             view.is_silent = false;
             if up {
                 view.state = PeerState::Up;
-                view.last_seen_us = Some(now_us);
-                view.clocks = clocks;
+                view.last_seen_us = Some(wall_us());
                 view.clock = Lamport(answer.logical_clock);
                 // What it told in between is newer than an answer that was on its way.
                 let told = view.revisions.1 * u64::from(view.revisions.0 == run);
@@ -311,6 +331,36 @@ impl Peers {
     }
 }
 
+impl PeerView {
+    fn answered(&mut self) {
+        self.is_silent = false;
+        self.state = PeerState::Up;
+        self.last_seen_us = Some(wall_us());
+    }
+}
+
+/// By what it is seen whether a process is alive.
+enum Pulse {
+    Greeting(PeerServiceClient<Channel>),
+    Health(HealthClient<Channel>),
+}
+
+impl Pulse {
+    // Of another make any answer is one: it need not have a health service.
+    async fn ask(&mut self, greeting: &impl Fn() -> Greeting) -> Result<Option<Greeting>, Status> {
+        let checked = match self {
+            Self::Greeting(client) => {
+                return Ok(Some(client.greet(greeting()).await?.into_inner()));
+            }
+            Self::Health(client) => client.check(HealthCheckRequest::default()).await,
+        };
+        match checked {
+            Err(status) if status.code() != Code::Unimplemented => Err(status),
+            _ => Ok(None),
+        }
+    }
+}
+
 fn view(member: &Member, remembered: &Remembered) -> PeerView {
     PeerView {
         process: member.id.clone(),
@@ -326,8 +376,8 @@ fn view(member: &Member, remembered: &Remembered) -> PeerView {
         clock: Lamport(0),
         revisions: (0, 0),
         pins: (0, 0),
-        clocks: None,
         error: None,
+        called: None,
     }
 }
 
@@ -348,8 +398,6 @@ fn connection(address: &str) -> Result<Channel, NodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::ClockSettings;
-    use crate::process::clock::Hlc;
     use crate::process::event::Identity;
     use crate::transport::wire::identity_to_wire;
 
@@ -381,29 +429,28 @@ mod tests {
             me: ProcessId::parse("p").expect("a valid id"),
             cluster: "c".to_owned(),
             connections: BTreeMap::new(),
+            foreign: BTreeMap::new(),
             views: Mutex::new(BTreeMap::from([(
                 peer.id.clone(),
                 view(&peer, &Remembered::default()),
             )])),
             links: Links::default(),
-            wall: Arc::new(Clock::new(&ClockSettings::default(), Hlc::default())),
             told: watch::Sender::new(0),
             heard: watch::Sender::new(0),
         };
-        let asked = peers.wall.reading();
         let known = || peers.view(&peer.id).expect("it is a member").revisions;
-        peers.heard(&peer.id, greeting(3, 1), asked);
+        peers.heard(&peer.id, greeting(3, 1));
         let mut news = peers.news();
         peers.greeted(greeting(3, 2));
         assert!(news.has_changed().expect("it is there"));
         assert_eq!(known(), (3, 2));
-        peers.heard(&peer.id, greeting(3, 1), asked);
+        peers.heard(&peer.id, greeting(3, 1));
         assert_eq!(known(), (3, 2), "the answer is older");
         news.mark_unchanged();
         peers.greeted(greeting(4, 9));
         assert!(!news.has_changed().expect("it is there"));
         assert_eq!(known(), (3, 2), "its new run it has to say itself");
-        peers.heard(&peer.id, greeting(4, 0), asked);
+        peers.heard(&peer.id, greeting(4, 0));
         assert_eq!(known(), (4, 0), "a new run counts anew");
     }
 }

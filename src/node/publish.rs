@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::collector::Collector;
+use super::driver;
 use super::error::Unavailable;
 use super::peers::PeerState;
 use crate::history::global::{Completeness, GlobalState, Missing, Reason};
@@ -27,11 +28,13 @@ impl Collector {
         if state.initiator != self.config.me
             && let Some(part) = state.parts.get(&state.initiator)
         {
-            state.initiated_at = part.state.time;
+            if part.state.has_journal() {
+                state.initiated_at = part.state.time;
+            }
             state.initiated_clock = part.state.clock.tick();
         }
         state.completeness = self.completeness(&state);
-        state.finished_at = self.peers.wall().now().max(state.initiated_at);
+        state.finished_at = driver::now().max(state.initiated_at);
         state.finished_clock = Lamport(self.clock.load(Ordering::Relaxed));
         let took = started.elapsed();
         state.duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::collector::Collector;
+use super::driver;
 use super::error::Unavailable;
 use super::steady::WallClock;
 use crate::process::clock::Hlc;
@@ -63,20 +64,16 @@ impl Collector {
         if history.max_age.is_none() && history.max_count.is_none() {
             return;
         }
-        // What goes for its age by a wrong clock is gone for good.
-        if !self.peers.wall().settled().await {
-            return;
-        }
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // A sweep before may have been interrupted.
         let (mut unswept, mut sweep_from) = (true, Instant::now());
         let (mut ask_from, mut delete_from, mut trim_from) =
             (Instant::now(), Instant::now(), Instant::now());
-        let mut clock = WallClock::believed(self.peers.wall().wall_us(), Instant::now());
+        let mut clock = WallClock::believed(driver::wall_us(), Instant::now());
         loop {
             looks.tick().await;
-            let is_steady = clock.is_steady(self.peers.wall().wall_us(), Instant::now());
+            let is_steady = clock.is_steady(driver::wall_us(), Instant::now());
             if !self.knows_pins() || (!is_steady && history.max_age.is_some()) {
                 continue;
             }
@@ -133,7 +130,7 @@ impl Collector {
     fn age_limit(&self) -> Option<Hlc> {
         let age = self.config.history.max_age?;
         let age_us = u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
-        Some(Hlc::at(self.peers.wall().wall_us().saturating_sub(age_us)))
+        Some(Hlc::at(driver::wall_us().saturating_sub(age_us)))
     }
 
     // Any instant within the age can be asked about; without one, any since the oldest snapshot that is not kept by its
@@ -191,11 +188,12 @@ impl Collector {
 
     // Whether nobody collects a partial snapshot any more.
     async fn is_settled(&self, due: &Due, ask: bool) -> bool {
-        if due.initiator == self.config.me {
+        let assembler = self.assembler(&due.initiator);
+        if *assembler == self.config.me {
             return !self.collects(&due.snapshot);
         }
-        let connection = self.peers.connection(&due.initiator);
-        let connection = connection.filter(|_| ask && self.peers.is_up(&due.initiator));
+        let connection = self.peers.connection(assembler);
+        let connection = connection.filter(|_| ask && self.peers.is_up(assembler));
         let Some(connection) = connection else {
             return false;
         };

@@ -6,6 +6,9 @@ use super::ids::{AccountId, ProcessId, RequestId, Seq};
 use super::message::{Body, Message, Transfer};
 use super::refusal::Refusal;
 
+/// Of a message that was remembered before format 5: what it said is not known, so any repeat of its id is taken for one.
+const UNKNOWN_CONTENT: u64 = 0;
+
 impl Process {
     pub(super) fn decide_arrived(&self, from: &ProcessId, seq: Seq, message: Message) -> Effects {
         let Some(channel) = self.registers.incoming.get(from) else {
@@ -56,11 +59,13 @@ impl Process {
                 asked: Way::Unary,
             })));
         }
-        if message_id
-            .as_ref()
-            .is_some_and(|id| self.requests.get(id).is_some())
+        let fingerprint = message.body.fingerprint();
+        if let Some(request) = &message_id
+            && let Some(known) = self.requests.get(request)
         {
-            return self.saying(Reply::Called(Ok(false)));
+            let is_repeat = [fingerprint, UNKNOWN_CONTENT].contains(&known.fingerprint);
+            let reused = || Refusal::RequestReused(request.clone());
+            return self.saying(Reply::Called(is_repeat.then_some(false).ok_or_else(reused)));
         }
         let first = matches!(&message.body, Body::Marker(marker) if !self.snapshots.has_seen(&marker.snapshot));
         let clock = self.registers.clock.receive(message.clock);
@@ -68,7 +73,7 @@ impl Process {
         let mut records = self.deliver(from, (seq, Way::Unary), message);
         records.extend(message_id.map(|request| Record::Answered {
             request,
-            fingerprint: 0,
+            fingerprint,
             outcome: Ok(Receipt::default()),
         }));
         Effects {

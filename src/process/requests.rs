@@ -8,6 +8,7 @@ use ahash::AHashMap;
 use super::cell::{Answered, Cell};
 use super::event::{Answer, Operation};
 use super::ids::{ProcessId, RequestId};
+use super::message::Body;
 
 /// How many answers a process remembers; the oldest are forgotten first.
 pub const REQUESTS_KEPT_MAX: usize = 262_144;
@@ -74,52 +75,75 @@ impl Requests {
     }
 }
 
+/// A number by which other content under the same name is noticed; stable across versions.
+fn fingerprint(fields: &[&str]) -> u64 {
+    let mut bytes = Vec::with_capacity(FINGERPRINTED);
+    for field in fields {
+        bytes.extend_from_slice(&(field.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(field.as_bytes());
+    }
+    let hash = *blake3::hash(&bytes).as_bytes();
+    u64::from_le_bytes(hash[..8].try_into().expect("eight bytes of thirty-two"))
+}
+
+// Writing a key and deleting it differ, also where the value is empty.
+fn write_kind(value: Option<&str>) -> &'static str {
+    if value.is_some() { "put" } else { "delete" }
+}
+
 impl Operation {
-    /// A number by which another operation under the same request id is noticed; stable across versions.
+    /// A number by which another operation under the same request id is noticed.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
-        let mut fields = Vec::with_capacity(FINGERPRINTED);
-        let mut field = |text: &str| {
-            fields.extend_from_slice(&(text.len() as u64).to_le_bytes());
-            fields.extend_from_slice(text.as_bytes());
-        };
         match self {
             Self::Deposit { account, amount } => {
-                ["deposit", account.as_str(), &amount.to_string()]
-                    .into_iter()
-                    .for_each(&mut field);
+                fingerprint(&["deposit", account.as_str(), &amount.to_string()])
             }
             Self::Withdraw { account, amount } => {
-                ["withdraw", account.as_str(), &amount.to_string()]
-                    .into_iter()
-                    .for_each(&mut field);
+                fingerprint(&["withdraw", account.as_str(), &amount.to_string()])
             }
             Self::Transfer {
                 from_account,
                 to_process,
                 to_account,
                 amount,
-            } => {
-                let to_process = to_process.as_ref().map_or("", ProcessId::as_str);
-                let accounts = (from_account.as_str(), to_account.as_str());
-                [
-                    "transfer",
-                    accounts.0,
-                    to_process,
-                    accounts.1,
-                    &amount.to_string(),
-                ]
-                .into_iter()
-                .for_each(&mut field);
-            }
+            } => fingerprint(&[
+                "transfer",
+                from_account.as_str(),
+                to_process.as_ref().map_or("", ProcessId::as_str),
+                to_account.as_str(),
+                &amount.to_string(),
+            ]),
             Self::Put { key, value } => {
-                let kind = if value.is_some() { "put" } else { "delete" };
-                [kind, key.as_str(), value.as_deref().unwrap_or("")]
-                    .into_iter()
-                    .for_each(&mut field);
+                let value = value.as_deref();
+                fingerprint(&[write_kind(value), key.as_str(), value.unwrap_or("")])
             }
         }
-        let bytes = *blake3::hash(&fields).as_bytes();
-        u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes of thirty-two"))
+    }
+}
+
+impl Body {
+    /// A number by which another message under the same message id is noticed. A repeated put may carry a later stamp: it
+    /// writes the same.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        match self {
+            Self::Transfer(transfer) => fingerprint(&[
+                "transfer",
+                &transfer.transfer_id,
+                transfer.from_account.as_str(),
+                transfer.to_account.as_str(),
+                &transfer.amount.units().to_string(),
+            ]),
+            Self::Put(write) => {
+                let value = write.value.as_deref();
+                fingerprint(&[write_kind(value), write.key.as_str(), value.unwrap_or("")])
+            }
+            Self::Marker(marker) => fingerprint(&[
+                "marker",
+                marker.snapshot.as_str(),
+                marker.initiator.as_str(),
+            ]),
+        }
     }
 }

@@ -42,6 +42,7 @@ mod source;
 mod states;
 mod stretches;
 mod sweep;
+mod told;
 mod trim;
 mod underway;
 mod usage;

@@ -14,14 +14,14 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::inbound::Inbound;
 use super::link::{LinkState, Links};
-use super::outbound::Outbound;
+use super::outbound::{Carrier, Outbound};
 use super::{Backlog, Closed, Envelope, Inbox, Local, Settling};
 use crate::process::channel::Tally;
 use crate::process::event::{Identity, Meeting};
 use crate::process::ids::{ChannelId, ProcessId, Seq};
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
-    AccountAtRequest, Ack, BalanceAtResponse, ChangesSince, ChangesSinceRequest, Chunk,
+    AccountAtRequest, Ack, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, Chunk,
     FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Frame, Greeting, ListPinsRequest,
     ListRevisionsRequest, ListedPin, ListedRevision, Part, Revision, Share, ShareAtRequest,
 };
@@ -170,7 +170,7 @@ impl PeerService for Receiver {
     type FetchChunksStream = Answers<Chunk>;
     type ListRevisionsStream = Answers<ListedRevision>;
     type ListPinsStream = Answers<ListedPin>;
-    type ChangesSinceStream = Answers<ChangesSince>;
+    type ChangesSinceStream = Answers<ChangedAccounts>;
 
     async fn channel(
         &self,
@@ -181,7 +181,6 @@ impl PeerService for Receiver {
             local: local("q", 2),
             inbox: self.turn.clone(),
             links: self.links.clone(),
-            too_early: Arc::new(|_| None),
             acks,
         };
         tokio::spawn(inbound.run(request.into_inner()));
@@ -268,7 +267,7 @@ async fn connect(journal: Journal, (links, turn): (&Links, Turn), receiver: Rece
         inbox: turn,
         links: links.clone(),
     };
-    tokio::spawn(outbound.run());
+    tokio::spawn(outbound.run(Carrier::Stream));
 }
 
 fn held() -> LinkState {

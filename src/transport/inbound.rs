@@ -1,11 +1,10 @@
 //! The receiving end of a channel: answers the handshake, hands messages to the turn in order, and acknowledges what
 //! has become durable.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tonic::{Status, Streaming};
 
 use super::entrance::Place;
@@ -14,9 +13,8 @@ use super::wire::{
     Unreadable, envelope_from_wire, identity_from_wire, identity_to_wire, tally_from_wire,
     tally_to_wire,
 };
-use super::{Closed, Envelope, Inbox, Local, Settling};
+use super::{Closed, Inbox, Local, Settling};
 use crate::process::channel::Tally;
-use crate::process::clock::Hlc;
 use crate::process::event::{Claim, Meeting};
 use crate::process::ids::{ChannelId, ProcessId, Seq};
 use crate::proto::snapledger::{Ack, Agreed, Frame, Hello, Refusal, Welcome, ack, frame};
@@ -24,14 +22,9 @@ use crate::proto::snapledger::{Ack, Agreed, Frame, Hello, Refusal, Welcome, ack,
 /// Frames whose turn is not durable yet; beyond that the sender has to wait.
 const FRAMES_PENDING: usize = 32;
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
-/// How often a message that is too early is looked at again.
-const EARLY_LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Where acknowledgements go.
 pub type Acks = mpsc::Sender<Result<Ack, Status>>;
-
-/// Why a message of this time may not be received now, though its channel is in order: it waits for the clock here.
-pub type TooEarly = Arc<dyn Fn(Hlc) -> Option<String> + Send + Sync>;
 
 /// The receiving end of one stream.
 pub struct Inbound<I> {
@@ -41,8 +34,6 @@ pub struct Inbound<I> {
     pub inbox: I,
     /// Where the state of the connection is shown.
     pub links: Links,
-    /// Which messages have to wait.
-    pub too_early: TooEarly,
     /// Where acknowledgements go.
     pub acks: Acks,
 }
@@ -220,10 +211,7 @@ impl<I: Inbox> Inbound<I> {
             };
             let envelopes = messages.messages.into_iter().map(envelope_from_wire);
             let handed = match envelopes.collect::<Result<Vec<_>, _>>() {
-                Ok(envelopes) => {
-                    self.wait_for_clock(from, &envelopes).await;
-                    self.inbox.deliver(from, envelopes).await
-                }
+                Ok(envelopes) => self.inbox.deliver(from, envelopes).await,
                 Err(error) => Err(Closed::Stopped(error.to_string())),
             };
             let gone = |_| Closed::Broken("the acknowledgements ended".to_owned());
@@ -235,18 +223,6 @@ impl<I: Inbox> Inbound<I> {
                 return why;
             }
         }
-    }
-
-    // Whatever is behind it waits, too: so the channel stays in order, and its window bounds what waits here.
-    async fn wait_for_clock(&self, from: &ProcessId, envelopes: &[Envelope]) {
-        let Some(newest) = envelopes.iter().map(|envelope| envelope.time).max() else {
-            return;
-        };
-        while let Some(why) = (self.too_early)(newest) {
-            self.links.wait_for_clock(&self.channel(from), why);
-            sleep(EARLY_LOOK_EVERY).await;
-        }
-        self.links.go_on(&self.channel(from));
     }
 
     async fn acknowledge(&self, mut pending: mpsc::Receiver<Settling>) -> Closed {

@@ -5,6 +5,7 @@
 //! acknowledged is read again from the sender's journal.
 
 pub mod answer;
+mod calls;
 mod entrance;
 pub mod inbound;
 pub mod link;
@@ -96,5 +97,7 @@ impl From<tonic::Status> for Closed {
     }
 }
 
+#[cfg(test)]
+mod calls_tests;
 #[cfg(test)]
 mod ends_tests;

@@ -1,5 +1,5 @@
-//! The sending end of a channel: connects, compares, resumes behind what the receiver has, and goes on until the
-//! stream breaks; then again.
+//! The sending end of a channel, by one of two carriers. Between nodes of this program a stream: connects, compares, resumes
+//! behind what the receiver has, and goes on until the stream breaks; then again. The other one is in `calls.rs`.
 
 use std::time::Duration;
 
@@ -29,6 +29,15 @@ const FRAMES_WAITING: usize = 4;
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// How messages reach the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// A native stream.
+    Stream,
+    /// One call after the other, to a process of another make.
+    Calls,
+}
 
 /// The sending end of one channel.
 pub struct Outbound<B, I> {
@@ -66,11 +75,15 @@ struct Opened {
 
 impl<B: Backlog, I: Inbox> Outbound<B, I> {
     /// Keeps the channel going for ever.
-    pub async fn run(self) {
+    pub async fn run(self, carrier: Carrier) {
         let mut pause = PAUSE_MIN;
+        let mut answered = self.backlog.acknowledged();
         loop {
             let before = self.backlog.acknowledged();
-            let why = self.connect().await;
+            let why = match carrier {
+                Carrier::Stream => self.connect().await,
+                Carrier::Calls => self.call(&mut answered).await,
+            };
             if self.backlog.acknowledged() > before {
                 pause = PAUSE_MIN;
             }
@@ -82,7 +95,7 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
         }
     }
 
-    fn channel(&self) -> ChannelId {
+    pub(super) fn channel(&self) -> ChannelId {
         ChannelId {
             from: self.local.process.clone(),
             to: self.to.clone(),

@@ -15,6 +15,7 @@ use tonic::transport::Endpoint;
 use crate::await_it::until;
 use crate::ledger::Ledger;
 use crate::program::Program;
+use crate::required;
 
 const VALUE_BYTES: usize = 30_000;
 const PUTS_MAX: usize = 1000;
@@ -35,7 +36,7 @@ impl Small {
         match small.mount(&format!("size={size}")) {
             true => Some(small),
             false => {
-                println!("nothing is shown here, since this user may not mount");
+                required::absent("mount");
                 None
             }
         }

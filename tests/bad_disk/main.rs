@@ -9,6 +9,8 @@
 mod await_it;
 #[path = "../cluster/contract.rs"]
 mod contract;
+#[path = "../required/mod.rs"]
+mod required;
 #[allow(dead_code, reason = "each test program uses a part of it")]
 #[path = "../cluster/rest.rs"]
 mod rest;

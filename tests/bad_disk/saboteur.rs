@@ -4,6 +4,7 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 
 use crate::await_it::until;
+use crate::required;
 
 /// strace. It is ended with the test.
 pub(crate) struct Saboteur(Child);
@@ -29,7 +30,8 @@ impl Saboteur {
         let mut saboteur = match started {
             Ok(child) => Self(child),
             Err(why) => {
-                println!("nothing is shown here, since strace cannot run: {why}");
+                println!("strace cannot run: {why}");
+                required::absent("strace");
                 return None;
             }
         };
@@ -39,7 +41,7 @@ impl Saboteur {
         })
         .await;
         if saboteur.0.try_wait().expect("it is a child").is_some() {
-            println!("nothing is shown here, since strace may not trace");
+            required::absent("strace");
             return None;
         }
         Some(saboteur)

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::await_it::until;
 use crate::nodes::Cluster;
+use crate::required;
 
 const IDS: [&str; 3] = ["n1", "n2", "n3"];
 
@@ -190,7 +191,7 @@ fn documents() -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_command_of_the_documents_works_as_it_stands_there() {
     if !has_curl() {
-        println!("no curl on this machine: the commands of the documents were not tried");
+        required::absent("curl");
         return;
     }
     let mut tried = Vec::new();

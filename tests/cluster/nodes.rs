@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use snapledger::api::{Host, Sockets};
 use snapledger::config::{
-    ClockSettings, HistorySettings, Keep, Member, NodeConfig, SnapshotSettings, StoreSettings,
-    Transport,
+    HistorySettings, Keep, Member, NodeConfig, SnapshotSettings, StoreSettings, Transport,
 };
 use snapledger::node::{Handle, NodeError};
 use snapledger::process::ids::{ChannelId, ProcessId};
@@ -17,6 +16,7 @@ use snapledger::proto::chandy_lamport::DepositRequest;
 use snapledger::proto::chandy_lamport::bank_service_client::BankServiceClient;
 use snapledger::store::StoreError;
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::await_it::until;
@@ -32,11 +32,11 @@ pub(crate) struct Cluster {
     open_max: usize,
     history: HistorySettings,
     interval: Option<Duration>,
-    clocks: BTreeMap<String, ClockSettings>,
     /// Where the stores are.
     stores: PathBuf,
     sockets: BTreeMap<String, Sockets>,
     hosts: BTreeMap<String, Host>,
+    mute: JoinSet<()>,
     _dir: TempDir,
 }
 
@@ -57,9 +57,9 @@ impl Cluster {
             open_max: 64,
             history: HistorySettings::default(),
             interval: None,
-            clocks: BTreeMap::new(),
             sockets: BTreeMap::new(),
             hosts: BTreeMap::new(),
+            mute: JoinSet::new(),
             stores: dir.path().to_path_buf(),
             _dir: dir,
         };
@@ -74,9 +74,6 @@ impl Cluster {
                 rest: Some(address(&sockets.rest).to_string()),
                 transport: Transport::Native,
             });
-            cluster
-                .clocks
-                .insert((*id).to_owned(), ClockSettings::default());
             cluster.sockets.insert((*id).to_owned(), sockets);
         }
         cluster
@@ -122,22 +119,18 @@ impl Cluster {
         &mut self.history
     }
 
-    /// The clock of a node.
-    pub(crate) fn clock(&mut self, id: &str) -> &mut ClockSettings {
-        self.clocks.get_mut(id).expect("it is planned")
-    }
-
     /// With a snapshot by itself every so often.
     pub(crate) fn with_interval(mut self, interval: Duration) -> Self {
         self.interval = Some(interval);
         self
     }
 
-    /// With a process of another make, which is never started here.
+    /// With a process of another make, which is there and never answers.
     pub(crate) fn with_other_make(mut self, id: &str) -> Self {
         let other = self.members.iter_mut().find(|one| one.id.as_str() == id);
         other.expect("it is planned").transport = Transport::Unary;
-        self.sockets.remove(id);
+        let sockets = self.sockets.remove(id);
+        crate::mute::serve(&mut self.mute, sockets.expect("it is planned").grpc);
         self
     }
 
@@ -329,7 +322,6 @@ impl Cluster {
             },
             store: StoreSettings::default(),
             history: self.history.clone(),
-            clock: self.clocks[id].clone(),
         }
     }
 }

@@ -4,7 +4,7 @@
 use snapledger::proto::snapledger::peer_service_client::PeerServiceClient;
 use snapledger::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use snapledger::proto::snapledger::{
-    AccountAtRequest, Ack, BalanceAtResponse, ChangesSince, ChangesSinceRequest, Chunk,
+    AccountAtRequest, Ack, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, Chunk,
     FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Frame, Greeting, ListPinsRequest,
     ListRevisionsRequest, ListedPin, ListedRevision, Part, Revision, Share, ShareAtRequest,
     share_at_request,
@@ -37,7 +37,7 @@ impl PeerService for Older {
     type FetchChunksStream = Nothing<Chunk>;
     type ListRevisionsStream = Nothing<ListedRevision>;
     type ListPinsStream = Nothing<ListedPin>;
-    type ChangesSinceStream = Nothing<ChangesSince>;
+    type ChangesSinceStream = Nothing<ChangedAccounts>;
 
     async fn channel(
         &self,

@@ -59,6 +59,25 @@ async fn a_message_of_another_make_is_applied_once_and_recorded_where_it_belongs
         assert!(sent.success, "{}", sent.error);
         assert_eq!(rest.balance("near").await, Some(25), "a repeat is harmless");
     }
+    let mut other = transfer("x1", "n1", "m1");
+    other.payload = String::from_utf8(other.payload)
+        .expect("JSON")
+        .replace("25", "999")
+        .into();
+    let answer = one
+        .send_message(other)
+        .await
+        .expect("an answer")
+        .into_inner();
+    assert!(
+        !answer.success && answer.error.contains("message_id"),
+        "{answer:?}"
+    );
+    assert_eq!(
+        rest.balance("near").await,
+        Some(25),
+        "other content is no repeat"
+    );
 
     let id = rest.start_snapshot().await;
     // Behind the recording and before the marker: it belongs to the channel.
@@ -74,7 +93,7 @@ async fn a_message_of_another_make_is_applied_once_and_recorded_where_it_belongs
     assert!(again.success, "a repeat is harmless");
 
     let partial = rest.snapshot(&id, "partial").await;
-    missing_is(&partial, "x1", "never_seen");
+    missing_is(&partial, "x1", "recording");
     let channels = partial["channels"].as_array().expect("a list").iter();
     let mut own = channels.filter(|channel| channel["from"] == "x1" && channel["to"] == "n1");
     let own = own.next().expect("the channel is closed");
@@ -117,15 +136,15 @@ async fn a_snapshot_that_another_make_starts_in_a_nodes_name_is_collected_there(
         })
         .await;
         let partial = rest.snapshot(snapshot, "partial").await;
-        missing_is(&partial, "x1", "never_seen");
+        missing_is(&partial, "x1", "recording");
         assert_eq!(partial["initiator"], "n1");
     }
     cluster.stop_all().await;
 }
 
-/// And one that it starts in its own name, which no node would assemble by itself, is assembled where it is asked for.
+/// And one that it starts in its own name is assembled by the first node behind it, wherever its first marker comes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_snapshot_of_another_make_is_assembled_by_whom_it_is_asked_for() {
+async fn a_snapshot_of_another_make_is_assembled_by_the_first_node_behind_it() {
     let mut cluster = with_other_make().await;
     let mut two = Client::new(cluster.grpc("n2"));
     let own = MarkerMessage {
@@ -133,8 +152,16 @@ async fn a_snapshot_of_another_make_is_assembled_by_whom_it_is_asked_for() {
         ..marker("own", "x1")
     };
     assert!(mark(&mut two, own).await.first_marker);
+    for id in ["n1", "n2"] {
+        let rest = cluster.rest(id);
+        until("it is in the history of both", async || {
+            let answer = rest.get("/v1/snapshots/own").await;
+            (answer.status == 200).then_some(())
+        })
+        .await;
+    }
     let partial = cluster.rest("n2").snapshot("own", "partial").await;
-    missing_is(&partial, "x1", "never_seen");
+    missing_is(&partial, "x1", "recording");
     assert_eq!(partial["initiator"], "x1");
     cluster.stop_all().await;
 }

@@ -63,8 +63,13 @@ impl Programs {
     /// With a process of another make, which is never started here.
     pub(crate) fn with_other_make(self, id: &str) -> Self {
         let nowhere = address(&listen("127.0.0.1:0"));
+        self.with_other_make_at(id, &nowhere.to_string())
+    }
+
+    /// With a process of another make that somebody else starts.
+    pub(crate) fn with_other_make_at(self, id: &str, address: &str) -> Self {
         let block =
-            format!("[[process]]\nid = {id:?}\ngrpc = \"{nowhere}\"\ntransport = \"unary\"\n");
+            format!("[[process]]\nid = {id:?}\ngrpc = {address:?}\ntransport = \"unary\"\n");
         let file = self.dir.path().join("cluster.toml");
         std::fs::write(file, self.cluster_file() + &block).expect("a file in it");
         self
@@ -124,6 +129,11 @@ impl Programs {
     pub(crate) fn signal(&self, id: &str, signal: Signal) {
         let child = self.seat(id).child.as_ref().expect("it was started");
         rustix::process::kill_process(Pid::from_child(child), signal).expect("it runs");
+    }
+
+    /// A path beside the stores.
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
     }
 
     pub(crate) fn rest(&self, id: &str) -> Rest {

@@ -175,7 +175,7 @@ async fn a_process_that_froze_before_its_marker_is_named_as_missing() {
     .await;
 }
 
-/// The wait ends before the deadline of the call, and an id of which nobody knows is no reason to wait for long.
+/// The wait ends before the deadline of the call; an unknown id is not waited for long.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wait_in_vain_ends_in_time_with_what_there_is() {
     let cluster = Cluster::planned(&["n1", "x1"]).with_other_make("x1");

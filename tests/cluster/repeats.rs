@@ -2,6 +2,11 @@
 //! Without this a client that lost an answer would have to choose between paying twice and not at all.
 
 use serde_json::{Value, json};
+use snapledger::proto::chandy_lamport::key_value_service_client::KeyValueServiceClient;
+use snapledger::proto::chandy_lamport::{
+    DeleteRequest, DepositRequest, GetRequest, PutRequest, TransferRequest, WithdrawRequest,
+};
+use tonic::{Code, Request};
 
 use crate::nodes::Cluster;
 use crate::rest::{Answer, Rest, posted};
@@ -52,6 +57,87 @@ async fn a_repeat_answers_as_the_first_did_and_another_body_is_refused() {
         assert_eq!(other.status, 422, "the same body for another account");
     }
     assert_eq!(rest.balance("a").await, Some(5007));
+    cluster.rest("n2").balance_is("b", 2).await;
+    cluster.stop_all().await;
+}
+
+fn named<T>(key: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let key = key.parse().expect("a key in ASCII");
+    request.metadata_mut().insert("idempotency-key", key);
+    request
+}
+
+fn deposit(account: &str, amount: i64) -> DepositRequest {
+    let account_id = account.to_owned();
+    DepositRequest { account_id, amount }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_key_means_the_same_over_grpc_and_rest() {
+    let mut cluster = Cluster::up(&["n1", "n2"]).await;
+    let moved = TransferRequest {
+        from_account: "a".to_owned(),
+        to_account: "b".to_owned(),
+        amount: 2,
+        to_process: "n2".to_owned(),
+    };
+    let drawn = WithdrawRequest {
+        account_id: "a".to_owned(),
+        amount: 3,
+    };
+    for restarted in [false, true] {
+        if restarted {
+            cluster.stop("n1").await;
+            cluster.start("n1").await;
+        }
+        let mut bank = cluster.bank("n1");
+        let paid = bank.deposit(named("k1", deposit("a", 10))).await;
+        assert_eq!(paid.expect("an answer").into_inner().new_balance, 10);
+        let moved = bank.transfer(named("k2", moved.clone())).await;
+        assert_eq!(moved.expect("an answer").into_inner().from_balance, 8);
+        let drawn = bank.withdraw(named("k3", drawn.clone())).await;
+        assert_eq!(drawn.expect("an answer").into_inner().new_balance, 5);
+        let body = json!({"amount": 10});
+        let rest = keyed(&cluster.rest("n1"), "/v1/accounts/a/deposits", &body, "k1").await;
+        assert_eq!((rest.status, &rest.json()["balance"]), (200, &json!(10)));
+
+        let other = bank.deposit(named("k1", deposit("a", 11))).await;
+        let other = other.expect("an answer").into_inner();
+        assert!(
+            !other.success && other.error.contains("\"k1\""),
+            "{}",
+            other.error
+        );
+        let odd = bank.deposit(named("", deposit("a", 1))).await;
+        let odd = odd.expect_err("a key has a byte at least");
+        assert_eq!(odd.code(), Code::InvalidArgument, "{odd}");
+    }
+    let mut keys = KeyValueServiceClient::new(cluster.grpc("n1"));
+    let (key, value) = ("colour".to_owned(), "blue".to_owned());
+    let put = PutRequest {
+        key: key.clone(),
+        value,
+    };
+    assert!(
+        keys.put(named("k4", put.clone()))
+            .await
+            .expect("an answer")
+            .into_inner()
+            .success
+    );
+    let deleted = keys.delete(DeleteRequest { key: key.clone() }).await;
+    assert!(deleted.expect("an answer").into_inner().success);
+    assert!(
+        keys.put(named("k4", put))
+            .await
+            .expect("an answer")
+            .into_inner()
+            .success
+    );
+    let found = keys.get(GetRequest { key }).await.expect("an answer");
+    assert!(!found.into_inner().found, "a repeat writes nothing");
+    assert_eq!(cluster.rest("n1").balance("a").await, Some(5));
     cluster.rest("n2").balance_is("b", 2).await;
     cluster.stop_all().await;
 }

@@ -3,9 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use snapledger::proto::snapledger::BalanceAtRequest;
 use snapledger::proto::snapledger::history_service_client::HistoryServiceClient;
-use tonic::{Code, Request};
+use snapledger::proto::snapledger::ledger_service_client::LedgerServiceClient;
+use snapledger::proto::snapledger::peer_service_client::PeerServiceClient;
+use snapledger::proto::snapledger::{ApplyRequest, BalanceAtRequest, Frame, WatchRequest};
+use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -109,5 +111,64 @@ async fn a_call_that_cannot_be_answered_ends_by_its_deadline() {
     // The client gives up by its own clock, in other words, if that is a moment earlier.
     let ends = [Code::DeadlineExceeded, Code::Cancelled];
     assert!(ends.contains(&status.code()), "{status}");
+    cluster.stop_all().await;
+}
+
+fn within_a_second<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(Duration::from_secs(1));
+    request
+}
+
+async fn ends_by_its_deadline<T>(what: &str, asked: Result<Response<Streaming<T>>, Status>) {
+    let begun = Instant::now();
+    let mut answers = asked.expect("a stream").into_inner();
+    let status = loop {
+        match answers.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => unreachable!("{what} ends without a word"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{what}: {status}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{what}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_of_every_kind_end_by_their_deadlines() {
+    // A process of another make never closes its channels here, so that the snapshot stays in progress.
+    let cluster = Cluster::planned(&["n1", "x1"]).with_other_make("x1");
+    let hour = Duration::from_secs(3600);
+    let mut cluster = cluster.with_deadline(hour).started().await;
+    let channel = cluster.grpc("n1");
+    let snapshot_id = cluster.rest("n1").start_snapshot().await;
+    let last_event_id = String::new();
+    let watched = WatchRequest {
+        snapshot_id,
+        last_event_id,
+    };
+    let mut history = HistoryServiceClient::new(channel.clone());
+    let watch = history.watch(within_a_second(watched)).await;
+    ends_by_its_deadline("HistoryService.Watch", watch).await;
+
+    let service = String::new();
+    let mut health = HealthClient::new(channel.clone());
+    let watch = health.watch(within_a_second(HealthCheckRequest { service }));
+    ends_by_its_deadline("Health.Watch", watch.await).await;
+
+    let batches = tokio_stream::pending::<ApplyRequest>();
+    let mut ledger = LedgerServiceClient::new(channel.clone());
+    let stream = ledger.stream(within_a_second(batches)).await;
+    ends_by_its_deadline("LedgerService.Stream", stream).await;
+
+    let frames = tokio_stream::pending::<Frame>();
+    let mut peer = PeerServiceClient::new(channel.clone());
+    let stream = peer.channel(within_a_second(frames)).await;
+    ends_by_its_deadline("PeerService.Channel", stream).await;
+
+    let questions = tokio_stream::pending::<v1::ServerReflectionRequest>();
+    let mut client = v1::server_reflection_client::ServerReflectionClient::new(channel);
+    let stream = client.server_reflection_info(within_a_second(questions));
+    ends_by_its_deadline("ServerReflection", stream.await).await;
     cluster.stop_all().await;
 }

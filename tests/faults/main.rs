@@ -27,6 +27,8 @@ mod programs;
 mod proxy;
 #[path = "../teller/random.rs"]
 mod random;
+#[path = "../required/mod.rs"]
+mod required;
 #[path = "../cluster/rest.rs"]
 #[allow(dead_code, reason = "the tests of the cluster use more of it")]
 mod rest;

@@ -3,6 +3,7 @@
 //! cluster. Where namespaces are not allowed, the test says so and passes.
 
 use crate::namespaces::{self, Laboratory};
+use crate::required;
 use crate::scene::Scene;
 use crate::view::{cannot_answer_for, names, peer_is};
 
@@ -12,9 +13,7 @@ const NODES: usize = 3;
 
 pub(crate) async fn the_network_fails_in_one_direction_and_at_once_and_heals() {
     if !namespaces::are_allowed() {
-        eprintln!(
-            "network namespaces (unshare, nsenter, iproute2) are not allowed or not installed here"
-        );
+        required::absent("namespaces");
         return;
     }
     namespaces::run_inside(INSIDE);

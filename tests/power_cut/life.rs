@@ -10,6 +10,7 @@ use snapledger::process::Process;
 use snapledger::store::{Disk, Medium, Store};
 
 use crate::lines;
+use crate::required;
 use crate::teller::{CLUSTER, Teller, balances, process_id, recover};
 use crate::trace::Traced;
 
@@ -111,13 +112,17 @@ pub(crate) fn run(orders: &Orders, arguments: &[&str]) -> Option<ExitStatus> {
         .env(ORDERS, orders.written())
         .env("RUST_BACKTRACE", "0");
     match strace.stdout(Stdio::null()).stderr(Stdio::piped()).output() {
-        Err(why) => println!("nothing is shown here, since strace cannot run: {why}"),
+        Err(why) => {
+            println!("strace cannot run: {why}");
+            required::absent("strace");
+        }
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr);
             if !said.contains("ptrace") {
                 return Some(output.status);
             }
-            println!("nothing is shown here, since strace may not trace: {said}");
+            println!("strace may not trace: {said}");
+            required::absent("strace");
         }
     }
     None

@@ -4,6 +4,8 @@
 //! a disk on which only what was synced is sure: of the rest all, or any subset, or parts of single writes are gone.
 //! Without this, durability would rest on what the engine says of itself; the last test shows that it must not.
 
+#[path = "../required/mod.rs"]
+mod required;
 #[path = "../teller/mod.rs"]
 mod teller;
 

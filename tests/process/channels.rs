@@ -157,6 +157,46 @@ fn a_unary_call_is_delivered_once_and_tells_first_markers() {
     );
 }
 
+// A repeat is harmless because it says the same. Without the comparison the second of two messages under one id would be
+// acknowledged and dropped, with its money.
+#[test]
+fn a_message_id_with_other_content_is_refused() {
+    let mut p = alone("p", &full(&["p", "q"]));
+    let bodies = || {
+        [
+            money("a", 2),
+            money("a", 3),
+            money("b", 2),
+            marker("s", "q"),
+        ]
+    };
+    for (place, said) in bodies().into_iter().enumerate() {
+        let id = format!("m{place}");
+        assert!(matches!(
+            step(&mut p, called(&id, said)).0,
+            Reply::Called(Ok(_))
+        ));
+        let before = p.registers().incoming[&process("q")];
+        for (other, body) in bodies().into_iter().enumerate() {
+            let (reply, turn) = step(&mut p, called(&id, body));
+            let expected = match other == place {
+                true => Ok(false),
+                false => Err(Refusal::RequestReused(request(&id))),
+            };
+            assert_eq!(
+                reply,
+                Reply::Called(expected),
+                "{id} again with the content of m{other}"
+            );
+            assert!(turn.records.is_empty());
+        }
+        assert_eq!(p.registers().incoming[&process("q")], before);
+    }
+    let (reply, _) = step(&mut p, called("m3", marker("s", "p")));
+    let reused = Refusal::RequestReused(request("m3"));
+    assert_eq!(reply, Reply::Called(Err(reused)), "another initiator");
+}
+
 #[test]
 fn a_channel_is_used_one_way_only() {
     let mut p = alone("p", &full(&["p", "q"]));

@@ -4,9 +4,11 @@ use tonic::{Request, Response, Status};
 
 use super::super::ask;
 use super::super::error::Failure;
+use super::super::identity;
 use super::{account, process_or_here, refused};
 use crate::node::Handle;
 use crate::process::event::{Operation, Receipt};
+use crate::process::ids::RequestId;
 use crate::process::refusal::Refusal;
 use crate::proto::chandy_lamport::bank_service_server::BankService;
 use crate::proto::chandy_lamport::{
@@ -18,11 +20,15 @@ use crate::proto::chandy_lamport::{
 pub(super) struct Bank(pub(super) Handle);
 
 impl Bank {
-    // What was done, or the sentence that says why not.
-    async fn perform(&self, operation: Operation) -> Result<Result<Receipt, String>, Failure> {
-        let answer = ask::operate(&self.0, None, operation).await?;
+    // What was done, or the sentence that says why not. A repeat under its key is answered as the first was.
+    async fn perform(
+        &self,
+        key: Option<RequestId>,
+        operation: Operation,
+    ) -> Result<Result<Receipt, String>, Failure> {
+        let answer = ask::operate(&self.0, key, operation).await?;
         answer.outcome.map_or_else(
-            |refusal| refused(refusal).map(Err),
+            |refusal| refused(identity::as_given(refusal)).map(Err),
             |receipt| Ok(Ok(receipt)),
         )
     }
@@ -54,6 +60,7 @@ impl BankService for Bank {
         &self,
         request: Request<TransferRequest>,
     ) -> Result<Response<TransferResponse>, Status> {
+        let key = identity::key_of(request.metadata().as_ref())?;
         let asked = request.into_inner();
         let operation = Operation::Transfer {
             from_account: account("from_account", &asked.from_account)?,
@@ -61,7 +68,7 @@ impl BankService for Bank {
             to_account: account("to_account", &asked.to_account)?,
             amount: asked.amount,
         };
-        Ok(Response::new(match self.perform(operation).await? {
+        Ok(Response::new(match self.perform(key, operation).await? {
             Ok(receipt) => TransferResponse {
                 success: true,
                 error: String::new(),
@@ -79,12 +86,13 @@ impl BankService for Bank {
         &self,
         request: Request<DepositRequest>,
     ) -> Result<Response<DepositResponse>, Status> {
+        let key = identity::key_of(request.metadata().as_ref())?;
         let asked = request.into_inner();
         let operation = Operation::Deposit {
             account: account("account_id", &asked.account_id)?,
             amount: asked.amount,
         };
-        Ok(Response::new(match self.perform(operation).await? {
+        Ok(Response::new(match self.perform(key, operation).await? {
             Ok(receipt) => DepositResponse {
                 success: true,
                 new_balance: receipt.balance,
@@ -101,12 +109,13 @@ impl BankService for Bank {
         &self,
         request: Request<WithdrawRequest>,
     ) -> Result<Response<WithdrawResponse>, Status> {
+        let key = identity::key_of(request.metadata().as_ref())?;
         let asked = request.into_inner();
         let operation = Operation::Withdraw {
             account: account("account_id", &asked.account_id)?,
             amount: asked.amount,
         };
-        Ok(Response::new(match self.perform(operation).await? {
+        Ok(Response::new(match self.perform(key, operation).await? {
             Ok(receipt) => WithdrawResponse {
                 success: true,
                 new_balance: receipt.balance,

@@ -1,21 +1,25 @@
-//! The deadline of a call, as its client sets it by `grpc-timeout`.
-//!
-//! tonic itself answers an expired deadline with CANCELLED; clients expect DEADLINE_EXCEEDED.
+//! The deadline of a call, as its client sets it by `grpc-timeout`: of every call of every service, also while its answer
+//! streams. What is not said by then is cut off, behind a whole message, by the status DEADLINE_EXCEEDED.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
-use tokio::time::Instant;
+use hyper::HeaderMap;
+use hyper::body::{Body as _, Bytes, Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep};
 use tonic::Status;
+
+/// What is left of the time of a call when it has waited, for the answer itself.
+const ANSWER_TIME: Duration = Duration::from_millis(500);
 
 /// When the answer of a call must be on its way; an extension of its request.
 #[derive(Debug, Clone, Copy)]
 struct Ends(Instant);
-
-/// What is left of the time of a call when it has waited, for the answer itself.
-const ANSWER_TIME: Duration = Duration::from_millis(500);
 
 /// How long a call may wait for something and still answer within its deadline; `longest` where it has none.
 pub(super) fn patience<T>(request: &tonic::Request<T>, longest: Duration) -> Duration {
@@ -32,19 +36,67 @@ pub(super) async fn keep(mut request: Request, next: Next) -> Response {
     let Some(allowed) = header.and_then(|text| parse(text.to_str().ok()?)) else {
         return next.run(request).await;
     };
-    // A little early, so that this answer is there before the transport gives up on its own.
+    // A little early, so that this status is there before the client ends the call by its own clock.
     let ours = allowed
         .saturating_sub(Duration::from_millis(5))
         .max(allowed / 2);
     if let Some(at) = Instant::now().checked_add(ours) {
         request.extensions_mut().insert(Ends(at));
     }
-    match tokio::time::timeout(ours, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Status::deadline_exceeded(format!(
-            "no answer within {allowed:?}; whether it was done is not known"
-        ))
-        .into_http(),
+    let mut end = Box::pin(sleep(ours));
+    tokio::select! {
+        biased;
+        response = next.run(request) => response.map(|body| within(body, end, allowed)),
+        () = &mut end => exceeded(allowed).into_http(),
+    }
+}
+
+fn exceeded(allowed: Duration) -> Status {
+    Status::deadline_exceeded(format!(
+        "no whole answer within {allowed:?}; whether it was done is not known"
+    ))
+}
+
+// A refusal has no body.
+fn within(body: Body, end: Pin<Box<Sleep>>, allowed: Duration) -> Body {
+    match body.is_end_stream() {
+        true => body,
+        false => Body::new(Timed { body, end, allowed }),
+    }
+}
+
+/// A body that ends in time.
+struct Timed {
+    body: Body,
+    end: Pin<Box<Sleep>>,
+    allowed: Duration,
+}
+
+impl hyper::body::Body for Timed {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if !self.body.is_end_stream() && self.end.as_mut().poll(context).is_ready() {
+            // The source of the answer sees that its receiver is gone.
+            self.body = Body::empty();
+            let mut trailers = HeaderMap::new();
+            let status = exceeded(self.allowed).add_header(&mut trailers);
+            status.expect("a sentence in ASCII can be sent");
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -27,6 +27,7 @@ pub(super) fn brief(view: &SnapshotView) -> wire::Snapshot {
     let is_published = view.root.is_some();
     let verified = verification(verify(state), is_published);
     let totals = state.totals();
+    let is_stated = state.unstated().next().is_none();
     wire::Snapshot {
         snapshot_id: state.snapshot.to_string(),
         status: status_of(view).to_owned(),
@@ -43,8 +44,8 @@ pub(super) fn brief(view: &SnapshotView) -> wire::Snapshot {
         totals: Some(wire::SnapshotTotals {
             balances: Some(wide(totals.balances)),
             in_flight: Some(wide(totals.in_flight)),
-            deposits: Some(wide(totals.deposits)),
-            withdrawals: Some(wide(totals.withdrawals)),
+            deposits: is_stated.then(|| wide(totals.deposits)),
+            withdrawals: is_stated.then(|| wide(totals.withdrawals)),
         }),
         conserved: verified.conserved,
         consistent_cut: verified.consistent_cut,
@@ -97,10 +98,13 @@ fn process(part: &Part) -> wire::SnapshotProcess {
         logical_clock: state.clock.0,
         accounts: state.accounts,
         balance_total: Some(wide(state.balance_total)),
-        deposits: Some(wide(state.deposits)),
-        withdrawals: Some(wide(state.withdrawals)),
+        deposits: state.has_figures().then(|| wide(state.deposits)),
+        withdrawals: state.has_figures().then(|| wide(state.withdrawals)),
         journal_position: state.position.0,
-        journal_hash: state.journal.0.to_vec(),
+        journal_hash: match state.has_journal() {
+            true => state.journal.0.to_vec(),
+            false => Vec::new(),
+        },
         state_bytes: state.state_bytes,
         new_bytes: state.new_bytes,
     }

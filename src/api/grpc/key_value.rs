@@ -1,9 +1,11 @@
 //! `chandy_lamport.KeyValueService`: keys that share the channels with the bank, and how the cluster stands.
 
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use super::super::ask;
 use super::super::error::{Failure, id};
+use super::super::identity;
 use super::refused;
 use crate::node::{Handle, PeerState};
 use crate::process::event::Operation;
@@ -20,14 +22,21 @@ use crate::proto::chandy_lamport::{
 pub(super) struct KeyValues(pub(super) Handle);
 
 impl KeyValues {
-    // Empty when it was written, else the sentence that says why not.
-    async fn write(&self, key: &str, value: Option<String>) -> Result<String, Failure> {
+    // Empty when it was written, else the sentence that says why not. A repeat under its key writes nothing.
+    async fn write(
+        &self,
+        metadata: &MetadataMap,
+        key: &str,
+        value: Option<String>,
+    ) -> Result<String, Failure> {
+        let repeat = identity::key_of(metadata.as_ref())?;
         let operation = Operation::Put {
             key: id("key", key, Key::parse)?,
             value: value.map(Into::into),
         };
-        let answer = ask::operate(&self.0, None, operation).await?;
-        answer.outcome.map_or_else(refused, |_| Ok(String::new()))
+        let answer = ask::operate(&self.0, repeat, operation).await?;
+        let outcome = answer.outcome.map_err(identity::as_given);
+        outcome.map_or_else(refused, |_| Ok(String::new()))
     }
 
     // Where a process is reached; empty if it is not known.
@@ -72,8 +81,8 @@ impl KeyValueService for KeyValues {
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
-        let PutRequest { key, value } = request.into_inner();
-        let error = self.write(&key, Some(value)).await?;
+        let (metadata, _, PutRequest { key, value }) = request.into_parts();
+        let error = self.write(&metadata, &key, Some(value)).await?;
         Ok(Response::new(PutResponse {
             success: error.is_empty(),
             error,
@@ -85,7 +94,9 @@ impl KeyValueService for KeyValues {
         &self,
         request: Request<DeleteRequest>,
     ) -> Result<Response<DeleteResponse>, Status> {
-        let error = self.write(&request.get_ref().key, None).await?;
+        let error = self
+            .write(request.metadata(), &request.get_ref().key, None)
+            .await?;
         Ok(Response::new(DeleteResponse {
             success: error.is_empty(),
             error,

@@ -11,8 +11,8 @@ use tonic::{Request, Response, Status, Streaming};
 use super::super::ask;
 use super::super::error::{Failure, id};
 use super::super::identity;
-use super::process_or_here;
 use super::stream::STALL;
+use super::{process_or_here, protocol};
 use crate::node::{Handle, Replies};
 use crate::process::event::{Answer, Input, Operation, Reply};
 use crate::process::ids::{AccountId, RequestId};
@@ -92,7 +92,7 @@ impl Reader {
             let batch = match requests.message().await {
                 Ok(Some(asked)) => self.begin(asked).await,
                 Ok(None) => return,
-                Err(broken) => Err(broken),
+                Err(broken) => Err(protocol::named(broken)),
             };
             let is_last = batch.is_err();
             // Who reads no answer for so long is let go.

@@ -1,6 +1,5 @@
-//! gRPC: the published interface (package `chandy_lamport`) and our own, with health and reflection.
-//!
-//! Between nodes `PeerService` is served on the same port; it belongs to the transport and is added there.
+//! gRPC: the published interface (package `chandy_lamport`) and our own, with health and reflection, and `PeerService`
+//! between nodes. What holds for every call of every service stands around them: `protocol` and `deadline`.
 
 mod audit;
 mod bank;
@@ -8,15 +7,18 @@ mod deadline;
 mod differences;
 mod figures;
 mod history;
-pub(super) mod incoming;
 mod key_value;
 mod ledger;
+mod protocol;
 mod recorded;
 mod snapshot;
 mod stream;
 mod watched;
 
+use axum::Router;
+use axum::middleware::from_fn;
 use tonic::Status;
+use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -25,6 +27,7 @@ use tonic_reflection::server::Builder as Reflection;
 use super::error::{Failure, id};
 use crate::node::Handle;
 use crate::node::discover::Unanswered;
+use crate::node::peer_service::Peering;
 use crate::process::ids::{AccountId, ProcessId};
 use crate::process::refusal::Refusal;
 use crate::proto;
@@ -51,36 +54,49 @@ const SERVICES: [&str; 6] = [
     "snapledger.v1.PeerService",
 ];
 
-/// The services of one node, but for `PeerService`; all are reported as serving.
+// A service that takes requests of so many bytes, compressed or not.
+macro_rules! bounded {
+    ($service:expr, $bytes:expr) => {
+        $service
+            .accept_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Gzip)
+            .max_decoding_message_size($bytes)
+    };
+}
+
+/// All services of one node; each is reported as serving.
 ///
 /// The reporter is for the way down: a node that stops says so by [`stop_serving`].
-pub async fn routes(handle: Handle) -> (Routes, HealthReporter) {
+pub async fn router(handle: Handle) -> (Router, HealthReporter) {
     let (reporter, health) = tonic_health::server::health_reporter();
     report(&reporter, ServingStatus::Serving).await;
     let snapshots = SnapshotServiceServer::new(snapshot::Snapshots::new(handle.clone()));
     let bank = BankServiceServer::new(bank::Bank(handle.clone()));
     let keys = KeyValueServiceServer::new(key_value::KeyValues(handle.clone()));
     let ledger = LedgerServiceServer::new(ledger::Ledger(handle.clone()));
-    let history = HistoryServiceServer::new(history::History::new(handle));
-    let routes = Routes::new(snapshots.max_decoding_message_size(REQUEST_BYTES_MAX))
-        .add_service(bank.max_decoding_message_size(REQUEST_BYTES_MAX))
-        .add_service(keys.max_decoding_message_size(REQUEST_BYTES_MAX))
-        .add_service(ledger.max_decoding_message_size(BATCH_BYTES_MAX))
-        .add_service(history.max_decoding_message_size(REQUEST_BYTES_MAX));
-    let router = routes
-        .into_axum_router()
-        .layer(axum::middleware::from_fn(deadline::keep));
+    let history = HistoryServiceServer::new(history::History::new(handle.clone()));
     let v1 = reflection().build_v1().expect(DESCRIPTORS_ARE_WHOLE);
     let v1alpha = reflection().build_v1alpha().expect(DESCRIPTORS_ARE_WHOLE);
-    let routes = Routes::from(router)
-        .add_service(health)
-        .add_service(v1)
-        .add_service(v1alpha);
-    (routes, reporter)
+    let routes = Routes::new(bounded!(snapshots, REQUEST_BYTES_MAX))
+        .add_service(bounded!(bank, REQUEST_BYTES_MAX))
+        .add_service(bounded!(keys, REQUEST_BYTES_MAX))
+        .add_service(bounded!(ledger, BATCH_BYTES_MAX))
+        .add_service(bounded!(history, REQUEST_BYTES_MAX))
+        .add_service(bounded!(health, REQUEST_BYTES_MAX))
+        .add_service(bounded!(v1, REQUEST_BYTES_MAX))
+        .add_service(bounded!(v1alpha, REQUEST_BYTES_MAX))
+        .add_service(Peering::service(handle));
+    (within_bounds(routes.into_axum_router()), reporter)
+}
+
+// What holds for every call.
+fn within_bounds(router: Router) -> Router {
+    let router = router.layer(from_fn(deadline::keep));
+    router.layer(from_fn(protocol::keep))
 }
 
 /// `greeter` and the health of a node that is not ready; every other call is told why.
-pub async fn not_ready(greeter: Routes, unanswered: Unanswered) -> Routes {
+pub async fn not_ready(greeter: Routes, unanswered: Unanswered) -> Router {
     let (reporter, health) = tonic_health::server::health_reporter();
     report(&reporter, ServingStatus::NotServing).await;
     let refuse = move || {
@@ -88,7 +104,7 @@ pub async fn not_ready(greeter: Routes, unanswered: Unanswered) -> Routes {
         async move { status.into_http::<tonic::body::Body>() }
     };
     let router = greeter.add_service(health).into_axum_router();
-    Routes::from(router.fallback(refuse))
+    within_bounds(router.fallback(refuse))
 }
 
 const DESCRIPTORS_ARE_WHOLE: &str = "the descriptors were encoded by this build";

@@ -3,7 +3,6 @@
 use serde::Serialize;
 
 use super::super::error::Failure;
-use super::super::payload::Payload;
 use super::super::time::rfc3339;
 use super::ANSWER_BYTES_MAX;
 use crate::history::global::GlobalState;
@@ -12,6 +11,7 @@ use crate::process::cell::Cell;
 use crate::process::ids::{ChannelId, SnapshotId};
 use crate::proto::chandy_lamport::{ApplicationMessage, ChannelState, ProcessState};
 use crate::store::Store;
+use crate::transport::wire::Payload;
 
 /// Reads parts, and stops as soon as they cannot fit one answer: a million balances or messages are never gathered in
 /// vain.

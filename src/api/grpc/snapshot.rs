@@ -8,7 +8,6 @@ use tonic::{Request, Response, Status};
 
 use super::super::error::{Failure, id};
 use super::super::identity;
-use super::super::payload::Foreign;
 use super::super::recorded::{absent, blocking, not_begun};
 use super::deadline::patience;
 use super::recorded::{Reader, what_is_missing};
@@ -28,11 +27,15 @@ use crate::proto::chandy_lamport::{
     MarkerResponse, SendMessageResponse,
 };
 use crate::store::Store;
+use crate::transport::wire::Foreign;
 
 /// How long a call without a deadline waits for a snapshot to be finished.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// How many calls wait for snapshots at once.
 const WAITING_MAX: usize = 1024;
+/// To a message under the id of another one.
+const REUSED: &str = "the message_id was used for a message with other content, and this one was not applied; repeat a \
+                      message unchanged, and give every other message an id of its own";
 
 /// The service, on one node.
 pub(super) struct Snapshots {
@@ -88,6 +91,7 @@ impl SnapshotService for Snapshots {
     ) -> Result<Response<MarkerResponse>, Status> {
         let received = request.into_inner();
         let from = self.caller("sender_id", &received.sender_id)?;
+        self.handle.called(&from, Lamport(received.logical_clock));
         let snapshot = id("snapshot_id", &received.snapshot_id, SnapshotId::parse)?;
         let initiator = id("initiator_id", &received.initiator_id, ProcessId::parse)?;
         let known = self.handle.config().topology.contains(&initiator);
@@ -217,6 +221,7 @@ impl Snapshots {
     // Delivers an application message, or says why it is not one of ours.
     async fn receive(&self, sent: ApplicationMessage) -> Result<Result<bool, String>, Failure> {
         let from = self.caller("from_process", &sent.from_process)?;
+        self.handle.called(&from, Lamport(sent.sender_clock));
         let to = id("to_process", &sent.to_process, ProcessId::parse)?;
         let message_id = match sent.message_id.as_str() {
             "" => None,
@@ -242,7 +247,7 @@ impl Snapshots {
         };
         let body = match foreign.read() {
             Ok(body) => body,
-            Err(failure) => return Ok(Err(failure.to_string())),
+            Err(bad) => return Ok(Err(bad.to_string())),
         };
         let repeat = message_id.map(|message_id| identity::of_message(&from, &message_id));
         self.deliver(from, repeat, Message { clock, body }).await
@@ -282,7 +287,11 @@ impl Snapshots {
         let Reply::Called(delivered) = self.handle.ask(input).await?.reply else {
             unreachable!("a call is answered as one")
         };
-        delivered.map_or_else(|refusal| refused(refusal).map(Err), |first| Ok(Ok(first)))
+        match delivered {
+            Ok(first) => Ok(Ok(first)),
+            Err(Refusal::RequestReused(_)) => Ok(Err(REUSED.to_owned())),
+            Err(refusal) => refused(refusal).map(Err),
+        }
     }
 }
 

@@ -8,9 +8,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::super::error::{Failure, id};
-use super::super::identity;
-use crate::process::ids::RequestId;
+use super::super::error::Failure;
 
 /// The largest body in bytes.
 pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
@@ -105,30 +103,9 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segment
     }
 }
 
-const REPEAT_KEY: &str = "Idempotency-Key";
-
-/// The `Idempotency-Key` of a request, as the name its answer is remembered by.
-pub(super) fn repeat_key(headers: &HeaderMap) -> Result<Option<RequestId>, Failure> {
-    let mut keys = headers.get_all(REPEAT_KEY).iter();
-    let Some(key) = keys.next() else {
-        return Ok(None);
-    };
-    if keys.next().is_some() {
-        return Err(Failure::malformed(
-            REPEAT_KEY,
-            "is given twice; give it once",
-        ));
-    }
-    let text = std::str::from_utf8(key.as_bytes())
-        .map_err(|_| Failure::malformed(REPEAT_KEY, "is not UTF-8"))?;
-    let key = id(REPEAT_KEY, text, RequestId::parse)?;
-    Ok(Some(identity::of_key(key.as_str())))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::HeaderValue;
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -168,22 +145,6 @@ mod tests {
             " [1]",
         ] {
             assert!(parse::<Paid>(odd.as_bytes()).is_err());
-        }
-    }
-
-    #[test]
-    fn a_key_is_taken_once_and_checked() {
-        let key = |text: &'static [u8]| HeaderValue::from_bytes(text).expect("a header");
-        let mut headers = HeaderMap::new();
-        assert_eq!(repeat_key(&headers).ok(), Some(None));
-        headers.append(REPEAT_KEY, key(b"k"));
-        let taken = repeat_key(&headers).ok().flatten();
-        assert_eq!(taken.as_ref().map(RequestId::as_str), Some("key/k"));
-        headers.append(REPEAT_KEY, key(b"k"));
-        assert!(repeat_key(&headers).is_err(), "given twice");
-        for odd in [&b""[..], b"\xff", &[b'k'; 129], b"a\tb"] {
-            headers.insert(REPEAT_KEY, key(odd));
-            assert!(repeat_key(&headers).is_err(), "{odd:?}");
         }
     }
 }

@@ -16,12 +16,12 @@ use super::missing;
 use super::query::{Parameters, REVISION};
 use super::snapshot::Gaps;
 use crate::api::error::{Failure, id};
-use crate::api::payload::Payload;
 use crate::api::recorded::view_of;
 use crate::history::part::{RecordedChannel, RecordedMessage};
 use crate::node::SnapshotView;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::store::Store;
+use crate::transport::wire::Payload;
 
 #[derive(Serialize)]
 struct MessageShown<'a> {

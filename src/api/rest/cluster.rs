@@ -11,10 +11,10 @@ use super::accept::Plain;
 use crate::api::ask;
 use crate::api::error::Failure;
 use crate::api::time::rfc3339;
-use crate::config::{Member, Transport};
 use crate::node::{Handle, PeerState, PeerView};
 use crate::process::ids::{ChannelId, ProcessId};
 use crate::process::status::Status;
+use crate::transport::link::LinkState;
 
 #[derive(Serialize)]
 struct Cluster<'a> {
@@ -22,8 +22,6 @@ struct Cluster<'a> {
     process: &'a str,
     logical_clock: u64,
     journal_position: u64,
-    clock_skew_seconds: f64,
-    warnings: Vec<String>,
     peers: Vec<PeerShown<'a>>,
     channels: Vec<ChannelShown<'a>>,
 }
@@ -35,7 +33,6 @@ struct PeerShown<'a> {
     rest: Option<&'a str>,
     state: &'static str,
     last_seen: Option<String>,
-    clock_skew_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
 }
@@ -62,20 +59,15 @@ pub(super) async fn show(_: Plain, State(facade): State<Facade>) -> Result<Respo
     let status = ask::status(&facade.handle).await?;
     let peers = facade.handle.peers();
     let config = facade.handle.config();
-    let cluster = Cluster {
+    let shown = Cluster {
         cluster: &config.cluster,
         process: config.me.as_str(),
         logical_clock: status.clock.0,
         journal_position: status.position.0,
-        clock_skew_seconds: facade.handle.clock_skew_seconds(),
-        warnings: facade.handle.warnings(),
-        peers: peers
-            .iter()
-            .map(|peer| shown(&facade.handle, peer))
-            .collect(),
+        peers: peers.iter().map(PeerShown::from).collect(),
         channels: channels(&facade.handle, &status),
     };
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(cluster)).into_response())
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(shown)).into_response())
 }
 
 fn channels<'a>(handle: &'a Handle, status: &'a Status) -> Vec<ChannelShown<'a>> {
@@ -83,13 +75,11 @@ fn channels<'a>(handle: &'a Handle, status: &'a Status) -> Vec<ChannelShown<'a>>
     // What a stream carries is as open as the stream; unary calls come and go.
     let state = |from: &ProcessId, to: &ProcessId| {
         let other = if from == me { to } else { from };
-        let members = &handle.config().members;
-        let unary = |member: &Member| member.id == *other && member.transport == Transport::Unary;
-        if members.iter().any(unary) {
-            return "unary";
-        }
         let (from, to) = (from.clone(), to.clone());
-        handle.link(&ChannelId { from, to }).as_str()
+        match handle.link(&ChannelId { from, to }) {
+            LinkState::Open | LinkState::Closed if handle.config().is_unary(other) => "unary",
+            link => link.as_str(),
+        }
     };
     let error = |from: &ProcessId, to: &ProcessId| {
         let (from, to) = (from.clone(), to.clone());
@@ -120,15 +110,16 @@ fn channels<'a>(handle: &'a Handle, status: &'a Status) -> Vec<ChannelShown<'a>>
     outgoing.chain(incoming).collect()
 }
 
-fn shown<'a>(handle: &Handle, peer: &'a PeerView) -> PeerShown<'a> {
-    PeerShown {
-        process: peer.process.as_str(),
-        grpc: &peer.grpc,
-        rest: peer.rest.as_deref(),
-        state: name(peer.state),
-        last_seen: peer.last_seen_us.map(rfc3339),
-        clock_skew_seconds: handle.clock_skew_seconds_of(peer),
-        error: peer.error.as_deref(),
+impl<'a> From<&'a PeerView> for PeerShown<'a> {
+    fn from(peer: &'a PeerView) -> Self {
+        Self {
+            process: peer.process.as_str(),
+            grpc: &peer.grpc,
+            rest: peer.rest.as_deref(),
+            state: name(peer.state),
+            last_seen: peer.last_seen_us.map(rfc3339),
+            error: peer.error.as_deref(),
+        }
     }
 }
 

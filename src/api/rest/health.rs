@@ -14,42 +14,22 @@ use crate::api::error::Failure;
 #[derive(Serialize)]
 struct Standing {
     status: &'static str,
-    /// What is wrong though the node does its work.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    warnings: Vec<String>,
 }
 
 /// `GET /healthz`
 pub(super) async fn live(_: Plain) -> Response {
-    standing("live", Vec::new())
+    standing("live")
 }
 
 /// `GET /readyz`
 pub(super) async fn ready(_: Plain, State(facade): State<Facade>) -> Result<Response, Failure> {
     facade.handle.ready().map_err(Failure::NotReady)?;
-    Ok(standing("ready", facade.handle.warnings()))
+    Ok(standing("ready"))
 }
 
-fn standing(status: &'static str, warnings: Vec<String>) -> Response {
+fn standing(status: &'static str) -> Response {
     let never_stored = [(header::CACHE_CONTROL, "no-store")];
-    (never_stored, Json(Standing { status, warnings })).into_response()
-}
-
-/// `GET /metrics`
-pub(super) async fn metrics(
-    State(facade): State<Facade>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Response, Failure> {
-    negotiate(&headers, &[Format::Metrics, Format::OpenMetrics])?;
-    Parameters::of(&uri, &[])?;
-    let text = facade.handle.metrics();
-    // OpenMetrics ends with a mark of its own; the older format knows no such thing.
-    let content_type = match text.ends_with("# EOF\n") {
-        true => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        false => "text/plain; version=0.0.4; charset=utf-8",
-    };
-    Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())
+    (never_stored, Json(Standing { status })).into_response()
 }
 
 /// `GET /`

@@ -15,13 +15,13 @@ mod export;
 mod file;
 mod freshness;
 mod health;
+mod metrics;
 pub(super) mod missing;
 mod openapi;
 mod operations;
 mod pins;
 mod problem;
 pub(super) mod query;
-mod serve;
 mod snapshot;
 mod snapshots;
 mod statement;
@@ -41,7 +41,6 @@ use crate::node::Handle;
 use crate::node::discover::Unanswered;
 
 pub use openapi::document;
-pub use serve::serve;
 
 /// What handlers share.
 #[derive(Clone)]
@@ -90,7 +89,7 @@ fn routes() -> Router<Facade> {
         .route("/", get(health::index))
         .route("/healthz", get(health::live))
         .route("/readyz", get(health::ready))
-        .route("/metrics", get(health::metrics))
+        .route("/metrics", get(metrics::show))
         .route("/openapi.json", get(openapi::openapi))
         .route("/docs", get(openapi::show))
         .route("/docs/{file}", get(openapi::file))

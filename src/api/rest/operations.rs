@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Facade;
 use super::accept::Plain;
-use super::body::{Body, Segments, Units, repeat_key};
+use super::body::{Body, Segments, Units};
 use crate::api::ask;
 use crate::api::error::{Failure, id};
 use crate::api::identity;
@@ -63,7 +63,7 @@ impl FromRequestParts<Facade> for Call {
         Plain::from_request_parts(parts, facade).await?;
         Ok(Self {
             facade: facade.clone(),
-            key: repeat_key(&parts.headers)?,
+            key: identity::key_of(&parts.headers)?,
         })
     }
 }

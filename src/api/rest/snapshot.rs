@@ -40,10 +40,10 @@ struct ProcessShown<'a> {
     logical_clock: u64,
     accounts: u64,
     balance_total: i128,
-    deposits: i128,
-    withdrawals: i128,
-    journal_position: u64,
-    journal_hash: String,
+    deposits: Option<i128>,
+    withdrawals: Option<i128>,
+    journal_position: Option<u64>,
+    journal_hash: Option<String>,
     state_bytes: u64,
     new_bytes: u64,
 }
@@ -84,8 +84,9 @@ struct Ends<'a> {
 pub(super) struct TotalsShown<'a> {
     balances: i128,
     in_flight: i128,
-    deposits: i128,
-    withdrawals: i128,
+    /// Null where a process of another make does not state its own.
+    deposits: Option<i128>,
+    withdrawals: Option<i128>,
     /// Nothing of this where the sums hold everything: a complete revision has the same bytes for ever.
     #[serde(flatten)]
     left_out: Option<LeftOutShown<'a>>,
@@ -180,7 +181,7 @@ impl<'a> Snapshot<'a> {
             channels: None,
             missing: state.missing().iter().map(MissingShown::from).collect(),
             open_channels: open.collect(),
-            totals: TotalsShown::of(state.totals(), state.left_out()),
+            totals: TotalsShown::of_snapshot(state),
             verification: VerificationShown {
                 // What is still being gathered proves nothing yet.
                 conserved: verification.conserved.filter(|_| published),
@@ -220,10 +221,10 @@ impl<'a> From<&'a Part> for ProcessShown<'a> {
             logical_clock: state.clock.0,
             accounts: state.accounts,
             balance_total: state.balance_total,
-            deposits: state.deposits,
-            withdrawals: state.withdrawals,
-            journal_position: state.position.0,
-            journal_hash: state.journal.to_string(),
+            deposits: state.has_figures().then_some(state.deposits),
+            withdrawals: state.has_figures().then_some(state.withdrawals),
+            journal_position: state.has_journal().then_some(state.position.0),
+            journal_hash: state.has_journal().then(|| state.journal.to_string()),
             state_bytes: state.state_bytes,
             new_bytes: state.new_bytes,
         }
@@ -251,13 +252,23 @@ impl<'a> From<&'a ChannelId> for Ends<'a> {
 }
 
 impl<'a> TotalsShown<'a> {
+    fn of_snapshot(state: &'a GlobalState) -> Self {
+        let shown = Self::of(state.totals(), state.left_out());
+        let is_stated = state.unstated().next().is_none();
+        Self {
+            deposits: shown.deposits.filter(|_| is_stated),
+            withdrawals: shown.withdrawals.filter(|_| is_stated),
+            ..shown
+        }
+    }
+
     /// With what they do not hold.
     pub(super) fn of(totals: Totals, left_out: Option<LeftOut<'a>>) -> Self {
         Self {
             balances: totals.balances,
             in_flight: totals.in_flight,
-            deposits: totals.deposits,
-            withdrawals: totals.withdrawals,
+            deposits: Some(totals.deposits),
+            withdrawals: Some(totals.withdrawals),
             left_out: left_out.map(LeftOutShown::from),
         }
     }
@@ -309,8 +320,8 @@ mod tests {
         let shown = TotalsShown {
             balances: i128::from(i64::MAX) * 3,
             in_flight: -1,
-            deposits: 0,
-            withdrawals: 0,
+            deposits: Some(0),
+            withdrawals: Some(0),
             left_out: None,
         };
         let json = serde_json::to_string(&shown).expect("plain fields");

@@ -14,7 +14,7 @@ use super::CliError;
 use super::output::Report;
 use super::snapshot::verify;
 use crate::config::cluster_file::{
-    ClockBlock, ClusterFile, HistoryBlock, ProcessBlock, SnapshotBlock, StoreBlock,
+    ClusterFile, HistoryBlock, ProcessBlock, SnapshotBlock, StoreBlock,
 };
 use crate::history::global::GlobalState;
 use crate::process::ids::{ProcessId, SnapshotId};
@@ -202,7 +202,6 @@ fn cluster_file(cluster: &str, state: &GlobalState, dir: &Path) -> ClusterFile {
         },
         store: StoreBlock::default(),
         history: HistoryBlock::default(),
-        clock: ClockBlock::default(),
     }
 }
 

@@ -61,8 +61,9 @@ struct Channel<'a> {
 struct Totals {
     balances: i128,
     in_flight: i128,
-    deposits: i128,
-    withdrawals: i128,
+    /// Null where a process of another make does not state its own.
+    deposits: Option<i128>,
+    withdrawals: Option<i128>,
 }
 
 #[derive(Serialize)]
@@ -84,6 +85,7 @@ struct Checked<'a> {
 pub(super) fn json(export: &Export, audit: &Audit, expected: Option<Hash>) -> String {
     let state = &audit.recomputed;
     let totals = state.totals();
+    let is_stated = state.unstated().next().is_none();
     let channels = state
         .parts
         .values()
@@ -110,8 +112,8 @@ pub(super) fn json(export: &Export, audit: &Audit, expected: Option<Hash>) -> St
         totals: Totals {
             balances: totals.balances,
             in_flight: totals.in_flight,
-            deposits: totals.deposits,
-            withdrawals: totals.withdrawals,
+            deposits: is_stated.then_some(totals.deposits),
+            withdrawals: is_stated.then_some(totals.withdrawals),
         },
         verification: Certificate {
             conserved: audit.verification.conserved,

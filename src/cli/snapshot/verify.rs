@@ -141,6 +141,9 @@ pub(super) fn unchecked(state: &GlobalState) -> Vec<String> {
         .map(|part| {
             let (process, recorded) = (&part.process, &part.state);
             let (position, journal) = (recorded.position, recorded.journal);
+            if !recorded.has_journal() {
+                return format!("what {process} says of itself: it is of another make and has no journal");
+            }
             format!(
                 "that entry {position} of the journal of {process} has the hash {journal}, and what the entries before \
                  it say: check its store with `snapledger store check`"
@@ -200,7 +203,7 @@ fn as_table(export: &Export, audit: &Audit, expected: Option<Hash>) -> Report {
     report.line(match audit.verification.conserved {
         Some(true) => "no money was lost or made",
         Some(false) => "the sums contradict each other",
-        None => "whether money was lost cannot be said: processes are missing",
+        None => "whether money was lost cannot be said: processes are missing, or do not state their figures",
     });
     for what in unchecked(state) {
         report.line(&format!("not checked: {what}"));

@@ -61,7 +61,9 @@ impl Story {
     }
 
     fn begins_otherwise(&mut self, state: &GlobalState) -> Option<String> {
-        state.parts.get(&state.initiator)?;
+        // One of another make tells nothing of the start: each assembler counts from its own part.
+        let initiator = state.parts.get(&state.initiator);
+        initiator.filter(|part| part.state.has_journal())?;
         let (time, clock) = (state.initiated_at, state.initiated_clock);
         let begun = (state.initiator.clone(), time, clock);
         let before = self.begun.get_or_insert_with(|| begun.clone());

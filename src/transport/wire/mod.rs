@@ -3,7 +3,9 @@
 mod horizon;
 mod message;
 mod part;
+mod payload;
 mod share;
+mod told;
 
 pub use horizon::{answers_since, before_horizon};
 pub use message::{
@@ -11,7 +13,9 @@ pub use message::{
     tally_to_wire,
 };
 pub use part::{part_from_wire, part_to_wire, state_from_wire, state_to_wire, wide};
+pub use payload::{BadPayload, Foreign, Payload};
 pub use share::{share_from_wire, share_to_wire};
+pub use told::told_from_wire;
 
 /// Why something from a peer is not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

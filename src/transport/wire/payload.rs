@@ -1,10 +1,9 @@
-//! What a message says, as JSON: shown for recorded messages, read from processes of another make.
+//! What a message says, as JSON: shown for recorded messages, and exchanged with processes of another make.
 
 use serde::{Deserialize, Serialize};
 
-use super::error::{Failure, id};
 use crate::process::clock::Lamport;
-use crate::process::ids::{AccountId, Amount, Key, ProcessId};
+use crate::process::ids::{AccountId, Amount, Key, Malformed, ProcessId};
 use crate::process::kv::VALUE_BYTES_MAX;
 use crate::process::message::{
     Body, Stamp, TRANSFER_ID_BYTES_MAX, Transfer, Write, is_transfer_id,
@@ -14,27 +13,52 @@ use crate::process::refusal::Refusal;
 /// The greatest foreign clock that is followed; the own clock then passes it, so that no write wins for ever.
 const CLOCK_MAX: u64 = u64::MAX / 2;
 
+/// A field of a message that is not understood, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {why}")]
+pub struct BadPayload {
+    field: &'static str,
+    why: String,
+}
+
+impl BadPayload {
+    fn new(field: &'static str, why: impl ToString) -> Self {
+        let why = why.to_string();
+        Self { field, why }
+    }
+}
+
 /// The content of a message, by its kind.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub(super) enum Payload<'a> {
+pub enum Payload<'a> {
     /// Money.
     Transfer {
+        /// Its name, unique in the cluster.
         transfer_id: &'a str,
+        /// The account it was taken from.
         from_account: &'a str,
+        /// The account it goes to.
         to_account: &'a str,
+        /// Minor units.
         amount: i64,
     },
     /// A write; `value` is null where the key is deleted. `clock` and `process` are its stamp.
     Put {
+        /// What is written.
         key: &'a str,
+        /// The new value.
         value: Option<&'a str>,
+        /// The writer's Lamport clock.
         clock: u64,
+        /// The writer.
         process: &'a str,
     },
     /// A marker of another snapshot that passed while the channel was recorded.
     Marker {
+        /// Of which snapshot.
         snapshot_id: &'a str,
+        /// The process that started it.
         initiator: &'a str,
     },
 }
@@ -63,17 +87,17 @@ impl<'a> From<&'a Body> for Payload<'a> {
 }
 
 /// A message as a process of another make sends it.
-pub(super) struct Foreign<'a> {
+pub struct Foreign<'a> {
     /// `transfer` or `put`.
-    pub(super) message_type: &'a str,
+    pub message_type: &'a str,
     /// UTF-8 JSON.
-    pub(super) payload: &'a [u8],
+    pub payload: &'a [u8],
     /// The sending process.
-    pub(super) from: &'a ProcessId,
+    pub from: &'a ProcessId,
     /// Its clock at the sending.
-    pub(super) clock: Lamport,
+    pub clock: Lamport,
     /// The name of a transfer that has none.
-    pub(super) fallback_id: String,
+    pub fallback_id: String,
 }
 
 #[derive(Deserialize)]
@@ -95,42 +119,47 @@ struct ForeignPut {
 }
 
 impl Foreign<'_> {
-    /// Understands the message, or says why not.
-    pub(super) fn read(self) -> Result<Body, Failure> {
+    /// Understands the message.
+    ///
+    /// # Errors
+    /// [`BadPayload`] names the field.
+    pub fn read(self) -> Result<Body, BadPayload> {
         match self.message_type {
             "transfer" => self.transfer(),
             "put" => self.put(),
-            other => Err(Failure::malformed(
+            other => Err(BadPayload::new(
                 "message_type",
                 format!("{other:?} is not known here; send \"transfer\" or \"put\""),
             )),
         }
     }
 
-    fn transfer(self) -> Result<Body, Failure> {
+    fn transfer(self) -> Result<Body, BadPayload> {
         let sent: ForeignTransfer = parse(self.payload)?;
         let transfer_id = sent.transfer_id.unwrap_or(self.fallback_id);
         if !is_transfer_id(&transfer_id) {
             let why = format!("give 1 to {TRANSFER_ID_BYTES_MAX} bytes without control characters");
-            return Err(Failure::malformed("transfer_id", why));
+            return Err(BadPayload::new("transfer_id", why));
         }
         Ok(Body::from(Transfer {
             transfer_id: transfer_id.into(),
-            from_account: id("from_account", &sent.from_account, AccountId::parse)?,
-            to_account: id("to_account", &sent.to_account, AccountId::parse)?,
-            amount: Amount::new(sent.amount).ok_or(Refusal::Amount(sent.amount))?,
+            from_account: parsed("from_account", &sent.from_account, AccountId::parse)?,
+            to_account: parsed("to_account", &sent.to_account, AccountId::parse)?,
+            amount: Amount::new(sent.amount)
+                .ok_or_else(|| BadPayload::new("amount", Refusal::Amount(sent.amount)))?,
         }))
     }
 
-    fn put(self) -> Result<Body, Failure> {
+    fn put(self) -> Result<Body, BadPayload> {
         let sent: ForeignPut = parse(self.payload)?;
         let bytes = sent.value.as_deref().map_or(0, str::len);
         if bytes > VALUE_BYTES_MAX {
-            return Err(Refusal::ValueTooLong(bytes as u64).into());
+            let why = Refusal::ValueTooLong(bytes as u64);
+            return Err(BadPayload::new("value", why));
         }
         let clock = sent.clock.unwrap_or(self.clock.0);
         let process = match sent.process {
-            Some(process) => id("process", &process, ProcessId::parse)?,
+            Some(process) => parsed("process", &process, ProcessId::parse)?,
             None => self.from.clone(),
         };
         let stamp = Stamp {
@@ -138,15 +167,23 @@ impl Foreign<'_> {
             process,
         };
         Ok(Body::from(Write {
-            key: id("key", &sent.key, Key::parse)?,
+            key: parsed("key", &sent.key, Key::parse)?,
             value: sent.value.map(Into::into),
             stamp,
         }))
     }
 }
 
-fn parse<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, Failure> {
-    serde_json::from_slice(payload).map_err(|why| Failure::malformed("payload", why))
+fn parsed<T>(
+    field: &'static str,
+    text: &str,
+    parse: impl Fn(&str) -> Result<T, Malformed>,
+) -> Result<T, BadPayload> {
+    parse(text).map_err(|why| BadPayload::new(field, why))
+}
+
+fn parse<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, BadPayload> {
+    serde_json::from_slice(payload).map_err(|why| BadPayload::new("payload", why))
 }
 
 #[cfg(test)]
@@ -161,7 +198,7 @@ mod tests {
             clock: Lamport(7),
             fallback_id: "n2/m1".to_owned(),
         };
-        foreign.read().map_err(|failure| failure.to_string())
+        foreign.read().map_err(|bad| bad.to_string())
     }
 
     #[test]

@@ -1,0 +1,86 @@
+//! What the gRPC protocol asks of a server beside its calls: media types, compression, and statuses of its own.
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use tonic::{Code, Status};
+
+const ENCODING: &str = "grpc-encoding";
+const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
+/// How tonic begins its sentence about a message over the limit, which it calls OUT_OF_RANGE.
+const TOO_LARGE: &str = "Error, decoded message length too large: ";
+
+/// Lets calls of gRPC in, and answers in the words of the protocol.
+pub(super) async fn keep(mut request: Request, next: Next) -> Response {
+    let media_type = request.headers().get(header::CONTENT_TYPE);
+    if !media_type.is_some_and(is_grpc) {
+        let sentence = "this port speaks gRPC, with Content-Type: application/grpc; REST has a port of its own\n";
+        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, sentence).into_response();
+    }
+    if request.version() != Version::HTTP_2 {
+        let sentence = "gRPC needs HTTP/2\n";
+        return (StatusCode::HTTP_VERSION_NOT_SUPPORTED, sentence).into_response();
+    }
+    let headers = request.headers_mut();
+    if !is_compressed(headers) {
+        // Most clients take compressed answers and few ask for them: a client asks by a compressed request.
+        headers.remove(ACCEPT_ENCODING);
+    }
+    let response = next.run(request).await;
+    match Status::from_header_map(response.headers()) {
+        Some(status) if is_too_large(&status) => named(status).into_http(),
+        _ => response,
+    }
+}
+
+/// A status that tonic gave, with the code that the protocol has for it.
+pub(super) fn named(status: Status) -> Status {
+    if !is_too_large(&status) {
+        return status;
+    }
+    let figures = &status.message()[TOO_LARGE.len()..];
+    Status::resource_exhausted(format!("the message is too large: {figures}"))
+}
+
+fn is_too_large(status: &Status) -> bool {
+    status.code() == Code::OutOfRange && status.message().starts_with(TOO_LARGE)
+}
+
+// Messages are protobuf; another encoding, or that of browsers, is another type.
+fn is_grpc(media_type: &HeaderValue) -> bool {
+    let essence = media_type.to_str().unwrap_or("").split(';').next();
+    let essence = essence.unwrap_or("").trim().to_ascii_lowercase();
+    ["application/grpc", "application/grpc+proto"].contains(&&*essence)
+}
+
+fn is_compressed(headers: &HeaderMap) -> bool {
+    let encoding = headers.get(ENCODING);
+    encoding.is_some_and(|encoding| encoding != "identity")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protobuf_over_grpc_is_taken_and_nothing_like_it() {
+        let taken = |text: &'static str| is_grpc(&HeaderValue::from_static(text));
+        for grpc in [
+            "application/grpc",
+            "Application/GRPC+proto",
+            "application/grpc; charset=x",
+        ] {
+            assert!(taken(grpc), "{grpc}");
+        }
+        for other in [
+            "",
+            "application/json",
+            "application/grpc+json",
+            "application/grpc-web",
+            "text/plain",
+        ] {
+            assert!(!taken(other), "{other}");
+        }
+    }
+}

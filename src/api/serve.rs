@@ -1,0 +1,135 @@
+//! The servers: gRPC and REST, each on its port. Both take HTTP/1.1 and HTTP/2 with prior knowledge, within the same
+//! bounds, and end what is under way when the node stops.
+
+use std::future::Future;
+use std::io::{self, Cursor};
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt as _, Chain, join};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::door::{Door, Place};
+use super::resets::Paced;
+
+/// What every HTTP/2 connection begins with (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long a client may take for its first bytes. One that says nothing would keep its place for ever.
+const FIRST_BYTES_MAX: Duration = Duration::from_secs(10);
+/// How long a client may take for the head of a request over HTTP/1.1.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Streams of one HTTP/2 connection; more wait at the client.
+const STREAMS_MAX: u32 = 1024;
+/// Streams that may be cancelled before the server has looked at them. A smaller number would end connections whose
+/// clients cancel, or reach their deadlines, in bursts; how fast they may do so is for `resets` to say.
+const PENDING_RESETS_MAX: usize = STREAMS_MAX as usize;
+const KEEPALIVE: Duration = Duration::from_secs(20);
+/// Room for requests under way on one connection and on one stream.
+const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+
+/// Serves until `stop` is done, and then what is under way. Connections end with this future.
+pub(super) async fn serve(door: Door, router: Router, stop: impl Future) {
+    let graceful = GracefulShutdown::new();
+    let mut stop = std::pin::pin!(stop);
+    let mut opening = JoinSet::new();
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = &mut stop => break,
+            (socket, place) = door.next() => {
+                opening.spawn(Opened::of(socket, place));
+            }
+            Some(opened) = opening.join_next() => {
+                if let Ok(Ok(opened)) = opened {
+                    opened.serve(router.clone(), &graceful, &mut connections);
+                }
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+    drop((door, opening));
+    graceful.shutdown().await;
+}
+
+/// A connection whose version of HTTP is known.
+struct Opened {
+    /// The first bytes, which told the version, are read again.
+    read: Chain<Cursor<Vec<u8>>, OwnedReadHalf>,
+    write: OwnedWriteHalf,
+    place: Place,
+    is_http2: bool,
+}
+
+impl Opened {
+    async fn of(socket: TcpStream, place: Place) -> io::Result<Self> {
+        let (mut read, write) = socket.into_split();
+        let first = timeout(FIRST_BYTES_MAX, first_bytes(&mut read)).await??;
+        Ok(Self {
+            is_http2: first == PREFACE,
+            read: Cursor::new(first).chain(read),
+            write,
+            place,
+        })
+    }
+
+    fn serve(self, router: Router, graceful: &GracefulShutdown, connections: &mut JoinSet<()>) {
+        let service = TowerToHyperService::new(router);
+        if self.is_http2 {
+            let io = TokioIo::new(join(Paced::new(self.read), self.write));
+            let connection = graceful.watch(http2().serve_connection(io, service));
+            connections.spawn(ended(connection, self.place));
+        } else {
+            let io = TokioIo::new(join(self.read, self.write));
+            let connection = graceful.watch(http1().serve_connection(io, service));
+            connections.spawn(ended(connection, self.place));
+        }
+    }
+}
+
+async fn ended(connection: impl Future<Output = hyper::Result<()>>, _place: Place) {
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "a connection broke off");
+    }
+}
+
+// As many as tell the versions apart, and no more than the preface.
+async fn first_bytes(read: &mut OwnedReadHalf) -> io::Result<Vec<u8>> {
+    let mut first = Vec::with_capacity(PREFACE.len());
+    let mut limited = read.take(PREFACE.len() as u64);
+    while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
+        if limited.read_buf(&mut first).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(first)
+}
+
+fn http1() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    // A client that has closed its sending side still reads.
+    builder
+        .half_close(true)
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT);
+    builder
+}
+
+fn http2() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+        .keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES);
+    builder
+}

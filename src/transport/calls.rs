@@ -1,0 +1,163 @@
+//! The second carrier of a channel: `SendMessage` and `ReceiveMarker` calls to a process of another make, in the order of
+//! the channel, one after the other. A call is repeated with the same content and the same id until it is answered; the
+//! answer is the acknowledgement. A refusal stops the channel: the message is kept and offered again.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
+
+use super::outbound::Outbound;
+use super::wire::Payload;
+use super::{Backlog, Closed, Envelope, Inbox};
+use crate::process::ids::{ChannelId, ID_BYTES_MAX, Seq};
+use crate::process::message::Body;
+use crate::proto::chandy_lamport::snapshot_service_client::SnapshotServiceClient;
+use crate::proto::chandy_lamport::{ApplicationMessage, MarkerMessage};
+
+/// How long one call may take; then it is repeated.
+const CALL_MAX: Duration = Duration::from_secs(10);
+
+impl<B: Backlog, I: Inbox> Outbound<B, I> {
+    /// Calls until one fails. `answered` is the last message that was answered, here or in an earlier attempt.
+    pub(super) async fn call(&self, answered: &mut Seq) -> Closed {
+        let channel = self.channel();
+        let mut opened = None;
+        let why = self.call_in_order(answered, &mut opened).await;
+        match opened {
+            Some(generation) => self.links.end(&channel, generation, &why),
+            None => self.links.fail(&channel, &why),
+        }
+        why
+    }
+
+    async fn call_in_order(&self, answered: &mut Seq, opened: &mut Option<u64>) -> Closed {
+        let channel = self.channel();
+        let mut client = SnapshotServiceClient::new(self.connection.clone());
+        let mut newest = self.backlog.newest();
+        loop {
+            if newest.wait_for(|newest| newest > answered).await.is_err() {
+                return Closed::Broken("the node is going down".to_owned());
+            }
+            let envelopes = match self.backlog.read(*answered).await {
+                Ok(envelopes) => envelopes,
+                Err(why) => return why,
+            };
+            if envelopes.is_empty() {
+                return Closed::Broken(format!(
+                    "message {} is not in the journal",
+                    answered.next()
+                ));
+            }
+            for envelope in envelopes {
+                if let Err(why) = self.call_once(&mut client, &channel, &envelope).await {
+                    return why;
+                }
+                opened.get_or_insert_with(|| self.links.open(&channel));
+                *answered = envelope.seq;
+                if let Err(why) = self.inbox.acknowledge(&self.to, envelope.seq).await {
+                    return why;
+                }
+            }
+        }
+    }
+
+    async fn call_once(
+        &self,
+        client: &mut SnapshotServiceClient<Channel>,
+        channel: &ChannelId,
+        envelope: &Envelope,
+    ) -> Result<(), Closed> {
+        let message = &envelope.message;
+        if let Body::Marker(marker) = &message.body {
+            let call = MarkerMessage {
+                snapshot_id: marker.snapshot.to_string(),
+                sender_id: channel.from.to_string(),
+                logical_clock: message.clock.0,
+                initiator_id: marker.initiator.to_string(),
+            };
+            let answer = self.answer(client.receive_marker(bounded(call))).await?;
+            let why = || format!("the marker of snapshot {:?}", marker.snapshot);
+            return answer
+                .success
+                .then_some(())
+                .ok_or_else(|| self.refused(why(), ""));
+        }
+        let payload = serde_json::to_vec(&Payload::from(&message.body));
+        let call = ApplicationMessage {
+            message_id: message_id(channel, envelope),
+            from_process: channel.from.to_string(),
+            to_process: channel.to.to_string(),
+            payload: payload.expect("a struct of strings and numbers is always JSON"),
+            message_type: message.body.kind().to_owned(),
+            sender_clock: message.clock.0,
+        };
+        let what = format!("message {:?}", call.message_id);
+        let answer = self.answer(client.send_message(bounded(call))).await?;
+        match answer.success {
+            true => Ok(()),
+            false => Err(self.refused(what, &answer.error)),
+        }
+    }
+
+    async fn answer<T>(
+        &self,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Closed> {
+        let late = |_| Closed::Broken(format!("no answer from {} within {CALL_MAX:?}", self.to));
+        match timeout(CALL_MAX, call).await.map_err(late)? {
+            Ok(answer) => Ok(answer.into_inner()),
+            Err(status) => Err(self.failed(&status)),
+        }
+    }
+
+    // What may be better the next time leaves the channel as it is; what the process says of the call itself stops it.
+    fn failed(&self, status: &Status) -> Closed {
+        match status.code() {
+            Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::Aborted
+            | Code::Internal
+            | Code::ResourceExhausted => Closed::Broken(status.message().to_owned()),
+            code => self.refused(
+                "a call".to_owned(),
+                &format!("{code}: {}", status.message()),
+            ),
+        }
+    }
+
+    fn refused(&self, what: String, why: &str) -> Closed {
+        let why = match why {
+            "" => "without a reason",
+            why => why,
+        };
+        Closed::Stopped(format!(
+            "process {:?} refused {what}: {why}; it is kept and offered again every second",
+            self.to
+        ))
+    }
+}
+
+fn bounded<T>(call: T) -> Request<T> {
+    let mut request = Request::new(call);
+    request.set_timeout(CALL_MAX);
+    request
+}
+
+// The same for every repeat, also after a restart, and never that of another message: a store that was wiped or put back
+// gives the same numbers to other contents.
+fn message_id(channel: &ChannelId, envelope: &Envelope) -> String {
+    let (seq, sum) = (envelope.seq, envelope.message.checksum(0));
+    let ends = format!("{}>{}", channel.from, channel.to);
+    let id = format!("{ends}#{seq}.{sum:08x}");
+    match id.len() <= ID_BYTES_MAX {
+        true => id,
+        false => format!(
+            "#{}#{seq}.{sum:08x}",
+            &blake3::hash(ends.as_bytes()).to_hex()[..32]
+        ),
+    }
+}

@@ -1,0 +1,22 @@
+//! The Python that runs the clients and the process of another make.
+
+use std::process::{Command, Stdio};
+
+use crate::required;
+
+const PYTHON: &str = "SNAPLEDGER_PYTHON";
+
+/// The python that has all it takes; `None` where there is none.
+pub(crate) fn python() -> Option<String> {
+    let python = std::env::var(PYTHON).unwrap_or_else(|_| "python3".to_owned());
+    let imported = Command::new(&python)
+        .args(["-c", "import grpc, grpc_tools.protoc, grpc_reflection"])
+        .stderr(Stdio::null())
+        .status();
+    if imported.is_ok_and(|status| status.success()) {
+        return Some(python);
+    }
+    println!("{python} lacks what tests/interop/requirements.txt names");
+    required::absent("python");
+    None
+}
