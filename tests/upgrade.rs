@@ -17,7 +17,7 @@ use teller::images;
 use tempfile::TempDir;
 
 /// The format that is written.
-const NEWEST: u32 = 4;
+const NEWEST: u32 = 5;
 /// Places in the engine's log at which the upgrade is cut off, but for the first; more with SNAPLEDGER_IMAGES.
 const IMAGES: usize = 10;
 const TREES: [&str; 9] = [
@@ -185,7 +185,7 @@ fn the_command_says_what_it_did_and_counts_no_boot() {
     assert_says(
         &older,
         0,
-        "note: the store has format 1; the next start brings it to 4",
+        "note: the store has format 1; the next start brings it to 5",
     );
     let undecided = Command::new(cargo_bin!("snapledger"))
         .args(["store", "forget"])
@@ -199,12 +199,12 @@ fn the_command_says_what_it_did_and_counts_no_boot() {
         "the store has format 1, this program reads 4; run `snapledger store migrate`",
     );
     let upgraded = store_command("migrate", dir.path());
-    assert_says(&upgraded, 0, "the store is upgraded from format 1 to 4");
+    assert_says(&upgraded, 0, "the store is upgraded from format 1 to 5");
     let idle = store_command("migrate", dir.path());
     assert_says(
         &idle,
         0,
-        "nothing to do: the store has format 4, the newest",
+        "nothing to do: the store has format 5, the newest",
     );
     assert_says(&store_command("check", dir.path()), 0, "is good");
     let store = Store::open(dir.path(), CLUSTER, &p()).expect("the store opens");
@@ -222,13 +222,13 @@ fn the_command_refuses_a_newer_format_and_touches_nothing() {
         assert_says(
             &newer,
             3,
-            "the store has format 5, this program knows up to 4",
+            "the store has format 6, this program knows up to 5",
         );
     }
     let opened = Store::open(dir.path(), CLUSTER, &p()).err();
     assert!(matches!(
         opened,
-        Some(StoreError::NewerFormat { found: 5, known: 4 })
+        Some(StoreError::NewerFormat { found: 6, known: 5 })
     ));
     assert!(export(dir.path(), &TREES) == values, "nothing was touched");
     let empty = tempfile::tempdir().expect("a temporary directory");

@@ -10,7 +10,7 @@ use super::check::{Held, Library};
 use super::error::StoreError;
 use super::files;
 use super::frame::Kind;
-use super::history::{History, Published};
+use super::history::{Blocks, History, Published};
 use super::journal::Journal;
 use super::retention::was_deleted;
 use super::schema::{self, OWNER};
@@ -47,7 +47,11 @@ impl Archive {
         let owner = owner.ok_or_else(|| files::absent(dir))?;
         Ok(Self {
             cluster: owner.cluster,
-            history: History::open(trees.history.clone(), trees.parts.clone())?,
+            history: History::open(
+                owner.process,
+                (trees.history.clone(), trees.parts.clone()),
+                Blocks::new(trees.heads.clone(), trees.bodies.clone()),
+            )?,
             library,
             _copy: copy,
         })

@@ -39,6 +39,8 @@ pub(super) enum Kind {
     Touches = 9,
     Kept = 10,
     PackedChunk = 11,
+    Head = 12,
+    Body = 13,
 }
 
 /// Why a stored value is not what it should be.
@@ -190,7 +192,15 @@ pub(super) fn insert(batch: &mut sled::Batch, key: &[u8], framed: &[u8]) {
 }
 
 fn fragments(framed: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    let comes_in_order = |kind: &u8| [Kind::Turn as u8, Kind::Touches as u8].contains(kind);
+    let comes_in_order = |kind: &u8| {
+        [
+            Kind::Turn as u8,
+            Kind::Touches as u8,
+            Kind::Head as u8,
+            Kind::Body as u8,
+        ]
+        .contains(kind)
+    };
     let bytes_max = match framed.get(1).is_some_and(comes_in_order) {
         true => FRAGMENT_IN_ORDER_BYTES_MAX,
         false => FRAGMENT_BYTES_MAX,

@@ -1,20 +1,22 @@
 //! The history: parts of this process, and the global states that were published, each revision for ever.
 
+mod blocks;
 mod index;
+mod own;
+mod pack;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::error::StoreError;
 use super::frame::{self, Damage, Kind};
-use super::schema::{self, revision_key, snapshot_key};
+use super::schema::{self, revision_key, revision_of, snapshot_key};
 use super::v1::Frozen;
 use super::v1::global::GlobalStateV1;
-use super::v1::part::PartV1;
 use crate::history::global::GlobalState;
-use crate::history::part::Part;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, ProcessId, SnapshotId};
-use index::Index;
+pub(super) use blocks::{Blocks, Head, PackedLine};
+use index::{Index, Noted};
 
 /// A published revision and its root hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,9 +44,15 @@ pub struct Line {
 
 /// The history of a store.
 pub(super) struct History {
+    /// Who keeps it.
+    me: ProcessId,
+    /// The revisions that lie alone.
     globals: sled::Tree,
+    /// The others.
+    blocks: Blocks,
     parts: sled::Tree,
     index: Mutex<Index>,
+    packing: Mutex<()>,
 }
 
 /// What may stay of a history.
@@ -105,47 +113,80 @@ fn known(state: &GlobalState) -> (u32, u32) {
 
 impl History {
     /// Lists what is published. A revision that cannot be read is not listed, and keeps nobody from the rest: where a
-    /// peer has it, it is taken over again.
-    pub(super) fn open(globals: sled::Tree, parts: sled::Tree) -> Result<Self, StoreError> {
+    /// peer has it, it is taken over again. Of what is packed the heads alone are read.
+    pub(super) fn open(
+        me: ProcessId,
+        (globals, parts): (sled::Tree, sled::Tree),
+        blocks: Blocks,
+    ) -> Result<Self, StoreError> {
         let history = Self {
+            me,
             globals,
+            blocks,
             parts,
             index: Mutex::default(),
+            packing: Mutex::default(),
         };
-        for state in history.revisions() {
-            match state {
-                Ok(state) => history.note(&state),
-                Err(error @ StoreError::Damaged { .. }) => {
-                    tracing::error!(%error, "a published revision is passed over; `snapledger store check` says more");
-                }
-                Err(error) => return Err(error),
+        let passed_over = |error: StoreError| match error {
+            StoreError::Damaged { .. } => {
+                tracing::error!(%error, "it is passed over; `snapledger store check` says more");
+                Ok(())
+            }
+            error => Err(error),
+        };
+        for head in history.blocks.heads() {
+            match head? {
+                (block, Ok(head)) => history.note_block(block, &head),
+                (_, Err(error)) => passed_over(error)?,
+            }
+        }
+        for key in schema::keys(&history.globals) {
+            let key = key?;
+            let packed = revision_of(&key)
+                .is_some_and(|(snapshot, revision)| history.index().has(&snapshot, revision));
+            // It was packed right before a crash.
+            if packed {
+                schema::remove_all(&history.globals, &key)?;
+                continue;
+            }
+            match history.read(&key) {
+                Ok(Some(published)) => history.note(&published.state),
+                Ok(None) => passed_over(missing(&key))?,
+                Err(error) => passed_over(error)?,
             }
         }
         Ok(history)
     }
 
-    /// Every revision of every snapshot, in order of their keys.
+    fn note_block(&self, block: u32, head: &Head) {
+        let mut index = self.index();
+        for line in &head.lines {
+            index.note(&Noted {
+                came: &line.came(),
+                start: line.start,
+                initiator: &line.initiator,
+                packed: Some((block, line.is_own_part)),
+            });
+        }
+    }
+
+    /// Every revision that is listed, in the order in which they came.
     pub(super) fn revisions(&self) -> impl Iterator<Item = Result<GlobalState, StoreError>> + '_ {
-        schema::keys(&self.globals).map(|key| {
-            let key = key?;
-            let read = self.read(&key)?;
-            read.map(|published| published.state).ok_or_else(|| {
-                let problem = "it is missing".to_owned();
-                StoreError::damaged(
-                    schema::name(Kind::Global, &key),
-                    Damage::Contradiction(problem),
-                )
-            })
+        let all = self.index().all().into_iter();
+        all.filter_map(|(snapshot, revision)| {
+            let found = self.get(&snapshot, revision).transpose()?;
+            // One that was deleted since needs nothing any more.
+            Some(found.map(|published| published.state))
         })
     }
 
     /// Stores a revision, unless it is published: then it stays as it is. Says what is published. The caller makes it
     /// durable.
     pub(super) fn publish(&self, state: &GlobalState) -> Result<Published, StoreError> {
-        let key = revision_key(&state.snapshot, state.revision);
-        if let Some(published) = self.read(&key)? {
+        if let Some(published) = self.get(&state.snapshot, state.revision)? {
             return Ok(published);
         }
+        let key = revision_key(&state.snapshot, state.revision);
         let bytes = frame::encode(&GlobalStateV1::freeze(state));
         frame::put(&self.globals, &key, &frame::wrap(Kind::Global, &bytes))?;
         Ok(Published {
@@ -156,9 +197,12 @@ impl History {
 
     /// Lists a revision that is durable.
     pub(super) fn note(&self, state: &GlobalState) {
-        let came = Came::of(state);
-        self.index()
-            .note(state.initiated_at, &state.initiator, &came);
+        self.index().note(&Noted {
+            came: &Came::of(state),
+            start: state.initiated_at,
+            initiator: &state.initiator,
+            packed: None,
+        });
     }
 
     /// The numbers of all revisions of a snapshot, in the order in which each follows on the ones before.
@@ -178,49 +222,54 @@ impl History {
         snapshot: &SnapshotId,
         revision: u32,
     ) -> Result<Option<Published>, StoreError> {
-        self.read(&revision_key(snapshot, revision))
+        let Some(stored) = self.stored_at(snapshot, revision)? else {
+            return Ok(None);
+        };
+        let key = revision_key(snapshot, revision);
+        let damaged = |damage| StoreError::damaged(schema::name(Kind::Global, &key), damage);
+        decode(&stored).map(Some).map_err(damaged)
     }
 
     /// The newest revision of a snapshot.
     pub(super) fn newest(&self, snapshot: &SnapshotId) -> Result<Option<Published>, StoreError> {
-        match self.newest_key(snapshot) {
-            Some(key) => self.read(&key),
-            None => Ok(None),
-        }
+        let newest = self.index().newest(snapshot);
+        newest.map_or(Ok(None), |newest| self.get(snapshot, newest.revision))
     }
 
-    /// The newest revision of a snapshot as it is stored, frame included.
+    /// The newest revision of a snapshot as it was published, frame included.
     pub(super) fn stored(&self, snapshot: &SnapshotId) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.newest_key(snapshot) {
-            Some(key) => Ok(frame::get(&self.globals, &key)?),
-            None => Ok(None),
-        }
+        let newest = self.index().newest(snapshot);
+        newest.map_or(Ok(None), |newest| self.stored_at(snapshot, newest.revision))
     }
 
-    /// One revision of a snapshot as it is stored, frame included.
+    /// One revision of a snapshot as it was published, frame included.
     pub(super) fn stored_at(
         &self,
         snapshot: &SnapshotId,
         revision: u32,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(frame::get(
-            &self.globals,
-            &revision_key(snapshot, revision),
-        )?)
+        let alone = frame::get(&self.globals, &revision_key(snapshot, revision))?;
+        if alone.is_some() {
+            return Ok(alone);
+        }
+        // It is listed as packed before it is removed here.
+        let block = self.index().block_of(snapshot, revision);
+        let packed = block.map(|block| self.blocks.revision(block, (snapshot, revision)));
+        packed.transpose()
     }
 
     /// Stores a revision that another process published, to the byte, unless it is here and whole. The caller makes it
     /// durable.
     pub(super) fn adopt(&self, state: &GlobalState, stored: &[u8]) -> Result<(), StoreError> {
         let key = revision_key(&state.snapshot, state.revision);
-        let Some(here) = frame::get(&self.globals, &key)? else {
+        let Some(here) = self.stored_at(&state.snapshot, state.revision)? else {
             frame::put(&self.globals, &key, stored)?;
             return Ok(());
         };
         if here == stored {
             return Ok(());
         }
-        match self.read(&key) {
+        match self.get(&state.snapshot, state.revision) {
             Ok(_) => {}
             // One that is damaged contradicts nobody.
             Err(StoreError::Damaged { .. }) => {
@@ -260,12 +309,6 @@ impl History {
 
     fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn newest_key(&self, snapshot: &SnapshotId) -> Option<Vec<u8>> {
-        let index = self.index();
-        let newest = index.newest(snapshot)?;
-        Some(revision_key(snapshot, newest.revision))
     }
 
     /// The newest snapshots before a place that are wanted, newest first.
@@ -316,47 +359,13 @@ impl History {
         self.index().remove(snapshot)
     }
 
-    /// Removes all revisions of a snapshot. The caller makes it durable.
+    /// Removes all revisions of a snapshot that is listed no more. Those that are packed go with the last of their block,
+    /// and are passed over until then. The caller makes it durable.
     pub(super) fn remove_revisions(&self, snapshot: &SnapshotId) -> Result<(), StoreError> {
-        schema::remove_all(&self.globals, &snapshot_key(snapshot))
-    }
-
-    /// Whether this process's part of a snapshot is here, or some of it.
-    pub(super) fn has_part(&self, snapshot: &SnapshotId) -> Result<bool, StoreError> {
-        Ok(frame::contains(&self.parts, &snapshot_key(snapshot))?)
-    }
-
-    /// Removes this process's part of a snapshot. The caller makes it durable.
-    pub(super) fn remove_part(&self, snapshot: &SnapshotId) -> Result<(), StoreError> {
-        schema::remove_all(&self.parts, &snapshot_key(snapshot))
-    }
-
-    /// Every part that is stored.
-    pub(super) fn parts(&self) -> impl Iterator<Item = Result<Part, StoreError>> + '_ {
-        schema::keys(&self.parts).filter_map(|key| {
-            let read = |key: Vec<u8>| schema::get::<PartV1>(&self.parts, &key, Kind::Part);
-            let part = key.and_then(read).transpose();
-            // One that was deleted since its key was read needs nothing any more.
-            part.map(|part| part.map(Frozen::thaw))
-        })
-    }
-
-    /// Stores this process's part of a snapshot, unless it is here: what others may have seen of it stays. One that is
-    /// damaged is written again. The caller makes it durable.
-    pub(super) fn put_part(&self, part: &Part) -> Result<(), StoreError> {
-        match self.part(&part.snapshot) {
-            Ok(Some(_)) => return Ok(()),
-            Ok(None) | Err(StoreError::Damaged { .. }) => {}
-            Err(error) => return Err(error),
-        }
-        let key = snapshot_key(&part.snapshot);
-        schema::put(&self.parts, &key, Kind::Part, &PartV1::freeze(part))
-    }
-
-    /// This process's part of a snapshot, once it is finished.
-    pub(super) fn part(&self, snapshot: &SnapshotId) -> Result<Option<Part>, StoreError> {
-        let stored = schema::get::<PartV1>(&self.parts, &snapshot_key(snapshot), Kind::Part)?;
-        Ok(stored.map(Frozen::thaw))
+        schema::remove_all(&self.globals, &snapshot_key(snapshot))?;
+        let unlisted = self.index().take_unlisted();
+        let mut unlisted = unlisted.into_iter();
+        unlisted.try_for_each(|block| self.blocks.remove(block))
     }
 
     fn read(&self, key: &[u8]) -> Result<Option<Published>, StoreError> {
@@ -366,6 +375,11 @@ impl History {
         let damaged = |damage| StoreError::damaged(schema::name(Kind::Global, key), damage);
         decode(&framed).map(Some).map_err(damaged)
     }
+}
+
+fn missing(key: &[u8]) -> StoreError {
+    let damage = Damage::Contradiction("it is missing".to_owned());
+    StoreError::damaged(schema::name(Kind::Global, key), damage)
 }
 
 /// Reads a revision as it is stored, frame included.

@@ -13,6 +13,8 @@ mod m0002_channel_checksums;
 mod m0003_the_past;
 #[path = "../../migrations/m0004_packed_chunks.rs"]
 mod m0004_packed_chunks;
+#[path = "../../migrations/m0005_answers_that_stay.rs"]
+mod m0005_answers_that_stay;
 
 /// One step: brings a store from the format before to format `to`. Writes only where the format before does not look,
 /// and is harmless when it is run again after a crash in its middle; the format number is raised only after it is
@@ -31,6 +33,7 @@ const MIGRATIONS: &[Migration] = &[
     m0002_channel_checksums::MIGRATION,
     m0003_the_past::MIGRATION,
     m0004_packed_chunks::MIGRATION,
+    m0005_answers_that_stay::MIGRATION,
 ];
 
 /// The format that this program reads and writes.

@@ -49,6 +49,7 @@ mod usage;
 mod v1;
 mod v2;
 mod v3;
+mod v5;
 mod witness;
 
 pub use addresses::{Addresses, Met};

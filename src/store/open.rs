@@ -6,7 +6,7 @@ use super::chunks::Chunks;
 use super::error::StoreError;
 use super::files::{self, Disk, Engine, Medium};
 use super::frame::Kind;
-use super::history::History;
+use super::history::{Blocks, History};
 use super::journal::Journal;
 use super::retention::Retention;
 use super::schema::{self, BOOT, OWNER, RUN, Trees};
@@ -64,7 +64,7 @@ impl Store {
         let counted = [(BOOT, identity.boot), (RUN, identity.run)];
         schema::put_numbers(&trees.meta, counted)?;
         engine.make_durable()?;
-        Self::assemble(engine, trees, (journal, identity))
+        Self::assemble(engine, trees, (owner.process, journal, identity))
     }
 
     /// Brings the store of a stopped node to the newest format, as opening it would; its boot is not counted.
@@ -83,15 +83,16 @@ impl Store {
     pub(super) fn assemble(
         engine: Engine,
         trees: Trees,
-        (journal, identity): (Journal, Identity),
+        (me, journal, identity): (ProcessId, Journal, Identity),
     ) -> Result<Self, StoreError> {
+        let blocks = Blocks::new(trees.heads, trees.bodies);
         let store = Self {
             stretches: Stretches::open(trees.stretches, &journal)?,
             journal,
             states: States::new(trees.states),
             meta: trees.meta,
             chunks: Chunks::new(trees.chunks),
-            history: History::open(trees.history, trees.parts)?,
+            history: History::open(me, (trees.history, trees.parts), blocks)?,
             retention: Retention::open(trees.retention)?,
             underway: Underway::default(),
             engine,
@@ -112,7 +113,8 @@ pub(super) fn create(dir: &Path, owner: &OwnerV1) -> Result<Store, StoreError> {
     engine.make_durable()?;
     let journal = Journal::open(&trees)?;
     let identity = identity(&trees, owner.store)?;
-    Store::assemble(engine, trees, (journal, identity))
+    let me = owner.process.clone();
+    Store::assemble(engine, trees, (me, journal, identity))
 }
 
 /// The store of a stopped node, opened to look into it: no boot is counted.

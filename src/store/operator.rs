@@ -44,9 +44,9 @@ impl Store {
         let journal = Journal::open(&trees)?;
         engine.check_witness(&journal)?;
         let identity = open::identity(&trees, owner.store)?;
-        let store = Self::assemble(engine, trees, (journal, identity))?;
-        // The configuration is not at hand, and a decision needs no channels but those that are known.
         let me = owner.process;
+        let store = Self::assemble(engine, trees, (me.clone(), journal, identity))?;
+        // The configuration is not at hand, and a decision needs no channels but those that are known.
         let alone = Topology::full(std::slice::from_ref(&me)).expect("one process is a topology");
         let (mut process, _) = store.recover(&me, &alone, usize::MAX)?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH);

@@ -18,7 +18,16 @@ impl Store {
         let published = self.history.publish(state)?;
         self.sync()?;
         self.history.note(&published.state);
+        self.pack_history()?;
         Ok(published.root)
+    }
+
+    /// Packs some of the old revisions, if many lie alone; says whether there may be more.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn pack_history(&self) -> Result<bool, StoreError> {
+        self.history.pack(|| self.sync())
     }
 
     /// A revision of a snapshot, or the newest, as it is stored, frame included, for another store to adopt.
@@ -53,6 +62,7 @@ impl Store {
         self.history.adopt(state, stored)?;
         self.sync()?;
         self.history.note(state);
+        self.pack_history()?;
         self.is_back(&state.snapshot)
     }
 

@@ -91,10 +91,8 @@ impl Retention {
                 let damage = Damage::Contradiction(problem.to_owned());
                 StoreError::damaged(schema::name(Kind::Kept, &key), damage)
             };
-            let name = key.strip_suffix(&[0]).unwrap_or_default();
-            let name = std::str::from_utf8(name).ok();
-            let snapshot = name.and_then(|name| SnapshotId::parse(name).ok());
-            let snapshot = snapshot.ok_or_else(|| odd("its key is no snapshot"))?;
+            let snapshot =
+                schema::snapshot_of(&key).ok_or_else(|| odd("its key is no snapshot"))?;
             let kept = read(&tree, &snapshot)?.ok_or_else(|| odd("it is missing"))?;
             marks.pins_came += u64::from(kept.pin.is_some());
             marks.note(&snapshot, kept);
@@ -300,12 +298,11 @@ impl Store {
             let gone = marks.kept.iter().filter(|(_, kept)| kept.is_gone());
             gone.map(|(snapshot, _)| snapshot.clone()).collect()
         };
-        let mut left = Vec::new();
-        for snapshot in gone {
-            if self.history.remove_line(&snapshot).is_some() || self.history.has_part(&snapshot)? {
-                left.push(snapshot);
-            }
-        }
+        let parts = self.history.lone_parts()?;
+        let left = |snapshot: &SnapshotId| {
+            self.history.remove_line(snapshot).is_some() || parts.contains(snapshot)
+        };
+        let left: Vec<_> = gone.into_iter().filter(left).collect();
         self.delete_marked(&left)
     }
 

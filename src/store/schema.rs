@@ -1,4 +1,4 @@
-//! Every tree and every key, in one place. The values are the types of `v1`, `v2` and `v3`, each in its frame.
+//! Every tree and every key, in one place. The values are the types of `v1` to `v5`, each in its frame.
 //!
 //! | tree | key | value |
 //! |---|---|---|
@@ -9,6 +9,8 @@
 //! | history | snapshot id, a zero byte, revision, 4 bytes big-endian | [`super::v1::global::GlobalStateV1`] |
 //! | stretches | position of a stretch's last turn, 8 bytes big-endian, 0 | [`super::v1::stretch::StretchV1`] |
 //! | stretches | the same, number of a bucket, 1 to 16 | [`super::v1::stretch::TouchesV1`] |
+//! | index | number of a block, 8 bytes big-endian | [`super::v5::HeadV5`], compressed |
+//! | blocks | the same | revisions in their frames, compressed together |
 //! | retention | snapshot id, a zero byte | [`super::v3::KeptV3`] |
 //! | meta | `format`, `boot`, `run`, `states-from`, `journal-from`, `journal-since` | a number each |
 //! | meta | `owner` | [`super::v1::state::OwnerV1`] |
@@ -30,12 +32,16 @@ pub(super) struct Trees {
     pub(super) parts: sled::Tree,
     pub(super) history: sled::Tree,
     pub(super) stretches: sled::Tree,
+    /// What is listed of the blocks of old revisions.
+    pub(super) heads: sled::Tree,
+    /// The blocks.
+    pub(super) bodies: sled::Tree,
     pub(super) retention: sled::Tree,
     pub(super) meta: sled::Tree,
 }
 
 /// The names of all trees.
-pub(super) const TREES: [&str; 8] = [
+pub(super) const TREES: [&str; 10] = [
     "journal",
     "states-2",
     "chunks",
@@ -44,10 +50,12 @@ pub(super) const TREES: [&str; 8] = [
     "stretches",
     "retention",
     "meta",
+    "index",
+    "blocks",
 ];
-/// Those that a store of this format need not have: the first is made again from the journal, and nothing was pinned or
-/// deleted before the second came.
-pub(super) const TREES_LATE: [&str; 2] = ["stretches", "retention"];
+/// Those that a store of this format need not have: the first is made again from the journal, nothing was pinned or
+/// deleted before the second came, and nothing packed into blocks before the others.
+pub(super) const TREES_LATE: [&str; 4] = ["stretches", "retention", "index", "blocks"];
 
 const FORMAT: &[u8] = b"format";
 pub(super) const BOOT: &[u8] = b"boot";
@@ -69,6 +77,8 @@ impl Trees {
             parts: db.open_tree("parts")?,
             history: db.open_tree("history")?,
             stretches: db.open_tree("stretches")?,
+            heads: db.open_tree("index")?,
+            bodies: db.open_tree("blocks")?,
             retention: db.open_tree("retention")?,
             meta: db.open_tree("meta")?,
         })
@@ -110,6 +120,18 @@ pub(super) fn stretch_of(key: &[u8]) -> Option<(Lsn, u8)> {
 /// The key of a snapshot. An id holds no zero byte, so no key is the beginning of another.
 pub(super) fn snapshot_key(snapshot: &SnapshotId) -> Vec<u8> {
     [snapshot.as_str().as_bytes(), &[0]].concat()
+}
+
+/// The snapshot that a key names.
+pub(super) fn snapshot_of(key: &[u8]) -> Option<SnapshotId> {
+    let name = std::str::from_utf8(key.strip_suffix(&[0])?).ok()?;
+    SnapshotId::parse(name).ok()
+}
+
+/// The snapshot and the revision that a key names.
+pub(super) fn revision_of(key: &[u8]) -> Option<(SnapshotId, u32)> {
+    let (snapshot, revision) = key.split_last_chunk()?;
+    Some((snapshot_of(snapshot)?, u32::from_be_bytes(*revision)))
 }
 
 /// The key of a revision of a snapshot.
@@ -216,6 +238,15 @@ pub(super) fn name(kind: Kind, key: &[u8]) -> String {
                 "what is kept of snapshot {:?}",
                 String::from_utf8_lossy(snapshot)
             )
+        }
+        Kind::Head | Kind::Body => {
+            let block = position_of(key).unwrap_or_default();
+            let what = if kind == Kind::Head {
+                "index of the"
+            } else {
+                "the"
+            };
+            format!("{what} revisions of block {block}")
         }
         Kind::Owner | Kind::Number => format!("meta value {:?}", String::from_utf8_lossy(key)),
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::revisions::Packed;
 use crate::store::chunks::Chunks;
 use crate::store::error::StoreError;
 use crate::store::files;
@@ -13,6 +14,7 @@ use crate::store::schema::{TREES, TREES_LATE, Trees};
 pub(in crate::store) struct Library {
     pub(in crate::store) trees: Trees,
     pub(in crate::store) chunks: Chunks,
+    pub(in crate::store) packed: Packed,
 }
 
 /// The format of a copy when it was opened, and the names of the trees that are not as they should be.
@@ -56,7 +58,13 @@ impl Library {
                 .collect(),
         };
         let chunks = Chunks::new(trees.chunks.clone());
-        Ok((Self { trees, chunks }, found))
+        let packed = Packed::read(&trees)?;
+        let library = Self {
+            trees,
+            chunks,
+            packed,
+        };
+        Ok((library, found))
     }
 }
 

@@ -15,6 +15,7 @@ mod plausible;
 mod published;
 mod recordings;
 mod replay;
+mod revisions;
 mod scratch;
 mod stats;
 mod story;

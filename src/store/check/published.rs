@@ -3,8 +3,9 @@
 
 use super::contents::{Contents, Messages};
 use super::kept::was_deleted;
-use super::library::{Library, Walk};
+use super::library::Walk;
 use super::replay::Replayed;
+use super::revisions::Revisions;
 use super::story::{Story, goes_on};
 use super::sums::Sums;
 use super::{Examiner, Step};
@@ -32,8 +33,12 @@ pub(super) fn check(
     references(examiner, &mut contents)?;
     let mut sums = Sums::default();
     let mut story = Story::default();
-    let of = examiner.library.trees.history.len() as u64;
-    let mut walk = Walk::new(|trees| &trees.history);
+    for damaged in examiner.library.packed.take_damaged() {
+        examiner.findings.push(damaged);
+    }
+    let library = &examiner.library;
+    let of = (library.trees.history.len() + library.packed.len()) as u64;
+    let mut walk = Revisions::new();
     while let Some(stored) = walk.next(&examiner.library)? {
         let what = schema::name(Kind::Global, &stored.key);
         let state = stored.framed.and_then(|framed| {
@@ -127,7 +132,7 @@ pub(super) fn references_of_history(
     examiner: &mut Examiner,
     contents: &mut Contents,
 ) -> Result<(), StoreError> {
-    let mut walk = Walk::new(|trees| &trees.history);
+    let mut walk = Revisions::new();
     while let Some(stored) = walk.next(&examiner.library)? {
         let what = schema::name(Kind::Global, &stored.key);
         let state = stored.framed.and_then(|framed| {
@@ -193,7 +198,7 @@ fn own_part(
     let Some(published) = state.parts.get(me).filter(|_| known) else {
         return Ok(None);
     };
-    let stored = match own(&examiner.library, &state.snapshot) {
+    let stored = match examiner.library.own_part(&state.snapshot) {
         Ok(stored) => stored,
         // It is named by the pass over the journal.
         Err(StoreError::Damaged { .. }) => return Ok(None),
@@ -210,12 +215,6 @@ fn own_part(
     })
 }
 
-fn own(library: &Library, snapshot: &SnapshotId) -> Result<Option<Part>, StoreError> {
-    let parts = &library.trees.parts;
-    let part = schema::get::<PartV1>(parts, &snapshot_key(snapshot), Kind::Part)?;
-    Ok(part.map(Frozen::thaw))
-}
-
 // A node that was stopped before the deadline of its snapshot has published nothing, and goes on when it starts.
 fn note_unpublished(examiner: &mut Examiner, replayed: &Replayed) -> Result<(), StoreError> {
     let me = examiner.owner.process.clone();
@@ -230,12 +229,8 @@ fn note_unpublished(examiner: &mut Examiner, replayed: &Replayed) -> Result<(), 
             continue;
         }
         let history = &examiner.library.trees.history;
-        if history
-            .scan_prefix(snapshot_key(snapshot))
-            .next()
-            .transpose()?
-            .is_none()
-        {
+        let alone = history.scan_prefix(snapshot_key(snapshot)).next();
+        if alone.transpose()?.is_none() && !examiner.library.packed.has(snapshot) {
             unpublished.push(snapshot);
         }
     }

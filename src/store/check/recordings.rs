@@ -124,9 +124,7 @@ impl Recordings {
             .find_map(|(snapshot, tally)| is_finished(tally).then(|| snapshot.clone()))
         {
             let tally = self.open.remove(&snapshot).expect("it was just found");
-            let parts = &library.trees.parts;
-            let part = schema::get::<PartV1>(parts, &snapshot_key(&snapshot), Kind::Part);
-            match part.map(|part| part.map(Frozen::thaw)) {
+            match library.own_part(&snapshot) {
                 Ok(None) => match was_deleted(&library.trees.retention, &snapshot) {
                     Ok(true) => {}
                     Ok(false) => _ = self.unstored.insert(snapshot),

@@ -28,7 +28,6 @@ use crate::store::merge::Cells;
 use crate::store::schema::{self, STATES_FROM, position_key, position_of, snapshot_key};
 use crate::store::states::StoredState;
 use crate::store::v1::Frozen;
-use crate::store::v1::part::PartV1;
 use crate::store::v2::StateV2;
 
 /// What the journal came to.
@@ -223,9 +222,8 @@ impl Replay {
         let trees = &examiner.library.trees;
         let state = schema::get::<StateV2>(&trees.states, &position_key(cut), Kind::State);
         let part = sealed.snapshot.as_ref().map(|snapshot| {
-            let key = snapshot_key(snapshot);
-            let part = schema::get::<PartV1>(&trees.parts, &key, Kind::Part);
-            (schema::name(Kind::Part, &key), part)
+            let name = schema::name(Kind::Part, &snapshot_key(snapshot));
+            (name, examiner.library.own_part(snapshot))
         });
         // One that cannot be decoded is named when all are listed.
         let was_listed = self.cuts.remove(&cut);
@@ -239,8 +237,7 @@ impl Replay {
             Ok(None) | Err(_) => {}
         }
         if let Some((what, Ok(Some(part)))) = part {
-            let state: RecordedState = part.state.thaw();
-            self.compare_recorded(examiner, (what, &state), sealed);
+            self.compare_recorded(examiner, (what, &part.state), sealed);
         }
     }
 

@@ -3,6 +3,7 @@
 use super::contents::Contents;
 use super::library::{Library, Walk};
 use super::published;
+use super::revisions::Revisions;
 use super::{Examiner, Step};
 use crate::history::part::RecordedState;
 use crate::process::ids::SnapshotId;
@@ -102,6 +103,8 @@ fn count(examiner: &mut Examiner) -> Result<Stats, StoreError> {
     trees[5] = |trees| &trees.stretches;
     trees[6] = |trees| &trees.retention;
     trees[7] = |trees| &trees.meta;
+    trees[8] = |trees| &trees.heads;
+    trees[9] = |trees| &trees.bodies;
     for (done, (name, tree)) in (1..).zip(TREES.iter().zip(trees)) {
         let (count, bytes) = size(&examiner.library, tree)?;
         stats.live_bytes += bytes;
@@ -202,7 +205,7 @@ fn newest_state(library: &Library, stats: &mut Stats) -> Result<(), StoreError> 
 
 fn history(library: &Library, stats: &mut Stats) -> Result<(), StoreError> {
     let mut newest: Option<(SnapshotId, bool)> = None;
-    let mut walk = Walk::new(|trees| &trees.history);
+    let mut walk = Revisions::new();
     while let Some(stored) = walk.next(library)? {
         let state = stored.framed.and_then(|framed| {
             frame::unwrap(Kind::Global, &framed).and_then(frame::decode::<GlobalStateV1>)

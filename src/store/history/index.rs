@@ -7,6 +7,7 @@ use std::ops::Bound;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use super::blocks::Head;
 use super::{Came, Due, Limits, Line, Rank};
 use crate::process::clock::Hlc;
 use crate::process::ids::{ProcessId, SnapshotId};
@@ -27,6 +28,10 @@ pub(super) struct Index {
     hasher: DefaultHashBuilder,
     /// Every initiator once; few, however many snapshots they started.
     initiators: Vec<ProcessId>,
+    /// All entries before this one are packed.
+    packed_until: usize,
+    /// How many revisions of each block are listed.
+    listed: BTreeMap<u32, u32>,
 }
 
 /// A revision.
@@ -38,8 +43,11 @@ struct Entry {
     revision: u32,
     /// Another revision of the snapshot: the newest leads to all others, in no order.
     other: u32,
+    /// The block in which it lies, if it is packed.
+    block: u32,
     initiator: u16,
     complete: bool,
+    is_own_part: bool,
 }
 
 // A year of a snapshot a minute is half a million of them.
@@ -64,11 +72,26 @@ impl Entry {
     }
 }
 
+/// A revision of which note is taken.
+pub(super) struct Noted<'a> {
+    pub(super) came: &'a Came,
+    pub(super) start: Hlc,
+    pub(super) initiator: &'a ProcessId,
+    /// The block in which it lies, if it is packed, and whether this process's part lies there and nowhere else.
+    pub(super) packed: Option<(u32, bool)>,
+}
+
 impl Index {
-    /// Takes note of a revision, unless it is known.
-    pub(super) fn note(&mut self, start: Hlc, initiator: &ProcessId, came: &Came) {
+    /// Takes note of a revision, unless it is known; says whether it was not.
+    pub(super) fn note(&mut self, noted: &Noted<'_>) -> bool {
+        let Noted {
+            came,
+            start,
+            initiator,
+            packed,
+        } = *noted;
         if self.has(&came.snapshot, came.revision) {
-            return;
+            return false;
         }
         let number = u32::try_from(self.entries.len()).expect("fewer revisions than bytes fit");
         let mut entry = Entry {
@@ -77,9 +100,14 @@ impl Index {
             known: came.known,
             revision: came.revision,
             other: NONE,
+            block: packed.map_or(NONE, |(block, _)| block),
             initiator: self.initiator(initiator),
             complete: came.complete,
+            is_own_part: packed.is_some_and(|(_, is_own_part)| is_own_part),
         };
+        if let Some((block, _)) = packed {
+            *self.listed.entry(block).or_default() += 1;
+        }
         match self.newest_number(&came.snapshot) {
             Some(newest) if self.entry(newest).rank() >= entry.rank() => {
                 let newest = &mut self.entries[newest as usize];
@@ -94,6 +122,7 @@ impl Index {
             }
             None => self.list(number, entry),
         }
+        true
     }
 
     fn list(&mut self, number: u32, entry: Entry) {
@@ -170,6 +199,68 @@ impl Index {
         known.into_iter().map(|entry| entry.revision).collect()
     }
 
+    /// The block of a revision that is packed.
+    pub(super) fn block_of(&self, snapshot: &SnapshotId, revision: u32) -> Option<u32> {
+        let mut known = self.chain(self.newest_number(snapshot));
+        let found = known.find(|entry| entry.revision == revision)?;
+        (found.block != NONE).then_some(found.block)
+    }
+
+    /// The revision in which this process's part lies, and nowhere else.
+    pub(super) fn revision_with_own(&self, snapshot: &SnapshotId) -> Option<u32> {
+        let mut known = self.chain(self.newest_number(snapshot));
+        let found = known.find(|entry| entry.is_own_part)?;
+        Some(found.revision)
+    }
+
+    /// The oldest revisions that lie alone, if there are so many.
+    pub(super) fn loose(&self, count: usize) -> Option<Vec<(SnapshotId, u32)>> {
+        let behind = self.entries[self.packed_until..].iter();
+        let loose = behind.filter(|entry| !self.is_packed_or_gone(entry));
+        let loose = loose.take(count);
+        let loose: Vec<_> = loose
+            .map(|entry| (entry.snapshot.clone(), entry.revision))
+            .collect();
+        (loose.len() == count).then_some(loose)
+    }
+
+    fn is_packed_or_gone(&self, entry: &Entry) -> bool {
+        entry.block != NONE || !self.has(&entry.snapshot, entry.revision)
+    }
+
+    /// These revisions lie in a block from now on. Of those that were deleted meanwhile it holds nothing that is listed.
+    pub(super) fn pack(&mut self, block: u32, head: &Head) {
+        for line in &head.lines {
+            let mut next = self.newest_number(&line.snapshot);
+            while let Some(entry) = next.and_then(|number| self.entries.get_mut(number as usize)) {
+                if entry.revision == line.revision {
+                    (entry.block, entry.is_own_part) = (block, line.is_own_part);
+                    *self.listed.entry(block).or_default() += 1;
+                }
+                next = Some(entry.other);
+            }
+        }
+        let behind = &self.entries[self.packed_until..];
+        let packed = behind
+            .iter()
+            .take_while(|entry| self.is_packed_or_gone(entry));
+        self.packed_until += packed.count();
+    }
+
+    /// Blocks of which nothing is listed any more, once each.
+    pub(super) fn take_unlisted(&mut self) -> Vec<u32> {
+        let unlisted = self.listed.extract_if(.., |_, listed| *listed == 0);
+        unlisted.map(|(block, _)| block).collect()
+    }
+
+    /// Every revision that is listed, in the order in which they came.
+    pub(super) fn all(&self) -> Vec<(SnapshotId, u32)> {
+        let listed = self.entries.iter();
+        let listed = listed.filter(|entry| self.has(&entry.snapshot, entry.revision));
+        let listed = listed.map(|entry| (entry.snapshot.clone(), entry.revision));
+        listed.collect()
+    }
+
     /// How many revisions have come.
     pub(super) fn came(&self) -> u64 {
         self.entries.len() as u64
@@ -185,6 +276,12 @@ impl Index {
     /// Lists a snapshot no more; says when it began.
     pub(super) fn remove(&mut self, snapshot: &SnapshotId) -> Option<Hlc> {
         let number = self.newest_number(snapshot)?;
+        let packed = self.chain(Some(number)).map(|entry| entry.block);
+        for block in packed.collect::<Vec<_>>() {
+            if let Some(listed) = self.listed.get_mut(&block) {
+                *listed -= 1;
+            }
+        }
         self.unlist(number);
         Some(self.entry(number).start)
     }

@@ -16,14 +16,22 @@ fn a_complete_revision_ends_the_story_whatever_its_number_and_start() {
         known: (2, 3),
     };
     let mut index = Index::default();
+    let note = |index: &mut Index, start, came: &Came| {
+        index.note(&Noted {
+            came,
+            start: Hlc::at(start),
+            initiator: &initiator,
+            packed: None,
+        })
+    };
     let newest = |index: &Index| index.newest(&snapshot).map(|line| line.revision);
     assert_eq!(newest(&index), None);
-    index.note(Hlc::at(9), &initiator, &came(1_000_001, false));
-    index.note(Hlc::at(9), &initiator, &came(1_000_002, false));
+    note(&mut index, 9, &came(1_000_001, false));
+    note(&mut index, 9, &came(1_000_002, false));
     assert_eq!(newest(&index), Some(1_000_002));
-    index.note(Hlc::at(5), &initiator, &came(2, true));
-    index.note(Hlc::at(9), &initiator, &came(1_000_003, false));
-    index.note(Hlc::at(9), &initiator, &came(1_000_001, false));
+    note(&mut index, 5, &came(2, true));
+    note(&mut index, 9, &came(1_000_003, false));
+    note(&mut index, 9, &came(1_000_001, false));
     assert_eq!(newest(&index), Some(2));
     let places: Vec<_> = index.places().map(|(start, _)| *start).collect();
     assert_eq!(places, [Hlc::at(5)], "it is listed once");
@@ -37,7 +45,7 @@ fn a_complete_revision_ends_the_story_whatever_its_number_and_start() {
     assert_eq!(index.came(), 4, "what is known came once");
     assert_eq!(index.remove(&snapshot), Some(Hlc::at(5)));
     assert_eq!((newest(&index), index.places().count()), (None, 0));
-    index.note(Hlc::at(7), &initiator, &came(2, true));
+    note(&mut index, 7, &came(2, true));
     assert_eq!(index.revisions(&snapshot), [2], "it is back");
 }
 
@@ -130,4 +138,79 @@ fn what_is_read_is_deleted_when_the_reader_has_gone() {
     let _late = store.reading(&state.snapshot);
     let newest = store.published(&state.snapshot).expect("it can be read");
     assert_eq!(newest, None, "a reader that comes later finds nothing");
+}
+
+fn listed(store: &Store) -> Vec<String> {
+    let lines = store.lines(None, usize::MAX, |_, _| true);
+    let ids = lines.into_iter().map(|((_, snapshot), _)| snapshot);
+    ids.map(|snapshot| snapshot.to_string()).collect()
+}
+
+// Without this a history of a year would take gigabytes, or be another one after it was packed.
+#[test]
+fn old_revisions_are_packed_and_are_what_they_were() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let me = ProcessId::parse("p").expect("a valid id");
+    let open = || Store::open(dir.path(), "demo", &me).expect("it opens");
+    let store = open();
+    let states: Vec<_> = (1..=200)
+        .map(|start| published(&store, &format!("s{start}"), start))
+        .collect();
+    let (before, came) = (listed(&store), store.revisions_after(0));
+    assert_eq!(before.len(), 200);
+    let alone = |store: &Store| schema::keys(&store.history.globals).count();
+    assert_eq!(alone(&store), 200 - 2 * 64);
+    let is_as_it_was = |store: &Store, state: &GlobalState| {
+        let bytes = frame::encode(&GlobalStateV1::freeze(state));
+        let root = Hash(*blake3::hash(&bytes).as_bytes());
+        let found = store.published(&state.snapshot).expect("it can be read");
+        let found = found.expect("it is there");
+        (found.root, &found.state) == (root, state)
+    };
+    assert!(states.iter().all(|state| is_as_it_was(&store, state)));
+    // As right after a crash, one lies both ways.
+    let both = &states[3];
+    let stored = store.stored_revision(&both.snapshot, None);
+    let stored = stored.expect("it can be read").expect("it is there");
+    let key = revision_key(&both.snapshot, 1);
+    frame::put(&store.history.globals, &key, &stored).expect("it is written");
+    drop(store);
+
+    let store = open();
+    assert_eq!(listed(&store), before);
+    assert_eq!(alone(&store), 200 - 2 * 64);
+    assert_eq!(
+        store.revisions_after(0),
+        came,
+        "in the order in which they came"
+    );
+    assert!(states.iter().all(|state| is_as_it_was(&store, state)));
+    let again = store.adopt_revision(both, &stored);
+    again.expect("the same bytes are no contradiction");
+    assert_eq!(store.revisions_came(), 200);
+
+    let gone: Vec<_> = states[..64]
+        .iter()
+        .map(|state| state.snapshot.clone())
+        .collect();
+    let blocks = |store: &Store| store.history.blocks.heads().count();
+    assert_eq!(
+        store.delete_snapshots(&gone[1..]).expect("it is written"),
+        63
+    );
+    assert_eq!(blocks(&store), 2, "one is left of the first");
+    drop(store);
+    let store = open();
+    let (newer, oldest) = (&before[..136], &before[199..]);
+    assert_eq!(
+        listed(&store),
+        [newer, oldest].concat(),
+        "what was deleted stays so"
+    );
+    assert!(is_as_it_was(&store, &states[0]));
+    assert_eq!(
+        store.delete_snapshots(&gone[..1]).expect("it is written"),
+        1
+    );
+    assert_eq!(blocks(&store), 1);
 }

@@ -1,0 +1,211 @@
+//! Old revisions lie in blocks: many of them, compressed together, under one key, and what is listed of them under another.
+//! A revision alone costs a key, and sled some two hundred bytes of memory for it; and revisions are alike.
+//!
+//! | tree | key | value |
+//! |---|---|---|
+//! | index | number of a block, 8 bytes big-endian | [`HeadV5`](crate::store::v5::HeadV5), one LZ4 block with its length in front |
+//! | blocks | the same | the revisions as they are published, frames included, one behind the other, compressed likewise |
+//!
+//! A head is written when its block is durable. What is in a block never changes.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Came;
+use crate::process::clock::Hlc;
+use crate::process::ids::{ProcessId, SnapshotId};
+use crate::store::error::StoreError;
+use crate::store::frame::{self, Damage, Kind};
+use crate::store::schema;
+use crate::store::v1::Frozen;
+use crate::store::v5::HeadV5;
+
+/// Blocks that stay decompressed: a page of the list reads one again and again.
+const CACHED: usize = 4;
+/// No block is longer, decompressed, unless a single revision is.
+pub(super) const BLOCK_BYTES_MAX: usize = 256 * 1024;
+
+/// What is listed of the revisions of a block, in their order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(in crate::store) struct Head {
+    pub(in crate::store) lines: Vec<PackedLine>,
+}
+
+/// What is listed of a revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::store) struct PackedLine {
+    pub(in crate::store) snapshot: SnapshotId,
+    pub(in crate::store) start: Hlc,
+    pub(in crate::store) initiator: ProcessId,
+    pub(in crate::store) revision: u32,
+    pub(in crate::store) complete: bool,
+    pub(in crate::store) parts: u32,
+    pub(in crate::store) closed_channels: u32,
+    /// How long it is in the block, frame included.
+    pub(in crate::store) bytes: u32,
+    /// Whether this process's part lies in it, and nowhere else.
+    pub(in crate::store) is_own_part: bool,
+}
+
+impl PackedLine {
+    /// As it came into the history.
+    pub(in crate::store) fn came(&self) -> Came {
+        Came {
+            snapshot: self.snapshot.clone(),
+            revision: self.revision,
+            complete: self.complete,
+            known: (self.parts, self.closed_channels),
+        }
+    }
+}
+
+/// The blocks of a history.
+pub(in crate::store) struct Blocks {
+    heads: sled::Tree,
+    bodies: sled::Tree,
+    cache: Mutex<VecDeque<(u32, Arc<Block>)>>,
+}
+
+/// A block that was read.
+struct Block {
+    head: Head,
+    body: Vec<u8>,
+}
+
+impl Block {
+    fn revision(&self, snapshot: &SnapshotId, revision: u32) -> Option<&[u8]> {
+        let mut begin = 0;
+        for line in &self.head.lines {
+            let end = begin + line.bytes as usize;
+            if line.revision == revision && line.snapshot == *snapshot {
+                return self.body.get(begin..end);
+            }
+            begin = end;
+        }
+        None
+    }
+}
+
+fn key(block: u32) -> [u8; 8] {
+    u64::from(block).to_be_bytes()
+}
+
+impl Blocks {
+    pub(in crate::store) fn new(heads: sled::Tree, bodies: sled::Tree) -> Self {
+        Self {
+            heads,
+            bodies,
+            cache: Mutex::default(),
+        }
+    }
+
+    /// The number behind that of the newest block.
+    pub(super) fn next(&self) -> Result<u32, StoreError> {
+        let newest = self.heads.last()?;
+        let newest = newest.and_then(|(key, _)| number(frame::split_key(&key)?.0));
+        Ok(newest.map_or(0, |newest| newest + 1))
+    }
+
+    /// Every head, in the order in which they were written; damaged ones, too.
+    pub(in crate::store) fn heads(
+        &self,
+    ) -> impl Iterator<Item = Result<(u32, Result<Head, StoreError>), StoreError>> + '_ {
+        schema::keys(&self.heads).map(|key| {
+            let key = key?;
+            let head = match number(&key) {
+                Some(block) => self.head(block),
+                None => Err(odd(Kind::Head, &key, "its key is no number of a block")),
+            };
+            match head {
+                Err(error) if error.is_fatal() => Err(error),
+                head => Ok((number(&key).unwrap_or(u32::MAX), head)),
+            }
+        })
+    }
+
+    fn head(&self, block: u32) -> Result<Head, StoreError> {
+        let bytes = unpacked(&self.heads, Kind::Head, block)?;
+        let head = frame::decode::<HeadV5>(&bytes);
+        let name = || schema::name(Kind::Head, &key(block));
+        let head: HeadV5 = head.map_err(|damage| StoreError::damaged(name(), damage))?;
+        Ok(head.thaw())
+    }
+
+    /// A revision as it was published, frame included.
+    pub(in crate::store) fn revision(
+        &self,
+        block: u32,
+        (snapshot, revision): (&SnapshotId, u32),
+    ) -> Result<Vec<u8>, StoreError> {
+        let found = self.block(block)?;
+        let stored = found.revision(snapshot, revision);
+        let missing = || odd(Kind::Body, &key(block), "what is listed of it is not in it");
+        stored.map(<[u8]>::to_vec).ok_or_else(missing)
+    }
+
+    fn block(&self, block: u32) -> Result<Arc<Block>, StoreError> {
+        let cache = || self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, found)) = cache().iter().find(|(number, _)| *number == block) {
+            return Ok(Arc::clone(found));
+        }
+        let found = Arc::new(Block {
+            head: self.head(block)?,
+            body: unpacked(&self.bodies, Kind::Body, block)?,
+        });
+        let mut cache = cache();
+        cache.truncate(CACHED - 1);
+        cache.push_front((block, Arc::clone(&found)));
+        Ok(found)
+    }
+
+    /// Writes the revisions of a block. The caller makes it durable before it writes the head.
+    pub(super) fn put_body(&self, block: u32, body: &[u8]) -> Result<(), StoreError> {
+        put(&self.bodies, Kind::Body, block, body)
+    }
+
+    /// Writes the head of a block. The caller makes it durable before it removes the revisions elsewhere.
+    pub(super) fn put_head(&self, block: u32, head: &Head) -> Result<(), StoreError> {
+        let bytes = frame::encode(&HeadV5::freeze(head));
+        put(&self.heads, Kind::Head, block, &bytes)
+    }
+
+    /// Removes a block of which nothing is listed any more. The caller makes it durable.
+    pub(super) fn remove(&self, block: u32) -> Result<(), StoreError> {
+        schema::remove_all(&self.heads, &key(block))?;
+        schema::remove_all(&self.bodies, &key(block))
+    }
+}
+
+fn number(key: &[u8]) -> Option<u32> {
+    u32::try_from(u64::from_be_bytes(key.try_into().ok()?)).ok()
+}
+
+fn odd(kind: Kind, key: &[u8], problem: &str) -> StoreError {
+    let damage = Damage::Contradiction(problem.to_owned());
+    StoreError::damaged(schema::name(kind, key), damage)
+}
+
+fn put(tree: &sled::Tree, kind: Kind, block: u32, bytes: &[u8]) -> Result<(), StoreError> {
+    let packed = lz4_flex::block::compress_prepend_size(bytes);
+    frame::put(tree, &key(block), &frame::wrap(kind, &packed))?;
+    Ok(())
+}
+
+fn unpacked(tree: &sled::Tree, kind: Kind, block: u32) -> Result<Vec<u8>, StoreError> {
+    let key = key(block);
+    let Some(framed) = frame::get(tree, &key)? else {
+        return Err(odd(kind, &key, "it is missing"));
+    };
+    let unpack = || {
+        let packed = frame::unwrap(kind, &framed)?;
+        let claimed = packed
+            .first_chunk()
+            .map_or(0, |head| u32::from_le_bytes(*head));
+        if claimed as usize > frame::VALUE_BYTES_MAX {
+            return Err(Damage::Encoding(format!("{claimed} bytes are too many")));
+        }
+        lz4_flex::block::decompress_size_prepended(packed)
+            .map_err(|error| Damage::Encoding(error.to_string()))
+    };
+    unpack().map_err(|damage| StoreError::damaged(schema::name(kind, &key), damage))
+}

@@ -1,0 +1,73 @@
+//! This process's own parts of snapshots. A part lies alone until the complete revision that holds it is packed; from then
+//! on it is read from there.
+
+use std::collections::BTreeSet;
+
+use super::History;
+use crate::history::global::GlobalState;
+use crate::history::part::Part;
+use crate::process::ids::SnapshotId;
+use crate::store::error::StoreError;
+use crate::store::frame::Kind;
+use crate::store::schema::{self, snapshot_key, snapshot_of};
+use crate::store::v1::Frozen;
+use crate::store::v1::part::PartV1;
+
+impl History {
+    /// The snapshots whose part lies alone, or some of it.
+    pub(in crate::store) fn lone_parts(&self) -> Result<BTreeSet<SnapshotId>, StoreError> {
+        let keys = schema::keys(&self.parts);
+        let snapshots = keys.filter_map(|key| key.map(|key| snapshot_of(&key)).transpose());
+        snapshots.collect()
+    }
+
+    /// Removes this process's part of a snapshot. The caller makes it durable.
+    pub(in crate::store) fn remove_part(&self, snapshot: &SnapshotId) -> Result<(), StoreError> {
+        schema::remove_all(&self.parts, &snapshot_key(snapshot))
+    }
+
+    /// Every part that lies alone.
+    pub(in crate::store) fn parts(&self) -> impl Iterator<Item = Result<Part, StoreError>> + '_ {
+        schema::keys(&self.parts).filter_map(|key| {
+            let read = |key: Vec<u8>| schema::get::<PartV1>(&self.parts, &key, Kind::Part);
+            let part = key.and_then(read).transpose();
+            // One that was deleted since its key was read needs nothing any more.
+            part.map(|part| part.map(Frozen::thaw))
+        })
+    }
+
+    /// Stores this process's part of a snapshot, unless it is here: what others may have seen of it stays. One that is
+    /// damaged is written again. The caller makes it durable.
+    pub(in crate::store) fn put_part(&self, part: &Part) -> Result<(), StoreError> {
+        match self.part(&part.snapshot) {
+            Ok(Some(_)) => return Ok(()),
+            Ok(None) | Err(StoreError::Damaged { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let key = snapshot_key(&part.snapshot);
+        schema::put(&self.parts, &key, Kind::Part, &PartV1::freeze(part))
+    }
+
+    /// This process's part of a snapshot, once it is finished.
+    pub(in crate::store) fn part(&self, snapshot: &SnapshotId) -> Result<Option<Part>, StoreError> {
+        if let Some(part) = self.lone_part(snapshot)? {
+            return Ok(Some(part));
+        }
+        let revision = self.index().revision_with_own(snapshot);
+        let published = revision.map_or(Ok(None), |revision| self.get(snapshot, revision))?;
+        Ok(published.and_then(|mut published| published.state.parts.remove(&self.me)))
+    }
+
+    fn lone_part(&self, snapshot: &SnapshotId) -> Result<Option<Part>, StoreError> {
+        let stored = schema::get::<PartV1>(&self.parts, &snapshot_key(snapshot), Kind::Part)?;
+        Ok(stored.map(Frozen::thaw))
+    }
+
+    /// Whether a revision can take the place of the own part that lies alone.
+    pub(super) fn replaces_part(&self, state: &GlobalState) -> bool {
+        let published = state.parts.get(&self.me).filter(|_| state.is_complete());
+        let alone = self.lone_part(&state.snapshot);
+        published
+            .is_some_and(|published| alone.is_ok_and(|alone| alone.as_ref() == Some(published)))
+    }
+}

@@ -1,0 +1,76 @@
+//! Packs revisions into blocks, the oldest first.
+
+use std::sync::PoisonError;
+
+use super::blocks::{BLOCK_BYTES_MAX, Head, PackedLine};
+use super::{History, decode};
+use crate::store::error::StoreError;
+use crate::store::frame;
+use crate::store::schema::{self, revision_key};
+
+/// As many revisions stay alone before the older half of them is packed: what is new is read and completed most.
+const LOOSE_MAX: usize = 128;
+/// Revisions of one block.
+const BLOCK_REVISIONS_MAX: usize = 64;
+
+impl History {
+    /// Packs the oldest revisions into a block if many lie alone; says whether there may be more. Whatever a crash leaves
+    /// is whole: a block without a head is written over, and what lies both ways is removed when the store is opened.
+    pub(in crate::store) fn pack(
+        &self,
+        make_durable: impl Fn() -> Result<(), StoreError>,
+    ) -> Result<bool, StoreError> {
+        let _packing = self.packing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((head, body)) = self.draft()? else {
+            return Ok(false);
+        };
+        let block = self.blocks.next()?;
+        self.blocks.put_body(block, &body)?;
+        make_durable()?;
+        self.blocks.put_head(block, &head)?;
+        make_durable()?;
+        // From now on a reader who finds none that lies alone looks into the block.
+        self.index().pack(block, &head);
+        for line in &head.lines {
+            let key = revision_key(&line.snapshot, line.revision);
+            schema::remove_all(&self.globals, &key)?;
+            if line.is_own_part {
+                self.remove_part(&line.snapshot)?;
+            }
+        }
+        Ok(true)
+    }
+
+    fn draft(&self) -> Result<Option<(Head, Vec<u8>)>, StoreError> {
+        let Some(loose) = self.index().loose(LOOSE_MAX) else {
+            return Ok(None);
+        };
+        let (mut head, mut body) = (Head::default(), Vec::new());
+        for (snapshot, revision) in loose.into_iter().take(BLOCK_REVISIONS_MAX) {
+            let stored = frame::get(&self.globals, &revision_key(&snapshot, revision))?;
+            // One that was deleted meanwhile is gone, and one that is damaged is mended where it lies.
+            let Some(stored) = stored else { continue };
+            let Ok(published) = decode(&stored) else {
+                continue;
+            };
+            if !body.is_empty() && body.len() + stored.len() > BLOCK_BYTES_MAX {
+                break;
+            }
+            let state = published.state;
+            let came = super::Came::of(&state);
+            head.lines.push(PackedLine {
+                is_own_part: self.replaces_part(&state),
+                start: state.initiated_at,
+                initiator: state.initiator,
+                complete: came.complete,
+                parts: came.known.0,
+                closed_channels: came.known.1,
+                bytes: u32::try_from(stored.len()).expect("a value is shorter than 4 GiB"),
+                snapshot,
+                revision,
+            });
+            body.extend_from_slice(&stored);
+        }
+        Ok((!head.lines.is_empty()).then_some((head, body)))
+    }
+}
