@@ -14,7 +14,7 @@ use snapledger::history::global::{Completeness, GlobalState, Missing, Reason};
 use snapledger::history::part::Part;
 use snapledger::process::Process;
 use snapledger::process::channel::Tally;
-use snapledger::process::clock::{Hlc, Lamport};
+use snapledger::process::clock::{Clocks, Hlc, Lamport};
 use snapledger::process::event::{Claim, Identity, Input, Meeting, Operation, Read, Reply};
 use snapledger::process::ids::{
     AccountId, Amount, ChannelId, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId,
@@ -68,6 +68,7 @@ fn script() -> Vec<Input> {
             boot: 3,
             run: 5,
         },
+        clocks: Clocks::default(),
         claim: Claim::Receiver {
             delivered: Tally::default(),
             here: Tally::default(),

@@ -14,10 +14,11 @@ use crate::history::part::RecordedState;
 use crate::history::share::Share;
 use crate::node::{Handle, PeerState, Place, Point, Unanswered};
 use crate::process::clock::Hlc;
-use crate::process::ids::{ProcessId, SnapshotId};
+use crate::process::ids::{Lsn, ProcessId, SnapshotId};
 use crate::process::refusal::Refusal;
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::proto::snapledger::{Place as WirePlace, ShareAtRequest, share_at_request};
+use crate::store::StoreError;
 use crate::transport::wire::{answers_since, share_from_wire};
 
 /// What the share of one process is.
@@ -64,10 +65,10 @@ async fn gather(
     points: BTreeMap<ProcessId, Point>,
 ) -> Result<Audit, Failure> {
     let mut asked = JoinSet::new();
-    for (process, point) in points {
-        let handle = handle.clone();
+    for (process, point) in &points {
+        let (handle, process, point) = (handle.clone(), process.clone(), point.clone());
         asked.spawn(async move {
-            let found = share(&handle, &process, point).await;
+            let found = share(&handle, &process, (&point, at)).await;
             (process, found)
         });
     }
@@ -85,78 +86,104 @@ async fn gather(
             // There is an answer where all of them have one.
             Err(Failure::BeforeHorizon(since)) => horizon = horizon.max(Some(since)),
             Err(failure) => return Err(failure),
-            Ok(Found::Share(share)) => _ = audit.shares.insert(process, share),
-            Ok(Found::Absent(reason, older)) => {
-                let known = older.map(|(share, until, snapshot)| {
-                    audit.shares.insert(process.clone(), share);
-                    (until, snapshot)
-                });
-                audit.missing.insert(process, Absent { reason, known });
-            }
+            Ok(found) => put(&mut audit, process, found),
         }
     }
-    match horizon {
-        Some(since) => Err(Failure::BeforeHorizon(since)),
-        None => Ok(audit),
+    if let Some(since) = horizon {
+        return Err(Failure::BeforeHorizon(since));
     }
+    for (process, reason) in audit.strangers() {
+        audit.shares.remove(&process);
+        let asked = (&points[&process], at);
+        let found = recorded(handle, &process, asked, reason).await?;
+        put(&mut audit, process, found);
+    }
+    Ok(audit)
 }
 
-async fn share(handle: &Handle, process: &ProcessId, point: Point) -> Result<Found, Failure> {
-    if *process == handle.config().me {
-        let share = handle.share(point).await.map_err(of_cut)?;
-        return Ok(Found::Share(share));
-    }
-    let reason = match asked(handle, process, &point).await? {
-        Ok(share) => return Ok(Found::Share(share)),
-        Err(reason) => reason,
-    };
-    let (wanted, exact) = match point {
-        Point::Time(time) => (Wanted::Time(time), None),
-        Point::Place(place) => (Wanted::Place(place.clone()), Some(place)),
-    };
-    let not_after = wanted.instant();
-    let recorded = handle.recorded(process.clone(), not_after, move |state| wanted.takes(state));
-    let Some((snapshot, state)) = recorded.await? else {
-        return Ok(Found::Absent(reason, None));
-    };
-    let share = Share::from(&state);
-    if exact.is_some_and(|place| place.position == share.position && place.check(&share).is_ok()) {
-        return Ok(Found::Share(share));
-    }
-    Ok(Found::Absent(reason, Some((share, state.time, snapshot))))
-}
-
-/// What a recorded state must not be later than.
-enum Wanted {
-    Time(Hlc),
-    Place(Place),
-}
-
-impl Wanted {
-    fn instant(&self) -> Option<Hlc> {
-        match self {
-            Self::Time(time) => Some(*time),
-            Self::Place(_) => None,
+fn put(audit: &mut Audit, process: ProcessId, found: Found) {
+    match found {
+        Found::Share(share) => _ = audit.shares.insert(process, share),
+        Found::Absent(reason, older) => {
+            let known = older.map(|(share, until, snapshot)| {
+                audit.shares.insert(process.clone(), share);
+                (until, snapshot)
+            });
+            audit.missing.insert(process, Absent { reason, known });
         }
     }
+}
 
-    fn takes(&self, state: &RecordedState) -> bool {
+// As the process says it, or else as the history here does; the instant goes with a place where it is known.
+async fn share(
+    handle: &Handle,
+    process: &ProcessId,
+    (point, at): (&Point, Option<Hlc>),
+) -> Result<Found, Failure> {
+    let answered = match *process == handle.config().me {
+        true => own(handle, point).await?,
+        false => asked(handle, process, point).await?,
+    };
+    match answered {
+        Ok(share) if share.is_known() => Ok(Found::Share(share)),
+        Ok(_) => recorded(handle, process, (point, at), Absence::OtherJournal).await,
+        Err(reason) => recorded(handle, process, (point, at), reason).await,
+    }
+}
+
+async fn own(handle: &Handle, point: &Point) -> Result<Result<Share, Absence>, Failure> {
+    match handle.share(point.clone()).await {
+        Ok(share) => Ok(Ok(share)),
+        // The cut was answered once: by a journal that is not here any more.
+        Err(Unanswered::OtherJournal(_) | Unanswered::Store(StoreError::Beyond { .. })) => {
+            Ok(Err(Absence::OtherJournal))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+// What the newest snapshot in the history here says of a process, up to the point.
+async fn recorded(
+    handle: &Handle,
+    process: &ProcessId,
+    (point, at): (&Point, Option<Hlc>),
+    reason: Absence,
+) -> Result<Found, Failure> {
+    let place = match point {
+        Point::Time(_) => None,
+        Point::Place(place) => Some(place.clone()),
+    };
+    let is_exact = move |state: &RecordedState| {
+        let is_at = |place: &Place| place.position == state.position && place.is_in(&state.journal);
+        place.as_ref().is_some_and(is_at)
+    };
+    // The state at a place may have been recorded after the instant.
+    let not_after = at.filter(|_| matches!(point, Point::Time(_)));
+    let (position, exact) = (position(point), is_exact.clone());
+    let is_wanted = move |state: &RecordedState| {
         // What a process of another make says of a snapshot is nothing that others could be compared with.
         if !state.has_journal() {
             return false;
         }
-        match self {
-            Self::Time(time) => state.time <= *time,
-            Self::Place(place) => state.position <= place.position,
-        }
+        let is_before = at.is_none_or(|at| state.time <= at)
+            && position.is_none_or(|position| state.position <= position);
+        is_before || exact(state)
+    };
+    let found = handle.recorded(process.clone(), not_after, is_wanted);
+    let Some((snapshot, state)) = found.await? else {
+        return Ok(Found::Absent(reason, None));
+    };
+    let share = Share::from(&state);
+    match is_exact(&state) {
+        true => Ok(Found::Share(share)),
+        false => Ok(Found::Absent(reason, Some((share, state.time, snapshot)))),
     }
 }
 
-// A place that is none is the fault of whoever gave it.
-fn of_cut(error: Unanswered) -> Failure {
-    match Failure::from(error) {
-        Failure::Malformed { why, .. } => Failure::malformed("cut", why),
-        other => other,
+fn position(point: &Point) -> Option<Lsn> {
+    match point {
+        Point::Time(_) => None,
+        Point::Place(place) => Some(place.position),
     }
 }
 
@@ -195,10 +222,8 @@ async fn asked(
         Ok(Ok(answer)) => answer.into_inner(),
         Ok(Err(status)) => match (answers_since(&status), status.code()) {
             (Some(since), _) => return Err(Failure::BeforeHorizon(since)),
-            (_, Code::InvalidArgument) => {
-                let why = format!("process {process}: {}", status.message());
-                return Err(Failure::malformed("cut", why));
-            }
+            // As in `own`.
+            (_, Code::InvalidArgument) => return Ok(Err(Absence::OtherJournal)),
             // Nobody is there, though it has not been missed yet.
             (_, Code::Unavailable) => return Ok(Err(gone)),
             _ => {

@@ -137,6 +137,12 @@ pub(super) enum Failure {
         since = rfc3339(.0.wall_us())
     )]
     BeforeHorizon(Hlc),
+    /// What was asked about was in a store of this process that is not there any more.
+    #[error(
+        "the journal of process {0:?} begins later: what it held at this instant was in another store, and no snapshot in \
+         the history here holds its state at or before it; ask about a later instant"
+    )]
+    OtherJournal(ProcessId),
     /// The store cannot give back what it holds.
     #[error("the store cannot be read: {0}")]
     Unreadable(#[source] StoreError),
@@ -231,6 +237,7 @@ impl Failure {
                 Code::OutOfRange,
             ),
             Self::BeforeHorizon(_) => ("before-horizon", Http::GONE, Code::OutOfRange),
+            Self::OtherJournal(_) => ("other-journal", Http::GONE, Code::OutOfRange),
             Self::Unreadable(_)
             | Self::Interrupted(_)
             | Self::Unavailable(Unavailable::Damaged(_)) => {

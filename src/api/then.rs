@@ -21,7 +21,7 @@ pub(super) struct Then {
     pub(super) units: Option<i64>,
     /// The newest turn that counts.
     pub(super) position: Lsn,
-    /// Where the process could not be asked: until when it is known, and from which snapshot.
+    /// Where the process could not be asked, or does not know: until when it is known, and from which snapshot.
     pub(super) known: Option<(Hlc, SnapshotId)>,
 }
 
@@ -32,20 +32,28 @@ pub(super) async fn balance(
     account: &AccountId,
     time: Hlc,
 ) -> Result<Then, Failure> {
-    if *process == handle.config().me {
-        let (units, position) = handle.balance_at(account.clone(), time).await?;
-        return Ok(Then {
-            units,
-            position,
-            known: None,
-        });
-    }
-    match asked(handle, process, account, time).await {
-        Err(down @ Failure::ProcessDown { .. }) => {
-            recorded(handle, process, account, time).await?.ok_or(down)
-        }
-        answered => answered,
-    }
+    let answered = match *process == handle.config().me {
+        true => own(handle, account, time).await,
+        false => asked(handle, process, account, time).await,
+    };
+    let unknown = match answered {
+        Ok(then) if then.position > Lsn(0) => return Ok(then),
+        // Its journal had not begun.
+        Ok(_) => Failure::OtherJournal(process.clone()),
+        Err(down @ Failure::ProcessDown { .. }) => down,
+        Err(failure) => return Err(failure),
+    };
+    let recorded = recorded(handle, process, account, time).await?;
+    recorded.ok_or(unknown)
+}
+
+async fn own(handle: &Handle, account: &AccountId, time: Hlc) -> Result<Then, Failure> {
+    let (units, position) = handle.balance_at(account.clone(), time).await?;
+    Ok(Then {
+        units,
+        position,
+        known: None,
+    })
 }
 
 async fn asked(

@@ -270,7 +270,7 @@ fn history(args: &HistoryArgs) -> Result<(), CliError> {
         report.line(&format!("more with the same command and --cursor {cursor}"));
     }
     if let Some(since) = page["kept_since"].as_str() {
-        report.line(&format!("what was before {since} is not kept"));
+        report.line(&format!("what was before {since} is not known here"));
     }
     report.print()
 }

@@ -35,7 +35,7 @@ pub struct Absent {
 /// Why the share of a process is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Absence {
-    /// It was never heard.
+    /// It was never heard, or none of the others had met it by then.
     NeverSeen,
     /// It was heard, and is not any more.
     Down,
@@ -43,6 +43,8 @@ pub enum Absence {
     NoAnswer,
     /// It is of another make, and cannot be asked about its past.
     OtherMake,
+    /// Its journal begins later, or is not that of the store that the others knew then: the store was lost or replaced.
+    OtherJournal,
 }
 
 impl Absence {
@@ -54,6 +56,7 @@ impl Absence {
             Self::Down => "down",
             Self::NoAnswer => "no_answer",
             Self::OtherMake => "other_make",
+            Self::OtherJournal => "other_journal",
         }
     }
 }
@@ -86,6 +89,54 @@ impl Audit {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.missing.is_empty()
+    }
+
+    /// Processes whose share does not count, and why: the others knew another store of theirs, or nobody is missing and
+    /// none of the others had met them. So where an answer is complete each store is named in the journal of another
+    /// process, and one that takes its place later cannot answer for it, whatever its clock says.
+    #[must_use]
+    pub fn strangers(&self) -> BTreeMap<ProcessId, Absence> {
+        let acquainted = self.acquainted();
+        let strangers = self.shares.keys();
+        let strangers = strangers.filter(|process| !acquainted.contains(process));
+        let why = |process: &ProcessId| {
+            let mut known = acquainted.iter().filter_map(|one| self.shares.get(*one));
+            match known.any(|share| share.peers.contains_key(process)) {
+                true => Absence::OtherJournal,
+                false => Absence::NeverSeen,
+            }
+        };
+        let strangers = strangers.map(|process| (process.clone(), why(process)));
+        let counts = |why: Absence| why == Absence::NeverSeen && !self.missing.is_empty();
+        strangers.filter(|(_, why)| !counts(*why)).collect()
+    }
+
+    // The most processes that knew each other at the cut; of as many those with the first name.
+    fn acquainted(&self) -> BTreeSet<&ProcessId> {
+        let mut most = BTreeSet::new();
+        let mut left: BTreeSet<&ProcessId> = self.shares.keys().collect();
+        while let Some(first) = left.pop_first() {
+            let mut found = BTreeSet::from([first]);
+            let mut frontier = vec![first];
+            while let Some(one) = frontier.pop() {
+                let others = left.iter().filter(|other| self.know_each_other(one, other));
+                let others: Vec<_> = others.copied().collect();
+                for other in others {
+                    left.remove(other);
+                    found.insert(other);
+                    frontier.push(other);
+                }
+            }
+            if found.len() > most.len() {
+                most = found;
+            }
+        }
+        most
+    }
+
+    fn know_each_other(&self, one: &ProcessId, other: &ProcessId) -> bool {
+        let (here, there) = (&self.shares[one], &self.shares[other]);
+        here.knows(other, there) && there.knows(one, here)
     }
 
     /// Every channel with what passed over it, by origin, then destination.

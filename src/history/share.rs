@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::part::RecordedState;
 use crate::process::channel::Flow;
-use crate::process::event::{Record, Turn};
+use crate::process::event::{Identity, Record, Turn};
 use crate::process::ids::{Hash, Lsn, ProcessId};
 use crate::process::message::Message;
 
@@ -25,7 +25,45 @@ pub struct Share {
     pub sent: BTreeMap<ProcessId, Flow>,
     /// Per origin, what was delivered; likewise.
     pub delivered: BTreeMap<ProcessId, Flow>,
+    /// The store whose journal this is read from; `None` where that is not known, as in a snapshot.
+    pub store: Option<StoreId>,
+    /// The stores of the others as they were known then.
+    pub peers: BTreeMap<ProcessId, KnownStore>,
 }
+
+/// The store of another process, as it was known at an instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownStore {
+    /// Which store.
+    pub store: StoreId,
+    /// Whether it was given up: then any other may take its place.
+    pub is_given_up: bool,
+}
+
+impl Share {
+    /// Whether this process knew another one by the store whose journal answers for that one. Where a program does not say
+    /// whose journal it is, nothing contradicts it.
+    #[must_use]
+    pub fn knows(&self, process: &ProcessId, share: &Self) -> bool {
+        let (Some(_), Some(store)) = (self.store, share.store) else {
+            return true;
+        };
+        let known = self.peers.get(process);
+        known.is_some_and(|known| known.store == store && !known.is_given_up)
+    }
+}
+
+impl From<&Identity> for KnownStore {
+    fn from(identity: &Identity) -> Self {
+        Self {
+            store: identity.store,
+            is_given_up: identity.is_given_up(),
+        }
+    }
+}
+
+/// Drawn when a store was made.
+pub type StoreId = [u8; 16];
 
 impl From<&RecordedState> for Share {
     fn from(state: &RecordedState) -> Self {
@@ -37,6 +75,8 @@ impl From<&RecordedState> for Share {
             withdrawals: state.withdrawals,
             sent: used(&state.sent),
             delivered: used(&state.delivered),
+            store: None,
+            peers: BTreeMap::new(),
         }
     }
 }
@@ -48,6 +88,13 @@ fn used(flows: &BTreeMap<ProcessId, Flow>) -> BTreeMap<ProcessId, Flow> {
 }
 
 impl Share {
+    /// Whether the journal had begun. One that had not knows nothing of that instant: what the process held then was in
+    /// another store, or the process was not there.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.position > Lsn(0)
+    }
+
     /// The share after the next turn; `journal` is the hash of its entry.
     ///
     /// It adds up what `Process::apply` does to the same figures, without the accounts between them.
@@ -91,6 +138,17 @@ impl Share {
                 self.deposits += (-*written_off).max(0);
                 self.sent.remove(peer);
                 self.delivered.remove(peer);
+                self.peers.remove(peer);
+            }
+            Record::Recognized { peer, identity } => {
+                self.peers.insert(peer.clone(), identity.into());
+            }
+            Record::Met { peer, store, .. } => {
+                let known = KnownStore {
+                    store: *store,
+                    is_given_up: false,
+                };
+                self.peers.insert(peer.clone(), known);
             }
             _ => {}
         }

@@ -34,7 +34,7 @@ impl Handle {
     /// The newest turn of this process at an instant, if its recorded state in a snapshot can be compared with that.
     ///
     /// # Errors
-    /// [`Unanswered::OtherJournal`] where the state was recorded from another journal.
+    /// [`Unanswered::OtherJournal`] where the state was recorded from another journal, or the instant is before this one.
     pub async fn comparable(
         &self,
         (snapshot, state): (SnapshotId, RecordedState),
@@ -44,7 +44,7 @@ impl Handle {
         let at = state.position;
         let found = self.look_up(move |store| {
             let position = store.position_at(time)?;
-            let is_ours = store.is_recorded_here(&snapshot, &state)?;
+            let is_ours = position > Lsn(0) && store.is_recorded_here(&snapshot, &state)?;
             Ok(is_ours.then_some(position))
         });
         found.await?.ok_or(Unanswered::OtherJournal(at))

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::clocks::DurableClocks;
 use super::collection::Collection;
 use super::driver;
 use super::error::Unavailable;
@@ -36,7 +37,7 @@ pub(super) struct Collector {
     pub(super) peers: Arc<Peers>,
     pub(super) parts: Parts,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) clock: Arc<AtomicU64>,
+    pub(super) clocks: Arc<DurableClocks>,
     /// For whoever watches a snapshot.
     pub(super) events: Arc<Events>,
     /// Per process, who may ask it for a late part.
@@ -112,7 +113,7 @@ impl Collector {
         config: &Arc<NodeConfig>,
         peers: &Arc<Peers>,
         parts: &Parts,
-        (metrics, clock, events): (&Arc<Metrics>, &Arc<AtomicU64>, Arc<Events>),
+        (metrics, clocks, events): (&Arc<Metrics>, &Arc<DurableClocks>, Arc<Events>),
     ) -> Self {
         let slots = |process: &ProcessId| (process.clone(), Semaphore::new(LATE_AT_ONCE));
         Self {
@@ -120,7 +121,7 @@ impl Collector {
             peers: Arc::clone(peers),
             parts: parts.clone(),
             metrics: Arc::clone(metrics),
-            clock: Arc::clone(clock),
+            clocks: Arc::clone(clocks),
             events,
             late: config.topology.processes().map(slots).collect(),
             running: Mutex::default(),

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::backlog::Backlog;
+use super::clocks::DurableClocks;
 use super::driver::Step;
 use super::events::{Events, Happening};
 use super::metrics::Metrics;
@@ -30,8 +30,8 @@ pub(super) struct Committer {
     pub(super) named: (ProcessId, UnboundedSender<SnapshotId>),
     /// The initiators whose snapshots this node assembles: this process, and those of another make that leave it to it.
     pub(super) assembled: BTreeSet<ProcessId>,
-    /// The Lamport clock of the newest durable turn, for greetings.
-    pub(super) clock: Arc<AtomicU64>,
+    /// Of the newest durable turn, for peers and questions about the present.
+    pub(super) clocks: Arc<DurableClocks>,
     /// For whoever watches a snapshot that this node assembles.
     pub(super) events: Arc<Events>,
 }
@@ -50,7 +50,7 @@ impl Committer {
                 let started = Instant::now();
                 newest = self.store.commit(&step.turn)?;
                 self.metrics.committed(&step.turn, started.elapsed());
-                self.clock.store(step.turn.clock.0, Ordering::Relaxed);
+                self.clocks.note(&step.turn);
             }
             self.release(step, &newest, &mut answers);
         }

@@ -116,6 +116,7 @@ impl Asker {
             logical_clock: 0,
             revisions: 0,
             pins: 0,
+            settled: 0,
         }
     }
 }

@@ -223,7 +223,6 @@ impl Collector {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU64;
 
     use super::super::events::Events;
     use super::super::metrics::Metrics;
@@ -260,9 +259,9 @@ mod tests {
         });
         let peers = Peers::new(&config, Remembered::default(), Links::default());
         let peers = Arc::new(peers.expect("good addresses"));
-        let (metrics, clock) = (Arc::new(Metrics::new()), Arc::new(AtomicU64::new(0)));
+        let (metrics, clocks) = (Arc::new(Metrics::new()), Arc::default());
         let events = Arc::new(Events::new(1));
-        let figures = (&metrics, &clock, events);
+        let figures = (&metrics, &clocks, events);
         let collector = Collector::new(&config, &peers, &alone.parts, figures);
         let collector = Arc::new(collector);
         let wanted = Wanted {

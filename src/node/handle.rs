@@ -3,12 +3,12 @@
 use std::cmp::Reverse;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tonic::transport::Channel;
 
+use super::clocks::DurableClocks;
 use super::collector::Collector;
 use super::error::{NodeError, Unavailable};
 use super::events::Events;
@@ -45,7 +45,7 @@ pub(super) struct Shared {
     pub(super) parts: Parts,
     pub(super) collector: Arc<Collector>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) clock: Arc<AtomicU64>,
+    pub(super) clocks: Arc<DurableClocks>,
     pub(super) failed: watch::Receiver<Option<String>>,
     pub(super) room: watch::Receiver<Room>,
     /// Turns true when streams of peers are to end.
@@ -240,12 +240,12 @@ impl Handle {
     pub(super) fn new(
         (config, remembered): (Arc<NodeConfig>, Remembered),
         parts: Parts,
-        (metrics, clock, events): (Arc<Metrics>, Arc<AtomicU64>, Arc<Events>),
+        (metrics, clocks, events): (Arc<Metrics>, Arc<DurableClocks>, Arc<Events>),
         (failed, room): (watch::Receiver<Option<String>>, watch::Receiver<Room>),
     ) -> Result<Self, NodeError> {
         let links = Links::default();
         let peers = Arc::new(Peers::new(&config, remembered, links.clone())?);
-        let watched = (&metrics, &clock, events);
+        let watched = (&metrics, &clocks, events);
         let collector = Arc::new(Collector::new(&config, &peers, &parts, watched));
         let shared = Shared {
             config,
@@ -256,7 +256,7 @@ impl Handle {
             parts,
             collector,
             metrics,
-            clock,
+            clocks,
             failed,
             room,
             closing: watch::channel(false).0,
@@ -536,7 +536,7 @@ impl Handle {
     /// The Lamport clock of the newest durable turn.
     #[must_use]
     pub fn clock(&self) -> Lamport {
-        Lamport(self.shared.clock.load(Ordering::Relaxed))
+        self.shared.clocks.newest().logical
     }
 
     /// Ends the streams of peers, so that the server under them can stop. They come again to whoever is there then.

@@ -6,6 +6,7 @@
 
 mod backlog;
 mod changes;
+mod clocks;
 mod collection;
 mod collector;
 mod committer;
@@ -40,7 +41,6 @@ mod watchdog;
 mod watcher;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, mpsc as threads};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -59,6 +59,7 @@ pub use replies::{Replies, Settled};
 pub use watcher::Watch;
 
 use backlog::Backlog;
+use clocks::DurableClocks;
 use collector::{assembler, has_numbered};
 use committer::Committer;
 use events::Events;
@@ -107,11 +108,11 @@ impl Node {
         let (named, started) = mpsc::unbounded_channel();
         let (failures, failed) = Failures::new();
         let outboxes = outboxes(&store, &process, &failures);
-        let clock = Arc::new(AtomicU64::new(process.registers().clock.0));
+        let clocks = Arc::new(DurableClocks::of(&process));
         let metrics = Arc::new(Metrics::new());
         let events = Arc::new(Events::new(store.identity().run));
         let (room, has_room) = watch::channel(room_now(&store, &config)?);
-        let (queue, requests) = Queue::new(has_room.clone());
+        let (queue, requests) = Queue::new(has_room.clone(), Arc::clone(&clocks));
         let (written, writes) = watch::channel(0);
 
         let (steps, step_queue) = threads::sync_channel(TURNS_WAITING);
@@ -124,7 +125,7 @@ impl Node {
             metrics: Arc::clone(&metrics),
             named: (config.me.clone(), named),
             assembled: assembled(&config),
-            clock: Arc::clone(&clock),
+            clocks: Arc::clone(&clocks),
             events: Arc::clone(&events),
         };
         let recorder = Recorder {
@@ -153,7 +154,7 @@ impl Node {
         let parts = Parts::new(names, (store, queue), writes, failures.clone());
         let config = (config, remembered);
         let states = (failures.sentence(), has_room);
-        let handle = Handle::new(config, parts, (metrics, clock, events), states)?;
+        let handle = Handle::new(config, parts, (metrics, clocks, events), states)?;
         let mut node = Self {
             threads: with_indexer(threads, &handle, &failures)?,
             handle,
@@ -348,6 +349,8 @@ fn recover(config: &NodeConfig) -> Result<(Arc<Store>, Process, Committed), Node
     if let Some(left_out) = known.find(|process| !config.topology.contains(process)) {
         return Err(NodeError::LeftOut(left_out.clone()));
     }
+    let first = process.first_turn(driver::wall_us());
+    let committed = first.map_or(Ok(committed), |turn| store.commit(&turn))?;
     tracing::info!(
         dir = %config.dir.display(),
         process = %config.me,

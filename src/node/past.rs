@@ -2,6 +2,10 @@
 //! first; and what the history here knows of others.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::driver::now;
 use super::error::{Unanswered, Unavailable};
@@ -10,8 +14,12 @@ use crate::history::part::RecordedState;
 use crate::history::share::Share;
 use crate::process::clock::Hlc;
 use crate::process::event::{Input, Read};
-use crate::process::ids::{AccountId, Lsn, ProcessId, SnapshotId};
+use crate::process::ids::{AccountId, Hash, Lsn, ProcessId, SnapshotId};
+use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::store::{Page, StatementQuery, Store, StoreError};
+
+/// How long a process may take to say until when something has happened there.
+const GREETING_MAX: Duration = Duration::from_secs(1);
 
 /// A point in the past of one process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,10 +45,16 @@ impl Place {
     /// # Errors
     /// [`Unanswered::OtherJournal`].
     pub fn check(&self, share: &Share) -> Result<(), Unanswered> {
-        match share.journal.0.starts_with(&self.journal) {
+        match self.is_in(&share.journal) {
             true => Ok(()),
             false => Err(Unanswered::OtherJournal(self.position)),
         }
+    }
+
+    /// Whether it is one of the journal that has this hash at its position.
+    #[must_use]
+    pub fn is_in(&self, journal: &Hash) -> bool {
+        journal.0.starts_with(&self.journal)
     }
 }
 
@@ -55,7 +69,33 @@ impl Handle {
         Ok(settled.time.max(now()).last_of_label())
     }
 
-    /// The figures of this process at a point of its past.
+    /// The instant to answer for where none is asked about: everything that a live process has acknowledged has happened
+    /// by then. As long as nothing else happens it stays the same, and once it has been asked about nothing is written.
+    pub async fn latest(&self) -> Hlc {
+        let mut asked = JoinSet::new();
+        for peer in self.peers().into_iter().filter(|peer| !peer.is_silent) {
+            if let Some(channel) = self.peer_channel(&peer.process) {
+                let greeting = self.greeting();
+                asked.spawn(async move {
+                    let mut client = PeerServiceClient::new(channel);
+                    timeout(GREETING_MAX, client.greet(greeting)).await
+                });
+            }
+        }
+        let mut latest = self.shared.clocks.settled();
+        while let Some(answered) = asked.join_next().await {
+            let settled = match answered {
+                Ok(Ok(Ok(greeting))) => greeting.into_inner().settled,
+                _ => 0,
+            };
+            // What a process does not say may have happened until now.
+            latest = latest.max(if settled == 0 { now() } else { Hlc(settled) });
+        }
+        latest.last_of_label()
+    }
+
+    /// The figures of this process at a point of its past. Where the journal had not begun they are not known
+    /// ([`Share::is_known`]).
     ///
     /// # Errors
     /// [`Unanswered`].
@@ -75,7 +115,7 @@ impl Handle {
         }
     }
 
-    /// What an account of this process held at an instant, and the newest turn then.
+    /// What an account of this process held at an instant, and the newest turn then; 0 where the journal had not begun.
     ///
     /// # Errors
     /// [`Unanswered`].

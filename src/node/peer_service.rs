@@ -367,6 +367,7 @@ impl Handle {
             logical_clock: self.clock().0,
             revisions: self.store().revisions_came(),
             pins: self.store().pins_came(),
+            settled: self.shared.clocks.settled().0,
         }
     }
 }

@@ -1,7 +1,6 @@
 //! A revision of a global state is counted, explained, stored for good and reported.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,7 +12,6 @@ use super::peers::PeerState;
 use crate::history::global::{Completeness, GlobalState, Missing, Reason};
 use crate::history::part::Part;
 use crate::history::verify::verify;
-use crate::process::clock::Lamport;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::store::StoreError;
 
@@ -35,7 +33,7 @@ impl Collector {
         }
         state.completeness = self.completeness(&state);
         state.finished_at = driver::now().max(state.initiated_at);
-        state.finished_clock = Lamport(self.clock.load(Ordering::Relaxed));
+        state.finished_clock = self.clocks.newest().logical;
         let took = started.elapsed();
         state.duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let published = state.clone();

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
+use super::clocks::DurableClocks;
 use super::error::Unavailable;
 use super::replies::{Replies, Settled, Waiter, stopped};
 use super::room::Room;
 use crate::process::channel::Tally;
+use crate::process::clock::Clocks;
 use crate::process::event::{Input, Meeting, Reply};
 use crate::process::ids::{ProcessId, Seq};
 use crate::process::step::Waiting;
@@ -52,10 +54,14 @@ pub(super) struct Queue {
     clients: Arc<Semaphore>,
     waiters: Arc<Semaphore>,
     room: watch::Receiver<Room>,
+    clocks: Arc<DurableClocks>,
 }
 
 impl Queue {
-    pub(super) fn new(room: watch::Receiver<Room>) -> (Self, mpsc::UnboundedReceiver<Request>) {
+    pub(super) fn new(
+        room: watch::Receiver<Room>,
+        clocks: Arc<DurableClocks>,
+    ) -> (Self, mpsc::UnboundedReceiver<Request>) {
         // It is bounded by the places.
         let (requests, queue) = mpsc::unbounded_channel();
         let entrance = Self {
@@ -64,6 +70,7 @@ impl Queue {
             clients: Arc::new(Semaphore::new(CLIENTS_MAX)),
             waiters: Arc::new(Semaphore::new(WAITERS_MAX)),
             room,
+            clocks,
         };
         (entrance, queue)
     }
@@ -164,6 +171,10 @@ impl Queue {
 }
 
 impl Inbox for Queue {
+    fn clocks(&self) -> Clocks {
+        self.clocks.newest()
+    }
+
     async fn meet(&self, meeting: Meeting) -> Result<Tally, Closed> {
         let settled = self.ask_from_within(Input::Met(Box::new(meeting))).await;
         match settled.map_err(|_| closed())?.reply {
@@ -251,7 +262,7 @@ mod tests {
     #[tokio::test]
     async fn on_a_full_disk_clients_are_refused_and_peers_wait_for_room() {
         let (room, looks) = watch::channel(Room { free: 50, min: 400 });
-        let (queue, mut requests) = Queue::new(looks);
+        let (queue, mut requests) = Queue::new(looks, Arc::default());
         let refused = queue.ask(Input::Initiate { snapshot: None }).await;
         assert!(matches!(refused, Err(Unavailable::NoRoom { .. })));
         let from = ProcessId::parse("q").expect("a valid id");
@@ -286,7 +297,7 @@ mod tests {
     #[tokio::test]
     async fn clients_who_give_up_let_in_no_more_than_fits() {
         let (_room, looks) = watch::channel(Room { free: 1, min: 0 });
-        let (queue, mut requests) = Queue::new(looks);
+        let (queue, mut requests) = Queue::new(looks, Arc::default());
         let fits = CLIENTS_MAX / put().weight();
         for _ in 0..fits {
             // Asked once and given up.

@@ -20,9 +20,24 @@ impl Lamport {
     /// The clock after receiving a message that was sent at `sender`.
     #[must_use]
     pub fn receive(self, sender: Self) -> Self {
-        // A foreign process may send any number; ours must still be able to tick.
-        Self(self.0.max(sender.0.min(u64::MAX / 2)) + 1)
+        self.reach(sender).tick()
     }
+
+    /// This clock moved up to that of another process, without an event.
+    #[must_use]
+    pub fn reach(self, other: Self) -> Self {
+        // A foreign process may say any number; ours must still be able to tick.
+        self.max(Self(other.0.min(u64::MAX / 2)))
+    }
+}
+
+/// Both clocks of a process, as they were after a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Clocks {
+    /// Orders events by cause.
+    pub logical: Lamport,
+    /// The clock of the turn.
+    pub time: Hlc,
 }
 
 /// A hybrid logical clock (Kulkarni et al. 2014): close to wall time, and greater at every receipt

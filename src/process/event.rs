@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::channel::{Flow, Tally};
-use super::clock::{Hlc, Lamport};
+use super::clock::{Clocks, Hlc, Lamport};
 use super::ids::{AccountId, Amount, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId};
 use super::message::{Message, Write};
 use super::refusal::Refusal;
@@ -159,6 +159,8 @@ pub struct Meeting {
     pub peer: ProcessId,
     /// Who it is.
     pub identity: Identity,
+    /// Its clocks, after all that it has answered so far. A process that begins anew moves its own up to them.
+    pub clocks: Clocks,
     /// What it says of the channel.
     pub claim: Claim,
     /// Whether the peer has found no contradiction either. Only then it is remembered: who is refused must not keep

@@ -7,6 +7,7 @@
 
 use super::Process;
 use super::channel::Tally;
+use super::clock::Hlc;
 use super::event::{Claim, Effects, Identity, Meeting, Record, Reply, Settlement, Way};
 use super::ids::{ChannelId, ProcessId, Seq};
 use super::refusal::{Diverged, OtherRun, OtherStore, Refusal};
@@ -20,10 +21,23 @@ impl Process {
             peer: meeting.peer.clone(),
             identity: meeting.identity,
         });
+        // A process that begins anew gives no name and no stamp a second time that the cluster has seen.
+        let clock = match is_news {
+            true => self.registers.clock.reach(meeting.clocks.logical),
+            false => self.registers.clock,
+        };
         Effects {
             records: news.into_iter().collect(),
             reply: Reply::Met(checked.map(Box::new)),
-            clock: self.registers.clock,
+            clock,
+        }
+    }
+
+    /// The time that a turn with this meeting passes: the peer's, unless it is refused.
+    pub(super) fn time_of_meeting(&self, meeting: &Meeting) -> Hlc {
+        match meeting.agreed && self.check_meeting(meeting).is_ok() {
+            true => meeting.clocks.time,
+            false => Hlc::default(),
         }
     }
 

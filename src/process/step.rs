@@ -94,18 +94,24 @@ impl<T> Waiting<T> {
         self.asked.is_empty()
     }
 
-    // The greatest clock among the messages that wait.
-    fn newest(&self) -> Hlc {
-        let inputs = self.asked.iter().flat_map(|asked| asked.inputs.as_slice());
-        let times = inputs.filter_map(|input| match input {
-            Input::Arrived { time, .. } | Input::Reach { time } => Some(*time),
-            _ => None,
-        });
-        times.max().unwrap_or_default()
+    fn inputs(&self) -> impl Iterator<Item = &Input> {
+        self.asked.iter().flat_map(|asked| asked.inputs.as_slice())
     }
 }
 
 impl Process {
+    /// The first turn of a journal, which does nothing but say since when the journal knows what happened here: it answers
+    /// for no instant before it. `None` where the journal has begun.
+    pub fn first_turn(&mut self, wall_us: u64) -> Option<Turn> {
+        if self.registers.position > Lsn(0) {
+            return None;
+        }
+        let time = Hlc::default();
+        self.begin_turn(wall_us, time);
+        self.step(Input::Reach { time });
+        Some(self.end_turn())
+    }
+
     /// What a restart found unfinished: it is recorded before anything new.
     pub fn take_found<T>(&mut self) -> Step<T> {
         self.step_of(Turn::default(), Vec::new())
@@ -118,7 +124,7 @@ impl Process {
         waiting: &mut Waiting<T>,
         weight_max: usize,
     ) -> Step<T> {
-        self.begin_turn(wall_us, waiting.newest());
+        self.begin_turn(wall_us, self.newest(waiting.inputs()));
         // Most inputs give one record: to grow step by step would copy each several times.
         self.turn.records.reserve(waiting.len());
         let mut said = Vec::with_capacity(waiting.asked.len());
@@ -139,6 +145,16 @@ impl Process {
         }
         let turn = self.end_turn();
         self.step_of(turn, said)
+    }
+
+    // The greatest clock among what waits, which the turn is to pass.
+    fn newest<'a>(&self, inputs: impl Iterator<Item = &'a Input>) -> Hlc {
+        let times = inputs.filter_map(|input| match input {
+            Input::Arrived { time, .. } | Input::Reach { time } => Some(*time),
+            Input::Met(meeting) => Some(self.time_of_meeting(meeting)),
+            _ => None,
+        });
+        times.max().unwrap_or_default()
     }
 
     // The replies to as much of it as may be in this turn; none where nobody waits for them.

@@ -17,6 +17,7 @@ use super::link::{LinkState, Links};
 use super::outbound::{Carrier, Outbound};
 use super::{Backlog, Closed, Envelope, Inbox, Local, Settling};
 use crate::process::channel::Tally;
+use crate::process::clock::Clocks;
 use crate::process::event::{Identity, Meeting};
 use crate::process::ids::{ChannelId, ProcessId, Seq};
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
@@ -82,6 +83,10 @@ impl Turn {
 }
 
 impl Inbox for Turn {
+    fn clocks(&self) -> Clocks {
+        Clocks::default()
+    }
+
     async fn meet(&self, _: Meeting) -> Result<Tally, Closed> {
         (self.meanwhile)(1 + self.meetings.fetch_add(1, Ordering::SeqCst));
         Ok(Tally::default())

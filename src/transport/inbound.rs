@@ -10,8 +10,8 @@ use tonic::{Status, Streaming};
 use super::entrance::Place;
 use super::link::Links;
 use super::wire::{
-    Unreadable, envelope_from_wire, identity_from_wire, identity_to_wire, tally_from_wire,
-    tally_to_wire,
+    Unreadable, clocks_from_wire, clocks_to_wire, envelope_from_wire, identity_from_wire,
+    identity_to_wire, tally_from_wire, tally_to_wire,
 };
 use super::{Closed, Inbox, Local, Settling};
 use crate::process::channel::Tally;
@@ -130,6 +130,7 @@ impl<I: Inbox> Inbound<I> {
         self.answer(ack::Body::Welcome(Welcome {
             receiver: Some(identity_to_wire(cluster, process, *identity)),
             delivered: Some(tally_to_wire(delivered)),
+            clocks: Some(clocks_to_wire(self.inbox.clocks())),
         }))
         .await?;
         match frames.message().await?.and_then(|frame| frame.body) {
@@ -188,6 +189,7 @@ impl<I: Inbox> Inbound<I> {
         Ok(Meeting {
             peer,
             identity,
+            clocks: clocks_from_wire(hello.clocks),
             claim,
             agreed: false,
         })

@@ -18,7 +18,7 @@ use std::pin::Pin;
 use tokio::sync::watch;
 
 use crate::process::channel::Tally;
-use crate::process::clock::Hlc;
+use crate::process::clock::{Clocks, Hlc};
 use crate::process::event::{Identity, Meeting};
 use crate::process::ids::{ProcessId, Seq};
 use crate::process::message::Message;
@@ -64,6 +64,8 @@ pub type Settling = Pin<Box<dyn Future<Output = Result<Seq, Closed>> + Send>>;
 
 /// The turn, as channels see it.
 pub trait Inbox: Clone + Send + Sync + 'static {
+    /// The clocks of the newest durable turn, for the other end.
+    fn clocks(&self) -> Clocks;
     /// Compares what both ends know; says what is delivered.
     fn meet(&self, meeting: Meeting) -> impl Future<Output = Result<Tally, Closed>> + Send;
     /// Hands messages of a channel to the turn, waiting for room; says what is delivered once it is durable.

@@ -12,8 +12,8 @@ use tonic::transport::Channel;
 use super::entrance::Eviction;
 use super::link::Links;
 use super::wire::{
-    Unreadable, envelope_to_wire, identity_from_wire, identity_to_wire, tally_from_wire,
-    tally_to_wire,
+    Unreadable, clocks_from_wire, clocks_to_wire, envelope_to_wire, identity_from_wire,
+    identity_to_wire, tally_from_wire, tally_to_wire,
 };
 use super::{Backlog, Closed, Envelope, Inbox, Local};
 use crate::process::event::{Claim, Meeting};
@@ -172,6 +172,7 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
             receiver: self.to.to_string(),
             sent: Some(tally_to_wire(self.backlog.sent())),
             acknowledged: self.backlog.acknowledged().0,
+            clocks: Some(clocks_to_wire(self.inbox.clocks())),
         };
         post(frames, frame::Body::Hello(hello)).await?;
         let mut client = PeerServiceClient::new(self.connection.clone());
@@ -206,6 +207,7 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
         let meeting = Meeting {
             peer,
             identity,
+            clocks: clocks_from_wire(welcome.clocks),
             claim: Claim::Receiver { delivered, here },
             agreed: true,
         };

@@ -30,6 +30,7 @@ async fn a_hello_that_comes_late_contradicts_nothing() {
         receiver: "n2".to_owned(),
         sent: Some(Tally::default()),
         acknowledged: 0,
+        clocks: None,
     };
     let late = Frame {
         body: Some(frame::Body::Hello(hello)),

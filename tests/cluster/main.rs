@@ -4,6 +4,7 @@
 mod accounts;
 mod amounts;
 mod asked_from_terminal;
+mod asking;
 mod audited;
 mod audits;
 mod await_it;
@@ -39,6 +40,7 @@ mod money;
 mod mute;
 mod nodes;
 mod older_peer;
+mod other_journal;
 mod other_make;
 mod overlapping;
 mod partial;

@@ -1,7 +1,7 @@
 //! Channels: exactly once, in order, and money is never dropped.
 
 use snapledger::process::channel::Tally;
-use snapledger::process::clock::Lamport;
+use snapledger::process::clock::{Clocks, Lamport};
 use snapledger::process::event::{Claim, Identity, Input, Meeting, Record, Reply, Way};
 use snapledger::process::ids::Seq;
 use snapledger::process::message::{Body, Message};
@@ -217,6 +217,7 @@ fn a_channel_is_used_one_way_only() {
             boot: 1,
             run: 1,
         },
+        clocks: Clocks::default(),
         claim: Claim::Sender {
             sent: Tally::default(),
             acknowledged: Seq(0),

@@ -3,9 +3,11 @@
 
 use snapledger::process::Process;
 use snapledger::process::channel::Tally;
-use snapledger::process::event::{Claim, Identity, Input, Meeting, Reply};
-use snapledger::process::ids::Seq;
+use snapledger::process::clock::{Clocks, Hlc, Lamport};
+use snapledger::process::event::{Claim, Identity, Input, Meeting, Operation, Reply, Turn};
+use snapledger::process::ids::{Key, Seq};
 use snapledger::process::refusal::{OtherRun, Refusal};
+use snapledger::process::step::Waiting;
 
 use super::{alone, arrived, deposit, full, money, operate, process, step, transfer};
 
@@ -59,6 +61,7 @@ impl Acquainted {
         let meeting = Meeting {
             peer: process("q"),
             identity,
+            clocks: Clocks::default(),
             claim,
             agreed,
         };
@@ -236,4 +239,71 @@ fn a_message_that_differs_in_anything_gives_another_checksum() {
         }
     }
     assert_eq!(seen.len(), 6);
+}
+
+fn clocks(logical: u64, seconds: u64) -> Clocks {
+    Clocks {
+        logical: Lamport(logical),
+        time: Hlc::at(seconds * 1_000_000),
+    }
+}
+
+fn met(peer: Identity, clocks: Clocks) -> Input {
+    Input::Met(Box::new(Meeting {
+        peer: process("q"),
+        identity: peer,
+        clocks,
+        claim: sender(Tally::default(), 0),
+        agreed: true,
+    }))
+}
+
+fn turn_with(p: &mut Process, input: Input) -> Turn {
+    let mut waiting = Waiting::<()>::default();
+    waiting.push(vec![input], None);
+    p.take_turn(1_000_000, &mut waiting, 100).turn
+}
+
+// Without this a key that is written where a store was wiped loses against all older writes, and no other process ever
+// sees it.
+#[test]
+fn a_process_that_begins_anew_catches_up_with_the_clocks_of_its_peers() {
+    let topology = full(&["p", "q"]);
+    let mut p = alone("p", &topology);
+    let (peer, ahead) = (identity(7, 1, 1), clocks(500, 9));
+    let turn = turn_with(&mut p, met(peer, ahead));
+    assert_eq!(turn.records.len(), 1, "{turn:?}");
+    assert!(turn.time > ahead.time && turn.clock == ahead.logical);
+    let mut replayed = alone("p", &topology);
+    replayed.replay(&turn);
+    assert_eq!(replayed.registers(), p.registers(), "it is durable");
+    let again = turn_with(&mut p, met(peer, clocks(900, 20)));
+    assert_eq!(again.records, [], "neither has lost anything since");
+    assert_eq!(p.registers().clock, ahead.logical);
+
+    let write = Operation::Put {
+        key: Key::parse("k").expect("a valid key"),
+        value: Some("v".into()),
+    };
+    operate(&mut p, write).expect("a put");
+    assert!(p.registers().clock > ahead.logical);
+}
+
+#[test]
+fn the_clocks_of_a_peer_that_is_refused_move_nothing() {
+    let mut p = alone("p", &full(&["p", "q"]));
+    turn_with(&mut p, met(identity(7, 1, 1), clocks(5, 2)));
+    let before = p.registers().clone();
+    let mut waiting = Waiting::<()>::default();
+    waiting.push(vec![met(identity(8, 1, 1), clocks(500, 9))], None);
+    waiting.push(
+        vec![Input::Operation {
+            request: None,
+            operation: deposit("a", 1),
+        }],
+        None,
+    );
+    let turn = p.take_turn(3_000_000, &mut waiting, 100).turn;
+    assert_eq!(turn.time, Hlc::at(3_000_000), "as its own clock says");
+    assert_eq!(p.registers().clock, before.clock.tick());
 }

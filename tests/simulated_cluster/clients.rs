@@ -116,7 +116,7 @@ impl World {
     }
 
     fn initiate(&mut self, place: Place) {
-        if let Some(life) = self.life(place) {
+        if let Some(life) = self.life(place).filter(|_| !self.is_stranger(place)) {
             let input = Input::Initiate { snapshot: None };
             self.enqueue(life, input, Some(Asker::Initiator));
         }

@@ -1,5 +1,7 @@
 //! What goes wrong, and when it stops to.
 
+use snapledger::process::ids::SnapshotId;
+
 use crate::plan::{MS, SECOND};
 use crate::stream::StreamId;
 use crate::world::{Checked, Place, World};
@@ -19,6 +21,12 @@ impl World {
             && self.operations_done * 2 >= self.plan.operations
         {
             self.crash(place)?;
+        }
+        if let Some(place) = self.plan.wiped
+            && self.loss.is_none()
+            && self.operations_done * 3 >= self.plan.operations
+        {
+            self.wipe(place)?;
         }
         let anyone = self.random.index(self.nodes.len());
         if let Some(place) = touched
@@ -85,6 +93,11 @@ impl World {
         self.unrest().is_empty()
     }
 
+    // Whether nobody need wait for a snapshot: a process is gone for good, or a store was lost meanwhile.
+    fn is_given_up(&self, snapshot: &SnapshotId) -> bool {
+        self.plan.never_returns.is_some() || self.checkers.is_of_the_loss(snapshot)
+    }
+
     /// What is still under way.
     pub(crate) fn unrest(&self) -> String {
         let lost = self.plan.never_returns;
@@ -96,10 +109,9 @@ impl World {
                 Some(alive) if !alive.waiting.is_empty() || !alive.computed.is_empty() => "turning",
                 Some(alive) if !alive.work.is_empty() || !alive.storing.is_empty() => "recording",
                 Some(alive)
-                    if alive
-                        .collections
-                        .values()
-                        .any(|one| !one.is_settled(lost.is_some(), self.now)) =>
+                    if alive.collections.values().any(|one| {
+                        !one.is_settled(self.is_given_up(&one.state.snapshot), self.now)
+                    }) =>
                 {
                     "collecting"
                 }

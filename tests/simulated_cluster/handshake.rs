@@ -2,12 +2,14 @@
 //! `transport/outbound.rs`. The receiving end is in `receiving.rs`.
 
 use snapledger::process::channel::Tally;
+use snapledger::process::clock::Clocks;
 use snapledger::process::event::{Claim, Identity, Input, Meeting};
 use snapledger::process::ids::Seq;
 use snapledger::process::refusal::Refusal;
 use snapledger::proto::snapledger::{Agreed, Frame, Hello, Welcome, frame};
 use snapledger::transport::wire::{
-    identity_from_wire, identity_to_wire, tally_from_wire, tally_to_wire,
+    clocks_from_wire, clocks_to_wire, identity_from_wire, identity_to_wire, tally_from_wire,
+    tally_to_wire,
 };
 
 use crate::node::Asker;
@@ -28,6 +30,17 @@ impl World {
         }
     }
 
+    /// The clocks of the newest durable turn.
+    pub(crate) fn durable_clocks(&self, place: Place) -> Checked<Clocks> {
+        let disk = &self.nodes[place].disk;
+        let newest = disk.turns(disk.durable()).next().transpose()?;
+        let clocks = newest.map(|turn| Clocks {
+            logical: turn.clock,
+            time: turn.time,
+        });
+        Ok(clocks.unwrap_or_default())
+    }
+
     fn outbox(&self, sender: Life, to: Place) -> Checked<&Outbox> {
         let life = self.nodes[sender.place].life.as_ref();
         let outbox = life.and_then(|alive| alive.outboxes.get(&to));
@@ -43,6 +56,7 @@ impl World {
             receiver: self.id(route.1).to_string(),
             sent: Some(tally_to_wire(channel.tally())),
             acknowledged: channel.acknowledged.0,
+            clocks: Some(clocks_to_wire(self.durable_clocks(sender.place)?)),
         };
         Ok(Frame {
             body: Some(frame::Body::Hello(hello)),
@@ -60,6 +74,7 @@ impl World {
         let meeting = Meeting {
             peer,
             identity,
+            clocks: clocks_from_wire(hello.clocks),
             claim,
             agreed: false,
         };
@@ -88,6 +103,7 @@ impl World {
         let meeting = Meeting {
             peer,
             identity,
+            clocks: clocks_from_wire(welcome.clocks),
             claim: Claim::Receiver { delivered, here },
             agreed: true,
         };
@@ -103,6 +119,11 @@ impl World {
         met: Result<Tally, Refusal>,
     ) -> Checked {
         if !self.is_current(id) {
+            return Ok(());
+        }
+        if met.is_err() && self.may_contradict(id.route) {
+            self.sometimes.saw("another store refused");
+            self.break_stream(id);
             return Ok(());
         }
         let delivered = met.map_err(|refusal| format!("{id:?} could not open: {refusal}"))?;

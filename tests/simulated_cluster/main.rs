@@ -8,6 +8,7 @@
 //! cargo test --test simulated_cluster -- --seed 7 --trace                    one seed, line by line
 //! ```
 
+mod asking;
 mod checkers;
 mod clients;
 mod collector;
@@ -15,6 +16,7 @@ mod disk;
 mod faults;
 mod fetch;
 mod handshake;
+mod loss;
 mod node;
 mod outbox;
 mod part_writer;

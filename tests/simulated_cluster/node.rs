@@ -76,6 +76,8 @@ pub(crate) enum Asker {
     Met(StreamId),
     /// The receiving end of a stream, for a frame.
     Frame(StreamId),
+    /// Who asks about the past, by the number of the question.
+    Question(u64),
     /// Who wants the part as it is.
     Part(Fetch),
 }
@@ -114,10 +116,15 @@ impl World {
         })
     }
 
+    /// The true time, microseconds.
+    pub(crate) fn true_us(&self) -> u64 {
+        1_700_000_000 * SECOND + self.now
+    }
+
     /// What the wall clock of a process shows, microseconds.
     pub(crate) fn wall_us(&self, place: Place) -> u64 {
-        let noon = 1_700_000_000 * SECOND + self.now;
-        noon.saturating_add_signed(self.nodes[place].clock_off)
+        let clock_off = self.nodes[place].clock_off;
+        self.true_us().saturating_add_signed(clock_off)
     }
 
     /// A process starts: it recovers, compares, and goes on with what it finds unfinished.
@@ -126,6 +133,11 @@ impl World {
             return Ok(());
         }
         let (mut process, passed_over) = self.recover(place)?;
+        if let Some(turn) = process.first_turn(self.wall_us(place)) {
+            let disk = &mut self.nodes[place].disk;
+            disk.append(&turn)?;
+            disk.synced(disk.stamp());
+        }
         let node = &mut self.nodes[place];
         node.boot += 1;
         node.run = self.random.next();
@@ -169,7 +181,7 @@ impl World {
         Ok(())
     }
 
-    fn recover(&mut self, place: Place) -> Checked<(Process, bool)> {
+    pub(crate) fn recover(&mut self, place: Place) -> Checked<(Process, bool)> {
         let plan = &self.plan;
         let new = |registers| {
             let (me, topology) = (plan.ids[place].clone(), plan.topology.clone());

@@ -37,6 +37,8 @@ pub(crate) struct Plan {
     pub(crate) clock_jump: Odds,
     /// A process that goes down for good in this run.
     pub(crate) never_returns: Option<usize>,
+    /// A process whose store is wiped in this run.
+    pub(crate) wiped: Option<usize>,
     /// Whether somebody pays in as much as an account can hold.
     pub(crate) is_rich: bool,
     pub(crate) sabotage: Option<Sabotage>,
@@ -66,7 +68,7 @@ impl Plan {
         let between = |random: &mut Random, low: u64, high: u64| low + random.below(high + 1 - low);
         let size =
             |random: &mut Random, high: u64| 1 + random.index(usize::try_from(high).unwrap_or(1));
-        Self {
+        let mut plan = Self {
             topology: topology(random, &ids),
             ids,
             operations: between(random, 20, 50),
@@ -88,9 +90,14 @@ impl Plan {
             lost_ack: Odds::drawn(random, &[0, 8, 25]),
             clock_jump: Odds::drawn(random, &[0, 50, 200]),
             never_returns: (random.below(8) == 0).then(|| random.index(count)),
+            wiped: None,
             is_rich: random.below(6) == 0,
             sabotage,
-        }
+        };
+        let is_spared = plan.never_returns.is_some() || sabotage.is_some();
+        let wiped = (random.below(4) == 0).then(|| random.index(count));
+        plan.wiped = wiped.filter(|_| !is_spared);
+        plan
     }
 
     pub(crate) fn is_sabotaged(&self, sabotage: Sabotage) -> bool {
@@ -113,13 +120,14 @@ impl std::fmt::Display for Plan {
             .collect();
         write!(
             f,
-            "{} | {} operations, {} turns ahead, crash {:?}, disconnect {:?}, never returns {:?}, sabotage {:?}",
+            "{} | {} operations, {} turns ahead, crash {:?}, disconnect {:?}, never returns {:?}, wiped {:?}, sabotage {:?}",
             channels.join(" "),
             self.operations,
             self.turns_ahead,
             self.crash,
             self.disconnect,
             self.never_returns,
+            self.wiped,
             self.sabotage
         )
     }

@@ -1,6 +1,6 @@
 //! The receiving end of a stream: hello, welcome, agreed, and only then messages; one stream at a time uses the end of
-//! a channel. As `transport/inbound.rs` and `transport/entrance.rs`; what neither has here is a peer that
-//! is stopped, for no store in this world is wiped or copied.
+//! a channel. As `transport/inbound.rs` and `transport/entrance.rs`; only a peer whose store was wiped is refused, and
+//! tries again.
 
 use std::collections::VecDeque;
 
@@ -8,7 +8,7 @@ use snapledger::process::channel::Tally;
 use snapledger::process::event::{Input, Meeting};
 use snapledger::process::refusal::Refusal;
 use snapledger::proto::snapledger::{Welcome, ack, frame};
-use snapledger::transport::wire::{identity_to_wire, tally_to_wire};
+use snapledger::transport::wire::{clocks_to_wire, identity_to_wire, tally_to_wire};
 
 use crate::handshake::CLUSTER;
 use crate::node::Asker;
@@ -113,6 +113,7 @@ impl World {
         let welcome = Welcome {
             receiver: Some(identity_to_wire(CLUSTER, me, identity)),
             delivered: Some(tally_to_wire(delivered)),
+            clocks: Some(clocks_to_wire(self.durable_clocks(life.place)?)),
         };
         self.send_ack(id, ack::Body::Welcome(welcome));
         self.read(life, id)
@@ -220,6 +221,11 @@ impl World {
 
     // Only the hello of a stream that is gone is refused: it comes late, and says what was true once.
     fn turn_away(&mut self, id: StreamId, refusal: &Refusal) -> Checked {
+        if self.may_contradict(id.route) {
+            self.sometimes.saw("another store refused");
+            self.end(id);
+            return Ok(());
+        }
         if self.is_current(id) {
             return Err(format!("{id:?} was not welcome: {refusal}"));
         }

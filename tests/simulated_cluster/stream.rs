@@ -90,6 +90,11 @@ impl Channel {
         self.current
     }
 
+    /// The numbers of its messages begin at 1 again.
+    pub(crate) fn begin_anew(&mut self) {
+        self.transmitted = Seq(0);
+    }
+
     /// Whether the sending end sends.
     fn is_sending(&self) -> bool {
         let current = self.streams.get(&self.current);

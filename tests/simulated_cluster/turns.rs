@@ -192,6 +192,7 @@ impl World {
                 self.agreed(life, stream, met.map(|met| *met))
             }
             (Asker::Met(stream), Reply::Met(met)) => self.open(life, stream, met.map(|met| *met)),
+            (Asker::Question(number), Reply::Nothing) => self.passed(life, number),
             (Asker::Frame(stream), Reply::Arrived(arrived)) => self.acknowledge(stream, arrived),
             (Asker::Part(fetch), Reply::Snapshot(seen)) => {
                 self.answer_as_it_is(fetch, seen.map(|seen| *seen))

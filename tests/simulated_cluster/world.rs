@@ -8,9 +8,11 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use snapledger::process::ids::{ProcessId, SnapshotId};
 
+use crate::asking::Question;
 use crate::checkers::Checkers;
 use crate::clients::Client;
 use crate::fetch::{Answer, Fetch};
+use crate::loss::Loss;
 use crate::node::Node;
 use crate::plan::{MS, Plan, SECOND};
 use crate::random::Random;
@@ -66,6 +68,12 @@ pub(crate) enum Event {
     Published(Life, SnapshotId),
     /// A process starts again.
     Restart(Place),
+    /// An operator gives up in the store of a process what another one has lost.
+    Forget(Place),
+    /// Somebody asks what was.
+    Question,
+    /// The answer to a question is given.
+    AnswerDue(u64),
 }
 
 /// So much virtual time all that remains may take once the faults have ended.
@@ -86,6 +94,11 @@ pub(crate) struct World {
     pub(crate) is_healed: bool,
     /// Pairs that do not reach each other until then.
     pub(crate) parted: BTreeMap<(Place, Place), u64>,
+    /// The store that was lost.
+    pub(crate) loss: Option<Loss>,
+    /// Questions about the past that are being answered, by number.
+    pub(crate) questions: BTreeMap<u64, Question>,
+    pub(crate) questions_asked: u64,
     pub(crate) checkers: Checkers,
     pub(crate) sometimes: Sometimes,
     pub(crate) trace: Trace,
@@ -131,6 +144,9 @@ impl World {
             operations_done: 0,
             is_healed: false,
             parted: BTreeMap::new(),
+            loss: None,
+            questions: BTreeMap::new(),
+            questions_asked: 0,
             checkers: Checkers::new(&plan),
             sometimes: Sometimes::default(),
             trace,
@@ -153,6 +169,7 @@ impl World {
             self.after(20 * MS, Event::Client(place));
         }
         self.after(0, Event::Greet);
+        self.after(0, Event::Question);
         let mut end = u64::MAX;
         while let Some((at, event)) = self.next() {
             self.now = at;
@@ -195,6 +212,12 @@ impl World {
             Event::Answered(fetch, answer) => self.answered(fetch, answer),
             Event::Published(life, snapshot) => self.published(life, &snapshot),
             Event::Restart(place) => self.restart(place),
+            Event::Forget(place) => self.forget(place),
+            Event::Question => {
+                self.ask_about_the_past();
+                Ok(())
+            }
+            Event::AnswerDue(number) => self.answer_question(number),
         }
     }
 
@@ -268,7 +291,12 @@ impl Event {
             Self::Frame(stream) => Some(stream.route.1),
             Self::Asked(fetch) => Some(fetch.from),
             Self::Answered(fetch, _) => Some(fetch.by.place),
-            Self::Client(_) | Self::Greet | Self::Restart(_) => None,
+            Self::Client(_)
+            | Self::Greet
+            | Self::Restart(_)
+            | Self::Forget(_)
+            | Self::Question
+            | Self::AnswerDue(_) => None,
         }
     }
 }

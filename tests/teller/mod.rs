@@ -14,7 +14,7 @@ pub(crate) use random::Random;
 use snapledger::history::part::Part;
 use snapledger::process::Process;
 use snapledger::process::cell::Cell;
-use snapledger::process::clock::{Hlc, Lamport};
+use snapledger::process::clock::{Clocks, Hlc, Lamport};
 use snapledger::process::event::{Answer, Claim, Identity, Input, Meeting, Operation, Reply};
 use snapledger::process::ids::{
     AccountId, Amount, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId,
@@ -341,6 +341,7 @@ impl Teller {
                 boot,
                 run: boot + 1,
             },
+            clocks: Clocks::default(),
             claim: Claim::Receiver {
                 delivered: sent,
                 here: sent,

@@ -4,7 +4,7 @@ use super::super::cut::Cut;
 use crate::history::audit::{Absent, Audit, Passed};
 use crate::process::ids::{ChannelId, ProcessId};
 use crate::proto::snapledger::{AuditAtResponse, AuditCheck, MissingShare, PassedChannel};
-use crate::transport::wire::{share_to_wire, wide};
+use crate::transport::wire::{figures_to_wire, wide};
 
 /// An audit on the wire; `cluster` goes into the token of the cut.
 pub(super) fn answer(audit: &Audit, cluster: &str) -> AuditAtResponse {
@@ -21,7 +21,7 @@ pub(super) fn answer(audit: &Audit, cluster: &str) -> AuditAtResponse {
         cut_token: token.unwrap_or_default(),
         complete: audit.is_complete(),
         processes: shares
-            .map(|(process, share)| share_to_wire(process, share))
+            .map(|(process, share)| figures_to_wire(process, share))
             .collect(),
         missing: audit.missing.iter().map(missing).collect(),
         balances: Some(wide(totals.balances)),

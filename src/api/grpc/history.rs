@@ -104,13 +104,7 @@ impl HistoryService for History {
             Some(audit_at_request::Point::Cut(token)) => {
                 audit::cut(&self.handle, Cut::read(&token, cluster)?).await?
             }
-            None => {
-                audit::at(
-                    &self.handle,
-                    self.handle.present().await.map_err(Failure::from)?,
-                )
-                .await?
-            }
+            None => audit::at(&self.handle, self.handle.latest().await).await?,
         };
         Ok(Response::new(super::audit::answer(&found, cluster)))
     }

@@ -90,7 +90,7 @@ pub(super) async fn show(
         }
         (None, Some(token)) => audit::cut(handle, Cut::read(token, cluster)?).await?,
         (Some(at), None) => audit::at(handle, past(handle, "at", at).await?).await?,
-        (None, None) => audit::at(handle, handle.present().await?).await?,
+        (None, None) => audit::at(handle, handle.latest().await).await?,
     };
     let never_stored = [(header::CACHE_CONTROL, "no-store")];
     Ok((never_stored, Json(shown(&audit, cluster))).into_response())

@@ -39,6 +39,19 @@ impl Store {
         })
     }
 
+    /// Since when this journal knows what happened: its first turn, or where older ones were deleted the state before the
+    /// first that is kept. `None` while there is no turn.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn known_since(&self) -> Result<Option<Hlc>, StoreError> {
+        self.steady(|horizon| match (horizon.first, self.position()) {
+            (Lsn(1), Lsn(0)) => Ok(None),
+            (Lsn(1), _) => self.journal.time(Lsn(1)).map(Some),
+            _ => Ok(Some(horizon.since)),
+        })
+    }
+
     // The horizon may come closer while something is read: then some of it was not found, and it is read again.
     fn steady<T>(&self, read: impl Fn(Horizon) -> Result<T, StoreError>) -> Result<T, StoreError> {
         loop {
@@ -99,6 +112,11 @@ impl Store {
             Some(state) => Share::from(&state.recorded),
             None => self.nothing()?,
         };
+        share.store = Some(self.identity.store);
+        let peers = state.iter().flat_map(|state| &state.registers.peers);
+        share.peers = peers
+            .map(|(peer, identity)| (peer.clone(), identity.into()))
+            .collect();
         for entry in self.entries_behind(share.position, share.journal, position) {
             let entry = entry?;
             share.pass(&entry.turn, entry.hash);

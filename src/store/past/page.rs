@@ -38,7 +38,8 @@ pub struct Page {
     pub snapshots_left_out: bool,
     /// Whether there is another page.
     pub has_more: bool,
-    /// Where older entries may have been deleted: the horizon, before which none is listed.
+    /// Where the page could reach back further than the journal: the instant since which it knows what happened. Older
+    /// entries were deleted, or are in another store.
     pub kept_since: Option<Hlc>,
 }
 
@@ -79,7 +80,7 @@ impl Store {
         let (found, has_more) = self.wanted_entries(me, query, range)?;
         let mut page = Page {
             has_more,
-            kept_since: self.horizon().map(|(_, since)| since),
+            kept_since: self.kept_since_in(query)?,
             ..Page::default()
         };
         let mut ascending = found;
@@ -96,6 +97,12 @@ impl Store {
             page.entries.reverse();
         }
         Ok(page)
+    }
+
+    fn kept_since_in(&self, query: &StatementQuery) -> Result<Option<Hlc>, StoreError> {
+        let is_trimmed = self.horizon().is_some();
+        let since = self.known_since()?;
+        Ok(since.filter(|since| is_trimmed || query.from.is_none_or(|from| from < *since)))
     }
 
     // The turns between the two instants.

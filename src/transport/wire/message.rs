@@ -3,7 +3,7 @@
 use super::part::{narrow, wide};
 use super::{Unreadable, absent};
 use crate::process::channel::{Flow, Tally};
-use crate::process::clock::{Hlc, Lamport};
+use crate::process::clock::{Clocks, Hlc, Lamport};
 use crate::process::event::Identity;
 use crate::process::ids::{AccountId, Amount, Key, ProcessId, Seq, SnapshotId};
 use crate::process::kv::VALUE_BYTES_MAX;
@@ -124,6 +124,25 @@ pub fn tally_from_wire(tally: Option<wire::Tally>) -> Tally {
             amount: narrow(tally.amount),
         },
         checksum: tally.checksum,
+    }
+}
+
+/// Clocks as they travel.
+#[must_use]
+pub fn clocks_to_wire(clocks: Clocks) -> wire::Clocks {
+    wire::Clocks {
+        logical: clocks.logical.0,
+        time: clocks.time.0,
+    }
+}
+
+/// The clocks of a peer; those of one that does not say are behind all others.
+#[must_use]
+pub fn clocks_from_wire(clocks: Option<wire::Clocks>) -> Clocks {
+    let clocks = clocks.unwrap_or_default();
+    Clocks {
+        logical: Lamport(clocks.logical),
+        time: Hlc(clocks.time),
     }
 }
 

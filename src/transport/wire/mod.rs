@@ -9,12 +9,12 @@ mod told;
 
 pub use horizon::{answers_since, before_horizon};
 pub use message::{
-    envelope_from_wire, envelope_to_wire, identity_from_wire, identity_to_wire, tally_from_wire,
-    tally_to_wire,
+    clocks_from_wire, clocks_to_wire, envelope_from_wire, envelope_to_wire, identity_from_wire,
+    identity_to_wire, tally_from_wire, tally_to_wire,
 };
 pub use part::{part_from_wire, part_to_wire, state_from_wire, state_to_wire, wide};
 pub use payload::{BadPayload, Foreign, Payload};
-pub use share::{share_from_wire, share_to_wire};
+pub use share::{figures_to_wire, share_from_wire, share_to_wire};
 pub use told::told_from_wire;
 
 /// Why something from a peer is not understood.

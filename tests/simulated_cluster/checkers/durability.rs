@@ -21,6 +21,10 @@ impl Durability {
         self.released[place] = Some((position, hash));
     }
 
+    pub(super) fn wiped(&mut self, place: Place) {
+        self.released[place] = None;
+    }
+
     pub(super) fn recovered(&self, place: Place, disk: &Disk) -> Checked {
         let Some((position, hash)) = self.released[place] else {
             return Ok(());

@@ -4,11 +4,13 @@
 mod cuts;
 mod durability;
 mod money;
+mod past;
 mod requests;
 mod rest;
 mod revisions;
 mod truth;
 
+use snapledger::history::audit::Audit;
 use snapledger::history::global::GlobalState;
 use snapledger::history::part::Part;
 use snapledger::process::Process;
@@ -24,6 +26,7 @@ use crate::stream::Route;
 use crate::world::{Checked, Figures, Place};
 
 use durability::Durability;
+use past::Past;
 use requests::Requests;
 use truth::Truth;
 
@@ -33,6 +36,7 @@ pub(crate) struct Checkers {
     truth: Truth,
     durability: Durability,
     requests: Requests,
+    past: Past,
     /// A process that went down for good.
     lost: Option<Place>,
 }
@@ -51,6 +55,7 @@ impl Checkers {
             truth: Truth::new(plan),
             durability: Durability::new(plan.ids.len()),
             requests: Requests::default(),
+            past: Past::default(),
             lost: None,
         }
     }
@@ -104,18 +109,23 @@ impl Checkers {
                 recording.snapshot
             ));
         }
-        cuts::part(&self.truth, place, (part, disk))
+        match self.is_of_the_loss(&part.snapshot) {
+            true => Ok(()),
+            false => cuts::part(&self.truth, place, (part, disk)),
+        }
     }
 
     /// A revision is durable.
     pub(crate) fn published(&mut self, publication: &Publication<'_>) -> Checked {
         self.figures.revisions += 1;
         let Publication { state, disk, .. } = publication;
-        for (process, part) in &state.parts {
-            cuts::part(&self.truth, self.truth.place_of(process), (part, disk))?;
+        if !self.is_of_the_loss(&state.snapshot) {
+            for (process, part) in &state.parts {
+                cuts::part(&self.truth, self.truth.place_of(process), (part, disk))?;
+            }
+            cuts::consistent(&self.truth, state)?;
+            money::conserved(&self.truth, state, disk)?;
         }
-        cuts::consistent(&self.truth, state)?;
-        money::conserved(&self.truth, state, disk)?;
         revisions::honest(publication)?;
         revisions::unchanged(publication)
     }
@@ -124,6 +134,28 @@ impl Checkers {
     pub(crate) fn begun(&self, place: Place, snapshot: &SnapshotId) -> Checked<(Hlc, Lamport)> {
         let cut = self.truth.cut(place, snapshot)?;
         Ok((cut.time, cut.clock))
+    }
+
+    /// A store is gone, and what its process held; so many others may know it. Another one is there.
+    pub(crate) fn wiped(&mut self, place: Place, store: [u8; 16], known_by: usize) {
+        self.truth.wiped(place, store, known_by);
+        self.durability.wiped(place);
+        self.requests.wiped(place);
+    }
+
+    /// Whether a store was lost while this snapshot was taken, or after that: what was recorded there is gone.
+    pub(crate) fn is_of_the_loss(&self, snapshot: &SnapshotId) -> bool {
+        self.truth.is_of_the_loss(snapshot)
+    }
+
+    /// Instants that were answered completely.
+    pub(crate) fn instants(&self) -> Vec<Hlc> {
+        self.past.instants()
+    }
+
+    /// A question about an instant is answered; says whether it had been answered before.
+    pub(crate) fn audited(&mut self, audit: &Audit) -> Checked<bool> {
+        self.past.audited(audit)
     }
 
     /// A process will not come back.

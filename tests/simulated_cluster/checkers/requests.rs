@@ -12,6 +12,8 @@ use crate::world::{Checked, Place};
 pub(super) struct Requests {
     answers: BTreeMap<RequestId, Answer>,
     happened: BTreeMap<RequestId, (Lsn, Outcome)>,
+    /// Those of each process.
+    of: BTreeMap<Place, Vec<RequestId>>,
 }
 
 impl Requests {
@@ -24,6 +26,7 @@ impl Requests {
             else {
                 continue;
             };
+            self.of.entry(place).or_default().push(request.clone());
             let answered = (turn.position, outcome.clone());
             if let Some((before, _)) = self.happened.insert(request.clone(), answered) {
                 return Err(format!(
@@ -33,6 +36,14 @@ impl Requests {
             }
         }
         Ok(())
+    }
+
+    /// A process has lost what it had answered.
+    pub(super) fn wiped(&mut self, place: Place) {
+        for request in self.of.remove(&place).unwrap_or_default() {
+            self.happened.remove(&request);
+            self.answers.remove(&request);
+        }
     }
 
     /// Takes note of an answer that left.

@@ -25,6 +25,7 @@ impl World {
             return self.check_partials();
         }
         self.checkers.arrived()?;
+        self.ask_again_about_all()?;
         for place in 0..self.nodes.len() {
             self.check_complete(place)?;
         }
@@ -64,6 +65,9 @@ impl World {
             .iter()
             .filter(|(_, initiator, _)| *initiator == me);
         for (snapshot, ..) in mine {
+            if self.checkers.is_of_the_loss(snapshot) {
+                continue;
+            }
             if !self.is_complete(place, snapshot) {
                 return Err(format!(
                     "{snapshot} of {me} is not complete, and everyone is back"

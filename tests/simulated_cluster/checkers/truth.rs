@@ -19,11 +19,16 @@ pub(crate) struct Truth {
     ids: Vec<ProcessId>,
     processes: Vec<Happened>,
     /// Every message that was sent, by channel, with the clock of its turn.
-    sent: BTreeMap<Route, Vec<(Message, Hlc)>>,
+    /// The messages of a channel begin anew where the store at one end was lost.
+    sent: BTreeMap<(Route, u32), Vec<(Message, Hlc)>>,
     delivered_total: u64,
     snapshots: BTreeSet<SnapshotId>,
     pub(super) overlapped: bool,
     pub(super) suspended: bool,
+    /// How many have still to give up the store that was lost.
+    unaware: usize,
+    /// Snapshots of the time until all had.
+    of_the_loss: BTreeSet<SnapshotId>,
 }
 
 /// What happened in one process.
@@ -35,6 +40,11 @@ struct Happened {
     now: Books,
     cuts: BTreeMap<SnapshotId, Cut>,
     open: BTreeMap<SnapshotId, BTreeSet<Place>>,
+    /// How many stores it has lost, and which one it has since.
+    lost: u32,
+    store: Option<[u8; 16]>,
+    /// How many stores of others it has given up.
+    given_up: BTreeMap<Place, u32>,
 }
 
 /// The books of a process at one position.
@@ -68,6 +78,59 @@ impl Truth {
             snapshots: BTreeSet::new(),
             overlapped: false,
             suspended: false,
+            unaware: 0,
+            of_the_loss: BTreeSet::new(),
+        }
+    }
+
+    /// A process begins again from nothing.
+    pub(super) fn wiped(&mut self, place: Place, store: [u8; 16], known_by: usize) {
+        self.processes[place] = Happened {
+            lost: self.processes[place].lost + 1,
+            store: Some(store),
+            ..Happened::default()
+        };
+        self.unaware = known_by;
+    }
+
+    /// Whether a store was lost while this snapshot was taken, or after that.
+    pub(super) fn is_of_the_loss(&self, snapshot: &SnapshotId) -> bool {
+        self.unaware > 0 || self.of_the_loss.contains(snapshot)
+    }
+
+    // Which of the lives of a channel one of its ends is in: both count the same losses.
+    fn life(&self, at: Place, other: Place) -> u32 {
+        let process = &self.processes[at];
+        process.lost + process.given_up.get(&other).copied().unwrap_or(0)
+    }
+
+    fn give_up(&mut self, place: Place, peer: Place, written_off: i128) {
+        let process = &mut self.processes[place];
+        process.now.withdrawals += written_off.max(0);
+        process.now.deposits += (-written_off).max(0);
+        process.now.sent.remove(&peer);
+        process.now.delivered.remove(&peer);
+        self.begin_anew(place, peer);
+    }
+
+    fn begin_anew(&mut self, place: Place, peer: Place) {
+        let process = &mut self.processes[place];
+        *process.given_up.entry(peer).or_default() += 1;
+        self.unaware -= 1;
+        if self.unaware == 0 {
+            self.of_the_loss = self.snapshots.clone();
+        }
+    }
+
+    // One that never met the store that was lost meets the one after it: what waited for the first goes to the second.
+    fn recognize(&mut self, place: Place, peer: Place, store: [u8; 16]) {
+        let (here, there) = (self.life(place, peer), self.life(peer, place));
+        if self.processes[peer].store == Some(store) && here < there {
+            self.begin_anew(place, peer);
+            let route = (place, peer);
+            if let Some(waiting) = self.sent.remove(&(route, here)) {
+                self.sent.insert((route, there), waiting);
+            }
         }
     }
 
@@ -125,6 +188,14 @@ impl Truth {
                 self.deliver(route, *seq, (message, turn.time))?;
                 self.credit(route, suspense.as_deref(), &message.body)
             }
+            Record::Forgotten { peer, written_off } => {
+                self.give_up(place, self.place_of(peer), *written_off);
+                Ok(())
+            }
+            Record::Recognized { peer, identity } => {
+                self.recognize(place, self.place_of(peer), identity.store);
+                Ok(())
+            }
             Record::StateRecorded {
                 snapshot, channels, ..
             } => {
@@ -138,7 +209,8 @@ impl Truth {
     }
 
     fn send(&mut self, route: Route, seq: Seq, (message, time): (&Message, Hlc)) -> Checked {
-        let sent = self.sent.entry(route).or_default();
+        let life = self.life(route.0, route.1);
+        let sent = self.sent.entry((route, life)).or_default();
         if seq.0 != sent.len() as u64 + 1 {
             return Err(format!(
                 "message {seq} was sent behind {} on {route:?}",
@@ -158,6 +230,7 @@ impl Truth {
 
     // Exactly the next message, exactly as it was sent, and later than it was sent.
     fn deliver(&mut self, route: Route, seq: Seq, (message, time): (&Message, Hlc)) -> Checked {
+        let life = self.life(route.1, route.0);
         let delivered = self.processes[route.1]
             .now
             .delivered
@@ -172,7 +245,7 @@ impl Truth {
         self.delivered_total += 1;
         let sent = self
             .sent
-            .get(&route)
+            .get(&(route, life))
             .and_then(|sent| sent.get(usize::try_from(seq.0 - 1).ok()?));
         match sent {
             None => Err(format!(
@@ -207,6 +280,7 @@ impl Truth {
         (channels, time): (&[ProcessId], Hlc),
     ) -> Checked {
         let open: BTreeSet<_> = channels.iter().map(|from| self.place_of(from)).collect();
+        let is_of_the_loss = self.is_of_the_loss(snapshot);
         let process = &mut self.processes[place];
         let cut = Cut {
             position: process.position,
@@ -215,7 +289,7 @@ impl Truth {
             books: process.now.clone(),
             closed: BTreeMap::new(),
         };
-        if process.cuts.insert(snapshot.clone(), cut).is_some() {
+        if process.cuts.insert(snapshot.clone(), cut).is_some() && !is_of_the_loss {
             return Err(format!("the state was recorded twice for {snapshot}"));
         }
         process.open.insert(snapshot.clone(), open);
@@ -226,6 +300,7 @@ impl Truth {
 
     // A marker came: what was delivered before it is what the channel held.
     fn close(&mut self, route: Route, snapshot: &SnapshotId) -> Checked {
+        let is_of_the_loss = self.is_of_the_loss(snapshot);
         let process = &mut self.processes[route.1];
         let delivered = process
             .now
@@ -238,7 +313,7 @@ impl Truth {
                 "the marker of {snapshot} was delivered and no state recorded"
             ));
         };
-        if cut.closed.insert(route.0, delivered - 1).is_some() {
+        if cut.closed.insert(route.0, delivered - 1).is_some() && !is_of_the_loss {
             return Err(format!("two markers of {snapshot} came over {route:?}"));
         }
         if let Some(open) = process.open.get_mut(snapshot) {
@@ -275,7 +350,9 @@ impl Truth {
 
     /// The messages of a channel whose numbers are in the range, first and last included.
     pub(super) fn messages(&self, route: Route, first: u64, last: u64) -> Vec<(u64, &Message)> {
-        let sent = self.sent.get(&route).map(Vec::as_slice).unwrap_or_default();
+        let life = self.life(route.0, route.1);
+        let sent = self.sent.get(&(route, life)).map(Vec::as_slice);
+        let sent = sent.unwrap_or_default();
         let numbered = (1..).zip(sent).map(|(seq, (message, _))| (seq, message));
         numbered
             .filter(|(seq, _)| (first..=last).contains(seq))
@@ -284,7 +361,9 @@ impl Truth {
 
     /// How many messages were sent on a channel.
     pub(super) fn sent(&self, route: Route) -> u64 {
-        self.sent.get(&route).map_or(0, |sent| sent.len() as u64)
+        let life = self.life(route.0, route.1);
+        let sent = self.sent.get(&(route, life));
+        sent.map_or(0, |sent| sent.len() as u64)
     }
 
     pub(super) fn has_marker_after(&self, route: Route, seq: u64) -> bool {
