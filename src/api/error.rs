@@ -139,8 +139,8 @@ pub(super) enum Failure {
     BeforeHorizon(Hlc),
     /// What was asked about was in a store of this process that is not there any more.
     #[error(
-        "the journal of process {0:?} begins later: what it held at this instant was in another store, and no snapshot in \
-         the history here holds its state at or before it; ask about a later instant"
+        "the journal of process {0:?} begins later: what it held at this instant, if it was there, was in another store, \
+         and no snapshot in the history here holds its state at or before it; ask about a later instant"
     )]
     OtherJournal(ProcessId),
     /// The store cannot give back what it holds.

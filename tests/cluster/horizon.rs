@@ -70,10 +70,10 @@ async fn before_the_horizon_is_410_with_the_instant_from_which_there_is_an_answe
         .as_str()
         .expect("a time")
         .to_owned();
-    let since = statement["kept_since"].as_str().expect("it began once");
-    assert!(since < early.as_str(), "{statement}");
-    let statement = n1.read(&format!("/v1/accounts/a/history?from={early}"));
-    assert_eq!(statement.await["kept_since"], Value::Null);
+    let begun = statement["kept_since"].as_str().expect("it began once");
+    assert!(begun < early.as_str(), "{statement}");
+    let path = format!("/v1/accounts/a/history?from={early}");
+    assert_eq!(n1.read(&path).await["kept_since"], Value::Null);
     let cut = audit(&n1, &format!("at={early}")).await["cut"]["token"].clone();
     let cut = cut.as_str().expect("a token").to_owned();
 
