@@ -65,6 +65,38 @@ fn states_whose_chunks_are_lost_are_passed_over() {
     );
 }
 
+// Without this each snapshot of a quiet cluster would leave a state that says what the one before says, for ever.
+#[test]
+fn states_near_each_other_are_thinned_and_a_restart_needs_none_of_them() {
+    const ROUNDS: u64 = 150;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let store = open(dir.path());
+    let mut teller = Teller::new(1, recover(&store));
+    for _ in 0..ROUNDS {
+        for input in [one_deposit(), Input::Checkpoint] {
+            teller.turn(&store, input);
+        }
+        teller.write_oldest(&store);
+    }
+    let before = balances(&teller.process);
+    drop(store);
+    let report = Store::check(dir.path()).expect("it is whole");
+    assert!(report.turns >= 2 * ROUNDS, "{report:?}");
+    assert!((3..=4).contains(&report.states), "{report:?}");
+    assert_eq!(balances(&recover(&open(dir.path()))), before);
+}
+
+fn one_deposit() -> Input {
+    let operation = Operation::Deposit {
+        account: account("a1"),
+        amount: 1,
+    };
+    Input::Operation {
+        request: None,
+        operation,
+    }
+}
+
 // One seed from the environment, or the usual ones.
 fn seeds() -> Vec<u64> {
     match std::env::var("SNAPLEDGER_SEED") {

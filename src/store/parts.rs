@@ -4,7 +4,7 @@ use super::Store;
 use super::chunks::MessageWriter;
 use super::error::StoreError;
 use crate::history::part::{Part, RecordedChannel, RecordedState, recorded_messages};
-use crate::process::ids::{Lsn, ProcessId};
+use crate::process::ids::{Lsn, ProcessId, SnapshotId};
 use crate::process::snapshot::{ChannelRecording, Recording};
 
 /// A recording on its way to a part.
@@ -74,8 +74,12 @@ impl Store {
         let _writing = self.writing();
         let mut drafts = Vec::with_capacity(recordings.len());
         for recording in recordings {
-            if let Some(state) = self.state(recording.cut)? {
-                drafts.push(Draft::new(recording, state));
+            match self.state(recording.cut) {
+                Ok(Some(state)) => drafts.push(Draft::new(recording, state)),
+                Ok(None) => {}
+                // The part was stored meanwhile, and nothing needed the state any more.
+                Err(StoreError::Damaged { .. }) if self.has_part(&recording.snapshot) => {}
+                Err(error) => return Err(error),
             }
         }
         self.write_messages(&mut drafts)?;
@@ -95,6 +99,10 @@ impl Store {
             })
         };
         drafts.into_iter().map(finish).collect()
+    }
+
+    fn has_part(&self, snapshot: &SnapshotId) -> bool {
+        matches!(self.part(snapshot), Ok(Some(_)))
     }
 
     // One pass, whatever the number of channels, and one chunk of each in memory.

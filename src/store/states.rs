@@ -21,6 +21,11 @@ const FAN_IN: usize = 8;
 /// The smallest size class, bytes.
 const CLASS_BYTES_MIN: u64 = 4096;
 
+/// States that nothing needs stay so many turns apart: a question about the past reads no more turns than that behind one.
+pub(super) const APART_TURNS: u64 = 256;
+/// So many of the newest states are looked at when one is written: those that were needed then may not be any more.
+const LOOKED_AT: usize = 32;
+
 /// A recorded state as it is stored: where a restart begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct StoredState {
@@ -182,8 +187,33 @@ impl States {
             Kind::State,
             &StateV2::freeze(&stored),
         )?;
-        *self.newest() = Some((cut, runs));
+        let before = self.newest().replace((cut, runs));
+        if let Some((before, _)) = before {
+            self.thin(before, &stored.registers)?;
+        }
         Ok(stored.recorded)
+    }
+
+    // Where little happens between snapshots each would leave a state that says what the one before says. Of those before
+    // the newest durable one, where a restart begins, the others go, unless a recording needs one for its part.
+    fn thin(&self, before: Lsn, registers: &Registers) -> Result<(), StoreError> {
+        let older = self.cuts_until(Lsn(before.0.saturating_sub(1)));
+        let older = older.take(LOOKED_AT).collect::<Result<Vec<_>, _>>()?;
+        let is_needed = |cut: Lsn| {
+            let mut recordings = registers.recordings.values();
+            recordings.any(|recording| recording.cut == cut)
+        };
+        let mut oldest_first = older.into_iter().rev();
+        let mut kept = oldest_first.next();
+        for cut in oldest_first {
+            let is_near = kept.is_some_and(|kept| cut.0 - kept.0 < APART_TURNS);
+            if is_near && !is_needed(cut) {
+                self.remove(cut)?;
+            } else {
+                kept = Some(cut);
+            }
+        }
+        Ok(())
     }
 }
 

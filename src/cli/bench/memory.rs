@@ -69,8 +69,8 @@ async fn life(bench: &Bench, accounts: u64, children: &mut Children) -> Result<L
     })
 }
 
-// What the system calls it, of the one child; bytes.
-async fn resident(children: &Children, field: &str) -> Result<f64, CliError> {
+/// What the system calls it, of the first child; bytes.
+pub(super) async fn resident(children: &Children, field: &str) -> Result<f64, CliError> {
     sleep(PAUSE).await;
     let ids = children.ids();
     let id = ids.first().copied().unwrap_or_default();

@@ -17,6 +17,7 @@ mod echo_server;
 mod encoded;
 mod figures;
 mod growth;
+mod history;
 mod interference;
 mod load;
 mod machine;
@@ -72,6 +73,8 @@ enum Command {
     Asof(Measurement<asof::Parameters>),
     /// Transfers between processes: until the sender is durable, and until all have arrived
     Transfers(Measurement<transfers::Parameters>),
+    /// What a long history of a quiet cluster costs: memory, disk, start, and the time of answers from it
+    History(Measurement<history::Parameters>),
     /// Memory of a node with many accounts
     Memory(Measurement<memory::Parameters>),
     /// Snapshots of a large ring in the simulator
@@ -124,6 +127,7 @@ impl Command {
             Self::Restart(of) => &of.common,
             Self::Asof(of) => &of.common,
             Self::Transfers(of) => &of.common,
+            Self::History(of) => &of.common,
             Self::Memory(of) => &of.common,
             Self::Simulate(of) => &of.common,
             Self::Compare(of) => &of.common,
@@ -143,6 +147,7 @@ impl Command {
             Self::Restart(of) => restart::measure(bench, &of.parameters).await,
             Self::Asof(of) => asof::measure(bench, &of.parameters).await,
             Self::Transfers(of) => transfers::measure(bench, &of.parameters).await,
+            Self::History(of) => history::measure(bench, &of.parameters).await,
             Self::Memory(of) => memory::measure(bench, &of.parameters).await,
             Self::Simulate(of) => simulate::measure(bench, &of.parameters).await,
             Self::Compare(of) => compare::measure(bench, &of.parameters).await,

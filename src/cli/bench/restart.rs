@@ -127,7 +127,8 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn size_of(dir: &Path) -> std::io::Result<u64> {
+/// The bytes of all files under a directory.
+pub(super) fn size_of(dir: &Path) -> std::io::Result<u64> {
     let mut size = 0;
     for entry in fs::read_dir(dir)? {
         let entry = entry?;

@@ -26,7 +26,7 @@ use crate::store::frame::{self, Damage, Kind};
 use crate::store::journal::Horizon;
 use crate::store::merge::Cells;
 use crate::store::schema::{self, STATES_FROM, position_key, position_of, snapshot_key};
-use crate::store::states::StoredState;
+use crate::store::states::{APART_TURNS, StoredState};
 use crate::store::v1::Frozen;
 use crate::store::v2::StateV2;
 
@@ -46,6 +46,8 @@ struct Replay {
     cuts: BTreeSet<Lsn>,
     /// Before this cut states were deleted.
     states_from: Lsn,
+    /// The last state that is there.
+    kept: Option<Lsn>,
     /// The first turn that is kept.
     first: Lsn,
     /// Older entries that are still here.
@@ -74,6 +76,7 @@ pub(super) fn replay(examiner: &mut Examiner) -> Result<Replayed, StoreError> {
         hash: Some(Hash::default()),
         cuts: cuts(examiner)?,
         states_from: states_from(examiner),
+        kept: None,
         first,
         leftovers: 0,
         ledger: Ledger::default(),
@@ -128,6 +131,7 @@ impl Replay {
         let cut = self.position;
         // Those that are older are going.
         self.cuts = self.cuts.split_off(&cut);
+        self.kept = Some(cut);
         (self.is_whole, self.hash) = (false, None);
         let summed = sum_up(examiner, cut);
         if examiner.findings.take(summed).is_none() {
@@ -227,8 +231,13 @@ impl Replay {
         });
         // One that cannot be decoded is named when all are listed.
         let was_listed = self.cuts.remove(&cut);
+        if was_listed {
+            self.kept = Some(cut);
+        }
         match state {
             Ok(Some(state)) => self.compare_state(examiner, &state.thaw(), sealed),
+            // Near another one it is not kept.
+            Ok(None) if self.kept.is_some_and(|kept| cut.0 - kept.0 < APART_TURNS) => {}
             // States are written in their order, and deleted from the first on.
             Ok(None) if !self.cuts.is_empty() && cut >= self.states_from => {
                 examiner.findings.add(what, "it is missing")
