@@ -71,7 +71,7 @@ async fn questions_about_one_instant_share_a_turn_and_a_past_instant_takes_none(
         process: "n1".to_owned(),
         account: "cash".to_owned(),
         at_us: Some(at_us),
-        snapshot_id: String::new(),
+        ..BalanceAtRequest::default()
     };
     let before = positions(&cluster);
     let mut asked = JoinSet::new();
