@@ -1,12 +1,15 @@
-//! How fast a client may cancel what it asked for. Each reset of a stream (RST_STREAM) is cheap to send and has cost a
-//! request; a client that resets faster than this is not read for a moment. Everything on its connection goes on.
+//! How fast the streams of one connection may be reset (RST_STREAM): by its client, which cancels what it asked for, and by
+//! the server, which the client makes do so. Each is cheap to bring about and has cost a request. A client that goes faster
+//! is not read for a moment; everything on its connection goes on.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// What one reset takes of the time of its connection: 2,000 a second go on for ever.
@@ -15,26 +18,43 @@ const EACH: Duration = Duration::from_micros(500);
 /// the connection.
 const AT_ONCE: u32 = 512;
 
-/// The reading half of a connection, whose resets are counted.
+/// The two halves of a connection. What is sent is counted, and paid for by what is read.
+pub(super) fn paced<R, W>(read: R, write: W) -> (Paced<R>, Counted<W>) {
+    let sent = Arc::new(AtomicU32::new(0));
+    let counted = Counted {
+        inner: write,
+        frames: Frames::after(0),
+        sent: Arc::clone(&sent),
+    };
+    let paced = Paced {
+        inner: read,
+        frames: Frames::after(PREFACE_BYTES),
+        sent,
+        due: Instant::now(),
+        pause: None,
+    };
+    (paced, counted)
+}
+
+/// The reading half.
 pub(super) struct Paced<S> {
     inner: S,
     frames: Frames,
+    /// Resets that were sent since the last read.
+    sent: Arc<AtomicU32>,
     /// When the resets so far would have come at the allowed pace.
     due: Instant,
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Paced<S> {
-    /// From the first byte of the connection preface on.
-    pub(super) fn new(inner: S) -> Self {
-        Self {
-            inner,
-            frames: Frames::default(),
-            due: Instant::now(),
-            pause: None,
-        }
-    }
+/// The writing half.
+pub(super) struct Counted<S> {
+    inner: S,
+    frames: Frames,
+    sent: Arc<AtomicU32>,
+}
 
+impl<S> Paced<S> {
     fn count(&mut self, resets: u32) {
         let now = Instant::now();
         self.due = self.due.max(now) + EACH * resets;
@@ -57,11 +77,59 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(context, buffer))?;
-        match self.frames.resets_in(&buffer.filled()[before..]) {
+        let received = self.frames.resets_in(&buffer.filled()[before..]);
+        match received + self.sent.swap(0, Ordering::Relaxed) {
             0 => {}
             resets => self.count(resets),
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+impl<S> Counted<S> {
+    fn count<'a>(&mut self, mut written: usize, pieces: impl IntoIterator<Item = &'a [u8]>) {
+        for piece in pieces {
+            let bytes = &piece[..written.min(piece.len())];
+            written -= bytes.len();
+            let resets = self.frames.resets_in(bytes);
+            if resets > 0 {
+                self.sent.fetch_add(resets, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.inner).poll_write(context, bytes))?;
+        self.count(written, [bytes]);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.inner).poll_write_vectored(context, pieces))?;
+        self.count(written, pieces.iter().map(|piece| &**piece));
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
     }
 }
 
@@ -79,17 +147,16 @@ const PREFACE_BYTES: usize = 24;
 const HEAD_BYTES: usize = 9;
 const RST_STREAM: u8 = 3;
 
-impl Default for Frames {
-    fn default() -> Self {
+impl Frames {
+    // Of a connection that begins with so many other bytes.
+    fn after(skip: usize) -> Self {
         Self {
-            skip: PREFACE_BYTES,
+            skip,
             head: [0; HEAD_BYTES],
             known: 0,
         }
     }
-}
 
-impl Frames {
     /// How many resets begin in these bytes, which follow those before.
     fn resets_in(&mut self, mut bytes: &[u8]) -> u32 {
         let mut resets = 0;
@@ -114,7 +181,7 @@ impl Frames {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
 
@@ -132,7 +199,7 @@ mod tests {
     fn resets_are_counted_however_the_bytes_come() {
         let bytes = connection(40);
         for size in [1, 2, 7, 24, 25, 100, bytes.len()] {
-            let mut frames = Frames::default();
+            let mut frames = Frames::after(PREFACE_BYTES);
             let pieces = bytes.chunks(size);
             let counted: u32 = pieces.map(|piece| frames.resets_in(piece)).sum();
             assert_eq!(counted, 40, "in pieces of {size}");
@@ -144,7 +211,7 @@ mod tests {
         let at_once = usize::try_from(AT_ONCE).expect("it is small");
         for (resets, is_paused) in [(at_once, false), (at_once + 400, true)] {
             let bytes = connection(resets);
-            let mut paced = Paced::new(&bytes[..]);
+            let (mut paced, _) = paced(&bytes[..], tokio::io::sink());
             let begun = Instant::now();
             let (mut piece, mut read) = ([0; 2048], 0);
             while read < bytes.len() {
@@ -159,5 +226,16 @@ mod tests {
             };
             assert!(begun.elapsed() >= least, "{resets}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_the_server_resets_is_paid_for_by_its_client() {
+        let (mut paced, mut counted) = paced(&[0][..], tokio::io::sink());
+        let bytes: Vec<u8> = std::iter::repeat_n(RESET, 600).flatten().collect();
+        for piece in bytes.chunks(1000) {
+            counted.write_all(piece).await.expect("a sink takes all");
+        }
+        paced.read_u8().await.expect("there is a byte");
+        assert!(paced.pause.is_some(), "the next read waits");
     }
 }

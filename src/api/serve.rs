@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::door::{Door, Place};
-use super::resets::Paced;
+use super::resets::paced;
 
 /// What every HTTP/2 connection begins with (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -82,7 +82,8 @@ impl Opened {
     fn serve(self, router: Router, graceful: &GracefulShutdown, connections: &mut JoinSet<()>) {
         let service = TowerToHyperService::new(router);
         if self.is_http2 {
-            let io = TokioIo::new(join(Paced::new(self.read), self.write));
+            let (read, write) = paced(self.read, self.write);
+            let io = TokioIo::new(join(read, write));
             let connection = graceful.watch(http2().serve_connection(io, service));
             connections.spawn(ended(connection, self.place));
         } else {
@@ -127,6 +128,8 @@ fn http2() -> http2::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+        // A number for the whole life of a connection; how fast they come is for `resets` to say, too.
+        .max_local_error_reset_streams(None)
         .keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
         .initial_stream_window_size(WINDOW_BYTES)

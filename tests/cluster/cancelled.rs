@@ -7,6 +7,8 @@ use tokio::net::TcpStream;
 use crate::nodes::Cluster;
 
 const CANCELLED: u32 = 300;
+/// More than h2 lets a client make the server reset in the whole life of a connection, where it counts them.
+const LATE: usize = 1100;
 /// The types of frames (RFC 9113 §6).
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -173,6 +175,12 @@ async fn calls_that_are_cancelled_leave_their_connection_to_the_others() {
         let patient = wire.send("POST", status, Some(&EMPTY)).await;
         assert!(wire.until(patient, DATA).await.payload.len() > EMPTY.len());
     }
+
+    // As behind an answer that came before the request was whole: its client does not know yet that the stream is over.
+    let late = frame(DATA, 0, watch + 2, &EMPTY).repeat(LATE);
+    wire.write(&late).await;
+    let patient = wire.send("POST", status, Some(&EMPTY)).await;
+    assert!(wire.until(patient, DATA).await.payload.len() > EMPTY.len());
 
     let mut other = Wire::open(&rest).await;
     let path = "/v1/processes/n2/accounts/a";
