@@ -39,10 +39,23 @@ impl Host {
     /// # Errors
     /// [`NodeError`]: the store cannot be opened, is damaged, or is not this process's; or the sockets are no good.
     pub async fn start(config: NodeConfig, sockets: Sockets) -> Result<Self, NodeError> {
+        Self::start_after(config, sockets, |_| {}).await
+    }
+
+    /// Starts the node, does `first`, and then answers: what a client sees of the node happened after it.
+    ///
+    /// # Errors
+    /// As [`Host::start`].
+    pub async fn start_after(
+        config: NodeConfig,
+        sockets: Sockets,
+        first: impl FnOnce(&Handle),
+    ) -> Result<Self, NodeError> {
         let places = descriptors::connections_max(config.members.len());
         let grpc = Door::new(listener(sockets.grpc)?, places);
         let rest = Door::new(listener(sockets.rest)?, places);
         let node = Node::start(config).await?;
+        first(node.handle());
         let (stopping, stop) = watch::channel(false);
         let handle = node.handle().clone();
         let servers = vec![

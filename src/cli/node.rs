@@ -9,6 +9,7 @@ use super::signals::EndSignals;
 use super::{CliError, runtime};
 use crate::api::{Host, Sockets, Waiting, descriptors};
 use crate::config::{Member, NodeConfig, NodeOptions, NodePlan};
+use crate::node::Handle;
 use crate::node::discover::{self, Asker, Discovery};
 use crate::store::Addresses;
 
@@ -78,12 +79,15 @@ async fn host(
     let id = config.me.clone();
     let grpc = sockets.grpc.local_addr().map_err(CliError::Runtime)?;
     let rest = sockets.rest.local_addr().map_err(CliError::Runtime)?;
-    let Some(mut host) = end.or(Host::start(config, sockets)).await.transpose()? else {
+    let remember = |node: &Handle| {
+        if let Err(error) = node.store().remember(addresses) {
+            tracing::warn!(%error, "peers without an id will have to be asked again");
+        }
+    };
+    let started = end.or(Host::start_after(config, sockets, remember)).await;
+    let Some(mut host) = started.transpose()? else {
         return Ok(());
     };
-    if let Err(error) = host.handle().store().remember(addresses) {
-        tracing::warn!(%error, "peers without an id will have to be asked again");
-    }
     tracing::info!("{id} ready: grpc {grpc}, rest http://{rest}");
     if let Some(error) = end.or(host.failed()).await {
         host.abandon();

@@ -24,7 +24,10 @@ const ALL: i64 = 3 * SEED;
 type Client = SnapshotServiceClient<Channel>;
 
 async fn seeded() -> Cluster {
-    let cluster = Cluster::up(&IDS).await;
+    // On a machine that is busy, too, none is partial.
+    let cluster = Cluster::planned(&IDS).with_deadline(Duration::from_secs(60));
+    let cluster = cluster.started().await;
+    cluster.connected().await;
     for id in IDS {
         cluster.deposit(id, "cash", SEED).await;
     }
