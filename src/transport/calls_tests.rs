@@ -15,7 +15,7 @@ use super::link::{LinkState, Links};
 use super::outbound::{Carrier, Outbound};
 use super::{Backlog, Closed, Envelope, Inbox, Local, Settling};
 use crate::process::channel::Tally;
-use crate::process::clock::{Hlc, Lamport};
+use crate::process::clock::{Clocks, Hlc, Lamport};
 use crate::process::event::{Identity, Meeting};
 use crate::process::ids::{AccountId, Amount, ChannelId, ProcessId, Seq, SnapshotId};
 use crate::process::message::{Body, Marker, Message, Transfer};
@@ -135,6 +135,10 @@ impl Backlog for Journal {
 struct Turn(Arc<Mutex<Vec<Seq>>>);
 
 impl Inbox for Turn {
+    fn clocks(&self) -> Clocks {
+        Clocks::default()
+    }
+
     async fn meet(&self, _: Meeting) -> Result<Tally, Closed> {
         Ok(Tally::default())
     }
