@@ -46,7 +46,7 @@ pub struct NotCompared {
 }
 
 /// Why a side does not hold the state of a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Obstacle {
     /// It is not in the snapshot.
     NotRecorded(Reason),
@@ -63,7 +63,7 @@ pub enum Obstacle {
 impl Obstacle {
     /// The stable name on the public interface.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::NotRecorded(reason) => reason.as_str(),
             Self::NotAsked(absence) => absence.as_str(),
@@ -101,7 +101,7 @@ impl<'a> Comparison<'a, Share> {
     pub fn until(from: &'a GlobalState, (at, then): (Hlc, &'a Then)) -> Self {
         let side = (Side::Then(at), then.keys());
         Self::with(from, side, |process| match then.get(process) {
-            Some(known) => known.as_ref().map_err(|obstacle| Some(*obstacle)),
+            Some(known) => known.as_ref().map_err(|obstacle| Some(obstacle.clone())),
             None => Err(None),
         })
     }
@@ -160,7 +160,7 @@ fn recorded<'a>(
     part.map(|part| &part.state).ok_or_else(|| {
         let mut missing = state.missing().iter();
         let missing = missing.find(|missing| missing.process == *process);
-        missing.map(|missing| Obstacle::NotRecorded(missing.reason))
+        missing.map(|missing| Obstacle::NotRecorded(missing.reason.clone()))
     })
 }
 
@@ -376,7 +376,7 @@ mod tests {
         let down = Some(Obstacle::NotRecorded(Reason::Down));
         let (s1, s2) = (&from.snapshot, &to.snapshot);
         let expected = [
-            lacks("b", Side::Snapshot(s2.clone()), down),
+            lacks("b", Side::Snapshot(s2.clone()), down.clone()),
             lacks("c", Side::Snapshot(s1.clone()), None),
             lacks("c", Side::Snapshot(s2.clone()), down),
             lacks("d", Side::Snapshot(s1.clone()), None),
@@ -389,7 +389,11 @@ mod tests {
         let from = global("s1", &["a", "b", "c"]);
         let share = Share::from(&state(7, 7, (0, 0)));
         let down = Obstacle::NotAsked(Absence::Down);
-        let known = [("a", Ok(share.clone())), ("b", Err(down)), ("d", Ok(share))];
+        let known = [
+            ("a", Ok(share.clone())),
+            ("b", Err(down.clone())),
+            ("d", Ok(share)),
+        ];
         let then = known.map(|(id, known)| (process(id), known)).into();
         let comparison = Comparison::until(&from, (Hlc(9), &then));
         let movements: Vec<_> = comparison.movements().collect();

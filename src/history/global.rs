@@ -84,7 +84,7 @@ pub struct Missing {
 }
 
 /// Why a part is not here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
     /// The process was never heard since this node started.
     NeverSeen,
@@ -92,16 +92,31 @@ pub enum Reason {
     Down,
     /// The process is up and has not recorded its state yet.
     Recording,
+    /// The process is up, and no marker can reach it: its channels are stopped.
+    ChannelStopped {
+        /// The sentence of one of them.
+        why: Box<str>,
+    },
 }
 
 impl Reason {
     /// The stable name on the public interface.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
             Self::NeverSeen => "never_seen",
             Self::Down => "down",
             Self::Recording => "recording",
+            Self::ChannelStopped { .. } => "channel_stopped",
+        }
+    }
+
+    /// What a person can act on, where there is something.
+    #[must_use]
+    pub fn sentence(&self) -> Option<&str> {
+        match self {
+            Self::NeverSeen | Self::Down | Self::Recording => None,
+            Self::ChannelStopped { why } => Some(why),
         }
     }
 }

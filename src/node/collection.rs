@@ -290,7 +290,7 @@ impl Collection {
 
     // What is there now, if waiting for the rest is of no use.
     async fn if_in_vain(&self) -> Option<GlobalState> {
-        if !self.collector.is_anyone_gone() {
+        if !self.collector.is_anything_broken() {
             return None;
         }
         let now = self.as_it_is().await;

@@ -117,6 +117,7 @@ impl Asker {
             revisions: 0,
             pins: 0,
             settled: 0,
+            stopped: Vec::new(),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::collector::Collector;
 use super::parts::{Source, Unfetched};
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
-use crate::process::ids::{ProcessId, SnapshotId};
+use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
 
 /// How long one part as it is may take: the rest is published without it.
 const AS_IT_IS_MAX: Duration = Duration::from_secs(1);
@@ -204,20 +204,46 @@ impl Collector {
         Ok(Some(number))
     }
 
-    /// Whether anybody is known to be down.
-    pub(super) fn is_anyone_gone(&self) -> bool {
-        let mut processes = self.config.topology.processes();
+    /// Whether a process is known to be down, or a channel to be stopped.
+    pub(super) fn is_anything_broken(&self) -> bool {
+        let topology = &self.config.topology;
+        let mut processes = topology.processes();
         processes.any(|process| self.peers.is_gone(process))
+            || topology
+                .channels()
+                .any(|channel| self.peers.stopped(&channel).is_some())
     }
 
-    /// Whether everything that is missing is missing because somebody is down: then waiting is of no use.
+    /// Whether everything that is missing is missing because a process is down or a channel is stopped: then waiting is of no
+    /// use.
     pub(super) fn is_explained(&self, state: &GlobalState) -> bool {
-        let gone = |process: &ProcessId| self.peers.is_gone(process);
         let mut processes = self.config.topology.processes();
         processes.all(|process| match state.parts.get(process) {
-            Some(part) => part.open.iter().all(gone),
-            None => gone(process),
+            Some(part) => part
+                .open
+                .iter()
+                .all(|from| self.brings_nothing(from, process)),
+            None => self.peers.is_gone(process) || self.cut_off(process).is_some(),
         })
+    }
+
+    fn brings_nothing(&self, from: &ProcessId, to: &ProcessId) -> bool {
+        self.peers.is_gone(from) || self.peers.stopped(&between(from, to)).is_some()
+    }
+
+    /// Why no marker can reach a process, where a stopped channel is a reason for that.
+    pub(super) fn cut_off(&self, process: &ProcessId) -> Option<String> {
+        let incoming = || self.config.topology.incoming(process);
+        let is_cut_off = incoming().all(|from| self.brings_nothing(from, process));
+        let mut stopped = incoming().filter_map(|from| self.peers.stopped(&between(from, process)));
+        stopped.next().filter(|_| is_cut_off)
+    }
+}
+
+fn between(from: &ProcessId, to: &ProcessId) -> ChannelId {
+    ChannelId {
+        from: from.clone(),
+        to: to.clone(),
     }
 }
 

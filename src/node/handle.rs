@@ -523,6 +523,11 @@ impl Handle {
         self.shared.links.error(channel)
     }
 
+    /// The channels of this process that are stopped, and why.
+    pub(super) fn stopped(&self) -> Vec<(ChannelId, String)> {
+        self.shared.links.stopped()
+    }
+
     /// Whether a native stream is open for the channel from this process.
     #[must_use]
     pub fn has_native_stream(&self, from: &ProcessId) -> bool {

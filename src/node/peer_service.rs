@@ -26,7 +26,7 @@ use crate::proto::snapledger::{
 use crate::store::{Reading, StoreError};
 use crate::transport::inbound::Inbound;
 use crate::transport::wire::{
-    before_horizon, identity_to_wire, part_to_wire, share_to_wire, state_from_wire,
+    before_horizon, identity_to_wire, part_to_wire, share_to_wire, state_from_wire, stopped_to_wire,
 };
 
 /// Acknowledgements that wait for the connection.
@@ -368,6 +368,7 @@ impl Handle {
             revisions: self.store().revisions_came(),
             pins: self.store().pins_came(),
             settled: self.shared.clocks.settled().0,
+            stopped: stopped_to_wire(self.stopped()),
         }
     }
 }

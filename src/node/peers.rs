@@ -20,10 +20,11 @@ use super::error::NodeError;
 use crate::config::{Member, NodeConfig, Transport, reachable};
 use crate::process::clock::Lamport;
 use crate::process::ids::{ChannelId, ProcessId};
+use crate::process::topology::Topology;
 use crate::proto::snapledger::Greeting;
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
-use crate::transport::link::Links;
-use crate::transport::wire::identity_from_wire;
+use crate::transport::link::{LinkState, Links};
+use crate::transport::wire::{identity_from_wire, stopped_from_wire};
 
 const GREET_EVERY: Duration = Duration::from_millis(250);
 const ANSWER_MAX: Duration = Duration::from_secs(1);
@@ -70,6 +71,8 @@ pub struct PeerView {
     pub pins: (u64, u64),
     /// Why a channel with it is stopped, or why it is not accepted.
     pub error: Option<String>,
+    /// The channels of it that it says are stopped, and why.
+    stopped: BTreeMap<ChannelId, String>,
     /// When it last called by itself, where it is of another make.
     called: Option<Instant>,
 }
@@ -87,6 +90,7 @@ pub(super) struct Remembered {
 pub(super) struct Peers {
     me: ProcessId,
     cluster: String,
+    topology: Topology,
     connections: BTreeMap<ProcessId, Channel>,
     /// To the processes of another make.
     foreign: BTreeMap<ProcessId, Channel>,
@@ -122,6 +126,7 @@ impl Peers {
         Ok(Self {
             me: config.me.clone(),
             cluster: config.cluster.clone(),
+            topology: config.topology.clone(),
             connections,
             foreign,
             views: Mutex::new(views),
@@ -145,6 +150,18 @@ impl Peers {
                 view.clock = view.clock.max(clock);
             });
         }
+    }
+
+    /// Why a channel is stopped: as is seen here, or as one of its ends says that is up.
+    pub(super) fn stopped(&self, channel: &ChannelId) -> Option<String> {
+        if let LinkState::Stopped(why) = self.links.get(channel) {
+            return Some(why);
+        }
+        let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        [&channel.from, &channel.to].into_iter().find_map(|end| {
+            let view = views.get(end).filter(|view| view.state == PeerState::Up)?;
+            view.stopped.get(channel).cloned()
+        })
     }
 
     // Whether it has called by itself within so many greetings.
@@ -278,6 +295,8 @@ impl Peers {
             Err(error) => Some(error.to_string()),
         };
         let up = error.is_none();
+        let mut stopped = stopped_from_wire(process, answer.stopped).unwrap_or_default();
+        stopped.retain(|(channel, _)| self.topology.has_channel(&channel.from, &channel.to));
         self.update(process, |view| {
             view.error = error;
             view.is_silent = false;
@@ -289,6 +308,7 @@ impl Peers {
                 let told = view.revisions.1 * u64::from(view.revisions.0 == run);
                 view.revisions = (run, answer.revisions.max(told));
                 view.pins = (run, answer.pins);
+                view.stopped = stopped.into_iter().collect();
                 if !answer.rest.is_empty() {
                     view.rest = Some(reachable(&answer.rest, &view.grpc));
                 }
@@ -377,6 +397,7 @@ fn view(member: &Member, remembered: &Remembered) -> PeerView {
         revisions: (0, 0),
         pins: (0, 0),
         error: None,
+        stopped: BTreeMap::new(),
         called: None,
     }
 }
@@ -428,6 +449,7 @@ mod tests {
         let peers = Peers {
             me: ProcessId::parse("p").expect("a valid id"),
             cluster: "c".to_owned(),
+            topology: Topology::full(&[peer.id.clone()]).expect("one process"),
             connections: BTreeMap::new(),
             foreign: BTreeMap::new(),
             views: Mutex::new(BTreeMap::from([(

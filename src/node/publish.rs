@@ -126,7 +126,10 @@ impl Collector {
         let reason = match view.as_ref().map(|view| view.state) {
             Some(PeerState::Down) => Reason::Down,
             Some(PeerState::NeverSeen) => Reason::NeverSeen,
-            Some(PeerState::Up) | None => Reason::Recording,
+            Some(PeerState::Up) | None => match self.cut_off(process) {
+                Some(why) => Reason::ChannelStopped { why: why.into() },
+                None => Reason::Recording,
+            },
         };
         Missing {
             process: process.clone(),

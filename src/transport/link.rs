@@ -71,6 +71,19 @@ impl Links {
         }
     }
 
+    /// The channels that are stopped, and why.
+    #[must_use]
+    pub fn stopped(&self) -> Vec<(ChannelId, String)> {
+        let links = self.links();
+        let stopped = links
+            .iter()
+            .filter_map(|(channel, link)| match &link.state {
+                LinkState::Stopped(why) => Some((channel.clone(), why.clone())),
+                LinkState::Open | LinkState::Closed => None,
+            });
+        stopped.collect()
+    }
+
     /// Asks the stream that uses the receiving end to leave, and waits until it has.
     pub async fn enter(&self, channel: &ChannelId) -> Place {
         let mut place = self.entrance(channel).come();

@@ -6,7 +6,7 @@ use assert_cmd::cargo::cargo_bin;
 use serde_json::Value;
 
 use crate::await_it::until;
-use crate::nodes::Cluster;
+use crate::nodes::{Cluster, DEADLINE};
 use crate::rest::Rest;
 use crate::snapshots::assert_proven;
 use crate::stores::{copy_of, is_whole, pay, put_back, stopped};
@@ -80,6 +80,13 @@ async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
     n3.balance_is("b", 71).await;
     let waiting = n1.start_snapshot().await;
     let partial = n1.snapshot(&waiting, "partial").await;
+    let missing = &partial["missing"][0];
+    assert_eq!(missing["reason"], "channel_stopped", "{partial}");
+    let why = missing["error"].as_str().expect("a sentence");
+    assert!(why.contains("n2"), "{why}");
+    // Nothing can come, so the deadline is not waited for.
+    let took = partial["duration_ms"].as_f64().expect("a number");
+    assert!(took < DEADLINE.as_secs_f64() * 1000.0, "{took} ms");
     let open = partial["open_channels"].as_array().expect("a list");
     let touches = |channel: &Value| channel["from"] == "n2" || channel["to"] == "n2";
     assert!(!open.is_empty() && open.iter().all(touches), "{partial}");

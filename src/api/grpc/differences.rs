@@ -58,7 +58,7 @@ fn passed((process, passed): (&ProcessId, &Passed)) -> wire::Passed {
 }
 
 fn missing(missing: &NotCompared) -> wire::NotCompared {
-    let reason = missing.reason.map(|reason| reason.as_str());
+    let reason = missing.reason.as_ref().map(|reason| reason.as_str());
     let (snapshot, at) = match &missing.side {
         Side::Snapshot(snapshot) => (Some(snapshot), None),
         Side::Then(at) => (None, Some(at)),

@@ -127,6 +127,7 @@ fn missing(missing: &Missing) -> wire::MissingProcess {
         reason: missing.reason.as_str().to_owned(),
         last_seen_us: missing.last_seen_us,
         last_complete_snapshot: complete.map(ToString::to_string).unwrap_or_default(),
+        error: missing.reason.sentence().unwrap_or_default().to_owned(),
     }
 }
 

@@ -154,8 +154,10 @@ pub(super) fn what_is_missing(state: &GlobalState) -> String {
             || "in no complete snapshot".to_owned(),
             |snapshot| format!("last complete in {snapshot:?}"),
         );
+        let why = missing.reason.sentence();
+        let why = why.map(|why| format!("; {why}")).unwrap_or_default();
         format!(
-            "{} ({}; {seen}; {complete})",
+            "{} ({}{why}; {seen}; {complete})",
             missing.process,
             missing.reason.as_str()
         )

@@ -332,7 +332,7 @@ impl From<&NotCompared> for MissingShown {
             process: missing.process.to_string(),
             snapshot_id: snapshot,
             at,
-            reason: missing.reason.map(|reason| reason.as_str()),
+            reason: missing.reason.as_ref().map(|reason| reason.as_str()),
         }
     }
 }

@@ -71,6 +71,8 @@ struct MissingShown<'a> {
     reason: &'static str,
     last_seen: Option<String>,
     last_complete_snapshot: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -238,6 +240,7 @@ impl<'a> From<&'a Missing> for MissingShown<'a> {
             reason: missing.reason.as_str(),
             last_seen: missing.last_seen_us.map(rfc3339),
             last_complete_snapshot: missing.last_complete.as_ref().map(|id| id.as_str()),
+            error: missing.reason.sentence(),
         }
     }
 }

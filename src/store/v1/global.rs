@@ -54,6 +54,8 @@ frozen_enum!(
     ReasonV1 = Reason {
         NeverSeen,
         Down,
-        Recording
+        Recording,
+        // Since format 5.
+        ChannelStopped { why: Box<str> },
     }
 );

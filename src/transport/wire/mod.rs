@@ -5,6 +5,7 @@ mod message;
 mod part;
 mod payload;
 mod share;
+mod stopped;
 mod told;
 
 pub use horizon::{answers_since, before_horizon};
@@ -15,6 +16,7 @@ pub use message::{
 pub use part::{part_from_wire, part_to_wire, state_from_wire, state_to_wire, wide};
 pub use payload::{BadPayload, Foreign, Payload};
 pub use share::{figures_to_wire, share_from_wire, share_to_wire};
+pub use stopped::{stopped_from_wire, stopped_to_wire};
 pub use told::told_from_wire;
 
 /// Why something from a peer is not understood.

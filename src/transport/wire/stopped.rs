@@ -1,0 +1,68 @@
+//! The channels that a node says are stopped.
+
+use super::Unreadable;
+use crate::process::ids::{ChannelId, ProcessId};
+use crate::proto::snapledger::StoppedChannel;
+
+/// No sentence is longer on the wire, in bytes.
+const WHY_BYTES_MAX: usize = 1024;
+
+/// As they travel.
+#[must_use]
+pub fn stopped_to_wire(stopped: Vec<(ChannelId, String)>) -> Vec<StoppedChannel> {
+    let stopped = stopped.into_iter().map(|(channel, mut why)| {
+        why.truncate(why.floor_char_boundary(WHY_BYTES_MAX));
+        StoppedChannel {
+            from: channel.from.to_string(),
+            to: channel.to.to_string(),
+            why,
+        }
+    });
+    stopped.collect()
+}
+
+/// Those of one process that came: what it says of the channels of others is not taken.
+///
+/// # Errors
+/// [`Unreadable`] where a name is none.
+pub fn stopped_from_wire(
+    process: &ProcessId,
+    stopped: Vec<StoppedChannel>,
+) -> Result<Vec<(ChannelId, String)>, Unreadable> {
+    let mut channels = Vec::new();
+    for StoppedChannel { from, to, mut why } in stopped {
+        let channel = ChannelId {
+            from: ProcessId::parse(&from)?,
+            to: ProcessId::parse(&to)?,
+        };
+        if channel.from == *process || channel.to == *process {
+            why.truncate(why.floor_char_boundary(WHY_BYTES_MAX));
+            channels.push((channel, why));
+        }
+    }
+    Ok(channels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Without this, one node could say of the channels of all others that they are stopped, and end their snapshots.
+    #[test]
+    fn a_process_speaks_of_its_own_channels_alone() {
+        let process = |id: &str| ProcessId::parse(id).expect("a valid id");
+        let channel = |from: &str, to: &str| ChannelId {
+            from: process(from),
+            to: process(to),
+        };
+        let long = "ö".repeat(WHY_BYTES_MAX);
+        let said = [("p", "q"), ("q", "r"), ("r", "p")]
+            .map(|(from, to)| (channel(from, to), long.clone()));
+        let came = stopped_from_wire(&process("p"), stopped_to_wire(said.to_vec()));
+        let why = "ö".repeat(WHY_BYTES_MAX / 2);
+        let own = [("p", "q"), ("r", "p")].map(|(from, to)| (channel(from, to), why.clone()));
+        assert_eq!(came, Ok(own.to_vec()));
+        let odd = StoppedChannel::default();
+        assert!(stopped_from_wire(&process("p"), vec![odd]).is_err());
+    }
+}
