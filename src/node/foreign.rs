@@ -11,6 +11,7 @@ use super::driver;
 use super::gather::Wanted;
 use super::parts::Unfetched;
 use crate::history::part::Part;
+use crate::history::told::Told;
 use crate::proto::chandy_lamport::GetSnapshotRequest;
 use crate::proto::chandy_lamport::snapshot_service_client::SnapshotServiceClient;
 use crate::transport::wire::told_from_wire;
@@ -25,22 +26,27 @@ impl Collector {
         wanted: &Wanted,
         found: &mpsc::Sender<Part>,
     ) -> Result<(), Unfetched> {
-        let part = self.ask_foreign(wanted).await?;
-        let Some(part) = part.filter(Part::is_finished) else {
+        // Asked again and again: what is not finished is not stored each time.
+        let told = self.ask(wanted).await?.filter(|told| told.is_finished);
+        let Some(told) = told else {
             return Err(Unfetched::NotYet("the part is not finished".to_owned()));
         };
         // Nobody may be waiting any more.
-        let _gone = found.send(part).await;
+        let _gone = found.send(self.store_told(wanted, told).await?).await;
         Ok(())
     }
 
     /// The part as it is; `None` while it is not recorded.
     pub(super) async fn ask_foreign(&self, wanted: &Wanted) -> Result<Option<Part>, Unfetched> {
+        match self.ask(wanted).await? {
+            Some(told) => self.store_told(wanted, told).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn ask(&self, wanted: &Wanted) -> Result<Option<Told>, Unfetched> {
         let Wanted {
-            process,
-            snapshot,
-            initiator,
-            ..
+            process, snapshot, ..
         } = wanted;
         let Some(connection) = self.peers.foreign(process) else {
             return Err(Unfetched::NotYet("it is not in the cluster".to_owned()));
@@ -56,12 +62,16 @@ impl Collector {
             return Ok(None);
         }
         let told = told_from_wire((process, snapshot), answer);
-        let told = told.map_err(|error| Unfetched::There(error.to_string()))?;
-        let (config, initiator) = (self.config.clone(), initiator.clone());
+        told.map(Some)
+            .map_err(|error| Unfetched::There(error.to_string()))
+    }
+
+    async fn store_told(&self, wanted: &Wanted, told: Told) -> Result<Part, Unfetched> {
+        let (config, initiator) = (self.config.clone(), wanted.initiator.clone());
         let came = driver::now();
         let stored = self
             .parts
             .blocking(move |store| store.store_told(told, &config.topology, (&initiator, came)));
-        Ok(Some(stored.await?))
+        Ok(stored.await?)
     }
 }

@@ -366,7 +366,7 @@ enum Pulse {
 }
 
 impl Pulse {
-    // Of another make any answer is one: it need not have a health service.
+    // Of another make any answer of the process is one, also a refusal: it need not have a health service.
     async fn ask(&mut self, greeting: &impl Fn() -> Greeting) -> Result<Option<Greeting>, Status> {
         let checked = match self {
             Self::Greeting(client) => {
@@ -374,8 +374,13 @@ impl Pulse {
             }
             Self::Health(client) => client.check(HealthCheckRequest::default()).await,
         };
+        let is_broken = |status: &Status| {
+            let codes = [Code::Unavailable, Code::Cancelled, Code::DeadlineExceeded];
+            codes.contains(&status.code())
+                || [Code::Unknown, Code::Internal].contains(&status.code())
+        };
         match checked {
-            Err(status) if status.code() != Code::Unimplemented => Err(status),
+            Err(status) if is_broken(&status) => Err(status),
             _ => Ok(None),
         }
     }
