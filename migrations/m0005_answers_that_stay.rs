@@ -1,4 +1,5 @@
-//! Format 5: the history stays small, however long it gets.
+//! Format 5: the history stays small, however long it gets; a journal may say that remembered answers are forgotten
+//! (`AnswersForgotten`), and holds no refusals any more.
 //!
 //! Nothing that is stored changes. Old revisions are packed into blocks in the background, in two trees of their own; those
 //! of before are read where they lie until then. A program before this one would not find what is packed, and refuses the

@@ -196,7 +196,7 @@ fn the_command_says_what_it_did_and_counts_no_boot() {
     assert_says(
         &undecided,
         3,
-        "the store has format 1, this program reads 4; run `snapledger store migrate`",
+        "the store has format 1, this program reads 5; run `snapledger store migrate`",
     );
     let upgraded = store_command("migrate", dir.path());
     assert_says(&upgraded, 0, "the store is upgraded from format 1 to 5");

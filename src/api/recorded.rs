@@ -1,5 +1,7 @@
 //! Reading recorded states and channels. Chunks are read from the disk, so this runs on threads that may block.
 
+use std::collections::BTreeMap;
+
 use super::error::Failure;
 use super::time::rfc3339;
 use crate::config::Keep;
@@ -41,6 +43,27 @@ pub(super) fn noted(handle: &Handle, failure: Failure) -> Failure {
         Failure::Unreadable(error) if error.is_fatal() => handle.store_failed(error).into(),
         failure => failure,
     }
+}
+
+/// How many bytes of each recorded state are accounts. Without a process whose contents are not here as a whole.
+pub(super) async fn account_bytes(
+    handle: &Handle,
+    view: &SnapshotView,
+) -> Result<BTreeMap<ProcessId, u64>, Failure> {
+    // With its lease.
+    let state = view.state.clone();
+    blocking(handle, move |store| {
+        let mut bytes = BTreeMap::new();
+        for (process, part) in &state.parts {
+            match store.account_bytes(&part.state) {
+                Ok(found) => _ = bytes.insert(process.clone(), found),
+                Err(StoreError::Damaged { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(bytes)
+    })
+    .await
 }
 
 /// The newest revision of a snapshot, or what is here of one in progress.

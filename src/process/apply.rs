@@ -78,6 +78,7 @@ impl Process {
                 };
                 self.requests.remember(request, *fingerprint, answer);
             }
+            Record::AnswersForgotten { count } => self.requests.forget(*count),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Process;
 use super::clock::Lamport;
-use super::event::{Answer, Effects, Input, Operation, Outcome, Receipt, Record, Reply};
+use super::event::{Answer, Effects, Input, Operation, Outcome, Receipt, Record, Refused, Reply};
 use super::ids::{AccountId, Amount, Key, ProcessId, RequestId, Seq};
 use super::kv::VALUE_BYTES_MAX;
 use super::message::{Body, Message, Stamp, Transfer, Write, local_transfer_id};
@@ -69,6 +69,7 @@ impl Process {
             records: record.into_iter().collect(),
             reply: Reply::Nothing,
             clock: self.registers.clock,
+            refused: None,
         }
     }
 
@@ -77,6 +78,7 @@ impl Process {
             records: Vec::new(),
             reply,
             clock: self.registers.clock,
+            refused: None,
         }
     }
 
@@ -94,14 +96,41 @@ impl Process {
             return self.saying(Reply::Operation(answer));
         }
         let mut effects = self.perform(operation);
-        if let Reply::Operation(answer) = &effects.reply {
-            effects.records.push(Record::Answered {
-                request,
-                fingerprint,
-                outcome: answer.outcome.clone(),
-            });
+        match &effects.reply {
+            Reply::Operation(Answer {
+                outcome: Ok(receipt),
+                ..
+            }) => {
+                let receipt = receipt.clone();
+                let answered = self.remembering(request, fingerprint, receipt);
+                effects.records.extend(answered);
+            }
+            _ => {
+                effects.refused = Some(Refused {
+                    request,
+                    fingerprint,
+                });
+            }
         }
         effects
+    }
+
+    /// The records that remember what was done under a name, within bounds.
+    pub(super) fn remembering(
+        &self,
+        request: RequestId,
+        fingerprint: u64,
+        receipt: Receipt,
+    ) -> impl Iterator<Item = Record> + use<> {
+        let transfer = receipt.transfer_id.as_deref();
+        let count = self.requests.too_many_for(&request, transfer);
+        let forgotten = (count > 0).then_some(Record::AnswersForgotten { count });
+        let answered = Record::Answered {
+            request,
+            fingerprint,
+            outcome: Ok(receipt),
+        };
+        forgotten.into_iter().chain(std::iter::once(answered))
     }
 
     fn perform(&self, operation: Operation) -> Effects {
@@ -128,6 +157,7 @@ impl Process {
                 records,
                 reply: Reply::Operation(self.answer(Ok(receipt))),
                 clock,
+                refused: None,
             },
             Err(refusal) => self.saying(Reply::Operation(self.answer(Err(refusal)))),
         }

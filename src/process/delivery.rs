@@ -38,6 +38,7 @@ impl Process {
             records: self.deliver(from, (seq, Way::Native), message),
             reply: Reply::Arrived(Ok(seq)),
             clock,
+            refused: None,
         }
     }
 
@@ -71,15 +72,14 @@ impl Process {
         let clock = self.registers.clock.receive(message.clock);
         let seq = channel.delivered.sequence.next();
         let mut records = self.deliver(from, (seq, Way::Unary), message);
-        records.extend(message_id.map(|request| Record::Answered {
-            request,
-            fingerprint,
-            outcome: Ok(Receipt::default()),
-        }));
+        let receipt = Receipt::default();
+        let remembered = message_id.map(|request| self.remembering(request, fingerprint, receipt));
+        records.extend(remembered.into_iter().flatten());
         Effects {
             records,
             reply: Reply::Called(Ok(first)),
             clock,
+            refused: None,
         }
     }
 

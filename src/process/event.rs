@@ -298,7 +298,7 @@ pub enum Record {
     },
     /// The state was sealed, as it was before this turn. Always the first record of its turn.
     Checkpointed,
-    /// A request was answered, for good.
+    /// A named request was done, and is answered for good. Journals of format 4 or before hold refusals as well.
     Answered {
         /// What the client called it.
         request: RequestId,
@@ -306,6 +306,11 @@ pub enum Record {
         fingerprint: u64,
         /// What was answered.
         outcome: Outcome,
+    },
+    /// So many of the oldest answers are remembered no more, so that they take no more room than they may.
+    AnswersForgotten {
+        /// How many.
+        count: u32,
     },
     /// Who a peer is.
     Recognized {
@@ -467,6 +472,17 @@ pub struct Effects {
     pub reply: Reply,
     /// The Lamport clock afterwards.
     pub clock: Lamport,
+    /// A named request that the reply refuses: it is remembered in memory alone.
+    pub refused: Option<Refused>,
+}
+
+/// What is remembered of a refused request, beside the reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// What the client called it.
+    pub request: RequestId,
+    /// Of the operation.
+    pub fingerprint: u64,
 }
 
 impl std::fmt::Display for Way {

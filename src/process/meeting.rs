@@ -30,6 +30,7 @@ impl Process {
             records: news.into_iter().collect(),
             reply: Reply::Met(checked.map(Box::new)),
             clock,
+            refused: None,
         }
     }
 
@@ -77,6 +78,7 @@ impl Process {
             records: std::iter::once(forgotten).chain(given_up).collect(),
             reply: Reply::Forgotten(Ok(Box::new(settlement))),
             clock: registers.clock,
+            refused: None,
         }
     }
 

@@ -26,7 +26,7 @@ pub mod step;
 pub mod topology;
 mod weight;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bank::Bank;
@@ -143,6 +143,29 @@ impl Process {
         }
     }
 
+    /// Drops the channels with processes that are no more in the cluster: each was given up here, and nothing has passed
+    /// since. What that cost is in the journal, so nothing is left out of a sum.
+    ///
+    /// # Errors
+    /// A process that is not in the cluster, and was not given up.
+    pub fn drop_removed(&mut self) -> Result<(), ProcessId> {
+        let registers = &self.registers;
+        let known = registers.outgoing.keys().chain(registers.incoming.keys());
+        let removed = known.filter(|process| !self.topology.contains(process));
+        let removed: BTreeSet<ProcessId> = removed.cloned().collect();
+        if let Some(kept) = removed
+            .iter()
+            .find(|process| !registers.is_given_up(process))
+        {
+            return Err(kept.clone());
+        }
+        for process in &removed {
+            self.registers.outgoing.remove(process);
+            self.registers.incoming.remove(process);
+        }
+        Ok(())
+    }
+
     /// Opens a turn. `wall_us` is what the wall clock shows (it only labels); `newest` the greatest clock among the
     /// messages that may be stepped in this turn, which the turn's clock will pass.
     pub fn begin_turn(&mut self, wall_us: u64, newest: Hlc) {
@@ -176,6 +199,11 @@ impl Process {
         // Not before the records: a state that they seal is the one before this turn, as it will be in a replay.
         self.turn.clock = effects.clock;
         self.registers.clock = effects.clock;
+        if let (Some(refused), Reply::Operation(answer)) = (effects.refused, &effects.reply) {
+            let answer = answer.clone();
+            self.requests
+                .refuse(refused.request, refused.fingerprint, answer);
+        }
         effects.reply
     }
 

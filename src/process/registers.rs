@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::cell::Changes;
-use super::channel::{Incoming, Outgoing};
+use super::channel::{Flow, Incoming, Outgoing};
 use super::clock::{Hlc, Lamport};
 use super::event::Identity;
 use super::ids::{Lsn, ProcessId, SnapshotId};
@@ -53,6 +53,15 @@ impl Registers {
         let peers = self.forgotten.keys();
         let lost = peers.filter(|peer| self.is_lost_since(peer, cut));
         lost.cloned().collect()
+    }
+
+    /// Whether the store of a peer was given up, and nothing has passed between the two since.
+    #[must_use]
+    pub fn is_given_up(&self, peer: &ProcessId) -> bool {
+        let sent = self.outgoing.get(peer).map(|channel| channel.sent);
+        let delivered = self.incoming.get(peer).map(|channel| channel.delivered);
+        let mut flows = sent.into_iter().chain(delivered);
+        self.forgotten.contains_key(peer) && flows.all(|flow| flow == Flow::default())
     }
 
     /// Whether a recording waits for a marker that was lost.

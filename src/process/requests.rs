@@ -1,4 +1,7 @@
 //! Answers that are remembered, so that a repeated request is harmless.
+//!
+//! What was done is journaled and is part of every recorded state, within bounds. A refusal has changed nothing: it is
+//! remembered in memory alone, and after a restart its request is decided anew. Nothing durable depends on it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,6 +16,16 @@ use super::message::Body;
 /// How many answers a process remembers; the oldest are forgotten first.
 pub const REQUESTS_KEPT_MAX: usize = 262_144;
 
+/// What they may take in memory and in a recorded state, bytes: enough for as many with names of 48 bytes.
+const KEPT_BYTES_MAX: usize = 32 << 20;
+/// Of an answer beside its name and that of its transfer: about what it takes in a recorded state.
+const ANSWER_BYTES: usize = 72;
+/// The same of a refusal in a journal of format 4 or before.
+const REFUSAL_BYTES: usize = 512;
+
+/// How many refusals a process remembers; each takes some hundred bytes.
+const REFUSALS_KEPT_MAX: usize = 32_768;
+
 /// Room for the fields of most operations, bytes.
 const FINGERPRINTED: usize = 256;
 
@@ -23,23 +36,81 @@ pub struct Requests {
     /// By their ordinals, oldest first, but for those that were restored since an answer was remembered.
     order: VecDeque<(u64, RequestId)>,
     are_in_order: bool,
+    /// Of all answers.
+    bytes: usize,
     /// What was remembered and forgotten since the last seal.
     delta: Vec<Cell>,
+    refusals: Refusals,
+}
+
+/// What was refused in this life of the process.
+#[derive(Debug, Clone, Default)]
+struct Refusals {
+    answers: AHashMap<RequestId, Answered>,
+    /// Oldest first.
+    order: VecDeque<RequestId>,
 }
 
 impl Requests {
     /// What was answered to a request of this name.
     #[must_use]
     pub fn get(&self, request: &RequestId) -> Option<&Answered> {
-        self.answers.get(request).map(Arc::as_ref)
+        let done = self.answers.get(request).map(Arc::as_ref);
+        done.or_else(|| self.refusals.answers.get(request))
+    }
+
+    /// How many of the oldest answers are to be forgotten, so that one more with this name and transfer has room.
+    #[must_use]
+    pub fn too_many_for(&self, request: &RequestId, transfer: Option<&str>) -> u32 {
+        // Restored ones are put in order by the next change; until then nothing is forgotten.
+        if !self.are_in_order {
+            return 0;
+        }
+        let mut bytes = self.bytes + answer_bytes(request, transfer);
+        let mut oldest = self.order.iter();
+        let mut count = 0;
+        while bytes > KEPT_BYTES_MAX
+            && let Some((_, request)) = oldest.next()
+        {
+            bytes -= self
+                .answers
+                .get(request)
+                .map_or(0, |known| bytes_of(request, known));
+            count += 1;
+        }
+        count
+    }
+
+    /// Remembers a refusal for as long as the process lives.
+    pub fn refuse(&mut self, request: RequestId, fingerprint: u64, answer: Answer) {
+        let Refusals { answers, order } = &mut self.refusals;
+        let ordinal = 0;
+        let answered = Answered {
+            fingerprint,
+            ordinal,
+            answer,
+        };
+        if answers.insert(request.clone(), answered).is_none() {
+            order.push_back(request);
+        }
+        if order.len() > REFUSALS_KEPT_MAX
+            && let Some(oldest) = order.pop_front()
+        {
+            answers.remove(&oldest);
+        }
+    }
+
+    /// Forgets so many of the oldest answers.
+    pub fn forget(&mut self, count: u32) {
+        self.put_in_order();
+        for _ in 0..count {
+            self.forget_oldest();
+        }
     }
 
     /// Remembers an answer and forgets the oldest if there are too many.
     pub fn remember(&mut self, request: &RequestId, fingerprint: u64, answer: Answer) {
-        if !std::mem::replace(&mut self.are_in_order, true) {
-            let order = self.order.make_contiguous();
-            order.sort_unstable_by_key(|(ordinal, _)| *ordinal);
-        }
+        self.put_in_order();
         let ordinal = self.order.back().map_or(1, |(last, _)| last + 1);
         let answered = Arc::new(Answered {
             fingerprint,
@@ -50,21 +121,36 @@ impl Requests {
             request: request.clone(),
             answered: Some(Arc::clone(&answered)),
         });
+        self.bytes += bytes_of(request, &answered);
         self.answers.insert(request.clone(), answered);
         self.order.push_back((ordinal, request.clone()));
         while self.order.len() > REQUESTS_KEPT_MAX {
-            let (_, oldest) = self.order.pop_front().expect("it is longer than its limit");
-            self.answers.remove(&oldest);
-            self.delta.push(Cell::Request {
-                request: oldest,
-                answered: None,
-            });
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some((_, request)) = self.order.pop_front() else {
+            return;
+        };
+        if let Some(answered) = self.answers.remove(&request) {
+            self.bytes -= bytes_of(&request, &answered);
+        }
+        let answered = None;
+        self.delta.push(Cell::Request { request, answered });
+    }
+
+    fn put_in_order(&mut self) {
+        if !std::mem::replace(&mut self.are_in_order, true) {
+            let order = self.order.make_contiguous();
+            order.sort_unstable_by_key(|(ordinal, _)| *ordinal);
         }
     }
 
     /// Sets an answer found in a recorded state; it does not count as a change.
     pub fn restore(&mut self, request: RequestId, answered: Arc<Answered>) {
         self.are_in_order = false;
+        self.bytes += bytes_of(&request, &answered);
         self.order.push_back((answered.ordinal, request.clone()));
         self.answers.insert(request, answered);
     }
@@ -89,6 +175,17 @@ fn fingerprint(fields: &[&str]) -> u64 {
 // Writing a key and deleting it differ, also where the value is empty.
 fn write_kind(value: Option<&str>) -> &'static str {
     if value.is_some() { "put" } else { "delete" }
+}
+
+fn answer_bytes(request: &RequestId, transfer: Option<&str>) -> usize {
+    ANSWER_BYTES + request.as_str().len() + transfer.map_or(0, str::len)
+}
+
+fn bytes_of(request: &RequestId, answered: &Answered) -> usize {
+    match &answered.answer.outcome {
+        Ok(receipt) => answer_bytes(request, receipt.transfer_id.as_deref()),
+        Err(_) => answer_bytes(request, None) + REFUSAL_BYTES,
+    }
 }
 
 impl Operation {

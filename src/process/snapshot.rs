@@ -55,6 +55,7 @@ impl Process {
             records: self.record_state_and_send_markers(&marker, clock),
             reply: Reply::Initiated(Ok(Box::new(initiated))),
             clock,
+            refused: None,
         }
     }
 

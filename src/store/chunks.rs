@@ -292,12 +292,13 @@ impl<'a> RunWriter<'a> {
             .batch
             .put(&Chunk::Cells(std::mem::take(&mut self.cells)))?;
         self.new_bytes += new_bytes;
-        let bytes = name.len() + 48;
+        let entry = IndexEntry { kind, name, chunk };
+        let bytes = entry_bytes(&entry);
         if self.index_bytes + bytes > CHUNK_BYTES_TARGET {
             self.close_index()?;
         }
         self.index_bytes += bytes;
-        self.index.push(IndexEntry { kind, name, chunk });
+        self.index.push(entry);
         Ok(())
     }
 
@@ -323,8 +324,13 @@ impl<'a> RunWriter<'a> {
     }
 }
 
-// How many bytes a cell takes in a chunk; names and sentences are the larger part of most.
-fn encoded_bytes(cell: &Cell) -> usize {
+/// How many bytes a line takes in an index chunk.
+pub(super) fn entry_bytes(entry: &IndexEntry) -> usize {
+    entry.name.len() + 48
+}
+
+/// How many bytes a cell takes in a chunk; names and sentences are the larger part of most.
+pub(super) fn encoded_bytes(cell: &Cell) -> usize {
     let name = cell.key().1.len();
     match cell {
         Cell::Account { .. } => name + 20,

@@ -12,6 +12,7 @@ mod chunk_batch;
 mod chunks;
 pub mod codec;
 mod compare;
+mod composition;
 mod conf;
 mod error;
 mod export;
@@ -75,6 +76,7 @@ pub use trim::Trimmed;
 pub use usage::Usage;
 
 use chunks::Chunks;
+use composition::Composition;
 use files::Engine;
 use frame::Kind;
 use history::History;
@@ -104,6 +106,7 @@ pub struct Store {
     retention: Retention,
     identity: Identity,
     underway: Underway,
+    composition: Composition,
     /// Last, because it holds the lock: fields are dropped in order, and the trees hold the files open.
     engine: Engine,
 }
@@ -203,7 +206,7 @@ impl Store {
                 Ok(Some((process, state))) => return Ok((process, Some(state))),
                 Ok(None) => {}
                 Err(error @ StoreError::Damaged { .. }) => {
-                    tracing::warn!(%cut, %error, "passed over a recorded state that is not whole");
+                    tracing::warn!(cut = cut.0, %error, "passed over a recorded state that is not whole");
                     passed_over = Some(error);
                 }
                 Err(error) => return Err(error),

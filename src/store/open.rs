@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::chunks::Chunks;
+use super::composition::Composition;
 use super::error::StoreError;
 use super::files::{self, Disk, Engine, Medium};
 use super::frame::Kind;
@@ -95,6 +96,7 @@ impl Store {
             history: History::open(me, (trees.history, trees.parts), blocks)?,
             retention: Retention::open(trees.retention)?,
             underway: Underway::default(),
+            composition: Composition::default(),
             engine,
             identity,
         };

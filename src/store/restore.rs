@@ -159,11 +159,16 @@ impl<'a> Beginning<'a> {
         // They will be forgotten in the order in which they are remembered.
         answers.sort_by_key(|(_, answered)| answered.ordinal);
         for (request, answered) in answers {
-            life.push(Record::Answered {
-                request,
-                fingerprint: answered.fingerprint,
-                outcome: Arc::unwrap_or_clone(answered).answer.outcome,
-            })?;
+            let fingerprint = answered.fingerprint;
+            let outcome = Arc::unwrap_or_clone(answered).answer.outcome;
+            // Refusals are in states of format 4 or before alone.
+            if outcome.is_ok() {
+                life.push(Record::Answered {
+                    request,
+                    fingerprint,
+                    outcome,
+                })?;
+            }
         }
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! With an `Idempotency-Key` a repeat answers as the first did, also after a restart, and never does anything again.
+//! With an `Idempotency-Key` a repeat answers as the first did, also after a restart, and never does anything again. What
+//! was refused has done nothing: its repeat is refused as the first was until the restart, and decided anew from then on.
 //! Without this a client that lost an answer would have to choose between paying twice and not at all.
 
 use serde_json::{Value, json};
@@ -43,6 +44,10 @@ async fn a_repeat_answers_as_the_first_did_and_another_body_is_refused() {
         }
         for (place, (path, body)) in paths.iter().enumerate() {
             let again = keyed(&rest, path, body, &format!("k{place}")).await;
+            if restarted && first[place].status == 409 {
+                assert_eq!(again.status, 200, "{again:?}");
+                continue;
+            }
             assert_eq!(
                 (again.status, &again.body),
                 (first[place].status, &first[place].body)
@@ -56,7 +61,7 @@ async fn a_repeat_answers_as_the_first_did_and_another_body_is_refused() {
         let other = keyed(&rest, "/v1/accounts/b/deposits", &paths[0].1, "k0").await;
         assert_eq!(other.status, 422, "the same body for another account");
     }
-    assert_eq!(rest.balance("a").await, Some(5007));
+    assert_eq!(rest.balance("a").await, Some(4007));
     cluster.rest("n2").balance_is("b", 2).await;
     cluster.stop_all().await;
 }
@@ -139,5 +144,32 @@ async fn the_same_key_means_the_same_over_grpc_and_rest() {
     assert!(!found.into_inner().found, "a repeat writes nothing");
     assert_eq!(cluster.rest("n1").balance("a").await, Some(5));
     cluster.rest("n2").balance_is("b", 2).await;
+    cluster.stop_all().await;
+}
+
+// Without this, clients that repeat what cannot be done would fill every snapshot with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusals_take_no_room_in_a_snapshot_and_it_says_what_its_accounts_take() {
+    let mut cluster = Cluster::up(&["n1"]).await;
+    let rest = cluster.rest("n1");
+    for account in ["a", "b", "c"] {
+        cluster.deposit("n1", account, 10).await;
+    }
+    let first = rest.start_snapshot().await;
+    let first = rest.snapshot(&first, "complete").await["processes"][0].clone();
+    // Name, its length, kind and balance, of each.
+    assert_eq!(first["account_bytes"], 3 * 21, "{first}");
+    for number in 0..300 {
+        let body = json!({"amount": 1000});
+        let path = "/v1/accounts/a/withdrawals";
+        let refused = keyed(&rest, path, &body, &format!("{number:0>100}")).await;
+        assert_eq!(refused.status, 409);
+    }
+    let second = rest.start_snapshot().await;
+    let second = rest.snapshot(&second, "complete").await["processes"][0].clone();
+    assert_eq!(second["account_bytes"], first["account_bytes"]);
+    let bytes = |process: &Value| process["state_bytes"].as_u64().expect("a count");
+    // The name of the first snapshot is all that is new.
+    assert!(bytes(&second) < bytes(&first) + 200, "{first} {second}");
     cluster.stop_all().await;
 }

@@ -1,6 +1,6 @@
 //! The rules of the bank, and repeats of a request.
 
-use snapledger::process::event::{Input, Operation, Reply};
+use snapledger::process::event::{Input, Operation, Record, Reply};
 use snapledger::process::refusal::Refusal;
 
 use super::{
@@ -95,7 +95,63 @@ fn a_refusal_is_remembered_as_well() {
     let (first, _) = step(&mut p, ask("r", withdraw("a", 5)));
     operate(&mut p, deposit("a", 9)).expect("a deposit");
     assert_eq!(step(&mut p, ask("r", withdraw("a", 5))).0, first);
+    let (other, _) = step(&mut p, ask("r", withdraw("a", 6)));
+    assert_eq!(
+        answer(other).outcome,
+        Err(Refusal::RequestReused(request("r")))
+    );
     assert_eq!(p.bank().balance(&account("a")), Some(9));
+}
+
+// Without this, refusals would fill the journal and every recorded state: 262,144 of them took 214 MB.
+#[test]
+fn a_refusal_leaves_nothing_durable_and_is_decided_anew_in_the_next_life() {
+    let mut p = alone("p", &full(&["p"]));
+    let (_, turn) = step(&mut p, ask("r", withdraw("a", 5)));
+    assert!(turn.records.is_empty());
+    let (_, deposited) = step(&mut p, ask("d", deposit("a", 9)));
+    let (_, sealing) = step(&mut p, Input::Checkpoint);
+    let sealed = p.take_sealed().remove(0);
+    assert_eq!(
+        sealed.cells.len(),
+        2,
+        "the account and the deposit's answer"
+    );
+
+    let mut again = alone("p", &full(&["p"]));
+    again.replay(&deposited);
+    again.replay(&sealing);
+    let (reply, _) = step(&mut again, ask("r", withdraw("a", 5)));
+    assert!(answer(reply).outcome.is_ok());
+    let (reply, _) = step(&mut again, ask("r", withdraw("a", 5)));
+    assert_eq!(answer(reply).outcome.expect("it was done").balance, 4);
+}
+
+// Without this, names of 128 bytes would make the remembered answers several times as large.
+#[test]
+fn answers_are_bounded_by_their_bytes_and_the_journal_says_what_is_forgotten() {
+    let mut p = alone("p", &full(&["p"]));
+    let mut again = alone("p", &full(&["p"]));
+    let name = |number: u32| format!("{number:0>128}");
+    let mut forgotten = 0;
+    let mut asked = 0;
+    while forgotten < 3 {
+        let (_, turn) = step(&mut p, ask(&name(asked), deposit("a", 1)));
+        for record in &turn.records {
+            if let Record::AnswersForgotten { count } = record {
+                forgotten += count;
+            }
+        }
+        again.replay(&turn);
+        asked += 1;
+        assert!(asked < 262_144, "the bound by number came first");
+    }
+    for p in [&mut p, &mut again] {
+        for (number, is_done_anew) in [(3, false), (asked - 1, false), (2, true), (0, true)] {
+            let (_, turn) = step(p, ask(&name(number), deposit("a", 1)));
+            assert_eq!(!turn.records.is_empty(), is_done_anew, "{number}");
+        }
+    }
 }
 
 #[test]

@@ -73,7 +73,9 @@ fn assert_equal(one: &mut Process, other: &mut Process) {
     assert_eq!(one.bank().balance_total(), other.bank().balance_total());
     assert_eq!(one.take_finished(), other.take_finished());
     // What is remembered of requests, keys and snapshots shows in the answers to what has been asked before.
-    for input in life() {
+    // A refusal is remembered by the life that gave it alone.
+    let refused = asked("2", withdraw("a", 60));
+    for input in life().into_iter().filter(|input| *input != refused) {
         assert_eq!(step(one, input.clone()), step(other, input));
     }
 }

@@ -1,5 +1,7 @@
 //! A snapshot's figures as messages: the same that REST shows as JSON.
 
+use std::collections::BTreeMap;
+
 use super::super::recorded::status_of;
 use crate::history::global::{GlobalState, Missing};
 use crate::history::part::{Part, RecordedMessage};
@@ -12,8 +14,15 @@ use crate::transport::Envelope;
 use crate::transport::wire::{envelope_to_wire, wide};
 
 /// With everything.
-pub(super) fn whole(view: &SnapshotView) -> wire::Snapshot {
+pub(super) fn whole(
+    view: &SnapshotView,
+    account_bytes: &BTreeMap<ProcessId, u64>,
+) -> wire::Snapshot {
     let parts = &view.state.parts;
+    let process = |part: &Part| wire::SnapshotProcess {
+        account_bytes: account_bytes.get(&part.process).copied(),
+        ..process(part)
+    };
     wire::Snapshot {
         processes: parts.values().map(process).collect(),
         channels: parts.values().flat_map(channels).collect(),
@@ -106,6 +115,7 @@ fn process(part: &Part) -> wire::SnapshotProcess {
             false => Vec::new(),
         },
         state_bytes: state.state_bytes,
+        account_bytes: None,
         new_bytes: state.new_bytes,
     }
 }

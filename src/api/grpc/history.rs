@@ -174,7 +174,8 @@ impl HistoryService for History {
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<Snapshot>, Status> {
         let asked = request.get_ref();
         let view = self.view(&asked.snapshot_id, asked.revision).await?;
-        Ok(Response::new(figures::whole(&view)))
+        let bytes = recorded::account_bytes(&self.handle, &view).await?;
+        Ok(Response::new(figures::whole(&view, &bytes)))
     }
 
     async fn revisions(

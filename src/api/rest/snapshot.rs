@@ -1,5 +1,7 @@
-//! A snapshot as JSON. Made of the global state and its root alone, so that one revision has the same bytes always
-//! and on every node.
+//! A snapshot as JSON. Made of the global state, its root and its contents alone, so that one revision has the same bytes
+//! always and on every node.
+
+use std::collections::BTreeMap;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -45,6 +47,8 @@ struct ProcessShown<'a> {
     journal_position: Option<u64>,
     journal_hash: Option<String>,
     state_bytes: u64,
+    /// Of these; unknown where its contents are not here.
+    account_bytes: Option<u64>,
     new_bytes: u64,
 }
 
@@ -135,7 +139,7 @@ fn as_object<S: Serializer>(
 
 impl<'a> Snapshot<'a> {
     /// With everything.
-    pub(super) fn whole(view: &'a SnapshotView) -> Self {
+    pub(super) fn whole(view: &'a SnapshotView, account_bytes: &BTreeMap<ProcessId, u64>) -> Self {
         let state = &*view.state;
         let channels = state.parts.values().flat_map(|part| {
             part.channels.iter().map(|channel| ChannelShown {
@@ -149,8 +153,12 @@ impl<'a> Snapshot<'a> {
         let verification = verify(state);
         let checks = verification.checks.iter().cloned();
         let checks = checks.map(CheckShown::from).collect();
+        let processes = state.parts.values().map(|part| ProcessShown {
+            account_bytes: account_bytes.get(&part.process).copied(),
+            ..ProcessShown::from(part)
+        });
         Self {
-            processes: Some(state.parts.values().map(ProcessShown::from).collect()),
+            processes: Some(processes.collect()),
             channels: Some(channels.collect()),
             ..Self::of(view, &verification, Some(checks))
         }
@@ -228,6 +236,7 @@ impl<'a> From<&'a Part> for ProcessShown<'a> {
             journal_position: state.has_journal().then_some(state.position.0),
             journal_hash: state.has_journal().then(|| state.journal.to_string()),
             state_bytes: state.state_bytes,
+            account_bytes: None,
             new_bytes: state.new_bytes,
         }
     }

@@ -17,7 +17,7 @@ use super::query::{Parameters, encode_segment};
 use super::snapshot::Snapshot;
 use super::wait::Wait;
 use crate::api::error::{Failure, id};
-use crate::api::recorded::{self, absent, not_begun, view, view_of};
+use crate::api::recorded::{self, absent, account_bytes, not_begun, view, view_of};
 use crate::config::parse_deadline;
 use crate::node::{SnapshotFilter, SnapshotStatus, SnapshotView};
 use crate::process::ids::SnapshotId;
@@ -63,12 +63,14 @@ pub(super) async fn initiate(
             .filter(|view| view.status() != SnapshotStatus::InProgress);
         if let Some(view) = finished {
             let location = [(header::LOCATION, address(&initiated.snapshot))];
-            return Ok((StatusCode::CREATED, location, shown(&view)).into_response());
+            return Ok(
+                (StatusCode::CREATED, location, shown(&facade, &view).await?).into_response(),
+            );
         }
     }
     if !initiated.fresh {
         match wait.snapshot(&facade, &initiated.snapshot).await? {
-            Some(view) => return Ok(shown(&view)),
+            Some(view) => return shown(&facade, &view).await,
             // Started here a moment ago, and not on view yet.
             None if is_mine && !facade.handle.store().is_deleted(&initiated.snapshot) => {}
             None => return Err(not_begun(&facade.handle, initiated.snapshot).await?),
@@ -113,7 +115,8 @@ pub(super) async fn one(
     if freshness.is_known(&headers) {
         return Ok(freshness.not_modified());
     }
-    Ok(freshness.mark(Json(Snapshot::whole(&view)).into_response()))
+    let bytes = account_bytes(&facade.handle, &view).await?;
+    Ok(freshness.mark(Json(Snapshot::whole(&view, &bytes)).into_response()))
 }
 
 #[derive(Serialize)]
@@ -168,14 +171,15 @@ pub(super) async fn latest(
     if freshness.is_known(&headers) {
         return Ok(freshness.not_modified());
     }
-    Ok(freshness.mark(shown(&view)))
+    Ok(freshness.mark(shown(&facade, &view).await?))
 }
 
 // Under an address that is not its own.
-fn shown(view: &SnapshotView) -> Response {
+async fn shown(facade: &Facade, view: &SnapshotView) -> Result<Response, Failure> {
     let address = [(header::CONTENT_LOCATION, address(&view.state.snapshot))];
-    let response = (address, Json(Snapshot::whole(view))).into_response();
-    Freshness::of(view, Format::Json).passing().mark(response)
+    let bytes = account_bytes(&facade.handle, view).await?;
+    let response = (address, Json(Snapshot::whole(view, &bytes))).into_response();
+    Ok(Freshness::of(view, Format::Json).passing().mark(response))
 }
 
 fn address(snapshot: &SnapshotId) -> String {

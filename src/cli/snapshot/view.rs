@@ -165,6 +165,7 @@ const LISTS: [(&str, Columns); 4] = [
             ("balances", "/balance_total"),
             ("position", "/journal_position"),
             ("state bytes", "/state_bytes"),
+            ("of accounts", "/account_bytes"),
             ("new bytes", "/new_bytes"),
         ],
     ),

@@ -178,7 +178,7 @@ impl Store {
             match self.balance_in(&recorded, account) {
                 Ok(balance) => return Ok((recorded.position, balance)),
                 Err(StoreError::Damaged { what, damage }) => {
-                    tracing::warn!(cut = %recorded.position, what, %damage, "an older state is read");
+                    tracing::warn!(cut = recorded.position.0, what, %damage, "an older state is read");
                 }
                 Err(error) => return Err(error),
             }

@@ -176,6 +176,10 @@ fn of_accounts() -> impl Strategy<Value = Record> {
     ]
 }
 
+fn of_answers() -> impl Strategy<Value = Record> {
+    any::<u32>().prop_map(|count| Record::AnswersForgotten { count })
+}
+
 fn of_channels() -> impl Strategy<Value = Record> {
     prop_oneof![
         (process(), seq(), message()).prop_map(|(to, seq, message)| Record::Sent {
@@ -228,7 +232,7 @@ fn of_snapshots() -> impl Strategy<Value = Record> {
 }
 
 fn turn() -> impl Strategy<Value = Turn> {
-    let record = prop_oneof![of_accounts(), of_channels(), of_snapshots()];
+    let record = prop_oneof![of_accounts(), of_answers(), of_channels(), of_snapshots()];
     (any::<[u64; 3]>(), vec(record, 0..8)).prop_map(|([position, time, clock], records)| Turn {
         position: Lsn(position),
         time: Hlc(time),

@@ -52,6 +52,8 @@ frozen_enum!(RecordV1 = Record {
     // Since format 3.
     Reached,
     Carried { to: ProcessId, seq: Seq, message: MessageV1 },
+    // Since format 5.
+    AnswersForgotten { count: u32 },
 });
 
 frozen_struct!(

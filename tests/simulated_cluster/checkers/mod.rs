@@ -79,6 +79,7 @@ impl Checkers {
     /// A process came back. Turns that were durable and had not left count from now on.
     pub(crate) fn recovered(&mut self, place: Place, disk: &Disk, process: &Process) -> Checked {
         self.durability.recovered(place, disk)?;
+        self.requests.recovered(place);
         for turn in disk.turns(self.truth.position(place).next()) {
             self.happened(place, &turn?)?;
         }

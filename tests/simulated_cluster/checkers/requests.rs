@@ -1,4 +1,5 @@
-//! A request is done once: every answer to it is the first one, and the journal holds it in the turn the answer names.
+//! A request is done once: every answer to what was done is the first one, and the journal holds it in the turn the answer
+//! names. A refusal is answered again in the same life, leaves no trace in the journal, and never follows on what was done.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,8 @@ pub(super) struct Requests {
     happened: BTreeMap<RequestId, (Lsn, Outcome)>,
     /// Those of each process.
     of: BTreeMap<Place, Vec<RequestId>>,
+    /// By processes, in their lives.
+    refused: BTreeMap<Place, BTreeMap<RequestId, Answer>>,
 }
 
 impl Requests {
@@ -26,6 +29,11 @@ impl Requests {
             else {
                 continue;
             };
+            if outcome.is_err() {
+                return Err(format!(
+                    "process {place} journaled that it refused {request}"
+                ));
+            }
             self.of.entry(place).or_default().push(request.clone());
             let answered = (turn.position, outcome.clone());
             if let Some((before, _)) = self.happened.insert(request.clone(), answered) {
@@ -54,6 +62,9 @@ impl Requests {
         answer: Answer,
     ) -> Checked {
         let happened = self.happened.get(request);
+        if answer.outcome.is_err() && happened.is_none() {
+            return self.refused(place, request, answer);
+        }
         if happened != Some(&(answer.position, answer.outcome.clone())) {
             return Err(format!(
                 "process {place} answered {request} with {answer:?}, and {happened:?} happened"
@@ -69,5 +80,21 @@ impl Requests {
                 Ok(())
             }
         }
+    }
+
+    fn refused(&mut self, place: Place, request: &RequestId, answer: Answer) -> Checked {
+        let refused = self.refused.entry(place).or_default();
+        let first = refused.entry(request.clone()).or_insert(answer.clone());
+        if *first != answer {
+            return Err(format!(
+                "process {place} refused {request} with {first:?}, then with {answer:?}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// A process came back: what it had refused is decided anew.
+    pub(super) fn recovered(&mut self, place: Place) {
+        self.refused.remove(&place);
     }
 }

@@ -1,0 +1,80 @@
+//! What a recorded state is made of: its accounts, and what else a process remembers. Manifests hold the sum alone, so the
+//! cells behind the accounts, and the index, are added up once for each run, and remembered as long as the node runs.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use super::Store;
+use super::chunks::{encoded_bytes, entry_bytes};
+use super::error::StoreError;
+use super::merge::Cells;
+use crate::history::part::{RecordedState, Run};
+use crate::process::ids::Hash;
+
+/// Runs that are remembered, at most; some 64 bytes each.
+const RUNS_MAX: usize = 16_384;
+/// The first kind of cell behind the accounts, as in [`Cell::key`](crate::process::cell::Cell::key).
+const BEHIND_ACCOUNTS: (u8, &str) = (1, "");
+
+/// Bytes of what is no account, the index among it, by the run.
+#[derive(Debug, Default)]
+pub(super) struct Composition(Mutex<HashMap<Hash, u64>>);
+
+impl Store {
+    /// How many of a state's bytes are accounts.
+    ///
+    /// # Errors
+    /// [`StoreError`]: a chunk is missing or damaged.
+    pub fn account_bytes(&self, state: &RecordedState) -> Result<u64, StoreError> {
+        let mut others = 0;
+        for run in &state.runs {
+            others += self.other_bytes(run)?;
+        }
+        Ok(state.state_bytes.saturating_sub(others))
+    }
+
+    fn other_bytes(&self, run: &Run) -> Result<u64, StoreError> {
+        let key = key_of(run);
+        let known = self
+            .composition
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(bytes) = known.get(&key) {
+            return Ok(*bytes);
+        }
+        drop(known);
+        let mut bytes = 0;
+        for index in &run.index {
+            let entries = self.chunks.index(index)?;
+            let entries = entries.iter().map(entry_bytes);
+            bytes += entries.sum::<usize>() as u64;
+        }
+        for cell in Cells::new(
+            &self.chunks,
+            std::slice::from_ref(run),
+            Some(BEHIND_ACCOUNTS),
+        )? {
+            bytes += encoded_bytes(&cell?) as u64;
+        }
+        let mut known = self
+            .composition
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= RUNS_MAX {
+            known.clear();
+        }
+        known.insert(key, bytes);
+        Ok(bytes)
+    }
+}
+
+// Two runs may share an index chunk, but not all of them.
+fn key_of(run: &Run) -> Hash {
+    let mut hasher = blake3::Hasher::new();
+    for index in &run.index {
+        hasher.update(&index.0);
+    }
+    Hash(*hasher.finalize().as_bytes())
+}
