@@ -176,6 +176,87 @@ fn a_wildcard_address_needs_one_to_tell_before_a_port_is_bound() {
     assert!(entries(dir.path()).is_empty());
 }
 
+// Without this a collector of logs finds lines that are none of its format, and cannot tell whose the others are.
+#[test]
+fn the_log_of_a_node_says_which_it_is_and_is_json_to_the_last_line() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("bound").port().to_string();
+    let arguments = [
+        "--log-format",
+        "json",
+        "node",
+        "--node-id",
+        "n1",
+        "--rest-port",
+        "1",
+    ];
+    let mut refused = snapledger(&dir);
+    let (code, stderr) = failure(refused.args(arguments).args(["--port", &port]));
+    assert_eq!(code, 2);
+    let line: serde_json::Value = serde_json::from_str(&stderr).expect("one line of JSON");
+    assert_eq!(
+        (&line["process"], &line["level"]),
+        (&"n1".into(), &"ERROR".into())
+    );
+    assert_eq!(line["fields"]["exit"], 2);
+    let mut child = snapledger(&dir);
+    let arguments = [
+        "node",
+        "--stop-with-stdin",
+        "--node-id",
+        "n1",
+        "--port",
+        &port,
+    ];
+    let (_, stderr) = failure(child.args(arguments));
+    assert!(stderr.starts_with("n1 error: "), "{stderr}");
+
+    let mut node = snapledger(&dir);
+    let [grpc, rest] = [free_port(), free_port()];
+    let mut node = node
+        .args([
+            "--log-format",
+            "json",
+            "node",
+            "--node-id",
+            "n1",
+            "--stop-with-stdin",
+        ])
+        .args(["--port", &grpc, "--rest-port", &rest, "--dir", "store"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let mut lines = BufReader::new(node.stderr.take().expect("it is piped")).lines();
+    let mut next = || -> serde_json::Value {
+        let line = lines.next().expect("a line").expect("text");
+        serde_json::from_str(&line).expect("JSON")
+    };
+    let made = next();
+    assert_eq!(made["fields"]["message"], "made a new store");
+    assert_eq!(
+        (&made["process"], &made["level"]),
+        (&"n1".into(), &"INFO".into())
+    );
+    next();
+    drop(node.stdin.take());
+    for line in lines {
+        let line = line.expect("text");
+        let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(
+            line["level"], "INFO",
+            "a stop in order is no warning: {line}"
+        );
+    }
+    assert!(node.wait().expect("it ends").success());
+}
+
+fn free_port() -> String {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    free.local_addr().expect("bound").port().to_string()
+}
+
 #[test]
 fn a_bad_line_of_operations_is_named_before_any_node_is_sought() {
     let text =

@@ -15,7 +15,6 @@ use crate::history::share::Share;
 use crate::node::{Handle, PeerState, Place, Point, Unanswered};
 use crate::process::clock::Hlc;
 use crate::process::ids::{Lsn, ProcessId, SnapshotId};
-use crate::process::refusal::Refusal;
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::proto::snapledger::{Place as WirePlace, ShareAtRequest, share_at_request};
 use crate::store::StoreError;
@@ -39,14 +38,6 @@ pub(super) async fn at(handle: &Handle, time: Hlc) -> Result<Audit, Failure> {
 /// The cluster at a cut that was answered before.
 pub(super) async fn cut(handle: &Handle, cut: Cut) -> Result<Audit, Failure> {
     let topology = &handle.config().topology;
-    if let Some(unknown) = cut
-        .places
-        .keys()
-        .find(|process| !topology.contains(process))
-    {
-        let why = Refusal::UnknownProcess(unknown.clone());
-        return Err(Failure::malformed("cut", why));
-    }
     if let Some(left_out) = topology
         .processes()
         .find(|process| !cut.places.contains_key(*process))
@@ -92,6 +83,21 @@ async fn gather(
     if let Some(since) = horizon {
         return Err(Failure::BeforeHorizon(since));
     }
+    for process in audit.removed() {
+        let found = match at {
+            Some(time) => removed(handle, &process, time).await?,
+            None => Found::Absent(Absence::OtherJournal, None),
+        };
+        put(&mut audit, process, found);
+    }
+    let topology = &handle.config().topology;
+    let counted = audit
+        .missing
+        .keys()
+        .filter(|process| !topology.contains(process));
+    for removed in counted.cloned().collect::<Vec<_>>() {
+        audit.add_channels_of(&removed);
+    }
     for (process, reason) in audit.strangers() {
         audit.shares.remove(&process);
         let asked = (&points[&process], at);
@@ -99,6 +105,12 @@ async fn gather(
         put(&mut audit, process, found);
     }
     Ok(audit)
+}
+
+// Of one that is in the cluster no more. Its journal is gone with its store.
+async fn removed(handle: &Handle, process: &ProcessId, time: Hlc) -> Result<Found, Failure> {
+    let asked = (&Point::Time(time), Some(time));
+    recorded(handle, process, asked, Absence::OtherJournal).await
 }
 
 fn put(audit: &mut Audit, process: ProcessId, found: Found) {
@@ -120,9 +132,14 @@ async fn share(
     process: &ProcessId,
     (point, at): (&Point, Option<Hlc>),
 ) -> Result<Found, Failure> {
-    let answered = match *process == handle.config().me {
-        true => own(handle, point).await?,
-        false => asked(handle, process, point).await?,
+    let config = handle.config();
+    let answered = if *process == config.me {
+        own(handle, point).await?
+    } else if config.topology.contains(process) {
+        asked(handle, process, point).await?
+    } else {
+        // A cut from before it was taken out of the cluster.
+        Err(Absence::OtherJournal)
     };
     match answered {
         Ok(share) if share.is_known() => Ok(Found::Share(share)),
@@ -227,7 +244,8 @@ async fn asked(
             // Nobody is there, though it has not been missed yet.
             (_, Code::Unavailable) => return Ok(Err(gone)),
             _ => {
-                tracing::warn!(%process, %status, "no share of it");
+                let (code, why) = (status.code(), status.message());
+                tracing::warn!(%process, ?code, why, "no share of it");
                 return Ok(Err(Absence::NoAnswer));
             }
         },

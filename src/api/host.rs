@@ -88,8 +88,8 @@ impl Host {
 
     /// Stops in order: no new calls, those under way are answered, then the node.
     pub async fn stop(self) {
+        self.node.handle().take_leave().await;
         self.stopping.send_replace(true);
-        self.node.handle().close_channels();
         for mut server in self.servers {
             if timeout(STOP_MAX, &mut server).await.is_err() {
                 tracing::warn!("requests were still under way and are broken off");

@@ -73,7 +73,7 @@ impl Since<'_> {
         if position == share.position {
             return Ok(Ok(()));
         }
-        tracing::warn!(process = %self.process, %position, ?share, "it says another position than before");
+        tracing::warn!(process = %self.process, position = position.0, ?share, "it says another position than before");
         Ok(Err(Obstacle::NotAsked(Absence::NoAnswer)))
     }
 
@@ -82,7 +82,8 @@ impl Since<'_> {
             (Some(since), _) => Err(Failure::BeforeHorizon(since)),
             (_, Code::Unavailable) => Ok(Obstacle::NotAsked(Absence::Down)),
             _ => {
-                tracing::warn!(process = %self.process, %status, "not compared");
+                let (code, why) = (status.code(), status.message());
+                tracing::warn!(process = %self.process, ?code, why, "not compared");
                 Ok(Obstacle::NotAsked(Absence::NoAnswer))
             }
         }

@@ -139,12 +139,16 @@ impl CliError {
     /// Writes the sentence to stderr, as `output` has it, unless the reader has gone, and gives the exit code.
     #[must_use]
     pub fn report(&self, output: OutputFormat) -> ExitCode {
+        self.report_as(&match output {
+            OutputFormat::Table => format!("error: {self}"),
+            OutputFormat::Json => self.json().to_string(),
+        })
+    }
+
+    /// Writes this line to stderr, unless the reader has gone, and gives the exit code.
+    pub(super) fn report_as(&self, line: &str) -> ExitCode {
         let code = self.exit_code();
         if code != 0 {
-            let line = match output {
-                OutputFormat::Table => format!("error: {self}"),
-                OutputFormat::Json => self.json().to_string(),
-            };
             // Nothing is left to tell anyone where stderr is closed as well.
             let _ = writeln!(io::stderr(), "{line}");
         }

@@ -1,11 +1,16 @@
-//! Logs: on stderr, as text or JSON, so that stdout is for results alone.
+//! Logs: on stderr, as text or JSON, so that stdout is for results alone. A line of a node says which process it is of:
+//! `cluster` has those of several.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::ValueEnum;
+use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 use super::CliError;
+use crate::api::time::rfc3339;
 
 /// What is logged and how.
 #[derive(Debug, Clone, clap::Args)]
@@ -44,8 +49,8 @@ pub enum LogFormat {
 }
 
 impl LogOptions {
-    /// Starts logging; `default` is the level where nobody gives one.
-    pub(super) fn start(&self, default: &str) -> Result<(), CliError> {
+    /// Starts logging; `default` is the level where nobody gives one, `process` the process of a node.
+    pub(super) fn start(&self, default: &str, process: Option<&str>) -> Result<(), CliError> {
         let level = self.level(default);
         let filter = EnvFilter::try_new(&level)
             .map_err(|_| CliError::Usage(format!("--log-level: `{level}` is no level or filter; write error, warn, info, debug or trace")))?;
@@ -53,12 +58,45 @@ impl LogOptions {
             .with_env_filter(filter)
             .log_internal_errors(false)
             .with_ansi(std::io::stderr().is_terminal())
-            .with_writer(std::io::stderr);
+            .with_writer(Stderr {
+                opening: self.opening(process),
+                is_json: self.is_json(),
+            });
         match self.log_format {
             LogFormat::Text => lines.init(),
             LogFormat::Json => lines.json().init(),
         }
         Ok(())
+    }
+
+    /// Whether the log is for programs.
+    pub(super) fn is_json(&self) -> bool {
+        matches!(self.log_format, LogFormat::Json)
+    }
+
+    /// What a line begins with that is of this process.
+    fn opening(&self, process: Option<&str>) -> String {
+        match (process, self.log_format) {
+            (None, LogFormat::Text) => String::new(),
+            (None, LogFormat::Json) => "{".to_owned(),
+            (Some(process), LogFormat::Text) => format!("{process} "),
+            (Some(process), LogFormat::Json) => {
+                format!("{{\"process\":{},", Value::from(process))
+            }
+        }
+    }
+
+    /// The last line of a log for programs: why the program ends.
+    pub(super) fn last_line(&self, process: Option<&str>, error: &CliError) -> String {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now_us = now.map_or(0, |now| u64::try_from(now.as_micros()).unwrap_or(0));
+        let line = json!({
+            "timestamp": rfc3339(now_us),
+            "level": "ERROR",
+            "fields": {"message": error.to_string(), "exit": error.exit_code()},
+            "target": "snapledger::cli",
+        });
+        self.opening(process) + &line.to_string()[1..]
     }
 
     /// The options that make a node that is started from here log as this command does.
@@ -81,5 +119,39 @@ impl LogOptions {
             .or(more)
             .or_else(|| std::env::var("RUST_LOG").ok().filter(|set| !set.is_empty()))
             .unwrap_or_else(|| default.to_owned())
+    }
+}
+
+/// The stderr of one process.
+struct Stderr {
+    opening: String,
+    is_json: bool,
+}
+
+/// One line to it, written at once.
+struct LogLine<'a>(&'a Stderr);
+
+impl<'a> MakeWriter<'a> for Stderr {
+    type Writer = LogLine<'a>;
+
+    fn make_writer(&'a self) -> LogLine<'a> {
+        LogLine(self)
+    }
+}
+
+impl Write for LogLine<'_> {
+    // A whole line comes in one piece.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let rest = match self.0.is_json {
+            true => line.strip_prefix(b"{").unwrap_or(line),
+            false => line,
+        };
+        let whole = [self.0.opening.as_bytes(), rest].concat();
+        io::stderr().lock().write_all(&whole)?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
     }
 }

@@ -75,9 +75,26 @@ impl Cli {
     pub fn start() -> ExitCode {
         let given = Self::command().get_matches();
         let cli = Self::from_arg_matches(&given).unwrap_or_else(|error| error.exit());
+        let (logs, process) = (cli.logs.clone(), cli.process().map(str::to_owned));
+        let is_child = matches!(&cli.command, Command::Node(args) if args.is_child());
+        let is_server = matches!(cli.command, Command::Node(_) | Command::Cluster(_));
         match cli.run() {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => error.report(output(&given)),
+            Err(error) if is_server && logs.is_json() => {
+                error.report_as(&logs.last_line(process.as_deref(), &error))
+            }
+            Err(error) => match process.filter(|_| is_child) {
+                Some(process) => error.report_as(&format!("{process} error: {error}")),
+                None => error.report(output(&given)),
+            },
+        }
+    }
+
+    /// The process that this program hosts.
+    fn process(&self) -> Option<&str> {
+        match &self.command {
+            Command::Node(args) => Some(args.process()),
+            _ => None,
         }
     }
 
@@ -86,7 +103,7 @@ impl Cli {
             Command::Node(_) => "info",
             _ => "warn",
         };
-        self.logs.start(default)?;
+        self.logs.start(default, self.process())?;
         match self.command {
             Command::Cluster(args) => cluster::run(&args, &self.logs),
             Command::Node(args) => node::run(&args),

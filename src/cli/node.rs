@@ -24,6 +24,18 @@ pub struct Args {
     stop_with_stdin: bool,
 }
 
+impl Args {
+    /// The process of the node.
+    pub(super) fn process(&self) -> &str {
+        &self.options.id
+    }
+
+    /// Whether the node is one of several that write to one stderr.
+    pub(super) fn is_child(&self) -> bool {
+        self.stop_with_stdin
+    }
+}
+
 /// Runs the node.
 ///
 /// # Errors

@@ -91,6 +91,31 @@ impl Audit {
         self.missing.is_empty()
     }
 
+    /// Processes that one of the others knew at the cut, and that are in the cluster no more: what they had then is missing.
+    #[must_use]
+    pub fn removed(&self) -> BTreeSet<ProcessId> {
+        let known = self.shares.values().flat_map(|share| &share.peers);
+        let known = known.filter(|(_, store)| !store.is_given_up);
+        let is_here = |process: &ProcessId| {
+            self.shares.contains_key(process) || self.missing.contains_key(process)
+        };
+        let removed = known.filter(|(process, _)| !is_here(process));
+        removed.map(|(process, _)| process.clone()).collect()
+    }
+
+    /// Names the channels between a process and those whose shares say that something passed.
+    pub fn add_channels_of(&mut self, removed: &ProcessId) {
+        let mut found = Vec::new();
+        for (process, share) in &self.shares {
+            let (from, to) = (process.clone(), removed.clone());
+            let there = ChannelId { from, to };
+            let back = there.reversed();
+            found.extend(share.sent.contains_key(removed).then_some(there));
+            found.extend(share.delivered.contains_key(removed).then_some(back));
+        }
+        self.channels.extend(found);
+    }
+
     /// Processes whose share does not count, and why: the others knew another store of theirs, or nobody is missing and
     /// none of the others had met them. So where an answer is complete each store is named in the journal of another
     /// process, and one that takes its place later cannot answer for it, whatever its clock says.

@@ -118,6 +118,7 @@ impl Asker {
             pins: 0,
             settled: 0,
             stopped: Vec::new(),
+            leaving: false,
         }
     }
 }

@@ -17,8 +17,8 @@ pub enum NodeError {
     Serve(#[from] std::io::Error),
     /// The store has channels with a process that the configuration leaves out.
     #[error(
-        "the store has channels with process {0}, which the configuration does not name; \
-         name it, or the money on its way would be left out of every snapshot"
+        "the store has channels with process {0}, which the configuration does not name; name it, \
+         or give its store up first, in each store that knows it: snapledger store forget DIR --peer {0}"
     )]
     LeftOut(ProcessId),
     /// An address that makes no URI.

@@ -75,7 +75,7 @@ use room::Room;
 
 use crate::config::{Keep, Member, NodeConfig, Transport};
 use crate::process::Process;
-use crate::process::ids::{ProcessId, Seq, SnapshotId};
+use crate::process::ids::{Lsn, ProcessId, Seq, SnapshotId};
 use crate::store::{Committed, Line, Store, StoreError};
 use crate::transport::outbound::{Carrier, Outbound};
 
@@ -344,23 +344,30 @@ fn recover(config: &NodeConfig) -> Result<(Arc<Store>, Process, Committed), Node
     let open_max = config.snapshot.open_max;
     let (mut process, committed) = store.recover(&config.me, &config.topology, open_max)?;
     process.runs_as(store.identity());
-    let registers = process.registers();
-    let mut known = registers.outgoing.keys().chain(registers.incoming.keys());
-    if let Some(left_out) = known.find(|process| !config.topology.contains(process)) {
-        return Err(NodeError::LeftOut(left_out.clone()));
-    }
+    process.drop_removed().map_err(NodeError::LeftOut)?;
+    let dir = config.dir.display();
+    let (boot, position) = (store.identity().boot, process.registers().position);
     let first = process.first_turn(driver::wall_us());
     let committed = first.map_or(Ok(committed), |turn| store.commit(&turn))?;
-    tracing::info!(
-        dir = %config.dir.display(),
-        process = %config.me,
-        boot = store.identity().boot,
-        position = %process.registers().position,
-        accounts = process.bank().len(),
-        took_ms = started.elapsed().as_millis(),
-        "recovered"
-    );
+    if (boot, position) == (1, Lsn(0)) {
+        tracing::info!(%dir, process = %config.me, "made a new store");
+    } else {
+        tracing::info!(
+            %dir,
+            process = %config.me,
+            boot,
+            position = position.0,
+            accounts = process.bank().len(),
+            took_ms = millis(started.elapsed()),
+            "recovered"
+        );
+    }
     Ok((Arc::new(store), process, committed))
+}
+
+/// As logs have it: programs read them as numbers, which 128 bits are not.
+fn millis(took: Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn room_now(store: &Store, config: &NodeConfig) -> Result<Room, StoreError> {

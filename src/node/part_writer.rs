@@ -65,7 +65,9 @@ impl PartWriter {
                 // It stays open, and is tried again after the next start.
                 Ok(None) => tracing::warn!(%snapshot, %cut, "no part: its state is not written"),
                 Err(error) if error.is_fatal() => return Err(error),
-                Err(error) => tracing::warn!(%snapshot, %cut, %error, "no part: it stays open"),
+                Err(error) => {
+                    tracing::warn!(%snapshot, cut = cut.0, %error, "no part: it stays open")
+                }
             }
         }
         Ok(parts)

@@ -369,7 +369,14 @@ impl Handle {
             pins: self.store().pins_came(),
             settled: self.shared.clocks.settled().0,
             stopped: stopped_to_wire(self.stopped()),
+            leaving: *self.watch_closing().borrow(),
         }
+    }
+
+    /// Ends the streams of peers, and tells each that this node stops in order.
+    pub async fn take_leave(&self) {
+        self.close_channels();
+        self.shared.peers.take_leave(self.greeting()).await;
     }
 }
 

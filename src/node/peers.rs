@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -32,6 +33,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(1);
 const MISSED_MAX: u32 = 3;
 /// The same for one that has not answered since this node started: a cluster that is just starting is waited for.
 const MISSED_AT_FIRST_MAX: u32 = 12;
+const FAREWELL_MAX: Duration = Duration::from_millis(250);
 const CONNECT_MAX: Duration = Duration::from_secs(1);
 const KEEPALIVE: Duration = Duration::from_secs(2);
 /// Room for frames under way on one connection.
@@ -61,6 +63,8 @@ pub struct PeerView {
     pub state: PeerState,
     /// Whether its last greetings in a row stayed unanswered: who is not greeted, or not yet, is not silent.
     pub is_silent: bool,
+    /// Whether it has said that it stops in order.
+    pub is_leaving: bool,
     /// When it was last heard, microseconds since the Unix epoch.
     pub last_seen_us: Option<u64>,
     /// Its Lamport clock then.
@@ -216,6 +220,25 @@ impl Peers {
         self.told.send_modify(|count| *count += 1);
     }
 
+    /// Says farewell to each peer that answers; for a moment, since one that hangs is not waited for.
+    pub(super) async fn take_leave(&self, greeting: Greeting) {
+        let mut told = JoinSet::new();
+        for view in self.views() {
+            let Some(connection) = self.connection(&view.process) else {
+                continue;
+            };
+            if view.state == PeerState::Up {
+                let mut client = PeerServiceClient::new(connection);
+                let greeting = greeting.clone();
+                // One that is gone as well needs no farewell.
+                told.spawn(
+                    async move { drop(timeout(FAREWELL_MAX, client.greet(greeting)).await) },
+                );
+            }
+        }
+        while told.join_next().await.is_some() {}
+    }
+
     /// Changes whenever something was heard of the history of a peer.
     pub(super) fn news(&self) -> watch::Receiver<u64> {
         self.heard.subscribe()
@@ -231,6 +254,7 @@ impl Peers {
         self.update(&process, |view| {
             let (known, came) = view.revisions;
             if view.error.is_none() && run == Some(known) {
+                view.is_leaving = greeting.leaving;
                 view.revisions = (known, came.max(greeting.revisions));
             }
         });
@@ -302,6 +326,7 @@ impl Peers {
             view.is_silent = false;
             if up {
                 view.state = PeerState::Up;
+                view.is_leaving = answer.leaving;
                 view.last_seen_us = Some(wall_us());
                 view.clock = Lamport(answer.logical_clock);
                 // What it told in between is newer than an answer that was on its way.
@@ -346,6 +371,7 @@ impl Peers {
         }
         match view.state {
             PeerState::Up => tracing::info!(peer = %process, "peer up"),
+            _ if view.is_leaving => tracing::info!(peer = %process, "peer stopped"),
             PeerState::Down | PeerState::NeverSeen => tracing::warn!(peer = %process, "peer down"),
         }
     }
@@ -353,7 +379,7 @@ impl Peers {
 
 impl PeerView {
     fn answered(&mut self) {
-        self.is_silent = false;
+        (self.is_silent, self.is_leaving) = (false, false);
         self.state = PeerState::Up;
         self.last_seen_us = Some(wall_us());
     }
@@ -397,6 +423,7 @@ fn view(member: &Member, remembered: &Remembered) -> PeerView {
             false => PeerState::NeverSeen,
         },
         is_silent: false,
+        is_leaving: false,
         last_seen_us: remembered.seen_us.get(&member.id).copied(),
         clock: Lamport(0),
         revisions: (0, 0),

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::collector::Collector;
 use super::driver;
 use super::error::Unavailable;
+use super::millis;
 use super::peers::PeerState;
 use crate::history::global::{Completeness, GlobalState, Missing, Reason};
 use crate::history::part::Part;
@@ -101,11 +102,11 @@ impl Collector {
             snapshot = %state.snapshot,
             status = state.status(),
             revision = state.revision,
-            duration_ms = took.as_millis(),
+            duration_ms = millis(took),
             processes = state.parts.len(),
             missing = missing.join(","),
-            conserved = ?verification.conserved,
-            consistent_cut = ?verification.consistent_cut,
+            conserved = verification.conserved,
+            consistent_cut = verification.consistent_cut,
             "snapshot finished"
         );
         if verification.conserved == Some(false) || verification.consistent_cut == Some(false) {

@@ -50,6 +50,7 @@ mod published;
 mod python;
 mod read_while_deleted;
 mod refusals;
+mod removed;
 mod repeats;
 #[path = "../required/mod.rs"]
 mod required;

@@ -114,6 +114,15 @@ impl Cluster {
         self
     }
 
+    /// The nodes that are started from now on know no process of this name.
+    pub(crate) fn without(&mut self, id: &str) -> &mut Self {
+        self.members.retain(|member| member.id.as_str() != id);
+        self.sockets.remove(id);
+        let processes: Vec<_> = self.members.iter().map(|one| one.id.clone()).collect();
+        self.topology = Topology::full(&processes).expect("distinct ids");
+        self
+    }
+
     /// The history of a node that is started from now on.
     pub(crate) fn history(&mut self) -> &mut HistorySettings {
         &mut self.history

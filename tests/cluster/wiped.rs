@@ -28,7 +28,7 @@ pub(crate) async fn forget(cluster: &Cluster, id: &str, peer: &str) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-async fn is_known(rest: &Rest, id: &str) {
+pub(crate) async fn is_known(rest: &Rest, id: &str) {
     until(&format!("{id} in this history"), async || {
         let known = rest.get(&format!("/v1/snapshots/{id}")).await;
         (known.status == 200).then_some(())

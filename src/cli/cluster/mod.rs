@@ -61,7 +61,7 @@ pub fn run(args: &Args, logs: &LogOptions) -> Result<(), CliError> {
         layout.write()?;
         let mut children = Children::spawn(&layout, &logs.of_child())?;
         let outcome = tokio::select! {
-            outcome = watch(&mut children, &layout) => outcome,
+            outcome = watch(&mut children, &layout, logs) => outcome,
             () = signals.next() => Ok(()),
         };
         // Also where the banner's reader has gone: no child is left behind.
@@ -72,7 +72,11 @@ pub fn run(args: &Args, logs: &LogOptions) -> Result<(), CliError> {
 }
 
 /// Tells when all are ready and who dies; ends when nobody is left.
-async fn watch(children: &mut Children, layout: &Layout) -> Result<(), CliError> {
+async fn watch(
+    children: &mut Children,
+    layout: &Layout,
+    logs: &LogOptions,
+) -> Result<(), CliError> {
     let mut waiting: BTreeSet<usize> = (0..layout.nodes.len()).collect();
     let mut announced = false;
     loop {
@@ -83,11 +87,15 @@ async fn watch(children: &mut Children, layout: &Layout) -> Result<(), CliError>
             Event::Died(node, how) => {
                 waiting.remove(&node);
                 let died = &layout.nodes[node];
-                eprint_line(&format!(
+                let line = format!(
                     "{} {how}; start it again in another terminal (and stop it there) with: {}",
                     died.id,
                     layout.command_line(died)
-                ));
+                );
+                match logs.is_json() {
+                    true => tracing::warn!("{line}"),
+                    false => eprint_line(&line),
+                }
             }
         }
         if children.alive() == 0 {

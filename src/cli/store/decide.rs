@@ -96,5 +96,8 @@ fn settled(peer: &ProcessId, forgotten: &Forgotten) -> Report {
     report.line(&format!(
         "the difference, {amount} minor units, is booked as {how}"
     ));
+    report.line(&format!(
+        "once every store has forgotten it, {peer} may come back with a new store, or be left out of the configuration"
+    ));
     report
 }

@@ -1,0 +1,90 @@
+//! A process that is lost for good is taken out of the cluster. Without this its place in the configuration, and the
+//! warnings about it, would stay for ever; or what it had held before would silently be 0.
+
+use serde_json::Value;
+
+use crate::nodes::Cluster;
+use crate::snapshots::assert_proven;
+use crate::stores::{is_whole, pay};
+use crate::wiped::{forget, is_known};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_every_store_has_forgotten_is_left_out_of_the_configuration() {
+    let mut cluster = Cluster::up(&["n1", "n2", "n3"]).await;
+    for id in ["n1", "n2", "n3"] {
+        cluster.deposit(id, "a", 100).await;
+    }
+    let [n1, n2, n3] = ["n1", "n2", "n3"].map(|id| cluster.rest(id));
+    pay(&n1, ("n3", "b"), 30).await;
+    n3.balance_is("b", 30).await;
+    pay(&n3, ("n2", "b"), 20).await;
+    n2.balance_is("b", 20).await;
+    let early = n1.start_snapshot().await;
+    assert_proven(&n1.snapshot(&early, "complete").await, 300);
+    is_known(&n2, &early).await;
+    let then = n1.read("/v1/audit").await;
+    assert_eq!(
+        (&then["complete"], &then["totals"]["balances"]),
+        (&true.into(), &300.into())
+    );
+    let instant = then["at"].as_str().expect("an instant").to_owned();
+
+    cluster.stop_all().await;
+    let refused = cluster
+        .without("n3")
+        .try_start("n1")
+        .await
+        .expect_err("n3 is known");
+    assert!(
+        refused.to_string().contains("store forget DIR --peer n3"),
+        "{refused}"
+    );
+    forget(&cluster, "n1", "n3").await;
+    cluster.start("n1").await;
+    let refused = cluster
+        .try_start("n2")
+        .await
+        .expect_err("n2 has not forgotten it");
+    assert_eq!(refused.exit_code(), 2);
+    forget(&cluster, "n2", "n3").await;
+    cluster.start("n2").await;
+    cluster.connected().await;
+
+    // n1 has written 30 off, and n2 has got 20 that nobody lacks.
+    pay(&n1, ("n2", "b"), 5).await;
+    n2.balance_is("b", 25).await;
+    let late = n2.start_snapshot().await;
+    let late = n2.snapshot(&late, "complete").await;
+    assert_proven(&late, 190);
+    let late_id = late["snapshot_id"].as_str().expect("an id");
+    let differences = n2
+        .read(&format!("/v1/snapshots/{early}/diff/{late_id}"))
+        .await;
+    assert_eq!(differences["missing"][0]["process"], "n3", "{differences}");
+    assert_eq!(late["processes"].as_array().map(Vec::len), Some(2));
+    let now = n2.read("/v1/audit").await;
+    assert_eq!(
+        (&now["complete"], &now["totals"]["balances"]),
+        (&true.into(), &190.into())
+    );
+    for rest in [&n1, &n2] {
+        let before = rest.read(&format!("/v1/snapshots/{early}")).await;
+        assert_proven(&before, 300);
+        let then = rest.read(&format!("/v1/audit?at={instant}")).await;
+        assert_missing(&then, &early);
+    }
+    cluster.stop_all().await;
+    for id in ["n1", "n2"] {
+        is_whole(&cluster.store(id)).await;
+    }
+}
+
+// What the removed process had then is known from the snapshot before, and the answer says that it is not whole.
+fn assert_missing(audit: &Value, snapshot: &str) {
+    assert_eq!(audit["complete"], false, "{audit}");
+    let missing = audit["missing"].as_array().expect("a list");
+    assert_eq!(missing.len(), 1, "{audit}");
+    assert_eq!(missing[0]["process"], "n3");
+    assert_eq!(missing[0]["reason"], "other_journal");
+    assert_eq!(missing[0]["snapshot"], snapshot, "{audit}");
+}
