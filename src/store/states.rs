@@ -21,8 +21,9 @@ const FAN_IN: usize = 8;
 /// The smallest size class, bytes.
 const CLASS_BYTES_MIN: u64 = 4096;
 
-/// States that nothing needs stay so many turns apart: a question about the past reads no more turns than that behind one.
-pub(super) const APART_TURNS: u64 = 256;
+/// Of the states within so many turns the oldest stays, and those that something needs: a question about the past reads no
+/// more turns than twice that behind one.
+const STRETCH_TURNS: u64 = 256;
 /// So many of the newest states are looked at when one is written: those that were needed then may not be any more.
 const LOOKED_AT: usize = 32;
 
@@ -194,8 +195,9 @@ impl States {
         Ok(stored.recorded)
     }
 
-    // Where little happens between snapshots each would leave a state that says what the one before says. Of those before
-    // the newest durable one, where a restart begins, the others go, unless a recording needs one for its part.
+    // Where little happens between snapshots each would leave a state that says what the one before says. Those before the
+    // newest durable one, where a restart begins, go, but for the oldest of each stretch and what a recording needs for its
+    // part.
     fn thin(&self, before: Lsn, registers: &Registers) -> Result<(), StoreError> {
         let older = self.cuts_until(Lsn(before.0.saturating_sub(1)));
         let older = older.take(LOOKED_AT).collect::<Result<Vec<_>, _>>()?;
@@ -203,18 +205,19 @@ impl States {
             let mut recordings = registers.recordings.values();
             recordings.any(|recording| recording.cut == cut)
         };
-        let mut oldest_first = older.into_iter().rev();
-        let mut kept = oldest_first.next();
-        for cut in oldest_first {
-            let is_near = kept.is_some_and(|kept| cut.0 - kept.0 < APART_TURNS);
-            if is_near && !is_needed(cut) {
+        for pair in older.windows(2) {
+            let [cut, before] = [pair[0], pair[1]];
+            if is_one_stretch(before, cut) && !is_needed(cut) {
                 self.remove(cut)?;
-            } else {
-                kept = Some(cut);
             }
         }
         Ok(())
     }
+}
+
+/// Whether two states are of one stretch: of these only the first is sure to be kept.
+pub(super) fn is_one_stretch(one: Lsn, other: Lsn) -> bool {
+    one.0 / STRETCH_TURNS == other.0 / STRETCH_TURNS
 }
 
 fn flows<C>(

@@ -26,7 +26,7 @@ use crate::store::frame::{self, Damage, Kind};
 use crate::store::journal::Horizon;
 use crate::store::merge::Cells;
 use crate::store::schema::{self, STATES_FROM, position_key, position_of, snapshot_key};
-use crate::store::states::{APART_TURNS, StoredState};
+use crate::store::states::{StoredState, is_one_stretch};
 use crate::store::v1::Frozen;
 use crate::store::v2::StateV2;
 
@@ -236,8 +236,8 @@ impl Replay {
         }
         match state {
             Ok(Some(state)) => self.compare_state(examiner, &state.thaw(), sealed),
-            // Near another one it is not kept.
-            Ok(None) if self.kept.is_some_and(|kept| cut.0 - kept.0 < APART_TURNS) => {}
+            // Behind another one of its stretch it is not kept.
+            Ok(None) if self.kept.is_some_and(|kept| is_one_stretch(kept, cut)) => {}
             // States are written in their order, and deleted from the first on.
             Ok(None) if !self.cuts.is_empty() && cut >= self.states_from => {
                 examiner.findings.add(what, "it is missing")
