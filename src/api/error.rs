@@ -46,7 +46,9 @@ pub(super) enum Failure {
     OtherMake(ProcessId),
     /// Nothing was ever credited to the account.
     #[error(
-        "there is no account {account:?} on process {process:?}; it opens with its first credit"
+        "there is no account {account:?} on process {process:?}, where it opens with its first credit. Every process has \
+         accounts of its own: ask the one that keeps it, /v1/processes/{{process}}/accounts/{{account}} (in commands \
+         --process)"
     )]
     UnknownAccount {
         process: ProcessId,
@@ -54,8 +56,9 @@ pub(super) enum Failure {
     },
     /// No snapshot of this name is known here.
     #[error(
-        "there is no snapshot {snapshot:?} in the history of this process, or not yet: ask {}, or again in a moment",
-        starter(named_by.as_ref())
+        "there is no snapshot {snapshot:?} in the history of this process; GET /v1/snapshots (`snapledger snapshot list`) \
+         lists what there is{}",
+        not_yet(named_by.as_ref())
     )]
     UnknownSnapshot {
         snapshot: SnapshotId,
@@ -295,11 +298,12 @@ fn asked_there(process: Option<&ProcessId>) -> String {
     })
 }
 
-fn starter(named_by: Option<&ProcessId>) -> String {
-    match named_by {
-        Some(process) => format!("process {process:?}, which names what it starts so"),
-        None => "the process that started it".to_owned(),
-    }
+// What another process has just finished comes here a moment later.
+fn not_yet(named_by: Option<&ProcessId>) -> String {
+    let Some(process) = named_by else {
+        return String::new();
+    };
+    format!("; process {process:?} names what it starts so: ask that one, or again in a moment")
 }
 
 fn of_refusal(refusal: &Refusal) -> Verdict {

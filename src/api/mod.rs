@@ -15,6 +15,7 @@ mod error;
 pub mod grpc;
 mod host;
 mod identity;
+mod named;
 mod proof;
 mod recorded;
 mod resets;
@@ -25,6 +26,8 @@ mod statement;
 mod then;
 pub(crate) mod time;
 mod waiting;
+
+pub(crate) use named::{ITS_ID_IS_LATEST, LATEST};
 
 pub use host::{Host, Sockets};
 pub use proof::{Checked, ProofDocument};

@@ -3,6 +3,7 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
+use super::instant::{INSTANT, instant};
 use super::output::cell;
 use super::rest::{Answer, RestClient, RestOptions, segment};
 use super::{CliError, OutputFormat, Report, print};
@@ -20,9 +21,9 @@ enum Command {
     Balance(BalanceArgs),
     /// The statement of an account: every operation with the balance after it, and the snapshots between
     History(HistoryArgs),
-    /// Pay into an account of the process that answers
+    /// Pay into an account
     Deposit(AccountOperation),
-    /// Pay out of an account of the process that answers
+    /// Pay out of an account
     Withdraw(AccountOperation),
     /// Move money to another account, on this process or another
     Transfer {
@@ -33,7 +34,7 @@ enum Command {
         /// Whole minor units (cents).
         #[arg(allow_negative_numbers = true, value_parser = amount)]
         amount: i64,
-        /// The process of the receiving account [default: the one that answers].
+        /// The process of the receiving account [default: that of the paying one].
         #[arg(long)]
         to_process: Option<String>,
         #[command(flatten)]
@@ -55,10 +56,10 @@ struct Place {
 struct BalanceArgs {
     #[command(flatten)]
     place: Place,
-    /// As it was at this instant, for example 2026-01-31T12:00:00Z.
-    #[arg(long, value_name = "INSTANT", conflicts_with = "snapshot")]
+    /// As it was at this instant, for example 2026-01-31T12:00:00Z or -5m.
+    #[arg(long, value_name = INSTANT, conflicts_with = "snapshot", allow_hyphen_values = true, value_parser = instant)]
     at: Option<String>,
-    /// As this snapshot recorded it.
+    /// As this snapshot recorded it, or `latest`.
     #[arg(long, value_name = "ID")]
     snapshot: Option<String>,
     #[command(flatten)]
@@ -69,11 +70,11 @@ struct BalanceArgs {
 struct HistoryArgs {
     #[command(flatten)]
     place: Place,
-    /// From this instant on, for example 2026-01-31T12:00:00Z.
-    #[arg(long, value_name = "INSTANT")]
+    /// From this instant on, for example 2026-01-31T12:00:00Z or -5m.
+    #[arg(long, value_name = INSTANT, allow_hyphen_values = true, value_parser = instant)]
     from: Option<String>,
     /// Before this instant.
-    #[arg(long, value_name = "INSTANT")]
+    #[arg(long, value_name = INSTANT, allow_hyphen_values = true, value_parser = instant)]
     to: Option<String>,
     /// Which come first.
     #[arg(long, default_value = "newest", value_parser = ["newest", "oldest"])]
@@ -101,6 +102,10 @@ struct AccountOperation {
 
 #[derive(Debug, clap::Args)]
 struct OperationOptions {
+    /// The process that keeps the account, and does this; its address is learnt from the node that is asked
+    /// [default: the one that answers].
+    #[arg(long)]
+    process: Option<String>,
     /// Makes a repeat harmless: the same key answers as the first time.
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
@@ -285,7 +290,10 @@ impl AccountOperation {
 
 impl OperationOptions {
     fn post(&self, path: &str, body: &Value, columns: &[(&str, &str)]) -> Result<(), CliError> {
-        let client = RestClient::new(&self.rest.rest)?;
+        let mut client = RestClient::new(&self.rest.rest)?;
+        if let Some(process) = &self.process {
+            client = client.of_process(process)?;
+        }
         let answer = client.post(path, body, self.idempotency_key.as_deref())?;
         show(&answer, self.rest.output, columns)
     }

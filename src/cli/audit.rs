@@ -1,5 +1,6 @@
 //! `audit`: the whole cluster at a past instant, through REST.
 
+use super::instant::{INSTANT, instant};
 use super::output::{Columns, cell};
 use super::rest::{RestClient, RestOptions};
 use super::{CliError, OutputFormat, Report, print};
@@ -7,8 +8,8 @@ use super::{CliError, OutputFormat, Report, print};
 /// The whole cluster at a past instant: totals, money in flight, and whether it adds up.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The instant, for example 2026-01-31T12:00:00Z [default: now].
-    #[arg(long, value_name = "INSTANT", conflicts_with = "cut")]
+    /// The instant, for example 2026-01-31T12:00:00Z, or -5m [default: now].
+    #[arg(long, value_name = INSTANT, conflicts_with = "cut", allow_hyphen_values = true, value_parser = instant)]
     at: Option<String>,
     /// The cut of an earlier audit.
     #[arg(long, value_name = "TOKEN")]

@@ -9,15 +9,18 @@ pub mod bench;
 pub mod cluster;
 pub mod completions;
 mod error;
+mod instant;
 mod logs;
 pub mod node;
 mod output;
+mod progress;
 pub mod replay;
 pub mod rest;
 pub mod restore;
 mod signals;
 pub mod simulate;
 pub mod snapshot;
+pub mod status;
 pub mod store;
 
 use std::process::ExitCode;
@@ -57,6 +60,8 @@ enum Command {
     Account(account::Args),
     /// The whole cluster at a past instant: totals, money in flight, and whether it adds up
     Audit(audit::Args),
+    /// How a node is, its peers and channels, and its newest snapshot
+    Status(status::Args),
     /// Run a scenario through the process core in virtual time
     Simulate(simulate::Args),
     /// Measure this program on this machine, beside the limits of what it is made of
@@ -111,6 +116,7 @@ impl Cli {
             Command::Snapshot(args) => snapshot::run(args),
             Command::Account(args) => account::run(args),
             Command::Audit(args) => audit::run(&args),
+            Command::Status(args) => status::run(&args),
             Command::Simulate(args) => simulate::run(args),
             Command::Bench(args) => bench::run(args, &self.logs),
             Command::Store(args) => store::run(args),

@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 
 use clap::ValueEnum;
-use comfy_table::{CellAlignment, Table, TableComponent, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets};
 use serde_json::Value;
 
 use super::CliError;
@@ -58,23 +58,15 @@ impl Report {
 
     /// A table under `headers`; columns in which every cell is a number are aligned to the right.
     pub fn table(&mut self, headers: &[&str], rows: Vec<Vec<String>>) {
-        let numeric: Vec<bool> = (0..headers.len())
-            .map(|column| {
-                rows.iter()
-                    .filter_map(|row| row.get(column))
-                    .all(|cell| is_number(cell))
-            })
-            .collect();
-        let mut table = Table::new();
-        table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
-        table.remove_style(TableComponent::HorizontalLines);
-        table.remove_style(TableComponent::MiddleIntersections);
-        table.set_header(headers.iter().copied()).add_rows(rows);
-        for (column, numeric) in table.column_iter_mut().zip(numeric) {
-            if numeric {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
+        self.line(&table(headers, rows).to_string());
+    }
+
+    /// The same in so many columns of the terminal at most: long cells have several lines.
+    pub(super) fn table_within(&mut self, columns: u16, headers: &[&str], rows: Vec<Vec<String>>) {
+        let mut table = table(headers, rows);
+        table
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(columns);
         self.line(&table.to_string());
     }
 
@@ -117,6 +109,12 @@ impl Report {
         self.line(&format!("\nnot the sums of the whole cluster: {gaps}"));
     }
 
+    /// What is in it so far.
+    #[cfg(test)]
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+
     /// Writes it all to stdout.
     ///
     /// # Errors
@@ -124,6 +122,27 @@ impl Report {
     pub fn print(&self) -> Result<(), CliError> {
         print(&self.0)
     }
+}
+
+fn table(headers: &[&str], rows: Vec<Vec<String>>) -> Table {
+    let numeric: Vec<bool> = (0..headers.len())
+        .map(|column| {
+            rows.iter()
+                .filter_map(|row| row.get(column))
+                .all(|cell| is_number(cell))
+        })
+        .collect();
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.remove_style(TableComponent::HorizontalLines);
+    table.remove_style(TableComponent::MiddleIntersections);
+    table.set_header(headers.iter().copied()).add_rows(rows);
+    for (column, numeric) in table.column_iter_mut().zip(numeric) {
+        if numeric {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
 }
 
 /// A JSON value as people read it.

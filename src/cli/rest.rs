@@ -70,6 +70,41 @@ impl RestClient {
         })
     }
 
+    /// The process of the node.
+    ///
+    /// # Errors
+    /// As [`RestClient::get`].
+    pub fn process(&self) -> Result<String, CliError> {
+        let cluster = self.get("/v1/cluster", &[])?;
+        let process = cluster.json["process"].as_str().map(str::to_owned);
+        process.ok_or_else(|| self.strange("it does not say which process it is"))
+    }
+
+    /// A client of the node of another process of the cluster, as this node knows it.
+    ///
+    /// # Errors
+    /// [`CliError::Refused`]: there is no such process, or its address is not known; or as [`RestClient::get`].
+    pub fn of_process(&self, process: &str) -> Result<Self, CliError> {
+        let cluster = self.get("/v1/cluster", &[])?.json;
+        if cluster["process"] == process {
+            return Ok(self.clone());
+        }
+        let mut peers = cluster["peers"].as_array().into_iter().flatten();
+        let peer = peers.find(|peer| peer["process"] == process);
+        let peer = peer.ok_or_else(|| {
+            CliError::Refused(format!(
+                "there is no process {process:?} in this cluster; `snapledger status` lists those that are"
+            ))
+        })?;
+        let address = peer["rest"].as_str().ok_or_else(|| {
+            let asked = &self.base;
+            CliError::Refused(format!(
+                "{asked} does not know the REST address of process {process:?} (yet); name it with --rest"
+            ))
+        })?;
+        Self::new(&format!("http://{address}"))
+    }
+
     /// GET.
     ///
     /// # Errors
@@ -189,8 +224,14 @@ impl RestClient {
             .map_err(|error| self.unreachable(error))?;
         let status = response.status();
         let json = serde_json::from_str::<Value>(&text);
+        if is_grpc(&response) {
+            return Err(self.grpc_port());
+        }
         if !status.is_success() {
             let problem = json.unwrap_or(Value::Null);
+            if problem["title"].is_null() && problem["detail"].is_null() {
+                return Err(self.strange(&format!("status {status}, and no reason")));
+            }
             let kind = problem["type"].as_str();
             let kind = kind.and_then(|kind| kind.rsplit('/').next());
             return Err(CliError::Answered {
@@ -205,11 +246,26 @@ impl RestClient {
                 text,
                 json,
             }),
-            Err(error) => Err(CliError::Strange {
-                address: self.base.clone(),
-                reason: error.to_string(),
-            }),
+            Err(_) => Err(self.strange("what comes is no JSON")),
         }
+    }
+
+    fn strange(&self, what: &str) -> CliError {
+        CliError::Strange {
+            address: self.base.clone(),
+            reason: format!(
+                "{what}; give --rest the REST address of a node, which `snapledger cluster` prints and cluster.toml \
+                 calls `rest`"
+            ),
+        }
+    }
+
+    fn grpc_port(&self) -> CliError {
+        CliError::Refused(format!(
+            "{} looks like a port for gRPC; give --rest the REST address of the node, which `snapledger cluster` prints \
+             beside it and cluster.toml calls `rest`, for example http://127.0.0.1:7201",
+            self.base
+        ))
     }
 
     fn unreachable(&self, error: ureq::Error) -> CliError {
@@ -219,13 +275,7 @@ impl RestClient {
                 "the request cannot be written: {error}; leave control characters out"
             )),
             // A gRPC server answers in frames of HTTP/2, where a line of text is expected.
-            ureq::Error::Protocol(_) => CliError::Strange {
-                address,
-                reason: format!(
-                    "{error}; that looks like a port for gRPC, give --rest the one for REST, for example \
-                     http://127.0.0.1:7201"
-                ),
-            },
+            ureq::Error::Protocol(_) => self.grpc_port(),
             ureq::Error::BodyExceedsLimit(_) => CliError::Strange {
                 address,
                 reason: error.to_string(),
@@ -237,6 +287,13 @@ impl RestClient {
             },
         }
     }
+}
+
+// So answers a server of gRPC that understands HTTP/1.1 well enough to refuse it.
+fn is_grpc(response: &Response<Body>) -> bool {
+    let kind = response.headers().get("content-type");
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or("");
+    kind.starts_with("application/grpc") || response.status() == 415 && kind.is_empty()
 }
 
 /// An agent that speaks with nodes directly: a proxy for the outer world has no part in a cluster.

@@ -10,7 +10,10 @@ pub enum Refusal {
     #[error("the amount is {0}; it must be at least 1")]
     Amount(i64),
     /// Nothing was ever credited to the account.
-    #[error("there is no account {0:?} on this process; it opens with its first credit")]
+    #[error(
+        "there is no account {0:?} on this process, where it opens with its first credit. Every process has accounts of \
+         its own: give the operation to the one that keeps it (in commands --process)"
+    )]
     UnknownAccount(AccountId),
     /// Less money than asked for.
     #[error("insufficient funds: account {account:?} holds {balance}, and {amount} was asked for")]

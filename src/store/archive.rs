@@ -63,6 +63,12 @@ impl Archive {
         &self.cluster
     }
 
+    /// The newest snapshot of this history that is complete.
+    #[must_use]
+    pub fn newest_complete(&self) -> Option<SnapshotId> {
+        self.history.newest_complete()
+    }
+
     /// The newest revision of a snapshot in this history.
     ///
     /// # Errors

@@ -9,9 +9,9 @@ use crate::nodes::Cluster;
 use crate::rest::Rest;
 
 /// How the program ended: its exit code, and what it printed on stdout and stderr.
-type Ended = (Option<i32>, String, String);
+pub(crate) type Ended = (Option<i32>, String, String);
 
-async fn ended(rest: &Rest, arguments: &[&str]) -> Ended {
+pub(crate) async fn ended(rest: &Rest, arguments: &[&str]) -> Ended {
     let mut program = Command::new(cargo_bin!("snapledger"));
     program.args(arguments).args(["--rest", rest.base()]);
     let ended = tokio::task::spawn_blocking(move || program.output()).await;
@@ -25,7 +25,7 @@ async fn ended(rest: &Rest, arguments: &[&str]) -> Ended {
 }
 
 // What the program prints where it ends well.
-async fn said(rest: &Rest, arguments: &[&str]) -> String {
+pub(crate) async fn said(rest: &Rest, arguments: &[&str]) -> String {
     let (code, stdout, stderr) = ended(rest, arguments).await;
     assert_eq!(code, Some(0), "{stderr}");
     stdout

@@ -123,6 +123,13 @@ pub(crate) fn check(method: &str, uri: &str, answer: &Answer) {
     }
     let content_type = answer.header("content-type");
     let media_type = content_type.split(';').next().unwrap_or("");
+    if media_type.ends_with("json") {
+        // A prompt behind it stands on a line of its own.
+        assert!(
+            answer.body.is_empty() || answer.body.ends_with('\n'),
+            "{asked}: {answer:?}"
+        );
+    }
     let content = format!("{at}/content/{}", step(media_type));
     assert!(
         CLOSED.pointer(&content).is_some(),

@@ -31,6 +31,7 @@ mod interrupted;
 mod killed;
 mod late_hello;
 mod late_peer;
+mod latest;
 mod left_alone;
 mod many_waiting;
 mod missing;

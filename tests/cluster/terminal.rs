@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
+use crate::asked_from_terminal::{ended, said};
 use crate::nodes::Cluster;
 
 async fn snapshot(at: &str, arguments: &[&str]) -> Output {
@@ -128,7 +129,11 @@ async fn who_asks_the_wrong_port_or_for_what_is_not_there_is_told_which() {
         assert!(said.contains(sentence), "{said}");
     };
     let asked = snapshot(&grpc, &["list"]).await;
-    refused(asked, 1, "that looks like a port for gRPC");
+    refused(
+        asked,
+        1,
+        "looks like a port for gRPC; give --rest the REST address",
+    );
     let neither = snapshot(&rest, &["verify", "none"]).await;
     refused(
         neither,
@@ -144,5 +149,87 @@ async fn who_asks_the_wrong_port_or_for_what_is_not_there_is_told_which() {
     let replayed = tokio::task::spawn_blocking(move || replay.output()).await;
     let replayed = replayed.expect("no panic").expect("the program runs");
     refused(replayed, 2, "looks like the port for REST");
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_its_balances_and_its_proofs_are_shown_and_any_process_is_paid_into() {
+    let mut cluster = Cluster::up(&["n1", "n2"]).await;
+    let rest = cluster.rest("n1");
+    let begun = said(&rest, &["status"]).await;
+    for part in ["n1", "ready", "yes", "none yet", "n2", "up", "open"] {
+        assert!(begun.contains(part), "{part} in {begun}");
+    }
+    let paid = ["account", "deposit", "bob", "30", "--process", "n2"];
+    assert!(said(&rest, &paid).await.contains("n2"));
+    let sent = [
+        "account",
+        "transfer",
+        "bob",
+        "alice",
+        "10",
+        "--to-process",
+        "n1",
+        "--process",
+        "n2",
+    ];
+    said(&rest, &sent).await;
+    rest.balance_is("alice", 10).await;
+    let drawn = ["account", "withdraw", "bob", "1", "--process", "n2"];
+    assert!(said(&rest, &drawn).await.contains("19"));
+    said(&rest, &["snapshot", "take", "--id", "s"]).await;
+    let all = said(&rest, &["snapshot", "balances", "s"]).await;
+    assert!(
+        all.contains("bob") && all.contains("19") && all.contains("alice"),
+        "{all}"
+    );
+    let page = said(&rest, &["snapshot", "balances", "latest", "--limit", "1"]).await;
+    assert!(
+        page.contains("more with the same command and --cursor"),
+        "{page}"
+    );
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("bob.proof");
+    let file = file.to_str().expect("text");
+    let proof = [
+        "snapshot",
+        "proof",
+        "s",
+        "bob",
+        "--process",
+        "n2",
+        "--out",
+        file,
+    ];
+    let proven = said(&rest, &proof).await;
+    assert!(
+        proven.contains("account bob of process n2 holds 19"),
+        "{proven}"
+    );
+    let checked = said(&rest, &["snapshot", "verify", "--proof", file]).await;
+    assert!(checked.contains("holds 19"), "{checked}");
+    assert!(
+        said(&rest, &["status"])
+            .await
+            .contains("s, complete, by n1 at ")
+    );
+
+    let wrong: [(&[&str], &str); 4] = [
+        (&["account", "balance", "bob"], "(in commands --process)"),
+        (
+            &["account", "withdraw", "bob", "1"],
+            "(in commands --process)",
+        ),
+        (
+            &["account", "deposit", "bob", "1", "--process", "n9"],
+            "`snapledger status`",
+        ),
+        (&["snapshot", "show", "none"], "`snapledger snapshot list`"),
+    ];
+    for (command, hint) in wrong {
+        let (code, _, stderr) = ended(&rest, command).await;
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(stderr.contains(hint), "{stderr}");
+    }
     cluster.stop_all().await;
 }

@@ -8,7 +8,8 @@ use tonic::{Request, Response, Status};
 
 use super::super::cut::Cut;
 use super::super::differences::Sides;
-use super::super::error::{Failure, id};
+use super::super::error::Failure;
+use super::super::named::{Among, named};
 use super::super::rest::admission::EXPORTS_MAX;
 use super::super::rest::cursor::{self, Question, going_on};
 use super::super::rest::missing::{MISSING, from_snapshot};
@@ -52,8 +53,12 @@ impl History {
         }
     }
 
-    async fn view(&self, snapshot: &str, revision: u32) -> Result<SnapshotView, Failure> {
-        let snapshot = id("snapshot_id", snapshot, SnapshotId::parse)?;
+    async fn view(
+        &self,
+        (snapshot, revision): (&str, u32),
+        among: Among,
+    ) -> Result<SnapshotView, Failure> {
+        let snapshot = named(&self.handle, "snapshot_id", snapshot, among).await?;
         recorded::view_of(&self.handle, snapshot, going_on(revision)).await
     }
 }
@@ -79,7 +84,8 @@ impl HistoryService for History {
                 then::answer((&process, &account), time, &then)
             }
             (None, snapshot) => {
-                let snapshot = id("snapshot_id", snapshot, SnapshotId::parse)?;
+                let among = Among::Finished;
+                let snapshot = named(&self.handle, "snapshot_id", snapshot, among).await?;
                 let snapshot = (snapshot, going_on(asked.revision));
                 self.in_snapshot(snapshot, (process, account)).await?
             }
@@ -144,7 +150,8 @@ impl HistoryService for History {
     ) -> Result<Response<Self::BalancesStream>, Status> {
         let asked = request.into_inner();
         let process = process_or_here("process", &asked.process)?;
-        let view = self.view(&asked.snapshot_id, asked.revision).await?;
+        let named = (&*asked.snapshot_id, asked.revision);
+        let view = self.view(named, Among::Finished).await?;
         if let Some(process) = &process {
             recorded::state_of(&view.state, process)?;
         }
@@ -173,7 +180,8 @@ impl HistoryService for History {
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<Snapshot>, Status> {
         let asked = request.get_ref();
-        let view = self.view(&asked.snapshot_id, asked.revision).await?;
+        let named = (&*asked.snapshot_id, asked.revision);
+        let view = self.view(named, Among::All).await?;
         let bytes = recorded::account_bytes(&self.handle, &view).await?;
         Ok(Response::new(figures::whole(&view, &bytes)))
     }
@@ -204,7 +212,8 @@ impl HistoryService for History {
         request: Request<ChannelsRequest>,
     ) -> Result<Response<Self::ChannelsStream>, Status> {
         let asked = request.get_ref();
-        let view = self.view(&asked.snapshot_id, asked.revision).await?;
+        let named = (&*asked.snapshot_id, asked.revision);
+        let view = self.view(named, Among::Finished).await?;
         let missing = from_snapshot(&view.state, None);
         let answer = Response::new(stream(&self.handle, move |store, listener| {
             for part in view.state.parts.values() {
@@ -228,7 +237,8 @@ impl HistoryService for History {
         request: Request<VerifyRequest>,
     ) -> Result<Response<Verification>, Status> {
         let asked = request.get_ref();
-        let view = self.view(&asked.snapshot_id, asked.revision).await?;
+        let named = (&*asked.snapshot_id, asked.revision);
+        let view = self.view(named, Among::Finished).await?;
         let is_published = view.root.is_some();
         let verification = figures::verification(verify(&view.state), is_published);
         Ok(Response::new(verification))
@@ -241,8 +251,8 @@ impl HistoryService for History {
         request: Request<DiffRequest>,
     ) -> Result<Response<Self::DiffStream>, Status> {
         let asked = request.get_ref();
-        let side = |field, text| id(field, text, SnapshotId::parse);
-        let from = side("from_snapshot_id", &asked.from_snapshot_id)?;
+        let side = |field, text| named(&self.handle, field, text, Among::Finished);
+        let from = side("from_snapshot_id", &asked.from_snapshot_id).await?;
         let from = (from, going_on(asked.from_revision));
         // Before anybody else is asked, as on REST.
         let permit = self.exports.clone().try_acquire_owned();
@@ -257,7 +267,7 @@ impl HistoryService for History {
                 return Err(Failure::malformed("at_us", why).into());
             }
             (None, to) => {
-                let to = side("to_snapshot_id", to)?;
+                let to = side("to_snapshot_id", to).await?;
                 Sides::of(&self.handle, from, (to, going_on(asked.to_revision))).await?
             }
         };

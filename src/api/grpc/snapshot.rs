@@ -8,6 +8,7 @@ use tonic::{Request, Response, Status};
 
 use super::super::error::{Failure, id};
 use super::super::identity;
+use super::super::named::{Among, named, new_id};
 use super::super::recorded::{absent, blocking, not_begun};
 use super::deadline::patience;
 use super::recorded::{Reader, what_is_missing};
@@ -16,7 +17,7 @@ use crate::config::{Member, Transport};
 use crate::history::part::Part;
 use crate::node::{Handle, SnapshotView};
 use crate::process::clock::Lamport;
-use crate::process::event::{Input, Reply, Way};
+use crate::process::event::{Input, Read, Reply, Way};
 use crate::process::ids::{ProcessId, RequestId, SnapshotId};
 use crate::process::message::{Body, Marker, Message};
 use crate::process::refusal::Refusal;
@@ -51,7 +52,7 @@ impl SnapshotService for Snapshots {
     ) -> Result<Response<InitiateSnapshotResponse>, Status> {
         let wanted = match request.get_ref().snapshot_id.as_str() {
             "" => None,
-            named => Some(id("snapshot_id", named, SnapshotId::parse)?),
+            named => Some(new_id("snapshot_id", named)?),
         };
         let initiated = match self
             .handle
@@ -92,7 +93,7 @@ impl SnapshotService for Snapshots {
         let received = request.into_inner();
         let from = self.caller("sender_id", &received.sender_id)?;
         self.handle.called(&from, Lamport(received.logical_clock));
-        let snapshot = id("snapshot_id", &received.snapshot_id, SnapshotId::parse)?;
+        let snapshot = self.begun_by("snapshot_id", &received.snapshot_id).await?;
         let initiator = id("initiator_id", &received.initiator_id, ProcessId::parse)?;
         let known = self.handle.config().topology.contains(&initiator);
         let message = Message {
@@ -130,11 +131,8 @@ impl SnapshotService for Snapshots {
         &self,
         request: Request<GetSnapshotRequest>,
     ) -> Result<Response<GetSnapshotResponse>, Status> {
-        let snapshot = id(
-            "snapshot_id",
-            &request.get_ref().snapshot_id,
-            SnapshotId::parse,
-        )?;
+        let asked = &request.get_ref().snapshot_id;
+        let snapshot = named(&self.handle, "snapshot_id", asked, Among::All).await?;
         let reading = self.handle.store().reading(&snapshot);
         let part = self.part(&snapshot, patience(&request, WAIT_MAX)).await?;
         let Some(part) = part else {
@@ -159,11 +157,8 @@ impl SnapshotService for Snapshots {
         &self,
         request: Request<GetGlobalSnapshotRequest>,
     ) -> Result<Response<GetGlobalSnapshotResponse>, Status> {
-        let snapshot = id(
-            "snapshot_id",
-            &request.get_ref().snapshot_id,
-            SnapshotId::parse,
-        )?;
+        let asked = &request.get_ref().snapshot_id;
+        let snapshot = named(&self.handle, "snapshot_id", asked, Among::All).await?;
         let view = self.finished(&snapshot, patience(&request, WAIT_MAX));
         let Some(view) = view.await? else {
             return Ok(Response::new(GetGlobalSnapshotResponse {
@@ -270,6 +265,19 @@ impl Snapshots {
             }));
         }
         Ok(from)
+    }
+
+    // The snapshot of a marker. One that begins with it must not have a name that is no id; an earlier program took it.
+    async fn begun_by(&self, field: &str, text: &str) -> Result<SnapshotId, Failure> {
+        let snapshot = id(field, text, SnapshotId::parse)?;
+        let read = Input::Read(Read::Snapshot(snapshot.clone()));
+        let Err(refused) = new_id(field, text) else {
+            return Ok(snapshot);
+        };
+        match self.handle.ask(read).await?.reply {
+            Reply::Snapshot(Some(_)) => Ok(snapshot),
+            _ => Err(refused),
+        }
     }
 
     // Whether it was the first marker of its snapshot; or the sentence that says why it was not delivered.

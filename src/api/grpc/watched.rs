@@ -4,12 +4,12 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::super::error::{Failure, id};
+use super::super::error::Failure;
+use super::super::named::{Among, named};
 use super::super::recorded::absent;
 use super::figures;
 use super::stream::{Answer, STALL};
 use crate::node::{Event, Handle, Happening, Watch};
-use crate::process::ids::SnapshotId;
 use crate::proto::snapledger::snapshot_event::Body;
 use crate::proto::snapledger::{
     PartCollected, SnapshotBegun, SnapshotEvent, StateRecorded, WatchRequest,
@@ -24,7 +24,7 @@ pub(super) async fn watch(
     asked: WatchRequest,
     permit: OwnedSemaphorePermit,
 ) -> Result<Answer<SnapshotEvent>, Failure> {
-    let snapshot = id("snapshot_id", &asked.snapshot_id, SnapshotId::parse)?;
+    let snapshot = named(handle, "snapshot_id", &asked.snapshot_id, Among::All).await?;
     let seen = Some(&*asked.last_event_id).filter(|seen| !seen.is_empty());
     let Some(watch) = handle.watch(&snapshot, seen).await? else {
         return Err(absent(handle, snapshot).await?);

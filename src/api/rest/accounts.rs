@@ -1,6 +1,5 @@
 //! Balances: now, at an instant, and as a snapshot recorded them.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -10,13 +9,15 @@ use super::Facade;
 use super::accept::{Format, Plain, negotiate};
 use super::body::Segments;
 use super::freshness::Freshness;
+use super::json::Json;
 use super::query::{Parameters, REVISION};
 use crate::api::error::{Failure, id};
+use crate::api::named::{Among, LATEST, named};
 use crate::api::time::{past, rfc3339};
 use crate::api::{balance, recorded, then};
 use crate::node::Handle;
 use crate::process::clock::Hlc;
-use crate::process::ids::{AccountId, ProcessId, SnapshotId};
+use crate::process::ids::{AccountId, ProcessId};
 use crate::process::refusal::Refusal;
 
 #[derive(Serialize)]
@@ -124,7 +125,7 @@ async fn balance_as_asked(
 ) -> Result<Response, Failure> {
     negotiate(headers, &[Format::Json])?;
     let parameters = Parameters::of(uri, &["snapshot", REVISION, "at"])?;
-    let snapshot = parameters.id("snapshot", SnapshotId::parse)?;
+    let snapshot = parameters.get("snapshot");
     let revision = parameters.revision(REVISION)?;
     if revision.is_some() && snapshot.is_none() {
         let why = "give it with the snapshot that it is a revision of";
@@ -183,12 +184,17 @@ async fn now(handle: &Handle, place: &Place) -> Result<Response, Failure> {
 async fn in_snapshot(
     handle: &Handle,
     place: &Place,
-    (snapshot, revision): (SnapshotId, Option<u32>),
+    (named_as, revision): (&str, Option<u32>),
     headers: &HeaderMap,
 ) -> Result<Response, Failure> {
+    let snapshot = named(handle, "snapshot", named_as, Among::Finished).await?;
     let view = recorded::view_of(handle, snapshot.clone(), revision).await?;
     let position = recorded::state_of(&view.state, &place.process)?.position;
     let freshness = Freshness::of(&view, Format::Json).of_named(revision);
+    let freshness = match named_as {
+        LATEST => freshness.passing(),
+        _ => freshness,
+    };
     if freshness.is_known(headers) {
         return Ok(freshness.not_modified());
     }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -10,6 +9,7 @@ use serde::Serialize;
 
 use super::Facade;
 use super::accept::{Format, negotiate};
+use super::json::Json;
 use super::query::Parameters;
 use super::snapshot::{TotalsShown, VerificationShown};
 use crate::api::audit;

@@ -4,7 +4,6 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::ops::{Bound, ControlFlow};
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
@@ -16,6 +15,7 @@ use super::body::Segments;
 use super::cursor::{self, InBalances, Question, going_on};
 use super::export::{self, Broken, Sink};
 use super::freshness::Freshness;
+use super::json::Json;
 use super::missing;
 use super::query::{Parameters, REVISION};
 use super::snapshot::Gaps;

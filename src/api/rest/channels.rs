@@ -72,7 +72,7 @@ fn write(store: &Store, view: &SnapshotView, sink: &mut impl Write) -> io::Resul
         }
         write_channel(store, &part.process, channel, sink)?;
     }
-    sink.write_all(b"]}")
+    sink.write_all(b"]}\n")
 }
 
 fn write_channel(

@@ -1,6 +1,5 @@
 //! This process, its peers and its channels.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -8,6 +7,7 @@ use serde::Serialize;
 
 use super::Facade;
 use super::accept::Plain;
+use super::json::Json;
 use crate::api::ask;
 use crate::api::error::Failure;
 use crate::api::time::rfc3339;

@@ -4,7 +4,6 @@
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
@@ -17,6 +16,7 @@ use super::body::Segments;
 use super::cursor::{self, InDiff, Question, going_on};
 use super::export::{self, Broken, Sink};
 use super::freshness::Freshness;
+use super::json::Json;
 use super::missing;
 use super::query::{LIMIT_DEFAULT, Parameters, REVISION};
 use crate::api::differences::{Sides, To};

@@ -1,7 +1,6 @@
 //! What an auditor takes away: a snapshot as one file, and the proof of one balance. Both can be checked without this or
 //! any node.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -11,6 +10,7 @@ use super::accept::{Format, negotiate};
 use super::body::Segments;
 use super::export;
 use super::freshness::Freshness;
+use super::json::Json;
 use super::query::{Parameters, REVISION, encode_segment};
 use crate::api::error::{Failure, id};
 use crate::api::proof::ProofDocument;

@@ -1,6 +1,5 @@
 //! For operators: whether the node lives, whether it is ready, its figures, and what there is.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -8,6 +7,7 @@ use serde::Serialize;
 
 use super::Facade;
 use super::accept::{Format, Plain, negotiate};
+use super::json::Json;
 use super::query::Parameters;
 use crate::api::error::Failure;
 

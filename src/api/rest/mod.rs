@@ -15,6 +15,8 @@ mod export;
 mod file;
 mod freshness;
 mod health;
+mod json;
+mod latest;
 mod metrics;
 pub(super) mod missing;
 mod openapi;
@@ -58,15 +60,19 @@ pub fn router(handle: Handle) -> Router {
     let trace = TraceLayer::new_for_http()
         .make_span_with(span)
         .on_failure(DefaultOnFailure::new().level(Level::DEBUG));
-    routes()
+    let routes = routes()
         .method_not_allowed_fallback(admission::unknown_method)
         .fallback(admission::unknown_route)
-        .layer(from_fn_with_state(facade.clone(), admission::admit))
+        .with_state(facade.clone());
+    // A layer of the routes themselves would see a request when its route is chosen already.
+    Router::new()
+        .fallback_service(routes)
+        .layer(from_fn_with_state(facade.clone(), latest::resolve))
+        .layer(from_fn_with_state(facade, admission::admit))
         .layer(DefaultBodyLimit::max(body::BODY_BYTES_MAX))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(trace)
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
-        .with_state(facade)
 }
 
 /// The routes of a node that is not ready: all but one say why.

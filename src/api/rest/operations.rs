@@ -1,6 +1,5 @@
 //! Operations: deposits, withdrawals, transfers. With an `Idempotency-Key` a repeat answers as the first did.
 
-use axum::Json;
 use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
@@ -10,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Facade;
 use super::accept::Plain;
 use super::body::{Body, Segments, Units};
+use super::json::Json;
 use crate::api::ask;
 use crate::api::error::{Failure, id};
 use crate::api::identity;

@@ -3,7 +3,6 @@
 //! A pin is no part of the snapshot: a revision has the same bytes always and everywhere, under its strong tag. So it has
 //! an address of its own, and lists, which are never stored, show it beside each snapshot.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -12,6 +11,7 @@ use serde::Serialize;
 use super::Facade;
 use super::accept::Plain;
 use super::body::Segments;
+use super::json::Json;
 use crate::api::error::{Failure, id};
 use crate::api::recorded::{absent, view};
 use crate::process::ids::SnapshotId;

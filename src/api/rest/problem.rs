@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::super::error::Failure;
 use super::super::time::rfc3339;
+use super::json::Json;
 
 /// Where the types of problems have their names; nothing needs to be there.
 const TYPES: &str = "https://snapledger.invalid/problems/";
@@ -44,7 +45,7 @@ impl IntoResponse for Failure {
             field,
             since,
         };
-        let mut response = (verdict.http, axum::Json(problem)).into_response();
+        let mut response = (verdict.http, Json(problem)).into_response();
         let headers = response.headers_mut();
         let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
         set(header::CONTENT_TYPE, "application/problem+json");

@@ -162,7 +162,7 @@ fn misencoded(field: &str) -> Failure {
 }
 
 /// Decodes `%XX` and `+`; `None` where that is not UTF-8 or no encoding.
-fn decode(text: &str) -> Option<String> {
+pub(super) fn decode(text: &str) -> Option<String> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -13,10 +12,12 @@ use super::accept::{Format, Plain, negotiate};
 use super::body::{OptionalBody, Segments};
 use super::cursor;
 use super::freshness::Freshness;
+use super::json::Json;
 use super::query::{Parameters, encode_segment};
 use super::snapshot::Snapshot;
 use super::wait::Wait;
 use crate::api::error::{Failure, id};
+use crate::api::named::new_id;
 use crate::api::recorded::{self, absent, account_bytes, not_begun, view, view_of};
 use crate::config::parse_deadline;
 use crate::node::{SnapshotFilter, SnapshotStatus, SnapshotView};
@@ -49,9 +50,7 @@ pub(super) async fn initiate(
     let wait = Wait::of(&facade, &uri)?;
     let deadline = wanted.deadline.as_deref().map(deadline).transpose()?;
     let wanted = wanted.snapshot_id.as_deref();
-    let wanted = wanted
-        .map(|text| id("snapshot_id", text, SnapshotId::parse))
-        .transpose()?;
+    let wanted = wanted.map(|text| new_id("snapshot_id", text)).transpose()?;
     let initiated = facade.handle.initiate(wanted, deadline).await??;
     let is_mine = initiated.initiator == facade.handle.config().me;
     if initiated.fresh && wait.is_asked() {

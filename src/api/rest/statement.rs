@@ -1,7 +1,6 @@
 //! Statements: every operation of an account, with the balance after it and the snapshots between, in pages of JSON; or as
 //! a table.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -12,6 +11,7 @@ use super::accept::{Format, negotiate};
 use super::accounts::Place;
 use super::body::Segments;
 use super::cursor::{self, Question};
+use super::json::Json;
 use super::query::Parameters;
 use super::statement_table::{Wanted, stream};
 use crate::api::error::Failure;

@@ -41,7 +41,7 @@ mod typed;
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Args as _, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
 use super::signals::EndSignals;
@@ -115,24 +115,24 @@ struct Common {
 }
 
 impl Command {
-    /// What every measurement takes; a server is none.
-    fn common(&self) -> Option<&Common> {
+    /// What it is called, and what every measurement takes; a server is none.
+    fn common(&self) -> Option<(&'static str, &Common)> {
         Some(match self {
             Self::EchoServer(_) => return None,
-            Self::Echo(of) => &of.common,
-            Self::Deposits(of) => &of.common,
-            Self::Stream(of) => &of.common,
-            Self::Snapshot(of) => &of.common,
-            Self::Interference(of) => &of.common,
-            Self::Restart(of) => &of.common,
-            Self::Asof(of) => &of.common,
-            Self::Transfers(of) => &of.common,
-            Self::History(of) => &of.common,
-            Self::Memory(of) => &of.common,
-            Self::Simulate(of) => &of.common,
-            Self::Compare(of) => &of.common,
-            Self::All(of) => &of.common,
-            Self::Growth(of) => &of.common,
+            Self::Echo(of) => ("echo", &of.common),
+            Self::Deposits(of) => ("deposits", &of.common),
+            Self::Stream(of) => ("stream", &of.common),
+            Self::Snapshot(of) => ("snapshot", &of.common),
+            Self::Interference(of) => ("interference", &of.common),
+            Self::Restart(of) => ("restart", &of.common),
+            Self::Asof(of) => ("asof", &of.common),
+            Self::Transfers(of) => ("transfers", &of.common),
+            Self::History(of) => ("history", &of.common),
+            Self::Memory(of) => ("memory", &of.common),
+            Self::Simulate(of) => ("simulate", &of.common),
+            Self::Compare(of) => ("compare", &of.common),
+            Self::All(of) => ("all", &of.common),
+            Self::Growth(of) => ("growth", &of.common),
         })
     }
 
@@ -166,8 +166,9 @@ pub fn run(args: Args, logs: &LogOptions) -> Result<(), CliError> {
         Command::EchoServer(args) => return echo_server::run(&args),
         command => command,
     };
-    let common = command.common().expect("a server was told apart before");
+    let (name, common) = command.common().expect("a server was told apart before");
     let bench = Bench::new(common, logs.of_child())?;
+    announce(&bench, name);
     let outcome = client()?.block_on(async {
         let mut signals = EndSignals::listen()?;
         tokio::select! {
@@ -176,6 +177,24 @@ pub fn run(args: Args, logs: &LogOptions) -> Result<(), CliError> {
         }
     });
     outcome?.print(&bench)
+}
+
+/// Says on stderr what is about to be measured, where and how often: it may take minutes, and much of the machine.
+fn announce(bench: &Bench, name: &str) {
+    let commands = Args::augment_args(clap::Command::new("bench"));
+    let about = commands
+        .find_subcommand(name)
+        .and_then(|found| found.get_about());
+    let about = about.map(ToString::to_string).unwrap_or_default();
+    let (runs, dir) = (bench.runs, bench.dir.path().display());
+    let times = match runs {
+        1 => "once".to_owned(),
+        runs => format!("{runs} times, the median counts"),
+    };
+    let sentence = format!(
+        "bench {name}: {about}; measured {times}; nodes and stores in {dir}, removed at the end; Ctrl-C ends it"
+    );
+    bench.output.remark("note", &sentence);
 }
 
 /// The runtime of who makes the load. One thread: calls of one connection have one owner at a time anyway, and to hand them

@@ -20,7 +20,7 @@ pub(super) async fn measure(bench: &Bench, line: &str) -> Result<Outcome, CliErr
         .map_err(|error| CliError::Usage(error.to_string()))?
         .command;
     let mut bench = bench.anew()?;
-    if let Some(common) = command.common() {
+    if let Some((_, common)) = command.common() {
         bench.runs = common.runs;
     }
     // Measurements may be made of measurements.

@@ -13,13 +13,13 @@ mod tally;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use uuid::Uuid;
 
 use self::feed::Feed;
 use self::members::Directory;
 use self::orders::Order;
 use self::tally::Tally;
+use super::progress::{PACE, bar};
 use super::{CliError, OutputFormat, print, runtime};
 use crate::client::Options;
 use crate::config::parse_duration;
@@ -112,19 +112,11 @@ async fn feed(args: &Args, orders: Vec<Order>, run_id: Uuid) -> Result<Tally, Cl
         run_id,
         total,
         tally: Tally::start(),
-        progress: progress(total),
+        progress: bar(total, PACE),
     };
     feed.phase(deposits, 1).await?;
     feed.phase(rest, args.repeat).await?;
     feed.progress.finish_and_clear();
     feed.tally.finish();
     Ok(feed.tally)
-}
-
-/// A bar on a terminal; nothing where stderr is a file or a pipe.
-fn progress(total: u64) -> ProgressBar {
-    let bar = ProgressBar::new(total);
-    let style =
-        ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} {per_sec} eta {eta} {msg}");
-    bar.with_style(style.expect("the template is a constant that parses"))
 }

@@ -13,6 +13,7 @@ use self::place::Place;
 use super::CliError;
 use super::output::Report;
 use super::snapshot::verify;
+use crate::api::{ITS_ID_IS_LATEST, LATEST};
 use crate::config::cluster_file::{
     ClusterFile, HistoryBlock, ProcessBlock, SnapshotBlock, StoreBlock,
 };
@@ -23,9 +24,14 @@ use crate::store::{Archive, Audit, Export, Restored, StoreError};
 /// A new cluster from a complete snapshot.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The snapshot, in the history of the store named by --from.
-    #[arg(long, value_name = "ID", requires = "from", required_unless_present = "file", value_parser = SnapshotId::parse)]
-    snapshot: Option<SnapshotId>,
+    /// The snapshot, in the history of the store named by --from; `latest` is the newest complete one.
+    #[arg(
+        long,
+        value_name = "ID|latest",
+        requires = "from",
+        required_unless_present = "file"
+    )]
+    snapshot: Option<String>,
     /// The store of a stopped node, for example data/store/n1. Nothing in it is written.
     #[arg(long, value_name = "DIR", requires = "snapshot")]
     from: Option<PathBuf>,
@@ -79,6 +85,7 @@ impl Source {
         let scratch = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
         let of_store = |error| CliError::of_store(dir, &error);
         let archive = Archive::open(dir, &scratch, &|_| {}).map_err(of_store)?;
+        let snapshot = &named(&archive, snapshot, dir)?;
         let published = archive.published(snapshot).map_err(of_store)?;
         let published = published.ok_or_else(|| {
             if archive.is_deleted(snapshot) {
@@ -127,6 +134,22 @@ impl Source {
             Self::Archive(archive, published) => archive.restore(published, dir),
             Self::Export(export) => export.restore(dir),
         }
+    }
+}
+
+// As everywhere else, but that `latest` is one that can be restored.
+fn named(archive: &Archive, text: &str, dir: &Path) -> Result<SnapshotId, CliError> {
+    let parse =
+        |text| SnapshotId::parse(text).map_err(|why| CliError::Usage(format!("--snapshot: {why}")));
+    match text {
+        LATEST => archive.newest_complete().ok_or_else(|| {
+            let dir = dir.display();
+            CliError::Refused(format!(
+                "there is no complete snapshot in the history of {dir}"
+            ))
+        }),
+        ITS_ID_IS_LATEST => parse(LATEST),
+        text => parse(text),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Where a restored cluster is made, and how it comes to where it is to be.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::cli::CliError;
@@ -31,6 +32,10 @@ impl Place {
         let shown = into.display();
         let usage = |why: &str| CliError::Usage(format!("--into: {shown} {why}"));
         let absolute = std::path::absolute(into).map_err(|error| usage(&error.to_string()))?;
+        // A link is not replaced by what is moved into its place, nor can a file system be.
+        if fs::symlink_metadata(&absolute).is_ok_and(|found| found.is_symlink()) {
+            return Err(usage("is a link; name a directory that is new"));
+        }
         match fs::read_dir(&absolute).map(|mut entries| entries.next().is_some()) {
             Ok(true) => {
                 return Err(usage("is not empty; name a directory that is new"));
@@ -44,6 +49,11 @@ impl Place {
                 "is no place for a cluster; name a directory that is new",
             ));
         };
+        if is_mount_point(&absolute, parent) {
+            return Err(usage(
+                "is where a file system begins; name a new directory in it",
+            ));
+        }
         let aside = parent.join(format!(".{}.restoring", name.to_string_lossy()));
         if let Ok(entries) = fs::read_dir(&aside) {
             let mut names = entries.flatten().map(|entry| entry.file_name());
@@ -117,6 +127,11 @@ impl Staged<'_> {
     }
 }
 
+fn is_mount_point(dir: &Path, parent: &Path) -> bool {
+    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+    device(dir).is_some_and(|own| device(parent).is_some_and(|outer| own != outer))
+}
+
 fn sync(path: &Path) -> Result<(), CliError> {
     let synced = File::open(path).and_then(|file| file.sync_all());
     synced.map_err(unwritable("sync", path))
@@ -125,4 +140,27 @@ fn sync(path: &Path) -> Result<(), CliError> {
 fn unwritable(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> CliError {
     let path = path.to_path_buf();
     move |error| CliError::Store(format!("cannot {what} {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    // Without this all stores are made, and only then cannot be moved to where they are to be.
+    #[test]
+    fn a_place_that_nothing_can_be_moved_to_is_refused_before_anything_is_written() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let [real, link, astray] = ["real", "link", "astray"].map(|name| dir.path().join(name));
+        fs::create_dir(&real).expect("a directory");
+        symlink(&real, &link).expect("a link");
+        symlink("nowhere", &astray).expect("a link");
+        for into in [&link, &astray, Path::new("/proc"), Path::new("/")] {
+            let refused = Place::check(into).map(|_| ()).expect_err("it is refused");
+            assert_eq!(refused.exit_code(), 2, "{refused}");
+        }
+        assert!(Place::check(&real).is_ok() && Place::check(&real.join("new")).is_ok());
+        let left = fs::read_dir(dir.path()).expect("a directory").count();
+        assert_eq!(left, 3);
+    }
 }

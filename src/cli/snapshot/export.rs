@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::path_of;
+use crate::api::{ITS_ID_IS_LATEST, LATEST};
 use crate::cli::CliError;
 use crate::cli::output::{OutputFormat, print};
 use crate::cli::rest::{RestClient, RestOptions};
-use crate::process::ids::SnapshotId;
 use crate::store::{Export, ExportError};
 
 /// The end of the names of exports.
@@ -18,9 +18,9 @@ pub(super) const EXTENSION: &str = "snapledger";
 /// Which snapshot, and whither.
 #[derive(Debug, clap::Args)]
 pub(super) struct ExportArgs {
-    /// The snapshot.
-    #[arg(value_parser = SnapshotId::parse)]
-    id: SnapshotId,
+    /// The snapshot, or `latest`.
+    #[arg(value_name = "ID|latest")]
+    id: String,
     /// The file; one of that name is replaced once the new one is whole [default: ID.snapledger].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -30,38 +30,57 @@ pub(super) struct ExportArgs {
 
 /// Exports, and says what the file holds. Until it is whole, no file has its name.
 pub(super) fn run(args: &ExportArgs) -> Result<(), CliError> {
-    let out = match &args.out {
-        Some(out) => out.clone(),
-        None => default_name(&args.id)?,
+    // Known before anything is asked for, but for the name of the newest.
+    let named = match (&args.out, &*args.id) {
+        (Some(out), _) => Some(destination(out)?),
+        (None, LATEST | ITS_ID_IS_LATEST) => None,
+        (None, id) => Some(destination(&file_name(id, EXTENSION)?)?),
     };
-    let dir = out.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let dir = named.as_deref().and_then(Path::parent);
+    let dir = dir.filter(|dir| !dir.as_os_str().is_empty());
     let dir = dir.unwrap_or_else(|| Path::new("."));
-    let unwritable = |error: &dyn std::fmt::Display| {
-        CliError::Usage(format!(
-            "cannot write {}: {error}; name another file with --out",
-            out.display()
-        ))
-    };
-    if out.is_dir() {
-        return Err(unwritable(&"it is a directory"));
-    }
-    let mut file = NamedTempFile::new_in(dir).map_err(|error| unwritable(&error))?;
+    let mut file = NamedTempFile::new_in(dir).map_err(|error| unwritable(dir, &error))?;
     let export = fetch(&args.rest.rest, &args.id, &mut file)?;
+    let out = match named {
+        Some(out) => out,
+        None => destination(&file_name(
+            export.published().state.snapshot.as_str(),
+            EXTENSION,
+        )?)?,
+    };
     file.as_file().sync_all()?;
     let file = file
         .persist(&out)
-        .map_err(|error| unwritable(&error.error))?;
+        .map_err(|error| unwritable(&out, &error.error))?;
     let bytes = file.metadata()?.len();
     report(args, &out, (&export, bytes))
 }
 
+/// Why a file cannot be written, and what to do.
+pub(super) fn unwritable(path: &Path, error: &dyn std::fmt::Display) -> CliError {
+    let path = path.display();
+    CliError::Usage(format!(
+        "cannot write {path}: {error}; name another file with --out"
+    ))
+}
+
+/// Where the file will be: a link stays, and what it leads to is replaced, where that is a file.
+pub(super) fn destination(out: &Path) -> Result<PathBuf, CliError> {
+    let is_link = std::fs::symlink_metadata(out).is_ok_and(|found| found.is_symlink());
+    let out = match is_link {
+        true => std::fs::canonicalize(out).map_err(|error| unwritable(out, &error))?,
+        false => out.to_path_buf(),
+    };
+    match std::fs::metadata(&out) {
+        Ok(found) if found.is_dir() => Err(unwritable(&out, &"it is a directory")),
+        Ok(found) if !found.is_file() => Err(unwritable(&out, &"it is no file")),
+        _ => Ok(out),
+    }
+}
+
 /// Asks a node for the export of a snapshot, and opens it.
-pub(super) fn fetch(
-    rest: &str,
-    id: &SnapshotId,
-    file: &mut NamedTempFile,
-) -> Result<Export, CliError> {
-    let path = format!("{}/export", path_of(id.as_str()));
+pub(super) fn fetch(rest: &str, id: &str, file: &mut NamedTempFile) -> Result<Export, CliError> {
+    let path = format!("{}/export", path_of(id));
     RestClient::new(rest)?.download(&path, file)?;
     file.flush()?;
     let export = Export::open(file.path()).map_err(|error| match error {
@@ -69,7 +88,12 @@ pub(super) fn fetch(
         other => CliError::CheckFailed(format!("what {rest} sent is not whole: {other}")),
     })?;
     let sent = &export.published().state.snapshot;
-    if sent != id {
+    let is_asked_for = match id {
+        LATEST => true,
+        ITS_ID_IS_LATEST => sent.as_str() == LATEST,
+        id => sent.as_str() == id,
+    };
+    if !is_asked_for {
         return Err(CliError::CheckFailed(format!(
             "{rest} was asked for snapshot {id} and sent {sent}"
         )));
@@ -77,14 +101,14 @@ pub(super) fn fetch(
     Ok(export)
 }
 
-fn default_name(id: &SnapshotId) -> Result<PathBuf, CliError> {
-    let text = id.as_str();
+/// The file of something that has this id, where no other is named.
+pub(super) fn file_name(text: &str, end: &str) -> Result<PathBuf, CliError> {
     if text.contains('/') || text.starts_with(['.', '-']) {
         return Err(CliError::Usage(format!(
             "{text:?} is no name for a file; name one with --out"
         )));
     }
-    Ok(PathBuf::from(format!("{text}.{EXTENSION}")))
+    Ok(PathBuf::from(format!("{text}.{end}")))
 }
 
 fn report(args: &ExportArgs, out: &Path, (export, bytes): (&Export, u64)) -> Result<(), CliError> {
@@ -114,4 +138,37 @@ fn report(args: &ExportArgs, out: &Path, (export, bytes): (&Export, u64)) -> Res
         print(&format!("process {process} is not in it ({why})"))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    // Without this a link is replaced by a file, be it that of a device.
+    #[test]
+    fn a_file_is_replaced_where_a_link_leads_and_nothing_else_is() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("file"), "").expect("a file");
+        for (name, to) in [
+            ("link", "file"),
+            ("astray", "none"),
+            ("device", "/dev/null"),
+        ] {
+            symlink(to, at(name)).expect("a link");
+        }
+        let file = std::fs::canonicalize(at("file")).expect("it is there");
+        assert_eq!(destination(&at("link")).ok(), Some(file));
+        assert_eq!(destination(&at("new")).ok(), Some(at("new")));
+        for odd in [
+            at("astray"),
+            at("device"),
+            "/dev/null".into(),
+            dir.path().into(),
+        ] {
+            let refused = destination(&odd).expect_err("it is refused");
+            assert_eq!(refused.exit_code(), 2, "{refused}");
+        }
+    }
 }

@@ -1,6 +1,8 @@
-//! `snapshot`: take, list, show, compare, watch, export and pin global snapshots through REST, and check them without it.
+//! `snapshot`: take, list, show, compare, watch, export, prove and pin global snapshots through REST, and check them without it.
 
+mod balances;
 mod export;
+mod proof;
 mod proven;
 mod subject;
 mod verified;
@@ -11,6 +13,7 @@ mod watch;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
+use super::instant::{INSTANT, instant};
 use super::rest::{Answer, RestClient, RestOptions, segment};
 use super::{CliError, OutputFormat, print};
 use crate::config::{Fault, parse_deadline};
@@ -57,6 +60,10 @@ enum Command {
     },
     /// The accounts that differ between two snapshots, or a snapshot and an instant, and the sums that explain it
     Diff(DiffArgs),
+    /// What every account held in a snapshot, by process and account
+    Balances(balances::BalancesArgs),
+    /// Keep the proof of one balance of a snapshot, a file that can be checked anywhere
+    Proof(proof::ProofArgs),
     /// What happens to a snapshot, until it is complete or partial
     Watch(watch::WatchArgs),
     /// Write one self-contained file that can be verified, and restored from, anywhere
@@ -73,13 +80,13 @@ enum Command {
 #[command(override_usage = "snapledger snapshot diff [OPTIONS] <FROM> <TO>
        snapledger snapshot diff [OPTIONS] <FROM> --at <INSTANT>")]
 struct DiffArgs {
-    /// The snapshot to compare from.
+    /// The snapshot to compare from, or `latest`.
     from: String,
     /// The snapshot to compare with; it may be the older one.
     #[arg(conflicts_with = "at")]
     to: Option<String>,
-    /// Or the instant to compare with, for example 2026-01-31T12:00:00Z; it may be before the snapshot.
-    #[arg(long, value_name = "INSTANT")]
+    /// Or the instant to compare with, for example 2026-01-31T12:00:00Z or -5m; it may be before the snapshot.
+    #[arg(long, value_name = INSTANT, allow_hyphen_values = true, value_parser = instant)]
     at: Option<String>,
     /// How many accounts, at most 1000 [default: 50].
     #[arg(long)]
@@ -93,7 +100,7 @@ struct DiffArgs {
 
 #[derive(Debug, clap::Args)]
 struct PinArgs {
-    /// The snapshot.
+    /// The snapshot, or `latest`.
     id: String,
     #[command(flatten)]
     rest: RestOptions,
@@ -129,11 +136,11 @@ struct ListArgs {
     /// Only those of which a partial revision was ever published (true), or only the others (false).
     #[arg(long, value_name = "BOOL")]
     ever_partial: Option<bool>,
-    /// Only those that began at this instant or later, for example 2026-01-31T12:00:00Z.
-    #[arg(long, value_name = "INSTANT")]
+    /// Only those that began at this instant or later, for example 2026-01-31T12:00:00Z or -5m.
+    #[arg(long, value_name = INSTANT, allow_hyphen_values = true, value_parser = instant)]
     from: Option<String>,
     /// Only those that began before this instant.
-    #[arg(long, value_name = "INSTANT")]
+    #[arg(long, value_name = INSTANT, allow_hyphen_values = true, value_parser = instant)]
     to: Option<String>,
     /// How many, at most 1000 [default: 50].
     #[arg(long)]
@@ -174,6 +181,8 @@ pub fn run(args: Args) -> Result<(), CliError> {
             }
         }
         Command::Diff(args) => diff(&args),
+        Command::Balances(args) => balances::run(&args),
+        Command::Proof(args) => proof::run(&args),
         Command::Watch(args) => watch::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Verify(args) => verify::run(&args),

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::subject::no_proof;
 use super::verify::{ROOT_UNCHECKED, check_root};
-use crate::api::ProofDocument;
+use crate::api::{Checked, ProofDocument};
 use crate::cli::CliError;
 use crate::cli::output::{OutputFormat, print};
 use crate::process::ids::Hash;
@@ -21,7 +21,6 @@ pub(super) fn run(file: &Path, root: Option<Hash>, output: OutputFormat) -> Resu
     let document: ProofDocument = serde_json::from_slice(&bytes)
         .map_err(|error| no_proof(file, failed(format!("it is no proof: {error}"))))?;
     let checked = document.check().map_err(failed)?;
-    let (process, account) = (&checked.process, &checked.account);
     let (published, balance) = (&checked.proven.published, checked.proven.balance);
     let (snapshot, root_found) = (&published.state.snapshot, published.root);
     check_root(root, root_found)?;
@@ -35,22 +34,28 @@ pub(super) fn run(file: &Path, root: Option<Hash>, output: OutputFormat) -> Resu
                 "status": published.state.status(),
                 "root": root_found.to_string(),
                 "root_was_given": root.is_some(),
-                "process": process.as_str(),
-                "account": account.as_str(),
+                "process": checked.process.as_str(),
+                "account": checked.account.as_str(),
                 "existed": balance.is_some(),
                 "balance": balance.unwrap_or(0),
             })
         ));
     }
-    let said = match balance {
-        Some(balance) => format!("account {account} of process {process} holds {balance}"),
-        None => format!("there is no account {account} of process {process}"),
-    };
-    print(&format!(
-        "in snapshot {snapshot} with root {root_found}: {said}"
-    ))?;
+    print(&said(&checked))?;
     if root.is_none() {
         print(ROOT_UNCHECKED)?;
     }
     Ok(())
+}
+
+/// What a proof proves.
+pub(super) fn said(checked: &Checked) -> String {
+    let (process, account) = (&checked.process, &checked.account);
+    let published = &checked.proven.published;
+    let (snapshot, root) = (&published.state.snapshot, published.root);
+    let said = match checked.proven.balance {
+        Some(balance) => format!("account {account} of process {process} holds {balance}"),
+        None => format!("there is no account {account} of process {process}"),
+    };
+    format!("in snapshot {snapshot} with root {root}: {said}")
 }

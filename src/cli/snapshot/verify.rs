@@ -18,7 +18,7 @@ use crate::store::{Audit, Export, ExportError};
 /// What to check.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli::snapshot) struct VerifyArgs {
-    /// An exported file; or a snapshot, which a node is asked for.
+    /// An exported file; or a snapshot (or `latest`), which a node is asked for.
     #[arg(value_name = "FILE|ID", required_unless_present = "proof")]
     subject: Option<String>,
     /// Check the proof of one balance instead, as a node gives it under `…/balances/{process}/{account}/proof`.
@@ -41,10 +41,10 @@ pub(in crate::cli::snapshot) fn run(args: &VerifyArgs) -> Result<(), CliError> {
     let (export, _fetched) = if is_file(path) {
         (open(path)?, None)
     } else {
-        let id = SnapshotId::parse(subject)
+        SnapshotId::parse(subject)
             .map_err(|why| CliError::Usage(format!("{subject}: no such file, and {why}")))?;
         let mut file = NamedTempFile::new()?;
-        let export = fetch(&args.rest.rest, &id, &mut file);
+        let export = fetch(&args.rest.rest, subject, &mut file);
         let export = export.map_err(|error| no_file_either(subject, error))?;
         (export, Some(file))
     };

@@ -1,11 +1,12 @@
 //! A snapshot and the history as tables. Knows the shapes of the REST answers; what is absent is a dash.
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 
 use crate::cli::Report;
 use crate::cli::output::{Columns, cell};
+
+/// How wide a table with long figures may be.
+const COLUMNS_MAX: u16 = 100;
 
 /// The history.
 pub(super) fn list(answer: &Value) -> Report {
@@ -190,17 +191,56 @@ const LISTS: [(&str, Columns); 4] = [
     ("open_channels", &[("from", "/from"), ("to", "/to")]),
 ];
 
-/// The checks under the columns they have, whichever they are.
+/// The checks, each with the figures that were compared.
 fn checked(report: &mut Report, checks: &Value) {
-    let rows = checks.as_array().map_or(&[][..], Vec::as_slice);
-    let fields: BTreeSet<&str> = rows
-        .iter()
-        .filter_map(Value::as_object)
-        .flat_map(|row| row.keys().map(String::as_str))
-        .collect();
-    let cells = rows
-        .iter()
-        .map(|row| fields.iter().map(|field| cell(row.get(field))).collect());
-    let headers: Vec<&str> = fields.iter().copied().collect();
-    report.table(&headers, cells.collect());
+    let rows = checks.as_array().map_or(&[][..], Vec::as_slice).iter();
+    let rows = rows.map(|check| {
+        let mut row: Vec<String> = ["check", "subject", "holds"]
+            .iter()
+            .map(|field| cell(check.get(field)))
+            .collect();
+        row.push(figures(&check["figures"]));
+        row
+    });
+    let headers = ["check", "subject", "holds", "figures"];
+    report.table_within(COLUMNS_MAX, &headers, rows.collect());
+}
+
+fn figures(compared: &Value) -> String {
+    let figures = compared.as_object().into_iter().flatten();
+    let figures = figures.map(|(name, figure)| format!("{name}={}", cell(Some(figure))));
+    figures.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    // Without this a table of checks breaks in the middle of its figures on a terminal.
+    #[test]
+    fn checks_fit_the_terminal_and_leave_no_figure_out() {
+        let figures = json!({
+            "amount_expected": i64::MAX, "amount_recorded": i64::MAX, "first_expected": 1, "first_recorded": 1,
+            "last_expected": i64::MAX, "last_recorded": i64::MAX, "transfers_recorded": i64::MAX
+        });
+        let subject = format!("{}→{}", "n".repeat(60), "m".repeat(60));
+        let checks = json!([
+            {"check": "recorded_messages", "subject": subject, "holds": true, "figures": figures},
+            {"check": "chunks", "subject": "n1", "holds": false, "figures": {"chunks_held": 1}},
+        ]);
+        let mut report = Report::default();
+        checked(&mut report, &checks);
+        let text = report.text();
+        for line in text.lines() {
+            let columns = line.chars().count();
+            assert!(columns <= usize::from(COLUMNS_MAX), "{columns}: {line}");
+        }
+        for (name, figure) in figures.as_object().expect("an object") {
+            assert!(
+                text.contains(&format!("{name}={figure}")),
+                "{name} in\n{text}"
+            );
+        }
+    }
 }

@@ -11,7 +11,7 @@ use crate::cli::{CliError, OutputFormat, print};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct WatchArgs {
-    /// The snapshot.
+    /// The snapshot, or `latest`.
     id: String,
     /// Go on behind this event.
     #[arg(long, value_name = "EVENT")]

@@ -7,10 +7,11 @@ mod stats;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use tempfile::TempDir;
 
 use super::output::OutputFormat;
+use super::progress::{STEPS, bar};
 use super::signals::EndSignals;
 use super::{CliError, runtime};
 use crate::store::{Step, StoreError};
@@ -83,7 +84,7 @@ impl Look {
                 "cannot write to {scratch}: {error}; name another place with --scratch"
             ))
         })?;
-        let bar = progress();
+        let bar = bar(0, STEPS);
         let (dir, copy) = (self.dir.clone(), place.path().to_path_buf());
         let shown = bar.clone();
         let looked =
@@ -117,12 +118,6 @@ fn until_asked_to_end<T: Send + 'static>(
     ended.ok_or_else(|| {
         CliError::CheckFailed("stopped before the end; the copy is removed".to_owned())
     })
-}
-
-/// A bar on a terminal; nothing where stderr is a file or a pipe.
-fn progress() -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg:8} {bar:40} {human_pos}/{human_len} eta {eta}");
-    ProgressBar::new(0).with_style(style.expect("the template is a constant that parses"))
 }
 
 fn show(bar: &ProgressBar, step: Step) {

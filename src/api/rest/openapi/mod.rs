@@ -16,11 +16,11 @@ mod page;
 
 use std::sync::LazyLock;
 
-use axum::Json;
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
 use super::accept::Plain;
+use super::json::Json;
 
 pub(super) use page::{file, show};
 

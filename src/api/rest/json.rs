@@ -1,0 +1,23 @@
+//! One JSON document as an answer. It ends with a line break, so that a terminal shows the prompt on a line of its own.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// What is answered.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        let mut text = match serde_json::to_vec(&self.0) {
+            Ok(text) => text,
+            Err(error) => {
+                tracing::error!(%error, "an answer cannot be written as JSON");
+                return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+            }
+        };
+        text.push(b'\n');
+        let media_type = HeaderValue::from_static("application/json");
+        ([(header::CONTENT_TYPE, media_type)], text).into_response()
+    }
+}

@@ -1,0 +1,88 @@
+//! `latest` in the place of a snapshot's id, on every route below `/v1/snapshots`: the request goes on under the address of
+//! the snapshot that is meant, and the answer names it (`Content-Location`), so that its cursors belong to one snapshot.
+
+use axum::extract::{Request, State};
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderValue, Uri, header};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::Facade;
+use super::query::{decode, encode_segment};
+use crate::api::error::Failure;
+use crate::api::named::{Among, ITS_ID_IS_LATEST, LATEST, named};
+
+/// `latest` as one segment that no route has but that of ids.
+const AS_AN_ID: &str = "%6Catest";
+
+/// Puts ids into the path of a request.
+pub(super) async fn resolve(
+    State(facade): State<Facade>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Failure> {
+    let Some((path, passing)) = resolved(&facade, request.uri().path()).await? else {
+        return Ok(next.run(request).await);
+    };
+    let uri = with_path(request.uri(), &path);
+    *request.uri_mut() = uri.map_err(|why| Failure::malformed("path", why))?;
+    let mut response = next.run(request).await;
+    if passing && (response.status().is_success() || response.status().is_redirection()) {
+        let headers = response.headers_mut();
+        // What is under this address later is something else, however immutable it is itself.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Ok(path) = HeaderValue::try_from(path) {
+            headers.insert(header::CONTENT_LOCATION, path);
+        }
+    }
+    Ok(response)
+}
+
+// The path with ids alone, and whether it will be another one later; `None` where it is as it should be.
+async fn resolved(facade: &Facade, path: &str) -> Result<Option<(String, bool)>, Failure> {
+    let mut segments: Vec<String> = path.split('/').map(str::to_owned).collect();
+    // The newest snapshot itself has a route of its own, which takes filters.
+    let whole = segments.len() == 4;
+    let among = match segments.get(4).map(String::as_str) {
+        Some("events") => Among::All,
+        _ => Among::Finished,
+    };
+    let (mut changed, mut passing) = (false, false);
+    for &place in places(&segments) {
+        let segment = match decode(&segments[place]).as_deref() {
+            Some(LATEST) if whole => LATEST.to_owned(),
+            Some(LATEST) => {
+                passing = true;
+                let id = named(&facade.handle, "snapshot_id", LATEST, among).await?;
+                match id.as_str() {
+                    LATEST => AS_AN_ID.to_owned(),
+                    other => encode_segment(other),
+                }
+            }
+            Some(ITS_ID_IS_LATEST) => AS_AN_ID.to_owned(),
+            _ => continue,
+        };
+        changed |= segments[place] != segment;
+        segments[place] = segment;
+    }
+    Ok(changed.then(|| (segments.join("/"), passing)))
+}
+
+// Where ids of snapshots stand: `/v1/snapshots/{id}…` and `/v1/snapshots/{id}/diff/{other}`.
+fn places(segments: &[String]) -> &'static [usize] {
+    let named = |place: usize, name: &str| segments.get(place).is_some_and(|one| one == name);
+    match segments.len() {
+        4.. if !named(1, "v1") || !named(2, "snapshots") => &[],
+        6 if named(4, "diff") => &[3, 5],
+        4.. => &[3],
+        _ => &[],
+    }
+}
+
+fn with_path(uri: &Uri, path: &str) -> Result<Uri, axum::http::Error> {
+    let query = uri.query().map(|query| format!("?{query}"));
+    let mut parts = uri.clone().into_parts();
+    let path = format!("{path}{}", query.unwrap_or_default());
+    parts.path_and_query = Some(path.parse::<PathAndQuery>()?);
+    Ok(Uri::from_parts(parts)?)
+}

@@ -1,0 +1,102 @@
+//! Progress on a terminal, one line as wide as it is; nothing where stderr is a file or a pipe.
+
+use std::fmt::Write;
+
+use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
+
+/// What is done step by step; the message says which step it is.
+pub(super) const STEPS: &str = "{msg:8} {wide_bar} {human_pos}/{human_len} eta {eta}";
+/// What is counted, with its pace; the message comes last.
+pub(super) const PACE: &str = "{wide_bar} {human_pos}/{human_len} {pace} eta {eta} {msg}";
+
+/// A bar of so many steps.
+pub(super) fn bar(total: u64, template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template);
+    let style = style.expect("the template is a constant that parses");
+    ProgressBar::new(total).with_style(style.with_key("pace", pace))
+}
+
+// Whole operations: a fraction of one in a second says nothing.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a pace is positive, and no number of operations reaches the bound"
+)]
+fn pace(state: &ProgressState, written: &mut dyn Write) {
+    let whole = HumanCount(state.per_sec().round() as u64);
+    // Nothing that writes to a line in memory fails.
+    _ = write!(written, "{whole}/s");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use indicatif::{ProgressDrawTarget, TermLike};
+    use std::io;
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    const COLUMNS: u16 = 80;
+
+    /// A terminal that remembers what was written to it.
+    #[derive(Debug, Clone, Default)]
+    struct Terminal(Arc<Mutex<String>>);
+
+    impl TermLike for Terminal {
+        fn width(&self) -> u16 {
+            COLUMNS
+        }
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+        fn write_line(&self, text: &str) -> io::Result<()> {
+            self.write_str(text)?;
+            self.write_str("\n")
+        }
+        fn write_str(&self, text: &str) -> io::Result<()> {
+            let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            written.push_str(text);
+            Ok(())
+        }
+        fn clear_line(&self) -> io::Result<()> {
+            self.write_str("\n")
+        }
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    // Without this the line of a long run breaks on a terminal of usual width, and is written anew below itself.
+    #[test]
+    fn a_bar_fits_its_terminal_and_counts_whole_operations() {
+        for template in [PACE, STEPS] {
+            let terminal = Terminal::default();
+            let bar = bar(2_000_000_000, template);
+            bar.set_draw_target(ProgressDrawTarget::term_like(Box::new(terminal.clone())));
+            bar.set_message("refused 1000000");
+            bar.set_position(1_234_567_890);
+            bar.tick();
+            bar.abandon();
+            let written = terminal.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let lines: Vec<&str> = written.lines().filter(|line| !line.is_empty()).collect();
+            assert!(!lines.is_empty());
+            for line in &lines {
+                let columns = line.trim_end().chars().count();
+                assert!(columns <= usize::from(COLUMNS), "{columns}: {line}");
+            }
+            let last = lines.last().expect("there is one");
+            assert!(last.contains("1,234,567,890/2,000,000,000"), "{last}");
+            let pace = last.split(' ').find(|word| word.ends_with("/s"));
+            assert!(pace.is_none_or(|pace| !pace.contains('.')), "{last}");
+            assert_eq!(pace.is_some(), template == PACE, "{last}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! `snapshot balances`: what every account held in a snapshot, page by page.
+
+use super::path_of;
+use crate::cli::CliError;
+use crate::cli::output::{OutputFormat, Report, cell, print};
+use crate::cli::rest::{RestClient, RestOptions};
+
+/// Which balances.
+#[derive(Debug, clap::Args)]
+pub(super) struct BalancesArgs {
+    /// The snapshot, or `latest`.
+    #[arg(value_name = "ID|latest")]
+    id: String,
+    /// Only the accounts of this process.
+    #[arg(long)]
+    process: Option<String>,
+    /// Only the accounts whose ids begin so.
+    #[arg(long)]
+    prefix: Option<String>,
+    /// How many, at most 1000 [default: 50].
+    #[arg(long)]
+    limit: Option<u16>,
+    /// Go on where an earlier page ended.
+    #[arg(long)]
+    cursor: Option<String>,
+    #[command(flatten)]
+    rest: RestOptions,
+}
+
+/// Runs the command.
+pub(super) fn run(args: &BalancesArgs) -> Result<(), CliError> {
+    let limit = args.limit.map(|limit| limit.to_string());
+    let query = [
+        ("process", &args.process),
+        ("prefix", &args.prefix),
+        ("limit", &limit),
+        ("cursor", &args.cursor),
+    ];
+    let query: Vec<(&str, &str)> = query
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.as_deref()?)))
+        .collect();
+    let path = format!("{}/balances", path_of(&args.id));
+    let answer = RestClient::new(&args.rest.rest)?.get(&path, &query)?;
+    if args.rest.output == OutputFormat::Json {
+        return print(&answer.text);
+    }
+    let mut report = Report::default();
+    let columns = [
+        ("process", "/process"),
+        ("account", "/account"),
+        ("balance", "/balance"),
+    ];
+    report.list(&answer.json["balances"], &columns);
+    for missing in answer.json["missing"].as_array().into_iter().flatten() {
+        let field = |name: &str| cell(missing.get(name));
+        let (process, reason) = (field("process"), field("reason"));
+        report.line(&format!("process {process} is not in it ({reason})"));
+    }
+    if let Some(cursor) = answer.json["next_cursor"].as_str() {
+        report.line(&format!("more with the same command and --cursor {cursor}"));
+    }
+    report.print()
+}

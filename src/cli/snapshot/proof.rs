@@ -1,0 +1,77 @@
+//! `snapshot proof`: that one account held what it did in a snapshot, as a file that can be checked without any node.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use super::export::{destination, file_name, unwritable};
+use super::path_of;
+use super::proven::said;
+use crate::api::ProofDocument;
+use crate::cli::CliError;
+use crate::cli::output::{OutputFormat, print};
+use crate::cli::rest::{RestClient, RestOptions, segment};
+
+/// The end of the names of proofs.
+const EXTENSION: &str = "proof";
+
+/// Of which account, and whither.
+#[derive(Debug, clap::Args)]
+pub(super) struct ProofArgs {
+    /// The snapshot, or `latest`.
+    #[arg(value_name = "ID|latest")]
+    id: String,
+    /// The account.
+    account: String,
+    /// The process that keeps it [default: the one that answers].
+    #[arg(long)]
+    process: Option<String>,
+    /// The file; one of that name is replaced [default: ACCOUNT.proof].
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    rest: RestOptions,
+}
+
+/// Asks for the proof, checks it, and keeps it.
+pub(super) fn run(args: &ProofArgs) -> Result<(), CliError> {
+    let out = match &args.out {
+        Some(out) => destination(out)?,
+        None => destination(&file_name(&args.account, EXTENSION)?)?,
+    };
+    let client = RestClient::new(&args.rest.rest)?;
+    let process = match &args.process {
+        Some(process) => process.clone(),
+        None => client.process()?,
+    };
+    let (process, account) = (segment(&process), segment(&args.account));
+    let path = format!("{}/balances/{process}/{account}/proof", path_of(&args.id));
+    let answer = client.get(&path, &[])?;
+    let strange = |why: String| {
+        let rest = &args.rest.rest;
+        CliError::CheckFailed(format!("what {rest} sent is no proof: {why}"))
+    };
+    let document: ProofDocument =
+        serde_json::from_str(&answer.text).map_err(|why| strange(why.to_string()))?;
+    let proven = said(&document.check().map_err(strange)?);
+    keep(&out, &answer.text)?;
+    if args.rest.output == OutputFormat::Json {
+        return print(&answer.text);
+    }
+    let file = out.display();
+    print(&format!(
+        "{file}: {proven}\ncheck it anywhere with: snapledger snapshot verify --proof {file}"
+    ))
+}
+
+fn keep(out: &Path, text: &str) -> Result<(), CliError> {
+    let dir = out.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let dir = dir.unwrap_or_else(|| Path::new("."));
+    let mut file = NamedTempFile::new_in(dir).map_err(|error| unwritable(out, &error))?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist(out)
+        .map_err(|error| unwritable(out, &error.error))?;
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! `status`: how a node is, whom it knows, and its newest snapshot, through REST.
+
+use serde_json::Value;
+
+use super::output::{Columns, cell};
+use super::rest::{RestClient, RestOptions};
+use super::{CliError, OutputFormat, Report, print};
+
+/// How a node is, its peers and channels, and its newest snapshot.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    rest: RestOptions,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// [`CliError`] with why the node is not ready, or that it does not answer.
+pub fn run(args: &Args) -> Result<(), CliError> {
+    let client = RestClient::new(&args.rest.rest)?;
+    let ready = client.get("/readyz", &[]);
+    let cluster = match (&ready, client.get("/v1/cluster", &[])) {
+        // Why it is not ready says more than what it cannot answer.
+        (Err(_), Err(_)) => return ready.map(|_| ()),
+        (_, cluster) => cluster?,
+    };
+    if args.rest.output == OutputFormat::Json {
+        print(&cluster.text)?;
+        return ready.map(|_| ());
+    }
+    let newest = client.get("/v1/snapshots", &[("limit", "1")])?;
+    let ready_word = if ready.is_ok() { "yes" } else { "no" };
+    table(&cluster.json, ready_word, &newest.json["snapshots"][0]).print()?;
+    ready.map(|_| ())
+}
+
+const PEERS: Columns = &[
+    ("process", "/process"),
+    ("state", "/state"),
+    ("last seen", "/last_seen"),
+    ("gRPC", "/grpc"),
+    ("REST", "/rest"),
+];
+
+const CHANNELS: Columns = &[
+    ("from", "/from"),
+    ("to", "/to"),
+    ("state", "/state"),
+    ("sent", "/sent"),
+    ("acknowledged", "/acknowledged"),
+    ("delivered", "/delivered"),
+    ("in flight", "/in_flight"),
+    ("recording", "/recording"),
+];
+
+fn table(cluster: &Value, ready: &str, newest: &Value) -> Report {
+    let mut report = Report::default();
+    let field = |of: &Value, name: &str| cell(of.pointer(name));
+    let newest = match newest.is_null() {
+        true => "none yet".to_owned(),
+        false => format!(
+            "{}, {}, by {} at {}",
+            field(newest, "/snapshot_id"),
+            field(newest, "/status"),
+            field(newest, "/initiator"),
+            field(newest, "/initiated_at")
+        ),
+    };
+    let facts = [
+        ("cluster", field(cluster, "/cluster")),
+        ("ready", ready.to_owned()),
+        ("journal position", field(cluster, "/journal_position")),
+        ("newest snapshot", newest),
+    ];
+    let facts = facts.map(|(name, value)| vec![name.to_owned(), value]);
+    report.table(&["process", &field(cluster, "/process")], facts.to_vec());
+    for (name, columns) in [("peers", PEERS), ("channels", CHANNELS)] {
+        let list = &cluster[name];
+        if list.as_array().is_some_and(|list| !list.is_empty()) {
+            report.line(&format!("\n{name}"));
+            report.list(list, columns);
+        }
+    }
+    for list in ["peers", "channels"] {
+        let errors = cluster[list].as_array().into_iter().flatten();
+        for one in errors.filter(|one| one["error"].is_string()) {
+            let subject = match list {
+                "peers" => format!("process {}", field(one, "/process")),
+                _ => format!("channel {}→{}", field(one, "/from"), field(one, "/to")),
+            };
+            report.line(&format!("{subject}: {}", field(one, "/error")));
+        }
+    }
+    report
+}
