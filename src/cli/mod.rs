@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod audit;
+pub mod backup;
 pub mod bench;
 pub mod cluster;
 pub mod completions;
@@ -13,6 +14,7 @@ mod instant;
 mod logs;
 pub mod node;
 mod output;
+mod place;
 mod progress;
 pub mod replay;
 pub mod rest;
@@ -68,6 +70,8 @@ enum Command {
     Bench(bench::Args),
     /// Look into the store of a stopped node, or decide about it
     Store(store::Args),
+    /// Copy the store of a node that runs
+    Backup(backup::Args),
     /// Make a new cluster from a complete snapshot
     Restore(restore::Args),
     /// Print the completions of a shell
@@ -120,6 +124,7 @@ impl Cli {
             Command::Simulate(args) => simulate::run(args),
             Command::Bench(args) => bench::run(args, &self.logs),
             Command::Store(args) => store::run(args),
+            Command::Backup(args) => backup::run(&args),
             Command::Restore(args) => restore::run(&args),
             Command::Completions(args) => completions::run(&args),
         }

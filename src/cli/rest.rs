@@ -174,17 +174,7 @@ impl RestClient {
     /// # Errors
     /// As [`RestClient::get`]; [`CliError::Output`] where `into` takes no more.
     pub fn download(&self, path: &str, into: &mut impl Write) -> Result<(), CliError> {
-        let request = agent_for_files()
-            .get(format!("{}{path}", self.base))
-            .header(
-                "accept",
-                "application/octet-stream, application/problem+json",
-            );
-        let mut response = request.call().map_err(|error| self.unreachable(error))?;
-        if !response.status().is_success() {
-            return self.answer(Ok(response)).map(|_| ());
-        }
-        let mut body = response.body_mut().as_reader();
+        let mut body = self.file(path)?;
         let mut block = vec![0; BLOCK_BYTES];
         loop {
             let read = body.read(&mut block).map_err(|error| CliError::Strange {
@@ -196,6 +186,25 @@ impl RestClient {
             }
             into.write_all(&block[..read])?;
         }
+    }
+
+    /// GET of a file of any size, to read as it comes.
+    ///
+    /// # Errors
+    /// As [`RestClient::get`].
+    pub fn file(&self, path: &str) -> Result<BodyReader<'static>, CliError> {
+        let request = agent_for_files()
+            .get(format!("{}{path}", self.base))
+            .header(
+                "accept",
+                "application/octet-stream, application/problem+json",
+            );
+        let response = request.call().map_err(|error| self.unreachable(error))?;
+        if !response.status().is_success() {
+            self.answer(Ok(response))?;
+            return Err(self.strange("what comes is no file"));
+        }
+        Ok(response.into_body().into_reader())
     }
 
     /// PUT, without a body.
@@ -230,6 +239,10 @@ impl RestClient {
         if !status.is_success() {
             let problem = json.unwrap_or(Value::Null);
             if problem["title"].is_null() && problem["detail"].is_null() {
+                // No request of a command has a body that a node would not take.
+                if status == 415 {
+                    return Err(self.grpc_port());
+                }
                 return Err(self.strange(&format!("status {status}, and no reason")));
             }
             let kind = problem["type"].as_str();
@@ -293,7 +306,7 @@ impl RestClient {
 fn is_grpc(response: &Response<Body>) -> bool {
     let kind = response.headers().get("content-type");
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or("");
-    kind.starts_with("application/grpc") || response.status() == 415 && kind.is_empty()
+    kind.starts_with("application/grpc")
 }
 
 /// An agent that speaks with nodes directly: a proxy for the outer world has no part in a cluster.

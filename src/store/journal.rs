@@ -229,7 +229,8 @@ impl Journal {
     }
 }
 
-fn missing(position: Lsn) -> StoreError {
+/// An entry that should be there and is not.
+pub(super) fn missing(position: Lsn) -> StoreError {
     let damage = Damage::Contradiction("it is missing".to_owned());
     StoreError::damaged(format!("journal entry {position}"), damage)
 }

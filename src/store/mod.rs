@@ -7,6 +7,7 @@
 mod addresses;
 mod archive;
 mod audit;
+mod backup;
 mod check;
 mod chunk_batch;
 mod chunks;
@@ -56,6 +57,7 @@ mod witness;
 pub use addresses::{Addresses, Met};
 pub use archive::Archive;
 pub use audit::{Audit, Wrong};
+pub use backup::BackedUp;
 pub use check::{Bytes, Examination, Report, Stats, Step};
 pub use error::StoreError;
 pub use export::{Export, ExportError};
@@ -75,6 +77,7 @@ pub use sweep::Swept;
 pub use trim::Trimmed;
 pub use usage::Usage;
 
+use backup::Standstill;
 use chunks::Chunks;
 use composition::Composition;
 use files::Engine;
@@ -107,6 +110,7 @@ pub struct Store {
     identity: Identity,
     underway: Underway,
     composition: Composition,
+    standstill: Standstill,
     /// Last, because it holds the lock: fields are dropped in order, and the trees hold the files open.
     engine: Engine,
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::backup::Standstill;
 use super::chunks::Chunks;
 use super::composition::Composition;
 use super::error::StoreError;
@@ -97,6 +98,7 @@ impl Store {
             retention: Retention::open(trees.retention)?,
             underway: Underway::default(),
             composition: Composition::default(),
+            standstill: Standstill::default(),
             engine,
             identity,
         };

@@ -22,11 +22,15 @@ impl Store {
         Ok(published.root)
     }
 
-    /// Packs some of the old revisions, if many lie alone; says whether there may be more.
+    /// Packs some of the old revisions, if many lie alone; says whether there may be more. None during a backup: what is
+    /// packed is deleted where it lay.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn pack_history(&self) -> Result<bool, StoreError> {
+        let Some(_deleting) = self.standstill.deleting() else {
+            return Ok(false);
+        };
         self.history.pack(|| self.sync())
     }
 

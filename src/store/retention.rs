@@ -273,6 +273,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn delete_snapshots(&self, snapshots: &[SnapshotId]) -> Result<usize, StoreError> {
+        // During a backup they stay, and are due again.
+        let Some(_deleting) = self.standstill.deleting() else {
+            return Ok(0);
+        };
         let mut going = Vec::new();
         for snapshot in snapshots {
             let mut marks = self.retention.marks();

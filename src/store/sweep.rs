@@ -86,12 +86,16 @@ impl Store {
         self.chunks.leases.let_go(snapshot);
     }
 
-    /// Deletes every chunk that neither a state, a part, a revision nor a collection needs; one sweep at a time. Stops
-    /// early, with `None`, once `goes_on` says no, which it then goes on to say.
+    /// Deletes every chunk that neither a state, a part, a revision nor a collection needs; one sweep at a time, and
+    /// none during a backup. Stops early, with `None`, once `goes_on` says no, which it then goes on to say.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] where something that names chunks cannot be read; nothing is deleted then.
     pub fn sweep(&self, goes_on: impl Fn() -> bool) -> Result<Option<Swept>, StoreError> {
+        let Some(_deleting) = self.standstill.deleting() else {
+            return Ok(None);
+        };
+        let goes_on = || goes_on() && !self.standstill.is_wanted();
         let _sweeping = self.writing();
         let Some(needed) = self.mark(&goes_on)? else {
             return Ok(None);

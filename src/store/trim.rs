@@ -39,11 +39,15 @@ impl Store {
     }
 
     /// Deletes what lies before the newest state that is at or before an instant and that nobody's needs hold back; and
-    /// what an earlier trim has left. One trim at a time. Stops early, with what is done, once `goes_on` says no.
+    /// what an earlier trim has left. One trim at a time, and none during a backup. Stops early, with what is done, once `goes_on` says no.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] where that state is not whole: the journal before it may be needed, and stays.
     pub fn trim(&self, instant: Hlc, goes_on: impl Fn() -> bool) -> Result<Trimmed, StoreError> {
+        let Some(_deleting) = self.standstill.deleting() else {
+            return Ok(Trimmed::default());
+        };
+        let goes_on = || goes_on() && !self.standstill.is_wanted();
         if let Some(state) = self.beginning(instant)? {
             self.begin_at(&state)?;
         }

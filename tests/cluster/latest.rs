@@ -112,11 +112,13 @@ async fn over_grpc(cluster: &Cluster) {
     let mut history = HistoryServiceClient::new(cluster.grpc("n1"));
     let asked = GetRequest {
         snapshot_id: latest(),
+        ..GetRequest::default()
     };
     let got = history.get(asked).await.expect("an answer").into_inner();
     assert_eq!(got.snapshot_id, "third");
     let asked = VerifyRequest {
         snapshot_id: latest(),
+        ..VerifyRequest::default()
     };
     let verified = history.verify(asked).await.expect("an answer");
     assert_eq!(verified.into_inner().conserved, Some(true));
@@ -140,7 +142,7 @@ async fn over_grpc(cluster: &Cluster) {
     let asked = DiffRequest {
         from_snapshot_id: latest(),
         to_snapshot_id: latest(),
-        at_us: None,
+        ..DiffRequest::default()
     };
     let mut nothing = history.diff(asked).await.expect("an answer").into_inner();
     while let Some(message) = nothing.message().await.expect("a stream") {

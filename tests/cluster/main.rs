@@ -8,6 +8,7 @@ mod asking;
 mod audited;
 mod audits;
 mod await_it;
+mod backup;
 mod by_address;
 mod cancelled;
 mod channels;

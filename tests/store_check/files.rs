@@ -103,7 +103,11 @@ fn a_store_in_use_is_left_alone() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let me = ProcessId::parse("n1").expect("a valid id");
     let open = Store::open(dir.path(), "demo", &me).expect("a new store");
-    assert_bad(&run("check", dir.path(), &[]), "is in use by another node");
+    for command in ["check", "stats"] {
+        let asked = run(command, dir.path(), &[]);
+        assert_bad(&asked, "a node runs on the store");
+        assert_bad(&asked, "`snapledger backup --rest URL --into COPY`");
+    }
     drop(open);
     assert_eq!(
         run("stats", dir.path(), &[]).status.code(),

@@ -190,11 +190,8 @@ impl HistoryService for History {
         &self,
         request: Request<RevisionsRequest>,
     ) -> Result<Response<RevisionsResponse>, Status> {
-        let snapshot = id(
-            "snapshot_id",
-            &request.get_ref().snapshot_id,
-            SnapshotId::parse,
-        )?;
+        let asked = &request.get_ref().snapshot_id;
+        let snapshot = named(&self.handle, "snapshot_id", asked, Among::Finished).await?;
         let found = self.handle.revisions(&snapshot).await;
         let found = found.map_err(Failure::from)?;
         if found.is_empty() {

@@ -21,6 +21,8 @@ pub(in crate::api) const EXPORTS_MAX: usize = 64;
 /// How many snapshots are watched or waited for at once; each holds a connection for as long as its snapshot takes, and
 /// three of four connections stay free for requests.
 const WATCHERS_MAX: usize = 256;
+/// How many backups are read at once: nothing is deleted meanwhile, and each reads all there is.
+const BACKUPS_MAX: usize = 1;
 /// How long a request may take, its body included, unless it asks to wait for a snapshot.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -30,6 +32,7 @@ pub(super) struct Bounds {
     requests: Arc<Semaphore>,
     exports: Arc<Semaphore>,
     watchers: Arc<Semaphore>,
+    backups: Arc<Semaphore>,
 }
 
 impl Default for Bounds {
@@ -38,6 +41,7 @@ impl Default for Bounds {
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
             exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
             watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
+            backups: Arc::new(Semaphore::new(BACKUPS_MAX)),
         }
     }
 }
@@ -47,6 +51,12 @@ impl Facade {
     pub(super) fn admit_export(&self) -> Result<OwnedSemaphorePermit, Failure> {
         let permit = self.bounds.exports.clone().try_acquire_owned();
         permit.map_err(|_| Failure::Busy(EXPORTS_MAX, "exports"))
+    }
+
+    /// Leave to copy the store, as long as the permit lives.
+    pub(super) fn admit_backup(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        let permit = self.bounds.backups.clone().try_acquire_owned();
+        permit.map_err(|_| Failure::Busy(BACKUPS_MAX, "backup"))
     }
 
     /// Leave to watch a snapshot, as long as the permit lives.

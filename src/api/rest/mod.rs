@@ -4,6 +4,7 @@ mod accept;
 mod accounts;
 pub(super) mod admission;
 mod audit;
+mod backup;
 mod balances;
 mod body;
 mod channels;
@@ -101,6 +102,7 @@ fn routes() -> Router<Facade> {
         .route("/docs/{file}", get(openapi::file))
         .route("/v1/cluster", get(cluster::show))
         .route("/v1/audit", get(audit::show))
+        .route("/v1/backup", get(backup::stream))
 }
 
 fn snapshot_routes() -> Router<Facade> {

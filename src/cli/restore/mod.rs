@@ -3,15 +3,13 @@
 //! Everything is made beside the place where it is to be and moved there in one step, so that no part of a cluster ever
 //! stands in that place.
 
-mod place;
-
 use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
-use self::place::Place;
 use super::CliError;
 use super::output::Report;
+use super::place::Place;
 use super::snapshot::verify;
 use crate::api::{ITS_ID_IS_LATEST, LATEST};
 use crate::config::cluster_file::{

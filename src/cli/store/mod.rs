@@ -90,8 +90,20 @@ impl Look {
         let looked =
             until_asked_to_end(place, move || work(&dir, &copy, &|step| show(&shown, step)))?;
         bar.finish_and_clear();
-        looked.map_err(|error| CliError::of_store(&self.dir, &error))
+        looked.map_err(|error| match error {
+            StoreError::InUse(dir) => CliError::Store(runs(&dir)),
+            error => CliError::of_store(&self.dir, &error),
+        })
     }
+}
+
+// What a person can do who wants to know how a store is whose node must go on.
+fn runs(dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        "a node runs on the store {dir}; ask the node: `snapledger status` and GET /metrics say how it is, and \
+         `snapledger backup --rest URL --into COPY` makes a copy that can be looked into while it goes on"
+    )
 }
 
 fn until_asked_to_end<T: Send + 'static>(

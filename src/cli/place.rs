@@ -1,4 +1,4 @@
-//! Where a restored cluster is made, and how it comes to where it is to be.
+//! Where stores are made, a cluster of them or one alone, and how they come to where they are to be.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
@@ -18,7 +18,7 @@ pub(super) struct Place {
     aside: PathBuf,
 }
 
-/// A cluster in the making.
+/// Stores in the making.
 pub(super) struct Staged<'a> {
     place: &'a Place,
     stores: PathBuf,
@@ -46,7 +46,7 @@ impl Place {
         }
         let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
             return Err(usage(
-                "is no place for a cluster; name a directory that is new",
+                "is no place for stores; name a directory that is new",
             ));
         };
         if is_mount_point(&absolute, parent) {
@@ -83,7 +83,7 @@ impl Place {
         let lock = File::create(self.aside.join(LOCK)).map_err(failed("write into"))?;
         lock.try_lock().map_err(|_| {
             let into = self.into.display();
-            CliError::Usage(format!("somebody else is restoring into {into} now"))
+            CliError::Usage(format!("another command is writing into {into} now"))
         })?;
         let stores = self.aside.join(STORES);
         if stores.exists() {
@@ -114,14 +114,20 @@ impl Staged<'_> {
         sync(&path)
     }
 
+    /// Removes what was made.
+    pub(super) fn abandon(self) {
+        // What is left is removed by the next one.
+        let _left = fs::remove_dir_all(&self.place.aside);
+    }
+
     /// Moves all of it to where it is to be, in one step.
     pub(super) fn move_into_place(self) -> Result<(), CliError> {
         let into = &self.place.into;
         sync(&self.stores)?;
         // An empty directory is replaced; one that somebody has filled since is not.
-        fs::rename(&self.stores, into).map_err(unwritable("move the cluster into", into))?;
+        fs::rename(&self.stores, into).map_err(unwritable("move what was made into", into))?;
         sync(&self.place.parent)?;
-        // The cluster is there, whether or not this is left.
+        // What was made is there, whether or not this is left.
         let _left = fs::remove_dir_all(&self.place.aside);
         Ok(())
     }

@@ -1,0 +1,30 @@
+//! A copy of the whole store while the node goes on, for `snapledger backup`.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::response::Response;
+
+use super::Facade;
+use super::accept::{Format, negotiate};
+use super::export;
+use super::query::Parameters;
+use crate::api::error::Failure;
+
+/// `GET /v1/backup`
+pub(super) async fn stream(
+    State(facade): State<Facade>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    negotiate(&headers, &[Format::Export])?;
+    Parameters::of(&uri, &[])?;
+    let permit = facade.admit_backup()?;
+    let mut response = export::stream(&facade.handle, Format::Export, permit, |store, sink| {
+        Ok(store.back_up(sink)?)
+    });
+    let never_stored = HeaderValue::from_static("no-store");
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, never_stored);
+    Ok(response)
+}

@@ -1,0 +1,85 @@
+//! `backup`: the store of a node that runs, copied while it goes on, as far as its journal was durable then.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::place::Place;
+use super::progress::{BYTES, bar};
+use super::rest::{RestClient, RestOptions};
+use super::{CliError, OutputFormat, Report, print};
+use crate::api::time::rfc3339;
+use crate::store::{BackedUp, ExportError, Store};
+
+/// Copy the store of a node that runs.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where the copy is to be: a directory that is empty or not there yet.
+    #[arg(long, value_name = "DIR")]
+    into: PathBuf,
+    #[command(flatten)]
+    rest: RestOptions,
+}
+
+/// Copies, and says how far the copy reaches. Until it is whole nothing stands in its place.
+///
+/// # Errors
+/// [`CliError`]: the place is not empty, the node does not answer, or what it sends is not whole.
+pub fn run(args: &Args) -> Result<(), CliError> {
+    let place = Place::check(&args.into)?;
+    let client = RestClient::new(&args.rest.rest)?;
+    let mut sent = client.file("/v1/backup")?;
+    let staged = place.stage()?;
+    let shown = bar(0, BYTES);
+    let copied = Store::restore_backup(staged.dir(), &mut sent, &|bytes| shown.set_position(bytes));
+    shown.finish_and_clear();
+    let copied = match copied {
+        Ok(copied) => copied,
+        Err(error) => {
+            staged.abandon();
+            return Err(failed(&args.rest.rest, error));
+        }
+    };
+    staged.move_into_place()?;
+    report(args, &copied)
+}
+
+fn failed(rest: &str, error: ExportError) -> CliError {
+    match error {
+        ExportError::Store(error) => CliError::Store(error.to_string()),
+        other => CliError::CheckFailed(format!(
+            "what {rest} sent is not whole, and was removed: {other}; see the node's log, and try again"
+        )),
+    }
+}
+
+fn report(args: &Args, copied: &BackedUp) -> Result<(), CliError> {
+    let BackedUp {
+        cluster, process, ..
+    } = copied;
+    let (dir, position) = (args.into.display(), copied.position);
+    let time = rfc3339(copied.time.wall_us());
+    if args.rest.output == OutputFormat::Json {
+        let copied = json!({
+            "dir": args.into,
+            "cluster": cluster,
+            "process": process.as_str(),
+            "journal_position": position.0,
+            "time": time,
+            "values": copied.values,
+            "bytes": copied.bytes,
+        });
+        return print(&copied.to_string());
+    }
+    let mut report = Report::default();
+    report.line(&format!(
+        "{dir} holds the store of process {process} of cluster {cluster} up to journal position {position}, of {time}: \
+         {} bytes",
+        copied.bytes
+    ));
+    report.line(&format!(
+        "check it with: snapledger store check {dir}\n\
+         it takes the place of the store when that is lost, and is refused beside it: see OPERATIONS.md, Backups"
+    ));
+    report.print()
+}

@@ -1,0 +1,172 @@
+//! Writing a backup: from the store of a node that runs to the socket, one value in memory at a time.
+
+use std::io::{self, Write};
+
+use super::{Block, END_BYTES, FORMAT, Head, MAGIC};
+use crate::process::event::Record;
+use crate::process::ids::Lsn;
+use crate::store::Store;
+use crate::store::codec::Entry;
+use crate::store::error::StoreError;
+use crate::store::export::ExportError;
+use crate::store::frame::{self, Damage, Kind};
+use crate::store::journal;
+use crate::store::schema::{self, OWNER, Trees, position_key, snapshot_key};
+use crate::store::v1::state::OwnerV1;
+
+impl Store {
+    /// Writes all that the store holds up to its newest durable position, while others go on writing. Reads the disk, and
+    /// nothing is deleted until it has returned.
+    ///
+    /// # Errors
+    /// [`ExportError`]: something is damaged, or nobody reads any more.
+    pub fn back_up(&self, out: &mut dyn Write) -> Result<(), ExportError> {
+        let _hold = self.standstill.hold();
+        let trees = Trees::open(&self.engine.db).map_err(ExportError::Store)?;
+        let mut copy = Copy {
+            out: Blocks::begin(out)?,
+            values: 0,
+        };
+        copy.head(&trees)?;
+        copy.tree("meta", &trees.meta)?;
+        copy.tree("blocks", &trees.bodies)?;
+        copy.tree("index", &trees.heads)?;
+        copy.tree("history", &trees.history)?;
+        copy.tree("retention", &trees.retention)?;
+        let behind = self.position();
+        copy.tree("parts", &trees.parts)?;
+        copy.tree("states-2", &trees.states)?;
+        // Chosen behind all that rests on it.
+        let end = self.journal.head();
+        copy.out.block(Block::Tree, b"journal")?;
+        let mut parts = Vec::new();
+        for position in self.journal.first().0..=end.position.0 {
+            let stored = copy.turn(&trees, Lsn(position))?;
+            if Lsn(position) > behind {
+                parts.extend(parts_stored(Lsn(position), &stored)?);
+            }
+        }
+        copy.out.block(Block::Tree, b"parts")?;
+        for key in parts {
+            copy.value(&trees.parts, &key)?;
+        }
+        copy.tree("chunks", &trees.chunks)?;
+        copy.out.end(end, copy.values)
+    }
+}
+
+// The keys of the parts that a turn says are stored.
+fn parts_stored(position: Lsn, stored: &[u8]) -> Result<Vec<Vec<u8>>, ExportError> {
+    let entry = Entry::decode(position, stored).map_err(ExportError::Store)?;
+    let keys = entry.turn.records.iter().filter_map(|record| match record {
+        Record::PartStored { snapshot } => Some(snapshot_key(snapshot)),
+        _ => None,
+    });
+    Ok(keys.collect())
+}
+
+/// What is written so far.
+struct Copy<'a> {
+    out: Blocks<'a>,
+    values: u64,
+}
+
+impl Copy<'_> {
+    fn head(&mut self, trees: &Trees) -> Result<(), ExportError> {
+        let owner = schema::get::<OwnerV1>(&trees.meta, OWNER, Kind::Owner);
+        let missing = || {
+            let damage = Damage::Contradiction("it is missing".to_owned());
+            StoreError::damaged(schema::name(Kind::Owner, OWNER), damage)
+        };
+        let owner = owner.and_then(|owner| owner.ok_or_else(missing));
+        let head = Head {
+            store_format: trees.format().map_err(ExportError::Store)?,
+            owner: owner.map_err(ExportError::Store)?,
+        };
+        Ok(self.out.block(Block::Head, &frame::encode(&head))?)
+    }
+
+    fn tree(&mut self, name: &str, tree: &sled::Tree) -> Result<(), ExportError> {
+        self.out.block(Block::Tree, name.as_bytes())?;
+        for key in schema::keys(tree).rev() {
+            self.value(tree, &key.map_err(ExportError::Store)?)?;
+        }
+        Ok(())
+    }
+
+    // One that is gone, as none should be, is left out, and missed by whoever needs it.
+    fn value(&mut self, tree: &sled::Tree, key: &[u8]) -> Result<(), ExportError> {
+        match read(tree, key)? {
+            Some(framed) => self.write(key, &framed),
+            None => Ok(()),
+        }
+    }
+
+    fn turn(&mut self, trees: &Trees, position: Lsn) -> Result<Vec<u8>, ExportError> {
+        let key = position_key(position);
+        let framed = read(&trees.journal, &key)?;
+        let framed = framed.ok_or_else(|| ExportError::Store(journal::missing(position)))?;
+        self.write(&key, &framed)?;
+        Ok(framed)
+    }
+
+    fn write(&mut self, key: &[u8], framed: &[u8]) -> Result<(), ExportError> {
+        self.values += 1;
+        Ok(self.out.value(key, framed)?)
+    }
+}
+
+fn read(tree: &sled::Tree, key: &[u8]) -> Result<Option<Vec<u8>>, ExportError> {
+    let read = frame::get(tree, key).map_err(StoreError::from);
+    read.map_err(ExportError::Store)
+}
+
+/// Writes blocks, and hashes what passes.
+struct Blocks<'a> {
+    out: &'a mut dyn Write,
+    hasher: blake3::Hasher,
+}
+
+impl<'a> Blocks<'a> {
+    fn begin(out: &'a mut dyn Write) -> io::Result<Self> {
+        let hasher = blake3::Hasher::new();
+        let mut blocks = Self { out, hasher };
+        blocks.write(MAGIC)?;
+        blocks.write(&FORMAT.to_le_bytes())?;
+        Ok(blocks)
+    }
+
+    fn block(&mut self, kind: Block, bytes: &[u8]) -> io::Result<()> {
+        self.head(kind, bytes.len())?;
+        self.write(bytes)
+    }
+
+    fn value(&mut self, key: &[u8], framed: &[u8]) -> io::Result<()> {
+        let length = u16::try_from(key.len()).map_err(io::Error::other)?;
+        self.head(Block::Value, 2 + key.len() + framed.len())?;
+        self.write(&length.to_le_bytes())?;
+        self.write(key)?;
+        self.write(framed)
+    }
+
+    fn end(&mut self, end: journal::Head, values: u64) -> Result<(), ExportError> {
+        let hash = *self.hasher.finalize().as_bytes();
+        self.head(Block::End, END_BYTES)?;
+        self.write(&end.position.0.to_le_bytes())?;
+        self.write(&end.hash.0)?;
+        self.write(&values.to_le_bytes())?;
+        self.write(&hash)?;
+        Ok(self.out.flush()?)
+    }
+
+    fn head(&mut self, kind: Block, length: usize) -> io::Result<()> {
+        let length = u32::try_from(length).map_err(io::Error::other)?;
+        self.write(&[kind as u8])?;
+        self.write(&length.to_le_bytes())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.hasher.update(bytes);
+        self.out.write_all(bytes)
+    }
+}

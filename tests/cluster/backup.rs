@@ -1,0 +1,130 @@
+//! A node that runs is backed up while it goes on: the copy is a whole store, says how far it reaches, and takes the place of
+//! the original when that is lost. Without this a store could be copied only while its node stands still, or the copy
+//! would open and lack what was written meanwhile.
+
+use std::path::Path;
+
+use serde_json::Value;
+use snapledger::process::ids::Lsn;
+use snapledger::store::Store;
+
+use crate::asked_from_terminal::{ended, said};
+use crate::await_it::until;
+use crate::nodes::{Cluster, process};
+use crate::rest::Rest;
+use crate::snapshots::assert_proven;
+use crate::stores::{pay, stopped_at};
+use crate::traffic::{SEED, Traffic};
+
+const IDS: [&str; 3] = ["n1", "n2", "n3"];
+
+async fn backup(rest: &Rest, into: &Path) -> Value {
+    let into = into.to_str().expect("text");
+    let said = said(rest, &["backup", "--into", into, "--output", "json"]).await;
+    serde_json::from_str(&said).expect("JSON")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_under_load_is_whole_and_says_how_far_it_reaches() {
+    // Of every node retention deletes meanwhile, as far as it may.
+    let cluster = Cluster::planned(&IDS).with_max_count(2).started().await;
+    let mut cluster = cluster;
+    cluster.connected().await;
+    let traffic = Traffic::between(&cluster, &IDS).await;
+    let rest = cluster.rest("n1");
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let snapshots = async {
+        for _ in 0..12 {
+            let id = rest.start_snapshot().await;
+            rest.snapshot(&id, "complete").await;
+        }
+    };
+    let copies = async {
+        let mut copies = Vec::new();
+        for number in 0..3 {
+            let copy = dir.path().join(format!("copy-{number}"));
+            let before = rest.read("/v1/cluster").await["journal_position"].as_u64();
+            let copied = backup(&rest, &copy).await;
+            assert_eq!(
+                (&copied["process"], &copied["cluster"]),
+                (&"n1".into(), &"tested".into())
+            );
+            assert!(copied["journal_position"].as_u64() >= before, "{copied}");
+            copies.push((copy, copied));
+        }
+        copies
+    };
+    let ((), copies) = tokio::join!(snapshots, copies);
+    traffic.stop().await;
+    for (copy, copied) in &copies {
+        let checked = Store::check(copy).expect("a whole store");
+        assert_eq!(checked.process, "n1");
+        let store = Store::open(copy, "tested", &process("n1")).expect("it opens");
+        let position = copied["journal_position"].as_u64().expect("a position");
+        assert_eq!(store.position(), Lsn(position));
+    }
+    // What is there already, and what is not there, is said before anything is written.
+    let into = copies[0].0.to_str().expect("text");
+    let (code, _, stderr) = ended(&rest, &["backup", "--into", into]).await;
+    assert!(
+        code == Some(2) && stderr.contains("is not empty"),
+        "{stderr}"
+    );
+    assert_eq!(
+        std::fs::read_dir(dir.path()).expect("a directory").count(),
+        3
+    );
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_takes_the_place_of_a_lost_store_and_is_refused_beside_it() {
+    let mut cluster = Cluster::up(&IDS).await;
+    let rest = cluster.rest("n1");
+    cluster.deposit("n1", "a", 10).await;
+    let traffic = Traffic::between(&cluster, &IDS).await;
+    let first = rest.start_snapshot().await;
+    rest.snapshot(&first, "complete").await;
+    traffic.stop().await;
+    until("nothing on its way", async || {
+        let audit = rest.read("/v1/audit").await;
+        (audit["totals"]["in_flight"] == 0).then_some(())
+    })
+    .await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let copy = dir.path().join("copy");
+    let copied = backup(&rest, &copy).await;
+    let held = rest.balance("cash").await;
+    let n2_held = cluster
+        .rest("n2")
+        .balance("cash")
+        .await
+        .expect("an account");
+
+    cluster.stop("n1").await;
+    cluster.wipe("n1");
+    std::fs::rename(&copy, cluster.store("n1")).expect("on one file system");
+    cluster.start("n1").await;
+    cluster.connected().await;
+    assert_eq!(rest.balance("cash").await, held);
+    assert_eq!(
+        rest.read(&format!("/v1/snapshots/{first}")).await["status"],
+        "complete"
+    );
+    let id = rest.start_snapshot().await;
+    assert_proven(&rest.snapshot(&id, "complete").await, 3 * SEED + 10);
+
+    let again = backup(&rest, &copy).await;
+    assert!(again["journal_position"].as_u64() > copied["journal_position"].as_u64());
+    pay(&rest, ("n2", "cash"), 1).await;
+    cluster.rest("n2").balance_is("cash", n2_held + 1).await;
+    let (second, beside) = cluster.second("n1", &copy).await;
+    stopped_at(
+        &beside,
+        ("n1", "n2"),
+        &["has lost what it had made durable"],
+    )
+    .await;
+    second.stop().await;
+    cluster.stop_all().await;
+}
