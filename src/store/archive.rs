@@ -13,16 +13,17 @@ use super::frame::Kind;
 use super::history::{Blocks, History, Published};
 use super::journal::Journal;
 use super::retention::was_deleted;
-use super::schema::{self, OWNER};
+use super::schema::{self, OWNER, Trees};
 use super::source::ChunkSource;
 use super::v1::state::OwnerV1;
 use super::witness::Place;
 use crate::history::part::Chunk;
-use crate::process::ids::{Hash, SnapshotId};
+use crate::process::ids::{Hash, ProcessId, SnapshotId};
 
 /// A copy of a store, open for its history.
 pub struct Archive {
     cluster: String,
+    process: ProcessId,
     history: History,
     library: Library,
     /// After the library, which has its files open.
@@ -48,11 +49,12 @@ impl Archive {
         Ok(Self {
             cluster: owner.cluster,
             history: History::open(
-                owner.process,
+                owner.process.clone(),
                 (trees.history.clone(), trees.parts.clone()),
                 Blocks::new(trees.heads.clone(), trees.bodies.clone()),
             )?,
             library,
+            process: owner.process,
             _copy: copy,
         })
     }
@@ -61,6 +63,16 @@ impl Archive {
     #[must_use]
     pub fn cluster(&self) -> &str {
         &self.cluster
+    }
+
+    /// The process that the store belongs to.
+    #[must_use]
+    pub fn process(&self) -> &ProcessId {
+        &self.process
+    }
+
+    pub(super) fn trees(&self) -> &Trees {
+        &self.library.trees
     }
 
     /// The newest snapshot of this history that is complete.

@@ -21,6 +21,7 @@ use super::frame::Damage;
 use super::history::Published;
 use super::merge::Cells;
 use super::open;
+use super::rebuild::Rebuilt;
 use super::source::{self, ChunkSource};
 use super::v1::state::OwnerV1;
 use crate::history::global::GlobalState;
@@ -33,6 +34,8 @@ use crate::process::ids::{AccountId, Amount, ProcessId, RequestId, Seq};
 use crate::process::message::Body;
 use crate::process::topology::Topology;
 
+/// Where money goes whose account is not known.
+const SUSPENSE: &str = "suspense";
 /// A turn is closed when its records weigh so much.
 const TURN_WEIGHT: usize = 4096;
 /// Clocks of other makes are followed up to the half of what there is; no true one is further.
@@ -75,7 +78,7 @@ impl Archive {
 }
 
 /// What all stores of the new cluster begin with.
-struct Beginning<'a> {
+pub(super) struct Beginning<'a> {
     source: &'a dyn ChunkSource,
     cluster: &'a str,
     state: &'a GlobalState,
@@ -85,7 +88,10 @@ struct Beginning<'a> {
 }
 
 impl<'a> Beginning<'a> {
-    fn new(source: &'a dyn ChunkSource, (cluster, state): (&'a str, &'a GlobalState)) -> Self {
+    pub(super) fn new(
+        source: &'a dyn ChunkSource,
+        (cluster, state): (&'a str, &'a GlobalState),
+    ) -> Self {
         let identity = |process: &ProcessId| {
             let store = *uuid::Uuid::new_v4().as_bytes();
             // Of a start that never was: every other is newer.
@@ -112,7 +118,35 @@ impl<'a> Beginning<'a> {
             .collect()
     }
 
-    fn one(&self, part: &Part, dir: &Path) -> Result<Restored, StoreError> {
+    /// The store of one process among others that go on: without messages, and with what is known to have come in since
+    /// beyond what went out.
+    pub(super) fn alone(
+        &self,
+        part: &Part,
+        difference: i128,
+        dir: &Path,
+    ) -> Result<Rebuilt, StoreError> {
+        let mut life = self.begin(part, dir)?;
+        self.cells(part, &mut life)?;
+        let (booked, opened) = life.book(difference)?;
+        let expected = Expected {
+            accounts: part.state.accounts + u64::from(opened),
+            balance_total: part.state.balance_total + booked,
+            carried_amount: 0,
+        };
+        let restored = Restored {
+            process: part.process.clone(),
+            accounts: expected.accounts,
+            balance_total: expected.balance_total,
+            carried: 0,
+            carried_amount: 0,
+        };
+        life.end(&expected)?;
+        files::await_release(dir)?;
+        Ok(Rebuilt { restored, booked })
+    }
+
+    fn begin(&self, part: &Part, dir: &Path) -> Result<Life, StoreError> {
         let me = &part.process;
         if part.state.clock > CLOCK_MAX {
             return Err(contradiction(me, "its clock is beyond all bounds"));
@@ -122,7 +156,12 @@ impl<'a> Beginning<'a> {
             process: me.clone(),
             store: self.identities[me].store,
         };
-        let mut life = Life::begin(open::create(dir, &owner)?, part, self.time);
+        Ok(Life::begin(open::create(dir, &owner)?, part, self.time))
+    }
+
+    fn one(&self, part: &Part, dir: &Path) -> Result<Restored, StoreError> {
+        let me = &part.process;
+        let mut life = self.begin(part, dir)?;
         for (peer, identity) in self.identities.iter().filter(|(peer, _)| *peer != me) {
             life.push(Record::Recognized {
                 peer: peer.clone(),
@@ -131,7 +170,11 @@ impl<'a> Beginning<'a> {
         }
         self.cells(part, &mut life)?;
         let carried = self.carry(me, &mut life)?;
-        life.end(part, carried)?;
+        life.end(&Expected {
+            accounts: part.state.accounts,
+            balance_total: part.state.balance_total,
+            carried_amount: carried.1,
+        })?;
         // What follows may move the directory, and the engine ends its last writes on threads of its own.
         files::await_release(dir)?;
         Ok(Restored {
@@ -203,6 +246,13 @@ impl<'a> Beginning<'a> {
     }
 }
 
+/// What a new store must come to.
+struct Expected {
+    accounts: u64,
+    balance_total: i128,
+    carried_amount: i128,
+}
+
 /// A new store, and the process on it, up to the first start of its node.
 struct Life {
     store: Store,
@@ -251,6 +301,26 @@ impl Life {
         emptied.map_or(Ok(()), |emptied| self.push(emptied))
     }
 
+    // Into the account `suspense`, or out of it as far as it goes; what was booked, and whether that has opened it.
+    fn book(&mut self, difference: i128) -> Result<(i128, bool), StoreError> {
+        if !self.records.is_empty() {
+            self.commit()?;
+        }
+        let account = AccountId::parse(SUSPENSE).expect("a valid id");
+        let held = self.process.bank().balance(&account);
+        let room = i128::from(i64::MAX) - i128::from(held.unwrap_or(0));
+        let booked = difference.clamp(-i128::from(held.unwrap_or(0)), room);
+        let amount = i64::try_from(booked.abs()).ok().and_then(Amount::new);
+        let Some(amount) = amount else {
+            return Ok((0, false));
+        };
+        self.push(match booked {
+            0.. => Record::Deposited { account, amount },
+            _ => Record::Withdrawn { account, amount },
+        })?;
+        Ok((booked, held.is_none()))
+    }
+
     fn commit(&mut self) -> Result<(), StoreError> {
         self.weight = 0;
         let registers = self.process.registers();
@@ -267,21 +337,21 @@ impl Life {
     }
 
     // Compares with what was recorded, and writes the state, so that the first start need not apply all of it.
-    fn end(mut self, part: &Part, carried: (u64, i128)) -> Result<(), StoreError> {
+    fn end(mut self, expected: &Expected) -> Result<(), StoreError> {
         if !self.records.is_empty() {
             self.commit()?;
         }
         let (bank, registers) = (self.process.bank(), self.process.registers());
         let found = (bank.len(), bank.balance_total());
         let paid_in = registers.deposits - registers.withdrawals;
-        if found != (part.state.accounts, part.state.balance_total)
-            || paid_in != found.1 + carried.1
+        if found != (expected.accounts, expected.balance_total)
+            || paid_in != found.1 + expected.carried_amount
         {
             let problem = format!(
                 "{} accounts with {} in all were made, {} with {} were recorded",
-                found.0, found.1, part.state.accounts, part.state.balance_total
+                found.0, found.1, expected.accounts, expected.balance_total
             );
-            return Err(contradiction(&part.process, problem));
+            return Err(contradiction(self.process.id(), problem));
         }
         if registers.position.0 > 0 {
             self.records.push(Record::Checkpointed);

@@ -51,6 +51,7 @@ mod published;
 #[path = "../interop/python.rs"]
 mod python;
 mod read_while_deleted;
+mod rebuilt;
 mod refusals;
 mod removed;
 mod repeats;

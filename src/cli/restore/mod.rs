@@ -1,7 +1,10 @@
-//! `restore`: a new cluster from a complete snapshot, out of the history of a stopped node or out of an exported file.
+//! `restore`: a new cluster from a complete snapshot, out of the history of a stopped node or out of an exported file; or
+//! a new store for one process, out of what its peers hold.
 //!
 //! Everything is made beside the place where it is to be and moved there in one step, so that no part of a cluster ever
 //! stands in that place.
+
+mod rebuilt;
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +22,7 @@ use crate::history::global::GlobalState;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::store::{Archive, Audit, Export, Restored, StoreError};
 
-/// A new cluster from a complete snapshot.
+/// A new cluster from a complete snapshot, or a new store for a process whose store is lost.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The snapshot, in the history of the store named by --from; `latest` is the newest complete one.
@@ -27,16 +30,21 @@ pub struct Args {
         long,
         value_name = "ID|latest",
         requires = "from",
-        required_unless_present = "file"
+        required_unless_present_any = ["file", "process"]
     )]
     snapshot: Option<String>,
-    /// The store of a stopped node, for example data/store/n1. Nothing in it is written.
-    #[arg(long, value_name = "DIR", requires = "snapshot")]
-    from: Option<PathBuf>,
+    /// The store of a stopped node, for example data/store/n1. Nothing in it is written. With --process those of all
+    /// others, each with a --from of its own.
+    #[arg(long, value_name = "DIR")]
+    from: Vec<PathBuf>,
+    /// Only this process, whose store is lost: as in the newest complete snapshot that the others hold (or --snapshot), and
+    /// with what they know to have passed since in the account suspense.
+    #[arg(long, value_name = "ID", requires = "from", conflicts_with = "file", value_parser = ProcessId::parse)]
+    process: Option<ProcessId>,
     /// An exported snapshot, in the place of --snapshot and --from.
     #[arg(long, value_name = "EXPORT", conflicts_with_all = ["snapshot", "from"])]
     file: Option<PathBuf>,
-    /// Where the new cluster is to be: a directory that is empty or not there yet.
+    /// Where the new cluster, or the new store, is to be: a directory that is empty or not there yet.
     #[arg(long, value_name = "DIR")]
     into: PathBuf,
     /// Where to put the copy of the store that is looked into. Default: the system's temporary directory.
@@ -50,6 +58,9 @@ pub struct Args {
 /// [`CliError`]: the place is not empty, before anything is read; the snapshot is not complete, or its figures are wrong;
 /// a store cannot be read or written.
 pub fn run(args: &Args) -> Result<(), CliError> {
+    if let Some(process) = &args.process {
+        return rebuilt::run(args, process);
+    }
     let place = Place::check(&args.into)?;
     let source = Source::open(args)?;
     let state = source.state();
@@ -76,8 +87,9 @@ impl Source {
         if let Some(file) = &args.file {
             return Ok(Self::Export(Box::new(verify::open(file)?)));
         }
-        let (Some(dir), Some(snapshot)) = (&args.from, &args.snapshot) else {
-            let sentence = "name a snapshot with --snapshot and --from, or a file with --file";
+        let ([dir], Some(snapshot)) = (&*args.from, &args.snapshot) else {
+            let sentence =
+                "name a snapshot with --snapshot and one store with --from, or a file with --file";
             return Err(CliError::Usage(sentence.to_owned()));
         };
         let scratch = args.scratch.clone().unwrap_or_else(std::env::temp_dir);

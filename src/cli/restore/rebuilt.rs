@@ -1,0 +1,164 @@
+//! `restore --process`: a new store for one process whose store is lost, from what its peers hold.
+
+use super::super::CliError;
+use super::super::output::Report;
+use super::super::place::Place;
+use super::{Args, bad, named};
+use crate::api::time::rfc3339;
+use crate::process::ids::ProcessId;
+use crate::store::{Archive, Published, Rebuilt, Since};
+
+/// Makes the store, and says what it holds and what to do next.
+pub(super) fn run(args: &Args, lost: &ProcessId) -> Result<(), CliError> {
+    let place = Place::check(&args.into)?;
+    let archives = open(args, lost)?;
+    let (archive, published) = newest(args, &archives, lost)?;
+    let audit = archive.audit(&published).map_err(|error| bad(&error))?;
+    if let Some(wrong) = audit.wrong.first() {
+        return Err(CliError::CheckFailed(format!("not restored: {wrong}")));
+    }
+    let since = since(&archives, &published, lost)?;
+    let difference = since.iter().map(Since::difference).sum();
+    let staged = place.stage()?;
+    let made = archive.rebuild((&published, lost), difference, staged.dir());
+    let made = made.map_err(|error| bad(&error))?;
+    staged.move_into_place()?;
+    report(args, (&published, &made), &since).print()
+}
+
+fn open(args: &Args, lost: &ProcessId) -> Result<Vec<Archive>, CliError> {
+    let scratch = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
+    let mut archives: Vec<Archive> = Vec::new();
+    for dir in &args.from {
+        let of_store = |error| CliError::of_store(dir, &error);
+        let archive = Archive::open(dir, &scratch, &|_| {}).map_err(of_store)?;
+        let (shown, process) = (dir.display(), archive.process());
+        let usage = |why: String| CliError::Usage(format!("--from: {shown} {why}"));
+        if process == lost {
+            return Err(usage(format!(
+                "is the store of process {lost} itself; name those of the others"
+            )));
+        }
+        if archives.iter().any(|other| other.process() == process) {
+            return Err(usage(format!("is a second store of process {process}")));
+        }
+        if let Some(other) = archives
+            .iter()
+            .find(|one| one.cluster() != archive.cluster())
+        {
+            return Err(usage(format!(
+                "belongs to cluster {}, and others to {}",
+                archive.cluster(),
+                other.cluster()
+            )));
+        }
+        archives.push(archive);
+    }
+    Ok(archives)
+}
+
+// The newest complete snapshot in any of the histories, or the one that is named.
+fn newest<'a>(
+    args: &Args,
+    archives: &'a [Archive],
+    lost: &ProcessId,
+) -> Result<(&'a Archive, Published), CliError> {
+    let mut newest: Option<(&Archive, Published)> = None;
+    for (archive, dir) in archives.iter().zip(&args.from) {
+        let snapshot = match &args.snapshot {
+            Some(snapshot) => Some(named(archive, snapshot, dir)?),
+            None => archive.newest_complete(),
+        };
+        let published = snapshot.map_or(Ok(None), |snapshot| archive.published(&snapshot));
+        let published = published.map_err(|error| CliError::of_store(dir, &error))?;
+        let is_fit =
+            |one: &Published| one.state.is_complete() && one.state.parts.contains_key(lost);
+        let Some(published) = published.filter(is_fit) else {
+            continue;
+        };
+        let began = published.state.initiated_at;
+        if newest
+            .as_ref()
+            .is_none_or(|(_, known)| known.state.initiated_at < began)
+        {
+            newest = Some((archive, published));
+        }
+    }
+    newest.ok_or_else(|| {
+        CliError::Refused(format!(
+            "no complete snapshot with process {lost} is in the history of these stores; name more of them with --from"
+        ))
+    })
+}
+
+fn since(
+    archives: &[Archive],
+    published: &Published,
+    lost: &ProcessId,
+) -> Result<Vec<Since>, CliError> {
+    let asked = archives.iter().map(|archive| {
+        let since = archive.since(published, lost).map_err(|error| bad(&error))?;
+        since.ok_or_else(|| {
+            CliError::Refused(format!(
+                "process {peer} has forgotten the store of {lost} since that snapshot, so what passed between them is \
+                 settled; restore before `snapledger store forget`, or from a backup of the store of {peer}",
+                peer = archive.process()
+            ))
+        })
+    });
+    asked.collect()
+}
+
+fn report(args: &Args, (published, made): (&Published, &Rebuilt), since: &[Since]) -> Report {
+    let mut report = Report::default();
+    let (state, restored) = (&published.state, &made.restored);
+    let (lost, dir) = (&restored.process, args.into.display());
+    let (snapshot, time) = (&state.snapshot, rfc3339(state.initiated_at.wall_us()));
+    report.line(&format!(
+        "process {lost} has a new store in {dir}: {} accounts with {} minor units in all, from snapshot {snapshot} of {time}",
+        restored.accounts, restored.balance_total
+    ));
+    let rows = since.iter().map(|one| {
+        vec![
+            one.peer.to_string(),
+            one.sent.to_string(),
+            one.delivered.to_string(),
+            one.difference().to_string(),
+        ]
+    });
+    let sent = format!("sent to {lost} since");
+    let got = format!("got from {lost} since");
+    report.table(&["peer", &sent, &got, "difference"], rows.collect());
+    let difference: i128 = since.iter().map(Since::difference).sum();
+    let booked = made.booked;
+    report.line(&match booked {
+        0.. => format!("{booked} minor units are booked into the account suspense of {lost}"),
+        _ => format!(
+            "{} minor units are taken from the account suspense of {lost}",
+            -booked
+        ),
+    });
+    if difference != booked {
+        report.line(&format!(
+            "warning: {} minor units more had gone out than its accounts say; take them out of the accounts that paid",
+            booked - difference
+        ));
+    }
+    let is_asked = |process: &&ProcessId| since.iter().any(|one| one.peer == **process);
+    let others = state.parts.keys().filter(|process| *process != lost);
+    let left_out: Vec<String> = others
+        .clone()
+        .filter(|process| !is_asked(process))
+        .map(ToString::to_string)
+        .collect();
+    if !left_out.is_empty() {
+        report.line(&format!(
+            "warning: what passed between {lost} and {} is not known here; their stores were not named with --from",
+            left_out.join(", ")
+        ));
+    }
+    report.line("what only the lost store knew, such as deposits and withdrawals since the snapshot, is lost");
+    report.line("before the first start, for the store DIR of each of the others, stopped:");
+    report.line(&format!("  snapledger store forget DIR --peer {lost}"));
+    report
+}

@@ -1,0 +1,146 @@
+//! A new store for one process whose store is lost: from a complete snapshot in the history of a peer, and from what the
+//! journals of its peers say has passed since.
+//!
+//! Balances, keys and answers are those of the snapshot. What a peer has sent to the process since its recorded state, and
+//! what it has got from it, is known as a sum of money: the new store holds the difference in the account `suspense`, and
+//! a person decides whose it is. What only the lost store knew, such as deposits since the snapshot, is lost.
+//!
+//! Messages are not sent again. Peers that forget the lost store write off what had passed between it and them
+//! ([`super::Store::forget`]); what had come in beyond what went out is money that this store opens with.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::archive::Archive;
+use super::error::StoreError;
+use super::frame::Damage;
+use super::history::Published;
+use super::journal::Journal;
+use super::restore::{Beginning, Restored};
+use super::states::States;
+use crate::process::channel::Flow;
+use crate::process::event::Record;
+use crate::process::ids::{Lsn, ProcessId};
+use crate::process::message::Message;
+
+/// What a peer knows to have passed since a snapshot, in minor units.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Since {
+    /// The peer.
+    pub peer: ProcessId,
+    /// Sent to the process, and not in its recorded state.
+    pub sent: i128,
+    /// Got from the process, beyond what that had sent by its recorded state; below zero where something that it had sent
+    /// never came.
+    pub delivered: i128,
+}
+
+impl Since {
+    /// What the process held more, or less, than its recorded state says.
+    #[must_use]
+    pub fn difference(&self) -> i128 {
+        self.sent - self.delivered
+    }
+}
+
+/// A store that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// As it was recorded, but for the difference.
+    pub restored: Restored,
+    /// What was booked into the account `suspense`, or, below zero, taken from it.
+    pub booked: i128,
+}
+
+impl Archive {
+    /// What has passed between the owner of the store and another process since a snapshot that both recorded. `None` where
+    /// it has forgotten that process's store since: what passed is settled then.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the journal is damaged.
+    pub fn since(
+        &self,
+        published: &Published,
+        lost: &ProcessId,
+    ) -> Result<Option<Since>, StoreError> {
+        let parts = &published.state.parts;
+        let (me, recorded) = (self.process(), parts.get(lost).map(|part| &part.state));
+        let cut = parts.get(me).map_or(Lsn(0), |part| part.state.position);
+        let of = |flows: &BTreeMap<ProcessId, Flow>| flows.get(me).map_or(0, |flow| flow.amount);
+        let between = self.between(lost, cut)?;
+        Ok(between.map(|(sent, delivered)| Since {
+            peer: me.clone(),
+            sent: sent - recorded.map_or(0, |state| of(&state.delivered)),
+            delivered: delivered - recorded.map_or(0, |state| of(&state.sent)),
+        }))
+    }
+
+    // All that was sent to a process and got from it, minor units, unless that was settled behind the cut.
+    fn between(&self, lost: &ProcessId, cut: Lsn) -> Result<Option<(i128, i128)>, StoreError> {
+        let trees = self.trees();
+        let states = States::new(trees.states.clone());
+        let newest = states.cuts().next().transpose()?;
+        let state = newest.map_or(Ok(None), |cut| states.get(cut))?;
+        let journal = Journal::open(trees)?;
+        let (mut sent, mut delivered, mut from, mut hash) = (0, 0, journal.first(), None);
+        if let Some(state) = state {
+            let registers = &state.registers;
+            if registers.is_lost_since(lost, cut) {
+                return Ok(None);
+            }
+            let outgoing = registers.outgoing.get(lost);
+            let incoming = registers.incoming.get(lost);
+            sent = outgoing.map_or(0, |channel| channel.sent.amount);
+            delivered = incoming.map_or(0, |channel| channel.delivered.amount);
+            from = state.recorded.position.next();
+            hash = Some(state.recorded.journal);
+        }
+        for entry in journal.scan(from, hash) {
+            let turn = entry?.turn;
+            for record in turn.records {
+                match record {
+                    Record::Sent { to, message, .. } | Record::Carried { to, message, .. }
+                        if to == *lost =>
+                    {
+                        sent += amount(&message);
+                    }
+                    Record::Delivered { from, message, .. } if from == *lost => {
+                        delivered += amount(&message);
+                    }
+                    Record::Forgotten { peer, .. } if peer == *lost => {
+                        if turn.position > cut {
+                            return Ok(None);
+                        }
+                        (sent, delivered) = (0, 0);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(Some((sent, delivered)))
+    }
+
+    /// Makes the store of one process in `dir`. The snapshot is complete and audited, and holds that process.
+    ///
+    /// # Errors
+    /// [`StoreError`]: what was made so far is of no use.
+    pub fn rebuild(
+        &self,
+        (published, process): (&Published, &ProcessId),
+        difference: i128,
+        dir: &Path,
+    ) -> Result<Rebuilt, StoreError> {
+        let part = published.state.parts.get(process);
+        let part = part.ok_or_else(|| {
+            let problem = Damage::Contradiction(format!("process {process} is not in it"));
+            StoreError::damaged("global state", problem)
+        })?;
+        let beginning = Beginning::new(self, (self.cluster(), &published.state));
+        beginning.alone(part, difference, dir)
+    }
+}
+
+fn amount(message: &Message) -> i128 {
+    let transfer = message.body.transfer();
+    transfer.map_or(0, |transfer| i128::from(transfer.amount.units()))
+}
