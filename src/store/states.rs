@@ -23,7 +23,7 @@ const CLASS_BYTES_MIN: u64 = 4096;
 
 /// Of the states within so many turns the oldest stays, and those that something needs: a question about the past reads no
 /// more turns than twice that behind one.
-const STRETCH_TURNS: u64 = 256;
+const STRETCH_TURNS: u64 = 64;
 /// So many of the newest states are looked at when one is written: those that were needed then may not be any more.
 const LOOKED_AT: usize = 32;
 
