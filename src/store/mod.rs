@@ -270,7 +270,12 @@ impl Store {
     pub fn write_state(&self, sealed: Sealed) -> Result<RecordedState, StoreError> {
         let _writing = self.writing();
         let journal = self.journal.hash_up_to(sealed.registers.position)?;
-        self.states.write(&self.chunks, sealed, journal)
+        let recorded = self.states.write(&self.chunks, sealed, journal)?;
+        // A backup that is being read needs them all; the next state is written soon.
+        if let Some(_deleting) = self.standstill.deleting() {
+            self.states.thin()?;
+        }
+        Ok(recorded)
     }
 
     /// The state recorded at a cut, if it is written. One that [`Store::recover`] passed over is not, until it is

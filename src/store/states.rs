@@ -188,19 +188,21 @@ impl States {
             Kind::State,
             &StateV2::freeze(&stored),
         )?;
-        let before = self.newest().replace((cut, runs));
-        if let Some((before, _)) = before {
-            self.thin(before, &stored.registers)?;
-        }
+        *self.newest() = Some((cut, runs));
         Ok(stored.recorded)
     }
 
-    // Where little happens between snapshots each would leave a state that says what the one before says. Those before the
-    // newest durable one, where a restart begins, go, but for the oldest of each stretch and what a recording needs for its
-    // part.
-    fn thin(&self, before: Lsn, registers: &Registers) -> Result<(), StoreError> {
-        let older = self.cuts_until(Lsn(before.0.saturating_sub(1)));
-        let older = older.take(LOOKED_AT).collect::<Result<Vec<_>, _>>()?;
+    /// Where little happens between snapshots each would leave a state that says what the one before says. Those before the
+    /// two newest go, but for the oldest of each stretch and what a recording needs for its part: of the two newest the
+    /// older one is durable, and a restart may begin there.
+    pub(super) fn thin(&self) -> Result<(), StoreError> {
+        let Some(newest) = self.newest_written()? else {
+            return Ok(());
+        };
+        let registers = &newest.registers;
+        let cuts = self.cuts_until(newest.recorded.position);
+        let older = cuts.skip(2).take(LOOKED_AT);
+        let older = older.collect::<Result<Vec<_>, _>>()?;
         let is_needed = |cut: Lsn| {
             let mut recordings = registers.recordings.values();
             recordings.any(|recording| recording.cut == cut)
