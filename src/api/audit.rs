@@ -241,6 +241,7 @@ async fn asked(
             (Some(since), _) => return Err(Failure::BeforeHorizon(since)),
             // As in `own`.
             (_, Code::InvalidArgument) => return Ok(Err(Absence::OtherJournal)),
+            (_, Code::OutOfRange) => return Ok(Err(Absence::ClockBehind)),
             // Nobody is there, though it has not been missed yet.
             (_, Code::Unavailable) => return Ok(Err(gone)),
             _ => {

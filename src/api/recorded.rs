@@ -21,6 +21,7 @@ impl From<Unanswered> for Failure {
                 Self::malformed("position", error)
             }
             Unanswered::Store(error) => error.into(),
+            Unanswered::Ahead(_) => Self::malformed("at", error),
             Unanswered::OtherJournal(_) => Self::malformed("position", error),
         }
     }

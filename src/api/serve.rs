@@ -31,7 +31,8 @@ const STREAMS_MAX: u32 = 1024;
 /// clients cancel, or reach their deadlines, in bursts; how fast they may do so is for `resets` to say.
 const PENDING_RESETS_MAX: usize = STREAMS_MAX as usize;
 const KEEPALIVE: Duration = Duration::from_secs(20);
-/// Room for requests under way on one connection and on one stream.
+/// Room for requests under way on one stream. A connection has twice as much: a channel whose messages wait must not be in
+/// the way of greetings.
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
 /// Serves until `stop` is done, and then what is under way. Connections end with this future.
@@ -133,6 +134,6 @@ fn http2() -> http2::Builder<TokioExecutor> {
         .keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
         .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES);
+        .initial_connection_window_size(2 * WINDOW_BYTES);
     builder
 }

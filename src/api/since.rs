@@ -80,6 +80,7 @@ impl Since<'_> {
     fn absent(&self, status: &Status) -> Result<Obstacle, Failure> {
         match (answers_since(status), status.code()) {
             (Some(since), _) => Err(Failure::BeforeHorizon(since)),
+            (_, Code::OutOfRange) => Ok(Obstacle::NotAsked(Absence::ClockBehind)),
             (_, Code::Unavailable) => Ok(Obstacle::NotAsked(Absence::Down)),
             _ => {
                 let (code, why) = (status.code(), status.message());

@@ -13,7 +13,9 @@ use super::address::{advertised, check_address, host_of, is_wildcard};
 use super::duration::{parse_age, parse_duration, parse_interval};
 use super::fault::{ConfigError, Fault};
 use super::size::parse_size;
-use super::{HistorySettings, Keep, Member, SnapshotSettings, StoreSettings, Transport};
+use super::{
+    ClockSettings, HistorySettings, Keep, Member, SnapshotSettings, StoreSettings, Transport,
+};
 use crate::process::ids::{ChannelId, ProcessId};
 use crate::process::topology::Topology;
 
@@ -38,6 +40,9 @@ pub struct ClusterFile {
     /// The `[store]` table.
     #[serde(default)]
     pub store: StoreBlock,
+    /// The `[clock]` table.
+    #[serde(default)]
+    pub clock: ClockBlock,
 }
 
 /// A `[[process]]` block.
@@ -107,6 +112,15 @@ pub struct StoreBlock {
     pub commit_deadline: Option<Spanned<String>>,
 }
 
+/// The `[clock]` table.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClockBlock {
+    /// A duration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ahead_max: Option<Spanned<String>>,
+}
+
 /// What a valid file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
@@ -124,6 +138,8 @@ pub struct Cluster {
     pub store: StoreSettings,
     /// The `[history]` table over the defaults.
     pub history: HistorySettings,
+    /// The `[clock]` table over the defaults.
+    pub clock: ClockSettings,
 }
 
 /// The text of a cluster file, for naming lines in it.
@@ -185,6 +201,7 @@ impl Source {
             snapshot: self.snapshot(&file.snapshot)?,
             store: self.store(&file.store)?,
             history: self.history(&file.history)?,
+            clock: self.clock(&file.clock)?,
         })
     }
 
@@ -305,6 +322,14 @@ impl Source {
                 0 => Err(Fault::MaxCount),
                 count => Ok(Some(*count)),
             })?;
+        }
+        Ok(settings)
+    }
+
+    fn clock(&self, block: &ClockBlock) -> Result<ClockSettings, ConfigError> {
+        let mut settings = ClockSettings::default();
+        if let Some(ahead_max) = &block.ahead_max {
+            settings.ahead_max = self.at(ahead_max, |text| parse_duration(text))?;
         }
         Ok(settings)
     }

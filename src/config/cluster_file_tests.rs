@@ -85,6 +85,15 @@ fn absent_tables_are_the_defaults() {
 }
 
 #[test]
+fn the_bound_of_clocks_is_a_duration() {
+    let text = GOOD.to_owned() + "[clock]\nahead_max = \"5m\"\n";
+    let cluster = check(&text).expect("a good file");
+    assert_eq!(cluster.clock.ahead_max, Duration::from_secs(300));
+    let wrong = sentence(&text.replace("5m", "off"));
+    assert!(wrong.contains("`off` is no duration"), "{wrong}");
+}
+
+#[test]
 fn what_is_written_is_read_again() {
     let file: ClusterFile = toml::from_str(GOOD).expect("a good file");
     let text = toml::to_string(&file).expect("a file can be written");

@@ -5,6 +5,7 @@
 //! strongly connected. Knows `process` and nothing of stores, sockets or the command line's other commands.
 
 mod address;
+mod clock;
 pub mod cluster_file;
 mod duration;
 mod fault;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::address::{check_address, reachable};
+pub use self::clock::{ClockSettings, WallClock};
 pub use self::duration::{parse_age, parse_deadline, parse_duration, parse_interval};
 pub use self::fault::{ConfigError, Fault};
 pub use self::options::NodeOptions;
@@ -49,6 +51,8 @@ pub struct NodeConfig {
     pub store: StoreSettings,
     /// What is kept of the past.
     pub history: HistorySettings,
+    /// How far clocks may be ahead.
+    pub clock: ClockSettings,
 }
 
 impl NodeConfig {

@@ -93,4 +93,8 @@ pub struct NodeOptions {
         value_name = "DURATION"
     )]
     pub store_commit_deadline: Option<String>,
+
+    /// How far the clock of a peer may be ahead of the one here before its messages wait [default: 60s].
+    #[arg(long, env = "SNAPLEDGER_CLOCK_AHEAD_MAX", value_name = "DURATION")]
+    pub clock_ahead_max: Option<String>,
 }

@@ -9,9 +9,9 @@ use super::address::{
 use super::cluster_file::{Cluster, Source};
 use super::fault::{ConfigError, Fault};
 use super::{
-    CLUSTER_DEFAULT, HistorySettings, Member, NodeConfig, NodeOptions, STORES_DEFAULT,
-    SnapshotSettings, StoreSettings, Transport, parse_age, parse_duration, parse_interval,
-    parse_size,
+    CLUSTER_DEFAULT, ClockSettings, HistorySettings, Member, NodeConfig, NodeOptions,
+    STORES_DEFAULT, SnapshotSettings, StoreSettings, Transport, parse_age, parse_duration,
+    parse_interval, parse_size,
 };
 use crate::process::ids::ProcessId;
 use crate::process::topology::Topology;
@@ -47,6 +47,7 @@ pub struct NodePlan {
     snapshot: SnapshotSettings,
     store: StoreSettings,
     history: HistorySettings,
+    clock: ClockSettings,
 }
 
 impl NodePlan {
@@ -73,6 +74,10 @@ impl NodePlan {
         override_snapshot(&mut plan.snapshot, options)?;
         override_store(&mut plan.store, options)?;
         override_history(&mut plan.history, options)?;
+        if let Some(text) = &options.clock_ahead_max {
+            let ahead_max = parse_duration(text).map_err(|f| f.of("--clock-ahead-max"))?;
+            plan.clock.ahead_max = ahead_max;
+        }
         Ok(plan)
     }
 
@@ -103,6 +108,7 @@ impl NodePlan {
             snapshot: self.snapshot,
             store: self.store,
             history: self.history,
+            clock: self.clock,
         })
     }
 
@@ -124,6 +130,7 @@ impl NodePlan {
             snapshot,
             store,
             history,
+            clock,
         } = source.validate(&file)?;
         let (mine, others): (Vec<_>, Vec<_>) =
             members.into_iter().partition(|member| member.id == id);
@@ -165,6 +172,7 @@ impl NodePlan {
             snapshot,
             store,
             history,
+            clock,
         })
     }
 
@@ -206,6 +214,7 @@ impl NodePlan {
             snapshot: SnapshotSettings::default(),
             store: StoreSettings::default(),
             history: HistorySettings::default(),
+            clock: ClockSettings::default(),
         })
     }
 }

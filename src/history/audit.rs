@@ -41,6 +41,8 @@ pub enum Absence {
     Down,
     /// It is there and gives no answer.
     NoAnswer,
+    /// By its clock the instant is not over.
+    ClockBehind,
     /// It is of another make, and cannot be asked about its past.
     OtherMake,
     /// Its journal begins later, or is not that of the store that the others knew then: the store was lost or replaced.
@@ -55,6 +57,7 @@ impl Absence {
             Self::NeverSeen => "never_seen",
             Self::Down => "down",
             Self::NoAnswer => "no_answer",
+            Self::ClockBehind => "clock_behind",
             Self::OtherMake => "other_make",
             Self::OtherJournal => "other_journal",
         }

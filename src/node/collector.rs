@@ -15,7 +15,6 @@ use tokio::time::Instant;
 
 use super::clocks::DurableClocks;
 use super::collection::Collection;
-use super::driver;
 use super::error::Unavailable;
 use super::events::{Events, Happening};
 use super::metrics::Metrics;
@@ -170,7 +169,11 @@ impl Collector {
             self.show(&state);
         }
         // The monotonic clock does not reach back behind this start; the wall clock's label has to do.
-        let since = driver::wall_us().saturating_sub(state.initiated_at.wall_us());
+        let since = self
+            .peers
+            .wall()
+            .wall_us()
+            .saturating_sub(state.initiated_at.wall_us());
         let now = Instant::now();
         let started = now.checked_sub(Duration::from_micros(since));
         let times = (started.unwrap_or(now), now + self.config.snapshot.deadline);

@@ -119,6 +119,9 @@ impl Asker {
             settled: 0,
             stopped: Vec::new(),
             leaving: false,
+            // Its clock is compared when the store is open.
+            wall_us: 0,
+            believed_us: 0,
         }
     }
 }

@@ -3,17 +3,19 @@
 //! Takes what has arrived, decides and applies it, and hands the turn to the committer. While that one is writing,
 //! the next turn is computed already; the batch grows with the load, and one operation alone never waits for others.
 
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::time::{SystemTime, UNIX_EPOCH};
 
+use tokio::runtime::Handle as Runtime;
 use tokio::sync::mpsc;
 
 use super::queue::Request;
 use super::replies::Waiter;
+use super::wall::Clock;
 use crate::process::Process;
-use crate::process::clock::Hlc;
 use crate::process::event::Input;
 use crate::process::step::{self, Waiting};
+use crate::store::StoreError;
 
 /// Inputs of one turn at the most.
 const BATCH_MAX: usize = 8192;
@@ -25,23 +27,43 @@ const UNSEALED_WEIGHT_MAX: usize = 1_000_000;
 /// A turn that is decided and not yet durable, with everything that waits for it.
 pub(super) type Step = step::Step<Waiter>;
 
+/// The turn loop, for a thread of its own: it begins when turns may be labelled.
+pub(super) fn when_settled(
+    process: Process,
+    queue: mpsc::UnboundedReceiver<Request>,
+    (committer, clock): (SyncSender<Step>, Arc<Clock>),
+) -> impl FnOnce() -> Result<(), StoreError> + Send + 'static {
+    let runtime = Runtime::current();
+    move || {
+        if runtime.block_on(clock.settled()) {
+            run(process, queue, (committer, clock));
+        }
+        Ok(())
+    }
+}
+
 /// Runs until the queue is stopped or the committer is gone.
-pub(super) fn run(
+fn run(
     mut process: Process,
     mut queue: mpsc::UnboundedReceiver<Request>,
-    committer: SyncSender<Step>,
+    (committer, clock): (SyncSender<Step>, Arc<Clock>),
 ) {
     // What a restart found unfinished is recorded before anything new.
     if committer.send(process.take_found()).is_err() {
         return;
     }
     let mut waiting = Waiting::default();
+    if let Some(first) = process.take_first(clock.wall_us())
+        && committer.send(first).is_err()
+    {
+        return;
+    }
     while let Some(stop) = take(&mut queue, &mut waiting) {
         while !waiting.is_empty() {
             if process.unsealed() >= UNSEALED_WEIGHT_MAX {
                 waiting.push_front(Input::Checkpoint);
             }
-            let step = process.take_turn(wall_us(), &mut waiting, TURN_WEIGHT_MAX);
+            let step = process.take_turn(clock.wall_us(), &mut waiting, TURN_WEIGHT_MAX);
             if committer.send(step).is_err() {
                 return;
             }
@@ -68,17 +90,4 @@ fn take(
             .flatten();
     }
     Some(false)
-}
-
-/// What the wall clock shows, microseconds since the Unix epoch. It labels; nothing is ordered by it.
-pub(super) fn wall_us() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
-    })
-}
-
-/// What the wall clock shows, as a hybrid clock value.
-pub(super) fn now() -> Hlc {
-    Hlc::at(wall_us())
 }

@@ -72,6 +72,9 @@ pub enum Unanswered {
     /// It is not in the store, or cannot be read there.
     #[error(transparent)]
     Store(StoreError),
+    /// The instant is too far ahead of the clock here.
+    #[error("the instant is not over here: {0}")]
+    Ahead(String),
     /// The place asked about is one of another journal.
     #[error("entry {0} of the journal is another one: it was a store that is not there any more")]
     OtherJournal(Lsn),

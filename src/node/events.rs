@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::driver;
+use super::wall::Clock;
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
 use crate::process::clock::Hlc;
@@ -72,27 +72,30 @@ impl Happening {
 pub(super) struct Events {
     /// Tells the lives of nodes apart.
     life: u64,
+    wall: Arc<Clock>,
     logs: Mutex<BTreeMap<SnapshotId, Arc<Log>>>,
 }
 
 impl Events {
     /// Of a node that was just started; no two lives have the same number.
-    pub(super) fn new(life: u64) -> Self {
+    pub(super) fn new(life: u64, wall: Arc<Clock>) -> Self {
         Self {
             life,
+            wall,
             logs: Mutex::default(),
         }
     }
 
     /// A snapshot is collected from now on.
     pub(super) fn begin(&self, state: &GlobalState) {
-        let log = Log::new(self.life);
-        log.note(Happening::Begun {
+        let (log, now_us) = (Log::new(self.life), self.wall.wall_us());
+        let begun = Happening::Begun {
             initiator: state.initiator.clone(),
             initiated_at: state.initiated_at,
-        });
+        };
+        log.note_at(now_us, begun);
         if state.revision > 0 {
-            log.note_published(state);
+            log.note_published(state, now_us);
         }
         self.logs().insert(state.snapshot.clone(), Arc::new(log));
     }
@@ -100,21 +103,21 @@ impl Events {
     /// Something happened, if it is to a snapshot that is collected here.
     pub(super) fn note(&self, snapshot: &SnapshotId, what: Happening) {
         if let Some(log) = self.log(snapshot) {
-            log.note(what);
+            log.note_at(self.wall.wall_us(), what);
         }
     }
 
     /// A part came, finished or as it is.
     pub(super) fn note_part(&self, part: &Part) {
         if let Some(log) = self.log(&part.snapshot) {
-            log.note_part(part, driver::wall_us());
+            log.note_part(part, self.wall.wall_us());
         }
     }
 
     /// A revision was published.
     pub(super) fn note_published(&self, state: &GlobalState) {
         if let Some(log) = self.log(&state.snapshot) {
-            log.note_published(state);
+            log.note_published(state, self.wall.wall_us());
         }
     }
 
@@ -179,10 +182,6 @@ impl Log {
         self.length.subscribe()
     }
 
-    fn note(&self, what: Happening) {
-        self.note_at(driver::wall_us(), what);
-    }
-
     fn note_at(&self, noted_us: u64, what: Happening) {
         let mut written = self.written();
         if !written.known.insert(what.clone()) {
@@ -218,9 +217,9 @@ impl Log {
 
     // Its time is that of the revision, so that the event is the same whoever tells of it; what is in the revision was here
     // by then, also where it is only told now that the revision is stored.
-    fn note_published(&self, state: &GlobalState) {
+    fn note_published(&self, state: &GlobalState, now_us: u64) {
         let finished_us = state.finished_at.wall_us();
-        let noted_us = finished_us.min(driver::wall_us());
+        let noted_us = finished_us.min(now_us);
         for part in state.parts.values() {
             self.note_part(part, noted_us);
         }
@@ -249,10 +248,10 @@ mod tests {
         };
         let log = Log::new(0xab);
         for id in ["n1", "n2", "n1"] {
-            log.note(collected(id));
+            log.note_at(1, collected(id));
         }
-        log.note(Happening::Published { revision: 1 });
-        log.note(collected("n3"));
+        log.note_at(1, Happening::Published { revision: 1 });
+        log.note_at(1, collected("n3"));
         assert_eq!(*log.length().borrow(), (4, false));
         let (second, is_followed) = log.at(1).expect("it was noted");
         assert_eq!((&*second.id, is_followed), ("ab-2", true));

@@ -7,7 +7,6 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::collector::Collector;
-use super::driver;
 use super::gather::Wanted;
 use super::parts::Unfetched;
 use crate::history::part::Part;
@@ -68,7 +67,7 @@ impl Collector {
 
     async fn store_told(&self, wanted: &Wanted, told: Told) -> Result<Part, Unfetched> {
         let (config, initiator) = (self.config.clone(), wanted.initiator.clone());
-        let came = driver::now();
+        let came = self.peers.wall().now();
         let stored = self
             .parts
             .blocking(move |store| store.store_told(told, &config.topology, (&initiator, came)));

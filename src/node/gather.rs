@@ -254,10 +254,13 @@ mod tests {
     use super::super::metrics::Metrics;
     use super::super::parts::tests::{alone, process, snapshot};
     use super::super::peers::{Peers, Remembered};
+    use super::super::wall::Clock;
     use super::*;
     use crate::config::{
-        HistorySettings, Member, NodeConfig, SnapshotSettings, StoreSettings, Transport,
+        ClockSettings, HistorySettings, Member, NodeConfig, SnapshotSettings, StoreSettings,
+        Transport,
     };
+    use crate::process::clock::Hlc;
     use crate::process::topology::Topology;
     use crate::transport::link::Links;
 
@@ -282,11 +285,14 @@ mod tests {
             snapshot: SnapshotSettings::default(),
             store: StoreSettings::default(),
             history: HistorySettings::default(),
+            clock: ClockSettings::default(),
         });
-        let peers = Peers::new(&config, Remembered::default(), Links::default());
+        let wall = Arc::new(Clock::new(&config.clock, Hlc::default()));
+        let ends = (Links::default(), Arc::clone(&wall));
+        let peers = Peers::new(&config, Remembered::default(), ends);
         let peers = Arc::new(peers.expect("good addresses"));
         let (metrics, clocks) = (Arc::new(Metrics::new()), Arc::default());
-        let events = Arc::new(Events::new(1));
+        let events = Arc::new(Events::new(1, wall));
         let figures = (&metrics, &clocks, events);
         let collector = Collector::new(&config, &peers, &alone.parts, figures);
         let collector = Arc::new(collector);

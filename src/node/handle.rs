@@ -10,11 +10,11 @@ use tonic::transport::Channel;
 
 use super::clocks::DurableClocks;
 use super::collector::Collector;
-use super::error::{NodeError, Unavailable};
+use super::error::Unavailable;
 use super::events::Events;
 use super::metrics::Metrics;
 use super::parts::Parts;
-use super::peers::{PeerView, Peers, Remembered};
+use super::peers::{PeerView, Peers};
 use super::queue::Queue;
 use super::replies::{Replies, Settled};
 use super::room::Room;
@@ -238,13 +238,12 @@ impl SnapshotView {
 
 impl Handle {
     pub(super) fn new(
-        (config, remembered): (Arc<NodeConfig>, Remembered),
+        (config, peers): (Arc<NodeConfig>, Arc<Peers>),
         parts: Parts,
         (metrics, clocks, events): (Arc<Metrics>, Arc<DurableClocks>, Arc<Events>),
         (failed, room): (watch::Receiver<Option<String>>, watch::Receiver<Room>),
-    ) -> Result<Self, NodeError> {
-        let links = Links::default();
-        let peers = Arc::new(Peers::new(&config, remembered, links.clone())?);
+    ) -> Self {
+        let links = peers.links().clone();
         let watched = (&metrics, &clocks, events);
         let collector = Arc::new(Collector::new(&config, &peers, &parts, watched));
         let shared = Shared {
@@ -261,9 +260,9 @@ impl Handle {
             room,
             closing: watch::channel(false).0,
         };
-        Ok(Self {
+        Self {
             shared: Arc::new(shared),
-        })
+        }
     }
 
     /// Asks the process something; what it answers is durable.
@@ -535,7 +534,7 @@ impl Handle {
             from: from.clone(),
             to: self.config().me.clone(),
         };
-        self.link(&channel) == LinkState::Open
+        self.link(&channel).is_open()
     }
 
     /// The Lamport clock of the newest durable turn.
@@ -577,6 +576,7 @@ impl Handle {
             local: self.local(),
             inbox: self.shared.queue.clone(),
             links: self.shared.links.clone(),
+            too_early: self.too_early(),
             acks,
         }
     }

@@ -1,14 +1,20 @@
 //! Figures for Prometheus.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use super::wall::micros_as_seconds;
 use crate::process::event::Turn;
+use crate::process::ids::ProcessId;
 use crate::store::Usage;
+
+type Labels = Vec<(String, String)>;
 
 /// The figures of one node.
 pub(super) struct Metrics {
@@ -20,6 +26,7 @@ pub(super) struct Metrics {
     free_bytes: Gauge,
     disk_bytes: Gauge,
     blob_files: Gauge,
+    clock_skew_seconds: Family<Labels, Gauge<f64, AtomicU64>>,
     pub(super) snapshots_complete: Counter,
     pub(super) snapshots_partial: Counter,
     pub(super) snapshot_seconds: Histogram,
@@ -36,6 +43,7 @@ impl Metrics {
             free_bytes: Gauge::default(),
             disk_bytes: Gauge::default(),
             blob_files: Gauge::default(),
+            clock_skew_seconds: Family::default(),
             snapshots_complete: Counter::default(),
             snapshots_partial: Counter::default(),
             snapshot_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
@@ -73,6 +81,11 @@ impl Metrics {
             self.blob_files.clone(),
         );
         registry.register(
+            "clock_skew_seconds",
+            "How far the wall clock of a process is ahead of the one that labels turns here",
+            self.clock_skew_seconds.clone(),
+        );
+        registry.register(
             "snapshots_complete",
             "Snapshots started here and published complete",
             self.snapshots_complete.clone(),
@@ -97,6 +110,13 @@ impl Metrics {
         self.position
             .set(i64::try_from(turn.position.0).unwrap_or(i64::MAX));
         self.commit_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Takes down how far the wall clock of a process is ahead, microseconds.
+    pub(super) fn skewed(&self, process: &ProcessId, skew_us: i64) {
+        let labels = vec![("process".to_owned(), process.to_string())];
+        let seconds = micros_as_seconds(skew_us);
+        self.clock_skew_seconds.get_or_create(&labels).set(seconds);
     }
 
     /// Takes down what the store takes and has left.

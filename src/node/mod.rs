@@ -37,6 +37,7 @@ mod retention;
 mod room;
 mod sharing;
 mod steady;
+mod wall;
 mod watchdog;
 mod watcher;
 
@@ -68,15 +69,17 @@ use metrics::Metrics;
 use outbox::Outbox;
 use part_writer::PartWriter;
 use parts::Parts;
-use peers::Remembered;
+use peers::{Peers, Remembered};
 use queue::Queue;
 use recorder::Recorder;
 use room::Room;
+use wall::Clock;
 
 use crate::config::{Keep, Member, NodeConfig, Transport};
 use crate::process::Process;
 use crate::process::ids::{Lsn, ProcessId, Seq, SnapshotId};
 use crate::store::{Committed, Line, Store, StoreError};
+use crate::transport::link::Links;
 use crate::transport::outbound::{Carrier, Outbound};
 
 /// Decided turns that wait for the committer, beside the one that is decided while it writes. More would only make
@@ -110,7 +113,8 @@ impl Node {
         let outboxes = outboxes(&store, &process, &failures);
         let clocks = Arc::new(DurableClocks::of(&process));
         let metrics = Arc::new(Metrics::new());
-        let events = Arc::new(Events::new(store.identity().run));
+        let wall = Arc::new(Clock::new(&config.clock, process.registers().time));
+        let events = Arc::new(Events::new(store.identity().run, Arc::clone(&wall)));
         let (room, has_room) = watch::channel(room_now(&store, &config)?);
         let (queue, requests) = Queue::new(has_room.clone(), Arc::clone(&clocks));
         let (written, writes) = watch::channel(0);
@@ -139,10 +143,7 @@ impl Node {
             queue: queue.clone(),
             written,
         };
-        let turns = move || {
-            driver::run(process, requests, steps);
-            Ok(())
-        };
+        let turns = driver::when_settled(process, requests, (steps, Arc::clone(&wall)));
         let threads = vec![
             failures.thread("turn", turns)?,
             failures.thread("commit", move || committer.run(&step_queue, committed))?,
@@ -152,9 +153,10 @@ impl Node {
 
         let names = (config.me.clone(), config.cluster.clone());
         let parts = Parts::new(names, (store, queue), writes, failures.clone());
-        let config = (config, remembered);
+        let peers = Peers::new(&config, remembered, (Links::default(), wall))?;
+        let config = (config, Arc::new(peers));
         let states = (failures.sentence(), has_room);
-        let handle = Handle::new(config, parts, (metrics, clocks, events), states)?;
+        let handle = Handle::new(config, parts, (metrics, clocks, events), states);
         let mut node = Self {
             threads: with_indexer(threads, &handle, &failures)?,
             handle,
@@ -189,6 +191,7 @@ impl Node {
         self.tasks.shutdown().await;
         self.handle.shared.collector.stop().await;
         self.handle.shared.queue.stop();
+        self.handle.shared.peers.wall().close();
         let threads = std::mem::take(&mut self.threads);
         let joined = tokio::task::spawn_blocking(move || {
             for thread in threads {
@@ -206,6 +209,7 @@ impl Node {
         let shared = &self.handle.shared;
         let (parts, metrics) = (shared.parts.clone(), Arc::clone(&shared.metrics));
         self.tasks.spawn(room::watch(parts, metrics, room));
+        self.tasks.spawn(wall::watch(self.handle.clone()));
         let deadline = shared.config.store.commit_deadline;
         let store = Arc::clone(&shared.store);
         self.tasks.spawn(watchdog::watch(store, deadline, failures));
@@ -272,6 +276,7 @@ fn sending_end(
         backlog: Arc::clone(outboxes.get(&peer.id)?),
         inbox: shared.queue.clone(),
         links: shared.links.clone(),
+        too_early: handle.too_early(),
     };
     Some((outbound, carrier))
 }
@@ -347,8 +352,6 @@ fn recover(config: &NodeConfig) -> Result<(Arc<Store>, Process, Committed), Node
     process.drop_removed().map_err(NodeError::LeftOut)?;
     let dir = config.dir.display();
     let (boot, position) = (store.identity().boot, process.registers().position);
-    let first = process.first_turn(driver::wall_us());
-    let committed = first.map_or(Ok(committed), |turn| store.commit(&turn))?;
     if (boot, position) == (1, Lsn(0)) {
         tracing::info!(%dir, process = %config.me, "made a new store");
     } else {
@@ -461,7 +464,9 @@ fn remembered(store: &Store, process: &Process) -> Result<Remembered, NodeError>
 impl Node {
     /// The one node of its cluster.
     pub(crate) async fn alone(dir: &std::path::Path) -> Self {
-        use crate::config::{HistorySettings, Member, SnapshotSettings, StoreSettings};
+        use crate::config::{
+            ClockSettings, HistorySettings, Member, SnapshotSettings, StoreSettings,
+        };
         let me = ProcessId::parse("n1").expect("a valid id");
         let topology = crate::process::topology::Topology::full(std::slice::from_ref(&me));
         let member = Member {
@@ -479,6 +484,7 @@ impl Node {
             snapshot: SnapshotSettings::default(),
             store: StoreSettings::default(),
             history: HistorySettings::default(),
+            clock: ClockSettings::default(),
         };
         Self::start(config).await.expect("a new store")
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::driver::now;
 use super::error::{Unanswered, Unavailable};
 use super::handle::Handle;
 use crate::history::part::RecordedState;
@@ -66,7 +65,10 @@ impl Handle {
     /// [`Unavailable`].
     pub async fn present(&self) -> Result<Hlc, Unavailable> {
         let settled = self.ask(Input::Read(Read::Status)).await?;
-        Ok(settled.time.max(now()).last_of_label())
+        Ok(settled
+            .time
+            .max(self.shared.peers.wall().now())
+            .last_of_label())
     }
 
     /// The instant to answer for where none is asked about: everything that a live process has acknowledged has happened
@@ -82,6 +84,7 @@ impl Handle {
                 });
             }
         }
+        let wall = self.shared.peers.wall();
         let mut latest = self.shared.clocks.settled();
         while let Some(answered) = asked.join_next().await {
             let settled = match answered {
@@ -89,7 +92,14 @@ impl Handle {
                 _ => 0,
             };
             // What a process does not say may have happened until now.
-            latest = latest.max(if settled == 0 { now() } else { Hlc(settled) });
+            let settled = match settled {
+                0 => wall.now(),
+                settled => Hlc(settled),
+            };
+            // What a process did whose clock is too far ahead belongs to instants that are not over.
+            if wall.too_early(settled).is_none() {
+                latest = latest.max(settled);
+            }
         }
         latest.last_of_label()
     }
@@ -159,8 +169,13 @@ impl Handle {
     }
 
     // What was decided before the clock passed the instant is durable when this returns, and nothing later belongs to it.
-    pub(super) async fn reach(&self, time: Hlc) -> Result<(), Unavailable> {
-        self.ask(Input::Reach { time }).await.map(|_| ())
+    // Whoever asks does not pull the clock either.
+    pub(super) async fn reach(&self, time: Hlc) -> Result<(), Unanswered> {
+        if let Some(why) = self.shared.peers.wall().too_early(time) {
+            return Err(Unanswered::Ahead(why));
+        }
+        self.ask(Input::Reach { time }).await?;
+        Ok(())
     }
 
     pub(super) async fn look_up<T: Send + 'static>(

@@ -302,6 +302,7 @@ fn unanswered(error: Unanswered) -> Status {
         Unanswered::Store(StoreError::Beyond { .. }) | Unanswered::OtherJournal(_) => {
             Status::invalid_argument(sentence)
         }
+        Unanswered::Ahead(_) => Status::out_of_range(sentence),
         Unanswered::Store(_) => Status::data_loss(sentence),
     }
 }
@@ -356,6 +357,7 @@ impl Handle {
     pub(super) fn greeting(&self) -> Greeting {
         let config = self.config();
         let me = config.myself();
+        let (wall_us, believed_us) = self.shared.peers.wall().told();
         Greeting {
             identity: Some(identity_to_wire(
                 &config.cluster,
@@ -370,6 +372,8 @@ impl Handle {
             settled: self.shared.clocks.settled().0,
             stopped: stopped_to_wire(self.stopped()),
             leaving: *self.watch_closing().borrow(),
+            wall_us,
+            believed_us: believed_us.unwrap_or_default(),
         }
     }
 

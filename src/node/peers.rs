@@ -16,12 +16,13 @@ use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::driver::wall_us;
 use super::error::NodeError;
+use super::wall::{Clock, PeerClocks};
 use crate::config::{Member, NodeConfig, Transport, reachable};
 use crate::process::clock::Lamport;
 use crate::process::ids::{ChannelId, ProcessId};
 use crate::process::topology::Topology;
+use crate::process::wall::Reading;
 use crate::proto::snapledger::Greeting;
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::transport::link::{LinkState, Links};
@@ -73,6 +74,8 @@ pub struct PeerView {
     pub revisions: (u64, u64),
     /// Its run then, and how many words on pins had come to it in that run.
     pub pins: (u64, u64),
+    /// What it said of its clocks; `None` where its program does not.
+    pub(super) clocks: Option<PeerClocks>,
     /// Why a channel with it is stopped, or why it is not accepted.
     pub error: Option<String>,
     /// The channels of it that it says are stopped, and why.
@@ -100,6 +103,7 @@ pub(super) struct Peers {
     foreign: BTreeMap<ProcessId, Channel>,
     views: Mutex<BTreeMap<ProcessId, PeerView>>,
     links: Links,
+    wall: Arc<Clock>,
     /// Counts what is to be told to everybody at once.
     told: watch::Sender<u64>,
     /// Counts what was heard of histories.
@@ -111,7 +115,7 @@ impl Peers {
     pub(super) fn new(
         config: &NodeConfig,
         remembered: Remembered,
-        links: Links,
+        (links, wall): (Links, Arc<Clock>),
     ) -> Result<Self, NodeError> {
         let (mut connections, mut foreign) = (BTreeMap::new(), BTreeMap::new());
         let mut views = BTreeMap::new();
@@ -135,9 +139,20 @@ impl Peers {
             foreign,
             views: Mutex::new(views),
             links,
+            wall,
             told: watch::Sender::new(0),
             heard: watch::Sender::new(0),
         })
+    }
+
+    /// How the channels of this node are connected.
+    pub(super) fn links(&self) -> &Links {
+        &self.links
+    }
+
+    /// The clock of this node.
+    pub(super) fn wall(&self) -> &Arc<Clock> {
+        &self.wall
     }
 
     /// The connection to a process of another make.
@@ -148,9 +163,10 @@ impl Peers {
     /// Takes note of a call of a process of another make.
     pub(super) fn called(&self, process: &ProcessId, clock: Lamport) {
         if self.foreign.contains_key(process) {
+            let now_us = self.wall.wall_us();
             self.update(process, |view| {
                 view.called = Some(Instant::now());
-                view.answered();
+                view.answered(now_us);
                 view.clock = view.clock.max(clock);
             });
         }
@@ -283,12 +299,16 @@ impl Peers {
                 _ = every.tick() => false,
                 Ok(()) = told.changed() => true,
             };
+            let asked = self.wall.reading();
             match timeout(ANSWER_MAX, pulse.ask(&greeting)).await {
                 Ok(Ok(answer)) => {
                     (missed, missed_max) = (0, MISSED_MAX);
                     match answer {
-                        Some(answer) => self.heard(&process, answer),
-                        None => self.update(&process, PeerView::answered),
+                        Some(answer) => self.heard(&process, answer, asked),
+                        None => {
+                            let now_us = self.wall.wall_us();
+                            self.update(&process, |view| view.answered(now_us));
+                        }
                     }
                 }
                 // Silence is measured in greetings that are apart, and what is told may come many times at once.
@@ -303,12 +323,13 @@ impl Peers {
         }
     }
 
-    fn heard(&self, process: &ProcessId, answer: Greeting) {
+    fn heard(&self, process: &ProcessId, answer: Greeting, asked: Reading) {
         // One that still learns who its peers are has not opened its store.
         let identity = answer.identity.as_ref();
         if identity.is_some_and(|identity| identity.store_uuid.is_empty()) {
             return;
         }
+        let clocks = PeerClocks::of(&answer, asked, self.wall.reading());
         let run = answer.identity.as_ref().map_or(0, |identity| identity.run);
         let who = identity_from_wire(&self.cluster, answer.identity);
         let error = match who {
@@ -321,13 +342,15 @@ impl Peers {
         let up = error.is_none();
         let mut stopped = stopped_from_wire(process, answer.stopped).unwrap_or_default();
         stopped.retain(|(channel, _)| self.topology.has_channel(&channel.from, &channel.to));
+        let now_us = self.wall.wall_us();
         self.update(process, |view| {
             view.error = error;
             view.is_silent = false;
             if up {
                 view.state = PeerState::Up;
                 view.is_leaving = answer.leaving;
-                view.last_seen_us = Some(wall_us());
+                view.last_seen_us = Some(now_us);
+                view.clocks = clocks;
                 view.clock = Lamport(answer.logical_clock);
                 // What it told in between is newer than an answer that was on its way.
                 let told = view.revisions.1 * u64::from(view.revisions.0 == run);
@@ -378,10 +401,10 @@ impl Peers {
 }
 
 impl PeerView {
-    fn answered(&mut self) {
+    fn answered(&mut self, now_us: u64) {
         (self.is_silent, self.is_leaving) = (false, false);
         self.state = PeerState::Up;
-        self.last_seen_us = Some(wall_us());
+        self.last_seen_us = Some(now_us);
     }
 }
 
@@ -428,6 +451,7 @@ fn view(member: &Member, remembered: &Remembered) -> PeerView {
         clock: Lamport(0),
         revisions: (0, 0),
         pins: (0, 0),
+        clocks: None,
         error: None,
         stopped: BTreeMap::new(),
         called: None,
@@ -449,62 +473,5 @@ fn connection(address: &str) -> Result<Channel, NodeError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::process::event::Identity;
-    use crate::transport::wire::identity_to_wire;
-
-    fn greeting(run: u64, revisions: u64) -> Greeting {
-        let identity = Identity {
-            store: [7; 16],
-            boot: 1,
-            run,
-        };
-        let peer = ProcessId::parse("q").expect("a valid id");
-        Greeting {
-            identity: Some(identity_to_wire("c", &peer, identity)),
-            revisions,
-            ..Greeting::default()
-        }
-    }
-
-    // Without this a snapshot that a peer has told of waits for the next greeting, or is forgotten by an answer that was on
-    // its way when the peer told.
-    #[test]
-    fn what_a_peer_tells_is_news_at_once_and_no_older_answer_takes_it_back() {
-        let peer = Member {
-            id: ProcessId::parse("q").expect("a valid id"),
-            grpc: "127.0.0.1:1".to_owned(),
-            rest: None,
-            transport: Transport::Native,
-        };
-        let peers = Peers {
-            me: ProcessId::parse("p").expect("a valid id"),
-            cluster: "c".to_owned(),
-            topology: Topology::full(&[peer.id.clone()]).expect("one process"),
-            connections: BTreeMap::new(),
-            foreign: BTreeMap::new(),
-            views: Mutex::new(BTreeMap::from([(
-                peer.id.clone(),
-                view(&peer, &Remembered::default()),
-            )])),
-            links: Links::default(),
-            told: watch::Sender::new(0),
-            heard: watch::Sender::new(0),
-        };
-        let known = || peers.view(&peer.id).expect("it is a member").revisions;
-        peers.heard(&peer.id, greeting(3, 1));
-        let mut news = peers.news();
-        peers.greeted(greeting(3, 2));
-        assert!(news.has_changed().expect("it is there"));
-        assert_eq!(known(), (3, 2));
-        peers.heard(&peer.id, greeting(3, 1));
-        assert_eq!(known(), (3, 2), "the answer is older");
-        news.mark_unchanged();
-        peers.greeted(greeting(4, 9));
-        assert!(!news.has_changed().expect("it is there"));
-        assert_eq!(known(), (3, 2), "its new run it has to say itself");
-        peers.heard(&peer.id, greeting(4, 0));
-        assert_eq!(known(), (4, 0), "a new run counts anew");
-    }
-}
+#[path = "peers_tests.rs"]
+mod tests;

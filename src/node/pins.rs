@@ -12,7 +12,6 @@ use tokio_stream::StreamExt as _;
 use tonic::transport::Channel;
 
 use super::collector::Collector;
-use super::driver;
 use super::error::Unavailable;
 use super::handle::Handle;
 use super::parts::Unfetched;
@@ -115,8 +114,9 @@ impl Handle {
             return Ok(None);
         }
         let (id, me) = (id.clone(), self.config().me.clone());
+        let now = self.shared.peers.wall().now();
         let parts = self.parts();
-        let pin = parts.blocking(move |store| store.pin(&id, pinned, (&me, driver::now())));
+        let pin = parts.blocking(move |store| store.pin(&id, pinned, (&me, now)));
         pin.await
     }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::collector::Collector;
-use super::driver;
 use super::error::Unavailable;
 use super::millis;
 use super::peers::PeerState;
@@ -33,7 +32,7 @@ impl Collector {
             state.initiated_clock = part.state.clock.tick();
         }
         state.completeness = self.completeness(&state);
-        state.finished_at = driver::now().max(state.initiated_at);
+        state.finished_at = self.peers.wall().now().max(state.initiated_at);
         state.finished_clock = self.clocks.newest().logical;
         let took = started.elapsed();
         state.duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);

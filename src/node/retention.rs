@@ -11,7 +11,6 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::collector::Collector;
-use super::driver;
 use super::error::Unavailable;
 use super::steady::WallClock;
 use crate::process::clock::Hlc;
@@ -64,16 +63,20 @@ impl Collector {
         if history.max_age.is_none() && history.max_count.is_none() {
             return;
         }
+        // What goes for its age by a wrong clock is gone for good.
+        if !self.peers.wall().settled().await {
+            return;
+        }
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // A sweep before may have been interrupted.
         let (mut unswept, mut sweep_from) = (true, Instant::now());
         let (mut ask_from, mut delete_from, mut trim_from) =
             (Instant::now(), Instant::now(), Instant::now());
-        let mut clock = WallClock::believed(driver::wall_us(), Instant::now());
+        let mut clock = WallClock::believed(self.peers.wall().wall_us(), Instant::now());
         loop {
             looks.tick().await;
-            let is_steady = clock.is_steady(driver::wall_us(), Instant::now());
+            let is_steady = clock.is_steady(self.peers.wall().wall_us(), Instant::now());
             if !self.knows_pins() || (!is_steady && history.max_age.is_some()) {
                 continue;
             }
@@ -130,7 +133,7 @@ impl Collector {
     fn age_limit(&self) -> Option<Hlc> {
         let age = self.config.history.max_age?;
         let age_us = u64::try_from(age.as_micros()).unwrap_or(u64::MAX);
-        Some(Hlc::at(driver::wall_us().saturating_sub(age_us)))
+        Some(Hlc::at(self.peers.wall().wall_us().saturating_sub(age_us)))
     }
 
     // Any instant within the age can be asked about; without one, any since the oldest snapshot that is not kept by its

@@ -24,6 +24,7 @@ pub mod snapshot;
 pub mod status;
 pub mod step;
 pub mod topology;
+pub mod wall;
 mod weight;
 
 use std::collections::{BTreeMap, BTreeSet};

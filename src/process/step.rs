@@ -112,6 +112,12 @@ impl Process {
         Some(self.end_turn())
     }
 
+    /// The same as a step of the turn loop.
+    pub fn take_first<T>(&mut self, wall_us: u64) -> Option<Step<T>> {
+        let turn = self.first_turn(wall_us)?;
+        Some(self.step_of(turn, Vec::new()))
+    }
+
     /// What a restart found unfinished: it is recorded before anything new.
     pub fn take_found<T>(&mut self) -> Step<T> {
         self.step_of(Turn::default(), Vec::new())

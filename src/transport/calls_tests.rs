@@ -237,6 +237,7 @@ async fn each_is_called_in_order_and_unchanged_until_it_is_answered() {
         backlog: Journal(Arc::new(envelopes), watch::Sender::new(Seq(3))),
         inbox: turn.clone(),
         links: links.clone(),
+        too_early: Arc::new(|_| None),
     };
     let calling = tokio::spawn(outbound.run(Carrier::Calls));
     let channel = ChannelId {

@@ -186,6 +186,7 @@ impl PeerService for Receiver {
             local: local("q", 2),
             inbox: self.turn.clone(),
             links: self.links.clone(),
+            too_early: Arc::new(|_| None),
             acks,
         };
         tokio::spawn(inbound.run(request.into_inner()));
@@ -271,6 +272,7 @@ async fn connect(journal: Journal, (links, turn): (&Links, Turn), receiver: Rece
         backlog: journal,
         inbox: turn,
         links: links.clone(),
+        too_early: Arc::new(|_| None),
     };
     tokio::spawn(outbound.run(Carrier::Stream));
 }

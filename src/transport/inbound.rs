@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tonic::{Status, Streaming};
 
 use super::entrance::Place;
@@ -13,7 +13,7 @@ use super::wire::{
     Unreadable, clocks_from_wire, clocks_to_wire, envelope_from_wire, identity_from_wire,
     identity_to_wire, tally_from_wire, tally_to_wire,
 };
-use super::{Closed, Inbox, Local, Settling};
+use super::{Closed, Envelope, Inbox, Local, Settling, TooEarly, followed};
 use crate::process::channel::Tally;
 use crate::process::event::{Claim, Meeting};
 use crate::process::ids::{ChannelId, ProcessId, Seq};
@@ -22,6 +22,8 @@ use crate::proto::snapledger::{Ack, Agreed, Frame, Hello, Refusal, Welcome, ack,
 /// Frames whose turn is not durable yet; beyond that the sender has to wait.
 const FRAMES_PENDING: usize = 32;
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+/// How often a message that is too early is looked at again.
+const EARLY_LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Where acknowledgements go.
 pub type Acks = mpsc::Sender<Result<Ack, Status>>;
@@ -34,6 +36,8 @@ pub struct Inbound<I> {
     pub inbox: I,
     /// Where the state of the connection is shown.
     pub links: Links,
+    /// Which messages have to wait.
+    pub too_early: TooEarly,
     /// Where acknowledgements go.
     pub acks: Acks,
 }
@@ -189,7 +193,7 @@ impl<I: Inbox> Inbound<I> {
         Ok(Meeting {
             peer,
             identity,
-            clocks: clocks_from_wire(hello.clocks),
+            clocks: followed(clocks_from_wire(hello.clocks), &self.too_early),
             claim,
             agreed: false,
         })
@@ -213,7 +217,10 @@ impl<I: Inbox> Inbound<I> {
             };
             let envelopes = messages.messages.into_iter().map(envelope_from_wire);
             let handed = match envelopes.collect::<Result<Vec<_>, _>>() {
-                Ok(envelopes) => self.inbox.deliver(from, envelopes).await,
+                Ok(envelopes) => {
+                    self.wait_for_clock(from, &envelopes).await;
+                    self.inbox.deliver(from, envelopes).await
+                }
                 Err(error) => Err(Closed::Stopped(error.to_string())),
             };
             let gone = |_| Closed::Broken("the acknowledgements ended".to_owned());
@@ -225,6 +232,18 @@ impl<I: Inbox> Inbound<I> {
                 return why;
             }
         }
+    }
+
+    // Whatever is behind it waits, too: so the channel stays in order, and its window bounds what waits here.
+    async fn wait_for_clock(&self, from: &ProcessId, envelopes: &[Envelope]) {
+        let Some(newest) = envelopes.iter().map(|envelope| envelope.time).max() else {
+            return;
+        };
+        while let Some(why) = (self.too_early)(newest) {
+            self.links.wait_for_clock(&self.channel(from), why);
+            sleep(EARLY_LOOK_EVERY).await;
+        }
+        self.links.go_on(&self.channel(from));
     }
 
     async fn acknowledge(&self, mut pending: mpsc::Receiver<Settling>) -> Closed {

@@ -15,17 +15,26 @@ pub enum LinkState {
     Closed,
     /// A stream is open.
     Open,
+    /// The same, and what came over it waits until the clocks agree; the sentence says why.
+    WaitingForClock(String),
     /// The two ends do not belong together; the sentence says why.
     Stopped(String),
 }
 
 impl LinkState {
+    /// Whether a stream is open.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::Open | Self::WaitingForClock(_))
+    }
+
     /// The stable name on the public interface.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Closed => "closed",
             Self::Open => "open",
+            Self::WaitingForClock(_) => "waiting_for_clock",
             Self::Stopped(_) => "stopped",
         }
     }
@@ -66,7 +75,7 @@ impl Links {
         let links = self.links();
         let link = links.get(channel)?;
         match &link.state {
-            LinkState::Stopped(why) => Some(why.clone()),
+            LinkState::Stopped(why) | LinkState::WaitingForClock(why) => Some(why.clone()),
             LinkState::Open | LinkState::Closed => link.turned_away.clone(),
         }
     }
@@ -79,9 +88,43 @@ impl Links {
             .iter()
             .filter_map(|(channel, link)| match &link.state {
                 LinkState::Stopped(why) => Some((channel.clone(), why.clone())),
-                LinkState::Open | LinkState::Closed => None,
+                _ => None,
             });
         stopped.collect()
+    }
+
+    /// Takes note that what came over an open stream waits for the clock.
+    pub fn wait_for_clock(&self, channel: &ChannelId, why: String) {
+        let mut links = self.links();
+        let link = links.entry(channel.clone()).or_default();
+        if link.state == LinkState::Open {
+            tracing::warn!(%channel, why, "messages wait for the clock");
+        }
+        if link.state.is_open() {
+            link.state = LinkState::WaitingForClock(why);
+        }
+    }
+
+    /// Takes note that nothing waits for the clock any more.
+    pub fn go_on(&self, channel: &ChannelId) {
+        let mut links = self.links();
+        if let Some(link) = links.get_mut(channel)
+            && matches!(link.state, LinkState::WaitingForClock(_))
+        {
+            tracing::info!(%channel, "messages wait for the clock no more");
+            link.state = LinkState::Open;
+        }
+    }
+
+    /// The channels whose messages wait for the clock, each in a sentence.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<String> {
+        let links = self.links();
+        let sentence = |(channel, link): (&ChannelId, &Link)| match &link.state {
+            LinkState::WaitingForClock(why) => Some(format!("a message on {channel} waits: {why}")),
+            _ => None,
+        };
+        links.iter().filter_map(sentence).collect()
     }
 
     /// Asks the stream that uses the receiving end to leave, and waits until it has.
@@ -171,14 +214,14 @@ impl Links {
     pub fn fail(&self, channel: &ChannelId, why: &Closed) {
         let mut links = self.links();
         let link = links.entry(channel.clone()).or_default();
-        match (&link.state, why) {
-            (LinkState::Open, Closed::Stopped(why)) => {
+        match (link.state.is_open(), why) {
+            (true, Closed::Stopped(why)) => {
                 if link.turned_away.is_none() {
                     tracing::error!(%channel, why, "turned away; the channel goes on");
                 }
                 link.turned_away = Some(why.clone());
             }
-            (LinkState::Open, Closed::Broken(_)) => {}
+            (true, Closed::Broken(_)) => {}
             _ => link.close(channel, why),
         }
     }

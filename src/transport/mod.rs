@@ -14,6 +14,7 @@ pub mod wire;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
@@ -80,6 +81,20 @@ pub trait Inbox: Clone + Send + Sync + 'static {
         to: &ProcessId,
         seq: Seq,
     ) -> impl Future<Output = Result<(), Closed>> + Send;
+}
+
+/// Why a time that a peer says may not be followed now: it is too far ahead of the clock here.
+pub type TooEarly = Arc<dyn Fn(Hlc) -> Option<String> + Send + Sync>;
+
+// The clocks of a peer, without its time where that is too far ahead.
+fn followed(clocks: Clocks, too_early: &TooEarly) -> Clocks {
+    match too_early(clocks.time) {
+        None => clocks,
+        Some(_) => Clocks {
+            time: Hlc::default(),
+            ..clocks
+        },
+    }
 }
 
 /// Why a channel does not go on.

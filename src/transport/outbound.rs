@@ -15,7 +15,7 @@ use super::wire::{
     Unreadable, clocks_from_wire, clocks_to_wire, envelope_to_wire, identity_from_wire,
     identity_to_wire, tally_from_wire, tally_to_wire,
 };
-use super::{Backlog, Closed, Envelope, Inbox, Local};
+use super::{Backlog, Closed, Envelope, Inbox, Local, TooEarly, followed};
 use crate::process::event::{Claim, Meeting};
 use crate::process::ids::{ChannelId, ProcessId, Seq};
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
@@ -53,6 +53,8 @@ pub struct Outbound<B, I> {
     pub inbox: I,
     /// Where the state of the connection is shown.
     pub links: Links,
+    /// Which times of the receiver are not followed.
+    pub too_early: TooEarly,
 }
 
 /// What the comparison came to.
@@ -207,7 +209,7 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
         let meeting = Meeting {
             peer,
             identity,
-            clocks: clocks_from_wire(welcome.clocks),
+            clocks: followed(clocks_from_wire(welcome.clocks), &self.too_early),
             claim: Claim::Receiver { delivered, here },
             agreed: true,
         };

@@ -13,6 +13,7 @@ mod by_address;
 mod cancelled;
 mod channels;
 mod client;
+mod clocks;
 mod commands;
 mod contract;
 mod copies;

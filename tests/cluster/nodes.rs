@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use snapledger::api::{Host, Sockets};
 use snapledger::config::{
-    HistorySettings, Keep, Member, NodeConfig, SnapshotSettings, StoreSettings, Transport,
+    ClockSettings, HistorySettings, Keep, Member, NodeConfig, SnapshotSettings, StoreSettings,
+    Transport,
 };
 use snapledger::node::{Handle, NodeError};
 use snapledger::process::ids::{ChannelId, ProcessId};
@@ -32,6 +33,7 @@ pub(crate) struct Cluster {
     open_max: usize,
     history: HistorySettings,
     interval: Option<Duration>,
+    clocks: BTreeMap<String, ClockSettings>,
     /// Where the stores are.
     stores: PathBuf,
     sockets: BTreeMap<String, Sockets>,
@@ -57,6 +59,7 @@ impl Cluster {
             open_max: 64,
             history: HistorySettings::default(),
             interval: None,
+            clocks: BTreeMap::new(),
             sockets: BTreeMap::new(),
             hosts: BTreeMap::new(),
             mute: JoinSet::new(),
@@ -74,6 +77,9 @@ impl Cluster {
                 rest: Some(address(&sockets.rest).to_string()),
                 transport: Transport::Native,
             });
+            cluster
+                .clocks
+                .insert((*id).to_owned(), ClockSettings::default());
             cluster.sockets.insert((*id).to_owned(), sockets);
         }
         cluster
@@ -126,6 +132,11 @@ impl Cluster {
     /// The history of a node that is started from now on.
     pub(crate) fn history(&mut self) -> &mut HistorySettings {
         &mut self.history
+    }
+
+    /// The clock of a node.
+    pub(crate) fn clock(&mut self, id: &str) -> &mut ClockSettings {
+        self.clocks.get_mut(id).expect("it is planned")
     }
 
     /// With a snapshot by itself every so often.
@@ -331,6 +342,7 @@ impl Cluster {
             },
             store: StoreSettings::default(),
             history: self.history.clone(),
+            clock: self.clocks[id].clone(),
         }
     }
 }

@@ -22,6 +22,8 @@ struct Cluster<'a> {
     process: &'a str,
     logical_clock: u64,
     journal_position: u64,
+    clock_skew_seconds: f64,
+    warnings: Vec<String>,
     peers: Vec<PeerShown<'a>>,
     channels: Vec<ChannelShown<'a>>,
 }
@@ -33,6 +35,7 @@ struct PeerShown<'a> {
     rest: Option<&'a str>,
     state: &'static str,
     last_seen: Option<String>,
+    clock_skew_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
 }
@@ -59,15 +62,20 @@ pub(super) async fn show(_: Plain, State(facade): State<Facade>) -> Result<Respo
     let status = ask::status(&facade.handle).await?;
     let peers = facade.handle.peers();
     let config = facade.handle.config();
-    let shown = Cluster {
+    let cluster = Cluster {
         cluster: &config.cluster,
         process: config.me.as_str(),
         logical_clock: status.clock.0,
         journal_position: status.position.0,
-        peers: peers.iter().map(PeerShown::from).collect(),
+        clock_skew_seconds: facade.handle.clock_skew_seconds(),
+        warnings: facade.handle.warnings(),
+        peers: peers
+            .iter()
+            .map(|peer| shown(&facade.handle, peer))
+            .collect(),
         channels: channels(&facade.handle, &status),
     };
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(shown)).into_response())
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(cluster)).into_response())
 }
 
 fn channels<'a>(handle: &'a Handle, status: &'a Status) -> Vec<ChannelShown<'a>> {
@@ -110,16 +118,15 @@ fn channels<'a>(handle: &'a Handle, status: &'a Status) -> Vec<ChannelShown<'a>>
     outgoing.chain(incoming).collect()
 }
 
-impl<'a> From<&'a PeerView> for PeerShown<'a> {
-    fn from(peer: &'a PeerView) -> Self {
-        Self {
-            process: peer.process.as_str(),
-            grpc: &peer.grpc,
-            rest: peer.rest.as_deref(),
-            state: name(peer.state),
-            last_seen: peer.last_seen_us.map(rfc3339),
-            error: peer.error.as_deref(),
-        }
+fn shown<'a>(handle: &Handle, peer: &'a PeerView) -> PeerShown<'a> {
+    PeerShown {
+        process: peer.process.as_str(),
+        grpc: &peer.grpc,
+        rest: peer.rest.as_deref(),
+        state: name(peer.state),
+        last_seen: peer.last_seen_us.map(rfc3339),
+        clock_skew_seconds: handle.clock_skew_seconds_of(peer),
+        error: peer.error.as_deref(),
     }
 }
 

@@ -14,22 +14,25 @@ use crate::api::error::Failure;
 #[derive(Serialize)]
 struct Standing {
     status: &'static str,
+    /// What is wrong though the node does its work.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 /// `GET /healthz`
 pub(super) async fn live(_: Plain) -> Response {
-    standing("live")
+    standing("live", Vec::new())
 }
 
 /// `GET /readyz`
 pub(super) async fn ready(_: Plain, State(facade): State<Facade>) -> Result<Response, Failure> {
     facade.handle.ready().map_err(Failure::NotReady)?;
-    Ok(standing("ready"))
+    Ok(standing("ready", facade.handle.warnings()))
 }
 
-fn standing(status: &'static str) -> Response {
+fn standing(status: &'static str, warnings: Vec<String>) -> Response {
     let never_stored = [(header::CACHE_CONTROL, "no-store")];
-    (never_stored, Json(Standing { status })).into_response()
+    (never_stored, Json(Standing { status, warnings })).into_response()
 }
 
 /// `GET /`

@@ -9,7 +9,7 @@ use toml::Spanned;
 use super::Args;
 use crate::cli::CliError;
 use crate::config::cluster_file::{
-    ClusterFile, HistoryBlock, ProcessBlock, SnapshotBlock, Source, StoreBlock,
+    ClockBlock, ClusterFile, HistoryBlock, ProcessBlock, SnapshotBlock, Source, StoreBlock,
 };
 use crate::config::{CLUSTER_DEFAULT, ConfigError, Fault, parse_age, parse_interval};
 
@@ -222,6 +222,7 @@ fn planned(before: Option<&ClusterFile>, nodes: &[LocalNode], args: &Args) -> Cl
         },
         store: StoreBlock::default(),
         history: HistoryBlock::default(),
+        clock: ClockBlock::default(),
     });
     file.processes = nodes
         .iter()

@@ -16,7 +16,7 @@ use super::place::Place;
 use super::snapshot::verify;
 use crate::api::{ITS_ID_IS_LATEST, LATEST};
 use crate::config::cluster_file::{
-    ClusterFile, HistoryBlock, ProcessBlock, SnapshotBlock, StoreBlock,
+    ClockBlock, ClusterFile, HistoryBlock, ProcessBlock, SnapshotBlock, StoreBlock,
 };
 use crate::history::global::GlobalState;
 use crate::process::ids::{ProcessId, SnapshotId};
@@ -235,6 +235,7 @@ fn cluster_file(cluster: &str, state: &GlobalState, dir: &Path) -> ClusterFile {
         },
         store: StoreBlock::default(),
         history: HistoryBlock::default(),
+        clock: ClockBlock::default(),
     }
 }
 

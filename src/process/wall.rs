@@ -1,0 +1,338 @@
+//! The wall clock of a process, as far as it is believed.
+//!
+//! Times label turns for good, so a wrong wall clock must not reach a journal, and a peer's must not pull this one. Three
+//! rules hold `bound`, the configured `clock.ahead_max`:
+//!
+//! 1. **Own leaps.** The believed clock goes on from where it was at the pace of the monotonic clock. The wall clock is
+//!    followed while it is within `bound` of that; beyond, only where most of the peers that answer show the same, or, where
+//!    none answers, when it has stood for as long as `bound`.
+//! 2. **The start.** A wall clock within `bound` of the newest time in the journal is believed. Any other is compared with
+//!    those of the peers, and the lower median is believed, before the first turn is labelled.
+//! 3. **Received times.** A message is delivered when its time is at most `bound` ahead of the believed clock; until then it
+//!    waits, unacknowledged, and those behind it. Nothing received is labelled earlier than it was sent, as without the rule.
+//!
+//! So no turn is labelled later than the believed clock has shown, plus `bound`, plus one tick per turn. By induction: a turn's
+//! time is one tick past the greatest of the turn before, the believed clock, and what is delivered in it, each within the
+//! limit. And the turns up to an instant are a consistent cut on all processes: a receipt is labelled later than its sending,
+//! and rule 3 only delays it. A journal that had run ahead before is an exception, or a cluster that did as a whole could
+//! not go on: its time takes the place of the believed clock in rule 3, until that has caught up.
+//!
+//! Pure like its neighbours: readings of the clocks come in as values.
+
+use std::time::Duration;
+
+use super::clock::Hlc;
+
+/// One look at both clocks of a node, microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// The wall clock, since the Unix epoch.
+    pub wall_us: u64,
+    /// The monotonic clock, since any instant that stays the same.
+    pub elapsed_us: u64,
+}
+
+/// How far a wall clock is ahead of the monotonic clock of this node, microseconds. Readings of peers are comparable so,
+/// whenever they were taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Offset(i64);
+
+impl Reading {
+    /// The offset of the wall clock.
+    #[must_use]
+    pub fn offset(self) -> Offset {
+        self.offset_of(self.wall_us)
+    }
+
+    /// The offset of another clock that showed `wall_us` at this reading.
+    #[must_use]
+    pub fn offset_of(self, wall_us: u64) -> Offset {
+        let signed = |us: u64| i64::try_from(us).unwrap_or(i64::MAX);
+        Offset(signed(wall_us).saturating_sub(signed(self.elapsed_us)))
+    }
+
+    // What a clock of this offset shows now.
+    fn shows(self, offset: Offset) -> u64 {
+        self.elapsed_us.saturating_add_signed(offset.0)
+    }
+}
+
+impl Offset {
+    /// How far this clock is ahead of another one, microseconds; negative where it is behind.
+    #[must_use]
+    pub fn ahead_of(self, other: Self) -> i64 {
+        self.0.saturating_sub(other.0)
+    }
+}
+
+/// A wall clock that stands apart from the believed one, and which no peer can judge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Apart {
+    offset: Offset,
+    since_us: u64,
+}
+
+/// The believed clock of one process.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Wall {
+    bound_us: u64,
+    /// The newest time in the journal when it was opened.
+    newest: Hlc,
+    /// `None` until the wall clock was compared.
+    believed: Option<Offset>,
+    apart: Option<Apart>,
+}
+
+impl Wall {
+    /// The clock at a start: believed at once where it goes on from the newest time in the journal.
+    #[must_use]
+    pub fn new(bound: Duration, newest: Hlc, now: Reading) -> Self {
+        let mut wall = Self {
+            bound_us: u64::try_from(bound.as_micros()).unwrap_or(u64::MAX),
+            newest,
+            believed: None,
+            apart: None,
+        };
+        if wall.is_near(now.offset(), now.offset_of(newest.wall_us())) {
+            wall.believed = Some(now.offset());
+        }
+        wall
+    }
+
+    /// Whether turns may be labelled.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.believed.is_some()
+    }
+
+    /// Ends the start with what the peers that answered show: the lower median, the own clock included. A journal vouches
+    /// for the own clock, which is not behind it. Without peers it is believed as it is.
+    pub fn settle(&mut self, now: Reading, peers: &[Offset]) {
+        if self.believed.is_some() {
+            return;
+        }
+        let own = now.offset();
+        self.believed = Some(match peers {
+            [] => own,
+            peers => lower_median(own.max(now.offset_of(self.newest.wall_us())), peers),
+        });
+    }
+
+    /// Compares the wall clock with the believed one and with those of the peers that answer; now and then. Says whether the
+    /// believed clock has leapt.
+    pub fn compare(&mut self, now: Reading, peers: &[Offset]) -> bool {
+        let (Some(believed), own) = (self.believed, now.offset()) else {
+            return false;
+        };
+        if self.is_near(own, believed) {
+            self.apart = None;
+            // Small corrections accumulate, unless the peers say that this is no correction.
+            if own.ahead_of(lower_median(own, peers)).unsigned_abs() <= self.bound_us {
+                self.believed = Some(own);
+            }
+            return false;
+        }
+        let follows = match peers {
+            [] => self.has_stood(now, own),
+            peers => {
+                self.apart = None;
+                let confirm = peers.iter().filter(|peer| self.is_near(**peer, own));
+                confirm.count() * 2 > peers.len()
+            }
+        };
+        if follows {
+            self.apart = None;
+            self.believed = Some(own);
+        }
+        follows
+    }
+
+    // Whether it has been where it is for as long as the bound.
+    fn has_stood(&mut self, now: Reading, own: Offset) -> bool {
+        let moved = |apart: &Apart| !self.is_near(apart.offset, own);
+        if self.apart.as_ref().is_none_or(moved) {
+            self.apart = Some(Apart {
+                offset: own,
+                since_us: now.elapsed_us,
+            });
+        }
+        let since = self.apart.map_or(now.elapsed_us, |apart| apart.since_us);
+        now.elapsed_us.saturating_sub(since) >= self.bound_us
+    }
+
+    /// What turns are labelled with, microseconds since the Unix epoch; before the clock is settled, the wall clock.
+    #[must_use]
+    pub fn now_us(&self, now: Reading) -> u64 {
+        now.shows(self.believed_at(now))
+    }
+
+    /// How far the wall clock is ahead of the believed one, microseconds.
+    #[must_use]
+    pub fn skew_us(&self, now: Reading) -> i64 {
+        now.offset().ahead_of(self.believed_at(now))
+    }
+
+    /// How far another clock is ahead of the believed one, microseconds.
+    #[must_use]
+    pub fn skew_of(&self, now: Reading, other: Offset) -> i64 {
+        other.ahead_of(self.believed_at(now))
+    }
+
+    /// The newest time that may be received now.
+    #[must_use]
+    pub fn limit(&self, now: Reading) -> Hlc {
+        let present = self.now_us(now);
+        let limit = present.saturating_add(self.bound_us);
+        let base = match self.newest.wall_us() > limit {
+            true => self.newest.wall_us(),
+            false => present,
+        };
+        Hlc::at(base.saturating_add(self.bound_us)).last_of_label()
+    }
+
+    /// How far a time is ahead of the believed clock, microseconds; `None` where it may be received now.
+    #[must_use]
+    pub fn too_early(&self, now: Reading, time: Hlc) -> Option<u64> {
+        (time > self.limit(now)).then(|| time.wall_us().saturating_sub(self.now_us(now)))
+    }
+
+    /// Whether a figure of [`Wall::skew_us`] or [`Wall::skew_of`] is more than is followed.
+    #[must_use]
+    pub fn is_skewed(&self, skew_us: i64) -> bool {
+        skew_us.unsigned_abs() > self.bound_us
+    }
+
+    fn believed_at(&self, now: Reading) -> Offset {
+        let own = now.offset();
+        match self.believed {
+            Some(believed) if !self.is_near(own, believed) => believed,
+            _ => own,
+        }
+    }
+
+    fn is_near(&self, one: Offset, other: Offset) -> bool {
+        !self.is_skewed(one.ahead_of(other))
+    }
+}
+
+// Of an even number the lesser of the two in the middle: a clock that is behind only delays, one that is ahead cannot be
+// taken back.
+fn lower_median(own: Offset, peers: &[Offset]) -> Offset {
+    let mut all: Vec<Offset> = peers.iter().copied().chain([own]).collect();
+    all.sort_unstable();
+    all[(all.len() - 1) / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000;
+    const MINUTE: u64 = 60 * SECOND;
+    const YEAR: u64 = 365 * 24 * 60 * MINUTE;
+    const NOON: u64 = 1_700_000_000 * SECOND;
+
+    // `off` beside the true time, `since` after the start.
+    fn reading(since: u64, off: i64) -> Reading {
+        Reading {
+            wall_us: (NOON + since).saturating_add_signed(off),
+            elapsed_us: 7 + since,
+        }
+    }
+
+    fn clock(newest_us: u64, now: Reading) -> Wall {
+        Wall::new(Duration::from_secs(60), Hlc::at(newest_us), now)
+    }
+
+    fn year() -> i64 {
+        i64::try_from(YEAR).expect("it fits")
+    }
+
+    #[test]
+    fn a_leap_is_not_followed_and_a_small_correction_is() {
+        let mut wall = clock(NOON - SECOND, reading(0, 0));
+        assert!(wall.is_settled(), "it goes on from its journal");
+        let leapt = reading(SECOND, year());
+        assert_eq!(wall.now_us(leapt), NOON + SECOND);
+        assert_eq!(wall.skew_us(leapt), year());
+        assert!(!wall.compare(leapt, &[]));
+        let back = reading(2 * SECOND, -500_000);
+        assert_eq!(wall.now_us(back), NOON + 1_500_000);
+        assert!(!wall.compare(back, &[]));
+        // 59 s after 59 s: the first correction was taken over.
+        for step in 1..4 {
+            let now = reading(3 * SECOND, 59 * step * 1_000_000);
+            assert!(!wall.compare(now, &[]));
+            assert_eq!(wall.now_us(now), now.wall_us);
+        }
+    }
+
+    #[test]
+    fn peers_that_contradict_stop_a_clock_that_creeps_away() {
+        let mut wall = clock(NOON, reading(0, 0));
+        for step in 1..10 {
+            let peer = reading(SECOND, 0).offset();
+            wall.compare(reading(SECOND, 59 * step * 1_000_000), &[peer]);
+        }
+        let shown = wall.now_us(reading(2 * SECOND, year()));
+        assert!(shown <= NOON + 2 * SECOND + MINUTE, "{shown}");
+    }
+
+    #[test]
+    fn a_leap_is_followed_where_the_peers_made_it_too() {
+        let mut wall = clock(NOON, reading(0, 0));
+        let now = reading(SECOND, year());
+        let (ahead, behind) = (now.offset(), reading(SECOND, 0).offset());
+        assert!(!wall.compare(now, &[behind, ahead]), "a tie");
+        assert!(wall.compare(now, &[ahead, ahead, behind]));
+        assert_eq!(wall.now_us(now), now.wall_us);
+    }
+
+    #[test]
+    fn without_peers_a_leap_is_followed_when_it_has_stood() {
+        let mut wall = clock(NOON, reading(0, 0));
+        assert!(!wall.compare(reading(SECOND, year()), &[]));
+        assert!(!wall.compare(reading(50 * SECOND, -year()), &[]));
+        assert!(!wall.compare(reading(100 * SECOND, -year()), &[]));
+        assert!(wall.compare(reading(111 * SECOND, -year()), &[]));
+    }
+
+    #[test]
+    fn a_start_after_a_long_time_compares_with_the_peers() {
+        let true_time = reading(0, 0).offset();
+        let mut ahead = clock(0, reading(0, year()));
+        assert!(!ahead.is_settled());
+        ahead.settle(reading(0, year()), &[true_time]);
+        assert_eq!(ahead.now_us(reading(SECOND, year())), NOON + SECOND);
+        let mut alone = clock(NOON - YEAR, reading(0, 0));
+        alone.settle(reading(0, 0), &[]);
+        assert_eq!(alone.now_us(reading(SECOND, 0)), NOON + SECOND);
+        // Two right clocks and one without a battery: which of them starts does not matter.
+        let dead = reading(0, -40 * year()).offset();
+        let mut right = clock(NOON - YEAR, reading(0, 0));
+        right.settle(reading(0, 0), &[true_time, dead]);
+        assert_eq!(right.now_us(reading(SECOND, 0)), NOON + SECOND);
+    }
+
+    #[test]
+    fn what_is_too_early_waits_for_the_clock() {
+        let wall = clock(NOON, reading(0, 0));
+        let early = Hlc::at(NOON + MINUTE + 2 * SECOND);
+        assert_eq!(wall.too_early(reading(0, 0), early), Some(62 * SECOND));
+        assert_eq!(wall.too_early(reading(2 * SECOND, 0), early), None);
+        let leapt = reading(SECOND, year());
+        assert_eq!(wall.too_early(leapt, early), Some(61 * SECOND));
+    }
+
+    // Without this, a cluster that had followed a wrong clock together would stand still for as long as that was ahead.
+    #[test]
+    fn a_cluster_that_had_run_ahead_goes_on() {
+        let ahead = NOON + YEAR;
+        let mut wall = clock(ahead, reading(0, 0));
+        wall.settle(reading(0, 0), &[reading(0, 0).offset()]);
+        let now = reading(SECOND, 0);
+        assert_eq!(wall.now_us(now), NOON + SECOND);
+        assert_eq!(wall.too_early(now, Hlc::at(ahead + 5)), None);
+        assert!(wall.too_early(now, Hlc::at(ahead + 2 * MINUTE)).is_some());
+    }
+}
