@@ -341,13 +341,14 @@ impl Parts {
         adopted.await?.map_err(Unfetched::Contradicts)
     }
 
-    /// What another process knows of pins.
+    /// What another process knows of pins; of one snapshot alone once it has noted a word on it.
     pub(super) async fn list_pins(
         &self,
         connection: Channel,
+        word: Option<ListedPin>,
     ) -> Result<Streaming<ListedPin>, Unfetched> {
         let cluster = self.cluster.clone();
-        let request = ListPinsRequest { cluster };
+        let request = ListPinsRequest { cluster, word };
         let asked = client(connection).list_pins(request).await;
         Ok(asked?.into_inner())
     }

@@ -14,6 +14,7 @@ use super::error::{Unanswered, Unavailable};
 use super::handle::Handle;
 use super::parts::Parts;
 use super::past::{Place, Point};
+use super::pins::pin_to_wire;
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Hash, Lsn, SnapshotId};
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
@@ -251,16 +252,16 @@ impl PeerService for Peering {
         &self,
         request: Request<ListPinsRequest>,
     ) -> Result<Response<Self::ListPinsStream>, Status> {
-        self.check_cluster(&request.into_inner().cluster)?;
-        let pins = self.handle.store().pins().into_iter();
-        let listed = pins.map(|(snapshot, pin)| {
-            Ok(ListedPin {
-                snapshot_id: snapshot.to_string(),
-                pinned: pin.pinned,
-                time: pin.at.0,
-                process: pin.by.to_string(),
-            })
-        });
+        let request = request.into_inner();
+        self.check_cluster(&request.cluster)?;
+        let pins = match request.word {
+            Some(word) => {
+                let noted = self.handle.shared.collector.note_word(&word).await;
+                noted.map_err(unavailable)?
+            }
+            None => self.handle.store().pins(),
+        };
+        let listed = pins.into_iter().map(|pin| Ok(pin_to_wire(&pin)));
         Ok(Response::new(Box::pin(tokio_stream::iter(listed))))
     }
 

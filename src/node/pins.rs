@@ -1,20 +1,28 @@
-//! A pin holds at every node. Like the history it is pulled: every greeting says how many words on pins have come to a
-//! peer, and who knows of fewer asks for them. So a node that was away hears of them when it is back, before it deletes
-//! anything; and what it had deleted before it heard comes back from who has it.
+//! A pin holds at every node: the word of the greatest rank, stamp and process, counts everywhere.
+//!
+//! A word is told to every live peer before it is answered. A peer that knows one of greater rank says so, and the word is given
+//! anew under a stamp greater than that. It is answered when a majority of those that are alive has it for the newest: a later
+//! word, wherever it is given, meets one of them, and outranks it. So the word that was answered last stands, whatever the clocks
+//! of the nodes show.
+//!
+//! A node that was away pulls what it missed, as it does with the history: every greeting says how many words on pins have come
+//! to a peer. It hears of them before it deletes anything; what it had deleted before comes back from a node that has it.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering as Order;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use tokio_stream::StreamExt as _;
 use tonic::transport::Channel;
 
 use super::collector::Collector;
 use super::error::Unavailable;
 use super::handle::Handle;
-use super::parts::Unfetched;
+use super::parts::{Parts, Unfetched};
 use crate::process::clock::Hlc;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::proto::snapledger::ListedPin;
@@ -24,6 +32,13 @@ use crate::store::Pin;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// After a list could not be had.
 const PAUSE: Duration = Duration::from_secs(2);
+
+/// How long live peers may take to hear of a word.
+const TELL_MAX: Duration = Duration::from_secs(1);
+/// The same of the others, once a majority has.
+const TELL_MORE_MAX: Duration = Duration::from_millis(200);
+/// How often a word is given anew where others say the contrary at the same time.
+const ROUNDS_MAX: u32 = 16;
 
 /// Per process, in which of its runs how many of its words were heard here.
 pub(super) type Heard = BTreeMap<ProcessId, (u64, u64)>;
@@ -74,22 +89,110 @@ impl Collector {
         if count == 0 {
             return Ok(());
         }
-        let mut listed = self.parts.list_pins(connection.clone()).await?;
+        let mut listed = self.parts.list_pins(connection.clone(), None).await?;
         let mut pins = Vec::new();
         while let Some(pin) = listed.next().await.transpose()? {
             pins.extend(read(&pin));
         }
+        Ok(self.note(pins).await?)
+    }
+
+    async fn note(&self, pins: Vec<(SnapshotId, Pin)>) -> Result<(), Unavailable> {
         let wanted = self.parts.blocking(move |store| store.note_pins(pins));
         if !wanted.await?.is_empty() {
-            // Whoever has it has listed it long ago.
+            // A node that has it has listed it long ago.
             self.revived.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }
 
+    /// Takes note of a word that a peer tells, durably; says what is the newest one on that snapshot then.
+    pub(super) async fn note_word(
+        &self,
+        word: &ListedPin,
+    ) -> Result<Vec<(SnapshotId, Pin)>, Unavailable> {
+        let Some((snapshot, pin)) = read(word) else {
+            return Ok(Vec::new());
+        };
+        self.note(vec![(snapshot.clone(), pin)]).await?;
+        let newest = self.parts.store.pin_of(&snapshot);
+        Ok(newest.map(|pin| (snapshot, pin)).into_iter().collect())
+    }
+
+    // Tells a word to the live peers, until a majority of them has it for the newest, and for a little longer.
+    async fn spread(&self, word: &(SnapshotId, Pin)) -> Spread {
+        let mut asked = JoinSet::new();
+        let mut spread = Spread::default();
+        for process in self.config.topology.processes() {
+            let Some(connection) = self.peers.connection(process) else {
+                continue;
+            };
+            if *process != self.config.me && self.peers.is_up(process) {
+                let (parts, word) = (self.parts.clone(), word.clone());
+                let process = process.clone();
+                spread.ignorant.insert(process.clone());
+                asked.spawn(async move { (process, tell(&parts, connection, &word).await) });
+            }
+        }
+        let live = spread.ignorant.len() + 1;
+        let mut until = Instant::now() + TELL_MAX;
+        while let Ok(Some(answered)) = timeout_at(until, asked.join_next()).await {
+            let Ok((process, Ok(Some(newest)))) = answered else {
+                continue;
+            };
+            match newest.rank().cmp(&word.1.rank()) {
+                Order::Equal => _ = spread.ignorant.remove(&process),
+                Order::Greater => spread.outranked = Some(newest),
+                Order::Less => {}
+            }
+            let knowing = live - spread.ignorant.len();
+            if knowing * 2 > live {
+                until = until.min(Instant::now() + TELL_MORE_MAX);
+            }
+        }
+        spread
+    }
+
     fn heard(&self) -> MutexGuard<'_, Heard> {
         let heard = &self.pins_heard;
         heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who knows a word.
+#[derive(Default)]
+struct Spread {
+    /// The live peers that do not, or have not said so.
+    ignorant: BTreeSet<ProcessId>,
+    /// A word that one of them knows, and that counts more.
+    outranked: Option<Pin>,
+}
+
+// What the peer has for the newest word on that snapshot then.
+async fn tell(
+    parts: &Parts,
+    connection: Channel,
+    word: &(SnapshotId, Pin),
+) -> Result<Option<Pin>, Unfetched> {
+    let told = parts.list_pins(connection, Some(pin_to_wire(word)));
+    let mut listed = told.await?;
+    // A program that does not know the question lists all of them.
+    while let Some(pin) = listed.next().await.transpose()? {
+        if let Some((snapshot, pin)) = read(&pin)
+            && snapshot == word.0
+        {
+            return Ok(Some(pin));
+        }
+    }
+    Ok(None)
+}
+
+pub(super) fn pin_to_wire((snapshot, pin): &(SnapshotId, Pin)) -> ListedPin {
+    ListedPin {
+        snapshot_id: snapshot.to_string(),
+        pinned: pin.pinned,
+        time: pin.at.0,
+        process: pin.by.to_string(),
     }
 }
 
@@ -104,19 +207,38 @@ fn read(listed: &ListedPin) -> Option<(SnapshotId, Pin)> {
 }
 
 impl Handle {
-    /// Pins a snapshot, or takes the pin away: durable here when answered, and on its way to the others. `None` where
-    /// the snapshot is not in this history.
+    /// Pins a snapshot, or takes the pin away: durable here when answered, and known to a majority of the live peers; says
+    /// which of them do not know it yet. They hear of it with the next greeting. `None` where the snapshot is not in this
+    /// history.
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn pin(&self, id: &SnapshotId, pinned: bool) -> Result<Option<()>, Unavailable> {
+    pub async fn pin(
+        &self,
+        id: &SnapshotId,
+        pinned: bool,
+    ) -> Result<Option<Vec<ProcessId>>, Unavailable> {
         if self.snapshot(id).await?.is_none() {
             return Ok(None);
         }
-        let (id, me) = (id.clone(), self.config().me.clone());
-        let now = self.shared.peers.wall().now();
-        let parts = self.parts();
-        let pin = parts.blocking(move |store| store.pin(&id, pinned, (&me, now)));
-        pin.await
+        let collector = &self.shared.collector;
+        let mut rounds = 0;
+        loop {
+            let (snapshot, me) = (id.clone(), self.config().me.clone());
+            let now = self.shared.peers.wall().now();
+            let parts = self.parts();
+            let pin = parts.blocking(move |store| store.pin(&snapshot, pinned, (&me, now)));
+            let Some(pin) = pin.await? else {
+                return Ok(None);
+            };
+            let spread = collector.spread(&(id.clone(), pin)).await;
+            rounds += 1;
+            match spread.outranked {
+                Some(newest) if rounds < ROUNDS_MAX => {
+                    collector.note(vec![(id.clone(), newest)]).await?;
+                }
+                _ => return Ok(Some(spread.ignorant.into_iter().collect())),
+            }
+        }
     }
 }

@@ -48,6 +48,8 @@ struct Marks {
     kept: HashMap<SnapshotId, Kept>,
     /// Those of them that are pinned: few, however many were ever deleted.
     pinned: HashSet<SnapshotId>,
+    /// The greatest stamp of any word.
+    newest: Hlc,
     /// How many words on pins have come; those that were here at the opening are counted first.
     pins_came: u64,
     /// When the newest began that was ever deleted.
@@ -61,12 +63,17 @@ impl Marks {
             false => _ = self.pinned.remove(snapshot),
         }
         self.deleted_until = self.deleted_until.max(kept.deleted);
+        self.newest = self
+            .newest
+            .max(kept.pin.as_ref().map_or(Hlc::default(), |pin| pin.at));
         self.kept.insert(snapshot.clone(), kept);
     }
 }
 
 impl Pin {
-    fn rank(&self) -> (Hlc, &ProcessId) {
+    /// The word of the greater rank counts, at every node.
+    #[must_use]
+    pub fn rank(&self) -> (Hlc, &ProcessId) {
         (self.at, &self.by)
     }
 }
@@ -133,6 +140,9 @@ pub(super) fn was_deleted(tree: &sled::Tree, snapshot: &SnapshotId) -> Result<bo
 impl Store {
     /// Pins a snapshot that is here, or takes the pin away, durably. `None` where it was deleted before.
     ///
+    /// The word outranks every other that has come here, also where it says what is known already: somebody may have been told
+    /// the contrary elsewhere, and this word is the later one.
+    ///
     /// # Errors
     /// [`StoreError`].
     pub fn pin(
@@ -140,27 +150,26 @@ impl Store {
         snapshot: &SnapshotId,
         pinned: bool,
         (by, now): (&ProcessId, Hlc),
-    ) -> Result<Option<()>, StoreError> {
-        {
+    ) -> Result<Option<Pin>, StoreError> {
+        let pin = {
             let mut marks = self.retention.marks();
             let mut kept = marks.kept.get(snapshot).cloned().unwrap_or_default();
             // Deleting takes it out of the history and says so under the same lock.
             if kept.deleted.is_some() && !self.history.has(snapshot) {
                 return Ok(None);
             }
-            if kept.is_pinned() != pinned {
-                let before = kept.pin.map_or(Hlc::default(), |pin| pin.at);
-                kept.pin = Some(Pin {
-                    pinned,
-                    at: before.tick(now.wall_us()),
-                    by: by.clone(),
-                });
-                self.retention.put(&mut marks, snapshot, kept)?;
-                marks.pins_came += 1;
-            }
-        }
+            let pin = Pin {
+                pinned,
+                at: marks.newest.tick(now.wall_us()),
+                by: by.clone(),
+            };
+            kept.pin = Some(pin.clone());
+            self.retention.put(&mut marks, snapshot, kept)?;
+            marks.pins_came += 1;
+            pin
+        };
         self.sync()?;
-        Ok(Some(()))
+        Ok(Some(pin))
     }
 
     /// Takes note, durably, of the words of another node on pins; says which snapshots are wanted again that were
@@ -192,6 +201,14 @@ impl Store {
             self.sync()?;
         }
         Ok(wanted)
+    }
+
+    /// The newest word on the pin of a snapshot, if there is one.
+    #[must_use]
+    pub fn pin_of(&self, snapshot: &SnapshotId) -> Option<Pin> {
+        self.retention
+            .get(snapshot, |kept| kept.pin.clone())
+            .flatten()
     }
 
     /// Every word on pins that is known here; among them that a snapshot is not pinned any more.

@@ -22,7 +22,8 @@ async fn say(rest: &Rest, method: &str, id: &str) -> Answer {
 async fn pin(rest: &Rest, id: &str) {
     let answer = say(rest, "PUT", id).await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    assert_eq!(answer.json(), json!({"snapshot_id": id, "pinned": true}));
+    // It may name a node that was stopped a moment ago.
+    assert_eq!(answer.json()["pinned"], true, "{answer:?}");
 }
 
 async fn is_pinned(rest: &Rest, id: &str, pinned: bool) {
@@ -70,6 +71,58 @@ async fn is_here(rest: &Rest, id: &str, document: &str) {
     .await;
     let balances = rest.read(&format!("/v1/snapshots/{id}/balances")).await;
     assert!(balances["balances"].is_array(), "its chunks are here");
+}
+
+// Without this, a word that says what its node knows already is none, and loses against an earlier one that is still on its
+// way from elsewhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_pins_by_several_operators_the_word_answered_last_stands() {
+    let mut cluster = Cluster::planned(&IDS);
+    // Whose word is later is not for the clocks to say.
+    cluster.clock("n2").wall.put_off(30_000_000);
+    let mut cluster = cluster.started().await;
+    cluster.connected().await;
+    shared(&cluster, "s").await;
+    let rests = IDS.map(|id| cluster.rest(id));
+    for round in 0..20 {
+        let words = [
+            ("PUT", 0),
+            ("DELETE", 1),
+            ("PUT", 0),
+            ("DELETE", 2),
+            ("PUT", 1),
+            ("DELETE", 0),
+        ];
+        let words = &words[..3 + round % 4];
+        for (method, at) in words {
+            let answer = say(&rests[*at], method, "s").await;
+            assert_eq!(answer.json()["pinned"], *method == "PUT", "{answer:?}");
+        }
+        let last = words.last().is_some_and(|(method, _)| *method == "PUT");
+        for rest in &rests {
+            is_pinned(rest, "s", last).await;
+        }
+    }
+    // All at once, and then one more.
+    for round in 0..10 {
+        let at_once = ["PUT", "DELETE", "PUT", "DELETE"];
+        let said = at_once.iter().enumerate().map(|(at, method)| {
+            let (rest, method) = (cluster.rest(IDS[(at + round) % 3]), *method);
+            tokio::spawn(async move { say(&rest, method, "s").await.status })
+        });
+        for said in said.collect::<Vec<_>>() {
+            assert_eq!(said.await.expect("it is answered"), 200);
+        }
+        let last = round % 2 == 0;
+        let method = if last { "PUT" } else { "DELETE" };
+        let answer = say(&rests[round % 3], method, "s").await;
+        assert_eq!(answer.json(), json!({"snapshot_id": "s", "pinned": last}));
+        for rest in &rests {
+            let shown = say(rest, "GET", "s").await.json();
+            assert_eq!(shown["pinned"], last, "round {round}");
+        }
+    }
+    cluster.stop_all().await;
 }
 
 pub(crate) fn checked(dir: &Path) -> Report {

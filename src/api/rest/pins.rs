@@ -14,12 +14,15 @@ use super::body::Segments;
 use super::json::Json;
 use crate::api::error::{Failure, id};
 use crate::api::recorded::{absent, view};
-use crate::process::ids::SnapshotId;
+use crate::process::ids::{ProcessId, SnapshotId};
 
 #[derive(Serialize)]
 struct Pinned<'a> {
     snapshot_id: &'a str,
     pinned: bool,
+    /// The live processes that may not know of it yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_known_by: Option<Vec<ProcessId>>,
 }
 
 /// `GET /v1/snapshots/{id}/pin`
@@ -31,7 +34,7 @@ pub(super) async fn show(
     let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
     view(&facade.handle, snapshot.clone()).await?;
     let pinned = facade.handle.store().is_pinned(&snapshot);
-    Ok(answer(&snapshot, pinned))
+    Ok(answer(&snapshot, pinned, Vec::new()))
 }
 
 /// `PUT /v1/snapshots/{id}/pin`
@@ -55,16 +58,17 @@ pub(super) async fn unpin(
 async fn set(facade: &Facade, text: &str, pinned: bool) -> Result<Response, Failure> {
     let snapshot = id("snapshot_id", text, SnapshotId::parse)?;
     match facade.handle.pin(&snapshot, pinned).await? {
-        Some(()) => Ok(answer(&snapshot, pinned)),
+        Some(ignorant) => Ok(answer(&snapshot, pinned, ignorant)),
         None => Err(absent(&facade.handle, snapshot).await?),
     }
 }
 
-fn answer(snapshot: &SnapshotId, pinned: bool) -> Response {
+fn answer(snapshot: &SnapshotId, pinned: bool, ignorant: Vec<ProcessId>) -> Response {
     let snapshot_id = snapshot.as_str();
     let shown = Json(Pinned {
         snapshot_id,
         pinned,
+        not_known_by: Some(ignorant).filter(|ignorant| !ignorant.is_empty()),
     });
     ([(header::CACHE_CONTROL, "no-store")], shown).into_response()
 }
