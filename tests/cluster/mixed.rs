@@ -222,7 +222,7 @@ async fn snapshots_of_all_three_are_complete_with_money_in_every_direction() {
     let Some(python) = python() else {
         return;
     };
-    let mixed = Mixed::start(python).await;
+    let mut mixed = Mixed::start(python).await;
     let mut seen = BTreeSet::new();
     let mut taken = 0;
     while taken < 6 || seen.len() < 6 {
@@ -238,8 +238,6 @@ async fn snapshots_of_all_three_are_complete_with_money_in_every_direction() {
             "money was seen on its way in {seen:?} alone"
         );
     }
-    settled(&mixed).await;
-
     let cluster = mixed.programs.rest("n1").read("/v1/cluster").await;
     let peers = cluster["peers"].as_array().expect("a list");
     let x1 = peers.iter().find(|peer| peer["process"] == "x1");
@@ -249,6 +247,7 @@ async fn snapshots_of_all_three_are_complete_with_money_in_every_direction() {
         (&json!("up"), true)
     );
     assert_eq!(mixed.channel("n1", &cluster, "x1")["state"], "unary");
+    settled(&mut mixed).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -282,11 +281,11 @@ async fn what_is_killed_comes_back_and_the_money_is_exact() {
         mixed.proven(&snapshot, "x1").await;
         sending.join_all().await;
     }
-    settled(&mixed).await;
+    settled(&mut mixed).await;
 }
 
 /// Everything arrives, and nothing was lost or doubled.
-async fn settled(mixed: &Mixed) {
+async fn settled(mixed: &mut Mixed) {
     until("all money in accounts", async || {
         let mut sum = 0;
         for id in IDS {
@@ -301,4 +300,12 @@ async fn settled(mixed: &Mixed) {
     }
     mixed.initiate("n2", "settled").await;
     assert_eq!(mixed.proven("settled", "n2").await, []);
+    mixed.programs.kill();
+    for node in ["n1", "n2"] {
+        let checked = Command::new(env!("CARGO_BIN_EXE_snapledger"))
+            .args(["store", "check", &mixed.programs.path(node)])
+            .output()
+            .expect("the program runs");
+        assert!(checked.status.success(), "{checked:?}");
+    }
 }
