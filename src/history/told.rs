@@ -87,3 +87,135 @@ impl RecordedState {
         self.has_journal() || !self.delivered.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::global::{Completeness, GlobalState};
+    use super::super::part::RecordedChannel;
+    use super::super::verify::verify;
+    use super::*;
+    use crate::process::clock::Hlc;
+    use crate::process::ids::{Lsn, Seq};
+
+    fn process(id: &str) -> ProcessId {
+        ProcessId::parse(id).expect("a valid id")
+    }
+
+    fn money(transfers: u64, amount: i128) -> Flow {
+        Flow {
+            sequence: Seq(0),
+            transfers,
+            amount,
+        }
+    }
+
+    // The part of one of two processes, which holds this much and has recorded this much from the other.
+    fn part(id: &str, other: &str, (balance_total, recorded): (i128, i128)) -> Part {
+        let snapshot = SnapshotId::parse("s").expect("a valid id");
+        Part {
+            process: process(id),
+            initiator: process("n"),
+            state: RecordedState {
+                position: Lsn(9),
+                time: Hlc(9),
+                clock: Lamport(9),
+                accounts: 1,
+                balance_total,
+                deposits: 100,
+                withdrawals: 0,
+                sent: BTreeMap::new(),
+                delivered: BTreeMap::new(),
+                journal: Hash([1; 32]),
+                runs: Vec::new(),
+                state_bytes: 0,
+                new_bytes: 0,
+            },
+            channels: vec![RecordedChannel {
+                from: process(other),
+                first: Seq(1),
+                last: Seq(1),
+                transfers: 1,
+                amount: recorded,
+                chunks: Vec::new(),
+            }],
+            open: Vec::new(),
+            snapshot,
+        }
+    }
+
+    // n has sent 10 and 20, x has sent 5: 10 is delivered, the rest is on its way.
+    fn both(figures: Option<Figures>, recorded: i128) -> GlobalState {
+        let mut n = part("n", "x", (70, 5));
+        n.state.sent.insert(
+            process("x"),
+            Flow {
+                sequence: Seq(2),
+                ..money(2, 30)
+            },
+        );
+        n.state.delivered.insert(process("x"), Flow::default());
+        let mut x = part("x", "n", (105, recorded));
+        x.state.journal = NO_JOURNAL;
+        let figures = figures.unwrap_or_default();
+        x.state.deposits = figures.deposits;
+        (x.state.sent, x.state.delivered) = (figures.sent, figures.delivered);
+        let begun = (Hlc(9), Lamport(9));
+        let state = GlobalState::begun(n.snapshot.clone(), process("n"), begun);
+        GlobalState {
+            parts: BTreeMap::from([(process("n"), n), (process("x"), x)]),
+            completeness: Completeness::Complete,
+            ..state
+        }
+    }
+
+    fn figures() -> Figures {
+        Figures {
+            deposits: 100,
+            withdrawals: 0,
+            sent: BTreeMap::from([(process("n"), money(1, 5))]),
+            delivered: BTreeMap::from([(process("n"), money(1, 10))]),
+        }
+    }
+
+    // Without this, what nobody has stated could be certified, or a process of another make could lose money unseen.
+    #[test]
+    fn what_is_stated_is_compared_and_what_is_not_stated_is_not_certified() {
+        let proven = verify(&both(Some(figures()), 20));
+        assert_eq!(
+            (proven.conserved, proven.consistent_cut),
+            (Some(true), Some(true))
+        );
+        assert_eq!(proven.checks.len(), 5, "two of each channel, and the sums");
+
+        let unstated = both(None, 20);
+        assert_eq!(unstated.unstated().collect::<Vec<_>>(), [&process("x")]);
+        let unproven = verify(&unstated);
+        assert_eq!((unproven.conserved, unproven.consistent_cut), (None, None));
+
+        let lost = verify(&both(Some(figures()), 19));
+        assert_eq!(
+            lost.conserved,
+            Some(false),
+            "it has recorded less than was on its way"
+        );
+        let mut early = figures();
+        early.delivered.insert(process("n"), money(3, 40));
+        let early = verify(&both(Some(early), 20));
+        assert_eq!(
+            early.consistent_cut,
+            Some(false),
+            "it has delivered what was not sent"
+        );
+    }
+
+    #[test]
+    fn a_part_that_is_told_again_stays_as_it_was_told_first() {
+        let mut first = part("x", "n", (105, 20));
+        first.state.journal = NO_JOURNAL;
+        let mut again = first.clone();
+        (again.state.time, again.state.new_bytes) = (Hlc(99), 7);
+        assert_eq!(again.clone().told_again(&first), Some(first.clone()));
+        again.state.balance_total = 106;
+        assert_eq!(again.told_again(&first), None);
+    }
+}
