@@ -1,4 +1,6 @@
 //! What the rest of the program may ask of a running node.
+//!
+//! Over 500 lines: the methods of one type stay together, each a few lines long.
 
 use std::cmp::Reverse;
 use std::ops::Deref;

@@ -2,6 +2,7 @@
 //! out, overtaken, or repeated under another id: then the process would apply it twice.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -191,26 +192,18 @@ async fn until(what: &str, mut look: impl FnMut() -> bool) {
     );
 }
 
-#[tokio::test]
-async fn each_is_called_in_order_and_unchanged_until_it_is_answered() {
-    let far = Far::default();
-    let script = [
-        Say::Yes,
-        Say::No("closed on Sundays"),
-        Say::Fail,
-        Say::Yes,
-        Say::Fail,
-    ];
-    far.script
-        .lock()
-        .expect("no test panics in it")
-        .extend(script);
+/// A server of another make, and the address it listens on.
+fn serve(far: &Far) -> SocketAddr {
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse().expect("an address"));
     let incoming = incoming.expect("a free port");
     let address = incoming.local_addr().expect("it is bound");
     let server = Server::builder().add_service(SnapshotServiceServer::new(far.clone()));
     tokio::spawn(server.serve_with_incoming(incoming));
+    address
+}
 
+/// The sending end of a channel with two transfers and a marker in its journal.
+fn sender(address: SocketAddr, turn: &Turn, links: &Links) -> Outbound<Journal, Turn> {
     let marker = Body::from(Marker {
         snapshot: SnapshotId::parse("s").expect("a valid id"),
         initiator: process("p"),
@@ -220,9 +213,8 @@ async fn each_is_called_in_order_and_unchanged_until_it_is_answered() {
         envelope(2, money(6)),
         envelope(3, marker),
     ];
-    let (links, turn) = (Links::default(), Turn::default());
     let endpoint = Endpoint::from_shared(format!("http://{address}"));
-    let outbound = Outbound {
+    Outbound {
         local: Local {
             cluster: "c".to_owned(),
             process: process("p"),
@@ -238,7 +230,25 @@ async fn each_is_called_in_order_and_unchanged_until_it_is_answered() {
         inbox: turn.clone(),
         links: links.clone(),
         too_early: Arc::new(|_| None),
-    };
+    }
+}
+
+#[tokio::test]
+async fn each_is_called_in_order_and_unchanged_until_it_is_answered() {
+    let far = Far::default();
+    let script = [
+        Say::Yes,
+        Say::No("closed on Sundays"),
+        Say::Fail,
+        Say::Yes,
+        Say::Fail,
+    ];
+    far.script
+        .lock()
+        .expect("no test panics in it")
+        .extend(script);
+    let (links, turn) = (Links::default(), Turn::default());
+    let outbound = sender(serve(&far), &turn, &links);
     let calling = tokio::spawn(outbound.run(Carrier::Calls));
     let channel = ChannelId {
         from: process("p"),
