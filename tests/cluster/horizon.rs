@@ -55,6 +55,17 @@ async fn audit(rest: &Rest, query: &str) -> Value {
     rest.read(&format!("/v1/audit?{query}")).await
 }
 
+/// The time of the first entry of account `a`. The statement says since when it is kept where it reaches back further.
+async fn first_entry(node: &Rest) -> String {
+    let statement = node.read("/v1/accounts/a/history").await;
+    let first = statement["entries"][0]["time"].as_str().expect("a time");
+    let begun = statement["kept_since"].as_str().expect("it began once");
+    assert!(begun < first, "{statement}");
+    let path = format!("/v1/accounts/a/history?from={first}");
+    assert_eq!(node.read(&path).await["kept_since"], Value::Null);
+    first.to_owned()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn before_the_horizon_is_410_with_the_instant_from_which_there_is_an_answer() {
     let mut cluster = Cluster::planned(&IDS).with_max_count(2).started().await;
@@ -65,15 +76,7 @@ async fn before_the_horizon_is_410_with_the_instant_from_which_there_is_an_answe
     }
     let before = audit(&n1, "at=2026-01-01T00:00:00Z").await;
     assert_eq!(before["totals"]["balances"], 0, "everything is kept so far");
-    let statement = n1.read("/v1/accounts/a/history").await;
-    let early = statement["entries"][0]["time"]
-        .as_str()
-        .expect("a time")
-        .to_owned();
-    let begun = statement["kept_since"].as_str().expect("it began once");
-    assert!(begun < early.as_str(), "{statement}");
-    let path = format!("/v1/accounts/a/history?from={early}");
-    assert_eq!(n1.read(&path).await["kept_since"], Value::Null);
+    let early = first_entry(&n1).await;
     let cut = audit(&n1, &format!("at={early}")).await["cut"]["token"].clone();
     let cut = cut.as_str().expect("a token").to_owned();
 

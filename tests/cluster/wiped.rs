@@ -48,6 +48,19 @@ async fn the_lost_store_is_refused(cluster: &mut Cluster) {
     cluster.connected().await;
 }
 
+/// Nothing can come over a stopped channel: the snapshot says why, and does not wait for its deadline.
+fn names_the_stopped_channels(partial: &Value) {
+    let missing = &partial["missing"][0];
+    assert_eq!(missing["reason"], "channel_stopped", "{partial}");
+    let why = missing["error"].as_str().expect("a sentence");
+    assert!(why.contains("n2"), "{why}");
+    let took = partial["duration_ms"].as_f64().expect("a number");
+    assert!(took < DEADLINE.as_secs_f64() * 1000.0, "{took} ms");
+    let open = partial["open_channels"].as_array().expect("a list");
+    let touches = |channel: &Value| channel["from"] == "n2" || channel["to"] == "n2";
+    assert!(!open.is_empty() && open.iter().all(touches), "{partial}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
     let mut cluster = Cluster::up(&["n1", "n2", "n3"]).await;
@@ -79,17 +92,7 @@ async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
     pay(&n1, ("n3", "b"), 1).await;
     n3.balance_is("b", 71).await;
     let waiting = n1.start_snapshot().await;
-    let partial = n1.snapshot(&waiting, "partial").await;
-    let missing = &partial["missing"][0];
-    assert_eq!(missing["reason"], "channel_stopped", "{partial}");
-    let why = missing["error"].as_str().expect("a sentence");
-    assert!(why.contains("n2"), "{why}");
-    // Nothing can come, so the deadline is not waited for.
-    let took = partial["duration_ms"].as_f64().expect("a number");
-    assert!(took < DEADLINE.as_secs_f64() * 1000.0, "{took} ms");
-    let open = partial["open_channels"].as_array().expect("a list");
-    let touches = |channel: &Value| channel["from"] == "n2" || channel["to"] == "n2";
-    assert!(!open.is_empty() && open.iter().all(touches), "{partial}");
+    names_the_stopped_channels(&n1.snapshot(&waiting, "partial").await);
 
     cluster.stop_all().await;
     let said = forget(&cluster, "n1", "n2").await;
