@@ -178,7 +178,7 @@ fn a_wildcard_address_needs_one_to_tell_before_a_port_is_bound() {
 
 // Without this a collector of logs finds lines that are none of its format, and cannot tell whose the others are.
 #[test]
-fn the_log_of_a_node_says_which_it_is_and_is_json_to_the_last_line() {
+fn a_refused_start_says_which_node_it_is_in_the_format_of_its_log() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("bound").port().to_string();
@@ -211,7 +211,12 @@ fn the_log_of_a_node_says_which_it_is_and_is_json_to_the_last_line() {
     ];
     let (_, stderr) = failure(child.args(arguments));
     assert!(stderr.starts_with("n1 error: "), "{stderr}");
+}
 
+// Without this a collector of logs finds lines that are none of its format, and cannot tell whose the others are.
+#[test]
+fn the_log_of_a_node_says_which_it_is_and_is_json_to_the_last_line() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
     let mut node = snapledger(&dir);
     let [grpc, rest] = [free_port(), free_port()];
     let mut node = node

@@ -1,8 +1,10 @@
 //! The other processes: connections to them, and which of them are alive.
 //!
-//! Each is greeted again and again, one of another make by the standard health check; who does not answer is down. A call of
-//! one of another make counts as an answer. Time-outs come from the monotonic clock, the wall
-//! clock only says when somebody was last heard.
+//! Each peer is greeted at a fixed interval, one of another make by the standard health check; a peer that does not answer
+//! is down. A call from a process of another make counts as an answer. Time-outs come from the monotonic clock; the wall
+//! clock only labels when a peer was last heard.
+//!
+//! Over 500 lines: the watch over one peer and the view of all of them share every state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::asked_from_terminal::{ended, said};
 use crate::nodes::Cluster;
+use crate::rest::Rest;
 
 async fn snapshot(at: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_snapledger"));
@@ -152,6 +153,26 @@ async fn who_asks_the_wrong_port_or_for_what_is_not_there_is_told_which() {
     cluster.stop_all().await;
 }
 
+async fn hints_say_what_to_do(rest: &Rest) {
+    let wrong: [(&[&str], &str); 4] = [
+        (&["account", "balance", "bob"], "(in commands --process)"),
+        (
+            &["account", "withdraw", "bob", "1"],
+            "(in commands --process)",
+        ),
+        (
+            &["account", "deposit", "bob", "1", "--process", "n9"],
+            "`snapledger status`",
+        ),
+        (&["snapshot", "show", "none"], "`snapledger snapshot list`"),
+    ];
+    for (command, hint) in wrong {
+        let (code, _, stderr) = ended(rest, command).await;
+        assert_eq!(code, Some(1), "{stderr}");
+        assert!(stderr.contains(hint), "{stderr}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_its_balances_and_its_proofs_are_shown_and_any_process_is_paid_into() {
     let mut cluster = Cluster::up(&["n1", "n2"]).await;
@@ -214,22 +235,6 @@ async fn a_node_its_balances_and_its_proofs_are_shown_and_any_process_is_paid_in
             .contains("s, complete, by n1 at ")
     );
 
-    let wrong: [(&[&str], &str); 4] = [
-        (&["account", "balance", "bob"], "(in commands --process)"),
-        (
-            &["account", "withdraw", "bob", "1"],
-            "(in commands --process)",
-        ),
-        (
-            &["account", "deposit", "bob", "1", "--process", "n9"],
-            "`snapledger status`",
-        ),
-        (&["snapshot", "show", "none"], "`snapledger snapshot list`"),
-    ];
-    for (command, hint) in wrong {
-        let (code, _, stderr) = ended(&rest, command).await;
-        assert_eq!(code, Some(1), "{stderr}");
-        assert!(stderr.contains(hint), "{stderr}");
-    }
+    hints_say_what_to_do(&rest).await;
     cluster.stop_all().await;
 }
