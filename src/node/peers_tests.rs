@@ -33,7 +33,7 @@ fn what_a_peer_tells_is_news_at_once_and_no_older_answer_takes_it_back() {
     let peers = Peers {
         me: ProcessId::parse("p").expect("a valid id"),
         cluster: "c".to_owned(),
-        topology: Topology::full(&[peer.id.clone()]).expect("one process"),
+        topology: Topology::full(std::slice::from_ref(&peer.id)).expect("one process"),
         connections: BTreeMap::new(),
         foreign: BTreeMap::new(),
         views: Mutex::new(BTreeMap::from([(

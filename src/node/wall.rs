@@ -75,7 +75,8 @@ impl Clock {
     pub(super) fn new(settings: &ClockSettings, newest: Hlc) -> Self {
         let started = Instant::now();
         let now = read(&settings.wall, started);
-        let wall = Wall::new(settings.ahead_max, newest, now);
+        let bound_us = u64::try_from(settings.ahead_max.as_micros()).unwrap_or(u64::MAX);
+        let wall = Wall::new(bound_us, newest, now);
         let standing = match wall.is_settled() {
             true => Standing::Settled,
             false => Standing::Comparing,

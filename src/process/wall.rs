@@ -19,8 +19,6 @@
 //!
 //! Pure like its neighbours: readings of the clocks come in as values.
 
-use std::time::Duration;
-
 use super::clock::Hlc;
 
 /// One look at both clocks of a node, microseconds.
@@ -84,11 +82,12 @@ pub struct Wall {
 }
 
 impl Wall {
-    /// The clock at a start: believed at once where it goes on from the newest time in the journal.
+    /// The clock at a start: believed at once where it goes on from the newest time in the journal. `bound_us` in
+    /// microseconds.
     #[must_use]
-    pub fn new(bound: Duration, newest: Hlc, now: Reading) -> Self {
+    pub fn new(bound_us: u64, newest: Hlc, now: Reading) -> Self {
         let mut wall = Self {
-            bound_us: u64::try_from(bound.as_micros()).unwrap_or(u64::MAX),
+            bound_us,
             newest,
             believed: None,
             apart: None,
@@ -241,7 +240,7 @@ mod tests {
     }
 
     fn clock(newest_us: u64, now: Reading) -> Wall {
-        Wall::new(Duration::from_secs(60), Hlc::at(newest_us), now)
+        Wall::new(MINUTE, Hlc::at(newest_us), now)
     }
 
     fn year() -> i64 {

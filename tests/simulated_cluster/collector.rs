@@ -421,6 +421,7 @@ impl World {
                 Reason::Down => "missing: down",
                 Reason::NeverSeen => "missing: never_seen",
                 Reason::Recording => "missing: recording",
+                Reason::ChannelStopped { .. } => "missing: channel_stopped",
             });
         }
     }
