@@ -103,7 +103,7 @@ fn script(format: u64) -> Vec<Input> {
             seq: Seq(1),
         },
         Input::Initiate {
-            snapshot: Some(snapshot()),
+            snapshot: snapshot(),
         },
         incoming,
         write,

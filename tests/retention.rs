@@ -186,7 +186,7 @@ impl Scene {
     fn grow(&mut self) {
         self.teller.borrow_mut().catch_up(&self.store);
         self.store.write_stretches().expect("there is room");
-        let initiate = Input::Initiate { snapshot: None };
+        let initiate = self.teller.borrow().initiate();
         self.teller.borrow_mut().turn(&self.store, initiate);
         let before = self.staying.len();
         while self.staying.len() < before + 2 {

@@ -137,9 +137,8 @@ fn whoever_indexes_goes_on_behind_the_new_horizon() {
 fn a_marker_that_was_lost_holds_nothing_back() {
     let mut scene = Scene::new(65_536);
     scene.pay_in(5);
-    scene
-        .teller
-        .turn(&scene.store, Input::Initiate { snapshot: None });
+    let initiate = scene.teller.initiate();
+    scene.teller.turn(&scene.store, initiate);
     let cut = Lsn(5);
     scene.pay_in(5);
     scene.checkpoint();

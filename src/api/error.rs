@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use tonic::Code;
 
 use super::time::rfc3339;
-use crate::node::Unavailable;
+use crate::node::{NotBegun, Unavailable};
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Malformed, ProcessId, SnapshotId};
 use crate::process::refusal::Refusal;
@@ -76,12 +76,9 @@ pub(super) enum Failure {
         /// When the oldest began from which on none was deleted.
         since: Option<String>,
     },
-    /// The same, and it was to be begun under this id.
-    #[error(
-        "a snapshot {0:?} was taken before and deleted from the history, and no id is used again; choose another id, or \
-         leave it out"
-    )]
-    IdGone(SnapshotId),
+    /// A snapshot is not begun.
+    #[error(transparent)]
+    NotBegun(NotBegun),
     /// The snapshot is assembled by another process.
     #[error(
         "snapshot {snapshot:?} was started by process {initiator:?} and is not in the history of this process{}: ask \
@@ -228,7 +225,8 @@ impl Failure {
             }
             Self::UnknownRevision { .. } => ("unknown-revision", Http::NOT_FOUND, Code::NotFound),
             Self::InProgress(_) => ("in-progress", Http::CONFLICT, Code::FailedPrecondition),
-            Self::Deleted { .. } | Self::IdGone(_) => ("deleted", Http::GONE, Code::NotFound),
+            Self::Deleted { .. } => ("deleted", Http::GONE, Code::NotFound),
+            Self::NotBegun(why) => return of_not_begun(why),
             Self::NotRecorded { .. } => ("not-recorded", Http::NOT_FOUND, Code::NotFound),
             Self::AnswerTooLarge(_) => {
                 let http = Http::INTERNAL_SERVER_ERROR;
@@ -306,6 +304,21 @@ fn not_yet(named_by: Option<&ProcessId>) -> String {
     format!("; process {process:?} names what it starts so: ask that one, or again in a moment")
 }
 
+fn of_not_begun(why: &NotBegun) -> Verdict {
+    use StatusCode as Http;
+    let (kind, http, grpc) = match why {
+        NotBegun::Refused(refusal) => return of_refusal(refusal),
+        NotBegun::Deleted(_) => ("deleted", Http::GONE, Code::NotFound),
+        NotBegun::Reserved { .. } => ("reserved-id", Http::CONFLICT, Code::FailedPrecondition),
+        NotBegun::TooMany { .. } => {
+            let http = Http::TOO_MANY_REQUESTS;
+            ("too-many-snapshots", http, Code::ResourceExhausted)
+        }
+    };
+    let grpc = Some(grpc);
+    Verdict { kind, http, grpc }
+}
+
 fn of_refusal(refusal: &Refusal) -> Verdict {
     use StatusCode as Http;
     let (http, grpc) = match refusal {
@@ -327,6 +340,15 @@ fn of_refusal(refusal: &Refusal) -> Verdict {
     };
     let kind = refusal.kind();
     Verdict { kind, http, grpc }
+}
+
+impl From<NotBegun> for Failure {
+    fn from(why: NotBegun) -> Self {
+        match why {
+            NotBegun::Refused(refusal) => refusal.into(),
+            why => Self::NotBegun(why),
+        }
+    }
 }
 
 // What is read may go while it is being read.

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use super::error::Failure;
 use super::time::rfc3339;
 use crate::config::Keep;
-use crate::history::global::{GlobalState, REVISIONS_EACH};
+use crate::history::assembly;
+use crate::history::global::GlobalState;
 use crate::history::part::RecordedState;
 use crate::node::{Handle, SnapshotStatus, SnapshotView, Unanswered};
 use crate::process::cell::Cell;
 use crate::process::event::{Input, Read, Reply};
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
+use crate::process::snapshot::is_drawn_by;
 use crate::store::{Store, StoreError};
 
 impl From<Unanswered> for Failure {
@@ -96,13 +98,11 @@ pub(super) async fn view_of(
     })
 }
 
-// Another process that gives a number to a revision: the initiator from 1 on, the k-th behind it from k ranges on.
+// Another process that may have given this number.
 fn numbered_by(handle: &Handle, initiator: &ProcessId, revision: u32) -> Option<ProcessId> {
-    let processes: Vec<_> = handle.config().topology.processes().collect();
-    let first = processes.iter().position(|process| *process == initiator)?;
-    let behind = (revision.checked_sub(1)? / REVISIONS_EACH) as usize;
-    let numbering = processes.get((first + behind) % processes.len())?;
-    (behind < processes.len() && **numbering != handle.config().me).then(|| (*numbering).clone())
+    let config = handle.config();
+    let numbering = assembly::numbered_by(revision, initiator, &config.topology);
+    numbering.filter(|process| **process != config.me).cloned()
 }
 
 /// Why a snapshot is not in the history of this process: it was deleted, nobody knows it, or another one assembles it.
@@ -142,19 +142,9 @@ pub(super) async fn absent(handle: &Handle, id: SnapshotId) -> Result<Failure, F
 
 // Another process of the cluster that names what it starts as this id is; whoever gave the name itself is not guessed.
 fn named_by(handle: &Handle, id: &SnapshotId) -> Option<ProcessId> {
-    let (process, clock) = id.as_str().rsplit_once('-')?;
-    let is_number = !clock.is_empty() && clock.bytes().all(|byte| byte.is_ascii_digit());
-    let process = ProcessId::parse(process).ok().filter(|_| is_number)?;
     let config = handle.config();
-    (process != config.me && config.topology.contains(&process)).then_some(process)
-}
-
-/// Why a snapshot is not begun whose id is known.
-pub(super) async fn not_begun(handle: &Handle, id: SnapshotId) -> Result<Failure, Failure> {
-    Ok(match absent(handle, id).await? {
-        Failure::Deleted { snapshot, .. } => Failure::IdGone(snapshot),
-        other => other,
-    })
+    let mut others = config.topology.processes().filter(|one| **one != config.me);
+    others.find(|process| is_drawn_by(id, process)).cloned()
 }
 
 /// Refuses to list what a process started that is neither in the cluster nor, of an earlier one, in the history.
@@ -195,10 +185,7 @@ pub(super) fn status(text: &str) -> Result<SnapshotStatus, Failure> {
 
 /// `in_progress`, `partial` or `complete`.
 pub(super) fn status_of(view: &SnapshotView) -> &'static str {
-    match view.root {
-        Some(_) => view.state.status(),
-        None => "in_progress",
-    }
+    view.status().as_str()
 }
 
 /// The state of one process in a snapshot.

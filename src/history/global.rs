@@ -7,17 +7,12 @@ use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
 use crate::process::topology::Topology;
 
-/// The revisions of one assembler: the initiator numbers from 1 on, the k-th process behind it from k times this, and 1,
-/// on. Each of a snapshot's revisions has more parts or closed channels than the one before, so a cluster would need a
-/// thousand processes to use them up.
-pub const REVISIONS_EACH: u32 = 1_000_000;
-
 /// One revision of a global state. It never changes; what comes later is another revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GlobalState {
     /// Which snapshot.
     pub snapshot: SnapshotId,
-    /// Who started and assembled it.
+    /// The process that started it; of several that did, the least by id of those that are known.
     pub initiator: ProcessId,
     /// Counts the published revisions, from 1 on; each assembler in a range of its own.
     pub revision: u32,
@@ -27,7 +22,7 @@ pub struct GlobalState {
     pub initiated_clock: Lamport,
     /// When this revision was assembled.
     pub finished_at: Hlc,
-    /// The initiator's Lamport clock then.
+    /// The assembler's Lamport clock then.
     pub finished_clock: Lamport,
     /// From start to this revision, microseconds of the monotonic clock.
     pub duration_us: u64,

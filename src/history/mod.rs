@@ -2,6 +2,7 @@
 //!
 //! Pure: facts in, verdict out. Where the facts are stored and how they are gathered is not known here.
 
+pub mod assembly;
 pub mod audit;
 pub mod diff;
 pub mod global;

@@ -174,3 +174,38 @@ pub fn recorded_messages<'a>(
         })
         .collect()
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A finished part that holds nothing, recorded for this initiator.
+    pub(crate) fn part_of(
+        snapshot: &SnapshotId,
+        process: &ProcessId,
+        initiator: &ProcessId,
+    ) -> Part {
+        Part {
+            snapshot: snapshot.clone(),
+            process: process.clone(),
+            initiator: initiator.clone(),
+            state: RecordedState {
+                position: Lsn(1),
+                time: Hlc::at(1),
+                clock: Lamport(1),
+                accounts: 0,
+                balance_total: 0,
+                deposits: 0,
+                withdrawals: 0,
+                sent: BTreeMap::new(),
+                delivered: BTreeMap::new(),
+                journal: Hash::default(),
+                runs: Vec::new(),
+                state_bytes: 0,
+                new_bytes: 0,
+            },
+            channels: Vec::new(),
+            open: Vec::new(),
+        }
+    }
+}

@@ -9,7 +9,6 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout_at};
 
 use super::collector::Collector;
-use super::error::Unavailable;
 use super::gather::Wanted;
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
@@ -116,6 +115,8 @@ impl Collection {
         let mut look = self.looks();
         while !self.is_whole() || self.stands_back() {
             let early = self.is_early();
+            // The initiator that is there publishes what there is to say.
+            let stands_back = self.stands_back();
             if !early && self.is_in_vain() {
                 let (snapshot, lost) = (&self.state.snapshot, &self.lost);
                 tracing::info!(%snapshot, ?lost, "stays partial: what is missing was lost");
@@ -131,12 +132,16 @@ impl Collection {
                         self.if_more().await
                     }
                 }
-                () = sleep_until(self.deadline), if early => Some(self.as_it_is().await),
+                () = sleep_until(self.deadline), if early && !stands_back => {
+                    Some(self.as_it_is().await)
+                }
                 _ = look.tick() => {
-                    if self.stands_back() && self.is_adopted().await {
+                    if stands_back && self.is_adopted().await {
                         return false;
                     }
-                    if early {
+                    if early && stands_back {
+                        None
+                    } else if early {
                         self.if_in_vain().await
                     } else if self.is_back() {
                         self.if_more().await
@@ -147,6 +152,15 @@ impl Collection {
             };
             if let Some(partial) = partial {
                 self.state = partial;
+                self.settle();
+                // The last part has just come, and the initiator is there: what is complete it publishes itself.
+                if self.is_whole() && self.stands_back() {
+                    continue;
+                }
+                if self.is_said().await {
+                    look = self.looks();
+                    continue;
+                }
                 // What came meanwhile may have made it complete, and a complete revision is the last.
                 if !self.publish().await || self.is_whole() {
                     return false;
@@ -184,7 +198,14 @@ impl Collection {
         // One that is finished stays; what comes later cannot know more.
         if !known.is_some_and(Part::is_finished) {
             add(&mut self.state, part);
+            self.settle();
         }
+    }
+
+    // One that turns out not to be the initiator leaves the snapshot to the one that is.
+    fn settle(&mut self) {
+        self.state.settle_initiator();
+        self.asks_others |= self.state.initiator != self.collector.config.me;
     }
 
     fn fetch(&mut self) {
@@ -216,9 +237,10 @@ impl Collection {
     // a while.
     fn stands_back(&mut self) -> bool {
         let initiator = &self.state.initiator;
-        let collector = &self.collector;
-        let is_native = collector.peers.connection(initiator).is_some();
-        if !is_native || !collector.peers.is_up(initiator) {
+        let assembler = self.collector.assembler(initiator);
+        let is_me = *assembler == self.collector.config.me;
+        let is_up = self.collector.peers.is_up(assembler) && !self.lost.contains(assembler);
+        if is_me || !is_up {
             self.initiator_back = None;
             return false;
         }
@@ -268,7 +290,34 @@ impl Collection {
         for part in self.unfinished(|_| true).await {
             add(&mut state, part);
         }
+        state.settle_initiator();
         state
+    }
+
+    // Whether another process has published as much already: who is not the initiator has nothing to add then.
+    async fn is_said(&mut self) -> bool {
+        if self.state.initiator == self.collector.config.me || self.is_whole() {
+            return false;
+        }
+        let snapshot = self.state.snapshot.clone();
+        let published = self
+            .collector
+            .parts
+            .blocking(move |store| store.published(&snapshot));
+        let Ok(Some(published)) = published.await else {
+            return false;
+        };
+        if known(&published.state) < known(&self.state) {
+            return false;
+        }
+        let was_early = self.is_early();
+        self.state.revision = published.state.revision;
+        self.said = known(&self.state);
+        if was_early {
+            self.asks_others = true;
+            self.fetch();
+        }
+        true
     }
 
     // Unfinished parts as they are now, of those processes that are wanted by whether anything of them is here.
@@ -300,6 +349,7 @@ impl Collection {
     // Publishes the state as the next revision. Says whether collecting can go on: a storage error takes the node down,
     // and the snapshot is collected again after the next start.
     async fn publish(&mut self) -> bool {
+        self.settle();
         let Ok(damaged) = self.collector.count(&mut self.state).await else {
             return false;
         };
@@ -308,16 +358,18 @@ impl Collection {
             return true;
         }
         let was_early = self.is_early();
-        let before = self.collector.numbers_after(&self.state.initiator);
-        loop {
-            self.state.revision = self.state.revision.max(before) + 1;
-            let published = self.collector.publish(self.state.clone(), self.started);
-            match published.await {
-                Ok(()) => break,
-                // What stands under this number is damaged; the next one is free.
-                Err(Unavailable::Damaged(_)) => {}
-                Err(_) => return false,
-            }
+        let (collector, snapshot) = (&self.collector, self.state.snapshot.clone());
+        let before = collector.numbers_after(&self.state);
+        let next = collector
+            .parts
+            .blocking(move |store| store.next_revision(&snapshot, before));
+        let Ok(next) = next.await else {
+            return false;
+        };
+        self.state.revision = next;
+        let published = self.collector.publish(self.state.clone(), self.started);
+        if published.await.is_err() {
+            return false;
         }
         self.said = known(&self.state);
         if was_early && !self.is_whole() {

@@ -22,10 +22,9 @@ use super::parts::Parts;
 use super::peers::Peers;
 use super::pins::Heard;
 use crate::config::NodeConfig;
-use crate::history::global::{GlobalState, REVISIONS_EACH};
+use crate::history::global::GlobalState;
 use crate::process::event::{Input, Read, Reply};
 use crate::process::ids::{ProcessId, SnapshotId};
-use crate::process::topology::Topology;
 
 /// Late parts that one process is asked for at once: what waits for a dead peer must not be in the way of what does
 /// not when it returns.
@@ -69,16 +68,6 @@ impl Drop for Taking<'_> {
     }
 }
 
-/// Whether a process has given this number to a revision of a snapshot of this initiator.
-pub(super) fn has_numbered(
-    topology: &Topology,
-    (me, initiator): (&ProcessId, &ProcessId),
-    revision: u32,
-) -> bool {
-    let before = numbers_after(topology, me, initiator);
-    revision > before && revision - before <= REVISIONS_EACH
-}
-
 /// The process that assembles what an initiator starts: itself. For one of another make it is the first node of this program
 /// behind it, in the order of their ids, that is not gone.
 pub(super) fn assembler<'a>(
@@ -95,15 +84,6 @@ pub(super) fn assembler<'a>(
     behind
         .find(|process| !config.is_unary(process) && !is_gone(process))
         .unwrap_or(&config.me)
-}
-
-fn numbers_after(topology: &Topology, me: &ProcessId, initiator: &ProcessId) -> u32 {
-    let processes: Vec<&ProcessId> = topology.processes().collect();
-    let place = |wanted| processes.iter().position(|process| *process == wanted);
-    let (me, first) = (place(me), place(initiator));
-    let (me, first) = (me.unwrap_or_default(), first.unwrap_or_default());
-    let rank = (me + processes.len() - first) % processes.len().max(1);
-    u32::try_from(rank).map_or(0, |rank| rank.saturating_mul(REVISIONS_EACH))
 }
 
 impl Collector {
@@ -239,9 +219,11 @@ impl Collector {
         self.events.end(snapshot);
     }
 
-    /// The number before the first that this process gives to a revision of a snapshot of this initiator.
-    pub(super) fn numbers_after(&self, initiator: &ProcessId) -> u32 {
-        numbers_after(&self.config.topology, &self.config.me, initiator)
+    /// The number before the first that this process gives to a revision of what is here.
+    pub(super) fn numbers_after(&self, state: &GlobalState) -> u32 {
+        let me = &self.config.me;
+        let assembles = |process: &ProcessId| !self.config.is_unary(process);
+        state.numbers_after(me, &self.config.topology, assembles)
     }
 
     /// Whether the history has the snapshot complete.

@@ -1,6 +1,7 @@
 //! Why a node cannot start, stopped by itself, or does not answer.
 
-use crate::process::ids::{Lsn, ProcessId};
+use crate::process::ids::{Lsn, ProcessId, SnapshotId};
+use crate::process::refusal::Refusal;
 use crate::store::StoreError;
 
 /// Why a node cannot start, or stopped by itself.
@@ -61,6 +62,54 @@ pub enum Unavailable {
     /// What was asked for is damaged in the store; the rest goes on.
     #[error("{0}")]
     Damaged(String),
+}
+
+/// Why a snapshot is not begun.
+#[derive(Debug, thiserror::Error)]
+pub enum NotBegun {
+    /// A rule of the process.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// One of this name was taken before.
+    #[error(
+        "a snapshot {0:?} was taken before and deleted from the history, and no id is used again; choose another id, or \
+         leave it out"
+    )]
+    Deleted(SnapshotId),
+    /// The name is of the form of those that another process draws.
+    #[error(
+        "ids like {snapshot:?} are drawn by process {process:?} for snapshots that it starts; choose another id, or leave \
+         it out"
+    )]
+    Reserved {
+        /// The name.
+        snapshot: SnapshotId,
+        /// The other process.
+        process: ProcessId,
+    },
+    /// Too many that this process started are not finished.
+    #[error("{open} snapshots started here are still open; {}", waits_for(down))]
+    TooMany {
+        /// How many.
+        open: u64,
+        /// The processes that they wait for and that do not answer.
+        down: Vec<ProcessId>,
+    },
+}
+
+fn waits_for(down: &[ProcessId]) -> String {
+    let names: Vec<String> = down.iter().map(|process| format!("{process:?}")).collect();
+    match names.len() {
+        0 => "wait until one of them is complete".to_owned(),
+        many => format!(
+            "they wait for {} {}, which {} not answer: start {} again; if a store is lost, stop the other nodes and run \
+             `snapledger store forget --peer ID DIR` on the store of each (see OPERATIONS.md)",
+            if many == 1 { "process" } else { "processes" },
+            names.join(", "),
+            if many == 1 { "does" } else { "do" },
+            if many == 1 { "it" } else { "them" },
+        ),
+    }
 }
 
 /// Why a node does not say what was.

@@ -6,8 +6,9 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
     AccountAtRequest, Ack, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, Chunk,
-    FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Frame, Greeting, ListPinsRequest,
-    ListRevisionsRequest, ListedPin, ListedRevision, Part, Revision, Share, ShareAtRequest,
+    FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, FindSnapshotRequest, FoundSnapshot,
+    Frame, Greeting, ListPinsRequest, ListRevisionsRequest, ListedPin, ListedRevision, Part,
+    Revision, Share, ShareAtRequest,
 };
 
 /// Answers greetings, and nothing else.
@@ -63,6 +64,13 @@ impl PeerService for Greeter {
         &self,
         _request: Request<FetchRevisionRequest>,
     ) -> Result<Response<Revision>, Status> {
+        Err(not_yet())
+    }
+
+    async fn find_snapshot(
+        &self,
+        _request: Request<FindSnapshotRequest>,
+    ) -> Result<Response<FoundSnapshot>, Status> {
         Err(not_yet())
     }
 

@@ -2,32 +2,30 @@
 //!
 //! Over 500 lines: the methods of one type stay together, each a few lines long.
 
-use std::cmp::Reverse;
-use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tonic::transport::Channel;
 
 use super::clocks::DurableClocks;
 use super::collector::Collector;
 use super::error::Unavailable;
 use super::events::Events;
+use super::initiate::Found;
 use super::metrics::Metrics;
 use super::parts::Parts;
 use super::peers::{PeerView, Peers};
 use super::queue::Queue;
 use super::replies::{Replies, Settled};
 use super::room::Room;
-use crate::config::NodeConfig;
+use super::views::{SnapshotFilter, SnapshotPage, SnapshotStatus, SnapshotView};
+use crate::config::{Keep, NodeConfig};
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
-use crate::process::clock::{Hlc, Lamport};
-use crate::process::event::{Initiated, Input, Read, Reply};
-use crate::process::ids::{ChannelId, Hash, ProcessId, SnapshotId};
-use crate::process::refusal::Refusal;
-use crate::store::{Line, Published, Reading, Store, StoreError};
+use crate::process::clock::Lamport;
+use crate::process::event::{Input, Reply, Seen};
+use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
+use crate::store::{Store, StoreError};
 use crate::transport::Local;
 use crate::transport::inbound::{Acks, Inbound};
 use crate::transport::link::{LinkState, Links};
@@ -48,194 +46,12 @@ pub(super) struct Shared {
     pub(super) collector: Arc<Collector>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clocks: Arc<DurableClocks>,
+    /// The clock in the name that was drawn last in this run.
+    pub(super) drawn: Mutex<Lamport>,
     pub(super) failed: watch::Receiver<Option<String>>,
     pub(super) room: watch::Receiver<Room>,
     /// Turns true when streams of peers are to end.
     pub(super) closing: watch::Sender<bool>,
-}
-
-/// A snapshot as it is now.
-#[derive(Debug, Clone)]
-pub struct SnapshotView {
-    /// The newest published revision; revision 0 while in progress, with the parts so far.
-    pub state: Leased,
-    /// The root hash of the revision; `None` while in progress.
-    pub root: Option<Hash>,
-    /// Whether a partial revision of the snapshot was ever published; this one may be it.
-    pub ever_partial: bool,
-}
-
-/// A global state, with the lease that keeps retention from deleting what it names. The two are never apart, wherever the
-/// state goes. Lists, which show figures alone, have no lease.
-#[derive(Debug, Clone)]
-pub struct Leased {
-    state: Arc<GlobalState>,
-    reading: Option<Arc<Reading>>,
-}
-
-impl Deref for Leased {
-    type Target = GlobalState;
-
-    fn deref(&self) -> &GlobalState {
-        &self.state
-    }
-}
-
-/// How far a snapshot is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SnapshotStatus {
-    /// Nothing is published yet.
-    InProgress,
-    /// Every part is there.
-    Complete,
-    /// Somebody is missing.
-    Partial,
-}
-
-/// Which snapshots to list.
-#[derive(Debug, Clone, Default)]
-pub struct SnapshotFilter {
-    /// Only those that are so far.
-    pub status: Option<SnapshotStatus>,
-    /// Only those that this process started.
-    pub initiator: Option<ProcessId>,
-    /// Only those of which a partial revision was ever published, or only the others.
-    pub ever_partial: Option<bool>,
-    /// Started at this instant or later.
-    pub from: Option<Hlc>,
-    /// Started before this instant.
-    pub to: Option<Hlc>,
-    /// Started before this one, which was the last of the page before.
-    pub before: Option<(Hlc, SnapshotId)>,
-    /// At most so many.
-    pub limit: usize,
-}
-
-impl From<&Line> for SnapshotStatus {
-    fn from(line: &Line) -> Self {
-        if line.complete {
-            Self::Complete
-        } else {
-            Self::Partial
-        }
-    }
-}
-
-/// A page of the history.
-#[derive(Debug, Clone, Default)]
-pub struct SnapshotPage {
-    /// What is on it, newest first.
-    pub views: Vec<SnapshotView>,
-    /// The last place of the page, where there may be more behind it.
-    pub next: Option<(Hlc, SnapshotId)>,
-}
-
-impl SnapshotFilter {
-    fn page(
-        &self,
-        store: &Store,
-        running: Vec<Arc<GlobalState>>,
-    ) -> Result<SnapshotPage, StoreError> {
-        // One more than is shown says whether there is another page.
-        let published =
-            store.newest_before(self.before.as_ref(), self.limit + 1, |place, line| {
-                self.wants(place, &line.initiator, (line.into(), line.ever_partial))
-            })?;
-        let published = published.into_iter().map(SnapshotView::of);
-        let mut views: Vec<_> = published.map(|view| view.was_partial(store)).collect();
-        let is_published = |state: &GlobalState| {
-            let mut published = views.iter();
-            published.any(|view| view.state.snapshot == state.snapshot)
-        };
-        let running = running.into_iter().filter(|state| !is_published(state));
-        let running: Vec<_> = running
-            .map(SnapshotView::in_progress)
-            .filter(|view| self.wants_view(view))
-            .collect();
-        views.extend(running);
-        views.sort_by_key(|view| Reverse(view.place()));
-        let more = views.len() > self.limit;
-        views.truncate(self.limit);
-        let next = views.last().filter(|_| more).map(SnapshotView::place);
-        Ok(SnapshotPage { views, next })
-    }
-
-    fn wants(
-        &self,
-        (time, _): &(Hlc, SnapshotId),
-        initiator: &ProcessId,
-        (status, ever_partial): (SnapshotStatus, bool),
-    ) -> bool {
-        self.status.is_none_or(|wanted| wanted == status)
-            && self
-                .ever_partial
-                .is_none_or(|wanted| wanted == ever_partial)
-            && self
-                .initiator
-                .as_ref()
-                .is_none_or(|wanted| wanted == initiator)
-            && self.from.is_none_or(|from| *time >= from)
-            && self.to.is_none_or(|to| *time < to)
-    }
-
-    fn wants_view(&self, view: &SnapshotView) -> bool {
-        let place = view.place();
-        let older = self.before.as_ref().is_none_or(|before| place < *before);
-        older
-            && self.wants(
-                &place,
-                &view.state.initiator,
-                (view.status(), view.ever_partial),
-            )
-    }
-}
-
-impl SnapshotView {
-    pub(super) fn of(published: Published) -> Self {
-        Self::shown(Arc::new(published.state), Some(published.root))
-    }
-
-    fn in_progress(state: Arc<GlobalState>) -> Self {
-        Self::shown(state, None)
-    }
-
-    fn shown(state: Arc<GlobalState>, root: Option<Hash>) -> Self {
-        let state = Leased {
-            state,
-            reading: None,
-        };
-        let ever_partial = root.is_some() && !state.is_complete();
-        Self {
-            state,
-            root,
-            ever_partial,
-        }
-    }
-
-    fn was_partial(mut self, store: &Store) -> Self {
-        self.ever_partial |= store.was_partial(&self.state.snapshot);
-        self
-    }
-
-    fn leased(mut self, reading: Reading) -> Self {
-        self.state.reading = Some(Arc::new(reading));
-        self
-    }
-
-    /// Snapshots are listed in this order, newest first.
-    fn place(&self) -> (Hlc, SnapshotId) {
-        (self.state.initiated_at, self.state.snapshot.clone())
-    }
-
-    /// How far it is.
-    #[must_use]
-    pub fn status(&self) -> SnapshotStatus {
-        match (self.root, self.state.is_complete()) {
-            (None, _) => SnapshotStatus::InProgress,
-            (Some(_), true) => SnapshotStatus::Complete,
-            (Some(_), false) => SnapshotStatus::Partial,
-        }
-    }
 }
 
 impl Handle {
@@ -258,6 +74,7 @@ impl Handle {
             collector,
             metrics,
             clocks,
+            drawn: Mutex::default(),
             failed,
             room,
             closing: watch::channel(false).0,
@@ -293,47 +110,20 @@ impl Handle {
         self.shared.queue.ask_in_turn(inputs).await
     }
 
-    /// Starts a snapshot and its collection, unless it was started before. What is there at the deadline is published
-    /// as partial; `None` is the configured one. A restart forgets it, the configured one counts then.
-    ///
-    /// # Errors
-    /// [`Unavailable`]; a refusal is an answer.
-    pub async fn initiate(
-        &self,
-        snapshot: Option<SnapshotId>,
-        deadline: Option<Duration>,
-    ) -> Result<Result<Initiated, Refusal>, Unavailable> {
-        let handle = self.clone();
-        detached(async move { handle.begin(snapshot, deadline).await }).await
-    }
-
-    async fn begin(
-        &self,
-        snapshot: Option<SnapshotId>,
-        deadline: Option<Duration>,
-    ) -> Result<Result<Initiated, Refusal>, Unavailable> {
-        let settled = self.ask(Input::Initiate { snapshot }).await?;
-        let Reply::Initiated(answer) = settled.reply else {
-            unreachable!("an initiation is answered as one");
-        };
-        if let Ok(initiated) = &answer
-            && initiated.fresh
-        {
-            let at = (settled.time, initiated.clock);
-            let (snapshot, initiator) = (initiated.snapshot.clone(), initiated.initiator.clone());
-            let state = GlobalState::begun(snapshot, initiator, at);
-            let deadline = deadline.unwrap_or(self.shared.config.snapshot.deadline);
-            self.shared.collector.begin(state, deadline);
-        }
-        Ok(answer.map(|initiated| *initiated))
-    }
-
     /// A snapshot: its newest revision, or how far it is. `None` if it is not in the history here, and this process never
     /// saw its marker, or leaves it to its initiator; while that one is gone, asking makes this node assemble it.
     ///
     /// # Errors
     /// [`Unavailable`].
     pub async fn snapshot(&self, id: &SnapshotId) -> Result<Option<SnapshotView>, Unavailable> {
+        match self.here(id).await? {
+            Some(view) => Ok(Some(view)),
+            None => self.followed(id).await,
+        }
+    }
+
+    /// The same without what another node has in progress.
+    pub(super) async fn here(&self, id: &SnapshotId) -> Result<Option<SnapshotView>, Unavailable> {
         let known = self.known(id).await?;
         let may_grow = |view: &SnapshotView| view.status() == SnapshotStatus::Partial;
         if known.as_ref().is_some_and(|view| !may_grow(view)) {
@@ -342,11 +132,8 @@ impl Handle {
         if known.is_none() && self.store().is_deleted(id) {
             return Ok(None);
         }
-        let read = Input::Read(Read::Snapshot(id.clone()));
-        let Reply::Snapshot(seen) = self.ask(read).await?.reply else {
-            unreachable!("a read is answered as one")
-        };
-        if !seen.is_some_and(|seen| self.stands_in_for(&seen.initiator)) {
+        let seen = self.seen(id).await?;
+        if !seen.is_some_and(|seen| self.stands_in_for(&seen)) {
             return Ok(known);
         }
         let (collector, snapshot) = (Arc::clone(&self.shared.collector), id.clone());
@@ -400,6 +187,37 @@ impl Handle {
         found.await
     }
 
+    // One that another node assembles, and that comes into the history here when it is finished: as it began.
+    async fn followed(&self, id: &SnapshotId) -> Result<Option<SnapshotView>, Unavailable> {
+        if self.config().history.keep != Keep::All || self.store().is_deleted(id) {
+            return Ok(None);
+        }
+        let Some(seen) = self.seen(id).await? else {
+            return Ok(None);
+        };
+        let assembler = self.assembler(&seen.initiator);
+        if *assembler == self.config().me {
+            return Ok(None);
+        }
+        let state = match self.find_at(assembler, id).await {
+            Some(Found::Begun {
+                initiator,
+                started: Some(started),
+                ..
+            }) => GlobalState::begun(id.clone(), initiator, started),
+            _ => self.shared.parts.begun(id).await?,
+        };
+        // It may have come meanwhile.
+        if let Some(known) = self.known(id).await? {
+            return Ok(Some(known));
+        }
+        let completeness = self.shared.collector.completeness(&state);
+        Ok(Some(SnapshotView::in_progress(Arc::new(GlobalState {
+            completeness,
+            ..state
+        }))))
+    }
+
     pub(super) async fn known(&self, id: &SnapshotId) -> Result<Option<SnapshotView>, Unavailable> {
         let reading = self.store().reading(id);
         // Looked at first: what is published between the two looks is found by the second.
@@ -416,14 +234,16 @@ impl Handle {
         Ok(view.map(|view| view.leased(reading)))
     }
 
-    // Nobody else assembles what an initiator started that is gone, or is of another make and leaves it to this node.
-    fn stands_in_for(&self, initiator: &ProcessId) -> bool {
-        let peers = &self.shared.peers;
+    // The initiator does not assemble it: it is gone, its store was lost since, or it is of another make and leaves it to
+    // this node.
+    fn stands_in_for(&self, seen: &Seen) -> bool {
+        let (peers, initiator) = (&self.shared.peers, &seen.initiator);
         if self.config().is_unary(initiator) {
             return *self.assembler(initiator) == self.config().me;
         }
         let is_native = peers.connection(initiator).is_some();
-        *initiator != self.config().me && (!is_native || peers.is_gone(initiator))
+        let is_gone = !is_native || peers.is_gone(initiator) || seen.lost.contains(initiator);
+        *initiator != self.config().me && is_gone
     }
 
     /// The process that assembles what an initiator starts, as far as is known here.
@@ -584,8 +404,8 @@ impl Handle {
     }
 }
 
-// On a task of its own: whoever asked may go away, and what was started must be collected all the same.
-async fn detached<T: Send + 'static>(
+/// On a task of its own: whoever asked may go away, and what was started must be collected all the same.
+pub(super) async fn detached<T: Send + 'static>(
     work: impl Future<Output = Result<T, Unavailable>> + Send + 'static,
 ) -> Result<T, Unavailable> {
     let done = tokio::spawn(work).await;

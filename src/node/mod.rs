@@ -20,6 +20,7 @@ mod gather;
 pub mod greeter;
 mod handle;
 mod indexer;
+mod initiate;
 mod memory;
 mod metrics;
 mod outbox;
@@ -37,6 +38,7 @@ mod retention;
 mod room;
 mod sharing;
 mod steady;
+mod views;
 mod wall;
 mod watchdog;
 mod watcher;
@@ -51,17 +53,18 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval_at};
 
-pub use error::{NodeError, Unanswered, Unavailable};
+pub use error::{NodeError, NotBegun, Unanswered, Unavailable};
 pub use events::{Event, Happening};
-pub use handle::{Handle, SnapshotFilter, SnapshotPage, SnapshotStatus, SnapshotView};
+pub use handle::Handle;
 pub use past::{Place, Point};
 pub use peers::{PeerState, PeerView};
 pub use replies::{Replies, Settled};
+pub use views::{SnapshotFilter, SnapshotPage, SnapshotStatus, SnapshotView};
 pub use watcher::Watch;
 
 use backlog::Backlog;
 use clocks::DurableClocks;
-use collector::{assembler, has_numbered};
+use collector::assembler;
 use committer::Committer;
 use events::Events;
 use failures::Failures;
@@ -76,6 +79,7 @@ use room::Room;
 use wall::Clock;
 
 use crate::config::{Keep, Member, NodeConfig, Transport};
+use crate::history::assembly::is_own_number;
 use crate::process::Process;
 use crate::process::ids::{Lsn, ProcessId, Seq, SnapshotId};
 use crate::store::{Committed, Line, Store, StoreError};
@@ -418,9 +422,9 @@ fn unfinished(
     for (snapshot, initiator, cut) in process.snapshots().iter() {
         let lost = |peer: &ProcessId| process.registers().is_lost_since(peer, cut);
         let line = lines.get(snapshot);
-        let ends = (process.id(), initiator);
+        let is_own = |line: &&Line| is_own_number(line.revision, process.id(), &config.topology);
         let is_mine = assembler(config, initiator, |_| false) == process.id()
-            || line.is_some_and(|line| has_numbered(&config.topology, ends, line.revision));
+            || line.filter(is_own).is_some();
         let is_over = line.is_some_and(|line| line.complete) || store.is_deleted(snapshot);
         if !is_mine || is_over {
             continue;

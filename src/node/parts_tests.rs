@@ -11,13 +11,11 @@ use tonic::{Request, Response};
 use super::super::queue;
 use super::super::room::Room;
 use super::*;
-use crate::history::part::RecordedState;
-use crate::process::clock::{Hlc, Lamport};
-use crate::process::ids::{Hash, Lsn};
+use crate::history::part::tests::part_of;
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
     AccountAtRequest, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, FetchChunksRequest,
-    Share, ShareAtRequest,
+    FindSnapshotRequest, FoundSnapshot, Share, ShareAtRequest,
 };
 use crate::proto::snapledger::{Ack, Chunk, Frame, Greeting, Revision};
 use crate::transport::wire::part_to_wire;
@@ -102,6 +100,13 @@ impl PeerService for Peer {
         Err(Status::unimplemented(""))
     }
 
+    async fn find_snapshot(
+        &self,
+        _: Request<FindSnapshotRequest>,
+    ) -> Result<Response<FoundSnapshot>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn list_revisions(
         &self,
         _: Request<ListRevisionsRequest>,
@@ -153,26 +158,8 @@ impl Peer {
 
 fn part(open: Vec<ProcessId>) -> Part {
     Part {
-        snapshot: snapshot(),
-        process: process("q"),
-        initiator: process("p"),
-        state: RecordedState {
-            position: Lsn(1),
-            time: Hlc::default(),
-            clock: Lamport(1),
-            accounts: 0,
-            balance_total: 0,
-            deposits: 0,
-            withdrawals: 0,
-            sent: Default::default(),
-            delivered: Default::default(),
-            journal: Hash::default(),
-            runs: Vec::new(),
-            state_bytes: 0,
-            new_bytes: 0,
-        },
-        channels: Vec::new(),
         open,
+        ..part_of(&snapshot(), &process("q"), &process("p"))
     }
 }
 

@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::changes::Comparisons;
 use super::error::{Unanswered, Unavailable};
 use super::handle::Handle;
+use super::initiate::Found;
 use super::parts::Parts;
 use super::past::{Place, Point};
 use super::pins::pin_to_wire;
@@ -20,9 +21,9 @@ use crate::process::ids::{AccountId, Hash, Lsn, SnapshotId};
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
     AccountAtRequest, Ack, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, Chunk,
-    FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Frame, Greeting, ListPinsRequest,
-    ListRevisionsRequest, ListedPin, ListedRevision, Part, Revision, Share, ShareAtRequest,
-    share_at_request,
+    FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, FindSnapshotRequest, FoundSnapshot,
+    Frame, Greeting, ListPinsRequest, ListRevisionsRequest, ListedPin, ListedRevision, Part,
+    Revision, Share, ShareAtRequest, share_at_request,
 };
 use crate::store::{Reading, StoreError};
 use crate::transport::inbound::Inbound;
@@ -190,6 +191,18 @@ impl PeerService for Peering {
         let stored = parts.blocking(move |store| store.stored_revision(&snapshot, revision));
         let stored = stored.await.map_err(unavailable)?.unwrap_or_default();
         Ok(Response::new(Revision { stored }))
+    }
+
+    async fn find_snapshot(
+        &self,
+        request: Request<FindSnapshotRequest>,
+    ) -> Result<Response<FoundSnapshot>, Status> {
+        let request = request.into_inner();
+        self.check_cluster(&request.cluster)?;
+        let snapshot = SnapshotId::parse(&request.snapshot_id)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let found = self.handle.find(&snapshot).await.map_err(unavailable)?;
+        Ok(Response::new(Found::to_wire(found)))
     }
 
     async fn list_revisions(

@@ -22,15 +22,6 @@ impl Collector {
         mut state: GlobalState,
         started: Instant,
     ) -> Result<(), Unavailable> {
-        // Who stands in for the initiator knows the start for certain only by the initiator's part.
-        if state.initiator != self.config.me
-            && let Some(part) = state.parts.get(&state.initiator)
-        {
-            if part.state.has_journal() {
-                state.initiated_at = part.state.time;
-            }
-            state.initiated_clock = part.state.clock.tick();
-        }
         state.completeness = self.completeness(&state);
         state.finished_at = self.peers.wall().now().max(state.initiated_at);
         state.finished_clock = self.clocks.newest().logical;

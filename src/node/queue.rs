@@ -244,9 +244,13 @@ mod tests {
     use crate::process::kv::VALUE_BYTES_MAX;
     use crate::process::message::{Marker, Message};
 
+    fn snapshot() -> SnapshotId {
+        SnapshotId::parse("s").expect("a valid id")
+    }
+
     fn marker(seq: u64) -> Envelope {
         let marker = Marker {
-            snapshot: SnapshotId::parse("s").expect("a valid id"),
+            snapshot: snapshot(),
             initiator: ProcessId::parse("q").expect("a valid id"),
         };
         Envelope {
@@ -263,7 +267,11 @@ mod tests {
     async fn on_a_full_disk_clients_are_refused_and_peers_wait_for_room() {
         let (room, looks) = watch::channel(Room { free: 50, min: 400 });
         let (queue, mut requests) = Queue::new(looks, Arc::default());
-        let refused = queue.ask(Input::Initiate { snapshot: None }).await;
+        let refused = queue
+            .ask(Input::Initiate {
+                snapshot: snapshot(),
+            })
+            .await;
         assert!(matches!(refused, Err(Unavailable::NoRoom { .. })));
         let from = ProcessId::parse("q").expect("a valid id");
         let mut delivery = Box::pin(queue.deliver(&from, vec![marker(1)]));

@@ -97,6 +97,7 @@ impl Collector {
             return Ok(());
         }
         let (number, complete) = (revision.state.revision, revision.state.is_complete());
+        let state = revision.state.clone();
         match self.parts.adopt(connection.clone(), revision).await {
             Err(Unfetched::Contradicts(why)) => {
                 // It will not be another one later.
@@ -106,6 +107,10 @@ impl Collector {
             adopted => adopted?,
         }
         self.hide(&came.snapshot);
+        // A collection of this snapshot that stands back for the assembler may be watched.
+        if self.parts.store.revisions_of(&came.snapshot).last() == Some(&number) {
+            self.events.note_published(&state);
+        }
         tracing::debug!(snapshot = %came.snapshot, revision = number, complete, "taken over");
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! Watching one snapshot: its events as they come, until a revision is published that is the newest.
 //!
 //! Who has seen a partial revision and asks for what comes behind it waits for the next one, as long as this node
-//! collects the snapshot. What is over here is answered from the history.
+//! collects the snapshot. What is over here is answered from the history. A snapshot that another node assembles has one
+//! event here: the revision that comes into the history.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,9 @@ use tokio::time::{Instant, interval, timeout};
 
 use super::error::Unavailable;
 use super::events::{Event, Happening, Log};
-use super::handle::{Handle, SnapshotView};
-use crate::config::Keep;
+use super::handle::Handle;
+use super::views::SnapshotView;
 use crate::history::part::Part;
-use crate::process::event::{Input, Read, Reply};
 use crate::process::ids::SnapshotId;
 
 /// How long a marker may take to get here. An id that no process knows is answered as unknown after this.
@@ -33,6 +33,8 @@ pub struct Watch {
 enum Following {
     /// What happens here, from this place on.
     Log(Arc<Log>, usize),
+    /// What another node assembles: a revision that comes into the history here.
+    Elsewhere,
     /// Only what the history holds.
     History,
     Over,
@@ -49,15 +51,19 @@ impl Handle {
         snapshot: &SnapshotId,
         seen: Option<&str>,
     ) -> Result<Option<Watch>, Unavailable> {
-        if self.snapshot(snapshot).await?.is_none() {
+        let Some(view) = self.snapshot(snapshot).await? else {
             return Ok(None);
-        }
+        };
         let log = self.shared.collector.events.log(snapshot);
+        let without_log = match view.root {
+            Some(_) => Following::History,
+            None => Following::Elsewhere,
+        };
         Ok(Some(Watch {
             handle: self.clone(),
             snapshot: snapshot.clone(),
             seen: seen.map(str::to_owned),
-            following: log.map_or(Following::History, |log| {
+            following: log.map_or(without_log, |log| {
                 let place = log.place_behind(seen);
                 Following::Log(log, place)
             }),
@@ -110,28 +116,18 @@ impl Handle {
             if let Some(watch) = self.watch(snapshot, None).await? {
                 return watch.until_published().await;
             }
-            let is_seen = self.has_seen(snapshot).await?;
-            let comes = is_seen && self.config().history.keep == Keep::All;
-            let may_be_seen = !is_seen && began.elapsed() < MARKER_MAX;
-            if self.store().is_deleted(snapshot) || !(comes || may_be_seen) {
+            // One that was recorded here and is not followed does not come.
+            let may_come = began.elapsed() < MARKER_MAX && self.seen(snapshot).await?.is_none();
+            if self.store().is_deleted(snapshot) || !may_come {
                 return Ok(());
             }
             tokio::select! {
                 Ok(()) = shown.changed() => {}
                 Ok(()) = written.changed() => {}
-                // Once its initiator is gone, to look makes this node assemble it.
                 _ = looks.tick() => {}
                 () = self.closing() => return Ok(()),
             }
         }
-    }
-
-    async fn has_seen(&self, snapshot: &SnapshotId) -> Result<bool, Unavailable> {
-        let read = Input::Read(Read::Snapshot(snapshot.clone()));
-        let Reply::Snapshot(seen) = self.ask(read).await?.reply else {
-            unreachable!("a read is answered as one")
-        };
-        Ok(seen.is_some())
     }
 }
 
@@ -142,7 +138,7 @@ impl Watch {
     /// [`Unavailable`].
     pub async fn is_over(&self) -> Result<bool, Unavailable> {
         match self.following {
-            Following::Log(..) => Ok(false),
+            Following::Log(..) | Following::Elsewhere => Ok(false),
             Following::History => Ok(self.newest().await?.is_none()),
             Following::Over => Ok(true),
         }
@@ -204,8 +200,22 @@ impl Watch {
         if matches!(self.following, Following::Over) {
             return Ok(None);
         }
+        if matches!(self.following, Following::Elsewhere) {
+            self.arrival().await?;
+        }
         self.following = Following::Over;
         self.newest().await
+    }
+
+    // Waits for a revision. To ask for the snapshot now and then makes this node assemble it should its initiator die.
+    async fn arrival(&self) -> Result<(), Unavailable> {
+        let mut shown = self.handle.shared.collector.shown();
+        while self.newest().await?.is_none() {
+            if timeout(LOOK_EVERY, shown.changed()).await.is_err() {
+                self.handle.here(&self.snapshot).await?;
+            }
+        }
+        Ok(())
     }
 
     // The newest revision as one event, unless it was seen.

@@ -135,6 +135,15 @@ impl Process {
         self.registers.peers.remove(peer);
         let position = self.turn.position;
         self.registers.forgotten.insert(peer.clone(), position);
+        self.end_recordings_of(peer);
+    }
+
+    // Markers that were lost are waited for no longer.
+    fn end_recordings_of(&mut self, peer: &ProcessId) {
+        let waiting = self.registers.recordings.values();
+        let waiting = waiting.filter(|recording| recording.open().any(|from| from == peer));
+        let ended = waiting.filter(|recording| self.registers.has_ended(recording));
+        self.finished.extend(ended.cloned());
     }
 
     fn close_channel(&mut self, snapshot: &SnapshotId, from: &ProcessId, before_marker: Flow) {
@@ -154,7 +163,12 @@ impl Process {
         let open = self.open_channels.get_mut(snapshot);
         let open = open.expect("every recording has its open channels counted");
         *open -= 1;
-        if *open == 0 {
+        // Of many channels it would take long to look at all.
+        let is_finished = *open == 0;
+        let recording = &self.registers.recordings[snapshot];
+        if is_finished
+            || (!self.registers.forgotten.is_empty() && self.registers.has_ended(recording))
+        {
             self.finished.push(recording.clone());
         }
     }

@@ -10,7 +10,6 @@ use super::ids::{AccountId, Amount, Key, ProcessId, RequestId, Seq};
 use super::kv::VALUE_BYTES_MAX;
 use super::message::{Body, Message, Stamp, Transfer, Write, local_transfer_id};
 use super::refusal::Refusal;
-use super::snapshot::Recording;
 
 impl Process {
     /// What an input leads to, given the state as it is.
@@ -38,8 +37,8 @@ impl Process {
             Input::Forget { peer } => self.decide_forget(&peer),
             Input::PartStored { snapshot } => {
                 let recording = self.registers.recordings.get(&snapshot);
-                let finished = recording.is_some_and(Recording::is_finished);
-                self.quietly(finished.then_some(Record::PartStored { snapshot }))
+                let ended = recording.is_some_and(|recording| self.registers.has_ended(recording));
+                self.quietly(ended.then_some(Record::PartStored { snapshot }))
             }
             Input::Checkpoint => self.quietly(Some(Record::Checkpointed)),
             Input::Reach { time } => {
@@ -52,9 +51,7 @@ impl Process {
     /// Whether the input would record the state.
     pub(super) fn would_seal(&self, input: &Input) -> bool {
         match input {
-            Input::Initiate { snapshot } => snapshot
-                .as_ref()
-                .is_none_or(|snapshot| !self.snapshots.has_seen(snapshot)),
+            Input::Initiate { snapshot } => !self.snapshots.has_seen(snapshot),
             Input::Arrived { message, .. } | Input::Called { message, .. } => {
                 matches!(&message.body, Body::Marker(marker) if !self.snapshots.has_seen(&marker.snapshot))
             }

@@ -22,10 +22,10 @@ pub enum Input {
     },
     /// A client asks what is.
     Read(Read),
-    /// Start a snapshot; without an id the process names it.
+    /// Start a snapshot.
     Initiate {
         /// The name of the snapshot.
-        snapshot: Option<SnapshotId>,
+        snapshot: SnapshotId,
     },
     /// A message came over a native channel.
     Arrived {

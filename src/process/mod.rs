@@ -91,7 +91,7 @@ impl Process {
         let finished = registers
             .recordings
             .values()
-            .filter(|recording| recording.is_finished())
+            .filter(|recording| registers.has_ended(recording))
             .cloned()
             .collect();
         let recordings = registers.recordings.iter();
@@ -256,7 +256,8 @@ impl Process {
         std::mem::take(&mut self.sealed)
     }
 
-    /// Recordings that were finished since the last call; each is answered by [`Input::PartStored`].
+    /// Recordings that have ended since the last call: finished, or without the markers that were lost. Each is answered by
+    /// [`Input::PartStored`].
     pub fn take_finished(&mut self) -> Vec<Recording> {
         std::mem::take(&mut self.finished)
     }

@@ -64,6 +64,13 @@ impl Registers {
         self.forgotten.contains_key(peer) && flows.all(|flow| flow == Flow::default())
     }
 
+    /// Whether nothing more comes to a recording: every marker that it still waits for was lost.
+    #[must_use]
+    pub fn has_ended(&self, recording: &Recording) -> bool {
+        let mut open = recording.open();
+        open.all(|from| self.is_lost_since(from, recording.cut))
+    }
+
     /// Whether a recording waits for a marker that was lost.
     #[must_use]
     pub fn waits_in_vain(&self, recording: &Recording) -> bool {

@@ -8,20 +8,12 @@ use super::cell::{Cell, SeenSnapshot};
 use super::channel::Flow;
 use super::clock::Lamport;
 use super::event::{Effects, Initiated, Record, Reply, Way};
-use super::ids::{Lsn, ProcessId, Seq, SnapshotId};
+use super::ids::{ID_BYTES_MAX, Lsn, ProcessId, Seq, SnapshotId};
 use super::message::{Body, Marker, Message};
 use super::refusal::Refusal;
 
 impl Process {
-    pub(super) fn decide_initiate(&self, snapshot: Option<SnapshotId>) -> Effects {
-        let mut clock = self.registers.clock.tick();
-        let snapshot = snapshot.unwrap_or_else(|| {
-            // A name that somebody has given to another snapshot is passed over.
-            while self.snapshots.has_seen(&self.name_snapshot(clock)) {
-                clock = clock.tick();
-            }
-            self.name_snapshot(clock)
-        });
+    pub(super) fn decide_initiate(&self, snapshot: SnapshotId) -> Effects {
         if let Some((initiator, _)) = self.snapshots.get(&snapshot) {
             let initiated = Initiated {
                 snapshot,
@@ -40,6 +32,7 @@ impl Process {
                 open as u64,
             ))));
         }
+        let clock = self.registers.clock.tick();
         let initiator = self.me.clone();
         let marker = Arc::new(Marker {
             snapshot: snapshot.clone(),
@@ -57,21 +50,6 @@ impl Process {
             clock,
             refused: None,
         }
-    }
-
-    // `{process}-{clock}`, cut short where the process id is so long that no room is left.
-    fn name_snapshot(&self, clock: Lamport) -> SnapshotId {
-        let suffix = format!("-{}", clock.0);
-        let mut end = self
-            .me
-            .as_str()
-            .len()
-            .min(super::ids::ID_BYTES_MAX - suffix.len());
-        while !self.me.as_str().is_char_boundary(end) {
-            end -= 1;
-        }
-        SnapshotId::parse(&format!("{}{suffix}", &self.me.as_str()[..end]))
-            .expect("a part of a process id and a number fit an id")
     }
 
     /// The marker-sending rule: record the own state, then a marker on every outgoing channel, before any other
@@ -122,6 +100,34 @@ impl Process {
         });
         records
     }
+}
+
+/// The name that a process draws for a snapshot: `{process}-{clock}`, and `.{store}` behind it where other stores of the
+/// process may have drawn the same. The process id is cut short where no room would be left.
+#[must_use]
+pub fn drawn_name(process: &ProcessId, clock: Lamport, store: Option<u32>) -> SnapshotId {
+    let store = store.map(|store| format!(".{store:08x}"));
+    let suffix = format!("-{}{}", clock.0, store.unwrap_or_default());
+    let mut end = process.as_str().len().min(ID_BYTES_MAX - suffix.len());
+    while !process.as_str().is_char_boundary(end) {
+        end -= 1;
+    }
+    SnapshotId::parse(&format!("{}{suffix}", &process.as_str()[..end]))
+        .expect("a part of a process id and a number fit an id")
+}
+
+/// Whether a name looks like those that this process draws; no other process starts a snapshot under it.
+#[must_use]
+pub fn is_drawn_by(snapshot: &SnapshotId, process: &ProcessId) -> bool {
+    let name = snapshot.as_str().strip_prefix(process.as_str());
+    let Some(drawn) = name.and_then(|name| name.strip_prefix('-')) else {
+        return false;
+    };
+    let (clock, store) = drawn.split_once('.').unwrap_or((drawn, "0"));
+    let is_made_of = |text: &str, is_digit: fn(&u8) -> bool| {
+        !text.is_empty() && text.as_bytes().iter().all(is_digit)
+    };
+    is_made_of(clock, u8::is_ascii_digit) && is_made_of(store, u8::is_ascii_hexdigit)
 }
 
 /// A process's progress in one snapshot: its cut, and which incoming channels are still open.

@@ -158,9 +158,7 @@ impl<'a> World<'a> {
             messages: vec![Vec::new(); count],
         });
         self.missing_parts += count;
-        let input = Input::Initiate {
-            snapshot: Some(snapshot),
-        };
+        let input = Input::Initiate { snapshot };
         self.step(self.places[process], input, Hlc::default())?;
         Ok(())
     }

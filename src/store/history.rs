@@ -230,6 +230,18 @@ impl History {
         decode(&stored).map(Some).map_err(damaged)
     }
 
+    /// Whether a revision of this number stands here, readable or not.
+    pub(super) fn has_revision(
+        &self,
+        snapshot: &SnapshotId,
+        revision: u32,
+    ) -> Result<bool, StoreError> {
+        Ok(frame::contains(
+            &self.globals,
+            &revision_key(snapshot, revision),
+        )?)
+    }
+
     /// The newest revision of a snapshot.
     pub(super) fn newest(&self, snapshot: &SnapshotId) -> Result<Option<Published>, StoreError> {
         let newest = self.index().newest(snapshot);

@@ -1,12 +1,14 @@
 //! What an operator can decide about a stopped store where two stores contradict each other. OPERATIONS.md says when,
 //! and what it costs.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Store;
 use super::error::StoreError;
 use super::frame::Kind;
+use super::history::Published;
 use super::journal::Journal;
 use super::open::{self, Stopped};
 use super::schema::{self, BOOT};
@@ -46,9 +48,10 @@ impl Store {
         let identity = open::identity(&trees, owner.store)?;
         let me = owner.process;
         let store = Self::assemble(engine, trees, (me.clone(), journal, identity))?;
-        // The configuration is not at hand, and a decision needs no channels but those that are known.
-        let alone = Topology::full(std::slice::from_ref(&me)).expect("one process is a topology");
-        let (mut process, _) = store.recover(&me, &alone, usize::MAX)?;
+        // The configuration is not at hand. A process without a channel to here is known from the history.
+        let known: Vec<ProcessId> = store.processes_known(&me)?.into_iter().collect();
+        let topology = Topology::full(&known).expect("distinct processes are a topology");
+        let (mut process, _) = store.recover(&me, &topology, usize::MAX)?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let wall_us = since.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(0));
         process.begin_turn(wall_us, Hlc::default());
@@ -65,6 +68,24 @@ impl Store {
             position,
             settlement: *settlement,
         }))
+    }
+
+    // This process, and those that the newest snapshot names.
+    fn processes_known(&self, me: &ProcessId) -> Result<BTreeSet<ProcessId>, StoreError> {
+        let mut known = BTreeSet::from([me.clone()]);
+        let Some(((_, snapshot), _)) = self.lines(None, 1, |_, _| true).pop() else {
+            return Ok(known);
+        };
+        if let Some(Published { state, .. }) = self.published(&snapshot)? {
+            known.extend(state.parts.keys().cloned());
+            known.extend(
+                state
+                    .missing()
+                    .iter()
+                    .map(|missing| missing.process.clone()),
+            );
+        }
+        Ok(known)
     }
 
     /// Counts the boot of a stopped node's store on, so that peers that have met another copy of it take this one for

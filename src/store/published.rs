@@ -102,6 +102,18 @@ impl Store {
         self.history.was_partial(snapshot)
     }
 
+    /// The first number after this one under which nothing stands in the history, readable or not.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn next_revision(&self, snapshot: &SnapshotId, before: u32) -> Result<u32, StoreError> {
+        let mut next = before.saturating_add(1);
+        while self.history.has_revision(snapshot, next)? {
+            next = next.saturating_add(1);
+        }
+        Ok(next)
+    }
+
     /// Whether the history has the snapshot complete.
     #[must_use]
     pub fn has_complete(&self, snapshot: &SnapshotId) -> bool {

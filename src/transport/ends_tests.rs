@@ -23,8 +23,9 @@ use crate::process::ids::{ChannelId, ProcessId, Seq};
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
     AccountAtRequest, Ack, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, Chunk,
-    FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Frame, Greeting, ListPinsRequest,
-    ListRevisionsRequest, ListedPin, ListedRevision, Part, Revision, Share, ShareAtRequest,
+    FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, FindSnapshotRequest, FoundSnapshot,
+    Frame, Greeting, ListPinsRequest, ListRevisionsRequest, ListedPin, ListedRevision, Part,
+    Revision, Share, ShareAtRequest,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -215,6 +216,13 @@ impl PeerService for Receiver {
         &self,
         _: Request<FetchRevisionRequest>,
     ) -> Result<Response<Revision>, Status> {
+        Err(Status::unimplemented("nobody asks"))
+    }
+
+    async fn find_snapshot(
+        &self,
+        _: Request<FindSnapshotRequest>,
+    ) -> Result<Response<FoundSnapshot>, Status> {
         Err(Status::unimplemented("nobody asks"))
     }
 

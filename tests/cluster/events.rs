@@ -159,9 +159,9 @@ async fn a_watcher_does_not_keep_a_node_from_stopping() {
         let event = stream.message().await.expect("a stream").expect("an event");
         recorded += usize::from(matches!(event.body, Some(Body::Recorded(_))));
     }
-    let elsewhere = watched(&cluster.rest("n2"), &id, None).await;
+    let unknown = watched(&cluster.rest("n2"), "unknown", None).await;
     assert_eq!(
-        (elsewhere.status, &*elsewhere.problem()),
+        (unknown.status, &*unknown.problem()),
         (404, "unknown-snapshot")
     );
     let plain = rest.get(&format!("/v1/snapshots/{id}/events?from=1")).await;

@@ -28,6 +28,14 @@ async fn many_snapshots_wait_for_one_process_and_are_completed_by_its_return() {
         (429, "too-many-snapshots")
     );
     assert!(!refused.header("retry-after").is_empty(), "{refused:?}");
+    let names_it = async || {
+        let refused = rest.post("/v1/snapshots", &serde_json::json!({})).await;
+        let refused = refused.json();
+        let detail = refused["detail"].as_str().expect("a sentence");
+        let is_named = detail.contains("\"n3\"") && detail.contains("store forget");
+        is_named.then_some(())
+    };
+    until("the dead process, named with what to do", names_it).await;
     until("all of them partial", async || {
         let partial = rest
             .read("/v1/snapshots?status=partial&initiator=n1&limit=1000")

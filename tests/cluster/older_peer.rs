@@ -5,9 +5,9 @@ use snapledger::proto::snapledger::peer_service_client::PeerServiceClient;
 use snapledger::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use snapledger::proto::snapledger::{
     AccountAtRequest, Ack, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, Chunk,
-    FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, Frame, Greeting, ListPinsRequest,
-    ListRevisionsRequest, ListedPin, ListedRevision, Part, Revision, Share, ShareAtRequest,
-    share_at_request,
+    FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, FindSnapshotRequest, FoundSnapshot,
+    Frame, Greeting, ListPinsRequest, ListRevisionsRequest, ListedPin, ListedRevision, Part,
+    Revision, Share, ShareAtRequest, share_at_request,
 };
 use tokio::net::TcpListener;
 use tokio_stream::Empty;
@@ -68,6 +68,13 @@ impl PeerService for Older {
         &self,
         _: Request<FetchRevisionRequest>,
     ) -> Result<Response<Revision>, Status> {
+        unknown()
+    }
+
+    async fn find_snapshot(
+        &self,
+        _: Request<FindSnapshotRequest>,
+    ) -> Result<Response<FoundSnapshot>, Status> {
         unknown()
     }
 

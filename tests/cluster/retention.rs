@@ -34,7 +34,7 @@ async fn is_pinned(rest: &Rest, id: &str, pinned: bool) {
     .await;
 }
 
-async fn is_gone(rest: &Rest, id: &str) {
+pub(crate) async fn is_gone(rest: &Rest, id: &str) {
     let path = format!("/v1/snapshots/{id}");
     let gone = until(&format!("{id} gone"), async || {
         let answer = rest.get(&path).await;

@@ -60,7 +60,7 @@ async fn another_process_assembles_for_an_initiator_that_is_gone_until_it_return
     cluster.stop("n1").await;
 
     let two = cluster.rest("n2");
-    let partial = revision(&two, &path, 1_000_001).await;
+    let partial = revision(&two, &path, 2_000_001).await;
     assert_eq!(
         (&partial["status"], &partial["initiator"]),
         (&json!("partial"), &json!("n1"))
@@ -87,10 +87,10 @@ async fn another_process_assembles_for_an_initiator_that_is_gone_until_it_return
     );
 
     cluster.start("n3").await;
-    let partial = revision(&two, &path, 1_000_002).await;
+    let partial = revision(&two, &path, 2_000_002).await;
     assert_eq!(missing(&partial), [("n1", "down")]);
     let three = cluster.rest("n3");
-    let own = revision(&three, &path, 2_000_001).await;
+    let own = revision(&three, &path, 3_000_001).await;
     assert_eq!(own["processes"], partial["processes"]);
 
     cluster.start("n1").await;

@@ -36,6 +36,20 @@ pub(crate) async fn is_known(rest: &Rest, id: &str) {
     .await;
 }
 
+// What waited for the lost store has ended.
+async fn no_channel_is_recorded(rest: &Rest) {
+    until(
+        "no channel that is recorded for what never comes",
+        async || {
+            let shown = rest.read("/v1/cluster").await;
+            let channels = shown["channels"].as_array().expect("a list");
+            let mut recorded = channels.iter().map(|channel| &channel["recording"]);
+            recorded.all(|recording| *recording == false).then_some(())
+        },
+    )
+    .await;
+}
+
 // It turned up after all, and what it holds was written off. An empty one takes its place.
 async fn the_lost_store_is_refused(cluster: &mut Cluster) {
     for peer in ["n1", "n3"] {
@@ -119,6 +133,7 @@ async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
     let id = n3.start_snapshot().await;
     assert_proven(&n3.snapshot(&id, "complete").await, 66 + 171);
     n1.snapshot(&waiting, "partial").await;
+    no_channel_is_recorded(&n1).await;
     // With the history of the store that was lost comes its part, of which no journal knows here.
     is_known(&n2, &early).await;
     cluster.stop_all().await;

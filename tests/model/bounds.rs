@@ -21,6 +21,8 @@ pub(crate) struct Bounds {
     pub(crate) transfers: &'static [(usize, usize)],
     /// Who starts each snapshot.
     pub(crate) initiators: &'static [usize],
+    /// Who else starts which snapshot, under the same id.
+    pub(crate) others: &'static [(usize, usize)],
     /// How many crashes lose something; those that lose nothing are not counted. `None` is any number, and then it is
     /// forgotten that there were any.
     pub(crate) crashes: Option<u8>,
@@ -84,7 +86,7 @@ impl Bounds {
 
     pub(crate) fn initiate(snapshot: usize) -> Input {
         Input::Initiate {
-            snapshot: Some(snapshot_id(snapshot)),
+            snapshot: snapshot_id(snapshot),
         }
     }
 }

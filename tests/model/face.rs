@@ -32,6 +32,8 @@ pub(crate) struct Face {
 /// One process's share of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Part {
+    /// The process that it names as the initiator, by place.
+    pub(crate) initiator: usize,
     pub(crate) balance: i128,
     pub(crate) deposits: i128,
     /// How many messages were sent and delivered up to the cut, per place of the other end.
@@ -119,6 +121,7 @@ impl Part {
             }),
         });
         Self {
+            initiator: place(&recording.initiator),
             balance: sealed.balance_total,
             deposits: registers.deposits,
             sent: per_place(&registers.outgoing, |channel| channel.sent),

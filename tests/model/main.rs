@@ -39,6 +39,7 @@ const ANY_CRASHES: Bounds = Bounds {
     channels: FULL,
     transfers: &[(0, 1)],
     initiators: &[0, 1],
+    others: &[],
     crashes: None,
     detail: Detail::Seen,
     fault: Fault::None,
@@ -48,6 +49,14 @@ const ANY_CRASHES: Bounds = Bounds {
 const TWO_CRASHES: Bounds = Bounds {
     channels: RING_AND_BACK,
     crashes: Some(2),
+    ..ANY_CRASHES
+};
+
+/// One snapshot that everyone may start under the same id.
+const SAME_ID: Bounds = Bounds {
+    channels: RING_AND_BACK,
+    initiators: &[0],
+    others: &[(1, 0), (2, 0)],
     ..ANY_CRASHES
 };
 
@@ -85,6 +94,11 @@ fn any_number_of_crashes() {
 #[test]
 fn two_crashes_and_what_they_hit() {
     explore(TWO_CRASHES, 26_366);
+}
+
+#[test]
+fn one_id_started_by_everyone() {
+    explore(SAME_ID, 1);
 }
 
 #[test]

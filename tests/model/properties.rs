@@ -1,11 +1,16 @@
 //! What must always hold, and what must sometimes be seen. Nothing here knows how a snapshot is taken: it compares
 //! what the processes say of themselves with what passed between them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use snapledger::history::global::GlobalState;
+use snapledger::history::{self, part::RecordedState};
+use snapledger::process::clock::{Hlc, Lamport};
+use snapledger::process::ids::{Hash, Lsn};
 use stateright::Property;
 
-use crate::bounds::{Bounds, Fault};
+use crate::bounds::{Bounds, Fault, process, snapshot_id};
 use crate::face::Part;
 use crate::local::Local;
 use crate::rare::is_gone;
@@ -17,14 +22,30 @@ pub(crate) const CONSERVED: &str = "money is conserved";
 pub(crate) const IN_ORDER: &str = "messages are delivered in order and exactly once";
 pub(crate) const DURABLE: &str = "what was acknowledged is durable";
 pub(crate) const EXACT: &str = "recorded channel states are exact";
+pub(crate) const ONE_INITIATOR: &str =
+    "at most one process numbers from one on, and in the end it is the least that started it";
 pub(crate) const COMPLETE_CONSERVED: &str = "a complete global state conserves money";
 
 pub(crate) fn of(bounds: &Bounds) -> Vec<Rule> {
     let late = Rule::sometimes("a snapshot is completed after a loss in its midst", is_late);
     let counted = bounds.crashes.is_some().then_some(late);
+    let overlapping = Rule::sometimes("overlapping snapshots are complete", |world, state| {
+        snapshots(world).all(|number| state.is_complete(number)) && is_overlapping(state)
+    });
+    let overlapping = (bounds.initiators.len() > 1).then_some(overlapping);
+    let same_id = Rule::sometimes(
+        "one id is started by several and complete",
+        |world, state| {
+            let mut complete = snapshots(world).filter(|number| state.is_complete(*number));
+            complete.any(|number| starters(state, number).count() > 1)
+        },
+    );
+    let same_id = (!bounds.others.is_empty()).then_some(same_id);
     always()
         .into_iter()
         .chain(sometimes())
+        .chain(overlapping)
+        .chain(same_id)
         .chain(counted)
         .collect()
 }
@@ -43,6 +64,7 @@ fn always() -> Vec<Rule> {
         }),
         Rule::always(EXACT, |_, state| ends(state).all(is_exact)),
         Rule::always(COMPLETE_CONSERVED, is_complete_and_conserved),
+        Rule::always(ONE_INITIATOR, has_one_initiator),
         Rule::always("a restart gives back the same process", |_, state| {
             !state.locals.iter().any(|local| local.life.is_forgetful)
         }),
@@ -72,9 +94,6 @@ fn sometimes() -> Vec<Rule> {
         }),
         Rule::sometimes("a request is repeated", |world, _| {
             is_gone(&world.rare.repeats)
-        }),
-        Rule::sometimes("overlapping snapshots are complete", |world, state| {
-            snapshots(world).all(|number| state.is_complete(number)) && is_overlapping(state)
         }),
         Rule::sometimes("a recorded channel holds a transfer", |_, state| {
             let mut parts = state.locals.iter().flat_map(|local| local.durable.parts());
@@ -161,6 +180,74 @@ fn is_exact((from, to): (End<'_>, End<'_>)) -> bool {
     let sent = &from.local.durable.sent[to.place];
     let between = to.part.delivered[from.place]..from.part.sent[to.place];
     sent.get(between) == Some(recorded)
+}
+
+// The processes that started a snapshot, durably, in the order of their ids.
+fn starters(state: &State, number: usize) -> impl Iterator<Item = usize> {
+    let parts = state.locals.iter().enumerate();
+    parts.filter_map(move |(place, local)| {
+        let part = local.durable.parts[number].as_ref()?;
+        (part.initiator == place).then_some(place)
+    })
+}
+
+// By the rule of the product, from the parts that are durable now: each set of parts that a process can hold is the
+// durable one of some state.
+fn has_one_initiator(world: &World, state: &State) -> bool {
+    let topology = world.bounds.topology();
+    snapshots(world).all(|number| {
+        let held = |starter: usize| {
+            let begun = (Hlc::default(), Lamport(0));
+            let mut held = GlobalState::begun(snapshot_id(number), process(starter), begun);
+            let parts = state.locals.iter().enumerate();
+            held.parts.extend(parts.filter_map(|(place, local)| {
+                let part = local.durable.parts[number].as_ref()?;
+                Some((process(place), recorded(number, place, part.initiator)))
+            }));
+            held.settle_initiator();
+            held
+        };
+        let is_first = |starter: &usize| {
+            held(*starter).numbers_after(&process(*starter), &topology, |_| true) == 0
+        };
+        let first: Vec<usize> = starters(state, number).filter(is_first).collect();
+        let least = starters(state, number).next();
+        match (state.is_complete(number), least) {
+            (false, _) => first.len() <= 1,
+            (true, None) => false,
+            (true, Some(least)) => {
+                let mut starters = starters(state, number);
+                first == [least]
+                    && starters.all(|starter| held(starter).initiator == process(least))
+            }
+        }
+    })
+}
+
+// A part of which only the initiator matters.
+fn recorded(number: usize, place: usize, initiator: usize) -> history::part::Part {
+    history::part::Part {
+        snapshot: snapshot_id(number),
+        process: process(place),
+        initiator: process(initiator),
+        state: RecordedState {
+            position: Lsn(0),
+            time: Hlc::default(),
+            clock: Lamport(0),
+            accounts: 0,
+            balance_total: 0,
+            deposits: 0,
+            withdrawals: 0,
+            sent: BTreeMap::new(),
+            delivered: BTreeMap::new(),
+            journal: Hash::default(),
+            runs: Vec::new(),
+            state_bytes: 0,
+            new_bytes: 0,
+        },
+        channels: Vec::new(),
+        open: Vec::new(),
+    }
 }
 
 fn is_complete_and_conserved(world: &World, state: &State) -> bool {

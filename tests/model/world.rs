@@ -226,6 +226,11 @@ impl Model for World {
         actions.extend(transfers.map(|(transfer, (at, _))| Action::Operate { at: *at, transfer }));
         let initiators = self.bounds.initiators.iter().enumerate();
         actions.extend(initiators.map(|(snapshot, at)| Action::Initiate { at: *at, snapshot }));
+        let others = self.bounds.others.iter();
+        actions.extend(others.map(|(at, snapshot)| Action::Initiate {
+            at: *at,
+            snapshot: *snapshot,
+        }));
         for channel in self.bounds.channels {
             self.on_channel(state, *channel, actions);
         }

@@ -27,7 +27,7 @@ fn life() -> Vec<Input> {
         value: Some("v".into()),
     };
     let initiate = Input::Initiate {
-        snapshot: Some(snapshot("s1")),
+        snapshot: snapshot("s1"),
     };
     let acknowledged = Input::Acknowledged {
         to: process("q"),

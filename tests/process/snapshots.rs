@@ -6,7 +6,7 @@ use snapledger::process::clock::{Hlc, Lamport};
 use snapledger::process::event::{Input, Record, Reply};
 use snapledger::process::ids::Seq;
 use snapledger::process::refusal::Refusal;
-use snapledger::process::snapshot::Recording;
+use snapledger::process::snapshot::{Recording, drawn_name, is_drawn_by};
 
 use super::{
     alone, arrived, deposit, full, marker, money, operate, process, sent, snapshot, step, transfer,
@@ -14,7 +14,7 @@ use super::{
 
 fn initiate(id: &str) -> Input {
     Input::Initiate {
-        snapshot: Some(snapshot(id)),
+        snapshot: snapshot(id),
     }
 }
 
@@ -177,11 +177,23 @@ fn the_same_snapshot_is_started_once() {
         Reply::Initiated(Ok(initiated)) if !initiated.fresh
     ));
     assert!(turn.records.is_empty());
-    let (reply, _) = step(&mut p, Input::Initiate { snapshot: None });
-    let Reply::Initiated(Ok(named)) = reply else {
-        unreachable!("{reply:?}")
-    };
-    assert_eq!(named.snapshot.as_str(), format!("p-{}", named.clock.0));
+}
+
+#[test]
+fn a_drawn_name_is_known_as_one_of_its_process_and_fits() {
+    let name = drawn_name(&process("p"), Lamport(17), None);
+    assert_eq!(name.as_str(), "p-17");
+    let marked = drawn_name(&process("p"), Lamport(17), Some(0xab));
+    assert_eq!(marked.as_str(), "p-17.000000ab");
+    for drawn in [&name, &marked] {
+        assert!(is_drawn_by(drawn, &process("p")) && !is_drawn_by(drawn, &process("q")));
+    }
+    for given in ["p", "p-", "p-x", "p-1-2", "p-1.", "p-1.xy", "pp-1", "q-1"] {
+        assert!(!is_drawn_by(&snapshot(given), &process("p")), "{given}");
+    }
+    let long = process(&"é".repeat(64));
+    let name = drawn_name(&long, Lamport(u64::MAX), Some(u32::MAX));
+    assert!(name.as_str().ends_with("-18446744073709551615.ffffffff"));
 }
 
 #[test]
@@ -224,8 +236,36 @@ fn what_waits_for_a_lost_marker_does_not_count_as_open() {
     }
     step(&mut p, Input::Forget { peer: process("q") });
     assert_eq!(initiated(&mut p, "after"), Ok(true));
-    let recordings = &p.registers().recordings;
-    assert_eq!(recordings.len(), started + 1, "they stay as they are");
+}
+
+// Without this, what can never be finished would be a part of every recorded state, for ever.
+#[test]
+fn a_recording_ends_with_the_last_marker_that_was_not_lost() {
+    let mut p = alone("p", &full(&["p", "q", "r"]));
+    step(&mut p, initiate("s"));
+    step(&mut p, Input::Forget { peer: process("q") });
+    let ask = Input::PartStored {
+        snapshot: snapshot("s"),
+    };
+    step(&mut p, ask.clone());
+    assert_eq!(p.registers().recordings.len(), 1, "the marker of r comes");
+    assert_eq!(p.take_finished(), []);
+    step(&mut p, arrived("r", 1, marker("s", "p")));
+    let ended = only_finished(&mut p);
+    assert_eq!(ended.open().collect::<Vec<_>>(), [&process("q")]);
+    let registers = p.registers().clone();
+    let mut again = Process::restore(process("p"), full(&["p", "q", "r"]), 8, registers);
+    assert_eq!(again.take_finished(), [ended], "also after a restart");
+    step(&mut p, ask);
+    assert!(p.registers().recordings.is_empty());
+}
+
+#[test]
+fn what_is_given_up_ends_what_waits_for_it_alone() {
+    let mut p = alone("p", &full(&["p", "q"]));
+    step(&mut p, initiate("s"));
+    step(&mut p, Input::Forget { peer: process("q") });
+    assert_eq!(only_finished(&mut p).snapshot, snapshot("s"));
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Clients: each has one process, wants one thing at a time, and asks again under the same name when no answer comes.
 
+use snapledger::process::clock::Lamport;
 use snapledger::process::event::{Input, Operation, Record, Reply};
-use snapledger::process::ids::{Key, RequestId};
+use snapledger::process::ids::{Key, RequestId, SnapshotId};
+use snapledger::process::snapshot::drawn_name;
 
 use crate::node::{Alive, Asker};
 use crate::plan::{MS, Plan};
@@ -115,9 +117,29 @@ impl World {
         }
     }
 
+    // Under a name of its own, or under one at several processes, a little apart.
     fn initiate(&mut self, place: Place) {
-        if let Some(life) = self.life(place).filter(|_| !self.is_stranger(place)) {
-            let input = Input::Initiate { snapshot: None };
+        self.snapshots_named += 1;
+        let number = Lamport(self.snapshots_named);
+        if !self.plan.same_id.strikes(&mut self.random) {
+            self.initiate_as(place, drawn_name(self.id(place), number, None));
+            return;
+        }
+        let snapshot = SnapshotId::parse(&format!("same-{}", number.0)).expect("a valid id");
+        for other in 0..self.nodes.len() {
+            if other != place && self.random.below(2) == 0 {
+                let apart = self.net_delay();
+                self.after(apart, Event::Initiate(other, snapshot.clone()));
+            }
+        }
+        self.initiate_as(place, snapshot);
+    }
+
+    /// A client starts a snapshot under a name.
+    pub(crate) fn initiate_as(&mut self, place: Place, snapshot: SnapshotId) {
+        let is_served = !self.is_healed && !self.is_stranger(place);
+        if let Some(life) = self.life(place).filter(|_| is_served) {
+            let input = Input::Initiate { snapshot };
             self.enqueue(life, input, Some(Asker::Initiator));
         }
     }

@@ -13,6 +13,7 @@ use snapledger::process::refusal::Refusal;
 
 use crate::checkers::Publication;
 use crate::fetch::Fetch;
+use crate::node::Node;
 use crate::peers::PeerState;
 use crate::plan::{MS, SECOND};
 use crate::world::{Checked, Event, Life, Place, World};
@@ -64,6 +65,7 @@ impl Collection {
     pub(crate) fn add(&mut self, part: Part, now: u64) {
         self.last_change = now;
         self.state.parts.insert(part.process.clone(), part);
+        self.state.settle_initiator();
         if self.state.revision > 0 {
             self.gather_until.get_or_insert(now + TOGETHER);
         }
@@ -80,6 +82,13 @@ impl World {
     ) {
         match initiated {
             Ok(initiated) if initiated.fresh => {
+                let begun = |node: &Node| {
+                    let life = node.life.as_ref();
+                    life.is_some_and(|life| life.collections.contains_key(&initiated.snapshot))
+                };
+                if self.nodes.iter().any(begun) {
+                    self.sometimes.saw("one id started at several processes");
+                }
                 let at = (time, initiated.clock);
                 let state = GlobalState::begun(initiated.snapshot, initiated.initiator, at);
                 self.collect(life, state);
@@ -92,9 +101,10 @@ impl World {
     /// Goes on with a snapshot that was not complete when the process went down.
     pub(crate) fn resume(&mut self, life: Life, snapshot: SnapshotId) -> Checked {
         let history = &self.nodes[life.place].disk.history;
-        let mut revisions = history.iter().rev().filter(|((id, _), _)| *id == snapshot);
-        let state = match revisions.next() {
-            Some((_, published)) => published.value.clone(),
+        let revisions = history.iter().filter(|((id, _), _)| *id == snapshot);
+        let revisions = revisions.map(|(_, published)| &published.value);
+        let state = match revisions.max_by_key(|state| known(state)) {
+            Some(published) => published.clone(),
             None => {
                 let (time, clock) = self.checkers.begun(life.place, &snapshot)?;
                 GlobalState::begun(snapshot, self.id(life.place).clone(), (time, clock))
@@ -192,7 +202,9 @@ impl World {
                 collection.round = Some(round);
             }
         } else if self.has_all(life, snapshot) {
-            self.publish(life, snapshot, None)?;
+            if !self.stands_back(life, snapshot)? {
+                self.publish(life, snapshot, None)?;
+            }
         } else if is_early && is_late {
             self.begin_round(life, snapshot, Why::Deadline);
         } else if is_early {
@@ -270,6 +282,16 @@ impl World {
                 now.parts.insert(part.process.clone(), part);
             }
         }
+        now.settle_initiator();
+        let is_whole =
+            now.parts.len() == self.nodes.len() && now.parts.values().all(Part::is_finished);
+        if is_whole && now.initiator != *self.id(life.place) {
+            // It is left to the initiator at the next look.
+            if let Some(collection) = self.collection(life, snapshot) {
+                collection.state = now;
+            }
+            return Ok(());
+        }
         let wanted = match round.why {
             Why::Deadline => true,
             Why::InVain => self.is_explained(life, &now),
@@ -305,7 +327,16 @@ impl World {
         };
         let started = collection.started;
         let mut state = partial.unwrap_or_else(|| collection.state.clone());
-        state.revision += 1;
+        let me = self.id(life.place);
+        let before = state.numbers_after(me, &self.plan.topology, |_| true);
+        let history = &self.nodes[life.place].disk.history;
+        let is_free = |number: &u32| !history.contains_key(&(snapshot.clone(), *number));
+        let mut numbers = before + 1..;
+        state.revision = numbers.find(is_free).ok_or("all numbers are used")?;
+        if state.initiator != *me {
+            self.sometimes
+                .saw("revision of one that is not the initiator");
+        }
         state.completeness = Completeness::of(&self.plan.topology, &state.parts, |process| {
             self.explain(life.place, self.place_of(process), last_complete.clone())
         });
@@ -374,6 +405,7 @@ impl World {
             parts,
             ..state.clone()
         };
+        collection.state.settle_initiator();
         self.nodes[life.place].disk.synced(stamp);
         self.trace.say(|| {
             format!(
@@ -385,6 +417,7 @@ impl World {
         self.note_published(&state);
         let disk = &self.nodes[life.place].disk;
         self.checkers.published(&Publication {
+            by: &self.plan.ids[life.place],
             state: &state,
             disk,
             topology: &self.plan.topology,

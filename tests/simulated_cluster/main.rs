@@ -26,6 +26,7 @@ mod plan;
 mod random;
 mod receiving;
 mod recorder;
+mod rivals;
 mod sabotage;
 mod seeds;
 mod sometimes;

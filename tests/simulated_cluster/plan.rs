@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) duplicate: Odds,
     pub(crate) lost_ack: Odds,
     pub(crate) clock_jump: Odds,
+    /// That a snapshot is started at several processes under one id.
+    pub(crate) same_id: Odds,
     /// A process that goes down for good in this run.
     pub(crate) never_returns: Option<usize>,
     /// A process whose store is wiped in this run.
@@ -89,6 +91,7 @@ impl Plan {
             duplicate: Odds::drawn(random, &[0, 3, 10]),
             lost_ack: Odds::drawn(random, &[0, 8, 25]),
             clock_jump: Odds::drawn(random, &[0, 50, 200]),
+            same_id: Odds::drawn(random, &[0, 0, 1, 3]),
             never_returns: (random.below(8) == 0).then(|| random.index(count)),
             wiped: None,
             is_rich: random.below(6) == 0,

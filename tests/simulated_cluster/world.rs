@@ -56,6 +56,8 @@ pub(crate) enum Event {
     Entered(Life, StreamId),
     /// A client goes on.
     Client(Place),
+    /// A client starts a snapshot that is started elsewhere, too.
+    Initiate(Place, SnapshotId),
     /// Everyone greets everyone.
     Greet,
     /// A collection looks at what is there.
@@ -90,6 +92,7 @@ pub(crate) struct World {
     pub(crate) channels: BTreeMap<Route, Channel>,
     pub(crate) clients: Vec<Client>,
     pub(crate) operations_done: u64,
+    pub(crate) snapshots_named: u64,
     /// Whether the faults have ended.
     pub(crate) is_healed: bool,
     /// Pairs that do not reach each other until then.
@@ -142,6 +145,7 @@ impl World {
             channels: Channel::all(&plan),
             clients: Client::all(&plan),
             operations_done: 0,
+            snapshots_named: 0,
             is_healed: false,
             parted: BTreeMap::new(),
             loss: None,
@@ -206,6 +210,10 @@ impl World {
             Event::Ack(stream) => self.receive_ack(stream),
             Event::Entered(life, stream) => self.admit(life, stream),
             Event::Client(place) => self.go_on(place),
+            Event::Initiate(place, snapshot) => {
+                self.initiate_as(place, snapshot);
+                Ok(())
+            }
             Event::Greet => self.greet(),
             Event::Look(life, snapshot) => self.look(life, &snapshot),
             Event::Asked(fetch) => self.asked(fetch),
@@ -292,6 +300,7 @@ impl Event {
             Self::Asked(fetch) => Some(fetch.from),
             Self::Answered(fetch, _) => Some(fetch.by.place),
             Self::Client(_)
+            | Self::Initiate(..)
             | Self::Greet
             | Self::Restart(_)
             | Self::Forget(_)

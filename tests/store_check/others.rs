@@ -118,7 +118,7 @@ fn kept_by_n1() -> Sample {
 fn publish(near: &mut Seat, far: &mut Seat, snapshot: &str) {
     let snapshot = SnapshotId::parse(snapshot).expect("a valid id");
     let (markers, _) = near.turn(vec![Input::Initiate {
-        snapshot: Some(snapshot.clone()),
+        snapshot: snapshot.clone(),
     }]);
     let (markers, theirs) = far.arrive(&me(), markers);
     let (_, ours) = near.arrive(&peer(), markers);

@@ -217,9 +217,7 @@ fn inputs() -> [Input; 10] {
     [
         deposit("alice", ALICE),
         deposit("carol", 50),
-        Input::Initiate {
-            snapshot: Some(s1()),
-        },
+        Input::Initiate { snapshot: s1() },
         arrived(1, transfer("n2>n1#1", 7)),
         arrived(2, transfer("n2>n1#2", 8)),
         arrived(3, marker),

@@ -21,7 +21,7 @@ use snapledger::process::ids::{
 };
 use snapledger::process::message::{Body, Marker, Message, Stamp, Transfer, Write};
 use snapledger::process::registers::Sealed;
-use snapledger::process::snapshot::Recording;
+use snapledger::process::snapshot::{Recording, drawn_name};
 use snapledger::process::topology::Topology;
 use snapledger::store::Store;
 
@@ -115,6 +115,13 @@ impl Teller {
         }
     }
 
+    /// Starts a snapshot under a name of its own.
+    pub(crate) fn initiate(&self) -> Input {
+        let clock = self.process.registers().clock.tick();
+        let snapshot = drawn_name(self.process.id(), clock, None);
+        Input::Initiate { snapshot }
+    }
+
     /// One to eight random inputs.
     pub(crate) fn random_turns(&mut self, store: &Store) {
         for _ in 0..=self.random.below(8) {
@@ -185,7 +192,7 @@ impl Teller {
             0..55 => self.operation(),
             55..85 => self.arrival(),
             85..90 => self.acknowledgement(),
-            90..93 => Input::Initiate { snapshot: None },
+            90..93 => self.initiate(),
             93..95 => self.foreign_marker(),
             95..96 => Input::Checkpoint,
             96..97 => self.meeting(),

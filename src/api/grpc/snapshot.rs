@@ -9,13 +9,13 @@ use tonic::{Request, Response, Status};
 use super::super::error::{Failure, id};
 use super::super::identity;
 use super::super::named::{Among, named, new_id};
-use super::super::recorded::{absent, blocking, not_begun};
+use super::super::recorded::{absent, blocking};
 use super::deadline::patience;
 use super::recorded::{Reader, what_is_missing};
 use super::{ANSWER_BYTES_MAX, refused};
 use crate::config::{Member, Transport};
 use crate::history::part::Part;
-use crate::node::{Handle, SnapshotView};
+use crate::node::{Handle, NotBegun, SnapshotView};
 use crate::process::clock::Lamport;
 use crate::process::event::{Input, Read, Reply, Way};
 use crate::process::ids::{ProcessId, RequestId, SnapshotId};
@@ -61,10 +61,9 @@ impl SnapshotService for Snapshots {
             .map_err(Failure::from)?
         {
             Ok(initiated) => initiated,
-            Err(refusal) => {
-                let error = refused(refusal)?;
+            Err(why) => {
                 return Ok(Response::new(InitiateSnapshotResponse {
-                    error,
+                    error: not_begun(why)?,
                     ..InitiateSnapshotResponse::default()
                 }));
             }
@@ -73,9 +72,6 @@ impl SnapshotService for Snapshots {
         if !initiated.fresh {
             let known = self.handle.snapshot(&initiated.snapshot).await;
             let known = known.map_err(Failure::from)?;
-            if known.is_none() && self.handle.store().is_deleted(&initiated.snapshot) {
-                return Err(not_begun(&self.handle, initiated.snapshot).await?.into());
-            }
             initiated_at = known.map_or(initiated_at, |view| view.state.initiated_clock);
         }
         Ok(Response::new(InitiateSnapshotResponse {
@@ -300,6 +296,15 @@ impl Snapshots {
             Err(Refusal::RequestReused(_)) => Ok(Err(REUSED.to_owned())),
             Err(refusal) => refused(refusal).map(Err),
         }
+    }
+}
+
+// The sentence where a call is answered, or the status.
+fn not_begun(why: NotBegun) -> Result<String, Failure> {
+    match why {
+        NotBegun::Refused(refusal) => refused(refusal),
+        NotBegun::Reserved { .. } => Ok(why.to_string()),
+        why => Err(why.into()),
     }
 }
 

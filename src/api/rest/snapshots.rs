@@ -18,8 +18,8 @@ use super::snapshot::Snapshot;
 use super::wait::Wait;
 use crate::api::error::{Failure, id};
 use crate::api::named::new_id;
-use crate::api::recorded::{self, absent, account_bytes, not_begun, view, view_of};
-use crate::config::parse_deadline;
+use crate::api::recorded::{self, absent, account_bytes, view, view_of};
+use crate::config::{Keep, parse_deadline};
 use crate::node::{SnapshotFilter, SnapshotStatus, SnapshotView};
 use crate::process::ids::SnapshotId;
 use crate::store::Store;
@@ -52,7 +52,6 @@ pub(super) async fn initiate(
     let wanted = wanted.snapshot_id.as_deref();
     let wanted = wanted.map(|text| new_id("snapshot_id", text)).transpose()?;
     let initiated = facade.handle.initiate(wanted, deadline).await??;
-    let is_mine = initiated.initiator == facade.handle.config().me;
     if initiated.fresh && wait.is_asked() {
         // It has begun: what goes wrong while it is waited for must not be answered as if it had not.
         let finished = wait.snapshot(&facade, &initiated.snapshot).await;
@@ -70,9 +69,10 @@ pub(super) async fn initiate(
     if !initiated.fresh {
         match wait.snapshot(&facade, &initiated.snapshot).await? {
             Some(view) => return shown(&facade, &view).await,
-            // Started here a moment ago, and not on view yet.
-            None if is_mine && !facade.handle.store().is_deleted(&initiated.snapshot) => {}
-            None => return Err(not_begun(&facade.handle, initiated.snapshot).await?),
+            // Started a moment ago and not on view yet.
+            None if facade.handle.config().history.keep == Keep::All => {}
+            None if initiated.initiator == facade.handle.config().me => {}
+            None => return Err(absent(&facade.handle, initiated.snapshot).await?),
         }
     }
     let status = match initiated.fresh {

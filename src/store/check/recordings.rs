@@ -23,7 +23,7 @@ pub(super) struct Recordings {
     /// The first turn that is kept: parts that were recorded before it cannot be compared.
     first: Lsn,
     open: BTreeMap<SnapshotId, Tally>,
-    /// Finished, and no part was found: the journal must not say that it is stored.
+    /// Ended, and no part was found: the journal must not say that it is stored.
     unstored: BTreeSet<SnapshotId>,
     /// Finished, and compared with their part.
     compared: BTreeSet<SnapshotId>,
@@ -45,6 +45,8 @@ struct Heard {
     /// Over the encoded messages, in order: whatever their number, they take no memory.
     messages: blake3::Hasher,
     is_closed: bool,
+    /// The store of the sender was lost before its marker came.
+    is_lost: bool,
 }
 
 impl Recordings {
@@ -83,6 +85,11 @@ impl Recordings {
                 Record::Delivered {
                     from, seq, message, ..
                 } => self.hear(from, *seq, message),
+                Record::Forgotten { peer, .. } => {
+                    let tallies = self.open.values_mut();
+                    let lost = tallies.filter_map(|tally| tally.channels.get_mut(peer));
+                    lost.for_each(|heard| heard.is_lost = !heard.is_closed);
+                }
                 Record::PartStored { snapshot } if self.unstored.remove(snapshot) => {
                     let problem = format!(
                         "journal entry {} says that it is stored, and it is not there",
@@ -102,7 +109,7 @@ impl Recordings {
             let heard = tally
                 .channels
                 .get_mut(from)
-                .filter(|heard| !heard.is_closed);
+                .filter(|heard| !heard.is_over());
             let Some(heard) = heard else {
                 continue;
             };
@@ -117,7 +124,7 @@ impl Recordings {
     }
 
     fn compare_finished(&mut self, library: &Library, findings: &mut Findings) {
-        let is_finished = |tally: &Tally| tally.channels.values().all(|heard| heard.is_closed);
+        let is_finished = |tally: &Tally| tally.channels.values().all(Heard::is_over);
         while let Some(snapshot) = self
             .open
             .iter()
@@ -152,8 +159,12 @@ impl Recordings {
         if part.initiator != tally.initiator {
             problems.push(format!("it names {:?} as initiator", part.initiator));
         }
-        let recorded: Vec<_> = part.channels.iter().map(|channel| &channel.from).collect();
-        if !part.is_finished() || !tally.channels.keys().eq(recorded) {
+        let recorded = part.channels.iter().map(|channel| &channel.from);
+        let closed = tally.channels.iter().filter(|(_, heard)| heard.is_closed);
+        let lost = tally.channels.iter().filter(|(_, heard)| heard.is_lost);
+        if !recorded.eq(closed.map(|(from, _)| from))
+            || !part.open.iter().eq(lost.map(|(from, _)| from))
+        {
             problems.push("its channels are others than the journal closed".to_owned());
         }
         for channel in &part.channels {
@@ -221,7 +232,12 @@ impl Heard {
             amount: 0,
             messages: blake3::Hasher::new(),
             is_closed: false,
+            is_lost: false,
         }
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_closed || self.is_lost
     }
 
     fn take(&mut self, seq: Seq, message: &Message, encoded: &[u8]) {

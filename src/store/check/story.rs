@@ -2,7 +2,8 @@
 //! of its own, without gaps, from the first of the range on; of what others assembled only the newest is taken over.
 //! Within a range what was published goes on, and a complete revision is the last.
 
-use crate::history::global::{GlobalState, REVISIONS_EACH};
+use crate::history::assembly::REVISIONS_EACH;
+use crate::history::global::GlobalState;
 use crate::history::part::Part;
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::ProcessId;

@@ -16,7 +16,7 @@ use snapledger::history::part::Part;
 use snapledger::process::Process;
 use snapledger::process::clock::{Hlc, Lamport};
 use snapledger::process::event::{Answer, Turn};
-use snapledger::process::ids::{Hash, RequestId, SnapshotId};
+use snapledger::process::ids::{Hash, ProcessId, RequestId, SnapshotId};
 use snapledger::process::snapshot::Recording;
 use snapledger::process::topology::Topology;
 
@@ -28,6 +28,7 @@ use crate::world::{Checked, Figures, Place};
 use durability::Durability;
 use past::Past;
 use requests::Requests;
+use revisions::Revisions;
 use truth::Truth;
 
 /// All checkers of one run, and what they know.
@@ -37,12 +38,15 @@ pub(crate) struct Checkers {
     durability: Durability,
     requests: Requests,
     past: Past,
+    revisions: Revisions,
     /// A process that went down for good.
     lost: Option<Place>,
 }
 
 /// A revision that is durable.
 pub(crate) struct Publication<'a> {
+    /// The process that publishes it.
+    pub(crate) by: &'a ProcessId,
     pub(crate) state: &'a GlobalState,
     pub(crate) disk: &'a Disk,
     pub(crate) topology: &'a Topology,
@@ -56,6 +60,7 @@ impl Checkers {
             durability: Durability::new(plan.ids.len()),
             requests: Requests::default(),
             past: Past::default(),
+            revisions: Revisions::default(),
             lost: None,
         }
     }
@@ -104,7 +109,10 @@ impl Checkers {
         part: &Part,
         disk: &Disk,
     ) -> Checked {
-        if part.snapshot != recording.snapshot || !part.is_finished() {
+        // Where a store was lost, what waited for its markers ends without them.
+        let has_ended =
+            self.is_of_the_loss(&part.snapshot) && part.open.iter().eq(recording.open());
+        if part.snapshot != recording.snapshot || !(part.is_finished() || has_ended) {
             return Err(format!(
                 "the stored part of {} is not finished",
                 recording.snapshot
@@ -128,7 +136,14 @@ impl Checkers {
             money::conserved(&self.truth, state, disk)?;
         }
         revisions::honest(publication)?;
-        revisions::unchanged(publication)
+        revisions::unchanged(publication)?;
+        let may_have_rivals = self.is_of_the_loss(&state.snapshot);
+        self.revisions.published(state, may_have_rivals)
+    }
+
+    /// The complete revision of a snapshot, if one is published anywhere.
+    pub(crate) fn complete(&self, snapshot: &SnapshotId) -> Option<&GlobalState> {
+        self.revisions.complete(snapshot)
     }
 
     /// The clocks at which a process recorded its state for a snapshot.

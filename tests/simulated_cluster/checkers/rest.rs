@@ -79,8 +79,8 @@ impl World {
 
     fn is_complete(&self, place: Place, snapshot: &SnapshotId) -> bool {
         let history = self.nodes[place].disk.history.iter();
-        let newest = history.rev().find(|((id, _), _)| id == snapshot);
-        newest.is_some_and(|(_, revision)| revision.value.is_complete())
+        let mut revisions = history.filter(|((id, _), _)| id == snapshot);
+        revisions.any(|(_, revision)| revision.value.is_complete())
     }
 
     // Somebody is gone for good: what is not complete is partial, and readable.

@@ -1,14 +1,61 @@
 //! A revision is honest: it names exactly what is missing. And it is for ever: the next one adds to it, and changes
 //! nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use snapledger::history::assembly::REVISIONS_EACH;
 use snapledger::history::global::{Completeness, GlobalState};
 use snapledger::history::part::Part;
-use snapledger::process::ids::ChannelId;
+use snapledger::process::ids::{ChannelId, SnapshotId};
 
 use super::Publication;
 use crate::world::Checked;
+
+/// Every durable revision of every process: a number stands for one content, and a snapshot has one complete revision.
+#[derive(Default)]
+pub(super) struct Revisions {
+    published: BTreeMap<(SnapshotId, u32), GlobalState>,
+    complete: BTreeMap<SnapshotId, u32>,
+}
+
+impl Revisions {
+    /// A revision is durable, assembled or taken over. After a loss, or where its initiator is gone, it may have rivals.
+    pub(super) fn published(&mut self, state: &GlobalState, may_have_rivals: bool) -> Checked {
+        let GlobalState {
+            snapshot, revision, ..
+        } = state;
+        let key = (snapshot.clone(), *revision);
+        let known = self.published.entry(key).or_insert_with(|| state.clone());
+        if known != state {
+            return Err(format!(
+                "{snapshot} has two revisions {revision}: {known:?} and {state:?}"
+            ));
+        }
+        if !state.is_complete() {
+            return Ok(());
+        }
+        let last = self.complete.entry(snapshot.clone()).or_insert(*revision);
+        if last != revision && !may_have_rivals {
+            return Err(format!(
+                "{snapshot} is complete twice, as revision {last} and as {revision}"
+            ));
+        }
+        let mut initiators = state.parts.values();
+        let least = initiators.find(|part| part.initiator == part.process);
+        if least.is_none_or(|part| part.process != state.initiator) {
+            return Err(format!(
+                "{snapshot} says that {} started it",
+                state.initiator
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) fn complete(&self, snapshot: &SnapshotId) -> Option<&GlobalState> {
+        let revision = self.complete.get(snapshot)?;
+        self.published.get(&(snapshot.clone(), *revision))
+    }
+}
 
 /// Who is missing and which channels are open, found anew from the parts.
 pub(super) fn honest(publication: &Publication<'_>) -> Checked {
@@ -70,15 +117,30 @@ fn closed(state: &GlobalState, channel: &ChannelId) -> bool {
     })
 }
 
-/// What the revisions before it published is in it, as it was.
+/// What the revisions before it published is in it, as it was: all of its range of numbers, and those of the ranges that
+/// this process numbered in before.
 pub(super) fn unchanged(publication: &Publication<'_>) -> Checked {
-    let Publication { state, disk, .. } = publication;
-    for number in 1..state.revision {
-        let earlier = disk.history.get(&(state.snapshot.clone(), number));
-        let earlier = earlier.map(|written| &written.value);
-        let earlier =
-            earlier.ok_or_else(|| format!("{} has no revision {number}", state.snapshot))?;
-        compare(earlier, state).map_err(|what| {
+    let Publication {
+        by, state, disk, ..
+    } = publication;
+    let first = state.revision - (state.revision - 1) % REVISIONS_EACH;
+    for number in first..state.revision {
+        if !disk.history.contains_key(&(state.snapshot.clone(), number)) {
+            return Err(format!("{} has no revision {number}", state.snapshot));
+        }
+    }
+    let history = disk.history.iter();
+    let others = history
+        .filter(|((snapshot, number), _)| *snapshot == state.snapshot && *number != state.revision);
+    for ((_, number), earlier) in others {
+        // What others say of the start is known for certain once the initiator's part is here.
+        let is_start_known =
+            |one: &GlobalState| one.initiator == **by || one.parts.contains_key(&one.initiator);
+        let earlier = &earlier.value;
+        let is_start_compared = earlier.initiator == state.initiator
+            && is_start_known(earlier)
+            && is_start_known(state);
+        compare(earlier, state, is_start_compared).map_err(|what| {
             format!(
                 "{} revision {} against {number}: {what}",
                 state.snapshot, state.revision
@@ -88,13 +150,13 @@ pub(super) fn unchanged(publication: &Publication<'_>) -> Checked {
     Ok(())
 }
 
-fn compare(earlier: &GlobalState, state: &GlobalState) -> Checked {
+fn compare(earlier: &GlobalState, state: &GlobalState, is_start_compared: bool) -> Checked {
     if earlier.is_complete() {
         return Err("there is a revision behind a complete one".to_owned());
     }
-    if (earlier.initiated_at, earlier.initiated_clock)
-        != (state.initiated_at, state.initiated_clock)
-    {
+    let is_another_start = (earlier.initiated_at, earlier.initiated_clock)
+        != (state.initiated_at, state.initiated_clock);
+    if is_start_compared && is_another_start {
         return Err("it says another start".to_owned());
     }
     for (process, part) in &earlier.parts {

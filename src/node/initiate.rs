@@ -1,0 +1,333 @@
+//! Starting a snapshot: under a name that no snapshot of the cluster has. The name is drawn here, or given by the
+//! client; either way the own history and the peers are asked for it first.
+//!
+//! A peer that does not answer is not waited for. A snapshot that it alone knows is then started anew. If the snapshot
+//! there is still in progress, the two are one when the peer returns (`history/assembly.rs`); if it was finished, its
+//! revisions and those from here are kept apart by their hashes, and the contradiction is logged. A name that is drawn
+//! while a process does not answer that was never met on this store carries the id of the store, so that it cannot be
+//! one that an earlier store of this process drew.
+
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::error::{NotBegun, Unavailable};
+use super::handle::{Handle, detached};
+use super::peers::PeerState;
+use super::views::{SnapshotStatus, SnapshotView};
+use crate::history::global::GlobalState;
+use crate::process::clock::{Hlc, Lamport};
+use crate::process::event::{Initiated, Input, Read, Reply, Seen};
+use crate::process::ids::{ProcessId, SnapshotId};
+use crate::process::refusal::Refusal;
+use crate::process::snapshot::{drawn_name, is_drawn_by};
+use crate::proto::snapledger::peer_service_client::PeerServiceClient;
+use crate::proto::snapledger::{FindSnapshotRequest, FoundSnapshot};
+
+/// How long peers may take to say what they know of a name.
+const FIND_MAX: Duration = Duration::from_millis(250);
+
+/// What is known of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Found {
+    /// It was started by this process.
+    Begun {
+        status: SnapshotStatus,
+        initiator: ProcessId,
+        /// The clocks of its start, where they are known.
+        started: Option<(Hlc, Lamport)>,
+    },
+    /// It was deleted from the history.
+    Deleted,
+}
+
+impl Handle {
+    /// Starts a snapshot and its collection, unless it was started before. What is there at the deadline is published
+    /// as partial; `None` is the configured one. A restart forgets it, the configured one counts then.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; [`NotBegun`] is an answer.
+    pub async fn initiate(
+        &self,
+        snapshot: Option<SnapshotId>,
+        deadline: Option<Duration>,
+    ) -> Result<Result<Initiated, NotBegun>, Unavailable> {
+        let handle = self.clone();
+        detached(async move {
+            match snapshot {
+                Some(given) => handle.begin_given(given, deadline).await,
+                None => handle.begin_drawn(deadline).await,
+            }
+        })
+        .await
+    }
+
+    async fn begin_given(
+        &self,
+        snapshot: SnapshotId,
+        deadline: Option<Duration>,
+    ) -> Result<Result<Initiated, NotBegun>, Unavailable> {
+        let mut found = self.find(&snapshot).await?;
+        if found.is_none() {
+            found = self.find_elsewhere(&snapshot).await.found;
+        }
+        match found {
+            Some(Found::Begun {
+                initiator, started, ..
+            }) => {
+                let clock = started.map_or(Lamport(0), |(_, clock)| clock);
+                return Ok(Ok(Initiated {
+                    snapshot,
+                    initiator,
+                    clock,
+                    fresh: false,
+                }));
+            }
+            Some(Found::Deleted) => return Ok(Err(NotBegun::Deleted(snapshot))),
+            None => {}
+        }
+        let config = self.config();
+        let mut others = config.topology.processes().filter(|one| **one != config.me);
+        if let Some(process) = others.find(|process| is_drawn_by(&snapshot, process)) {
+            let process = process.clone();
+            return Ok(Err(NotBegun::Reserved { snapshot, process }));
+        }
+        self.begin(snapshot, deadline).await
+    }
+
+    async fn begin_drawn(
+        &self,
+        deadline: Option<Duration>,
+    ) -> Result<Result<Initiated, NotBegun>, Unavailable> {
+        // One after the other: two that look at one clock would draw one name.
+        let mut drawn = self.shared.drawn.lock().await;
+        loop {
+            *drawn = self.clock().max(*drawn).tick();
+            let me = &self.config().me;
+            let mut snapshot = drawn_name(me, *drawn, None);
+            if self.find(&snapshot).await?.is_some() {
+                continue;
+            }
+            let elsewhere = self.find_elsewhere(&snapshot).await;
+            if elsewhere.found.is_some() {
+                continue;
+            }
+            if elsewhere.is_stranger_silent {
+                let [a, b, c, d, ..] = self.store().identity().store;
+                snapshot = drawn_name(me, *drawn, Some(u32::from_be_bytes([a, b, c, d])));
+            }
+            let begun = self.begin(snapshot, deadline).await?;
+            if begun.as_ref().is_ok_and(|initiated| !initiated.fresh) {
+                continue;
+            }
+            return Ok(begun);
+        }
+    }
+
+    async fn begin(
+        &self,
+        snapshot: SnapshotId,
+        deadline: Option<Duration>,
+    ) -> Result<Result<Initiated, NotBegun>, Unavailable> {
+        let settled = self.ask(Input::Initiate { snapshot }).await?;
+        let Reply::Initiated(answer) = settled.reply else {
+            unreachable!("an initiation is answered as one");
+        };
+        let initiated = match answer {
+            Ok(initiated) => *initiated,
+            Err(Refusal::TooManySnapshots(open)) => return Ok(Err(self.too_many(open).await?)),
+            Err(refusal) => return Ok(Err(refusal.into())),
+        };
+        if initiated.fresh {
+            let at = (settled.time, initiated.clock);
+            let (snapshot, initiator) = (initiated.snapshot.clone(), initiated.initiator.clone());
+            let state = GlobalState::begun(snapshot, initiator, at);
+            let deadline = deadline.unwrap_or(self.config().snapshot.deadline);
+            self.shared.collector.begin(state, deadline);
+        }
+        Ok(Ok(initiated))
+    }
+
+    // The channels that open snapshots wait for say whose markers are missing; where these processes are alive, they
+    // wait for a dead one before them.
+    async fn too_many(&self, open: u64) -> Result<NotBegun, Unavailable> {
+        let Reply::Status(status) = self.ask(Input::Read(Read::Status)).await?.reply else {
+            unreachable!("a read is answered as one")
+        };
+        let peers = self.peers().into_iter().filter(|peer| peer.is_silent);
+        let mut down: Vec<ProcessId> = peers.map(|peer| peer.process).collect();
+        let is_waited_for = |process: &ProcessId| status.recorded_channels.contains(process);
+        if down.iter().any(is_waited_for) {
+            down.retain(is_waited_for);
+        }
+        Ok(NotBegun::TooMany { open, down })
+    }
+
+    /// What is known of a snapshot here.
+    pub(super) async fn find(&self, snapshot: &SnapshotId) -> Result<Option<Found>, Unavailable> {
+        if let Some(view) = self.here(snapshot).await? {
+            return Ok(Some(Found::of(&view)));
+        }
+        if self.store().is_deleted(snapshot) {
+            return Ok(Some(Found::Deleted));
+        }
+        let seen = self.seen(snapshot).await?;
+        Ok(seen.map(|seen| Found::Begun {
+            status: SnapshotStatus::InProgress,
+            initiator: seen.initiator,
+            started: None,
+        }))
+    }
+
+    /// What the process itself knows of a snapshot.
+    pub(super) async fn seen(&self, snapshot: &SnapshotId) -> Result<Option<Seen>, Unavailable> {
+        let read = Input::Read(Read::Snapshot(snapshot.clone()));
+        let Reply::Snapshot(seen) = self.ask(read).await?.reply else {
+            unreachable!("a read is answered as one")
+        };
+        Ok(seen.map(|seen| *seen))
+    }
+
+    // Asks every peer that may answer. One that is not up is asked, too, as long as it was not found silent.
+    async fn find_elsewhere(&self, snapshot: &SnapshotId) -> Elsewhere {
+        let mut asked = JoinSet::new();
+        let mut elsewhere = Elsewhere::default();
+        for peer in self.peers() {
+            let Some(connection) = self.peer_channel(&peer.process) else {
+                continue;
+            };
+            let is_stranger = peer.state == PeerState::NeverSeen;
+            if peer.is_silent {
+                elsewhere.is_stranger_silent |= is_stranger;
+                continue;
+            }
+            let request = FindSnapshotRequest {
+                cluster: self.config().cluster.clone(),
+                snapshot_id: snapshot.to_string(),
+            };
+            asked.spawn(async move {
+                let mut client = PeerServiceClient::new(connection);
+                let answer = timeout(FIND_MAX, client.find_snapshot(request)).await;
+                (is_stranger, answer.ok().and_then(Result::ok))
+            });
+        }
+        while let Some(answered) = asked.join_next().await {
+            match answered {
+                Ok((_, Some(answer))) => elsewhere.take(Found::from_wire(answer.into_inner())),
+                Ok((is_stranger, None)) => elsewhere.is_stranger_silent |= is_stranger,
+                Err(_) => {}
+            }
+        }
+        elsewhere
+    }
+
+    /// What one process says of a snapshot.
+    pub(super) async fn find_at(
+        &self,
+        process: &ProcessId,
+        snapshot: &SnapshotId,
+    ) -> Option<Found> {
+        let mut client = PeerServiceClient::new(self.peer_channel(process)?);
+        let request = FindSnapshotRequest {
+            cluster: self.config().cluster.clone(),
+            snapshot_id: snapshot.to_string(),
+        };
+        let answer = timeout(FIND_MAX, client.find_snapshot(request)).await;
+        Found::from_wire(answer.ok()?.ok()?.into_inner())
+    }
+}
+
+/// What the peers know of a name.
+#[derive(Debug, Default)]
+struct Elsewhere {
+    found: Option<Found>,
+    /// Whether a process did not answer that was never met on this store.
+    is_stranger_silent: bool,
+}
+
+impl Elsewhere {
+    // One that is there counts more than one that was deleted: it may be pinned.
+    fn take(&mut self, found: Option<Found>) {
+        if !matches!(self.found, Some(Found::Begun { .. })) {
+            self.found = found.or(self.found.take());
+        }
+    }
+}
+
+impl Found {
+    fn of(view: &SnapshotView) -> Self {
+        let state = &view.state;
+        Self::Begun {
+            status: view.status(),
+            initiator: state.initiator.clone(),
+            started: Some((state.initiated_at, state.initiated_clock)),
+        }
+    }
+
+    fn from_wire(found: FoundSnapshot) -> Option<Self> {
+        let status = match found.status.as_str() {
+            "" => return None,
+            "deleted" => return Some(Self::Deleted),
+            "complete" => SnapshotStatus::Complete,
+            "partial" => SnapshotStatus::Partial,
+            _ => SnapshotStatus::InProgress,
+        };
+        let started = (Hlc(found.initiated_at), Lamport(found.logical_clock));
+        Some(Self::Begun {
+            status,
+            initiator: ProcessId::parse(&found.initiator).ok()?,
+            started: Some(started).filter(|(time, _)| *time > Hlc(0)),
+        })
+    }
+
+    /// As it is told to a peer.
+    pub(super) fn to_wire(found: Option<Self>) -> FoundSnapshot {
+        match found {
+            None => FoundSnapshot::default(),
+            Some(Self::Deleted) => FoundSnapshot {
+                status: "deleted".to_owned(),
+                ..FoundSnapshot::default()
+            },
+            Some(Self::Begun {
+                status,
+                initiator,
+                started,
+            }) => {
+                let (time, clock) = started.unwrap_or_default();
+                FoundSnapshot {
+                    status: status.as_str().to_owned(),
+                    initiator: initiator.to_string(),
+                    initiated_at: time.0,
+                    logical_clock: clock.0,
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_found_travels_and_what_is_there_counts_more_than_what_was_deleted() {
+        let begun = Found::Begun {
+            status: SnapshotStatus::Partial,
+            initiator: ProcessId::parse("n1").expect("a valid id"),
+            started: Some((Hlc::at(3), Lamport(7))),
+        };
+        for found in [None, Some(Found::Deleted), Some(begun.clone())] {
+            assert_eq!(Found::from_wire(Found::to_wire(found.clone())), found);
+        }
+        for order in [
+            [Some(Found::Deleted), Some(begun.clone())],
+            [Some(begun.clone()), Some(Found::Deleted)],
+        ] {
+            let mut elsewhere = Elsewhere::default();
+            order.into_iter().for_each(|found| elsewhere.take(found));
+            elsewhere.take(None);
+            assert_eq!(elsewhere.found, Some(begun.clone()));
+        }
+    }
+}
