@@ -21,6 +21,11 @@ fn measured(arguments: &str) -> Value {
     let output = command.arg(dir.path()).output().expect("the program runs");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments}: {stderr}");
+    let announced = stderr.lines().next().unwrap_or_default();
+    let announced: Value = serde_json::from_str(announced).expect("a note before it begins");
+    let named = arguments.split(' ').next().unwrap_or_default();
+    let note = announced["note"].as_str().expect("a note");
+    assert!(note.starts_with(&format!("bench {named}: ")), "{note}");
     let left = std::fs::read_dir(dir.path()).expect("a directory").count();
     assert_eq!(left, 0, "{arguments} leaves something behind");
     serde_json::from_slice(&output.stdout).expect("JSON")

@@ -24,7 +24,7 @@ pub(super) fn parse(field: &str, text: &str) -> Result<Hlc, Failure> {
     read(text).ok_or_else(|| Failure::malformed(field, expected(text)))
 }
 
-/// What an instant looks like, for somebody who wrote `text` in its place.
+/// What an instant looks like, to be said where `text` was given instead.
 pub(crate) fn expected(text: &str) -> String {
     // A + that is not encoded arrives as a space.
     let hint = match text.contains(' ') {
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(end, Some(Hlc::at(u64::MAX)), "a filter may be open");
     }
 
-    // Without this an instant that somebody mistyped would be taken for another one.
+    // Without this a mistyped instant would be taken for another one.
     #[test]
     fn what_only_looks_like_an_instant_is_refused_with_what_is_expected() {
         for odd in [

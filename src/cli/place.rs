@@ -22,7 +22,7 @@ pub(super) struct Place {
 pub(super) struct Staged<'a> {
     place: &'a Place,
     stores: PathBuf,
-    /// Nobody else restores into the same place.
+    /// No other command writes into the same place.
     _lock: File,
 }
 
@@ -124,7 +124,7 @@ impl Staged<'_> {
     pub(super) fn move_into_place(self) -> Result<(), CliError> {
         let into = &self.place.into;
         sync(&self.stores)?;
-        // An empty directory is replaced; one that somebody has filled since is not.
+        // An empty directory is replaced; one that was filled since is not.
         fs::rename(&self.stores, into).map_err(unwritable("move what was made into", into))?;
         sync(&self.place.parent)?;
         // What was made is there, whether or not this is left.

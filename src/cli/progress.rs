@@ -9,7 +9,7 @@ pub(super) const STEPS: &str = "{msg:8} {wide_bar} {human_pos}/{human_len} eta {
 /// What is counted, with its pace; the message comes last.
 pub(super) const PACE: &str = "{wide_bar} {human_pos}/{human_len} {pace} eta {eta} {msg}";
 
-/// Bytes that come, of which nobody knows yet how many there will be.
+/// Bytes that come, whose number is not known beforehand.
 pub(super) const BYTES: &str = "{spinner} {binary_bytes} {binary_bytes_per_sec} {msg}";
 
 /// A bar of so many steps.

@@ -144,3 +144,42 @@ fn amount(message: &Message) -> i128 {
     let transfer = message.body.transfer();
     transfer.map_or(0, |transfer| i128::from(transfer.amount.units()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use crate::store::fixture::{account, process, snapshot, store};
+
+    // Without this money that had gone out would be made up for by a balance below zero, or an account of nothing.
+    #[test]
+    fn the_difference_is_booked_as_far_as_there_is_money() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        drop(store(dir.path()));
+        let scratch = tempfile::tempdir().expect("a temporary directory");
+        let archive = Archive::open(dir.path(), scratch.path(), &|_| {}).expect("it is whole");
+        let published = archive.published(&snapshot()).expect("it is whole");
+        let published = published.expect("it is published");
+        let since = archive
+            .since(&published, &process("q"))
+            .expect("it is whole");
+        let since = since.expect("it was not forgotten");
+        assert_eq!((&since.peer, since.difference()), (&process("p"), 0));
+        for (difference, booked, accounts) in [(7, 7, 2), (0, 0, 1), (-7, 0, 1)] {
+            let into = tempfile::tempdir().expect("a temporary directory");
+            let lost = process("q");
+            let made = archive.rebuild((&published, &lost), difference, into.path());
+            let made = made.expect("there is room");
+            assert_eq!((made.booked, made.restored.accounts), (booked, accounts));
+            assert_eq!(made.restored.balance_total, 5 + booked);
+            let checked = Store::check(into.path()).expect("a good store");
+            assert_eq!(checked.balance_total, 5 + booked);
+            let opened = Store::open(into.path(), "test", &lost).expect("it opens");
+            let alone = crate::process::topology::Topology::full(std::slice::from_ref(&lost));
+            let alone = alone.expect("one process is a topology");
+            let (process, _) = opened.recover(&lost, &alone, 8).expect("it is whole");
+            let suspense = i64::try_from(booked).ok().filter(|booked| *booked > 0);
+            assert_eq!(process.bank().balance(&account("suspense")), suspense);
+        }
+    }
+}

@@ -1,5 +1,5 @@
 //! A process whose disk is lost for good comes back from what its peers hold: as in the newest complete snapshot, and what
-//! passed since in one account. Without this the only way back was a deposit by hand of what somebody believed was there.
+//! passed since in one account. Without this the only way back was a deposit by hand of an estimated sum.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ const IDS: [&str; 3] = ["n1", "n2", "n3"];
 
 // Exit code, and what was printed on stdout and stderr.
 async fn restored(arguments: &[&str]) -> (Option<i32>, String) {
-    until("stores that nobody uses", async || {
+    until("stores that are free", async || {
         let output = std::process::Command::new(cargo_bin!("snapledger"))
             .arg("restore")
             .args(arguments)
@@ -51,7 +51,7 @@ async fn a_lost_process_comes_back_with_all_the_money_its_peers_know_of() {
     traffic.stop().await;
     pay(&n1, ("n3", "carol"), 300).await;
     n3.balance_is("carol", 340).await;
-    // Not known to anybody but n3.
+    // Known to n3 alone.
     cluster.deposit("n3", "dave", 5).await;
     cluster.stop("n3").await;
     // Sent, and never delivered.

@@ -97,7 +97,7 @@ impl Look {
     }
 }
 
-// What a person can do who wants to know how a store is whose node must go on.
+// How to examine a store while its node goes on.
 fn runs(dir: &Path) -> String {
     let dir = dir.display();
     format!(

@@ -77,7 +77,7 @@ impl Drop for Hold<'_> {
 }
 
 impl Standstill {
-    /// Leave to delete; `None` while a backup is read, or somebody else deletes.
+    /// Leave to delete; `None` while a backup is read, or another thread deletes.
     pub(super) fn deleting(&self) -> Option<MutexGuard<'_, ()>> {
         if self.is_wanted() {
             return None;

@@ -1,6 +1,7 @@
 //! Writing a backup: from the store of a node that runs to the socket, one value in memory at a time.
 
 use std::io::{self, Write};
+use std::time::{Duration, Instant};
 
 use super::{Block, END_BYTES, FORMAT, Head, MAGIC};
 use crate::process::event::Record;
@@ -14,18 +15,22 @@ use crate::store::journal;
 use crate::store::schema::{self, OWNER, Trees, position_key, snapshot_key};
 use crate::store::v1::state::OwnerV1;
 
+/// Retention waits no longer for a backup; one that a slow client reads is broken off then.
+const BACKUP_MAX: Duration = Duration::from_secs(6 * 3600);
+
 impl Store {
     /// Writes all that the store holds up to its newest durable position, while others go on writing. Reads the disk, and
     /// nothing is deleted until it has returned.
     ///
     /// # Errors
-    /// [`ExportError`]: something is damaged, or nobody reads any more.
+    /// [`ExportError`]: something is damaged, the reader has gone, or it takes longer than six hours.
     pub fn back_up(&self, out: &mut dyn Write) -> Result<(), ExportError> {
         let _hold = self.standstill.hold();
         let trees = Trees::open(&self.engine.db).map_err(ExportError::Store)?;
         let mut copy = Copy {
             out: Blocks::begin(out)?,
             values: 0,
+            until: Instant::now() + BACKUP_MAX,
         };
         copy.head(&trees)?;
         copy.tree("meta", &trees.meta)?;
@@ -69,6 +74,7 @@ fn parts_stored(position: Lsn, stored: &[u8]) -> Result<Vec<Vec<u8>>, ExportErro
 struct Copy<'a> {
     out: Blocks<'a>,
     values: u64,
+    until: Instant,
 }
 
 impl Copy<'_> {
@@ -94,7 +100,7 @@ impl Copy<'_> {
         Ok(())
     }
 
-    // One that is gone, as none should be, is left out, and missed by whoever needs it.
+    // Nothing is deleted meanwhile, so a value is there unless it was never complete.
     fn value(&mut self, tree: &sled::Tree, key: &[u8]) -> Result<(), ExportError> {
         match read(tree, key)? {
             Some(framed) => self.write(key, &framed),
@@ -111,6 +117,11 @@ impl Copy<'_> {
     }
 
     fn write(&mut self, key: &[u8], framed: &[u8]) -> Result<(), ExportError> {
+        if Instant::now() > self.until {
+            let hours = BACKUP_MAX.as_secs() / 3600;
+            let slow = format!("a backup may take {hours} hours, during which nothing is deleted");
+            return Err(io::Error::new(io::ErrorKind::TimedOut, slow).into());
+        }
         self.values += 1;
         Ok(self.out.value(key, framed)?)
     }
