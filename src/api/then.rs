@@ -1,9 +1,11 @@
 //! The balance of any account of the cluster at an instant: asked of the process that has it, which makes the answer final;
 //! or, where that one is gone, read from the newest snapshot before, and then it says so.
 
+use super::audit;
 use super::balance::{PEER_TIMEOUT, sentence};
 use super::error::Failure;
 use super::recorded::{self, blocking};
+use crate::history::audit::Absence;
 use crate::node::Handle;
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Lsn, ProcessId, SnapshotId};
@@ -37,9 +39,14 @@ pub(super) async fn balance(
         false => asked(handle, process, account, time).await,
     };
     let unknown = match answered {
-        Ok(then) if then.position > Lsn(0) => return Ok(then),
-        // Its journal had not begun.
-        Ok(_) => Failure::OtherJournal(process.clone()),
+        Ok((then, is_doubtful)) => {
+            let is_known = then.position > Lsn(0)
+                && !(is_doubtful && is_replaced(handle, process, time).await?);
+            if is_known {
+                return Ok(then);
+            }
+            Failure::OtherJournal(process.clone())
+        }
         Err(down @ Failure::ProcessDown { .. }) => down,
         Err(failure) => return Err(failure),
     };
@@ -47,21 +54,34 @@ pub(super) async fn balance(
     recorded.ok_or(unknown)
 }
 
-async fn own(handle: &Handle, account: &AccountId, time: Hlc) -> Result<Then, Failure> {
-    let (units, position) = handle.balance_at(account.clone(), time).await?;
-    Ok(Then {
-        units,
-        position,
-        known: None,
-    })
+// Whether the others knew another store of the process then.
+async fn is_replaced(handle: &Handle, process: &ProcessId, time: Hlc) -> Result<bool, Failure> {
+    let audit = match audit::at(handle, time).await {
+        // Another one does not know any more what it knew then.
+        Err(Failure::BeforeHorizon(_)) => return Ok(false),
+        audit => audit?,
+    };
+    let absent = audit.missing.get(process);
+    Ok(absent.is_some_and(|absent| absent.reason == Absence::OtherJournal))
 }
 
+async fn own(handle: &Handle, account: &AccountId, time: Hlc) -> Result<(Then, bool), Failure> {
+    let held = handle.balance_at(account.clone(), time).await?;
+    let then = Then {
+        units: held.units,
+        position: held.position,
+        known: None,
+    };
+    Ok((then, held.is_doubtful))
+}
+
+// And whether that is doubtful.
 async fn asked(
     handle: &Handle,
     process: &ProcessId,
     account: &AccountId,
     time: Hlc,
-) -> Result<Then, Failure> {
+) -> Result<(Then, bool), Failure> {
     let down = |why: String| Failure::ProcessDown {
         process: process.clone(),
         why,
@@ -87,11 +107,12 @@ async fn asked(
         let why = format!("process {:?} answers at its address", answer.process);
         return Err(down(why));
     }
-    Ok(Then {
+    let then = Then {
         units: answer.existed.then_some(answer.balance),
         position: Lsn(answer.journal_position),
         known: None,
-    })
+    };
+    Ok((then, answer.doubtful))
 }
 
 async fn recorded(
@@ -141,5 +162,6 @@ pub(super) fn answer(
         time: time.0,
         known_until: known.map(|(until, _)| until.0),
         snapshot_id: known.map_or_else(String::new, |(_, snapshot)| snapshot.to_string()),
+        doubtful: false,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Over 500 lines: the methods of one type stay together, each a few lines long.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Mutex, watch};
 use tonic::transport::Channel;
@@ -22,7 +22,7 @@ use super::views::{SnapshotFilter, SnapshotPage, SnapshotStatus, SnapshotView};
 use crate::config::{Keep, NodeConfig};
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
-use crate::process::clock::Lamport;
+use crate::process::clock::{Hlc, Lamport};
 use crate::process::event::{Input, Reply, Seen};
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
 use crate::store::{Store, StoreError};
@@ -48,6 +48,8 @@ pub(super) struct Shared {
     pub(super) clocks: Arc<DurableClocks>,
     /// The clock in the name that was drawn last in this run.
     pub(super) drawn: Mutex<Lamport>,
+    /// Since when the store has met all its peers, once that was looked up.
+    pub(super) met_since: OnceLock<Hlc>,
     pub(super) failed: watch::Receiver<Option<String>>,
     pub(super) room: watch::Receiver<Room>,
     /// Turns true when streams of peers are to end.
@@ -75,6 +77,7 @@ impl Handle {
             metrics,
             clocks,
             drawn: Mutex::default(),
+            met_since: OnceLock::new(),
             failed,
             room,
             closing: watch::channel(false).0,

@@ -56,7 +56,7 @@ use tokio::time::{MissedTickBehavior, interval_at};
 pub use error::{NodeError, NotBegun, Unanswered, Unavailable};
 pub use events::{Event, Happening};
 pub use handle::Handle;
-pub use past::{Place, Point};
+pub use past::{Held, Place, Point};
 pub use peers::{PeerState, PeerView};
 pub use replies::{Replies, Settled};
 pub use views::{SnapshotFilter, SnapshotPage, SnapshotStatus, SnapshotView};

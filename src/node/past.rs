@@ -1,6 +1,7 @@
 //! The past of the own process, for whoever asks: final before it is answered, since the clock passes an instant durably
 //! first; and what the history here knows of others.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,17 @@ pub struct Place {
     pub position: Lsn,
     /// The hash of its entry, or the beginning of it: the same number in another journal is another place.
     pub journal: Vec<u8>,
+}
+
+/// What an account of this process held at an instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Minor units; `None` where the account did not exist.
+    pub units: Option<i64>,
+    /// The newest turn that counts; 0 where the journal had not begun.
+    pub position: Lsn,
+    /// Whether this store had not met all peers by then: they may have known another one, which an audit finds out.
+    pub is_doubtful: bool,
 }
 
 impl Place {
@@ -125,20 +137,33 @@ impl Handle {
         }
     }
 
-    /// What an account of this process held at an instant, and the newest turn then; 0 where the journal had not begun.
+    /// What an account of this process held at an instant.
     ///
     /// # Errors
     /// [`Unanswered`].
-    pub async fn balance_at(
-        &self,
-        account: AccountId,
-        time: Hlc,
-    ) -> Result<(Option<i64>, Lsn), Unanswered> {
+    pub async fn balance_at(&self, account: AccountId, time: Hlc) -> Result<Held, Unanswered> {
         self.reach(time).await?;
-        let me = self.config().me.clone();
+        let config = self.config();
+        let me = config.me.clone();
+        let topology = &config.topology;
+        let peers = topology.outgoing(&me).chain(topology.incoming(&me));
+        let is_native = |peer: &&ProcessId| self.peer_channel(peer).is_some();
+        let peers: BTreeSet<_> = peers.filter(is_native).cloned().collect();
+        let shared = Arc::clone(&self.shared);
         self.look_up(move |store| {
             let position = store.position_at(time)?;
-            Ok((store.balance_at(&me, &account, position)?, position))
+            let mut met_since = shared.met_since.get().copied();
+            if met_since.is_none() {
+                met_since = store.met_since(&peers)?;
+            }
+            if let Some(since) = met_since {
+                shared.met_since.get_or_init(|| since);
+            }
+            Ok(Held {
+                units: store.balance_at(&me, &account, position)?,
+                position,
+                is_doubtful: met_since.is_none_or(|since| time < since),
+            })
         })
         .await
     }

@@ -249,14 +249,15 @@ impl PeerService for Peering {
         let account = AccountId::parse(&request.account)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let found = self.handle.balance_at(account, Hlc(request.time)).await;
-        let (balance, position) = found.map_err(unanswered)?;
+        let held = found.map_err(unanswered)?;
         Ok(Response::new(BalanceAtResponse {
             process: self.handle.config().me.to_string(),
             account: request.account,
-            balance: balance.unwrap_or(0),
-            existed: balance.is_some(),
-            journal_position: position.0,
+            balance: held.units.unwrap_or(0),
+            existed: held.units.is_some(),
+            journal_position: held.position.0,
             time: request.time,
+            doubtful: held.is_doubtful,
             ..BalanceAtResponse::default()
         }))
     }

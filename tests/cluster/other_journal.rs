@@ -106,12 +106,14 @@ async fn assert_unknown(cluster: &Cluster, at: &Instants, snapshot: &str) {
     assert_eq!(found["missing"][0]["in_totals"], false, "{found:#}");
 
     let account = "/v1/processes/n3/accounts/a";
-    let (_, found) = from_all(cluster, &format!("{account}/balance?{late}")).await;
-    assert_eq!(
-        (&found["balance"], &found["complete"], &found["snapshot"]),
-        (&json!(120), &json!(false), &json!(snapshot)),
-        "{found:#}"
-    );
+    for query in [&late, &between] {
+        let (_, found) = from_all(cluster, &format!("{account}/balance?{query}")).await;
+        assert_eq!(
+            (&found["balance"], &found["complete"], &found["snapshot"]),
+            (&json!(120), &json!(false), &json!(snapshot)),
+            "{found:#}"
+        );
+    }
     let (status, found) = from_all(cluster, &format!("{account}/balance?at={}", at.early)).await;
     assert_eq!(status, 410, "{found:#}");
     let path = format!("/v1/snapshots/{snapshot}/diff?at={}", at.late);

@@ -358,6 +358,7 @@ impl History {
                 time: state.time.0,
                 known_until: None,
                 snapshot_id: view.state.snapshot.to_string(),
+                doubtful: false,
             })
         })
         .await

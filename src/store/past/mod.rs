@@ -7,6 +7,8 @@ mod recorded;
 
 pub use page::{Marked, Page, StatementQuery};
 
+use std::collections::BTreeSet;
+
 use super::Store;
 use super::codec::Entry;
 use super::error::StoreError;
@@ -21,7 +23,11 @@ use crate::history::share::Share;
 use crate::history::statement::entries;
 use crate::process::cell::Cell;
 use crate::process::clock::Hlc;
+use crate::process::event::Record;
 use crate::process::ids::{AccountId, Hash, Lsn, ProcessId};
+
+/// Turns that are looked through for the first meetings. Processes that meet do so when they start.
+const MEETINGS_WITHIN: usize = 4096;
 
 impl Store {
     /// The newest turn at or before a clock value; 0 where there is none. Final once the clock of the process has
@@ -49,6 +55,34 @@ impl Store {
             (Lsn(1), Lsn(0)) => Ok(None),
             (Lsn(1), _) => self.journal.time(Lsn(1)).map(Some),
             _ => Ok(Some(horizon.since)),
+        })
+    }
+
+    /// Since when this journal has met all of these peers. `None` where that is not among the first turns that are kept.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn met_since(&self, peers: &BTreeSet<ProcessId>) -> Result<Option<Hlc>, StoreError> {
+        self.steady(|horizon| {
+            let mut unmet = peers.clone();
+            let before = self.states_until(Lsn(horizon.first.0 - 1)).next();
+            if let Some(state) = before.transpose()? {
+                unmet.retain(|peer| !state.registers.peers.contains_key(peer));
+            }
+            let mut since = Some(horizon.since).filter(|_| unmet.is_empty());
+            let mut turns = self.journal.scan(horizon.first, None).take(MEETINGS_WITHIN);
+            while since.is_none()
+                && let Some(entry) = turns.next()
+            {
+                let turn = entry?.turn;
+                for record in &turn.records {
+                    if let Record::Recognized { peer, .. } | Record::Met { peer, .. } = record {
+                        unmet.remove(peer);
+                    }
+                }
+                since = Some(turn.time).filter(|_| unmet.is_empty());
+            }
+            Ok(since)
         })
     }
 
