@@ -235,3 +235,71 @@ impl Audit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::share::KnownStore;
+    use super::*;
+    use crate::process::ids::Lsn;
+
+    fn process(id: &str) -> ProcessId {
+        ProcessId::parse(id).expect("a valid id")
+    }
+
+    fn share(store: u8, peers: &[(&str, u8, bool)]) -> Share {
+        let known = |(id, store, is_given_up): &(&str, u8, bool)| {
+            let (store, is_given_up) = ([*store; 16], *is_given_up);
+            let known = KnownStore { store, is_given_up };
+            (process(id), known)
+        };
+        Share {
+            position: Lsn(1),
+            store: Some([store; 16]),
+            peers: peers.iter().map(known).collect(),
+            ..Share::default()
+        }
+    }
+
+    fn strangers(shares: &[(&str, Share)]) -> Vec<(String, Absence)> {
+        let shares = shares.iter().cloned();
+        let audit = Audit {
+            at: None,
+            channels: BTreeSet::new(),
+            shares: shares.map(|(id, share)| (process(id), share)).collect(),
+            missing: BTreeMap::new(),
+        };
+        let strangers = audit.strangers().into_iter();
+        strangers.map(|(id, why)| (id.to_string(), why)).collect()
+    }
+
+    // Without this the journal of a store that is not the one of that time would answer for it.
+    #[test]
+    fn the_share_of_another_store_than_the_one_that_was_known_does_not_count() {
+        let [a, b] = [
+            share(1, &[("b", 2, false), ("c", 3, false)]),
+            share(2, &[("a", 1, false)]),
+        ];
+        let other = |why| vec![("c".to_owned(), why)];
+        let known = share(3, &[("a", 1, false)]);
+        let all = |c: &Share| strangers(&[("a", a.clone()), ("b", b.clone()), ("c", c.clone())]);
+        assert_eq!(all(&known), [], "c is known by way of a");
+        assert_eq!(all(&share(4, &[])), other(Absence::OtherJournal));
+
+        let given_up = share(1, &[("b", 2, false), ("c", 3, true)]);
+        let found = strangers(&[("a", given_up), ("b", b.clone()), ("c", known.clone())]);
+        assert_eq!(
+            found,
+            other(Absence::OtherJournal),
+            "it turned up after all"
+        );
+
+        let unmet = share(1, &[("b", 2, false)]);
+        let found = strangers(&[("a", unmet), ("b", b.clone()), ("c", known)]);
+        assert_eq!(found, other(Absence::NeverSeen));
+        let older = Share {
+            store: None,
+            ..share(0, &[])
+        };
+        assert_eq!(all(&older), [], "an older program does not say");
+    }
+}
