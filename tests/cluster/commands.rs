@@ -4,6 +4,7 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -138,6 +139,19 @@ async fn settled(cluster: &Cluster) {
     .await;
 }
 
+// Documents name instants in whole seconds, and nothing is known of the time before a cluster.
+async fn a_second_has_begun() {
+    let seconds = || {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        since.expect("it is later").as_secs()
+    };
+    let before = seconds();
+    until("the next second", async || {
+        (seconds() > before).then_some(())
+    })
+    .await;
+}
+
 async fn assert_works((cluster, dir): (&Cluster, &Path), command: &str) {
     let output = typed((cluster, dir), command).await;
     let [stdout, stderr] = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
@@ -211,6 +225,7 @@ async fn every_command_of_the_documents_works_as_it_stands_there() {
         let met = cluster.rest("n1").start_snapshot().await;
         cluster.rest("n1").snapshot(&met, "complete").await;
         let dir = directory(&cluster);
+        a_second_has_begun().await;
         let is_for_later = |command: &&String| STOPPED.iter().any(|one| command.starts_with(one));
         let (later, now): (Vec<_>, Vec<_>) = here.iter().partition(is_for_later);
         // Who reads README tries it again, on the stores that are there by then.
