@@ -30,6 +30,9 @@ use crate::transport::Local;
 use crate::transport::inbound::{Acks, Inbound};
 use crate::transport::link::{LinkState, Links};
 
+const COMPARES_CLOCKS: &str =
+    "the wall clock is being compared with those of the peers; this takes at most 2 s";
+
 /// A running node, for its services. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
@@ -317,13 +320,20 @@ impl Handle {
         self.shared.peers.connection(process)
     }
 
-    /// Whether the node can do its work.
+    /// Whether the node can do its work: its clock is settled, its journal has begun, its disk works and has room.
     ///
     /// # Errors
     /// The sentence says why not.
     pub fn ready(&self) -> Result<(), String> {
         if let Some(why) = &*self.shared.failed.borrow() {
             return Err(why.clone());
+        }
+        if !self.shared.peers.wall().is_settled() {
+            return Err(COMPARES_CLOCKS.to_owned());
+        }
+        // Instants before its first turn are unknown to a journal: a client that sees a ready node may ask about them.
+        if self.shared.clocks.newest().time == Hlc::default() {
+            return Err("the first turn of the journal is being written".to_owned());
         }
         let room = self.shared.room.borrow();
         room.for_clients().map_err(|why| why.to_string())

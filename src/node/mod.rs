@@ -471,6 +471,7 @@ impl Node {
         use crate::config::{
             ClockSettings, HistorySettings, Member, SnapshotSettings, StoreSettings,
         };
+        use crate::process::event::{Input, Read};
         let me = ProcessId::parse("n1").expect("a valid id");
         let topology = crate::process::topology::Topology::full(std::slice::from_ref(&me));
         let member = Member {
@@ -490,6 +491,9 @@ impl Node {
             history: HistorySettings::default(),
             clock: ClockSettings::default(),
         };
-        Self::start(config).await.expect("a new store")
+        let node = Self::start(config).await.expect("a new store");
+        let begun = node.handle().ask(Input::Read(Read::Status)).await;
+        begun.expect("the journal has begun");
+        node
     }
 }

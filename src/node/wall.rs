@@ -123,6 +123,11 @@ impl Clock {
         ))
     }
 
+    /// Whether turns may be labelled.
+    pub(super) fn is_settled(&self) -> bool {
+        *self.standing.borrow() == Standing::Settled
+    }
+
     /// Resolves when turns may be labelled: true; or never will be.
     pub(super) async fn settled(&self) -> bool {
         let mut standing = self.standing.subscribe();

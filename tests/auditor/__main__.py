@@ -41,6 +41,7 @@ class Audit:
         # By snapshot and process: the recorded position, and when that was.
         self.cuts: dict[str, dict[str, tuple[int, int]]] = {}
         self.instants: list[int] = []
+        self.begun = 0
 
     def differs(self, what: str):
         self.differences += 1
@@ -90,7 +91,8 @@ class Audit:
                 one["process"]: (one["journal_position"], micros(one["recorded_at"])) for one in shown["processes"]
             }
         times = [micros(entry["time"]) for entries in self.statements.values() for entry in entries]
-        first, last = min(times) - 100_000, max(times) + 100_000
+        # Nothing is known of instants before the newest journal began.
+        first, last = max(min(times) - 100_000, self.begun), max(times) + 100_000
         self.instants = sorted(self.random.randrange(first, last) for _ in range(self.arguments.instants))
         print(
             f"{len(times)} entries of {len(chosen)} accounts against the file: {self.differences} differences; "
@@ -105,6 +107,8 @@ class Audit:
             path = f"{account(process, name)}/history?order=oldest&limit=1000{more}"
             page = self.cluster.read("n1", path)
             entries, cursor = entries + page["entries"], page["next_cursor"]
+            if page["kept_since"]:
+                self.begun = max(self.begun, micros(page["kept_since"]))
         return entries
 
     def questions(self, dead: tuple[str, ...]):
