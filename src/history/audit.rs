@@ -125,8 +125,9 @@ impl Audit {
     #[must_use]
     pub fn strangers(&self) -> BTreeMap<ProcessId, Absence> {
         let acquainted = self.acquainted();
-        let strangers = self.shares.keys();
-        let strangers = strangers.filter(|process| !acquainted.contains(process));
+        let strangers = self
+            .present()
+            .filter(|process| !acquainted.contains(process));
         let why = |process: &ProcessId| {
             let mut known = acquainted.iter().filter_map(|one| self.shares.get(*one));
             match known.any(|share| share.peers.contains_key(process)) {
@@ -139,10 +140,17 @@ impl Audit {
         strangers.filter(|(_, why)| !counts(*why)).collect()
     }
 
-    // The most processes that knew each other at the cut; of as many those with the first name.
+    // Processes whose share is the one at the cut.
+    fn present(&self) -> impl Iterator<Item = &ProcessId> {
+        let shares = self.shares.keys();
+        shares.filter(|process| !self.missing.contains_key(*process))
+    }
+
+    // The most processes that knew each other at the cut; of as many those with the first name. An older share of one that
+    // is missing does not say whose store it is from, and would connect everything.
     fn acquainted(&self) -> BTreeSet<&ProcessId> {
         let mut most = BTreeSet::new();
-        let mut left: BTreeSet<&ProcessId> = self.shares.keys().collect();
+        let mut left: BTreeSet<&ProcessId> = self.present().collect();
         while let Some(first) = left.pop_first() {
             let mut found = BTreeSet::from([first]);
             let mut frontier = vec![first];
@@ -261,12 +269,20 @@ mod tests {
     }
 
     fn strangers(shares: &[(&str, Share)]) -> Vec<(String, Absence)> {
+        strangers_without(&[], shares)
+    }
+
+    fn strangers_without(down: &[&str], shares: &[(&str, Share)]) -> Vec<(String, Absence)> {
         let shares = shares.iter().cloned();
+        let absent = |id: &&str| {
+            let (reason, known) = (Absence::Down, None);
+            (process(id), Absent { reason, known })
+        };
         let audit = Audit {
             at: None,
             channels: BTreeSet::new(),
             shares: shares.map(|(id, share)| (process(id), share)).collect(),
-            missing: BTreeMap::new(),
+            missing: down.iter().map(absent).collect(),
         };
         let strangers = audit.strangers().into_iter();
         strangers.map(|(id, why)| (id.to_string(), why)).collect()
@@ -301,5 +317,22 @@ mod tests {
             ..share(0, &[])
         };
         assert_eq!(all(&older), [], "an older program does not say");
+    }
+
+    // Without this the share of a store that was wiped would count as long as another process is down.
+    #[test]
+    fn the_older_share_of_a_process_that_is_down_acquaints_no_others() {
+        let older = Share {
+            store: None,
+            ..share(0, &[])
+        };
+        let shares = [
+            ("a", share(1, &[("b", 2, false), ("c", 3, false)])),
+            ("b", share(2, &[("a", 1, false), ("c", 3, false)])),
+            ("c", share(4, &[])),
+            ("d", older),
+        ];
+        let found = strangers_without(&["d"], &shares);
+        assert_eq!(found, [("c".to_owned(), Absence::OtherJournal)]);
     }
 }
