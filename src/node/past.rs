@@ -196,7 +196,11 @@ impl Handle {
     // What was decided before the clock passed the instant is durable when this returns, and nothing later belongs to it.
     // Whoever asks does not pull the clock either.
     pub(super) async fn reach(&self, time: Hlc) -> Result<(), Unanswered> {
-        if let Some(why) = self.shared.peers.wall().too_early(time) {
+        let wall = self.shared.peers.wall();
+        if !wall.settled().await {
+            return Err(Unavailable::Stopped("it is stopping".to_owned()).into());
+        }
+        if let Some(why) = wall.too_early(time) {
             return Err(Unanswered::Ahead(why));
         }
         self.ask(Input::Reach { time }).await?;

@@ -177,10 +177,13 @@ impl Wall {
         other.ahead_of(self.believed_at(now))
     }
 
-    /// The newest time that may be received now.
+    /// The newest time that may be received now. Until the clock is settled the journal alone vouches for any.
     #[must_use]
     pub fn limit(&self, now: Reading) -> Hlc {
-        let present = self.now_us(now);
+        let present = match self.is_settled() {
+            true => self.now_us(now),
+            false => self.newest.wall_us(),
+        };
         let limit = present.saturating_add(self.bound_us);
         let base = match self.newest.wall_us() > limit {
             true => self.newest.wall_us(),
@@ -301,6 +304,12 @@ mod tests {
         let true_time = reading(0, 0).offset();
         let mut ahead = clock(0, reading(0, year()));
         assert!(!ahead.is_settled());
+        let is_early = |time_us| {
+            ahead
+                .too_early(reading(0, year()), Hlc::at(time_us))
+                .is_some()
+        };
+        assert!(is_early(NOON), "no clock is believed yet");
         ahead.settle(reading(0, year()), &[true_time]);
         assert_eq!(ahead.now_us(reading(SECOND, year())), NOON + SECOND);
         let mut alone = clock(NOON - YEAR, reading(0, 0));
