@@ -180,18 +180,22 @@ impl History {
         })
     }
 
-    /// Stores a revision, unless it is published: then it stays as it is. Says what is published. The caller makes it
-    /// durable.
+    /// Stores a revision, unless it is published; fails where another one is published under its number. The caller makes
+    /// it durable.
     pub(super) fn publish(&self, state: &GlobalState) -> Result<Published, StoreError> {
+        let bytes = frame::encode(&GlobalStateV1::freeze(state));
+        let root = Hash(*blake3::hash(&bytes).as_bytes());
         if let Some(published) = self.get(&state.snapshot, state.revision)? {
-            return Ok(published);
+            let is_same = published.root == root;
+            return is_same
+                .then_some(published)
+                .ok_or_else(|| other_revision(state));
         }
         let key = revision_key(&state.snapshot, state.revision);
-        let bytes = frame::encode(&GlobalStateV1::freeze(state));
         frame::put(&self.globals, &key, &frame::wrap(Kind::Global, &bytes))?;
         Ok(Published {
             state: state.clone(),
-            root: Hash(*blake3::hash(&bytes).as_bytes()),
+            root,
         })
     }
 
@@ -230,16 +234,15 @@ impl History {
         decode(&stored).map(Some).map_err(damaged)
     }
 
-    /// Whether a revision of this number stands here, readable or not.
+    /// Whether a revision of this number stands here, alone or packed, readable or not.
     pub(super) fn has_revision(
         &self,
         snapshot: &SnapshotId,
         revision: u32,
     ) -> Result<bool, StoreError> {
-        Ok(frame::contains(
-            &self.globals,
-            &revision_key(snapshot, revision),
-        )?)
+        let key = revision_key(snapshot, revision);
+        // What is packed is listed as such before it is removed here.
+        Ok(frame::contains(&self.globals, &key)? || self.index().has(snapshot, revision))
     }
 
     /// The newest revision of a snapshot.
@@ -291,10 +294,7 @@ impl History {
             Err(error) => return Err(error),
         }
         // Ranges of numbers follow the list of members: where that has grown, two may have come to the same.
-        Err(StoreError::OtherRevision {
-            snapshot: state.snapshot.to_string(),
-            revision: state.revision,
-        })
+        Err(other_revision(state))
     }
 
     /// Whether the newest revision of a snapshot is complete.
@@ -386,6 +386,13 @@ impl History {
         };
         let damaged = |damage| StoreError::damaged(schema::name(Kind::Global, key), damage);
         decode(&framed).map(Some).map_err(damaged)
+    }
+}
+
+fn other_revision(state: &GlobalState) -> StoreError {
+    StoreError::OtherRevision {
+        snapshot: state.snapshot.to_string(),
+        revision: state.revision,
     }
 }
 

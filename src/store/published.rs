@@ -9,11 +9,10 @@ use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, SnapshotId};
 
 impl Store {
-    /// Publishes a revision in the history, durably; says its root hash. One that is published stays as it is, and
-    /// the root is then its.
+    /// Publishes a revision in the history, durably; says its root hash.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError::OtherRevision`] where another one is published under its number: that stays as it is.
     pub fn publish(&self, state: &GlobalState) -> Result<Hash, StoreError> {
         let published = self.history.publish(state)?;
         self.sync()?;

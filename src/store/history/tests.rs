@@ -59,7 +59,7 @@ fn what_is_published_is_not_listed_as_what_came_under_the_same_number() {
     let began = (Hlc::at(1), Lamport(1));
     let mut partial = GlobalState::begun(snapshot.clone(), initiator, began);
     partial.revision = 2_000_001;
-    let root = store.publish(&partial).expect("it is written");
+    store.publish(&partial).expect("it is written");
     let complete = GlobalState {
         completeness: Completeness::Complete,
         ..partial.clone()
@@ -72,7 +72,8 @@ fn what_is_published_is_not_listed_as_what_came_under_the_same_number() {
     let refused = refused.expect_err("its number is taken");
     assert!(!refused.is_fatal(), "{refused}");
     assert!(refused.to_string().contains("2000001"), "{refused}");
-    assert_eq!(store.publish(&complete).expect("it stays"), root);
+    let refused = store.publish(&complete);
+    refused.expect_err("its number is taken here, too");
     assert_eq!(store.newest_complete(), None);
     let newest = store.published(&snapshot).expect("it is readable");
     assert_eq!(newest.map(|newest| newest.state), Some(partial.clone()));
@@ -80,12 +81,17 @@ fn what_is_published_is_not_listed_as_what_came_under_the_same_number() {
     again.expect("the same bytes are no contradiction");
 }
 
-fn published(store: &Store, id: &str, start: u64) -> GlobalState {
+fn begun(id: &str, start: u64) -> GlobalState {
     let snapshot = SnapshotId::parse(id).expect("a valid id");
     let initiator = ProcessId::parse("p").expect("a valid id");
     let began = (Hlc::at(start), Lamport(start));
     let mut state = GlobalState::begun(snapshot, initiator, began);
     state.revision = 1;
+    state
+}
+
+fn published(store: &Store, id: &str, start: u64) -> GlobalState {
+    let mut state = begun(id, start);
     state.completeness = Completeness::Complete;
     store.publish(&state).expect("it is written");
     state
@@ -213,4 +219,31 @@ fn old_revisions_are_packed_and_are_what_they_were() {
         1
     );
     assert_eq!(blocks(&store), 1);
+}
+
+// Without this a snapshot whose partial revision was packed would stay partial for ever.
+#[test]
+fn a_partial_revision_that_is_packed_is_followed_by_a_complete_one() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let me = ProcessId::parse("p").expect("a valid id");
+    let store = Store::open(dir.path(), "demo", &me).expect("a new store");
+    let partial = begun("s0", 0);
+    store.publish(&partial).expect("it is written");
+    for start in 1..=128 {
+        published(&store, &format!("s{start}"), start);
+    }
+    let key = revision_key(&partial.snapshot, 1);
+    let alone = frame::contains(&store.history.globals, &key);
+    assert!(!alone.expect("it can be read"), "it is packed");
+
+    let next = store.next_revision(&partial.snapshot, 0);
+    assert_eq!(next.expect("it can be read"), 2);
+    let complete = GlobalState {
+        revision: 2,
+        completeness: Completeness::Complete,
+        ..partial.clone()
+    };
+    store.publish(&complete).expect("it is written");
+    assert!(store.has_complete(&partial.snapshot));
+    assert_eq!(store.revisions_of(&partial.snapshot), [1, 2]);
 }
