@@ -207,10 +207,11 @@ impl Collector {
     async fn sweep(&self) -> Result<Option<Swept>, Unavailable> {
         let ending = Ending::default();
         let goes_on = ending.goes_on();
-        let swept = self
-            .parts
-            .blocking(move |store| store.sweep(goes_on))
-            .await?;
+        let swept = self.parts.blocking(move |store| store.sweep(goes_on)).await;
+        if let Err(Unavailable::Damaged(why)) = &swept {
+            tracing::error!(why, "no chunks are swept");
+        }
+        let swept = swept?;
         if let Some(swept) = swept.filter(|swept| swept.deleted > 0) {
             let Swept {
                 needed,

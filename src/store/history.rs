@@ -170,13 +170,20 @@ impl History {
         }
     }
 
-    /// Every revision that is listed, in the order in which they came.
+    /// Every revision that is listed, in the order in which they came. One that lies alone and is damaged is passed over:
+    /// it can only come back from a peer, and then with all its chunks. A damaged block is an error.
     pub(super) fn revisions(&self) -> impl Iterator<Item = Result<GlobalState, StoreError>> + '_ {
         let all = self.index().all().into_iter();
-        all.filter_map(|(snapshot, revision)| {
-            let found = self.get(&snapshot, revision).transpose()?;
+        all.filter_map(|(snapshot, revision)| match self.get(&snapshot, revision) {
             // One that was deleted since needs nothing any more.
-            Some(found.map(|published| published.state))
+            Ok(found) => found.map(|published| Ok(published.state)),
+            Err(error @ StoreError::Damaged { .. })
+                if self.index().block_of(&snapshot, revision).is_none() =>
+            {
+                tracing::warn!(%error, "a revision that is damaged keeps no chunks");
+                None
+            }
+            Err(error) => Some(Err(error)),
         })
     }
 

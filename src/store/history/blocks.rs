@@ -9,7 +9,8 @@
 //! A head is written when its block is durable. What is in a block never changes.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Came;
 use crate::process::clock::Hlc;
@@ -64,6 +65,8 @@ pub(in crate::store) struct Blocks {
     heads: sled::Tree,
     bodies: sled::Tree,
     cache: Mutex<VecDeque<(u32, Arc<Block>)>>,
+    /// No number below this one is given: a reader may still hold the block that had it.
+    next: AtomicU32,
 }
 
 /// A block that was read.
@@ -96,14 +99,18 @@ impl Blocks {
             heads,
             bodies,
             cache: Mutex::default(),
+            next: AtomicU32::new(0),
         }
     }
 
-    /// The number behind that of the newest block.
+    /// The number behind that of the newest block that there is or was since the store was opened.
     pub(super) fn next(&self) -> Result<u32, StoreError> {
         let newest = self.heads.last()?;
         let newest = newest.and_then(|(key, _)| number(frame::split_key(&key)?.0));
-        Ok(newest.map_or(0, |newest| newest + 1))
+        let behind = newest.map_or(0, |newest| newest + 1);
+        let next = behind.max(self.next.load(Ordering::Relaxed));
+        self.next.store(next + 1, Ordering::Relaxed);
+        Ok(next)
     }
 
     /// Every head, in the order in which they were written; damaged ones, too.
@@ -144,18 +151,21 @@ impl Blocks {
     }
 
     fn block(&self, block: u32) -> Result<Arc<Block>, StoreError> {
-        let cache = || self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, found)) = cache().iter().find(|(number, _)| *number == block) {
+        if let Some((_, found)) = self.cache().iter().find(|(number, _)| *number == block) {
             return Ok(Arc::clone(found));
         }
         let found = Arc::new(Block {
             head: self.head(block)?,
             body: unpacked(&self.bodies, Kind::Body, block)?,
         });
-        let mut cache = cache();
+        let mut cache = self.cache();
         cache.truncate(CACHED - 1);
         cache.push_front((block, Arc::clone(&found)));
         Ok(found)
+    }
+
+    fn cache(&self) -> MutexGuard<'_, VecDeque<(u32, Arc<Block>)>> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes the revisions of a block. The caller makes it durable before it writes the head.
@@ -171,6 +181,7 @@ impl Blocks {
 
     /// Removes a block of which nothing is listed any more. The caller makes it durable.
     pub(super) fn remove(&self, block: u32) -> Result<(), StoreError> {
+        self.cache().retain(|(number, _)| *number != block);
         schema::remove_all(&self.heads, &key(block))?;
         schema::remove_all(&self.bodies, &key(block))
     }

@@ -247,3 +247,52 @@ fn a_partial_revision_that_is_packed_is_followed_by_a_complete_one() {
     assert!(store.has_complete(&partial.snapshot));
     assert_eq!(store.revisions_of(&partial.snapshot), [1, 2]);
 }
+
+// Without this the block of deleted snapshots would be read in place of the one that came after.
+#[test]
+fn a_block_takes_no_number_of_one_that_is_gone() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let me = ProcessId::parse("p").expect("a valid id");
+    let store = Store::open(dir.path(), "demo", &me).expect("a new store");
+    let publish = |numbers: std::ops::RangeInclusive<u64>| -> Vec<GlobalState> {
+        let publish = |start| published(&store, &format!("s{start}"), start);
+        numbers.map(publish).collect()
+    };
+    let blocks = || {
+        let heads = store.history.blocks.heads();
+        let numbers = heads.map(|head| head.expect("it can be read").0);
+        numbers.collect::<Vec<_>>()
+    };
+    let is_there = |state: &GlobalState| {
+        let found = store.published(&state.snapshot).expect("it is whole");
+        found.map(|found| found.state).as_ref() == Some(state)
+    };
+    let first = publish(1..=128);
+    assert_eq!(blocks(), [0]);
+    assert!(is_there(&first[0]), "its block is cached");
+    let gone: Vec<_> = first.into_iter().map(|state| state.snapshot).collect();
+    store.delete_snapshots(&gone).expect("it is written");
+    assert_eq!(blocks(), [0; 0]);
+
+    let second = publish(201..=328);
+    assert_eq!(blocks(), [1]);
+    assert!(second.iter().all(is_there));
+}
+
+// Without this the chunks of all its snapshots would be deleted, and nothing could bring them back.
+#[test]
+fn a_damaged_block_keeps_all_chunks() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (store, _) = crate::store::fixture::store(dir.path());
+    for start in 1..=128 {
+        published(&store, &format!("s{start}"), start);
+    }
+    let spoilt = store.history.blocks.put_body(0, &[]);
+    spoilt.expect("it is written");
+    let chunks = || store.chunks.tree.len();
+    let before = chunks();
+    assert!(before > 0);
+    let swept = store.sweep(|| true);
+    swept.expect_err("it is not known what the block needs");
+    assert_eq!(chunks(), before);
+}
