@@ -11,6 +11,7 @@ use tonic::{Code, Request, Response, Status};
 use super::outbound::Outbound;
 use super::wire::Payload;
 use super::{Backlog, Closed, Envelope, Inbox};
+use crate::history::share::StoreId;
 use crate::process::ids::{ChannelId, ID_BYTES_MAX, Seq};
 use crate::process::message::Body;
 use crate::proto::chandy_lamport::snapshot_service_client::SnapshotServiceClient;
@@ -86,7 +87,7 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
         }
         let payload = serde_json::to_vec(&Payload::from(&message.body));
         let call = ApplicationMessage {
-            message_id: message_id(channel, envelope),
+            message_id: message_id(channel, self.local.identity.store, envelope),
             from_process: channel.from.to_string(),
             to_process: channel.to.to_string(),
             payload: payload.expect("a struct of strings and numbers is always JSON"),
@@ -147,17 +148,54 @@ fn bounded<T>(call: T) -> Request<T> {
     request
 }
 
-// The same for every repeat, also after a restart, and never that of another message: a store that was wiped or put back
-// gives the same numbers to other contents.
-fn message_id(channel: &ChannelId, envelope: &Envelope) -> String {
+// The same for every repeat, also after a restart, and never that of another message: a store that was put back gives the
+// same numbers to other contents, and one that was made anew may give them to the same contents again.
+fn message_id(channel: &ChannelId, store: StoreId, envelope: &Envelope) -> String {
+    let [a, b, c, d, ..] = store;
+    let store = u32::from_be_bytes([a, b, c, d]);
     let (seq, sum) = (envelope.seq, envelope.message.checksum(0));
     let ends = format!("{}>{}", channel.from, channel.to);
-    let id = format!("{ends}#{seq}.{sum:08x}");
+    let id = format!("{ends}#{seq}.{store:08x}.{sum:08x}");
     match id.len() <= ID_BYTES_MAX {
         true => id,
         false => format!(
-            "#{}#{seq}.{sum:08x}",
+            "#{}#{seq}.{store:08x}.{sum:08x}",
             &blake3::hash(ends.as_bytes()).to_hex()[..32]
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::clock::{Hlc, Lamport};
+    use crate::process::ids::{ProcessId, SnapshotId};
+    use crate::process::message::{Marker, Message};
+
+    #[test]
+    fn a_store_that_was_made_anew_gives_other_names() {
+        let process = |id: &str| ProcessId::parse(id).expect("a valid id");
+        let body = Body::from(Marker {
+            snapshot: SnapshotId::parse("s").expect("a valid id"),
+            initiator: process("p"),
+        });
+        let envelope = Envelope {
+            seq: Seq(u64::MAX),
+            time: Hlc(1),
+            message: Message {
+                clock: Lamport(1),
+                body,
+            },
+        };
+        for length in [1, ID_BYTES_MAX] {
+            let channel = ChannelId {
+                from: process(&"p".repeat(length)),
+                to: process("x"),
+            };
+            let named = |store| message_id(&channel, [store; 16], &envelope);
+            assert_eq!(named(7), named(7));
+            assert_ne!(named(7), named(8));
+            assert!(named(7).len() <= ID_BYTES_MAX, "{}", named(7));
+        }
     }
 }
