@@ -13,6 +13,7 @@
 //! the initiator before that, numbers in a range that belongs to its process alone.
 
 use super::global::GlobalState;
+use crate::process::clock::Lamport;
 use crate::process::ids::ProcessId;
 use crate::process::snapshot::is_drawn_by;
 use crate::process::topology::Topology;
@@ -33,7 +34,7 @@ impl GlobalState {
             if part.state.has_journal() {
                 self.initiated_at = part.state.time;
             }
-            self.initiated_clock = part.state.clock.tick();
+            self.initiated_clock = Lamport::default().receive(part.state.clock);
         }
     }
 
@@ -93,7 +94,7 @@ pub fn numbered_by<'a>(
 mod tests {
     use super::*;
     use crate::history::part::tests::part_of;
-    use crate::process::clock::{Hlc, Lamport};
+    use crate::process::clock::Hlc;
     use crate::process::ids::SnapshotId;
 
     fn ids() -> [ProcessId; 3] {
@@ -123,6 +124,16 @@ mod tests {
         let start = (all.initiated_at, all.initiated_clock);
         let part = &all.parts[&n1].state;
         assert_eq!(start, (part.time, part.clock.tick()), "its start");
+    }
+
+    #[test]
+    fn a_clock_without_room_to_tick_is_followed_as_far_as_there_is() {
+        let [n1, ..] = ids();
+        let mut state = begun("s", &n1, &[(0, 0)]);
+        let part = state.parts.get_mut(&n1).expect("its part is there");
+        part.state.clock = Lamport(u64::MAX);
+        state.settle_initiator();
+        assert_eq!(state.initiated_clock, Lamport(u64::MAX / 2 + 1));
     }
 
     #[test]

@@ -54,7 +54,8 @@ pub fn told_from_wire(
     let mut told = Told {
         snapshot: snapshot.clone(),
         process: process.clone(),
-        clock: Lamport(state.logical_clock),
+        // Any number may come; the start of a snapshot is the next one.
+        clock: Lamport::default().reach(Lamport(state.logical_clock)),
         accounts: BTreeMap::new(),
         keys: BTreeMap::new(),
         channels: BTreeMap::new(),
@@ -149,5 +150,28 @@ fn sum(units: i64) -> Result<i128, Unreadable> {
     match units {
         0.. => Ok(i128::from(units)),
         _ => Err(Unreadable(format!("a sum of {units} in state_data"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_followed_no_further_than_there_is_room_to_tick() {
+        let (x, snapshot) = (ProcessId::parse("x"), SnapshotId::parse("s"));
+        let (x, snapshot) = (x.expect("a valid id"), snapshot.expect("a valid id"));
+        for (logical_clock, followed) in [(7, 7), (u64::MAX, u64::MAX / 2)] {
+            let answer = GetSnapshotResponse {
+                snapshot_id: snapshot.to_string(),
+                local_state: Some(ProcessState {
+                    logical_clock,
+                    ..ProcessState::default()
+                }),
+                ..GetSnapshotResponse::default()
+            };
+            let told = told_from_wire((&x, &snapshot), answer).expect("it is whole");
+            assert_eq!(told.clock, Lamport(followed));
+        }
     }
 }
