@@ -92,6 +92,33 @@ fn a_kill_before_the_index_is_trimmed_leaves_a_store_that_opens() {
     assert_eq!(found.expect("it is whole"), Some(3));
 }
 
+// Otherwise the state that the store begins with goes, and then nothing says what was there.
+#[test]
+fn states_that_an_interrupted_trim_left_do_not_replace_the_first() {
+    let mut scene = Scene::new(65_536);
+    for _ in 0..2 {
+        scene.pay_in(3);
+        scene.checkpoint();
+    }
+    let interrupted = scene.store.trim(ALL, || false).expect("it is whole");
+    assert_eq!(interrupted.states, 0, "the older state is still there");
+    let horizon = scene.store.horizon();
+    for _ in 0..3 {
+        scene.pay_in(3);
+        scene.checkpoint();
+    }
+    let later = scene.store.trim(Hlc(0), || true).expect("it is whole");
+    assert_eq!((later.states, scene.store.horizon()), (1, horizon));
+    let (first, since) = horizon.expect("turns went");
+    let found = scene.store.position_at(since).expect("there is an answer");
+    assert!(found.next() >= first, "{found} is before {first}");
+    for position in [found, first] {
+        let balance = (scene.store).balance_at(&process_id("p"), &account("a0"), position);
+        assert_eq!(balance.expect("the first state is there"), Some(2));
+    }
+    scene.opened().expect("it opens");
+}
+
 #[test]
 fn a_stretch_that_is_full_of_what_went_is_not_written_any_more() {
     let mut scene = Scene::new(10);

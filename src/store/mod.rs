@@ -72,7 +72,7 @@ pub use open::Migrated;
 pub use operator::Forgotten;
 pub use past::{Marked, Page, StatementQuery};
 pub use proof::{Proof, Proven, RunProof, Unproven};
-pub use rebuild::{Rebuilt, Since};
+pub use rebuild::{Rebuilt, Since, Untold};
 pub use restore::Restored;
 pub use retention::Pin;
 pub use sweep::Swept;
@@ -273,7 +273,7 @@ impl Store {
         let recorded = self.states.write(&self.chunks, sealed, journal)?;
         // A backup that is being read needs them all; the next state is written soon.
         if let Some(_deleting) = self.standstill.deleting() {
-            self.states.thin()?;
+            self.states.thin(self.journal.first())?;
         }
         Ok(recorded)
     }

@@ -18,6 +18,7 @@ use super::history::Published;
 use super::journal::Journal;
 use super::restore::{Beginning, Restored};
 use super::states::States;
+use crate::history::part::RecordedState;
 use crate::process::channel::Flow;
 use crate::process::event::Record;
 use crate::process::ids::{Lsn, ProcessId};
@@ -43,6 +44,17 @@ impl Since {
     }
 }
 
+/// Why a store cannot tell what has passed since a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Untold {
+    /// It has forgotten the other process's store since: what passed is settled.
+    Settled,
+    /// Its journal is not the one in which the snapshot was recorded.
+    Replaced,
+    /// Its journal begins behind the snapshot.
+    Trimmed,
+}
+
 /// A store that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rebuilt {
@@ -53,8 +65,8 @@ pub struct Rebuilt {
 }
 
 impl Archive {
-    /// What has passed between the owner of the store and another process since a snapshot that both recorded. `None` where
-    /// it has forgotten that process's store since: what passed is settled then.
+    /// What has passed between the owner of the store and another process since a snapshot that both recorded, or why that
+    /// is not known.
     ///
     /// # Errors
     /// [`StoreError`]: the journal is damaged.
@@ -62,17 +74,35 @@ impl Archive {
         &self,
         published: &Published,
         lost: &ProcessId,
-    ) -> Result<Option<Since>, StoreError> {
+    ) -> Result<Result<Since, Untold>, StoreError> {
         let parts = &published.state.parts;
         let (me, recorded) = (self.process(), parts.get(lost).map(|part| &part.state));
-        let cut = parts.get(me).map_or(Lsn(0), |part| part.state.position);
+        let mine = parts.get(me).map(|part| &part.state);
+        if let Some(untold) = mine.map_or(Ok(None), |state| self.breaks_off(state))? {
+            return Ok(Err(untold));
+        }
+        let cut = mine.map_or(Lsn(0), |state| state.position);
         let of = |flows: &BTreeMap<ProcessId, Flow>| flows.get(me).map_or(0, |flow| flow.amount);
-        let between = self.between(lost, cut)?;
-        Ok(between.map(|(sent, delivered)| Since {
+        let Some((sent, delivered)) = self.between(lost, cut)? else {
+            return Ok(Err(Untold::Settled));
+        };
+        Ok(Ok(Since {
             peer: me.clone(),
             sent: sent - recorded.map_or(0, |state| of(&state.delivered)),
             delivered: delivered - recorded.map_or(0, |state| of(&state.sent)),
         }))
+    }
+
+    // Why the journal is not known to continue a recorded state of its process, if it is not.
+    fn breaks_off(&self, state: &RecordedState) -> Result<Option<Untold>, StoreError> {
+        let journal = Journal::open(self.trees())?;
+        let cut = state.position;
+        if cut.next() < journal.first() {
+            return Ok(Some(Untold::Trimmed));
+        }
+        let is_there = cut <= journal.head().position;
+        let continues = is_there && journal.hash_up_to(cut)? == state.journal;
+        Ok((!continues).then_some(Untold::Replaced))
     }
 
     // All that was sent to a process and got from it, minor units, unless that was settled behind the cut.
@@ -148,6 +178,7 @@ fn amount(message: &Message) -> i128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::ids::Hash;
     use crate::store::Store;
     use crate::store::fixture::{account, process, snapshot, store};
 
@@ -159,12 +190,18 @@ mod tests {
         let scratch = tempfile::tempdir().expect("a temporary directory");
         let archive = Archive::open(dir.path(), scratch.path(), &|_| {}).expect("it is whole");
         let published = archive.published(&snapshot()).expect("it is whole");
-        let published = published.expect("it is published");
-        let since = archive
-            .since(&published, &process("q"))
-            .expect("it is whole");
-        let since = since.expect("it was not forgotten");
-        assert_eq!((&since.peer, since.difference()), (&process("p"), 0));
+        let mut published = published.expect("it is published");
+        let since = |published: &Published| {
+            let since = archive.since(published, &process("q"));
+            since.expect("it is whole")
+        };
+        // Of the store that recorded it nothing is left.
+        assert_eq!(since(&published), Err(Untold::Replaced));
+        let mine = published.state.parts.get_mut(&process("p"));
+        let mine = &mut mine.expect("its part is there").state;
+        (mine.position, mine.journal) = (Lsn(0), Hash::default());
+        let known = since(&published).expect("the journal continues it");
+        assert_eq!((&known.peer, known.difference()), (&process("p"), 0));
         for (difference, booked, accounts) in [(7, 7, 2), (0, 0, 1), (-7, 0, 1)] {
             let into = tempfile::tempdir().expect("a temporary directory");
             let lost = process("q");

@@ -194,8 +194,9 @@ impl States {
 
     /// Where little happens between snapshots each would leave a state that says what the one before says. Those before the
     /// two newest go, but for the oldest of each stretch and what a recording needs for its part: of the two newest the
-    /// older one is durable, and a restart may begin there.
-    pub(super) fn thin(&self) -> Result<(), StoreError> {
+    /// older one is durable, and a restart may begin there. `first` is where the journal begins: the state before it stays,
+    /// and older ones are left to the trim that was interrupted.
+    pub(super) fn thin(&self, first: Lsn) -> Result<(), StoreError> {
         let Some(newest) = self.newest_written()? else {
             return Ok(());
         };
@@ -209,6 +210,9 @@ impl States {
         };
         for pair in older.windows(2) {
             let [cut, before] = [pair[0], pair[1]];
+            if cut.next() <= first {
+                break;
+            }
             if is_one_stretch(before, cut) && !is_needed(cut) {
                 self.remove(cut)?;
             }

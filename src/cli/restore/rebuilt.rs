@@ -6,7 +6,7 @@ use super::super::place::Place;
 use super::{Args, bad, named};
 use crate::api::time::rfc3339;
 use crate::process::ids::ProcessId;
-use crate::store::{Archive, Published, Rebuilt, Since};
+use crate::store::{Archive, Published, Rebuilt, Since, Untold};
 
 /// Makes the store, and says what it holds and what to do next.
 pub(super) fn run(args: &Args, lost: &ProcessId) -> Result<(), CliError> {
@@ -97,16 +97,28 @@ fn since(
     lost: &ProcessId,
 ) -> Result<Vec<Since>, CliError> {
     let asked = archives.iter().map(|archive| {
-        let since = archive.since(published, lost).map_err(|error| bad(&error))?;
-        since.ok_or_else(|| {
-            CliError::Refused(format!(
-                "process {peer} has forgotten the store of {lost} since that snapshot, so what passed between them is \
-                 settled; restore before `snapledger store forget`, or from a backup of the store of {peer}",
-                peer = archive.process()
-            ))
-        })
+        let since = archive
+            .since(published, lost)
+            .map_err(|error| bad(&error))?;
+        since.map_err(|untold| refusal(untold, archive.process(), lost))
     });
     asked.collect()
+}
+
+fn refusal(untold: Untold, peer: &ProcessId, lost: &ProcessId) -> CliError {
+    let instead = format!(
+        "name a later one with --snapshot, or leave the store out: then what passed between {peer} and {lost} is not counted"
+    );
+    CliError::Refused(match untold {
+        Untold::Settled => format!(
+            "process {peer} has forgotten the store of {lost} since that snapshot, so what passed between them is \
+             settled; restore before `snapledger store forget`, or from a backup of the store of {peer}"
+        ),
+        Untold::Replaced => format!(
+            "the store of {peer} is not the one that recorded that snapshot: it was made anew or put back since; {instead}"
+        ),
+        Untold::Trimmed => format!("the journal of {peer} begins after that snapshot; {instead}"),
+    })
 }
 
 fn report(args: &Args, (published, made): (&Published, &Rebuilt), since: &[Since]) -> Report {
