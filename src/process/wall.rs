@@ -14,8 +14,9 @@
 //! So no turn is labelled later than the believed clock has shown, plus `bound`, plus one tick per turn. By induction: a turn's
 //! time is one tick past the greatest of the turn before, the believed clock, and what is delivered in it, each within the
 //! limit. And the turns up to an instant are a consistent cut on all processes: a receipt is labelled later than its sending,
-//! and rule 3 only delays it. A journal that had run ahead before is an exception, or a cluster that did as a whole could
-//! not go on: its time takes the place of the believed clock in rule 3, until that has caught up.
+//! and rule 3 only delays it. Where the believed clock was set back by more than `bound`, or the journal had run ahead before
+//! the start, the newest time of before takes the place of the believed clock in rule 3 until that has caught up: a cluster
+//! that is set back as a whole goes on. A clock that was set back has shown that time itself.
 //!
 //! Pure like its neighbours: readings of the clocks come in as values.
 
@@ -74,7 +75,7 @@ struct Apart {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Wall {
     bound_us: u64,
-    /// The newest time in the journal when it was opened.
+    /// The newest time in the journal when it was opened, or the newest that the believed clock has shown since.
     newest: Hlc,
     /// `None` until the wall clock was compared.
     believed: Option<Offset>,
@@ -123,6 +124,7 @@ impl Wall {
         let (Some(believed), own) = (self.believed, now.offset()) else {
             return false;
         };
+        self.newest = self.newest.max(Hlc::at(self.now_us(now)));
         if self.is_near(own, believed) {
             self.apart = None;
             // Small corrections accumulate, unless the peers say that this is no correction.
@@ -342,5 +344,31 @@ mod tests {
         assert_eq!(wall.now_us(now), NOON + SECOND);
         assert_eq!(wall.too_early(now, Hlc::at(ahead + 5)), None);
         assert!(wall.too_early(now, Hlc::at(ahead + 2 * MINUTE)).is_some());
+    }
+
+    // Without this, processes that were started with a wrong clock, and are set right while they run, would deliver nothing
+    // for as long as that was ahead.
+    #[test]
+    fn a_cluster_that_is_set_back_while_it_runs_goes_on() {
+        let hour = 60 * MINUTE;
+        let ahead = |since| reading(since, 60 * 60 * 1_000_000);
+        let mut wall = clock(0, ahead(0));
+        wall.settle(ahead(0), &[ahead(0).offset()]);
+        assert!(!wall.compare(ahead(SECOND), &[ahead(0).offset()]));
+        let now = reading(2 * SECOND, 0);
+        assert!(wall.compare(now, &[now.offset()]));
+        assert_eq!(wall.now_us(now), now.wall_us, "set back");
+        let sent_before = NOON + hour + 2 * SECOND;
+        assert_eq!(wall.too_early(now, Hlc::at(sent_before)), None);
+        // What the clock has shown is no licence for more.
+        let beyond = Hlc::at(sent_before + MINUTE + 1);
+        assert!(wall.too_early(now, beyond).is_some());
+        for step in 1..10 {
+            wall.compare(reading(2 * SECOND + step, 0), &[now.offset()]);
+        }
+        assert!(wall.too_early(now, beyond).is_some());
+        let caught_up = reading(hour, 0);
+        let limit = Hlc::at(caught_up.wall_us + MINUTE).last_of_label();
+        assert_eq!(wall.limit(caught_up), limit);
     }
 }
