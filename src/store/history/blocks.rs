@@ -3,7 +3,7 @@
 //!
 //! | tree | key | value |
 //! |---|---|---|
-//! | index | number of a block, 8 bytes big-endian | [`HeadV5`](crate::store::v5::HeadV5), one LZ4 block with its length in front |
+//! | index | number of a block, 8 bytes big-endian | [`HeadV5`], one LZ4 block with its length in front |
 //! | blocks | the same | the revisions as they are published, frames included, one behind the other, compressed likewise |
 //!
 //! A head is written when its block is durable. What is in a block never changes.
