@@ -113,12 +113,17 @@ impl Handle {
         let mut looks = interval(LOOK_EVERY);
         let began = Instant::now();
         loop {
-            if let Some(watch) = self.watch(snapshot, None).await? {
-                return watch.until_published().await;
+            let watch = self.watch(snapshot, None).await?;
+            let is_followed = watch.is_some();
+            if let Some(watch) = watch {
+                watch.until_published().await?;
             }
-            // One that was recorded here and is not followed does not come.
-            let may_come = began.elapsed() < MARKER_MAX && self.seen(snapshot).await?.is_none();
-            if self.store().is_deleted(snapshot) || !may_come {
+            // A rival for the assembly that stands back has published nothing: the revision of the other one comes.
+            let view = self.snapshot(snapshot).await?;
+            let is_published = view.is_some_and(|view| view.root.is_some());
+            // For a moment after a marker has come, the assembler may not know of the snapshot itself.
+            let may_come = is_followed || began.elapsed() < MARKER_MAX;
+            if is_published || !may_come || self.store().is_deleted(snapshot) {
                 return Ok(());
             }
             tokio::select! {

@@ -73,6 +73,18 @@ async fn one_id_begun_at_several_nodes_is_one_snapshot() {
         assert_proven(&shown, 30);
         assert_eq!(shown["revision"], 1, "{shown}");
     }
+    // Each of them may begin to assemble it, and stand back.
+    for round in 0..40 {
+        let wanted = json!({"snapshot_id": format!("at-once-{round}")});
+        let post = |rest: Rest| {
+            let wanted = wanted.clone();
+            async move { rest.post("/v1/snapshots?wait=30", &wanted).await }
+        };
+        let waited = tokio::join!(post(n1.clone()), post(n2.clone()), post(n3.clone()));
+        for waited in [waited.0, waited.1, waited.2] {
+            assert_eq!(waited.json()["status"], "complete", "{waited:?}");
+        }
+    }
     cluster.stop_all().await;
 }
 
