@@ -119,8 +119,8 @@ impl Audit {
         self.channels.extend(found);
     }
 
-    /// Processes whose share does not count, and why: the others knew another store of theirs, or nobody is missing and
-    /// none of the others had met them. So where an answer is complete each store is named in the journal of another
+    /// Processes whose share does not count, and why: the others knew another store of theirs or have got more from them
+    /// than it has sent, or nobody is missing and none of the others had met them. So where an answer is complete each store is named in the journal of another
     /// process, and one that takes its place later cannot answer for it, whatever its clock says.
     #[must_use]
     pub fn strangers(&self) -> BTreeMap<ProcessId, Absence> {
@@ -137,7 +137,20 @@ impl Audit {
         };
         let strangers = strangers.map(|process| (process.clone(), why(process)));
         let counts = |why: Absence| why == Absence::NeverSeen && !self.missing.is_empty();
-        strangers.filter(|(_, why)| !counts(*why)).collect()
+        let strangers = strangers.filter(|(_, why)| !counts(*why));
+        let behind = self
+            .behind()
+            .map(|process| (process, Absence::OtherJournal));
+        strangers.chain(behind).collect()
+    }
+
+    // Processes from which more was delivered than their journal has sent: it was put back to an older state.
+    fn behind(&self) -> impl Iterator<Item = ProcessId> {
+        let passed = self.passed().filter(|(_, passed)| {
+            let in_flight = passed.in_flight();
+            in_flight.is_some_and(|[messages, ..]| messages < 0)
+        });
+        passed.map(|(channel, _)| channel.from.clone())
     }
 
     // Processes whose share is the one at the cut.
@@ -248,7 +261,7 @@ impl Audit {
 mod tests {
     use super::super::share::KnownStore;
     use super::*;
-    use crate::process::ids::Lsn;
+    use crate::process::ids::{Lsn, Seq};
 
     fn process(id: &str) -> ProcessId {
         ProcessId::parse(id).expect("a valid id")
@@ -272,15 +285,35 @@ mod tests {
         strangers_without(&[], shares)
     }
 
+    // Without this an older copy of a store that was put back would answer for the time after the copy was made.
+    #[test]
+    fn a_share_that_has_sent_less_than_was_delivered_does_not_count() {
+        let flow = |number| Flow {
+            sequence: Seq(number),
+            ..Flow::default()
+        };
+        let mut a = share(1, &[("b", 2, false)]);
+        let mut b = share(2, &[("a", 1, false)]);
+        b.delivered.insert(process("a"), flow(3));
+        let found = |a: &Share| strangers(&[("a", a.clone()), ("b", b.clone())]);
+        assert_eq!(found(&a), [("a".to_owned(), Absence::OtherJournal)]);
+        a.sent.insert(process("b"), flow(3));
+        assert_eq!(found(&a), []);
+    }
+
     fn strangers_without(down: &[&str], shares: &[(&str, Share)]) -> Vec<(String, Absence)> {
         let shares = shares.iter().cloned();
+        let pair = |from: &str, to: &str| ChannelId {
+            from: process(from),
+            to: process(to),
+        };
         let absent = |id: &&str| {
             let (reason, known) = (Absence::Down, None);
             (process(id), Absent { reason, known })
         };
         let audit = Audit {
             at: None,
-            channels: BTreeSet::new(),
+            channels: BTreeSet::from([pair("a", "b"), pair("b", "a")]),
             shares: shares.map(|(id, share)| (process(id), share)).collect(),
             missing: down.iter().map(absent).collect(),
         };
