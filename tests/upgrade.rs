@@ -17,7 +17,7 @@ use teller::images;
 use tempfile::TempDir;
 
 /// The format that is written.
-const NEWEST: u32 = 5;
+const NEWEST: u32 = 6;
 /// Places in the engine's log at which the upgrade is cut off, but for the first; more with SNAPLEDGER_IMAGES.
 const IMAGES: usize = 10;
 const TREES: [&str; 9] = [
@@ -185,7 +185,7 @@ fn the_command_says_what_it_did_and_counts_no_boot() {
     assert_says(
         &older,
         0,
-        "note: the store has format 1; the next start brings it to 5",
+        "note: the store has format 1; the next start brings it to 6",
     );
     let undecided = Command::new(cargo_bin!("snapledger"))
         .args(["store", "forget"])
@@ -196,15 +196,15 @@ fn the_command_says_what_it_did_and_counts_no_boot() {
     assert_says(
         &undecided,
         3,
-        "the store has format 1, this program reads 5; run `snapledger store migrate`",
+        "the store has format 1, this program reads 6; run `snapledger store migrate`",
     );
     let upgraded = store_command("migrate", dir.path());
-    assert_says(&upgraded, 0, "the store is upgraded from format 1 to 5");
+    assert_says(&upgraded, 0, "the store is upgraded from format 1 to 6");
     let idle = store_command("migrate", dir.path());
     assert_says(
         &idle,
         0,
-        "nothing to do: the store has format 5, the newest",
+        "nothing to do: the store has format 6, the newest",
     );
     assert_says(&store_command("check", dir.path()), 0, "is good");
     let store = Store::open(dir.path(), CLUSTER, &p()).expect("the store opens");
@@ -222,13 +222,13 @@ fn the_command_refuses_a_newer_format_and_touches_nothing() {
         assert_says(
             &newer,
             3,
-            "the store has format 6, this program knows up to 5",
+            "the store has format 7, this program knows up to 6",
         );
     }
     let opened = Store::open(dir.path(), CLUSTER, &p()).err();
     assert!(matches!(
         opened,
-        Some(StoreError::NewerFormat { found: 6, known: 5 })
+        Some(StoreError::NewerFormat { found: 7, known: 6 })
     ));
     assert!(export(dir.path(), &TREES) == values, "nothing was touched");
     let empty = tempfile::tempdir().expect("a temporary directory");

@@ -10,7 +10,6 @@ use crate::history::global::GlobalState;
 use crate::history::part::RecordedState;
 use crate::node::{Handle, SnapshotStatus, SnapshotView, Unanswered};
 use crate::process::cell::Cell;
-use crate::process::event::{Input, Read, Reply};
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::process::snapshot::is_drawn_by;
 use crate::store::{Store, StoreError};
@@ -114,10 +113,7 @@ pub(super) async fn absent(handle: &Handle, id: SnapshotId) -> Result<Failure, F
             since: since.map(|at| rfc3339(at.wall_us())),
         });
     }
-    let read = Read::Snapshot(id.clone());
-    let Reply::Snapshot(seen) = handle.ask(Input::Read(read)).await?.reply else {
-        unreachable!("a read is answered as one")
-    };
+    let seen = handle.seen(&id).await?;
     let me = &handle.config().me;
     let assembler = seen.map(|seen| handle.assembler(&seen.initiator).clone());
     let Some(assembler) = assembler.filter(|assembler| assembler != me) else {

@@ -23,7 +23,6 @@ use super::peers::Peers;
 use super::pins::Heard;
 use crate::config::NodeConfig;
 use crate::history::global::GlobalState;
-use crate::process::event::{Input, Read, Reply};
 use crate::process::ids::{ProcessId, SnapshotId};
 
 /// Late parts that one process is asked for at once: what waits for a dead peer must not be in the way of what does
@@ -266,14 +265,8 @@ impl Collector {
 
     /// The processes whose store was lost since this process recorded its state for a snapshot.
     async fn lost_since(&self, snapshot: &SnapshotId) -> Vec<ProcessId> {
-        let read = Input::Read(Read::Snapshot(snapshot.clone()));
-        match self.parts.queue.ask_from_within(read).await {
-            Ok(settled) => match settled.reply {
-                Reply::Snapshot(Some(seen)) => seen.lost,
-                _ => Vec::new(),
-            },
-            Err(_) => Vec::new(),
-        }
+        let seen = self.parts.seen(snapshot).await.ok().flatten();
+        seen.map(|seen| seen.lost).unwrap_or_default()
     }
 
     /// Whether this snapshot is being collected.

@@ -180,13 +180,30 @@ impl Handle {
         }))
     }
 
-    /// What the process itself knows of a snapshot.
-    pub(super) async fn seen(&self, snapshot: &SnapshotId) -> Result<Option<Seen>, Unavailable> {
+    /// How far a snapshot is at this process; `None` where it has not recorded its state for it. A part that is damaged
+    /// says nothing, and does not hide what is published.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn seen(&self, snapshot: &SnapshotId) -> Result<Option<Seen>, Unavailable> {
+        match self.shared.parts.seen(snapshot).await {
+            Err(Unavailable::Damaged(_)) => Ok(None),
+            seen => seen,
+        }
+    }
+
+    /// Whether the recording of a snapshot ended so long ago that the process has forgotten it, or the snapshot was deleted
+    /// since. A marker of it would start a second recording under the same id.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn is_over(&self, snapshot: &SnapshotId) -> Result<bool, Unavailable> {
         let read = Input::Read(Read::Snapshot(snapshot.clone()));
-        let Reply::Snapshot(seen) = self.ask(read).await?.reply else {
-            unreachable!("a read is answered as one")
-        };
-        Ok(seen.map(|seen| *seen))
+        if let Reply::Snapshot(Some(_)) = self.ask(read).await?.reply {
+            return Ok(false);
+        }
+        let part = self.shared.parts.stored(snapshot).await?;
+        Ok(part.is_some() || self.store().is_deleted(snapshot))
     }
 
     // Asks every peer that may answer. One that is not up is asked, too, as long as it was not found silent.
@@ -309,6 +326,42 @@ impl Found {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::Node;
+
+    // Without this a marker that a process of another make repeats after months would begin a second recording under the
+    // id, and a partial snapshot of then could not be completed any more.
+    #[tokio::test]
+    async fn a_snapshot_that_the_process_has_forgotten_is_known_by_its_part() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let node = Node::alone(dir.path()).await;
+        let handle = node.handle();
+        let name = |number: u32| SnapshotId::parse(&format!("s{number}")).expect("a valid id");
+        for number in 0..150 {
+            let id = name(number);
+            let begun = handle.initiate(Some(id.clone()), None).await;
+            assert!(begun.expect("the node goes on").expect("it is new").fresh);
+            let finished = handle.finished(&id, Duration::from_secs(60));
+            assert!(finished.await.expect("the node goes on").is_some());
+        }
+        let (first, newest) = (name(0), name(149));
+        let asked = handle.ask(Input::Read(Read::Snapshot(first.clone()))).await;
+        assert_eq!(asked.expect("an answer").reply, Reply::Snapshot(None));
+        let seen = handle.seen(&first).await.expect("an answer");
+        assert_eq!(seen.expect("it has a part").initiator.as_str(), "n1");
+        for (snapshot, is_over) in [(&first, true), (&newest, false), (&name(150), false)] {
+            assert_eq!(
+                handle.is_over(snapshot).await.ok(),
+                Some(is_over),
+                "{snapshot:?}"
+            );
+        }
+        let deleted = handle
+            .store()
+            .delete_snapshots(std::slice::from_ref(&first));
+        assert_eq!(deleted.expect("the disk has room"), 1);
+        assert_eq!(handle.is_over(&first).await.ok(), Some(true));
+        node.stop().await;
+    }
 
     #[test]
     fn what_is_found_travels_and_what_is_there_counts_more_than_what_was_deleted() {

@@ -413,19 +413,33 @@ fn unfinished(
     process: &Process,
     config: &NodeConfig,
 ) -> Result<Vec<SnapshotId>, StoreError> {
-    let lines = store.lines(None, usize::MAX, |_, _| true);
-    let lines: HashMap<SnapshotId, Line> = lines
+    let partial = store.lines(None, usize::MAX, |_, line| !line.complete);
+    let partial: HashMap<SnapshotId, Line> = partial
         .into_iter()
         .map(|((_, snapshot), line)| (snapshot, line))
         .collect();
+    let known = process.snapshots().iter();
+    let mut recorded: Vec<(SnapshotId, ProcessId, Lsn)> = known
+        .map(|(snapshot, initiator, cut)| (snapshot.clone(), initiator.clone(), cut))
+        .collect();
+    // The process forgets snapshots whose recording is over here; others may still lack something of them.
+    for part in store.lone_parts() {
+        let part = match part {
+            Err(StoreError::Damaged { .. }) => continue,
+            part => part?,
+        };
+        if !process.snapshots().has_seen(&part.snapshot) {
+            recorded.push((part.snapshot, part.initiator, part.state.position));
+        }
+    }
     let mut unfinished = Vec::new();
-    for (snapshot, initiator, cut) in process.snapshots().iter() {
-        let lost = |peer: &ProcessId| process.registers().is_lost_since(peer, cut);
-        let line = lines.get(snapshot);
+    for (snapshot, initiator, cut) in &recorded {
+        let lost = |peer: &ProcessId| process.registers().is_lost_since(peer, *cut);
+        let line = partial.get(snapshot);
         let is_own = |line: &&Line| is_own_number(line.revision, process.id(), &config.topology);
         let is_mine = assembler(config, initiator, |_| false) == process.id()
             || line.filter(is_own).is_some();
-        let is_over = line.is_some_and(|line| line.complete) || store.is_deleted(snapshot);
+        let is_over = store.has_complete(snapshot) || store.is_deleted(snapshot);
         if !is_mine || is_over {
             continue;
         }

@@ -17,7 +17,7 @@ use super::failures::Failures;
 use super::queue::Queue;
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
-use crate::process::event::{Input, Read, Record, Reply};
+use crate::process::event::{Input, Read, Record, Reply, Seen};
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::process::message::Body;
 use crate::process::snapshot::Recording;
@@ -153,13 +153,10 @@ impl Parts {
                 unreachable!("a read is answered as one");
             };
             let Some(seen) = seen else {
-                return Ok(None);
+                return self.stored(snapshot).await;
             };
             let part = match seen.recording {
-                None => {
-                    let snapshot = snapshot.clone();
-                    self.blocking(move |store| store.part(&snapshot)).await?
-                }
+                None => self.stored(snapshot).await?,
                 Some(recording) => self.build(recording, held).await?,
             };
             if part.is_some() {
@@ -170,14 +167,41 @@ impl Parts {
         }
     }
 
+    /// The own part, once it is finished and stored.
+    pub(super) async fn stored(&self, snapshot: &SnapshotId) -> Result<Option<Part>, Unavailable> {
+        let snapshot = snapshot.clone();
+        self.blocking(move |store| store.part(&snapshot)).await
+    }
+
+    /// How far a snapshot is here. The process forgets snapshots that are over; their parts are in the store.
+    pub(super) async fn seen(&self, snapshot: &SnapshotId) -> Result<Option<Seen>, Unavailable> {
+        let read = Input::Read(Read::Snapshot(snapshot.clone()));
+        let Reply::Snapshot(seen) = self.queue.ask_from_within(read).await?.reply else {
+            unreachable!("a read is answered as one");
+        };
+        if let Some(seen) = seen {
+            return Ok(Some(*seen));
+        }
+        let Some(part) = self.stored(snapshot).await? else {
+            return Ok(None);
+        };
+        let cut = part.state.position;
+        let read = Input::Read(Read::Lost(cut));
+        let Reply::Lost(lost) = self.queue.ask_from_within(read).await?.reply else {
+            unreachable!("a read is answered as one");
+        };
+        Ok(Some(Seen {
+            initiator: part.initiator,
+            cut,
+            recording: None,
+            lost,
+        }))
+    }
+
     /// A snapshot whose state was recorded here, as it began here: by the journal, which outlives a damaged state.
     pub(super) async fn begun(&self, snapshot: &SnapshotId) -> Result<GlobalState, Unavailable> {
-        let read = Input::Read(Read::Snapshot(snapshot.clone()));
-        let Reply::Snapshot(Some(seen)) = self.queue.ask_from_within(read).await?.reply else {
-            return Err(Unavailable::Damaged(format!(
-                "{snapshot:?} is not recorded"
-            )));
-        };
+        let unknown = || Unavailable::Damaged(format!("{snapshot:?} is not recorded"));
+        let seen = self.seen(snapshot).await?.ok_or_else(unknown)?;
         let first = seen.cut.next();
         let recorded = self.blocking(move |store| store.turns(first).next().transpose());
         let gone = || Unavailable::Damaged(format!("the turn that recorded {snapshot:?} is gone"));

@@ -1,7 +1,7 @@
 //! `apply`: what a durable record changes. No rule of the bank stands here, or the past would change with it.
 
 use super::Process;
-use super::cell::Changes;
+use super::cell::{Changes, SeenSnapshot};
 use super::channel::{Flow, Incoming, Outgoing};
 use super::event::{Answer, Identity, Record, Way};
 use super::ids::{AccountId, ProcessId, Seq, SnapshotId};
@@ -206,7 +206,11 @@ impl Process {
         self.registers
             .recordings
             .insert(snapshot.clone(), recording);
-        self.snapshots.see(snapshot, initiator, cut);
+        self.registers.see(SeenSnapshot {
+            snapshot: snapshot.clone(),
+            initiator: initiator.clone(),
+            cut,
+        });
         self.registers.newest = Some((snapshot.clone(), initiator.clone()));
         self.registers.snapshots_participated += 1;
         if *initiator == self.me {
@@ -217,11 +221,7 @@ impl Process {
     // Recording is sealing: the registers are copied, the changed cells handed over. No account is visited, no request.
     fn seal(&mut self, snapshot: Option<SnapshotId>) {
         self.unsealed = 0;
-        let cells = Changes::of(vec![
-            self.keys.seal(),
-            self.requests.seal(),
-            self.snapshots.seal(),
-        ]);
+        let cells = Changes::of(vec![self.keys.seal(), self.requests.seal()]);
         let cells = cells.with(self.bank.seal());
         self.sealed.push(Sealed {
             snapshot,

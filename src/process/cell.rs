@@ -25,7 +25,7 @@ pub enum Cell {
         /// `None` once it is forgotten.
         answered: Option<Arc<Answered>>,
     },
-    /// A snapshot whose state this process has recorded.
+    /// A snapshot whose state this process has recorded. In states of before format 6 alone.
     Snapshot(Arc<SeenSnapshot>),
 }
 
@@ -66,10 +66,13 @@ impl Cell {
         }
     }
 
-    /// Whether it says that something is gone: a base does not keep such cells.
+    /// Whether it says that something is gone, or nothing any more: a base does not keep such cells.
     #[must_use]
     pub fn is_forgotten(&self) -> bool {
-        matches!(self, Self::Request { answered: None, .. })
+        matches!(
+            self,
+            Self::Request { answered: None, .. } | Self::Snapshot(_)
+        )
     }
 }
 

@@ -51,9 +51,9 @@ impl Process {
     /// Whether the input would record the state.
     pub(super) fn would_seal(&self, input: &Input) -> bool {
         match input {
-            Input::Initiate { snapshot } => !self.snapshots.has_seen(snapshot),
+            Input::Initiate { snapshot } => !self.registers.snapshots.has_seen(snapshot),
             Input::Arrived { message, .. } | Input::Called { message, .. } => {
-                matches!(&message.body, Body::Marker(marker) if !self.snapshots.has_seen(&marker.snapshot))
+                matches!(&message.body, Body::Marker(marker) if !self.registers.snapshots.has_seen(&marker.snapshot))
             }
             Input::Checkpoint => true,
             _ => false,

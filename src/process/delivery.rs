@@ -68,7 +68,7 @@ impl Process {
             let reused = || Refusal::RequestReused(request.clone());
             return self.saying(Reply::Called(is_repeat.then_some(false).ok_or_else(reused)));
         }
-        let first = matches!(&message.body, Body::Marker(marker) if !self.snapshots.has_seen(&marker.snapshot));
+        let first = matches!(&message.body, Body::Marker(marker) if !self.registers.snapshots.has_seen(&marker.snapshot));
         let clock = self.registers.clock.receive(message.clock);
         let seq = channel.delivered.sequence.next();
         let mut records = self.deliver(from, (seq, Way::Unary), message);

@@ -144,6 +144,8 @@ pub enum Read {
     Status,
     /// How far a snapshot is here.
     Snapshot(SnapshotId),
+    /// The peers whose store was lost after a cut.
+    Lost(Lsn),
 }
 
 // Whatever is asked, done and answered is moved several times on its way, and thousands at once: rare variants do not
@@ -386,8 +388,10 @@ pub enum Reply {
     Key(Option<Box<str>>),
     /// To [`Read::Status`].
     Status(Box<Status>),
-    /// To [`Read::Snapshot`]: `None` if this process has not recorded it.
+    /// To [`Read::Snapshot`]: `None` if this process has not recorded it, or does not remember it any more.
     Snapshot(Option<Box<Seen>>),
+    /// To [`Read::Lost`].
+    Lost(Vec<ProcessId>),
     /// To [`Input::Initiate`].
     Initiated(Result<Box<Initiated>, Refusal>),
     /// To [`Input::Arrived`]: the newest sequence number that is delivered on the channel.

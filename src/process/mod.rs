@@ -31,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bank::Bank;
-use cell::{Cell, SeenSnapshot};
+use cell::Cell;
 use clock::Hlc;
 use event::{Identity, Input, Reply, Turn};
 use ids::{ProcessId, Seq, SnapshotId};
@@ -54,7 +54,6 @@ pub struct Process {
     bank: Bank,
     keys: KeyValues,
     requests: Requests,
-    snapshots: Snapshots,
     /// How many channels each recording has open: a marker must not have to look at all of them.
     open_channels: BTreeMap<SnapshotId, usize>,
     /// The turn that is being stepped.
@@ -107,7 +106,6 @@ impl Process {
             bank: Bank::default(),
             keys: KeyValues::default(),
             requests: Requests::default(),
-            snapshots: Snapshots::default(),
             open_channels,
             turn: Turn::default(),
             sealed: Vec::new(),
@@ -133,14 +131,8 @@ impl Process {
                 answered: Some(answered),
             } => self.requests.restore(request, answered),
             Cell::Request { answered: None, .. } => {}
-            Cell::Snapshot(seen) => {
-                let SeenSnapshot {
-                    snapshot,
-                    initiator,
-                    cut,
-                } = Arc::unwrap_or_clone(seen);
-                self.snapshots.restore(snapshot, initiator, cut);
-            }
+            // Of a state of before they were registers.
+            Cell::Snapshot(seen) => self.registers.see(Arc::unwrap_or_clone(seen)),
         }
     }
 
@@ -289,7 +281,7 @@ impl Process {
     /// Every snapshot whose state this process has recorded.
     #[must_use]
     pub fn snapshots(&self) -> &Snapshots {
-        &self.snapshots
+        &self.registers.snapshots
     }
 
     pub(super) fn next_seq(&self, to: &ProcessId) -> Seq {

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::cell::Changes;
+use super::cell::{Changes, SeenSnapshot};
 use super::channel::{Flow, Incoming, Outgoing};
 use super::clock::{Hlc, Lamport};
 use super::event::Identity;
 use super::ids::{Lsn, ProcessId, SnapshotId};
-use super::snapshot::Recording;
+use super::snapshot::{Recording, Snapshots};
 
 /// The registers of a process; their size depends on channels and open snapshots, never on accounts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -38,6 +38,8 @@ pub struct Registers {
     pub snapshots_initiated: u64,
     /// How many snapshots this process recorded its state for.
     pub snapshots_participated: u64,
+    /// The snapshots that are not over, and the newest others.
+    pub snapshots: Snapshots,
 }
 
 impl Registers {
@@ -69,6 +71,13 @@ impl Registers {
     pub fn has_ended(&self, recording: &Recording) -> bool {
         let mut open = recording.open();
         open.all(|from| self.is_lost_since(from, recording.cut))
+    }
+
+    /// Remembers a snapshot whose state was recorded.
+    pub(super) fn see(&mut self, seen: SeenSnapshot) {
+        let recordings = &self.recordings;
+        let is_open = |snapshot: &SnapshotId| recordings.contains_key(snapshot);
+        self.snapshots.see(seen, is_open);
     }
 
     /// Whether a recording waits for a marker that was lost.

@@ -1,10 +1,10 @@
 //! The two marker rules (Chandy & Lamport 1985) and what a process remembers of a snapshot.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Process;
-use super::cell::{Cell, SeenSnapshot};
+use super::cell::SeenSnapshot;
 use super::channel::Flow;
 use super::clock::Lamport;
 use super::event::{Effects, Initiated, Record, Reply, Way};
@@ -14,7 +14,7 @@ use super::refusal::Refusal;
 
 impl Process {
     pub(super) fn decide_initiate(&self, snapshot: SnapshotId) -> Effects {
-        if let Some((initiator, _)) = self.snapshots.get(&snapshot) {
+        if let Some((initiator, _)) = self.registers.snapshots.get(&snapshot) {
             let initiated = Initiated {
                 snapshot,
                 initiator: initiator.clone(),
@@ -87,7 +87,7 @@ impl Process {
             unreachable!("only markers are passed here")
         };
         let mut records = Vec::new();
-        if !self.snapshots.has_seen(&marker.snapshot) {
+        if !self.registers.snapshots.has_seen(&marker.snapshot) {
             let clock = self.registers.clock.receive(message.clock);
             records = self.record_state_and_send_markers(marker, clock);
         }
@@ -178,56 +178,59 @@ impl Recording {
     }
 }
 
-/// Every snapshot this process has ever recorded its state for.
-#[derive(Debug, Clone, Default)]
+/// So many snapshots are remembered beside those whose recording is not over.
+const REMEMBERED: usize = 128;
+
+/// The snapshots that this process has recorded its state for and still knows: those whose recording is not over, and the
+/// newest of the others, however many there ever were.
+///
+/// A marker of a snapshot that is over comes no more: each process sends one on each channel, and a recording is over when
+/// all have come. Whether an id was used before is for the history to say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshots {
-    seen: HashMap<SnapshotId, (ProcessId, Lsn)>,
-    /// Seen since the last seal.
-    delta: Vec<SnapshotId>,
+    /// By cut: a turn records one state at most.
+    seen: BTreeMap<Lsn, (SnapshotId, ProcessId)>,
 }
 
 impl Snapshots {
-    /// Whether the state was recorded for this snapshot.
+    /// Whether the state was recorded for this snapshot, as far as it is known.
     #[must_use]
     pub fn has_seen(&self, snapshot: &SnapshotId) -> bool {
-        self.seen.contains_key(snapshot)
+        self.get(snapshot).is_some()
     }
 
     /// Its initiator and cut.
     #[must_use]
-    pub fn get(&self, snapshot: &SnapshotId) -> Option<&(ProcessId, Lsn)> {
-        self.seen.get(snapshot)
+    pub fn get(&self, snapshot: &SnapshotId) -> Option<(&ProcessId, Lsn)> {
+        let mut newest_first = self.iter().rev();
+        let (_, initiator, cut) = newest_first.find(|(seen, ..)| *seen == snapshot)?;
+        Some((initiator, cut))
     }
 
-    /// Every snapshot with its initiator and cut, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (&SnapshotId, &ProcessId, Lsn)> {
+    /// Every snapshot with its initiator and cut, in the order of the cuts.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&SnapshotId, &ProcessId, Lsn)> {
         let seen = self.seen.iter();
-        seen.map(|(snapshot, (initiator, cut))| (snapshot, initiator, *cut))
+        seen.map(|(cut, (snapshot, initiator))| (snapshot, initiator, *cut))
     }
 
-    /// Takes note of a snapshot.
-    pub fn see(&mut self, snapshot: &SnapshotId, initiator: &ProcessId, cut: Lsn) {
-        self.delta.push(snapshot.clone());
-        self.restore(snapshot.clone(), initiator.clone(), cut);
+    // Forgets the oldest that are over.
+    pub(super) fn see(&mut self, seen: SeenSnapshot, is_open: impl Fn(&SnapshotId) -> bool) {
+        self.seen.insert(seen.cut, (seen.snapshot, seen.initiator));
+        let over = self.iter().filter(|(snapshot, ..)| !is_open(snapshot));
+        let over: Vec<Lsn> = over.map(|(.., cut)| cut).collect();
+        for cut in &over[..over.len().saturating_sub(REMEMBERED)] {
+            self.seen.remove(cut);
+        }
     }
+}
 
-    /// Sets a snapshot found in a recorded state; it does not count as a change.
-    pub fn restore(&mut self, snapshot: SnapshotId, initiator: ProcessId, cut: Lsn) {
-        self.seen.insert(snapshot, (initiator, cut));
-    }
-
-    /// Hands over what changed since the last call.
-    pub fn seal(&mut self) -> Vec<Cell> {
-        std::mem::take(&mut self.delta)
-            .into_iter()
-            .filter_map(|snapshot| {
-                let (initiator, cut) = self.seen.get(&snapshot)?.clone();
-                Some(Cell::Snapshot(Arc::new(SeenSnapshot {
-                    snapshot,
-                    initiator,
-                    cut,
-                })))
-            })
-            .collect()
+impl FromIterator<SeenSnapshot> for Snapshots {
+    fn from_iter<I: IntoIterator<Item = SeenSnapshot>>(seen: I) -> Self {
+        let seen = seen.into_iter();
+        Self {
+            seen: seen
+                .map(|seen| (seen.cut, (seen.snapshot, seen.initiator)))
+                .collect(),
+        }
     }
 }

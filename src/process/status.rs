@@ -45,13 +45,18 @@ impl Process {
             Read::Balance(account) => Reply::Balance(self.bank.balance(account)),
             Read::Key(key) => Reply::Key(self.keys.get(key).map(Into::into)),
             Read::Status => Reply::Status(Box::new(self.status())),
+            Read::Lost(cut) => Reply::Lost(self.registers.lost_since(*cut)),
             Read::Snapshot(snapshot) => {
-                let seen = self.snapshots.get(snapshot).map(|(initiator, cut)| Seen {
-                    initiator: initiator.clone(),
-                    cut: *cut,
-                    recording: self.registers.recordings.get(snapshot).cloned(),
-                    lost: self.registers.lost_since(*cut),
-                });
+                let seen = self
+                    .registers
+                    .snapshots
+                    .get(snapshot)
+                    .map(|(initiator, cut)| Seen {
+                        initiator: initiator.clone(),
+                        cut,
+                        recording: self.registers.recordings.get(snapshot).cloned(),
+                        lost: self.registers.lost_since(cut),
+                    });
                 Reply::Snapshot(seen.map(Box::new))
             }
         })

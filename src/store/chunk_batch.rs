@@ -4,7 +4,8 @@
 use super::chunks::Chunks;
 use super::codec::{check_chunk, encode_chunk};
 use super::error::StoreError;
-use super::{frame, packed};
+use super::frame::{self, Kind};
+use super::packed;
 use crate::history::part::Chunk;
 use crate::process::ids::Hash;
 
@@ -53,7 +54,7 @@ impl<'a> ChunkBatch<'a> {
 
     // Says how long it is as it is stored.
     fn add(&mut self, hash: Hash, framed: Vec<u8>) -> Result<u64, StoreError> {
-        let stored = packed::pack(framed);
+        let stored = packed::pack(Kind::PackedChunk, framed);
         let bytes = stored.len();
         if self.bytes + bytes > BATCH_BYTES_MAX {
             self.write()?;

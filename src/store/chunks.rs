@@ -196,7 +196,7 @@ impl Chunks {
 
 /// What is stored of a chunk, as it was before it was packed; unchecked.
 pub(super) fn unpack(hash: &Hash, stored: Vec<u8>) -> Result<Vec<u8>, StoreError> {
-    let unpacked = packed::unpack(stored);
+    let unpacked = packed::unpack(Kind::PackedChunk, stored);
     unpacked.map_err(|damage| StoreError::damaged(name(Kind::Chunk, &hash.0), damage))
 }
 

@@ -41,6 +41,8 @@ pub(super) enum Kind {
     PackedChunk = 11,
     Head = 12,
     Body = 13,
+    State6 = 14,
+    PackedState = 15,
 }
 
 /// Why a stored value is not what it should be.

@@ -15,6 +15,8 @@ mod m0003_the_past;
 mod m0004_packed_chunks;
 #[path = "../../migrations/m0005_answers_that_stay.rs"]
 mod m0005_answers_that_stay;
+#[path = "../../migrations/m0006_small_states.rs"]
+mod m0006_small_states;
 
 /// One step: brings a store from the format before to format `to`. Writes only where the format before does not look,
 /// and is harmless when it is run again after a crash in its middle; the format number is raised only after it is
@@ -34,6 +36,7 @@ const MIGRATIONS: &[Migration] = &[
     m0003_the_past::MIGRATION,
     m0004_packed_chunks::MIGRATION,
     m0005_answers_that_stay::MIGRATION,
+    m0006_small_states::MIGRATION,
 ];
 
 /// The format that this program reads and writes.

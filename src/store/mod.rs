@@ -53,6 +53,7 @@ mod v1;
 mod v2;
 mod v3;
 mod v5;
+mod v6;
 mod witness;
 
 pub use addresses::{Addresses, Met};
@@ -318,6 +319,11 @@ impl Store {
     /// [`StoreError`].
     pub fn part(&self, snapshot: &SnapshotId) -> Result<Option<Part>, StoreError> {
         self.history.part(snapshot)
+    }
+
+    /// This process's parts of the snapshots whose complete revision does not hold it, or is among the newest.
+    pub fn lone_parts(&self) -> impl Iterator<Item = Result<Part, StoreError>> + '_ {
+        self.history.parts()
     }
 
     /// Every chunk of a part that is not here and can be named; ask again when those are here. One that holds messages

@@ -9,25 +9,16 @@ use super::frame::{self, Damage, HEADER_BYTES, Kind, VALUE_BYTES_MAX};
 /// In front of what is packed: how long it was, frame included.
 const LENGTH_BYTES: usize = 4;
 
-/// What is stored of a framed chunk.
-pub(super) fn pack(framed: Vec<u8>) -> Vec<u8> {
-    let packed = lz4_flex::block::compress_prepend_size(&framed);
-    if HEADER_BYTES + packed.len() < framed.len() {
-        frame::wrap(Kind::PackedChunk, &packed)
-    } else {
-        framed
-    }
+/// Compresses, with the length in front.
+pub(super) fn compress(bytes: &[u8]) -> Vec<u8> {
+    lz4_flex::block::compress_prepend_size(bytes)
 }
 
-/// The framed chunk, unchecked; those of formats before 4 lie there as they are.
-pub(super) fn unpack(stored: Vec<u8>) -> Result<Vec<u8>, Damage> {
-    if stored.get(1) != Some(&(Kind::PackedChunk as u8)) {
-        return Ok(stored);
-    }
-    let payload = frame::unwrap(Kind::PackedChunk, &stored)?;
-    let Some((length, packed)) = payload.split_first_chunk::<LENGTH_BYTES>() else {
+/// What was compressed.
+pub(super) fn decompress(packed: &[u8]) -> Result<Vec<u8>, Damage> {
+    let Some((length, packed)) = packed.split_first_chunk::<LENGTH_BYTES>() else {
         return Err(Damage::CutOff {
-            found: payload.len(),
+            found: packed.len(),
             expected: LENGTH_BYTES,
         });
     };
@@ -36,6 +27,24 @@ pub(super) fn unpack(stored: Vec<u8>) -> Result<Vec<u8>, Damage> {
         return Err(Damage::Encoding(format!("{length} bytes are too many")));
     }
     lz4_flex::block::decompress(packed, length).map_err(|error| Damage::Encoding(error.to_string()))
+}
+
+/// What is stored of a framed value, as this kind.
+pub(super) fn pack(kind: Kind, framed: Vec<u8>) -> Vec<u8> {
+    let packed = compress(&framed);
+    if HEADER_BYTES + packed.len() < framed.len() {
+        frame::wrap(kind, &packed)
+    } else {
+        framed
+    }
+}
+
+/// The framed value, unchecked; those that did not shrink, or of a format before they were packed, lie there as they are.
+pub(super) fn unpack(kind: Kind, stored: Vec<u8>) -> Result<Vec<u8>, Damage> {
+    if stored.get(1) != Some(&(kind as u8)) {
+        return Ok(stored);
+    }
+    decompress(frame::unwrap(kind, &stored)?)
 }
 
 #[cfg(test)]
@@ -52,12 +61,12 @@ mod tests {
             bit in 0u8..8,
         ) {
             let framed = frame::wrap(Kind::Chunk, &payload);
-            let mut stored = pack(framed.clone());
+            let mut stored = pack(Kind::PackedChunk, framed.clone());
             prop_assert!(stored.len() <= framed.len());
-            prop_assert_eq!(unpack(stored.clone()).expect("it is whole"), framed);
+            prop_assert_eq!(unpack(Kind::PackedChunk, stored.clone()).expect("it is whole"), framed);
             let place = place.index(stored.len());
             stored[place] ^= 1 << bit;
-            let read = unpack(stored).and_then(|framed| frame::unwrap(Kind::Chunk, &framed).map(<[u8]>::to_vec));
+            let read = unpack(Kind::PackedChunk, stored).and_then(|framed| frame::unwrap(Kind::Chunk, &framed).map(<[u8]>::to_vec));
             prop_assert!(read.is_err());
         }
     }
@@ -70,7 +79,7 @@ mod tests {
         let garbage = [&claims(40)[..], &[0xf0; 12]].concat();
         for payload in [&[][..], &[1, 2, 3], &too_long, &garbage] {
             let stored = frame::wrap(Kind::PackedChunk, payload);
-            assert!(unpack(stored).is_err(), "{payload:?}");
+            assert!(unpack(Kind::PackedChunk, stored).is_err(), "{payload:?}");
         }
     }
 
@@ -79,6 +88,6 @@ mod tests {
     fn what_does_not_shrink_is_stored_as_it_is() {
         let payload: Vec<u8> = (0..200_u8).collect();
         let framed = frame::wrap(Kind::Chunk, &payload);
-        assert_eq!(pack(framed.clone()), framed);
+        assert_eq!(pack(Kind::PackedChunk, framed.clone()), framed);
     }
 }

@@ -1,9 +1,9 @@
-//! Every tree and every key, in one place. The values are the types of `v1` to `v5`, each in its frame.
+//! Every tree and every key, in one place. The values are the types of `v1` to `v6`, each in its frame.
 //!
 //! | tree | key | value |
 //! |---|---|---|
 //! | journal | position, 8 bytes big-endian | previous entry's hash, then [`super::v1::turn::TurnV1`] |
-//! | states-2 | position of the cut, 8 bytes big-endian | [`super::v2::StateV2`] |
+//! | states-2 | position of the cut, 8 bytes big-endian | [`super::v6::StateV6`], compressed; before format 6 [`super::v2::StateV2`] |
 //! | chunks | hash, 32 bytes | [`super::v1::part::ChunkV1`], as `super::packed` lays it |
 //! | parts | snapshot id, a zero byte | [`super::v1::part::PartV1`] |
 //! | history | snapshot id, a zero byte, revision, 4 bytes big-endian | [`super::v1::global::GlobalStateV1`] |
@@ -206,7 +206,7 @@ pub(super) fn get<T: DeserializeOwned>(
 pub(super) fn name(kind: Kind, key: &[u8]) -> String {
     let hexadecimal = || -> String { key.iter().map(|byte| format!("{byte:02x}")).collect() };
     match kind {
-        Kind::Turn | Kind::State => {
+        Kind::Turn | Kind::State | Kind::State6 | Kind::PackedState => {
             let position = position_of(key).unwrap_or_default();
             let what = if kind == Kind::Turn {
                 "journal entry"

@@ -6,11 +6,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::chunks::Chunks;
 use super::error::StoreError;
-use super::frame::{self, Kind};
+use super::frame::{self, Damage, Kind};
 use super::merge::Cells;
+use super::packed;
 use super::schema::{self, position_key, position_of};
 use super::v1::Frozen;
 use super::v2::StateV2;
+use super::v6::StateV6;
 use crate::history::part::{RecordedState, Run};
 use crate::process::channel::Flow;
 use crate::process::ids::{Hash, Lsn, ProcessId};
@@ -34,6 +36,27 @@ pub(super) struct StoredState {
     pub(super) recorded: RecordedState,
 }
 
+/// Reads a state as it is stored, of any format.
+pub(super) fn decode(stored: Vec<u8>) -> Result<StoredState, Damage> {
+    let framed = packed::unpack(Kind::PackedState, stored)?;
+    if framed.get(1) == Some(&(Kind::State as u8)) {
+        let state = frame::unwrap(Kind::State, &framed)?;
+        return frame::decode::<StateV2>(state).map(StateV2::thaw);
+    }
+    let state = frame::unwrap(Kind::State6, &framed).and_then(frame::decode::<StateV6>)?;
+    Ok(state.thaw())
+}
+
+/// The state recorded at this cut, in a tree of states.
+pub(super) fn read(tree: &sled::Tree, cut: Lsn) -> Result<Option<StoredState>, StoreError> {
+    let key = position_key(cut);
+    let Some(stored) = frame::get(tree, &key)? else {
+        return Ok(None);
+    };
+    let damaged = |damage| StoreError::damaged(schema::name(Kind::State, &key), damage);
+    decode(stored).map(Some).map_err(damaged)
+}
+
 /// The recorded states of a store.
 pub(super) struct States {
     tree: sled::Tree,
@@ -51,8 +74,7 @@ impl States {
 
     /// The state recorded at this cut.
     pub(super) fn get(&self, cut: Lsn) -> Result<Option<StoredState>, StoreError> {
-        let stored = schema::get::<StateV2>(&self.tree, &position_key(cut), Kind::State)?;
-        Ok(stored.map(Frozen::thaw))
+        read(&self.tree, cut)
     }
 
     /// The state recorded at this cut, unless an earlier life left it and this one has passed it over.
@@ -182,12 +204,9 @@ impl States {
             registers,
             recorded,
         };
-        schema::put(
-            &self.tree,
-            &position_key(cut),
-            Kind::State,
-            &StateV2::freeze(&stored),
-        )?;
+        let bytes = frame::encode(&StateV6::freeze(&stored));
+        let packed = packed::pack(Kind::PackedState, frame::wrap(Kind::State6, &bytes));
+        frame::put(&self.tree, &position_key(cut), &packed)?;
         *self.newest() = Some((cut, runs));
         Ok(stored.recorded)
     }
@@ -246,6 +265,8 @@ fn merge(chunks: &Chunks, runs: &mut Vec<Run>) -> Result<u64, StoreError> {
             .filter(|cell| !matches!(cell, Ok(cell) if cell.is_forgotten()));
         let (merged, new_bytes) = chunks.write_run(kept)?;
         *runs = vec![merged];
+        // Of a base of before format 6 nothing may be left but snapshots, and these are not kept.
+        runs.retain(|run| run.cells > 0);
         return Ok(new_bytes);
     }
     let mut new_bytes = 0;

@@ -3,39 +3,69 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::states::StoredState;
-use super::v1::frozen_struct;
 use super::v1::part::RecordedStateV1;
 use super::v1::state::{FlowV1, RecordingV1};
 use super::v1::turn::WayV1;
+use super::v1::{Frozen, frozen_struct};
 use crate::process::channel::{Incoming, Landmark, Outgoing, Tally};
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::event::Identity;
 use crate::process::ids::{Lsn, ProcessId, Seq, SnapshotId};
 use crate::process::registers::Registers;
+use crate::process::snapshot::Snapshots;
 
-frozen_struct!(
-    StateV2 = StoredState {
-        registers: RegistersV2,
-        recorded: RecordedStateV1
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(in crate::store) struct StateV2 {
+    pub(in crate::store) registers: RegistersV2,
+    pub(in crate::store) recorded: RecordedStateV1,
+}
+
+/// Before format 6 the snapshots whose state was recorded were cells of the state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(in crate::store) struct RegistersV2 {
+    pub(in crate::store) position: Lsn,
+    pub(in crate::store) time: Hlc,
+    pub(in crate::store) clock: Lamport,
+    pub(in crate::store) deposits: i128,
+    pub(in crate::store) withdrawals: i128,
+    pub(in crate::store) outgoing: BTreeMap<ProcessId, OutgoingV2>,
+    pub(in crate::store) incoming: BTreeMap<ProcessId, IncomingV2>,
+    pub(in crate::store) recordings: BTreeMap<SnapshotId, RecordingV1>,
+    pub(in crate::store) peers: BTreeMap<ProcessId, IdentityV2>,
+    pub(in crate::store) forgotten: BTreeMap<ProcessId, Lsn>,
+    pub(in crate::store) newest: Option<(SnapshotId, ProcessId)>,
+    pub(in crate::store) snapshots_initiated: u64,
+    pub(in crate::store) snapshots_participated: u64,
+}
+
+impl StateV2 {
+    /// The state; the snapshots in its cells are for the process to find.
+    pub(in crate::store) fn thaw(self) -> StoredState {
+        let registers = self.registers;
+        StoredState {
+            registers: Registers {
+                position: registers.position,
+                time: registers.time,
+                clock: registers.clock,
+                deposits: registers.deposits,
+                withdrawals: registers.withdrawals,
+                outgoing: registers.outgoing.thaw(),
+                incoming: registers.incoming.thaw(),
+                recordings: registers.recordings.thaw(),
+                peers: registers.peers.thaw(),
+                forgotten: registers.forgotten,
+                newest: registers.newest,
+                snapshots_initiated: registers.snapshots_initiated,
+                snapshots_participated: registers.snapshots_participated,
+                snapshots: Snapshots::default(),
+            },
+            recorded: self.recorded.thaw(),
+        }
     }
-);
-
-frozen_struct!(RegistersV2 = Registers {
-    position: Lsn,
-    time: Hlc,
-    clock: Lamport,
-    deposits: i128,
-    withdrawals: i128,
-    outgoing: BTreeMap<ProcessId, OutgoingV2>,
-    incoming: BTreeMap<ProcessId, IncomingV2>,
-    recordings: BTreeMap<SnapshotId, RecordingV1>,
-    peers: BTreeMap<ProcessId, IdentityV2>,
-    forgotten: BTreeMap<ProcessId, Lsn>,
-    newest: Option<(SnapshotId, ProcessId)>,
-    snapshots_initiated: u64,
-    snapshots_participated: u64,
-});
+}
 
 frozen_struct!(OutgoingV2 = Outgoing {
     sent: FlowV1,

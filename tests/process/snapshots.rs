@@ -292,3 +292,33 @@ fn a_seal_hands_over_what_changed_since_the_last() {
         "the marker comes after the cut"
     );
 }
+
+// Without this a process would hold, and every state of it list, each snapshot that there ever was.
+#[test]
+fn what_is_not_over_is_remembered_and_the_newest_others() {
+    let topology = full(&["p", "q"]);
+    let mut p = alone("p", &topology);
+    step(&mut p, initiate("open"));
+    for number in 1..=300 {
+        let id = format!("s{number}");
+        step(&mut p, arrived("q", number, marker(&id, "q")));
+        let stored = Input::PartStored {
+            snapshot: snapshot(&id),
+        };
+        step(&mut p, stored);
+    }
+    for (id, known) in [
+        ("open", true),
+        ("s300", true),
+        ("s200", true),
+        ("s1", false),
+    ] {
+        assert_eq!(p.snapshots().has_seen(&snapshot(id)), known, "{id}");
+    }
+    assert!(p.snapshots().iter().count() < 140);
+    step(&mut p, Input::Checkpoint);
+    let sealed = p.take_sealed().pop().expect("it was sealed");
+    assert!(sealed.cells.is_empty(), "{:?}", sealed.cells);
+    let again = Process::restore(process("p"), topology, 8, sealed.registers);
+    assert_eq!(again.snapshots(), p.snapshots());
+}

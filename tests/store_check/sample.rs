@@ -28,7 +28,8 @@ pub(crate) const TURNS: u64 = 10;
 /// As the store lays them.
 const FRAGMENT_BYTES: usize = 4096;
 /// The second byte of a packed chunk; its header has ten.
-const PACKED: u8 = 11;
+const PACKED_CHUNK: u8 = 11;
+const PACKED_STATE: u8 = 15;
 
 /// Accounts that hold one unit each.
 pub(crate) const PADDING: i64 = 60;
@@ -132,7 +133,20 @@ fn laid_together(fragments: &sled::Tree) -> BTreeMap<Vec<u8>, Vec<u8>> {
         value.extend_from_slice(&fragment);
     }
     for value in values.values_mut() {
-        if let [_, PACKED, _, _, _, _, _, _, _, _, packed @ ..] = &value[..] {
+        if let [
+            _,
+            PACKED_CHUNK | PACKED_STATE,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            _,
+            packed @ ..,
+        ] = &value[..]
+        {
             *value = lz4_flex::block::decompress_size_prepended(packed).expect("it is whole");
         }
     }

@@ -17,7 +17,7 @@ use crate::config::{Member, Transport};
 use crate::history::part::Part;
 use crate::node::{Handle, NotBegun, SnapshotView};
 use crate::process::clock::Lamport;
-use crate::process::event::{Input, Read, Reply, Way};
+use crate::process::event::{Input, Reply, Way};
 use crate::process::ids::{ProcessId, RequestId, SnapshotId};
 use crate::process::message::{Body, Marker, Message};
 use crate::process::refusal::Refusal;
@@ -90,6 +90,8 @@ impl SnapshotService for Snapshots {
         let from = self.caller("sender_id", &received.sender_id)?;
         self.handle.called(&from, Lamport(received.logical_clock));
         let snapshot = self.begun_by("snapshot_id", &received.snapshot_id).await?;
+        let is_over = self.handle.is_over(&snapshot).await;
+        let is_over = is_over.map_err(Failure::from)?;
         let initiator = id("initiator_id", &received.initiator_id, ProcessId::parse)?;
         let known = self.handle.config().topology.contains(&initiator);
         let message = Message {
@@ -100,8 +102,9 @@ impl SnapshotService for Snapshots {
             }),
         };
         let repeat = identity::of_marker(&from, &received.snapshot_id);
-        // Nobody would assemble the snapshot of an initiator that is not in the cluster.
+        // No process would assemble the snapshot of an initiator that is not in the cluster.
         let delivered = match known {
+            true if is_over => Ok(false),
             true => self.deliver(from, Some(repeat), message).await?,
             false => Err(String::new()),
         };
@@ -266,13 +269,9 @@ impl Snapshots {
     // The snapshot of a marker. One that begins with it must not have a name that is no id; an earlier program took it.
     async fn begun_by(&self, field: &str, text: &str) -> Result<SnapshotId, Failure> {
         let snapshot = id(field, text, SnapshotId::parse)?;
-        let read = Input::Read(Read::Snapshot(snapshot.clone()));
-        let Err(refused) = new_id(field, text) else {
-            return Ok(snapshot);
-        };
-        match self.handle.ask(read).await?.reply {
-            Reply::Snapshot(Some(_)) => Ok(snapshot),
-            _ => Err(refused),
+        match new_id(field, text) {
+            Err(refused) if self.handle.seen(&snapshot).await?.is_none() => Err(refused),
+            _ => Ok(snapshot),
         }
     }
 

@@ -13,6 +13,7 @@ use crate::history::part::{RecordedState, Run};
 use crate::process::cell::{Cell, Changes};
 use crate::process::ids::{Hash, ProcessId};
 use crate::process::registers::{Registers, Sealed};
+use crate::process::snapshot::Snapshots;
 use crate::store::chunks::Chunks;
 use crate::store::error::StoreError;
 use crate::store::merge::Cells;
@@ -56,8 +57,12 @@ impl Ledger {
     pub(super) fn verify(&mut self, chunks: &Chunks, runs: &[Run]) -> Result<Compared, StoreError> {
         let pairs = self.runs.iter().zip(runs);
         let common = pairs.take_while(|(old, new)| old == new).count();
-        // A base keeps nothing that is forgotten; above one, it hides what the base says.
-        let is_shown = |cell: &Cell| common > 0 || !cell.is_forgotten();
+        // A base keeps nothing that is forgotten; above one, it hides what the base says. Snapshots are cells in states of
+        // before format 6 alone.
+        let is_shown = |cell: &Cell| match cell {
+            Cell::Snapshot(_) => false,
+            cell => common > 0 || !cell.is_forgotten(),
+        };
         let older = Cells::new(chunks, &self.runs[common..], None)?;
         let mut expected = Over::new(older, self.changed.values());
         let mut found = Cells::new(chunks, &runs[common..], None)?;
@@ -230,6 +235,8 @@ fn flows<'a>(
 /// The registers without channels on which nothing passed: these depend on the configuration.
 pub(super) fn of_journal(registers: &Registers) -> Registers {
     let mut registers = registers.clone();
+    // Those are compared by themselves: which of the older ones are still known depends on the restarts.
+    registers.snapshots = Snapshots::default();
     registers
         .outgoing
         .retain(|_, channel| *channel != Default::default());

@@ -16,10 +16,10 @@ use crate::process::ids::SnapshotId;
 use crate::store::error::StoreError;
 use crate::store::frame::{self, Kind};
 use crate::store::schema::{self, revision_key, snapshot_key};
+use crate::store::states;
 use crate::store::v1::Frozen;
 use crate::store::v1::global::GlobalStateV1;
 use crate::store::v1::part::PartV1;
-use crate::store::v2::StateV2;
 
 /// Compares everything that names chunks with them, and every revision with the ones before.
 ///
@@ -100,13 +100,11 @@ pub(super) fn references(
 ) -> Result<(), StoreError> {
     let mut walk = Walk::new(|trees| &trees.states);
     while let Some(stored) = walk.next(&examiner.library)? {
-        let state = stored.framed.and_then(|framed| {
-            frame::unwrap(Kind::State, &framed).and_then(frame::decode::<StateV2>)
-        });
+        let state = stored.framed.and_then(states::decode);
         // What cannot be decoded is named by the pass over the journal.
         if let Ok(state) = state {
             let what = schema::name(Kind::State, &stored.key);
-            for run in &state.thaw().recorded.runs {
+            for run in &state.recorded.runs {
                 contents.run(examiner, &what, run);
             }
         }
@@ -183,7 +181,7 @@ fn miscounted(state: &GlobalState, part: &Part, found: Messages) -> Option<Strin
 fn is_own(examiner: &Examiner, replayed: &Replayed, state: &GlobalState) -> bool {
     let counted = state.counted.get(&examiner.owner.process);
     let is_chained = counted.is_some_and(|counted| counted.is_chained.is_some());
-    is_chained && replayed.process.snapshots().has_seen(&state.snapshot)
+    is_chained && replayed.recorded.contains_key(&state.snapshot)
 }
 
 // The own part was compared with the journal when it was read there. One of which the journal knows nothing is of a
@@ -194,7 +192,7 @@ fn own_part(
     state: &GlobalState,
 ) -> Result<Option<String>, StoreError> {
     let me = &examiner.owner.process;
-    let known = replayed.process.snapshots().has_seen(&state.snapshot);
+    let known = replayed.recorded.contains_key(&state.snapshot);
     let Some(published) = state.parts.get(me).filter(|_| known) else {
         return Ok(None);
     };
@@ -218,13 +216,10 @@ fn own_part(
 // A node that was stopped before the deadline of its snapshot has published nothing, and goes on when it starts.
 fn note_unpublished(examiner: &mut Examiner, replayed: &Replayed) -> Result<(), StoreError> {
     let me = examiner.owner.process.clone();
-    let started = replayed
-        .process
-        .snapshots()
-        .iter()
-        .filter(|(_, initiator, _)| **initiator == me);
+    let started = replayed.recorded.iter();
+    let started = started.filter(|(_, seen)| seen.initiator == me);
     let mut unpublished: Vec<&SnapshotId> = Vec::new();
-    for (snapshot, _, _) in started {
+    for (snapshot, _) in started {
         if was_deleted(&examiner.library.trees.retention, snapshot)? {
             continue;
         }

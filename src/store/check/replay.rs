@@ -5,7 +5,7 @@
 //! Where older turns were deleted, the recorded state before the first that is kept takes their place. It is added up, and
 //! the first entry must be chained to it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Examiner;
 use super::Step;
@@ -16,8 +16,9 @@ use super::recordings::Recordings;
 use super::stretches::Indexed;
 use crate::history::part::RecordedState;
 use crate::process::Process;
-use crate::process::cell::Cell;
-use crate::process::ids::{Hash, Lsn};
+use crate::process::cell::{Cell, SeenSnapshot};
+use crate::process::event::{Record, Turn};
+use crate::process::ids::{Hash, Lsn, SnapshotId};
 use crate::process::registers::{Registers, Sealed};
 use crate::process::topology::Topology;
 use crate::store::codec::Entry;
@@ -26,14 +27,12 @@ use crate::store::frame::{self, Damage, Kind};
 use crate::store::journal::Horizon;
 use crate::store::merge::Cells;
 use crate::store::schema::{self, STATES_FROM, position_key, position_of, snapshot_key};
-use crate::store::states::{StoredState, is_one_stretch};
-use crate::store::v1::Frozen;
-use crate::store::v2::StateV2;
+use crate::store::states::{self, StoredState, is_one_stretch};
 
 /// What the journal came to.
 pub(super) struct Replayed {
-    /// As it is after the newest turn, or before the first that is damaged.
-    pub(super) process: Process,
+    /// Every snapshot whose state was recorded up to the newest turn, or the first that is damaged.
+    pub(super) recorded: BTreeMap<SnapshotId, SeenSnapshot>,
 }
 
 struct Replay {
@@ -48,6 +47,8 @@ struct Replay {
     states_from: Lsn,
     /// The last state that is there.
     kept: Option<Lsn>,
+    /// Every snapshot whose state was recorded.
+    recorded: BTreeMap<SnapshotId, SeenSnapshot>,
     /// The first turn that is kept.
     first: Lsn,
     /// Older entries that are still here.
@@ -77,6 +78,7 @@ pub(super) fn replay(examiner: &mut Examiner) -> Result<Replayed, StoreError> {
         cuts: cuts(examiner)?,
         states_from: states_from(examiner),
         kept: None,
+        recorded: BTreeMap::new(),
         first,
         leftovers: 0,
         ledger: Ledger::default(),
@@ -112,9 +114,7 @@ fn cuts(examiner: &mut Examiner) -> Result<BTreeSet<Lsn>, StoreError> {
     let mut walk = Walk::new(|trees| &trees.states);
     while let Some(stored) = walk.next(&examiner.library)? {
         let what = schema::name(Kind::State, &stored.key);
-        let state = stored.framed.and_then(|framed| {
-            frame::unwrap(Kind::State, &framed).and_then(frame::decode::<StateV2>)
-        });
+        let state = stored.framed.and_then(states::decode);
         let state = state.map_err(|damage| StoreError::damaged(what.clone(), damage));
         match (position_of(&stored.key), examiner.findings.take(state)) {
             (Some(cut), Some(_)) => _ = cuts.insert(cut),
@@ -138,8 +138,7 @@ impl Replay {
             return Ok(());
         }
         let library = &examiner.library;
-        let state = schema::get::<StateV2>(&library.trees.states, &position_key(cut), Kind::State)?;
-        let Some(state) = state.map(Frozen::thaw) else {
+        let Some(state) = states::read(&library.trees.states, cut)? else {
             let what = schema::name(Kind::State, &position_key(cut));
             let problem = "it is missing, and the journal begins behind it";
             examiner.findings.add(what, problem);
@@ -154,6 +153,16 @@ impl Replay {
         for cell in Cells::new(&library.chunks, &recorded.runs, None)? {
             process.restore_cell(cell?);
         }
+        let seen = process.snapshots().iter();
+        let seen = seen.map(|(snapshot, initiator, cut)| {
+            let seen = SeenSnapshot {
+                snapshot: snapshot.clone(),
+                initiator: initiator.clone(),
+                cut,
+            };
+            (snapshot.clone(), seen)
+        });
+        self.recorded = seen.collect();
         self.process = process;
         (self.is_whole, self.hash) = (true, Some(recorded.journal));
         self.ledger = Ledger::at(recorded.runs);
@@ -209,6 +218,7 @@ impl Replay {
             return;
         }
         examiner.report.records += turn.records.len() as u64;
+        self.remember(turn);
         let places = (&examiner.library, &mut examiner.findings);
         self.recordings.turn(places, &self.process, turn);
         self.process.replay(turn);
@@ -218,13 +228,33 @@ impl Replay {
         }
     }
 
+    // The process itself forgets.
+    fn remember(&mut self, turn: &Turn) {
+        let cut = Lsn(turn.position.0 - 1);
+        for record in &turn.records {
+            if let Record::StateRecorded {
+                snapshot,
+                initiator,
+                ..
+            } = record
+            {
+                let seen = SeenSnapshot {
+                    snapshot: snapshot.clone(),
+                    initiator: initiator.clone(),
+                    cut,
+                };
+                self.recorded.insert(snapshot.clone(), seen);
+            }
+        }
+    }
+
     // The state and the part that were recorded with what the journal sealed.
     fn compare(&mut self, examiner: &mut Examiner, sealed: &Sealed) {
         self.ledger.change(sealed.cells.clone());
         let cut = sealed.registers.position;
         let what = schema::name(Kind::State, &position_key(cut));
         let trees = &examiner.library.trees;
-        let state = schema::get::<StateV2>(&trees.states, &position_key(cut), Kind::State);
+        let state = states::read(&trees.states, cut);
         let part = sealed.snapshot.as_ref().map(|snapshot| {
             let name = schema::name(Kind::Part, &snapshot_key(snapshot));
             (name, examiner.library.own_part(snapshot))
@@ -235,7 +265,7 @@ impl Replay {
             self.kept = Some(cut);
         }
         match state {
-            Ok(Some(state)) => self.compare_state(examiner, &state.thaw(), sealed),
+            Ok(Some(state)) => self.compare_state(examiner, &state, sealed),
             // Behind another one of its stretch it is not kept.
             Ok(None) if self.kept.is_some_and(|kept| is_one_stretch(kept, cut)) => {}
             // States are written in their order, and deleted from the first on.
@@ -252,6 +282,17 @@ impl Replay {
 
     fn compare_state(&mut self, examiner: &mut Examiner, state: &StoredState, sealed: &Sealed) {
         let what = schema::name(Kind::State, &position_key(sealed.registers.position));
+        let mut remembered = state.registers.snapshots.iter();
+        let unknown = remembered.find(|(snapshot, initiator, cut)| {
+            let known = self.recorded.get(*snapshot);
+            let differs =
+                |known: &SeenSnapshot| (&known.initiator, known.cut) != (*initiator, *cut);
+            known.map_or(self.first == Lsn(1), differs)
+        });
+        if let Some((snapshot, ..)) = unknown {
+            let problem = format!("the journal did not record {snapshot:?} there");
+            examiner.findings.add(what.clone(), problem);
+        }
         if ledger::of_journal(&state.registers) != ledger::of_journal(&sealed.registers) {
             let problem = "its channels, clocks or recordings differ from the journal";
             examiner.findings.add(what.clone(), problem);
@@ -325,7 +366,7 @@ impl Replay {
         examiner.report.accounts = self.process.bank().len();
         examiner.report.balance_total = self.process.bank().balance_total();
         Ok(Replayed {
-            process: self.process,
+            recorded: self.recorded,
         })
     }
 }
@@ -334,10 +375,10 @@ impl Replay {
 fn sum_up(examiner: &Examiner, cut: Lsn) -> Result<(), StoreError> {
     let library = &examiner.library;
     let key = position_key(cut);
-    let Some(state) = schema::get::<StateV2>(&library.trees.states, &key, Kind::State)? else {
+    let Some(state) = states::read(&library.trees.states, cut)? else {
         return Ok(());
     };
-    let recorded = state.thaw().recorded;
+    let recorded = state.recorded;
     let (mut accounts, mut total) = (0, 0);
     for cell in Cells::new(&library.chunks, &recorded.runs, None)? {
         if let Cell::Account { balance, .. } = cell? {

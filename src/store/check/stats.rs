@@ -5,17 +5,16 @@ use super::library::{Library, Walk};
 use super::published;
 use super::revisions::Revisions;
 use super::{Examiner, Step};
-use crate::history::part::RecordedState;
 use crate::process::ids::SnapshotId;
 use crate::store::codec::Entry;
 use crate::store::error::StoreError;
 use crate::store::frame::{self, Kind};
 use crate::store::journal::Horizon;
 use crate::store::schema::{self, TREES, Trees, position_key, position_of};
+use crate::store::states;
 use crate::store::stretches::BUCKETS;
 use crate::store::v1::Frozen;
 use crate::store::v1::global::GlobalStateV1;
-use crate::store::v2::StateV2;
 
 /// Something counted, with its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
@@ -194,8 +193,9 @@ fn newest_state(library: &Library, stats: &mut Stats) -> Result<(), StoreError> 
     let Some(key) = key else {
         return Ok(());
     };
-    if let Some(state) = schema::get::<StateV2>(tree, &key, Kind::State)? {
-        let recorded: RecordedState = state.thaw().recorded;
+    let cut = position_of(&key).unwrap_or_default();
+    if let Some(state) = states::read(tree, cut)? {
+        let recorded = state.recorded;
         stats.accounts = recorded.accounts;
         stats.balance_total = recorded.balance_total;
         stats.recorded_at = Some(recorded.position.0);

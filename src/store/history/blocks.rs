@@ -17,6 +17,7 @@ use crate::process::clock::Hlc;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::store::error::StoreError;
 use crate::store::frame::{self, Damage, Kind};
+use crate::store::packed;
 use crate::store::schema;
 use crate::store::v1::Frozen;
 use crate::store::v5::HeadV5;
@@ -197,8 +198,8 @@ fn odd(kind: Kind, key: &[u8], problem: &str) -> StoreError {
 }
 
 fn put(tree: &sled::Tree, kind: Kind, block: u32, bytes: &[u8]) -> Result<(), StoreError> {
-    let packed = lz4_flex::block::compress_prepend_size(bytes);
-    frame::put(tree, &key(block), &frame::wrap(kind, &packed))?;
+    let framed = frame::wrap(kind, &packed::compress(bytes));
+    frame::put(tree, &key(block), &framed)?;
     Ok(())
 }
 
@@ -207,16 +208,6 @@ fn unpacked(tree: &sled::Tree, kind: Kind, block: u32) -> Result<Vec<u8>, StoreE
     let Some(framed) = frame::get(tree, &key)? else {
         return Err(odd(kind, &key, "it is missing"));
     };
-    let unpack = || {
-        let packed = frame::unwrap(kind, &framed)?;
-        let claimed = packed
-            .first_chunk()
-            .map_or(0, |head| u32::from_le_bytes(*head));
-        if claimed as usize > frame::VALUE_BYTES_MAX {
-            return Err(Damage::Encoding(format!("{claimed} bytes are too many")));
-        }
-        lz4_flex::block::decompress_size_prepended(packed)
-            .map_err(|error| Damage::Encoding(error.to_string()))
-    };
-    unpack().map_err(|damage| StoreError::damaged(schema::name(kind, &key), damage))
+    let unpacked = frame::unwrap(kind, &framed).and_then(packed::decompress);
+    unpacked.map_err(|damage| StoreError::damaged(schema::name(kind, &key), damage))
 }

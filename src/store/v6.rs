@@ -1,0 +1,55 @@
+//! The stored types that came with format 6: a recorded state holds its snapshots in its registers. Frozen like those of format 1.
+
+use std::collections::BTreeMap;
+
+use super::states::StoredState;
+use super::v1::part::{RecordedStateV1, SeenSnapshotV1};
+use super::v1::state::RecordingV1;
+use super::v1::{Frozen, frozen_struct};
+use super::v2::{IdentityV2, IncomingV2, OutgoingV2};
+use crate::process::cell::SeenSnapshot;
+use crate::process::clock::{Hlc, Lamport};
+use crate::process::ids::{Lsn, ProcessId, SnapshotId};
+use crate::process::registers::Registers;
+use crate::process::snapshot::Snapshots;
+
+frozen_struct!(
+    StateV6 = StoredState {
+        registers: RegistersV6,
+        recorded: RecordedStateV1
+    }
+);
+
+frozen_struct!(RegistersV6 = Registers {
+    position: Lsn,
+    time: Hlc,
+    clock: Lamport,
+    deposits: i128,
+    withdrawals: i128,
+    outgoing: BTreeMap<ProcessId, OutgoingV2>,
+    incoming: BTreeMap<ProcessId, IncomingV2>,
+    recordings: BTreeMap<SnapshotId, RecordingV1>,
+    peers: BTreeMap<ProcessId, IdentityV2>,
+    forgotten: BTreeMap<ProcessId, Lsn>,
+    newest: Option<(SnapshotId, ProcessId)>,
+    snapshots_initiated: u64,
+    snapshots_participated: u64,
+    snapshots: Vec<SeenSnapshotV1>,
+});
+
+impl Frozen<Snapshots> for Vec<SeenSnapshotV1> {
+    fn freeze(live: &Snapshots) -> Self {
+        let seen = live
+            .iter()
+            .map(|(snapshot, initiator, cut)| SeenSnapshotV1 {
+                snapshot: snapshot.clone(),
+                initiator: initiator.clone(),
+                cut,
+            });
+        seen.collect()
+    }
+    fn thaw(self) -> Snapshots {
+        let seen = self.into_iter().map(|seen| -> SeenSnapshot { seen.thaw() });
+        seen.collect()
+    }
+}
