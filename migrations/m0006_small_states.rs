@@ -1,8 +1,11 @@
 //! Format 6: a recorded state is compressed, and names in its registers the snapshots that its process still knows, rather than
 //! every snapshot there ever was as a cell.
 //!
+//! Old turns of the journal are packed into blocks, in a tree of their own, while snapshots are published.
+//!
 //! Nothing that is stored changes. States of before are read as they lie, and their cells of snapshots are dropped when runs are
-//! merged into a base. A program before this one cannot read the new states, and refuses the store by its number.
+//! merged into a base. A program before this one cannot read the new states, would not
+//! find packed turns, and refuses the store by its number.
 
 use super::{Migration, StoreError, Trees};
 

@@ -37,6 +37,19 @@ impl Entry {
         (frame::wrap(Kind::Turn, &entry), hash_of(&entry))
     }
 
+    /// The turn alone, without what chains it, in the stored form of an entry.
+    pub(super) fn turn_of(framed: &[u8]) -> &[u8] {
+        framed
+            .get(frame::HEADER_BYTES + HASH_BYTES..)
+            .unwrap_or_default()
+    }
+
+    /// The stored form of an entry that was taken apart by [`Entry::turn_of`], frame included, and its hash.
+    pub(super) fn rebuilt(previous: Hash, turn: &[u8]) -> (Vec<u8>, Hash) {
+        let entry = [&previous.0, turn].concat();
+        (frame::wrap(Kind::Turn, &entry), hash_of(&entry))
+    }
+
     /// Reads the stored form of the entry at a position.
     ///
     /// # Errors

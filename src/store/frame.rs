@@ -43,6 +43,7 @@ pub(super) enum Kind {
     Body = 13,
     State6 = 14,
     PackedState = 15,
+    Turns = 16,
 }
 
 /// Why a stored value is not what it should be.
@@ -200,6 +201,7 @@ fn fragments(framed: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
             Kind::Touches as u8,
             Kind::Head as u8,
             Kind::Body as u8,
+            Kind::Turns as u8,
         ]
         .contains(kind)
     };

@@ -1,7 +1,12 @@
 //! The journal: the durable sequence of turns. Each entry holds the hash of the one before, so that one hash
 //! vouches for everything up to it.
 //!
+//! Old turns are packed into blocks (`journal/blocks.rs`); only this file and `store check` know.
+//!
 //! It may begin at a horizon: then a recorded state says what was there, and older turns are gone, or going.
+
+mod blocks;
+mod pack;
 
 use std::sync::{Mutex, PoisonError};
 
@@ -9,14 +14,23 @@ use super::codec::Entry;
 use super::error::StoreError;
 use super::frame::Kind;
 use super::frame::{self, Damage};
-use super::schema::{self, JOURNAL_FROM, JOURNAL_SINCE, Trees, position_key, position_of};
+use super::schema::{
+    self, JOURNAL_FROM, JOURNAL_SINCE, TURNS_PACKED, Trees, position_key, position_of,
+};
 use crate::process::clock::Hlc;
 use crate::process::event::Turn;
 use crate::process::ids::{Hash, Lsn};
+use blocks::Blocks;
+pub(super) use blocks::{Turns, unpack};
 
 /// The journal of one process.
 pub(super) struct Journal {
+    /// Turns that lie alone: all but old ones.
     tree: sled::Tree,
+    blocks: Blocks,
+    meta: sled::Tree,
+    /// The turns before this one were packed, or stay alone. One packs at a time.
+    packed: Mutex<Lsn>,
     /// The newest durable entry.
     head: Mutex<Head>,
     horizon: Mutex<Horizon>,
@@ -66,18 +80,24 @@ impl Journal {
         let head = match newest {
             None => Head::default(),
             Some(position) => {
-                let entry = read(&tree, position)?.ok_or_else(|| missing(position))?;
+                let entry = entry_in(trees, position)?.ok_or_else(|| missing(position))?;
                 Head {
                     position,
                     hash: entry.hash,
                 }
             }
         };
-        Ok(Self {
+        let packed = schema::get::<u64>(&trees.meta, TURNS_PACKED, Kind::Number)?;
+        let journal = Self {
             tree,
+            blocks: Blocks::new(trees.turns.clone()),
+            meta: trees.meta.clone(),
+            packed: Mutex::new(Lsn(packed.unwrap_or(1))),
             head: Mutex::new(head),
             horizon: Mutex::new(horizon),
-        })
+        };
+        journal.finish_packing()?;
+        Ok(journal)
     }
 
     /// The newest durable entry.
@@ -143,11 +163,51 @@ impl Journal {
         Ok(self.read_head(position)?.1)
     }
 
-    /// The clock of the turn at a position, unchecked: to find a place.
-    pub(super) fn peek_time(&self, position: Lsn) -> Result<Hlc, StoreError> {
+    /// The last turn behind `low` and up to `high` whose clock is at or before an instant, `low` if there is none. Clocks are
+    /// read unchecked, and those of a block at once.
+    pub(super) fn last_until(
+        &self,
+        (mut low, mut high): (Lsn, Lsn),
+        instant: Hlc,
+    ) -> Result<Lsn, StoreError> {
+        // All up to `low` is at or before the instant, all behind `high` after it.
+        while low < high {
+            let middle = Lsn(low.0 + (high.0 - low.0).div_ceil(2));
+            let [began, ended] = self.peek_times(middle)?;
+            if ended.1 <= instant {
+                low = ended.0;
+            } else if began.1 > instant {
+                high = Lsn(began.0.0 - 1);
+            } else {
+                // Within a block: its first turn is before the place, its last behind it.
+                (low, high) = (low.max(began.0), high.min(Lsn(ended.0.0 - 1)));
+                if low < high {
+                    let middle = Lsn(low.0 + (high.0 - low.0).div_ceil(2));
+                    match self.time(middle)? <= instant {
+                        true => low = middle,
+                        false => high = Lsn(middle.0 - 1),
+                    }
+                }
+            }
+        }
+        Ok(low)
+    }
+
+    // A turn and its clock, twice; of one that is packed the first and the last of its block.
+    fn peek_times(&self, position: Lsn) -> Result<[(Lsn, Hlc); 2], StoreError> {
         let fragment = frame::first_fragment(&self.tree, &position_key(position))?;
+        let turns = match fragment {
+            Some(fragment) => {
+                let place = (position, Entry::peek_time(position, &fragment)?);
+                Some([place, place])
+            }
+            None => {
+                let turns = self.blocks.around(position)?;
+                turns.map(|turns| [(turns.first, turns.began), (turns.last, turns.ended)])
+            }
+        };
         self.check_kept(position)?;
-        Entry::peek_time(position, &fragment.ok_or_else(|| missing(position))?)
+        turns.ok_or_else(|| missing(position))
     }
 
     /// Where the journal begins.
@@ -185,6 +245,12 @@ impl Journal {
             batch.remove(key);
         }
         self.tree.apply_batch(batch)?;
+        while removed < most {
+            match self.blocks.remove_oldest(self.first())? {
+                0 => break,
+                turns => removed += turns,
+            }
+        }
         Ok(removed)
     }
 
@@ -205,18 +271,27 @@ impl Journal {
     }
 
     fn read_head(&self, position: Lsn) -> Result<(Hash, Hlc), StoreError> {
-        let framed = frame::get(&self.tree, &position_key(position))?;
-        let head = framed.ok_or_else(|| missing(position));
-        let head = head.and_then(|framed| Entry::head(position, &framed));
+        let framed = self.stored(position);
         self.check_kept(position)?;
-        head
+        Entry::head(position, &framed?)
     }
 
     fn read(&self, position: Lsn) -> Result<Entry, StoreError> {
-        let entry = read(&self.tree, position);
+        let framed = self.stored(position);
         // Asked afterwards: it may have gone while it was read, one fragment after the other.
         self.check_kept(position)?;
-        entry?.ok_or_else(|| missing(position))
+        Entry::decode(position, &framed?)
+    }
+
+    /// The stored form of the entry at a position, frame included, wherever it lies.
+    pub(super) fn stored(&self, position: Lsn) -> Result<Vec<u8>, StoreError> {
+        // A block is there before its turns alone go.
+        let alone = frame::get(&self.tree, &position_key(position))?;
+        let stored = match alone {
+            Some(framed) => Some(framed),
+            None => self.blocks.entry(position)?,
+        };
+        stored.ok_or_else(|| missing(position))
     }
 
     // What is before the horizon is gone, also where some of it is still going.
@@ -235,9 +310,17 @@ pub(super) fn missing(position: Lsn) -> StoreError {
     StoreError::damaged(format!("journal entry {position}"), damage)
 }
 
-fn read(tree: &sled::Tree, position: Lsn) -> Result<Option<Entry>, StoreError> {
-    let framed = frame::get(tree, &position_key(position))?;
+/// The entry at a position in a store that no journal has open.
+pub(super) fn entry_in(trees: &Trees, position: Lsn) -> Result<Option<Entry>, StoreError> {
+    let alone = frame::get(&trees.journal, &position_key(position))?;
+    let framed = match alone {
+        Some(framed) => Some(framed),
+        None => Blocks::new(trees.turns.clone()).entry(position)?,
+    };
     framed
         .map(|framed| Entry::decode(position, &framed))
         .transpose()
 }
+
+#[cfg(test)]
+mod tests;

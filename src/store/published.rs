@@ -18,6 +18,7 @@ impl Store {
         self.sync()?;
         self.history.note(&published.state);
         self.pack_history()?;
+        self.pack_turns()?;
         Ok(published.root)
     }
 
@@ -31,6 +32,17 @@ impl Store {
             return Ok(false);
         };
         self.history.pack(|| self.sync())
+    }
+
+    // Each snapshot lets some old turns be packed, more of them than it adds where little else happens. Where much happens the
+    // rest stays alone, and nobody waits for it.
+    fn pack_turns(&self) -> Result<(), StoreError> {
+        if let (Some(_deleting), Some(state)) =
+            (self.standstill.deleting(), self.states.newest_cut())
+        {
+            self.journal.pack(state, || self.sync())?;
+        }
+        Ok(())
     }
 
     /// A revision of a snapshot, or the newest, as it is stored, frame included, for another store to adopt.
@@ -66,6 +78,7 @@ impl Store {
         self.sync()?;
         self.history.note(state);
         self.pack_history()?;
+        self.pack_turns()?;
         self.is_back(&state.snapshot)
     }
 

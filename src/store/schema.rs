@@ -3,6 +3,7 @@
 //! | tree | key | value |
 //! |---|---|---|
 //! | journal | position, 8 bytes big-endian | previous entry's hash, then [`super::v1::turn::TurnV1`] |
+//! | turns | position of the first turn, 8 bytes big-endian | [`super::v6::TurnsV6`], then old turns, compressed together |
 //! | states-2 | position of the cut, 8 bytes big-endian | [`super::v6::StateV6`], compressed; before format 6 [`super::v2::StateV2`] |
 //! | chunks | hash, 32 bytes | [`super::v1::part::ChunkV1`], as `super::packed` lays it |
 //! | parts | snapshot id, a zero byte | [`super::v1::part::PartV1`] |
@@ -12,7 +13,7 @@
 //! | index | number of a block, 8 bytes big-endian | [`super::v5::HeadV5`], compressed |
 //! | blocks | the same | revisions in their frames, compressed together |
 //! | retention | snapshot id, a zero byte | [`super::v3::KeptV3`] |
-//! | meta | `format`, `boot`, `run`, `states-from`, `journal-from`, `journal-since` | a number each |
+//! | meta | `format`, `boot`, `run`, `states-from`, `journal-from`, `journal-since`, `turns-packed` | a number each |
 //! | meta | `owner` | [`super::v1::state::OwnerV1`] |
 //!
 //! A value lies over the keys `key ‖ fragment number`, 2 bytes big-endian.
@@ -27,6 +28,8 @@ use crate::process::ids::{Lsn, SnapshotId};
 /// The trees of a store.
 pub(super) struct Trees {
     pub(super) journal: sled::Tree,
+    /// Blocks of old turns.
+    pub(super) turns: sled::Tree,
     pub(super) states: sled::Tree,
     pub(super) chunks: sled::Tree,
     pub(super) parts: sled::Tree,
@@ -41,7 +44,7 @@ pub(super) struct Trees {
 }
 
 /// The names of all trees.
-pub(super) const TREES: [&str; 10] = [
+pub(super) const TREES: [&str; 11] = [
     "journal",
     "states-2",
     "chunks",
@@ -52,10 +55,11 @@ pub(super) const TREES: [&str; 10] = [
     "meta",
     "index",
     "blocks",
+    "turns",
 ];
 /// Those that a store of this format need not have: the first is made again from the journal, nothing was pinned or
 /// deleted before the second came, and nothing packed into blocks before the others.
-pub(super) const TREES_LATE: [&str; 4] = ["stretches", "retention", "index", "blocks"];
+pub(super) const TREES_LATE: [&str; 5] = ["stretches", "retention", "index", "blocks", "turns"];
 
 const FORMAT: &[u8] = b"format";
 pub(super) const BOOT: &[u8] = b"boot";
@@ -66,12 +70,15 @@ pub(super) const STATES_FROM: &[u8] = b"states-from";
 pub(super) const JOURNAL_FROM: &[u8] = b"journal-from";
 /// The clock value from which on there is an answer then.
 pub(super) const JOURNAL_SINCE: &[u8] = b"journal-since";
+/// The turns before this position were packed, or stay alone.
+pub(super) const TURNS_PACKED: &[u8] = b"turns-packed";
 pub(super) const OWNER: &[u8] = b"owner";
 
 impl Trees {
     pub(super) fn open(db: &sled::Db) -> Result<Self, StoreError> {
         Ok(Self {
             journal: db.open_tree("journal")?,
+            turns: db.open_tree("turns")?,
             states: db.open_tree("states-2")?,
             chunks: db.open_tree("chunks")?,
             parts: db.open_tree("parts")?,
@@ -247,6 +254,10 @@ pub(super) fn name(kind: Kind, key: &[u8]) -> String {
                 "the"
             };
             format!("{what} revisions of block {block}")
+        }
+        Kind::Turns => {
+            let first = position_of(key).unwrap_or_default();
+            format!("block of the journal entries from {first} on")
         }
         Kind::Owner | Kind::Number => format!("meta value {:?}", String::from_utf8_lossy(key)),
     }

@@ -130,10 +130,14 @@ impl States {
         cuts.take_while(move |cut| cut.as_ref().map_or(true, |cut| *cut < position))
     }
 
+    /// The cut of the newest state that is written.
+    pub(super) fn newest_cut(&self) -> Option<Lsn> {
+        self.newest().as_ref().map(|(cut, _)| *cut)
+    }
+
     /// The newest state that is written.
     pub(super) fn newest_written(&self) -> Result<Option<StoredState>, StoreError> {
-        let newest = self.newest().as_ref().map(|(cut, _)| *cut);
-        newest.map_or(Ok(None), |cut| self.get(cut))
+        self.newest_cut().map_or(Ok(None), |cut| self.get(cut))
     }
 
     /// Deletes the state at this cut. The caller makes it durable.

@@ -1,7 +1,9 @@
-//! The stored types that came with format 6: a recorded state holds its snapshots in its registers. Frozen like those of format 1.
+//! The stored types that came with format 6: a recorded state holds its snapshots in its registers, and old turns lie in blocks.
+//! Frozen like those of format 1.
 
 use std::collections::BTreeMap;
 
+use super::journal::Turns;
 use super::states::StoredState;
 use super::v1::part::{RecordedStateV1, SeenSnapshotV1};
 use super::v1::state::RecordingV1;
@@ -9,7 +11,7 @@ use super::v1::{Frozen, frozen_struct};
 use super::v2::{IdentityV2, IncomingV2, OutgoingV2};
 use crate::process::cell::SeenSnapshot;
 use crate::process::clock::{Hlc, Lamport};
-use crate::process::ids::{Lsn, ProcessId, SnapshotId};
+use crate::process::ids::{Hash, Lsn, ProcessId, SnapshotId};
 use crate::process::registers::Registers;
 use crate::process::snapshot::Snapshots;
 
@@ -53,3 +55,13 @@ impl Frozen<Snapshots> for Vec<SeenSnapshotV1> {
         seen.collect()
     }
 }
+
+frozen_struct!(
+    TurnsV6 = Turns {
+        first: Lsn,
+        last: Lsn,
+        began: Hlc,
+        ended: Hlc,
+        previous: Hash,
+    }
+);

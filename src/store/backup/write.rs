@@ -11,7 +11,7 @@ use crate::store::codec::Entry;
 use crate::store::error::StoreError;
 use crate::store::export::ExportError;
 use crate::store::frame::{self, Damage, Kind};
-use crate::store::journal;
+use crate::store::journal::{self, Journal};
 use crate::store::schema::{self, OWNER, Trees, position_key, snapshot_key};
 use crate::store::v1::state::OwnerV1;
 
@@ -46,7 +46,7 @@ impl Store {
         copy.out.block(Block::Tree, b"journal")?;
         let mut parts = Vec::new();
         for position in self.journal.first().0..=end.position.0 {
-            let stored = copy.turn(&trees, Lsn(position))?;
+            let stored = copy.turn(&self.journal, Lsn(position))?;
             if Lsn(position) > behind {
                 parts.extend(parts_stored(Lsn(position), &stored)?);
             }
@@ -108,11 +108,10 @@ impl Copy<'_> {
         }
     }
 
-    fn turn(&mut self, trees: &Trees, position: Lsn) -> Result<Vec<u8>, ExportError> {
-        let key = position_key(position);
-        let framed = read(&trees.journal, &key)?;
-        let framed = framed.ok_or_else(|| ExportError::Store(journal::missing(position)))?;
-        self.write(&key, &framed)?;
+    // Each lies alone in the copy, which packs them again.
+    fn turn(&mut self, journal: &Journal, position: Lsn) -> Result<Vec<u8>, ExportError> {
+        let framed = journal.stored(position).map_err(ExportError::Store)?;
+        self.write(&position_key(position), &framed)?;
         Ok(framed)
     }
 

@@ -21,6 +21,7 @@ mod stats;
 mod story;
 mod stretches;
 mod sums;
+mod turns;
 
 use std::path::Path;
 

@@ -14,6 +14,7 @@ use super::library::{Stored, Walk};
 use super::plausible::implausible;
 use super::recordings::Recordings;
 use super::stretches::Indexed;
+use super::turns::Turns;
 use crate::history::part::RecordedState;
 use crate::process::Process;
 use crate::process::cell::{Cell, SeenSnapshot};
@@ -90,7 +91,7 @@ pub(super) fn replay(examiner: &mut Examiner) -> Result<Replayed, StoreError> {
     }
     let last = examiner.library.trees.journal.last()?;
     let of = last.and_then(|(key, _)| position_of(frame::split_key(&key)?.0));
-    let mut walk = Walk::new(|trees| &trees.journal);
+    let mut walk = Turns::new(first);
     while let Some(stored) = walk.next(&examiner.library)? {
         replay.take(examiner, stored);
         (examiner.step)(Step {

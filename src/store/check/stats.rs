@@ -6,11 +6,10 @@ use super::published;
 use super::revisions::Revisions;
 use super::{Examiner, Step};
 use crate::process::ids::SnapshotId;
-use crate::store::codec::Entry;
 use crate::store::error::StoreError;
 use crate::store::frame::{self, Kind};
-use crate::store::journal::Horizon;
-use crate::store::schema::{self, TREES, Trees, position_key, position_of};
+use crate::store::journal::{self, Horizon};
+use crate::store::schema::{self, TREES, Trees, position_of};
 use crate::store::states;
 use crate::store::stretches::BUCKETS;
 use crate::store::v1::Frozen;
@@ -104,6 +103,7 @@ fn count(examiner: &mut Examiner) -> Result<Stats, StoreError> {
     trees[7] = |trees| &trees.meta;
     trees[8] = |trees| &trees.heads;
     trees[9] = |trees| &trees.bodies;
+    trees[10] = |trees| &trees.turns;
     for (done, (name, tree)) in (1..).zip(TREES.iter().zip(trees)) {
         let (count, bytes) = size(&examiner.library, tree)?;
         stats.live_bytes += bytes;
@@ -120,7 +120,7 @@ fn count(examiner: &mut Examiner) -> Result<Stats, StoreError> {
     stats.chunks = stats.trees[2].clone();
     stats.parts = stats.trees[3].count;
     stats.stretches = stats.trees[5].count / (1 + u64::from(BUCKETS));
-    journal(&examiner.library, &mut stats)?;
+    span(&examiner.library, &mut stats)?;
     newest_state(&examiner.library, &mut stats)?;
     history(&examiner.library, &mut stats)?;
     let mut contents = Contents::read(examiner)?;
@@ -166,20 +166,18 @@ fn size(library: &Library, tree: fn(&Trees) -> &sled::Tree) -> Result<(u64, u64)
     Ok((count, bytes))
 }
 
-fn journal(library: &Library, stats: &mut Stats) -> Result<(), StoreError> {
-    let tree = &library.trees.journal;
+fn span(library: &Library, stats: &mut Stats) -> Result<(), StoreError> {
+    let trees = &library.trees;
     // What is older is going.
-    let from = position_key(Horizon::read(&library.trees.meta)?.first);
-    let oldest = tree.range(from..).next().transpose()?;
-    let turn = |stored: Option<(sled::IVec, sled::IVec)>| {
-        let position = stored.and_then(|(key, _)| position_of(frame::split_key(&key)?.0));
-        let Some(position) = position else {
-            return Ok(None);
-        };
-        let framed = frame::get(tree, &position_key(position))?.unwrap_or_default();
-        Ok::<_, StoreError>(Some(Entry::decode(position, &framed)?.turn))
+    let oldest = Horizon::read(&trees.meta)?.first;
+    let newest = trees.journal.last()?;
+    let newest = newest.and_then(|(key, _)| position_of(frame::split_key(&key)?.0));
+    let Some(newest) = newest else {
+        return Ok(());
     };
-    if let (Some(first), Some(last)) = (turn(oldest)?, turn(tree.last()?)?) {
+    let turn =
+        |position| Ok::<_, StoreError>(journal::entry_in(trees, position)?.map(|entry| entry.turn));
+    if let (Some(first), Some(last)) = (turn(oldest)?, turn(newest)?) {
         stats.journal_positions = Some((first.position.0, last.position.0));
         stats.journal_span_us = Some((first.time.wall_us(), last.time.wall_us()));
     }

@@ -98,18 +98,10 @@ impl Store {
     }
 
     fn search(&self, first: Lsn, time: Hlc) -> Result<Lsn, StoreError> {
-        let (mut low, mut high) = (Lsn(first.0 - 1), self.position());
-        // All up to `low` is at or before the time, all behind `high` after it.
-        while low < high {
-            let middle = Lsn(low.0 + (high.0 - low.0).div_ceil(2));
-            if self.journal.peek_time(middle)? <= time {
-                low = middle;
-            } else {
-                high = Lsn(middle.0 - 1);
-            }
-        }
-        self.check_place(low, first, time)?;
-        Ok(low)
+        let behind = (Lsn(first.0 - 1), self.position());
+        let position = self.journal.last_until(behind, time)?;
+        self.check_place(position, first, time)?;
+        Ok(position)
     }
 
     // The search has looked at clocks alone. Both sides of the place are read whole before anybody relies on it.

@@ -1,0 +1,257 @@
+//! Old turns lie in blocks: consecutive ones, compressed together, under one key. A turn alone costs a key, and sled some two
+//! hundred bytes of memory for it; and the turns of a snapshot in a quiet cluster are alike.
+//!
+//! | tree | key | value |
+//! |---|---|---|
+//! | turns | position of the first turn, 8 bytes big-endian | [`TurnsV6`], then the turns, one LZ4 block with its length in front |
+//!
+//! Within a block the hash of the entry before is not stored: it is computed from the first one on, so the entries that are
+//! read are to the byte those that were written. A block never changes.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::process::clock::Hlc;
+use crate::process::ids::{Hash, Lsn};
+use crate::store::codec::Entry;
+use crate::store::error::StoreError;
+use crate::store::frame::{self, Damage, Kind};
+use crate::store::packed;
+use crate::store::schema::{self, position_key, position_of};
+use crate::store::v1::Frozen;
+use crate::store::v6::TurnsV6;
+
+/// Turns of one block.
+pub(super) const BLOCK_TURNS: u64 = 64;
+/// Blocks that stay unpacked: a scan reads each turn of one after the other.
+const CACHED: usize = 4;
+/// In front of each turn: its length.
+const LENGTH_BYTES: usize = 4;
+
+/// What stands in front of the turns of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::store) struct Turns {
+    pub(in crate::store) first: Lsn,
+    pub(in crate::store) last: Lsn,
+    /// The clocks of the first and of the last.
+    pub(in crate::store) began: Hlc,
+    pub(in crate::store) ended: Hlc,
+    /// The hash of the entry before the first.
+    pub(in crate::store) previous: Hash,
+}
+
+impl Turns {
+    fn len(self) -> u64 {
+        self.last.0 + 1 - self.first.0
+    }
+}
+
+/// A block that was read.
+pub(in crate::store) struct Block {
+    pub(in crate::store) turns: Turns,
+    /// Every entry as it was when it lay alone, frame included.
+    entries: Vec<Vec<u8>>,
+}
+
+impl Block {
+    /// The entries, in order.
+    pub(in crate::store) fn into_entries(self) -> impl Iterator<Item = (Lsn, Vec<u8>)> {
+        let positions = (self.turns.first.0..).map(Lsn);
+        positions.zip(self.entries)
+    }
+
+    fn entry(&self, position: Lsn) -> Option<&[u8]> {
+        let place = position.0.checked_sub(self.turns.first.0)?;
+        let entry = self.entries.get(usize::try_from(place).ok()?);
+        entry.map(Vec::as_slice)
+    }
+}
+
+/// A block that is being made.
+#[derive(Default)]
+pub(super) struct Draft {
+    turns: Option<Turns>,
+    body: Vec<u8>,
+    hash: Hash,
+}
+
+impl Draft {
+    /// Adds the next entry.
+    pub(super) fn push(&mut self, entry: &Entry, framed: &[u8]) {
+        let (position, time) = (entry.turn.position, entry.turn.time);
+        let turns = self.turns.get_or_insert(Turns {
+            first: position,
+            last: position,
+            began: time,
+            ended: time,
+            previous: entry.previous,
+        });
+        (turns.last, turns.ended) = (position, time);
+        self.hash = entry.hash;
+        let turn = Entry::turn_of(framed);
+        let length = u32::try_from(turn.len()).expect("only short turns are packed");
+        self.body.extend_from_slice(&length.to_le_bytes());
+        self.body.extend_from_slice(turn);
+    }
+
+    /// How many turns it has.
+    pub(super) fn len(&self) -> u64 {
+        self.turns.map_or(0, Turns::len)
+    }
+
+    /// The hash up to its last entry.
+    pub(super) fn hash(&self) -> Option<Hash> {
+        self.turns.map(|_| self.hash)
+    }
+
+    /// What is stored of it, unless it is empty.
+    pub(super) fn end(self) -> Option<(Turns, Vec<u8>)> {
+        let turns = self.turns?;
+        let mut payload = frame::encode(&TurnsV6::freeze(&turns));
+        payload.extend_from_slice(&packed::compress(&self.body));
+        Some((turns, frame::wrap(Kind::Turns, &payload)))
+    }
+}
+
+/// The blocks of a journal.
+pub(in crate::store) struct Blocks {
+    pub(super) tree: sled::Tree,
+    cache: Mutex<VecDeque<Arc<Block>>>,
+}
+
+impl Blocks {
+    pub(in crate::store) fn new(tree: sled::Tree) -> Self {
+        Self {
+            tree,
+            cache: Mutex::default(),
+        }
+    }
+
+    /// Where each block begins, oldest first.
+    pub(super) fn firsts(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = Result<Lsn, StoreError>> + use<> {
+        let keys = schema::keys(&self.tree);
+        keys.filter_map(|key| key.map(|key| position_of(&key)).transpose())
+    }
+
+    fn head(&self, first: Lsn) -> Result<Option<Turns>, StoreError> {
+        let Some(fragment) = frame::first_fragment(&self.tree, &position_key(first))? else {
+            return Ok(None);
+        };
+        let turns = frame::peek::<TurnsV6>(&fragment, 0).map(Frozen::thaw);
+        let turns = turns.and_then(|turns: Turns| checked(turns, first));
+        turns.map(Some).map_err(|damage| damaged(first, damage))
+    }
+
+    /// What stands in front of the block in which a turn lies; unchecked.
+    pub(super) fn around(&self, position: Lsn) -> Result<Option<Turns>, StoreError> {
+        let Some((key, _)) = self.tree.get_lt(position_key(position.next()))? else {
+            return Ok(None);
+        };
+        let first = frame::split_key(&key).and_then(|(key, _)| position_of(key));
+        let head = first.map_or(Ok(None), |first| self.head(first))?;
+        Ok(head.filter(|turns| position <= turns.last))
+    }
+
+    /// The stored form of an entry that is packed, as it was when it lay alone.
+    pub(super) fn entry(&self, position: Lsn) -> Result<Option<Vec<u8>>, StoreError> {
+        let cached = {
+            let cache = self.cache();
+            let mut found = cache.iter().filter_map(|block| block.entry(position));
+            found.next().map(<[u8]>::to_vec)
+        };
+        if cached.is_some() {
+            return Ok(cached);
+        }
+        let Some(turns) = self.around(position)? else {
+            return Ok(None);
+        };
+        let Some(block) = self.read(turns.first)? else {
+            return Ok(None);
+        };
+        let entry = block.entry(position).map(<[u8]>::to_vec);
+        let mut cache = self.cache();
+        cache.truncate(CACHED - 1);
+        cache.push_front(Arc::new(block));
+        Ok(entry)
+    }
+
+    /// The block that begins at a position.
+    pub(in crate::store) fn read(&self, first: Lsn) -> Result<Option<Block>, StoreError> {
+        let Some(framed) = frame::get(&self.tree, &position_key(first))? else {
+            return Ok(None);
+        };
+        let unpacked = unpack(&framed, first);
+        unpacked.map(Some).map_err(|damage| damaged(first, damage))
+    }
+
+    fn cache(&self) -> MutexGuard<'_, VecDeque<Arc<Block>>> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes a block. The caller makes it durable before it says that the turns are packed.
+    pub(super) fn put(&self, first: Lsn, framed: &[u8]) -> Result<(), StoreError> {
+        frame::put(&self.tree, &position_key(first), framed)?;
+        Ok(())
+    }
+
+    /// Removes the oldest block if all of it is before a position; says how many turns went. The caller makes it durable.
+    pub(super) fn remove_oldest(&self, before: Lsn) -> Result<usize, StoreError> {
+        let Some(first) = self.firsts().next().transpose()? else {
+            return Ok(0);
+        };
+        let turns = match self.head(first) {
+            Ok(head) => head.map_or(0, Turns::len),
+            // Its end is not known: it goes when even the longest would.
+            Err(StoreError::Damaged { .. }) => BLOCK_TURNS,
+            Err(error) => return Err(error),
+        };
+        if first.0 + turns > before.0 {
+            return Ok(0);
+        }
+        self.cache().retain(|block| block.turns.first != first);
+        schema::remove_all(&self.tree, &position_key(first))?;
+        Ok(usize::try_from(turns.max(1)).unwrap_or(usize::MAX))
+    }
+}
+
+fn damaged(first: Lsn, damage: Damage) -> StoreError {
+    StoreError::damaged(schema::name(Kind::Turns, &position_key(first)), damage)
+}
+
+fn checked(turns: Turns, first: Lsn) -> Result<Turns, Damage> {
+    match turns.first == first && turns.last >= first {
+        true => Ok(turns),
+        false => Err(Damage::Contradiction(format!(
+            "it says it holds the entries {} to {}",
+            turns.first, turns.last
+        ))),
+    }
+}
+
+/// Reads a block and computes the entries of before it was packed.
+pub(in crate::store) fn unpack(framed: &[u8], first: Lsn) -> Result<Block, Damage> {
+    let payload = frame::unwrap(Kind::Turns, framed)?;
+    let turns = frame::peek::<TurnsV6>(framed, 0)?.thaw();
+    let turns = checked(turns, first)?;
+    let head_bytes = frame::encode(&TurnsV6::freeze(&turns)).len();
+    let body = packed::decompress(payload.get(head_bytes..).unwrap_or_default())?;
+    let (mut rest, mut previous) = (&body[..], turns.previous);
+    let mut entries = Vec::new();
+    let cut_off = |found: usize, expected: usize| Damage::CutOff { found, expected };
+    while let Some((length, behind)) = rest.split_first_chunk::<LENGTH_BYTES>() {
+        let length = u32::from_le_bytes(*length) as usize;
+        let turn = behind.split_at_checked(length);
+        let (turn, behind) = turn.ok_or_else(|| cut_off(behind.len(), length))?;
+        let (entry, hash) = Entry::rebuilt(previous, turn);
+        entries.push(entry);
+        (rest, previous) = (behind, hash);
+    }
+    let (found, expected) = (entries.len() as u64, turns.len());
+    if !rest.is_empty() || found != expected {
+        let problem = format!("it holds {found} entries rather than {expected}");
+        return Err(Damage::Contradiction(problem));
+    }
+    Ok(Block { turns, entries })
+}
