@@ -160,6 +160,48 @@ fn whoever_indexes_goes_on_behind_the_new_horizon() {
     assert!(store.horizon().is_some());
 }
 
+// Without this a long journal would cost a key for each turn of every snapshot there ever was; or old turns be lost to who asks.
+#[test]
+fn old_turns_are_packed_as_snapshots_are_published_and_answer_as_before() {
+    let mut scene = Scene::new(65_536);
+    scene.pay_in(1500);
+    scene.checkpoint();
+    let balance = |scene: &Scene, position| {
+        let at = scene
+            .store
+            .balance_at(&process_id("p"), &account("a0"), Lsn(position));
+        at.expect("it is whole")
+    };
+    let before: Vec<_> = (1..300).map(|position| balance(&scene, position)).collect();
+    let began = (Hlc::at(1), Lamport(1));
+    for number in 1..=3 {
+        let snapshot = SnapshotId::parse(&format!("s{number}")).expect("a valid id");
+        let mut state = GlobalState::begun(snapshot, process_id("p"), began);
+        state.revision = 1;
+        scene.store.publish(&state).expect("there is room");
+    }
+    let after: Vec<_> = (1..300).map(|position| balance(&scene, position)).collect();
+    assert_eq!(after, before);
+    let path = scene.dir.path().to_path_buf();
+    let trees = |path: &std::path::Path| -> [u64; 2] {
+        let stats = Store::stats(path, &std::env::temp_dir(), &|_| {}).expect("it is whole");
+        let count = |name| stats.trees.iter().find(|tree| tree.name == name);
+        ["turns", "journal"].map(|name| count(name).map_or(0, |tree| tree.count))
+    };
+    drop(scene.store);
+    images::await_release(&path);
+    // 1,501 turns, the newest 1,024 before the state stay alone: seven blocks of 64 fit before them.
+    assert_eq!(trees(&path), [7, 1501 - 7 * 64]);
+    let store = open(&path);
+    recover(&store);
+    let scene = Scene { store, ..scene };
+    assert!(scene.trim().is_some());
+    drop(scene.store);
+    images::await_release(&path);
+    assert_eq!(trees(&path)[0], 0);
+    Store::check(&path).expect("it is whole");
+}
+
 #[test]
 fn a_marker_that_was_lost_holds_nothing_back() {
     let mut scene = Scene::new(65_536);
