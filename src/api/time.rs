@@ -1,10 +1,14 @@
 //! Instants for people: RFC 3339, shown in UTC with microseconds. Every instant that a client writes, on REST, in a string
 //! of gRPC or in a command, is read here.
 
+use std::fmt;
+use std::time::Duration;
+
 use jiff::SignedDuration;
 use jiff::civil::{Date, DateTime, Time};
 
 use super::error::Failure;
+use crate::config::parse_duration;
 use crate::node::Handle;
 use crate::process::clock::Hlc;
 
@@ -12,16 +16,68 @@ const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 const LAST: DateTime = DateTime::constant(9999, 12, 31, 23, 59, 59, 999_999_000);
 const HOUR_S: i64 = 3600;
 
-/// An instant, from microseconds since the Unix epoch. One that has five digits of a year is shown as the last that has four.
+/// An instant as a client gives it, in microseconds since the Unix epoch. Clocks reach from 1970 to 2112; a filter may
+/// name an instant outside of that range, and is then as open as it looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Instant(i64);
+
+impl Instant {
+    /// From microseconds since the Unix epoch.
+    pub(super) fn of_us(wall_us: u64) -> Self {
+        Self(i64::try_from(wall_us).unwrap_or(i64::MAX))
+    }
+
+    /// The first clock value of the instant, or the end of all clocks that is nearest to it: as a bound it is exact.
+    pub(crate) fn bound(self) -> Hlc {
+        Hlc::at(u64::try_from(self.0).unwrap_or(0))
+    }
+}
+
+impl fmt::Display for Instant {
+    // An instant that has five digits of a year is shown as the last that has four.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let instant = EPOCH.checked_add(SignedDuration::from_micros(self.0));
+        write!(f, "{:.6}Z", instant.unwrap_or(LAST))
+    }
+}
+
+/// An instant, from microseconds since the Unix epoch, in UTC.
 pub(crate) fn rfc3339(wall_us: u64) -> String {
-    let since = i64::try_from(wall_us).ok().map(SignedDuration::from_micros);
-    let instant = since.and_then(|since| EPOCH.checked_add(since).ok());
-    format!("{:.6}Z", instant.unwrap_or(LAST))
+    Instant::of_us(wall_us).to_string()
 }
 
 /// Understands an instant of a request.
-pub(super) fn parse(field: &str, text: &str) -> Result<Hlc, Failure> {
+pub(super) fn parse(field: &str, text: &str) -> Result<Instant, Failure> {
     read(text).ok_or_else(|| Failure::malformed(field, expected(text)))
+}
+
+/// The last clock value of the instant that a request asks about, which must be over; `now` and `-5m` are taken by the
+/// clock of this node.
+pub(super) async fn asked(handle: &Handle, field: &str, text: &str) -> Result<Hlc, Failure> {
+    let Some(before) = before_now(text) else {
+        let instant = read(text);
+        let why = || Failure::malformed(field, expected_at(text));
+        return past(handle, field, instant.ok_or_else(why)?).await;
+    };
+    let present = handle.present().await?.wall_us();
+    let before = u64::try_from(before.as_micros()).ok();
+    let then = before.and_then(|before| present.checked_sub(before));
+    let then = then.ok_or_else(|| Failure::malformed(field, before_1970(&text)))?;
+    Ok(Hlc::at(then).last_of_label())
+}
+
+/// How long ago an instant is that is given as `now` or `-5m`.
+pub(crate) fn before_now(text: &str) -> Option<Duration> {
+    match text.strip_prefix('-') {
+        Some(before) => parse_duration(before).ok(),
+        None => (text == "now").then_some(Duration::ZERO),
+    }
+}
+
+/// What an instant looks like where `now` is taken as well, to be said where `text` was given instead.
+pub(crate) fn expected_at(text: &str) -> String {
+    let expected = expected(text);
+    format!("{expected}; or now, or how long ago: -90s, -5m, -2h, -1d")
 }
 
 /// What an instant looks like, to be said where `text` was given instead.
@@ -38,8 +94,8 @@ pub(crate) fn expected(text: &str) -> String {
 }
 
 /// Reads a time of RFC 3339, or a date as its first instant in UTC; `None` for everything else that ISO 8601 allows, too.
-/// Before 1970 there is nothing, so that is where such instants lie. Digits behind microseconds are cut off.
-pub(crate) fn read(text: &str) -> Option<Hlc> {
+/// Digits behind microseconds are cut off.
+pub(crate) fn read(text: &str) -> Option<Instant> {
     let (date, rest) = text.split_at_checked("yyyy-mm-dd".len())?;
     let date = date_of(date)?;
     let since = match rest.strip_prefix(['T', 't']) {
@@ -51,7 +107,7 @@ pub(crate) fn read(text: &str) -> Option<Hlc> {
         None if rest.is_empty() => date.to_datetime(Time::midnight()).duration_since(EPOCH),
         None => return None,
     };
-    Some(Hlc::at(u64::try_from(since.as_micros()).unwrap_or(0)))
+    Some(Instant(since.as_micros().try_into().ok()?))
 }
 
 fn date_of(text: &str) -> Option<Date> {
@@ -109,37 +165,47 @@ fn numbers<const N: usize>(text: &str, shape: &str) -> Option<[i16; N]> {
 }
 
 /// The last clock value of an instant, which must not be in the future: what will be then is not known.
-pub(super) async fn past(handle: &Handle, field: &str, instant: Hlc) -> Result<Hlc, Failure> {
-    let present = handle.present().await?;
-    if instant.last_of_label() <= present {
-        return Ok(instant.last_of_label());
-    }
-    let (asked, shown) = (rfc3339(instant.wall_us()), rfc3339(present.wall_us()));
-    let why =
-        format!("{asked} is in the future: it is {shown} here; ask about an instant that is over");
+pub(super) async fn past(
+    handle: &Handle,
+    field: &str,
+    instant: Instant,
+) -> Result<Hlc, Failure> {
+    let present = Instant::of_us(handle.present().await?.wall_us());
+    let why = match instant {
+        Instant(..0) => before_1970(&instant),
+        _ if instant <= present => return Ok(instant.bound().last_of_label()),
+        _ => format!(
+            "{instant} is in the future: it is {present} here; ask about an instant that is over"
+        ),
+    };
     Err(Failure::malformed(field, why))
 }
 
+fn before_1970(instant: &impl fmt::Display) -> String {
+    format!("{instant} is before 1970, where clocks begin; ask about a later instant")
+}
+
 /// Refuses two instants, each with its field, that are the wrong way round: an empty list would look like an answer.
-pub(super) fn check_range(
-    (earlier, from): (&str, Option<Hlc>),
-    (later, to): (&str, Option<Hlc>),
-) -> Result<(), Failure> {
+/// Else they are the bounds of a list.
+pub(super) fn range(
+    (earlier, from): (&str, Option<Instant>),
+    (later, to): (&str, Option<Instant>),
+) -> Result<(Option<Hlc>, Option<Hlc>), Failure> {
     match from.zip(to) {
         Some((from, to)) if from > to => {
-            let (from, to) = (rfc3339(from.wall_us()), rfc3339(to.wall_us()));
             let why = format!(
                 "{to} is before {from}, which `{earlier}` says; give the earlier one there"
             );
             Err(Failure::malformed(later, why))
         }
-        _ => Ok(()),
+        _ => Ok((from.map(Instant::bound), to.map(Instant::bound))),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::Node;
 
     #[test]
     fn instants_have_six_digits_and_come_back() {
@@ -148,7 +214,7 @@ mod tests {
         assert_eq!(text, "2023-11-14T22:13:20.123456Z");
         assert_eq!(
             parse("from", &text).ok(),
-            Some(Hlc::at(1_700_000_000_123_456))
+            Some(Instant(1_700_000_000_123_456))
         );
         assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59.999999Z");
     }
@@ -163,13 +229,60 @@ mod tests {
             ("2026-01-31T00:01:00-11:59", NOON_US),
             ("2026-01-31T12:00:00.123456789123Z", NOON_US + 123_456),
             ("2026-01-31", NOON_US - 12 * 3_600_000_000),
-            ("1969-01-01T00:00:00Z", 0),
-            ("0000-01-01", 0),
         ] {
-            assert_eq!(parse("from", text).ok(), Some(Hlc::at(us)), "{text}");
+            assert_eq!(parse("from", text).ok(), Some(Instant(us)), "{text}");
         }
-        let end = parse("to", "9999-12-31T23:59:59Z").ok();
-        assert_eq!(end, Some(Hlc::at(u64::MAX)), "a filter may be open");
+    }
+
+    // Without this an answer about 1969 would be one about 1970, and 9999 would be told as 2112.
+    #[test]
+    fn what_no_clock_reaches_stays_what_it_is() {
+        for (text, bound) in [
+            ("0000-01-01T00:00:00.000000Z", Hlc(0)),
+            ("1969-12-31T23:59:59.999999Z", Hlc(0)),
+            ("2113-01-01T00:00:00.000000Z", Hlc::at(u64::MAX)),
+            ("9999-12-31T23:59:59.999999Z", Hlc::at(u64::MAX)),
+        ] {
+            let read = parse("to", text).expect("a filter may be open");
+            assert_eq!((&*read.to_string(), read.bound()), (text, bound));
+        }
+        let instant = |text| Some(parse("to", text).expect("an instant"));
+        let (before, after) = (instant("9999-01-01"), instant("9998-01-01"));
+        let refused = range(("from", before), ("to", after)).expect_err("the wrong way round");
+        let refused = refused.to_string();
+        assert!(refused.contains("9998-01-01") && refused.contains("9999-01-01"), "{refused}");
+    }
+
+    #[test]
+    fn how_long_ago_is_read() {
+        let ago = |text| before_now(text).map(|ago| ago.as_secs());
+        assert_eq!((ago("now"), ago("-5m"), ago("-1d")), (Some(0), Some(300), Some(86_400)));
+        for odd in ["", "-", "5m", "+5m", "--5m", "-now", "-5", "Now", "2026-01-31"] {
+            assert_eq!(ago(odd), None, "{odd}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_about_is_over_and_after_1970() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let node = Node::alone(dir.path()).await;
+        let handle = node.handle().clone();
+        let before = handle.present().await.expect("it runs");
+        let now = asked(&handle, "at", "now").await.expect("now is over");
+        assert!(now >= before, "by the clock of the node");
+        let ago = asked(&handle, "at", "-1h").await.expect("so is this");
+        assert!(ago.wall_us() >= before.wall_us() - 3_600_000_000 && ago < before);
+        for (odd, why) in [
+            ("1969-12-31T23:59:59Z", "1969-12-31T23:59:59.000000Z is before 1970"),
+            ("-36000d", "-36000d is before 1970"),
+            ("9999-12-31", "9999-12-31T00:00:00.000000Z is in the future"),
+            ("2026-01-31T12:00:00 01:00", "write + as %2B"),
+            ("then", "or now, or how long ago"),
+        ] {
+            let refused = asked(&handle, "at", odd).await.expect_err(odd).to_string();
+            assert!(refused.contains(why), "{refused}");
+        }
+        node.stop().await;
     }
 
     // Without this a mistyped instant would be taken for another one.

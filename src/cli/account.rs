@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::instant::{INSTANT, instant};
+use super::instant::{INSTANT, at, instant};
 use super::output::cell;
 use super::rest::{Answer, RestClient, RestOptions, segment};
 use super::{CliError, OutputFormat, Report, print};
@@ -57,7 +57,7 @@ struct BalanceArgs {
     #[command(flatten)]
     place: Place,
     /// As it was at this instant, for example 2026-01-31T12:00:00Z or -5m.
-    #[arg(long, value_name = INSTANT, conflicts_with = "snapshot", allow_hyphen_values = true, value_parser = instant)]
+    #[arg(long, value_name = INSTANT, conflicts_with = "snapshot", allow_hyphen_values = true, value_parser = at)]
     at: Option<String>,
     /// As this snapshot recorded it, or `latest`.
     #[arg(long, value_name = "ID")]

@@ -1,6 +1,6 @@
 //! `audit`: the whole cluster at a past instant, through REST.
 
-use super::instant::{INSTANT, instant};
+use super::instant::{INSTANT, at};
 use super::output::{Columns, cell};
 use super::rest::{RestClient, RestOptions};
 use super::{CliError, OutputFormat, Report, print};
@@ -9,7 +9,7 @@ use super::{CliError, OutputFormat, Report, print};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The instant, for example 2026-01-31T12:00:00Z, or -5m [default: now].
-    #[arg(long, value_name = INSTANT, conflicts_with = "cut", allow_hyphen_values = true, value_parser = instant)]
+    #[arg(long, value_name = INSTANT, conflicts_with = "cut", allow_hyphen_values = true, value_parser = at)]
     at: Option<String>,
     /// The cut of an earlier audit.
     #[arg(long, value_name = "TOKEN")]

@@ -14,13 +14,13 @@ use super::super::rest::admission::EXPORTS_MAX;
 use super::super::rest::cursor::{self, Question, going_on};
 use super::super::rest::missing::{MISSING, from_snapshot};
 use super::super::rest::query::{LIMIT_DEFAULT, LIMIT_MAX};
-use super::super::{audit, balance, recorded, statement, then, time};
+use super::super::time::{self, Instant};
+use super::super::{audit, balance, recorded, statement, then};
 use super::stream::{Answer, Listener, stream};
 use super::{account, differences, figures, process_or_here, watched};
 use crate::history::part::Part;
 use crate::history::verify::verify;
 use crate::node::{Handle, SnapshotFilter, SnapshotView};
-use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::process::refusal::Refusal;
 use crate::proto::snapledger::history_service_server::HistoryService;
@@ -79,7 +79,7 @@ impl HistoryService for History {
                 balance::answer(&process, &account, &balance)
             }
             (Some(at_us), "") => {
-                let time = time::past(&self.handle, "at_us", Hlc::at(at_us)).await?;
+                let time = time::past(&self.handle, "at_us", Instant::of_us(at_us)).await?;
                 let then = then::balance(&self.handle, &process, &account, time).await?;
                 then::answer((&process, &account), time, &then)
             }
@@ -104,7 +104,7 @@ impl HistoryService for History {
         let cluster = &self.handle.config().cluster;
         let found = match request.into_inner().point {
             Some(audit_at_request::Point::AtUs(at_us)) => {
-                let time = time::past(&self.handle, "at_us", Hlc::at(at_us)).await?;
+                let time = time::past(&self.handle, "at_us", Instant::of_us(at_us)).await?;
                 audit::at(&self.handle, time).await?
             }
             Some(audit_at_request::Point::Cut(token)) => {
@@ -125,8 +125,8 @@ impl HistoryService for History {
         if !self.handle.config().topology.contains(&process) {
             return Err(Failure::from(Refusal::UnknownProcess(process)).into());
         }
-        let (from, to) = (asked.from_us.map(Hlc::at), asked.to_us.map(Hlc::at));
-        time::check_range(("from_us", from), ("to_us", to))?;
+        let [from, to] = [asked.from_us, asked.to_us].map(|us| us.map(Instant::of_us));
+        let (from, to) = time::range(("from_us", from), ("to_us", to))?;
         let query = StatementQuery {
             account: account("account", &asked.account)?,
             from,
@@ -256,7 +256,7 @@ impl HistoryService for History {
         let permit = permit.map_err(|_| Failure::Busy(EXPORTS_MAX, "exports"))?;
         let sides = match (asked.at_us, &*asked.to_snapshot_id) {
             (Some(at_us), "") => {
-                let time = time::past(&self.handle, "at_us", Hlc::at(at_us)).await?;
+                let time = time::past(&self.handle, "at_us", Instant::of_us(at_us)).await?;
                 Sides::until(&self.handle, from, time).await?
             }
             (Some(_), _) => {
@@ -299,7 +299,7 @@ fn mark<T>(mut answer: Response<T>, missing: Option<String>) -> Response<T> {
 fn filter(asked: &ListRequest) -> Result<SnapshotFilter, Failure> {
     let instant = |field, text| given(text).map(|text| time::parse(field, text)).transpose();
     let (from, to) = (instant("from", &asked.from)?, instant("to", &asked.to)?);
-    time::check_range(("from", from), ("to", to))?;
+    let (from, to) = time::range(("from", from), ("to", to))?;
     let limit = match usize::try_from(asked.limit) {
         Ok(0) => LIMIT_DEFAULT,
         Ok(limit) if limit <= LIMIT_MAX => limit,

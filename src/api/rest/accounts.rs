@@ -13,7 +13,7 @@ use super::json::Json;
 use super::query::{Parameters, REVISION};
 use crate::api::error::{Failure, id};
 use crate::api::named::{Among, LATEST, named};
-use crate::api::time::{past, rfc3339};
+use crate::api::time::rfc3339;
 use crate::api::{balance, recorded, then};
 use crate::node::Handle;
 use crate::process::clock::Hlc;
@@ -131,13 +131,13 @@ async fn balance_as_asked(
         let why = "give it with the snapshot that it is a revision of";
         return Err(Failure::malformed(REVISION, why));
     }
-    match (snapshot, parameters.time("at")?) {
+    match (snapshot, parameters.at(handle).await?) {
         (Some(_), Some(_)) => {
             let why = "give it alone: a snapshot has its own instant";
             Err(Failure::malformed("snapshot", why))
         }
         (Some(snapshot), None) => in_snapshot(handle, place, (snapshot, revision), headers).await,
-        (None, Some(at)) => at_instant(handle, place, past(handle, "at", at).await?).await,
+        (None, Some(at)) => at_instant(handle, place, at).await,
         (None, None) => now(handle, place).await,
     }
 }

@@ -15,7 +15,7 @@ use super::snapshot::{TotalsShown, VerificationShown};
 use crate::api::audit;
 use crate::api::cut::Cut;
 use crate::api::error::Failure;
-use crate::api::time::{past, rfc3339};
+use crate::api::time::rfc3339;
 use crate::history::audit::{Absent, Audit, Passed};
 use crate::history::share::Share;
 use crate::process::ids::{ChannelId, ProcessId};
@@ -83,13 +83,13 @@ pub(super) async fn show(
     let parameters = Parameters::of(&uri, &["at", "cut"])?;
     let handle = &facade.handle;
     let cluster = &handle.config().cluster;
-    let audit = match (parameters.time("at")?, parameters.get("cut")) {
+    let audit = match (parameters.at(handle).await?, parameters.get("cut")) {
         (Some(_), Some(_)) => {
             let why = "give it alone: a cut has its own instant";
             return Err(Failure::malformed("cut", why));
         }
         (None, Some(token)) => audit::cut(handle, Cut::read(token, cluster)?).await?,
-        (Some(at), None) => audit::at(handle, past(handle, "at", at).await?).await?,
+        (Some(at), None) => audit::at(handle, at).await?,
         (None, None) => audit::at(handle, handle.latest().await).await?,
     };
     let never_stored = [(header::CACHE_CONTROL, "no-store")];

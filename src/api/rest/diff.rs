@@ -22,7 +22,7 @@ use super::query::{LIMIT_DEFAULT, Parameters, REVISION};
 use crate::api::differences::{Sides, To};
 use crate::api::error::{Failure, id};
 use crate::api::recorded::blocking;
-use crate::api::time::{past, rfc3339};
+use crate::api::time::rfc3339;
 use crate::history::diff::{AccountChange, Movement, NotCompared, Passed, Side};
 use crate::node::Handle;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
@@ -145,11 +145,10 @@ pub(super) async fn until(
     let parameters = Parameters::of(&uri, &["at", "limit", "cursor", REVISION])?;
     let selection = Selection::of(&parameters)?;
     let from = id("snapshot_id", &from, SnapshotId::parse)?;
-    let Some(at) = parameters.time("at")? else {
+    let Some(time) = parameters.at(&facade.handle).await? else {
         let why = "give an instant to compare with, or another snapshot: GET /v1/snapshots/{id}/diff/{other}";
         return Err(Failure::malformed("at", why));
     };
-    let time = past(&facade.handle, "at", at).await?;
     // Before anybody else is asked: each question is work for all of them.
     let admitted = (format, facade.admit_export()?);
     let [revision, _] = selection.revisions();

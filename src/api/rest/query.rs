@@ -5,6 +5,7 @@ use axum::http::Uri;
 use super::super::error::{Failure, id};
 use super::super::time;
 use super::cursor::{self, Place, Question};
+use crate::node::Handle;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Malformed, ProcessId};
 
@@ -82,11 +83,12 @@ impl Parameters {
         self.id(name, ProcessId::parse)
     }
 
-    /// An instant.
-    pub(super) fn time(&self, name: &str) -> Result<Option<Hlc>, Failure> {
-        self.get(name)
-            .map(|text| time::parse(name, text))
-            .transpose()
+    /// The instant that is asked about, which is over: as a time or a date, as `now`, or as how long ago.
+    pub(super) async fn at(&self, handle: &Handle) -> Result<Option<Hlc>, Failure> {
+        match self.get("at") {
+            Some(text) => time::asked(handle, "at", text).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// `true` or `false`.
@@ -121,9 +123,8 @@ impl Parameters {
 
     /// From when to when, as `from` and `to` say; nothing can be between two that are the wrong way round.
     pub(super) fn range(&self) -> Result<(Option<Hlc>, Option<Hlc>), Failure> {
-        let (from, to) = (self.time("from")?, self.time("to")?);
-        time::check_range(("from", from), ("to", to))?;
-        Ok((from, to))
+        let instant = |name| self.get(name).map(|text| time::parse(name, text)).transpose();
+        time::range(("from", instant("from")?), ("to", instant("to")?))
     }
 
     /// How many entries are wanted, if it was said.

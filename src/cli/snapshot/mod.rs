@@ -13,7 +13,7 @@ mod watch;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::instant::{INSTANT, instant};
+use super::instant::{INSTANT, at, instant};
 use super::rest::{Answer, RestClient, RestOptions, segment};
 use super::{CliError, OutputFormat, print};
 use crate::config::{Fault, parse_deadline};
@@ -86,7 +86,7 @@ struct DiffArgs {
     #[arg(conflicts_with = "at")]
     to: Option<String>,
     /// Or the instant to compare with, for example 2026-01-31T12:00:00Z or -5m; it may be before the snapshot.
-    #[arg(long, value_name = INSTANT, allow_hyphen_values = true, value_parser = instant)]
+    #[arg(long, value_name = INSTANT, allow_hyphen_values = true, value_parser = at)]
     at: Option<String>,
     /// How many accounts, at most 1000 [default: 50].
     #[arg(long)]
