@@ -6,6 +6,7 @@ use tonic::{Code, Status};
 
 use super::ask;
 use super::error::Failure;
+use super::members::{Membership, RECORDED, THEN};
 use crate::node::Handle;
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Lsn, ProcessId};
@@ -28,6 +29,10 @@ pub(super) async fn now(
 ) -> Result<ask::Balance, Failure> {
     if *process == handle.config().me {
         return ask::balance(handle, account).await;
+    }
+    let membership = Membership::of(handle, process).await?;
+    if let Some(failure) = membership.obstacle(process, RECORDED, THEN) {
+        return Err(failure);
     }
     let Some(channel) = handle.peer_channel(process) else {
         return Err(Refusal::UnknownProcess(process.clone()).into());

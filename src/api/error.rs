@@ -31,11 +31,30 @@ pub(super) enum Failure {
         /// What can be asked for meanwhile.
         instead: &'static str,
     },
+    /// A process whose program answers no questions about its accounts.
+    #[error(
+        "process {process:?} is of another make (transport = \"unary\" in the cluster file) and answers no questions about \
+         its accounts here: ask its own program; {instead}"
+    )]
+    ForeignProcess {
+        process: ProcessId,
+        /// What can be asked for.
+        instead: &'static str,
+    },
+    /// A process that is in the cluster no more.
+    #[error(
+        "process {process:?} was taken out of this cluster, and its journal with it; {instead}"
+    )]
+    RemovedProcess {
+        process: ProcessId,
+        /// What can be asked for.
+        instead: &'static str,
+    },
     /// The node is not ready yet, or not any more.
     #[error("the node is not ready: {0}")]
     NotReady(String),
     /// Too much is being done at once.
-    #[error("{0} {1} at once are the limit; try again in a moment")]
+    #[error("at most {0} {1} at once; try again in a moment")]
     Busy(usize, &'static str),
     /// Unary calls in the name of a process whose node opens a stream.
     #[error(
@@ -100,13 +119,15 @@ pub(super) enum Failure {
     #[error(
         "snapshot {snapshot:?} has no revision {revision} in the history of this process, which holds {}{}",
         listed(here),
-        asked_there(numbered_by.as_ref())
+        more_of(*last, numbered_by.as_ref())
     )]
     UnknownRevision {
         snapshot: SnapshotId,
         revision: u32,
         /// The revisions that are here.
         here: Vec<u32>,
+        /// The complete one, where none with the asked number can follow it.
+        last: Option<u32>,
         /// Another process that gives such numbers.
         numbered_by: Option<ProcessId>,
     },
@@ -219,6 +240,8 @@ impl Failure {
             Self::ProcessDown { .. } => {
                 ("process-down", Http::SERVICE_UNAVAILABLE, Code::Unavailable)
             }
+            Self::ForeignProcess { .. } => ("other-make", Http::CONFLICT, Code::FailedPrecondition),
+            Self::RemovedProcess { .. } => ("removed-process", Http::GONE, Code::NotFound),
             Self::UnknownAccount { .. } => ("unknown-account", Http::NOT_FOUND, Code::NotFound),
             Self::UnknownSnapshot { .. } | Self::NoSnapshot(_) | Self::Elsewhere { .. } => {
                 ("unknown-snapshot", Http::NOT_FOUND, Code::NotFound)
@@ -232,11 +255,10 @@ impl Failure {
                 let http = Http::INTERNAL_SERVER_ERROR;
                 ("answer-too-large", http, Code::ResourceExhausted)
             }
-            Self::OutOfRange(..) => (
-                "out-of-range",
-                Http::INTERNAL_SERVER_ERROR,
-                Code::OutOfRange,
-            ),
+            Self::OutOfRange(..) => {
+                let http = Http::INTERNAL_SERVER_ERROR;
+                ("out-of-range", http, Code::OutOfRange)
+            }
             Self::BeforeHorizon(_) => ("before-horizon", Http::GONE, Code::OutOfRange),
             Self::OtherJournal(_) => ("other-journal", Http::GONE, Code::OutOfRange),
             Self::Unreadable(_)
@@ -250,11 +272,10 @@ impl Failure {
                 let http = Http::METHOD_NOT_ALLOWED;
                 ("method-not-allowed", http, Code::Unimplemented)
             }
-            Self::NotAcceptable(_) => (
-                "not-acceptable",
-                Http::NOT_ACCEPTABLE,
-                Code::InvalidArgument,
-            ),
+            Self::NotAcceptable(_) => {
+                let http = Http::NOT_ACCEPTABLE;
+                ("not-acceptable", http, Code::InvalidArgument)
+            }
             Self::MediaType(_) => {
                 let http = Http::UNSUPPORTED_MEDIA_TYPE;
                 ("unsupported-media-type", http, Code::InvalidArgument)
@@ -290,10 +311,16 @@ fn listed(revisions: &[u32]) -> String {
     }
 }
 
-fn asked_there(process: Option<&ProcessId>) -> String {
-    process.map_or_else(String::new, |process| {
-        format!("; process {process:?} gives such numbers: ask that one, or here again in a moment")
-    })
+fn more_of(last: Option<u32>, numbered_by: Option<&ProcessId>) -> String {
+    match (last, numbered_by) {
+        (Some(last), _) => {
+            format!("; revision {last} is complete and so the last: ask for one of these")
+        }
+        (None, Some(process)) => format!(
+            "; process {process:?} gives such numbers: ask that one, or here again in a moment"
+        ),
+        (None, None) => String::new(),
+    }
 }
 
 // What another process has just finished comes here a moment later.

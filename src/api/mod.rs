@@ -15,6 +15,7 @@ mod error;
 pub mod grpc;
 mod host;
 mod identity;
+mod members;
 mod named;
 mod proof;
 mod recorded;

@@ -89,9 +89,11 @@ pub(super) async fn view_of(
         return Ok(found);
     }
     let newest = view(handle, id).await?;
+    let is_over = assembly::is_over(revision, &newest.state);
     Err(Failure::UnknownRevision {
         revision,
         here: handle.store().revisions_of(&newest.state.snapshot),
+        last: is_over.then_some(newest.state.revision),
         numbered_by: numbered_by(handle, &newest.state.initiator, revision),
         snapshot: newest.state.snapshot.clone(),
     })

@@ -5,10 +5,12 @@ use tonic::Code;
 
 use super::balance::{PEER_TIMEOUT, sentence};
 use super::error::Failure;
+use super::members::{Membership, RECORDED, THEN};
 use crate::history::statement::{Entry, EntryPlace};
 use crate::node::Handle;
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Lsn, ProcessId};
+use crate::process::refusal::Refusal;
 use crate::proto::snapledger::history_service_client::HistoryServiceClient;
 use crate::proto::snapledger::{
     EntryPlace as WirePlace, StatementEntry, StatementPage, StatementRequest, StatementSnapshot,
@@ -54,8 +56,12 @@ async fn asked(
         why,
         instead: INSTEAD,
     };
+    let membership = Membership::of(handle, process).await?;
+    if let Some(failure) = membership.obstacle(process, RECORDED, THEN) {
+        return Err(failure);
+    }
     let channel = handle.peer_channel(process);
-    let channel = channel.ok_or_else(|| down("it is of another make".to_owned()))?;
+    let channel = channel.ok_or_else(|| Refusal::UnknownProcess(process.clone()))?;
     // Not by its name: two nodes that took each other's addresses would pass the question on for ever.
     let request = StatementRequest {
         process: String::new(),

@@ -4,11 +4,13 @@
 use super::audit;
 use super::balance::{PEER_TIMEOUT, sentence};
 use super::error::Failure;
+use super::members::{Membership, NOT_RECORDED};
 use super::recorded::{self, blocking};
 use crate::history::audit::Absence;
 use crate::node::Handle;
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Lsn, ProcessId, SnapshotId};
+use crate::process::refusal::Refusal;
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::proto::snapledger::{AccountAtRequest, BalanceAtResponse};
 use crate::transport::wire::answers_since;
@@ -34,9 +36,11 @@ pub(super) async fn balance(
     account: &AccountId,
     time: Hlc,
 ) -> Result<Then, Failure> {
-    let answered = match *process == handle.config().me {
-        true => own(handle, account, time).await,
-        false => asked(handle, process, account, time).await,
+    let membership = Membership::of(handle, process).await?;
+    let answered = match membership.obstacle(process, NOT_RECORDED, NOT_RECORDED) {
+        Some(failure) => Err(failure),
+        None if *process == handle.config().me => own(handle, account, time).await,
+        None => asked(handle, process, account, time).await,
     };
     let unknown = match answered {
         Ok((then, is_doubtful)) => {
@@ -47,7 +51,11 @@ pub(super) async fn balance(
             }
             Failure::OtherJournal(process.clone())
         }
-        Err(down @ Failure::ProcessDown { .. }) => down,
+        Err(
+            gone @ (Failure::ProcessDown { .. }
+            | Failure::ForeignProcess { .. }
+            | Failure::RemovedProcess { .. }),
+        ) => gone,
         Err(failure) => return Err(failure),
     };
     let recorded = recorded(handle, process, account, time).await?;
@@ -88,7 +96,7 @@ async fn asked(
         instead: INSTEAD,
     };
     let channel = handle.peer_channel(process);
-    let channel = channel.ok_or_else(|| down("it is of another make".to_owned()))?;
+    let channel = channel.ok_or_else(|| Refusal::UnknownProcess(process.clone()))?;
     let request = AccountAtRequest {
         cluster: handle.config().cluster.clone(),
         account: account.to_string(),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::instant::{INSTANT, at, instant};
 use super::output::cell;
-use super::rest::{Answer, RestClient, RestOptions, segment};
+use super::rest::{Answer, RestClient, RestOptions, given, segment};
 use super::{CliError, OutputFormat, Report, print};
 
 /// Balances, statements, deposits, withdrawals and transfers.
@@ -62,6 +62,9 @@ struct BalanceArgs {
     /// As this snapshot recorded it, or `latest`.
     #[arg(long, value_name = "ID")]
     snapshot: Option<String>,
+    /// As this revision of the snapshot recorded it [default: the newest].
+    #[arg(long, value_name = "N", requires = "snapshot")]
+    revision: Option<u32>,
     #[command(flatten)]
     rest: RestOptions,
 }
@@ -165,15 +168,14 @@ const BALANCE_THEN: [(&str, &str); 9] = [
     ("known until", "/known_until"),
 ];
 
-const ENTRY: [(&str, &str); 8] = [
+const ENTRY: [(&str, &str); 7] = [
     ("time", "/time"),
     ("op", "/op"),
     ("amount", "/amount"),
-    ("balance after", "/balance_after"),
-    ("counterparty", "/counterparty"),
-    ("process", "/counterparty_process"),
+    ("balance", "/balance_after"),
+    ("with", "/counterparty"),
+    ("on", "/counterparty_process"),
     ("transfer", "/transfer_id"),
-    ("position", "/journal_position"),
 ];
 
 const SNAPSHOT: [(&str, &str); 4] = [
@@ -212,12 +214,16 @@ impl Place {
 fn balance(args: &BalanceArgs) -> Result<(), CliError> {
     let client = RestClient::new(&args.rest.rest)?;
     let path = args.place.path();
-    let then = match (&args.at, &args.snapshot) {
-        (Some(at), _) => ("at", at.as_str()),
-        (None, Some(snapshot)) => ("snapshot", snapshot.as_str()),
-        (None, None) => return show(&client.get(&path, &[])?, args.rest.output, &BALANCE),
-    };
-    let answer = client.get(&format!("{path}/balance"), &[then])?;
+    if args.at.is_none() && args.snapshot.is_none() {
+        return show(&client.get(&path, &[])?, args.rest.output, &BALANCE);
+    }
+    let revision = args.revision.map(|revision| revision.to_string());
+    let then = [
+        ("at", &args.at),
+        ("snapshot", &args.snapshot),
+        ("revision", &revision),
+    ];
+    let answer = client.get(&format!("{path}/balance"), &given(&then))?;
     show(&answer, args.rest.output, &BALANCE_THEN)?;
     match args.rest.output {
         OutputFormat::Table if answer.json["complete"] == false => uncertain(&answer.json),
@@ -245,18 +251,15 @@ fn uncertain(balance: &Value) -> Result<(), CliError> {
 fn history(args: &HistoryArgs) -> Result<(), CliError> {
     let limit = args.limit.map(|limit| limit.to_string());
     let order = Some(args.order.clone());
-    let query: Vec<(&str, &str)> = [
+    let query = [
         ("from", &args.from),
         ("to", &args.to),
         ("order", &order),
         ("limit", &limit),
         ("cursor", &args.cursor),
-    ]
-    .into_iter()
-    .filter_map(|(name, value)| Some((name, value.as_deref()?)))
-    .collect();
+    ];
     let path = format!("{}/history", args.place.path());
-    let answer = RestClient::new(&args.rest.rest)?.get(&path, &query)?;
+    let answer = RestClient::new(&args.rest.rest)?.get(&path, &given(&query))?;
     if args.rest.output == OutputFormat::Json {
         return print(&answer.text);
     }

@@ -2,7 +2,7 @@
 
 use super::instant::{INSTANT, at};
 use super::output::{Columns, cell};
-use super::rest::{RestClient, RestOptions};
+use super::rest::{RestClient, RestOptions, given};
 use super::{CliError, OutputFormat, Report, print};
 
 /// The whole cluster at a past instant: totals, money in flight, and whether it adds up.
@@ -23,12 +23,8 @@ pub struct Args {
 /// # Errors
 /// [`CliError`] with the node's refusal, that it does not answer, or that the figures do not add up.
 pub fn run(args: &Args) -> Result<(), CliError> {
-    let given = [("at", &args.at), ("cut", &args.cut)];
-    let query: Vec<(&str, &str)> = given
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value.as_deref()?)))
-        .collect();
-    let answer = RestClient::new(&args.rest.rest)?.get("/v1/audit", &query)?;
+    let query = [("at", &args.at), ("cut", &args.cut)];
+    let answer = RestClient::new(&args.rest.rest)?.get("/v1/audit", &given(&query))?;
     match args.rest.output {
         OutputFormat::Json => print(&answer.text)?,
         OutputFormat::Table => table(&answer.json).print()?,

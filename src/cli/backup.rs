@@ -28,7 +28,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), CliError> {
     let place = Place::check(&args.into)?;
     let client = RestClient::new(&args.rest.rest)?;
-    let mut sent = client.file("/v1/backup")?;
+    let mut sent = client.file("/v1/backup", &[])?;
     let staged = place.stage()?;
     let shown = bar(0, BYTES);
     let copied = Store::restore_backup(staged.dir(), &mut sent, &|bytes| shown.set_position(bytes));

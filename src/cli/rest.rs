@@ -53,19 +53,23 @@ impl RestClient {
     /// A client of the node at `base`.
     ///
     /// # Errors
-    /// [`CliError::Usage`] where `base` is no `http://` URL.
+    /// [`CliError::Usage`] where `base` is neither an `http://` URL nor `host:port`.
     pub fn new(base: &str) -> Result<Self, CliError> {
-        let host = base
-            .strip_prefix("http://")
-            .map(|host| host.trim_end_matches('/'));
-        let valid = host.is_some_and(|host| host.parse::<ureq::http::uri::Authority>().is_ok());
-        if !valid {
-            return Err(CliError::Usage(format!(
-                "--rest: `{base}` is no address of a node; write for example http://127.0.0.1:7201"
-            )));
-        }
+        let base = base.trim();
+        let host = match base.split_once("://") {
+            Some(("http", host)) => Some(host),
+            Some(_) => None,
+            None => Some(base),
+        };
+        let host = host.map(|host| host.trim_end_matches('/'));
+        let host = host.filter(|host| host.parse::<ureq::http::uri::Authority>().is_ok());
+        let host = host.ok_or_else(|| {
+            CliError::Usage(format!(
+                "--rest: `{base}` is no address of a node; write for example http://127.0.0.1:7201, or 127.0.0.1:7201"
+            ))
+        })?;
         Ok(Self {
-            base: base.trim_end_matches('/').to_owned(),
+            base: format!("http://{host}"),
             agent: agent(ANSWER_MAX),
         })
     }
@@ -96,6 +100,12 @@ impl RestClient {
                 "there is no process {process:?} in this cluster; `snapledger status` lists those that are"
             ))
         })?;
+        if peer["transport"] == "unary" {
+            return Err(CliError::Refused(format!(
+                "process {process:?} is of another make (transport = \"unary\"): give its operations to its own program; \
+                 money is sent there by a transfer, `snapledger account transfer … --to-process {process}`"
+            )));
+        }
         let address = peer["rest"].as_str().ok_or_else(|| {
             let asked = &self.base;
             CliError::Refused(format!(
@@ -173,8 +183,13 @@ impl RestClient {
     ///
     /// # Errors
     /// As [`RestClient::get`]; [`CliError::Output`] where `into` takes no more.
-    pub fn download(&self, path: &str, into: &mut impl Write) -> Result<(), CliError> {
-        let mut body = self.file(path)?;
+    pub fn download(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        into: &mut impl Write,
+    ) -> Result<(), CliError> {
+        let mut body = self.file(path, query)?;
         let mut block = vec![0; BLOCK_BYTES];
         loop {
             let read = body.read(&mut block).map_err(|error| CliError::Strange {
@@ -192,9 +207,14 @@ impl RestClient {
     ///
     /// # Errors
     /// As [`RestClient::get`].
-    pub fn file(&self, path: &str) -> Result<BodyReader<'static>, CliError> {
+    pub fn file(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<BodyReader<'static>, CliError> {
         let request = agent_for_files()
             .get(format!("{}{path}", self.base))
+            .query_pairs(query.iter().copied())
             .header(
                 "accept",
                 "application/octet-stream, application/problem+json",
@@ -300,6 +320,14 @@ impl RestClient {
             },
         }
     }
+}
+
+/// The parameters of a request that were given.
+pub(super) fn given<'a>(options: &'a [(&'a str, &Option<String>)]) -> Vec<(&'a str, &'a str)> {
+    let given = options.iter();
+    given
+        .filter_map(|(name, value)| Some((*name, value.as_deref()?)))
+        .collect()
 }
 
 // So answers a server of gRPC that understands HTTP/1.1 well enough to refuse it.
@@ -423,6 +451,14 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_taken_with_or_without_its_scheme() {
+        for given in ["http://n1:8080/", "n1:8080"] {
+            let client = RestClient::new(given).expect("an address");
+            assert_eq!(client.base, "http://n1:8080", "{given}");
+        }
+    }
+
+    #[test]
     fn nobody_there_says_what_to_do() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
@@ -432,7 +468,7 @@ mod tests {
             .get("/", &[])
             .expect_err("nobody");
         assert!(error.to_string().contains("start the node"), "{error}");
-        for bad in ["127.0.0.1:7201", "https://n1", "http://", "http://a/b"] {
+        for bad in ["", "https://n1", "http://", "http://a/b", "n1/b"] {
             assert_eq!(
                 RestClient::new(bad).expect_err("no url").exit_code(),
                 2,

@@ -82,6 +82,11 @@ fn table(cluster: &Value, ready: &str, newest: &Value) -> Report {
             report.list(list, columns);
         }
     }
+    let warnings = cluster["warnings"].as_array().into_iter().flatten();
+    let warnings: Vec<String> = warnings.map(|warning| cell(Some(warning))).collect();
+    for warning in &warnings {
+        report.line(&format!("warning: {warning}"));
+    }
     for list in ["peers", "channels"] {
         let errors = cluster[list].as_array().into_iter().flatten();
         for one in errors.filter(|one| one["error"].is_string()) {
@@ -89,7 +94,13 @@ fn table(cluster: &Value, ready: &str, newest: &Value) -> Report {
                 "peers" => format!("process {}", field(one, "/process")),
                 _ => format!("channel {}→{}", field(one, "/from"), field(one, "/to")),
             };
-            report.line(&format!("{subject}: {}", field(one, "/error")));
+            let error = field(one, "/error");
+            let is_said = warnings
+                .iter()
+                .any(|said| said.starts_with(&subject) && said.ends_with(&error));
+            if !is_said {
+                report.line(&format!("{subject}: {error}"));
+            }
         }
     }
     report

@@ -90,9 +90,18 @@ pub fn numbered_by<'a>(
     }
 }
 
+/// Whether no revision with this number can be published any more: the newest is complete, and numbered before it by the
+/// same process.
+#[must_use]
+pub fn is_over(revision: u32, newest: &GlobalState) -> bool {
+    let range = |revision: u32| revision.saturating_sub(1) / REVISIONS_EACH;
+    newest.is_complete() && newest.revision < revision && range(newest.revision) == range(revision)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::global::Completeness;
     use crate::history::part::tests::part_of;
     use crate::process::clock::Hlc;
     use crate::process::ids::SnapshotId;
@@ -154,6 +163,26 @@ mod tests {
         assert_eq!(after(&begun("n2-17", &n3, &[]), &n3), 3_000_000);
         let only_n3 = alone.numbers_after(&n3, &topology, |process| *process == n3);
         assert_eq!(only_n3, 0, "the others never assemble");
+    }
+
+    // Without this a client would be told to wait for what cannot come.
+    #[test]
+    fn nothing_follows_a_complete_revision_in_its_range() {
+        let [n1, ..] = ids();
+        let mut newest = begun("s", &n1, &[]);
+        newest.revision = 2;
+        newest.completeness = Completeness::Complete;
+        assert!(is_over(3, &newest) && is_over(1_000_000, &newest));
+        assert!(!is_over(1, &newest), "it may come from a peer");
+        assert!(
+            !is_over(1_000_001, &newest),
+            "another process may have given it"
+        );
+        newest.completeness = Completeness::Partial {
+            missing: Vec::new(),
+            open_channels: Vec::new(),
+        };
+        assert!(!is_over(3, &newest), "it may be completed");
     }
 
     #[test]

@@ -41,8 +41,8 @@ pub struct NotCompared {
     pub process: ProcessId,
     /// Which side does not hold it.
     pub side: Side,
-    /// Why, where that is known: a snapshot says nothing of a process that was not in the cluster then.
-    pub reason: Option<Obstacle>,
+    /// Why.
+    pub reason: Obstacle,
 }
 
 /// Why a side does not hold the state of a process.
@@ -50,6 +50,8 @@ pub struct NotCompared {
 pub enum Obstacle {
     /// It is not in the snapshot.
     NotRecorded(Reason),
+    /// It was not in the cluster then: not yet, or not any more.
+    NotInCluster,
     /// It could not be asked what was then.
     NotAsked(Absence),
     /// Its program is older than the question.
@@ -66,6 +68,7 @@ impl Obstacle {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::NotRecorded(reason) => reason.as_str(),
+            Self::NotInCluster => "not_in_cluster",
             Self::NotAsked(absence) => absence.as_str(),
             Self::UnknownThere => "unknown_there",
             Self::OtherJournal => "other_journal",
@@ -101,8 +104,8 @@ impl<'a> Comparison<'a, Share> {
     pub fn until(from: &'a GlobalState, (at, then): (Hlc, &'a Then)) -> Self {
         let side = (Side::Then(at), then.keys());
         Self::with(from, side, |process| match then.get(process) {
-            Some(known) => known.as_ref().map_err(|obstacle| Some(obstacle.clone())),
-            None => Err(None),
+            Some(known) => known.as_ref().map_err(Obstacle::clone),
+            None => Err(Obstacle::NotInCluster),
         })
     }
 }
@@ -111,7 +114,7 @@ impl<'a, S> Comparison<'a, S> {
     fn with(
         from: &'a GlobalState,
         (side, there): (Side, impl Iterator<Item = &'a ProcessId>),
-        after: impl Fn(&ProcessId) -> Result<&'a S, Option<Obstacle>>,
+        after: impl Fn(&ProcessId) -> Result<&'a S, Obstacle>,
     ) -> Self {
         let mut comparison = Self {
             compared: BTreeMap::new(),
@@ -155,12 +158,14 @@ fn named(state: &GlobalState) -> impl Iterator<Item = &ProcessId> {
 fn recorded<'a>(
     state: &'a GlobalState,
     process: &ProcessId,
-) -> Result<&'a RecordedState, Option<Obstacle>> {
+) -> Result<&'a RecordedState, Obstacle> {
     let part = state.parts.get(process);
     part.map(|part| &part.state).ok_or_else(|| {
         let mut missing = state.missing().iter();
         let missing = missing.find(|missing| missing.process == *process);
-        missing.map(|missing| Obstacle::NotRecorded(missing.reason.clone()))
+        missing.map_or(Obstacle::NotInCluster, |missing| {
+            Obstacle::NotRecorded(missing.reason.clone())
+        })
     })
 }
 
@@ -373,13 +378,14 @@ mod tests {
         let comparison = Comparison::of(&from, &to);
         let compared: Vec<&str> = comparison.compared.keys().map(|id| id.as_str()).collect();
         assert_eq!(compared, ["a"]);
-        let down = Some(Obstacle::NotRecorded(Reason::Down));
+        let down = Obstacle::NotRecorded(Reason::Down);
+        let not_there = Obstacle::NotInCluster;
         let (s1, s2) = (&from.snapshot, &to.snapshot);
         let expected = [
             lacks("b", Side::Snapshot(s2.clone()), down.clone()),
-            lacks("c", Side::Snapshot(s1.clone()), None),
+            lacks("c", Side::Snapshot(s1.clone()), not_there.clone()),
             lacks("c", Side::Snapshot(s2.clone()), down),
-            lacks("d", Side::Snapshot(s1.clone()), None),
+            lacks("d", Side::Snapshot(s1.clone()), not_there),
         ];
         assert_eq!(comparison.missing, expected);
     }
@@ -401,14 +407,18 @@ mod tests {
         assert_eq!(movements[0].0.as_str(), "a");
         assert_eq!((movements[0].1.deposits, movements[0].1.after), (7, 7));
         let expected = [
-            lacks("b", Side::Then(Hlc(9)), Some(down)),
-            lacks("c", Side::Then(Hlc(9)), None),
-            lacks("d", Side::Snapshot(from.snapshot.clone()), None),
+            lacks("b", Side::Then(Hlc(9)), down),
+            lacks("c", Side::Then(Hlc(9)), Obstacle::NotInCluster),
+            lacks(
+                "d",
+                Side::Snapshot(from.snapshot.clone()),
+                Obstacle::NotInCluster,
+            ),
         ];
         assert_eq!(comparison.missing, expected);
     }
 
-    fn lacks(id: &str, side: Side, reason: Option<Obstacle>) -> NotCompared {
+    fn lacks(id: &str, side: Side, reason: Obstacle) -> NotCompared {
         NotCompared {
             process: process(id),
             side,

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::Code;
 use tonic::transport::Endpoint;
 
+use super::metrics::of_waiting;
 use crate::config::{Member, Transport, reachable};
 use crate::process::ids::{Malformed, ProcessId};
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
@@ -139,6 +140,12 @@ pub struct Discovery {
 pub struct Unanswered(watch::Receiver<BTreeMap<String, String>>);
 
 impl Unanswered {
+    /// The figures of the node meanwhile, in the text format of Prometheus.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        of_waiting(self.0.borrow().len())
+    }
+
     /// What is waited for, and what can be done.
     #[must_use]
     pub fn sentence(&self) -> String {

@@ -342,7 +342,8 @@ impl Handle {
     /// All figures in the text format of Prometheus.
     #[must_use]
     pub fn metrics(&self) -> String {
-        self.shared.metrics.text()
+        let (is_ready, stopped) = (self.ready().is_ok(), self.stopped().len());
+        self.shared.metrics.text(is_ready, stopped)
     }
 
     /// How a channel of this process is connected.

@@ -14,6 +14,9 @@ use crate::process::event::Turn;
 use crate::process::ids::ProcessId;
 use crate::store::Usage;
 
+const READY: &str = "ready";
+const READY_HELP: &str = "1 where the node does its work, as /readyz says, else 0";
+
 type Labels = Vec<(String, String)>;
 
 /// The figures of one node.
@@ -26,6 +29,8 @@ pub(super) struct Metrics {
     free_bytes: Gauge,
     disk_bytes: Gauge,
     blob_files: Gauge,
+    ready: Gauge,
+    channels_stopped: Gauge,
     clock_skew_seconds: Family<Labels, Gauge<f64, AtomicU64>>,
     pub(super) snapshots_complete: Counter,
     pub(super) snapshots_partial: Counter,
@@ -43,6 +48,8 @@ impl Metrics {
             free_bytes: Gauge::default(),
             disk_bytes: Gauge::default(),
             blob_files: Gauge::default(),
+            ready: Gauge::default(),
+            channels_stopped: Gauge::default(),
             clock_skew_seconds: Family::default(),
             snapshots_complete: Counter::default(),
             snapshots_partial: Counter::default(),
@@ -79,6 +86,12 @@ impl Metrics {
             "store_blob_files",
             "Files outside of the log, which no sync reaches; anything but 0 is a warning",
             self.blob_files.clone(),
+        );
+        registry.register(READY, READY_HELP, self.ready.clone());
+        registry.register(
+            "channels_stopped",
+            "Channels of this process that are stopped until an operator decides",
+            self.channels_stopped.clone(),
         );
         registry.register(
             "clock_skew_seconds",
@@ -131,11 +144,32 @@ impl Metrics {
         }
     }
 
-    /// All figures in the text format of Prometheus.
-    pub(super) fn text(&self) -> String {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.registry)
-            .expect("a string takes all that is written to it");
-        text
+    /// All figures in the text format of Prometheus, with how the node is now.
+    pub(super) fn text(&self, is_ready: bool, stopped: usize) -> String {
+        self.ready.set(is_ready.into());
+        self.channels_stopped
+            .set(i64::try_from(stopped).unwrap_or(i64::MAX));
+        encoded(&self.registry)
     }
+}
+
+/// The figures of a node that waits for so many peers to tell their ids: others would be wrong before its store is open.
+pub(super) fn of_waiting(peers: usize) -> String {
+    let mut registry = Registry::with_prefix("snapledger");
+    registry.register(READY, READY_HELP, Gauge::<i64>::default());
+    let waited_for = Gauge::<i64>::default();
+    waited_for.set(i64::try_from(peers).unwrap_or(i64::MAX));
+    registry.register(
+        "peers_unknown",
+        "Peers of which only the address is known: the node waits for their ids",
+        waited_for,
+    );
+    encoded(&registry)
+}
+
+fn encoded(registry: &Registry) -> String {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, registry)
+        .expect("a string takes all that is written to it");
+    text
 }

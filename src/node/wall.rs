@@ -233,7 +233,7 @@ impl Handle {
     pub fn warnings(&self) -> Vec<String> {
         let shared = &self.shared;
         let mut warnings = shared.peers.wall().warnings(&shared.config.me);
-        warnings.extend(shared.links.waiting());
+        warnings.extend(shared.links.warnings());
         warnings
     }
 

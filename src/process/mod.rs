@@ -34,7 +34,7 @@ use bank::Bank;
 use cell::Cell;
 use clock::Hlc;
 use event::{Identity, Input, Reply, Turn};
-use ids::{ProcessId, Seq, SnapshotId};
+use ids::{Lsn, ProcessId, Seq, SnapshotId};
 use kv::KeyValues;
 use registers::{Registers, Sealed};
 use requests::Requests;
@@ -157,6 +157,18 @@ impl Process {
             self.registers.incoming.remove(process);
         }
         Ok(())
+    }
+
+    /// The turn in which the store of a peer was given up, where nothing has happened between the two since.
+    #[must_use]
+    pub fn has_forgotten(&self, peer: &ProcessId) -> Option<Lsn> {
+        let registers = &self.registers;
+        let is_met_again = || {
+            let known = registers.peers.get(peer);
+            known.is_some_and(|known| !known.is_given_up())
+        };
+        let forgotten = registers.forgotten.get(peer).copied();
+        forgotten.filter(|_| registers.is_given_up(peer) && !is_met_again())
     }
 
     /// Opens a turn. `wall_us` is what the wall clock shows (it only labels); `newest` the greatest clock among the

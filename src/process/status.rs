@@ -1,6 +1,6 @@
 //! How a process stands: what status calls show.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Process;
 use super::channel::{Incoming, Outgoing};
@@ -27,6 +27,8 @@ pub struct Status {
     pub channels: BTreeMap<ProcessId, (bool, u64)>,
     /// Channels that some snapshot still records.
     pub recorded_channels: Vec<ProcessId>,
+    /// Processes that were met or given up here, and are not in the cluster any more.
+    pub removed: BTreeSet<ProcessId>,
     /// How many snapshots this process started.
     pub snapshots_initiated: u64,
     /// How many snapshots this process recorded its state for.
@@ -78,7 +80,10 @@ impl Process {
                 (from.clone(), (channel.closed.is_none(), messages))
             })
         });
+        let known = registers.peers.keys().chain(registers.forgotten.keys());
+        let removed = known.filter(|process| !self.topology.contains(process));
         Status {
+            removed: removed.cloned().collect(),
             position: registers.position,
             clock: registers.clock,
             outgoing: registers.outgoing.clone(),

@@ -70,7 +70,7 @@ pub use leases::{READING_MAX, Reading, Writing};
 pub use merge::Cells;
 pub use messages::Messages;
 pub use open::Migrated;
-pub use operator::Forgotten;
+pub use operator::{Forgotten, NotForgotten};
 pub use past::{Marked, Page, StatementQuery};
 pub use proof::{Proof, Proven, RunProof, Unproven};
 pub use rebuild::{Rebuilt, Since, Untold};

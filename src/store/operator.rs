@@ -15,7 +15,6 @@ use super::schema::{self, BOOT};
 use crate::process::clock::Hlc;
 use crate::process::event::{Input, Reply, Settlement};
 use crate::process::ids::{Lsn, ProcessId};
-use crate::process::refusal::Refusal;
 use crate::process::topology::Topology;
 
 /// What [`Store::vouch`] adds: more starts than any copy of the store will have had.
@@ -28,16 +27,33 @@ pub struct Forgotten {
     pub process: ProcessId,
     /// The turn that holds it.
     pub position: Lsn,
-    /// What was between that process and the peer.
-    pub settlement: Settlement,
+    /// What was between that process and the peer; `None` where that was settled before, and nothing has passed since.
+    pub settlement: Option<Settlement>,
+}
+
+/// Why the store of a peer is not forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotForgotten {
+    /// It is the store itself.
+    #[error(
+        "this store is that of process {0:?} itself; --peer names the process whose store is lost, and the directory is that \
+         of a process which goes on"
+    )]
+    Own(ProcessId),
+    /// There is no channel with it.
+    #[error("this store knows no process {0:?}: there is no channel between the two")]
+    Unknown(ProcessId),
 }
 
 impl Store {
     /// Decides in the store of a stopped node that the store of a peer is lost: its channels begin anew.
     ///
     /// # Errors
-    /// [`StoreError`]; a refusal where the store knows no channel with the peer.
-    pub fn forget(dir: &Path, peer: &ProcessId) -> Result<Result<Forgotten, Refusal>, StoreError> {
+    /// [`StoreError`]; [`NotForgotten`].
+    pub fn forget(
+        dir: &Path,
+        peer: &ProcessId,
+    ) -> Result<Result<Forgotten, NotForgotten>, StoreError> {
         let Stopped {
             engine,
             trees,
@@ -47,11 +63,22 @@ impl Store {
         engine.check_witness(&journal)?;
         let identity = open::identity(&trees, owner.store)?;
         let me = owner.process;
+        if me == *peer {
+            return Ok(Err(NotForgotten::Own(me)));
+        }
         let store = Self::assemble(engine, trees, (me.clone(), journal, identity))?;
         // The configuration is not at hand. A process without a channel to here is known from the history.
         let known: Vec<ProcessId> = store.processes_known(&me)?.into_iter().collect();
         let topology = Topology::full(&known).expect("distinct processes are a topology");
         let (mut process, _) = store.recover(&me, &topology, usize::MAX)?;
+        // A repeated command books nothing again.
+        if let Some(position) = process.has_forgotten(peer) {
+            return Ok(Ok(Forgotten {
+                process: me,
+                position,
+                settlement: None,
+            }));
+        }
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let wall_us = since.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(0));
         process.begin_turn(wall_us, Hlc::default());
@@ -59,14 +86,14 @@ impl Store {
         let turn = process.end_turn();
         let settlement = match reply {
             Reply::Forgotten(Ok(settlement)) => settlement,
-            Reply::Forgotten(Err(refusal)) => return Ok(Err(refusal)),
+            Reply::Forgotten(Err(_)) => return Ok(Err(NotForgotten::Unknown(peer.clone()))),
             _ => unreachable!("a decision is answered as one"),
         };
         let position = store.commit(&turn)?.position();
         Ok(Ok(Forgotten {
             process: me,
             position,
-            settlement: *settlement,
+            settlement: Some(*settlement),
         }))
     }
 

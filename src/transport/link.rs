@@ -116,12 +116,13 @@ impl Links {
         }
     }
 
-    /// The channels whose messages wait for the clock, each in a sentence.
+    /// The channels that are stopped, or whose messages wait for the clock, each in a sentence.
     #[must_use]
-    pub fn waiting(&self) -> Vec<String> {
+    pub fn warnings(&self) -> Vec<String> {
         let links = self.links();
         let sentence = |(channel, link): (&ChannelId, &Link)| match &link.state {
             LinkState::WaitingForClock(why) => Some(format!("a message on {channel} waits: {why}")),
+            LinkState::Stopped(why) => Some(format!("channel {channel} is stopped: {why}")),
             _ => None,
         };
         links.iter().filter_map(sentence).collect()

@@ -144,6 +144,11 @@ async fn assert_waits(one: &Seat, two: &Seat) {
         (cluster.status, cluster.problem().as_str()),
         (503, "not-ready")
     );
+    let metrics = rest.try_send(asked("/metrics", &[])).await;
+    let metrics = metrics.expect("the port is served");
+    for figure in ["snapledger_ready 0", "snapledger_peers_unknown 1"] {
+        assert!(metrics.body.contains(figure), "{metrics:?}");
+    }
     let refused = one.deposit().await.expect_err("it is not ready");
     assert_eq!(refused.code(), Code::Unavailable);
     assert!(refused.message().contains(&two.grpc), "{refused}");

@@ -7,9 +7,11 @@ use snapledger::proto::chandy_lamport::{ApplicationMessage, MarkerMessage, Marke
 use tonic::Code;
 use tonic::transport::Channel;
 
+use crate::asked_from_terminal::ended;
 use crate::await_it::until;
 use crate::nodes::Cluster;
 use crate::partial::missing_is;
+use crate::rest::Rest;
 
 type Client = SnapshotServiceClient<Channel>;
 
@@ -46,6 +48,24 @@ async fn with_other_make() -> Cluster {
     let cluster = cluster.started().await;
     cluster.connected().await;
     cluster
+}
+
+// It is in the cluster, and answers no questions: that is what a client is told, and what can be asked instead.
+async fn its_accounts_are_its_own(rest: &Rest) {
+    let account = "/v1/processes/x1/accounts/a";
+    for path in ["", "/balance", "/balance?at=now", "/history"] {
+        let answer = rest.get(&format!("{account}{path}")).await;
+        let problem = (answer.status, answer.problem());
+        assert_eq!((problem.0, &*problem.1), (409, "other-make"), "{answer:?}");
+        assert!(answer.body.contains("is of another make"), "{answer:?}");
+    }
+    let paid = ["account", "deposit", "a", "1", "--process", "x1"];
+    let (code, _, stderr) = ended(rest, &paid).await;
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(
+        stderr.contains("process \"x1\" is of another make"),
+        "{stderr}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -91,6 +111,7 @@ async fn a_message_of_another_make_is_applied_once_and_recorded_where_it_belongs
     }
     let again = mark(&mut one, marker(&id, "x1")).await;
     assert!(again.success, "a repeat is harmless");
+    its_accounts_are_its_own(&rest).await;
 
     let partial = rest.snapshot(&id, "partial").await;
     missing_is(&partial, "x1", "recording");

@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use crate::nodes::Cluster;
+use crate::rest::Rest;
 use crate::snapshots::assert_proven;
 use crate::stores::{is_whole, pay};
 use crate::wiped::{forget, is_known};
@@ -56,11 +57,7 @@ async fn a_process_that_every_store_has_forgotten_is_left_out_of_the_configurati
     let late = n2.start_snapshot().await;
     let late = n2.snapshot(&late, "complete").await;
     assert_proven(&late, 190);
-    let late_id = late["snapshot_id"].as_str().expect("an id");
-    let differences = n2
-        .read(&format!("/v1/snapshots/{early}/diff/{late_id}"))
-        .await;
-    assert_eq!(differences["missing"][0]["process"], "n3", "{differences}");
+    it_is_not_compared(&n2, (&early, &late)).await;
     assert_eq!(late["processes"].as_array().map(Vec::len), Some(2));
     let now = n2.read("/v1/audit").await;
     assert_eq!(
@@ -72,11 +69,62 @@ async fn a_process_that_every_store_has_forgotten_is_left_out_of_the_configurati
         assert_proven(&before, 300);
         let then = rest.read(&format!("/v1/audit?at={instant}")).await;
         assert_missing(&then, &early);
+        its_accounts_are_asked_of_the_history(rest, (&early, &instant)).await;
     }
     cluster.stop_all().await;
     for id in ["n1", "n2"] {
         is_whole(&cluster.store(id)).await;
     }
+}
+
+async fn it_is_not_compared(rest: &Rest, (early, late): (&str, &Value)) {
+    let late = late["snapshot_id"].as_str().expect("an id");
+    let differences = rest
+        .read(&format!("/v1/snapshots/{early}/diff/{late}"))
+        .await;
+    let missing = &differences["missing"][0];
+    assert_eq!(
+        (&missing["process"], &missing["reason"]),
+        (&"n3".into(), &"not_in_cluster".into()),
+        "{differences}"
+    );
+}
+
+// Its journal is gone; what snapshots hold of it is not.
+async fn its_accounts_are_asked_of_the_history(rest: &Rest, (snapshot, instant): (&str, &str)) {
+    let account = "/v1/processes/n3/accounts/a";
+    for path in ["", "/balance", "/history"] {
+        let answer = rest.get(&format!("{account}{path}")).await;
+        let problem = (answer.status, answer.problem());
+        assert_eq!(
+            (problem.0, &*problem.1),
+            (410, "removed-process"),
+            "{answer:?}"
+        );
+        assert!(
+            answer.body.contains("was taken out of this cluster"),
+            "{answer:?}"
+        );
+    }
+    let recorded = rest
+        .read(&format!("{account}/balance?snapshot={snapshot}"))
+        .await;
+    assert_eq!(recorded["balance"], 80, "{recorded}");
+    let then = rest.read(&format!("{account}/balance?at={instant}")).await;
+    assert_eq!(
+        (&then["balance"], &then["complete"], &then["snapshot"]),
+        (&80.into(), &false.into(), &snapshot.into()),
+        "{then}"
+    );
+    let proof = rest
+        .get(&format!("/v1/snapshots/{snapshot}/balances/n3/a/proof"))
+        .await;
+    assert_eq!(proof.status, 200, "{proof:?}");
+    let unknown = rest.get("/v1/processes/n9/accounts/a/balance?at=now").await;
+    assert_eq!(
+        (unknown.status, &*unknown.problem()),
+        (404, "unknown-process")
+    );
 }
 
 // What the removed process had then is known from the snapshot before, and the answer says that it is not whole.

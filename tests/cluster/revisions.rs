@@ -6,6 +6,7 @@ use snapledger::proto::snapledger::history_service_client::HistoryServiceClient;
 use snapledger::proto::snapledger::{GetRequest, ListRequest, RevisionsRequest};
 use tonic::Code;
 
+use crate::asked_from_terminal::{ended, said};
 use crate::await_it::until;
 use crate::nodes::Cluster;
 use crate::rest::Rest;
@@ -85,6 +86,8 @@ async fn an_earlier_revision_is_the_same_on_every_node_with_all_below_it() {
         (number, partial["root"].as_str().expect("a root"))
     );
     unknown_ones_are_named(&cluster.rest("n2")).await;
+    from_a_terminal(&cluster.rest("n3"), number).await;
+    latest_has_them_and_events_say_why_not(&cluster.rest("n3"), number).await;
     on_the_other_interface(&cluster, u32::try_from(number).expect("it is small")).await;
     cluster.stop_all().await;
 }
@@ -123,6 +126,92 @@ async fn is_partial_as_then(rest: &Rest, partial: &Value) {
     assert_eq!(same["accounts"], json!([]), "{same}");
 }
 
+async fn from_a_terminal(rest: &Rest, number: u64) {
+    let number = number.to_string();
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    let (export, proof) = (file("s.snapledger"), file("a.proof"));
+    let earlier: [(&[&str], &str); 8] = [
+        (&["snapshot", "show", "s"], "partial"),
+        (&["snapshot", "balances", "s"], "process n3 is not in it"),
+        (&["snapshot", "diff", "s", "first"], "missing"),
+        (
+            &["snapshot", "export", "s", "--out", &export],
+            "revision 1,",
+        ),
+        (&["snapshot", "verify", "s"], "partial, revision 1, holds"),
+        (
+            &[
+                "snapshot",
+                "proof",
+                "s",
+                "a",
+                "--process",
+                "n1",
+                "--out",
+                &proof,
+            ],
+            "holds 100",
+        ),
+        (
+            &[
+                "account",
+                "balance",
+                "a",
+                "--process",
+                "n1",
+                "--snapshot",
+                "s",
+            ],
+            "100",
+        ),
+        (&["snapshot", "show", "latest"], "partial"),
+    ];
+    for (command, shown) in earlier {
+        let said = said(rest, &[command, &["--revision", &number]].concat()).await;
+        assert!(said.contains(shown), "{command:?}: {said}");
+    }
+    let same = [
+        "diff",
+        "s",
+        "s",
+        "--revision",
+        &number,
+        "--other-revision",
+        "2",
+    ];
+    let differs = said(rest, &[&["snapshot"], &same[..]].concat()).await;
+    assert!(
+        differs.contains("n3"),
+        "only one of them holds it: {differs}"
+    );
+    let (code, _, stderr) = ended(rest, &["snapshot", "verify", &export, "--revision", "1"]).await;
+    assert_eq!(code, Some(2), "{stderr}");
+}
+
+async fn latest_has_them_and_events_say_why_not(rest: &Rest, number: u64) {
+    let answer = rest
+        .get(&format!("/v1/snapshots/latest?revision={number}"))
+        .await;
+    assert_eq!(answer.json()["status"], "partial", "{answer:?}");
+    assert_eq!(answer.header("content-location"), "/v1/snapshots/s");
+    assert_eq!(answer.header("cache-control"), "no-store");
+    let answer = rest
+        .get("/v1/snapshots/latest?status=complete&wait=1")
+        .await;
+    assert_eq!(answer.json()["status"], "complete", "{answer:?}");
+    let answer = rest
+        .get(&format!("/v1/snapshots/s/events?revision={number}"))
+        .await;
+    assert_eq!((answer.status, &*answer.problem()), (400, "malformed"));
+    assert!(
+        answer
+            .body
+            .contains("with each revision as it was published"),
+        "{answer:?}"
+    );
+}
+
 async fn unknown_ones_are_named(rest: &Rest) {
     let answer = rest.get("/v1/snapshots/s?revision=77").await;
     assert_eq!(
@@ -131,6 +220,12 @@ async fn unknown_ones_are_named(rest: &Rest) {
     );
     let detail = answer.json()["detail"].to_string();
     assert!(detail.contains("holds 1, 2"), "{detail}");
+    assert!(
+        detail.contains("revision 2 is complete and so the last"),
+        "{detail}"
+    );
+    let answer = rest.get("/v1/snapshots/s?revision=1000077").await;
+    let detail = answer.json()["detail"].to_string();
     assert!(
         detail.contains("process \\\"n1\\\" gives such numbers"),
         "{detail}"

@@ -229,12 +229,12 @@ async fn a_node_its_balances_and_its_proofs_are_shown_and_any_process_is_paid_in
     );
     let checked = said(&rest, &["snapshot", "verify", "--proof", file]).await;
     assert!(checked.contains("holds 19"), "{checked}");
-    assert!(
-        said(&rest, &["status"])
-            .await
-            .contains("s, complete, by n1 at ")
-    );
-
+    let status = said(&rest, &["status"]).await;
+    assert!(status.contains("s, complete, by n1 at "), "{status}");
     hints_say_what_to_do(&rest).await;
+    let elsewhere = ["snapshot", "proof", "s", "bob", "--out", file];
+    let (code, _, stderr) = ended(&rest, &elsewhere).await;
+    let hint = "note: process n1 keeps no account bob in this snapshot";
+    assert!(code == Some(0) && stderr.contains(hint), "{stderr}");
     cluster.stop_all().await;
 }

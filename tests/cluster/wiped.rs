@@ -5,6 +5,7 @@
 use assert_cmd::cargo::cargo_bin;
 use serde_json::Value;
 
+use crate::asked_from_terminal::said;
 use crate::await_it::until;
 use crate::nodes::{Cluster, DEADLINE};
 use crate::rest::Rest;
@@ -62,6 +63,48 @@ async fn the_lost_store_is_refused(cluster: &mut Cluster) {
     cluster.connected().await;
 }
 
+// The node goes on, and an operator who looks at it sees what is wrong.
+async fn stopped_channels_are_warned_of(rest: &Rest) {
+    for path in ["/readyz", "/v1/cluster"] {
+        let shown = rest.read(path).await;
+        let warnings = shown["warnings"].to_string();
+        for channel in ["channel n1→n2 is stopped: ", "channel n2→n1 is stopped: "] {
+            assert!(warnings.contains(channel), "{shown}");
+        }
+    }
+    let status = said(rest, &["status"]).await;
+    assert!(
+        status.contains("warning: channel n1→n2 is stopped: "),
+        "{status}"
+    );
+    let metrics = rest.get("/metrics").await.body;
+    for figure in ["snapledger_ready 1\n", "snapledger_channels_stopped 2\n"] {
+        assert!(metrics.contains(figure), "{figure} in {metrics}");
+    }
+}
+
+async fn what_is_forgotten_is_not_booked_again(cluster: &Cluster) {
+    let said = forget(cluster, "n1", "n2").await;
+    assert!(
+        said.contains("has given up the store of n2 already"),
+        "{said}"
+    );
+    let store = cluster.store("n1");
+    for (peer, why) in [
+        ("n1", "this store is that of process \"n1\" itself"),
+        ("n9", "this store knows no process \"n9\""),
+    ] {
+        let mut program = std::process::Command::new(cargo_bin!("snapledger"));
+        program
+            .args(["store", "forget", "--peer", peer])
+            .arg(&store);
+        let output = program.output().expect("the program runs");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(why), "{stderr}");
+    }
+}
+
 /// Nothing can come over a stopped channel: the snapshot says why, and does not wait for its deadline.
 fn names_the_stopped_channels(partial: &Value) {
     let missing = &partial["missing"][0];
@@ -103,6 +146,7 @@ async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
         stopped(&cluster, (peer, "n2"), &[]).await;
     }
     assert_eq!(n2.balance("b").await, None, "nothing is sent twice");
+    stopped_channels_are_warned_of(&n1).await;
     pay(&n1, ("n3", "b"), 1).await;
     n3.balance_is("b", 71).await;
     let waiting = n1.start_snapshot().await;
@@ -118,6 +162,7 @@ async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
         said.contains("of the messages sent were not acknowledged; they are not sent again"),
         "{said}"
     );
+    what_is_forgotten_is_not_booked_again(&cluster).await;
     let said = forget(&cluster, "n3", "n2").await;
     assert!(
         said.contains("70 minor units, is booked as a deposit"),

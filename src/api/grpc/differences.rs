@@ -58,7 +58,6 @@ fn passed((process, passed): (&ProcessId, &Passed)) -> wire::Passed {
 }
 
 fn missing(missing: &NotCompared) -> wire::NotCompared {
-    let reason = missing.reason.as_ref().map(|reason| reason.as_str());
     let (snapshot, at) = match &missing.side {
         Side::Snapshot(snapshot) => (Some(snapshot), None),
         Side::Then(at) => (None, Some(at)),
@@ -66,7 +65,7 @@ fn missing(missing: &NotCompared) -> wire::NotCompared {
     wire::NotCompared {
         process: missing.process.to_string(),
         snapshot_id: snapshot.map_or_else(String::new, ToString::to_string),
-        reason: reason.unwrap_or_default().to_owned(),
+        reason: missing.reason.as_str().to_owned(),
         at_us: at.map(|at| at.wall_us()),
     }
 }

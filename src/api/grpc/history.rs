@@ -22,7 +22,6 @@ use crate::history::part::Part;
 use crate::history::verify::verify;
 use crate::node::{Handle, SnapshotFilter, SnapshotView};
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
-use crate::process::refusal::Refusal;
 use crate::proto::snapledger::history_service_server::HistoryService;
 use crate::proto::snapledger::{
     AuditAtRequest, AuditAtResponse, BalanceAtRequest, BalanceAtResponse, BalancesRequest,
@@ -122,9 +121,6 @@ impl HistoryService for History {
         let asked = request.into_inner();
         let process = process_or_here("process", &asked.process)?;
         let process = process.unwrap_or_else(|| self.handle.config().me.clone());
-        if !self.handle.config().topology.contains(&process) {
-            return Err(Failure::from(Refusal::UnknownProcess(process)).into());
-        }
         let [from, to] = [asked.from_us, asked.to_us].map(|us| us.map(Instant::of_us));
         let (from, to) = time::range(("from_us", from), ("to_us", to))?;
         let query = StatementQuery {

@@ -12,13 +12,13 @@ use super::freshness::Freshness;
 use super::json::Json;
 use super::query::{Parameters, REVISION};
 use crate::api::error::{Failure, id};
+use crate::api::members::Membership;
 use crate::api::named::{Among, LATEST, named};
 use crate::api::time::rfc3339;
 use crate::api::{balance, recorded, then};
 use crate::node::Handle;
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, ProcessId};
-use crate::process::refusal::Refusal;
 
 #[derive(Serialize)]
 struct Balance<'a> {
@@ -65,11 +65,8 @@ pub(super) async fn of_process(
     State(facade): State<Facade>,
     Segments((process, account)): Segments<(String, String)>,
 ) -> Result<Response, Failure> {
-    now(
-        &facade.handle,
-        &Place::of(&facade.handle, &process, &account)?,
-    )
-    .await
+    let place = Place::of(&facade.handle, &process, &account).await?;
+    now(&facade.handle, &place).await
 }
 
 /// `GET /v1/accounts/{account}/balance`
@@ -90,11 +87,11 @@ pub(super) async fn balance_of_process(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let place = Place::of(&facade.handle, &process, &account)?;
+    let place = Place::of(&facade.handle, &process, &account).await?;
     balance_as_asked(&facade.handle, &place, (&uri, &headers)).await
 }
 
-/// An account of a process of this cluster.
+/// An account of a process that is or was in this cluster.
 pub(super) struct Place {
     pub(super) process: ProcessId,
     pub(super) account: AccountId,
@@ -108,11 +105,10 @@ impl Place {
         })
     }
 
-    pub(super) fn of(handle: &Handle, process: &str, account: &str) -> Result<Self, Failure> {
+    pub(super) async fn of(handle: &Handle, process: &str, account: &str) -> Result<Self, Failure> {
         let process = id("process", process, ProcessId::parse)?;
-        if !handle.config().topology.contains(&process) {
-            return Err(Refusal::UnknownProcess(process).into());
-        }
+        // Of one that is not there any more, the history may know.
+        Membership::of(handle, &process).await?;
         let account = id("account", account, AccountId::parse)?;
         Ok(Self { process, account })
     }

@@ -20,10 +20,10 @@ use super::missing;
 use super::query::{Parameters, REVISION};
 use super::snapshot::Gaps;
 use crate::api::error::{Failure, id};
+use crate::api::members::Membership;
 use crate::api::recorded::{balances, blocking, state_of, view_of};
 use crate::history::global::GlobalState;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
-use crate::process::refusal::Refusal;
 use crate::store::{Store, StoreError};
 
 /// Which balances are wanted.
@@ -74,7 +74,7 @@ pub(super) async fn list(
     )?)?;
     let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
     let view = view_of(&facade.handle, snapshot, selection.revision()).await?;
-    selection.check(&facade, &view.state)?;
+    selection.check(&facade, &view.state).await?;
     let missing = missing::from_snapshot(&view.state, selection.process.as_ref());
     let freshness = Freshness::of(&view, format).of_named(selection.revision);
     if freshness.is_known(&headers) {
@@ -115,15 +115,16 @@ impl Selection {
     }
 
     // A process that is missing must not look like one without accounts.
-    fn check(&self, facade: &Facade, state: &GlobalState) -> Result<(), Failure> {
+    async fn check(&self, facade: &Facade, state: &GlobalState) -> Result<(), Failure> {
         let Some(process) = &self.process else {
             return Ok(());
         };
-        let known = facade.handle.config().topology.contains(process);
-        match state_of(state, process) {
-            Err(_) if !known => Err(Refusal::UnknownProcess(process.clone()).into()),
-            found => found.map(|_| ()),
+        if let Err(not_recorded) = state_of(state, process) {
+            // Or there is no such process at all.
+            Membership::of(&facade.handle, process).await?;
+            return Err(not_recorded);
         }
+        Ok(())
     }
 
     // Shows every selected balance, by process, then account, until told to stop.

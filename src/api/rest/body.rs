@@ -7,24 +7,87 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::super::error::Failure;
 
 /// The largest body in bytes.
 pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
 
+/// What a body looks like, so that another one is answered with what is expected, and not with what a parser says.
+pub(super) trait Shape: DeserializeOwned {
+    /// A good one.
+    const EXAMPLE: &'static str;
+    /// Its fields, in the order in which they are named to a client.
+    const FIELDS: &'static [Field];
+}
+
+/// A field of a body.
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) is_required: bool,
+    pub(super) kind: Kind,
+}
+
+/// What the value of a field is.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    Text,
+    /// Minor units.
+    Units,
+}
+
+impl Field {
+    pub(super) const fn required(name: &'static str, kind: Kind) -> Self {
+        let is_required = true;
+        Self {
+            name,
+            is_required,
+            kind,
+        }
+    }
+
+    pub(super) const fn optional(name: &'static str, kind: Kind) -> Self {
+        let is_required = false;
+        Self {
+            name,
+            is_required,
+            kind,
+        }
+    }
+
+    fn takes(&self, value: &Value) -> bool {
+        match self.kind {
+            _ if value.is_null() => !self.is_required,
+            Kind::Text => value.is_string(),
+            Kind::Units => value.as_i64().is_some(),
+        }
+    }
+}
+
+impl Kind {
+    fn expected(self) -> &'static str {
+        match self {
+            Self::Text => "must be a string",
+            Self::Units => "must be a whole number of minor units that fits 64 bits, not in quotes",
+        }
+    }
+}
+
 /// A body of JSON.
 pub(super) struct Body<T>(pub(super) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+impl<S: Send + Sync, T: Shape> FromRequest<S> for Body<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
         let media_type = check_media_type(request.headers());
         let bytes = read(request, state).await?;
         if bytes.is_empty() {
-            let why = "is missing; send an object of JSON, with the header Content-Type: application/json, as /docs \
-                       shows it";
+            let why = format!(
+                "is missing; send an object of JSON, such as {}, with the header Content-Type: application/json",
+                T::EXAMPLE
+            );
             return Err(Failure::malformed("body", why));
         }
         media_type?;
@@ -35,7 +98,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 /// A body of JSON that may be left out.
 pub(super) struct OptionalBody<T>(pub(super) T);
 
-impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalBody<T> {
+impl<S: Send + Sync, T: Shape + Default> FromRequest<S> for OptionalBody<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
@@ -64,31 +127,60 @@ pub(super) async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<
     let bytes = Bytes::from_request(request, state).await;
     bytes.map_err(|rejection: BytesRejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Failure::BodyTooLarge(BODY_BYTES_MAX),
-        _ => Failure::malformed("body", rejection.body_text()),
+        _ => Failure::malformed("body", "did not come to its end; send it whole"),
     })
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+fn parse<T: Shape>(bytes: &[u8]) -> Result<T, Failure> {
     // serde would take a list for the fields of a struct in their order.
     if bytes.trim_ascii_start().starts_with(b"[") {
-        let why = "is a list; send an object with named fields";
+        let why = format!("is a list; send an object, such as {}", T::EXAMPLE);
         return Err(Failure::malformed("body", why));
     }
-    serde_json::from_slice(bytes).map_err(|why| Failure::malformed("body", why))
+    serde_json::from_slice(bytes).map_err(|_| misread::<T>(bytes))
+}
+
+/// What is wrong with a body, by its first fault.
+fn misread<T: Shape>(bytes: &[u8]) -> Failure {
+    let example = T::EXAMPLE;
+    let whole = |why: String| Failure::malformed("body", format!("{why}, such as {example}"));
+    let fields = match serde_json::from_slice(bytes) {
+        Ok(Value::Object(fields)) => fields,
+        Ok(_) => return whole("is no object; send one with named fields".to_owned()),
+        Err(error) => {
+            let (line, column) = (error.line(), error.column());
+            return whole(format!(
+                "is no JSON: the fault is at line {line}, column {column}; send one object"
+            ));
+        }
+    };
+    let is_known = |name: &str| T::FIELDS.iter().any(|field| field.name == name);
+    if let Some(unknown) = fields.keys().find(|name| !is_known(name)) {
+        let names: Vec<&str> = T::FIELDS.iter().map(|field| field.name).collect();
+        let names = names.join(", ");
+        let why = format!("there is no such field; the body takes {names}, such as {example}");
+        return Failure::malformed(unknown.clone(), why);
+    }
+    for field in T::FIELDS {
+        let value = fields.get(field.name);
+        let why = match value {
+            None if field.is_required => "is missing; it",
+            Some(value) if !field.takes(value) => "is of another kind; it",
+            _ => continue,
+        };
+        let expected = field.kind.expected();
+        return Failure::malformed(
+            field.name,
+            format!("{why} {expected}, such as in {example}"),
+        );
+    }
+    whole("names a field twice; send an object that names each once".to_owned())
 }
 
 /// An amount in a body: a JSON integer of 64 bits. Whether it is positive is for the bank to say.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Units(#[serde(deserialize_with = "units")] pub(super) i64);
-
-fn units<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
-    i64::deserialize(deserializer).map_err(|why| {
-        serde::de::Error::custom(format!(
-            "amount must be a JSON integer of minor units that fits 64 bits: {why}"
-        ))
-    })
-}
+pub(super) struct Units(pub(super) i64);
 
 /// The segments of a path that were named in its route.
 pub(super) struct Segments<T>(pub(super) T);
@@ -99,7 +191,9 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segment
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         let path = Path::<T>::from_request_parts(parts, state).await;
         path.map(|Path(segments)| Self(segments))
-            .map_err(|rejection: PathRejection| Failure::malformed("path", rejection.body_text()))
+            .map_err(|_: PathRejection| {
+                Failure::malformed("path", "is not UTF-8 in percent-encoding")
+            })
     }
 }
 
@@ -111,6 +205,21 @@ mod tests {
     #[serde(deny_unknown_fields)]
     struct Paid {
         amount: Units,
+        note: Option<String>,
+    }
+
+    impl Shape for Paid {
+        const EXAMPLE: &'static str = r#"{"amount": 1000}"#;
+        const FIELDS: &'static [Field] = &[
+            Field::required("amount", Kind::Units),
+            Field::optional("note", Kind::Text),
+        ];
+    }
+
+    fn refused(body: &str) -> String {
+        let refused = parse::<Paid>(body.as_bytes()).expect_err(body).to_string();
+        assert!(refused.ends_with(r#"{"amount": 1000}"#), "{refused}");
+        refused
     }
 
     #[test]
@@ -126,25 +235,44 @@ mod tests {
             "[1]",
             "true",
         ] {
-            let json = format!(r#"{{"amount":{odd}}}"#);
-            let refused = parse::<Paid>(json.as_bytes()).expect_err(odd).to_string();
-            assert!(refused.contains("amount must be"), "{refused}");
+            let refused = refused(&format!(r#"{{"amount":{odd}}}"#));
+            assert!(
+                refused.starts_with("amount: is of another kind"),
+                "{refused}"
+            );
         }
     }
 
+    // Without this a client would be told what a parser expected of Rust, and not what to send.
     #[test]
-    fn unknown_fields_lists_and_endless_nesting_are_refused() {
+    fn what_is_wrong_is_said_with_its_field_and_an_example() {
         let nested = format!(r#"{{"amount":{}"#, "[".repeat(100_000));
-        for odd in [
-            r#"{"amount":1,"tip":2}"#,
-            "{}",
-            "",
-            "{",
-            &nested,
-            r#"{"amount":1}x"#,
-            " [1]",
+        for (odd, why) in [
+            (
+                r#"{"amount":1,"tip":2}"#,
+                "tip: there is no such field; the body takes amount, note",
+            ),
+            ("{}", "amount: is missing; it must be a whole number"),
+            ("", "body: is no JSON"),
+            (
+                "{\n\"amount\":",
+                "body: is no JSON: the fault is at line 2, column 9",
+            ),
+            (&nested, "body: is no JSON"),
+            (r#"{"amount":1}x"#, "body: is no JSON"),
+            (" [1]", "body: is a list"),
+            ("null", "body: is no object"),
+            ("\"x\"", "body: is no object"),
+            (
+                r#"{"amount":1,"note":5}"#,
+                "note: is of another kind; it must be a string",
+            ),
+            (r#"{"amount":1,"amount":2}"#, "body: names a field twice"),
         ] {
-            assert!(parse::<Paid>(odd.as_bytes()).is_err());
+            let refused = refused(odd);
+            assert!(refused.starts_with(why), "{refused}");
         }
+        let paid: Paid = parse(br#"{"amount":1,"note":null}"#).expect("it may be left out");
+        assert_eq!((paid.amount.0, paid.note), (1, None));
     }
 }

@@ -33,6 +33,8 @@ struct PeerShown<'a> {
     process: &'a str,
     grpc: &'a str,
     rest: Option<&'a str>,
+    /// How it is reached: over one stream each way, or by unary calls.
+    transport: &'static str,
     state: &'static str,
     last_seen: Option<String>,
     clock_skew_seconds: Option<f64>,
@@ -123,6 +125,10 @@ fn shown<'a>(handle: &Handle, peer: &'a PeerView) -> PeerShown<'a> {
         process: peer.process.as_str(),
         grpc: &peer.grpc,
         rest: peer.rest.as_deref(),
+        transport: match handle.config().is_unary(&peer.process) {
+            true => "unary",
+            false => "native",
+        },
         state: name(peer.state),
         last_seen: peer.last_seen_us.map(rfc3339),
         clock_skew_seconds: handle.clock_skew_seconds_of(peer),

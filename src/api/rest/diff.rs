@@ -97,7 +97,7 @@ struct MissingShown {
     /// The instant, where it is that which is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<String>,
-    reason: Option<&'static str>,
+    reason: &'static str,
 }
 
 /// `GET /v1/snapshots/{id}/diff/{other}`
@@ -331,7 +331,7 @@ impl From<&NotCompared> for MissingShown {
             process: missing.process.to_string(),
             snapshot_id: snapshot,
             at,
-            reason: missing.reason.as_ref().map(|reason| reason.as_str()),
+            reason: missing.reason.as_str(),
         }
     }
 }

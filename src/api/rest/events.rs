@@ -14,8 +14,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::Facade;
 use super::accept::{Format, negotiate};
 use super::body::Segments;
-use super::query::Parameters;
+use super::query::{Parameters, REVISION};
 use super::snapshot::Snapshot;
+use super::wait::WAIT;
 use crate::api::error::{Failure, id};
 use crate::api::recorded::absent;
 use crate::api::time::rfc3339;
@@ -62,7 +63,7 @@ pub(super) async fn stream(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     negotiate(&headers, &[Format::Events])?;
-    Parameters::of(&uri, &[])?;
+    Parameters::of(&uri, &[]).map_err(no_parameter)?;
     let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
     // An id that is not one of ours was not given by us: such a watcher begins at the beginning.
     let seen = headers.get(LAST_EVENT_ID);
@@ -80,6 +81,22 @@ pub(super) async fn stream(
     tokio::spawn(follow(watch, snapshot, events, permit));
     let events = Sse::new(ReceiverStream::new(waiting)).keep_alive(KeepAlive::default());
     Ok((never_stored, events).into_response())
+}
+
+// Why events have no parameters that other routes below a snapshot have.
+fn no_parameter(failure: Failure) -> Failure {
+    let Failure::Malformed { field, .. } = &failure else {
+        return failure;
+    };
+    let why = match field.as_str() {
+        REVISION => {
+            "events tell how the snapshot itself came about, with each revision as it was published; \
+             GET /v1/snapshots/{id}?revision= shows one of them"
+        }
+        WAIT => "events come as things happen; leave it out",
+        _ => return failure,
+    };
+    Failure::malformed(field.clone(), why)
 }
 
 // Ends with the snapshot, with the node, or as soon as nobody reads any more.

@@ -13,10 +13,10 @@ use super::freshness::Freshness;
 use super::json::Json;
 use super::query::{Parameters, REVISION, encode_segment};
 use crate::api::error::{Failure, id};
+use crate::api::members::Membership;
 use crate::api::proof::ProofDocument;
 use crate::api::recorded::{blocking, state_of, view_of};
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
-use crate::process::refusal::Refusal;
 
 /// `GET /v1/snapshots/{id}/export`
 pub(super) async fn export(
@@ -69,10 +69,11 @@ pub(super) async fn proof(
         return Err(Failure::InProgress(view.state.snapshot.clone()));
     }
     let freshness = Freshness::of(&view, Format::Json).of_named(revision);
-    if !facade.handle.config().topology.contains(&process) {
-        return Err(Refusal::UnknownProcess(process).into());
+    if let Err(not_recorded) = state_of(&view.state, &process) {
+        // Or there is no such process at all.
+        Membership::of(&facade.handle, &process).await?;
+        return Err(not_recorded);
     }
-    state_of(&view.state, &process)?;
     if freshness.is_known(&headers) {
         return Ok(freshness.not_modified());
     }

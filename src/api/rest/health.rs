@@ -1,13 +1,18 @@
-//! For operators: whether the node lives, whether it is ready, its figures, and what there is.
+//! For operators: whether the node lives, whether it is ready, and which routes there are.
+
+use std::fmt::Write as _;
+use std::sync::LazyLock;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::Facade;
 use super::accept::{Format, Plain, negotiate};
 use super::json::Json;
+use super::openapi::document;
 use super::query::Parameters;
 use crate::api::error::Failure;
 
@@ -46,5 +51,69 @@ pub(super) async fn index(uri: Uri, headers: HeaderMap) -> Result<Response, Fail
             "default-src 'none'; style-src 'unsafe-inline'",
         ),
     ];
-    Ok((headers, include_str!("index.html")).into_response())
+    Ok((headers, INDEX.as_str()).into_response())
+}
+
+/// Every route of the document is on the page, which therefore cannot lack one.
+static INDEX: LazyLock<String> =
+    LazyLock::new(|| include_str!("index.html").replace("{routes}", &rows(document())));
+
+const FILE: &str = "/responses/200/content/application~1octet-stream";
+
+fn rows(document: &Value) -> String {
+    let mut rows = String::new();
+    let paths = document["paths"].as_object().into_iter().flatten();
+    for (path, operations) in paths {
+        for (method, operation) in operations.as_object().into_iter().flatten() {
+            let method = method.to_uppercase();
+            let route = format!("<code>{method} {path}</code>");
+            // What can be followed as it stands; a file of any size is nothing to look at.
+            let is_page = operation.pointer(FILE).is_none() && !path.contains('{');
+            let route = match method.as_str() {
+                "GET" if is_page => format!("<a href=\"{path}\">{route}</a>"),
+                _ => route,
+            };
+            let summary = operation["summary"].as_str().unwrap_or_default();
+            let parameters = match in_query(document, operation).join(" ") {
+                none if none.is_empty() => none,
+                some => format!(": <code>{some}</code>"),
+            };
+            writeln!(rows, "<tr><td>{route}<td>{summary}{parameters}")
+                .expect("a string takes all that is written to it");
+        }
+    }
+    rows
+}
+
+fn in_query<'a>(document: &'a Value, operation: &'a Value) -> Vec<&'a str> {
+    let parameters = operation["parameters"].as_array().into_iter().flatten();
+    let parameters = parameters.map(|parameter| {
+        let reference = parameter["$ref"].as_str();
+        let pointer = reference.and_then(|reference| reference.strip_prefix('#'));
+        let referred = pointer.and_then(|pointer| document.pointer(pointer));
+        referred.unwrap_or(parameter)
+    });
+    let in_query = parameters.filter(|parameter| parameter["in"] == "query");
+    in_query
+        .filter_map(|parameter| parameter["name"].as_str())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Without this a client that asks where there is nothing would be sent to a list that lacks what it seeks.
+    #[test]
+    fn the_page_lists_every_route_with_its_parameters() {
+        let paths = document()["paths"].as_object().expect("an object");
+        for (path, operations) in paths {
+            for method in operations.as_object().expect("an object").keys() {
+                let route = format!("<code>{} {path}</code>", method.to_uppercase());
+                assert!(INDEX.contains(&route), "{route} in\n{}", &**INDEX);
+            }
+        }
+        let latest = "GET /v1/snapshots/latest</code></a><td>The newest snapshot: <code>status wait revision</code>";
+        assert!(INDEX.contains(latest), "{}", &**INDEX);
+    }
 }

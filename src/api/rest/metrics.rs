@@ -17,9 +17,18 @@ pub(super) async fn show(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let format = negotiate(&headers, &[Format::Metrics, Format::OpenMetrics])?;
-    Parameters::of(&uri, &[])?;
-    let figures = facade.handle.metrics();
+    answer(&uri, &headers, || facade.handle.metrics())
+}
+
+/// These figures, as they are asked for.
+pub(super) fn answer(
+    uri: &Uri,
+    headers: &HeaderMap,
+    figures: impl FnOnce() -> String,
+) -> Result<Response, Failure> {
+    let format = negotiate(headers, &[Format::Metrics, Format::OpenMetrics])?;
+    Parameters::of(uri, &[])?;
+    let figures = figures();
     let (content_type, text) = match format {
         Format::OpenMetrics => (
             "application/openmetrics-text; version=1.0.0; charset=utf-8",

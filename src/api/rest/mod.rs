@@ -33,6 +33,7 @@ mod wait;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderMap, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
@@ -76,14 +77,19 @@ pub fn router(handle: Handle) -> Router {
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
 }
 
-/// The routes of a node that is not ready: all but one say why.
+/// The routes of a node that still learns who its peers are: it lives and has figures; all others say why it is not ready.
 pub fn not_ready(unanswered: Unanswered) -> Router {
+    let waited_for = unanswered.clone();
+    let figures = move |uri: Uri, headers: HeaderMap| async move {
+        metrics::answer(&uri, &headers, || waited_for.metrics())
+    };
     let refuse = move || {
         let failure = Failure::NotReady(unanswered.sentence());
         async move { failure }
     };
     Router::new()
         .route("/healthz", get(health::live))
+        .route("/metrics", get(figures))
         .fallback(refuse)
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))

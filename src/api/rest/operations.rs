@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Facade;
 use super::accept::Plain;
-use super::body::{Body, Segments, Units};
+use super::body::{Body, Field, Kind, Segments, Shape, Units};
 use super::json::Json;
 use crate::api::ask;
 use crate::api::error::{Failure, id};
@@ -30,6 +30,22 @@ pub(super) struct Moved {
     to_account: String,
     amount: Units,
     to_process: Option<String>,
+}
+
+impl Shape for Paid {
+    const EXAMPLE: &'static str = r#"{"amount": 1000}"#;
+    const FIELDS: &'static [Field] = &[Field::required("amount", Kind::Units)];
+}
+
+impl Shape for Moved {
+    const EXAMPLE: &'static str =
+        r#"{"from_account": "alice", "to_process": "n2", "to_account": "bob", "amount": 250}"#;
+    const FIELDS: &'static [Field] = &[
+        Field::required("from_account", Kind::Text),
+        Field::optional("to_process", Kind::Text),
+        Field::required("to_account", Kind::Text),
+        Field::required("amount", Kind::Units),
+    ];
 }
 
 #[derive(Serialize)]

@@ -17,6 +17,9 @@ pub(in crate::api) const LIMIT_MAX: usize = 1000;
 /// The parameter that names a revision of a snapshot.
 pub(super) const REVISION: &str = "revision";
 
+/// The parameter that names a status of snapshots.
+pub(super) const STATUS: &str = "status";
+
 /// The parameters of a request, each known and given once.
 pub(super) struct Parameters {
     given: Vec<(&'static str, String)>,
@@ -123,7 +126,11 @@ impl Parameters {
 
     /// From when to when, as `from` and `to` say; nothing can be between two that are the wrong way round.
     pub(super) fn range(&self) -> Result<(Option<Hlc>, Option<Hlc>), Failure> {
-        let instant = |name| self.get(name).map(|text| time::parse(name, text)).transpose();
+        let instant = |name| {
+            self.get(name)
+                .map(|text| time::parse(name, text))
+                .transpose()
+        };
         time::range(("from", instant("from")?), ("to", instant("to")?))
     }
 

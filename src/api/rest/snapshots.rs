@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use super::Facade;
 use super::accept::{Format, Plain, negotiate};
-use super::body::{OptionalBody, Segments};
+use super::body::{Field, Kind, OptionalBody, Segments, Shape};
 use super::cursor;
 use super::freshness::Freshness;
 use super::json::Json;
-use super::query::{Parameters, encode_segment};
+use super::query::{Parameters, REVISION, STATUS, encode_segment};
 use super::snapshot::Snapshot;
-use super::wait::Wait;
+use super::wait::{WAIT, Wait};
 use crate::api::error::{Failure, id};
-use crate::api::named::new_id;
+use crate::api::named::{Among, LATEST, named, new_id};
 use crate::api::recorded::{self, absent, account_bytes, view, view_of};
 use crate::config::{Keep, parse_deadline};
 use crate::node::{SnapshotFilter, SnapshotStatus, SnapshotView};
@@ -29,6 +29,14 @@ use crate::store::Store;
 pub(super) struct Wanted {
     snapshot_id: Option<String>,
     deadline: Option<String>,
+}
+
+impl Shape for Wanted {
+    const EXAMPLE: &'static str = r#"{"snapshot_id": "first", "deadline": "10s"}"#;
+    const FIELDS: &'static [Field] = &[
+        Field::optional("snapshot_id", Kind::Text),
+        Field::optional("deadline", Kind::Text),
+    ];
 }
 
 #[derive(Serialize)]
@@ -101,7 +109,8 @@ pub(super) async fn one(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     negotiate(&headers, &[Format::Json])?;
-    let (wait, revision) = Wait::or_revision(&facade, &uri)?;
+    let parameters = Parameters::of(&uri, &[WAIT, REVISION])?;
+    let (wait, revision) = Wait::or_revision(&facade, &parameters)?;
     let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
     let view = match revision {
         Some(_) => view_of(&facade.handle, snapshot, revision).await?,
@@ -153,24 +162,46 @@ pub(super) async fn latest(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     negotiate(&headers, &[Format::Json])?;
-    let parameters = Parameters::of(&uri, &["status"])?;
-    let filter = SnapshotFilter {
-        status: status(&parameters)?,
-        limit: 1,
-        ..SnapshotFilter::default()
+    let parameters = Parameters::of(&uri, &[STATUS, WAIT, REVISION])?;
+    let (wait, revision) = Wait::or_revision(&facade, &parameters)?;
+    let newest = newest(&facade, &parameters).await?;
+    let view = match revision {
+        Some(_) => {
+            let snapshot = newest.state.snapshot.clone();
+            view_of(&facade.handle, snapshot, revision).await?
+        }
+        // What is finished is not waited for.
+        None => match wait.snapshot(&facade, &newest.state.snapshot).await? {
+            Some(view) if wait.is_asked() => view,
+            _ => newest,
+        },
     };
-    let newest = facade.handle.snapshots(filter).await?.views.pop();
-    let view = newest.ok_or(Failure::NoSnapshot(match parameters.get("status") {
-        Some("complete") => "complete snapshot",
-        Some("partial") => "partial snapshot",
-        Some(_) => "snapshot in progress",
-        None => "snapshot",
-    }))?;
     let freshness = Freshness::of(&view, Format::Json).passing();
     if freshness.is_known(&headers) {
         return Ok(freshness.not_modified());
     }
     Ok(freshness.mark(shown(&facade, &view).await?))
+}
+
+// The newest of a status, or of all; one of which a revision is asked for is finished.
+async fn newest(facade: &Facade, parameters: &Parameters) -> Result<SnapshotView, Failure> {
+    let status = status(parameters)?;
+    if status.is_none() && parameters.get(REVISION).is_some() {
+        let id = named(&facade.handle, "snapshot_id", LATEST, Among::Finished).await?;
+        return view(&facade.handle, id).await;
+    }
+    let filter = SnapshotFilter {
+        status,
+        limit: 1,
+        ..SnapshotFilter::default()
+    };
+    let newest = facade.handle.snapshots(filter).await?.views.pop();
+    newest.ok_or(Failure::NoSnapshot(match status {
+        Some(SnapshotStatus::Complete) => "complete snapshot",
+        Some(SnapshotStatus::Partial) => "partial snapshot",
+        Some(SnapshotStatus::InProgress) => "snapshot in progress",
+        None => "snapshot",
+    }))
 }
 
 // Under an address that is not its own.
@@ -217,7 +248,7 @@ pub(super) async fn list(
 ) -> Result<Response, Failure> {
     negotiate(&headers, &[Format::Json])?;
     let known = [
-        "status",
+        STATUS,
         "initiator",
         "ever_partial",
         "from",
@@ -252,5 +283,5 @@ pub(super) async fn list(
 }
 
 fn status(parameters: &Parameters) -> Result<Option<SnapshotStatus>, Failure> {
-    parameters.get("status").map(recorded::status).transpose()
+    parameters.get(STATUS).map(recorded::status).transpose()
 }

@@ -78,7 +78,7 @@ pub(super) async fn of_process(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let place = Place::of(&facade.handle, &process, &account)?;
+    let place = Place::of(&facade.handle, &process, &account).await?;
     show(&facade, place, (&uri, &headers)).await
 }
 

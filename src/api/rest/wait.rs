@@ -7,7 +7,7 @@ use axum::http::Uri;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Facade;
-use super::query::{Parameters, REVISION};
+use super::query::{Parameters, REVISION, STATUS};
 use crate::api::error::Failure;
 use crate::node::{SnapshotView, Unavailable};
 use crate::process::ids::SnapshotId;
@@ -26,14 +26,16 @@ impl Wait {
     }
 
     /// The same of a request that may name a revision, for which nobody has to wait.
-    pub(super) fn or_revision(facade: &Facade, uri: &Uri) -> Result<(Self, Option<u32>), Failure> {
-        let parameters = Parameters::of(uri, &[WAIT, REVISION])?;
+    pub(super) fn or_revision(
+        facade: &Facade,
+        parameters: &Parameters,
+    ) -> Result<(Self, Option<u32>), Failure> {
         let revision = parameters.revision(REVISION)?;
         if revision.is_some() && parameters.get(WAIT).is_some() {
             let why = "give it or a revision, not both: a revision is there, or never will be";
             return Err(Failure::malformed(WAIT, why));
         }
-        Ok((Self::asked(facade, &parameters)?, revision))
+        Ok((Self::asked(facade, parameters)?, revision))
     }
 
     fn asked(facade: &Facade, parameters: &Parameters) -> Result<Self, Failure> {
@@ -62,9 +64,10 @@ impl Wait {
     }
 }
 
-/// How much longer than others a request may take. Routes that take the parameter take no other.
+/// How much longer than others a request may take. Routes that take the parameter take no others but these.
 pub(super) fn allowance(uri: &Uri) -> Duration {
-    let asked = Parameters::of(uri, &[WAIT]).and_then(|parameters| patience(&parameters));
+    let parameters = Parameters::of(uri, &[WAIT, STATUS, REVISION]);
+    let asked = parameters.and_then(|parameters| patience(&parameters));
     asked.unwrap_or_default()
 }
 
@@ -95,7 +98,11 @@ mod tests {
     #[test]
     fn a_wait_is_whole_seconds_and_has_an_end() {
         assert_eq!(
-            (allowed("wait=60"), allowed("wait=5"), allowed("wait=0")),
+            (
+                allowed("wait=60"),
+                allowed("status=complete&wait=5"),
+                allowed("wait=0")
+            ),
             (60, 5, 0)
         );
         for odd in [

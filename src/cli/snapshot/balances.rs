@@ -1,9 +1,9 @@
 //! `snapshot balances`: what every account held in a snapshot, page by page.
 
-use super::path_of;
+use super::{Revision, path_of};
 use crate::cli::CliError;
 use crate::cli::output::{OutputFormat, Report, cell, print};
-use crate::cli::rest::{RestClient, RestOptions};
+use crate::cli::rest::{RestClient, RestOptions, given};
 
 /// Which balances.
 #[derive(Debug, clap::Args)]
@@ -11,6 +11,8 @@ pub(super) struct BalancesArgs {
     /// The snapshot, or `latest`.
     #[arg(value_name = "ID|latest")]
     id: String,
+    #[command(flatten)]
+    revision: Revision,
     /// Only the accounts of this process.
     #[arg(long)]
     process: Option<String>,
@@ -30,18 +32,16 @@ pub(super) struct BalancesArgs {
 /// Runs the command.
 pub(super) fn run(args: &BalancesArgs) -> Result<(), CliError> {
     let limit = args.limit.map(|limit| limit.to_string());
+    let revision = args.revision.text();
     let query = [
+        ("revision", &revision),
         ("process", &args.process),
         ("prefix", &args.prefix),
         ("limit", &limit),
         ("cursor", &args.cursor),
     ];
-    let query: Vec<(&str, &str)> = query
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value.as_deref()?)))
-        .collect();
     let path = format!("{}/balances", path_of(&args.id));
-    let answer = RestClient::new(&args.rest.rest)?.get(&path, &query)?;
+    let answer = RestClient::new(&args.rest.rest)?.get(&path, &given(&query))?;
     if args.rest.output == OutputFormat::Json {
         return print(&answer.text);
     }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use super::path_of;
+use super::{Revision, path_of};
 use crate::api::{ITS_ID_IS_LATEST, LATEST};
 use crate::cli::CliError;
 use crate::cli::output::{OutputFormat, print};
-use crate::cli::rest::{RestClient, RestOptions};
+use crate::cli::rest::{RestClient, RestOptions, given};
 use crate::store::{Export, ExportError};
 
 /// The end of the names of exports.
@@ -21,7 +21,10 @@ pub(super) struct ExportArgs {
     /// The snapshot, or `latest`.
     #[arg(value_name = "ID|latest")]
     id: String,
-    /// The file; one of that name is replaced once the new one is whole [default: ID.snapledger].
+    #[command(flatten)]
+    revision: Revision,
+    /// The file; one of that name is replaced once the new one is whole [default: ID.snapledger, or
+    /// ID-revision-N.snapledger].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -34,19 +37,17 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), CliError> {
     let named = match (&args.out, &*args.id) {
         (Some(out), _) => Some(destination(out)?),
         (None, LATEST | ITS_ID_IS_LATEST) => None,
-        (None, id) => Some(destination(&file_name(id, EXTENSION)?)?),
+        (None, id) => Some(destination(&name_of(args, id)?)?),
     };
     let dir = named.as_deref().and_then(Path::parent);
     let dir = dir.filter(|dir| !dir.as_os_str().is_empty());
     let dir = dir.unwrap_or_else(|| Path::new("."));
     let mut file = NamedTempFile::new_in(dir).map_err(|error| unwritable(dir, &error))?;
-    let export = fetch(&args.rest.rest, &args.id, &mut file)?;
+    let wanted = (&*args.id, &args.revision);
+    let export = fetch(&args.rest.rest, wanted, &mut file)?;
     let out = match named {
         Some(out) => out,
-        None => destination(&file_name(
-            export.published().state.snapshot.as_str(),
-            EXTENSION,
-        )?)?,
+        None => destination(&name_of(args, export.published().state.snapshot.as_str())?)?,
     };
     file.as_file().sync_all()?;
     let file = file
@@ -78,24 +79,41 @@ pub(super) fn destination(out: &Path) -> Result<PathBuf, CliError> {
     }
 }
 
-/// Asks a node for the export of a snapshot, and opens it.
-pub(super) fn fetch(rest: &str, id: &str, file: &mut NamedTempFile) -> Result<Export, CliError> {
+fn name_of(args: &ExportArgs, id: &str) -> Result<PathBuf, CliError> {
+    match args.revision.text() {
+        Some(revision) => file_name(&format!("{id}-revision-{revision}"), EXTENSION),
+        None => file_name(id, EXTENSION),
+    }
+}
+
+/// Asks a node for the export of a snapshot, or of a revision of it, and opens it.
+pub(super) fn fetch(
+    rest: &str,
+    (id, revision): (&str, &Revision),
+    file: &mut NamedTempFile,
+) -> Result<Export, CliError> {
     let path = format!("{}/export", path_of(id));
-    RestClient::new(rest)?.download(&path, file)?;
+    let wanted = revision.text();
+    RestClient::new(rest)?.download(&path, &given(&[("revision", &wanted)]), file)?;
     file.flush()?;
     let export = Export::open(file.path()).map_err(|error| match error {
         ExportError::Io(error) => CliError::Output(error),
         other => CliError::CheckFailed(format!("what {rest} sent is not whole: {other}")),
     })?;
-    let sent = &export.published().state.snapshot;
+    let sent = &export.published().state;
     let is_asked_for = match id {
         LATEST => true,
-        ITS_ID_IS_LATEST => sent.as_str() == LATEST,
-        id => sent.as_str() == id,
+        ITS_ID_IS_LATEST => sent.snapshot.as_str() == LATEST,
+        id => sent.snapshot.as_str() == id,
     };
-    if !is_asked_for {
+    let is_revision = revision
+        .revision
+        .is_none_or(|wanted| wanted == sent.revision);
+    if !is_asked_for || !is_revision {
+        let wanted = wanted.map_or_else(String::new, |wanted| format!(", revision {wanted},"));
         return Err(CliError::CheckFailed(format!(
-            "{rest} was asked for snapshot {id} and sent {sent}"
+            "{rest} was asked for snapshot {id}{wanted} and sent {}, revision {}",
+            sent.snapshot, sent.revision
         )));
     }
     Ok(export)

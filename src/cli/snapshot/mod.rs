@@ -14,7 +14,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::instant::{INSTANT, at, instant};
-use super::rest::{Answer, RestClient, RestOptions, segment};
+use super::rest::{Answer, RestClient, RestOptions, given, segment};
 use super::{CliError, OutputFormat, print};
 use crate::config::{Fault, parse_deadline};
 
@@ -42,9 +42,8 @@ enum Command {
         /// The snapshot, or `latest`; `snapshot list` says which there are.
         #[arg(value_name = "ID|latest")]
         id: String,
-        /// An earlier revision; `snapshot revisions ID` says which there are [default: the newest].
-        #[arg(long, value_name = "N")]
-        revision: Option<u32>,
+        #[command(flatten)]
+        revision: Revision,
         /// Also list every figure that was compared.
         #[arg(long)]
         checks: bool,
@@ -76,6 +75,21 @@ enum Command {
     Unpin(PinArgs),
 }
 
+/// Which revision of a snapshot.
+#[derive(Debug, clap::Args)]
+struct Revision {
+    /// An earlier revision; `snapshot revisions ID` says which there are [default: the newest].
+    #[arg(long, value_name = "N")]
+    revision: Option<u32>,
+}
+
+impl Revision {
+    /// As a parameter.
+    fn text(&self) -> Option<String> {
+        self.revision.map(|revision| revision.to_string())
+    }
+}
+
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "snapledger snapshot diff [OPTIONS] <FROM> <TO>
        snapledger snapshot diff [OPTIONS] <FROM> --at <INSTANT>")]
@@ -88,6 +102,12 @@ struct DiffArgs {
     /// Or the instant to compare with, for example 2026-01-31T12:00:00Z or -5m; it may be before the snapshot.
     #[arg(long, value_name = INSTANT, allow_hyphen_values = true, value_parser = at)]
     at: Option<String>,
+    /// An earlier revision of the first snapshot [default: the newest].
+    #[arg(long, value_name = "N")]
+    revision: Option<u32>,
+    /// An earlier revision of the second snapshot [default: the newest].
+    #[arg(long, value_name = "N", conflicts_with = "at")]
+    other_revision: Option<u32>,
     /// How many accounts, at most 1000 [default: 50].
     #[arg(long)]
     limit: Option<u16>,
@@ -167,9 +187,8 @@ pub fn run(args: Args) -> Result<(), CliError> {
             rest,
         } => {
             let client = RestClient::new(&rest.rest)?;
-            let revision = revision.map(|revision| revision.to_string());
-            let revision = revision.as_deref().map(|revision| ("revision", revision));
-            let answer = client.get(&path_of(&id), revision.as_slice())?;
+            let revision = revision.text();
+            let answer = client.get(&path_of(&id), &given(&[("revision", &revision)]))?;
             show(&answer, rest.output, checks)
         }
         Command::Revisions { id, rest } => {
@@ -244,7 +263,7 @@ fn deadline(text: &str) -> Result<String, Fault> {
 fn list(args: &ListArgs) -> Result<(), CliError> {
     let limit = args.limit.map(|limit| limit.to_string());
     let ever_partial = args.ever_partial.map(|wanted| wanted.to_string());
-    let query: Vec<(&str, &str)> = [
+    let query = [
         ("status", &args.status),
         ("initiator", &args.initiator),
         ("ever_partial", &ever_partial),
@@ -252,11 +271,8 @@ fn list(args: &ListArgs) -> Result<(), CliError> {
         ("to", &args.to),
         ("limit", &limit),
         ("cursor", &args.cursor),
-    ]
-    .into_iter()
-    .filter_map(|(name, value)| Some((name, value.as_deref()?)))
-    .collect();
-    let answer = RestClient::new(&args.rest.rest)?.get("/v1/snapshots", &query)?;
+    ];
+    let answer = RestClient::new(&args.rest.rest)?.get("/v1/snapshots", &given(&query))?;
     match args.rest.output {
         OutputFormat::Json => print(&answer.text),
         OutputFormat::Table => view::list(&answer.json).print(),
@@ -277,16 +293,16 @@ fn diff(args: &DiffArgs) -> Result<(), CliError> {
         }
     }
     let limit = args.limit.map(|limit| limit.to_string());
+    let [revision, other] =
+        [args.revision, args.other_revision].map(|one| one.map(|one| one.to_string()));
     let query = [
         ("at", &args.at),
+        ("revision", &revision),
+        ("other_revision", &other),
         ("limit", &limit),
         ("cursor", &args.cursor),
     ];
-    let query: Vec<(&str, &str)> = query
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value.as_deref()?)))
-        .collect();
-    let answer = RestClient::new(&args.rest.rest)?.get(&path, &query)?;
+    let answer = RestClient::new(&args.rest.rest)?.get(&path, &given(&query))?;
     match args.rest.output {
         OutputFormat::Json => print(&answer.text)?,
         OutputFormat::Table => view::diff(&answer.json).print()?,

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::export::{destination, file_name, unwritable};
-use super::path_of;
-use super::proven::said;
+use super::proven::{NO_PROOF, said};
+use super::{Revision, path_of};
 use crate::api::ProofDocument;
 use crate::cli::CliError;
-use crate::cli::output::{OutputFormat, print};
-use crate::cli::rest::{RestClient, RestOptions, segment};
+use crate::cli::output::{OutputFormat, cell, print};
+use crate::cli::rest::{RestClient, RestOptions, given, segment};
 
 /// The end of the names of proofs.
 const EXTENSION: &str = "proof";
@@ -27,6 +27,8 @@ pub(super) struct ProofArgs {
     /// The process that keeps it [default: the one that answers].
     #[arg(long)]
     process: Option<String>,
+    #[command(flatten)]
+    revision: Revision,
     /// The file; one of that name is replaced [default: ACCOUNT.proof].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -47,15 +49,24 @@ pub(super) fn run(args: &ProofArgs) -> Result<(), CliError> {
     };
     let (process, account) = (segment(&process), segment(&args.account));
     let path = format!("{}/balances/{process}/{account}/proof", path_of(&args.id));
-    let answer = client.get(&path, &[])?;
+    let revision = args.revision.text();
+    let answer = client.get(&path, &given(&[("revision", &revision)]))?;
     let strange = |why: String| {
         let rest = &args.rest.rest;
-        CliError::CheckFailed(format!("what {rest} sent is no proof: {why}"))
+        CliError::CheckFailed(format!("what {rest} sent proves nothing: {why}"))
     };
     let document: ProofDocument =
-        serde_json::from_str(&answer.text).map_err(|why| strange(why.to_string()))?;
+        serde_json::from_str(&answer.text).map_err(|_| strange(NO_PROOF.to_owned()))?;
     let proven = said(&document.check().map_err(strange)?);
     keep(&out, &answer.text)?;
+    if answer.json["existed"] == false {
+        let (account, process) = (&args.account, cell(answer.json.get("process")));
+        let note = format!(
+            "process {process} keeps no account {account} in this snapshot, and that is what is proven; every process has \
+             accounts of its own: name the one that is meant with --process"
+        );
+        args.rest.output.remark("note", &note);
+    }
     if args.rest.output == OutputFormat::Json {
         return print(&answer.text);
     }

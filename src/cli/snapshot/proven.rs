@@ -11,6 +11,10 @@ use crate::cli::CliError;
 use crate::cli::output::{OutputFormat, print};
 use crate::process::ids::Hash;
 
+/// What a document is that has not the fields of a proof.
+pub(super) const NO_PROOF: &str =
+    "it is no proof of a balance as `snapledger snapshot proof` keeps one";
+
 /// Checks a proof, and says what it proves.
 pub(super) fn run(file: &Path, root: Option<Hash>, output: OutputFormat) -> Result<(), CliError> {
     let bytes = std::fs::read(file).map_err(|source| CliError::Unreadable {
@@ -18,8 +22,8 @@ pub(super) fn run(file: &Path, root: Option<Hash>, output: OutputFormat) -> Resu
         source,
     })?;
     let failed = |why: String| CliError::CheckFailed(format!("{}: {why}", file.display()));
-    let document: ProofDocument = serde_json::from_slice(&bytes)
-        .map_err(|error| no_proof(file, failed(format!("it is no proof: {error}"))))?;
+    let document: ProofDocument =
+        serde_json::from_slice(&bytes).map_err(|_| no_proof(file, failed(NO_PROOF.to_owned())))?;
     let checked = document.check().map_err(failed)?;
     let (published, balance) = (&checked.proven.published, checked.proven.balance);
     let (snapshot, root_found) = (&published.state.snapshot, published.root);

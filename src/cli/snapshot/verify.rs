@@ -7,7 +7,7 @@ use tempfile::NamedTempFile;
 
 use super::export::fetch;
 use super::subject::no_export;
-use super::{proven, verified};
+use super::{Revision, proven, verified};
 use crate::cli::CliError;
 use crate::cli::output::{OutputFormat, Report, print};
 use crate::cli::rest::RestOptions;
@@ -24,6 +24,8 @@ pub(in crate::cli::snapshot) struct VerifyArgs {
     /// Check the proof of one balance instead, as a node gives it under `…/balances/{process}/{account}/proof`.
     #[arg(long, value_name = "FILE", conflicts_with = "subject")]
     proof: Option<PathBuf>,
+    #[command(flatten)]
+    revision: Revision,
     /// The root hash that the snapshot must have; whoever knows it needs to trust nobody.
     #[arg(long, value_name = "HEX", value_parser = root)]
     root: Option<Hash>,
@@ -33,6 +35,11 @@ pub(in crate::cli::snapshot) struct VerifyArgs {
 
 /// Checks, shows what it came to, and fails with the first thing that is wrong.
 pub(in crate::cli::snapshot) fn run(args: &VerifyArgs) -> Result<(), CliError> {
+    if args.revision.revision.is_some() && args.is_of_a_file() {
+        return Err(CliError::Usage(
+            "--revision: a file holds one revision; give the id of a snapshot with it".to_owned(),
+        ));
+    }
     if let Some(file) = &args.proof {
         return proven::run(file, args.root, args.rest.output);
     }
@@ -44,7 +51,7 @@ pub(in crate::cli::snapshot) fn run(args: &VerifyArgs) -> Result<(), CliError> {
         SnapshotId::parse(subject)
             .map_err(|why| CliError::Usage(format!("{subject}: no such file, and {why}")))?;
         let mut file = NamedTempFile::new()?;
-        let export = fetch(&args.rest.rest, subject, &mut file);
+        let export = fetch(&args.rest.rest, (subject, &args.revision), &mut file);
         let export = export.map_err(|error| no_file_either(subject, error))?;
         (export, Some(file))
     };
@@ -56,6 +63,13 @@ pub(in crate::cli::snapshot) fn run(args: &VerifyArgs) -> Result<(), CliError> {
     match audit.wrong.first() {
         None => check_root(args.root, export.published().root),
         Some(wrong) => Err(CliError::CheckFailed(wrong.to_string())),
+    }
+}
+
+impl VerifyArgs {
+    fn is_of_a_file(&self) -> bool {
+        let subject = self.subject.as_deref().map(Path::new);
+        self.proof.is_some() || subject.is_some_and(is_file)
     }
 }
 

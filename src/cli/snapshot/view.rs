@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::cli::Report;
 use crate::cli::output::{Columns, cell};
 
-/// How wide a table with long figures may be.
+/// How wide a table may be where its figures are not uncommonly long.
 const COLUMNS_MAX: u16 = 100;
 
 /// The history.
@@ -16,15 +16,19 @@ pub(super) fn list(answer: &Value) -> Report {
         &[
             ("snapshot", "/snapshot_id"),
             ("status", "/status"),
-            ("initiator", "/initiator"),
+            ("by", "/initiator"),
             ("initiated at", "/initiated_at"),
-            ("ms", "/duration_ms"),
             ("balances", "/totals/balances"),
             ("in flight", "/totals/in_flight"),
             ("conserved", "/verification/conserved"),
-            ("pinned", "/pinned"),
         ],
     );
+    let listed = answer["snapshots"].as_array().into_iter().flatten();
+    let pinned = listed.filter(|one| one["pinned"] == true);
+    let pinned: Vec<String> = pinned.map(|one| cell(one.get("snapshot_id"))).collect();
+    if !pinned.is_empty() {
+        report.line(&format!("pinned: {}", pinned.join(", ")));
+    }
     if let Some(cursor) = answer["next_cursor"].as_str() {
         report.line(&format!("more with the same command and --cursor {cursor}"));
     }
@@ -43,9 +47,13 @@ pub(super) fn revisions(answer: &Value) -> Report {
             ("balances", "/totals/balances"),
             ("in flight", "/totals/in_flight"),
             ("conserved", "/verification/conserved"),
-            ("root", "/root"),
         ],
     );
+    for revision in answer["revisions"].as_array().into_iter().flatten() {
+        let field = |name: &str| cell(revision.get(name));
+        let (number, root) = (field("revision"), field("root"));
+        report.line(&format!("revision {number} has root {root}"));
+    }
     report
 }
 
@@ -165,8 +173,7 @@ const LISTS: [(&str, Columns); 4] = [
             ("accounts", "/accounts"),
             ("balances", "/balance_total"),
             ("position", "/journal_position"),
-            ("state bytes", "/state_bytes"),
-            ("of accounts", "/account_bytes"),
+            ("bytes", "/state_bytes"),
             ("new bytes", "/new_bytes"),
         ],
     ),
@@ -216,6 +223,32 @@ fn figures(compared: &Value) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    // Without this the tables that people see first break in the middle of their lines on a terminal.
+    #[test]
+    fn tables_with_common_figures_fit_the_terminal() {
+        let at = "2026-01-31T12:00:00.000000Z";
+        let (totals, verification) = (
+            json!({"balances": 9_999_999_999_u64, "in_flight": 99_999}),
+            json!({"conserved": true, "consistent_cut": true}),
+        );
+        let process = json!({
+            "process": "n1", "recorded_at": at, "accounts": 10_000_000, "balance_total": 9_999_999_999_u64,
+            "journal_position": 99_999_999, "state_bytes": 400_000_000, "new_bytes": 400_000_000
+        });
+        let shown = json!({
+            "snapshot_id": "n1-12345", "status": "in_progress", "initiator": "n1", "initiated_at": at, "revision": 1,
+            "finished_at": at, "root": "0".repeat(64), "totals": totals, "verification": verification,
+            "pinned": false, "processes": [process]
+        });
+        let listed = json!({"snapshots": [shown], "revisions": [shown]});
+        for report in [snapshot(&shown, false), list(&listed), revisions(&listed)] {
+            for line in report.text().lines() {
+                let columns = line.chars().count();
+                assert!(columns <= usize::from(COLUMNS_MAX), "{columns}: {line}");
+            }
+        }
+    }
 
     // Without this a table of checks breaks in the middle of its figures on a terminal.
     #[test]

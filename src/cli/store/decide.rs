@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::CliError;
 use crate::cli::output::{OutputFormat, Report, print};
+use crate::process::event::Settlement;
 use crate::process::ids::ProcessId;
 use crate::store::{Forgotten, Migrated, Store};
 
@@ -48,7 +49,15 @@ pub(super) fn migrate(args: &Migrate) -> Result<(), CliError> {
 pub(super) fn forget(Forget { dir, peer }: &Forget) -> Result<(), CliError> {
     let forgotten = Store::forget(dir, peer).map_err(|error| CliError::of_store(dir, &error))?;
     let forgotten = forgotten.map_err(|refusal| CliError::Refused(refusal.to_string()))?;
-    settled(peer, &forgotten).print()
+    let process = &forgotten.process;
+    match &forgotten.settlement {
+        Some(settlement) => settled(peer, &forgotten, settlement).print(),
+        None => print(&format!(
+            "nothing to do: process {process} has given up the store of {peer} already, in the turn at journal position \
+             {}, and nothing has passed between the two since",
+            forgotten.position
+        )),
+    }
 }
 
 /// Decides, and says which boot comes next.
@@ -60,12 +69,8 @@ pub(super) fn vouch(dir: &Path) -> Result<(), CliError> {
     ))
 }
 
-fn settled(peer: &ProcessId, forgotten: &Forgotten) -> Report {
-    let Forgotten {
-        process,
-        position,
-        settlement,
-    } = forgotten;
+fn settled(peer: &ProcessId, forgotten: &Forgotten, settlement: &Settlement) -> Report {
+    let (process, position) = (&forgotten.process, forgotten.position);
     let (sent, delivered) = (settlement.sent, settlement.delivered);
     let row = |what: &str, messages: u64, amount: i128| {
         vec![what.into(), messages.to_string(), amount.to_string()]
