@@ -61,6 +61,42 @@ impl Addresses {
         self.0.get(address)
     }
 
+    /// As the file has it.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let line = |(address, met): (&String, &Met)| {
+            let process = met.process.to_string();
+            let rest = met.rest.clone();
+            (address.clone(), Line { process, rest })
+        };
+        let lines: BTreeMap<String, Line> = self.0.iter().map(line).collect();
+        let text = serde_json::to_string_pretty(&lines).expect("text is always JSON");
+        (text + "\n").into_bytes()
+    }
+
+    /// Reads what the file has.
+    ///
+    /// # Errors
+    /// It is damaged.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Box<dyn std::error::Error>> {
+        let lines: BTreeMap<String, Line> = serde_json::from_slice(bytes)?;
+        let mut addresses = Self::default();
+        for (address, Line { process, rest }) in lines {
+            let process = ProcessId::parse(&process)?;
+            addresses.insert(address, Met { process, rest });
+        }
+        Ok(addresses)
+    }
+
+    /// Writes them beside a store, durably.
+    pub(super) fn write(&self, dir: &Path) -> Result<(), StoreError> {
+        replace(dir, NAME, &self.encode())
+    }
+
+    /// Whether no process is remembered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Takes note of a process.
     pub fn insert(&mut self, address: String, met: Met) {
         self.0.insert(address, met);
@@ -77,14 +113,7 @@ impl Store {
         if Addresses::read(dir) == *addresses {
             return Ok(());
         }
-        let line = |(address, met): (&String, &Met)| {
-            let process = met.process.to_string();
-            let rest = met.rest.clone();
-            (address.clone(), Line { process, rest })
-        };
-        let lines: BTreeMap<String, Line> = addresses.0.iter().map(line).collect();
-        let text = serde_json::to_string_pretty(&lines).expect("text is always JSON");
-        replace(dir, NAME, (text + "\n").as_bytes())
+        addresses.write(dir)
     }
 }
 
@@ -94,13 +123,7 @@ fn read(path: &Path) -> Result<Addresses, Box<dyn std::error::Error>> {
         Ok(found) if found.len() > BYTES_MAX => return Err("it is too long".into()),
         found => found.map_err(failed("cannot read", path))?,
     };
-    let lines: BTreeMap<String, Line> = serde_json::from_slice(&fs::read(path)?)?;
-    let mut addresses = Addresses::default();
-    for (address, Line { process, rest }) in lines {
-        let process = ProcessId::parse(&process)?;
-        addresses.insert(address, Met { process, rest });
-    }
-    Ok(addresses)
+    Addresses::decode(&fs::read(path)?)
 }
 
 #[cfg(test)]

@@ -43,6 +43,7 @@ mod retention;
 mod schema;
 mod source;
 mod states;
+mod stream;
 mod stretches;
 mod sweep;
 mod told;

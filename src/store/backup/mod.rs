@@ -6,7 +6,8 @@
 //! | 4 | format of the stream, little-endian |
 //! | blocks | kind, 1 byte; length, 4 bytes little-endian; so many bytes |
 //!
-//! The first block says whose store it is. Then come trees, each with its name in a block and its values in the next ones:
+//! The first block says whose store it is; the next, from format 2 on, which process was met at which address, if any is
+//! remembered ([`super::addresses`]). Then come trees, each with its name in a block and its values in the next ones:
 //! length of the key, 2 bytes little-endian, key, value in its frame. The last block holds the newest position and its hash,
 //! how many values there are, and the BLAKE3 hash of all bytes before it.
 //!
@@ -36,8 +37,8 @@ use super::v1::state::OwnerV1;
 pub use read::BackedUp;
 
 const MAGIC: &[u8; 17] = b"snapledger backup";
-/// The format of the streams this program writes and reads.
-const FORMAT: u32 = 1;
+/// The format of the streams this program writes; it reads the earlier ones, too.
+const FORMAT: u32 = 2;
 const END_BYTES: usize = 8 + 32 + 8 + 32;
 
 /// What a block is.
@@ -48,6 +49,8 @@ enum Block {
     Tree = 2,
     Value = 3,
     End = 4,
+    /// Since format 2.
+    Addresses = 5,
 }
 
 /// Whose store it is, and how it is written.

@@ -7,6 +7,7 @@ use super::{Block, END_BYTES, FORMAT, Head, MAGIC};
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, Lsn, ProcessId};
 use crate::store::Store;
+use crate::store::addresses::Addresses;
 use crate::store::error::StoreError;
 use crate::store::export::ExportError;
 use crate::store::files::{self, Disk, Engine};
@@ -53,10 +54,17 @@ impl Store {
         let mut blocks = Blocks::begin(input)?;
         let head = blocks.expect_head()?;
         let engine = Engine::open(dir, Box::new(Disk)).map_err(ExportError::Store)?;
-        let (end, values) = fill(&engine, &mut blocks, step)?;
+        let Filled {
+            end,
+            values,
+            addresses,
+        } = fill(&engine, &mut blocks, step)?;
         engine.make_durable().map_err(ExportError::Store)?;
         let time = finish(&engine, end)?;
         drop(engine);
+        if let Some(addresses) = addresses {
+            addresses.write(dir).map_err(ExportError::Store)?;
+        }
         files::await_release(dir).map_err(ExportError::Store)?;
         Ok(BackedUp {
             cluster: head.owner.cluster,
@@ -69,14 +77,23 @@ impl Store {
     }
 }
 
-// Writes all values; where the journal ends, and how many there were.
+/// What came besides the values.
+struct Filled {
+    /// Where the journal ends.
+    end: journal::Head,
+    /// How many values there were.
+    values: u64,
+    addresses: Option<Addresses>,
+}
+
+// Writes all values.
 fn fill(
     engine: &Engine,
     blocks: &mut Blocks<'_>,
     step: &dyn Fn(u64),
-) -> Result<(journal::Head, u64), ExportError> {
+) -> Result<Filled, ExportError> {
     let mut pending = Pending::new(engine);
-    let mut values = 0;
+    let (mut values, mut addresses) = (0, None);
     loop {
         let (kind, bytes) = blocks.next()?;
         step(blocks.bytes);
@@ -92,7 +109,15 @@ fn fill(
                     return Err(damaged("its checksum does not match"));
                 }
                 pending.flush()?;
-                return Ok((end, values));
+                return Ok(Filled {
+                    end,
+                    values,
+                    addresses,
+                });
+            }
+            Block::Addresses => {
+                let read = Addresses::decode(&bytes);
+                addresses = Some(read.map_err(|error| damaged(&error.to_string()))?);
             }
             Block::Head => return Err(damaged("it begins twice")),
         }
@@ -215,9 +240,9 @@ impl<'a> Blocks<'a> {
             return Err(damaged("it is none"));
         }
         let format = u32::from_le_bytes(blocks.exactly()?);
-        if format != FORMAT {
+        if !(1..=FORMAT).contains(&format) {
             return Err(damaged(&format!(
-                "its format is {format}; this program knows {FORMAT}"
+                "its format is {format}; this program knows up to {FORMAT}"
             )));
         }
         Ok(blocks)
@@ -238,7 +263,13 @@ impl<'a> Blocks<'a> {
     fn next(&mut self) -> Result<(Block, Vec<u8>), ExportError> {
         let head = self.unhashed::<5>()?;
         let [kind, length @ ..] = head;
-        let kinds = [Block::Head, Block::Tree, Block::Value, Block::End];
+        let kinds = [
+            Block::Head,
+            Block::Tree,
+            Block::Value,
+            Block::End,
+            Block::Addresses,
+        ];
         let kind = kinds.into_iter().find(|known| *known as u8 == kind);
         let kind = kind.ok_or_else(|| damaged("a part of it is of no known kind"))?;
         if kind == Block::End {

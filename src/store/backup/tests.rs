@@ -5,6 +5,7 @@ use crate::process::clock::{Hlc, Lamport};
 use crate::process::event::{Record, Turn};
 use crate::process::ids::{AccountId, Amount, Lsn};
 use crate::store::Store;
+use crate::store::addresses::{Addresses, Met};
 use crate::store::export::ExportError;
 use crate::store::fixture::process;
 
@@ -34,12 +35,21 @@ fn what_was_cut_off_or_changed_on_its_way_is_no_backup() {
     for position in 1..=20 {
         store.commit(&turn(position)).expect("the disk has room");
     }
+    let mut met = Addresses::default();
+    let peer = Met {
+        process: process("q"),
+        rest: None,
+    };
+    met.insert("h:1".to_owned(), peer);
+    store.remember(&met).expect("the disk has room");
     let mut bytes = Vec::new();
     store.back_up(&mut bytes).expect("it is whole");
     let (copy, made) = read(&bytes).expect("it is whole");
     assert_eq!((made.position, made.time), (Lsn(20), Hlc::at(20)));
     assert_eq!((&*made.cluster, made.bytes), ("test", bytes.len() as u64));
     Store::check(copy.path()).expect("it is whole");
+    // Without this the copy would not start while its peers are dead.
+    assert_eq!(Addresses::read(copy.path()), met);
     let copied = Store::open(copy.path(), "test", &process("p")).expect("it opens");
     assert_eq!(copied.identity().store, store.identity().store);
     let turns: Vec<Turn> = copied

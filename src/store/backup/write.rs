@@ -3,16 +3,18 @@
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use super::{Block, END_BYTES, FORMAT, Head, MAGIC};
+use super::{Block, FORMAT, Head, MAGIC};
 use crate::process::event::Record;
 use crate::process::ids::Lsn;
 use crate::store::Store;
+use crate::store::addresses::Addresses;
 use crate::store::codec::Entry;
 use crate::store::error::StoreError;
 use crate::store::export::ExportError;
 use crate::store::frame::{self, Damage, Kind};
 use crate::store::journal::{self, Journal};
 use crate::store::schema::{self, OWNER, Trees, position_key, snapshot_key};
+use crate::store::stream::Blocks;
 use crate::store::v1::state::OwnerV1;
 
 /// Retention waits no longer for a backup; one that a slow client reads is broken off then.
@@ -28,11 +30,15 @@ impl Store {
         let _hold = self.standstill.hold();
         let trees = Trees::open(&self.engine.db).map_err(ExportError::Store)?;
         let mut copy = Copy {
-            out: Blocks::begin(out)?,
+            out: Blocks::begin(out, MAGIC, FORMAT)?,
             values: 0,
             until: Instant::now() + BACKUP_MAX,
         };
         copy.head(&trees)?;
+        let addresses = Addresses::read(&self.engine.dir);
+        if !addresses.is_empty() {
+            copy.block(Block::Addresses, &[&addresses.encode()])?;
+        }
         copy.tree("meta", &trees.meta)?;
         copy.tree("blocks", &trees.bodies)?;
         copy.tree("index", &trees.heads)?;
@@ -43,7 +49,7 @@ impl Store {
         copy.tree("states-2", &trees.states)?;
         // Chosen behind all that rests on it.
         let end = self.journal.head();
-        copy.out.block(Block::Tree, b"journal")?;
+        copy.block(Block::Tree, &[b"journal"])?;
         let mut parts = Vec::new();
         for position in self.journal.first().0..=end.position.0 {
             let stored = copy.turn(&self.journal, Lsn(position))?;
@@ -51,12 +57,12 @@ impl Store {
                 parts.extend(parts_stored(Lsn(position), &stored)?);
             }
         }
-        copy.out.block(Block::Tree, b"parts")?;
+        copy.block(Block::Tree, &[b"parts"])?;
         for key in parts {
             copy.value(&trees.parts, &key)?;
         }
         copy.tree("chunks", &trees.chunks)?;
-        copy.out.end(end, copy.values)
+        copy.end(end)
     }
 }
 
@@ -89,11 +95,22 @@ impl Copy<'_> {
             store_format: trees.format().map_err(ExportError::Store)?,
             owner: owner.map_err(ExportError::Store)?,
         };
-        Ok(self.out.block(Block::Head, &frame::encode(&head))?)
+        self.block(Block::Head, &[&frame::encode(&head)])
+    }
+
+    fn block(&mut self, kind: Block, bytes: &[&[u8]]) -> Result<(), ExportError> {
+        Ok(self.out.block(kind as u8, bytes)?)
+    }
+
+    fn end(self, end: journal::Head) -> Result<(), ExportError> {
+        let position = end.position.0.to_le_bytes();
+        let values = self.values.to_le_bytes();
+        let bytes: [&[u8]; 3] = [&position, &end.hash.0, &values];
+        Ok(self.out.end(Block::End as u8, &bytes)?)
     }
 
     fn tree(&mut self, name: &str, tree: &sled::Tree) -> Result<(), ExportError> {
-        self.out.block(Block::Tree, name.as_bytes())?;
+        self.block(Block::Tree, &[name.as_bytes()])?;
         for key in schema::keys(tree).rev() {
             self.value(tree, &key.map_err(ExportError::Store)?)?;
         }
@@ -122,61 +139,12 @@ impl Copy<'_> {
             return Err(io::Error::new(io::ErrorKind::TimedOut, slow).into());
         }
         self.values += 1;
-        Ok(self.out.value(key, framed)?)
+        let length = u16::try_from(key.len()).map_err(io::Error::other)?;
+        self.block(Block::Value, &[&length.to_le_bytes(), key, framed])
     }
 }
 
 fn read(tree: &sled::Tree, key: &[u8]) -> Result<Option<Vec<u8>>, ExportError> {
     let read = frame::get(tree, key).map_err(StoreError::from);
     read.map_err(ExportError::Store)
-}
-
-/// Writes blocks, and hashes what passes.
-struct Blocks<'a> {
-    out: &'a mut dyn Write,
-    hasher: blake3::Hasher,
-}
-
-impl<'a> Blocks<'a> {
-    fn begin(out: &'a mut dyn Write) -> io::Result<Self> {
-        let hasher = blake3::Hasher::new();
-        let mut blocks = Self { out, hasher };
-        blocks.write(MAGIC)?;
-        blocks.write(&FORMAT.to_le_bytes())?;
-        Ok(blocks)
-    }
-
-    fn block(&mut self, kind: Block, bytes: &[u8]) -> io::Result<()> {
-        self.head(kind, bytes.len())?;
-        self.write(bytes)
-    }
-
-    fn value(&mut self, key: &[u8], framed: &[u8]) -> io::Result<()> {
-        let length = u16::try_from(key.len()).map_err(io::Error::other)?;
-        self.head(Block::Value, 2 + key.len() + framed.len())?;
-        self.write(&length.to_le_bytes())?;
-        self.write(key)?;
-        self.write(framed)
-    }
-
-    fn end(&mut self, end: journal::Head, values: u64) -> Result<(), ExportError> {
-        let hash = *self.hasher.finalize().as_bytes();
-        self.head(Block::End, END_BYTES)?;
-        self.write(&end.position.0.to_le_bytes())?;
-        self.write(&end.hash.0)?;
-        self.write(&values.to_le_bytes())?;
-        self.write(&hash)?;
-        Ok(self.out.flush()?)
-    }
-
-    fn head(&mut self, kind: Block, length: usize) -> io::Result<()> {
-        let length = u32::try_from(length).map_err(io::Error::other)?;
-        self.write(&[kind as u8])?;
-        self.write(&length.to_le_bytes())
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.hasher.update(bytes);
-        self.out.write_all(bytes)
-    }
 }

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::writer::Writer;
-use super::{Block, Export, ExportError};
+use super::{Block, Export, ExportError, FORMAT, MAGIC};
 use crate::history::global::GlobalState;
 use crate::process::ids::Seq;
 use crate::store::fixture::{self, process};
 use crate::store::frame::{self, Kind};
+use crate::store::stream::Blocks;
 use crate::store::v1::Frozen;
 use crate::store::v1::global::GlobalStateV1;
 
@@ -65,20 +65,25 @@ impl Exported {
         let mut state = self.state.clone();
         change(&mut state);
         let mut bytes = Vec::new();
-        let mut writer = Writer::begin(&mut bytes).expect("memory");
+        let mut writer = Blocks::begin(&mut bytes, MAGIC, FORMAT).expect("memory");
+        let mut write = |kind: Block, bytes: &[u8]| {
+            let written = writer.block(kind as u8, &[bytes]);
+            written.expect("memory");
+        };
         let revision = frame::encode(&GlobalStateV1::freeze(&state));
         let revision = frame::wrap(Kind::Global, &revision);
-        writer.block(Block::Cluster, b"test").expect("memory");
-        writer.block(Block::Revision, &revision).expect("memory");
-        let mut chunks = 0;
+        write(Block::Cluster, b"test");
+        write(Block::Revision, &revision);
+        let mut chunks = 0_u64;
         for (kind, at, length) in self.blocks() {
             if kind == Some(Block::Chunk) {
                 let chunk = &self.bytes[at + super::HEAD_BYTES..at + length];
-                writer.block(Block::Chunk, chunk).expect("memory");
+                write(Block::Chunk, chunk);
                 chunks += 1;
             }
         }
-        writer.end(chunks).expect("memory");
+        let ended = writer.end(Block::End as u8, &[&chunks.to_le_bytes()]);
+        ended.expect("memory");
         bytes
     }
 }

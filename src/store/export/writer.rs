@@ -1,7 +1,7 @@
 //! Writing an export: from the store to the socket, one chunk in memory at a time.
 
 use std::collections::HashSet;
-use std::io::{self, Write};
+use std::io::Write;
 
 use super::{Block, ExportError, FORMAT, MAGIC, each_chunk};
 use crate::process::ids::{Hash, SnapshotId};
@@ -11,6 +11,7 @@ use crate::store::error::StoreError;
 use crate::store::frame::{Damage, Kind};
 use crate::store::history;
 use crate::store::schema::{self, revision_key};
+use crate::store::stream::Blocks;
 
 impl Store {
     /// Writes a published revision with everything it names. `cluster` is a label: nothing vouches for it.
@@ -34,58 +35,19 @@ impl Store {
         let state = published
             .map_err(|damage| StoreError::damaged(what(), damage))?
             .state;
-        let mut out = Writer::begin(out)?;
-        out.block(Block::Cluster, cluster.as_bytes())?;
-        out.block(Block::Revision, &stored)?;
+        let mut out = Blocks::begin(out, MAGIC, FORMAT)?;
+        out.block(Block::Cluster as u8, &[cluster.as_bytes()])?;
+        out.block(Block::Revision as u8, &[&stored])?;
         let mut written: HashSet<Hash> = HashSet::new();
         each_chunk(&self.chunks, &state, |hash| {
             if written.insert(*hash) {
                 let framed = self.chunks.framed(hash)?;
                 decode_chunk(hash, &framed)?;
-                out.block(Block::Chunk, &framed)?;
+                out.block(Block::Chunk as u8, &[&framed])?;
             }
             Ok::<_, ExportError>(())
         })?;
-        Ok(out.end(written.len() as u64)?)
-    }
-}
-
-/// Writes blocks, and hashes what passes.
-pub(super) struct Writer<'a> {
-    out: &'a mut dyn Write,
-    hasher: blake3::Hasher,
-}
-
-impl<'a> Writer<'a> {
-    pub(super) fn begin(out: &'a mut dyn Write) -> io::Result<Self> {
-        let hasher = blake3::Hasher::new();
-        let mut writer = Self { out, hasher };
-        writer.write(MAGIC)?;
-        writer.write(&FORMAT.to_le_bytes())?;
-        Ok(writer)
-    }
-
-    pub(super) fn block(&mut self, kind: Block, bytes: &[u8]) -> io::Result<()> {
-        self.head(kind, bytes.len())?;
-        self.write(bytes)
-    }
-
-    pub(super) fn end(mut self, chunks: u64) -> io::Result<()> {
-        let hash = *self.hasher.finalize().as_bytes();
-        self.head(Block::End, super::END_BYTES)?;
-        self.write(&chunks.to_le_bytes())?;
-        self.write(&hash)?;
-        self.out.flush()
-    }
-
-    fn head(&mut self, kind: Block, length: usize) -> io::Result<()> {
-        let length = u32::try_from(length).map_err(io::Error::other)?;
-        self.write(&[kind as u8])?;
-        self.write(&length.to_le_bytes())
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.hasher.update(bytes);
-        self.out.write_all(bytes)
+        let count = (written.len() as u64).to_le_bytes();
+        Ok(out.end(Block::End as u8, &[&count])?)
     }
 }

@@ -1,0 +1,42 @@
+//! Writing a stream of blocks, such as an export or a backup: a name and a format, then blocks of a kind, 1 byte, a length,
+//! 4 bytes little-endian, and so many bytes. The last one ends with the BLAKE3 hash of all bytes before it.
+
+use std::io::{self, Write};
+
+/// Writes blocks, and hashes what passes.
+pub(super) struct Blocks<'a> {
+    out: &'a mut dyn Write,
+    hasher: blake3::Hasher,
+}
+
+impl<'a> Blocks<'a> {
+    /// Begins a stream.
+    pub(super) fn begin(out: &'a mut dyn Write, name: &[u8], format: u32) -> io::Result<Self> {
+        let hasher = blake3::Hasher::new();
+        let mut blocks = Self { out, hasher };
+        blocks.write(name)?;
+        blocks.write(&format.to_le_bytes())?;
+        Ok(blocks)
+    }
+
+    /// Writes a block of these bytes, one behind the other.
+    pub(super) fn block(&mut self, kind: u8, bytes: &[&[u8]]) -> io::Result<()> {
+        let length = bytes.iter().map(|bytes| bytes.len()).sum::<usize>();
+        let length = u32::try_from(length).map_err(io::Error::other)?;
+        self.write(&[kind])?;
+        self.write(&length.to_le_bytes())?;
+        bytes.iter().try_for_each(|bytes| self.write(bytes))
+    }
+
+    /// Writes the last block, of these bytes and the hash.
+    pub(super) fn end(mut self, kind: u8, bytes: &[&[u8]]) -> io::Result<()> {
+        let hash = *self.hasher.finalize().as_bytes();
+        self.block(kind, &[bytes, &[&hash]].concat())?;
+        self.out.flush()
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.hasher.update(bytes);
+        self.out.write_all(bytes)
+    }
+}
