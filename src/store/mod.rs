@@ -74,7 +74,7 @@ pub use open::Migrated;
 pub use operator::{Forgotten, NotForgotten};
 pub use past::{Marked, Page, StatementQuery};
 pub use proof::{Proof, Proven, RunProof, Unproven};
-pub use rebuild::{Rebuilt, Since, Untold};
+pub use rebuild::{Rebuilt, Since, Untold, unbooked_sentence};
 pub use restore::Restored;
 pub use retention::Pin;
 pub use sweep::Swept;

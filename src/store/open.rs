@@ -10,6 +10,7 @@ use super::files::{self, Disk, Engine, Medium};
 use super::frame::Kind;
 use super::history::{Blocks, History};
 use super::journal::Journal;
+use super::rebuild::unbooked_sentence;
 use super::retention::Retention;
 use super::schema::{self, BOOT, OWNER, RUN, Trees};
 use super::states::States;
@@ -66,7 +67,12 @@ impl Store {
         let counted = [(BOOT, identity.boot), (RUN, identity.run)];
         schema::put_numbers(&trees.meta, counted)?;
         engine.make_durable()?;
-        Self::assemble(engine, trees, (owner.process, journal, identity))
+        let store = Self::assemble(engine, trees, (owner.process, journal, identity))?;
+        match store.unbooked()? {
+            0 => {}
+            unbooked => tracing::warn!("{}", unbooked_sentence(unbooked)),
+        }
+        Ok(store)
     }
 
     /// Brings the store of a stopped node to the newest format, as opening it would; its boot is not counted.

@@ -5,18 +5,23 @@
 //! what it has got from it, is known as a sum of money: the new store holds the difference in the account `suspense`, and
 //! a person decides whose it is. What only the lost store knew, such as deposits since the snapshot, is lost.
 //!
+//! Where more has gone out than the account `suspense` held, the rest is not booked: no balance is below zero, and whose it
+//! is only a person can say. The store remembers the figure, and its node and `store check` go on to tell it.
+//!
 //! Messages are not sent again. Peers that forget the lost store write off what had passed between it and them
 //! ([`super::Store::forget`]); what had come in beyond what went out is money that this store opens with.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::Store;
 use super::archive::Archive;
 use super::error::StoreError;
-use super::frame::Damage;
+use super::frame::{Damage, Kind};
 use super::history::Published;
 use super::journal::Journal;
 use super::restore::{Beginning, Restored};
+use super::schema::{self, UNBOOKED};
 use super::states::States;
 use crate::history::part::RecordedState;
 use crate::process::channel::Flow;
@@ -62,6 +67,38 @@ pub struct Rebuilt {
     pub restored: Restored,
     /// What was booked into the account `suspense`, or, below zero, taken from it.
     pub booked: i128,
+}
+
+impl Store {
+    /// What could not be booked when the store was made from a snapshot, minor units; below zero where its accounts held
+    /// more than there was.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn unbooked(&self) -> Result<i128, StoreError> {
+        unbooked(&self.meta)
+    }
+}
+
+/// The same, of a store that nobody has open.
+pub(super) fn unbooked(meta: &sled::Tree) -> Result<i128, StoreError> {
+    Ok(schema::get(meta, UNBOOKED, Kind::Number)?.unwrap_or(0))
+}
+
+/// What a person is told of it.
+#[must_use]
+pub fn unbooked_sentence(unbooked: i128) -> String {
+    let (amount, advice) = match unbooked {
+        ..0 => (
+            -unbooked,
+            "more had gone out than its accounts hold; take them out of the accounts that paid",
+        ),
+        _ => (
+            unbooked,
+            "more had come in than the account suspense can hold",
+        ),
+    };
+    format!("the store was made from a snapshot, behind which {amount} minor units {advice}")
 }
 
 impl Archive {
@@ -179,7 +216,6 @@ fn amount(message: &Message) -> i128 {
 mod tests {
     use super::*;
     use crate::process::ids::Hash;
-    use crate::store::Store;
     use crate::store::fixture::{account, process, snapshot, store};
 
     // Without this money that had gone out would be made up for by a balance below zero, or an account of nothing.
@@ -217,6 +253,14 @@ mod tests {
             let (process, _) = opened.recover(&lost, &alone, 8).expect("it is whole");
             let suspense = i64::try_from(booked).ok().filter(|booked| *booked > 0);
             assert_eq!(process.bank().balance(&account("suspense")), suspense);
+            // Without this the figure would have been printed once, and be gone.
+            let unbooked = opened.unbooked().expect("it is whole");
+            assert_eq!(unbooked, difference - booked);
+            drop(opened);
+            let scratch = tempfile::tempdir().expect("a temporary directory");
+            let examined = Store::examine(into.path(), scratch.path(), &|_| {});
+            let notes = examined.expect("it can be read").notes.join("\n");
+            assert_eq!(notes.contains("7 minor units"), unbooked < 0, "{notes}");
         }
     }
 }

@@ -17,11 +17,12 @@ use super::archive::Archive;
 use super::error::StoreError;
 use super::export::Export;
 use super::files;
-use super::frame::Damage;
+use super::frame::{Damage, Kind};
 use super::history::Published;
 use super::merge::Cells;
 use super::open;
 use super::rebuild::Rebuilt;
+use super::schema::{self, UNBOOKED};
 use super::source::{self, ChunkSource};
 use super::v1::state::OwnerV1;
 use crate::history::global::GlobalState;
@@ -141,6 +142,10 @@ impl<'a> Beginning<'a> {
             carried: 0,
             carried_amount: 0,
         };
+        let unbooked = difference - booked;
+        if unbooked != 0 {
+            schema::put(&life.store.meta, UNBOOKED, Kind::Number, &unbooked)?;
+        }
         life.end(&expected)?;
         files::await_release(dir)?;
         Ok(Rebuilt { restored, booked })

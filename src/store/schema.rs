@@ -14,6 +14,7 @@
 //! | blocks | the same | revisions in their frames, compressed together |
 //! | retention | snapshot id, a zero byte | [`super::v3::KeptV3`] |
 //! | meta | `format`, `boot`, `run`, `states-from`, `journal-from`, `journal-since`, `turns-packed` | a number each |
+//! | meta | `unbooked` | a sum of money, 16 bytes, where the store was made from a snapshot and not all could be booked |
 //! | meta | `owner` | [`super::v1::state::OwnerV1`] |
 //!
 //! A value lies over the keys `key ‖ fragment number`, 2 bytes big-endian.
@@ -72,6 +73,8 @@ pub(super) const JOURNAL_FROM: &[u8] = b"journal-from";
 pub(super) const JOURNAL_SINCE: &[u8] = b"journal-since";
 /// The turns before this position were packed, or stay alone.
 pub(super) const TURNS_PACKED: &[u8] = b"turns-packed";
+/// What the store lacked when it was made ([`super::rebuild`]).
+pub(super) const UNBOOKED: &[u8] = b"unbooked";
 pub(super) const OWNER: &[u8] = b"owner";
 
 impl Trees {

@@ -6,7 +6,7 @@ use super::super::place::Place;
 use super::{Args, bad, named};
 use crate::api::time::rfc3339;
 use crate::process::ids::ProcessId;
-use crate::store::{Archive, Published, Rebuilt, Since, Untold};
+use crate::store::{Archive, Published, Rebuilt, Since, Untold, unbooked_sentence};
 
 /// Makes the store, and says what it holds and what to do next.
 pub(super) fn run(args: &Args, lost: &ProcessId) -> Result<(), CliError> {
@@ -151,10 +151,8 @@ fn report(args: &Args, (published, made): (&Published, &Rebuilt), since: &[Since
         ),
     });
     if difference != booked {
-        report.line(&format!(
-            "warning: {} minor units more had gone out than its accounts say; take them out of the accounts that paid",
-            booked - difference
-        ));
+        let sentence = unbooked_sentence(difference - booked);
+        report.line(&format!("warning: {sentence}"));
     }
     let is_asked = |process: &&ProcessId| since.iter().any(|one| one.peer == **process);
     let others = state.parts.keys().filter(|process| *process != lost);

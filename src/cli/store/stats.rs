@@ -4,7 +4,7 @@ use super::Look;
 use crate::api::time::rfc3339;
 use crate::cli::CliError;
 use crate::cli::output::{OutputFormat, Report, print};
-use crate::store::{Bytes, Stats, Store};
+use crate::store::{Bytes, Stats, Store, unbooked_sentence};
 
 /// Counts and prints.
 pub(super) fn run(look: &Look) -> Result<(), CliError> {
@@ -35,6 +35,10 @@ fn table(stats: &Stats) -> Report {
     ));
     if let Some(damage) = &stats.damage {
         report.line(&format!("warning: {damage}; what follows is what is left"));
+    }
+    if stats.unbooked != 0 {
+        let sentence = unbooked_sentence(stats.unbooked);
+        report.line(&format!("warning: {sentence}"));
     }
     report.line(&format!(
         "{} bytes on disk, {} of them live values",

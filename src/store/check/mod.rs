@@ -35,6 +35,7 @@ use super::error::StoreError;
 use super::files;
 use super::frame::{Damage, Kind};
 use super::journal::Journal;
+use super::rebuild::{unbooked, unbooked_sentence};
 use super::schema::{self, BOOT, OWNER, RUN};
 use super::v1::state::OwnerV1;
 use super::witness::Place;
@@ -258,6 +259,11 @@ impl<'a> Examiner<'a> {
         for key in [BOOT, RUN] {
             let number = schema::get::<u64>(meta, key, Kind::Number).map(|_| ());
             self.findings.take(number);
+        }
+        match unbooked(meta) {
+            Ok(0) => {}
+            Ok(unbooked) => self.findings.note(unbooked_sentence(unbooked)),
+            Err(error) => self.findings.push(error),
         }
         let mut walk = Walk::new(|trees| &trees.meta);
         while let Some(stored) = walk.next(&self.library)? {

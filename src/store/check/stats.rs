@@ -9,6 +9,7 @@ use crate::process::ids::SnapshotId;
 use crate::store::error::StoreError;
 use crate::store::frame::{self, Kind};
 use crate::store::journal::{self, Horizon};
+use crate::store::rebuild::unbooked;
 use crate::store::schema::{self, TREES, Trees, position_of};
 use crate::store::states;
 use crate::store::stretches::BUCKETS;
@@ -39,6 +40,8 @@ pub struct Stats {
     pub damage: Option<String>,
     /// How often it was opened.
     pub boots: u64,
+    /// What could not be booked when the store was made from a snapshot, minor units; 0 for every other.
+    pub unbooked: i128,
     /// Every tree.
     pub trees: Vec<Bytes>,
     /// The values of all trees, bytes.
@@ -149,6 +152,7 @@ fn begin(examiner: &Examiner) -> Result<Stats, StoreError> {
         process: examiner.report.process.clone(),
         format: examiner.report.format,
         boots: schema::get(meta, schema::BOOT, Kind::Number)?.unwrap_or(0),
+        unbooked: unbooked(meta)?,
         files: files.known.iter().chain(&files.blobs).map(file).collect(),
         disk_bytes: files.bytes(),
         blobs: files.blobs.len() as u64,
