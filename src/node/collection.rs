@@ -358,19 +358,11 @@ impl Collection {
             return true;
         }
         let was_early = self.is_early();
-        let (collector, snapshot) = (&self.collector, self.state.snapshot.clone());
-        let before = collector.numbers_after(&self.state);
-        let next = collector
-            .parts
-            .blocking(move |store| store.next_revision(&snapshot, before));
-        let Ok(next) = next.await else {
+        let published = self.collector.publish(self.state.clone(), self.started);
+        let Ok(revision) = published.await else {
             return false;
         };
-        self.state.revision = next;
-        let published = self.collector.publish(self.state.clone(), self.started);
-        if published.await.is_err() {
-            return false;
-        }
+        self.state.revision = revision;
         self.said = known(&self.state);
         if was_early && !self.is_whole() {
             // From now on its parts are late ones, and somebody may stand in for this process.

@@ -21,6 +21,7 @@ use super::metrics::Metrics;
 use super::parts::Parts;
 use super::peers::Peers;
 use super::pins::Heard;
+use super::sharing::Contradictions;
 use crate::config::NodeConfig;
 use crate::history::global::GlobalState;
 use crate::process::ids::{ProcessId, SnapshotId};
@@ -47,6 +48,8 @@ pub(super) struct Collector {
     pub(super) pins_heard: Mutex<Heard>,
     /// Counts the times when something is wanted again that was deleted here: whoever has it is looked at anew.
     pub(super) revived: AtomicU64,
+    /// What cannot be taken over, since another revision stands here.
+    pub(super) contradictions: Mutex<Contradictions>,
     /// What is being taken over from other histories.
     taking: Mutex<BTreeSet<SnapshotId>>,
     /// The collections that this node began; it ends them when it stops.
@@ -106,6 +109,7 @@ impl Collector {
             shown: watch::Sender::new(0),
             pins_heard: Mutex::default(),
             revived: AtomicU64::new(0),
+            contradictions: Mutex::default(),
             taking: Mutex::default(),
             tasks: Mutex::default(),
         }

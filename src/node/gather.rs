@@ -171,8 +171,8 @@ impl Collector {
                         tracing::info!(%snapshot, %process, revision, "taken over as complete");
                     }
                     Ok(None) => {}
-                    Err(error @ Unfetched::Contradicts(_)) => {
-                        tracing::error!(%snapshot, %process, %error, "not taken over");
+                    Err(Unfetched::Contradicts { revision, .. }) => {
+                        collector.note_contradiction(&process, (&snapshot, *revision));
                     }
                     Err(error) => tracing::debug!(%snapshot, %process, %error, "not taken over"),
                 }

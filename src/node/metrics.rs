@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 use super::wall::micros_as_seconds;
 use crate::process::event::Turn;
 use crate::process::ids::ProcessId;
-use crate::store::Usage;
+use crate::store::{Unreadable, Usage};
 
 const READY: &str = "ready";
 const READY_HELP: &str = "1 where the node does its work, as /readyz says, else 0";
@@ -31,6 +31,8 @@ pub(super) struct Metrics {
     blob_files: Gauge,
     ready: Gauge,
     channels_stopped: Gauge,
+    unreadable_revisions: Gauge,
+    unreadable_blocks: Gauge,
     clock_skew_seconds: Family<Labels, Gauge<f64, AtomicU64>>,
     pub(super) snapshots_complete: Counter,
     pub(super) snapshots_partial: Counter,
@@ -50,6 +52,8 @@ impl Metrics {
             blob_files: Gauge::default(),
             ready: Gauge::default(),
             channels_stopped: Gauge::default(),
+            unreadable_revisions: Gauge::default(),
+            unreadable_blocks: Gauge::default(),
             clock_skew_seconds: Family::default(),
             snapshots_complete: Counter::default(),
             snapshots_partial: Counter::default(),
@@ -94,6 +98,16 @@ impl Metrics {
             self.channels_stopped.clone(),
         );
         registry.register(
+            "history_damaged_revisions",
+            "Revisions in the history that cannot be read here; anything but 0 is a warning",
+            self.unreadable_revisions.clone(),
+        );
+        registry.register(
+            "history_damaged_blocks",
+            "Blocks of revisions of which not even the list can be read; no chunks are deleted",
+            self.unreadable_blocks.clone(),
+        );
+        registry.register(
             "clock_skew_seconds",
             "How far the wall clock of a process is ahead of the one that labels turns here",
             self.clock_skew_seconds.clone(),
@@ -114,6 +128,18 @@ impl Metrics {
             self.snapshot_seconds.clone(),
         );
         self
+    }
+
+    /// Takes down what of the history cannot be read.
+    pub(super) fn unreadable(&self, unreadable: Unreadable) {
+        let Unreadable { revisions, blocks } = unreadable;
+        let gauges = [
+            (&self.unreadable_revisions, revisions),
+            (&self.unreadable_blocks, blocks),
+        ];
+        for (gauge, figure) in gauges {
+            gauge.set(i64::try_from(figure).unwrap_or(i64::MAX));
+        }
     }
 
     /// Counts a turn that has become durable.

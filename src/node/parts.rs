@@ -77,8 +77,13 @@ pub(super) enum Unfetched {
     #[error("{0}")]
     There(String),
     /// Another one stands here under its number.
-    #[error("{0}")]
-    Contradicts(String),
+    #[error("{why}")]
+    Contradicts {
+        /// The number.
+        revision: u32,
+        /// As a sentence.
+        why: String,
+    },
 }
 
 impl From<Status> for Unfetched {
@@ -100,7 +105,7 @@ impl Unfetched {
         match self {
             Self::Here(error) => matches!(error, Unavailable::Damaged(_)),
             Self::NotYet(_) | Self::Elsewhere => false,
-            Self::There(_) | Self::Contradicts(_) => true,
+            Self::There(_) | Self::Contradicts { .. } => true,
         }
     }
 }
@@ -341,6 +346,7 @@ impl Parts {
     ) -> Result<(), Unfetched> {
         let mut client = client(connection);
         let Fetched { state, stored } = revision;
+        let revision = state.revision;
         let writing = self.store.writing();
         for part in state.parts.values() {
             self.fetch_contents(&mut client, part).await?;
@@ -362,7 +368,9 @@ impl Parts {
                 other => other.map(Ok),
             }
         });
-        adopted.await?.map_err(Unfetched::Contradicts)
+        adopted
+            .await?
+            .map_err(|why| Unfetched::Contradicts { revision, why })
     }
 
     /// What another process knows of pins; of one snapshot alone once it has noted a word on it.

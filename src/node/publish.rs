@@ -16,31 +16,32 @@ use crate::process::ids::{ProcessId, SnapshotId};
 use crate::store::StoreError;
 
 impl Collector {
-    /// Makes a revision durable and shows it. Its contents are counted.
+    /// Makes the next revision durable and shows it; says its number. Its contents are counted.
     pub(super) async fn publish(
         &self,
         mut state: GlobalState,
         started: Instant,
-    ) -> Result<(), Unavailable> {
+    ) -> Result<u32, Unavailable> {
         state.completeness = self.completeness(&state);
         state.finished_at = self.peers.wall().now().max(state.initiated_at);
         state.finished_clock = self.clocks.newest().logical;
         let took = started.elapsed();
         state.duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let published = state.clone();
-        let stored = self
-            .parts
-            .blocking(move |store| store.publish(&published))
-            .await;
-        if let Err(error) = &stored {
-            tracing::error!(snapshot = %state.snapshot, %error, "cannot publish");
+        let (snapshot, before) = (state.snapshot.clone(), self.numbers_after(&state));
+        let published = self.parts.blocking(move |store| {
+            store.publish_next(&mut state, before)?;
+            Ok(state)
+        });
+        let published = published.await;
+        if let Err(error) = &published {
+            tracing::error!(%snapshot, %error, "cannot publish");
         }
-        stored?;
+        let state = published?;
         self.hide(&state.snapshot);
         self.peers.tell();
         self.events.note_published(&state);
         self.report(&state, took);
-        Ok(())
+        Ok(state.revision)
     }
 
     /// Counts what the chunks that are here really hold, for the certificate. Says whose contents are damaged here: these

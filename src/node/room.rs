@@ -88,6 +88,7 @@ pub(super) async fn watch(parts: Parts, metrics: Arc<Metrics>, room: watch::Send
             tracing::info!("the room is known again");
         }
         metrics.measured(&usage);
+        metrics.unreadable(parts.store.unreadable());
         let before = *room.borrow();
         let now = Room {
             free: usage.free,

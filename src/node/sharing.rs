@@ -1,7 +1,9 @@
 //! Every node keeps the history of the whole cluster: each revision that comes into the history of a peer is taken over, to
 //! the byte, with the chunks that are missing here. A node that was away finds what it missed in the same way.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -12,13 +14,18 @@ use super::collector::Collector;
 use super::parts::Unfetched;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::proto::snapledger::ListedRevision;
-use crate::store::Came;
+use crate::store::{Came, Unreadable};
 
 /// Peers say in every greeting how much has come into their history, and greet when that changes; what else is to be seen
 /// can wait.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// After a revision could not be had.
 const PAUSE: Duration = Duration::from_secs(2);
+/// Contradictions that are remembered; each is logged when it is met first.
+const CONTRADICTIONS_MAX: usize = 1000;
+
+/// Revisions of peers of which another one stands here under the same number.
+pub(super) type Contradictions = BTreeSet<(SnapshotId, u32, ProcessId)>;
 
 impl Collector {
     /// Takes over what comes into the history of a peer, for ever.
@@ -30,7 +37,7 @@ impl Collector {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The run of the peer, and how much of what came in during it was looked at.
         let mut seen = (0, 0);
-        let mut revived = 0;
+        let mut missed = 0;
         let mut news = self.peers.news();
         loop {
             tokio::select! {
@@ -41,15 +48,16 @@ impl Collector {
                 return;
             };
             let (run, came) = view.revisions;
-            let wanted_again = self.revived.load(Ordering::Relaxed);
-            if run != seen.0 || wanted_again != revived {
+            // What was deleted here and is wanted again, or cannot be read any more, came there long ago.
+            let missing = self.revived.load(Ordering::Relaxed) + self.parts.store.damage_found();
+            if run != seen.0 || missing != missed {
                 seen = (run, 0);
-                revived = wanted_again;
+                missed = missing;
             }
             if came <= seen.1 || !self.peers.is_up(peer) {
                 continue;
             }
-            let taken = self.take_over(&connection, &mut seen.1).await;
+            let taken = self.take_over((peer, &connection), &mut seen.1).await;
             // One that comes from another peer at this moment is looked for again at the next look.
             if let Err(error) = taken
                 && !matches!(error, Unfetched::Elsewhere)
@@ -61,13 +69,17 @@ impl Collector {
     }
 
     // Looks at what has come in after the first `seen`, and counts on past what is here now.
-    async fn take_over(&self, connection: &Channel, seen: &mut u64) -> Result<(), Unfetched> {
+    async fn take_over(
+        &self,
+        (peer, connection): (&ProcessId, &Channel),
+        seen: &mut u64,
+    ) -> Result<(), Unfetched> {
         let mut listed = self.parts.list_revisions(connection.clone(), *seen).await?;
         let mut in_a_row = true;
         let mut failure = None;
         while let Some(came) = listed.next().await.transpose()? {
             let taken = match read(&came) {
-                Some(came) => self.take_over_one(connection, &came).await,
+                Some(came) => self.take_over_one((peer, connection), &came).await,
                 // Nothing that this program could be asked for.
                 None => Ok(()),
             };
@@ -78,7 +90,14 @@ impl Collector {
         failure.map_or(Ok(()), Err)
     }
 
-    async fn take_over_one(&self, connection: &Channel, came: &Came) -> Result<(), Unfetched> {
+    async fn take_over_one(
+        &self,
+        (peer, connection): (&ProcessId, &Channel),
+        came: &Came,
+    ) -> Result<(), Unfetched> {
+        if self.parts.store.contradicts_revision(came) {
+            self.note_contradiction(peer, (&came.snapshot, came.revision));
+        }
         if !self.parts.store.lacks_revision(came) {
             return Ok(());
         }
@@ -99,9 +118,9 @@ impl Collector {
         let (number, complete) = (revision.state.revision, revision.state.is_complete());
         let state = revision.state.clone();
         match self.parts.adopt(connection.clone(), revision).await {
-            Err(Unfetched::Contradicts(why)) => {
-                // It will not be another one later.
-                tracing::error!(snapshot = %came.snapshot, why, "not taken over");
+            // It will not be another one later.
+            Err(Unfetched::Contradicts { .. }) => {
+                self.note_contradiction(peer, (&came.snapshot, number));
                 return Ok(());
             }
             adopted => adopted?,
@@ -113,6 +132,47 @@ impl Collector {
         }
         tracing::debug!(snapshot = %came.snapshot, revision = number, complete, "taken over");
         Ok(())
+    }
+}
+
+impl Collector {
+    /// Takes note of a revision of a peer that is another one here.
+    pub(super) fn note_contradiction(
+        &self,
+        peer: &ProcessId,
+        (snapshot, revision): (&SnapshotId, u32),
+    ) {
+        let mut contradictions = self.contradictions();
+        let is_new = contradictions.len() < CONTRADICTIONS_MAX
+            && contradictions.insert((snapshot.clone(), revision, peer.clone()));
+        if is_new {
+            tracing::error!(%snapshot, revision, %peer, "not taken over: it has other contents here");
+        }
+    }
+
+    /// What is wrong with the history here, each in a sentence.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let Unreadable { revisions, blocks } = self.parts.store.unreadable();
+        let damaged = (revisions > 0).then(|| {
+            format!("{revisions} revisions in the history are damaged here, and are taken over from a peer that has them")
+        });
+        let lost = (blocks > 0).then(|| {
+            format!("{blocks} blocks of the history are damaged here, and no chunks are deleted: see OPERATIONS.md, A damaged history")
+        });
+        let contradictions = self.contradictions();
+        let differs = contradictions.first().map(|(snapshot, revision, peer)| {
+            format!(
+                "revision {revision} of snapshot {snapshot:?} has other contents at {peer} than here, {} such revisions in all: see \
+                 OPERATIONS.md, A damaged history",
+                contradictions.len()
+            )
+        });
+        [damaged, lost, differs].into_iter().flatten().collect()
+    }
+
+    fn contradictions(&self) -> MutexGuard<'_, Contradictions> {
+        let contradictions = self.contradictions.lock();
+        contradictions.unwrap_or_else(PoisonError::into_inner)
     }
 }
 

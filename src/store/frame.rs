@@ -181,6 +181,14 @@ fn framed_length(first: &[u8]) -> Result<usize, Damage> {
     Ok(HEADER_BYTES + length)
 }
 
+/// Splits values that stand one behind the other, each in its frame, behind the first of them.
+pub(super) fn split_first(framed: &[u8]) -> Result<(&[u8], &[u8]), Damage> {
+    let expected = framed_length(framed)?;
+    let found = framed.len();
+    let split = framed.split_at_checked(expected);
+    split.ok_or(Damage::CutOff { found, expected })
+}
+
 // Over version, kind, length and payload: a flipped bit anywhere is seen.
 fn checksum(framed: &[u8]) -> u32 {
     let head = crc32c::crc32c(&framed[..HEADER_BYTES - 4]);

@@ -1,6 +1,7 @@
 //! The history: parts of this process, and the global states that were published, each revision for ever.
 
 mod blocks;
+mod damage;
 mod index;
 mod own;
 mod pack;
@@ -16,6 +17,7 @@ use crate::history::global::GlobalState;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, ProcessId, SnapshotId};
 pub(super) use blocks::{Blocks, Head, PackedLine};
+pub use damage::Unreadable;
 use index::{Index, Noted};
 
 /// A published revision and its root hash.
@@ -52,7 +54,11 @@ pub(super) struct History {
     blocks: Blocks,
     parts: sled::Tree,
     index: Mutex<Index>,
+    /// Blocks of which nothing can be listed.
+    unlisted: Vec<u32>,
     packing: Mutex<()>,
+    /// Held from the look whether a number is free until a revision stands there.
+    placing: Mutex<()>,
 }
 
 /// What may stay of a history.
@@ -113,49 +119,64 @@ fn known(state: &GlobalState) -> (u32, u32) {
 
 impl History {
     /// Lists what is published. A revision that cannot be read is not listed, and keeps nobody from the rest: where a
-    /// peer has it, it is taken over again. Of what is packed the heads alone are read.
+    /// peer has it, it is taken over again. Of what is packed the heads alone are read; one that is damaged is made again.
     pub(super) fn open(
         me: ProcessId,
         (globals, parts): (sled::Tree, sled::Tree),
         blocks: Blocks,
     ) -> Result<Self, StoreError> {
-        let history = Self {
+        let mut history = Self {
             me,
             globals,
             blocks,
             parts,
             index: Mutex::default(),
+            unlisted: Vec::new(),
             packing: Mutex::default(),
+            placing: Mutex::default(),
         };
-        let passed_over = |error: StoreError| match error {
-            StoreError::Damaged { .. } => {
-                tracing::error!(%error, "it is passed over; `snapledger store check` says more");
+        let mut unlisted = Vec::new();
+        for head in history.blocks.heads() {
+            let (block, head) = head?;
+            match head.or_else(|error| history.rebuild_head(block, error)) {
+                Ok(head) => history.note_block(block, &head),
+                Err(error) => {
+                    passed_over(error)?;
+                    unlisted.push(block);
+                }
+            }
+        }
+        history.unlisted = unlisted;
+        for key in schema::keys(&history.globals) {
+            history.open_alone(&key?)?;
+        }
+        history.remove_unlisted()?;
+        Ok(history)
+    }
+
+    // It may be packed, too: right before a crash, or once its block was damaged.
+    fn open_alone(&self, key: &[u8]) -> Result<(), StoreError> {
+        let packed = revision_of(key).and_then(|(snapshot, revision)| {
+            let block = self.index().block_of(&snapshot, revision)?;
+            Some((block, snapshot, revision))
+        });
+        if let Some((block, snapshot, revision)) = packed {
+            let place = (&snapshot, revision);
+            match self.noted(place, self.blocks.revision(block, place)) {
+                Ok(_) => return schema::remove_all(&self.globals, key),
+                Err(StoreError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        match self.read(key) {
+            Ok(Some(published)) => {
+                self.put_own_part_of(&published.state)?;
+                self.note(&published.state);
                 Ok(())
             }
-            error => Err(error),
-        };
-        for head in history.blocks.heads() {
-            match head? {
-                (block, Ok(head)) => history.note_block(block, &head),
-                (_, Err(error)) => passed_over(error)?,
-            }
+            Ok(None) => passed_over(missing(key)),
+            Err(error) => passed_over(error),
         }
-        for key in schema::keys(&history.globals) {
-            let key = key?;
-            let packed = revision_of(&key)
-                .is_some_and(|(snapshot, revision)| history.index().has(&snapshot, revision));
-            // It was packed right before a crash.
-            if packed {
-                schema::remove_all(&history.globals, &key)?;
-                continue;
-            }
-            match history.read(&key) {
-                Ok(Some(published)) => history.note(&published.state),
-                Ok(None) => passed_over(missing(&key))?,
-                Err(error) => passed_over(error)?,
-            }
-        }
-        Ok(history)
     }
 
     fn note_block(&self, block: u32, head: &Head) {
@@ -170,8 +191,8 @@ impl History {
         }
     }
 
-    /// Every revision that is listed, in the order in which they came. One that lies alone and is damaged is passed over:
-    /// it can only come back from a peer, and then with all its chunks. A damaged block is an error.
+    /// Every revision that is listed, in the order in which they came. One that lies alone and is damaged is passed over
+    /// ([`damage`]); one in a damaged block is an error.
     pub(super) fn revisions(&self) -> impl Iterator<Item = Result<GlobalState, StoreError>> + '_ {
         let all = self.index().all().into_iter();
         all.filter_map(|(snapshot, revision)| match self.get(&snapshot, revision) {
@@ -192,6 +213,7 @@ impl History {
     pub(super) fn publish(&self, state: &GlobalState) -> Result<Published, StoreError> {
         let bytes = frame::encode(&GlobalStateV1::freeze(state));
         let root = Hash(*blake3::hash(&bytes).as_bytes());
+        let _placing = self.placing();
         if let Some(published) = self.get(&state.snapshot, state.revision)? {
             let is_same = published.root == root;
             return is_same
@@ -233,12 +255,45 @@ impl History {
         snapshot: &SnapshotId,
         revision: u32,
     ) -> Result<Option<Published>, StoreError> {
-        let Some(stored) = self.stored_at(snapshot, revision)? else {
-            return Ok(None);
-        };
+        let found = self.find(snapshot, revision)?;
+        Ok(found.map(|(published, _)| published))
+    }
+
+    // As it was published, and its bytes, frame included.
+    fn find(
+        &self,
+        snapshot: &SnapshotId,
+        revision: u32,
+    ) -> Result<Option<(Published, Vec<u8>)>, StoreError> {
+        let place = (snapshot, revision);
         let key = revision_key(snapshot, revision);
-        let damaged = |damage| StoreError::damaged(schema::name(Kind::Global, &key), damage);
-        decode(&stored).map(Some).map_err(damaged)
+        let read = || {
+            let Some(stored) = self.lay_at(place)? else {
+                return Ok(None);
+            };
+            let damaged = |damage| StoreError::damaged(schema::name(Kind::Global, &key), damage);
+            let published = decode(&stored).map_err(damaged)?;
+            Ok(Some((published, stored)))
+        };
+        self.noted(place, read())
+    }
+
+    fn lay_at(&self, place: (&SnapshotId, u32)) -> Result<Option<Vec<u8>>, StoreError> {
+        let (snapshot, revision) = place;
+        let alone = frame::get(&self.globals, &revision_key(snapshot, revision))?;
+        if alone.is_some() {
+            return Ok(alone);
+        }
+        // It is listed as packed before it is removed here.
+        let block = self.index().block_of(snapshot, revision);
+        let packed = block.map(|block| self.blocks.revision(block, place));
+        packed.transpose().map_err(|error| match error {
+            StoreError::Damaged { what, damage } => {
+                let what = format!("revision {revision} of snapshot {snapshot:?}, in {what}");
+                StoreError::Damaged { what, damage }
+            }
+            error => error,
+        })
     }
 
     /// Whether a revision of this number stands here, alone or packed, readable or not.
@@ -270,38 +325,8 @@ impl History {
         snapshot: &SnapshotId,
         revision: u32,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        let alone = frame::get(&self.globals, &revision_key(snapshot, revision))?;
-        if alone.is_some() {
-            return Ok(alone);
-        }
-        // It is listed as packed before it is removed here.
-        let block = self.index().block_of(snapshot, revision);
-        let packed = block.map(|block| self.blocks.revision(block, (snapshot, revision)));
-        packed.transpose()
-    }
-
-    /// Stores a revision that another process published, to the byte, unless it is here and whole. The caller makes it
-    /// durable.
-    pub(super) fn adopt(&self, state: &GlobalState, stored: &[u8]) -> Result<(), StoreError> {
-        let key = revision_key(&state.snapshot, state.revision);
-        let Some(here) = self.stored_at(&state.snapshot, state.revision)? else {
-            frame::put(&self.globals, &key, stored)?;
-            return Ok(());
-        };
-        if here == stored {
-            return Ok(());
-        }
-        match self.get(&state.snapshot, state.revision) {
-            Ok(_) => {}
-            // One that is damaged contradicts nobody.
-            Err(StoreError::Damaged { .. }) => {
-                frame::put(&self.globals, &key, stored)?;
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        }
-        // Ranges of numbers follow the list of members: where that has grown, two may have come to the same.
-        Err(other_revision(state))
+        let found = self.find(snapshot, revision)?;
+        Ok(found.map(|(_, stored)| stored))
     }
 
     /// Whether the newest revision of a snapshot is complete.
@@ -321,9 +346,8 @@ impl History {
         self.index().came_after(count)
     }
 
-    /// Whether a revision of another history is to be taken over: it is not here.
-    pub(super) fn lacks(&self, other: &Came) -> bool {
-        !self.index().has(&other.snapshot, other.revision)
+    fn placing(&self) -> MutexGuard<'_, ()> {
+        self.placing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn index(&self) -> MutexGuard<'_, Index> {
@@ -382,6 +406,11 @@ impl History {
     /// and are passed over until then. The caller makes it durable.
     pub(super) fn remove_revisions(&self, snapshot: &SnapshotId) -> Result<(), StoreError> {
         schema::remove_all(&self.globals, &snapshot_key(snapshot))?;
+        self.remove_unlisted()
+    }
+
+    /// Removes the blocks of which nothing is listed any more. The caller makes it durable.
+    pub(super) fn remove_unlisted(&self) -> Result<(), StoreError> {
         let unlisted = self.index().take_unlisted();
         let mut unlisted = unlisted.into_iter();
         unlisted.try_for_each(|block| self.blocks.remove(block))
@@ -400,6 +429,16 @@ fn other_revision(state: &GlobalState) -> StoreError {
     StoreError::OtherRevision {
         snapshot: state.snapshot.to_string(),
         revision: state.revision,
+    }
+}
+
+fn passed_over(error: StoreError) -> Result<(), StoreError> {
+    match error {
+        StoreError::Damaged { .. } => {
+            tracing::error!(%error, "it is passed over; `snapledger store check` says more");
+            Ok(())
+        }
+        error => Err(error),
     }
 }
 

@@ -66,7 +66,7 @@ pub use error::StoreError;
 pub use export::{Export, ExportError};
 pub use files::{Disk, Medium};
 pub use frame::Damage;
-pub use history::{Came, Due, Limits, Line, Published};
+pub use history::{Came, Due, Limits, Line, Published, Unreadable};
 pub use leases::{READING_MAX, Reading, Writing};
 pub use merge::Cells;
 pub use messages::Messages;

@@ -3,7 +3,7 @@
 use super::Store;
 use super::error::StoreError;
 use super::frame::Damage;
-use super::history::{self, Came, Line, Published};
+use super::history::{self, Came, Line, Published, Unreadable};
 use crate::history::global::GlobalState;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, SnapshotId};
@@ -20,6 +20,22 @@ impl Store {
         self.pack_history()?;
         self.pack_turns()?;
         Ok(published.root)
+    }
+
+    /// Publishes a state under the first number after this one that is free, and gives it that number.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn publish_next(&self, state: &mut GlobalState, before: u32) -> Result<Hash, StoreError> {
+        state.revision = before;
+        loop {
+            state.revision = self.next_revision(&state.snapshot, state.revision)?;
+            match self.publish(state) {
+                // A peer's revision has come in under this number.
+                Err(StoreError::OtherRevision { .. }) => {}
+                published => return published,
+            }
+        }
     }
 
     /// Packs some of the old revisions, if many lie alone; says whether there may be more. None during a backup: what is
@@ -77,6 +93,7 @@ impl Store {
         self.history.adopt(state, stored)?;
         self.sync()?;
         self.history.note(state);
+        self.history.remove_unlisted()?;
         self.pack_history()?;
         self.pack_turns()?;
         self.is_back(&state.snapshot)
@@ -144,10 +161,28 @@ impl Store {
         self.history.came_after(count)
     }
 
-    /// Whether a revision in the history of another store is not here, nor deleted here for good.
+    /// Whether a revision in the history of another store is not here, or cannot be read, and was not deleted here for good.
     #[must_use]
     pub fn lacks_revision(&self, other: &Came) -> bool {
         !self.is_gone(&other.snapshot) && self.history.lacks(other)
+    }
+
+    /// Whether a revision in the history of another store stands here with other contents, as far as its figures tell.
+    #[must_use]
+    pub fn contradicts_revision(&self, other: &Came) -> bool {
+        self.history.contradicts(other)
+    }
+
+    /// What of the history cannot be read, as far as a reader or a sweep has met it.
+    #[must_use]
+    pub fn unreadable(&self) -> Unreadable {
+        self.history.unreadable()
+    }
+
+    /// Grows whenever a revision is found that cannot be read: peers are asked for it.
+    #[must_use]
+    pub fn damage_found(&self) -> u64 {
+        self.history.damage_found()
     }
 
     /// The newest snapshot that is complete.

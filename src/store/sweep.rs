@@ -11,6 +11,9 @@
 //! revision. The mark reads in this order, held parts first, so it sees the one or the other. After it has read, and
 //! before the first chunk goes, all is made durable: what was seen to be deleted does not come back by a power cut and
 //! miss its chunks. Chunks that come back by one are swept the next time.
+//!
+//! Where something that names chunks cannot be read, none is deleted. The mark reads all the rest nevertheless: what is
+//! found to be damaged is taken over from a peer, and a later sweep goes on.
 
 use std::collections::HashSet;
 
@@ -40,9 +43,27 @@ pub struct Swept {
 struct Mark<'a> {
     chunks: &'a Chunks,
     needed: HashSet<Hash>,
+    /// The first thing that names chunks and cannot be read.
+    damaged: Option<StoreError>,
 }
 
 impl Mark<'_> {
+    // What is damaged is kept for the end.
+    fn take<T>(&mut self, read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+        match read {
+            Ok(read) => Ok(Some(read)),
+            Err(error @ StoreError::Damaged { .. }) => {
+                self.damaged.get_or_insert(error);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn state(&mut self, runs: &[Run]) -> Result<(), StoreError> {
+        runs.iter().try_for_each(|run| self.run(run, false))
+    }
+
     fn part(&mut self, part: &Part, may_lack: bool) -> Result<(), StoreError> {
         for run in &part.state.runs {
             self.run(run, may_lack)?;
@@ -124,26 +145,42 @@ impl Store {
         let mut mark = Mark {
             chunks: &self.chunks,
             needed: HashSet::new(),
+            damaged: None,
         };
         let held = self.chunks.leases.held();
         for state in self.states.all().take_while(|_| goes_on()) {
-            for run in &state?.recorded.runs {
-                mark.run(run, false)?;
+            if let Some(state) = mark.take(state)? {
+                let marked = mark.state(&state.recorded.runs);
+                mark.take(marked)?;
             }
         }
         for part in self.history.parts().take_while(|_| goes_on()) {
-            mark.part(&part?, false)?;
-        }
-        for state in self.history.revisions().take_while(|_| goes_on()) {
-            for part in state?.parts.values() {
-                mark.part(part, false)?;
+            if let Some(part) = mark.take(part)? {
+                let marked = mark.part(&part, false);
+                mark.take(marked)?;
             }
+        }
+        mark.take(self.history.all_listed())?;
+        for state in self.history.revisions().take_while(|_| goes_on()) {
+            let Some(state) = mark.take(state)? else {
+                continue;
+            };
+            let mut parts = state.parts.values();
+            let marked = parts.try_for_each(|part| mark.part(part, false));
+            if let Err(error @ StoreError::Damaged { .. }) = &marked {
+                self.history.note_damaged_contents(&state, error);
+            }
+            mark.take(marked)?;
         }
         for part in &held {
             mark.part(part, true)?;
         }
-        // Where it was stopped, something was left out.
-        Ok(goes_on().then_some(mark.needed))
+        match mark.damaged {
+            // Where it was stopped, something was left out.
+            _ if !goes_on() => Ok(None),
+            Some(error) => Err(error),
+            None => Ok(Some(mark.needed)),
+        }
     }
 
     // Looks at the next keys; says whether there may be more.

@@ -1,14 +1,16 @@
 //! Something that a node has stored for a snapshot has rotted: what can be had again is fetched again, what cannot stays
 //! open, and the rest goes on. Without this one flipped bit in the past would end a node, or its collecting, for good.
 
-use snapledger::history::global::GlobalState;
+use snapledger::history::global::{Completeness, GlobalState};
+use snapledger::process::clock::{Hlc, Lamport};
 use snapledger::process::ids::SnapshotId;
+use snapledger::store::Store;
 
 use crate::await_it::until;
 use crate::nodes::{Cluster, process};
 use crate::rest::Rest;
 use crate::snapshots::assert_proven;
-use crate::stores::{remove, spoil};
+use crate::stores::{is_whole, remove, spoil};
 
 fn newest(cluster: &Cluster, at: &str, id: &str) -> GlobalState {
     let snapshot = SnapshotId::parse(id).expect("a valid id");
@@ -69,6 +71,108 @@ async fn a_revision_that_has_rotted_keeps_nobody_from_starting_and_comes_back_fr
         cluster.start(other).await;
         is_here(cluster.rest(rotten)).await;
     }
+    cluster.stop_all().await;
+}
+
+async fn warnings(rest: &Rest) -> String {
+    rest.read("/v1/cluster").await["warnings"].to_string()
+}
+
+/// Sixty-four old revisions lie together, and rot together.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_revisions_that_have_rotted_together_come_back_from_a_peer() {
+    const SNAPSHOTS: u64 = 129;
+    let mut cluster = Cluster::up(&["n1", "n2"]).await;
+    cluster.deposit("n1", "a", 1).await;
+    let [n1, n2] = ["n1", "n2"].map(|id| cluster.rest(id));
+    let mut oldest = None;
+    for _ in 0..SNAPSHOTS {
+        let id = n1.start_snapshot().await;
+        n1.snapshot(&id, "complete").await;
+        oldest.get_or_insert(id);
+    }
+    let path = format!("/v1/snapshots/{}", oldest.expect("there is one"));
+    let document = n1.get(&path).await.body;
+    until("all are at n2", async || {
+        let came = cluster.handle("n2").store().revisions_came();
+        (came == SNAPSHOTS).then_some(())
+    })
+    .await;
+    cluster.stop_all().await;
+    spoil(&cluster.store("n2"), "blocks", &[]);
+
+    cluster.start("n2").await;
+    let answer = n2.get(&path).await;
+    assert_eq!(answer.status, 500, "{answer:?}");
+    let place = "in the revisions of block 0: its checksum does not match";
+    assert!(answer.body.contains(place), "{answer:?}");
+    let told = warnings(&n2).await;
+    assert!(
+        told.contains("64 revisions in the history are damaged"),
+        "{told}"
+    );
+    cluster.start("n1").await;
+    until("the same document at n2", async || {
+        let answer = n2.get(&path).await;
+        (answer.status == 200 && answer.body == document).then_some(())
+    })
+    .await;
+    until("all are back", async || {
+        let told = warnings(&n2).await;
+        (!told.contains("damaged")).then_some(())
+    })
+    .await;
+    cluster.stop_all().await;
+    is_whole(&cluster.store("n2")).await;
+}
+
+/// Numbers follow the list of members, which may have grown at one node before the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revision_that_is_another_elsewhere_is_told_and_the_rest_is_shared() {
+    let ids = ["n1", "n2"];
+    let mut cluster = Cluster::up(&ids).await;
+    cluster.stop_all().await;
+    let published = |name: &str, clock: u64| {
+        let snapshot = SnapshotId::parse(name).expect("a valid id");
+        let began = (Hlc::at(1), Lamport(clock));
+        let mut state = GlobalState::begun(snapshot, process("n1"), began);
+        state.revision = 1;
+        state.completeness = Completeness::Complete;
+        state
+    };
+    let mut other = published("disputed", 1);
+    other.completeness = Completeness::Partial {
+        missing: Vec::new(),
+        open_channels: Vec::new(),
+    };
+    for (id, states) in [
+        ("n1", vec![published("disputed", 1), published("shared", 1)]),
+        ("n2", vec![other.clone()]),
+    ] {
+        let dir = cluster.store(id);
+        is_whole(&dir).await;
+        let store = Store::open(&dir, "tested", &process(id)).expect("it opens");
+        for state in states {
+            store.publish(&state).expect("there is room");
+        }
+    }
+    for id in ids {
+        cluster.start(id).await;
+    }
+    let [n1, n2] = ids.map(|id| cluster.rest(id));
+    until("n2 has the other one", async || {
+        (n2.get("/v1/snapshots/shared").await.status == 200).then_some(())
+    })
+    .await;
+    for (rest, peer) in [(&n1, "n2"), (&n2, "n1")] {
+        let sentence = format!("has other contents at {peer} than here");
+        until(&sentence, async || {
+            let told = warnings(rest).await;
+            (told.contains("disputed") && told.contains(&sentence)).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(newest(&cluster, "n2", "disputed"), other);
     cluster.stop_all().await;
 }
 

@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Came;
+use super::index::BLOCKS_MAX;
+use crate::history::global::GlobalState;
 use crate::process::clock::Hlc;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::store::error::StoreError;
@@ -50,6 +52,22 @@ pub(in crate::store) struct PackedLine {
 }
 
 impl PackedLine {
+    /// Of a revision that takes so many bytes, frame included.
+    pub(super) fn of(state: GlobalState, bytes: usize, is_own_part: bool) -> Self {
+        let came = Came::of(&state);
+        Self {
+            is_own_part,
+            start: state.initiated_at,
+            initiator: state.initiator,
+            complete: came.complete,
+            parts: came.known.0,
+            closed_channels: came.known.1,
+            bytes: u32::try_from(bytes).expect("a value is shorter than 4 GiB"),
+            snapshot: state.snapshot,
+            revision: state.revision,
+        }
+    }
+
     /// As it came into the history.
     pub(in crate::store) fn came(&self) -> Came {
         Came {
@@ -157,12 +175,22 @@ impl Blocks {
         }
         let found = Arc::new(Block {
             head: self.head(block)?,
-            body: unpacked(&self.bodies, Kind::Body, block)?,
+            body: self.body(block)?,
         });
         let mut cache = self.cache();
         cache.truncate(CACHED - 1);
         cache.push_front((block, Arc::clone(&found)));
         Ok(found)
+    }
+
+    /// Whether a block can be read.
+    pub(super) fn is_whole(&self, block: u32) -> bool {
+        self.block(block).is_ok()
+    }
+
+    /// The revisions of a block, frames included, one behind the other.
+    pub(super) fn body(&self, block: u32) -> Result<Vec<u8>, StoreError> {
+        unpacked(&self.bodies, Kind::Body, block)
     }
 
     fn cache(&self) -> MutexGuard<'_, VecDeque<(u32, Arc<Block>)>> {
@@ -183,13 +211,16 @@ impl Blocks {
     /// Removes a block of which nothing is listed any more. The caller makes it durable.
     pub(super) fn remove(&self, block: u32) -> Result<(), StoreError> {
         self.cache().retain(|(number, _)| *number != block);
+        self.next
+            .fetch_max(block.saturating_add(1), Ordering::Relaxed);
         schema::remove_all(&self.heads, &key(block))?;
         schema::remove_all(&self.bodies, &key(block))
     }
 }
 
 fn number(key: &[u8]) -> Option<u32> {
-    u32::try_from(u64::from_be_bytes(key.try_into().ok()?)).ok()
+    let number = u32::try_from(u64::from_be_bytes(key.try_into().ok()?));
+    number.ok().filter(|number| *number < BLOCKS_MAX)
 }
 
 fn odd(kind: Kind, key: &[u8], problem: &str) -> StoreError {
@@ -199,8 +230,8 @@ fn odd(kind: Kind, key: &[u8], problem: &str) -> StoreError {
 
 fn put(tree: &sled::Tree, kind: Kind, block: u32, bytes: &[u8]) -> Result<(), StoreError> {
     let framed = frame::wrap(kind, &packed::compress(bytes));
-    frame::put(tree, &key(block), &framed)?;
-    Ok(())
+    // What is damaged may lie over more keys.
+    Ok(frame::replace_all(tree, &[(key(block), framed)])?)
 }
 
 fn unpacked(tree: &sled::Tree, kind: Kind, block: u32) -> Result<Vec<u8>, StoreError> {

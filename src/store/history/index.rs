@@ -1,7 +1,7 @@
 //! What is known of the history without reading it: every revision in the order in which it came, and the newest one of
 //! each snapshot, by start and by id. It is in memory, so each entry is small.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 use std::ops::Bound;
 
@@ -12,8 +12,12 @@ use super::{Came, Due, Limits, Line, Rank};
 use crate::process::clock::Hlc;
 use crate::process::ids::{ProcessId, SnapshotId};
 
-/// The end of a chain of entries.
+/// The end of a chain of entries; as a block, that the revision lies alone.
 const NONE: u32 = u32::MAX;
+/// As a block: the revision was deleted. If it comes back, it has another entry.
+const GONE: u32 = u32::MAX - 1;
+/// Blocks have smaller numbers.
+pub(super) const BLOCKS_MAX: u32 = GONE;
 
 /// The revisions of a history.
 #[derive(Default)]
@@ -32,6 +36,10 @@ pub(super) struct Index {
     packed_until: usize,
     /// How many revisions of each block are listed.
     listed: BTreeMap<u32, u32>,
+    /// Listed revisions that cannot be read.
+    damaged: BTreeSet<(SnapshotId, u32)>,
+    /// Counts those that were found to be damaged, and never decreases.
+    damage_found: u64,
 }
 
 /// A revision.
@@ -43,7 +51,7 @@ struct Entry {
     revision: u32,
     /// Another revision of the snapshot: the newest leads to all others, in no order.
     other: u32,
-    /// The block in which it lies, if it is packed.
+    /// The block in which it lies, if it is packed; [`NONE`] or [`GONE`].
     block: u32,
     initiator: u16,
     complete: bool,
@@ -82,16 +90,20 @@ pub(super) struct Noted<'a> {
 }
 
 impl Index {
-    /// Takes note of a revision, unless it is known; says whether it was not.
-    pub(super) fn note(&mut self, noted: &Noted<'_>) -> bool {
+    /// Takes note of a revision, or of where one that is known lies from now on: alone if it was damaged, or in a block.
+    pub(super) fn note(&mut self, noted: &Noted<'_>) {
         let Noted {
             came,
             start,
             initiator,
             packed,
         } = *noted;
-        if self.has(&came.snapshot, came.revision) {
-            return false;
+        if let Some(known) = self.number(&came.snapshot, came.revision) {
+            let healed = self.damaged.remove(&(came.snapshot.clone(), came.revision));
+            if healed || packed.is_some() {
+                self.relocate(known, packed);
+            }
+            return;
         }
         let number = u32::try_from(self.entries.len()).expect("fewer revisions than bytes fit");
         let mut entry = Entry {
@@ -122,7 +134,21 @@ impl Index {
             }
             None => self.list(number, entry),
         }
-        true
+    }
+
+    // A revision whose block was damaged, or that was deleted and came back, may lie in a later block, too.
+    fn relocate(&mut self, number: u32, packed: Option<(u32, bool)>) {
+        let entry = &mut self.entries[number as usize];
+        let (block, is_own_part) = packed.unwrap_or((NONE, false));
+        let before = std::mem::replace(&mut entry.block, block);
+        entry.is_own_part = is_own_part;
+        if let Some(listed) = self.listed.get_mut(&before) {
+            *listed -= 1;
+        }
+        match packed {
+            Some((block, _)) => *self.listed.entry(block).or_default() += 1,
+            None => self.packed_until = self.packed_until.min(number as usize),
+        }
     }
 
     fn list(&mut self, number: u32, entry: Entry) {
@@ -163,11 +189,19 @@ impl Index {
         self.ids.find(hash, is_it).copied()
     }
 
-    // The newest first, the others in no order.
+    // The numbers of the revisions of a snapshot: the newest first, the others in no order.
+    fn numbers(&self, newest: Option<u32>) -> impl Iterator<Item = u32> {
+        let other = |number: &u32| Some(self.entry(*number).other).filter(|other| *other != NONE);
+        std::iter::successors(newest, other)
+    }
+
     fn chain(&self, newest: Option<u32>) -> impl Iterator<Item = &Entry> {
-        let entry = |number: u32| self.entries.get(number as usize);
-        let newest = newest.and_then(entry);
-        std::iter::successors(newest, move |last| entry(last.other))
+        self.numbers(newest).map(|number| self.entry(number))
+    }
+
+    fn number(&self, snapshot: &SnapshotId, revision: u32) -> Option<u32> {
+        let mut known = self.numbers(self.newest_number(snapshot));
+        known.find(|number| self.entry(*number).revision == revision)
     }
 
     fn line(&self, number: u32) -> Line {
@@ -183,8 +217,13 @@ impl Index {
 
     /// Whether a revision is known.
     pub(super) fn has(&self, snapshot: &SnapshotId, revision: u32) -> bool {
-        let mut known = self.chain(self.newest_number(snapshot));
-        known.any(|entry| entry.revision == revision)
+        self.number(snapshot, revision).is_some()
+    }
+
+    /// A revision as it came, where it is listed.
+    pub(super) fn listed(&self, snapshot: &SnapshotId, revision: u32) -> Option<Came> {
+        let number = self.number(snapshot, revision)?;
+        Some(self.entry(number).came())
     }
 
     /// The newest revision of a snapshot.
@@ -201,9 +240,45 @@ impl Index {
 
     /// The block of a revision that is packed.
     pub(super) fn block_of(&self, snapshot: &SnapshotId, revision: u32) -> Option<u32> {
-        let mut known = self.chain(self.newest_number(snapshot));
-        let found = known.find(|entry| entry.revision == revision)?;
+        let found = self.entry(self.number(snapshot, revision)?);
         (found.block != NONE).then_some(found.block)
+    }
+
+    /// Takes note of a listed revision that cannot be read; says whether that was not known.
+    pub(super) fn note_damage(&mut self, snapshot: &SnapshotId, revision: u32) -> bool {
+        let is_found =
+            self.has(snapshot, revision) && self.damaged.insert((snapshot.clone(), revision));
+        self.damage_found += u64::from(is_found);
+        is_found
+    }
+
+    /// The same of all that is listed of a block.
+    pub(super) fn note_damaged_block(&mut self, block: u32) {
+        let lie_there = self.entries.iter().filter(|entry| entry.block == block);
+        let known = self.damaged.len();
+        let lie_there = lie_there.map(|entry| (entry.snapshot.clone(), entry.revision));
+        self.damaged.extend(lie_there);
+        self.damage_found += (self.damaged.len() - known) as u64;
+    }
+
+    /// Takes note of a revision that can be read where it lies.
+    pub(super) fn note_whole(&mut self, snapshot: &SnapshotId, revision: u32) {
+        self.damaged.remove(&(snapshot.clone(), revision));
+    }
+
+    /// Whether a listed revision is known to be damaged.
+    pub(super) fn is_damaged(&self, snapshot: &SnapshotId, revision: u32) -> bool {
+        !self.damaged.is_empty() && self.damaged.contains(&(snapshot.clone(), revision))
+    }
+
+    /// How many listed revisions are known to be damaged.
+    pub(super) fn damaged(&self) -> usize {
+        self.damaged.len()
+    }
+
+    /// How many revisions were found to be damaged so far.
+    pub(super) fn damage_found(&self) -> u64 {
+        self.damage_found
     }
 
     /// The revision in which this process's part lies, and nowhere else.
@@ -216,7 +291,8 @@ impl Index {
     /// The oldest revisions that lie alone, if there are so many.
     pub(super) fn loose(&self, count: usize) -> Option<Vec<(SnapshotId, u32)>> {
         let behind = self.entries[self.packed_until..].iter();
-        let loose = behind.filter(|entry| !self.is_packed_or_gone(entry));
+        let loose = behind.filter(|entry| entry.block == NONE);
+        let loose = loose.filter(|entry| !self.is_damaged(&entry.snapshot, entry.revision));
         let loose = loose.take(count);
         let loose: Vec<_> = loose
             .map(|entry| (entry.snapshot.clone(), entry.revision))
@@ -224,26 +300,15 @@ impl Index {
         (loose.len() == count).then_some(loose)
     }
 
-    fn is_packed_or_gone(&self, entry: &Entry) -> bool {
-        entry.block != NONE || !self.has(&entry.snapshot, entry.revision)
-    }
-
     /// These revisions lie in a block from now on. Of those that were deleted meanwhile it holds nothing that is listed.
     pub(super) fn pack(&mut self, block: u32, head: &Head) {
         for line in &head.lines {
-            let mut next = self.newest_number(&line.snapshot);
-            while let Some(entry) = next.and_then(|number| self.entries.get_mut(number as usize)) {
-                if entry.revision == line.revision {
-                    (entry.block, entry.is_own_part) = (block, line.is_own_part);
-                    *self.listed.entry(block).or_default() += 1;
-                }
-                next = Some(entry.other);
+            if let Some(number) = self.number(&line.snapshot, line.revision) {
+                self.relocate(number, Some((block, line.is_own_part)));
             }
         }
-        let behind = &self.entries[self.packed_until..];
-        let packed = behind
-            .iter()
-            .take_while(|entry| self.is_packed_or_gone(entry));
+        let behind = self.entries[self.packed_until..].iter();
+        let packed = behind.take_while(|entry| entry.block != NONE);
         self.packed_until += packed.count();
     }
 
@@ -255,8 +320,7 @@ impl Index {
 
     /// Every revision that is listed, in the order in which they came.
     pub(super) fn all(&self) -> Vec<(SnapshotId, u32)> {
-        let listed = self.entries.iter();
-        let listed = listed.filter(|entry| self.has(&entry.snapshot, entry.revision));
+        let listed = self.entries.iter().filter(|entry| entry.block != GONE);
         let listed = listed.map(|entry| (entry.snapshot.clone(), entry.revision));
         listed.collect()
     }
@@ -275,15 +339,17 @@ impl Index {
 
     /// Lists a snapshot no more; says when it began.
     pub(super) fn remove(&mut self, snapshot: &SnapshotId) -> Option<Hlc> {
-        let number = self.newest_number(snapshot)?;
-        let packed = self.chain(Some(number)).map(|entry| entry.block);
-        for block in packed.collect::<Vec<_>>() {
+        let newest = self.newest_number(snapshot)?;
+        self.unlist(newest);
+        for number in self.numbers(Some(newest)).collect::<Vec<_>>() {
+            let entry = &mut self.entries[number as usize];
+            let block = std::mem::replace(&mut entry.block, GONE);
             if let Some(listed) = self.listed.get_mut(&block) {
                 *listed -= 1;
             }
         }
-        self.unlist(number);
-        Some(self.entry(number).start)
+        self.damaged.retain(|(of, _)| of != snapshot);
+        Some(self.entry(newest).start)
     }
 
     /// The newest snapshots before a place, newest first.

@@ -58,7 +58,7 @@ impl History {
         Ok(published.and_then(|mut published| published.state.parts.remove(&self.me)))
     }
 
-    fn lone_part(&self, snapshot: &SnapshotId) -> Result<Option<Part>, StoreError> {
+    pub(super) fn lone_part(&self, snapshot: &SnapshotId) -> Result<Option<Part>, StoreError> {
         let stored = schema::get::<PartV1>(&self.parts, &snapshot_key(snapshot), Kind::Part)?;
         Ok(stored.map(Frozen::thaw))
     }

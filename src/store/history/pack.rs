@@ -57,18 +57,9 @@ impl History {
                 break;
             }
             let state = published.state;
-            let came = super::Came::of(&state);
-            head.lines.push(PackedLine {
-                is_own_part: self.replaces_part(&state),
-                start: state.initiated_at,
-                initiator: state.initiator,
-                complete: came.complete,
-                parts: came.known.0,
-                closed_channels: came.known.1,
-                bytes: u32::try_from(stored.len()).expect("a value is shorter than 4 GiB"),
-                snapshot,
-                revision,
-            });
+            let is_own_part = self.replaces_part(&state);
+            let line = PackedLine::of(state, stored.len(), is_own_part);
+            head.lines.push(line);
             body.extend_from_slice(&stored);
         }
         Ok((!head.lines.is_empty()).then_some((head, body)))

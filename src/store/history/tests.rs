@@ -90,7 +90,7 @@ fn begun(id: &str, start: u64) -> GlobalState {
     state
 }
 
-fn published(store: &Store, id: &str, start: u64) -> GlobalState {
+pub(super) fn published(store: &Store, id: &str, start: u64) -> GlobalState {
     let mut state = begun(id, start);
     state.completeness = Completeness::Complete;
     store.publish(&state).expect("it is written");
@@ -146,7 +146,7 @@ fn what_is_read_is_deleted_when_the_reader_has_gone() {
     assert_eq!(newest, None, "a reader that comes later finds nothing");
 }
 
-fn listed(store: &Store) -> Vec<String> {
+pub(super) fn listed(store: &Store) -> Vec<String> {
     let lines = store.lines(None, usize::MAX, |_, _| true);
     let ids = lines.into_iter().map(|((_, snapshot), _)| snapshot);
     ids.map(|snapshot| snapshot.to_string()).collect()
@@ -295,4 +295,88 @@ fn a_damaged_block_keeps_all_chunks() {
     let swept = store.sweep(|| true);
     swept.expect_err("it is not known what the block needs");
     assert_eq!(chunks(), before);
+}
+
+// Without this every sweep would read it twice, and what lies alone would never be packed again.
+#[test]
+fn what_is_deleted_and_comes_back_is_listed_once() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let me = ProcessId::parse("p").expect("a valid id");
+    let open = || Store::open(dir.path(), "demo", &me).expect("it opens");
+    let store = open();
+    let states: Vec<_> = (1..=128)
+        .map(|start| published(&store, &format!("s{start}"), start))
+        .collect();
+    // One is packed, the other lies alone.
+    for state in [&states[0], &states[100]] {
+        let stored = store.stored_revision(&state.snapshot, None);
+        let stored = stored.expect("it can be read").expect("it is there");
+        let gone = std::slice::from_ref(&state.snapshot);
+        assert_eq!(store.delete_snapshots(gone).expect("it is written"), 1);
+        let back = store.adopt_revision(state, &stored);
+        back.expect("it is not here");
+    }
+    let each_once = |store: &Store, count: usize| {
+        let all = store.history.index().all();
+        let distinct: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!((all.len(), distinct.len()), (count, count));
+        assert_eq!(listed(store).len(), count);
+    };
+    each_once(&store, 128);
+    for start in 1..=200 {
+        published(&store, &format!("t{start}"), start);
+    }
+    let alone = schema::keys(&store.history.globals).count();
+    assert!(alone < 128, "{alone} lie alone");
+    drop(store);
+    let store = open();
+    each_once(&store, 328);
+    for state in &states {
+        let found = store.published(&state.snapshot).expect("it is whole");
+        assert_eq!(found.map(|found| found.state).as_ref(), Some(state));
+    }
+}
+
+// Without this a collection would end where a peer's revision comes in under the number that it was about to give.
+#[test]
+fn the_next_free_number_is_given_although_revisions_of_peers_come_in() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let me = ProcessId::parse("p").expect("a valid id");
+    let store = Store::open(dir.path(), "demo", &me).expect("a new store");
+    for round in 0..50 {
+        let mine = begun(&format!("s{round}"), 1);
+        let other = GlobalState {
+            completeness: Completeness::Complete,
+            ..mine.clone()
+        };
+        let bytes = frame::encode(&GlobalStateV1::freeze(&other));
+        let stored = frame::wrap(Kind::Global, &bytes);
+        let start = std::sync::Barrier::new(2);
+        let (number, adopted) = std::thread::scope(|threads| {
+            let (start, store) = (&start, &store);
+            let mut mine = mine.clone();
+            let publishing = threads.spawn(move || {
+                start.wait();
+                let published = store.publish_next(&mut mine, 0);
+                published.map(|_| mine.revision)
+            });
+            start.wait();
+            let adopted = store.adopt_revision(&other, &stored);
+            (publishing.join().expect("it has not panicked"), adopted)
+        });
+        let number = number.expect("some number is free");
+        assert_eq!(number, if adopted.is_ok() { 2 } else { 1 });
+        let state = |number| {
+            let found = store.revision(&mine.snapshot, number);
+            found.expect("it is whole").map(|found| found.state)
+        };
+        let mine = GlobalState {
+            revision: number,
+            ..mine.clone()
+        };
+        assert_eq!(state(number), Some(mine));
+        if adopted.is_ok() {
+            assert_eq!(state(1), Some(other));
+        }
+    }
 }

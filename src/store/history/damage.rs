@@ -1,0 +1,347 @@
+//! Revisions that cannot be read here. A node runs without them, and takes them over again from a peer that has them.
+//!
+//! | damaged | then |
+//! |---|---|
+//! | a revision that lies alone | it is wanted from peers; it keeps no chunks, since it comes back with them, and the own part lies beside it |
+//! | the body of a block | the same for each revision in it; all chunks stay, since the own parts lie there and nowhere else |
+//! | the head of a block | it is made again from the body |
+//! | both | nothing is known of what was in it: its revisions come back as if they were new, and all chunks stay |
+//!
+//! A revision that comes back lies alone. The damaged block is removed with the last revision that is listed of it.
+
+use super::blocks::{Head, PackedLine};
+use super::{Came, History, Published, decode, other_revision};
+use crate::history::global::GlobalState;
+use crate::process::ids::SnapshotId;
+use crate::store::error::StoreError;
+use crate::store::frame::{self, Damage, Kind};
+use crate::store::schema::{self, revision_key, snapshot_key};
+use crate::store::v1::Frozen;
+use crate::store::v1::part::PartV1;
+
+/// What of a history cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Unreadable {
+    /// How many of the listed revisions.
+    pub revisions: usize,
+    /// How many blocks of which not even a list of the revisions is left.
+    pub blocks: usize,
+}
+
+impl History {
+    /// Stores a revision that another process published, to the byte, unless it is here and whole. The caller makes it
+    /// durable.
+    pub(in crate::store) fn adopt(
+        &self,
+        state: &GlobalState,
+        stored: &[u8],
+    ) -> Result<(), StoreError> {
+        let _placing = self.placing();
+        match self.stored_at(&state.snapshot, state.revision) {
+            Ok(Some(here)) if here == stored => {
+                self.index().note_whole(&state.snapshot, state.revision);
+                return Ok(());
+            }
+            // Ranges of numbers follow the list of members: where that has grown, two may have come to the same.
+            Ok(Some(_)) => return Err(other_revision(state)),
+            // One that is damaged contradicts nothing.
+            Ok(None) | Err(StoreError::Damaged { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        self.put_own_part_of(state)?;
+        let key = revision_key(&state.snapshot, state.revision);
+        Ok(frame::replace_all(&self.globals, &[(key, stored)])?)
+    }
+
+    // The own part that lay in a damaged block lies alone again.
+    pub(super) fn put_own_part_of(&self, state: &GlobalState) -> Result<(), StoreError> {
+        let lay_in = self.index().revision_with_own(&state.snapshot);
+        let own = state.parts.get(&self.me);
+        let Some(part) = own.filter(|_| lay_in == Some(state.revision)) else {
+            return Ok(());
+        };
+        match self.lone_part(&state.snapshot) {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) | Err(StoreError::Damaged { .. }) => {
+                let key = snapshot_key(&state.snapshot);
+                schema::put(&self.parts, &key, Kind::Part, &PartV1::freeze(part))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a revision of another history is to be taken over: it is not here, or cannot be read.
+    pub(in crate::store) fn lacks(&self, other: &Came) -> bool {
+        let index = self.index();
+        !index.has(&other.snapshot, other.revision)
+            || index.is_damaged(&other.snapshot, other.revision)
+    }
+
+    /// Whether a revision of another history stands here with other contents, as far as its figures tell.
+    pub(in crate::store) fn contradicts(&self, other: &Came) -> bool {
+        let here = self.index().listed(&other.snapshot, other.revision);
+        here.is_some_and(|here| here != *other)
+    }
+
+    /// What cannot be read, as far as it was found.
+    pub(in crate::store) fn unreadable(&self) -> Unreadable {
+        Unreadable {
+            revisions: self.index().damaged(),
+            blocks: self.unlisted.len(),
+        }
+    }
+
+    /// Grows whenever a revision is found that cannot be read.
+    pub(in crate::store) fn damage_found(&self) -> u64 {
+        self.index().damage_found()
+    }
+
+    // Takes note of a revision that cannot be read.
+    pub(super) fn noted<T>(
+        &self,
+        (snapshot, revision): (&SnapshotId, u32),
+        read: Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let Err(error @ StoreError::Damaged { .. }) = &read else {
+            return read;
+        };
+        let block = {
+            let mut index = self.index();
+            if !index.note_damage(snapshot, revision) {
+                return read;
+            }
+            index.block_of(snapshot, revision)
+        };
+        tracing::error!(%error, "it is taken over from a peer that has it");
+        if let Some(block) = block.filter(|block| !self.blocks.is_whole(*block)) {
+            self.index().note_damaged_block(block);
+        }
+        read
+    }
+
+    /// Takes note of a listed revision whose contents cannot be read.
+    pub(in crate::store) fn note_damaged_contents(&self, state: &GlobalState, error: &StoreError) {
+        if self.index().note_damage(&state.snapshot, state.revision) {
+            let GlobalState {
+                snapshot, revision, ..
+            } = state;
+            tracing::error!(%snapshot, revision, %error, "its contents are fetched again from a peer");
+        }
+    }
+
+    /// The head of a block, where that is damaged: as its revisions give it.
+    pub(super) fn rebuild_head(&self, block: u32, why: StoreError) -> Result<Head, StoreError> {
+        let body = match self.blocks.body(block) {
+            Ok(body) => body,
+            // The first of the two is named.
+            Err(StoreError::Damaged { .. }) => return Err(why),
+            Err(error) => return Err(error),
+        };
+        let mut head = Head::default();
+        let mut rest = &body[..];
+        while !rest.is_empty() {
+            let revision = frame::split_first(rest)
+                .and_then(|(stored, behind)| Ok((decode(stored)?, stored.len(), behind)));
+            let Ok((Published { state, .. }, bytes, behind)) = revision else {
+                return Err(why);
+            };
+            let is_own_part = self.held_own_part(&state);
+            head.lines.push(PackedLine::of(state, bytes, is_own_part));
+            rest = behind;
+        }
+        self.blocks.put_head(block, &head)?;
+        tracing::warn!(error = %why, block, revisions = head.lines.len(), "made again from the revisions");
+        Ok(head)
+    }
+
+    // A part that lies nowhere else lay in the complete revision.
+    fn held_own_part(&self, state: &GlobalState) -> bool {
+        let is_here = state.is_complete() && state.parts.contains_key(&self.me);
+        is_here
+            && (matches!(self.lone_part(&state.snapshot), Ok(None)) || self.replaces_part(state))
+    }
+
+    /// Fails where it is not known which revisions are packed.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub(in crate::store) fn all_listed(&self) -> Result<(), StoreError> {
+        let Some(block) = self.unlisted.first() else {
+            return Ok(());
+        };
+        let problem =
+            "neither they nor the list of them can be read; put a backup of the store back"
+                .to_owned();
+        let what = schema::name(Kind::Body, &u64::from(*block).to_be_bytes());
+        Err(StoreError::damaged(what, Damage::Contradiction(problem)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::tests::{listed, published};
+    use super::*;
+    use crate::store::Store;
+    use crate::store::fixture::{self, process};
+    use crate::store::schema::Trees;
+
+    /// A store of 128 revisions. The older half is packed; in the oldest are contents, and this process's part.
+    struct Sample {
+        dir: tempfile::TempDir,
+        states: Vec<(GlobalState, Vec<u8>)>,
+    }
+
+    impl Sample {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().expect("a temporary directory");
+            let (store, first) = fixture::store(dir.path());
+            let part = &first.parts[&process("p")];
+            store.history.put_part(part).expect("there is room");
+            let mut states = vec![first];
+            for start in 2_000..2_127 {
+                states.push(published(&store, &format!("t{start}"), start));
+            }
+            assert_eq!(store.history.blocks.heads().count(), 1);
+            let stored = |state: GlobalState| {
+                let stored = store.stored_revision(&state.snapshot, None);
+                let stored = stored.expect("it can be read").expect("it is there");
+                (state, stored)
+            };
+            let states = states.into_iter().map(stored).collect();
+            // Nothing names it.
+            let unneeded =
+                store
+                    .chunks
+                    .write_run(std::iter::once(Ok(crate::process::cell::Cell::Account {
+                        account: fixture::account("unneeded"),
+                        balance: 1,
+                    })));
+            unneeded.expect("there is room");
+            store.sync().expect("there is room");
+            drop(store);
+            Self { dir, states }
+        }
+
+        fn path(&self) -> &Path {
+            self.dir.path()
+        }
+
+        fn open(&self) -> Store {
+            Store::open(self.path(), "test", &process("p")).expect("it opens")
+        }
+
+        /// Flips a bit of each value.
+        fn spoil(&self, of: fn(&Trees) -> &sled::Tree) {
+            let store = self.open();
+            let trees = Trees::open(&store.engine.db).expect("they are there");
+            let tree = of(&trees);
+            for pair in tree.iter() {
+                let (key, value) = pair.expect("it is readable");
+                let mut value = value.to_vec();
+                *value.last_mut().expect("no value is empty") ^= 1;
+                tree.insert(key, value).expect("there is room");
+            }
+            store.sync().expect("there is room");
+        }
+
+        fn are_whole(&self, store: &Store) {
+            for (state, stored) in &self.states {
+                let found = store.stored_revision(&state.snapshot, None);
+                assert_eq!(found.expect("it is whole").as_ref(), Some(stored));
+            }
+            assert_eq!(listed(store).len(), self.states.len());
+            let (first, _) = &self.states[0];
+            let part = store.part(&first.snapshot).expect("it is whole");
+            assert_eq!(part.as_ref(), first.parts.get(&process("p")));
+            assert_eq!(store.unreadable(), Unreadable::default());
+        }
+
+        // One chunk was not needed.
+        fn is_swept(&self, store: &Store) {
+            let swept = store.sweep(|| true).expect("all can be read");
+            assert!(swept.expect("it has come to its end").deleted > 0);
+            self.are_whole(store);
+        }
+    }
+
+    fn adopt(store: &Store, (state, stored): &(GlobalState, Vec<u8>)) {
+        assert!(store.lacks_revision(&Came::of(state)));
+        let adopted = store.adopt_revision(state, stored);
+        adopted.expect("what is damaged contradicts nothing");
+        assert!(!store.lacks_revision(&Came::of(state)));
+    }
+
+    // Without this 64 revisions would be lost to this node for good, and with them the room of all that is deleted.
+    #[test]
+    fn revisions_of_a_damaged_block_come_back_and_sweeping_goes_on() {
+        let sample = Sample::new();
+        sample.spoil(|trees| &trees.bodies);
+        let store = sample.open();
+        let chunks = store.chunks.tree.len();
+        let swept = store.sweep(|| true);
+        let error = swept.expect_err("it is not known what the block needs");
+        let place = "revision 1 of snapshot \"s\", in the revisions of block 0";
+        assert!(error.to_string().contains(place), "{error}");
+        assert_eq!(store.chunks.tree.len(), chunks);
+        assert_eq!(listed(&store).len(), 128);
+        assert_eq!(
+            (store.unreadable().revisions, store.damage_found()),
+            (64, 64)
+        );
+        for one in &sample.states[..10] {
+            adopt(&store, one);
+        }
+        drop(store);
+
+        let store = sample.open();
+        let (state, _) = &sample.states[9];
+        let found = store.published(&state.snapshot).expect("it is whole");
+        assert_eq!(found.map(|found| found.state).as_ref(), Some(state));
+        assert_eq!(store.unreadable().revisions, 54);
+        store.sweep(|| true).expect_err("some are not back");
+        for one in &sample.states[10..64] {
+            adopt(&store, one);
+        }
+        sample.is_swept(&store);
+        let blocks = || {
+            store
+                .history
+                .blocks
+                .heads()
+                .map(|head| head.expect("it is whole"))
+        };
+        assert_eq!(blocks().map(|(block, _)| block).collect::<Vec<_>>(), [1]);
+        drop(store);
+        sample.are_whole(&sample.open());
+    }
+
+    // Without this its revisions would not be listed any more, and their chunks be swept, without a word.
+    #[test]
+    fn a_damaged_head_is_made_again_from_its_revisions() {
+        let sample = Sample::new();
+        sample.spoil(|trees| &trees.heads);
+        let store = sample.open();
+        sample.are_whole(&store);
+        sample.is_swept(&store);
+        drop(store);
+        sample.are_whole(&sample.open());
+    }
+
+    // Without this the chunks of revisions of which nothing is known any more would be swept.
+    #[test]
+    fn where_head_and_body_are_damaged_all_chunks_stay_and_the_loss_is_told() {
+        let sample = Sample::new();
+        sample.spoil(|trees| &trees.bodies);
+        sample.spoil(|trees| &trees.heads);
+        let store = sample.open();
+        assert_eq!(listed(&store).len(), 64);
+        assert_eq!(store.unreadable().blocks, 1);
+        let swept = store.sweep(|| true);
+        let error = swept.expect_err("it is not known what the block needs");
+        assert!(error.to_string().contains("block 0"), "{error}");
+        adopt(&store, &sample.states[0]);
+        assert_eq!(listed(&store).len(), 65);
+    }
+}
