@@ -303,7 +303,7 @@ mod tests {
     use crate::history::global::{Completeness, Missing};
     use crate::history::part::Part;
     use crate::process::clock::{Hlc, Lamport};
-    use crate::process::ids::{Hash, Lsn, Seq};
+    use crate::process::ids::{Lsn, Seq};
 
     fn process(id: &str) -> ProcessId {
         ProcessId::parse(id).expect("a valid id")
@@ -325,13 +325,9 @@ mod tests {
             accounts: 1,
             balance_total: balances,
             deposits,
-            withdrawals: 0,
             sent: flow(sent),
             delivered: flow(delivered),
-            journal: Hash([0; 32]),
-            runs: Vec::new(),
-            state_bytes: 0,
-            new_bytes: 0,
+            ..RecordedState::default()
         }
     }
 

@@ -12,7 +12,7 @@ use crate::process::message::Message;
 use crate::process::snapshot::Recording;
 
 /// A process's state at its recording, as a manifest: newest run wins.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RecordedState {
     /// The cut: the turn after which the state was recorded.
     pub position: Lsn,
@@ -193,16 +193,7 @@ pub(crate) mod tests {
                 position: Lsn(1),
                 time: Hlc::at(1),
                 clock: Lamport(1),
-                accounts: 0,
-                balance_total: 0,
-                deposits: 0,
-                withdrawals: 0,
-                sent: BTreeMap::new(),
-                delivered: BTreeMap::new(),
-                journal: Hash::default(),
-                runs: Vec::new(),
-                state_bytes: 0,
-                new_bytes: 0,
+                ..RecordedState::default()
             },
             channels: Vec::new(),
             open: Vec::new(),

@@ -122,13 +122,8 @@ mod tests {
                 accounts: 1,
                 balance_total,
                 deposits: 100,
-                withdrawals: 0,
-                sent: BTreeMap::new(),
-                delivered: BTreeMap::new(),
                 journal: Hash([1; 32]),
-                runs: Vec::new(),
-                state_bytes: 0,
-                new_bytes: 0,
+                ..RecordedState::default()
             },
             channels: vec![RecordedChannel {
                 from: process(other),

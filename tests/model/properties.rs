@@ -1,13 +1,12 @@
 //! What must always hold, and what must sometimes be seen. Nothing here knows how a snapshot is taken: it compares
 //! what the processes say of themselves with what passed between them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use snapledger::history::global::GlobalState;
 use snapledger::history::{self, part::RecordedState};
 use snapledger::process::clock::{Hlc, Lamport};
-use snapledger::process::ids::{Hash, Lsn};
+
 use stateright::Property;
 
 use crate::bounds::{Bounds, Fault, process, snapshot_id};
@@ -230,21 +229,7 @@ fn recorded(number: usize, place: usize, initiator: usize) -> history::part::Par
         snapshot: snapshot_id(number),
         process: process(place),
         initiator: process(initiator),
-        state: RecordedState {
-            position: Lsn(0),
-            time: Hlc::default(),
-            clock: Lamport(0),
-            accounts: 0,
-            balance_total: 0,
-            deposits: 0,
-            withdrawals: 0,
-            sent: BTreeMap::new(),
-            delivered: BTreeMap::new(),
-            journal: Hash::default(),
-            runs: Vec::new(),
-            state_bytes: 0,
-            new_bytes: 0,
-        },
+        state: RecordedState::default(),
         channels: Vec::new(),
         open: Vec::new(),
     }

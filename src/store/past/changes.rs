@@ -249,24 +249,6 @@ mod tests {
         }
     }
 
-    fn nothing() -> RecordedState {
-        RecordedState {
-            position: Lsn(0),
-            time: Hlc(0),
-            clock: Lamport(0),
-            accounts: 0,
-            balance_total: 0,
-            deposits: 0,
-            withdrawals: 0,
-            sent: BTreeMap::new(),
-            delivered: BTreeMap::new(),
-            journal: Hash::default(),
-            runs: Vec::new(),
-            state_bytes: 0,
-            new_bytes: 0,
-        }
-    }
-
     /// A shelf that counts what of it is read, but for indexes.
     struct Counting<'a>(&'a Chunks, Mutex<usize>);
 
@@ -341,7 +323,7 @@ mod tests {
             }
             let behind = behind.map(account);
             expected.retain(|account, _| behind.as_ref().is_none_or(|behind| account > behind));
-            let until = (&nothing(), store.position());
+            let until = (&RecordedState::default(), store.position());
             let found = store.changes_held(until, behind.as_ref(), held_max);
             let found = found.expect("it is whole").map(|change| {
                 let change = change.expect("it is whole");
