@@ -169,8 +169,8 @@ pub(super) fn unwrap(kind: Kind, framed: &[u8]) -> Result<&[u8], Damage> {
     Ok(&framed[HEADER_BYTES..])
 }
 
-// How long the value is, header included, as its first fragment says.
-fn framed_length(first: &[u8]) -> Result<usize, Damage> {
+/// How long the value is, header included, as its first fragment says.
+pub(super) fn framed_length(first: &[u8]) -> Result<usize, Damage> {
     if first.len() < HEADER_BYTES {
         return Err(Damage::CutOff {
             found: first.len(),

@@ -87,7 +87,11 @@ impl Journal {
                 }
             }
         };
-        let packed = schema::get::<u64>(&trees.meta, TURNS_PACKED, Kind::Number)?;
+        // A backup holds each turn alone.
+        let packed = match trees.turns.is_empty() {
+            true => None,
+            false => schema::get::<u64>(&trees.meta, TURNS_PACKED, Kind::Number)?,
+        };
         let journal = Self {
             tree,
             blocks: Blocks::new(trees.turns.clone()),

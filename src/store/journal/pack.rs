@@ -17,7 +17,9 @@ pub(super) const ALONE: u64 = 1024;
 /// Blocks that are written before one sync.
 const BLOCKS_AT_ONCE: usize = 4;
 /// Turns that are looked at in one go.
-const LOOKED_AT: usize = 1024;
+const LOOKED_AT: u64 = BLOCK_TURNS * BLOCKS_AT_ONCE as u64;
+/// So many are passed over at one that is not packed: where one is long, its neighbours are, too, and to look at it reads a page.
+const PASSED_OVER: u64 = 16;
 
 impl Journal {
     /// Packs some of the oldest turns that lie alone, all of them long before `state`, where a restart begins. Says whether it
@@ -59,16 +61,21 @@ impl Journal {
     }
 
     // The next turns that go into one block. None where those between two long ones are few, or where more are to come.
-    fn draft(&self, (from, until): (Lsn, Lsn), left: &mut usize) -> Result<Drafted, StoreError> {
+    fn draft(&self, (from, until): (Lsn, Lsn), left: &mut u64) -> Result<Drafted, StoreError> {
         let (mut draft, mut next) = (Draft::default(), from);
         while next < until && draft.len() < BLOCK_TURNS && *left > 0 {
-            *left -= 1;
             match self.packable(next, draft.hash())? {
-                Some((entry, framed)) => draft.push(&entry, &framed),
+                Some((entry, framed)) => {
+                    draft.push(&entry, &framed);
+                    (next, *left) = (next.next(), *left - 1);
+                }
                 None if draft.len() >= BLOCK_TURNS_MIN => return Ok(Drafted { draft, next }),
-                None => draft = Draft::default(),
+                None => {
+                    draft = Draft::default();
+                    next = Lsn(next.0 + PASSED_OVER);
+                    *left = left.saturating_sub(PASSED_OVER);
+                }
             }
-            next = next.next();
         }
         if draft.len() < BLOCK_TURNS {
             // The rest is packed with what follows.
@@ -84,8 +91,12 @@ impl Journal {
         position: Lsn,
         previous: Option<Hash>,
     ) -> Result<Option<(Entry, Vec<u8>)>, StoreError> {
-        let framed = frame::get(&self.tree, &position_key(position))?;
-        let Some(framed) = framed.filter(|framed| framed.len() <= ENTRY_BYTES_MAX) else {
+        let first = frame::first_fragment(&self.tree, &position_key(position))?;
+        let is_short = |first: &sled::IVec| {
+            frame::framed_length(first).is_ok_and(|length| length <= ENTRY_BYTES_MAX)
+        };
+        // A short one is one fragment.
+        let Some(framed) = first.filter(is_short).map(|first| first.to_vec()) else {
             return Ok(None);
         };
         let entry = Entry::decode(position, &framed);
