@@ -27,8 +27,8 @@ pub(super) struct Parameters {
     /// Nodes of the cluster.
     #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
     nodes: u16,
-    /// Snapshots that are taken at once.
-    #[arg(long, value_name = "COUNT", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=100))]
+    /// Snapshots that are taken at once; each of several records the markers of the others.
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
     in_flight: u16,
     /// Questions of each kind in each run.
     #[arg(long, value_name = "COUNT", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
