@@ -236,7 +236,9 @@ impl Failure {
             Self::Unavailable(Unavailable::Stopped(_)) => {
                 ("not-durable", Http::SERVICE_UNAVAILABLE, Code::Unavailable)
             }
-            Self::NotReady(_) => ("not-ready", Http::SERVICE_UNAVAILABLE, Code::Unavailable),
+            Self::NotReady(_) | Self::Unavailable(Unavailable::NotYet(_)) => {
+                ("not-ready", Http::SERVICE_UNAVAILABLE, Code::Unavailable)
+            }
             Self::ProcessDown { .. } => {
                 ("process-down", Http::SERVICE_UNAVAILABLE, Code::Unavailable)
             }

@@ -1,6 +1,7 @@
 //! The cluster at one cut, from the shares of its processes: sums, money in flight, and whether they add up. A process
 //! that could not be asked is never silently left out of a sum: the audit is not complete then, and says who and since when.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::global::{LeftOut, Totals};
@@ -129,8 +130,9 @@ impl Audit {
             .present()
             .filter(|process| !acquainted.contains(process));
         let why = |process: &ProcessId| {
-            let mut known = acquainted.iter().filter_map(|one| self.shares.get(*one));
-            match known.any(|share| share.peers.contains_key(process)) {
+            let is_judge = |one: &&ProcessId| acquainted.is_empty() || acquainted.contains(one);
+            let mut judges = self.present().filter(is_judge);
+            match judges.any(|one| self.shares[one].peers.contains_key(process)) {
                 true => Absence::OtherJournal,
                 false => Absence::NeverSeen,
             }
@@ -159,10 +161,12 @@ impl Audit {
         shares.filter(|process| !self.missing.contains_key(*process))
     }
 
-    // The most processes that knew each other at the cut; of as many those with the first name. An older share of one that
-    // is missing does not say whose store it is from, and would connect everything.
+    // The most processes that knew each other at the cut; none where several groups are as large, since nothing says which of
+    // them is the cluster. An older share of one that is missing does not say whose store it is from, and would connect
+    // everything.
     fn acquainted(&self) -> BTreeSet<&ProcessId> {
         let mut most = BTreeSet::new();
+        let mut is_undecided = false;
         let mut left: BTreeSet<&ProcessId> = self.present().collect();
         while let Some(first) = left.pop_first() {
             let mut found = BTreeSet::from([first]);
@@ -176,11 +180,16 @@ impl Audit {
                     frontier.push(other);
                 }
             }
-            if found.len() > most.len() {
-                most = found;
+            match found.len().cmp(&most.len()) {
+                Ordering::Greater => (most, is_undecided) = (found, false),
+                Ordering::Equal => is_undecided = true,
+                Ordering::Less => {}
             }
         }
-        most
+        match is_undecided {
+            true => BTreeSet::new(),
+            false => most,
+        }
     }
 
     fn know_each_other(&self, one: &ProcessId, other: &ProcessId) -> bool {
@@ -350,6 +359,18 @@ mod tests {
             ..share(0, &[])
         };
         assert_eq!(all(&older), [], "an older program does not say");
+    }
+
+    // Without this the first name would decide whose store was the one of that time.
+    #[test]
+    fn of_two_that_knew_other_stores_neither_counts() {
+        let shares = [("a", share(1, &[("b", 2, false)])), ("b", share(4, &[]))];
+        let found = strangers(&shares);
+        let expected = [
+            ("a".to_owned(), Absence::NeverSeen),
+            ("b".to_owned(), Absence::OtherJournal),
+        ];
+        assert_eq!(found, expected);
     }
 
     // Without this the share of a store that was wiped would count as long as another process is down.

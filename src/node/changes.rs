@@ -43,7 +43,7 @@ impl Handle {
         self.reach(time).await?;
         let at = state.position;
         let found = self.look_up(move |store| {
-            let position = store.position_at(time)?;
+            let position = store.known_at(time)?;
             let is_ours = position > Lsn(0) && store.is_recorded_here(&snapshot, &state)?;
             Ok(is_ours.then_some(position))
         });

@@ -18,10 +18,15 @@ impl DurableClocks {
     /// Those of a process that was recovered.
     pub(super) fn of(process: &Process) -> Self {
         let registers = process.registers();
+        // Of what followed the newest turn of an older copy nothing is known.
+        let settled = match process.is_put_back() {
+            true => Hlc::default(),
+            false => registers.time,
+        };
         Self {
             logical: registers.clock.0.into(),
             time: registers.time.0.into(),
-            settled: registers.time.0.into(),
+            settled: settled.0.into(),
         }
     }
 
@@ -30,7 +35,9 @@ impl DurableClocks {
         self.logical.store(turn.clock.0, Ordering::Release);
         self.time.store(turn.time.0, Ordering::Release);
         let is_reached = |record: &Record| matches!(record, Record::Reached);
-        if !turn.records.iter().all(is_reached) {
+        // The first turn of a journal, or of one that was put back, is the first instant with an answer.
+        let is_first = self.settled() == Hlc::default();
+        if is_first || !turn.records.iter().all(is_reached) {
             self.settled.store(turn.time.0, Ordering::Release);
         }
     }

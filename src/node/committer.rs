@@ -11,6 +11,7 @@ use super::backlog::Backlog;
 use super::clocks::DurableClocks;
 use super::driver::Step;
 use super::events::{Events, Happening};
+use super::meetings::Meetings;
 use super::metrics::Metrics;
 use super::outbox::Outbox;
 use super::replies::Answers;
@@ -32,6 +33,7 @@ pub(super) struct Committer {
     pub(super) assembled: BTreeSet<ProcessId>,
     /// Of the newest durable turn, for peers and questions about the present.
     pub(super) clocks: Arc<DurableClocks>,
+    pub(super) meetings: Arc<Meetings>,
     /// For whoever watches a snapshot that this node assembles.
     pub(super) events: Arc<Events>,
 }
@@ -51,6 +53,7 @@ impl Committer {
                 newest = self.store.commit(&step.turn)?;
                 self.metrics.committed(&step.turn, started.elapsed());
                 self.clocks.note(&step.turn);
+                self.meetings.note(&step.turn);
             }
             self.release(step, &newest, &mut answers);
         }

@@ -56,6 +56,9 @@ pub enum Unavailable {
         /// The configured minimum, with its unit.
         min: String,
     },
+    /// Another process has to be heard first.
+    #[error("{0}; try again in a moment")]
+    NotYet(String),
     /// The node cannot make things durable any more, or is on its way down.
     #[error("the node does not answer: {0}")]
     Stopped(String),

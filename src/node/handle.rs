@@ -2,9 +2,9 @@
 //!
 //! Over 500 lines: the methods of one type stay together, each a few lines long.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 use tonic::transport::Channel;
 
 use super::clocks::DurableClocks;
@@ -12,6 +12,7 @@ use super::collector::Collector;
 use super::error::Unavailable;
 use super::events::Events;
 use super::initiate::Found;
+use super::meetings::Meetings;
 use super::metrics::Metrics;
 use super::parts::Parts;
 use super::peers::{PeerView, Peers};
@@ -51,8 +52,7 @@ pub(super) struct Shared {
     pub(super) clocks: Arc<DurableClocks>,
     /// The clock in the name that was drawn last in this run.
     pub(super) drawn: Mutex<Lamport>,
-    /// Since when the store has met all its peers, once that was looked up.
-    pub(super) met_since: OnceLock<Hlc>,
+    pub(super) meetings: Arc<Meetings>,
     pub(super) failed: watch::Receiver<Option<String>>,
     pub(super) room: watch::Receiver<Room>,
     /// Turns true when streams of peers are to end.
@@ -64,6 +64,7 @@ impl Handle {
         (config, peers): (Arc<NodeConfig>, Arc<Peers>),
         parts: Parts,
         (metrics, clocks, events): (Arc<Metrics>, Arc<DurableClocks>, Arc<Events>),
+        meetings: Arc<Meetings>,
         (failed, room): (watch::Receiver<Option<String>>, watch::Receiver<Room>),
     ) -> Self {
         let links = peers.links().clone();
@@ -80,7 +81,7 @@ impl Handle {
             metrics,
             clocks,
             drawn: Mutex::default(),
-            met_since: OnceLock::new(),
+            meetings,
             failed,
             room,
             closing: watch::channel(false).0,
@@ -96,6 +97,7 @@ impl Handle {
     /// [`Unavailable`]: too much is waiting, the disk is nearly full, or the node is going down. What was asked may
     /// have been done in the last case.
     pub async fn ask(&self, input: Input) -> Result<Settled, Unavailable> {
+        self.meet_before(std::slice::from_ref(&input)).await?;
         self.shared.queue.ask(input).await
     }
 
@@ -104,6 +106,7 @@ impl Handle {
     /// # Errors
     /// As [`Handle::ask`]; nothing was done but where the node is going down.
     pub async fn ask_all(&self, inputs: Vec<Input>) -> Result<Vec<Reply>, Unavailable> {
+        self.meet_before(&inputs).await?;
         self.shared.queue.ask_all(inputs).await
     }
 
@@ -113,6 +116,7 @@ impl Handle {
     /// # Errors
     /// [`Unavailable`]; nothing was done.
     pub async fn ask_in_turn(&self, inputs: Vec<Input>) -> Result<Replies, Unavailable> {
+        self.meet_before(&inputs).await?;
         self.shared.queue.ask_in_turn(inputs).await
     }
 

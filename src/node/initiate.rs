@@ -1,16 +1,19 @@
 //! Starting a snapshot: under a name that no snapshot of the cluster has. The name is drawn here, or given by the
 //! client; either way the own history and the peers are asked for it first.
 //!
-//! A peer that does not answer is not waited for. A snapshot that it alone knows is then started anew. If the snapshot
+//! A peer that is up is waited for where the name was given; while it says nothing, nothing is started. A peer that does not
+//! answer its greetings either is not waited for. A snapshot that it alone knows is then started anew. If the snapshot
 //! there is still in progress, the two are one when the peer returns (`history/assembly.rs`); if it was finished, its
 //! revisions and those from here are kept apart by their hashes, and the contradiction is logged. A name that is drawn
 //! while a process does not answer that was never met on this store carries the id of the store, so that it cannot be
 //! one that an earlier store of this process drew.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+use tonic::{Code, Status};
 
 use super::error::{NotBegun, Unavailable};
 use super::handle::{Handle, detached};
@@ -27,6 +30,8 @@ use crate::proto::snapledger::{FindSnapshotRequest, FoundSnapshot};
 
 /// How long peers may take to say what they know of a name.
 const FIND_MAX: Duration = Duration::from_millis(250);
+/// How long one that is up may take where the name was given: longer than it takes to find a peer silent.
+const LIVE_MAX: Duration = Duration::from_secs(5);
 
 /// What is known of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +75,15 @@ impl Handle {
     ) -> Result<Result<Initiated, NotBegun>, Unavailable> {
         let mut found = self.find(&snapshot).await?;
         if found.is_none() {
-            found = self.find_elsewhere(&snapshot).await.found;
+            let elsewhere = self.find_elsewhere(&snapshot, Patience::UntilGone).await;
+            if let (None, Some(process)) = (&elsewhere.found, elsewhere.live_and_silent) {
+                let sentence = format!(
+                    "process {process:?} is up and has not said within {} s whether it knows a snapshot {snapshot:?}",
+                    LIVE_MAX.as_secs()
+                );
+                return Err(Unavailable::NotYet(sentence));
+            }
+            found = elsewhere.found;
         }
         match found {
             Some(Found::Begun {
@@ -100,22 +113,23 @@ impl Handle {
         &self,
         deadline: Option<Duration>,
     ) -> Result<Result<Initiated, NotBegun>, Unavailable> {
-        // One after the other: two that look at one clock would draw one name.
-        let mut drawn = self.shared.drawn.lock().await;
+        // Doubled wherever a name is taken: an earlier store may have drawn many, and few questions find one beyond them.
+        let mut ahead = 1;
         loop {
-            *drawn = self.clock().max(*drawn).tick();
+            let clock = self.draw(ahead);
+            ahead = ahead.saturating_mul(2);
             let me = &self.config().me;
-            let mut snapshot = drawn_name(me, *drawn, None);
+            let mut snapshot = drawn_name(me, clock, None);
             if self.find(&snapshot).await?.is_some() {
                 continue;
             }
-            let elsewhere = self.find_elsewhere(&snapshot).await;
+            let elsewhere = self.find_elsewhere(&snapshot, Patience::Short).await;
             if elsewhere.found.is_some() {
                 continue;
             }
             if elsewhere.is_stranger_silent {
                 let [a, b, c, d, ..] = self.store().identity().store;
-                snapshot = drawn_name(me, *drawn, Some(u32::from_be_bytes([a, b, c, d])));
+                snapshot = drawn_name(me, clock, Some(u32::from_be_bytes([a, b, c, d])));
             }
             let begun = self.begin(snapshot, deadline).await?;
             if begun.as_ref().is_ok_and(|initiated| !initiated.fresh) {
@@ -123,6 +137,15 @@ impl Handle {
             }
             return Ok(begun);
         }
+    }
+
+    // A clock so far ahead of the process and of the last one that was drawn: two that ask at once draw two names.
+    fn draw(&self, ahead: u64) -> Lamport {
+        let drawn = &self.shared.drawn;
+        let mut drawn = drawn.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = self.clock().max(*drawn);
+        *drawn = Lamport(newest.0.saturating_add(ahead));
+        *drawn
     }
 
     async fn begin(
@@ -207,36 +230,82 @@ impl Handle {
     }
 
     // Asks every peer that may answer. One that is not up is asked, too, as long as it was not found silent.
-    async fn find_elsewhere(&self, snapshot: &SnapshotId) -> Elsewhere {
+    async fn find_elsewhere(&self, snapshot: &SnapshotId, patience: Patience) -> Elsewhere {
         let mut asked = JoinSet::new();
         let mut elsewhere = Elsewhere::default();
         for peer in self.peers() {
-            let Some(connection) = self.peer_channel(&peer.process) else {
+            if self.peer_channel(&peer.process).is_none() {
                 continue;
-            };
+            }
             let is_stranger = peer.state == PeerState::NeverSeen;
             if peer.is_silent {
                 elsewhere.is_stranger_silent |= is_stranger;
                 continue;
             }
-            let request = FindSnapshotRequest {
-                cluster: self.config().cluster.clone(),
-                snapshot_id: snapshot.to_string(),
-            };
+            let is_awaited = patience == Patience::UntilGone && peer.state == PeerState::Up;
+            let (handle, snapshot) = (self.clone(), snapshot.clone());
             asked.spawn(async move {
-                let mut client = PeerServiceClient::new(connection);
-                let answer = timeout(FIND_MAX, client.find_snapshot(request)).await;
-                (is_stranger, answer.ok().and_then(Result::ok))
+                let process = peer.process;
+                let said = match is_awaited {
+                    true => handle.find_while_up(&process, &snapshot).await,
+                    false => match handle.ask_for(&process, &snapshot, FIND_MAX).await {
+                        Ok(found) => Said::Answer(found),
+                        Err(_) => Said::Gone,
+                    },
+                };
+                (process, is_stranger, said)
             });
         }
-        while let Some(answered) = asked.join_next().await {
-            match answered {
-                Ok((_, Some(answer))) => elsewhere.take(Found::from_wire(answer.into_inner())),
-                Ok((is_stranger, None)) => elsewhere.is_stranger_silent |= is_stranger,
-                Err(_) => {}
+        while let Some(Ok((process, is_stranger, said))) = asked.join_next().await {
+            match said {
+                Said::Answer(found) => elsewhere.take(found),
+                Said::Gone => elsewhere.is_stranger_silent |= is_stranger,
+                Said::Nothing => elsewhere.live_and_silent = Some(process),
             }
         }
         elsewhere
+    }
+
+    // Asks a peer that is up until it answers or is found silent.
+    async fn find_while_up(&self, process: &ProcessId, snapshot: &SnapshotId) -> Said {
+        let asked = async {
+            loop {
+                match self.ask_for(process, snapshot, LIVE_MAX).await {
+                    Ok(found) => return Said::Answer(found),
+                    // A program that does not know the question.
+                    Err(Some(status)) if status.code() == Code::Unimplemented => return Said::Gone,
+                    Err(_) => sleep(FIND_MAX).await,
+                }
+            }
+        };
+        let gone = async {
+            while self.shared.peers.is_up(process) {
+                sleep(FIND_MAX).await;
+            }
+        };
+        tokio::select! {
+            said = asked => said,
+            () = gone => Said::Gone,
+            () = sleep(LIVE_MAX) => Said::Nothing,
+        }
+    }
+
+    // The status is absent where nothing came in time.
+    async fn ask_for(
+        &self,
+        process: &ProcessId,
+        snapshot: &SnapshotId,
+        within: Duration,
+    ) -> Result<Option<Found>, Option<Status>> {
+        let connection = self.peer_channel(process).ok_or(None)?;
+        let mut client = PeerServiceClient::new(connection);
+        let request = FindSnapshotRequest {
+            cluster: self.config().cluster.clone(),
+            snapshot_id: snapshot.to_string(),
+        };
+        let answer = timeout(within, client.find_snapshot(request)).await;
+        let answer = answer.map_err(|_| None)?.map_err(Some)?;
+        Ok(Found::from_wire(answer.into_inner()))
     }
 
     /// What one process says of a snapshot.
@@ -245,14 +314,27 @@ impl Handle {
         process: &ProcessId,
         snapshot: &SnapshotId,
     ) -> Option<Found> {
-        let mut client = PeerServiceClient::new(self.peer_channel(process)?);
-        let request = FindSnapshotRequest {
-            cluster: self.config().cluster.clone(),
-            snapshot_id: snapshot.to_string(),
-        };
-        let answer = timeout(FIND_MAX, client.find_snapshot(request)).await;
-        Found::from_wire(answer.ok()?.ok()?.into_inner())
+        let said = self.ask_for(process, snapshot, FIND_MAX).await;
+        said.ok().flatten()
     }
+}
+
+/// How long a peer is waited for that is up and does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// For a moment: names that are drawn are unknown to others but for the earlier stores of a process.
+    Short,
+    /// Until it is found silent, or for [`LIVE_MAX`]: a given id that it knows is taken.
+    UntilGone,
+}
+
+/// What came of a question to one peer.
+enum Said {
+    Answer(Option<Found>),
+    /// It is down, or too old to know the question.
+    Gone,
+    /// It is up.
+    Nothing,
 }
 
 /// What the peers know of a name.
@@ -261,6 +343,8 @@ struct Elsewhere {
     found: Option<Found>,
     /// Whether a process did not answer that was never met on this store.
     is_stranger_silent: bool,
+    /// One that is up and has said nothing, although it was waited for.
+    live_and_silent: Option<ProcessId>,
 }
 
 impl Elsewhere {

@@ -4,6 +4,7 @@
 //! `recorder` writes states and `part_writer` parts. Each waits for the next at most, and nobody for the last: so none
 //! waits for itself. Everything else is tasks that put inputs into the queue.
 
+mod acquaint;
 mod backlog;
 mod changes;
 mod clocks;
@@ -21,6 +22,7 @@ pub mod greeter;
 mod handle;
 mod indexer;
 mod initiate;
+mod meetings;
 mod memory;
 mod metrics;
 mod outbox;
@@ -69,6 +71,7 @@ use collector::assembler;
 use committer::Committer;
 use events::Events;
 use failures::Failures;
+use meetings::Meetings;
 use metrics::Metrics;
 use outbox::Outbox;
 use part_writer::PartWriter;
@@ -117,6 +120,7 @@ impl Node {
         let (failures, failed) = Failures::new();
         let outboxes = outboxes(&store, &process, &failures);
         let clocks = Arc::new(DurableClocks::of(&process));
+        let meetings = Arc::new(Meetings::of(&process, &config));
         let metrics = Arc::new(Metrics::new());
         let wall = Arc::new(Clock::new(&config.clock, process.registers().time));
         let events = Arc::new(Events::new(store.identity().run, Arc::clone(&wall)));
@@ -135,6 +139,7 @@ impl Node {
             named: (config.me.clone(), named),
             assembled: assembled(&config),
             clocks: Arc::clone(&clocks),
+            meetings: Arc::clone(&meetings),
             events: Arc::clone(&events),
         };
         let recorder = Recorder {
@@ -161,7 +166,7 @@ impl Node {
         let peers = Peers::new(&config, remembered, (Links::default(), wall))?;
         let config = (config, Arc::new(peers));
         let states = (failures.sentence(), has_room);
-        let handle = Handle::new(config, parts, (metrics, clocks, events), states);
+        let handle = Handle::new(config, parts, (metrics, clocks, events), meetings, states);
         let mut node = Self {
             threads: with_indexer(threads, &handle, &failures)?,
             handle,
@@ -354,6 +359,9 @@ fn recover(config: &NodeConfig) -> Result<(Arc<Store>, Process, Committed), Node
     let open_max = config.snapshot.open_max;
     let (mut process, committed) = store.recover(&config.me, &config.topology, open_max)?;
     process.runs_as(store.identity());
+    if store.ends_in_gap() {
+        process.put_back();
+    }
     process.drop_removed().map_err(NodeError::LeftOut)?;
     let dir = config.dir.display();
     let (boot, position) = (store.identity().boot, process.registers().position);

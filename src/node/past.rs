@@ -1,7 +1,6 @@
 //! The past of the own process, for whoever asks: final before it is answered, since the clock passes an instant durably
 //! first; and what the history here knows of others.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +45,7 @@ pub struct Held {
     pub units: Option<i64>,
     /// The newest turn that counts; 0 where the journal had not begun.
     pub position: Lsn,
-    /// Whether this store had not met all peers by then: they may have known another one, which an audit finds out.
+    /// Whether peers that this store had not met by then may have known another one, which an audit finds out.
     pub is_doubtful: bool,
 }
 
@@ -125,7 +124,7 @@ impl Handle {
         match point {
             Point::Time(time) => {
                 self.reach(time).await?;
-                self.look_up(move |store| store.share_at(store.position_at(time)?))
+                self.look_up(move |store| store.share_at(store.known_at(time)?))
                     .await
             }
             Point::Place(place) => {
@@ -143,26 +142,16 @@ impl Handle {
     /// [`Unanswered`].
     pub async fn balance_at(&self, account: AccountId, time: Hlc) -> Result<Held, Unanswered> {
         self.reach(time).await?;
-        let config = self.config();
-        let me = config.me.clone();
-        let topology = &config.topology;
-        let peers = topology.outgoing(&me).chain(topology.incoming(&me));
-        let is_native = |peer: &&ProcessId| self.peer_channel(peer).is_some();
-        let peers: BTreeSet<_> = peers.filter(is_native).cloned().collect();
+        let me = self.config().me.clone();
         let shared = Arc::clone(&self.shared);
         self.look_up(move |store| {
-            let position = store.position_at(time)?;
-            let mut met_since = shared.met_since.get().copied();
-            if met_since.is_none() {
-                met_since = store.met_since(&peers)?;
-            }
-            if let Some(since) = met_since {
-                shared.met_since.get_or_init(|| since);
-            }
+            let position = store.known_at(time)?;
+            let undecided = shared.meetings.undecided(store, time)?;
+            let mut undecided = undecided.iter();
             Ok(Held {
                 units: store.balance_at(&me, &account, position)?,
                 position,
-                is_doubtful: met_since.is_none_or(|since| time < since),
+                is_doubtful: undecided.any(|peer| shared.peers.was_seen(peer)),
             })
         })
         .await

@@ -35,6 +35,8 @@ use crate::transport::wire::{
 const ACKS_WAITING: usize = 64;
 /// Chunks that wait for the connection.
 const CHUNKS_WAITING: usize = 8;
+/// Revisions that are listed together.
+const LISTED_TOGETHER: usize = 1024;
 /// A part that is not finished after this is shown as it is.
 const EARLY_AFTER: Duration = Duration::from_millis(500);
 /// A frame of 512 puts of full length would be larger; senders keep under it.
@@ -211,8 +213,14 @@ impl PeerService for Peering {
     ) -> Result<Response<Self::ListRevisionsStream>, Status> {
         let request = request.into_inner();
         self.check_cluster(&request.cluster)?;
-        let came = self.handle.store().revisions_after(request.after);
-        let listed = came.into_iter().map(|came| {
+        // However many there are, few are in memory at once.
+        let (store, mut after) = (self.handle.store().clone(), request.after);
+        let pages = std::iter::from_fn(move || {
+            let page = store.revisions_after(after, LISTED_TOGETHER);
+            after += page.len() as u64;
+            (!page.is_empty()).then_some(page)
+        });
+        let listed = pages.flatten().map(|came| {
             Ok(ListedRevision {
                 snapshot_id: came.snapshot.to_string(),
                 revision: came.revision,

@@ -214,6 +214,12 @@ impl Peers {
         self.view(process).is_some_and(|view| view.is_silent)
     }
 
+    /// Whether a process was ever seen, by this life of the node or one before.
+    pub(super) fn was_seen(&self, process: &ProcessId) -> bool {
+        let view = self.view(process);
+        view.is_some_and(|view| view.state != PeerState::NeverSeen)
+    }
+
     /// Whether a process answers.
     pub(super) fn is_up(&self, process: &ProcessId) -> bool {
         let view = self.view(process);

@@ -48,6 +48,8 @@ pub struct Process {
     topology: Topology,
     /// Of the store it is on; 0 where it is on none.
     run: u64,
+    /// Whether its store is an older copy that was put back, and has made no turn since.
+    is_put_back: bool,
     /// How many snapshots this process may have started and not finished.
     open_snapshots_max: usize,
     registers: Registers,
@@ -101,6 +103,7 @@ impl Process {
             me,
             topology,
             run: 0,
+            is_put_back: false,
             open_snapshots_max,
             registers,
             bank: Bank::default(),
@@ -119,6 +122,17 @@ impl Process {
     /// that was put back sends under a number of before never looks like what it had sent then.
     pub fn runs_as(&mut self, identity: Identity) {
         self.run = identity.run;
+    }
+
+    /// Says that the store of the process is an older copy that was put back: what followed its newest turn is not known.
+    pub fn put_back(&mut self) {
+        self.is_put_back = true;
+    }
+
+    /// Whether the journal answers for no instant before the next turn, whatever it holds.
+    #[must_use]
+    pub fn is_put_back(&self) -> bool {
+        self.is_put_back
     }
 
     /// Sets one cell of a recorded state; each cell comes once, in any order.

@@ -100,13 +100,14 @@ impl<T> Waiting<T> {
 }
 
 impl Process {
-    /// The first turn of a journal, which does nothing but say since when the journal knows what happened here: it answers
-    /// for no instant before it. `None` where the journal has begun.
+    /// The first turn of a journal, or of one that was put back from a copy. It does nothing but say since when the journal
+    /// knows what happened here: it answers for no instant right before it. `None` where the journal goes on.
     pub fn first_turn(&mut self, wall_us: u64) -> Option<Turn> {
-        if self.registers.position > Lsn(0) {
+        if self.registers.position > Lsn(0) && !self.is_put_back {
             return None;
         }
-        let time = Hlc::default();
+        self.is_put_back = false;
+        let time = self.registers.time;
         self.begin_turn(wall_us, time);
         self.step(Input::Reach { time });
         Some(self.end_turn())

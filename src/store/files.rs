@@ -160,8 +160,8 @@ impl Engine {
         self.witness.note(head, durable_end)
     }
 
-    /// Whether the journal holds what was acknowledged.
-    pub(super) fn check_witness(&self, journal: &Journal) -> Result<(), StoreError> {
+    /// Checks that the journal holds what was acknowledged; says whether the witness knows what that is.
+    pub(super) fn check_witness(&self, journal: &Journal) -> Result<bool, StoreError> {
         Place::itself(&self.dir).check(journal)
     }
 

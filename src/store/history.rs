@@ -341,9 +341,9 @@ impl History {
         self.index().came()
     }
 
-    /// What has come in, in order, without the first so many.
-    pub(super) fn came_after(&self, count: u64) -> Vec<Came> {
-        self.index().came_after(count)
+    /// What has come in, in order, without the first so many, up to a limit.
+    pub(super) fn came_after(&self, count: u64, limit: usize) -> Vec<Came> {
+        self.index().came_after(count, limit)
     }
 
     fn placing(&self) -> MutexGuard<'_, ()> {
@@ -366,6 +366,23 @@ impl History {
         let wanted = older.filter(|(place, line)| wanted(place, line));
         let copy = |(place, line): (&(Hlc, SnapshotId), Line)| (place.clone(), line);
         wanted.take(limit).map(copy).collect()
+    }
+
+    /// The newest snapshots before a place in which a state may be that was recorded at an instant or before, newest first.
+    pub(super) fn begun_by(
+        &self,
+        instant: Hlc,
+        before: Option<&(Hlc, SnapshotId)>,
+        limit: usize,
+    ) -> Vec<((Hlc, SnapshotId), Line)> {
+        let index = self.index();
+        let found = index.begun_by(instant, before).take(limit);
+        found.map(|(place, line)| (place.clone(), line)).collect()
+    }
+
+    /// What is known of a snapshot without reading it.
+    pub(super) fn line(&self, snapshot: &SnapshotId) -> Option<Line> {
+        self.index().newest(snapshot)
     }
 
     /// The newest snapshot that is complete.

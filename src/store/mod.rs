@@ -21,6 +21,7 @@ mod files;
 #[cfg(test)]
 mod fixture;
 mod frame;
+mod gaps;
 mod history;
 mod journal;
 mod known;
@@ -86,6 +87,7 @@ use chunks::Chunks;
 use composition::Composition;
 use files::Engine;
 use frame::Kind;
+use gaps::Gaps;
 use history::History;
 use journal::Journal;
 use retention::Retention;
@@ -107,6 +109,7 @@ pub struct Store {
     states: States,
     /// The numbers of the store.
     meta: sled::Tree,
+    gaps: Gaps,
     chunks: Chunks,
     history: History,
     stretches: Stretches,

@@ -8,6 +8,7 @@ use super::composition::Composition;
 use super::error::StoreError;
 use super::files::{self, Disk, Engine, Medium};
 use super::frame::Kind;
+use super::gaps::{self, Gaps};
 use super::history::{Blocks, History};
 use super::journal::Journal;
 use super::rebuild::unbooked_sentence;
@@ -55,7 +56,7 @@ impl Store {
         let format = migrate::known_format(&trees)?;
         let owner = owner(&trees, cluster, process)?;
         let journal = Journal::open(&trees)?;
-        engine.check_witness(&journal)?;
+        check_end(&engine, &trees, &journal)?;
         migrate::migrate(&engine.db, &trees, format, || engine.make_durable())?;
         let owner = owner.map_or_else(|| own(&trees, cluster, process), Ok)?;
         let before = identity(&trees, owner.store)?;
@@ -82,7 +83,7 @@ impl Store {
     pub fn migrate(dir: &Path) -> Result<Migrated, StoreError> {
         let (engine, trees) = stopped(dir)?;
         let from = migrate::known_format(&trees)?;
-        engine.check_witness(&Journal::open(&trees)?)?;
+        check_end(&engine, &trees, &Journal::open(&trees)?)?;
         migrate::migrate(&engine.db, &trees, from, || engine.make_durable())?;
         let to = migrate::newest();
         Ok(Migrated { from, to })
@@ -98,6 +99,7 @@ impl Store {
             stretches: Stretches::open(trees.stretches, &journal)?,
             journal,
             states: States::new(trees.states),
+            gaps: Gaps::open(&trees.meta)?,
             meta: trees.meta,
             chunks: Chunks::new(trees.chunks),
             history: History::open(me, (trees.history, trees.parts), blocks)?,
@@ -110,6 +112,19 @@ impl Store {
         };
         store.finish_deleting()?;
         Ok(store)
+    }
+}
+
+/// Checks that the journal holds what was acknowledged. Where nothing says so, turns may be missing behind its end. The
+/// caller makes durable what is noted of that.
+pub(super) fn check_end(
+    engine: &Engine,
+    trees: &Trees,
+    journal: &Journal,
+) -> Result<(), StoreError> {
+    match engine.check_witness(journal)? {
+        true => Ok(()),
+        false => gaps::note(&trees.meta, journal.head().position),
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::Store;
 use super::error::StoreError;
 use super::frame::Kind;
+use super::gaps;
 use super::history::Published;
 use super::journal::Journal;
 use super::open::{self, Stopped};
@@ -60,7 +61,7 @@ impl Store {
             owner,
         } = open::stopped_of_newest_format(dir)?;
         let journal = Journal::open(&trees)?;
-        engine.check_witness(&journal)?;
+        open::check_end(&engine, &trees, &journal)?;
         let identity = open::identity(&trees, owner.store)?;
         let me = owner.process;
         if me == *peer {
@@ -116,13 +117,16 @@ impl Store {
     }
 
     /// Counts the boot of a stopped node's store on, so that peers that have met another copy of it take this one for
-    /// the newer. What passed over the channels is compared all the same. Says the new boot number.
+    /// the newer. What passed over the channels is compared all the same. What the other copy did is in none of its turns, so
+    /// it answers for no instant between its last turn and its next start. Says the new boot number.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn vouch(dir: &Path) -> Result<u64, StoreError> {
         let Stopped { engine, trees, .. } = open::stopped_of_newest_format(dir)?;
-        engine.check_witness(&Journal::open(&trees)?)?;
+        let journal = Journal::open(&trees)?;
+        engine.check_witness(&journal)?;
+        gaps::note(&trees.meta, journal.head().position)?;
         let boot = schema::get::<u64>(&trees.meta, BOOT, Kind::Number)?.unwrap_or(0);
         let boot = boot + BOOTS_AHEAD;
         schema::put(&trees.meta, BOOT, Kind::Number, &boot)?;

@@ -155,10 +155,10 @@ impl Store {
         self.history.came()
     }
 
-    /// What has come into the history, in order, without the first so many.
+    /// What has come into the history, in order, without the first so many, up to a limit.
     #[must_use]
-    pub fn revisions_after(&self, count: u64) -> Vec<Came> {
-        self.history.came_after(count)
+    pub fn revisions_after(&self, count: u64, limit: usize) -> Vec<Came> {
+        self.history.came_after(count, limit)
     }
 
     /// Whether a revision in the history of another store is not here, or cannot be read, and was not deleted here for good.
@@ -226,5 +226,23 @@ impl Store {
         wanted: impl Fn(&(Hlc, SnapshotId), &Line) -> bool,
     ) -> Vec<((Hlc, SnapshotId), Line)> {
         self.history.lines(before, limit, wanted)
+    }
+
+    /// The newest published snapshots before a place in which a state may be that was recorded at an instant or before, newest
+    /// first.
+    #[must_use]
+    pub fn begun_by(
+        &self,
+        instant: Hlc,
+        before: Option<&(Hlc, SnapshotId)>,
+        limit: usize,
+    ) -> Vec<((Hlc, SnapshotId), Line)> {
+        self.history.begun_by(instant, before, limit)
+    }
+
+    /// What is known of a published snapshot without reading it.
+    #[must_use]
+    pub fn line(&self, snapshot: &SnapshotId) -> Option<Line> {
+        self.history.line(snapshot)
     }
 }

@@ -15,6 +15,7 @@
 //! | retention | snapshot id, a zero byte | [`super::v3::KeptV3`] |
 //! | meta | `format`, `boot`, `run`, `states-from`, `journal-from`, `journal-since`, `turns-packed` | a number each |
 //! | meta | `unbooked` | a sum of money, 16 bytes, where the store was made from a snapshot and not all could be booked |
+//! | meta | `gap-` and the position of the last turn before a gap, decimal | that position |
 //! | meta | `owner` | [`super::v1::state::OwnerV1`] |
 //!
 //! A value lies over the keys `key ‖ fragment number`, 2 bytes big-endian.

@@ -96,18 +96,18 @@ impl<'a> Place<'a> {
         Err(self.damaged("log", &format!("{problem}; {untouched}")))
     }
 
-    /// Whether the journal still holds what was acknowledged.
+    /// Checks that the journal still holds what was acknowledged; says whether the witness knows what that is.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] with both figures.
-    pub(super) fn check(self, journal: &Journal) -> Result<(), StoreError> {
+    pub(super) fn check(self, journal: &Journal) -> Result<bool, StoreError> {
         let (Some(known), _) = self.known()? else {
-            return Ok(());
+            return Ok(false);
         };
         let end = journal.head().position;
         if known.position < journal.first() && end >= journal.first() {
             // It fell behind in a power cut, and what it knows of is not kept any more.
-            return Ok(());
+            return Ok(true);
         }
         let problem = if end < known.position {
             let acknowledged = known.position;
@@ -115,7 +115,7 @@ impl<'a> Place<'a> {
         } else if journal.hash_at(known.position)? != known.hash {
             format!("entry {} is not the acknowledged one", known.position)
         } else {
-            return Ok(());
+            return Ok(true);
         };
         Err(self.damaged("journal", &problem))
     }

@@ -128,3 +128,63 @@ async fn a_backup_takes_the_place_of_a_lost_store_and_is_refused_beside_it() {
     second.stop().await;
     cluster.stop_all().await;
 }
+
+/// Without this instants behind the position of a backup would be answered from it as if nothing had happened there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_that_was_put_back_answers_for_no_instant_that_it_lacks() {
+    let mut cluster = Cluster::up(&IDS).await;
+    let rest = cluster.rest("n1");
+    cluster.deposit("n1", "a", 10).await;
+    let first = rest.start_snapshot().await;
+    rest.snapshot(&first, "complete").await;
+    let known = rest.read("/v1/audit").await["at"].clone();
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let copy = dir.path().join("copy");
+    backup(&rest, &copy).await;
+    // No channel tells of it.
+    cluster.deposit("n1", "a", 5).await;
+    let lost = cluster.rest("n2").read("/v1/audit").await;
+    assert_eq!(
+        (&lost["complete"], &lost["totals"]["balances"]),
+        (&true.into(), &15.into())
+    );
+    let [known, at] = [&known, &lost["at"]].map(|at| at.as_str().expect("an instant").to_owned());
+
+    cluster.stop("n1").await;
+    cluster.wipe("n1");
+    std::fs::rename(&copy, cluster.store("n1")).expect("on one file system");
+    cluster.start("n1").await;
+    cluster.connected().await;
+    for id in IDS {
+        let rest = cluster.rest(id);
+        let found = rest.read(&format!("/v1/audit?at={at}")).await;
+        assert_eq!(found["complete"], false, "{id}: {found:#}");
+        let missing = &found["missing"][0];
+        let named = (
+            &missing["process"],
+            &missing["reason"],
+            &missing["snapshot"],
+        );
+        let expected = (&"n1".into(), &"other_journal".into(), &Value::from(&*first));
+        assert_eq!(named, expected, "{id}: {found:#}");
+        let account = "/v1/processes/n1/accounts/a";
+        let held = rest.read(&format!("{account}/balance?at={at}")).await;
+        assert_eq!(
+            (&held["balance"], &held["complete"]),
+            (&10.into(), &false.into()),
+            "{id}: {held:#}"
+        );
+        let before = rest.read(&format!("/v1/audit?at={known}")).await;
+        assert_eq!(before["complete"], true, "{id}: {before:#}");
+        let now = rest.read("/v1/audit").await;
+        assert_eq!(
+            (&now["complete"], &now["totals"]["balances"]),
+            (&true.into(), &10.into()),
+            "{id}: {now:#}"
+        );
+        let statement = rest.read(&format!("{account}/history")).await;
+        let since = statement["kept_since"].as_str();
+        assert!(since > Some(&at), "{id}: {statement:#}");
+    }
+    cluster.stop_all().await;
+}

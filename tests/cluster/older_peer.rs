@@ -10,6 +10,7 @@ use snapledger::proto::snapledger::{
     Revision, Share, ShareAtRequest, share_at_request,
 };
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_stream::Empty;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
@@ -22,6 +23,8 @@ use crate::nodes::Cluster;
 struct Older {
     greeting: Greeting,
     share: Share,
+    /// Whether it never says what it knows of a snapshot, rather than that it does not know the question.
+    is_mute: bool,
 }
 
 type Nothing<T> = Empty<Result<T, Status>>;
@@ -75,7 +78,10 @@ impl PeerService for Older {
         &self,
         _: Request<FindSnapshotRequest>,
     ) -> Result<Response<FoundSnapshot>, Status> {
-        unknown()
+        match self.is_mute {
+            true => std::future::pending().await,
+            false => unknown(),
+        }
     }
 
     async fn list_revisions(
@@ -123,7 +129,21 @@ async fn older(cluster: &Cluster) -> Older {
     Older {
         share: asked.await.expect("an answer").into_inner(),
         greeting: greeting.expect("an answer").into_inner(),
+        is_mute: false,
     }
+}
+
+// In the place of n2.
+async fn serve(cluster: &mut Cluster, older: Older) -> JoinHandle<()> {
+    let members = &cluster.handle("n1").config().members;
+    let member = members.iter().find(|one| one.id.as_str() == "n2");
+    let address = member.expect("it is planned").grpc.clone();
+    cluster.stop("n2").await;
+    let listener = until("its port", async || TcpListener::bind(&address).await.ok()).await;
+    let serving = Server::builder()
+        .add_service(PeerServiceServer::new(older))
+        .serve_with_incoming(TcpListenerStream::new(listener));
+    tokio::spawn(async move { serving.await.expect("it serves until it is dropped") })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -136,15 +156,7 @@ async fn who_does_not_know_the_question_is_named_and_the_others_are_compared() {
     rest.snapshot(&id, "complete").await;
     cluster.deposit("n1", "a", 1).await;
     let older = older(&cluster).await;
-    let members = &cluster.handle("n1").config().members;
-    let member = members.iter().find(|one| one.id.as_str() == "n2");
-    let address = member.expect("it is planned").grpc.clone();
-    cluster.stop("n2").await;
-    let listener = until("its port", async || TcpListener::bind(&address).await.ok()).await;
-    let serving = Server::builder()
-        .add_service(PeerServiceServer::new(older))
-        .serve_with_incoming(TcpListenerStream::new(listener));
-    let serving = tokio::spawn(serving);
+    let serving = serve(&mut cluster, older).await;
 
     let found = until("n2 answers as the older one", async || {
         let at = rest.read("/v1/audit").await["at"].clone();
@@ -158,5 +170,34 @@ async fn who_does_not_know_the_question_is_named_and_the_others_are_compared() {
     assert_eq!(found["accounts"][0]["after"], 101);
     assert_eq!(found["totals"].as_array().map(Vec::len), Some(1));
     serving.abort();
+    cluster.stop_all().await;
+}
+
+/// Without this a given id that only this peer knows would be taken once more while the peer is slow.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_id_is_not_taken_while_a_peer_that_is_up_does_not_say_whether_it_knows_it() {
+    let mut cluster = Cluster::up(&["n1", "n2"]).await;
+    let older = Older {
+        is_mute: true,
+        ..older(&cluster).await
+    };
+    let rest = cluster.rest("n1");
+    let serving = serve(&mut cluster, older).await;
+    until("n2 is up", async || {
+        let cluster = rest.read("/v1/cluster").await;
+        (cluster["peers"][0]["state"] == "up").then_some(())
+    })
+    .await;
+    let wanted = serde_json::json!({"snapshot_id": "given"});
+    let refused = rest.post("/v1/snapshots", &wanted).await;
+    assert_eq!((refused.status, &*refused.problem()), (503, "not-ready"));
+    assert!(refused.body.contains("has not said"), "{}", refused.body);
+    serving.abort();
+    // One that is down is not waited for.
+    let begun = until("n2 is found silent", async || {
+        let answer = rest.post("/v1/snapshots", &wanted).await;
+        (answer.status == 202).then_some(())
+    });
+    begun.await;
     cluster.stop_all().await;
 }

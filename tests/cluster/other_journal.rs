@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use snapledger::proto::chandy_lamport::key_value_service_client::KeyValueServiceClient;
 use snapledger::proto::chandy_lamport::{GetRequest, PutRequest};
+use tonic::{Code, Status};
 
 use crate::await_it::until;
 use crate::nodes::Cluster;
@@ -57,11 +58,15 @@ async fn from_all(cluster: &Cluster, path: &str) -> (u16, Value) {
 }
 
 async fn put(cluster: &Cluster, id: &str, value: &str) {
+    let answer = try_put(cluster, id, value).await;
+    assert!(answer.expect("the node answers"));
+}
+
+async fn try_put(cluster: &Cluster, id: &str, value: &str) -> Result<bool, Status> {
     let (key, value) = ("k".to_owned(), value.to_owned());
     let request = PutRequest { key, value };
     let mut keys = KeyValueServiceClient::new(cluster.grpc(id));
-    let answer = keys.put(request);
-    assert!(answer.await.expect("the node answers").into_inner().success);
+    Ok(keys.put(request).await?.into_inner().success)
 }
 
 async fn is_put(cluster: &Cluster, value: &str) {
@@ -154,6 +159,11 @@ async fn a_wiped_store_knows_nothing_of_the_time_before() {
         between: now(),
     };
     assert_unknown(&cluster, &at, &snapshot).await;
+    // Its stamp would be an old one, and lose at the others.
+    let refused = try_put(&cluster, "n3", "too early").await;
+    let refused = refused.expect_err("its peers refuse it");
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert!(refused.message().contains("begun anew"), "{refused}");
 
     for id in ["n1", "n2"] {
         cluster.stop(id).await;

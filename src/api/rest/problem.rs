@@ -50,7 +50,7 @@ impl IntoResponse for Failure {
         let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
         set(header::CONTENT_TYPE, "application/problem+json");
         set(header::CACHE_CONTROL, "no-store");
-        if verdict.http == StatusCode::TOO_MANY_REQUESTS {
+        if verdict.http == StatusCode::TOO_MANY_REQUESTS || verdict.kind == "not-ready" {
             set(header::RETRY_AFTER, "1");
         }
         response

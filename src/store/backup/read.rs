@@ -1,4 +1,5 @@
-//! Reading a backup into a new store, which has the identity of the one that was copied.
+//! Reading a backup into a new store, which has the identity of the one that was copied, and knows that it is a copy: it
+//! answers for no instant between the position of the copy and its first start.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -12,6 +13,7 @@ use crate::store::error::StoreError;
 use crate::store::export::ExportError;
 use crate::store::files::{self, Disk, Engine};
 use crate::store::frame::{self, HEADER_BYTES, VALUE_BYTES_MAX};
+use crate::store::gaps;
 use crate::store::journal::{self, Journal};
 use crate::store::migrate;
 use crate::store::schema::{TREES, Trees};
@@ -61,6 +63,7 @@ impl Store {
         } = fill(&engine, &mut blocks, step)?;
         engine.make_durable().map_err(ExportError::Store)?;
         let time = finish(&engine, end)?;
+        engine.make_durable().map_err(ExportError::Store)?;
         drop(engine);
         if let Some(addresses) = addresses {
             addresses.write(dir).map_err(ExportError::Store)?;
@@ -133,6 +136,7 @@ fn finish(engine: &Engine, end: journal::Head) -> Result<Hlc, ExportError> {
         if journal.head() != end {
             return Err(journal::missing(end.position));
         }
+        gaps::note(&trees.meta, end.position)?;
         engine.note(end)?;
         match end.position {
             Lsn(0) => Ok(Hlc::default()),

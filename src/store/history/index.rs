@@ -27,6 +27,8 @@ pub(super) struct Index {
     entries: Vec<Entry>,
     /// The newest revision of each snapshot, by start.
     lines: BTreeMap<(Hlc, SnapshotId), u32>,
+    /// Those of them that are partial.
+    partial: BTreeMap<(Hlc, SnapshotId), u32>,
     /// The same by id.
     ids: HashTable<u32>,
     hasher: DefaultHashBuilder,
@@ -153,6 +155,9 @@ impl Index {
 
     fn list(&mut self, number: u32, entry: Entry) {
         self.lines.insert(entry.place(), number);
+        if !entry.complete {
+            self.partial.insert(entry.place(), number);
+        }
         let hash = self.hasher.hash_one(&entry.snapshot);
         self.entries.push(entry);
         let (entries, hasher) = (&self.entries, &self.hasher);
@@ -163,6 +168,7 @@ impl Index {
     fn unlist(&mut self, number: u32) {
         let entry = &self.entries[number as usize];
         self.lines.remove(&entry.place());
+        self.partial.remove(&entry.place());
         let hash = self.hasher.hash_one(&entry.snapshot);
         if let Ok(found) = self.ids.find_entry(hash, |known| *known == number) {
             found.remove();
@@ -330,11 +336,11 @@ impl Index {
         self.entries.len() as u64
     }
 
-    /// What has come, in order, without the first so many.
-    pub(super) fn came_after(&self, count: u64) -> Vec<Came> {
+    /// What has come, in order, without the first so many, up to a limit.
+    pub(super) fn came_after(&self, count: u64, limit: usize) -> Vec<Came> {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         let behind = self.entries.get(count..).unwrap_or_default();
-        behind.iter().map(Entry::came).collect()
+        behind.iter().take(limit).map(Entry::came).collect()
     }
 
     /// Lists a snapshot no more; says when it began.
@@ -362,6 +368,30 @@ impl Index {
             .lines
             .range::<(Hlc, SnapshotId), _>((Bound::Unbounded, end));
         let shown = older.rev();
+        shown.map(|(place, number)| (place, self.line(*number)))
+    }
+
+    /// The newest snapshots before a place in which a state may be that was recorded at an instant or before, newest first.
+    /// A state is recorded behind the start of its snapshot. That of a partial one may not be known for certain, so these
+    /// may have begun later.
+    pub(super) fn begun_by<'a>(
+        &'a self,
+        instant: Hlc,
+        before: Option<&'a (Hlc, SnapshotId)>,
+    ) -> impl Iterator<Item = (&'a (Hlc, SnapshotId), Line)> {
+        let least = SnapshotId::parse(" ").expect("it is the least of all ids");
+        let end = (Hlc(instant.0.saturating_add(1)), least);
+        let is_later = before.is_none_or(|before| *before > end);
+        let later = is_later.then(|| {
+            let before = before.map_or(Bound::Unbounded, Bound::Excluded);
+            self.partial
+                .range::<(Hlc, SnapshotId), _>((Bound::Included(&end), before))
+        });
+        let end = before.map_or(&end, |before| before.min(&end));
+        let older = self
+            .lines
+            .range::<(Hlc, SnapshotId), _>((Bound::Unbounded, Bound::Excluded(end)));
+        let shown = later.into_iter().flatten().rev().chain(older.rev());
         shown.map(|(place, number)| (place, self.line(*number)))
     }
 

@@ -124,6 +124,34 @@ fn a_page_is_full_although_some_of_it_is_deleted_meanwhile() {
     assert_eq!(page(Some(&states[1])), ["s1"]);
 }
 
+// Without this every question about a process that is down would copy the list of the whole history.
+#[test]
+fn a_walk_back_from_an_instant_passes_over_complete_snapshots_that_began_later() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let me = ProcessId::parse("p").expect("a valid id");
+    let store = Store::open(dir.path(), "demo", &me).expect("a new store");
+    for start in 1..=9 {
+        published(&store, &format!("s{start}"), start);
+    }
+    for (id, start) in [("early", 2), ("late", 7), ("completed", 8)] {
+        let partial = begun(id, start);
+        store.publish(&partial).expect("it is written");
+    }
+    let mut completed = begun("completed", 8);
+    (completed.revision, completed.completeness) = (2, Completeness::Complete);
+    store.publish(&completed).expect("it is written");
+    let mut before = None;
+    let mut found = Vec::new();
+    loop {
+        let page = store.begun_by(Hlc::at(4), before.as_ref(), 2);
+        let Some((last, _)) = page.last() else { break };
+        before = Some(last.clone());
+        found.extend(page.iter().map(|((_, id), _)| id.to_string()));
+    }
+    assert_eq!(found, ["late", "s4", "s3", "s2", "early", "s1"]);
+    assert_eq!(listed(&store).len(), 12);
+}
+
 // Without this a reader would be told of a damaged store where retention was faster.
 #[test]
 fn what_is_read_is_deleted_when_the_reader_has_gone() {
@@ -162,7 +190,7 @@ fn old_revisions_are_packed_and_are_what_they_were() {
     let states: Vec<_> = (1..=200)
         .map(|start| published(&store, &format!("s{start}"), start))
         .collect();
-    let (before, came) = (listed(&store), store.revisions_after(0));
+    let (before, came) = (listed(&store), store.revisions_after(0, usize::MAX));
     assert_eq!(before.len(), 200);
     let alone = |store: &Store| schema::keys(&store.history.globals).count();
     assert_eq!(alone(&store), 200 - 2 * 64);
@@ -186,7 +214,7 @@ fn old_revisions_are_packed_and_are_what_they_were() {
     assert_eq!(listed(&store), before);
     assert_eq!(alone(&store), 200 - 2 * 64);
     assert_eq!(
-        store.revisions_after(0),
+        store.revisions_after(0, usize::MAX),
         came,
         "in the order in which they came"
     );

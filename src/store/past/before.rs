@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::page::{Marked, Page, SNAPSHOTS_MAX, StatementQuery};
 use crate::history::part::RecordedState;
+use crate::process::clock::Hlc;
 use crate::process::ids::SnapshotId;
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -62,12 +63,10 @@ impl Store {
         Ok(())
     }
 
-    // Whoever records is told by a marker, and its clock passes the initiator's: what was recorded before the horizon
-    // began before it. Of one that is partial the start may not be known for certain; of one that others keep it is not here.
+    // What was recorded before the horizon. What others keep is not listed here.
     fn candidates_before(&self, horizon: Horizon) -> BTreeSet<SnapshotId> {
-        let lines = self.lines(None, usize::MAX, |(start, _), line| {
-            !line.complete || *start < horizon.since
-        });
+        let before = Hlc(horizon.since.0.saturating_sub(1));
+        let lines = self.begun_by(before, None, usize::MAX);
         let listed = lines.into_iter().map(|((_, snapshot), _)| snapshot);
         listed.chain(self.pinned()).collect()
     }

@@ -7,7 +7,7 @@ mod recorded;
 
 pub use page::{Marked, Page, StatementQuery};
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Store;
 use super::codec::Entry;
@@ -45,44 +45,73 @@ impl Store {
         })
     }
 
-    /// Since when this journal knows what happened: its first turn, or where older ones were deleted the state before the
-    /// first that is kept. `None` while there is no turn.
+    /// The newest turn at or before a clock value; 0 where the journal knows nothing of that time: it begins later, or
+    /// the store was put back there from an older copy.
+    ///
+    /// # Errors
+    /// As [`Store::position_at`].
+    pub fn known_at(&self, time: Hlc) -> Result<Lsn, StoreError> {
+        let position = self.position_at(time)?;
+        Ok(match self.gaps.is_behind(position) {
+            true => Lsn(0),
+            false => position,
+        })
+    }
+
+    /// Whether what followed the newest turn is not known: the store is an older copy that was put back.
+    #[must_use]
+    pub fn ends_in_gap(&self) -> bool {
+        self.gaps.is_behind(self.position())
+    }
+
+    /// Since when this journal knows all that happened: its first turn, the first one after the store was put back from a
+    /// copy, or where older ones were deleted the state before the first that is kept. `None` while there is no turn.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn known_since(&self) -> Result<Option<Hlc>, StoreError> {
-        self.steady(|horizon| match (horizon.first, self.position()) {
-            (Lsn(1), Lsn(0)) => Ok(None),
-            (Lsn(1), _) => self.journal.time(Lsn(1)).map(Some),
-            _ => Ok(Some(horizon.since)),
+        self.steady(|horizon| {
+            let newest = self.position();
+            let since = match (horizon.first, newest) {
+                (Lsn(1), Lsn(0)) => return Ok(None),
+                (Lsn(1), _) => self.journal.time(Lsn(1))?,
+                _ => horizon.since,
+            };
+            let gap = self.gaps.newest().map(Lsn::next);
+            let gap = gap.filter(|first| horizon.first < *first && *first <= newest);
+            let put_back = gap.map(|first| self.journal.time(first)).transpose()?;
+            Ok(Some(put_back.map_or(since, |put_back| since.max(put_back))))
         })
     }
 
-    /// Since when this journal has met all of these peers. `None` where that is not among the first turns that are kept.
+    /// When this journal met which of these peers, as far as that is among the first turns that are kept.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn met_since(&self, peers: &BTreeSet<ProcessId>) -> Result<Option<Hlc>, StoreError> {
+    pub fn first_meetings(
+        &self,
+        peers: &BTreeSet<ProcessId>,
+    ) -> Result<BTreeMap<ProcessId, Hlc>, StoreError> {
         self.steady(|horizon| {
-            let mut unmet = peers.clone();
             let before = self.states_until(Lsn(horizon.first.0 - 1)).next();
-            if let Some(state) = before.transpose()? {
-                unmet.retain(|peer| !state.registers.peers.contains_key(peer));
-            }
-            let mut since = Some(horizon.since).filter(|_| unmet.is_empty());
-            let mut turns = self.journal.scan(horizon.first, None).take(MEETINGS_WITHIN);
-            while since.is_none()
-                && let Some(entry) = turns.next()
-            {
+            let known = before.transpose()?.map(|state| state.registers.peers);
+            let known = known.unwrap_or_default().into_keys();
+            let known = known.filter(|peer| peers.contains(peer));
+            let mut met: BTreeMap<_, _> = known.map(|peer| (peer, horizon.since)).collect();
+            for entry in self.journal.scan(horizon.first, None).take(MEETINGS_WITHIN) {
+                if met.len() == peers.len() {
+                    break;
+                }
                 let turn = entry?.turn;
                 for record in &turn.records {
-                    if let Record::Recognized { peer, .. } | Record::Met { peer, .. } = record {
-                        unmet.remove(peer);
+                    if let Record::Recognized { peer, .. } | Record::Met { peer, .. } = record
+                        && peers.contains(peer)
+                    {
+                        met.entry(peer.clone()).or_insert(turn.time);
                     }
                 }
-                since = Some(turn.time).filter(|_| unmet.is_empty());
             }
-            Ok(since)
+            Ok(met)
         })
     }
 

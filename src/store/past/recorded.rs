@@ -1,10 +1,13 @@
 //! What the history here knows of the past of other processes.
 
-use crate::history::part::RecordedState;
+use crate::history::part::{Part, RecordedState};
 use crate::process::clock::Hlc;
 use crate::process::ids::{ProcessId, SnapshotId};
+use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::{Line, Store};
+
+/// Snapshots that are named together: the first that fits is usually among the newest.
+const READ_TOGETHER: usize = 64;
 
 impl Store {
     /// The recorded state of a process in the newest snapshot of the history in which it is as it should be; where that
@@ -18,24 +21,39 @@ impl Store {
         not_after: Option<Hlc>,
         is_wanted: impl Fn(&RecordedState) -> bool,
     ) -> Result<Option<(SnapshotId, RecordedState)>, StoreError> {
-        // Whoever records is told by a marker, and its clock passes the initiator's. Of one that is partial the start
-        // may not be known for certain.
-        let may_be = |(start, _): &(Hlc, SnapshotId), line: &Line| {
-            !line.complete || not_after.is_none_or(|instant| *start <= instant)
-        };
-        for ((_, snapshot), line) in self.lines(None, usize::MAX, may_be) {
-            let published = match self.revision(&snapshot, line.revision) {
-                Err(error @ StoreError::Damaged { .. }) => {
-                    tracing::warn!(%snapshot, %error, "an older snapshot is read");
-                    continue;
-                }
-                published => published?,
+        let mut before = None;
+        loop {
+            let lines = match not_after {
+                Some(instant) => self.begun_by(instant, before.as_ref(), READ_TOGETHER),
+                None => self.lines(before.as_ref(), READ_TOGETHER, |_, _| true),
             };
-            let part = published.and_then(|mut found| found.state.parts.remove(process));
-            if let Some(part) = part.filter(|part| is_wanted(&part.state)) {
-                return Ok(Some((snapshot, part.state)));
+            let Some((last, _)) = lines.last() else {
+                return Ok(None);
+            };
+            before = Some(last.clone());
+            for ((_, snapshot), line) in lines {
+                let part = self.part_in(&snapshot, line.revision, process)?;
+                if let Some(part) = part.filter(|part| is_wanted(&part.state)) {
+                    return Ok(Some((snapshot, part.state)));
+                }
             }
         }
-        Ok(None)
+    }
+
+    // The part of a process in a revision; none where that is damaged, for an older one may help.
+    fn part_in(
+        &self,
+        snapshot: &SnapshotId,
+        revision: u32,
+        process: &ProcessId,
+    ) -> Result<Option<Part>, StoreError> {
+        match self.revision(snapshot, revision) {
+            Err(error @ StoreError::Damaged { .. }) => {
+                tracing::warn!(%snapshot, %error, "an older snapshot is read");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+            Ok(found) => Ok(found.and_then(|mut found| found.state.parts.remove(process))),
+        }
     }
 }

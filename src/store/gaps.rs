@@ -1,0 +1,123 @@
+//! Stretches of time about which the journal is silent although it goes on behind them. An older copy that takes the place
+//! of a store lacks the turns that were made after it was copied: between its last turn and the first one after it was put
+//! back, nothing is known. A gap is noted by the position of the last turn before it, and is never taken back.
+
+use std::collections::BTreeSet;
+
+use super::error::StoreError;
+use super::frame::Kind;
+use super::schema;
+use crate::process::ids::Lsn;
+
+const PREFIX: &[u8] = b"gap-";
+
+/// The gaps of a journal, each by the last turn before it.
+pub(super) struct Gaps(BTreeSet<Lsn>);
+
+impl Gaps {
+    pub(super) fn open(meta: &sled::Tree) -> Result<Self, StoreError> {
+        let mut gaps = BTreeSet::new();
+        for key in schema::keys(meta) {
+            let key = key?;
+            if key.starts_with(PREFIX) {
+                gaps.extend(schema::get::<u64>(meta, &key, Kind::Number)?.map(Lsn));
+            }
+        }
+        Ok(Self(gaps))
+    }
+
+    /// Whether what followed this turn is not known, up to the next one.
+    pub(super) fn is_behind(&self, position: Lsn) -> bool {
+        self.0.contains(&position)
+    }
+
+    /// The last turn before the newest gap.
+    pub(super) fn newest(&self) -> Option<Lsn> {
+        self.0.last().copied()
+    }
+}
+
+/// Notes that what followed this turn is not known. A journal that has not begun knows nothing anyway. The caller makes it
+/// durable.
+pub(super) fn note(meta: &sled::Tree, position: Lsn) -> Result<(), StoreError> {
+    if position == Lsn(0) {
+        return Ok(());
+    }
+    let key = [PREFIX, position.to_string().as_bytes()].concat();
+    schema::put(meta, &key, Kind::Number, &position.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::process::clock::{Hlc, Lamport};
+    use crate::process::event::{Record, Turn};
+    use crate::store::Store;
+    use crate::store::fixture::process;
+
+    fn open(dir: &Path) -> Store {
+        Store::open(dir, "test", &process("p")).expect("it opens")
+    }
+
+    fn commit(store: &Store, at: u64) {
+        let turn = Turn {
+            position: store.position().next(),
+            time: Hlc::at(at),
+            clock: Lamport(at),
+            records: vec![Record::Reached],
+        };
+        store.commit(&turn).expect("the disk has room");
+    }
+
+    // What it says of these instants; 0 where it does not know.
+    fn known(store: &Store, instants: [u64; 5]) -> [u64; 5] {
+        instants.map(|at| store.known_at(Hlc::at(at)).expect("it is whole").0)
+    }
+
+    // Without this a copy would answer for the time after it was made as if nothing had happened then.
+    #[test]
+    fn a_store_that_was_put_back_knows_nothing_from_its_last_turn_to_its_next_start() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let store = open(dir.path());
+        [10, 20].map(|at| commit(&store, at));
+        let mut bytes = Vec::new();
+        store.back_up(&mut bytes).expect("it is whole");
+        commit(&store, 30);
+        assert_eq!(known(&store, [10, 20, 25, 30, 40]), [1, 2, 2, 3, 3]);
+        assert!(!store.ends_in_gap());
+
+        let copy = tempfile::tempdir().expect("a temporary directory");
+        Store::restore_backup(copy.path(), &mut &*bytes, &|_| {}).expect("it is whole");
+        let put_back = open(copy.path());
+        assert!(put_back.ends_in_gap());
+        assert_eq!(known(&put_back, [10, 19, 20, 25, 40]), [1, 1, 0, 0, 0]);
+        commit(&put_back, 50);
+        assert!(!put_back.ends_in_gap());
+        assert_eq!(known(&put_back, [19, 20, 49, 50, 60]), [1, 0, 0, 3, 3]);
+        let since = put_back.known_since().expect("it is whole");
+        assert_eq!(since, Some(Hlc::at(50)));
+        drop(put_back);
+        let started = open(copy.path());
+        let again = known(&started, [19, 20, 49, 50, 60]);
+        assert_eq!(again, [1, 0, 0, 3, 3], "it stays so");
+    }
+
+    // Without this an operator's word, or the loss of what vouches for the end of the journal, would pass for what happened.
+    #[test]
+    fn nor_does_one_that_an_operator_vouches_for_or_that_has_no_witness() {
+        for put_back in [
+            |dir: &Path| _ = Store::vouch(dir).expect("a good store"),
+            |dir: &Path| std::fs::remove_file(dir.join("witness")).expect("it is there"),
+        ] {
+            let dir = tempfile::tempdir().expect("a temporary directory");
+            commit(&open(dir.path()), 10);
+            assert!(!open(dir.path()).ends_in_gap(), "a start leaves no gap");
+            put_back(dir.path());
+            let store = open(dir.path());
+            assert_eq!(known(&store, [9, 10, 11, 12, 13]), [0; 5]);
+            commit(&store, 12);
+            assert_eq!(known(&store, [9, 10, 11, 12, 13]), [0, 0, 0, 2, 2]);
+        }
+    }
+}
