@@ -53,7 +53,6 @@ impl Committer {
                 newest = self.store.commit(&step.turn)?;
                 self.metrics.committed(&step.turn, started.elapsed());
                 self.clocks.note(&step.turn);
-                self.meetings.note(&step.turn);
             }
             self.release(step, &newest, &mut answers);
         }
@@ -85,6 +84,9 @@ impl Committer {
                     self.outbox(&to, |outbox| outbox.acknowledge(seq));
                 }
                 Record::Delivered { from, message, .. } => self.watched(from, &message.body),
+                Record::Recognized { peer, identity } => {
+                    self.meetings.note(&peer, identity, step.turn.time);
+                }
                 _ => {}
             }
         }

@@ -3,17 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::config::NodeConfig;
 use crate::process::Process;
 use crate::process::clock::Hlc;
-use crate::process::event::{Record, Turn};
+use crate::process::event::Identity;
 use crate::process::ids::ProcessId;
+use crate::process::refusal::Refusal;
 use crate::store::{Store, StoreError};
 
 /// The meetings of a store with its peers: processes of this program with a channel from or to here.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Meetings {
     peers: BTreeSet<ProcessId>,
     /// So many of them are more than half of the cluster, together with this process; or all of them, in a sparse topology.
@@ -24,14 +25,18 @@ pub(super) struct Meetings {
     earlier: OnceLock<BTreeMap<ProcessId, Hlc>>,
     /// Met in this run, with the time of the turn.
     since_start: Mutex<BTreeMap<ProcessId, Hlc>>,
+    /// The stores of the peers, as they are durably known.
+    known: Mutex<BTreeMap<ProcessId, Identity>>,
     /// Whether the clock of this store is past those of all its peers.
     is_acquainted: AtomicBool,
+    /// Which learns from its peers whether it is an older copy.
+    store: Option<Arc<Store>>,
     /// An older copy of a store has met its peers, and its clock is behind nevertheless.
     is_put_back: bool,
 }
 
 impl Meetings {
-    pub(super) fn of(process: &Process, config: &NodeConfig) -> Self {
+    pub(super) fn of(process: &Process, config: &NodeConfig, store: &Arc<Store>) -> Self {
         let (me, topology) = (process.id(), process.topology());
         let is_native = |peer: &&ProcessId| *peer != me && !config.is_unary(peer);
         let peers = topology.outgoing(me).chain(topology.incoming(me));
@@ -43,6 +48,8 @@ impl Meetings {
         let meetings = Self {
             enough: others.div_ceil(2).min(peers.len()),
             before: (known.collect(), registers.time),
+            known: Mutex::new(registers.peers.clone()),
+            store: Some(Arc::clone(store)),
             is_put_back: process.is_put_back(),
             peers,
             ..Self::default()
@@ -51,22 +58,40 @@ impl Meetings {
         meetings
     }
 
-    /// Takes note of a durable turn.
-    pub(super) fn note(&self, turn: &Turn) {
-        if self.is_acquainted.load(Ordering::Acquire) {
-            return;
-        }
-        let mut met = self
-            .since_start
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        for record in &turn.records {
-            if let Record::Recognized { peer, .. } = record {
-                met.entry(peer.clone()).or_insert(turn.time);
-            }
-        }
-        drop(met);
+    /// Takes note of a meeting that is durable.
+    pub(super) fn note(&self, peer: &ProcessId, identity: Identity, time: Hlc) {
+        locked(&self.known).insert(peer.clone(), identity);
+        let peer = peer.clone();
+        locked(&self.since_start).entry(peer).or_insert(time);
         self.look_again();
+    }
+
+    /// The store of a peer, as it is durably known.
+    pub(super) fn known(&self, peer: &ProcessId) -> Option<Identity> {
+        locked(&self.known).get(peer).copied()
+    }
+
+    /// Learns what a peer knows of this store.
+    pub(super) async fn known_as(&self, known: Identity) -> Result<(), StoreError> {
+        let store = self.store.as_ref();
+        match store.filter(|store| store.is_contradicted_by(&known)) {
+            Some(store) => blocking(store, move |store| store.known_as(&known)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Learns that this store contradicts that of a peer.
+    pub(super) async fn refused(
+        &self,
+        refusal: &Refusal,
+        me: &ProcessId,
+    ) -> Result<(), StoreError> {
+        match (refusal, &self.store) {
+            (Refusal::Diverged(diverged), Some(store)) if diverged.lost_by == *me => {
+                blocking(store, Store::has_lost_turns).await
+            }
+            _ => Ok(()),
+        }
     }
 
     fn look_again(&self) {
@@ -114,9 +139,21 @@ impl Meetings {
     }
 
     fn since_start(&self) -> BTreeMap<ProcessId, Hlc> {
-        let met = self.since_start.lock();
-        met.unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.since_start).clone()
     }
+}
+
+async fn blocking(
+    store: &Arc<Store>,
+    work: impl FnOnce(&Store) -> Result<(), StoreError> + Send + 'static,
+) -> Result<(), StoreError> {
+    let store = Arc::clone(store);
+    let done = tokio::task::spawn_blocking(move || work(&store)).await;
+    done.unwrap_or_else(|stopped| Err(StoreError::Failed(stopped.to_string())))
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -128,9 +165,15 @@ mod tests {
         ClockSettings, HistorySettings, Member, SnapshotSettings, StoreSettings, Transport,
     };
     use crate::process::clock::Lamport;
-    use crate::process::event::Identity;
+    use crate::process::event::{Record, Turn};
     use crate::process::ids::Lsn;
     use crate::process::topology::Topology;
+
+    const IDENTITY: Identity = Identity {
+        store: [7; 16],
+        boot: 1,
+        run: 1,
+    };
 
     fn ids() -> Vec<ProcessId> {
         let id = |id| ProcessId::parse(id).expect("a valid id");
@@ -158,18 +201,13 @@ mod tests {
     }
 
     fn met(position: u64, at: u64, peer: &ProcessId) -> Turn {
-        let identity = Identity {
-            store: [7; 16],
-            boot: 1,
-            run: 1,
-        };
         Turn {
             position: Lsn(position),
             time: Hlc::at(at),
             clock: Lamport(at),
             records: vec![Record::Recognized {
                 peer: peer.clone(),
-                identity,
+                identity: IDENTITY,
             }],
         }
     }
@@ -180,14 +218,14 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let config = config(dir.path());
         let [n1, n2, n3] = [0, 1, 2].map(|place| ids()[place].clone());
-        let store = Store::open(dir.path(), "c", &n1).expect("a new store");
+        let store = Arc::new(Store::open(dir.path(), "c", &n1).expect("a new store"));
         let recovered = || {
             store
                 .recover(&n1, &config.topology, 4)
                 .expect("it is whole")
                 .0
         };
-        let meetings = Meetings::of(&recovered(), &config);
+        let meetings = Meetings::of(&recovered(), &config, &store);
         let undecided = |meetings: &Meetings, at| {
             let undecided = meetings.undecided(&store, Hlc::at(at));
             undecided.expect("it is whole")
@@ -196,21 +234,21 @@ mod tests {
         assert_eq!(undecided(&meetings, 9), [n2.clone(), n3.clone()]);
         let turn = met(1, 10, &n2);
         store.commit(&turn).expect("the disk has room");
-        meetings.note(&turn);
+        meetings.note(&n2, IDENTITY, turn.time);
         assert_eq!(meetings.strangers(), [n3.clone()]);
         assert_eq!(undecided(&meetings, 9), [n2.clone(), n3.clone()]);
         assert_eq!(undecided(&meetings, 10), []);
 
         // The same after a start; an older copy has still to meet both.
-        let started = Meetings::of(&recovered(), &config);
+        let started = Meetings::of(&recovered(), &config, &store);
         assert_eq!(undecided(&started, 9), [n2.clone(), n3.clone()]);
         assert_eq!(undecided(&started, 10), []);
         assert_eq!(started.strangers(), [n3.clone()]);
         let mut put_back = recovered();
         put_back.put_back();
-        let put_back = Meetings::of(&put_back, &config);
+        let put_back = Meetings::of(&put_back, &config, &store);
         assert_eq!(put_back.strangers(), [n2.clone(), n3.clone()]);
-        [met(2, 20, &n2), met(3, 21, &n3)].map(|turn| put_back.note(&turn));
+        [&n2, &n3].map(|peer| put_back.note(peer, IDENTITY, Hlc::at(20)));
         assert!(put_back.strangers().is_empty());
     }
 }

@@ -5,6 +5,8 @@
 //! waits for itself. Everything else is tasks that put inputs into the queue.
 
 mod acquaint;
+#[cfg(test)]
+mod alone;
 mod backlog;
 mod changes;
 mod clocks;
@@ -120,12 +122,15 @@ impl Node {
         let (failures, failed) = Failures::new();
         let outboxes = outboxes(&store, &process, &failures);
         let clocks = Arc::new(DurableClocks::of(&process));
-        let meetings = Arc::new(Meetings::of(&process, &config));
+        let meetings = Arc::new(Meetings::of(&process, &config, &store));
         let metrics = Arc::new(Metrics::new());
         let wall = Arc::new(Clock::new(&config.clock, process.registers().time));
         let events = Arc::new(Events::new(store.identity().run, Arc::clone(&wall)));
         let (room, has_room) = watch::channel(room_now(&store, &config)?);
-        let (queue, requests) = Queue::new(has_room.clone(), Arc::clone(&clocks));
+        let (queue, requests) = {
+            let met = (config.me.clone(), Arc::clone(&meetings));
+            Queue::new(has_room.clone(), Arc::clone(&clocks), met)
+        };
         let (written, writes) = watch::channel(0);
 
         let (steps, step_queue) = threads::sync_channel(TURNS_WAITING);
@@ -440,38 +445,4 @@ fn remembered(store: &Store, process: &Process) -> Result<Remembered, NodeError>
         met,
         seen_us: seen_us.collect(),
     })
-}
-
-#[cfg(test)]
-impl Node {
-    /// The one node of its cluster.
-    pub(crate) async fn alone(dir: &std::path::Path) -> Self {
-        use crate::config::{
-            ClockSettings, HistorySettings, Member, SnapshotSettings, StoreSettings,
-        };
-        use crate::process::event::{Input, Read};
-        let me = ProcessId::parse("n1").expect("a valid id");
-        let topology = crate::process::topology::Topology::full(std::slice::from_ref(&me));
-        let member = Member {
-            id: me.clone(),
-            grpc: "127.0.0.1:1".to_owned(),
-            rest: None,
-            transport: Transport::Native,
-        };
-        let config = NodeConfig {
-            cluster: "c".to_owned(),
-            me,
-            members: vec![member],
-            topology: topology.expect("one process"),
-            dir: dir.to_path_buf(),
-            snapshot: SnapshotSettings::default(),
-            store: StoreSettings::default(),
-            history: HistorySettings::default(),
-            clock: ClockSettings::default(),
-        };
-        let node = Self::start(config).await.expect("a new store");
-        let begun = node.handle().ask(Input::Read(Read::Status)).await;
-        begun.expect("the journal has begun");
-        node
-    }
 }

@@ -33,7 +33,7 @@ pub(in super::super) fn alone() -> Alone {
     let me = process("p");
     let store = Store::open(dir.path(), "c", &me).expect("a new store");
     let room = watch::channel(Room { free: 1, min: 0 }).1;
-    let (queue, requests) = Queue::new(room, Arc::default());
+    let (queue, requests) = Queue::new(room, Arc::default(), (process("p"), Arc::default()));
     let (written, writes) = watch::channel(0);
     let names = (me, "c".to_owned());
     let inside = (Arc::new(store), queue);

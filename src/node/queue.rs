@@ -6,11 +6,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::clocks::DurableClocks;
 use super::error::Unavailable;
+use super::meetings::Meetings;
 use super::replies::{Replies, Settled, Waiter, stopped};
 use super::room::Room;
 use crate::process::channel::Tally;
 use crate::process::clock::Clocks;
-use crate::process::event::{Input, Meeting, Reply};
+use crate::process::event::{Identity, Input, Meeting, Reply};
 use crate::process::ids::{ProcessId, Seq};
 use crate::process::step::Waiting;
 use crate::transport::{Closed, Envelope, Inbox, Settling};
@@ -47,7 +48,7 @@ impl Inputs {
 }
 
 /// The entrance of the queue.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Queue {
     requests: mpsc::UnboundedSender<Request>,
     places: Arc<Semaphore>,
@@ -55,12 +56,15 @@ pub(super) struct Queue {
     waiters: Arc<Semaphore>,
     room: watch::Receiver<Room>,
     clocks: Arc<DurableClocks>,
+    meetings: (ProcessId, Arc<Meetings>),
 }
 
 impl Queue {
+    /// For the process of this name.
     pub(super) fn new(
         room: watch::Receiver<Room>,
         clocks: Arc<DurableClocks>,
+        meetings: (ProcessId, Arc<Meetings>),
     ) -> (Self, mpsc::UnboundedReceiver<Request>) {
         // It is bounded by the places.
         let (requests, queue) = mpsc::unbounded_channel();
@@ -71,6 +75,7 @@ impl Queue {
             waiters: Arc::new(Semaphore::new(WAITERS_MAX)),
             room,
             clocks,
+            meetings,
         };
         (entrance, queue)
     }
@@ -175,11 +180,25 @@ impl Inbox for Queue {
         self.clocks.newest()
     }
 
+    fn known(&self, peer: &ProcessId) -> Option<Identity> {
+        self.meetings.1.known(peer)
+    }
+
+    async fn known_as(&self, known: Identity) -> Result<(), Closed> {
+        let learnt = self.meetings.1.known_as(known).await;
+        learnt.map_err(|error| Closed::Broken(error.to_string()))
+    }
+
     async fn meet(&self, meeting: Meeting) -> Result<Tally, Closed> {
         let settled = self.ask_from_within(Input::Met(Box::new(meeting))).await;
         match settled.map_err(|_| closed())?.reply {
             Reply::Met(Ok(delivered)) => Ok(*delivered),
-            Reply::Met(Err(refusal)) => Err(Closed::Stopped(refusal.to_string())),
+            Reply::Met(Err(refusal)) => {
+                let (me, meetings) = &self.meetings;
+                let learnt = meetings.refused(&refusal, me).await;
+                learnt.map_err(|error| Closed::Broken(error.to_string()))?;
+                Err(Closed::Stopped(refusal.to_string()))
+            }
             _ => unreachable!("a meeting is answered as one"),
         }
     }
@@ -244,6 +263,11 @@ mod tests {
     use crate::process::kv::VALUE_BYTES_MAX;
     use crate::process::message::{Marker, Message};
 
+    fn nobody() -> (ProcessId, Arc<Meetings>) {
+        let me = ProcessId::parse("p").expect("a valid id");
+        (me, Arc::default())
+    }
+
     fn snapshot() -> SnapshotId {
         SnapshotId::parse("s").expect("a valid id")
     }
@@ -266,7 +290,7 @@ mod tests {
     #[tokio::test]
     async fn on_a_full_disk_clients_are_refused_and_peers_wait_for_room() {
         let (room, looks) = watch::channel(Room { free: 50, min: 400 });
-        let (queue, mut requests) = Queue::new(looks, Arc::default());
+        let (queue, mut requests) = Queue::new(looks, Arc::default(), nobody());
         let refused = queue
             .ask(Input::Initiate {
                 snapshot: snapshot(),
@@ -305,7 +329,7 @@ mod tests {
     #[tokio::test]
     async fn clients_who_give_up_let_in_no_more_than_fits() {
         let (_room, looks) = watch::channel(Room { free: 1, min: 0 });
-        let (queue, mut requests) = Queue::new(looks, Arc::default());
+        let (queue, mut requests) = Queue::new(looks, Arc::default(), nobody());
         let fits = CLIENTS_MAX / put().weight();
         for _ in 0..fits {
             // Asked once and given up.

@@ -1,50 +1,65 @@
 //! Stretches of time about which the journal is silent although it goes on behind them. An older copy that takes the place
 //! of a store lacks the turns that were made after it was copied: between its last turn and the first one after it was put
-//! back, nothing is known. A gap is noted by the position of the last turn before it, and is never taken back.
+//! back, nothing is known. A gap is noted by the positions of the turns behind which nothing is known up to the next one, and
+//! is never taken back.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::{PoisonError, RwLock};
 
 use super::error::StoreError;
 use super::frame::Kind;
 use super::schema;
 use crate::process::ids::Lsn;
 
-const PREFIX: &[u8] = b"gap-";
+const PREFIX: &str = "gap-";
 
-/// The gaps of a journal, each by the last turn before it.
-pub(super) struct Gaps(BTreeSet<Lsn>);
+/// The gaps of a journal: the first and the last turn of each.
+pub(super) struct Gaps(RwLock<BTreeMap<Lsn, Lsn>>);
 
 impl Gaps {
     pub(super) fn open(meta: &sled::Tree) -> Result<Self, StoreError> {
-        let mut gaps = BTreeSet::new();
-        for key in schema::keys(meta) {
-            let key = key?;
-            if key.starts_with(PREFIX) {
-                gaps.extend(schema::get::<u64>(meta, &key, Kind::Number)?.map(Lsn));
-            }
-        }
-        Ok(Self(gaps))
+        let gaps = schema::numbered(meta, PREFIX)?.into_iter();
+        let gaps = gaps.map(|(first, last)| (Lsn(first), Lsn(last)));
+        Ok(Self(RwLock::new(gaps.collect())))
     }
 
     /// Whether what followed this turn is not known, up to the next one.
     pub(super) fn is_behind(&self, position: Lsn) -> bool {
-        self.0.contains(&position)
+        self.holds(&(position..=position))
     }
 
-    /// The last turn before the newest gap.
+    /// Whether all these turns are in one of them.
+    pub(super) fn holds(&self, turns: &RangeInclusive<Lsn>) -> bool {
+        let gaps = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut gaps = gaps.range(..=*turns.start());
+        gaps.any(|(_, last)| turns.end() <= last)
+    }
+
+    /// The last turn before which something is not known.
     pub(super) fn newest(&self) -> Option<Lsn> {
-        self.0.last().copied()
+        let gaps = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        gaps.values().max().copied()
+    }
+
+    /// Counts one that is durable.
+    pub(super) fn add(&self, turns: &RangeInclusive<Lsn>) {
+        let mut gaps = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let last = gaps.entry(*turns.start()).or_default();
+        *last = (*last).max(*turns.end());
     }
 }
 
-/// Notes that what followed this turn is not known. A journal that has not begun knows nothing anyway. The caller makes it
-/// durable.
-pub(super) fn note(meta: &sled::Tree, position: Lsn) -> Result<(), StoreError> {
-    if position == Lsn(0) {
+/// Notes that what followed each of these turns is not known. A journal that has not begun knows nothing anyway. The caller
+/// makes it durable.
+pub(super) fn note(meta: &sled::Tree, turns: &RangeInclusive<Lsn>) -> Result<(), StoreError> {
+    if *turns.end() == Lsn(0) {
         return Ok(());
     }
-    let key = [PREFIX, position.to_string().as_bytes()].concat();
-    schema::put(meta, &key, Kind::Number, &position.0)
+    let key = format!("{PREFIX}{}", turns.start());
+    let known = schema::get::<u64>(meta, key.as_bytes(), Kind::Number)?;
+    let last = known.unwrap_or_default().max(turns.end().0);
+    schema::put(meta, key.as_bytes(), Kind::Number, &last)
 }
 
 #[cfg(test)]

@@ -43,6 +43,7 @@ mod restore;
 mod retention;
 mod schema;
 mod source;
+mod starts;
 mod states;
 mod stream;
 mod stretches;
@@ -91,6 +92,7 @@ use gaps::Gaps;
 use history::History;
 use journal::Journal;
 use retention::Retention;
+use starts::Starts;
 use states::{States, StoredState};
 use stretches::Stretches;
 use underway::Underway;
@@ -110,6 +112,7 @@ pub struct Store {
     /// The numbers of the store.
     meta: sled::Tree,
     gaps: Gaps,
+    starts: Starts,
     chunks: Chunks,
     history: History,
     stretches: Stretches,

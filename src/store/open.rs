@@ -14,6 +14,7 @@ use super::journal::Journal;
 use super::rebuild::unbooked_sentence;
 use super::retention::Retention;
 use super::schema::{self, BOOT, OWNER, RUN, Trees};
+use super::starts::{self, Starts};
 use super::states::States;
 use super::stretches::Stretches;
 use super::underway::Underway;
@@ -67,6 +68,7 @@ impl Store {
         };
         let counted = [(BOOT, identity.boot), (RUN, identity.run)];
         schema::put_numbers(&trees.meta, counted)?;
+        starts::note(&trees.meta, &identity, journal.head().position)?;
         engine.make_durable()?;
         let store = Self::assemble(engine, trees, (owner.process, journal, identity))?;
         match store.unbooked()? {
@@ -100,6 +102,7 @@ impl Store {
             journal,
             states: States::new(trees.states),
             gaps: Gaps::open(&trees.meta)?,
+            starts: Starts::open(&trees.meta)?,
             meta: trees.meta,
             chunks: Chunks::new(trees.chunks),
             history: History::open(me, (trees.history, trees.parts), blocks)?,
@@ -124,7 +127,10 @@ pub(super) fn check_end(
 ) -> Result<(), StoreError> {
     match engine.check_witness(journal)? {
         true => Ok(()),
-        false => gaps::note(&trees.meta, journal.head().position),
+        false => {
+            let end = journal.head().position;
+            gaps::note(&trees.meta, &(end..=end))
+        }
     }
 }
 

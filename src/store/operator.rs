@@ -126,7 +126,8 @@ impl Store {
         let Stopped { engine, trees, .. } = open::stopped_of_newest_format(dir)?;
         let journal = Journal::open(&trees)?;
         engine.check_witness(&journal)?;
-        gaps::note(&trees.meta, journal.head().position)?;
+        let end = journal.head().position;
+        gaps::note(&trees.meta, &(end..=end))?;
         let boot = schema::get::<u64>(&trees.meta, BOOT, Kind::Number)?.unwrap_or(0);
         let boot = boot + BOOTS_AHEAD;
         schema::put(&trees.meta, BOOT, Kind::Number, &boot)?;

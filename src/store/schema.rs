@@ -15,10 +15,13 @@
 //! | retention | snapshot id, a zero byte | [`super::v3::KeptV3`] |
 //! | meta | `format`, `boot`, `run`, `states-from`, `journal-from`, `journal-since`, `turns-packed` | a number each |
 //! | meta | `unbooked` | a sum of money, 16 bytes, where the store was made from a snapshot and not all could be booked |
-//! | meta | `gap-` and the position of the last turn before a gap, decimal | that position |
+//! | meta | `gap-` and the position of the last turn before a gap, decimal | of the last one behind which nothing is known |
+//! | meta | `run-` and a boot, decimal; `end-` and the same | the run that it was; where the journal ended then |
 //! | meta | `owner` | [`super::v1::state::OwnerV1`] |
 //!
 //! A value lies over the keys `key ‖ fragment number`, 2 bytes big-endian.
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -161,6 +164,21 @@ pub(super) fn keys(
         },
         Err(error) => Some(Err(error.into())),
     })
+}
+
+/// The numbers whose keys are this prefix and a decimal number.
+pub(super) fn numbered(tree: &sled::Tree, prefix: &str) -> Result<BTreeMap<u64, u64>, StoreError> {
+    let mut numbers = BTreeMap::new();
+    for key in keys(tree) {
+        let key = key?;
+        let text = std::str::from_utf8(&key).ok();
+        let number = text.and_then(|text| text.strip_prefix(prefix)?.parse().ok());
+        if let Some(number) = number {
+            let value = get(tree, &key, Kind::Number)?;
+            numbers.extend(value.map(|value| (number, value)));
+        }
+    }
+    Ok(numbers)
 }
 
 /// Removes everything whose key begins so, atomically.

@@ -140,6 +140,14 @@ impl Inbox for Turn {
         Clocks::default()
     }
 
+    fn known(&self, _: &ProcessId) -> Option<Identity> {
+        None
+    }
+
+    async fn known_as(&self, _: Identity) -> Result<(), Closed> {
+        Ok(())
+    }
+
     async fn meet(&self, _: Meeting) -> Result<Tally, Closed> {
         Ok(Tally::default())
     }

@@ -88,6 +88,14 @@ impl Inbox for Turn {
         Clocks::default()
     }
 
+    fn known(&self, _: &ProcessId) -> Option<Identity> {
+        None
+    }
+
+    async fn known_as(&self, _: Identity) -> Result<(), Closed> {
+        Ok(())
+    }
+
     async fn meet(&self, _: Meeting) -> Result<Tally, Closed> {
         (self.meanwhile)(1 + self.meetings.fetch_add(1, Ordering::SeqCst));
         Ok(Tally::default())

@@ -13,7 +13,9 @@ use super::wire::{
     Unreadable, clocks_from_wire, clocks_to_wire, envelope_from_wire, identity_from_wire,
     identity_to_wire, tally_from_wire, tally_to_wire,
 };
-use super::{Closed, Envelope, Inbox, Local, Settling, TooEarly, followed};
+use super::{
+    Closed, Envelope, Inbox, Local, Settling, TooEarly, followed, known_from_wire, known_to_wire,
+};
 use crate::process::channel::Tally;
 use crate::process::event::{Claim, Meeting};
 use crate::process::ids::{ChannelId, ProcessId, Seq};
@@ -101,6 +103,9 @@ impl<I: Inbox> Inbound<I> {
         let Some(frame::Body::Hello(hello)) = first else {
             return Err(Closed::Broken("the first frame is no hello".to_owned()));
         };
+        if let Some(known) = known_from_wire(&self.local, hello.known.clone()) {
+            self.inbox.known_as(known).await?;
+        }
         let meeting = self.meeting(hello)?;
         let (peer, run) = (meeting.peer.clone(), meeting.identity.run);
         match self.agree(frames, meeting).await {
@@ -135,6 +140,7 @@ impl<I: Inbox> Inbound<I> {
             receiver: Some(identity_to_wire(cluster, process, *identity)),
             delivered: Some(tally_to_wire(delivered)),
             clocks: Some(clocks_to_wire(self.inbox.clocks())),
+            known: known_to_wire(&self.inbox, &self.local, &channel.from),
         }))
         .await?;
         match frames.message().await?.and_then(|frame| frame.body) {

@@ -67,6 +67,10 @@ pub type Settling = Pin<Box<dyn Future<Output = Result<Seq, Closed>> + Send>>;
 pub trait Inbox: Clone + Send + Sync + 'static {
     /// The clocks of the newest durable turn, for the other end.
     fn clocks(&self) -> Clocks;
+    /// What the store of this process durably knows of that of a peer.
+    fn known(&self, peer: &ProcessId) -> Option<Identity>;
+    /// Learns what a peer knows of the store of this process, before the peer can take note of another start of it.
+    fn known_as(&self, known: Identity) -> impl Future<Output = Result<(), Closed>> + Send;
     /// Compares what both ends know; says what is delivered.
     fn meet(&self, meeting: Meeting) -> impl Future<Output = Result<Tally, Closed>> + Send;
     /// Hands messages of a channel to the turn, waiting for room; says what is delivered once it is durable.
@@ -95,6 +99,25 @@ fn followed(clocks: Clocks, too_early: &TooEarly) -> Clocks {
             ..clocks
         },
     }
+}
+
+// What is known here of the store of a peer, for that peer.
+fn known_to_wire(
+    inbox: &impl Inbox,
+    local: &Local,
+    peer: &ProcessId,
+) -> Option<crate::proto::snapledger::Identity> {
+    let known = inbox.known(peer)?;
+    Some(wire::identity_to_wire(&local.cluster, peer, known))
+}
+
+// What a peer knows of the store of this process. One that says something else knows nothing.
+fn known_from_wire(
+    local: &Local,
+    known: Option<crate::proto::snapledger::Identity>,
+) -> Option<Identity> {
+    let (process, known) = wire::identity_from_wire(&local.cluster, known).ok()?;
+    (process == local.process).then_some(known)
 }
 
 /// Why a channel does not go on.

@@ -15,7 +15,9 @@ use super::wire::{
     Unreadable, clocks_from_wire, clocks_to_wire, envelope_to_wire, identity_from_wire,
     identity_to_wire, tally_from_wire, tally_to_wire,
 };
-use super::{Backlog, Closed, Envelope, Inbox, Local, TooEarly, followed};
+use super::{
+    Backlog, Closed, Envelope, Inbox, Local, TooEarly, followed, known_from_wire, known_to_wire,
+};
 use crate::process::event::{Claim, Meeting};
 use crate::process::ids::{ChannelId, ProcessId, Seq};
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
@@ -175,6 +177,7 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
             sent: Some(tally_to_wire(self.backlog.sent())),
             acknowledged: self.backlog.acknowledged().0,
             clocks: Some(clocks_to_wire(self.inbox.clocks())),
+            known: known_to_wire(&self.inbox, &self.local, &self.to),
         };
         post(frames, frame::Body::Hello(hello)).await?;
         let mut client = PeerServiceClient::new(self.connection.clone());
@@ -197,6 +200,9 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
         if peer != self.to {
             let sentence = format!("process {peer:?} answers where {:?} should be", self.to);
             return Err(Closed::Stopped(sentence));
+        }
+        if let Some(known) = known_from_wire(&self.local, welcome.known) {
+            self.inbox.known_as(known).await?;
         }
         let delivered = tally_from_wire(welcome.delivered);
         let here = self.backlog.sent_by(delivered.flow.sequence).await?;

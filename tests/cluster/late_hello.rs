@@ -31,6 +31,7 @@ async fn a_hello_that_comes_late_contradicts_nothing() {
         sent: Some(Tally::default()),
         acknowledged: 0,
         clocks: None,
+        known: None,
     };
     let late = Frame {
         body: Some(frame::Body::Hello(hello)),

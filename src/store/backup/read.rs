@@ -136,7 +136,7 @@ fn finish(engine: &Engine, end: journal::Head) -> Result<Hlc, ExportError> {
         if journal.head() != end {
             return Err(journal::missing(end.position));
         }
-        gaps::note(&trees.meta, end.position)?;
+        gaps::note(&trees.meta, &(end.position..=end.position))?;
         engine.note(end)?;
         match end.position {
             Lsn(0) => Ok(Hlc::default()),

@@ -1,0 +1,38 @@
+//! A node of its own, for tests of what is around it.
+
+use super::Node;
+use crate::config::{
+    ClockSettings, HistorySettings, Member, NodeConfig, SnapshotSettings, StoreSettings, Transport,
+};
+use crate::process::event::{Input, Read};
+use crate::process::ids::ProcessId;
+use crate::process::topology::Topology;
+
+impl Node {
+    /// The one node of its cluster.
+    pub(crate) async fn alone(dir: &std::path::Path) -> Self {
+        let me = ProcessId::parse("n1").expect("a valid id");
+        let topology = Topology::full(std::slice::from_ref(&me));
+        let member = Member {
+            id: me.clone(),
+            grpc: "127.0.0.1:1".to_owned(),
+            rest: None,
+            transport: Transport::Native,
+        };
+        let config = NodeConfig {
+            cluster: "c".to_owned(),
+            me,
+            members: vec![member],
+            topology: topology.expect("one process"),
+            dir: dir.to_path_buf(),
+            snapshot: SnapshotSettings::default(),
+            store: StoreSettings::default(),
+            history: HistorySettings::default(),
+            clock: ClockSettings::default(),
+        };
+        let node = Self::start(config).await.expect("a new store");
+        let begun = node.handle().ask(Input::Read(Read::Status)).await;
+        begun.expect("the journal has begun");
+        node
+    }
+}
