@@ -53,6 +53,7 @@ impl Process {
             Record::Forgotten { peer, written_off } => self.apply_forgotten(peer, *written_off),
             Record::Recognized { peer, identity } => {
                 self.registers.peers.insert(peer.clone(), *identity);
+                self.to_meet.remove(peer);
             }
             Record::StateRecorded {
                 snapshot,

@@ -16,7 +16,8 @@ impl Process {
     pub(super) fn decide_meeting(&self, meeting: &Meeting) -> Effects {
         let checked = self.check_meeting(meeting);
         let known = self.registers.peers.get(&meeting.peer);
-        let is_news = checked.is_ok() && meeting.agreed && known != Some(&meeting.identity);
+        let is_met = known == Some(&meeting.identity) && !self.to_meet.contains(&meeting.peer);
+        let is_news = checked.is_ok() && meeting.agreed && !is_met;
         let news = is_news.then(|| Record::Recognized {
             peer: meeting.peer.clone(),
             identity: meeting.identity,

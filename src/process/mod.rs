@@ -50,6 +50,8 @@ pub struct Process {
     run: u64,
     /// Whether its store is an older copy that was put back, and has made no turn since.
     is_put_back: bool,
+    /// Peers that a store that was put back has to meet again: its clock may be behind theirs.
+    to_meet: BTreeSet<ProcessId>,
     /// How many snapshots this process may have started and not finished.
     open_snapshots_max: usize,
     registers: Registers,
@@ -104,6 +106,7 @@ impl Process {
             topology,
             run: 0,
             is_put_back: false,
+            to_meet: BTreeSet::new(),
             open_snapshots_max,
             registers,
             bank: Bank::default(),
@@ -124,9 +127,11 @@ impl Process {
         self.run = identity.run;
     }
 
-    /// Says that the store of the process is an older copy that was put back: what followed its newest turn is not known.
+    /// Says that the store of the process is an older copy that was put back: what followed its newest turn is not known, and
+    /// each peer is met as if for the first time.
     pub fn put_back(&mut self) {
         self.is_put_back = true;
+        self.to_meet = self.registers.peers.keys().cloned().collect();
     }
 
     /// Whether the journal answers for no instant before the next turn, whatever it holds.

@@ -289,6 +289,23 @@ fn a_process_that_begins_anew_catches_up_with_the_clocks_of_its_peers() {
     assert!(p.registers().clock > ahead.logical);
 }
 
+// Without this a key that is written where an older copy was put back loses likewise.
+#[test]
+fn a_process_whose_store_was_put_back_catches_up_again_and_says_since_when_it_knows() {
+    let mut p = alone("p", &full(&["p", "q"]));
+    let peer = identity(7, 1, 1);
+    turn_with(&mut p, met(peer, clocks(5, 2)));
+    assert_eq!(p.first_turn(1_000_000), None, "its journal goes on");
+    p.put_back();
+    let first = p.first_turn(1_000_000).expect("it knows nothing before");
+    assert_eq!(first.records, [Record::Reached]);
+    let ahead = clocks(500, 9);
+    let turn = turn_with(&mut p, met(peer, ahead));
+    assert_eq!((turn.records.len(), turn.clock), (1, ahead.logical));
+    let again = turn_with(&mut p, met(peer, clocks(900, 20)));
+    assert_eq!(again.records, []);
+}
+
 #[test]
 fn the_clocks_of_a_peer_that_is_refused_move_nothing() {
     let mut p = alone("p", &full(&["p", "q"]));
