@@ -172,9 +172,9 @@ pub(super) fn numbered(tree: &sled::Tree, prefix: &str) -> Result<BTreeMap<u64, 
     for key in keys(tree) {
         let key = key?;
         let text = std::str::from_utf8(&key).ok();
-        let number = text.and_then(|text| text.strip_prefix(prefix)?.parse().ok());
-        if let Some(number) = number {
-            let value = get(tree, &key, Kind::Number)?;
+        let number = text.and_then(|text| text.strip_prefix(prefix));
+        if let Some(number) = number.and_then(|number| number.parse::<u64>().ok()) {
+            let value = get::<u64>(tree, &key, Kind::Number)?;
             numbers.extend(value.map(|value| (number, value)));
         }
     }

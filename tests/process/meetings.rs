@@ -4,7 +4,7 @@
 use snapledger::process::Process;
 use snapledger::process::channel::Tally;
 use snapledger::process::clock::{Clocks, Hlc, Lamport};
-use snapledger::process::event::{Claim, Identity, Input, Meeting, Operation, Reply, Turn};
+use snapledger::process::event::{Claim, Identity, Input, Meeting, Operation, Record, Reply, Turn};
 use snapledger::process::ids::{Key, Seq};
 use snapledger::process::refusal::{OtherRun, Refusal};
 use snapledger::process::step::Waiting;
