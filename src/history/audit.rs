@@ -46,7 +46,8 @@ pub enum Absence {
     ClockBehind,
     /// It is of another make, and cannot be asked about its past.
     OtherMake,
-    /// Its journal begins later, or is not that of the store that the others knew then: the store was lost or replaced.
+    /// Its journal begins later, has a gap there, or is not that of the store that the others knew then: the store was lost,
+    /// replaced, or put back from an older copy.
     OtherJournal,
 }
 

@@ -248,7 +248,9 @@ mod tests {
         put_back.put_back();
         let put_back = Meetings::of(&put_back, &config, &store);
         assert_eq!(put_back.strangers(), [n2.clone(), n3.clone()]);
-        [&n2, &n3].map(|peer| put_back.note(peer, IDENTITY, Hlc::at(20)));
+        for peer in [&n2, &n3] {
+            put_back.note(peer, IDENTITY, Hlc::at(20));
+        }
         assert!(put_back.strangers().is_empty());
     }
 }

@@ -95,7 +95,9 @@ mod tests {
     fn a_store_that_was_put_back_knows_nothing_from_its_last_turn_to_its_next_start() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let store = open(dir.path());
-        [10, 20].map(|at| commit(&store, at));
+        for at in [10, 20] {
+            commit(&store, at);
+        }
         let mut bytes = Vec::new();
         store.back_up(&mut bytes).expect("it is whole");
         commit(&store, 30);
