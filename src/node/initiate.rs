@@ -242,7 +242,9 @@ impl Handle {
                 elsewhere.is_stranger_silent |= is_stranger;
                 continue;
             }
-            let is_awaited = patience == Patience::UntilGone && peer.state == PeerState::Up;
+            // One that stops in order has said so.
+            let is_live = peer.state == PeerState::Up && !peer.is_leaving;
+            let is_awaited = is_live && patience == Patience::UntilGone;
             let (handle, snapshot) = (self.clone(), snapshot.clone());
             asked.spawn(async move {
                 let process = peer.process;
