@@ -380,11 +380,6 @@ impl History {
         found.map(|(place, line)| (place.clone(), line)).collect()
     }
 
-    /// What is known of a snapshot without reading it.
-    pub(super) fn line(&self, snapshot: &SnapshotId) -> Option<Line> {
-        self.index().newest(snapshot)
-    }
-
     /// The newest snapshot that is complete.
     pub(super) fn newest_complete(&self) -> Option<SnapshotId> {
         self.index().newest_complete().cloned()

@@ -239,10 +239,4 @@ impl Store {
     ) -> Vec<((Hlc, SnapshotId), Line)> {
         self.history.begun_by(instant, before, limit)
     }
-
-    /// What is known of a published snapshot without reading it.
-    #[must_use]
-    pub fn line(&self, snapshot: &SnapshotId) -> Option<Line> {
-        self.history.line(snapshot)
-    }
 }
