@@ -248,11 +248,11 @@ fn between(from: &ProcessId, to: &ProcessId) -> ChannelId {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
 
     use super::super::events::Events;
     use super::super::metrics::Metrics;
-    use super::super::parts::tests::{alone, process, snapshot};
+    use super::super::parts::tests::{Alone, alone, process, snapshot};
     use super::super::peers::{Peers, Remembered};
     use super::super::wall::Clock;
     use super::*;
@@ -266,10 +266,8 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    // Without this, an own part that is long in coming would keep what is there of a snapshot from being published.
-    #[tokio::test]
-    async fn the_own_part_as_it_is_is_not_waited_for_without_limit() {
-        let alone = alone();
+    /// The collector of process p; its only peer q is never reached.
+    pub(in super::super) fn collector(alone: &Alone) -> Arc<Collector> {
         let member = |id: &str| Member {
             id: process(id),
             grpc: "127.0.0.1:1".to_owned(),
@@ -294,8 +292,14 @@ mod tests {
         let (metrics, clocks) = (Arc::new(Metrics::new()), Arc::default());
         let events = Arc::new(Events::new(1, wall));
         let figures = (&metrics, &clocks, events);
-        let collector = Collector::new(&config, &peers, &alone.parts, figures);
-        let collector = Arc::new(collector);
+        Arc::new(Collector::new(&config, &peers, &alone.parts, figures))
+    }
+
+    // Without this, an own part that is long in coming would keep what is there of a snapshot from being published.
+    #[tokio::test]
+    async fn the_own_part_as_it_is_is_not_waited_for_without_limit() {
+        let alone = alone();
+        let collector = collector(&alone);
         let wanted = Wanted {
             process: process("p"),
             snapshot: snapshot(),

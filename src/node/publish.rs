@@ -9,7 +9,7 @@ use super::collector::Collector;
 use super::error::Unavailable;
 use super::millis;
 use super::peers::PeerState;
-use crate::history::global::{Completeness, GlobalState, Missing, Reason};
+use crate::history::global::{Completeness, Counted, GlobalState, Missing, Reason};
 use crate::history::part::Part;
 use crate::history::verify::verify;
 use crate::process::ids::{ProcessId, SnapshotId};
@@ -44,8 +44,8 @@ impl Collector {
         Ok(state.revision)
     }
 
-    /// Counts what the chunks that are here really hold, for the certificate. Says whose contents are damaged here: these
-    /// parts cannot be published.
+    /// Counts what the chunks that are here really hold, for the certificate. Says whose contents are missing or damaged
+    /// here: these parts cannot be published.
     pub(super) async fn count(
         &self,
         state: &mut GlobalState,
@@ -55,19 +55,22 @@ impl Collector {
         let counted = self.parts.blocking(move |store| {
             let (mut counted, mut damaged) = (BTreeMap::new(), Vec::new());
             for part in parts {
-                match store.count(&me, &part) {
-                    Ok(found) => {
+                let why = match store.count(&me, &part) {
+                    Ok(found) if found.chunks_held == found.chunks_named => {
                         counted.insert(part.process, found);
+                        continue;
                     }
-                    Err(error @ StoreError::Damaged { .. }) => {
-                        let Part {
-                            snapshot, process, ..
-                        } = &part;
-                        tracing::warn!(%snapshot, %process, %error, "the part cannot be published");
-                        damaged.push(part.process);
-                    }
+                    Ok(Counted {
+                        chunks_named,
+                        chunks_held,
+                        ..
+                    }) => format!("{chunks_held} of its {chunks_named} chunks are here"),
+                    Err(error @ StoreError::Damaged { .. }) => error.to_string(),
                     Err(error) => return Err(error),
-                }
+                };
+                let snapshot = &part.snapshot;
+                tracing::warn!(%snapshot, process = %part.process, why, "the part cannot be published");
+                damaged.push(part.process);
             }
             Ok((counted, damaged))
         });
@@ -133,5 +136,50 @@ impl Collector {
 
     fn last_complete(&self) -> Option<SnapshotId> {
         self.parts.store.newest_complete()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::gather::tests::collector;
+    use super::super::parts::tests::{alone, process, snapshot};
+    use super::*;
+    use crate::history::part::tests::part_of;
+    use crate::history::part::{Chunk, IndexEntry, Run};
+    use crate::process::clock::{Hlc, Lamport};
+    use crate::store::codec::encode_chunk;
+
+    // A revision is for ever: one that is published without its contents could never be made good.
+    #[tokio::test]
+    async fn a_part_is_not_published_while_a_chunk_of_it_is_missing() {
+        let alone = alone();
+        let collector = collector(&alone);
+        let (cells, chunk) = encode_chunk(&Chunk::Cells(Vec::new()));
+        let entry = IndexEntry {
+            kind: 1,
+            name: "rent".into(),
+            chunk,
+        };
+        let (index, indexed) = encode_chunk(&Chunk::Index(vec![entry]));
+        let mut part = part_of(&snapshot(), &process("q"), &process("p"));
+        part.state.runs = vec![Run {
+            index: vec![indexed],
+            ..Run::default()
+        }];
+        let mut state = GlobalState::begun(
+            snapshot(),
+            process("p"),
+            (Hlc::default(), Lamport::default()),
+        );
+        state.parts.insert(process("q"), part);
+        let store = &alone.parts.store;
+        store.adopt_chunks([(indexed, index)]).expect("it is whole");
+        let damaged = collector.count(&mut state).await;
+        assert_eq!(damaged.expect("the store is well"), [process("q")]);
+        store.adopt_chunks([(chunk, cells)]).expect("it is whole");
+        let damaged = collector.count(&mut state).await;
+        assert_eq!(damaged.expect("the store is well"), []);
+        assert_eq!(state.counted[&process("q")].chunks_held, 2);
+        drop((alone.requests, alone.written));
     }
 }
