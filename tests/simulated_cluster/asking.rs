@@ -1,17 +1,21 @@
 //! Questions about the whole cluster at an instant, put together as `api/audit.rs` does: every process that can be reached
 //! passes the instant durably, and says what it was then. Whether a share counts is decided by the real
-//! `Share::is_known` and `Audit::strangers`.
+//! `Share::is_known` and `Audit::strangers`. Each process also says what one account held, and why, as `store/past/` does:
+//! from the newest recorded state and the turns behind it, by the real `history::statement`.
 
 use std::collections::BTreeMap;
 
 use snapledger::history::audit::{Absence, Absent, Audit};
 use snapledger::history::share::Share;
+use snapledger::history::statement::{Entry, entries};
+use snapledger::process::cell::Cell;
 use snapledger::process::clock::Hlc;
 use snapledger::process::event::Input;
-use snapledger::process::ids::{Lsn, ProcessId};
+use snapledger::process::ids::{AccountId, Lsn, ProcessId};
 
+use crate::checkers::Told;
 use crate::node::Asker;
-use crate::plan::{MS, SECOND};
+use crate::plan::{ACCOUNTS, MS, SECOND};
 use crate::world::{Checked, Event, Life, Place, World};
 
 /// Who has not answered by then is missing.
@@ -20,7 +24,13 @@ const ANSWER_MAX: u64 = 300 * MS;
 /// A question that is being answered.
 pub(crate) struct Question {
     time: Hlc,
-    shares: BTreeMap<ProcessId, Share>,
+    known: BTreeMap<ProcessId, Known>,
+}
+
+/// What a process says of an instant.
+struct Known {
+    share: Share,
+    accounts: Vec<(AccountId, Told)>,
 }
 
 impl World {
@@ -46,10 +56,13 @@ impl World {
         };
         let number = self.questions_asked;
         self.questions_asked += 1;
-        let shares = BTreeMap::new();
-        self.questions.insert(number, Question { time, shares });
+        let known = BTreeMap::new();
+        self.questions.insert(number, Question { time, known });
         for of in 0..self.nodes.len() {
-            if let Some(life) = self.life(of).filter(|_| of == by || self.reach(by, of)) {
+            let life = self.life(of).filter(|_| of == by || self.reach(by, of));
+            if let Some(life) = life
+                && self.is_followed(life, time)
+            {
                 let input = Input::Reach { time };
                 self.enqueue(life, input, Some(Asker::Question(number)));
             }
@@ -62,14 +75,27 @@ impl World {
         let Some(time) = self.questions.get(&number).map(|question| question.time) else {
             return Ok(());
         };
-        let (id, share) = (
+        let (id, known) = (
             self.id(life.place).clone(),
-            self.share_at(life.place, time)?,
+            self.known_at(life.place, time)?,
         );
         if let Some(question) = self.questions.get_mut(&number) {
-            question.shares.insert(id, share);
+            question.known.insert(id, known);
         }
         Ok(())
+    }
+
+    // What a process says of itself; of its accounts it must be true.
+    fn known_at(&mut self, place: Place, time: Hlc) -> Checked<Known> {
+        let share = self.share_at(place, time)?;
+        let mut accounts = Vec::new();
+        for account in ACCOUNTS.iter().filter(|_| share.is_known()) {
+            let account = AccountId::parse(account).expect("a valid id");
+            let told = self.account_at(place, &account, share.position)?;
+            self.checkers.held((place, &account, time), &told)?;
+            accounts.push((account, told));
+        }
+        Ok(Known { share, accounts })
     }
 
     // What the journal on a disk says.
@@ -92,42 +118,108 @@ impl World {
 
     /// The answer is given with what has come.
     pub(crate) fn answer_question(&mut self, number: u64) -> Checked {
-        let Some(Question { time, shares }) = self.questions.remove(&number) else {
+        let Some(Question { time, known }) = self.questions.remove(&number) else {
             return Err("a question was answered twice".to_owned());
         };
-        self.answer_with(time, shares)
+        self.answer_with(time, &known)
     }
 
-    fn answer_with(&mut self, time: Hlc, shares: BTreeMap<ProcessId, Share>) -> Checked {
+    fn answer_with(&mut self, time: Hlc, known: &BTreeMap<ProcessId, Known>) -> Checked {
+        let shares = known.iter().map(|(id, known)| (id, &known.share));
+        let shares = shares.filter(|(_, share)| share.is_known());
         let mut audit = Audit {
             at: Some(time),
             channels: self.plan.topology.channels().collect(),
-            shares,
+            shares: shares
+                .map(|(id, share)| (id.clone(), share.clone()))
+                .collect(),
             missing: BTreeMap::new(),
         };
-        let is_answered = |id: &ProcessId| audit.shares.get(id).is_some_and(Share::is_known);
-        let ids = self.plan.ids.iter();
-        let unknown: Vec<_> = ids.filter(|id| !is_answered(id)).cloned().collect();
+        let is_unknown = |id: &&ProcessId| !audit.shares.contains_key(*id);
+        let unknown: Vec<_> = self.plan.ids.iter().filter(is_unknown).cloned().collect();
         miss(&mut audit, unknown);
         let strangers: Vec<_> = audit.strangers().into_keys().collect();
         if !strangers.is_empty() {
             self.sometimes.saw("instant that another journal knew");
         }
         miss(&mut audit, strangers);
+        self.tell_accounts(time, known, &audit)?;
         if self.checkers.audited(&audit)? {
             self.sometimes.saw("instant answered again");
         }
         Ok(())
     }
 
+    // What the accounts held, where that is a complete answer: of an instant when the process had met all its peers, or
+    // which the whole cluster answers. A store in the place of another one always needs the cluster here: its clock may
+    // have been too far behind to follow those of the peers when it met them.
+    fn tell_accounts(
+        &mut self,
+        time: Hlc,
+        known: &BTreeMap<ProcessId, Known>,
+        audit: &Audit,
+    ) -> Checked {
+        for (process, Known { share, accounts }) in known {
+            let is_complete =
+                self.has_met_all(process, share) || !audit.missing.contains_key(process);
+            for (account, told) in accounts.iter().filter(|_| is_complete) {
+                let asked = (time, process.clone(), account.clone());
+                self.checkers.told(asked, told)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn has_met_all(&self, process: &ProcessId, share: &Share) -> bool {
+        let topology = &self.plan.topology;
+        let outgoing = topology.outgoing(process);
+        let mut peers = outgoing.chain(topology.incoming(process));
+        let is_first = self
+            .loss
+            .as_ref()
+            .is_none_or(|loss| self.id(loss.place) != process);
+        is_first && peers.all(|peer| share.peers.contains_key(peer))
+    }
+
+    fn account_at(&mut self, place: Place, account: &AccountId, position: Lsn) -> Checked<Told> {
+        let disk = &self.nodes[place].disk;
+        let (cut, recorded) = disk.recorded_until(position);
+        let mut balance = recorded.iter().find_map(|cell| match cell {
+            Cell::Account {
+                account: one,
+                balance,
+            } if one == account => Some(i128::from(*balance)),
+            _ => None,
+        });
+        if cut > Lsn(0) && cut < position {
+            self.sometimes
+                .saw("balance from a recorded state and turns behind it");
+        }
+        let disk = &self.nodes[place].disk;
+        let mut statement = Vec::new();
+        for turn in disk.turns(Lsn(1)) {
+            let turn = turn?;
+            if turn.position > position {
+                break;
+            }
+            let found = entries(self.id(place), &turn, account);
+            if turn.position > cut {
+                let changes = found.iter().map(Entry::change);
+                balance = changes.fold(balance, |held, change| Some(held.unwrap_or(0) + change));
+            }
+            statement.extend(found);
+        }
+        Ok(Told { balance, statement })
+    }
+
     /// Asks once more about every instant that was answered.
     pub(crate) fn ask_again_about_all(&mut self) -> Checked {
         for time in self.checkers.instants() {
-            let mut shares = BTreeMap::new();
+            let mut known = BTreeMap::new();
             for place in 0..self.nodes.len() {
-                shares.insert(self.id(place).clone(), self.share_at(place, time)?);
+                known.insert(self.id(place).clone(), self.known_at(place, time)?);
             }
-            self.answer_with(time, shares)?;
+            self.answer_with(time, &known)?;
         }
         Ok(())
     }

@@ -342,7 +342,11 @@ impl World {
         });
         let (me, disk) = (self.id(life.place), &self.nodes[life.place].disk);
         for (process, part) in &state.parts {
-            state.counted.insert(process.clone(), disk.count(me, part)?);
+            let counted = disk.count(me, part)?;
+            if counted.chunks_held < counted.chunks_named {
+                return Err(format!("a chunk of {process} for {snapshot} is missing"));
+            }
+            state.counted.insert(process.clone(), counted);
         }
         state.finished_at = Hlc::at(wall_us).max(state.initiated_at);
         state.duration_us = now - started;

@@ -1,10 +1,12 @@
 //! A disk with a live and a durable image. What is written is in the live one; a sync makes durable what was written
-//! before it began. A crash takes what is not durable: of the journal any end, of everything else each piece by itself.
+//! before it began. A crash takes what is not durable: of the journal any end, of states, chunks and parts each piece by
+//! itself, and every revision of a global state that was written after the first of these. The log of the real disk loses
+//! its end alone; the history depends on that, since nothing could make the chunks of another process again.
 //!
 //! Journal entries and chunks are the bytes of the real store; which states are written, and from which a restart
 //! goes on, follows `store/states.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use snapledger::history::global::GlobalState;
 use snapledger::history::part::{Part, RecordedState, Run};
@@ -130,13 +132,17 @@ impl Disk {
         if is_power_cut {
             self.cut_journal(random, sometimes);
             let synced = self.synced;
-            let pieces = lose(&mut self.states, synced, random)
-                + lose(&mut self.chunks, synced, random)
-                + lose(&mut self.parts, synced, random);
-            if pieces > 0 {
+            let mut lost = lose(&mut self.states, synced, random);
+            lost.append(&mut lose(&mut self.chunks, synced, random));
+            lost.append(&mut lose(&mut self.parts, synced, random));
+            if !lost.is_empty() {
                 sometimes.saw("unsynced state, chunk or part lost");
             }
-            if lose(&mut self.history, synced, random) > 0 {
+            let before = self.history.len();
+            lose(&mut self.history, synced, random);
+            let is_before = |stamp| lost.first().is_none_or(|first| stamp < *first);
+            self.history.retain(|_, revision| is_before(revision.stamp));
+            if self.history.len() < before {
                 sometimes.saw("unpublished revision lost");
             }
         } else if self.durable() < self.head().0 {
@@ -168,13 +174,19 @@ impl Disk {
     }
 }
 
-// Each piece that is not durable is kept or lost by itself; says how many were lost.
+// Each piece that is not durable is kept or lost by itself; says when those that were lost had been written.
 fn lose<K: Ord, T>(
     pieces: &mut BTreeMap<K, Written<T>>,
     synced: Stamp,
     random: &mut Random,
-) -> usize {
-    let before = pieces.len();
-    pieces.retain(|_, piece| piece.stamp <= synced || random.below(2) == 0);
-    before - pieces.len()
+) -> BTreeSet<Stamp> {
+    let mut lost = BTreeSet::new();
+    pieces.retain(|_, piece| {
+        let is_kept = piece.stamp <= synced || random.below(2) == 0;
+        if !is_kept {
+            lost.insert(piece.stamp);
+        }
+        is_kept
+    });
+    lost
 }

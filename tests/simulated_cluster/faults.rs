@@ -65,7 +65,7 @@ impl World {
 
     fn put_clock(&mut self, place: Place) {
         let before = self.nodes[place].clock_off;
-        let after = [0, DAY, -DAY, 5_000_000, -5_000_000][self.random.index(5)];
+        let after = [0, DAY, -DAY, 365 * DAY, 5_000_000, -5_000_000][self.random.index(6)];
         self.trace.say(|| format!("clock {place} off {after}"));
         self.nodes[place].clock_off = after;
         if after < before {

@@ -74,7 +74,7 @@ impl World {
         let meeting = Meeting {
             peer,
             identity,
-            clocks: clocks_from_wire(hello.clocks),
+            clocks: self.followed(receiver, clocks_from_wire(hello.clocks)),
             claim,
             agreed: false,
         };
@@ -103,7 +103,7 @@ impl World {
         let meeting = Meeting {
             peer,
             identity,
-            clocks: clocks_from_wire(welcome.clocks),
+            clocks: self.followed(sender, clocks_from_wire(welcome.clocks)),
             claim: Claim::Receiver { delivered, here },
             agreed: true,
         };

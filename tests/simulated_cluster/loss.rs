@@ -30,6 +30,7 @@ impl World {
         self.sometimes.saw("store wiped");
         let node = &mut self.nodes[place];
         node.disk = Disk::default();
+        node.is_misled = false;
         let before = node.store;
         node.store[0] ^= 1;
         let store = node.store;
@@ -65,6 +66,7 @@ impl World {
             self.sometimes.saw("lost store that a peer never met");
             return Ok(());
         }
+        self.decided_by_wall(place);
         process.begin_turn(wall_us, Hlc::default());
         let reply = process.step(Input::Forget { peer });
         if !matches!(reply, Reply::Forgotten(Ok(_))) {

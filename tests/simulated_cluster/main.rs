@@ -11,6 +11,7 @@
 mod asking;
 mod checkers;
 mod clients;
+mod clocks;
 mod collector;
 mod disk;
 mod faults;

@@ -7,7 +7,9 @@ use snapledger::process::cell::Cell;
 use snapledger::process::ids::{Hash, SnapshotId};
 use snapledger::process::registers::Registers;
 use snapledger::process::step::{Step, Waiting};
+use snapledger::process::wall::Wall;
 
+use crate::checkers::Publication;
 use crate::collector::Collection;
 use crate::disk::Disk;
 use crate::fetch::Fetch;
@@ -31,12 +33,15 @@ pub(crate) struct Node {
     pub(crate) run: u64,
     /// What its wall clock is off, microseconds.
     pub(crate) clock_off: i64,
+    /// Whether its journal may hold times that are too far ahead, and had to.
+    pub(crate) is_misled: bool,
     pub(crate) life: Option<Alive>,
 }
 
 /// All that a crash takes.
 pub(crate) struct Alive {
     pub(crate) process: Process,
+    pub(crate) wall: Wall,
     pub(crate) waiting: Waiting<Asker>,
     /// Whether the turn loop is going to look.
     pub(crate) is_woken: bool,
@@ -95,6 +100,7 @@ impl Node {
             boot: 0,
             run: 0,
             clock_off: 0,
+            is_misled: false,
             life: None,
         }
     }
@@ -121,19 +127,15 @@ impl World {
         1_700_000_000 * SECOND + self.now
     }
 
-    /// What the wall clock of a process shows, microseconds.
-    pub(crate) fn wall_us(&self, place: Place) -> u64 {
-        let clock_off = self.nodes[place].clock_off;
-        self.true_us().saturating_add_signed(clock_off)
-    }
-
     /// A process starts: it recovers, compares, and goes on with what it finds unfinished.
     pub(crate) fn restart(&mut self, place: Place) -> Checked {
         if self.nodes[place].life.is_some() {
             return Ok(());
         }
         let (mut process, passed_over) = self.recover(place)?;
-        if let Some(turn) = process.first_turn(self.wall_us(place)) {
+        let wall = self.wall(place, process.registers());
+        let now = self.reading(place);
+        if let Some(turn) = process.first_turn(wall.now_us(now)) {
             let disk = &mut self.nodes[place].disk;
             disk.append(&turn)?;
             disk.synced(disk.stamp());
@@ -150,6 +152,7 @@ impl World {
             )
         });
         self.checkers.recovered(place, &node.disk, &process)?;
+        self.publish_found(place)?;
         self.note_restart(place, &process, passed_over);
         let found: Step<Asker> = process.take_found();
         let outboxes = process.registers().outgoing.iter();
@@ -160,6 +163,7 @@ impl World {
         let destinations: Vec<_> = outboxes.keys().copied().collect();
         self.nodes[place].life = Some(Alive {
             process,
+            wall,
             waiting: Waiting::default(),
             is_woken: false,
             computed: VecDeque::new(),
@@ -169,6 +173,7 @@ impl World {
             peers: vec![PeerView::default(); self.plan.ids.len()],
             collections: BTreeMap::new(),
         });
+        self.begin_to_settle(life)?;
         self.record(life, found.sealed, found.finished);
         for to in destinations {
             let delay = self.net_delay();
@@ -177,6 +182,24 @@ impl World {
         for snapshot in unfinished {
             self.sometimes.saw("collection resumed after a crash");
             self.resume(life, snapshot)?;
+        }
+        Ok(())
+    }
+
+    // A crash has left revisions whose sync had not ended; they are durable now.
+    fn publish_found(&mut self, place: Place) -> Checked {
+        let disk = &self.nodes[place].disk;
+        for state in disk.history.values().map(|written| &written.value) {
+            if self.checkers.knows(state) {
+                continue;
+            }
+            self.sometimes.saw("unsynced revision kept by the disk");
+            self.checkers.published(&Publication {
+                by: &self.plan.ids[place],
+                state,
+                disk,
+                topology: &self.plan.topology,
+            })?;
         }
         Ok(())
     }

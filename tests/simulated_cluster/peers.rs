@@ -36,7 +36,7 @@ impl World {
             }
         }
         self.after(GREET_EVERY, Event::Greet);
-        Ok(())
+        self.compare_clocks()
     }
 
     fn greet_one(&mut self, by: Place, of: Place) {

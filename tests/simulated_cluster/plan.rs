@@ -10,6 +10,9 @@ use crate::sabotage::Sabotage;
 pub(crate) const MS: u64 = 1_000;
 pub(crate) const SECOND: u64 = 1_000 * MS;
 
+/// The accounts that every process has.
+pub(crate) const ACCOUNTS: [&str; 3] = ["rent", "food", "fun"];
+
 /// The circumstances of one run. Times are microseconds.
 pub(crate) struct Plan {
     pub(crate) topology: Topology,
@@ -37,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) clock_jump: Odds,
     /// That a snapshot is started at several processes under one id.
     pub(crate) same_id: Odds,
+    /// How far a clock is followed.
+    pub(crate) clock_ahead_max: u64,
     /// A process that goes down for good in this run.
     pub(crate) never_returns: Option<usize>,
     /// A process whose store is wiped in this run.
@@ -92,11 +97,18 @@ impl Plan {
             lost_ack: Odds::drawn(random, &[0, 8, 25]),
             clock_jump: Odds::drawn(random, &[0, 50, 200]),
             same_id: Odds::drawn(random, &[0, 0, 1, 3]),
+            clock_ahead_max: [2, 10, 60][random.index(3)] * SECOND,
             never_returns: (random.below(8) == 0).then(|| random.index(count)),
             wiped: None,
             is_rich: random.below(6) == 0,
             sabotage,
         };
+        // Clocks that are wrong for long enough are rare.
+        if plan.is_sabotaged(Sabotage::ClocksFollowed) {
+            plan.operations *= 3;
+            plan.clock_ahead_max = 2 * SECOND;
+            (plan.clock_jump, plan.crash, plan.disconnect) = (Odds(10), Odds(50), Odds(40));
+        }
         let is_spared = plan.never_returns.is_some() || sabotage.is_some();
         let wiped = (random.below(4) == 0).then(|| random.index(count));
         plan.wiped = wiped.filter(|_| !is_spared);
@@ -109,7 +121,7 @@ impl Plan {
 
     /// One of the few accounts that every process has.
     pub(crate) fn account(random: &mut Random) -> AccountId {
-        let name = ["rent", "food", "fun"][random.index(3)];
+        let name = ACCOUNTS[random.index(ACCOUNTS.len())];
         AccountId::parse(name).expect("a valid id")
     }
 }

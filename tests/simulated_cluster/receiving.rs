@@ -55,6 +55,10 @@ impl World {
     /// Takes frames in order, as far as the receiving end reads: what comes while it compares waits.
     pub(crate) fn read(&mut self, life: Life, id: StreamId) -> Checked {
         while self.stream(id).is_some_and(|stream| stream.at.reads()) {
+            let newest = self.stream(id).and_then(|stream| stream.newest_unread());
+            if self.is_too_early(life, id, newest) {
+                return Ok(());
+            }
             let Some((frame, at)) = self
                 .stream(id)
                 .and_then(|stream| Some((stream.unread.pop_front()?, stream.at.clone())))

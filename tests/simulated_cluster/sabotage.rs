@@ -15,6 +15,8 @@ pub(crate) enum Sabotage {
     RecordedMessageLeftOut,
     /// A process forgets what it has answered when it restarts.
     AnswersForgotten,
+    /// A received time pulls the clock as far as it is ahead.
+    ClocksFollowed,
 }
 
 impl Sabotage {
@@ -41,5 +43,9 @@ impl Sabotage {
             "a_recorded_message_left_out_is_caught",
         ),
         (Self::AnswersForgotten, "a_forgotten_answer_is_caught"),
+        (
+            Self::ClocksFollowed,
+            "a_clock_that_follows_a_wrong_one_is_caught",
+        ),
     ];
 }

@@ -78,6 +78,18 @@ impl Disk {
         Ok(cells)
     }
 
+    /// The newest whole state at or before a position of this journal, and its cells; none before the first.
+    pub(crate) fn recorded_until(&self, position: Lsn) -> (Lsn, Vec<Cell>) {
+        let states = self.states.range(..=position).rev();
+        let mut ours =
+            states.filter(|(cut, state)| self.hash_at(**cut) == Some(state.value.recorded.journal));
+        let found = ours.find_map(|(cut, state)| {
+            let cells = self.cells(&state.value.recorded.runs).ok()?;
+            Some((*cut, cells))
+        });
+        found.unwrap_or_default()
+    }
+
     fn index(&self, run: &Run) -> Result<Vec<IndexEntry>, String> {
         let mut entries = Vec::new();
         for hash in &run.index {

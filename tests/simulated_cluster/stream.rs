@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use prost::Message as _;
+use snapledger::process::clock::Hlc;
 use snapledger::process::event::Input;
 use snapledger::process::ids::{Lsn, ProcessId, Seq};
 use snapledger::process::message::Body;
@@ -51,6 +52,8 @@ pub(crate) struct Stream {
     pub(crate) at: ReceivingEnd,
     /// What has come out and waits for the receiving end to read on.
     pub(crate) unread: VecDeque<frame::Body>,
+    /// Whether the receiving end looks again by itself: what comes first waits for the clock.
+    pub(crate) is_waiting: bool,
     is_broken: bool,
     /// What was under way when it broke arrives no earlier.
     not_before: u64,
@@ -108,6 +111,19 @@ impl Channel {
     }
 }
 
+impl Stream {
+    /// The greatest time in the frame that is read next, where messages are taken.
+    pub(crate) fn newest_unread(&self) -> Option<Hlc> {
+        match (&self.at, self.unread.front()?) {
+            (ReceivingEnd::Open, frame::Body::Messages(messages)) => {
+                let times = messages.messages.iter().map(|message| Hlc(message.time));
+                times.max()
+            }
+            _ => None,
+        }
+    }
+}
+
 impl World {
     pub(crate) fn stream(&mut self, id: StreamId) -> Option<&mut Stream> {
         self.channels
@@ -147,6 +163,7 @@ impl World {
             end: SendingEnd::Greeting,
             at: ReceivingEnd::default(),
             unread: VecDeque::new(),
+            is_waiting: false,
             is_broken: false,
             not_before: 0,
         };

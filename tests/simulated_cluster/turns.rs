@@ -27,12 +27,16 @@ impl World {
         }
     }
 
-    fn wake(&mut self, life: Life) {
+    pub(crate) fn wake(&mut self, life: Life) {
         let ahead = self.plan.turns_ahead;
         let Some(alive) = self.alive(life) else {
             return;
         };
-        if alive.is_woken || alive.waiting.is_empty() || alive.computed.len() > ahead {
+        if !alive.wall.is_settled()
+            || alive.is_woken
+            || alive.waiting.is_empty()
+            || alive.computed.len() > ahead
+        {
             return;
         }
         alive.is_woken = true;
@@ -127,6 +131,7 @@ impl World {
         computed.is_released = true;
         let step = &mut computed.step;
         if let Some(hash) = computed.hash {
+            self.check_time(life.place, &step.turn)?;
             self.checkers.released(life.place, &step.turn, hash)?;
         }
         for record in std::mem::take(&mut step.turn.records) {

@@ -60,6 +60,10 @@ pub(crate) enum Event {
     Initiate(Place, SnapshotId),
     /// Everyone greets everyone.
     Greet,
+    /// A start has compared its clock.
+    Settle(Life),
+    /// The receiving end of a stream looks again at what waits for the clock.
+    Reread(Life, StreamId),
     /// A collection looks at what is there.
     Look(Life, SnapshotId),
     /// A question for a part arrives.
@@ -215,6 +219,8 @@ impl World {
                 Ok(())
             }
             Event::Greet => self.greet(),
+            Event::Settle(life) => self.end_start(life),
+            Event::Reread(life, stream) => self.reread(life, stream),
             Event::Look(life, snapshot) => self.look(life, &snapshot),
             Event::Asked(fetch) => self.asked(fetch),
             Event::Answered(fetch, answer) => self.answered(fetch, answer),
@@ -264,13 +270,18 @@ impl World {
 
     /// Whether two processes are up and reach each other.
     pub(crate) fn reach(&self, one: Place, other: Place) -> bool {
+        let up = |place: Place| self.nodes[place].life.is_some();
+        up(one) && up(other) && !self.are_parted(one, other)
+    }
+
+    /// Whether the network keeps two processes apart.
+    pub(crate) fn are_parted(&self, one: Place, other: Place) -> bool {
         let apart = |pair| {
             self.parted
                 .get(&pair)
                 .is_some_and(|until| *until > self.now)
         };
-        let up = |place: Place| self.nodes[place].life.is_some();
-        up(one) && up(other) && !apart((one, other)) && !apart((other, one))
+        apart((one, other)) || apart((other, one))
     }
 
     pub(crate) fn figures(&self) -> Figures {
@@ -294,6 +305,8 @@ impl Event {
             | Self::Connect(life, _)
             | Self::Look(life, _)
             | Self::Entered(life, _)
+            | Self::Settle(life)
+            | Self::Reread(life, _)
             | Self::Published(life, _) => Some(life.place),
             Self::Send(stream) | Self::Ack(stream) => Some(stream.route.0),
             Self::Frame(stream) => Some(stream.route.1),

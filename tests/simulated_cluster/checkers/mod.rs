@@ -16,7 +16,7 @@ use snapledger::history::part::Part;
 use snapledger::process::Process;
 use snapledger::process::clock::{Hlc, Lamport};
 use snapledger::process::event::{Answer, Turn};
-use snapledger::process::ids::{Hash, ProcessId, RequestId, SnapshotId};
+use snapledger::process::ids::{AccountId, Hash, ProcessId, RequestId, SnapshotId};
 use snapledger::process::snapshot::Recording;
 use snapledger::process::topology::Topology;
 
@@ -27,6 +27,7 @@ use crate::world::{Checked, Figures, Place};
 
 use durability::Durability;
 use past::Past;
+pub(crate) use past::{Asked, Told};
 use requests::Requests;
 use revisions::Revisions;
 use truth::Truth;
@@ -141,6 +142,11 @@ impl Checkers {
         self.revisions.published(state, may_have_rivals)
     }
 
+    /// Whether this revision was published.
+    pub(crate) fn knows(&self, state: &GlobalState) -> bool {
+        self.revisions.knows(state)
+    }
+
     /// The complete revision of a snapshot, if one is published anywhere.
     pub(crate) fn complete(&self, snapshot: &SnapshotId) -> Option<&GlobalState> {
         self.revisions.complete(snapshot)
@@ -172,6 +178,21 @@ impl Checkers {
     /// A question about an instant is answered; says whether it had been answered before.
     pub(crate) fn audited(&mut self, audit: &Audit) -> Checked<bool> {
         self.past.audited(audit)
+    }
+
+    /// What a process says that one of its accounts held at an instant.
+    pub(crate) fn held(
+        &self,
+        (place, account, at): (Place, &AccountId, Hlc),
+        told: &Told,
+    ) -> Checked {
+        told.check(self.truth.balance_at(place, account, at))
+            .map_err(|why| format!("{account:?} of {place} at {at}: {why}"))
+    }
+
+    /// A complete answer about an account at an instant.
+    pub(crate) fn told(&mut self, asked: Asked, told: &Told) -> Checked {
+        self.past.told(asked, told)
     }
 
     /// A process will not come back.

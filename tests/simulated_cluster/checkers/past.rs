@@ -1,21 +1,61 @@
-//! What was said of the past stays said: no answer about an instant ever differs from another one that says complete.
+//! What was said of the past stays said: no answer about an instant ever differs from another one that says complete, of
+//! the cluster as of one account.
 
 use std::collections::BTreeMap;
 
 use snapledger::history::audit::Audit;
 use snapledger::history::share::Share;
+use snapledger::history::statement::Entry;
 use snapledger::process::clock::Hlc;
-use snapledger::process::ids::ProcessId;
+use snapledger::process::ids::{AccountId, ProcessId};
 
 use crate::world::Checked;
 
+/// What a process says of an account at an instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// From the recorded state before it and the turns behind that.
+    pub(crate) balance: Option<i128>,
+    /// From all turns.
+    pub(crate) statement: Vec<Entry>,
+}
+
+impl Told {
+    /// Holds it against the truth.
+    pub(super) fn check(&self, true_balance: Option<i128>) -> Checked {
+        let entered: i128 = self.statement.iter().map(Entry::change).sum();
+        if self.balance != true_balance || entered != true_balance.unwrap_or(0) {
+            return Err(format!("{true_balance:?} is told as {self:?}"));
+        }
+        Ok(())
+    }
+}
+
+/// Which account, and when.
+pub(crate) type Asked = (Hlc, ProcessId, AccountId);
+
 /// The first complete answer about each instant.
 #[derive(Default)]
-pub(super) struct Past(BTreeMap<Hlc, BTreeMap<ProcessId, Share>>);
+pub(super) struct Past {
+    audits: BTreeMap<Hlc, BTreeMap<ProcessId, Share>>,
+    accounts: BTreeMap<Asked, Told>,
+}
 
 impl Past {
     pub(super) fn instants(&self) -> Vec<Hlc> {
-        self.0.keys().copied().collect()
+        self.audits.keys().copied().collect()
+    }
+
+    /// Compares a complete answer about an account with the first one.
+    pub(super) fn told(&mut self, asked: Asked, told: &Told) -> Checked {
+        match self.accounts.get(&asked) {
+            None => {
+                self.accounts.insert(asked, told.clone());
+                Ok(())
+            }
+            Some(first) if first == told => Ok(()),
+            Some(first) => Err(format!("{asked:?} was {first:?}, and is {told:?} now")),
+        }
     }
 
     /// Compares an answer with the first one; says whether there was one.
@@ -27,8 +67,8 @@ impl Past {
         if verification.conserved != Some(true) {
             return Err(format!("{at} is complete and does not add up: {audit:?}"));
         }
-        let Some(first) = self.0.get(&at) else {
-            self.0.insert(at, audit.shares.clone());
+        let Some(first) = self.audits.get(&at) else {
+            self.audits.insert(at, audit.shares.clone());
             return Ok(false);
         };
         match *first == audit.shares {

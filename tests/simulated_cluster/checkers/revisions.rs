@@ -42,13 +42,19 @@ impl Revisions {
         }
         let mut initiators = state.parts.values();
         let least = initiators.find(|part| part.initiator == part.process);
-        if least.is_none_or(|part| part.process != state.initiator) {
+        // One that lost its store has started it, and knows nothing of that.
+        if !may_have_rivals && least.is_none_or(|part| part.process != state.initiator) {
             return Err(format!(
                 "{snapshot} says that {} started it",
                 state.initiator
             ));
         }
         Ok(())
+    }
+
+    pub(super) fn knows(&self, state: &GlobalState) -> bool {
+        let key = (state.snapshot.clone(), state.revision);
+        self.published.contains_key(&key)
     }
 
     pub(super) fn complete(&self, snapshot: &SnapshotId) -> Option<&GlobalState> {

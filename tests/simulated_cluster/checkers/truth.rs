@@ -45,6 +45,20 @@ struct Happened {
     store: Option<[u8; 16]>,
     /// How many stores of others it has given up.
     given_up: BTreeMap<Place, u32>,
+    /// What each account held, from which instant on.
+    held: BTreeMap<AccountId, Vec<(Hlc, i128)>>,
+}
+
+impl Happened {
+    // Takes note of the balances that the turn of this instant has changed.
+    fn hold(&mut self, time: Hlc) {
+        for (account, balance) in &self.now.accounts {
+            let held = self.held.entry(account.clone()).or_default();
+            if held.last().is_none_or(|(_, before)| before != balance) {
+                held.push((time, *balance));
+            }
+        }
+    }
 }
 
 /// The books of a process at one position.
@@ -155,7 +169,15 @@ impl Truth {
         }
         let process = &mut self.processes[place];
         (process.position, process.time, process.clock) = (turn.position, turn.time, turn.clock);
+        process.hold(turn.time);
         Ok(())
+    }
+
+    /// What an account held at an instant, by the turns of the store that is there; `None` where nothing had touched it.
+    pub(super) fn balance_at(&self, place: Place, account: &AccountId, at: Hlc) -> Option<i128> {
+        let held = self.processes[place].held.get(account)?;
+        let until = held.partition_point(|(since, _)| *since <= at);
+        held[..until].last().map(|(_, balance)| *balance)
     }
 
     fn take(&mut self, place: Place, turn: &Turn, (index, record): (usize, &Record)) -> Checked {
