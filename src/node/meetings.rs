@@ -235,7 +235,7 @@ mod tests {
         let turn = met(1, 10, &n2);
         store.commit(&turn).expect("the disk has room");
         meetings.note(&n2, IDENTITY, turn.time);
-        assert_eq!(meetings.strangers(), [n3.clone()]);
+        assert_eq!(meetings.strangers(), std::slice::from_ref(&n3));
         assert_eq!(undecided(&meetings, 9), [n2.clone(), n3.clone()]);
         assert_eq!(undecided(&meetings, 10), []);
 
@@ -243,7 +243,7 @@ mod tests {
         let started = Meetings::of(&recovered(), &config, &store);
         assert_eq!(undecided(&started, 9), [n2.clone(), n3.clone()]);
         assert_eq!(undecided(&started, 10), []);
-        assert_eq!(started.strangers(), [n3.clone()]);
+        assert_eq!(started.strangers(), std::slice::from_ref(&n3));
         let mut put_back = recovered();
         put_back.put_back();
         let put_back = Meetings::of(&put_back, &config, &store);
