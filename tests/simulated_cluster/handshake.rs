@@ -57,6 +57,7 @@ impl World {
             sent: Some(tally_to_wire(channel.tally())),
             acknowledged: channel.acknowledged.0,
             clocks: Some(clocks_to_wire(self.durable_clocks(sender.place)?)),
+            known: None, // no store is put back here
         };
         Ok(Frame {
             body: Some(frame::Body::Hello(hello)),

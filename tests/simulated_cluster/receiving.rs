@@ -118,6 +118,7 @@ impl World {
             receiver: Some(identity_to_wire(CLUSTER, me, identity)),
             delivered: Some(tally_to_wire(delivered)),
             clocks: Some(clocks_to_wire(self.durable_clocks(life.place)?)),
+            known: None, // no store is put back here
         };
         self.send_ack(id, ack::Body::Welcome(welcome));
         self.read(life, id)
