@@ -253,6 +253,7 @@ fn revision(store: &Store, part: Part) -> GlobalState {
                 last_complete: None,
             }],
             open_channels: vec![ChannelId { from: p(), to: q() }],
+            stopped: Vec::new(),
         },
     }
 }

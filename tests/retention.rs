@@ -226,7 +226,7 @@ impl Scene {
             finished_at: part.state.time,
             finished_clock: Lamport(part.state.clock.0 + 1),
             duration_us: 1,
-            completeness: Completeness::of(&topology(), &parts, missing),
+            completeness: Completeness::of(&topology(), &parts, missing, |_| None),
             counted: BTreeMap::from([(me(), counted)]),
             parts,
         };

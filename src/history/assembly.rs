@@ -181,6 +181,7 @@ mod tests {
         newest.completeness = Completeness::Partial {
             missing: Vec::new(),
             open_channels: Vec::new(),
+            stopped: Vec::new(),
         };
         assert!(!is_over(3, &newest), "it may be completed");
     }

@@ -370,6 +370,7 @@ mod tests {
         to.completeness = Completeness::Partial {
             missing: ["b", "c"].map(missing).to_vec(),
             open_channels: Vec::new(),
+            stopped: Vec::new(),
         };
         let comparison = Comparison::of(&from, &to);
         let compared: Vec<&str> = comparison.compared.keys().map(|id| id.as_str()).collect();

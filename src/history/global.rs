@@ -62,7 +62,18 @@ pub enum Completeness {
         missing: Vec<Missing>,
         /// The channels whose state is not known.
         open_channels: Vec<ChannelId>,
+        /// Those of them that were stopped.
+        stopped: Vec<StoppedChannel>,
     },
+}
+
+/// A channel that was stopped when the revision was published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoppedChannel {
+    /// Which channel.
+    pub channel: ChannelId,
+    /// Why, as a sentence.
+    pub why: Box<str>,
 }
 
 /// A process whose part is not here.
@@ -94,6 +105,9 @@ pub enum Reason {
     },
 }
 
+/// The reason of what a stopped channel leaves open, on the public interface.
+pub const CHANNEL_STOPPED: &str = "channel_stopped";
+
 impl Reason {
     /// The stable name on the public interface.
     #[must_use]
@@ -102,7 +116,7 @@ impl Reason {
             Self::NeverSeen => "never_seen",
             Self::Down => "down",
             Self::Recording => "recording",
-            Self::ChannelStopped { .. } => "channel_stopped",
+            Self::ChannelStopped { .. } => CHANNEL_STOPPED,
         }
     }
 
@@ -117,11 +131,13 @@ impl Reason {
 }
 
 impl Completeness {
-    /// What the parts that are here make of a snapshot in this topology; `explain` says why a process is missing.
+    /// What the parts that are here make of a snapshot in this topology; `explain` says why a process is missing,
+    /// and `stopped` why a channel is stopped.
     pub fn of(
         topology: &Topology,
         parts: &BTreeMap<ProcessId, Part>,
         explain: impl Fn(&ProcessId) -> Missing,
+        stopped: impl Fn(&ChannelId) -> Option<String>,
     ) -> Self {
         let missing: Vec<Missing> = topology
             .processes()
@@ -137,12 +153,17 @@ impl Completeness {
             })
             .collect();
         if missing.is_empty() && open_channels.is_empty() {
-            Self::Complete
-        } else {
-            Self::Partial {
-                missing,
-                open_channels,
-            }
+            return Self::Complete;
+        }
+        let stopped = open_channels.iter().filter_map(|channel| {
+            let why = stopped(channel)?.into();
+            let channel = channel.clone();
+            Some(StoppedChannel { channel, why })
+        });
+        Self::Partial {
+            stopped: stopped.collect(),
+            missing,
+            open_channels,
         }
     }
 }
@@ -193,6 +214,7 @@ impl GlobalState {
             completeness: Completeness::Partial {
                 missing: Vec::new(),
                 open_channels: Vec::new(),
+                stopped: Vec::new(),
             },
         }
     }
@@ -229,6 +251,17 @@ impl GlobalState {
             Completeness::Complete => &[],
             Completeness::Partial { open_channels, .. } => open_channels,
         }
+    }
+
+    /// Why an open channel was stopped; `None` where it was not.
+    #[must_use]
+    pub fn stopped(&self, channel: &ChannelId) -> Option<&str> {
+        let stopped = match &self.completeness {
+            Completeness::Complete => &[][..],
+            Completeness::Partial { stopped, .. } => stopped,
+        };
+        let found = stopped.iter().find(|one| one.channel == *channel)?;
+        Some(&found.why)
     }
 
     /// What the sums do not hold; `None` where they hold everything.

@@ -12,7 +12,7 @@ use super::peers::PeerState;
 use crate::history::global::{Completeness, Counted, GlobalState, Missing, Reason};
 use crate::history::part::Part;
 use crate::history::verify::verify;
-use crate::process::ids::{ProcessId, SnapshotId};
+use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
 use crate::store::StoreError;
 
 impl Collector {
@@ -111,9 +111,9 @@ impl Collector {
     /// What is not here, and why.
     pub(super) fn completeness(&self, state: &GlobalState) -> Completeness {
         let last_complete = self.last_complete();
-        Completeness::of(&self.config.topology, &state.parts, |process| {
-            self.explain(process, last_complete.clone())
-        })
+        let explain = |process: &ProcessId| self.explain(process, last_complete.clone());
+        let stopped = |channel: &ChannelId| self.peers.stopped(channel);
+        Completeness::of(&self.config.topology, &state.parts, explain, stopped)
     }
 
     fn explain(&self, process: &ProcessId, last_complete: Option<SnapshotId>) -> Missing {

@@ -249,6 +249,7 @@ fn status(state: &GlobalState) -> &'static str {
         Completeness::Partial {
             missing,
             open_channels,
+            ..
         } => missing.is_empty() && open_channels.is_empty(),
     };
     if nothing_named && !state.parts.is_empty() && state.parts.values().all(is_whole) {

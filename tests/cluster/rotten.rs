@@ -144,6 +144,7 @@ async fn a_revision_that_is_another_elsewhere_is_told_and_the_rest_is_shared() {
     other.completeness = Completeness::Partial {
         missing: Vec::new(),
         open_channels: Vec::new(),
+        stopped: Vec::new(),
     };
     for (id, states) in [
         ("n1", vec![published("disputed", 1), published("shared", 1)]),

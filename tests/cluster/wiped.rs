@@ -116,6 +116,11 @@ fn names_the_stopped_channels(partial: &Value) {
     let open = partial["open_channels"].as_array().expect("a list");
     let touches = |channel: &Value| channel["from"] == "n2" || channel["to"] == "n2";
     assert!(!open.is_empty() && open.iter().all(touches), "{partial}");
+    for channel in open {
+        assert_eq!(channel["reason"], "channel_stopped", "{partial}");
+        let why = channel["error"].as_str().expect("a sentence");
+        assert!(why.contains("n2"), "{why}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

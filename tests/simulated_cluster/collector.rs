@@ -8,7 +8,7 @@ use snapledger::history::global::{Completeness, GlobalState, Reason};
 use snapledger::history::part::Part;
 use snapledger::process::clock::Hlc;
 use snapledger::process::event::Initiated;
-use snapledger::process::ids::SnapshotId;
+use snapledger::process::ids::{ProcessId, SnapshotId};
 use snapledger::process::refusal::Refusal;
 
 use crate::checkers::Publication;
@@ -337,9 +337,11 @@ impl World {
             self.sometimes
                 .saw("revision of one that is not the initiator");
         }
-        state.completeness = Completeness::of(&self.plan.topology, &state.parts, |process| {
+        let explain = |process: &ProcessId| {
             self.explain(life.place, self.place_of(process), last_complete.clone())
-        });
+        };
+        let topology = &self.plan.topology;
+        state.completeness = Completeness::of(topology, &state.parts, explain, |_| None);
         let (me, disk) = (self.id(life.place), &self.nodes[life.place].disk);
         for (process, part) in &state.parts {
             let counted = disk.count(me, part)?;

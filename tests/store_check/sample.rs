@@ -219,6 +219,7 @@ fn published(store: &Store, part: &Part, revision: u32) -> GlobalState {
                 from: me(),
                 to: peer(),
             }],
+            stopped: Vec::new(),
         },
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::recorded::status_of;
-use crate::history::global::{GlobalState, Missing};
+use crate::history::global::{CHANNEL_STOPPED, GlobalState, Missing};
 use crate::history::part::{Part, RecordedMessage};
 use crate::history::verify::{Check, verify};
 use crate::node::SnapshotView;
@@ -37,6 +37,7 @@ pub(super) fn brief(view: &SnapshotView) -> wire::Snapshot {
     let verified = verification(verify(state), is_published);
     let totals = state.totals();
     let is_stated = state.unstated().next().is_none();
+    let open = state.open_channels().iter();
     wire::Snapshot {
         snapshot_id: state.snapshot.to_string(),
         status: status_of(view).to_owned(),
@@ -49,7 +50,7 @@ pub(super) fn brief(view: &SnapshotView) -> wire::Snapshot {
         processes: Vec::new(),
         channels: Vec::new(),
         missing: state.missing().iter().map(missing).collect(),
-        open_channels: state.open_channels().iter().map(ends).collect(),
+        open_channels: open.map(|channel| open_ends(state, channel)).collect(),
         totals: Some(wire::SnapshotTotals {
             balances: Some(wide(totals.balances)),
             in_flight: Some(wide(totals.in_flight)),
@@ -96,6 +97,16 @@ pub(super) fn ends(channel: &ChannelId) -> wire::ChannelEnds {
     wire::ChannelEnds {
         from: channel.from.to_string(),
         to: channel.to.to_string(),
+        ..wire::ChannelEnds::default()
+    }
+}
+
+fn open_ends(state: &GlobalState, channel: &ChannelId) -> wire::ChannelEnds {
+    let stopped = state.stopped(channel);
+    wire::ChannelEnds {
+        reason: stopped.map_or("", |_| CHANNEL_STOPPED).to_owned(),
+        error: stopped.unwrap_or_default().to_owned(),
+        ..ends(channel)
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::super::recorded::status_of;
 use super::super::time::rfc3339;
-use crate::history::global::{GlobalState, LeftOut, Missing, Totals};
+use crate::history::global::{CHANNEL_STOPPED, GlobalState, LeftOut, Missing, Totals};
 use crate::history::part::Part;
 use crate::history::verify::{Check, Verification, verify};
 use crate::node::{SnapshotStatus, SnapshotView};
@@ -83,6 +83,11 @@ struct MissingShown<'a> {
 struct Ends<'a> {
     from: &'a str,
     to: &'a str,
+    /// Of an open channel, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
 }
 
 /// Sums, minor units.
@@ -177,7 +182,8 @@ impl<'a> Snapshot<'a> {
         let state: &GlobalState = &view.state;
         let published = view.root.is_some();
         let finished_at = || rfc3339(state.finished_at.wall_us());
-        let open = state.open_channels().iter().map(Ends::from);
+        let open = state.open_channels().iter();
+        let open = open.map(|channel| Ends::open(state, channel));
         Self {
             snapshot_id: state.snapshot.as_str(),
             status: status_of(view),
@@ -216,7 +222,7 @@ impl<'a> Gaps<'a> {
                 .collect(),
             open_channels: open
                 .filter(|channel| is_wanted(&channel.to))
-                .map(Ends::from)
+                .map(|channel| Ends::open(&view.state, channel))
                 .collect(),
         })
     }
@@ -259,6 +265,19 @@ impl<'a> From<&'a ChannelId> for Ends<'a> {
         Self {
             from: channel.from.as_str(),
             to: channel.to.as_str(),
+            reason: None,
+            error: None,
+        }
+    }
+}
+
+impl<'a> Ends<'a> {
+    fn open(state: &'a GlobalState, channel: &'a ChannelId) -> Self {
+        let error = state.stopped(channel);
+        Self {
+            reason: error.map(|_| CHANNEL_STOPPED),
+            error,
+            ..Self::from(channel)
         }
     }
 }

@@ -195,7 +195,10 @@ const LISTS: [(&str, Columns); 4] = [
             ("last complete snapshot", "/last_complete_snapshot"),
         ],
     ),
-    ("open_channels", &[("from", "/from"), ("to", "/to")]),
+    (
+        "open_channels",
+        &[("from", "/from"), ("to", "/to"), ("reason", "/reason")],
+    ),
 ];
 
 /// The checks, each with the figures that were compared.
