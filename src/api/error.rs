@@ -222,6 +222,7 @@ impl Failure {
     /// The table's line for this failure.
     pub(super) fn verdict(&self) -> Verdict {
         use StatusCode as Http;
+        let internal = Http::INTERNAL_SERVER_ERROR;
         let (kind, http, grpc) = match self {
             Self::Refused(refusal) => return of_refusal(refusal),
             Self::Malformed { .. } => ("malformed", Http::BAD_REQUEST, Code::InvalidArgument),
@@ -253,20 +254,14 @@ impl Failure {
             Self::Deleted { .. } => ("deleted", Http::GONE, Code::NotFound),
             Self::NotBegun(why) => return of_not_begun(why),
             Self::NotRecorded { .. } => ("not-recorded", Http::NOT_FOUND, Code::NotFound),
-            Self::AnswerTooLarge(_) => {
-                let http = Http::INTERNAL_SERVER_ERROR;
-                ("answer-too-large", http, Code::ResourceExhausted)
-            }
-            Self::OutOfRange(..) => {
-                let http = Http::INTERNAL_SERVER_ERROR;
-                ("out-of-range", http, Code::OutOfRange)
-            }
+            Self::AnswerTooLarge(_) => ("answer-too-large", internal, Code::ResourceExhausted),
+            Self::OutOfRange(..) => ("out-of-range", internal, Code::OutOfRange),
             Self::BeforeHorizon(_) => ("before-horizon", Http::GONE, Code::OutOfRange),
             Self::OtherJournal(_) => ("other-journal", Http::GONE, Code::OutOfRange),
             Self::Unreadable(_)
             | Self::Interrupted(_)
             | Self::Unavailable(Unavailable::Damaged(_)) => {
-                ("unreadable", Http::INTERNAL_SERVER_ERROR, Code::DataLoss)
+                ("unreadable", internal, Code::DataLoss)
             }
             Self::OtherMake(_) => ("other-way", Http::CONFLICT, Code::FailedPrecondition),
             Self::UnknownRoute(_) => ("unknown-route", Http::NOT_FOUND, Code::Unimplemented),

@@ -127,12 +127,9 @@ impl Node {
         let wall = Arc::new(Clock::new(&config.clock, process.registers().time));
         let events = Arc::new(Events::new(store.identity().run, Arc::clone(&wall)));
         let (room, has_room) = watch::channel(room_now(&store, &config)?);
-        let (queue, requests) = {
-            let met = (config.me.clone(), Arc::clone(&meetings));
-            Queue::new(has_room.clone(), Arc::clone(&clocks), met)
-        };
+        let met = (config.me.clone(), Arc::clone(&meetings));
+        let (queue, requests) = Queue::new(has_room.clone(), Arc::clone(&clocks), met);
         let (written, writes) = watch::channel(0);
-
         let (steps, step_queue) = threads::sync_channel(TURNS_WAITING);
         let (work, work_queue) = Backlog::new(SEALED_CELLS_MAX, Runtime::current());
         let (finished, finished_queue) = threads::channel();

@@ -42,10 +42,9 @@ impl Process {
                 channel.acknowledge(*seq);
             }
             Record::Met { peer, store, boot } => {
-                let (store, boot) = (*store, *boot);
                 let identity = Identity {
-                    store,
-                    boot,
+                    store: *store,
+                    boot: *boot,
                     run: 0,
                 };
                 self.registers.peers.insert(peer.clone(), identity);

@@ -5,6 +5,8 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -29,10 +31,8 @@ const IDS: [&str; 3] = ["n1", "n2", "x1"];
 const SEED: i64 = 1_000_000;
 const TOTAL: i64 = 3 * SEED;
 const CALL_MAX: Duration = Duration::from_secs(5);
-/// Transfers in each direction.
+/// Transfers that are sent at once in each direction.
 const BURST: usize = 40;
-/// The same between two nodes, whose channels are so fast that fewer would seldom be seen on their way.
-const NATIVE_BURST: usize = 400;
 /// Far more than it takes until money was seen on its way in every direction.
 const SNAPSHOTS_MAX: usize = 60;
 
@@ -192,35 +192,54 @@ impl Drop for Mixed {
 }
 
 /// So many transfers in each direction, all at once. What a dead process has done of them shows in the sums.
-async fn burst(mixed: &Mixed) -> JoinSet<()> {
-    let mut senders = JoinSet::new();
-    for from in IDS {
-        for to in IDS.into_iter().filter(|to| *to != from) {
-            let count = match [from, to].contains(&"x1") {
-                true => BURST,
-                false => NATIVE_BURST,
-            };
-            senders.spawn(send(mixed.bank(from), to, count));
-        }
-    }
-    // The first are done, so that those behind them are on their way.
-    senders.join_next().await;
-    senders
+/// Transfers in every direction. Between the two nodes they go on until it ends: their channels are so fast that none would
+/// be on its way any more where the snapshot is long in beginning.
+struct Burst {
+    senders: JoinSet<()>,
+    ends: Arc<AtomicBool>,
 }
 
-async fn send(bank: BankServiceClient<Channel>, to: &'static str, count: usize) {
-    let mut calls = JoinSet::new();
-    for _ in 0..count {
-        let request = TransferRequest {
-            from_account: "cash".to_owned(),
-            to_account: "cash".to_owned(),
-            amount: 7,
-            to_process: to.to_owned(),
-        };
-        let mut bank = bank.clone();
-        calls.spawn(async move { timeout(CALL_MAX, bank.transfer(request)).await.is_ok() });
+impl Burst {
+    async fn begin(mixed: &Mixed) -> Self {
+        let (mut senders, ends) = (JoinSet::new(), Arc::new(AtomicBool::new(false)));
+        for from in IDS {
+            for to in IDS.into_iter().filter(|to| *to != from) {
+                let ends = match [from, to].contains(&"x1") {
+                    true => Arc::new(AtomicBool::new(true)),
+                    false => Arc::clone(&ends),
+                };
+                senders.spawn(send(mixed.bank(from), to, ends));
+            }
+        }
+        // The first are done, so that those behind them are on their way.
+        senders.join_next().await;
+        Self { senders, ends }
     }
-    calls.join_all().await;
+
+    async fn end(self) {
+        self.ends.store(true, Ordering::Relaxed);
+        self.senders.join_all().await;
+    }
+}
+
+async fn send(bank: BankServiceClient<Channel>, to: &'static str, ends: Arc<AtomicBool>) {
+    loop {
+        let mut calls = JoinSet::new();
+        for _ in 0..BURST {
+            let request = TransferRequest {
+                from_account: "cash".to_owned(),
+                to_account: "cash".to_owned(),
+                amount: 7,
+                to_process: to.to_owned(),
+            };
+            let mut bank = bank.clone();
+            calls.spawn(async move { timeout(CALL_MAX, bank.transfer(request)).await.is_ok() });
+        }
+        calls.join_all().await;
+        if ends.load(Ordering::Relaxed) {
+            return;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -234,9 +253,9 @@ async fn snapshots_of_all_three_are_complete_with_money_in_every_direction() {
     while taken < 6 || seen.len() < 6 {
         let initiator = IDS[taken % IDS.len()];
         let snapshot = format!("s{taken}");
-        let sending = burst(&mixed).await;
+        let sending = Burst::begin(&mixed).await;
         mixed.initiate(initiator, &snapshot).await;
-        sending.join_all().await;
+        sending.end().await;
         seen.extend(mixed.proven(&snapshot, initiator).await);
         taken += 1;
         assert!(
@@ -262,30 +281,30 @@ async fn what_is_killed_comes_back_and_the_money_is_exact() {
         return;
     };
     let mut mixed = Mixed::start(python).await;
-    let sending = burst(&mixed).await;
+    let sending = Burst::begin(&mixed).await;
     mixed.initiate("x1", "before").await;
+    sending.end().await;
     mixed.proven("before", "x1").await;
-    sending.join_all().await;
 
-    let sending = burst(&mixed).await;
+    let sending = Burst::begin(&mixed).await;
     mixed.kill_x1();
     mixed.initiate("n1", "without").await;
+    sending.end().await;
     let partial = mixed.shown("n1", "without", "partial").await;
     assert_eq!(partial["missing"][0]["process"], "x1");
     assert_eq!(partial["missing"][0]["reason"], "down", "{partial}");
     assert_eq!(partial["missing"][0]["last_complete_snapshot"], "before");
     mixed.revive();
     mixed.proven("without", "n1").await;
-    sending.join_all().await;
 
     for killed in ["n1", "n2"] {
-        let sending = burst(&mixed).await;
+        let sending = Burst::begin(&mixed).await;
         mixed.programs.kill_one(killed);
         mixed.programs.start_one(killed).await;
         let snapshot = format!("after-{killed}");
         mixed.initiate("x1", &snapshot).await;
+        sending.end().await;
         mixed.proven(&snapshot, "x1").await;
-        sending.join_all().await;
     }
     settled(&mut mixed).await;
 }

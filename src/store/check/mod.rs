@@ -36,7 +36,7 @@ use super::files;
 use super::frame::{Damage, Kind};
 use super::journal::Journal;
 use super::rebuild::{unbooked, unbooked_sentence};
-use super::schema::{self, BOOT, OWNER, RUN};
+use super::schema::{self, OWNER, UNBOOKED};
 use super::v1::state::OwnerV1;
 use super::witness::Place;
 use super::{Store, migrate};
@@ -256,10 +256,6 @@ impl<'a> Examiner<'a> {
 
     fn check_meta(&mut self) -> Result<(), StoreError> {
         let meta = &self.library.trees.meta;
-        for key in [BOOT, RUN] {
-            let number = schema::get::<u64>(meta, key, Kind::Number).map(|_| ());
-            self.findings.take(number);
-        }
         match unbooked(meta) {
             Ok(0) => {}
             Ok(unbooked) => self.findings.note(unbooked_sentence(unbooked)),
@@ -270,6 +266,9 @@ impl<'a> Examiner<'a> {
             if let Err(damage) = stored.framed {
                 let what = schema::name(Kind::Number, &stored.key);
                 self.findings.push(StoreError::damaged(what, damage));
+            } else if ![OWNER, UNBOOKED].contains(&&*stored.key) {
+                let number = schema::get::<u64>(meta, &stored.key, Kind::Number);
+                self.findings.take(number);
             }
         }
         Ok(())
