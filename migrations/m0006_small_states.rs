@@ -3,6 +3,8 @@
 //!
 //! Old turns of the journal are packed into blocks, in a tree of their own, while snapshots are published.
 //!
+//! A turn in which a peer is met whose clock is not followed says so in a record of its own.
+//!
 //! Nothing that is stored changes. States of before are read as they lie, and their cells of snapshots are dropped when runs are
 //! merged into a base. A program before this one cannot read the new states, would not
 //! find packed turns, and refuses the store by its number.

@@ -71,6 +71,7 @@ fn script(format: u64) -> Vec<Input> {
             run: 5,
         },
         clocks: Clocks::default(),
+        unfollowed: None,
         claim: Claim::Receiver {
             delivered: Tally::default(),
             here: Tally::default(),

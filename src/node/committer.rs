@@ -70,6 +70,9 @@ impl Committer {
             // The node is going down if nobody listens; the next start finds the snapshot again.
             let _gone = self.named.1.send(snapshot.clone());
         }
+        for (peer, identity, since) in step.turn.meetings() {
+            self.meetings.note(peer, identity, since);
+        }
         for record in step.turn.records {
             match record {
                 Record::Sent { to, seq, message } | Record::Carried { to, seq, message } => {
@@ -84,9 +87,6 @@ impl Committer {
                     self.outbox(&to, |outbox| outbox.acknowledge(seq));
                 }
                 Record::Delivered { from, message, .. } => self.watched(from, &message.body),
-                Record::Recognized { peer, identity } => {
-                    self.meetings.note(&peer, identity, step.turn.time);
-                }
                 _ => {}
             }
         }

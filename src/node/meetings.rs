@@ -23,7 +23,7 @@ pub(super) struct Meetings {
     before: (BTreeSet<ProcessId>, Hlc),
     /// When it met which of those; looked up once.
     earlier: OnceLock<BTreeMap<ProcessId, Hlc>>,
-    /// Met in this run, with the time of the turn.
+    /// Met in this run, and from which instant on.
     since_start: Mutex<BTreeMap<ProcessId, Hlc>>,
     /// The stores of the peers, as they are durably known.
     known: Mutex<BTreeMap<ProcessId, Identity>>,
@@ -59,10 +59,10 @@ impl Meetings {
     }
 
     /// Takes note of a meeting that is durable.
-    pub(super) fn note(&self, peer: &ProcessId, identity: Identity, time: Hlc) {
+    pub(super) fn note(&self, peer: &ProcessId, identity: Identity, since: Hlc) {
         locked(&self.known).insert(peer.clone(), identity);
         let peer = peer.clone();
-        locked(&self.since_start).entry(peer).or_insert(time);
+        locked(&self.since_start).entry(peer).or_insert(since);
         self.look_again();
     }
 
@@ -209,6 +209,42 @@ mod tests {
                 peer: peer.clone(),
                 identity: IDENTITY,
             }],
+        }
+    }
+
+    // Without this a store in the place of a lost one, which met its peers while its clock was behind, answers for instants
+    // for which the lost one has answered, once the clock is right.
+    #[test]
+    fn a_peer_whose_clock_was_ahead_is_met_from_its_time_on() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let config = config(dir.path());
+        let [n1, n2, n3] = [0, 1, 2].map(|place| ids()[place].clone());
+        let store = Arc::new(Store::open(dir.path(), "c", &n1).expect("a new store"));
+        let process = || {
+            store
+                .recover(&n1, &config.topology, 4)
+                .expect("it is whole")
+        };
+        let meetings = Meetings::of(&process().0, &config, &store);
+        let mut turn = met(1, 10, &n2);
+        let unfollowed = Record::Unfollowed {
+            peer: n2.clone(),
+            time: Hlc::at(30),
+        };
+        turn.records.insert(0, unfollowed);
+        store.commit(&turn).expect("the disk has room");
+        for (peer, identity, since) in turn.meetings() {
+            meetings.note(peer, identity, since);
+        }
+        let started = Meetings::of(&process().0, &config, &store);
+        for meetings in [&meetings, &started] {
+            let undecided = |at| {
+                meetings
+                    .undecided(&store, Hlc::at(at))
+                    .expect("it is whole")
+            };
+            assert_eq!(undecided(29), [n2.clone(), n3.clone()]);
+            assert_eq!(undecided(30), []);
         }
     }
 

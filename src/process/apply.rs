@@ -29,7 +29,7 @@ impl Process {
             Record::Written(write) => self.keys.write(write),
             Record::Sent { to, seq, message } => self.apply_sent(to, *seq, message),
             Record::Carried { to, seq, message } => self.apply_carried(to, *seq, message),
-            Record::Reached => {}
+            Record::Reached | Record::Unfollowed { .. } => {}
             Record::Delivered {
                 from,
                 seq,

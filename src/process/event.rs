@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::channel::{Flow, Tally};
-use super::clock::{Clocks, Hlc, Lamport};
+use super::clock::{Hlc, Lamport};
 use super::ids::{AccountId, Amount, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId};
+pub use super::meeting::Meeting;
 use super::message::{Message, Write};
 use super::refusal::Refusal;
 use super::snapshot::Recording;
@@ -153,22 +154,6 @@ pub enum Read {
 const _: () = assert!(size_of::<Input>() <= 112);
 const _: () = assert!(size_of::<Record>() <= 80);
 const _: () = assert!(size_of::<Reply>() <= 64);
-
-/// What two processes tell each other when a channel opens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Meeting {
-    /// The other process.
-    pub peer: ProcessId,
-    /// Who it is.
-    pub identity: Identity,
-    /// Its clocks, after all that it has answered so far. A process that begins anew moves its own up to them.
-    pub clocks: Clocks,
-    /// What it says of the channel.
-    pub claim: Claim,
-    /// Whether the peer has found no contradiction either. Only then it is remembered: who is refused must not keep
-    /// the right store outside later.
-    pub agreed: bool,
-}
 
 /// The store a process runs on, and which opening of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -320,6 +305,13 @@ pub enum Record {
         peer: ProcessId,
         /// Who it is.
         identity: Identity,
+    },
+    /// The clock of a peer that was met was too far ahead to be followed. Always before its [`Record::Recognized`].
+    Unfollowed {
+        /// The peer.
+        peer: ProcessId,
+        /// What it showed.
+        time: Hlc,
     },
     /// The store of a peer is lost, and what is between it and this process is settled: its channels begin anew.
     Forgotten {

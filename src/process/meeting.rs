@@ -7,10 +7,53 @@
 
 use super::Process;
 use super::channel::Tally;
-use super::clock::Hlc;
-use super::event::{Claim, Effects, Identity, Meeting, Record, Reply, Settlement, Way};
+use super::clock::{Clocks, Hlc};
+use super::event::{Claim, Effects, Identity, Record, Reply, Settlement, Turn, Way};
 use super::ids::{ChannelId, ProcessId, Seq};
 use super::refusal::{Diverged, OtherRun, OtherStore, Refusal};
+
+/// What two processes tell each other when a channel opens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meeting {
+    /// The other process.
+    pub peer: ProcessId,
+    /// Who it is.
+    pub identity: Identity,
+    /// Its clocks, after all that it has answered so far. A process that begins anew moves its own up to them.
+    pub clocks: Clocks,
+    /// Its time, where that is too far ahead to be followed; then `clocks` has none.
+    pub unfollowed: Option<Hlc>,
+    /// What it says of the channel.
+    pub claim: Claim,
+    /// Whether the peer has found no contradiction either. Only then it is remembered: who is refused must not keep
+    /// the right store outside later.
+    pub agreed: bool,
+}
+
+impl Turn {
+    /// The peers that are met in this turn, and from which instant on: when the clock of this process is past theirs. Before
+    /// it the cluster may have known another store of this process, which has answered for that time.
+    pub fn meetings(&self) -> impl Iterator<Item = (&ProcessId, Identity, Hlc)> {
+        let mut unfollowed = None;
+        self.records.iter().filter_map(move |record| {
+            let (peer, identity) = match record {
+                Record::Unfollowed { peer, time } => {
+                    unfollowed = Some((peer, *time));
+                    return None;
+                }
+                Record::Recognized { peer, identity } => (peer, *identity),
+                Record::Met { peer, store, boot } => {
+                    let (store, boot, run) = (*store, *boot, 0);
+                    (peer, Identity { store, boot, run })
+                }
+                _ => return None,
+            };
+            let shown = unfollowed.take().filter(|(of, _)| *of == peer);
+            let since = shown.map_or(self.time, |(_, time)| self.time.max(time));
+            Some((peer, identity, since))
+        })
+    }
+}
 
 impl Process {
     pub(super) fn decide_meeting(&self, meeting: &Meeting) -> Effects {
@@ -22,13 +65,18 @@ impl Process {
             peer: meeting.peer.clone(),
             identity: meeting.identity,
         });
+        let unfollowed = meeting.unfollowed.filter(|_| is_news);
+        let unfollowed = unfollowed.map(|time| Record::Unfollowed {
+            peer: meeting.peer.clone(),
+            time,
+        });
         // A process that begins anew gives no name and no stamp a second time that the cluster has seen.
         let clock = match is_news {
             true => self.registers.clock.reach(meeting.clocks.logical),
             false => self.registers.clock,
         };
         Effects {
-            records: news.into_iter().collect(),
+            records: unfollowed.into_iter().chain(news).collect(),
             reply: Reply::Met(checked.map(Box::new)),
             clock,
             refused: None,

@@ -196,10 +196,12 @@ impl<I: Inbox> Inbound<I> {
             sent: tally_from_wire(hello.sent),
             acknowledged: Seq(hello.acknowledged),
         };
+        let (clocks, unfollowed) = followed(clocks_from_wire(hello.clocks), &self.too_early);
         Ok(Meeting {
             peer,
             identity,
-            clocks: followed(clocks_from_wire(hello.clocks), &self.too_early),
+            clocks,
+            unfollowed,
             claim,
             agreed: false,
         })

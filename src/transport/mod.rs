@@ -90,14 +90,18 @@ pub trait Inbox: Clone + Send + Sync + 'static {
 /// Why a time that a peer says may not be followed now: it is too far ahead of the clock here.
 pub type TooEarly = Arc<dyn Fn(Hlc) -> Option<String> + Send + Sync>;
 
-// The clocks of a peer, without its time where that is too far ahead.
-fn followed(clocks: Clocks, too_early: &TooEarly) -> Clocks {
+// The clocks of a peer, without its time where that is too far ahead; then that time.
+fn followed(clocks: Clocks, too_early: &TooEarly) -> (Clocks, Option<Hlc>) {
     match too_early(clocks.time) {
-        None => clocks,
-        Some(_) => Clocks {
-            time: Hlc::default(),
-            ..clocks
-        },
+        None => (clocks, None),
+        Some(_) => {
+            let Clocks { logical, time } = clocks;
+            let clocks = Clocks {
+                logical,
+                time: Hlc::default(),
+            };
+            (clocks, Some(time))
+        }
     }
 }
 

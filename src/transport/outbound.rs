@@ -212,10 +212,12 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
             ack = acks.message() => return Err(instead_of_waiting(ack?)),
             () = std::future::ready(()) => {}
         }
+        let (clocks, unfollowed) = followed(clocks_from_wire(welcome.clocks), &self.too_early);
         let meeting = Meeting {
             peer,
             identity,
-            clocks: followed(clocks_from_wire(welcome.clocks), &self.too_early),
+            clocks,
+            unfollowed,
             claim: Claim::Receiver { delivered, here },
             agreed: true,
         };

@@ -218,6 +218,7 @@ fn a_channel_is_used_one_way_only() {
             run: 1,
         },
         clocks: Clocks::default(),
+        unfollowed: None,
         claim: Claim::Sender {
             sent: Tally::default(),
             acknowledged: Seq(0),

@@ -62,6 +62,7 @@ impl Acquainted {
             peer: process("q"),
             identity,
             clocks: Clocks::default(),
+            unfollowed: None,
             claim,
             agreed,
         };
@@ -253,6 +254,7 @@ fn met(peer: Identity, clocks: Clocks) -> Input {
         peer: process("q"),
         identity: peer,
         clocks,
+        unfollowed: None,
         claim: sender(Tally::default(), 0),
         agreed: true,
     }))
@@ -287,6 +289,34 @@ fn a_process_that_begins_anew_catches_up_with_the_clocks_of_its_peers() {
     };
     operate(&mut p, write).expect("a put");
     assert!(p.registers().clock > ahead.logical);
+}
+
+// Without this a store that took the place of another while its clock was wrong would answer for instants of before, for
+// which the other one has answered, as soon as the clock is set right.
+#[test]
+fn a_peer_whose_clock_is_not_followed_is_met_from_its_time_on() {
+    let mut p = alone("p", &full(&["p", "q"]));
+    let peer = identity(7, 1, 1);
+    let shown = Hlc::at(9_000_000);
+    let meeting = Meeting {
+        peer: process("q"),
+        identity: peer,
+        clocks: clocks(500, 0),
+        unfollowed: Some(shown),
+        claim: sender(Tally::default(), 0),
+        agreed: true,
+    };
+    let turn = turn_with(&mut p, Input::Met(Box::new(meeting.clone())));
+    assert!(turn.time < shown && turn.clock == Lamport(500));
+    let found: Vec<_> = turn.meetings().collect();
+    assert_eq!(found, [(&process("q"), peer, shown)]);
+    let again = turn_with(&mut p, Input::Met(Box::new(meeting)));
+    assert_eq!(again.records, [], "it is known");
+
+    let later = identity(7, 2, 2);
+    let turn = turn_with(&mut p, met(later, clocks(500, 9)));
+    let found: Vec<_> = turn.meetings().collect();
+    assert_eq!(found, [(&process("q"), later, turn.time)]);
 }
 
 // Without this a key that is written where an older copy was put back loses likewise.

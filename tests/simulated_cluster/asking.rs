@@ -3,7 +3,7 @@
 //! `Share::is_known` and `Audit::strangers`. Each process also says what one account held, and why, as `store/past/` does:
 //! from the newest recorded state and the turns behind it, by the real `history::statement`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use snapledger::history::audit::{Absence, Absent, Audit};
 use snapledger::history::share::Share;
@@ -30,6 +30,8 @@ pub(crate) struct Question {
 /// What a process says of an instant.
 struct Known {
     share: Share,
+    /// The peers that it had met by then.
+    met: BTreeSet<ProcessId>,
     accounts: Vec<(AccountId, Told)>,
 }
 
@@ -87,7 +89,7 @@ impl World {
 
     // What a process says of itself; of its accounts it must be true.
     fn known_at(&mut self, place: Place, time: Hlc) -> Checked<Known> {
-        let share = self.share_at(place, time)?;
+        let (share, met) = self.share_at(place, time)?;
         let mut accounts = Vec::new();
         for account in ACCOUNTS.iter().filter(|_| share.is_known()) {
             let account = AccountId::parse(account).expect("a valid id");
@@ -95,16 +97,21 @@ impl World {
             self.checkers.held((place, &account, time), &told)?;
             accounts.push((account, told));
         }
-        Ok(Known { share, accounts })
+        Ok(Known {
+            share,
+            met,
+            accounts,
+        })
     }
 
     // What the journal on a disk says.
-    fn share_at(&self, place: Place, time: Hlc) -> Checked<Share> {
+    fn share_at(&self, place: Place, time: Hlc) -> Checked<(Share, BTreeSet<ProcessId>)> {
         let node = &self.nodes[place];
         let mut share = Share {
             store: Some(node.store),
             ..Share::default()
         };
+        let mut met = BTreeSet::new();
         for turn in node.disk.turns(Lsn(1)) {
             let turn = turn?;
             if turn.time > time {
@@ -112,8 +119,10 @@ impl World {
             }
             let hash = node.disk.hash_at(turn.position).unwrap_or_default();
             share.pass(&turn, hash);
+            let met_by_then = turn.meetings().filter(|(.., since)| *since <= time);
+            met.extend(met_by_then.map(|(peer, ..)| peer.clone()));
         }
-        Ok(share)
+        Ok((share, met))
     }
 
     /// The answer is given with what has come.
@@ -151,17 +160,16 @@ impl World {
     }
 
     // What the accounts held, where that is a complete answer: of an instant when the process had met all its peers, or
-    // which the whole cluster answers. A store in the place of another one always needs the cluster here: its clock may
-    // have been too far behind to follow those of the peers when it met them.
+    // which the whole cluster answers.
     fn tell_accounts(
         &mut self,
         time: Hlc,
         known: &BTreeMap<ProcessId, Known>,
         audit: &Audit,
     ) -> Checked {
-        for (process, Known { share, accounts }) in known {
+        for (process, Known { met, accounts, .. }) in known {
             let is_complete =
-                self.has_met_all(process, share) || !audit.missing.contains_key(process);
+                self.are_all_peers(process, met) || !audit.missing.contains_key(process);
             for (account, told) in accounts.iter().filter(|_| is_complete) {
                 let asked = (time, process.clone(), account.clone());
                 self.checkers.told(asked, told)?;
@@ -170,15 +178,11 @@ impl World {
         Ok(())
     }
 
-    fn has_met_all(&self, process: &ProcessId, share: &Share) -> bool {
+    fn are_all_peers(&self, process: &ProcessId, met: &BTreeSet<ProcessId>) -> bool {
         let topology = &self.plan.topology;
         let outgoing = topology.outgoing(process);
         let mut peers = outgoing.chain(topology.incoming(process));
-        let is_first = self
-            .loss
-            .as_ref()
-            .is_none_or(|loss| self.id(loss.place) != process);
-        is_first && peers.all(|peer| share.peers.contains_key(peer))
+        peers.all(|peer| met.contains(peer))
     }
 
     fn account_at(&mut self, place: Place, account: &AccountId, position: Lsn) -> Checked<Told> {

@@ -161,15 +161,17 @@ impl World {
         is_all || alive.is_none_or(|alive| alive.wall.too_early(now, time).is_none())
     }
 
-    /// The clocks that a peer says, as far as they are followed.
-    pub(crate) fn followed(&mut self, life: Life, clocks: Clocks) -> Clocks {
-        match self.is_followed(life, clocks.time) {
-            true => clocks,
-            false => Clocks {
-                time: Hlc::default(),
-                ..clocks
-            },
+    /// The clocks that a peer says, as far as they are followed, and its time where that is not.
+    pub(crate) fn followed(&mut self, life: Life, clocks: Clocks) -> (Clocks, Option<Hlc>) {
+        if self.is_followed(life, clocks.time) {
+            return (clocks, None);
         }
+        self.sometimes.saw("met a peer whose clock is not followed");
+        let without = Clocks {
+            time: Hlc::default(),
+            ..clocks
+        };
+        (without, Some(clocks.time))
     }
 
     /// Whether a message has to wait for the clock; it is looked at again.

@@ -72,10 +72,12 @@ impl World {
         };
         let (peer, identity) =
             identity_from_wire(CLUSTER, hello.sender).map_err(|error| error.to_string())?;
+        let (clocks, unfollowed) = self.followed(receiver, clocks_from_wire(hello.clocks));
         let meeting = Meeting {
             peer,
             identity,
-            clocks: self.followed(receiver, clocks_from_wire(hello.clocks)),
+            clocks,
+            unfollowed,
             claim,
             agreed: false,
         };
@@ -101,10 +103,12 @@ impl World {
         let here = outbox.sent_by(delivered.flow.sequence, disk)?;
         let (peer, identity) =
             identity_from_wire(CLUSTER, welcome.receiver).map_err(|error| error.to_string())?;
+        let (clocks, unfollowed) = self.followed(sender, clocks_from_wire(welcome.clocks));
         let meeting = Meeting {
             peer,
             identity,
-            clocks: self.followed(sender, clocks_from_wire(welcome.clocks)),
+            clocks,
+            unfollowed,
             claim: Claim::Receiver { delivered, here },
             agreed: true,
         };

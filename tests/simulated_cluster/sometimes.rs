@@ -49,6 +49,7 @@ pub(crate) const WANTED: &[&str] = &[
     "wall clock followed where others confirm it",
     "process misled by its clock",
     "message that waits for the clock",
+    "met a peer whose clock is not followed",
     "missing: down",
     "missing: never_seen",
     "missing: recording",

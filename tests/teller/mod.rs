@@ -349,6 +349,7 @@ impl Teller {
                 run: boot + 1,
             },
             clocks: Clocks::default(),
+            unfollowed: None,
             claim: Claim::Receiver {
                 delivered: sent,
                 here: sent,

@@ -23,7 +23,6 @@ use crate::history::share::Share;
 use crate::history::statement::entries;
 use crate::process::cell::Cell;
 use crate::process::clock::Hlc;
-use crate::process::event::Record;
 use crate::process::ids::{AccountId, Hash, Lsn, ProcessId};
 
 /// Turns that are looked through for the first meetings. Processes that meet do so when they start.
@@ -103,11 +102,9 @@ impl Store {
                     break;
                 }
                 let turn = entry?.turn;
-                for record in &turn.records {
-                    if let Record::Recognized { peer, .. } | Record::Met { peer, .. } = record
-                        && peers.contains(peer)
-                    {
-                        met.entry(peer.clone()).or_insert(turn.time);
+                for (peer, _, since) in turn.meetings() {
+                    if peers.contains(peer) {
+                        met.entry(peer.clone()).or_insert(since);
                     }
                 }
             }

@@ -211,6 +211,10 @@ fn of_channels() -> impl Strategy<Value = Record> {
             let identity = Identity { store, boot, run };
             Record::Recognized { peer, identity }
         }),
+        (process(), any::<u64>()).prop_map(|(peer, time)| Record::Unfollowed {
+            peer,
+            time: Hlc(time),
+        }),
         (process(), any::<i128>())
             .prop_map(|(peer, written_off)| Record::Forgotten { peer, written_off }),
     ]

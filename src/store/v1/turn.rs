@@ -54,6 +54,8 @@ frozen_enum!(RecordV1 = Record {
     Carried { to: ProcessId, seq: Seq, message: MessageV1 },
     // Since format 5.
     AnswersForgotten { count: u32 },
+    // Since format 6.
+    Unfollowed { peer: ProcessId, time: Hlc },
 });
 
 frozen_struct!(
