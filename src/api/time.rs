@@ -23,7 +23,7 @@ pub(crate) struct Instant(i64);
 
 impl Instant {
     /// From microseconds since the Unix epoch.
-    pub(super) fn of_us(wall_us: u64) -> Self {
+    pub(in crate::api) fn of_us(wall_us: u64) -> Self {
         Self(i64::try_from(wall_us).unwrap_or(i64::MAX))
     }
 
@@ -165,7 +165,11 @@ fn numbers<const N: usize>(text: &str, shape: &str) -> Option<[i16; N]> {
 }
 
 /// The last clock value of an instant, which must not be in the future: what will be then is not known.
-pub(super) async fn past(handle: &Handle, field: &str, instant: Instant) -> Result<Hlc, Failure> {
+pub(in crate::api) async fn past(
+    handle: &Handle,
+    field: &str,
+    instant: Instant,
+) -> Result<Hlc, Failure> {
     let present = Instant::of_us(handle.present().await?.wall_us());
     let why = match instant {
         Instant(..0) => before_1970(&instant),

@@ -1,23 +1,25 @@
 //! Starting a snapshot: under a name that no snapshot of the cluster has. The name is drawn here, or given by the
 //! client; either way the own history and the peers are asked for it first.
 //!
-//! A peer that is up is waited for where the name was given; while it says nothing, nothing is started. A peer that does not
-//! answer its greetings either is not waited for. A snapshot that it alone knows is then started anew. If the snapshot
-//! there is still in progress, the two are one when the peer returns (`history/assembly.rs`); if it was finished, its
+//! A peer that is up is waited for where the name was given; while it says nothing, nothing is started. A peer that answers
+//! neither the question nor a greeting for [`MUTE_AFTER`] is not waited for: it is dead, frozen or cut off, and waiting longer
+//! would not tell which. Each finished revision is taken over by the peers that are up at once, so what is known there alone
+//! was begun or finished in the moments before, or while the others were away. Such a snapshot is started anew. If it
+//! is still in progress there, the two are one when the peer returns (`history/assembly.rs`); if it was finished, its
 //! revisions and those from here are kept apart by their hashes, and the contradiction is logged. A name that is drawn
 //! while a process does not answer that was never met on this store carries the id of the store, so that it cannot be
 //! one that an earlier store of this process drew.
 
 use std::sync::PoisonError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tonic::{Code, Status};
 
 use super::error::{NotBegun, Unavailable};
 use super::handle::{Handle, detached};
-use super::peers::PeerState;
+use super::peers::{ANSWER_MAX, PeerState};
 use super::views::{SnapshotStatus, SnapshotView};
 use crate::history::global::GlobalState;
 use crate::process::clock::{Hlc, Lamport};
@@ -30,8 +32,10 @@ use crate::proto::snapledger::{FindSnapshotRequest, FoundSnapshot};
 
 /// How long peers may take to say what they know of a name.
 const FIND_MAX: Duration = Duration::from_millis(250);
-/// How long one that is up may take where the name was given: longer than it takes to find a peer silent.
+/// How long one that is up may take where the name was given.
 const LIVE_MAX: Duration = Duration::from_secs(5);
+/// How long one that does not answer greetings either may take; a greeting has as long.
+const MUTE_AFTER: Duration = ANSWER_MAX;
 
 /// What is known of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +79,7 @@ impl Handle {
     ) -> Result<Result<Initiated, NotBegun>, Unavailable> {
         let mut found = self.find(&snapshot).await?;
         if found.is_none() {
-            let elsewhere = self.find_elsewhere(&snapshot, Patience::UntilGone).await;
+            let elsewhere = self.find_elsewhere(&snapshot, Patience::UntilGone).await?;
             if let (None, Some(process)) = (&elsewhere.found, elsewhere.live_and_silent) {
                 let sentence = format!(
                     "process {process:?} is up and has not said within {} s whether it knows a snapshot {snapshot:?}",
@@ -123,7 +127,7 @@ impl Handle {
             if self.find(&snapshot).await?.is_some() {
                 continue;
             }
-            let elsewhere = self.find_elsewhere(&snapshot, Patience::Short).await;
+            let elsewhere = self.find_elsewhere(&snapshot, Patience::Short).await?;
             if elsewhere.found.is_some() {
                 continue;
             }
@@ -229,8 +233,13 @@ impl Handle {
         Ok(part.is_some() || self.store().is_deleted(snapshot))
     }
 
-    // Asks every peer that may answer. One that is not up is asked, too, as long as it was not found silent.
-    async fn find_elsewhere(&self, snapshot: &SnapshotId, patience: Patience) -> Elsewhere {
+    // Asks every peer that may answer. One that is not up is asked, too, as long as it was not found silent. Fails where one
+    // could not be asked to the end: what it knows is not nothing.
+    async fn find_elsewhere(
+        &self,
+        snapshot: &SnapshotId,
+        patience: Patience,
+    ) -> Result<Elsewhere, Unavailable> {
         let mut asked = JoinSet::new();
         let mut elsewhere = Elsewhere::default();
         for peer in self.peers() {
@@ -258,17 +267,19 @@ impl Handle {
                 (process, is_stranger, said)
             });
         }
-        while let Some(Ok((process, is_stranger, said))) = asked.join_next().await {
+        while let Some(answered) = asked.join_next().await {
+            let stopped = |error: JoinError| Unavailable::Stopped(error.to_string());
+            let (process, is_stranger, said) = answered.map_err(stopped)?;
             match said {
                 Said::Answer(found) => elsewhere.take(found),
                 Said::Gone => elsewhere.is_stranger_silent |= is_stranger,
                 Said::Nothing => elsewhere.live_and_silent = Some(process),
             }
         }
-        elsewhere
+        Ok(elsewhere)
     }
 
-    // Asks a peer that is up until it answers or is found silent.
+    // Asks a peer that is up until it answers, or is found silent or mute.
     async fn find_while_up(&self, process: &ProcessId, snapshot: &SnapshotId) -> Said {
         let asked = async {
             loop {
@@ -280,9 +291,18 @@ impl Handle {
                 }
             }
         };
+        let begun = Instant::now();
         let gone = async {
-            while self.shared.peers.is_up(process) {
+            loop {
                 sleep(FIND_MAX).await;
+                let view = self.shared.peers.view(process);
+                let answers = view.is_some_and(|view| {
+                    let is_mute = view.is_unanswered && begun.elapsed() >= MUTE_AFTER;
+                    view.state == PeerState::Up && !is_mute
+                });
+                if !answers {
+                    return;
+                }
             }
         };
         tokio::select! {
@@ -326,14 +346,14 @@ impl Handle {
 enum Patience {
     /// For a moment: names that are drawn are unknown to others but for the earlier stores of a process.
     Short,
-    /// Until it is found silent, or for [`LIVE_MAX`]: a given id that it knows is taken.
+    /// Until it is found silent or mute, or for [`LIVE_MAX`]: a given id that it knows is taken.
     UntilGone,
 }
 
 /// What came of a question to one peer.
 enum Said {
     Answer(Option<Found>),
-    /// It is down, or too old to know the question.
+    /// It is down or mute, or too old to know the question.
     Gone,
     /// It is up.
     Nothing,

@@ -31,7 +31,8 @@ use crate::transport::link::{LinkState, Links};
 use crate::transport::wire::{identity_from_wire, stopped_from_wire};
 
 const GREET_EVERY: Duration = Duration::from_millis(250);
-const ANSWER_MAX: Duration = Duration::from_secs(1);
+/// How long a peer may take to answer a greeting.
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(1);
 /// Greetings in a row without an answer after which a process is down.
 const MISSED_MAX: u32 = 3;
 /// The same for one that has not answered since this node started: a cluster that is just starting is waited for.
@@ -64,8 +65,10 @@ pub struct PeerView {
     pub rest: Option<String>,
     /// Whether it is alive.
     pub state: PeerState,
-    /// Whether its last greetings in a row stayed unanswered: who is not greeted, or not yet, is not silent.
+    /// Whether its last greetings in a row stayed unanswered. A peer that is not greeted, or not yet, is not silent.
     pub is_silent: bool,
+    /// Whether the last greeting stayed unanswered.
+    pub(super) is_unanswered: bool,
     /// Whether it has said that it stops in order.
     pub is_leaving: bool,
     /// When it was last heard, microseconds since the Unix epoch.
@@ -323,6 +326,7 @@ impl Peers {
                 Ok(Err(_)) if is_told => {}
                 Ok(Err(_)) | Err(_) => {
                     missed += 1;
+                    self.update(&process, |view| view.is_unanswered = true);
                     if missed >= missed_max && !self.calls(&process, missed_max) {
                         self.lost(&process);
                     }
@@ -353,7 +357,7 @@ impl Peers {
         let now_us = self.wall.wall_us();
         self.update(process, |view| {
             view.error = error;
-            view.is_silent = false;
+            (view.is_silent, view.is_unanswered) = (false, false);
             if up {
                 view.state = PeerState::Up;
                 view.is_leaving = answer.leaving;
@@ -410,7 +414,7 @@ impl Peers {
 
 impl PeerView {
     fn answered(&mut self, now_us: u64) {
-        (self.is_silent, self.is_leaving) = (false, false);
+        (self.is_silent, self.is_unanswered, self.is_leaving) = (false, false, false);
         self.state = PeerState::Up;
         self.last_seen_us = Some(now_us);
     }
@@ -454,6 +458,7 @@ fn view(member: &Member, remembered: &Remembered) -> PeerView {
             false => PeerState::NeverSeen,
         },
         is_silent: false,
+        is_unanswered: false,
         is_leaving: false,
         last_seen_us: remembered.seen_us.get(&member.id).copied(),
         clock: Lamport(0),

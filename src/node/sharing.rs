@@ -21,7 +21,7 @@ use crate::store::{Came, Unreadable};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// After a revision could not be had.
 const PAUSE: Duration = Duration::from_secs(2);
-/// Contradictions that are remembered; each is logged when it is met first.
+/// Contradictions that are remembered, each logged when it is met first. One beyond them is logged whenever it is met.
 const CONTRADICTIONS_MAX: usize = 1000;
 
 /// Revisions of peers of which another one stands here under the same number.
@@ -125,6 +125,8 @@ impl Collector {
             }
             adopted => adopted?,
         }
+        let place = (came.snapshot.clone(), number, peer.clone());
+        self.contradictions().remove(&place);
         self.hide(&came.snapshot);
         // A collection of this snapshot that stands back for the assembler may be watched.
         if self.parts.store.revisions_of(&came.snapshot).last() == Some(&number) {
@@ -142,12 +144,25 @@ impl Collector {
         peer: &ProcessId,
         (snapshot, revision): (&SnapshotId, u32),
     ) {
+        let place = (snapshot.clone(), revision, peer.clone());
         let mut contradictions = self.contradictions();
-        let is_new = contradictions.len() < CONTRADICTIONS_MAX
-            && contradictions.insert((snapshot.clone(), revision, peer.clone()));
-        if is_new {
-            tracing::error!(%snapshot, revision, %peer, "not taken over: it has other contents here");
+        if contradictions.contains(&place) {
+            return;
         }
+        tracing::error!(%snapshot, revision, %peer, "not taken over: it has other contents here");
+        if contradictions.len() >= CONTRADICTIONS_MAX {
+            self.drop_deleted(&mut contradictions);
+        }
+        if contradictions.len() < CONTRADICTIONS_MAX {
+            contradictions.insert(place);
+        }
+    }
+
+    // A revision that was deleted here contradicts nothing any more.
+    fn drop_deleted(&self, contradictions: &mut Contradictions) {
+        let store = &self.parts.store;
+        contradictions
+            .retain(|(snapshot, revision, _)| store.revisions_of(snapshot).contains(revision));
     }
 
     /// What is wrong with the history here, each in a sentence.
@@ -159,7 +174,8 @@ impl Collector {
         let lost = (blocks > 0).then(|| {
             format!("{blocks} blocks of the history are damaged here, and no chunks are deleted: see OPERATIONS.md, A damaged history")
         });
-        let contradictions = self.contradictions();
+        let mut contradictions = self.contradictions();
+        self.drop_deleted(&mut contradictions);
         let differs = contradictions.first().map(|(snapshot, revision, peer)| {
             format!(
                 "revision {revision} of snapshot {snapshot:?} has other contents at {peer} than here, {} such revisions in all: see \

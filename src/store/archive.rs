@@ -43,7 +43,8 @@ impl Archive {
         place.check_log()?;
         let (library, _) = Library::open(files)?;
         let trees = &library.trees;
-        place.check(&Journal::open(trees)?)?;
+        let journal = Journal::open(trees)?;
+        place.check(&journal)?;
         let owner = schema::get::<OwnerV1>(&trees.meta, OWNER, Kind::Owner)?;
         let owner = owner.ok_or_else(|| files::absent(dir))?;
         Ok(Self {
@@ -52,6 +53,7 @@ impl Archive {
                 owner.process.clone(),
                 (trees.history.clone(), trees.parts.clone()),
                 Blocks::new(trees.heads.clone(), trees.bodies.clone()),
+                &journal,
             )?,
             library,
             process: owner.process,

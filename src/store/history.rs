@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::error::StoreError;
 use super::frame::{self, Damage, Kind};
+use super::journal::Journal;
 use super::schema::{self, revision_key, revision_of, snapshot_key};
 use super::v1::Frozen;
 use super::v1::global::GlobalStateV1;
@@ -118,12 +119,13 @@ fn known(state: &GlobalState) -> (u32, u32) {
 }
 
 impl History {
-    /// Lists what is published. A revision that cannot be read is not listed, and keeps nobody from the rest: where a
-    /// peer has it, it is taken over again. Of what is packed the heads alone are read; one that is damaged is made again.
+    /// Lists what is published. A revision that cannot be read is not listed; where a peer has it, it is taken over again.
+    /// Of what is packed the heads alone are read; one that is damaged is made again.
     pub(super) fn open(
         me: ProcessId,
         (globals, parts): (sled::Tree, sled::Tree),
         blocks: Blocks,
+        journal: &Journal,
     ) -> Result<Self, StoreError> {
         let mut history = Self {
             me,
@@ -138,7 +140,7 @@ impl History {
         let mut unlisted = Vec::new();
         for head in history.blocks.heads() {
             let (block, head) = head?;
-            match head.or_else(|error| history.rebuild_head(block, error)) {
+            match head.or_else(|error| history.rebuild_head(block, journal, error)) {
                 Ok(head) => history.note_block(block, &head),
                 Err(error) => {
                     passed_over(error)?;

@@ -17,6 +17,7 @@ use super::frame::{self, Damage};
 use super::schema::{
     self, JOURNAL_FROM, JOURNAL_SINCE, TURNS_PACKED, Trees, position_key, position_of,
 };
+use crate::history::part::RecordedState;
 use crate::process::clock::Hlc;
 use crate::process::event::Turn;
 use crate::process::ids::{Hash, Lsn};
@@ -264,6 +265,12 @@ impl Journal {
             return self.hash_at(position);
         }
         Ok(self.read_head(position.next())?.0)
+    }
+
+    /// Whether a state was recorded in another journal, as far as the turns around its cut are kept and can be read.
+    pub(super) fn contradicts(&self, state: &RecordedState) -> bool {
+        let hash = self.hash_up_to(state.position);
+        state.position > self.head().position || hash.is_ok_and(|hash| hash != state.journal)
     }
 
     /// The hash of the entry at a position, zero for the empty journal.

@@ -97,6 +97,7 @@ impl Store {
         (me, journal, identity): (ProcessId, Journal, Identity),
     ) -> Result<Self, StoreError> {
         let blocks = Blocks::new(trees.heads, trees.bodies);
+        let history = History::open(me, (trees.history, trees.parts), blocks, &journal)?;
         let store = Self {
             stretches: Stretches::open(trees.stretches, &journal)?,
             journal,
@@ -105,7 +106,7 @@ impl Store {
             starts: Starts::open(&trees.meta)?,
             meta: trees.meta,
             chunks: Chunks::new(trees.chunks),
-            history: History::open(me, (trees.history, trees.parts), blocks)?,
+            history,
             retention: Retention::open(trees.retention)?,
             underway: Underway::default(),
             composition: Composition::default(),

@@ -50,8 +50,8 @@ impl Store {
         self.history.pack(|| self.sync())
     }
 
-    // Each snapshot lets some old turns be packed, more of them than it adds where little else happens. Where much happens the
-    // rest stays alone, and nobody waits for it.
+    // Each snapshot packs some old turns: more than are added between two snapshots of a quiet cluster. In a busy one the rest
+    // stays alone, since publishing does not wait until all are packed.
     fn pack_turns(&self) -> Result<(), StoreError> {
         if let (Some(_deleting), Some(state)) =
             (self.standstill.deleting(), self.states.newest_cut())

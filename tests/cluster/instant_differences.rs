@@ -314,6 +314,29 @@ async fn who_is_gone_is_named_and_what_is_asked_wrongly_refused() {
     cluster.stop_all().await;
 }
 
+// Without this an account that changes between two pages would be shown twice, or not at all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_until_now_are_all_about_the_instant_of_the_first() {
+    let mut cluster = Cluster::up(&["n1", "n2"]).await;
+    paid_in_since(&cluster).await;
+    cluster.deposit("n1", "a", 1).await;
+    let rest = cluster.rest("n1");
+    let path = "/v1/snapshots/s/diff?at=now&limit=1";
+    let first = rest.read(path).await;
+    let changed = json!([{"process": "n1", "account": "a", "before": 100, "after": 101}]);
+    assert_eq!(first["accounts"], changed);
+    let cursor = first["next_cursor"].as_str().expect("there is more");
+    cluster.deposit("n2", "b", 5).await;
+    let second = rest.read(&format!("{path}&cursor={cursor}")).await;
+    assert_eq!(second["to_at"], first["to_at"]);
+    let changed = json!([{"process": "n2", "account": "b", "before": 50, "after": 70}]);
+    assert_eq!(
+        (&second["accounts"], &second["next_cursor"]),
+        (&changed, &Value::Null)
+    );
+    cluster.stop_all().await;
+}
+
 // Without this each page would have every process read through all that it has done, only to be asked whether it could.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whether_a_process_could_say_it_is_asked_without_the_accounts() {

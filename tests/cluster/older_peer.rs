@@ -1,6 +1,7 @@
 //! A peer whose program is older than a question is still asked the others, and is named where it cannot be compared.
 //! Without this a cluster could not be brought to a new version one node after the other.
 
+use snapledger::node::PeerState;
 use snapledger::proto::snapledger::peer_service_client::PeerServiceClient;
 use snapledger::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use snapledger::proto::snapledger::{
@@ -183,9 +184,12 @@ async fn an_id_is_not_taken_while_a_peer_that_is_up_does_not_say_whether_it_know
     };
     let rest = cluster.rest("n1");
     let serving = serve(&mut cluster, older).await;
+    // The one that stopped has said so, and was up for a moment longer.
     until("n2 is up", async || {
-        let cluster = rest.read("/v1/cluster").await;
-        (cluster["peers"][0]["state"] == "up").then_some(())
+        let peers = cluster.handle("n1").peers();
+        let n2 = peers.iter().find(|peer| peer.process.as_str() == "n2");
+        let n2 = n2.expect("it is planned");
+        (n2.state == PeerState::Up && !n2.is_leaving).then_some(())
     })
     .await;
     let wanted = serde_json::json!({"snapshot_id": "given"});

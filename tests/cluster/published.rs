@@ -160,7 +160,14 @@ async fn a_process_that_froze_before_its_marker_is_named_as_missing() {
     assert_complete(&global(&mut one, &warm).await);
 
     programs.signal("n3", Signal::STOP);
-    let id = initiate(&mut one, "frozen").await;
+    // A client does not wait until three greetings have stayed unanswered.
+    let snapshot_id = "frozen".to_owned();
+    let mut request = Request::new(InitiateSnapshotRequest { snapshot_id });
+    request.set_timeout(Duration::from_secs(3));
+    let started = one.initiate_snapshot(request).await;
+    let started = started.expect("within the deadline").into_inner();
+    assert!(started.success, "{}", started.error);
+    let id = started.snapshot_id;
     for client in [&mut one, &mut two] {
         let state = global(client, &id).await;
         assert!(state.success && !state.is_complete);

@@ -174,6 +174,12 @@ async fn a_revision_that_is_another_elsewhere_is_told_and_the_rest_is_shared() {
         .await;
     }
     assert_eq!(newest(&cluster, "n2", "disputed"), other);
+    // Once one of them is deleted there is nothing to warn of.
+    let disputed = SnapshotId::parse("disputed").expect("a valid id");
+    let deleted = cluster.handle("n1").store().delete_snapshots(&[disputed]);
+    assert_eq!(deleted.expect("there is room"), 1);
+    let told = warnings(&n1).await;
+    assert!(!told.contains("disputed"), "{told}");
     cluster.stop_all().await;
 }
 

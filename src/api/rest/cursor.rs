@@ -23,10 +23,14 @@ pub(super) struct InBalances {
     pub(super) revision: u32,
     pub(super) account: (ProcessId, AccountId),
 }
-/// In the differences of two snapshots, and their revisions; 0 is none, or an instant.
+/// In the differences of two snapshots, or a snapshot and an instant. The next page compares the same revisions and the same
+/// instant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct InDiff {
+    /// 0 is none, or an instant.
     pub(super) revisions: [u32; 2],
+    /// The last clock value of the instant: `now` and `-5m` are resolved for the first page alone.
+    pub(super) instant: Option<Hlc>,
     pub(super) account: (ProcessId, AccountId),
 }
 
@@ -65,14 +69,25 @@ impl Place for InDiff {
     fn text(&self) -> String {
         let (process, account) = &self.account;
         let [from, to] = self.revisions;
-        format!("diff\n{from}\n{to}\n{process}\n{account}")
+        match self.instant {
+            Some(Hlc(instant)) => format!("until\n{from}\n{instant}\n{process}\n{account}"),
+            None => format!("diff\n{from}\n{to}\n{process}\n{account}"),
+        }
     }
 
     fn read(text: &str) -> Option<Self> {
-        let (from, text) = text.strip_prefix("diff\n")?.split_once('\n')?;
+        let (list, text) = text.split_once('\n')?;
+        let (from, text) = text.split_once('\n')?;
         let (to, text) = text.split_once('\n')?;
+        let from = from.parse().ok()?;
+        let (revisions, instant) = match list {
+            "diff" => ([from, to.parse().ok()?], None),
+            "until" => ([from, 0], Some(Hlc(to.parse().ok()?))),
+            _ => return None,
+        };
         Some(Self {
-            revisions: [from.parse().ok()?, to.parse().ok()?],
+            revisions,
+            instant,
             account: account(text)?,
         })
     }
@@ -174,8 +189,10 @@ mod tests {
             prop_assert!(leads_back(&in_balances));
             let cursor = encode(question(), &in_balances);
             prop_assert!(decode::<InDiff>(question(), Some(&cursor)).is_err());
-            let in_diff = InDiff { revisions: [0, 1_000_001], account };
+            let in_diff = InDiff { revisions: [0, 1_000_001], instant: None, account };
             prop_assert!(leads_back(&in_diff));
+            let until = InDiff { revisions: [2, 0], instant: Some(Hlc(time)), ..in_diff };
+            prop_assert!(leads_back(&until));
             let in_statement = EntryPlace { position: Lsn(time), ordinal: 7 };
             prop_assert!(leads_back(&in_statement));
         }

@@ -22,9 +22,10 @@ use super::query::{LIMIT_DEFAULT, Parameters, REVISION};
 use crate::api::differences::{Sides, To};
 use crate::api::error::{Failure, id};
 use crate::api::recorded::blocking;
-use crate::api::time::rfc3339;
+use crate::api::time::{self, Instant, rfc3339};
 use crate::history::diff::{AccountChange, Movement, NotCompared, Passed, Side};
 use crate::node::Handle;
+use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::store::Store;
 
@@ -145,11 +146,11 @@ pub(super) async fn until(
     let parameters = Parameters::of(&uri, &["at", "limit", "cursor", REVISION])?;
     let selection = Selection::of(&parameters)?;
     let from = id("snapshot_id", &from, SnapshotId::parse)?;
-    let Some(time) = parameters.at(&facade.handle).await? else {
+    let Some(time) = selection.instant(&parameters, &facade.handle).await? else {
         let why = "give an instant to compare with, or another snapshot: GET /v1/snapshots/{id}/diff/{other}";
         return Err(Failure::malformed("at", why));
     };
-    // Before anybody else is asked: each question is work for all of them.
+    // Before other processes are asked: each question is work for all of them.
     let admitted = (format, facade.admit_export()?);
     let [revision, _] = selection.revisions();
     let sides = Sides::until(&facade.handle, (from, revision), time).await?;
@@ -188,6 +189,21 @@ impl Selection {
         [self.named[0].or(from), self.named[1].or(to)]
     }
 
+    // A page goes on with the instant of the one before.
+    async fn instant(
+        &self,
+        parameters: &Parameters,
+        handle: &Handle,
+    ) -> Result<Option<Hlc>, Failure> {
+        match self.behind.as_ref().and_then(|behind| behind.instant) {
+            Some(instant) => {
+                let instant = Instant::of_us(instant.wall_us());
+                time::past(handle, "cursor", instant).await.map(Some)
+            }
+            None => parameters.at(handle).await,
+        }
+    }
+
     async fn show(
         self,
         handle: &Handle,
@@ -224,10 +240,11 @@ impl Selection {
             Ok::<_, Failure>(ControlFlow::Continue(()))
         })?;
         let outline = sides.outline();
-        let (to, to_at) = match &sides.to {
+        let (to, instant) = match &sides.to {
             To::Snapshot(to) => (Some(to.state.snapshot.to_string()), None),
-            To::Instant(at, _) => (None, Some(rfc3339(at.wall_us()))),
+            To::Instant(at, _) => (None, Some(*at)),
         };
+        let to_at = instant.map(|at| rfc3339(at.wall_us()));
         Ok(Page {
             from: sides.from.state.snapshot.to_string(),
             complete: to_at.is_some().then_some(outline.missing.is_empty()),
@@ -237,8 +254,12 @@ impl Selection {
             totals: outline.movements.iter().map(TotalsShown::from).collect(),
             missing: outline.missing.iter().map(MissingShown::from).collect(),
             next_cursor: last.filter(|_| more).map(|account| {
-                let revisions = sides.revisions();
-                cursor::encode(self.question, &InDiff { revisions, account })
+                let place = InDiff {
+                    revisions: sides.revisions(),
+                    instant,
+                    account,
+                };
+                cursor::encode(self.question, &place)
             }),
         })
     }

@@ -92,7 +92,7 @@ pub(super) fn replay(examiner: &mut Examiner) -> Result<Replayed, StoreError> {
     let last = examiner.library.trees.journal.last()?;
     let of = last.and_then(|(key, _)| position_of(frame::split_key(&key)?.0));
     let mut walk = Turns::new(first);
-    while let Some(stored) = walk.next(&examiner.library)? {
+    while let Some(stored) = walk.next(examiner)? {
         replay.take(examiner, stored);
         (examiner.step)(Step {
             what: "journal",

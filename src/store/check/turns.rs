@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 
-use super::library::{Library, Stored, Walk};
+use super::Examiner;
+use super::library::{Stored, Walk};
 use crate::process::ids::Lsn;
 use crate::store::error::StoreError;
-use crate::store::frame::Damage;
+use crate::store::frame::{Damage, Kind};
 use crate::store::journal;
-use crate::store::schema::{position_key, position_of};
+use crate::store::schema::{self, position_key, position_of};
 
 /// One way through all entries, and those that a retention has left.
 pub(super) struct Turns {
@@ -36,7 +37,8 @@ impl Turns {
     ///
     /// # Errors
     /// [`StoreError::Engine`].
-    pub(super) fn next(&mut self, library: &Library) -> Result<Option<Stored>, StoreError> {
+    pub(super) fn next(&mut self, examiner: &mut Examiner) -> Result<Option<Stored>, StoreError> {
+        let library = &examiner.library;
         if self.next.is_none() {
             self.next = self.alone.next(library)?;
         }
@@ -53,9 +55,14 @@ impl Turns {
         if order.is_gt() {
             return Ok(self.packed.pop_front());
         }
-        if order.is_eq() {
-            // Right after a crash it may lie both ways.
-            self.packed.pop_front();
+        // Right after a crash an entry may lie both ways. The one that lies alone is read, and damage to the block is told.
+        if order.is_eq()
+            && let Some(packed) = self.packed.pop_front()
+        {
+            let what = schema::name(Kind::Turn, &packed.key);
+            let framed = packed.framed;
+            let framed = framed.map_err(|damage| StoreError::damaged(what, damage));
+            examiner.findings.take(framed);
         }
         Ok(self.next.take())
     }

@@ -15,6 +15,7 @@ use crate::history::global::GlobalState;
 use crate::process::ids::SnapshotId;
 use crate::store::error::StoreError;
 use crate::store::frame::{self, Damage, Kind};
+use crate::store::journal::Journal;
 use crate::store::schema::{self, revision_key, snapshot_key};
 use crate::store::v1::Frozen;
 use crate::store::v1::part::PartV1;
@@ -130,7 +131,12 @@ impl History {
     }
 
     /// The head of a block, where that is damaged: as its revisions give it.
-    pub(super) fn rebuild_head(&self, block: u32, why: StoreError) -> Result<Head, StoreError> {
+    pub(super) fn rebuild_head(
+        &self,
+        block: u32,
+        journal: &Journal,
+        why: StoreError,
+    ) -> Result<Head, StoreError> {
         let body = match self.blocks.body(block) {
             Ok(body) => body,
             // The first of the two is named.
@@ -145,7 +151,7 @@ impl History {
             let Ok((Published { state, .. }, bytes, behind)) = revision else {
                 return Err(why);
             };
-            let is_own_part = self.held_own_part(&state);
+            let is_own_part = self.held_own_part(&state, journal);
             head.lines.push(PackedLine::of(state, bytes, is_own_part));
             rest = behind;
         }
@@ -154,10 +160,14 @@ impl History {
         Ok(head)
     }
 
-    // A part that lies nowhere else lay in the complete revision.
-    fn held_own_part(&self, state: &GlobalState) -> bool {
-        let is_here = state.is_complete() && state.parts.contains_key(&self.me);
-        is_here
+    // A part that lies nowhere else lay in the complete revision. An earlier store of this process may have recorded one, too:
+    // that is the cut of another journal.
+    fn held_own_part(&self, state: &GlobalState, journal: &Journal) -> bool {
+        let own = state.parts.get(&self.me);
+        let Some(own) = own.filter(|_| state.is_complete()) else {
+            return false;
+        };
+        !journal.contradicts(&own.state)
             && (matches!(self.lone_part(&state.snapshot), Ok(None)) || self.replaces_part(state))
     }
 
@@ -183,11 +193,15 @@ mod tests {
 
     use super::super::tests::{listed, published};
     use super::*;
+    use crate::process::clock::{Hlc, Lamport};
+    use crate::process::event::{Record, Turn};
+    use crate::process::ids::Lsn;
     use crate::store::Store;
     use crate::store::fixture::{self, process};
     use crate::store::schema::Trees;
 
-    /// A store of 128 revisions. The older half is packed; in the oldest are contents, and this process's part.
+    /// A store of 128 revisions. The older half is packed. The two oldest have contents: the part of this process in the first
+    /// is of an earlier store, that in the second is its own.
     struct Sample {
         dir: tempfile::TempDir,
         states: Vec<(GlobalState, Vec<u8>)>,
@@ -197,10 +211,9 @@ mod tests {
         fn new() -> Self {
             let dir = tempfile::tempdir().expect("a temporary directory");
             let (store, first) = fixture::store(dir.path());
-            let part = &first.parts[&process("p")];
-            store.history.put_part(part).expect("there is room");
-            let mut states = vec![first];
-            for start in 2_000..2_127 {
+            let second = Self::recorded_here(&store, &first);
+            let mut states = vec![first, second];
+            for start in 2_000..2_126 {
                 states.push(published(&store, &format!("t{start}"), start));
             }
             assert_eq!(store.history.blocks.heads().count(), 1);
@@ -222,6 +235,27 @@ mod tests {
             store.sync().expect("there is room");
             drop(store);
             Self { dir, states }
+        }
+
+        fn recorded_here(store: &Store, first: &GlobalState) -> GlobalState {
+            let turn = Turn {
+                position: Lsn(1),
+                time: Hlc::at(1_500),
+                clock: Lamport(1),
+                records: vec![Record::Reached],
+            };
+            store.commit(&turn).expect("there is room");
+            let mut state = first.clone();
+            state.snapshot = SnapshotId::parse("own").expect("a valid id");
+            state.initiated_at = turn.time;
+            let part = state.parts.get_mut(&process("p"));
+            let part = part.expect("it has its state");
+            part.snapshot = state.snapshot.clone();
+            part.state.position = turn.position;
+            part.state.journal = store.journal.head().hash;
+            store.history.put_part(part).expect("there is room");
+            store.publish(&state).expect("there is room");
+            state
         }
 
         fn path(&self) -> &Path {
@@ -252,9 +286,11 @@ mod tests {
                 assert_eq!(found.expect("it is whole").as_ref(), Some(stored));
             }
             assert_eq!(listed(store).len(), self.states.len());
-            let (first, _) = &self.states[0];
-            let part = store.part(&first.snapshot).expect("it is whole");
-            assert_eq!(part.as_ref(), first.parts.get(&process("p")));
+            for ((state, _), is_own) in self.states.iter().zip([false, true]) {
+                let part = store.part(&state.snapshot).expect("it is whole");
+                let own = state.parts.get(&process("p")).filter(|_| is_own);
+                assert_eq!(part.as_ref(), own);
+            }
             assert_eq!(store.unreadable(), Unreadable::default());
         }
 
@@ -315,6 +351,24 @@ mod tests {
         assert_eq!(blocks().map(|(block, _)| block).collect::<Vec<_>>(), [1]);
         drop(store);
         sample.are_whole(&sample.open());
+    }
+
+    // Without this one damaged block would keep all chunks for ever where no peer has its revisions.
+    #[test]
+    fn sweeping_goes_on_once_what_is_damaged_is_deleted() {
+        let sample = Sample::new();
+        sample.spoil(|trees| &trees.bodies);
+        let store = sample.open();
+        store
+            .sweep(|| true)
+            .expect_err("it is not known what the block needs");
+        let damaged = sample.states[..64].iter();
+        let damaged: Vec<_> = damaged.map(|(state, _)| state.snapshot.clone()).collect();
+        let deleted = store.delete_snapshots(&damaged);
+        assert_eq!(deleted.expect("there is room"), 64);
+        let swept = store.sweep(|| true).expect("all can be read");
+        assert!(swept.expect("it has come to its end").deleted > 1);
+        assert_eq!(store.unreadable(), Unreadable::default());
     }
 
     // Without this its revisions would not be listed any more, and their chunks be swept, without a word.

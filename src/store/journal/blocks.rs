@@ -203,7 +203,7 @@ impl Blocks {
         };
         let turns = match self.head(first) {
             Ok(head) => head.map_or(0, Turns::len),
-            // Its end is not known: it goes when even the longest would.
+            // Its length cannot be read, so it is taken for a block of the greatest length.
             Err(StoreError::Damaged { .. }) => BLOCK_TURNS,
             Err(error) => return Err(error),
         };

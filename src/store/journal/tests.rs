@@ -149,6 +149,33 @@ fn what_a_crash_leaves_of_packing_goes_at_the_next_start() {
     scene.assert_same();
 }
 
+// Without this a check would call a store whole in which the next packing leaves nothing to read.
+#[test]
+fn a_damaged_block_is_named_although_its_turns_still_lie_alone() {
+    let scene = Scene::new();
+    scene.pack();
+    for (number, framed) in (1..=64).zip(&scene.stored) {
+        let key = position_key(Lsn(number));
+        let put = frame::put(&scene.store.journal.tree, &key, framed);
+        put.expect("the disk has room");
+    }
+    let trees = Trees::open(&scene.store.engine.db).expect("they are there");
+    let (key, block) = trees
+        .turns
+        .first()
+        .expect("it is readable")
+        .expect("a block");
+    let mut block = block.to_vec();
+    *block.last_mut().expect("it is not empty") ^= 1;
+    trees.turns.insert(key, block).expect("the disk has room");
+    scene.store.sync().expect("the disk has room");
+    let Scene { dir, store, .. } = scene;
+    drop((trees, store));
+    let found = Store::check(dir.path()).expect_err("a block is damaged");
+    let sentence = "journal entry 1: the block that begins with it";
+    assert!(found.to_string().contains(sentence), "{found}");
+}
+
 #[test]
 fn a_block_goes_when_all_of_it_is_before_the_horizon() {
     let scene = Scene::new();
