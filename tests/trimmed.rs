@@ -119,6 +119,28 @@ fn states_that_an_interrupted_trim_left_do_not_replace_the_first() {
     scene.opened().expect("it opens");
 }
 
+// Otherwise one process with such a store would leave the whole cluster without an audit of that time.
+#[test]
+fn a_gap_of_a_trimmed_journal_is_not_known_and_not_too_old() {
+    let mut scene = Scene::new(65_536);
+    for _ in 0..2 {
+        scene.pay_in(3);
+        scene.checkpoint();
+    }
+    let (first, since) = scene.trim().expect("turns went");
+    assert!(first > Lsn(1));
+    let Scene { store, dir, .. } = scene;
+    let end = store.position();
+    drop(store);
+    images::await_release(dir.path());
+    Store::vouch(dir.path()).expect("a good store");
+    let store = open(dir.path());
+    let known = |time| store.known_at(time).expect("there is an answer");
+    assert_eq!(known(Hlc(u64::MAX)), None);
+    assert_eq!(known(since).map(Lsn::next), Some(first));
+    assert_eq!(store.position(), end);
+}
+
 #[test]
 fn a_stretch_that_is_full_of_what_went_is_not_written_any_more() {
     let mut scene = Scene::new(10);

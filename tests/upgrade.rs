@@ -48,7 +48,14 @@ impl Contents {
         let key = ("meta".to_owned(), [b"format", &[0, 0][..]].concat());
         let (_, format) = values[&key].split_last_chunk::<8>().expect("a number");
         let format = u64::from_le_bytes(*format);
-        let apart = [&b"format"[..], b"boot", b"run", b"end-", b"gap-"];
+        let apart = [
+            &b"format"[..],
+            b"boot",
+            b"run",
+            b"end-",
+            b"gap-",
+            b"agreed-",
+        ];
         values.retain(|(tree, key), _| {
             tree != "meta" || !apart.iter().any(|name| key.starts_with(name))
         });

@@ -43,9 +43,9 @@ impl Handle {
         self.reach(time).await?;
         let at = state.position;
         let found = self.look_up(move |store| {
-            let position = store.known_at(time)?;
-            let is_ours = position > Lsn(0) && store.is_recorded_here(&snapshot, &state)?;
-            Ok(is_ours.then_some(position))
+            let known = store.known_at(time)?;
+            let is_ours = known.is_some() && store.is_recorded_here(&snapshot, &state)?;
+            Ok(known.filter(|_| is_ours))
         });
         found.await?.ok_or(Unanswered::OtherJournal(at))
     }

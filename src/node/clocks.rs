@@ -42,6 +42,16 @@ impl DurableClocks {
         }
     }
 
+    /// Says that the journal ends in a gap, unless something has happened since this instant: the next turn is the first
+    /// instant with an answer.
+    pub(super) fn begin_anew(&self, settled: Hlc) {
+        let (before, none) = (settled.0, Hlc::default().0);
+        // Where it fails the gap has ended.
+        let _ended =
+            self.settled
+                .compare_exchange(before, none, Ordering::AcqRel, Ordering::Acquire);
+    }
+
     /// Both clocks after the newest turn.
     pub(super) fn newest(&self) -> Clocks {
         Clocks {
@@ -54,5 +64,33 @@ impl DurableClocks {
     /// by then.
     pub(super) fn settled(&self) -> Hlc {
         Hlc(self.settled.load(Ordering::Acquire))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Without this an audit without an instant would ask about one in the gap for as long as nothing else happens.
+    #[test]
+    fn the_turn_that_ends_a_gap_is_the_newest_instant_with_an_answer() {
+        let clocks = DurableClocks::default();
+        let turn = |at, records| Turn {
+            time: Hlc::at(at),
+            records,
+            ..Turn::default()
+        };
+        clocks.note(&turn(10, vec![Record::Checkpointed]));
+        clocks.note(&turn(20, vec![Record::Reached]));
+        assert_eq!(clocks.settled(), Hlc::at(10));
+        clocks.begin_anew(Hlc::at(9));
+        assert_eq!(
+            clocks.settled(),
+            Hlc::at(10),
+            "something has happened since"
+        );
+        clocks.begin_anew(Hlc::at(10));
+        clocks.note(&turn(30, vec![Record::Reached]));
+        assert_eq!(clocks.settled(), Hlc::at(30));
     }
 }

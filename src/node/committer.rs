@@ -53,6 +53,9 @@ impl Committer {
                 newest = self.store.commit(&step.turn)?;
                 self.metrics.committed(&step.turn, started.elapsed());
                 self.clocks.note(&step.turn);
+                for (peer, identity, since) in step.turn.meetings() {
+                    self.meetings.note(peer, identity, since)?;
+                }
             }
             self.release(step, &newest, &mut answers);
         }
@@ -69,9 +72,6 @@ impl Committer {
         if let Some(snapshot) = self.started_by_marker(&step.turn.records) {
             // The node is going down if nobody listens; the next start finds the snapshot again.
             let _gone = self.named.1.send(snapshot.clone());
-        }
-        for (peer, identity, since) in step.turn.meetings() {
-            self.meetings.note(peer, identity, since);
         }
         for record in step.turn.records {
             match record {

@@ -27,16 +27,20 @@ pub(super) struct Meetings {
     since_start: Mutex<BTreeMap<ProcessId, Hlc>>,
     /// The stores of the peers, as they are durably known.
     known: Mutex<BTreeMap<ProcessId, Identity>>,
-    /// Whether the clock of this store is past those of all its peers.
+    /// The peers that were met since the store began, or since its newest gap: the clock of this store is past theirs.
+    passed: Mutex<BTreeSet<ProcessId>>,
+    /// Whether those are all of them.
     is_acquainted: AtomicBool,
-    /// Which learns from its peers whether it is an older copy.
+    /// The peers may show that it is an older copy.
     store: Option<Arc<Store>>,
-    /// An older copy of a store has met its peers, and its clock is behind nevertheless.
-    is_put_back: bool,
 }
 
 impl Meetings {
-    pub(super) fn of(process: &Process, config: &NodeConfig, store: &Arc<Store>) -> Self {
+    pub(super) fn of(
+        process: &Process,
+        config: &NodeConfig,
+        store: &Arc<Store>,
+    ) -> Result<Self, StoreError> {
         let (me, topology) = (process.id(), process.topology());
         let is_native = |peer: &&ProcessId| *peer != me && !config.is_unary(peer);
         let peers = topology.outgoing(me).chain(topology.incoming(me));
@@ -45,25 +49,39 @@ impl Meetings {
         let registers = process.registers();
         let known = registers.peers.keys();
         let known = known.filter(|peer| peers.contains(*peer)).cloned();
+        let known: BTreeSet<_> = known.collect();
+        let mut passed = known.clone();
+        if let Some(met) = store.met_since_gap()? {
+            passed.retain(|peer| met.contains(peer));
+        }
         let meetings = Self {
             enough: others.div_ceil(2).min(peers.len()),
-            before: (known.collect(), registers.time),
+            before: (known, registers.time),
+            passed: Mutex::new(passed),
             known: Mutex::new(registers.peers.clone()),
             store: Some(Arc::clone(store)),
-            is_put_back: process.is_put_back(),
             peers,
             ..Self::default()
         };
         meetings.look_again();
-        meetings
+        Ok(meetings)
     }
 
     /// Takes note of a meeting that is durable.
-    pub(super) fn note(&self, peer: &ProcessId, identity: Identity, since: Hlc) {
+    pub(super) fn note(
+        &self,
+        peer: &ProcessId,
+        identity: Identity,
+        since: Hlc,
+    ) -> Result<(), StoreError> {
         locked(&self.known).insert(peer.clone(), identity);
-        let peer = peer.clone();
-        locked(&self.since_start).entry(peer).or_insert(since);
+        let mut since_start = locked(&self.since_start);
+        since_start.entry(peer.clone()).or_insert(since);
+        locked(&self.passed).insert(peer.clone());
+        drop(since_start);
         self.look_again();
+        let store = self.store.as_ref();
+        store.map_or(Ok(()), |store| store.agrees_with(peer))
     }
 
     /// The store of a peer, as it is durably known.
@@ -71,27 +89,55 @@ impl Meetings {
         locked(&self.known).get(peer).copied()
     }
 
-    /// Learns what a peer knows of this store.
-    pub(super) async fn known_as(&self, known: Identity) -> Result<(), StoreError> {
+    /// Compares what a peer knows of this store with its starts. What is no peer says nothing of it. Says whether this has
+    /// shown that the journal ends in a gap.
+    pub(super) async fn known_as(
+        &self,
+        peer: &ProcessId,
+        known: Identity,
+    ) -> Result<bool, StoreError> {
         let store = self.store.as_ref();
-        match store.filter(|store| store.is_contradicted_by(&known)) {
-            Some(store) => blocking(store, move |store| store.known_as(&known)).await,
-            None => Ok(()),
+        let store = store.filter(|_| self.peers.contains(peer));
+        let Some(store) = store.filter(|store| store.is_contradicted_by(&known)) else {
+            return Ok(false);
+        };
+        let peer = peer.clone();
+        self.compare(store, move |store| store.known_as(&peer, &known))
+            .await
+    }
+
+    /// Takes note of what a refused meeting with a peer shows of this store: perhaps that it has lost turns. Says whether this
+    /// has shown that the journal ends in a gap.
+    pub(super) async fn refused(
+        &self,
+        (peer, refusal): (&ProcessId, &Refusal),
+        me: &ProcessId,
+    ) -> Result<bool, StoreError> {
+        match (refusal, &self.store) {
+            (Refusal::Diverged(diverged), Some(store)) if diverged.lost_by == *me => {
+                let peer = peer.clone();
+                self.compare(store, move |store| store.has_lost_turns(&peer))
+                    .await
+            }
+            _ => Ok(false),
         }
     }
 
-    /// Learns that this store contradicts that of a peer.
-    pub(super) async fn refused(
+    // Where the store turns out to be an older copy, only the peers that were met in this run have moved its clock.
+    async fn compare(
         &self,
-        refusal: &Refusal,
-        me: &ProcessId,
-    ) -> Result<(), StoreError> {
-        match (refusal, &self.store) {
-            (Refusal::Diverged(diverged), Some(store)) if diverged.lost_by == *me => {
-                blocking(store, Store::has_lost_turns).await
-            }
-            _ => Ok(()),
+        store: &Arc<Store>,
+        work: impl FnOnce(&Store) -> Result<bool, StoreError> + Send + 'static,
+    ) -> Result<bool, StoreError> {
+        if !blocking(store, work).await? {
+            return Ok(false);
         }
+        let since_start = locked(&self.since_start);
+        locked(&self.passed).retain(|peer| since_start.contains_key(peer));
+        self.is_acquainted.store(false, Ordering::Release);
+        drop(since_start);
+        self.look_again();
+        Ok(store.ends_in_gap())
     }
 
     fn look_again(&self) {
@@ -100,18 +146,14 @@ impl Meetings {
         }
     }
 
-    /// The peers that may have seen names and stamps that this process would give once more: it has begun anew, or its store
-    /// was put back from an older copy, and a meeting moves its clocks past those of the peer.
+    /// The peers that may have seen names and stamps that this process would give once more. It has begun anew, or its store is
+    /// an older copy, and it has not met them since. A meeting moves its clocks past those of the peer.
     pub(super) fn strangers(&self) -> Vec<ProcessId> {
         if self.is_acquainted.load(Ordering::Acquire) {
             return Vec::new();
         }
-        let since_start = self.since_start();
-        let is_met = |peer: &&ProcessId| {
-            since_start.contains_key(*peer) || (!self.is_put_back && self.before.0.contains(*peer))
-        };
-        let strangers = self.peers.iter().filter(|peer| !is_met(peer));
-        strangers.cloned().collect()
+        let passed = locked(&self.passed);
+        self.peers.difference(&passed).cloned().collect()
     }
 
     /// The peers that the store had not met by an instant, unless it had met so many that no others can have known another
@@ -143,10 +185,10 @@ impl Meetings {
     }
 }
 
-async fn blocking(
+async fn blocking<T: Send + 'static>(
     store: &Arc<Store>,
-    work: impl FnOnce(&Store) -> Result<(), StoreError> + Send + 'static,
-) -> Result<(), StoreError> {
+    work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
     let store = Arc::clone(store);
     let done = tokio::task::spawn_blocking(move || work(&store)).await;
     done.unwrap_or_else(|stopped| Err(StoreError::Failed(stopped.to_string())))
@@ -225,7 +267,8 @@ mod tests {
                 .recover(&n1, &config.topology, 4)
                 .expect("it is whole")
         };
-        let meetings = Meetings::of(&process().0, &config, &store);
+        let of = || Meetings::of(&process().0, &config, &store).expect("it is whole");
+        let meetings = of();
         let mut turn = met(1, 10, &n2);
         let unfollowed = Record::Unfollowed {
             peer: n2.clone(),
@@ -234,9 +277,10 @@ mod tests {
         turn.records.insert(0, unfollowed);
         store.commit(&turn).expect("the disk has room");
         for (peer, identity, since) in turn.meetings() {
-            meetings.note(peer, identity, since);
+            let noted = meetings.note(peer, identity, since);
+            noted.expect("the disk has room");
         }
-        let started = Meetings::of(&process().0, &config, &store);
+        let started = of();
         for meetings in [&meetings, &started] {
             let undecided = |at| {
                 meetings
@@ -261,7 +305,10 @@ mod tests {
                 .expect("it is whole")
                 .0
         };
-        let meetings = Meetings::of(&recovered(), &config, &store);
+        let of = |process: &Process, store: &Arc<Store>| {
+            Meetings::of(process, &config, store).expect("it is whole")
+        };
+        let meetings = of(&recovered(), &store);
         let undecided = |meetings: &Meetings, at| {
             let undecided = meetings.undecided(&store, Hlc::at(at));
             undecided.expect("it is whole")
@@ -270,23 +317,73 @@ mod tests {
         assert_eq!(undecided(&meetings, 9), [n2.clone(), n3.clone()]);
         let turn = met(1, 10, &n2);
         store.commit(&turn).expect("the disk has room");
-        meetings.note(&n2, IDENTITY, turn.time);
+        let note = |meetings: &Meetings, peer: &ProcessId, time| {
+            let noted = meetings.note(peer, IDENTITY, time);
+            noted.expect("the disk has room");
+        };
+        note(&meetings, &n2, turn.time);
         assert_eq!(meetings.strangers(), std::slice::from_ref(&n3));
         assert_eq!(undecided(&meetings, 9), [n2.clone(), n3.clone()]);
         assert_eq!(undecided(&meetings, 10), []);
 
-        // The same after a start; an older copy has still to meet both.
-        let started = Meetings::of(&recovered(), &config, &store);
+        // The same after a start.
+        let started = of(&recovered(), &store);
         assert_eq!(undecided(&started, 9), [n2.clone(), n3.clone()]);
         assert_eq!(undecided(&started, 10), []);
         assert_eq!(started.strangers(), std::slice::from_ref(&n3));
-        let mut put_back = recovered();
-        put_back.put_back();
-        let put_back = Meetings::of(&put_back, &config, &store);
-        assert_eq!(put_back.strangers(), [n2.clone(), n3.clone()]);
-        for peer in [&n2, &n3] {
-            put_back.note(peer, IDENTITY, Hlc::at(20));
-        }
-        assert!(put_back.strangers().is_empty());
+    }
+
+    // Without this a key that is written on an older copy would lose against those that the peers have, once the copy was
+    // started again or was found to be one while it ran.
+    #[tokio::test]
+    async fn an_older_copy_has_to_meet_its_peers_again_whenever_that_is_found_out() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let config = config(dir.path());
+        let [n1, n2, n3] = [0, 1, 2].map(|place| ids()[place].clone());
+        let open = || Arc::new(Store::open(dir.path(), "c", &n1).expect("a good store"));
+        let meetings = |store: &Arc<Store>| {
+            let recovered = store.recover(&n1, &config.topology, 4);
+            let process = recovered.expect("it is whole").0;
+            Meetings::of(&process, &config, store).expect("it is whole")
+        };
+        let commit = |store: &Store, turn: &Turn| {
+            store.commit(turn).expect("the disk has room");
+        };
+        let store = open();
+        commit(&store, &met(1, 10, &n2));
+        commit(&store, &met(2, 11, &n3));
+        drop(store);
+
+        let copy = open();
+        let found = meetings(&copy);
+        assert!(found.strangers().is_empty());
+        let ahead = Identity {
+            boot: 9,
+            ..copy.identity()
+        };
+        let n9 = ProcessId::parse("n9").expect("a valid id");
+        let learnt = found.known_as(&n9, ahead).await;
+        assert!(!learnt.expect("it is whole"), "n9 is no peer");
+        assert!(found.strangers().is_empty());
+        let learnt = found.known_as(&n2, ahead).await;
+        assert!(learnt.expect("it is written"), "no turn was made since");
+        assert_eq!(found.strangers(), [n2.clone(), n3.clone()]);
+        commit(&copy, &met(3, 20, &n3));
+        found
+            .note(&n3, IDENTITY, Hlc::at(20))
+            .expect("there is room");
+        assert_eq!(found.strangers(), std::slice::from_ref(&n2));
+        drop((found, copy));
+
+        let started = open();
+        let again = meetings(&started);
+        assert_eq!(again.strangers(), std::slice::from_ref(&n2));
+        commit(&started, &met(4, 30, &n2));
+        again
+            .note(&n2, IDENTITY, Hlc::at(30))
+            .expect("there is room");
+        assert!(again.strangers().is_empty());
+        drop((again, started));
+        assert!(meetings(&open()).strangers().is_empty());
     }
 }

@@ -122,7 +122,7 @@ impl Node {
         let (failures, failed) = Failures::new();
         let outboxes = outboxes(&store, &process, &failures);
         let clocks = Arc::new(DurableClocks::of(&process));
-        let meetings = Arc::new(Meetings::of(&process, &config, &store));
+        let meetings = Arc::new(Meetings::of(&process, &config, &store)?);
         let metrics = Arc::new(Metrics::new());
         let wall = Arc::new(Clock::new(&config.clock, process.registers().time));
         let events = Arc::new(Events::new(store.identity().run, Arc::clone(&wall)));

@@ -43,7 +43,7 @@ pub struct Place {
 pub struct Held {
     /// Minor units; `None` where the account did not exist.
     pub units: Option<i64>,
-    /// The newest turn that counts; 0 where the journal had not begun.
+    /// The newest turn that counts; 0 where the journal knows nothing of that time.
     pub position: Lsn,
     /// Whether peers that this store had not met by then may have known another one, which an audit finds out.
     pub is_doubtful: bool,
@@ -115,8 +115,8 @@ impl Handle {
         latest.last_of_label()
     }
 
-    /// The figures of this process at a point of its past. Where the journal had not begun they are not known
-    /// ([`Share::is_known`]).
+    /// The figures of this process at a point of its past. They are not known ([`Share::is_known`]) where the journal knows
+    /// nothing of that time.
     ///
     /// # Errors
     /// [`Unanswered`].
@@ -124,8 +124,11 @@ impl Handle {
         match point {
             Point::Time(time) => {
                 self.reach(time).await?;
-                self.look_up(move |store| store.share_at(store.known_at(time)?))
-                    .await
+                self.look_up(move |store| match store.known_at(time)? {
+                    Some(position) => store.share_at(position),
+                    None => Ok(Share::default()),
+                })
+                .await
             }
             Point::Place(place) => {
                 let position = place.position;
@@ -146,11 +149,12 @@ impl Handle {
         let shared = Arc::clone(&self.shared);
         self.look_up(move |store| {
             let position = store.known_at(time)?;
+            let held = |position| store.balance_at(&me, &account, position);
             let undecided = shared.meetings.undecided(store, time)?;
             let mut undecided = undecided.iter();
             Ok(Held {
-                units: store.balance_at(&me, &account, position)?,
-                position,
+                units: position.map(held).transpose()?.flatten(),
+                position: position.unwrap_or_default(),
                 is_doubtful: undecided.any(|peer| shared.peers.was_seen(peer)),
             })
         })

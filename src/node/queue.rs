@@ -10,10 +10,11 @@ use super::meetings::Meetings;
 use super::replies::{Replies, Settled, Waiter, stopped};
 use super::room::Room;
 use crate::process::channel::Tally;
-use crate::process::clock::Clocks;
+use crate::process::clock::{Clocks, Hlc};
 use crate::process::event::{Identity, Input, Meeting, Reply};
 use crate::process::ids::{ProcessId, Seq};
 use crate::process::step::Waiting;
+use crate::store::StoreError;
 use crate::transport::{Closed, Envelope, Inbox, Settling};
 
 /// Inputs that wait for their turn, from everywhere.
@@ -175,6 +176,24 @@ impl Queue {
     }
 }
 
+impl Queue {
+    // Where the journal ends in a gap that was just found, a turn ends it: it is the first instant with an answer. `settled`
+    // was read before the journal was looked at, so a turn in between is not overlooked.
+    async fn learnt(
+        &self,
+        settled: Hlc,
+        ends_in_gap: Result<bool, StoreError>,
+    ) -> Result<(), Closed> {
+        if ends_in_gap.map_err(|error| Closed::Broken(error.to_string()))? {
+            self.clocks.begin_anew(settled);
+            let time = self.clocks.newest().time;
+            let first = self.ask_from_within(Input::Reach { time }).await;
+            first.map_err(|_| closed())?;
+        }
+        Ok(())
+    }
+}
+
 impl Inbox for Queue {
     fn clocks(&self) -> Clocks {
         self.clocks.newest()
@@ -184,19 +203,22 @@ impl Inbox for Queue {
         self.meetings.1.known(peer)
     }
 
-    async fn known_as(&self, known: Identity) -> Result<(), Closed> {
-        let learnt = self.meetings.1.known_as(known).await;
-        learnt.map_err(|error| Closed::Broken(error.to_string()))
+    async fn known_as(&self, peer: &ProcessId, known: Identity) -> Result<(), Closed> {
+        let settled = self.clocks.settled();
+        let learnt = self.meetings.1.known_as(peer, known).await;
+        self.learnt(settled, learnt).await
     }
 
     async fn meet(&self, meeting: Meeting) -> Result<Tally, Closed> {
+        let before = self.clocks.settled();
+        let peer = meeting.peer.clone();
         let settled = self.ask_from_within(Input::Met(Box::new(meeting))).await;
         match settled.map_err(|_| closed())?.reply {
             Reply::Met(Ok(delivered)) => Ok(*delivered),
             Reply::Met(Err(refusal)) => {
                 let (me, meetings) = &self.meetings;
-                let learnt = meetings.refused(&refusal, me).await;
-                learnt.map_err(|error| Closed::Broken(error.to_string()))?;
+                let learnt = meetings.refused((&peer, &refusal), me).await;
+                self.learnt(before, learnt).await?;
                 Err(Closed::Stopped(refusal.to_string()))
             }
             _ => unreachable!("a meeting is answered as one"),

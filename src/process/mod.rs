@@ -48,9 +48,10 @@ pub struct Process {
     topology: Topology,
     /// Of the store it is on; 0 where it is on none.
     run: u64,
-    /// Whether its store is an older copy that was put back, and has made no turn since.
+    /// Whether its store is an older copy of itself, and has made no turn since.
     is_put_back: bool,
-    /// Peers that a store that was put back has to meet again: its clock may be behind theirs.
+    /// Peers that are met in this run as if for the first time: its store may be an older copy, with a clock that is behind
+    /// theirs.
     to_meet: BTreeSet<ProcessId>,
     /// How many snapshots this process may have started and not finished.
     open_snapshots_max: usize,
@@ -123,8 +124,11 @@ impl Process {
 
     /// Says in which run of its store the process is from now on. It goes into the names of transfers: what a store
     /// that was put back sends under a number of before never looks like what it had sent then.
+    ///
+    /// Each peer is met in it as if for the first time: the store may turn out to be an older copy.
     pub fn runs_as(&mut self, identity: Identity) {
         self.run = identity.run;
+        self.to_meet = self.registers.peers.keys().cloned().collect();
     }
 
     /// Says that the store of the process is an older copy that was put back: what followed its newest turn is not known, and

@@ -1,7 +1,6 @@
-//! Stretches of time about which the journal is silent although it goes on behind them. An older copy that takes the place
-//! of a store lacks the turns that were made after it was copied: between its last turn and the first one after it was put
-//! back, nothing is known. A gap is noted by the positions of the turns behind which nothing is known up to the next one, and
-//! is never taken back.
+//! Gaps of the journal. An older copy that replaces a store lacks the turns that were made after it was copied. So the journal
+//! knows nothing of the time between the last turn of the copy and the first turn that is made on it. A gap is a range of
+//! positions: for each turn in it, nothing is known from that turn to the next one. A gap that was noted stays.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -36,7 +35,22 @@ impl Gaps {
         gaps.any(|(_, last)| turns.end() <= last)
     }
 
-    /// The last turn before which something is not known.
+    /// Whether one of them ends among these turns.
+    pub(super) fn ends_in(&self, turns: &RangeInclusive<Lsn>) -> bool {
+        let gaps = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        gaps.values().any(|last| turns.contains(last))
+    }
+
+    /// The last turn of the newest gap that a turn has ended.
+    pub(super) fn newest_before(&self, position: Lsn) -> Option<Lsn> {
+        let gaps = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        gaps.values()
+            .filter(|last| **last < position)
+            .max()
+            .copied()
+    }
+
+    /// The last turn of the newest gap.
     pub(super) fn newest(&self) -> Option<Lsn> {
         let gaps = self.0.read().unwrap_or_else(PoisonError::into_inner);
         gaps.values().max().copied()
@@ -85,9 +99,14 @@ mod tests {
         store.commit(&turn).expect("the disk has room");
     }
 
+    fn known_at(store: &Store, at: u64) -> u64 {
+        let known = store.known_at(Hlc::at(at)).expect("it is whole");
+        known.unwrap_or_default().0
+    }
+
     // What it says of these instants; 0 where it does not know.
     fn known(store: &Store, instants: [u64; 5]) -> [u64; 5] {
-        instants.map(|at| store.known_at(Hlc::at(at)).expect("it is whole").0)
+        instants.map(|at| known_at(store, at))
     }
 
     // Without this a copy would answer for the time after it was made as if nothing had happened then.
@@ -118,6 +137,12 @@ mod tests {
         let started = open(copy.path());
         let again = known(&started, [19, 20, 49, 50, 60]);
         assert_eq!(again, [1, 0, 0, 3, 3], "it stays so");
+        // A second loss that no turn has ended yet does not hide the first.
+        started
+            .has_lost_turns(&process("q"))
+            .expect("it is written");
+        let since = started.known_since().expect("it is whole");
+        assert_eq!(since, Some(Hlc::at(50)));
     }
 
     // Without this an operator's word, or the loss of what vouches for the end of the journal, would pass for what happened.

@@ -1,20 +1,21 @@
-//! The starts of a store. What a peer knows of it names one of them. Where that start is none of these, the peer has met the
-//! store as it went on behind the copy that this one is.
+//! The starts of a store. What a peer knows of this store names one of its starts. Where it names a start that this store did
+//! not make, the peer has met another life of the store, and this one goes on from an older copy.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use super::Store;
 use super::error::StoreError;
+use super::frame::Kind;
 use super::gaps;
 use super::schema;
 use crate::process::event::Identity;
-use crate::process::ids::Lsn;
+use crate::process::ids::{Lsn, ProcessId};
 
-/// Older starts are forgotten: a peer that was away for so many says nothing.
+/// Older starts are forgotten: what a peer says that was away for so many is compared with none.
 const STARTS_MAX: usize = 256;
 
-/// What is known of the starts of a store, by their boots.
+/// The starts of a store, by their boots.
 pub(super) struct Starts(BTreeMap<u64, Start>);
 
 struct Start {
@@ -34,15 +35,22 @@ impl Starts {
         Ok(Self(starts.collect()))
     }
 
-    // The turns behind which nothing is known where a peer knows this store so.
-    fn contradicted_by(&self, known: &Identity, own: &Identity) -> Option<RangeInclusive<Lsn>> {
+    // The end of the journal at the first start that another life of this store has certainly not made, where a peer knows the
+    // store so.
+    fn contradicted_by(&self, known: &Identity, own: &Identity) -> Option<Lsn> {
         let is_comparable = known.store == own.store && !known.is_given_up() && known.run != 0;
         let now = self.0.get(&own.boot).filter(|_| is_comparable)?;
         if known.boot > own.boot {
-            return Some(now.end..=now.end);
+            return Some(now.end);
         }
         let then = self.0.get(&known.boot)?;
-        (then.run != known.run).then_some(then.end..=now.end)
+        (then.run != known.run).then_some(then.end)
+    }
+
+    // Where the journal ended when the first run after this one began; of the oldest run that is known, if it was none.
+    fn end_of(&self, agreed: Option<u64>) -> Option<Lsn> {
+        let first = agreed.map_or(0, |boot| boot.saturating_add(1));
+        self.0.range(first..).next().map(|(_, start)| start.end)
     }
 }
 
@@ -64,45 +72,80 @@ pub(super) fn note(meta: &sled::Tree, identity: &Identity, end: Lsn) -> Result<(
     Ok(())
 }
 
+// The run in which a peer has last agreed with this store.
+fn agreed_key(peer: &ProcessId) -> String {
+    format!("agreed-{peer}")
+}
+
 impl Store {
-    /// Compares what a peer knows of this store with its starts. Where they contradict, this store is an older copy, and what
-    /// followed the copy is not known up to the first turn of this run: that is made durable.
+    /// Takes note that a peer agrees with this store in this run. What the peer learns of another life of the store was then
+    /// done after the copy was made, which was not before this run. It becomes durable with the next turn: where it is
+    /// missing, more is taken for unknown.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn known_as(&self, known: &Identity) -> Result<(), StoreError> {
+    pub fn agrees_with(&self, peer: &ProcessId) -> Result<(), StoreError> {
+        let key = agreed_key(peer);
+        schema::put(
+            &self.meta,
+            key.as_bytes(),
+            Kind::Number,
+            &self.identity.boot,
+        )
+    }
+
+    /// Compares what a peer knows of this store with its starts. Where they contradict, this store is an older copy, and what
+    /// followed the copy is not known up to the first turn of this run: that is made durable. Says whether that is news.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn known_as(&self, peer: &ProcessId, known: &Identity) -> Result<bool, StoreError> {
         match self.starts.contradicted_by(known, &self.identity) {
-            None => Ok(()),
-            Some(turns) => self.note_gap(&turns),
+            None => Ok(false),
+            Some(end) => self.lacks(peer, end),
         }
     }
 
-    /// Whether that has something to say.
+    /// Whether a peer that knows this store so contradicts its starts.
     #[must_use]
     pub fn is_contradicted_by(&self, known: &Identity) -> bool {
-        let turns = self.starts.contradicted_by(known, &self.identity);
-        turns.is_some_and(|turns| !self.gaps.holds(&turns))
+        let contradicted = self.starts.contradicted_by(known, &self.identity);
+        contradicted.is_some()
     }
 
-    /// Takes note that this store has lost turns: a channel has shown it.
+    /// Takes note that this store has lost turns: a channel with a peer has shown it. Says whether that is news.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn has_lost_turns(&self) -> Result<(), StoreError> {
+    pub fn has_lost_turns(&self, peer: &ProcessId) -> Result<bool, StoreError> {
         let now = self.starts.0.get(&self.identity.boot);
-        now.map_or(Ok(()), |now| self.note_gap(&(now.end..=now.end)))
+        now.map_or(Ok(false), |now| self.lacks(peer, now.end))
+    }
+
+    // Something that a peer has seen is missing. It may have been done at any time since the peer agreed with this store, and at
+    // the latest behind this turn. A gap since then explains it.
+    fn lacks(&self, peer: &ProcessId, at_latest: Lsn) -> Result<bool, StoreError> {
+        let agreed = schema::get(&self.meta, agreed_key(peer).as_bytes(), Kind::Number)?;
+        let Some(now) = self.starts.0.get(&self.identity.boot) else {
+            return Ok(false);
+        };
+        let first = self.starts.end_of(agreed).unwrap_or(at_latest);
+        let turns = first.min(at_latest)..=now.end;
+        if now.end == Lsn(0) || self.gaps.ends_in(&turns) {
+            return Ok(false);
+        }
+        self.note_gap(&turns)?;
+        Ok(true)
     }
 
     fn note_gap(&self, turns: &RangeInclusive<Lsn>) -> Result<(), StoreError> {
-        if self.gaps.holds(turns) {
-            return Ok(());
-        }
         gaps::note(&self.meta, turns)?;
         self.sync()?;
         self.gaps.add(turns);
         tracing::error!(
-            behind = turns.start().0,
-            "this store is an older copy of itself: what followed its last turn is not known here"
+            after = turns.start().0,
+            until = turns.end().0,
+            "this store is an older copy of itself: it does not know what happened after these turns"
         );
         Ok(())
     }
@@ -132,7 +175,10 @@ mod tests {
     }
 
     fn known(store: &Store, instants: [u64; 4]) -> [u64; 4] {
-        instants.map(|at| store.known_at(Hlc::at(at)).expect("it is whole").0)
+        instants.map(|at| {
+            let known = store.known_at(Hlc::at(at)).expect("it is whole");
+            known.unwrap_or_default().0
+        })
     }
 
     // Without this a directory that was copied and put back would answer for what was done meanwhile, once it was started
@@ -168,16 +214,59 @@ mod tests {
         }
         assert_eq!(known(&copy, instants), [0, 1, 1, 2]);
         assert!(copy.is_contradicted_by(&first));
-        copy.known_as(&first).expect("it is written");
-        assert!(!copy.is_contradicted_by(&first), "it is known");
+        let learnt = || copy.known_as(&process("q"), &first).expect("it is written");
+        assert_eq!(
+            [learnt(), learnt()],
+            [true, false],
+            "the second time it is known"
+        );
         assert_eq!(known(&copy, instants), [0; 4]);
+        copy.agrees_with(&process("q")).expect("it is written");
         commit(&copy, 50);
         assert_eq!(known(&copy, [10, 40, 49, 50]), [0, 0, 0, 3]);
         drop(copy);
         let started = open(dir.path());
         assert_eq!(known(&started, [10, 40, 49, 50]), [0, 0, 0, 3]);
-        // A channel shows that the newest turns are gone.
-        started.has_lost_turns().expect("it is written");
+        // A channel shows that newer turns are gone: of a peer that has met the copy, and of one that has not.
+        let lost = |peer| {
+            started
+                .has_lost_turns(&process(peer))
+                .expect("it is written")
+        };
+        assert!(!lost("r"), "the gap explains it");
+        assert!(lost("q"));
         assert_eq!(known(&started, [10, 40, 50, 60]), [0; 4]);
+    }
+
+    // Without this the time that is missing would pass for known where the peer that shows it comes only after some starts.
+    #[test]
+    fn what_a_peer_has_seen_may_be_missing_since_it_last_agreed() {
+        for (peer, expected) in [("q", [1, 1, 0, 0]), ("r", [0, 0, 0, 0])] {
+            let dir = tempfile::tempdir().expect("a temporary directory");
+            let store = open(dir.path());
+            commit(&store, 10);
+            drop(store);
+            let store = open(dir.path());
+            store.agrees_with(&process("q")).expect("it is written");
+            commit(&store, 20);
+            drop(store);
+            // The copy. Its first starts meet no peer that has seen what followed.
+            for at in [30, 40] {
+                commit(&open(dir.path()), at);
+            }
+            let copy = open(dir.path());
+            let ahead = Identity {
+                boot: 9,
+                run: 77,
+                ..copy.identity()
+            };
+            assert_eq!(known(&copy, [10, 19, 20, 30]), [1, 1, 2, 3]);
+            let learnt = copy.known_as(&process(peer), &ahead);
+            assert!(learnt.expect("it is written"));
+            assert_eq!(known(&copy, [10, 19, 20, 30]), expected, "{peer}");
+            commit(&copy, 50);
+            assert_eq!(known(&copy, [20, 40, 49, 50]), [0, 0, 0, 5], "{peer}");
+            assert_eq!(copy.known_since().expect("it is whole"), Some(Hlc::at(50)));
+        }
     }
 }

@@ -144,7 +144,7 @@ impl Inbox for Turn {
         None
     }
 
-    async fn known_as(&self, _: Identity) -> Result<(), Closed> {
+    async fn known_as(&self, _: &ProcessId, _: Identity) -> Result<(), Closed> {
         Ok(())
     }
 

@@ -15,17 +15,19 @@ use tonic::{Request, Response, Status, Streaming};
 use super::inbound::Inbound;
 use super::link::{LinkState, Links};
 use super::outbound::{Carrier, Outbound};
+use super::wire::identity_to_wire;
 use super::{Backlog, Closed, Envelope, Inbox, Local, Settling};
 use crate::process::channel::Tally;
 use crate::process::clock::Clocks;
 use crate::process::event::{Identity, Meeting};
 use crate::process::ids::{ChannelId, ProcessId, Seq};
+use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
     AccountAtRequest, Ack, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, Chunk,
     FetchChunksRequest, FetchPartRequest, FetchRevisionRequest, FindSnapshotRequest, FoundSnapshot,
-    Frame, Greeting, ListPinsRequest, ListRevisionsRequest, ListedPin, ListedRevision, Part,
-    Revision, Share, ShareAtRequest,
+    Frame, Greeting, Hello, ListPinsRequest, ListRevisionsRequest, ListedPin, ListedRevision, Part,
+    Revision, Share, ShareAtRequest, frame,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -71,6 +73,7 @@ fn local(id: &str, run: u64) -> Local {
 #[derive(Clone)]
 struct Turn {
     meetings: Arc<AtomicUsize>,
+    learnt: Arc<AtomicUsize>,
     meanwhile: Arc<dyn Fn(usize) + Send + Sync>,
 }
 
@@ -78,6 +81,7 @@ impl Turn {
     fn new(meanwhile: impl Fn(usize) + Send + Sync + 'static) -> Self {
         Self {
             meetings: Arc::default(),
+            learnt: Arc::default(),
             meanwhile: Arc::new(meanwhile),
         }
     }
@@ -92,7 +96,8 @@ impl Inbox for Turn {
         None
     }
 
-    async fn known_as(&self, _: Identity) -> Result<(), Closed> {
+    async fn known_as(&self, _: &ProcessId, _: Identity) -> Result<(), Closed> {
+        self.learnt.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 
@@ -377,4 +382,35 @@ async fn a_journal_that_is_long_to_read_is_read_to_its_end_and_then_the_channel_
         .await;
     }
     assert_eq!(journal.counted.load(Ordering::SeqCst), 2, "none is lost");
+}
+
+// Without this anything that reaches the port could have a store noted as an older copy of itself.
+#[tokio::test]
+async fn a_hello_that_is_not_for_this_process_says_nothing_of_its_store() {
+    let turn = Turn::new(|_| {});
+    let receiver = Receiver {
+        links: Links::default(),
+        turn: turn.clone(),
+    };
+    let mut client = PeerServiceClient::new(serve(receiver).await);
+    let identity = |cluster: &str, id| {
+        let identity = local(id, 1).identity;
+        Some(identity_to_wire(cluster, &process(id), identity))
+    };
+    let ours = local("p", 1).cluster;
+    let hellos = [("x", &*ours, 0), ("q", "another", 0), ("q", &*ours, 1)];
+    for (receiver, cluster, learnt) in hellos {
+        let hello = Hello {
+            sender: identity(cluster, "p"),
+            receiver: receiver.to_owned(),
+            known: identity(&ours, "q"),
+            ..Hello::default()
+        };
+        let body = Some(frame::Body::Hello(hello));
+        let frames = tokio_stream::once(Frame { body });
+        let acks = client.channel(frames).await.expect("it answers");
+        let answer = acks.into_inner().message().await.expect("it answers");
+        assert!(answer.is_some());
+        assert_eq!(turn.learnt.load(Ordering::SeqCst), learnt, "{receiver}");
+    }
 }

@@ -103,10 +103,12 @@ impl<I: Inbox> Inbound<I> {
         let Some(frame::Body::Hello(hello)) = first else {
             return Err(Closed::Broken("the first frame is no hello".to_owned()));
         };
-        if let Some(known) = known_from_wire(&self.local, hello.known.clone()) {
-            self.inbox.known_as(known).await?;
-        }
+        let known = known_from_wire(&self.local, hello.known.clone());
+        // What is no hello of this cluster to this process says nothing of its store.
         let meeting = self.meeting(hello)?;
+        if let Some(known) = known {
+            self.inbox.known_as(&meeting.peer, known).await?;
+        }
         let (peer, run) = (meeting.peer.clone(), meeting.identity.run);
         match self.agree(frames, meeting).await {
             Ok(entered) => Ok((peer, run, entered)),

@@ -70,7 +70,11 @@ pub trait Inbox: Clone + Send + Sync + 'static {
     /// What the store of this process durably knows of that of a peer.
     fn known(&self, peer: &ProcessId) -> Option<Identity>;
     /// Learns what a peer knows of the store of this process, before the peer can take note of another start of it.
-    fn known_as(&self, known: Identity) -> impl Future<Output = Result<(), Closed>> + Send;
+    fn known_as(
+        &self,
+        peer: &ProcessId,
+        known: Identity,
+    ) -> impl Future<Output = Result<(), Closed>> + Send;
     /// Compares what both ends know; says what is delivered.
     fn meet(&self, meeting: Meeting) -> impl Future<Output = Result<Tally, Closed>> + Send;
     /// Hands messages of a channel to the turn, waiting for room; says what is delivered once it is durable.

@@ -202,7 +202,7 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
             return Err(Closed::Stopped(sentence));
         }
         if let Some(known) = known_from_wire(&self.local, welcome.known) {
-            self.inbox.known_as(known).await?;
+            self.inbox.known_as(&peer, known).await?;
         }
         let delivered = tally_from_wire(welcome.delivered);
         let here = self.backlog.sent_by(delivered.flow.sequence).await?;

@@ -4,7 +4,9 @@
 
 use snapledger::store::Store;
 
+use crate::await_it::until;
 use crate::nodes::Cluster;
+use crate::other_journal::try_put;
 use crate::snapshots::assert_proven;
 use crate::stores::{copy_of, cut_short, open, pay, put_back, stopped};
 
@@ -104,8 +106,22 @@ async fn an_older_copy_that_is_put_back_stops_its_channels_whatever_its_boot() {
         stopped(&cluster, ("n2", "n1"), &[]).await;
         assert_eq!(n2.balance("b").await, Some(20));
         the_others_go_on(&cluster).await;
+        refuses_keys(&cluster).await;
+        cluster.stop("n1").await;
+        cluster.start("n1").await;
+        stopped(&cluster, ("n1", "n2"), &[]).await;
+        refuses_keys(&cluster).await;
         the_right_store_comes_back(cluster, right.path(), 400).await;
     }
+}
+
+// Their stamps could lose against those that the peers have from the store that n1 had before.
+async fn refuses_keys(cluster: &Cluster) {
+    until("that n1 takes no key", async || {
+        let refused = try_put(cluster, "n1", "v").await.err();
+        refused.filter(|status| status.code() == tonic::Code::Unavailable)
+    })
+    .await;
 }
 
 // The money of n2 and n3 moves, and a snapshot of theirs would name what is missing; clients of n1 are served.

@@ -62,7 +62,7 @@ async fn put(cluster: &Cluster, id: &str, value: &str) {
     assert!(answer.expect("the node answers"));
 }
 
-async fn try_put(cluster: &Cluster, id: &str, value: &str) -> Result<bool, Status> {
+pub(crate) async fn try_put(cluster: &Cluster, id: &str, value: &str) -> Result<bool, Status> {
     let (key, value) = ("k".to_owned(), value.to_owned());
     let request = PutRequest { key, value };
     let mut keys = KeyValueServiceClient::new(cluster.grpc(id));

@@ -334,6 +334,11 @@ fn a_process_whose_store_was_put_back_catches_up_again_and_says_since_when_it_kn
     assert_eq!((turn.records.len(), turn.clock), (1, ahead.logical));
     let again = turn_with(&mut p, met(peer, clocks(900, 20)));
     assert_eq!(again.records, []);
+    // A start meets each peer once more: the store may be found to be a copy only later.
+    p.runs_as(identity(1, 2, 2));
+    let started = turn_with(&mut p, met(peer, clocks(1000, 20)));
+    let moved = (started.records.len(), started.clock);
+    assert_eq!(moved, (1, clocks(1000, 20).logical));
 }
 
 #[test]

@@ -44,27 +44,25 @@ impl Store {
         })
     }
 
-    /// The newest turn at or before a clock value; 0 where the journal knows nothing of that time: it begins later, or
-    /// the store was put back there from an older copy.
+    /// The newest turn at or before a clock value; `None` where the journal knows nothing of that time: it begins later, or
+    /// the store was replaced by an older copy there.
     ///
     /// # Errors
     /// As [`Store::position_at`].
-    pub fn known_at(&self, time: Hlc) -> Result<Lsn, StoreError> {
+    pub fn known_at(&self, time: Hlc) -> Result<Option<Lsn>, StoreError> {
         let position = self.position_at(time)?;
-        Ok(match self.gaps.is_behind(position) {
-            true => Lsn(0),
-            false => position,
-        })
+        let is_known = position > Lsn(0) && !self.gaps.is_behind(position);
+        Ok(is_known.then_some(position))
     }
 
-    /// Whether what followed the newest turn is not known: the store is an older copy that was put back.
+    /// Whether what followed the newest turn is not known: the store is an older copy of itself.
     #[must_use]
     pub fn ends_in_gap(&self) -> bool {
         self.gaps.is_behind(self.position())
     }
 
-    /// Since when this journal knows all that happened: its first turn, the first one after the store was put back from a
-    /// copy, or where older ones were deleted the state before the first that is kept. `None` while there is no turn.
+    /// Since when this journal knows all that happened: its first turn, the first one behind its newest gap, or, where
+    /// older turns were deleted, the state before the first that is kept. `None` while there is no turn.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -76,10 +74,35 @@ impl Store {
                 (Lsn(1), _) => self.journal.time(Lsn(1))?,
                 _ => horizon.since,
             };
-            let gap = self.gaps.newest().map(Lsn::next);
-            let gap = gap.filter(|first| horizon.first < *first && *first <= newest);
+            let gap = self.gaps.newest_before(newest).map(Lsn::next);
+            let gap = gap.filter(|first| horizon.first < *first);
             let put_back = gap.map(|first| self.journal.time(first)).transpose()?;
             Ok(Some(put_back.map_or(since, |put_back| since.max(put_back))))
+        })
+    }
+
+    /// The peers that were met behind the newest gap, as far as that is among the first turns there; `None` where there is no
+    /// gap.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn met_since_gap(&self) -> Result<Option<BTreeSet<ProcessId>>, StoreError> {
+        let Some(gap) = self.gaps.newest() else {
+            return Ok(None);
+        };
+        self.steady(|horizon| {
+            let first = gap.next().max(horizon.first);
+            let count = usize::try_from(self.position().next().0.saturating_sub(first.0));
+            let count = count.map_or(MEETINGS_WITHIN, |count| count.min(MEETINGS_WITHIN));
+            let mut met = BTreeSet::new();
+            for entry in self.journal.scan(first, None).take(count) {
+                for record in entry?.turn.records {
+                    if let Record::Recognized { peer, .. } = record {
+                        met.insert(peer);
+                    }
+                }
+            }
+            Ok(Some(met))
         })
     }
 
