@@ -80,7 +80,7 @@ impl Meetings {
         locked(&self.passed).insert(peer.clone());
         drop(since_start);
         self.look_again();
-        let store = self.store.as_ref();
+        let store = self.store.as_ref().filter(|_| !identity.is_given_up());
         store.map_or(Ok(()), |store| store.agrees_with(peer))
     }
 

@@ -96,11 +96,10 @@ impl Store {
             let count = count.map_or(MEETINGS_WITHIN, |count| count.min(MEETINGS_WITHIN));
             let mut met = BTreeSet::new();
             for entry in self.journal.scan(first, None).take(count) {
-                for record in entry?.turn.records {
-                    if let Record::Recognized { peer, .. } = record {
-                        met.insert(peer);
-                    }
-                }
+                let turn = entry?.turn;
+                let meetings = turn.meetings();
+                let meetings = meetings.filter(|(_, identity, _)| !identity.is_given_up());
+                met.extend(meetings.map(|(peer, ..)| peer.clone()));
             }
             Ok(Some(met))
         })
