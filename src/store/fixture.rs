@@ -11,6 +11,7 @@ use crate::history::part::{Part, RecordedChannel, RecordedMessage, RecordedState
 use crate::process::cell::Cell;
 use crate::process::channel::Flow;
 use crate::process::clock::{Hlc, Lamport};
+use crate::process::event::{Record, Turn};
 use crate::process::ids::{AccountId, Amount, Hash, Key, Lsn, ProcessId, Seq, SnapshotId};
 use crate::process::message::{Body, Marker, Message, Stamp, Transfer, Write};
 
@@ -26,9 +27,25 @@ pub(super) fn snapshot() -> SnapshotId {
     SnapshotId::parse("s").expect("a valid id")
 }
 
+/// The store of p.
+pub(super) fn open(dir: &Path) -> Store {
+    Store::open(dir, "test", &process("p")).expect("it opens")
+}
+
+/// Commits a turn of this time that changes nothing.
+pub(super) fn pass(store: &Store, at: u64) {
+    let turn = Turn {
+        position: store.position().next(),
+        time: Hlc::at(at),
+        clock: Lamport(at),
+        records: vec![Record::Reached],
+    };
+    store.commit(&turn).expect("the disk has room");
+}
+
 /// A store of p in which the snapshot is published.
 pub(super) fn store(dir: &Path) -> (Store, GlobalState) {
-    let store = Store::open(dir, "test", &process("p")).expect("the store opens");
+    let store = open(dir);
     let mut state = GlobalState::begun(snapshot(), process("p"), (Hlc::at(1_000), Lamport(3)));
     state.revision = 1;
     state.completeness = Completeness::Complete;

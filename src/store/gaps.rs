@@ -80,24 +80,9 @@ pub(super) fn note(meta: &sled::Tree, turns: &RangeInclusive<Lsn>) -> Result<(),
 mod tests {
     use std::path::Path;
 
-    use crate::process::clock::{Hlc, Lamport};
-    use crate::process::event::{Record, Turn};
+    use crate::process::clock::Hlc;
     use crate::store::Store;
-    use crate::store::fixture::process;
-
-    fn open(dir: &Path) -> Store {
-        Store::open(dir, "test", &process("p")).expect("it opens")
-    }
-
-    fn commit(store: &Store, at: u64) {
-        let turn = Turn {
-            position: store.position().next(),
-            time: Hlc::at(at),
-            clock: Lamport(at),
-            records: vec![Record::Reached],
-        };
-        store.commit(&turn).expect("the disk has room");
-    }
+    use crate::store::fixture::{open, pass, process};
 
     fn known_at(store: &Store, at: u64) -> u64 {
         let known = store.known_at(Hlc::at(at)).expect("it is whole");
@@ -115,11 +100,11 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let store = open(dir.path());
         for at in [10, 20] {
-            commit(&store, at);
+            pass(&store, at);
         }
         let mut bytes = Vec::new();
         store.back_up(&mut bytes).expect("it is whole");
-        commit(&store, 30);
+        pass(&store, 30);
         assert_eq!(known(&store, [10, 20, 25, 30, 40]), [1, 2, 2, 3, 3]);
         assert!(!store.ends_in_gap());
 
@@ -128,7 +113,7 @@ mod tests {
         let put_back = open(copy.path());
         assert!(put_back.ends_in_gap());
         assert_eq!(known(&put_back, [10, 19, 20, 25, 40]), [1, 1, 0, 0, 0]);
-        commit(&put_back, 50);
+        pass(&put_back, 50);
         assert!(!put_back.ends_in_gap());
         assert_eq!(known(&put_back, [19, 20, 49, 50, 60]), [1, 0, 0, 3, 3]);
         let since = put_back.known_since().expect("it is whole");
@@ -153,12 +138,12 @@ mod tests {
             |dir: &Path| std::fs::remove_file(dir.join("witness")).expect("it is there"),
         ] {
             let dir = tempfile::tempdir().expect("a temporary directory");
-            commit(&open(dir.path()), 10);
+            pass(&open(dir.path()), 10);
             assert!(!open(dir.path()).ends_in_gap(), "a start leaves no gap");
             put_back(dir.path());
             let store = open(dir.path());
             assert_eq!(known(&store, [9, 10, 11, 12, 13]), [0; 5]);
-            commit(&store, 12);
+            pass(&store, 12);
             assert_eq!(known(&store, [9, 10, 11, 12, 13]), [0, 0, 0, 2, 2]);
         }
     }

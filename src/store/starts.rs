@@ -153,26 +153,10 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    use crate::process::clock::{Hlc, Lamport};
-    use crate::process::event::{Identity, Record, Turn};
+    use crate::process::clock::Hlc;
+    use crate::process::event::Identity;
     use crate::store::Store;
-    use crate::store::fixture::process;
-
-    fn open(dir: &Path) -> Store {
-        Store::open(dir, "test", &process("p")).expect("it opens")
-    }
-
-    fn commit(store: &Store, at: u64) {
-        let turn = Turn {
-            position: store.position().next(),
-            time: Hlc::at(at),
-            clock: Lamport(at),
-            records: vec![Record::Reached],
-        };
-        store.commit(&turn).expect("the disk has room");
-    }
+    use crate::store::fixture::{open, pass, process};
 
     fn known(store: &Store, instants: [u64; 4]) -> [u64; 4] {
         instants.map(|at| {
@@ -186,7 +170,7 @@ mod tests {
     #[test]
     fn a_copy_learns_from_a_peer_that_another_start_followed_it() {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        commit(&open(dir.path()), 10);
+        pass(&open(dir.path()), 10);
         // What the original was when a peer met it after the copy was made: its second start, as another run.
         let first = Identity {
             boot: 2,
@@ -194,7 +178,7 @@ mod tests {
             ..open(dir.path()).identity()
         };
         let copy = open(dir.path());
-        commit(&copy, 40);
+        pass(&copy, 40);
         drop(copy);
         let copy = open(dir.path());
         assert_eq!(copy.identity().boot, 4);
@@ -222,7 +206,7 @@ mod tests {
         );
         assert_eq!(known(&copy, instants), [0; 4]);
         copy.agrees_with(&process("q")).expect("it is written");
-        commit(&copy, 50);
+        pass(&copy, 50);
         assert_eq!(known(&copy, [10, 40, 49, 50]), [0, 0, 0, 3]);
         drop(copy);
         let started = open(dir.path());
@@ -244,15 +228,15 @@ mod tests {
         for (peer, expected) in [("q", [1, 1, 0, 0]), ("r", [0, 0, 0, 0])] {
             let dir = tempfile::tempdir().expect("a temporary directory");
             let store = open(dir.path());
-            commit(&store, 10);
+            pass(&store, 10);
             drop(store);
             let store = open(dir.path());
             store.agrees_with(&process("q")).expect("it is written");
-            commit(&store, 20);
+            pass(&store, 20);
             drop(store);
             // The copy. Its first starts meet no peer that has seen what followed.
             for at in [30, 40] {
-                commit(&open(dir.path()), at);
+                pass(&open(dir.path()), at);
             }
             let copy = open(dir.path());
             let ahead = Identity {
@@ -264,7 +248,7 @@ mod tests {
             let learnt = copy.known_as(&process(peer), &ahead);
             assert!(learnt.expect("it is written"));
             assert_eq!(known(&copy, [10, 19, 20, 30]), expected, "{peer}");
-            commit(&copy, 50);
+            pass(&copy, 50);
             assert_eq!(known(&copy, [20, 40, 49, 50]), [0, 0, 0, 5], "{peer}");
             assert_eq!(copy.known_since().expect("it is whole"), Some(Hlc::at(50)));
         }
