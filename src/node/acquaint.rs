@@ -24,12 +24,17 @@ impl Handle {
     /// # Errors
     /// [`Unavailable::NotYet`]: one of them refuses it, or has not been met for long.
     pub(super) async fn meet_before(&self, inputs: &[Input]) -> Result<(), Unavailable> {
+        let meetings = &self.shared.meetings;
+        // Nearly always so, and asked for every operation.
+        if meetings.is_acquainted() || !inputs.iter().any(writes_a_key) {
+            return Ok(());
+        }
         let until = Instant::now() + MEET_MAX;
-        while inputs.iter().any(writes_a_key) {
-            let mut strangers = self.shared.meetings.strangers();
+        loop {
+            let mut strangers = meetings.strangers();
             strangers.retain(|peer| !self.shared.peers.is_gone(peer));
             let Some(peer) = strangers.first() else {
-                break;
+                return Ok(());
             };
             let refused = strangers.iter().find_map(|peer| self.refused_by(peer));
             let late = || {
@@ -46,7 +51,6 @@ impl Handle {
             }
             sleep(LOOK_EVERY).await;
         }
-        Ok(())
     }
 
     // Why a channel with a peer is stopped.

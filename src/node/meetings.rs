@@ -146,10 +146,15 @@ impl Meetings {
         }
     }
 
+    /// Whether there are no strangers.
+    pub(super) fn is_acquainted(&self) -> bool {
+        self.is_acquainted.load(Ordering::Acquire)
+    }
+
     /// The peers that may have seen names and stamps that this process would give once more. It has begun anew, or its store is
     /// an older copy, and it has not met them since. A meeting moves its clocks past those of the peer.
     pub(super) fn strangers(&self) -> Vec<ProcessId> {
-        if self.is_acquainted.load(Ordering::Acquire) {
+        if self.is_acquainted() {
             return Vec::new();
         }
         let passed = locked(&self.passed);
