@@ -55,6 +55,7 @@ impl Contents {
             b"end-",
             b"gap-",
             b"agreed-",
+            b"created-",
         ];
         values.retain(|(tree, key), _| {
             tree != "meta" || !apart.iter().any(|name| key.starts_with(name))

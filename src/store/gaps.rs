@@ -147,4 +147,33 @@ mod tests {
             assert_eq!(known(&store, [9, 10, 11, 12, 13]), [0, 0, 0, 2, 2]);
         }
     }
+
+    // Without this a directory that was copied while its node ran, and put back, would answer for what was done meanwhile,
+    // where no peer has seen it.
+    #[test]
+    fn nor_does_a_copy_of_its_files_but_a_directory_that_was_renamed_does() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let original = dir.path().join("original");
+        let running = open(&original);
+        pass(&running, 10);
+        let [copy, renamed] = ["copy", "renamed"].map(|name| dir.path().join(name));
+        std::fs::create_dir(&copy).expect("it is new");
+        for name in ["conf", "db", "witness"] {
+            std::fs::copy(original.join(name), copy.join(name)).expect("there is room");
+        }
+        pass(&running, 20);
+        drop(running);
+        std::fs::rename(&original, &renamed).expect("it is closed");
+        let renamed = open(&renamed);
+        assert!(!renamed.ends_in_gap());
+        assert_eq!(known(&renamed, [9, 10, 11, 20, 25]), [0, 1, 1, 2, 2]);
+
+        let put_back = open(&copy);
+        pass(&put_back, 30);
+        assert_eq!(known(&put_back, [9, 10, 20, 29, 30]), [0, 0, 0, 0, 2]);
+        drop(put_back);
+        let started = open(&copy);
+        assert!(!started.ends_in_gap(), "it is no copy of itself");
+        assert_eq!(known(&started, [10, 29, 30, 31, 40]), [0, 0, 2, 2, 2]);
+    }
 }

@@ -8,6 +8,7 @@ mod addresses;
 mod archive;
 mod audit;
 mod backup;
+mod birth;
 mod check;
 mod chunk_batch;
 mod chunks;

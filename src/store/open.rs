@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::backup::Standstill;
+use super::birth::Birth;
 use super::chunks::Chunks;
 use super::composition::Composition;
 use super::error::StoreError;
@@ -119,19 +120,30 @@ impl Store {
     }
 }
 
-/// Checks that the journal holds what was acknowledged. Where nothing says so, turns may be missing behind its end. The
-/// caller makes durable what is noted of that.
+/// Checks that the journal holds what was acknowledged. Turns may be missing behind its end where nothing says so, and where
+/// the files are a copy. The caller makes durable what is noted of that.
 pub(super) fn check_end(
     engine: &Engine,
     trees: &Trees,
     journal: &Journal,
 ) -> Result<(), StoreError> {
-    match engine.check_witness(journal)? {
+    let is_witnessed = engine.check_witness(journal)?;
+    let (birth, known) = (Birth::of(&engine.dir)?, Birth::known(&trees.meta)?);
+    let is_copy = known.is_some_and(|known| known != birth);
+    let end = journal.head().position;
+    if is_copy {
+        tracing::warn!(
+            dir = %engine.dir.display(),
+            after = end.0,
+            "the files of this store are a copy, which does not hold what was done after it was made"
+        );
+    }
+    if is_copy || !is_witnessed {
+        gaps::note(&trees.meta, &(end..=end))?;
+    }
+    match known == Some(birth) {
         true => Ok(()),
-        false => {
-            let end = journal.head().position;
-            gaps::note(&trees.meta, &(end..=end))
-        }
+        false => birth.note(&trees.meta),
     }
 }
 

@@ -14,6 +14,7 @@
 //! | blocks | the same | revisions in their frames, compressed together |
 //! | retention | snapshot id, a zero byte | [`super::v3::KeptV3`] |
 //! | meta | `format`, `boot`, `run`, `states-from`, `journal-from`, `journal-since`, `turns-packed` | a number each |
+//! | meta | `created-dir`, `created-log` | when these files were created ([`super::birth`]) |
 //! | meta | `unbooked` | a sum of money, 16 bytes, where the store was made from a snapshot and not all could be booked |
 //! | meta | `gap-` and the position of the last turn before a gap, decimal | of the last one behind which nothing is known |
 //! | meta | `run-` and a boot, decimal; `end-` and the same | the run that it was; where the journal ended then |

@@ -8,7 +8,7 @@ use crate::await_it::until;
 use crate::nodes::Cluster;
 use crate::other_journal::try_put;
 use crate::snapshots::assert_proven;
-use crate::stores::{copy_of, cut_short, open, pay, put_back, stopped};
+use crate::stores::{copy_as_it_is, copy_of, cut_short, open, pay, put_back, stopped};
 
 const IDS: [&str; 3] = ["n1", "n2", "n3"];
 
@@ -113,6 +113,45 @@ async fn an_older_copy_that_is_put_back_stops_its_channels_whatever_its_boot() {
         refuses_keys(&cluster).await;
         the_right_store_comes_back(cluster, right.path(), 400).await;
     }
+}
+
+// No peer has seen what followed. Without this the balance of the copy would pass for that of the original.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_of_a_running_store_that_is_put_back_answers_for_nothing_that_followed_it() {
+    let mut cluster = Cluster::up(&IDS).await;
+    cluster.deposit("n1", "a", 100).await;
+    let n1 = cluster.rest("n1");
+    let store = cluster.store("n1");
+    let old = copy_as_it_is(&store);
+    cluster.deposit("n1", "a", 7).await;
+    let audit = n1.read("/v1/audit").await;
+    let behind_at = audit["at"].as_str().expect("an instant");
+    assert_eq!(
+        (&audit["complete"], &audit["totals"]["balances"]),
+        (&true.into(), &107.into()),
+        "{audit:#}"
+    );
+
+    cluster.stop("n1").await;
+    put_back(old.path(), &store);
+    cluster.start("n1").await;
+    cluster.connected().await;
+    for id in IDS {
+        let query = format!("/v1/audit?at={behind_at}");
+        let audit = cluster.rest(id).read(&query).await;
+        let missing = &audit["missing"][0];
+        assert_eq!(
+            (&audit["complete"], &missing["process"], &missing["reason"]),
+            (&false.into(), &"n1".into(), &"other_journal".into()),
+            "{audit:#}"
+        );
+    }
+    let balance = format!("/v1/accounts/a/balance?at={behind_at}");
+    assert_eq!(n1.get(&balance).await.status, 410);
+    // What the copy does is known again.
+    cluster.deposit("n1", "a", 1).await;
+    let audit = n1.read("/v1/audit").await;
+    assert_eq!(audit["complete"], true, "{audit:#}");
 }
 
 // Their stamps could lose against those that the peers have from the store that n1 had before.

@@ -22,8 +22,13 @@ pub(crate) async fn is_whole(store: &Path) {
 
 /// A copy of the store of a stopped node.
 pub(crate) fn copy_of(store: &Path) -> TempDir {
-    let copy = tempfile::tempdir().expect("a temporary directory");
     await_release(store);
+    copy_as_it_is(store)
+}
+
+/// A copy of a store whose node may run, and writes nothing now.
+pub(crate) fn copy_as_it_is(store: &Path) -> TempDir {
+    let copy = tempfile::tempdir().expect("a temporary directory");
     copy_files(store, copy.path());
     copy
 }

@@ -1,0 +1,50 @@
+//! When the files of a store were created. Whatever copies files creates new ones, so a store whose files are younger than it
+//! remembers is a copy, which lacks what was done after it was made. A directory that is renamed keeps its files, and so does a
+//! disk that is copied as a whole.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use super::error::StoreError;
+use super::files::{self, LOG};
+use super::frame::Kind;
+use super::schema;
+
+const KEYS: [&[u8]; 2] = [b"created-dir", b"created-log"];
+
+/// When the directory and sled's log in it were created, in nanoseconds since 1970. Where the file system does not say, the
+/// numbers of their inodes: a copy has others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Birth([u64; 2]);
+
+impl Birth {
+    pub(super) fn of(dir: &Path) -> Result<Self, StoreError> {
+        let log = dir.join(LOG);
+        let created = |path: &Path| created(path).map_err(files::failed("cannot look at", path));
+        Ok(Self([created(dir)?, created(&log)?]))
+    }
+
+    /// What the store remembers; nothing, if it was never started by a program that looks.
+    pub(super) fn known(meta: &sled::Tree) -> Result<Option<Self>, StoreError> {
+        let number = |key| schema::get::<u64>(meta, key, Kind::Number);
+        let [dir, log] = KEYS.map(number);
+        Ok(dir?.zip(log?).map(|(dir, log)| Self([dir, log])))
+    }
+
+    /// Remembers it. The caller makes it durable.
+    pub(super) fn note(self, meta: &sled::Tree) -> Result<(), StoreError> {
+        let ([dir_key, log_key], Self([dir, log])) = (KEYS, self);
+        schema::put_numbers(meta, [(dir_key, dir), (log_key, log)])
+    }
+}
+
+fn created(path: &Path) -> io::Result<u64> {
+    let metadata = fs::metadata(path)?;
+    let created = metadata.created().ok();
+    let since = created.and_then(|created| created.duration_since(UNIX_EPOCH).ok());
+    let nanos = since.and_then(|since| u64::try_from(since.as_nanos()).ok());
+    Ok(nanos.filter(|nanos| *nanos != 0).unwrap_or(metadata.ino()))
+}
