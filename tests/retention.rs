@@ -231,6 +231,7 @@ impl Scene {
             parts,
         };
         self.store.publish(&state).expect("there is room");
+        self.store.pack().expect("there is room");
         let published = self.store.published(snapshot).expect("it is whole");
         let published = published.expect("it was just published");
         self.staying.insert(snapshot.clone(), published);

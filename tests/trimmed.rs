@@ -201,6 +201,7 @@ fn old_turns_are_packed_as_snapshots_are_published_and_answer_as_before() {
         let mut state = GlobalState::begun(snapshot, process_id("p"), began);
         state.revision = 1;
         scene.store.publish(&state).expect("there is room");
+        scene.store.pack().expect("there is room");
     }
     let after: Vec<_> = (1..300).map(|position| balance(&scene, position)).collect();
     assert_eq!(after, before);

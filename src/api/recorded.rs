@@ -54,6 +54,9 @@ pub(super) async fn account_bytes(
 ) -> Result<BTreeMap<ProcessId, u64>, Failure> {
     // With its lease.
     let state = view.state.clone();
+    if state.parts.is_empty() {
+        return Ok(BTreeMap::new());
+    }
     blocking(handle, move |store| {
         let mut bytes = BTreeMap::new();
         for (process, part) in &state.parts {

@@ -11,7 +11,7 @@ use super::clocks::DurableClocks;
 use super::collector::Collector;
 use super::error::Unavailable;
 use super::events::Events;
-use super::initiate::Found;
+use super::found::Found;
 use super::meetings::Meetings;
 use super::metrics::Metrics;
 use super::parts::Parts;
@@ -232,6 +232,9 @@ impl Handle {
         let reading = self.store().reading(id);
         // Looked at first: what is published between the two looks is found by the second.
         let running = self.in_progress(id);
+        if self.store().revisions_of(id).is_empty() {
+            return Ok(running.map(|view| view.leased(reading)));
+        }
         let wanted = id.clone();
         let parts = &self.shared.parts;
         let published = parts

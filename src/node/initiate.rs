@@ -1,5 +1,5 @@
 //! Starting a snapshot: under a name that no snapshot of the cluster has. The name is drawn here, or given by the
-//! client; either way the own history and the peers are asked for it first.
+//! client. The own history is asked for it first, then the peers, for a name that is drawn only until all were met.
 //!
 //! A peer that is up is waited for where the name was given; while it says nothing, nothing is started. A peer that answers
 //! neither the question nor a greeting for [`MUTE_AFTER`] is not waited for: it is dead, frozen or cut off, and waiting longer
@@ -7,8 +7,7 @@
 //! was begun or finished in the moments before, or while the others were away. Such a snapshot is started anew. If it
 //! is still in progress there, the two are one when the peer returns (`history/assembly.rs`); if it was finished, its
 //! revisions and those from here are kept apart by their hashes, and the contradiction is logged. A name that is drawn
-//! while a process does not answer that was never met on this store carries the id of the store, so that it cannot be
-//! one that an earlier store of this process drew.
+//! and may be taken carries the run of the process, so that no other run has drawn it.
 
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -18,17 +17,18 @@ use tokio::time::{sleep, timeout};
 use tonic::{Code, Status};
 
 use super::error::{NotBegun, Unavailable};
+use super::found::{Elsewhere, Found};
 use super::handle::{Handle, detached};
 use super::peers::{ANSWER_MAX, PeerState};
-use super::views::{SnapshotStatus, SnapshotView};
+use super::views::SnapshotStatus;
 use crate::history::global::GlobalState;
-use crate::process::clock::{Hlc, Lamport};
+use crate::process::clock::Lamport;
 use crate::process::event::{Initiated, Input, Read, Reply, Seen};
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::process::refusal::Refusal;
 use crate::process::snapshot::{drawn_name, is_drawn_by};
+use crate::proto::snapledger::FindSnapshotRequest;
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
-use crate::proto::snapledger::{FindSnapshotRequest, FoundSnapshot};
 
 /// How long peers may take to say what they know of a name.
 const FIND_MAX: Duration = Duration::from_millis(250);
@@ -36,20 +36,6 @@ const FIND_MAX: Duration = Duration::from_millis(250);
 const LIVE_MAX: Duration = Duration::from_secs(5);
 /// How long one that does not answer greetings either may take; a greeting has as long.
 const MUTE_AFTER: Duration = ANSWER_MAX;
-
-/// What is known of a snapshot.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Found {
-    /// It was started by this process.
-    Begun {
-        status: SnapshotStatus,
-        initiator: ProcessId,
-        /// The clocks of its start, where they are known.
-        started: Option<(Hlc, Lamport)>,
-    },
-    /// It was deleted from the history.
-    Deleted,
-}
 
 impl Handle {
     /// Starts a snapshot and its collection, unless it was started before. What is there at the deadline is published
@@ -77,17 +63,22 @@ impl Handle {
         snapshot: SnapshotId,
         deadline: Option<Duration>,
     ) -> Result<Result<Initiated, NotBegun>, Unavailable> {
-        let mut found = self.find(&snapshot).await?;
+        let mut found = self.find_in_history(&snapshot).await?;
         if found.is_none() {
-            let elsewhere = self.find_elsewhere(&snapshot, Patience::UntilGone).await?;
-            if let (None, Some(process)) = (&elsewhere.found, elsewhere.live_and_silent) {
+            // Both wait for a turn, so they do it together.
+            let (begun, elsewhere) = tokio::try_join!(
+                self.find_begun(&snapshot),
+                self.find_elsewhere(&snapshot, Patience::UntilGone)
+            )?;
+            let found_at_all = begun.or(elsewhere.found);
+            if let (None, Some(process)) = (&found_at_all, elsewhere.live_and_silent) {
                 let sentence = format!(
                     "process {process:?} is up and has not said within {} s whether it knows a snapshot {snapshot:?}",
                     LIVE_MAX.as_secs()
                 );
                 return Err(Unavailable::NotYet(sentence));
             }
-            found = elsewhere.found;
+            found = found_at_all;
         }
         match found {
             Some(Found::Begun {
@@ -117,23 +108,12 @@ impl Handle {
         &self,
         deadline: Option<Duration>,
     ) -> Result<Result<Initiated, NotBegun>, Unavailable> {
-        // Doubled wherever a name is taken: an earlier store may have drawn many, and few questions find one beyond them.
-        let mut ahead = 1;
         loop {
-            let clock = self.draw(ahead);
-            ahead = ahead.saturating_mul(2);
+            let (clock, is_next) = self.draw();
             let me = &self.config().me;
             let mut snapshot = drawn_name(me, clock, None);
-            if self.find(&snapshot).await?.is_some() {
-                continue;
-            }
-            let elsewhere = self.find_elsewhere(&snapshot, Patience::Short).await?;
-            if elsewhere.found.is_some() {
-                continue;
-            }
-            if elsewhere.is_stranger_silent {
-                let [a, b, c, d, ..] = self.store().identity().store;
-                snapshot = drawn_name(me, clock, Some(u32::from_be_bytes([a, b, c, d])));
+            if !is_next || !self.is_free(&snapshot).await? {
+                snapshot = drawn_name(me, clock, Some(self.store().identity().run));
             }
             let begun = self.begin(snapshot, deadline).await?;
             if begun.as_ref().is_ok_and(|initiated| !initiated.fresh) {
@@ -143,13 +123,28 @@ impl Handle {
         }
     }
 
-    // A clock so far ahead of the process and of the last one that was drawn: two that ask at once draw two names.
-    fn draw(&self, ahead: u64) -> Lamport {
+    // A clock ahead of the process and of the last one that was drawn: two that ask at once draw two names. Says whether it is
+    // the next one of the process, so that the markers of the snapshot have that clock or a later one.
+    fn draw(&self) -> (Lamport, bool) {
         let drawn = &self.shared.drawn;
         let mut drawn = drawn.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = self.clock().max(*drawn);
-        *drawn = Lamport(newest.0.saturating_add(ahead));
-        *drawn
+        let now = self.clock();
+        let is_next = *drawn <= now;
+        *drawn = now.max(*drawn).tick();
+        (*drawn, is_next)
+    }
+
+    // Whether no snapshot of the cluster has a name that was drawn. The peers are asked only until all were met: what an
+    // earlier store of this process has drawn is behind their clocks, and since the meeting behind the clock here.
+    async fn is_free(&self, snapshot: &SnapshotId) -> Result<bool, Unavailable> {
+        if self.find(snapshot).await?.is_some() {
+            return Ok(false);
+        }
+        if self.shared.meetings.has_met_everyone() {
+            return Ok(true);
+        }
+        let elsewhere = self.find_elsewhere(snapshot, Patience::Short).await?;
+        Ok(elsewhere.found.is_none() && !elsewhere.is_stranger_silent)
     }
 
     async fn begin(
@@ -193,12 +188,23 @@ impl Handle {
 
     /// What is known of a snapshot here.
     pub(super) async fn find(&self, snapshot: &SnapshotId) -> Result<Option<Found>, Unavailable> {
-        if let Some(view) = self.here(snapshot).await? {
+        match self.find_in_history(snapshot).await? {
+            Some(found) => Ok(Some(found)),
+            None => self.find_begun(snapshot).await,
+        }
+    }
+
+    // What the history says, or this node, where it assembles the snapshot. The process is not asked.
+    async fn find_in_history(&self, snapshot: &SnapshotId) -> Result<Option<Found>, Unavailable> {
+        if let Some(view) = self.known(snapshot).await? {
             return Ok(Some(Found::of(&view)));
         }
-        if self.store().is_deleted(snapshot) {
-            return Ok(Some(Found::Deleted));
-        }
+        let is_deleted = self.store().is_deleted(snapshot);
+        Ok(is_deleted.then_some(Found::Deleted))
+    }
+
+    // What the process says of a snapshot that another node assembles.
+    async fn find_begun(&self, snapshot: &SnapshotId) -> Result<Option<Found>, Unavailable> {
         let seen = self.seen(snapshot).await?;
         Ok(seen.map(|seen| Found::Begun {
             status: SnapshotStatus::InProgress,
@@ -359,76 +365,6 @@ enum Said {
     Nothing,
 }
 
-/// What the peers know of a name.
-#[derive(Debug, Default)]
-struct Elsewhere {
-    found: Option<Found>,
-    /// Whether a process did not answer that was never met on this store.
-    is_stranger_silent: bool,
-    /// One that is up and has said nothing, although it was waited for.
-    live_and_silent: Option<ProcessId>,
-}
-
-impl Elsewhere {
-    // One that is there counts more than one that was deleted: it may be pinned.
-    fn take(&mut self, found: Option<Found>) {
-        if !matches!(self.found, Some(Found::Begun { .. })) {
-            self.found = found.or(self.found.take());
-        }
-    }
-}
-
-impl Found {
-    fn of(view: &SnapshotView) -> Self {
-        let state = &view.state;
-        Self::Begun {
-            status: view.status(),
-            initiator: state.initiator.clone(),
-            started: Some((state.initiated_at, state.initiated_clock)),
-        }
-    }
-
-    fn from_wire(found: FoundSnapshot) -> Option<Self> {
-        let status = match found.status.as_str() {
-            "" => return None,
-            "deleted" => return Some(Self::Deleted),
-            "complete" => SnapshotStatus::Complete,
-            "partial" => SnapshotStatus::Partial,
-            _ => SnapshotStatus::InProgress,
-        };
-        let started = (Hlc(found.initiated_at), Lamport(found.logical_clock));
-        Some(Self::Begun {
-            status,
-            initiator: ProcessId::parse(&found.initiator).ok()?,
-            started: Some(started).filter(|(time, _)| *time > Hlc(0)),
-        })
-    }
-
-    /// As it is told to a peer.
-    pub(super) fn to_wire(found: Option<Self>) -> FoundSnapshot {
-        match found {
-            None => FoundSnapshot::default(),
-            Some(Self::Deleted) => FoundSnapshot {
-                status: "deleted".to_owned(),
-                ..FoundSnapshot::default()
-            },
-            Some(Self::Begun {
-                status,
-                initiator,
-                started,
-            }) => {
-                let (time, clock) = started.unwrap_or_default();
-                FoundSnapshot {
-                    status: status.as_str().to_owned(),
-                    initiator: initiator.to_string(),
-                    initiated_at: time.0,
-                    logical_clock: clock.0,
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -467,26 +403,5 @@ mod tests {
         assert_eq!(deleted.expect("the disk has room"), 1);
         assert_eq!(handle.is_over(&first).await.ok(), Some(true));
         node.stop().await;
-    }
-
-    #[test]
-    fn what_is_found_travels_and_what_is_there_counts_more_than_what_was_deleted() {
-        let begun = Found::Begun {
-            status: SnapshotStatus::Partial,
-            initiator: ProcessId::parse("n1").expect("a valid id"),
-            started: Some((Hlc::at(3), Lamport(7))),
-        };
-        for found in [None, Some(Found::Deleted), Some(begun.clone())] {
-            assert_eq!(Found::from_wire(Found::to_wire(found.clone())), found);
-        }
-        for order in [
-            [Some(Found::Deleted), Some(begun.clone())],
-            [Some(begun.clone()), Some(Found::Deleted)],
-        ] {
-            let mut elsewhere = Elsewhere::default();
-            order.into_iter().for_each(|found| elsewhere.take(found));
-            elsewhere.take(None);
-            assert_eq!(elsewhere.found, Some(begun.clone()));
-        }
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct Meetings {
     peers: BTreeSet<ProcessId>,
     /// So many of them are more than half of the cluster, together with this process; or all of them, in a sparse topology.
     enough: usize,
+    /// The processes of the cluster but this one.
+    others: usize,
     /// Those that the store had met when it was opened, which was at this time.
     before: (BTreeSet<ProcessId>, Hlc),
     /// When it met which of those; looked up once.
@@ -56,6 +58,7 @@ impl Meetings {
         }
         let meetings = Self {
             enough: others.div_ceil(2).min(peers.len()),
+            others: topology.processes().count() - 1,
             before: (known, registers.time),
             passed: Mutex::new(passed),
             known: Mutex::new(registers.peers.clone()),
@@ -149,6 +152,12 @@ impl Meetings {
     /// Whether there are no strangers.
     pub(super) fn is_acquainted(&self) -> bool {
         self.is_acquainted.load(Ordering::Acquire)
+    }
+
+    /// Whether every other process was met in this run. So the clock of this one is past all that they know of its earlier
+    /// stores and copies.
+    pub(super) fn has_met_everyone(&self) -> bool {
+        locked(&self.since_start).len() == self.others
     }
 
     /// The peers that may have seen names and stamps that this process would give once more. It has begun anew, or its store is

@@ -19,6 +19,7 @@ mod error;
 mod events;
 mod failures;
 mod foreign;
+mod found;
 mod gather;
 pub mod greeter;
 mod handle;

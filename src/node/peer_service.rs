@@ -11,8 +11,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::changes::Comparisons;
 use super::error::{Unanswered, Unavailable};
+use super::found::Found;
 use super::handle::Handle;
-use super::initiate::Found;
 use super::parts::Parts;
 use super::past::{Place, Point};
 use super::pins::pin_to_wire;

@@ -13,7 +13,7 @@ use crate::history::global::{Completeness, Counted, GlobalState, Missing, Reason
 use crate::history::part::Part;
 use crate::history::verify::verify;
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 
 impl Collector {
     /// Makes the next revision durable and shows it; says its number. Its contents are counted.
@@ -41,7 +41,15 @@ impl Collector {
         self.peers.tell();
         self.events.note_published(&state);
         self.report(&state, took);
+        self.pack().await;
         Ok(state.revision)
+    }
+
+    /// Packs what has become old in the store. The new revision was shown before, so no reader waits for it.
+    pub(super) async fn pack(&self) {
+        if let Err(error) = self.parts.blocking(Store::pack).await {
+            tracing::error!(%error, "old revisions and turns are not packed");
+        }
     }
 
     /// Counts what the chunks that are here really hold, for the certificate. Says whose contents are missing or damaged

@@ -133,6 +133,7 @@ impl Collector {
             self.events.note_published(&state);
         }
         tracing::debug!(snapshot = %came.snapshot, revision = number, complete, "taken over");
+        self.pack().await;
         Ok(())
     }
 }

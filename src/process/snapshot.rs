@@ -102,12 +102,12 @@ impl Process {
     }
 }
 
-/// The name that a process draws for a snapshot: `{process}-{clock}`, and `.{store}` behind it where other stores of the
-/// process may have drawn the same. The process id is cut short where no room would be left.
+/// The name that a process draws for a snapshot: `{process}-{clock}`, and `.{run}` behind it, 16 hexadecimal digits, where
+/// other runs of the process may have drawn the same. The process id is cut short where no room would be left.
 #[must_use]
-pub fn drawn_name(process: &ProcessId, clock: Lamport, store: Option<u32>) -> SnapshotId {
-    let store = store.map(|store| format!(".{store:08x}"));
-    let suffix = format!("-{}{}", clock.0, store.unwrap_or_default());
+pub fn drawn_name(process: &ProcessId, clock: Lamport, run: Option<u64>) -> SnapshotId {
+    let run = run.map(|run| format!(".{run:016x}"));
+    let suffix = format!("-{}{}", clock.0, run.unwrap_or_default());
     let mut end = process.as_str().len().min(ID_BYTES_MAX - suffix.len());
     while !process.as_str().is_char_boundary(end) {
         end -= 1;
@@ -123,11 +123,11 @@ pub fn is_drawn_by(snapshot: &SnapshotId, process: &ProcessId) -> bool {
     let Some(drawn) = name.and_then(|name| name.strip_prefix('-')) else {
         return false;
     };
-    let (clock, store) = drawn.split_once('.').unwrap_or((drawn, "0"));
+    let (clock, run) = drawn.split_once('.').unwrap_or((drawn, "0"));
     let is_made_of = |text: &str, is_digit: fn(&u8) -> bool| {
         !text.is_empty() && text.as_bytes().iter().all(is_digit)
     };
-    is_made_of(clock, u8::is_ascii_digit) && is_made_of(store, u8::is_ascii_hexdigit)
+    is_made_of(clock, u8::is_ascii_digit) && is_made_of(run, u8::is_ascii_hexdigit)
 }
 
 /// A process's progress in one snapshot: its cut, and which incoming channels are still open.

@@ -17,8 +17,6 @@ impl Store {
         let published = self.history.publish(state)?;
         self.sync()?;
         self.history.note(&published.state);
-        self.pack_history()?;
-        self.pack_turns()?;
         Ok(published.root)
     }
 
@@ -38,6 +36,21 @@ impl Store {
         }
     }
 
+    /// Packs some old revisions and turns, if many lie alone; to be called after each revision, for more is packed than one
+    /// snapshot of a quiet cluster adds. In a busy one the rest of the turns stays alone.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn pack(&self) -> Result<(), StoreError> {
+        self.pack_history()?;
+        if let (Some(_deleting), Some(state)) =
+            (self.standstill.deleting(), self.states.newest_cut())
+        {
+            self.journal.pack(state, || self.sync())?;
+        }
+        Ok(())
+    }
+
     /// Packs some of the old revisions, if many lie alone; says whether there may be more. None during a backup: what is
     /// packed is deleted where it lay.
     ///
@@ -48,17 +61,6 @@ impl Store {
             return Ok(false);
         };
         self.history.pack(|| self.sync())
-    }
-
-    // Each snapshot packs some old turns: more than are added between two snapshots of a quiet cluster. In a busy one the rest
-    // stays alone, since publishing does not wait until all are packed.
-    fn pack_turns(&self) -> Result<(), StoreError> {
-        if let (Some(_deleting), Some(state)) =
-            (self.standstill.deleting(), self.states.newest_cut())
-        {
-            self.journal.pack(state, || self.sync())?;
-        }
-        Ok(())
     }
 
     /// A revision of a snapshot, or the newest, as it is stored, frame included, for another store to adopt.
@@ -94,8 +96,6 @@ impl Store {
         self.sync()?;
         self.history.note(state);
         self.history.remove_unlisted()?;
-        self.pack_history()?;
-        self.pack_turns()?;
         self.is_back(&state.snapshot)
     }
 

@@ -61,9 +61,14 @@ async fn a_store_that_begins_anew_takes_no_name_of_the_history() {
     for (id, document) in known.iter().zip(&documents) {
         assert_eq!(taken(&n1, id).await, (200, document.clone()), "{id}");
     }
-    for _ in 0..6 {
+    // First the peers are asked, then all were met, and none is.
+    for number in 0..12 {
+        if number == 6 {
+            cluster.connected().await;
+        }
         let id = n1.start_snapshot().await;
         assert!(!known.contains(&id), "{id} is the name of an old one");
+        assert!(number < 6 || !id.contains('.'), "{id}");
         let fresh = n1.snapshot(&id, "complete").await;
         assert_eq!(fresh["initiator"], "n1");
         known.push(id);
@@ -98,11 +103,11 @@ async fn a_process_draws_its_own_names_and_no_other_takes_them() {
     cluster.start("n1").await;
     let n1 = cluster.rest("n1");
     let drawn = n1.start_snapshot().await;
-    let (clock, store) = drawn
+    let (clock, run) = drawn
         .strip_prefix("n1-")
         .and_then(|drawn| drawn.split_once('.'))
         .expect("it was never met by those that could know another one of the name");
-    assert!(clock.parse::<u64>().is_ok() && store.len() == 8, "{drawn}");
+    assert!(clock.parse::<u64>().is_ok() && run.len() == 16, "{drawn}");
     for id in ["n2", "n3"] {
         cluster.start(id).await;
     }

@@ -184,7 +184,7 @@ fn a_drawn_name_is_known_as_one_of_its_process_and_fits() {
     let name = drawn_name(&process("p"), Lamport(17), None);
     assert_eq!(name.as_str(), "p-17");
     let marked = drawn_name(&process("p"), Lamport(17), Some(0xab));
-    assert_eq!(marked.as_str(), "p-17.000000ab");
+    assert_eq!(marked.as_str(), "p-17.00000000000000ab");
     for drawn in [&name, &marked] {
         assert!(is_drawn_by(drawn, &process("p")) && !is_drawn_by(drawn, &process("q")));
     }
@@ -192,8 +192,11 @@ fn a_drawn_name_is_known_as_one_of_its_process_and_fits() {
         assert!(!is_drawn_by(&snapshot(given), &process("p")), "{given}");
     }
     let long = process(&"é".repeat(64));
-    let name = drawn_name(&long, Lamport(u64::MAX), Some(u32::MAX));
-    assert!(name.as_str().ends_with("-18446744073709551615.ffffffff"));
+    let name = drawn_name(&long, Lamport(u64::MAX), Some(u64::MAX));
+    assert!(
+        name.as_str()
+            .ends_with("-18446744073709551615.ffffffffffffffff")
+    );
 }
 
 #[test]

@@ -306,6 +306,7 @@ mod tests {
         assert!(store.lacks_revision(&Came::of(state)));
         let adopted = store.adopt_revision(state, stored);
         adopted.expect("what is damaged contradicts nothing");
+        store.pack().expect("there is room");
         assert!(!store.lacks_revision(&Came::of(state)));
     }
 

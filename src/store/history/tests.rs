@@ -94,6 +94,7 @@ pub(super) fn published(store: &Store, id: &str, start: u64) -> GlobalState {
     let mut state = begun(id, start);
     state.completeness = Completeness::Complete;
     store.publish(&state).expect("it is written");
+    store.pack().expect("it is written");
     state
 }
 
