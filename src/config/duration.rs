@@ -4,51 +4,26 @@ use std::time::Duration;
 
 use super::fault::Fault;
 
+/// A century bounds what is added to a clock later, so that no sum overflows.
+const DURATION_MAX_MS: u64 = 3_155_760_000_000;
+
 /// A positive whole number and its unit: `ms`, `s`, `m`, `h` or `d`.
 ///
 /// # Errors
-/// [`Fault::Duration`].
+/// [`Fault::Duration`], [`Fault::TooShort`], [`Fault::TooLong`].
 pub fn parse_duration(text: &str) -> Result<Duration, Fault> {
-    positive(text).ok_or_else(|| Fault::Duration(text.to_owned()))
-}
-
-/// Nobody waits longer for the first revision of a snapshot; whoever is missing then is shown as missing.
-const DEADLINE_MAX: Duration = Duration::from_secs(3600);
-
-/// The deadline of one snapshot: a duration of at most an hour.
-///
-/// # Errors
-/// [`Fault::Duration`], [`Fault::Deadline`].
-pub fn parse_deadline(text: &str) -> Result<Duration, Fault> {
-    match parse_duration(text)? {
-        deadline if deadline <= DEADLINE_MAX => Ok(deadline),
-        _ => Err(Fault::Deadline(text.to_owned())),
+    let duration = parse_span(text).ok_or_else(|| Fault::Duration(text.to_owned()))?;
+    let text = text.to_owned();
+    match duration {
+        Duration::ZERO => Err(Fault::TooShort(text)),
+        _ if duration > Duration::from_millis(DURATION_MAX_MS) => Err(Fault::TooLong(text)),
+        _ => Ok(duration),
     }
 }
 
-/// A duration, or `off`, which is `None`.
-///
-/// # Errors
-/// [`Fault::Interval`].
-pub fn parse_interval(text: &str) -> Result<Option<Duration>, Fault> {
-    if text == "off" {
-        return Ok(None);
-    }
-    match positive(text) {
-        Some(duration) => Ok(Some(duration)),
-        None => Err(Fault::Interval(text.to_owned())),
-    }
-}
-
-/// An age, or `off`, which is `None`.
-///
-/// # Errors
-/// [`Fault::Age`].
-pub fn parse_age(text: &str) -> Result<Option<Duration>, Fault> {
-    parse_interval(text).map_err(|_| Fault::Age(text.to_owned()))
-}
-
-fn positive(text: &str) -> Option<Duration> {
+/// The same, or no time at all; `None` where it is no duration.
+#[must_use]
+pub fn parse_span(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let unit_ms: u64 = match unit {
@@ -59,11 +34,51 @@ fn positive(text: &str) -> Option<Duration> {
         "d" => 86_400_000,
         _ => return None,
     };
-    let ms = number.parse::<u64>().ok()?.checked_mul(unit_ms)?;
-    // A century bounds what is added to a clock later, so that no sum overflows.
-    (1..=3_155_760_000_000)
-        .contains(&ms)
-        .then(|| Duration::from_millis(ms))
+    if number.is_empty() {
+        return None;
+    }
+    let ms = number.parse::<u64>().unwrap_or(u64::MAX);
+    Some(Duration::from_millis(ms.saturating_mul(unit_ms)))
+}
+
+/// Nobody waits longer for the first revision of a snapshot; whoever is missing then is shown as missing.
+const DEADLINE_MAX: Duration = Duration::from_secs(3600);
+
+/// The deadline of one snapshot: a duration of at most an hour.
+///
+/// # Errors
+/// As [`parse_duration`]; [`Fault::Deadline`].
+pub fn parse_deadline(text: &str) -> Result<Duration, Fault> {
+    match parse_duration(text)? {
+        deadline if deadline <= DEADLINE_MAX => Ok(deadline),
+        _ => Err(Fault::Deadline(text.to_owned())),
+    }
+}
+
+/// A duration, or `off`, which is `None`.
+///
+/// # Errors
+/// [`Fault::Interval`], [`Fault::IntervalTooShort`], [`Fault::TooLong`].
+pub fn parse_interval(text: &str) -> Result<Option<Duration>, Fault> {
+    if text == "off" {
+        return Ok(None);
+    }
+    parse_duration(text).map(Some).map_err(|fault| match fault {
+        Fault::Duration(text) => Fault::Interval(text),
+        Fault::TooShort(text) => Fault::IntervalTooShort(text),
+        fault => fault,
+    })
+}
+
+/// An age, or `off`, which is `None`.
+///
+/// # Errors
+/// [`Fault::Age`], and else as [`parse_interval`].
+pub fn parse_age(text: &str) -> Result<Option<Duration>, Fault> {
+    parse_interval(text).map_err(|fault| match fault {
+        Fault::Interval(text) => Fault::Age(text),
+        fault => fault,
+    })
 }
 
 #[cfg(test)]
@@ -77,24 +92,42 @@ mod tests {
         assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(parse_duration("1h"), Ok(Duration::from_secs(3600)));
         assert_eq!(parse_duration("30d"), Ok(Duration::from_secs(30 * 86_400)));
-        for bad in [
-            "",
-            "60",
-            "s",
-            "0s",
-            "-1s",
-            "1.5s",
-            "1 s",
-            "off",
-            "99999999999h",
-            "18446744073709551615h",
-        ] {
+        for bad in ["", "60", "s", "-1s", "1.5s", "1 s", "off"] {
             assert_eq!(
                 parse_duration(bad),
                 Err(Fault::Duration(bad.to_owned())),
                 "{bad}"
             );
         }
+    }
+
+    // Without this 0s is called no duration, and a person looks for the fault in how it is written.
+    #[test]
+    fn a_duration_out_of_range_is_called_so() {
+        let said = |text: &str| parse_duration(text).expect_err(text).to_string();
+        for short in ["0s", "00ms"] {
+            assert_eq!(
+                said(short),
+                format!("`{short}` is too short; give at least 1ms")
+            );
+            let interval = parse_interval(short).expect_err(short).to_string();
+            assert_eq!(
+                interval,
+                format!("`{short}` is too short; give at least 1ms, or off")
+            );
+        }
+        for long in [
+            "99999999999h",
+            "18446744073709551615h",
+            "99999999999999999999ms",
+        ] {
+            assert_eq!(
+                said(long),
+                format!("`{long}` is too long; give at most 36525d")
+            );
+        }
+        assert_eq!(parse_duration("36525d").ok(), parse_span("36525d"));
+        assert_eq!(parse_span("0s"), Some(Duration::ZERO));
     }
 
     #[test]

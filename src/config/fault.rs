@@ -79,6 +79,15 @@ pub enum Fault {
     /// Not a duration.
     #[error("`{0}` is no duration; write a whole number with a unit, for example 60s or 500ms")]
     Duration(String),
+    /// No time at all.
+    #[error("`{0}` is too short; give at least 1ms")]
+    TooShort(String),
+    /// The same of what can be switched off.
+    #[error("`{0}` is too short; give at least 1ms, or off")]
+    IntervalTooShort(String),
+    /// Over a century.
+    #[error("`{0}` is too long; give at most 36525d")]
+    TooLong(String),
     /// A deadline of a snapshot that is too long.
     #[error("`{0}` is too long; give at most one hour, `1h`")]
     Deadline(String),
@@ -114,6 +123,19 @@ pub enum Fault {
         /// Who gives it second.
         process: ProcessId,
         /// Who gives it first.
+        taken_by: ProcessId,
+    },
+    /// One directory for two stores.
+    #[error(
+        "the store of process {process} would be in {dir}, as that of {taken_by}; give each process on a machine a dir of its \
+         own"
+    )]
+    DuplicateDir {
+        /// The directory as it is written.
+        dir: String,
+        /// Whose store is named second.
+        process: ProcessId,
+        /// Whose store is named first.
         taken_by: ProcessId,
     },
     /// A channel is written as a pair.

@@ -10,6 +10,7 @@ pub mod cluster_file;
 mod duration;
 mod fault;
 mod options;
+mod place;
 mod plan;
 mod size;
 
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 pub use self::address::{check_address, reachable};
 pub use self::clock::{ClockSettings, WallClock};
-pub use self::duration::{parse_age, parse_deadline, parse_duration, parse_interval};
+pub use self::duration::{parse_age, parse_deadline, parse_duration, parse_interval, parse_span};
 pub use self::fault::{ConfigError, Fault};
 pub use self::options::NodeOptions;
 pub use self::plan::{Listen, NodePlan};
