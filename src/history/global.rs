@@ -89,6 +89,9 @@ pub struct Missing {
     pub last_complete: Option<SnapshotId>,
 }
 
+const RECORDING: &str = "recording";
+const CHANNEL_STOPPED: &str = "channel_stopped";
+
 /// Why a part is not here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
@@ -105,9 +108,6 @@ pub enum Reason {
     },
 }
 
-/// The reason of what a stopped channel leaves open, on the public interface.
-pub const CHANNEL_STOPPED: &str = "channel_stopped";
-
 impl Reason {
     /// The stable name on the public interface.
     #[must_use]
@@ -115,7 +115,7 @@ impl Reason {
         match self {
             Self::NeverSeen => "never_seen",
             Self::Down => "down",
-            Self::Recording => "recording",
+            Self::Recording => RECORDING,
             Self::ChannelStopped { .. } => CHANNEL_STOPPED,
         }
     }
@@ -264,6 +264,21 @@ impl GlobalState {
         Some(&found.why)
     }
 
+    /// Why an open channel is open: a name of [`Reason`], and a sentence where a person can do something. Without a process
+    /// at one of its ends it is that one's reason; where both are here, the marker has not come through it.
+    #[must_use]
+    pub fn why_open(&self, channel: &ChannelId) -> (&'static str, Option<&str>) {
+        if let Some(why) = self.stopped(channel) {
+            return (CHANNEL_STOPPED, Some(why));
+        }
+        let missing = self.missing().iter();
+        let of = |end: &ProcessId| missing.clone().find(|one| one.process == *end);
+        match of(&channel.to).or_else(|| of(&channel.from)) {
+            Some(missing) => (missing.reason.as_str(), missing.reason.sentence()),
+            None => (RECORDING, None),
+        }
+    }
+
     /// What the sums do not hold; `None` where they hold everything.
     #[must_use]
     pub fn left_out(&self) -> Option<LeftOut<'_>> {
@@ -305,5 +320,53 @@ impl GlobalState {
                 .sum::<i128>();
         }
         totals
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::part::tests::part_of;
+
+    fn id(text: &str) -> ProcessId {
+        ProcessId::parse(text).expect("a valid id")
+    }
+
+    // Without this a partial snapshot in which every process has recorded would not say why it is partial.
+    #[test]
+    fn every_open_channel_has_a_reason() {
+        let [n1, n2, n3] = ["n1", "n2", "n3"].map(id);
+        let snapshot = SnapshotId::parse("s").expect("a valid id");
+        let topology =
+            Topology::full(&[n1.clone(), n2.clone(), n3.clone()]).expect("it is connected");
+        let mut state = GlobalState::begun(snapshot.clone(), n1.clone(), (Hlc::at(1), Lamport(1)));
+        for process in [&n1, &n2] {
+            let mut part = part_of(&snapshot, process, &n1);
+            part.open = topology.incoming(process).cloned().collect();
+            state.parts.insert(process.clone(), part);
+        }
+        let explain = |process: &ProcessId| Missing {
+            process: process.clone(),
+            reason: Reason::Down,
+            last_seen_us: None,
+            last_complete: None,
+        };
+        let channel = |from: &ProcessId, to: &ProcessId| ChannelId {
+            from: from.clone(),
+            to: to.clone(),
+        };
+        let one = channel(&n1, &n2);
+        let stopped = |channel: &ChannelId| (*channel == one).then(|| "n1 was wiped".to_owned());
+        state.completeness = Completeness::of(&topology, &state.parts, explain, stopped);
+        for (from, to, why) in [
+            (&n1, &n2, (CHANNEL_STOPPED, Some("n1 was wiped"))),
+            (&n2, &n1, (RECORDING, None)),
+            (&n1, &n3, ("down", None)),
+            (&n3, &n1, ("down", None)),
+        ] {
+            let channel = channel(from, to);
+            assert!(state.open_channels().contains(&channel), "{channel}");
+            assert_eq!(state.why_open(&channel), why, "{channel}");
+        }
     }
 }

@@ -8,10 +8,10 @@ use crate::nodes::Cluster;
 
 const IDS: [&str; 3] = ["n1", "n2", "n3"];
 
-fn open(channels: &[(&str, &str)]) -> Value {
+fn open(channels: &[(&str, &str, &str)]) -> Value {
     let ends = channels
         .iter()
-        .map(|(from, to)| json!({"from": from, "to": to}));
+        .map(|(from, to, reason)| json!({"from": from, "to": to, "reason": reason}));
     Value::Array(ends.collect())
 }
 
@@ -31,6 +31,7 @@ async fn who_never_came_is_never_seen_and_not_waited_for() {
     }]);
     assert_eq!(partial["missing"], missing);
     let channels = [("n1", "n3"), ("n2", "n3"), ("n3", "n1"), ("n3", "n2")];
+    let channels = channels.map(|(from, to)| (from, to, "never_seen"));
     assert_eq!(partial["open_channels"], open(&channels));
     cluster.stop_all().await;
 }
@@ -93,7 +94,12 @@ async fn who_is_up_and_behind_a_dead_process_has_not_recorded() {
         .map(|(process, reason)| (process, reason))
         .collect();
     assert_eq!(reasons, expected);
-    assert_eq!(partial["open_channels"], open(&ring));
+    let waiting = [
+        ("n1", "n2", "down"),
+        ("n2", "n3", "recording"),
+        ("n3", "n1", "recording"),
+    ];
+    assert_eq!(partial["open_channels"], open(&waiting));
     cluster.start("n2").await;
     rest.snapshot(&id, "complete").await;
     cluster.stop_all().await;

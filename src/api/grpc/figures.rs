@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::recorded::status_of;
-use crate::history::global::{CHANNEL_STOPPED, GlobalState, Missing};
+use crate::history::global::{GlobalState, Missing};
 use crate::history::part::{Part, RecordedMessage};
 use crate::history::verify::{Check, verify};
 use crate::node::SnapshotView;
@@ -102,10 +102,10 @@ pub(super) fn ends(channel: &ChannelId) -> wire::ChannelEnds {
 }
 
 fn open_ends(state: &GlobalState, channel: &ChannelId) -> wire::ChannelEnds {
-    let stopped = state.stopped(channel);
+    let (reason, error) = state.why_open(channel);
     wire::ChannelEnds {
-        reason: stopped.map_or("", |_| CHANNEL_STOPPED).to_owned(),
-        error: stopped.unwrap_or_default().to_owned(),
+        reason: reason.to_owned(),
+        error: error.unwrap_or_default().to_owned(),
         ..ends(channel)
     }
 }

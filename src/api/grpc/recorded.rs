@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::super::error::Failure;
 use super::super::time::rfc3339;
 use super::ANSWER_BYTES_MAX;
-use crate::history::global::{CHANNEL_STOPPED, GlobalState};
+use crate::history::global::GlobalState;
 use crate::history::part::{Part, RecordedChannel, RecordedMessage, RecordedState};
 use crate::process::cell::Cell;
 use crate::process::ids::{ChannelId, SnapshotId};
@@ -166,9 +166,9 @@ pub(super) fn what_is_missing(state: &GlobalState) -> String {
     let open: Vec<String> = state
         .open_channels()
         .iter()
-        .map(|channel| match state.stopped(channel) {
-            Some(why) => format!("{channel} ({CHANNEL_STOPPED}; {why})"),
-            None => channel.to_string(),
+        .map(|channel| match state.why_open(channel) {
+            (reason, Some(why)) => format!("{channel} ({reason}; {why})"),
+            (reason, None) => format!("{channel} ({reason})"),
         })
         .collect();
     let named = |what: &str, names: &[String]| match names {

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::super::recorded::status_of;
 use super::super::time::rfc3339;
-use crate::history::global::{CHANNEL_STOPPED, GlobalState, LeftOut, Missing, Totals};
+use crate::history::global::{GlobalState, LeftOut, Missing, Totals};
 use crate::history::part::Part;
 use crate::history::verify::{Check, Verification, verify};
 use crate::node::{SnapshotStatus, SnapshotView};
@@ -83,7 +83,7 @@ struct MissingShown<'a> {
 struct Ends<'a> {
     from: &'a str,
     to: &'a str,
-    /// Of an open channel, where it is known.
+    /// Of an open channel.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -273,9 +273,9 @@ impl<'a> From<&'a ChannelId> for Ends<'a> {
 
 impl<'a> Ends<'a> {
     fn open(state: &'a GlobalState, channel: &'a ChannelId) -> Self {
-        let error = state.stopped(channel);
+        let (reason, error) = state.why_open(channel);
         Self {
-            reason: error.map(|_| CHANNEL_STOPPED),
+            reason: Some(reason),
             error,
             ..Self::from(channel)
         }

@@ -1,5 +1,7 @@
 //! A snapshot and the history as tables. Knows the shapes of the REST answers; what is absent is a dash.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::cli::Report;
@@ -29,10 +31,54 @@ pub(super) fn list(answer: &Value) -> Report {
     if !pinned.is_empty() {
         report.line(&format!("pinned: {}", pinned.join(", ")));
     }
+    for (gaps, ids) in partial(&answer["snapshots"]) {
+        report.line(&format!("partial without {gaps}: {}", ids.join(", ")));
+    }
     if let Some(cursor) = answer["next_cursor"].as_str() {
         report.line(&format!("more with the same command and --cursor {cursor}"));
     }
     report
+}
+
+/// The partial ones of a list, by what they do not hold.
+fn partial(snapshots: &Value) -> BTreeMap<String, Vec<String>> {
+    let mut by_gaps: BTreeMap<_, Vec<String>> = BTreeMap::new();
+    let all = snapshots.as_array().into_iter().flatten();
+    for one in all.filter(|one| one["status"] == "partial") {
+        let ids = by_gaps.entry(gaps(one).join(", ")).or_default();
+        ids.push(cell(one.get("snapshot_id")));
+    }
+    by_gaps
+}
+
+/// What a snapshot does not hold, each with its reason. The channels of a process that is missing go without saying.
+fn gaps(snapshot: &Value) -> Vec<String> {
+    let list = |name: &str| snapshot[name].as_array().into_iter().flatten();
+    let is_missing = |end: &Value| list("missing").any(|one| one["process"] == *end);
+    let said = |what: String, one: &Value| format!("{what} ({})", cell(one.get("reason")));
+    let missing = list("missing").map(|one| {
+        let process = cell(one.get("process"));
+        said(format!("process {process}"), one)
+    });
+    let open =
+        list("open_channels").filter(|one| !is_missing(&one["from"]) && !is_missing(&one["to"]));
+    let open = open.map(|one| {
+        let (from, to) = (cell(one.get("from")), cell(one.get("to")));
+        said(format!("channel {from}→{to}"), one)
+    });
+    missing.chain(open).collect()
+}
+
+/// Why there are gaps, where a person can do something; each sentence once.
+fn causes(snapshot: &Value) -> Vec<String> {
+    let lists = ["missing", "open_channels"].map(|name| snapshot[name].as_array());
+    let all = lists.into_iter().flatten().flatten();
+    let mut causes: Vec<String> = all
+        .filter(|one| one["error"].is_string())
+        .map(|one| cell(one.get("error")))
+        .collect();
+    causes.dedup();
+    causes
 }
 
 /// The revisions of a snapshot.
@@ -140,6 +186,9 @@ pub(super) fn snapshot(snapshot: &Value, checks: bool) -> Report {
             report.line(&format!("\n{}", field.replace('_', " ")));
             report.list(&snapshot[field], columns);
         }
+    }
+    for cause in causes(snapshot) {
+        report.line(&format!("channel_stopped: {cause}"));
     }
     if checks {
         report.line("\nchecks");
@@ -251,6 +300,32 @@ mod tests {
                 assert!(columns <= usize::from(COLUMNS_MAX), "{columns}: {line}");
             }
         }
+    }
+
+    #[test]
+    fn a_list_says_once_what_its_partial_snapshots_lack() {
+        let partial = |id: &str, missing: Value| {
+            let open = json!([
+                {"from": "n1", "to": "n2", "reason": "channel_stopped", "error": "why"},
+                {"from": "n3", "to": "n1", "reason": "down"}
+            ]);
+            json!({"snapshot_id": id, "status": "partial", "missing": missing, "open_channels": open})
+        };
+        let dead = json!([{"process": "n3", "reason": "down"}]);
+        let snapshots = [
+            partial("s4", dead.clone()),
+            json!({"snapshot_id": "s3", "status": "complete", "missing": [], "open_channels": []}),
+            partial("s2", dead),
+            partial("s1", json!([])),
+        ];
+        let text = list(&json!({"snapshots": snapshots})).text().to_owned();
+        for line in [
+            "partial without process n3 (down), channel n1→n2 (channel_stopped): s4, s2\n",
+            "partial without channel n1→n2 (channel_stopped), channel n3→n1 (down): s1\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        assert_eq!(causes(&snapshots[0]), ["why"]);
     }
 
     // Without this a table of checks breaks in the middle of its figures on a terminal.
