@@ -39,7 +39,8 @@ const MUTE_AFTER: Duration = ANSWER_MAX;
 
 impl Handle {
     /// Starts a snapshot and its collection, unless it was started before. What is there at the deadline is published
-    /// as partial; `None` is the configured one. A restart forgets it, the configured one counts then.
+    /// as partial; `None` is the configured one. A restart forgets it, the configured one counts then. Peers may take so
+    /// long as `patience` to say whether they know a given name, and no longer than they always may.
     ///
     /// # Errors
     /// [`Unavailable`]; [`NotBegun`] is an answer.
@@ -47,11 +48,13 @@ impl Handle {
         &self,
         snapshot: Option<SnapshotId>,
         deadline: Option<Duration>,
+        patience: Option<Duration>,
     ) -> Result<Result<Initiated, NotBegun>, Unavailable> {
         let handle = self.clone();
+        let patience = patience.map_or(LIVE_MAX, |patience| patience.min(LIVE_MAX));
         detached(async move {
             match snapshot {
-                Some(given) => handle.begin_given(given, deadline).await,
+                Some(given) => handle.begin_given(given, deadline, patience).await,
                 None => handle.begin_drawn(deadline).await,
             }
         })
@@ -62,19 +65,21 @@ impl Handle {
         &self,
         snapshot: SnapshotId,
         deadline: Option<Duration>,
+        patience: Duration,
     ) -> Result<Result<Initiated, NotBegun>, Unavailable> {
         let mut found = self.find_in_history(&snapshot).await?;
         if found.is_none() {
             // Both wait for a turn, so they do it together.
+            let until_gone = Patience::UntilGone(patience);
             let (begun, elsewhere) = tokio::try_join!(
                 self.find_begun(&snapshot),
-                self.find_elsewhere(&snapshot, Patience::UntilGone)
+                self.find_elsewhere(&snapshot, until_gone)
             )?;
             let found_at_all = begun.or(elsewhere.found);
             if let (None, Some(process)) = (&found_at_all, elsewhere.live_and_silent) {
                 let sentence = format!(
-                    "process {process:?} is up and has not said within {} s whether it knows a snapshot {snapshot:?}",
-                    LIVE_MAX.as_secs()
+                    "process {process:?} is up and has not said within {patience:?} whether it knows a snapshot \
+                     {snapshot:?}, so none was started; ask again, or with more time to wait"
                 );
                 return Err(Unavailable::NotYet(sentence));
             }
@@ -259,13 +264,16 @@ impl Handle {
             }
             // One that stops in order has said so.
             let is_live = peer.state == PeerState::Up && !peer.is_leaving;
-            let is_awaited = is_live && patience == Patience::UntilGone;
+            let awaited = match patience {
+                Patience::UntilGone(longest) if is_live => Some(longest),
+                _ => None,
+            };
             let (handle, snapshot) = (self.clone(), snapshot.clone());
             asked.spawn(async move {
                 let process = peer.process;
-                let said = match is_awaited {
-                    true => handle.find_while_up(&process, &snapshot).await,
-                    false => match handle.ask_for(&process, &snapshot, FIND_MAX).await {
+                let said = match awaited {
+                    Some(longest) => handle.find_while_up(&process, &snapshot, longest).await,
+                    None => match handle.ask_for(&process, &snapshot, FIND_MAX).await {
                         Ok(found) => Said::Answer(found),
                         Err(_) => Said::Gone,
                     },
@@ -286,10 +294,15 @@ impl Handle {
     }
 
     // Asks a peer that is up until it answers, or is found silent or mute.
-    async fn find_while_up(&self, process: &ProcessId, snapshot: &SnapshotId) -> Said {
+    async fn find_while_up(
+        &self,
+        process: &ProcessId,
+        snapshot: &SnapshotId,
+        longest: Duration,
+    ) -> Said {
         let asked = async {
             loop {
-                match self.ask_for(process, snapshot, LIVE_MAX).await {
+                match self.ask_for(process, snapshot, longest).await {
                     Ok(found) => return Said::Answer(found),
                     // A program that does not know the question.
                     Err(Some(status)) if status.code() == Code::Unimplemented => return Said::Gone,
@@ -314,7 +327,7 @@ impl Handle {
         tokio::select! {
             said = asked => said,
             () = gone => Said::Gone,
-            () = sleep(LIVE_MAX) => Said::Nothing,
+            () = sleep(longest) => Said::Nothing,
         }
     }
 
@@ -352,8 +365,8 @@ impl Handle {
 enum Patience {
     /// For a moment: names that are drawn are unknown to others but for the earlier stores of a process.
     Short,
-    /// Until it is found silent or mute, or for [`LIVE_MAX`]: a given id that it knows is taken.
-    UntilGone,
+    /// Until it is found silent or mute, or for so long: a given id that it knows is taken.
+    UntilGone(Duration),
 }
 
 /// What came of a question to one peer.
@@ -380,7 +393,7 @@ mod tests {
         let name = |number: u32| SnapshotId::parse(&format!("s{number}")).expect("a valid id");
         for number in 0..150 {
             let id = name(number);
-            let begun = handle.initiate(Some(id.clone()), None).await;
+            let begun = handle.initiate(Some(id.clone()), None, None).await;
             assert!(begun.expect("the node goes on").expect("it is new").fresh);
             let finished = handle.finished(&id, Duration::from_secs(60));
             assert!(finished.await.expect("the node goes on").is_some());

@@ -348,7 +348,7 @@ async fn snapshots_by_interval(handle: Handle, every: Duration) {
             );
             continue;
         }
-        match handle.initiate(None, None).await {
+        match handle.initiate(None, None, None).await {
             Ok(Ok(_)) => {}
             Ok(Err(refusal)) => tracing::warn!(%refusal, "no snapshot by interval"),
             Err(error) => tracing::warn!(%error, "no snapshot by interval"),

@@ -225,7 +225,7 @@ async fn no_snapshot_is_taken_as_latest_and_one_of_before_is_still_read() {
     }
     // As a program of before would have.
     let old = SnapshotId::parse("latest").expect("a valid id");
-    let begun = cluster.handle("n1").initiate(Some(old), None).await;
+    let begun = cluster.handle("n1").initiate(Some(old), None, None).await;
     assert!(begun.expect("the node runs").is_ok());
     rest.snapshot("id:latest", "partial").await;
     let newer = rest.start_snapshot().await;

@@ -24,7 +24,11 @@ async fn a_snapshot_outlives_its_caller_and_is_found_through_every_node() {
     let id = SnapshotId::parse("left-alone").expect("a valid id");
     let handle = cluster.handle("n1").clone();
     // Asked once and not waited for: so it may not have begun when we look for the first time.
-    let _gone = timeout(Duration::ZERO, handle.initiate(Some(id.clone()), None)).await;
+    let _gone = timeout(
+        Duration::ZERO,
+        handle.initiate(Some(id.clone()), None, None),
+    )
+    .await;
     drop(handle);
     let rest = cluster.rest("n1");
     let path = format!("/v1/snapshots/{id}");

@@ -10,8 +10,8 @@ use snapledger::proto::chandy_lamport::{
     DepositRequest, GetGlobalSnapshotRequest, GetGlobalSnapshotResponse, GetSnapshotRequest,
     InitiateSnapshotRequest, TransferRequest,
 };
-use tonic::Request;
 use tonic::transport::Channel;
+use tonic::{Code, Request};
 
 use crate::await_it::until;
 use crate::nodes::{Cluster, connection};
@@ -160,6 +160,14 @@ async fn a_process_that_froze_before_its_marker_is_named_as_missing() {
     assert_complete(&global(&mut one, &warm).await);
 
     programs.signal("n3", Signal::STOP);
+    // Less time than it takes to find out is kept, and nothing is started.
+    let snapshot_id = "hasty".to_owned();
+    let mut request = Request::new(InitiateSnapshotRequest { snapshot_id });
+    request.set_timeout(Duration::from_millis(600));
+    let refused = one.initiate_snapshot(request).await;
+    let refused = refused.expect_err("it is not known yet");
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    assert!(refused.message().contains("none was started"), "{refused}");
     // A client does not wait until three greetings have stayed unanswered.
     let snapshot_id = "frozen".to_owned();
     let mut request = Request::new(InitiateSnapshotRequest { snapshot_id });

@@ -54,12 +54,9 @@ impl SnapshotService for Snapshots {
             "" => None,
             named => Some(new_id("snapshot_id", named)?),
         };
-        let initiated = match self
-            .handle
-            .initiate(wanted, None)
-            .await
-            .map_err(Failure::from)?
-        {
+        let patience = patience(&request, WAIT_MAX);
+        let initiated = self.handle.initiate(wanted, None, Some(patience)).await;
+        let initiated = match initiated.map_err(Failure::from)? {
             Ok(initiated) => initiated,
             Err(why) => {
                 return Ok(Response::new(InitiateSnapshotResponse {

@@ -59,7 +59,10 @@ pub(super) async fn initiate(
     let deadline = wanted.deadline.as_deref().map(deadline).transpose()?;
     let wanted = wanted.snapshot_id.as_deref();
     let wanted = wanted.map(|text| new_id("snapshot_id", text)).transpose()?;
-    let initiated = facade.handle.initiate(wanted, deadline).await??;
+    let initiated = facade
+        .handle
+        .initiate(wanted, deadline, wait.left())
+        .await??;
     if initiated.fresh && wait.is_asked() {
         // It has begun: what goes wrong while it is waited for must not be answered as if it had not.
         let finished = wait.snapshot(&facade, &initiated.snapshot).await;

@@ -1,7 +1,7 @@
 //! `?wait=SECONDS`: an answer about a snapshot that comes when it is finished. Whoever waits has the place of a watcher,
 //! and holds no thread.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::http::Uri;
 use tokio::sync::OwnedSemaphorePermit;
@@ -16,8 +16,8 @@ use crate::process::ids::SnapshotId;
 pub(super) const WAIT: &str = "wait";
 const SECONDS_MAX: u64 = 60;
 
-/// Leave to wait so long.
-pub(super) struct Wait(Option<(Duration, OwnedSemaphorePermit)>);
+/// Leave to wait until then.
+pub(super) struct Wait(Option<(Instant, OwnedSemaphorePermit)>);
 
 impl Wait {
     /// As the request asks. To be had before anything is started: what is refused has not begun.
@@ -43,7 +43,14 @@ impl Wait {
         if patience.is_zero() {
             return Ok(Self(None));
         }
-        Ok(Self(Some((patience, facade.admit_watcher()?))))
+        let until = Instant::now() + patience;
+        Ok(Self(Some((until, facade.admit_watcher()?))))
+    }
+
+    /// How much of the time is left; `None` where it was not asked to wait.
+    pub(super) fn left(&self) -> Option<Duration> {
+        let (until, _) = self.0.as_ref()?;
+        Some(until.saturating_duration_since(Instant::now()))
     }
 
     /// The snapshot: as it is, or as it is when it is finished or the time is over.
@@ -52,8 +59,8 @@ impl Wait {
         facade: &Facade,
         snapshot: &SnapshotId,
     ) -> Result<Option<SnapshotView>, Unavailable> {
-        match &self.0 {
-            Some((patience, _)) => facade.handle.finished(snapshot, *patience).await,
+        match self.left() {
+            Some(patience) => facade.handle.finished(snapshot, patience).await,
             None => facade.handle.snapshot(snapshot).await,
         }
     }
