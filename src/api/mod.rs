@@ -18,6 +18,7 @@ mod identity;
 mod members;
 mod named;
 mod proof;
+mod range;
 mod recorded;
 mod resets;
 pub mod rest;

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use jiff::civil::{Date, DateTime, Time};
 
 use super::error::Failure;
-use crate::config::parse_duration;
+use crate::config::parse_span;
 use crate::node::Handle;
 use crate::process::clock::Hlc;
 
@@ -46,9 +46,31 @@ pub(crate) fn rfc3339(wall_us: u64) -> String {
     Instant::of_us(wall_us).to_string()
 }
 
-/// Understands an instant of a request.
-pub(super) fn parse(field: &str, text: &str) -> Result<Instant, Failure> {
-    read(text).ok_or_else(|| Failure::malformed(field, expected(text)))
+/// A bound of a list: an instant, or how long ago it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Bound {
+    At(Instant),
+    Ago(Duration),
+}
+
+impl Bound {
+    pub(super) fn instant(self, present: Instant) -> Instant {
+        match self {
+            Self::At(instant) => instant,
+            // What is before all clocks bounds nothing.
+            Self::Ago(before) => {
+                let before_us = i64::try_from(before.as_micros()).unwrap_or(i64::MAX);
+                Instant(present.0.saturating_sub(before_us))
+            }
+        }
+    }
+}
+
+/// Understands a bound of a list.
+pub(super) fn bound(field: &str, text: &str) -> Result<Bound, Failure> {
+    let ago = before_now(text).map(Bound::Ago);
+    let bound = ago.or_else(|| read(text).map(Bound::At));
+    bound.ok_or_else(|| Failure::malformed(field, expected_at(text)))
 }
 
 /// The last clock value of the instant that a request asks about, which must be over; `now` and `-5m` are taken by the
@@ -69,7 +91,7 @@ pub(super) async fn asked(handle: &Handle, field: &str, text: &str) -> Result<Hl
 /// How long ago an instant is that is given as `now` or `-5m`.
 pub(crate) fn before_now(text: &str) -> Option<Duration> {
     match text.strip_prefix('-') {
-        Some(before) => parse_duration(before).ok(),
+        Some(before) => parse_span(before),
         None => (text == "now").then_some(Duration::ZERO),
     }
 }
@@ -81,7 +103,7 @@ pub(crate) fn expected_at(text: &str) -> String {
 }
 
 /// What an instant looks like, to be said where `text` was given instead.
-pub(crate) fn expected(text: &str) -> String {
+fn expected(text: &str) -> String {
     // A + that is not encoded arrives as a space.
     let hint = match text.contains(' ') {
         true => " (in a URL, write + as %2B)",
@@ -212,10 +234,7 @@ mod tests {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000000Z");
         let text = rfc3339(1_700_000_000_123_456);
         assert_eq!(text, "2023-11-14T22:13:20.123456Z");
-        assert_eq!(
-            parse("from", &text).ok(),
-            Some(Instant(1_700_000_000_123_456))
-        );
+        assert_eq!(read(&text), Some(Instant(1_700_000_000_123_456)));
         assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59.999999Z");
     }
 
@@ -230,7 +249,7 @@ mod tests {
             ("2026-01-31T12:00:00.123456789123Z", NOON_US + 123_456),
             ("2026-01-31", NOON_US - 12 * 3_600_000_000),
         ] {
-            assert_eq!(parse("from", text).ok(), Some(Instant(us)), "{text}");
+            assert_eq!(read(text), Some(Instant(us)), "{text}");
         }
     }
 
@@ -243,10 +262,10 @@ mod tests {
             ("2113-01-01T00:00:00.000000Z", Hlc::at(u64::MAX)),
             ("9999-12-31T23:59:59.999999Z", Hlc::at(u64::MAX)),
         ] {
-            let read = parse("to", text).expect("a filter may be open");
+            let read = read(text).expect("a filter may be open");
             assert_eq!((&*read.to_string(), read.bound()), (text, bound));
         }
-        let instant = |text| Some(parse("to", text).expect("an instant"));
+        let instant = |text| Some(read(text).expect("an instant"));
         let (before, after) = (instant("9999-01-01"), instant("9998-01-01"));
         let refused = range(("from", before), ("to", after)).expect_err("the wrong way round");
         let refused = refused.to_string();
@@ -260,8 +279,8 @@ mod tests {
     fn how_long_ago_is_read() {
         let ago = |text| before_now(text).map(|ago| ago.as_secs());
         assert_eq!(
-            (ago("now"), ago("-5m"), ago("-1d")),
-            (Some(0), Some(300), Some(86_400))
+            (ago("now"), ago("-5m"), ago("-1d"), ago("-0s")),
+            (Some(0), Some(300), Some(86_400), Some(0))
         );
         for odd in [
             "",
@@ -310,8 +329,6 @@ mod tests {
         for odd in [
             "",
             "yesterday",
-            "now",
-            "-5m",
             "2023-11-14T22:13:20",
             "2026-01-31T12:00:60Z",
             "2026-01-31T24:00:00Z",
@@ -332,7 +349,7 @@ mod tests {
             "2026-W05-6",
             "2026-01-3\u{661}",
         ] {
-            let refused = parse("from", odd).expect_err(odd).to_string();
+            let refused = bound("from", odd).expect_err(odd).to_string();
             let said = format!("from: {odd:?} is no instant; give a time of RFC 3339");
             assert!(refused.starts_with(&said), "{refused}");
             assert_eq!(refused.contains("%2B"), odd.contains(' '), "{refused}");

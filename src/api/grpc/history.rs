@@ -10,8 +10,9 @@ use super::super::cut::Cut;
 use super::super::differences::Sides;
 use super::super::error::Failure;
 use super::super::named::{Among, named};
+use super::super::range::{Given, Range};
 use super::super::rest::admission::EXPORTS_MAX;
-use super::super::rest::cursor::{self, Question, going_on};
+use super::super::rest::cursor::{Question, going_on};
 use super::super::rest::missing::{MISSING, from_snapshot};
 use super::super::rest::query::{LIMIT_DEFAULT, LIMIT_MAX};
 use super::super::time::{self, Instant};
@@ -163,11 +164,11 @@ impl HistoryService for History {
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
-        let filter = filter(request.get_ref())?;
+        let (range, filter) = filter(&self.handle, request.get_ref()).await?;
         recorded::check_initiator(&self.handle, filter.initiator.as_ref())?;
         let found = self.handle.snapshots(filter).await.map_err(Failure::from)?;
         let question = question(request.get_ref());
-        let next = found.next.map(|place| cursor::encode(question, &place));
+        let next = found.next.map(|place| range.cursor(question, place));
         Ok(Response::new(ListResponse {
             snapshots: found.views.iter().map(figures::brief).collect(),
             next_cursor: next.unwrap_or_default(),
@@ -292,10 +293,13 @@ fn mark<T>(mut answer: Response<T>, missing: Option<String>) -> Response<T> {
     answer
 }
 
-fn filter(asked: &ListRequest) -> Result<SnapshotFilter, Failure> {
-    let instant = |field, text| given(text).map(|text| time::parse(field, text)).transpose();
-    let (from, to) = (instant("from", &asked.from)?, instant("to", &asked.to)?);
-    let (from, to) = time::range(("from", from), ("to", to))?;
+async fn filter(handle: &Handle, asked: &ListRequest) -> Result<(Range, SnapshotFilter), Failure> {
+    let bounds = Given {
+        from: given(&asked.from),
+        to: given(&asked.to),
+        cursor: given(&asked.cursor),
+    };
+    let (range, before) = Range::of(handle, question(asked), bounds).await?;
     let limit = match usize::try_from(asked.limit) {
         Ok(0) => LIMIT_DEFAULT,
         Ok(limit) if limit <= LIMIT_MAX => limit,
@@ -304,15 +308,16 @@ fn filter(asked: &ListRequest) -> Result<SnapshotFilter, Failure> {
             return Err(Failure::malformed("limit", why));
         }
     };
-    Ok(SnapshotFilter {
+    let filter = SnapshotFilter {
         status: given(&asked.status).map(recorded::status).transpose()?,
         initiator: process_or_here("initiator", &asked.initiator)?,
         ever_partial: asked.ever_partial,
-        from,
-        to,
-        before: cursor::decode(question(asked), given(&asked.cursor))?,
+        from: range.from,
+        to: range.to,
+        before,
         limit,
-    })
+    };
+    Ok((range, filter))
 }
 
 fn question(asked: &ListRequest) -> Question {

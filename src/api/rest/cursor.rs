@@ -34,6 +34,14 @@ pub(super) struct InDiff {
     pub(super) account: (ProcessId, AccountId),
 }
 
+/// In a list whose bounds were given as `now` or `-5m`, with what these were for the first page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::api) struct Within<P> {
+    pub(in crate::api) from: Option<Hlc>,
+    pub(in crate::api) to: Option<Hlc>,
+    pub(in crate::api) place: P,
+}
+
 /// The revision that a page goes on with.
 pub(in crate::api) fn going_on(revision: u32) -> Option<u32> {
     (revision > 0).then_some(revision)
@@ -89,6 +97,29 @@ impl Place for InDiff {
             revisions,
             instant,
             account: account(text)?,
+        })
+    }
+}
+
+impl<P: Place> Place for Within<P> {
+    fn text(&self) -> String {
+        let bound =
+            |bound: Option<Hlc>| bound.map_or_else(String::new, |Hlc(time)| time.to_string());
+        let (from, to) = (bound(self.from), bound(self.to));
+        format!("within\n{from}\n{to}\n{}", self.place.text())
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let bound = |text: &str| match text {
+            "" => Some(None),
+            time => Some(Some(Hlc(time.parse().ok()?))),
+        };
+        let (from, text) = text.strip_prefix("within\n")?.split_once('\n')?;
+        let (to, place) = text.split_once('\n')?;
+        Some(Self {
+            from: bound(from)?,
+            to: bound(to)?,
+            place: P::read(place)?,
         })
     }
 }
@@ -195,6 +226,10 @@ mod tests {
             prop_assert!(leads_back(&until));
             let in_statement = EntryPlace { position: Lsn(time), ordinal: 7 };
             prop_assert!(leads_back(&in_statement));
+            let within = Within { from: Some(Hlc(time)), to: None, place: in_statement };
+            prop_assert!(leads_back(&within));
+            let cursor = encode(question(), &within);
+            prop_assert!(decode::<EntryPlace>(question(), Some(&cursor)).is_err());
         }
 
         #[test]
@@ -202,6 +237,7 @@ mod tests {
             let _ = decode::<InHistory>(question(), Some(&cursor));
             let _ = decode::<InBalances>(question(), Some(&cursor));
             let _ = decode::<InDiff>(question(), Some(&cursor));
+            let _ = decode::<Within<InHistory>>(question(), Some(&cursor));
         }
     }
 

@@ -3,6 +3,7 @@
 use axum::http::Uri;
 
 use super::super::error::{Failure, id};
+use super::super::range::{Given, Range};
 use super::super::time;
 use super::cursor::{self, Place, Question};
 use crate::node::Handle;
@@ -124,14 +125,17 @@ impl Parameters {
         }
     }
 
-    /// From when to when, as `from` and `to` say; nothing can be between two that are the wrong way round.
-    pub(super) fn range(&self) -> Result<(Option<Hlc>, Option<Hlc>), Failure> {
-        let instant = |name| {
-            self.get(name)
-                .map(|text| time::parse(name, text))
-                .transpose()
+    /// From when to when, as `from` and `to` say, and where the page begins.
+    pub(super) async fn range<P: Place>(
+        &self,
+        handle: &Handle,
+    ) -> Result<(Range, Option<P>), Failure> {
+        let given = Given {
+            from: self.get("from"),
+            to: self.get("to"),
+            cursor: self.get("cursor"),
         };
-        time::range(("from", instant("from")?), ("to", instant("to")?))
+        Range::of(handle, self.question, given).await
     }
 
     /// How many entries are wanted, if it was said.

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use super::Facade;
 use super::accept::{Format, Plain, negotiate};
 use super::body::{Field, Kind, OptionalBody, Segments, Shape};
-use super::cursor;
 use super::freshness::Freshness;
 use super::json::Json;
 use super::query::{Parameters, REVISION, STATUS, encode_segment};
@@ -261,25 +260,26 @@ pub(super) async fn list(
     ];
     let parameters = Parameters::of(&uri, &known)?;
     let limit = parameters.page()?;
-    let (from, to) = parameters.range()?;
+    let (range, before) = parameters.range(&facade.handle).await?;
     let initiator = parameters.process("initiator")?;
     recorded::check_initiator(&facade.handle, initiator.as_ref())?;
     let filter = SnapshotFilter {
         status: status(&parameters)?,
         initiator,
         ever_partial: parameters.flag("ever_partial")?,
-        from,
-        to,
-        before: parameters.cursor()?,
+        from: range.from,
+        to: range.to,
+        before,
         limit,
     };
     let found = facade.handle.snapshots(filter).await?;
     let store = facade.handle.store();
     let listed = |view| Listed::of(view, store);
-    let next = found.next.as_ref();
     let page = Page {
-        next_cursor: next.map(|place| cursor::encode(parameters.question(), place)),
         snapshots: found.views.iter().map(listed).collect(),
+        next_cursor: found
+            .next
+            .map(|place| range.cursor(parameters.question(), place)),
     };
     let never_stored = [(header::CACHE_CONTROL, "no-store")];
     Ok((never_stored, Json(page)).into_response())

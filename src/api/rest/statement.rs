@@ -10,11 +10,12 @@ use super::Facade;
 use super::accept::{Format, negotiate};
 use super::accounts::Place;
 use super::body::Segments;
-use super::cursor::{self, Question};
+use super::cursor::Question;
 use super::json::Json;
 use super::query::Parameters;
 use super::statement_table::{Wanted, stream};
 use crate::api::error::Failure;
+use crate::api::range::Range;
 use crate::api::statement::{page, place};
 use crate::api::time::rfc3339;
 use crate::process::clock::Hlc;
@@ -90,12 +91,12 @@ async fn show(
     let format = negotiate(headers, &[Format::Json, Format::Csv, Format::Ndjson])?;
     let known = ["from", "to", "order", "limit", "cursor"];
     let parameters = Parameters::of(uri, &known)?;
-    let (from, to) = parameters.range()?;
+    let (range, after) = parameters.range(&facade.handle).await?;
     let query = StatementQuery {
         account: place.account,
-        from,
-        to,
-        after: parameters.cursor()?,
+        from: range.from,
+        to: range.to,
+        after,
         oldest_first: oldest_first(&parameters)?,
         limit: parameters.page()?,
     };
@@ -110,7 +111,11 @@ async fn show(
     }
     let page = page(&facade.handle, &place.process, query).await?;
     let never_stored = [(header::CACHE_CONTROL, "no-store")];
-    Ok((never_stored, Json(shown(&page, parameters.question()))).into_response())
+    Ok((
+        never_stored,
+        Json(shown(&page, (range, parameters.question()))),
+    )
+        .into_response())
 }
 
 fn oldest_first(parameters: &Parameters) -> Result<bool, Failure> {
@@ -125,7 +130,7 @@ fn oldest_first(parameters: &Parameters) -> Result<bool, Failure> {
     }
 }
 
-fn shown(page: &StatementPage, question: Question) -> Page<'_> {
+fn shown(page: &StatementPage, (range, question): (Range, Question)) -> Page<'_> {
     let last = page.entries.last().filter(|_| page.has_more);
     let last = last.and_then(|entry| entry.place);
     Page {
@@ -135,7 +140,7 @@ fn shown(page: &StatementPage, question: Question) -> Page<'_> {
         snapshots: page.snapshots.iter().map(SnapshotShown::from).collect(),
         snapshots_left_out: page.snapshots_left_out,
         kept_since: page.kept_since.map(|since| rfc3339(Hlc(since).wall_us())),
-        next_cursor: last.map(|last| cursor::encode(question, &place(last))),
+        next_cursor: last.map(|last| range.cursor(question, place(last))),
     }
 }
 

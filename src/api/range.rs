@@ -1,0 +1,82 @@
+//! From when to when a list reaches: by instants, or by `now` and `-5m`, which stay on all pages what they were for the
+//! first one.
+
+use super::error::Failure;
+use super::rest::cursor::{self, Place, Question, Within};
+use super::time::{self, Bound, Instant};
+use crate::node::Handle;
+use crate::process::clock::Hlc;
+
+/// The bounds of a list.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Range {
+    /// Not before this.
+    pub(super) from: Option<Hlc>,
+    /// Before this.
+    pub(super) to: Option<Hlc>,
+    is_relative: bool,
+}
+
+/// What a client gives, each where it gives it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Given<'a> {
+    pub(super) from: Option<&'a str>,
+    pub(super) to: Option<&'a str>,
+    pub(super) cursor: Option<&'a str>,
+}
+
+impl Range {
+    /// The bounds, and the place behind which the page begins.
+    pub(super) async fn of<P: Place>(
+        handle: &Handle,
+        question: Question,
+        given: Given<'_>,
+    ) -> Result<(Self, Option<P>), Failure> {
+        let bound = |field, text: Option<&str>| text.map(|text| time::bound(field, text));
+        let from = bound("from", given.from).transpose()?;
+        let to = bound("to", given.to).transpose()?;
+        let is_relative = [from, to]
+            .iter()
+            .any(|it| matches!(it, Some(Bound::Ago(_))));
+        if is_relative && let Some(within) = cursor::decode::<Within<P>>(question, given.cursor)? {
+            let Within { from, to, place } = within;
+            let range = Self {
+                from,
+                to,
+                is_relative,
+            };
+            return Ok((range, Some(place)));
+        }
+        let present = match is_relative {
+            true => Instant::of_us(handle.present().await?.wall_us()),
+            false => Instant::of_us(0),
+        };
+        let instant = |bound: Bound| bound.instant(present);
+        let (from, to) = time::range(("from", from.map(instant)), ("to", to.map(instant)))?;
+        let range = Self {
+            from,
+            to,
+            is_relative,
+        };
+        let place = match is_relative {
+            true => None,
+            false => cursor::decode(question, given.cursor)?,
+        };
+        Ok((range, place))
+    }
+
+    /// The cursor of the page behind a place.
+    pub(super) fn cursor(&self, question: Question, place: impl Place) -> String {
+        match self.is_relative {
+            true => cursor::encode(
+                question,
+                &Within {
+                    from: self.from,
+                    to: self.to,
+                    place,
+                },
+            ),
+            false => cursor::encode(question, &place),
+        }
+    }
+}
