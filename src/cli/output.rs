@@ -186,6 +186,19 @@ mod tests {
         assert_eq!(said(totals), line);
     }
 
+    // Without this sums over 64 bits would be rounded to what a float holds.
+    #[test]
+    fn numbers_are_shown_to_the_last_digit() {
+        let text = format!("{{\"sum\":{},\"took\":0.125}}", i128::MIN);
+        let read: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(cell(read.get("sum")), i128::MIN.to_string());
+        assert_eq!(read.to_string(), text);
+        assert_eq!(
+            serde_json::json!(i128::MAX).to_string(),
+            i128::MAX.to_string()
+        );
+    }
+
     #[test]
     fn lists_become_tables_and_what_is_absent_a_dash() {
         let list = serde_json::json!([{"a": {"b": "x\u{1b}"}, "n": 1}, {"n": 22}]);

@@ -7,7 +7,9 @@ use snapledger::proto::chandy_lamport::GetGlobalSnapshotRequest;
 use snapledger::proto::chandy_lamport::snapshot_service_client::SnapshotServiceClient;
 use tonic::Code;
 
+use crate::asked_from_terminal::said;
 use crate::nodes::Cluster;
+use crate::rest::Rest;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_amount_is_refused_and_the_greatest_is_exact() {
@@ -50,6 +52,29 @@ async fn what_is_no_amount_is_refused_and_the_greatest_is_exact() {
     cluster.stop_all().await;
 }
 
+// Without this a person would read 27670116110564327000 where the node says 27670116110564327421.
+async fn commands_show_all_digits(rest: &Rest, id: &str, digits: &str) {
+    let json = ["--output", "json"];
+    for command in [
+        &["snapshot", "show", id][..],
+        &["snapshot", "show", id, "--checks"],
+        &["audit"],
+        &["snapshot", "verify", id],
+    ] {
+        for form in [&[][..], &json] {
+            let text = said(rest, &[command, form].concat()).await;
+            assert!(text.contains(digits), "{command:?} {form:?}: {text}");
+        }
+    }
+    // Their tables have no column for what was paid in.
+    for command in [&["snapshot", "list"][..], &["snapshot", "revisions", id]] {
+        let text = said(rest, &[command, &json].concat()).await;
+        assert!(text.contains(digits), "{command:?}: {text}");
+    }
+    let watched = said(rest, &[&["snapshot", "watch", id][..], &json].concat()).await;
+    assert!(watched.contains(digits), "{watched}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn credits_that_do_not_fit_are_kept_and_sums_beyond_64_bits_are_exact() {
     let mut cluster = Cluster::up(&["n1", "n2"]).await;
@@ -69,6 +94,8 @@ async fn credits_that_do_not_fit_are_kept_and_sums_beyond_64_bits_are_exact() {
     let text = two.get(&format!("/v1/snapshots/{id}")).await.body;
     let thrice = i128::from(i64::MAX) * 3;
     assert!(text.contains(&format!("\"deposits\":{thrice}")), "{text}");
+
+    commands_show_all_digits(&two, &id, &thrice.to_string()).await;
 
     let mut client = SnapshotServiceClient::new(cluster.grpc("n2"));
     let request = GetGlobalSnapshotRequest { snapshot_id: id };
