@@ -3,9 +3,9 @@
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::instant::{INSTANT, at, instant};
+use super::instant::{INSTANT, at};
 use super::output::cell;
-use super::rest::{Answer, RestClient, RestOptions, given, segment};
+use super::rest::{Answer, RestOptions, given, segment};
 use super::{CliError, OutputFormat, Report, print};
 
 /// Balances, statements, deposits, withdrawals and transfers.
@@ -74,10 +74,10 @@ struct HistoryArgs {
     #[command(flatten)]
     place: Place,
     /// From this instant on, for example 2026-01-31T12:00:00Z or -5m.
-    #[arg(long, value_name = INSTANT, allow_hyphen_values = true, value_parser = instant)]
+    #[arg(long, value_name = INSTANT, allow_hyphen_values = true, value_parser = at)]
     from: Option<String>,
     /// Before this instant.
-    #[arg(long, value_name = INSTANT, allow_hyphen_values = true, value_parser = instant)]
+    #[arg(long, value_name = INSTANT, allow_hyphen_values = true, value_parser = at)]
     to: Option<String>,
     /// Which come first.
     #[arg(long, default_value = "newest", value_parser = ["newest", "oldest"])]
@@ -212,10 +212,10 @@ impl Place {
 }
 
 fn balance(args: &BalanceArgs) -> Result<(), CliError> {
-    let client = RestClient::new(&args.rest.rest)?;
     let path = args.place.path();
     if args.at.is_none() && args.snapshot.is_none() {
-        return show(&client.get(&path, &[])?, args.rest.output, &BALANCE);
+        let answer = args.rest.client()?.get(&path, &[])?;
+        return show(&answer, args.rest.output, &BALANCE);
     }
     let revision = args.revision.map(|revision| revision.to_string());
     let then = [
@@ -223,6 +223,7 @@ fn balance(args: &BalanceArgs) -> Result<(), CliError> {
         ("snapshot", &args.snapshot),
         ("revision", &revision),
     ];
+    let client = args.rest.patient_client()?;
     let answer = client.get(&format!("{path}/balance"), &given(&then))?;
     show(&answer, args.rest.output, &BALANCE_THEN)?;
     match args.rest.output {
@@ -259,7 +260,7 @@ fn history(args: &HistoryArgs) -> Result<(), CliError> {
         ("cursor", &args.cursor),
     ];
     let path = format!("{}/history", args.place.path());
-    let answer = RestClient::new(&args.rest.rest)?.get(&path, &given(&query))?;
+    let answer = args.rest.patient_client()?.get(&path, &given(&query))?;
     if args.rest.output == OutputFormat::Json {
         return print(&answer.text);
     }
@@ -293,12 +294,31 @@ impl AccountOperation {
 
 impl OperationOptions {
     fn post(&self, path: &str, body: &Value, columns: &[(&str, &str)]) -> Result<(), CliError> {
-        let mut client = RestClient::new(&self.rest.rest)?;
+        let mut client = self.rest.client()?;
         if let Some(process) = &self.process {
             client = client.of_process(process)?;
         }
-        let answer = client.post(path, body, self.idempotency_key.as_deref())?;
+        let answer = client.post(path, body, self.idempotency_key.as_deref());
+        let answer = answer.map_err(unknown_outcome)?;
         show(&answer, self.rest.output, columns)
+    }
+}
+
+/// An operation that was sent and not answered may be done all the same.
+fn unknown_outcome(error: CliError) -> CliError {
+    match error {
+        CliError::Silent {
+            address,
+            what,
+            timeout,
+            option,
+        } => CliError::Silent {
+            what: format!("whether the operation was done is not known: {what}"),
+            address,
+            timeout,
+            option,
+        },
+        other => other,
     }
 }
 

@@ -2,13 +2,13 @@
 
 use super::instant::{INSTANT, at};
 use super::output::{Columns, cell};
-use super::rest::{RestClient, RestOptions, given};
+use super::rest::{RestOptions, given};
 use super::{CliError, OutputFormat, Report, print};
 
 /// The whole cluster at a past instant: totals, money in flight, and whether it adds up.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The instant, for example 2026-01-31T12:00:00Z, or -5m [default: now].
+    /// The instant, for example 2026-01-31T12:00:00Z, or -5m [default: the newest that is final everywhere].
     #[arg(long, value_name = INSTANT, conflicts_with = "cut", allow_hyphen_values = true, value_parser = at)]
     at: Option<String>,
     /// The cut of an earlier audit.
@@ -24,7 +24,10 @@ pub struct Args {
 /// [`CliError`] with the node's refusal, that it does not answer, or that the figures do not add up.
 pub fn run(args: &Args) -> Result<(), CliError> {
     let query = [("at", &args.at), ("cut", &args.cut)];
-    let answer = RestClient::new(&args.rest.rest)?.get("/v1/audit", &given(&query))?;
+    let answer = args
+        .rest
+        .patient_client()?
+        .get("/v1/audit", &given(&query))?;
     match args.rest.output {
         OutputFormat::Json => print(&answer.text)?,
         OutputFormat::Table => table(&answer.json).print()?,

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::place::Place;
 use super::progress::{BYTES, bar};
-use super::rest::{RestClient, RestOptions};
+use super::rest::RestOptions;
 use super::{CliError, OutputFormat, Report, print};
 use crate::api::time::rfc3339;
 use crate::store::{BackedUp, ExportError, Store};
@@ -27,7 +27,7 @@ pub struct Args {
 /// [`CliError`]: the place is not empty, the node does not answer, or what it sends is not whole.
 pub fn run(args: &Args) -> Result<(), CliError> {
     let place = Place::check(&args.into)?;
-    let client = RestClient::new(&args.rest.rest)?;
+    let client = args.rest.patient_client()?;
     let mut sent = client.file("/v1/backup", &[])?;
     let staged = place.stage()?;
     let shown = bar(0, BYTES);

@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -79,6 +80,21 @@ pub enum CliError {
         /// The option that names the address.
         option: &'static str,
     },
+    /// A node, or what listens in its place, says nothing.
+    #[error(
+        "{address} does not answer: {what} within {timeout:?}; see whether the node is stopped or overloaded, name another \
+         with {option}, or wait longer with --timeout"
+    )]
+    Silent {
+        /// Where it was sought.
+        address: String,
+        /// What did not happen.
+        what: String,
+        /// How long was waited.
+        timeout: Duration,
+        /// The option that names the address.
+        option: &'static str,
+    },
     /// The node's answer is not what it should be.
     #[error("{address} answers with something else than a snapledger node would: {reason}")]
     Strange {
@@ -130,6 +146,7 @@ impl CliError {
             | Self::Answered { .. }
             | Self::CheckFailed(_)
             | Self::Unreachable { .. }
+            | Self::Silent { .. }
             | Self::Strange { .. }
             | Self::Output(_)
             | Self::Runtime(_) => 1,
@@ -159,15 +176,19 @@ impl CliError {
     fn json(&self) -> Value {
         let sentence = self.to_string();
         // What can be done is the last thing that a sentence says.
-        let hint = sentence.rsplit_once("; ").map(|(_, hint)| hint);
+        let parts = sentence.rsplit_once("; ");
         // A name that somebody gave may have such a place, too, and stands in quotes.
-        let is_cut = |hint: &&str| hint.matches('"').count() % 2 == 1;
-        let hint = hint.filter(|hint| !is_cut(hint));
+        let is_cut = |hint: &str| hint.matches('"').count() % 2 == 1;
+        let parts = parts.filter(|(_, hint)| !is_cut(hint));
+        let (error, hint) = match parts {
+            Some((error, hint)) => (error, Some(hint)),
+            None => (&*sentence, None),
+        };
         let kind = match self {
             Self::Answered { kind, .. } => kind.as_deref(),
             _ => None,
         };
-        json!({"error": sentence, "hint": hint, "type": kind, "exit": self.exit_code()})
+        json!({"error": error, "hint": hint, "type": kind, "exit": self.exit_code()})
     }
 }
 
@@ -187,6 +208,8 @@ mod tests {
     fn a_name_with_a_semicolon_gives_no_hint() {
         let hint = |sentence: &str| CliError::Usage(sentence.to_owned()).json()["hint"].clone();
         assert_eq!(hint("it is taken; choose another"), "choose another");
+        let error = CliError::Usage("it is taken; choose another".to_owned()).json();
+        assert_eq!(error["error"], "it is taken", "the hint is said once");
         assert_eq!(hint("there is no account \"a; b\" here"), Value::Null);
     }
 

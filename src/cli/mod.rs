@@ -39,7 +39,7 @@ pub use self::output::{OutputFormat, Report, print};
 #[command(
     after_help = "Exit codes: 0 done, 1 refused or a check failed, 2 bad usage or configuration, \
 3 the store cannot be opened or is damaged. With --output json an error is one line of JSON on stderr: \
-error, hint, type and exit."
+error (what is wrong), hint (what to do), type and exit."
 )]
 pub struct Cli {
     #[command(flatten)]

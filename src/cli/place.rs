@@ -78,18 +78,21 @@ impl Place {
 
     /// An empty place to make it in; what an interrupted restore has left there is removed.
     pub(super) fn stage(&self) -> Result<Staged<'_>, CliError> {
-        let failed = |what: &'static str| unwritable(what, &self.aside);
-        fs::create_dir_all(&self.aside).map_err(failed("make"))?;
-        let lock = File::create(self.aside.join(LOCK)).map_err(failed("write into"))?;
-        lock.try_lock().map_err(|_| {
-            let into = self.into.display();
-            CliError::Usage(format!("another command is writing into {into} now"))
-        })?;
+        let into = self.into.display();
+        let failed = |error| {
+            CliError::Usage(format!(
+                "--into: {into} cannot be made: {error}; name a new directory where this user may write"
+            ))
+        };
+        fs::create_dir_all(&self.aside).map_err(failed)?;
+        let lock = File::create(self.aside.join(LOCK)).map_err(failed)?;
+        lock.try_lock()
+            .map_err(|_| CliError::Usage(format!("another command is writing into {into} now")))?;
         let stores = self.aside.join(STORES);
         if stores.exists() {
-            fs::remove_dir_all(&stores).map_err(failed("clear"))?;
+            fs::remove_dir_all(&stores).map_err(failed)?;
         }
-        fs::create_dir(&stores).map_err(failed("write into"))?;
+        fs::create_dir(&stores).map_err(failed)?;
         Ok(Staged {
             place: self,
             stores,
@@ -166,6 +169,14 @@ mod tests {
             assert_eq!(refused.exit_code(), 2, "{refused}");
         }
         assert!(Place::check(&real).is_ok() && Place::check(&real.join("new")).is_ok());
+        // Looked at, it may be made; the system refuses it all the same.
+        let nowhere = Place::check(Path::new("/proc/new")).expect("nothing is there");
+        let refused = nowhere.stage().map(|_| ()).expect_err("it is refused");
+        assert_eq!(refused.exit_code(), 2, "{refused}");
+        assert!(
+            refused.to_string().contains("; name a new directory"),
+            "{refused}"
+        );
         let left = fs::read_dir(dir.path()).expect("a directory").count();
         assert_eq!(left, 3);
     }

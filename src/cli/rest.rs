@@ -1,19 +1,26 @@
 //! The REST API from a terminal: one request, one answer; a problem becomes a sentence.
 
-use std::io::{BufReader, Read as _, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::time::Duration;
 
 use serde_json::Value;
 use ureq::http::Response;
-use ureq::{Agent, Body, BodyReader};
+use ureq::{Agent, Body, BodyReader, Timeout};
 
 use super::{CliError, OutputFormat};
+use crate::config::parse_duration;
 
 /// No list is longer than 1000 rows of some hundred bytes each; what is larger is no answer of a node.
 const BODY_MAX: u64 = 64 << 20;
 const BLOCK_BYTES: usize = 64 * 1024;
-const CONNECT_MAX: Duration = Duration::from_secs(5);
-const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// How long an answer that has begun may take; the body of a list is short.
+const BODY_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long a node works on one question before it gives up itself: `TIMEOUT` of `api/rest/admission.rs`.
+const QUESTION_MAX: Duration = Duration::from_secs(30);
+/// A stream of events has a comment this often where nothing happens; twice the period of axum's `KeepAlive`.
+const EVENTS_APART_MAX: Duration = Duration::from_secs(30);
+/// The silence that programs allow which have no option for it.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Where a node is, and how its answers are shown.
 #[derive(Debug, Clone, clap::Args)]
@@ -29,12 +36,42 @@ pub struct RestOptions {
     /// How the result is written; json is the node's answer as it came.
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub output: OutputFormat,
+    /// How long a node may say nothing before the command gives up. What takes its time, such as an audit, may take longer
+    /// once the node has shown that it answers.
+    #[arg(
+        long,
+        env = "SNAPLEDGER_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "10s",
+        value_parser = parse_duration
+    )]
+    pub timeout: Duration,
+}
+
+impl RestOptions {
+    /// A client of the node that was named.
+    ///
+    /// # Errors
+    /// As [`RestClient::new`].
+    pub fn client(&self) -> Result<RestClient, CliError> {
+        Ok(RestClient::new(&self.rest)?.with_timeout(self.timeout))
+    }
+
+    /// The same for a question on which the node works for long; it must answer a short one first.
+    ///
+    /// # Errors
+    /// As [`RestClient::patient`].
+    pub fn patient_client(&self) -> Result<RestClient, CliError> {
+        self.client()?.patient(QUESTION_MAX)
+    }
 }
 
 /// A client of one node.
 #[derive(Debug, Clone)]
 pub struct RestClient {
     base: String,
+    /// How long the node may say nothing.
+    timeout: Duration,
     agent: Agent,
 }
 
@@ -70,8 +107,31 @@ impl RestClient {
         })?;
         Ok(Self {
             base: format!("http://{host}"),
-            agent: agent(ANSWER_MAX),
+            timeout: TIMEOUT,
+            agent: agent(TIMEOUT),
         })
+    }
+
+    /// The same with another bound on the node's silence.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self {
+            timeout,
+            agent: agent(timeout),
+            ..self
+        }
+    }
+
+    /// The same for a question that may take so much longer. The node shows first, within the bound there was, that it
+    /// answers at all: one that is frozen is not waited for as long as one that works.
+    ///
+    /// # Errors
+    /// [`CliError::Unreachable`], [`CliError::Silent`]; [`CliError::Refused`] where it is no REST port.
+    pub fn patient(self, longer: Duration) -> Result<Self, CliError> {
+        let request = self.agent.get(format!("{}/healthz", self.base));
+        request.call().map_err(|error| self.unreachable(error))?;
+        let timeout = self.timeout.saturating_add(longer);
+        Ok(self.with_timeout(timeout))
     }
 
     /// The process of the node.
@@ -112,7 +172,7 @@ impl RestClient {
                 "{asked} does not know the REST address of process {process:?} (yet); name it with --rest"
             ))
         })?;
-        Self::new(&format!("http://{address}"))
+        Ok(Self::new(&format!("http://{address}"))?.with_timeout(self.timeout))
     }
 
     /// GET.
@@ -151,19 +211,20 @@ impl RestClient {
         &self,
         path: &str,
         behind: Option<&str>,
-    ) -> Result<Option<BufReader<BodyReader<'static>>>, CliError> {
+    ) -> Result<Option<BufReader<Incoming>>, CliError> {
         // No bound on the whole: a snapshot takes as long as it takes.
         let request = self.agent.get(format!("{}{path}", self.base)).config();
         let request = request
-            .timeout_global(None)
-            .timeout_recv_response(Some(ANSWER_MAX));
-        let mut request = request.build().header("accept", "text/event-stream");
+            .timeout_recv_body(None)
+            .timeout_per_read(Some(self.timeout.saturating_add(EVENTS_APART_MAX)))
+            .build();
+        let mut request = request.header("accept", "text/event-stream");
         if let Some(behind) = behind {
             request = request.header("last-event-id", behind);
         }
         let response = request.call().map_err(|error| self.unreachable(error))?;
         match response.status().as_u16() {
-            200 => Ok(Some(BufReader::new(response.into_body().into_reader()))),
+            200 => Ok(Some(BufReader::new(Incoming::of(response)))),
             204 => Ok(None),
             _ => self.answer(Ok(response)).map(|_| None),
         }
@@ -192,10 +253,9 @@ impl RestClient {
         let mut body = self.file(path, query)?;
         let mut block = vec![0; BLOCK_BYTES];
         loop {
-            let read = body.read(&mut block).map_err(|error| CliError::Strange {
-                address: self.base.clone(),
-                reason: format!("the file broke off: {error}; see the node's log"),
-            })?;
+            let read = body.read(&mut block);
+            let broken = |error| self.broken_off(&format!("the file broke off: {error}"));
+            let read = read.map_err(broken)?;
             if read == 0 {
                 return Ok(());
             }
@@ -207,13 +267,14 @@ impl RestClient {
     ///
     /// # Errors
     /// As [`RestClient::get`].
-    pub fn file(
-        &self,
-        path: &str,
-        query: &[(&str, &str)],
-    ) -> Result<BodyReader<'static>, CliError> {
-        let request = agent_for_files()
+    pub fn file(&self, path: &str, query: &[(&str, &str)]) -> Result<Incoming, CliError> {
+        // A file may take as long as it likes while it comes.
+        let request = self
+            .agent
             .get(format!("{}{path}", self.base))
+            .config()
+            .timeout_recv_body(None)
+            .build()
             .query_pairs(query.iter().copied())
             .header(
                 "accept",
@@ -224,7 +285,7 @@ impl RestClient {
             self.answer(Ok(response))?;
             return Err(self.strange("what comes is no file"));
         }
-        Ok(response.into_body().into_reader())
+        Ok(Incoming::of(response))
     }
 
     /// PUT, without a body.
@@ -313,12 +374,49 @@ impl RestClient {
                 address,
                 reason: error.to_string(),
             },
-            error => CliError::Unreachable {
+            ureq::Error::Timeout(Timeout::RecvBody) => {
+                self.broken_off(&format!("its answer has not ended after {BODY_TIME_MAX:?}"))
+            }
+            ureq::Error::Timeout(which) => CliError::Silent {
                 address,
-                reason: error.to_string(),
+                what: silence(which).to_owned(),
+                timeout: self.timeout,
                 option: "--rest",
             },
+            ureq::Error::Io(error) => self.broken_off(&error),
+            error => self.broken_off(&error),
         }
+    }
+}
+
+/// What comes in of a body, as it comes.
+pub struct Incoming(BodyReader<'static>);
+
+impl Incoming {
+    fn of(response: Response<Body>) -> Self {
+        Self(response.into_body().into_reader())
+    }
+}
+
+impl Read for Incoming {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0
+            .read(buffer)
+            .map_err(|error| match ureq::Error::from(error) {
+                ureq::Error::Timeout(_) => {
+                    io::Error::new(io::ErrorKind::TimedOut, "nothing more came in time")
+                }
+                error => error.into_io(),
+            })
+    }
+}
+
+fn silence(which: Timeout) -> &'static str {
+    match which {
+        Timeout::Resolve => "its name was not resolved",
+        Timeout::Connect => "no connection was made",
+        Timeout::PerRead => "its answer stopped, and nothing came",
+        _ => "it took the connection and said nothing",
     }
 }
 
@@ -337,26 +435,19 @@ fn is_grpc(response: &Response<Body>) -> bool {
     kind.starts_with("application/grpc")
 }
 
-/// An agent that speaks with nodes directly: a proxy for the outer world has no part in a cluster.
-pub(super) fn agent(answer_max: Duration) -> Agent {
+/// An agent that speaks with nodes directly: a proxy for the outer world has no part in a cluster. A node may say nothing
+/// for so long.
+pub(super) fn agent(timeout: Duration) -> Agent {
     Agent::config_builder()
         .http_status_as_error(false)
         .proxy(None)
         .max_redirects(0)
-        .timeout_connect(Some(CONNECT_MAX))
-        .timeout_global(Some(answer_max))
-        .build()
-        .into()
-}
-
-// A file may take as long as it likes once it comes.
-fn agent_for_files() -> Agent {
-    Agent::config_builder()
-        .http_status_as_error(false)
-        .proxy(None)
-        .max_redirects(0)
-        .timeout_connect(Some(CONNECT_MAX))
-        .timeout_recv_response(Some(ANSWER_MAX))
+        .timeout_resolve(Some(timeout))
+        .timeout_connect(Some(timeout))
+        .timeout_per_write(Some(timeout))
+        .timeout_recv_response(Some(timeout))
+        .timeout_per_read(Some(timeout))
+        .timeout_recv_body(Some(BODY_TIME_MAX))
         .build()
         .into()
 }
@@ -392,88 +483,5 @@ pub fn segment(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{Read as _, Write as _};
-    use std::net::TcpListener;
-
-    use super::*;
-
-    /// A node that answers once; gives its URL and, when joined, what it was asked.
-    fn answering(response: &'static str) -> (String, std::thread::JoinHandle<String>) {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let url = format!("http://{}/", listener.local_addr().expect("bound"));
-        let asked = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().expect("a client");
-            let mut request = [0; 4096];
-            let length = stream.read(&mut request).expect("a request");
-            stream.write_all(response.as_bytes()).expect("a reader");
-            String::from_utf8_lossy(&request[..length]).into_owned()
-        });
-        (url, asked)
-    }
-
-    #[test]
-    fn segments_cannot_leave_their_place() {
-        assert_eq!(segment("a-b_c~d.e"), "a-b_c~d.e");
-        assert_eq!(segment("a/b?c#d%e f"), "a%2Fb%3Fc%23d%25e%20f");
-        assert_eq!(segment(".."), "%2E%2E");
-        assert_eq!(segment("é"), "%C3%A9");
-    }
-
-    #[test]
-    fn an_answer_keeps_its_text() {
-        let (url, asked) = answering(
-            "HTTP/1.1 200 OK\r\ncontent-length: 8\r\nconnection: close\r\n\r\n{\"a\": 1}",
-        );
-        let client = RestClient::new(&url).expect("a url");
-        let answer = client.get("/v1/x", &[("at", "a b")]).expect("an answer");
-        assert_eq!(answer.text, "{\"a\": 1}");
-        assert_eq!(answer.json["a"], 1);
-        assert!(
-            asked
-                .join()
-                .expect("served")
-                .starts_with("GET /v1/x?at=a%20b ")
-        );
-    }
-
-    #[test]
-    fn a_problem_becomes_its_title_and_detail() {
-        let (url, _asked) = answering(
-            "HTTP/1.1 409 Conflict\r\ncontent-length: 28\r\nconnection: close\r\n\r\n{\"title\":\"T\",\"detail\":\"d.\"} ",
-        );
-        let client = RestClient::new(&url).expect("a url");
-        let error = client.get("/v1/x", &[]).expect_err("a refusal");
-        assert_eq!(
-            (error.to_string().as_str(), error.exit_code()),
-            ("T: d.", 1)
-        );
-    }
-
-    #[test]
-    fn an_address_is_taken_with_or_without_its_scheme() {
-        for given in ["http://n1:8080/", "n1:8080"] {
-            let client = RestClient::new(given).expect("an address");
-            assert_eq!(client.base, "http://n1:8080", "{given}");
-        }
-    }
-
-    #[test]
-    fn nobody_there_says_what_to_do() {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let url = format!("http://{}", listener.local_addr().expect("bound"));
-        drop(listener);
-        let error = RestClient::new(&url)
-            .expect("a url")
-            .get("/", &[])
-            .expect_err("nobody");
-        assert!(error.to_string().contains("start the node"), "{error}");
-        for bad in ["", "https://n1", "http://", "http://a/b", "n1/b"] {
-            assert_eq!(
-                RestClient::new(bad).expect_err("no url").exit_code(),
-                2,
-                "{bad}"
-            );
-        }
-    }
-}
+#[path = "rest_tests.rs"]
+mod tests;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::output::{Columns, cell};
-use super::rest::{RestClient, RestOptions};
+use super::rest::RestOptions;
 use super::{CliError, OutputFormat, Report, print};
 
 /// How a node is, its peers and channels, and its newest snapshot.
@@ -18,8 +18,12 @@ pub struct Args {
 /// # Errors
 /// [`CliError`] with why the node is not ready, or that it does not answer.
 pub fn run(args: &Args) -> Result<(), CliError> {
-    let client = RestClient::new(&args.rest.rest)?;
+    let client = args.rest.client()?;
     let ready = client.get("/readyz", &[]);
+    if !matches!(ready, Ok(_) | Err(CliError::Answered { .. })) {
+        // What does not answer this answers nothing.
+        return ready.map(|_| ());
+    }
     let cluster = match (&ready, client.get("/v1/cluster", &[])) {
         // Why it is not ready says more than what it cannot answer.
         (Err(_), Err(_)) => return ready.map(|_| ()),

@@ -31,6 +31,7 @@ mod operation;
 mod pump;
 
 pub use operation::{ClientError, Done, Operation, Reply};
+pub(crate) use pump::reason;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -2,6 +2,7 @@
 //! none when a stream breaks goes out again first.
 
 use std::collections::VecDeque;
+use std::error::Error as _;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -77,7 +78,7 @@ impl Pump {
                     sentence: status.message().to_owned(),
                 });
             } else if self.heard.elapsed() + pause > patience {
-                let reason = status.message().to_owned();
+                let reason = reason(&status);
                 return self.give_up(&ClientError::Silent { patience, reason });
             } else {
                 sleep(pause).await;
@@ -186,6 +187,19 @@ async fn next(
     match timeout_at(until, answers.message()).await {
         Ok(answer) => answer?.ok_or_else(|| Status::unavailable("the node has ended the stream")),
         Err(_) => Err(Status::deadline_exceeded("the node is silent")),
+    }
+}
+
+/// What a status says; where it did not come from the node, why the connection failed.
+pub(crate) fn reason(status: &Status) -> String {
+    let mut error = status.source();
+    while let Some(deeper) = error.and_then(|error| error.source()) {
+        error = Some(deeper);
+    }
+    match error {
+        None => status.message().to_owned(),
+        Some(error) if error.is::<std::io::Error>() => error.to_string(),
+        Some(error) => format!("the connection broke off ({error})"),
     }
 }
 

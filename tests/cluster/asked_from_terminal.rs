@@ -4,6 +4,8 @@
 use std::process::Command;
 
 use assert_cmd::cargo::cargo_bin;
+use snapledger::proto::snapledger::ListRequest;
+use snapledger::proto::snapledger::history_service_client::HistoryServiceClient;
 
 use crate::nodes::Cluster;
 use crate::rest::Rest;
@@ -111,5 +113,80 @@ async fn a_balance_of_a_process_that_is_down_does_not_look_certain() {
     }
     assert!(warning.starts_with("warning: process n2"), "{warning}");
     assert!(warning.contains(until), "{warning}");
+    cluster.stop_all().await;
+}
+
+/// All ids of a list, page by page of one entry, each with the same arguments but for the cursor; `between` comes behind
+/// the first page.
+async fn paged(rest: &Rest, arguments: &[&str], between: impl AsyncFnOnce()) -> Vec<String> {
+    let json = ["--limit", "1", "--output", "json"];
+    let mut between = Some(between);
+    let mut ids = Vec::new();
+    let mut cursor = None;
+    loop {
+        let behind = cursor.as_deref().map(|cursor| ["--cursor", cursor]);
+        let behind = behind.as_ref().map_or(&[][..], |behind| &behind[..]);
+        let page = said(rest, &[arguments, &json, behind].concat()).await;
+        let page: serde_json::Value = serde_json::from_str(&page).expect("JSON");
+        let entries = page["snapshots"]
+            .as_array()
+            .filter(|_| arguments[0] == "snapshot");
+        let entries = entries.or_else(|| page["entries"].as_array());
+        for entry in entries.expect("a list") {
+            let id = entry.get("snapshot_id").unwrap_or(&entry["amount"]);
+            ids.push(id.to_string());
+        }
+        let Some(next) = page["next_cursor"].as_str() else {
+            return ids;
+        };
+        cursor = Some(next.to_owned());
+        if let Some(between) = between.take() {
+            between().await;
+        }
+    }
+}
+
+/// Without this the second page of what was in the last hour would be refused, as its bound is another one by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_of_what_was_lately_go_on_where_the_first_began() {
+    let mut cluster = Cluster::up(&["n1"]).await;
+    let rest = cluster.rest("n1");
+    for (id, amount) in [("s1", 1), ("s2", 2), ("s3", 3)] {
+        cluster.deposit("n1", "a", amount).await;
+        said(&rest, &["snapshot", "take", "--id", id]).await;
+    }
+    let nothing = async || {};
+    let list = ["snapshot", "list", "--from", "-1h", "--to", "-0s"];
+    let ids = paged(&rest, &list, nothing).await;
+    assert_eq!(ids, ["\"s3\"", "\"s2\"", "\"s1\""]);
+    let statement = [
+        "account", "history", "a", "--from", "-1h", "--to", "now", "--order", "oldest",
+    ];
+    // It is not over at the first page's `now`.
+    let more = async || cluster.deposit("n1", "a", 4).await;
+    assert_eq!(paged(&rest, &statement, more).await, ["1", "2", "3"]);
+
+    let page = rest.read("/v1/snapshots?from=-1h&limit=1").await;
+    let cursor = page["next_cursor"].as_str().expect("there are more");
+    let other = ["snapshot", "list", "--from", "-2h", "--cursor", cursor];
+    let (code, _, stderr) = ended(&rest, &other).await;
+    assert!(
+        code == Some(2) && stderr.contains("is not a cursor of this list"),
+        "{stderr}"
+    );
+    let mut client = HistoryServiceClient::new(cluster.grpc("n1"));
+    let mut request = ListRequest {
+        from: "-1h".to_owned(),
+        limit: 2,
+        ..ListRequest::default()
+    };
+    let first = client
+        .list(request.clone())
+        .await
+        .expect("an answer")
+        .into_inner();
+    request.cursor = first.next_cursor;
+    let second = client.list(request).await.expect("an answer").into_inner();
+    assert_eq!((first.snapshots.len(), second.snapshots.len()), (2, 1));
     cluster.stop_all().await;
 }

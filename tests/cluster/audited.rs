@@ -153,12 +153,12 @@ async fn a_balance_is_proven_against_the_root() {
     };
     let (code, text) = check(&proof, &root);
     assert!(
-        code == 0 && text.contains("account bob of process n2 holds 7"),
+        code == 0 && text.contains("account \"bob\" of process n2 holds 7"),
         "{text}"
     );
     let (code, text) = check(&absent, &root);
     assert!(
-        code == 0 && text.contains("there is no account alice of process n2"),
+        code == 0 && text.contains("there is no account \"alice\" of process n2"),
         "{text}"
     );
     let (code, text) = check(&proof, &root.chars().rev().collect::<String>());

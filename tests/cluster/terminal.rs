@@ -224,7 +224,7 @@ async fn a_node_its_balances_and_its_proofs_are_shown_and_any_process_is_paid_in
     ];
     let proven = said(&rest, &proof).await;
     assert!(
-        proven.contains("account bob of process n2 holds 19"),
+        proven.contains("account \"bob\" of process n2 holds 19"),
         "{proven}"
     );
     let checked = said(&rest, &["snapshot", "verify", "--proof", file]).await;
@@ -234,7 +234,7 @@ async fn a_node_its_balances_and_its_proofs_are_shown_and_any_process_is_paid_in
     hints_say_what_to_do(&rest).await;
     let elsewhere = ["snapshot", "proof", "s", "bob", "--out", file];
     let (code, _, stderr) = ended(&rest, &elsewhere).await;
-    let hint = "note: process n1 keeps no account bob in this snapshot";
+    let hint = "note: process n1 keeps no account \"bob\" in this snapshot";
     assert!(code == Some(0) && stderr.contains(hint), "{stderr}");
     cluster.stop_all().await;
 }

@@ -1,6 +1,9 @@
 //! The command line without a running node: every misuse ends with its exit code and a sentence that helps,
 //! before a port is bound or a file written.
 
+mod output;
+mod unanswered;
+
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
@@ -279,36 +282,6 @@ fn a_bad_line_of_operations_is_named_before_any_node_is_sought() {
     assert_fails(&mut replay, 2, "cannot read absent.csv");
 }
 
-#[test]
-fn no_node_there_is_said_with_what_to_do() {
-    let dir = directory(
-        "orders.csv",
-        "op,process,account,to_process,to_account,amount\n",
-    );
-    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let url = format!("http://{}", free.local_addr().expect("bound"));
-    drop(free);
-    for arguments in [
-        &["account", "balance", "a", "--rest", &url][..],
-        &[
-            "account",
-            "balance",
-            "a",
-            "--at",
-            "2026-01-31T12:00:00Z",
-            "--rest",
-            &url,
-        ],
-        &["account", "history", "a", "--rest", &url],
-        &["audit", "--rest", &url],
-        &["snapshot", "list", "--rest", &url],
-        &["snapshot", "take", "--rest", &url],
-        &["replay", "orders.csv", "--patience", "1ms", "--grpc", &url],
-    ] {
-        assert_fails(snapledger(&dir).args(arguments), 1, "does not answer");
-    }
-}
-
 /// Without this a program that reads results as JSON would have to read sentences where there is none.
 #[test]
 fn programs_are_told_of_errors_in_json() {
@@ -340,7 +313,7 @@ fn programs_are_told_of_errors_in_json() {
         let said: serde_json::Value = serde_json::from_str(&stderr).expect(&stderr);
         assert_eq!((actual, &said["exit"]), (code, &code.into()), "{said}");
         let sentence = said["error"].as_str().expect("a sentence");
-        assert!(sentence.contains(hint), "{said}");
+        assert!(hint.is_empty() || !sentence.contains(hint), "{said}");
         assert!(
             said["hint"].as_str().unwrap_or_default().contains(hint),
             "{said}"
@@ -459,21 +432,6 @@ fn a_file_that_is_something_else_is_called_by_its_name() {
     let mut neither = verify(&["nofile", "--rest", &url]);
     assert_fails(&mut neither, 1, "there is no file nofile");
     assert_fails(&mut neither, 1, "does not answer");
-}
-
-#[test]
-fn a_closed_pipe_ends_quietly() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let (reader, writer) = std::io::pipe().expect("a pipe");
-    // Nobody will ever read: the first write meets a closed pipe.
-    drop(reader);
-    let mut command = snapledger(&dir);
-    command
-        .args(["completions", "zsh"])
-        .stdout(writer)
-        .stderr(Stdio::piped());
-    let (code, stderr) = failure(&mut command);
-    assert_eq!((code, stderr.as_str()), (0, ""));
 }
 
 #[test]

@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::cli::CliError;
 use crate::cli::rest::agent;
+use crate::client::reason;
 use crate::config::reachable;
 use crate::process::ids::ProcessId;
 use crate::proto::chandy_lamport::key_value_service_client::KeyValueServiceClient;
 use crate::proto::chandy_lamport::{GetClusterStatusRequest, GetClusterStatusResponse};
 
 const CONNECT_MAX: Duration = Duration::from_secs(2);
-const ASK_MAX: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// A channel to each process.
@@ -22,26 +23,39 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub(super) struct Directory(BTreeMap<ProcessId, Channel>);
 
 impl Directory {
-    /// Asks the nodes at `urls` until one has answered, for as long as `patience` lasts.
-    pub(super) async fn learn(urls: &[String], patience: Duration) -> Result<Self, CliError> {
+    /// Asks the nodes at `urls` until one has answered, for as long as `patience` lasts. Where none has answered and one
+    /// took the question and said nothing for `timeout`, asking it again is no help.
+    pub(super) async fn learn(
+        urls: &[String],
+        patience: Duration,
+        timeout: Duration,
+    ) -> Result<Self, CliError> {
         let endpoints = urls
             .iter()
             .map(|url| endpoint(url))
             .collect::<Result<Vec<_>, _>>()?;
         let started = Instant::now();
         loop {
-            let (directory, reason) = Self::ask(&endpoints).await?;
-            if !directory.is_empty() {
-                return Ok(Self(directory));
+            let asked = Self::ask(&endpoints, timeout).await?;
+            if !asked.channels.is_empty() {
+                return Ok(Self(asked.channels));
             }
             // Patience is no help where nobody will ever speak gRPC.
             for endpoint in &endpoints {
                 refuse_rest(endpoint).await?;
             }
+            if !asked.silent.is_empty() {
+                return Err(CliError::Silent {
+                    address: asked.silent.join(", "),
+                    what: "it took the question and said nothing".to_owned(),
+                    timeout,
+                    option: "--grpc",
+                });
+            }
             if started.elapsed() + PAUSE > patience {
                 return Err(CliError::Unreachable {
                     address: urls.join(", "),
-                    reason,
+                    reason: asked.failed.join(", "),
                     option: "--grpc",
                 });
             }
@@ -72,23 +86,34 @@ impl Directory {
             .clone()
     }
 
-    /// One round over the nodes the user named; also the reason of the last that did not answer.
-    async fn ask(
-        endpoints: &[Endpoint],
-    ) -> Result<(BTreeMap<ProcessId, Channel>, String), CliError> {
-        let mut learnt = BTreeMap::new();
+    /// One round over the nodes the user named, all at once.
+    async fn ask(endpoints: &[Endpoint], timeout: Duration) -> Result<Asked, CliError> {
+        let mut asking = JoinSet::new();
+        for endpoint in endpoints.iter().cloned() {
+            asking.spawn(async move { (status(&endpoint, timeout).await, endpoint) });
+        }
+        let mut asked = Asked::default();
         let mut named = BTreeMap::new();
-        let mut reason = String::new();
-        for endpoint in endpoints {
-            let status = match status(endpoint).await {
-                Ok(status) => status,
-                Err(error) => {
-                    reason = error;
+        for (answer, endpoint) in asking.join_all().await {
+            let address = || endpoint.uri().to_string().trim_end_matches('/').to_owned();
+            let status = match answer {
+                Answer::Status(status) => status,
+                Answer::Silence => {
+                    asked.silent.push(address());
+                    continue;
+                }
+                Answer::Failure(reason) => {
+                    let address = address();
+                    asked.failed.push(match endpoints {
+                        [_] => reason,
+                        _ => format!("{address}: {reason}"),
+                    });
                     continue;
                 }
             };
+            let endpoint = &endpoint;
             for member in &status.members {
-                learnt.insert(
+                asked.channels.insert(
                     process(endpoint, &member.node_id)?,
                     reach(endpoint, &member.address)?,
                 );
@@ -96,22 +121,35 @@ impl Directory {
             // What the user gave is known to be reachable from here; what a node tells of itself is not.
             named.insert(process(endpoint, &status.node_id)?, endpoint.connect_lazy());
         }
-        learnt.extend(named);
-        Ok((learnt, reason))
+        asked.channels.extend(named);
+        Ok(asked)
     }
 }
 
-async fn status(endpoint: &Endpoint) -> Result<GetClusterStatusResponse, String> {
+/// What came of a round.
+#[derive(Default)]
+struct Asked {
+    channels: BTreeMap<ProcessId, Channel>,
+    /// The addresses of those that said nothing.
+    silent: Vec<String>,
+    /// Why the others did not answer.
+    failed: Vec<String>,
+}
+
+/// What came of one question.
+enum Answer {
+    Status(GetClusterStatusResponse),
+    Silence,
+    Failure(String),
+}
+
+async fn status(endpoint: &Endpoint, within: Duration) -> Answer {
     let mut client = KeyValueServiceClient::new(endpoint.connect_lazy());
-    match timeout(
-        ASK_MAX,
-        client.get_cluster_status(GetClusterStatusRequest {}),
-    )
-    .await
-    {
-        Ok(Ok(response)) => Ok(response.into_inner()),
-        Ok(Err(status)) => Err(status.message().to_owned()),
-        Err(_elapsed) => Err("no answer".to_owned()),
+    let asked = client.get_cluster_status(GetClusterStatusRequest {});
+    match timeout(within, asked).await {
+        Ok(Ok(response)) => Answer::Status(response.into_inner()),
+        Ok(Err(status)) => Answer::Failure(reason(&status)),
+        Err(_elapsed) => Answer::Silence,
     }
 }
 

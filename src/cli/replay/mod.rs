@@ -52,7 +52,17 @@ pub struct Args {
     #[arg(long, value_name = "COUNT", default_value_t = 2048, value_parser = clap::value_parser!(u16).range(1..=8192))]
     batch: u16,
 
-    /// How long a node may not answer before the run stops.
+    /// How long the nodes may leave the first question without an answer.
+    #[arg(
+        long,
+        env = "SNAPLEDGER_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "10s",
+        value_parser = parse_duration
+    )]
+    timeout: Duration,
+
+    /// How long the run goes on without an answer of a node, and how long it waits for one that is not there yet.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     patience: Duration,
 
@@ -102,7 +112,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
 }
 
 async fn feed(args: &Args, orders: Vec<Order>, run_id: Uuid) -> Result<Tally, CliError> {
-    let directory = Directory::learn(&args.grpc, args.patience).await?;
+    let directory = Directory::learn(&args.grpc, args.patience, args.timeout).await?;
     orders::check_processes(&args.file, &orders, &directory)?;
     let (deposits, rest) = orders::split_leading_deposits(orders);
     let total = deposits.len() as u64 + rest.len() as u64 * u64::from(args.repeat);

@@ -3,7 +3,7 @@
 use super::{Revision, path_of};
 use crate::cli::CliError;
 use crate::cli::output::{OutputFormat, Report, cell, print};
-use crate::cli::rest::{RestClient, RestOptions, given};
+use crate::cli::rest::{RestOptions, given};
 
 /// Which balances.
 #[derive(Debug, clap::Args)]
@@ -41,7 +41,7 @@ pub(super) fn run(args: &BalancesArgs) -> Result<(), CliError> {
         ("cursor", &args.cursor),
     ];
     let path = format!("{}/balances", path_of(&args.id));
-    let answer = RestClient::new(&args.rest.rest)?.get(&path, &given(&query))?;
+    let answer = args.rest.client()?.get(&path, &given(&query))?;
     if args.rest.output == OutputFormat::Json {
         return print(&answer.text);
     }

@@ -9,7 +9,7 @@ use super::{Revision, path_of};
 use crate::api::{ITS_ID_IS_LATEST, LATEST};
 use crate::cli::CliError;
 use crate::cli::output::{OutputFormat, print};
-use crate::cli::rest::{RestClient, RestOptions, given};
+use crate::cli::rest::{RestOptions, given};
 use crate::store::{Export, ExportError};
 
 /// The end of the names of exports.
@@ -44,7 +44,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), CliError> {
     let dir = dir.unwrap_or_else(|| Path::new("."));
     let mut file = NamedTempFile::new_in(dir).map_err(|error| unwritable(dir, &error))?;
     let wanted = (&*args.id, &args.revision);
-    let export = fetch(&args.rest.rest, wanted, &mut file)?;
+    let export = fetch(&args.rest, wanted, &mut file)?;
     let out = match named {
         Some(out) => out,
         None => destination(&name_of(args, export.published().state.snapshot.as_str())?)?,
@@ -88,13 +88,15 @@ fn name_of(args: &ExportArgs, id: &str) -> Result<PathBuf, CliError> {
 
 /// Asks a node for the export of a snapshot, or of a revision of it, and opens it.
 pub(super) fn fetch(
-    rest: &str,
+    options: &RestOptions,
     (id, revision): (&str, &Revision),
     file: &mut NamedTempFile,
 ) -> Result<Export, CliError> {
     let path = format!("{}/export", path_of(id));
-    let wanted = revision.text();
-    RestClient::new(rest)?.download(&path, &given(&[("revision", &wanted)]), file)?;
+    let (rest, wanted) = (&options.rest, revision.text());
+    options
+        .patient_client()?
+        .download(&path, &given(&[("revision", &wanted)]), file)?;
     file.flush()?;
     let export = Export::open(file.path()).map_err(|error| match error {
         ExportError::Io(error) => CliError::Output(error),
@@ -154,6 +156,10 @@ fn report(args: &ExportArgs, out: &Path, (export, bytes): (&Export, u64)) -> Res
     for missing in state.missing() {
         let (process, why) = (&missing.process, missing.reason.as_str());
         print(&format!("process {process} is not in it ({why})"))?;
+    }
+    for channel in state.open_channels() {
+        let (why, _) = state.why_open(channel);
+        print(&format!("channel {channel} is open ({why})"))?;
     }
     Ok(())
 }

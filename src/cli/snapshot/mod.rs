@@ -10,16 +10,18 @@ pub(super) mod verify;
 mod view;
 mod watch;
 
+use std::time::Duration;
+
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::instant::{INSTANT, at, instant};
+use super::instant::{INSTANT, at};
 use super::rest::{Answer, RestClient, RestOptions, given, segment};
 use super::{CliError, OutputFormat, print};
 use crate::config::{Fault, parse_deadline};
 
-/// How many seconds one answer may wait for a snapshot: less than the client waits for an answer.
-const WAIT_S: &str = "30";
+/// How many seconds one answer may wait for a snapshot. A node that freezes meanwhile is noticed behind them.
+const WAIT_S: u64 = 5;
 /// The status of an answer about a new snapshot where it is not new; otherwise it is 201 or 202.
 const ALREADY_THERE: u16 = 200;
 
@@ -157,10 +159,10 @@ struct ListArgs {
     #[arg(long, value_name = "BOOL")]
     ever_partial: Option<bool>,
     /// Only those that began at this instant or later, for example 2026-01-31T12:00:00Z or -5m.
-    #[arg(long, value_name = INSTANT, allow_hyphen_values = true, value_parser = instant)]
+    #[arg(long, value_name = INSTANT, allow_hyphen_values = true, value_parser = at)]
     from: Option<String>,
     /// Only those that began before this instant.
-    #[arg(long, value_name = INSTANT, allow_hyphen_values = true, value_parser = instant)]
+    #[arg(long, value_name = INSTANT, allow_hyphen_values = true, value_parser = at)]
     to: Option<String>,
     /// How many, at most 1000 [default: 50].
     #[arg(long)]
@@ -186,14 +188,14 @@ pub fn run(args: Args) -> Result<(), CliError> {
             checks,
             rest,
         } => {
-            let client = RestClient::new(&rest.rest)?;
+            let client = rest.client()?;
             let revision = revision.text();
             let answer = client.get(&path_of(&id), &given(&[("revision", &revision)]))?;
             show(&answer, rest.output, checks)
         }
         Command::Revisions { id, rest } => {
             let path = format!("{}/revisions", path_of(&id));
-            let answer = RestClient::new(&rest.rest)?.get(&path, &[])?;
+            let answer = rest.client()?.get(&path, &[])?;
             match rest.output {
                 OutputFormat::Json => print(&answer.text),
                 OutputFormat::Table => view::revisions(&answer.json).print(),
@@ -214,7 +216,7 @@ fn pin(
     args: &PinArgs,
     say: impl Fn(&RestClient, &str) -> Result<Answer, CliError>,
 ) -> Result<(), CliError> {
-    let client = RestClient::new(&args.rest.rest)?;
+    let client = args.rest.client()?;
     let answer = say(&client, &format!("{}/pin", path_of(&args.id)))?;
     match args.rest.output {
         OutputFormat::Json => print(&answer.text),
@@ -227,7 +229,8 @@ fn path_of(id: &str) -> String {
 }
 
 fn take(args: &TakeArgs) -> Result<(), CliError> {
-    let client = RestClient::new(&args.rest.rest)?;
+    let client = args.rest.client()?.patient(Duration::from_secs(WAIT_S))?;
+    let wait = WAIT_S.to_string();
     let mut body = json!({});
     for (name, value) in [("snapshot_id", &args.id), ("deadline", &args.deadline)] {
         if let Some(value) = value {
@@ -236,7 +239,7 @@ fn take(args: &TakeArgs) -> Result<(), CliError> {
     }
     let path = match args.no_wait {
         true => "/v1/snapshots".to_owned(),
-        false => format!("/v1/snapshots?wait={WAIT_S}"),
+        false => format!("/v1/snapshots?wait={wait}"),
     };
     let mut answer = client.post(&path, &body, None)?;
     let Some(id) = answer.json["snapshot_id"].as_str().map(str::to_owned) else {
@@ -250,7 +253,7 @@ fn take(args: &TakeArgs) -> Result<(), CliError> {
         args.rest.output.remark("note", &text);
     }
     while !args.no_wait && answer.json["status"] == "in_progress" {
-        answer = client.get(&path_of(&id), &[("wait", WAIT_S)])?;
+        answer = client.get(&path_of(&id), &[("wait", &wait)])?;
     }
     show(&answer, args.rest.output, false)
 }
@@ -272,7 +275,7 @@ fn list(args: &ListArgs) -> Result<(), CliError> {
         ("limit", &limit),
         ("cursor", &args.cursor),
     ];
-    let answer = RestClient::new(&args.rest.rest)?.get("/v1/snapshots", &given(&query))?;
+    let answer = args.rest.client()?.get("/v1/snapshots", &given(&query))?;
     match args.rest.output {
         OutputFormat::Json => print(&answer.text),
         OutputFormat::Table => view::list(&answer.json).print(),
@@ -302,7 +305,7 @@ fn diff(args: &DiffArgs) -> Result<(), CliError> {
         ("limit", &limit),
         ("cursor", &args.cursor),
     ];
-    let answer = RestClient::new(&args.rest.rest)?.get(&path, &given(&query))?;
+    let answer = args.rest.patient_client()?.get(&path, &given(&query))?;
     match args.rest.output {
         OutputFormat::Json => print(&answer.text)?,
         OutputFormat::Table => view::diff(&answer.json).print()?,

@@ -11,7 +11,7 @@ use super::{Revision, path_of};
 use crate::api::ProofDocument;
 use crate::cli::CliError;
 use crate::cli::output::{OutputFormat, cell, print};
-use crate::cli::rest::{RestClient, RestOptions, given, segment};
+use crate::cli::rest::{RestOptions, given, segment};
 
 /// The end of the names of proofs.
 const EXTENSION: &str = "proof";
@@ -42,7 +42,7 @@ pub(super) fn run(args: &ProofArgs) -> Result<(), CliError> {
         Some(out) => destination(out)?,
         None => destination(&file_name(&args.account, EXTENSION)?)?,
     };
-    let client = RestClient::new(&args.rest.rest)?;
+    let client = args.rest.patient_client()?;
     let process = match &args.process {
         Some(process) => process.clone(),
         None => client.process()?,
@@ -62,7 +62,7 @@ pub(super) fn run(args: &ProofArgs) -> Result<(), CliError> {
     if answer.json["existed"] == false {
         let (account, process) = (&args.account, cell(answer.json.get("process")));
         let note = format!(
-            "process {process} keeps no account {account} in this snapshot, and that is what is proven; every process has \
+            "process {process} keeps no account {account:?} in this snapshot, and that is what is proven; every process has \
              accounts of its own: name the one that is meant with --process"
         );
         args.rest.output.remark("note", &note);

@@ -58,8 +58,8 @@ pub(super) fn said(checked: &Checked) -> String {
     let published = &checked.proven.published;
     let (snapshot, root) = (&published.state.snapshot, published.root);
     let said = match checked.proven.balance {
-        Some(balance) => format!("account {account} of process {process} holds {balance}"),
-        None => format!("there is no account {account} of process {process}"),
+        Some(balance) => format!("account {account:?} of process {process} holds {balance}"),
+        None => format!("there is no account {account:?} of process {process}"),
     };
     format!("in snapshot {snapshot} with root {root}: {said}")
 }

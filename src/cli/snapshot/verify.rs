@@ -51,7 +51,7 @@ pub(in crate::cli::snapshot) fn run(args: &VerifyArgs) -> Result<(), CliError> {
         SnapshotId::parse(subject)
             .map_err(|why| CliError::Usage(format!("{subject}: no such file, and {why}")))?;
         let mut file = NamedTempFile::new()?;
-        let export = fetch(&args.rest.rest, (subject, &args.revision), &mut file);
+        let export = fetch(&args.rest, (subject, &args.revision), &mut file);
         let export = export.map_err(|error| no_file_either(subject, error))?;
         (export, Some(file))
     };
@@ -86,7 +86,9 @@ fn no_file_either(subject: &str, error: CliError) -> CliError {
             kind,
             sentence: said + &sentence,
         },
-        CliError::Unreachable { .. } => CliError::CheckFailed(said + &error.to_string()),
+        CliError::Unreachable { .. } | CliError::Silent { .. } => {
+            CliError::CheckFailed(said + &error.to_string())
+        }
         other => other,
     }
 }

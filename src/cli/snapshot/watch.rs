@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{path_of, verdict};
 use crate::cli::output::cell;
-use crate::cli::rest::{RestClient, RestOptions};
+use crate::cli::rest::RestOptions;
 use crate::cli::{CliError, OutputFormat, print};
 
 #[derive(Debug, clap::Args)]
@@ -30,7 +30,7 @@ struct Event {
 
 /// Runs the command.
 pub(super) fn run(args: &WatchArgs) -> Result<(), CliError> {
-    let client = RestClient::new(&args.rest.rest)?;
+    let client = args.rest.client()?;
     let path = format!("{}/events", path_of(&args.id));
     let Some(lines) = client.events(&path, args.after.as_deref())? else {
         return print("there is nothing new, and nothing more will come");

@@ -1,0 +1,123 @@
+//! No node is there, or what is there says nothing: every command says which address does not answer, and ends within the
+//! time it was given. Without this a frozen node would hold up an operator and every script for a minute and more.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use crate::{assert_fails, directory, failure, snapledger};
+
+const ORDERS: &str = "op,process,account,to_process,to_account,amount\n";
+
+#[test]
+fn no_node_there_is_said_with_what_to_do() {
+    let dir = directory(
+        "orders.csv",
+        "op,process,account,to_process,to_account,amount\n",
+    );
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", free.local_addr().expect("bound"));
+    drop(free);
+    for arguments in [
+        &["account", "balance", "a", "--rest", &url][..],
+        &[
+            "account",
+            "balance",
+            "a",
+            "--at",
+            "2026-01-31T12:00:00Z",
+            "--rest",
+            &url,
+        ],
+        &["account", "history", "a", "--rest", &url],
+        &["audit", "--rest", &url],
+        &["snapshot", "list", "--rest", &url],
+        &["snapshot", "take", "--rest", &url],
+        &["replay", "orders.csv", "--patience", "1ms", "--grpc", &url],
+    ] {
+        assert_fails(snapledger(&dir).args(arguments), 1, "does not answer");
+    }
+}
+
+/// A port whose connections are made, and over which nothing ever comes, as those of a stopped process.
+fn silent() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    (listener, url)
+}
+
+#[test]
+fn what_says_nothing_is_not_waited_for_longer_than_was_allowed() {
+    let dir = directory("orders.csv", ORDERS);
+    let (_listener, url) = silent();
+    let (copy, export) = ("copy", "export");
+    let rest: [&[&str]; 20] = [
+        &["status"],
+        &["audit"],
+        &["backup", "--into", copy],
+        &["account", "balance", "a"],
+        &["account", "balance", "a", "--at", "now"],
+        &["account", "history", "a"],
+        &["account", "deposit", "a", "1"],
+        &["account", "withdraw", "a", "1", "--process", "n2"],
+        &["account", "transfer", "a", "b", "1"],
+        &["snapshot", "take"],
+        &["snapshot", "list"],
+        &["snapshot", "show", "s"],
+        &["snapshot", "revisions", "s"],
+        &["snapshot", "diff", "s", "t"],
+        &["snapshot", "balances", "s"],
+        &["snapshot", "proof", "s", "a"],
+        &["snapshot", "watch", "s"],
+        &["snapshot", "export", "s", "--out", export],
+        &["snapshot", "verify", "s"],
+        &["snapshot", "pin", "s"],
+    ];
+    let options = rest.map(|command| [command, &["--rest", &url, "--timeout", "200ms"]].concat());
+    let replay = ["replay", "orders.csv", "--grpc", &url, "--timeout", "200ms"];
+    for command in options.iter().map(Vec::as_slice).chain([&replay[..]]) {
+        let begun = Instant::now();
+        let (code, stderr) = failure(snapledger(&dir).args(command));
+        let took = begun.elapsed();
+        assert_eq!(code, 1, "{command:?}: {stderr}");
+        for part in [&url, "does not answer", "within 200ms", "--timeout"] {
+            assert!(stderr.contains(part), "{part} in {command:?}: {stderr}");
+        }
+        // The question of `replay` whether it is a port for REST, too, has two seconds.
+        assert!(took < Duration::from_secs(5), "{command:?}: {took:?}");
+    }
+    let deposit = [
+        "account",
+        "deposit",
+        "a",
+        "1",
+        "--rest",
+        &url,
+        "--timeout",
+        "200ms",
+    ];
+    let sentence = "whether the operation was done is not known";
+    assert_fails(snapledger(&dir).args(deposit), 1, sentence);
+}
+
+/// Gives its URL. It answers once with `head`, and never with the rest.
+fn stopped_behind(head: &'static str) -> String {
+    let (listener, url) = silent();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let mut request = [0; 4096];
+        let _length = stream.read(&mut request).expect("a request");
+        stream.write_all(head.as_bytes()).expect("a reader");
+        // Until the client goes.
+        let _end = stream.read(&mut request);
+    });
+    url
+}
+
+#[test]
+fn an_answer_that_stops_in_the_middle_is_not_waited_for() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let url = stopped_behind("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"snapshots\":");
+    let list = ["snapshot", "list", "--rest", &url, "--timeout", "200ms"];
+    assert_fails(snapledger(&dir).args(list), 1, "its answer stopped");
+}
