@@ -82,8 +82,10 @@ impl Cli {
     /// Reads the arguments, runs the command, and says how it ended.
     #[must_use]
     pub fn start() -> ExitCode {
-        let given = Self::command().get_matches();
-        let cli = Self::from_arg_matches(&given).unwrap_or_else(|error| error.exit());
+        let (given, cli) = match Self::read() {
+            Ok(read) => read,
+            Err(error) => return not_run(&error),
+        };
         let (logs, process) = (cli.logs.clone(), cli.process().map(str::to_owned));
         let is_child = matches!(&cli.command, Command::Node(args) if args.is_child());
         let is_server = matches!(cli.command, Command::Node(_) | Command::Cluster(_));
@@ -97,6 +99,12 @@ impl Cli {
                 None => error.report(output(&given)),
             },
         }
+    }
+
+    fn read() -> Result<(ArgMatches, Self), clap::Error> {
+        let given = Self::command().try_get_matches()?;
+        let cli = Self::from_arg_matches(&given)?;
+        Ok((given, cli))
     }
 
     /// The process that this program hosts.
@@ -128,6 +136,14 @@ impl Cli {
             Command::Restore(args) => restore::run(&args),
             Command::Completions(args) => completions::run(&args),
         }
+    }
+}
+
+/// Says why no command was run, or the help that was asked for.
+fn not_run(error: &clap::Error) -> ExitCode {
+    match error.print() {
+        Ok(()) => u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from),
+        Err(error) => CliError::Output(error).report(OutputFormat::Table),
     }
 }
 

@@ -35,7 +35,13 @@ fn a_full_device_is_an_error() {
         "--delays",
         &delays,
     ];
-    for arguments in [&["completions", "bash"][..], &simulate] {
+    let help = ["snapshot", "take", "--help"];
+    for arguments in [
+        &["completions", "bash"][..],
+        &simulate,
+        &help,
+        &["--version"],
+    ] {
         let full = File::options().write(true).open("/dev/full");
         let mut command = snapledger(&dir);
         command
