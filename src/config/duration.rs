@@ -49,9 +49,10 @@ const DEADLINE_MAX: Duration = Duration::from_secs(3600);
 /// # Errors
 /// As [`parse_duration`]; [`Fault::Deadline`].
 pub fn parse_deadline(text: &str) -> Result<Duration, Fault> {
-    match parse_duration(text)? {
-        deadline if deadline <= DEADLINE_MAX => Ok(deadline),
-        _ => Err(Fault::Deadline(text.to_owned())),
+    match parse_duration(text) {
+        Ok(deadline) if deadline <= DEADLINE_MAX => Ok(deadline),
+        Ok(_) | Err(Fault::TooLong(_)) => Err(Fault::Deadline(text.to_owned())),
+        Err(fault) => Err(fault),
     }
 }
 
@@ -135,7 +136,7 @@ mod tests {
         for good in ["1h", "60m", "1ms"] {
             assert!(parse_deadline(good).is_ok(), "{good}");
         }
-        for long in ["2h", "61m", "3600001ms"] {
+        for long in ["2h", "61m", "3600001ms", "99999999999h"] {
             assert_eq!(parse_deadline(long), Err(Fault::Deadline(long.to_owned())));
         }
         assert!(parse_deadline("5").is_err());
