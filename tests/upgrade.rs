@@ -56,6 +56,7 @@ impl Contents {
             b"gap-",
             b"agreed-",
             b"created-",
+            b"caught-up-",
         ];
         values.retain(|(tree, key), _| {
             tree != "meta" || !apart.iter().any(|name| key.starts_with(name))

@@ -9,7 +9,7 @@ use crate::config::NodeConfig;
 use crate::process::Process;
 use crate::process::clock::Hlc;
 use crate::process::event::Identity;
-use crate::process::ids::ProcessId;
+use crate::process::ids::{Lsn, ProcessId};
 use crate::process::refusal::Refusal;
 use crate::store::{Store, StoreError};
 
@@ -29,12 +29,46 @@ pub(super) struct Meetings {
     since_start: Mutex<BTreeMap<ProcessId, Hlc>>,
     /// The stores of the peers, as they are durably known.
     known: Mutex<BTreeMap<ProcessId, Identity>>,
-    /// The peers that were met since the store began, or since its newest gap: the clock of this store is past theirs.
-    passed: Mutex<BTreeSet<ProcessId>>,
+    /// The peers that were met since the store began, or since its newest gap.
+    passed: Mutex<Passed>,
     /// Whether those are all of them.
     is_acquainted: AtomicBool,
     /// The peers may show that it is an older copy.
     store: Option<Arc<Store>>,
+}
+
+/// The peers whose clocks this store has passed.
+#[derive(Default)]
+struct Passed {
+    /// The last turn before the newest gap of the journal: meetings before it do not count.
+    gap: Option<Lsn>,
+    /// From which instant on.
+    peers: BTreeMap<ProcessId, Hlc>,
+}
+
+impl Passed {
+    fn of(store: &Store, known: &BTreeSet<ProcessId>) -> Result<Self, StoreError> {
+        let gap = store.newest_gap();
+        let peers = match gap {
+            Some(gap) => store.met_since_gap(gap)?,
+            None => {
+                let known = known.iter().cloned();
+                known.map(|peer| (peer, Hlc::default())).collect()
+            }
+        };
+        Ok(Self { gap, peers })
+    }
+
+    // Since when so many of these peers were met.
+    fn since(&self, enough: usize, peers: &BTreeSet<ProcessId>) -> Option<Hlc> {
+        let met = self.peers.iter().filter(|(peer, _)| peers.contains(*peer));
+        let mut since: Vec<Hlc> = met.map(|(_, since)| *since).collect();
+        since.sort_unstable();
+        match enough {
+            0 => Some(Hlc::default()),
+            enough => since.get(enough - 1).copied(),
+        }
+    }
 }
 
 impl Meetings {
@@ -52,25 +86,23 @@ impl Meetings {
         let known = registers.peers.keys();
         let known = known.filter(|peer| peers.contains(*peer)).cloned();
         let known: BTreeSet<_> = known.collect();
-        let mut passed = known.clone();
-        if let Some(met) = store.met_since_gap()? {
-            passed.retain(|peer| met.contains(peer));
-        }
+        store.awaits_peers();
         let meetings = Self {
             enough: others.div_ceil(2).min(peers.len()),
             others: topology.processes().count() - 1,
+            passed: Mutex::new(Passed::of(store, &known)?),
             before: (known, registers.time),
-            passed: Mutex::new(passed),
             known: Mutex::new(registers.peers.clone()),
             store: Some(Arc::clone(store)),
             peers,
             ..Self::default()
         };
         meetings.look_again();
+        meetings.catch_up(store)?;
         Ok(meetings)
     }
 
-    /// Takes note of a meeting that is durable.
+    /// Takes note of a meeting that is durable. A peer that is given up is not met.
     pub(super) fn note(
         &self,
         peer: &ProcessId,
@@ -78,13 +110,20 @@ impl Meetings {
         since: Hlc,
     ) -> Result<(), StoreError> {
         locked(&self.known).insert(peer.clone(), identity);
+        if identity.is_given_up() {
+            return Ok(());
+        }
         let mut since_start = locked(&self.since_start);
         since_start.entry(peer.clone()).or_insert(since);
-        locked(&self.passed).insert(peer.clone());
-        drop(since_start);
+        let mut passed = locked(&self.passed);
+        passed.peers.entry(peer.clone()).or_insert(since);
+        drop((passed, since_start));
         self.look_again();
-        let store = self.store.as_ref().filter(|_| !identity.is_given_up());
-        store.map_or(Ok(()), |store| store.agrees_with(peer))
+        let Some(store) = &self.store else {
+            return Ok(());
+        };
+        self.catch_up(store)?;
+        store.agrees_with(peer)
     }
 
     /// The store of a peer, as it is durably known.
@@ -135,18 +174,38 @@ impl Meetings {
         if !blocking(store, work).await? {
             return Ok(false);
         }
+        self.begin_anew(store.newest_gap());
+        if let Some((gap, since)) = self.caught_up() {
+            blocking(store, move |store| store.catches_up(gap, since)).await?;
+        }
+        Ok(store.ends_in_gap())
+    }
+
+    fn begin_anew(&self, gap: Option<Lsn>) {
         let since_start = locked(&self.since_start);
-        locked(&self.passed).retain(|peer| since_start.contains_key(peer));
+        let peers = since_start.clone();
+        *locked(&self.passed) = Passed { gap, peers };
         self.is_acquainted.store(false, Ordering::Release);
         drop(since_start);
         self.look_again();
-        Ok(store.ends_in_gap())
     }
 
     fn look_again(&self) {
         if self.strangers().is_empty() {
             self.is_acquainted.store(true, Ordering::Release);
         }
+    }
+
+    // The newest gap, and from which instant on this store answers behind it.
+    fn caught_up(&self) -> Option<(Lsn, Hlc)> {
+        let passed = locked(&self.passed);
+        let since = passed.since(self.enough, &self.peers)?;
+        Some((passed.gap?, since))
+    }
+
+    fn catch_up(&self, store: &Store) -> Result<(), StoreError> {
+        let caught_up = self.caught_up();
+        caught_up.map_or(Ok(()), |(gap, since)| store.catches_up(gap, since))
     }
 
     /// Whether there are no strangers.
@@ -167,12 +226,19 @@ impl Meetings {
             return Vec::new();
         }
         let passed = locked(&self.passed);
-        self.peers.difference(&passed).cloned().collect()
+        let strangers = self
+            .peers
+            .iter()
+            .filter(|peer| !passed.peers.contains_key(*peer));
+        strangers.cloned().collect()
     }
 
     /// The peers that the store had not met by an instant, unless it had met so many that no others can have known another
-    /// store of this process as the right one.
+    /// store of this process as the right one. Behind a gap it answers only where it had met so many since.
     pub(super) fn undecided(&self, store: &Store, time: Hlc) -> Result<Vec<ProcessId>, StoreError> {
+        if store.is_behind_gap(time)? {
+            return Ok(Vec::new());
+        }
         if self.earlier.get().is_none() {
             let found = store.first_meetings(&self.before.0)?;
             self.earlier.get_or_init(|| found);
@@ -213,191 +279,5 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::config::{
-        ClockSettings, HistorySettings, Member, SnapshotSettings, StoreSettings, Transport,
-    };
-    use crate::process::clock::Lamport;
-    use crate::process::event::{Record, Turn};
-    use crate::process::ids::Lsn;
-    use crate::process::topology::Topology;
-
-    const IDENTITY: Identity = Identity {
-        store: [7; 16],
-        boot: 1,
-        run: 1,
-    };
-
-    fn ids() -> Vec<ProcessId> {
-        let id = |id| ProcessId::parse(id).expect("a valid id");
-        ["n1", "n2", "n3"].map(id).to_vec()
-    }
-
-    fn config(dir: &Path) -> NodeConfig {
-        let member = |id: &ProcessId| Member {
-            id: id.clone(),
-            grpc: "127.0.0.1:1".to_owned(),
-            rest: None,
-            transport: Transport::Native,
-        };
-        NodeConfig {
-            cluster: "c".to_owned(),
-            me: ids()[0].clone(),
-            members: ids().iter().map(member).collect(),
-            topology: Topology::full(&ids()).expect("three processes"),
-            dir: dir.to_path_buf(),
-            snapshot: SnapshotSettings::default(),
-            store: StoreSettings::default(),
-            history: HistorySettings::default(),
-            clock: ClockSettings::default(),
-        }
-    }
-
-    fn met(position: u64, at: u64, peer: &ProcessId) -> Turn {
-        Turn {
-            position: Lsn(position),
-            time: Hlc::at(at),
-            clock: Lamport(at),
-            records: vec![Record::Recognized {
-                peer: peer.clone(),
-                identity: IDENTITY,
-            }],
-        }
-    }
-
-    // Without this a store in the place of a lost one, which met its peers while its clock was behind, answers for instants
-    // for which the lost one has answered, once the clock is right.
-    #[test]
-    fn a_peer_whose_clock_was_ahead_is_met_from_its_time_on() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let config = config(dir.path());
-        let [n1, n2, n3] = [0, 1, 2].map(|place| ids()[place].clone());
-        let store = Arc::new(Store::open(dir.path(), "c", &n1).expect("a new store"));
-        let process = || {
-            store
-                .recover(&n1, &config.topology, 4)
-                .expect("it is whole")
-        };
-        let of = || Meetings::of(&process().0, &config, &store).expect("it is whole");
-        let meetings = of();
-        let mut turn = met(1, 10, &n2);
-        let unfollowed = Record::Unfollowed {
-            peer: n2.clone(),
-            time: Hlc::at(30),
-        };
-        turn.records.insert(0, unfollowed);
-        store.commit(&turn).expect("the disk has room");
-        for (peer, identity, since) in turn.meetings() {
-            let noted = meetings.note(peer, identity, since);
-            noted.expect("the disk has room");
-        }
-        let started = of();
-        for meetings in [&meetings, &started] {
-            let undecided = |at| {
-                meetings
-                    .undecided(&store, Hlc::at(at))
-                    .expect("it is whole")
-            };
-            assert_eq!(undecided(29), [n2.clone(), n3.clone()]);
-            assert_eq!(undecided(30), []);
-        }
-    }
-
-    // Without this one configured peer that never comes would make a whole audit of every balance, for ever.
-    #[test]
-    fn with_most_of_the_cluster_met_a_journal_decides_alone() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let config = config(dir.path());
-        let [n1, n2, n3] = [0, 1, 2].map(|place| ids()[place].clone());
-        let store = Arc::new(Store::open(dir.path(), "c", &n1).expect("a new store"));
-        let recovered = || {
-            store
-                .recover(&n1, &config.topology, 4)
-                .expect("it is whole")
-                .0
-        };
-        let of = |process: &Process, store: &Arc<Store>| {
-            Meetings::of(process, &config, store).expect("it is whole")
-        };
-        let meetings = of(&recovered(), &store);
-        let undecided = |meetings: &Meetings, at| {
-            let undecided = meetings.undecided(&store, Hlc::at(at));
-            undecided.expect("it is whole")
-        };
-        assert_eq!(meetings.strangers(), [n2.clone(), n3.clone()]);
-        assert_eq!(undecided(&meetings, 9), [n2.clone(), n3.clone()]);
-        let turn = met(1, 10, &n2);
-        store.commit(&turn).expect("the disk has room");
-        let note = |meetings: &Meetings, peer: &ProcessId, time| {
-            let noted = meetings.note(peer, IDENTITY, time);
-            noted.expect("the disk has room");
-        };
-        note(&meetings, &n2, turn.time);
-        assert_eq!(meetings.strangers(), std::slice::from_ref(&n3));
-        assert_eq!(undecided(&meetings, 9), [n2.clone(), n3.clone()]);
-        assert_eq!(undecided(&meetings, 10), []);
-
-        // The same after a start.
-        let started = of(&recovered(), &store);
-        assert_eq!(undecided(&started, 9), [n2.clone(), n3.clone()]);
-        assert_eq!(undecided(&started, 10), []);
-        assert_eq!(started.strangers(), std::slice::from_ref(&n3));
-    }
-
-    // Without this a key that is written on an older copy would lose against those that the peers have, once the copy was
-    // started again or was found to be one while it ran.
-    #[tokio::test]
-    async fn an_older_copy_has_to_meet_its_peers_again_whenever_that_is_found_out() {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let config = config(dir.path());
-        let [n1, n2, n3] = [0, 1, 2].map(|place| ids()[place].clone());
-        let open = || Arc::new(Store::open(dir.path(), "c", &n1).expect("a good store"));
-        let meetings = |store: &Arc<Store>| {
-            let recovered = store.recover(&n1, &config.topology, 4);
-            let process = recovered.expect("it is whole").0;
-            Meetings::of(&process, &config, store).expect("it is whole")
-        };
-        let commit = |store: &Store, turn: &Turn| {
-            store.commit(turn).expect("the disk has room");
-        };
-        let store = open();
-        commit(&store, &met(1, 10, &n2));
-        commit(&store, &met(2, 11, &n3));
-        drop(store);
-
-        let copy = open();
-        let found = meetings(&copy);
-        assert!(found.strangers().is_empty());
-        let ahead = Identity {
-            boot: 9,
-            ..copy.identity()
-        };
-        let n9 = ProcessId::parse("n9").expect("a valid id");
-        let learnt = found.known_as(&n9, ahead).await;
-        assert!(!learnt.expect("it is whole"), "n9 is no peer");
-        assert!(found.strangers().is_empty());
-        let learnt = found.known_as(&n2, ahead).await;
-        assert!(learnt.expect("it is written"), "no turn was made since");
-        assert_eq!(found.strangers(), [n2.clone(), n3.clone()]);
-        commit(&copy, &met(3, 20, &n3));
-        found
-            .note(&n3, IDENTITY, Hlc::at(20))
-            .expect("there is room");
-        assert_eq!(found.strangers(), std::slice::from_ref(&n2));
-        drop((found, copy));
-
-        let started = open();
-        let again = meetings(&started);
-        assert_eq!(again.strangers(), std::slice::from_ref(&n2));
-        commit(&started, &met(4, 30, &n2));
-        again
-            .note(&n2, IDENTITY, Hlc::at(30))
-            .expect("there is room");
-        assert!(again.strangers().is_empty());
-        drop((again, started));
-        assert!(meetings(&open()).strangers().is_empty());
-    }
-}
+#[path = "meetings_tests.rs"]
+mod tests;

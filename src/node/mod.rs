@@ -129,7 +129,8 @@ impl Node {
         let events = Arc::new(Events::new(store.identity().run, Arc::clone(&wall)));
         let (room, has_room) = watch::channel(room_now(&store, &config)?);
         let met = (config.me.clone(), Arc::clone(&meetings));
-        let (queue, requests) = Queue::new(has_room.clone(), Arc::clone(&clocks), met);
+        let both = (Arc::clone(&clocks), Arc::clone(&wall));
+        let (queue, requests) = Queue::new(has_room.clone(), both, met);
         let (written, writes) = watch::channel(0);
         let (steps, step_queue) = threads::sync_channel(TURNS_WAITING);
         let (work, work_queue) = Backlog::new(SEALED_CELLS_MAX, Runtime::current());
@@ -163,7 +164,6 @@ impl Node {
             failures.thread_behind("record", move || recorder.run(&work_queue))?,
             failures.thread_behind("part", move || part_writer.run(&finished_queue))?,
         ];
-
         let names = (config.me.clone(), config.cluster.clone());
         let parts = Parts::new(names, (store, queue), writes, failures.clone());
         let peers = Peers::new(&config, remembered, (Links::default(), wall))?;

@@ -10,8 +10,11 @@ use tonic::{Request, Response};
 
 use super::super::queue;
 use super::super::room::Room;
+use super::super::wall::Clock;
 use super::*;
+use crate::config::ClockSettings;
 use crate::history::part::tests::part_of;
+use crate::process::clock::Hlc;
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
     AccountAtRequest, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, FetchChunksRequest,
@@ -33,7 +36,9 @@ pub(in super::super) fn alone() -> Alone {
     let me = process("p");
     let store = Store::open(dir.path(), "c", &me).expect("a new store");
     let room = watch::channel(Room { free: 1, min: 0 }).1;
-    let (queue, requests) = Queue::new(room, Arc::default(), (process("p"), Arc::default()));
+    let wall = Clock::new(&ClockSettings::default(), Hlc::default());
+    let clocks = (Arc::default(), Arc::new(wall));
+    let (queue, requests) = Queue::new(room, clocks, (process("p"), Arc::default()));
     let (written, writes) = watch::channel(0);
     let names = (me, "c".to_owned());
     let inside = (Arc::new(store), queue);

@@ -9,6 +9,7 @@ use super::error::Unavailable;
 use super::meetings::Meetings;
 use super::replies::{Replies, Settled, Waiter, stopped};
 use super::room::Room;
+use super::wall::Clock;
 use crate::process::channel::Tally;
 use crate::process::clock::{Clocks, Hlc};
 use crate::process::event::{Identity, Input, Meeting, Reply};
@@ -57,6 +58,7 @@ pub(super) struct Queue {
     waiters: Arc<Semaphore>,
     room: watch::Receiver<Room>,
     clocks: Arc<DurableClocks>,
+    wall: Arc<Clock>,
     meetings: (ProcessId, Arc<Meetings>),
 }
 
@@ -64,7 +66,7 @@ impl Queue {
     /// For the process of this name.
     pub(super) fn new(
         room: watch::Receiver<Room>,
-        clocks: Arc<DurableClocks>,
+        (clocks, wall): (Arc<DurableClocks>, Arc<Clock>),
         meetings: (ProcessId, Arc<Meetings>),
     ) -> (Self, mpsc::UnboundedReceiver<Request>) {
         // It is bounded by the places.
@@ -76,6 +78,7 @@ impl Queue {
             waiters: Arc::new(Semaphore::new(WAITERS_MAX)),
             room,
             clocks,
+            wall,
             meetings,
         };
         (entrance, queue)
@@ -199,6 +202,11 @@ impl Inbox for Queue {
         self.clocks.newest()
     }
 
+    fn present(&self) -> Hlc {
+        let (_, believed) = self.wall.told();
+        believed.map_or(Hlc::default(), Hlc::at)
+    }
+
     fn known(&self, peer: &ProcessId) -> Option<Identity> {
         self.meetings.1.known(peer)
     }
@@ -278,12 +286,18 @@ fn closed() -> Closed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ClockSettings;
     use crate::process::clock::{Hlc, Lamport};
     use crate::process::event::Operation;
     use crate::process::ids::Key;
     use crate::process::ids::SnapshotId;
     use crate::process::kv::VALUE_BYTES_MAX;
     use crate::process::message::{Marker, Message};
+
+    fn clocks() -> (Arc<DurableClocks>, Arc<Clock>) {
+        let wall = Clock::new(&ClockSettings::default(), Hlc::default());
+        (Arc::default(), Arc::new(wall))
+    }
 
     fn nobody() -> (ProcessId, Arc<Meetings>) {
         let me = ProcessId::parse("p").expect("a valid id");
@@ -312,7 +326,7 @@ mod tests {
     #[tokio::test]
     async fn on_a_full_disk_clients_are_refused_and_peers_wait_for_room() {
         let (room, looks) = watch::channel(Room { free: 50, min: 400 });
-        let (queue, mut requests) = Queue::new(looks, Arc::default(), nobody());
+        let (queue, mut requests) = Queue::new(looks, clocks(), nobody());
         let refused = queue
             .ask(Input::Initiate {
                 snapshot: snapshot(),
@@ -351,7 +365,7 @@ mod tests {
     #[tokio::test]
     async fn clients_who_give_up_let_in_no_more_than_fits() {
         let (_room, looks) = watch::channel(Room { free: 1, min: 0 });
-        let (queue, mut requests) = Queue::new(looks, Arc::default(), nobody());
+        let (queue, mut requests) = Queue::new(looks, clocks(), nobody());
         let fits = CLIENTS_MAX / put().weight();
         for _ in 0..fits {
             // Asked once and given up.

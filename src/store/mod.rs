@@ -9,6 +9,7 @@ mod archive;
 mod audit;
 mod backup;
 mod birth;
+mod caught_up;
 mod check;
 mod chunk_batch;
 mod chunks;
@@ -85,6 +86,7 @@ pub use trim::Trimmed;
 pub use usage::Usage;
 
 use backup::Standstill;
+use caught_up::CaughtUp;
 use chunks::Chunks;
 use composition::Composition;
 use files::Engine;
@@ -113,6 +115,7 @@ pub struct Store {
     /// The numbers of the store.
     meta: sled::Tree,
     gaps: Gaps,
+    caught_up: CaughtUp,
     starts: Starts,
     chunks: Chunks,
     history: History,

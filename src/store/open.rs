@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::backup::Standstill;
 use super::birth::Birth;
+use super::caught_up::CaughtUp;
 use super::chunks::Chunks;
 use super::composition::Composition;
 use super::error::StoreError;
@@ -104,6 +105,7 @@ impl Store {
             journal,
             states: States::new(trees.states),
             gaps: Gaps::open(&trees.meta)?,
+            caught_up: CaughtUp::open(&trees.meta)?,
             starts: Starts::open(&trees.meta)?,
             meta: trees.meta,
             chunks: Chunks::new(trees.chunks),

@@ -17,6 +17,7 @@
 //! | meta | `created-dir`, `created-log` | when these files were created ([`super::birth`]) |
 //! | meta | `unbooked` | a sum of money, 16 bytes, where the store was made from a snapshot and not all could be booked |
 //! | meta | `gap-` and the position of the last turn before a gap, decimal | of the last one behind which nothing is known |
+//! | meta | `caught-up-` and the position of the last turn before a gap | the clock value from which on there is an answer behind it |
 //! | meta | `run-` and a boot, decimal; `end-` and the same | the run that it was; where the journal ended then |
 //! | meta | `agreed-` and a peer | the boot in which it has last agreed with this store |
 //! | meta | `owner` | [`super::v1::state::OwnerV1`] |

@@ -140,6 +140,10 @@ impl Inbox for Turn {
         Clocks::default()
     }
 
+    fn present(&self) -> Hlc {
+        Hlc::default()
+    }
+
     fn known(&self, _: &ProcessId) -> Option<Identity> {
         None
     }

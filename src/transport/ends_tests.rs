@@ -18,7 +18,7 @@ use super::outbound::{Carrier, Outbound};
 use super::wire::identity_to_wire;
 use super::{Backlog, Closed, Envelope, Inbox, Local, Settling};
 use crate::process::channel::Tally;
-use crate::process::clock::Clocks;
+use crate::process::clock::{Clocks, Hlc};
 use crate::process::event::{Identity, Meeting};
 use crate::process::ids::{ChannelId, ProcessId, Seq};
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
@@ -90,6 +90,10 @@ impl Turn {
 impl Inbox for Turn {
     fn clocks(&self) -> Clocks {
         Clocks::default()
+    }
+
+    fn present(&self) -> Hlc {
+        Hlc::default()
     }
 
     fn known(&self, _: &ProcessId) -> Option<Identity> {

@@ -8,14 +8,13 @@ use tokio::time::{sleep, timeout};
 use tonic::{Status, Streaming};
 
 use super::entrance::Place;
+use super::hello::{clocks_of, followed, known_from_wire, known_to_wire};
 use super::link::Links;
 use super::wire::{
-    Unreadable, clocks_from_wire, clocks_to_wire, envelope_from_wire, identity_from_wire,
-    identity_to_wire, tally_from_wire, tally_to_wire,
+    Unreadable, envelope_from_wire, identity_from_wire, identity_to_wire, tally_from_wire,
+    tally_to_wire,
 };
-use super::{
-    Closed, Envelope, Inbox, Local, Settling, TooEarly, followed, known_from_wire, known_to_wire,
-};
+use super::{Closed, Envelope, Inbox, Local, Settling, TooEarly};
 use crate::process::channel::Tally;
 use crate::process::event::{Claim, Meeting};
 use crate::process::ids::{ChannelId, ProcessId, Seq};
@@ -141,7 +140,7 @@ impl<I: Inbox> Inbound<I> {
         self.answer(ack::Body::Welcome(Welcome {
             receiver: Some(identity_to_wire(cluster, process, *identity)),
             delivered: Some(tally_to_wire(delivered)),
-            clocks: Some(clocks_to_wire(self.inbox.clocks())),
+            clocks: Some(clocks_of(&self.inbox)),
             known: known_to_wire(&self.inbox, &self.local, &channel.from),
         }))
         .await?;
@@ -198,7 +197,7 @@ impl<I: Inbox> Inbound<I> {
             sent: tally_from_wire(hello.sent),
             acknowledged: Seq(hello.acknowledged),
         };
-        let (clocks, unfollowed) = followed(clocks_from_wire(hello.clocks), &self.too_early);
+        let (clocks, unfollowed) = followed(hello.clocks, &self.too_early);
         Ok(Meeting {
             peer,
             identity,

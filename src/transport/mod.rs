@@ -7,6 +7,7 @@
 pub mod answer;
 mod calls;
 mod entrance;
+mod hello;
 pub mod inbound;
 pub mod link;
 pub mod outbound;
@@ -67,6 +68,8 @@ pub type Settling = Pin<Box<dyn Future<Output = Result<Seq, Closed>> + Send>>;
 pub trait Inbox: Clone + Send + Sync + 'static {
     /// The clocks of the newest durable turn, for the other end.
     fn clocks(&self) -> Clocks;
+    /// The least that a turn would be labelled with now, for the other end.
+    fn present(&self) -> Hlc;
     /// What the store of this process durably knows of that of a peer.
     fn known(&self, peer: &ProcessId) -> Option<Identity>;
     /// Learns what a peer knows of the store of this process, before the peer can take note of another start of it.
@@ -93,40 +96,6 @@ pub trait Inbox: Clone + Send + Sync + 'static {
 
 /// Why a time that a peer says may not be followed now: it is too far ahead of the clock here.
 pub type TooEarly = Arc<dyn Fn(Hlc) -> Option<String> + Send + Sync>;
-
-// The clocks of a peer, without its time where that is too far ahead; then that time.
-fn followed(clocks: Clocks, too_early: &TooEarly) -> (Clocks, Option<Hlc>) {
-    match too_early(clocks.time) {
-        None => (clocks, None),
-        Some(_) => {
-            let Clocks { logical, time } = clocks;
-            let clocks = Clocks {
-                logical,
-                time: Hlc::default(),
-            };
-            (clocks, Some(time))
-        }
-    }
-}
-
-// What is known here of the store of a peer, for that peer.
-fn known_to_wire(
-    inbox: &impl Inbox,
-    local: &Local,
-    peer: &ProcessId,
-) -> Option<crate::proto::snapledger::Identity> {
-    let known = inbox.known(peer)?;
-    Some(wire::identity_to_wire(&local.cluster, peer, known))
-}
-
-// What a peer knows of the store of this process. One that says something else knows nothing.
-fn known_from_wire(
-    local: &Local,
-    known: Option<crate::proto::snapledger::Identity>,
-) -> Option<Identity> {
-    let (process, known) = wire::identity_from_wire(&local.cluster, known).ok()?;
-    (process == local.process).then_some(known)
-}
 
 /// Why a channel does not go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -10,14 +10,13 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use super::entrance::Eviction;
+use super::hello::{clocks_of, followed, known_from_wire, known_to_wire};
 use super::link::Links;
 use super::wire::{
-    Unreadable, clocks_from_wire, clocks_to_wire, envelope_to_wire, identity_from_wire,
-    identity_to_wire, tally_from_wire, tally_to_wire,
+    Unreadable, envelope_to_wire, identity_from_wire, identity_to_wire, tally_from_wire,
+    tally_to_wire,
 };
-use super::{
-    Backlog, Closed, Envelope, Inbox, Local, TooEarly, followed, known_from_wire, known_to_wire,
-};
+use super::{Backlog, Closed, Envelope, Inbox, Local, TooEarly};
 use crate::process::event::{Claim, Meeting};
 use crate::process::ids::{ChannelId, ProcessId, Seq};
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
@@ -176,7 +175,7 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
             receiver: self.to.to_string(),
             sent: Some(tally_to_wire(self.backlog.sent())),
             acknowledged: self.backlog.acknowledged().0,
-            clocks: Some(clocks_to_wire(self.inbox.clocks())),
+            clocks: Some(clocks_of(&self.inbox)),
             known: known_to_wire(&self.inbox, &self.local, &self.to),
         };
         post(frames, frame::Body::Hello(hello)).await?;
@@ -212,7 +211,7 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
             ack = acks.message() => return Err(instead_of_waiting(ack?)),
             () = std::future::ready(()) => {}
         }
-        let (clocks, unfollowed) = followed(clocks_from_wire(welcome.clocks), &self.too_early);
+        let (clocks, unfollowed) = followed(welcome.clocks, &self.too_early);
         let meeting = Meeting {
             peer,
             identity,

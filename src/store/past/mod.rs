@@ -45,14 +45,17 @@ impl Store {
     }
 
     /// The newest turn at or before a clock value; `None` where the journal knows nothing of that time: it begins later, or
-    /// the store was replaced by an older copy there.
+    /// the store was replaced by an older copy there, and has not caught up with its peers by then.
     ///
     /// # Errors
     /// As [`Store::position_at`].
     pub fn known_at(&self, time: Hlc) -> Result<Option<Lsn>, StoreError> {
         let position = self.position_at(time)?;
         let is_known = position > Lsn(0) && !self.gaps.is_behind(position);
-        Ok(is_known.then_some(position))
+        let gap = self.gaps.newest_before(position);
+        let since = gap.map_or(Some(Hlc::default()), |gap| self.caught_up.since(gap));
+        let has_caught_up = since.is_some_and(|since| since <= time);
+        Ok((is_known && has_caught_up).then_some(position))
     }
 
     /// Whether what followed the newest turn is not known: the store is an older copy of itself.
@@ -61,8 +64,8 @@ impl Store {
         self.gaps.is_behind(self.position())
     }
 
-    /// Since when this journal knows all that happened: its first turn, the first one behind its newest gap, or, where
-    /// older turns were deleted, the state before the first that is kept. `None` while there is no turn.
+    /// Since when this journal knows all that happened: its first turn, the instant at which it had caught up behind its newest
+    /// gap, or, where older turns were deleted, the state before the first that is kept. `None` while there is no turn.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -74,34 +77,39 @@ impl Store {
                 (Lsn(1), _) => self.journal.time(Lsn(1))?,
                 _ => horizon.since,
             };
-            let gap = self.gaps.newest_before(newest).map(Lsn::next);
-            let gap = gap.filter(|first| horizon.first < *first);
-            let put_back = gap.map(|first| self.journal.time(first)).transpose()?;
-            Ok(Some(put_back.map_or(since, |put_back| since.max(put_back))))
+            let Some(gap) = self.gaps.newest_before(newest) else {
+                return Ok(Some(since));
+            };
+            // Before it has caught up nothing behind the gap is known but what is newest.
+            let caught_up = self.caught_up.since(gap);
+            let caught_up = caught_up.map_or_else(|| self.journal.time(newest), Ok)?;
+            let first = gap.next();
+            let put_back = match horizon.first < first {
+                true => self.journal.time(first)?,
+                false => since,
+            };
+            Ok(Some(since.max(put_back).max(caught_up)))
         })
     }
 
-    /// The peers that were met behind the newest gap, as far as that is among the first turns there; `None` where there is no
-    /// gap.
+    /// When the peers were met behind a gap, as far as that is among the first turns there.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn met_since_gap(&self) -> Result<Option<BTreeSet<ProcessId>>, StoreError> {
-        let Some(gap) = self.gaps.newest() else {
-            return Ok(None);
-        };
+    pub fn met_since_gap(&self, gap: Lsn) -> Result<BTreeMap<ProcessId, Hlc>, StoreError> {
         self.steady(|horizon| {
             let first = gap.next().max(horizon.first);
             let count = usize::try_from(self.position().next().0.saturating_sub(first.0));
             let count = count.map_or(MEETINGS_WITHIN, |count| count.min(MEETINGS_WITHIN));
-            let mut met = BTreeSet::new();
+            let mut met = BTreeMap::new();
             for entry in self.journal.scan(first, None).take(count) {
-                let turn = entry?.turn;
-                let meetings = turn.meetings();
-                let meetings = meetings.filter(|(_, identity, _)| !identity.is_given_up());
-                met.extend(meetings.map(|(peer, ..)| peer.clone()));
+                for (peer, identity, since) in entry?.turn.meetings() {
+                    if !identity.is_given_up() {
+                        met.entry(peer.clone()).or_insert(since);
+                    }
+                }
             }
-            Ok(Some(met))
+            Ok(met)
         })
     }
 

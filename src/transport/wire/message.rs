@@ -133,6 +133,7 @@ pub fn clocks_to_wire(clocks: Clocks) -> wire::Clocks {
     wire::Clocks {
         logical: clocks.logical.0,
         time: clocks.time.0,
+        present: 0,
     }
 }
 
