@@ -50,6 +50,17 @@ pub(super) async fn cut(handle: &Handle, cut: Cut) -> Result<Audit, Failure> {
     gather(handle, cut.at, points.collect()).await
 }
 
+/// The processes that have done something later than the cut which is dated too far ahead of the clock here, as far as this node
+/// has heard. What a client was told of is not in the figures then.
+pub(super) fn dated_ahead(
+    handle: &Handle,
+    audit: &Audit,
+) -> impl Iterator<Item = (ProcessId, Hlc)> {
+    let at = audit.at;
+    let ahead = handle.dated_ahead().into_iter();
+    ahead.filter(move |(_, newest)| at.is_some_and(|at| at < *newest))
+}
+
 async fn gather(
     handle: &Handle,
     at: Option<Hlc>,

@@ -9,9 +9,8 @@ use super::audit;
 use super::error::Failure;
 use super::recorded::view_of;
 use super::since::Since;
-use crate::history::diff::{
-    AccountChange, Comparison, Figures, Movement, NotCompared, Obstacle, Then,
-};
+use crate::history::diff::{AccountChange, Comparison, NotCompared, Obstacle, Then};
+use crate::history::movement::{Figures, Movement};
 use crate::history::share::Share;
 use crate::node::{Handle, SnapshotView};
 use crate::process::clock::Hlc;

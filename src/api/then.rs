@@ -19,6 +19,9 @@ use crate::transport::wire::answers_since;
 const INSTEAD: &str = "and no snapshot in the history here holds its state at or before this instant: ask about a later \
                        one, or when it is back";
 
+/// Of a process that no other one counted to the cluster then.
+const REMOVED_BEFORE: &str = "it was not in the cluster at this instant; ask about an earlier one";
+
 /// A balance as it was.
 pub(super) struct Then {
     /// `None` if the account did not exist yet.
@@ -37,6 +40,11 @@ pub(super) async fn balance(
     time: Hlc,
 ) -> Result<Then, Failure> {
     let membership = Membership::of(handle, process).await?;
+    if membership == Membership::Removed && is_removed(handle, process, time).await? {
+        let process = process.clone();
+        let instead = REMOVED_BEFORE;
+        return Err(Failure::RemovedProcess { process, instead });
+    }
     let answered = match membership.obstacle(process, NOT_RECORDED, NOT_RECORDED) {
         Some(failure) => Err(failure),
         None if *process == handle.config().me => own(handle, account, time).await,
@@ -60,6 +68,17 @@ pub(super) async fn balance(
     };
     let recorded = recorded(handle, process, account, time).await?;
     recorded.ok_or(unknown)
+}
+
+// Whether a process that is in the cluster no more was so at an instant already: then the cluster is complete without it.
+async fn is_removed(handle: &Handle, process: &ProcessId, time: Hlc) -> Result<bool, Failure> {
+    match audit::at(handle, time).await {
+        Err(Failure::BeforeHorizon(_)) => Ok(false),
+        audit => {
+            let audit = audit?;
+            Ok(audit.is_complete() && !audit.shares.contains_key(process))
+        }
+    }
 }
 
 // Whether the others knew another store of the process then.

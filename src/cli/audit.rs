@@ -50,7 +50,11 @@ const FACTS: [(&str, &str); 7] = [
     ("consistent cut", "/verification/consistent_cut"),
 ];
 
-const LISTS: [(&str, Columns); 3] = [
+const LISTS: [(&str, Columns); 4] = [
+    (
+        "dated_ahead",
+        &[("process", "/process"), ("newest", "/newest")],
+    ),
     (
         "missing",
         &[

@@ -1,5 +1,5 @@
-//! What differs between two global states, or a global state and an instant: who can be compared, and what passed
-//! between the two cuts of a process.
+//! What differs between two global states, or a global state and an instant: who can be compared. What passed between the two
+//! cuts of a process is in `movement.rs`.
 //!
 //! The figures of one process at one moment are all that is compared here: those of its recorded state, or of its share
 //! at an instant between snapshots.
@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::audit::Absence;
 use super::global::{GlobalState, Reason};
+use super::movement::{Figures, Movement};
 use super::part::RecordedState;
 use super::share::Share;
-use crate::process::channel::Flow;
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 
@@ -169,166 +169,16 @@ fn recorded<'a>(
     })
 }
 
-/// The figures of one process at one moment, sums in minor units.
-#[derive(Debug, Clone, Copy)]
-pub struct Figures<'a> {
-    balance_total: i128,
-    deposits: i128,
-    withdrawals: i128,
-    sent: &'a BTreeMap<ProcessId, Flow>,
-    delivered: &'a BTreeMap<ProcessId, Flow>,
-}
-
-impl<'a> From<&'a RecordedState> for Figures<'a> {
-    fn from(state: &'a RecordedState) -> Self {
-        Self {
-            balance_total: state.balance_total,
-            deposits: state.deposits,
-            withdrawals: state.withdrawals,
-            sent: &state.sent,
-            delivered: &state.delivered,
-        }
-    }
-}
-
-impl<'a> From<&'a Share> for Figures<'a> {
-    fn from(share: &'a Share) -> Self {
-        Self {
-            balance_total: share.balance_total,
-            deposits: share.deposits,
-            withdrawals: share.withdrawals,
-            sent: &share.sent,
-            delivered: &share.delivered,
-        }
-    }
-}
-
-/// What passed at one process between two cuts, minor units. Negative where the second cut is the older one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Movement {
-    /// All balances at the first cut.
-    pub before: i128,
-    /// All balances at the second.
-    pub after: i128,
-    /// Paid in between the two.
-    pub deposits: i128,
-    /// Paid out.
-    pub withdrawals: i128,
-    /// Sent, by destination.
-    pub sent: BTreeMap<ProcessId, Passed>,
-    /// Delivered, by origin.
-    pub received: BTreeMap<ProcessId, Passed>,
-}
-
-/// The transfers that passed one end of a channel between two cuts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Passed {
-    /// How many.
-    pub transfers: i128,
-    /// Their sum, minor units.
-    pub amount: i128,
-}
-
-impl Movement {
-    /// Between these two cuts of one process. Figures come from other processes: a sum that is out of all bounds is
-    /// cut off at 128 bits, and then explains nothing.
-    #[must_use]
-    pub fn between<'a>(before: impl Into<Figures<'a>>, after: impl Into<Figures<'a>>) -> Self {
-        let (before, after) = (before.into(), after.into());
-        Self {
-            before: before.balance_total,
-            after: after.balance_total,
-            deposits: after.deposits.saturating_sub(before.deposits),
-            withdrawals: after.withdrawals.saturating_sub(before.withdrawals),
-            sent: passed(before.sent, after.sent),
-            received: passed(before.delivered, after.delivered),
-        }
-    }
-
-    /// Sent to all other processes.
-    #[must_use]
-    pub fn transfers_out(&self) -> i128 {
-        sum(&self.sent)
-    }
-
-    /// Received from all other processes.
-    #[must_use]
-    pub fn transfers_in(&self) -> i128 {
-        sum(&self.received)
-    }
-
-    /// Whether what passed is the whole difference of the balances.
-    #[must_use]
-    pub fn is_explained(&self) -> bool {
-        let explained = self
-            .before
-            .checked_add(self.deposits)
-            .and_then(|sum| sum.checked_sub(self.withdrawals))
-            .and_then(|sum| sum.checked_sub(self.transfers_out()))
-            .and_then(|sum| sum.checked_add(self.transfers_in()));
-        explained == Some(self.after)
-    }
-}
-
-fn sum(channels: &BTreeMap<ProcessId, Passed>) -> i128 {
-    let amounts = channels.values().map(|passed| passed.amount);
-    amounts.fold(0, i128::saturating_add)
-}
-
-// A channel that only one of the two knows had carried nothing at the other.
-fn passed(
-    before: &BTreeMap<ProcessId, Flow>,
-    after: &BTreeMap<ProcessId, Flow>,
-) -> BTreeMap<ProcessId, Passed> {
-    let processes: BTreeSet<&ProcessId> = before.keys().chain(after.keys()).collect();
-    let flow = |flows: &BTreeMap<ProcessId, Flow>, process: &ProcessId| {
-        flows.get(process).copied().unwrap_or_default()
-    };
-    let between = |process: &ProcessId| {
-        let (before, after) = (flow(before, process), flow(after, process));
-        Passed {
-            transfers: i128::from(after.transfers) - i128::from(before.transfers),
-            amount: after.amount.saturating_sub(before.amount),
-        }
-    };
-    let processes = processes.into_iter();
-    processes
-        .map(|process| (process.clone(), between(process)))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::history::global::{Completeness, Missing};
+    use crate::history::movement::tests::state;
     use crate::history::part::Part;
     use crate::process::clock::{Hlc, Lamport};
-    use crate::process::ids::{Lsn, Seq};
 
     fn process(id: &str) -> ProcessId {
         ProcessId::parse(id).expect("a valid id")
-    }
-
-    fn state(balances: i128, deposits: i128, (sent, delivered): (i128, i128)) -> RecordedState {
-        let flow = |amount| {
-            let flow = Flow {
-                sequence: Seq(1),
-                transfers: 1,
-                amount,
-            };
-            BTreeMap::from([(process("b"), flow)])
-        };
-        RecordedState {
-            position: Lsn(1),
-            time: Hlc(1),
-            clock: Lamport(1),
-            accounts: 1,
-            balance_total: balances,
-            deposits,
-            sent: flow(sent),
-            delivered: flow(delivered),
-            ..RecordedState::default()
-        }
     }
 
     fn global(id: &str, processes: &[&str]) -> GlobalState {
@@ -346,21 +196,6 @@ mod tests {
             global.parts.insert(process(id), part);
         }
         global
-    }
-
-    #[test]
-    fn what_passed_explains_the_difference_in_both_directions() {
-        let (older, newer) = (state(100, 100, (10, 10)), state(135, 150, (40, 25)));
-        let forward = Movement::between(&older, &newer);
-        assert_eq!((forward.deposits, forward.transfers_out()), (50, 30));
-        assert!(forward.is_explained());
-        let backward = Movement::between(&newer, &older);
-        assert_eq!((backward.deposits, backward.transfers_in()), (-50, -15));
-        assert!(backward.is_explained());
-        let lost = Movement::between(&older, &state(134, 150, (40, 25)));
-        assert!(!lost.is_explained());
-        let absurd = state(i128::MAX, i128::MIN, (i128::MAX, i128::MIN));
-        assert!(!Movement::between(&older, &absurd).is_explained());
     }
 
     #[test]

@@ -29,6 +29,18 @@ pub struct Share {
     pub store: Option<StoreId>,
     /// The stores of the others as they were known then.
     pub peers: BTreeMap<ProcessId, KnownStore>,
+    /// Where the store was made from a snapshot: what was booked and what was not.
+    pub rebuilt: Rebooked,
+}
+
+/// What a store that was made from a snapshot holds, and lacks, beside that: what its peers know to have passed since. Minor
+/// units, 0 for any other store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rebooked {
+    /// Booked into the account `suspense`, as a deposit, or, below zero, a withdrawal.
+    pub booked: i128,
+    /// Not booked; below zero where the accounts hold more than there was.
+    pub unbooked: i128,
 }
 
 /// The store of another process, as it was known at an instant.
@@ -77,6 +89,7 @@ impl From<&RecordedState> for Share {
             delivered: used(&state.delivered),
             store: None,
             peers: BTreeMap::new(),
+            rebuilt: Rebooked::default(),
         }
     }
 }

@@ -34,6 +34,7 @@ pub(super) struct Metrics {
     unreadable_revisions: Gauge,
     unreadable_blocks: Gauge,
     clock_skew_seconds: Family<Labels, Gauge<f64, AtomicU64>>,
+    dated_ahead_seconds: Family<Labels, Gauge<f64, AtomicU64>>,
     pub(super) snapshots_complete: Counter,
     pub(super) snapshots_partial: Counter,
     pub(super) snapshot_seconds: Histogram,
@@ -55,6 +56,7 @@ impl Metrics {
             unreadable_revisions: Gauge::default(),
             unreadable_blocks: Gauge::default(),
             clock_skew_seconds: Family::default(),
+            dated_ahead_seconds: Family::default(),
             snapshots_complete: Counter::default(),
             snapshots_partial: Counter::default(),
             snapshot_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
@@ -113,6 +115,11 @@ impl Metrics {
             self.clock_skew_seconds.clone(),
         );
         registry.register(
+            "dated_ahead_seconds",
+            "How far the time of the newest turn of a process is ahead of the clock here",
+            self.dated_ahead_seconds.clone(),
+        );
+        registry.register(
             "snapshots_complete",
             "Snapshots started here and published complete",
             self.snapshots_complete.clone(),
@@ -156,6 +163,13 @@ impl Metrics {
         let labels = vec![("process".to_owned(), process.to_string())];
         let seconds = micros_as_seconds(skew_us);
         self.clock_skew_seconds.get_or_create(&labels).set(seconds);
+    }
+
+    /// Takes down how far the newest turn of a process is dated ahead, microseconds.
+    pub(super) fn dated_ahead(&self, process: &ProcessId, ahead_us: u64) {
+        let labels = vec![("process".to_owned(), process.to_string())];
+        let seconds = Duration::from_micros(ahead_us).as_secs_f64();
+        self.dated_ahead_seconds.get_or_create(&labels).set(seconds);
     }
 
     /// Takes down what the store takes and has left.

@@ -21,7 +21,7 @@ use tonic_health::pb::health_client::HealthClient;
 use super::error::NodeError;
 use super::wall::{Clock, PeerClocks};
 use crate::config::{Member, NodeConfig, Transport, reachable};
-use crate::process::clock::Lamport;
+use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{ChannelId, ProcessId};
 use crate::process::topology::Topology;
 use crate::process::wall::Reading;
@@ -81,6 +81,8 @@ pub struct PeerView {
     pub pins: (u64, u64),
     /// What it said of its clocks; `None` where its program does not.
     pub(super) clocks: Option<PeerClocks>,
+    /// When its newest turn that did more than pass an instant was, by its clock; 0 where it has not said so.
+    pub(super) settled: Hlc,
     /// Why a channel with it is stopped, or why it is not accepted.
     pub error: Option<String>,
     /// The channels of it that it says are stopped, and why.
@@ -363,6 +365,7 @@ impl Peers {
                 view.is_leaving = answer.leaving;
                 view.last_seen_us = Some(now_us);
                 view.clocks = clocks;
+                view.settled = Hlc(answer.settled);
                 view.clock = Lamport(answer.logical_clock);
                 // What it told in between is newer than an answer that was on its way.
                 let told = view.revisions.1 * u64::from(view.revisions.0 == run);
@@ -465,6 +468,7 @@ fn view(member: &Member, remembered: &Remembered) -> PeerView {
         revisions: (0, 0),
         pins: (0, 0),
         clocks: None,
+        settled: Hlc::default(),
         error: None,
         stopped: BTreeMap::new(),
         called: None,

@@ -68,6 +68,8 @@ pub(super) struct Clock {
     standing: watch::Sender<Standing>,
     /// Whose clock is further away than is followed, and the newest figure, microseconds.
     skewed: Mutex<BTreeMap<ProcessId, i64>>,
+    /// Whose newest turn is dated further ahead than is followed, and when that is.
+    ahead: Mutex<BTreeMap<ProcessId, Hlc>>,
 }
 
 impl Clock {
@@ -88,6 +90,7 @@ impl Clock {
             wall: Mutex::new(wall),
             standing: watch::channel(standing).0,
             skewed: Mutex::default(),
+            ahead: Mutex::default(),
         }
     }
 
@@ -195,6 +198,31 @@ impl Clock {
         }
     }
 
+    // How far a time is ahead of the believed clock, microseconds.
+    fn ahead_us(&self, time: Hlc) -> u64 {
+        time.wall_us().saturating_sub(self.wall_us())
+    }
+
+    // Takes note of the newest turn of a process, and says so in the log where it begins or ends to be dated too far ahead.
+    fn note_newest(&self, process: &ProcessId, newest: Hlc) {
+        let ahead_us = self.ahead_us(newest);
+        let is_ahead = Duration::from_micros(ahead_us) > self.ahead_max;
+        let mut noted = self.ahead();
+        let ahead = seconds(i64::try_from(ahead_us).unwrap_or(i64::MAX));
+        let ahead_max = self.ahead_max;
+        match (is_ahead, noted.contains_key(process)) {
+            (true, false) => {
+                tracing::warn!(%process, ahead, ?ahead_max, "turns are dated ahead of the clock here");
+            }
+            (false, true) => tracing::info!(%process, "the times of its turns are over"),
+            _ => {}
+        }
+        match is_ahead {
+            true => _ = noted.insert(process.clone(), newest),
+            false => _ = noted.remove(process),
+        }
+    }
+
     // Nothing is known of the clocks of those that are down.
     fn forget_but(&self, is_known: impl Fn(&ProcessId) -> bool) {
         self.skewed().retain(|process, _| is_known(process));
@@ -215,11 +243,25 @@ impl Clock {
                 ),
             }
         };
-        skewed.iter().map(sentence).collect()
+        let skewed: Vec<String> = skewed.iter().map(sentence).collect();
+        let dated = |(process, newest): (&ProcessId, &Hlc)| {
+            let ahead = seconds(i64::try_from(self.ahead_us(*newest)).unwrap_or(i64::MAX));
+            let max = self.ahead_max;
+            format!(
+                "what {process} did is dated up to {ahead} ahead of the clock here, and is in answers about the past from then on; \
+                 clock.ahead_max is {max:?}"
+            )
+        };
+        let ahead = self.ahead();
+        skewed.into_iter().chain(ahead.iter().map(dated)).collect()
     }
 
     fn wall(&self) -> MutexGuard<'_, Wall> {
         self.wall.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ahead(&self) -> MutexGuard<'_, BTreeMap<ProcessId, Hlc>> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn skewed(&self) -> MutexGuard<'_, BTreeMap<ProcessId, i64>> {
@@ -242,6 +284,13 @@ impl Handle {
     #[must_use]
     pub fn clock_skew_seconds(&self) -> f64 {
         micros_as_seconds(self.shared.peers.wall().skew_us())
+    }
+
+    /// The processes that have done something which is dated more than `clock.ahead_max` ahead of the clock of this node: it
+    /// is not in answers about the past before that time.
+    #[must_use]
+    pub fn dated_ahead(&self) -> BTreeMap<ProcessId, Hlc> {
+        self.shared.peers.wall().ahead().clone()
     }
 
     /// How far the wall clock of a peer is ahead of the one that this node labels turns with, seconds; `None` where it is
@@ -287,6 +336,11 @@ pub(super) async fn watch(handle: Handle) {
             clock.note(&process, skew_us);
             handle.shared.metrics.skewed(&process, skew_us);
         }
+        for (process, newest) in newest_turns(&handle) {
+            let ahead_us = clock.ahead_us(newest);
+            handle.shared.metrics.dated_ahead(&process, ahead_us);
+            clock.note_newest(&process, newest);
+        }
     }
 }
 
@@ -307,6 +361,14 @@ async fn wait_for_peers(handle: &Handle) -> Vec<Offset> {
         }
         sleep(SETTLE_LOOK_EVERY).await;
     }
+}
+
+// Of this process and of its peers, as far as they have said so.
+fn newest_turns(handle: &Handle) -> Vec<(ProcessId, Hlc)> {
+    let peers = handle.peers().into_iter();
+    let peers = peers.map(|peer| (peer.process, peer.settled));
+    let own = (handle.config().me.clone(), handle.shared.clocks.settled());
+    peers.chain([own]).collect()
 }
 
 // Of those that are up, and whose program tells.

@@ -21,9 +21,10 @@ use super::frame::{Damage, Kind};
 use super::history::Published;
 use super::journal::Journal;
 use super::restore::{Beginning, Restored};
-use super::schema::{self, UNBOOKED};
+use super::schema::{self, BOOKED, UNBOOKED};
 use super::states::States;
 use crate::history::part::RecordedState;
+use crate::history::share::Rebooked;
 use crate::process::channel::Flow;
 use crate::process::event::Record;
 use crate::process::ids::{Lsn, ProcessId};
@@ -77,6 +78,13 @@ impl Store {
     /// [`StoreError`].
     pub fn unbooked(&self) -> Result<i128, StoreError> {
         unbooked(&self.meta)
+    }
+
+    pub(super) fn rebooked(&self) -> Result<Rebooked, StoreError> {
+        let booked = schema::get::<u64>(&self.meta, BOOKED, Kind::Number)?;
+        let booked = booked.map_or(0, |booked| booked.cast_signed().into());
+        let unbooked = self.unbooked()?;
+        Ok(Rebooked { booked, unbooked })
     }
 }
 

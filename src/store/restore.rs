@@ -22,7 +22,7 @@ use super::history::Published;
 use super::merge::Cells;
 use super::open;
 use super::rebuild::Rebuilt;
-use super::schema::{self, UNBOOKED};
+use super::schema::{self, BOOKED, UNBOOKED};
 use super::source::{self, ChunkSource};
 use super::v1::state::OwnerV1;
 use crate::history::global::GlobalState;
@@ -142,9 +142,13 @@ impl<'a> Beginning<'a> {
             carried: 0,
             carried_amount: 0,
         };
+        let meta = &life.store.meta;
+        if let Some(sum) = i64::try_from(booked).ok().filter(|sum| *sum != 0) {
+            schema::put_numbers(meta, [(BOOKED, sum.cast_unsigned())])?;
+        }
         let unbooked = difference - booked;
         if unbooked != 0 {
-            schema::put(&life.store.meta, UNBOOKED, Kind::Number, &unbooked)?;
+            schema::put(meta, UNBOOKED, Kind::Number, &unbooked)?;
         }
         life.end(&expected)?;
         files::await_release(dir)?;

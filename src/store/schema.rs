@@ -16,6 +16,7 @@
 //! | meta | `format`, `boot`, `run`, `states-from`, `journal-from`, `journal-since`, `turns-packed` | a number each |
 //! | meta | `created-dir`, `created-log` | when these files were created ([`super::birth`]) |
 //! | meta | `unbooked` | a sum of money, 16 bytes, where the store was made from a snapshot and not all could be booked |
+//! | meta | `booked` | what could be, as the number that has the same 64 bits |
 //! | meta | `gap-` and the position of the last turn before a gap, decimal | of the last one behind which nothing is known |
 //! | meta | `caught-up-` and the position of the last turn before a gap | the clock value from which on there is an answer behind it |
 //! | meta | `run-` and a boot, decimal; `end-` and the same | the run that it was; where the journal ended then |
@@ -82,6 +83,8 @@ pub(super) const JOURNAL_SINCE: &[u8] = b"journal-since";
 pub(super) const TURNS_PACKED: &[u8] = b"turns-packed";
 /// What the store lacked when it was made ([`super::rebuild`]).
 pub(super) const UNBOOKED: &[u8] = b"unbooked";
+/// What it was made with beyond the snapshot, as the number that has the same bits.
+pub(super) const BOOKED: &[u8] = b"booked";
 pub(super) const OWNER: &[u8] = b"owner";
 
 impl Trees {

@@ -176,3 +176,38 @@ async fn messages_from_a_clock_ahead_wait_until_the_clocks_agree() {
     conserves(&ahead, 201).await;
     cluster.stop_all().await;
 }
+
+// Without this money that a process dated ahead while it was alone would be missing in answers, and nobody be told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_dated_ahead_by_a_process_that_was_alone_is_warned_of() {
+    let mut cluster = Cluster::up(&["n1", "n2"]).await;
+    deposit(&cluster.rest("n1"), 100).await;
+    cluster.stop_all().await;
+    cluster.clock("n1").wall.put_off(HOUR_US);
+    cluster.start("n1").await;
+    assert!(!is_right(&deposit(&cluster.rest("n1"), 50).await));
+    cluster.stop("n1").await;
+    cluster.clock("n1").wall.put_off(0);
+    cluster.start("n2").await;
+    cluster.start("n1").await;
+    let [n1, n2] = ["n1", "n2"].map(|id| cluster.rest(id));
+    for rest in [&n1, &n2] {
+        until("a clock that was compared", async || {
+            let ready = rest.get("/readyz").await;
+            (ready.status == 200).then_some(())
+        })
+        .await;
+        is_warned(rest, "what n1 did is dated up to 3").await;
+        let metrics = rest.get("/metrics").await.body;
+        let figure = "snapledger_dated_ahead_seconds{process=\"n1\"} 3";
+        assert!(metrics.contains(figure), "{metrics}");
+    }
+    let audit = n2.read("/v1/audit").await;
+    assert_eq!(
+        (&audit["complete"], &audit["totals"]["deposits"]),
+        (&true.into(), &100.into()),
+        "{audit:#}"
+    );
+    assert_eq!(audit["dated_ahead"][0]["process"], "n1", "{audit:#}");
+    cluster.stop_all().await;
+}

@@ -51,17 +51,20 @@ async fn accounts_that_differ_are_listed_and_the_sums_explain_them() {
     ];
     assert_eq!(diff["accounts"], json!(expected));
     assert_eq!(diff["missing"], json!([]));
-    let sent = |process, amount| json!([{"process": process, "transfers": i64::from(amount != 0), "amount": amount}]);
+    let sent = |process, amount| {
+        let transfers = i64::from(amount != 0);
+        json!([{"process": process, "transfers": transfers, "amount": amount, "began_anew": false}])
+    };
     let totals = json!([
         {
             "process": "n1", "before": 109, "after": 86, "deposits": 7, "withdrawals": 0,
             "transfers_out": 30, "transfers_in": 0, "sent": sent("n2", 30), "received": sent("n2", 0),
-            "explained": true
+            "written_off": 0, "began_anew": false, "explained": true
         },
         {
             "process": "n2", "before": 50, "after": 75, "deposits": 0, "withdrawals": 5,
             "transfers_out": 0, "transfers_in": 30, "sent": sent("n1", 0), "received": sent("n1", 30),
-            "explained": true
+            "written_off": 0, "began_anew": false, "explained": true
         },
     ]);
     assert_eq!(diff["totals"], totals);

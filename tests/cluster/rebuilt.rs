@@ -94,7 +94,10 @@ async fn a_lost_process_comes_back_with_all_the_money_its_peers_know_of() {
     cluster.connected().await;
     // But for the deposit that only n3 knew, all of it: as recorded, or in suspense.
     assert_eq!(n3.balance("carol").await, Some(40));
-    assert!(n3.balance("suspense").await.is_some());
+    let booked = n3.balance("suspense").await;
+    assert!(booked.is_some());
+    let audit = n1.read("/v1/audit").await;
+    assert_eq!(audit["processes"][2]["booked"].as_i64(), booked, "{audit}");
     let again = n2.start_snapshot().await;
     assert_proven(&n2.snapshot(&again, "complete").await, 3 * SEED + 347);
     assert_eq!(n3.balance("dave").await, None);

@@ -88,6 +88,14 @@ async fn it_is_not_compared(rest: &Rest, (early, late): (&str, &Value)) {
         (&"n3".into(), &"not_in_cluster".into()),
         "{differences}"
     );
+    // What had passed between n1 and n3 was written off, and what n2 had got from n3 was written on.
+    let totals = differences["totals"].as_array().expect("a list");
+    let written_off: Vec<_> = totals.iter().map(|total| &total["written_off"]).collect();
+    assert_eq!(written_off, [30, -20], "{differences}");
+    for total in totals {
+        let out = total["transfers_out"].as_i64();
+        assert!(out >= Some(0) && total["explained"] == true, "{total}");
+    }
 }
 
 // Its journal is gone; what snapshots hold of it is not.
@@ -115,6 +123,13 @@ async fn its_accounts_are_asked_of_the_history(rest: &Rest, (snapshot, instant):
         (&then["balance"], &then["complete"], &then["snapshot"]),
         (&80.into(), &false.into(), &snapshot.into()),
         "{then}"
+    );
+    // As the audit of the same instant, which is complete without it.
+    let now = rest.get(&format!("{account}/balance?at=now")).await;
+    assert_eq!(
+        (now.status, &*now.problem()),
+        (410, "removed-process"),
+        "{now:?}"
     );
     let proof = rest
         .get(&format!("/v1/snapshots/{snapshot}/balances/n3/a/proof"))

@@ -2,8 +2,11 @@
 
 use super::super::cut::Cut;
 use crate::history::audit::{Absent, Audit, Passed};
+use crate::process::clock::Hlc;
 use crate::process::ids::{ChannelId, ProcessId};
-use crate::proto::snapledger::{AuditAtResponse, AuditCheck, MissingShare, PassedChannel};
+use crate::proto::snapledger::{
+    AuditAtResponse, AuditCheck, DatedAhead, MissingShare, PassedChannel,
+};
 use crate::transport::wire::{figures_to_wire, wide};
 
 /// An audit on the wire; `cluster` goes into the token of the cut.
@@ -32,6 +35,15 @@ pub(super) fn answer(audit: &Audit, cluster: &str) -> AuditAtResponse {
         conserved: verification.conserved,
         consistent_cut: verification.consistent_cut,
         checks: checks.collect(),
+        dated_ahead: Vec::new(),
+    }
+}
+
+/// A process that has done something which is dated too far ahead.
+pub(super) fn ahead((process, newest): (ProcessId, Hlc)) -> DatedAhead {
+    DatedAhead {
+        process: process.to_string(),
+        newest: newest.0,
     }
 }
 

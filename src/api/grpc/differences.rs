@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use super::super::differences::Sides;
 use super::super::error::Failure;
 use super::stream::Listener;
-use crate::history::diff::{AccountChange, Movement, NotCompared, Passed, Side};
+use crate::history::diff::{AccountChange, NotCompared, Side};
+use crate::history::movement::{Movement, Passed};
 use crate::process::ids::ProcessId;
 use crate::proto::snapledger as wire;
 use crate::proto::snapledger::difference::Body;
@@ -46,6 +47,8 @@ fn movement(process: &ProcessId, movement: &Movement) -> wire::ProcessMovement {
         sent: movement.sent.iter().map(passed).collect(),
         received: movement.received.iter().map(passed).collect(),
         explained: movement.is_explained(),
+        written_off: sum(movement.written_off),
+        began_anew: movement.began_anew,
     }
 }
 
@@ -54,6 +57,7 @@ fn passed((process, passed): (&ProcessId, &Passed)) -> wire::Passed {
         process: process.to_string(),
         transfers: Some(wide(passed.transfers)),
         amount: Some(wide(passed.amount)),
+        began_anew: passed.began_anew,
     }
 }
 

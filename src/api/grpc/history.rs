@@ -112,7 +112,11 @@ impl HistoryService for History {
             }
             None => audit::at(&self.handle, self.handle.latest().await).await?,
         };
-        Ok(Response::new(super::audit::answer(&found, cluster)))
+        let ahead = audit::dated_ahead(&self.handle, &found);
+        Ok(Response::new(AuditAtResponse {
+            dated_ahead: ahead.map(super::audit::ahead).collect(),
+            ..super::audit::answer(&found, cluster)
+        }))
     }
 
     async fn statement(

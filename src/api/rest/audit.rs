@@ -18,6 +18,7 @@ use crate::api::error::Failure;
 use crate::api::time::rfc3339;
 use crate::history::audit::{Absent, Audit, Passed};
 use crate::history::share::Share;
+use crate::process::clock::Hlc;
 use crate::process::ids::{ChannelId, ProcessId};
 
 #[derive(Serialize)]
@@ -30,6 +31,15 @@ struct Shown<'a> {
     processes: Vec<ProcessShown<'a>>,
     channels: Vec<ChannelShown<'a>>,
     verification: VerificationShown,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    dated_ahead: Vec<AheadShown>,
+}
+
+/// A process that has done something which is dated too far ahead, and so is not in the figures.
+#[derive(Serialize)]
+struct AheadShown {
+    process: String,
+    newest: String,
 }
 
 #[derive(Serialize)]
@@ -60,6 +70,11 @@ struct ProcessShown<'a> {
     /// Where the figures are older than the cut: of when.
     #[serde(skip_serializing_if = "Option::is_none")]
     known_until: Option<String>,
+    /// Where the store was made from a snapshot.
+    #[serde(skip_serializing_if = "is_nothing")]
+    booked: i128,
+    #[serde(skip_serializing_if = "is_nothing")]
+    unbooked: i128,
 }
 
 #[derive(Serialize)]
@@ -93,7 +108,11 @@ pub(super) async fn show(
         (None, None) => audit::at(handle, handle.latest().await).await?,
     };
     let never_stored = [(header::CACHE_CONTROL, "no-store")];
-    Ok((never_stored, Json(shown(&audit, cluster))).into_response())
+    let mut shown = shown(&audit, cluster);
+    shown.dated_ahead = audit::dated_ahead(handle, &audit)
+        .map(AheadShown::from)
+        .collect();
+    Ok((never_stored, Json(shown)).into_response())
 }
 
 fn shown<'a>(audit: &'a Audit, cluster: &str) -> Shown<'a> {
@@ -119,7 +138,25 @@ fn shown<'a>(audit: &'a Audit, cluster: &str) -> Shown<'a> {
         processes: audit.shares.iter().map(process).collect(),
         channels: audit.passed().map(ChannelShown::from).collect(),
         verification: audit.verify().into(),
+        dated_ahead: Vec::new(),
     }
+}
+
+impl From<(ProcessId, Hlc)> for AheadShown {
+    fn from((process, newest): (ProcessId, Hlc)) -> Self {
+        Self {
+            process: process.to_string(),
+            newest: rfc3339(newest.wall_us()),
+        }
+    }
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands out a reference"
+)]
+fn is_nothing(sum: &i128) -> bool {
+    *sum == 0
 }
 
 fn known_until(absent: &Absent) -> Option<String> {
@@ -150,6 +187,8 @@ impl<'a> From<(&'a ProcessId, &'a Share)> for ProcessShown<'a> {
             deposits: share.deposits,
             withdrawals: share.withdrawals,
             known_until: None,
+            booked: share.rebuilt.booked,
+            unbooked: share.rebuilt.unbooked,
         }
     }
 }

@@ -23,7 +23,8 @@ use crate::api::differences::{Sides, To};
 use crate::api::error::{Failure, id};
 use crate::api::recorded::blocking;
 use crate::api::time::{self, Instant, rfc3339};
-use crate::history::diff::{AccountChange, Movement, NotCompared, Passed, Side};
+use crate::history::diff::{AccountChange, NotCompared, Side};
+use crate::history::movement::{Movement, Passed};
 use crate::node::Handle;
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
@@ -80,6 +81,8 @@ struct TotalsShown {
     transfers_in: i128,
     sent: Vec<PassedShown>,
     received: Vec<PassedShown>,
+    written_off: i128,
+    began_anew: bool,
     explained: bool,
 }
 
@@ -88,6 +91,7 @@ struct PassedShown {
     process: String,
     transfers: i128,
     amount: i128,
+    began_anew: bool,
 }
 
 #[derive(Serialize)]
@@ -327,6 +331,8 @@ impl From<(&ProcessId, &Movement)> for TotalsShown {
             transfers_in: movement.transfers_in(),
             sent: movement.sent.iter().map(PassedShown::from).collect(),
             received: movement.received.iter().map(PassedShown::from).collect(),
+            written_off: movement.written_off,
+            began_anew: movement.began_anew,
             explained: movement.is_explained(),
         }
     }
@@ -338,6 +344,7 @@ impl From<(&ProcessId, &Passed)> for PassedShown {
             process: process.to_string(),
             transfers: passed.transfers,
             amount: passed.amount,
+            began_anew: passed.began_anew,
         }
     }
 }

@@ -141,6 +141,7 @@ const DIFFERENCES: [(&str, Columns); 3] = [
             ("withdrawals", "/withdrawals"),
             ("transfers out", "/transfers_out"),
             ("transfers in", "/transfers_in"),
+            ("written off", "/written_off"),
             ("after", "/after"),
             ("explained", "/explained"),
         ],

@@ -195,6 +195,7 @@ impl Store {
             None => self.nothing()?,
         };
         share.store = Some(self.identity.store);
+        share.rebuilt = self.rebooked()?;
         let peers = state.iter().flat_map(|state| &state.registers.peers);
         share.peers = peers
             .map(|(peer, identity)| (peer.clone(), identity.into()))

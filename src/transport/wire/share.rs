@@ -2,7 +2,7 @@
 
 use super::part::{flow_to_wire, flows_from_wire, hash, narrow, wide};
 use super::{Unreadable, absent};
-use crate::history::share::{KnownStore, Share, StoreId};
+use crate::history::share::{KnownStore, Rebooked, Share, StoreId};
 use crate::process::ids::{Lsn, ProcessId};
 use crate::proto::snapledger as wire;
 
@@ -30,6 +30,8 @@ pub fn figures_to_wire(process: &ProcessId, share: &Share) -> wire::Share {
         delivered: share.delivered.iter().map(flow_to_wire).collect(),
         store_uuid: Vec::new(),
         peers: Vec::new(),
+        booked: Some(wide(share.rebuilt.booked)),
+        unbooked: Some(wide(share.rebuilt.unbooked)),
     }
 }
 
@@ -53,6 +55,10 @@ pub fn share_from_wire(share: wire::Share) -> Result<(ProcessId, Share), Unreada
             .into_iter()
             .map(known_from_wire)
             .collect::<Result<_, _>>()?,
+        rebuilt: Rebooked {
+            booked: narrow(share.booked),
+            unbooked: narrow(share.unbooked),
+        },
     };
     Ok((process, share))
 }

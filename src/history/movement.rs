@@ -1,0 +1,347 @@
+//! What passed at one process between two cuts, from its figures alone. A channel begins anew where the store at its other end was
+//! given up, and a journal where the store of the process was lost: what passed is then what is known since.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::part::RecordedState;
+use super::share::Share;
+use crate::process::channel::Flow;
+use crate::process::clock::Hlc;
+use crate::process::ids::{Lsn, ProcessId};
+
+/// The figures of one process at one moment, sums in minor units.
+#[derive(Debug, Clone, Copy)]
+pub struct Figures<'a> {
+    position: Lsn,
+    /// `None` where the position alone says which of two is the older: they are of one journal.
+    time: Option<Hlc>,
+    balance_total: i128,
+    deposits: i128,
+    withdrawals: i128,
+    sent: &'a BTreeMap<ProcessId, Flow>,
+    delivered: &'a BTreeMap<ProcessId, Flow>,
+}
+
+impl<'a> From<&'a RecordedState> for Figures<'a> {
+    fn from(state: &'a RecordedState) -> Self {
+        Self {
+            position: state.position,
+            time: Some(state.time),
+            balance_total: state.balance_total,
+            deposits: state.deposits,
+            withdrawals: state.withdrawals,
+            sent: &state.sent,
+            delivered: &state.delivered,
+        }
+    }
+}
+
+impl Figures<'_> {
+    fn is_older_than(&self, other: &Self) -> bool {
+        match self.time.zip(other.time) {
+            Some((here, there)) if here != there => here < there,
+            _ => self.position <= other.position,
+        }
+    }
+
+    // Whether a journal that has these figures cannot have had those of the older one before.
+    fn contradicts(&self, older: &Self) -> bool {
+        self.position < older.position
+            || self.deposits < older.deposits
+            || self.withdrawals < older.withdrawals
+    }
+}
+
+impl<'a> From<&'a Share> for Figures<'a> {
+    fn from(share: &'a Share) -> Self {
+        Self {
+            position: share.position,
+            time: None,
+            balance_total: share.balance_total,
+            deposits: share.deposits,
+            withdrawals: share.withdrawals,
+            sent: &share.sent,
+            delivered: &share.delivered,
+        }
+    }
+}
+
+/// What passed at one process between two cuts, minor units. Negative where the second cut is the older one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Movement {
+    /// All balances at the first cut.
+    pub before: i128,
+    /// All balances at the second.
+    pub after: i128,
+    /// Paid in between the two.
+    pub deposits: i128,
+    /// Paid out.
+    pub withdrawals: i128,
+    /// Sent, by destination.
+    pub sent: BTreeMap<ProcessId, Passed>,
+    /// Delivered, by origin.
+    pub received: BTreeMap<ProcessId, Passed>,
+    /// What the balances of the older cut owe to channels that have begun anew since: sent over them, less what was delivered.
+    /// The store at their other end was given up, and that sum was booked among the deposits or withdrawals. Where the journal
+    /// itself began anew: what the lost store held, below zero.
+    pub written_off: i128,
+    /// Whether the newer cut is of another journal: the store was lost between them. What passed is what the new one knows;
+    /// what it was made with is among its deposits.
+    pub began_anew: bool,
+}
+
+/// The transfers that passed one end of a channel between two cuts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Passed {
+    /// How many.
+    pub transfers: i128,
+    /// Their sum, minor units.
+    pub amount: i128,
+    /// Whether the channel has begun anew between the cuts, since the store at its other end was given up: this is what has
+    /// passed since.
+    pub began_anew: bool,
+}
+
+impl Movement {
+    /// Between these two cuts of one process. Figures come from other processes: a sum that is out of all bounds is
+    /// cut off at 128 bits, and then explains nothing.
+    #[must_use]
+    pub fn between<'a>(before: impl Into<Figures<'a>>, after: impl Into<Figures<'a>>) -> Self {
+        let (before, after): (Figures<'_>, Figures<'_>) = (before.into(), after.into());
+        match before.is_older_than(&after) {
+            true => Self::forwards(before, after),
+            false => Self::forwards(after, before).inverted(),
+        }
+    }
+
+    fn forwards(before: Figures<'_>, after: Figures<'_>) -> Self {
+        if !after.contradicts(&before) {
+            return Self::of_one_journal(before, after);
+        }
+        let (before, nothing) = (before.balance_total, BTreeMap::new());
+        let new = Figures {
+            position: Lsn(0),
+            balance_total: 0,
+            deposits: 0,
+            withdrawals: 0,
+            sent: &nothing,
+            delivered: &nothing,
+            ..after
+        };
+        Self {
+            before,
+            written_off: before.saturating_neg(),
+            began_anew: true,
+            ..Self::of_one_journal(new, after)
+        }
+    }
+
+    fn of_one_journal(before: Figures<'_>, after: Figures<'_>) -> Self {
+        let (sent, sent_off) = passed(before.sent, after.sent);
+        let (received, received_off) = passed(before.delivered, after.delivered);
+        Self {
+            before: before.balance_total,
+            after: after.balance_total,
+            deposits: after.deposits.saturating_sub(before.deposits),
+            withdrawals: after.withdrawals.saturating_sub(before.withdrawals),
+            sent,
+            received,
+            written_off: sent_off.saturating_sub(received_off),
+            began_anew: false,
+        }
+    }
+
+    // The same from the newer cut to the older.
+    fn inverted(self) -> Self {
+        let inverted = |channels: BTreeMap<ProcessId, Passed>| {
+            let channels = channels.into_iter();
+            let channels = channels.map(|(process, passed)| (process, passed.inverted()));
+            channels.collect()
+        };
+        Self {
+            before: self.after,
+            after: self.before,
+            deposits: self.deposits.saturating_neg(),
+            withdrawals: self.withdrawals.saturating_neg(),
+            sent: inverted(self.sent),
+            received: inverted(self.received),
+            written_off: self.written_off.saturating_neg(),
+            began_anew: self.began_anew,
+        }
+    }
+
+    /// Sent to all other processes.
+    #[must_use]
+    pub fn transfers_out(&self) -> i128 {
+        sum(&self.sent)
+    }
+
+    /// Received from all other processes.
+    #[must_use]
+    pub fn transfers_in(&self) -> i128 {
+        sum(&self.received)
+    }
+
+    /// Whether what passed is the whole difference of the balances.
+    #[must_use]
+    pub fn is_explained(&self) -> bool {
+        let explained = self
+            .before
+            .checked_add(self.deposits)
+            .and_then(|sum| sum.checked_sub(self.withdrawals))
+            .and_then(|sum| sum.checked_sub(self.transfers_out()))
+            .and_then(|sum| sum.checked_add(self.transfers_in()))
+            .and_then(|sum| sum.checked_add(self.written_off));
+        explained == Some(self.after)
+    }
+}
+
+fn sum(channels: &BTreeMap<ProcessId, Passed>) -> i128 {
+    let amounts = channels.values().map(|passed| passed.amount);
+    amounts.fold(0, i128::saturating_add)
+}
+
+impl Passed {
+    // And what had passed by the older cut, where the channel has begun anew since: no channel goes back.
+    fn between(before: Flow, after: Flow) -> (Self, i128) {
+        let began_anew = after.sequence < before.sequence
+            || after.transfers < before.transfers
+            || after.amount < before.amount;
+        let (before, off) = match began_anew {
+            true => (Flow::default(), before.amount),
+            false => (before, 0),
+        };
+        let passed = Self {
+            transfers: i128::from(after.transfers) - i128::from(before.transfers),
+            amount: after.amount.saturating_sub(before.amount),
+            began_anew,
+        };
+        (passed, off)
+    }
+
+    fn inverted(self) -> Self {
+        Self {
+            transfers: -self.transfers,
+            amount: self.amount.saturating_neg(),
+            ..self
+        }
+    }
+}
+
+// A channel that only one of the two knows had carried nothing at the other. And the sum of what is written off.
+fn passed(
+    before: &BTreeMap<ProcessId, Flow>,
+    after: &BTreeMap<ProcessId, Flow>,
+) -> (BTreeMap<ProcessId, Passed>, i128) {
+    let processes: BTreeSet<&ProcessId> = before.keys().chain(after.keys()).collect();
+    let flow = |flows: &BTreeMap<ProcessId, Flow>, process: &ProcessId| {
+        flows.get(process).copied().unwrap_or_default()
+    };
+    let (mut channels, mut written_off) = (BTreeMap::new(), 0_i128);
+    for process in processes {
+        let (passed, off) = Passed::between(flow(before, process), flow(after, process));
+        channels.insert(process.clone(), passed);
+        written_off = written_off.saturating_add(off);
+    }
+    (channels, written_off)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::process::clock::Lamport;
+    use crate::process::ids::Seq;
+
+    fn process(id: &str) -> ProcessId {
+        ProcessId::parse(id).expect("a valid id")
+    }
+
+    pub(in super::super) fn state(
+        balances: i128,
+        deposits: i128,
+        (sent, delivered): (i128, i128),
+    ) -> RecordedState {
+        let flow = |amount| {
+            let flow = Flow {
+                sequence: Seq(1),
+                transfers: 1,
+                amount,
+            };
+            BTreeMap::from([(process("b"), flow)])
+        };
+        RecordedState {
+            position: Lsn(1),
+            time: Hlc(1),
+            clock: Lamport(1),
+            accounts: 1,
+            balance_total: balances,
+            deposits,
+            sent: flow(sent),
+            delivered: flow(delivered),
+            ..RecordedState::default()
+        }
+    }
+
+    #[test]
+    fn what_passed_explains_the_difference_in_both_directions() {
+        let (older, mut newer) = (state(100, 100, (10, 10)), state(135, 150, (40, 25)));
+        (newer.position, newer.time) = (Lsn(2), Hlc(2));
+        let forward = Movement::between(&older, &newer);
+        assert_eq!((forward.deposits, forward.transfers_out()), (50, 30));
+        assert!(forward.is_explained());
+        let backward = Movement::between(&newer, &older);
+        assert_eq!((backward.deposits, backward.transfers_in()), (-50, -15));
+        assert!(backward.is_explained());
+        let lost = Movement::between(&older, &state(134, 150, (40, 25)));
+        assert!(!lost.is_explained());
+        let absurd = state(i128::MAX, i128::MIN, (i128::MAX, i128::MIN));
+        assert!(!Movement::between(&older, &absurd).is_explained());
+    }
+
+    // Without this a difference across `store forget` shows negative transfers, and money that nobody paid out.
+    #[test]
+    fn a_channel_that_began_anew_shows_what_has_passed_since_and_what_was_written_off() {
+        let later = |mut state: RecordedState| {
+            (state.position, state.time) = (Lsn(9), Hlc(9));
+            state
+        };
+        // 30 was sent and 10 had come; then 5 more was sent, 25 written off, and 2 was sent to the new store.
+        let older = state(80, 100, (30, 10));
+        let newer = later(RecordedState {
+            withdrawals: 25,
+            delivered: BTreeMap::new(),
+            ..state(73, 100, (2, 0))
+        });
+        let forward = Movement::between(&older, &newer);
+        let to_b = Passed {
+            transfers: 1,
+            amount: 2,
+            began_anew: true,
+        };
+        assert_eq!(forward.sent[&process("b")], to_b);
+        assert!(forward.received[&process("b")].began_anew);
+        assert_eq!((forward.transfers_out(), forward.transfers_in()), (2, 0));
+        assert_eq!((forward.withdrawals, forward.written_off), (25, 20));
+        assert!(forward.is_explained() && !forward.began_anew);
+        let backward = Movement::between(&newer, &older);
+        assert_eq!((backward.transfers_out(), backward.written_off), (-2, -20));
+        assert!(backward.is_explained());
+    }
+
+    // Without this a store in the place of a lost one shows negative deposits.
+    #[test]
+    fn a_store_in_the_place_of_a_lost_one_shows_what_it_knows() {
+        let mut older = state(70, 100, (30, 0));
+        older.position = Lsn(8);
+        let mut newer = state(45, 40, (0, 5));
+        (newer.position, newer.time) = (Lsn(3), Hlc(9));
+        let forward = Movement::between(&older, &newer);
+        assert!(forward.is_explained() && forward.began_anew);
+        assert_eq!((forward.before, forward.after), (70, 45));
+        assert_eq!((forward.deposits, forward.transfers_in()), (40, 5));
+        assert_eq!((forward.transfers_out(), forward.written_off), (0, -70));
+        let backward = Movement::between(&newer, &older);
+        assert_eq!((backward.before, backward.deposits), (45, -40));
+        assert!(backward.is_explained());
+    }
+}
