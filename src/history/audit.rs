@@ -147,11 +147,11 @@ impl Audit {
         strangers.chain(behind).collect()
     }
 
-    // Processes from which more was delivered than their journal has sent: it was put back to an older state.
+    // Processes from which more was delivered than their journal has sent, messages or money: it was put back to an older state.
     fn behind(&self) -> impl Iterator<Item = ProcessId> {
         let passed = self.passed().filter(|(_, passed)| {
             let in_flight = passed.in_flight();
-            in_flight.is_some_and(|[messages, ..]| messages < 0)
+            in_flight.is_some_and(|figures| figures.iter().any(|figure| *figure < 0))
         });
         passed.map(|(channel, _)| channel.from.clone())
     }
@@ -309,6 +309,12 @@ mod tests {
         assert_eq!(found(&a), [("a".to_owned(), Absence::OtherJournal)]);
         a.sent.insert(process("b"), flow(3));
         assert_eq!(found(&a), []);
+        // It has sent as many since, of less money.
+        let paid = |amount| Flow { amount, ..flow(3) };
+        b.delivered.insert(process("a"), paid(44));
+        a.sent.insert(process("b"), paid(2));
+        let found = strangers(&[("a", a), ("b", b)]);
+        assert_eq!(found, [("a".to_owned(), Absence::OtherJournal)]);
     }
 
     fn strangers_without(down: &[&str], shares: &[(&str, Share)]) -> Vec<(String, Absence)> {
