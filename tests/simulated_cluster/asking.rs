@@ -1,7 +1,8 @@
 //! Questions about the whole cluster at an instant, put together as `api/audit.rs` does: every process that can be reached
 //! passes the instant durably, and says what it was then. Whether a share counts is decided by the real
 //! `Share::is_known` and `Audit::strangers`. Each process also says what one account held, and why, as `store/past/` does:
-//! from the newest recorded state and the turns behind it, by the real `history::statement`.
+//! from the newest recorded state and the turns behind it, by the real `history::statement`. What an older copy of a store does
+//! not know follows `store/gaps.rs`, `store/caught_up.rs` and `node/meetings.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +17,7 @@ use snapledger::process::ids::{AccountId, Lsn, ProcessId};
 use crate::checkers::Told;
 use crate::node::Asker;
 use crate::plan::{ACCOUNTS, MS, SECOND};
+use crate::sabotage::Sabotage;
 use crate::world::{Checked, Event, Life, Place, World};
 
 /// Who has not answered by then is missing.
@@ -30,7 +32,7 @@ pub(crate) struct Question {
 /// What a process says of an instant.
 struct Known {
     share: Share,
-    /// The peers that it had met by then.
+    /// The peers that it had met by then, behind its newest gap.
     met: BTreeSet<ProcessId>,
     accounts: Vec<(AccountId, Told)>,
 }
@@ -105,8 +107,9 @@ impl World {
     }
 
     // What the journal on a disk says.
-    fn share_at(&self, place: Place, time: Hlc) -> Checked<(Share, BTreeSet<ProcessId>)> {
+    fn share_at(&mut self, place: Place, time: Hlc) -> Checked<(Share, BTreeSet<ProcessId>)> {
         let node = &self.nodes[place];
+        let mut is_behind_gap = false;
         let mut share = Share {
             store: Some(node.store),
             ..Share::default()
@@ -118,11 +121,38 @@ impl World {
                 break;
             }
             let hash = node.disk.hash_at(turn.position).unwrap_or_default();
+            if node.disk.is_gap(share.position) {
+                is_behind_gap = true;
+                met.clear();
+            }
             share.pass(&turn, hash);
             let met_by_then = turn.meetings().filter(|(.., since)| *since <= time);
             met.extend(met_by_then.map(|(peer, ..)| peer.clone()));
         }
+        let is_in_gap = node.disk.is_gap(share.position);
+        let has_caught_up = !is_behind_gap || met.len() >= self.enough(place);
+        let is_sabotaged = |sabotage| self.plan.is_sabotaged(sabotage);
+        let is_known = (!is_in_gap || is_sabotaged(Sabotage::GapTakenForKnown))
+            && (has_caught_up || is_sabotaged(Sabotage::CopyAnswersAtOnce));
+        if is_in_gap {
+            self.sometimes.saw("instant behind an older copy");
+        } else if !has_caught_up {
+            self.sometimes.saw("instant before an older copy caught up");
+        }
+        if !is_known {
+            share = Share {
+                store: share.store,
+                ..Share::default()
+            };
+        }
         Ok((share, met))
+    }
+
+    // So many peers are more than half of the cluster, together with this process; or all of them.
+    fn enough(&self, place: Place) -> usize {
+        let (topology, id) = (&self.plan.topology, self.id(place));
+        let peers: BTreeSet<_> = topology.outgoing(id).chain(topology.incoming(id)).collect();
+        (self.plan.ids.len() - 1).div_ceil(2).min(peers.len())
     }
 
     /// The answer is given with what has come.

@@ -9,6 +9,8 @@ use snapledger::process::event::Turn;
 use snapledger::process::ids::Lsn;
 use snapledger::process::registers::Registers;
 use snapledger::process::wall::{Offset, Reading, Wall};
+use snapledger::proto::snapledger as wire;
+use snapledger::transport::wire::clocks_from_wire;
 
 use crate::plan::{MS, SECOND};
 use crate::sabotage::Sabotage;
@@ -26,12 +28,12 @@ const TURN_AHEAD_MAX: u64 = 4;
 const EARLY_LOOK_EVERY: u64 = 100 * MS;
 
 impl World {
-    /// The believed clock of a process that starts over this journal. One that is empty waits for nothing here.
+    /// The believed clock of a process that starts over this journal. One whose next turn is its first waits for nothing here.
     pub(crate) fn wall(&self, place: Place, journal: &Registers) -> Wall {
         let bound = self.plan.clock_ahead_max;
         let now = self.reading(place);
         let mut wall = Wall::new(bound, journal.time, now);
-        if journal.position == Lsn(0) {
+        if journal.position == Lsn(0) || self.nodes[place].disk.is_gap(journal.position) {
             wall.settle(now, &self.told(place, true));
         }
         wall
@@ -162,8 +164,17 @@ impl World {
     }
 
     /// The clocks that a peer says, as far as they are followed, and its time where that is not.
-    pub(crate) fn followed(&mut self, life: Life, clocks: Clocks) -> (Clocks, Option<Hlc>) {
+    pub(crate) fn followed(
+        &mut self,
+        life: Life,
+        told: Option<wire::Clocks>,
+    ) -> (Clocks, Option<Hlc>) {
+        let present = Hlc(told.as_ref().map_or(0, |told| told.present));
+        let mut clocks = clocks_from_wire(told);
         if self.is_followed(life, clocks.time) {
+            if self.is_followed(life, present) {
+                clocks.time = clocks.time.max(present);
+            }
             return (clocks, None);
         }
         self.sometimes.saw("met a peer whose clock is not followed");

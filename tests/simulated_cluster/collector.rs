@@ -36,6 +36,8 @@ pub(crate) struct Collection {
     /// A revision on its way to the disk, and what its sync covers.
     publishing: Option<(GlobalState, u64)>,
     last_change: u64,
+    /// Since when it waits for the initiator to publish what is complete.
+    pub(crate) stands_back_since: Option<u64>,
     pub(crate) pauses: BTreeMap<Place, u64>,
 }
 
@@ -137,6 +139,7 @@ impl World {
             round: None,
             publishing: None,
             last_change: self.now,
+            stands_back_since: None,
             pauses: BTreeMap::new(),
         };
         if let Some(alive) = self.alive(life) {

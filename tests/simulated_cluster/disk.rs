@@ -22,7 +22,7 @@ use crate::sometimes::Sometimes;
 pub(crate) type Stamp = u64;
 
 /// The disk of one process.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(crate) struct Disk {
     /// Entries from position 1 on, each with its hash.
     journal: Vec<Written<(Vec<u8>, Hash)>>,
@@ -32,6 +32,8 @@ pub(crate) struct Disk {
     pub(super) history: BTreeMap<(SnapshotId, u32), Written<GlobalState>>,
     /// The runs of the newest state, to which the next one adds; no part of what is stored.
     pub(super) newest: Option<(Lsn, Vec<Run>)>,
+    /// Positions behind which turns are missing: the disk was put back there.
+    gaps: BTreeSet<Lsn>,
     /// Sabotage: the last recorded message of a channel is left out.
     pub(crate) leaves_out_messages: bool,
     writes: Stamp,
@@ -45,6 +47,7 @@ pub(crate) struct StoredState {
     pub(crate) recorded: RecordedState,
 }
 
+#[derive(Clone)]
 pub(super) struct Written<T> {
     pub(super) value: T,
     stamp: Stamp,
@@ -96,6 +99,16 @@ impl Disk {
         Lsn(self
             .journal
             .partition_point(|entry| entry.stamp <= self.synced) as u64)
+    }
+
+    /// Takes note that turns are missing behind the newest one.
+    pub(crate) fn note_gap(&mut self) {
+        self.gaps.insert(self.head().0);
+    }
+
+    /// Whether turns are missing behind a position.
+    pub(crate) fn is_gap(&self, position: Lsn) -> bool {
+        self.gaps.contains(&position)
     }
 
     /// The hash of the entry at a position of the live image.

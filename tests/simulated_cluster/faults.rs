@@ -14,7 +14,8 @@ const FAULTS_MAX: u64 = 60 * SECOND;
 impl World {
     /// After each step something may fail: mostly the process that made it.
     pub(crate) fn fail_something(&mut self, touched: Option<Place>) -> Checked {
-        if self.operations_done >= self.plan.operations || self.now > FAULTS_MAX {
+        let is_over = self.operations_done >= self.plan.operations || self.now > FAULTS_MAX;
+        if is_over && !self.is_put_back() {
             return self.heal();
         }
         if let Some(place) = self.plan.never_returns
@@ -24,9 +25,8 @@ impl World {
         }
         if let Some(place) = self.plan.wiped
             && self.loss.is_none()
-            && self.operations_done * 3 >= self.plan.operations
         {
-            self.wipe(place)?;
+            self.lose(place)?;
         }
         let anyone = self.random.index(self.nodes.len());
         if let Some(place) = touched

@@ -2,14 +2,14 @@
 //! `transport/outbound.rs`. The receiving end is in `receiving.rs`.
 
 use snapledger::process::channel::Tally;
-use snapledger::process::clock::Clocks;
+use snapledger::process::clock::{Clocks, Hlc};
 use snapledger::process::event::{Claim, Identity, Input, Meeting};
 use snapledger::process::ids::Seq;
 use snapledger::process::refusal::Refusal;
+use snapledger::proto::snapledger as wire;
 use snapledger::proto::snapledger::{Agreed, Frame, Hello, Welcome, frame};
 use snapledger::transport::wire::{
-    clocks_from_wire, clocks_to_wire, identity_from_wire, identity_to_wire, tally_from_wire,
-    tally_to_wire,
+    clocks_to_wire, identity_from_wire, identity_to_wire, tally_from_wire, tally_to_wire,
 };
 
 use crate::node::Asker;
@@ -25,7 +25,7 @@ impl World {
         let node = &self.nodes[place];
         Identity {
             store: node.store,
-            boot: node.boot,
+            boot: node.boot - node.boots_lost,
             run: node.run,
         }
     }
@@ -39,6 +39,18 @@ impl World {
             time: turn.time,
         });
         Ok(clocks.unwrap_or_default())
+    }
+
+    /// The same for the other end of a channel, with what turns would be labelled with now.
+    pub(crate) fn clocks_of(&self, place: Place) -> Checked<wire::Clocks> {
+        let life = self.nodes[place].life.as_ref();
+        let wall = life.map(|alive| &alive.wall);
+        let wall = wall.filter(|wall| wall.is_settled());
+        let present = wall.map(|wall| Hlc::at(wall.now_us(self.reading(place))));
+        Ok(wire::Clocks {
+            present: present.unwrap_or_default().0,
+            ..clocks_to_wire(self.durable_clocks(place)?)
+        })
     }
 
     fn outbox(&self, sender: Life, to: Place) -> Checked<&Outbox> {
@@ -56,8 +68,8 @@ impl World {
             receiver: self.id(route.1).to_string(),
             sent: Some(tally_to_wire(channel.tally())),
             acknowledged: channel.acknowledged.0,
-            clocks: Some(clocks_to_wire(self.durable_clocks(sender.place)?)),
-            known: None, // no store is put back here
+            clocks: Some(self.clocks_of(sender.place)?),
+            known: None, // what would be found out so is known here from the start
         };
         Ok(Frame {
             body: Some(frame::Body::Hello(hello)),
@@ -72,7 +84,7 @@ impl World {
         };
         let (peer, identity) =
             identity_from_wire(CLUSTER, hello.sender).map_err(|error| error.to_string())?;
-        let (clocks, unfollowed) = self.followed(receiver, clocks_from_wire(hello.clocks));
+        let (clocks, unfollowed) = self.followed(receiver, hello.clocks);
         let meeting = Meeting {
             peer,
             identity,
@@ -103,7 +115,7 @@ impl World {
         let here = outbox.sent_by(delivered.flow.sequence, disk)?;
         let (peer, identity) =
             identity_from_wire(CLUSTER, welcome.receiver).map_err(|error| error.to_string())?;
-        let (clocks, unfollowed) = self.followed(sender, clocks_from_wire(welcome.clocks));
+        let (clocks, unfollowed) = self.followed(sender, welcome.clocks);
         let meeting = Meeting {
             peer,
             identity,

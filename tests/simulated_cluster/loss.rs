@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use snapledger::process::clock::Hlc;
 use snapledger::process::event::{Input, Reply};
 
+use crate::copies::Copy;
 use crate::disk::Disk;
 use crate::plan::SECOND;
 use crate::stream::Route;
@@ -26,6 +27,7 @@ impl World {
     /// The disk of a process is empty from one moment to the next.
     pub(crate) fn wipe(&mut self, place: Place) -> Checked {
         self.crash(place)?;
+        self.copy = Copy::None;
         self.trace.say(|| format!("wipe {place}"));
         self.sometimes.saw("store wiped");
         let node = &mut self.nodes[place];
@@ -87,7 +89,8 @@ impl World {
 
     /// Whether the two ends of a channel may have to refuse each other.
     pub(crate) fn may_contradict(&self, route: Route) -> bool {
-        let place = self.loss.as_ref().map(|loss| loss.place);
+        let lost = self.loss.as_ref().map(|loss| loss.place);
+        let place = lost.or(self.plan.wiped.filter(|_| self.is_put_back()));
         place == Some(route.0) || place == Some(route.1)
     }
 

@@ -13,6 +13,7 @@ mod checkers;
 mod clients;
 mod clocks;
 mod collector;
+mod copies;
 mod disk;
 mod faults;
 mod fetch;

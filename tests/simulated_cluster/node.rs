@@ -27,8 +27,10 @@ pub(crate) struct Node {
     pub(crate) disk: Disk,
     /// Drawn when the store was made.
     pub(crate) store: [u8; 16],
-    /// Counted durably at every start.
+    /// Counted at every start.
     pub(crate) boot: u64,
+    /// How many of them the store does not know: it is an older copy.
+    pub(crate) boots_lost: u64,
     /// Drawn at every start.
     pub(crate) run: u64,
     /// What its wall clock is off, microseconds.
@@ -98,6 +100,7 @@ impl Node {
             disk,
             store,
             boot: 0,
+            boots_lost: 0,
             run: 0,
             clock_off: 0,
             is_misled: false,
@@ -129,10 +132,17 @@ impl World {
 
     /// A process starts: it recovers, compares, and goes on with what it finds unfinished.
     pub(crate) fn restart(&mut self, place: Place) -> Checked {
-        if self.nodes[place].life.is_some() {
+        if self.nodes[place].life.is_some() || self.is_away(place) {
             return Ok(());
         }
         let (mut process, passed_over) = self.recover(place)?;
+        let node = &mut self.nodes[place];
+        node.boot += 1;
+        node.run = self.random.next();
+        process.runs_as(self.identity(place));
+        if self.nodes[place].disk.is_gap(process.registers().position) {
+            process.put_back();
+        }
         let wall = self.wall(place, process.registers());
         let now = self.reading(place);
         if let Some(turn) = process.first_turn(wall.now_us(now)) {
@@ -140,9 +150,7 @@ impl World {
             disk.append(&turn)?;
             disk.synced(disk.stamp());
         }
-        let node = &mut self.nodes[place];
-        node.boot += 1;
-        node.run = self.random.next();
+        let node = &self.nodes[place];
         let boot = node.boot;
         let life = Life { place, boot };
         self.trace.say(|| {

@@ -46,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) never_returns: Option<usize>,
     /// A process whose store is wiped in this run.
     pub(crate) wiped: Option<usize>,
+    /// Whether an older copy of that store takes its place first.
+    pub(crate) put_back: bool,
     /// Whether somebody pays in as much as an account can hold.
     pub(crate) is_rich: bool,
     pub(crate) sabotage: Option<Sabotage>,
@@ -100,6 +102,7 @@ impl Plan {
             clock_ahead_max: [2, 10, 60][random.index(3)] * SECOND,
             never_returns: (random.below(8) == 0).then(|| random.index(count)),
             wiped: None,
+            put_back: false,
             is_rich: random.below(6) == 0,
             sabotage,
         };
@@ -112,6 +115,13 @@ impl Plan {
         let is_spared = plan.never_returns.is_some() || sabotage.is_some();
         let wiped = (random.below(4) == 0).then(|| random.index(count));
         plan.wiped = wiped.filter(|_| !is_spared);
+        plan.put_back = random.below(2) == 0;
+        let of_copies = [Sabotage::GapTakenForKnown, Sabotage::CopyAnswersAtOnce];
+        if of_copies.iter().any(|one| plan.is_sabotaged(*one)) {
+            plan.never_returns = None;
+            plan.wiped = Some(random.index(count));
+            plan.put_back = true;
+        }
         plan
     }
 
@@ -135,7 +145,7 @@ impl std::fmt::Display for Plan {
             .collect();
         write!(
             f,
-            "{} | {} operations, {} turns ahead, crash {:?}, disconnect {:?}, never returns {:?}, wiped {:?}, sabotage {:?}",
+            "{} | {} operations, {} turns ahead, crash {:?}, disconnect {:?}, never returns {:?}, wiped {:?}, put back {}, sabotage {:?}",
             channels.join(" "),
             self.operations,
             self.turns_ahead,
@@ -143,6 +153,7 @@ impl std::fmt::Display for Plan {
             self.disconnect,
             self.never_returns,
             self.wiped,
+            self.put_back,
             self.sabotage
         )
     }

@@ -8,7 +8,7 @@ use snapledger::process::channel::Tally;
 use snapledger::process::event::{Input, Meeting};
 use snapledger::process::refusal::Refusal;
 use snapledger::proto::snapledger::{Welcome, ack, frame};
-use snapledger::transport::wire::{clocks_to_wire, identity_to_wire, tally_to_wire};
+use snapledger::transport::wire::{identity_to_wire, tally_to_wire};
 
 use crate::handshake::CLUSTER;
 use crate::node::Asker;
@@ -117,8 +117,8 @@ impl World {
         let welcome = Welcome {
             receiver: Some(identity_to_wire(CLUSTER, me, identity)),
             delivered: Some(tally_to_wire(delivered)),
-            clocks: Some(clocks_to_wire(self.durable_clocks(life.place)?)),
-            known: None, // no store is put back here
+            clocks: Some(self.clocks_of(life.place)?),
+            known: None, // as in the hello
         };
         self.send_ack(id, ack::Body::Welcome(welcome));
         self.read(life, id)

@@ -2,7 +2,11 @@
 
 use snapledger::process::ids::SnapshotId;
 
+use crate::plan::SECOND;
 use crate::world::{Checked, Life, World};
+
+/// How long the initiator is left to publish what is complete, besides the deadline.
+const STAND_BACK_MAX: u64 = 10 * SECOND;
 
 impl World {
     /// Whether another process is the initiator, and is left to publish what is complete. What it has published is taken
@@ -29,9 +33,17 @@ impl World {
             return Ok(false);
         }
         let is_near = is_loss || is_gone || self.reach(life.place, initiator);
-        let Some(complete) = complete.filter(|_| is_near) else {
-            return Ok(true);
+        let now = self.now;
+        let until = self.plan.deadline + STAND_BACK_MAX;
+        let Some(complete) = complete else {
+            // The initiator has not got all of it, and somebody who had is gone.
+            let collection = self.collection(life, snapshot);
+            let since = collection.map_or(now, |one| *one.stands_back_since.get_or_insert(now));
+            return Ok(now < since + until);
         };
+        if !is_near {
+            return Ok(true);
+        }
         self.sometimes
             .saw("complete revision of another initiator taken over");
         let disk = &mut self.nodes[life.place].disk;

@@ -17,6 +17,10 @@ pub(crate) enum Sabotage {
     AnswersForgotten,
     /// A received time pulls the clock as far as it is ahead.
     ClocksFollowed,
+    /// An older copy of a store answers for what it lacks.
+    GapTakenForKnown,
+    /// An older copy of a store answers before it has met its peers.
+    CopyAnswersAtOnce,
 }
 
 impl Sabotage {
@@ -46,6 +50,14 @@ impl Sabotage {
         (
             Self::ClocksFollowed,
             "a_clock_that_follows_a_wrong_one_is_caught",
+        ),
+        (
+            Self::GapTakenForKnown,
+            "an_older_copy_that_answers_for_what_it_lacks_is_caught",
+        ),
+        (
+            Self::CopyAnswersAtOnce,
+            "an_older_copy_that_answers_before_it_has_caught_up_is_caught",
         ),
     ];
 }

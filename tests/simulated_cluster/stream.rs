@@ -98,6 +98,13 @@ impl Channel {
         self.transmitted = Seq(0);
     }
 
+    /// The sender has gone back: what it said before and nobody has read is gone with its connections.
+    pub(crate) fn put_back(&mut self) {
+        self.streams
+            .values_mut()
+            .for_each(|stream| stream.unread.clear());
+    }
+
     /// Whether the sending end sends.
     fn is_sending(&self) -> bool {
         let current = self.streams.get(&self.current);

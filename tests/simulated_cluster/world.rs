@@ -11,6 +11,7 @@ use snapledger::process::ids::{ProcessId, SnapshotId};
 use crate::asking::Question;
 use crate::checkers::Checkers;
 use crate::clients::Client;
+use crate::copies::Copy;
 use crate::fetch::{Answer, Fetch};
 use crate::loss::Loss;
 use crate::node::Node;
@@ -76,6 +77,10 @@ pub(crate) enum Event {
     Restart(Place),
     /// An operator gives up in the store of a process what another one has lost.
     Forget(Place),
+    /// An older copy is put in the place of a store.
+    PutBack(Place),
+    /// The older copy was in use for long enough.
+    GiveUp(Place),
     /// Somebody asks what was.
     Question,
     /// The answer to a question is given.
@@ -103,6 +108,8 @@ pub(crate) struct World {
     pub(crate) parted: BTreeMap<(Place, Place), u64>,
     /// The store that was lost.
     pub(crate) loss: Option<Loss>,
+    /// The older copy of a store.
+    pub(crate) copy: Copy,
     /// Questions about the past that are being answered, by number.
     pub(crate) questions: BTreeMap<u64, Question>,
     pub(crate) questions_asked: u64,
@@ -153,6 +160,7 @@ impl World {
             is_healed: false,
             parted: BTreeMap::new(),
             loss: None,
+            copy: Copy::default(),
             questions: BTreeMap::new(),
             questions_asked: 0,
             checkers: Checkers::new(&plan),
@@ -227,6 +235,8 @@ impl World {
             Event::Published(life, snapshot) => self.published(life, &snapshot),
             Event::Restart(place) => self.restart(place),
             Event::Forget(place) => self.forget(place),
+            Event::PutBack(place) => self.put_back(place),
+            Event::GiveUp(place) => self.give_up(place),
             Event::Question => {
                 self.ask_about_the_past();
                 Ok(())
@@ -317,6 +327,8 @@ impl Event {
             | Self::Greet
             | Self::Restart(_)
             | Self::Forget(_)
+            | Self::PutBack(_)
+            | Self::GiveUp(_)
             | Self::Question
             | Self::AnswerDue(_) => None,
         }

@@ -30,6 +30,7 @@ use past::Past;
 pub(crate) use past::{Asked, Told};
 use requests::Requests;
 use revisions::Revisions;
+pub(crate) use truth::Happened;
 use truth::Truth;
 
 /// All checkers of one run, and what they know.
@@ -42,6 +43,8 @@ pub(crate) struct Checkers {
     revisions: Revisions,
     /// A process that went down for good.
     lost: Option<Place>,
+    /// A process whose store was an older copy, and whether it still is.
+    put_back: Option<(ProcessId, bool)>,
 }
 
 /// A revision that is durable.
@@ -63,6 +66,7 @@ impl Checkers {
             past: Past::default(),
             revisions: Revisions::default(),
             lost: None,
+            put_back: None,
         }
     }
 
@@ -137,7 +141,12 @@ impl Checkers {
             money::conserved(&self.truth, state, disk)?;
         }
         revisions::honest(publication)?;
-        revisions::unchanged(publication)?;
+        let put_back = self.put_back.as_ref();
+        // It may give a number a second time, and does not know what it has published under it.
+        if put_back.is_some_and(|(process, is_still)| *is_still && process == publication.by) {
+            return Ok(());
+        }
+        revisions::unchanged(publication, put_back.map(|(process, _)| process))?;
         let may_have_rivals = self.is_of_the_loss(&state.snapshot);
         self.revisions.published(state, may_have_rivals)
     }
@@ -160,9 +169,27 @@ impl Checkers {
 
     /// A store is gone, and what its process held; so many others may know it. Another one is there.
     pub(crate) fn wiped(&mut self, place: Place, store: [u8; 16], known_by: usize) {
+        if let Some((_, is_still)) = &mut self.put_back {
+            *is_still = false;
+        }
         self.truth.wiped(place, store, known_by);
         self.durability.wiped(place);
         self.requests.wiped(place);
+    }
+
+    /// What has happened in a process so far.
+    pub(crate) fn happened_to(&self, place: Place) -> Happened {
+        self.truth.happened_to(place)
+    }
+
+    /// A process has the store of before, when this had happened.
+    pub(crate) fn put_back(&mut self, place: Place, happened: Happened) {
+        let process = self.truth.id(place).clone();
+        self.past.put_back(&process);
+        self.put_back = Some((process, true));
+        self.durability.wiped(place);
+        self.requests.put_back(place, happened.position());
+        self.truth.put_back(place, happened);
     }
 
     /// Whether a store was lost while this snapshot was taken, or after that: what was recorded there is gone.

@@ -54,6 +54,24 @@ impl Requests {
         }
     }
 
+    /// A process has lost what it had answered behind a position.
+    pub(super) fn put_back(&mut self, place: Place, until: Lsn) {
+        let Self {
+            answers,
+            happened,
+            of,
+            ..
+        } = self;
+        of.entry(place).or_default().retain(|request| {
+            let is_kept = happened.get(request).is_some_and(|(at, _)| *at <= until);
+            if !is_kept {
+                happened.remove(request);
+                answers.remove(request);
+            }
+            is_kept
+        });
+    }
+
     /// Takes note of an answer that left.
     pub(super) fn answered(
         &mut self,

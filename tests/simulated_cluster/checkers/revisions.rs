@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use snapledger::history::assembly::REVISIONS_EACH;
 use snapledger::history::global::{Completeness, GlobalState};
 use snapledger::history::part::Part;
-use snapledger::process::ids::{ChannelId, SnapshotId};
+use snapledger::process::ids::{ChannelId, ProcessId, SnapshotId};
 
 use super::Publication;
 use crate::world::Checked;
@@ -124,8 +124,9 @@ fn closed(state: &GlobalState, channel: &ChannelId) -> bool {
 }
 
 /// What the revisions before it published is in it, as it was: all of its range of numbers, and those of the ranges that
-/// this process numbered in before.
-pub(super) fn unchanged(publication: &Publication<'_>) -> Checked {
+/// this process numbered in before. A process that was put back may have started it twice, and
+/// its part be another one since.
+pub(super) fn unchanged(publication: &Publication<'_>, put_back: Option<&ProcessId>) -> Checked {
     let Publication {
         by, state, disk, ..
     } = publication;
@@ -145,8 +146,11 @@ pub(super) fn unchanged(publication: &Publication<'_>) -> Checked {
         let earlier = &earlier.value;
         let is_start_compared = earlier.initiator == state.initiator
             && is_start_known(earlier)
-            && is_start_known(state);
-        compare(earlier, state, is_start_compared).map_err(|what| {
+            && is_start_known(state)
+            && put_back != Some(&state.initiator);
+        let mut earlier = earlier.clone();
+        earlier.parts.retain(|process, _| Some(process) != put_back);
+        compare(&earlier, state, is_start_compared).map_err(|what| {
             format!(
                 "{} revision {} against {number}: {what}",
                 state.snapshot, state.revision

@@ -27,13 +27,17 @@ pub(crate) struct Truth {
     pub(super) suspended: bool,
     /// How many have still to give up the store that was lost.
     unaware: usize,
+    /// Whether a process is on an older copy of its store.
+    is_put_back: bool,
+    /// What it had sent before: a turn of another process that has got some of it may be found out later.
+    unsent: BTreeMap<(Route, u32), Vec<(Message, Hlc)>>,
     /// Snapshots of the time until all had.
     of_the_loss: BTreeSet<SnapshotId>,
 }
 
 /// What happened in one process.
-#[derive(Default)]
-struct Happened {
+#[derive(Default, Clone)]
+pub(crate) struct Happened {
     position: Lsn,
     time: Hlc,
     clock: Lamport,
@@ -50,6 +54,11 @@ struct Happened {
 }
 
 impl Happened {
+    /// The newest turn.
+    pub(super) fn position(&self) -> Lsn {
+        self.position
+    }
+
     // Takes note of the balances that the turn of this instant has changed.
     fn hold(&mut self, time: Hlc) {
         for (account, balance) in &self.now.accounts {
@@ -73,6 +82,7 @@ pub(super) struct Books {
 }
 
 /// A recorded state as it truly was.
+#[derive(Clone)]
 pub(super) struct Cut {
     pub(super) position: Lsn,
     pub(super) time: Hlc,
@@ -93,6 +103,8 @@ impl Truth {
             overlapped: false,
             suspended: false,
             unaware: 0,
+            is_put_back: false,
+            unsent: BTreeMap::new(),
             of_the_loss: BTreeSet::new(),
         }
     }
@@ -105,11 +117,31 @@ impl Truth {
             ..Happened::default()
         };
         self.unaware = known_by;
+        self.is_put_back = false;
+    }
+
+    pub(super) fn happened_to(&self, place: Place) -> Happened {
+        self.processes[place].clone()
+    }
+
+    /// A process goes on from an earlier time: what it has sent since was never sent.
+    pub(super) fn put_back(&mut self, place: Place, happened: Happened) {
+        self.processes[place] = happened;
+        self.is_put_back = true;
+        for other in 0..self.processes.len() {
+            let (route, life) = ((place, other), self.life(place, other));
+            let sent = self.processes[place].now.sent.get(&other);
+            let sent = usize::try_from(sent.copied().unwrap_or(0)).unwrap_or(usize::MAX);
+            if let Some(messages) = self.sent.get_mut(&(route, life)) {
+                self.unsent.insert((route, life), messages.clone());
+                messages.truncate(sent);
+            }
+        }
     }
 
     /// Whether a store was lost while this snapshot was taken, or after that.
     pub(super) fn is_of_the_loss(&self, snapshot: &SnapshotId) -> bool {
-        self.unaware > 0 || self.of_the_loss.contains(snapshot)
+        self.unaware > 0 || self.is_put_back || self.of_the_loss.contains(snapshot)
     }
 
     // Which of the lives of a channel one of its ends is in: both count the same losses.
@@ -265,11 +297,10 @@ impl Truth {
         }
         *delivered = seq.0;
         self.delivered_total += 1;
-        let sent = self
-            .sent
-            .get(&(route, life))
-            .and_then(|sent| sent.get(usize::try_from(seq.0 - 1).ok()?));
-        match sent {
+        let place = usize::try_from(seq.0 - 1).unwrap_or(usize::MAX);
+        let lists = [&self.unsent, &self.sent];
+        let [unsent, sent] = lists.map(|sent| sent.get(&(route, life))?.get(place));
+        match unsent.filter(|(unsent, _)| unsent == message).or(sent) {
             None => Err(format!(
                 "message {seq} of {route:?} was delivered and never sent"
             )),
@@ -350,6 +381,10 @@ impl Truth {
     pub(super) fn place_of(&self, id: &ProcessId) -> Place {
         let place = self.ids.iter().position(|known| known == id);
         place.expect("only processes of the plan are named")
+    }
+
+    pub(super) fn id(&self, place: Place) -> &ProcessId {
+        &self.ids[place]
     }
 
     pub(super) fn position(&self, place: Place) -> Lsn {
