@@ -6,7 +6,6 @@ use super::balance::{PEER_TIMEOUT, sentence};
 use super::error::Failure;
 use super::members::{Membership, NOT_RECORDED};
 use super::recorded::{self, blocking};
-use crate::history::audit::Absence;
 use crate::node::Handle;
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Lsn, ProcessId, SnapshotId};
@@ -53,7 +52,7 @@ pub(super) async fn balance(
     let unknown = match answered {
         Ok((then, is_doubtful)) => {
             let is_known = then.position > Lsn(0)
-                && !(is_doubtful && is_replaced(handle, process, time).await?);
+                && (!is_doubtful || is_vouched_for(handle, process, time).await?);
             if is_known {
                 return Ok(then);
             }
@@ -81,15 +80,13 @@ async fn is_removed(handle: &Handle, process: &ProcessId, time: Hlc) -> Result<b
     }
 }
 
-// Whether the others knew another store of the process then.
-async fn is_replaced(handle: &Handle, process: &ProcessId, time: Hlc) -> Result<bool, Failure> {
-    let audit = match audit::at(handle, time).await {
+// Whether the others knew no other store of the process then.
+async fn is_vouched_for(handle: &Handle, process: &ProcessId, time: Hlc) -> Result<bool, Failure> {
+    match audit::at(handle, time).await {
         // Another one does not know any more what it knew then.
-        Err(Failure::BeforeHorizon(_)) => return Ok(false),
-        audit => audit?,
-    };
-    let absent = audit.missing.get(process);
-    Ok(absent.is_some_and(|absent| absent.reason == Absence::OtherJournal))
+        Err(Failure::BeforeHorizon(_)) => Ok(true),
+        audit => Ok(audit?.vouches_for(process)),
+    }
 }
 
 async fn own(handle: &Handle, account: &AccountId, time: Hlc) -> Result<(Then, bool), Failure> {

@@ -147,6 +147,16 @@ impl Audit {
         strangers.chain(behind).collect()
     }
 
+    /// Whether the share of a process counts, and another process that counts had met its store by then, and that one it. Where
+    /// some are missing nothing else shows that the store is not one in the place of another.
+    #[must_use]
+    pub fn vouches_for(&self, process: &ProcessId) -> bool {
+        let mut present = self.present();
+        let is_present = self.present().any(|one| one == process);
+        let mut is_met = || present.any(|one| one != process && self.know_each_other(one, process));
+        is_present && (self.is_complete() || is_met())
+    }
+
     // Processes from which more was delivered than their journal has sent, messages or money: it was put back to an older state.
     fn behind(&self) -> impl Iterator<Item = ProcessId> {
         let passed = self.passed().filter(|(_, passed)| {

@@ -187,6 +187,22 @@ async fn an_older_copy_has_to_meet_its_peers_again_whenever_that_is_found_out() 
     assert!(meetings(&open()).strangers().is_empty());
 }
 
+// The newest turn that it knows of at these instants; 0 where it does not know.
+fn known(store: &Store, instants: [u64; 3]) -> [u64; 3] {
+    instants.map(|at| {
+        let known = store.known_at(Hlc::at(at)).expect("it is whole");
+        known.unwrap_or_default().0
+    })
+}
+
+fn meet((store, meetings): (&Store, &Meetings), turn: &Turn) {
+    store.commit(turn).expect("the disk has room");
+    for (peer, identity, since) in turn.meetings() {
+        let noted = meetings.note(peer, identity, since);
+        noted.expect("the disk has room");
+    }
+}
+
 // Without this an older copy on a machine whose clock is behind would answer for what the original did after it was made,
 // since the original had met the peers.
 #[tokio::test]
@@ -199,19 +215,6 @@ async fn behind_a_gap_a_journal_answers_from_its_next_meetings_on() {
         let recovered = store.recover(&n1, &config.topology, 4);
         let process = recovered.expect("it is whole").0;
         Meetings::of(&process, &config, store).expect("it is whole")
-    };
-    let known = |store: &Store, instants: [u64; 3]| {
-        instants.map(|at| {
-            let known = store.known_at(Hlc::at(at)).expect("it is whole");
-            known.unwrap_or_default().0
-        })
-    };
-    let meet = |(store, meetings): (&Store, &Meetings), turn: &Turn| {
-        store.commit(turn).expect("the disk has room");
-        for (peer, identity, since) in turn.meetings() {
-            let noted = meetings.note(peer, identity, since);
-            noted.expect("the disk has room");
-        }
     };
     let store = open();
     meet((&store, &meetings(&store)), &met(1, 10, &n2));

@@ -109,16 +109,8 @@ impl Metrics {
             "Blocks of revisions of which not even the list can be read; no chunks are deleted",
             self.unreadable_blocks.clone(),
         );
-        registry.register(
-            "clock_skew_seconds",
-            "How far the wall clock of a process is ahead of the one that labels turns here",
-            self.clock_skew_seconds.clone(),
-        );
-        registry.register(
-            "dated_ahead_seconds",
-            "How far the time of the newest turn of a process is ahead of the clock here",
-            self.dated_ahead_seconds.clone(),
-        );
+        self.register_clocks();
+        let registry = &mut self.registry;
         registry.register(
             "snapshots_complete",
             "Snapshots started here and published complete",
@@ -135,6 +127,24 @@ impl Metrics {
             self.snapshot_seconds.clone(),
         );
         self
+    }
+
+    fn register_clocks(&mut self) {
+        let clocks = [
+            (
+                "clock_skew_seconds",
+                "How far the wall clock of a process is ahead of the one that labels turns here",
+                &self.clock_skew_seconds,
+            ),
+            (
+                "dated_ahead_seconds",
+                "How far the time of the newest turn of a process is ahead of the clock here",
+                &self.dated_ahead_seconds,
+            ),
+        ];
+        for (name, help, figures) in clocks {
+            self.registry.register(name, help, figures.clone());
+        }
     }
 
     /// Takes down what of the history cannot be read.

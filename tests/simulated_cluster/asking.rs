@@ -198,8 +198,7 @@ impl World {
         audit: &Audit,
     ) -> Checked {
         for (process, Known { met, accounts, .. }) in known {
-            let is_complete =
-                self.are_all_peers(process, met) || !audit.missing.contains_key(process);
+            let is_complete = self.are_all_peers(process, met) || audit.vouches_for(process);
             for (account, told) in accounts.iter().filter(|_| is_complete) {
                 let asked = (time, process.clone(), account.clone());
                 self.checkers.told(asked, told)?;
