@@ -124,8 +124,7 @@ fn closed(state: &GlobalState, channel: &ChannelId) -> bool {
 }
 
 /// What the revisions before it published is in it, as it was: all of its range of numbers, and those of the ranges that
-/// this process numbered in before. A process that was put back may have started it twice, and
-/// its part be another one since.
+/// this process numbered in before. A process that was put back may have started it twice, and its part be another one since.
 pub(super) fn unchanged(publication: &Publication<'_>, put_back: Option<&ProcessId>) -> Checked {
     let Publication {
         by, state, disk, ..
