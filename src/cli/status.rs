@@ -6,7 +6,8 @@ use super::output::{Columns, cell};
 use super::rest::RestOptions;
 use super::{CliError, OutputFormat, Report, print};
 
-/// How a node is, its peers and channels, and its newest snapshot.
+/// How a node is, its peers and channels, and its newest snapshot. Several nodes are asked one after the other: give --rest
+/// their addresses with commas between.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -16,9 +17,44 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// [`CliError`] with why the node is not ready, or that it does not answer.
+/// [`CliError`] with why a node is not ready, or that it does not answer; of several, which.
 pub fn run(args: &Args) -> Result<(), CliError> {
-    let client = args.rest.client()?;
+    let addresses: Vec<&str> = args.rest.rest.split(',').map(str::trim).collect();
+    if addresses.len() == 1 {
+        return one(&args.rest);
+    }
+    let mut not_well = Vec::new();
+    for address in &addresses {
+        let options = RestOptions {
+            rest: (*address).to_owned(),
+            ..args.rest.clone()
+        };
+        match one(&options) {
+            Ok(()) => {}
+            Err(error @ (CliError::Output(_) | CliError::Usage(_))) => return Err(error),
+            Err(error) => {
+                let said = error.to_string();
+                let said = match said.contains(address) {
+                    true => said,
+                    false => format!("{address}: {said}"),
+                };
+                args.rest.output.remark("warning", &said);
+                not_well.push(*address);
+            }
+        }
+    }
+    if not_well.is_empty() {
+        return Ok(());
+    }
+    Err(CliError::CheckFailed(format!(
+        "of {} nodes these do not answer, or are not ready: {}",
+        addresses.len(),
+        not_well.join(", ")
+    )))
+}
+
+fn one(options: &RestOptions) -> Result<(), CliError> {
+    let client = options.client()?;
     let ready = client.get("/readyz", &[]);
     if !matches!(ready, Ok(_) | Err(CliError::Answered { .. })) {
         // What does not answer this answers nothing.
@@ -29,7 +65,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         (Err(_), Err(_)) => return ready.map(|_| ()),
         (_, cluster) => cluster?,
     };
-    if args.rest.output == OutputFormat::Json {
+    if options.output == OutputFormat::Json {
         print(&cluster.text)?;
         return ready.map(|_| ());
     }

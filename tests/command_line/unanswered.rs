@@ -100,6 +100,44 @@ fn what_says_nothing_is_not_waited_for_longer_than_was_allowed() {
     assert_fails(snapledger(&dir).args(deposit), 1, sentence);
 }
 
+#[test]
+fn the_status_of_several_nodes_says_which_do_not_answer() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (_listener, silent) = silent();
+    let well = answering(
+        "HTTP/1.1 200 OK\r\ncontent-length: 33\r\nconnection: close\r\n\r\n{\"process\":\"n7\",\"snapshots\":[{}]}",
+    );
+    let several = format!("{silent},{well}");
+    let status = ["status", "--rest", &several, "--timeout", "200ms"];
+    let output = snapledger(&dir).args(status).output().expect("it runs");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let sentence = format!("error: of 2 nodes these do not answer, or are not ready: {silent}\n");
+    assert!(
+        stderr.starts_with("warning: ") && stderr.ends_with(&sentence),
+        "{stderr}"
+    );
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        stdout.contains("n7"),
+        "the others are shown all the same: {stdout}"
+    );
+}
+
+/// Gives its URL. It answers whatever it is asked with this.
+fn answering(answer: &'static str) -> String {
+    let (listener, url) = silent();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a client");
+            let mut request = [0; 4096];
+            let _length = stream.read(&mut request).expect("a request");
+            stream.write_all(answer.as_bytes()).expect("a reader");
+        }
+    });
+    url
+}
+
 /// Gives its URL. It answers once with `head`, and never with the rest.
 fn stopped_behind(head: &'static str) -> String {
     let (listener, url) = silent();
