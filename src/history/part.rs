@@ -160,17 +160,21 @@ pub fn recorded_messages<'a>(
     let turns = turns.into_iter().filter(|turn| turn.position <= position);
     turns
         .flat_map(|turn| &turn.records)
-        .filter_map(|record| match record {
-            Record::Delivered {
+        .filter_map(|record| {
+            let Record::Delivered {
                 from: origin,
                 seq,
                 message,
                 ..
-            } if origin == from && range.contains(seq) => Some(RecordedMessage {
+            } = record
+            else {
+                return None;
+            };
+            let is_recorded = origin == from && range.contains(seq);
+            is_recorded.then(|| RecordedMessage {
                 seq: *seq,
                 message: message.clone(),
-            }),
-            _ => None,
+            })
         })
         .collect()
 }

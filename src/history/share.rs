@@ -6,7 +6,6 @@ use super::part::RecordedState;
 use crate::process::channel::Flow;
 use crate::process::event::{Identity, Record, Turn};
 use crate::process::ids::{Hash, Lsn, ProcessId};
-use crate::process::message::Message;
 
 /// What a process came to after the turn at a position; sums in minor units.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -120,35 +119,22 @@ impl Share {
     }
 
     fn add(&mut self, record: &Record) {
+        let postings = record.postings();
+        self.deposits += postings.deposited;
+        self.withdrawals += postings.withdrawn;
+        self.balance_total += postings.changes().map(|(_, units)| units).sum::<i128>();
         match record {
-            Record::Deposited { amount, .. } => {
-                self.deposits += i128::from(amount.units());
-                self.balance_total += i128::from(amount.units());
-            }
-            Record::Withdrawn { amount, .. } => {
-                self.withdrawals += i128::from(amount.units());
-                self.balance_total -= i128::from(amount.units());
-            }
-            Record::Sent { to, seq, message } => {
-                self.balance_total -= amount(message);
-                let flow = self.sent.entry(to.clone()).or_default();
-                flow.pass(*seq, &message.body);
-            }
-            Record::Carried { to, seq, message } => {
-                self.deposits += amount(message);
+            Record::Sent { to, seq, message } | Record::Carried { to, seq, message } => {
                 let flow = self.sent.entry(to.clone()).or_default();
                 flow.pass(*seq, &message.body);
             }
             Record::Delivered {
                 from, seq, message, ..
             } => {
-                self.balance_total += amount(message);
                 let flow = self.delivered.entry(from.clone()).or_default();
                 flow.pass(*seq, &message.body);
             }
-            Record::Forgotten { peer, written_off } => {
-                self.withdrawals += (*written_off).max(0);
-                self.deposits += (-*written_off).max(0);
+            Record::Forgotten { peer, .. } => {
                 self.sent.remove(peer);
                 self.delivered.remove(peer);
                 self.peers.remove(peer);
@@ -163,12 +149,18 @@ impl Share {
                 };
                 self.peers.insert(peer.clone(), known);
             }
-            _ => {}
+            Record::Deposited { .. }
+            | Record::Withdrawn { .. }
+            | Record::Moved { .. }
+            | Record::Written(_)
+            | Record::Acknowledged { .. }
+            | Record::StateRecorded { .. }
+            | Record::PartStored { .. }
+            | Record::Checkpointed
+            | Record::Answered { .. }
+            | Record::AnswersForgotten { .. }
+            | Record::Unfollowed { .. }
+            | Record::Reached => {}
         }
     }
-}
-
-fn amount(message: &Message) -> i128 {
-    let transfer = message.body.transfer();
-    transfer.map_or(0, |transfer| i128::from(transfer.amount.units()))
 }

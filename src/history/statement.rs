@@ -158,7 +158,19 @@ fn ends<'a>(
             let end = end.filter(|(to, _)| *to == account);
             (end.map(|(_, end)| end), None)
         }
-        _ => (None, None),
+        Record::Written(_)
+        | Record::Carried { .. }
+        | Record::Acknowledged { .. }
+        | Record::Met { .. }
+        | Record::StateRecorded { .. }
+        | Record::PartStored { .. }
+        | Record::Checkpointed
+        | Record::Answered { .. }
+        | Record::AnswersForgotten { .. }
+        | Record::Recognized { .. }
+        | Record::Unfollowed { .. }
+        | Record::Forgotten { .. }
+        | Record::Reached => (None, None),
     };
     first.into_iter().chain(second)
 }
@@ -189,45 +201,11 @@ fn delivered<'a>(
     (suspense.unwrap_or(&transfer.to_account), end)
 }
 
-/// The accounts that a record changes.
-pub fn accounts(record: &Record) -> impl Iterator<Item = &AccountId> {
-    changes(record).map(|(account, _)| account)
-}
-
-/// The accounts that a record changes, and what it adds to each, minor units; negative where it takes.
-pub fn changes(record: &Record) -> impl Iterator<Item = (&AccountId, i128)> {
-    let units = |amount: &Amount| i128::from(amount.units());
-    let (first, second) = match record {
-        Record::Deposited { account, amount } => (Some((account, units(amount))), None),
-        Record::Withdrawn { account, amount } => (Some((account, -units(amount))), None),
-        Record::Moved { from, to, amount } => {
-            (Some((from, -units(amount))), Some((to, units(amount))))
-        }
-        Record::Sent { message, .. } => {
-            let transfer = message.body.transfer();
-            let taken = transfer.map(|transfer| (&transfer.from_account, -units(&transfer.amount)));
-            (taken, None)
-        }
-        Record::Delivered {
-            suspense, message, ..
-        } => {
-            let transfer = message.body.transfer();
-            let given = transfer.map(|transfer| {
-                let account = suspense.as_deref().unwrap_or(&transfer.to_account);
-                (account, units(&transfer.amount))
-            });
-            (given, None)
-        }
-        _ => (None, None),
-    };
-    first.into_iter().chain(second)
-}
-
 /// The snapshot that a turn recorded the state for, as it was before this turn.
 #[must_use]
 pub fn recorded_for(turn: &Turn) -> Option<&SnapshotId> {
-    match turn.records.first() {
-        Some(Record::StateRecorded { snapshot, .. }) => Some(snapshot),
-        _ => None,
-    }
+    let Some(Record::StateRecorded { snapshot, .. }) = turn.records.first() else {
+        return None;
+    };
+    Some(snapshot)
 }

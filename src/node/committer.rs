@@ -18,6 +18,7 @@ use super::replies::Answers;
 use crate::process::event::Record;
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
 use crate::process::message::Body;
+use crate::process::postings::Dispatch;
 use crate::store::{Committed, Store, StoreError};
 use crate::transport::Envelope;
 
@@ -73,21 +74,15 @@ impl Committer {
             // The node is going down if nobody listens; the next start finds the snapshot again.
             let _gone = self.named.1.send(snapshot.clone());
         }
+        let time = step.turn.time;
         for record in step.turn.records {
-            match record {
-                Record::Sent { to, seq, message } | Record::Carried { to, seq, message } => {
-                    let envelope = Envelope {
-                        seq,
-                        time: step.turn.time,
-                        message,
-                    };
-                    self.outbox(&to, |outbox| outbox.push(envelope, position));
-                }
-                Record::Acknowledged { to, seq } => {
-                    self.outbox(&to, |outbox| outbox.acknowledge(seq));
-                }
-                Record::Delivered { from, message, .. } => self.watched(from, &message.body),
-                _ => {}
+            if let Record::Delivered { from, message, .. } = record {
+                self.watched(from, &message.body);
+            } else if let Record::Acknowledged { to, seq } = record {
+                self.outbox(&to, |outbox| outbox.acknowledge(seq));
+            } else if let Some(Dispatch { to, seq, message }) = record.into_dispatch() {
+                let envelope = Envelope { seq, time, message };
+                self.outbox(&to, |outbox| outbox.push(envelope, position));
             }
         }
         assert!(
@@ -119,12 +114,14 @@ impl Committer {
         else {
             return None;
         };
-        let has_marker = records.iter().any(|record| match record {
-            Record::Delivered { message, .. } => match &message.body {
+        let has_marker = records.iter().any(|record| {
+            let Record::Delivered { message, .. } = record else {
+                return false;
+            };
+            match &message.body {
                 Body::Marker(marker) => marker.snapshot == *snapshot,
                 Body::Transfer(_) | Body::Put(_) => false,
-            },
-            _ => false,
+            }
         });
         (self.assembled.contains(initiator) && has_marker).then_some(snapshot)
     }

@@ -8,8 +8,8 @@ use tokio::sync::watch;
 
 use super::failures::Failures;
 use crate::process::channel::{Landmark, Outgoing, Tally};
-use crate::process::event::Record;
 use crate::process::ids::{Lsn, ProcessId, Seq};
+use crate::process::postings::Dispatch;
 use crate::store::{Store, StoreError};
 use crate::transport::{Backlog, Closed, Envelope};
 
@@ -152,16 +152,11 @@ impl Outbox {
             }
             let turn = turn?;
             let position = turn.position;
-            for record in turn.records {
-                match record {
-                    Record::Sent { to, seq, message } | Record::Carried { to, seq, message }
-                        if to == self.to && seq > after && frame.has_room() =>
-                    {
-                        let time = turn.time;
-                        frame.add(Envelope { seq, time, message });
-                        cursor = position;
-                    }
-                    _ => {}
+            let time = turn.time;
+            for Dispatch { to, seq, message } in turn.into_dispatches() {
+                if to == self.to && seq > after && frame.has_room() {
+                    frame.add(Envelope { seq, time, message });
+                    cursor = position;
                 }
             }
             if read % KEEP_EVERY == 0 {
@@ -207,22 +202,12 @@ impl Outbox {
         {
             let turn = turn?;
             counted.position = turn.position;
-            for record in turn.records {
-                if let Record::Sent {
-                    to,
-                    seq: sent,
-                    message,
-                }
-                | Record::Carried {
-                    to,
-                    seq: sent,
-                    message,
-                } = record
-                    && to == self.to
-                    && sent <= seq
-                    && sent == counted.before.flow.sequence.next()
+            for sent in turn.into_dispatches() {
+                if sent.to == self.to
+                    && sent.seq <= seq
+                    && sent.seq == counted.before.flow.sequence.next()
                 {
-                    counted.before.pass(sent, &message);
+                    counted.before.pass(sent.seq, &sent.message);
                 }
             }
             if read % KEEP_EVERY == 0 {

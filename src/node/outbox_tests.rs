@@ -9,6 +9,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::*;
 use crate::node::NodeError;
 use crate::process::clock::{Hlc, Lamport};
+use crate::process::event::Record;
 use crate::process::event::Turn;
 use crate::process::ids::SnapshotId;
 use crate::process::message::{Body, Marker, Message};

@@ -19,7 +19,6 @@ use crate::history::global::GlobalState;
 use crate::history::part::Part;
 use crate::process::event::{Input, Read, Record, Reply, Seen};
 use crate::process::ids::{ProcessId, SnapshotId};
-use crate::process::message::Body;
 use crate::process::snapshot::Recording;
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::proto::snapledger::{
@@ -211,12 +210,13 @@ impl Parts {
         let recorded = self.blocking(move |store| store.turns(first).next().transpose());
         let gone = || Unavailable::Damaged(format!("the turn that recorded {snapshot:?} is gone"));
         let turn = recorded.await?.ok_or_else(gone)?;
-        let marker = turn.records.iter().find_map(|record| match record {
-            Record::Sent { message, .. } => match &message.body {
-                Body::Marker(marker) if marker.snapshot == *snapshot => Some(message.clock),
-                _ => None,
-            },
-            _ => None,
+        let marker = turn.records.iter().find_map(|record| {
+            let Record::Sent { message, .. } = record else {
+                return None;
+            };
+            let marker = message.body.marker();
+            let is_its = marker.is_some_and(|marker| marker.snapshot == *snapshot);
+            is_its.then_some(message.clock)
         });
         let began = (turn.time, marker.unwrap_or(turn.clock));
         Ok(GlobalState::begun(snapshot.clone(), seen.initiator, began))

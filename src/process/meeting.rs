@@ -30,24 +30,45 @@ pub struct Meeting {
     pub agreed: bool,
 }
 
+impl Record {
+    /// The peer that is met, and its store.
+    pub(super) fn meeting(&self) -> Option<(&ProcessId, Identity)> {
+        match self {
+            Self::Recognized { peer, identity } => Some((peer, *identity)),
+            Self::Met { peer, store, boot } => {
+                let (store, boot, run) = (*store, *boot, 0);
+                Some((peer, Identity { store, boot, run }))
+            }
+            Self::Deposited { .. }
+            | Self::Withdrawn { .. }
+            | Self::Moved { .. }
+            | Self::Written(_)
+            | Self::Sent { .. }
+            | Self::Carried { .. }
+            | Self::Delivered { .. }
+            | Self::Acknowledged { .. }
+            | Self::StateRecorded { .. }
+            | Self::PartStored { .. }
+            | Self::Checkpointed
+            | Self::Answered { .. }
+            | Self::AnswersForgotten { .. }
+            | Self::Unfollowed { .. }
+            | Self::Forgotten { .. }
+            | Self::Reached => None,
+        }
+    }
+}
+
 impl Turn {
     /// The peers that are met in this turn, and from which instant on: when the clock of this process is past theirs. Before
     /// it the cluster may have known another store of this process, which has answered for that time.
     pub fn meetings(&self) -> impl Iterator<Item = (&ProcessId, Identity, Hlc)> {
         let mut unfollowed = None;
         self.records.iter().filter_map(move |record| {
-            let (peer, identity) = match record {
-                Record::Unfollowed { peer, time } => {
-                    unfollowed = Some((peer, *time));
-                    return None;
-                }
-                Record::Recognized { peer, identity } => (peer, *identity),
-                Record::Met { peer, store, boot } => {
-                    let (store, boot, run) = (*store, *boot, 0);
-                    (peer, Identity { store, boot, run })
-                }
-                _ => return None,
-            };
+            if let Record::Unfollowed { peer, time } = record {
+                unfollowed = Some((peer, *time));
+            }
+            let (peer, identity) = record.meeting()?;
             let shown = unfollowed.take().filter(|(of, _)| *of == peer);
             let since = shown.map_or(self.time, |(_, time)| self.time.max(time));
             Some((peer, identity, since))

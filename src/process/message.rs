@@ -133,6 +133,15 @@ macro_rules! from_content {
 
 from_content!(Transfer: Transfer, Put: Write, Marker: Marker);
 
+impl Message {
+    /// The money that it carries, minor units.
+    #[must_use]
+    pub fn amount(&self) -> i128 {
+        let transfer = self.body.transfer();
+        transfer.map_or(0, |transfer| i128::from(transfer.amount.units()))
+    }
+}
+
 impl Body {
     /// The transfer, if it is one.
     #[must_use]
@@ -140,6 +149,15 @@ impl Body {
         match self {
             Self::Transfer(transfer) => Some(transfer),
             Self::Put(_) | Self::Marker(_) => None,
+        }
+    }
+
+    /// The marker, if it is one.
+    #[must_use]
+    pub fn marker(&self) -> Option<&Marker> {
+        match self {
+            Self::Marker(marker) => Some(marker),
+            Self::Put(_) | Self::Transfer(_) => None,
         }
     }
 

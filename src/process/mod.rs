@@ -17,6 +17,7 @@ pub mod ids;
 pub mod kv;
 mod meeting;
 pub mod message;
+pub mod postings;
 pub mod refusal;
 pub mod registers;
 pub mod requests;

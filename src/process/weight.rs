@@ -14,7 +14,20 @@ impl Record {
             Self::Sent { message, .. }
             | Self::Carried { message, .. }
             | Self::Delivered { message, .. } => message.body.value(),
-            _ => None,
+            Self::Deposited { .. }
+            | Self::Withdrawn { .. }
+            | Self::Moved { .. }
+            | Self::Acknowledged { .. }
+            | Self::Met { .. }
+            | Self::StateRecorded { .. }
+            | Self::PartStored { .. }
+            | Self::Checkpointed
+            | Self::Answered { .. }
+            | Self::AnswersForgotten { .. }
+            | Self::Recognized { .. }
+            | Self::Unfollowed { .. }
+            | Self::Forgotten { .. }
+            | Self::Reached => None,
         };
         plain_operations(value)
     }

@@ -14,6 +14,7 @@ use crate::process::clock::Hlc;
 use crate::process::event::{Input, Operation, Record, Reply, Turn};
 use crate::process::ids::{AccountId, Amount, ChannelId, ProcessId, Seq, SnapshotId};
 use crate::process::message::Message;
+use crate::process::postings::Dispatch;
 use crate::process::refusal::Refusal;
 use crate::process::registers::Sealed;
 use crate::process::snapshot::Recording;
@@ -216,24 +217,18 @@ impl<'a> World<'a> {
 
     fn release(&mut self, place: usize, turn: Turn) -> Result<(), Reason> {
         for record in turn.records {
-            match record {
-                Record::Sent { to, seq, message } => {
-                    let frame = Frame {
-                        seq,
-                        time: turn.time,
-                        message,
-                    };
-                    self.put_on_channel(place, &to, frame)?;
+            if let Record::Delivered {
+                from, seq, message, ..
+            } = record
+            {
+                let Participant { process, journal } = &mut self.participants[place];
+                if let Some(transfer) = message.body.transfer() {
+                    journal.keep(&from, (seq, transfer.amount.units()), process.registers());
                 }
-                Record::Delivered {
-                    from, seq, message, ..
-                } => {
-                    let Participant { process, journal } = &mut self.participants[place];
-                    if let Some(transfer) = message.body.transfer() {
-                        journal.keep(&from, (seq, transfer.amount.units()), process.registers());
-                    }
-                }
-                _ => {}
+            } else if let Some(Dispatch { to, seq, message }) = record.into_dispatch() {
+                let time = turn.time;
+                let frame = Frame { seq, time, message };
+                self.put_on_channel(place, &to, frame)?;
             }
         }
         Ok(())

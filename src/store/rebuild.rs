@@ -28,7 +28,6 @@ use crate::history::share::Rebooked;
 use crate::process::channel::Flow;
 use crate::process::event::Record;
 use crate::process::ids::{Lsn, ProcessId};
-use crate::process::message::Message;
 
 /// What a peer knows to have passed since a snapshot, in minor units.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,22 +172,21 @@ impl Archive {
         for entry in journal.scan(from, hash) {
             let turn = entry?.turn;
             for record in turn.records {
-                match record {
-                    Record::Sent { to, message, .. } | Record::Carried { to, message, .. }
-                        if to == *lost =>
-                    {
-                        sent += amount(&message);
+                if let Record::Delivered { from, message, .. } = record {
+                    delivered += if from == *lost { message.amount() } else { 0 };
+                } else if let Record::Forgotten { peer, .. } = record {
+                    if peer == *lost && turn.position > cut {
+                        return Ok(None);
                     }
-                    Record::Delivered { from, message, .. } if from == *lost => {
-                        delivered += amount(&message);
-                    }
-                    Record::Forgotten { peer, .. } if peer == *lost => {
-                        if turn.position > cut {
-                            return Ok(None);
-                        }
+                    if peer == *lost {
                         (sent, delivered) = (0, 0);
                     }
-                    _ => {}
+                } else if let Some(dispatch) = record.into_dispatch() {
+                    sent += if dispatch.to == *lost {
+                        dispatch.message.amount()
+                    } else {
+                        0
+                    };
                 }
             }
         }
@@ -213,11 +211,6 @@ impl Archive {
         let beginning = Beginning::new(self, (self.cluster(), &published.state));
         beginning.alone(part, difference, dir)
     }
-}
-
-fn amount(message: &Message) -> i128 {
-    let transfer = message.body.transfer();
-    transfer.map_or(0, |transfer| i128::from(transfer.amount.units()))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What is not written here: names that say nothing, things left for later, lints switched off without a reason,
 //! tests that are switched off or sleep.
 
-use syn::visit::Visit;
+use syn::visit::{self, Visit};
 
 use crate::source::{Finding, Source, line_of};
 
@@ -27,6 +27,12 @@ pub(crate) fn check(source: &Source) -> Vec<Finding> {
     }
     let mut switched = Switched(Vec::new());
     switched.visit_file(&source.file);
+    // A migration reads what a frozen format could hold, and nothing newer.
+    if source.path.starts_with("src/") {
+        let mut matches = Matches(Vec::new());
+        matches.visit_file(&source.file);
+        switched.0.extend(matches.0);
+    }
     findings.extend(
         switched
             .0
@@ -64,6 +70,41 @@ impl<'ast> Visit<'ast> for Switched {
                 "something is left for later; finish it or remove it",
             ));
         }
+    }
+}
+
+// A new kind of record has to fail to compile wherever kinds of records are told apart.
+struct Matches(Vec<(usize, &'static str)>);
+
+impl<'ast> Visit<'ast> for Matches {
+    fn visit_expr_match(&mut self, item: &'ast syn::ExprMatch) {
+        let tells_records_apart = item.arms.iter().any(|arm| names_record(&arm.pat));
+        let catch_all = item
+            .arms
+            .iter()
+            .find(|arm| matches!(arm.pat, syn::Pat::Wild(_) | syn::Pat::Ident(_)));
+        if let Some(arm) = catch_all.filter(|_| tells_records_apart) {
+            let sentence = "a match over `Record` has an arm for everything else; name the kinds, or ask for one by `let … else`";
+            self.0
+                .push((line_of(arm.fat_arrow_token.spans[0]), sentence));
+        }
+        visit::visit_expr_match(self, item);
+    }
+}
+
+// Whether a pattern, or one of its alternatives, is a kind of `Record`.
+fn names_record(pattern: &syn::Pat) -> bool {
+    let is_record = |path: &syn::Path| {
+        path.segments
+            .iter()
+            .any(|segment| segment.ident == "Record")
+    };
+    match pattern {
+        syn::Pat::Or(alternatives) => alternatives.cases.iter().any(names_record),
+        syn::Pat::Struct(pattern) => is_record(&pattern.path),
+        syn::Pat::TupleStruct(pattern) => is_record(&pattern.path),
+        syn::Pat::Path(pattern) => is_record(&pattern.path),
+        _ => false,
     }
 }
 
@@ -127,5 +168,18 @@ mod tests {
             assert_eq!(found(path, ""), 1, "{path}");
         }
         assert_eq!(found("src/store/database.rs", ""), 0);
+    }
+
+    #[test]
+    fn a_match_over_records_that_leaves_kinds_out_is_found() {
+        let text = |arm: &str| {
+            format!(
+                "fn f() {{ match record {{ Record::Sent {{ to }} | Record::Carried {{ to }} => 1, {arm} => 2 }} }}"
+            )
+        };
+        assert_eq!(found("src/store/odd.rs", &text("_")), 1);
+        assert_eq!(found("src/store/odd.rs", &text("other")), 1);
+        assert_eq!(found("src/store/odd.rs", &text("Record::Reached")), 0);
+        assert_eq!(found("tests/odd.rs", &text("_")), 0);
     }
 }

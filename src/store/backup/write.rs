@@ -69,9 +69,11 @@ impl Store {
 // The keys of the parts that a turn says are stored.
 fn parts_stored(position: Lsn, stored: &[u8]) -> Result<Vec<Vec<u8>>, ExportError> {
     let entry = Entry::decode(position, stored).map_err(ExportError::Store)?;
-    let keys = entry.turn.records.iter().filter_map(|record| match record {
-        Record::PartStored { snapshot } => Some(snapshot_key(snapshot)),
-        _ => None,
+    let keys = entry.turn.records.iter().filter_map(|record| {
+        let Record::PartStored { snapshot } = record else {
+            return None;
+        };
+        Some(snapshot_key(snapshot))
     });
     Ok(keys.collect())
 }

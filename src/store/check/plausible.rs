@@ -1,4 +1,5 @@
-//! Whether a turn can follow: what no process would have decided is found before it is applied.
+//! Whether a turn can follow: what no process would have decided is found before it is applied. What a record does to
+//! balances is computed here independently of `process::postings`, on purpose: an error there would not check itself.
 
 use std::collections::HashMap;
 
@@ -77,7 +78,18 @@ impl<'a> Trial<'a> {
             Record::StateRecorded { .. } | Record::Checkpointed if place > 0 => {
                 Err("it records a state in its middle".to_owned())
             }
-            _ => Ok(()),
+            Record::StateRecorded { .. }
+            | Record::Checkpointed
+            | Record::Written(_)
+            | Record::Acknowledged { .. }
+            | Record::Met { .. }
+            | Record::PartStored { .. }
+            | Record::Answered { .. }
+            | Record::AnswersForgotten { .. }
+            | Record::Recognized { .. }
+            | Record::Unfollowed { .. }
+            | Record::Forgotten { .. }
+            | Record::Reached => Ok(()),
         }
     }
 

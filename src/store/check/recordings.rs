@@ -90,14 +90,29 @@ impl Recordings {
                     let lost = tallies.filter_map(|tally| tally.channels.get_mut(peer));
                     lost.for_each(|heard| heard.is_lost = !heard.is_closed);
                 }
-                Record::PartStored { snapshot } if self.unstored.remove(snapshot) => {
-                    let problem = format!(
-                        "journal entry {} says that it is stored, and it is not there",
-                        turn.position
-                    );
-                    findings.add(name(snapshot), problem);
+                Record::PartStored { snapshot } => {
+                    if self.unstored.remove(snapshot) {
+                        let problem = format!(
+                            "journal entry {} says that it is stored, and it is not there",
+                            turn.position
+                        );
+                        findings.add(name(snapshot), problem);
+                    }
                 }
-                _ => {}
+                Record::Deposited { .. }
+                | Record::Withdrawn { .. }
+                | Record::Moved { .. }
+                | Record::Written(_)
+                | Record::Sent { .. }
+                | Record::Carried { .. }
+                | Record::Acknowledged { .. }
+                | Record::Met { .. }
+                | Record::Checkpointed
+                | Record::Answered { .. }
+                | Record::AnswersForgotten { .. }
+                | Record::Recognized { .. }
+                | Record::Unfollowed { .. }
+                | Record::Reached => {}
             }
             self.compare_finished(library, findings);
         }

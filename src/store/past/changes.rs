@@ -7,7 +7,6 @@ use std::iter::Peekable;
 use crate::history::diff::AccountChange;
 use crate::history::part::{RecordedState, Run};
 use crate::history::share::Share;
-use crate::history::statement::changes;
 use crate::process::ids::{AccountId, Hash, Lsn, SnapshotId};
 use crate::store::Store;
 use crate::store::chunks::Chunks;
@@ -192,7 +191,7 @@ impl Turns<'_> {
         let (position, journal) = self.start;
         for entry in self.store.entries_behind(position, journal, self.end) {
             let turn = entry?.turn;
-            for (account, units) in turn.records.iter().flat_map(changes) {
+            for (account, units) in turn.changes() {
                 if self.behind.as_ref().is_some_and(|behind| account <= behind) {
                     continue;
                 }

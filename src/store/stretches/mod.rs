@@ -18,7 +18,7 @@ pub(super) use shelf::{BUCKETS, Shelf, bucket_of, stored_form};
 
 use super::error::StoreError;
 use super::journal::Journal;
-use crate::history::statement::{accounts, recorded_for};
+use crate::history::statement::recorded_for;
 use crate::process::event::Turn;
 use crate::process::ids::{AccountId, Hash, Lsn};
 
@@ -62,10 +62,8 @@ pub(super) fn key_of_snapshots() -> u32 {
 /// The keys of everything that a turn touches, sorted, each once.
 pub(super) fn keys_of(turn: &Turn) -> Vec<u32> {
     let mut keys: Vec<u32> = turn
-        .records
-        .iter()
-        .flat_map(accounts)
-        .map(key_of_account)
+        .changes()
+        .map(|(account, _)| key_of_account(account))
         .chain(recorded_for(turn).map(|_| key_of_snapshots()))
         .collect();
     keys.sort_unstable();
