@@ -79,7 +79,7 @@ fn report(args: &Args, copied: &BackedUp) -> Result<(), CliError> {
     ));
     report.line(&format!(
         "check it with: snapledger store check {dir}\n\
-         it takes the place of the store when that is lost, and is refused beside it: see OPERATIONS.md, Backups"
+         it takes the place of the store when that is lost, and is refused beside it: see docs/operations.md, Back up"
     ));
     report.print()
 }

@@ -106,7 +106,7 @@ fn waits_for(down: &[ProcessId]) -> String {
         0 => "wait until one of them is complete".to_owned(),
         many => format!(
             "they wait for {} {}, which {} not answer: start {} again; if a store is lost, stop the other nodes and run \
-             `snapledger store forget --peer ID DIR` on the store of each (see OPERATIONS.md)",
+             `snapledger store forget --peer ID DIR` on the store of each (see docs/operations.md)",
             if many == 1 { "process" } else { "processes" },
             names.join(", "),
             if many == 1 { "does" } else { "do" },

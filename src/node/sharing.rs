@@ -173,14 +173,17 @@ impl Collector {
             format!("{revisions} revisions in the history are damaged here, and are taken over from a peer that has them")
         });
         let lost = (blocks > 0).then(|| {
-            format!("{blocks} blocks of the history are damaged here, and no chunks are deleted: see OPERATIONS.md, A damaged history")
+            format!(
+                "{blocks} blocks of the history are damaged here, and no chunks are deleted: see docs/operations.md, \
+                 A damaged history"
+            )
         });
         let mut contradictions = self.contradictions();
         self.drop_deleted(&mut contradictions);
         let differs = contradictions.first().map(|(snapshot, revision, peer)| {
             format!(
                 "revision {revision} of snapshot {snapshot:?} has other contents at {peer} than here, {} such revisions in all: see \
-                 OPERATIONS.md, A damaged history",
+                 docs/operations.md, A damaged history",
                 contradictions.len()
             )
         });

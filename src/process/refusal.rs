@@ -74,7 +74,7 @@ pub enum Refusal {
     /// The peer runs on an older copy of its store.
     #[error(
         "process {peer:?} came with boot {boot}, and had come with boot {known} before: an older copy of its \
-         store; its channels stay closed until an operator decides (see OPERATIONS.md)"
+         store; its channels stay closed until an operator decides (see docs/operations.md)"
     )]
     OlderBoot {
         /// The peer.
@@ -87,7 +87,7 @@ pub enum Refusal {
     /// The peer runs on a store that an operator has given up here.
     #[error(
         "process {peer:?} came with store {store}, which was given up here: what it held is written off; start it on \
-         an empty directory (see OPERATIONS.md)"
+         an empty directory (see docs/operations.md)"
     )]
     GivenUp {
         /// The peer.
@@ -110,7 +110,7 @@ const _: () = assert!(size_of::<Refusal>() <= 48);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "process {peer:?} came with store {store}, and had come with store {known} before: wiped, or another process under \
-     its name; its channels stay closed until an operator decides (see OPERATIONS.md)"
+     its name; its channels stay closed until an operator decides (see docs/operations.md)"
 )]
 pub struct OtherStore {
     /// The peer.
@@ -125,7 +125,7 @@ pub struct OtherStore {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the ends of channel {from:?}→{to:?} contradict: {lost_by:?} has lost what it had made durable ({figures}); the \
-     channel is stopped until an operator decides (see OPERATIONS.md)"
+     channel is stopped until an operator decides (see docs/operations.md)"
 )]
 pub struct Diverged {
     /// The sending process.
@@ -142,7 +142,7 @@ pub struct Diverged {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "process {peer:?} came with boot {boot} as run {run:016x}, and had come with that boot as run {known:016x} before: \
-     another copy of its store; its channels stay closed until an operator decides (see OPERATIONS.md)"
+     another copy of its store; its channels stay closed until an operator decides (see docs/operations.md)"
 )]
 pub struct OtherRun {
     /// The peer.

@@ -139,7 +139,7 @@ fn of_engine(error: &sled::Error) -> String {
             };
             return format!(
                 "the store's own log is damaged: sled, the engine, found a checksum that does not match, {place}; copy \
-                 the directory before anything else, then put an older copy back (see OPERATIONS.md, A damaged store)"
+                 the directory before anything else, then put an older copy back (see docs/operations.md, A damaged store)"
             );
         }
         sled::Error::Io(error) if error.kind() == ErrorKind::StorageFull => {

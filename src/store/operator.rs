@@ -1,4 +1,4 @@
-//! What an operator can decide about a stopped store where two stores contradict each other. OPERATIONS.md says when,
+//! What an operator can decide about a stopped store where two stores contradict each other. docs/operations.md says when,
 //! and what it costs.
 
 use std::collections::BTreeSet;

@@ -1,5 +1,5 @@
 //! `store migrate`, `store forget`, `store vouch`: what an operator decides about a stopped node's store, and is written
-//! into it. OPERATIONS.md says when, and what it costs.
+//! into it. docs/operations.md says when, and what it costs.
 
 use std::path::{Path, PathBuf};
 
