@@ -6,6 +6,7 @@ use super::channel::{Flow, Tally};
 use super::clock::{Hlc, Lamport};
 use super::ids::{AccountId, Amount, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId};
 pub use super::meeting::Meeting;
+use super::meeting::hexadecimal;
 use super::message::{Message, Write};
 use super::refusal::Refusal;
 use super::snapshot::Recording;
@@ -175,6 +176,12 @@ impl Identity {
             boot: u64::MAX,
             ..self
         }
+    }
+
+    /// Its store, as messages for people name it.
+    #[must_use]
+    pub fn store_in_hexadecimal(&self) -> Box<str> {
+        hexadecimal(&self.store)
     }
 
     /// Whether an operator has given this store up.

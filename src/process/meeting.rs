@@ -120,7 +120,8 @@ impl Process {
         let registers = &self.registers;
         let outgoing = registers.outgoing.get(peer);
         let incoming = registers.incoming.get(peer);
-        if outgoing.is_none() && incoming.is_none() {
+        let is_met = registers.peers.contains_key(peer);
+        if outgoing.is_none() && incoming.is_none() && !is_met {
             let refusal = Refusal::UnknownProcess(peer.clone());
             return self.saying(Reply::Forgotten(Err(refusal)));
         }
@@ -272,7 +273,7 @@ fn check_identity(peer: &ProcessId, came: &Identity, known: &Identity) -> Result
     Ok(())
 }
 
-fn hexadecimal(bytes: &[u8]) -> Box<str> {
+pub(super) fn hexadecimal(bytes: &[u8]) -> Box<str> {
     let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     digits.into()
 }

@@ -13,6 +13,7 @@ use super::history::Published;
 use super::journal::Journal;
 use super::open::{self, Stopped};
 use super::schema::{self, BOOT};
+use crate::process::Process;
 use crate::process::clock::Hlc;
 use crate::process::event::{Input, Reply, Settlement};
 use crate::process::ids::{Lsn, ProcessId};
@@ -41,19 +42,52 @@ pub enum NotForgotten {
          of a process which goes on"
     )]
     Own(ProcessId),
-    /// There is no channel with it.
-    #[error("this store knows no process {0:?}: there is no channel between the two")]
+    /// It was never met, and nothing has passed between the two.
+    #[error(
+        "this store knows no process {0:?}: it has met none of that name, and nothing was sent or delivered"
+    )]
     Unknown(ProcessId),
+    /// A store of it was given up before, and the two have gone on since.
+    #[error("{0}")]
+    InUse(Box<InUse>),
+    /// `again` names another decision than the newest.
+    #[error(
+        "this store did not give up a store of {peer:?} in the turn at journal position {again}: nothing was booked"
+    )]
+    NotThen {
+        /// The process.
+        peer: ProcessId,
+        /// The position that was given.
+        again: Lsn,
+    },
+}
+
+/// What a repeated command would give up: the store that has taken the place of the lost one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this store gave up a store of {peer:?} already, in the turn at journal position {position}; nothing was booked now. \
+     Since then it has {since}. Only if that is lost as well, repeat the command with --again {position}"
+)]
+pub struct InUse {
+    /// The process.
+    pub peer: ProcessId,
+    /// The turn that gave its store up.
+    pub position: Lsn,
+    /// What has happened since.
+    pub since: Box<str>,
 }
 
 impl Store {
-    /// Decides in the store of a stopped node that the store of a peer is lost: its channels begin anew.
+    /// Decides in the store of a stopped node that the store of a peer is lost: its channels begin anew. Where that was
+    /// decided before, and the two have gone on since, `again` is the position of that turn: a repeated command does not give
+    /// up the store that has taken the place of the lost one.
     ///
     /// # Errors
     /// [`StoreError`]; [`NotForgotten`].
     pub fn forget(
         dir: &Path,
         peer: &ProcessId,
+        again: Option<Lsn>,
     ) -> Result<Result<Forgotten, NotForgotten>, StoreError> {
         let Stopped {
             engine,
@@ -79,6 +113,9 @@ impl Store {
                 position,
                 settlement: None,
             }));
+        }
+        if let Err(why) = is_meant(&process, peer, again) {
+            return Ok(Err(why));
         }
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let wall_us = since.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(0));
@@ -133,5 +170,29 @@ impl Store {
         schema::put(&trees.meta, BOOT, Kind::Number, &boot)?;
         engine.make_durable()?;
         Ok(boot)
+    }
+}
+
+// Whether the store of a peer is to be given up that is known now.
+fn is_meant(process: &Process, peer: &ProcessId, again: Option<Lsn>) -> Result<(), NotForgotten> {
+    let registers = process.registers();
+    let peer = peer.clone();
+    match (registers.forgotten.get(&peer).copied(), again) {
+        (None, None) => Ok(()),
+        (Some(position), Some(again)) if position == again => Ok(()),
+        (_, Some(again)) => Err(NotForgotten::NotThen { peer, again }),
+        (Some(position), None) => {
+            let known = registers.peers.get(&peer);
+            let met = known.filter(|known| !known.is_given_up());
+            let since = match met {
+                Some(met) => format!("met another one, {}", met.store_in_hexadecimal()),
+                None => "sent messages to it, which wait for a new one".to_owned(),
+            };
+            Err(NotForgotten::InUse(Box::new(InUse {
+                peer,
+                position,
+                since: since.into(),
+            })))
+        }
     }
 }

@@ -14,19 +14,29 @@ use crate::stores::{copy_of, is_whole, pay, put_back, stopped};
 
 // What `store forget` prints for people.
 pub(crate) async fn forget(cluster: &Cluster, id: &str, peer: &str) -> String {
+    let (code, said) = try_forget(cluster, (id, peer), &[]).await;
+    assert_eq!(code, Some(0), "{said}");
+    said
+}
+
+// The exit code, and what it prints on either stream.
+async fn try_forget(
+    cluster: &Cluster,
+    (id, peer): (&str, &str),
+    more: &[&str],
+) -> (Option<i32>, String) {
     // What was being read when the node stopped is read to its end.
-    let output = until("a store that nobody uses", async || {
+    until("a store that nobody uses", async || {
         let output = std::process::Command::new(cargo_bin!("snapledger"))
             .args(["store", "forget", "--peer", peer])
             .arg(cluster.store(id))
+            .args(more)
             .output()
             .expect("the program runs");
-        let is_in_use = String::from_utf8_lossy(&output.stderr).contains("is in use");
-        (!is_in_use).then_some(output)
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
+        (!said.contains("is in use")).then_some((output.status.code(), said))
     })
-    .await;
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-    String::from_utf8(output.stdout).expect("text")
+    .await
 }
 
 pub(crate) async fn is_known(rest: &Rest, id: &str) {
@@ -190,4 +200,95 @@ async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
     for id in ["n1", "n2", "n3"] {
         is_whole(&cluster.store(id)).await;
     }
+}
+
+// Without this a command that is repeated by a script gives up the money of the store that is in use.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeated_command_does_not_give_up_the_store_in_the_place_of_the_lost_one() {
+    let mut cluster = Cluster::up(&["n1", "n2"]).await;
+    let [n1, n2] = ["n1", "n2"].map(|id| cluster.rest(id));
+    cluster.deposit("n2", "a", 1000).await;
+    pay(&n2, ("n1", "b"), 10).await;
+    n1.balance_is("b", 10).await;
+    cluster.stop_all().await;
+    cluster.wipe("n2");
+    forget(&cluster, "n1", "n2").await;
+    let mut cluster = cluster.started_again(&["n1", "n2"]).await;
+    cluster.connected().await;
+    cluster.deposit("n2", "a", 700).await;
+    pay(&n2, ("n1", "b"), 20).await;
+    n1.balance_is("b", 30).await;
+
+    cluster.stop("n1").await;
+    let (code, said) = try_forget(&cluster, ("n1", "n2"), &[]).await;
+    assert!(
+        code == Some(1) && said.contains("nothing was booked now"),
+        "{said}"
+    );
+    assert!(
+        said.contains("Since then it has met another one, "),
+        "{said}"
+    );
+    let (_, again) = said.rsplit_once("--again ").expect("what to do");
+    let again = again.trim().trim_end_matches('.');
+    let (code, said) = try_forget(&cluster, ("n1", "n2"), &["--again", "1"]).await;
+    assert!(
+        code == Some(1) && said.contains("nothing was booked"),
+        "{said}"
+    );
+    cluster.start("n1").await;
+    cluster.connected().await;
+    let id = n1.start_snapshot().await;
+    assert_proven(&n1.snapshot(&id, "complete").await, 10 + 700);
+
+    // Lost a second time.
+    cluster.stop_all().await;
+    cluster.wipe("n2");
+    for told in [
+        "the difference, 20 minor units, is booked as a deposit",
+        "has given up the store of n2 already",
+    ] {
+        let (code, said) = try_forget(&cluster, ("n1", "n2"), &["--again", again]).await;
+        assert!(code == Some(0) && said.contains(told), "{said}");
+    }
+    let mut cluster = cluster.started_again(&["n1", "n2"]).await;
+    cluster.connected().await;
+    cluster.stop_all().await;
+    is_whole(&cluster.store("n1")).await;
+}
+
+// Without this a process whose disk is lost before it has sent anything cannot come back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_was_met_and_lost_before_any_message_is_forgotten() {
+    let mut cluster = Cluster::up(&["n1", "n2"]).await;
+    cluster.connected().await;
+    cluster.deposit("n2", "a", 1000).await;
+    let old = copy_of_stopped(&mut cluster, "n2").await;
+    cluster.wipe("n2");
+    cluster.start("n2").await;
+    stopped(&cluster, ("n2", "n1"), &["came with store"]).await;
+    cluster.stop_all().await;
+    let said = forget(&cluster, "n1", "n2").await;
+    assert!(said.contains("the difference, 0 minor units"), "{said}");
+    let said = forget(&cluster, "n1", "n2").await;
+    assert!(said.contains("nothing to do"), "{said}");
+    let mut cluster = cluster.started_again(&["n1", "n2"]).await;
+    cluster.connected().await;
+    let [n1, n2] = ["n1", "n2"].map(|id| cluster.rest(id));
+    cluster.deposit("n2", "a", 700).await;
+    pay(&n2, ("n1", "b"), 20).await;
+    n1.balance_is("b", 20).await;
+    let id = n1.start_snapshot().await;
+    assert_proven(&n1.snapshot(&id, "complete").await, 700);
+    cluster.stop("n2").await;
+    put_back(old.path(), &cluster.store("n2"));
+    cluster.start("n2").await;
+    stopped(&cluster, ("n2", "n1"), &["came with store"]).await;
+    cluster.stop_all().await;
+    is_whole(&cluster.store("n1")).await;
+}
+
+async fn copy_of_stopped(cluster: &mut Cluster, id: &str) -> tempfile::TempDir {
+    cluster.stop(id).await;
+    copy_of(&cluster.store(id))
 }

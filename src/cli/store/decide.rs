@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::CliError;
 use crate::cli::output::{OutputFormat, Report, print};
 use crate::process::event::Settlement;
-use crate::process::ids::ProcessId;
+use crate::process::ids::{Lsn, ProcessId};
 use crate::store::{Forgotten, Migrated, Store};
 
 /// Which store is upgraded.
@@ -27,6 +27,10 @@ pub(super) struct Forget {
     /// The process whose store is lost.
     #[arg(long, value_parser = ProcessId::parse)]
     peer: ProcessId,
+    /// The store that has taken the place of a lost one is lost, too: the journal position at which the former was given up,
+    /// which the command without this says
+    #[arg(long, value_name = "POSITION")]
+    again: Option<u64>,
 }
 
 /// Upgrades, and says from which format to which.
@@ -46,8 +50,9 @@ pub(super) fn migrate(args: &Migrate) -> Result<(), CliError> {
 }
 
 /// Decides, and says what it cost.
-pub(super) fn forget(Forget { dir, peer }: &Forget) -> Result<(), CliError> {
-    let forgotten = Store::forget(dir, peer).map_err(|error| CliError::of_store(dir, &error))?;
+pub(super) fn forget(Forget { dir, peer, again }: &Forget) -> Result<(), CliError> {
+    let forgotten = Store::forget(dir, peer, again.map(Lsn));
+    let forgotten = forgotten.map_err(|error| CliError::of_store(dir, &error))?;
     let forgotten = forgotten.map_err(|refusal| CliError::Refused(refusal.to_string()))?;
     let process = &forgotten.process;
     match &forgotten.settlement {
