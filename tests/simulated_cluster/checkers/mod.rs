@@ -10,6 +10,8 @@ mod rest;
 mod revisions;
 mod truth;
 
+use std::collections::BTreeSet;
+
 use snapledger::history::audit::Audit;
 use snapledger::history::global::GlobalState;
 use snapledger::history::part::Part;
@@ -43,8 +45,17 @@ pub(crate) struct Checkers {
     revisions: Revisions,
     /// A process that went down for good.
     lost: Option<Place>,
-    /// A process whose store was an older copy, and whether it still is.
-    put_back: Option<(ProcessId, bool)>,
+    /// A process whose store was an older copy.
+    put_back: Option<PutBack>,
+}
+
+/// A process that got an older copy of its store.
+struct PutBack {
+    process: ProcessId,
+    /// Whether the store is still that copy.
+    is_still: bool,
+    /// The snapshots that had begun by then.
+    begun: BTreeSet<SnapshotId>,
 }
 
 /// A revision that is durable.
@@ -142,11 +153,14 @@ impl Checkers {
         }
         revisions::honest(publication)?;
         let put_back = self.put_back.as_ref();
-        // It may give a number a second time, and does not know what it has published under it.
-        if put_back.is_some_and(|(process, is_still)| *is_still && process == publication.by) {
+        // It may give a number a second time, and does not know what it has published under it before.
+        let is_forgotten = |it: &PutBack| {
+            it.is_still && it.process == *publication.by && it.begun.contains(&state.snapshot)
+        };
+        if put_back.is_some_and(is_forgotten) {
             return Ok(());
         }
-        revisions::unchanged(publication, put_back.map(|(process, _)| process))?;
+        revisions::unchanged(publication, put_back.map(|it| &it.process))?;
         let may_have_rivals = self.is_of_the_loss(&state.snapshot);
         self.revisions.published(state, may_have_rivals)
     }
@@ -169,8 +183,8 @@ impl Checkers {
 
     /// A store is gone, and what its process held; so many others may know it. Another one is there.
     pub(crate) fn wiped(&mut self, place: Place, store: [u8; 16], known_by: usize) {
-        if let Some((_, is_still)) = &mut self.put_back {
-            *is_still = false;
+        if let Some(put_back) = &mut self.put_back {
+            put_back.is_still = false;
         }
         self.truth.wiped(place, store, known_by);
         self.durability.wiped(place);
@@ -186,7 +200,11 @@ impl Checkers {
     pub(crate) fn put_back(&mut self, place: Place, happened: Happened) {
         let process = self.truth.id(place).clone();
         self.past.put_back(&process);
-        self.put_back = Some((process, true));
+        self.put_back = Some(PutBack {
+            process,
+            is_still: true,
+            begun: self.truth.begun().clone(),
+        });
         self.durability.wiped(place);
         self.requests.put_back(place, happened.position());
         self.truth.put_back(place, happened);

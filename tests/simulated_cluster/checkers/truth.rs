@@ -430,6 +430,11 @@ impl Truth {
             .any(|(_, message)| matches!(message.body, Body::Marker(_)))
     }
 
+    /// The snapshots that have begun.
+    pub(super) fn begun(&self) -> &BTreeSet<SnapshotId> {
+        &self.snapshots
+    }
+
     /// How many snapshots there were, and messages delivered.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.snapshots.len() as u64, self.delivered_total)
