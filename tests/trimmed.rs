@@ -141,6 +141,30 @@ fn a_gap_of_a_trimmed_journal_is_not_known_and_not_too_old() {
     assert_eq!(store.position(), end);
 }
 
+// Otherwise a statement would say that it reaches back into a gap.
+#[test]
+fn a_journal_that_is_trimmed_up_to_its_gap_is_known_from_behind_it() {
+    let mut scene = Scene::new(65_536);
+    scene.pay_in(3);
+    let Scene { store, dir, .. } = scene;
+    drop(store);
+    images::await_release(dir.path());
+    Store::vouch(dir.path()).expect("a good store");
+    let store = open(dir.path());
+    let behind = store.position().next();
+    let teller = Teller::new(1, recover(&store));
+    let mut scene = Scene { store, teller, dir };
+    // Its first turn behind the gap records the state that it held before.
+    scene.checkpoint();
+    let (first, horizon) = scene.trim().expect("turns went");
+    assert_eq!(first, behind);
+    let store = &scene.store;
+    let since = store.known_since().expect("it is whole");
+    let since = since.expect("it has a turn behind the gap");
+    let known = |time| store.known_at(time).expect("there is an answer");
+    assert_eq!((known(horizon), known(since)), (None, Some(behind)));
+}
+
 #[test]
 fn a_stretch_that_is_full_of_what_went_is_not_written_any_more() {
     let mut scene = Scene::new(10);

@@ -84,7 +84,7 @@ impl Store {
             let caught_up = self.caught_up.since(gap);
             let caught_up = caught_up.map_or_else(|| self.journal.time(newest), Ok)?;
             let first = gap.next();
-            let put_back = match horizon.first < first {
+            let put_back = match horizon.first <= first {
                 true => self.journal.time(first)?,
                 false => since,
             };
