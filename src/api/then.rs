@@ -84,7 +84,7 @@ async fn is_removed(handle: &Handle, process: &ProcessId, time: Hlc) -> Result<b
 async fn is_vouched_for(handle: &Handle, process: &ProcessId, time: Hlc) -> Result<bool, Failure> {
     match audit::at(handle, time).await {
         // Another one does not know any more what it knew then.
-        Err(Failure::BeforeHorizon(_)) => Ok(true),
+        Err(Failure::BeforeHorizon(_)) => Ok(false),
         audit => Ok(audit?.vouches_for(process)),
     }
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use snapledger::process::clock::Hlc;
 use snapledger::process::ids::SnapshotId;
 use snapledger::proto::snapledger::history_service_client::HistoryServiceClient;
 use snapledger::proto::snapledger::{AuditAtRequest, audit_at_request};
@@ -272,5 +273,34 @@ async fn what_waits_for_a_store_that_was_lost_goes_with_its_age() {
     })
     .await;
     n1.balance_is("a", 103).await;
+    cluster.stop_all().await;
+}
+
+/// The peer cannot say any more whether it knew another store of the process then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_balance_that_takes_an_audit_is_not_complete_where_a_peer_has_deleted_that_time() {
+    let mut cluster = Cluster::planned(&IDS).started_again(&["n1"]).await;
+    cluster.deposit("n1", "a", 100).await;
+    let n1 = cluster.rest("n1");
+    let alone = first_entry(&n1).await;
+    cluster.start("n2").await;
+    cluster.connected().await;
+    cluster.deposit("n2", "a", 100).await;
+    let path = format!("/v1/processes/n1/accounts/a/balance?at={alone}");
+    let answer = n1.get(&path).await;
+    assert_eq!(answer.problem(), "other-journal", "{answer:?}");
+
+    take(&cluster, "s1").await;
+    until("n2 has deleted its first turns", async || {
+        let store = cluster.handle("n2").store();
+        store.trim(Hlc(u64::MAX), || true).expect("it is whole");
+        store.horizon()
+    })
+    .await;
+    told(&n1.get(&format!("/v1/audit?at={alone}")).await);
+    for id in IDS {
+        let answer = cluster.rest(id).get(&path).await;
+        assert_eq!(answer.problem(), "other-journal", "{answer:?}");
+    }
     cluster.stop_all().await;
 }
