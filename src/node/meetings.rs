@@ -114,9 +114,12 @@ impl Meetings {
             return Ok(());
         }
         let mut since_start = locked(&self.since_start);
-        since_start.entry(peer.clone()).or_insert(since);
         let mut passed = locked(&self.passed);
-        passed.peers.entry(peer.clone()).or_insert(since);
+        for met in [&mut *since_start, &mut passed.peers] {
+            // A peer whose clock was wrong counts from an earlier time on when it is met with the right one.
+            let first = met.entry(peer.clone()).or_insert(since);
+            *first = since.min(*first);
+        }
         drop((passed, since_start));
         self.look_again();
         let Some(store) = &self.store else {
@@ -247,10 +250,8 @@ impl Meetings {
         let since = |peer: &ProcessId| {
             let earlier = self.earlier.get().and_then(|earlier| earlier.get(peer));
             let before = self.before.0.contains(peer).then_some(&self.before.1);
-            earlier
-                .or(before)
-                .or_else(|| since_start.get(peer))
-                .copied()
+            let now = since_start.get(peer);
+            earlier.or(before).into_iter().chain(now).min().copied()
         };
         let is_met = |peer: &&ProcessId| since(peer).is_some_and(|since| since <= time);
         let (met, unmet): (Vec<_>, Vec<_>) = self.peers.iter().partition(is_met);

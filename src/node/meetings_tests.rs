@@ -269,6 +269,43 @@ async fn behind_a_gap_a_journal_answers_from_its_next_meetings_on() {
     assert_eq!(known(&store, [30, 39, 40]), [0, 0, 5], "it stays so");
 }
 
+// Without this one peer whose clock was wrong by a year would leave a store that was put back without answers for as long.
+#[test]
+fn behind_a_gap_the_earliest_meetings_count_and_not_the_first() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let config = config(dir.path());
+    let [n1, n2, n3] = [0, 1, 2].map(|place| ids()[place].clone());
+    let open = || Arc::new(Store::open(dir.path(), "c", &n1).expect("a good store"));
+    let meetings = |store: &Arc<Store>| {
+        let recovered = store.recover(&n1, &config.topology, 4);
+        let process = recovered.expect("it is whole").0;
+        Meetings::of(&process, &config, store).expect("it is whole")
+    };
+    let store = open();
+    meet((&store, &meetings(&store)), &met(1, 10, &n2));
+    drop(store);
+    Store::vouch(dir.path()).expect("a good store");
+
+    let store = open();
+    let first = meetings(&store);
+    let mut turn = met(2, 20, &n2);
+    let unfollowed = Record::Unfollowed {
+        peer: n2.clone(),
+        time: Hlc::at(1000),
+    };
+    turn.records.insert(0, unfollowed);
+    meet((&store, &first), &turn);
+    assert_eq!(known(&store, [30, 999, 1000]), [0, 0, 2]);
+    meet((&store, &first), &met(3, 60, &n2));
+    assert_eq!(known(&store, [59, 60, 1000]), [0, 3, 3], "it is right now");
+    meet((&store, &first), &met(4, 70, &n3));
+    assert_eq!(known(&store, [59, 60, 70]), [0, 3, 4]);
+    drop((store, first));
+    let store = open();
+    drop(meetings(&store));
+    assert_eq!(known(&store, [59, 60, 70]), [0, 3, 4], "it stays so");
+}
+
 // Without this the only process of a cluster would never answer again after its store was put back.
 #[test]
 fn without_peers_a_journal_answers_behind_a_gap_at_once() {

@@ -69,14 +69,14 @@ impl Store {
         Ok(gap.is_some())
     }
 
-    /// Takes note, durably and once for each gap, that from an instant on the clock is past those of enough peers.
+    /// Takes note, durably, that from an instant on the clock is past those of enough peers; the earliest counts.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn catches_up(&self, gap: Lsn, since: Hlc) -> Result<(), StoreError> {
         let known = self.caught_up.0.write();
         let mut known = known.unwrap_or_else(PoisonError::into_inner);
-        if known.since.contains_key(&gap) {
+        if known.since.get(&gap).is_some_and(|known| *known <= since) {
             return Ok(());
         }
         let key = format!("{PREFIX}{gap}");

@@ -105,7 +105,8 @@ impl Store {
             for entry in self.journal.scan(first, None).take(count) {
                 for (peer, identity, since) in entry?.turn.meetings() {
                     if !identity.is_given_up() {
-                        met.entry(peer.clone()).or_insert(since);
+                        let first = met.entry(peer.clone()).or_insert(since);
+                        *first = since.min(*first);
                     }
                 }
             }
