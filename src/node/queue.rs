@@ -202,7 +202,8 @@ impl Inbox for Queue {
         self.clocks.newest()
     }
 
-    fn present(&self) -> Hlc {
+    async fn present(&self) -> Hlc {
+        self.wall.settled().await;
         let (_, believed) = self.wall.told();
         believed.map_or(Hlc::default(), Hlc::at)
     }

@@ -21,7 +21,7 @@ pub struct Meeting {
     pub identity: Identity,
     /// Its clocks, after all that it has answered so far. A process that begins anew moves its own up to them.
     pub clocks: Clocks,
-    /// Its time, where that is too far ahead to be followed; then `clocks` has none.
+    /// What it shows that is too far ahead to be followed: its time, and then `clocks` has none, or its wall clock.
     pub unfollowed: Option<Hlc>,
     /// What it says of the channel.
     pub claim: Claim,

@@ -140,7 +140,7 @@ impl Inbox for Turn {
         Clocks::default()
     }
 
-    fn present(&self) -> Hlc {
+    async fn present(&self) -> Hlc {
         Hlc::default()
     }
 

@@ -7,8 +7,8 @@ use crate::process::event::Identity;
 use crate::process::ids::ProcessId;
 use crate::proto::snapledger as proto;
 
-/// The clocks of a peer, without its time where that is too far ahead; then that time. What its wall clock shows counts like the
-/// time of a turn where it can be followed.
+/// The clocks of a peer, without its time where that is too far ahead; then the latest that it shows. What its wall clock shows
+/// counts like the time of a turn where it can be followed.
 pub(super) fn followed(
     clocks: Option<proto::Clocks>,
     too_early: &TooEarly,
@@ -16,17 +16,18 @@ pub(super) fn followed(
     let present = Hlc(clocks.as_ref().map_or(0, |clocks| clocks.present));
     let Clocks { logical, time } = clocks_from_wire(clocks);
     let (time, unfollowed) = match (too_early(time), too_early(present)) {
-        (Some(_), _) => (Hlc::default(), Some(time)),
-        (None, Some(_)) => (time, None),
+        (Some(_), Some(_)) => (Hlc::default(), Some(time.max(present))),
+        (Some(_), None) => (Hlc::default(), Some(time)),
+        (None, Some(_)) => (time, Some(present)),
         (None, None) => (time.max(present), None),
     };
     (Clocks { logical, time }, unfollowed)
 }
 
 /// The clocks of this process.
-pub(super) fn clocks_of(inbox: &impl Inbox) -> proto::Clocks {
+pub(super) async fn clocks_of(inbox: &impl Inbox) -> proto::Clocks {
     proto::Clocks {
-        present: inbox.present().0,
+        present: inbox.present().await.0,
         ..clocks_to_wire(inbox.clocks())
     }
 }
@@ -71,8 +72,9 @@ mod tests {
         };
         assert_eq!(told(10, 50), (Hlc::at(50), None));
         assert_eq!(told(50, 10), (Hlc::at(50), None));
-        assert_eq!(told(10, 70), (Hlc::at(10), None));
-        assert_eq!(told(70, 80), (Hlc::default(), Some(Hlc::at(70))));
+        assert_eq!(told(10, 70), (Hlc::at(10), Some(Hlc::at(70))));
+        assert_eq!(told(70, 50), (Hlc::default(), Some(Hlc::at(70))));
+        assert_eq!(told(70, 80), (Hlc::default(), Some(Hlc::at(80))));
         let unsaid = followed(None, &too_early);
         assert_eq!(unsaid, (Clocks::default(), None), "an older program");
     }

@@ -140,7 +140,7 @@ impl<I: Inbox> Inbound<I> {
         self.answer(ack::Body::Welcome(Welcome {
             receiver: Some(identity_to_wire(cluster, process, *identity)),
             delivered: Some(tally_to_wire(delivered)),
-            clocks: Some(clocks_of(&self.inbox)),
+            clocks: Some(clocks_of(&self.inbox).await),
             known: known_to_wire(&self.inbox, &self.local, &channel.from),
         }))
         .await?;

@@ -68,8 +68,8 @@ pub type Settling = Pin<Box<dyn Future<Output = Result<Seq, Closed>> + Send>>;
 pub trait Inbox: Clone + Send + Sync + 'static {
     /// The clocks of the newest durable turn, for the other end.
     fn clocks(&self) -> Clocks;
-    /// The least that a turn would be labelled with now, for the other end.
-    fn present(&self) -> Hlc;
+    /// The least that a turn would be labelled with now, for the other end; resolves once turns may be labelled.
+    fn present(&self) -> impl Future<Output = Hlc> + Send;
     /// What the store of this process durably knows of that of a peer.
     fn known(&self, peer: &ProcessId) -> Option<Identity>;
     /// Learns what a peer knows of the store of this process, before the peer can take note of another start of it.

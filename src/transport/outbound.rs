@@ -170,12 +170,13 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
             process,
             identity,
         } = &self.local;
+        let clocks = clocks_of(&self.inbox).await;
         let hello = Hello {
             sender: Some(identity_to_wire(cluster, process, *identity)),
             receiver: self.to.to_string(),
             sent: Some(tally_to_wire(self.backlog.sent())),
             acknowledged: self.backlog.acknowledged().0,
-            clocks: Some(clocks_of(&self.inbox)),
+            clocks: Some(clocks),
             known: known_to_wire(&self.inbox, &self.local, &self.to),
         };
         post(frames, frame::Body::Hello(hello)).await?;

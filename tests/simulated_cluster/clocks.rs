@@ -171,18 +171,19 @@ impl World {
     ) -> (Clocks, Option<Hlc>) {
         let present = Hlc(told.as_ref().map_or(0, |told| told.present));
         let mut clocks = clocks_from_wire(told);
+        let unfollowed = Some(present).filter(|present| !self.is_followed(life, *present));
         if self.is_followed(life, clocks.time) {
-            if self.is_followed(life, present) {
+            if unfollowed.is_none() {
                 clocks.time = clocks.time.max(present);
             }
-            return (clocks, None);
+            return (clocks, unfollowed);
         }
         self.sometimes.saw("met a peer whose clock is not followed");
         let without = Clocks {
             time: Hlc::default(),
             ..clocks
         };
-        (without, Some(clocks.time))
+        (without, unfollowed.max(Some(clocks.time)))
     }
 
     /// Whether a message has to wait for the clock; it is looked at again.
