@@ -136,7 +136,7 @@ async fn asked(
         position: Lsn(answer.journal_position),
         known: None,
     };
-    Ok((then, answer.doubtful))
+    Ok((then, answer.doubtful || handle.has_given_up(process)))
 }
 
 async fn recorded(

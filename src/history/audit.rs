@@ -121,17 +121,22 @@ impl Audit {
         self.channels.extend(found);
     }
 
-    /// Processes whose share does not count, and why: the others knew another store of theirs or have got more from them
-    /// than it has sent, or nobody is missing and none of the others had met them. So where an answer is complete each store is named in the journal of another
-    /// process, and one that takes its place later cannot answer for it, whatever its clock says.
+    /// Processes whose share does not count, and why: one of the others had given up their store, knew another, or has got more
+    /// from them than it has sent; or no process is missing and none of the others had met them. So where an answer is complete
+    /// each store is named in the journal of another process, and one that takes its place later cannot answer for it, whatever
+    /// its clock says.
     #[must_use]
     pub fn strangers(&self) -> BTreeMap<ProcessId, Absence> {
         let acquainted = self.acquainted();
+        let is_judge = |one: &&ProcessId| acquainted.is_empty() || acquainted.contains(one);
+        let is_denied = |process: &ProcessId| {
+            let mut judges = self.present().filter(|one| acquainted.contains(one));
+            judges.any(|one| self.shares[one].denies(process, &self.shares[process]))
+        };
         let strangers = self
             .present()
-            .filter(|process| !acquainted.contains(process));
+            .filter(|process| !acquainted.contains(process) || is_denied(process));
         let why = |process: &ProcessId| {
-            let is_judge = |one: &&ProcessId| acquainted.is_empty() || acquainted.contains(one);
             let mut judges = self.present().filter(is_judge);
             match judges.any(|one| self.shares[one].peers.contains_key(process)) {
                 true => Absence::OtherJournal,
@@ -376,6 +381,22 @@ mod tests {
             ..share(0, &[])
         };
         assert_eq!(all(&older), [], "an older program does not say");
+    }
+
+    // Without this the money of a store that one process has written off would count for as long as another one knows the store.
+    #[test]
+    fn a_store_that_one_process_has_given_up_does_not_count_by_way_of_another() {
+        let b = share(2, &[("a", 1, false), ("c", 3, false)]);
+        let found = |a: Share, c: u8| {
+            let c = share(c, &[("a", 1, false), ("b", 2, false)]);
+            strangers(&[("a", a), ("b", b.clone()), ("c", c)])
+        };
+        let other = [("c".to_owned(), Absence::OtherJournal)];
+        let given_up = share(1, &[("b", 2, false), ("c", 3, true)]);
+        assert_eq!(found(given_up, 3), other);
+        let replaced = share(1, &[("b", 2, false), ("c", 4, false)]);
+        assert_eq!(found(replaced.clone(), 3), other, "it is back");
+        assert_eq!(found(replaced, 4), other, "b has not given it up yet");
     }
 
     // Without this the first name would decide whose store was the one of that time.

@@ -62,6 +62,16 @@ impl Share {
         let known = self.peers.get(process);
         known.is_some_and(|known| known.store == store && !known.is_given_up)
     }
+
+    /// Whether this process had given up the store whose journal answers for another one, or knew another in its place.
+    #[must_use]
+    pub fn denies(&self, process: &ProcessId, share: &Self) -> bool {
+        let (Some(_), Some(store)) = (self.store, share.store) else {
+            return false;
+        };
+        let known = self.peers.get(process);
+        known.is_some_and(|known| (known.store == store) == known.is_given_up)
+    }
 }
 
 impl From<&Identity> for KnownStore {

@@ -33,6 +33,8 @@ pub(super) struct Meetings {
     passed: Mutex<Passed>,
     /// Whether those are all of them.
     is_acquainted: AtomicBool,
+    /// The peers that have given up the store of this process, as far as they have said so in this run.
+    given_up_by: Mutex<BTreeSet<ProcessId>>,
     /// The peers may show that it is an older copy.
     store: Option<Arc<Store>>,
 }
@@ -134,6 +136,11 @@ impl Meetings {
         locked(&self.known).get(peer).copied()
     }
 
+    /// Whether the store of a peer is given up here, and none has taken its place.
+    pub(super) fn has_given_up(&self, peer: &ProcessId) -> bool {
+        self.known(peer).is_some_and(|known| known.is_given_up())
+    }
+
     /// Compares what a peer knows of this store with its starts. What is no peer says nothing of it. Says whether this has
     /// shown that the journal ends in a gap.
     pub(super) async fn known_as(
@@ -143,6 +150,9 @@ impl Meetings {
     ) -> Result<bool, StoreError> {
         let store = self.store.as_ref();
         let store = store.filter(|_| self.peers.contains(peer));
+        if known.is_given_up() && store.is_some_and(|store| store.identity().store == known.store) {
+            locked(&self.given_up_by).insert(peer.clone());
+        }
         let Some(store) = store.filter(|store| store.is_contradicted_by(&known)) else {
             return Ok(false);
         };
@@ -237,8 +247,13 @@ impl Meetings {
     }
 
     /// The peers that the store had not met by an instant, unless it had met so many that no others can have known another
-    /// store of this process as the right one. Behind a gap it answers only where it had met so many since.
+    /// store of this process as the right one; and those that have given it up, since when only they know. Behind a gap it
+    /// answers only where it had met so many since.
     pub(super) fn undecided(&self, store: &Store, time: Hlc) -> Result<Vec<ProcessId>, StoreError> {
+        let given_up_by = locked(&self.given_up_by).clone();
+        if !given_up_by.is_empty() {
+            return Ok(given_up_by.into_iter().collect());
+        }
         if store.is_behind_gap(time)? {
             return Ok(Vec::new());
         }

@@ -306,6 +306,32 @@ fn behind_a_gap_the_earliest_meetings_count_and_not_the_first() {
     assert_eq!(known(&store, [59, 60, 70]), [0, 3, 4], "it stays so");
 }
 
+// Without this the balance of a store that is given up would be called complete by the store itself.
+#[tokio::test]
+async fn a_store_that_a_peer_has_given_up_does_not_decide_alone() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let config = config(dir.path());
+    let [n1, n2, _] = [0, 1, 2].map(|place| ids()[place].clone());
+    let store = Arc::new(Store::open(dir.path(), "c", &n1).expect("a new store"));
+    let recovered = store.recover(&n1, &config.topology, 4);
+    let process = recovered.expect("it is whole").0;
+    let meetings = Meetings::of(&process, &config, &store).expect("it is whole");
+    meet((&store, &meetings), &met(1, 10, &n2));
+    let undecided = || {
+        let undecided = meetings.undecided(&store, Hlc::at(10));
+        undecided.expect("it is whole")
+    };
+    for known in [IDENTITY.given_up(), store.identity()] {
+        let learnt = meetings.known_as(&n2, known).await;
+        assert!(!learnt.expect("it is whole"));
+        assert_eq!(undecided(), [], "another store is given up, or none");
+    }
+    let given_up = store.identity().given_up();
+    let learnt = meetings.known_as(&n2, given_up).await;
+    assert!(!learnt.expect("it is whole"));
+    assert_eq!(undecided(), [n2]);
+}
+
 // Without this the only process of a cluster would never answer again after its store was put back.
 #[test]
 fn without_peers_a_journal_answers_behind_a_gap_at_once() {

@@ -161,6 +161,12 @@ impl Handle {
         .await
     }
 
+    /// Whether the store of a peer is given up here, and none has taken its place.
+    #[must_use]
+    pub fn has_given_up(&self, peer: &ProcessId) -> bool {
+        self.shared.meetings.has_given_up(peer)
+    }
+
     /// A page of the statement of an account of this process.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ mod diverged;
 mod documented;
 mod early_part;
 mod events;
+mod given_up;
 mod history;
 mod history_service;
 mod horizon;
