@@ -41,6 +41,13 @@ impl Gaps {
         gaps.values().any(|last| turns.contains(last))
     }
 
+    /// The last turns of those that end among these turns.
+    pub(super) fn ends(&self, turns: &RangeInclusive<Lsn>) -> Vec<Lsn> {
+        let gaps = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let ends = gaps.values().filter(|last| turns.contains(last));
+        ends.copied().collect()
+    }
+
     /// The last turn of the newest gap that a turn has ended.
     pub(super) fn newest_before(&self, position: Lsn) -> Option<Lsn> {
         let gaps = self.0.read().unwrap_or_else(PoisonError::into_inner);

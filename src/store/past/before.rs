@@ -88,7 +88,7 @@ impl Store {
 }
 
 // A snapshot that has rotted does not keep anybody from the rest of a statement.
-fn leave_out(page: &mut Page, error: StoreError) -> Result<(), StoreError> {
+pub(super) fn leave_out(page: &mut Page, error: StoreError) -> Result<(), StoreError> {
     let StoreError::Damaged { what, damage } = error else {
         return Err(error);
     };

@@ -2,6 +2,7 @@
 
 mod before;
 mod changes;
+mod elsewhere;
 mod page;
 mod recorded;
 

@@ -243,6 +243,6 @@ impl Store {
         if newer_than.is_none() {
             self.mark_older(query, page)?;
         }
-        Ok(())
+        self.mark_elsewhere(me, query, (first, last), page)
     }
 }
