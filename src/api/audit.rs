@@ -10,6 +10,7 @@ use super::balance::PEER_TIMEOUT;
 use super::cut::Cut;
 use super::error::Failure;
 use crate::history::audit::{Absence, Absent, Audit};
+use crate::history::kinship::{Doubt, Told};
 use crate::history::part::RecordedState;
 use crate::history::share::Share;
 use crate::node::{Handle, PeerState, Place, Point, Unanswered};
@@ -157,6 +158,39 @@ async fn share(
         Ok(_) => recorded(handle, process, (point, at), Absence::OtherJournal).await,
         Err(reason) => recorded(handle, process, (point, at), reason).await,
     }
+}
+
+/// The share of a process after a state that it has recorded, as its own journal has it.
+pub(super) async fn at_cut(handle: &Handle, process: &ProcessId, cut: Option<Place>) -> Told {
+    let absent = |absence| Err(Doubt::Absent(absence));
+    let Some(cut) = cut else {
+        return absent(Absence::OtherMake);
+    };
+    let config = handle.config();
+    let point = Point::Place(cut);
+    let answered = if *process == config.me {
+        own(handle, &point).await
+    } else if config.topology.contains(process) {
+        asked(handle, process, &point).await
+    } else {
+        return absent(Absence::OtherJournal);
+    };
+    match answered {
+        Ok(told) => told.map_err(Doubt::Absent),
+        Err(Failure::BeforeHorizon(_)) => Err(Doubt::BeforeHorizon),
+        Err(why) => {
+            tracing::warn!(%process, %why, "it is not known what its journal has at a cut");
+            absent(Absence::NoAnswer)
+        }
+    }
+}
+
+/// The place of a recorded state in its journal; `None` where there is no journal.
+pub(super) fn place_of(state: &RecordedState) -> Option<Place> {
+    state.has_journal().then(|| Place {
+        position: state.position,
+        journal: state.journal.0.to_vec(),
+    })
 }
 
 async fn own(handle: &Handle, point: &Point) -> Result<Result<Share, Absence>, Failure> {

@@ -10,9 +10,11 @@ use super::error::Failure;
 use super::recorded::view_of;
 use super::since::Since;
 use crate::history::diff::{AccountChange, Comparison, NotCompared, Obstacle, Then};
+use crate::history::kinship::Told;
 use crate::history::movement::{Figures, Movement};
+use crate::history::part::RecordedState;
 use crate::history::share::Share;
-use crate::node::{Handle, SnapshotView};
+use crate::node::{Handle, Place, SnapshotView};
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::store::Store;
@@ -22,6 +24,8 @@ pub(super) struct Sides {
     handle: Handle,
     pub(super) from: SnapshotView,
     pub(super) to: To,
+    /// What the journal of each process has at the two cuts, once that was asked.
+    told: BTreeMap<ProcessId, [Told; 2]>,
 }
 
 /// What a snapshot is compared with.
@@ -30,6 +34,12 @@ pub(super) enum To {
     Snapshot(SnapshotView),
     /// The last clock value of an instant, and what each process had then.
     Instant(Hlc, Then),
+}
+
+// The second cut of a process: where it is, or what was there.
+enum Other {
+    Cut(Option<Place>),
+    Known(Share),
 }
 
 /// The sums that explain what differs, and who is not compared.
@@ -53,7 +63,52 @@ impl Sides {
             handle: handle.clone(),
             from: view_of(handle, from, of_from).await?,
             to: To::Snapshot(view_of(handle, to, of_to).await?),
+            told: BTreeMap::new(),
         })
+    }
+
+    /// Asks the processes that are compared what their journals have at the two cuts: without that the sums are doubtful. Says
+    /// whether all is known now, so that the same is answered whenever it is asked.
+    pub(super) async fn ask(&mut self) -> Result<bool, Failure> {
+        let from = &self.from.state;
+        let place = audit::place_of;
+        let cuts: Vec<(ProcessId, Option<Place>, Other)> = match &self.to {
+            To::Snapshot(to) => {
+                let compared = Comparison::of(from, &to.state).compared.into_iter();
+                let cut =
+                    |(process, (before, after)): (&ProcessId, (&RecordedState, &RecordedState))| {
+                        (process.clone(), place(before), Other::Cut(place(after)))
+                    };
+                compared.map(cut).collect()
+            }
+            To::Instant(at, then) => {
+                let compared = Comparison::until(from, (*at, then)).compared.into_iter();
+                let cut = |(process, (before, after)): (&ProcessId, (&RecordedState, &Share))| {
+                    (process.clone(), place(before), Other::Known(after.clone()))
+                };
+                compared.map(cut).collect()
+            }
+        };
+        let mut asked = JoinSet::new();
+        for (process, before, after) in cuts {
+            let handle = self.handle.clone();
+            asked.spawn(async move {
+                let before = audit::at_cut(&handle, &process, before).await;
+                let after = match after {
+                    Other::Known(share) => Ok(share),
+                    Other::Cut(cut) => audit::at_cut(&handle, &process, cut).await,
+                };
+                (process, [before, after])
+            });
+        }
+        while let Some(answered) = asked.join_next().await {
+            let answered = answered.map_err(|stopped| Failure::Interrupted(stopped.to_string()));
+            let (process, told) = answered?;
+            self.told.insert(process, told);
+        }
+        let outline = self.outline();
+        let mut movements = outline.movements.values();
+        Ok(movements.all(|movement| movement.doubt.is_none()))
     }
 
     /// The revisions of the two sides; 0 is an instant, or a snapshot in progress.
@@ -99,6 +154,7 @@ impl Sides {
             handle: handle.clone(),
             from,
             to: To::Instant(time, then),
+            told: BTreeMap::new(),
         })
     }
 
@@ -106,8 +162,8 @@ impl Sides {
     pub(super) fn outline(&self) -> Outline {
         let from = &self.from.state;
         match &self.to {
-            To::Snapshot(to) => Comparison::of(from, &to.state).into(),
-            To::Instant(at, then) => Comparison::until(from, (*at, then)).into(),
+            To::Snapshot(to) => outline(Comparison::of(from, &to.state), &self.told),
+            To::Instant(at, then) => outline(Comparison::until(from, (*at, then)), &self.told),
         }
     }
 
@@ -179,16 +235,14 @@ async fn check(
     Ok(since.check(handle, &share).await?.map(|()| share))
 }
 
-impl<'a, S> From<Comparison<'a, S>> for Outline
+fn outline<'a, S>(comparison: Comparison<'a, S>, told: &BTreeMap<ProcessId, [Told; 2]>) -> Outline
 where
     Figures<'a>: From<&'a S>,
 {
-    fn from(comparison: Comparison<'a, S>) -> Self {
-        let movements = comparison.movements();
-        let movements = movements.map(|(process, movement)| (process.clone(), movement));
-        Self {
-            movements: movements.collect(),
-            missing: comparison.missing,
-        }
+    let movements = comparison.movements(told);
+    let movements = movements.map(|(process, movement)| (process.clone(), movement));
+    Outline {
+        movements: movements.collect(),
+        missing: comparison.missing,
     }
 }

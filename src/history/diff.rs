@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::audit::Absence;
 use super::global::{GlobalState, Reason};
+use super::kinship::{Doubt, Told};
 use super::movement::{Figures, Movement};
 use super::part::RecordedState;
 use super::share::Share;
@@ -139,13 +140,22 @@ impl<'a, S> Comparison<'a, S> {
         comparison
     }
 
-    /// What passed at each process that is compared.
-    pub fn movements(&self) -> impl Iterator<Item = (&'a ProcessId, Movement)>
+    /// What passed at each process that is compared, and of which its journal says this.
+    pub fn movements(
+        &self,
+        told: &BTreeMap<ProcessId, [Told; 2]>,
+    ) -> impl Iterator<Item = (&'a ProcessId, Movement)>
     where
         Figures<'a>: From<&'a S>,
     {
         let compared = self.compared.iter();
-        compared.map(|(process, (before, after))| (*process, Movement::between(*before, *after)))
+        compared.map(|(process, (before, after))| {
+            let unasked = Err(Doubt::Absent(Absence::NoAnswer));
+            let told = told
+                .get(*process)
+                .map_or([&unasked; 2], <[Told; 2]>::each_ref);
+            (*process, Movement::between(*before, *after, told))
+        })
     }
 }
 
@@ -234,7 +244,7 @@ mod tests {
         ];
         let then = known.map(|(id, known)| (process(id), known)).into();
         let comparison = Comparison::until(&from, (Hlc(9), &then));
-        let movements: Vec<_> = comparison.movements().collect();
+        let movements: Vec<_> = comparison.movements(&BTreeMap::new()).collect();
         assert_eq!(movements.len(), 1);
         assert_eq!(movements[0].0.as_str(), "a");
         assert_eq!((movements[0].1.deposits, movements[0].1.after), (7, 7));

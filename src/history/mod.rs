@@ -6,6 +6,7 @@ pub mod assembly;
 pub mod audit;
 pub mod diff;
 pub mod global;
+pub mod kinship;
 pub mod movement;
 pub mod part;
 pub mod share;

@@ -1,8 +1,10 @@
-//! What passed at one process between two cuts, from its figures alone. A channel begins anew where the store at its other end was
-//! given up, and a journal where the store of the process was lost: what passed is then what is known since.
+//! What passed at one process between two cuts. A channel begins anew where the store at its other end was given up, and a journal
+//! where the store of the process was lost: what passed is then what is known since. Figures that went back show it; figures
+//! that have outgrown the older ones do not, so the process is asked what its own journal has at both cuts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::kinship::{Doubt, Kinship, Told};
 use super::part::RecordedState;
 use super::share::Share;
 use crate::process::channel::Flow;
@@ -88,6 +90,9 @@ pub struct Movement {
     /// Whether the newer cut is of another journal: the store was lost between them. What passed is what the new one knows;
     /// what it was made with is among its deposits.
     pub began_anew: bool,
+    /// Why it is not known whether the journal, or a channel, has begun anew between the cuts: then the figures may be the
+    /// difference of two that do not belong together.
+    pub doubt: Option<Doubt>,
 }
 
 /// The transfers that passed one end of a channel between two cuts.
@@ -103,21 +108,36 @@ pub struct Passed {
 }
 
 impl Movement {
-    /// Between these two cuts of one process. Figures come from other processes: a sum that is out of all bounds is
-    /// cut off at 128 bits, and then explains nothing.
+    /// Between these two cuts of one process, of which its journal says this, in the same order. Figures come from other
+    /// processes: a sum that is out of all bounds is cut off at 128 bits, and then explains nothing.
     #[must_use]
-    pub fn between<'a>(before: impl Into<Figures<'a>>, after: impl Into<Figures<'a>>) -> Self {
+    pub fn between<'a>(
+        before: impl Into<Figures<'a>>,
+        after: impl Into<Figures<'a>>,
+        [of_before, of_after]: [&Told; 2],
+    ) -> Self {
         let (before, after): (Figures<'_>, Figures<'_>) = (before.into(), after.into());
         match before.is_older_than(&after) {
-            true => Self::forwards(before, after),
-            false => Self::forwards(after, before).inverted(),
+            true => Self::forwards(before, after, Kinship::of(of_before, of_after)),
+            false => Self::forwards(after, before, Kinship::of(of_after, of_before)).inverted(),
         }
     }
 
-    fn forwards(before: Figures<'_>, after: Figures<'_>) -> Self {
-        if !after.contradicts(&before) {
-            return Self::of_one_journal(before, after);
+    fn forwards(before: Figures<'_>, after: Figures<'_>, kinship: Kinship) -> Self {
+        if after.contradicts(&before) {
+            return Self::of_another_journal(before, after);
         }
+        match kinship {
+            Kinship::Another => Self::of_another_journal(before, after),
+            Kinship::OneJournal(anew) => Self::of_one_journal(before, after, anew),
+            Kinship::Unknown(doubt) => Self {
+                doubt: Some(doubt),
+                ..Self::of_one_journal(before, after, BTreeSet::new())
+            },
+        }
+    }
+
+    fn of_another_journal(before: Figures<'_>, after: Figures<'_>) -> Self {
         let (before, nothing) = (before.balance_total, BTreeMap::new());
         let new = Figures {
             position: Lsn(0),
@@ -132,13 +152,20 @@ impl Movement {
             before,
             written_off: before.saturating_neg(),
             began_anew: true,
-            ..Self::of_one_journal(new, after)
+            ..Self::of_one_journal(new, after, BTreeSet::new())
         }
     }
 
-    fn of_one_journal(before: Figures<'_>, after: Figures<'_>) -> Self {
-        let (sent, sent_off) = passed(before.sent, after.sent);
-        let (received, received_off) = passed(before.delivered, after.delivered);
+    // Both directions begin anew at once: where one has gone back, the other has only outgrown what it was.
+    fn of_one_journal(
+        before: Figures<'_>,
+        after: Figures<'_>,
+        mut anew: BTreeSet<ProcessId>,
+    ) -> Self {
+        anew.extend(gone_back(before.sent, after.sent).cloned());
+        anew.extend(gone_back(before.delivered, after.delivered).cloned());
+        let (sent, sent_off) = passed(before.sent, after.sent, &anew);
+        let (received, received_off) = passed(before.delivered, after.delivered, &anew);
         Self {
             before: before.balance_total,
             after: after.balance_total,
@@ -148,14 +175,15 @@ impl Movement {
             received,
             written_off: sent_off.saturating_sub(received_off),
             began_anew: false,
+            doubt: None,
         }
     }
 
     // The same from the newer cut to the older.
     fn inverted(self) -> Self {
-        let inverted = |channels: BTreeMap<ProcessId, Passed>| {
-            let channels = channels.into_iter();
-            let channels = channels.map(|(process, passed)| (process, passed.inverted()));
+        let inverted = |channels: &BTreeMap<ProcessId, Passed>| {
+            let channels = channels.iter();
+            let channels = channels.map(|(process, passed)| (process.clone(), passed.inverted()));
             channels.collect()
         };
         Self {
@@ -163,10 +191,10 @@ impl Movement {
             after: self.before,
             deposits: self.deposits.saturating_neg(),
             withdrawals: self.withdrawals.saturating_neg(),
-            sent: inverted(self.sent),
-            received: inverted(self.received),
+            sent: inverted(&self.sent),
+            received: inverted(&self.received),
             written_off: self.written_off.saturating_neg(),
-            began_anew: self.began_anew,
+            ..self
         }
     }
 
@@ -182,9 +210,20 @@ impl Movement {
         sum(&self.received)
     }
 
-    /// Whether what passed is the whole difference of the balances.
+    /// Whether what passed is the whole difference of the balances, and is known to belong together.
     #[must_use]
     pub fn is_explained(&self) -> bool {
+        self.doubt.is_none() && self.adds_up()
+    }
+
+    /// Why the difference is not explained although it adds up.
+    #[must_use]
+    pub fn unexplained(&self) -> Option<&'static str> {
+        let doubt = self.doubt.filter(|_| self.adds_up());
+        doubt.map(Doubt::as_str)
+    }
+
+    fn adds_up(&self) -> bool {
         let explained = self
             .before
             .checked_add(self.deposits)
@@ -202,11 +241,8 @@ fn sum(channels: &BTreeMap<ProcessId, Passed>) -> i128 {
 }
 
 impl Passed {
-    // And what had passed by the older cut, where the channel has begun anew since: no channel goes back.
-    fn between(before: Flow, after: Flow) -> (Self, i128) {
-        let began_anew = after.sequence < before.sequence
-            || after.transfers < before.transfers
-            || after.amount < before.amount;
+    // And what had passed by the older cut, where the channel has begun anew since.
+    fn between(before: Flow, after: Flow, began_anew: bool) -> (Self, i128) {
         let (before, off) = match began_anew {
             true => (Flow::default(), before.amount),
             false => (before, 0),
@@ -228,10 +264,25 @@ impl Passed {
     }
 }
 
+// No channel goes back: one that has carried less than before has begun anew.
+fn gone_back<'a>(
+    before: &'a BTreeMap<ProcessId, Flow>,
+    after: &BTreeMap<ProcessId, Flow>,
+) -> impl Iterator<Item = &'a ProcessId> {
+    let gone_back = before.iter().filter(|(process, before)| {
+        let after = after.get(process).copied().unwrap_or_default();
+        after.sequence < before.sequence
+            || after.transfers < before.transfers
+            || after.amount < before.amount
+    });
+    gone_back.map(|(process, _)| process)
+}
+
 // A channel that only one of the two knows had carried nothing at the other. And the sum of what is written off.
 fn passed(
     before: &BTreeMap<ProcessId, Flow>,
     after: &BTreeMap<ProcessId, Flow>,
+    anew: &BTreeSet<ProcessId>,
 ) -> (BTreeMap<ProcessId, Passed>, i128) {
     let processes: BTreeSet<&ProcessId> = before.keys().chain(after.keys()).collect();
     let flow = |flows: &BTreeMap<ProcessId, Flow>, process: &ProcessId| {
@@ -239,7 +290,8 @@ fn passed(
     };
     let (mut channels, mut written_off) = (BTreeMap::new(), 0_i128);
     for process in processes {
-        let (passed, off) = Passed::between(flow(before, process), flow(after, process));
+        let (before, after) = (flow(before, process), flow(after, process));
+        let (passed, off) = Passed::between(before, after, anew.contains(process));
         channels.insert(process.clone(), passed);
         written_off = written_off.saturating_add(off);
     }
@@ -249,11 +301,31 @@ fn passed(
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::history::audit::Absence;
+    use crate::history::share::KnownStore;
     use crate::process::clock::Lamport;
     use crate::process::ids::Seq;
 
     fn process(id: &str) -> ProcessId {
         ProcessId::parse(id).expect("a valid id")
+    }
+
+    // Both are of one journal in which no store was given up.
+    fn between(before: &RecordedState, after: &RecordedState) -> Movement {
+        Movement::between(before, after, [&knows(&[]), &knows(&[])])
+    }
+
+    pub(in super::super) fn knows(peers: &[(&str, u8, bool)]) -> Told {
+        let known = |(peer, store, is_given_up): &(&str, u8, bool)| {
+            let (store, is_given_up) = ([*store; 16], *is_given_up);
+            let store = KnownStore { store, is_given_up };
+            (process(peer), store)
+        };
+        Ok(Share {
+            store: Some([1; 16]),
+            peers: peers.iter().map(known).collect(),
+            ..Share::default()
+        })
     }
 
     pub(in super::super) fn state(
@@ -286,16 +358,16 @@ pub(super) mod tests {
     fn what_passed_explains_the_difference_in_both_directions() {
         let (older, mut newer) = (state(100, 100, (10, 10)), state(135, 150, (40, 25)));
         (newer.position, newer.time) = (Lsn(2), Hlc(2));
-        let forward = Movement::between(&older, &newer);
+        let forward = between(&older, &newer);
         assert_eq!((forward.deposits, forward.transfers_out()), (50, 30));
         assert!(forward.is_explained());
-        let backward = Movement::between(&newer, &older);
+        let backward = between(&newer, &older);
         assert_eq!((backward.deposits, backward.transfers_in()), (-50, -15));
         assert!(backward.is_explained());
-        let lost = Movement::between(&older, &state(134, 150, (40, 25)));
+        let lost = between(&older, &state(134, 150, (40, 25)));
         assert!(!lost.is_explained());
         let absurd = state(i128::MAX, i128::MIN, (i128::MAX, i128::MIN));
-        assert!(!Movement::between(&older, &absurd).is_explained());
+        assert!(!between(&older, &absurd).is_explained());
     }
 
     // Without this a difference across `store forget` shows negative transfers, and money that nobody paid out.
@@ -312,7 +384,7 @@ pub(super) mod tests {
             delivered: BTreeMap::new(),
             ..state(73, 100, (2, 0))
         });
-        let forward = Movement::between(&older, &newer);
+        let forward = between(&older, &newer);
         let to_b = Passed {
             transfers: 1,
             amount: 2,
@@ -323,7 +395,7 @@ pub(super) mod tests {
         assert_eq!((forward.transfers_out(), forward.transfers_in()), (2, 0));
         assert_eq!((forward.withdrawals, forward.written_off), (25, 20));
         assert!(forward.is_explained() && !forward.began_anew);
-        let backward = Movement::between(&newer, &older);
+        let backward = between(&newer, &older);
         assert_eq!((backward.transfers_out(), backward.written_off), (-2, -20));
         assert!(backward.is_explained());
     }
@@ -335,13 +407,82 @@ pub(super) mod tests {
         older.position = Lsn(8);
         let mut newer = state(45, 40, (0, 5));
         (newer.position, newer.time) = (Lsn(3), Hlc(9));
-        let forward = Movement::between(&older, &newer);
+        let forward = between(&older, &newer);
         assert!(forward.is_explained() && forward.began_anew);
         assert_eq!((forward.before, forward.after), (70, 45));
         assert_eq!((forward.deposits, forward.transfers_in()), (40, 5));
         assert_eq!((forward.transfers_out(), forward.written_off), (0, -70));
-        let backward = Movement::between(&newer, &older);
+        let backward = between(&newer, &older);
         assert_eq!((backward.before, backward.deposits), (45, -40));
         assert!(backward.is_explained());
+    }
+
+    fn later(mut state: RecordedState) -> RecordedState {
+        (state.position, state.time) = (Lsn(9), Hlc(9));
+        state
+    }
+
+    // Without this the difference of two channels of the same name passes for what went over one.
+    #[test]
+    fn a_channel_that_has_outgrown_what_it_was_is_told_by_the_stores_that_were_known() {
+        // 30 was sent and 10 had come, and 20 was written off; 40 was sent to the new store, and 15 came from it.
+        let older = state(80, 100, (30, 10));
+        let newer = later(RecordedState {
+            withdrawals: 20,
+            ..state(55, 100, (40, 15))
+        });
+        let known = knows(&[("b", 7, false)]);
+        for (told, is_anew) in [
+            (knows(&[("b", 8, false)]), true),
+            (knows(&[("b", 7, true)]), true),
+            (knows(&[]), true),
+            (knows(&[("b", 7, false)]), false),
+        ] {
+            let forward = Movement::between(&older, &newer, [&known, &told]);
+            let (sent, received) = (forward.sent[&process("b")], forward.received[&process("b")]);
+            assert_eq!([sent.began_anew, received.began_anew], [is_anew; 2]);
+            let expected = if is_anew { (40, 15, 20) } else { (10, 5, 0) };
+            let figures = (sent.amount, received.amount, forward.written_off);
+            assert_eq!(figures, expected);
+            let backward = Movement::between(&newer, &older, [&told, &known]);
+            assert_eq!(backward.sent[&process("b")].amount, -expected.0);
+            assert!(forward.is_explained() && backward.is_explained());
+        }
+        let given_up = knows(&[("b", 7, true)]);
+        let met = Movement::between(&older, &newer, [&given_up, &knows(&[("b", 8, false)])]);
+        assert!(!met.sent[&process("b")].began_anew, "it has only been met");
+        // One direction has gone back, so the other has begun anew, too.
+        let newer = later(state(80, 100, (2, 15)));
+        let back = between(&older, &newer);
+        assert_eq!(back.received[&process("b")].amount, 15);
+    }
+
+    // Without this a store in the place of a lost one that has done as much since passes for the lost one.
+    #[test]
+    fn a_journal_that_does_not_have_the_older_cut_is_another_and_where_nothing_tells_that_is_said()
+    {
+        let older = state(80, 100, (30, 10));
+        let newer = later(state(155, 180, (40, 15)));
+        let other: Told = Err(Doubt::Absent(Absence::OtherJournal));
+        let anew = Movement::between(&older, &newer, [&other, &knows(&[])]);
+        assert!(anew.began_anew && anew.is_explained());
+        assert_eq!(
+            (anew.deposits, anew.transfers_out(), anew.written_off),
+            (180, 40, -80)
+        );
+        let down: Told = Err(Doubt::Absent(Absence::Down));
+        for told in [
+            [&down, &down],
+            [&knows(&[]), &down],
+            [&other, &other],
+            [&knows(&[]), &other],
+        ] {
+            let doubtful = Movement::between(&older, &newer, told);
+            assert!(!doubtful.began_anew && !doubtful.is_explained());
+            assert!(doubtful.unexplained().is_some());
+        }
+        // What does not add up needs no other reason.
+        let wrong = Movement::between(&older, &later(state(1, 180, (40, 15))), [&down, &down]);
+        assert_eq!((wrong.is_explained(), wrong.unexplained()), (false, None));
     }
 }

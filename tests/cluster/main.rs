@@ -9,6 +9,7 @@ mod audited;
 mod audits;
 mod await_it;
 mod backup;
+mod began_anew;
 mod by_address;
 mod cancelled;
 mod channels;

@@ -49,6 +49,7 @@ fn movement(process: &ProcessId, movement: &Movement) -> wire::ProcessMovement {
         explained: movement.is_explained(),
         written_off: sum(movement.written_off),
         began_anew: movement.began_anew,
+        unexplained: movement.unexplained().unwrap_or_default().to_owned(),
     }
 }
 

@@ -255,7 +255,7 @@ impl HistoryService for History {
         // Before anybody else is asked, as on REST.
         let permit = self.exports.clone().try_acquire_owned();
         let permit = permit.map_err(|_| Failure::Busy(EXPORTS_MAX, "exports"))?;
-        let sides = match (asked.at_us, &*asked.to_snapshot_id) {
+        let mut sides = match (asked.at_us, &*asked.to_snapshot_id) {
             (Some(at_us), "") => {
                 let time = time::past(&self.handle, "at_us", Instant::of_us(at_us)).await?;
                 Sides::until(&self.handle, from, time).await?
@@ -269,6 +269,7 @@ impl HistoryService for History {
                 Sides::of(&self.handle, from, (to, going_on(asked.to_revision))).await?
             }
         };
+        sides.ask().await?;
         let show = move |store: &Store, listener: &Listener<_>| {
             let _permit = permit;
             differences::show(store, &sides, listener)

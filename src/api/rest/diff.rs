@@ -84,6 +84,9 @@ struct TotalsShown {
     written_off: i128,
     began_anew: bool,
     explained: bool,
+    /// Why not, although it adds up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unexplained: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -124,7 +127,7 @@ pub(super) async fn list(
     let from = id("snapshot_id", &from, SnapshotId::parse)?;
     let to = id("other", &to, SnapshotId::parse)?;
     let [of_from, of_to] = selection.revisions();
-    let sides = Sides::of(&facade.handle, (from, of_from), (to, of_to)).await?;
+    let mut sides = Sides::of(&facade.handle, (from, of_from), (to, of_to)).await?;
     let named = selection.named[0].and(selection.named[1]);
     let freshness = match &sides.to {
         To::Snapshot(to) => Freshness::of_both(&sides.from, to, format, named),
@@ -135,6 +138,11 @@ pub(super) async fn list(
     }
     // A page, too: where little differs in much that is not shared, a thread reads for long.
     let admitted = (format, facade.admit_export()?);
+    // The other formats have no sums. What is in doubt now may be known later.
+    let freshness = match format != Format::Json || sides.ask().await? {
+        true => freshness,
+        false => Freshness::none(),
+    };
     let shown = selection.show(&facade.handle, sides, admitted).await?;
     Ok(freshness.mark(shown))
 }
@@ -157,7 +165,10 @@ pub(super) async fn until(
     // Before other processes are asked: each question is work for all of them.
     let admitted = (format, facade.admit_export()?);
     let [revision, _] = selection.revisions();
-    let sides = Sides::until(&facade.handle, (from, revision), time).await?;
+    let mut sides = Sides::until(&facade.handle, (from, revision), time).await?;
+    if format == Format::Json {
+        sides.ask().await?;
+    }
     let shown = selection.show(&facade.handle, sides, admitted).await?;
     Ok(Freshness::none().mark(shown))
 }
@@ -334,6 +345,7 @@ impl From<(&ProcessId, &Movement)> for TotalsShown {
             written_off: movement.written_off,
             began_anew: movement.began_anew,
             explained: movement.is_explained(),
+            unexplained: movement.unexplained(),
         }
     }
 }

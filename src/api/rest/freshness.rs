@@ -8,7 +8,7 @@ use crate::node::SnapshotView;
 
 /// How a difference is shown, which is no part of what the two roots vouch for. Another number where the same two snapshots get
 /// other bytes: 2 names the processes that are in one of the two alone, and what was written off.
-const DIFFERENCE: u32 = 2;
+const DIFFERENCE: u32 = 3;
 
 /// How long an answer about a snapshot holds, and by what it is known again.
 pub(super) struct Freshness {

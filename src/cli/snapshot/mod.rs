@@ -312,7 +312,7 @@ fn diff(args: &DiffArgs) -> Result<(), CliError> {
     }
     let totals = answer.json["totals"].as_array();
     let mut totals = totals.into_iter().flatten();
-    if totals.any(|total| total["explained"] == false) {
+    if totals.any(|total| total["explained"] == false && total["unexplained"].is_null()) {
         return Err(CliError::CheckFailed(
             "what passed does not explain the difference of the balances".to_owned(),
         ));

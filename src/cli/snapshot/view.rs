@@ -144,6 +144,7 @@ const DIFFERENCES: [(&str, Columns); 3] = [
             ("written off", "/written_off"),
             ("after", "/after"),
             ("explained", "/explained"),
+            ("why not", "/unexplained"),
         ],
     ),
     (
