@@ -21,6 +21,8 @@ pub(super) struct Meetings {
     enough: usize,
     /// The processes of the cluster but this one.
     others: usize,
+    /// How far ahead of the peers' the wall clock of the original of an older copy may have been, microseconds.
+    ahead_max_us: u64,
     /// Those that the store had met when it was opened, which was at this time.
     before: (BTreeSet<ProcessId>, Hlc),
     /// When it met which of those; looked up once.
@@ -92,6 +94,7 @@ impl Meetings {
         let meetings = Self {
             enough: others.div_ceil(2).min(peers.len()),
             others: topology.processes().count() - 1,
+            ahead_max_us: u64::try_from(config.clock.ahead_max.as_micros()).unwrap_or(u64::MAX),
             passed: Mutex::new(Passed::of(store, &known)?),
             before: (known, registers.time),
             known: Mutex::new(registers.peers.clone()),
@@ -209,11 +212,12 @@ impl Meetings {
         }
     }
 
-    // The newest gap, and from which instant on this store answers behind it.
+    // The newest gap, and from which instant on this store answers behind it: when the clock is past the peers', and past what
+    // the original may have answered for alone.
     fn caught_up(&self) -> Option<(Lsn, Hlc)> {
         let passed = locked(&self.passed);
         let since = passed.since(self.enough, &self.peers)?;
-        Some((passed.gap?, since))
+        Some((passed.gap?, since.later_by(self.ahead_max_us)))
     }
 
     fn catch_up(&self, store: &Store) -> Result<(), StoreError> {

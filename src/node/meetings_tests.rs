@@ -38,7 +38,10 @@ fn config(dir: &Path) -> NodeConfig {
         snapshot: SnapshotSettings::default(),
         store: StoreSettings::default(),
         history: HistorySettings::default(),
-        clock: ClockSettings::default(),
+        clock: ClockSettings {
+            ahead_max: std::time::Duration::from_micros(5),
+            ..ClockSettings::default()
+        },
     }
 }
 
@@ -242,8 +245,8 @@ async fn behind_a_gap_a_journal_answers_from_its_next_meetings_on() {
     meet((&store, &first), &turn);
     assert_eq!(known(&store, [20, 25, 26]), [0; 3]);
     meet((&store, &first), &met(4, 30, &n3));
-    assert_eq!(known(&store, [20, 29, 30]), [0, 0, 4]);
-    let undecided = first.undecided(&store, Hlc::at(30));
+    assert_eq!(known(&store, [30, 34, 35]), [0, 0, 4], "ahead_max later");
+    let undecided = first.undecided(&store, Hlc::at(35));
     assert_eq!(undecided.expect("it is whole"), []);
 
     // That the store is a copy can be found while it runs; then this run's meetings count.
@@ -257,16 +260,16 @@ async fn behind_a_gap_a_journal_answers_from_its_next_meetings_on() {
     let store = open();
     let second = meetings(&store);
     meet((&store, &second), &met(5, 40, &n3));
-    assert_eq!(known(&store, [20, 30, 40]), [0, 4, 5]);
+    assert_eq!(known(&store, [20, 35, 40]), [0, 4, 5]);
     for peer in [&n3, &n2] {
         let learnt = second.refused((peer, &lost), &n1).await;
         learnt.expect("it is written");
     }
-    assert_eq!(known(&store, [30, 39, 40]), [0, 0, 5]);
+    assert_eq!(known(&store, [35, 44, 45]), [0, 0, 5]);
     drop((store, second));
     let store = open();
     drop(meetings(&store));
-    assert_eq!(known(&store, [30, 39, 40]), [0, 0, 5], "it stays so");
+    assert_eq!(known(&store, [35, 44, 45]), [0, 0, 5], "it stays so");
 }
 
 // Without this one peer whose clock was wrong by a year would leave a store that was put back without answers for as long.
@@ -295,15 +298,15 @@ fn behind_a_gap_the_earliest_meetings_count_and_not_the_first() {
     };
     turn.records.insert(0, unfollowed);
     meet((&store, &first), &turn);
-    assert_eq!(known(&store, [30, 999, 1000]), [0, 0, 2]);
+    assert_eq!(known(&store, [30, 1004, 1005]), [0, 0, 2]);
     meet((&store, &first), &met(3, 60, &n2));
-    assert_eq!(known(&store, [59, 60, 1000]), [0, 3, 3], "it is right now");
+    assert_eq!(known(&store, [64, 65, 1005]), [0, 3, 3], "it is right now");
     meet((&store, &first), &met(4, 70, &n3));
-    assert_eq!(known(&store, [59, 60, 70]), [0, 3, 4]);
+    assert_eq!(known(&store, [64, 65, 70]), [0, 3, 4]);
     drop((store, first));
     let store = open();
     drop(meetings(&store));
-    assert_eq!(known(&store, [59, 60, 70]), [0, 3, 4], "it stays so");
+    assert_eq!(known(&store, [64, 65, 70]), [0, 3, 4], "it stays so");
 }
 
 // Without this the balance of a store that is given up would be called complete by the store itself.

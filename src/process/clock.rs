@@ -79,6 +79,12 @@ impl Hlc {
         self.max(Self(sender.0.min(NEWEST)))
     }
 
+    /// The value that is so much later.
+    #[must_use]
+    pub fn later_by(self, us: u64) -> Self {
+        Self(self.0.saturating_add(us.saturating_mul(1 << COUNTER_BITS)))
+    }
+
     /// Microseconds since the Unix epoch: the label of this value for people.
     #[must_use]
     pub fn wall_us(self) -> u64 {
@@ -117,6 +123,8 @@ mod tests {
     fn clocks_follow_the_wall_until_2112() {
         let new_year_2100_us = 4_102_444_800_000_000;
         assert_eq!(Hlc::at(new_year_2100_us).wall_us(), new_year_2100_us);
+        assert_eq!(Hlc::at(3).later_by(4), Hlc::at(7));
+        assert_eq!(Hlc::at(3).later_by(u64::MAX), Hlc(u64::MAX));
         let end = Hlc::at(u64::MAX);
         assert!(end.tick(u64::MAX) > end, "it ticks on at the end of time");
     }

@@ -114,7 +114,8 @@ impl World {
             store: Some(node.store),
             ..Share::default()
         };
-        let mut met = BTreeSet::new();
+        let (mut met, mut passed) = (BTreeSet::new(), BTreeSet::new());
+        let bound = self.plan.clock_ahead_max;
         for turn in node.disk.turns(Lsn(1)) {
             let turn = turn?;
             if turn.time > time {
@@ -123,14 +124,18 @@ impl World {
             let hash = node.disk.hash_at(turn.position).unwrap_or_default();
             if node.disk.is_gap(share.position) {
                 is_behind_gap = true;
-                met.clear();
+                (met, passed) = Default::default();
             }
             share.pass(&turn, hash);
-            let met_by_then = turn.meetings().filter(|(.., since)| *since <= time);
-            met.extend(met_by_then.map(|(peer, ..)| peer.clone()));
+            for (peer, _, since) in turn.meetings().filter(|(.., since)| *since <= time) {
+                met.insert(peer.clone());
+                // What the original told of alone was no further ahead of its peers.
+                let is_passed = since.later_by(bound) <= time;
+                passed.extend(is_passed.then(|| peer.clone()));
+            }
         }
         let is_in_gap = node.disk.is_gap(share.position);
-        let has_caught_up = !is_behind_gap || met.len() >= self.enough(place);
+        let has_caught_up = !is_behind_gap || passed.len() >= self.enough(place);
         let is_sabotaged = |sabotage| self.plan.is_sabotaged(sabotage);
         let is_known = (!is_in_gap || is_sabotaged(Sabotage::GapTakenForKnown))
             && (has_caught_up || is_sabotaged(Sabotage::CopyAnswersAtOnce));
