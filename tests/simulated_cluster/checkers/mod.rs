@@ -199,7 +199,6 @@ impl Checkers {
     /// A process has the store of before, when this had happened.
     pub(crate) fn put_back(&mut self, place: Place, happened: Happened) {
         let process = self.truth.id(place).clone();
-        self.past.put_back(&process);
         self.put_back = Some(PutBack {
             process,
             is_still: true,

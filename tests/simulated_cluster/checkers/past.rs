@@ -46,12 +46,6 @@ impl Past {
         self.audits.keys().copied().collect()
     }
 
-    /// The store of a process is an older copy. What it has told one client alone, and no other process, nothing can show.
-    pub(super) fn put_back(&mut self, process: &ProcessId) {
-        let Self { audits, accounts } = self;
-        accounts.retain(|(at, told_by, _), _| told_by != process || audits.contains_key(at));
-    }
-
     /// Compares a complete answer about an account with the first one.
     pub(super) fn told(&mut self, asked: Asked, told: &Told) -> Checked {
         match self.accounts.get(&asked) {
