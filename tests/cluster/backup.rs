@@ -259,8 +259,7 @@ async fn a_backup_answers_for_no_instant_that_it_lacks_where_the_clock_is_behind
         })
         .await;
         let held = cluster.rest("n1").balance("a").await;
-        let total = now["totals"]["balances"].as_i64();
-        assert_eq!(total, held, "{id}: {now:#}");
+        assert_eq!(now["totals"]["balances"].as_i64(), held, "{now:#}");
     }
     cluster.stop_all().await;
 }
