@@ -101,20 +101,6 @@ pub(super) fn host_of(address: &str) -> &str {
     address.rsplit_once(':').map_or(address, |(host, _)| host)
 }
 
-/// The host of an address that was checked, one for all that stand for the own machine.
-pub(super) fn machine_of(address: &str) -> String {
-    let host = host_of(address);
-    let ip = host.trim_start_matches('[').trim_end_matches(']');
-    let is_loopback = match ip.parse::<IpAddr>() {
-        Ok(ip) => ip.to_canonical().is_loopback(),
-        Err(_) => host.eq_ignore_ascii_case("localhost"),
-    };
-    match is_loopback {
-        true => "localhost".to_owned(),
-        false => host.to_ascii_lowercase(),
-    }
-}
-
 /// The port of an address that was checked.
 pub(super) fn port_of(address: &str) -> u16 {
     address

@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::address::{advertised, check_address, host_of, is_wildcard, machine_of};
+use super::address::{advertised, check_address, host_of, is_wildcard};
 use super::duration::{parse_age, parse_duration, parse_interval};
 use super::fault::{ConfigError, Fault};
-use super::place::{place_of, store_of};
 use super::size::parse_size;
 use super::{
     ClockSettings, HistorySettings, Keep, Member, SnapshotSettings, StoreSettings, Transport,
@@ -188,7 +187,6 @@ impl Source {
             return Err(self.fault(file.cluster.span(), Fault::NoClusterName));
         }
         let mut members = self.members(file)?;
-        self.check_dirs(file, &members)?;
         let topology = self.topology(file, &members)?;
         members.sort_by(|a, b| a.id.cmp(&b.id));
         let dirs = file.processes.iter().filter_map(|block| {
@@ -250,28 +248,6 @@ impl Source {
             });
         }
         Ok(members)
-    }
-
-    // Two nodes of one machine with one store: the second would not start, and say no more than that it is locked.
-    fn check_dirs(&self, file: &ClusterFile, members: &[Member]) -> Result<(), ConfigError> {
-        let mut taken = BTreeMap::new();
-        for (block, member) in file.processes.iter().zip(members) {
-            if member.transport == Transport::Unary {
-                continue;
-            }
-            let dir = block.dir.clone();
-            let dir = dir.unwrap_or_else(|| store_of(&member.id));
-            let place = (machine_of(&member.grpc), place_of(&dir));
-            if let Some(taken_by) = taken.insert(place, member.id.clone()) {
-                let fault = Fault::DuplicateDir {
-                    dir: dir.display().to_string(),
-                    process: member.id.clone(),
-                    taken_by,
-                };
-                return Err(self.fault(block.id.span(), fault));
-            }
-        }
-        Ok(())
     }
 
     // Where others reach a process: its two sockets may listen elsewhere.

@@ -168,37 +168,3 @@ fn the_example_is_valid() {
     let cluster = source.validate(&file).expect("it is valid as a whole");
     assert_eq!(cluster.snapshot, SnapshotSettings::default());
 }
-
-#[test]
-fn one_directory_is_for_one_process_of_a_machine() {
-    let both = |dirs: [&str; 2], host: &str| {
-        let [first, second] = dirs;
-        format!(
-            "cluster = \"demo\"\n[[process]]\nid = \"n1\"\ngrpc = \"127.0.0.1:7101\"\n{first}\n[[process]]\nid = \"n2\"\n\
-             grpc = \"{host}:7102\"\n{second}\n"
-        )
-    };
-    let same = [
-        ["dir = \"stores\"", "dir = \"stores\""],
-        ["dir = \"stores\"", "dir = \"./x/../stores/\""],
-        ["dir = \"data/store/n2\"", ""],
-        ["", "dir = \"data/store/n1\""],
-    ];
-    for dirs in same {
-        let sentence = sentence(&both(dirs, "localhost"));
-        assert!(
-            sentence.starts_with("cluster.toml:7: the store of process n2"),
-            "{sentence}"
-        );
-        assert!(
-            sentence.contains("as that of n1; give each process"),
-            "{sentence}"
-        );
-        assert!(
-            check(&both(dirs, "n2.example.org")).is_ok(),
-            "another machine: {dirs:?}"
-        );
-    }
-    let good = ["dir = \"stores\"", "dir = \"stores/n2\""];
-    assert!(check(&both(good, "127.0.0.1")).is_ok());
-}

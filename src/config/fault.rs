@@ -125,19 +125,6 @@ pub enum Fault {
         /// Who gives it first.
         taken_by: ProcessId,
     },
-    /// One directory for two stores.
-    #[error(
-        "the store of process {process} would be in {dir}, as that of {taken_by}; give each process on a machine a dir of its \
-         own"
-    )]
-    DuplicateDir {
-        /// The directory as it is written.
-        dir: String,
-        /// Whose store is named second.
-        process: ProcessId,
-        /// Whose store is named first.
-        taken_by: ProcessId,
-    },
     /// A channel is written as a pair.
     #[error("a channel is a pair of process ids; write [\"n1\", \"n2\"]")]
     ChannelPair,

@@ -10,7 +10,6 @@ pub mod cluster_file;
 mod duration;
 mod fault;
 mod options;
-mod place;
 mod plan;
 mod size;
 

@@ -8,11 +8,10 @@ use super::address::{
 };
 use super::cluster_file::{Cluster, Source};
 use super::fault::{ConfigError, Fault};
-use super::place::store_of;
 use super::{
     CLUSTER_DEFAULT, ClockSettings, HistorySettings, Member, NodeConfig, NodeOptions,
-    SnapshotSettings, StoreSettings, Transport, parse_age, parse_duration, parse_interval,
-    parse_size,
+    STORES_DEFAULT, SnapshotSettings, StoreSettings, Transport, parse_age, parse_duration,
+    parse_interval, parse_size,
 };
 use crate::process::ids::ProcessId;
 use crate::process::topology::Topology;
@@ -232,6 +231,10 @@ fn advertise(me: &mut Member, listen: &Listen, options: &NodeOptions) -> Result<
         me.rest = Some(rest.map_err(|fault| fault.of("--advertise-rest"))?);
     }
     Ok(())
+}
+
+fn store_of(id: &ProcessId) -> PathBuf {
+    PathBuf::from(STORES_DEFAULT).join(id.as_str())
 }
 
 /// The file is the one place for addresses: what every member must agree on is not bent for one of them.

@@ -130,8 +130,8 @@ impl Share {
 
     fn add(&mut self, record: &Record) {
         let postings = record.postings();
-        self.deposits += postings.deposited;
-        self.withdrawals += postings.withdrawn;
+        self.deposits += postings.deposited();
+        self.withdrawals += postings.withdrawn();
         self.balance_total += postings.changes().map(|(_, units)| units).sum::<i128>();
         match record {
             Record::Sent { to, seq, message } | Record::Carried { to, seq, message } => {

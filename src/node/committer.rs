@@ -18,7 +18,6 @@ use super::replies::Answers;
 use crate::process::event::Record;
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
 use crate::process::message::Body;
-use crate::process::postings::Dispatch;
 use crate::store::{Committed, Store, StoreError};
 use crate::transport::Envelope;
 
@@ -76,13 +75,29 @@ impl Committer {
         }
         let time = step.turn.time;
         for record in step.turn.records {
-            if let Record::Delivered { from, message, .. } = record {
-                self.watched(from, &message.body);
-            } else if let Record::Acknowledged { to, seq } = record {
-                self.outbox(&to, |outbox| outbox.acknowledge(seq));
-            } else if let Some(Dispatch { to, seq, message }) = record.into_dispatch() {
-                let envelope = Envelope { seq, time, message };
-                self.outbox(&to, |outbox| outbox.push(envelope, position));
+            match record {
+                Record::Sent { to, seq, message } | Record::Carried { to, seq, message } => {
+                    let envelope = Envelope { seq, time, message };
+                    self.outbox(&to, |outbox| outbox.push(envelope, position));
+                }
+                Record::Acknowledged { to, seq } => {
+                    self.outbox(&to, |outbox| outbox.acknowledge(seq));
+                }
+                Record::Delivered { from, message, .. } => self.watched(from, &message.body),
+                Record::Deposited { .. }
+                | Record::Withdrawn { .. }
+                | Record::Moved { .. }
+                | Record::Written(_)
+                | Record::Met { .. }
+                | Record::StateRecorded { .. }
+                | Record::PartStored { .. }
+                | Record::Checkpointed
+                | Record::Answered { .. }
+                | Record::AnswersForgotten { .. }
+                | Record::Recognized { .. }
+                | Record::Unfollowed { .. }
+                | Record::Forgotten { .. }
+                | Record::Reached => {}
             }
         }
         assert!(

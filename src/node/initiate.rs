@@ -67,24 +67,10 @@ impl Handle {
         deadline: Option<Duration>,
         patience: Duration,
     ) -> Result<Result<Initiated, NotBegun>, Unavailable> {
-        let mut found = self.find_in_history(&snapshot).await?;
-        if found.is_none() {
-            // Both wait for a turn, so they do it together.
-            let until_gone = Patience::UntilGone(patience);
-            let (begun, elsewhere) = tokio::try_join!(
-                self.find_begun(&snapshot),
-                self.find_elsewhere(&snapshot, until_gone)
-            )?;
-            let found_at_all = begun.or(elsewhere.found);
-            if let (None, Some(process)) = (&found_at_all, elsewhere.live_and_silent) {
-                let sentence = format!(
-                    "process {process:?} is up and has not said within {patience:?} whether it knows a snapshot \
-                     {snapshot:?}, so none was started; ask again, or with more time to wait"
-                );
-                return Err(Unavailable::NotYet(sentence));
-            }
-            found = found_at_all;
-        }
+        let found = match self.find_in_history(&snapshot).await? {
+            None => self.find_everywhere(&snapshot, patience).await?,
+            found => found,
+        };
         match found {
             Some(Found::Begun {
                 initiator, started, ..
@@ -109,15 +95,46 @@ impl Handle {
         self.begin(snapshot, deadline).await
     }
 
+    // What the own process and the peers know of a given name. Both answers wait for a turn, so they are waited for together.
+    async fn find_everywhere(
+        &self,
+        snapshot: &SnapshotId,
+        patience: Duration,
+    ) -> Result<Option<Found>, Unavailable> {
+        let begun = self.find_begun(snapshot);
+        let elsewhere = self.find_elsewhere(snapshot, Patience::UntilGone(patience));
+        tokio::pin!(begun, elsewhere);
+        let (begun, answered) = tokio::select! {
+            begun = &mut begun => (begun?, None),
+            answered = &mut elsewhere => (begun.await?, Some(answered?)),
+        };
+        if begun.is_some() {
+            return Ok(begun);
+        }
+        let answered = match answered {
+            Some(answered) => answered,
+            None => elsewhere.await?,
+        };
+        match (answered.found, answered.live_and_silent) {
+            (None, Some(process)) => Err(Unavailable::NotYet(format!(
+                "process {process:?} is up and has not said within {patience:?} whether it knows a snapshot {snapshot:?}, \
+                 so none was started; ask again, or with more time to wait"
+            ))),
+            (found, _) => Ok(found),
+        }
+    }
+
     async fn begin_drawn(
         &self,
         deadline: Option<Duration>,
     ) -> Result<Result<Initiated, NotBegun>, Unavailable> {
         loop {
+            // Looked at first: the clock that is read behind it is past that of every peer.
+            let has_met_everyone = self.shared.meetings.has_met_everyone();
             let (clock, is_next) = self.draw();
             let me = &self.config().me;
             let mut snapshot = drawn_name(me, clock, None);
-            if !is_next || !self.is_free(&snapshot).await? {
+            if !is_next || !self.is_free(&snapshot, has_met_everyone).await? {
                 snapshot = drawn_name(me, clock, Some(self.store().identity().run));
             }
             let begun = self.begin(snapshot, deadline).await?;
@@ -141,11 +158,15 @@ impl Handle {
 
     // Whether no snapshot of the cluster has a name that was drawn. The peers are asked only until all were met: what an
     // earlier store of this process has drawn is behind their clocks, and since the meeting behind the clock here.
-    async fn is_free(&self, snapshot: &SnapshotId) -> Result<bool, Unavailable> {
+    async fn is_free(
+        &self,
+        snapshot: &SnapshotId,
+        has_met_everyone: bool,
+    ) -> Result<bool, Unavailable> {
         if self.find(snapshot).await?.is_some() {
             return Ok(false);
         }
-        if self.shared.meetings.has_met_everyone() {
+        if has_met_everyone {
             return Ok(true);
         }
         let elsewhere = self.find_elsewhere(snapshot, Patience::Short).await?;

@@ -14,15 +14,14 @@ impl Process {
     /// Changes the state as the record says. Records of one turn are applied in order, within that turn.
     pub(super) fn apply(&mut self, record: &Record) {
         self.unsealed += record.weight();
-        self.post(&record.postings());
         match record {
-            Record::Deposited { .. }
-            | Record::Withdrawn { .. }
-            | Record::Moved { .. }
-            | Record::Reached
-            | Record::Unfollowed { .. } => {}
+            Record::Deposited { .. } | Record::Withdrawn { .. } | Record::Moved { .. } => {
+                self.post(record.postings());
+            }
+            Record::Reached | Record::Unfollowed { .. } => {}
             Record::Written(write) => self.keys.write(write),
             Record::Sent { to, seq, message } | Record::Carried { to, seq, message } => {
+                self.post(record.postings());
                 let channel = self.registers.outgoing.entry(to.clone()).or_default();
                 channel.send(*seq, message, self.turn.position);
             }
@@ -32,7 +31,10 @@ impl Process {
                 way,
                 suspense: _,
                 message,
-            } => self.apply_delivered(from, (*seq, *way), message),
+            } => {
+                self.post(record.postings());
+                self.apply_delivered(from, (*seq, *way), message);
+            }
             Record::Acknowledged { to, seq } => {
                 let channel = self.registers.outgoing.entry(to.clone()).or_default();
                 channel.acknowledge(*seq);
@@ -48,7 +50,10 @@ impl Process {
             Record::Forgotten {
                 peer,
                 written_off: _,
-            } => self.apply_forgotten(peer),
+            } => {
+                self.post(record.postings());
+                self.apply_forgotten(peer);
+            }
             Record::Recognized { peer, identity } => {
                 self.registers.peers.insert(peer.clone(), *identity);
                 self.to_meet.remove(peer);
@@ -81,9 +86,12 @@ impl Process {
         }
     }
 
-    fn post(&mut self, postings: &Postings) {
-        self.registers.deposits += postings.deposited;
-        self.registers.withdrawals += postings.withdrawn;
+    #[inline]
+    fn post(&mut self, postings: Postings) {
+        if postings.from_outside != 0 {
+            self.registers.deposits += postings.deposited();
+            self.registers.withdrawals += postings.withdrawn();
+        }
         if let Some(Posting { account, amount }) = postings.debit {
             self.bank.debit(account, amount);
         }

@@ -32,6 +32,7 @@ pub struct Meeting {
 
 impl Record {
     /// The peer that is met, and its store.
+    #[inline]
     pub(super) fn meeting(&self) -> Option<(&ProcessId, Identity)> {
         match self {
             Self::Recognized { peer, identity } => Some((peer, *identity)),

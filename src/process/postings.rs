@@ -1,5 +1,5 @@
-//! What a record does to money, and which messages it puts on a channel. Both are said here once: `apply`, the figures of a
-//! process and the statements of accounts read them from here. `store check` recomputes them on its own, to check this.
+//! What a record does to money: said here once. `apply`, the figures of a process and the statements of accounts read it from
+//! here. `store check` recomputes it independently, to check this.
 
 use super::event::{Record, Turn};
 use super::ids::{AccountId, Amount, ProcessId, Seq};
@@ -12,10 +12,8 @@ pub struct Postings<'a> {
     pub debit: Option<Posting<'a>>,
     /// The account whose balance rises.
     pub credit: Option<Posting<'a>>,
-    /// What comes into the cluster from outside, minor units.
-    pub deposited: i128,
-    /// What leaves the cluster, minor units.
-    pub withdrawn: i128,
+    /// What comes into the cluster, minor units; negative for what leaves it.
+    pub from_outside: i128,
 }
 
 /// One account and the amount posted to it.
@@ -28,6 +26,18 @@ pub struct Posting<'a> {
 }
 
 impl<'a> Postings<'a> {
+    /// What is deposited in the cluster, minor units.
+    #[must_use]
+    pub fn deposited(self) -> i128 {
+        self.from_outside.max(0)
+    }
+
+    /// What is withdrawn from the cluster, minor units.
+    #[must_use]
+    pub fn withdrawn(self) -> i128 {
+        (-self.from_outside).max(0)
+    }
+
     /// The accounts, and what is added to each, minor units; negative for a debit. The debit comes first.
     pub fn changes(self) -> impl Iterator<Item = (&'a AccountId, i128)> {
         let units = |posting: Posting<'a>| (posting.account, i128::from(posting.amount.units()));
@@ -69,14 +79,15 @@ pub struct Dispatch {
 impl Record {
     /// What the record posts.
     #[must_use]
+    #[inline]
     pub fn postings(&self) -> Postings<'_> {
         match self {
             Self::Deposited { account, amount } => Postings {
-                deposited: i128::from(amount.units()),
+                from_outside: i128::from(amount.units()),
                 ..Postings::credit(account, *amount)
             },
             Self::Withdrawn { account, amount } => Postings {
-                withdrawn: i128::from(amount.units()),
+                from_outside: -i128::from(amount.units()),
                 ..Postings::debit(account, *amount)
             },
             Self::Moved { from, to, amount } => Postings {
@@ -98,12 +109,11 @@ impl Record {
             },
             // No account of this cluster ever held it: what is in a new cluster was paid in.
             Self::Carried { message, .. } => Postings {
-                deposited: message.amount(),
+                from_outside: message.amount(),
                 ..Postings::default()
             },
             Self::Forgotten { written_off, .. } => Postings {
-                withdrawn: (*written_off).max(0),
-                deposited: (-*written_off).max(0),
+                from_outside: -*written_off,
                 ..Postings::default()
             },
             Self::Written(_)

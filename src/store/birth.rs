@@ -1,10 +1,10 @@
-//! When the files of a store were created. Whatever copies files creates new ones, so a store whose files are younger than it
-//! remembers is a copy, which lacks what was done after it was made. A directory that is renamed keeps its files, and so does a
-//! disk that is copied as a whole.
+//! When the files of a store were created, as the file system says. A copy has new files, so a store whose files are younger
+//! than it remembers is a copy, which lacks what was done after it was made. A directory that is renamed keeps its files. A disk
+//! that is copied as a whole, and what is written into the files of the original, keep the times. A file system that does not
+//! say when a file was created shows no copy: inode numbers are given again, so they prove nothing.
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
@@ -15,16 +15,17 @@ use super::schema;
 
 const KEYS: [&[u8]; 2] = [b"created-dir", b"created-log"];
 
-/// When the directory and sled's log in it were created, in nanoseconds since 1970. Where the file system does not say, the
-/// numbers of their inodes: a copy has others.
+/// When the directory and sled's log in it were created, in nanoseconds since 1970.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Birth([u64; 2]);
 
 impl Birth {
-    pub(super) fn of(dir: &Path) -> Result<Self, StoreError> {
+    /// Nothing, where the file system does not say.
+    pub(super) fn of(dir: &Path) -> Result<Option<Self>, StoreError> {
         let log = dir.join(LOG);
         let created = |path: &Path| created(path).map_err(files::failed("cannot look at", path));
-        Ok(Self([created(dir)?, created(&log)?]))
+        let (dir, log) = (created(dir)?, created(&log)?);
+        Ok(dir.zip(log).map(|(dir, log)| Self([dir, log])))
     }
 
     /// What the store remembers; nothing, if it was never started by a program that looks.
@@ -41,10 +42,9 @@ impl Birth {
     }
 }
 
-fn created(path: &Path) -> io::Result<u64> {
-    let metadata = fs::metadata(path)?;
-    let created = metadata.created().ok();
+fn created(path: &Path) -> io::Result<Option<u64>> {
+    let created = fs::metadata(path)?.created().ok();
     let since = created.and_then(|created| created.duration_since(UNIX_EPOCH).ok());
     let nanos = since.and_then(|since| u64::try_from(since.as_nanos()).ok());
-    Ok(nanos.filter(|nanos| *nanos != 0).unwrap_or(metadata.ino()))
+    Ok(nanos.filter(|nanos| *nanos != 0))
 }

@@ -131,7 +131,7 @@ pub(super) fn check_end(
 ) -> Result<(), StoreError> {
     let is_witnessed = engine.check_witness(journal)?;
     let (birth, known) = (Birth::of(&engine.dir)?, Birth::known(&trees.meta)?);
-    let is_copy = known.is_some_and(|known| known != birth);
+    let is_copy = birth.is_some() && known.is_some() && birth != known;
     let end = journal.head().position;
     if is_copy {
         tracing::warn!(
@@ -143,9 +143,9 @@ pub(super) fn check_end(
     if is_copy || !is_witnessed {
         gaps::note(&trees.meta, &(end..=end))?;
     }
-    match known == Some(birth) {
-        true => Ok(()),
-        false => birth.note(&trees.meta),
+    match birth {
+        Some(birth) if known != Some(birth) => birth.note(&trees.meta),
+        _ => Ok(()),
     }
 }
 

@@ -29,9 +29,9 @@ pub(crate) fn check(source: &Source) -> Vec<Finding> {
     switched.visit_file(&source.file);
     // A migration reads what a frozen format could hold, and nothing newer.
     if source.path.starts_with("src/") {
-        let mut matches = Matches(Vec::new());
+        let mut matches = Matches::default();
         matches.visit_file(&source.file);
-        switched.0.extend(matches.0);
+        switched.0.extend(matches.found);
     }
     findings.extend(
         switched
@@ -74,37 +74,54 @@ impl<'ast> Visit<'ast> for Switched {
 }
 
 // A new kind of record has to fail to compile wherever kinds of records are told apart.
-struct Matches(Vec<(usize, &'static str)>);
+#[derive(Default)]
+struct Matches {
+    found: Vec<(usize, &'static str)>,
+    /// Whether `Self` is `Record` here.
+    in_record: bool,
+}
 
 impl<'ast> Visit<'ast> for Matches {
+    fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
+        let of = |path: &syn::Path| path.is_ident("Record");
+        self.in_record = matches!(&*item.self_ty, syn::Type::Path(of_type) if of(&of_type.path));
+        visit::visit_item_impl(self, item);
+        self.in_record = false;
+    }
+
     fn visit_expr_match(&mut self, item: &'ast syn::ExprMatch) {
-        let tells_records_apart = item.arms.iter().any(|arm| names_record(&arm.pat));
+        let tells_records_apart = item.arms.iter().any(|arm| self.names_record(&arm.pat));
         let catch_all = item
             .arms
             .iter()
             .find(|arm| matches!(arm.pat, syn::Pat::Wild(_) | syn::Pat::Ident(_)));
         if let Some(arm) = catch_all.filter(|_| tells_records_apart) {
             let sentence = "a match over `Record` has an arm for everything else; name the kinds, or ask for one by `let … else`";
-            self.0
+            self.found
                 .push((line_of(arm.fat_arrow_token.spans[0]), sentence));
         }
         visit::visit_expr_match(self, item);
     }
 }
 
-// Whether a pattern, or one of its alternatives, is a kind of `Record`.
-fn names_record(pattern: &syn::Pat) -> bool {
-    let is_record = |path: &syn::Path| {
-        path.segments
-            .iter()
-            .any(|segment| segment.ident == "Record")
-    };
-    match pattern {
-        syn::Pat::Or(alternatives) => alternatives.cases.iter().any(names_record),
-        syn::Pat::Struct(pattern) => is_record(&pattern.path),
-        syn::Pat::TupleStruct(pattern) => is_record(&pattern.path),
-        syn::Pat::Path(pattern) => is_record(&pattern.path),
-        _ => false,
+impl Matches {
+    // Whether a pattern, or one of its alternatives, is a kind of `Record`.
+    fn names_record(&self, pattern: &syn::Pat) -> bool {
+        let is_record = |path: &syn::Path| {
+            let mut segments = path.segments.iter();
+            segments.any(|one| one.ident == "Record" || (self.in_record && one.ident == "Self"))
+        };
+        match pattern {
+            syn::Pat::Or(alternatives) => {
+                alternatives.cases.iter().any(|one| self.names_record(one))
+            }
+            syn::Pat::Reference(pattern) => self.names_record(&pattern.pat),
+            syn::Pat::Paren(pattern) => self.names_record(&pattern.pat),
+            syn::Pat::Struct(pattern) => is_record(&pattern.path),
+            syn::Pat::TupleStruct(pattern) => is_record(&pattern.path),
+            syn::Pat::Path(pattern) => is_record(&pattern.path),
+            _ => false,
+        }
     }
 }
 
@@ -181,5 +198,12 @@ mod tests {
         assert_eq!(found("src/store/odd.rs", &text("other")), 1);
         assert_eq!(found("src/store/odd.rs", &text("Record::Reached")), 0);
         assert_eq!(found("tests/odd.rs", &text("_")), 0);
+        let own = |of: &str| {
+            format!(
+                "impl {of} {{ fn f(&self) {{ match self {{ &Self::Sent {{ .. }} => 1, _ => 2 }} }} }}"
+            )
+        };
+        assert_eq!(found("src/process/odd.rs", &own("Record")), 1);
+        assert_eq!(found("src/process/odd.rs", &own("Input")), 0);
     }
 }
