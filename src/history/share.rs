@@ -129,10 +129,11 @@ impl Share {
     }
 
     fn add(&mut self, record: &Record) {
-        let postings = record.postings();
-        self.deposits += postings.deposited();
-        self.withdrawals += postings.withdrawn();
-        self.balance_total += postings.changes().map(|(_, units)| units).sum::<i128>();
+        let from_outside = record.from_outside();
+        self.deposits += from_outside.max(0);
+        self.withdrawals += (-from_outside).max(0);
+        let changes = record.postings().changes();
+        self.balance_total += changes.map(|(_, units)| units).sum::<i128>();
         match record {
             Record::Sent { to, seq, message } | Record::Carried { to, seq, message } => {
                 let flow = self.sent.entry(to.clone()).or_default();

@@ -4,9 +4,8 @@ use super::Process;
 use super::cell::{Changes, SeenSnapshot};
 use super::channel::{Flow, Incoming, Outgoing};
 use super::event::{Answer, Identity, Record, Way};
-use super::ids::{ProcessId, Seq, SnapshotId};
+use super::ids::{AccountId, ProcessId, Seq, SnapshotId};
 use super::message::{Body, Message};
-use super::postings::{Posting, Postings};
 use super::registers::Sealed;
 use super::snapshot::{ChannelRecording, Recording};
 
@@ -15,26 +14,29 @@ impl Process {
     pub(super) fn apply(&mut self, record: &Record) {
         self.unsealed += record.weight();
         match record {
-            Record::Deposited { .. } | Record::Withdrawn { .. } | Record::Moved { .. } => {
-                self.post(record.postings());
+            Record::Deposited { account, amount } => {
+                self.registers.deposits += i128::from(amount.units());
+                self.bank.credit(account, *amount);
             }
-            Record::Reached | Record::Unfollowed { .. } => {}
+            Record::Withdrawn { account, amount } => {
+                self.registers.withdrawals += i128::from(amount.units());
+                self.bank.debit(account, *amount);
+            }
+            Record::Moved { from, to, amount } => {
+                self.bank.debit(from, *amount);
+                self.bank.credit(to, *amount);
+            }
             Record::Written(write) => self.keys.write(write),
-            Record::Sent { to, seq, message } | Record::Carried { to, seq, message } => {
-                self.post(record.postings());
-                let channel = self.registers.outgoing.entry(to.clone()).or_default();
-                channel.send(*seq, message, self.turn.position);
-            }
+            Record::Sent { to, seq, message } => self.apply_sent(to, *seq, message),
+            Record::Carried { to, seq, message } => self.apply_carried(to, *seq, message),
+            Record::Reached | Record::Unfollowed { .. } => {}
             Record::Delivered {
                 from,
                 seq,
                 way,
-                suspense: _,
+                suspense,
                 message,
-            } => {
-                self.post(record.postings());
-                self.apply_delivered(from, (*seq, *way), message);
-            }
+            } => self.apply_delivered(from, (*seq, *way), suspense.as_deref(), message),
             Record::Acknowledged { to, seq } => {
                 let channel = self.registers.outgoing.entry(to.clone()).or_default();
                 channel.acknowledge(*seq);
@@ -47,13 +49,7 @@ impl Process {
                 };
                 self.registers.peers.insert(peer.clone(), identity);
             }
-            Record::Forgotten {
-                peer,
-                written_off: _,
-            } => {
-                self.post(record.postings());
-                self.apply_forgotten(peer);
-            }
+            Record::Forgotten { peer, written_off } => self.apply_forgotten(peer, *written_off),
             Record::Recognized { peer, identity } => {
                 self.registers.peers.insert(peer.clone(), *identity);
                 self.to_meet.remove(peer);
@@ -86,33 +82,50 @@ impl Process {
         }
     }
 
-    #[inline]
-    fn post(&mut self, postings: Postings) {
-        if postings.from_outside != 0 {
-            self.registers.deposits += postings.deposited();
-            self.registers.withdrawals += postings.withdrawn();
+    fn apply_sent(&mut self, to: &ProcessId, seq: Seq, message: &Message) {
+        if let Some(transfer) = message.body.transfer() {
+            self.bank.debit(&transfer.from_account, transfer.amount);
         }
-        if let Some(Posting { account, amount }) = postings.debit {
-            self.bank.debit(account, amount);
-        }
-        if let Some(Posting { account, amount }) = postings.credit {
-            self.bank.credit(account, amount);
-        }
+        self.put_on_channel(to, seq, message);
     }
 
-    fn apply_delivered(&mut self, from: &ProcessId, (seq, way): (Seq, Way), message: &Message) {
+    // No account here ever held it, so it is a deposit: what is in a new cluster was paid in.
+    fn apply_carried(&mut self, to: &ProcessId, seq: Seq, message: &Message) {
+        if let Some(transfer) = message.body.transfer() {
+            self.registers.deposits += i128::from(transfer.amount.units());
+        }
+        self.put_on_channel(to, seq, message);
+    }
+
+    fn put_on_channel(&mut self, to: &ProcessId, seq: Seq, message: &Message) {
+        let channel = self.registers.outgoing.entry(to.clone()).or_default();
+        channel.send(seq, message, self.turn.position);
+    }
+
+    fn apply_delivered(
+        &mut self,
+        from: &ProcessId,
+        (seq, way): (Seq, Way),
+        suspense: Option<&AccountId>,
+        message: &Message,
+    ) {
         let channel = self.registers.incoming.entry(from.clone()).or_default();
         let before = channel.delivered;
         channel.deliver(seq, message);
         channel.way = Some(way);
         match &message.body {
-            Body::Transfer(_) => {}
+            Body::Transfer(transfer) => {
+                let account = suspense.unwrap_or(&transfer.to_account);
+                self.bank.credit(account, transfer.amount);
+            }
             Body::Put(write) => self.keys.write(write),
             Body::Marker(marker) => self.close_channel(&marker.snapshot, from, before),
         }
     }
 
-    fn apply_forgotten(&mut self, peer: &ProcessId) {
+    fn apply_forgotten(&mut self, peer: &ProcessId, written_off: i128) {
+        self.registers.withdrawals += written_off.max(0);
+        self.registers.deposits += (-written_off).max(0);
         if let Some(channel) = self.registers.outgoing.get_mut(peer) {
             *channel = Outgoing::default();
         }

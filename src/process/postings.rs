@@ -1,19 +1,17 @@
-//! What a record does to money: said here once. `apply`, the figures of a process and the statements of accounts read it from
-//! here. `store check` recomputes it independently, to check this.
+//! What a record does to money, for all that read it from the journal: the figures of a process, statements, differences, the
+//! index of accounts. `apply` does the same to the bank itself, and `store check` recomputes it independently.
 
 use super::event::{Record, Turn};
 use super::ids::{AccountId, Amount, ProcessId, Seq};
 use super::message::Message;
 
-/// What a record posts: at most one account is debited and one credited.
+/// What a record posts to accounts: at most one is debited and one credited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Postings<'a> {
     /// The account whose balance falls.
     pub debit: Option<Posting<'a>>,
     /// The account whose balance rises.
     pub credit: Option<Posting<'a>>,
-    /// What comes into the cluster, minor units; negative for what leaves it.
-    pub from_outside: i128,
 }
 
 /// One account and the amount posted to it.
@@ -26,25 +24,17 @@ pub struct Posting<'a> {
 }
 
 impl<'a> Postings<'a> {
-    /// What is deposited in the cluster, minor units.
-    #[must_use]
-    pub fn deposited(self) -> i128 {
-        self.from_outside.max(0)
+    /// The accounts; the debited one comes first.
+    pub fn accounts(self) -> impl Iterator<Item = &'a AccountId> {
+        let both = self.debit.into_iter().chain(self.credit);
+        both.map(|posting| posting.account)
     }
 
-    /// What is withdrawn from the cluster, minor units.
-    #[must_use]
-    pub fn withdrawn(self) -> i128 {
-        (-self.from_outside).max(0)
-    }
-
-    /// The accounts, and what is added to each, minor units; negative for a debit. The debit comes first.
+    /// The accounts, and what is added to each, minor units; negative for the debit, which comes first.
     pub fn changes(self) -> impl Iterator<Item = (&'a AccountId, i128)> {
         let units = |posting: Posting<'a>| (posting.account, i128::from(posting.amount.units()));
-        let debit = self
-            .debit
-            .map(units)
-            .map(|(account, units)| (account, -units));
+        let debit = self.debit.map(units);
+        let debit = debit.map(|(account, units)| (account, -units));
         debit.into_iter().chain(self.credit.map(units))
     }
 
@@ -52,15 +42,15 @@ impl<'a> Postings<'a> {
         let debit = Some(Posting { account, amount });
         Self {
             debit,
-            ..Self::default()
+            credit: None,
         }
     }
 
     fn credit(account: &'a AccountId, amount: Amount) -> Self {
         let credit = Some(Posting { account, amount });
         Self {
+            debit: None,
             credit,
-            ..Self::default()
         }
     }
 }
@@ -77,19 +67,13 @@ pub struct Dispatch {
 }
 
 impl Record {
-    /// What the record posts.
+    /// What the record posts to accounts.
     #[must_use]
     #[inline]
     pub fn postings(&self) -> Postings<'_> {
         match self {
-            Self::Deposited { account, amount } => Postings {
-                from_outside: i128::from(amount.units()),
-                ..Postings::credit(account, *amount)
-            },
-            Self::Withdrawn { account, amount } => Postings {
-                from_outside: -i128::from(amount.units()),
-                ..Postings::debit(account, *amount)
-            },
+            Self::Deposited { account, amount } => Postings::credit(account, *amount),
+            Self::Withdrawn { account, amount } => Postings::debit(account, *amount),
             Self::Moved { from, to, amount } => Postings {
                 credit: Postings::credit(to, *amount).credit,
                 ..Postings::debit(from, *amount)
@@ -107,16 +91,10 @@ impl Record {
                 }
                 None => Postings::default(),
             },
-            // No account of this cluster ever held it: what is in a new cluster was paid in.
-            Self::Carried { message, .. } => Postings {
-                from_outside: message.amount(),
-                ..Postings::default()
-            },
-            Self::Forgotten { written_off, .. } => Postings {
-                from_outside: -*written_off,
-                ..Postings::default()
-            },
-            Self::Written(_)
+            // No account of this cluster ever held what is carried.
+            Self::Carried { .. }
+            | Self::Forgotten { .. }
+            | Self::Written(_)
             | Self::Acknowledged { .. }
             | Self::Met { .. }
             | Self::StateRecorded { .. }
@@ -127,6 +105,33 @@ impl Record {
             | Self::Recognized { .. }
             | Self::Unfollowed { .. }
             | Self::Reached => Postings::default(),
+        }
+    }
+
+    /// What comes into the cluster by the record, minor units: a deposit, or, below zero, a withdrawal.
+    #[must_use]
+    #[inline]
+    pub fn from_outside(&self) -> i128 {
+        match self {
+            Self::Deposited { amount, .. } => i128::from(amount.units()),
+            Self::Withdrawn { amount, .. } => -i128::from(amount.units()),
+            // What is in the channels of a new cluster was paid in.
+            Self::Carried { message, .. } => message.amount(),
+            Self::Forgotten { written_off, .. } => -*written_off,
+            Self::Moved { .. }
+            | Self::Sent { .. }
+            | Self::Delivered { .. }
+            | Self::Written(_)
+            | Self::Acknowledged { .. }
+            | Self::Met { .. }
+            | Self::StateRecorded { .. }
+            | Self::PartStored { .. }
+            | Self::Checkpointed
+            | Self::Answered { .. }
+            | Self::AnswersForgotten { .. }
+            | Self::Recognized { .. }
+            | Self::Unfollowed { .. }
+            | Self::Reached => 0,
         }
     }
 
@@ -158,6 +163,12 @@ impl Record {
 }
 
 impl Turn {
+    /// The accounts that it changes, in order.
+    pub fn accounts(&self) -> impl Iterator<Item = &AccountId> {
+        let records = self.records.iter();
+        records.flat_map(|record| record.postings().accounts())
+    }
+
     /// The accounts that it changes, and what it adds to each, minor units, in order; negative for a debit.
     pub fn changes(&self) -> impl Iterator<Item = (&AccountId, i128)> {
         let records = self.records.iter();

@@ -62,8 +62,8 @@ pub(super) fn key_of_snapshots() -> u32 {
 /// The keys of everything that a turn touches, sorted, each once.
 pub(super) fn keys_of(turn: &Turn) -> Vec<u32> {
     let mut keys: Vec<u32> = turn
-        .changes()
-        .map(|(account, _)| key_of_account(account))
+        .accounts()
+        .map(key_of_account)
         .chain(recorded_for(turn).map(|_| key_of_snapshots()))
         .collect();
     keys.sort_unstable();
