@@ -162,7 +162,8 @@ impl Checkers {
         }
         revisions::unchanged(publication, put_back.map(|it| &it.process))?;
         let may_have_rivals = self.is_of_the_loss(&state.snapshot);
-        self.revisions.published(state, may_have_rivals)
+        self.revisions
+            .published((publication.by, state), may_have_rivals)
     }
 
     /// Whether this revision was published.
@@ -185,6 +186,9 @@ impl Checkers {
     pub(crate) fn wiped(&mut self, place: Place, store: [u8; 16], known_by: usize) {
         if let Some(put_back) = &mut self.put_back {
             put_back.is_still = false;
+            if self.truth.place_of(&put_back.process) == place {
+                self.revisions.lost_with(&put_back.process);
+            }
         }
         self.truth.wiped(place, store, known_by);
         self.durability.wiped(place);

@@ -16,15 +16,23 @@ use crate::world::Checked;
 pub(super) struct Revisions {
     published: BTreeMap<(SnapshotId, u32), GlobalState>,
     complete: BTreeMap<SnapshotId, u32>,
+    /// In whose histories each one is.
+    holders: BTreeMap<(SnapshotId, u32), BTreeSet<ProcessId>>,
 }
 
 impl Revisions {
     /// A revision is durable, assembled or taken over. After a loss, or where its initiator is gone, it may have rivals.
-    pub(super) fn published(&mut self, state: &GlobalState, may_have_rivals: bool) -> Checked {
+    pub(super) fn published(
+        &mut self,
+        (by, state): (&ProcessId, &GlobalState),
+        may_have_rivals: bool,
+    ) -> Checked {
         let GlobalState {
             snapshot, revision, ..
         } = state;
         let key = (snapshot.clone(), *revision);
+        let holders = self.holders.entry(key.clone()).or_default();
+        holders.insert(by.clone());
         let known = self.published.entry(key).or_insert_with(|| state.clone());
         if known != state {
             return Err(format!(
@@ -50,6 +58,17 @@ impl Revisions {
             ));
         }
         Ok(())
+    }
+
+    /// The store of a process is lost that was an older copy of itself, so that its peers refused its markers. The revisions
+    /// that it alone held are gone, and the others know nothing of these snapshots.
+    pub(super) fn lost_with(&mut self, process: &ProcessId) {
+        for (key, holders) in &mut self.holders {
+            if holders.remove(process) && holders.is_empty() {
+                self.published.remove(key);
+            }
+        }
+        self.holders.retain(|_, holders| !holders.is_empty());
     }
 
     pub(super) fn knows(&self, state: &GlobalState) -> bool {
