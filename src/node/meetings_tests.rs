@@ -144,11 +144,7 @@ async fn an_older_copy_has_to_meet_its_peers_again_whenever_that_is_found_out() 
     let config = config(dir.path());
     let [n1, n2, n3] = [0, 1, 2].map(|place| ids()[place].clone());
     let open = || Arc::new(Store::open(dir.path(), "c", &n1).expect("a good store"));
-    let meetings = |store: &Arc<Store>| {
-        let recovered = store.recover(&n1, &config.topology, 4);
-        let process = recovered.expect("it is whole").0;
-        Meetings::of(&process, &config, store).expect("it is whole")
-    };
+    let meetings = |store: &Arc<Store>| recovered(&config, store);
     let commit = |store: &Store, turn: &Turn| {
         store.commit(turn).expect("the disk has room");
     };
@@ -206,6 +202,13 @@ fn meet((store, meetings): (&Store, &Meetings), turn: &Turn) {
     }
 }
 
+// The meetings of n1, as a start finds them in its store.
+fn recovered(config: &NodeConfig, store: &Arc<Store>) -> Meetings {
+    let recovered = store.recover(&config.me, &config.topology, 4);
+    let process = recovered.expect("it is whole").0;
+    Meetings::of(&process, config, store).expect("it is whole")
+}
+
 // Without this an older copy on a machine whose clock is behind would answer for what the original did after it was made,
 // since the original had met the peers.
 #[tokio::test]
@@ -214,11 +217,7 @@ async fn behind_a_gap_a_journal_answers_from_its_next_meetings_on() {
     let config = config(dir.path());
     let [n1, n2, n3] = [0, 1, 2].map(|place| ids()[place].clone());
     let open = || Arc::new(Store::open(dir.path(), "c", &n1).expect("a good store"));
-    let meetings = |store: &Arc<Store>| {
-        let recovered = store.recover(&n1, &config.topology, 4);
-        let process = recovered.expect("it is whole").0;
-        Meetings::of(&process, &config, store).expect("it is whole")
-    };
+    let meetings = |store: &Arc<Store>| recovered(&config, store);
     let store = open();
     meet((&store, &meetings(&store)), &met(1, 10, &n2));
     drop(store);
@@ -279,11 +278,7 @@ fn behind_a_gap_the_earliest_meetings_count_and_not_the_first() {
     let config = config(dir.path());
     let [n1, n2, n3] = [0, 1, 2].map(|place| ids()[place].clone());
     let open = || Arc::new(Store::open(dir.path(), "c", &n1).expect("a good store"));
-    let meetings = |store: &Arc<Store>| {
-        let recovered = store.recover(&n1, &config.topology, 4);
-        let process = recovered.expect("it is whole").0;
-        Meetings::of(&process, &config, store).expect("it is whole")
-    };
+    let meetings = |store: &Arc<Store>| recovered(&config, store);
     let store = open();
     meet((&store, &meetings(&store)), &met(1, 10, &n2));
     drop(store);

@@ -1,5 +1,6 @@
-//! What a record does to money, for all that read it from the journal: the figures of a process, statements, differences, the
-//! index of accounts. `apply` does the same to the bank itself, and `store check` recomputes it independently.
+//! What a record does to money, for all that read it from the journal: the figures of a process, differences, the index of
+//! accounts. A statement says besides how it shows each record. `apply` does the same to the bank itself, and `store check`
+//! recomputes it independently.
 
 use super::event::{Record, Turn};
 use super::ids::{AccountId, Amount, ProcessId, Seq};
