@@ -14,7 +14,7 @@ use std::process::{Command, ExitCode};
 use snapledger::process::Process;
 use snapledger::process::event::{Input, Operation};
 use snapledger::process::ids::{AccountId, Hash, ProcessId, RequestId};
-use snapledger::process::step::{Step, Waiting};
+use snapledger::process::step::{InputQueue, Step};
 use snapledger::process::topology::Topology;
 use snapledger::store::codec::Entry;
 
@@ -120,13 +120,13 @@ fn run(kind: &str) -> Result<u64, Box<dyn Error>> {
     let (mut bytes, mut hash) = (0, Hash::default());
     for begin in (0..TURNS).map(|turn| turn * TURN) {
         let inputs = (begin..begin + TURN).map(|number| input(kind, number, &ids[1]));
-        let mut waiting = Waiting::default();
+        let mut waiting = InputQueue::default();
         waiting.push(inputs.collect::<Result<_, _>>()?, Some(()));
         let (step, entry, of_entry) = turn(&mut process, &mut waiting, hash);
         bytes += entry.len() as u64;
         hash = of_entry;
         if step
-            .said
+            .replies
             .iter()
             .map(|said| said.replies.len() as u64)
             .sum::<u64>()
@@ -142,7 +142,7 @@ fn run(kind: &str) -> Result<u64, Box<dyn Error>> {
 #[inline(never)]
 fn turn(
     process: &mut Process,
-    waiting: &mut Waiting<()>,
+    waiting: &mut InputQueue<()>,
     previous: Hash,
 ) -> (Step<()>, Vec<u8>, Hash) {
     let step = process.take_turn(1, waiting, usize::MAX);

@@ -1,6 +1,6 @@
 //! Format 3: what is asked about the past is final, and a store may begin in the middle of it.
 //!
-//! Nothing that is stored changes. The journal may hold two records that programs before did not know: `Reached`, by
+//! Nothing that is stored changes. The journal may hold two records that programs before did not know: `ClockAdvanced`, by
 //! which the clock passes an instant that somebody asked about, and `Carried`, a message of a restored channel. And there
 //! is a tree `stretches`, the index of which turns touch an account. A node makes it in the background from the journal,
 //! so that a start after an upgrade takes no longer than any other.

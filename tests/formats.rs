@@ -13,10 +13,10 @@ use std::path::Path;
 use snapledger::history::global::{Completeness, GlobalState, Missing, Reason};
 use snapledger::history::part::Part;
 use snapledger::process::Process;
-use snapledger::process::channel::Tally;
+use snapledger::process::channel::ChannelDigest;
 use snapledger::process::clock::{Clocks, Hlc, Lamport};
 use snapledger::process::event::{
-    Claim, Identity, Input, Meeting, Operation, Read, Record, Reply, Turn,
+    Claim, Handshake, Identity, Input, Operation, Read, Record, Reply, Turn,
 };
 use snapledger::process::ids::{
     AccountId, Amount, ChannelId, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId,
@@ -63,7 +63,7 @@ fn account(name: &str) -> AccountId {
 // What a store of every format says: one of each record, of each chunk, a part and a revision.
 fn script(format: u64) -> Vec<Input> {
     let [incoming, write, marker] = arrivals();
-    let meeting = Meeting {
+    let meeting = Handshake {
         peer: q(),
         identity: Identity {
             store: [9; 16],
@@ -73,8 +73,8 @@ fn script(format: u64) -> Vec<Input> {
         clocks: Clocks::default(),
         unfollowed: None,
         claim: Claim::Receiver {
-            delivered: Tally::default(),
-            here: Tally::default(),
+            delivered: ChannelDigest::default(),
+            here: ChannelDigest::default(),
         },
         agreed: true,
     };
@@ -98,7 +98,7 @@ fn script(format: u64) -> Vec<Input> {
         operation(None, transfer(None, 100)),
         operation(None, transfer(Some(q()), 10)),
         operation(None, put(Some("hello"))),
-        Input::Met(Box::new(meeting)),
+        Input::Handshake(Box::new(meeting)),
         Input::Acknowledged {
             to: q(),
             seq: Seq(1),
@@ -189,7 +189,7 @@ fn arrivals() -> [Input; 3] {
 // What formats since can say besides.
 fn script_since(format: u64) -> Vec<Input> {
     let time = Hlc::at(20_000);
-    let since_3 = vec![Input::Reach { time }];
+    let since_3 = vec![Input::AdvanceClock { time }];
     if format < 3 { Vec::new() } else { since_3 }
 }
 

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use snapledger::history::statement::{Entry, EntryPlace, Op};
 use snapledger::process::clock::Hlc;
 use snapledger::process::ids::{Lsn, ProcessId, SnapshotId};
-use snapledger::store::{Page, StatementQuery, Store, StoreError};
+use snapledger::store::{StatementPage, StatementQuery, Store, StoreError};
 use teller::{Balances, Teller, account, images, open, process_id, recover};
 use tempfile::TempDir;
 
@@ -256,7 +256,7 @@ impl Lived {
     }
 
     // All pages, one after the other; what is added between two pages changes nothing.
-    fn statement(&mut self, name: &str, query: &StatementQuery) -> Vec<Page> {
+    fn statement(&mut self, name: &str, query: &StatementQuery) -> Vec<StatementPage> {
         let mut query = StatementQuery {
             account: account(name),
             ..query.clone()

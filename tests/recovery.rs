@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use snapledger::process::Process;
-use snapledger::process::cell::Changes;
+use snapledger::process::cell::CellChanges;
 use snapledger::process::event::{Input, Operation, Reply};
 use snapledger::process::ids::Lsn;
 use snapledger::process::registers::Sealed;
@@ -228,7 +228,7 @@ fn assert_same(recovered: &mut Process, teller: &Teller) {
 fn by_cut<'a>(sealed: impl IntoIterator<Item = &'a Sealed>) -> BTreeMap<Lsn, Sealed> {
     let ordered = |sealed: &Sealed| {
         let mut sealed = sealed.clone();
-        sealed.cells = Changes::of(vec![sealed.cells.sorted()]);
+        sealed.cells = CellChanges::of(vec![sealed.cells.sorted()]);
         (sealed.registers.position, sealed)
     };
     sealed.into_iter().map(ordered).collect()

@@ -10,10 +10,10 @@ use super::balance::PEER_TIMEOUT;
 use super::cut::Cut;
 use super::error::Failure;
 use crate::history::audit::{Absence, Absent, Audit};
-use crate::history::kinship::{Doubt, Told};
+use crate::history::lineage::{Doubt, JournalAtCut};
 use crate::history::part::RecordedState;
-use crate::history::share::Share;
-use crate::node::{Handle, PeerState, Place, Point, Unanswered};
+use crate::history::process_totals::ProcessTotals;
+use crate::node::{Handle, JournalPosition, PastPoint, PeerState, Unanswered};
 use crate::process::clock::Hlc;
 use crate::process::ids::{Lsn, ProcessId, SnapshotId};
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
@@ -22,17 +22,17 @@ use crate::store::StoreError;
 use crate::transport::wire::{answers_since, share_from_wire};
 
 /// What the share of one process is.
-enum Found {
+enum KnownTotals {
     /// The one at the cut.
-    Share(Share),
+    Share(ProcessTotals),
     /// Not known; or an older one, with when and in which snapshot it was recorded.
-    Absent(Absence, Option<(Share, Hlc, SnapshotId)>),
+    Absent(Absence, Option<(ProcessTotals, Hlc, SnapshotId)>),
 }
 
 /// The cluster at a clock value that is over.
 pub(super) async fn at(handle: &Handle, time: Hlc) -> Result<Audit, Failure> {
     let processes = handle.config().topology.processes();
-    let points = processes.map(|process| (process.clone(), Point::Time(time)));
+    let points = processes.map(|process| (process.clone(), PastPoint::Time(time)));
     gather(handle, Some(time), points.collect()).await
 }
 
@@ -47,7 +47,7 @@ pub(super) async fn cut(handle: &Handle, cut: Cut) -> Result<Audit, Failure> {
         return Err(Failure::malformed("cut", why));
     }
     let points = cut.places.into_iter();
-    let points = points.map(|(process, place)| (process, Point::Place(place)));
+    let points = points.map(|(process, place)| (process, PastPoint::Place(place)));
     gather(handle, cut.at, points.collect()).await
 }
 
@@ -65,7 +65,7 @@ pub(super) fn dated_ahead(
 async fn gather(
     handle: &Handle,
     at: Option<Hlc>,
-    points: BTreeMap<ProcessId, Point>,
+    points: BTreeMap<ProcessId, PastPoint>,
 ) -> Result<Audit, Failure> {
     let mut asked = JoinSet::new();
     for (process, point) in &points {
@@ -98,7 +98,7 @@ async fn gather(
     for process in audit.removed() {
         let found = match at {
             Some(time) => removed(handle, &process, time).await?,
-            None => Found::Absent(Absence::OtherJournal, None),
+            None => KnownTotals::Absent(Absence::OtherJournal, None),
         };
         put(&mut audit, process, found);
     }
@@ -120,15 +120,15 @@ async fn gather(
 }
 
 // Of one that is in the cluster no more. Its journal is gone with its store.
-async fn removed(handle: &Handle, process: &ProcessId, time: Hlc) -> Result<Found, Failure> {
-    let asked = (&Point::Time(time), Some(time));
+async fn removed(handle: &Handle, process: &ProcessId, time: Hlc) -> Result<KnownTotals, Failure> {
+    let asked = (&PastPoint::Time(time), Some(time));
     recorded(handle, process, asked, Absence::OtherJournal).await
 }
 
-fn put(audit: &mut Audit, process: ProcessId, found: Found) {
+fn put(audit: &mut Audit, process: ProcessId, found: KnownTotals) {
     match found {
-        Found::Share(share) => _ = audit.shares.insert(process, share),
-        Found::Absent(reason, older) => {
+        KnownTotals::Share(share) => _ = audit.shares.insert(process, share),
+        KnownTotals::Absent(reason, older) => {
             let known = older.map(|(share, until, snapshot)| {
                 audit.shares.insert(process.clone(), share);
                 (until, snapshot)
@@ -142,8 +142,8 @@ fn put(audit: &mut Audit, process: ProcessId, found: Found) {
 async fn share(
     handle: &Handle,
     process: &ProcessId,
-    (point, at): (&Point, Option<Hlc>),
-) -> Result<Found, Failure> {
+    (point, at): (&PastPoint, Option<Hlc>),
+) -> Result<KnownTotals, Failure> {
     let config = handle.config();
     let answered = if *process == config.me {
         own(handle, point).await?
@@ -154,20 +154,24 @@ async fn share(
         Err(Absence::OtherJournal)
     };
     match answered {
-        Ok(share) if share.is_known() => Ok(Found::Share(share)),
+        Ok(share) if share.is_known() => Ok(KnownTotals::Share(share)),
         Ok(_) => recorded(handle, process, (point, at), Absence::OtherJournal).await,
         Err(reason) => recorded(handle, process, (point, at), reason).await,
     }
 }
 
 /// The share of a process after a state that it has recorded, as its own journal has it.
-pub(super) async fn at_cut(handle: &Handle, process: &ProcessId, cut: Option<Place>) -> Told {
+pub(super) async fn at_cut(
+    handle: &Handle,
+    process: &ProcessId,
+    cut: Option<JournalPosition>,
+) -> JournalAtCut {
     let absent = |absence| Err(Doubt::Absent(absence));
     let Some(cut) = cut else {
         return absent(Absence::OtherMake);
     };
     let config = handle.config();
-    let point = Point::Place(cut);
+    let point = PastPoint::Place(cut);
     let answered = if *process == config.me {
         own(handle, &point).await
     } else if config.topology.contains(process) {
@@ -186,14 +190,17 @@ pub(super) async fn at_cut(handle: &Handle, process: &ProcessId, cut: Option<Pla
 }
 
 /// The place of a recorded state in its journal; `None` where there is no journal.
-pub(super) fn place_of(state: &RecordedState) -> Option<Place> {
-    state.has_journal().then(|| Place {
+pub(super) fn place_of(state: &RecordedState) -> Option<JournalPosition> {
+    state.has_journal().then(|| JournalPosition {
         position: state.position,
         journal: state.journal.0.to_vec(),
     })
 }
 
-async fn own(handle: &Handle, point: &Point) -> Result<Result<Share, Absence>, Failure> {
+async fn own(
+    handle: &Handle,
+    point: &PastPoint,
+) -> Result<Result<ProcessTotals, Absence>, Failure> {
     match handle.share(point.clone()).await {
         Ok(share) => Ok(Ok(share)),
         // The cut was answered once: by a journal that is not here any more.
@@ -208,19 +215,21 @@ async fn own(handle: &Handle, point: &Point) -> Result<Result<Share, Absence>, F
 async fn recorded(
     handle: &Handle,
     process: &ProcessId,
-    (point, at): (&Point, Option<Hlc>),
+    (point, at): (&PastPoint, Option<Hlc>),
     reason: Absence,
-) -> Result<Found, Failure> {
+) -> Result<KnownTotals, Failure> {
     let place = match point {
-        Point::Time(_) => None,
-        Point::Place(place) => Some(place.clone()),
+        PastPoint::Time(_) => None,
+        PastPoint::Place(place) => Some(place.clone()),
     };
     let is_exact = move |state: &RecordedState| {
-        let is_at = |place: &Place| place.position == state.position && place.is_in(&state.journal);
+        let is_at = |place: &JournalPosition| {
+            place.position == state.position && place.is_in(&state.journal)
+        };
         place.as_ref().is_some_and(is_at)
     };
     // The state at a place may have been recorded after the instant.
-    let not_after = at.filter(|_| matches!(point, Point::Time(_)));
+    let not_after = at.filter(|_| matches!(point, PastPoint::Time(_)));
     let (position, exact) = (position(point), is_exact.clone());
     let is_wanted = move |state: &RecordedState| {
         // What a process of another make says of a snapshot is nothing that others could be compared with.
@@ -233,19 +242,22 @@ async fn recorded(
     };
     let found = handle.recorded(process.clone(), not_after, is_wanted);
     let Some((snapshot, state)) = found.await? else {
-        return Ok(Found::Absent(reason, None));
+        return Ok(KnownTotals::Absent(reason, None));
     };
-    let share = Share::from(&state);
+    let share = ProcessTotals::from(&state);
     match is_exact(&state) {
-        true => Ok(Found::Share(share)),
-        false => Ok(Found::Absent(reason, Some((share, state.time, snapshot)))),
+        true => Ok(KnownTotals::Share(share)),
+        false => Ok(KnownTotals::Absent(
+            reason,
+            Some((share, state.time, snapshot)),
+        )),
     }
 }
 
-fn position(point: &Point) -> Option<Lsn> {
+fn position(point: &PastPoint) -> Option<Lsn> {
     match point {
-        Point::Time(_) => None,
-        Point::Place(place) => Some(place.position),
+        PastPoint::Time(_) => None,
+        PastPoint::Place(place) => Some(place.position),
     }
 }
 
@@ -253,8 +265,8 @@ fn position(point: &Point) -> Option<Lsn> {
 async fn asked(
     handle: &Handle,
     process: &ProcessId,
-    point: &Point,
-) -> Result<Result<Share, Absence>, Failure> {
+    point: &PastPoint,
+) -> Result<Result<ProcessTotals, Absence>, Failure> {
     let Some(channel) = handle.peer_channel(process) else {
         return Ok(Err(Absence::OtherMake));
     };
@@ -268,8 +280,8 @@ async fn asked(
         return Ok(Err(gone));
     }
     let point = match point {
-        Point::Time(time) => share_at_request::Point::Time(time.0),
-        Point::Place(place) => share_at_request::Point::Place(WirePlace {
+        PastPoint::Time(time) => share_at_request::Point::Time(time.0),
+        PastPoint::Place(place) => share_at_request::Point::Place(WirePlace {
             position: place.position.0,
             journal_hash: place.journal.clone(),
         }),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
-use super::ask;
 use super::error::Failure;
+use super::local_query;
 use super::members::{Membership, RECORDED, THEN};
 use crate::node::Handle;
 use crate::process::clock::Hlc;
@@ -26,9 +26,9 @@ pub(super) async fn now(
     handle: &Handle,
     process: &ProcessId,
     account: AccountId,
-) -> Result<ask::Balance, Failure> {
+) -> Result<local_query::Balance, Failure> {
     if *process == handle.config().me {
-        return ask::balance(handle, account).await;
+        return local_query::balance(handle, account).await;
     }
     let membership = Membership::of(handle, process).await?;
     if let Some(failure) = membership.obstacle(process, RECORDED, THEN) {
@@ -58,7 +58,7 @@ pub(super) async fn now(
         let why = format!("process {:?} answers at its address", answer.process);
         return Err(down(why));
     }
-    Ok(ask::Balance {
+    Ok(local_query::Balance {
         units: answer.existed.then_some(answer.balance),
         position: Lsn(answer.journal_position),
         time: Hlc(answer.time),
@@ -69,7 +69,7 @@ pub(super) async fn now(
 pub(super) fn answer(
     process: &ProcessId,
     account: &AccountId,
-    balance: &ask::Balance,
+    balance: &local_query::Balance,
 ) -> BalanceAtResponse {
     BalanceAtResponse {
         process: process.to_string(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::error::Failure;
 use crate::history::audit::Audit;
-use crate::node::Place;
+use crate::node::JournalPosition;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Lsn, ProcessId};
 
@@ -18,13 +18,13 @@ pub(super) struct Cut {
     /// The instant that it was asked by.
     pub(super) at: Option<Hlc>,
     /// Where each process was.
-    pub(super) places: BTreeMap<ProcessId, Place>,
+    pub(super) places: BTreeMap<ProcessId, JournalPosition>,
 }
 
 impl From<&Audit> for Cut {
     fn from(audit: &Audit) -> Self {
         let places = audit.shares.iter().map(|(process, share)| {
-            let place = Place {
+            let place = JournalPosition {
                 position: share.position,
                 journal: share.journal.0[..HASH_BYTES].to_vec(),
             };
@@ -72,7 +72,7 @@ fn read(token: &str, cluster: &str) -> Option<Cut> {
     let mut places = BTreeMap::new();
     while let Some(process) = lines.next() {
         let (position, journal) = lines.next()?.split_once(' ')?;
-        let place = Place {
+        let place = JournalPosition {
             position: Lsn(position.parse().ok()?),
             journal: self::bytes(journal)?,
         };
@@ -118,7 +118,7 @@ mod tests {
             place in any::<prop::sample::Index>(),
         ) {
             let places = places.iter().map(|(process, (position, journal))| {
-                let place = Place { position: Lsn(*position), journal: journal.to_vec() };
+                let place = JournalPosition { position: Lsn(*position), journal: journal.to_vec() };
                 (ProcessId::parse(process).expect("a valid id"), place)
             });
             let cut = Cut { at: at.map(Hlc), places: places.collect() };

@@ -6,15 +6,15 @@ use std::ops::{Bound, ControlFlow};
 use tokio::task::JoinSet;
 
 use super::audit;
+use super::changes_since::ChangesQuery;
 use super::error::Failure;
 use super::recorded::view_of;
-use super::since::Since;
-use crate::history::diff::{AccountChange, Comparison, NotCompared, Obstacle, Then};
-use crate::history::kinship::Told;
-use crate::history::movement::{Figures, Movement};
+use crate::history::diff::{AccountChange, AtInstant, Comparison, NotCompared, Obstacle};
+use crate::history::lineage::JournalAtCut;
+use crate::history::movement::{Movement, ProcessFigures};
 use crate::history::part::RecordedState;
-use crate::history::share::Share;
-use crate::node::{Handle, Place, SnapshotView};
+use crate::history::process_totals::ProcessTotals;
+use crate::node::{Handle, JournalPosition, SnapshotView};
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::store::Store;
@@ -25,7 +25,7 @@ pub(super) struct Sides {
     pub(super) from: SnapshotView,
     pub(super) to: To,
     /// What the journal of each process has at the two cuts, once that was asked.
-    told: BTreeMap<ProcessId, [Told; 2]>,
+    told: BTreeMap<ProcessId, [JournalAtCut; 2]>,
 }
 
 /// What a snapshot is compared with.
@@ -33,13 +33,13 @@ pub(super) enum To {
     /// Another snapshot.
     Snapshot(SnapshotView),
     /// The last clock value of an instant, and what each process had then.
-    Instant(Hlc, Then),
+    Instant(Hlc, AtInstant),
 }
 
 // The second cut of a process: where it is, or what was there.
 enum Other {
-    Cut(Option<Place>),
-    Known(Share),
+    Cut(Option<JournalPosition>),
+    Known(ProcessTotals),
 }
 
 /// The sums that explain what differs, and who is not compared.
@@ -72,7 +72,7 @@ impl Sides {
     pub(super) async fn ask(&mut self) -> Result<bool, Failure> {
         let from = &self.from.state;
         let place = audit::place_of;
-        let cuts: Vec<(ProcessId, Option<Place>, Other)> = match &self.to {
+        let cuts: Vec<(ProcessId, Option<JournalPosition>, Other)> = match &self.to {
             To::Snapshot(to) => {
                 let compared = Comparison::of(from, &to.state).compared.into_iter();
                 let cut =
@@ -83,9 +83,10 @@ impl Sides {
             }
             To::Instant(at, then) => {
                 let compared = Comparison::until(from, (*at, then)).compared.into_iter();
-                let cut = |(process, (before, after)): (&ProcessId, (&RecordedState, &Share))| {
-                    (process.clone(), place(before), Other::Known(after.clone()))
-                };
+                let cut =
+                    |(process, (before, after)): (&ProcessId, (&RecordedState, &ProcessTotals))| {
+                        (process.clone(), place(before), Other::Known(after.clone()))
+                    };
                 compared.map(cut).collect()
             }
         };
@@ -130,7 +131,7 @@ impl Sides {
         let from = view_of(handle, from, revision).await?;
         let audit = audit::at(handle, time).await?;
         let absent = audit.missing.iter();
-        let mut then: Then = absent
+        let mut then: AtInstant = absent
             .map(|(process, absent)| (process.clone(), Err(Obstacle::NotAsked(absent.reason))))
             .collect();
         let mut asked = JoinSet::new();
@@ -198,7 +199,7 @@ impl Sides {
             To::Instant(at, then) => {
                 let compared = Comparison::until(from, (*at, then)).compared;
                 for (process, (state, _)) in compared.range::<&ProcessId, _>(range) {
-                    let since = Since {
+                    let since = ChangesQuery {
                         process,
                         snapshot: &from.snapshot,
                         state,
@@ -219,14 +220,14 @@ impl Sides {
 // What a process had at the instant, if it can say what differs from what it has in the snapshot.
 async fn check(
     handle: &Handle,
-    (process, share): (&ProcessId, Share),
+    (process, share): (&ProcessId, ProcessTotals),
     (from, time): (&SnapshotView, Hlc),
-) -> Result<Result<Share, Obstacle>, Failure> {
+) -> Result<Result<ProcessTotals, Obstacle>, Failure> {
     // Who is not in the snapshot is named for that.
     let Some(part) = from.state.parts.get(process) else {
         return Ok(Ok(share));
     };
-    let since = Since {
+    let since = ChangesQuery {
         process,
         snapshot: &from.state.snapshot,
         state: &part.state,
@@ -235,9 +236,12 @@ async fn check(
     Ok(since.check(handle, &share).await?.map(|()| share))
 }
 
-fn outline<'a, S>(comparison: Comparison<'a, S>, told: &BTreeMap<ProcessId, [Told; 2]>) -> Outline
+fn outline<'a, S>(
+    comparison: Comparison<'a, S>,
+    told: &BTreeMap<ProcessId, [JournalAtCut; 2]>,
+) -> Outline
 where
-    Figures<'a>: From<&'a S>,
+    ProcessFigures<'a>: From<&'a S>,
 {
     let movements = comparison.movements(told);
     let movements = movements.map(|(process, movement)| (process.clone(), movement));

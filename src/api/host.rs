@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::door::Door;
+use super::listener::Listener;
 use super::serve::serve;
 use super::{descriptors, grpc, rest};
 use crate::config::NodeConfig;
@@ -52,8 +52,8 @@ impl Host {
         first: impl FnOnce(&Handle),
     ) -> Result<Self, NodeError> {
         let places = descriptors::connections_max(config.members.len());
-        let grpc = Door::new(listener(sockets.grpc)?, places);
-        let rest = Door::new(listener(sockets.rest)?, places);
+        let grpc = Listener::new(listener(sockets.grpc)?, places);
+        let rest = Listener::new(listener(sockets.rest)?, places);
         let node = Node::start(config).await?;
         first(node.handle());
         let (stopping, stop) = watch::channel(false);
@@ -110,7 +110,7 @@ pub(super) async fn told(mut stop: watch::Receiver<bool>) {
     let _gone = stop.wait_for(|stop| *stop).await;
 }
 
-async fn serve_grpc(door: Door, handle: Handle, stop: watch::Receiver<bool>) {
+async fn serve_grpc(door: Listener, handle: Handle, stop: watch::Receiver<bool>) {
     let (router, health) = grpc::router(handle).await;
     let stopped = async {
         told(stop).await;

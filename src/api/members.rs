@@ -1,7 +1,7 @@
 //! Which processes can be asked about their accounts: those of the cluster whose programs are like this one.
 
-use super::ask;
 use super::error::Failure;
+use super::local_query;
 use crate::node::Handle;
 use crate::process::ids::ProcessId;
 use crate::process::refusal::Refusal;
@@ -40,7 +40,7 @@ impl Membership {
         if config.topology.contains(process) {
             return Ok(Self::Member);
         }
-        match ask::status(handle).await?.removed.contains(process) {
+        match local_query::status(handle).await?.removed.contains(process) {
             true => Ok(Self::Removed),
             false => Err(Refusal::UnknownProcess(process.clone()).into()),
         }

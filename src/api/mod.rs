@@ -4,17 +4,19 @@
 //! failures from the one table in `error`. Nothing here decides anything about money or snapshots, and nothing a
 //! client sends can panic.
 
-mod ask;
 mod audit;
 mod balance;
+mod balance_at;
+mod changes_since;
 mod cut;
 pub mod descriptors;
 mod differences;
-mod door;
 mod error;
 pub mod grpc;
 mod host;
 mod identity;
+mod listener;
+mod local_query;
 mod members;
 mod named;
 mod proof;
@@ -23,14 +25,12 @@ mod recorded;
 mod resets;
 pub mod rest;
 mod serve;
-mod since;
+mod starting;
 mod statement;
-mod then;
 pub(crate) mod time;
-mod waiting;
 
 pub(crate) use named::{ITS_ID_IS_LATEST, LATEST};
 
 pub use host::{Host, Sockets};
 pub use proof::{Checked, ProofDocument};
-pub use waiting::Waiting;
+pub use starting::StartingServers;

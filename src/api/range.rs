@@ -2,7 +2,7 @@
 //! first one.
 
 use super::error::Failure;
-use super::rest::cursor::{self, Place, Question, Within};
+use super::rest::cursor::{self, PageStart, QueryFingerprint, Within};
 use super::time::{self, Bound, Instant};
 use crate::node::Handle;
 use crate::process::clock::Hlc;
@@ -27,9 +27,9 @@ pub(super) struct Given<'a> {
 
 impl Range {
     /// The bounds, and the place behind which the page begins.
-    pub(super) async fn of<P: Place>(
+    pub(super) async fn of<P: PageStart>(
         handle: &Handle,
-        question: Question,
+        question: QueryFingerprint,
         given: Given<'_>,
     ) -> Result<(Self, Option<P>), Failure> {
         let bound = |field, text: Option<&str>| text.map(|text| time::bound(field, text));
@@ -66,7 +66,7 @@ impl Range {
     }
 
     /// The cursor of the page behind a place.
-    pub(super) fn cursor(&self, question: Question, place: impl Place) -> String {
+    pub(super) fn cursor(&self, question: QueryFingerprint, place: impl PageStart) -> String {
         match self.is_relative {
             true => cursor::encode(
                 question,

@@ -16,7 +16,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::door::{Door, Place};
+use super::listener::{ConnectionPermit, Listener};
 use super::resets::paced;
 
 /// What every HTTP/2 connection begins with (RFC 9113 §3.4).
@@ -36,7 +36,7 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
 /// Serves until `stop` is done, and then what is under way. Connections end with this future.
-pub(super) async fn serve(door: Door, router: Router, stop: impl Future) {
+pub(super) async fn serve(door: Listener, router: Router, stop: impl Future) {
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
     let mut opening = JoinSet::new();
@@ -64,12 +64,12 @@ struct Opened {
     /// The first bytes, which told the version, are read again.
     read: Chain<Cursor<Vec<u8>>, OwnedReadHalf>,
     write: OwnedWriteHalf,
-    place: Place,
+    place: ConnectionPermit,
     is_http2: bool,
 }
 
 impl Opened {
-    async fn of(socket: TcpStream, place: Place) -> io::Result<Self> {
+    async fn of(socket: TcpStream, place: ConnectionPermit) -> io::Result<Self> {
         let (mut read, write) = socket.into_split();
         let first = timeout(FIRST_BYTES_MAX, first_bytes(&mut read)).await??;
         Ok(Self {
@@ -95,7 +95,7 @@ impl Opened {
     }
 }
 
-async fn ended(connection: impl Future<Output = hyper::Result<()>>, _place: Place) {
+async fn ended(connection: impl Future<Output = hyper::Result<()>>, _place: ConnectionPermit) {
     if let Err(error) = connection.await {
         tracing::debug!(%error, "a connection broke off");
     }

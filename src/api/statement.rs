@@ -13,9 +13,10 @@ use crate::process::ids::{AccountId, Lsn, ProcessId};
 use crate::process::refusal::Refusal;
 use crate::proto::snapledger::history_service_client::HistoryServiceClient;
 use crate::proto::snapledger::{
-    EntryPlace as WirePlace, StatementEntry, StatementPage, StatementRequest, StatementSnapshot,
+    EntryPlace as WirePlace, StatementEntry, StatementPage as WirePage, StatementRequest,
+    StatementSnapshot,
 };
-use crate::store::{Marked, Page, StatementQuery};
+use crate::store::{Marked, StatementPage, StatementQuery};
 use crate::transport::wire::answers_since;
 
 /// Nobody else has the journal.
@@ -28,7 +29,7 @@ pub(super) async fn page(
     handle: &Handle,
     process: &ProcessId,
     query: StatementQuery,
-) -> Result<StatementPage, Failure> {
+) -> Result<WirePage, Failure> {
     if *process != handle.config().me {
         return asked(handle, process, &query).await;
     }
@@ -42,7 +43,7 @@ pub(super) async fn page(
 }
 
 async fn exists(handle: &Handle, account: &AccountId) -> Result<bool, Failure> {
-    let balance = super::ask::balance(handle, account.clone()).await?;
+    let balance = super::local_query::balance(handle, account.clone()).await?;
     Ok(balance.units.is_some())
 }
 
@@ -50,7 +51,7 @@ async fn asked(
     handle: &Handle,
     process: &ProcessId,
     query: &StatementQuery,
-) -> Result<StatementPage, Failure> {
+) -> Result<WirePage, Failure> {
     let down = |why: String| Failure::ProcessDown {
         process: process.clone(),
         why,
@@ -103,8 +104,8 @@ pub(super) fn place(place: WirePlace) -> EntryPlace {
     }
 }
 
-fn to_wire(process: &ProcessId, account: &AccountId, page: Page) -> StatementPage {
-    StatementPage {
+fn to_wire(process: &ProcessId, account: &AccountId, page: StatementPage) -> WirePage {
+    WirePage {
         process: process.to_string(),
         account: account.to_string(),
         has_more: page.has_more,

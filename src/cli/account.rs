@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::instant::{INSTANT, at};
 use super::output::cell;
-use super::rest::{Answer, RestOptions, given, segment};
+use super::rest::{RestAnswer, RestOptions, given, segment};
 use super::{CliError, OutputFormat, Report, print};
 
 /// Balances, statements, deposits, withdrawals and transfers.
@@ -44,7 +44,7 @@ enum Command {
 
 /// Which account.
 #[derive(Debug, clap::Args)]
-struct Place {
+struct AccountArg {
     /// The account.
     account: String,
     /// The process that keeps it [default: the one that answers].
@@ -55,7 +55,7 @@ struct Place {
 #[derive(Debug, clap::Args)]
 struct BalanceArgs {
     #[command(flatten)]
-    place: Place,
+    place: AccountArg,
     /// As it was at this instant, for example 2026-01-31T12:00:00Z or -5m.
     #[arg(long, value_name = INSTANT, conflicts_with = "snapshot", allow_hyphen_values = true, value_parser = at)]
     at: Option<String>,
@@ -72,7 +72,7 @@ struct BalanceArgs {
 #[derive(Debug, clap::Args)]
 struct HistoryArgs {
     #[command(flatten)]
-    place: Place,
+    place: AccountArg,
     /// From this instant on, for example 2026-01-31T12:00:00Z or -5m.
     #[arg(long, value_name = INSTANT, allow_hyphen_values = true, value_parser = at)]
     from: Option<String>,
@@ -201,7 +201,7 @@ const TRANSFER: [(&str, &str); 5] = [
     ("time", "/time"),
 ];
 
-impl Place {
+impl AccountArg {
     fn path(&self) -> String {
         let account = segment(&self.account);
         match &self.process {
@@ -322,7 +322,11 @@ fn unknown_outcome(error: CliError) -> CliError {
     }
 }
 
-fn show(answer: &Answer, output: OutputFormat, columns: &[(&str, &str)]) -> Result<(), CliError> {
+fn show(
+    answer: &RestAnswer,
+    output: OutputFormat,
+    columns: &[(&str, &str)],
+) -> Result<(), CliError> {
     if output == OutputFormat::Json {
         return print(&answer.text);
     }

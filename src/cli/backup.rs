@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::place::Place;
+use super::destination::Destination;
 use super::progress::{BYTES, bar};
 use super::rest::RestOptions;
 use super::{CliError, OutputFormat, Report, print};
@@ -26,7 +26,7 @@ pub struct Args {
 /// # Errors
 /// [`CliError`]: the place is not empty, the node does not answer, or what it sends is not whole.
 pub fn run(args: &Args) -> Result<(), CliError> {
-    let place = Place::check(&args.into)?;
+    let place = Destination::check(&args.into)?;
     let client = args.rest.patient_client()?;
     let mut sent = client.file("/v1/backup", &[])?;
     let staged = place.stage()?;

@@ -7,10 +7,10 @@ use tokio::sync::oneshot;
 
 use super::signals::EndSignals;
 use super::{CliError, runtime};
-use crate::api::{Host, Sockets, Waiting, descriptors};
+use crate::api::{Host, Sockets, StartingServers, descriptors};
 use crate::config::{Member, NodeConfig, NodeOptions, NodePlan};
 use crate::node::Handle;
-use crate::node::discover::{self, Asker, Discovery};
+use crate::node::discover::{self, AskingNode, Discovery};
 use crate::store::Addresses;
 
 /// Run one node of a cluster.
@@ -69,14 +69,14 @@ async fn learn(plan: &NodePlan, sockets: &Sockets) -> Result<Vec<Member>, CliErr
     if plan.strangers.is_empty() {
         return Ok(Vec::new());
     }
-    let asker = Asker {
+    let asker = AskingNode {
         cluster: plan.cluster.clone(),
         me: plan.me.clone(),
         known: plan.known().cloned().collect(),
     };
     let remembered = Addresses::read(&plan.dir);
     let discovery = Discovery::new(asker, plan.strangers.clone(), remembered);
-    let waiting = Waiting::start(sockets, &discovery).await;
+    let waiting = StartingServers::start(sockets, &discovery).await;
     let waiting = waiting.map_err(CliError::Runtime)?;
     let learnt = discovery.run().await;
     waiting.stop().await;

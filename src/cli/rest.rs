@@ -77,7 +77,7 @@ pub struct RestClient {
 
 /// A good answer.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct RestAnswer {
     /// Its status.
     pub status: u16,
     /// As it came.
@@ -179,7 +179,7 @@ impl RestClient {
     ///
     /// # Errors
     /// [`CliError::Answered`] with the problem's sentence, [`CliError::Unreachable`], [`CliError::Strange`].
-    pub fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer, CliError> {
+    pub fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<RestAnswer, CliError> {
         let request = self
             .agent
             .get(format!("{}{path}", self.base))
@@ -192,7 +192,12 @@ impl RestClient {
     ///
     /// # Errors
     /// As [`RestClient::get`].
-    pub fn post(&self, path: &str, body: &Value, key: Option<&str>) -> Result<Answer, CliError> {
+    pub fn post(
+        &self,
+        path: &str,
+        body: &Value,
+        key: Option<&str>,
+    ) -> Result<RestAnswer, CliError> {
         let mut request = self
             .agent
             .post(format!("{}{path}", self.base))
@@ -292,7 +297,7 @@ impl RestClient {
     ///
     /// # Errors
     /// As [`RestClient::get`].
-    pub fn put(&self, path: &str) -> Result<Answer, CliError> {
+    pub fn put(&self, path: &str) -> Result<RestAnswer, CliError> {
         let request = self.agent.put(format!("{}{path}", self.base));
         self.answer(request.header("accept", "application/json").send_empty())
     }
@@ -301,12 +306,12 @@ impl RestClient {
     ///
     /// # Errors
     /// As [`RestClient::get`].
-    pub fn delete(&self, path: &str) -> Result<Answer, CliError> {
+    pub fn delete(&self, path: &str) -> Result<RestAnswer, CliError> {
         let request = self.agent.delete(format!("{}{path}", self.base));
         self.answer(request.header("accept", "application/json").call())
     }
 
-    fn answer(&self, result: Result<Response<Body>, ureq::Error>) -> Result<Answer, CliError> {
+    fn answer(&self, result: Result<Response<Body>, ureq::Error>) -> Result<RestAnswer, CliError> {
         let mut response = result.map_err(|error| self.unreachable(error))?;
         let body = response.body_mut().with_config().limit(BODY_MAX);
         let text = body
@@ -335,7 +340,7 @@ impl RestClient {
             });
         }
         match json {
-            Ok(json) => Ok(Answer {
+            Ok(json) => Ok(RestAnswer {
                 status: status.as_u16(),
                 text,
                 json,

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::global::{LeftOut, Totals};
-use super::share::Share;
+use super::process_totals::ProcessTotals;
 use super::verify::{Check, Verification, conservation, consistent_cut};
 use crate::process::channel::Flow;
 use crate::process::clock::Hlc;
@@ -19,7 +19,7 @@ pub struct Audit {
     /// The channels there are.
     pub channels: BTreeSet<ChannelId>,
     /// What is known of each process; one of which nothing is known stands in `missing` alone.
-    pub shares: BTreeMap<ProcessId, Share>,
+    pub shares: BTreeMap<ProcessId, ProcessTotals>,
     /// Who could not be asked. If there is a share, it is older than the cut.
     pub missing: BTreeMap<ProcessId, Absent>,
 }
@@ -68,14 +68,14 @@ impl Absence {
 
 /// What passed the two ends of a channel; `None` where an end is not known at the cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Passed {
+pub struct ChannelFlow {
     /// At the sender.
     pub sent: Option<Flow>,
     /// At the receiver.
     pub delivered: Option<Flow>,
 }
 
-impl Passed {
+impl ChannelFlow {
     /// Messages, transfers among them and their sum that were sent and not delivered; `None` where an end is not known.
     #[must_use]
     pub fn in_flight(&self) -> Option<[i128; 3]> {
@@ -214,7 +214,7 @@ impl Audit {
     }
 
     /// Every channel with what passed over it, by origin, then destination.
-    pub fn passed(&self) -> impl Iterator<Item = (&ChannelId, Passed)> {
+    pub fn passed(&self) -> impl Iterator<Item = (&ChannelId, ChannelFlow)> {
         let share = |process| {
             self.shares
                 .get(process)
@@ -224,7 +224,7 @@ impl Audit {
             let sent = share(&channel.from).map(|share| share.sent.get(&channel.to));
             let delivered = share(&channel.to).map(|share| share.delivered.get(&channel.from));
             let flow = |flow: Option<&Flow>| flow.copied().unwrap_or_default();
-            let passed = Passed {
+            let passed = ChannelFlow {
                 sent: sent.map(flow),
                 delivered: delivered.map(flow),
             };
@@ -284,7 +284,7 @@ impl Audit {
 
 #[cfg(test)]
 mod tests {
-    use super::super::share::KnownStore;
+    use super::super::process_totals::KnownStore;
     use super::*;
     use crate::process::ids::{Lsn, Seq};
 
@@ -292,21 +292,21 @@ mod tests {
         ProcessId::parse(id).expect("a valid id")
     }
 
-    fn share(store: u8, peers: &[(&str, u8, bool)]) -> Share {
+    fn share(store: u8, peers: &[(&str, u8, bool)]) -> ProcessTotals {
         let known = |(id, store, is_given_up): &(&str, u8, bool)| {
             let (store, is_given_up) = ([*store; 16], *is_given_up);
             let known = KnownStore { store, is_given_up };
             (process(id), known)
         };
-        Share {
+        ProcessTotals {
             position: Lsn(1),
             store: Some([store; 16]),
             peers: peers.iter().map(known).collect(),
-            ..Share::default()
+            ..ProcessTotals::default()
         }
     }
 
-    fn strangers(shares: &[(&str, Share)]) -> Vec<(String, Absence)> {
+    fn strangers(shares: &[(&str, ProcessTotals)]) -> Vec<(String, Absence)> {
         strangers_without(&[], shares)
     }
 
@@ -320,7 +320,7 @@ mod tests {
         let mut a = share(1, &[("b", 2, false)]);
         let mut b = share(2, &[("a", 1, false)]);
         b.delivered.insert(process("a"), flow(3));
-        let found = |a: &Share| strangers(&[("a", a.clone()), ("b", b.clone())]);
+        let found = |a: &ProcessTotals| strangers(&[("a", a.clone()), ("b", b.clone())]);
         assert_eq!(found(&a), [("a".to_owned(), Absence::OtherJournal)]);
         a.sent.insert(process("b"), flow(3));
         assert_eq!(found(&a), []);
@@ -332,7 +332,10 @@ mod tests {
         assert_eq!(found, [("a".to_owned(), Absence::OtherJournal)]);
     }
 
-    fn strangers_without(down: &[&str], shares: &[(&str, Share)]) -> Vec<(String, Absence)> {
+    fn strangers_without(
+        down: &[&str],
+        shares: &[(&str, ProcessTotals)],
+    ) -> Vec<(String, Absence)> {
         let shares = shares.iter().cloned();
         let pair = |from: &str, to: &str| ChannelId {
             from: process(from),
@@ -361,7 +364,8 @@ mod tests {
         ];
         let other = |why| vec![("c".to_owned(), why)];
         let known = share(3, &[("a", 1, false)]);
-        let all = |c: &Share| strangers(&[("a", a.clone()), ("b", b.clone()), ("c", c.clone())]);
+        let all =
+            |c: &ProcessTotals| strangers(&[("a", a.clone()), ("b", b.clone()), ("c", c.clone())]);
         assert_eq!(all(&known), [], "c is known by way of a");
         assert_eq!(all(&share(4, &[])), other(Absence::OtherJournal));
 
@@ -376,7 +380,7 @@ mod tests {
         let unmet = share(1, &[("b", 2, false)]);
         let found = strangers(&[("a", unmet), ("b", b.clone()), ("c", known)]);
         assert_eq!(found, other(Absence::NeverSeen));
-        let older = Share {
+        let older = ProcessTotals {
             store: None,
             ..share(0, &[])
         };
@@ -387,7 +391,7 @@ mod tests {
     #[test]
     fn a_store_that_one_process_has_given_up_does_not_count_by_way_of_another() {
         let b = share(2, &[("a", 1, false), ("c", 3, false)]);
-        let found = |a: Share, c: u8| {
+        let found = |a: ProcessTotals, c: u8| {
             let c = share(c, &[("a", 1, false), ("b", 2, false)]);
             strangers(&[("a", a), ("b", b.clone()), ("c", c)])
         };
@@ -414,7 +418,7 @@ mod tests {
     // Without this the share of a store that was wiped would count as long as another process is down.
     #[test]
     fn the_older_share_of_a_process_that_is_down_acquaints_no_others() {
-        let older = Share {
+        let older = ProcessTotals {
             store: None,
             ..share(0, &[])
         };

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::audit::Absence;
 use super::global::{GlobalState, Reason};
-use super::kinship::{Doubt, Told};
-use super::movement::{Figures, Movement};
+use super::lineage::{Doubt, JournalAtCut};
+use super::movement::{Movement, ProcessFigures};
 use super::part::RecordedState;
-use super::share::Share;
+use super::process_totals::ProcessTotals;
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 
@@ -88,7 +88,7 @@ pub struct Comparison<'a, S = RecordedState> {
 }
 
 /// What one side knows at an instant, or why it does not.
-pub type Then = BTreeMap<ProcessId, Result<Share, Obstacle>>;
+pub type AtInstant = BTreeMap<ProcessId, Result<ProcessTotals, Obstacle>>;
 
 impl<'a> Comparison<'a> {
     /// Of two sides in the order in which they were asked for: the second may be the older one.
@@ -99,10 +99,10 @@ impl<'a> Comparison<'a> {
     }
 }
 
-impl<'a> Comparison<'a, Share> {
+impl<'a> Comparison<'a, ProcessTotals> {
     /// Of a global state and an instant, which may be before it.
     #[must_use]
-    pub fn until(from: &'a GlobalState, (at, then): (Hlc, &'a Then)) -> Self {
+    pub fn until(from: &'a GlobalState, (at, then): (Hlc, &'a AtInstant)) -> Self {
         let side = (Side::Then(at), then.keys());
         Self::with(from, side, |process| match then.get(process) {
             Some(known) => known.as_ref().map_err(Obstacle::clone),
@@ -143,17 +143,17 @@ impl<'a, S> Comparison<'a, S> {
     /// What passed at each process that is compared, and of which its journal says this.
     pub fn movements(
         &self,
-        told: &BTreeMap<ProcessId, [Told; 2]>,
+        told: &BTreeMap<ProcessId, [JournalAtCut; 2]>,
     ) -> impl Iterator<Item = (&'a ProcessId, Movement)>
     where
-        Figures<'a>: From<&'a S>,
+        ProcessFigures<'a>: From<&'a S>,
     {
         let compared = self.compared.iter();
         compared.map(|(process, (before, after))| {
             let unasked = Err(Doubt::Absent(Absence::NoAnswer));
             let told = told
                 .get(*process)
-                .map_or([&unasked; 2], <[Told; 2]>::each_ref);
+                .map_or([&unasked; 2], <[JournalAtCut; 2]>::each_ref);
             (*process, Movement::between(*before, *after, told))
         })
     }
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn at_an_instant_who_could_not_be_asked_and_who_is_not_there_any_more_is_named() {
         let from = global("s1", &["a", "b", "c"]);
-        let share = Share::from(&state(7, 7, (0, 0)));
+        let share = ProcessTotals::from(&state(7, 7, (0, 0)));
         let down = Obstacle::NotAsked(Absence::Down);
         let known = [
             ("a", Ok(share.clone())),

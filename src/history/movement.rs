@@ -4,16 +4,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::kinship::{Doubt, Kinship, Told};
+use super::lineage::{Doubt, JournalAtCut, Lineage};
 use super::part::RecordedState;
-use super::share::Share;
+use super::process_totals::ProcessTotals;
 use crate::process::channel::Flow;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Lsn, ProcessId};
 
 /// The figures of one process at one moment, sums in minor units.
 #[derive(Debug, Clone, Copy)]
-pub struct Figures<'a> {
+pub struct ProcessFigures<'a> {
     position: Lsn,
     /// `None` where the position alone says which of two is the older: they are of one journal.
     time: Option<Hlc>,
@@ -24,7 +24,7 @@ pub struct Figures<'a> {
     delivered: &'a BTreeMap<ProcessId, Flow>,
 }
 
-impl<'a> From<&'a RecordedState> for Figures<'a> {
+impl<'a> From<&'a RecordedState> for ProcessFigures<'a> {
     fn from(state: &'a RecordedState) -> Self {
         Self {
             position: state.position,
@@ -38,7 +38,7 @@ impl<'a> From<&'a RecordedState> for Figures<'a> {
     }
 }
 
-impl Figures<'_> {
+impl ProcessFigures<'_> {
     fn is_older_than(&self, other: &Self) -> bool {
         match self.time.zip(other.time) {
             Some((here, there)) if here != there => here < there,
@@ -54,8 +54,8 @@ impl Figures<'_> {
     }
 }
 
-impl<'a> From<&'a Share> for Figures<'a> {
-    fn from(share: &'a Share) -> Self {
+impl<'a> From<&'a ProcessTotals> for ProcessFigures<'a> {
+    fn from(share: &'a ProcessTotals) -> Self {
         Self {
             position: share.position,
             time: None,
@@ -80,9 +80,9 @@ pub struct Movement {
     /// Paid out.
     pub withdrawals: i128,
     /// Sent, by destination.
-    pub sent: BTreeMap<ProcessId, Passed>,
+    pub sent: BTreeMap<ProcessId, ChannelMovement>,
     /// Delivered, by origin.
-    pub received: BTreeMap<ProcessId, Passed>,
+    pub received: BTreeMap<ProcessId, ChannelMovement>,
     /// What the balances of the older cut owe to channels that have begun anew since: sent over them, less what was delivered.
     /// The store at their other end was given up, and that sum was booked among the deposits or withdrawals. Where the journal
     /// itself began anew: what the lost store held, below zero.
@@ -97,7 +97,7 @@ pub struct Movement {
 
 /// The transfers that passed one end of a channel between two cuts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Passed {
+pub struct ChannelMovement {
     /// How many.
     pub transfers: i128,
     /// Their sum, minor units.
@@ -112,34 +112,35 @@ impl Movement {
     /// processes: a sum that is out of all bounds is cut off at 128 bits, and then explains nothing.
     #[must_use]
     pub fn between<'a>(
-        before: impl Into<Figures<'a>>,
-        after: impl Into<Figures<'a>>,
-        [of_before, of_after]: [&Told; 2],
+        before: impl Into<ProcessFigures<'a>>,
+        after: impl Into<ProcessFigures<'a>>,
+        [of_before, of_after]: [&JournalAtCut; 2],
     ) -> Self {
-        let (before, after): (Figures<'_>, Figures<'_>) = (before.into(), after.into());
+        let (before, after): (ProcessFigures<'_>, ProcessFigures<'_>) =
+            (before.into(), after.into());
         match before.is_older_than(&after) {
-            true => Self::forwards(before, after, Kinship::of(of_before, of_after)),
-            false => Self::forwards(after, before, Kinship::of(of_after, of_before)).inverted(),
+            true => Self::forwards(before, after, Lineage::of(of_before, of_after)),
+            false => Self::forwards(after, before, Lineage::of(of_after, of_before)).inverted(),
         }
     }
 
-    fn forwards(before: Figures<'_>, after: Figures<'_>, kinship: Kinship) -> Self {
+    fn forwards(before: ProcessFigures<'_>, after: ProcessFigures<'_>, kinship: Lineage) -> Self {
         if after.contradicts(&before) {
             return Self::of_another_journal(before, after);
         }
         match kinship {
-            Kinship::Another => Self::of_another_journal(before, after),
-            Kinship::OneJournal(anew) => Self::of_one_journal(before, after, anew),
-            Kinship::Unknown(doubt) => Self {
+            Lineage::Another => Self::of_another_journal(before, after),
+            Lineage::OneJournal(anew) => Self::of_one_journal(before, after, anew),
+            Lineage::Unknown(doubt) => Self {
                 doubt: Some(doubt),
                 ..Self::of_one_journal(before, after, BTreeSet::new())
             },
         }
     }
 
-    fn of_another_journal(before: Figures<'_>, after: Figures<'_>) -> Self {
+    fn of_another_journal(before: ProcessFigures<'_>, after: ProcessFigures<'_>) -> Self {
         let (before, nothing) = (before.balance_total, BTreeMap::new());
-        let new = Figures {
+        let new = ProcessFigures {
             position: Lsn(0),
             balance_total: 0,
             deposits: 0,
@@ -158,8 +159,8 @@ impl Movement {
 
     // Both directions begin anew at once: where one has gone back, the other has only outgrown what it was.
     fn of_one_journal(
-        before: Figures<'_>,
-        after: Figures<'_>,
+        before: ProcessFigures<'_>,
+        after: ProcessFigures<'_>,
         mut anew: BTreeSet<ProcessId>,
     ) -> Self {
         anew.extend(gone_back(before.sent, after.sent).cloned());
@@ -181,7 +182,7 @@ impl Movement {
 
     // The same from the newer cut to the older.
     fn inverted(self) -> Self {
-        let inverted = |channels: &BTreeMap<ProcessId, Passed>| {
+        let inverted = |channels: &BTreeMap<ProcessId, ChannelMovement>| {
             let channels = channels.iter();
             let channels = channels.map(|(process, passed)| (process.clone(), passed.inverted()));
             channels.collect()
@@ -235,12 +236,12 @@ impl Movement {
     }
 }
 
-fn sum(channels: &BTreeMap<ProcessId, Passed>) -> i128 {
+fn sum(channels: &BTreeMap<ProcessId, ChannelMovement>) -> i128 {
     let amounts = channels.values().map(|passed| passed.amount);
     amounts.fold(0, i128::saturating_add)
 }
 
-impl Passed {
+impl ChannelMovement {
     // And what had passed by the older cut, where the channel has begun anew since.
     fn between(before: Flow, after: Flow, began_anew: bool) -> (Self, i128) {
         let (before, off) = match began_anew {
@@ -283,7 +284,7 @@ fn passed(
     before: &BTreeMap<ProcessId, Flow>,
     after: &BTreeMap<ProcessId, Flow>,
     anew: &BTreeSet<ProcessId>,
-) -> (BTreeMap<ProcessId, Passed>, i128) {
+) -> (BTreeMap<ProcessId, ChannelMovement>, i128) {
     let processes: BTreeSet<&ProcessId> = before.keys().chain(after.keys()).collect();
     let flow = |flows: &BTreeMap<ProcessId, Flow>, process: &ProcessId| {
         flows.get(process).copied().unwrap_or_default()
@@ -291,7 +292,7 @@ fn passed(
     let (mut channels, mut written_off) = (BTreeMap::new(), 0_i128);
     for process in processes {
         let (before, after) = (flow(before, process), flow(after, process));
-        let (passed, off) = Passed::between(before, after, anew.contains(process));
+        let (passed, off) = ChannelMovement::between(before, after, anew.contains(process));
         channels.insert(process.clone(), passed);
         written_off = written_off.saturating_add(off);
     }
@@ -302,7 +303,7 @@ fn passed(
 pub(super) mod tests {
     use super::*;
     use crate::history::audit::Absence;
-    use crate::history::share::KnownStore;
+    use crate::history::process_totals::KnownStore;
     use crate::process::clock::Lamport;
     use crate::process::ids::Seq;
 
@@ -315,16 +316,16 @@ pub(super) mod tests {
         Movement::between(before, after, [&knows(&[]), &knows(&[])])
     }
 
-    pub(in super::super) fn knows(peers: &[(&str, u8, bool)]) -> Told {
+    pub(in super::super) fn knows(peers: &[(&str, u8, bool)]) -> JournalAtCut {
         let known = |(peer, store, is_given_up): &(&str, u8, bool)| {
             let (store, is_given_up) = ([*store; 16], *is_given_up);
             let store = KnownStore { store, is_given_up };
             (process(peer), store)
         };
-        Ok(Share {
+        Ok(ProcessTotals {
             store: Some([1; 16]),
             peers: peers.iter().map(known).collect(),
-            ..Share::default()
+            ..ProcessTotals::default()
         })
     }
 
@@ -385,7 +386,7 @@ pub(super) mod tests {
             ..state(73, 100, (2, 0))
         });
         let forward = between(&older, &newer);
-        let to_b = Passed {
+        let to_b = ChannelMovement {
             transfers: 1,
             amount: 2,
             began_anew: true,
@@ -463,14 +464,14 @@ pub(super) mod tests {
     {
         let older = state(80, 100, (30, 10));
         let newer = later(state(155, 180, (40, 15)));
-        let other: Told = Err(Doubt::Absent(Absence::OtherJournal));
+        let other: JournalAtCut = Err(Doubt::Absent(Absence::OtherJournal));
         let anew = Movement::between(&older, &newer, [&other, &knows(&[])]);
         assert!(anew.began_anew && anew.is_explained());
         assert_eq!(
             (anew.deposits, anew.transfers_out(), anew.written_off),
             (180, 40, -80)
         );
-        let down: Told = Err(Doubt::Absent(Absence::Down));
+        let down: JournalAtCut = Err(Doubt::Absent(Absence::Down));
         for told in [
             [&down, &down],
             [&knows(&[]), &down],

@@ -32,7 +32,7 @@ pub struct RecordedState {
     pub sent: BTreeMap<ProcessId, Flow>,
     /// Per origin, what was delivered up to the cut.
     pub delivered: BTreeMap<ProcessId, Flow>,
-    /// The hash of the journal entry at the cut; it chains all entries before. [`NO_JOURNAL`](super::told::NO_JOURNAL) where
+    /// The hash of the journal entry at the cut; it chains all entries before. [`NO_JOURNAL`](super::reported::NO_JOURNAL) where
     /// there is none.
     pub journal: Hash,
     /// Sorted runs of cells, oldest first.

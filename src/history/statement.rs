@@ -74,7 +74,7 @@ impl Entry {
 }
 
 /// What one end of a transfer shows.
-struct End<'a> {
+struct TransferEnd<'a> {
     op: Op,
     amount: Amount,
     counterparty: Option<(&'a AccountId, &'a ProcessId)>,
@@ -113,8 +113,8 @@ fn ends<'a>(
     (position, index): (Lsn, usize),
     record: &'a Record,
     account: &AccountId,
-) -> impl Iterator<Item = End<'a>> {
-    let plain = |op, amount| End {
+) -> impl Iterator<Item = TransferEnd<'a>> {
+    let plain = |op, amount| TransferEnd {
         op,
         amount,
         counterparty: None,
@@ -134,7 +134,7 @@ fn ends<'a>(
             (end, None)
         }
         Record::Moved { from, to, amount } => {
-            let end = |op, other| End {
+            let end = |op, other| TransferEnd {
                 counterparty: Some((other, me)),
                 transfer_id: Some(local_transfer_id(me, position, index)),
                 ..plain(op, *amount)
@@ -161,7 +161,7 @@ fn ends<'a>(
         Record::Written(_)
         | Record::Carried { .. }
         | Record::Acknowledged { .. }
-        | Record::Met { .. }
+        | Record::RecognizedOnce { .. }
         | Record::StateRecorded { .. }
         | Record::PartStored { .. }
         | Record::Checkpointed
@@ -170,13 +170,13 @@ fn ends<'a>(
         | Record::Recognized { .. }
         | Record::Unfollowed { .. }
         | Record::Forgotten { .. }
-        | Record::Reached => (None, None),
+        | Record::ClockAdvanced => (None, None),
     };
     first.into_iter().chain(second)
 }
 
-fn sent<'a>(to: &'a ProcessId, transfer: &'a Transfer) -> End<'a> {
-    End {
+fn sent<'a>(to: &'a ProcessId, transfer: &'a Transfer) -> TransferEnd<'a> {
+    TransferEnd {
         op: Op::TransferOut,
         amount: transfer.amount,
         counterparty: Some((&transfer.to_account, to)),
@@ -190,8 +190,8 @@ fn delivered<'a>(
     from: &'a ProcessId,
     suspense: Option<&'a AccountId>,
     transfer: &'a Transfer,
-) -> (&'a AccountId, End<'a>) {
-    let end = End {
+) -> (&'a AccountId, TransferEnd<'a>) {
+    let end = TransferEnd {
         op: Op::TransferIn,
         amount: transfer.amount,
         counterparty: Some((&transfer.from_account, from)),

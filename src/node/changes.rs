@@ -15,8 +15,8 @@ use crate::history::part::RecordedState;
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Lsn, SnapshotId};
 use crate::proto::snapledger as wire;
-use crate::store::{READING_MAX, Reading, StoreError};
-use crate::transport::answer::{Answer, Listener};
+use crate::store::{READING_MAX, ReadLease, StoreError};
+use crate::transport::long_answer::{Answer, Listener};
 use crate::transport::wire::before_horizon;
 
 /// Accounts in one message.
@@ -98,7 +98,7 @@ impl Admitted {
         self,
         (from, position): (RecordedState, Lsn),
         behind: Option<AccountId>,
-        reading: Reading,
+        reading: ReadLease,
     ) -> Changes {
         let (listener, answer) = Listener::new(WAITING, STALL);
         let listener = listener.within(READING_MAX.saturating_sub(2 * STALL));

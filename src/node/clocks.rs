@@ -34,7 +34,7 @@ impl DurableClocks {
     pub(super) fn note(&self, turn: &Turn) {
         self.logical.store(turn.clock.0, Ordering::Release);
         self.time.store(turn.time.0, Ordering::Release);
-        let is_reached = |record: &Record| matches!(record, Record::Reached);
+        let is_reached = |record: &Record| matches!(record, Record::ClockAdvanced);
         // The first turn of a journal, or of one that was put back, is the first instant with an answer.
         let is_first = self.settled() == Hlc::default();
         if is_first || !turn.records.iter().all(is_reached) {
@@ -81,7 +81,7 @@ mod tests {
             ..Turn::default()
         };
         clocks.note(&turn(10, vec![Record::Checkpointed]));
-        clocks.note(&turn(20, vec![Record::Reached]));
+        clocks.note(&turn(20, vec![Record::ClockAdvanced]));
         assert_eq!(clocks.settled(), Hlc::at(10));
         clocks.begin_anew(Hlc::at(9));
         assert_eq!(
@@ -90,7 +90,7 @@ mod tests {
             "something has happened since"
         );
         clocks.begin_anew(Hlc::at(10));
-        clocks.note(&turn(30, vec![Record::Reached]));
+        clocks.note(&turn(30, vec![Record::ClockAdvanced]));
         assert_eq!(clocks.settled(), Hlc::at(30));
     }
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout_at};
 
 use super::collector::Collector;
-use super::gather::Wanted;
+use super::gather::WantedPart;
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
 use crate::process::ids::ProcessId;
@@ -328,8 +328,8 @@ impl Collection {
         self.collector.fetch_as_they_are(wanted.collect()).await
     }
 
-    fn wanted(&self, process: ProcessId) -> Wanted {
-        Wanted {
+    fn wanted(&self, process: ProcessId) -> WantedPart {
+        WantedPart {
             process,
             snapshot: self.state.snapshot.clone(),
             initiator: self.state.initiator.clone(),

@@ -20,7 +20,7 @@ use super::events::{Events, Happening};
 use super::metrics::Metrics;
 use super::parts::Parts;
 use super::peers::Peers;
-use super::pins::Heard;
+use super::pins::HeardWords;
 use super::sharing::Contradictions;
 use crate::config::NodeConfig;
 use crate::history::global::GlobalState;
@@ -45,7 +45,7 @@ pub(super) struct Collector {
     /// Counts the revisions that the history here has come to show.
     shown: watch::Sender<u64>,
     /// What was heard of the pins of others.
-    pub(super) pins_heard: Mutex<Heard>,
+    pub(super) pins_heard: Mutex<HeardWords>,
     /// Counts the times when something is wanted again that was deleted here: whoever has it is looked at anew.
     pub(super) revived: AtomicU64,
     /// What cannot be taken over, since another revision stands here.

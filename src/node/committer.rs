@@ -7,13 +7,13 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::backlog::Backlog;
 use super::clocks::DurableClocks;
 use super::driver::Step;
 use super::events::{Events, Happening};
-use super::meetings::Meetings;
+use super::handshakes::Handshakes;
 use super::metrics::Metrics;
 use super::outbox::Outbox;
+use super::recorder_queue::RecorderQueue;
 use super::replies::Answers;
 use crate::process::event::Record;
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
@@ -25,7 +25,7 @@ use crate::transport::Envelope;
 pub(super) struct Committer {
     pub(super) store: Arc<Store>,
     pub(super) outboxes: BTreeMap<ProcessId, Arc<Outbox>>,
-    pub(super) recorder: Backlog,
+    pub(super) recorder: RecorderQueue,
     pub(super) metrics: Arc<Metrics>,
     /// This process, and the collector, which is told what snapshots others started and leave to it.
     pub(super) named: (ProcessId, UnboundedSender<SnapshotId>),
@@ -33,7 +33,7 @@ pub(super) struct Committer {
     pub(super) assembled: BTreeSet<ProcessId>,
     /// Of the newest durable turn, for peers and questions about the present.
     pub(super) clocks: Arc<DurableClocks>,
-    pub(super) meetings: Arc<Meetings>,
+    pub(super) meetings: Arc<Handshakes>,
     /// For whoever watches a snapshot that this node assembles.
     pub(super) events: Arc<Events>,
 }
@@ -53,7 +53,7 @@ impl Committer {
                 newest = self.store.commit(&step.turn)?;
                 self.metrics.committed(&step.turn, started.elapsed());
                 self.clocks.note(&step.turn);
-                for (peer, identity, since) in step.turn.meetings() {
+                for (peer, identity, since) in step.turn.recognitions() {
                     self.meetings.note(peer, identity, since)?;
                 }
             }
@@ -88,7 +88,7 @@ impl Committer {
                 | Record::Withdrawn { .. }
                 | Record::Moved { .. }
                 | Record::Written(_)
-                | Record::Met { .. }
+                | Record::RecognizedOnce { .. }
                 | Record::StateRecorded { .. }
                 | Record::PartStored { .. }
                 | Record::Checkpointed
@@ -97,14 +97,14 @@ impl Committer {
                 | Record::Recognized { .. }
                 | Record::Unfollowed { .. }
                 | Record::Forgotten { .. }
-                | Record::Reached => {}
+                | Record::ClockAdvanced => {}
             }
         }
         assert!(
             step.position <= committed.position(),
             "what was read is durable before anybody hears of it"
         );
-        for said in step.said {
+        for said in step.replies {
             answers.take(said, (step.position, step.time));
         }
         for sealed in step.sealed {

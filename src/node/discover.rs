@@ -17,7 +17,7 @@ use crate::config::{Member, Transport, reachable};
 use crate::process::ids::{Malformed, ProcessId};
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::proto::snapledger::{Greeting, Identity};
-use crate::store::{Addresses, Met};
+use crate::store::{Addresses, MetProcess};
 
 const ATTEMPT_MAX: Duration = Duration::from_secs(2);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -92,7 +92,7 @@ pub enum DiscoverError {
 
 /// The node that asks.
 #[derive(Debug, Clone)]
-pub struct Asker {
+pub struct AskingNode {
     /// The cluster's name.
     pub cluster: String,
     /// The own process and its addresses.
@@ -101,7 +101,7 @@ pub struct Asker {
     pub known: Vec<ProcessId>,
 }
 
-impl Asker {
+impl AskingNode {
     // Store and boot stay empty: the store is opened only when the configuration is whole.
     fn greeting(&self) -> Greeting {
         Greeting {
@@ -129,7 +129,7 @@ impl Asker {
 
 /// The search for the members behind addresses.
 pub struct Discovery {
-    asker: Asker,
+    asker: AskingNode,
     strangers: Vec<String>,
     remembered: Addresses,
     unanswered: watch::Sender<BTreeMap<String, String>>,
@@ -137,9 +137,9 @@ pub struct Discovery {
 
 /// The addresses that have not told their ids, each with the reason.
 #[derive(Clone)]
-pub struct Unanswered(watch::Receiver<BTreeMap<String, String>>);
+pub struct UnansweredAddresses(watch::Receiver<BTreeMap<String, String>>);
 
-impl Unanswered {
+impl UnansweredAddresses {
     /// The figures of the node meanwhile, in the text format of Prometheus.
     #[must_use]
     pub fn metrics(&self) -> String {
@@ -164,7 +164,7 @@ impl Unanswered {
 impl Discovery {
     /// Nobody is asked yet.
     #[must_use]
-    pub fn new(asker: Asker, strangers: Vec<String>, remembered: Addresses) -> Self {
+    pub fn new(asker: AskingNode, strangers: Vec<String>, remembered: Addresses) -> Self {
         let not_asked = |address: &String| (address.clone(), "not asked yet".to_owned());
         let unanswered = strangers.iter().map(not_asked).collect();
         Self {
@@ -183,8 +183,8 @@ impl Discovery {
 
     /// What is waited for.
     #[must_use]
-    pub fn unanswered(&self) -> Unanswered {
-        Unanswered(self.unanswered.subscribe())
+    pub fn unanswered(&self) -> UnansweredAddresses {
+        UnansweredAddresses(self.unanswered.subscribe())
     }
 
     /// The members. Waits, with back-off, until each has answered; a peer that was met before is asked once.
@@ -194,7 +194,7 @@ impl Discovery {
     pub async fn run(self) -> Result<Vec<Member>, DiscoverError> {
         let mut asking = JoinSet::new();
         for address in &self.strangers {
-            let question = Question {
+            let question = Probe {
                 asker: self.asker.clone(),
                 address: address.clone(),
                 met: self.remembered.get(address).cloned(),
@@ -217,7 +217,7 @@ impl Discovery {
 pub fn addresses(learnt: &[Member]) -> Addresses {
     let mut addresses = Addresses::default();
     for member in learnt {
-        let met = Met {
+        let met = MetProcess {
             process: member.id.clone(),
             rest: member.rest.clone(),
         };
@@ -226,7 +226,7 @@ pub fn addresses(learnt: &[Member]) -> Addresses {
     addresses
 }
 
-fn check_new(asker: &Asker, learnt: &[Member], member: &Member) -> Result<(), DiscoverError> {
+fn check_new(asker: &AskingNode, learnt: &[Member], member: &Member) -> Result<(), DiscoverError> {
     let taken_by = if member.id == asker.me.id {
         "this process".to_owned()
     } else if asker.known.contains(&member.id) {
@@ -244,15 +244,15 @@ fn check_new(asker: &Asker, learnt: &[Member], member: &Member) -> Result<(), Di
 }
 
 /// What is asked at one address.
-struct Question {
-    asker: Asker,
+struct Probe {
+    asker: AskingNode,
     address: String,
     /// The process that was met there.
-    met: Option<Met>,
+    met: Option<MetProcess>,
     unanswered: watch::Sender<BTreeMap<String, String>>,
 }
 
-impl Question {
+impl Probe {
     /// Greets until there is an answer, or once where it can be told without one.
     async fn ask(self) -> Result<Member, DiscoverError> {
         let address = &self.address;
@@ -315,10 +315,10 @@ impl Question {
         }
         let rest = Some(greeting.rest).filter(|rest| !rest.is_empty());
         let rest = rest.map(|rest| reachable(&rest, &address));
-        Ok(self.member(Met { process: id, rest }))
+        Ok(self.member(MetProcess { process: id, rest }))
     }
 
-    fn member(self, met: Met) -> Member {
+    fn member(self, met: MetProcess) -> Member {
         self.unanswered
             .send_modify(|waiting| drop(waiting.remove(&self.address)));
         Member {

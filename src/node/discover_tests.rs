@@ -10,7 +10,7 @@ use crate::node::greeter::Greeter;
 
 struct Party {
     listener: TcpListener,
-    asker: Asker,
+    asker: AskingNode,
     remembered: Addresses,
 }
 
@@ -24,7 +24,7 @@ fn party(id: &str, cluster: &str) -> Party {
         rest: Some("127.0.0.1:1".to_owned()),
         transport: Transport::Native,
     };
-    let asker = Asker {
+    let asker = AskingNode {
         cluster: cluster.to_owned(),
         me,
         known: vec![id],

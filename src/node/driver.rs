@@ -14,7 +14,7 @@ use super::replies::Waiter;
 use super::wall::Clock;
 use crate::process::Process;
 use crate::process::event::Input;
-use crate::process::step::{self, Waiting};
+use crate::process::step::{self, InputQueue};
 use crate::store::StoreError;
 
 /// Inputs of one turn at the most.
@@ -52,7 +52,7 @@ fn run(
     if committer.send(process.take_found()).is_err() {
         return;
     }
-    let mut waiting = Waiting::default();
+    let mut waiting = InputQueue::default();
     if let Some(first) = process.take_first(clock.wall_us())
         && committer.send(first).is_err()
     {
@@ -77,7 +77,7 @@ fn run(
 // Waits for something and takes all that is there, up to the bound; says whether to stop then.
 fn take(
     queue: &mut mpsc::UnboundedReceiver<Request>,
-    waiting: &mut Waiting<Waiter>,
+    waiting: &mut InputQueue<Waiter>,
 ) -> Option<bool> {
     let mut next = Some(queue.blocking_recv()?);
     while let Some(request) = next {

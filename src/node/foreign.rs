@@ -7,10 +7,10 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::collector::Collector;
-use super::gather::Wanted;
+use super::gather::WantedPart;
 use super::parts::Unfetched;
 use crate::history::part::Part;
-use crate::history::told::Told;
+use crate::history::reported::ReportedState;
 use crate::proto::chandy_lamport::GetSnapshotRequest;
 use crate::proto::chandy_lamport::snapshot_service_client::SnapshotServiceClient;
 use crate::transport::wire::told_from_wire;
@@ -22,7 +22,7 @@ impl Collector {
     /// Hands on the part if it is finished now.
     pub(super) async fn follow_foreign(
         &self,
-        wanted: &Wanted,
+        wanted: &WantedPart,
         found: &mpsc::Sender<Part>,
     ) -> Result<(), Unfetched> {
         // Asked again and again: what is not finished is not stored each time.
@@ -36,15 +36,15 @@ impl Collector {
     }
 
     /// The part as it is; `None` while it is not recorded.
-    pub(super) async fn ask_foreign(&self, wanted: &Wanted) -> Result<Option<Part>, Unfetched> {
+    pub(super) async fn ask_foreign(&self, wanted: &WantedPart) -> Result<Option<Part>, Unfetched> {
         match self.ask(wanted).await? {
             Some(told) => self.store_told(wanted, told).await.map(Some),
             None => Ok(None),
         }
     }
 
-    async fn ask(&self, wanted: &Wanted) -> Result<Option<Told>, Unfetched> {
-        let Wanted {
+    async fn ask(&self, wanted: &WantedPart) -> Result<Option<ReportedState>, Unfetched> {
+        let WantedPart {
             process, snapshot, ..
         } = wanted;
         let Some(connection) = self.peers.foreign(process) else {
@@ -65,7 +65,11 @@ impl Collector {
             .map_err(|error| Unfetched::There(error.to_string()))
     }
 
-    async fn store_told(&self, wanted: &Wanted, told: Told) -> Result<Part, Unfetched> {
+    async fn store_told(
+        &self,
+        wanted: &WantedPart,
+        told: ReportedState,
+    ) -> Result<Part, Unfetched> {
         let (config, initiator) = (self.config.clone(), wanted.initiator.clone());
         let came = self.peers.wall().now();
         let stored = self

@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 use tonic::transport::Channel;
 
 use super::collector::Collector;
-use super::parts::{Source, Unfetched};
+use super::parts::{PartSource, Unfetched};
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
@@ -26,7 +26,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Whose part of which snapshot is wanted.
 #[derive(Debug, Clone)]
-pub(super) struct Wanted {
+pub(super) struct WantedPart {
     pub(super) process: ProcessId,
     pub(super) snapshot: SnapshotId,
     /// Who started it.
@@ -53,8 +53,12 @@ impl Collector {
     }
 
     /// Hands on a part until it is finished, however long it takes.
-    pub(super) async fn fetch_finished(self: Arc<Self>, wanted: Wanted, found: mpsc::Sender<Part>) {
-        let Wanted {
+    pub(super) async fn fetch_finished(
+        self: Arc<Self>,
+        wanted: WantedPart,
+        found: mpsc::Sender<Part>,
+    ) {
+        let WantedPart {
             process, snapshot, ..
         } = &wanted;
         let mut pause = PAUSE_MIN;
@@ -75,8 +79,12 @@ impl Collector {
     }
 
     // Hands on the part until it is finished.
-    async fn follow(&self, wanted: &Wanted, found: &mpsc::Sender<Part>) -> Result<(), Unfetched> {
-        let Wanted {
+    async fn follow(
+        &self,
+        wanted: &WantedPart,
+        found: &mpsc::Sender<Part>,
+    ) -> Result<(), Unfetched> {
+        let WantedPart {
             process, snapshot, ..
         } = wanted;
         if *process == self.config.me {
@@ -91,7 +99,7 @@ impl Collector {
         let Some(connection) = self.peers.connection(process) else {
             return self.follow_foreign(wanted, found).await;
         };
-        let source = Source {
+        let source = PartSource {
             process,
             connection,
         };
@@ -101,7 +109,7 @@ impl Collector {
     // The right to ask now, and how long: late parts are asked for a few at a time, and only who is up.
     async fn slot(
         &self,
-        wanted: &Wanted,
+        wanted: &WantedPart,
     ) -> Option<(Option<tokio::sync::SemaphorePermit<'_>>, Duration)> {
         if !wanted.is_late {
             return Some((None, EARLY_WAIT));
@@ -114,7 +122,7 @@ impl Collector {
     }
 
     /// Parts as they are now, from who can give them.
-    pub(super) async fn fetch_as_they_are(self: &Arc<Self>, wanted: Vec<Wanted>) -> Vec<Part> {
+    pub(super) async fn fetch_as_they_are(self: &Arc<Self>, wanted: Vec<WantedPart>) -> Vec<Part> {
         let mut asked = JoinSet::new();
         for wanted in wanted {
             let collector = Arc::clone(self);
@@ -124,8 +132,8 @@ impl Collector {
     }
 
     // The own part has no more time than those of others: its state may be waiting to be written behind much else.
-    async fn fetch_as_it_is(&self, wanted: &Wanted) -> Option<Part> {
-        let Wanted {
+    async fn fetch_as_it_is(&self, wanted: &WantedPart) -> Option<Part> {
+        let WantedPart {
             process, snapshot, ..
         } = wanted;
         if *process == self.config.me {
@@ -140,7 +148,7 @@ impl Collector {
             let told = timeout(AS_IT_IS_MAX, self.ask_foreign(wanted));
             return told.await.ok()?.ok().flatten();
         };
-        let source = Source {
+        let source = PartSource {
             process,
             connection,
         };
@@ -300,7 +308,7 @@ pub(super) mod tests {
     async fn the_own_part_as_it_is_is_not_waited_for_without_limit() {
         let alone = alone();
         let collector = collector(&alone);
-        let wanted = Wanted {
+        let wanted = WantedPart {
             process: process("p"),
             snapshot: snapshot(),
             initiator: process("p"),

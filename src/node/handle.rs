@@ -9,22 +9,22 @@ use tonic::transport::Channel;
 
 use super::clocks::DurableClocks;
 use super::collector::Collector;
+use super::disk_space::DiskSpace;
 use super::error::Unavailable;
 use super::events::Events;
-use super::found::Found;
-use super::meetings::Meetings;
+use super::handshakes::Handshakes;
+use super::known_snapshot::KnownSnapshot;
 use super::metrics::Metrics;
 use super::parts::Parts;
 use super::peers::{PeerView, Peers};
 use super::queue::Queue;
-use super::replies::{Replies, Settled};
-use super::room::Room;
+use super::replies::{PendingReplies, Settled};
 use super::views::{SnapshotFilter, SnapshotPage, SnapshotStatus, SnapshotView};
 use crate::config::{Keep, NodeConfig};
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
 use crate::process::clock::{Hlc, Lamport};
-use crate::process::event::{Input, Reply, Seen};
+use crate::process::event::{Input, RecordedHere, Reply};
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
 use crate::store::{Store, StoreError};
 use crate::transport::Local;
@@ -52,9 +52,9 @@ pub(super) struct Shared {
     pub(super) clocks: Arc<DurableClocks>,
     /// The clock in the name that was drawn last in this run.
     pub(super) drawn: Mutex<Lamport>,
-    pub(super) meetings: Arc<Meetings>,
+    pub(super) meetings: Arc<Handshakes>,
     pub(super) failed: watch::Receiver<Option<String>>,
-    pub(super) room: watch::Receiver<Room>,
+    pub(super) room: watch::Receiver<DiskSpace>,
     /// Turns true when streams of peers are to end.
     pub(super) closing: watch::Sender<bool>,
 }
@@ -64,8 +64,8 @@ impl Handle {
         (config, peers): (Arc<NodeConfig>, Arc<Peers>),
         parts: Parts,
         (metrics, clocks, events): (Arc<Metrics>, Arc<DurableClocks>, Arc<Events>),
-        meetings: Arc<Meetings>,
-        (failed, room): (watch::Receiver<Option<String>>, watch::Receiver<Room>),
+        meetings: Arc<Handshakes>,
+        (failed, room): (watch::Receiver<Option<String>>, watch::Receiver<DiskSpace>),
     ) -> Self {
         let links = peers.links().clone();
         let watched = (&metrics, &clocks, events);
@@ -115,7 +115,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`Unavailable`]; nothing was done.
-    pub async fn ask_in_turn(&self, inputs: Vec<Input>) -> Result<Replies, Unavailable> {
+    pub async fn ask_in_turn(&self, inputs: Vec<Input>) -> Result<PendingReplies, Unavailable> {
         self.meet_before(&inputs).await?;
         self.shared.queue.ask_in_turn(inputs).await
     }
@@ -210,7 +210,7 @@ impl Handle {
             return Ok(None);
         }
         let state = match self.find_at(assembler, id).await {
-            Some(Found::Begun {
+            Some(KnownSnapshot::Begun {
                 initiator,
                 started: Some(started),
                 ..
@@ -249,7 +249,7 @@ impl Handle {
 
     // The initiator does not assemble it: it is gone, its store was lost since, or it is of another make and leaves it to
     // this node.
-    fn stands_in_for(&self, seen: &Seen) -> bool {
+    fn stands_in_for(&self, seen: &RecordedHere) -> bool {
         let (peers, initiator) = (&self.shared.peers, &seen.initiator);
         if self.config().is_unary(initiator) {
             return *self.assembler(initiator) == self.config().me;

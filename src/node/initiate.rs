@@ -17,13 +17,13 @@ use tokio::time::{sleep, timeout};
 use tonic::{Code, Status};
 
 use super::error::{NotBegun, Unavailable};
-use super::found::{Elsewhere, Found};
 use super::handle::{Handle, detached};
+use super::known_snapshot::{Elsewhere, KnownSnapshot};
 use super::peers::{ANSWER_MAX, PeerState};
 use super::views::SnapshotStatus;
 use crate::history::global::GlobalState;
 use crate::process::clock::Lamport;
-use crate::process::event::{Initiated, Input, Read, Reply, Seen};
+use crate::process::event::{Initiated, Input, Read, RecordedHere, Reply};
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::process::refusal::Refusal;
 use crate::process::snapshot::{drawn_name, is_drawn_by};
@@ -72,7 +72,7 @@ impl Handle {
             found => found,
         };
         match found {
-            Some(Found::Begun {
+            Some(KnownSnapshot::Begun {
                 initiator, started, ..
             }) => {
                 let clock = started.map_or(Lamport(0), |(_, clock)| clock);
@@ -83,7 +83,7 @@ impl Handle {
                     fresh: false,
                 }));
             }
-            Some(Found::Deleted) => return Ok(Err(NotBegun::Deleted(snapshot))),
+            Some(KnownSnapshot::Deleted) => return Ok(Err(NotBegun::Deleted(snapshot))),
             None => {}
         }
         let config = self.config();
@@ -100,7 +100,7 @@ impl Handle {
         &self,
         snapshot: &SnapshotId,
         patience: Duration,
-    ) -> Result<Option<Found>, Unavailable> {
+    ) -> Result<Option<KnownSnapshot>, Unavailable> {
         let begun = self.find_begun(snapshot);
         let elsewhere = self.find_elsewhere(snapshot, Patience::UntilGone(patience));
         tokio::pin!(begun, elsewhere);
@@ -213,7 +213,10 @@ impl Handle {
     }
 
     /// What is known of a snapshot here.
-    pub(super) async fn find(&self, snapshot: &SnapshotId) -> Result<Option<Found>, Unavailable> {
+    pub(super) async fn find(
+        &self,
+        snapshot: &SnapshotId,
+    ) -> Result<Option<KnownSnapshot>, Unavailable> {
         match self.find_in_history(snapshot).await? {
             Some(found) => Ok(Some(found)),
             None => self.find_begun(snapshot).await,
@@ -221,18 +224,24 @@ impl Handle {
     }
 
     // What the history says, or this node, where it assembles the snapshot. The process is not asked.
-    async fn find_in_history(&self, snapshot: &SnapshotId) -> Result<Option<Found>, Unavailable> {
+    async fn find_in_history(
+        &self,
+        snapshot: &SnapshotId,
+    ) -> Result<Option<KnownSnapshot>, Unavailable> {
         if let Some(view) = self.known(snapshot).await? {
-            return Ok(Some(Found::of(&view)));
+            return Ok(Some(KnownSnapshot::of(&view)));
         }
         let is_deleted = self.store().is_deleted(snapshot);
-        Ok(is_deleted.then_some(Found::Deleted))
+        Ok(is_deleted.then_some(KnownSnapshot::Deleted))
     }
 
     // What the process says of a snapshot that another node assembles.
-    async fn find_begun(&self, snapshot: &SnapshotId) -> Result<Option<Found>, Unavailable> {
+    async fn find_begun(
+        &self,
+        snapshot: &SnapshotId,
+    ) -> Result<Option<KnownSnapshot>, Unavailable> {
         let seen = self.seen(snapshot).await?;
-        Ok(seen.map(|seen| Found::Begun {
+        Ok(seen.map(|seen| KnownSnapshot::Begun {
             status: SnapshotStatus::InProgress,
             initiator: seen.initiator,
             started: None,
@@ -244,7 +253,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub async fn seen(&self, snapshot: &SnapshotId) -> Result<Option<Seen>, Unavailable> {
+    pub async fn seen(&self, snapshot: &SnapshotId) -> Result<Option<RecordedHere>, Unavailable> {
         match self.shared.parts.seen(snapshot).await {
             Err(Unavailable::Damaged(_)) => Ok(None),
             seen => seen,
@@ -295,8 +304,8 @@ impl Handle {
                 let said = match awaited {
                     Some(longest) => handle.find_while_up(&process, &snapshot, longest).await,
                     None => match handle.ask_for(&process, &snapshot, FIND_MAX).await {
-                        Ok(found) => Said::Answer(found),
-                        Err(_) => Said::Gone,
+                        Ok(found) => PeerReply::Answer(found),
+                        Err(_) => PeerReply::Gone,
                     },
                 };
                 (process, is_stranger, said)
@@ -306,9 +315,9 @@ impl Handle {
             let stopped = |error: JoinError| Unavailable::Stopped(error.to_string());
             let (process, is_stranger, said) = answered.map_err(stopped)?;
             match said {
-                Said::Answer(found) => elsewhere.take(found),
-                Said::Gone => elsewhere.is_stranger_silent |= is_stranger,
-                Said::Nothing => elsewhere.live_and_silent = Some(process),
+                PeerReply::Answer(found) => elsewhere.take(found),
+                PeerReply::Gone => elsewhere.is_stranger_silent |= is_stranger,
+                PeerReply::Nothing => elsewhere.live_and_silent = Some(process),
             }
         }
         Ok(elsewhere)
@@ -320,13 +329,15 @@ impl Handle {
         process: &ProcessId,
         snapshot: &SnapshotId,
         longest: Duration,
-    ) -> Said {
+    ) -> PeerReply {
         let asked = async {
             loop {
                 match self.ask_for(process, snapshot, longest).await {
-                    Ok(found) => return Said::Answer(found),
+                    Ok(found) => return PeerReply::Answer(found),
                     // A program that does not know the question.
-                    Err(Some(status)) if status.code() == Code::Unimplemented => return Said::Gone,
+                    Err(Some(status)) if status.code() == Code::Unimplemented => {
+                        return PeerReply::Gone;
+                    }
                     Err(_) => sleep(FIND_MAX).await,
                 }
             }
@@ -347,8 +358,8 @@ impl Handle {
         };
         tokio::select! {
             said = asked => said,
-            () = gone => Said::Gone,
-            () = sleep(longest) => Said::Nothing,
+            () = gone => PeerReply::Gone,
+            () = sleep(longest) => PeerReply::Nothing,
         }
     }
 
@@ -358,7 +369,7 @@ impl Handle {
         process: &ProcessId,
         snapshot: &SnapshotId,
         within: Duration,
-    ) -> Result<Option<Found>, Option<Status>> {
+    ) -> Result<Option<KnownSnapshot>, Option<Status>> {
         let connection = self.peer_channel(process).ok_or(None)?;
         let mut client = PeerServiceClient::new(connection);
         let request = FindSnapshotRequest {
@@ -367,7 +378,7 @@ impl Handle {
         };
         let answer = timeout(within, client.find_snapshot(request)).await;
         let answer = answer.map_err(|_| None)?.map_err(Some)?;
-        Ok(Found::from_wire(answer.into_inner()))
+        Ok(KnownSnapshot::from_wire(answer.into_inner()))
     }
 
     /// What one process says of a snapshot.
@@ -375,7 +386,7 @@ impl Handle {
         &self,
         process: &ProcessId,
         snapshot: &SnapshotId,
-    ) -> Option<Found> {
+    ) -> Option<KnownSnapshot> {
         let said = self.ask_for(process, snapshot, FIND_MAX).await;
         said.ok().flatten()
     }
@@ -391,8 +402,8 @@ enum Patience {
 }
 
 /// What came of a question to one peer.
-enum Said {
-    Answer(Option<Found>),
+enum PeerReply {
+    Answer(Option<KnownSnapshot>),
     /// It is down or mute, or too old to know the question.
     Gone,
     /// It is up.

@@ -4,28 +4,29 @@
 //! `recorder` writes states and `part_writer` parts. Each waits for the next at most, and nobody for the last: so none
 //! waits for itself. Everything else is tasks that put inputs into the queue.
 
-mod acquaint;
 #[cfg(test)]
 mod alone;
-mod backlog;
 mod changes;
+mod clock_jump;
 mod clocks;
 mod collection;
 mod collector;
 mod committer;
 pub mod discover;
+mod disk_space;
 mod driver;
 mod error;
 mod events;
 mod failures;
+mod first_contact;
 mod foreign;
-mod found;
 mod gather;
 pub mod greeter;
 mod handle;
+mod handshakes;
 mod indexer;
 mod initiate;
-mod meetings;
+mod known_snapshot;
 mod memory;
 mod metrics;
 mod outbox;
@@ -38,11 +39,10 @@ mod pins;
 mod publish;
 mod queue;
 mod recorder;
+mod recorder_queue;
 mod replies;
 mod retention;
-mod room;
 mod sharing;
-mod steady;
 mod unfinished;
 mod views;
 mod wall;
@@ -62,19 +62,19 @@ use tokio::time::{MissedTickBehavior, interval_at};
 pub use error::{NodeError, NotBegun, Unanswered, Unavailable};
 pub use events::{Event, Happening};
 pub use handle::Handle;
-pub use past::{Held, Place, Point};
+pub use past::{BalanceHere, JournalPosition, PastPoint};
 pub use peers::{PeerState, PeerView};
-pub use replies::{Replies, Settled};
+pub use replies::{PendingReplies, Settled};
 pub use views::{SnapshotFilter, SnapshotPage, SnapshotStatus, SnapshotView};
 pub use watcher::Watch;
 
-use backlog::Backlog;
 use clocks::DurableClocks;
 use collector::assembler;
 use committer::Committer;
+use disk_space::DiskSpace;
 use events::Events;
 use failures::Failures;
-use meetings::Meetings;
+use handshakes::Handshakes;
 use metrics::Metrics;
 use outbox::Outbox;
 use part_writer::PartWriter;
@@ -82,7 +82,7 @@ use parts::Parts;
 use peers::{Peers, Remembered};
 use queue::Queue;
 use recorder::Recorder;
-use room::Room;
+use recorder_queue::RecorderQueue;
 use unfinished::unfinished;
 use wall::Clock;
 
@@ -123,7 +123,7 @@ impl Node {
         let (failures, failed) = Failures::new();
         let outboxes = outboxes(&store, &process, &failures);
         let clocks = Arc::new(DurableClocks::of(&process));
-        let meetings = Arc::new(Meetings::of(&process, &config, &store)?);
+        let meetings = Arc::new(Handshakes::of(&process, &config, &store)?);
         let metrics = Arc::new(Metrics::new());
         let wall = Arc::new(Clock::new(&config.clock, process.registers().time));
         let events = Arc::new(Events::new(store.identity().run, Arc::clone(&wall)));
@@ -133,7 +133,7 @@ impl Node {
         let (queue, requests) = Queue::new(has_room.clone(), both, met);
         let (written, writes) = watch::channel(0);
         let (steps, step_queue) = threads::sync_channel(TURNS_WAITING);
-        let (work, work_queue) = Backlog::new(SEALED_CELLS_MAX, Runtime::current());
+        let (work, work_queue) = RecorderQueue::new(SEALED_CELLS_MAX, Runtime::current());
         let (finished, finished_queue) = threads::channel();
         let committer = Committer {
             store: Arc::clone(&store),
@@ -218,10 +218,10 @@ impl Node {
         }
     }
 
-    fn start_watches(&mut self, room: watch::Sender<Room>, failures: Failures) {
+    fn start_watches(&mut self, room: watch::Sender<DiskSpace>, failures: Failures) {
         let shared = &self.handle.shared;
         let (parts, metrics) = (shared.parts.clone(), Arc::clone(&shared.metrics));
-        self.tasks.spawn(room::watch(parts, metrics, room));
+        self.tasks.spawn(disk_space::watch(parts, metrics, room));
         self.tasks.spawn(wall::watch(self.handle.clone()));
         let deadline = shared.config.store.commit_deadline;
         let store = Arc::clone(&shared.store);
@@ -389,8 +389,8 @@ fn millis(took: Duration) -> u64 {
     u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn room_now(store: &Store, config: &NodeConfig) -> Result<Room, StoreError> {
-    Ok(Room {
+fn room_now(store: &Store, config: &NodeConfig) -> Result<DiskSpace, StoreError> {
+    Ok(DiskSpace {
         free: store.usage()?.free,
         min: config.store.free_space_min,
     })

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::watch;
 
 use super::failures::Failures;
-use crate::process::channel::{Landmark, Outgoing, Tally};
+use crate::process::channel::{ChannelDigest, Landmark, Outgoing};
 use crate::process::ids::{Lsn, ProcessId, Seq};
 use crate::process::postings::Dispatch;
 use crate::store::{Store, StoreError};
@@ -184,7 +184,7 @@ impl Outbox {
     }
 
     // What was sent by `seq`, or in all if that is less: from the nearest known place before it, over the journal.
-    fn tally(&self, seq: Seq, asker: &Asker) -> Result<Tally, StoreError> {
+    fn tally(&self, seq: Seq, asker: &Asker) -> Result<ChannelDigest, StoreError> {
         let place = {
             let window = self.window();
             let channel = &window.channel;
@@ -192,7 +192,7 @@ impl Outbox {
                 Some(place) if seq < channel.sent.sequence && !channel.landmarks.is_empty() => {
                     place
                 }
-                _ => return Ok(channel.tally()),
+                _ => return Ok(channel.digest()),
             }
         };
         let mut counted = place;
@@ -282,11 +282,11 @@ impl Backlog for Arc<Outbox> {
         self.window().channel.acknowledged
     }
 
-    fn sent(&self) -> Tally {
-        self.window().channel.tally()
+    fn sent(&self) -> ChannelDigest {
+        self.window().channel.digest()
     }
 
-    async fn sent_by(&self, seq: Seq) -> Result<Tally, Closed> {
+    async fn sent_by(&self, seq: Seq) -> Result<ChannelDigest, Closed> {
         from_journal(self, move |outbox, asker| outbox.tally(seq, asker)).await
     }
 

@@ -95,7 +95,7 @@ fn what_was_counted_is_not_counted_again_when_nobody_waited_for_it() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let store = open(dir.path());
     let channel = journal(&store, TURNS);
-    let mut right = Tally::default();
+    let mut right = ChannelDigest::default();
     right.pass(Seq(1), &message(SENT_IN[0]));
     right.pass(Seq(2), &message(SENT_IN[1]));
     let (outbox, _failed) = outbox(store, channel);

@@ -17,7 +17,7 @@ use super::failures::Failures;
 use super::queue::Queue;
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
-use crate::process::event::{Input, Read, Record, Reply, Seen};
+use crate::process::event::{Input, Read, Record, RecordedHere, Reply};
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::process::snapshot::Recording;
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
@@ -37,7 +37,7 @@ const PART_BYTES_MAX: usize = 64 * 1024 * 1024;
 const BUILT_AT_ONCE: usize = 4;
 
 /// Whose part is wanted, and the way to it.
-pub(super) struct Source<'a> {
+pub(super) struct PartSource<'a> {
     pub(super) process: &'a ProcessId,
     pub(super) connection: Channel,
 }
@@ -178,7 +178,10 @@ impl Parts {
     }
 
     /// How far a snapshot is here. The process forgets snapshots that are over; their parts are in the store.
-    pub(super) async fn seen(&self, snapshot: &SnapshotId) -> Result<Option<Seen>, Unavailable> {
+    pub(super) async fn seen(
+        &self,
+        snapshot: &SnapshotId,
+    ) -> Result<Option<RecordedHere>, Unavailable> {
         let read = Input::Read(Read::Snapshot(snapshot.clone()));
         let Reply::Snapshot(seen) = self.queue.ask_from_within(read).await?.reply else {
             unreachable!("a read is answered as one");
@@ -194,7 +197,7 @@ impl Parts {
         let Reply::Lost(lost) = self.queue.ask_from_within(read).await?.reply else {
             unreachable!("a read is answered as one");
         };
-        Ok(Some(Seen {
+        Ok(Some(RecordedHere {
             initiator: part.initiator,
             cut,
             recording: None,
@@ -272,7 +275,7 @@ impl Parts {
     /// The part of another process as it is, with all its chunks; `None` while it is not recorded.
     pub(super) async fn fetch_as_it_is(
         &self,
-        source: Source<'_>,
+        source: PartSource<'_>,
         snapshot: &SnapshotId,
     ) -> Result<Option<Part>, Unfetched> {
         let mut client = client(source.connection);
@@ -289,7 +292,7 @@ impl Parts {
     /// finished. Gives up where for `wait` nothing comes.
     pub(super) async fn follow(
         &self,
-        source: Source<'_>,
+        source: PartSource<'_>,
         snapshot: &SnapshotId,
         wait: Duration,
         found: &mpsc::Sender<Part>,

@@ -8,8 +8,8 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Endpoint, Server};
 use tonic::{Request, Response};
 
+use super::super::disk_space::DiskSpace;
 use super::super::queue;
-use super::super::room::Room;
 use super::super::wall::Clock;
 use super::*;
 use crate::config::ClockSettings;
@@ -35,7 +35,7 @@ pub(in super::super) fn alone() -> Alone {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let me = process("p");
     let store = Store::open(dir.path(), "c", &me).expect("a new store");
-    let room = watch::channel(Room { free: 1, min: 0 }).1;
+    let room = watch::channel(DiskSpace { free: 1, min: 0 }).1;
     let wall = Clock::new(&ClockSettings::default(), Hlc::default());
     let clocks = (Arc::default(), Arc::new(wall));
     let (queue, requests) = Queue::new(room, clocks, (process("p"), Arc::default()));
@@ -178,7 +178,7 @@ async fn a_part_may_be_as_large_as_a_revision() {
     let part = part(open.collect());
     let connection = Peer(part.clone()).serve().await;
     let process = process("q");
-    let source = Source {
+    let source = PartSource {
         process: &process,
         connection,
     };

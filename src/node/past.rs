@@ -10,28 +10,28 @@ use tokio::time::timeout;
 use super::error::{Unanswered, Unavailable};
 use super::handle::Handle;
 use crate::history::part::RecordedState;
-use crate::history::share::Share;
+use crate::history::process_totals::ProcessTotals;
 use crate::process::clock::Hlc;
 use crate::process::event::{Input, Read};
 use crate::process::ids::{AccountId, Hash, Lsn, ProcessId, SnapshotId};
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
-use crate::store::{Page, StatementQuery, Store, StoreError};
+use crate::store::{StatementPage, StatementQuery, Store, StoreError};
 
 /// How long a process may take to say until when something has happened there.
 const GREETING_MAX: Duration = Duration::from_secs(1);
 
 /// A point in the past of one process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Point {
+pub enum PastPoint {
     /// After the newest turn that is not later.
     Time(Hlc),
     /// After the turn at a position.
-    Place(Place),
+    Place(JournalPosition),
 }
 
 /// A position of a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct JournalPosition {
     /// Which turn.
     pub position: Lsn,
     /// The hash of its entry, or the beginning of it: the same number in another journal is another place.
@@ -40,7 +40,7 @@ pub struct Place {
 
 /// What an account of this process held at an instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Held {
+pub struct BalanceHere {
     /// Minor units; `None` where the account did not exist.
     pub units: Option<i64>,
     /// The newest turn that counts; 0 where the journal knows nothing of that time.
@@ -49,12 +49,12 @@ pub struct Held {
     pub is_doubtful: bool,
 }
 
-impl Place {
+impl JournalPosition {
     /// Refuses a share of another journal.
     ///
     /// # Errors
     /// [`Unanswered::OtherJournal`].
-    pub fn check(&self, share: &Share) -> Result<(), Unanswered> {
+    pub fn check(&self, share: &ProcessTotals) -> Result<(), Unanswered> {
         match self.is_in(&share.journal) {
             true => Ok(()),
             false => Err(Unanswered::OtherJournal(self.position)),
@@ -115,22 +115,22 @@ impl Handle {
         latest.last_of_label()
     }
 
-    /// The figures of this process at a point of its past. They are not known ([`Share::is_known`]) where the journal knows
+    /// The figures of this process at a point of its past. They are not known ([`ProcessTotals::is_known`]) where the journal knows
     /// nothing of that time.
     ///
     /// # Errors
     /// [`Unanswered`].
-    pub async fn share(&self, point: Point) -> Result<Share, Unanswered> {
+    pub async fn share(&self, point: PastPoint) -> Result<ProcessTotals, Unanswered> {
         match point {
-            Point::Time(time) => {
+            PastPoint::Time(time) => {
                 self.reach(time).await?;
                 self.look_up(move |store| match store.known_at(time)? {
                     Some(position) => store.share_at(position),
-                    None => Ok(Share::default()),
+                    None => Ok(ProcessTotals::default()),
                 })
                 .await
             }
-            Point::Place(place) => {
+            PastPoint::Place(place) => {
                 let position = place.position;
                 let share = self.look_up(move |store| store.share_at(position)).await?;
                 place.check(&share)?;
@@ -143,7 +143,11 @@ impl Handle {
     ///
     /// # Errors
     /// [`Unanswered`].
-    pub async fn balance_at(&self, account: AccountId, time: Hlc) -> Result<Held, Unanswered> {
+    pub async fn balance_at(
+        &self,
+        account: AccountId,
+        time: Hlc,
+    ) -> Result<BalanceHere, Unanswered> {
         self.reach(time).await?;
         let me = self.config().me.clone();
         let shared = Arc::clone(&self.shared);
@@ -152,7 +156,7 @@ impl Handle {
             let held = |position| store.balance_at(&me, &account, position);
             let undecided = shared.meetings.undecided(store, time)?;
             let mut undecided = undecided.iter();
-            Ok(Held {
+            Ok(BalanceHere {
                 units: position.map(held).transpose()?.flatten(),
                 position: position.unwrap_or_default(),
                 is_doubtful: undecided.any(|peer| shared.peers.was_seen(peer)),
@@ -171,7 +175,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`Unanswered`].
-    pub async fn statement(&self, query: StatementQuery) -> Result<Page, Unanswered> {
+    pub async fn statement(&self, query: StatementQuery) -> Result<StatementPage, Unanswered> {
         let me = self.config().me.clone();
         self.look_up(move |store| store.statement(&me, &query))
             .await
@@ -202,7 +206,7 @@ impl Handle {
         if let Some(why) = wall.too_early(time) {
             return Err(Unanswered::Ahead(why));
         }
-        self.ask(Input::Reach { time }).await?;
+        self.ask(Input::AdvanceClock { time }).await?;
         Ok(())
     }
 

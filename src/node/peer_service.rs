@@ -11,10 +11,10 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::changes::Comparisons;
 use super::error::{Unanswered, Unavailable};
-use super::found::Found;
 use super::handle::Handle;
+use super::known_snapshot::KnownSnapshot;
 use super::parts::Parts;
-use super::past::{Place, Point};
+use super::past::{JournalPosition, PastPoint};
 use super::pins::pin_to_wire;
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Hash, Lsn, SnapshotId};
@@ -25,7 +25,7 @@ use crate::proto::snapledger::{
     Frame, Greeting, ListPinsRequest, ListRevisionsRequest, ListedPin, ListedRevision, Part,
     Revision, Share, ShareAtRequest, share_at_request,
 };
-use crate::store::{Reading, StoreError};
+use crate::store::{ReadLease, StoreError};
 use crate::transport::inbound::Inbound;
 use crate::transport::wire::{
     before_horizon, identity_to_wire, part_to_wire, share_to_wire, state_from_wire, stopped_to_wire,
@@ -70,7 +70,7 @@ impl Peering {
     }
 
     // A lease of a snapshot whose chunks are about to be read.
-    fn leased(&self, snapshot: &SnapshotId) -> Result<Reading, Status> {
+    fn leased(&self, snapshot: &SnapshotId) -> Result<ReadLease, Status> {
         let reading = self.handle.store().reading(snapshot);
         match self.handle.store().is_deleted(snapshot) {
             false => Ok(reading),
@@ -204,7 +204,7 @@ impl PeerService for Peering {
         let snapshot = SnapshotId::parse(&request.snapshot_id)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let found = self.handle.find(&snapshot).await.map_err(unavailable)?;
-        Ok(Response::new(Found::to_wire(found)))
+        Ok(Response::new(KnownSnapshot::to_wire(found)))
     }
 
     async fn list_revisions(
@@ -236,8 +236,8 @@ impl PeerService for Peering {
         let request = request.into_inner();
         self.check_cluster(&request.cluster)?;
         let point = match request.point {
-            Some(share_at_request::Point::Time(time)) => Point::Time(Hlc(time)),
-            Some(share_at_request::Point::Place(place)) => Point::Place(Place {
+            Some(share_at_request::Point::Time(time)) => PastPoint::Time(Hlc(time)),
+            Some(share_at_request::Point::Place(place)) => PastPoint::Place(JournalPosition {
                 position: Lsn(place.position),
                 journal: place.journal_hash,
             }),

@@ -24,7 +24,7 @@ use crate::config::{Member, NodeConfig, Transport, reachable};
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{ChannelId, ProcessId};
 use crate::process::topology::Topology;
-use crate::process::wall::Reading;
+use crate::process::wall::ClockReading;
 use crate::proto::snapledger::Greeting;
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::transport::link::{LinkState, Links};
@@ -337,7 +337,7 @@ impl Peers {
         }
     }
 
-    fn heard(&self, process: &ProcessId, answer: Greeting, asked: Reading) {
+    fn heard(&self, process: &ProcessId, answer: Greeting, asked: ClockReading) {
         // One that still learns who its peers are has not opened its store.
         let identity = answer.identity.as_ref();
         if identity.is_some_and(|identity| identity.store_uuid.is_empty()) {

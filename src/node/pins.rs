@@ -41,7 +41,7 @@ const TELL_MORE_MAX: Duration = Duration::from_millis(200);
 const ROUNDS_MAX: u32 = 16;
 
 /// Per process, in which of its runs how many of its words were heard here.
-pub(super) type Heard = BTreeMap<ProcessId, (u64, u64)>;
+pub(super) type HeardWords = BTreeMap<ProcessId, (u64, u64)>;
 
 impl Collector {
     /// Takes note of what a peer knows of pins, for ever.
@@ -120,9 +120,9 @@ impl Collector {
     }
 
     // Tells a word to the live peers, until a majority of them has it for the newest, and for a little longer.
-    async fn spread(&self, word: &(SnapshotId, Pin)) -> Spread {
+    async fn spread(&self, word: &(SnapshotId, Pin)) -> Acceptance {
         let mut asked = JoinSet::new();
-        let mut spread = Spread::default();
+        let mut spread = Acceptance::default();
         for process in self.config.topology.processes() {
             let Some(connection) = self.peers.connection(process) else {
                 continue;
@@ -153,7 +153,7 @@ impl Collector {
         spread
     }
 
-    fn heard(&self) -> MutexGuard<'_, Heard> {
+    fn heard(&self) -> MutexGuard<'_, HeardWords> {
         let heard = &self.pins_heard;
         heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -161,7 +161,7 @@ impl Collector {
 
 /// Who knows a word.
 #[derive(Default)]
-struct Spread {
+struct Acceptance {
     /// The live peers that do not, or have not said so.
     ignorant: BTreeSet<ProcessId>,
     /// A word that one of them knows, and that counts more.

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use super::clocks::DurableClocks;
+use super::disk_space::DiskSpace;
 use super::error::Unavailable;
-use super::meetings::Meetings;
-use super::replies::{Replies, Settled, Waiter, stopped};
-use super::room::Room;
+use super::handshakes::Handshakes;
+use super::replies::{PendingReplies, Settled, Waiter, stopped};
 use super::wall::Clock;
-use crate::process::channel::Tally;
+use crate::process::channel::ChannelDigest;
 use crate::process::clock::{Clocks, Hlc};
-use crate::process::event::{Identity, Input, Meeting, Reply};
+use crate::process::event::{Handshake, Identity, Input, Reply};
 use crate::process::ids::{ProcessId, Seq};
-use crate::process::step::Waiting;
+use crate::process::step::InputQueue;
 use crate::store::StoreError;
 use crate::transport::{Closed, Envelope, Inbox, Settling};
 
@@ -44,7 +44,7 @@ pub(super) struct Inputs {
 
 impl Inputs {
     /// Puts them to what waits for the process.
-    pub(super) fn wait(self, waiting: &mut Waiting<Waiter>) {
+    pub(super) fn wait(self, waiting: &mut InputQueue<Waiter>) {
         waiting.push(self.inputs, self.asker);
     }
 }
@@ -56,18 +56,18 @@ pub(super) struct Queue {
     places: Arc<Semaphore>,
     clients: Arc<Semaphore>,
     waiters: Arc<Semaphore>,
-    room: watch::Receiver<Room>,
+    room: watch::Receiver<DiskSpace>,
     clocks: Arc<DurableClocks>,
     wall: Arc<Clock>,
-    meetings: (ProcessId, Arc<Meetings>),
+    meetings: (ProcessId, Arc<Handshakes>),
 }
 
 impl Queue {
     /// For the process of this name.
     pub(super) fn new(
-        room: watch::Receiver<Room>,
+        room: watch::Receiver<DiskSpace>,
         (clocks, wall): (Arc<DurableClocks>, Arc<Clock>),
-        meetings: (ProcessId, Arc<Meetings>),
+        meetings: (ProcessId, Arc<Handshakes>),
     ) -> (Self, mpsc::UnboundedReceiver<Request>) {
         // It is bounded by the places.
         let (requests, queue) = mpsc::unbounded_channel();
@@ -97,7 +97,7 @@ impl Queue {
         }
     }
 
-    fn ask_at_once(&self, inputs: Vec<Input>) -> Result<Replies, Unavailable> {
+    fn ask_at_once(&self, inputs: Vec<Input>) -> Result<PendingReplies, Unavailable> {
         let weight = self.weight(&inputs)?;
         let clients = Arc::clone(&self.clients).try_acquire_many_owned(weight);
         let clients = clients.map_err(|_| Unavailable::Full)?;
@@ -108,13 +108,16 @@ impl Queue {
 
     /// Asks several things for a client that waits for room, in order: who calls again when this returns is next.
     /// Refused as a whole where the disk is too full, or where it is more than ever fits.
-    pub(super) async fn ask_in_turn(&self, inputs: Vec<Input>) -> Result<Replies, Unavailable> {
+    pub(super) async fn ask_in_turn(
+        &self,
+        inputs: Vec<Input>,
+    ) -> Result<PendingReplies, Unavailable> {
         let weight = self.weight(&inputs)?;
         if weight as usize > WAITERS_MAX {
             return Err(Unavailable::Full);
         }
         if inputs.is_empty() {
-            return Ok(Replies::none());
+            return Ok(PendingReplies::none());
         }
         let waiters = acquire(&self.waiters, weight).await?;
         let clients = acquire(&self.clients, weight).await?;
@@ -125,7 +128,7 @@ impl Queue {
     fn weight(&self, inputs: &[Input]) -> Result<u32, Unavailable> {
         let room = *self.room.borrow();
         inputs.iter().try_for_each(|input| room.for_input(input))?;
-        let weight = inputs.iter().map(Input::weight).sum::<usize>();
+        let weight = inputs.iter().map(Input::cost).sum::<usize>();
         u32::try_from(weight).map_err(|_| Unavailable::Full)
     }
 
@@ -157,7 +160,7 @@ impl Queue {
         inputs: Vec<Input>,
         place: OwnedSemaphorePermit,
         room: [Option<OwnedSemaphorePermit>; 2],
-    ) -> Result<Replies, Unavailable> {
+    ) -> Result<PendingReplies, Unavailable> {
         let (waiter, replies) = Waiter::new(room);
         self.send(inputs, Some(waiter), Some(place))?;
         Ok(replies)
@@ -190,7 +193,7 @@ impl Queue {
         if ends_in_gap.map_err(|error| Closed::Broken(error.to_string()))? {
             self.clocks.begin_anew(settled);
             let time = self.clocks.newest().time;
-            let first = self.ask_from_within(Input::Reach { time }).await;
+            let first = self.ask_from_within(Input::AdvanceClock { time }).await;
             first.map_err(|_| closed())?;
         }
         Ok(())
@@ -218,13 +221,15 @@ impl Inbox for Queue {
         self.learnt(settled, learnt).await
     }
 
-    async fn meet(&self, meeting: Meeting) -> Result<Tally, Closed> {
+    async fn meet(&self, meeting: Handshake) -> Result<ChannelDigest, Closed> {
         let before = self.clocks.settled();
         let peer = meeting.peer.clone();
-        let settled = self.ask_from_within(Input::Met(Box::new(meeting))).await;
+        let settled = self
+            .ask_from_within(Input::Handshake(Box::new(meeting)))
+            .await;
         match settled.map_err(|_| closed())?.reply {
-            Reply::Met(Ok(delivered)) => Ok(*delivered),
-            Reply::Met(Err(refusal)) => {
+            Reply::Handshake(Ok(delivered)) => Ok(*delivered),
+            Reply::Handshake(Err(refusal)) => {
                 let (me, meetings) = &self.meetings;
                 let learnt = meetings.refused((&peer, &refusal), me).await;
                 self.learnt(before, learnt).await?;
@@ -300,7 +305,7 @@ mod tests {
         (Arc::default(), Arc::new(wall))
     }
 
-    fn nobody() -> (ProcessId, Arc<Meetings>) {
+    fn nobody() -> (ProcessId, Arc<Handshakes>) {
         let me = ProcessId::parse("p").expect("a valid id");
         (me, Arc::default())
     }
@@ -326,7 +331,7 @@ mod tests {
 
     #[tokio::test]
     async fn on_a_full_disk_clients_are_refused_and_peers_wait_for_room() {
-        let (room, looks) = watch::channel(Room { free: 50, min: 400 });
+        let (room, looks) = watch::channel(DiskSpace { free: 50, min: 400 });
         let (queue, mut requests) = Queue::new(looks, clocks(), nobody());
         let refused = queue
             .ask(Input::Initiate {
@@ -342,7 +347,7 @@ mod tests {
             () = tokio::task::yield_now() => {}
         }
         assert!(requests.try_recv().is_err(), "nothing went in");
-        room.send_replace(Room {
+        room.send_replace(DiskSpace {
             free: 100,
             min: 400,
         });
@@ -365,9 +370,9 @@ mod tests {
 
     #[tokio::test]
     async fn clients_who_give_up_let_in_no_more_than_fits() {
-        let (_room, looks) = watch::channel(Room { free: 1, min: 0 });
+        let (_room, looks) = watch::channel(DiskSpace { free: 1, min: 0 });
         let (queue, mut requests) = Queue::new(looks, clocks(), nobody());
-        let fits = CLIENTS_MAX / put().weight();
+        let fits = CLIENTS_MAX / put().cost();
         for _ in 0..fits {
             // Asked once and given up.
             let asked = tokio::time::timeout(std::time::Duration::ZERO, queue.ask(put())).await;

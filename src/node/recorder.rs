@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender};
 
 use tokio::sync::watch;
 
-use super::backlog::Work;
+use super::recorder_queue::Work;
 use crate::process::registers::Sealed;
 use crate::process::snapshot::Recording;
 use crate::store::{Store, StoreError};

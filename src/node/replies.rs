@@ -6,7 +6,7 @@ use super::error::Unavailable;
 use crate::process::clock::Hlc;
 use crate::process::event::Reply;
 use crate::process::ids::Lsn;
-use crate::process::step::Said;
+use crate::process::step::Replies;
 
 /// A reply, with the durable turn that gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,13 +31,13 @@ pub(super) type Turned = (Lsn, Hlc);
 
 impl Waiter {
     /// Who has taken so much room, and what it waits for.
-    pub(super) fn new(room: [Option<OwnedSemaphorePermit>; 2]) -> (Self, Replies) {
+    pub(super) fn new(room: [Option<OwnedSemaphorePermit>; 2]) -> (Self, PendingReplies) {
         let (replies, settled) = oneshot::channel();
         let waiter = Self {
             replies,
             _room: room,
         };
-        (waiter, Replies(settled))
+        (waiter, PendingReplies(settled))
     }
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Answers(Vec<Reply>);
 
 impl Answers {
     /// Takes what the next turn has said. Whoever asked may have gone; what was done stays done.
-    pub(super) fn take(&mut self, said: Said<Waiter>, turned: Turned) {
+    pub(super) fn take(&mut self, said: Replies<Waiter>, turned: Turned) {
         let mut replies = std::mem::take(&mut self.0);
         match replies.is_empty() {
             true => replies = said.replies,
@@ -63,9 +63,9 @@ impl Answers {
 }
 
 /// Replies that are still to come, in the order in which it was asked.
-pub struct Replies(oneshot::Receiver<(Vec<Reply>, Turned)>);
+pub struct PendingReplies(oneshot::Receiver<(Vec<Reply>, Turned)>);
 
-impl Replies {
+impl PendingReplies {
     /// To nothing.
     pub(super) fn none() -> Self {
         let (replies, none) = oneshot::channel();
@@ -106,9 +106,9 @@ mod tests {
 
     use super::*;
 
-    fn said(balances: &[i64], to: Option<Waiter>) -> Said<Waiter> {
+    fn said(balances: &[i64], to: Option<Waiter>) -> Replies<Waiter> {
         let replies = balances.iter().map(|units| Reply::Balance(Some(*units)));
-        Said {
+        Replies {
             replies: replies.collect(),
             to,
         }

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
+use super::clock_jump::JumpDetector;
 use super::collector::Collector;
 use super::error::Unavailable;
-use super::steady::WallClock;
 use crate::process::clock::Hlc;
 use crate::process::event::{Input, Read, Reply};
 use crate::process::ids::SnapshotId;
@@ -73,7 +73,7 @@ impl Collector {
         let (mut unswept, mut sweep_from) = (true, Instant::now());
         let (mut ask_from, mut delete_from, mut trim_from) =
             (Instant::now(), Instant::now(), Instant::now());
-        let mut clock = WallClock::believed(self.peers.wall().wall_us(), Instant::now());
+        let mut clock = JumpDetector::believed(self.peers.wall().wall_us(), Instant::now());
         loop {
             looks.tick().await;
             let is_steady = clock.is_steady(self.peers.wall().wall_us(), Instant::now());

@@ -14,7 +14,7 @@ use super::collector::Collector;
 use super::parts::Unfetched;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::proto::snapledger::ListedRevision;
-use crate::store::{Came, Unreadable};
+use crate::store::{RevisionArrival, Unreadable};
 
 /// Peers say in every greeting how much has come into their history, and greet when that changes; what else is to be seen
 /// can wait.
@@ -93,7 +93,7 @@ impl Collector {
     async fn take_over_one(
         &self,
         (peer, connection): (&ProcessId, &Channel),
-        came: &Came,
+        came: &RevisionArrival,
     ) -> Result<(), Unfetched> {
         if self.parts.store.contradicts_revision(came) {
             self.note_contradiction(peer, (&came.snapshot, came.revision));
@@ -112,7 +112,11 @@ impl Collector {
             // It was deleted there in the meantime.
             return Ok(());
         };
-        if !self.parts.store.lacks_revision(&Came::of(&revision.state)) {
+        if !self
+            .parts
+            .store
+            .lacks_revision(&RevisionArrival::of(&revision.state))
+        {
             return Ok(());
         }
         let (number, complete) = (revision.state.revision, revision.state.is_complete());
@@ -196,8 +200,8 @@ impl Collector {
     }
 }
 
-fn read(listed: &ListedRevision) -> Option<Came> {
-    Some(Came {
+fn read(listed: &ListedRevision) -> Option<RevisionArrival> {
+    Some(RevisionArrival {
         snapshot: SnapshotId::parse(&listed.snapshot_id).ok()?,
         revision: listed.revision,
         complete: listed.complete,

@@ -7,7 +7,7 @@ use crate::config::NodeConfig;
 use crate::history::assembly::is_own_number;
 use crate::process::Process;
 use crate::process::ids::{Lsn, ProcessId, SnapshotId};
-use crate::store::{Line, Store, StoreError};
+use crate::store::{SnapshotSummary, Store, StoreError};
 
 /// Snapshots without a complete revision that this process started, or stands in for. Those that miss nothing but what
 /// was lost with a store stay as they are.
@@ -17,7 +17,7 @@ pub(super) fn unfinished(
     config: &NodeConfig,
 ) -> Result<Vec<SnapshotId>, StoreError> {
     let partial = store.lines(None, usize::MAX, |_, line| !line.complete);
-    let partial: HashMap<SnapshotId, Line> = partial
+    let partial: HashMap<SnapshotId, SnapshotSummary> = partial
         .into_iter()
         .map(|((_, snapshot), line)| (snapshot, line))
         .collect();
@@ -39,7 +39,8 @@ pub(super) fn unfinished(
     for (snapshot, initiator, cut) in &recorded {
         let lost = |peer: &ProcessId| process.registers().is_lost_since(peer, *cut);
         let line = partial.get(snapshot);
-        let is_own = |line: &&Line| is_own_number(line.revision, process.id(), &config.topology);
+        let is_own =
+            |line: &&SnapshotSummary| is_own_number(line.revision, process.id(), &config.topology);
         let is_mine = assembler(config, initiator, |_| false) == process.id()
             || line.filter(is_own).is_some();
         let is_over = store.has_complete(snapshot) || store.is_deleted(snapshot);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::history::global::GlobalState;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, ProcessId, SnapshotId};
-use crate::store::{Line, Published, Reading, Store, StoreError};
+use crate::store::{Published, ReadLease, SnapshotSummary, Store, StoreError};
 
 /// A snapshot as it is now.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ pub struct SnapshotView {
 #[derive(Debug, Clone)]
 pub struct Leased {
     state: Arc<GlobalState>,
-    reading: Option<Arc<Reading>>,
+    reading: Option<Arc<ReadLease>>,
 }
 
 impl Deref for Leased {
@@ -78,8 +78,8 @@ impl SnapshotStatus {
     }
 }
 
-impl From<&Line> for SnapshotStatus {
-    fn from(line: &Line) -> Self {
+impl From<&SnapshotSummary> for SnapshotStatus {
+    fn from(line: &SnapshotSummary) -> Self {
         if line.complete {
             Self::Complete
         } else {
@@ -184,7 +184,7 @@ impl SnapshotView {
         self
     }
 
-    pub(super) fn leased(mut self, reading: Reading) -> Self {
+    pub(super) fn leased(mut self, reading: ReadLease) -> Self {
         self.state.reading = Some(Arc::new(reading));
         self
     }

@@ -13,7 +13,7 @@ use super::peers::{PeerState, PeerView};
 use crate::config::{ClockSettings, Transport, WallClock};
 use crate::process::clock::Hlc;
 use crate::process::ids::ProcessId;
-use crate::process::wall::{Offset, Reading, Wall};
+use crate::process::wall::{ClockReading, Offset, Wall};
 use crate::proto::snapledger::Greeting;
 use crate::transport::TooEarly;
 
@@ -25,7 +25,7 @@ const COMPARE_EVERY: Duration = Duration::from_millis(250);
 
 /// Whether turns may be labelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum ClockState {
     /// The wall clock is still to be compared.
     Comparing,
     /// They may.
@@ -45,9 +45,13 @@ pub(super) struct PeerClocks {
 
 impl PeerClocks {
     /// From the answer to a greeting, which was given half way between these readings. `None` where it says nothing of clocks.
-    pub(super) fn of(answer: &Greeting, asked: Reading, answered: Reading) -> Option<Self> {
+    pub(super) fn of(
+        answer: &Greeting,
+        asked: ClockReading,
+        answered: ClockReading,
+    ) -> Option<Self> {
         let half = answered.elapsed_us.saturating_sub(asked.elapsed_us) / 2;
-        let then = Reading {
+        let then = ClockReading {
             elapsed_us: asked.elapsed_us + half,
             ..answered
         };
@@ -65,7 +69,7 @@ pub(super) struct Clock {
     started: Instant,
     ahead_max: Duration,
     wall: Mutex<Wall>,
-    standing: watch::Sender<Standing>,
+    standing: watch::Sender<ClockState>,
     /// Whose clock is further away than is followed, and the newest figure, microseconds.
     skewed: Mutex<BTreeMap<ProcessId, i64>>,
     /// Whose newest turn is dated further ahead than is followed, and when that is.
@@ -80,8 +84,8 @@ impl Clock {
         let bound_us = u64::try_from(settings.ahead_max.as_micros()).unwrap_or(u64::MAX);
         let wall = Wall::new(bound_us, newest, now);
         let standing = match wall.is_settled() {
-            true => Standing::Settled,
-            false => Standing::Comparing,
+            true => ClockState::Settled,
+            false => ClockState::Comparing,
         };
         Self {
             source: settings.wall.clone(),
@@ -95,7 +99,7 @@ impl Clock {
     }
 
     /// Both clocks as they are.
-    pub(super) fn reading(&self) -> Reading {
+    pub(super) fn reading(&self) -> ClockReading {
         read(&self.source, self.started)
     }
 
@@ -128,24 +132,24 @@ impl Clock {
 
     /// Whether turns may be labelled.
     pub(super) fn is_settled(&self) -> bool {
-        *self.standing.borrow() == Standing::Settled
+        *self.standing.borrow() == ClockState::Settled
     }
 
     /// Resolves when turns may be labelled: true; or never will be.
     pub(super) async fn settled(&self) -> bool {
         let mut standing = self.standing.subscribe();
-        let decided = standing.wait_for(|standing| *standing != Standing::Comparing);
+        let decided = standing.wait_for(|standing| *standing != ClockState::Comparing);
         decided
             .await
-            .is_ok_and(|standing| *standing == Standing::Settled)
+            .is_ok_and(|standing| *standing == ClockState::Settled)
     }
 
     /// Ends the waiting of a start that is given up.
     pub(super) fn close(&self) {
         self.standing.send_if_modified(|standing| {
-            let waits = *standing == Standing::Comparing;
+            let waits = *standing == ClockState::Comparing;
             if waits {
-                *standing = Standing::Closed;
+                *standing = ClockState::Closed;
             }
             waits
         });
@@ -173,9 +177,9 @@ impl Clock {
             tracing::error!(skew, peers, "the wall clock is wrong: the peers' is taken");
         }
         self.standing.send_if_modified(|standing| {
-            let waits = *standing == Standing::Comparing;
+            let waits = *standing == ClockState::Comparing;
             if waits {
-                *standing = Standing::Settled;
+                *standing = ClockState::Settled;
             }
             waits
         });
@@ -311,7 +315,7 @@ impl Handle {
 /// Compares the clock with those of the peers, for ever; first of all before turns are labelled.
 pub(super) async fn watch(handle: Handle) {
     let clock = handle.shared.peers.wall();
-    if *clock.standing.borrow() == Standing::Comparing {
+    if *clock.standing.borrow() == ClockState::Comparing {
         let told = wait_for_peers(&handle).await;
         clock.settle(&told);
     }
@@ -379,8 +383,8 @@ fn peer_clocks(handle: &Handle) -> Vec<(ProcessId, PeerClocks)> {
         .collect()
 }
 
-fn read(source: &WallClock, started: Instant) -> Reading {
-    Reading {
+fn read(source: &WallClock, started: Instant) -> ClockReading {
+    ClockReading {
         wall_us: source.read_us(),
         elapsed_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
     }

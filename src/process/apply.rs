@@ -1,7 +1,7 @@
 //! `apply`: what a durable record changes. No rule of the bank stands here, or the past would change with it.
 
 use super::Process;
-use super::cell::{Changes, SeenSnapshot};
+use super::cell::{CellChanges, SeenSnapshot};
 use super::channel::{Flow, Incoming, Outgoing};
 use super::event::{Answer, Identity, Record, Way};
 use super::ids::{AccountId, ProcessId, Seq, SnapshotId};
@@ -12,7 +12,7 @@ use super::snapshot::{ChannelRecording, Recording};
 impl Process {
     /// Changes the state as the record says. Records of one turn are applied in order, within that turn.
     pub(super) fn apply(&mut self, record: &Record) {
-        self.unsealed += record.weight();
+        self.unsealed += record.cost();
         match record {
             Record::Deposited { account, amount } => {
                 self.registers.deposits += i128::from(amount.units());
@@ -29,7 +29,7 @@ impl Process {
             Record::Written(write) => self.keys.write(write),
             Record::Sent { to, seq, message } => self.apply_sent(to, *seq, message),
             Record::Carried { to, seq, message } => self.apply_carried(to, *seq, message),
-            Record::Reached | Record::Unfollowed { .. } => {}
+            Record::ClockAdvanced | Record::Unfollowed { .. } => {}
             Record::Delivered {
                 from,
                 seq,
@@ -41,7 +41,7 @@ impl Process {
                 let channel = self.registers.outgoing.entry(to.clone()).or_default();
                 channel.acknowledge(*seq);
             }
-            Record::Met { peer, store, boot } => {
+            Record::RecognizedOnce { peer, store, boot } => {
                 let identity = Identity {
                     store: *store,
                     boot: *boot,
@@ -221,7 +221,7 @@ impl Process {
     // Recording is sealing: the registers are copied, the changed cells handed over. No account is visited, no request.
     fn seal(&mut self, snapshot: Option<SnapshotId>) {
         self.unsealed = 0;
-        let cells = Changes::of(vec![self.keys.seal(), self.requests.seal()]);
+        let cells = CellChanges::of(vec![self.keys.seal(), self.requests.seal()]);
         let cells = cells.with(self.bank.seal());
         self.sealed.push(Sealed {
             snapshot,

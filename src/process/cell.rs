@@ -79,13 +79,13 @@ impl Cell {
 /// The cells that changed since a seal, as they are handed over: pieces, in no order. Where a cell is there twice, the
 /// later one counts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Changes {
+pub struct CellChanges {
     /// The accounts among them: mostly all, and smaller than cells.
     accounts: Vec<(AccountId, i64)>,
     pieces: Vec<Vec<Cell>>,
 }
 
-impl Changes {
+impl CellChanges {
     /// Of pieces; nothing is copied.
     #[must_use]
     pub fn of(pieces: Vec<Vec<Cell>>) -> Self {
@@ -142,7 +142,7 @@ mod tests {
             account: AccountId::parse(account).expect("a valid id"),
             balance,
         };
-        let changes = Changes::of(vec![
+        let changes = CellChanges::of(vec![
             vec![cell("b", 1), cell("a", 2), cell("b", 3)],
             vec![cell("b", 4), cell("c", 5)],
         ]);

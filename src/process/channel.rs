@@ -33,7 +33,7 @@ impl Flow {
 /// Two ends whose tallies agree hold the same messages. Numbers alone would not tell: a store that was put back to an
 /// older state gives the numbers it has forgotten to other messages, and soon has as many as before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Tally {
+pub struct ChannelDigest {
     /// Messages of all kinds, and the money among them.
     pub flow: Flow,
     /// CRC32C, each message chained to those before. Follows from the journal at either end, so neither the records
@@ -41,7 +41,7 @@ pub struct Tally {
     pub checksum: u32,
 }
 
-impl Tally {
+impl ChannelDigest {
     /// Counts one more message.
     pub fn pass(&mut self, seq: Seq, message: &Message) {
         self.flow.pass(seq, &message.body);
@@ -49,7 +49,7 @@ impl Tally {
     }
 }
 
-impl std::fmt::Display for Tally {
+impl std::fmt::Display for ChannelDigest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Flow {
             sequence,
@@ -71,7 +71,7 @@ const LANDMARK_EVERY: u64 = 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Landmark {
     /// What had been sent before the message.
-    pub before: Tally,
+    pub before: ChannelDigest,
     /// The turn that sent it.
     pub position: Lsn,
 }
@@ -91,7 +91,7 @@ pub struct Outgoing {
     pub sent: Flow,
     /// The newest sequence number the receiver has made durable.
     pub acknowledged: Seq,
-    /// Over all that was sent, as in [`Tally`].
+    /// Over all that was sent, as in [`ChannelDigest`].
     pub checksum: u32,
     /// Ascending: where some messages are that may still be needed.
     pub landmarks: VecDeque<Landmark>,
@@ -100,7 +100,7 @@ pub struct Outgoing {
 impl Outgoing {
     /// Counts a message that was sent in the turn at `position`.
     pub fn send(&mut self, seq: Seq, message: &Message, position: Lsn) {
-        let before = self.tally();
+        let before = self.digest();
         let due = self
             .landmarks
             .back()
@@ -116,8 +116,8 @@ impl Outgoing {
 
     /// What was sent.
     #[must_use]
-    pub fn tally(&self) -> Tally {
-        Tally {
+    pub fn digest(&self) -> ChannelDigest {
+        ChannelDigest {
             flow: self.sent,
             checksum: self.checksum,
         }
@@ -159,7 +159,7 @@ impl Outgoing {
 pub struct Incoming {
     /// What was delivered.
     pub delivered: Flow,
-    /// Over all that was delivered, as in [`Tally`].
+    /// Over all that was delivered, as in [`ChannelDigest`].
     pub checksum: u32,
     /// How messages come over this channel, once one has.
     pub way: Option<Way>,
@@ -168,7 +168,7 @@ pub struct Incoming {
 impl Incoming {
     /// Counts a message that was delivered.
     pub fn deliver(&mut self, seq: Seq, message: &Message) {
-        let mut tally = self.tally();
+        let mut tally = self.digest();
         tally.pass(seq, message);
         self.delivered = tally.flow;
         self.checksum = tally.checksum;
@@ -176,8 +176,8 @@ impl Incoming {
 
     /// What was delivered.
     #[must_use]
-    pub fn tally(&self) -> Tally {
-        Tally {
+    pub fn digest(&self) -> ChannelDigest {
+        ChannelDigest {
             flow: self.delivered,
             checksum: self.checksum,
         }

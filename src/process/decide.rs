@@ -1,5 +1,5 @@
 //! `decide`: what an input leads to; nothing is changed here. The rules of the bank stand in this file, those of
-//! the channels in `delivery.rs` and `meeting.rs`, those of the snapshots in `snapshot.rs`.
+//! the channels in `delivery.rs` and `handshake.rs`, those of the snapshots in `snapshot.rs`.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ impl Process {
                 });
                 self.quietly(news.then_some(Record::Acknowledged { to, seq }))
             }
-            Input::Met(meeting) => self.decide_meeting(&meeting),
+            Input::Handshake(meeting) => self.decide_handshake(&meeting),
             Input::Forget { peer } => self.decide_forget(&peer),
             Input::PartStored { snapshot } => {
                 let recording = self.registers.recordings.get(&snapshot);
@@ -41,9 +41,9 @@ impl Process {
                 self.quietly(ended.then_some(Record::PartStored { snapshot }))
             }
             Input::Checkpoint => self.quietly(Some(Record::Checkpointed)),
-            Input::Reach { time } => {
+            Input::AdvanceClock { time } => {
                 let is_past = self.registers.time > time || !self.turn.records.is_empty();
-                self.quietly((!is_past).then_some(Record::Reached))
+                self.quietly((!is_past).then_some(Record::ClockAdvanced))
             }
         }
     }

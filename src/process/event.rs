@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::channel::{Flow, Tally};
+use super::channel::{ChannelDigest, Flow};
 use super::clock::{Hlc, Lamport};
+pub use super::handshake::Handshake;
+use super::handshake::hexadecimal;
 use super::ids::{AccountId, Amount, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId};
-pub use super::meeting::Meeting;
-use super::meeting::hexadecimal;
 use super::message::{Message, Write};
 use super::refusal::Refusal;
 use super::snapshot::Recording;
@@ -57,7 +57,7 @@ pub enum Input {
         seq: Seq,
     },
     /// A channel was opened, from either side; both ends compare what they know.
-    Met(Box<Meeting>),
+    Handshake(Box<Handshake>),
     /// An operator has decided to go on without the store that a peer has lost.
     Forget {
         /// The peer.
@@ -71,7 +71,7 @@ pub enum Input {
     /// Seal the state without a snapshot, so that a restart stays short.
     Checkpoint,
     /// Somebody asks what was at this clock value: no later turn may belong to it, so that the answer is final.
-    Reach {
+    AdvanceClock {
         /// The clock value; the turn that answers, or one before it, is past it.
         time: Hlc,
     },
@@ -197,16 +197,16 @@ pub enum Claim {
     /// The sender: what it has sent, and what it knows to be delivered.
     Sender {
         /// Everything it has made durable.
-        sent: Tally,
+        sent: ChannelDigest,
         /// Newest sequence number it knows to be delivered.
         acknowledged: Seq,
     },
     /// The receiver: what it has delivered.
     Receiver {
         /// Everything it has made durable.
-        delivered: Tally,
+        delivered: ChannelDigest,
         /// What was sent here by the same number, or in all if that is less; read from the own journal.
-        here: Tally,
+        here: ChannelDigest,
     },
 }
 
@@ -268,7 +268,7 @@ pub enum Record {
         seq: Seq,
     },
     /// Who a peer is, as programs before format 2 noted it: without its run.
-    Met {
+    RecognizedOnce {
         /// The peer.
         peer: ProcessId,
         /// Its store.
@@ -329,7 +329,7 @@ pub enum Record {
         written_off: i128,
     },
     /// The clock has passed what somebody asked about; nothing else happened.
-    Reached,
+    ClockAdvanced,
     /// A message that was in a channel when the global state was recorded that this store was restored from, put on
     /// the channel again. Its transfer is debited nowhere, and counts as a deposit.
     Carried {
@@ -388,7 +388,7 @@ pub enum Reply {
     /// To [`Read::Status`].
     Status(Box<Status>),
     /// To [`Read::Snapshot`]: `None` if this process has not recorded it, or does not remember it any more.
-    Snapshot(Option<Box<Seen>>),
+    Snapshot(Option<Box<RecordedHere>>),
     /// To [`Read::Lost`].
     Lost(Vec<ProcessId>),
     /// To [`Input::Initiate`].
@@ -399,8 +399,8 @@ pub enum Reply {
     Called(Result<bool, Refusal>),
     /// To [`Input::Forget`].
     Forgotten(Result<Box<Settlement>, Refusal>),
-    /// To [`Input::Met`]: what is delivered on the channel.
-    Met(Result<Box<Tally>, Refusal>),
+    /// To [`Input::Handshake`]: what is delivered on the channel.
+    Handshake(Result<Box<ChannelDigest>, Refusal>),
     /// To everything that asks for nothing.
     Nothing,
 }
@@ -433,7 +433,7 @@ pub struct Initiated {
 
 /// A snapshot this process has recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct RecordedHere {
     /// Who started it.
     pub initiator: ProcessId,
     /// The turn after which the state was recorded.
@@ -444,7 +444,7 @@ pub struct Seen {
     pub lost: Vec<ProcessId>,
 }
 
-impl Seen {
+impl RecordedHere {
     /// Whether the part is not stored and never will be: a marker was lost.
     #[must_use]
     pub fn is_in_vain(&self) -> bool {

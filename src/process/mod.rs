@@ -10,12 +10,13 @@ pub mod bank;
 pub mod cell;
 pub mod channel;
 pub mod clock;
+mod cost;
 mod decide;
 mod delivery;
 pub mod event;
+mod handshake;
 pub mod ids;
 pub mod kv;
-mod meeting;
 pub mod message;
 pub mod postings;
 pub mod refusal;
@@ -26,7 +27,6 @@ pub mod status;
 pub mod step;
 pub mod topology;
 pub mod wall;
-mod weight;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -222,7 +222,7 @@ impl Process {
         let effects = self.decide(input);
         for record in effects.records {
             self.apply(&record);
-            self.turn_weight += record.weight();
+            self.turn_weight += record.cost();
             self.turn.records.push(record);
         }
         // Not before the records: a state that they seal is the one before this turn, as it will be in a replay.

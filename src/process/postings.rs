@@ -97,7 +97,7 @@ impl Record {
             | Self::Forgotten { .. }
             | Self::Written(_)
             | Self::Acknowledged { .. }
-            | Self::Met { .. }
+            | Self::RecognizedOnce { .. }
             | Self::StateRecorded { .. }
             | Self::PartStored { .. }
             | Self::Checkpointed
@@ -105,7 +105,7 @@ impl Record {
             | Self::AnswersForgotten { .. }
             | Self::Recognized { .. }
             | Self::Unfollowed { .. }
-            | Self::Reached => Postings::default(),
+            | Self::ClockAdvanced => Postings::default(),
         }
     }
 
@@ -124,7 +124,7 @@ impl Record {
             | Self::Delivered { .. }
             | Self::Written(_)
             | Self::Acknowledged { .. }
-            | Self::Met { .. }
+            | Self::RecognizedOnce { .. }
             | Self::StateRecorded { .. }
             | Self::PartStored { .. }
             | Self::Checkpointed
@@ -132,7 +132,7 @@ impl Record {
             | Self::AnswersForgotten { .. }
             | Self::Recognized { .. }
             | Self::Unfollowed { .. }
-            | Self::Reached => 0,
+            | Self::ClockAdvanced => 0,
         }
     }
 
@@ -149,7 +149,7 @@ impl Record {
             | Self::Written(_)
             | Self::Delivered { .. }
             | Self::Acknowledged { .. }
-            | Self::Met { .. }
+            | Self::RecognizedOnce { .. }
             | Self::StateRecorded { .. }
             | Self::PartStored { .. }
             | Self::Checkpointed
@@ -158,7 +158,7 @@ impl Record {
             | Self::Recognized { .. }
             | Self::Unfollowed { .. }
             | Self::Forgotten { .. }
-            | Self::Reached => None,
+            | Self::ClockAdvanced => None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::cell::{Changes, SeenSnapshot};
+use super::cell::{CellChanges, SeenSnapshot};
 use super::channel::{Flow, Incoming, Outgoing};
 use super::clock::{Hlc, Lamport};
 use super::event::Identity;
@@ -102,5 +102,5 @@ pub struct Sealed {
     /// The sum of their balances.
     pub balance_total: i128,
     /// What changed.
-    pub cells: Changes,
+    pub cells: CellChanges,
 }

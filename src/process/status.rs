@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Process;
 use super::channel::{Incoming, Outgoing};
 use super::clock::Lamport;
-use super::event::{Effects, Read, Reply, Seen};
+use super::event::{Effects, Read, RecordedHere, Reply};
 use super::ids::{Lsn, ProcessId, Seq, SnapshotId};
 
 /// A view of a process at one turn.
@@ -53,7 +53,7 @@ impl Process {
                     .registers
                     .snapshots
                     .get(snapshot)
-                    .map(|(initiator, cut)| Seen {
+                    .map(|(initiator, cut)| RecordedHere {
                         initiator: initiator.clone(),
                         cut,
                         recording: self.registers.recordings.get(snapshot).cloned(),

@@ -17,21 +17,21 @@ const AHEAD: usize = 16;
 
 /// Inputs in the order in which they came. What was asked together stands together, and is never copied.
 #[derive(Debug)]
-pub struct Waiting<T> {
-    asked: VecDeque<Asked<T>>,
+pub struct InputQueue<T> {
+    asked: VecDeque<Request<T>>,
     len: usize,
 }
 
 /// Inputs that were asked together, and who waits for their replies.
 #[derive(Debug)]
-struct Asked<T> {
+struct Request<T> {
     inputs: vec::IntoIter<Input>,
     asker: Option<T>,
 }
 
 /// What a turn replies to inputs that were asked together.
 #[derive(Debug)]
-pub struct Said<T> {
+pub struct Replies<T> {
     /// In the order of the inputs.
     pub replies: Vec<Reply>,
     /// Who waits for them. `None` where the turn was full before the last of the inputs: the rest of the replies, and who
@@ -45,7 +45,7 @@ pub struct Step<T> {
     /// What is to be made durable; without records there is nothing to be.
     pub turn: Turn,
     /// What is said once the turn and those before it are durable.
-    pub said: Vec<Said<T>>,
+    pub replies: Vec<Replies<T>>,
     /// The newest turn when it was said: this one, or where it has no records the one before.
     pub position: Lsn,
     /// The clock of that turn.
@@ -56,7 +56,7 @@ pub struct Step<T> {
     pub finished: Vec<Recording>,
 }
 
-impl<T> Default for Waiting<T> {
+impl<T> Default for InputQueue<T> {
     fn default() -> Self {
         Self {
             asked: VecDeque::new(),
@@ -65,13 +65,13 @@ impl<T> Default for Waiting<T> {
     }
 }
 
-impl<T> Waiting<T> {
+impl<T> InputQueue<T> {
     /// Puts what is asked together behind all others; somebody may wait for the replies.
     pub fn push(&mut self, inputs: Vec<Input>, asker: Option<T>) {
         debug_assert!(!inputs.is_empty(), "nobody asks for nothing");
         self.len += inputs.len();
         let inputs = inputs.into_iter();
-        self.asked.push_back(Asked { inputs, asker });
+        self.asked.push_back(Request { inputs, asker });
     }
 
     /// Puts something before all others; nobody waits for a reply.
@@ -79,7 +79,7 @@ impl<T> Waiting<T> {
         self.len += 1;
         let inputs = vec![input].into_iter();
         let asker = None;
-        self.asked.push_front(Asked { inputs, asker });
+        self.asked.push_front(Request { inputs, asker });
     }
 
     /// How many inputs wait.
@@ -109,7 +109,7 @@ impl Process {
         self.is_put_back = false;
         let time = self.registers.time;
         self.begin_turn(wall_us, time);
-        self.step(Input::Reach { time });
+        self.step(Input::AdvanceClock { time });
         Some(self.end_turn())
     }
 
@@ -128,7 +128,7 @@ impl Process {
     pub fn take_turn<T>(
         &mut self,
         wall_us: u64,
-        waiting: &mut Waiting<T>,
+        waiting: &mut InputQueue<T>,
         weight_max: usize,
     ) -> Step<T> {
         self.begin_turn(wall_us, self.newest(waiting.inputs()));
@@ -144,7 +144,7 @@ impl Process {
             let is_done = done.is_some();
             let to = done.and_then(|done| done.asker);
             if to.is_some() || !(is_done || replies.is_empty()) {
-                said.push(Said { replies, to });
+                said.push(Replies { replies, to });
             }
             if !is_done {
                 break;
@@ -157,15 +157,15 @@ impl Process {
     // The greatest clock among what waits, which the turn is to pass.
     fn newest<'a>(&self, inputs: impl Iterator<Item = &'a Input>) -> Hlc {
         let times = inputs.filter_map(|input| match input {
-            Input::Arrived { time, .. } | Input::Reach { time } => Some(*time),
-            Input::Met(meeting) => Some(self.time_of_meeting(meeting)),
+            Input::Arrived { time, .. } | Input::AdvanceClock { time } => Some(*time),
+            Input::Handshake(meeting) => Some(self.time_of_handshake(meeting)),
             _ => None,
         });
         times.max().unwrap_or_default()
     }
 
     // The replies to as much of it as may be in this turn; none where nobody waits for them.
-    fn take_of<T>(&mut self, asked: &mut Asked<T>, weight_max: usize) -> Vec<Reply> {
+    fn take_of<T>(&mut self, asked: &mut Request<T>, weight_max: usize) -> Vec<Reply> {
         let (count, is_asked) = (asked.inputs.len(), asked.asker.is_some());
         let mut replies = Vec::with_capacity(if is_asked { count } else { 0 });
         let mut places = [None; AHEAD];
@@ -194,10 +194,10 @@ impl Process {
         std::array::from_fn(|index| self.bank.place_of(inputs.get(index)?.account()?))
     }
 
-    fn step_of<T>(&mut self, turn: Turn, said: Vec<Said<T>>) -> Step<T> {
+    fn step_of<T>(&mut self, turn: Turn, said: Vec<Replies<T>>) -> Step<T> {
         Step {
             turn,
-            said,
+            replies: said,
             position: self.registers().position,
             time: self.registers().time,
             sealed: self.take_sealed(),

@@ -24,7 +24,7 @@ use super::clock::Hlc;
 
 /// One look at both clocks of a node, microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reading {
+pub struct ClockReading {
     /// The wall clock, since the Unix epoch.
     pub wall_us: u64,
     /// The monotonic clock, since any instant that stays the same.
@@ -36,7 +36,7 @@ pub struct Reading {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Offset(i64);
 
-impl Reading {
+impl ClockReading {
     /// The offset of the wall clock.
     #[must_use]
     pub fn offset(self) -> Offset {
@@ -86,7 +86,7 @@ impl Wall {
     /// The clock at a start: believed at once where it goes on from the newest time in the journal. `bound_us` in
     /// microseconds.
     #[must_use]
-    pub fn new(bound_us: u64, newest: Hlc, now: Reading) -> Self {
+    pub fn new(bound_us: u64, newest: Hlc, now: ClockReading) -> Self {
         let mut wall = Self {
             bound_us,
             newest,
@@ -107,7 +107,7 @@ impl Wall {
 
     /// Ends the start with what the peers that answered show: the lower median, the own clock included. A journal vouches
     /// for the own clock, which is not behind it. Without peers it is believed as it is.
-    pub fn settle(&mut self, now: Reading, peers: &[Offset]) {
+    pub fn settle(&mut self, now: ClockReading, peers: &[Offset]) {
         if self.believed.is_some() {
             return;
         }
@@ -120,7 +120,7 @@ impl Wall {
 
     /// Compares the wall clock with the believed one and with those of the peers that answer; now and then. Says whether the
     /// believed clock has leapt.
-    pub fn compare(&mut self, now: Reading, peers: &[Offset]) -> bool {
+    pub fn compare(&mut self, now: ClockReading, peers: &[Offset]) -> bool {
         let (Some(believed), own) = (self.believed, now.offset()) else {
             return false;
         };
@@ -149,7 +149,7 @@ impl Wall {
     }
 
     // Whether it has been where it is for as long as the bound.
-    fn has_stood(&mut self, now: Reading, own: Offset) -> bool {
+    fn has_stood(&mut self, now: ClockReading, own: Offset) -> bool {
         let moved = |apart: &Apart| !self.is_near(apart.offset, own);
         if self.apart.as_ref().is_none_or(moved) {
             self.apart = Some(Apart {
@@ -163,25 +163,25 @@ impl Wall {
 
     /// What turns are labelled with, microseconds since the Unix epoch; before the clock is settled, the wall clock.
     #[must_use]
-    pub fn now_us(&self, now: Reading) -> u64 {
+    pub fn now_us(&self, now: ClockReading) -> u64 {
         now.shows(self.believed_at(now))
     }
 
     /// How far the wall clock is ahead of the believed one, microseconds.
     #[must_use]
-    pub fn skew_us(&self, now: Reading) -> i64 {
+    pub fn skew_us(&self, now: ClockReading) -> i64 {
         now.offset().ahead_of(self.believed_at(now))
     }
 
     /// How far another clock is ahead of the believed one, microseconds.
     #[must_use]
-    pub fn skew_of(&self, now: Reading, other: Offset) -> i64 {
+    pub fn skew_of(&self, now: ClockReading, other: Offset) -> i64 {
         other.ahead_of(self.believed_at(now))
     }
 
     /// The newest time that may be received now. Until the clock is settled the journal alone vouches for any.
     #[must_use]
-    pub fn limit(&self, now: Reading) -> Hlc {
+    pub fn limit(&self, now: ClockReading) -> Hlc {
         let present = match self.is_settled() {
             true => self.now_us(now),
             false => self.newest.wall_us(),
@@ -196,7 +196,7 @@ impl Wall {
 
     /// How far a time is ahead of the believed clock, microseconds; `None` where it may be received now.
     #[must_use]
-    pub fn too_early(&self, now: Reading, time: Hlc) -> Option<u64> {
+    pub fn too_early(&self, now: ClockReading, time: Hlc) -> Option<u64> {
         (time > self.limit(now)).then(|| time.wall_us().saturating_sub(self.now_us(now)))
     }
 
@@ -206,7 +206,7 @@ impl Wall {
         skew_us.unsigned_abs() > self.bound_us
     }
 
-    fn believed_at(&self, now: Reading) -> Offset {
+    fn believed_at(&self, now: ClockReading) -> Offset {
         let own = now.offset();
         match self.believed {
             Some(believed) if !self.is_near(own, believed) => believed,
@@ -237,14 +237,14 @@ mod tests {
     const NOON: u64 = 1_700_000_000 * SECOND;
 
     // `off` beside the true time, `since` after the start.
-    fn reading(since: u64, off: i64) -> Reading {
-        Reading {
+    fn reading(since: u64, off: i64) -> ClockReading {
+        ClockReading {
             wall_us: (NOON + since).saturating_add_signed(off),
             elapsed_us: 7 + since,
         }
     }
 
-    fn clock(newest_us: u64, now: Reading) -> Wall {
+    fn clock(newest_us: u64, now: ClockReading) -> Wall {
         Wall::new(MINUTE, Hlc::at(newest_us), now)
     }
 

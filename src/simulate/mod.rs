@@ -32,7 +32,7 @@ const TICKS_AFTER: u64 = 6;
 
 /// One turn of one process: what it sent, delivered and recorded, in order.
 #[derive(Debug, Clone, Copy)]
-pub struct Step<'a> {
+pub struct SimulatedTurn<'a> {
     /// The virtual time.
     pub tick: u64,
     /// Whose turn it is.
@@ -48,7 +48,7 @@ pub struct Step<'a> {
 pub fn run(
     scenario: &Scenario,
     delays: Delays,
-    watch: &mut dyn FnMut(Step<'_>),
+    watch: &mut dyn FnMut(SimulatedTurn<'_>),
 ) -> Result<Report, ScenarioError> {
     let mut world = World::new(scenario, delays, watch);
     for event in &scenario.events {

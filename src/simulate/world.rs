@@ -8,7 +8,7 @@ use super::flight::Flight;
 use super::journal::Journal;
 use super::report::{GlobalState, Recorded, Report};
 use super::scenario::{EventKind, Scenario};
-use super::{ACCOUNT, Step, TICKS_AFTER};
+use super::{ACCOUNT, SimulatedTurn, TICKS_AFTER};
 use crate::process::Process;
 use crate::process::clock::Hlc;
 use crate::process::event::{Input, Operation, Record, Reply, Turn};
@@ -31,7 +31,7 @@ pub(super) struct World<'a> {
     snapshots: Vec<Snapshot>,
     /// How many parts are missing, of all snapshots together.
     missing_parts: usize,
-    watch: &'a mut dyn FnMut(Step<'_>),
+    watch: &'a mut dyn FnMut(SimulatedTurn<'_>),
 }
 
 struct Participant {
@@ -57,7 +57,7 @@ impl<'a> World<'a> {
     pub(super) fn new(
         scenario: &Scenario,
         delays: Delays,
-        watch: &'a mut dyn FnMut(Step<'_>),
+        watch: &'a mut dyn FnMut(SimulatedTurn<'_>),
     ) -> Self {
         let topology = &scenario.topology;
         let participants = topology.processes().map(|id| Participant {
@@ -198,7 +198,7 @@ impl<'a> World<'a> {
         process.begin_turn(self.now, newest);
         let reply = process.step(input);
         let turn = process.end_turn();
-        (self.watch)(Step {
+        (self.watch)(SimulatedTurn {
             tick: self.now,
             process: process.id(),
             turn: &turn,

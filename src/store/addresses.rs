@@ -22,11 +22,11 @@ const BYTES_MAX: u64 = 1 << 20;
 
 /// Processes by the address, `host:port`, at which they were met.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Addresses(BTreeMap<String, Met>);
+pub struct Addresses(BTreeMap<String, MetProcess>);
 
 /// A process that was met.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Met {
+pub struct MetProcess {
     /// Its id.
     pub process: ProcessId,
     /// Its REST address, where it told one.
@@ -35,7 +35,7 @@ pub struct Met {
 
 /// As it is written.
 #[derive(Serialize, Deserialize)]
-struct Line {
+struct StoredAddress {
     process: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     rest: Option<String>,
@@ -57,18 +57,18 @@ impl Addresses {
 
     /// The process that was met at an address.
     #[must_use]
-    pub fn get(&self, address: &str) -> Option<&Met> {
+    pub fn get(&self, address: &str) -> Option<&MetProcess> {
         self.0.get(address)
     }
 
     /// As the file has it.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let line = |(address, met): (&String, &Met)| {
+        let line = |(address, met): (&String, &MetProcess)| {
             let process = met.process.to_string();
             let rest = met.rest.clone();
-            (address.clone(), Line { process, rest })
+            (address.clone(), StoredAddress { process, rest })
         };
-        let lines: BTreeMap<String, Line> = self.0.iter().map(line).collect();
+        let lines: BTreeMap<String, StoredAddress> = self.0.iter().map(line).collect();
         let text = serde_json::to_string_pretty(&lines).expect("text is always JSON");
         (text + "\n").into_bytes()
     }
@@ -78,11 +78,11 @@ impl Addresses {
     /// # Errors
     /// It is damaged.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Box<dyn std::error::Error>> {
-        let lines: BTreeMap<String, Line> = serde_json::from_slice(bytes)?;
+        let lines: BTreeMap<String, StoredAddress> = serde_json::from_slice(bytes)?;
         let mut addresses = Self::default();
-        for (address, Line { process, rest }) in lines {
+        for (address, StoredAddress { process, rest }) in lines {
             let process = ProcessId::parse(&process)?;
-            addresses.insert(address, Met { process, rest });
+            addresses.insert(address, MetProcess { process, rest });
         }
         Ok(addresses)
     }
@@ -98,7 +98,7 @@ impl Addresses {
     }
 
     /// Takes note of a process.
-    pub fn insert(&mut self, address: String, met: Met) {
+    pub fn insert(&mut self, address: String, met: MetProcess) {
         self.0.insert(address, met);
     }
 }
@@ -137,7 +137,7 @@ mod tests {
         let me = ProcessId::parse("n1").expect("an id");
         let store = Store::open(dir.path(), "c", &me).expect("a new store");
         let mut addresses = Addresses::default();
-        let met = Met {
+        let met = MetProcess {
             process: ProcessId::parse("n2").expect("an id"),
             rest: None,
         };

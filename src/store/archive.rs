@@ -4,19 +4,19 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::Step;
-use super::audit::Audit;
-use super::check::{Held, Library};
+use super::CheckProgress;
+use super::audit::GlobalStateAudit;
+use super::check::{LockedDirectory, OpenedCopy};
+use super::chunk_source::ChunkSource;
+use super::durable_watermark::StoreFiles;
 use super::error::StoreError;
 use super::files;
 use super::frame::Kind;
-use super::history::{Blocks, History, Published};
+use super::history::{History, Published, RevisionBlocks};
 use super::journal::Journal;
 use super::retention::was_deleted;
 use super::schema::{self, OWNER, Trees};
-use super::source::ChunkSource;
 use super::v1::state::OwnerV1;
-use super::witness::Place;
 use crate::history::part::Chunk;
 use crate::process::ids::{Hash, ProcessId, SnapshotId};
 
@@ -25,7 +25,7 @@ pub struct Archive {
     cluster: String,
     process: ProcessId,
     history: History,
-    library: Library,
+    library: OpenedCopy,
     /// After the library, which has its files open.
     _copy: TempDir,
 }
@@ -36,12 +36,16 @@ impl Archive {
     /// # Errors
     /// [`StoreError`]: there is no store, a node runs on it, there is no room for a copy, or it is damaged, as a node
     /// would find it.
-    pub fn open(dir: &Path, scratch: &Path, step: &dyn Fn(Step)) -> Result<Self, StoreError> {
-        let copy = Held::take(dir)?.copy(scratch, step)?;
+    pub fn open(
+        dir: &Path,
+        scratch: &Path,
+        step: &dyn Fn(CheckProgress),
+    ) -> Result<Self, StoreError> {
+        let copy = LockedDirectory::take(dir)?.copy(scratch, step)?;
         let files = copy.path();
-        let place = Place { files, named: dir };
+        let place = StoreFiles { files, named: dir };
         place.check_log()?;
-        let (library, _) = Library::open(files)?;
+        let (library, _) = OpenedCopy::open(files)?;
         let trees = &library.trees;
         let journal = Journal::open(trees)?;
         place.check(&journal)?;
@@ -52,7 +56,7 @@ impl Archive {
             history: History::open(
                 owner.process.clone(),
                 (trees.history.clone(), trees.parts.clone()),
-                Blocks::new(trees.heads.clone(), trees.bodies.clone()),
+                RevisionBlocks::new(trees.heads.clone(), trees.bodies.clone()),
                 &journal,
             )?,
             library,
@@ -101,8 +105,8 @@ impl Archive {
     ///
     /// # Errors
     /// [`StoreError`]: a chunk is missing or damaged.
-    pub fn audit(&self, published: &Published) -> Result<Audit, StoreError> {
-        Audit::of(self, &published.state)
+    pub fn audit(&self, published: &Published) -> Result<GlobalStateAudit, StoreError> {
+        GlobalStateAudit::of(self, &published.state)
     }
 }
 

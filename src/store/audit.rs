@@ -7,15 +7,15 @@ use crate::history::verify::{Check, Verification, verify};
 use crate::process::cell::Cell;
 use crate::process::ids::ProcessId;
 
+use super::chunk_source::{self, ChunkSource};
 use super::error::StoreError;
 use super::frame::{Damage, Kind};
 use super::merge::Cells;
 use super::schema;
-use super::source::{self, ChunkSource};
 
 /// What an audit came to.
 #[derive(Debug, Clone)]
-pub struct Audit {
+pub struct GlobalStateAudit {
     /// The revision with every figure that can be computed again as it was computed.
     pub recomputed: GlobalState,
     /// The certificate, from these figures.
@@ -38,7 +38,7 @@ pub struct Wrong {
     pub recomputed: String,
 }
 
-impl Audit {
+impl GlobalStateAudit {
     /// Reads all contents of a revision.
     ///
     /// # Errors
@@ -161,10 +161,10 @@ fn read_run(source: &dyn ChunkSource, run: &Run) -> Result<(u64, u64), StoreErro
     let mut last: Option<(u8, Box<str>)> = None;
     for index in &run.index {
         chunks += 1;
-        for entry in source::index(source, index)? {
+        for entry in chunk_source::index(source, index)? {
             chunks += 1;
             let mut is_first = true;
-            for cell in source::cells(source, &entry.chunk)? {
+            for cell in chunk_source::cells(source, &entry.chunk)? {
                 let key = (cell.key().0, Box::from(cell.key().1));
                 let is_led_to = !is_first || key == (entry.kind, entry.name.clone());
                 if !is_led_to || last.as_ref().is_some_and(|last| *last >= key) {
@@ -189,7 +189,7 @@ fn read_channel(
     let mut messages = 0;
     (channel.transfers, channel.amount) = (0, 0);
     for hash in &channel.chunks {
-        for one in source::messages(source, hash)? {
+        for one in chunk_source::messages(source, hash)? {
             if messages == 0 {
                 channel.first = one.seq;
             } else if channel.last.0.checked_add(1) != Some(one.seq.0) {

@@ -3,9 +3,9 @@
 
 use super::chunks::Chunks;
 use super::codec::{check_chunk, encode_chunk};
+use super::compression;
 use super::error::StoreError;
 use super::frame::{self, Kind};
-use super::packed;
 use crate::history::part::Chunk;
 use crate::process::ids::Hash;
 
@@ -54,7 +54,7 @@ impl<'a> ChunkBatch<'a> {
 
     // Says how long it is as it is stored.
     fn add(&mut self, hash: Hash, framed: Vec<u8>) -> Result<u64, StoreError> {
-        let stored = packed::pack(Kind::PackedChunk, framed);
+        let stored = compression::pack(Kind::PackedChunk, framed);
         let bytes = stored.len();
         if self.bytes + bytes > BATCH_BYTES_MAX {
             self.write()?;

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::chunk_batch::ChunkBatch;
 use super::codec::decode_chunk;
+use super::compression;
 use super::error::StoreError;
 use super::frame::{self, Damage, Kind};
-use super::known::Known;
 use super::leases::Leases;
-use super::packed;
+use super::run_cache::RunCache;
 use super::schema::name;
 use super::v1::Frozen;
 use super::v1::part::RecordedMessageV1;
@@ -27,7 +27,7 @@ pub(super) struct Chunks {
     /// Who counts on which of them.
     pub(super) leases: Arc<Leases>,
     /// Which runs are here as a whole.
-    pub(super) known: Known,
+    pub(super) known: RunCache,
 }
 
 impl Chunks {
@@ -35,7 +35,7 @@ impl Chunks {
         Self {
             tree,
             leases: Arc::default(),
-            known: Known::default(),
+            known: RunCache::default(),
         }
     }
 
@@ -196,7 +196,7 @@ impl Chunks {
 
 /// What is stored of a chunk, as it was before it was packed; unchecked.
 pub(super) fn unpack(hash: &Hash, stored: Vec<u8>) -> Result<Vec<u8>, StoreError> {
-    let unpacked = packed::unpack(Kind::PackedChunk, stored);
+    let unpacked = compression::unpack(Kind::PackedChunk, stored);
     unpacked.map_err(|damage| StoreError::damaged(name(Kind::Chunk, &hash.0), damage))
 }
 

@@ -9,8 +9,8 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::Store;
+use super::chunk_source::{self, ChunkSource};
 use super::error::StoreError;
-use super::source::{self, ChunkSource};
 use crate::history::diff::AccountChange;
 use crate::history::part::{IndexEntry, Run};
 use crate::process::cell::Cell;
@@ -30,12 +30,12 @@ impl Store {
         (before, after): (&[Run], &[Run]),
         behind: Option<&AccountId>,
     ) -> Result<impl Iterator<Item = Result<AccountChange, StoreError>> + use<'a>, StoreError> {
-        Changes::new(&self.chunks, (before, after), behind)
+        AccountChanges::new(&self.chunks, (before, after), behind)
     }
 }
 
 /// The accounts that differ between two recorded states, by account.
-pub(super) struct Changes<'a, S> {
+pub(super) struct AccountChanges<'a, S> {
     /// What the first side alone has, oldest first.
     before: Vec<Forward<'a, S>>,
     /// What the second side alone has.
@@ -44,7 +44,7 @@ pub(super) struct Changes<'a, S> {
     shared: Vec<Forward<'a, S>>,
 }
 
-impl<'a, S: ChunkSource> Changes<'a, S> {
+impl<'a, S: ChunkSource> AccountChanges<'a, S> {
     pub(super) fn new(
         shelf: &'a S,
         (before, after): (&[Run], &[Run]),
@@ -61,8 +61,8 @@ impl<'a, S: ChunkSource> Changes<'a, S> {
         let whole = |run: &Run| Forward::whole(shelf, run);
         let own = |runs: &[Run]| {
             let parting = runs.iter().take(1);
-            let parting =
-                parting.map(|run| Forward::new(shelf, run, Wanted::Except(Arc::clone(&in_both))));
+            let parting = parting
+                .map(|run| Forward::new(shelf, run, ChunkSelection::Except(Arc::clone(&in_both))));
             let mut own: Vec<_> = parting.chain(runs.iter().skip(1).map(whole)).collect();
             if let Some(behind) = behind {
                 for run in &mut own {
@@ -72,7 +72,8 @@ impl<'a, S: ChunkSource> Changes<'a, S> {
             Ok::<_, StoreError>(own)
         };
         let parting = before.first().filter(|_| !in_both.is_empty());
-        let parting = parting.map(|run| Forward::new(shelf, run, Wanted::Only(in_both.clone())));
+        let parting =
+            parting.map(|run| Forward::new(shelf, run, ChunkSelection::Only(in_both.clone())));
         Ok(Self {
             before: own(before)?,
             after: own(after)?,
@@ -134,7 +135,7 @@ fn take<S: ChunkSource>(runs: &mut [Forward<'_, S>], account: &AccountId) -> Opt
     balances.last()
 }
 
-impl<S: ChunkSource> Iterator for Changes<'_, S> {
+impl<S: ChunkSource> Iterator for AccountChanges<'_, S> {
     type Item = Result<AccountChange, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -152,14 +153,14 @@ fn in_both<S: ChunkSource>(shelf: &S, one: &Run, other: &Run) -> Result<HashSet<
     let mut of_one = HashSet::new();
     for hash in &one.index {
         of_one.extend(
-            source::index(shelf, hash)?
+            chunk_source::index(shelf, hash)?
                 .into_iter()
                 .map(|entry| entry.chunk),
         );
     }
     let mut both = HashSet::new();
     for hash in &other.index {
-        let chunks = source::index(shelf, hash)?
+        let chunks = chunk_source::index(shelf, hash)?
             .into_iter()
             .map(|entry| entry.chunk);
         both.extend(chunks.filter(|chunk| of_one.contains(chunk)));
@@ -168,13 +169,13 @@ fn in_both<S: ChunkSource>(shelf: &S, one: &Run, other: &Run) -> Result<HashSet<
 }
 
 /// Which chunks of a run are gone through.
-enum Wanted {
+enum ChunkSelection {
     All,
     Except(Arc<HashSet<Hash>>),
     Only(Arc<HashSet<Hash>>),
 }
 
-impl Wanted {
+impl ChunkSelection {
     fn has(&self, chunk: &Hash) -> bool {
         match self {
             Self::All => true,
@@ -187,7 +188,7 @@ impl Wanted {
 /// The accounts of one run, read forward only.
 pub(super) struct Forward<'a, S> {
     shelf: &'a S,
-    wanted: Wanted,
+    wanted: ChunkSelection,
     index: VecDeque<Hash>,
     entries: VecDeque<IndexEntry>,
     accounts: VecDeque<(AccountId, i64)>,
@@ -196,10 +197,10 @@ pub(super) struct Forward<'a, S> {
 impl<'a, S: ChunkSource> Forward<'a, S> {
     /// All of them.
     pub(super) fn whole(shelf: &'a S, run: &Run) -> Self {
-        Self::new(shelf, run, Wanted::All)
+        Self::new(shelf, run, ChunkSelection::All)
     }
 
-    fn new(shelf: &'a S, run: &Run, wanted: Wanted) -> Self {
+    fn new(shelf: &'a S, run: &Run, wanted: ChunkSelection) -> Self {
         Self {
             shelf,
             wanted,
@@ -282,14 +283,14 @@ impl<'a, S: ChunkSource> Forward<'a, S> {
         while self.entries.len() < entries
             && let Some(hash) = self.index.pop_front()
         {
-            self.entries.extend(source::index(self.shelf, &hash)?);
+            self.entries.extend(chunk_source::index(self.shelf, &hash)?);
         }
         Ok(())
     }
 
     fn load(&mut self, chunk: &Hash) -> Result<(), StoreError> {
         if self.wanted.has(chunk) {
-            let cells = source::cells(self.shelf, chunk)?.into_iter();
+            let cells = chunk_source::cells(self.shelf, chunk)?.into_iter();
             let accounts = cells.map_while(|cell| match cell {
                 Cell::Account { account, balance } => Some((account, balance)),
                 _ => None,

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::addresses;
-use super::conf;
+use super::durable_watermark::{self, DurableWatermark, StoreFiles};
 use super::error::StoreError;
-use super::journal::{Head, Journal};
-use super::witness::{self, Place, Witness};
+use super::journal::{Journal, JournalHead};
+use super::sled_conf;
 
 /// Leaves of up to 16 values of 64 KiB stay in the log with segments of this size. Fixed for ever: sled cannot
 /// open a store with another one.
@@ -58,7 +58,7 @@ pub(super) struct Engine {
     syncs: Mutex<Syncs>,
     /// In sled's addresses: what its log holds before is durable.
     durable_end: AtomicU64,
-    witness: Witness,
+    witness: DurableWatermark,
     /// Held as long as the store is open.
     _lock: File,
 }
@@ -80,9 +80,9 @@ impl Engine {
         let lock = lock(dir)?;
         await_release(dir)?;
         // Whatever comes behind this writes.
-        Place::itself(dir).check_log()?;
+        StoreFiles::itself(dir).check_log()?;
         clear_leftovers(dir)?;
-        conf::ensure(dir)?;
+        sled_conf::ensure(dir)?;
         let db = open_engine(dir, CACHE_BYTES)?;
         let log_path = dir.join(LOG);
         let log = File::options()
@@ -98,7 +98,7 @@ impl Engine {
             begun: AtomicU64::new(0),
             syncs: Mutex::default(),
             durable_end: AtomicU64::new(0),
-            witness: Witness::open(dir)?,
+            witness: DurableWatermark::open(dir)?,
             _lock: lock,
         };
         engine.make_durable()?;
@@ -155,14 +155,14 @@ impl Engine {
     }
 
     /// Takes down that the journal is acknowledged up to here.
-    pub(super) fn note(&self, head: Head) -> Result<(), StoreError> {
+    pub(super) fn note(&self, head: JournalHead) -> Result<(), StoreError> {
         let durable_end = self.durable_end.load(Ordering::Acquire);
         self.witness.note(head, durable_end)
     }
 
     /// Checks that the journal holds what was acknowledged; says whether the witness knows what that is.
     pub(super) fn check_witness(&self, journal: &Journal) -> Result<bool, StoreError> {
-        Place::itself(&self.dir).check(journal)
+        StoreFiles::itself(&self.dir).check(journal)
     }
 
     /// A flush beside one that does not come back. Where a write has failed on one of sled's own threads, whoever waits
@@ -200,7 +200,8 @@ pub(super) fn open_engine(dir: &Path, cache_bytes: u64) -> Result<sled::Db, Stor
 
 /// Whether a store makes files of this name.
 pub(super) fn is_known(name: &str) -> bool {
-    [LOCK, LOG, "conf", witness::NAME, addresses::NAME].contains(&name) || name.starts_with("snap.")
+    [LOCK, LOG, "conf", durable_watermark::NAME, addresses::NAME].contains(&name)
+        || name.starts_with("snap.")
 }
 
 /// Whether an interrupted start leaves files of this name.

@@ -38,7 +38,7 @@ pub(super) fn pass(store: &Store, at: u64) {
         position: store.position().next(),
         time: Hlc::at(at),
         clock: Lamport(at),
-        records: vec![Record::Reached],
+        records: vec![Record::ClockAdvanced],
     };
     store.commit(&turn).expect("the disk has room");
 }

@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::pages;
+use super::sled_cache;
 
 /// The format of the values this program writes.
 pub(super) const FORMAT: u8 = 1;
@@ -123,7 +123,7 @@ pub(super) fn first_fragment(
     tree: &sled::Tree,
     key: &[u8],
 ) -> Result<Option<sled::IVec>, sled::Error> {
-    pages::get(tree, &fragment_key(key, 0))
+    sled_cache::get(tree, &fragment_key(key, 0))
 }
 
 /// Puts the frame around an encoded value.
@@ -270,7 +270,7 @@ fn apply<K: AsRef<[u8]>, V: AsRef<[u8]>>(
             } else {
                 fragment.len()
             };
-            pages::account(tree, &key, bytes)?;
+            sled_cache::account(tree, &key, bytes)?;
         }
     }
     Ok(())
@@ -278,7 +278,7 @@ fn apply<K: AsRef<[u8]>, V: AsRef<[u8]>>(
 
 /// Whether a value, or the beginning of one, is stored under the key.
 pub(super) fn contains(tree: &sled::Tree, key: &[u8]) -> Result<bool, sled::Error> {
-    Ok(pages::get(tree, &fragment_key(key, 0))?.is_some())
+    Ok(sled_cache::get(tree, &fragment_key(key, 0))?.is_some())
 }
 
 /// Reads a framed value that lies over keys `key ‖ fragment number`; `None` if there is none.
@@ -287,16 +287,19 @@ pub(super) fn get(tree: &sled::Tree, key: &[u8]) -> Result<Option<Vec<u8>>, sled
 }
 
 /// A framed value as it was found.
-pub(super) struct Found {
+pub(super) struct FramedValue {
     pub(super) framed: Vec<u8>,
     /// The last key that it lies over.
     pub(super) end: Vec<u8>,
 }
 
 /// [`get`], and where the value ends.
-pub(super) fn lay_together(tree: &sled::Tree, key: &[u8]) -> Result<Option<Found>, sled::Error> {
+pub(super) fn lay_together(
+    tree: &sled::Tree,
+    key: &[u8],
+) -> Result<Option<FramedValue>, sled::Error> {
     let mut end = fragment_key(key, 0);
-    let Some(first) = pages::get(tree, &end)? else {
+    let Some(first) = sled_cache::get(tree, &end)? else {
         return Ok(None);
     };
     let mut framed = first.to_vec();
@@ -306,13 +309,13 @@ pub(super) fn lay_together(tree: &sled::Tree, key: &[u8]) -> Result<Option<Found
             break;
         }
         let next = fragment_key(key, number);
-        let Some(fragment) = pages::get(tree, &next)? else {
+        let Some(fragment) = sled_cache::get(tree, &next)? else {
             break;
         };
         framed.extend_from_slice(&fragment);
         end = next;
     }
-    Ok(Some(Found { framed, end }))
+    Ok(Some(FramedValue { framed, end }))
 }
 
 /// Splits a stored key into the key of the value and the fragment number.

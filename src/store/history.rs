@@ -17,7 +17,7 @@ use super::v1::global::GlobalStateV1;
 use crate::history::global::GlobalState;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, ProcessId, SnapshotId};
-pub(super) use blocks::{Blocks, Head, PackedLine};
+pub(super) use blocks::{BlockHead, PackedLine, RevisionBlocks};
 pub use damage::Unreadable;
 use index::{Index, Noted};
 
@@ -32,7 +32,7 @@ pub struct Published {
 
 /// What is known of a snapshot without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
+pub struct SnapshotSummary {
     /// Who started it.
     pub initiator: ProcessId,
     /// The newest published revision.
@@ -52,7 +52,7 @@ pub(super) struct History {
     /// The revisions that lie alone.
     globals: sled::Tree,
     /// The others.
-    blocks: Blocks,
+    blocks: RevisionBlocks,
     parts: sled::Tree,
     index: Mutex<Index>,
     /// Blocks of which nothing can be listed.
@@ -84,7 +84,7 @@ pub struct Due {
 
 /// A revision that came into the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Came {
+pub struct RevisionArrival {
     /// Of which snapshot.
     pub snapshot: SnapshotId,
     /// Its number.
@@ -95,7 +95,7 @@ pub struct Came {
     pub known: (u32, u32),
 }
 
-impl Came {
+impl RevisionArrival {
     /// What a published global state would be listed as.
     #[must_use]
     pub fn of(state: &GlobalState) -> Self {
@@ -124,7 +124,7 @@ impl History {
     pub(super) fn open(
         me: ProcessId,
         (globals, parts): (sled::Tree, sled::Tree),
-        blocks: Blocks,
+        blocks: RevisionBlocks,
         journal: &Journal,
     ) -> Result<Self, StoreError> {
         let mut history = Self {
@@ -181,7 +181,7 @@ impl History {
         }
     }
 
-    fn note_block(&self, block: u32, head: &Head) {
+    fn note_block(&self, block: u32, head: &BlockHead) {
         let mut index = self.index();
         for line in &head.lines {
             index.note(&Noted {
@@ -233,7 +233,7 @@ impl History {
     /// Lists a revision that is durable.
     pub(super) fn note(&self, state: &GlobalState) {
         self.index().note(&Noted {
-            came: &Came::of(state),
+            came: &RevisionArrival::of(state),
             start: state.initiated_at,
             initiator: &state.initiator,
             packed: None,
@@ -344,7 +344,7 @@ impl History {
     }
 
     /// What has come in, in order, without the first so many, up to a limit.
-    pub(super) fn came_after(&self, count: u64, limit: usize) -> Vec<Came> {
+    pub(super) fn came_after(&self, count: u64, limit: usize) -> Vec<RevisionArrival> {
         self.index().came_after(count, limit)
     }
 
@@ -361,12 +361,12 @@ impl History {
         &self,
         before: Option<&(Hlc, SnapshotId)>,
         limit: usize,
-        wanted: impl Fn(&(Hlc, SnapshotId), &Line) -> bool,
-    ) -> Vec<((Hlc, SnapshotId), Line)> {
+        wanted: impl Fn(&(Hlc, SnapshotId), &SnapshotSummary) -> bool,
+    ) -> Vec<((Hlc, SnapshotId), SnapshotSummary)> {
         let index = self.index();
         let older = index.before(before);
         let wanted = older.filter(|(place, line)| wanted(place, line));
-        let copy = |(place, line): (&(Hlc, SnapshotId), Line)| (place.clone(), line);
+        let copy = |(place, line): (&(Hlc, SnapshotId), SnapshotSummary)| (place.clone(), line);
         wanted.take(limit).map(copy).collect()
     }
 
@@ -376,7 +376,7 @@ impl History {
         instant: Hlc,
         before: Option<&(Hlc, SnapshotId)>,
         limit: usize,
-    ) -> Vec<((Hlc, SnapshotId), Line)> {
+    ) -> Vec<((Hlc, SnapshotId), SnapshotSummary)> {
         let index = self.index();
         let found = index.begun_by(instant, before).take(limit);
         found.map(|(place, line)| (place.clone(), line)).collect()

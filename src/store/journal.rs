@@ -21,19 +21,19 @@ use crate::history::part::RecordedState;
 use crate::process::clock::Hlc;
 use crate::process::event::Turn;
 use crate::process::ids::{Hash, Lsn};
-use blocks::Blocks;
+use blocks::TurnBlocks;
 pub(super) use blocks::{Turns, unpack};
 
 /// The journal of one process.
 pub(super) struct Journal {
     /// Turns that lie alone: all but old ones.
     tree: sled::Tree,
-    blocks: Blocks,
+    blocks: TurnBlocks,
     meta: sled::Tree,
     /// The turns before this one were packed, or stay alone. One packs at a time.
     packed: Mutex<Lsn>,
     /// The newest durable entry.
-    head: Mutex<Head>,
+    head: Mutex<JournalHead>,
     horizon: Mutex<Horizon>,
 }
 
@@ -65,7 +65,7 @@ impl Horizon {
 
 /// A position and the hash of the entry there; zero before the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Head {
+pub(super) struct JournalHead {
     pub(super) position: Lsn,
     pub(super) hash: Hash,
 }
@@ -79,10 +79,10 @@ impl Journal {
             .last()?
             .and_then(|(key, _)| position_of(frame::split_key(&key)?.0));
         let head = match newest {
-            None => Head::default(),
+            None => JournalHead::default(),
             Some(position) => {
                 let entry = entry_in(trees, position)?.ok_or_else(|| missing(position))?;
-                Head {
+                JournalHead {
                     position,
                     hash: entry.hash,
                 }
@@ -95,7 +95,7 @@ impl Journal {
         };
         let journal = Self {
             tree,
-            blocks: Blocks::new(trees.turns.clone()),
+            blocks: TurnBlocks::new(trees.turns.clone()),
             meta: trees.meta.clone(),
             packed: Mutex::new(Lsn(packed.unwrap_or(1))),
             head: Mutex::new(head),
@@ -106,7 +106,7 @@ impl Journal {
     }
 
     /// The newest durable entry.
-    pub(super) fn head(&self) -> Head {
+    pub(super) fn head(&self) -> JournalHead {
         *self.head.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -125,7 +125,7 @@ impl Journal {
         let (framed, hash) = Entry::encode(turn, head.hash);
         frame::put(&self.tree, &position_key(turn.position), &framed)?;
         durable()?;
-        *self.head.lock().unwrap_or_else(PoisonError::into_inner) = Head {
+        *self.head.lock().unwrap_or_else(PoisonError::into_inner) = JournalHead {
             position: turn.position,
             hash,
         };
@@ -326,7 +326,7 @@ pub(super) fn entry_in(trees: &Trees, position: Lsn) -> Result<Option<Entry>, St
     let alone = frame::get(&trees.journal, &position_key(position))?;
     let framed = match alone {
         Some(framed) => Some(framed),
-        None => Blocks::new(trees.turns.clone()).entry(position)?,
+        None => TurnBlocks::new(trees.turns.clone()).entry(position)?,
     };
     framed
         .map(|framed| Entry::decode(position, &framed))

@@ -13,10 +13,10 @@ pub const READING_MAX: Duration = Duration::from_secs(3600);
 
 /// Who counts on what.
 #[derive(Debug, Default)]
-pub(super) struct Leases(Mutex<Counted>);
+pub(super) struct Leases(Mutex<LeaseCounts>);
 
 #[derive(Debug, Default)]
-struct Counted {
+struct LeaseCounts {
     /// How many write, a sweep that is under way included.
     users: usize,
     /// Every chunk that was written or found here since nobody wrote: what they wrote may not be named yet.
@@ -31,7 +31,7 @@ struct Counted {
     leaving: BTreeSet<SnapshotId>,
 }
 
-impl Counted {
+impl LeaseCounts {
     fn is_read(&self, snapshot: &SnapshotId, now: Instant) -> bool {
         let leases = (snapshot.clone(), 0)..=(snapshot.clone(), u64::MAX);
         let mut began = self.readers.range(leases).map(|(_, began)| *began);
@@ -43,12 +43,12 @@ impl Counted {
 /// chunk of it is swept.
 #[derive(Debug)]
 #[must_use]
-pub struct Reading {
+pub struct ReadLease {
     of: Arc<Leases>,
     lease: (SnapshotId, u64),
 }
 
-impl Drop for Reading {
+impl Drop for ReadLease {
     fn drop(&mut self) {
         let mut counted = self.of.counted();
         counted.readers.remove(&self.lease);
@@ -64,11 +64,11 @@ impl Drop for Reading {
 /// store before it ends, or holds their part.
 #[derive(Debug)]
 #[must_use]
-pub struct Writing {
+pub struct WriteLease {
     of: Arc<Leases>,
 }
 
-impl Drop for Writing {
+impl Drop for WriteLease {
     fn drop(&mut self) {
         let mut counted = self.of.counted();
         counted.users -= 1;
@@ -80,9 +80,9 @@ impl Drop for Writing {
 
 impl Leases {
     /// Somebody begins to write, or to sweep.
-    pub(super) fn begin(self: &Arc<Self>) -> Writing {
+    pub(super) fn begin(self: &Arc<Self>) -> WriteLease {
         self.counted().users += 1;
-        Writing {
+        WriteLease {
             of: Arc::clone(self),
         }
     }
@@ -132,12 +132,12 @@ impl Leases {
     }
 
     /// Leases a snapshot to a reader.
-    pub(super) fn read(self: &Arc<Self>, snapshot: &SnapshotId) -> Reading {
+    pub(super) fn read(self: &Arc<Self>, snapshot: &SnapshotId) -> ReadLease {
         let mut counted = self.counted();
         counted.lease += 1;
         let lease = (snapshot.clone(), counted.lease);
         counted.readers.insert(lease.clone(), Instant::now());
-        Reading {
+        ReadLease {
             of: Arc::clone(self),
             lease,
         }
@@ -153,7 +153,7 @@ impl Leases {
         self.counted().held.values().flatten().cloned().collect()
     }
 
-    fn counted(&self) -> MutexGuard<'_, Counted> {
+    fn counted(&self) -> MutexGuard<'_, LeaseCounts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 
+use super::chunk_source::{self, ChunkSource};
 use super::error::StoreError;
-use super::source::{self, ChunkSource};
 use crate::history::part::{IndexEntry, Run};
 use crate::process::cell::Cell;
 use crate::process::ids::Hash;
@@ -96,7 +96,7 @@ impl<'a> RunCells<'a> {
     fn skip_to(&mut self, from: (u8, &str)) -> Result<(), StoreError> {
         let mut all = Vec::new();
         for hash in std::mem::take(&mut self.index) {
-            all.append(&mut source::index(self.chunks, &hash)?);
+            all.append(&mut chunk_source::index(self.chunks, &hash)?);
         }
         let behind = all.partition_point(|entry| (entry.kind, &*entry.name) <= from);
         self.entries = all.split_off(behind.saturating_sub(1)).into();
@@ -111,9 +111,9 @@ impl<'a> RunCells<'a> {
     fn fill(&mut self) -> Result<(), StoreError> {
         while self.cells.is_empty() {
             if let Some(entry) = self.entries.pop_front() {
-                self.cells = source::cells(self.chunks, &entry.chunk)?.into();
+                self.cells = chunk_source::cells(self.chunks, &entry.chunk)?.into();
             } else if let Some(hash) = self.index.pop_front() {
-                self.entries = source::index(self.chunks, &hash)?.into();
+                self.entries = chunk_source::index(self.chunks, &hash)?.into();
             } else {
                 break;
             }

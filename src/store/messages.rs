@@ -1,9 +1,9 @@
 //! Reading the recorded messages of a channel, a chunk at a time: what was recorded behind a long outage is larger than
 //! memory.
 
+use super::chunk_source;
 use super::chunks::Chunks;
 use super::error::StoreError;
-use super::source;
 use crate::history::part::{RecordedChannel, RecordedMessage};
 use crate::process::ids::Hash;
 
@@ -34,7 +34,7 @@ impl Iterator for Messages<'_> {
             if let Some(message) = self.read.next() {
                 return Some(Ok(message));
             }
-            match source::messages(self.chunks, self.left.next()?) {
+            match chunk_source::messages(self.chunks, self.left.next()?) {
                 Ok(messages) => self.read = messages.into_iter(),
                 Err(error) => {
                     self.left = [].iter();

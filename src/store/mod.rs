@@ -4,6 +4,7 @@
 //! Every other tree can be rebuilt from the newest whole recorded state and the journal behind it.
 //! Knows the types of `process` and `history` only.
 
+mod account_index;
 mod addresses;
 mod archive;
 mod audit;
@@ -12,11 +13,13 @@ mod birth;
 mod caught_up;
 mod check;
 mod chunk_batch;
+mod chunk_source;
 mod chunks;
 pub mod codec;
 mod compare;
 mod composition;
-mod conf;
+mod compression;
+mod durable_watermark;
 mod error;
 mod export;
 mod files;
@@ -26,31 +29,29 @@ mod frame;
 mod gaps;
 mod history;
 mod journal;
-mod known;
 mod leases;
+mod log_scan;
 mod merge;
 mod messages;
 mod migrate;
 mod open;
 mod operator;
-mod packed;
-mod pages;
 mod parts;
 mod past;
 mod proof;
 mod published;
-mod reach;
 mod rebuild;
+mod reported_part;
 mod restore;
 mod retention;
+mod run_cache;
 mod schema;
-mod source;
+mod sled_cache;
+mod sled_conf;
 mod starts;
 mod states;
 mod stream;
-mod stretches;
 mod sweep;
-mod told;
 mod trim;
 mod underway;
 mod usage;
@@ -59,32 +60,32 @@ mod v2;
 mod v3;
 mod v5;
 mod v6;
-mod witness;
 
-pub use addresses::{Addresses, Met};
+pub use addresses::{Addresses, MetProcess};
 pub use archive::Archive;
-pub use audit::{Audit, Wrong};
+pub use audit::{GlobalStateAudit, Wrong};
 pub use backup::BackedUp;
-pub use check::{Bytes, Examination, Report, Stats, Step};
+pub use check::{Bytes, CheckProgress, Examination, Report, Stats};
 pub use error::StoreError;
 pub use export::{Export, ExportError};
 pub use files::{Disk, Medium};
 pub use frame::Damage;
-pub use history::{Came, Due, Limits, Line, Published, Unreadable};
-pub use leases::{READING_MAX, Reading, Writing};
+pub use history::{Due, Limits, Published, RevisionArrival, SnapshotSummary, Unreadable};
+pub use leases::{READING_MAX, ReadLease, WriteLease};
 pub use merge::Cells;
 pub use messages::Messages;
 pub use open::Migrated;
 pub use operator::{Forgotten, NotForgotten};
-pub use past::{Marked, Page, StatementQuery};
+pub use past::{Marked, StatementPage, StatementQuery};
 pub use proof::{Proof, Proven, RunProof, Unproven};
-pub use rebuild::{Rebuilt, Since, Untold, unbooked_sentence};
+pub use rebuild::{PassedSince, Rebuilt, Untold, unbooked_sentence};
 pub use restore::Restored;
 pub use retention::Pin;
 pub use sweep::Swept;
 pub use trim::Trimmed;
 pub use usage::Usage;
 
+use account_index::AccountIndex;
 use backup::Standstill;
 use caught_up::CaughtUp;
 use chunks::Chunks;
@@ -97,7 +98,6 @@ use journal::Journal;
 use retention::Retention;
 use starts::Starts;
 use states::{States, StoredState};
-use stretches::Stretches;
 use underway::Underway;
 
 use crate::history::global::Counted;
@@ -119,7 +119,7 @@ pub struct Store {
     starts: Starts,
     chunks: Chunks,
     history: History,
-    stretches: Stretches,
+    stretches: AccountIndex,
     retention: Retention,
     identity: Identity,
     underway: Underway,

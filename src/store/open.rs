@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::account_index::AccountIndex;
 use super::backup::Standstill;
 use super::birth::Birth;
 use super::caught_up::CaughtUp;
@@ -11,14 +12,13 @@ use super::error::StoreError;
 use super::files::{self, Disk, Engine, Medium};
 use super::frame::Kind;
 use super::gaps::{self, Gaps};
-use super::history::{Blocks, History};
+use super::history::{History, RevisionBlocks};
 use super::journal::Journal;
 use super::rebuild::unbooked_sentence;
 use super::retention::Retention;
 use super::schema::{self, BOOT, OWNER, RUN, Trees};
 use super::starts::{self, Starts};
 use super::states::States;
-use super::stretches::Stretches;
 use super::underway::Underway;
 use super::v1::state::OwnerV1;
 use super::{Store, migrate};
@@ -98,10 +98,10 @@ impl Store {
         trees: Trees,
         (me, journal, identity): (ProcessId, Journal, Identity),
     ) -> Result<Self, StoreError> {
-        let blocks = Blocks::new(trees.heads, trees.bodies);
+        let blocks = RevisionBlocks::new(trees.heads, trees.bodies);
         let history = History::open(me, (trees.history, trees.parts), blocks, &journal)?;
         let store = Self {
-            stretches: Stretches::open(trees.stretches, &journal)?,
+            stretches: AccountIndex::open(trees.stretches, &journal)?,
             journal,
             states: States::new(trees.states),
             gaps: Gaps::open(&trees.meta)?,

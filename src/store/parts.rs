@@ -8,7 +8,7 @@ use crate::process::ids::{Lsn, ProcessId, SnapshotId};
 use crate::process::snapshot::{ChannelRecording, Recording};
 
 /// A recording on its way to a part.
-struct Draft<'a> {
+struct PartDraft<'a> {
     recording: &'a Recording,
     state: RecordedState,
     /// Each closed channel, and what its messages are written by.
@@ -17,7 +17,7 @@ struct Draft<'a> {
     end: Lsn,
 }
 
-impl<'a> Draft<'a> {
+impl<'a> PartDraft<'a> {
     fn new(recording: &'a Recording, state: RecordedState) -> Self {
         let closed = |(from, channel): (&ProcessId, &ChannelRecording)| {
             let (closed, position) = channel.closed?;
@@ -75,7 +75,7 @@ impl Store {
         let mut drafts = Vec::with_capacity(recordings.len());
         for recording in recordings {
             match self.state(recording.cut) {
-                Ok(Some(state)) => drafts.push(Draft::new(recording, state)),
+                Ok(Some(state)) => drafts.push(PartDraft::new(recording, state)),
                 Ok(None) => {}
                 // The part was stored meanwhile, and nothing needed the state any more.
                 Err(StoreError::Damaged { .. }) if self.has_part(&recording.snapshot) => {}
@@ -83,7 +83,7 @@ impl Store {
             }
         }
         self.write_messages(&mut drafts)?;
-        let finish = |draft: Draft<'_>| {
+        let finish = |draft: PartDraft<'_>| {
             let finish = |(channel, writer): (RecordedChannel, MessageWriter)| {
                 let chunks = writer.finish(&self.chunks)?;
                 Ok(RecordedChannel { chunks, ..channel })
@@ -106,7 +106,7 @@ impl Store {
     }
 
     // One pass, whatever the number of channels, and one chunk of each in memory.
-    fn write_messages(&self, drafts: &mut [Draft<'_>]) -> Result<(), StoreError> {
+    fn write_messages(&self, drafts: &mut [PartDraft<'_>]) -> Result<(), StoreError> {
         let filled = drafts
             .iter()
             .filter(|draft| draft.end > draft.recording.cut);
@@ -120,7 +120,7 @@ impl Store {
             let Some(turn) = turns.next().transpose()? else {
                 break;
             };
-            let within = |draft: &&mut Draft<'_>| {
+            let within = |draft: &&mut PartDraft<'_>| {
                 (draft.recording.cut.next()..=draft.end).contains(&turn.position)
             };
             for draft in drafts.iter_mut().filter(within) {

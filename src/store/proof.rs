@@ -6,12 +6,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use super::Store;
+use super::chunk_source::{self, ChunkSource};
 use super::codec::decode_chunk;
 use super::error::StoreError;
 use super::frame::{self, Damage, Kind};
 use super::history::{self, Published};
 use super::schema;
-use super::source::{self, ChunkSource};
 use crate::history::part::{Chunk, Run};
 use crate::process::cell::Cell;
 use crate::process::ids::{AccountId, Hash, ProcessId, SnapshotId};
@@ -74,17 +74,17 @@ impl Store {
             runs: Vec::new(),
         };
         for run in part.state.runs.iter().rev() {
-            let read = Read {
+            let read = StoreChunks {
                 store: self,
                 index: Mutex::default(),
             };
-            let place = source::place(&read, run, key_of(account))?;
+            let place = chunk_source::place(&read, run, key_of(account))?;
             let index = read.index.into_inner();
             let index = index.unwrap_or_else(PoisonError::into_inner);
             let cells = place.map(|hash| self.chunks.framed(&hash)).transpose()?;
             proof.runs.push(RunProof { index, cells });
             let found = place
-                .map(|hash| source::cells(&self.chunks, &hash))
+                .map(|hash| chunk_source::cells(&self.chunks, &hash))
                 .transpose()?
                 .and_then(|cells| balance_among(&cells, account));
             if found.is_some() {
@@ -132,9 +132,9 @@ impl Proof {
 
 impl RunProof {
     fn look_up(&self, run: &Run, account: &AccountId) -> Result<Option<i64>, String> {
-        let chunks = Given::of(self)?;
-        let place = source::place(&chunks, run, key_of(account)).map_err(sentence)?;
-        let cells = place.map(|hash| source::cells(&chunks, &hash));
+        let chunks = ProofChunks::of(self)?;
+        let place = chunk_source::place(&chunks, run, key_of(account)).map_err(sentence)?;
+        let cells = place.map(|hash| chunk_source::cells(&chunks, &hash));
         let cells = cells.transpose().map_err(sentence)?;
         let (needed, given) = (chunks.used(), chunks.stored.len());
         if needed != given {
@@ -168,12 +168,12 @@ fn balance_among(cells: &[Cell], account: &AccountId) -> Option<i64> {
 }
 
 /// The chunks of a store; what was read is kept.
-struct Read<'a> {
+struct StoreChunks<'a> {
     store: &'a Store,
     index: Mutex<Vec<Vec<u8>>>,
 }
 
-impl ChunkSource for Read<'_> {
+impl ChunkSource for StoreChunks<'_> {
     fn chunk(&self, hash: &Hash) -> Result<Chunk, StoreError> {
         let framed = self.store.chunks.framed(hash)?;
         let chunk = decode_chunk(hash, &framed)?;
@@ -184,12 +184,12 @@ impl ChunkSource for Read<'_> {
 }
 
 /// The chunks of a proof, by the hashes that they have; and which of them were needed.
-struct Given<'a> {
+struct ProofChunks<'a> {
     stored: HashMap<Hash, &'a [u8]>,
     used: Mutex<HashSet<Hash>>,
 }
 
-impl<'a> Given<'a> {
+impl<'a> ProofChunks<'a> {
     fn of(run: &'a RunProof) -> Result<Self, String> {
         let mut stored = HashMap::new();
         for chunk in run.index.iter().chain(&run.cells) {
@@ -209,7 +209,7 @@ impl<'a> Given<'a> {
     }
 }
 
-impl ChunkSource for Given<'_> {
+impl ChunkSource for ProofChunks<'_> {
     fn chunk(&self, hash: &Hash) -> Result<Chunk, StoreError> {
         let absent = || {
             let damage = Damage::Contradiction("it is not in the proof".to_owned());

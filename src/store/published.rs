@@ -3,7 +3,7 @@
 use super::Store;
 use super::error::StoreError;
 use super::frame::Damage;
-use super::history::{self, Came, Line, Published, Unreadable};
+use super::history::{self, Published, RevisionArrival, SnapshotSummary, Unreadable};
 use crate::history::global::GlobalState;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, SnapshotId};
@@ -157,19 +157,19 @@ impl Store {
 
     /// What has come into the history, in order, without the first so many, up to a limit.
     #[must_use]
-    pub fn revisions_after(&self, count: u64, limit: usize) -> Vec<Came> {
+    pub fn revisions_after(&self, count: u64, limit: usize) -> Vec<RevisionArrival> {
         self.history.came_after(count, limit)
     }
 
     /// Whether a revision in the history of another store is not here, or cannot be read, and was not deleted here for good.
     #[must_use]
-    pub fn lacks_revision(&self, other: &Came) -> bool {
+    pub fn lacks_revision(&self, other: &RevisionArrival) -> bool {
         !self.is_gone(&other.snapshot) && self.history.lacks(other)
     }
 
     /// Whether a revision in the history of another store stands here with other contents, as far as its figures tell.
     #[must_use]
-    pub fn contradicts_revision(&self, other: &Came) -> bool {
+    pub fn contradicts_revision(&self, other: &RevisionArrival) -> bool {
         self.history.contradicts(other)
     }
 
@@ -200,7 +200,7 @@ impl Store {
         &self,
         before: Option<&(Hlc, SnapshotId)>,
         limit: usize,
-        wanted: impl Fn(&(Hlc, SnapshotId), &Line) -> bool,
+        wanted: impl Fn(&(Hlc, SnapshotId), &SnapshotSummary) -> bool,
     ) -> Result<Vec<Published>, StoreError> {
         let mut page = Vec::new();
         let mut before = before.cloned();
@@ -223,8 +223,8 @@ impl Store {
         &self,
         before: Option<&(Hlc, SnapshotId)>,
         limit: usize,
-        wanted: impl Fn(&(Hlc, SnapshotId), &Line) -> bool,
-    ) -> Vec<((Hlc, SnapshotId), Line)> {
+        wanted: impl Fn(&(Hlc, SnapshotId), &SnapshotSummary) -> bool,
+    ) -> Vec<((Hlc, SnapshotId), SnapshotSummary)> {
         self.history.lines(before, limit, wanted)
     }
 
@@ -236,7 +236,7 @@ impl Store {
         instant: Hlc,
         before: Option<&(Hlc, SnapshotId)>,
         limit: usize,
-    ) -> Vec<((Hlc, SnapshotId), Line)> {
+    ) -> Vec<((Hlc, SnapshotId), SnapshotSummary)> {
         self.history.begun_by(instant, before, limit)
     }
 }

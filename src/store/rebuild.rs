@@ -24,14 +24,14 @@ use super::restore::{Beginning, Restored};
 use super::schema::{self, BOOKED, UNBOOKED};
 use super::states::States;
 use crate::history::part::RecordedState;
-use crate::history::share::Rebooked;
+use crate::history::process_totals::Rebooked;
 use crate::process::channel::Flow;
 use crate::process::event::Record;
 use crate::process::ids::{Lsn, ProcessId};
 
 /// What a peer knows to have passed since a snapshot, in minor units.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Since {
+pub struct PassedSince {
     /// The peer.
     pub peer: ProcessId,
     /// Sent to the process, and not in its recorded state.
@@ -41,7 +41,7 @@ pub struct Since {
     pub delivered: i128,
 }
 
-impl Since {
+impl PassedSince {
     /// What the process held more, or less, than its recorded state says.
     #[must_use]
     pub fn difference(&self) -> i128 {
@@ -118,7 +118,7 @@ impl Archive {
         &self,
         published: &Published,
         lost: &ProcessId,
-    ) -> Result<Result<Since, Untold>, StoreError> {
+    ) -> Result<Result<PassedSince, Untold>, StoreError> {
         let parts = &published.state.parts;
         let (me, recorded) = (self.process(), parts.get(lost).map(|part| &part.state));
         let mine = parts.get(me).map(|part| &part.state);
@@ -130,7 +130,7 @@ impl Archive {
         let Some((sent, delivered)) = self.between(lost, cut)? else {
             return Ok(Err(Untold::Settled));
         };
-        Ok(Ok(Since {
+        Ok(Ok(PassedSince {
             peer: me.clone(),
             sent: sent - recorded.map_or(0, |state| of(&state.delivered)),
             delivered: delivered - recorded.map_or(0, |state| of(&state.sent)),

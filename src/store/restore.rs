@@ -14,6 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Store;
 use super::archive::Archive;
+use super::chunk_source::{self, ChunkSource};
 use super::error::StoreError;
 use super::export::Export;
 use super::files;
@@ -23,7 +24,6 @@ use super::merge::Cells;
 use super::open;
 use super::rebuild::Rebuilt;
 use super::schema::{self, BOOKED, UNBOOKED};
-use super::source::{self, ChunkSource};
 use super::v1::state::OwnerV1;
 use crate::history::global::GlobalState;
 use crate::history::part::{Part, RecordedChannel};
@@ -237,7 +237,7 @@ impl<'a> Beginning<'a> {
                 .filter(from_me)
                 .flat_map(|one| &one.chunks)
             {
-                for recorded in source::messages(self.source, hash)? {
+                for recorded in chunk_source::messages(self.source, hash)? {
                     let message = recorded.message;
                     if matches!(message.body, Body::Marker(_)) {
                         continue;
@@ -288,7 +288,7 @@ impl Life {
     }
 
     fn push(&mut self, record: Record) -> Result<(), StoreError> {
-        self.weight += record.weight();
+        self.weight += record.cost();
         self.records.push(record);
         if self.weight < TURN_WEIGHT {
             return Ok(());

@@ -11,7 +11,7 @@ use super::Store;
 use super::error::StoreError;
 use super::frame::{Damage, Kind};
 use super::history::{Due, Limits};
-use super::leases::Reading;
+use super::leases::ReadLease;
 use super::schema::{self, snapshot_key};
 use super::v1::Frozen;
 use super::v3::KeptV3;
@@ -31,7 +31,7 @@ pub struct Pin {
 
 /// What is known of whether a snapshot stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Kept {
+pub(super) struct RetentionEntry {
     pub(super) pin: Option<Pin>,
     /// When the snapshot began, once it was deleted here.
     pub(super) deleted: Option<Hlc>,
@@ -45,7 +45,7 @@ pub(super) struct Retention {
 
 #[derive(Default)]
 struct Marks {
-    kept: HashMap<SnapshotId, Kept>,
+    kept: HashMap<SnapshotId, RetentionEntry>,
     /// Those of them that are pinned: few, however many were ever deleted.
     pinned: HashSet<SnapshotId>,
     /// The greatest stamp of any word.
@@ -57,7 +57,7 @@ struct Marks {
 }
 
 impl Marks {
-    fn note(&mut self, snapshot: &SnapshotId, kept: Kept) {
+    fn note(&mut self, snapshot: &SnapshotId, kept: RetentionEntry) {
         match kept.is_pinned() {
             true => _ = self.pinned.insert(snapshot.clone()),
             false => _ = self.pinned.remove(snapshot),
@@ -78,7 +78,7 @@ impl Pin {
     }
 }
 
-impl Kept {
+impl RetentionEntry {
     fn is_pinned(&self) -> bool {
         self.pin.as_ref().is_some_and(|pin| pin.pinned)
     }
@@ -115,19 +115,24 @@ impl Retention {
     }
 
     // The caller makes it durable.
-    fn put(&self, marks: &mut Marks, snapshot: &SnapshotId, kept: Kept) -> Result<(), StoreError> {
+    fn put(
+        &self,
+        marks: &mut Marks,
+        snapshot: &SnapshotId,
+        kept: RetentionEntry,
+    ) -> Result<(), StoreError> {
         let (key, stored) = (snapshot_key(snapshot), KeptV3::freeze(&kept));
         schema::put(&self.tree, &key, Kind::Kept, &stored)?;
         marks.note(snapshot, kept);
         Ok(())
     }
 
-    fn get<T>(&self, snapshot: &SnapshotId, seen: impl Fn(&Kept) -> T) -> Option<T> {
+    fn get<T>(&self, snapshot: &SnapshotId, seen: impl Fn(&RetentionEntry) -> T) -> Option<T> {
         self.marks().kept.get(snapshot).map(seen)
     }
 }
 
-fn read(tree: &sled::Tree, snapshot: &SnapshotId) -> Result<Option<Kept>, StoreError> {
+fn read(tree: &sled::Tree, snapshot: &SnapshotId) -> Result<Option<RetentionEntry>, StoreError> {
     let stored = schema::get::<KeptV3>(tree, &snapshot_key(snapshot), Kind::Kept)?;
     Ok(stored.map(Frozen::thaw))
 }
@@ -229,19 +234,19 @@ impl Store {
     /// Whether a snapshot is pinned.
     #[must_use]
     pub fn is_pinned(&self, snapshot: &SnapshotId) -> bool {
-        self.retention.get(snapshot, Kept::is_pinned) == Some(true)
+        self.retention.get(snapshot, RetentionEntry::is_pinned) == Some(true)
     }
 
     /// Whether a snapshot was deleted from this history, and is not back.
     #[must_use]
     pub fn is_deleted(&self, snapshot: &SnapshotId) -> bool {
-        let is_deleted = |kept: &Kept| kept.deleted.is_some();
+        let is_deleted = |kept: &RetentionEntry| kept.deleted.is_some();
         self.retention.get(snapshot, is_deleted) == Some(true)
     }
 
     // One that is pinned comes back where somebody has it.
     pub(super) fn is_gone(&self, snapshot: &SnapshotId) -> bool {
-        self.retention.get(snapshot, Kept::is_gone) == Some(true)
+        self.retention.get(snapshot, RetentionEntry::is_gone) == Some(true)
     }
 
     /// When the oldest snapshot of the history began of those behind all that were deleted: none of them is gone, while of
@@ -275,7 +280,7 @@ impl Store {
 
     /// Leases a snapshot to a reader. While the lease lives, and for [`READING_MAX`](super::READING_MAX) at most, the
     /// snapshot is not deleted here. A reader takes the lease first and looks the snapshot up afterwards.
-    pub fn reading(&self, snapshot: &SnapshotId) -> Reading {
+    pub fn reading(&self, snapshot: &SnapshotId) -> ReadLease {
         // A deletion looks for leases under the same lock.
         let _marks = self.retention.marks();
         self.chunks.leases.read(snapshot)
@@ -348,7 +353,7 @@ impl Store {
         let mut marks = self.retention.marks();
         match marks.kept.get(snapshot).cloned() {
             Some(kept) if kept.deleted.is_some() => {
-                let kept = Kept {
+                let kept = RetentionEntry {
                     deleted: None,
                     ..kept
                 };

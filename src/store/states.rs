@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::chunks::Chunks;
+use super::compression;
 use super::error::StoreError;
 use super::frame::{self, Damage, Kind};
 use super::merge::Cells;
-use super::packed;
 use super::schema::{self, position_key, position_of};
 use super::v1::Frozen;
 use super::v2::StateV2;
@@ -38,7 +38,7 @@ pub(super) struct StoredState {
 
 /// Reads a state as it is stored, of any format.
 pub(super) fn decode(stored: Vec<u8>) -> Result<StoredState, Damage> {
-    let framed = packed::unpack(Kind::PackedState, stored)?;
+    let framed = compression::unpack(Kind::PackedState, stored)?;
     if framed.get(1) == Some(&(Kind::State as u8)) {
         let state = frame::unwrap(Kind::State, &framed)?;
         return frame::decode::<StateV2>(state).map(StateV2::thaw);
@@ -209,7 +209,7 @@ impl States {
             recorded,
         };
         let bytes = frame::encode(&StateV6::freeze(&stored));
-        let packed = packed::pack(Kind::PackedState, frame::wrap(Kind::State6, &bytes));
+        let packed = compression::pack(Kind::PackedState, frame::wrap(Kind::State6, &bytes));
         frame::put(&self.tree, &position_key(cut), &packed)?;
         *self.newest() = Some((cut, runs));
         Ok(stored.recorded)

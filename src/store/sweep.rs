@@ -2,7 +2,7 @@
 //!
 //! Why nothing that is needed goes. A chunk is swept if nothing that the mark read names it and nobody has touched it since
 //! ([`super::leases`]). Whoever writes a chunk, or finds it here and therefore does not write it, touches it *before* it
-//! looks, within a [`super::leases::Writing`] that lasts until a state, a part or a revision in the store names the chunk,
+//! looks, within a [`super::leases::WriteLease`] that lasts until a state, a part or a revision in the store names the chunk,
 //! or its part is held. What such a writer touched is known until no writer and no sweep is under way; so a chunk either
 //! was named before the mark began, or it is touched. A batch is deleted under the lock that touching takes: whoever
 //! comes later finds the chunk gone, and writes it again.
@@ -21,7 +21,7 @@ use super::Store;
 use super::chunks::Chunks;
 use super::error::StoreError;
 use super::frame;
-use super::leases::Writing;
+use super::leases::WriteLease;
 use crate::history::part::{Part, Run};
 use crate::process::ids::{Hash, SnapshotId};
 
@@ -92,11 +92,11 @@ impl Mark<'_> {
 
 impl Store {
     /// Somebody is about to store chunks, or to count on some that are here, for something that does not name them yet.
-    pub fn writing(&self) -> Writing {
+    pub fn writing(&self) -> WriteLease {
         self.chunks.leases.begin()
     }
 
-    /// Keeps the chunks of a part while its snapshot is collected; to be called while the [`Writing`] lives in which
+    /// Keeps the chunks of a part while its snapshot is collected; to be called while the [`WriteLease`] lives in which
     /// they came.
     pub fn hold(&self, part: &Part) {
         self.chunks.leases.hold(part);

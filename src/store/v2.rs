@@ -10,7 +10,7 @@ use super::v1::part::RecordedStateV1;
 use super::v1::state::{FlowV1, RecordingV1};
 use super::v1::turn::WayV1;
 use super::v1::{Frozen, frozen_struct};
-use crate::process::channel::{Incoming, Landmark, Outgoing, Tally};
+use crate::process::channel::{ChannelDigest, Incoming, Landmark, Outgoing};
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::event::Identity;
 use crate::process::ids::{Lsn, ProcessId, Seq, SnapshotId};
@@ -82,7 +82,7 @@ frozen_struct!(
 );
 
 frozen_struct!(
-    TallyV2 = Tally {
+    TallyV2 = ChannelDigest {
         flow: FlowV1,
         checksum: u32
     }

@@ -1,12 +1,12 @@
 //! The stored types that came with format 3. Frozen like those of format 1.
 
-use super::retention::{Kept, Pin};
+use super::retention::{Pin, RetentionEntry};
 use super::v1::frozen_struct;
 use crate::process::clock::Hlc;
 use crate::process::ids::ProcessId;
 
 frozen_struct!(
-    KeptV3 = Kept {
+    KeptV3 = RetentionEntry {
         pin: Option<PinV3>,
         deleted: Option<Hlc>,
     }
@@ -34,7 +34,7 @@ mod tests {
         fn what_is_kept_comes_back(pin in any::<Option<(bool, u64)>>(), deleted in any::<Option<u64>>()) {
             let by = ProcessId::parse("n1").expect("a valid id");
             let pin = pin.map(|(pinned, at)| Pin { pinned, at: Hlc(at), by });
-            let kept = Kept { pin, deleted: deleted.map(Hlc) };
+            let kept = RetentionEntry { pin, deleted: deleted.map(Hlc) };
             let bytes = frame::encode(&KeptV3::freeze(&kept));
             let read: KeptV3 = frame::decode(&bytes).expect("it was just written");
             prop_assert_eq!(read.thaw(), kept);

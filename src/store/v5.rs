@@ -1,12 +1,12 @@
 //! The stored types that came with format 5. Frozen like those of format 1.
 
-use super::history::{Head, PackedLine};
+use super::history::{BlockHead, PackedLine};
 use super::v1::frozen_struct;
 use crate::process::clock::Hlc;
 use crate::process::ids::{ProcessId, SnapshotId};
 
 frozen_struct!(
-    HeadV5 = Head {
+    HeadV5 = BlockHead {
         lines: Vec<PackedLineV5>,
     }
 );
@@ -49,7 +49,7 @@ mod tests {
                 bytes,
                 is_own_part,
             };
-            let head = Head { lines: vec![line.clone(), line] };
+            let head = BlockHead { lines: vec![line.clone(), line] };
             let bytes = frame::encode(&HeadV5::freeze(&head));
             let read: HeadV5 = frame::decode(&bytes).expect("it was just written");
             prop_assert_eq!(read.thaw(), head);

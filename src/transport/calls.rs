@@ -9,9 +9,9 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
 use super::outbound::Outbound;
-use super::wire::Payload;
+use super::wire::MessageJson;
 use super::{Backlog, Closed, Envelope, Inbox};
-use crate::history::share::StoreId;
+use crate::history::process_totals::StoreId;
 use crate::process::ids::{ChannelId, ID_BYTES_MAX, Seq};
 use crate::process::message::Body;
 use crate::proto::chandy_lamport::snapshot_service_client::SnapshotServiceClient;
@@ -85,7 +85,7 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
                 .then_some(())
                 .ok_or_else(|| self.refused(why(), ""));
         }
-        let payload = serde_json::to_vec(&Payload::from(&message.body));
+        let payload = serde_json::to_vec(&MessageJson::from(&message.body));
         let call = ApplicationMessage {
             message_id: message_id(channel, self.local.identity.store, envelope),
             from_process: channel.from.to_string(),

@@ -15,9 +15,9 @@ use tonic::{Request, Response, Status};
 use super::link::{LinkState, Links};
 use super::outbound::{Carrier, Outbound};
 use super::{Backlog, Closed, Envelope, Inbox, Local, Settling};
-use crate::process::channel::Tally;
+use crate::process::channel::ChannelDigest;
 use crate::process::clock::{Clocks, Hlc, Lamport};
-use crate::process::event::{Identity, Meeting};
+use crate::process::event::{Handshake, Identity};
 use crate::process::ids::{AccountId, Amount, ChannelId, ProcessId, Seq, SnapshotId};
 use crate::process::message::{Body, Marker, Message, Transfer};
 use crate::proto::chandy_lamport::snapshot_service_server::{
@@ -117,12 +117,12 @@ impl Backlog for Journal {
         Seq(0)
     }
 
-    fn sent(&self) -> Tally {
-        Tally::default()
+    fn sent(&self) -> ChannelDigest {
+        ChannelDigest::default()
     }
 
-    async fn sent_by(&self, _: Seq) -> Result<Tally, Closed> {
-        Ok(Tally::default())
+    async fn sent_by(&self, _: Seq) -> Result<ChannelDigest, Closed> {
+        Ok(ChannelDigest::default())
     }
 
     async fn read(&self, after: Seq) -> Result<Vec<Envelope>, Closed> {
@@ -152,8 +152,8 @@ impl Inbox for Turn {
         Ok(())
     }
 
-    async fn meet(&self, _: Meeting) -> Result<Tally, Closed> {
-        Ok(Tally::default())
+    async fn meet(&self, _: Handshake) -> Result<ChannelDigest, Closed> {
+        Ok(ChannelDigest::default())
     }
 
     async fn deliver(&self, _: &ProcessId, _: Vec<Envelope>) -> Result<Settling, Closed> {

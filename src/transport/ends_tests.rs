@@ -17,9 +17,9 @@ use super::link::{LinkState, Links};
 use super::outbound::{Carrier, Outbound};
 use super::wire::identity_to_wire;
 use super::{Backlog, Closed, Envelope, Inbox, Local, Settling};
-use crate::process::channel::Tally;
+use crate::process::channel::ChannelDigest;
 use crate::process::clock::{Clocks, Hlc};
-use crate::process::event::{Identity, Meeting};
+use crate::process::event::{Handshake, Identity};
 use crate::process::ids::{ChannelId, ProcessId, Seq};
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
@@ -105,9 +105,9 @@ impl Inbox for Turn {
         Ok(())
     }
 
-    async fn meet(&self, _: Meeting) -> Result<Tally, Closed> {
+    async fn meet(&self, _: Handshake) -> Result<ChannelDigest, Closed> {
         (self.meanwhile)(1 + self.meetings.fetch_add(1, Ordering::SeqCst));
-        Ok(Tally::default())
+        Ok(ChannelDigest::default())
     }
 
     async fn deliver(&self, _: &ProcessId, messages: Vec<Envelope>) -> Result<Settling, Closed> {
@@ -156,17 +156,17 @@ impl Backlog for Journal {
         Seq(0)
     }
 
-    fn sent(&self) -> Tally {
-        Tally::default()
+    fn sent(&self) -> ChannelDigest {
+        ChannelDigest::default()
     }
 
-    async fn sent_by(&self, _: Seq) -> Result<Tally, Closed> {
+    async fn sent_by(&self, _: Seq) -> Result<ChannelDigest, Closed> {
         let is_first = self.counts.fetch_add(1, Ordering::SeqCst) == 0;
         if let (true, Some(gate)) = (is_first, &self.gate) {
             gate.notified().await;
         }
         self.counted.fetch_add(1, Ordering::SeqCst);
-        Ok(Tally::default())
+        Ok(ChannelDigest::default())
     }
 
     async fn read(&self, _: Seq) -> Result<Vec<Envelope>, Closed> {

@@ -7,16 +7,16 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tonic::{Status, Streaming};
 
-use super::entrance::Place;
 use super::hello::{clocks_of, followed, known_from_wire, known_to_wire};
 use super::link::Links;
+use super::stream_slot::StreamSlot;
 use super::wire::{
-    Unreadable, envelope_from_wire, identity_from_wire, identity_to_wire, tally_from_wire,
-    tally_to_wire,
+    Unreadable, digest_from_wire, digest_to_wire, envelope_from_wire, identity_from_wire,
+    identity_to_wire,
 };
 use super::{Closed, Envelope, Inbox, Local, Settling, TooEarly};
-use crate::process::channel::Tally;
-use crate::process::event::{Claim, Meeting};
+use crate::process::channel::ChannelDigest;
+use crate::process::event::{Claim, Handshake};
 use crate::process::ids::{ChannelId, ProcessId, Seq};
 use crate::proto::snapledger::{Ack, Agreed, Frame, Hello, Refusal, Welcome, ack, frame};
 
@@ -97,7 +97,7 @@ impl<I: Inbox> Inbound<I> {
     async fn handshake(
         &self,
         frames: &mut Streaming<Frame>,
-    ) -> Result<(ProcessId, u64, Place), Closed> {
+    ) -> Result<(ProcessId, u64, StreamSlot), Closed> {
         let first = frames.message().await?.and_then(|frame| frame.body);
         let Some(frame::Body::Hello(hello)) = first else {
             return Err(Closed::Broken("the first frame is no hello".to_owned()));
@@ -124,8 +124,8 @@ impl<I: Inbox> Inbound<I> {
     async fn agree(
         &self,
         frames: &mut Streaming<Frame>,
-        meeting: Meeting,
-    ) -> Result<Place, Closed> {
+        meeting: Handshake,
+    ) -> Result<StreamSlot, Closed> {
         let channel = self.channel(&meeting.peer);
         let run = meeting.identity.run;
         if let Some(held) = self.links.held(&channel, run) {
@@ -139,7 +139,7 @@ impl<I: Inbox> Inbound<I> {
         } = &self.local;
         self.answer(ack::Body::Welcome(Welcome {
             receiver: Some(identity_to_wire(cluster, process, *identity)),
-            delivered: Some(tally_to_wire(delivered)),
+            delivered: Some(digest_to_wire(delivered)),
             clocks: Some(clocks_of(&self.inbox).await),
             known: known_to_wire(&self.inbox, &self.local, &channel.from),
         }))
@@ -159,7 +159,7 @@ impl<I: Inbox> Inbound<I> {
             let sentence = "messages of an older stream came in between";
             return Err(Closed::Broken(sentence.to_owned()));
         }
-        let agreed = Meeting {
+        let agreed = Handshake {
             agreed: true,
             ..meeting
         };
@@ -169,7 +169,7 @@ impl<I: Inbox> Inbound<I> {
     }
 
     // A contradiction stops the channel the other way, too; a hello that comes late is none.
-    async fn meet(&self, channel: &ChannelId, meeting: Meeting) -> Result<Tally, Closed> {
+    async fn meet(&self, channel: &ChannelId, meeting: Handshake) -> Result<ChannelDigest, Closed> {
         let run = meeting.identity.run;
         match self.inbox.meet(meeting).await {
             Err(Closed::Stopped(_)) if self.links.has_agreed(channel, run) => {
@@ -184,7 +184,7 @@ impl<I: Inbox> Inbound<I> {
         }
     }
 
-    fn meeting(&self, hello: Hello) -> Result<Meeting, Closed> {
+    fn meeting(&self, hello: Hello) -> Result<Handshake, Closed> {
         let stopped = |error: Unreadable| Closed::Stopped(error.to_string());
         let me = &self.local.process;
         if hello.receiver != me.as_str() {
@@ -194,11 +194,11 @@ impl<I: Inbox> Inbound<I> {
         let (peer, identity) =
             identity_from_wire(&self.local.cluster, hello.sender).map_err(stopped)?;
         let claim = Claim::Sender {
-            sent: tally_from_wire(hello.sent),
+            sent: digest_from_wire(hello.sent),
             acknowledged: Seq(hello.acknowledged),
         };
         let (clocks, unfollowed) = followed(hello.clocks, &self.too_early);
-        Ok(Meeting {
+        Ok(Handshake {
             peer,
             identity,
             clocks,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Closed;
-use super::entrance::{Entrance, Eviction, Place};
+use super::stream_slot::{Eviction, StreamSlot, StreamSlots};
 use crate::process::ids::ChannelId;
 
 /// The connection under one channel.
@@ -55,7 +55,7 @@ struct Link {
     contradiction: Option<(u64, String)>,
     /// The run of the peer that was the last to agree with this end.
     agreed: Option<u64>,
-    entrance: Entrance,
+    entrance: StreamSlots,
 }
 
 impl Links {
@@ -129,7 +129,7 @@ impl Links {
     }
 
     /// Asks the stream that uses the receiving end to leave, and waits until it has.
-    pub async fn enter(&self, channel: &ChannelId) -> Place {
+    pub async fn enter(&self, channel: &ChannelId) -> StreamSlot {
         let mut place = self.entrance(channel).come();
         place.first().await;
         place
@@ -182,7 +182,7 @@ impl Links {
         (*found == run).then(|| Closed::Stopped(sentence()))
     }
 
-    fn entrance(&self, channel: &ChannelId) -> Entrance {
+    fn entrance(&self, channel: &ChannelId) -> StreamSlots {
         let mut links = self.links();
         links.entry(channel.clone()).or_default().entrance.clone()
     }

@@ -4,13 +4,13 @@
 //! asks through [`Backlog`] and [`Inbox`]. Nothing here is durable, and nothing here has to be: whatever was not
 //! acknowledged is read again from the sender's journal.
 
-pub mod answer;
 mod calls;
-mod entrance;
 mod hello;
 pub mod inbound;
 pub mod link;
+pub mod long_answer;
 pub mod outbound;
+mod stream_slot;
 pub mod wire;
 
 use std::future::Future;
@@ -19,9 +19,9 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::process::channel::Tally;
+use crate::process::channel::ChannelDigest;
 use crate::process::clock::{Clocks, Hlc};
-use crate::process::event::{Identity, Meeting};
+use crate::process::event::{Handshake, Identity};
 use crate::process::ids::{ProcessId, Seq};
 use crate::process::message::Message;
 
@@ -54,9 +54,9 @@ pub trait Backlog: Send + Sync + 'static {
     /// The newest sequence number that is known to be delivered.
     fn acknowledged(&self) -> Seq;
     /// What may be sent, in all.
-    fn sent(&self) -> Tally;
+    fn sent(&self) -> ChannelDigest;
     /// What was sent by an unacknowledged sequence number, or in all if that is less.
-    fn sent_by(&self, seq: Seq) -> impl Future<Output = Result<Tally, Closed>> + Send;
+    fn sent_by(&self, seq: Seq) -> impl Future<Output = Result<ChannelDigest, Closed>> + Send;
     /// Some messages right after a sequence number, in order.
     fn read(&self, after: Seq) -> impl Future<Output = Result<Vec<Envelope>, Closed>> + Send;
 }
@@ -79,7 +79,10 @@ pub trait Inbox: Clone + Send + Sync + 'static {
         known: Identity,
     ) -> impl Future<Output = Result<(), Closed>> + Send;
     /// Compares what both ends know; says what is delivered.
-    fn meet(&self, meeting: Meeting) -> impl Future<Output = Result<Tally, Closed>> + Send;
+    fn meet(
+        &self,
+        meeting: Handshake,
+    ) -> impl Future<Output = Result<ChannelDigest, Closed>> + Send;
     /// Hands messages of a channel to the turn, waiting for room; says what is delivered once it is durable.
     fn deliver(
         &self,

@@ -9,15 +9,15 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
-use super::entrance::Eviction;
 use super::hello::{clocks_of, followed, known_from_wire, known_to_wire};
 use super::link::Links;
+use super::stream_slot::Eviction;
 use super::wire::{
-    Unreadable, envelope_to_wire, identity_from_wire, identity_to_wire, tally_from_wire,
-    tally_to_wire,
+    Unreadable, digest_from_wire, digest_to_wire, envelope_to_wire, identity_from_wire,
+    identity_to_wire,
 };
 use super::{Backlog, Closed, Envelope, Inbox, Local, TooEarly};
-use crate::process::event::{Claim, Meeting};
+use crate::process::event::{Claim, Handshake};
 use crate::process::ids::{ChannelId, ProcessId, Seq};
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::proto::snapledger::{Ack, Agreed, Frame, Hello, Messages, Refusal, Welcome, ack, frame};
@@ -174,7 +174,7 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
         let hello = Hello {
             sender: Some(identity_to_wire(cluster, process, *identity)),
             receiver: self.to.to_string(),
-            sent: Some(tally_to_wire(self.backlog.sent())),
+            sent: Some(digest_to_wire(self.backlog.sent())),
             acknowledged: self.backlog.acknowledged().0,
             clocks: Some(clocks),
             known: known_to_wire(&self.inbox, &self.local, &self.to),
@@ -204,7 +204,7 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
         if let Some(known) = known_from_wire(&self.local, welcome.known) {
             self.inbox.known_as(&peer, known).await?;
         }
-        let delivered = tally_from_wire(welcome.delivered);
+        let delivered = digest_from_wire(welcome.delivered);
         let here = self.backlog.sent_by(delivered.flow.sequence).await?;
         // The receiver does not wait for ever; the next stream finds what was read.
         tokio::select! {
@@ -213,7 +213,7 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
             () = std::future::ready(()) => {}
         }
         let (clocks, unfollowed) = followed(welcome.clocks, &self.too_early);
-        let meeting = Meeting {
+        let meeting = Handshake {
             peer,
             identity,
             clocks,

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use snapledger::process::clock::Hlc;
-use snapledger::process::wall::{Offset, Reading, Wall};
+use snapledger::process::wall::{ClockReading, Offset, Wall};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 const PROCESSES: usize = 3;
@@ -92,7 +92,7 @@ impl State {
         }
     }
 
-    fn reading(&self, at: usize) -> Reading {
+    fn reading(&self, at: usize) -> ClockReading {
         reading(self.now_us, self.nodes[at].off_us)
     }
 
@@ -181,8 +181,8 @@ impl State {
     }
 }
 
-fn reading(now_us: u64, off_us: i64) -> Reading {
-    Reading {
+fn reading(now_us: u64, off_us: i64) -> ClockReading {
+    ClockReading {
         wall_us: now_us.saturating_add_signed(off_us),
         elapsed_us: now_us,
     }

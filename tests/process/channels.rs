@@ -1,8 +1,8 @@
 //! Channels: exactly once, in order, and money is never dropped.
 
-use snapledger::process::channel::Tally;
+use snapledger::process::channel::ChannelDigest;
 use snapledger::process::clock::{Clocks, Lamport};
-use snapledger::process::event::{Claim, Identity, Input, Meeting, Record, Reply, Way};
+use snapledger::process::event::{Claim, Handshake, Identity, Input, Record, Reply, Way};
 use snapledger::process::ids::Seq;
 use snapledger::process::message::{Body, Message};
 use snapledger::process::refusal::Refusal;
@@ -210,7 +210,7 @@ fn a_channel_is_used_one_way_only() {
     let mut p = alone("p", &full(&["p", "q"]));
     step(&mut p, called("m1", money("a", 1)));
     assert_eq!(p.registers().incoming[&process("q")].way, Some(Way::Unary));
-    let meeting = Meeting {
+    let meeting = Handshake {
         peer: process("q"),
         identity: Identity {
             store: [1; 16],
@@ -220,12 +220,15 @@ fn a_channel_is_used_one_way_only() {
         clocks: Clocks::default(),
         unfollowed: None,
         claim: Claim::Sender {
-            sent: Tally::default(),
+            sent: ChannelDigest::default(),
             acknowledged: Seq(0),
         },
         agreed: true,
     };
-    let (reply, turn) = step(&mut p, Input::Met(Box::new(meeting)));
-    assert!(matches!(reply, Reply::Met(Err(Refusal::OtherWay { .. }))));
+    let (reply, turn) = step(&mut p, Input::Handshake(Box::new(meeting)));
+    assert!(matches!(
+        reply,
+        Reply::Handshake(Err(Refusal::OtherWay { .. }))
+    ));
     assert!(turn.records.is_empty());
 }

@@ -2,36 +2,41 @@
 //! Without this a store that was put back, copied or wiped would go on as if nothing had been lost.
 
 use snapledger::process::Process;
-use snapledger::process::channel::Tally;
+use snapledger::process::channel::ChannelDigest;
 use snapledger::process::clock::{Clocks, Hlc, Lamport};
-use snapledger::process::event::{Claim, Identity, Input, Meeting, Operation, Record, Reply, Turn};
+use snapledger::process::event::{
+    Claim, Handshake, Identity, Input, Operation, Record, Reply, Turn,
+};
 use snapledger::process::ids::{Key, Seq};
 use snapledger::process::refusal::{OtherRun, Refusal};
-use snapledger::process::step::Waiting;
+use snapledger::process::step::InputQueue;
 
 use super::{alone, arrived, deposit, full, money, operate, process, step, transfer};
 
 /// A process, and what had passed its channels to and from q after each message.
 struct Acquainted {
     p: Process,
-    sent: Vec<Tally>,
-    delivered: Vec<Tally>,
+    sent: Vec<ChannelDigest>,
+    delivered: Vec<ChannelDigest>,
 }
 
 /// Has sent three messages to q, of which two are acknowledged, and has got two from q.
 fn acquainted() -> Acquainted {
     let mut p = alone("p", &full(&["p", "q"]));
     operate(&mut p, deposit("a", 9)).expect("a deposit");
-    let (mut sent, mut delivered) = (vec![Tally::default()], vec![Tally::default()]);
+    let (mut sent, mut delivered) = (
+        vec![ChannelDigest::default()],
+        vec![ChannelDigest::default()],
+    );
     for _ in 0..3 {
         operate(&mut p, transfer("a", (Some("q"), "b"), 1)).expect("a transfer");
-        sent.push(p.registers().outgoing[&process("q")].tally());
+        sent.push(p.registers().outgoing[&process("q")].digest());
     }
     let to = process("q");
     step(&mut p, Input::Acknowledged { to, seq: Seq(2) });
     for seq in 1..=2 {
         step(&mut p, arrived("q", seq, money("a", 1)));
-        delivered.push(p.registers().incoming[&process("q")].tally());
+        delivered.push(p.registers().incoming[&process("q")].digest());
     }
     let mut acquainted = Acquainted { p, sent, delivered };
     let claim = acquainted.receiver(2);
@@ -48,7 +53,7 @@ fn identity(store: u8, boot: u64, run: u64) -> Identity {
 }
 
 impl Acquainted {
-    fn meet(&mut self, identity: Identity, claim: Claim) -> Result<Tally, Refusal> {
+    fn meet(&mut self, identity: Identity, claim: Claim) -> Result<ChannelDigest, Refusal> {
         self.meet_with(identity, claim, true)
     }
 
@@ -57,8 +62,8 @@ impl Acquainted {
         identity: Identity,
         claim: Claim,
         agreed: bool,
-    ) -> Result<Tally, Refusal> {
-        let meeting = Meeting {
+    ) -> Result<ChannelDigest, Refusal> {
+        let meeting = Handshake {
             peer: process("q"),
             identity,
             clocks: Clocks::default(),
@@ -66,8 +71,8 @@ impl Acquainted {
             claim,
             agreed,
         };
-        let (reply, _) = step(&mut self.p, Input::Met(Box::new(meeting)));
-        let Reply::Met(met) = reply else {
+        let (reply, _) = step(&mut self.p, Input::Handshake(Box::new(meeting)));
+        let Reply::Handshake(met) = reply else {
             unreachable!("{reply:?}")
         };
         met.map(|met| *met)
@@ -85,13 +90,13 @@ impl Acquainted {
     }
 }
 
-fn with_sequence(tally: Tally, sequence: u64) -> Tally {
+fn with_sequence(tally: ChannelDigest, sequence: u64) -> ChannelDigest {
     let mut tally = tally;
     tally.flow.sequence = Seq(sequence);
     tally
 }
 
-fn sender(sent: Tally, acknowledged: u64) -> Claim {
+fn sender(sent: ChannelDigest, acknowledged: u64) -> Claim {
     let acknowledged = Seq(acknowledged);
     Claim::Sender { sent, acknowledged }
 }
@@ -204,7 +209,7 @@ fn a_store_that_was_given_up_never_comes_back() {
     let (reply, turn) = step(&mut one.p, forget);
     assert!(matches!(reply, Reply::Forgotten(Ok(_))), "{reply:?}");
     // Nothing has passed since, on either side: only who it is tells them apart.
-    let nothing = || sender(Tally::default(), 0);
+    let nothing = || sender(ChannelDigest::default(), 0);
     for boot in [4, 5000] {
         let refused = one.meet(identity(7, boot, 1), nothing());
         assert!(
@@ -212,7 +217,10 @@ fn a_store_that_was_given_up_never_comes_back() {
             "{refused:?}"
         );
     }
-    assert_eq!(one.meet(identity(8, 1, 2), nothing()), Ok(Tally::default()));
+    assert_eq!(
+        one.meet(identity(8, 1, 2), nothing()),
+        Ok(ChannelDigest::default())
+    );
     let refused = one.meet(identity(7, 5000, 1), nothing());
     assert!(
         matches!(refused, Err(Refusal::OtherStore { .. })),
@@ -250,18 +258,18 @@ fn clocks(logical: u64, seconds: u64) -> Clocks {
 }
 
 fn met(peer: Identity, clocks: Clocks) -> Input {
-    Input::Met(Box::new(Meeting {
+    Input::Handshake(Box::new(Handshake {
         peer: process("q"),
         identity: peer,
         clocks,
         unfollowed: None,
-        claim: sender(Tally::default(), 0),
+        claim: sender(ChannelDigest::default(), 0),
         agreed: true,
     }))
 }
 
 fn turn_with(p: &mut Process, input: Input) -> Turn {
-    let mut waiting = Waiting::<()>::default();
+    let mut waiting = InputQueue::<()>::default();
     waiting.push(vec![input], None);
     p.take_turn(1_000_000, &mut waiting, 100).turn
 }
@@ -298,24 +306,24 @@ fn a_peer_whose_clock_is_not_followed_is_met_from_its_time_on() {
     let mut p = alone("p", &full(&["p", "q"]));
     let peer = identity(7, 1, 1);
     let shown = Hlc::at(9_000_000);
-    let meeting = Meeting {
+    let meeting = Handshake {
         peer: process("q"),
         identity: peer,
         clocks: clocks(500, 0),
         unfollowed: Some(shown),
-        claim: sender(Tally::default(), 0),
+        claim: sender(ChannelDigest::default(), 0),
         agreed: true,
     };
-    let turn = turn_with(&mut p, Input::Met(Box::new(meeting.clone())));
+    let turn = turn_with(&mut p, Input::Handshake(Box::new(meeting.clone())));
     assert!(turn.time < shown && turn.clock == Lamport(500));
-    let found: Vec<_> = turn.meetings().collect();
+    let found: Vec<_> = turn.recognitions().collect();
     assert_eq!(found, [(&process("q"), peer, shown)]);
-    let again = turn_with(&mut p, Input::Met(Box::new(meeting)));
+    let again = turn_with(&mut p, Input::Handshake(Box::new(meeting)));
     assert_eq!(again.records, [], "it is known");
 
     let later = identity(7, 2, 2);
     let turn = turn_with(&mut p, met(later, clocks(500, 9)));
-    let found: Vec<_> = turn.meetings().collect();
+    let found: Vec<_> = turn.recognitions().collect();
     assert_eq!(found, [(&process("q"), later, turn.time)]);
 }
 
@@ -328,7 +336,7 @@ fn a_process_whose_store_was_put_back_catches_up_again_and_says_since_when_it_kn
     assert_eq!(p.first_turn(1_000_000), None, "its journal goes on");
     p.put_back();
     let first = p.first_turn(1_000_000).expect("it knows nothing before");
-    assert_eq!(first.records, [Record::Reached]);
+    assert_eq!(first.records, [Record::ClockAdvanced]);
     let ahead = clocks(500, 9);
     let turn = turn_with(&mut p, met(peer, ahead));
     assert_eq!((turn.records.len(), turn.clock), (1, ahead.logical));
@@ -346,7 +354,7 @@ fn the_clocks_of_a_peer_that_is_refused_move_nothing() {
     let mut p = alone("p", &full(&["p", "q"]));
     turn_with(&mut p, met(identity(7, 1, 1), clocks(5, 2)));
     let before = p.registers().clone();
-    let mut waiting = Waiting::<()>::default();
+    let mut waiting = InputQueue::<()>::default();
     waiting.push(vec![met(identity(8, 1, 1), clocks(500, 9))], None);
     waiting.push(
         vec![Input::Operation {

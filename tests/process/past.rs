@@ -1,13 +1,13 @@
 //! What is asked about an instant is final: the clock is past it, durably, before anything is answered. Without this
 //! an auditor who asks twice could be told two things.
 
-use snapledger::process::step::Waiting;
+use snapledger::process::step::InputQueue;
 
 use super::*;
 
 fn reach(process: &mut Process, wall_us: u64, time: Hlc) -> Turn {
-    let mut waiting = Waiting::<()>::default();
-    waiting.push(vec![Input::Reach { time }], None);
+    let mut waiting = InputQueue::<()>::default();
+    waiting.push(vec![Input::AdvanceClock { time }], None);
     process.take_turn(wall_us, &mut waiting, 100).turn
 }
 
@@ -16,7 +16,7 @@ fn no_turn_after_the_answer_belongs_to_the_instant() {
     let mut p = alone("p", &full(&["p", "q"]));
     let instant = Hlc::at(5_000);
     let reached = reach(&mut p, 1_000, instant);
-    assert_eq!(reached.records, [Record::Reached]);
+    assert_eq!(reached.records, [Record::ClockAdvanced]);
     assert!(reached.time > instant);
     p.begin_turn(1_000, Hlc::default());
     p.step(Input::Checkpoint);
@@ -35,9 +35,9 @@ fn a_turn_that_changes_something_reaches_the_instant_by_itself() {
             amount: 1,
         },
     };
-    let mut waiting = Waiting::<()>::default();
+    let mut waiting = InputQueue::<()>::default();
     waiting.push(vec![deposit], None);
-    waiting.push(vec![Input::Reach { time }], None);
+    waiting.push(vec![Input::AdvanceClock { time }], None);
     let turn = p.take_turn(1_000, &mut waiting, 100).turn;
     assert_eq!(turn.records.len(), 1);
     assert!(turn.time > time);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use snapledger::process::Process;
-use snapledger::process::cell::{Cell, Changes};
+use snapledger::process::cell::{Cell, CellChanges};
 use snapledger::process::event::{Input, Operation, Turn};
 use snapledger::process::ids::{Key, Seq};
 use snapledger::process::registers::Sealed;
@@ -95,7 +95,7 @@ fn replaying_all_turns_gives_the_same_process() {
 fn sorted_seals(process: &mut Process) -> Vec<Sealed> {
     let mut seals = process.take_sealed();
     for sealed in &mut seals {
-        sealed.cells = Changes::of(vec![std::mem::take(&mut sealed.cells).sorted()]);
+        sealed.cells = CellChanges::of(vec![std::mem::take(&mut sealed.cells).sorted()]);
     }
     seals
 }
@@ -134,7 +134,7 @@ fn a_recorded_state_and_the_turns_since_give_the_same_process() {
         }
         // The turn that sealed the state comes after it, so it is sealed once more; nothing has changed in between.
         let mut expected = seals[place..].to_vec();
-        expected[0].cells = Changes::of(vec![Vec::new()]);
+        expected[0].cells = CellChanges::of(vec![Vec::new()]);
         assert_eq!(sorted_seals(&mut again), expected);
         assert_equal(&mut p, &mut again);
     }

@@ -3,7 +3,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use snapledger::process::step::{Said, Waiting};
+use snapledger::process::step::{InputQueue, Replies};
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn asked(operation: Operation) -> Input {
     }
 }
 
-fn balances(said: Vec<Said<&str>>) -> Vec<(Vec<i64>, Option<&str>)> {
+fn balances(said: Vec<Replies<&str>>) -> Vec<(Vec<i64>, Option<&str>)> {
     let balance = |reply| answer(reply).outcome.expect("it is done").balance;
     let said = said.into_iter();
     said.map(|said| (said.replies.into_iter().map(balance).collect(), said.to))
@@ -24,7 +24,7 @@ fn balances(said: Vec<Said<&str>>) -> Vec<(Vec<i64>, Option<&str>)> {
 #[test]
 fn replies_are_in_order_and_the_last_of_them_come_with_who_waits() {
     let mut p = alone("p", &full(&["p", "q"]));
-    let mut waiting = Waiting::default();
+    let mut waiting = InputQueue::default();
     waiting.push(
         (1..=5).map(|units| asked(deposit("a", units))).collect(),
         Some("five"),
@@ -34,19 +34,19 @@ fn replies_are_in_order_and_the_last_of_them_come_with_who_waits() {
     assert_eq!(waiting.len(), 7);
 
     let first = p.take_turn(1, &mut waiting, 2);
-    assert_eq!(balances(first.said), [(vec![1, 3], None)]);
+    assert_eq!(balances(first.replies), [(vec![1, 3], None)]);
     assert_eq!(waiting.len(), 5);
 
     // It is the first of its turn, and nobody waits for it.
     waiting.push_front(Input::Checkpoint);
     let second = p.take_turn(1, &mut waiting, 3);
     assert_eq!(second.turn.records[0], Record::Checkpointed);
-    assert_eq!(balances(second.said), [(vec![6, 10], None)]);
+    assert_eq!(balances(second.replies), [(vec![6, 10], None)]);
 
     let third = p.take_turn(1, &mut waiting, 100);
     assert!(waiting.is_empty());
     assert_eq!(
-        balances(third.said),
+        balances(third.replies),
         [(vec![15], Some("five")), (vec![3], Some("one"))]
     );
 }
@@ -71,14 +71,14 @@ type Done = (Vec<Outcome>, Vec<Record>, Vec<Option<i64>>);
 
 fn done(pieces: Vec<Vec<Operation>>, weight_max: usize) -> Done {
     let mut p = alone("p", &full(&["p", "q"]));
-    let mut waiting = Waiting::default();
+    let mut waiting = InputQueue::default();
     for piece in pieces {
         waiting.push(piece.into_iter().map(asked).collect(), Some(()));
     }
     let (mut outcomes, mut records) = (Vec::new(), Vec::new());
     while !waiting.is_empty() {
         let step = p.take_turn(1, &mut waiting, weight_max);
-        let replies = step.said.into_iter().flat_map(|said| said.replies);
+        let replies = step.replies.into_iter().flat_map(|said| said.replies);
         outcomes.extend(replies.map(|reply| named_alike(answer(reply).outcome)));
         records.extend(step.turn.records);
     }

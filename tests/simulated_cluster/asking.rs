@@ -1,13 +1,13 @@
 //! Questions about the whole cluster at an instant, put together as `api/audit.rs` does: every process that can be reached
 //! passes the instant durably, and says what it was then. Whether a share counts is decided by the real
-//! `Share::is_known` and `Audit::strangers`. Each process also says what one account held, and why, as `store/past/` does:
+//! `ProcessTotals::is_known` and `Audit::strangers`. Each process also says what one account held, and why, as `store/past/` does:
 //! from the newest recorded state and the turns behind it, by the real `history::statement`. What an older copy of a store does
-//! not know follows `store/gaps.rs`, `store/caught_up.rs` and `node/meetings.rs`.
+//! not know follows `store/gaps.rs`, `store/caught_up.rs` and `node/handshakes.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use snapledger::history::audit::{Absence, Absent, Audit};
-use snapledger::history::share::Share;
+use snapledger::history::process_totals::ProcessTotals;
 use snapledger::history::statement::{Entry, entries};
 use snapledger::process::cell::Cell;
 use snapledger::process::clock::Hlc;
@@ -31,7 +31,7 @@ pub(crate) struct Question {
 
 /// What a process says of an instant.
 struct Known {
-    share: Share,
+    share: ProcessTotals,
     /// The peers that it had met by then, behind its newest gap.
     met: BTreeSet<ProcessId>,
     accounts: Vec<(AccountId, Told)>,
@@ -67,7 +67,7 @@ impl World {
             if let Some(life) = life
                 && self.is_followed(life, time)
             {
-                let input = Input::Reach { time };
+                let input = Input::AdvanceClock { time };
                 self.enqueue(life, input, Some(Asker::Question(number)));
             }
         }
@@ -107,12 +107,16 @@ impl World {
     }
 
     // What the journal on a disk says.
-    fn share_at(&mut self, place: Place, time: Hlc) -> Checked<(Share, BTreeSet<ProcessId>)> {
+    fn share_at(
+        &mut self,
+        place: Place,
+        time: Hlc,
+    ) -> Checked<(ProcessTotals, BTreeSet<ProcessId>)> {
         let node = &self.nodes[place];
         let mut is_behind_gap = false;
-        let mut share = Share {
+        let mut share = ProcessTotals {
             store: Some(node.store),
-            ..Share::default()
+            ..ProcessTotals::default()
         };
         let (mut met, mut passed) = (BTreeSet::new(), BTreeSet::new());
         let bound = self.plan.clock_ahead_max;
@@ -127,7 +131,7 @@ impl World {
                 (met, passed) = Default::default();
             }
             share.pass(&turn, hash);
-            for (peer, _, since) in turn.meetings().filter(|(.., since)| *since <= time) {
+            for (peer, _, since) in turn.recognitions().filter(|(.., since)| *since <= time) {
                 met.insert(peer.clone());
                 // What the original told of alone was no further ahead of its peers.
                 let is_passed = since.later_by(bound) <= time;
@@ -145,9 +149,9 @@ impl World {
             self.sometimes.saw("instant before an older copy caught up");
         }
         if !is_known {
-            share = Share {
+            share = ProcessTotals {
                 store: share.store,
-                ..Share::default()
+                ..ProcessTotals::default()
             };
         }
         Ok((share, met))

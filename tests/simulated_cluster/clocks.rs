@@ -8,7 +8,7 @@ use snapledger::process::clock::{Clocks, Hlc};
 use snapledger::process::event::Turn;
 use snapledger::process::ids::Lsn;
 use snapledger::process::registers::Registers;
-use snapledger::process::wall::{Offset, Reading, Wall};
+use snapledger::process::wall::{ClockReading, Offset, Wall};
 use snapledger::proto::snapledger as wire;
 use snapledger::transport::wire::clocks_from_wire;
 
@@ -40,8 +40,8 @@ impl World {
     }
 
     /// Both clocks of a process.
-    pub(crate) fn reading(&self, place: Place) -> Reading {
-        Reading {
+    pub(crate) fn reading(&self, place: Place) -> ClockReading {
+        ClockReading {
             wall_us: self
                 .true_us()
                 .saturating_add_signed(self.nodes[place].clock_off),
@@ -126,7 +126,7 @@ impl World {
     }
 
     // Who goes by a wrong clock must have had no better one to go by.
-    fn judge(&mut self, place: Place, now: Reading, told: &[Offset]) -> Checked {
+    fn judge(&mut self, place: Place, now: ClockReading, told: &[Offset]) -> Checked {
         let bound = i64::try_from(self.plan.clock_ahead_max).unwrap_or(i64::MAX);
         let right = now.offset_of(self.true_us());
         let off = |offset: Offset| offset.ahead_of(right);

@@ -4,7 +4,7 @@
 
 use prost::Message as _;
 use snapledger::history::part::Part;
-use snapledger::process::event::{Input, Read, Seen};
+use snapledger::process::event::{Input, Read, RecordedHere};
 use snapledger::process::ids::SnapshotId;
 use snapledger::proto::snapledger as wire;
 use snapledger::transport::wire::{part_from_wire, part_to_wire};
@@ -46,7 +46,7 @@ impl World {
     }
 
     /// The process has said how far the snapshot is.
-    pub(crate) fn answer_as_it_is(&mut self, fetch: Fetch, seen: Option<Seen>) -> Checked {
+    pub(crate) fn answer_as_it_is(&mut self, fetch: Fetch, seen: Option<RecordedHere>) -> Checked {
         let me = self.id(fetch.from).clone();
         let disk = &mut self.nodes[fetch.from].disk;
         let part = match seen {
@@ -54,13 +54,13 @@ impl World {
                 self.answer(fetch, None);
                 return Ok(());
             }
-            Some(Seen {
+            Some(RecordedHere {
                 recording: None, ..
             }) => disk
                 .parts
                 .get(&fetch.snapshot)
                 .map(|part| part.value.clone()),
-            Some(Seen {
+            Some(RecordedHere {
                 recording: Some(recording),
                 ..
             }) => disk.build_part(&me, &recording)?,

@@ -1,15 +1,15 @@
 //! How two ends of a channel meet: what they say of themselves, and what the sending end makes of it, as
 //! `transport/outbound.rs`. The receiving end is in `receiving.rs`.
 
-use snapledger::process::channel::Tally;
+use snapledger::process::channel::ChannelDigest;
 use snapledger::process::clock::{Clocks, Hlc};
-use snapledger::process::event::{Claim, Identity, Input, Meeting};
+use snapledger::process::event::{Claim, Handshake, Identity, Input};
 use snapledger::process::ids::Seq;
 use snapledger::process::refusal::Refusal;
 use snapledger::proto::snapledger as wire;
 use snapledger::proto::snapledger::{Agreed, Frame, Hello, Welcome, frame};
 use snapledger::transport::wire::{
-    clocks_to_wire, identity_from_wire, identity_to_wire, tally_from_wire, tally_to_wire,
+    clocks_to_wire, digest_from_wire, digest_to_wire, identity_from_wire, identity_to_wire,
 };
 
 use crate::node::Asker;
@@ -66,7 +66,7 @@ impl World {
         let hello = Hello {
             sender: Some(identity_to_wire(CLUSTER, me, identity)),
             receiver: self.id(route.1).to_string(),
-            sent: Some(tally_to_wire(channel.tally())),
+            sent: Some(digest_to_wire(channel.digest())),
             acknowledged: channel.acknowledged.0,
             clocks: Some(self.clocks_of(sender.place)?),
             known: None, // what would be found out so is known here from the start
@@ -79,13 +79,13 @@ impl World {
     /// The receiving end compares what the sender says with what it knows.
     pub(crate) fn meet_sender(&mut self, receiver: Life, id: StreamId, hello: Hello) -> Checked {
         let claim = Claim::Sender {
-            sent: tally_from_wire(hello.sent),
+            sent: digest_from_wire(hello.sent),
             acknowledged: Seq(hello.acknowledged),
         };
         let (peer, identity) =
             identity_from_wire(CLUSTER, hello.sender).map_err(|error| error.to_string())?;
         let (clocks, unfollowed) = self.followed(receiver, hello.clocks);
-        let meeting = Meeting {
+        let meeting = Handshake {
             peer,
             identity,
             clocks,
@@ -96,7 +96,7 @@ impl World {
         self.put(id, ReceivingEnd::Greeted(meeting.clone()));
         self.enqueue(
             receiver,
-            Input::Met(Box::new(meeting)),
+            Input::Handshake(Box::new(meeting)),
             Some(Asker::Welcome(id)),
         );
         Ok(())
@@ -109,14 +109,14 @@ impl World {
         id: StreamId,
         welcome: Welcome,
     ) -> Checked {
-        let delivered = tally_from_wire(welcome.delivered);
+        let delivered = digest_from_wire(welcome.delivered);
         let outbox = self.outbox(sender, id.route.1)?;
         let disk = &self.nodes[sender.place].disk;
         let here = outbox.sent_by(delivered.flow.sequence, disk)?;
         let (peer, identity) =
             identity_from_wire(CLUSTER, welcome.receiver).map_err(|error| error.to_string())?;
         let (clocks, unfollowed) = self.followed(sender, welcome.clocks);
-        let meeting = Meeting {
+        let meeting = Handshake {
             peer,
             identity,
             clocks,
@@ -124,7 +124,11 @@ impl World {
             claim: Claim::Receiver { delivered, here },
             agreed: true,
         };
-        self.enqueue(sender, Input::Met(Box::new(meeting)), Some(Asker::Met(id)));
+        self.enqueue(
+            sender,
+            Input::Handshake(Box::new(meeting)),
+            Some(Asker::Met(id)),
+        );
         Ok(())
     }
 
@@ -133,7 +137,7 @@ impl World {
         &mut self,
         life: Life,
         id: StreamId,
-        met: Result<Tally, Refusal>,
+        met: Result<ChannelDigest, Refusal>,
     ) -> Checked {
         if !self.is_current(id) {
             return Ok(());

@@ -6,7 +6,7 @@ use snapledger::process::Process;
 use snapledger::process::cell::Cell;
 use snapledger::process::ids::{Hash, SnapshotId};
 use snapledger::process::registers::Registers;
-use snapledger::process::step::{Step, Waiting};
+use snapledger::process::step::{InputQueue, Step};
 use snapledger::process::wall::Wall;
 
 use crate::checkers::Publication;
@@ -44,7 +44,7 @@ pub(crate) struct Node {
 pub(crate) struct Alive {
     pub(crate) process: Process,
     pub(crate) wall: Wall,
-    pub(crate) waiting: Waiting<Asker>,
+    pub(crate) waiting: InputQueue<Asker>,
     /// Whether the turn loop is going to look.
     pub(crate) is_woken: bool,
     /// Turns that are computed and not released, oldest first.
@@ -172,7 +172,7 @@ impl World {
         self.nodes[place].life = Some(Alive {
             process,
             wall,
-            waiting: Waiting::default(),
+            waiting: InputQueue::default(),
             is_woken: false,
             computed: VecDeque::new(),
             work: VecDeque::new(),

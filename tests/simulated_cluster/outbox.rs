@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use snapledger::process::channel::{Outgoing, Tally};
+use snapledger::process::channel::{ChannelDigest, Outgoing};
 use snapledger::process::event::Record;
 use snapledger::process::ids::{Lsn, ProcessId, Seq};
 use snapledger::process::message::Body;
@@ -68,10 +68,10 @@ impl Outbox {
     }
 
     /// What was sent by `seq`, or in all if that is less: from the landmark before it, over the journal.
-    pub(crate) fn sent_by(&self, seq: Seq, disk: &Disk) -> Result<Tally, String> {
+    pub(crate) fn sent_by(&self, seq: Seq, disk: &Disk) -> Result<ChannelDigest, String> {
         let landmark = match self.channel.landmark(seq.next()) {
             Some(landmark) if seq < self.newest() => *landmark,
-            _ => return Ok(self.channel.tally()),
+            _ => return Ok(self.channel.digest()),
         };
         let mut tally = landmark.before;
         for turn in disk.turns(landmark.position) {

@@ -1,14 +1,14 @@
 //! The receiving end of a stream: hello, welcome, agreed, and only then messages; one stream at a time uses the end of
-//! a channel. As `transport/inbound.rs` and `transport/entrance.rs`; only a peer whose store was wiped is refused, and
+//! a channel. As `transport/inbound.rs` and `transport/stream_slot.rs`; only a peer whose store was wiped is refused, and
 //! tries again.
 
 use std::collections::VecDeque;
 
-use snapledger::process::channel::Tally;
-use snapledger::process::event::{Input, Meeting};
+use snapledger::process::channel::ChannelDigest;
+use snapledger::process::event::{Handshake, Input};
 use snapledger::process::refusal::Refusal;
 use snapledger::proto::snapledger::{Welcome, ack, frame};
-use snapledger::transport::wire::{identity_to_wire, tally_to_wire};
+use snapledger::transport::wire::{digest_to_wire, identity_to_wire};
 
 use crate::handshake::CLUSTER;
 use crate::node::Asker;
@@ -26,11 +26,11 @@ pub(crate) enum ReceivingEnd {
     #[default]
     Silent,
     /// It is being compared.
-    Greeted(Meeting),
+    Greeted(Handshake),
     /// The sender is to compare, too.
-    Welcomed(Meeting, Tally),
+    Welcomed(Handshake, ChannelDigest),
     /// It has; now an older stream has to leave, and nothing may have come over it meanwhile.
-    Entering(Meeting, Tally),
+    Entering(Handshake, ChannelDigest),
     /// Messages are taken.
     Open,
     /// Nothing is read any more.
@@ -103,7 +103,7 @@ impl World {
         &mut self,
         life: Life,
         id: StreamId,
-        met: Result<Tally, Refusal>,
+        met: Result<ChannelDigest, Refusal>,
     ) -> Checked {
         let ReceivingEnd::Greeted(meeting) = self.receiving(id) else {
             return Ok(());
@@ -116,7 +116,7 @@ impl World {
         let (me, identity) = (self.id(life.place), self.identity(life.place));
         let welcome = Welcome {
             receiver: Some(identity_to_wire(CLUSTER, me, identity)),
-            delivered: Some(tally_to_wire(delivered)),
+            delivered: Some(digest_to_wire(delivered)),
             clocks: Some(self.clocks_of(life.place)?),
             known: None, // as in the hello
         };
@@ -166,7 +166,7 @@ impl World {
         };
         self.enqueue(
             life,
-            Input::Met(Box::new(meeting)),
+            Input::Handshake(Box::new(meeting)),
             Some(Asker::Entered(id)),
         );
         Ok(())
@@ -186,7 +186,7 @@ impl World {
         &mut self,
         life: Life,
         id: StreamId,
-        met: Result<Tally, Refusal>,
+        met: Result<ChannelDigest, Refusal>,
     ) -> Checked {
         let ReceivingEnd::Entering(meeting, before) = self.receiving(id) else {
             return Ok(());
@@ -201,11 +201,15 @@ impl World {
             }
             Ok(_) => {}
         }
-        let agreed = Meeting {
+        let agreed = Handshake {
             agreed: true,
             ..meeting
         };
-        self.enqueue(life, Input::Met(Box::new(agreed)), Some(Asker::Agreed(id)));
+        self.enqueue(
+            life,
+            Input::Handshake(Box::new(agreed)),
+            Some(Asker::Agreed(id)),
+        );
         Ok(())
     }
 
@@ -214,7 +218,7 @@ impl World {
         &mut self,
         life: Life,
         id: StreamId,
-        met: Result<Tally, Refusal>,
+        met: Result<ChannelDigest, Refusal>,
     ) -> Checked {
         if let Err(refusal) = met {
             return self.turn_away(id, &refusal);

@@ -157,7 +157,7 @@ impl World {
                 _ => {}
             }
         }
-        for said in std::mem::take(&mut step.said) {
+        for said in std::mem::take(&mut step.replies) {
             let Some(asker) = said.to else {
                 self.sometimes.saw("frame that takes several turns");
                 continue;
@@ -187,16 +187,18 @@ impl World {
                 self.initiated(life, initiated.map(|initiated| *initiated), time);
                 Ok(())
             }
-            (Asker::Welcome(stream), Reply::Met(met)) => {
+            (Asker::Welcome(stream), Reply::Handshake(met)) => {
                 self.welcome(life, stream, met.map(|met| *met))
             }
-            (Asker::Entered(stream), Reply::Met(met)) => {
+            (Asker::Entered(stream), Reply::Handshake(met)) => {
                 self.entered(life, stream, met.map(|met| *met))
             }
-            (Asker::Agreed(stream), Reply::Met(met)) => {
+            (Asker::Agreed(stream), Reply::Handshake(met)) => {
                 self.agreed(life, stream, met.map(|met| *met))
             }
-            (Asker::Met(stream), Reply::Met(met)) => self.open(life, stream, met.map(|met| *met)),
+            (Asker::Met(stream), Reply::Handshake(met)) => {
+                self.open(life, stream, met.map(|met| *met))
+            }
             (Asker::Question(number), Reply::Nothing) => self.passed(life, number),
             (Asker::Frame(stream), Reply::Arrived(arrived)) => self.acknowledge(stream, arrived),
             (Asker::Part(fetch), Reply::Snapshot(seen)) => {

@@ -53,7 +53,7 @@ impl Case {
             };
             let scenario = Scenario::parse(topology, events).expect("cases are valid");
             let mut trace = Trace::new();
-            let mut watch = |step: snapledger::simulate::Step<'_>| {
+            let mut watch = |step: snapledger::simulate::SimulatedTurn<'_>| {
                 trace.push((step.tick, step.process.clone(), step.turn.clone()));
             };
             match run(&scenario, Delays::seeded(self.seed), &mut watch) {

@@ -15,7 +15,7 @@ use snapledger::history::part::Part;
 use snapledger::process::Process;
 use snapledger::process::cell::Cell;
 use snapledger::process::clock::{Clocks, Hlc, Lamport};
-use snapledger::process::event::{Answer, Claim, Identity, Input, Meeting, Operation, Reply};
+use snapledger::process::event::{Answer, Claim, Handshake, Identity, Input, Operation, Reply};
 use snapledger::process::ids::{
     AccountId, Amount, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId,
 };
@@ -340,8 +340,8 @@ impl Teller {
 
     fn meeting(&mut self) -> Input {
         let boot = self.process.registers().peers.len() as u64;
-        let sent = self.process.registers().outgoing[&process_id("q")].tally();
-        Input::Met(Box::new(Meeting {
+        let sent = self.process.registers().outgoing[&process_id("q")].digest();
+        Input::Handshake(Box::new(Handshake {
             peer: process_id("q"),
             identity: Identity {
                 store: [7; 16],

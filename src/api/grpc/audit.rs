@@ -1,7 +1,7 @@
 //! The audit as it travels.
 
 use super::super::cut::Cut;
-use crate::history::audit::{Absent, Audit, Passed};
+use crate::history::audit::{Absent, Audit, ChannelFlow};
 use crate::process::clock::Hlc;
 use crate::process::ids::{ChannelId, ProcessId};
 use crate::proto::snapledger::{
@@ -57,7 +57,7 @@ fn missing((process, absent): (&ProcessId, &Absent)) -> MissingShare {
     }
 }
 
-fn channel((channel, passed): (&ChannelId, Passed)) -> PassedChannel {
+fn channel((channel, passed): (&ChannelId, ChannelFlow)) -> PassedChannel {
     let in_flight = passed.in_flight();
     // Both are numbers of messages, and a channel has had fewer than 2^63.
     let count = |place: usize| in_flight.and_then(|figures| i64::try_from(figures[place]).ok());

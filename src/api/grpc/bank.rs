@@ -2,9 +2,9 @@
 
 use tonic::{Request, Response, Status};
 
-use super::super::ask;
 use super::super::error::Failure;
 use super::super::identity;
+use super::super::local_query;
 use super::{account, process_or_here, refused};
 use crate::node::Handle;
 use crate::process::event::{Operation, Receipt};
@@ -26,7 +26,7 @@ impl Bank {
         key: Option<RequestId>,
         operation: Operation,
     ) -> Result<Result<Receipt, String>, Failure> {
-        let answer = ask::operate(&self.0, key, operation).await?;
+        let answer = local_query::operate(&self.0, key, operation).await?;
         answer.outcome.map_or_else(
             |refusal| refused(identity::as_given(refusal)).map(Err),
             |receipt| Ok(Ok(receipt)),
@@ -41,7 +41,7 @@ impl BankService for Bank {
         request: Request<GetBalanceRequest>,
     ) -> Result<Response<GetBalanceResponse>, Status> {
         let account = account("account_id", &request.get_ref().account_id)?;
-        let balance = ask::balance(&self.0, account.clone()).await?;
+        let balance = local_query::balance(&self.0, account.clone()).await?;
         Ok(Response::new(match balance.units {
             Some(balance) => GetBalanceResponse {
                 balance,

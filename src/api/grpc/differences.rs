@@ -6,7 +6,7 @@ use super::super::differences::Sides;
 use super::super::error::Failure;
 use super::stream::Listener;
 use crate::history::diff::{AccountChange, NotCompared, Side};
-use crate::history::movement::{Movement, Passed};
+use crate::history::movement::{ChannelMovement, Movement};
 use crate::process::ids::ProcessId;
 use crate::proto::snapledger as wire;
 use crate::proto::snapledger::difference::Body;
@@ -53,7 +53,7 @@ fn movement(process: &ProcessId, movement: &Movement) -> wire::ProcessMovement {
     }
 }
 
-fn passed((process, passed): (&ProcessId, &Passed)) -> wire::Passed {
+fn passed((process, passed): (&ProcessId, &ChannelMovement)) -> wire::Passed {
     wire::Passed {
         process: process.to_string(),
         transfers: Some(wide(passed.transfers)),

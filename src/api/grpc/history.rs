@@ -12,11 +12,11 @@ use super::super::error::Failure;
 use super::super::named::{Among, named};
 use super::super::range::{Given, Range};
 use super::super::rest::admission::EXPORTS_MAX;
-use super::super::rest::cursor::{Question, going_on};
+use super::super::rest::cursor::{QueryFingerprint, going_on};
 use super::super::rest::missing::{MISSING, from_snapshot};
 use super::super::rest::query::{LIMIT_DEFAULT, LIMIT_MAX};
 use super::super::time::{self, Instant};
-use super::super::{audit, balance, recorded, statement, then};
+use super::super::{audit, balance, balance_at, recorded, statement};
 use super::stream::{Answer, Listener, stream};
 use super::{account, differences, figures, process_or_here, watched};
 use crate::history::part::Part;
@@ -80,8 +80,8 @@ impl HistoryService for History {
             }
             (Some(at_us), "") => {
                 let time = time::past(&self.handle, "at_us", Instant::of_us(at_us)).await?;
-                let then = then::balance(&self.handle, &process, &account, time).await?;
-                then::answer((&process, &account), time, &then)
+                let then = balance_at::balance(&self.handle, &process, &account, time).await?;
+                balance_at::answer((&process, &account), time, &then)
             }
             (None, snapshot) => {
                 let among = Among::Finished;
@@ -325,13 +325,13 @@ async fn filter(handle: &Handle, asked: &ListRequest) -> Result<(Range, Snapshot
     Ok((range, filter))
 }
 
-fn question(asked: &ListRequest) -> Question {
+fn question(asked: &ListRequest) -> QueryFingerprint {
     let ever_partial = match asked.ever_partial {
         None => "",
         Some(true) => "ever",
         Some(false) => "never",
     };
-    Question::of([
+    QueryFingerprint::of([
         &*asked.status,
         &asked.initiator,
         &asked.from,

@@ -3,9 +3,9 @@
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
-use super::super::ask;
 use super::super::error::{Failure, id};
 use super::super::identity;
+use super::super::local_query;
 use super::refused;
 use crate::node::{Handle, PeerState};
 use crate::process::event::Operation;
@@ -34,7 +34,7 @@ impl KeyValues {
             key: id("key", key, Key::parse)?,
             value: value.map(Into::into),
         };
-        let answer = ask::operate(&self.0, repeat, operation).await?;
+        let answer = local_query::operate(&self.0, repeat, operation).await?;
         let outcome = answer.outcome.map_err(identity::as_given);
         outcome.map_or_else(refused, |_| Ok(String::new()))
     }
@@ -72,7 +72,7 @@ impl KeyValues {
 impl KeyValueService for KeyValues {
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         let key = id("key", &request.get_ref().key, Key::parse)?;
-        let value = ask::value(&self.0, key).await?;
+        let value = local_query::value(&self.0, key).await?;
         Ok(Response::new(GetResponse {
             found: value.is_some(),
             value: value.map(String::from).unwrap_or_default(),
@@ -108,7 +108,7 @@ impl KeyValueService for KeyValues {
         &self,
         _request: Request<GetLeaderRequest>,
     ) -> Result<Response<GetLeaderResponse>, Status> {
-        let newest = ask::status(&self.0).await?.newest;
+        let newest = local_query::status(&self.0).await?.newest;
         Ok(Response::new(newest.map_or_else(
             GetLeaderResponse::default,
             |(_, initiator)| GetLeaderResponse {
@@ -123,7 +123,7 @@ impl KeyValueService for KeyValues {
         &self,
         _request: Request<GetClusterStatusRequest>,
     ) -> Result<Response<GetClusterStatusResponse>, Status> {
-        let standing = ask::status(&self.0).await?;
+        let standing = local_query::status(&self.0).await?;
         let members = self.members(&standing);
         let channels = standing.channels.into_iter();
         let recording = standing.recording.map(|snapshot| snapshot.to_string());

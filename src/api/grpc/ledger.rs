@@ -8,12 +8,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::super::ask;
 use super::super::error::{Failure, id};
 use super::super::identity;
+use super::super::local_query;
 use super::stream::STALL;
 use super::{process_or_here, protocol};
-use crate::node::{Handle, Replies};
+use crate::node::{Handle, PendingReplies};
 use crate::process::event::{Answer, Input, Operation, Reply};
 use crate::process::ids::{AccountId, RequestId};
 use crate::proto::snapledger::ledger_service_server::LedgerService;
@@ -64,7 +64,7 @@ impl LedgerService for Ledger {
 
 /// A batch whose answer is still to be sent.
 struct Batch {
-    replies: Replies,
+    replies: PendingReplies,
     /// Given back when the answer is on its way.
     _unread: OwnedSemaphorePermit,
 }
@@ -137,7 +137,7 @@ fn inputs(asked: ApplyRequest) -> Result<Vec<Input>, Failure> {
 }
 
 fn results(replies: Vec<Reply>) -> ApplyResponse {
-    let answers = replies.into_iter().map(ask::answer);
+    let answers = replies.into_iter().map(local_query::answer);
     ApplyResponse {
         results: answers.map(result).collect(),
     }

@@ -26,7 +26,7 @@ use tonic_reflection::server::Builder as Reflection;
 
 use super::error::{Failure, id};
 use crate::node::Handle;
-use crate::node::discover::Unanswered;
+use crate::node::discover::UnansweredAddresses;
 use crate::node::peer_service::Peering;
 use crate::process::ids::{AccountId, ProcessId};
 use crate::process::refusal::Refusal;
@@ -96,7 +96,7 @@ fn within_bounds(router: Router) -> Router {
 }
 
 /// `greeter` and the health of a node that is not ready; every other call is told why.
-pub async fn not_ready(greeter: Routes, unanswered: Unanswered) -> Router {
+pub async fn not_ready(greeter: Routes, unanswered: UnansweredAddresses) -> Router {
     let (reporter, health) = tonic_health::server::health_reporter();
     report(&reporter, ServingStatus::NotServing).await;
     let refuse = move || {

@@ -11,7 +11,7 @@ use crate::process::cell::Cell;
 use crate::process::ids::{ChannelId, SnapshotId};
 use crate::proto::chandy_lamport::{ApplicationMessage, ChannelState, ProcessState};
 use crate::store::Store;
-use crate::transport::wire::Payload;
+use crate::transport::wire::MessageJson;
 
 /// Reads parts, and stops as soon as they cannot fit one answer: a million balances or messages are never gathered in
 /// vain.
@@ -133,7 +133,7 @@ fn message(ends: &ChannelId, recorded: &RecordedMessage) -> ApplicationMessage {
         message_id: format!("{}>{}#{}", ends.from, ends.to, recorded.seq),
         from_process: ends.from.to_string(),
         to_process: ends.to.to_string(),
-        payload: json(&Payload::from(&recorded.message.body)),
+        payload: json(&MessageJson::from(&recorded.message.body)),
         message_type: recorded.message.body.kind().to_owned(),
         sender_clock: recorded.message.clock.0,
     }

@@ -6,7 +6,7 @@ use super::super::error::Failure;
 use super::super::recorded::noted;
 use crate::node::Handle;
 use crate::store::{READING_MAX, Store};
-pub(super) use crate::transport::answer::{Answer, Listener};
+pub(super) use crate::transport::long_answer::{Answer, Listener};
 
 /// Messages that wait for the connection.
 const WAITING: usize = 256;

@@ -5,17 +5,17 @@ use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::Facade;
-use super::accept::{Format, Plain, negotiate};
+use super::AppState;
 use super::body::Segments;
-use super::freshness::Freshness;
+use super::cache_policy::CachePolicy;
 use super::json::Json;
+use super::negotiation::{Format, Plain, negotiate};
 use super::query::{Parameters, REVISION};
 use crate::api::error::{Failure, id};
 use crate::api::members::Membership;
 use crate::api::named::{Among, LATEST, named};
 use crate::api::time::rfc3339;
-use crate::api::{balance, recorded, then};
+use crate::api::{balance, balance_at, recorded};
 use crate::node::Handle;
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, ProcessId};
@@ -30,12 +30,12 @@ struct Balance<'a> {
     rests_on: RestsOn<'a>,
     journal_position: u64,
     #[serde(flatten)]
-    reach: Option<Reach<'a>>,
+    reach: Option<InstantCoverage<'a>>,
 }
 
 /// How far an answer about an instant reaches.
 #[derive(Serialize)]
-struct Reach<'a> {
+struct InstantCoverage<'a> {
     complete: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     known_until: Option<String>,
@@ -53,51 +53,51 @@ enum RestsOn<'a> {
 /// `GET /v1/accounts/{account}`
 pub(super) async fn own(
     _: Plain,
-    State(facade): State<Facade>,
+    State(facade): State<AppState>,
     Segments(account): Segments<String>,
 ) -> Result<Response, Failure> {
-    now(&facade.handle, &Place::own(&facade.handle, &account)?).await
+    now(&facade.handle, &AccountRef::own(&facade.handle, &account)?).await
 }
 
 /// `GET /v1/processes/{process}/accounts/{account}`
 pub(super) async fn of_process(
     _: Plain,
-    State(facade): State<Facade>,
+    State(facade): State<AppState>,
     Segments((process, account)): Segments<(String, String)>,
 ) -> Result<Response, Failure> {
-    let place = Place::of(&facade.handle, &process, &account).await?;
+    let place = AccountRef::of(&facade.handle, &process, &account).await?;
     now(&facade.handle, &place).await
 }
 
 /// `GET /v1/accounts/{account}/balance`
 pub(super) async fn own_balance(
-    State(facade): State<Facade>,
+    State(facade): State<AppState>,
     Segments(account): Segments<String>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let place = Place::own(&facade.handle, &account)?;
+    let place = AccountRef::own(&facade.handle, &account)?;
     balance_as_asked(&facade.handle, &place, (&uri, &headers)).await
 }
 
 /// `GET /v1/processes/{process}/accounts/{account}/balance`
 pub(super) async fn balance_of_process(
-    State(facade): State<Facade>,
+    State(facade): State<AppState>,
     Segments((process, account)): Segments<(String, String)>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let place = Place::of(&facade.handle, &process, &account).await?;
+    let place = AccountRef::of(&facade.handle, &process, &account).await?;
     balance_as_asked(&facade.handle, &place, (&uri, &headers)).await
 }
 
 /// An account of a process that is or was in this cluster.
-pub(super) struct Place {
+pub(super) struct AccountRef {
     pub(super) process: ProcessId,
     pub(super) account: AccountId,
 }
 
-impl Place {
+impl AccountRef {
     pub(super) fn own(handle: &Handle, account: &str) -> Result<Self, Failure> {
         Ok(Self {
             process: handle.config().me.clone(),
@@ -116,7 +116,7 @@ impl Place {
 
 async fn balance_as_asked(
     handle: &Handle,
-    place: &Place,
+    place: &AccountRef,
     (uri, headers): (&Uri, &HeaderMap),
 ) -> Result<Response, Failure> {
     negotiate(headers, &[Format::Json])?;
@@ -138,8 +138,8 @@ async fn balance_as_asked(
     }
 }
 
-async fn at_instant(handle: &Handle, place: &Place, time: Hlc) -> Result<Response, Failure> {
-    let then = then::balance(handle, &place.process, &place.account, time).await?;
+async fn at_instant(handle: &Handle, place: &AccountRef, time: Hlc) -> Result<Response, Failure> {
+    let then = balance_at::balance(handle, &place.process, &place.account, time).await?;
     let known = then.known.as_ref();
     let shown = Balance {
         process: place.process.as_str(),
@@ -148,7 +148,7 @@ async fn at_instant(handle: &Handle, place: &Place, time: Hlc) -> Result<Respons
         existed: then.units.is_some(),
         rests_on: RestsOn::At(rfc3339(time.wall_us())),
         journal_position: then.position.0,
-        reach: Some(Reach {
+        reach: Some(InstantCoverage {
             complete: known.is_none(),
             known_until: known.map(|(until, _)| rfc3339(until.wall_us())),
             snapshot: known.map(|(_, snapshot)| snapshot.as_str()),
@@ -157,7 +157,7 @@ async fn at_instant(handle: &Handle, place: &Place, time: Hlc) -> Result<Respons
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(shown)).into_response())
 }
 
-async fn now(handle: &Handle, place: &Place) -> Result<Response, Failure> {
+async fn now(handle: &Handle, place: &AccountRef) -> Result<Response, Failure> {
     let found = balance::now(handle, &place.process, place.account.clone()).await?;
     let Some(units) = found.units else {
         return Err(Failure::UnknownAccount {
@@ -179,14 +179,14 @@ async fn now(handle: &Handle, place: &Place) -> Result<Response, Failure> {
 
 async fn in_snapshot(
     handle: &Handle,
-    place: &Place,
+    place: &AccountRef,
     (named_as, revision): (&str, Option<u32>),
     headers: &HeaderMap,
 ) -> Result<Response, Failure> {
     let snapshot = named(handle, "snapshot", named_as, Among::Finished).await?;
     let view = recorded::view_of(handle, snapshot.clone(), revision).await?;
     let position = recorded::state_of(&view.state, &place.process)?.position;
-    let freshness = Freshness::of(&view, Format::Json).of_named(revision);
+    let freshness = CachePolicy::of(&view, Format::Json).of_named(revision);
     let freshness = match named_as {
         LATEST => freshness.passing(),
         _ => freshness,

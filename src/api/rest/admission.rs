@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::query::is_encoded;
-use super::{Facade, body, wait};
+use super::{AppState, body, wait};
 use crate::api::error::Failure;
 
 /// How many requests are answered at once.
@@ -46,7 +46,7 @@ impl Default for Bounds {
     }
 }
 
-impl Facade {
+impl AppState {
     /// Leave to write an export, as long as the permit lives.
     pub(super) fn admit_export(&self) -> Result<OwnedSemaphorePermit, Failure> {
         let permit = self.bounds.exports.clone().try_acquire_owned();
@@ -68,7 +68,7 @@ impl Facade {
 
 /// Lets a request in, or says why not.
 pub(super) async fn admit(
-    State(facade): State<Facade>,
+    State(facade): State<AppState>,
     request: Request,
     next: Next,
 ) -> Result<Response, Failure> {

@@ -7,50 +7,50 @@ use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::Facade;
-use super::accept::{Format, negotiate};
+use super::AppState;
 use super::json::Json;
+use super::negotiation::{Format, negotiate};
 use super::query::Parameters;
-use super::snapshot::{TotalsShown, VerificationShown};
+use super::snapshot::{TotalsResponse, VerificationResponse};
 use crate::api::audit;
 use crate::api::cut::Cut;
 use crate::api::error::Failure;
 use crate::api::time::rfc3339;
-use crate::history::audit::{Absent, Audit, Passed};
-use crate::history::share::Share;
+use crate::history::audit::{Absent, Audit, ChannelFlow};
+use crate::history::process_totals::ProcessTotals;
 use crate::process::clock::Hlc;
 use crate::process::ids::{ChannelId, ProcessId};
 
 #[derive(Serialize)]
-struct Shown<'a> {
+struct AuditResponse<'a> {
     at: Option<String>,
-    cut: CutShown<'a>,
+    cut: CutResponse<'a>,
     complete: bool,
-    missing: Vec<MissingShown<'a>>,
-    totals: TotalsShown<'a>,
-    processes: Vec<ProcessShown<'a>>,
-    channels: Vec<ChannelShown<'a>>,
-    verification: VerificationShown,
+    missing: Vec<MissingResponse<'a>>,
+    totals: TotalsResponse<'a>,
+    processes: Vec<ProcessResponse<'a>>,
+    channels: Vec<ChannelResponse<'a>>,
+    verification: VerificationResponse,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    dated_ahead: Vec<AheadShown>,
+    dated_ahead: Vec<AheadResponse>,
 }
 
 /// A process that has done something which is dated too far ahead, and so is not in the figures.
 #[derive(Serialize)]
-struct AheadShown {
+struct AheadResponse {
     process: String,
     newest: String,
 }
 
 #[derive(Serialize)]
-struct CutShown<'a> {
+struct CutResponse<'a> {
     /// Without it where a process is missing: that is no cut.
     token: Option<String>,
     positions: BTreeMap<&'a str, u64>,
 }
 
 #[derive(Serialize)]
-struct MissingShown<'a> {
+struct MissingResponse<'a> {
     process: &'a str,
     reason: &'static str,
     known_until: Option<String>,
@@ -60,7 +60,7 @@ struct MissingShown<'a> {
 }
 
 #[derive(Serialize)]
-struct ProcessShown<'a> {
+struct ProcessResponse<'a> {
     process: &'a str,
     journal_position: u64,
     journal_hash: String,
@@ -78,7 +78,7 @@ struct ProcessShown<'a> {
 }
 
 #[derive(Serialize)]
-struct ChannelShown<'a> {
+struct ChannelResponse<'a> {
     from: &'a str,
     to: &'a str,
     sent: Option<u64>,
@@ -90,7 +90,7 @@ struct ChannelShown<'a> {
 
 /// `GET /v1/audit`
 pub(super) async fn show(
-    State(facade): State<Facade>,
+    State(facade): State<AppState>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
@@ -110,39 +110,40 @@ pub(super) async fn show(
     let never_stored = [(header::CACHE_CONTROL, "no-store")];
     let mut shown = shown(&audit, cluster);
     shown.dated_ahead = audit::dated_ahead(handle, &audit)
-        .map(AheadShown::from)
+        .map(AheadResponse::from)
         .collect();
     Ok((never_stored, Json(shown)).into_response())
 }
 
-fn shown<'a>(audit: &'a Audit, cluster: &str) -> Shown<'a> {
+fn shown<'a>(audit: &'a Audit, cluster: &str) -> AuditResponse<'a> {
     let exact = audit.shares.iter();
     let exact = exact.filter(|(process, _)| !audit.missing.contains_key(*process));
-    let process = |(process, share): (&'a ProcessId, &'a Share)| {
+    let process = |(process, share): (&'a ProcessId, &'a ProcessTotals)| {
         let absent = audit.missing.get(process);
-        ProcessShown {
+        ProcessResponse {
             known_until: absent.and_then(known_until),
-            ..ProcessShown::from((process, share))
+            ..ProcessResponse::from((process, share))
         }
     };
-    let position = |(process, share): (&'a ProcessId, &Share)| (process.as_str(), share.position.0);
-    Shown {
+    let position =
+        |(process, share): (&'a ProcessId, &ProcessTotals)| (process.as_str(), share.position.0);
+    AuditResponse {
         at: audit.at.map(|at| rfc3339(at.wall_us())),
-        cut: CutShown {
+        cut: CutResponse {
             token: audit.is_complete().then(|| Cut::from(audit).token(cluster)),
             positions: exact.map(position).collect(),
         },
         complete: audit.is_complete(),
-        missing: audit.missing.iter().map(MissingShown::from).collect(),
-        totals: TotalsShown::of(audit.totals(), audit.left_out()),
+        missing: audit.missing.iter().map(MissingResponse::from).collect(),
+        totals: TotalsResponse::of(audit.totals(), audit.left_out()),
         processes: audit.shares.iter().map(process).collect(),
-        channels: audit.passed().map(ChannelShown::from).collect(),
+        channels: audit.passed().map(ChannelResponse::from).collect(),
         verification: audit.verify().into(),
         dated_ahead: Vec::new(),
     }
 }
 
-impl From<(ProcessId, Hlc)> for AheadShown {
+impl From<(ProcessId, Hlc)> for AheadResponse {
     fn from((process, newest): (ProcessId, Hlc)) -> Self {
         Self {
             process: process.to_string(),
@@ -164,7 +165,7 @@ fn known_until(absent: &Absent) -> Option<String> {
     known.map(|(until, _)| rfc3339(until.wall_us()))
 }
 
-impl<'a> From<(&'a ProcessId, &'a Absent)> for MissingShown<'a> {
+impl<'a> From<(&'a ProcessId, &'a Absent)> for MissingResponse<'a> {
     fn from((process, absent): (&'a ProcessId, &'a Absent)) -> Self {
         let known = absent.known.as_ref();
         Self {
@@ -177,8 +178,8 @@ impl<'a> From<(&'a ProcessId, &'a Absent)> for MissingShown<'a> {
     }
 }
 
-impl<'a> From<(&'a ProcessId, &'a Share)> for ProcessShown<'a> {
-    fn from((process, share): (&'a ProcessId, &'a Share)) -> Self {
+impl<'a> From<(&'a ProcessId, &'a ProcessTotals)> for ProcessResponse<'a> {
+    fn from((process, share): (&'a ProcessId, &'a ProcessTotals)) -> Self {
         Self {
             process: process.as_str(),
             journal_position: share.position.0,
@@ -193,8 +194,8 @@ impl<'a> From<(&'a ProcessId, &'a Share)> for ProcessShown<'a> {
     }
 }
 
-impl<'a> From<(&'a ChannelId, Passed)> for ChannelShown<'a> {
-    fn from((channel, passed): (&'a ChannelId, Passed)) -> Self {
+impl<'a> From<(&'a ChannelId, ChannelFlow)> for ChannelResponse<'a> {
+    fn from((channel, passed): (&'a ChannelId, ChannelFlow)) -> Self {
         let in_flight = passed.in_flight();
         Self {
             from: channel.from.as_str(),

@@ -4,15 +4,15 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::Response;
 
-use super::Facade;
-use super::accept::{Format, negotiate};
+use super::AppState;
 use super::export;
+use super::negotiation::{Format, negotiate};
 use super::query::Parameters;
 use crate::api::error::Failure;
 
 /// `GET /v1/backup`
 pub(super) async fn stream(
-    State(facade): State<Facade>,
+    State(facade): State<AppState>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {

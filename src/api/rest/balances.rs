@@ -9,14 +9,14 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use serde::{Serialize, Serializer};
 
-use super::Facade;
-use super::accept::{Format, negotiate};
+use super::AppState;
 use super::body::Segments;
-use super::cursor::{self, InBalances, Question, going_on};
+use super::cache_policy::CachePolicy;
+use super::cursor::{self, InBalances, QueryFingerprint, going_on};
 use super::export::{self, Broken, Sink};
-use super::freshness::Freshness;
 use super::json::Json;
 use super::missing;
+use super::negotiation::{Format, negotiate};
 use super::query::{Parameters, REVISION};
 use super::snapshot::Gaps;
 use crate::api::error::{Failure, id};
@@ -35,11 +35,11 @@ struct Selection {
     /// The one that was asked for.
     revision: Option<u32>,
     /// Which the cursor is of.
-    question: Question,
+    question: QueryFingerprint,
 }
 
 #[derive(Debug, Serialize)]
-struct Line {
+struct BalanceRow {
     #[serde(serialize_with = "as_text")]
     process: ProcessId,
     #[serde(serialize_with = "as_text")]
@@ -56,13 +56,13 @@ struct Page<'a> {
     /// Not with a complete revision, whose bytes never change.
     #[serde(flatten)]
     gaps: Option<Gaps<'a>>,
-    balances: Vec<Line>,
+    balances: Vec<BalanceRow>,
     next_cursor: Option<String>,
 }
 
 /// `GET /v1/snapshots/{id}/balances`
 pub(super) async fn list(
-    State(facade): State<Facade>,
+    State(facade): State<AppState>,
     Segments(text): Segments<String>,
     uri: Uri,
     headers: HeaderMap,
@@ -76,7 +76,7 @@ pub(super) async fn list(
     let view = view_of(&facade.handle, snapshot, selection.revision()).await?;
     selection.check(&facade, &view.state).await?;
     let missing = missing::from_snapshot(&view.state, selection.process.as_ref());
-    let freshness = Freshness::of(&view, format).of_named(selection.revision);
+    let freshness = CachePolicy::of(&view, format).of_named(selection.revision);
     if freshness.is_known(&headers) {
         return Ok(freshness.not_modified());
     }
@@ -115,7 +115,7 @@ impl Selection {
     }
 
     // A process that is missing must not look like one without accounts.
-    async fn check(&self, facade: &Facade, state: &GlobalState) -> Result<(), Failure> {
+    async fn check(&self, facade: &AppState, state: &GlobalState) -> Result<(), Failure> {
         let Some(process) = &self.process else {
             return Ok(());
         };
@@ -132,7 +132,7 @@ impl Selection {
         &self,
         store: &Store,
         state: &GlobalState,
-        mut show: impl FnMut(Line) -> Result<ControlFlow<()>, E>,
+        mut show: impl FnMut(BalanceRow) -> Result<ControlFlow<()>, E>,
     ) -> Result<(), E> {
         let behind = self.after.as_ref().map(|after| &after.account);
         let first = behind.map(|(process, _)| process);
@@ -153,7 +153,7 @@ impl Selection {
                 if !account.as_str().starts_with(&self.prefix) {
                     break;
                 }
-                let line = Line {
+                let line = BalanceRow {
                     process: process.clone(),
                     account,
                     balance,
@@ -168,7 +168,7 @@ impl Selection {
 
     fn page(&self, store: &Store, state: &GlobalState) -> Result<Page<'static>, StoreError> {
         let limit = self.limit.unwrap_or(super::query::LIMIT_DEFAULT);
-        let mut lines: Vec<Line> = Vec::new();
+        let mut lines: Vec<BalanceRow> = Vec::new();
         let mut more = false;
         self.visit(store, state, |line| {
             more = lines.len() == limit;
@@ -212,7 +212,7 @@ impl Selection {
         &self,
         store: &Store,
         state: &GlobalState,
-        mut write: impl FnMut(Line) -> io::Result<()>,
+        mut write: impl FnMut(BalanceRow) -> io::Result<()>,
     ) -> io::Result<()> {
         let mut left = self.limit.unwrap_or(usize::MAX);
         let visited = self.visit(store, state, |line| {

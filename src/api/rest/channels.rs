@@ -7,12 +7,12 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use serde::Serialize;
 
-use super::Facade;
-use super::accept::{Format, negotiate};
+use super::AppState;
 use super::body::Segments;
+use super::cache_policy::CachePolicy;
 use super::export::{self, Sink};
-use super::freshness::Freshness;
 use super::missing;
+use super::negotiation::{Format, negotiate};
 use super::query::{Parameters, REVISION};
 use super::snapshot::Gaps;
 use crate::api::error::{Failure, id};
@@ -21,20 +21,20 @@ use crate::history::part::{RecordedChannel, RecordedMessage};
 use crate::node::SnapshotView;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::store::Store;
-use crate::transport::wire::Payload;
+use crate::transport::wire::MessageJson;
 
 #[derive(Serialize)]
-struct MessageShown<'a> {
+struct MessageResponse<'a> {
     sequence: u64,
     message_type: &'static str,
     sender_clock: u64,
     #[serde(flatten)]
-    payload: Payload<'a>,
+    payload: MessageJson<'a>,
 }
 
 /// `GET /v1/snapshots/{id}/channels`
 pub(super) async fn list(
-    State(facade): State<Facade>,
+    State(facade): State<AppState>,
     Segments(text): Segments<String>,
     uri: Uri,
     headers: HeaderMap,
@@ -43,7 +43,7 @@ pub(super) async fn list(
     let revision = Parameters::of(&uri, &[REVISION])?.revision(REVISION)?;
     let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
     let view = view_of(&facade.handle, snapshot, revision).await?;
-    let freshness = Freshness::of(&view, Format::Json).of_named(revision);
+    let freshness = CachePolicy::of(&view, Format::Json).of_named(revision);
     if freshness.is_known(&headers) {
         return Ok(freshness.not_modified());
     }
@@ -91,18 +91,18 @@ fn write_channel(
             sink.write_all(b",")?;
         }
         let recorded = recorded.map_err(io::Error::other)?;
-        serde_json::to_writer(&mut *sink, &MessageShown::from(&recorded))?;
+        serde_json::to_writer(&mut *sink, &MessageResponse::from(&recorded))?;
     }
     sink.write_all(b"]}")
 }
 
-impl<'a> From<&'a RecordedMessage> for MessageShown<'a> {
+impl<'a> From<&'a RecordedMessage> for MessageResponse<'a> {
     fn from(recorded: &'a RecordedMessage) -> Self {
         Self {
             sequence: recorded.seq.0,
             message_type: recorded.message.body.kind(),
             sender_clock: recorded.message.clock.0,
-            payload: Payload::from(&recorded.message.body),
+            payload: MessageJson::from(&recorded.message.body),
         }
     }
 }
@@ -133,7 +133,7 @@ mod tests {
             seq: Seq(9),
             message,
         };
-        let json = serde_json::to_string(&MessageShown::from(&recorded)).expect("plain fields");
+        let json = serde_json::to_string(&MessageResponse::from(&recorded)).expect("plain fields");
         let shown = r#"{"sequence":9,"message_type":"transfer","sender_clock":4,"transfer_id":"t","from_account":"a","to_account":"b","amount":9223372036854775807}"#;
         assert_eq!(json, shown);
     }
@@ -182,7 +182,7 @@ mod tests {
             )
         };
         let shown = |seq: u64| {
-            serde_json::to_string(&MessageShown::from(&marker(seq))).expect("plain fields")
+            serde_json::to_string(&MessageResponse::from(&marker(seq))).expect("plain fields")
         };
         let begin = format!(
             r#"{{"from":"\"q","to":"p","messages":[{},{}"#,

@@ -5,11 +5,11 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::Facade;
-use super::accept::Plain;
+use super::AppState;
 use super::json::Json;
-use crate::api::ask;
+use super::negotiation::Plain;
 use crate::api::error::Failure;
+use crate::api::local_query;
 use crate::api::time::rfc3339;
 use crate::node::{Handle, PeerState, PeerView};
 use crate::process::ids::{ChannelId, ProcessId};
@@ -24,12 +24,12 @@ struct Cluster<'a> {
     journal_position: u64,
     clock_skew_seconds: f64,
     warnings: Vec<String>,
-    peers: Vec<PeerShown<'a>>,
-    channels: Vec<ChannelShown<'a>>,
+    peers: Vec<PeerResponse<'a>>,
+    channels: Vec<ChannelResponse<'a>>,
 }
 
 #[derive(Serialize)]
-struct PeerShown<'a> {
+struct PeerResponse<'a> {
     process: &'a str,
     grpc: &'a str,
     rest: Option<&'a str>,
@@ -44,7 +44,7 @@ struct PeerShown<'a> {
 
 // What only the other end knows is null.
 #[derive(Serialize)]
-struct ChannelShown<'a> {
+struct ChannelResponse<'a> {
     from: &'a str,
     to: &'a str,
     state: &'static str,
@@ -60,8 +60,8 @@ struct ChannelShown<'a> {
 }
 
 /// `GET /v1/cluster`
-pub(super) async fn show(_: Plain, State(facade): State<Facade>) -> Result<Response, Failure> {
-    let status = ask::status(&facade.handle).await?;
+pub(super) async fn show(_: Plain, State(facade): State<AppState>) -> Result<Response, Failure> {
+    let status = local_query::status(&facade.handle).await?;
     let peers = facade.handle.peers();
     let config = facade.handle.config();
     let cluster = Cluster {
@@ -80,7 +80,7 @@ pub(super) async fn show(_: Plain, State(facade): State<Facade>) -> Result<Respo
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(cluster)).into_response())
 }
 
-fn channels<'a>(handle: &'a Handle, status: &'a Status) -> Vec<ChannelShown<'a>> {
+fn channels<'a>(handle: &'a Handle, status: &'a Status) -> Vec<ChannelResponse<'a>> {
     let me = &handle.config().me;
     // What a stream carries is as open as the stream; unary calls come and go.
     let state = |from: &ProcessId, to: &ProcessId| {
@@ -95,7 +95,7 @@ fn channels<'a>(handle: &'a Handle, status: &'a Status) -> Vec<ChannelShown<'a>>
         let (from, to) = (from.clone(), to.clone());
         handle.link_error(&ChannelId { from, to })
     };
-    let outgoing = status.outgoing.iter().map(|(to, channel)| ChannelShown {
+    let outgoing = status.outgoing.iter().map(|(to, channel)| ChannelResponse {
         from: me.as_str(),
         to: to.as_str(),
         state: state(me, to),
@@ -106,22 +106,25 @@ fn channels<'a>(handle: &'a Handle, status: &'a Status) -> Vec<ChannelShown<'a>>
         in_flight: Some(channel.in_flight()),
         recording: false,
     });
-    let incoming = status.incoming.iter().map(|(from, channel)| ChannelShown {
-        from: from.as_str(),
-        to: me.as_str(),
-        state: state(from, me),
-        error: error(from, me),
-        sent: None,
-        acknowledged: None,
-        delivered: Some(channel.delivered.sequence.0),
-        in_flight: None,
-        recording: status.recorded_channels.contains(from),
-    });
+    let incoming = status
+        .incoming
+        .iter()
+        .map(|(from, channel)| ChannelResponse {
+            from: from.as_str(),
+            to: me.as_str(),
+            state: state(from, me),
+            error: error(from, me),
+            sent: None,
+            acknowledged: None,
+            delivered: Some(channel.delivered.sequence.0),
+            in_flight: None,
+            recording: status.recorded_channels.contains(from),
+        });
     outgoing.chain(incoming).collect()
 }
 
-fn shown<'a>(handle: &Handle, peer: &'a PeerView) -> PeerShown<'a> {
-    PeerShown {
+fn shown<'a>(handle: &Handle, peer: &'a PeerView) -> PeerResponse<'a> {
+    PeerResponse {
         process: peer.process.as_str(),
         grpc: &peer.grpc,
         rest: peer.rest.as_deref(),

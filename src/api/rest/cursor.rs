@@ -8,7 +8,7 @@ use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Lsn, ProcessId, SnapshotId};
 
 /// The place in a list behind which the next page begins; ids hold no control characters, so a line break parts them.
-pub(in crate::api) trait Place: Sized {
+pub(in crate::api) trait PageStart: Sized {
     /// The place as text; the first word says which list it is of.
     fn text(&self) -> String;
     /// The place in a text.
@@ -47,7 +47,7 @@ pub(in crate::api) fn going_on(revision: u32) -> Option<u32> {
     (revision > 0).then_some(revision)
 }
 
-impl Place for InHistory {
+impl PageStart for InHistory {
     fn text(&self) -> String {
         format!("history\n{}\n{}", self.0.0, self.1)
     }
@@ -58,7 +58,7 @@ impl Place for InHistory {
     }
 }
 
-impl Place for InBalances {
+impl PageStart for InBalances {
     fn text(&self) -> String {
         let (process, account) = &self.account;
         format!("balances\n{}\n{process}\n{account}", self.revision)
@@ -73,7 +73,7 @@ impl Place for InBalances {
     }
 }
 
-impl Place for InDiff {
+impl PageStart for InDiff {
     fn text(&self) -> String {
         let (process, account) = &self.account;
         let [from, to] = self.revisions;
@@ -101,7 +101,7 @@ impl Place for InDiff {
     }
 }
 
-impl<P: Place> Place for Within<P> {
+impl<P: PageStart> PageStart for Within<P> {
     fn text(&self) -> String {
         let bound =
             |bound: Option<Hlc>| bound.map_or_else(String::new, |Hlc(time)| time.to_string());
@@ -130,7 +130,7 @@ fn account(text: &str) -> Option<(ProcessId, AccountId)> {
     Some((process, AccountId::parse(account).ok()?))
 }
 
-impl Place for EntryPlace {
+impl PageStart for EntryPlace {
     fn text(&self) -> String {
         format!("statement\n{}\n{}", self.position, self.ordinal)
     }
@@ -146,9 +146,9 @@ impl Place for EntryPlace {
 
 /// What is asked, in short, so that its cursors are known again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::api) struct Question(u32);
+pub(in crate::api) struct QueryFingerprint(u32);
 
-impl Question {
+impl QueryFingerprint {
     /// Of what is asked and how. No part has a line break.
     pub(in crate::api) fn of<'a>(parts: impl IntoIterator<Item = &'a str>) -> Self {
         let append = |sum, part: &str| {
@@ -159,14 +159,17 @@ impl Question {
 }
 
 /// What a client gets to hand back.
-pub(in crate::api) fn encode(Question(question): Question, place: &impl Place) -> String {
+pub(in crate::api) fn encode(
+    QueryFingerprint(question): QueryFingerprint,
+    place: &impl PageStart,
+) -> String {
     let text = format!("{question:08x}\n{}", place.text());
     text.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The place a client hands back.
-pub(in crate::api) fn decode<P: Place>(
-    Question(question): Question,
+pub(in crate::api) fn decode<P: PageStart>(
+    QueryFingerprint(question): QueryFingerprint,
     cursor: Option<&str>,
 ) -> Result<Option<P>, Failure> {
     let Some(cursor) = cursor else {
@@ -197,14 +200,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn question() -> Question {
-        Question::of(["/v1/somewhere", "order", "oldest"])
+    fn question() -> QueryFingerprint {
+        QueryFingerprint::of(["/v1/somewhere", "order", "oldest"])
     }
 
     // Whether a cursor leads back to its place, and to none for another question.
-    fn leads_back<P: Place + PartialEq>(place: &P) -> bool {
+    fn leads_back<P: PageStart + PartialEq>(place: &P) -> bool {
         let cursor = encode(question(), place);
-        let other = Question::of(["/v1/somewhere", "order", "newest"]);
+        let other = QueryFingerprint::of(["/v1/somewhere", "order", "newest"]);
         let again = decode::<P>(question(), Some(&cursor)).ok().flatten();
         again.as_ref() == Some(place) && decode::<P>(other, Some(&cursor)).is_err()
     }

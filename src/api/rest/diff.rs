@@ -10,21 +10,21 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Facade;
-use super::accept::{Format, negotiate};
+use super::AppState;
 use super::body::Segments;
-use super::cursor::{self, InDiff, Question, going_on};
+use super::cache_policy::CachePolicy;
+use super::cursor::{self, InDiff, QueryFingerprint, going_on};
 use super::export::{self, Broken, Sink};
-use super::freshness::Freshness;
 use super::json::Json;
 use super::missing;
+use super::negotiation::{Format, negotiate};
 use super::query::{LIMIT_DEFAULT, Parameters, REVISION};
 use crate::api::differences::{Sides, To};
 use crate::api::error::{Failure, id};
 use crate::api::recorded::blocking;
 use crate::api::time::{self, Instant, rfc3339};
 use crate::history::diff::{AccountChange, NotCompared, Side};
-use crate::history::movement::{Movement, Passed};
+use crate::history::movement::{ChannelMovement, Movement};
 use crate::node::Handle;
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
@@ -38,7 +38,7 @@ const FORMATS: [Format; 3] = [Format::Json, Format::Csv, Format::Ndjson];
 struct Selection {
     behind: Option<InDiff>,
     /// Which the cursor is of.
-    question: Question,
+    question: QueryFingerprint,
     limit: Option<usize>,
     /// The revisions of the two sides that were asked for.
     named: [Option<u32>; 2],
@@ -56,14 +56,14 @@ struct Page {
     to_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     complete: Option<bool>,
-    accounts: Vec<Line>,
-    totals: Vec<TotalsShown>,
-    missing: Vec<MissingShown>,
+    accounts: Vec<DifferenceRow>,
+    totals: Vec<TotalsResponse>,
+    missing: Vec<MissingResponse>,
     next_cursor: Option<String>,
 }
 
 #[derive(Serialize)]
-struct Line {
+struct DifferenceRow {
     process: String,
     account: String,
     before: Option<i64>,
@@ -71,7 +71,7 @@ struct Line {
 }
 
 #[derive(Serialize)]
-struct TotalsShown {
+struct TotalsResponse {
     process: String,
     before: i128,
     after: i128,
@@ -79,8 +79,8 @@ struct TotalsShown {
     withdrawals: i128,
     transfers_out: i128,
     transfers_in: i128,
-    sent: Vec<PassedShown>,
-    received: Vec<PassedShown>,
+    sent: Vec<MovementResponse>,
+    received: Vec<MovementResponse>,
     written_off: i128,
     began_anew: bool,
     explained: bool,
@@ -90,7 +90,7 @@ struct TotalsShown {
 }
 
 #[derive(Serialize)]
-struct PassedShown {
+struct MovementResponse {
     process: String,
     transfers: i128,
     amount: i128,
@@ -98,7 +98,7 @@ struct PassedShown {
 }
 
 #[derive(Serialize)]
-struct MissingShown {
+struct MissingResponse {
     process: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     snapshot_id: Option<String>,
@@ -110,7 +110,7 @@ struct MissingShown {
 
 /// `GET /v1/snapshots/{id}/diff/{other}`
 pub(super) async fn list(
-    State(facade): State<Facade>,
+    State(facade): State<AppState>,
     Segments((from, to)): Segments<(String, String)>,
     uri: Uri,
     headers: HeaderMap,
@@ -130,8 +130,8 @@ pub(super) async fn list(
     let mut sides = Sides::of(&facade.handle, (from, of_from), (to, of_to)).await?;
     let named = selection.named[0].and(selection.named[1]);
     let freshness = match &sides.to {
-        To::Snapshot(to) => Freshness::of_both(&sides.from, to, format, named),
-        To::Instant(..) => Freshness::none(),
+        To::Snapshot(to) => CachePolicy::of_both(&sides.from, to, format, named),
+        To::Instant(..) => CachePolicy::none(),
     };
     if freshness.is_known(&headers) {
         return Ok(freshness.not_modified());
@@ -141,7 +141,7 @@ pub(super) async fn list(
     // The other formats have no sums. What is in doubt now may be known later.
     let freshness = match format != Format::Json || sides.ask().await? {
         true => freshness,
-        false => Freshness::none(),
+        false => CachePolicy::none(),
     };
     let shown = selection.show(&facade.handle, sides, admitted).await?;
     Ok(freshness.mark(shown))
@@ -149,7 +149,7 @@ pub(super) async fn list(
 
 /// `GET /v1/snapshots/{id}/diff?at=`
 pub(super) async fn until(
-    State(facade): State<Facade>,
+    State(facade): State<AppState>,
     Segments(from): Segments<String>,
     uri: Uri,
     headers: HeaderMap,
@@ -170,7 +170,7 @@ pub(super) async fn until(
         sides.ask().await?;
     }
     let shown = selection.show(&facade.handle, sides, admitted).await?;
-    Ok(Freshness::none().mark(shown))
+    Ok(CachePolicy::none().mark(shown))
 }
 
 // `s2/n3` for a side that does not hold the state of a process.
@@ -242,7 +242,7 @@ impl Selection {
 
     fn page(&self, store: &Store, sides: &Sides) -> Result<Page, Failure> {
         let limit = self.limit.unwrap_or(LIMIT_DEFAULT);
-        let mut accounts: Vec<Line> = Vec::new();
+        let mut accounts: Vec<DifferenceRow> = Vec::new();
         let mut last = None;
         let mut more = false;
         sides.visit(store, self.behind(), &mut |process, change| {
@@ -251,7 +251,7 @@ impl Selection {
                 return Ok(ControlFlow::Break(()));
             }
             last = Some((process.clone(), change.account.clone()));
-            accounts.push(Line::of(process, &change));
+            accounts.push(DifferenceRow::of(process, &change));
             Ok::<_, Failure>(ControlFlow::Continue(()))
         })?;
         let outline = sides.outline();
@@ -266,8 +266,8 @@ impl Selection {
             to,
             to_at,
             accounts,
-            totals: outline.movements.iter().map(TotalsShown::from).collect(),
-            missing: outline.missing.iter().map(MissingShown::from).collect(),
+            totals: outline.movements.iter().map(TotalsResponse::from).collect(),
+            missing: outline.missing.iter().map(MissingResponse::from).collect(),
             next_cursor: last.filter(|_| more).map(|account| {
                 let place = InDiff {
                     revisions: sides.revisions(),
@@ -299,7 +299,7 @@ impl Selection {
         &self,
         store: &Store,
         sides: &Sides,
-        mut write: impl FnMut(Line) -> io::Result<()>,
+        mut write: impl FnMut(DifferenceRow) -> io::Result<()>,
     ) -> io::Result<()> {
         let mut left = self.limit.unwrap_or(usize::MAX);
         let visited = sides.visit(store, self.behind(), &mut |process, change| {
@@ -307,7 +307,7 @@ impl Selection {
                 return Ok(ControlFlow::Break(()));
             };
             left = fewer;
-            write(Line::of(process, &change))
+            write(DifferenceRow::of(process, &change))
                 .map(ControlFlow::Continue)
                 .map_err(Broken::Socket)
         });
@@ -319,7 +319,7 @@ impl Selection {
     }
 }
 
-impl Line {
+impl DifferenceRow {
     fn of(process: &ProcessId, change: &AccountChange) -> Self {
         Self {
             process: process.to_string(),
@@ -330,7 +330,7 @@ impl Line {
     }
 }
 
-impl From<(&ProcessId, &Movement)> for TotalsShown {
+impl From<(&ProcessId, &Movement)> for TotalsResponse {
     fn from((process, movement): (&ProcessId, &Movement)) -> Self {
         Self {
             process: process.to_string(),
@@ -340,8 +340,12 @@ impl From<(&ProcessId, &Movement)> for TotalsShown {
             withdrawals: movement.withdrawals,
             transfers_out: movement.transfers_out(),
             transfers_in: movement.transfers_in(),
-            sent: movement.sent.iter().map(PassedShown::from).collect(),
-            received: movement.received.iter().map(PassedShown::from).collect(),
+            sent: movement.sent.iter().map(MovementResponse::from).collect(),
+            received: movement
+                .received
+                .iter()
+                .map(MovementResponse::from)
+                .collect(),
             written_off: movement.written_off,
             began_anew: movement.began_anew,
             explained: movement.is_explained(),
@@ -350,8 +354,8 @@ impl From<(&ProcessId, &Movement)> for TotalsShown {
     }
 }
 
-impl From<(&ProcessId, &Passed)> for PassedShown {
-    fn from((process, passed): (&ProcessId, &Passed)) -> Self {
+impl From<(&ProcessId, &ChannelMovement)> for MovementResponse {
+    fn from((process, passed): (&ProcessId, &ChannelMovement)) -> Self {
         Self {
             process: process.to_string(),
             transfers: passed.transfers,
@@ -361,7 +365,7 @@ impl From<(&ProcessId, &Passed)> for PassedShown {
     }
 }
 
-impl From<&NotCompared> for MissingShown {
+impl From<&NotCompared> for MissingResponse {
     fn from(missing: &NotCompared) -> Self {
         let (snapshot, at) = match &missing.side {
             Side::Snapshot(snapshot) => (Some(snapshot.to_string()), None),

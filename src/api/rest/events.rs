@@ -11,9 +11,9 @@ use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::Facade;
-use super::accept::{Format, negotiate};
+use super::AppState;
 use super::body::Segments;
+use super::negotiation::{Format, negotiate};
 use super::query::{Parameters, REVISION};
 use super::snapshot::Snapshot;
 use super::wait::WAIT;
@@ -32,7 +32,7 @@ const LAST_EVENT_ID: &str = "last-event-id";
 /// What an event says; a published revision is said as in the list of snapshots.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Said<'a> {
+enum EventResponse<'a> {
     Begun {
         at: String,
         snapshot_id: &'a str,
@@ -57,7 +57,7 @@ enum Said<'a> {
 
 /// `GET /v1/snapshots/{id}/events`
 pub(super) async fn stream(
-    State(facade): State<Facade>,
+    State(facade): State<AppState>,
     Segments(text): Segments<String>,
     uri: Uri,
     headers: HeaderMap,
@@ -152,13 +152,13 @@ fn name(what: &Happening) -> &'static str {
     }
 }
 
-fn said<'a>(event: &'a Event, snapshot: &'a SnapshotId) -> Option<Said<'a>> {
+fn said<'a>(event: &'a Event, snapshot: &'a SnapshotId) -> Option<EventResponse<'a>> {
     let at = rfc3339(event.noted_us);
     match &event.what {
         Happening::Begun {
             initiator,
             initiated_at,
-        } => Some(Said::Begun {
+        } => Some(EventResponse::Begun {
             at,
             snapshot_id: snapshot.as_str(),
             initiator: initiator.as_str(),
@@ -167,17 +167,17 @@ fn said<'a>(event: &'a Event, snapshot: &'a SnapshotId) -> Option<Said<'a>> {
         Happening::Recorded {
             process,
             recorded_at,
-        } => Some(Said::Recorded {
+        } => Some(EventResponse::Recorded {
             at,
             process: process.as_str(),
             recorded_at: rfc3339(recorded_at.wall_us()),
         }),
-        Happening::Closed { channel } => Some(Said::Closed {
+        Happening::Closed { channel } => Some(EventResponse::Closed {
             at,
             from: channel.from.as_str(),
             to: channel.to.as_str(),
         }),
-        Happening::Collected { process } => Some(Said::Collected {
+        Happening::Collected { process } => Some(EventResponse::Collected {
             at,
             process: process.as_str(),
         }),

@@ -11,7 +11,7 @@ use tokio::runtime::Handle as Runtime;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::accept::Format;
+use super::negotiation::Format;
 use crate::api::error::Failure;
 use crate::api::recorded;
 use crate::node::Handle;

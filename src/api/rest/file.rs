@@ -5,12 +5,12 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 
-use super::Facade;
-use super::accept::{Format, negotiate};
+use super::AppState;
 use super::body::Segments;
+use super::cache_policy::CachePolicy;
 use super::export;
-use super::freshness::Freshness;
 use super::json::Json;
+use super::negotiation::{Format, negotiate};
 use super::query::{Parameters, REVISION, encode_segment};
 use crate::api::error::{Failure, id};
 use crate::api::members::Membership;
@@ -20,7 +20,7 @@ use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 
 /// `GET /v1/snapshots/{id}/export`
 pub(super) async fn export(
-    State(facade): State<Facade>,
+    State(facade): State<AppState>,
     Segments(text): Segments<String>,
     uri: Uri,
     headers: HeaderMap,
@@ -32,7 +32,7 @@ pub(super) async fn export(
     if view.root.is_none() {
         return Err(Failure::InProgress(view.state.snapshot.clone()));
     }
-    let freshness = Freshness::of(&view, Format::Export).of_named(revision);
+    let freshness = CachePolicy::of(&view, Format::Export).of_named(revision);
     if freshness.is_known(&headers) {
         return Ok(freshness.not_modified());
     }
@@ -54,7 +54,7 @@ pub(super) async fn export(
 
 /// `GET /v1/snapshots/{id}/balances/{process}/{account}/proof`
 pub(super) async fn proof(
-    State(facade): State<Facade>,
+    State(facade): State<AppState>,
     Segments((text, process, account)): Segments<(String, String, String)>,
     uri: Uri,
     headers: HeaderMap,
@@ -68,7 +68,7 @@ pub(super) async fn proof(
     if view.root.is_none() {
         return Err(Failure::InProgress(view.state.snapshot.clone()));
     }
-    let freshness = Freshness::of(&view, Format::Json).of_named(revision);
+    let freshness = CachePolicy::of(&view, Format::Json).of_named(revision);
     if let Err(not_recorded) = state_of(&view.state, &process) {
         // Or there is no such process at all.
         Membership::of(&facade.handle, &process).await?;

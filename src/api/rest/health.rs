@@ -9,15 +9,15 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Facade;
-use super::accept::{Format, Plain, negotiate};
+use super::AppState;
 use super::json::Json;
+use super::negotiation::{Format, Plain, negotiate};
 use super::openapi::document;
 use super::query::Parameters;
 use crate::api::error::Failure;
 
 #[derive(Serialize)]
-struct Standing {
+struct HealthResponse {
     status: &'static str,
     /// What is wrong though the node does its work.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -30,14 +30,14 @@ pub(super) async fn live(_: Plain) -> Response {
 }
 
 /// `GET /readyz`
-pub(super) async fn ready(_: Plain, State(facade): State<Facade>) -> Result<Response, Failure> {
+pub(super) async fn ready(_: Plain, State(facade): State<AppState>) -> Result<Response, Failure> {
     facade.handle.ready().map_err(Failure::NotReady)?;
     Ok(standing("ready", facade.handle.warnings()))
 }
 
 fn standing(status: &'static str, warnings: Vec<String>) -> Response {
     let never_stored = [(header::CACHE_CONTROL, "no-store")];
-    (never_stored, Json(Standing { status, warnings })).into_response()
+    (never_stored, Json(HealthResponse { status, warnings })).into_response()
 }
 
 /// `GET /`

@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::Facade;
+use super::AppState;
 use super::query::{decode, encode_segment};
 use crate::api::error::Failure;
 use crate::api::named::{Among, ITS_ID_IS_LATEST, LATEST, named};
@@ -17,7 +17,7 @@ const AS_AN_ID: &str = "%6Catest";
 
 /// Puts ids into the path of a request.
 pub(super) async fn resolve(
-    State(facade): State<Facade>,
+    State(facade): State<AppState>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Failure> {
@@ -39,7 +39,7 @@ pub(super) async fn resolve(
 }
 
 // The path with ids alone, and whether it will be another one later; `None` where it is as it should be.
-async fn resolved(facade: &Facade, path: &str) -> Result<Option<(String, bool)>, Failure> {
+async fn resolved(facade: &AppState, path: &str) -> Result<Option<(String, bool)>, Failure> {
     let mut segments: Vec<String> = path.split('/').map(str::to_owned).collect();
     // The newest snapshot itself has a route of its own, which takes filters.
     let whole = segments.len() == 4;

@@ -6,14 +6,14 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 
-use super::Facade;
-use super::accept::{Format, negotiate};
+use super::AppState;
+use super::negotiation::{Format, negotiate};
 use super::query::Parameters;
 use crate::api::error::Failure;
 
 /// `GET /metrics`
 pub(super) async fn show(
-    State(facade): State<Facade>,
+    State(facade): State<AppState>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {

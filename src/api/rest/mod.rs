@@ -1,12 +1,12 @@
 //! The REST facade: JSON, on a port of its own; failures are problem documents everywhere.
 
-mod accept;
 mod accounts;
 pub(super) mod admission;
 mod audit;
 mod backup;
 mod balances;
 mod body;
+mod cache_policy;
 mod channels;
 mod cluster;
 pub(super) mod cursor;
@@ -14,12 +14,12 @@ mod diff;
 mod events;
 mod export;
 mod file;
-mod freshness;
 mod health;
 mod json;
 mod latest;
 mod metrics;
 pub(super) mod missing;
+mod negotiation;
 mod openapi;
 mod operations;
 mod pins;
@@ -42,20 +42,20 @@ use tracing::{Level, Span};
 
 use super::error::Failure;
 use crate::node::Handle;
-use crate::node::discover::Unanswered;
+use crate::node::discover::UnansweredAddresses;
 
 pub use openapi::document;
 
 /// What handlers share.
 #[derive(Clone)]
-struct Facade {
+struct AppState {
     handle: Handle,
     bounds: admission::Bounds,
 }
 
 /// All routes of one node.
 pub fn router(handle: Handle) -> Router {
-    let facade = Facade {
+    let facade = AppState {
         handle,
         bounds: admission::Bounds::default(),
     };
@@ -78,7 +78,7 @@ pub fn router(handle: Handle) -> Router {
 }
 
 /// The routes of a node that still learns who its peers are: it lives and has figures; all others say why it is not ready.
-pub fn not_ready(unanswered: Unanswered) -> Router {
+pub fn not_ready(unanswered: UnansweredAddresses) -> Router {
     let waited_for = unanswered.clone();
     let figures = move |uri: Uri, headers: HeaderMap| async move {
         metrics::answer(&uri, &headers, || waited_for.metrics())
@@ -96,7 +96,7 @@ pub fn not_ready(unanswered: Unanswered) -> Router {
 }
 
 // Each is in the document, too: see `openapi`.
-fn routes() -> Router<Facade> {
+fn routes() -> Router<AppState> {
     snapshot_routes()
         .merge(account_routes())
         .route("/", get(health::index))
@@ -111,7 +111,7 @@ fn routes() -> Router<Facade> {
         .route("/v1/backup", get(backup::stream))
 }
 
-fn snapshot_routes() -> Router<Facade> {
+fn snapshot_routes() -> Router<AppState> {
     Router::new()
         .route(
             "/v1/snapshots",
@@ -136,7 +136,7 @@ fn snapshot_routes() -> Router<Facade> {
         )
 }
 
-fn account_routes() -> Router<Facade> {
+fn account_routes() -> Router<AppState> {
     let of_process = "/v1/processes/{process}/accounts/{account}";
     Router::new()
         .route("/v1/accounts/{account}", get(accounts::own))

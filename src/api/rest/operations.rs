@@ -6,13 +6,13 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use super::Facade;
-use super::accept::Plain;
+use super::AppState;
 use super::body::{Body, Field, Kind, Segments, Shape, Units};
 use super::json::Json;
-use crate::api::ask;
+use super::negotiation::Plain;
 use crate::api::error::{Failure, id};
 use crate::api::identity;
+use crate::api::local_query;
 use crate::api::time::rfc3339;
 use crate::process::event::{Answer, Operation, Receipt};
 use crate::process::ids::{AccountId, ProcessId, RequestId};
@@ -68,14 +68,14 @@ struct Transferred {
 
 /// A call that does something: answered in JSON, and repeatable under its key.
 pub(super) struct Call {
-    facade: Facade,
+    facade: AppState,
     key: Option<RequestId>,
 }
 
-impl FromRequestParts<Facade> for Call {
+impl FromRequestParts<AppState> for Call {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, facade: &Facade) -> Result<Self, Failure> {
+    async fn from_request_parts(parts: &mut Parts, facade: &AppState) -> Result<Self, Failure> {
         Plain::from_request_parts(parts, facade).await?;
         Ok(Self {
             facade: facade.clone(),
@@ -87,7 +87,7 @@ impl FromRequestParts<Facade> for Call {
 impl Call {
     // The receipt, and the turn of the first answer, which a repeat shows again.
     async fn perform(&self, operation: Operation) -> Result<(Receipt, Answer), Failure> {
-        let answer = ask::operate(&self.facade.handle, self.key.clone(), operation).await?;
+        let answer = local_query::operate(&self.facade.handle, self.key.clone(), operation).await?;
         let receipt = answer.outcome.clone().map_err(identity::as_given)?;
         Ok((receipt, answer))
     }

@@ -8,10 +8,10 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::Facade;
-use super::accept::Plain;
+use super::AppState;
 use super::body::Segments;
 use super::json::Json;
+use super::negotiation::Plain;
 use crate::api::error::{Failure, id};
 use crate::api::recorded::{absent, view};
 use crate::process::ids::{ProcessId, SnapshotId};
@@ -28,7 +28,7 @@ struct Pinned<'a> {
 /// `GET /v1/snapshots/{id}/pin`
 pub(super) async fn show(
     _: Plain,
-    State(facade): State<Facade>,
+    State(facade): State<AppState>,
     Segments(text): Segments<String>,
 ) -> Result<Response, Failure> {
     let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
@@ -40,7 +40,7 @@ pub(super) async fn show(
 /// `PUT /v1/snapshots/{id}/pin`
 pub(super) async fn pin(
     _: Plain,
-    State(facade): State<Facade>,
+    State(facade): State<AppState>,
     Segments(text): Segments<String>,
 ) -> Result<Response, Failure> {
     set(&facade, &text, true).await
@@ -49,13 +49,13 @@ pub(super) async fn pin(
 /// `DELETE /v1/snapshots/{id}/pin`
 pub(super) async fn unpin(
     _: Plain,
-    State(facade): State<Facade>,
+    State(facade): State<AppState>,
     Segments(text): Segments<String>,
 ) -> Result<Response, Failure> {
     set(&facade, &text, false).await
 }
 
-async fn set(facade: &Facade, text: &str, pinned: bool) -> Result<Response, Failure> {
+async fn set(facade: &AppState, text: &str, pinned: bool) -> Result<Response, Failure> {
     let snapshot = id("snapshot_id", text, SnapshotId::parse)?;
     match facade.handle.pin(&snapshot, pinned).await? {
         Some(ignorant) => Ok(answer(&snapshot, pinned, ignorant)),

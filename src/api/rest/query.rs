@@ -5,7 +5,7 @@ use axum::http::Uri;
 use super::super::error::{Failure, id};
 use super::super::range::{Given, Range};
 use super::super::time;
-use super::cursor::{self, Place, Question};
+use super::cursor::{self, PageStart, QueryFingerprint};
 use crate::node::Handle;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Malformed, ProcessId};
@@ -24,7 +24,7 @@ pub(super) const STATUS: &str = "status";
 /// The parameters of a request, each known and given once.
 pub(super) struct Parameters {
     given: Vec<(&'static str, String)>,
-    question: Question,
+    question: QueryFingerprint,
 }
 
 impl Parameters {
@@ -53,17 +53,17 @@ impl Parameters {
         let filters = filters
             .into_iter()
             .flat_map(|(name, value)| [*name, value.as_str()]);
-        let question = Question::of(std::iter::once(uri.path()).chain(filters));
+        let question = QueryFingerprint::of(std::iter::once(uri.path()).chain(filters));
         Ok(Self { given, question })
     }
 
     /// Where the page begins.
-    pub(super) fn cursor<P: Place>(&self) -> Result<Option<P>, Failure> {
+    pub(super) fn cursor<P: PageStart>(&self) -> Result<Option<P>, Failure> {
         cursor::decode(self.question, self.get("cursor"))
     }
 
     /// What is asked, whatever the page.
-    pub(super) fn question(&self) -> Question {
+    pub(super) fn question(&self) -> QueryFingerprint {
         self.question
     }
 
@@ -126,7 +126,7 @@ impl Parameters {
     }
 
     /// From when to when, as `from` and `to` say, and where the page begins.
-    pub(super) async fn range<P: Place>(
+    pub(super) async fn range<P: PageStart>(
         &self,
         handle: &Handle,
     ) -> Result<(Range, Option<P>), Failure> {

@@ -26,17 +26,17 @@ pub(super) struct Snapshot<'a> {
     revision: u32,
     root: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    processes: Option<Vec<ProcessShown<'a>>>,
+    processes: Option<Vec<ProcessResponse<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    channels: Option<Vec<ChannelShown<'a>>>,
-    missing: Vec<MissingShown<'a>>,
+    channels: Option<Vec<ChannelResponse<'a>>>,
+    missing: Vec<MissingResponse<'a>>,
     open_channels: Vec<Ends<'a>>,
-    totals: TotalsShown<'a>,
-    verification: VerificationShown,
+    totals: TotalsResponse<'a>,
+    verification: VerificationResponse,
 }
 
 #[derive(Serialize)]
-struct ProcessShown<'a> {
+struct ProcessResponse<'a> {
     process: &'a str,
     recorded_at: String,
     logical_clock: u64,
@@ -53,7 +53,7 @@ struct ProcessShown<'a> {
 }
 
 #[derive(Serialize)]
-struct ChannelShown<'a> {
+struct ChannelResponse<'a> {
     from: &'a str,
     to: &'a str,
     messages: u64,
@@ -65,12 +65,12 @@ struct ChannelShown<'a> {
 #[derive(Serialize)]
 pub(super) struct Gaps<'a> {
     status: &'static str,
-    missing: Vec<MissingShown<'a>>,
+    missing: Vec<MissingResponse<'a>>,
     open_channels: Vec<Ends<'a>>,
 }
 
 #[derive(Serialize)]
-struct MissingShown<'a> {
+struct MissingResponse<'a> {
     process: &'a str,
     reason: &'static str,
     last_seen: Option<String>,
@@ -92,7 +92,7 @@ struct Ends<'a> {
 
 /// Sums, minor units.
 #[derive(Serialize)]
-pub(super) struct TotalsShown<'a> {
+pub(super) struct TotalsResponse<'a> {
     balances: i128,
     in_flight: i128,
     /// Null where a process of another make does not state its own.
@@ -100,12 +100,12 @@ pub(super) struct TotalsShown<'a> {
     withdrawals: Option<i128>,
     /// Nothing of this where the sums hold everything: a complete revision has the same bytes for ever.
     #[serde(flatten)]
-    left_out: Option<LeftOutShown<'a>>,
+    left_out: Option<LeftOutResponse<'a>>,
 }
 
 /// What the sums beside it do not hold.
 #[derive(Serialize)]
-struct LeftOutShown<'a> {
+struct LeftOutResponse<'a> {
     complete: bool,
     left_out: Vec<&'a str>,
     earlier: Vec<&'a str>,
@@ -114,15 +114,15 @@ struct LeftOutShown<'a> {
 
 /// What was compared.
 #[derive(Serialize)]
-pub(super) struct VerificationShown {
+pub(super) struct VerificationResponse {
     conserved: Option<bool>,
     consistent_cut: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    checks: Option<Vec<CheckShown>>,
+    checks: Option<Vec<CheckResponse>>,
 }
 
 #[derive(Serialize)]
-struct CheckShown {
+struct CheckResponse {
     check: &'static str,
     subject: String,
     holds: bool,
@@ -147,7 +147,7 @@ impl<'a> Snapshot<'a> {
     pub(super) fn whole(view: &'a SnapshotView, account_bytes: &BTreeMap<ProcessId, u64>) -> Self {
         let state = &*view.state;
         let channels = state.parts.values().flat_map(|part| {
-            part.channels.iter().map(|channel| ChannelShown {
+            part.channels.iter().map(|channel| ChannelResponse {
                 from: channel.from.as_str(),
                 to: part.process.as_str(),
                 messages: channel.messages(),
@@ -157,10 +157,10 @@ impl<'a> Snapshot<'a> {
         });
         let verification = verify(state);
         let checks = verification.checks.iter().cloned();
-        let checks = checks.map(CheckShown::from).collect();
-        let processes = state.parts.values().map(|part| ProcessShown {
+        let checks = checks.map(CheckResponse::from).collect();
+        let processes = state.parts.values().map(|part| ProcessResponse {
             account_bytes: account_bytes.get(&part.process).copied(),
-            ..ProcessShown::from(part)
+            ..ProcessResponse::from(part)
         });
         Self {
             processes: Some(processes.collect()),
@@ -177,7 +177,7 @@ impl<'a> Snapshot<'a> {
     fn of(
         view: &'a SnapshotView,
         verification: &Verification,
-        checks: Option<Vec<CheckShown>>,
+        checks: Option<Vec<CheckResponse>>,
     ) -> Self {
         let state: &GlobalState = &view.state;
         let published = view.root.is_some();
@@ -195,10 +195,10 @@ impl<'a> Snapshot<'a> {
             root: view.root.map(|root| root.to_string()),
             processes: None,
             channels: None,
-            missing: state.missing().iter().map(MissingShown::from).collect(),
+            missing: state.missing().iter().map(MissingResponse::from).collect(),
             open_channels: open.collect(),
-            totals: TotalsShown::of_snapshot(state),
-            verification: VerificationShown {
+            totals: TotalsResponse::of_snapshot(state),
+            verification: VerificationResponse {
                 // What is still being gathered proves nothing yet.
                 conserved: verification.conserved.filter(|_| published),
                 consistent_cut: verification.consistent_cut,
@@ -218,7 +218,7 @@ impl<'a> Gaps<'a> {
             status: status_of(view),
             missing: missing
                 .filter(|missing| is_wanted(&missing.process))
-                .map(MissingShown::from)
+                .map(MissingResponse::from)
                 .collect(),
             open_channels: open
                 .filter(|channel| is_wanted(&channel.to))
@@ -228,7 +228,7 @@ impl<'a> Gaps<'a> {
     }
 }
 
-impl<'a> From<&'a Part> for ProcessShown<'a> {
+impl<'a> From<&'a Part> for ProcessResponse<'a> {
     fn from(part: &'a Part) -> Self {
         let state = &part.state;
         Self {
@@ -248,7 +248,7 @@ impl<'a> From<&'a Part> for ProcessShown<'a> {
     }
 }
 
-impl<'a> From<&'a Missing> for MissingShown<'a> {
+impl<'a> From<&'a Missing> for MissingResponse<'a> {
     fn from(missing: &'a Missing) -> Self {
         Self {
             process: missing.process.as_str(),
@@ -282,7 +282,7 @@ impl<'a> Ends<'a> {
     }
 }
 
-impl<'a> TotalsShown<'a> {
+impl<'a> TotalsResponse<'a> {
     fn of_snapshot(state: &'a GlobalState) -> Self {
         let shown = Self::of(state.totals(), state.left_out());
         let is_stated = state.unstated().next().is_none();
@@ -300,12 +300,12 @@ impl<'a> TotalsShown<'a> {
             in_flight: totals.in_flight,
             deposits: Some(totals.deposits),
             withdrawals: Some(totals.withdrawals),
-            left_out: left_out.map(LeftOutShown::from),
+            left_out: left_out.map(LeftOutResponse::from),
         }
     }
 }
 
-impl<'a> From<LeftOut<'a>> for LeftOutShown<'a> {
+impl<'a> From<LeftOut<'a>> for LeftOutResponse<'a> {
     fn from(left_out: LeftOut<'a>) -> Self {
         let names = |processes: Vec<&'a ProcessId>| {
             let names = processes.into_iter().map(ProcessId::as_str);
@@ -320,9 +320,9 @@ impl<'a> From<LeftOut<'a>> for LeftOutShown<'a> {
     }
 }
 
-impl From<Verification> for VerificationShown {
+impl From<Verification> for VerificationResponse {
     fn from(verification: Verification) -> Self {
-        let checks = verification.checks.into_iter().map(CheckShown::from);
+        let checks = verification.checks.into_iter().map(CheckResponse::from);
         Self {
             conserved: verification.conserved,
             consistent_cut: verification.consistent_cut,
@@ -331,7 +331,7 @@ impl From<Verification> for VerificationShown {
     }
 }
 
-impl From<Check> for CheckShown {
+impl From<Check> for CheckResponse {
     fn from(check: Check) -> Self {
         Self {
             check: check.check,
@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn sums_beyond_64_bits_are_written_to_the_last_unit() {
-        let shown = TotalsShown {
+        let shown = TotalsResponse {
             balances: i128::from(i64::MAX) * 3,
             in_flight: -1,
             deposits: Some(0),
@@ -364,7 +364,7 @@ mod tests {
 
     #[test]
     fn figures_keep_their_order() {
-        let check = CheckShown {
+        let check = CheckResponse {
             check: "conservation",
             subject: "cluster".to_owned(),
             holds: true,

@@ -7,11 +7,11 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use super::Facade;
-use super::accept::{Format, Plain, negotiate};
+use super::AppState;
 use super::body::{Field, Kind, OptionalBody, Segments, Shape};
-use super::freshness::Freshness;
+use super::cache_policy::CachePolicy;
 use super::json::Json;
+use super::negotiation::{Format, Plain, negotiate};
 use super::query::{Parameters, REVISION, STATUS, encode_segment};
 use super::snapshot::Snapshot;
 use super::wait::{WAIT, Wait};
@@ -25,12 +25,12 @@ use crate::store::Store;
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
+pub(super) struct ListQuery {
     snapshot_id: Option<String>,
     deadline: Option<String>,
 }
 
-impl Shape for Wanted {
+impl Shape for ListQuery {
     const EXAMPLE: &'static str = r#"{"snapshot_id": "first", "deadline": "10s"}"#;
     const FIELDS: &'static [Field] = &[
         Field::optional("snapshot_id", Kind::Text),
@@ -48,10 +48,10 @@ struct Started<'a> {
 
 /// `POST /v1/snapshots`
 pub(super) async fn initiate(
-    State(facade): State<Facade>,
+    State(facade): State<AppState>,
     uri: Uri,
     headers: HeaderMap,
-    OptionalBody(wanted): OptionalBody<Wanted>,
+    OptionalBody(wanted): OptionalBody<ListQuery>,
 ) -> Result<Response, Failure> {
     negotiate(&headers, &[Format::Json])?;
     let wait = Wait::of(&facade, &uri)?;
@@ -105,7 +105,7 @@ fn deadline(text: &str) -> Result<Duration, Failure> {
 
 /// `GET /v1/snapshots/{id}`
 pub(super) async fn one(
-    State(facade): State<Facade>,
+    State(facade): State<AppState>,
     Segments(text): Segments<String>,
     uri: Uri,
     headers: HeaderMap,
@@ -121,7 +121,7 @@ pub(super) async fn one(
             None => return Err(absent(&facade.handle, snapshot).await?),
         },
     };
-    let freshness = Freshness::of(&view, Format::Json).of_named(revision);
+    let freshness = CachePolicy::of(&view, Format::Json).of_named(revision);
     if freshness.is_known(&headers) {
         return Ok(freshness.not_modified());
     }
@@ -139,7 +139,7 @@ struct Revisions<'a> {
 /// `GET /v1/snapshots/{id}/revisions`
 pub(super) async fn revisions(
     _: Plain,
-    State(facade): State<Facade>,
+    State(facade): State<AppState>,
     Segments(text): Segments<String>,
 ) -> Result<Response, Failure> {
     let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
@@ -159,7 +159,7 @@ pub(super) async fn revisions(
 
 /// `GET /v1/snapshots/latest`
 pub(super) async fn latest(
-    State(facade): State<Facade>,
+    State(facade): State<AppState>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
@@ -178,7 +178,7 @@ pub(super) async fn latest(
             _ => newest,
         },
     };
-    let freshness = Freshness::of(&view, Format::Json).passing();
+    let freshness = CachePolicy::of(&view, Format::Json).passing();
     if freshness.is_known(&headers) {
         return Ok(freshness.not_modified());
     }
@@ -186,7 +186,7 @@ pub(super) async fn latest(
 }
 
 // The newest of a status, or of all; one of which a revision is asked for is finished.
-async fn newest(facade: &Facade, parameters: &Parameters) -> Result<SnapshotView, Failure> {
+async fn newest(facade: &AppState, parameters: &Parameters) -> Result<SnapshotView, Failure> {
     let status = status(parameters)?;
     if status.is_none() && parameters.get(REVISION).is_some() {
         let id = named(&facade.handle, "snapshot_id", LATEST, Among::Finished).await?;
@@ -207,11 +207,11 @@ async fn newest(facade: &Facade, parameters: &Parameters) -> Result<SnapshotView
 }
 
 // Under an address that is not its own.
-async fn shown(facade: &Facade, view: &SnapshotView) -> Result<Response, Failure> {
+async fn shown(facade: &AppState, view: &SnapshotView) -> Result<Response, Failure> {
     let address = [(header::CONTENT_LOCATION, address(&view.state.snapshot))];
     let bytes = account_bytes(&facade.handle, view).await?;
     let response = (address, Json(Snapshot::whole(view, &bytes))).into_response();
-    Ok(Freshness::of(view, Format::Json).passing().mark(response))
+    Ok(CachePolicy::of(view, Format::Json).passing().mark(response))
 }
 
 fn address(snapshot: &SnapshotId) -> String {
@@ -244,7 +244,7 @@ impl<'a> Listed<'a> {
 
 /// `GET /v1/snapshots`
 pub(super) async fn list(
-    State(facade): State<Facade>,
+    State(facade): State<AppState>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {

@@ -6,14 +6,14 @@ use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::Facade;
-use super::accept::{Format, negotiate};
-use super::accounts::Place;
+use super::AppState;
+use super::accounts::AccountRef;
 use super::body::Segments;
-use super::cursor::Question;
+use super::cursor::QueryFingerprint;
 use super::json::Json;
+use super::negotiation::{Format, negotiate};
 use super::query::Parameters;
-use super::statement_table::{Wanted, stream};
+use super::statement_table::{StatementRequest, stream};
 use crate::api::error::Failure;
 use crate::api::range::Range;
 use crate::api::statement::{page, place};
@@ -26,8 +26,8 @@ use crate::store::StatementQuery;
 struct Page<'a> {
     process: &'a str,
     account: &'a str,
-    entries: Vec<EntryShown<'a>>,
-    snapshots: Vec<SnapshotShown<'a>>,
+    entries: Vec<EntryResponse<'a>>,
+    snapshots: Vec<MarkedSnapshotResponse<'a>>,
     snapshots_left_out: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     kept_since: Option<String>,
@@ -36,7 +36,7 @@ struct Page<'a> {
 
 /// One entry, as it stands in a page and on a line.
 #[derive(Serialize)]
-pub(super) struct EntryShown<'a> {
+pub(super) struct EntryResponse<'a> {
     pub(super) journal_position: u64,
     pub(super) time: String,
     pub(super) op: &'a str,
@@ -53,7 +53,7 @@ pub(super) struct EntryShown<'a> {
 }
 
 #[derive(Serialize)]
-struct SnapshotShown<'a> {
+struct MarkedSnapshotResponse<'a> {
     snapshot_id: &'a str,
     journal_position: u64,
     time: String,
@@ -63,29 +63,29 @@ struct SnapshotShown<'a> {
 
 /// `GET /v1/accounts/{account}/history`
 pub(super) async fn own(
-    State(facade): State<Facade>,
+    State(facade): State<AppState>,
     Segments(account): Segments<String>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let place = Place::own(&facade.handle, &account)?;
+    let place = AccountRef::own(&facade.handle, &account)?;
     show(&facade, place, (&uri, &headers)).await
 }
 
 /// `GET /v1/processes/{process}/accounts/{account}/history`
 pub(super) async fn of_process(
-    State(facade): State<Facade>,
+    State(facade): State<AppState>,
     Segments((process, account)): Segments<(String, String)>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let place = Place::of(&facade.handle, &process, &account).await?;
+    let place = AccountRef::of(&facade.handle, &process, &account).await?;
     show(&facade, place, (&uri, &headers)).await
 }
 
 async fn show(
-    facade: &Facade,
-    place: Place,
+    facade: &AppState,
+    place: AccountRef,
     (uri, headers): (&Uri, &HeaderMap),
 ) -> Result<Response, Failure> {
     let format = negotiate(headers, &[Format::Json, Format::Csv, Format::Ndjson])?;
@@ -102,7 +102,7 @@ async fn show(
     };
     if format != Format::Json {
         let (process, limit) = (place.process, parameters.limit()?);
-        let wanted = Wanted {
+        let wanted = StatementRequest {
             process,
             query,
             limit,
@@ -130,21 +130,25 @@ fn oldest_first(parameters: &Parameters) -> Result<bool, Failure> {
     }
 }
 
-fn shown(page: &StatementPage, (range, question): (Range, Question)) -> Page<'_> {
+fn shown(page: &StatementPage, (range, question): (Range, QueryFingerprint)) -> Page<'_> {
     let last = page.entries.last().filter(|_| page.has_more);
     let last = last.and_then(|entry| entry.place);
     Page {
         process: &page.process,
         account: &page.account,
-        entries: page.entries.iter().map(EntryShown::from).collect(),
-        snapshots: page.snapshots.iter().map(SnapshotShown::from).collect(),
+        entries: page.entries.iter().map(EntryResponse::from).collect(),
+        snapshots: page
+            .snapshots
+            .iter()
+            .map(MarkedSnapshotResponse::from)
+            .collect(),
         snapshots_left_out: page.snapshots_left_out,
         kept_since: page.kept_since.map(|since| rfc3339(Hlc(since).wall_us())),
         next_cursor: last.map(|last| range.cursor(question, place(last))),
     }
 }
 
-impl<'a> From<&'a StatementEntry> for EntryShown<'a> {
+impl<'a> From<&'a StatementEntry> for EntryResponse<'a> {
     fn from(entry: &'a StatementEntry) -> Self {
         Self {
             journal_position: entry.place.map_or(0, |place| place.position),
@@ -160,7 +164,7 @@ impl<'a> From<&'a StatementEntry> for EntryShown<'a> {
     }
 }
 
-impl<'a> From<&'a StatementSnapshot> for SnapshotShown<'a> {
+impl<'a> From<&'a StatementSnapshot> for MarkedSnapshotResponse<'a> {
     fn from(snapshot: &'a StatementSnapshot) -> Self {
         Self {
             snapshot_id: &snapshot.snapshot_id,

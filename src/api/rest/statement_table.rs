@@ -8,11 +8,11 @@ use axum::response::Response;
 use serde::Serialize;
 use tokio::runtime::Handle as Runtime;
 
-use super::Facade;
-use super::accept::Format;
+use super::AppState;
 use super::export::{self, Broken, Sink};
+use super::negotiation::Format;
 use super::query::LIMIT_MAX;
-use super::statement::EntryShown;
+use super::statement::EntryResponse;
 use crate::api::error::Failure;
 use crate::api::statement::{page, place};
 use crate::api::time::rfc3339;
@@ -52,7 +52,7 @@ struct Row<'a>(
 );
 
 /// Whose statement, and which entries of it.
-pub(super) struct Wanted {
+pub(super) struct StatementRequest {
     pub(super) process: ProcessId,
     pub(super) query: StatementQuery,
     /// At most so many entries; `None`: all.
@@ -62,15 +62,15 @@ pub(super) struct Wanted {
 /// The pages of a statement, one after the other.
 struct Pages {
     handle: Handle,
-    wanted: Wanted,
+    wanted: StatementRequest,
     first: StatementPage,
 }
 
 /// The table. What can be refused is refused before it begins.
 pub(super) async fn stream(
-    facade: &Facade,
+    facade: &AppState,
     format: Format,
-    mut wanted: Wanted,
+    mut wanted: StatementRequest,
 ) -> Result<Response, Failure> {
     let permit = facade.admit_export()?;
     wanted.query.limit = wanted.limit.unwrap_or(LIMIT_MAX);
@@ -110,14 +110,14 @@ impl Pages {
 
     fn ndjson(self, sink: &mut Sink) -> io::Result<()> {
         self.visit(|entry| {
-            serde_json::to_writer(&mut *sink, &EntryShown::from(entry))?;
+            serde_json::to_writer(&mut *sink, &EntryResponse::from(entry))?;
             sink.write_all(b"\n")
         })
     }
 
     // On a thread that may block.
     fn visit(self, mut write: impl FnMut(&StatementEntry) -> io::Result<()>) -> io::Result<()> {
-        let Wanted {
+        let StatementRequest {
             process,
             mut query,
             limit,
@@ -138,7 +138,7 @@ impl Pages {
 
 impl<'a> Row<'a> {
     fn of(entry: &'a StatementEntry) -> Self {
-        let shown = EntryShown::from(entry);
+        let shown = EntryResponse::from(entry);
         Self(
             shown.journal_position,
             shown.time,

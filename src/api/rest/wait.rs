@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use axum::http::Uri;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Facade;
+use super::AppState;
 use super::query::{Parameters, REVISION, STATUS};
 use crate::api::error::Failure;
 use crate::node::{SnapshotView, Unavailable};
@@ -21,13 +21,13 @@ pub(super) struct Wait(Option<(Instant, OwnedSemaphorePermit)>);
 
 impl Wait {
     /// As the request asks. To be had before anything is started: what is refused has not begun.
-    pub(super) fn of(facade: &Facade, uri: &Uri) -> Result<Self, Failure> {
+    pub(super) fn of(facade: &AppState, uri: &Uri) -> Result<Self, Failure> {
         Self::asked(facade, &Parameters::of(uri, &[WAIT])?)
     }
 
     /// The same of a request that may name a revision, for which nobody has to wait.
     pub(super) fn or_revision(
-        facade: &Facade,
+        facade: &AppState,
         parameters: &Parameters,
     ) -> Result<(Self, Option<u32>), Failure> {
         let revision = parameters.revision(REVISION)?;
@@ -38,7 +38,7 @@ impl Wait {
         Ok((Self::asked(facade, parameters)?, revision))
     }
 
-    fn asked(facade: &Facade, parameters: &Parameters) -> Result<Self, Failure> {
+    fn asked(facade: &AppState, parameters: &Parameters) -> Result<Self, Failure> {
         let patience = patience(parameters)?;
         if patience.is_zero() {
             return Ok(Self(None));
@@ -56,7 +56,7 @@ impl Wait {
     /// The snapshot: as it is, or as it is when it is finished or the time is over.
     pub(super) async fn snapshot(
         &self,
-        facade: &Facade,
+        facade: &AppState,
         snapshot: &SnapshotId,
     ) -> Result<Option<SnapshotView>, Unavailable> {
         match self.left() {

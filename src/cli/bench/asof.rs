@@ -30,7 +30,7 @@ pub(super) struct Parameters {
 }
 
 /// The runs: questions about instants, and about now.
-struct Measured {
+struct AsOfFigures {
     fill_seconds: f64,
     then: Vec<Latencies>,
     now: Vec<Latencies>,
@@ -51,7 +51,7 @@ async fn measure_with(
     bench: &Bench,
     parameters: &Parameters,
     nodes: &[Address],
-) -> Result<Measured, CliError> {
+) -> Result<AsOfFigures, CliError> {
     let load = Accounts::connect(nodes, parameters.accounts).await?;
     let (filling, from_us) = (Instant::now(), wall_us());
     let numbers = (0..parameters.operations).map(|number| scattered(number) % parameters.accounts);
@@ -73,7 +73,7 @@ async fn measure_with(
             existed += open;
             now.push(asker.now(run, questions)?);
         }
-        Ok(Measured {
+        Ok(AsOfFigures {
             fill_seconds,
             then,
             now,
@@ -143,7 +143,7 @@ fn wall_us() -> u64 {
     })
 }
 
-fn outcome(bench: &Bench, parameters: &Parameters, measured: &Measured) -> Outcome {
+fn outcome(bench: &Bench, parameters: &Parameters, measured: &AsOfFigures) -> Outcome {
     let p = |runs: &[Latencies], percentile| {
         Spread::of(runs.iter().map(|run| run.us(percentile) / 1000.0))
     };
@@ -155,7 +155,7 @@ fn outcome(bench: &Bench, parameters: &Parameters, measured: &Measured) -> Outco
         Line::new("p99 ms", 3, p(&measured.now, 99.0)),
         Line::new("max ms", 3, p(&measured.now, 100.0)),
     ];
-    let Measured {
+    let AsOfFigures {
         fill_seconds,
         existed,
         ..

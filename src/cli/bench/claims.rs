@@ -13,7 +13,7 @@ pub(super) struct Figure {
 
 /// What is held against a bound.
 #[derive(Debug, Clone, Copy)]
-enum Measured {
+enum ClaimFigures {
     Alone(Figure),
     /// The medians one over the other.
     Ratio {
@@ -36,7 +36,7 @@ pub(super) enum Bound {
 #[derive(Debug)]
 pub(super) struct Claim {
     what: String,
-    measured: Measured,
+    measured: ClaimFigures,
     bound: Bound,
 }
 
@@ -55,7 +55,7 @@ impl Claim {
     pub(super) fn alone(what: impl Into<String>, figure: Figure, bound: Bound) -> Self {
         Self {
             what: what.into(),
-            measured: Measured::Alone(figure),
+            measured: ClaimFigures::Alone(figure),
             bound,
         }
     }
@@ -64,7 +64,7 @@ impl Claim {
     pub(super) fn ratio(what: impl Into<String>, [over, under]: [Figure; 2], bound: Bound) -> Self {
         Self {
             what: what.into(),
-            measured: Measured::Ratio { over, under },
+            measured: ClaimFigures::Ratio { over, under },
             bound,
         }
     }
@@ -73,16 +73,16 @@ impl Claim {
     pub(super) fn missing(what: impl Into<String>, bound: Bound) -> Self {
         Self {
             what: what.into(),
-            measured: Measured::Missing,
+            measured: ClaimFigures::Missing,
             bound,
         }
     }
 
     fn value(&self) -> Option<f64> {
         match self.measured {
-            Measured::Alone(figure) => Some(figure.spread.median),
-            Measured::Ratio { over, under } => Some(over.spread.median / under.spread.median),
-            Measured::Missing => None,
+            ClaimFigures::Alone(figure) => Some(figure.spread.median),
+            ClaimFigures::Ratio { over, under } => Some(over.spread.median / under.spread.median),
+            ClaimFigures::Missing => None,
         }
     }
 
@@ -99,23 +99,25 @@ impl Claim {
     fn text(&self) -> String {
         let what = &self.what;
         match &self.measured {
-            Measured::Alone(figure) => format!("{what}: {} {}", figure.text(), figure.unit),
-            Measured::Ratio { over, under } => format!(
+            ClaimFigures::Alone(figure) => format!("{what}: {} {}", figure.text(), figure.unit),
+            ClaimFigures::Ratio { over, under } => format!(
                 "{what}: {} / {} {} = {:.2}",
                 over.text(),
                 under.text(),
                 over.unit,
                 over.spread.median / under.spread.median
             ),
-            Measured::Missing => format!("{what}: not measured"),
+            ClaimFigures::Missing => format!("{what}: not measured"),
         }
     }
 
     fn json(&self) -> Value {
         let (over, under, unit) = match &self.measured {
-            Measured::Alone(figure) => (figure.spread.json(), Value::Null, figure.unit),
-            Measured::Ratio { over, under } => (over.spread.json(), under.spread.json(), over.unit),
-            Measured::Missing => (Value::Null, Value::Null, ""),
+            ClaimFigures::Alone(figure) => (figure.spread.json(), Value::Null, figure.unit),
+            ClaimFigures::Ratio { over, under } => {
+                (over.spread.json(), under.spread.json(), over.unit)
+            }
+            ClaimFigures::Missing => (Value::Null, Value::Null, ""),
         };
         let (at_least, at_most) = match self.bound {
             Bound::AtLeast(least) => (Some(least), None),

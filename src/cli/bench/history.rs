@@ -36,7 +36,7 @@ pub(super) struct Parameters {
 }
 
 /// What was measured at the first node.
-struct Measured {
+struct HistoryFigures {
     fill_seconds: f64,
     /// Resident bytes while it was empty, with all snapshots, and after a restart.
     resident: [f64; 3],
@@ -58,7 +58,7 @@ async fn life(
     bench: &Bench,
     parameters: &Parameters,
     children: &mut Children,
-) -> Result<Measured, CliError> {
+) -> Result<HistoryFigures, CliError> {
     let plan = Plan::new(bench, parameters.nodes)?;
     let store = bench.dir.path().join(&plan.nodes[0].id);
     children.start(bench, &plan).await?;
@@ -100,7 +100,7 @@ async fn life(
         Ok::<_, CliError>(answers)
     });
     let (list, latest, one) = joined(asked.await)?;
-    Ok(Measured {
+    Ok(HistoryFigures {
         fill_seconds,
         resident: [empty.0, full.0, restarted],
         disk: [empty.1, full.1],
@@ -178,7 +178,7 @@ impl Asker {
     }
 }
 
-fn outcome(bench: &Bench, parameters: &Parameters, measured: &Measured) -> Outcome {
+fn outcome(bench: &Bench, parameters: &Parameters, measured: &HistoryFigures) -> Outcome {
     let p50 = |runs: &[Latencies]| Spread::of(runs.iter().map(|run| run.us(50.0) / 1000.0));
     let [empty, full, restarted] = measured.resident;
     let [disk_empty, disk_full] = measured.disk;

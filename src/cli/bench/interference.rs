@@ -95,7 +95,7 @@ fn fits(rate: u32, seconds: Duration) -> Result<(), CliError> {
 
 /// What the runs came to: without snapshots, and with them.
 #[derive(Default)]
-struct Measured {
+struct InterferenceFigures {
     /// Single deposits per second.
     rate: u32,
     per_second: [Vec<f64>; 2],
@@ -111,7 +111,7 @@ async fn measure_with(
     bench: &Bench,
     parameters: &Parameters,
     nodes: &[Address],
-) -> Result<Measured, CliError> {
+) -> Result<InterferenceFigures, CliError> {
     let accounts = Accounts::connect(nodes, parameters.accounts).await?;
     accounts.deposit(0..parameters.accounts).await?;
     let rests = rests(nodes)?;
@@ -122,7 +122,7 @@ async fn measure_with(
     let streams = streams(parameters, nodes, hit).await?;
     let singles = Singles::connect(nodes, hit).await?;
     let before = warm_up(parameters.seconds);
-    let mut measured = Measured::default();
+    let mut measured = InterferenceFigures::default();
     stream(&streams, before).await?;
     // With and without, without and with: what drifts meets both.
     for run in 0..bench.runs {
@@ -208,7 +208,7 @@ async fn stream(streams: &[Streamed], time: Duration) -> Result<f64, CliError> {
     Ok(per_second)
 }
 
-impl Measured {
+impl InterferenceFigures {
     // A run with snapshots and one without.
     fn take(&mut self, called: &[(bool, Called)], ran: Vec<Ran>) {
         let with = called.iter().find(|(with, _)| *with);
@@ -289,7 +289,7 @@ fn times(began: Instant, ran: &[Ran]) -> Vec<Range<Duration>> {
         .collect()
 }
 
-fn outcome(bench: &Bench, parameters: &Parameters, measured: &Measured) -> Outcome {
+fn outcome(bench: &Bench, parameters: &Parameters, measured: &InterferenceFigures) -> Outcome {
     let lines = measured.lines();
     let [without, with] = &measured.meanwhile;
     let runs = f64::from(bench.runs);

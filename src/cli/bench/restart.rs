@@ -29,7 +29,7 @@ pub(super) struct Parameters {
 }
 
 /// What came of one count of operations.
-struct Measured {
+struct RestartFigures {
     operations: u64,
     ready_ms: Spread,
     store_bytes: u64,
@@ -45,7 +45,11 @@ pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Ou
     Ok(outcome(bench, parameters, &measured))
 }
 
-async fn measure_one(bench: &Bench, accounts: u64, operations: u64) -> Result<Measured, CliError> {
+async fn measure_one(
+    bench: &Bench,
+    accounts: u64,
+    operations: u64,
+) -> Result<RestartFigures, CliError> {
     let plan = Plan::new(bench, 1)?;
     let (store, image) = (
         bench.dir.path().join(&plan.nodes[0].id),
@@ -66,7 +70,7 @@ async fn measure_one(bench: &Bench, accounts: u64, operations: u64) -> Result<Me
         ready_ms.push(restart(bench, &plan, position).await?);
         fs::remove_dir_all(&store).map_err(CliError::Runtime)?;
     }
-    Ok(Measured {
+    Ok(RestartFigures {
         operations,
         ready_ms: Spread::of(ready_ms.into_iter().skip(1)),
         store_bytes: size_of(&image).map_err(CliError::Runtime)?,
@@ -140,7 +144,7 @@ pub(super) fn size_of(dir: &Path) -> std::io::Result<u64> {
     Ok(size)
 }
 
-impl Measured {
+impl RestartFigures {
     fn line(&self) -> Line {
         let what = format!("start → ready, {} operations, ms", self.operations);
         Line::new(what, 1, self.ready_ms)
@@ -155,7 +159,7 @@ impl Measured {
     }
 }
 
-fn outcome(bench: &Bench, parameters: &Parameters, measured: &[Measured]) -> Outcome {
+fn outcome(bench: &Bench, parameters: &Parameters, measured: &[RestartFigures]) -> Outcome {
     let growth = measured.split_first().and_then(|(first, others)| {
         let last = others.last()?;
         Some(Ratio {
@@ -170,8 +174,8 @@ fn outcome(bench: &Bench, parameters: &Parameters, measured: &[Measured]) -> Out
             under: first.ready_ms.median,
         })
     });
-    let store = |of: &Measured| {
-        let Measured {
+    let store = |of: &RestartFigures| {
+        let RestartFigures {
             operations,
             store_bytes,
             ..
@@ -195,9 +199,14 @@ fn outcome(bench: &Bench, parameters: &Parameters, measured: &[Measured]) -> Out
             "operations": parameters.operations,
         }),
         headers: LINES,
-        rows: Line::rows(&measured.iter().map(Measured::line).collect::<Vec<_>>()),
+        rows: Line::rows(
+            &measured
+                .iter()
+                .map(RestartFigures::line)
+                .collect::<Vec<_>>(),
+        ),
         ratios: growth.into_iter().collect(),
         notes,
-        figures: measured.iter().map(Measured::json).collect(),
+        figures: measured.iter().map(RestartFigures::json).collect(),
     }
 }

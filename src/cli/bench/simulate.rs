@@ -33,7 +33,7 @@ pub(super) struct Parameters {
 }
 
 /// What came of one ring.
-struct Measured {
+struct SimulateFigures {
     processes: u32,
     channels: u32,
     seconds: Spread,
@@ -53,7 +53,7 @@ pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Ou
         let (runs, channels) = (bench.runs, ring.processes * ring.outgoing);
         let timed = tokio::task::spawn_blocking(move || ring.time(runs)).await;
         let seconds = timed.map_err(|error| CliError::CheckFailed(error.to_string()))??;
-        measured.push(Measured {
+        measured.push(SimulateFigures {
             processes: *processes,
             channels,
             seconds,
@@ -148,7 +148,7 @@ fn source<'a>(name: &'a str, text: &'a str) -> Source<'a> {
     Source { name, text }
 }
 
-impl Measured {
+impl SimulateFigures {
     fn us_per_channel(&self) -> f64 {
         self.seconds.median * 1e6 / f64::from(self.channels)
     }
@@ -163,8 +163,8 @@ impl Measured {
     }
 }
 
-fn outcome(bench: &Bench, parameters: &Parameters, measured: &[Measured]) -> Outcome {
-    let line = |of: &Measured| {
+fn outcome(bench: &Bench, parameters: &Parameters, measured: &[SimulateFigures]) -> Outcome {
+    let line = |of: &SimulateFigures| {
         let what = format!("ring of {}, seconds", of.processes);
         Line::new(what, 4, of.seconds)
     };
@@ -197,6 +197,6 @@ fn outcome(bench: &Bench, parameters: &Parameters, measured: &[Measured]) -> Out
              complete and held all tokens"
                 .to_owned(),
         ],
-        figures: measured.iter().map(Measured::json).collect(),
+        figures: measured.iter().map(SimulateFigures::json).collect(),
     }
 }

@@ -66,7 +66,7 @@ enum LoadKind {
 }
 
 /// Everything that was measured with one count of accounts.
-struct Measured {
+struct SnapshotFigures {
     accounts: u64,
     changed: u64,
     fill_seconds: f64,
@@ -120,7 +120,7 @@ impl Run {
         self,
         runs: u16,
         written: &impl Fn() -> Result<f64, CliError>,
-    ) -> Result<Measured, CliError> {
+    ) -> Result<SnapshotFigures, CliError> {
         let (accounts, rests, changed) = (&self.accounts, &self.rests, self.changed);
         let rest = &rests[0];
         let filling = Instant::now();
@@ -132,7 +132,7 @@ impl Run {
         everywhere(rests, "warm-up").await?;
         let loaded = self.load == LoadKind::On;
         let pressure = loaded.then(|| Pressure::start(accounts, changed));
-        let mut measured = Measured {
+        let mut measured = SnapshotFigures {
             accounts: accounts.count(),
             changed,
             fill_seconds,
@@ -162,7 +162,7 @@ impl Run {
     }
 }
 
-impl Measured {
+impl SnapshotFigures {
     fn spread(&self, figure: impl Fn(&Taken) -> f64) -> Spread {
         Spread::of(self.runs.iter().map(figure))
     }
@@ -285,7 +285,11 @@ fn written(processes: &[u32]) -> Result<f64, CliError> {
     Ok(bytes)
 }
 
-fn outcome(bench: &Bench, parameters: &Parameters, measured: &[(Measured, Disk)]) -> Outcome {
+fn outcome(
+    bench: &Bench,
+    parameters: &Parameters,
+    measured: &[(SnapshotFigures, Disk)],
+) -> Outcome {
     let lines: Vec<Line> = measured.iter().flat_map(|(of, _)| of.lines()).collect();
     let growth = measured.split_first().and_then(|((first, _), others)| {
         let (last, _) = others.last()?;

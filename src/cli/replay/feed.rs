@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::members::Directory;
 use super::orders::{Order, OrderKind};
-use super::tally::{Answered, Tally};
+use super::run_counts::{Answered, RunCounts};
 use crate::cli::CliError;
 use crate::client::{ClientError, Ledger, Operation, Options, Reply};
 use crate::process::ids::ProcessId;
@@ -24,7 +24,7 @@ pub(super) struct Feed {
     pub(super) run_id: Uuid,
     /// How many operations the whole run has.
     pub(super) total: u64,
-    pub(super) tally: Tally,
+    pub(super) tally: RunCounts,
     pub(super) progress: ProgressBar,
 }
 

@@ -117,7 +117,7 @@ fn feed(address: std::net::SocketAddr, patience: Duration) -> Feed {
         },
         run_id: Uuid::nil(),
         total: 40,
-        tally: Tally::start(),
+        tally: RunCounts::start(),
         progress: ProgressBar::hidden(),
     }
 }

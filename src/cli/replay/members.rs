@@ -87,22 +87,22 @@ impl Directory {
     }
 
     /// One round over the nodes the user named, all at once.
-    async fn ask(endpoints: &[Endpoint], timeout: Duration) -> Result<Asked, CliError> {
+    async fn ask(endpoints: &[Endpoint], timeout: Duration) -> Result<RoundResult, CliError> {
         let mut asking = JoinSet::new();
         for endpoint in endpoints.iter().cloned() {
             asking.spawn(async move { (status(&endpoint, timeout).await, endpoint) });
         }
-        let mut asked = Asked::default();
+        let mut asked = RoundResult::default();
         let mut named = BTreeMap::new();
         for (answer, endpoint) in asking.join_all().await {
             let address = || endpoint.uri().to_string().trim_end_matches('/').to_owned();
             let status = match answer {
-                Answer::Status(status) => status,
-                Answer::Silence => {
+                MemberAnswer::Status(status) => status,
+                MemberAnswer::Silence => {
                     asked.silent.push(address());
                     continue;
                 }
-                Answer::Failure(reason) => {
+                MemberAnswer::Failure(reason) => {
                     let address = address();
                     asked.failed.push(match endpoints {
                         [_] => reason,
@@ -128,7 +128,7 @@ impl Directory {
 
 /// What came of a round.
 #[derive(Default)]
-struct Asked {
+struct RoundResult {
     channels: BTreeMap<ProcessId, Channel>,
     /// The addresses of those that said nothing.
     silent: Vec<String>,
@@ -137,19 +137,19 @@ struct Asked {
 }
 
 /// What came of one question.
-enum Answer {
+enum MemberAnswer {
     Status(GetClusterStatusResponse),
     Silence,
     Failure(String),
 }
 
-async fn status(endpoint: &Endpoint, within: Duration) -> Answer {
+async fn status(endpoint: &Endpoint, within: Duration) -> MemberAnswer {
     let mut client = KeyValueServiceClient::new(endpoint.connect_lazy());
     let asked = client.get_cluster_status(GetClusterStatusRequest {});
     match timeout(within, asked).await {
-        Ok(Ok(response)) => Answer::Status(response.into_inner()),
-        Ok(Err(status)) => Answer::Failure(reason(&status)),
-        Err(_elapsed) => Answer::Silence,
+        Ok(Ok(response)) => MemberAnswer::Status(response.into_inner()),
+        Ok(Err(status)) => MemberAnswer::Failure(reason(&status)),
+        Err(_elapsed) => MemberAnswer::Silence,
     }
 }
 

@@ -8,7 +8,7 @@ mod amount;
 mod feed;
 mod members;
 mod orders;
-mod tally;
+mod run_counts;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use uuid::Uuid;
 use self::feed::Feed;
 use self::members::Directory;
 use self::orders::Order;
-use self::tally::Tally;
+use self::run_counts::RunCounts;
 use super::progress::{PACE, bar};
 use super::{CliError, OutputFormat, print, runtime};
 use crate::client::Options;
@@ -111,7 +111,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     Ok(())
 }
 
-async fn feed(args: &Args, orders: Vec<Order>, run_id: Uuid) -> Result<Tally, CliError> {
+async fn feed(args: &Args, orders: Vec<Order>, run_id: Uuid) -> Result<RunCounts, CliError> {
     let directory = Directory::learn(&args.grpc, args.patience, args.timeout).await?;
     orders::check_processes(&args.file, &orders, &directory)?;
     let (deposits, rest) = orders::split_leading_deposits(orders);
@@ -121,7 +121,7 @@ async fn feed(args: &Args, orders: Vec<Order>, run_id: Uuid) -> Result<Tally, Cl
         options: args.options(),
         run_id,
         total,
-        tally: Tally::start(),
+        tally: RunCounts::start(),
         progress: bar(total, PACE),
     };
     feed.phase(deposits, 1).await?;

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 
 use super::CliError;
+use super::destination::Destination;
 use super::output::Report;
-use super::place::Place;
 use super::snapshot::verify;
 use crate::api::{ITS_ID_IS_LATEST, LATEST};
 use crate::config::cluster_file::{
@@ -20,7 +20,7 @@ use crate::config::cluster_file::{
 };
 use crate::history::global::GlobalState;
 use crate::process::ids::{ProcessId, SnapshotId};
-use crate::store::{Archive, Audit, Export, Restored, StoreError};
+use crate::store::{Archive, Export, GlobalStateAudit, Restored, StoreError};
 
 /// A new cluster from a complete snapshot, or a new store for a process whose store is lost.
 #[derive(Debug, clap::Args)]
@@ -61,7 +61,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     if let Some(process) = &args.process {
         return rebuilt::run(args, process);
     }
-    let place = Place::check(&args.into)?;
+    let place = Destination::check(&args.into)?;
     let source = Source::open(args)?;
     let state = source.state();
     let names = restorable(state)?;
@@ -127,7 +127,7 @@ impl Source {
         }
     }
 
-    fn audit(&self) -> Result<Audit, CliError> {
+    fn audit(&self) -> Result<GlobalStateAudit, CliError> {
         match self {
             Self::Archive(archive, published) => {
                 archive.audit(published).map_err(|error| bad(&error))

@@ -1,16 +1,16 @@
 //! `restore --process`: a new store for one process whose store is lost, from what its peers hold.
 
 use super::super::CliError;
+use super::super::destination::Destination;
 use super::super::output::Report;
-use super::super::place::Place;
 use super::{Args, bad, named};
 use crate::api::time::rfc3339;
 use crate::process::ids::ProcessId;
-use crate::store::{Archive, Published, Rebuilt, Since, Untold, unbooked_sentence};
+use crate::store::{Archive, PassedSince, Published, Rebuilt, Untold, unbooked_sentence};
 
 /// Makes the store, and says what it holds and what to do next.
 pub(super) fn run(args: &Args, lost: &ProcessId) -> Result<(), CliError> {
-    let place = Place::check(&args.into)?;
+    let place = Destination::check(&args.into)?;
     let archives = open(args, lost)?;
     let (archive, published) = newest(args, &archives, lost)?;
     let audit = archive.audit(&published).map_err(|error| bad(&error))?;
@@ -18,7 +18,7 @@ pub(super) fn run(args: &Args, lost: &ProcessId) -> Result<(), CliError> {
         return Err(CliError::CheckFailed(format!("not restored: {wrong}")));
     }
     let since = since(&archives, &published, lost)?;
-    let difference = since.iter().map(Since::difference).sum();
+    let difference = since.iter().map(PassedSince::difference).sum();
     let staged = place.stage()?;
     let made = archive.rebuild((&published, lost), difference, staged.dir());
     let made = made.map_err(|error| bad(&error))?;
@@ -95,7 +95,7 @@ fn since(
     archives: &[Archive],
     published: &Published,
     lost: &ProcessId,
-) -> Result<Vec<Since>, CliError> {
+) -> Result<Vec<PassedSince>, CliError> {
     let asked = archives.iter().map(|archive| {
         let since = archive
             .since(published, lost)
@@ -121,7 +121,7 @@ fn refusal(untold: Untold, peer: &ProcessId, lost: &ProcessId) -> CliError {
     })
 }
 
-fn report(args: &Args, (published, made): (&Published, &Rebuilt), since: &[Since]) -> Report {
+fn report(args: &Args, (published, made): (&Published, &Rebuilt), since: &[PassedSince]) -> Report {
     let mut report = Report::default();
     let (state, restored) = (&published.state, &made.restored);
     let (lost, dir) = (&restored.process, args.into.display());
@@ -141,7 +141,7 @@ fn report(args: &Args, (published, made): (&Published, &Rebuilt), since: &[Since
     let sent = format!("sent to {lost} since");
     let got = format!("got from {lost} since");
     report.table(&["peer", &sent, &got, "difference"], rows.collect());
-    let difference: i128 = since.iter().map(Since::difference).sum();
+    let difference: i128 = since.iter().map(PassedSince::difference).sum();
     let booked = made.booked;
     report.line(&match booked {
         0.. => format!("{booked} minor units are booked into the account suspense of {lost}"),

@@ -16,7 +16,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::instant::{INSTANT, at};
-use super::rest::{Answer, RestClient, RestOptions, given, segment};
+use super::rest::{RestAnswer, RestClient, RestOptions, given, segment};
 use super::{CliError, OutputFormat, print};
 use crate::config::{Fault, parse_deadline};
 
@@ -214,7 +214,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
 
 fn pin(
     args: &PinArgs,
-    say: impl Fn(&RestClient, &str) -> Result<Answer, CliError>,
+    say: impl Fn(&RestClient, &str) -> Result<RestAnswer, CliError>,
 ) -> Result<(), CliError> {
     let client = args.rest.client()?;
     let answer = say(&client, &format!("{}/pin", path_of(&args.id)))?;
@@ -320,7 +320,7 @@ fn diff(args: &DiffArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-fn show(answer: &Answer, output: OutputFormat, checks: bool) -> Result<(), CliError> {
+fn show(answer: &RestAnswer, output: OutputFormat, checks: bool) -> Result<(), CliError> {
     match output {
         OutputFormat::Json => print(&answer.text)?,
         OutputFormat::Table => view::snapshot(&answer.json, checks).print()?,

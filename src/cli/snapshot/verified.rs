@@ -8,7 +8,7 @@ use super::verify::unchecked;
 use crate::history::part::{Part, RecordedChannel};
 use crate::history::verify::Check;
 use crate::process::ids::Hash;
-use crate::store::{Audit, Export};
+use crate::store::{Export, GlobalStateAudit};
 
 #[derive(Serialize)]
 struct Verified<'a> {
@@ -82,7 +82,7 @@ struct Checked<'a> {
 }
 
 /// The whole of it.
-pub(super) fn json(export: &Export, audit: &Audit, expected: Option<Hash>) -> String {
+pub(super) fn json(export: &Export, audit: &GlobalStateAudit, expected: Option<Hash>) -> String {
     let state = &audit.recomputed;
     let totals = state.totals();
     let is_stated = state.unstated().next().is_none();

@@ -13,7 +13,7 @@ use crate::cli::output::{OutputFormat, Report, print};
 use crate::cli::rest::RestOptions;
 use crate::history::global::GlobalState;
 use crate::process::ids::{Hash, SnapshotId};
-use crate::store::{Audit, Export, ExportError};
+use crate::store::{Export, ExportError, GlobalStateAudit};
 
 /// What to check.
 #[derive(Debug, clap::Args)]
@@ -179,7 +179,7 @@ pub(super) fn unchecked(state: &GlobalState) -> Vec<String> {
     unchecked
 }
 
-fn as_table(export: &Export, audit: &Audit, expected: Option<Hash>) -> Report {
+fn as_table(export: &Export, audit: &GlobalStateAudit, expected: Option<Hash>) -> Report {
     let state = &audit.recomputed;
     let mut report = Report::default();
     let how = match audit.wrong.is_empty() {

@@ -14,7 +14,7 @@ use super::output::OutputFormat;
 use super::progress::{STEPS, bar};
 use super::signals::EndSignals;
 use super::{CliError, runtime};
-use crate::store::{Step, StoreError};
+use crate::store::{CheckProgress, StoreError};
 
 /// Look into the store of a stopped node, or decide about it.
 #[derive(Debug, clap::Args)]
@@ -72,7 +72,9 @@ impl Look {
     // Works on another thread, so that Ctrl-C takes the copy away, too.
     fn look<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Path, &Path, &dyn Fn(Step)) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&Path, &Path, &dyn Fn(CheckProgress)) -> Result<T, StoreError>
+        + Send
+        + 'static,
     ) -> Result<T, CliError> {
         let scratch = self.scratch.clone().unwrap_or_else(std::env::temp_dir);
         let place = tempfile::Builder::new()
@@ -132,7 +134,7 @@ fn until_asked_to_end<T: Send + 'static>(
     })
 }
 
-fn show(bar: &ProgressBar, step: Step) {
+fn show(bar: &ProgressBar, step: CheckProgress) {
     if bar.message() != step.what {
         bar.set_message(step.what);
     }

@@ -55,7 +55,7 @@ enum Block {
 
 /// Whose store it is, and how it is written.
 #[derive(Serialize, Deserialize)]
-struct Head {
+struct BackupHead {
     store_format: u32,
     owner: OwnerV1,
 }

@@ -4,7 +4,7 @@
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::{Block, END_BYTES, FORMAT, Head, MAGIC};
+use super::{BackupHead, Block, END_BYTES, FORMAT, MAGIC};
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, Lsn, ProcessId};
 use crate::store::Store;
@@ -83,7 +83,7 @@ impl Store {
 /// What came besides the values.
 struct Filled {
     /// Where the journal ends.
-    end: journal::Head,
+    end: journal::JournalHead,
     /// How many values there were.
     values: u64,
     addresses: Option<Addresses>,
@@ -128,7 +128,7 @@ fn fill(
 }
 
 // Whether the journal is what it was; then the witness vouches for it. The clock of its newest turn.
-fn finish(engine: &Engine, end: journal::Head) -> Result<Hlc, ExportError> {
+fn finish(engine: &Engine, end: journal::JournalHead) -> Result<Hlc, ExportError> {
     let finished = || {
         let trees = Trees::open(&engine.db)?;
         migrate::known_format(&trees)?;
@@ -146,14 +146,14 @@ fn finish(engine: &Engine, end: journal::Head) -> Result<Hlc, ExportError> {
     finished().map_err(ExportError::Store)
 }
 
-fn end(bytes: &[u8]) -> Option<(journal::Head, u64, [u8; 32])> {
+fn end(bytes: &[u8]) -> Option<(journal::JournalHead, u64, [u8; 32])> {
     if bytes.len() != END_BYTES {
         return None;
     }
     let (position, bytes) = bytes.split_first_chunk::<8>()?;
     let (hash, bytes) = bytes.split_first_chunk::<32>()?;
     let (values, bytes) = bytes.split_first_chunk::<8>()?;
-    let head = journal::Head {
+    let head = journal::JournalHead {
         position: Lsn(u64::from_le_bytes(*position)),
         hash: Hash(*hash),
     };
@@ -252,11 +252,12 @@ impl<'a> Blocks<'a> {
         Ok(blocks)
     }
 
-    fn expect_head(&mut self) -> Result<Head, ExportError> {
+    fn expect_head(&mut self) -> Result<BackupHead, ExportError> {
         let (Block::Head, bytes) = self.next()? else {
             return Err(damaged("it does not say whose it is"));
         };
-        let head: Head = frame::decode(&bytes).map_err(|damage| damaged(&damage.to_string()))?;
+        let head: BackupHead =
+            frame::decode(&bytes).map_err(|damage| damaged(&damage.to_string()))?;
         let (found, known) = (head.store_format, migrate::newest());
         if found > known {
             return Err(ExportError::Store(StoreError::NewerFormat { found, known }));

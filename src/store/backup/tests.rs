@@ -5,7 +5,7 @@ use crate::process::clock::{Hlc, Lamport};
 use crate::process::event::{Record, Turn};
 use crate::process::ids::{AccountId, Amount, Lsn};
 use crate::store::Store;
-use crate::store::addresses::{Addresses, Met};
+use crate::store::addresses::{Addresses, MetProcess};
 use crate::store::export::ExportError;
 use crate::store::fixture::process;
 
@@ -36,7 +36,7 @@ fn what_was_cut_off_or_changed_on_its_way_is_no_backup() {
         store.commit(&turn(position)).expect("the disk has room");
     }
     let mut met = Addresses::default();
-    let peer = Met {
+    let peer = MetProcess {
         process: process("q"),
         rest: None,
     };

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use super::{Block, FORMAT, Head, MAGIC};
+use super::{BackupHead, Block, FORMAT, MAGIC};
 use crate::process::event::Record;
 use crate::process::ids::Lsn;
 use crate::store::Store;
@@ -93,7 +93,7 @@ impl Copy<'_> {
             StoreError::damaged(schema::name(Kind::Owner, OWNER), damage)
         };
         let owner = owner.and_then(|owner| owner.ok_or_else(missing));
-        let head = Head {
+        let head = BackupHead {
             store_format: trees.format().map_err(ExportError::Store)?,
             owner: owner.map_err(ExportError::Store)?,
         };
@@ -104,7 +104,7 @@ impl Copy<'_> {
         Ok(self.out.block(kind as u8, bytes)?)
     }
 
-    fn end(self, end: journal::Head) -> Result<(), ExportError> {
+    fn end(self, end: journal::JournalHead) -> Result<(), ExportError> {
         let position = end.position.0.to_le_bytes();
         let values = self.values.to_le_bytes();
         let bytes: [&[u8]; 3] = [&position, &end.hash.0, &values];

@@ -3,8 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::library::{Stored, Walk};
-use super::{Examiner, Step};
+use super::opened_copy::{Stored, TreeWalk};
+use super::{CheckProgress, Examiner};
 use crate::history::part::{Chunk, Part, RecordedChannel, Run};
 use crate::process::cell::Cell;
 use crate::process::ids::{Hash, Seq};
@@ -56,13 +56,13 @@ impl Contents {
     pub(super) fn read(examiner: &mut Examiner) -> Result<Self, StoreError> {
         let mut contents = Self::default();
         let of = examiner.library.trees.chunks.len() as u64;
-        let mut walk = Walk::new(|trees| &trees.chunks);
+        let mut walk = TreeWalk::new(|trees| &trees.chunks);
         while let Some(stored) = walk.next(&examiner.library)? {
             let read = contents.take(stored);
             examiner.findings.take(read);
             examiner.report.chunks += 1;
             let done = examiner.report.chunks;
-            (examiner.step)(Step {
+            (examiner.step)(CheckProgress {
                 what: "chunks",
                 done,
                 of,

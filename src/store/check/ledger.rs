@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use crate::history::part::{RecordedState, Run};
-use crate::process::cell::{Cell, Changes};
+use crate::process::cell::{Cell, CellChanges};
 use crate::process::ids::{Hash, ProcessId};
 use crate::process::registers::{Registers, Sealed};
 use crate::process::snapshot::Snapshots;
@@ -43,7 +43,7 @@ impl Ledger {
     }
 
     /// Takes note of what the journal changed up to a cut.
-    pub(super) fn change(&mut self, changes: Changes) {
+    pub(super) fn change(&mut self, changes: CellChanges) {
         for cell in changes.sorted() {
             let (kind, name) = cell.key();
             self.changed.insert((kind, name.into()), cell);

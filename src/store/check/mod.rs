@@ -6,31 +6,32 @@
 //! (`published`, `story`), and what others' accounts come to (`sums`). What is wrong is collected by name, first things
 //! first, and the check goes on.
 
+mod account_index;
 mod contents;
 mod findings;
-mod kept;
 mod ledger;
-mod library;
+mod opened_copy;
 mod plausible;
 mod published;
 mod recordings;
 mod replay;
+mod retention;
+mod revision_chain;
 mod revisions;
-mod scratch;
 mod stats;
-mod story;
-mod stretches;
 mod sums;
 mod turns;
+mod working_copy;
 
 use std::path::Path;
 
 use tempfile::TempDir;
 
-pub(super) use library::Library;
-pub(super) use scratch::Held;
+pub(super) use opened_copy::OpenedCopy;
 pub use stats::{Bytes, Stats};
+pub(super) use working_copy::LockedDirectory;
 
+use super::durable_watermark::StoreFiles;
 use super::error::StoreError;
 use super::files;
 use super::frame::{Damage, Kind};
@@ -38,12 +39,11 @@ use super::journal::Journal;
 use super::rebuild::{unbooked, unbooked_sentence};
 use super::schema::{self, OWNER, UNBOOKED};
 use super::v1::state::OwnerV1;
-use super::witness::Place;
 use super::{Store, migrate};
 use contents::Contents;
 use findings::Findings;
-use library::Walk;
-use scratch::Files;
+use opened_copy::TreeWalk;
+use working_copy::Files;
 
 /// What a check has read and compared.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
@@ -99,7 +99,7 @@ pub struct Examination {
 
 /// How far something is.
 #[derive(Debug, Clone, Copy)]
-pub struct Step {
+pub struct CheckProgress {
     /// What is done.
     pub what: &'static str,
     /// How much of it is done.
@@ -130,7 +130,7 @@ impl Store {
     pub fn examine(
         dir: &Path,
         scratch: &Path,
-        step: &dyn Fn(Step),
+        step: &dyn Fn(CheckProgress),
     ) -> Result<Examination, StoreError> {
         let mut examiner = Examiner::begin(dir, scratch, step)?;
         examiner.check_files();
@@ -143,31 +143,39 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::examine`]; also where something cannot be read.
-    pub fn stats(dir: &Path, scratch: &Path, step: &dyn Fn(Step)) -> Result<Stats, StoreError> {
+    pub fn stats(
+        dir: &Path,
+        scratch: &Path,
+        step: &dyn Fn(CheckProgress),
+    ) -> Result<Stats, StoreError> {
         stats::measure(Examiner::begin(dir, scratch, step)?)
     }
 }
 
 /// A store under examination.
 struct Examiner<'a> {
-    library: Library,
+    library: OpenedCopy,
     owner: OwnerV1,
     files: Files,
     report: Report,
     findings: Findings,
-    step: &'a dyn Fn(Step),
+    step: &'a dyn Fn(CheckProgress),
     dir: &'a Path,
     /// After the library, which has its files open.
     copy: TempDir,
 }
 
 impl<'a> Examiner<'a> {
-    fn begin(dir: &'a Path, scratch: &Path, step: &'a dyn Fn(Step)) -> Result<Self, StoreError> {
-        let held = Held::take(dir)?;
+    fn begin(
+        dir: &'a Path,
+        scratch: &Path,
+        step: &'a dyn Fn(CheckProgress),
+    ) -> Result<Self, StoreError> {
+        let held = LockedDirectory::take(dir)?;
         let copy = held.copy(scratch, step)?;
         // The engine cuts off what it cannot read, in a copy as well.
         let files = copy.path();
-        let readable = Place { files, named: dir }.check_log();
+        let readable = StoreFiles { files, named: dir }.check_log();
         match Self::open((dir, held.files), copy, step) {
             Ok(mut examiner) => {
                 if let Err(unreadable) = readable {
@@ -182,9 +190,9 @@ impl<'a> Examiner<'a> {
     fn open(
         (dir, files): (&'a Path, Files),
         copy: TempDir,
-        step: &'a dyn Fn(Step),
+        step: &'a dyn Fn(CheckProgress),
     ) -> Result<Self, StoreError> {
-        let (library, found) = Library::open(copy.path())?;
+        let (library, found) = OpenedCopy::open(copy.path())?;
         let trees = &library.trees;
         let mut findings = Findings::default();
         for tree in found.missing {
@@ -246,7 +254,7 @@ impl<'a> Examiner<'a> {
         self.check_meta()?;
         let witnessed = self.check_witness();
         self.findings.take(witnessed);
-        kept::check(self)?;
+        retention::check(self)?;
         let replayed = replay::replay(self)?;
         let contents = Contents::read(self)?;
         let contents = published::check(self, contents, &replayed)?;
@@ -261,7 +269,7 @@ impl<'a> Examiner<'a> {
             Ok(unbooked) => self.findings.note(unbooked_sentence(unbooked)),
             Err(error) => self.findings.push(error),
         }
-        let mut walk = Walk::new(|trees| &trees.meta);
+        let mut walk = TreeWalk::new(|trees| &trees.meta);
         while let Some(stored) = walk.next(&self.library)? {
             if let Err(damage) = stored.framed {
                 let what = schema::name(Kind::Number, &stored.key);
@@ -283,9 +291,9 @@ impl<'a> Examiner<'a> {
         }
     }
 
-    fn place(&self) -> Place<'_> {
+    fn place(&self) -> StoreFiles<'_> {
         let (files, named) = (self.copy.path(), self.dir);
-        Place { files, named }
+        StoreFiles { files, named }
     }
 
     fn end(self) -> Examination {

@@ -82,14 +82,14 @@ impl<'a> Trial<'a> {
             | Record::Checkpointed
             | Record::Written(_)
             | Record::Acknowledged { .. }
-            | Record::Met { .. }
+            | Record::RecognizedOnce { .. }
             | Record::PartStored { .. }
             | Record::Answered { .. }
             | Record::AnswersForgotten { .. }
             | Record::Recognized { .. }
             | Record::Unfollowed { .. }
             | Record::Forgotten { .. }
-            | Record::Reached => Ok(()),
+            | Record::ClockAdvanced => Ok(()),
         }
     }
 

@@ -2,13 +2,13 @@
 //! What was published before never changes, and the own part in it is the one that is stored.
 
 use super::contents::{Contents, Messages};
-use super::kept::was_deleted;
-use super::library::Walk;
+use super::opened_copy::TreeWalk;
 use super::replay::Replayed;
+use super::retention::was_deleted;
+use super::revision_chain::{RevisionChain, goes_on};
 use super::revisions::Revisions;
-use super::story::{Story, goes_on};
 use super::sums::Sums;
-use super::{Examiner, Step};
+use super::{CheckProgress, Examiner};
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
 use crate::history::verify::verify;
@@ -32,7 +32,7 @@ pub(super) fn check(
 ) -> Result<Contents, StoreError> {
     references(examiner, &mut contents)?;
     let mut sums = Sums::default();
-    let mut story = Story::default();
+    let mut story = RevisionChain::default();
     for damaged in examiner.library.packed.take_damaged() {
         examiner.findings.push(damaged);
     }
@@ -79,7 +79,7 @@ pub(super) fn check(
         }
         examiner.report.revisions += 1;
         let done = examiner.report.revisions;
-        (examiner.step)(Step {
+        (examiner.step)(CheckProgress {
             what: "history",
             done,
             of,
@@ -98,7 +98,7 @@ pub(super) fn references(
     examiner: &mut Examiner,
     contents: &mut Contents,
 ) -> Result<(), StoreError> {
-    let mut walk = Walk::new(|trees| &trees.states);
+    let mut walk = TreeWalk::new(|trees| &trees.states);
     while let Some(stored) = walk.next(&examiner.library)? {
         let state = stored.framed.and_then(states::decode);
         // What cannot be decoded is named by the pass over the journal.
@@ -109,7 +109,7 @@ pub(super) fn references(
             }
         }
     }
-    let mut walk = Walk::new(|trees| &trees.parts);
+    let mut walk = TreeWalk::new(|trees| &trees.parts);
     while let Some(stored) = walk.next(&examiner.library)? {
         let part = stored.framed.and_then(|framed| {
             frame::unwrap(Kind::Part, &framed).and_then(frame::decode::<PartV1>)

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::findings::Findings;
-use super::kept::was_deleted;
-use super::library::{Library, Walk};
+use super::opened_copy::{OpenedCopy, TreeWalk};
+use super::retention::was_deleted;
 use crate::history::part::{Chunk, Part, RecordedChannel, RecordedMessage};
 use crate::process::Process;
 use crate::process::event::{Record, Turn};
@@ -22,7 +22,7 @@ use crate::store::v1::part::{PartV1, RecordedMessageV1};
 pub(super) struct Recordings {
     /// The first turn that is kept: parts that were recorded before it cannot be compared.
     first: Lsn,
-    open: BTreeMap<SnapshotId, Tally>,
+    open: BTreeMap<SnapshotId, MessageCount>,
     /// Ended, and no part was found: the journal must not say that it is stored.
     unstored: BTreeSet<SnapshotId>,
     /// Finished, and compared with their part.
@@ -31,7 +31,7 @@ pub(super) struct Recordings {
     pub(super) messages: u64,
 }
 
-struct Tally {
+struct MessageCount {
     initiator: ProcessId,
     channels: BTreeMap<ProcessId, Heard>,
 }
@@ -64,7 +64,7 @@ impl Recordings {
     /// Takes a turn in, before it is applied to the process.
     pub(super) fn turn(
         &mut self,
-        (library, findings): (&Library, &mut Findings),
+        (library, findings): (&OpenedCopy, &mut Findings),
         process: &Process,
         turn: &Turn,
     ) {
@@ -76,7 +76,7 @@ impl Recordings {
                     channels,
                 } => {
                     let heard = |from: &ProcessId| (from.clone(), Heard::begin(process, from));
-                    let tally = Tally {
+                    let tally = MessageCount {
                         initiator: initiator.clone(),
                         channels: channels.iter().map(heard).collect(),
                     };
@@ -106,13 +106,13 @@ impl Recordings {
                 | Record::Sent { .. }
                 | Record::Carried { .. }
                 | Record::Acknowledged { .. }
-                | Record::Met { .. }
+                | Record::RecognizedOnce { .. }
                 | Record::Checkpointed
                 | Record::Answered { .. }
                 | Record::AnswersForgotten { .. }
                 | Record::Recognized { .. }
                 | Record::Unfollowed { .. }
-                | Record::Reached => {}
+                | Record::ClockAdvanced => {}
             }
             self.compare_finished(library, findings);
         }
@@ -138,8 +138,8 @@ impl Recordings {
         }
     }
 
-    fn compare_finished(&mut self, library: &Library, findings: &mut Findings) {
-        let is_finished = |tally: &Tally| tally.channels.values().all(Heard::is_over);
+    fn compare_finished(&mut self, library: &OpenedCopy, findings: &mut Findings) {
+        let is_finished = |tally: &MessageCount| tally.channels.values().all(Heard::is_over);
         while let Some(snapshot) = self
             .open
             .iter()
@@ -166,9 +166,9 @@ impl Recordings {
 
     fn compare(
         &mut self,
-        library: &Library,
+        library: &OpenedCopy,
         findings: &mut Findings,
-        (tally, part): (&Tally, &Part),
+        (tally, part): (&MessageCount, &Part),
     ) {
         let mut problems = Vec::new();
         if part.initiator != tally.initiator {
@@ -204,11 +204,11 @@ impl Recordings {
     /// [`StoreError::Engine`].
     pub(super) fn check_rest(
         &self,
-        library: &Library,
+        library: &OpenedCopy,
         findings: &mut Findings,
         is_whole: bool,
     ) -> Result<u64, StoreError> {
-        let mut walk = Walk::new(|trees| &trees.parts);
+        let mut walk = TreeWalk::new(|trees| &trees.parts);
         while let Some(stored) = walk.next(library)? {
             let part = stored.framed.and_then(|framed| {
                 frame::unwrap(Kind::Part, &framed).and_then(frame::decode::<PartV1>)

@@ -7,13 +7,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::CheckProgress;
 use super::Examiner;
-use super::Step;
+use super::account_index::Indexed;
 use super::ledger::{self, Ledger};
-use super::library::{Stored, Walk};
+use super::opened_copy::{Stored, TreeWalk};
 use super::plausible::implausible;
 use super::recordings::Recordings;
-use super::stretches::Indexed;
 use super::turns::Turns;
 use crate::history::part::RecordedState;
 use crate::process::Process;
@@ -94,7 +94,7 @@ pub(super) fn replay(examiner: &mut Examiner) -> Result<Replayed, StoreError> {
     let mut walk = Turns::new(first);
     while let Some(stored) = walk.next(examiner)? {
         replay.take(examiner, stored);
-        (examiner.step)(Step {
+        (examiner.step)(CheckProgress {
             what: "journal",
             done: replay.position.0,
             of: of.unwrap_or_default().0,
@@ -112,7 +112,7 @@ fn states_from(examiner: &mut Examiner) -> Lsn {
 // Every stored state is decoded here; those that the journal has are read again there.
 fn cuts(examiner: &mut Examiner) -> Result<BTreeSet<Lsn>, StoreError> {
     let mut cuts = BTreeSet::new();
-    let mut walk = Walk::new(|trees| &trees.states);
+    let mut walk = TreeWalk::new(|trees| &trees.states);
     while let Some(stored) = walk.next(&examiner.library)? {
         let what = schema::name(Kind::State, &stored.key);
         let state = stored.framed.and_then(states::decode);

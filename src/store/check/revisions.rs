@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use super::kept::was_deleted;
-use super::library::{Library, Stored, Walk};
+use super::opened_copy::{OpenedCopy, Stored, TreeWalk};
+use super::retention::was_deleted;
 use crate::history::part::Part;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::store::error::StoreError;
 use crate::store::frame::{self, Damage, Kind};
-use crate::store::history::Blocks;
+use crate::store::history::RevisionBlocks;
 use crate::store::schema::{self, OWNER, Trees, revision_key, revision_of, snapshot_key};
 use crate::store::v1::Frozen;
 use crate::store::v1::global::GlobalStateV1;
@@ -17,7 +17,7 @@ use crate::store::v1::part::PartV1;
 use crate::store::v1::state::OwnerV1;
 
 /// Where a packed revision lies.
-struct Place {
+struct PackedAt {
     block: u32,
     /// Whether this process's part lies there, and nowhere else.
     is_own_part: bool,
@@ -25,8 +25,8 @@ struct Place {
 
 /// What is packed, but for what was deleted: that goes with the rest of its block.
 pub(in crate::store) struct Packed {
-    blocks: Blocks,
-    places: BTreeMap<Vec<u8>, Place>,
+    blocks: RevisionBlocks,
+    places: BTreeMap<Vec<u8>, PackedAt>,
     /// Heads that cannot be read.
     damaged: Vec<StoreError>,
     me: Option<ProcessId>,
@@ -34,7 +34,7 @@ pub(in crate::store) struct Packed {
 
 impl Packed {
     pub(super) fn read(trees: &Trees) -> Result<Self, StoreError> {
-        let blocks = Blocks::new(trees.heads.clone(), trees.bodies.clone());
+        let blocks = RevisionBlocks::new(trees.heads.clone(), trees.bodies.clone());
         let (mut places, mut damaged) = (BTreeMap::new(), Vec::new());
         for head in blocks.heads() {
             let (block, head) = head?;
@@ -50,7 +50,7 @@ impl Packed {
                     continue;
                 }
                 let is_own_part = line.is_own_part;
-                let place = Place { block, is_own_part };
+                let place = PackedAt { block, is_own_part };
                 places.insert(revision_key(&line.snapshot, line.revision), place);
             }
         }
@@ -78,13 +78,13 @@ impl Packed {
         self.of(snapshot).next().is_some()
     }
 
-    fn of(&self, snapshot: &SnapshotId) -> impl Iterator<Item = (&Vec<u8>, &Place)> {
+    fn of(&self, snapshot: &SnapshotId) -> impl Iterator<Item = (&Vec<u8>, &PackedAt)> {
         let first = snapshot_key(snapshot);
         let behind = self.places.range(first.clone()..);
         behind.take_while(move |(key, _)| key.starts_with(&first))
     }
 
-    fn stored(&self, key: &[u8], place: &Place) -> Result<Vec<u8>, StoreError> {
+    fn stored(&self, key: &[u8], place: &PackedAt) -> Result<Vec<u8>, StoreError> {
         let (snapshot, revision) = revision_of(key).ok_or_else(|| {
             let damage = Damage::Contradiction("it has no name".to_owned());
             StoreError::damaged(schema::name(Kind::Global, key), damage)
@@ -93,7 +93,7 @@ impl Packed {
     }
 }
 
-impl Library {
+impl OpenedCopy {
     /// This process's part of a snapshot, wherever it lies.
     pub(super) fn own_part(&self, snapshot: &SnapshotId) -> Result<Option<Part>, StoreError> {
         let alone = schema::get::<PartV1>(&self.trees.parts, &snapshot_key(snapshot), Kind::Part)?;
@@ -116,7 +116,7 @@ impl Library {
 
 /// One way through all revisions.
 pub(super) struct Revisions {
-    alone: Walk,
+    alone: TreeWalk,
     /// The next one that lies alone.
     next: Option<Stored>,
     /// The last one that is packed.
@@ -126,7 +126,7 @@ pub(super) struct Revisions {
 impl Revisions {
     pub(super) fn new() -> Self {
         Self {
-            alone: Walk::new(|trees| &trees.history),
+            alone: TreeWalk::new(|trees| &trees.history),
             next: None,
             after: None,
         }
@@ -136,7 +136,7 @@ impl Revisions {
     ///
     /// # Errors
     /// [`StoreError::Engine`].
-    pub(super) fn next(&mut self, library: &Library) -> Result<Option<Stored>, StoreError> {
+    pub(super) fn next(&mut self, library: &OpenedCopy) -> Result<Option<Stored>, StoreError> {
         if self.next.is_none() {
             self.next = self.alone.next(library)?;
         }

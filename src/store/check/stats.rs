@@ -1,18 +1,18 @@
 //! `store stats`: what a store holds, counted and measured. Every value is read; nothing is compared.
 
 use super::contents::Contents;
-use super::library::{Library, Walk};
+use super::opened_copy::{OpenedCopy, TreeWalk};
 use super::published;
 use super::revisions::Revisions;
-use super::{Examiner, Step};
+use super::{CheckProgress, Examiner};
 use crate::process::ids::SnapshotId;
+use crate::store::account_index::BUCKETS;
 use crate::store::error::StoreError;
 use crate::store::frame::{self, Kind};
 use crate::store::journal::{self, Horizon};
 use crate::store::rebuild::unbooked;
 use crate::store::schema::{self, TREES, Trees, position_of};
 use crate::store::states;
-use crate::store::stretches::BUCKETS;
 use crate::store::v1::Frozen;
 use crate::store::v1::global::GlobalStateV1;
 
@@ -113,7 +113,7 @@ fn count(examiner: &mut Examiner) -> Result<Stats, StoreError> {
         let name = (*name).to_owned();
         stats.trees.push(Bytes { name, count, bytes });
         let of = TREES.len() as u64;
-        (examiner.step)(Step {
+        (examiner.step)(CheckProgress {
             what: "trees",
             done,
             of,
@@ -160,8 +160,8 @@ fn begin(examiner: &Examiner) -> Result<Stats, StoreError> {
     })
 }
 
-fn size(library: &Library, tree: fn(&Trees) -> &sled::Tree) -> Result<(u64, u64), StoreError> {
-    let mut walk = Walk::new(tree);
+fn size(library: &OpenedCopy, tree: fn(&Trees) -> &sled::Tree) -> Result<(u64, u64), StoreError> {
+    let mut walk = TreeWalk::new(tree);
     let (mut count, mut bytes) = (0, 0);
     while let Some(stored) = walk.next(library)? {
         count += 1;
@@ -170,7 +170,7 @@ fn size(library: &Library, tree: fn(&Trees) -> &sled::Tree) -> Result<(u64, u64)
     Ok((count, bytes))
 }
 
-fn span(library: &Library, stats: &mut Stats) -> Result<(), StoreError> {
+fn span(library: &OpenedCopy, stats: &mut Stats) -> Result<(), StoreError> {
     let trees = &library.trees;
     // What is older is going.
     let oldest = Horizon::read(&trees.meta)?.first;
@@ -188,7 +188,7 @@ fn span(library: &Library, stats: &mut Stats) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn newest_state(library: &Library, stats: &mut Stats) -> Result<(), StoreError> {
+fn newest_state(library: &OpenedCopy, stats: &mut Stats) -> Result<(), StoreError> {
     let tree = &library.trees.states;
     let last = tree.last()?;
     let key = last.and_then(|(key, _)| Some(frame::split_key(&key)?.0.to_vec()));
@@ -205,7 +205,7 @@ fn newest_state(library: &Library, stats: &mut Stats) -> Result<(), StoreError> 
     Ok(())
 }
 
-fn history(library: &Library, stats: &mut Stats) -> Result<(), StoreError> {
+fn history(library: &OpenedCopy, stats: &mut Stats) -> Result<(), StoreError> {
     let mut newest: Option<(SnapshotId, bool)> = None;
     let mut walk = Revisions::new();
     while let Some(stored) = walk.next(library)? {

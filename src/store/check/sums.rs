@@ -8,8 +8,8 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
+use super::CheckProgress;
 use super::Examiner;
-use super::Step;
 use crate::history::part::{RecordedState, Run};
 use crate::process::cell::Cell;
 use crate::process::ids::Hash;
@@ -98,7 +98,7 @@ impl Sums {
         let (mut added_up, mut done) = (0, 0);
         let order = self.in_order();
         for together in order.chunks(TOGETHER) {
-            let mut walk = Walk::new(&self.stacked, together);
+            let mut walk = AccountWalk::new(&self.stacked, together);
             walk.run(&examiner.library.chunks)?;
             for place in together {
                 let Some(found) = walk.total(*place) else {
@@ -115,7 +115,7 @@ impl Sums {
                 }
             }
             done += together.len() as u64;
-            (examiner.step)(Step {
+            (examiner.step)(CheckProgress {
                 what: "states of others",
                 done,
                 of: order.len() as u64,
@@ -144,7 +144,7 @@ fn differs(said: (u64, i128), found: (u64, i128)) -> String {
 }
 
 /// One walk over the accounts of some runs and all they stand on.
-struct Walk<'a> {
+struct AccountWalk<'a> {
     runs: Vec<Open<'a>>,
     /// Where in `runs` a run is.
     places: HashMap<usize, usize>,
@@ -160,7 +160,7 @@ struct Open<'a> {
     is_whole: bool,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> AccountWalk<'a> {
     fn new(stacked: &'a [Stacked], together: &[usize]) -> Self {
         let mut walk = Self {
             runs: Vec::new(),
@@ -217,7 +217,7 @@ impl<'a> Walk<'a> {
     }
 
     // Accounts come first among the cells of a run.
-    fn next(&mut self, cells: &mut Cells, place: usize) -> Result<Option<Head>, StoreError> {
+    fn next(&mut self, cells: &mut Cells, place: usize) -> Result<Option<NextAccount>, StoreError> {
         match cells.next() {
             Some(Ok(Cell::Account { account, balance })) => {
                 Ok(Some(Reverse((account.as_str().into(), place, balance))))
@@ -264,4 +264,4 @@ impl<'a> Walk<'a> {
 }
 
 /// The next account of a run: its name, whose it is, and what it holds.
-type Head = Reverse<(Box<str>, usize, i64)>;
+type NextAccount = Reverse<(Box<str>, usize, i64)>;

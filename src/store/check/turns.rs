@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::Examiner;
-use super::library::{Stored, Walk};
+use super::opened_copy::{Stored, TreeWalk};
 use crate::process::ids::Lsn;
 use crate::store::error::StoreError;
 use crate::store::frame::{Damage, Kind};
@@ -14,10 +14,10 @@ use crate::store::schema::{self, position_key, position_of};
 pub(super) struct Turns {
     /// The first that is kept: a block may hold some before it.
     first: Lsn,
-    alone: Walk,
+    alone: TreeWalk,
     /// The next one that lies alone.
     next: Option<Stored>,
-    blocks: Walk,
+    blocks: TreeWalk,
     /// The next ones that are packed.
     packed: VecDeque<Stored>,
 }
@@ -26,9 +26,9 @@ impl Turns {
     pub(super) fn new(first: Lsn) -> Self {
         Self {
             first,
-            alone: Walk::new(|trees| &trees.journal),
+            alone: TreeWalk::new(|trees| &trees.journal),
             next: None,
-            blocks: Walk::new(|trees| &trees.turns),
+            blocks: TreeWalk::new(|trees| &trees.turns),
             packed: VecDeque::new(),
         }
     }

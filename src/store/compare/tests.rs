@@ -71,7 +71,7 @@ impl Counting {
 
     fn changes(&self, runs: (&[Run], &[Run]), behind: Option<&AccountId>) -> Vec<AccountChange> {
         self.lock().clear();
-        let changes = Changes::new(self, runs, behind).expect("everything is there");
+        let changes = AccountChanges::new(self, runs, behind).expect("everything is there");
         changes
             .collect::<Result<_, _>>()
             .expect("everything is there")

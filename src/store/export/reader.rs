@@ -11,13 +11,13 @@ use super::{Block, END_BYTES, ExportError, FORMAT, HEAD_BYTES, MAGIC, each_chunk
 use crate::history::global::GlobalState;
 use crate::history::part::Chunk;
 use crate::process::ids::Hash;
-use crate::store::audit::Audit;
+use crate::store::audit::GlobalStateAudit;
+use crate::store::chunk_source::ChunkSource;
 use crate::store::codec::decode_chunk;
 use crate::store::error::StoreError;
 use crate::store::frame::{self, Damage, Kind};
 use crate::store::history::{self, Published};
 use crate::store::schema;
-use crate::store::source::ChunkSource;
 
 /// Revisions and chunks are far smaller; a length that claims more is damage.
 const BLOCK_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -109,7 +109,7 @@ impl Export {
     ///
     /// # Errors
     /// [`ExportError`]: a chunk is missing, cannot be read, or is not what its place demands; or one is not needed.
-    pub fn audit(&self) -> Result<Audit, ExportError> {
+    pub fn audit(&self) -> Result<GlobalStateAudit, ExportError> {
         let state: &GlobalState = &self.published.state;
         let mut named = HashSet::new();
         each_chunk(self, state, |hash| {
@@ -124,7 +124,7 @@ impl Export {
             let what = format!("chunk {hash} (at byte {})", place.offset);
             return Err(ExportError::damaged(what, "the revision does not name it"));
         }
-        Ok(Audit::of(self, state)?)
+        Ok(GlobalStateAudit::of(self, state)?)
     }
 }
 
@@ -144,20 +144,20 @@ impl ChunkSource for Export {
     }
 }
 
-fn hash_of_chunk(found: &Found) -> Result<Hash, Damage> {
+fn hash_of_chunk(found: &ReadBlock) -> Result<Hash, Damage> {
     let bytes = frame::unwrap(Kind::Chunk, &found.bytes)?;
     Ok(Hash(*blake3::hash(bytes).as_bytes()))
 }
 
 /// A block as it was read.
-struct Found {
+struct ReadBlock {
     kind: Option<Block>,
     /// Where its content begins.
     offset: u64,
     bytes: Vec<u8>,
 }
 
-impl Found {
+impl ReadBlock {
     fn name(&self, what: &str) -> String {
         format!("{what} (at byte {})", self.offset)
     }
@@ -196,7 +196,7 @@ impl<'a> Blocks<'a> {
         Ok(blocks)
     }
 
-    fn expect(&mut self, kind: Block, what: &str) -> Result<Found, ExportError> {
+    fn expect(&mut self, kind: Block, what: &str) -> Result<ReadBlock, ExportError> {
         let found = self.next(what)?;
         if found.kind != Some(kind) {
             return Err(ExportError::damaged(found.name(what), "it is not there"));
@@ -204,7 +204,7 @@ impl<'a> Blocks<'a> {
         Ok(found)
     }
 
-    fn next(&mut self, what: &str) -> Result<Found, ExportError> {
+    fn next(&mut self, what: &str) -> Result<ReadBlock, ExportError> {
         self.before = self.hasher.finalize();
         let head = self.read(HEAD_BYTES, what)?;
         let kind = [Block::Cluster, Block::Revision, Block::Chunk, Block::End];
@@ -219,14 +219,14 @@ impl<'a> Blocks<'a> {
             ));
         }
         let bytes = self.read(length, what)?;
-        Ok(Found {
+        Ok(ReadBlock {
             kind,
             offset,
             bytes,
         })
     }
 
-    fn end(&mut self, found: &Found, chunks: u64) -> Result<(), ExportError> {
+    fn end(&mut self, found: &ReadBlock, chunks: u64) -> Result<(), ExportError> {
         let what = || found.name("the end mark");
         let split = found.bytes.split_first_chunk::<8>();
         let split = split.filter(|_| found.bytes.len() == END_BYTES);

@@ -12,14 +12,14 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Came;
+use super::RevisionArrival;
 use super::index::BLOCKS_MAX;
 use crate::history::global::GlobalState;
 use crate::process::clock::Hlc;
 use crate::process::ids::{ProcessId, SnapshotId};
+use crate::store::compression;
 use crate::store::error::StoreError;
 use crate::store::frame::{self, Damage, Kind};
-use crate::store::packed;
 use crate::store::schema;
 use crate::store::v1::Frozen;
 use crate::store::v5::HeadV5;
@@ -31,7 +31,7 @@ pub(super) const BLOCK_BYTES_MAX: usize = 256 * 1024;
 
 /// What is listed of the revisions of a block, in their order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(in crate::store) struct Head {
+pub(in crate::store) struct BlockHead {
     pub(in crate::store) lines: Vec<PackedLine>,
 }
 
@@ -54,7 +54,7 @@ pub(in crate::store) struct PackedLine {
 impl PackedLine {
     /// Of a revision that takes so many bytes, frame included.
     pub(super) fn of(state: GlobalState, bytes: usize, is_own_part: bool) -> Self {
-        let came = Came::of(&state);
+        let came = RevisionArrival::of(&state);
         Self {
             is_own_part,
             start: state.initiated_at,
@@ -69,8 +69,8 @@ impl PackedLine {
     }
 
     /// As it came into the history.
-    pub(in crate::store) fn came(&self) -> Came {
-        Came {
+    pub(in crate::store) fn came(&self) -> RevisionArrival {
+        RevisionArrival {
             snapshot: self.snapshot.clone(),
             revision: self.revision,
             complete: self.complete,
@@ -80,21 +80,21 @@ impl PackedLine {
 }
 
 /// The blocks of a history.
-pub(in crate::store) struct Blocks {
+pub(in crate::store) struct RevisionBlocks {
     heads: sled::Tree,
     bodies: sled::Tree,
-    cache: Mutex<VecDeque<(u32, Arc<Block>)>>,
+    cache: Mutex<VecDeque<(u32, Arc<RevisionBlock>)>>,
     /// No number below this one is given: a reader may still hold the block that had it.
     next: AtomicU32,
 }
 
 /// A block that was read.
-struct Block {
-    head: Head,
+struct RevisionBlock {
+    head: BlockHead,
     body: Vec<u8>,
 }
 
-impl Block {
+impl RevisionBlock {
     fn revision(&self, snapshot: &SnapshotId, revision: u32) -> Option<&[u8]> {
         let mut begin = 0;
         for line in &self.head.lines {
@@ -112,7 +112,7 @@ fn key(block: u32) -> [u8; 8] {
     u64::from(block).to_be_bytes()
 }
 
-impl Blocks {
+impl RevisionBlocks {
     pub(in crate::store) fn new(heads: sled::Tree, bodies: sled::Tree) -> Self {
         Self {
             heads,
@@ -135,7 +135,7 @@ impl Blocks {
     /// Every head, in the order in which they were written; damaged ones, too.
     pub(in crate::store) fn heads(
         &self,
-    ) -> impl Iterator<Item = Result<(u32, Result<Head, StoreError>), StoreError>> + '_ {
+    ) -> impl Iterator<Item = Result<(u32, Result<BlockHead, StoreError>), StoreError>> + '_ {
         schema::keys(&self.heads).map(|key| {
             let key = key?;
             let head = match number(&key) {
@@ -149,7 +149,7 @@ impl Blocks {
         })
     }
 
-    fn head(&self, block: u32) -> Result<Head, StoreError> {
+    fn head(&self, block: u32) -> Result<BlockHead, StoreError> {
         let bytes = unpacked(&self.heads, Kind::Head, block)?;
         let head = frame::decode::<HeadV5>(&bytes);
         let name = || schema::name(Kind::Head, &key(block));
@@ -169,11 +169,11 @@ impl Blocks {
         stored.map(<[u8]>::to_vec).ok_or_else(missing)
     }
 
-    fn block(&self, block: u32) -> Result<Arc<Block>, StoreError> {
+    fn block(&self, block: u32) -> Result<Arc<RevisionBlock>, StoreError> {
         if let Some((_, found)) = self.cache().iter().find(|(number, _)| *number == block) {
             return Ok(Arc::clone(found));
         }
-        let found = Arc::new(Block {
+        let found = Arc::new(RevisionBlock {
             head: self.head(block)?,
             body: self.body(block)?,
         });
@@ -193,7 +193,7 @@ impl Blocks {
         unpacked(&self.bodies, Kind::Body, block)
     }
 
-    fn cache(&self) -> MutexGuard<'_, VecDeque<(u32, Arc<Block>)>> {
+    fn cache(&self) -> MutexGuard<'_, VecDeque<(u32, Arc<RevisionBlock>)>> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -203,7 +203,7 @@ impl Blocks {
     }
 
     /// Writes the head of a block. The caller makes it durable before it removes the revisions elsewhere.
-    pub(super) fn put_head(&self, block: u32, head: &Head) -> Result<(), StoreError> {
+    pub(super) fn put_head(&self, block: u32, head: &BlockHead) -> Result<(), StoreError> {
         let bytes = frame::encode(&HeadV5::freeze(head));
         put(&self.heads, Kind::Head, block, &bytes)
     }
@@ -229,7 +229,7 @@ fn odd(kind: Kind, key: &[u8], problem: &str) -> StoreError {
 }
 
 fn put(tree: &sled::Tree, kind: Kind, block: u32, bytes: &[u8]) -> Result<(), StoreError> {
-    let framed = frame::wrap(kind, &packed::compress(bytes));
+    let framed = frame::wrap(kind, &compression::compress(bytes));
     // What is damaged may lie over more keys.
     Ok(frame::replace_all(tree, &[(key(block), framed)])?)
 }
@@ -239,6 +239,6 @@ fn unpacked(tree: &sled::Tree, kind: Kind, block: u32) -> Result<Vec<u8>, StoreE
     let Some(framed) = frame::get(tree, &key)? else {
         return Err(odd(kind, &key, "it is missing"));
     };
-    let unpacked = frame::unwrap(kind, &framed).and_then(packed::decompress);
+    let unpacked = frame::unwrap(kind, &framed).and_then(compression::decompress);
     unpacked.map_err(|damage| StoreError::damaged(schema::name(kind, &key), damage))
 }

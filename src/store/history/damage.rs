@@ -9,8 +9,8 @@
 //!
 //! A revision that comes back lies alone. The damaged block is removed with the last revision that is listed of it.
 
-use super::blocks::{Head, PackedLine};
-use super::{Came, History, Published, decode, other_revision};
+use super::blocks::{BlockHead, PackedLine};
+use super::{History, Published, RevisionArrival, decode, other_revision};
 use crate::history::global::GlobalState;
 use crate::process::ids::SnapshotId;
 use crate::store::error::StoreError;
@@ -72,14 +72,14 @@ impl History {
     }
 
     /// Whether a revision of another history is to be taken over: it is not here, or cannot be read.
-    pub(in crate::store) fn lacks(&self, other: &Came) -> bool {
+    pub(in crate::store) fn lacks(&self, other: &RevisionArrival) -> bool {
         let index = self.index();
         !index.has(&other.snapshot, other.revision)
             || index.is_damaged(&other.snapshot, other.revision)
     }
 
     /// Whether a revision of another history stands here with other contents, as far as its figures tell.
-    pub(in crate::store) fn contradicts(&self, other: &Came) -> bool {
+    pub(in crate::store) fn contradicts(&self, other: &RevisionArrival) -> bool {
         let here = self.index().listed(&other.snapshot, other.revision);
         here.is_some_and(|here| here != *other)
     }
@@ -136,14 +136,14 @@ impl History {
         block: u32,
         journal: &Journal,
         why: StoreError,
-    ) -> Result<Head, StoreError> {
+    ) -> Result<BlockHead, StoreError> {
         let body = match self.blocks.body(block) {
             Ok(body) => body,
             // The first of the two is named.
             Err(StoreError::Damaged { .. }) => return Err(why),
             Err(error) => return Err(error),
         };
-        let mut head = Head::default();
+        let mut head = BlockHead::default();
         let mut rest = &body[..];
         while !rest.is_empty() {
             let revision = frame::split_first(rest)
@@ -242,7 +242,7 @@ mod tests {
                 position: Lsn(1),
                 time: Hlc::at(1_500),
                 clock: Lamport(1),
-                records: vec![Record::Reached],
+                records: vec![Record::ClockAdvanced],
             };
             store.commit(&turn).expect("there is room");
             let mut state = first.clone();
@@ -303,11 +303,11 @@ mod tests {
     }
 
     fn adopt(store: &Store, (state, stored): &(GlobalState, Vec<u8>)) {
-        assert!(store.lacks_revision(&Came::of(state)));
+        assert!(store.lacks_revision(&RevisionArrival::of(state)));
         let adopted = store.adopt_revision(state, stored);
         adopted.expect("what is damaged contradicts nothing");
         store.pack().expect("there is room");
-        assert!(!store.lacks_revision(&Came::of(state)));
+        assert!(!store.lacks_revision(&RevisionArrival::of(state)));
     }
 
     // Without this 64 revisions would be lost to this node for good, and with them the room of all that is deleted.

@@ -7,8 +7,8 @@ use std::ops::Bound;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::blocks::Head;
-use super::{Came, Due, Limits, Line, Rank};
+use super::blocks::BlockHead;
+use super::{Due, Limits, Rank, RevisionArrival, SnapshotSummary};
 use crate::process::clock::Hlc;
 use crate::process::ids::{ProcessId, SnapshotId};
 
@@ -72,8 +72,8 @@ impl Entry {
         (self.start, self.snapshot.clone())
     }
 
-    fn came(&self) -> Came {
-        Came {
+    fn came(&self) -> RevisionArrival {
+        RevisionArrival {
             snapshot: self.snapshot.clone(),
             revision: self.revision,
             complete: self.complete,
@@ -84,7 +84,7 @@ impl Entry {
 
 /// A revision of which note is taken.
 pub(super) struct Noted<'a> {
-    pub(super) came: &'a Came,
+    pub(super) came: &'a RevisionArrival,
     pub(super) start: Hlc,
     pub(super) initiator: &'a ProcessId,
     /// The block in which it lies, if it is packed, and whether this process's part lies there and nowhere else.
@@ -210,9 +210,9 @@ impl Index {
         known.find(|number| self.entry(*number).revision == revision)
     }
 
-    fn line(&self, number: u32) -> Line {
+    fn line(&self, number: u32) -> SnapshotSummary {
         let entry = self.entry(number);
-        Line {
+        SnapshotSummary {
             initiator: self.initiators[usize::from(entry.initiator)].clone(),
             revision: entry.revision,
             complete: entry.complete,
@@ -227,13 +227,13 @@ impl Index {
     }
 
     /// A revision as it came, where it is listed.
-    pub(super) fn listed(&self, snapshot: &SnapshotId, revision: u32) -> Option<Came> {
+    pub(super) fn listed(&self, snapshot: &SnapshotId, revision: u32) -> Option<RevisionArrival> {
         let number = self.number(snapshot, revision)?;
         Some(self.entry(number).came())
     }
 
     /// The newest revision of a snapshot.
-    pub(super) fn newest(&self, snapshot: &SnapshotId) -> Option<Line> {
+    pub(super) fn newest(&self, snapshot: &SnapshotId) -> Option<SnapshotSummary> {
         Some(self.line(self.newest_number(snapshot)?))
     }
 
@@ -307,7 +307,7 @@ impl Index {
     }
 
     /// These revisions lie in a block from now on. Of those that were deleted meanwhile it holds nothing that is listed.
-    pub(super) fn pack(&mut self, block: u32, head: &Head) {
+    pub(super) fn pack(&mut self, block: u32, head: &BlockHead) {
         for line in &head.lines {
             if let Some(number) = self.number(&line.snapshot, line.revision) {
                 self.relocate(number, Some((block, line.is_own_part)));
@@ -337,7 +337,7 @@ impl Index {
     }
 
     /// What has come, in order, without the first so many, up to a limit.
-    pub(super) fn came_after(&self, count: u64, limit: usize) -> Vec<Came> {
+    pub(super) fn came_after(&self, count: u64, limit: usize) -> Vec<RevisionArrival> {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         let behind = self.entries.get(count..).unwrap_or_default();
         behind.iter().take(limit).map(Entry::came).collect()
@@ -362,7 +362,7 @@ impl Index {
     pub(super) fn before<'a>(
         &'a self,
         place: Option<&'a (Hlc, SnapshotId)>,
-    ) -> impl DoubleEndedIterator<Item = (&'a (Hlc, SnapshotId), Line)> {
+    ) -> impl DoubleEndedIterator<Item = (&'a (Hlc, SnapshotId), SnapshotSummary)> {
         let end = place.map_or(Bound::Unbounded, Bound::Excluded);
         let older = self
             .lines
@@ -378,7 +378,7 @@ impl Index {
         &'a self,
         instant: Hlc,
         before: Option<&'a (Hlc, SnapshotId)>,
-    ) -> impl Iterator<Item = (&'a (Hlc, SnapshotId), Line)> {
+    ) -> impl Iterator<Item = (&'a (Hlc, SnapshotId), SnapshotSummary)> {
         let least = SnapshotId::parse(" ").expect("it is the least of all ids");
         let end = (Hlc(instant.0.saturating_add(1)), least);
         let is_later = before.is_none_or(|before| *before > end);

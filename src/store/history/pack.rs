@@ -2,7 +2,7 @@
 
 use std::sync::PoisonError;
 
-use super::blocks::{BLOCK_BYTES_MAX, Head, PackedLine};
+use super::blocks::{BLOCK_BYTES_MAX, BlockHead, PackedLine};
 use super::{History, decode};
 use crate::store::error::StoreError;
 use crate::store::frame;
@@ -41,11 +41,11 @@ impl History {
         Ok(true)
     }
 
-    fn draft(&self) -> Result<Option<(Head, Vec<u8>)>, StoreError> {
+    fn draft(&self) -> Result<Option<(BlockHead, Vec<u8>)>, StoreError> {
         let Some(loose) = self.index().loose(LOOSE_MAX) else {
             return Ok(None);
         };
-        let (mut head, mut body) = (Head::default(), Vec::new());
+        let (mut head, mut body) = (BlockHead::default(), Vec::new());
         for (snapshot, revision) in loose.into_iter().take(BLOCK_REVISIONS_MAX) {
             let stored = frame::get(&self.globals, &revision_key(&snapshot, revision))?;
             // One that was deleted meanwhile is gone, and one that is damaged is mended where it lies.

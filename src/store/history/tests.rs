@@ -9,14 +9,14 @@ use crate::store::Store;
 fn a_complete_revision_ends_the_story_whatever_its_number_and_start() {
     let snapshot = SnapshotId::parse("s").expect("a valid id");
     let initiator = ProcessId::parse("n1").expect("a valid id");
-    let came = |revision, complete| Came {
+    let came = |revision, complete| RevisionArrival {
         snapshot: snapshot.clone(),
         revision,
         complete,
         known: (2, 3),
     };
     let mut index = Index::default();
-    let note = |index: &mut Index, start, came: &Came| {
+    let note = |index: &mut Index, start, came: &RevisionArrival| {
         index.note(&Noted {
             came,
             start: Hlc::at(start),

@@ -14,9 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, Lsn};
 use crate::store::codec::Entry;
+use crate::store::compression;
 use crate::store::error::StoreError;
 use crate::store::frame::{self, Damage, Kind};
-use crate::store::packed;
 use crate::store::schema::{self, position_key, position_of};
 use crate::store::v1::Frozen;
 use crate::store::v6::TurnsV6;
@@ -47,13 +47,13 @@ impl Turns {
 }
 
 /// A block that was read.
-pub(in crate::store) struct Block {
+pub(in crate::store) struct TurnBlock {
     pub(in crate::store) turns: Turns,
     /// Every entry as it was when it lay alone, frame included.
     entries: Vec<Vec<u8>>,
 }
 
-impl Block {
+impl TurnBlock {
     /// The entries, in order.
     pub(in crate::store) fn into_entries(self) -> impl Iterator<Item = (Lsn, Vec<u8>)> {
         let positions = (self.turns.first.0..).map(Lsn);
@@ -69,13 +69,13 @@ impl Block {
 
 /// A block that is being made.
 #[derive(Default)]
-pub(super) struct Draft {
+pub(super) struct TurnBlockDraft {
     turns: Option<Turns>,
     body: Vec<u8>,
     hash: Hash,
 }
 
-impl Draft {
+impl TurnBlockDraft {
     /// Adds the next entry.
     pub(super) fn push(&mut self, entry: &Entry, framed: &[u8]) {
         let (position, time) = (entry.turn.position, entry.turn.time);
@@ -108,18 +108,18 @@ impl Draft {
     pub(super) fn end(self) -> Option<(Turns, Vec<u8>)> {
         let turns = self.turns?;
         let mut payload = frame::encode(&TurnsV6::freeze(&turns));
-        payload.extend_from_slice(&packed::compress(&self.body));
+        payload.extend_from_slice(&compression::compress(&self.body));
         Some((turns, frame::wrap(Kind::Turns, &payload)))
     }
 }
 
 /// The blocks of a journal.
-pub(in crate::store) struct Blocks {
+pub(in crate::store) struct TurnBlocks {
     pub(super) tree: sled::Tree,
-    cache: Mutex<VecDeque<Arc<Block>>>,
+    cache: Mutex<VecDeque<Arc<TurnBlock>>>,
 }
 
-impl Blocks {
+impl TurnBlocks {
     pub(in crate::store) fn new(tree: sled::Tree) -> Self {
         Self {
             tree,
@@ -178,7 +178,7 @@ impl Blocks {
     }
 
     /// The block that begins at a position.
-    pub(in crate::store) fn read(&self, first: Lsn) -> Result<Option<Block>, StoreError> {
+    pub(in crate::store) fn read(&self, first: Lsn) -> Result<Option<TurnBlock>, StoreError> {
         let Some(framed) = frame::get(&self.tree, &position_key(first))? else {
             return Ok(None);
         };
@@ -186,7 +186,7 @@ impl Blocks {
         unpacked.map(Some).map_err(|damage| damaged(first, damage))
     }
 
-    fn cache(&self) -> MutexGuard<'_, VecDeque<Arc<Block>>> {
+    fn cache(&self) -> MutexGuard<'_, VecDeque<Arc<TurnBlock>>> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -231,12 +231,12 @@ fn checked(turns: Turns, first: Lsn) -> Result<Turns, Damage> {
 }
 
 /// Reads a block and computes the entries of before it was packed.
-pub(in crate::store) fn unpack(framed: &[u8], first: Lsn) -> Result<Block, Damage> {
+pub(in crate::store) fn unpack(framed: &[u8], first: Lsn) -> Result<TurnBlock, Damage> {
     let payload = frame::unwrap(Kind::Turns, framed)?;
     let turns = frame::peek::<TurnsV6>(framed, 0)?.thaw();
     let turns = checked(turns, first)?;
     let head_bytes = frame::encode(&TurnsV6::freeze(&turns)).len();
-    let body = packed::decompress(payload.get(head_bytes..).unwrap_or_default())?;
+    let body = compression::decompress(payload.get(head_bytes..).unwrap_or_default())?;
     let (mut rest, mut previous) = (&body[..], turns.previous);
     let mut entries = Vec::new();
     let cut_off = |found: usize, expected: usize| Damage::CutOff { found, expected };
@@ -253,5 +253,5 @@ pub(in crate::store) fn unpack(framed: &[u8], first: Lsn) -> Result<Block, Damag
         let problem = format!("it holds {found} entries rather than {expected}");
         return Err(Damage::Contradiction(problem));
     }
-    Ok(Block { turns, entries })
+    Ok(TurnBlock { turns, entries })
 }

@@ -1,7 +1,7 @@
 //! Packs old turns into blocks, the oldest first.
 
 use super::Journal;
-use super::blocks::{BLOCK_TURNS, Draft};
+use super::blocks::{BLOCK_TURNS, TurnBlockDraft};
 use crate::process::ids::{Hash, Lsn};
 use crate::store::codec::Entry;
 use crate::store::error::StoreError;
@@ -62,7 +62,7 @@ impl Journal {
 
     // The next turns that go into one block. None where those between two long ones are few, or where more are to come.
     fn draft(&self, (from, until): (Lsn, Lsn), left: &mut u64) -> Result<Drafted, StoreError> {
-        let (mut draft, mut next) = (Draft::default(), from);
+        let (mut draft, mut next) = (TurnBlockDraft::default(), from);
         while next < until && draft.len() < BLOCK_TURNS && *left > 0 {
             match self.packable(next, draft.hash())? {
                 Some((entry, framed)) => {
@@ -71,7 +71,7 @@ impl Journal {
                 }
                 None if draft.len() >= BLOCK_TURNS_MIN => return Ok(Drafted { draft, next }),
                 None => {
-                    draft = Draft::default();
+                    draft = TurnBlockDraft::default();
                     next = Lsn(next.0 + PASSED_OVER);
                     *left = left.saturating_sub(PASSED_OVER);
                 }
@@ -80,7 +80,7 @@ impl Journal {
         if draft.len() < BLOCK_TURNS {
             // The rest is packed with what follows.
             next = Lsn(next.0 - draft.len());
-            draft = Draft::default();
+            draft = TurnBlockDraft::default();
         }
         Ok(Drafted { draft, next })
     }
@@ -140,7 +140,7 @@ impl Journal {
 }
 
 struct Drafted {
-    draft: Draft,
+    draft: TurnBlockDraft,
     /// The next turn to look at.
     next: Lsn,
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::page::{Marked, Page, SNAPSHOTS_MAX, StatementQuery};
+use super::page::{Marked, SNAPSHOTS_MAX, StatementPage, StatementQuery};
 use crate::history::part::RecordedState;
 use crate::process::clock::Hlc;
 use crate::process::ids::SnapshotId;
@@ -16,7 +16,7 @@ impl Store {
     pub(super) fn mark_older(
         &self,
         query: &StatementQuery,
-        page: &mut Page,
+        page: &mut StatementPage,
     ) -> Result<(), StoreError> {
         let horizon = self.journal.horizon();
         // What was recorded before the horizon has a clock before it.
@@ -88,7 +88,7 @@ impl Store {
 }
 
 // A snapshot that has rotted does not keep anybody from the rest of a statement.
-pub(super) fn leave_out(page: &mut Page, error: StoreError) -> Result<(), StoreError> {
+pub(super) fn leave_out(page: &mut StatementPage, error: StoreError) -> Result<(), StoreError> {
     let StoreError::Damaged { what, damage } = error else {
         return Err(error);
     };

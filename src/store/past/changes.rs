@@ -6,14 +6,14 @@ use std::iter::Peekable;
 
 use crate::history::diff::AccountChange;
 use crate::history::part::{RecordedState, Run};
-use crate::history::share::Share;
+use crate::history::process_totals::ProcessTotals;
 use crate::process::ids::{AccountId, Hash, Lsn, SnapshotId};
 use crate::store::Store;
+use crate::store::chunk_source::ChunkSource;
 use crate::store::chunks::Chunks;
-use crate::store::compare::{Changes, Forward, newest};
+use crate::store::compare::{AccountChanges, Forward, newest};
 use crate::store::error::StoreError;
 use crate::store::frame::Damage;
-use crate::store::source::ChunkSource;
 
 /// Accounts of the turns that are held at once. Of more the turns are read again.
 const ACCOUNTS_HELD_MAX: usize = 65_536;
@@ -69,7 +69,7 @@ impl Store {
         let (start, runs) = match nearest {
             Some(state) => ((state.position, state.journal), state.runs),
             None => {
-                let Share {
+                let ProcessTotals {
                     position, journal, ..
                 } = self.nothing()?;
                 ((position, journal), Vec::new())
@@ -90,7 +90,7 @@ impl Store {
 
 struct Until<'a, S: ChunkSource> {
     /// What the nearest recorded state holds otherwise.
-    states: Peekable<Changes<'a, S>>,
+    states: Peekable<AccountChanges<'a, S>>,
     /// That state, for accounts that both hold alike.
     nearest: Vec<Forward<'a, S>>,
     /// What came behind it.
@@ -103,7 +103,7 @@ impl<'a, S: ChunkSource> Until<'a, S> {
         (from, nearest): (&[Run], &[Run]),
         turns: Turns<'a>,
     ) -> Result<Self, StoreError> {
-        let states = Changes::new(shelf, (from, nearest), turns.behind.as_ref())?;
+        let states = AccountChanges::new(shelf, (from, nearest), turns.behind.as_ref())?;
         let nearest = nearest.iter().map(|run| Forward::whole(shelf, run));
         Ok(Self {
             states: states.peekable(),

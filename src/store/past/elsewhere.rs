@@ -3,7 +3,7 @@
 //! they are left out.
 
 use super::before::leave_out;
-use super::page::{Page, StatementQuery};
+use super::page::{StatementPage, StatementQuery};
 use crate::process::clock::Hlc;
 use crate::process::ids::{Lsn, ProcessId};
 use crate::store::Store;
@@ -19,7 +19,7 @@ impl Store {
         me: &ProcessId,
         query: &StatementQuery,
         turns: (Lsn, Lsn),
-        page: &mut Page,
+        page: &mut StatementPage,
     ) -> Result<(), StoreError> {
         for until in self.losses(turns)? {
             if page.snapshots_left_out {

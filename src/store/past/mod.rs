@@ -6,11 +6,12 @@ mod elsewhere;
 mod page;
 mod recorded;
 
-pub use page::{Marked, Page, StatementQuery};
+pub use page::{Marked, StatementPage, StatementQuery};
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Store;
+use super::account_index::{MatchQuery, key_of_account};
 use super::codec::Entry;
 use super::error::StoreError;
 use super::frame::{Damage, Kind};
@@ -18,9 +19,8 @@ use super::journal::Horizon;
 use super::merge::Cells;
 use super::schema::{name, position_key};
 use super::states::StoredState;
-use super::stretches::{Wanted, key_of_account};
 use crate::history::part::RecordedState;
-use crate::history::share::Share;
+use crate::history::process_totals::ProcessTotals;
 use crate::history::statement::entries;
 use crate::process::cell::Cell;
 use crate::process::clock::Hlc;
@@ -36,7 +36,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::BeforeHorizon`]; damaged where what decides cannot be read.
     pub fn position_at(&self, time: Hlc) -> Result<Lsn, StoreError> {
-        self.steady(|horizon| {
+        self.retry_if_trimmed(|horizon| {
             let found = self.search(horizon.first, time)?;
             match found < horizon.first && time < horizon.since {
                 true => Err(horizon.refusal()),
@@ -71,7 +71,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn known_since(&self) -> Result<Option<Hlc>, StoreError> {
-        self.steady(|horizon| {
+        self.retry_if_trimmed(|horizon| {
             let newest = self.position();
             let since = match (horizon.first, newest) {
                 (Lsn(1), Lsn(0)) => return Ok(None),
@@ -98,13 +98,13 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn met_since_gap(&self, gap: Lsn) -> Result<BTreeMap<ProcessId, Hlc>, StoreError> {
-        self.steady(|horizon| {
+        self.retry_if_trimmed(|horizon| {
             let first = gap.next().max(horizon.first);
             let count = usize::try_from(self.position().next().0.saturating_sub(first.0));
             let count = count.map_or(MEETINGS_WITHIN, |count| count.min(MEETINGS_WITHIN));
             let mut met = BTreeMap::new();
             for entry in self.journal.scan(first, None).take(count) {
-                for (peer, identity, since) in entry?.turn.meetings() {
+                for (peer, identity, since) in entry?.turn.recognitions() {
                     if !identity.is_given_up() {
                         let first = met.entry(peer.clone()).or_insert(since);
                         *first = since.min(*first);
@@ -123,7 +123,7 @@ impl Store {
         &self,
         peers: &BTreeSet<ProcessId>,
     ) -> Result<BTreeMap<ProcessId, Hlc>, StoreError> {
-        self.steady(|horizon| {
+        self.retry_if_trimmed(|horizon| {
             let before = self.states_until(Lsn(horizon.first.0 - 1)).next();
             let known = before.transpose()?.map(|state| state.registers.peers);
             let known = known.unwrap_or_default().into_keys();
@@ -134,7 +134,7 @@ impl Store {
                     break;
                 }
                 let turn = entry?.turn;
-                for (peer, _, since) in turn.meetings() {
+                for (peer, _, since) in turn.recognitions() {
                     if peers.contains(peer) {
                         met.entry(peer.clone()).or_insert(since);
                     }
@@ -145,7 +145,10 @@ impl Store {
     }
 
     // The horizon may come closer while something is read: then some of it was not found, and it is read again.
-    fn steady<T>(&self, read: impl Fn(Horizon) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    fn retry_if_trimmed<T>(
+        &self,
+        read: impl Fn(Horizon) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         loop {
             let horizon = self.journal.horizon();
             let found = read(horizon);
@@ -185,15 +188,15 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::BeforeHorizon`], [`StoreError::Beyond`]; damaged where the journal is.
-    pub fn share_at(&self, position: Lsn) -> Result<Share, StoreError> {
-        self.steady(|_| self.share(position))
+    pub fn share_at(&self, position: Lsn) -> Result<ProcessTotals, StoreError> {
+        self.retry_if_trimmed(|_| self.share(position))
     }
 
-    fn share(&self, position: Lsn) -> Result<Share, StoreError> {
+    fn share(&self, position: Lsn) -> Result<ProcessTotals, StoreError> {
         self.check_range(position)?;
         let state = self.states_until(position).next().transpose()?;
         let mut share = match &state {
-            Some(state) => Share::from(&state.recorded),
+            Some(state) => ProcessTotals::from(&state.recorded),
             None => self.nothing()?,
         };
         share.store = Some(self.identity.store);
@@ -219,7 +222,7 @@ impl Store {
         account: &AccountId,
         position: Lsn,
     ) -> Result<Option<i64>, StoreError> {
-        self.steady(|_| self.balance(me, account, position))
+        self.retry_if_trimmed(|_| self.balance(me, account, position))
     }
 
     fn balance(
@@ -230,7 +233,7 @@ impl Store {
     ) -> Result<Option<i64>, StoreError> {
         self.check_range(position)?;
         let (cut, recorded) = self.recorded_balance(account, position)?;
-        let wanted = Wanted {
+        let wanted = MatchQuery {
             key: key_of_account(account),
             range: (cut.next(), position),
             newest_first: false,
@@ -327,10 +330,10 @@ impl Store {
     }
 
     // The beginning of everything, where the journal still has it.
-    fn nothing(&self) -> Result<Share, StoreError> {
+    fn nothing(&self) -> Result<ProcessTotals, StoreError> {
         let horizon = self.journal.horizon();
         match horizon.first {
-            Lsn(1) => Ok(Share::default()),
+            Lsn(1) => Ok(ProcessTotals::default()),
             _ => Err(horizon.refusal()),
         }
     }

@@ -4,8 +4,8 @@ use crate::history::statement::{Entry, EntryPlace, entries, recorded_for};
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Lsn, ProcessId, SnapshotId};
 use crate::store::Store;
+use crate::store::account_index::{MatchQuery, key_of_account, key_of_snapshots};
 use crate::store::error::StoreError;
-use crate::store::stretches::{Wanted, key_of_account, key_of_snapshots};
 
 /// Snapshots that one page shows; those further on are left out, and the page says so.
 pub(super) const SNAPSHOTS_MAX: usize = 1000;
@@ -29,7 +29,7 @@ pub struct StatementQuery {
 
 /// A page of a statement.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Page {
+pub struct StatementPage {
     /// Entries in the order that was wanted, each with the balance after it.
     pub entries: Vec<(Entry, i64)>,
     /// Snapshots between and around these entries, in the same order; each is on one page alone.
@@ -71,17 +71,21 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::BeforeHorizon`] where the balance before the page is not known any more.
-    pub fn statement(&self, me: &ProcessId, query: &StatementQuery) -> Result<Page, StoreError> {
-        self.steady(|_| self.page(me, query))
+    pub fn statement(
+        &self,
+        me: &ProcessId,
+        query: &StatementQuery,
+    ) -> Result<StatementPage, StoreError> {
+        self.retry_if_trimmed(|_| self.page(me, query))
     }
 
-    fn page(&self, me: &ProcessId, query: &StatementQuery) -> Result<Page, StoreError> {
+    fn page(&self, me: &ProcessId, query: &StatementQuery) -> Result<StatementPage, StoreError> {
         let range = self.range(query)?;
         let (found, has_more) = self.wanted_entries(me, query, range)?;
-        let mut page = Page {
+        let mut page = StatementPage {
             has_more,
             kept_since: self.kept_since_in(query)?,
-            ..Page::default()
+            ..StatementPage::default()
         };
         let mut ascending = found;
         if !query.oldest_first {
@@ -133,7 +137,7 @@ impl Store {
             (Some(after), false) => (first, last.min(after.position)),
             (None, _) => (first, last),
         };
-        let wanted = Wanted {
+        let wanted = MatchQuery {
             key: key_of_account(&query.account),
             range,
             newest_first: !query.oldest_first,
@@ -197,7 +201,7 @@ impl Store {
         me: &ProcessId,
         query: &StatementQuery,
         ((first, last), before): ((Lsn, Lsn), Option<i64>),
-        page: &mut Page,
+        page: &mut StatementPage,
     ) -> Result<(), StoreError> {
         let ends = (page.entries.first(), page.entries.last());
         let end = if query.oldest_first { ends.1 } else { ends.0 };
@@ -210,7 +214,7 @@ impl Store {
         };
         let first = newer_than.map_or(first, |newer| first.max(newer.next()));
         let last = up_to.map_or(last, |up_to| last.min(up_to));
-        let wanted = Wanted {
+        let wanted = MatchQuery {
             key: key_of_snapshots(),
             range: (first, last),
             newest_first: !query.oldest_first,

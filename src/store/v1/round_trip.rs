@@ -18,8 +18,8 @@ use crate::process::ids::{
 };
 use crate::process::message::{Body, Marker, Message, Stamp, Transfer, Write};
 use crate::process::refusal::{Diverged, OtherRun, OtherStore, Refusal};
+use crate::store::account_index::{Segment, Touches};
 use crate::store::frame;
-use crate::store::stretches::{Stretch, Touches};
 
 fn id<T: Debug>(parse: fn(&str) -> Result<T, Malformed>) -> impl Strategy<Value = T> {
     "[a-z/é🦀]{1,12}".prop_map(move |text| parse(&text).expect("short and printable"))
@@ -202,11 +202,8 @@ fn of_channels() -> impl Strategy<Value = Record> {
             }
         ),
         (process(), seq()).prop_map(|(to, seq)| Record::Acknowledged { to, seq }),
-        (process(), any::<[u8; 16]>(), any::<u64>()).prop_map(|(peer, store, boot)| Record::Met {
-            peer,
-            store,
-            boot,
-        }),
+        (process(), any::<[u8; 16]>(), any::<u64>())
+            .prop_map(|(peer, store, boot)| Record::RecognizedOnce { peer, store, boot }),
         (process(), any::<[u8; 16]>(), any::<[u64; 2]>()).prop_map(|(peer, store, [boot, run])| {
             let identity = Identity { store, boot, run };
             Record::Recognized { peer, identity }
@@ -231,7 +228,7 @@ fn of_snapshots() -> impl Strategy<Value = Record> {
         ),
         id(SnapshotId::parse).prop_map(|snapshot| Record::PartStored { snapshot }),
         Just(Record::Checkpointed),
-        Just(Record::Reached),
+        Just(Record::ClockAdvanced),
     ]
 }
 
@@ -265,7 +262,7 @@ proptest! {
         (first, touches, journal) in any::<(u64, u64, [u8; 32])>(),
         pairs in vec(any::<(u32, u32)>(), 0..50),
     ) {
-        let stretch = Stretch { first: Lsn(first), touches, journal: Hash(journal) };
+        let stretch = Segment { first: Lsn(first), touches, journal: Hash(journal) };
         let bytes = frame::encode(&StretchV1::freeze(&stretch));
         let decoded: StretchV1 = frame::decode(&bytes).expect("it was just encoded");
         prop_assert_eq!(decoded.thaw(), stretch);

@@ -2,10 +2,10 @@
 
 use super::frozen_struct;
 use crate::process::ids::{Hash, Lsn};
-use crate::store::stretches::{Stretch, Touches};
+use crate::store::account_index::{Segment, Touches};
 
 frozen_struct!(
-    StretchV1 = Stretch {
+    StretchV1 = Segment {
         first: Lsn,
         touches: u64,
         journal: Hash

@@ -37,7 +37,7 @@ frozen_enum!(RecordV1 = Record {
         message: MessageV1,
     },
     Acknowledged { to: ProcessId, seq: Seq },
-    Met { peer: ProcessId, store: [u8; 16], boot: u64 },
+    RecognizedOnce { peer: ProcessId, store: [u8; 16], boot: u64 },
     StateRecorded { snapshot: SnapshotId, initiator: ProcessId, channels: Vec<ProcessId> },
     PartStored { snapshot: SnapshotId },
     Checkpointed,
@@ -50,7 +50,7 @@ frozen_enum!(RecordV1 = Record {
     Recognized { peer: ProcessId, identity: IdentityV2 },
     Forgotten { peer: ProcessId, written_off: i128 },
     // Since format 3.
-    Reached,
+    ClockAdvanced,
     Carried { to: ProcessId, seq: Seq, message: MessageV1 },
     // Since format 5.
     AnswersForgotten { count: u32 },

@@ -2,7 +2,7 @@
 
 use super::part::{narrow, wide};
 use super::{Unreadable, absent};
-use crate::process::channel::{Flow, Tally};
+use crate::process::channel::{ChannelDigest, Flow};
 use crate::process::clock::{Clocks, Hlc, Lamport};
 use crate::process::event::Identity;
 use crate::process::ids::{AccountId, Amount, Key, ProcessId, Seq, SnapshotId};
@@ -104,7 +104,7 @@ fn value(text: String) -> Result<Box<str>, Unreadable> {
 
 /// What passed one end of a channel, as it travels.
 #[must_use]
-pub fn tally_to_wire(tally: Tally) -> wire::Tally {
+pub fn digest_to_wire(tally: ChannelDigest) -> wire::Tally {
     wire::Tally {
         sequence: tally.flow.sequence.0,
         transfers: tally.flow.transfers,
@@ -115,9 +115,9 @@ pub fn tally_to_wire(tally: Tally) -> wire::Tally {
 
 /// What passed the other end of a channel.
 #[must_use]
-pub fn tally_from_wire(tally: Option<wire::Tally>) -> Tally {
+pub fn digest_from_wire(tally: Option<wire::Tally>) -> ChannelDigest {
     let tally = tally.unwrap_or_default();
-    Tally {
+    ChannelDigest {
         flow: Flow {
             sequence: Seq(tally.sequence),
             transfers: tally.transfers,

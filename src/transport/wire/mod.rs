@@ -2,22 +2,22 @@
 
 mod horizon;
 mod message;
+mod message_json;
 mod part;
-mod payload;
-mod share;
+mod process_totals;
+mod reported;
 mod stopped;
-mod told;
 
 pub use horizon::{answers_since, before_horizon};
 pub use message::{
-    clocks_from_wire, clocks_to_wire, envelope_from_wire, envelope_to_wire, identity_from_wire,
-    identity_to_wire, tally_from_wire, tally_to_wire,
+    clocks_from_wire, clocks_to_wire, digest_from_wire, digest_to_wire, envelope_from_wire,
+    envelope_to_wire, identity_from_wire, identity_to_wire,
 };
+pub use message_json::{BadMessageJson, Foreign, MessageJson};
 pub use part::{part_from_wire, part_to_wire, state_from_wire, state_to_wire, wide};
-pub use payload::{BadPayload, Foreign, Payload};
-pub use share::{figures_to_wire, share_from_wire, share_to_wire};
+pub use process_totals::{figures_to_wire, share_from_wire, share_to_wire};
+pub use reported::told_from_wire;
 pub use stopped::{stopped_from_wire, stopped_to_wire};
-pub use told::told_from_wire;
 
 /// Why something from a peer is not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

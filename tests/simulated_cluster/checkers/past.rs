@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use snapledger::history::audit::Audit;
-use snapledger::history::share::Share;
+use snapledger::history::process_totals::ProcessTotals;
 use snapledger::history::statement::Entry;
 use snapledger::process::clock::Hlc;
 use snapledger::process::ids::{AccountId, ProcessId};
@@ -37,7 +37,7 @@ pub(crate) type Asked = (Hlc, ProcessId, AccountId);
 /// The first complete answer about each instant.
 #[derive(Default)]
 pub(super) struct Past {
-    audits: BTreeMap<Hlc, BTreeMap<ProcessId, Share>>,
+    audits: BTreeMap<Hlc, BTreeMap<ProcessId, ProcessTotals>>,
     accounts: BTreeMap<Asked, Told>,
 }
 

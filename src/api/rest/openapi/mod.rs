@@ -19,8 +19,8 @@ use std::sync::LazyLock;
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
-use super::accept::Plain;
 use super::json::Json;
+use super::negotiation::Plain;
 
 pub(super) use page::{file, show};
 

@@ -8,8 +8,8 @@ use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use utoipa_swagger_ui::{Config, serve};
 
-use super::super::accept::{Format, negotiate};
 use super::super::body::Segments;
+use super::super::negotiation::{Format, negotiate};
 use super::super::query::Parameters;
 use crate::api::error::Failure;
 

@@ -2,7 +2,7 @@
 
 use super::super::Bench;
 use super::super::report::Ratio;
-use super::Measured;
+use super::SnapshotFigures;
 use crate::cli::CliError;
 use crate::store::{Stats, Store};
 
@@ -29,7 +29,7 @@ impl Disk {
     }
 
     /// Of all processes' states, with what names them and without the journal; and of the whole file.
-    pub(super) fn ratios(&self, measured: &Measured) -> Vec<Ratio> {
+    pub(super) fn ratios(&self, measured: &SnapshotFigures) -> Vec<Ratio> {
         // The first one has a single run for each process, so its size is that of a full copy.
         let under = measured.first.state_bytes * self.0.snapshots_complete as f64;
         vec![

@@ -1,0 +1,185 @@
+//! Where stores are made, a cluster of them or one alone, and how they come to where they are to be.
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::cli::CliError;
+use crate::config::cluster_file::ClusterFile;
+
+const LOCK: &str = "lock";
+const STORES: &str = "cluster";
+
+/// A directory that is empty or not there yet, and the one beside it in which its content is made.
+pub(super) struct Destination {
+    into: PathBuf,
+    parent: PathBuf,
+    /// `.NAME.restoring`: what an interrupted restore leaves; the next one begins anew there.
+    aside: PathBuf,
+}
+
+/// Stores in the making.
+pub(super) struct Staged<'a> {
+    place: &'a Destination,
+    stores: PathBuf,
+    /// No other command writes into the same place.
+    _lock: File,
+}
+
+impl Destination {
+    /// Looks, and writes nothing.
+    pub(super) fn check(into: &Path) -> Result<Self, CliError> {
+        let shown = into.display();
+        let usage = |why: &str| CliError::Usage(format!("--into: {shown} {why}"));
+        let absolute = std::path::absolute(into).map_err(|error| usage(&error.to_string()))?;
+        // A link is not replaced by what is moved into its place, nor can a file system be.
+        if fs::symlink_metadata(&absolute).is_ok_and(|found| found.is_symlink()) {
+            return Err(usage("is a link; name a directory that is new"));
+        }
+        match fs::read_dir(&absolute).map(|mut entries| entries.next().is_some()) {
+            Ok(true) => {
+                return Err(usage("is not empty; name a directory that is new"));
+            }
+            Ok(false) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(usage(&format!("cannot be looked into: {error}"))),
+        }
+        let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+            return Err(usage(
+                "is no place for stores; name a directory that is new",
+            ));
+        };
+        if is_mount_point(&absolute, parent) {
+            return Err(usage(
+                "is where a file system begins; name a new directory in it",
+            ));
+        }
+        let aside = parent.join(format!(".{}.restoring", name.to_string_lossy()));
+        if let Ok(entries) = fs::read_dir(&aside) {
+            let mut names = entries.flatten().map(|entry| entry.file_name());
+            if names.any(|name| name != LOCK && name != STORES) {
+                let aside = aside.display();
+                return Err(usage(&format!(
+                    "is made in {aside}, and other things stand there; move them away"
+                )));
+            }
+        }
+        Ok(Self {
+            parent: parent.to_path_buf(),
+            aside,
+            into: absolute,
+        })
+    }
+
+    /// Where the cluster will be.
+    pub(super) fn dir(&self) -> &Path {
+        &self.into
+    }
+
+    /// An empty place to make it in; what an interrupted restore has left there is removed.
+    pub(super) fn stage(&self) -> Result<Staged<'_>, CliError> {
+        let into = self.into.display();
+        let failed = |error| {
+            CliError::Usage(format!(
+                "--into: {into} cannot be made: {error}; name a new directory where this user may write"
+            ))
+        };
+        fs::create_dir_all(&self.aside).map_err(failed)?;
+        let lock = File::create(self.aside.join(LOCK)).map_err(failed)?;
+        lock.try_lock()
+            .map_err(|_| CliError::Usage(format!("another command is writing into {into} now")))?;
+        let stores = self.aside.join(STORES);
+        if stores.exists() {
+            fs::remove_dir_all(&stores).map_err(failed)?;
+        }
+        fs::create_dir(&stores).map_err(failed)?;
+        Ok(Staged {
+            place: self,
+            stores,
+            _lock: lock,
+        })
+    }
+}
+
+impl Staged<'_> {
+    /// Where the stores are made.
+    pub(super) fn dir(&self) -> &Path {
+        &self.stores
+    }
+
+    /// Writes the cluster file, durably.
+    pub(super) fn write(&self, name: &str, file: &ClusterFile) -> Result<(), CliError> {
+        let path = self.stores.join(name);
+        let text = toml::to_string(file).map_err(|error| {
+            CliError::CheckFailed(format!("the cluster file cannot be written: {error}"))
+        })?;
+        fs::write(&path, text).map_err(unwritable("write", &path))?;
+        sync(&path)
+    }
+
+    /// Removes what was made.
+    pub(super) fn abandon(self) {
+        // What is left is removed by the next one.
+        let _left = fs::remove_dir_all(&self.place.aside);
+    }
+
+    /// Moves all of it to where it is to be, in one step.
+    pub(super) fn move_into_place(self) -> Result<(), CliError> {
+        let into = &self.place.into;
+        sync(&self.stores)?;
+        // An empty directory is replaced; one that was filled since is not.
+        fs::rename(&self.stores, into).map_err(unwritable("move what was made into", into))?;
+        sync(&self.place.parent)?;
+        // What was made is there, whether or not this is left.
+        let _left = fs::remove_dir_all(&self.place.aside);
+        Ok(())
+    }
+}
+
+fn is_mount_point(dir: &Path, parent: &Path) -> bool {
+    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+    device(dir).is_some_and(|own| device(parent).is_some_and(|outer| own != outer))
+}
+
+fn sync(path: &Path) -> Result<(), CliError> {
+    let synced = File::open(path).and_then(|file| file.sync_all());
+    synced.map_err(unwritable("sync", path))
+}
+
+fn unwritable(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> CliError {
+    let path = path.to_path_buf();
+    move |error| CliError::Store(format!("cannot {what} {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    // Without this all stores are made, and only then cannot be moved to where they are to be.
+    #[test]
+    fn a_place_that_nothing_can_be_moved_to_is_refused_before_anything_is_written() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let [real, link, astray] = ["real", "link", "astray"].map(|name| dir.path().join(name));
+        fs::create_dir(&real).expect("a directory");
+        symlink(&real, &link).expect("a link");
+        symlink("nowhere", &astray).expect("a link");
+        for into in [&link, &astray, Path::new("/proc"), Path::new("/")] {
+            let refused = Destination::check(into)
+                .map(|_| ())
+                .expect_err("it is refused");
+            assert_eq!(refused.exit_code(), 2, "{refused}");
+        }
+        assert!(Destination::check(&real).is_ok() && Destination::check(&real.join("new")).is_ok());
+        // Looked at, it may be made; the system refuses it all the same.
+        let nowhere = Destination::check(Path::new("/proc/new")).expect("nothing is there");
+        let refused = nowhere.stage().map(|_| ()).expect_err("it is refused");
+        assert_eq!(refused.exit_code(), 2, "{refused}");
+        assert!(
+            refused.to_string().contains("; name a new directory"),
+            "{refused}"
+        );
+        let left = fs::read_dir(dir.path()).expect("a directory").count();
+        assert_eq!(left, 3);
+    }
+}

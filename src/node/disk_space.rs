@@ -1,0 +1,126 @@
+//! How much room the file system of the store has left, and who may still use it.
+//!
+//! A full disk ends a node, so work stops before. New work of clients is refused first. What peers send is durable on
+//! their side and can wait without loss, yet each message that is taken brings money or a marker home: so it has a
+//! reserve, a quarter of the minimum, that clients do not touch. Below that messages wait in the sender's journal.
+//! Acknowledgements, parts of snapshots that run, and checkpoints always pass: they are bounded by what was taken before.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::error::Unavailable;
+use super::memory;
+use super::metrics::Metrics;
+use super::parts::Parts;
+use crate::config::show_size;
+use crate::process::event::Input;
+
+/// Between two looks at the file system.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// The share of the minimum that is kept for peers.
+const RESERVE: u64 = 4;
+
+/// The room at the last look, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct DiskSpace {
+    pub(super) free: u64,
+    pub(super) min: u64,
+}
+
+impl DiskSpace {
+    /// Whether there is room for new work of clients.
+    pub(super) fn for_clients(self) -> Result<(), Unavailable> {
+        self.over(self.min)
+    }
+
+    /// Whether there is room for what peers send.
+    pub(super) fn for_peers(self) -> Result<(), Unavailable> {
+        self.over(self.min / RESERVE)
+    }
+
+    /// Whether there is room for this input.
+    pub(super) fn for_input(self, input: &Input) -> Result<(), Unavailable> {
+        match input {
+            Input::Operation { .. } | Input::Initiate { .. } => self.for_clients(),
+            Input::Called { .. } | Input::Arrived { .. } => self.for_peers(),
+            _ => Ok(()),
+        }
+    }
+
+    fn over(self, floor: u64) -> Result<(), Unavailable> {
+        if self.free >= floor {
+            return Ok(());
+        }
+        let (free, min) = (show_size(self.free), show_size(self.min));
+        Err(Unavailable::NoRoom { free, min })
+    }
+}
+
+/// Keeps the room and the figures of the store up to date; nobody else looks.
+pub(super) async fn watch(parts: Parts, metrics: Arc<Metrics>, room: watch::Sender<DiskSpace>) {
+    let mut looks = interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_short = false;
+    loop {
+        looks.tick().await;
+        memory::give_back();
+        let measured = parts.blocking(|store| match store.usage() {
+            Err(error) if error.is_shortage() => Ok(Err(error)),
+            measured => measured.map(Ok),
+        });
+        let usage = match measured.await {
+            Ok(Ok(usage)) => usage,
+            // To measure opens a directory. Where nothing can be opened the figures of before have to do: the files
+            // of the store are open, and what is asked of them goes on.
+            Ok(Err(error)) => {
+                if !std::mem::replace(&mut is_short, true) {
+                    tracing::warn!(%error, "the room is not known; it counts as before");
+                }
+                continue;
+            }
+            // A store that cannot be measured has failed, and that is reported already.
+            Err(_) => return std::future::pending().await,
+        };
+        if std::mem::take(&mut is_short) {
+            tracing::info!("the room is known again");
+        }
+        metrics.measured(&usage);
+        metrics.unreadable(parts.store.unreadable());
+        let before = *room.borrow();
+        let now = DiskSpace {
+            free: usage.free,
+            ..before
+        };
+        room.send_replace(now);
+        match (before.for_clients(), now.for_clients()) {
+            (Ok(()), Err(why)) => tracing::warn!("{why}"),
+            (Err(_), Ok(())) => tracing::info!(free = show_size(now.free), "there is room again"),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_refused_before_peers_wait() {
+        let room = |free| DiskSpace { free, min: 400 };
+        let allowed = |free| {
+            (
+                room(free).for_clients().is_ok(),
+                room(free).for_peers().is_ok(),
+            )
+        };
+        assert_eq!(allowed(400), (true, true));
+        assert_eq!(allowed(399), (false, true));
+        assert_eq!(allowed(100), (false, true));
+        assert_eq!(allowed(99), (false, false));
+        let none = DiskSpace { free: 0, min: 0 };
+        assert!(none.for_clients().is_ok(), "no minimum, no guard");
+    }
+}

@@ -1,0 +1,122 @@
+//! Reading all of a store, value by value.
+
+use std::path::Path;
+
+use super::revisions::Packed;
+use crate::store::chunks::Chunks;
+use crate::store::error::StoreError;
+use crate::store::files;
+use crate::store::frame::{self, Damage};
+use crate::store::migrate;
+use crate::store::schema::{TREES, TREES_LATE, Trees};
+
+/// A copy of a store, open for reading.
+pub(in crate::store) struct OpenedCopy {
+    pub(in crate::store) trees: Trees,
+    pub(in crate::store) chunks: Chunks,
+    pub(in crate::store) packed: Packed,
+}
+
+/// The format of a copy when it was opened, and the names of the trees that are not as they should be.
+#[derive(Debug)]
+pub(in crate::store) struct FoundFormat {
+    pub(in crate::store) format: u32,
+    pub(in crate::store) missing: Vec<&'static str>,
+    pub(in crate::store) unknown: Vec<String>,
+}
+
+impl OpenedCopy {
+    /// Opens the copy in `dir` and brings it to the newest format; that says whether a start could do it, too.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the engine cannot open it, the format is newer, or a migration stumbles over damage.
+    pub(in crate::store) fn open(dir: &Path) -> Result<(Self, FoundFormat), StoreError> {
+        let db = files::open_engine(dir, 0)?;
+        let names = db.tree_names();
+        let trees = Trees::open(&db)?;
+        let format = migrate::known_format(&trees)?;
+        migrate::migrate(&db, &trees, format, || Ok(()))?;
+        let is_missing = |tree: &&str| {
+            let is_there = names.iter().any(|name| **name == *tree.as_bytes());
+            !is_there && !TREES_LATE.contains(tree)
+        };
+        let is_ours = |name: &sled::IVec| {
+            **name == *b"__sled__default" || TREES.iter().any(|tree| *tree.as_bytes() == **name)
+        };
+        let found = FoundFormat {
+            format,
+            // An older format had other trees.
+            missing: match format == migrate::newest() {
+                true => TREES.into_iter().filter(is_missing).collect(),
+                false => Vec::new(),
+            },
+            unknown: db
+                .tree_names()
+                .iter()
+                .filter(|name| !is_ours(name))
+                .map(|name| String::from_utf8_lossy(name).into_owned())
+                .collect(),
+        };
+        let chunks = Chunks::new(trees.chunks.clone());
+        let packed = Packed::read(&trees)?;
+        let library = Self {
+            trees,
+            chunks,
+            packed,
+        };
+        Ok((library, found))
+    }
+}
+
+/// A stored value, its frame included.
+pub(in crate::store) struct Stored {
+    pub(in crate::store) key: Vec<u8>,
+    /// Damaged where fragments stand without the beginning of their value.
+    pub(in crate::store) framed: Result<Vec<u8>, Damage>,
+}
+
+/// One way through all values of a tree, in the order of their keys.
+pub(in crate::store) struct TreeWalk {
+    tree: fn(&Trees) -> &sled::Tree,
+    /// The last stored key that was read.
+    after: Vec<u8>,
+}
+
+impl TreeWalk {
+    pub(in crate::store) fn new(tree: fn(&Trees) -> &sled::Tree) -> Self {
+        let after = Vec::new();
+        Self { tree, after }
+    }
+
+    /// The next value. After an error there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Engine`].
+    pub(in crate::store) fn next(
+        &mut self,
+        library: &OpenedCopy,
+    ) -> Result<Option<Stored>, StoreError> {
+        let tree = (self.tree)(&library.trees);
+        let Some((stored_key, _)) = tree.get_gt(&self.after)? else {
+            return Ok(None);
+        };
+        let odd = |problem: &str| Err(Damage::Contradiction(problem.to_owned()));
+        let behind_fragments = |key: &[u8]| [key, &[0xff, 0xff]].concat();
+        let (key, framed, end) = match frame::split_key(&stored_key) {
+            None => {
+                let key = stored_key.to_vec();
+                (key.clone(), odd("its key is none of ours"), key)
+            }
+            Some((key, 0)) => match frame::lay_together(tree, key)? {
+                Some(found) => (key.to_vec(), Ok(found.framed), found.end),
+                None => (key.to_vec(), odd("it is gone"), behind_fragments(key)),
+            },
+            Some((key, _)) => {
+                let framed = odd("fragments of it stand where no value begins");
+                (key.to_vec(), framed, behind_fragments(key))
+            }
+        };
+        self.after = end;
+        Ok(Some(Stored { key, framed }))
+    }
+}

@@ -1,0 +1,41 @@
+//! What is known of whether snapshots stay: pins, and what was deleted. A node reads all of it when it starts.
+
+use super::Examiner;
+use super::opened_copy::TreeWalk;
+use crate::process::ids::SnapshotId;
+use crate::store::error::StoreError;
+use crate::store::frame::{self, Kind};
+use crate::store::retention;
+use crate::store::schema;
+use crate::store::v3::KeptV3;
+
+/// Reads it all.
+///
+/// # Errors
+/// [`StoreError::Engine`].
+pub(super) fn check(examiner: &mut Examiner) -> Result<(), StoreError> {
+    let mut walk = TreeWalk::new(|trees| &trees.retention);
+    while let Some(stored) = walk.next(&examiner.library)? {
+        let what = schema::name(Kind::Kept, &stored.key);
+        let name = stored.key.strip_suffix(&[0]).unwrap_or_default();
+        let name = std::str::from_utf8(name).ok();
+        if name.and_then(|name| SnapshotId::parse(name).ok()).is_none() {
+            examiner.findings.add(&*what, "its key is no snapshot");
+        }
+        let kept = stored.framed.and_then(|framed| {
+            frame::unwrap(Kind::Kept, &framed).and_then(frame::decode::<KeptV3>)
+        });
+        if let Err(damage) = kept {
+            examiner.findings.push(StoreError::damaged(what, damage));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a snapshot was deleted. Where that cannot be read it is named by [`check`], and nobody misses the snapshot.
+pub(super) fn was_deleted(tree: &sled::Tree, snapshot: &SnapshotId) -> Result<bool, StoreError> {
+    match retention::was_deleted(tree, snapshot) {
+        Err(StoreError::Damaged { .. }) => Ok(true),
+        known => known,
+    }
+}

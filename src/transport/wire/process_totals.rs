@@ -1,0 +1,92 @@
+//! Shares of an audit: figures alone.
+
+use super::part::{flow_to_wire, flows_from_wire, hash, narrow, wide};
+use super::{Unreadable, absent};
+use crate::history::process_totals::{KnownStore, ProcessTotals, Rebooked, StoreId};
+use crate::process::ids::{Lsn, ProcessId};
+use crate::proto::snapledger as wire;
+
+/// A share as it travels between nodes.
+#[must_use]
+pub fn share_to_wire(process: &ProcessId, share: &ProcessTotals) -> wire::Share {
+    wire::Share {
+        store_uuid: share.store.map_or_else(Vec::new, |store| store.to_vec()),
+        peers: share.peers.iter().map(known_to_wire).collect(),
+        ..figures_to_wire(process, share)
+    }
+}
+
+/// The figures of a share alone, as clients get them.
+#[must_use]
+pub fn figures_to_wire(process: &ProcessId, share: &ProcessTotals) -> wire::Share {
+    wire::Share {
+        process: process.to_string(),
+        position: share.position.0,
+        journal_hash: share.journal.0.to_vec(),
+        balance_total: Some(wide(share.balance_total)),
+        deposits: Some(wide(share.deposits)),
+        withdrawals: Some(wide(share.withdrawals)),
+        sent: share.sent.iter().map(flow_to_wire).collect(),
+        delivered: share.delivered.iter().map(flow_to_wire).collect(),
+        store_uuid: Vec::new(),
+        peers: Vec::new(),
+        booked: Some(wide(share.rebuilt.booked)),
+        unbooked: Some(wide(share.rebuilt.unbooked)),
+    }
+}
+
+/// A share that came, and whose it is.
+///
+/// # Errors
+/// [`Unreadable`] where something is malformed.
+pub fn share_from_wire(share: wire::Share) -> Result<(ProcessId, ProcessTotals), Unreadable> {
+    let process = ProcessId::parse(&share.process)?;
+    let share = ProcessTotals {
+        position: Lsn(share.position),
+        journal: hash(&share.journal_hash)?,
+        balance_total: narrow(share.balance_total),
+        deposits: narrow(share.deposits),
+        withdrawals: narrow(share.withdrawals),
+        sent: flows_from_wire(share.sent)?,
+        delivered: flows_from_wire(share.delivered)?,
+        store: store_from_wire(&share.store_uuid)?,
+        peers: share
+            .peers
+            .into_iter()
+            .map(known_from_wire)
+            .collect::<Result<_, _>>()?,
+        rebuilt: Rebooked {
+            booked: narrow(share.booked),
+            unbooked: narrow(share.unbooked),
+        },
+    };
+    Ok((process, share))
+}
+
+fn known_to_wire((process, known): (&ProcessId, &KnownStore)) -> wire::KnownStore {
+    wire::KnownStore {
+        process: process.to_string(),
+        store_uuid: known.store.to_vec(),
+        given_up: known.is_given_up,
+    }
+}
+
+fn known_from_wire(known: wire::KnownStore) -> Result<(ProcessId, KnownStore), Unreadable> {
+    let store = store_from_wire(&known.store_uuid)?;
+    let store = KnownStore {
+        store: store.ok_or_else(|| absent("a store uuid"))?,
+        is_given_up: known.given_up,
+    };
+    Ok((ProcessId::parse(&known.process)?, store))
+}
+
+// A program of before does not say whose journal it is.
+fn store_from_wire(bytes: &[u8]) -> Result<Option<StoreId>, Unreadable> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let store = StoreId::try_from(bytes);
+    store
+        .map(Some)
+        .map_err(|_| Unreadable("a store uuid of other than 16 bytes".to_owned()))
+}
