@@ -2,6 +2,7 @@
 //! the compiler to guard; without this they would be gone within a month.
 
 mod budgets;
+mod documents;
 mod layers;
 mod source;
 mod words;
@@ -36,4 +37,9 @@ fn everything_keeps_its_budget() {
 #[test]
 fn nothing_is_left_for_later_or_switched_off() {
     assert_none(&each(words::check));
+}
+
+#[test]
+fn documents_can_be_found_and_their_links_lead_somewhere() {
+    assert_none(&documents::check());
 }
