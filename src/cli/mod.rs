@@ -26,6 +26,7 @@ pub mod status;
 pub mod store;
 
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -33,9 +34,15 @@ pub use self::error::CliError;
 pub use self::logs::{LogFormat, LogOptions};
 pub use self::output::{OutputFormat, Report, print};
 
+// The program's version does not say which stores it opens.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let (version, format) = (env!("CARGO_PKG_VERSION"), crate::store::newest_format());
+    format!("{version} (store format {format})")
+});
+
 /// A cluster of bank processes whose money never stops moving and whose past can be audited exactly.
 #[derive(Debug, Parser)]
-#[command(name = "snapledger", version, propagate_version = true)]
+#[command(name = "snapledger", version = VERSION.as_str(), propagate_version = true)]
 #[command(
     after_help = "Exit codes: 0 done, 1 refused or a check failed, 2 bad usage or configuration, \
 3 the store cannot be opened or is damaged. With --output json an error is one line of JSON on stderr: \

@@ -41,7 +41,7 @@ const MIGRATIONS: &[Migration] = &[
 
 /// The format that this program reads and writes.
 #[must_use]
-pub(super) fn newest() -> u32 {
+pub fn newest_format() -> u32 {
     MIGRATIONS.last().map_or(0, |migration| migration.to)
 }
 
@@ -51,7 +51,7 @@ fn has_tree(db: &sled::Db, name: &str) -> bool {
 
 /// Whether this program knows the format of the store; which it is.
 pub(super) fn known_format(trees: &Trees) -> Result<u32, StoreError> {
-    let (found, known) = (trees.format()?, newest());
+    let (found, known) = (trees.format()?, newest_format());
     if found > known {
         return Err(StoreError::NewerFormat { found, known });
     }

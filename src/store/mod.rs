@@ -74,6 +74,7 @@ pub use history::{Due, Limits, Published, RevisionArrival, SnapshotSummary, Unre
 pub use leases::{READING_MAX, ReadLease, WriteLease};
 pub use merge::Cells;
 pub use messages::Messages;
+pub use migrate::newest_format;
 pub use open::Migrated;
 pub use operator::{Forgotten, NotForgotten};
 pub use past::{Marked, StatementPage, StatementQuery};

@@ -89,7 +89,7 @@ impl Store {
         let from = migrate::known_format(&trees)?;
         check_end(&engine, &trees, &Journal::open(&trees)?)?;
         migrate::migrate(&engine.db, &trees, from, || engine.make_durable())?;
-        let to = migrate::newest();
+        let to = migrate::newest_format();
         Ok(Migrated { from, to })
     }
 
@@ -173,7 +173,7 @@ pub(super) struct Stopped {
 /// A store that is there already, and not of an older format.
 pub(super) fn stopped_of_newest_format(dir: &Path) -> Result<Stopped, StoreError> {
     let (engine, trees) = stopped(dir)?;
-    let (found, known) = (migrate::known_format(&trees)?, migrate::newest());
+    let (found, known) = (migrate::known_format(&trees)?, migrate::newest_format());
     if found != known {
         return Err(StoreError::OlderFormat { found, known });
     }

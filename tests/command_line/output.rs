@@ -52,3 +52,17 @@ fn a_full_device_is_an_error() {
         assert!(stderr.contains("cannot write the output"), "{stderr}");
     }
 }
+
+// Without this a store that a program refuses cannot be told from its version.
+#[test]
+fn the_version_names_the_store_format() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let output = snapledger(&dir).arg("--version").output().expect("it runs");
+    let version = String::from_utf8(output.stdout).expect("it is text");
+    let expected = format!(
+        "snapledger {} (store format {})\n",
+        env!("CARGO_PKG_VERSION"),
+        snapledger::store::newest_format()
+    );
+    assert_eq!(version, expected);
+}

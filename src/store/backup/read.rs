@@ -258,7 +258,7 @@ impl<'a> Blocks<'a> {
         };
         let head: BackupHead =
             frame::decode(&bytes).map_err(|damage| damaged(&damage.to_string()))?;
-        let (found, known) = (head.store_format, migrate::newest());
+        let (found, known) = (head.store_format, migrate::newest_format());
         if found > known {
             return Err(ExportError::Store(StoreError::NewerFormat { found, known }));
         }

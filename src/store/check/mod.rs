@@ -201,7 +201,7 @@ impl<'a> Examiner<'a> {
         for tree in found.unknown {
             findings.note(format!("the tree {tree:?} is none of a store's"));
         }
-        let (format, newest) = (found.format, migrate::newest());
+        let (format, newest) = (found.format, migrate::newest_format());
         if format < newest {
             findings.note(format!(
                 "the store has format {format}; the next start brings it to {newest}"

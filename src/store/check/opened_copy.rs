@@ -46,7 +46,7 @@ impl OpenedCopy {
         let found = FoundFormat {
             format,
             // An older format had other trees.
-            missing: match format == migrate::newest() {
+            missing: match format == migrate::newest_format() {
                 true => TREES.into_iter().filter(is_missing).collect(),
                 false => Vec::new(),
             },
