@@ -1,4 +1,5 @@
-//! The documents: every link leads to a file and a heading that exist, and every page can be found from the index.
+//! The documents: every link leads to a file and a heading that exist, every file that is named exists, and every page can
+//! be found from the index.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,6 +11,16 @@ use super::source::Finding;
 const README_LINES_MAX: usize = 100;
 /// Pages that list every other Markdown file beside them.
 const INDEXES: [&str; 2] = ["docs/README.md", "docs/decisions/README.md"];
+
+/// Paths in backticks that begin so are of this crate.
+const FOLDERS: [&str; 6] = [
+    "src/",
+    "tests/",
+    "docs/",
+    "proto/",
+    "benches/",
+    "migrations/",
+];
 
 /// One page: its text without code blocks, line by line, and the anchors of its headings.
 struct Page {
@@ -30,6 +41,7 @@ pub(crate) fn check() -> Vec<Finding> {
         })
         .collect();
     let mut findings = broken_links(root, &pages);
+    findings.extend(missing_files(root, &pages));
     findings.extend(INDEXES.iter().flat_map(|index| not_listed(index, &pages)));
     let readme = fs::read_to_string(root.join("README.md")).expect("README.md can be read");
     let lines = readme.lines().count();
@@ -143,6 +155,24 @@ fn broken_links(root: &Path, pages: &BTreeMap<PathBuf, Page>) -> Vec<Finding> {
     findings
 }
 
+// A file of the crate, named by its path in backticks. What a version had in its time stands in the changelog.
+fn missing_files(root: &Path, pages: &BTreeMap<PathBuf, Page>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (file, page) in pages {
+        for (line, text) in &page.lines {
+            let named = text.split('`').skip(1).step_by(2);
+            let named =
+                named.filter(|named| FOLDERS.iter().any(|folder| named.starts_with(folder)));
+            let named = named.filter(|named| !named.contains(['*', ' ', '<', '{']));
+            for named in named.filter(|named| !root.join(named).exists()) {
+                let file = file.display();
+                findings.push(Finding(format!("{file}:{line}: there is no `{named}`")));
+            }
+        }
+    }
+    findings
+}
+
 fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for part in path.components() {
@@ -218,6 +248,18 @@ mod tests {
             ("c.md", ""),
         ]);
         assert_eq!(not_listed("docs/README.md", &pages).len(), 1);
+    }
+
+    #[test]
+    fn a_named_file_that_is_not_there_is_found() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let named = |name: &str| {
+            let text = format!("See `it` in `{name}`.\n");
+            missing_files(root, &pages(&[("a.md", &text)])).len()
+        };
+        assert_eq!(named("src/lib.rs"), 0);
+        assert_eq!(named("docs/*.md"), 0);
+        assert_eq!(named("src/no.rs"), 1);
     }
 
     #[test]
