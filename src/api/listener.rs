@@ -11,6 +11,10 @@ use tokio::time::sleep;
 /// How long to wait before the next try where the system has no more sockets.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What may wait in the kernel that the client has no room for yet; less is sent at the rate at which it reads.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES_MAX: u32 = 128 * 1024;
+
 /// A socket that listens, with places for those who come in.
 pub(super) struct Listener {
     listener: TcpListener,
@@ -39,6 +43,7 @@ impl Listener {
                 Ok((socket, _)) => {
                     // Without it an answer in two parts waits for an acknowledgement, 40 ms; it is no more than slower.
                     let _slower = socket.set_nodelay(true);
+                    bound_unsent(&socket);
                     return (socket, place);
                 }
                 Err(error) => {
@@ -51,3 +56,13 @@ impl Listener {
         }
     }
 }
+
+// Without a bound megabytes wait in the kernel, and the socket takes nothing for as long as a slow client needs to read a
+// third of them: it would look as if the client read nothing.
+#[cfg(target_os = "linux")]
+fn bound_unsent(socket: &TcpStream) {
+    let _unbounded = socket2::SockRef::from(socket).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn bound_unsent(_socket: &TcpStream) {}

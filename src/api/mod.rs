@@ -23,6 +23,7 @@ mod proof;
 mod range;
 mod recorded;
 mod resets;
+mod resettable;
 pub mod rest;
 mod serve;
 mod starting;

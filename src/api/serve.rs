@@ -3,6 +3,8 @@
 
 use std::future::Future;
 use std::io::{self, Cursor};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -18,6 +20,7 @@ use tokio::time::timeout;
 
 use super::listener::{ConnectionPermit, Listener};
 use super::resets::paced;
+use super::resettable::Resettable;
 
 /// What every HTTP/2 connection begins with (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -88,9 +91,10 @@ impl Opened {
             let connection = graceful.watch(http2().serve_connection(io, service));
             connections.spawn(ended(connection, self.place));
         } else {
-            let io = TokioIo::new(join(self.read, self.write));
+            let (write, reset) = Resettable::of(self.write);
+            let io = TokioIo::new(join(self.read, write));
             let connection = graceful.watch(http1().serve_connection(io, service));
-            connections.spawn(ended(connection, self.place));
+            connections.spawn(ended_http1(connection, reset, self.place));
         }
     }
 }
@@ -99,6 +103,23 @@ async fn ended(connection: impl Future<Output = hyper::Result<()>>, _place: Conn
     if let Err(error) = connection.await {
         tracing::debug!(%error, "a connection broke off");
     }
+}
+
+// An answer that breaks off over HTTP/1.0 has no other sign of it than a reset: its end is the end of the connection.
+async fn ended_http1(
+    connection: impl Future<Output = hyper::Result<()>>,
+    reset: Arc<AtomicBool>,
+    place: ConnectionPermit,
+) {
+    let noted = async {
+        // The socket is closed when the connection is dropped, at the end of this block.
+        let mut connection = std::pin::pin!(connection);
+        let result = connection.as_mut().await;
+        let is_cut_off = result.as_ref().is_err_and(hyper::Error::is_user);
+        reset.store(is_cut_off, Ordering::Relaxed);
+        result
+    };
+    ended(noted, place).await;
 }
 
 // As many as tell the versions apart, and no more than the preface.
@@ -136,4 +157,51 @@ fn http2() -> http2::Builder<TokioExecutor> {
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(2 * WINDOW_BYTES);
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::TcpStream;
+
+    use axum::body::Body;
+    use axum::routing::get;
+
+    use super::*;
+
+    // Without this half an answer over HTTP/1.0 looks whole: nothing else tells its end.
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_over_http_1_0_resets_the_connection() {
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let answer = |broken: bool| {
+            let parts = [Ok("half"), Err(io::Error::other("the rest is missing"))];
+            let parts = parts.into_iter().filter(move |part| broken || part.is_ok());
+            async { Body::from_stream(tokio_stream::iter(parts)) }
+        };
+        let router = Router::new()
+            .route("/broken", get(move || answer(true)))
+            .route("/whole", get(move || answer(false)));
+        let serving = serve(Listener::new(listener, 9), router, stopped);
+        let serving = tokio::spawn(serving);
+        let asked = |path: &'static str| {
+            tokio::task::spawn_blocking(move || {
+                let mut socket = TcpStream::connect(address)?;
+                write!(socket, "GET {path} HTTP/1.0\r\n\r\n")?;
+                io::read_to_string(socket)
+            })
+        };
+        let broken = asked("/broken").await.expect("it ends");
+        let error = broken.expect_err("it is not whole");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}");
+        let whole = asked("/whole")
+            .await
+            .expect("it ends")
+            .expect("it is whole");
+        assert!(whole.ends_with("half"), "{whole}");
+        drop(stop);
+        serving.await.expect("it stops");
+    }
 }

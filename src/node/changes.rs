@@ -16,7 +16,7 @@ use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Lsn, SnapshotId};
 use crate::proto::snapledger as wire;
 use crate::store::{READING_MAX, ReadLease, StoreError};
-use crate::transport::long_answer::{Answer, Listener};
+use crate::transport::long_answer::{Answer, AnswerSender};
 use crate::transport::wire::before_horizon;
 
 /// Accounts in one message.
@@ -100,12 +100,12 @@ impl Admitted {
         behind: Option<AccountId>,
         reading: ReadLease,
     ) -> Changes {
-        let (listener, answer) = Listener::new(WAITING, STALL);
-        let listener = listener.within(READING_MAX.saturating_sub(2 * STALL));
+        let (sender, answer) = AnswerSender::new(WAITING, STALL);
+        let sender = sender.within(READING_MAX.saturating_sub(2 * STALL));
         tokio::task::spawn_blocking(move || {
             let Self { handle, permit } = self;
-            let shown = show_all(&handle, &listener, (&from, position), behind.as_ref());
-            listener.end(shown.err().map(|error| failed(&handle, error)));
+            let shown = show_all(&handle, &sender, (&from, position), behind.as_ref());
+            sender.end(shown.err().map(|error| failed(&handle, error)));
             drop((permit, reading));
         });
         answer
@@ -114,13 +114,13 @@ impl Admitted {
 
 fn show_all(
     handle: &Handle,
-    listener: &Listener<wire::ChangedAccounts>,
+    sender: &AnswerSender<wire::ChangedAccounts>,
     (from, position): (&RecordedState, Lsn),
     behind: Option<&AccountId>,
 ) -> Result<(), StoreError> {
-    let mut shown = listener.show(head(handle, position));
+    let mut shown = sender.send(head(handle, position));
     let show = |changes| {
-        listener.show(wire::ChangedAccounts {
+        sender.send(wire::ChangedAccounts {
             changes,
             ..wire::ChangedAccounts::default()
         })
@@ -136,7 +136,7 @@ fn show_all(
         }
     }
     if !changes.is_empty() && shown.is_continue() {
-        // It is the last one, and the listener knows whether it went out.
+        // It is the last one, and the sender knows whether it went out.
         let _shown = show(changes);
     }
     Ok(())

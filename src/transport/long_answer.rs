@@ -1,7 +1,8 @@
 //! Long answers, in bounded memory: a thread that may block reads, a bounded channel carries messages to the connection,
-//! and whoever does not take them in time is let go.
+//! and a client that does not take them in time is disconnected. An answer that is not whole never ends like a whole one.
 
 use std::cell::Cell;
+use std::io;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
@@ -12,37 +13,58 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 /// The messages of one answer.
-pub type Answer<T> = ReceiverStream<Result<T, Status>>;
+pub type Answer<T, E = Status> = ReceiverStream<Result<T, E>>;
 
-/// What messages are shown to.
-pub struct Listener<T> {
+/// Why an answer ended before it was whole, besides a failure of what was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TooSlow {
+    /// The client took no message for so long.
+    #[error("nothing was read for {} s; the rest is missing", .0.as_secs())]
+    Stalled(Duration),
+    /// The whole answer took longer than is allowed.
+    #[error("it took too long to read; the rest is missing")]
+    Late,
+}
+
+impl From<TooSlow> for Status {
+    fn from(slow: TooSlow) -> Self {
+        Self::deadline_exceeded(slow.to_string())
+    }
+}
+
+impl From<TooSlow> for io::Error {
+    fn from(slow: TooSlow) -> Self {
+        Self::new(io::ErrorKind::TimedOut, slow)
+    }
+}
+
+/// The sending end of one answer.
+pub struct AnswerSender<T, E = Status> {
     runtime: Runtime,
-    messages: mpsc::Sender<Result<T, Status>>,
-    /// The place of a last word, which never waits: an answer that breaks off must not look like a whole one.
-    last: mpsc::OwnedPermit<Result<T, Status>>,
+    messages: mpsc::Sender<Result<T, E>>,
+    /// The place of the last word, which never waits.
+    last: mpsc::OwnedPermit<Result<T, E>>,
     stall: Duration,
-    stalled: Cell<bool>,
-    late: Cell<bool>,
-    /// When a slower client is let go, however steadily it reads.
+    slow: Cell<Option<TooSlow>>,
+    /// When a slower client is disconnected, however steadily it reads.
     end: Option<Instant>,
 }
 
-impl<T> Listener<T> {
+impl<T, E: From<TooSlow>> AnswerSender<T, E> {
     /// With so many messages that wait for the connection, and for so long. Within a runtime.
     #[must_use]
-    pub fn new(waiting: usize, stall: Duration) -> (Self, Answer<T>) {
+    pub fn new(waiting: usize, stall: Duration) -> (Self, Answer<T, E>) {
         let (messages, answer) = mpsc::channel(waiting + 1);
         let last = messages.clone().try_reserve_owned();
-        let listener = Self {
+        let sender = Self {
             runtime: Runtime::current(),
             messages,
             last: last.unwrap_or_else(|_| unreachable!("the channel is new, and has room")),
             stall,
-            stalled: Cell::new(false),
-            late: Cell::new(false),
+            slow: Cell::new(None),
             end: None,
         };
-        (listener, ReceiverStream::new(answer))
+        (sender, ReceiverStream::new(answer))
     }
 
     /// Bounds how long the whole answer may take.
@@ -52,35 +74,30 @@ impl<T> Listener<T> {
         Self { end, ..self }
     }
 
-    /// Sends a message; breaks where nobody listens any more.
-    pub fn show(&self, message: T) -> ControlFlow<()> {
+    /// Sends a message; breaks where the client has gone or is too slow.
+    pub fn send(&self, message: T) -> ControlFlow<()> {
         if self.end.is_some_and(|end| Instant::now() >= end) {
-            self.late.set(true);
+            self.slow.set(Some(TooSlow::Late));
             return ControlFlow::Break(());
         }
         let sending = self.messages.send_timeout(Ok(message), self.stall);
         match self.runtime.block_on(sending) {
             Ok(()) => ControlFlow::Continue(()),
-            Err(unsent) => {
-                let stalled = matches!(unsent, SendTimeoutError::Timeout(_));
-                self.stalled.set(stalled);
+            Err(SendTimeoutError::Timeout(_)) => {
+                self.slow.set(Some(TooSlow::Stalled(self.stall)));
                 ControlFlow::Break(())
             }
+            Err(SendTimeoutError::Closed(_)) => ControlFlow::Break(()),
         }
     }
 
     /// Ends the answer, with why it is not whole, where it is not.
-    pub fn end(self, failed: Option<Status>) {
-        let stalled = || {
-            let seconds = self.stall.as_secs();
-            let sentence = format!("nothing was read for {seconds} s; the rest is missing");
-            Status::deadline_exceeded(sentence)
-        };
-        let late = || Status::deadline_exceeded("it took too long to read; the rest is missing");
-        let why = failed
-            .or_else(|| self.stalled.get().then(stalled))
-            .or_else(|| self.late.get().then(late));
-        if let Some(why) = why {
+    pub fn end(self, failed: Option<E>) {
+        let slow = self.slow.get();
+        if let Some(slow) = slow {
+            tracing::info!(reason = %slow, "a client was disconnected");
+        }
+        if let Some(why) = failed.or_else(|| slow.map(E::from)) {
             self.last.send(Err(why));
         }
     }
@@ -93,17 +110,17 @@ mod tests {
 
     use super::*;
 
-    // Without this callers who never read would hold all threads there are, or take what broke off for all there was.
+    // Without this clients that never read would hold all threads, or take what broke off for the whole.
     #[tokio::test]
-    async fn who_does_not_read_is_let_go_and_learns_of_it() {
-        let (listener, answer) = Listener::new(1, Duration::from_millis(1));
+    async fn a_client_that_does_not_read_is_disconnected_and_told() {
+        let (sender, answer) = AnswerSender::new(1, Duration::from_millis(1));
         let showing = tokio::task::spawn_blocking(move || {
-            assert!(listener.show(1).is_continue());
-            assert!(listener.show(2).is_break(), "nobody reads");
-            listener.end(None);
+            assert!(sender.send(1).is_continue());
+            assert!(sender.send(2).is_break(), "nothing is read");
+            sender.end(None);
         });
         showing.await.expect("it ends");
-        let read: Vec<_> = answer.collect().await;
+        let read: Vec<Result<_, Status>> = answer.collect().await;
         assert_eq!(read.len(), 2, "{read:?}");
         let last = read[1].as_ref().expect_err("it broke off");
         assert_eq!(last.code(), Code::DeadlineExceeded);
@@ -112,14 +129,14 @@ mod tests {
     #[tokio::test]
     async fn a_failure_has_the_last_word_and_a_whole_answer_has_none() {
         for failed in [None, Some(Status::data_loss("damaged"))] {
-            let (listener, answer) = Listener::new(1, Duration::from_secs(60));
+            let (sender, answer) = AnswerSender::new(1, Duration::from_secs(60));
             let expected = 1 + usize::from(failed.is_some());
             let showing = tokio::task::spawn_blocking(move || {
-                assert!(listener.show(1).is_continue());
-                listener.end(failed);
+                assert!(sender.send(1).is_continue());
+                sender.end(failed);
             });
             showing.await.expect("it ends");
-            let read: Vec<_> = answer.collect().await;
+            let read: Vec<Result<_, Status>> = answer.collect().await;
             assert_eq!(read.len(), expected, "{read:?}");
         }
     }

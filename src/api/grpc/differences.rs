@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::super::differences::Sides;
 use super::super::error::Failure;
-use super::stream::Listener;
+use super::stream::AnswerSender;
 use crate::history::diff::{AccountChange, NotCompared, Side};
 use crate::history::movement::{ChannelMovement, Movement};
 use crate::process::ids::ProcessId;
@@ -17,9 +17,9 @@ use crate::transport::wire::wide;
 pub(super) fn show(
     store: &Store,
     sides: &Sides,
-    listener: &Listener<wire::Difference>,
+    sender: &AnswerSender<wire::Difference>,
 ) -> Result<(), Failure> {
-    let show = |body| listener.show(wire::Difference { body: Some(body) });
+    let show = |body| sender.send(wire::Difference { body: Some(body) });
     let outline = sides.outline();
     let totals = outline.movements.iter();
     let totals = totals.map(|(process, passed)| Body::Totals(movement(process, passed)));

@@ -17,7 +17,7 @@ use super::super::rest::missing::{MISSING, from_snapshot};
 use super::super::rest::query::{LIMIT_DEFAULT, LIMIT_MAX};
 use super::super::time::{self, Instant};
 use super::super::{audit, balance, balance_at, recorded, statement};
-use super::stream::{Answer, Listener, stream};
+use super::stream::{Answer, AnswerSender, stream};
 use super::{account, differences, figures, process_or_here, watched};
 use crate::history::part::Part;
 use crate::history::verify::verify;
@@ -157,10 +157,10 @@ impl HistoryService for History {
             recorded::state_of(&view.state, process)?;
         }
         let missing = from_snapshot(&view.state, process.as_ref());
-        let answer = Response::new(stream(&self.handle, move |store, listener| {
+        let answer = Response::new(stream(&self.handle, move |store, sender| {
             let wanted = |part: &&Part| process.as_ref().is_none_or(|id| part.process == *id);
             for part in view.state.parts.values().filter(wanted) {
-                send(store, part, &asked.prefix, listener)?;
+                send(store, part, &asked.prefix, sender)?;
             }
             Ok(())
         }));
@@ -213,13 +213,13 @@ impl HistoryService for History {
         let named = (&*asked.snapshot_id, asked.revision);
         let view = self.view(named, Among::Finished).await?;
         let missing = from_snapshot(&view.state, None);
-        let answer = Response::new(stream(&self.handle, move |store, listener| {
+        let answer = Response::new(stream(&self.handle, move |store, sender| {
             for part in view.state.parts.values() {
                 for channel in &part.channels {
                     for message in store.messages(channel) {
                         let ends = (&channel.from, &part.process);
                         let message = figures::message(ends, message?);
-                        if listener.show(message).is_break() {
+                        if sender.send(message).is_break() {
                             return Ok(());
                         }
                     }
@@ -270,9 +270,9 @@ impl HistoryService for History {
             }
         };
         sides.ask().await?;
-        let show = move |store: &Store, listener: &Listener<_>| {
+        let show = move |store: &Store, sender: &AnswerSender<_>| {
             let _permit = permit;
-            differences::show(store, &sides, listener)
+            differences::show(store, &sides, sender)
         };
         Ok(Response::new(stream(&self.handle, show)))
     }
@@ -376,14 +376,14 @@ fn send(
     store: &Store,
     part: &Part,
     prefix: &str,
-    listener: &Listener<RecordedBalance>,
+    sender: &AnswerSender<RecordedBalance>,
 ) -> Result<(), StoreError> {
     for recorded in recorded::balances(store, &part.state, prefix)? {
         let (account, balance) = recorded?;
         if !account.as_str().starts_with(prefix) {
             break;
         }
-        let shown = listener.show(RecordedBalance {
+        let shown = sender.send(RecordedBalance {
             process: part.process.to_string(),
             account: account.to_string(),
             balance,

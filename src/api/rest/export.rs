@@ -1,21 +1,21 @@
-//! Long answers, in bounded memory: a thread that may block reads and writes, a bounded channel carries blocks to the
-//! socket, and a client that does not read in time is let go.
+//! Long answers as bytes: what is written is sent in blocks, as [`long_answer`](crate::transport::long_answer) sends
+//! messages.
 
 use std::io::{self, Write};
-use std::time::{Duration, Instant};
+use std::ops::ControlFlow;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use tokio::runtime::Handle as Runtime;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::negotiation::Format;
 use crate::api::error::Failure;
 use crate::api::recorded;
 use crate::node::Handle;
 use crate::store::{READING_MAX, Store, StoreError};
+use crate::transport::long_answer::AnswerSender;
 
 /// The size from which on a block is handed over, in bytes.
 const BLOCK_BYTES: usize = 32 * 1024;
@@ -26,24 +26,12 @@ const STALL: Duration = Duration::from_secs(30);
 /// How long the whole may take: it ends before the lease of the snapshot does.
 const ANSWER_MAX: Duration = READING_MAX.saturating_sub(STALL.saturating_mul(2));
 
-/// What an export writes into. It fails once nobody reads any more.
+/// What an export writes into. It fails with [`io::ErrorKind::BrokenPipe`] once the client has gone or is too slow.
 pub(super) struct Sink {
-    runtime: Runtime,
-    blocks: mpsc::Sender<io::Result<Bytes>>,
+    blocks: AnswerSender<Bytes, io::Error>,
     block: Vec<u8>,
-    /// A slower client is let go: retention waits for readers, and not for ever.
-    end: Instant,
-}
-
-impl Sink {
-    fn send(&mut self, block: io::Result<Bytes>) -> io::Result<()> {
-        if Instant::now() >= self.end {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        let sending = self.blocks.send_timeout(block, STALL);
-        let sent = self.runtime.block_on(sending);
-        sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
-    }
+    /// The client has gone or is too slow: what fails now fails for that reason.
+    is_refused: bool,
 }
 
 impl Write for Sink {
@@ -60,7 +48,13 @@ impl Write for Sink {
             return Ok(());
         }
         let block = Bytes::from(std::mem::take(&mut self.block));
-        self.send(Ok(block))
+        match self.blocks.send(block) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => {
+                self.is_refused = true;
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+        }
     }
 }
 
@@ -104,34 +98,40 @@ pub(super) fn stream(
     permit: OwnedSemaphorePermit,
     write: impl FnOnce(&Store, &mut Sink) -> io::Result<()> + Send + 'static,
 ) -> Response {
-    let (blocks, body) = mpsc::channel(BLOCKS_WAITING_MAX);
-    let mut sink = Sink {
-        runtime: Runtime::current(),
-        blocks,
+    let (blocks, body) = AnswerSender::new(BLOCKS_WAITING_MAX, STALL);
+    let sink = Sink {
+        // Retention waits for readers, but not without end.
+        blocks: blocks.within(ANSWER_MAX),
         block: Vec::new(),
-        end: Instant::now() + ANSWER_MAX,
+        is_refused: false,
     };
     let handle = handle.clone();
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        let written = write(handle.store(), &mut sink).and_then(|()| sink.flush());
-        if let Err(error) = written
-            && error.kind() != io::ErrorKind::BrokenPipe
-        {
-            let error = noted(&handle, error);
-            tracing::warn!(%error, "an export broke off");
-            // Whether the client still learns of it makes no difference here.
-            let _ = sink.send(Err(error));
-        }
+        write_all(&handle, sink, write);
     });
     let content_type = match format {
         Format::Csv => "text/csv; charset=utf-8; header=present",
         other => other.media_type(),
     };
-    let mut response = Body::from_stream(ReceiverStream::new(body)).into_response();
+    let mut response = Body::from_stream(body).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
+}
+
+fn write_all(
+    handle: &Handle,
+    mut sink: Sink,
+    write: impl FnOnce(&Store, &mut Sink) -> io::Result<()>,
+) {
+    let written = write(handle.store(), &mut sink).and_then(|()| sink.flush());
+    let failed = written.err().filter(|_| !sink.is_refused);
+    let failed = failed.map(|error| noted(handle, error));
+    if let Some(error) = &failed {
+        tracing::warn!(%error, "an export broke off");
+    }
+    sink.blocks.end(failed);
 }
 
 // The node takes note where it is the store that failed.
@@ -139,5 +139,38 @@ fn noted(handle: &Handle, error: io::Error) -> io::Error {
     match error.downcast::<StoreError>() {
         Ok(error) => io::Error::other(recorded::noted(handle, error.into())),
         Err(error) => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_stream::StreamExt as _;
+
+    use super::*;
+    use crate::node::Node;
+
+    // Without this half a table, or half a backup, looks whole to a client that was too slow.
+    #[tokio::test]
+    async fn an_answer_to_a_slow_client_breaks_off() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let node = Node::alone(dir.path()).await;
+        let handle = node.handle().clone();
+        let (blocks, body) = AnswerSender::new(1, Duration::from_millis(1));
+        let sink = Sink {
+            blocks,
+            block: Vec::new(),
+            is_refused: false,
+        };
+        let lines = |_: &Store, sink: &mut Sink| {
+            let mut lines = csv::Writer::from_writer(sink);
+            (0..BLOCK_BYTES).try_for_each(|line| lines.write_record([line.to_string()]))?;
+            lines.flush()
+        };
+        let writing = tokio::task::spawn_blocking(move || write_all(&handle, sink, lines));
+        writing.await.expect("it ends");
+        let read: Vec<_> = body.collect().await;
+        let last = read.last().expect("it began").as_ref();
+        let error = last.expect_err("it is not whole");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
     }
 }
