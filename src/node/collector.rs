@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use super::clocks::DurableClocks;
 use super::collection::Collection;
@@ -23,15 +22,18 @@ use super::peers::Peers;
 use super::pins::HeardWords;
 use super::sharing::Contradictions;
 use crate::config::NodeConfig;
+use crate::history::assembly::{Assembly, Membership, Timing};
 use crate::history::global::GlobalState;
 use crate::process::ids::{ProcessId, SnapshotId};
 
 /// Late parts that one process is asked for at once: what waits for a dead peer must not be in the way of what does
 /// not when it returns.
 const LATE_AT_ONCE: usize = 16;
+
 /// Assembles snapshots.
 pub(super) struct Collector {
     pub(super) config: Arc<NodeConfig>,
+    membership: Arc<Membership>,
     pub(super) peers: Arc<Peers>,
     pub(super) parts: Parts,
     pub(super) metrics: Arc<Metrics>,
@@ -70,22 +72,15 @@ impl Drop for Taking<'_> {
     }
 }
 
-/// The process that assembles what an initiator starts: itself. For one of another make it is the first node of this program
-/// behind it, in the order of their ids, that is not gone.
-pub(super) fn assembler<'a>(
-    config: &'a NodeConfig,
-    initiator: &'a ProcessId,
-    is_gone: impl Fn(&ProcessId) -> bool,
-) -> &'a ProcessId {
-    if !config.is_unary(initiator) {
-        return initiator;
+/// The processes of a cluster, for the decisions of assemblies.
+pub(super) fn membership(config: &NodeConfig) -> Membership {
+    let processes = config.topology.processes();
+    let foreign = processes.filter(|process| config.is_unary(process));
+    Membership {
+        me: config.me.clone(),
+        topology: config.topology.clone(),
+        foreign: foreign.cloned().collect(),
     }
-    let processes = || config.topology.processes();
-    let behind = processes().filter(|process| *process > initiator);
-    let mut behind = behind.chain(processes().filter(|process| *process < initiator));
-    behind
-        .find(|process| !config.is_unary(process) && !is_gone(process))
-        .unwrap_or(&config.me)
 }
 
 impl Collector {
@@ -99,6 +94,7 @@ impl Collector {
         let slots = |process: &ProcessId| (process.clone(), Semaphore::new(LATE_AT_ONCE));
         Self {
             config: Arc::clone(config),
+            membership: Arc::new(membership(config)),
             peers: Arc::clone(peers),
             parts: parts.clone(),
             metrics: Arc::clone(metrics),
@@ -130,9 +126,9 @@ impl Collector {
         };
         self.events.note(&snapshot, recorded);
         self.show(&state);
-        let now = Instant::now();
-        let collection = Collection::new(self, state, (now, now + deadline));
-        self.spawn(collection.run());
+        let timing = self.timing(deadline, Duration::ZERO);
+        let assembly = Assembly::begun(Arc::clone(&self.membership), state, timing);
+        self.spawn(Collection::new(self, assembly).run());
     }
 
     /// Collects, or goes on collecting, a snapshot whose marker this process has seen, unless it does already or has
@@ -157,19 +153,34 @@ impl Collector {
             .wall()
             .wall_us()
             .saturating_sub(state.initiated_at.wall_us());
-        let now = Instant::now();
-        let started = now.checked_sub(Duration::from_micros(since));
-        let times = (started.unwrap_or(now), now + self.config.snapshot.deadline);
+        let timing = self.timing(self.config.snapshot.deadline, Duration::from_micros(since));
         let lost = self.lost_since(snapshot).await;
-        self.spawn(Collection::new(self, state, times).going_on(lost).run());
+        let assembly = Assembly::resumed(Arc::clone(&self.membership), state, timing, lost);
+        self.spawn(Collection::new(self, assembly).run());
         Ok(())
+    }
+
+    // Of an assembly whose clock begins now.
+    fn timing(&self, deadline: Duration, elapsed: Duration) -> Timing {
+        Timing {
+            now_us: 0,
+            elapsed_us: micros(elapsed),
+            deadline_us: micros(deadline),
+            configured_deadline_us: micros(self.config.snapshot.deadline),
+        }
     }
 
     /// The process that assembles what an initiator starts, as far as is known here.
     pub(super) fn assembler<'a>(&'a self, initiator: &'a ProcessId) -> &'a ProcessId {
-        let me = &self.config.me;
-        let is_gone = |process: &ProcessId| process != me && self.peers.is_gone(process);
-        assembler(&self.config, initiator, is_gone)
+        let view = self.peers.cluster_view();
+        self.membership.assembler(initiator, &view)
+    }
+
+    /// Whether this process assembles a snapshot in the place of its initiator. `lost` are the processes whose store was
+    /// lost since it was recorded here.
+    pub(super) fn stands_in(&self, initiator: &ProcessId, lost: &[ProcessId]) -> bool {
+        let view = self.peers.cluster_view();
+        self.membership.stands_in(initiator, lost, &view)
     }
 
     /// How many snapshots are not complete.
@@ -220,13 +231,6 @@ impl Collector {
         self.parts.store.let_go(snapshot);
         self.running().remove(snapshot);
         self.events.end(snapshot);
-    }
-
-    /// The number before the first that this process gives to a revision of what is here.
-    pub(super) fn numbers_after(&self, state: &GlobalState) -> u32 {
-        let me = &self.config.me;
-        let assembles = |process: &ProcessId| !self.config.is_unary(process);
-        state.numbers_after(me, &self.config.topology, assembles)
     }
 
     /// Whether the history has the snapshot complete.
@@ -298,4 +302,8 @@ impl Collector {
     fn running(&self) -> MutexGuard<'_, BTreeMap<SnapshotId, Option<Arc<GlobalState>>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+pub(super) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -1,28 +1,18 @@
-//! How parts come to the node that assembles a snapshot: from its own store and from the other processes, as soon as
-//! they are finished, or as they are.
+//! How parts and complete revisions come to the node that assembles a snapshot: from its own store and from the other
+//! processes. When, and from which, is decided by the assembly.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{SemaphorePermit, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tonic::transport::Channel;
 
 use super::collector::Collector;
 use super::parts::{PartSource, Unfetched};
-use crate::history::global::GlobalState;
 use crate::history::part::Part;
-use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
-
-/// How long one part as it is may take: the rest is published without it.
-const AS_IT_IS_MAX: Duration = Duration::from_secs(1);
-/// How long a process may keep a stream for a part that is not finished: nothing but the deadline of the snapshot
-/// ends a wait for an early part; a late one gives way to others.
-const EARLY_WAIT: Duration = Duration::from_secs(3600);
-const LATE_WAIT: Duration = Duration::from_millis(250);
-const PAUSE_MIN: Duration = Duration::from_millis(20);
-const PAUSE_MAX: Duration = Duration::from_secs(1);
+use crate::process::ids::{ProcessId, SnapshotId};
 
 /// Whose part of which snapshot is wanted.
 #[derive(Debug, Clone)]
@@ -36,116 +26,72 @@ pub(super) struct WantedPart {
 }
 
 impl Collector {
-    /// Whose finished part is not there.
-    pub(super) fn unfinished(&self, state: &GlobalState) -> Vec<ProcessId> {
-        let finished =
-            |process: &ProcessId| state.parts.get(process).is_some_and(Part::is_finished);
-        let processes = self.config.topology.processes();
-        processes
-            .filter(|process| !finished(process))
-            .cloned()
-            .collect()
-    }
-
-    /// Whether every part is there and finished.
-    pub(super) fn has_all(&self, state: &GlobalState) -> bool {
-        self.unfinished(state).is_empty()
-    }
-
-    /// Hands on a part until it is finished, however long it takes.
-    pub(super) async fn fetch_finished(
-        self: Arc<Self>,
-        wanted: WantedPart,
-        found: mpsc::Sender<Part>,
-    ) {
-        let WantedPart {
-            process, snapshot, ..
-        } = &wanted;
-        let mut pause = PAUSE_MIN;
-        let mut said = String::new();
-        loop {
-            match self.follow(&wanted, &found).await {
-                Ok(()) => return,
-                // Said once, however often it is met.
-                Err(error) if error.is_strange() && error.to_string() != said => {
-                    said = error.to_string();
-                    tracing::warn!(%process, %snapshot, %error, "a part cannot be fetched");
-                }
-                Err(error) => tracing::debug!(%process, %snapshot, %error, "no part yet"),
-            }
-            sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
-        }
-    }
-
-    // Hands on the part until it is finished.
-    async fn follow(
+    /// Fetches a part and delivers it: where it takes long first as it is, in the end finished. Fails if nothing comes for
+    /// the time `wait`.
+    pub(super) async fn fetch_part(
         &self,
         wanted: &WantedPart,
-        found: &mpsc::Sender<Part>,
+        wait: Duration,
+        delivered: &mpsc::Sender<Part>,
     ) -> Result<(), Unfetched> {
         let WantedPart {
             process, snapshot, ..
         } = wanted;
         if *process == self.config.me {
             let part = self.parts.own_finished(snapshot).await?;
-            // Nobody may be waiting any more.
-            let _gone = found.send(part).await;
+            // The assembly may have ended.
+            let _ended = delivered.send(part).await;
             return Ok(());
         }
-        let Some((_slot, wait)) = self.slot(wanted).await else {
-            return Err(Unfetched::NotYet("it is not up".to_owned()));
-        };
+        let _slot = self.slot(wanted).await?;
         let Some(connection) = self.peers.connection(process) else {
-            return self.follow_foreign(wanted, found).await;
+            return self.follow_foreign(wanted, delivered).await;
         };
         let source = PartSource {
             process,
             connection,
         };
-        self.parts.follow(source, snapshot, wait, found).await
+        self.parts.follow(source, snapshot, wait, delivered).await
     }
 
-    // The right to ask now, and how long: late parts are asked for a few at a time, and only who is up.
-    async fn slot(
-        &self,
-        wanted: &WantedPart,
-    ) -> Option<(Option<tokio::sync::SemaphorePermit<'_>>, Duration)> {
+    // The right to ask now: few late parts are asked of one process at once.
+    async fn slot(&self, wanted: &WantedPart) -> Result<Option<SemaphorePermit<'_>>, Unfetched> {
         if !wanted.is_late {
-            return Some((None, EARLY_WAIT));
+            return Ok(None);
         }
-        if !self.peers.is_up(&wanted.process) {
-            return None;
-        }
-        let slots = self.late.get(&wanted.process)?;
-        Some((Some(slots.acquire().await.ok()?), LATE_WAIT))
+        let slots = self.late.get(&wanted.process);
+        let slots = slots.ok_or_else(|| Unfetched::NotYet("it is no member".to_owned()))?;
+        let slot = slots.acquire().await;
+        slot.map(Some)
+            .map_err(|_| Unfetched::NotYet("it is stopping".to_owned()))
     }
 
-    /// Parts as they are now, from who can give them.
-    pub(super) async fn fetch_as_they_are(self: &Arc<Self>, wanted: Vec<WantedPart>) -> Vec<Part> {
+    /// Parts as they are now, each within this time.
+    pub(super) async fn ask_for_parts(
+        self: &Arc<Self>,
+        wanted: Vec<WantedPart>,
+        limit: Duration,
+    ) -> Vec<Part> {
         let mut asked = JoinSet::new();
         for wanted in wanted {
             let collector = Arc::clone(self);
-            asked.spawn(async move { collector.fetch_as_it_is(&wanted).await });
+            asked.spawn(async move { collector.ask_for_part(&wanted, limit).await });
         }
         asked.join_all().await.into_iter().flatten().collect()
     }
 
     // The own part has no more time than those of others: its state may be waiting to be written behind much else.
-    async fn fetch_as_it_is(&self, wanted: &WantedPart) -> Option<Part> {
+    async fn ask_for_part(&self, wanted: &WantedPart, limit: Duration) -> Option<Part> {
         let WantedPart {
             process, snapshot, ..
         } = wanted;
         if *process == self.config.me {
-            let own = timeout(AS_IT_IS_MAX, self.parts.own_to_hold(snapshot)).await;
+            let own = timeout(limit, self.parts.own_to_hold(snapshot)).await;
             return own.ok()?.ok().flatten();
         }
-        if !self.peers.is_up(process) {
-            return None;
-        }
-        let _slot = self.slot(wanted).await?;
+        let _slot = self.slot(wanted).await.ok()?;
         let Some(connection) = self.peers.connection(process) else {
-            let told = timeout(AS_IT_IS_MAX, self.ask_foreign(wanted));
+            let told = timeout(limit, self.ask_foreign(wanted));
             return told.await.ok()?.ok().flatten();
         };
         let source = PartSource {
@@ -153,25 +99,26 @@ impl Collector {
             connection,
         };
         let fetched = self.parts.fetch_as_it_is(source, snapshot);
-        timeout(AS_IT_IS_MAX, fetched).await.ok()?.ok().flatten()
+        timeout(limit, fetched).await.ok()?.ok().flatten()
     }
 
-    /// Takes over the complete revision of another process, if one that is there has it. Somebody whose part has come
-    /// may not have been heard of otherwise yet.
-    pub(super) async fn adopt(self: &Arc<Self>, snapshot: &SnapshotId) -> bool {
+    /// Adopts the complete revision of a snapshot from the first of these processes that has one, unless the history here
+    /// has it. A process whose part has come may not have been heard of otherwise yet.
+    pub(super) async fn adopt(
+        self: &Arc<Self>,
+        snapshot: &SnapshotId,
+        processes: Vec<ProcessId>,
+    ) -> bool {
         if self.has_complete(snapshot) {
             self.hide(snapshot);
             return true;
         }
         let mut asked = JoinSet::new();
-        for process in self.config.topology.processes() {
-            let connection = self.peers.connection(process);
-            let connection = connection.filter(|_| !self.peers.is_gone(process));
-            let Some(connection) = connection else {
+        for process in processes {
+            let Some(connection) = self.peers.connection(&process) else {
                 continue;
             };
             let (collector, snapshot) = (Arc::clone(self), snapshot.clone());
-            let process = process.clone();
             asked.spawn(async move {
                 let adopted = collector.adopt_complete(connection, &snapshot).await;
                 match &adopted {
@@ -210,48 +157,6 @@ impl Collector {
         let number = fetched.state.revision;
         self.parts.adopt(connection, fetched).await?;
         Ok(Some(number))
-    }
-
-    /// Whether a process is known to be down, or a channel to be stopped.
-    pub(super) fn is_anything_broken(&self) -> bool {
-        let topology = &self.config.topology;
-        let mut processes = topology.processes();
-        processes.any(|process| self.peers.is_gone(process))
-            || topology
-                .channels()
-                .any(|channel| self.peers.stopped(&channel).is_some())
-    }
-
-    /// Whether everything that is missing is missing because a process is down or a channel is stopped: then waiting is of no
-    /// use.
-    pub(super) fn is_explained(&self, state: &GlobalState) -> bool {
-        let mut processes = self.config.topology.processes();
-        processes.all(|process| match state.parts.get(process) {
-            Some(part) => part
-                .open
-                .iter()
-                .all(|from| self.brings_nothing(from, process)),
-            None => self.peers.is_gone(process) || self.cut_off(process).is_some(),
-        })
-    }
-
-    fn brings_nothing(&self, from: &ProcessId, to: &ProcessId) -> bool {
-        self.peers.is_gone(from) || self.peers.stopped(&between(from, to)).is_some()
-    }
-
-    /// Why no marker can reach a process, where a stopped channel is a reason for that.
-    pub(super) fn cut_off(&self, process: &ProcessId) -> Option<String> {
-        let incoming = || self.config.topology.incoming(process);
-        let is_cut_off = incoming().all(|from| self.brings_nothing(from, process));
-        let mut stopped = incoming().filter_map(|from| self.peers.stopped(&between(from, process)));
-        stopped.next().filter(|_| is_cut_off)
-    }
-}
-
-fn between(from: &ProcessId, to: &ProcessId) -> ChannelId {
-    ChannelId {
-        from: from.clone(),
-        to: to.clone(),
     }
 }
 
@@ -314,8 +219,8 @@ pub(super) mod tests {
             initiator: process("p"),
             is_late: false,
         };
-        // Nobody takes a turn, so nobody says how far the part is.
-        let asked = collector.fetch_as_they_are(vec![wanted]);
+        // No turn is taken, so the process does not say how far the part is.
+        let asked = collector.ask_for_parts(vec![wanted], Duration::from_millis(100));
         let found = timeout(LONG, asked).await.expect("it is given up");
         assert_eq!(found, []);
         drop((alone.requests, alone.written));

@@ -24,7 +24,7 @@ use crate::config::{Keep, NodeConfig};
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
 use crate::process::clock::{Hlc, Lamport};
-use crate::process::event::{Input, RecordedHere, Reply};
+use crate::process::event::{Input, Reply};
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
 use crate::store::{Store, StoreError};
 use crate::transport::Local;
@@ -143,7 +143,7 @@ impl Handle {
             return Ok(None);
         }
         let seen = self.seen(id).await?;
-        if !seen.is_some_and(|seen| self.stands_in_for(&seen)) {
+        if !seen.is_some_and(|seen| self.shared.collector.stands_in(&seen.initiator, &seen.lost)) {
             return Ok(known);
         }
         let (collector, snapshot) = (Arc::clone(&self.shared.collector), id.clone());
@@ -245,18 +245,6 @@ impl Handle {
             .await?;
         let view = published.or(running);
         Ok(view.map(|view| view.leased(reading)))
-    }
-
-    // The initiator does not assemble it: it is gone, its store was lost since, or it is of another make and leaves it to
-    // this node.
-    fn stands_in_for(&self, seen: &RecordedHere) -> bool {
-        let (peers, initiator) = (&self.shared.peers, &seen.initiator);
-        if self.config().is_unary(initiator) {
-            return *self.assembler(initiator) == self.config().me;
-        }
-        let is_native = peers.connection(initiator).is_some();
-        let is_gone = !is_native || peers.is_gone(initiator) || seen.lost.contains(initiator);
-        *initiator != self.config().me && is_gone
     }
 
     /// The process that assembles what an initiator starts, as far as is known here.

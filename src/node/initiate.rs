@@ -5,7 +5,7 @@
 //! neither the question nor a greeting for [`MUTE_AFTER`] is not waited for: it is dead, frozen or cut off, and waiting longer
 //! would not tell which. Each finished revision is taken over by the peers that are up at once, so what is known there alone
 //! was begun or finished in the moments before, or while the others were away. Such a snapshot is started anew. If it
-//! is still in progress there, the two are one when the peer returns (`history/assembly.rs`); if it was finished, its
+//! is still in progress there, the two are one when the peer returns (`history/assembly`); if it was finished, its
 //! revisions and those from here are kept apart by their hashes, and the contradiction is logged. A name that is drawn
 //! and may be taken carries the run of the process, so that no other run has drawn it.
 

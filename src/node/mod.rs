@@ -69,7 +69,7 @@ pub use views::{SnapshotFilter, SnapshotPage, SnapshotStatus, SnapshotView};
 pub use watcher::Watch;
 
 use clocks::DurableClocks;
-use collector::assembler;
+use collector::membership;
 use committer::Committer;
 use disk_space::DiskSpace;
 use events::Events;
@@ -117,7 +117,7 @@ impl Node {
         let recovering = Arc::clone(&config);
         let opened = tokio::task::spawn_blocking(move || recover(&recovering)).await;
         let (store, process, committed) = opened.map_err(|_| NodeError::Thread("recovery"))??;
-        let unfinished = unfinished(&store, &process, &config)?;
+        let unfinished = unfinished(&store, &process, &membership(&config))?;
         let remembered = remembered(&store, &process)?;
         let (named, started) = mpsc::unbounded_channel();
         let (failures, failed) = Failures::new();
@@ -413,8 +413,9 @@ fn outboxes(
 
 // The processes whose snapshots this node assembles.
 fn assembled(config: &NodeConfig) -> BTreeSet<ProcessId> {
-    let processes = config.topology.processes();
-    let mine = processes.filter(|process| *assembler(config, process, |_| false) == config.me);
+    let membership = membership(config);
+    let processes = membership.topology.processes();
+    let mine = processes.filter(|process| membership.assembles(process));
     mine.cloned().collect()
 }
 

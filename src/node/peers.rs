@@ -21,13 +21,15 @@ use tonic_health::pb::health_client::HealthClient;
 use super::error::NodeError;
 use super::wall::{Clock, PeerClocks};
 use crate::config::{Member, NodeConfig, Transport, reachable};
+pub use crate::history::assembly::PeerState;
+use crate::history::assembly::{ClusterView, PeerSight};
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{ChannelId, ProcessId};
 use crate::process::topology::Topology;
 use crate::process::wall::ClockReading;
 use crate::proto::snapledger::Greeting;
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
-use crate::transport::link::{LinkState, Links};
+use crate::transport::link::Links;
 use crate::transport::wire::{identity_from_wire, stopped_from_wire};
 
 const GREET_EVERY: Duration = Duration::from_millis(250);
@@ -42,17 +44,6 @@ const CONNECT_MAX: Duration = Duration::from_secs(1);
 const KEEPALIVE: Duration = Duration::from_secs(2);
 /// Room for frames under way on one connection.
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-
-/// Whether a process is alive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PeerState {
-    /// It answers.
-    Up,
-    /// It answered once, in this life of the node or in one before, and does not any more.
-    Down,
-    /// It has never answered.
-    NeverSeen,
-}
 
 /// What is known of another process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,16 +170,31 @@ impl Peers {
         }
     }
 
-    /// Why a channel is stopped: as is seen here, or as one of its ends says that is up.
-    pub(super) fn stopped(&self, channel: &ChannelId) -> Option<String> {
-        if let LinkState::Stopped(why) = self.links.get(channel) {
-            return Some(why);
-        }
+    /// All other processes, and the channels that are stopped: as is seen here, or as one of their ends says that is up.
+    pub(super) fn cluster_view(&self) -> ClusterView {
         let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
-        [&channel.from, &channel.to].into_iter().find_map(|end| {
-            let view = views.get(end).filter(|view| view.state == PeerState::Up)?;
-            view.stopped.get(channel).cloned()
-        })
+        let mut stopped = BTreeMap::new();
+        for view in views.values().filter(|view| view.state == PeerState::Up) {
+            for (channel, why) in &view.stopped {
+                // Of the two ends the sending one is believed.
+                if channel.from == view.process || !stopped.contains_key(channel) {
+                    stopped.insert(channel.clone(), why.clone());
+                }
+            }
+        }
+        stopped.extend(self.links.stopped());
+        let sight = |view: &PeerView| PeerSight {
+            state: view.state,
+            is_silent: view.is_silent,
+            last_seen_us: view.last_seen_us,
+        };
+        let peers = views.iter();
+        ClusterView {
+            peers: peers
+                .map(|(process, view)| (process.clone(), sight(view)))
+                .collect(),
+            stopped,
+        }
     }
 
     // Whether it has called by itself within so many greetings.

@@ -1,35 +1,34 @@
-//! A revision of a global state is counted, explained, stored for good and reported.
+//! A revision of a global state is counted, stored for good and reported.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::collector::Collector;
 use super::error::Unavailable;
 use super::millis;
-use super::peers::PeerState;
-use crate::history::global::{Completeness, Counted, GlobalState, Missing, Reason};
+use crate::history::assembly::{Finish, NextRevision};
+use crate::history::global::{Completeness, Counted, GlobalState};
 use crate::history::part::Part;
 use crate::history::verify::verify;
-use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
+use crate::process::ids::ProcessId;
 use crate::store::{Store, StoreError};
 
+/// What the stored contents of parts came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Count {
+    /// Those of the parts that are whole.
+    pub(super) counted: BTreeMap<ProcessId, Counted>,
+    /// The processes whose part cannot be published.
+    pub(super) damaged: Vec<ProcessId>,
+}
+
 impl Collector {
-    /// Makes the next revision durable and shows it; says its number. Its contents are counted.
-    pub(super) async fn publish(
-        &self,
-        mut state: GlobalState,
-        started: Instant,
-    ) -> Result<u32, Unavailable> {
-        state.completeness = self.completeness(&state);
-        state.finished_at = self.peers.wall().now().max(state.initiated_at);
-        state.finished_clock = self.clocks.newest().logical;
-        let took = started.elapsed();
-        state.duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let (snapshot, before) = (state.snapshot.clone(), self.numbers_after(&state));
+    /// Makes a revision durable and shows it; returns its number.
+    pub(super) async fn publish(&self, next: NextRevision) -> Result<u32, Unavailable> {
+        let NextRevision { mut state, after } = next;
+        let snapshot = state.snapshot.clone();
         let published = self.parts.blocking(move |store| {
-            store.publish_next(&mut state, before)?;
+            store.publish_next(&mut state, after)?;
             Ok(state)
         });
         let published = published.await;
@@ -40,9 +39,19 @@ impl Collector {
         self.hide(&state.snapshot);
         self.peers.tell();
         self.events.note_published(&state);
-        self.report(&state, took);
+        self.report(&state);
         self.pack().await;
         Ok(state.revision)
+    }
+
+    /// What a revision says of the present, which is `now_us` by the clock of its assembly.
+    pub(super) fn finish(&self, now_us: u64) -> Finish {
+        Finish {
+            now_us,
+            time: self.peers.wall().now(),
+            clock: self.clocks.newest().logical,
+            last_complete: self.parts.store.newest_complete(),
+        }
     }
 
     /// Packs what has become old in the store. The new revision was shown before, so no reader waits for it.
@@ -52,13 +61,9 @@ impl Collector {
         }
     }
 
-    /// Counts what the chunks that are here really hold, for the certificate. Says whose contents are missing or damaged
-    /// here: these parts cannot be published.
-    pub(super) async fn count(
-        &self,
-        state: &mut GlobalState,
-    ) -> Result<Vec<ProcessId>, Unavailable> {
-        let parts: Vec<Part> = state.parts.values().cloned().collect();
+    /// Counts what the chunks that are here really hold, for the certificate, and which parts lack contents here or are
+    /// damaged.
+    pub(super) async fn count(&self, parts: Vec<Part>) -> Result<Count, Unavailable> {
         let me = self.config.me.clone();
         let counted = self.parts.blocking(move |store| {
             let (mut counted, mut damaged) = (BTreeMap::new(), Vec::new());
@@ -80,14 +85,13 @@ impl Collector {
                 tracing::warn!(%snapshot, process = %part.process, why, "the part cannot be published");
                 damaged.push(part.process);
             }
-            Ok((counted, damaged))
+            Ok(Count { counted, damaged })
         });
-        let (counted, damaged) = counted.await?;
-        state.counted = counted;
-        Ok(damaged)
+        counted.await
     }
 
-    fn report(&self, state: &GlobalState, took: Duration) {
+    fn report(&self, state: &GlobalState) {
+        let took = Duration::from_micros(state.duration_us);
         let verification = verify(state);
         if state.is_complete() {
             self.metrics.snapshots_complete.inc();
@@ -116,34 +120,11 @@ impl Collector {
         }
     }
 
-    /// What is not here, and why.
+    /// What is not here of a snapshot, and why.
     pub(super) fn completeness(&self, state: &GlobalState) -> Completeness {
-        let last_complete = self.last_complete();
-        let explain = |process: &ProcessId| self.explain(process, last_complete.clone());
-        let stopped = |channel: &ChannelId| self.peers.stopped(channel);
-        Completeness::of(&self.config.topology, &state.parts, explain, stopped)
-    }
-
-    fn explain(&self, process: &ProcessId, last_complete: Option<SnapshotId>) -> Missing {
-        let view = self.peers.view(process);
-        let reason = match view.as_ref().map(|view| view.state) {
-            Some(PeerState::Down) => Reason::Down,
-            Some(PeerState::NeverSeen) => Reason::NeverSeen,
-            Some(PeerState::Up) | None => match self.cut_off(process) {
-                Some(why) => Reason::ChannelStopped { why: why.into() },
-                None => Reason::Recording,
-            },
-        };
-        Missing {
-            process: process.clone(),
-            reason,
-            last_seen_us: view.and_then(|view| view.last_seen_us),
-            last_complete,
-        }
-    }
-
-    fn last_complete(&self) -> Option<SnapshotId> {
-        self.parts.store.newest_complete()
+        let last_complete = self.parts.store.newest_complete();
+        let view = self.peers.cluster_view();
+        view.completeness(&self.config.topology, &state.parts, last_complete.as_ref())
     }
 }
 
@@ -151,10 +132,8 @@ impl Collector {
 mod tests {
     use super::super::gather::tests::collector;
     use super::super::parts::tests::{alone, process, snapshot};
-    use super::*;
     use crate::history::part::tests::part_of;
     use crate::history::part::{Chunk, IndexEntry, Run};
-    use crate::process::clock::{Hlc, Lamport};
     use crate::store::codec::encode_chunk;
 
     // A revision is for ever: one that is published without its contents could never be made good.
@@ -174,20 +153,16 @@ mod tests {
             index: vec![indexed],
             ..Run::default()
         }];
-        let mut state = GlobalState::begun(
-            snapshot(),
-            process("p"),
-            (Hlc::default(), Lamport::default()),
-        );
-        state.parts.insert(process("q"), part);
         let store = &alone.parts.store;
         store.adopt_chunks([(indexed, index)]).expect("it is whole");
-        let damaged = collector.count(&mut state).await;
-        assert_eq!(damaged.expect("the store is well"), [process("q")]);
+        let count = collector.count(vec![part.clone()]).await;
+        let count = count.expect("the store is well");
+        assert_eq!(count.damaged, [process("q")]);
         store.adopt_chunks([(chunk, cells)]).expect("it is whole");
-        let damaged = collector.count(&mut state).await;
-        assert_eq!(damaged.expect("the store is well"), []);
-        assert_eq!(state.counted[&process("q")].chunks_held, 2);
+        let count = collector.count(vec![part]).await;
+        let count = count.expect("the store is well");
+        assert_eq!(count.damaged, []);
+        assert_eq!(count.counted[&process("q")].chunks_held, 2);
         drop((alone.requests, alone.written));
     }
 }

@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::collector::assembler;
-use crate::config::NodeConfig;
-use crate::history::assembly::is_own_number;
+use crate::history::assembly::Membership;
 use crate::process::Process;
 use crate::process::ids::{Lsn, ProcessId, SnapshotId};
 use crate::store::{SnapshotSummary, Store, StoreError};
@@ -14,7 +12,7 @@ use crate::store::{SnapshotSummary, Store, StoreError};
 pub(super) fn unfinished(
     store: &Store,
     process: &Process,
-    config: &NodeConfig,
+    membership: &Membership,
 ) -> Result<Vec<SnapshotId>, StoreError> {
     let partial = store.lines(None, usize::MAX, |_, line| !line.complete);
     let partial: HashMap<SnapshotId, SnapshotSummary> = partial
@@ -39,10 +37,7 @@ pub(super) fn unfinished(
     for (snapshot, initiator, cut) in &recorded {
         let lost = |peer: &ProcessId| process.registers().is_lost_since(peer, *cut);
         let line = partial.get(snapshot);
-        let is_own =
-            |line: &&SnapshotSummary| is_own_number(line.revision, process.id(), &config.topology);
-        let is_mine = assembler(config, initiator, |_| false) == process.id()
-            || line.filter(is_own).is_some();
+        let is_mine = membership.is_resumed_here(initiator, line.map(|line| line.revision));
         let is_over = store.has_complete(snapshot) || store.is_deleted(snapshot);
         if !is_mine || is_over {
             continue;

@@ -12,7 +12,7 @@
 //! what a part says of this never changes. At most one process can come to that conclusion. Every other assembler, and
 //! the initiator before that, numbers in a range that belongs to its process alone.
 
-use super::global::GlobalState;
+use crate::history::global::GlobalState;
 use crate::process::clock::Lamport;
 use crate::process::ids::ProcessId;
 use crate::process::snapshot::is_drawn_by;

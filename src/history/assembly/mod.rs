@@ -1,0 +1,615 @@
+//! The life of a snapshot at the process that assembles it, from its start to a complete revision.
+//!
+//! [`Assembly`] is a state machine without I/O. Events and the time go in ([`Assembly::handle`]), actions come out
+//! ([`Assembly::poll`]), and [`Assembly::wake_at`] says when it wants to be called again. The node executes the actions; the
+//! simulation executes the same actions over its own network, disk and clock.
+//!
+//! - A revision is published when every part is there: complete, and the last one.
+//! - Before that a partial revision is published at the deadline, or as soon as everything that is missing is missing because
+//!   a process is silent or a channel is stopped. Parts that arrive later lead to further revisions; those that arrive within
+//!   two seconds share one.
+//! - Several processes may assemble one snapshot: one that stands in, or several that started it under one id. An assembly
+//!   that may have rivals asks the other processes for a complete revision before it publishes one, and adopts it. While the
+//!   initiator is up, all others stand back for a limited time and leave publishing to it. Revisions are numbered so that two
+//!   processes never give one number ([`initiator`]).
+//! - A part whose contents are damaged or missing here is not published. It is fetched again.
+//!
+//! Over 500 lines: one state machine, whose steps share every field.
+
+mod fetching;
+mod initiator;
+mod membership;
+mod protocol;
+mod view;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use fetching::Fetches;
+pub use initiator::{REVISIONS_EACH, is_over, is_own_number, numbered_by, own_numbers_after};
+pub use membership::Membership;
+pub use protocol::{Action, End, Event, Extent, Finish, Job, Newest, NextRevision, Timing};
+pub use view::{ClusterView, PeerSight, PeerState};
+
+use super::global::GlobalState;
+use super::part::Part;
+use crate::process::ids::ProcessId;
+
+const MS: u64 = 1_000;
+const SECOND: u64 = 1_000 * MS;
+/// How often an assembly looks whether waiting is of no use, before its first revision.
+const LOOK_EARLY_EVERY_US: u64 = 200 * MS;
+/// How often it looks whether a missing process is back, after that: there may be hundreds of these assemblies.
+const LOOK_LATE_EVERY_US: u64 = SECOND;
+/// Late parts that arrive within this time share a revision.
+const GATHER_US: u64 = 2 * SECOND;
+/// How long one process may take to give its part as it is: the rest is published without it.
+const AS_IT_IS_MAX_US: u64 = SECOND;
+/// How long an initiator that is up again has to finish its snapshot itself, besides the configured deadline.
+const STAND_BACK_US: u64 = 10 * SECOND;
+
+/// One snapshot that this process assembles.
+#[derive(Debug)]
+pub struct Assembly {
+    membership: Arc<Membership>,
+    view: ClusterView,
+    state: GlobalState,
+    timing: Timing,
+    /// Whether another process may have completed the snapshot: this one was away, or is not the initiator, or has
+    /// published a partial revision.
+    may_have_rivals: bool,
+    /// Since when the assembler, another process, is seen to be up.
+    assembler_up_since_us: Option<u64>,
+    fetches: Fetches,
+    /// What the newest revision holds: how many closed channels of each process.
+    said: BTreeMap<ProcessId, usize>,
+    /// Whether the own part has turned out to be damaged: this node cannot make it anew while it runs.
+    own_is_damaged: bool,
+    /// The processes whose store was lost since the state was recorded here.
+    lost: Vec<ProcessId>,
+    phase: Phase,
+    look_at_us: u64,
+    look_every_us: u64,
+    actions: VecDeque<Action>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    New,
+    /// Waits for parts, for the deadline, or for a reason to stop waiting.
+    Waiting {
+        /// Whether the initiator is left to publish.
+        stands_back: bool,
+    },
+    /// A late part came, or a missing process is back: waits for more.
+    Gathering {
+        until_us: u64,
+    },
+    Asking(Why),
+    Adopting(Then),
+    /// Looks whether another process has published as much.
+    Comparing,
+    Counting(Which),
+    Publishing(Which),
+    Over,
+}
+
+/// Why parts as they are were asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// The deadline has come.
+    Deadline,
+    /// Waiting may be of no use.
+    InVain,
+    /// Processes that were missing may have something now.
+    News,
+    /// There is more than the newest revision holds.
+    More,
+}
+
+/// What follows where no complete revision was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Begin,
+    Look,
+    Publish,
+}
+
+/// Which revision is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    /// One of what is there meanwhile.
+    Partial,
+    /// One of all parts, unless some turn out to be damaged.
+    Complete,
+}
+
+impl Assembly {
+    /// Assembles a snapshot that was just started here.
+    #[must_use]
+    pub fn begun(membership: Arc<Membership>, state: GlobalState, timing: Timing) -> Self {
+        Self {
+            membership,
+            view: ClusterView::default(),
+            said: closed_channels(&state),
+            state,
+            timing,
+            may_have_rivals: false,
+            assembler_up_since_us: None,
+            fetches: Fetches::default(),
+            own_is_damaged: false,
+            lost: Vec::new(),
+            phase: Phase::New,
+            look_at_us: 0,
+            look_every_us: LOOK_EARLY_EVERY_US,
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// Goes on with a snapshot that was begun in an earlier run, or elsewhere. Another process may have completed it
+    /// meanwhile, and stores may have been lost: a node is told of that while it is stopped.
+    #[must_use]
+    pub fn resumed(
+        membership: Arc<Membership>,
+        state: GlobalState,
+        timing: Timing,
+        lost: Vec<ProcessId>,
+    ) -> Self {
+        Self {
+            may_have_rivals: true,
+            lost,
+            ..Self::begun(membership, state, timing)
+        }
+    }
+
+    /// What is there. `revision` is the number of the newest revision, 0 before the first.
+    #[must_use]
+    pub fn state(&self) -> &GlobalState {
+        &self.state
+    }
+
+    /// The processes whose store was lost since the state was recorded here.
+    #[must_use]
+    pub fn lost(&self) -> &[ProcessId] {
+        &self.lost
+    }
+
+    /// Whether parts that were fetched are taken now.
+    #[must_use]
+    pub fn takes_parts(&self) -> bool {
+        matches!(self.phase, Phase::Waiting { .. } | Phase::Gathering { .. })
+    }
+
+    /// Takes note of the other processes. To be called before each event, so that decisions rest on the present.
+    pub fn observe(&mut self, view: ClusterView) {
+        self.view = view;
+    }
+
+    /// The next action to be executed, in order.
+    pub fn poll(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`Event::Time`] is wanted, at the latest; `None` where an answer or nothing more is waited for.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<u64> {
+        let phase_us = match self.phase {
+            Phase::New => Some(0),
+            Phase::Waiting { stands_back } if self.is_early() && !stands_back => {
+                Some(self.look_at_us.min(self.deadline_at_us()))
+            }
+            Phase::Waiting { .. } => Some(self.look_at_us),
+            Phase::Gathering { until_us } => Some(until_us),
+            Phase::Asking(_)
+            | Phase::Adopting(_)
+            | Phase::Comparing
+            | Phase::Counting(_)
+            | Phase::Publishing(_) => None,
+            Phase::Over => return None,
+        };
+        let times = [phase_us, self.fetches.next_due_us()];
+        times.into_iter().flatten().min()
+    }
+
+    /// Takes an event. Answers to actions that nothing waits for any more are ignored.
+    pub fn handle(&mut self, now_us: u64, event: Event) {
+        match (self.phase, event) {
+            (Phase::Over, _) => return,
+            (_, Event::Failed) => self.end(End::Failed),
+            (_, Event::FetchEnded { process, is_done }) => {
+                self.fetches.ended(&process, is_done, now_us);
+            }
+            (Phase::New, _) => self.begin(now_us),
+            (Phase::Waiting { stands_back }, Event::Time) => self.time_passed(now_us, stands_back),
+            (Phase::Waiting { .. }, Event::Arrived(part)) => self.arrived(now_us, *part),
+            (Phase::Gathering { until_us }, Event::Time) if now_us >= until_us => {
+                self.gathered(now_us);
+            }
+            (Phase::Gathering { until_us }, Event::Arrived(part)) => {
+                self.take(*part);
+                self.gather(now_us, until_us);
+            }
+            (Phase::Asking(why), Event::Asked(parts)) => self.asked(now_us, why, parts),
+            (Phase::Adopting(_), Event::Adopted(true)) => self.end(End::Adopted),
+            (Phase::Adopting(then), Event::Adopted(false)) => self.not_adopted(now_us, then),
+            (Phase::Comparing, Event::Newest(newest)) => self.compared(now_us, newest),
+            (Phase::Counting(which), Event::Counted { counted, damaged }) => {
+                self.state.counted = counted;
+                self.counted(now_us, which, &damaged);
+            }
+            (Phase::Publishing(which), Event::Published(revision)) => {
+                self.published(now_us, which, revision);
+            }
+            (_, event) => debug_assert!(
+                matches!(event, Event::Time),
+                "{event:?} while {:?}",
+                self.phase
+            ),
+        }
+        if self.phase != Phase::Over {
+            let due = self
+                .fetches
+                .begin_due(&self.membership.me, &self.view, now_us);
+            self.actions.extend(due);
+        }
+    }
+
+    /// The revision that [`Job::Publish`] makes durable.
+    #[must_use]
+    pub fn next_revision(&self, finish: Finish) -> NextRevision {
+        let topology = &self.membership.topology;
+        let last_complete = finish.last_complete.as_ref();
+        let since_us = finish.now_us.saturating_sub(self.timing.now_us);
+        let parts = &self.state.parts;
+        let state = GlobalState {
+            completeness: self.view.completeness(topology, parts, last_complete),
+            finished_at: finish.time.max(self.state.initiated_at),
+            finished_clock: finish.clock,
+            duration_us: self.timing.elapsed_us.saturating_add(since_us),
+            ..self.state.clone()
+        };
+        NextRevision {
+            after: self.membership.numbers_after(&state),
+            state,
+        }
+    }
+
+    fn begin(&mut self, now_us: u64) {
+        match self.may_have_rivals {
+            true => self.adopt(Then::Begin),
+            false => self.collect(now_us),
+        }
+    }
+
+    fn collect(&mut self, now_us: u64) {
+        self.fetch(now_us);
+        self.look_at_once(now_us);
+        self.wait(now_us);
+    }
+
+    // Waits, unless there is something to do already.
+    fn wait(&mut self, now_us: u64) {
+        let stands_back = self.stands_back(now_us);
+        if self.is_whole() && !stands_back {
+            match self.may_have_rivals {
+                true => self.adopt(Then::Publish),
+                false => self.count(Which::Complete),
+            }
+        } else if !self.is_early() && self.is_in_vain() {
+            self.end(End::InVain);
+        } else {
+            self.phase = Phase::Waiting { stands_back };
+        }
+    }
+
+    fn arrived(&mut self, now_us: u64, part: Part) {
+        self.take(part);
+        if self.is_early() {
+            self.actions.push_back(Action::Show);
+            self.wait(now_us);
+        } else {
+            self.gather(now_us, now_us + GATHER_US);
+        }
+    }
+
+    fn time_passed(&mut self, now_us: u64, stands_back: bool) {
+        if self.is_early() && !stands_back && now_us >= self.deadline_at_us() {
+            self.ask(now_us, Why::Deadline);
+        } else if now_us >= self.look_at_us {
+            self.look_at_us = now_us + self.look_every_us;
+            // The initiator may have completed it.
+            match stands_back && self.may_have_rivals {
+                true => self.adopt(Then::Look),
+                false => self.look(now_us, stands_back),
+            }
+        }
+    }
+
+    fn look(&mut self, now_us: u64, stands_back: bool) {
+        if self.is_early() && !stands_back && self.view.is_anything_broken() {
+            self.ask(now_us, Why::InVain);
+        } else if !self.is_early() && self.is_missing_one_back() {
+            self.gather(now_us, now_us + GATHER_US);
+        } else {
+            self.wait(now_us);
+        }
+    }
+
+    fn gather(&mut self, now_us: u64, until_us: u64) {
+        self.phase = Phase::Gathering { until_us };
+        if self.is_whole() {
+            self.gathered(now_us);
+        }
+    }
+
+    fn gathered(&mut self, now_us: u64) {
+        match self.is_whole() || self.stands_back(now_us) {
+            true => self.wait(now_us),
+            false => self.ask(now_us, Why::News),
+        }
+    }
+
+    // A part that is there and has open channels grows by what the missing processes send when they return: it is asked for
+    // again only if one of these has something.
+    fn ask(&mut self, now_us: u64, why: Why) {
+        let mut processes = self.wanted();
+        processes.retain(|process| {
+            let is_there = self.state.parts.contains_key(process);
+            let can_answer = *process == self.membership.me || self.view.is_up(process);
+            can_answer && !(is_there && why == Why::News)
+        });
+        if processes.is_empty() {
+            return self.asked(now_us, why, Vec::new());
+        }
+        self.phase = Phase::Asking(why);
+        self.actions.push_back(Action::Run(Job::Ask {
+            processes,
+            is_late: !self.is_early(),
+            limit_us: AS_IT_IS_MAX_US,
+        }));
+    }
+
+    fn asked(&mut self, now_us: u64, why: Why, parts: Vec<Part>) {
+        if why == Why::News {
+            for part in parts {
+                self.take(part);
+            }
+            return match self.adds_to_what_is_said() {
+                true => self.ask(now_us, Why::More),
+                false => self.wait(now_us),
+            };
+        }
+        let mut state = self.state.clone();
+        let added = parts.into_iter().map(|part| add(&mut state, part));
+        let refused: Vec<_> = added.flatten().collect();
+        self.actions.extend(refused);
+        state.settle_initiator();
+        let topology = &self.membership.topology;
+        if why == Why::InVain && !self.view.explains(topology, &state.parts) {
+            return self.wait(now_us);
+        }
+        self.state = state;
+        self.settle();
+        self.say(now_us);
+    }
+
+    // Publishes what is there, unless the initiator has done that.
+    fn say(&mut self, now_us: u64) {
+        if self.is_whole() {
+            self.wait(now_us);
+        } else if self.state.initiator == self.membership.me {
+            self.count(Which::Partial);
+        } else {
+            self.phase = Phase::Comparing;
+            self.actions.push_back(Action::Run(Job::ReadNewest));
+        }
+    }
+
+    // An assembler that is not the initiator has nothing to add to a revision that holds as much.
+    fn compared(&mut self, now_us: u64, newest: Option<Newest>) {
+        let extent = Extent::of(&self.state);
+        let Some(newest) = newest.filter(|newest| newest.extent >= extent) else {
+            return self.count(Which::Partial);
+        };
+        let was_early = self.is_early();
+        self.state.revision = newest.revision;
+        self.said = closed_channels(&self.state);
+        if was_early {
+            self.may_have_rivals = true;
+            self.fetch(now_us);
+        }
+        self.look_at_once(now_us);
+        self.wait(now_us);
+    }
+
+    fn adopt(&mut self, then: Then) {
+        let processes = self.membership.topology.processes();
+        let is_asked = |process: &&ProcessId| {
+            **process != self.membership.me
+                && !self.membership.foreign.contains(*process)
+                && !self.view.is_silent(process)
+        };
+        let processes = processes.filter(is_asked).cloned().collect();
+        self.phase = Phase::Adopting(then);
+        self.actions
+            .push_back(Action::Run(Job::Adopt { processes }));
+    }
+
+    fn not_adopted(&mut self, now_us: u64, then: Then) {
+        match then {
+            Then::Begin => self.collect(now_us),
+            Then::Look => self.look(now_us, true),
+            Then::Publish => self.count(Which::Complete),
+        }
+    }
+
+    fn count(&mut self, which: Which) {
+        self.settle();
+        self.phase = Phase::Counting(which);
+        self.actions.push_back(Action::Run(Job::Count));
+    }
+
+    // Damaged parts are left out and fetched again. The rest is published nevertheless where no revision is published that
+    // may hold more.
+    fn counted(&mut self, now_us: u64, which: Which, damaged: &[ProcessId]) {
+        self.own_is_damaged |= damaged.contains(&self.membership.me);
+        for process in damaged {
+            self.state.parts.remove(process);
+        }
+        let is_due = now_us >= self.deadline_at_us();
+        let is_worth_it = is_due || !self.state.parts.is_empty();
+        if damaged.is_empty() || self.is_early() && is_worth_it {
+            self.phase = Phase::Publishing(which);
+            self.actions.push_back(Action::Run(Job::Publish));
+            return;
+        }
+        self.fetch(now_us);
+        if which == Which::Complete || self.is_early() {
+            self.look_at_once(now_us);
+        }
+        self.wait(now_us);
+    }
+
+    fn published(&mut self, now_us: u64, which: Which, revision: u32) {
+        let was_early = self.is_early();
+        self.state.revision = revision;
+        self.said = closed_channels(&self.state);
+        // A complete revision is the last.
+        if self.is_whole() {
+            return self.end(End::Complete);
+        }
+        if was_early {
+            // From now on the missing parts are late ones, and another process may stand in for this one.
+            self.may_have_rivals = true;
+            self.fetch(now_us);
+        }
+        if was_early || which == Which::Complete {
+            self.look_at_once(now_us);
+        }
+        self.wait(now_us);
+    }
+
+    fn end(&mut self, end: End) {
+        self.phase = Phase::Over;
+        self.fetches = Fetches::default();
+        self.actions.push_back(Action::StopFetching);
+        self.actions.push_back(Action::End(end));
+    }
+
+    fn fetch(&mut self, now_us: u64) {
+        self.actions.push_back(Action::StopFetching);
+        self.fetches = Fetches::new(self.wanted(), !self.is_early(), now_us);
+    }
+
+    fn look_at_once(&mut self, now_us: u64) {
+        self.look_at_us = now_us;
+        self.look_every_us = match self.is_early() {
+            true => LOOK_EARLY_EVERY_US,
+            false => LOOK_LATE_EVERY_US,
+        };
+    }
+
+    // A finished part stays; what comes later cannot hold more.
+    fn take(&mut self, part: Part) {
+        let process = part.process.clone();
+        let known = self.state.parts.get(&process);
+        if !known.is_some_and(Part::is_finished) {
+            let refused = add(&mut self.state, part);
+            self.actions.extend(refused);
+            self.settle();
+        }
+        self.actions.push_back(Action::NotePart(process));
+    }
+
+    // A process that turns out not to be the initiator leaves the snapshot to the one that is.
+    fn settle(&mut self) {
+        self.state.settle_initiator();
+        self.may_have_rivals |= self.state.initiator != self.membership.me;
+    }
+
+    fn deadline_at_us(&self) -> u64 {
+        self.timing.now_us.saturating_add(self.timing.deadline_us)
+    }
+
+    // Whether there is more than the newest revision holds, and nothing less: a part may have been left out as damaged.
+    fn adds_to_what_is_said(&self) -> bool {
+        let now = closed_channels(&self.state);
+        let mut said = self.said.iter();
+        let is_there = |(process, channels)| now.get(process) >= Some(channels);
+        said.all(is_there) && now != self.said
+    }
+
+    // Whether no revision is published here.
+    fn is_early(&self) -> bool {
+        self.state.revision == 0
+    }
+
+    fn is_whole(&self) -> bool {
+        self.membership.unfinished(&self.state.parts).is_empty()
+    }
+
+    // The processes whose finished part is not here and may come.
+    fn wanted(&self) -> Vec<ProcessId> {
+        let mut processes = self.membership.unfinished(&self.state.parts);
+        processes.retain(|process| *process != self.membership.me || !self.own_is_damaged);
+        processes
+    }
+
+    // The processes of which nothing is here.
+    fn missing(&self) -> impl Iterator<Item = &ProcessId> {
+        let processes = self.membership.topology.processes();
+        processes.filter(|process| !self.state.parts.contains_key(*process))
+    }
+
+    fn is_missing_one_back(&self) -> bool {
+        self.missing().any(|process| self.view.is_up(process))
+    }
+
+    // Whether all that is missing was of stores that are lost: it never comes.
+    fn is_in_vain(&self) -> bool {
+        let open = self.state.parts.values().flat_map(|part| &part.open);
+        let mut waited_for = open.chain(self.missing());
+        !self.is_whole() && waited_for.all(|process| self.lost.contains(process))
+    }
+
+    // Whether the process that should assemble the snapshot is up and may be about to publish: any other leaves that to it,
+    // for a limited time.
+    fn stands_back(&mut self, now_us: u64) -> bool {
+        let assembler = self.membership.assembler(&self.state.initiator, &self.view);
+        let is_me = *assembler == self.membership.me;
+        if is_me || !self.view.is_up(assembler) || self.lost.contains(assembler) {
+            self.assembler_up_since_us = None;
+            return false;
+        }
+        let since_us = *self.assembler_up_since_us.get_or_insert(now_us);
+        let configured_us = self.timing.configured_deadline_us;
+        let limit_us = configured_us.saturating_add(STAND_BACK_US);
+        now_us.saturating_sub(since_us) < limit_us
+    }
+}
+
+fn closed_channels(state: &GlobalState) -> BTreeMap<ProcessId, usize> {
+    let parts = state.parts.iter();
+    parts
+        .map(|(process, part)| (process.clone(), part.channels.len()))
+        .collect()
+}
+
+// A foreign process that tells a snapshot otherwise than before is not believed.
+fn add(state: &mut GlobalState, part: Part) -> Option<Action> {
+    let process = part.process.clone();
+    let part = match state.parts.get(&process) {
+        Some(known) => part.told_again(known),
+        None => Some(part),
+    };
+    match part {
+        Some(part) => {
+            state.parts.insert(process, part);
+            None
+        }
+        None => Some(Action::NoteContradiction(process)),
+    }
+}
+
+#[cfg(test)]
+mod tests;
