@@ -51,7 +51,12 @@ impl World {
             Some((_, since)) if self.now < since + PATIENCE => {}
             Some((number, _)) => self.ask_again(place, number),
             None if self.is_healed => {}
-            None => self.want_something(place),
+            None => {
+                if self.random.below(6) == 0 {
+                    self.ask_for_snapshot(place)?;
+                }
+                self.want_something(place);
+            }
         }
         Ok(())
     }

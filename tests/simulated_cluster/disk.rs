@@ -30,6 +30,8 @@ pub(crate) struct Disk {
     pub(super) chunks: BTreeMap<Hash, Written<Vec<u8>>>,
     pub(super) parts: BTreeMap<SnapshotId, Written<Part>>,
     pub(super) history: BTreeMap<(SnapshotId, u32), Written<GlobalState>>,
+    /// The snapshots that were deleted; durable at once.
+    pub(super) deleted: BTreeSet<SnapshotId>,
     /// The runs of the newest state, to which the next one adds; no part of what is stored.
     pub(super) newest: Option<(Lsn, Vec<Run>)>,
     /// Positions behind which turns are missing: the disk was put back there.
@@ -99,6 +101,18 @@ impl Disk {
         Lsn(self
             .journal
             .partition_point(|entry| entry.stamp <= self.synced) as u64)
+    }
+
+    /// All own parts.
+    pub(crate) fn parts(&self) -> Vec<&Part> {
+        self.parts.values().map(|part| &part.value).collect()
+    }
+
+    /// The indexes that the recorded states name.
+    pub(crate) fn named_by_states(&self) -> impl Iterator<Item = Hash> + '_ {
+        let states = self.states.values();
+        let runs = states.flat_map(|state| &state.value.recorded.runs);
+        runs.flat_map(|run| run.index.iter().copied())
     }
 
     /// Takes note that turns are missing behind the newest one.

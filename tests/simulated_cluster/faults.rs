@@ -1,7 +1,11 @@
 //! What goes wrong, and when it stops to.
 
-use snapledger::process::ids::SnapshotId;
+use std::collections::BTreeSet;
 
+use snapledger::history::part::Part;
+use snapledger::process::ids::{Hash, SnapshotId};
+
+use crate::assembling::Collection;
 use crate::plan::{MS, SECOND};
 use crate::stream::StreamId;
 use crate::world::{Checked, Place, World};
@@ -47,6 +51,9 @@ impl World {
         if self.plan.clock_jump.strikes(&mut self.random) {
             self.put_clock(anyone);
         }
+        if self.plan.rot.strikes(&mut self.random) {
+            self.rot(anyone);
+        }
         Ok(())
     }
 
@@ -58,6 +65,8 @@ impl World {
             let until = self.now + self.random.below(3 * SECOND);
             self.trace.say(|| format!("part {route:?} until {until}"));
             self.parted.insert(route, until);
+            let apart = self.apart_until.entry(route).or_default();
+            *apart = until.max(*apart);
         }
         let number = self.channels[&route].newest();
         self.break_stream(StreamId { route, number });
@@ -71,6 +80,35 @@ impl World {
         if after < before {
             self.sometimes.saw("wall clock put back");
         }
+    }
+
+    // A chunk of another process that an assembly here has fetched goes from the disk. No revision is being published: its
+    // contents were counted.
+    fn rot(&mut self, place: Place) {
+        let node = &mut self.nodes[place];
+        let Some(alive) = &node.life else {
+            return;
+        };
+        let collections = || alive.collections.values();
+        if collections().any(Collection::is_publishing) {
+            return;
+        }
+        let me = &self.plan.ids[place];
+        let parts = collections().flat_map(|one| one.assembly.state().parts.values());
+        let others = parts.filter(|part| part.process != *me);
+        let chunks: BTreeSet<_> = others.flat_map(named).collect();
+        let own = node.disk.parts.values().flat_map(|part| named(&part.value));
+        let own: BTreeSet<_> = own.chain(node.disk.named_by_states()).collect();
+        let is_here = |hash: &&Hash| node.disk.chunks.contains_key(hash);
+        let chunks = chunks.difference(&own).filter(is_here);
+        let chunks: Vec<_> = chunks.copied().collect();
+        if chunks.is_empty() {
+            return;
+        }
+        let hash = chunks[self.random.index(chunks.len())];
+        self.trace.say(|| format!("rot at {place}: {hash}"));
+        node.rotten.insert(hash);
+        node.disk.chunks.remove(&hash);
     }
 
     // From here on nothing fails, and everyone who can comes back.
@@ -93,9 +131,12 @@ impl World {
         self.unrest().is_empty()
     }
 
-    // Whether nobody need wait for a snapshot: a process is gone for good, or a store was lost meanwhile.
-    fn is_given_up(&self, snapshot: &SnapshotId) -> bool {
-        self.plan.never_returns.is_some() || self.checkers.is_of_the_loss(snapshot)
+    // Whether nobody need wait for a snapshot: a process is gone for good, or a store was lost meanwhile, or it is being deleted.
+    pub(crate) fn is_given_up(&self, snapshot: &SnapshotId) -> bool {
+        let mut disks = self.nodes.iter().map(|node| &node.disk);
+        self.plan.never_returns.is_some()
+            || self.checkers.is_of_the_loss(snapshot)
+            || disks.any(|disk| disk.deleted.contains(snapshot))
     }
 
     /// What is still under way.
@@ -110,7 +151,8 @@ impl World {
                 Some(alive) if !alive.work.is_empty() || !alive.storing.is_empty() => "recording",
                 Some(alive)
                     if alive.collections.values().any(|one| {
-                        !one.is_settled(self.is_given_up(&one.state.snapshot), self.now)
+                        let snapshot = &one.assembly.state().snapshot;
+                        !one.is_settled(self.is_given_up(snapshot), self.now)
                     }) =>
                 {
                     "collecting"
@@ -133,4 +175,11 @@ impl World {
         }
         unrest
     }
+}
+
+// The chunks that a part names itself.
+fn named(part: &Part) -> impl Iterator<Item = Hash> {
+    let index = part.state.runs.iter().flat_map(|run| &run.index);
+    let messages = part.channels.iter().flat_map(|channel| &channel.chunks);
+    index.chain(messages).copied()
 }

@@ -3,14 +3,15 @@
 //! whoever holds them may be gone by then, and that is what matters.
 
 use prost::Message as _;
+use snapledger::history::assembly::Event as Happening;
 use snapledger::history::part::Part;
 use snapledger::process::event::{Input, Read, RecordedHere};
-use snapledger::process::ids::SnapshotId;
+use snapledger::process::ids::{ProcessId, SnapshotId};
 use snapledger::proto::snapledger as wire;
 use snapledger::transport::wire::{part_from_wire, part_to_wire};
 
 use crate::node::Asker;
-use crate::plan::MS;
+use crate::plan::{MS, SECOND};
 use crate::world::{Checked, Event, Life, Place, World};
 
 /// A question for a part.
@@ -19,14 +20,47 @@ pub(crate) struct Fetch {
     pub(crate) by: Life,
     pub(crate) from: Place,
     pub(crate) snapshot: SnapshotId,
-    /// Whether a part with open channels is wanted, too.
-    pub(crate) as_it_is: bool,
+    pub(crate) purpose: Purpose,
+}
+
+/// What a part is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The finished part, for the fetch of this number.
+    Finished {
+        number: u64,
+        /// Whether a revision without it is published.
+        is_late: bool,
+    },
+    /// The part as it is, for the job of this number.
+    AsItIs(u64),
 }
 
 /// The bytes of a part, if there is one.
 pub(crate) type Answer = Option<Vec<u8>>;
 
 impl World {
+    /// Asks a process for its part.
+    pub(crate) fn ask_for_part(
+        &mut self,
+        by: Life,
+        (process, snapshot): (&ProcessId, &SnapshotId),
+        purpose: Purpose,
+    ) {
+        let from = self.place_of(process);
+        let delay = match from == by.place {
+            true => 1,
+            false => self.net_delay(),
+        };
+        let fetch = Fetch {
+            by,
+            from,
+            snapshot: snapshot.clone(),
+            purpose,
+        };
+        self.after(delay, Event::Asked(fetch));
+    }
+
     /// A question arrives.
     pub(crate) fn asked(&mut self, fetch: Fetch) -> Checked {
         let is_heard = fetch.from == fetch.by.place || self.reach(fetch.by.place, fetch.from);
@@ -34,13 +68,21 @@ impl World {
             self.answer(fetch, None);
             return Ok(());
         };
-        if fetch.as_it_is {
+        let parts = &self.nodes[fetch.from].disk.parts;
+        let part = parts.get(&fetch.snapshot).map(|part| part.value.clone());
+        let is_own = fetch.from == fetch.by.place;
+        // An early fetch that takes long shows the part as it is.
+        let is_shown = match fetch.purpose {
+            Purpose::AsItIs(_) => true,
+            Purpose::Finished { is_late, .. } => !is_own && !is_late && self.random.below(4) == 0,
+        };
+        if part.is_none() && is_shown {
+            // A process that goes down meanwhile does not answer.
+            self.after(SECOND, Event::Answered(fetch.clone(), None));
             let read = Input::Read(Read::Snapshot(fetch.snapshot.clone()));
             self.enqueue(life, read, Some(Asker::Part(fetch)));
             return Ok(());
         }
-        let parts = &self.nodes[fetch.from].disk.parts;
-        let part = parts.get(&fetch.snapshot).map(|part| part.value.clone());
         self.answer(fetch, part);
         Ok(())
     }
@@ -82,26 +124,27 @@ impl World {
 
     /// An answer comes back.
     pub(crate) fn answered(&mut self, fetch: Fetch, answer: Answer) -> Checked {
-        let now = self.now;
         let part = match answer {
             Some(bytes) => self.take_part(&fetch, &bytes)?,
             None => None,
         };
-        let Some(collection) = self.collection(fetch.by, &fetch.snapshot) else {
-            return Ok(());
-        };
-        if fetch.as_it_is {
-            if let Some(round) = &mut collection.round {
-                round.asked.remove(&fetch.from);
-                round.got.extend(part);
+        match fetch.purpose {
+            Purpose::AsItIs(number) => self.answered_as_it_is(&fetch, number, part),
+            Purpose::Finished { number, .. } => {
+                let Some(collection) = self.collection(fetch.by, &fetch.snapshot) else {
+                    return Ok(());
+                };
+                if collection.fetches.get(&fetch.from) != Some(&number) {
+                    return Ok(());
+                }
+                collection.fetches.remove(&fetch.from);
+                let is_done = part.as_ref().is_some_and(Part::is_finished);
+                collection.delivered.extend(part);
+                let process = self.id(fetch.from).clone();
+                let ended = Happening::FetchEnded { process, is_done };
+                self.tell_assembly(fetch.by, &fetch.snapshot, ended)
             }
-        } else if let Some(part) = part {
-            collection.add(part, now);
-        } else {
-            let pause = self.pause_for(&fetch);
-            self.after(pause, Event::Asked(fetch));
         }
-        Ok(())
     }
 
     // A part with all its chunks; `None` where they cannot be had now.
@@ -111,22 +154,24 @@ impl World {
         if part.process != *self.id(fetch.from) || part.snapshot != fetch.snapshot {
             return Err(format!("{fetch:?} was answered with another part"));
         }
-        let by = fetch.by.place;
+        let is_whole = self.copy_chunks(fetch.by, fetch.from, &part)?;
+        Ok(is_whole.then_some(part))
+    }
+
+    /// Copies the chunks of a part that are missing; says whether all are there.
+    pub(crate) fn copy_chunks(&mut self, by: Life, from: Place, part: &Part) -> Checked<bool> {
         loop {
-            let missing = self.nodes[by].disk.missing_chunks(&part)?;
+            let missing = self.nodes[by.place].disk.missing_chunks(part)?;
             if missing.is_empty() {
-                return Ok(Some(part));
+                return Ok(true);
             }
             for hash in missing {
-                let is_near = self.reach(by, fetch.from);
-                let stored = self.nodes[fetch.from]
-                    .disk
-                    .framed_chunk(&hash)
-                    .filter(|_| is_near);
-                let Some(stored) = stored else {
-                    return Ok(None);
+                let is_near = self.reach(by.place, from);
+                let stored = self.nodes[from].disk.framed_chunk(&hash);
+                let Some(stored) = stored.filter(|_| is_near) else {
+                    return Ok(false);
                 };
-                self.nodes[by].disk.adopt_chunk(hash, stored)?;
+                self.nodes[by.place].disk.adopt_chunk(hash, stored)?;
             }
         }
     }

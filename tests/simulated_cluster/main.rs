@@ -8,11 +8,12 @@
 //! cargo test --test simulated_cluster -- --seed 7 --trace                    one seed, line by line
 //! ```
 
+mod adoption;
 mod asking;
+mod assembling;
 mod checkers;
 mod clients;
 mod clocks;
-mod collector;
 mod copies;
 mod disk;
 mod faults;
@@ -24,14 +25,16 @@ mod outbox;
 mod part_writer;
 mod peers;
 mod plan;
+mod publishing;
 #[path = "../teller/random.rs"]
 mod random;
 mod receiving;
 mod recorder;
-mod rivals;
+mod retention;
 mod sabotage;
 mod seeds;
 mod sometimes;
+mod standing_in;
 mod states;
 mod stream;
 mod trace;

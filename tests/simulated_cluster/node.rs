@@ -1,16 +1,20 @@
 //! A node: the disk that stays, and the life that a crash takes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
+use snapledger::history::assembly::{Membership, numbered_by};
+use snapledger::history::part::Part;
 use snapledger::process::Process;
 use snapledger::process::cell::Cell;
-use snapledger::process::ids::{Hash, SnapshotId};
+use snapledger::process::ids::{Hash, ProcessId, SnapshotId};
 use snapledger::process::registers::Registers;
 use snapledger::process::step::{InputQueue, Step};
 use snapledger::process::wall::Wall;
 
+use crate::adoption::{Following, Listed};
+use crate::assembling::Collection;
 use crate::checkers::Publication;
-use crate::collector::Collection;
 use crate::disk::Disk;
 use crate::fetch::Fetch;
 use crate::outbox::Outbox;
@@ -24,7 +28,10 @@ use crate::world::{Checked, Event, Life, Place, World};
 
 /// One process and what it runs on.
 pub(crate) struct Node {
+    pub(crate) membership: Arc<Membership>,
     pub(crate) disk: Disk,
+    /// Chunks of others that have rotted on this disk.
+    pub(crate) rotten: BTreeSet<Hash>,
     /// Drawn when the store was made.
     pub(crate) store: [u8; 16],
     /// Counted at every start.
@@ -53,7 +60,13 @@ pub(crate) struct Alive {
     pub(crate) storing: VecDeque<Storing>,
     pub(crate) outboxes: BTreeMap<Place, Outbox>,
     pub(crate) peers: Vec<PeerView>,
+    /// When it began.
+    pub(crate) began: u64,
     pub(crate) collections: BTreeMap<SnapshotId, Collection>,
+    /// What is in the history, in the order in which it came.
+    pub(crate) listed: Vec<Listed>,
+    /// How far the histories of the others were looked at.
+    pub(crate) following: Vec<Following>,
 }
 
 /// A turn on its way to the disk.
@@ -96,8 +109,15 @@ impl Node {
         store[8..].copy_from_slice(&(place as u64).to_le_bytes());
         let mut disk = Disk::default();
         disk.leaves_out_messages = plan.is_sabotaged(Sabotage::RecordedMessageLeftOut);
+        let membership = Arc::new(Membership {
+            me: plan.ids[place].clone(),
+            topology: plan.topology.clone(),
+            foreign: BTreeSet::new(),
+        });
         Self {
+            membership,
             disk,
+            rotten: BTreeSet::new(),
             store,
             boot: 0,
             boots_lost: 0,
@@ -106,6 +126,12 @@ impl Node {
             is_misled: false,
             life: None,
         }
+    }
+
+    /// Whether chunks of this part have rotted here.
+    pub(crate) fn is_rotten(&self, part: &Part) -> bool {
+        let missing = self.disk.missing_chunks(part).unwrap_or_default();
+        missing.iter().any(|hash| self.rotten.contains(hash))
     }
 }
 
@@ -167,7 +193,10 @@ impl World {
         let outboxes =
             outboxes.map(|(to, channel)| (self.place_of(to), Outbox::new(to, channel.clone())));
         let outboxes: BTreeMap<_, _> = outboxes.collect();
-        let unfinished = self.unfinished(place, &process);
+        let met = |id: &ProcessId| process.registers().peers.contains_key(id);
+        let peers = self.plan.ids.iter().map(|id| PeerView::new(met(id)));
+        let peers = peers.collect();
+        let listed = self.found_history(place);
         let destinations: Vec<_> = outboxes.keys().copied().collect();
         self.nodes[place].life = Some(Alive {
             process,
@@ -178,8 +207,11 @@ impl World {
             work: VecDeque::new(),
             storing: VecDeque::new(),
             outboxes,
-            peers: vec![PeerView::default(); self.plan.ids.len()],
+            peers,
+            began: self.now,
             collections: BTreeMap::new(),
+            listed,
+            following: vec![Following::default(); self.plan.ids.len()],
         });
         self.begin_to_settle(life)?;
         self.record(life, found.sealed, found.finished);
@@ -187,9 +219,9 @@ impl World {
             let delay = self.net_delay();
             self.after(delay, Event::Connect(life, (place, to)));
         }
-        for snapshot in unfinished {
+        for snapshot in self.unfinished(place) {
             self.sometimes.saw("collection resumed after a crash");
-            self.resume(life, snapshot)?;
+            self.resume(life, &snapshot)?;
         }
         Ok(())
     }
@@ -197,19 +229,33 @@ impl World {
     // A crash has left revisions whose sync had not ended; they are durable now.
     fn publish_found(&mut self, place: Place) -> Checked {
         let disk = &self.nodes[place].disk;
+        let by = &self.plan.ids[place];
         for state in disk.history.values().map(|written| &written.value) {
-            if self.checkers.knows(state) {
+            let topology = &self.plan.topology;
+            let publisher = numbered_by(state.revision, &state.initiator, topology);
+            if publisher != Some(by) || self.checkers.knows(state) {
+                self.checkers.taken_over(by, state)?;
                 continue;
             }
             self.sometimes.saw("unsynced revision kept by the disk");
             self.checkers.published(&Publication {
-                by: &self.plan.ids[place],
+                by,
                 state,
                 disk,
-                topology: &self.plan.topology,
+                topology,
             })?;
         }
         Ok(())
+    }
+
+    fn found_history(&self, place: Place) -> Vec<Listed> {
+        let listed = self.nodes[place].disk.history.keys();
+        let listed = listed.map(|(snapshot, revision)| Listed {
+            snapshot: snapshot.clone(),
+            revision: *revision,
+            since: self.now,
+        });
+        listed.collect()
     }
 
     pub(crate) fn recover(&mut self, place: Place) -> Checked<(Process, bool)> {
@@ -248,21 +294,6 @@ impl World {
         if recordings.any(|recording| !recording.is_finished()) {
             self.sometimes.saw("recording resumed after a crash");
         }
-    }
-
-    // Snapshots that this process started and that have no complete revision.
-    fn unfinished(&self, place: Place, process: &Process) -> Vec<SnapshotId> {
-        let history = &self.nodes[place].disk.history;
-        let complete = |snapshot: &SnapshotId| {
-            let mut revisions = history.iter().filter(|((id, _), _)| id == snapshot);
-            revisions.any(|(_, revision)| revision.value.is_complete())
-        };
-        let mine = process.snapshots().iter();
-        let mine = mine
-            .filter(|(snapshot, initiator, _)| *initiator == process.id() && !complete(snapshot));
-        let mut mine: Vec<_> = mine.map(|(snapshot, ..)| snapshot.clone()).collect();
-        mine.sort();
-        mine
     }
 
     /// A process goes down in the midst of whatever it does.

@@ -1,28 +1,60 @@
-//! Who each process holds for alive: everyone greets everyone, and who misses three greetings is down.
+//! Which processes each process holds for alive: all greet all, and a process that misses three greetings is down.
 
-use snapledger::history::global::{Missing, Reason};
+use snapledger::history::assembly::{ClusterView, PeerSight, PeerState};
 use snapledger::process::ids::SnapshotId;
 
 use crate::plan::MS;
-use crate::world::{Checked, Event, Place, World};
+use crate::world::{Checked, Event, Life, Place, World};
 
 pub(crate) const GREET_EVERY: u64 = 250 * MS;
 const MISSED_MAX: u32 = 3;
+/// The same for a process that has not answered since this one started.
+const MISSED_AT_FIRST_MAX: u32 = 12;
 
 /// What one process knows of another's life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct PeerView {
-    pub(crate) state: PeerState,
+    sight: PeerSight,
     missed: u32,
-    last_seen_us: Option<u64>,
+    missed_max: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum PeerState {
-    #[default]
-    NeverSeen,
-    Up,
-    Down,
+impl PeerView {
+    /// At a start. `was_met` in an earlier life.
+    pub(crate) fn new(was_met: bool) -> Self {
+        let state = match was_met {
+            true => PeerState::Down,
+            false => PeerState::NeverSeen,
+        };
+        Self {
+            sight: PeerSight {
+                state,
+                is_silent: false,
+                last_seen_us: None,
+            },
+            missed: 0,
+            missed_max: MISSED_AT_FIRST_MAX,
+        }
+    }
+
+    fn heard(&mut self, wall_us: u64) {
+        self.sight = PeerSight {
+            state: PeerState::Up,
+            is_silent: false,
+            last_seen_us: Some(wall_us),
+        };
+        (self.missed, self.missed_max) = (0, MISSED_MAX);
+    }
+
+    fn not_heard(&mut self) {
+        self.missed += 1;
+        if self.missed >= self.missed_max {
+            self.sight.is_silent = true;
+            if self.sight.state == PeerState::Up {
+                self.sight.state = PeerState::Down;
+            }
+        }
+    }
 }
 
 impl World {
@@ -36,56 +68,45 @@ impl World {
             }
         }
         self.after(GREET_EVERY, Event::Greet);
+        self.share_histories();
+        self.keep_within_limits();
         self.compare_clocks()
     }
 
     fn greet_one(&mut self, by: Place, of: Place) {
         let (is_heard, wall_us) = (self.reach(by, of), self.wall_us(by));
-        let Some(view) = self.nodes[by]
-            .life
-            .as_mut()
-            .map(|alive| &mut alive.peers[of])
-        else {
-            return;
-        };
-        if is_heard {
-            *view = PeerView {
-                state: PeerState::Up,
-                missed: 0,
-                last_seen_us: Some(wall_us),
-            };
-            return;
-        }
-        view.missed += 1;
-        if view.missed == MISSED_MAX && view.state == PeerState::Up {
-            view.state = PeerState::Down;
+        let life = self.nodes[by].life.as_mut();
+        if let Some(view) = life.map(|alive| &mut alive.peers[of]) {
+            match is_heard {
+                true => view.heard(wall_us),
+                false => view.not_heard(),
+            }
         }
     }
 
-    /// How one process holds another.
-    pub(crate) fn peer_state(&self, by: Place, of: Place) -> PeerState {
-        let life = self.nodes[by].life.as_ref();
-        life.map_or(PeerState::NeverSeen, |alive| alive.peers[of].state)
+    /// What a process knows of all others. No channel is stopped for good here.
+    pub(crate) fn cluster_view(&self, by: Place) -> ClusterView {
+        let Some(alive) = &self.nodes[by].life else {
+            return ClusterView::default();
+        };
+        let others = (0..self.nodes.len()).filter(|of| *of != by);
+        let peers = others.map(|of| (self.id(of).clone(), alive.peers[of].sight));
+        ClusterView {
+            peers: peers.collect(),
+            ..ClusterView::default()
+        }
     }
 
-    /// Why a process is missing, as another one sees it.
-    pub(crate) fn explain(
-        &self,
-        by: Place,
-        of: Place,
-        last_complete: Option<SnapshotId>,
-    ) -> Missing {
-        let view = self.nodes[by].life.as_ref().map(|alive| alive.peers[of]);
-        let reason = match view.map(|view| view.state) {
-            Some(PeerState::Down) => Reason::Down,
-            Some(PeerState::NeverSeen) if of != by => Reason::NeverSeen,
-            _ => Reason::Recording,
+    /// Whether the initiator of a snapshot that another process assembles is up, and still has what it recorded.
+    pub(crate) fn is_initiator_up(&mut self, life: Life, snapshot: &SnapshotId) -> bool {
+        let Some(collection) = self.collection(life, snapshot) else {
+            return false;
         };
-        Missing {
-            process: self.id(of).clone(),
-            reason,
-            last_seen_us: view.and_then(|view| view.last_seen_us),
-            last_complete,
-        }
+        let initiator = collection.assembly.state().initiator.clone();
+        let is_lost = collection.assembly.lost().contains(&initiator);
+        let place = self.place_of(&initiator);
+        let alive = self.alive(life);
+        let is_up = alive.is_some_and(|alive| alive.peers[place].sight.state == PeerState::Up);
+        place != life.place && is_up && !is_lost
     }
 }

@@ -38,8 +38,12 @@ pub(crate) struct Plan {
     pub(crate) duplicate: Odds,
     pub(crate) lost_ack: Odds,
     pub(crate) clock_jump: Odds,
+    /// That a chunk of another process rots.
+    pub(crate) rot: Odds,
     /// That a snapshot is started at several processes under one id.
     pub(crate) same_id: Odds,
+    /// How many snapshots each process keeps.
+    pub(crate) snapshots_kept: Option<usize>,
     /// How far a clock is followed.
     pub(crate) clock_ahead_max: u64,
     /// A process that goes down for good in this run.
@@ -98,7 +102,9 @@ impl Plan {
             duplicate: Odds::drawn(random, &[0, 3, 10]),
             lost_ack: Odds::drawn(random, &[0, 8, 25]),
             clock_jump: Odds::drawn(random, &[0, 50, 200]),
+            rot: Odds::drawn(random, &[0, 0, 100]),
             same_id: Odds::drawn(random, &[0, 0, 1, 3]),
+            snapshots_kept: (random.below(5) == 0).then(|| 1 + random.index(4)),
             clock_ahead_max: [2, 10, 60][random.index(3)] * SECOND,
             never_returns: (random.below(8) == 0).then(|| random.index(count)),
             wiped: None,

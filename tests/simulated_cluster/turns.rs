@@ -184,8 +184,7 @@ impl World {
         match (asker, reply) {
             (Asker::Client(client, number), reply) => self.reply_to_client(client, number, reply),
             (Asker::Initiator, Reply::Initiated(initiated)) => {
-                self.initiated(life, initiated.map(|initiated| *initiated), time);
-                Ok(())
+                self.initiated(life, initiated.map(|initiated| *initiated), time)
             }
             (Asker::Welcome(stream), Reply::Handshake(met)) => {
                 self.welcome(life, stream, met.map(|met| *met))

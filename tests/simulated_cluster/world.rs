@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use snapledger::process::ids::{ProcessId, SnapshotId};
 
+use crate::adoption::{Inquiry, Takeover};
 use crate::asking::Question;
 use crate::checkers::Checkers;
 use crate::clients::Client;
@@ -65,12 +66,24 @@ pub(crate) enum Event {
     Settle(Life),
     /// The receiving end of a stream looks again at what waits for the clock.
     Reread(Life, StreamId),
-    /// A collection looks at what is there.
-    Look(Life, SnapshotId),
+    /// A timer of an assembly fires.
+    Assemble(Life, SnapshotId),
+    /// A snapshot whose own state was not written yet is resumed.
+    Resume(Life, SnapshotId),
+    /// The time of a job of an assembly is over.
+    JobOver(Life, SnapshotId, u64),
     /// A question for a part arrives.
     Asked(Fetch),
     /// A question for a part is answered.
     Answered(Fetch, Answer),
+    /// A question for a complete revision arrives.
+    Inquired(Inquiry),
+    /// A question for a complete revision is answered.
+    Informed(Inquiry, Option<u32>),
+    /// A revision of another process arrives.
+    Fetched(Takeover),
+    /// A revision of another process is durable.
+    TakenOver(Takeover, u64),
     /// A revision is durable.
     Published(Life, SnapshotId),
     /// A process starts again.
@@ -106,6 +119,8 @@ pub(crate) struct World {
     pub(crate) is_healed: bool,
     /// Pairs that do not reach each other until then.
     pub(crate) parted: BTreeMap<(Place, Place), u64>,
+    /// Until when pairs did not reach each other, those of before included.
+    pub(crate) apart_until: BTreeMap<(Place, Place), u64>,
     /// The store that was lost.
     pub(crate) loss: Option<Loss>,
     /// The older copy of a store.
@@ -159,6 +174,7 @@ impl World {
             snapshots_named: 0,
             is_healed: false,
             parted: BTreeMap::new(),
+            apart_until: BTreeMap::new(),
             loss: None,
             copy: Copy::default(),
             questions: BTreeMap::new(),
@@ -229,9 +245,18 @@ impl World {
             Event::Greet => self.greet(),
             Event::Settle(life) => self.end_start(life),
             Event::Reread(life, stream) => self.reread(life, stream),
-            Event::Look(life, snapshot) => self.look(life, &snapshot),
+            Event::Assemble(life, snapshot) => self.wake_assembly(life, &snapshot),
+            Event::Resume(life, snapshot) => self.resume(life, &snapshot),
+            Event::JobOver(life, snapshot, number) => self.end_job_in_time(life, &snapshot, number),
             Event::Asked(fetch) => self.asked(fetch),
             Event::Answered(fetch, answer) => self.answered(fetch, answer),
+            Event::Inquired(inquiry) => {
+                self.inquired(inquiry);
+                Ok(())
+            }
+            Event::Informed(inquiry, answer) => self.informed(inquiry, answer),
+            Event::Fetched(takeover) => self.fetched(&takeover),
+            Event::TakenOver(takeover, stamp) => self.taken_over(takeover, stamp),
             Event::Published(life, snapshot) => self.published(life, &snapshot),
             Event::Restart(place) => self.restart(place),
             Event::Forget(place) => self.forget(place),
@@ -313,13 +338,18 @@ impl Event {
             | Self::Recorded(life)
             | Self::Stored(life)
             | Self::Connect(life, _)
-            | Self::Look(life, _)
+            | Self::Assemble(life, _)
+            | Self::Resume(life, _)
+            | Self::JobOver(life, ..)
             | Self::Entered(life, _)
             | Self::Settle(life)
             | Self::Reread(life, _)
             | Self::Published(life, _) => Some(life.place),
             Self::Send(stream) | Self::Ack(stream) => Some(stream.route.0),
             Self::Frame(stream) => Some(stream.route.1),
+            Self::Inquired(inquiry) => Some(inquiry.of),
+            Self::Informed(inquiry, _) => Some(inquiry.by.place),
+            Self::Fetched(takeover) | Self::TakenOver(takeover, _) => Some(takeover.by.place),
             Self::Asked(fetch) => Some(fetch.from),
             Self::Answered(fetch, _) => Some(fetch.by.place),
             Self::Client(_)

@@ -8,6 +8,7 @@ mod past;
 mod requests;
 mod rest;
 mod revisions;
+mod rivals;
 mod truth;
 
 use std::collections::BTreeSet;
@@ -16,7 +17,7 @@ use snapledger::history::audit::Audit;
 use snapledger::history::global::GlobalState;
 use snapledger::history::part::Part;
 use snapledger::process::Process;
-use snapledger::process::clock::{Hlc, Lamport};
+use snapledger::process::clock::Hlc;
 use snapledger::process::event::{Answer, Turn};
 use snapledger::process::ids::{AccountId, Hash, ProcessId, RequestId, SnapshotId};
 use snapledger::process::snapshot::Recording;
@@ -161,25 +162,39 @@ impl Checkers {
             return Ok(());
         }
         revisions::unchanged(publication, put_back.map(|it| &it.process))?;
-        let may_have_rivals = self.is_of_the_loss(&state.snapshot);
-        self.revisions
-            .published((publication.by, state), may_have_rivals)
+        let may_not_know = self.is_of_the_loss(&state.snapshot);
+        let by = publication.by;
+        self.revisions.published(by, state, may_not_know)
+    }
+
+    /// A revision of another process is durable here, or was found here after a crash.
+    pub(crate) fn taken_over(&mut self, by: &ProcessId, state: &GlobalState) -> Checked {
+        match self.may_be_numbered_twice(state) {
+            true => Ok(()),
+            false => self.revisions.taken_over(by, state),
+        }
+    }
+
+    /// A process and a peer have different revisions of one number.
+    pub(crate) fn contradicted(&self, state: &GlobalState) -> Checked {
+        let GlobalState {
+            snapshot, revision, ..
+        } = state;
+        match self.may_be_numbered_twice(state) {
+            true => Ok(()),
+            false => Err(format!("{snapshot} has two revisions {revision}")),
+        }
+    }
+
+    // An older copy of a store does not know which numbers it has given.
+    fn may_be_numbered_twice(&self, state: &GlobalState) -> bool {
+        let put_back = self.put_back.as_ref();
+        put_back.is_some_and(|it| it.begun.contains(&state.snapshot))
     }
 
     /// Whether this revision was published.
     pub(crate) fn knows(&self, state: &GlobalState) -> bool {
         self.revisions.knows(state)
-    }
-
-    /// The complete revision of a snapshot, if one is published anywhere.
-    pub(crate) fn complete(&self, snapshot: &SnapshotId) -> Option<&GlobalState> {
-        self.revisions.complete(snapshot)
-    }
-
-    /// The clocks at which a process recorded its state for a snapshot.
-    pub(crate) fn begun(&self, place: Place, snapshot: &SnapshotId) -> Checked<(Hlc, Lamport)> {
-        let cut = self.truth.cut(place, snapshot)?;
-        Ok((cut.time, cut.clock))
     }
 
     /// A store is gone, and what its process held; so many others may know it. Another one is there.

@@ -65,7 +65,7 @@ impl World {
             .iter()
             .filter(|(_, initiator, _)| *initiator == me);
         for (snapshot, ..) in mine {
-            if self.checkers.is_of_the_loss(snapshot) {
+            if self.is_given_up(snapshot) {
                 continue;
             }
             if !self.is_complete(place, snapshot) {

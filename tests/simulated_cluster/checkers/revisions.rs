@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use snapledger::history::assembly::REVISIONS_EACH;
+use snapledger::history::assembly::{REVISIONS_EACH, numbered_by};
 use snapledger::history::global::{Completeness, GlobalState};
 use snapledger::history::part::Part;
 use snapledger::process::ids::{ChannelId, ProcessId, SnapshotId};
@@ -11,22 +11,41 @@ use snapledger::process::ids::{ChannelId, ProcessId, SnapshotId};
 use super::Publication;
 use crate::world::Checked;
 
-/// Every durable revision of every process: a number stands for one content, and a snapshot has one complete revision.
+/// Every durable revision of every process: a number stands for one content.
 #[derive(Default)]
 pub(super) struct Revisions {
     published: BTreeMap<(SnapshotId, u32), GlobalState>,
-    complete: BTreeMap<SnapshotId, u32>,
     /// In whose histories each one is.
     holders: BTreeMap<(SnapshotId, u32), BTreeSet<ProcessId>>,
 }
 
 impl Revisions {
-    /// A revision is durable, assembled or taken over. After a loss, or where its initiator is gone, it may have rivals.
+    /// A revision is durable where it was assembled. A process that lost its store may not know that it started the snapshot.
     pub(super) fn published(
         &mut self,
-        (by, state): (&ProcessId, &GlobalState),
-        may_have_rivals: bool,
+        by: &ProcessId,
+        state: &GlobalState,
+        may_not_know: bool,
     ) -> Checked {
+        self.held(by, state)?;
+        let mut initiators = state.parts.values();
+        let least = initiators.find(|part| part.initiator == part.process);
+        let is_wrong = least.is_none_or(|part| part.process != state.initiator);
+        if state.is_complete() && !may_not_know && is_wrong {
+            return Err(format!(
+                "{} says that {} started it",
+                state.snapshot, state.initiator
+            ));
+        }
+        Ok(())
+    }
+
+    /// A revision is durable in another history. One whose publisher has lost its store is not known any more.
+    pub(super) fn taken_over(&mut self, by: &ProcessId, state: &GlobalState) -> Checked {
+        self.held(by, state)
+    }
+
+    fn held(&mut self, by: &ProcessId, state: &GlobalState) -> Checked {
         let GlobalState {
             snapshot, revision, ..
         } = state;
@@ -34,30 +53,12 @@ impl Revisions {
         let holders = self.holders.entry(key.clone()).or_default();
         holders.insert(by.clone());
         let known = self.published.entry(key).or_insert_with(|| state.clone());
-        if known != state {
-            return Err(format!(
+        match known == state {
+            true => Ok(()),
+            false => Err(format!(
                 "{snapshot} has two revisions {revision}: {known:?} and {state:?}"
-            ));
+            )),
         }
-        if !state.is_complete() {
-            return Ok(());
-        }
-        let last = self.complete.entry(snapshot.clone()).or_insert(*revision);
-        if last != revision && !may_have_rivals {
-            return Err(format!(
-                "{snapshot} is complete twice, as revision {last} and as {revision}"
-            ));
-        }
-        let mut initiators = state.parts.values();
-        let least = initiators.find(|part| part.initiator == part.process);
-        // One that lost its store has started it, and knows nothing of that.
-        if !may_have_rivals && least.is_none_or(|part| part.process != state.initiator) {
-            return Err(format!(
-                "{snapshot} says that {} started it",
-                state.initiator
-            ));
-        }
-        Ok(())
     }
 
     /// The store of a process is lost that was an older copy of itself, so that its peers refused its markers. The revisions
@@ -74,11 +75,6 @@ impl Revisions {
     pub(super) fn knows(&self, state: &GlobalState) -> bool {
         let key = (state.snapshot.clone(), state.revision);
         self.published.contains_key(&key)
-    }
-
-    pub(super) fn complete(&self, snapshot: &SnapshotId) -> Option<&GlobalState> {
-        let revision = self.complete.get(snapshot)?;
-        self.published.get(&(snapshot.clone(), *revision))
     }
 }
 
@@ -125,7 +121,8 @@ pub(super) fn honest(publication: &Publication<'_>) -> Checked {
             .filter_map(|missing| missing.last_complete.as_ref())
         {
             let mut revisions = disk.history.iter().filter(|((id, _), _)| id == last);
-            if !revisions.any(|(_, revision)| revision.value.is_complete()) {
+            let is_complete = revisions.any(|(_, revision)| revision.value.is_complete());
+            if !is_complete && !disk.deleted.contains(last) {
                 return wrong(format!("{last} is named as complete and is not"));
             }
         }
@@ -143,10 +140,14 @@ fn closed(state: &GlobalState, channel: &ChannelId) -> bool {
 }
 
 /// What the revisions before it published is in it, as it was: all of its range of numbers, and those of the ranges that
-/// this process numbered in before. A process that was put back may have started it twice, and its part be another one since.
+/// this process numbered in before. It contradicts none of another process. A process that was put back may have started it
+/// twice, and its part be another one since.
 pub(super) fn unchanged(publication: &Publication<'_>, put_back: Option<&ProcessId>) -> Checked {
     let Publication {
-        by, state, disk, ..
+        by,
+        state,
+        disk,
+        topology,
     } = publication;
     let first = state.revision - (state.revision - 1) % REVISIONS_EACH;
     for number in first..state.revision {
@@ -158,34 +159,50 @@ pub(super) fn unchanged(publication: &Publication<'_>, put_back: Option<&Process
     let others = history
         .filter(|((snapshot, number), _)| *snapshot == state.snapshot && *number != state.revision);
     for ((_, number), earlier) in others {
-        // What others say of the start is known for certain once the initiator's part is here.
-        let is_start_known =
-            |one: &GlobalState| one.initiator == **by || one.parts.contains_key(&one.initiator);
         let earlier = &earlier.value;
+        let publisher = numbered_by(*number, &earlier.initiator, topology);
+        let is_own = publisher == Some(*by);
+        // Another process knows the start for certain once the initiator's part is there.
+        let is_start_known = |one: &GlobalState, publisher| {
+            publisher == Some(&one.initiator) || one.parts.contains_key(&one.initiator)
+        };
         let is_start_compared = earlier.initiator == state.initiator
-            && is_start_known(earlier)
-            && is_start_known(state)
+            && is_start_known(earlier, publisher)
+            && is_start_known(state, Some(*by))
             && put_back != Some(&state.initiator);
         let mut earlier = earlier.clone();
         earlier.parts.retain(|process, _| Some(process) != put_back);
-        compare(&earlier, state, is_start_compared).map_err(|what| {
-            format!(
-                "{} revision {} against {number}: {what}",
-                state.snapshot, state.revision
-            )
-        })?;
+        let compared = match is_own {
+            true => adds_to(&earlier, state),
+            false => agrees(&earlier, state),
+        };
+        compared
+            .and_then(|()| match is_start_compared {
+                true => same_start(&earlier, state),
+                false => Ok(()),
+            })
+            .map_err(|what| {
+                format!(
+                    "{} revision {} against {number}: {what}",
+                    state.snapshot, state.revision
+                )
+            })?;
     }
     Ok(())
 }
 
-fn compare(earlier: &GlobalState, state: &GlobalState, is_start_compared: bool) -> Checked {
+fn same_start(earlier: &GlobalState, state: &GlobalState) -> Checked {
+    let start = |one: &GlobalState| (one.initiated_at, one.initiated_clock);
+    match start(earlier) == start(state) {
+        true => Ok(()),
+        false => Err("it says another start".to_owned()),
+    }
+}
+
+// The same process has published the earlier one.
+fn adds_to(earlier: &GlobalState, state: &GlobalState) -> Checked {
     if earlier.is_complete() {
         return Err("there is a revision behind a complete one".to_owned());
-    }
-    let is_another_start = (earlier.initiated_at, earlier.initiated_clock)
-        != (state.initiated_at, state.initiated_clock);
-    if is_start_compared && is_another_start {
-        return Err("it says another start".to_owned());
     }
     for (process, part) in &earlier.parts {
         let Some(now) = state.parts.get(process) else {
@@ -194,6 +211,21 @@ fn compare(earlier: &GlobalState, state: &GlobalState, is_start_compared: bool) 
         if !extends(part, now) {
             return Err(format!(
                 "the part of {process} has changed: {part:?}, then {now:?}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+// Another process has published one of them: each may hold what the other lacks.
+fn agrees(one: &GlobalState, other: &GlobalState) -> Checked {
+    for (process, part) in &one.parts {
+        if let Some(there) = other.parts.get(process)
+            && !extends(part, there)
+            && !extends(there, part)
+        {
+            return Err(format!(
+                "the part of {process} is another: {part:?}, and {there:?}"
             ));
         }
     }

@@ -86,7 +86,6 @@ pub(super) struct Books {
 pub(super) struct Cut {
     pub(super) position: Lsn,
     pub(super) time: Hlc,
-    pub(super) clock: Lamport,
     pub(super) books: Books,
     /// Per origin, the newest message before the marker, once it came.
     pub(super) closed: BTreeMap<Place, u64>,
@@ -338,7 +337,6 @@ impl Truth {
         let cut = Cut {
             position: process.position,
             time,
-            clock: process.clock.tick(),
             books: process.now.clone(),
             closed: BTreeMap::new(),
         };

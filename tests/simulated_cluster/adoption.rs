@@ -1,0 +1,357 @@
+//! Revisions of other processes: asked for where an assembly may have rivals, and taken over into every history, as
+//! `node/gather.rs` and `node/sharing.rs` do. A process lists what came into its history; its peers take over what they lack.
+
+use std::collections::BTreeSet;
+
+use snapledger::history::assembly::{Event as Happening, Extent};
+use snapledger::history::global::GlobalState;
+use snapledger::process::ids::{ProcessId, SnapshotId};
+
+use crate::assembling::{Question, Running};
+use crate::world::{Checked, Event, Life, Place, World};
+
+/// A durable revision in a history.
+#[derive(Debug, Clone)]
+pub(crate) struct Listed {
+    pub(crate) snapshot: SnapshotId,
+    pub(crate) revision: u32,
+    /// Since when.
+    pub(crate) since: u64,
+}
+
+/// How far a process has looked at the list of another one.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Following {
+    /// The life of the other one.
+    boot: u64,
+    seen: usize,
+    is_busy: bool,
+}
+
+/// A question for a complete revision.
+#[derive(Debug, Clone)]
+pub(crate) struct Inquiry {
+    pub(crate) by: Life,
+    pub(crate) of: Place,
+    pub(crate) snapshot: SnapshotId,
+    number: u64,
+}
+
+/// A revision of another process on its way into a history.
+#[derive(Debug, Clone)]
+pub(crate) struct Takeover {
+    pub(crate) by: Life,
+    pub(crate) of: Place,
+    pub(crate) snapshot: SnapshotId,
+    revision: u32,
+    /// The job of the assembly that asked for it.
+    job: Option<u64>,
+}
+
+impl World {
+    /// An assembly asks these processes for a complete revision. Says what has happened at once.
+    pub(crate) fn ask_for_complete(
+        &mut self,
+        life: Life,
+        snapshot: &SnapshotId,
+        processes: &[ProcessId],
+    ) -> Option<Happening> {
+        let initiator_is_up = self.is_initiator_up(life, snapshot);
+        let asked: BTreeSet<_> = processes.iter().map(|one| self.place_of(one)).collect();
+        let question = Question {
+            at: self.now,
+            asked: asked.clone(),
+            initiator_is_up,
+        };
+        let collection = self.collection(life, snapshot)?;
+        collection.question = Some(question);
+        if initiator_is_up {
+            self.sometimes.saw("assembler that stands back");
+        }
+        if self
+            .newest(life.place, snapshot)
+            .is_some_and(GlobalState::is_complete)
+        {
+            return Some(Happening::Adopted(true));
+        }
+        if asked.is_empty() {
+            return Some(Happening::Adopted(false));
+        }
+        let number = self.number_job(life, snapshot);
+        for of in asked.clone() {
+            let inquiry = Inquiry {
+                by: life,
+                of,
+                snapshot: snapshot.clone(),
+                number,
+            };
+            let delay = self.net_delay();
+            self.after(delay, Event::Inquired(inquiry));
+        }
+        if let Some(collection) = self.collection(life, snapshot) {
+            collection.job = Some(Running::Adopting {
+                number,
+                waiting: asked,
+            });
+        }
+        None
+    }
+
+    /// A question for a complete revision arrives.
+    pub(crate) fn inquired(&mut self, inquiry: Inquiry) {
+        let is_heard = self.reach(inquiry.by.place, inquiry.of);
+        let newest = self.newest(inquiry.of, &inquiry.snapshot);
+        let complete = newest.filter(|newest| is_heard && newest.is_complete());
+        let answer = complete.map(|complete| complete.revision);
+        let delay = self.net_delay();
+        self.after(delay, Event::Informed(inquiry, answer));
+    }
+
+    /// Its answer comes back.
+    pub(crate) fn informed(&mut self, inquiry: Inquiry, answer: Option<u32>) -> Checked {
+        let Inquiry {
+            by,
+            of,
+            snapshot,
+            number,
+        } = inquiry;
+        if !self.is_adopting(by, &snapshot, number) {
+            return Ok(());
+        }
+        let Some(revision) = answer else {
+            return self.not_informed(by, of, (&snapshot, number));
+        };
+        let takeover = Takeover {
+            by,
+            of,
+            snapshot: snapshot.clone(),
+            revision,
+            job: Some(number),
+        };
+        match self.take_over(&takeover)? {
+            true => Ok(()),
+            false => self.not_informed(by, of, (&snapshot, number)),
+        }
+    }
+
+    fn is_adopting(&mut self, life: Life, snapshot: &SnapshotId, number: u64) -> bool {
+        let collection = self.collection(life, snapshot);
+        let job = collection.and_then(|collection| collection.job.as_ref());
+        matches!(job, Some(Running::Adopting { number: asked, .. }) if *asked == number)
+    }
+
+    fn not_informed(
+        &mut self,
+        life: Life,
+        of: Place,
+        (snapshot, number): (&SnapshotId, u64),
+    ) -> Checked {
+        let collection = self.collection(life, snapshot);
+        let job = collection.and_then(|collection| collection.job.as_mut());
+        let Some(Running::Adopting { waiting, .. }) = job else {
+            return Ok(());
+        };
+        waiting.remove(&of);
+        match waiting.is_empty() {
+            true => self.end_job_in_time(life, snapshot, number),
+            false => Ok(()),
+        }
+    }
+
+    // Copies a revision with its chunks; it is listed when it is durable. Says whether that is under way.
+    fn take_over(&mut self, takeover: &Takeover) -> Checked<bool> {
+        let Takeover {
+            by,
+            of,
+            snapshot,
+            revision,
+            ..
+        } = takeover;
+        let key = (snapshot.clone(), *revision);
+        let is_deleted = self.nodes[by.place].disk.deleted.contains(snapshot);
+        if self.alive(*by).is_none() || !self.reach(by.place, *of) || is_deleted {
+            return Ok(false);
+        }
+        let Some(state) = self.nodes[*of].disk.history.get(&key) else {
+            return Ok(false);
+        };
+        let state = state.value.clone();
+        if let Some(here) = self.nodes[by.place].disk.history.get(&key) {
+            if here.value != state {
+                self.checkers.contradicted(&state)?;
+                return Ok(false);
+            }
+            // Its sync may be under way.
+        } else {
+            for part in state.parts.values() {
+                if !self.copy_chunks(*by, *of, part)? {
+                    return Ok(false);
+                }
+            }
+            let disk = &mut self.nodes[by.place].disk;
+            let written = disk.written(state);
+            disk.history.insert(key, written);
+        }
+        let stamp = self.nodes[by.place].disk.stamp();
+        let delay = 1 + self.random.below(self.plan.record_delay_max);
+        self.after(delay, Event::TakenOver(takeover.clone(), stamp));
+        Ok(true)
+    }
+
+    /// A revision of another process is durable here.
+    pub(crate) fn taken_over(&mut self, takeover: Takeover, stamp: u64) -> Checked {
+        let Takeover {
+            by,
+            of,
+            snapshot,
+            revision,
+            job,
+        } = takeover;
+        if self.alive(by).is_none() {
+            return Ok(());
+        }
+        self.nodes[by.place].disk.synced(stamp);
+        let key = (snapshot.clone(), revision);
+        let state = self.nodes[by.place].disk.history.get(&key);
+        if let Some(state) = state.map(|state| state.value.clone()) {
+            self.list(by, &state);
+            self.trace
+                .say(|| format!("{} takes {snapshot} revision {revision} over", by.place));
+            self.sometimes.saw("revision taken over by a peer");
+            let process = &self.plan.ids[by.place];
+            self.checkers.taken_over(process, &state)?;
+        }
+        match job {
+            Some(number) if self.is_adopting(by, &snapshot, number) => {
+                self.end_job(by, &snapshot, Happening::Adopted(true))
+            }
+            Some(_) => Ok(()),
+            None => {
+                self.go_on_following(by, of, true);
+                Ok(())
+            }
+        }
+    }
+
+    /// Every process looks at what has come into the histories of the others.
+    pub(crate) fn share_histories(&mut self) {
+        for by in 0..self.nodes.len() {
+            for of in 0..self.nodes.len() {
+                if by != of
+                    && self.reach(by, of)
+                    && let Some(life) = self.life(by)
+                {
+                    self.follow(life, of);
+                }
+            }
+        }
+    }
+
+    fn follow(&mut self, life: Life, of: Place) {
+        let (node, other) = (&self.nodes[life.place], &self.nodes[of]);
+        let (Some(alive), Some(listed)) = (&node.life, &other.life) else {
+            return;
+        };
+        let listed = &listed.listed;
+        let mut following = alive.following[of];
+        if following.boot != other.boot {
+            following = Following {
+                boot: other.boot,
+                ..Following::default()
+            };
+        }
+        let is_lacking = |one: &Listed| {
+            let key = (one.snapshot.clone(), one.revision);
+            let is_here = node.disk.history.contains_key(&key);
+            // What was deleted there cannot be had any more.
+            let is_there = other.disk.history.contains_key(&key);
+            !is_here && is_there && !node.disk.deleted.contains(&one.snapshot)
+        };
+        let mut wanted = None;
+        if !following.is_busy {
+            let unseen = &listed[following.seen..];
+            let new = unseen.iter().position(is_lacking);
+            following.seen += new.unwrap_or(unseen.len());
+            wanted = listed.get(following.seen).cloned();
+            following.is_busy = wanted.is_some();
+        }
+        if let Some(alive) = self.alive(life) {
+            alive.following[of] = following;
+        }
+        if let Some(Listed {
+            snapshot, revision, ..
+        }) = wanted
+        {
+            let takeover = Takeover {
+                by: life,
+                of,
+                snapshot,
+                revision,
+                job: None,
+            };
+            let delay = 2 * self.net_delay();
+            self.after(delay, Event::Fetched(takeover));
+        }
+    }
+
+    /// A revision that was asked for arrives.
+    pub(crate) fn fetched(&mut self, takeover: &Takeover) -> Checked {
+        if !self.take_over(takeover)? {
+            self.go_on_following(takeover.by, takeover.of, false);
+        }
+        Ok(())
+    }
+
+    fn go_on_following(&mut self, by: Life, of: Place, is_taken: bool) {
+        let Some(alive) = self.alive(by) else {
+            return;
+        };
+        let following = &mut alive.following[of];
+        following.is_busy = false;
+        // What failed is looked at again with the next greeting.
+        if is_taken && self.reach(by.place, of) {
+            self.follow(by, of);
+        }
+    }
+
+    /// A durable revision is shown from now on.
+    pub(crate) fn list(&mut self, life: Life, state: &GlobalState) {
+        let since = self.now;
+        let Some(alive) = self.alive(life) else {
+            return;
+        };
+        let is_it = |one: &Listed| one.snapshot == state.snapshot && one.revision == state.revision;
+        if !alive.listed.iter().any(is_it) {
+            alive.listed.push(Listed {
+                snapshot: state.snapshot.clone(),
+                revision: state.revision,
+                since,
+            });
+        }
+    }
+
+    /// The newest revision of a snapshot in the history of a process: a complete one, else the one that holds most.
+    pub(crate) fn newest(&self, place: Place, snapshot: &SnapshotId) -> Option<&GlobalState> {
+        let node = &self.nodes[place];
+        let listed = node.life.as_ref()?.listed.iter();
+        let revisions = listed.filter(|one| one.snapshot == *snapshot);
+        let states = revisions.filter_map(|one| {
+            let written = node.disk.history.get(&(snapshot.clone(), one.revision))?;
+            Some(&written.value)
+        });
+        states.max_by_key(|state| (state.is_complete(), Extent::of(state), state.revision))
+    }
+
+    /// The newest complete snapshot in the history of a process.
+    pub(crate) fn last_complete(&self, place: Place) -> Option<SnapshotId> {
+        let node = &self.nodes[place];
+        let listed = node.life.as_ref()?.listed.iter();
+        let states = listed.filter_map(|one| {
+            let key = (one.snapshot.clone(), one.revision);
+            Some(&node.disk.history.get(&key)?.value)
+        });
+        let complete = states.filter(|state| state.is_complete());
+        let newest = complete.max_by_key(|state| (state.initiated_at, state.snapshot.clone()));
+        newest.map(|state| state.snapshot.clone())
+    }
+}

@@ -1,0 +1,84 @@
+//! Several processes assemble one snapshot. Who publishes a complete revision has asked the others for one, and has left the
+//! snapshot to an initiator that is up. Found here without the code that decides it.
+
+use snapledger::history::global::GlobalState;
+
+use crate::plan::SECOND;
+use crate::world::{Checked, Life, Place, World};
+
+/// How long an initiator that is up has to complete its snapshot, besides the deadline.
+const INITIATOR_HAS: u64 = 10 * SECOND;
+
+impl World {
+    /// A process is about to publish a complete revision.
+    pub(crate) fn check_rivals(&mut self, life: Life, state: &GlobalState) -> Checked {
+        let snapshot = &state.snapshot;
+        if self.is_given_up(snapshot) {
+            return Ok(());
+        }
+        let is_initiator = state.initiator == *self.id(life.place);
+        let limit = self.plan.deadline + INITIATOR_HAS;
+        let Some(collection) = self.collection(life, snapshot) else {
+            return Ok(());
+        };
+        let began = collection.began;
+        let question = collection.question.clone();
+        let follows_since = collection.follows_since.unwrap_or(began);
+        let asked_at = question.as_ref().map_or(began, |question| question.at);
+        if !is_initiator {
+            let Some(question) = &question else {
+                return Err(format!("{} completes {snapshot} unasked", life.place));
+            };
+            if question.initiator_is_up && question.at < follows_since + limit {
+                return Err(format!(
+                    "{} completes {snapshot}, and its initiator is up",
+                    life.place
+                ));
+            }
+        }
+        for of in 0..self.nodes.len() {
+            let was_asked = question.as_ref().is_none_or(|one| one.asked.contains(&of));
+            if of != life.place && was_asked && self.had_complete(of, state, asked_at) {
+                let was_near = self.was_near(life.place, of, asked_at);
+                if was_near {
+                    return Err(format!(
+                        "{} completes {snapshot}, which {of} had complete at {asked_at}",
+                        life.place
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    // Whether a process has held the snapshot complete since then, with all its chunks.
+    fn had_complete(&self, place: Place, state: &GlobalState, since: u64) -> bool {
+        let node = &self.nodes[place];
+        let Some(alive) = &node.life else {
+            return false;
+        };
+        let mut listed = alive.listed.iter();
+        listed.any(|one| {
+            let key = (one.snapshot.clone(), one.revision);
+            let held = node.disk.history.get(&key).map(|held| &held.value);
+            let is_whole = |held: &GlobalState| {
+                held.is_complete() && !held.parts.values().any(|part| node.is_rotten(part))
+            };
+            one.snapshot == state.snapshot && one.since <= since && held.is_some_and(is_whole)
+        })
+    }
+
+    // Whether two processes have reached each other since then.
+    fn was_near(&self, one: Place, other: Place, since: u64) -> bool {
+        let lived = |place: Place| {
+            let life = self.nodes[place].life.as_ref();
+            life.is_some_and(|alive| alive.began <= since)
+        };
+        let is_apart = |pair| {
+            self.apart_until
+                .get(&pair)
+                .is_some_and(|until| *until > since)
+        };
+        lived(one) && lived(other) && !is_apart((one, other)) && !is_apart((other, one))
+    }
+}

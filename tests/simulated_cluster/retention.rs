@@ -1,0 +1,74 @@
+//! Deletes the oldest snapshots where a run keeps only so many, as `node/retention.rs` does. What is deleted is not taken over
+//! again.
+
+use snapledger::history::global::GlobalState;
+use snapledger::process::ids::SnapshotId;
+
+use crate::world::{Place, World};
+
+impl World {
+    /// Every process deletes what is over its limit.
+    pub(crate) fn keep_within_limits(&mut self) {
+        let Some(limit) = self.plan.snapshots_kept else {
+            return;
+        };
+        for place in 0..self.nodes.len() {
+            for snapshot in self.over_limit(place, limit) {
+                self.delete(place, snapshot);
+            }
+        }
+    }
+
+    fn over_limit(&self, place: Place, limit: usize) -> Vec<SnapshotId> {
+        let Some(alive) = &self.nodes[place].life else {
+            return Vec::new();
+        };
+        let mut snapshots: Vec<_> = alive.listed.iter().map(|one| &one.snapshot).collect();
+        snapshots.sort_unstable();
+        snapshots.dedup();
+        let newest = snapshots
+            .into_iter()
+            .filter_map(|snapshot| self.newest(place, snapshot));
+        let mut newest: Vec<_> = newest.collect();
+        newest.sort_by_key(|state| (state.initiated_at, state.snapshot.clone()));
+        newest.truncate(newest.len().saturating_sub(limit));
+        let last_complete = self.last_complete(place);
+        newest.retain(|state| {
+            last_complete.as_ref() != Some(&state.snapshot)
+                && !alive.collections.contains_key(&state.snapshot)
+                && self.is_free(place, &state.snapshot)
+                && (state.is_complete() || self.is_collected_no_more(place, state))
+        });
+        newest
+            .into_iter()
+            .map(|state| state.snapshot.clone())
+            .collect()
+    }
+
+    // Whether the own part is stored, or there is none.
+    fn is_free(&self, place: Place, snapshot: &SnapshotId) -> bool {
+        let life = self.nodes[place].life.as_ref();
+        life.is_some_and(|alive| {
+            let recordings = &alive.process.registers().recordings;
+            !recordings.contains_key(snapshot)
+        })
+    }
+
+    // Of a partial one the assembler says that it is gone there.
+    fn is_collected_no_more(&self, place: Place, state: &GlobalState) -> bool {
+        let view = self.cluster_view(place);
+        let membership = &self.nodes[place].membership;
+        let assembler = self.place_of(membership.assembler(&state.initiator, &view));
+        assembler == place
+            || self.reach(place, assembler) && self.newest(assembler, &state.snapshot).is_none()
+    }
+
+    fn delete(&mut self, place: Place, snapshot: SnapshotId) {
+        self.trace.say(|| format!("{place} deletes {snapshot}"));
+        self.sometimes.saw("snapshot deleted over a limit");
+        let node = &mut self.nodes[place];
+        node.disk.history.retain(|(one, _), _| *one != snapshot);
+        node.disk.parts.remove(&snapshot);
+        node.disk.deleted.insert(snapshot);
+    }
+}
