@@ -160,18 +160,27 @@ async fn share(
     }
 }
 
-/// The share of a process after a state that it has recorded, as its own journal has it.
+/// Where the journal of a process is to be asked about a state that it has recorded for a snapshot; `None` where there is no
+/// journal.
+pub(super) fn cut_of(snapshot: &SnapshotId, state: &RecordedState) -> Option<PastPoint> {
+    let place = state.has_journal().then(|| JournalPosition {
+        position: state.position,
+        journal: state.journal.0.to_vec(),
+    });
+    place.map(|place| PastPoint::Recorded(place, snapshot.clone()))
+}
+
+/// The share of a process at such a point, as its own journal has it.
 pub(super) async fn at_cut(
     handle: &Handle,
     process: &ProcessId,
-    cut: Option<JournalPosition>,
+    cut: Option<PastPoint>,
 ) -> JournalAtCut {
     let absent = |absence| Err(Doubt::Absent(absence));
-    let Some(cut) = cut else {
+    let Some(point) = cut else {
         return absent(Absence::OtherMake);
     };
     let config = handle.config();
-    let point = PastPoint::Place(cut);
     let answered = if *process == config.me {
         own(handle, &point).await
     } else if config.topology.contains(process) {
@@ -187,14 +196,6 @@ pub(super) async fn at_cut(
             absent(Absence::NoAnswer)
         }
     }
-}
-
-/// The place of a recorded state in its journal; `None` where there is no journal.
-pub(super) fn place_of(state: &RecordedState) -> Option<JournalPosition> {
-    state.has_journal().then(|| JournalPosition {
-        position: state.position,
-        journal: state.journal.0.to_vec(),
-    })
 }
 
 async fn own(
@@ -220,7 +221,7 @@ async fn recorded(
 ) -> Result<KnownTotals, Failure> {
     let place = match point {
         PastPoint::Time(_) => None,
-        PastPoint::Place(place) => Some(place.clone()),
+        PastPoint::Place(place) | PastPoint::Recorded(place, _) => Some(place.clone()),
     };
     let is_exact = move |state: &RecordedState| {
         let is_at = |place: &JournalPosition| {
@@ -257,7 +258,7 @@ async fn recorded(
 fn position(point: &PastPoint) -> Option<Lsn> {
     match point {
         PastPoint::Time(_) => None,
-        PastPoint::Place(place) => Some(place.position),
+        PastPoint::Place(place) | PastPoint::Recorded(place, _) => Some(place.position),
     }
 }
 
@@ -279,16 +280,21 @@ async fn asked(
     if peer.is_some_and(|peer| peer.is_silent) {
         return Ok(Err(gone));
     }
-    let point = match point {
-        PastPoint::Time(time) => share_at_request::Point::Time(time.0),
-        PastPoint::Place(place) => share_at_request::Point::Place(WirePlace {
+    let to_wire = |place: &JournalPosition| {
+        share_at_request::Point::Place(WirePlace {
             position: place.position.0,
             journal_hash: place.journal.clone(),
-        }),
+        })
+    };
+    let (point, snapshot_id) = match point {
+        PastPoint::Time(time) => (share_at_request::Point::Time(time.0), String::new()),
+        PastPoint::Place(place) => (to_wire(place), String::new()),
+        PastPoint::Recorded(place, snapshot) => (to_wire(place), snapshot.to_string()),
     };
     let request = ShareAtRequest {
         cluster: handle.config().cluster.clone(),
         point: Some(point),
+        snapshot_id,
     };
     let mut client = PeerServiceClient::new(channel);
     let answer = tokio::time::timeout(PEER_TIMEOUT, client.share_at(request)).await;

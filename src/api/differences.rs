@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 
+use tokio::join;
 use tokio::task::JoinSet;
 
 use super::audit;
@@ -14,7 +15,7 @@ use crate::history::lineage::JournalAtCut;
 use crate::history::movement::{Movement, ProcessFigures};
 use crate::history::part::RecordedState;
 use crate::history::process_totals::ProcessTotals;
-use crate::node::{Handle, JournalPosition, SnapshotView};
+use crate::node::{Handle, SnapshotView};
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::store::Store;
@@ -36,16 +37,23 @@ pub(super) enum To {
     Instant(Hlc, AtInstant),
 }
 
-// The second cut of a process: where it is, or what was there.
-enum Other {
-    Cut(Option<JournalPosition>),
-    Known(ProcessTotals),
-}
-
 /// The sums that explain what differs, and who is not compared.
 pub(super) struct Outline {
     pub(super) movements: BTreeMap<ProcessId, Movement>,
     pub(super) missing: Vec<NotCompared>,
+}
+
+impl Outline {
+    /// Whether it is known of all sums whether they belong together.
+    pub(super) fn is_known(&self) -> bool {
+        let mut movements = self.movements.values();
+        movements.all(|movement| movement.doubt.is_none())
+    }
+
+    /// Whether every process is compared, and nothing is in doubt: then the same is answered whenever it is asked.
+    pub(super) fn is_complete(&self) -> bool {
+        self.missing.is_empty() && self.is_known()
+    }
 }
 
 /// Told of each account that differs, and says whether to go on.
@@ -71,45 +79,40 @@ impl Sides {
     /// whether all is known now, so that the same is answered whenever it is asked.
     pub(super) async fn ask(&mut self) -> Result<bool, Failure> {
         let from = &self.from.state;
-        let place = audit::place_of;
-        let cuts: Vec<(ProcessId, Option<JournalPosition>, Other)> = match &self.to {
+        let mut asked = JoinSet::new();
+        match &self.to {
             To::Snapshot(to) => {
-                let compared = Comparison::of(from, &to.state).compared.into_iter();
-                let cut =
-                    |(process, (before, after)): (&ProcessId, (&RecordedState, &RecordedState))| {
-                        (process.clone(), place(before), Other::Cut(place(after)))
-                    };
-                compared.map(cut).collect()
+                for (process, (before, after)) in Comparison::of(from, &to.state).compared {
+                    let before = self.at_cut(process, (&from.snapshot, before));
+                    let after = self.at_cut(process, (&to.state.snapshot, after));
+                    let process = process.clone();
+                    asked.spawn(async move { (process, join!(before, after).into()) });
+                }
             }
             To::Instant(at, then) => {
-                let compared = Comparison::until(from, (*at, then)).compared.into_iter();
-                let cut =
-                    |(process, (before, after)): (&ProcessId, (&RecordedState, &ProcessTotals))| {
-                        (process.clone(), place(before), Other::Known(after.clone()))
-                    };
-                compared.map(cut).collect()
+                for (process, (before, after)) in Comparison::until(from, (*at, then)).compared {
+                    let before = self.at_cut(process, (&from.snapshot, before));
+                    let (process, after) = (process.clone(), Ok(after.clone()));
+                    asked.spawn(async move { (process, [before.await, after]) });
+                }
             }
-        };
-        let mut asked = JoinSet::new();
-        for (process, before, after) in cuts {
-            let handle = self.handle.clone();
-            asked.spawn(async move {
-                let before = audit::at_cut(&handle, &process, before).await;
-                let after = match after {
-                    Other::Known(share) => Ok(share),
-                    Other::Cut(cut) => audit::at_cut(&handle, &process, cut).await,
-                };
-                (process, [before, after])
-            });
         }
         while let Some(answered) = asked.join_next().await {
             let answered = answered.map_err(|stopped| Failure::Interrupted(stopped.to_string()));
             let (process, told) = answered?;
             self.told.insert(process, told);
         }
-        let outline = self.outline();
-        let mut movements = outline.movements.values();
-        Ok(movements.all(|movement| movement.doubt.is_none()))
+        Ok(self.outline().is_known())
+    }
+
+    fn at_cut(
+        &self,
+        process: &ProcessId,
+        (snapshot, state): (&SnapshotId, &RecordedState),
+    ) -> impl Future<Output = JournalAtCut> + use<> {
+        let (handle, process) = (self.handle.clone(), process.clone());
+        let cut = audit::cut_of(snapshot, state);
+        async move { audit::at_cut(&handle, &process, cut).await }
     }
 
     /// The revisions of the two sides; 0 is an instant, or a snapshot in progress.

@@ -303,7 +303,6 @@ fn passed(
 pub(super) mod tests {
     use super::*;
     use crate::history::audit::Absence;
-    use crate::history::process_totals::KnownStore;
     use crate::process::clock::Lamport;
     use crate::process::ids::Seq;
 
@@ -313,19 +312,17 @@ pub(super) mod tests {
 
     // Both are of one journal in which no store was given up.
     fn between(before: &RecordedState, after: &RecordedState) -> Movement {
-        Movement::between(before, after, [&knows(&[]), &knows(&[])])
+        Movement::between(before, after, [&has(before, &[]), &has(after, &[])])
     }
 
-    pub(in super::super) fn knows(peers: &[(&str, u8, bool)]) -> JournalAtCut {
-        let known = |(peer, store, is_given_up): &(&str, u8, bool)| {
-            let (store, is_given_up) = ([*store; 16], *is_given_up);
-            let store = KnownStore { store, is_given_up };
-            (process(peer), store)
-        };
+    // What the journal has at a cut, and when stores were last given up by then.
+    fn has(state: &RecordedState, given_up: &[(&str, u64)]) -> JournalAtCut {
+        let given_up = given_up.iter();
+        let given_up = given_up.map(|(peer, turn)| (process(peer), Lsn(*turn)));
         Ok(ProcessTotals {
             store: Some([1; 16]),
-            peers: peers.iter().map(known).collect(),
-            ..ProcessTotals::default()
+            given_up: Some(given_up.collect()),
+            ..ProcessTotals::from(state)
         })
     }
 
@@ -425,20 +422,16 @@ pub(super) mod tests {
 
     // Without this the difference of two channels of the same name passes for what went over one.
     #[test]
-    fn a_channel_that_has_outgrown_what_it_was_is_told_by_the_stores_that_were_known() {
+    fn a_channel_that_has_outgrown_what_it_was_is_told_by_the_turn_that_gave_the_store_up() {
         // 30 was sent and 10 had come, and 20 was written off; 40 was sent to the new store, and 15 came from it.
         let older = state(80, 100, (30, 10));
         let newer = later(RecordedState {
             withdrawals: 20,
             ..state(55, 100, (40, 15))
         });
-        let known = knows(&[("b", 7, false)]);
-        for (told, is_anew) in [
-            (knows(&[("b", 8, false)]), true),
-            (knows(&[("b", 7, true)]), true),
-            (knows(&[]), true),
-            (knows(&[("b", 7, false)]), false),
-        ] {
+        let known = has(&older, &[("b", 1)]);
+        for (given_up, is_anew) in [(2, true), (9, true), (1, false)] {
+            let told = has(&newer, &[("b", given_up)]);
             let forward = Movement::between(&older, &newer, [&known, &told]);
             let (sent, received) = (forward.sent[&process("b")], forward.received[&process("b")]);
             assert_eq!([sent.began_anew, received.began_anew], [is_anew; 2]);
@@ -449,9 +442,6 @@ pub(super) mod tests {
             assert_eq!(backward.sent[&process("b")].amount, -expected.0);
             assert!(forward.is_explained() && backward.is_explained());
         }
-        let given_up = knows(&[("b", 7, true)]);
-        let met = Movement::between(&older, &newer, [&given_up, &knows(&[("b", 8, false)])]);
-        assert!(!met.sent[&process("b")].began_anew, "it has only been met");
         // One direction has gone back, so the other has begun anew, too.
         let newer = later(state(80, 100, (2, 15)));
         let back = between(&older, &newer);
@@ -465,7 +455,7 @@ pub(super) mod tests {
         let older = state(80, 100, (30, 10));
         let newer = later(state(155, 180, (40, 15)));
         let other: JournalAtCut = Err(Doubt::Absent(Absence::OtherJournal));
-        let anew = Movement::between(&older, &newer, [&other, &knows(&[])]);
+        let anew = Movement::between(&older, &newer, [&other, &has(&newer, &[])]);
         assert!(anew.began_anew && anew.is_explained());
         assert_eq!(
             (anew.deposits, anew.transfers_out(), anew.written_off),
@@ -474,9 +464,9 @@ pub(super) mod tests {
         let down: JournalAtCut = Err(Doubt::Absent(Absence::Down));
         for told in [
             [&down, &down],
-            [&knows(&[]), &down],
+            [&has(&older, &[]), &down],
             [&other, &other],
-            [&knows(&[]), &other],
+            [&has(&older, &[]), &other],
         ] {
             let doubtful = Movement::between(&older, &newer, told);
             assert!(!doubtful.began_anew && !doubtful.is_explained());

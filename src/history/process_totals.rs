@@ -28,6 +28,9 @@ pub struct ProcessTotals {
     pub store: Option<StoreId>,
     /// The stores of the others as they were known then.
     pub peers: BTreeMap<ProcessId, KnownStore>,
+    /// The newest turn that gave up a store of another process; `None` where that is not known. Where the journal begins later,
+    /// these are the turns by the horizon, and may be behind the position.
+    pub given_up: Option<BTreeMap<ProcessId, Lsn>>,
     /// Where the store was made from a snapshot: what was booked and what was not.
     pub rebuilt: Rebooked,
 }
@@ -98,6 +101,7 @@ impl From<&RecordedState> for ProcessTotals {
             delivered: used(&state.delivered),
             store: None,
             peers: BTreeMap::new(),
+            given_up: None,
             rebuilt: Rebooked::default(),
         }
     }
@@ -121,11 +125,10 @@ impl ProcessTotals {
     ///
     /// It adds up what `Process::apply` does to the same figures, without the accounts between them.
     pub fn pass(&mut self, turn: &Turn, journal: Hash) {
+        (self.position, self.journal) = (turn.position, journal);
         for record in &turn.records {
             self.add(record);
         }
-        self.position = turn.position;
-        self.journal = journal;
     }
 
     fn add(&mut self, record: &Record) {
@@ -149,6 +152,9 @@ impl ProcessTotals {
                 self.sent.remove(peer);
                 self.delivered.remove(peer);
                 self.peers.remove(peer);
+                if let Some(given_up) = &mut self.given_up {
+                    given_up.insert(peer.clone(), self.position);
+                }
             }
             Record::Recognized { peer, identity } => {
                 self.peers.insert(peer.clone(), identity.into());

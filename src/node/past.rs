@@ -27,6 +27,8 @@ pub enum PastPoint {
     Time(Hlc),
     /// After the turn at a position.
     Place(JournalPosition),
+    /// The same, where a state was recorded for this snapshot. A journal that begins later may still have its figures.
+    Recorded(JournalPosition, SnapshotId),
 }
 
 /// A position of a journal.
@@ -133,6 +135,13 @@ impl Handle {
             PastPoint::Place(place) => {
                 let position = place.position;
                 let share = self.look_up(move |store| store.share_at(position)).await?;
+                place.check(&share)?;
+                Ok(share)
+            }
+            PastPoint::Recorded(place, snapshot) => {
+                let position = place.position;
+                let found = self.look_up(move |store| store.recorded_share(&snapshot, position));
+                let share = found.await?;
                 place.check(&share)?;
                 Ok(share)
             }

@@ -235,12 +235,23 @@ impl PeerService for Peering {
     async fn share_at(&self, request: Request<ShareAtRequest>) -> Result<Response<Share>, Status> {
         let request = request.into_inner();
         self.check_cluster(&request.cluster)?;
+        let snapshot = Some(&request.snapshot_id).filter(|snapshot| !snapshot.is_empty());
+        let snapshot = snapshot
+            .map(|snapshot| SnapshotId::parse(snapshot))
+            .transpose();
+        let snapshot = snapshot.map_err(|error| Status::failed_precondition(error.to_string()))?;
         let point = match request.point {
             Some(share_at_request::Point::Time(time)) => PastPoint::Time(Hlc(time)),
-            Some(share_at_request::Point::Place(place)) => PastPoint::Place(JournalPosition {
-                position: Lsn(place.position),
-                journal: place.journal_hash,
-            }),
+            Some(share_at_request::Point::Place(place)) => {
+                let place = JournalPosition {
+                    position: Lsn(place.position),
+                    journal: place.journal_hash,
+                };
+                match snapshot {
+                    Some(snapshot) => PastPoint::Recorded(place, snapshot),
+                    None => PastPoint::Place(place),
+                }
+            }
             None => return Err(Status::invalid_argument("the point is absent")),
         };
         let share = self.handle.share(point).await.map_err(unanswered)?;

@@ -14,9 +14,11 @@ use super::journal::Journal;
 use super::open::{self, Stopped};
 use super::schema::{self, BOOT};
 use crate::process::Process;
+use crate::process::channel::Flow;
 use crate::process::clock::Hlc;
 use crate::process::event::{Input, Reply, Settlement};
 use crate::process::ids::{Lsn, ProcessId};
+use crate::process::registers::Registers;
 use crate::process::topology::Topology;
 
 /// What [`Store::vouch`] adds: more starts than any copy of the store will have had.
@@ -66,7 +68,7 @@ pub enum NotForgotten {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "this store gave up a store of {peer:?} already, in the turn at journal position {position}; nothing was booked now. \
-     Since then it has {since}. Only if that is lost as well, repeat the command with --again {position}"
+     Since then it has {since}. Only if its store was lost once more, repeat the command with --again {position}"
 )]
 pub struct InUse {
     /// The process.
@@ -173,6 +175,16 @@ impl Store {
     }
 }
 
+// A store that was not met may have been sent something that waits for it; a process that calls this one is never met.
+fn passed_since(registers: &Registers, peer: &ProcessId) -> String {
+    let sent = registers.outgoing.get(peer).map(|channel| channel.sent);
+    let delivered = registers.incoming.get(peer);
+    let delivered = delivered.map(|channel| channel.delivered);
+    let messages = |flow: Option<Flow>| flow.unwrap_or_default().sequence;
+    let (sent, delivered) = (messages(sent), messages(delivered));
+    format!("sent {sent} messages to it, and delivered {delivered} from it")
+}
+
 // Whether the store of a peer is to be given up that is known now.
 fn is_meant(process: &Process, peer: &ProcessId, again: Option<Lsn>) -> Result<(), NotForgotten> {
     let registers = process.registers();
@@ -186,7 +198,7 @@ fn is_meant(process: &Process, peer: &ProcessId, again: Option<Lsn>) -> Result<(
             let met = known.filter(|known| !known.is_given_up());
             let since = match met {
                 Some(met) => format!("met another one, {}", met.store_in_hexadecimal()),
-                None => "sent messages to it, which wait for a new one".to_owned(),
+                None => passed_since(registers, &peer),
             };
             Err(NotForgotten::InUse(Box::new(InUse {
                 peer,

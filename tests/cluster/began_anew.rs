@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::nodes::Cluster;
 use crate::stores::pay;
-use crate::wiped::{forget, is_known};
+use crate::wiped::{forget, is_known, try_forget};
 
 async fn snapshot(cluster: &Cluster) -> String {
     let [n1, n2] = ["n1", "n2"].map(|id| cluster.rest(id));
@@ -27,6 +27,86 @@ async fn paid(cluster: &Cluster, times: u64, amount: u64) {
 
 fn sent(total: &Value) -> [Value; 3] {
     ["transfers", "amount", "began_anew"].map(|field| total["sent"][0][field].clone())
+}
+
+// Of n1 alone.
+async fn partial(cluster: &Cluster, id: &str) {
+    let n1 = cluster.rest("n1");
+    let body = json!({"snapshot_id": id, "deadline": "500ms"});
+    assert_eq!(n1.post("/v1/snapshots", &body).await.status, 202);
+    n1.snapshot(id, "partial").await;
+}
+
+async fn totals_of_n1(cluster: &Cluster, path: &str) -> Value {
+    let diff = cluster.rest("n1").read(path).await;
+    assert_eq!(diff["totals"][0]["process"], "n1", "{diff:#}");
+    diff["totals"][0].clone()
+}
+
+fn figures<const N: usize>(total: &Value, fields: [&str; N]) -> [Option<i64>; N] {
+    fields.map(|field| total[field].as_i64())
+}
+
+/// What had been sent by the older cut waited for a store that was given up before the newer one, as was the store before it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_that_began_anew_for_a_store_between_two_others_is_told_by_the_journal() {
+    let mut cluster = Cluster::up(&["n1", "n2"]).await;
+    cluster.deposit("n1", "a", 1000).await;
+    paid(&cluster, 1, 5).await;
+    cluster.stop_all().await;
+    cluster.wipe("n2");
+    forget(&cluster, "n1", "n2").await;
+    let mut cluster = cluster.started_again(&["n1"]).await;
+    pay(&cluster.rest("n1"), ("n2", "b"), 40).await;
+    partial(&cluster, "early").await;
+    cluster.start("n2").await;
+    cluster.rest("n2").balance_is("b", 40).await;
+    cluster.stop_all().await;
+    cluster.wipe("n2");
+    let (_, refused) = try_forget(&cluster, ("n1", "n2"), &[]).await;
+    let (_, again) = refused.rsplit_once("--again ").expect("what to do");
+    let again = ["--again", again.trim().trim_end_matches('.')];
+    let (code, said) = try_forget(&cluster, ("n1", "n2"), &again).await;
+    assert_eq!(code, Some(0), "{said}");
+    let mut cluster = cluster.started_again(&["n1", "n2"]).await;
+    cluster.connected().await;
+    paid(&cluster, 1, 50).await;
+    let late = snapshot(&cluster).await;
+
+    let total = totals_of_n1(&cluster, &format!("/v1/snapshots/early/diff/{late}")).await;
+    assert_eq!(sent(&total), [json!(1), json!(50), json!(true)]);
+    let found = figures(&total, ["withdrawals", "written_off", "transfers_out"]);
+    assert_eq!(found, [Some(40), Some(40), Some(50)], "{total:#}");
+    assert_eq!(total["explained"], true, "{total:#}");
+    cluster.stop_all().await;
+}
+
+/// A process that calls this one says of no store whose it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_to_a_process_of_another_make_that_began_anew_is_told_by_the_journal() {
+    let cluster = Cluster::planned(&["n1", "x1"]).with_other_make("x1");
+    let mut cluster = cluster.started().await;
+    cluster.deposit("n1", "a", 1000).await;
+    pay(&cluster.rest("n1"), ("x1", "b"), 30).await;
+    partial(&cluster, "early").await;
+    cluster.stop("n1").await;
+    forget(&cluster, "n1", "x1").await;
+    cluster.start("n1").await;
+    pay(&cluster.rest("n1"), ("x1", "b"), 40).await;
+    partial(&cluster, "late").await;
+    let total = totals_of_n1(&cluster, "/v1/snapshots/early/diff/late").await;
+    assert_eq!(sent(&total), [json!(1), json!(40), json!(true)]);
+    let found = figures(&total, ["withdrawals", "written_off", "transfers_out"]);
+    assert_eq!(found, [Some(30), Some(30), Some(40)], "{total:#}");
+    assert_eq!(total["explained"], true, "{total:#}");
+
+    // And the refusal of another `store forget` says what has happened since.
+    cluster.stop("n1").await;
+    let (code, said) = try_forget(&cluster, ("n1", "x1"), &[]).await;
+    assert_eq!(code, Some(1), "{said}");
+    let since = "it has sent 2 messages to it, and delivered 0 from it. Only if its store was lost";
+    assert!(said.contains(since), "{said}");
+    cluster.stop_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -190,6 +190,42 @@ async fn a_statement_lists_the_snapshots_that_are_kept_and_no_other() {
     cluster.stop_all().await;
 }
 
+/// Without this two snapshots that were pinned for that could not be compared once the journal begins behind them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_difference_of_pinned_snapshots_is_explained_though_the_journal_begins_later() {
+    let mut cluster = Cluster::planned(&IDS).with_max_count(2).started().await;
+    cluster.connected().await;
+    let n1 = cluster.rest("n1");
+    for id in ["first", "second"] {
+        cluster.deposit("n1", "a", 10).await;
+        take(&cluster, id).await;
+        let path = format!("/v1/snapshots/{id}/pin");
+        let pinned = request("PUT", &path, &[], String::new());
+        assert_eq!(n1.send(pinned).await.status, 200);
+    }
+    let early = audit(&n1, "").await["at"].clone();
+    let early = early.as_str().expect("an instant");
+    let path = "/v1/snapshots/first/diff/second";
+    let before = n1.get(path).await;
+    for number in 1..=6 {
+        cluster.deposit("n1", "a", 1).await;
+        take(&cluster, &format!("s{number}")).await;
+    }
+    let [of_n1, ..] = paths(early);
+    since(&n1, &of_n1).await;
+    for id in IDS {
+        let answer = cluster.rest(id).get(path).await;
+        assert_ne!(answer.header("etag"), "", "{}", answer.body);
+        assert_eq!(answer.body, before.body);
+        let totals = &answer.json()["totals"];
+        assert_eq!(totals[0]["explained"], true, "{totals:#}");
+        let path = "/v1/snapshots/first/diff/s6";
+        let totals = &cluster.rest(id).read(path).await["totals"];
+        assert_eq!(totals[0]["explained"], true, "{totals:#}");
+    }
+    cluster.stop_all().await;
+}
+
 /// The journal knows of a snapshot for longer than the history has it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_statement_lists_no_snapshot_that_was_deleted() {

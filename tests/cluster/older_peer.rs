@@ -12,8 +12,8 @@ use snapledger::proto::snapledger::{
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio_stream::Empty;
 use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::{Empty, Once};
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -26,6 +26,8 @@ struct Older {
     share: Share,
     /// Whether it never says what it knows of a snapshot, rather than that it does not know the question.
     is_mute: bool,
+    /// Whether it knows what differs from a snapshot: nothing.
+    compares: bool,
 }
 
 type Nothing<T> = Empty<Result<T, Status>>;
@@ -41,7 +43,7 @@ impl PeerService for Older {
     type FetchChunksStream = Nothing<Chunk>;
     type ListRevisionsStream = Nothing<ListedRevision>;
     type ListPinsStream = Nothing<ListedPin>;
-    type ChangesSinceStream = Nothing<ChangedAccounts>;
+    type ChangesSinceStream = Once<Result<ChangedAccounts, Status>>;
 
     async fn channel(
         &self,
@@ -114,7 +116,15 @@ impl PeerService for Older {
         &self,
         _: Request<ChangesSinceRequest>,
     ) -> Result<Response<Self::ChangesSinceStream>, Status> {
-        unknown()
+        if !self.compares {
+            return unknown();
+        }
+        let head = ChangedAccounts {
+            process: self.share.process.clone(),
+            position: self.share.position,
+            changes: Vec::new(),
+        };
+        Ok(Response::new(tokio_stream::once(Ok(head))))
     }
 }
 
@@ -126,11 +136,13 @@ async fn older(cluster: &Cluster) -> Older {
     let asked = client.share_at(ShareAtRequest {
         cluster: "tested".to_owned(),
         point: Some(share_at_request::Point::Time(now.0)),
+        ..ShareAtRequest::default()
     });
     Older {
         share: asked.await.expect("an answer").into_inner(),
         greeting: greeting.expect("an answer").into_inner(),
         is_mute: false,
+        compares: false,
     }
 }
 
@@ -170,6 +182,45 @@ async fn who_does_not_know_the_question_is_named_and_the_others_are_compared() {
     assert_eq!(found["missing"][0]["process"], "n2");
     assert_eq!(found["accounts"][0]["after"], 101);
     assert_eq!(found["totals"].as_array().map(Vec::len), Some(1));
+    serving.abort();
+    cluster.stop_all().await;
+}
+
+/// Without this the sums of an answer that calls itself complete would be others once the peer has a newer program.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_peer_does_not_say_of_its_journal_leaves_a_difference_incomplete() {
+    let mut cluster = Cluster::up(&["n1", "n2"]).await;
+    cluster.deposit("n1", "a", 100).await;
+    cluster.deposit("n2", "b", 50).await;
+    let rest = cluster.rest("n1");
+    let id = rest.start_snapshot().await;
+    rest.snapshot(&id, "complete").await;
+    let asked = |at: &str| format!("/v1/snapshots/{id}/diff?at={at}");
+    let at = rest.read("/v1/audit").await["at"].clone();
+    let at = at.as_str().expect("an instant");
+    let known = rest.read(&asked(at)).await;
+    assert_eq!(known["complete"], true, "{known:#}");
+    assert_eq!(known["totals"][1]["explained"], true, "{known:#}");
+    let mut older = older(&cluster).await;
+    // It knows its stores, and not yet when they were given up.
+    (older.compares, older.share.given_up) = (true, None);
+    let serving = serve(&mut cluster, older).await;
+
+    let found = until("n2 is compared", async || {
+        let at = rest.read("/v1/audit").await["at"].clone();
+        let at = at.as_str().expect("an instant");
+        let found = rest.read(&asked(at)).await;
+        found["missing"]
+            .as_array()
+            .expect("a list")
+            .is_empty()
+            .then_some(found)
+    })
+    .await;
+    let total = &found["totals"][1];
+    let doubt = (&total["explained"], &total["unexplained"]);
+    assert_eq!(doubt, (&false.into(), &"unknown_there".into()), "{found:#}");
+    assert_eq!(found["complete"], false, "{found:#}");
     serving.abort();
     cluster.stop_all().await;
 }

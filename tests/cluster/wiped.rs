@@ -20,7 +20,7 @@ pub(crate) async fn forget(cluster: &Cluster, id: &str, peer: &str) -> String {
 }
 
 // The exit code, and what it prints on either stream.
-async fn try_forget(
+pub(crate) async fn try_forget(
     cluster: &Cluster,
     (id, peer): (&str, &str),
     more: &[&str],

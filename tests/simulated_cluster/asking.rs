@@ -117,6 +117,7 @@ impl World {
         let mut share = ProcessTotals {
             store: Some(node.store),
             ..ProcessTotals::default()
+            given_up: Some(BTreeMap::new()),
         };
         let (mut met, mut passed) = (BTreeSet::new(), BTreeSet::new());
         let bound = self.plan.clock_ahead_max;

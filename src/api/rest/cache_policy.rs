@@ -7,8 +7,9 @@ use super::negotiation::Format;
 use crate::node::SnapshotView;
 
 /// How a difference is shown, which is no part of what the two roots vouch for. Another number where the same two snapshots get
-/// other bytes: 2 names the processes that are in one of the two alone, and what was written off.
-const DIFFERENCE: u32 = 3;
+/// other bytes. 2 names the processes that are in one of the two alone, and what was written off. 3 asks the journals whether the
+/// two belong together. 4 has them say which channels have begun anew.
+const DIFFERENCE: u32 = 4;
 
 /// How long an answer about a snapshot holds, and by what it is known again.
 pub(super) struct CachePolicy {

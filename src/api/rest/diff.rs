@@ -50,8 +50,7 @@ struct Page {
     /// The other snapshot.
     #[serde(skip_serializing_if = "Option::is_none")]
     to: Option<String>,
-    /// Or the instant, which has its own word for whether everybody is compared: the bytes of the answer about two
-    /// complete snapshots never change.
+    /// Or the instant, and whether the answer is final. That of an answer about two snapshots is said by its ETag.
     #[serde(skip_serializing_if = "Option::is_none")]
     to_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -262,7 +261,7 @@ impl Selection {
         let to_at = instant.map(|at| rfc3339(at.wall_us()));
         Ok(Page {
             from: sides.from.state.snapshot.to_string(),
-            complete: to_at.is_some().then_some(outline.missing.is_empty()),
+            complete: to_at.is_some().then_some(outline.is_complete()),
             to,
             to_at,
             accounts,

@@ -24,7 +24,7 @@ use crate::history::process_totals::ProcessTotals;
 use crate::history::statement::entries;
 use crate::process::cell::Cell;
 use crate::process::clock::Hlc;
-use crate::process::ids::{AccountId, Hash, Lsn, ProcessId};
+use crate::process::ids::{AccountId, Hash, Lsn, ProcessId, SnapshotId};
 
 /// Turns that are looked through for the first meetings. Processes that meet do so when they start.
 const MEETINGS_WITHIN: usize = 4096;
@@ -205,11 +205,40 @@ impl Store {
         share.peers = peers
             .map(|(peer, identity)| (peer.clone(), identity.into()))
             .collect();
+        share.given_up = Some(state.map_or_else(BTreeMap::new, |state| state.registers.forgotten));
         for entry in self.entries_behind(share.position, share.journal, position) {
             let entry = entry?;
             share.pass(&entry.turn, entry.hash);
         }
         Ok(share)
+    }
+
+    /// The figures of this process in a state that it recorded for a snapshot. Where the journal begins later, this process's
+    /// own part of the snapshot still has them.
+    ///
+    /// # Errors
+    /// As [`Store::share_at`].
+    pub fn recorded_share(
+        &self,
+        snapshot: &SnapshotId,
+        position: Lsn,
+    ) -> Result<ProcessTotals, StoreError> {
+        self.retry_if_trimmed(|horizon| match self.share(position) {
+            Err(error @ StoreError::BeforeHorizon { .. }) => {
+                let own = self.part(snapshot)?.map(|part| part.state);
+                let Some(own) = own.filter(|own| own.position == position) else {
+                    return Err(error);
+                };
+                let at_horizon = self.share(Lsn(horizon.first.0 - 1))?;
+                Ok(ProcessTotals {
+                    store: at_horizon.store,
+                    rebuilt: at_horizon.rebuilt,
+                    given_up: at_horizon.given_up,
+                    ..ProcessTotals::from(&own)
+                })
+            }
+            found => found,
+        })
     }
 
     /// What an account held after the turn at a position, minor units; `None` if nothing was ever credited to it.

@@ -1,5 +1,7 @@
 //! Shares of an audit: figures alone.
 
+use std::collections::BTreeMap;
+
 use super::part::{flow_to_wire, flows_from_wire, hash, narrow, wide};
 use super::{Unreadable, absent};
 use crate::history::process_totals::{KnownStore, ProcessTotals, Rebooked, StoreId};
@@ -12,6 +14,7 @@ pub fn share_to_wire(process: &ProcessId, share: &ProcessTotals) -> wire::Share 
     wire::Share {
         store_uuid: share.store.map_or_else(Vec::new, |store| store.to_vec()),
         peers: share.peers.iter().map(known_to_wire).collect(),
+        given_up: share.given_up.as_ref().map(given_up_to_wire),
         ..figures_to_wire(process, share)
     }
 }
@@ -30,6 +33,7 @@ pub fn figures_to_wire(process: &ProcessId, share: &ProcessTotals) -> wire::Shar
         delivered: share.delivered.iter().map(flow_to_wire).collect(),
         store_uuid: Vec::new(),
         peers: Vec::new(),
+        given_up: None,
         booked: Some(wide(share.rebuilt.booked)),
         unbooked: Some(wide(share.rebuilt.unbooked)),
     }
@@ -55,12 +59,29 @@ pub fn share_from_wire(share: wire::Share) -> Result<(ProcessId, ProcessTotals),
             .into_iter()
             .map(known_from_wire)
             .collect::<Result<_, _>>()?,
+        given_up: share.given_up.map(given_up_from_wire).transpose()?,
         rebuilt: Rebooked {
             booked: narrow(share.booked),
             unbooked: narrow(share.unbooked),
         },
     };
     Ok((process, share))
+}
+
+fn given_up_to_wire(given_up: &BTreeMap<ProcessId, Lsn>) -> wire::GivenUp {
+    let store = |(process, turn): (&ProcessId, &Lsn)| wire::GivenUpStore {
+        process: process.to_string(),
+        position: turn.0,
+    };
+    wire::GivenUp {
+        stores: given_up.iter().map(store).collect(),
+    }
+}
+
+fn given_up_from_wire(given_up: wire::GivenUp) -> Result<BTreeMap<ProcessId, Lsn>, Unreadable> {
+    let stores = given_up.stores.into_iter();
+    let stores = stores.map(|store| Ok((ProcessId::parse(&store.process)?, Lsn(store.position))));
+    stores.collect()
 }
 
 fn known_to_wire((process, known): (&ProcessId, &KnownStore)) -> wire::KnownStore {
