@@ -7,10 +7,11 @@ mod teller;
 use std::cell::RefCell;
 
 use snapledger::history::global::{Completeness, GlobalState};
+use snapledger::history::part::{Part, RecordedState};
 use snapledger::process::clock::{Hlc, Lamport};
 use snapledger::process::event::{Input, Operation};
-use snapledger::process::ids::{Lsn, SnapshotId};
-use snapledger::store::{Store, StoreError};
+use snapledger::process::ids::{Hash, Lsn, SnapshotId};
+use snapledger::store::{StatementQuery, Store, StoreError};
 use teller::{CLUSTER, Teller, account, images, open, process_id, recover};
 use tempfile::TempDir;
 
@@ -204,6 +205,52 @@ fn whoever_indexes_goes_on_behind_the_new_horizon() {
         assert!(!indexed.expect("nothing is damaged"));
     });
     assert!(store.horizon().is_some());
+}
+
+// Without this a statement would have no word for a pinned snapshot that a lost store has recorded, once older turns are gone.
+#[test]
+fn a_snapshot_of_a_lost_store_is_left_out_and_that_is_said_after_a_trim_too() {
+    let mut scene = Scene::new(65_536);
+    for _ in 0..2 {
+        scene.pay_in(3);
+        scene.checkpoint();
+    }
+    let me = process_id("p");
+    let left_out = |store: &Store, to: Option<Hlc>| {
+        let query = StatementQuery {
+            account: account("a0"),
+            from: None,
+            to,
+            after: None,
+            oldest_first: false,
+            limit: 100,
+        };
+        let page = store.statement(&me, &query).expect("it is whole");
+        page.snapshots_left_out
+    };
+    let lost = Hlc::at(7);
+    let snapshot = SnapshotId::parse("s").expect("a valid id");
+    let mut state = GlobalState::begun(snapshot.clone(), process_id("q"), (lost, Lamport(1)));
+    state.revision = 1;
+    let part = Part {
+        snapshot,
+        process: me.clone(),
+        initiator: process_id("q"),
+        state: RecordedState {
+            position: Lsn(2),
+            time: lost,
+            journal: Hash([9; 32]),
+            ..RecordedState::default()
+        },
+        channels: Vec::new(),
+        open: Vec::new(),
+    };
+    state.parts.insert(me.clone(), part);
+    scene.store.publish(&state).expect("there is room");
+    assert!(left_out(&scene.store, None));
+    scene.trim().expect("turns went");
+    assert!(left_out(&scene.store, None));
+    assert!(!left_out(&scene.store, Some(lost)), "it is of later");
 }
 
 // Without this a long journal would cost a key for each turn of every snapshot there ever was; or old turns be lost to who asks.

@@ -41,11 +41,12 @@ impl Gaps {
         gaps.values().any(|last| turns.contains(last))
     }
 
-    /// The last turns of those that end among these turns.
-    pub(super) fn ends(&self, turns: &RangeInclusive<Lsn>) -> Vec<Lsn> {
+    /// Those that have a turn in common with these turns.
+    pub(super) fn among(&self, turns: &RangeInclusive<Lsn>) -> Vec<RangeInclusive<Lsn>> {
         let gaps = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let ends = gaps.values().filter(|last| turns.contains(last));
-        ends.copied().collect()
+        let gaps = gaps.range(..=*turns.end());
+        let gaps = gaps.filter(|(_, last)| turns.start() <= last);
+        gaps.map(|(first, last)| *first..=*last).collect()
     }
 
     /// The last turn of the newest gap that a turn has ended.

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 
+use super::elsewhere::READ_MAX;
 use super::page::{Marked, SNAPSHOTS_MAX, StatementPage, StatementQuery};
-use crate::history::part::RecordedState;
+use crate::history::part::{Part, RecordedState};
 use crate::process::clock::Hlc;
-use crate::process::ids::SnapshotId;
+use crate::process::ids::{ProcessId, SnapshotId};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::journal::Horizon;
@@ -15,6 +16,7 @@ impl Store {
     /// Adds them behind the oldest that the journal knows of.
     pub(super) fn mark_older(
         &self,
+        me: &ProcessId,
         query: &StatementQuery,
         page: &mut StatementPage,
     ) -> Result<(), StoreError> {
@@ -24,13 +26,19 @@ impl Store {
         if self.horizon().is_none() || asks_behind {
             return Ok(());
         }
-        let mut older = Vec::new();
+        let is_wanted = |state: &RecordedState| {
+            state.position.next() < horizon.first && query.covers(state.time)
+        };
+        let (mut older, mut not_here) = (Vec::new(), Vec::new());
         for snapshot in self.candidates_before(horizon) {
-            match self.recorded_before(&snapshot, query, horizon) {
-                Ok(state) => older.extend(state.map(|state| (snapshot, state))),
+            match self.history.part(&snapshot) {
+                Ok(Some(Part { state, .. })) if is_wanted(&state) => older.push((snapshot, state)),
+                Ok(Some(_)) => {}
+                Ok(None) => not_here.push(snapshot),
                 Err(error) => leave_out(page, error)?,
             }
         }
+        self.mark_not_here(me, query, not_here, page)?;
         // The first of a page stay, in its own order.
         older.sort_by_key(|(_, state)| state.position);
         let room = match query.oldest_first {
@@ -71,19 +79,25 @@ impl Store {
         listed.chain(self.pinned()).collect()
     }
 
-    fn recorded_before(
+    // Of these this process has no part: perhaps a store that was lost has recorded it.
+    fn mark_not_here(
         &self,
-        snapshot: &SnapshotId,
+        me: &ProcessId,
         query: &StatementQuery,
-        horizon: Horizon,
-    ) -> Result<Option<RecordedState>, StoreError> {
-        let is_wanted = |state: &RecordedState| {
-            state.position.next() < horizon.first
-                && query.from.is_none_or(|from| state.time >= from)
-                && query.to.is_none_or(|to| state.time < to)
-        };
-        let part = self.history.part(snapshot)?;
-        Ok(part.map(|part| part.state).filter(is_wanted))
+        snapshots: Vec<SnapshotId>,
+        page: &mut StatementPage,
+    ) -> Result<(), StoreError> {
+        page.snapshots_left_out |= snapshots.len() > READ_MAX;
+        for snapshot in snapshots.iter().take(READ_MAX) {
+            if page.snapshots_left_out {
+                break;
+            }
+            match self.is_elsewhere(me, query, snapshot) {
+                Ok(found) => page.snapshots_left_out = found,
+                Err(error) => leave_out(page, error)?,
+            }
+        }
+        Ok(())
     }
 }
 

@@ -2,15 +2,37 @@
 //! or the original of which this store is an older copy. A statement has no place for them among its entries, and says that
 //! they are left out.
 
+use std::ops::RangeInclusive;
+
 use super::before::leave_out;
 use super::page::{StatementPage, StatementQuery};
 use crate::process::clock::Hlc;
-use crate::process::ids::{Lsn, ProcessId};
+use crate::process::ids::{Lsn, ProcessId, SnapshotId};
 use crate::store::Store;
 use crate::store::error::StoreError;
 
-/// So many of the newest snapshots from before the end of a gap are looked at: those from within it are among the first.
-const LOOKED_AT: usize = 256;
+/// So many snapshots are read for a page. Of more it is said that one may be left out.
+pub(super) const READ_MAX: usize = 256;
+/// So many lines of the history are taken together.
+const LINES: usize = 64;
+
+/// Where a snapshot began, as far as its revision says: one that was assembled without the initiator's part may say too late.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Began {
+    Before,
+    Within,
+    Behind,
+}
+
+impl Began {
+    fn of(time: Hlc, unknown: &RangeInclusive<Hlc>) -> Self {
+        match time {
+            time if time < *unknown.start() => Self::Before,
+            time if time > *unknown.end() => Self::Behind,
+            _ => Self::Within,
+        }
+    }
+}
 
 impl Store {
     /// Notes in a page about these turns whether it leaves one out.
@@ -21,11 +43,11 @@ impl Store {
         turns: (Lsn, Lsn),
         page: &mut StatementPage,
     ) -> Result<(), StoreError> {
-        for until in self.losses(turns)? {
+        for unknown in self.unknown_times(turns)? {
             if page.snapshots_left_out {
                 break;
             }
-            match self.is_elsewhere(me, query, until) {
+            match self.has_elsewhere(me, query, &unknown) {
                 Ok(found) => page.snapshots_left_out = found,
                 Err(error) => leave_out(page, error)?,
             }
@@ -33,43 +55,93 @@ impl Store {
         Ok(())
     }
 
-    // For each time around these turns of which the journal knows nothing: until when it was.
-    fn losses(&self, (first, last): (Lsn, Lsn)) -> Result<Vec<Hlc>, StoreError> {
+    // The times around these turns of which the journal knows nothing. What was before a journal that begins later is not here:
+    // [`Store::mark_older`].
+    fn unknown_times(
+        &self,
+        (first, last): (Lsn, Lsn),
+    ) -> Result<Vec<RangeInclusive<Hlc>>, StoreError> {
         let behind = Lsn(first.0.saturating_sub(1))..=last;
-        let until = |gap: Lsn| {
-            let since = self.caught_up.since(gap);
-            let since = since.filter(|since| *since > Hlc::default());
-            since.unwrap_or(Hlc(u64::MAX))
-        };
-        let mut losses: Vec<Hlc> = self.gaps.ends(&behind).into_iter().map(until).collect();
+        let gaps = self.gaps.among(&behind).into_iter();
+        let mut unknown: Vec<_> = gaps
+            .map(|gap| self.time_of_gap(&gap))
+            .collect::<Result<_, _>>()?;
         let is_whole = self.horizon().is_none() && self.position() > Lsn(0);
         if is_whole && first <= Lsn(1) {
-            losses.push(self.journal.time(Lsn(1))?);
+            unknown.push(Hlc::default()..=self.journal.time(Lsn(1))?);
         }
-        Ok(losses)
+        Ok(unknown)
     }
 
-    fn is_elsewhere(
+    // From its first turn to the next one behind it, and until it has caught up with its peers.
+    fn time_of_gap(&self, gap: &RangeInclusive<Lsn>) -> Result<RangeInclusive<Hlc>, StoreError> {
+        let horizon = self.journal.horizon();
+        let from = match *gap.start() {
+            Lsn(0) => Hlc::default(),
+            first if first < horizon.first => horizon.since,
+            first => self.journal.time(first)?,
+        };
+        let next = gap.end().next();
+        let is_over = next <= self.position();
+        let until = match self.caught_up.since(*gap.end()).filter(|_| is_over) {
+            Some(since) => since.max(self.journal.time(next)?),
+            None => Hlc(u64::MAX),
+        };
+        Ok(from..=until)
+    }
+
+    // Whether such a snapshot is kept that was recorded in this time.
+    fn has_elsewhere(
         &self,
         me: &ProcessId,
         query: &StatementQuery,
-        until: Hlc,
+        unknown: &RangeInclusive<Hlc>,
     ) -> Result<bool, StoreError> {
-        for ((_, snapshot), _) in self.begun_by(until, None, LOOKED_AT) {
-            let Some(published) = self.published(&snapshot)? else {
-                continue;
+        let from = query.from.unwrap_or_default().max(*unknown.start());
+        let to = query.to.map_or(u64::MAX, |to| to.0.saturating_sub(1));
+        let wanted = from..=Hlc(to).min(*unknown.end());
+        // Most states are recorded soon after the start of the snapshot, and most revisions say when that was.
+        let mut read = [
+            (Began::Before, LINES),
+            (Began::Within, READ_MAX),
+            (Began::Behind, READ_MAX),
+        ];
+        let mut before = None;
+        loop {
+            let lines = self.begun_by(*wanted.end(), before.as_ref(), LINES);
+            let Some((last, _)) = lines.last() else {
+                return Ok(false);
             };
-            let Some(part) = published.state.parts.get(me) else {
-                continue;
-            };
-            let time = part.state.time;
-            let is_wanted =
-                query.from.is_none_or(|from| time >= from) && query.to.is_none_or(|to| time < to);
-            if is_wanted && !self.is_recorded_here(&snapshot, &part.state)? {
-                return Ok(true);
+            before = Some(last.clone());
+            for ((time, snapshot), _) in lines {
+                let began = Began::of(time, &wanted);
+                let left = read.iter_mut().find(|(one, _)| *one == began);
+                let left = left.map(|(_, left)| left).expect("there are three");
+                match left.checked_sub(1) {
+                    Some(less) => *left = less,
+                    None if began == Began::Behind => continue,
+                    None => return Ok(began == Began::Within),
+                }
+                if self.is_elsewhere(me, query, &snapshot)? {
+                    return Ok(true);
+                }
             }
         }
-        Ok(false)
+    }
+
+    /// Whether a snapshot holds a state of this process from the time that is asked about and not from this journal.
+    pub(super) fn is_elsewhere(
+        &self,
+        me: &ProcessId,
+        query: &StatementQuery,
+        snapshot: &SnapshotId,
+    ) -> Result<bool, StoreError> {
+        let published = self.published(snapshot)?;
+        let part = published.and_then(|mut published| published.state.parts.remove(me));
+        let wanted = part.filter(|part| query.covers(part.state.time));
+        wanted.map_or(Ok(false), |part| {
+            Ok(!self.is_recorded_here(snapshot, &part.state)?)
+        })
     }
 }
 
@@ -79,7 +151,8 @@ mod tests {
     use crate::history::global::{Completeness, GlobalState};
     use crate::history::part::tests::part_of;
     use crate::process::clock::Lamport;
-    use crate::process::ids::{Hash, SnapshotId};
+    use crate::process::event::Identity;
+    use crate::process::ids::Hash;
     use crate::store::fixture::{account, open, pass, process};
 
     fn keeps(store: &Store, id: &str, (position, at): (u64, u64)) {
@@ -127,6 +200,53 @@ mod tests {
         keeps(&put_back, "s", (3, 30));
         assert!(leaves_out(&put_back, 1, 100) && leaves_out(&put_back, 25, 35));
         assert!(!leaves_out(&put_back, 1, 30) && !leaves_out(&put_back, 40, 100));
+    }
+
+    // Without this a page of long ago leaves it out without a word: of the snapshots that were lost with the copy it is the oldest.
+    #[test]
+    fn one_is_found_however_many_are_later_than_what_is_asked_about() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        pass(&open(dir.path()), 20);
+        Store::vouch(dir.path()).expect("a good store");
+        let put_back = open(dir.path());
+        pass(&put_back, 5_000);
+        keeps(&put_back, "oldest", (3, 30));
+        for number in 0..=READ_MAX as u64 {
+            keeps(&put_back, &format!("s{number}"), (4 + number, 100 + number));
+        }
+        assert!(leaves_out(&put_back, 1, 50) && !leaves_out(&put_back, 31, 100));
+    }
+
+    // Without this only the page that holds the last turn of the gap would say so.
+    #[test]
+    fn a_page_of_turns_within_a_gap_says_so_too() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        pass(&open(dir.path()), 10);
+        let store = open(dir.path());
+        store.agrees_with(&process("q")).expect("it is written");
+        pass(&store, 20);
+        drop(store);
+        for at in [30, 40] {
+            pass(&open(dir.path()), at);
+        }
+        let copy = open(dir.path());
+        let ahead = Identity {
+            boot: 9,
+            run: 77,
+            ..copy.identity()
+        };
+        let learnt = copy.known_as(&process("q"), &ahead);
+        assert!(learnt.expect("it is written"), "behind turns 2 to 4");
+        pass(&copy, 50);
+        keeps(&copy, "s", (3, 25));
+        for (from, to, expected) in [
+            (1, 100, true),
+            (22, 35, true),
+            (1, 20, false),
+            (26, 35, false),
+        ] {
+            assert_eq!(leaves_out(&copy, from, to), expected, "{from} {to}");
+        }
     }
 
     #[test]

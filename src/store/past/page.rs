@@ -57,6 +57,10 @@ pub struct Marked {
 }
 
 impl StatementQuery {
+    pub(super) fn covers(&self, time: Hlc) -> bool {
+        self.from.is_none_or(|from| time >= from) && self.to.is_none_or(|to| time < to)
+    }
+
     fn is_wanted(&self, place: EntryPlace) -> bool {
         self.after.is_none_or(|after| match self.oldest_first {
             true => place > after,
@@ -245,7 +249,7 @@ impl Store {
             });
         }
         if newer_than.is_none() {
-            self.mark_older(query, page)?;
+            self.mark_older(me, query, page)?;
         }
         self.mark_elsewhere(me, query, (first, last), page)
     }
