@@ -202,7 +202,7 @@ impl Checkers {
         if let Some(put_back) = &mut self.put_back {
             put_back.is_still = false;
             if self.truth.place_of(&put_back.process) == place {
-                self.revisions.lost_with(&put_back.process);
+                self.revisions.lost_with(&put_back.process, &put_back.begun);
             }
         }
         self.truth.wiped(place, store, known_by);

@@ -61,10 +61,14 @@ impl Revisions {
         }
     }
 
-    /// The store of a process is lost that was an older copy of itself, so that its peers refused its markers. The revisions
-    /// that it alone held are gone, and the others know nothing of these snapshots.
-    pub(super) fn lost_with(&mut self, process: &ProcessId) {
-        for (key, holders) in &mut self.holders {
+    /// The store of a process is lost that was an older copy of itself, so that its peers refused its markers. Of the snapshots
+    /// that had not begun before, the revisions that it alone held are gone, and the others know nothing of these snapshots.
+    pub(super) fn lost_with(&mut self, process: &ProcessId, begun: &BTreeSet<SnapshotId>) {
+        let refused = self
+            .holders
+            .iter_mut()
+            .filter(|((snapshot, _), _)| !begun.contains(snapshot));
+        for (key, holders) in refused {
             if holders.remove(process) && holders.is_empty() {
                 self.published.remove(key);
             }
