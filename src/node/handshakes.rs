@@ -11,6 +11,7 @@ use crate::process::clock::Hlc;
 use crate::process::event::Identity;
 use crate::process::ids::{Lsn, ProcessId};
 use crate::process::refusal::Refusal;
+use crate::process::wall::ANSWERED_AHEAD_MAX;
 use crate::store::{Store, StoreError};
 
 /// The meetings of a store with its peers: processes of this program with a channel from or to here.
@@ -21,7 +22,7 @@ pub(super) struct Handshakes {
     enough: usize,
     /// The processes of the cluster but this one.
     others: usize,
-    /// How far ahead of the peers' the wall clock of the original of an older copy may have been, microseconds.
+    /// How far a clock is followed, microseconds.
     ahead_max_us: u64,
     /// Those that the store had met when it was opened, which was at this time.
     before: (BTreeSet<ProcessId>, Hlc),
@@ -217,7 +218,12 @@ impl Handshakes {
     fn caught_up(&self) -> Option<(Lsn, Hlc)> {
         let passed = locked(&self.passed);
         let since = passed.since(self.enough, &self.peers)?;
-        Some((passed.gap?, since.later_by(self.ahead_max_us)))
+        let ahead_us = match self.enough {
+            // Nobody else has answered for the original.
+            0 => 0,
+            _ => self.ahead_max_us.saturating_mul(ANSWERED_AHEAD_MAX),
+        };
+        Some((passed.gap?, since.later_by(ahead_us)))
     }
 
     fn catch_up(&self, store: &Store) -> Result<(), StoreError> {

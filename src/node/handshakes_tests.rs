@@ -39,7 +39,7 @@ fn config(dir: &Path) -> NodeConfig {
         store: StoreSettings::default(),
         history: HistorySettings::default(),
         clock: ClockSettings {
-            ahead_max: std::time::Duration::from_micros(5),
+            ahead_max: std::time::Duration::from_micros(1),
             ..ClockSettings::default()
         },
     }
@@ -244,7 +244,11 @@ async fn behind_a_gap_a_journal_answers_from_its_next_meetings_on() {
     meet((&store, &first), &turn);
     assert_eq!(known(&store, [20, 25, 26]), [0; 3]);
     meet((&store, &first), &met(4, 30, &n3));
-    assert_eq!(known(&store, [30, 34, 35]), [0, 0, 4], "ahead_max later");
+    assert_eq!(
+        known(&store, [30, 34, 35]),
+        [0, 0, 4],
+        "five times ahead_max later"
+    );
     let undecided = first.undecided(&store, Hlc::at(35));
     assert_eq!(undecided.expect("it is whole"), []);
 

@@ -84,6 +84,16 @@ impl Handle {
             .last_of_label())
     }
 
+    /// By when everything has happened that this process did. Behind a gap there is no answer before the store has caught up with
+    /// its peers: once that is over, it counts as the newest thing that happened.
+    pub(super) fn settled(&self) -> Hlc {
+        let settled = self.shared.clocks.settled();
+        let now = self.shared.peers.wall().now();
+        let caught_up = self.store().caught_up_since();
+        let caught_up = caught_up.filter(|since| *since <= now);
+        settled.max(caught_up.unwrap_or_default())
+    }
+
     /// The instant to answer for where none is asked about: everything that a live process has acknowledged has happened
     /// by then. As long as nothing else happens it stays the same, and once it has been asked about nothing is written.
     pub async fn latest(&self) -> Hlc {
@@ -98,7 +108,7 @@ impl Handle {
             }
         }
         let wall = self.shared.peers.wall();
-        let mut latest = self.shared.clocks.settled();
+        let mut latest = self.settled();
         while let Some(answered) = asked.join_next().await {
             let settled = match answered {
                 Ok(Ok(Ok(greeting))) => greeting.into_inner().settled,

@@ -403,7 +403,7 @@ impl Handle {
             logical_clock: self.clock().0,
             revisions: self.store().revisions_came(),
             pins: self.store().pins_came(),
-            settled: self.shared.clocks.settled().0,
+            settled: self.settled().0,
             stopped: stopped_to_wire(self.stopped()),
             leaving: *self.watch_closing().borrow(),
             wall_us,

@@ -18,9 +18,22 @@
 //! the start, the newest time of before takes the place of the believed clock in rule 3 until that has caught up: a cluster
 //! that is set back as a whole goes on. A clock that was set back has shown that time itself.
 //!
+//! **Misled clocks.** A clock that is believed to be within one `bound` of the true time labels turns, and passes instants that are
+//! asked about, up to two ahead of it: rule 3 adds one. A start over such a journal believes a wall clock that is within one of
+//! that (rule 2), so three ahead, and labels turns up to four ahead. Further ahead, or more than one behind, is a clock that is
+//! **misled**. The rules do not bound it: it leapt while no peer answered, and stood for as long as `bound` (rule 1); it started
+//! wrong without an answer from a peer, or where most of them were as wrong (rule 2); or it is more than two ahead at one start
+//! after the other, each time over the journal that it has left before. A clock that is behind is bounded by no rule at all.
+//!
 //! Pure like its neighbours: readings of the clocks come in as values.
 
 use super::clock::Hlc;
+
+/// How many times the bound a turn of a process may be ahead of the true time, or an instant that it has answered for, where its
+/// clock is not misled.
+pub const TURN_AHEAD_MAX: u64 = 4;
+/// The same, ahead of the clock of another process that is not misled: that one may be behind.
+pub const ANSWERED_AHEAD_MAX: u64 = TURN_AHEAD_MAX + 1;
 
 /// One look at both clocks of a node, microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -56,6 +56,12 @@ impl Store {
         self.gaps.newest()
     }
 
+    /// From which instant on there are answers behind the newest gap; `None` where there is no gap, or there are none yet.
+    #[must_use]
+    pub fn caught_up_since(&self) -> Option<Hlc> {
+        self.caught_up.since(self.gaps.newest()?)
+    }
+
     /// Whether what happened by an instant is behind a gap.
     ///
     /// # Errors

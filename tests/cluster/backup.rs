@@ -14,7 +14,7 @@ use crate::await_it::until;
 use crate::nodes::{Cluster, process};
 use crate::rest::Rest;
 use crate::snapshots::assert_proven;
-use crate::stores::{pay, stopped_at};
+use crate::stores::{open, pay, stopped_at};
 use crate::traffic::{SEED, Traffic};
 
 const IDS: [&str; 3] = ["n1", "n2", "n3"];
@@ -179,7 +179,7 @@ async fn a_backup_that_was_put_back_answers_for_no_instant_that_it_lacks() {
         let before = rest.read(&format!("/v1/audit?at={known}")).await;
         assert_eq!(before["complete"], true, "{id}: {before:#}");
         let now = until("that the copy has caught up", async || {
-            let now = rest.read("/v1/audit?at=now").await;
+            let now = rest.read("/v1/audit").await;
             (now["complete"] == true).then_some(now)
         })
         .await;
@@ -245,21 +245,88 @@ async fn a_backup_answers_for_no_instant_that_it_lacks_where_the_clock_is_behind
         let since = statement["kept_since"].as_str();
         assert!(since > Some(&at), "{id}: {statement:#}");
     }
-    // The original may have been as far ahead of its peers as is followed: until then nothing is known of it.
-    for off_us in [0, 20_900_000] {
-        cluster.clock("n1").wall.put_off(off_us);
-        cluster.deposit("n1", "a", 1).await;
-    }
+    // The original may have been some way ahead of its peers: until then nothing is known of it.
+    put_all_off(&mut cluster, 60_000_000);
+    let now = cluster.rest("n2").read("/v1/audit").await;
+    assert_eq!(now["complete"], false, "{now:#}");
+    put_all_off(&mut cluster, 120_000_000);
     for id in IDS {
         let rest = cluster.rest(id);
         let now = until("that the copy has caught up", async || {
-            cluster.deposit("n1", "a", 1).await;
             let now = rest.read("/v1/audit").await;
             (now["complete"] == true).then_some(now)
         })
         .await;
-        let held = cluster.rest("n1").balance("a").await;
-        assert_eq!(now["totals"]["balances"].as_i64(), held, "{now:#}");
+        assert_eq!(now["totals"]["balances"], 11, "{now:#}");
+    }
+    cluster.stop_all().await;
+}
+
+fn put_all_off(cluster: &mut Cluster, off_us: i64) {
+    for id in IDS {
+        cluster.clock(id).wall.put_off(off_us);
+    }
+}
+
+/// Without this a copy would contradict what the original has answered alone, ahead of its own clock, which was ahead of the
+/// others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_answers_for_no_instant_that_a_clock_ahead_had_reached() {
+    let mut cluster = Cluster::up(&IDS).await;
+    cluster.deposit("n1", "a", 10).await;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let copy = dir.path().join("copy");
+    backup(&cluster.rest("n1"), &copy).await;
+    // As far ahead as is believed, and then it gets a message that is as far ahead of that.
+    cluster.clock("n1").ahead_max = Duration::from_secs(30);
+    for (id, off_us) in [("n1", 29_000_000), ("n2", 58_000_000)] {
+        cluster.stop(id).await;
+        cluster.clock(id).wall.put_off(off_us);
+        cluster.start(id).await;
+    }
+    cluster.connected().await;
+    let rest = cluster.rest("n1");
+    cluster.deposit("n2", "a", 1).await;
+    pay(&cluster.rest("n2"), ("n1", "x"), 1).await;
+    rest.balance_is("x", 1).await;
+    let account = "/v1/processes/n1/accounts/a/balance";
+    let body = serde_json::json!({"amount": 5});
+    let lost = rest.post("/v1/accounts/a/deposits", &body).await.json();
+    let at = lost["time"].as_str().expect("an instant").to_owned();
+    let query = format!("{account}?at={at}");
+    let held = rest.read(&query).await;
+    assert_eq!(
+        (&held["balance"], held["complete"] == false),
+        (&15.into(), false),
+        "{held:#}"
+    );
+
+    cluster.stop("n1").await;
+    cluster.wipe("n1");
+    std::fs::rename(&copy, cluster.store("n1")).expect("on one file system");
+    // The original has been started since.
+    Store::vouch(&cluster.store("n1")).expect("a good store");
+    cluster.clock("n1").wall.put_off(0);
+    cluster.start("n1").await;
+    // n2 refuses it: it has sent more than the copy knows of.
+    open(&cluster.rest("n1"), ("n1", "n3")).await;
+    put_all_off(&mut cluster, 60_000_000);
+    for id in IDS {
+        let rest = cluster.rest(id);
+        let found = until("that the instant is over", async || {
+            let found = rest.get(&format!("/v1/audit?at={at}")).await;
+            let found = (found.status == 200).then(|| found.json())?;
+            (found["missing"][0]["reason"] != "clock_behind").then_some(found)
+        })
+        .await;
+        let missing = &found["missing"][0];
+        assert_eq!(
+            (&missing["process"], &missing["reason"]),
+            (&"n1".into(), &"other_journal".into()),
+            "{id}: {found:#}"
+        );
+        let answer = rest.get(&query).await;
+        assert_eq!(answer.problem(), "other-journal", "{id}: {answer:?}");
     }
     cluster.stop_all().await;
 }

@@ -13,6 +13,7 @@ use snapledger::process::cell::Cell;
 use snapledger::process::clock::Hlc;
 use snapledger::process::event::Input;
 use snapledger::process::ids::{AccountId, Lsn, ProcessId};
+use snapledger::process::wall::ANSWERED_AHEAD_MAX;
 
 use crate::checkers::Told;
 use crate::node::Asker;
@@ -116,8 +117,8 @@ impl World {
         let mut is_behind_gap = false;
         let mut share = ProcessTotals {
             store: Some(node.store),
-            ..ProcessTotals::default()
             given_up: Some(BTreeMap::new()),
+            ..ProcessTotals::default()
         };
         let (mut met, mut passed) = (BTreeSet::new(), BTreeSet::new());
         let bound = self.plan.clock_ahead_max;
@@ -135,7 +136,7 @@ impl World {
             for (peer, _, since) in turn.recognitions().filter(|(.., since)| *since <= time) {
                 met.insert(peer.clone());
                 // What the original told of alone was no further ahead of its peers.
-                let is_passed = since.later_by(bound) <= time;
+                let is_passed = since.later_by(ANSWERED_AHEAD_MAX * bound) <= time;
                 passed.extend(is_passed.then(|| peer.clone()));
             }
         }
@@ -148,6 +149,8 @@ impl World {
             self.sometimes.saw("instant behind an older copy");
         } else if !has_caught_up {
             self.sometimes.saw("instant before an older copy caught up");
+        } else if is_behind_gap {
+            self.sometimes.saw("instant after an older copy caught up");
         }
         if !is_known {
             share = ProcessTotals {

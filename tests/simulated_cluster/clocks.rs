@@ -8,7 +8,7 @@ use snapledger::process::clock::{Clocks, Hlc};
 use snapledger::process::event::Turn;
 use snapledger::process::ids::Lsn;
 use snapledger::process::registers::Registers;
-use snapledger::process::wall::{ClockReading, Offset, Wall};
+use snapledger::process::wall::{ClockReading, Offset, TURN_AHEAD_MAX, Wall};
 use snapledger::proto::snapledger as wire;
 use snapledger::transport::wire::clocks_from_wire;
 
@@ -19,11 +19,8 @@ use crate::world::{Checked, Event, Life, Place, World};
 
 /// How long a start waits for a majority of the clocks.
 const SETTLE_MAX: u64 = 2 * SECOND;
-/// How many times the bound a clock may be ahead that is near the newest time of its journal: that one may be two ahead, for
-/// messages may be one, of a clock that is.
-const BELIEVED_AHEAD_MAX: i64 = 3;
-/// Messages may be one further.
-const TURN_AHEAD_MAX: u64 = 4;
+/// How many times the bound a clock may be ahead that is near the newest time of its journal: messages may be one further.
+const BELIEVED_AHEAD_MAX: i64 = TURN_AHEAD_MAX.cast_signed() - 1;
 /// When a message that waits for the clock is looked at again.
 const EARLY_LOOK_EVERY: u64 = 100 * MS;
 

@@ -3,6 +3,8 @@
 //! copies that show it themselves are made: a backup or one that an operator has vouched for, whose boots go on; or copied files,
 //! which count the boots of before again. In the end the store is given up: `loss.rs`.
 
+use snapledger::process::wall::ANSWERED_AHEAD_MAX;
+
 use crate::checkers::Happened;
 use crate::disk::Disk;
 use crate::plan::SECOND;
@@ -10,8 +12,9 @@ use crate::world::{Checked, Event, Place, World};
 
 /// What was under way when the store was taken away has arrived, or never does.
 const AWAY: u64 = SECOND;
-/// So long the copy is in use at most.
+/// So long the copy is in use at most. Where clocks are followed least, it may have caught up by then.
 const USED_MAX: u64 = 4 * SECOND;
+const AHEAD_LEAST: u64 = 2 * SECOND;
 /// A copy that is vouched for counts its boot on by so many.
 const BOOTS_AHEAD: u64 = 1_000;
 
@@ -110,7 +113,11 @@ impl World {
                 channel.put_back();
             }
         }
-        let used = self.random.below(USED_MAX);
+        let used_max = match self.plan.clock_ahead_max {
+            bound @ ..=AHEAD_LEAST => USED_MAX + ANSWERED_AHEAD_MAX * bound,
+            _ => USED_MAX,
+        };
+        let used = self.random.below(used_max);
         self.after(used, Event::GiveUp(place));
         self.restart(place)
     }

@@ -49,6 +49,7 @@ pub(crate) const WANTED: &[&str] = &[
     "older copy of a store put back",
     "instant behind an older copy",
     "instant before an older copy caught up",
+    "instant after an older copy caught up",
     "older copy that is vouched for",
     "older copy with the boots of before",
     "another store refused",
