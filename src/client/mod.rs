@@ -1,9 +1,9 @@
-//! A client of `LedgerService` that batches and pipelines by itself, and repeats safely.
+//! A client of `LedgerService` with batching, pipelining and safe retries.
 //!
-//! What waits while a batch is on its way makes up the next one: alone, an operation leaves at once; under load batches
-//! grow. All of one client go over one stream and are decided in the order in which they were submitted. Each has a
-//! request id, so that what has no answer when a connection breaks is sent again, in its order, and done once. A client
-//! that gives up on one gives up on all behind it, and ends.
+//! Operations that wait while a batch is in flight form the next batch: a single operation is sent at once, and batches
+//! grow under load. All operations of one client share one stream and are decided in the order of submission. Each
+//! operation has a request id. When a connection breaks, the client resends the unanswered operations in order, and the
+//! node applies each of them once. When the client gives up on one operation, it gives up on all later ones and ends.
 //!
 //! ```no_run
 //! # async fn pay() -> Result<(), snapledger::client::ClientError> {
@@ -44,14 +44,15 @@ use uuid::Uuid;
 use operation::Submitted;
 use pump::Pump;
 
-/// How a client goes about it.
+/// Limits of a client.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Operations in a batch, at most; up to 8192.
+    /// The most operations in one batch, at most 8192.
     pub batch: usize,
-    /// Operations that are sent and have no answer, at most. As many again wait to be sent; who submits more waits.
+    /// The most operations that are sent and unanswered. As many again may wait to be sent; beyond that, `submit`
+    /// waits.
     pub in_flight: usize,
-    /// How long a node may give no answer at all before what waits is given up.
+    /// The client gives up when the node has sent no answer for this long.
     pub patience: Duration,
 }
 
@@ -69,14 +70,14 @@ impl Default for Options {
 #[derive(Debug, Clone)]
 pub struct Ledger {
     submitted: mpsc::Sender<Submitted>,
-    /// Request ids of this client and its clones begin so, and are numbered.
+    /// Request ids are this prefix and a number; clones share both.
     prefix: Uuid,
     numbers: Arc<AtomicU64>,
 }
 
 impl Ledger {
-    /// A client of the node at a URL such as `http://127.0.0.1:7101`. It connects when there is something to send. To be
-    /// called within a runtime of tokio.
+    /// A client of the node at a URL such as `http://127.0.0.1:7101`. It connects when there is something to send. Call
+    /// it within a tokio runtime.
     ///
     /// # Errors
     /// [`ClientError::Url`].
@@ -86,7 +87,7 @@ impl Ledger {
         Ok(Self::over(endpoint.connect_lazy(), options))
     }
 
-    /// A client over a connection that is there already.
+    /// A client over an existing connection.
     #[must_use]
     pub fn over(channel: Channel, options: Options) -> Self {
         let (submitted, queue) = mpsc::channel(options.in_flight.max(1));
@@ -98,7 +99,7 @@ impl Ledger {
         }
     }
 
-    /// Submits an operation and waits until it is durable, or refused.
+    /// Submits an operation and waits until it is durable or refused.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -106,8 +107,8 @@ impl Ledger {
         self.submit(operation).await?.await
     }
 
-    /// Submits an operation behind those before; the reply comes when it is durable, or refused. Waits while as many
-    /// wait to be sent as the options allow.
+    /// Submits an operation after all earlier ones. The reply resolves when the operation is durable or refused. Waits
+    /// while the queue of unsent operations is full ([`Options::in_flight`]).
     ///
     /// # Errors
     /// [`ClientError::Malformed`]; [`ClientError::Ended`].

@@ -1,4 +1,4 @@
-//! What is asked of a ledger, and what becomes of it.
+//! Operations of a ledger and their outcomes.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -19,21 +19,21 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// Money comes in.
+    /// Credits an account with money from outside the cluster.
     #[must_use]
     pub fn deposit(account: &str, amount: i64) -> Self {
         let account = account.to_owned();
         Self::of(Body::Deposit(wire::Deposit { account, amount }))
     }
 
-    /// Money goes out.
+    /// Debits an account; the money leaves the cluster.
     #[must_use]
     pub fn withdrawal(account: &str, amount: i64) -> Self {
         let account = account.to_owned();
         Self::of(Body::Withdrawal(wire::Withdrawal { account, amount }))
     }
 
-    /// Money goes to an account of a process; an empty process is the one that is asked.
+    /// Moves money to an account of a process. An empty process is the one that hosts the paying account.
     #[must_use]
     pub fn transfer(from: &str, (process, account): (&str, &str), amount: i64) -> Self {
         Self::of(Body::Payment(wire::Payment {
@@ -49,7 +49,8 @@ impl Operation {
         Self { request_id, body }
     }
 
-    /// Under a request id of one's own, so that it is done once even if it is submitted again by another client.
+    /// Sets the request id. The node applies an operation once per request id, also when another client submits it
+    /// again.
     #[must_use]
     pub fn with_request_id(self, id: &str) -> Self {
         Self {
@@ -58,7 +59,7 @@ impl Operation {
         }
     }
 
-    // A node ends the stream at what it does not understand, so that is not sent.
+    // A malformed operation is rejected here, because a node ends the stream when it receives one.
     pub(super) fn checked(
         self,
         drawn: impl FnOnce() -> String,
@@ -93,65 +94,67 @@ impl Operation {
     }
 }
 
-/// What was done; it is durable.
+/// A completed operation; it is durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Done {
-    /// The balance of the account afterwards, minor units.
+    /// The balance of the account after the operation, in minor units.
     pub balance: i64,
-    /// That of the account of a transfer within the process.
+    /// The balance of the receiving account, for a transfer within the process.
     pub to_balance: Option<i64>,
-    /// The id of a transfer.
+    /// Set for transfers only.
     pub transfer_id: Option<String>,
-    /// The turn that did it.
+    /// The journal position (LSN) of the turn that applied the operation.
     pub journal_position: u64,
 }
 
-/// Why there is nothing to say of an operation, or nothing good.
+/// Why an operation failed, or why its outcome is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
-    /// No URL of a node.
+    /// The text is not the URL of a node.
     #[error("{0:?} is no URL of a node; write http://host:port")]
     Url(String),
-    /// It would not be understood, and was not sent.
+    /// The operation is malformed and was not sent.
     #[error("{field}: {why}")]
     Malformed {
-        /// Which part of it.
+        /// The wrong part of the operation.
         field: &'static str,
-        /// Why.
+        /// What is wrong with it.
         why: String,
     },
-    /// A rule of the bank forbids it. That is durable, too.
+    /// A rule of the bank forbids the operation. The refusal is durable.
     #[error("{sentence}")]
     Refused {
-        /// Stable: `insufficient-funds` and the like, as in the problems of REST.
+        /// A stable identifier such as `insufficient-funds`, the same as in REST problems.
         kind: String,
-        /// For a person.
+        /// The reason, for people.
         sentence: String,
     },
-    /// The node takes none of it, and asking again is no help.
+    /// The node rejects the whole stream, and a retry does not help.
     #[error("the node refuses: {sentence} ({code:?})")]
     Rejected {
-        /// The status of gRPC.
+        /// The gRPC status code.
         code: Code,
-        /// For a person.
+        /// The reason, for people.
         sentence: String,
     },
-    /// There was no answer for so long. Whether it was done is not known; submit it again under the same request id.
+    /// The node gave no answer within the limit. The outcome is unknown; submit the operation again with the same
+    /// request id.
     #[error("no answer for {}s, whether it was done is not known: {reason}", patience.as_secs_f32())]
     Silent {
-        /// For how long.
+        /// The limit, [`Options::patience`].
         patience: Duration,
-        /// What was heard last.
+        /// The last error of the connection.
         reason: String,
     },
-    /// The client had given up on an operation before, or its runtime has ended; nothing was sent.
+    /// The client has ended, because it gave up on an earlier operation or its runtime has ended. The operation was not
+    /// sent.
     #[error(
         "the client has ended: it gave up before; connect anew, and submit in order what has no answer"
     )]
     Ended,
 }
 
-/// The reply to an operation, when it comes.
+/// Resolves to the outcome of an operation.
 #[derive(Debug)]
 pub struct Reply(pub(super) oneshot::Receiver<Result<Done, ClientError>>);
 
@@ -164,7 +167,7 @@ impl Future for Reply {
     }
 }
 
-/// An operation on its way, and who waits for it.
+/// A submitted operation and the sender of its reply.
 #[derive(Debug)]
 pub(super) struct Submitted {
     pub(super) operation: wire::Operation,
@@ -172,13 +175,13 @@ pub(super) struct Submitted {
 }
 
 impl Submitted {
-    /// Whoever asked may have gone.
+    /// The receiver may have been dropped.
     pub(super) fn answer(self, result: Result<Done, ClientError>) {
         let _gone = self.answer.send(result);
     }
 }
 
-/// What a node says of an operation.
+/// The outcome that a node reports.
 pub(super) fn outcome(result: wire::OperationResult) -> Result<Done, ClientError> {
     if !result.success {
         return Err(ClientError::Refused {

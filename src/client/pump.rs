@@ -1,5 +1,5 @@
-//! One stream after the other: what was submitted goes out in batches, answers come back in their order, and what has
-//! none when a stream breaks goes out again first.
+//! Runs the streams of a client, one after the other: sends submitted operations in batches, matches the answers by
+//! order, and resends unanswered operations first when a stream has broken.
 
 use std::collections::VecDeque;
 use std::error::Error as _;
@@ -16,7 +16,7 @@ use super::operation::{ClientError, Submitted, outcome};
 use crate::proto::snapledger::ledger_service_client::LedgerServiceClient;
 use crate::proto::snapledger::{ApplyRequest, ApplyResponse};
 
-/// The largest batch that a node takes.
+/// The largest batch that a node accepts.
 const BATCH_MAX: usize = 8192;
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -25,11 +25,11 @@ pub(super) struct Pump {
     client: LedgerServiceClient<Channel>,
     options: Options,
     queue: mpsc::Receiver<Submitted>,
-    /// Sent and not answered, in order.
+    /// Batches that are sent and unanswered, in order.
     unanswered: VecDeque<Vec<Submitted>>,
-    /// How many operations these are.
+    /// The number of operations in `unanswered`.
     in_flight: usize,
-    /// When the newest answer came, or began to be waited for.
+    /// When the newest answer arrived, or when the wait for the first one began.
     heard: Instant,
 }
 
@@ -52,8 +52,8 @@ impl Pump {
         }
     }
 
-    /// Until all who could submit are gone, and all that was submitted is answered; or until it gives up. Then nothing more
-    /// is sent: what was submitted behind it would be decided without it.
+    /// Runs until all senders are dropped and everything submitted is answered, or until the client gives up. Nothing
+    /// is sent after it gave up: a later operation would be decided without the earlier one.
     pub(super) async fn run(mut self) {
         let mut pause = PAUSE_MIN;
         loop {
@@ -87,9 +87,9 @@ impl Pump {
         }
     }
 
-    // Until it breaks, with why; `None` at the end of everything.
+    // Runs one stream until it breaks and gives the reason; `None` when everything is done.
     async fn stream(&mut self) -> Option<Status> {
-        // Every operation that may be on its way has room, so sending never waits.
+        // The queue has room for every operation that may be in flight, so sending never waits.
         let (batches, sent) = mpsc::channel(self.options.in_flight + self.unanswered.len());
         for batch in &self.unanswered {
             if batches.try_send(request(batch)).is_err() {
@@ -124,7 +124,7 @@ impl Pump {
                             return Some(Status::unavailable("the stream has ended"));
                         }
                     }
-                    // Nobody submits any more; the node is told, and answers what it has.
+                    // All senders are dropped. The half-close tells the node, which answers what it has received.
                     None => batches = None,
                 },
                 else => return None,
@@ -132,7 +132,7 @@ impl Pump {
         }
     }
 
-    // A batch of what waits.
+    // A batch of the waiting operations.
     fn gather(&mut self, first: Submitted) -> ApplyRequest {
         let room = self.options.in_flight.saturating_sub(self.in_flight);
         let most = self.options.batch.clamp(1, BATCH_MAX).min(room.max(1));
@@ -190,7 +190,7 @@ async fn next(
     }
 }
 
-/// What a status says; where it did not come from the node, why the connection failed.
+/// The message of a status. If the status was made by the local gRPC stack, the deepest cause of the failed connection.
 pub(crate) fn reason(status: &Status) -> String {
     let mut error = status.source();
     while let Some(deeper) = error.and_then(|error| error.source()) {
@@ -203,8 +203,8 @@ pub(crate) fn reason(status: &Status) -> String {
     }
 }
 
-/// Whether trying again may help. A connection that breaks while a call is on its way shows as `Unknown`, `Internal` or
-/// `Cancelled`, too; request ids make the repeat harmless.
+/// Whether a retry may help. A connection that breaks during a call also shows as `Unknown`, `Internal` or `Cancelled`;
+/// request ids make the retry safe.
 fn is_passing(code: Code) -> bool {
     matches!(
         code,

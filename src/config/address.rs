@@ -1,13 +1,13 @@
 //! Addresses: `host:port`, with an IPv6 host in brackets.
 //!
-//! A node listens at one address and is reached at another where it listens on every interface: a wildcard names no
-//! host, so it is never told to other nodes or to clients.
+//! A node that listens on every interface is reached at another address. A wildcard address names no host, so it is
+//! never advertised to other nodes or to clients.
 
 use std::net::IpAddr;
 
 use super::fault::Fault;
 
-/// Checks `host:port`: a host that is not empty, a port from 1 on. Resolves nothing.
+/// Checks the form `host:port`: a non-empty host and a port of at least 1. Does not resolve the name.
 ///
 /// # Errors
 /// [`Fault::Address`].
@@ -30,23 +30,23 @@ pub fn check_address(text: &str) -> Result<(), Fault> {
     }
 }
 
-// Underscores are no part of host names by the letter, but container networks use them.
+// The host name grammar has no underscores, but container networks use them.
 fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')
 }
 
-/// Whether the host of an address stands for every interface of a machine, as `0.0.0.0` and `[::]` do.
+/// Whether the host of an address is a wildcard for every interface, such as `0.0.0.0` or `[::]`.
 pub(super) fn is_wildcard(address: &str) -> bool {
     let (host, _) = address.rsplit_once(':').unwrap_or((address, ""));
     let host = host.trim_start_matches('[').trim_end_matches(']');
     match host.parse::<IpAddr>() {
         Ok(ip) => ip.to_canonical().is_unspecified(),
-        // The resolver takes this for 0.0.0.0.
+        // The resolver reads a host of zeros as 0.0.0.0.
         Err(_) => host.bytes().all(|byte| byte == b'0'),
     }
 }
 
-/// An address that others can connect to.
+/// Checks that other processes can connect to an address.
 ///
 /// # Errors
 /// [`Fault::Address`], or [`Fault::Nowhere`] for a wildcard.
@@ -58,7 +58,8 @@ pub(super) fn check_reachable(text: &str) -> Result<(), Fault> {
     }
 }
 
-/// What others are told of a socket that listens at `listen`: `given`, a host with or without a port.
+/// The advertised address of a socket that listens at `listen`. `given` is a host with or without a port; a missing
+/// port is that of `listen`.
 ///
 /// # Errors
 /// As [`check_reachable`].
@@ -74,7 +75,7 @@ pub(super) fn advertised(given: &str, listen: &str) -> Result<String, Fault> {
     }
 }
 
-/// `told` with the host of `known` where `told` is a wildcard, as an older peer may tell of itself.
+/// `told`, with its host replaced by the host of `known` if it is a wildcard. Older peers advertise wildcards.
 #[must_use]
 pub fn reachable(told: &str, known: &str) -> String {
     match (
@@ -87,7 +88,7 @@ pub fn reachable(told: &str, known: &str) -> String {
     }
 }
 
-/// `host` and `port` as one address; an IPv6 host gets its brackets.
+/// Joins `host` and `port`, with brackets around an IPv6 host.
 pub(super) fn join(host: &str, port: u16) -> String {
     if host.contains(':') && !host.starts_with('[') {
         format!("[{host}]:{port}")
@@ -96,12 +97,12 @@ pub(super) fn join(host: &str, port: u16) -> String {
     }
 }
 
-/// The host of an address that was checked, in brackets where it is IPv6.
+/// The host of a checked address, in brackets if it is IPv6.
 pub(super) fn host_of(address: &str) -> &str {
     address.rsplit_once(':').map_or(address, |(host, _)| host)
 }
 
-/// The port of an address that was checked.
+/// The port of a checked address.
 pub(super) fn port_of(address: &str) -> u16 {
     address
         .rsplit_once(':')

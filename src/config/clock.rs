@@ -1,16 +1,16 @@
-//! The wall clock of a node, and how far it is followed.
+//! The wall clock of a node and the limits within which it is trusted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// How far clocks may be ahead.
+/// The limits of clocks that run ahead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClockSettings {
-    /// How far a leap of the own wall clock is followed at once, and how far the time of a message may be ahead of the
-    /// clock here.
+    /// The largest forward jump of the local wall clock that is followed at once, and the most by which the time of a
+    /// received message may be ahead of the local clock.
     pub ahead_max: Duration,
-    /// Where the time comes from.
+    /// The source of the time.
     pub wall: WallClock,
 }
 
@@ -23,14 +23,14 @@ impl Default for ClockSettings {
     }
 }
 
-/// The wall clock of the system, or one that is off by as much as a test says.
+/// The wall clock of the system, plus an offset that tests set.
 #[derive(Debug, Clone, Default)]
 pub struct WallClock {
     off_us: Arc<AtomicI64>,
 }
 
 impl WallClock {
-    /// What it shows, microseconds since the Unix epoch.
+    /// Microseconds since the Unix epoch.
     #[must_use]
     pub fn read_us(&self) -> u64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -40,7 +40,7 @@ impl WallClock {
         since.saturating_add_signed(self.off_us.load(Ordering::Relaxed))
     }
 
-    /// Puts it off the system's clock by so many microseconds, for all its clones.
+    /// Sets the offset from the system's clock in microseconds, for all clones.
     pub fn put_off(&self, off_us: i64) {
         self.off_us.store(off_us, Ordering::Relaxed);
     }

@@ -1,6 +1,6 @@
-//! cluster.toml: its keys, and what must hold between them.
+//! cluster.toml: its keys and the rules between them.
 //!
-//! Every fault is reported with the line it stands on.
+//! Every fault is reported with its line.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -19,16 +19,16 @@ use super::{
 use crate::process::ids::{ChannelId, ProcessId};
 use crate::process::topology::Topology;
 
-/// The file as it is written.
+/// The file as written, before validation.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClusterFile {
-    /// The cluster's name.
+    /// The name that all nodes and clients of the cluster give; not empty.
     pub cluster: Spanned<String>,
-    /// The directed channels, each a pair of ids; absent: every ordered pair.
+    /// The directed channels, each a pair of process ids. If absent, every ordered pair.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channels: Option<Spanned<Vec<Spanned<Vec<String>>>>>,
-    /// One block per process.
+    /// One `[[process]]` block per process.
     #[serde(rename = "process", default)]
     pub processes: Vec<ProcessBlock>,
     /// The `[snapshot]` table.
@@ -49,23 +49,23 @@ pub struct ClusterFile {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProcessBlock {
-    /// The process id.
+    /// The process id, unique in the file.
     pub id: Spanned<String>,
-    /// `host:port` for gRPC.
+    /// The gRPC address to listen on, `host:port`.
     pub grpc: Spanned<String>,
-    /// `host:port` for REST.
+    /// The REST address to listen on, `host:port`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rest: Option<Spanned<String>>,
-    /// Where others reach its gRPC port, a host or `host:port`; absent: where it listens.
+    /// The gRPC address that others connect to, as a host or `host:port`. If absent, the listening address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advertise: Option<Spanned<String>>,
-    /// The same for its REST port; absent: the host of the gRPC port.
+    /// The REST address that others connect to, in the same form. If absent, the host of the gRPC address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advertise_rest: Option<Spanned<String>>,
-    /// The directory of its store.
+    /// The directory of the store of this process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dir: Option<PathBuf>,
-    /// How messages reach it.
+    /// How messages reach this process. If absent, by native streams.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transport: Option<Transport>,
 }
@@ -74,13 +74,13 @@ pub struct ProcessBlock {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct SnapshotBlock {
-    /// A duration, or `off`.
+    /// The time between scheduled snapshots: a duration or `off`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<Spanned<String>>,
-    /// A duration.
+    /// A duration of at most one hour; see [`SnapshotSettings::deadline`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Spanned<String>>,
-    /// How many snapshots one node may have open.
+    /// The most snapshots that one node may have open at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open_max: Option<Spanned<usize>>,
 }
@@ -89,13 +89,13 @@ pub struct SnapshotBlock {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct HistoryBlock {
-    /// Whose snapshots are kept.
+    /// Which snapshots a node keeps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep: Option<Keep>,
-    /// A duration, or `off`.
+    /// A duration or `off`; older snapshots are deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_age: Option<Spanned<String>>,
-    /// How many of the newest snapshots are kept.
+    /// The number of newest snapshots to keep.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_count: Option<Spanned<usize>>,
 }
@@ -104,10 +104,10 @@ pub struct HistoryBlock {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreBlock {
-    /// A size.
+    /// A size; see [`StoreSettings::free_space_min`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub free_space_min: Option<Spanned<String>>,
-    /// A duration.
+    /// A duration; see [`StoreSettings::commit_deadline`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit_deadline: Option<Spanned<String>>,
 }
@@ -116,33 +116,33 @@ pub struct StoreBlock {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClockBlock {
-    /// A duration.
+    /// A duration; see [`ClockSettings::ahead_max`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ahead_max: Option<Spanned<String>>,
 }
 
-/// What a valid file says.
+/// The content of a valid file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cluster {
-    /// The cluster's name.
+    /// The name that all nodes and clients of the cluster give.
     pub name: String,
-    /// Its processes, sorted by id.
+    /// The processes of the cluster, sorted by id.
     pub members: Vec<Member>,
-    /// Its channels.
+    /// The directed channels between the members.
     pub topology: Topology,
-    /// The directory of each process's store, where the file gives one.
+    /// Store directories, for the processes that have one in the file.
     pub dirs: BTreeMap<ProcessId, PathBuf>,
-    /// The `[snapshot]` table over the defaults.
+    /// The `[snapshot]` table, completed with defaults.
     pub snapshot: SnapshotSettings,
-    /// The `[store]` table over the defaults.
+    /// The `[store]` table, completed with defaults.
     pub store: StoreSettings,
-    /// The `[history]` table over the defaults.
+    /// The `[history]` table, completed with defaults.
     pub history: HistorySettings,
-    /// The `[clock]` table over the defaults.
+    /// The `[clock]` table, completed with defaults.
     pub clock: ClockSettings,
 }
 
-/// The text of a cluster file, for naming lines in it.
+/// The text of a cluster file, kept so that faults can name lines.
 pub struct Source {
     path: PathBuf,
     text: String,
@@ -166,10 +166,10 @@ impl Source {
         }
     }
 
-    /// The file's keys and values, not yet checked against each other.
+    /// Parses the keys and values. Rules between them are checked by [`Source::validate`].
     ///
     /// # Errors
-    /// [`ConfigError::InFile`] where it is not TOML or has a key, a type or a gap that a cluster file has not.
+    /// [`ConfigError::InFile`] if the text is not TOML, or a key is unknown, missing or of the wrong type.
     pub fn parse(&self) -> Result<ClusterFile, ConfigError> {
         toml::from_str(&self.text).map_err(|error| {
             let message = error.message().replace('\n', "; ");
@@ -177,10 +177,10 @@ impl Source {
         })
     }
 
-    /// What the file says, checked as a whole.
+    /// Validates the file as a whole.
     ///
     /// # Errors
-    /// [`ConfigError::InFile`] for what is wrong first.
+    /// [`ConfigError::InFile`] for the first fault.
     pub fn validate(&self, file: &ClusterFile) -> Result<Cluster, ConfigError> {
         let name = file.cluster.get_ref();
         if name.is_empty() {
@@ -205,7 +205,7 @@ impl Source {
         })
     }
 
-    /// `fault` at the line where `span` begins.
+    /// Locates `fault` at the line where `span` begins.
     fn fault(&self, span: Range<usize>, fault: Fault) -> ConfigError {
         let before = self.text.bytes().take(span.start);
         ConfigError::InFile {
@@ -250,7 +250,7 @@ impl Source {
         Ok(members)
     }
 
-    // Where others reach a process: its two sockets may listen elsewhere.
+    // The advertised gRPC and REST addresses of a process.
     fn told(&self, block: &ProcessBlock) -> Result<(String, Option<String>), ConfigError> {
         for address in std::iter::once(&block.grpc).chain(&block.rest) {
             self.at(address, |text| check_address(text))?;
@@ -346,7 +346,7 @@ impl Source {
     }
 }
 
-/// Takes `address` for `process`, unless it is taken.
+/// Claims `address` for `process`, unless another process has it.
 fn claim(
     addresses: &mut BTreeMap<String, ProcessId>,
     address: &str,

@@ -1,4 +1,4 @@
-//! Every sentence about a cluster file: what is wrong, and on which line.
+//! Every error sentence about a cluster file, with its line number.
 
 use std::time::Duration;
 

@@ -1,13 +1,13 @@
-//! Durations as people write them: `60s`, `500ms`, `2m`, `1h`, `30d`; and `off`.
+//! Durations in options and files: `60s`, `500ms`, `2m`, `1h`, `30d`; and `off`.
 
 use std::time::Duration;
 
 use super::fault::Fault;
 
-/// A century bounds what is added to a clock later, so that no sum overflows.
+/// One century. The limit keeps later additions to a clock from overflowing.
 const DURATION_MAX_MS: u64 = 3_155_760_000_000;
 
-/// A positive whole number and its unit: `ms`, `s`, `m`, `h` or `d`.
+/// A positive whole number and a unit: `ms`, `s`, `m`, `h` or `d`.
 ///
 /// # Errors
 /// [`Fault::Duration`], [`Fault::TooShort`], [`Fault::TooLong`].
@@ -21,7 +21,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, Fault> {
     }
 }
 
-/// The same, or no time at all; `None` where it is no duration.
+/// As [`parse_duration`], but zero is valid; `None` if the text is not a duration.
 #[must_use]
 pub fn parse_span(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -41,10 +41,11 @@ pub fn parse_span(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(ms.saturating_mul(unit_ms)))
 }
 
-/// Nobody waits longer for the first revision of a snapshot; whoever is missing then is shown as missing.
+/// The longest wait for the first revision of a snapshot. Processes that have not reported by then are listed as
+/// missing.
 const DEADLINE_MAX: Duration = Duration::from_secs(3600);
 
-/// The deadline of one snapshot: a duration of at most an hour.
+/// The deadline of one snapshot: a duration of at most one hour.
 ///
 /// # Errors
 /// As [`parse_duration`]; [`Fault::Deadline`].
@@ -56,7 +57,7 @@ pub fn parse_deadline(text: &str) -> Result<Duration, Fault> {
     }
 }
 
-/// A duration, or `off`, which is `None`.
+/// A duration, or `off`, which gives `None`.
 ///
 /// # Errors
 /// [`Fault::Interval`], [`Fault::IntervalTooShort`], [`Fault::TooLong`].
@@ -71,10 +72,10 @@ pub fn parse_interval(text: &str) -> Result<Option<Duration>, Fault> {
     })
 }
 
-/// An age, or `off`, which is `None`.
+/// An age, or `off`, which gives `None`.
 ///
 /// # Errors
-/// [`Fault::Age`], and else as [`parse_interval`].
+/// [`Fault::Age`], otherwise as [`parse_interval`].
 pub fn parse_age(text: &str) -> Result<Option<Duration>, Fault> {
     parse_interval(text).map_err(|fault| match fault {
         Fault::Interval(text) => Fault::Age(text),
@@ -102,7 +103,7 @@ mod tests {
         }
     }
 
-    // Without this 0s is called no duration, and a person looks for the fault in how it is written.
+    // Guards against reporting 0s as malformed, which would send the user looking for a syntax error.
     #[test]
     fn a_duration_out_of_range_is_called_so() {
         let said = |text: &str| parse_duration(text).expect_err(text).to_string();

@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration, where it stands, and what to do about it.
+//! Configuration errors: what is wrong, where, and how to correct it.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::process::ids::{Malformed, ProcessId};
 use crate::process::topology::TopologyError;
 
-/// A fault and its place.
+/// A configuration error with its location.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The cluster file cannot be read.
@@ -17,7 +17,7 @@ pub enum ConfigError {
     Unreadable {
         /// The cluster file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// A line of the cluster file is wrong.
@@ -25,110 +25,110 @@ pub enum ConfigError {
     InFile {
         /// The cluster file.
         path: PathBuf,
-        /// The line, from 1 on.
+        /// The line number, from 1.
         line: usize,
-        /// What is wrong.
+        /// What is wrong with the line.
         fault: Fault,
     },
     /// An option of the command line or the environment is wrong.
     #[error("{option}: {fault}")]
     InOption {
-        /// The option as it is written on the command line.
+        /// The option as written on the command line, for example `--id`.
         option: &'static str,
-        /// What is wrong.
+        /// What is wrong with its value.
         fault: Fault,
     },
-    /// The whole does not fit together.
+    /// The configuration as a whole is inconsistent.
     #[error(transparent)]
     Whole(#[from] Fault),
 }
 
-/// What is wrong, in a sentence that says what to do.
+/// What is wrong, in a sentence that says how to correct it.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// Not TOML, or not the keys and types a cluster file has.
+    /// The text is not TOML, or a key is unknown, missing or of the wrong type.
     #[error("{0}; see data/cluster.toml for an example")]
     Toml(String),
-    /// An id that is none.
+    /// An id is malformed.
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    /// The cluster has no name.
+    /// The name of the cluster is empty.
     #[error("the cluster's name is empty; give every node and client the same name")]
     NoClusterName,
-    /// Not `host:port`.
+    /// The text is not `host:port`.
     #[error("`{0}` is no address; write host:port, for example 127.0.0.1:7101")]
     Address(String),
-    /// An advertised address that is none.
+    /// The advertised address is neither a host nor `host:port`.
     #[error("`{0}` is no address; write a host or host:port, for example n1.example.org")]
     Advertised(String),
-    /// A wildcard where an address to connect to is needed.
+    /// A wildcard is given where an address to connect to is needed.
     #[error(
         "`{0}` stands for every interface and names no host to connect to; write a host that others reach"
     )]
     Nowhere(String),
-    /// A wildcard to listen on, and nothing that says where others reach the process.
+    /// The listening address is a wildcard and no advertised address is given.
     #[error(
         "`{listen}` listens on every interface and names no host that others reach; add {remedy}"
     )]
     Unadvertised {
-        /// Where it listens.
+        /// The listening address.
         listen: String,
-        /// What to add.
+        /// The option or key to add.
         remedy: &'static str,
     },
-    /// Not a duration.
+    /// The text is not a duration.
     #[error("`{0}` is no duration; write a whole number with a unit, for example 60s or 500ms")]
     Duration(String),
-    /// No time at all.
+    /// The duration is zero.
     #[error("`{0}` is too short; give at least 1ms")]
     TooShort(String),
-    /// The same of what can be switched off.
+    /// The duration of an option that also accepts `off` is zero.
     #[error("`{0}` is too short; give at least 1ms, or off")]
     IntervalTooShort(String),
-    /// Over a century.
+    /// The duration is over a century.
     #[error("`{0}` is too long; give at most 36525d")]
     TooLong(String),
-    /// A deadline of a snapshot that is too long.
+    /// The deadline of a snapshot is over one hour.
     #[error("`{0}` is too long; give at most one hour, `1h`")]
     Deadline(String),
-    /// Not a duration and not `off`.
+    /// The text is neither a duration nor `off`.
     #[error(
         "`{0}` is no interval; write a whole number with a unit, for example 60s or 500ms, or off"
     )]
     Interval(String),
-    /// Not an age and not `off`.
+    /// The text is neither an age nor `off`.
     #[error("`{0}` is no age; write a whole number with a unit, for example 15d or 12h, or off")]
     Age(String),
-    /// Not a size.
+    /// The text is not a size.
     #[error(
         "`{0}` is no size; write a whole number with a unit, for example 256MiB, or 0B for none"
     )]
     Size(String),
-    /// A bound that would allow nothing.
+    /// The limit on open snapshots is 0.
     #[error("no snapshot could ever be open with a bound of 0; give at least 1")]
     OpenMax,
-    /// A history that would hold nothing.
+    /// The limit on kept snapshots is 0.
     #[error("a history of 0 snapshots holds nothing; give at least 1, or leave it out to keep all")]
     MaxCount,
-    /// One id for two processes.
+    /// Two processes have the same id.
     #[error("process {0} is named twice; give each process an id of its own")]
     DuplicateId(ProcessId),
-    /// One address for two sockets.
+    /// Two sockets have the same address.
     #[error(
         "address {address} of process {process} is taken already by {taken_by}; give each socket an address of its own"
     )]
     DuplicateAddress {
-        /// The address.
+        /// The address that is given twice.
         address: String,
-        /// Who gives it second.
+        /// The process that gives it second.
         process: ProcessId,
-        /// Who gives it first.
+        /// The process that gives it first.
         taken_by: ProcessId,
     },
-    /// A channel is written as a pair.
+    /// An entry of `channels` is not a pair of ids.
     #[error("a channel is a pair of process ids; write [\"n1\", \"n2\"]")]
     ChannelPair,
-    /// The channels make no topology.
+    /// The channels do not form a valid topology.
     #[error(transparent)]
     Topology(#[from] TopologyError),
     /// The process to run is not in the file.
@@ -138,10 +138,10 @@ pub enum Fault {
         me: ProcessId,
         /// The cluster file.
         path: PathBuf,
-        /// Who is there.
+        /// The ids in the file, separated by commas.
         members: String,
     },
-    /// The process to run is of another make.
+    /// The process to run has transport `unary`, so another program hosts it.
     #[error(
         "process {0} has transport = \"unary\", so another program hosts it; run a process with the native transport"
     )]
@@ -151,19 +151,19 @@ pub enum Fault {
         "process {0} has no REST address; add for example rest = \"127.0.0.1:7201\" to its block"
     )]
     NoRest(ProcessId),
-    /// Neither of the two ways to say what a node is.
+    /// Neither a cluster file nor a port is given.
     #[error("nothing says where the node listens; give --config FILE, or --port with --peers")]
     NoForm,
-    /// Both ways at once.
+    /// A cluster file and addresses on the command line are both given.
     #[error("the cluster file gives the addresses already; leave out either this or --config")]
     BothForms,
-    /// The REST port that follows from the gRPC port is none.
+    /// The default REST port, the gRPC port + 100, exceeds 65535.
     #[error("{0} + 100 is no port, so the REST port has to be given; add --rest-port")]
     RestPort(u16),
 }
 
 impl Fault {
-    /// This fault in that option.
+    /// Locates this fault in an option.
     #[must_use]
     pub fn of(self, option: &'static str) -> ConfigError {
         ConfigError::InOption {

@@ -1,8 +1,8 @@
-//! Every option, validated once, before a port is bound or a file is touched.
+//! The configuration of a node, validated as a whole before a port is bound or a file is touched.
 //!
-//! Flags win over the environment, the environment over the file, the file over the defaults. A [`NodeConfig`] is valid
-//! as a whole: its members have distinct ids and addresses, this process is one of them, and the topology is
-//! strongly connected. Knows `process` and nothing of stores, sockets or the command line's other commands.
+//! Precedence: flags, then the environment, then the cluster file, then the defaults. In a valid [`NodeConfig`] the
+//! members have distinct ids and addresses, this process is one of them, and the topology is strongly connected. This
+//! module depends on `process` only; it does not know stores, sockets or the other commands.
 
 mod address;
 mod clock;
@@ -26,37 +26,37 @@ pub use self::size::{parse_size, show_size};
 use crate::process::ids::ProcessId;
 use crate::process::topology::Topology;
 
-/// The cluster's name where nobody gives one.
+/// The name of the cluster if none is given.
 pub const CLUSTER_DEFAULT: &str = "demo";
 
-/// Where stores live where nobody says otherwise: below the current directory.
+/// The parent of store directories if none is given, relative to the current directory.
 pub const STORES_DEFAULT: &str = "data/store";
 
-/// What one node has to know to run.
+/// The configuration of one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeConfig {
-    /// The name every node and client of the cluster gives.
+    /// The name that all nodes and clients of the cluster give.
     pub cluster: String,
-    /// The process this node hosts; one of `members`.
+    /// The process that this node hosts; one of `members`.
     pub me: ProcessId,
-    /// Every process of the cluster, this one included, sorted by id.
+    /// All processes of the cluster, sorted by id, this one included.
     pub members: Vec<Member>,
     /// The directed channels between the members.
     pub topology: Topology,
-    /// The directory of this node's store; relative to the current directory.
+    /// The directory of this node's store, relative to the current directory.
     pub dir: PathBuf,
-    /// When snapshots start by themselves, and how long they may take.
+    /// The schedule and limits of snapshots.
     pub snapshot: SnapshotSettings,
-    /// What the disk under the store has to give.
+    /// Limits of the disk under the store.
     pub store: StoreSettings,
-    /// What is kept of the past.
+    /// The retention of snapshots.
     pub history: HistorySettings,
-    /// How far clocks may be ahead.
+    /// The limits of clocks that run ahead.
     pub clock: ClockSettings,
 }
 
 impl NodeConfig {
-    /// The member this node is.
+    /// The member that this node hosts.
     #[must_use]
     pub fn myself(&self) -> &Member {
         self.members
@@ -67,7 +67,7 @@ impl NodeConfig {
 }
 
 impl NodeConfig {
-    /// Whether a process is of another make.
+    /// Whether another program hosts the process ([`Transport::Unary`]).
     #[must_use]
     pub fn is_unary(&self, process: &ProcessId) -> bool {
         let mut members = self.members.iter();
@@ -75,16 +75,16 @@ impl NodeConfig {
     }
 }
 
-/// A process of the cluster and where it is reached.
+/// A process of the cluster and its advertised addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// Its id.
+    /// Unique in the cluster.
     pub id: ProcessId,
-    /// Where it serves gRPC, `host:port`.
+    /// The gRPC address to connect to, `host:port`.
     pub grpc: String,
-    /// Where it serves REST, `host:port`, where that is known.
+    /// The REST address to connect to, `host:port`, if known.
     pub rest: Option<String>,
-    /// How its channels are carried.
+    /// How messages reach the process.
     pub transport: Transport,
 }
 
@@ -95,22 +95,22 @@ pub enum Transport {
     /// One stream per channel, between nodes of this program.
     #[default]
     Native,
-    /// `ReceiveMarker` and `SendMessage` calls, one after another: a process of another make.
+    /// Sequential `ReceiveMarker` and `SendMessage` calls, for a process that another program hosts.
     Unary,
-    /// Nobody said, as where there is no cluster file: streams are opened to it as to a node of this program, and it may
-    /// call as long as it has opened none.
+    /// Unspecified, as without a cluster file. This node opens streams to the process as to a native one, and accepts
+    /// unary calls from it until it opens a stream.
     #[serde(skip)]
     Unsaid,
 }
 
-/// When snapshots start by themselves, and what bounds them.
+/// The schedule and limits of snapshots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotSettings {
-    /// Between two snapshots a node starts by itself; `None`: only on request.
+    /// The time between scheduled snapshots; `None`: snapshots start on request only.
     pub interval: Option<Duration>,
-    /// After this, what is there is published as partial.
+    /// When it expires, the assembler publishes what it has as a partial revision.
     pub deadline: Duration,
-    /// How many snapshots one node may have open at once.
+    /// The most snapshots that one node may have open at once.
     pub open_max: usize,
 }
 
@@ -124,18 +124,18 @@ impl Default for SnapshotSettings {
     }
 }
 
-/// What is kept of the past.
+/// The retention of snapshots.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HistorySettings {
-    /// Whose snapshots.
+    /// Which snapshots a node keeps.
     pub keep: Keep,
-    /// Snapshots that began longer ago are deleted, unless they are pinned; `None`: they stay.
+    /// Unpinned snapshots that began longer ago are deleted; `None`: no age limit.
     pub max_age: Option<Duration>,
-    /// Snapshots beyond so many of the newest are deleted, unless they are pinned; `None`: they stay.
+    /// Unpinned snapshots beyond this number of newest ones are deleted; `None`: no limit.
     pub max_count: Option<usize>,
 }
 
-/// Whose snapshots a node keeps in its history.
+/// Which snapshots a node keeps in its history.
 #[derive(
     Debug,
     Clone,
@@ -149,18 +149,18 @@ pub struct HistorySettings {
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Keep {
-    /// Those of the whole cluster: any live node answers for the past.
+    /// All snapshots of the cluster, so that any live node answers questions about the past.
     #[default]
     All,
-    /// Those it started itself.
+    /// The snapshots that the node initiated.
     Initiator,
 }
 
-/// What the disk under the store has to give.
+/// Limits of the disk under the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreSettings {
-    /// While the file system has less than this free, in bytes, new work of clients is refused; below a quarter of it
-    /// the messages of peers wait as well.
+    /// Bytes. While the file system has less free space, new work of clients is refused; below a quarter of it,
+    /// messages of peers wait as well.
     pub free_space_min: u64,
     /// A commit that takes longer stops the node.
     pub commit_deadline: Duration,
@@ -169,8 +169,8 @@ pub struct StoreSettings {
 impl Default for StoreSettings {
     fn default() -> Self {
         Self {
-            // Sixteen segments of the log. A disk takes some 70 MB/s of turns, so that the quarter that is kept back lasts
-            // for a second, which is several times the pause between two looks.
+            // Sixteen segments of the log. A disk takes about 70 MB/s of turns, so the reserved quarter lasts about one
+            // second, several times the interval between two checks of the free space.
             free_space_min: 256 << 20,
             commit_deadline: Duration::from_secs(30),
         }

@@ -1,4 +1,4 @@
-//! The options of one node as the command line and the environment give them, not yet validated.
+//! The options of one node from the command line and the environment, before validation.
 
 use std::path::PathBuf;
 

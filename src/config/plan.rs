@@ -1,5 +1,5 @@
-//! From options to a node's configuration, in two steps: what is known before anything is bound, and the ids
-//! that are learnt from peers of which only the address is known.
+//! From options to the configuration of a node, in two steps: first everything that is known before a port is bound,
+//! then the ids learnt from peers of which only the address is known.
 
 use std::path::PathBuf;
 
@@ -19,30 +19,30 @@ use crate::process::topology::Topology;
 const HOST_DEFAULT: &str = "127.0.0.1";
 const REST_PORT_OFFSET: u16 = 100;
 
-/// Where a node listens; not always where others reach it.
+/// The addresses a node listens on. Its advertised addresses may differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
-    /// `host:port` for gRPC.
+    /// The gRPC address, `host:port`.
     pub grpc: String,
-    /// `host:port` for REST.
+    /// The REST address, `host:port`.
     pub rest: String,
 }
 
-/// A valid configuration but for the ids of `strangers`.
+/// A valid configuration, except for the ids of `strangers`.
 #[derive(Debug, Clone)]
 pub struct NodePlan {
-    /// The cluster's name.
+    /// The name that all nodes and clients of the cluster give.
     pub cluster: String,
-    /// This node's process, with the addresses others are told.
+    /// The process of this node, with its advertised addresses.
     pub me: Member,
-    /// Where to listen.
+    /// The addresses to listen on.
     pub listen: Listen,
-    /// Addresses of processes whose ids are not known yet.
+    /// The gRPC addresses of processes whose ids are not yet known.
     pub strangers: Vec<String>,
     /// The directory of this node's store.
     pub dir: PathBuf,
     others: Vec<Member>,
-    // `None`: every ordered pair, once all members are known.
+    // `None`: every ordered pair, resolved when all members are known.
     topology: Option<Topology>,
     snapshot: SnapshotSettings,
     store: StoreSettings,
@@ -51,10 +51,10 @@ pub struct NodePlan {
 }
 
 impl NodePlan {
-    /// Validates the options; reads the cluster file where one is given, and touches nothing else.
+    /// Validates the options. Reads the cluster file if one is given and touches nothing else.
     ///
     /// # Errors
-    /// [`ConfigError`] for what is wrong first.
+    /// [`ConfigError`] for the first fault.
     pub fn new(options: &NodeOptions) -> Result<Self, ConfigError> {
         let id = ProcessId::parse(&options.id).map_err(|error| Fault::from(error).of("--id"))?;
         let mut plan = match (&options.config, options.port) {
@@ -81,10 +81,10 @@ impl NodePlan {
         Ok(plan)
     }
 
-    /// The configuration, with the strangers' ids and addresses.
+    /// Completes the configuration with the ids and addresses of the strangers.
     ///
     /// # Errors
-    /// [`Fault::DuplicateId`] where a learnt id is that of another member.
+    /// [`Fault::DuplicateId`] if a learnt id is that of another member.
     pub fn settle(self, learnt: Vec<Member>) -> Result<NodeConfig, ConfigError> {
         let me = self.me.id.clone();
         let mut members = self.others;
@@ -112,7 +112,7 @@ impl NodePlan {
         })
     }
 
-    /// The ids that are taken already, this process's among them.
+    /// The ids in use, that of this process included.
     pub fn known(&self) -> impl Iterator<Item = &ProcessId> {
         std::iter::once(&self.me.id).chain(self.others.iter().map(|member| &member.id))
     }
@@ -219,7 +219,7 @@ impl NodePlan {
     }
 }
 
-/// Sets what others are told, where an option says it.
+/// Sets the advertised addresses from the options, if given.
 fn advertise(me: &mut Member, listen: &Listen, options: &NodeOptions) -> Result<(), ConfigError> {
     if let Some(given) = &options.advertise {
         me.grpc = advertised(given, &listen.grpc).map_err(|fault| fault.of("--advertise"))?;
@@ -237,7 +237,8 @@ fn store_of(id: &ProcessId) -> PathBuf {
     PathBuf::from(STORES_DEFAULT).join(id.as_str())
 }
 
-/// The file is the one place for addresses: what every member must agree on is not bent for one of them.
+/// Refuses address options beside a cluster file: all members must agree on addresses, so the file is their only
+/// source.
 fn refuse_addresses(options: &NodeOptions) -> Result<(), ConfigError> {
     let given = [
         ("--port", options.port.is_some()),
@@ -268,10 +269,10 @@ fn listen(grpc: &str, rest: &str, host: Option<&str>) -> Result<Listen, ConfigEr
 fn peers(entries: &[String]) -> Result<(Vec<Member>, Vec<String>), Fault> {
     let mut named = Vec::new();
     let mut strangers = Vec::new();
-    // An empty variable in the environment is one empty entry.
+    // An empty environment variable arrives as one empty entry.
     let entries = entries.iter().map(|entry| entry.trim());
     for entry in entries.filter(|entry| !entry.is_empty()) {
-        // From the right, since an id may contain `=` and an address may not.
+        // Split from the right: an id may contain `=`, an address may not.
         match entry.rsplit_once('=') {
             None => {
                 check_reachable(entry)?;

@@ -1,4 +1,4 @@
-//! Which source wins, what the defaults are, and what is refused before anything is bound.
+//! The precedence of the sources, the defaults, and what is refused before a port is bound.
 
 use std::time::Duration;
 
@@ -125,7 +125,7 @@ fn peers_may_be_listed_with_spaces() {
     assert_eq!(known, ["n1", "n3", "n2"]);
 }
 
-// Without this a node tells others to connect to 0.0.0.0, which is themselves.
+// Without this a node advertises 0.0.0.0, and each peer connects to itself.
 #[test]
 fn a_wildcard_is_listened_on_and_never_told() {
     let mut everywhere = by_peers(&["n2=h2:1"]);

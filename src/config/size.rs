@@ -1,8 +1,8 @@
-//! Sizes as people write them: `256MiB`, `1GiB`, `64KiB`, `0B`.
+//! Sizes in options and files: `256MiB`, `1GiB`, `64KiB`, `0B`.
 
 use super::fault::Fault;
 
-/// A whole number and its unit, `B`, `KiB`, `MiB`, `GiB` or `TiB`; in bytes.
+/// The bytes of a whole number with a unit: `B`, `KiB`, `MiB`, `GiB` or `TiB`.
 ///
 /// # Errors
 /// [`Fault::Size`].
@@ -10,7 +10,7 @@ pub fn parse_size(text: &str) -> Result<u64, Fault> {
     size(text).ok_or_else(|| Fault::Size(text.to_owned()))
 }
 
-/// Bytes in the largest unit in which they are at least one, cut off: for people.
+/// Formats bytes for people: in the largest unit that gives at least one, rounded down.
 #[must_use]
 pub fn show_size(bytes: u64) -> String {
     let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];

@@ -1,10 +1,10 @@
-//! The delay digits: read from a text or drawn from a seed. Each message that is sent takes the next one.
+//! The delay digits, read from a text or drawn from a seed. Each sent message takes the next digit.
 
 use super::error::{Reason, ScenarioError};
 use super::source::Source;
 use crate::process::ids::ProcessId;
 
-/// The greatest delay, in ticks beyond the one that every message takes.
+/// The greatest delay in ticks, in addition to the one tick that every message takes.
 const DELAY_MAX: u8 = 4;
 
 /// Delay digits in the order in which they are drawn.
@@ -23,7 +23,7 @@ enum Origin {
 }
 
 impl Delays {
-    /// The digits of a text; whitespace is ignored.
+    /// Reads the digits of a text; whitespace is ignored.
     ///
     /// # Errors
     /// [`ScenarioError`] at the first character that is neither a digit from 0 to 4 nor whitespace.
@@ -46,13 +46,13 @@ impl Delays {
         }))
     }
 
-    /// Digits without end, drawn from a generator; the same seed gives the same digits on every machine.
+    /// An endless sequence of digits from a generator. The same seed gives the same digits on every machine.
     #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self(Origin::Seeded(SplitMix64(seed)))
     }
 
-    /// The next digit, 0 to 4; `None` once they are used up.
+    /// The next digit, 0 to 4; `None` when all are used.
     pub(super) fn draw(&mut self) -> Option<u8> {
         match &mut self.0 {
             Origin::Written { digits, drawn, .. } => {
@@ -67,7 +67,7 @@ impl Delays {
         }
     }
 
-    /// Why `process` cannot send at `tick`.
+    /// The error if `process` sends at `tick` and no digit is left.
     pub(super) fn used_up(&self, tick: u64, process: &ProcessId) -> Reason {
         let (digits, file) = match &self.0 {
             Origin::Written { digits, file, .. } => (digits.len(), file.clone()),
@@ -81,7 +81,7 @@ impl Delays {
         }
     }
 
-    /// What went wrong after the last event: only the delays can be the cause, at their end.
+    /// Locates an error after the last event. Only exhausted delays can cause one there, so it is located at their end.
     pub(super) fn refuse_at_end(&self, reason: Reason) -> ScenarioError {
         let (file, line) = match &self.0 {
             Origin::Written { file, lines, .. } => (file.clone(), *lines),
@@ -91,8 +91,8 @@ impl Delays {
     }
 }
 
-/// SplitMix64 (Steele, Lea and Flood 2014), ten lines instead of a dependency. That 2^64 is no multiple of 5
-/// favours a digit by less than one in 10^18.
+/// SplitMix64 (Steele, Lea and Flood 2014); ten lines replace a dependency. Since 2^64 is not a multiple of 5, digits
+/// are biased by less than one in 10^18.
 #[derive(Debug, Clone)]
 struct SplitMix64(u64);
 
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn the_generator_is_the_published_one() {
-        // The first values for seed 1234567 as the reference implementation in C gives them.
+        // The first values for seed 1234567 of the reference implementation in C.
         let mut generator = SplitMix64(1_234_567);
         assert_eq!(generator.next(), 6_457_827_717_110_365_317);
         assert_eq!(generator.next(), 3_203_168_211_198_807_973);

@@ -1,4 +1,4 @@
-//! What can be wrong with a scenario: the file, the line, and a sentence that says what to do.
+//! Scenario errors: the file, the line, and a sentence that says how to correct it.
 
 use std::str::FromStr;
 
@@ -6,100 +6,100 @@ use crate::process::ids::{ChannelId, Malformed, ProcessId};
 use crate::process::refusal::Refusal;
 use crate::process::topology::TopologyError;
 
-/// A scenario that cannot be run, and where it says so.
+/// A scenario that cannot be run, with the location of the fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{file}:{line}: {reason}")]
 pub struct ScenarioError {
-    /// The file as it was named.
+    /// The file as the user named it.
     pub file: Box<str>,
-    /// The line, from 1 on.
+    /// The line number, from 1.
     pub line: usize,
-    /// What is wrong there.
+    /// What is wrong with the line.
     pub reason: Reason,
 }
 
 /// What is wrong with a line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
-    /// The line has another shape than it should.
+    /// The line does not have the expected form.
     #[error("{found:?} cannot be read; write {expected}")]
     Shape {
-        /// What should stand here.
+        /// The expected form.
         expected: &'static str,
-        /// What does.
+        /// The content of the line.
         found: Box<str>,
     },
-    /// A number that is none, or too great.
+    /// The text is not a number within the limits.
     #[error("{found:?} is no number of {what}; write a whole number from {least} to {most}")]
     Number {
-        /// What is counted.
+        /// What the number counts.
         what: &'static str,
-        /// What stands there.
+        /// The text in place of the number.
         found: Box<str>,
-        /// The least number that is allowed.
+        /// The least allowed value.
         least: i64,
-        /// The greatest number that is allowed.
+        /// The greatest allowed value.
         most: i64,
     },
     /// The file ends before it is complete.
     #[error("the file ends where {expected} should stand")]
     Ends {
-        /// What is missing.
+        /// The missing content.
         expected: &'static str,
     },
-    /// An id that is none.
+    /// An id is malformed.
     #[error(transparent)]
     Id(#[from] Malformed),
-    /// The processes and channels are no topology.
+    /// The processes and channels do not form a valid topology.
     #[error(transparent)]
     Topology(#[from] TopologyError),
-    /// One channel stands twice.
+    /// A channel is named twice.
     #[error("channel {0} is named twice; remove one of the lines")]
     ChannelTwice(ChannelId),
-    /// All tokens would not fit one account.
+    /// All tokens together exceed the range of one account.
     #[error("the tokens of all processes together pass {max}; give fewer", max = i64::MAX)]
     TooManyTokens,
-    /// An event names a process that the topology does not.
+    /// An event names a process that is not in the topology.
     #[error("there is no process {0:?} in the topology; name one of its processes")]
     UnknownProcess(ProcessId),
-    /// An event sends where no channel leads.
+    /// An event sends over a channel that does not exist.
     #[error("no channel leads from {0:?} to {1:?}; add it to the topology, or send another way")]
     NoChannel(ProcessId, ProcessId),
-    /// An event sends more than there is.
+    /// An event sends more tokens than the process holds.
     #[error("{process:?} holds {tokens} tokens and cannot send {asked}; send fewer, or later")]
     TooFewTokens {
-        /// The sender.
+        /// The sending process.
         process: ProcessId,
-        /// What it holds.
+        /// The tokens it holds.
         tokens: i64,
-        /// What it should send.
+        /// The tokens it should send.
         asked: i64,
     },
-    /// The process refuses what an event asks for.
+    /// The process refuses the operation of an event.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// A character of the delays is no delay.
+    /// A character is not a delay digit.
     #[error("{0:?} is no delay; write digits from 0 to 4")]
     Digit(char),
-    /// Every delay is used.
+    /// All delay digits are used.
     #[error(
         "the delays are used up: all {digits} digits of {file} are drawn at tick {tick}, and {process:?} sends one \
          more message; add digits, or draw them with --seed"
     )]
     DelaysUsedUp {
-        /// How many there were.
+        /// The number of digits in the file.
         digits: usize,
-        /// Where they stand.
+        /// The file of the digits.
         file: Box<str>,
-        /// The virtual time.
+        /// The virtual time of the send.
         tick: u64,
-        /// Who wanted to send.
+        /// The sending process.
         process: ProcessId,
     },
 }
 
 impl Reason {
-    /// A whole number within limits.
+    /// Parses a whole number within limits.
     pub(super) fn number<N: FromStr + Into<i64> + Copy + PartialOrd>(
         what: &'static str,
         found: &str,

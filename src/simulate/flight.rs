@@ -1,15 +1,16 @@
-//! Messages under way in virtual time: FIFO channels, and from which tick on their heads may be received.
+//! Messages in flight in virtual time: FIFO channels, and the tick from which the head of each may be received.
 //!
-//! What must hold: a channel waits in the calendar until its head is due and then in the ready set of its sender; one
-//! that is idle stands in neither, so no tick visits it.
+//! Invariant: a channel with messages is in the calendar until its head is due, then in the ready set of its sender. An
+//! idle channel is in neither, so no tick visits it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// The channels of a world, by the places of their ends in the string order of the processes. `F` is what they carry.
+/// The channels of a world, identified by the indexes of their ends in the string order of the processes. `F` is the
+/// type of the messages.
 #[derive(Debug)]
 pub(super) struct Flight<F> {
     senders: Vec<Sender<F>>,
-    /// Channels whose head may be received from that tick on.
+    /// By tick: the channels whose head may be received from then on.
     calendar: BTreeMap<u64, Vec<(usize, usize)>>,
     /// Senders with a channel whose head may be received now.
     ready: BTreeSet<usize>,
@@ -17,7 +18,7 @@ pub(super) struct Flight<F> {
 
 #[derive(Debug)]
 struct Sender<F> {
-    /// Per destination, in order: when a message may be received, and the message.
+    /// By destination, the messages in order, each with the tick from which it may be received.
     channels: BTreeMap<usize, VecDeque<(u64, F)>>,
     /// Destinations whose head may be received now.
     ready: BTreeSet<usize>,
@@ -36,7 +37,7 @@ impl<F> Flight<F> {
         }
     }
 
-    /// Puts a message on a channel; it may be received from tick `due` on, which lies ahead.
+    /// Appends a message to a channel. It may be received from tick `due`, which must be in the future.
     pub(super) fn send(&mut self, (from, to): (usize, usize), due: u64, message: F) {
         let channel = self.senders[from].channels.entry(to).or_default();
         channel.push_back((due, message));
@@ -45,7 +46,7 @@ impl<F> Flight<F> {
         }
     }
 
-    /// The first tick after `now` in which something can be received; `None` if nothing is under way.
+    /// The first tick after `now` in which a message can be received; `None` if no message is in flight.
     pub(super) fn next_tick(&self, now: u64) -> Option<u64> {
         if self.ready.is_empty() {
             self.calendar.keys().next().copied()
@@ -65,7 +66,7 @@ impl<F> Flight<F> {
         self.ready.iter().copied().collect()
     }
 
-    /// Takes the head of the sender's first channel that may be received at `now`, and its destination.
+    /// Takes the head of the sender's first ready channel at `now`, with its destination.
     pub(super) fn take(&mut self, from: usize, now: u64) -> Option<(usize, F)> {
         let sender = &mut self.senders[from];
         let to = *sender.ready.first()?;

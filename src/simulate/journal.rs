@@ -1,4 +1,4 @@
-//! What a simulated process keeps of its journal: the tokens that an open recording may still need.
+//! The part of its journal that a simulated process keeps: the tokens that an open recording may still need.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,14 +6,14 @@ use crate::process::ids::{ProcessId, Seq};
 use crate::process::registers::Registers;
 use crate::process::snapshot::Recording;
 
-/// Delivered tokens, per incoming channel, in order.
+/// Delivered tokens by incoming channel, in order.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
     channels: BTreeMap<ProcessId, VecDeque<(Seq, i64)>>,
 }
 
 impl Journal {
-    /// Keeps a delivery if some recording still records its channel.
+    /// Keeps a delivery if a recording of its channel is open.
     pub(super) fn keep(&mut self, from: &ProcessId, delivery: (Seq, i64), registers: &Registers) {
         let mut recordings = registers.recordings.values();
         if recordings.any(|recording| is_open(recording, from)) {
@@ -22,7 +22,7 @@ impl Journal {
         }
     }
 
-    /// The tokens of a finished recording, per channel in string order, in the order of their delivery.
+    /// The tokens of a finished recording, by channel in string order and in order of delivery.
     pub(super) fn recorded(&self, recording: &Recording) -> Vec<(ProcessId, i64)> {
         let mut recorded = Vec::new();
         for (from, channel) in &self.channels {
@@ -41,7 +41,7 @@ impl Journal {
         recorded
     }
 
-    /// Forgets what no recording of `registers` needs.
+    /// Drops the deliveries that no recording of `registers` needs.
     pub(super) fn forget(&mut self, registers: &Registers) {
         let opened = |from: &ProcessId| {
             let recordings = registers.recordings.values();

@@ -1,4 +1,4 @@
-//! The topology file: how many processes, then each with its tokens, then the channels.
+//! The topology file: the number of processes, one line per process with its tokens, then the channels.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use super::source::{Row, Source};
 use crate::process::ids::{ChannelId, ProcessId};
 use crate::process::topology::{Topology, TopologyError};
 
-/// Reads a topology, and what each process holds.
+/// Parses the topology and the tokens of each process.
 pub(super) fn parse_topology(
     source: Source<'_>,
 ) -> Result<(Topology, BTreeMap<ProcessId, i64>), ScenarioError> {
@@ -29,12 +29,12 @@ pub(super) fn parse_topology(
     layout.finish(source, row.line)
 }
 
-/// What was read so far.
+/// The content read so far.
 #[derive(Debug, Default)]
 struct Layout {
     tokens: BTreeMap<ProcessId, i64>,
     tokens_total: i64,
-    /// Where each process stands.
+    /// The line of each process.
     lines: BTreeMap<ProcessId, usize>,
     channels: BTreeSet<ChannelId>,
 }
@@ -89,7 +89,7 @@ impl Layout {
     ) -> Result<(Topology, BTreeMap<ProcessId, i64>), ScenarioError> {
         let processes: Vec<_> = self.tokens.keys().cloned().collect();
         let topology = Topology::new(&processes, self.channels).map_err(|error| {
-            // One of the two is the first of all processes; the other is the one that is cut off.
+            // One of the two is the first of all processes; the greater one is cut off.
             let cut_off = match &error {
                 TopologyError::NotStronglyConnected { from, to } => self.lines.get(from.max(to)),
                 _ => None,

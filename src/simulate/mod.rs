@@ -1,8 +1,8 @@
-//! `simulate`: a scenario through the real process core, in virtual time, the same to the letter on every run.
+//! `simulate`: runs a scenario through the real process core in virtual time, with identical output on every run.
 //!
-//! Pure as the core is: texts go in, a report comes out; who reads the files and prints stands in `cli`. This module
-//! may know `process` and nothing else of the house. What must hold: a tick costs what is delivered in it, not what
-//! exists, so the time of a run grows with the channels that carry something.
+//! The module is pure: texts in, a report out. `cli` reads the files and prints. It depends on `process` only. The cost
+//! of a tick is proportional to the messages delivered in it, not to the size of the world; the run time therefore
+//! grows with the number of busy channels.
 
 mod delays;
 mod error;
@@ -27,7 +27,7 @@ use world::World;
 /// The account that holds the tokens of a process.
 pub const ACCOUNT: &str = "tokens";
 
-/// Ticks that follow once all snapshots are complete.
+/// Ticks that follow when all snapshots are complete.
 const TICKS_AFTER: u64 = 6;
 
 /// One turn of one process: what it sent, delivered and recorded, in order.
@@ -35,16 +35,16 @@ const TICKS_AFTER: u64 = 6;
 pub struct SimulatedTurn<'a> {
     /// The virtual time.
     pub tick: u64,
-    /// Whose turn it is.
+    /// The process that took the turn.
     pub process: &'a ProcessId,
-    /// What happened.
+    /// The records of the turn, in order.
     pub turn: &'a Turn,
 }
 
-/// Runs `scenario` to its end and shows every step to `watch`, so that the result can be checked against it.
+/// Runs `scenario` to its end and passes every turn to `watch`, so that a test can check the result against it.
 ///
 /// # Errors
-/// [`ScenarioError`] where an event cannot be done or the delays are used up.
+/// [`ScenarioError`] if an event is impossible or the delays are used up.
 pub fn run(
     scenario: &Scenario,
     delays: Delays,

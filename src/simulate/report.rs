@@ -1,4 +1,4 @@
-//! What a run gives: the global state of every snapshot, as text (interface.md §4) or as JSON for programs.
+//! The result of a run: the global state of every snapshot, as text (interface.md §4) or as JSON.
 
 use std::fmt;
 
@@ -6,32 +6,32 @@ use serde_json::{Value, json};
 
 use crate::process::ids::ProcessId;
 
-/// The snapshots of a run, in the order in which they were started.
+/// The snapshots of a run, in the order of their start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// Snapshot 0 first.
+    /// Sorted by number, from snapshot 0.
     pub snapshots: Vec<GlobalState>,
 }
 
-/// The parts of all processes under one snapshot.
+/// The parts of all processes for one snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GlobalState {
-    /// From 0 on, in the order of the `snapshot` events.
+    /// From 0, in the order of the `snapshot` events.
     pub number: usize,
-    /// Every process in string order, and the tokens that were recorded of it.
+    /// The recorded tokens of every process, in string order.
     pub tokens: Vec<(ProcessId, i64)>,
-    /// The recorded messages: channels in string order of (to, from), messages in the order of their delivery.
+    /// The recorded messages: channels in string order of (to, from), messages in order of delivery.
     pub messages: Vec<Recorded>,
 }
 
-/// One message of a recorded channel.
+/// A message of a recorded channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
     /// The sending process.
     pub from: ProcessId,
     /// The receiving process.
     pub to: ProcessId,
-    /// How many tokens it carries.
+    /// The number of tokens in the message.
     pub tokens: i64,
 }
 

@@ -1,4 +1,4 @@
-//! A scenario: the topology, the tokens and the events, as they are written in its files (interface.md §4).
+//! A scenario: the topology, the tokens and the events, in the format of interface.md §4.
 
 use std::collections::BTreeMap;
 
@@ -8,48 +8,48 @@ use super::source::{Row, Source};
 use crate::process::ids::{Amount, ChannelId, ProcessId};
 use crate::process::topology::Topology;
 
-/// What is run: a topology, the tokens of its processes, and the events in order.
+/// A parsed scenario: a topology, the initial tokens, and the events in order.
 #[derive(Debug, Clone)]
 pub struct Scenario {
     /// The processes and their channels.
     pub topology: Topology,
-    /// What each process holds at the beginning; together they fit one account.
+    /// The initial tokens of each process; their sum fits one account.
     pub tokens: BTreeMap<ProcessId, i64>,
-    /// What happens.
+    /// The events in file order.
     pub events: Vec<Event>,
     events_file: Box<str>,
 }
 
-/// Something that happens, and the line that says so.
+/// An event and its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// In the events file, from 1 on.
+    /// The line in the events file, from 1.
     pub line: usize,
-    /// What happens.
+    /// The kind of the event.
     pub kind: EventKind,
 }
 
-/// What can happen. Processes and channels are of the topology.
+/// The kinds of events. Their processes and channels are part of the topology.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EventKind {
-    /// Tokens are sent.
+    /// Sends tokens.
     Send {
-        /// Over which channel.
+        /// The channel to send over.
         channel: ChannelId,
-        /// How many.
+        /// The number of tokens, at least 1.
         tokens: Amount,
     },
-    /// A process starts a snapshot.
+    /// Starts a snapshot at a process.
     Snapshot(ProcessId),
-    /// So many ticks pass.
+    /// Lets this many ticks pass.
     Tick(u32),
 }
 
 impl Scenario {
-    /// Reads a scenario.
+    /// Parses a scenario.
     ///
     /// # Errors
-    /// [`ScenarioError`] with file and line of what is wrong first.
+    /// [`ScenarioError`] with file and line of the first fault.
     pub fn parse(topology: Source<'_>, events: Source<'_>) -> Result<Self, ScenarioError> {
         let (topology, tokens) = parse_topology(topology)?;
         let parse = |row: Row<'_>| {
@@ -69,7 +69,7 @@ impl Scenario {
         })
     }
 
-    /// What is wrong with the event of that line.
+    /// Locates a fault at the event of a line.
     pub(super) fn refuse(&self, line: usize, reason: Reason) -> ScenarioError {
         ScenarioError {
             file: self.events_file.clone(),

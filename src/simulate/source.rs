@@ -1,17 +1,17 @@
-//! A text and the file it comes from, line by line.
+//! A text with the name of its file, line by line.
 
 use super::error::{Reason, ScenarioError};
 
-/// A text, and the file it comes from.
+/// A text with the name of its file.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
     /// The file as the user named it.
     pub name: &'a str,
-    /// What stands in it.
+    /// The content of the file.
     pub text: &'a str,
 }
 
-/// A line that says something: its number, and its words, of which there is at least one.
+/// A line with content: its number and its words, at least one.
 #[derive(Debug)]
 pub(super) struct Row<'a> {
     pub(super) line: usize,
@@ -19,12 +19,12 @@ pub(super) struct Row<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// Every line with its number.
+    /// Every line with its number, from 1.
     pub(super) fn lines(self) -> impl Iterator<Item = (usize, &'a str)> {
         (1..).zip(self.text.lines())
     }
 
-    /// The lines that say something: a word that begins with `#` starts a comment.
+    /// The lines with content. A word that begins with `#` starts a comment.
     pub(super) fn rows(self) -> impl Iterator<Item = Row<'a>> {
         self.lines().filter_map(|(line, text)| {
             let words = text.split_whitespace();
@@ -33,7 +33,7 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// What is wrong with a line.
+    /// Locates a fault at a line.
     pub(super) fn refuse(self, line: usize, reason: Reason) -> ScenarioError {
         ScenarioError {
             file: self.name.into(),
@@ -42,7 +42,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// What is missing at the end.
+    /// Reports content that is missing at the end of the file.
     pub(super) fn ends(self, expected: &'static str) -> ScenarioError {
         let last = self.lines().last().map_or(1, |(line, _)| line);
         self.refuse(last, Reason::Ends { expected })
@@ -50,7 +50,7 @@ impl<'a> Source<'a> {
 }
 
 impl Row<'_> {
-    /// Why the line cannot be read.
+    /// Reports a line that does not have the expected form.
     pub(super) fn shape(&self, expected: &'static str) -> Reason {
         Reason::Shape {
             expected,

@@ -1,4 +1,4 @@
-//! The world: processes and their channels in virtual time.
+//! The simulated world: processes and their channels in virtual time.
 
 use std::collections::BTreeMap;
 
@@ -19,17 +19,17 @@ use crate::process::refusal::Refusal;
 use crate::process::registers::Sealed;
 use crate::process::snapshot::Recording;
 
-/// Processes, what is under way between them, and the snapshots they take.
+/// The processes, the messages in flight and the snapshots.
 pub(super) struct World<'a> {
     now: u64,
     account: AccountId,
     delays: Delays,
-    /// In string order; a process's index here is its place.
+    /// In string order. The index of a process here is its place.
     participants: Vec<Participant>,
     places: BTreeMap<ProcessId, usize>,
     flight: Flight<Frame>,
     snapshots: Vec<Snapshot>,
-    /// How many parts are missing, of all snapshots together.
+    /// The number of missing parts of all snapshots together.
     missing_parts: usize,
     watch: &'a mut dyn FnMut(SimulatedTurn<'_>),
 }
@@ -39,7 +39,7 @@ struct Participant {
     journal: Journal,
 }
 
-/// A message with what its channel knows of it.
+/// A message with its sequence number and sending time.
 #[derive(Debug)]
 struct Frame {
     seq: Seq,
@@ -47,7 +47,7 @@ struct Frame {
     message: Message,
 }
 
-/// A snapshot as its parts come in; both by place.
+/// A snapshot under assembly; both lists are indexed by place.
 struct Snapshot {
     tokens: Vec<i64>,
     messages: Vec<Vec<(ProcessId, i64)>>,
@@ -81,7 +81,7 @@ impl<'a> World<'a> {
         world
     }
 
-    /// Does what an event says.
+    /// Executes an event.
     pub(super) fn happen(&mut self, event: &EventKind) -> Result<(), Reason> {
         match event {
             EventKind::Send { channel, tokens } => self.send(channel, *tokens),
@@ -90,7 +90,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Lets time pass until all snapshots are complete, and a little longer.
+    /// Lets time pass until all snapshots are complete, and [`TICKS_AFTER`](super::TICKS_AFTER) more ticks.
     pub(super) fn finish(mut self) -> Result<Report, ScenarioError> {
         self.settle()
             .map_err(|reason| self.delays.refuse_at_end(reason))?;
@@ -164,7 +164,7 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    // Only ticks in which something can be received are visited.
+    // Visits only ticks in which a message can be received.
     fn pass(&mut self, ticks: u64) -> Result<(), Reason> {
         let end = self.now + ticks;
         while let Some(next) = self.flight.next_tick(self.now).filter(|next| *next <= end) {
@@ -192,7 +192,7 @@ impl<'a> World<'a> {
         }
     }
 
-    // One turn with one input, and all that follows from it.
+    // One turn with one input, and all its consequences.
     fn step(&mut self, place: usize, input: Input, newest: Hlc) -> Result<Reply, Reason> {
         let process = &mut self.participants[place].process;
         process.begin_turn(self.now, newest);
