@@ -116,7 +116,7 @@ struct OperationOptions {
     rest: RestOptions,
 }
 
-/// An amount as the API takes it.
+/// An amount in minor units, at least 1, as the API takes it.
 fn amount(text: &str) -> Result<i64, String> {
     let positive = text.parse().ok().filter(|units| *units >= 1);
     positive.ok_or_else(|| {
@@ -127,7 +127,7 @@ fn amount(text: &str) -> Result<i64, String> {
 /// Runs the command.
 ///
 /// # Errors
-/// [`CliError`] with the node's refusal, or that it does not answer.
+/// [`CliError`]: the node refuses or does not answer.
 pub fn run(args: Args) -> Result<(), CliError> {
     match args.command {
         Command::Balance(args) => balance(&args),
@@ -232,7 +232,8 @@ fn balance(args: &BalanceArgs) -> Result<(), CliError> {
     }
 }
 
-/// Says what is not known: without it a figure from an older snapshot looks as certain as one from the process itself.
+/// Prints what is missing. Without it, a balance from an older snapshot looks as certain as one from the process
+/// itself.
 fn uncertain(balance: &Value) -> Result<(), CliError> {
     let field = |name: &str| cell(balance.get(name));
     let (process, until) = (field("process"), field("known_until"));
@@ -304,7 +305,7 @@ impl OperationOptions {
     }
 }
 
-/// An operation that was sent and not answered may be done all the same.
+/// A request that was sent and not answered may have been executed.
 fn unknown_outcome(error: CliError) -> CliError {
     match error {
         CliError::Silent {

@@ -21,7 +21,7 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// [`CliError`] with the node's refusal, that it does not answer, or that the figures do not add up.
+/// [`CliError`]: the node refuses or does not answer, or the figures do not add up.
 pub fn run(args: &Args) -> Result<(), CliError> {
     let query = [("at", &args.at), ("cut", &args.cut)];
     let answer = args

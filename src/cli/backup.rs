@@ -1,4 +1,4 @@
-//! `backup`: the store of a node that runs, copied while it goes on, as far as its journal was durable then.
+//! `backup`: copies the store of a running node, up to the durable end of its journal.
 
 use std::path::PathBuf;
 
@@ -21,10 +21,11 @@ pub struct Args {
     rest: RestOptions,
 }
 
-/// Copies, and says how far the copy reaches. Until it is whole nothing stands in its place.
+/// Copies the store and prints the journal position that the copy reaches. The destination stays empty until the copy
+/// is whole.
 ///
 /// # Errors
-/// [`CliError`]: the place is not empty, the node does not answer, or what it sends is not whole.
+/// [`CliError`]: the destination is not empty, the node does not answer, or the received copy is incomplete.
 pub fn run(args: &Args) -> Result<(), CliError> {
     let place = Destination::check(&args.into)?;
     let client = args.rest.patient_client()?;

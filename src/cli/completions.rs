@@ -1,4 +1,4 @@
-//! `completions`: what a shell needs to complete this command line.
+//! `completions`: prints the completion script of a shell.
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
@@ -17,7 +17,7 @@ pub struct Args {
 /// # Errors
 /// [`CliError::Output`].
 pub fn run(args: &Args) -> Result<(), CliError> {
-    // Into memory first: the generator panics where a pipe is closed.
+    // The generator panics on a closed pipe, so it writes to memory first.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "snapledger", &mut script);
     print(&String::from_utf8_lossy(&script))

@@ -1,4 +1,4 @@
-//! Where stores are made, a cluster of them or one alone, and how they come to where they are to be.
+//! The destination of new stores. Content is made in a staging directory and moved into place in one step.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
@@ -10,29 +10,29 @@ use crate::config::cluster_file::ClusterFile;
 const LOCK: &str = "lock";
 const STORES: &str = "cluster";
 
-/// A directory that is empty or not there yet, and the one beside it in which its content is made.
+/// A directory that is empty or absent, and the staging directory beside it.
 pub(super) struct Destination {
     into: PathBuf,
     parent: PathBuf,
-    /// `.NAME.restoring`: what an interrupted restore leaves; the next one begins anew there.
+    /// `.NAME.restoring`. An interrupted restore leaves it; the next one removes it and starts over.
     aside: PathBuf,
 }
 
-/// Stores in the making.
+/// Stores under construction.
 pub(super) struct Staged<'a> {
     place: &'a Destination,
     stores: PathBuf,
-    /// No other command writes into the same place.
+    /// Held so that no other command writes to the same place.
     _lock: File,
 }
 
 impl Destination {
-    /// Looks, and writes nothing.
+    /// Checks the destination; writes nothing.
     pub(super) fn check(into: &Path) -> Result<Self, CliError> {
         let shown = into.display();
         let usage = |why: &str| CliError::Usage(format!("--into: {shown} {why}"));
         let absolute = std::path::absolute(into).map_err(|error| usage(&error.to_string()))?;
-        // A link is not replaced by what is moved into its place, nor can a file system be.
+        // The final rename cannot replace a symbolic link or a mount point.
         if fs::symlink_metadata(&absolute).is_ok_and(|found| found.is_symlink()) {
             return Err(usage("is a link; name a directory that is new"));
         }
@@ -71,12 +71,12 @@ impl Destination {
         })
     }
 
-    /// Where the cluster will be.
+    /// The final directory.
     pub(super) fn dir(&self) -> &Path {
         &self.into
     }
 
-    /// An empty place to make it in; what an interrupted restore has left there is removed.
+    /// Creates the empty staging directory; removes what an interrupted restore left there.
     pub(super) fn stage(&self) -> Result<Staged<'_>, CliError> {
         let into = self.into.display();
         let failed = |error| {
@@ -102,12 +102,12 @@ impl Destination {
 }
 
 impl Staged<'_> {
-    /// Where the stores are made.
+    /// The directory in which the stores are made.
     pub(super) fn dir(&self) -> &Path {
         &self.stores
     }
 
-    /// Writes the cluster file, durably.
+    /// Writes the cluster file durably.
     pub(super) fn write(&self, name: &str, file: &ClusterFile) -> Result<(), CliError> {
         let path = self.stores.join(name);
         let text = toml::to_string(file).map_err(|error| {
@@ -117,20 +117,20 @@ impl Staged<'_> {
         sync(&path)
     }
 
-    /// Removes what was made.
+    /// Removes the staged content.
     pub(super) fn abandon(self) {
-        // What is left is removed by the next one.
+        // The next restore removes the remainder.
         let _left = fs::remove_dir_all(&self.place.aside);
     }
 
-    /// Moves all of it to where it is to be, in one step.
+    /// Moves the whole content into place in one step.
     pub(super) fn move_into_place(self) -> Result<(), CliError> {
         let into = &self.place.into;
         sync(&self.stores)?;
-        // An empty directory is replaced; one that was filled since is not.
+        // The rename replaces an empty directory and fails on one that has been filled since the check.
         fs::rename(&self.stores, into).map_err(unwritable("move what was made into", into))?;
         sync(&self.place.parent)?;
-        // What was made is there, whether or not this is left.
+        // The content is in place, even if this fails.
         let _left = fs::remove_dir_all(&self.place.aside);
         Ok(())
     }
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    // Without this all stores are made, and only then cannot be moved to where they are to be.
+    // Without the check all stores are made before the move fails.
     #[test]
     fn a_place_that_nothing_can_be_moved_to_is_refused_before_anything_is_written() {
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -171,7 +171,7 @@ mod tests {
             assert_eq!(refused.exit_code(), 2, "{refused}");
         }
         assert!(Destination::check(&real).is_ok() && Destination::check(&real.join("new")).is_ok());
-        // Looked at, it may be made; the system refuses it all the same.
+        // The check passes, but the operating system refuses to create the directory.
         let nowhere = Destination::check(Path::new("/proc/new")).expect("nothing is there");
         let refused = nowhere.stage().map(|_| ()).expect_err("it is refused");
         assert_eq!(refused.exit_code(), 2, "{refused}");

@@ -1,4 +1,4 @@
-//! How a command can end badly: one sentence on stderr and an exit code that means something.
+//! Errors of commands: one sentence on stderr and an exit code.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -13,109 +13,109 @@ use crate::node::NodeError;
 use crate::node::discover::DiscoverError;
 use crate::store::StoreError;
 
-/// Why a command ended badly.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// An option, the environment or the cluster file is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The command is used in a way that makes no sense.
+    /// The command is used incorrectly.
     #[error("{0}")]
     Usage(String),
-    /// A file of the command cannot be read.
+    /// A file given to the command cannot be read.
     #[error("cannot read {}: {source}; name a file that exists and may be read", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A line of the command's file is wrong.
+    /// A line of a file given to the command is wrong.
     #[error("{}:{line}: {reason}", path.display())]
     Line {
         /// The file.
         path: PathBuf,
-        /// The line, from 1 on.
+        /// The line number, from 1.
         line: u64,
-        /// What is wrong and what to write.
+        /// What is wrong and how to correct it.
         reason: String,
     },
-    /// An address cannot be listened on.
+    /// The address cannot be listened on.
     #[error("cannot listen on {address}: {reason}")]
     Listen {
-        /// `host:port`.
+        /// The address, `host:port`.
         address: String,
-        /// Why, and what to do.
+        /// The cause and the remedy.
         reason: String,
     },
     /// The ids of the peers cannot be learnt.
     #[error(transparent)]
     Discover(#[from] DiscoverError),
-    /// The node cannot start or stopped by itself.
+    /// The node cannot start, or stopped because of an error.
     #[error(transparent)]
     Node(#[from] NodeError),
-    /// The node, or this program, refuses.
+    /// The node or this program refuses the request.
     #[error("{0}")]
     Refused(String),
     /// The node answered with a problem document.
     #[error("{sentence}")]
     Answered {
-        /// Its HTTP status.
+        /// The HTTP status.
         status: u16,
-        /// The end of its `type`, for example `insufficient-funds`.
+        /// The last segment of the problem's `type`, for example `insufficient-funds`.
         kind: Option<String>,
-        /// Its title and detail.
+        /// The title and detail of the problem.
         sentence: String,
     },
-    /// A check found something.
+    /// A check failed.
     #[error("{0}")]
     CheckFailed(String),
-    /// No node answers.
+    /// The connection to a node failed.
     #[error("{address} does not answer: {reason}; start the node, or name another with {option}")]
     Unreachable {
-        /// Where it was sought.
+        /// The address tried.
         address: String,
-        /// What the system says.
+        /// The error of the operating system.
         reason: String,
-        /// The option that names the address.
+        /// The option that sets the address.
         option: &'static str,
     },
-    /// A node, or what listens in its place, says nothing.
+    /// The node, or another program at its address, does not respond in time.
     #[error(
         "{address} does not answer: {what} within {timeout:?}; see whether the node is stopped or overloaded, name another \
          with {option}, or wait longer with --timeout"
     )]
     Silent {
-        /// Where it was sought.
+        /// The address tried.
         address: String,
-        /// What did not happen.
+        /// The step that did not happen in time.
         what: String,
-        /// How long was waited.
+        /// The limit that expired.
         timeout: Duration,
-        /// The option that names the address.
+        /// The option that sets the address.
         option: &'static str,
     },
-    /// The node's answer is not what it should be.
+    /// The answer is not one of a snapledger node.
     #[error("{address} answers with something else than a snapledger node would: {reason}")]
     Strange {
-        /// Who answered.
+        /// The address that answered.
         address: String,
-        /// What is strange.
+        /// What is unexpected in the answer.
         reason: String,
     },
     /// A store cannot be opened or is damaged.
     #[error("{0}")]
     Store(String),
-    /// The command's result cannot be written.
+    /// The result cannot be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
-    /// The system refuses threads or signals.
+    /// The operating system refuses threads or signals.
     #[error("the system does not let this command run: {0}")]
     Runtime(io::Error),
 }
 
 impl CliError {
-    /// What is wrong with the store in a directory. Its own sentences may not say which one.
+    /// An error of the store in `dir`, with the directory added where the store's own sentence does not name it.
     #[must_use]
     pub fn of_store(dir: &Path, error: &StoreError) -> Self {
         Self::Store(match error {
@@ -126,11 +126,11 @@ impl CliError {
         })
     }
 
-    /// 0 done, 1 refused or a check failed, 2 bad usage or configuration, 3 the store.
+    /// 0: success; 1: refused or a check failed; 2: wrong usage or configuration; 3: a store error.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            // Whoever closed the pipe has read all they wanted.
+            // The reader closed the pipe, so it needs no more output.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Config(_)
             | Self::Usage(_)
@@ -138,7 +138,7 @@ impl CliError {
             | Self::Line { .. }
             | Self::Listen { .. }
             | Self::Discover(_) => 2,
-            // What the node does not understand is as badly used as what is not understood here.
+            // A request that the node cannot parse is wrong usage, like one that is refused here.
             Self::Answered { status: 400, .. } => 2,
             Self::Node(error) => error.exit_code(),
             Self::Store(_) => 3,
@@ -153,7 +153,7 @@ impl CliError {
         }
     }
 
-    /// Writes the sentence to stderr, as `output` has it, unless the reader has gone, and gives the exit code.
+    /// Writes the sentence to stderr in the given format and returns the exit code. A closed stderr is ignored.
     #[must_use]
     pub fn report(&self, output: OutputFormat) -> ExitCode {
         self.report_as(&match output {
@@ -162,22 +162,22 @@ impl CliError {
         })
     }
 
-    /// Writes this line to stderr, unless the reader has gone, and gives the exit code.
+    /// Writes `line` to stderr and returns the exit code. A closed stderr is ignored.
     pub(super) fn report_as(&self, line: &str) -> ExitCode {
         let code = self.exit_code();
         if code != 0 {
-            // Nothing is left to tell anyone where stderr is closed as well.
+            // If stderr is closed as well, nothing can be reported.
             let _ = writeln!(io::stderr(), "{line}");
         }
         ExitCode::from(code)
     }
 
-    /// For programs.
+    /// The error as JSON.
     fn json(&self) -> Value {
         let sentence = self.to_string();
-        // What can be done is the last thing that a sentence says.
+        // By convention the last clause of a sentence is the remedy.
         let parts = sentence.rsplit_once("; ");
-        // A name that somebody gave may have such a place, too, and stands in quotes.
+        // A quoted name may contain the separator.
         let is_cut = |hint: &str| hint.matches('"').count() % 2 == 1;
         let parts = parts.filter(|(_, hint)| !is_cut(hint));
         let (error, hint) = match parts {

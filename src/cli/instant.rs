@@ -1,11 +1,11 @@
-//! Instants in commands: as the API takes them.
+//! Instants on the command line, in the syntax of the API.
 
 use crate::api::time::{before_now, expected_at, read};
 
-/// How an option that takes an instant calls it.
+/// The value name of options that take an instant.
 pub(super) const INSTANT: &str = "INSTANT";
 
-/// An instant to ask about, or that bounds a list. The node takes `now` and `-5m` by its own clock.
+/// Validates an instant. `now` and `-5m` are passed on: the node resolves them by its own clock.
 pub(super) fn at(text: &str) -> Result<String, String> {
     let is_instant = before_now(text).is_some() || read(text).is_some();
     is_instant

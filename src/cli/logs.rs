@@ -1,5 +1,5 @@
-//! Logs: on stderr, as text or JSON, so that stdout is for results alone. A line of a node says which process it is of:
-//! `cluster` has those of several.
+//! Logging to stderr, as text or JSON; stdout is for results only. Each line of a node names its process, since
+//! `cluster` interleaves the lines of several.
 
 use std::io::{self, IsTerminal as _, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -49,7 +49,7 @@ pub enum LogFormat {
 }
 
 impl LogOptions {
-    /// Starts logging; `default` is the level where nobody gives one, `process` the process of a node.
+    /// Starts logging. `default` is the level if none is given, `process` the process of a node.
     pub(super) fn start(&self, default: &str, process: Option<&str>) -> Result<(), CliError> {
         let level = self.level(default);
         let filter = EnvFilter::try_new(&level)
@@ -69,12 +69,12 @@ impl LogOptions {
         Ok(())
     }
 
-    /// Whether the log is for programs.
+    /// Whether the format is JSON.
     pub(super) fn is_json(&self) -> bool {
         matches!(self.log_format, LogFormat::Json)
     }
 
-    /// What a line begins with that is of this process.
+    /// The prefix of a line that names the process.
     fn opening(&self, process: Option<&str>) -> String {
         match (process, self.log_format) {
             (None, LogFormat::Text) => String::new(),
@@ -86,7 +86,7 @@ impl LogOptions {
         }
     }
 
-    /// The last line of a log for programs: why the program ends.
+    /// The last line of a JSON log: why the program ends.
     pub(super) fn last_line(&self, process: Option<&str>, error: &CliError) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now_us = now.map_or(0, |now| u64::try_from(now.as_micros()).unwrap_or(0));
@@ -99,7 +99,7 @@ impl LogOptions {
         self.opening(process) + &line.to_string()[1..]
     }
 
-    /// The options that make a node that is started from here log as this command does.
+    /// The options with which a child node logs as this command does.
     pub(super) fn of_child(&self) -> [String; 4] {
         let format = match self.log_format {
             LogFormat::Text => "text",
@@ -122,13 +122,13 @@ impl LogOptions {
     }
 }
 
-/// The stderr of one process.
+/// A writer to stderr that adds the process to each line.
 struct Stderr {
     opening: String,
     is_json: bool,
 }
 
-/// One line to it, written at once.
+/// One line, written at once.
 struct LogLine<'a>(&'a Stderr);
 
 impl<'a> MakeWriter<'a> for Stderr {
@@ -140,7 +140,7 @@ impl<'a> MakeWriter<'a> for Stderr {
 }
 
 impl Write for LogLine<'_> {
-    // A whole line comes in one piece.
+    // The formatter passes a whole line in one call.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let rest = match self.0.is_json {
             true => line.strip_prefix(b"{").unwrap_or(line),

@@ -1,7 +1,7 @@
-//! The command line: one file per command. A client of the API, but for `cluster`, `node`, `store`, `restore`
-//! and `simulate`.
+//! The command line: one file or folder per command. All commands are clients of the REST or gRPC API, except
+//! `cluster`, `node`, `store`, `restore` and `simulate`.
 //!
-//! Every command ends in a [`CliError`] or nothing; the error knows its sentence and its exit code.
+//! A command fails with a [`CliError`], which has a sentence and an exit code.
 
 pub mod account;
 pub mod audit;
@@ -34,7 +34,7 @@ pub use self::error::CliError;
 pub use self::logs::{LogFormat, LogOptions};
 pub use self::output::{OutputFormat, Report, print};
 
-// The program's version does not say which stores it opens.
+// Adds the store format: the version alone does not say which stores this program opens.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let (version, format) = (env!("CARGO_PKG_VERSION"), crate::store::newest_format());
     format!("{version} (store format {format})")
@@ -86,7 +86,7 @@ enum Command {
 }
 
 impl Cli {
-    /// Reads the arguments, runs the command, and says how it ended.
+    /// Parses the arguments, runs the command and reports its result.
     #[must_use]
     pub fn start() -> ExitCode {
         let (given, cli) = match Self::read() {
@@ -114,7 +114,7 @@ impl Cli {
         Ok((given, cli))
     }
 
-    /// The process that this program hosts.
+    /// The process that this program hosts, for `node`.
     fn process(&self) -> Option<&str> {
         match &self.command {
             Command::Node(args) => Some(args.process()),
@@ -146,7 +146,7 @@ impl Cli {
     }
 }
 
-/// Says why no command was run, or the help that was asked for.
+/// Prints the usage error or the requested help.
 fn not_run(error: &clap::Error) -> ExitCode {
     match error.print() {
         Ok(()) => u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from),
@@ -154,7 +154,7 @@ fn not_run(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// How the command that was given writes its results, and so its error.
+/// The output format given to the command, which applies to its error as well.
 fn output(given: &ArgMatches) -> OutputFormat {
     if let Some((_, given)) = given.subcommand() {
         return output(given);
@@ -164,7 +164,7 @@ fn output(given: &ArgMatches) -> OutputFormat {
     output.ok().flatten().copied().unwrap_or_default()
 }
 
-/// The runtime of the commands that wait for more than one thing.
+/// The runtime of commands that wait for several things at once.
 fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()

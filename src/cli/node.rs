@@ -1,4 +1,4 @@
-//! `node`: one node of a cluster, until a signal, the end of its stdin, or a failure.
+//! `node`: runs one node of a cluster until a signal, the end of its stdin, or a failure.
 
 use std::io::{self, Read as _};
 use std::net::TcpListener;
@@ -25,12 +25,12 @@ pub struct Args {
 }
 
 impl Args {
-    /// The process of the node.
+    /// The process that the node hosts.
     pub(super) fn process(&self) -> &str {
         &self.options.id
     }
 
-    /// Whether the node is one of several that write to one stderr.
+    /// Whether a `cluster` command started the node; such nodes share one stderr.
     pub(super) fn is_child(&self) -> bool {
         self.stop_with_stdin
     }
@@ -39,7 +39,7 @@ impl Args {
 /// Runs the node.
 ///
 /// # Errors
-/// [`CliError`]: configuration before anything is bound, then the ports, then the store.
+/// [`CliError`], in this order: the configuration, the ports, the store.
 pub fn run(args: &Args) -> Result<(), CliError> {
     let plan = NodePlan::new(&args.options)?;
     descriptors::raise();
@@ -58,13 +58,13 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         host((config, &addresses), sockets, &mut end).await
     });
     if ended.is_err() {
-        // Of a node that failed, something may hang on its disk for ever.
+        // After a failure a task may hang on the disk forever, so do not wait for it.
         runtime.shutdown_background();
     }
     ended
 }
 
-/// The peers of which only the address is given.
+/// Learns the ids of the peers that are given by address only.
 async fn learn(plan: &NodePlan, sockets: &Sockets) -> Result<Vec<Member>, CliError> {
     if plan.strangers.is_empty() {
         return Ok(Vec::new());
@@ -106,7 +106,7 @@ async fn host(
         return Err(error.into());
     }
     tracing::info!("{id} stops");
-    // A second signal ends a stop that hangs; what is durable stays so.
+    // A second signal ends a stop that hangs. Durable data is not affected.
     match end.or_again(host.stop()).await {
         Some(()) => Ok(()),
         None => Err(CliError::Refused(format!(
@@ -115,7 +115,7 @@ async fn host(
     }
 }
 
-/// Binds `address`, so that the node has its ports before it touches its store.
+/// Binds `address`. The node binds its ports before it touches its store.
 fn bind(address: &str) -> Result<TcpListener, CliError> {
     TcpListener::bind(address).map_err(|error| CliError::Listen {
         address: address.to_owned(),
@@ -129,14 +129,14 @@ fn bind(address: &str) -> Result<TcpListener, CliError> {
     })
 }
 
-/// What ends a server that is well.
+/// The events that end a healthy server.
 pub(super) struct End {
     signals: EndSignals,
     stdin: Option<oneshot::Receiver<()>>,
 }
 
 impl End {
-    /// Listens for signals and, where asked, for the end of stdin.
+    /// Listens for signals and, if asked, for the end of stdin.
     pub(super) fn listen(stdin: bool) -> Result<Self, CliError> {
         Ok(Self {
             signals: EndSignals::listen()?,
@@ -144,7 +144,7 @@ impl End {
         })
     }
 
-    /// What `work` gives, or `None` where the end comes first.
+    /// The result of `work`; `None` if the end comes first.
     pub(super) async fn or<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         let Self { signals, stdin } = self;
         let stdin_ended = async {
@@ -162,14 +162,14 @@ impl End {
         }
     }
 
-    /// As [`End::or`], but stdin has had its say.
+    /// As [`End::or`], for signals only: the end of stdin has been handled.
     async fn or_again<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         self.stdin = None;
         self.or(work).await
     }
 }
 
-/// Resolves when stdin has ended. On a thread of its own, since a read that waits would hold up the runtime's end.
+/// Resolves when stdin ends. Uses its own thread, since a blocked read would delay the shutdown of the runtime.
 fn stdin_end() -> oneshot::Receiver<()> {
     let (ended, end) = oneshot::channel();
     std::thread::spawn(move || {

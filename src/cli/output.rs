@@ -1,4 +1,4 @@
-//! Results: on stdout, as tables for people or JSON for programs. A reader that goes away is no failure.
+//! Results on stdout, as tables for people or JSON for programs. A closed pipe is not a failure.
 
 use std::io::{self, Write as _};
 
@@ -18,10 +18,10 @@ pub enum OutputFormat {
     Json,
 }
 
-/// Writes `text` and a line end to stdout.
+/// Writes `text` and a newline to stdout.
 ///
 /// # Errors
-/// [`CliError::Output`], which ends the program quietly where the reader has closed the pipe.
+/// [`CliError::Output`]. If the reader has closed the pipe, it ends the program without a message.
 pub fn print(text: &str) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
     out.write_all(text.trim_end_matches('\n').as_bytes())?;
@@ -31,37 +31,37 @@ pub fn print(text: &str) -> Result<(), CliError> {
 }
 
 impl OutputFormat {
-    /// Says on stderr what a person should know of a result that is good all the same; `kind` is `note` or `warning`.
+    /// Writes a remark about a valid result to stderr; `kind` is `note` or `warning`.
     pub(super) fn remark(self, kind: &str, text: &str) {
         let line = match self {
             Self::Table => format!("{kind}: {}", printable(text)),
             Self::Json => serde_json::json!({ kind: text }).to_string(),
         };
-        // Nothing is left to tell anyone where stderr is closed.
+        // A closed stderr is ignored.
         let _ = writeln!(io::stderr(), "{line}");
     }
 }
 
-/// The columns of a table: a header, and the field of the objects below it (a JSON pointer).
+/// The columns of a table: a header, and a JSON pointer into the object of each row.
 pub(super) type Columns = &'static [(&'static str, &'static str)];
 
-/// Text for people that grows by lines and tables.
+/// Text for people, built from lines and tables.
 #[derive(Debug, Default)]
 pub struct Report(String);
 
 impl Report {
-    /// A line of text.
+    /// Adds a line of text.
     pub fn line(&mut self, text: &str) {
         self.0.push_str(text);
         self.0.push('\n');
     }
 
-    /// A table under `headers`; columns in which every cell is a number are aligned to the right.
+    /// Adds a table under `headers`. Columns in which every cell is a number are right-aligned.
     pub fn table(&mut self, headers: &[&str], rows: Vec<Vec<String>>) {
         self.line(&table(headers, rows).to_string());
     }
 
-    /// The same in so many columns of the terminal at most: long cells have several lines.
+    /// As `table`, but at most `columns` wide: long cells wrap.
     pub(super) fn table_within(&mut self, columns: u16, headers: &[&str], rows: Vec<Vec<String>>) {
         let mut table = table(headers, rows);
         table
@@ -70,7 +70,7 @@ impl Report {
         self.line(&table.to_string());
     }
 
-    /// The objects of a JSON list as a table: a header and the field (a JSON pointer below the object) of each column.
+    /// Adds the objects of a JSON list as a table. Each column is a header and a JSON pointer into the object.
     pub fn list(&mut self, list: &Value, columns: &[(&str, &str)]) {
         let headers: Vec<&str> = columns.iter().map(|(header, _)| *header).collect();
         let rows = list.as_array().map_or(&[][..], Vec::as_slice).iter();
@@ -83,7 +83,7 @@ impl Report {
         self.table(&headers, rows.collect());
     }
 
-    /// Says of totals what they do not hold, where that is anything: sums must not pass for those of the whole cluster.
+    /// Adds what the totals leave out, if anything, so that partial sums are not taken for those of the cluster.
     pub fn left_out(&mut self, totals: &Value) {
         if totals["complete"] != false {
             return;
@@ -109,13 +109,13 @@ impl Report {
         self.line(&format!("\nnot the sums of the whole cluster: {gaps}"));
     }
 
-    /// What is in it so far.
+    /// The text so far.
     #[cfg(test)]
     pub(super) fn text(&self) -> &str {
         &self.0
     }
 
-    /// Writes it all to stdout.
+    /// Writes the text to stdout.
     ///
     /// # Errors
     /// As [`print()`].
@@ -145,7 +145,7 @@ fn table(headers: &[&str], rows: Vec<Vec<String>>) -> Table {
     table
 }
 
-/// A JSON value as people read it.
+/// A JSON value as a table cell.
 pub(super) fn cell(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "-".to_owned(),
@@ -154,7 +154,7 @@ pub(super) fn cell(value: Option<&Value>) -> String {
     }
 }
 
-// What a server sends must not steer the terminal.
+// Text from a server must not control the terminal.
 fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
@@ -169,7 +169,7 @@ fn is_number(cell: &str) -> bool {
 mod tests {
     use super::*;
 
-    // Without this a person would take the sums of some for those of all.
+    // Without this the user takes partial sums for those of the cluster.
     #[test]
     fn sums_that_are_not_whole_say_so() {
         let said = |totals: serde_json::Value| {
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(said(totals), line);
     }
 
-    // Without this sums over 64 bits would be rounded to what a float holds.
+    // Without this sums over 64 bits are rounded to a double.
     #[test]
     fn numbers_are_shown_to_the_last_digit() {
         let text = format!("{{\"sum\":{},\"took\":0.125}}", i128::MIN);

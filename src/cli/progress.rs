@@ -1,25 +1,25 @@
-//! Progress on a terminal, one line as wide as it is; nothing where stderr is a file or a pipe.
+//! Progress bars on a terminal, one line wide; hidden if stderr is a file or a pipe.
 
 use std::fmt::Write;
 
 use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 
-/// What is done step by step; the message says which step it is.
+/// For work in steps; the message names the step.
 pub(super) const STEPS: &str = "{msg:8} {wide_bar} {human_pos}/{human_len} eta {eta}";
-/// What is counted, with its pace; the message comes last.
+/// For counted work, with its rate; the message comes last.
 pub(super) const PACE: &str = "{wide_bar} {human_pos}/{human_len} {pace} eta {eta} {msg}";
 
-/// Bytes that come, whose number is not known beforehand.
+/// For a number of bytes that is not known in advance.
 pub(super) const BYTES: &str = "{spinner} {binary_bytes} {binary_bytes_per_sec} {msg}";
 
-/// A bar of so many steps.
+/// A bar of `total` units.
 pub(super) fn bar(total: u64, template: &str) -> ProgressBar {
     let style = ProgressStyle::with_template(template);
     let style = style.expect("the template is a constant that parses");
     ProgressBar::new(total).with_style(style.with_key("pace", pace))
 }
 
-// Whole operations: a fraction of one in a second says nothing.
+// Whole operations per second; fractions are not meaningful.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -27,7 +27,7 @@ pub(super) fn bar(total: u64, template: &str) -> ProgressBar {
 )]
 fn pace(state: &ProgressState, written: &mut dyn Write) {
     let whole = HumanCount(state.per_sec().round() as u64);
-    // Nothing that writes to a line in memory fails.
+    // Writing to a string cannot fail.
     _ = write!(written, "{whole}/s");
 }
 
@@ -40,7 +40,7 @@ mod tests {
 
     const COLUMNS: u16 = 80;
 
-    /// A terminal that remembers what was written to it.
+    /// A terminal that keeps what is written to it.
     #[derive(Debug, Clone, Default)]
     struct Terminal(Arc<Mutex<String>>);
 
@@ -77,7 +77,7 @@ mod tests {
         }
     }
 
-    // Without this the line of a long run breaks on a terminal of usual width, and is written anew below itself.
+    // Without this the line of a long run wraps on a terminal of usual width and is redrawn below itself.
     #[test]
     fn a_bar_fits_its_terminal_and_counts_whole_operations() {
         for template in [PACE, STEPS] {

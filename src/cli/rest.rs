@@ -1,4 +1,4 @@
-//! The REST API from a terminal: one request, one answer; a problem becomes a sentence.
+//! A REST client for commands: one request, one answer; a problem document becomes an error sentence.
 
 use std::io::{self, BufReader, Read, Write};
 use std::time::Duration;
@@ -10,16 +10,16 @@ use ureq::{Agent, Body, BodyReader, Timeout};
 use super::{CliError, OutputFormat};
 use crate::config::parse_duration;
 
-/// No list is longer than 1000 rows of some hundred bytes each; what is larger is no answer of a node.
+/// Lists have at most 1000 rows of a few hundred bytes; a larger body is not an answer of a node.
 const BODY_MAX: u64 = 64 << 20;
 const BLOCK_BYTES: usize = 64 * 1024;
-/// How long an answer that has begun may take; the body of a list is short.
+/// The limit for receiving the body of an answer that has begun.
 const BODY_TIME_MAX: Duration = Duration::from_secs(60);
-/// How long a node works on one question before it gives up itself: `TIMEOUT` of `api/rest/admission.rs`.
+/// The time after which a node itself gives up on a request: `TIMEOUT` of `api/rest/admission.rs`.
 const QUESTION_MAX: Duration = Duration::from_secs(30);
-/// A stream of events has a comment this often where nothing happens; twice the period of axum's `KeepAlive`.
+/// The limit between two reads of an event stream; twice the period of axum's `KeepAlive`, which sends comments.
 const EVENTS_APART_MAX: Duration = Duration::from_secs(30);
-/// The silence that programs allow which have no option for it.
+/// The response limit of programs that have no option for it.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Where a node is, and how its answers are shown.
@@ -49,7 +49,7 @@ pub struct RestOptions {
 }
 
 impl RestOptions {
-    /// A client of the node that was named.
+    /// A client of the given node.
     ///
     /// # Errors
     /// As [`RestClient::new`].
@@ -57,7 +57,7 @@ impl RestOptions {
         Ok(RestClient::new(&self.rest)?.with_timeout(self.timeout))
     }
 
-    /// The same for a question on which the node works for long; it must answer a short one first.
+    /// As [`RestOptions::client`], for a request that takes the node long. The node must first answer a short request.
     ///
     /// # Errors
     /// As [`RestClient::patient`].
@@ -70,19 +70,19 @@ impl RestOptions {
 #[derive(Debug, Clone)]
 pub struct RestClient {
     base: String,
-    /// How long the node may say nothing.
+    /// The longest wait for a response to begin.
     timeout: Duration,
     agent: Agent,
 }
 
-/// A good answer.
+/// A successful answer.
 #[derive(Debug, Clone)]
 pub struct RestAnswer {
-    /// Its status.
+    /// The HTTP status.
     pub status: u16,
-    /// As it came.
+    /// The body as received.
     pub text: String,
-    /// What it says.
+    /// The body, parsed.
     pub json: Value,
 }
 
@@ -90,7 +90,7 @@ impl RestClient {
     /// A client of the node at `base`.
     ///
     /// # Errors
-    /// [`CliError::Usage`] where `base` is neither an `http://` URL nor `host:port`.
+    /// [`CliError::Usage`] if `base` is neither an `http://` URL nor `host:port`.
     pub fn new(base: &str) -> Result<Self, CliError> {
         let base = base.trim();
         let host = match base.split_once("://") {
@@ -112,7 +112,7 @@ impl RestClient {
         })
     }
 
-    /// The same with another bound on the node's silence.
+    /// Replaces the response timeout.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self {
@@ -122,11 +122,11 @@ impl RestClient {
         }
     }
 
-    /// The same for a question that may take so much longer. The node shows first, within the bound there was, that it
-    /// answers at all: one that is frozen is not waited for as long as one that works.
+    /// Extends the response timeout by `longer`, for a slow request. Checks first, within the current timeout, that the
+    /// node responds at all, so that a frozen node is detected early.
     ///
     /// # Errors
-    /// [`CliError::Unreachable`], [`CliError::Silent`]; [`CliError::Refused`] where it is no REST port.
+    /// [`CliError::Unreachable`], [`CliError::Silent`]; [`CliError::Refused`] if the port is not a REST port.
     pub fn patient(self, longer: Duration) -> Result<Self, CliError> {
         let request = self.agent.get(format!("{}/healthz", self.base));
         request.call().map_err(|error| self.unreachable(error))?;
@@ -134,7 +134,7 @@ impl RestClient {
         Ok(self.with_timeout(timeout))
     }
 
-    /// The process of the node.
+    /// The process that the node hosts.
     ///
     /// # Errors
     /// As [`RestClient::get`].
@@ -144,10 +144,10 @@ impl RestClient {
         process.ok_or_else(|| self.strange("it does not say which process it is"))
     }
 
-    /// A client of the node of another process of the cluster, as this node knows it.
+    /// A client of the node of another process, at the address that this node reports.
     ///
     /// # Errors
-    /// [`CliError::Refused`]: there is no such process, or its address is not known; or as [`RestClient::get`].
+    /// [`CliError::Refused`] if there is no such process or its address is not known; otherwise as [`RestClient::get`].
     pub fn of_process(&self, process: &str) -> Result<Self, CliError> {
         let cluster = self.get("/v1/cluster", &[])?.json;
         if cluster["process"] == process {
@@ -175,10 +175,10 @@ impl RestClient {
         Ok(Self::new(&format!("http://{address}"))?.with_timeout(self.timeout))
     }
 
-    /// GET.
+    /// Sends a GET request.
     ///
     /// # Errors
-    /// [`CliError::Answered`] with the problem's sentence, [`CliError::Unreachable`], [`CliError::Strange`].
+    /// [`CliError::Answered`] with the sentence of the problem, [`CliError::Unreachable`], [`CliError::Strange`].
     pub fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<RestAnswer, CliError> {
         let request = self
             .agent
@@ -188,7 +188,7 @@ impl RestClient {
         self.answer(request.call())
     }
 
-    /// POST, with an idempotency key where one is given.
+    /// Sends a POST request, with an idempotency key if given.
     ///
     /// # Errors
     /// As [`RestClient::get`].
@@ -208,7 +208,7 @@ impl RestClient {
         self.answer(request.send_json(body))
     }
 
-    /// Server-sent events, as lines that go on for as long as they come; `None` where there is nothing to come.
+    /// Subscribes to server-sent events and returns their lines as they arrive; `None` if no event will follow.
     ///
     /// # Errors
     /// As [`RestClient::get`].
@@ -217,7 +217,7 @@ impl RestClient {
         path: &str,
         behind: Option<&str>,
     ) -> Result<Option<BufReader<Incoming>>, CliError> {
-        // No bound on the whole: a snapshot takes as long as it takes.
+        // No limit on the whole body: a snapshot has no upper duration.
         let request = self.agent.get(format!("{}{path}", self.base)).config();
         let request = request
             .timeout_recv_body(None)
@@ -235,7 +235,7 @@ impl RestClient {
         }
     }
 
-    /// An answer that did not come to its end.
+    /// The error of an answer that ended early.
     #[must_use]
     pub fn broken_off(&self, why: &dyn std::fmt::Display) -> CliError {
         CliError::Unreachable {
@@ -245,10 +245,10 @@ impl RestClient {
         }
     }
 
-    /// GET of a file of any size, written to `into` as it comes.
+    /// Downloads a file of any size into `into`.
     ///
     /// # Errors
-    /// As [`RestClient::get`]; [`CliError::Output`] where `into` takes no more.
+    /// As [`RestClient::get`]; [`CliError::Output`] if `into` cannot be written.
     pub fn download(
         &self,
         path: &str,
@@ -268,12 +268,12 @@ impl RestClient {
         }
     }
 
-    /// GET of a file of any size, to read as it comes.
+    /// Opens a file of any size for reading as it arrives.
     ///
     /// # Errors
     /// As [`RestClient::get`].
     pub fn file(&self, path: &str, query: &[(&str, &str)]) -> Result<Incoming, CliError> {
-        // A file may take as long as it likes while it comes.
+        // No limit on the whole body, only on each read.
         let request = self
             .agent
             .get(format!("{}{path}", self.base))
@@ -293,7 +293,7 @@ impl RestClient {
         Ok(Incoming::of(response))
     }
 
-    /// PUT, without a body.
+    /// Sends a PUT request without a body.
     ///
     /// # Errors
     /// As [`RestClient::get`].
@@ -302,7 +302,7 @@ impl RestClient {
         self.answer(request.header("accept", "application/json").send_empty())
     }
 
-    /// DELETE.
+    /// Sends a DELETE request.
     ///
     /// # Errors
     /// As [`RestClient::get`].
@@ -325,7 +325,7 @@ impl RestClient {
         if !status.is_success() {
             let problem = json.unwrap_or(Value::Null);
             if problem["title"].is_null() && problem["detail"].is_null() {
-                // No request of a command has a body that a node would not take.
+                // A node accepts the body type of every command; a gRPC server answers 415.
                 if status == 415 {
                     return Err(self.grpc_port());
                 }
@@ -373,7 +373,7 @@ impl RestClient {
             ureq::Error::Http(_) | ureq::Error::BadUri(_) => CliError::Usage(format!(
                 "the request cannot be written: {error}; leave control characters out"
             )),
-            // A gRPC server answers in frames of HTTP/2, where a line of text is expected.
+            // A gRPC server answers with HTTP/2 frames where a status line is expected.
             ureq::Error::Protocol(_) => self.grpc_port(),
             ureq::Error::BodyExceedsLimit(_) => CliError::Strange {
                 address,
@@ -394,7 +394,7 @@ impl RestClient {
     }
 }
 
-/// What comes in of a body, as it comes.
+/// A response body, read as it arrives.
 pub struct Incoming(BodyReader<'static>);
 
 impl Incoming {
@@ -425,7 +425,7 @@ fn silence(which: Timeout) -> &'static str {
     }
 }
 
-/// The parameters of a request that were given.
+/// The query parameters that are set.
 pub(super) fn given<'a>(options: &'a [(&'a str, &Option<String>)]) -> Vec<(&'a str, &'a str)> {
     let given = options.iter();
     given
@@ -433,15 +433,15 @@ pub(super) fn given<'a>(options: &'a [(&'a str, &Option<String>)]) -> Vec<(&'a s
         .collect()
 }
 
-// So answers a server of gRPC that understands HTTP/1.1 well enough to refuse it.
+// Detects a gRPC server that accepts HTTP/1.1 far enough to refuse it.
 fn is_grpc(response: &Response<Body>) -> bool {
     let kind = response.headers().get("content-type");
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or("");
     kind.starts_with("application/grpc")
 }
 
-/// An agent that speaks with nodes directly: a proxy for the outer world has no part in a cluster. A node may say nothing
-/// for so long.
+/// An agent for direct connections to nodes. It ignores proxy settings, which are for outside hosts. `timeout` limits
+/// the wait for a response.
 pub(super) fn agent(timeout: Duration) -> Agent {
     Agent::config_builder()
         .http_status_as_error(false)
@@ -461,7 +461,7 @@ pub(super) fn agent(timeout: Duration) -> Agent {
 pub(super) fn sentence(status: u16, problem: &Value) -> String {
     let text = |name: &str| problem.get(name).and_then(Value::as_str);
     match (text("title"), text("detail")) {
-        // Many a detail begins with the words of its title.
+        // Many details begin with the words of their title.
         (Some(title), Some(detail)) if detail.to_lowercase().starts_with(&title.to_lowercase()) => {
             detail.to_owned()
         }
@@ -471,7 +471,8 @@ pub(super) fn sentence(status: u16, problem: &Value) -> String {
     }
 }
 
-/// `text` as one segment of a path. Dots alone would be taken for a way upwards.
+/// `text` encoded as one path segment. Segments of dots only are encoded as well, since they would be resolved as
+/// relative paths.
 #[must_use]
 pub fn segment(text: &str) -> String {
     let dots = text.bytes().all(|byte| byte == b'.');

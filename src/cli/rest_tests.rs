@@ -1,11 +1,11 @@
-//! The REST client against sockets that answer once, or never.
+//! The REST client against sockets that answer once or never.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
 use super::*;
 
-/// A node that answers once; gives its URL and, when joined, what it was asked.
+/// Starts a server that answers once. Returns its URL, and a thread that returns the request when joined.
 fn answering(response: &'static str) -> (String, std::thread::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}/", listener.local_addr().expect("bound"));

@@ -1,17 +1,17 @@
-//! The two signals that ask for an end: Ctrl-C and SIGTERM.
+//! The two signals that ask the program to stop: SIGINT (Ctrl-C) and SIGTERM.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::CliError;
 
-/// Both signals; from its making on, neither ends the program by itself.
+/// Receives both signals. Once it exists, neither of them ends the program by default action.
 pub(super) struct EndSignals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl EndSignals {
-    /// Must be called inside a runtime.
+    /// Must be called within a runtime.
     pub(super) fn listen() -> Result<Self, CliError> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt()).map_err(CliError::Runtime)?,
@@ -19,7 +19,7 @@ impl EndSignals {
         })
     }
 
-    /// Resolves at the next of either.
+    /// Resolves at the next signal of either kind.
     pub(super) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}

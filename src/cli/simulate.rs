@@ -1,4 +1,4 @@
-//! `simulate`: reads the files of a scenario, runs it, prints what its snapshots recorded.
+//! `simulate`: reads the files of a scenario, runs it and prints what its snapshots recorded.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -47,7 +47,7 @@ enum Format {
 /// Runs the command.
 ///
 /// # Errors
-/// [`CliError::Usage`] with file, line and reason where the scenario cannot be run.
+/// [`CliError::Usage`] with file, line and reason if the scenario cannot be run.
 pub fn run(args: Args) -> Result<(), CliError> {
     let topology = File::read(&args.topology)?;
     let events = File::read(&args.events)?;
@@ -77,7 +77,7 @@ impl Format {
     }
 }
 
-/// A file of the scenario, in memory.
+/// A scenario file in memory.
 struct File {
     name: String,
     text: String,

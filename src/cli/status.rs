@@ -1,4 +1,4 @@
-//! `status`: how a node is, whom it knows, and its newest snapshot, through REST.
+//! `status`: the state of a node, its peers and its newest snapshot, through REST.
 
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ pub struct Args {
 /// Runs the command.
 ///
 /// # Errors
-/// [`CliError`] with why a node is not ready, or that it does not answer; of several, which.
+/// [`CliError`]: a node is not ready or does not answer; with several nodes, it names them.
 pub fn run(args: &Args) -> Result<(), CliError> {
     let addresses: Vec<&str> = args.rest.rest.split(',').map(str::trim).collect();
     if addresses.len() == 1 {
@@ -57,11 +57,11 @@ fn one(options: &RestOptions) -> Result<(), CliError> {
     let client = options.client()?;
     let ready = client.get("/readyz", &[]);
     if !matches!(ready, Ok(_) | Err(CliError::Answered { .. })) {
-        // What does not answer this answers nothing.
+        // Without an answer here, further requests would not be answered either.
         return ready.map(|_| ());
     }
     let cluster = match (&ready, client.get("/v1/cluster", &[])) {
-        // Why it is not ready says more than what it cannot answer.
+        // The reason for not being ready is more useful than the failed request.
         (Err(_), Err(_)) => return ready.map(|_| ()),
         (_, cluster) => cluster?,
     };

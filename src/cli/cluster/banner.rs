@@ -1,11 +1,11 @@
-//! What a person reads when the cluster is ready: who is where, and what to try.
+//! The banner of a ready cluster: the nodes with their addresses, and commands to try.
 
 use std::collections::BTreeMap;
 
 use super::layout::Layout;
 use crate::cli::Report;
 
-/// The banner, with the process ids of the nodes that live.
+/// The banner, with the OS process ids of the live nodes.
 pub(super) fn banner(layout: &Layout, pids: &BTreeMap<usize, u32>) -> Report {
     let rows = layout.nodes.iter().enumerate().map(|(place, node)| {
         vec![

@@ -1,6 +1,6 @@
-//! The nodes of a local cluster as child processes: started, watched, stopped in order.
+//! The nodes of a local cluster as child processes: start, supervision, ordered stop.
 //!
-//! A child stops when its stdin ends. That holds when this command is killed as well: no child is left behind.
+//! A child stops when its stdin ends. This also covers a kill of this command, so no child outlives it.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
@@ -20,12 +20,12 @@ const READY_POLL: Duration = Duration::from_millis(100);
 const READY_ANSWER_MAX: Duration = Duration::from_secs(2);
 const STOP_MAX: Duration = Duration::from_secs(10);
 
-/// What happens to a node, by its place in the layout.
+/// An event of a node, identified by its place in the layout.
 #[derive(Debug)]
 pub(super) enum Event {
-    /// It serves.
+    /// The node serves.
     Ready(usize),
-    /// It ended by itself; how, as words after its name.
+    /// The node ended without being told to; the text says how and follows its name.
     Died(usize, String),
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Children {
 }
 
 impl Children {
-    /// Starts every node; must be called inside a runtime.
+    /// Starts every node; must be called within a runtime.
     pub(super) fn spawn(layout: &Layout, logs: &[String]) -> Result<Self, CliError> {
         let (tell, events) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(false);
@@ -49,7 +49,7 @@ impl Children {
             stop,
         };
         for (place, node) in layout.nodes.iter().enumerate() {
-            // What was started before an error ends with its stdin, when this value is dropped.
+            // On an error, the children started so far end with their stdin, when this value is dropped.
             let child = start(layout, node, logs)?;
             children.pids.extend(child.id().map(|pid| (place, pid)));
             let watched = Watched {
@@ -75,17 +75,17 @@ impl Children {
         event
     }
 
-    /// How many live.
+    /// The number of live children.
     pub(super) fn alive(&self) -> usize {
         self.pids.len()
     }
 
-    /// The process ids of those that live, by place.
+    /// The OS process ids of the live children, by place.
     pub(super) fn pids(&self) -> BTreeMap<usize, u32> {
         self.pids.clone()
     }
 
-    /// Stops all: in order, and after ten seconds by force.
+    /// Stops all children: in order first, by kill after ten seconds.
     pub(super) async fn stop(mut self) {
         let _ = self.stop.send(true);
         while self.watches.join_next().await.is_some() {}
@@ -101,7 +101,8 @@ fn start(layout: &Layout, node: &LocalNode, logs: &[String]) -> Result<Child, Cl
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .process_group(0);
-    // The cluster file says it all; what is meant for this command must not reach a node as an option of its own.
+    // The cluster file holds the configuration of a node. Environment variables for this command must not reach the
+    // node as options.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SNAPLEDGER_") {
             command.env_remove(name);
@@ -110,7 +111,7 @@ fn start(layout: &Layout, node: &LocalNode, logs: &[String]) -> Result<Child, Cl
     command.spawn().map_err(CliError::Runtime)
 }
 
-/// One child and whom to tell about it.
+/// A supervised child and the channel for its events.
 struct Watched {
     place: usize,
     rest: String,
@@ -120,7 +121,7 @@ struct Watched {
 
 impl Watched {
     async fn run(mut self, mut child: Child) {
-        // Taken, since waiting for a child closes the stdin it still has.
+        // Take stdin: waiting for a child closes the stdin that its handle still owns.
         let stdin = child.stdin.take();
         let ready = ready(self.rest.clone());
         tokio::pin!(ready);
@@ -140,13 +141,13 @@ impl Watched {
         }
         drop(stdin);
         if timeout(STOP_MAX, child.wait()).await.is_err() {
-            // By its handle, never by a name: it may have been started again by somebody else.
+            // Kill by handle, not by name: another process may have the same name.
             let _ = child.kill().await;
         }
     }
 }
 
-/// How a child ended, as words after its name.
+/// How a child ended, as words that follow its name.
 fn how(ended: std::io::Result<ExitStatus>) -> String {
     match ended {
         Err(error) => format!("cannot be watched any more: {error}"),

@@ -1,4 +1,4 @@
-//! What a local cluster looks like on this machine: ids, ports, directories, the cluster file.
+//! The layout of a local cluster: ids, ports, directories and the cluster file.
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -15,22 +15,22 @@ use crate::config::{CLUSTER_DEFAULT, ConfigError, Fault, parse_age, parse_interv
 
 const HOST: &str = "127.0.0.1";
 
-/// A local cluster.
+/// A planned local cluster.
 #[derive(Debug)]
 pub(super) struct Layout {
     pub(super) nodes: Vec<LocalNode>,
     /// The cluster file.
     pub(super) path: PathBuf,
-    /// This program.
+    /// The executable of this program.
     pub(super) program: PathBuf,
     file: ClusterFile,
-    /// What every node is told besides the file, which it overrides: for this start alone.
+    /// Options for every node that override the cluster file, for this start only.
     told: Vec<String>,
-    /// Whether the file has to be written.
+    /// Whether the cluster file must be written.
     changed: bool,
 }
 
-/// A node of it.
+/// A node of the cluster.
 #[derive(Debug)]
 pub(super) struct LocalNode {
     pub(super) id: String,
@@ -40,7 +40,7 @@ pub(super) struct LocalNode {
 }
 
 impl Layout {
-    /// Plans the cluster, and reads the cluster file that may be there already; writes nothing.
+    /// Plans the cluster and reads an existing cluster file; writes nothing.
     pub(super) fn new(args: &Args) -> Result<Self, CliError> {
         if let Some(interval) = &args.snapshot_interval {
             parse_interval(interval).map_err(|fault| fault.of("--snapshot-interval"))?;
@@ -52,7 +52,7 @@ impl Layout {
                 "--dir: {dir} is no directory; name one, it may be new"
             )));
         }
-        // Absolute, so that a node started again from elsewhere finds the same store.
+        // Absolute, so that a node restarted from another directory finds the same store.
         let dir = std::path::absolute(&args.dir).map_err(CliError::Runtime)?;
         let nodes = local_nodes(args, &dir)?;
         let path = dir.join("cluster.toml");
@@ -72,7 +72,7 @@ impl Layout {
         })
     }
 
-    /// Every port is free now, all at once.
+    /// Checks that all ports are free at the same time.
     pub(super) fn check_ports(&self) -> Result<(), CliError> {
         let mut bound = Vec::new();
         for address in self.nodes.iter().flat_map(|node| [&node.grpc, &node.rest]) {
@@ -92,7 +92,7 @@ impl Layout {
         Ok(())
     }
 
-    /// Writes the cluster file, unless it stands there already.
+    /// Writes the cluster file, unless it is unchanged.
     pub(super) fn write(&self) -> Result<(), CliError> {
         if !self.changed {
             return Ok(());
@@ -126,7 +126,7 @@ impl Layout {
         arguments
     }
 
-    /// What starts a node from a shell.
+    /// The shell command that starts a node.
     pub(super) fn command_line(&self, node: &LocalNode) -> String {
         let words = std::iter::once(self.program.to_string_lossy().into_owned());
         let quoted: Vec<String> = words
@@ -137,7 +137,7 @@ impl Layout {
     }
 }
 
-/// What is said about the history, as options of `node`. It is not written into the file: a later start without it must
+/// The history limits as options of `node`. They are not written to the cluster file: a later start without them must
 /// not delete anything.
 fn told(args: &Args) -> Result<Vec<String>, ConfigError> {
     let mut told = Vec::new();
@@ -187,7 +187,7 @@ fn local_nodes(args: &Args, dir: &Path) -> Result<Vec<LocalNode>, CliError> {
         .collect()
 }
 
-/// The cluster file of an earlier start; refused where it is of another cluster than the one asked for.
+/// Reads the cluster file of an earlier start. Refuses it if it describes another cluster than the requested one.
 fn existing(path: &Path, nodes: &[LocalNode]) -> Result<ClusterFile, CliError> {
     let source = Source::read(path)?;
     let file = source.parse()?;
@@ -209,7 +209,7 @@ fn existing(path: &Path, nodes: &[LocalNode]) -> Result<ClusterFile, CliError> {
     )))
 }
 
-/// The file for this start: what stands there, with the addresses and directories of now.
+/// The cluster file for this start: the existing content with the current addresses and directories.
 fn planned(before: Option<&ClusterFile>, nodes: &[LocalNode], args: &Args) -> ClusterFile {
     let mut file = before.cloned().unwrap_or_else(|| ClusterFile {
         cluster: spanned(CLUSTER_DEFAULT),
@@ -246,12 +246,12 @@ fn spanned(text: &str) -> Spanned<String> {
     Spanned::new(0..0, text.to_owned())
 }
 
-/// Whether two files say the same, wherever in the text they say it.
+/// Whether two files have the same content, independent of formatting.
 fn same(a: &ClusterFile, b: &ClusterFile) -> bool {
     matches!((toml::to_string(a), toml::to_string(b)), (Ok(a), Ok(b)) if a == b)
 }
 
-/// `word` as a shell takes it for one word.
+/// `word`, quoted so that a shell reads it as one word.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

@@ -1,7 +1,7 @@
-//! `cluster`: a local cluster, one child process per node, until Ctrl-C.
+//! `cluster`: runs a local cluster, one child process per node, until Ctrl-C.
 //!
-//! Everything is checked before the first file is written: the ports are free and the directory fits. The children
-//! run in process groups of their own, so that Ctrl-C reaches only this command, which then stops them in order.
+//! Ports and directory are checked before the first file is written. The children run in their own process groups, so
+//! Ctrl-C reaches only this command, which then stops them in order.
 
 mod banner;
 mod children;
@@ -52,7 +52,7 @@ pub struct Args {
 /// Runs the cluster.
 ///
 /// # Errors
-/// [`CliError`]: a port in use or a directory that does not fit; later, that every process has died.
+/// [`CliError`]: a port is in use, the directory does not fit, or every child has died.
 pub fn run(args: &Args, logs: &LogOptions) -> Result<(), CliError> {
     let layout = Layout::new(args)?;
     layout.check_ports()?;
@@ -64,14 +64,14 @@ pub fn run(args: &Args, logs: &LogOptions) -> Result<(), CliError> {
             outcome = watch(&mut children, &layout, logs) => outcome,
             () = signals.next() => Ok(()),
         };
-        // Also where the banner's reader has gone: no child is left behind.
+        // Also after a failed write of the banner, so that no child is left behind.
         children.stop().await;
         outcome?;
         print("stopped")
     })
 }
 
-/// Tells when all are ready and who dies; ends when nobody is left.
+/// Reports when all nodes are ready and when one dies; returns when none is left.
 async fn watch(
     children: &mut Children,
     layout: &Layout,
@@ -110,7 +110,7 @@ async fn watch(
     }
 }
 
-/// A line for people on stderr, which may be closed.
+/// Writes a line to stderr. A closed stderr is ignored.
 fn eprint_line(line: &str) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stderr(), "{line}");

@@ -1,10 +1,10 @@
-//! Amounts in files: units with up to two decimals, exact. No floating point comes near money.
+//! Amounts in files: units with up to two decimals, parsed exactly, without floating point.
 
 use std::fmt;
 
 use crate::process::ids::Amount;
 
-/// Why a text is no amount.
+/// Why a text is not an amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AmountError {
     #[error("is no amount; write units with up to two decimals, for example 12 or 12.50")]
@@ -17,7 +17,7 @@ pub(super) enum AmountError {
     NotPositive,
 }
 
-/// Reads `12`, `12.5` or `12.50` as hundredths.
+/// Parses `12`, `12.5` or `12.50` as hundredths.
 pub(super) fn parse(text: &str) -> Result<Amount, AmountError> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let (units, decimals) = match digits.split_once('.') {
@@ -37,7 +37,7 @@ pub(super) fn parse(text: &str) -> Result<Amount, AmountError> {
         [tenths, hundredths] => i64::from(tenths - b'0') * 10 + i64::from(hundredths - b'0'),
         _ => return Err(AmountError::Decimals),
     };
-    // Digits alone can only fail to parse by being too many.
+    // Only overflow can fail here, since the text is all digits.
     let units: i64 = units.parse().map_err(|_| AmountError::TooLarge)?;
     let minor = units
         .checked_mul(100)
@@ -45,7 +45,7 @@ pub(super) fn parse(text: &str) -> Result<Amount, AmountError> {
     Amount::new(minor.ok_or(AmountError::TooLarge)?).ok_or(AmountError::NotPositive)
 }
 
-/// A sum of hundredths, shown in units.
+/// A sum of hundredths, displayed in units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Units(pub(super) i128);
 

@@ -1,4 +1,4 @@
-//! A phase of the run: the operations of each process over one stream, in the file's order, and one place that counts.
+//! A phase of a replay: one stream per process with its operations in file order, and one counter of the answers.
 
 use std::collections::BTreeMap;
 
@@ -14,21 +14,21 @@ use crate::cli::CliError;
 use crate::client::{ClientError, Ledger, Operation, Options, Reply};
 use crate::process::ids::ProcessId;
 
-/// Answers that are counted at once.
+/// The most answers that are counted in one batch.
 const COUNTED: usize = 1024;
 
-/// A run.
+/// The state of a run.
 pub(super) struct Feed {
     pub(super) directory: Directory,
     pub(super) options: Options,
     pub(super) run_id: Uuid,
-    /// How many operations the whole run has.
+    /// The number of operations in the whole run.
     pub(super) total: u64,
     pub(super) tally: RunCounts,
     pub(super) progress: ProgressBar,
 }
 
-/// Why an operation has no answer.
+/// An operation without an answer, and why.
 #[derive(Debug)]
 struct Unanswered {
     process: ProcessId,
@@ -36,11 +36,11 @@ struct Unanswered {
     error: ClientError,
 }
 
-/// Answers in their order, and what ended them.
+/// Answers in order, and the failure that ended them, if any.
 type Counted = (Vec<Answered>, Option<Unanswered>);
 
 impl Feed {
-    /// Sends `orders` `repeat` times over; all are answered when it returns.
+    /// Sends `orders` `repeat` times and waits for all answers.
     pub(super) async fn phase(&mut self, orders: Vec<Order>, repeat: u32) -> Result<(), CliError> {
         let (counted, mut answered) = mpsc::channel(1);
         let mut streams = JoinSet::new();
@@ -58,7 +58,7 @@ impl Feed {
         while let Some((answers, unanswered)) = answered.recv().await {
             self.count(answers);
             if let Some(unanswered) = unanswered {
-                // The first failure stops all; what is answered already is still counted.
+                // The first failure stops all streams. Answers received so far are still counted.
                 streams.abort_all();
                 failure.get_or_insert(unanswered);
             }
@@ -105,7 +105,7 @@ fn by_process(orders: Vec<Order>) -> BTreeMap<ProcessId, Vec<Order>> {
     by_process
 }
 
-/// What one process is asked.
+/// The operations of one process.
 struct Stream {
     ledger: Ledger,
     process: ProcessId,
@@ -114,7 +114,7 @@ struct Stream {
 }
 
 impl Stream {
-    // Submits while it counts, so that the next are on their way before the first are answered.
+    // Submits and counts concurrently, so that operations are pipelined.
     async fn run(self, repeat: u32, in_flight: usize, counted: mpsc::Sender<Counted>) {
         let (submitted, mut replies) = mpsc::channel(in_flight);
         let submit = async {
@@ -136,7 +136,7 @@ impl Stream {
             while replies.recv_many(&mut replies_of_some, COUNTED).await > 0 {
                 let answers = self.answers(replies_of_some.drain(..)).await;
                 let failed = answers.1.is_some();
-                // Nobody counts any more once the run has stopped.
+                // The receiver is gone when the run has stopped.
                 if counted.send(answers).await.is_err() || failed {
                     replies.close();
                     return;
@@ -180,7 +180,7 @@ impl Stream {
     }
 }
 
-/// The operation of a row. Its request id is the same whenever the same run sends it.
+/// The operation of a row. Its request id depends on run, round and row only, so a repeated run sends the same ids.
 fn operation(order: &Order, run_id: Uuid, round: u32) -> Operation {
     let (account, amount) = (order.account.as_str(), order.amount.units());
     let operation = match &order.kind {

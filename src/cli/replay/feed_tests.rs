@@ -1,5 +1,5 @@
-//! A ledger that loses answers: every operation is still applied once, each account's in the file's order, and a
-//! ledger that stays silent stops the run with what it has done.
+//! A ledger that loses answers: every operation is applied once and in file order per account. A ledger that stays
+//! silent stops the run, which reports what it has done.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -19,13 +19,13 @@ use crate::proto::snapledger::{ApplyRequest, ApplyResponse, OperationResult};
 
 #[derive(Default)]
 struct Book {
-    /// Request ids in the order they were first applied, by account.
+    /// Request ids in order of first application, by account.
     applied: BTreeMap<String, Vec<String>>,
     known: BTreeSet<String>,
     calls: u64,
 }
 
-/// Applies a batch, but loses every second answer and the stream with it; refuses the account `poor`.
+/// Applies each batch but loses every second answer together with the stream; refuses the account `poor`.
 #[derive(Clone, Default)]
 struct Forgetful(Arc<Mutex<Book>>);
 

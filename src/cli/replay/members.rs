@@ -1,4 +1,4 @@
-//! Where the nodes of the cluster are: as one of them tells, but for those the user has named.
+//! The addresses of the nodes: from the cluster status of one node, except those the user has given.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,13 +18,13 @@ use crate::proto::chandy_lamport::{GetClusterStatusRequest, GetClusterStatusResp
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A channel to each process.
+/// A gRPC channel to each process.
 #[derive(Debug)]
 pub(super) struct Directory(BTreeMap<ProcessId, Channel>);
 
 impl Directory {
-    /// Asks the nodes at `urls` until one has answered, for as long as `patience` lasts. Where none has answered and one
-    /// took the question and said nothing for `timeout`, asking it again is no help.
+    /// Asks the nodes at `urls` until one has answered, for at most `patience`. Stops early when no node has answered
+    /// and one accepted the request but was silent for `timeout`: asking it again does not help.
     pub(super) async fn learn(
         urls: &[String],
         patience: Duration,
@@ -40,7 +40,7 @@ impl Directory {
             if !asked.channels.is_empty() {
                 return Ok(Self(asked.channels));
             }
-            // Patience is no help where nobody will ever speak gRPC.
+            // Retrying does not help if the port never speaks gRPC.
             for endpoint in &endpoints {
                 refuse_rest(endpoint).await?;
             }
@@ -63,7 +63,7 @@ impl Directory {
         }
     }
 
-    /// One process, for tests.
+    /// A directory with one process, for tests.
     #[cfg(test)]
     pub(super) fn of(process: ProcessId, channel: Channel) -> Self {
         Self(BTreeMap::from([(process, channel)]))
@@ -73,7 +73,7 @@ impl Directory {
         self.0.contains_key(process)
     }
 
-    /// The members, for a sentence.
+    /// The ids of the members, for messages.
     pub(super) fn names(&self) -> String {
         let names: Vec<&str> = self.0.keys().map(ProcessId::as_str).collect();
         names.join(", ")
@@ -86,7 +86,7 @@ impl Directory {
             .clone()
     }
 
-    /// One round over the nodes the user named, all at once.
+    /// Asks all given nodes once, concurrently.
     async fn ask(endpoints: &[Endpoint], timeout: Duration) -> Result<RoundResult, CliError> {
         let mut asking = JoinSet::new();
         for endpoint in endpoints.iter().cloned() {
@@ -118,7 +118,7 @@ impl Directory {
                     reach(endpoint, &member.address)?,
                 );
             }
-            // What the user gave is known to be reachable from here; what a node tells of itself is not.
+            // The user's addresses are known to be reachable from here; those that a node reports are not.
             named.insert(process(endpoint, &status.node_id)?, endpoint.connect_lazy());
         }
         asked.channels.extend(named);
@@ -126,17 +126,17 @@ impl Directory {
     }
 }
 
-/// What came of a round.
+/// The result of one round.
 #[derive(Default)]
 struct RoundResult {
     channels: BTreeMap<ProcessId, Channel>,
-    /// The addresses of those that said nothing.
+    /// The addresses of nodes that did not respond in time.
     silent: Vec<String>,
-    /// Why the others did not answer.
+    /// The errors of the other nodes.
     failed: Vec<String>,
 }
 
-/// What came of one question.
+/// The result of one request.
 enum MemberAnswer {
     Status(GetClusterStatusResponse),
     Silence,
@@ -153,7 +153,7 @@ async fn status(endpoint: &Endpoint, within: Duration) -> MemberAnswer {
     }
 }
 
-/// Fails where a port that gives no answer in gRPC gives one in REST.
+/// Fails if the port answers in REST.
 async fn refuse_rest(endpoint: &Endpoint) -> Result<(), CliError> {
     let uri = endpoint.uri().clone();
     let asked = tokio::task::spawn_blocking(move || {
@@ -175,7 +175,7 @@ fn process(endpoint: &Endpoint, id: &str) -> Result<ProcessId, CliError> {
     })
 }
 
-/// The channel to a member that `teller` told of. A node that listens everywhere is reached where its teller is.
+/// The channel to a member that `teller` reported. If the reported address is a wildcard, the host of `teller` is used.
 fn reach(teller: &Endpoint, address: &str) -> Result<Channel, CliError> {
     let known = teller.uri().authority().map_or("", |known| known.as_str());
     let address = reachable(address, known);
@@ -187,7 +187,7 @@ fn reach(teller: &Endpoint, address: &str) -> Result<Channel, CliError> {
     Ok(endpoint.connect_timeout(CONNECT_MAX).connect_lazy())
 }
 
-/// The endpoint of `http://host:port` or `host:port`.
+/// Parses `http://host:port` or `host:port`.
 fn endpoint(url: &str) -> Result<Endpoint, CliError> {
     let usage = || {
         CliError::Usage(format!(

@@ -1,8 +1,7 @@
-//! `replay`: feeds a file of bank operations into a cluster, each to the node of its process.
+//! `replay`: feeds a file of bank operations into a cluster, each operation to the node of its process.
 //!
-//! The whole file is valid before anything is sent. The leading deposits are done before the rest begins. The
-//! operations of a process are decided in the file's order, and each carries a request id, so that sending one again is
-//! harmless.
+//! The whole file is validated before anything is sent. The leading deposits complete before the rest begins.
+//! Operations of one process are decided in file order. Each has a request id, so it can be resent safely.
 
 mod amount;
 mod feed;
@@ -89,10 +88,10 @@ impl Args {
     }
 }
 
-/// Feeds the file.
+/// Replays the file.
 ///
 /// # Errors
-/// [`CliError`]: a bad line before anything is sent; then a cluster that does not answer, or refused operations.
+/// [`CliError`]: a bad line, before anything is sent; a cluster that does not answer; refused operations.
 pub fn run(args: &Args) -> Result<(), CliError> {
     let orders = orders::read(&args.file)?;
     let run_id = args.run_id.unwrap_or_else(Uuid::new_v4);

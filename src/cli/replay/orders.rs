@@ -1,4 +1,4 @@
-//! The file of operations: every row checked before any is sent.
+//! The file of operations. Every row is checked before any is sent.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -24,7 +24,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// A row of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Order {
-    /// From 1 on; the header is line 1.
+    /// The line number, from 1; the header is line 1.
     pub(super) line: u64,
     /// The process that keeps `account`.
     pub(super) process: ProcessId,
@@ -54,7 +54,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Order>, CliError> {
     parse(bytes).map_err(|(line, reason)| bad(path, line, &reason))
 }
 
-/// The rows, or the line that is wrong and why.
+/// The rows, or the first bad line and the reason.
 fn parse(bytes: &[u8]) -> Result<Vec<Order>, (u64, String)> {
     let mut lines = Lines::of(bytes);
     if let Err(error) = std::str::from_utf8(bytes) {
@@ -93,7 +93,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<Order>, (u64, String)> {
     }
 }
 
-/// Counts lines by their ends. The reader's own count is off by blank lines and by `\r\n`.
+/// Counts lines by `\n`. The line numbers of the CSV reader are wrong after blank lines and with `\r\n`.
 struct Lines<'a> {
     bytes: &'a [u8],
     counted: usize,
@@ -109,7 +109,7 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// The line of the byte at `offset`, which never lies before an earlier one.
+    /// The line of the byte at `offset`. Offsets must not decrease between calls.
     fn at(&mut self, offset: usize) -> u64 {
         let passed = self.bytes.get(self.counted..offset).unwrap_or_default();
         self.line += passed.iter().filter(|byte| **byte == b'\n').count() as u64;
@@ -117,7 +117,7 @@ impl<'a> Lines<'a> {
         self.line
     }
 
-    /// The line where the record's own text begins, behind the line ends the reader skipped.
+    /// The line where the text of the record begins, after line ends that the reader skipped.
     fn of_record(&mut self, record: &StringRecord) -> u64 {
         let start = record.position().map_or(0, csv::Position::byte);
         let start = usize::try_from(start).unwrap_or(usize::MAX);
@@ -194,7 +194,7 @@ fn order(record: &StringRecord, line: u64) -> Result<Order, String> {
     })
 }
 
-/// Every process the file names is in the cluster.
+/// Checks that the cluster has every process named in the file.
 pub(super) fn check_processes(
     path: &Path,
     orders: &[Order],
@@ -220,7 +220,7 @@ pub(super) fn check_processes(
     Ok(())
 }
 
-/// The deposits the file begins with, and what follows them.
+/// Splits the leading deposits from the rest.
 pub(super) fn split_leading_deposits(mut orders: Vec<Order>) -> (Vec<Order>, Vec<Order>) {
     let leading = orders
         .iter()

@@ -1,4 +1,4 @@
-//! A bad line is named by file, line and reason, before anything is sent.
+//! A bad line is reported with file, line and reason before anything is sent.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What became of the operations: counts, sums, the first refusals, the pace.
+//! The results of a run: counts, sums, the first refusals, the rate.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,16 +10,16 @@ use super::amount::Units;
 use crate::cli::Report;
 use crate::process::ids::{Amount, ProcessId};
 
-/// How many refusals are kept with their reasons.
+/// The most refusals that are kept with their reasons.
 const REFUSALS_SHOWN: usize = 10;
 
-/// An operation's answer.
+/// An answered operation.
 #[derive(Debug)]
 pub(super) struct Answered {
     pub(super) process: ProcessId,
     pub(super) line: u64,
     pub(super) amount: Amount,
-    /// The sentence, where the bank refused.
+    /// The sentence of a refusal.
     pub(super) refusal: Option<String>,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct RunCounts {
 struct ProcessCounts {
     acknowledged: u64,
     refused: u64,
-    /// Of what was acknowledged, in hundredths.
+    /// The sum of the acknowledged operations, in hundredths.
     sum: i128,
 }
 
@@ -95,7 +95,7 @@ impl RunCounts {
         self.answered() as f64 / self.took.as_secs_f64().max(1e-9)
     }
 
-    /// For people.
+    /// As text.
     pub(super) fn report(&self, run_id: Uuid) -> Report {
         let row = |name: String, share: &ProcessCounts| {
             vec![
@@ -135,7 +135,7 @@ impl RunCounts {
         report
     }
 
-    /// For programs. Sums are exact: hundredths as a string of units.
+    /// As JSON. Sums are exact: strings in units, with two decimals.
     pub(super) fn json(&self, run_id: Uuid) -> Value {
         let total = self.total();
         let processes: Vec<Value> = self

@@ -1,8 +1,8 @@
-//! `restore`: a new cluster from a complete snapshot, out of the history of a stopped node or out of an exported file; or
-//! a new store for one process, out of what its peers hold.
+//! `restore`: makes a new cluster from a complete snapshot, taken from the history of a stopped node or an exported
+//! file; or a new store for one process from the data of its peers.
 //!
-//! Everything is made beside the place where it is to be and moved there in one step, so that no part of a cluster ever
-//! stands in that place.
+//! Everything is made in a staging directory and moved into place in one step, so the destination never holds part of a
+//! cluster.
 
 mod rebuilt;
 
@@ -52,11 +52,11 @@ pub struct Args {
     scratch: Option<PathBuf>,
 }
 
-/// Restores, and says what was made and how to start it.
+/// Restores, and prints what was made and how to start it.
 ///
 /// # Errors
-/// [`CliError`]: the place is not empty, before anything is read; the snapshot is not complete, or its figures are wrong;
-/// a store cannot be read or written.
+/// [`CliError`]: the destination is not empty (checked before anything is read); the snapshot is not complete or its
+/// figures are wrong; a store cannot be read or written.
 pub fn run(args: &Args) -> Result<(), CliError> {
     if let Some(process) = &args.process {
         return rebuilt::run(args, process);
@@ -147,7 +147,7 @@ impl Source {
     }
 }
 
-// As everywhere else, but that `latest` is one that can be restored.
+// As in other commands, except that `latest` is the newest snapshot that can be restored.
 fn named(archive: &Archive, text: &str, dir: &Path) -> Result<SnapshotId, CliError> {
     let parse =
         |text| SnapshotId::parse(text).map_err(|why| CliError::Usage(format!("--snapshot: {why}")));
@@ -167,7 +167,7 @@ fn bad(error: &StoreError) -> CliError {
     CliError::Store(error.to_string())
 }
 
-// The processes, if all of them are there and each can have a directory.
+// The processes, if none is missing and each id is valid as a directory name.
 fn restorable(state: &GlobalState) -> Result<Vec<&ProcessId>, CliError> {
     if !state.is_complete() {
         let missing = state.missing().iter();
@@ -197,10 +197,11 @@ fn restorable(state: &GlobalState) -> Result<Vec<&ProcessId>, CliError> {
 }
 
 const HOST: &str = "127.0.0.1";
-/// As `cluster` has them by default.
+/// The first gRPC and REST ports, the same as the defaults of `cluster`.
 const PORTS: (u16, u16) = (7101, 7201);
 
-// The new cluster on this machine: names, channels and directories are what counts, addresses are for people to change.
+// The cluster file of the new cluster on this machine. Names, channels and directories are final; addresses are
+// defaults to be edited.
 fn cluster_file(cluster: &str, state: &GlobalState, dir: &Path) -> ClusterFile {
     let spanned = |text: &str| Spanned::new(0..0, text.to_owned());
     let address =

@@ -1,4 +1,4 @@
-//! `restore --process`: a new store for one process whose store is lost, from what its peers hold.
+//! `restore --process`: makes a new store for a process that lost its store, from the data of its peers.
 
 use super::super::CliError;
 use super::super::destination::Destination;
@@ -8,7 +8,7 @@ use crate::api::time::rfc3339;
 use crate::process::ids::ProcessId;
 use crate::store::{Archive, PassedSince, Published, Rebuilt, Untold, unbooked_sentence};
 
-/// Makes the store, and says what it holds and what to do next.
+/// Makes the store, and prints what it holds and what to do next.
 pub(super) fn run(args: &Args, lost: &ProcessId) -> Result<(), CliError> {
     let place = Destination::check(&args.into)?;
     let archives = open(args, lost)?;
@@ -57,7 +57,7 @@ fn open(args: &Args, lost: &ProcessId) -> Result<Vec<Archive>, CliError> {
     Ok(archives)
 }
 
-// The newest complete snapshot in any of the histories, or the one that is named.
+// The newest complete snapshot in any of the histories, or the one given.
 fn newest<'a>(
     args: &Args,
     archives: &'a [Archive],

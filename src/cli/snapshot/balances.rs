@@ -1,4 +1,4 @@
-//! `snapshot balances`: what every account held in a snapshot, page by page.
+//! `snapshot balances`: the balance of every account in a snapshot, page by page.
 
 use super::{Revision, path_of};
 use crate::cli::CliError;

@@ -1,4 +1,4 @@
-//! `snapshot export`: a published snapshot as one file.
+//! `snapshot export`: writes a published snapshot to one file.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::cli::output::{OutputFormat, print};
 use crate::cli::rest::{RestOptions, given};
 use crate::store::{Export, ExportError};
 
-/// The end of the names of exports.
+/// The file extension of exports.
 pub(super) const EXTENSION: &str = "snapledger";
 
 /// Which snapshot, and whither.
@@ -31,9 +31,9 @@ pub(super) struct ExportArgs {
     rest: RestOptions,
 }
 
-/// Exports, and says what the file holds. Until it is whole, no file has its name.
+/// Exports and prints what the file holds. The file gets its name when it is complete.
 pub(super) fn run(args: &ExportArgs) -> Result<(), CliError> {
-    // Known before anything is asked for, but for the name of the newest.
+    // The name is known before the request, unless the id is `latest`.
     let named = match (&args.out, &*args.id) {
         (Some(out), _) => Some(destination(out)?),
         (None, LATEST | ITS_ID_IS_LATEST) => None,
@@ -57,7 +57,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), CliError> {
     report(args, &out, (&export, bytes))
 }
 
-/// Why a file cannot be written, and what to do.
+/// The error of a file that cannot be written, with the remedy.
 pub(super) fn unwritable(path: &Path, error: &dyn std::fmt::Display) -> CliError {
     let path = path.display();
     CliError::Usage(format!(
@@ -65,7 +65,7 @@ pub(super) fn unwritable(path: &Path, error: &dyn std::fmt::Display) -> CliError
     ))
 }
 
-/// Where the file will be: a link stays, and what it leads to is replaced, where that is a file.
+/// The path to write. A symbolic link is kept; its target is replaced if it is a regular file.
 pub(super) fn destination(out: &Path) -> Result<PathBuf, CliError> {
     let is_link = std::fs::symlink_metadata(out).is_ok_and(|found| found.is_symlink());
     let out = match is_link {
@@ -86,7 +86,7 @@ fn name_of(args: &ExportArgs, id: &str) -> Result<PathBuf, CliError> {
     }
 }
 
-/// Asks a node for the export of a snapshot, or of a revision of it, and opens it.
+/// Downloads the export of a snapshot, or of one of its revisions, and opens it.
 pub(super) fn fetch(
     options: &RestOptions,
     (id, revision): (&str, &Revision),
@@ -121,7 +121,7 @@ pub(super) fn fetch(
     Ok(export)
 }
 
-/// The file of something that has this id, where no other is named.
+/// The default file name for something with this id.
 pub(super) fn file_name(text: &str, end: &str) -> Result<PathBuf, CliError> {
     if text.contains('/') || text.starts_with(['.', '-']) {
         return Err(CliError::Usage(format!(
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    // Without this a link is replaced by a file, be it that of a device.
+    // Without this the export replaces the link itself, even a link to a device.
     #[test]
     fn a_file_is_replaced_where_a_link_leads_and_nothing_else_is() {
         let dir = tempfile::tempdir().expect("a temporary directory");

@@ -1,4 +1,5 @@
-//! `snapshot`: take, list, show, compare, watch, export, prove and pin global snapshots through REST, and check them without it.
+//! `snapshot`: takes, lists, shows, compares, watches, exports, proves and pins global snapshots through REST, and
+//! verifies them offline.
 
 mod balances;
 mod export;
@@ -20,9 +21,9 @@ use super::rest::{RestAnswer, RestClient, RestOptions, given, segment};
 use super::{CliError, OutputFormat, print};
 use crate::config::{Fault, parse_deadline};
 
-/// How many seconds one answer may wait for a snapshot. A node that freezes meanwhile is noticed behind them.
+/// The seconds that one request waits for a snapshot. A node that freezes is detected after this time.
 const WAIT_S: u64 = 5;
-/// The status of an answer about a new snapshot where it is not new; otherwise it is 201 or 202.
+/// The status when the snapshot existed before the request; for a new one it is 201 or 202.
 const ALREADY_THERE: u16 = 200;
 
 /// Take, list, show, compare, watch, export, verify and pin global snapshots.
@@ -86,7 +87,7 @@ struct Revision {
 }
 
 impl Revision {
-    /// As a parameter.
+    /// The revision as a query parameter.
     fn text(&self) -> Option<String> {
         self.revision.map(|revision| revision.to_string())
     }
@@ -177,7 +178,7 @@ struct ListArgs {
 /// Runs the command.
 ///
 /// # Errors
-/// [`CliError`] with the node's refusal, that it does not answer, or that a snapshot's figures do not add up.
+/// [`CliError`]: the node refuses or does not answer, or the figures of a snapshot do not add up.
 pub fn run(args: Args) -> Result<(), CliError> {
     match args.command {
         Command::Take(args) => take(&args),
@@ -258,7 +259,7 @@ fn take(args: &TakeArgs) -> Result<(), CliError> {
     show(&answer, args.rest.output, false)
 }
 
-// As the node will read it.
+// Validates the deadline as the node does.
 fn deadline(text: &str) -> Result<String, Fault> {
     parse_deadline(text).map(|_| text.to_owned())
 }
@@ -328,7 +329,7 @@ fn show(answer: &RestAnswer, output: OutputFormat, checks: bool) -> Result<(), C
     verdict(&answer.json)
 }
 
-/// A snapshot that shows a contradiction is a failed check; one that is only partial is not.
+/// Fails on a snapshot with a contradiction. A partial snapshot is not a failure.
 fn verdict(snapshot: &Value) -> Result<(), CliError> {
     let failed = |check: &str| snapshot["verification"][check] == false;
     if failed("conserved") || failed("consistent_cut") {

@@ -1,4 +1,4 @@
-//! `snapshot proof`: that one account held what it did in a snapshot, as a file that can be checked without any node.
+//! `snapshot proof`: saves a proof of one account's balance in a snapshot, as a file that can be verified offline.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::cli::CliError;
 use crate::cli::output::{OutputFormat, cell, print};
 use crate::cli::rest::{RestOptions, given, segment};
 
-/// The end of the names of proofs.
+/// The file extension of proofs.
 const EXTENSION: &str = "proof";
 
 /// Of which account, and whither.
@@ -36,7 +36,7 @@ pub(super) struct ProofArgs {
     rest: RestOptions,
 }
 
-/// Asks for the proof, checks it, and keeps it.
+/// Requests the proof, verifies it and saves it.
 pub(super) fn run(args: &ProofArgs) -> Result<(), CliError> {
     let out = match &args.out {
         Some(out) => destination(out)?,

@@ -1,4 +1,4 @@
-//! `snapshot verify --proof`: whether one balance belongs to a snapshot, from the proof alone.
+//! `snapshot verify --proof`: verifies offline that a balance belongs to a snapshot.
 
 use std::path::Path;
 
@@ -11,11 +11,11 @@ use crate::cli::CliError;
 use crate::cli::output::{OutputFormat, print};
 use crate::process::ids::Hash;
 
-/// What a document is that has not the fields of a proof.
+/// The error for a document without the fields of a proof.
 pub(super) const NO_PROOF: &str =
     "it is no proof of a balance as `snapledger snapshot proof` keeps one";
 
-/// Checks a proof, and says what it proves.
+/// Verifies a proof and prints what it proves.
 pub(super) fn run(file: &Path, root: Option<Hash>, output: OutputFormat) -> Result<(), CliError> {
     let bytes = std::fs::read(file).map_err(|source| CliError::Unreadable {
         path: file.to_path_buf(),
@@ -52,7 +52,7 @@ pub(super) fn run(file: &Path, root: Option<Hash>, output: OutputFormat) -> Resu
     Ok(())
 }
 
-/// What a proof proves.
+/// What a proof proves, as a sentence.
 pub(super) fn said(checked: &Checked) -> String {
     let (process, account) = (&checked.process, &checked.account);
     let published = &checked.proven.published;

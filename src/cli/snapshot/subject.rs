@@ -1,4 +1,5 @@
-//! What a file is that is not what it should be: whoever gave it wants to know, and what to do with it.
+//! Recognises files that are not of the expected kind, so that the error can say what they are and which command takes
+//! them.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -11,21 +12,21 @@ use crate::cli::CliError;
 use crate::cli::rest::sentence;
 use crate::store::Export;
 
-/// Proofs and problems are shorter; of an export the beginning is enough.
+/// Proofs and problems are shorter; for an export the beginning suffices.
 const READ_MAX: u64 = 4 << 20;
 
-/// What a file is.
+/// The kind of a file.
 #[derive(Debug, PartialEq, Eq)]
 enum Kind {
     Export,
     Proof,
-    /// An error that a node answered with, as a sentence.
+    /// An error answer of a node, as a sentence.
     Problem(String),
     Json,
     Other,
 }
 
-/// The error of a file that is no export, better told where it is something else that is known.
+/// The error of a file that is not an export, improved if the file is of another known kind.
 pub(super) fn no_export(path: &Path, error: CliError) -> CliError {
     let file = path.display();
     match kind(path) {
@@ -42,7 +43,7 @@ pub(super) fn no_export(path: &Path, error: CliError) -> CliError {
     }
 }
 
-/// The same of a file that is no proof.
+/// As [`no_export`], for a file that is not a proof.
 pub(super) fn no_proof(path: &Path, error: CliError) -> CliError {
     let file = path.display();
     match kind(path) {

@@ -1,4 +1,4 @@
-//! What a verification came to, as JSON. Sums may pass 64 bits, so they are written from their own types.
+//! The result of a verification as JSON. Sums may exceed 64 bits, so they are serialized from their own types.
 
 use std::collections::BTreeMap;
 
@@ -15,9 +15,9 @@ struct Verified<'a> {
     snapshot_id: &'a str,
     cluster: &'a str,
     root: String,
-    /// Whether it was compared with a root that somebody knows.
+    /// Whether an expected root was given.
     root_was_given: bool,
-    /// Null where none was given.
+    /// Null if no root was given.
     root_matches: Option<bool>,
     status: &'a str,
     revision: u32,
@@ -61,7 +61,7 @@ struct Channel<'a> {
 struct Totals {
     balances: i128,
     in_flight: i128,
-    /// Null where a process of another make does not state its own.
+    /// Null if a process that another program hosts does not report its own.
     deposits: Option<i128>,
     withdrawals: Option<i128>,
 }
@@ -81,7 +81,7 @@ struct Checked<'a> {
     figures: BTreeMap<&'a str, i128>,
 }
 
-/// The whole of it.
+/// The whole document.
 pub(super) fn json(export: &Export, audit: &GlobalStateAudit, expected: Option<Hash>) -> String {
     let state = &audit.recomputed;
     let totals = state.totals();

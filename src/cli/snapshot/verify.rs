@@ -1,5 +1,5 @@
-//! `snapshot verify`: everything that a snapshot says of itself, computed again here: from a file without any node, or
-//! from what a node sends, without trusting its sums.
+//! `snapshot verify`: recomputes everything that a snapshot claims, offline from a file or from the export of a node,
+//! without trusting the node's sums.
 
 use std::path::{Path, PathBuf};
 
@@ -33,7 +33,7 @@ pub(in crate::cli::snapshot) struct VerifyArgs {
     rest: RestOptions,
 }
 
-/// Checks, shows what it came to, and fails with the first thing that is wrong.
+/// Verifies, prints the result, and fails with the first fault.
 pub(in crate::cli::snapshot) fn run(args: &VerifyArgs) -> Result<(), CliError> {
     if args.revision.revision.is_some() && args.is_of_a_file() {
         return Err(CliError::Usage(
@@ -73,7 +73,7 @@ impl VerifyArgs {
     }
 }
 
-/// A word that is no file was taken for a snapshot; where that is not there either, both are said.
+/// The error when a word is neither a file nor a known snapshot.
 fn no_file_either(subject: &str, error: CliError) -> CliError {
     let said = format!("there is no file {subject}, so it was taken for a snapshot: ");
     match error {
@@ -93,7 +93,7 @@ fn no_file_either(subject: &str, error: CliError) -> CliError {
     }
 }
 
-/// A root hash as a person writes it.
+/// Parses a root hash in hex.
 fn root(text: &str) -> Result<Hash, String> {
     let text = text.trim();
     let digits = text.as_bytes().chunks_exact(2).map(|digits| {
@@ -111,7 +111,7 @@ fn root(text: &str) -> Result<Hash, String> {
     })
 }
 
-/// Fails where another root was expected.
+/// Fails if another root is expected.
 pub(super) fn check_root(expected: Option<Hash>, root: Hash) -> Result<(), CliError> {
     match expected {
         Some(expected) if expected != root => Err(CliError::CheckFailed(format!(
@@ -121,11 +121,11 @@ pub(super) fn check_root(expected: Option<Hash>, root: Hash) -> Result<(), CliEr
     }
 }
 
-/// What whoever gives no root has to be told.
+/// The note if no root is given.
 pub(super) const ROOT_UNCHECKED: &str =
     "that this is the snapshot's root is not checked: give the one you know with --root";
 
-// A word with a path in it or with the end of an export's name is meant as a file, also where there is none.
+// A word with a path separator or with the extension of an export is a file name, even if the file does not exist.
 fn is_file(path: &Path) -> bool {
     path.exists()
         || path.components().count() > 1
@@ -149,7 +149,7 @@ fn failed(path: &Path, error: &ExportError) -> CliError {
     CliError::CheckFailed(format!("{}: {error}", path.display()))
 }
 
-/// What no export can show, however whole it is.
+/// What an export cannot show even if it is whole.
 pub(super) fn unchecked(state: &GlobalState) -> Vec<String> {
     let mut unchecked: Vec<String> = state
         .parts

@@ -1,4 +1,4 @@
-//! A snapshot and the history as tables. Knows the shapes of the REST answers; what is absent is a dash.
+//! Snapshots and the history as tables, from REST answers. An absent value is shown as a dash.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::cli::Report;
 use crate::cli::output::{Columns, cell};
 
-/// How wide a table may be where its figures are not uncommonly long.
+/// The width limit for tables with figures of common length.
 const COLUMNS_MAX: u16 = 100;
 
 /// The history.
@@ -40,7 +40,7 @@ pub(super) fn list(answer: &Value) -> Report {
     report
 }
 
-/// The partial ones of a list, by what they do not hold.
+/// The partial snapshots of a list, grouped by what they lack.
 fn partial(snapshots: &Value) -> BTreeMap<String, Vec<String>> {
     let mut by_gaps: BTreeMap<_, Vec<String>> = BTreeMap::new();
     let all = snapshots.as_array().into_iter().flatten();
@@ -51,7 +51,7 @@ fn partial(snapshots: &Value) -> BTreeMap<String, Vec<String>> {
     by_gaps
 }
 
-/// What a snapshot does not hold, each with its reason. The channels of a process that is missing go without saying.
+/// What a snapshot lacks, each with its reason. Channels of a missing process are not listed.
 fn gaps(snapshot: &Value) -> Vec<String> {
     let list = |name: &str| snapshot[name].as_array().into_iter().flatten();
     let is_missing = |end: &Value| list("missing").any(|one| one["process"] == *end);
@@ -69,7 +69,7 @@ fn gaps(snapshot: &Value) -> Vec<String> {
     missing.chain(open).collect()
 }
 
-/// Why there are gaps, where a person can do something; each sentence once.
+/// The causes of the gaps that a person can remedy, each sentence once.
 fn causes(snapshot: &Value) -> Vec<String> {
     let lists = ["missing", "open_channels"].map(|name| snapshot[name].as_array());
     let all = lists.into_iter().flatten().flatten();
@@ -103,7 +103,7 @@ pub(super) fn revisions(answer: &Value) -> Report {
     report
 }
 
-/// What differs between two snapshots, or a snapshot and an instant.
+/// The differences between two snapshots, or between a snapshot and an instant.
 pub(super) fn diff(answer: &Value) -> Report {
     let mut report = Report::default();
     for (field, columns) in DIFFERENCES {
@@ -252,7 +252,7 @@ const LISTS: [(&str, Columns); 4] = [
     ),
 ];
 
-/// The checks, each with the figures that were compared.
+/// The checks, each with the figures compared.
 fn checked(report: &mut Report, checks: &Value) {
     let rows = checks.as_array().map_or(&[][..], Vec::as_slice).iter();
     let rows = rows.map(|check| {
@@ -278,7 +278,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    // Without this the tables that people see first break in the middle of their lines on a terminal.
+    // Without this the most common tables wrap on a terminal.
     #[test]
     fn tables_with_common_figures_fit_the_terminal() {
         let at = "2026-01-31T12:00:00.000000Z";
@@ -330,7 +330,7 @@ mod tests {
         assert_eq!(causes(&snapshots[0]), ["why"]);
     }
 
-    // Without this a table of checks breaks in the middle of its figures on a terminal.
+    // Without this the table of checks wraps within its figures on a terminal.
     #[test]
     fn checks_fit_the_terminal_and_leave_no_figure_out() {
         let figures = json!({

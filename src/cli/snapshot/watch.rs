@@ -1,4 +1,4 @@
-//! `snapshot watch`: what happens to a snapshot, line by line, until it is complete or partial.
+//! `snapshot watch`: prints the events of a snapshot line by line until it is complete or partial.
 
 use std::io::BufRead;
 
@@ -20,7 +20,7 @@ pub(super) struct WatchArgs {
     rest: RestOptions,
 }
 
-/// One server-sent event.
+/// A server-sent event.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Event {
     id: String,
@@ -54,7 +54,7 @@ pub(super) fn run(args: &WatchArgs) -> Result<(), CliError> {
     }
 }
 
-// Up to the next empty line; `None` at the end.
+// Reads up to the next empty line; `None` at the end of the stream.
 fn next(
     lines: &mut impl Iterator<Item = std::io::Result<String>>,
 ) -> std::io::Result<Option<Event>> {
@@ -73,7 +73,7 @@ fn next(
             "id" => value.clone_into(&mut event.id),
             "event" => value.clone_into(&mut event.name),
             "data" => event.said.push_str(value),
-            // A comment keeps the connection alive.
+            // A comment, which keeps the connection alive.
             _ => {}
         }
     }

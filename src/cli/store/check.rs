@@ -1,4 +1,4 @@
-//! `store check`: what was verified, and by name what is wrong.
+//! `store check`: prints what was verified and names what is wrong.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::cli::CliError;
 use crate::cli::output::{OutputFormat, Report, print};
 use crate::store::{Examination, Report as Checked, Store, StoreError};
 
-/// Checks, prints, and fails where something is wrong.
+/// Checks, prints the report, and fails if something is wrong.
 pub(super) fn run(look: &Look) -> Result<(), CliError> {
     let examined = look.look(|dir, scratch, step| Store::examine(dir, scratch, step))?;
     match look.output {

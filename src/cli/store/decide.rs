@@ -1,5 +1,5 @@
-//! `store migrate`, `store forget`, `store vouch`: what an operator decides about a stopped node's store, and is written
-//! into it. docs/operations.md says when, and what it costs.
+//! `store migrate`, `store forget`, `store vouch`: decisions of an operator that are written to the store of a stopped
+//! node. docs/operations.md says when to use them and what they cost.
 
 use std::path::{Path, PathBuf};
 
@@ -33,7 +33,7 @@ pub(super) struct Forget {
     again: Option<u64>,
 }
 
-/// Upgrades, and says from which format to which.
+/// Migrates, and prints the old and the new format.
 pub(super) fn migrate(args: &Migrate) -> Result<(), CliError> {
     let migrated =
         Store::migrate(&args.dir).map_err(|error| CliError::of_store(&args.dir, &error))?;
@@ -49,7 +49,7 @@ pub(super) fn migrate(args: &Migrate) -> Result<(), CliError> {
     }
 }
 
-/// Decides, and says what it cost.
+/// Writes the decision and prints what it cost.
 pub(super) fn forget(Forget { dir, peer, again }: &Forget) -> Result<(), CliError> {
     let forgotten = Store::forget(dir, peer, again.map(Lsn));
     let forgotten = forgotten.map_err(|error| CliError::of_store(dir, &error))?;
@@ -65,7 +65,7 @@ pub(super) fn forget(Forget { dir, peer, again }: &Forget) -> Result<(), CliErro
     }
 }
 
-/// Decides, and says which boot comes next.
+/// Writes the decision and prints the next boot number.
 pub(super) fn vouch(dir: &Path) -> Result<(), CliError> {
     let boot = Store::vouch(dir).map_err(|error| CliError::of_store(dir, &error))?;
     print(&format!(

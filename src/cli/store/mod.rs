@@ -1,4 +1,5 @@
-//! `store`: looks into the store of a stopped node, in a copy, so that it stays as it is; and decides about it.
+//! `store`: examines the store of a stopped node in a copy, which leaves the store unchanged; and writes decisions of
+//! an operator to it.
 
 mod check;
 mod decide;
@@ -57,7 +58,7 @@ struct Look {
 /// Runs the command.
 ///
 /// # Errors
-/// [`CliError::Store`]: there is no store, a node runs on it, there is no room for a copy, or it is damaged.
+/// [`CliError::Store`]: there is no store, a node runs on it, there is no space for a copy, or the store is damaged.
 pub fn run(args: Args) -> Result<(), CliError> {
     match args.command {
         Command::Check(look) => check::run(&look),
@@ -69,7 +70,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
 }
 
 impl Look {
-    // Works on another thread, so that Ctrl-C takes the copy away, too.
+    // Works on another thread, so that Ctrl-C removes the copy.
     fn look<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Path, &Path, &dyn Fn(CheckProgress)) -> Result<T, StoreError>
@@ -99,7 +100,7 @@ impl Look {
     }
 }
 
-// How to examine a store while its node goes on.
+// The error for a store in use, with ways to examine it while the node runs.
 fn runs(dir: &Path) -> String {
     let dir = dir.display();
     format!(

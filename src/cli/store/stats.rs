@@ -1,4 +1,4 @@
-//! `store stats`: what a store holds and what it takes.
+//! `store stats`: counts what a store holds and the space it takes.
 
 use super::Look;
 use crate::api::time::rfc3339;
