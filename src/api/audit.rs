@@ -1,5 +1,6 @@
-//! The whole cluster at one cut: every process is asked for its share, all at once; whoever is gone is looked up in the
-//! history here. What is answered depends on the cut alone, not on who is asked or when.
+//! Audit of the whole cluster at one cut. All processes are asked for their totals concurrently; the totals of an
+//! unreachable process are looked up in the local history. The result depends on the cut only, not on the node asked or
+//! the time of the request.
 
 use std::collections::BTreeMap;
 
@@ -21,22 +22,22 @@ use crate::proto::snapledger::{Place as WirePlace, ShareAtRequest, share_at_requ
 use crate::store::StoreError;
 use crate::transport::wire::{answers_since, share_from_wire};
 
-/// What the share of one process is.
+/// What is known of the totals of one process.
 enum KnownTotals {
-    /// The one at the cut.
+    /// The totals at the cut.
     Share(ProcessTotals),
-    /// Not known; or an older one, with when and in which snapshot it was recorded.
+    /// Unknown at the cut; possibly older totals, with their time and the snapshot that recorded them.
     Absent(Absence, Option<(ProcessTotals, Hlc, SnapshotId)>),
 }
 
-/// The cluster at a clock value that is over.
+/// The cluster at a past clock value.
 pub(super) async fn at(handle: &Handle, time: Hlc) -> Result<Audit, Failure> {
     let processes = handle.config().topology.processes();
     let points = processes.map(|process| (process.clone(), PastPoint::Time(time)));
     gather(handle, Some(time), points.collect()).await
 }
 
-/// The cluster at a cut that was answered before.
+/// The cluster at the cut of an earlier audit.
 pub(super) async fn cut(handle: &Handle, cut: Cut) -> Result<Audit, Failure> {
     let topology = &handle.config().topology;
     if let Some(left_out) = topology
@@ -51,8 +52,8 @@ pub(super) async fn cut(handle: &Handle, cut: Cut) -> Result<Audit, Failure> {
     gather(handle, cut.at, points.collect()).await
 }
 
-/// The processes that have done something later than the cut which is dated too far ahead of the clock here, as far as this node
-/// has heard. What a client was told of is not in the figures then.
+/// The processes that this node knows to have clock values later than the cut because they run too far ahead of the
+/// local clock. Their recent acknowledged operations are not in the figures.
 pub(super) fn dated_ahead(
     handle: &Handle,
     audit: &Audit,
@@ -86,7 +87,7 @@ async fn gather(
         let answered = answered.map_err(|stopped| Failure::Interrupted(stopped.to_string()));
         let (process, found) = answered?;
         match found {
-            // There is an answer where all of them have one.
+            // Every process can answer from the latest of these horizons on.
             Err(Failure::BeforeHorizon(since)) => horizon = horizon.max(Some(since)),
             Err(failure) => return Err(failure),
             Ok(found) => put(&mut audit, process, found),
@@ -119,7 +120,7 @@ async fn gather(
     Ok(audit)
 }
 
-// Of one that is in the cluster no more. Its journal is gone with its store.
+// The recorded totals of a process that was removed from the cluster; its journal is gone with its store.
 async fn removed(handle: &Handle, process: &ProcessId, time: Hlc) -> Result<KnownTotals, Failure> {
     let asked = (&PastPoint::Time(time), Some(time));
     recorded(handle, process, asked, Absence::OtherJournal).await
@@ -138,7 +139,8 @@ fn put(audit: &mut Audit, process: ProcessId, found: KnownTotals) {
     }
 }
 
-// As the process says it, or else as the history here does; the instant goes with a place where it is known.
+// The totals from the process itself, otherwise from the local history. For a point that is a position, `at` is the
+// instant it was found by, if known.
 async fn share(
     handle: &Handle,
     process: &ProcessId,
@@ -150,7 +152,7 @@ async fn share(
     } else if config.topology.contains(process) {
         asked(handle, process, point).await?
     } else {
-        // A cut from before it was taken out of the cluster.
+        // The cut is from before the process was removed.
         Err(Absence::OtherJournal)
     };
     match answered {
@@ -160,8 +162,8 @@ async fn share(
     }
 }
 
-/// Where the journal of a process is to be asked about a state that it has recorded for a snapshot; `None` where there is no
-/// journal.
+/// The point at which to ask the journal of a process about a state that it recorded for a snapshot; `None` if the
+/// process has no journal.
 pub(super) fn cut_of(snapshot: &SnapshotId, state: &RecordedState) -> Option<PastPoint> {
     let place = state.has_journal().then(|| JournalPosition {
         position: state.position,
@@ -170,7 +172,7 @@ pub(super) fn cut_of(snapshot: &SnapshotId, state: &RecordedState) -> Option<Pas
     place.map(|place| PastPoint::Recorded(place, snapshot.clone()))
 }
 
-/// The share of a process at such a point, as its own journal has it.
+/// The totals of a process at such a point, from its own journal.
 pub(super) async fn at_cut(
     handle: &Handle,
     process: &ProcessId,
@@ -204,7 +206,7 @@ async fn own(
 ) -> Result<Result<ProcessTotals, Absence>, Failure> {
     match handle.share(point.clone()).await {
         Ok(share) => Ok(Ok(share)),
-        // The cut was answered once: by a journal that is not here any more.
+        // The cut was valid once, for a journal that this store no longer has.
         Err(Unanswered::OtherJournal(_) | Unanswered::Store(StoreError::Beyond { .. })) => {
             Ok(Err(Absence::OtherJournal))
         }
@@ -212,7 +214,7 @@ async fn own(
     }
 }
 
-// What the newest snapshot in the history here says of a process, up to the point.
+// The totals in the newest local snapshot that recorded the process at or before the point.
 async fn recorded(
     handle: &Handle,
     process: &ProcessId,
@@ -229,11 +231,11 @@ async fn recorded(
         };
         place.as_ref().is_some_and(is_at)
     };
-    // The state at a place may have been recorded after the instant.
+    // A state exactly at the position may have been recorded after the instant, so the search is not limited by time.
     let not_after = at.filter(|_| matches!(point, PastPoint::Time(_)));
     let (position, exact) = (position(point), is_exact.clone());
     let is_wanted = move |state: &RecordedState| {
-        // What a process of another make says of a snapshot is nothing that others could be compared with.
+        // The figures of a foreign process have no journal position that others could be compared with.
         if !state.has_journal() {
             return false;
         }
@@ -262,7 +264,7 @@ fn position(point: &PastPoint) -> Option<Lsn> {
     }
 }
 
-// The share as the process itself gives it, or why it does not.
+// The totals as the process reports them, or why it does not.
 async fn asked(
     handle: &Handle,
     process: &ProcessId,
@@ -305,7 +307,7 @@ async fn asked(
             // As in `own`.
             (_, Code::InvalidArgument) => return Ok(Err(Absence::OtherJournal)),
             (_, Code::OutOfRange) => return Ok(Err(Absence::ClockBehind)),
-            // Nobody is there, though it has not been missed yet.
+            // The connection failed before the failure detector marked the peer as down.
             (_, Code::Unavailable) => return Ok(Err(gone)),
             _ => {
                 let (code, why) = (status.code(), status.message());

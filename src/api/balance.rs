@@ -1,4 +1,4 @@
-//! The balance of any account of the cluster, now: asked here, or of the process that has it.
+//! The current balance of any account of the cluster: read locally, or requested from the process that keeps it.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use crate::process::refusal::Refusal;
 use crate::proto::snapledger::history_service_client::HistoryServiceClient;
 use crate::proto::snapledger::{BalanceAtRequest, BalanceAtResponse};
 
-/// How long another process may take to answer.
+/// The time limit for a request to another process.
 pub(super) const PEER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What was, the history of another may know.
+/// A suggestion: the local history may know past balances.
 const INSTEAD: &str = "what the account held at an instant or in a snapshot can be answered by the history here: \
                        …/balance?at= or ?snapshot= (BalanceAt with at_us or snapshot_id)";
 
-/// The balance of an account of a process of this cluster.
+/// The current balance of an account of any process of this cluster.
 pub(super) async fn now(
     handle: &Handle,
     process: &ProcessId,
@@ -42,8 +42,8 @@ pub(super) async fn now(
         why,
         instead: INSTEAD,
     };
-    // The peer is asked for an account of its own, not by its name: two nodes that took each other's addresses
-    // would otherwise pass the question on for ever.
+    // The request names no process: two nodes with swapped addresses would otherwise forward it to each other
+    // endlessly.
     let request = BalanceAtRequest {
         account: account.to_string(),
         ..BalanceAtRequest::default()
@@ -65,7 +65,7 @@ pub(super) async fn now(
     })
 }
 
-/// The same on the wire.
+/// The balance as a wire message.
 pub(super) fn answer(
     process: &ProcessId,
     account: &AccountId,

@@ -1,5 +1,5 @@
-//! The balance of any account of the cluster at an instant: asked of the process that has it, which makes the answer final;
-//! or, where that one is gone, read from the newest snapshot before, and then it says so.
+//! The balance of any account of the cluster at an instant. The process that keeps the account gives a final answer. If
+//! it is unreachable, the newest earlier snapshot in the local history is used, and the answer says so.
 
 use super::audit;
 use super::balance::{PEER_TIMEOUT, sentence};
@@ -14,24 +14,25 @@ use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::proto::snapledger::{AccountAtRequest, BalanceAtResponse};
 use crate::transport::wire::answers_since;
 
-/// It stands only where the history did not help.
+/// Used when the local history has no state either.
 const INSTEAD: &str = "and no snapshot in the history here holds its state at or before this instant: ask about a later \
                        one, or when it is back";
 
-/// Of a process that no other one counted to the cluster then.
+/// The error for a process that no other process counted as a member at that instant.
 const REMOVED_BEFORE: &str = "it was not in the cluster at this instant; ask about an earlier one";
 
-/// A balance as it was.
+/// A balance at an instant.
 pub(super) struct BalanceAt {
-    /// `None` if the account did not exist yet.
+    /// Minor units; `None` if the account did not yet exist.
     pub(super) units: Option<i64>,
-    /// The newest turn that counts.
+    /// The journal position of the newest turn included.
     pub(super) position: Lsn,
-    /// Where the process could not be asked, or does not know: until when it is known, and from which snapshot.
+    /// Set if the process could not be asked or does not know: the time up to which the balance is known, and the
+    /// snapshot that recorded it.
     pub(super) known: Option<(Hlc, SnapshotId)>,
 }
 
-/// The balance of an account of a process of this cluster at a clock value that is over.
+/// The balance of an account of any process of this cluster at a past clock value.
 pub(super) async fn balance(
     handle: &Handle,
     process: &ProcessId,
@@ -69,7 +70,7 @@ pub(super) async fn balance(
     recorded.ok_or(unknown)
 }
 
-// Whether a process that is in the cluster no more was so at an instant already: then the cluster is complete without it.
+// Whether the process was already removed at `time`, so that the cluster is complete without it.
 async fn is_removed(handle: &Handle, process: &ProcessId, time: Hlc) -> Result<bool, Failure> {
     match audit::at(handle, time).await {
         Err(Failure::BeforeHorizon(_)) => Ok(false),
@@ -80,10 +81,10 @@ async fn is_removed(handle: &Handle, process: &ProcessId, time: Hlc) -> Result<b
     }
 }
 
-// Whether the others knew no other store of the process then.
+// Whether the other processes knew no other store of this process at `time`.
 async fn is_vouched_for(handle: &Handle, process: &ProcessId, time: Hlc) -> Result<bool, Failure> {
     match audit::at(handle, time).await {
-        // Another one does not know any more what it knew then.
+        // Another process no longer has that part of its journal.
         Err(Failure::BeforeHorizon(_)) => Ok(false),
         audit => Ok(audit?.vouches_for(process)),
     }
@@ -103,7 +104,7 @@ async fn own(
     Ok((then, held.is_doubtful))
 }
 
-// And whether that is doubtful.
+// The balance, and whether it is doubtful.
 async fn asked(
     handle: &Handle,
     process: &ProcessId,
@@ -155,7 +156,7 @@ async fn recorded(
             return Ok(None);
         };
         let reading = handle.store().reading(&snapshot);
-        // Retention may have been faster than the lease.
+        // Retention may have deleted the snapshot before the lease was taken.
         if !handle.store().is_deleted(&snapshot) {
             break (snapshot, state, reading);
         }
@@ -174,7 +175,7 @@ async fn recorded(
     }))
 }
 
-/// The same on the wire.
+/// The balance as a wire message.
 pub(super) fn answer(
     (process, account): (&ProcessId, &AccountId),
     time: Hlc,

@@ -1,5 +1,5 @@
-//! The accounts of one process that differ between its state in a snapshot and an instant: read here, or asked of that
-//! process, which alone has the turns between.
+//! The accounts of one process that differ between a snapshot and an instant: read locally, or requested from that
+//! process, which alone has the journal entries between.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -22,10 +22,11 @@ use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::store::Store;
 use crate::transport::wire::{answers_since, state_to_wire};
 
-/// How long nothing may come: much that both hold in other chunks is read through without a word.
+/// The longest wait for the next message. A process may read long stretches of equal data in different chunks without
+/// sending anything.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
-/// What is compared.
+/// A comparison of one process between a snapshot and an instant.
 pub(super) struct ChangesQuery<'a> {
     pub(super) process: &'a ProcessId,
     pub(super) snapshot: &'a SnapshotId,
@@ -35,19 +36,19 @@ pub(super) struct ChangesQuery<'a> {
     pub(super) time: Hlc,
 }
 
-/// What is shown, until told to stop.
+/// Called for each changed account until it returns `Break`.
 pub(super) type Show<'a, E> = dyn FnMut(AccountChange) -> Result<ControlFlow<()>, E> + 'a;
 
-/// Why another process does not say it.
+/// Why another process does not answer.
 enum Unsaid {
-    /// It cannot.
+    /// The process cannot compare the two.
     Obstacle(Obstacle),
-    /// It says why, or nobody does.
+    /// The request failed; the status is that of the process or of the connection.
     Failed(Status),
 }
 
 impl ChangesQuery<'_> {
-    /// Whether the process can say what differs; `share` is what it had at the instant.
+    /// Checks that the process can compare the two. `share` holds its totals at the instant.
     pub(super) async fn check(
         &self,
         handle: &Handle,
@@ -90,7 +91,8 @@ impl ChangesQuery<'_> {
         }
     }
 
-    /// Shows every account that differs, by name, from behind one on. Reads the disk, or waits for the process.
+    /// Calls `show` for every changed account in order of id, starting after `behind`. Blocks on the disk or on the
+    /// other process.
     pub(super) fn visit<E: From<Failure>>(
         &self,
         (handle, store): (&Handle, &Store),
@@ -100,7 +102,7 @@ impl ChangesQuery<'_> {
         if *self.process != handle.config().me {
             return self.visit_there(handle, behind, show);
         }
-        // The clock has passed the instant: so this is the place that was found before.
+        // The clock has passed the instant, so this is the same position as before.
         let position = store.position_at(self.time).map_err(Failure::from)?;
         let changes = store.changes_until((self.state, position), behind);
         for change in changes.map_err(Failure::from)? {
@@ -156,7 +158,7 @@ impl ChangesQuery<'_> {
         }
     }
 
-    // Where the instant is in the journal there, and what is to come.
+    // Opens the stream; returns the journal position of the instant there, and the changes.
     async fn open(
         &self,
         handle: &Handle,
@@ -185,7 +187,7 @@ impl ChangesQuery<'_> {
         Ok((Lsn(head.position), answer))
     }
 
-    // The horizon may pass the instant while it is being compared.
+    // Retention may pass the instant while the comparison runs.
     fn ended(&self, status: &Status) -> Failure {
         match answers_since(status) {
             Some(since) => Failure::BeforeHorizon(since),

@@ -1,5 +1,5 @@
-//! Cuts as text: one journal position per process, with the beginning of its hash, so that the same cut can be asked for
-//! again and nothing else is taken for it. Opaque to clients.
+//! Cuts as text: one journal position per process, with a prefix of the journal hash, so that a cut can be requested
+//! again and is not confused with another. Opaque to clients.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,15 @@ use crate::node::JournalPosition;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Lsn, ProcessId};
 
-/// Bytes of a journal hash that are kept: enough to tell journals apart, not to prove anything.
+/// The bytes kept of a journal hash: enough to distinguish journals, not enough as a proof.
 const HASH_BYTES: usize = 8;
 
-/// A cut that was answered.
+/// The cut of an earlier answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Cut {
-    /// The instant that it was asked by.
+    /// The instant that the cut was requested by.
     pub(super) at: Option<Hlc>,
-    /// Where each process was.
+    /// The journal position of each process.
     pub(super) places: BTreeMap<ProcessId, JournalPosition>,
 }
 
@@ -38,7 +38,7 @@ impl From<&Audit> for Cut {
 }
 
 impl Cut {
-    /// As a client gets it. `cluster` goes into the checksum: another cluster's positions are none of ours.
+    /// The token for clients. The checksum covers `cluster`, so a token of another cluster is rejected.
     pub(super) fn token(&self, cluster: &str) -> String {
         let at = self.at.map_or_else(String::new, |at| at.0.to_string());
         let mut text = format!("cut\n{at}");
@@ -50,7 +50,7 @@ impl Cut {
         hexadecimal(text.as_bytes()) + &hexadecimal(&checksum)
     }
 
-    /// As a client hands it back.
+    /// Parses a token from a client.
     pub(super) fn read(token: &str, cluster: &str) -> Result<Self, Failure> {
         let why = "is no cut of this cluster; give cut.token of an earlier answer";
         read(token, cluster).ok_or_else(|| Failure::malformed("cut", why))
@@ -81,7 +81,7 @@ fn read(token: &str, cluster: &str) -> Option<Cut> {
     Some(Cut { at, places })
 }
 
-// Ids have no line breaks, so nothing of the text can pass for the name of the cluster.
+// Ids contain no line breaks, so the text cannot run into the cluster name.
 fn checksum(text: &str, cluster: &str) -> [u8; 4] {
     let sum = crc32c::crc32c(text.as_bytes());
     let sum = crc32c::crc32c_append(sum, b"\n\n");

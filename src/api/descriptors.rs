@@ -1,19 +1,19 @@
-//! File descriptors: connections must leave enough of them for the store, the peers and the node itself. What cannot
-//! be opened any more stops a node, and whoever connects could bring that about.
+//! File descriptor limits. Incoming connections must leave descriptors for the store, the peers and the node itself: a
+//! store that cannot open a file stops the node, so clients must not be able to exhaust them.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// What the node takes besides connections that come in: the files of the store, the runtime, sockets that listen, and
-/// a reserve for what is open for a moment.
+/// Descriptors reserved for everything except incoming connections: store files, the runtime, listening sockets, and a
+/// margin for short-lived files.
 const KEPT: u64 = 64;
-/// For each process of the cluster: a connection to it, and one that is just being made.
+/// Descriptors reserved per process of the cluster: its connection, and one that is being established.
 const KEPT_PER_MEMBER: u64 = 2;
-/// Connections of one door where there are descriptors enough.
+/// The limit of connections per listener when descriptors are plentiful.
 const CONNECTIONS_MAX: usize = 1024;
-/// Where there are hardly any: the peers and a client must come in.
+/// The minimum per listener, so that peers and one client can connect.
 const CONNECTIONS_MIN: usize = 8;
 
-/// Allows this program as many descriptors as the system lets it have.
+/// Raises the soft limit of this program to the hard limit.
 pub fn raise() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {
@@ -28,7 +28,7 @@ pub fn raise() {
     }
 }
 
-/// How many connections may be open at once at each of the two doors of a node, in a cluster of so many members.
+/// The connections allowed at once on each of the two listeners of a node, in a cluster of `members` processes.
 pub(super) fn connections_max(members: usize) -> usize {
     let limit = getrlimit(Resource::Nofile).current;
     share(limit.unwrap_or(u64::MAX), members as u64)

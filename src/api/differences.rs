@@ -1,4 +1,4 @@
-//! What differs between two snapshots, or a snapshot and an instant, as REST and gRPC show it: by process, then account.
+//! The differences between two snapshots, or a snapshot and an instant, for REST and gRPC: by process, then by account.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
@@ -20,48 +20,48 @@ use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::store::Store;
 
-/// The two sides, in the order in which they were asked for.
+/// The two sides of a comparison, in the order of the request.
 pub(super) struct Sides {
     handle: Handle,
     pub(super) from: SnapshotView,
     pub(super) to: To,
-    /// What the journal of each process has at the two cuts, once that was asked.
+    /// The totals in the journal of each process at the two cuts, filled by `ask`.
     told: BTreeMap<ProcessId, [JournalAtCut; 2]>,
 }
 
-/// What a snapshot is compared with.
+/// The second side of a comparison.
 pub(super) enum To {
     /// Another snapshot.
     Snapshot(SnapshotView),
-    /// The last clock value of an instant, and what each process had then.
+    /// The last clock value of an instant, and the state of each process then.
     Instant(Hlc, AtInstant),
 }
 
-/// The sums that explain what differs, and who is not compared.
+/// The sums that explain the differences, and the processes that are not compared.
 pub(super) struct Outline {
     pub(super) movements: BTreeMap<ProcessId, Movement>,
     pub(super) missing: Vec<NotCompared>,
 }
 
 impl Outline {
-    /// Whether it is known of all sums whether they belong together.
+    /// Whether the sums of every process are known to be from one journal.
     pub(super) fn is_known(&self) -> bool {
         let mut movements = self.movements.values();
         movements.all(|movement| movement.doubt.is_none())
     }
 
-    /// Whether every process is compared, and nothing is in doubt: then the same is answered whenever it is asked.
+    /// Whether every process is compared and no sum is in doubt. Such an answer is final.
     pub(super) fn is_complete(&self) -> bool {
         self.missing.is_empty() && self.is_known()
     }
 }
 
-/// Told of each account that differs, and says whether to go on.
+/// Called for each changed account until it returns `Break`.
 pub(super) type Show<'a, E> =
     dyn FnMut(&ProcessId, AccountChange) -> Result<ControlFlow<()>, E> + 'a;
 
 impl Sides {
-    /// Two snapshots; of each a revision, or the newest.
+    /// Compares two snapshots; of each, the given or the newest revision.
     pub(super) async fn of(
         handle: &Handle,
         (from, of_from): (SnapshotId, Option<u32>),
@@ -75,8 +75,8 @@ impl Sides {
         })
     }
 
-    /// Asks the processes that are compared what their journals have at the two cuts: without that the sums are doubtful. Says
-    /// whether all is known now, so that the same is answered whenever it is asked.
+    /// Asks the compared processes for their journal totals at the two cuts; without them the sums are doubtful.
+    /// Returns whether everything is known, so that the answer is final.
     pub(super) async fn ask(&mut self) -> Result<bool, Failure> {
         let from = &self.from.state;
         let mut asked = JoinSet::new();
@@ -115,7 +115,7 @@ impl Sides {
         async move { audit::at_cut(&handle, &process, cut).await }
     }
 
-    /// The revisions of the two sides; 0 is an instant, or a snapshot in progress.
+    /// The revisions of the two sides; 0 stands for an instant or a snapshot in progress.
     pub(super) fn revisions(&self) -> [u32; 2] {
         let to = match &self.to {
             To::Snapshot(to) => to.state.revision,
@@ -124,8 +124,8 @@ impl Sides {
         [self.from.state.revision, to]
     }
 
-    /// A revision of a snapshot, or the newest, and an instant that is over, given by its last clock value: found as an
-    /// audit finds it, so it is the same cut whoever is asked, and when.
+    /// Compares a snapshot (the given or the newest revision) with a past instant, given by its last clock value. The
+    /// cut of the instant is found as in an audit, so it does not depend on the node asked or the time of the request.
     pub(super) async fn until(
         handle: &Handle,
         (from, revision): (SnapshotId, Option<u32>),
@@ -139,7 +139,7 @@ impl Sides {
             .collect();
         let mut asked = JoinSet::new();
         for (process, share) in audit.shares {
-            // Who is missing may have an older share.
+            // A missing process may still have older totals.
             if !then.contains_key(&process) {
                 let handle = handle.clone();
                 let from = from.clone();
@@ -162,7 +162,7 @@ impl Sides {
         })
     }
 
-    /// Process by process.
+    /// The summary by process.
     pub(super) fn outline(&self) -> Outline {
         let from = &self.from.state;
         match &self.to {
@@ -171,8 +171,8 @@ impl Sides {
         }
     }
 
-    /// Shows every account that differs, from behind a place on, until told to stop. Reads the disk, and asks other
-    /// processes what was at an instant: for a thread that may block.
+    /// Calls `show` for every changed account, starting after `behind`, until it returns `Break`. Blocks on the disk
+    /// and on requests to other processes.
     pub(super) fn visit<E: From<Failure>>(
         &self,
         store: &Store,
@@ -220,13 +220,13 @@ impl Sides {
     }
 }
 
-// What a process had at the instant, if it can say what differs from what it has in the snapshot.
+// The totals of a process at the instant, if the process can compare them with its state in the snapshot.
 async fn check(
     handle: &Handle,
     (process, share): (&ProcessId, ProcessTotals),
     (from, time): (&SnapshotView, Hlc),
 ) -> Result<Result<ProcessTotals, Obstacle>, Failure> {
-    // Who is not in the snapshot is named for that.
+    // The comparison reports a process that is not in the snapshot with that reason.
     let Some(part) = from.state.parts.get(process) else {
         return Ok(Ok(share));
     };

@@ -1,4 +1,4 @@
-//! What can go wrong for a client, and the one table that gives each failure its name and its statuses.
+//! Failures that a client can see, and the table that maps each to its problem type and its statuses.
 
 use axum::http::StatusCode;
 use tonic::Code;
@@ -11,59 +11,59 @@ use crate::process::refusal::Refusal;
 use crate::store::StoreError;
 use crate::transport::wire::before_horizon;
 
-/// Why a call was not answered as it was asked; the sentence is for a person.
+/// Why a request failed; the sentence is for people.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    /// A field, parameter or header that cannot be understood.
+    /// A field, parameter or header is malformed.
     #[error("{field}: {why}")]
     Malformed { field: String, why: String },
-    /// A rule of the bank, of the channels or of the snapshots.
+    /// A rule of the bank, the channels or the snapshots forbids it.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The node takes nothing in.
+    /// The node accepts no input.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
-    /// Another process is needed and cannot be asked.
+    /// Another process is needed and is unreachable.
     #[error("process {process:?} cannot be asked now: {why}; {instead}")]
     ProcessDown {
         process: ProcessId,
         why: String,
-        /// What can be asked for meanwhile.
+        /// What can be requested instead.
         instead: &'static str,
     },
-    /// A process whose program answers no questions about its accounts.
+    /// The program that hosts the process answers no questions about its accounts.
     #[error(
         "process {process:?} is of another make (transport = \"unary\" in the cluster file) and answers no questions about \
          its accounts here: ask its own program; {instead}"
     )]
     ForeignProcess {
         process: ProcessId,
-        /// What can be asked for.
+        /// What can be requested instead.
         instead: &'static str,
     },
-    /// A process that is in the cluster no more.
+    /// The process was removed from the cluster.
     #[error(
         "process {process:?} was taken out of this cluster, and its journal with it; {instead}"
     )]
     RemovedProcess {
         process: ProcessId,
-        /// What can be asked for.
+        /// What can be requested instead.
         instead: &'static str,
     },
-    /// The node is not ready yet, or not any more.
+    /// The node is not yet ready, or is stopping.
     #[error("the node is not ready: {0}")]
     NotReady(String),
-    /// Too much is being done at once.
+    /// A concurrency limit is reached.
     #[error("at most {0} {1} at once; try again in a moment")]
     Busy(usize, &'static str),
-    /// Unary calls in the name of a process whose node opens a stream.
+    /// A unary call came for a channel that the cluster file declares as native.
     #[error(
         "the channel from {0:?} is used natively, as the cluster file says; if a program of another make hosts that \
          process, write transport = \"unary\" into its [[process]] block of cluster.toml, on every node, and start \
          the nodes again"
     )]
     OtherMake(ProcessId),
-    /// Nothing was ever credited to the account.
+    /// The account has never been credited.
     #[error(
         "there is no account {account:?} on process {process:?}, where it opens with its first credit. Every process has \
          accounts of its own: ask the one that keeps it, /v1/processes/{{process}}/accounts/{{account}} (in commands \
@@ -73,7 +73,7 @@ pub(super) enum Failure {
         process: ProcessId,
         account: AccountId,
     },
-    /// No snapshot of this name is known here.
+    /// No snapshot of this id is known here.
     #[error(
         "there is no snapshot {snapshot:?} in the history of this process; GET /v1/snapshots (`snapledger snapshot list`) \
          lists what there is{}",
@@ -81,10 +81,10 @@ pub(super) enum Failure {
     )]
     UnknownSnapshot {
         snapshot: SnapshotId,
-        /// Another process whose own names look so.
+        /// Another process whose generated ids have this form.
         named_by: Option<ProcessId>,
     },
-    /// The snapshot was over age or count, and not pinned.
+    /// Retention deleted the snapshot, which was not pinned.
     #[error(
         "snapshot {snapshot:?} was deleted from the history of this process for its age or by its number; {}. Pin what is \
          to stay longer",
@@ -92,13 +92,13 @@ pub(super) enum Failure {
     )]
     Deleted {
         snapshot: SnapshotId,
-        /// When the oldest began from which on none was deleted.
+        /// The start of the oldest snapshot since which none was deleted.
         since: Option<String>,
     },
-    /// A snapshot is not begun.
+    /// The snapshot cannot be begun.
     #[error(transparent)]
     NotBegun(NotBegun),
-    /// The snapshot is assembled by another process.
+    /// Another process assembles the snapshot.
     #[error(
         "snapshot {snapshot:?} was started by process {initiator:?} and is not in the history of this process{}: ask \
          that one ({address}){}",
@@ -109,13 +109,13 @@ pub(super) enum Failure {
         snapshot: SnapshotId,
         initiator: ProcessId,
         address: String,
-        /// Whether this process takes over what others have finished.
+        /// Whether this process replicates finished snapshots of others.
         comes: bool,
     },
-    /// Nothing of the snapshot is published yet.
+    /// No revision of the snapshot is published yet.
     #[error("snapshot {0:?} is in progress; ask again when it is complete or partial")]
     InProgress(SnapshotId),
-    /// The snapshot is in the history, and this revision is not.
+    /// The history has the snapshot, but not this revision.
     #[error(
         "snapshot {snapshot:?} has no revision {revision} in the history of this process, which holds {}{}",
         listed(here),
@@ -124,86 +124,86 @@ pub(super) enum Failure {
     UnknownRevision {
         snapshot: SnapshotId,
         revision: u32,
-        /// The revisions that are here.
+        /// The revisions in the local history.
         here: Vec<u32>,
-        /// The complete one, where none with the asked number can follow it.
+        /// The complete revision, if it rules out the requested number.
         last: Option<u32>,
-        /// Another process that gives such numbers.
+        /// Another process that assigns such revision numbers.
         numbered_by: Option<ProcessId>,
     },
-    /// The history holds no such snapshot at all.
+    /// The history has no snapshot of this kind.
     #[error("the history of this process holds no {0} yet")]
     NoSnapshot(&'static str),
-    /// The snapshot is known, and does not hold the state of this process.
+    /// The snapshot does not contain the state of this process.
     #[error("snapshot {snapshot:?} does not hold the state of process {process:?}")]
     NotRecorded {
         snapshot: SnapshotId,
         process: ProcessId,
     },
-    /// An answer that does not fit the limit of one message.
+    /// The answer exceeds the limit of one message.
     #[error(
         "snapshot {0:?} does not fit one answer of {max} bytes; stream it by snapledger.v1 HistoryService.Balances, \
          or by REST GET /v1/snapshots/{{id}}/balances with Accept: text/csv or application/x-ndjson",
         max = super::grpc::ANSWER_BYTES_MAX
     )]
     AnswerTooLarge(SnapshotId),
-    /// A sum that does not fit the field it is asked in.
+    /// A sum exceeds the range of the field.
     #[error(
         "the total of snapshot {0:?} is {1}, which passes 64 bits; REST GET /v1/snapshots/{{id}} shows it in full"
     )]
     OutOfRange(SnapshotId, i128),
-    /// What was asked about is older than what is kept; from this instant on there is an answer.
+    /// The requested past is before the retention horizon; answers exist from this instant on.
     #[error(
         "the past is not kept so far back: ask about {since} or a later instant",
         since = rfc3339(.0.wall_us())
     )]
     BeforeHorizon(Hlc),
-    /// What was asked about was in a store of this process that is not there any more.
+    /// The requested past was in an earlier store of this process.
     #[error(
         "the journal of process {0:?} begins later: what it held at this instant, if it was there, was in another store, \
          and no snapshot in the history here holds its state at or before it; ask about a later instant"
     )]
     OtherJournal(ProcessId),
-    /// The store cannot give back what it holds.
+    /// The store cannot be read.
     #[error("the store cannot be read: {0}")]
     Unreadable(#[source] StoreError),
-    /// A thread that read has ended.
+    /// A reading thread has ended.
     #[error("what was asked for could not be read: {0}")]
     Interrupted(String),
-    /// No such route.
+    /// There is no such route.
     #[error("there is nothing at {0}; GET / lists what there is")]
     UnknownRoute(String),
-    /// The route exists, its method does not.
+    /// The route has no such method.
     #[error("{0} is not possible here; the header Allow names what is")]
     Method(String),
-    /// The client takes no format that can be offered.
+    /// None of the offered formats is acceptable to the client.
     #[error("this can be had as {0}; set the header Accept to one of these, or leave it out")]
     NotAcceptable(String),
-    /// A body of another type.
+    /// The body has another media type.
     #[error("the body is {0}; send JSON, with the header Content-Type: application/json")]
     MediaType(String),
-    /// A body over the limit.
+    /// The body exceeds the limit.
     #[error("the body is too large; at most {0} bytes are taken")]
     BodyTooLarge(usize),
-    /// It took too long. Whether it was done is not known.
+    /// The time limit expired; the outcome is unknown.
     #[error(
         "no answer within {0} s; whether it was done is not known, and a repeat with the same key is harmless"
     )]
     Timeout(u64),
 }
 
-/// One line of the table.
+/// A row of the table.
 pub(super) struct Verdict {
-    /// Stable: the end of the `type` in problem documents.
+    /// Stable: the last segment of `type` in problem documents.
     pub(super) kind: &'static str,
-    /// On REST.
+    /// The REST status.
     pub(super) http: StatusCode,
-    /// On gRPC; `None` is an answer OK with `success = false`.
+    /// The gRPC status; `None`: OK with `success = false`.
     pub(super) grpc: Option<Code>,
 }
 
 impl Verdict {
-    /// The kind for people: `no-channel` is `No channel`.
+    /// The kind as a title: `no-channel` becomes `No channel`.
     pub(super) fn title(&self) -> String {
         let words = self.kind.replace('-', " ");
         words[..1].to_uppercase() + &words[1..]
@@ -211,7 +211,7 @@ impl Verdict {
 }
 
 impl Failure {
-    /// A field that cannot be understood.
+    /// A malformed field.
     pub(super) fn malformed(field: impl Into<String>, why: impl ToString) -> Self {
         Self::Malformed {
             field: field.into(),
@@ -219,7 +219,7 @@ impl Failure {
         }
     }
 
-    /// The table's line for this failure.
+    /// The row of the table for this failure.
     pub(super) fn verdict(&self) -> Verdict {
         use StatusCode as Http;
         let internal = Http::INTERNAL_SERVER_ERROR;
@@ -229,7 +229,7 @@ impl Failure {
             Self::Unavailable(Unavailable::Full) | Self::Busy(..) => {
                 ("busy", Http::TOO_MANY_REQUESTS, Code::ResourceExhausted)
             }
-            // Trying again soon is no help, unlike with 429.
+            // 503 rather than 429, since an early retry does not help.
             Self::Unavailable(Unavailable::NoRoom { .. }) => {
                 let http = Http::SERVICE_UNAVAILABLE;
                 ("no-room", http, Code::ResourceExhausted)
@@ -320,7 +320,7 @@ fn more_of(last: Option<u32>, numbered_by: Option<&ProcessId>) -> String {
     }
 }
 
-// What another process has just finished comes here a moment later.
+// A snapshot that another process has just finished arrives here shortly after.
 fn not_yet(named_by: Option<&ProcessId>) -> String {
     let Some(process) = named_by else {
         return String::new();
@@ -375,7 +375,7 @@ impl From<NotBegun> for Failure {
     }
 }
 
-// What is read may go while it is being read.
+// Retention may delete data while it is read.
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
@@ -387,7 +387,7 @@ impl From<StoreError> for Failure {
 
 impl From<Failure> for tonic::Status {
     fn from(failure: Failure) -> Self {
-        // A call whose answer has no `success` field says a refusal by a status, too.
+        // A response type without a `success` field reports a refusal by a status.
         let code = match &failure {
             Failure::Refused(Refusal::UnknownAccount(_) | Refusal::UnknownProcess(_)) => {
                 Code::NotFound
@@ -401,7 +401,7 @@ impl From<Failure> for tonic::Status {
     }
 }
 
-/// Parses an id that came in `field`.
+/// Parses an id from `field`.
 pub(super) fn id<T>(
     field: &str,
     text: &str,
@@ -448,7 +448,7 @@ mod tests {
         }
     }
 
-    // Without this whoever asks while the past goes would be told of a damaged store.
+    // Without this a read that races with retention is reported as a damaged store.
     #[test]
     fn what_went_while_it_was_read_is_before_the_horizon() {
         let since = Hlc::at(7);

@@ -1,4 +1,4 @@
-//! A node with its services, on sockets that were bound before.
+//! A node with its servers, on sockets that are already bound.
 
 use std::io;
 use std::net::TcpListener;
@@ -14,19 +14,19 @@ use super::{descriptors, grpc, rest};
 use crate::config::NodeConfig;
 use crate::node::{Handle, Node, NodeError};
 
-/// How long calls may take that are under way when the node stops.
+/// The time limit for calls in progress when the node stops.
 const STOP_MAX: Duration = Duration::from_secs(5);
 
-/// The listeners of a node, bound before its store is touched.
+/// The listening sockets of a node, bound before its store is touched.
 #[derive(Debug)]
 pub struct Sockets {
-    /// For gRPC.
+    /// The gRPC listener.
     pub grpc: TcpListener,
-    /// For REST.
+    /// The REST listener.
     pub rest: TcpListener,
 }
 
-/// A node that serves.
+/// A running node with its servers.
 pub struct Host {
     node: Node,
     stopping: watch::Sender<bool>,
@@ -34,15 +34,16 @@ pub struct Host {
 }
 
 impl Host {
-    /// Starts the node and serves it.
+    /// Starts the node and its servers.
     ///
     /// # Errors
-    /// [`NodeError`]: the store cannot be opened, is damaged, or is not this process's; or the sockets are no good.
+    /// [`NodeError`]: the store cannot be opened, is damaged or belongs to another process; or a socket is unusable.
     pub async fn start(config: NodeConfig, sockets: Sockets) -> Result<Self, NodeError> {
         Self::start_after(config, sockets, |_| {}).await
     }
 
-    /// Starts the node, does `first`, and then answers: what a client sees of the node happened after it.
+    /// Starts the node, calls `first`, then starts the servers. Everything that a client observes happens after
+    /// `first`.
     ///
     /// # Errors
     /// As [`Host::start`].
@@ -75,18 +76,18 @@ impl Host {
         self.node.handle()
     }
 
-    /// Resolves when the node stopped by itself.
+    /// Resolves when the node stops because of an error.
     pub async fn failed(&mut self) -> NodeError {
         self.node.failed().await
     }
 
-    /// Leaves everything as it is, for a program that ends: a store that has failed is not to be touched again, and
-    /// closing it would sync once more.
+    /// Leaks the node, for a program that is about to exit. A failed store must not be touched again, and closing it
+    /// would sync.
     pub fn abandon(self) {
         std::mem::forget(self);
     }
 
-    /// Stops in order: no new calls, those under way are answered, then the node.
+    /// Stops in order: refuses new calls, answers those in progress, then stops the node.
     pub async fn stop(self) {
         self.node.handle().take_leave().await;
         self.stopping.send_replace(true);
@@ -106,7 +107,7 @@ pub(super) fn listener(socket: TcpListener) -> io::Result<tokio::net::TcpListene
 }
 
 pub(super) async fn told(mut stop: watch::Receiver<bool>) {
-    // A sender that is gone means the same.
+    // A dropped sender means stop, too.
     let _gone = stop.wait_for(|stop| *stop).await;
 }
 

@@ -1,4 +1,5 @@
-//! The names under which a process remembers its answers: one space for each way in, so that none meets another's.
+//! The ids under which a process remembers its answers. Each kind of request has its own namespace, so that ids of
+//! different kinds cannot collide.
 
 use axum::http::HeaderMap;
 
@@ -6,11 +7,11 @@ use super::error::{Failure, id};
 use crate::process::ids::{ID_BYTES_MAX, ProcessId, RequestId};
 use crate::process::refusal::Refusal;
 
-/// The header, or the metadata, that names a request.
+/// The header or metadata key that identifies a request.
 const REPEAT_KEY: &str = "Idempotency-Key";
 
-/// The `Idempotency-Key` of a request, as the name its answer is remembered by: a header on REST, metadata over gRPC; one
-/// key is the same request on both.
+/// The `Idempotency-Key` of a request as a request id: a header on REST, metadata on gRPC. One key denotes the same
+/// request on both.
 pub(super) fn key_of(headers: &HeaderMap) -> Result<Option<RequestId>, Failure> {
     let mut keys = headers.get_all(REPEAT_KEY).iter();
     let Some(key) = keys.next() else {
@@ -28,27 +29,27 @@ pub(super) fn key_of(headers: &HeaderMap) -> Result<Option<RequestId>, Failure> 
     Ok(Some(of_key(key.as_str())))
 }
 
-// Of a call with an `Idempotency-Key`.
+// The id of a call with an `Idempotency-Key`.
 fn of_key(key: &str) -> RequestId {
     within("key/", key)
 }
 
-/// Of an operation in a batch, by the client's `request_id`.
+/// The id of an operation in a batch, from the client's `request_id`.
 pub(super) fn of_operation(request: &RequestId) -> RequestId {
     within("op/", request.as_str())
 }
 
-/// Of a message that came by a unary call.
+/// The id of a message that arrived by a unary call.
 pub(super) fn of_message(from: &ProcessId, message: &RequestId) -> RequestId {
     within(&origin("call", from), message.as_str())
 }
 
-/// Of a marker that came by a unary call: a channel carries one marker of each snapshot.
+/// The id of a marker that arrived by a unary call. A channel carries one marker per snapshot.
 pub(super) fn of_marker(from: &ProcessId, snapshot: &str) -> RequestId {
     within(&origin("marker", from), snapshot)
 }
 
-/// A refusal with the name of the request as its client gave it.
+/// Restores the client's own id in a refusal.
 pub(super) fn as_given(refusal: Refusal) -> Refusal {
     let Refusal::RequestReused(request) = &refusal else {
         return refusal;
@@ -59,7 +60,7 @@ pub(super) fn as_given(refusal: Refusal) -> Refusal {
     given.map_or(refusal, Refusal::RequestReused)
 }
 
-// A process id with a slash in it, or a long one, must not run into what follows.
+// A process id that is long or contains a slash is hashed, so that it cannot run into the rest.
 fn origin(kind: &str, from: &ProcessId) -> String {
     let from = from.as_str();
     if from.contains('/') || from.len() > 32 {

@@ -1,5 +1,4 @@
-//! Where connections come in: counted, so that they leave descriptors for everything else. Without a bound a crowd of
-//! idle clients would take them all.
+//! A listener with a limit of connections, so that idle clients cannot exhaust the file descriptors.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,24 +7,25 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
-/// How long to wait before the next try where the system has no more sockets.
+/// The pause before the next accept when the system has no more sockets.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What may wait in the kernel that the client has no room for yet; less is sent at the rate at which it reads.
+/// The limit of bytes queued in the kernel before the socket counts as writable again. With less queued, writes proceed
+/// at the rate at which the client reads.
 #[cfg(target_os = "linux")]
 const UNSENT_BYTES_MAX: u32 = 128 * 1024;
 
-/// A socket that listens, with places for those who come in.
+/// A listening socket with a number of connection permits.
 pub(super) struct Listener {
     listener: TcpListener,
     places: Arc<Semaphore>,
 }
 
-/// The place of one connection; it is free again when this is dropped.
+/// The permit of one connection, released when dropped.
 pub(super) type ConnectionPermit = OwnedSemaphorePermit;
 
 impl Listener {
-    /// With so many places; whoever finds none waits in the backlog of the system.
+    /// A listener with this many permits. Further connections wait in the backlog of the kernel.
     pub(super) fn new(listener: TcpListener, places: usize) -> Self {
         Self {
             listener,
@@ -33,7 +33,7 @@ impl Listener {
         }
     }
 
-    /// The next who comes in. To give up waiting loses nobody.
+    /// The next connection. Cancel-safe.
     pub(super) async fn next(&self) -> (TcpStream, ConnectionPermit) {
         let place = Arc::clone(&self.places).acquire_owned().await;
         let place = place.expect("nobody closes this semaphore");
@@ -41,7 +41,8 @@ impl Listener {
         loop {
             match self.listener.accept().await {
                 Ok((socket, _)) => {
-                    // Without it an answer in two parts waits for an acknowledgement, 40 ms; it is no more than slower.
+                    // Without nodelay an answer in two packets waits 40 ms for an acknowledgement; an error only makes
+                    // it slower.
                     let _slower = socket.set_nodelay(true);
                     bound_unsent(&socket);
                     return (socket, place);
@@ -57,8 +58,8 @@ impl Listener {
     }
 }
 
-// Without a bound megabytes wait in the kernel, and the socket takes nothing for as long as a slow client needs to read a
-// third of them: it would look as if the client read nothing.
+// Without the limit the kernel queues megabytes, and the socket accepts nothing until a slow client has read a third of
+// them; the client would appear to have stalled.
 #[cfg(target_os = "linux")]
 fn bound_unsent(socket: &TcpStream) {
     let _unbounded = socket2::SockRef::from(socket).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);

@@ -1,4 +1,4 @@
-//! Questions to the own process, typed: what goes in as an operation comes back as the answer to one.
+//! Typed requests to the local process: each function returns the type of answer that its input produces.
 
 use super::error::Failure;
 use crate::node::Handle;
@@ -7,7 +7,7 @@ use crate::process::event::{Answer, Input, Operation, Read, Reply};
 use crate::process::ids::{AccountId, Key, Lsn, RequestId};
 use crate::process::status::Status;
 
-/// Does an operation; durable when answered.
+/// Executes an operation; it is durable when this returns.
 pub(super) async fn operate(
     handle: &Handle,
     request: Option<RequestId>,
@@ -17,7 +17,7 @@ pub(super) async fn operate(
     Ok(answer(settled.reply))
 }
 
-/// The answer in the reply to an operation.
+/// The answer within the reply to an operation.
 pub(super) fn answer(reply: Reply) -> Answer {
     let Reply::Operation(answer) = reply else {
         unreachable!("an operation is answered as one")
@@ -27,11 +27,11 @@ pub(super) fn answer(reply: Reply) -> Answer {
 
 /// A balance and the turn in which it was read.
 pub(super) struct Balance {
-    /// `None` if the account never existed.
+    /// Minor units; `None` if the account never existed.
     pub(super) units: Option<i64>,
-    /// The journal position.
+    /// The journal position of the turn.
     pub(super) position: Lsn,
-    /// The clock of that turn.
+    /// The clock value of the turn.
     pub(super) time: Hlc,
 }
 
@@ -48,7 +48,7 @@ pub(super) async fn balance(handle: &Handle, account: AccountId) -> Result<Balan
     })
 }
 
-/// The value of a key.
+/// The value of a key of this process.
 pub(super) async fn value(handle: &Handle, key: Key) -> Result<Option<Box<str>>, Failure> {
     let settled = handle.ask(Input::Read(Read::Key(key))).await?;
     let Reply::Key(value) = settled.reply else {
@@ -57,7 +57,7 @@ pub(super) async fn value(handle: &Handle, key: Key) -> Result<Option<Box<str>>,
     Ok(value)
 }
 
-/// How the process stands.
+/// The status of this process.
 pub(super) async fn status(handle: &Handle) -> Result<Status, Failure> {
     let settled = handle.ask(Input::Read(Read::Status)).await?;
     let Reply::Status(status) = settled.reply else {

@@ -1,4 +1,4 @@
-//! Which processes can be asked about their accounts: those of the cluster whose programs are like this one.
+//! The processes that can be asked about their accounts: members of the cluster that run this program.
 
 use super::error::Failure;
 use super::local_query;
@@ -6,32 +6,32 @@ use crate::node::Handle;
 use crate::process::ids::ProcessId;
 use crate::process::refusal::Refusal;
 
-/// What can be asked for instead, of the history here.
+/// A suggestion: the local history has balances in snapshots.
 pub(super) const RECORDED: &str = "what an account held in a snapshot is answered here: …/balance?snapshot= (BalanceAt with \
                                    snapshot_id)";
-/// The same where instants are answered, too.
+/// The same, if instants are answered as well.
 pub(super) const THEN: &str = "what an account held at an instant or in a snapshot is answered by the history here: \
                                …/balance?at= or ?snapshot= (BalanceAt with at_us or snapshot_id)";
-/// Where an instant was asked about.
+/// The same, for a question about an instant.
 pub(super) const NOT_RECORDED: &str = "no snapshot in the history here holds its state at or before this instant; ask about \
                                        a later one";
 
-/// What a process is to this cluster.
+/// The relation of a process to this cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Membership {
-    /// It is in the cluster, and can be asked.
+    /// A member that can be asked.
     Member,
-    /// It is in the cluster, and its program answers no questions.
+    /// A member hosted by another program, which answers no questions.
     OtherMake,
-    /// It was in the cluster.
+    /// A former member.
     Removed,
 }
 
 impl Membership {
-    /// Of a process.
+    /// The relation of a process to this cluster.
     ///
     /// # Errors
-    /// It is not in the cluster, and never was as far as is known here.
+    /// The process is not a member and is not known to have been one.
     pub(super) async fn of(handle: &Handle, process: &ProcessId) -> Result<Self, Failure> {
         let config = handle.config();
         if config.is_unary(process) {
@@ -46,7 +46,7 @@ impl Membership {
         }
     }
 
-    /// Why a process cannot be asked, and what can be asked for instead; `None` where it can.
+    /// Why a process cannot be asked, and what to request instead; `None` if it can be asked.
     pub(super) fn obstacle(
         self,
         process: &ProcessId,

@@ -1,8 +1,7 @@
-//! The API: what users and tools may rely on, over gRPC and REST.
+//! The API that users and tools rely on, over gRPC and REST.
 //!
-//! Both ways in speak to the node through its [`Handle`](crate::node::Handle) alone, and both answer
-//! failures from the one table in `error`. Nothing here decides anything about money or snapshots, and nothing a
-//! client sends can panic.
+//! Both use the node through its [`Handle`](crate::node::Handle) only and take failures from the one table in `error`.
+//! This module decides nothing about money or snapshots. Nothing that a client sends can cause a panic.
 
 mod audit;
 mod balance;

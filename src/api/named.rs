@@ -1,7 +1,7 @@
-//! Snapshots as requests name them: by their id, or as `latest`.
+//! Snapshot ids in requests: an id, or `latest`.
 //!
-//! No snapshot is taken under either of the two words that are read here. A history of before may hold one whose id is
-//! `latest`; that one is read as `id:latest`.
+//! Both words below are reserved: no new snapshot gets them as its id. An old history may contain a snapshot with the
+//! id `latest`; it is addressed as `id:latest`.
 
 use super::error::{Failure, id};
 use crate::node::{Handle, SnapshotFilter, SnapshotStatus, SnapshotView};
@@ -12,16 +12,16 @@ pub(crate) const LATEST: &str = "latest";
 /// The snapshot whose id is `latest`.
 pub(crate) const ITS_ID_IS_LATEST: &str = "id:latest";
 
-/// Which snapshots `latest` is the newest of.
+/// The set of snapshots from which `latest` selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Among {
-    /// All, those that are in progress included.
+    /// All, including those in progress.
     All,
-    /// Those that are complete or partial: of these there is something to read.
+    /// Complete and partial ones, which have contents to read.
     Finished,
 }
 
-/// The id that a request names.
+/// Resolves the id in a request.
 pub(super) async fn named(
     handle: &Handle,
     field: &str,
@@ -35,7 +35,7 @@ pub(super) async fn named(
     }
 }
 
-/// The id of a snapshot that is to be taken.
+/// Validates the id of a new snapshot.
 pub(super) fn new_id(field: &str, text: &str) -> Result<SnapshotId, Failure> {
     if text == LATEST || text == ITS_ID_IS_LATEST {
         let why = format!("{text:?} is how the newest snapshot is asked for; choose another id");

@@ -1,4 +1,4 @@
-//! A proof as JSON: what REST gives and the command line reads. Bytes are base64 (RFC 4648 §4).
+//! A proof as JSON, written by REST and read by the command line. Bytes are base64 (RFC 4648 §4).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::process::ids::{AccountId, ProcessId};
 use crate::store::{Proof, Proven, RunProof};
 
-/// The only form that is known.
+/// The only known format.
 const FORMAT: &str = "snapledger proof 1";
 
-/// A balance, and what proves it. The bytes alone count; everything else says what they should come to.
+/// A balance and its proof. Only the bytes are evidence; the other fields state what the bytes must prove.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProofDocument {
@@ -40,25 +40,25 @@ struct RunBytes {
     cells: Option<String>,
 }
 
-/// What a proof was checked to say.
+/// What a verified proof says.
 #[derive(Debug, Clone)]
 pub struct Checked {
-    /// Of which process.
+    /// The process that keeps the account.
     pub process: ProcessId,
-    /// Of which account.
+    /// The account whose balance is proven.
     pub account: AccountId,
     /// The revision with its root, and the balance.
     pub proven: Proven,
 }
 
 impl ProofDocument {
-    /// Whether this is a proof, of whatever it may be.
+    /// Whether the document claims to be a proof.
     #[must_use]
     pub fn is_one(json: &serde_json::Value) -> bool {
         json["format"] == FORMAT
     }
 
-    /// Writes down what is proven.
+    /// The document of a proof.
     #[must_use]
     pub fn new(
         proof: &Proof,
@@ -91,10 +91,10 @@ impl ProofDocument {
         }
     }
 
-    /// Checks the bytes, and everything else against them.
+    /// Verifies the bytes, and all other fields against them.
     ///
     /// # Errors
-    /// A sentence with the first thing that is wrong.
+    /// A sentence with the first fault.
     pub fn check(&self) -> Result<Checked, String> {
         if self.format != FORMAT {
             return Err(format!("its format is {:?}, not {FORMAT:?}", self.format));

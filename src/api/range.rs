@@ -1,5 +1,5 @@
-//! From when to when a list reaches: by instants, or by `now` and `-5m`, which stay on all pages what they were for the
-//! first one.
+//! The time range of a list, given by instants or by `now` and `-5m`. Relative bounds are resolved for the first page
+//! and keep their values on later pages.
 
 use super::error::Failure;
 use super::rest::cursor::{self, PageStart, QueryFingerprint, Within};
@@ -10,14 +10,14 @@ use crate::process::clock::Hlc;
 /// The bounds of a list.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Range {
-    /// Not before this.
+    /// Inclusive.
     pub(super) from: Option<Hlc>,
-    /// Before this.
+    /// Exclusive.
     pub(super) to: Option<Hlc>,
     is_relative: bool,
 }
 
-/// What a client gives, each where it gives it.
+/// The parameters of a request, each if given.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Given<'a> {
     pub(super) from: Option<&'a str>,
@@ -26,7 +26,7 @@ pub(super) struct Given<'a> {
 }
 
 impl Range {
-    /// The bounds, and the place behind which the page begins.
+    /// The bounds, and the position after which the page begins.
     pub(super) async fn of<P: PageStart>(
         handle: &Handle,
         question: QueryFingerprint,
@@ -65,7 +65,7 @@ impl Range {
         Ok((range, place))
     }
 
-    /// The cursor of the page behind a place.
+    /// The cursor of the page that begins after `place`.
     pub(super) fn cursor(&self, question: QueryFingerprint, place: impl PageStart) -> String {
         match self.is_relative {
             true => cursor::encode(

@@ -1,4 +1,4 @@
-//! Reading recorded states and channels. Chunks are read from the disk, so this runs on threads that may block.
+//! Reads recorded states and channels. Chunks are read from disk, so this runs on blocking threads.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ impl From<Unanswered> for Failure {
     }
 }
 
-/// Runs what reads from the disk, off the threads that serve sockets.
+/// Runs `work`, which reads from disk, on a blocking thread.
 pub(super) async fn blocking<T: Send + 'static>(
     handle: &Handle,
     work: impl FnOnce(&Store) -> Result<T, Failure> + Send + 'static,
@@ -39,7 +39,8 @@ pub(super) async fn blocking<T: Send + 'static>(
     done.map_err(|failure| noted(handle, failure))
 }
 
-/// The failure, after the node has taken note of it: whoever reads may be the first to find that the store has failed.
+/// Passes the failure through, after telling the node about a fatal store error: a reader may be the first to detect
+/// it.
 pub(super) fn noted(handle: &Handle, failure: Failure) -> Failure {
     match failure {
         Failure::Unreadable(error) if error.is_fatal() => handle.store_failed(error).into(),
@@ -47,12 +48,12 @@ pub(super) fn noted(handle: &Handle, failure: Failure) -> Failure {
     }
 }
 
-/// How many bytes of each recorded state are accounts. Without a process whose contents are not here as a whole.
+/// The bytes of the accounts in each recorded state, except for processes whose contents are not fully here.
 pub(super) async fn account_bytes(
     handle: &Handle,
     view: &SnapshotView,
 ) -> Result<BTreeMap<ProcessId, u64>, Failure> {
-    // With its lease.
+    // Reads under the lease of the snapshot.
     let state = view.state.clone();
     if state.parts.is_empty() {
         return Ok(BTreeMap::new());
@@ -71,7 +72,7 @@ pub(super) async fn account_bytes(
     .await
 }
 
-/// The newest revision of a snapshot, or what is here of one in progress.
+/// The newest revision of a snapshot, or the local data of one in progress.
 pub(super) async fn view(handle: &Handle, id: SnapshotId) -> Result<SnapshotView, Failure> {
     match handle.snapshot(&id).await? {
         Some(view) => Ok(view),
@@ -79,7 +80,7 @@ pub(super) async fn view(handle: &Handle, id: SnapshotId) -> Result<SnapshotView
     }
 }
 
-/// A revision of a snapshot, or the newest.
+/// The given revision of a snapshot, or the newest.
 pub(super) async fn view_of(
     handle: &Handle,
     id: SnapshotId,
@@ -102,14 +103,14 @@ pub(super) async fn view_of(
     })
 }
 
-// Another process that may have given this number.
+// Another process that may have assigned this revision number.
 fn numbered_by(handle: &Handle, initiator: &ProcessId, revision: u32) -> Option<ProcessId> {
     let config = handle.config();
     let numbering = assembly::numbered_by(revision, initiator, &config.topology);
     numbering.filter(|process| **process != config.me).cloned()
 }
 
-/// Why a snapshot is not in the history of this process: it was deleted, nobody knows it, or another one assembles it.
+/// Why a snapshot is not in the local history: it was deleted, is unknown, or is assembled elsewhere.
 pub(super) async fn absent(handle: &Handle, id: SnapshotId) -> Result<Failure, Failure> {
     if handle.store().is_deleted(&id) {
         let since = handle.store().kept_since();
@@ -141,14 +142,14 @@ pub(super) async fn absent(handle: &Handle, id: SnapshotId) -> Result<Failure, F
     })
 }
 
-// Another process of the cluster that names what it starts as this id is; whoever gave the name itself is not guessed.
+// The other process whose generated ids have the form of this id. An id chosen by a client names no process.
 fn named_by(handle: &Handle, id: &SnapshotId) -> Option<ProcessId> {
     let config = handle.config();
     let mut others = config.topology.processes().filter(|one| **one != config.me);
     others.find(|process| is_drawn_by(id, process)).cloned()
 }
 
-/// Refuses to list what a process started that is neither in the cluster nor, of an earlier one, in the history.
+/// Refuses to filter by an initiator that is neither a member of the cluster nor in the history.
 pub(super) fn check_initiator(
     handle: &Handle,
     initiator: Option<&ProcessId>,
@@ -171,7 +172,7 @@ pub(super) fn check_initiator(
     Err(Failure::malformed("initiator", why))
 }
 
-/// The status that is named `text`.
+/// Parses a status.
 pub(super) fn status(text: &str) -> Result<SnapshotStatus, Failure> {
     match text {
         "in_progress" => Ok(SnapshotStatus::InProgress),
@@ -202,7 +203,7 @@ pub(super) fn state_of<'a>(
         })
 }
 
-/// The balances of a recorded state, by account id, from the given one on.
+/// The balances of a recorded state by account id, starting at `from`.
 pub(super) fn balances<'a>(
     store: &'a Store,
     state: &'a RecordedState,
@@ -216,7 +217,7 @@ pub(super) fn balances<'a>(
     }))
 }
 
-/// A point in a recorded state: the balance of one account, `None` if it did not exist.
+/// A point lookup in a recorded state; `None` if the account did not exist.
 pub(super) fn balance(
     store: &Store,
     state: &RecordedState,
@@ -234,7 +235,7 @@ mod tests {
     use crate::node::Node;
     use crate::store::Damage;
 
-    // Without this a node whose disk fails while clients only read would answer each of them with an error, for ever.
+    // Without this a node whose disk fails would return errors to readers forever.
     #[tokio::test]
     async fn a_store_that_fails_while_a_client_reads_ends_the_node() {
         let dir = tempfile::tempdir().expect("a temporary directory");

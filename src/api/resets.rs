@@ -1,6 +1,6 @@
-//! How fast the streams of one connection may be reset (RST_STREAM): by its client, which cancels what it asked for, and by
-//! the server, which the client makes do so. Each is cheap to bring about and has cost a request. A client that goes faster
-//! is not read for a moment; everything on its connection goes on.
+//! Limits the rate of stream resets (RST_STREAM) per connection: both those sent by the client, which cancels requests,
+//! and those that the client provokes from the server. A reset is cheap to cause and costs the server a request. If the
+//! rate is exceeded, the connection is not read for a while; everything on it proceeds afterwards.
 
 use std::io;
 use std::pin::Pin;
@@ -12,13 +12,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// What one reset takes of the time of its connection: 2,000 a second go on for ever.
+/// The time budget of one reset: a sustained rate of 2,000 per second is allowed.
 const EACH: Duration = Duration::from_micros(500);
-/// Resets that may come at once. With what one read holds they stay below the limit of pending resets, at which h2 ends
+/// The burst limit. Together with the resets in one read it stays below the limit of pending resets at which h2 closes
 /// the connection.
 const AT_ONCE: u32 = 512;
 
-/// The two halves of a connection. What is sent is counted, and paid for by what is read.
+/// The two halves of a connection. Sent resets are counted by the writer and charged at the next read.
 pub(super) fn paced<R, W>(read: R, write: W) -> (Paced<R>, Counted<W>) {
     let sent = Arc::new(AtomicU32::new(0));
     let counted = Counted {
@@ -40,9 +40,9 @@ pub(super) fn paced<R, W>(read: R, write: W) -> (Paced<R>, Counted<W>) {
 pub(super) struct Paced<S> {
     inner: S,
     frames: Frames,
-    /// Resets that were sent since the last read.
+    /// Resets sent since the last read.
     sent: Arc<AtomicU32>,
-    /// When the resets so far would have come at the allowed pace.
+    /// When the resets so far would have arrived at the allowed rate.
     due: Instant,
     pause: Option<Pin<Box<Sleep>>>,
 }
@@ -133,22 +133,22 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     }
 }
 
-/// Where the bytes of an HTTP/2 connection stand between its frames (RFC 9113 §4.1).
+/// The position in the frame structure of an HTTP/2 byte stream (RFC 9113 §4.1).
 struct Frames {
-    /// Bytes before the next head.
+    /// Bytes before the next frame header.
     skip: usize,
-    /// What is here of the head of a frame: the length of its payload, then its type.
+    /// The header bytes so far: first the length of the payload, then the type.
     head: [u8; HEAD_BYTES],
     known: usize,
 }
 
 const PREFACE_BYTES: usize = 24;
-/// Length, type, flags and stream.
+/// Length, type, flags and stream id.
 const HEAD_BYTES: usize = 9;
 const RST_STREAM: u8 = 3;
 
 impl Frames {
-    // Of a connection that begins with so many other bytes.
+    // For a connection that begins with `skip` bytes before the first frame.
     fn after(skip: usize) -> Self {
         Self {
             skip,
@@ -157,7 +157,7 @@ impl Frames {
         }
     }
 
-    /// How many resets begin in these bytes, which follow those before.
+    /// The number of RST_STREAM frames whose headers end in these bytes, which follow the earlier ones.
     fn resets_in(&mut self, mut bytes: &[u8]) -> u32 {
         let mut resets = 0;
         while !bytes.is_empty() {
@@ -218,7 +218,7 @@ mod tests {
                 read += paced.read(&mut piece).await.expect("all of it comes");
             }
             assert_eq!(paced.pause.is_some(), is_paused, "{resets}");
-            // What the last read held is paid for by the next.
+            // The resets of one read are charged to the next.
             let least = if is_paused {
                 EACH * 300
             } else {

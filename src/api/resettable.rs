@@ -9,15 +9,15 @@ use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 use tokio::net::tcp::OwnedWriteHalf;
 
-/// Closes the connection when it is dropped: with a reset if the flag is set by then.
+/// Closes the connection when dropped; with a reset if the flag is set by then.
 pub(super) struct Resettable {
-    /// Always there; only the end takes it.
+    /// `Some` until dropped.
     write: Option<OwnedWriteHalf>,
     reset: Arc<AtomicBool>,
 }
 
 impl Resettable {
-    /// With the flag that asks for a reset.
+    /// The half, and the flag that requests a reset.
     pub(super) fn of(write: OwnedWriteHalf) -> (Self, Arc<AtomicBool>) {
         let reset = Arc::new(AtomicBool::new(false));
         let resettable = Self {
@@ -38,7 +38,7 @@ impl Drop for Resettable {
         if let Some(write) = write.filter(|_| self.reset.load(Ordering::Relaxed)) {
             // If the socket is gone there is nothing to reset.
             let _gone = write.as_ref().set_zero_linger();
-            // Its own end would be an orderly one.
+            // Dropping the half would send FIN.
             write.forget();
         }
     }

@@ -1,5 +1,5 @@
-//! The servers: gRPC and REST, each on its port. Both take HTTP/1.1 and HTTP/2 with prior knowledge, within the same
-//! bounds, and end what is under way when the node stops.
+//! The gRPC and REST servers. Both accept HTTP/1.1 and HTTP/2 with prior knowledge, have the same limits, and finish
+//! the requests in progress when the node stops.
 
 use std::future::Future;
 use std::io::{self, Cursor};
@@ -22,23 +22,23 @@ use super::listener::{ConnectionPermit, Listener};
 use super::resets::paced;
 use super::resettable::Resettable;
 
-/// What every HTTP/2 connection begins with (RFC 9113 §3.4).
+/// The first bytes of every HTTP/2 connection (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long a client may take for its first bytes. One that says nothing would keep its place for ever.
+/// The time limit for the first bytes of a client. A silent client would otherwise hold its permit forever.
 const FIRST_BYTES_MAX: Duration = Duration::from_secs(10);
-/// How long a client may take for the head of a request over HTTP/1.1.
+/// The time limit for the header of a request on HTTP/1.1.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Streams of one HTTP/2 connection; more wait at the client.
+/// The streams of one HTTP/2 connection; further ones wait at the client.
 const STREAMS_MAX: u32 = 1024;
-/// Streams that may be cancelled before the server has looked at them. A smaller number would end connections whose
-/// clients cancel, or reach their deadlines, in bursts; how fast they may do so is for `resets` to say.
+/// The streams that may be cancelled before the server has handled them. A smaller limit would close connections whose
+/// clients cancel or time out in bursts; `resets` limits the rate.
 const PENDING_RESETS_MAX: usize = STREAMS_MAX as usize;
 const KEEPALIVE: Duration = Duration::from_secs(20);
-/// Room for requests under way on one stream. A connection has twice as much: a channel whose messages wait must not be in
-/// the way of greetings.
+/// The flow-control window of one stream in bytes. That of a connection is twice as large, so that a blocked channel
+/// does not delay handshakes.
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
-/// Serves until `stop` is done, and then what is under way. Connections end with this future.
+/// Serves until `stop` resolves, then finishes the requests in progress. Dropping this future closes the connections.
 pub(super) async fn serve(door: Listener, router: Router, stop: impl Future) {
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
@@ -62,9 +62,9 @@ pub(super) async fn serve(door: Listener, router: Router, stop: impl Future) {
     graceful.shutdown().await;
 }
 
-/// A connection whose version of HTTP is known.
+/// A connection with a known HTTP version.
 struct Opened {
-    /// The first bytes, which told the version, are read again.
+    /// Replays the bytes that were read to detect the version.
     read: Chain<Cursor<Vec<u8>>, OwnedReadHalf>,
     write: OwnedWriteHalf,
     place: ConnectionPermit,
@@ -105,14 +105,14 @@ async fn ended(connection: impl Future<Output = hyper::Result<()>>, _place: Conn
     }
 }
 
-// An answer that breaks off over HTTP/1.0 has no other sign of it than a reset: its end is the end of the connection.
+// A reset is the only way to signal a truncated answer on HTTP/1.0, where the end of the connection ends the answer.
 async fn ended_http1(
     connection: impl Future<Output = hyper::Result<()>>,
     reset: Arc<AtomicBool>,
     place: ConnectionPermit,
 ) {
     let noted = async {
-        // The socket is closed when the connection is dropped, at the end of this block.
+        // Dropping the connection at the end of this block closes the socket.
         let mut connection = std::pin::pin!(connection);
         let result = connection.as_mut().await;
         let is_cut_off = result.as_ref().is_err_and(hyper::Error::is_user);
@@ -122,7 +122,7 @@ async fn ended_http1(
     ended(noted, place).await;
 }
 
-// As many as tell the versions apart, and no more than the preface.
+// As many bytes as are needed to distinguish the versions, at most the preface.
 async fn first_bytes(read: &mut OwnedReadHalf) -> io::Result<Vec<u8>> {
     let mut first = Vec::with_capacity(PREFACE.len());
     let mut limited = read.take(PREFACE.len() as u64);
@@ -150,7 +150,7 @@ fn http2() -> http2::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
-        // A number for the whole life of a connection; how fast they come is for `resets` to say, too.
+        // This limit counts over the whole life of a connection, so it is disabled; `resets` limits the rate instead.
         .max_local_error_reset_streams(None)
         .keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
@@ -169,7 +169,7 @@ mod tests {
 
     use super::*;
 
-    // Without this half an answer over HTTP/1.0 looks whole: nothing else tells its end.
+    // Without this half an answer looks whole on HTTP/1.0, which has no other end mark.
     #[tokio::test]
     async fn an_answer_that_breaks_off_over_http_1_0_resets_the_connection() {
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

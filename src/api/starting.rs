@@ -1,4 +1,4 @@
-//! What a node answers on its two ports before it runs: it lives, and why it is not ready. Peers are greeted.
+//! The servers of a node that is still starting: it is live, not ready with a reason, and answers handshakes of peers.
 
 use std::io;
 use std::time::Duration;
@@ -15,20 +15,20 @@ use super::{descriptors, grpc, rest};
 use crate::node::discover::Discovery;
 use crate::node::greeter::Greeter;
 
-/// How long calls may take that are under way when the node takes over.
+/// The time limit for calls in progress when the node takes over.
 const STOP_MAX: Duration = Duration::from_secs(1);
 
-/// The two servers of a node that still learns which processes its peers are.
+/// The two servers of a node that still discovers its peers.
 pub struct StartingServers {
     stopping: watch::Sender<bool>,
     servers: Vec<JoinHandle<()>>,
 }
 
 impl StartingServers {
-    /// Serves the sockets, which stay open for the node.
+    /// Serves on the sockets, which stay open for the node.
     ///
     /// # Errors
-    /// The system does not let the sockets be shared.
+    /// The operating system cannot duplicate a socket.
     pub async fn start(sockets: &Sockets, discovery: &Discovery) -> io::Result<Self> {
         let places = descriptors::connections_max(0);
         let door = |socket: &std::net::TcpListener| {
@@ -46,7 +46,7 @@ impl StartingServers {
         Ok(Self { stopping, servers })
     }
 
-    /// Accepts nobody any more: connections that come from here on wait for the node.
+    /// Stops accepting. New connections wait in the backlog for the node.
     pub async fn stop(self) {
         self.stopping.send_replace(true);
         for mut server in self.servers {

@@ -1,5 +1,5 @@
-//! Statements of any account of the cluster, a page at a time: of this process, or asked of the one that has it. Both come as
-//! they travel, so that a page says the same wherever it is asked for.
+//! Statements of any account of the cluster, one page at a time: read locally, or requested from the process that keeps
+//! the account. Both paths produce the wire type, so a page is the same on every node.
 
 use tonic::Code;
 
@@ -19,12 +19,12 @@ use crate::proto::snapledger::{
 use crate::store::{Marked, StatementPage, StatementQuery};
 use crate::transport::wire::answers_since;
 
-/// Nobody else has the journal.
+/// No other process has the journal.
 const INSTEAD: &str = "statements are in its journal alone, and wait until it is back; what the account held at an \
                        instant or in a snapshot can be answered by the history here: …/balance?at= or ?snapshot= \
                        (BalanceAt with at_us or snapshot_id)";
 
-/// A page of the statement of an account of a process of this cluster.
+/// A page of the statement of an account of any process of this cluster.
 pub(super) async fn page(
     handle: &Handle,
     process: &ProcessId,
@@ -63,7 +63,8 @@ async fn asked(
     }
     let channel = handle.peer_channel(process);
     let channel = channel.ok_or_else(|| Refusal::UnknownProcess(process.clone()))?;
-    // Not by its name: two nodes that took each other's addresses would pass the question on for ever.
+    // The request names no process: two nodes with swapped addresses would otherwise forward it to each other
+    // endlessly.
     let request = StatementRequest {
         process: String::new(),
         account: query.account.to_string(),
@@ -96,7 +97,7 @@ async fn asked(
     Ok(page)
 }
 
-/// The place of an entry that came.
+/// The position of an entry from the wire.
 pub(super) fn place(place: WirePlace) -> EntryPlace {
     EntryPlace {
         position: Lsn(place.position),

@@ -1,5 +1,5 @@
-//! Instants for people: RFC 3339, shown in UTC with microseconds. Every instant that a client writes, on REST, in a string
-//! of gRPC or in a command, is read here.
+//! Instants as text: RFC 3339, shown in UTC with microseconds. Every instant that a client writes, on REST, in a gRPC
+//! string or in a command, is parsed here.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,8 +16,8 @@ const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 const LAST: DateTime = DateTime::constant(9999, 12, 31, 23, 59, 59, 999_999_000);
 const HOUR_S: i64 = 3600;
 
-/// An instant as a client gives it, in microseconds since the Unix epoch. Clocks reach from 1970 to 2112; a filter may
-/// name an instant outside of that range, and is then as open as it looks.
+/// An instant from a client in microseconds since the Unix epoch. Clocks range from 1970 to 2112; a filter may name an
+/// instant outside of that range, which then bounds nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Instant(i64);
 
@@ -27,26 +27,26 @@ impl Instant {
         Self(i64::try_from(wall_us).unwrap_or(i64::MAX))
     }
 
-    /// The first clock value of the instant, or the end of all clocks that is nearest to it: as a bound it is exact.
+    /// The first clock value of the instant, clamped to the range of clocks; exact when used as a bound.
     pub(crate) fn bound(self) -> Hlc {
         Hlc::at(u64::try_from(self.0).unwrap_or(0))
     }
 }
 
 impl fmt::Display for Instant {
-    // An instant that has five digits of a year is shown as the last that has four.
+    // Years beyond 9999 are shown as the last representable instant.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let instant = EPOCH.checked_add(SignedDuration::from_micros(self.0));
         write!(f, "{:.6}Z", instant.unwrap_or(LAST))
     }
 }
 
-/// An instant, from microseconds since the Unix epoch, in UTC.
+/// Formats microseconds since the Unix epoch in UTC.
 pub(crate) fn rfc3339(wall_us: u64) -> String {
     Instant::of_us(wall_us).to_string()
 }
 
-/// A bound of a list: an instant, or how long ago it is.
+/// A bound of a list: an instant, or a time before now.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Bound {
     At(Instant),
@@ -57,7 +57,7 @@ impl Bound {
     pub(super) fn instant(self, present: Instant) -> Instant {
         match self {
             Self::At(instant) => instant,
-            // What is before all clocks bounds nothing.
+            // A bound before all clock values has no effect.
             Self::Ago(before) => {
                 let before_us = i64::try_from(before.as_micros()).unwrap_or(i64::MAX);
                 Instant(present.0.saturating_sub(before_us))
@@ -66,15 +66,15 @@ impl Bound {
     }
 }
 
-/// Understands a bound of a list.
+/// Parses a bound of a list.
 pub(super) fn bound(field: &str, text: &str) -> Result<Bound, Failure> {
     let ago = before_now(text).map(Bound::Ago);
     let bound = ago.or_else(|| read(text).map(Bound::At));
     bound.ok_or_else(|| Failure::malformed(field, expected_at(text)))
 }
 
-/// The last clock value of the instant that a request asks about, which must be over; `now` and `-5m` are taken by the
-/// clock of this node.
+/// The last clock value of a requested instant, which must be in the past. `now` and `-5m` are resolved by the clock of
+/// this node.
 pub(super) async fn asked(handle: &Handle, field: &str, text: &str) -> Result<Hlc, Failure> {
     let Some(before) = before_now(text) else {
         let instant = read(text);
@@ -88,7 +88,7 @@ pub(super) async fn asked(handle: &Handle, field: &str, text: &str) -> Result<Hl
     Ok(Hlc::at(then).last_of_label())
 }
 
-/// How long ago an instant is that is given as `now` or `-5m`.
+/// The time before now of `now` or `-5m`.
 pub(crate) fn before_now(text: &str) -> Option<Duration> {
     match text.strip_prefix('-') {
         Some(before) => parse_span(before),
@@ -96,15 +96,15 @@ pub(crate) fn before_now(text: &str) -> Option<Duration> {
     }
 }
 
-/// What an instant looks like where `now` is taken as well, to be said where `text` was given instead.
+/// The expected syntax where `now` is allowed, for an error about `text`.
 pub(crate) fn expected_at(text: &str) -> String {
     let expected = expected(text);
     format!("{expected}; or now, or how long ago: -90s, -5m, -2h, -1d")
 }
 
-/// What an instant looks like, to be said where `text` was given instead.
+/// The expected syntax of an instant, for an error about `text`.
 fn expected(text: &str) -> String {
-    // A + that is not encoded arrives as a space.
+    // An unencoded + arrives as a space.
     let hint = match text.contains(' ') {
         true => " (in a URL, write + as %2B)",
         false => "",
@@ -115,8 +115,8 @@ fn expected(text: &str) -> String {
     )
 }
 
-/// Reads a time of RFC 3339, or a date as its first instant in UTC; `None` for everything else that ISO 8601 allows, too.
-/// Digits behind microseconds are cut off.
+/// Parses an RFC 3339 time, or a date as its first instant in UTC; `None` for other forms of ISO 8601. Digits beyond
+/// microseconds are truncated.
 pub(crate) fn read(text: &str) -> Option<Instant> {
     let (date, rest) = text.split_at_checked("yyyy-mm-dd".len())?;
     let date = date_of(date)?;
@@ -142,7 +142,7 @@ fn time_of(text: &str) -> Option<Time> {
     Time::new(hour.ok()?, minute.ok()?, second.ok()?, 0).ok()
 }
 
-// What `.25Z` begins with, and what comes behind it.
+// The fraction at the start of a text such as `.25Z`, and the rest.
 fn fraction_of(text: &str) -> Option<(SignedDuration, &str)> {
     let Some(text) = text.strip_prefix('.') else {
         return Some((SignedDuration::ZERO, text));
@@ -169,7 +169,7 @@ fn offset_of(text: &str) -> Option<SignedDuration> {
     }
 }
 
-// The numbers of a text in which every `d` of the shape is a digit, and all else as in the shape.
+// The numbers of a text that matches a shape, in which every `d` stands for a digit and all else for itself.
 fn numbers<const N: usize>(text: &str, shape: &str) -> Option<[i16; N]> {
     let fits = |(byte, wanted): (u8, u8)| match wanted {
         b'd' => byte.is_ascii_digit(),
@@ -186,7 +186,7 @@ fn numbers<const N: usize>(text: &str, shape: &str) -> Option<[i16; N]> {
     Some(read)
 }
 
-/// The last clock value of an instant, which must not be in the future: what will be then is not known.
+/// The last clock value of an instant, which must not be in the future.
 pub(in crate::api) async fn past(
     handle: &Handle,
     field: &str,
@@ -207,8 +207,8 @@ fn before_1970(instant: &impl fmt::Display) -> String {
     format!("{instant} is before 1970, where clocks begin; ask about a later instant")
 }
 
-/// Refuses two instants, each with its field, that are the wrong way round: an empty list would look like an answer.
-/// Else they are the bounds of a list.
+/// Refuses two instants in the wrong order, since an empty list would look like a valid answer; otherwise returns them
+/// as bounds of a list.
 pub(super) fn range(
     (earlier, from): (&str, Option<Instant>),
     (later, to): (&str, Option<Instant>),
@@ -253,7 +253,7 @@ mod tests {
         }
     }
 
-    // Without this an answer about 1969 would be one about 1970, and 9999 would be told as 2112.
+    // Without this an answer about 1969 is one about 1970, and 9999 is shown as 2112.
     #[test]
     fn what_no_clock_reaches_stays_what_it_is() {
         for (text, bound) in [
@@ -323,7 +323,7 @@ mod tests {
         node.stop().await;
     }
 
-    // Without this a mistyped instant would be taken for another one.
+    // Without this a mistyped instant is taken for another one.
     #[test]
     fn what_only_looks_like_an_instant_is_refused_with_what_is_expected() {
         for odd in [

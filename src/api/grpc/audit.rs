@@ -1,4 +1,4 @@
-//! The audit as it travels.
+//! The audit as wire messages.
 
 use super::super::cut::Cut;
 use crate::history::audit::{Absent, Audit, ChannelFlow};
@@ -9,7 +9,7 @@ use crate::proto::snapledger::{
 };
 use crate::transport::wire::{figures_to_wire, wide};
 
-/// An audit on the wire; `cluster` goes into the token of the cut.
+/// An audit as a message; `cluster` enters the token of the cut.
 pub(super) fn answer(audit: &Audit, cluster: &str) -> AuditAtResponse {
     let (totals, verification) = (audit.totals(), audit.verify());
     let token = audit.is_complete().then(|| Cut::from(audit).token(cluster));
@@ -39,7 +39,7 @@ pub(super) fn answer(audit: &Audit, cluster: &str) -> AuditAtResponse {
     }
 }
 
-/// A process that has done something which is dated too far ahead.
+/// A process with clock values too far ahead.
 pub(super) fn ahead((process, newest): (ProcessId, Hlc)) -> DatedAhead {
     DatedAhead {
         process: process.to_string(),
@@ -59,7 +59,7 @@ fn missing((process, absent): (&ProcessId, &Absent)) -> MissingShare {
 
 fn channel((channel, passed): (&ChannelId, ChannelFlow)) -> PassedChannel {
     let in_flight = passed.in_flight();
-    // Both are numbers of messages, and a channel has had fewer than 2^63.
+    // Both are message counts; a channel has carried fewer than 2^63.
     let count = |place: usize| in_flight.and_then(|figures| i64::try_from(figures[place]).ok());
     PassedChannel {
         from: channel.from.to_string(),

@@ -16,11 +16,11 @@ use crate::proto::chandy_lamport::{
     TransferResponse, WithdrawRequest, WithdrawResponse,
 };
 
-/// The service, on one node.
+/// The service of one node.
 pub(super) struct Bank(pub(super) Handle);
 
 impl Bank {
-    // What was done, or the sentence that says why not. A repeat under its key is answered as the first was.
+    // The receipt, or the sentence of the refusal. A repeat with the same key gets the first answer.
     async fn perform(
         &self,
         key: Option<RequestId>,

@@ -1,5 +1,5 @@
-//! The deadline of a call, as its client sets it by `grpc-timeout`: of every call of every service, also while its answer
-//! streams. What is not said by then is cut off, behind a whole message, by the status DEADLINE_EXCEEDED.
+//! The deadline of a call, set by its client with `grpc-timeout`. It applies to every call of every service, including
+//! streaming answers: at the deadline the stream is cut after a whole message, with status DEADLINE_EXCEEDED.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,14 +14,14 @@ use hyper::body::{Body as _, Bytes, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 use tonic::Status;
 
-/// What is left of the time of a call when it has waited, for the answer itself.
+/// The part of the deadline that is kept for the answer itself when a call waits.
 const ANSWER_TIME: Duration = Duration::from_millis(500);
 
-/// When the answer of a call must be on its way; an extension of its request.
+/// When the answer must be on its way; an extension of the request.
 #[derive(Debug, Clone, Copy)]
 struct Ends(Instant);
 
-/// How long a call may wait for something and still answer within its deadline; `longest` where it has none.
+/// The longest time a call may wait and still answer within its deadline; `longest` if it has none.
 pub(super) fn patience<T>(request: &tonic::Request<T>, longest: Duration) -> Duration {
     let ends = request.extensions().get::<Ends>();
     ends.map_or(longest, |Ends(at)| {
@@ -30,13 +30,13 @@ pub(super) fn patience<T>(request: &tonic::Request<T>, longest: Duration) -> Dur
     })
 }
 
-/// Answers in time, if only to say that it took too long.
+/// Answers before the deadline, with DEADLINE_EXCEEDED if necessary.
 pub(super) async fn keep(mut request: Request, next: Next) -> Response {
     let header = request.headers().get("grpc-timeout");
     let Some(allowed) = header.and_then(|text| parse(text.to_str().ok()?)) else {
         return next.run(request).await;
     };
-    // A little early, so that this status is there before the client ends the call by its own clock.
+    // Slightly early, so that this status arrives before the client cancels the call by its own clock.
     let ours = allowed
         .saturating_sub(Duration::from_millis(5))
         .max(allowed / 2);
@@ -57,7 +57,7 @@ fn exceeded(allowed: Duration) -> Status {
     ))
 }
 
-// A refusal has no body.
+// The response of a refusal has no body.
 fn within(body: Body, end: Pin<Box<Sleep>>, allowed: Duration) -> Body {
     match body.is_end_stream() {
         true => body,
@@ -65,7 +65,7 @@ fn within(body: Body, end: Pin<Box<Sleep>>, allowed: Duration) -> Body {
     }
 }
 
-/// A body that ends in time.
+/// A body that ends at the deadline.
 struct Timed {
     body: Body,
     end: Pin<Box<Sleep>>,
@@ -81,7 +81,7 @@ impl hyper::body::Body for Timed {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if !self.body.is_end_stream() && self.end.as_mut().poll(context).is_ready() {
-            // The source of the answer sees that its receiver is gone.
+            // Dropping the body tells the source of the answer that its receiver is gone.
             self.body = Body::empty();
             let mut trailers = HeaderMap::new();
             let status = exceeded(self.allowed).add_header(&mut trailers);
@@ -100,7 +100,7 @@ impl hyper::body::Body for Timed {
     }
 }
 
-// One to eight digits and a unit, as the gRPC protocol says.
+// One to eight digits and a unit, as in the gRPC protocol.
 fn parse(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     if !(1..=8).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -1,4 +1,4 @@
-//! What differs between two snapshots, or a snapshot and an instant, as messages: sums and who is missing first, then account by account.
+//! Differences as messages: first the sums and the processes that are not compared, then account by account.
 
 use std::ops::ControlFlow;
 
@@ -13,7 +13,7 @@ use crate::proto::snapledger::difference::Body;
 use crate::store::Store;
 use crate::transport::wire::wide;
 
-/// Shows all of it.
+/// Sends the whole comparison.
 pub(super) fn show(
     store: &Store,
     sides: &Sides,

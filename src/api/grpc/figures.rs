@@ -1,4 +1,4 @@
-//! A snapshot's figures as messages: the same that REST shows as JSON.
+//! The figures of a snapshot as messages, the same as REST returns in JSON.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::proto::snapledger as wire;
 use crate::transport::Envelope;
 use crate::transport::wire::{envelope_to_wire, wide};
 
-/// With everything.
+/// A snapshot with all fields.
 pub(super) fn whole(
     view: &SnapshotView,
     account_bytes: &BTreeMap<ProcessId, u64>,
@@ -30,7 +30,7 @@ pub(super) fn whole(
     }
 }
 
-/// As one of many.
+/// A snapshot as an entry of a list.
 pub(super) fn brief(view: &SnapshotView) -> wire::Snapshot {
     let state: &GlobalState = &view.state;
     let is_published = view.root.is_some();
@@ -63,7 +63,7 @@ pub(super) fn brief(view: &SnapshotView) -> wire::Snapshot {
     }
 }
 
-/// The certificate. What is still being gathered proves nothing yet.
+/// The certificate. An unpublished state proves nothing yet.
 pub(super) fn verification(
     verified: crate::history::verify::Verification,
     is_published: bool,
@@ -75,7 +75,7 @@ pub(super) fn verification(
     }
 }
 
-/// A message that was in a channel.
+/// A recorded message of a channel.
 pub(super) fn message(
     (from, to): (&ProcessId, &ProcessId),
     recorded: RecordedMessage,

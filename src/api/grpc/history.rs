@@ -1,4 +1,4 @@
-//! `snapledger.v1.HistoryService`: snapshots and what is in them, balances of any process, now, at instants and in
+//! `snapledger.v1.HistoryService`: snapshots and their contents; balances of any process, current, at instants and in
 //! snapshots; audits and statements.
 
 use std::sync::Arc;
@@ -33,14 +33,14 @@ use crate::proto::snapledger::{
 };
 use crate::store::{StatementQuery, Store, StoreError};
 
-/// How many snapshots are watched at once.
+/// The most snapshots watched at once.
 const WATCHERS_MAX: usize = 256;
 
-/// The service, on one node.
+/// The service of one node.
 pub(super) struct History {
     handle: Handle,
     watchers: Arc<Semaphore>,
-    /// Comparisons: a thread reads for long, and one with an instant is work for every node.
+    /// Limits comparisons: each occupies a thread for long, and one with an instant also every other node.
     exports: Arc<Semaphore>,
 }
 
@@ -196,7 +196,7 @@ impl HistoryService for History {
         let found = self.handle.revisions(&snapshot).await;
         let found = found.map_err(Failure::from)?;
         if found.is_empty() {
-            // It may be in progress.
+            // The snapshot may be in progress.
             recorded::view(&self.handle, snapshot).await?;
         }
         let revisions = found.iter().map(figures::brief).collect();
@@ -252,7 +252,7 @@ impl HistoryService for History {
         let side = |field, text| named(&self.handle, field, text, Among::Finished);
         let from = side("from_snapshot_id", &asked.from_snapshot_id).await?;
         let from = (from, going_on(asked.from_revision));
-        // Before anybody else is asked, as on REST.
+        // Before any other process is asked, as on REST.
         let permit = self.exports.clone().try_acquire_owned();
         let permit = permit.map_err(|_| Failure::Busy(EXPORTS_MAX, "exports"))?;
         let mut sides = match (asked.at_us, &*asked.to_snapshot_id) {
@@ -290,7 +290,7 @@ impl HistoryService for History {
     }
 }
 
-// Who is missing from a stream, in its metadata, as in the header on REST.
+// Names the missing processes in the metadata of a stream, as the header on REST does.
 fn mark<T>(mut answer: Response<T>, missing: Option<String>) -> Response<T> {
     if let Some(missing) = missing.and_then(|names| names.parse().ok()) {
         answer.metadata_mut().insert(MISSING, missing);
@@ -340,7 +340,7 @@ fn question(asked: &ListRequest) -> QueryFingerprint {
     ])
 }
 
-// Where an empty string means that nothing was asked for.
+// For fields in which an empty string means "not given".
 fn given(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
@@ -371,7 +371,7 @@ impl History {
     }
 }
 
-// Everything of one part; ends early where nobody listens any more.
+// Sends the contents of one part; ends early when the client is gone.
 fn send(
     store: &Store,
     part: &Part,
@@ -402,7 +402,7 @@ mod tests {
     use super::*;
     use crate::node::Node;
 
-    // Without this comparisons over gRPC alone would take all the threads of a node, and ask every other for each.
+    // Without this, comparisons over gRPC could occupy all threads of a node and load every other node.
     #[tokio::test]
     async fn comparisons_are_bounded_as_on_rest() {
         let dir = tempfile::tempdir().expect("a temporary directory");

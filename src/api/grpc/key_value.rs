@@ -1,4 +1,4 @@
-//! `chandy_lamport.KeyValueService`: keys that share the channels with the bank, and how the cluster stands.
+//! `chandy_lamport.KeyValueService`: keys, which share the channels with the bank, and the status of the cluster.
 
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
@@ -18,11 +18,11 @@ use crate::proto::chandy_lamport::{
     PutRequest, PutResponse,
 };
 
-/// The service, on one node.
+/// The service of one node.
 pub(super) struct KeyValues(pub(super) Handle);
 
 impl KeyValues {
-    // Empty when it was written, else the sentence that says why not. A repeat under its key writes nothing.
+    // Empty if written, otherwise the sentence of the refusal. A repeat with the same key writes nothing.
     async fn write(
         &self,
         metadata: &MetadataMap,
@@ -39,7 +39,7 @@ impl KeyValues {
         outcome.map_or_else(refused, |_| Ok(String::new()))
     }
 
-    // Where a process is reached; empty if it is not known.
+    // The address of a process; empty if it is not known.
     fn address(&self, process: &ProcessId) -> String {
         let members = &self.0.config().members;
         let configured = members.iter().find(|member| member.id == *process);

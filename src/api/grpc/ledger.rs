@@ -1,4 +1,4 @@
-//! `snapledger.v1.LedgerService`: batches of operations, each with its own result.
+//! `snapledger.v1.LedgerService`: batches of operations, each operation with its own result.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,14 +20,14 @@ use crate::proto::snapledger::ledger_service_server::LedgerService;
 use crate::proto::snapledger::operation::Body;
 use crate::proto::snapledger::{ApplyRequest, ApplyResponse, Operation as Asked, OperationResult};
 
-/// The largest batch: one that the queue takes as a whole also while others wait.
+/// The largest batch: one that the queue accepts as a whole even while other batches wait.
 const OPERATIONS_MAX: usize = 8192;
-/// Operations of one stream whose answers are not read yet; more are not taken in.
+/// The operations of one stream whose answers are unread; further batches wait.
 const UNREAD_MAX: usize = 2 * OPERATIONS_MAX;
-/// Batches of one stream, likewise: a batch may be empty.
+/// The same limit in batches, since a batch may be empty.
 const BATCHES_MAX: usize = 64;
 
-/// The service, on one node.
+/// The service of one node.
 pub(super) struct Ledger(pub(super) Handle);
 
 #[tonic::async_trait]
@@ -62,14 +62,14 @@ impl LedgerService for Ledger {
     }
 }
 
-/// A batch whose answer is still to be sent.
+/// A batch whose answer is not yet sent.
 struct Batch {
     replies: PendingReplies,
-    /// Given back when the answer is on its way.
+    /// Released when the answer is sent.
     _unread: OwnedSemaphorePermit,
 }
 
-/// Takes batches in, one after the other, while their answers are read.
+/// Accepts batches one after the other while their answers are read.
 struct Reader {
     handle: Handle,
     unread: Arc<Semaphore>,
@@ -86,7 +86,8 @@ impl Reader {
         }
     }
 
-    // Until the client has no more, or a batch cannot be taken: that is the last thing that it hears.
+    // Ends when the client has no more batches, or after the first batch that cannot be accepted; its error is the last
+    // message.
     async fn take(&self, requests: &mut Streaming<ApplyRequest>) {
         loop {
             let batch = match requests.message().await {
@@ -95,7 +96,7 @@ impl Reader {
                 Err(broken) => Err(protocol::named(broken)),
             };
             let is_last = batch.is_err();
-            // Who reads no answer for so long is let go.
+            // A client that reads no answer for this long is disconnected.
             let sent = self.batches.send_timeout(batch, STALL).await;
             if sent.is_err() || is_last {
                 return;
@@ -119,7 +120,7 @@ impl Reader {
     }
 }
 
-// Understood as a whole before any of it is done: a malformed batch changes nothing.
+// Parses the whole batch before any operation is applied, so a malformed batch changes nothing.
 fn inputs(asked: ApplyRequest) -> Result<Vec<Input>, Failure> {
     let asked = asked.operations;
     if asked.len() > OPERATIONS_MAX {
@@ -146,7 +147,7 @@ fn results(replies: Vec<Reply>) -> ApplyResponse {
 fn input(index: usize, asked: Asked) -> Result<Input, Failure> {
     let field = |name: &str| format!("operations[{index}].{name}");
     let account = |name: &str, text: &str| {
-        // Nothing is written for those that are understood.
+        // Allocates the field name only for an error.
         let parsed = AccountId::parse(text);
         parsed.map_err(|why| Failure::malformed(field(name), why))
     };

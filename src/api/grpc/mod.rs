@@ -1,5 +1,5 @@
-//! gRPC: the published interface (package `chandy_lamport`) and our own, with health and reflection, and `PeerService`
-//! between nodes. What holds for every call of every service stands around them: `protocol` and `deadline`.
+//! gRPC: the published interface (package `chandy_lamport`), our own services, health and reflection, and `PeerService`
+//! between nodes. The layers `protocol` and `deadline` apply to every call of every service.
 
 mod audit;
 mod bank;
@@ -41,10 +41,10 @@ use crate::proto::snapledger::ledger_service_server::LedgerServiceServer;
 const REQUEST_BYTES_MAX: usize = 4 << 20;
 /// The largest batch of operations in bytes.
 const BATCH_BYTES_MAX: usize = 16 << 20;
-/// The largest answer in bytes: what clients take by default.
+/// The largest answer in bytes, which is the default limit of clients.
 pub(super) const ANSWER_BYTES_MAX: usize = 4 << 20;
 
-/// Everything that is named by the health service.
+/// The services that the health service reports.
 const SERVICES: [&str; 6] = [
     "chandy_lamport.SnapshotService",
     "chandy_lamport.BankService",
@@ -54,7 +54,7 @@ const SERVICES: [&str; 6] = [
     "snapledger.v1.PeerService",
 ];
 
-// A service that takes requests of so many bytes, compressed or not.
+// A service with a limit of request bytes, compressed or not.
 macro_rules! bounded {
     ($service:expr, $bytes:expr) => {
         $service
@@ -66,7 +66,7 @@ macro_rules! bounded {
 
 /// All services of one node; each is reported as serving.
 ///
-/// The reporter is for the way down: a node that stops says so by [`stop_serving`].
+/// Call [`stop_serving`] with the reporter when the node stops.
 pub async fn router(handle: Handle) -> (Router, HealthReporter) {
     let (reporter, health) = tonic_health::server::health_reporter();
     report(&reporter, ServingStatus::Serving).await;
@@ -89,13 +89,13 @@ pub async fn router(handle: Handle) -> (Router, HealthReporter) {
     (within_bounds(routes.into_axum_router()), reporter)
 }
 
-// What holds for every call.
+// The layers around every call.
 fn within_bounds(router: Router) -> Router {
     let router = router.layer(from_fn(deadline::keep));
     router.layer(from_fn(protocol::keep))
 }
 
-/// `greeter` and the health of a node that is not ready; every other call is told why.
+/// The services of a node that is not ready: `greeter` and health; every other call fails with the reason.
 pub async fn not_ready(greeter: Routes, unanswered: UnansweredAddresses) -> Router {
     let (reporter, health) = tonic_health::server::health_reporter();
     report(&reporter, ServingStatus::NotServing).await;
@@ -115,8 +115,7 @@ fn reflection() -> Reflection<'static> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
 }
 
-/// Tells whoever watches the health of this node that it serves no more, and lets them go: a watch that goes on would
-/// hold up the stop.
+/// Reports to health watchers that this node no longer serves, and ends their streams, which would delay the stop.
 pub async fn stop_serving(mut reporter: HealthReporter) {
     report(&reporter, ServingStatus::NotServing).await;
     for service in std::iter::once("").chain(SERVICES) {
@@ -130,7 +129,7 @@ async fn report(reporter: &HealthReporter, status: ServingStatus) {
     }
 }
 
-// The sentence of a refusal that is answered OK, or the failure that is not.
+// The sentence of a refusal that is answered with OK, or the failure.
 fn refused(refusal: Refusal) -> Result<String, Failure> {
     let failure = Failure::from(refusal);
     match failure.verdict().grpc {
@@ -143,7 +142,7 @@ fn account(field: &str, text: &str) -> Result<AccountId, Failure> {
     id(field, text, AccountId::parse)
 }
 
-// Where an empty string means this process.
+// For fields in which an empty string means this process.
 fn process_or_here(field: &str, text: &str) -> Result<Option<ProcessId>, Failure> {
     match text {
         "" => Ok(None),

@@ -1,4 +1,4 @@
-//! What the gRPC protocol asks of a server beside its calls: media types, compression, and statuses of its own.
+//! Requirements of the gRPC protocol outside the calls: media types, compression, and status codes.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
@@ -8,10 +8,10 @@ use tonic::{Code, Status};
 
 const ENCODING: &str = "grpc-encoding";
 const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
-/// How tonic begins its sentence about a message over the limit, which it calls OUT_OF_RANGE.
+/// The prefix of tonic's message for an oversized request, which it reports as OUT_OF_RANGE.
 const TOO_LARGE: &str = "Error, decoded message length too large: ";
 
-/// Lets calls of gRPC in, and answers in the words of the protocol.
+/// Admits gRPC calls and rejects other requests with a readable status.
 pub(super) async fn keep(mut request: Request, next: Next) -> Response {
     let media_type = request.headers().get(header::CONTENT_TYPE);
     if !media_type.is_some_and(is_grpc) {
@@ -24,7 +24,8 @@ pub(super) async fn keep(mut request: Request, next: Next) -> Response {
     }
     let headers = request.headers_mut();
     if !is_compressed(headers) {
-        // Most clients take compressed answers and few ask for them: a client asks by a compressed request.
+        // Most clients accept compressed answers without wanting them, so answers are compressed only if the request
+        // was.
         headers.remove(ACCEPT_ENCODING);
     }
     let response = next.run(request).await;
@@ -34,7 +35,7 @@ pub(super) async fn keep(mut request: Request, next: Next) -> Response {
     }
 }
 
-/// A status that tonic gave, with the code that the protocol has for it.
+/// A status of tonic with the code that the protocol prescribes.
 pub(super) fn named(status: Status) -> Status {
     if !is_too_large(&status) {
         return status;
@@ -47,7 +48,7 @@ fn is_too_large(status: &Status) -> bool {
     status.code() == Code::OutOfRange && status.message().starts_with(TOO_LARGE)
 }
 
-// Messages are protobuf; another encoding, or that of browsers, is another type.
+// Messages are protobuf. Other encodings and gRPC-Web have other media types.
 fn is_grpc(media_type: &HeaderValue) -> bool {
     let essence = media_type.to_str().unwrap_or("").split(';').next();
     let essence = essence.unwrap_or("").trim().to_ascii_lowercase();

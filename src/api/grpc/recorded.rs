@@ -1,4 +1,4 @@
-//! Recorded parts as the published interface shows them, within the size of one answer.
+//! Recorded parts in the published interface, within the size of one answer.
 
 use serde::Serialize;
 
@@ -13,8 +13,7 @@ use crate::proto::chandy_lamport::{ApplicationMessage, ChannelState, ProcessStat
 use crate::store::Store;
 use crate::transport::wire::MessageJson;
 
-/// Reads parts, and stops as soon as they cannot fit one answer: a million balances or messages are never gathered in
-/// vain.
+/// Reads parts and stops as soon as they exceed one answer, so a large state is never collected only to be refused.
 pub(super) struct Reader<'a> {
     store: &'a Store,
     snapshot: &'a SnapshotId,
@@ -31,12 +30,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The failure of an answer that is too large after all.
+    /// The failure for an answer that exceeds the limit.
     pub(super) fn too_large(&self) -> Failure {
         Failure::AnswerTooLarge(self.snapshot.clone())
     }
 
-    // Counts at least what the encoding takes less a few bytes: an answer that fits is never refused.
+    // Counts no more than the encoded size: an answer that fits is never refused.
     fn take(&mut self, bytes: usize) -> Result<(), Failure> {
         let left = self.bytes_left.checked_sub(bytes);
         self.bytes_left = left.ok_or_else(|| self.too_large())?;
@@ -65,14 +64,14 @@ impl<'a> Reader<'a> {
                             .insert(write.key.to_string(), value.to_string());
                     }
                 }
-                // Accounts and keys come first; what follows is not shown.
+                // Accounts and keys sort first; the remaining cells are not part of the answer.
                 Cell::Request { .. } | Cell::Snapshot(_) => break,
             }
         }
         Ok(shown)
     }
 
-    /// The recorded channels of a process, those that are closed.
+    /// The closed recorded channels of a process.
     pub(super) fn channel_states(&mut self, part: &Part) -> Result<Vec<ChannelState>, Failure> {
         let mut shown = Vec::with_capacity(part.channels.len());
         for channel in &part.channels {
@@ -143,7 +142,7 @@ fn json(shown: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(shown).expect("a struct of strings and numbers is always JSON")
 }
 
-/// Who is missing and why, and which channels are open: what a partial state has to say.
+/// The missing processes with reasons, and the unfinished channels, as a sentence.
 pub(super) fn what_is_missing(state: &GlobalState) -> String {
     let missing = state.missing().iter().map(|missing| {
         let seen = missing.last_seen_us.map_or_else(
@@ -205,7 +204,7 @@ mod tests {
         RecordedMessage { seq, message }
     }
 
-    // Without this, a channel of any length would be gathered in memory, only to be refused then.
+    // Without this, a channel of any length is collected in memory before it is refused.
     #[test]
     fn what_passes_the_limit_is_refused_before_the_rest_is_read() {
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -222,7 +221,7 @@ mod tests {
             last: Seq(2 * enough as u64),
             transfers: 0,
             amount: 0,
-            // The second is not here, and is not asked for.
+            // The second chunk is absent and must not be requested.
             chunks: vec![hash, Hash::default()],
         };
         let ends = ChannelId {

@@ -1,4 +1,4 @@
-//! `chandy_lamport.SnapshotService`: snapshots, and the unary way into a channel.
+//! `chandy_lamport.SnapshotService`: snapshots, and the unary entry into a channel.
 
 use std::time::Duration;
 
@@ -30,15 +30,15 @@ use crate::proto::chandy_lamport::{
 use crate::store::Store;
 use crate::transport::wire::Foreign;
 
-/// How long a call without a deadline waits for a snapshot to be finished.
+/// The wait for a snapshot in a call without a deadline.
 const WAIT_MAX: Duration = Duration::from_secs(30);
-/// How many calls wait for snapshots at once.
+/// The most calls that wait for snapshots at once.
 const WAITING_MAX: usize = 1024;
-/// To a message under the id of another one.
+/// The answer to a message whose id was used for another message.
 const REUSED: &str = "the message_id was used for a message with other content, and this one was not applied; repeat a \
                       message unchanged, and give every other message an id of its own";
 
-/// The service, on one node.
+/// The service of one node.
 pub(super) struct Snapshots {
     handle: Handle,
     waiting: Semaphore,
@@ -99,7 +99,7 @@ impl SnapshotService for Snapshots {
             }),
         };
         let repeat = identity::of_marker(&from, &received.snapshot_id);
-        // No process would assemble the snapshot of an initiator that is not in the cluster.
+        // No process would assemble a snapshot whose initiator is not in the cluster.
         let delivered = match known {
             true if is_over => Ok(false),
             true => self.deliver(from, Some(repeat), message).await?,
@@ -176,7 +176,7 @@ impl Snapshots {
         }
     }
 
-    // A snapshot when it is complete or published as partial; as it is when patience ends.
+    // Waits until a snapshot is published; returns it as it is when `patience` expires.
     async fn finished(
         &self,
         snapshot: &SnapshotId,
@@ -190,7 +190,7 @@ impl Snapshots {
         Ok(self.handle.finished(snapshot, patience).await?)
     }
 
-    // The own part as it is, as soon as there is one.
+    // The local part as it is, as soon as it exists.
     async fn part(
         &self,
         snapshot: &SnapshotId,
@@ -209,7 +209,7 @@ impl Snapshots {
         place.map_err(|_| Failure::Busy(WAITING_MAX, "calls that wait for snapshots"))
     }
 
-    // Delivers an application message, or says why it is not one of ours.
+    // Delivers an application message, or says why it is invalid.
     async fn receive(&self, sent: ApplicationMessage) -> Result<Result<bool, String>, Failure> {
         let from = self.caller("from_process", &sent.from_process)?;
         self.handle.called(&from, Lamport(sent.sender_clock));
@@ -244,8 +244,8 @@ impl Snapshots {
         self.deliver(from, repeat, Message { clock, body }).await
     }
 
-    // The sender of a call, unless its channel is a native stream, or is to be one: after a single call the stream would be
-    // refused for ever.
+    // The sender of a call. Refused if its channel is or will be a native stream: after a single unary call the stream
+    // would be refused forever.
     fn caller(&self, field: &str, text: &str) -> Result<ProcessId, Failure> {
         let from = id(field, text, ProcessId::parse)?;
         let config = self.handle.config();
@@ -263,7 +263,8 @@ impl Snapshots {
         Ok(from)
     }
 
-    // The snapshot of a marker. One that begins with it must not have a name that is no id; an earlier program took it.
+    // The snapshot of a marker. A marker that begins a snapshot must not use a reserved id; snapshots with such ids
+    // exist from earlier versions.
     async fn begun_by(&self, field: &str, text: &str) -> Result<SnapshotId, Failure> {
         let snapshot = id(field, text, SnapshotId::parse)?;
         match new_id(field, text) {
@@ -272,7 +273,7 @@ impl Snapshots {
         }
     }
 
-    // Whether it was the first marker of its snapshot; or the sentence that says why it was not delivered.
+    // Whether it was the first marker of its snapshot, or the sentence of a refusal.
     async fn deliver(
         &self,
         from: ProcessId,
@@ -295,7 +296,7 @@ impl Snapshots {
     }
 }
 
-// The sentence where a call is answered, or the status.
+// The sentence if the call is answered with OK, otherwise the failure.
 fn not_begun(why: NotBegun) -> Result<String, Failure> {
     match why {
         NotBegun::Refused(refusal) => refused(refusal),

@@ -1,4 +1,4 @@
-//! Long answers of the store over gRPC.
+//! Long streaming answers from the store over gRPC.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use crate::node::Handle;
 use crate::store::{READING_MAX, Store};
 pub(super) use crate::transport::long_answer::{Answer, AnswerSender};
 
-/// Messages that wait for the connection.
+/// The messages queued for the connection.
 const WAITING: usize = 256;
-/// How long a client may read nothing.
+/// The longest time in which a client may read nothing.
 pub(super) const STALL: Duration = Duration::from_secs(30);
 
-/// An answer that `read` shows while it is being sent. If it fails, its status is the end of the answer.
+/// An answer that `read` produces while it is sent. If `read` fails, the stream ends with its status.
 pub(super) fn stream<T: Send + 'static>(
     handle: &Handle,
     read: impl FnOnce(&Store, &AnswerSender<T>) -> Result<(), Failure> + Send + 'static,
 ) -> Answer<T> {
     let (sender, answer) = AnswerSender::new(WAITING, STALL);
-    // The lease of the snapshot that is read ends later.
+    // The limit is shorter than the lease of the snapshot, so the answer ends first.
     let sender = sender.within(READING_MAX.saturating_sub(2 * STALL));
     let handle = handle.clone();
     tokio::task::spawn_blocking(move || {

@@ -15,10 +15,10 @@ use crate::proto::snapledger::{
     PartCollected, SnapshotBegun, SnapshotEvent, StateRecorded, WatchRequest,
 };
 
-/// Events that wait for the connection.
+/// The events queued for the connection.
 const EVENTS_WAITING: usize = 16;
 
-/// Watches a snapshot as long as the permit lives.
+/// Watches a snapshot while the permit is held.
 pub(super) async fn watch(
     handle: &Handle,
     asked: WatchRequest,
@@ -37,7 +37,7 @@ pub(super) async fn watch(
     Ok(ReceiverStream::new(answer))
 }
 
-// Ends with the snapshot, with the node, or as soon as nobody reads any more.
+// Ends with the snapshot, with the node, or when the client is gone.
 async fn follow(mut watch: Watch, events: mpsc::Sender<Result<SnapshotEvent, Status>>) {
     loop {
         let next = tokio::select! {
@@ -89,7 +89,7 @@ fn body(event: &Event) -> Option<Body> {
         Happening::Collected { process } => Some(Body::Collected(PartCollected {
             process: process.to_string(),
         })),
-        // What is not kept any more has nothing to say but that it was.
+        // A deleted revision has no content, only the fact that it was published.
         Happening::Published { .. } => None,
     }
 }

@@ -1,4 +1,4 @@
-//! Balances: now, at an instant, and as a snapshot recorded them.
+//! Balances: current, at an instant, and as recorded in a snapshot.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri, header};
@@ -33,7 +33,7 @@ struct Balance<'a> {
     reach: Option<InstantCoverage<'a>>,
 }
 
-/// How far an answer about an instant reaches.
+/// Whether the answer about an instant is complete, and what is missing.
 #[derive(Serialize)]
 struct InstantCoverage<'a> {
     complete: bool,
@@ -91,7 +91,7 @@ pub(super) async fn balance_of_process(
     balance_as_asked(&facade.handle, &place, (&uri, &headers)).await
 }
 
-/// An account of a process that is or was in this cluster.
+/// An account of a present or former process of this cluster.
 pub(super) struct AccountRef {
     pub(super) process: ProcessId,
     pub(super) account: AccountId,
@@ -107,7 +107,7 @@ impl AccountRef {
 
     pub(super) async fn of(handle: &Handle, process: &str, account: &str) -> Result<Self, Failure> {
         let process = id("process", process, ProcessId::parse)?;
-        // Of one that is not there any more, the history may know.
+        // A former member may still be in the history.
         Membership::of(handle, &process).await?;
         let account = id("account", account, AccountId::parse)?;
         Ok(Self { process, account })

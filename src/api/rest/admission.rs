@@ -1,4 +1,4 @@
-//! What every request passes: bounds on how many there are and how long one takes, and a path that can be read.
+//! Admission of requests: limits of concurrency and time, and a decodable path.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,19 +14,19 @@ use super::query::is_encoded;
 use super::{AppState, body, wait};
 use crate::api::error::Failure;
 
-/// How many requests are answered at once.
+/// The most requests answered at once.
 const REQUESTS_MAX: usize = 512;
-/// How many exports are written at once, on REST and over gRPC each; each holds a thread.
+/// The most exports written at once, on REST and on gRPC each; each occupies a thread.
 pub(in crate::api) const EXPORTS_MAX: usize = 64;
-/// How many snapshots are watched or waited for at once; each holds a connection for as long as its snapshot takes, and
-/// three of four connections stay free for requests.
+/// The most snapshots watched or waited for at once. Each occupies a connection until its snapshot is finished; three
+/// of four connections stay free for requests.
 const WATCHERS_MAX: usize = 256;
-/// How many backups are read at once: nothing is deleted meanwhile, and each reads all there is.
+/// The most backups at once. A backup reads the whole store and suspends deletion.
 const BACKUPS_MAX: usize = 1;
-/// How long a request may take, its body included, unless it asks to wait for a snapshot.
+/// The time limit of a request, its body included, unless it waits for a snapshot.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The bounds of one facade.
+/// The limits of one server.
 #[derive(Clone)]
 pub(super) struct Bounds {
     requests: Arc<Semaphore>,
@@ -47,26 +47,26 @@ impl Default for Bounds {
 }
 
 impl AppState {
-    /// Leave to write an export, as long as the permit lives.
+    /// A permit to write an export.
     pub(super) fn admit_export(&self) -> Result<OwnedSemaphorePermit, Failure> {
         let permit = self.bounds.exports.clone().try_acquire_owned();
         permit.map_err(|_| Failure::Busy(EXPORTS_MAX, "exports"))
     }
 
-    /// Leave to copy the store, as long as the permit lives.
+    /// A permit to copy the store.
     pub(super) fn admit_backup(&self) -> Result<OwnedSemaphorePermit, Failure> {
         let permit = self.bounds.backups.clone().try_acquire_owned();
         permit.map_err(|_| Failure::Busy(BACKUPS_MAX, "backup"))
     }
 
-    /// Leave to watch a snapshot, as long as the permit lives.
+    /// A permit to watch a snapshot.
     pub(super) fn admit_watcher(&self) -> Result<OwnedSemaphorePermit, Failure> {
         let permit = self.bounds.watchers.clone().try_acquire_owned();
         permit.map_err(|_| Failure::Busy(WATCHERS_MAX, "watchers of snapshots"))
     }
 }
 
-/// Lets a request in, or says why not.
+/// Admits a request or refuses it.
 pub(super) async fn admit(
     State(facade): State<AppState>,
     request: Request,
@@ -81,26 +81,26 @@ pub(super) async fn admit(
     let patience = TIMEOUT + wait::allowance(request.uri());
     let too_long = |_| Failure::Timeout(patience.as_secs());
     let begun = Instant::now();
-    // Who asks to wait gets no more time to send a body.
+    // A request that waits for a snapshot gets no extra time to send its body.
     let request = timeout_at(begun + TIMEOUT, with_whole_body(request)).await;
     let request = request.map_err(too_long)??;
     let answer = timeout_at(begun + patience, next.run(request)).await;
     answer.map_err(too_long)
 }
 
-// Read before anything is refused: a connection that is closed over unread bytes takes its answer with it.
+// The body is read before a refusal: closing a connection with unread bytes can discard the answer.
 async fn with_whole_body(request: Request) -> Result<Request, Failure> {
     let (head, body) = request.into_parts();
     let bytes = body::read(Request::from_parts(head.clone(), body), &()).await?;
     Ok(Request::from_parts(head, bytes.into()))
 }
 
-/// Where no route is.
+/// The answer for an unknown route.
 pub(super) async fn unknown_route(uri: Uri) -> Failure {
     Failure::UnknownRoute(uri.path().to_owned())
 }
 
-/// Where a route is and its method is not; axum adds `Allow`.
+/// The answer for a known route with another method; axum adds `Allow`.
 pub(super) async fn unknown_method(method: Method) -> Failure {
     Failure::Method(method.to_string())
 }

@@ -1,4 +1,4 @@
-//! The audit: the whole cluster at any past instant, or at a cut that was answered before.
+//! The audit: the whole cluster at a past instant or at the cut of an earlier answer.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ struct AuditResponse<'a> {
     dated_ahead: Vec<AheadResponse>,
 }
 
-/// A process that has done something which is dated too far ahead, and so is not in the figures.
+/// A process with clock values too far ahead; its recent operations are not in the figures.
 #[derive(Serialize)]
 struct AheadResponse {
     process: String,
@@ -44,7 +44,7 @@ struct AheadResponse {
 
 #[derive(Serialize)]
 struct CutResponse<'a> {
-    /// Without it where a process is missing: that is no cut.
+    /// Absent if a process is missing, since the positions are then not a cut.
     token: Option<String>,
     positions: BTreeMap<&'a str, u64>,
 }
@@ -55,7 +55,7 @@ struct MissingResponse<'a> {
     reason: &'static str,
     known_until: Option<String>,
     snapshot: Option<&'a str>,
-    /// Whether the sums hold it, as it was then.
+    /// Whether the sums include its older figures.
     in_totals: bool,
 }
 
@@ -67,10 +67,10 @@ struct ProcessResponse<'a> {
     balance_total: i128,
     deposits: i128,
     withdrawals: i128,
-    /// Where the figures are older than the cut: of when.
+    /// The time of the figures, if they are older than the cut.
     #[serde(skip_serializing_if = "Option::is_none")]
     known_until: Option<String>,
-    /// Where the store was made from a snapshot.
+    /// Nonzero for a store that was made from a snapshot.
     #[serde(skip_serializing_if = "is_nothing")]
     booked: i128,
     #[serde(skip_serializing_if = "is_nothing")]

@@ -1,4 +1,4 @@
-//! A copy of the whole store while the node goes on, for `snapledger backup`.
+//! A copy of the whole store of a running node, for `snapledger backup`.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};

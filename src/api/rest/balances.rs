@@ -26,15 +26,15 @@ use crate::history::global::GlobalState;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::store::{Store, StoreError};
 
-/// Which balances are wanted.
+/// The requested balances.
 struct Selection {
     process: Option<ProcessId>,
     prefix: String,
     after: Option<InBalances>,
     limit: Option<usize>,
-    /// The one that was asked for.
+    /// The revision in the request.
     revision: Option<u32>,
-    /// Which the cursor is of.
+    /// The fingerprint that cursors must match.
     question: QueryFingerprint,
 }
 
@@ -53,7 +53,7 @@ fn as_text<S: Serializer>(id: &impl Display, serializer: S) -> Result<S::Ok, S::
 
 #[derive(Serialize)]
 struct Page<'a> {
-    /// Not with a complete revision, whose bytes never change.
+    /// Absent in a complete revision, whose bytes never change.
     #[serde(flatten)]
     gaps: Option<Gaps<'a>>,
     balances: Vec<BalanceRow>,
@@ -108,26 +108,26 @@ impl Selection {
         })
     }
 
-    // A page goes on with the revision of the one before.
+    // A page uses the revision of the page before.
     fn revision(&self) -> Option<u32> {
         let before = self.after.as_ref().map(|after| after.revision);
         self.revision.or_else(|| going_on(before?))
     }
 
-    // A process that is missing must not look like one without accounts.
+    // A missing process must not look like one without accounts.
     async fn check(&self, facade: &AppState, state: &GlobalState) -> Result<(), Failure> {
         let Some(process) = &self.process else {
             return Ok(());
         };
         if let Err(not_recorded) = state_of(state, process) {
-            // Or there is no such process at all.
+            // Distinguishes an unknown process.
             Membership::of(&facade.handle, process).await?;
             return Err(not_recorded);
         }
         Ok(())
     }
 
-    // Shows every selected balance, by process, then account, until told to stop.
+    // Calls `show` for every selected balance by process, then account, until it returns `Break`.
     fn visit<E: From<StoreError>>(
         &self,
         store: &Store,

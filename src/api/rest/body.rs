@@ -1,4 +1,4 @@
-//! What comes in: bodies of JSON, segments of paths, keys that make a repeat harmless.
+//! Request input: JSON bodies, path segments and idempotency keys.
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
@@ -14,11 +14,11 @@ use super::super::error::Failure;
 /// The largest body in bytes.
 pub(super) const BODY_BYTES_MAX: usize = 1 << 20;
 
-/// What a body looks like, so that another one is answered with what is expected, and not with what a parser says.
+/// The expected form of a body, so that errors can describe it instead of quoting the parser.
 pub(super) trait Shape: DeserializeOwned {
-    /// A good one.
+    /// A valid body.
     const EXAMPLE: &'static str;
-    /// Its fields, in the order in which they are named to a client.
+    /// Its fields, in the order in which errors list them.
     const FIELDS: &'static [Field];
 }
 
@@ -29,7 +29,7 @@ pub(super) struct Field {
     pub(super) kind: Kind,
 }
 
-/// What the value of a field is.
+/// The type of a field.
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     Text,
@@ -74,7 +74,7 @@ impl Kind {
     }
 }
 
-/// A body of JSON.
+/// A JSON body.
 pub(super) struct Body<T>(pub(super) T);
 
 impl<S: Send + Sync, T: Shape> FromRequest<S> for Body<T> {
@@ -95,7 +95,7 @@ impl<S: Send + Sync, T: Shape> FromRequest<S> for Body<T> {
     }
 }
 
-/// A body of JSON that may be left out.
+/// An optional JSON body.
 pub(super) struct OptionalBody<T>(pub(super) T);
 
 impl<S: Send + Sync, T: Shape + Default> FromRequest<S> for OptionalBody<T> {
@@ -132,7 +132,7 @@ pub(super) async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<
 }
 
 fn parse<T: Shape>(bytes: &[u8]) -> Result<T, Failure> {
-    // serde would take a list for the fields of a struct in their order.
+    // serde would accept a list as the fields of a struct in order.
     if bytes.trim_ascii_start().starts_with(b"[") {
         let why = format!("is a list; send an object, such as {}", T::EXAMPLE);
         return Err(Failure::malformed("body", why));
@@ -140,7 +140,7 @@ fn parse<T: Shape>(bytes: &[u8]) -> Result<T, Failure> {
     serde_json::from_slice(bytes).map_err(|_| misread::<T>(bytes))
 }
 
-/// What is wrong with a body, by its first fault.
+/// The first fault of a body.
 fn misread<T: Shape>(bytes: &[u8]) -> Failure {
     let example = T::EXAMPLE;
     let whole = |why: String| Failure::malformed("body", format!("{why}, such as {example}"));
@@ -177,12 +177,12 @@ fn misread<T: Shape>(bytes: &[u8]) -> Failure {
     whole("names a field twice; send an object that names each once".to_owned())
 }
 
-/// An amount in a body: a JSON integer of 64 bits. Whether it is positive is for the bank to say.
+/// An amount in a body: a 64-bit JSON integer. The bank checks that it is positive.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Units(pub(super) i64);
 
-/// The segments of a path that were named in its route.
+/// The named segments of a path.
 pub(super) struct Segments<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Segments<T> {
@@ -243,7 +243,7 @@ mod tests {
         }
     }
 
-    // Without this a client would be told what a parser expected of Rust, and not what to send.
+    // Without this a client sees the parser's message about Rust types instead of what to send.
     #[test]
     fn what_is_wrong_is_said_with_its_field_and_an_example() {
         let nested = format!(r#"{{"amount":{}"#, "[".repeat(100_000));

@@ -1,4 +1,4 @@
-//! What a cache may keep: a complete revision for ever, everything else not at all.
+//! Cache headers: a complete revision may be cached forever, everything else not at all.
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -6,19 +6,19 @@ use axum::response::{IntoResponse, Response};
 use super::negotiation::Format;
 use crate::node::SnapshotView;
 
-/// How a difference is shown, which is no part of what the two roots vouch for. Another number where the same two snapshots get
-/// other bytes. 2 names the processes that are in one of the two alone, and what was written off. 3 asks the journals whether the
-/// two belong together. 4 has them say which channels have begun anew.
+/// The version of the representation of differences, which is part of the ETag since the two roots do not cover it.
+/// Increase it when the same two snapshots produce other bytes. 2: processes that are in only one of the two, and
+/// write-offs. 3: the journals are asked whether the two belong together. 4: they also report channels that began anew.
 const DIFFERENCE: u32 = 4;
 
-/// How long an answer about a snapshot holds, and by what it is known again.
+/// How long an answer about a snapshot is valid, and its ETag.
 pub(super) struct CachePolicy {
     etag: Option<String>,
     immutable: bool,
 }
 
 impl CachePolicy {
-    /// Of an answer about one revision, in one format.
+    /// For an answer about one revision in one format.
     pub(super) fn of(view: &SnapshotView, format: Format) -> Self {
         let mark = mark(format);
         Self {
@@ -27,8 +27,8 @@ impl CachePolicy {
         }
     }
 
-    /// Of an answer about two snapshots, in one format: known again once neither can change. Where the address names a
-    /// revision of both, they never do.
+    /// For an answer about two snapshots in one format: it has an ETag when neither can change, and is immutable if the
+    /// URL names both revisions.
     pub(super) fn of_both(
         one: &SnapshotView,
         other: &SnapshotView,
@@ -45,13 +45,13 @@ impl CachePolicy {
         }
     }
 
-    /// Of an answer under an address that names the revision, where it does: a revision never changes.
+    /// Makes the answer immutable if the URL names the revision.
     pub(super) fn of_named(mut self, revision: Option<u32>) -> Self {
         self.immutable |= revision.is_some() && self.etag.is_some();
         self
     }
 
-    /// Of an answer that is put together anew each time.
+    /// For an answer that is computed anew for each request.
     pub(super) fn none() -> Self {
         Self {
             etag: None,
@@ -59,13 +59,13 @@ impl CachePolicy {
         }
     }
 
-    /// Of an answer under an address that will show something else later.
+    /// For a URL whose answer will change.
     pub(super) fn passing(mut self) -> Self {
         self.immutable = false;
         self
     }
 
-    /// Whether the client has this already.
+    /// Whether the client has this version (If-None-Match).
     pub(super) fn is_known(&self, headers: &HeaderMap) -> bool {
         let Some(etag) = &self.etag else {
             return false;
@@ -78,12 +78,12 @@ impl CachePolicy {
         tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
     }
 
-    /// The answer to a client that has it.
+    /// The 304 answer.
     pub(super) fn not_modified(self) -> Response {
         self.mark(StatusCode::NOT_MODIFIED.into_response())
     }
 
-    /// Says all this in the headers of an answer.
+    /// Sets the headers of an answer.
     pub(super) fn mark(self, mut response: Response) -> Response {
         let control = match self.immutable {
             true => "public, max-age=31536000, immutable",
@@ -99,7 +99,7 @@ impl CachePolicy {
     }
 }
 
-// Two formats of one revision are not the same bytes, and a strong tag must say so.
+// Formats of one revision differ in bytes, so a strong ETag must differ as well.
 fn mark(format: Format) -> &'static str {
     match format {
         Format::Csv => "-csv",

@@ -54,10 +54,10 @@ pub(super) async fn list(
     Ok(freshness.mark(missing::mark(answer, missing)))
 }
 
-// One chunk of one channel at a time is in memory.
+// Keeps one chunk of one channel in memory at a time.
 fn write(store: &Store, view: &SnapshotView, sink: &mut impl Write) -> io::Result<()> {
     sink.write_all(b"{")?;
-    // Whoever reads while it comes knows first what will not come.
+    // Gaps come first, so that a streaming reader knows what is missing.
     if let Some(gaps) = Gaps::of(view, None) {
         let gaps = serde_json::to_vec(&gaps)?;
         sink.write_all(&gaps[1..gaps.len() - 1])?;
@@ -153,7 +153,7 @@ mod tests {
         }
     }
 
-    // Without this, the messages of a channel would all be in memory before the first of them is written.
+    // Without this all messages of a channel are in memory before the first is written.
     #[test]
     fn a_channel_is_written_chunk_by_chunk() {
         let dir = tempfile::tempdir().expect("a temporary directory");

@@ -33,7 +33,7 @@ struct PeerResponse<'a> {
     process: &'a str,
     grpc: &'a str,
     rest: Option<&'a str>,
-    /// How it is reached: over one stream each way, or by unary calls.
+    /// `native` for streams or `unary` for calls.
     transport: &'static str,
     state: &'static str,
     last_seen: Option<String>,
@@ -42,7 +42,7 @@ struct PeerResponse<'a> {
     error: Option<&'a str>,
 }
 
-// What only the other end knows is null.
+// Values known only to the other end are null.
 #[derive(Serialize)]
 struct ChannelResponse<'a> {
     from: &'a str,
@@ -82,7 +82,7 @@ pub(super) async fn show(_: Plain, State(facade): State<AppState>) -> Result<Res
 
 fn channels<'a>(handle: &'a Handle, status: &'a Status) -> Vec<ChannelResponse<'a>> {
     let me = &handle.config().me;
-    // What a stream carries is as open as the stream; unary calls come and go.
+    // A native channel is open while its stream is; unary calls have no connection state.
     let state = |from: &ProcessId, to: &ProcessId| {
         let other = if from == me { to } else { from };
         let (from, to) = (from.clone(), to.clone());

@@ -1,5 +1,5 @@
-//! Cursors: where the next page begins. Opaque to clients, and refused where they are not ours, or of another question:
-//! the place in one statement says nothing of another one, or of the same one read the other way.
+//! Page cursors. Opaque to clients. A cursor is valid only for the query that produced it: a position in one statement
+//! means nothing in another, or in the same one in reverse order.
 
 use super::super::error::Failure;
 use super::query::hex;
@@ -7,34 +7,35 @@ use crate::history::statement::EntryPlace;
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Lsn, ProcessId, SnapshotId};
 
-/// The place in a list behind which the next page begins; ids hold no control characters, so a line break parts them.
+/// The position in a list after which the next page begins. Its text form separates fields by line breaks, which ids
+/// cannot contain.
 pub(in crate::api) trait PageStart: Sized {
-    /// The place as text; the first word says which list it is of.
+    /// The position as text; the first word identifies the kind of list.
     fn text(&self) -> String;
-    /// The place in a text.
+    /// Parses the text.
     fn read(text: &str) -> Option<Self>;
 }
 
 /// In the history, newest first.
 pub(in crate::api) type InHistory = (Hlc, SnapshotId);
-/// In the balances of a snapshot. The next page is of the same revision, whatever is published meanwhile; 0 is none.
+/// In the balances of a snapshot. The next page reads the same revision even if a newer one is published; 0 is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct InBalances {
     pub(super) revision: u32,
     pub(super) account: (ProcessId, AccountId),
 }
-/// In the differences of two snapshots, or a snapshot and an instant. The next page compares the same revisions and the same
-/// instant.
+/// In the differences between two snapshots, or a snapshot and an instant. The next page compares the same revisions
+/// and instant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct InDiff {
-    /// 0 is none, or an instant.
+    /// 0 is none or an instant.
     pub(super) revisions: [u32; 2],
-    /// The last clock value of the instant: `now` and `-5m` are resolved for the first page alone.
+    /// The last clock value of the instant: `now` and `-5m` are resolved for the first page only.
     pub(super) instant: Option<Hlc>,
     pub(super) account: (ProcessId, AccountId),
 }
 
-/// In a list whose bounds were given as `now` or `-5m`, with what these were for the first page.
+/// In a list with bounds given as `now` or `-5m`, with the values resolved for the first page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::api) struct Within<P> {
     pub(in crate::api) from: Option<Hlc>,
@@ -42,7 +43,7 @@ pub(in crate::api) struct Within<P> {
     pub(in crate::api) place: P,
 }
 
-/// The revision that a page goes on with.
+/// The revision that the next page reads.
 pub(in crate::api) fn going_on(revision: u32) -> Option<u32> {
     (revision > 0).then_some(revision)
 }
@@ -144,12 +145,12 @@ impl PageStart for EntryPlace {
     }
 }
 
-/// What is asked, in short, so that its cursors are known again.
+/// A checksum of a query, which its cursors must match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::api) struct QueryFingerprint(u32);
 
 impl QueryFingerprint {
-    /// Of what is asked and how. No part has a line break.
+    /// Of the path and the parameters. No part contains a line break.
     pub(in crate::api) fn of<'a>(parts: impl IntoIterator<Item = &'a str>) -> Self {
         let append = |sum, part: &str| {
             crc32c::crc32c_append(crc32c::crc32c_append(sum, part.as_bytes()), b"\n")
@@ -158,7 +159,7 @@ impl QueryFingerprint {
     }
 }
 
-/// What a client gets to hand back.
+/// The cursor for a position.
 pub(in crate::api) fn encode(
     QueryFingerprint(question): QueryFingerprint,
     place: &impl PageStart,
@@ -167,7 +168,7 @@ pub(in crate::api) fn encode(
     text.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The place a client hands back.
+/// The position of a cursor.
 pub(in crate::api) fn decode<P: PageStart>(
     QueryFingerprint(question): QueryFingerprint,
     cursor: Option<&str>,
@@ -204,7 +205,7 @@ mod tests {
         QueryFingerprint::of(["/v1/somewhere", "order", "oldest"])
     }
 
-    // Whether a cursor leads back to its place, and to none for another question.
+    // Whether a cursor decodes to its position, and is refused for another query.
     fn leads_back<P: PageStart + PartialEq>(place: &P) -> bool {
         let cursor = encode(question(), place);
         let other = QueryFingerprint::of(["/v1/somewhere", "order", "newest"]);

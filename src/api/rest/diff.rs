@@ -1,5 +1,5 @@
-//! What differs between two snapshots, or a snapshot and an instant: accounts in pages of JSON, or all of them as CSV or NDJSON, and per process the
-//! sums that explain it.
+//! The differences between two snapshots, or a snapshot and an instant: accounts in pages of JSON or all of them as CSV
+//! or NDJSON, and the explaining sums per process.
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -30,27 +30,27 @@ use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::store::Store;
 
-/// The parameter that names a revision of the other snapshot.
+/// The parameter for the revision of the other snapshot.
 const OTHER_REVISION: &str = "other_revision";
 const FORMATS: [Format; 3] = [Format::Json, Format::Csv, Format::Ndjson];
 
-/// Which of the differences are wanted.
+/// The requested differences.
 struct Selection {
     behind: Option<InDiff>,
-    /// Which the cursor is of.
+    /// The fingerprint that cursors must match.
     question: QueryFingerprint,
     limit: Option<usize>,
-    /// The revisions of the two sides that were asked for.
+    /// The revisions in the request.
     named: [Option<u32>; 2],
 }
 
 #[derive(Serialize)]
 struct Page {
     from: String,
-    /// The other snapshot.
+    /// The other snapshot, if two snapshots are compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     to: Option<String>,
-    /// Or the instant, and whether the answer is final. That of an answer about two snapshots is said by its ETag.
+    /// The instant, if one is compared, and whether the answer is final. For two snapshots the ETag says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     to_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,7 +83,7 @@ struct TotalsResponse {
     written_off: i128,
     began_anew: bool,
     explained: bool,
-    /// Why not, although it adds up.
+    /// Why the difference is unexplained although it adds up.
     #[serde(skip_serializing_if = "Option::is_none")]
     unexplained: Option<&'static str>,
 }
@@ -101,7 +101,7 @@ struct MissingResponse {
     process: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     snapshot_id: Option<String>,
-    /// The instant, where it is that which is not known.
+    /// Set if the state at the instant is what is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<String>,
     reason: &'static str,
@@ -135,9 +135,9 @@ pub(super) async fn list(
     if freshness.is_known(&headers) {
         return Ok(freshness.not_modified());
     }
-    // A page, too: where little differs in much that is not shared, a thread reads for long.
+    // Pages need a permit as well: if the unshared data is large and differs little, a page occupies a thread for long.
     let admitted = (format, facade.admit_export()?);
-    // The other formats have no sums. What is in doubt now may be known later.
+    // Other formats contain no sums. A doubt may be resolved later, so such an answer is not cached.
     let freshness = match format != Format::Json || sides.ask().await? {
         true => freshness,
         false => CachePolicy::none(),
@@ -161,7 +161,7 @@ pub(super) async fn until(
         let why = "give an instant to compare with, or another snapshot: GET /v1/snapshots/{id}/diff/{other}";
         return Err(Failure::malformed("at", why));
     };
-    // Before other processes are asked: each question is work for all of them.
+    // Before other processes are asked, since every request loads all of them.
     let admitted = (format, facade.admit_export()?);
     let [revision, _] = selection.revisions();
     let mut sides = Sides::until(&facade.handle, (from, revision), time).await?;
@@ -172,7 +172,7 @@ pub(super) async fn until(
     Ok(CachePolicy::none().mark(shown))
 }
 
-// `s2/n3` for a side that does not hold the state of a process.
+// `SIDE/PROCESS` for each side that lacks the state of a process, for example `s2/n3`.
 fn header(missing: &[NotCompared]) -> Option<String> {
     missing::named(missing.iter().map(|missing| {
         let side = match &missing.side {
@@ -196,14 +196,14 @@ impl Selection {
         })
     }
 
-    // A page goes on with the revisions of the one before.
+    // A page uses the revisions of the page before.
     fn revisions(&self) -> [Option<u32>; 2] {
         let before = self.behind.as_ref().map(|behind| behind.revisions);
         let [from, to] = before.unwrap_or_default().map(going_on);
         [self.named[0].or(from), self.named[1].or(to)]
     }
 
-    // A page goes on with the instant of the one before.
+    // A page uses the instant of the page before.
     async fn instant(
         &self,
         parameters: &Parameters,

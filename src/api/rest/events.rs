@@ -23,13 +23,13 @@ use crate::api::time::rfc3339;
 use crate::node::{Event, Happening, Unavailable, Watch};
 use crate::process::ids::SnapshotId;
 
-/// Events that wait for the socket.
+/// The events queued for the socket.
 const EVENTS_WAITING: usize = 16;
-/// How long a client may read nothing while there are events.
+/// The longest time in which a client may read nothing while events are pending.
 const STALL: Duration = Duration::from_secs(30);
 const LAST_EVENT_ID: &str = "last-event-id";
 
-/// What an event says; a published revision is said as in the list of snapshots.
+/// The data of an event. A published revision is represented as in the list of snapshots.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum EventResponse<'a> {
@@ -65,7 +65,7 @@ pub(super) async fn stream(
     negotiate(&headers, &[Format::Events])?;
     Parameters::of(&uri, &[]).map_err(no_parameter)?;
     let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
-    // An id that is not one of ours was not given by us: such a watcher begins at the beginning.
+    // An unknown event id did not come from this node: start from the first event.
     let seen = headers.get(LAST_EVENT_ID);
     let seen = seen.and_then(|value| value.to_str().ok());
     let Some(watch) = facade.handle.watch(&snapshot, seen).await? else {
@@ -73,7 +73,7 @@ pub(super) async fn stream(
     };
     let never_stored = [(header::CACHE_CONTROL, "no-store")];
     if watch.is_over().await? {
-        // Without content: whoever connects again by itself leaves it at that.
+        // 204 tells clients that reconnect automatically to stop.
         return Ok((StatusCode::NO_CONTENT, never_stored).into_response());
     }
     let permit = facade.admit_watcher()?;
@@ -83,7 +83,7 @@ pub(super) async fn stream(
     Ok((never_stored, events).into_response())
 }
 
-// Why events have no parameters that other routes below a snapshot have.
+// Explains why events lack the parameters of the sibling routes.
 fn no_parameter(failure: Failure) -> Failure {
     let Failure::Malformed { field, .. } = &failure else {
         return failure;
@@ -99,7 +99,7 @@ fn no_parameter(failure: Failure) -> Failure {
     Failure::malformed(field.clone(), why)
 }
 
-// Ends with the snapshot, with the node, or as soon as nobody reads any more.
+// Ends with the snapshot, with the node, or when the client is gone.
 async fn follow(
     mut watch: Watch,
     snapshot: SnapshotId,
@@ -133,7 +133,7 @@ async fn next(watch: &mut Watch, snapshot: &SnapshotId) -> Result<Option<Sent>, 
     let name = name(&event.what);
     let said = match said(&event, snapshot) {
         Some(said) => json(&said),
-        // What is not kept any more has nothing to say but that it was.
+        // A deleted revision has no content, only the fact that it was published.
         None => match watch.published(&event).await? {
             Some(view) => json(&Snapshot::brief(&view)),
             None => "{}".to_owned(),

@@ -1,4 +1,4 @@
-//! Long answers as bytes: what is written is sent in blocks, as [`long_answer`](crate::transport::long_answer) sends
+//! Long answers as bytes, sent in blocks; [`long_answer`](crate::transport::long_answer) is the counterpart for
 //! messages.
 
 use std::io::{self, Write};
@@ -17,20 +17,20 @@ use crate::node::Handle;
 use crate::store::{READING_MAX, Store, StoreError};
 use crate::transport::long_answer::AnswerSender;
 
-/// The size from which on a block is handed over, in bytes.
+/// The size in bytes at which a block is handed over.
 const BLOCK_BYTES: usize = 32 * 1024;
-/// How many blocks wait for the socket.
+/// The blocks queued for the socket.
 const BLOCKS_WAITING_MAX: usize = 4;
-/// How long a client may read nothing.
+/// The longest time in which a client may read nothing.
 const STALL: Duration = Duration::from_secs(30);
-/// How long the whole may take: it ends before the lease of the snapshot does.
+/// The limit of the whole answer, shorter than the lease of the snapshot.
 const ANSWER_MAX: Duration = READING_MAX.saturating_sub(STALL.saturating_mul(2));
 
-/// What an export writes into. It fails with [`io::ErrorKind::BrokenPipe`] once the client has gone or is too slow.
+/// The writer of an export. It fails with [`io::ErrorKind::BrokenPipe`] when the client is gone or too slow.
 pub(super) struct Sink {
     blocks: AnswerSender<Bytes, io::Error>,
     block: Vec<u8>,
-    /// The client has gone or is too slow: what fails now fails for that reason.
+    /// Set when the client is gone or too slow, which is then the cause of any later error.
     is_refused: bool,
 }
 
@@ -58,10 +58,10 @@ impl Write for Sink {
     }
 }
 
-/// Why an export that visits the store breaks off.
+/// Why an export that reads the store ends early.
 pub(super) enum Broken {
     Store(StoreError),
-    /// Another process does not say what it was asked for.
+    /// Another process fails to answer.
     Asked(Failure),
     Socket(io::Error),
 }
@@ -91,7 +91,7 @@ impl From<Broken> for io::Error {
     }
 }
 
-/// An answer that `write` writes while it is being sent. If it fails, the answer breaks off, which clients notice.
+/// An answer that `write` produces while it is sent. If `write` fails, the body is cut off, which clients detect.
 pub(super) fn stream(
     handle: &Handle,
     format: Format,
@@ -100,7 +100,7 @@ pub(super) fn stream(
 ) -> Response {
     let (blocks, body) = AnswerSender::new(BLOCKS_WAITING_MAX, STALL);
     let sink = Sink {
-        // Retention waits for readers, but not without end.
+        // Retention waits for readers, but not indefinitely.
         blocks: blocks.within(ANSWER_MAX),
         block: Vec::new(),
         is_refused: false,
@@ -134,7 +134,7 @@ fn write_all(
     sink.blocks.end(failed);
 }
 
-// The node takes note where it is the store that failed.
+// Tells the node if the error is one of the store.
 fn noted(handle: &Handle, error: io::Error) -> io::Error {
     match error.downcast::<StoreError>() {
         Ok(error) => io::Error::other(recorded::noted(handle, error.into())),
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
     use crate::node::Node;
 
-    // Without this half a table, or half a backup, looks whole to a client that was too slow.
+    // Without this half a table or half a backup looks whole to a slow client.
     #[tokio::test]
     async fn an_answer_to_a_slow_client_breaks_off() {
         let dir = tempfile::tempdir().expect("a temporary directory");

@@ -1,5 +1,4 @@
-//! What an auditor takes away: a snapshot as one file, and the proof of one balance. Both can be checked without this or
-//! any node.
+//! Files for auditors: a snapshot as one file, and the proof of one balance. Both can be verified offline.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
@@ -70,7 +69,7 @@ pub(super) async fn proof(
     }
     let freshness = CachePolicy::of(&view, Format::Json).of_named(revision);
     if let Err(not_recorded) = state_of(&view.state, &process) {
-        // Or there is no such process at all.
+        // Distinguishes an unknown process.
         Membership::of(&facade.handle, &process).await?;
         return Err(not_recorded);
     }
@@ -84,7 +83,7 @@ pub(super) async fn proof(
             snapshot: view.state.snapshot.clone(),
             process: process.clone(),
         })?;
-        // What cannot be checked here would convince nobody elsewhere.
+        // A proof that fails verification here is an error, not an answer.
         let proven = proof.of(&process, &account);
         let proven = proven.map_err(|unproven| Failure::Interrupted(unproven.to_string()))?;
         Ok(ProofDocument::new(&proof, (&process, &account), &proven))

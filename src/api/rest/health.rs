@@ -1,4 +1,4 @@
-//! For operators: whether the node lives, whether it is ready, and which routes there are.
+//! For operators: liveness, readiness, and an index of routes.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -19,7 +19,7 @@ use crate::api::error::Failure;
 #[derive(Serialize)]
 struct HealthResponse {
     status: &'static str,
-    /// What is wrong though the node does its work.
+    /// Problems of a node that still works.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
 }
@@ -54,7 +54,7 @@ pub(super) async fn index(uri: Uri, headers: HeaderMap) -> Result<Response, Fail
     Ok((headers, INDEX.as_str()).into_response())
 }
 
-/// Every route of the document is on the page, which therefore cannot lack one.
+/// Generated from the OpenAPI document, so no route can be missing.
 static INDEX: LazyLock<String> =
     LazyLock::new(|| include_str!("index.html").replace("{routes}", &rows(document())));
 
@@ -67,7 +67,7 @@ fn rows(document: &Value) -> String {
         for (method, operation) in operations.as_object().into_iter().flatten() {
             let method = method.to_uppercase();
             let route = format!("<code>{method} {path}</code>");
-            // What can be followed as it stands; a file of any size is nothing to look at.
+            // Links only routes without path parameters that do not return a file.
             let is_page = operation.pointer(FILE).is_none() && !path.contains('{');
             let route = match method.as_str() {
                 "GET" if is_page => format!("<a href=\"{path}\">{route}</a>"),
@@ -103,7 +103,7 @@ fn in_query<'a>(document: &'a Value, operation: &'a Value) -> Vec<&'a str> {
 mod tests {
     use super::*;
 
-    // Without this a client that asks where there is nothing would be sent to a list that lacks what it seeks.
+    // Without this the index page can lack a route or its parameters.
     #[test]
     fn the_page_lists_every_route_with_its_parameters() {
         let paths = document()["paths"].as_object().expect("an object");

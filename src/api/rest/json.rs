@@ -1,10 +1,10 @@
-//! One JSON document as an answer. It ends with a line break, so that a terminal shows the prompt on a line of its own.
+//! A JSON document as an answer. It ends with a newline for terminals.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-/// What is answered.
+/// The value to serialize.
 pub(super) struct Json<T>(pub(super) T);
 
 impl<T: Serialize> IntoResponse for Json<T> {

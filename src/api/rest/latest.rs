@@ -1,5 +1,5 @@
-//! `latest` in the place of a snapshot's id, on every route below `/v1/snapshots`: the request goes on under the address of
-//! the snapshot that is meant, and the answer names it (`Content-Location`), so that its cursors belong to one snapshot.
+//! `latest` in place of a snapshot id on all routes below `/v1/snapshots`: the request is rewritten to the id, and
+//! `Content-Location` names it, so that cursors belong to one snapshot.
 
 use axum::extract::{Request, State};
 use axum::http::uri::PathAndQuery;
@@ -12,10 +12,10 @@ use super::query::{decode, encode_segment};
 use crate::api::error::Failure;
 use crate::api::named::{Among, ITS_ID_IS_LATEST, LATEST, named};
 
-/// `latest` as one segment that no route has but that of ids.
+/// `latest` encoded so that it matches only the route of ids.
 const AS_AN_ID: &str = "%6Catest";
 
-/// Puts ids into the path of a request.
+/// Replaces `latest` in the path of a request.
 pub(super) async fn resolve(
     State(facade): State<AppState>,
     mut request: Request,
@@ -29,7 +29,7 @@ pub(super) async fn resolve(
     let mut response = next.run(request).await;
     if passing && (response.status().is_success() || response.status().is_redirection()) {
         let headers = response.headers_mut();
-        // What is under this address later is something else, however immutable it is itself.
+        // The snapshot is immutable, but this URL will refer to another one.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Ok(path) = HeaderValue::try_from(path) {
             headers.insert(header::CONTENT_LOCATION, path);
@@ -38,10 +38,10 @@ pub(super) async fn resolve(
     Ok(response)
 }
 
-// The path with ids alone, and whether it will be another one later; `None` where it is as it should be.
+// The path with ids only, and whether it will change; `None` if there is nothing to replace.
 async fn resolved(facade: &AppState, path: &str) -> Result<Option<(String, bool)>, Failure> {
     let mut segments: Vec<String> = path.split('/').map(str::to_owned).collect();
-    // The newest snapshot itself has a route of its own, which takes filters.
+    // `/v1/snapshots/latest` is a route of its own, with filters.
     let whole = segments.len() == 4;
     let among = match segments.get(4).map(String::as_str) {
         Some("events") => Among::All,
@@ -68,7 +68,7 @@ async fn resolved(facade: &AppState, path: &str) -> Result<Option<(String, bool)
     Ok(changed.then(|| (segments.join("/"), passing)))
 }
 
-// Where ids of snapshots stand: `/v1/snapshots/{id}…` and `/v1/snapshots/{id}/diff/{other}`.
+// The segments that hold snapshot ids: `/v1/snapshots/{id}…` and `/v1/snapshots/{id}/diff/{other}`.
 fn places(segments: &[String]) -> &'static [usize] {
     let named = |place: usize, name: &str| segments.get(place).is_some_and(|one| one == name);
     match segments.len() {

@@ -1,4 +1,4 @@
-//! Figures for a collector: in the text format of Prometheus, or in OpenMetrics for a client that prefers it.
+//! Metrics: in the text format of Prometheus, or in OpenMetrics if the client prefers it.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ pub(super) async fn show(
     answer(&uri, &headers, || facade.handle.metrics())
 }
 
-/// These figures, as they are asked for.
+/// Formats the metrics as the client accepts them.
 pub(super) fn answer(
     uri: &Uri,
     headers: &HeaderMap,
@@ -39,8 +39,8 @@ pub(super) fn answer(
     Ok(([(header::CONTENT_TYPE, content_type)], text).into_response())
 }
 
-// OpenMetrics as version 0.0.4 of the text format has it: there a counter is called as its samples are, and neither units
-// nor the end are said.
+// Converts OpenMetrics to version 0.0.4 of the text format: a counter has the name of its samples, and there are no
+// units and no end mark.
 fn plain(figures: &str) -> String {
     let counter = |line| str::strip_prefix(line, "# TYPE ")?.strip_suffix(" counter");
     let counters: BTreeSet<&str> = figures.lines().filter_map(counter).collect();

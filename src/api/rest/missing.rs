@@ -1,4 +1,4 @@
-//! Who is missing from an answer, in a header: a table has no other place for it.
+//! The processes missing from an answer, in a header, since a table has no other place for them.
 
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
@@ -7,10 +7,10 @@ use super::query::encode_segment;
 use crate::history::global::GlobalState;
 use crate::process::ids::ProcessId;
 
-/// Names who is missing, each as `SIDE/PROCESS`, percent-encoded; a side is a snapshot or an instant.
+/// The missing processes, each as `SIDE/PROCESS`, percent-encoded; a side is a snapshot or an instant.
 pub(in crate::api) const MISSING: &str = "snapledger-missing";
 
-/// The value of the header; nothing where nobody is missing.
+/// The value of the header; `None` if no process is missing.
 pub(in crate::api) fn named<'a>(
     missing: impl Iterator<Item = (String, &'a ProcessId)>,
 ) -> Option<String> {
@@ -22,7 +22,7 @@ pub(in crate::api) fn named<'a>(
     (!named.is_empty()).then(|| named.join(", "))
 }
 
-/// The same of a snapshot: the processes whose state it does not hold, of those that are wanted.
+/// The value for a snapshot: the requested processes whose state it does not contain.
 pub(in crate::api) fn from_snapshot(
     state: &GlobalState,
     wanted: Option<&ProcessId>,

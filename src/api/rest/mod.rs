@@ -1,4 +1,4 @@
-//! The REST facade: JSON, on a port of its own; failures are problem documents everywhere.
+//! The REST server: JSON on its own port; all failures are problem documents.
 
 mod accounts;
 pub(super) mod admission;
@@ -46,7 +46,7 @@ use crate::node::discover::UnansweredAddresses;
 
 pub use openapi::document;
 
-/// What handlers share.
+/// State shared by the handlers.
 #[derive(Clone)]
 struct AppState {
     handle: Handle,
@@ -66,7 +66,7 @@ pub fn router(handle: Handle) -> Router {
         .method_not_allowed_fallback(admission::unknown_method)
         .fallback(admission::unknown_route)
         .with_state(facade.clone());
-    // A layer of the routes themselves would see a request when its route is chosen already.
+    // Layers on an outer router: a layer of the routes themselves would run after a route is matched.
     Router::new()
         .fallback_service(routes)
         .layer(from_fn_with_state(facade.clone(), latest::resolve))
@@ -77,7 +77,7 @@ pub fn router(handle: Handle) -> Router {
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
 }
 
-/// The routes of a node that still learns who its peers are: it lives and has figures; all others say why it is not ready.
+/// The routes of a node that still discovers its peers: liveness and metrics; all others fail with the reason.
 pub fn not_ready(unanswered: UnansweredAddresses) -> Router {
     let waited_for = unanswered.clone();
     let figures = move |uri: Uri, headers: HeaderMap| async move {
@@ -95,7 +95,7 @@ pub fn not_ready(unanswered: UnansweredAddresses) -> Router {
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
 }
 
-// Each is in the document, too: see `openapi`.
+// Each route must also be in the OpenAPI document; see `openapi`.
 fn routes() -> Router<AppState> {
     snapshot_routes()
         .merge(account_routes())
@@ -156,7 +156,7 @@ fn account_routes() -> Router<AppState> {
         .route(&format!("{of_process}/history"), get(statement::of_process))
 }
 
-// Never what a body holds: there are balances in it.
+// Never logs bodies, which contain balances.
 fn span<B>(request: &hyper::Request<B>) -> Span {
     let id = request.headers().get("x-request-id");
     let id = id.and_then(|value| value.to_str().ok()).unwrap_or("");

@@ -1,4 +1,4 @@
-//! Formats: which one a client can have, by its `Accept` header (RFC 9110 §12.5.1).
+//! Content negotiation by the `Accept` header (RFC 9110 §12.5.1).
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -12,24 +12,24 @@ use super::query::Parameters;
 pub(super) enum Format {
     /// One JSON document.
     Json,
-    /// Comma-separated values with a header.
+    /// Comma-separated values with a header row.
     Csv,
     /// One JSON document per line.
     Ndjson,
     /// Server-sent events.
     Events,
-    /// A file that is kept.
+    /// A binary file for download.
     Export,
-    /// A page.
+    /// An HTML page.
     Html,
-    /// Figures for a collector, in the text format of Prometheus.
+    /// The text format of Prometheus.
     Metrics,
-    /// The same in OpenMetrics.
+    /// OpenMetrics.
     OpenMetrics,
 }
 
 impl Format {
-    /// Its media type.
+    /// The media type without parameters.
     pub(super) fn media_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
@@ -44,7 +44,7 @@ impl Format {
     }
 }
 
-/// A request that takes no parameters and is answered in JSON.
+/// Extractor for requests without parameters that are answered in JSON.
 pub(super) struct Plain;
 
 impl<S: Sync> FromRequestParts<S> for Plain {
@@ -56,7 +56,7 @@ impl<S: Sync> FromRequestParts<S> for Plain {
     }
 }
 
-/// The format the client likes best; of equals the first that is offered.
+/// The offered format with the highest quality value; on a tie, the first offered.
 pub(super) fn negotiate(headers: &HeaderMap, offered: &[Format]) -> Result<Format, Failure> {
     let accepted: Vec<&str> = headers
         .get_all(header::ACCEPT)
@@ -84,7 +84,7 @@ pub(super) fn negotiate(headers: &HeaderMap, offered: &[Format]) -> Result<Forma
     })
 }
 
-// In thousandths, by the range that fits most closely; 0 is not acceptable.
+// The quality value in thousandths from the most specific matching range; 0 is not acceptable.
 fn quality(accepted: &[&str], format: Format) -> u16 {
     let wanted = format.media_type();
     let family = wanted.split('/').next().unwrap_or(wanted);
@@ -108,7 +108,7 @@ fn quality(accepted: &[&str], format: Format) -> u16 {
     fitting.max().map_or(0, |(_, quality)| quality)
 }
 
-// `0`, `1`, `0.5`, `1.000`; what is no weight counts as 0.
+// Parses `0`, `1`, `0.5`, `1.000`; an invalid weight counts as 0.
 fn thousandths(text: &str) -> u16 {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = format!("{whole}{fraction:0<3}");

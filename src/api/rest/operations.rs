@@ -1,4 +1,4 @@
-//! Operations: deposits, withdrawals, transfers. With an `Idempotency-Key` a repeat answers as the first did.
+//! Operations: deposits, withdrawals, transfers. A repeat with the same `Idempotency-Key` gets the first answer.
 
 use axum::extract::FromRequestParts;
 use axum::http::header;
@@ -66,7 +66,7 @@ struct Transferred {
     time: String,
 }
 
-/// A call that does something: answered in JSON, and repeatable under its key.
+/// A call with side effects: answered in JSON, and idempotent with a key.
 pub(super) struct Call {
     facade: AppState,
     key: Option<RequestId>,
@@ -85,7 +85,7 @@ impl FromRequestParts<AppState> for Call {
 }
 
 impl Call {
-    // The receipt, and the turn of the first answer, which a repeat shows again.
+    // The receipt, and the answer of the turn; a repeat gets those of the first call.
     async fn perform(&self, operation: Operation) -> Result<(Receipt, Answer), Failure> {
         let answer = local_query::operate(&self.facade.handle, self.key.clone(), operation).await?;
         let receipt = answer.outcome.clone().map_err(identity::as_given)?;

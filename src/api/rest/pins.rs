@@ -1,7 +1,7 @@
-//! Pins: a snapshot that is pinned is kept by every node, whatever its age.
+//! Pins: every node keeps a pinned snapshot regardless of its age.
 //!
-//! A pin is no part of the snapshot: a revision has the same bytes always and everywhere, under its strong tag. So it has
-//! an address of its own, and lists, which are never stored, show it beside each snapshot.
+//! A pin is not part of the snapshot: a revision has the same bytes on all nodes under its strong ETag. A pin therefore
+//! has its own URL, and lists, which are not cached, show it with each snapshot.
 
 use axum::extract::State;
 use axum::http::header;
@@ -20,7 +20,7 @@ use crate::process::ids::{ProcessId, SnapshotId};
 struct Pinned<'a> {
     snapshot_id: &'a str,
     pinned: bool,
-    /// The live processes that may not know of it yet.
+    /// Live processes that may not have received the pin yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     not_known_by: Option<Vec<ProcessId>>,
 }

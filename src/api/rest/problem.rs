@@ -8,7 +8,7 @@ use super::super::error::Failure;
 use super::super::time::rfc3339;
 use super::json::Json;
 
-/// Where the types of problems have their names; nothing needs to be there.
+/// The URI prefix of problem types; it need not resolve.
 const TYPES: &str = "https://snapledger.invalid/problems/";
 
 #[derive(Serialize)]
@@ -20,7 +20,7 @@ struct Problem<'a> {
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'a str>,
-    /// From when on there is an answer.
+    /// The instant from which answers exist.
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Query parameters: understood strictly, so that a misspelt filter is never silently ignored.
+//! Query parameters, parsed strictly: an unknown parameter is an error, so that a misspelt filter is never ignored.
 
 use axum::http::Uri;
 
@@ -10,25 +10,25 @@ use crate::node::Handle;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Malformed, ProcessId};
 
-/// How many entries a list has unless asked otherwise.
+/// The default number of entries in a page.
 pub(in crate::api) const LIMIT_DEFAULT: usize = 50;
-/// How many entries a list has at most.
+/// The largest number of entries in a page.
 pub(in crate::api) const LIMIT_MAX: usize = 1000;
 
-/// The parameter that names a revision of a snapshot.
+/// The parameter for the revision of a snapshot.
 pub(super) const REVISION: &str = "revision";
 
-/// The parameter that names a status of snapshots.
+/// The parameter for a status of snapshots.
 pub(super) const STATUS: &str = "status";
 
-/// The parameters of a request, each known and given once.
+/// The parameters of a request; each is known and occurs once.
 pub(super) struct Parameters {
     given: Vec<(&'static str, String)>,
     question: QueryFingerprint,
 }
 
 impl Parameters {
-    /// Reads the parameters of `uri`, of which only the `known` ones are taken.
+    /// Parses the parameters of `uri`; only `known` ones are allowed.
     pub(super) fn of(uri: &Uri, known: &[&'static str]) -> Result<Self, Failure> {
         let mut given: Vec<(&'static str, String)> = Vec::new();
         let pairs = uri.query().unwrap_or("").split('&');
@@ -44,7 +44,7 @@ impl Parameters {
             }
             given.push((field, value));
         }
-        // Page after page may be of another size.
+        // Cursor and limit may vary between pages of one query.
         let mut filters: Vec<_> = given
             .iter()
             .filter(|(name, _)| !["cursor", "limit"].contains(name))
@@ -57,23 +57,23 @@ impl Parameters {
         Ok(Self { given, question })
     }
 
-    /// Where the page begins.
+    /// The position where the page begins.
     pub(super) fn cursor<P: PageStart>(&self) -> Result<Option<P>, Failure> {
         cursor::decode(self.question, self.get("cursor"))
     }
 
-    /// What is asked, whatever the page.
+    /// The fingerprint of the query, the same for all of its pages.
     pub(super) fn question(&self) -> QueryFingerprint {
         self.question
     }
 
-    /// The value of a parameter, if it was given.
+    /// The value of a parameter, if given.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         let found = self.given.iter().find(|(given, _)| *given == name);
         found.map(|(_, value)| value.as_str())
     }
 
-    /// An id.
+    /// A parameter that is an id.
     pub(super) fn id<T>(
         &self,
         name: &str,
@@ -82,12 +82,12 @@ impl Parameters {
         self.get(name).map(|text| id(name, text, parse)).transpose()
     }
 
-    /// A process.
+    /// A parameter that is a process id.
     pub(super) fn process(&self, name: &str) -> Result<Option<ProcessId>, Failure> {
         self.id(name, ProcessId::parse)
     }
 
-    /// The instant that is asked about, which is over: as a time or a date, as `now`, or as how long ago.
+    /// The `at` parameter, a past instant: a time, a date, `now`, or a relative time.
     pub(super) async fn at(&self, handle: &Handle) -> Result<Option<Hlc>, Failure> {
         match self.get("at") {
             Some(text) => time::asked(handle, "at", text).await.map(Some),
@@ -95,7 +95,7 @@ impl Parameters {
         }
     }
 
-    /// `true` or `false`.
+    /// A parameter that is `true` or `false`.
     pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, Failure> {
         match self.get(name) {
             None => Ok(None),
@@ -108,7 +108,7 @@ impl Parameters {
         }
     }
 
-    /// A revision.
+    /// A parameter that is a revision number.
     pub(super) fn revision(&self, name: &str) -> Result<Option<u32>, Failure> {
         let Some(text) = self.get(name) else {
             return Ok(None);
@@ -125,7 +125,7 @@ impl Parameters {
         }
     }
 
-    /// From when to when, as `from` and `to` say, and where the page begins.
+    /// The `from` and `to` parameters, and the position where the page begins.
     pub(super) async fn range<P: PageStart>(
         &self,
         handle: &Handle,
@@ -138,7 +138,7 @@ impl Parameters {
         Range::of(handle, self.question, given).await
     }
 
-    /// How many entries are wanted, if it was said.
+    /// The `limit` parameter, if given.
     pub(super) fn limit(&self) -> Result<Option<usize>, Failure> {
         let Some(text) = self.get("limit") else {
             return Ok(None);
@@ -152,7 +152,7 @@ impl Parameters {
         }
     }
 
-    /// How many entries a page has.
+    /// The number of entries in the page.
     pub(super) fn page(&self) -> Result<usize, Failure> {
         Ok(self.limit()?.unwrap_or(LIMIT_DEFAULT))
     }
@@ -173,7 +173,7 @@ fn misencoded(field: &str) -> Failure {
     Failure::malformed(field, "is not UTF-8 in percent-encoding")
 }
 
-/// Decodes `%XX` and `+`; `None` where that is not UTF-8 or no encoding.
+/// Decodes `%XX` and `+`; `None` if the encoding is invalid or not UTF-8.
 pub(super) fn decode(text: &str) -> Option<String> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
@@ -206,7 +206,7 @@ pub(super) fn hex(digit: u8) -> Option<u8> {
     }
 }
 
-/// Encodes an id as one segment of a path.
+/// Encodes an id as one path segment.
 pub(super) fn encode_segment(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {

@@ -1,5 +1,5 @@
-//! A snapshot as JSON. Made of the global state, its root and its contents alone, so that one revision has the same bytes
-//! always and on every node.
+//! A snapshot as JSON. It depends only on the global state, its root and its contents, so that a revision has the same
+//! bytes on every node at any time.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::history::verify::{Check, Verification, verify};
 use crate::node::{SnapshotStatus, SnapshotView};
 use crate::process::ids::{ChannelId, ProcessId};
 
-/// One snapshot; in lists without what would make them long.
+/// A snapshot; lists omit the long fields.
 #[derive(Serialize)]
 pub(super) struct Snapshot<'a> {
     snapshot_id: &'a str,
@@ -47,7 +47,7 @@ struct ProcessResponse<'a> {
     journal_position: Option<u64>,
     journal_hash: Option<String>,
     state_bytes: u64,
-    /// Of these; unknown where its contents are not here.
+    /// The part of the size that is accounts; null if the contents are not here.
     account_bytes: Option<u64>,
     new_bytes: u64,
 }
@@ -61,7 +61,7 @@ struct ChannelResponse<'a> {
     amount: i128,
 }
 
-/// What an answer about a snapshot says first where that is not complete.
+/// The first fields of an answer about a snapshot that is not complete.
 #[derive(Serialize)]
 pub(super) struct Gaps<'a> {
     status: &'static str,
@@ -83,27 +83,27 @@ struct MissingResponse<'a> {
 struct Ends<'a> {
     from: &'a str,
     to: &'a str,
-    /// Of an open channel.
+    /// Set for unfinished channels.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
 }
 
-/// Sums, minor units.
+/// Sums in minor units.
 #[derive(Serialize)]
 pub(super) struct TotalsResponse<'a> {
     balances: i128,
     in_flight: i128,
-    /// Null where a process of another make does not state its own.
+    /// Null if a foreign process does not report its own.
     deposits: Option<i128>,
     withdrawals: Option<i128>,
-    /// Nothing of this where the sums hold everything: a complete revision has the same bytes for ever.
+    /// Absent if the sums are complete, since the bytes of a complete revision never change.
     #[serde(flatten)]
     left_out: Option<LeftOutResponse<'a>>,
 }
 
-/// What the sums beside it do not hold.
+/// What the sums leave out.
 #[derive(Serialize)]
 struct LeftOutResponse<'a> {
     complete: bool,
@@ -112,7 +112,7 @@ struct LeftOutResponse<'a> {
     channels_left_out: Vec<Ends<'a>>,
 }
 
-/// What was compared.
+/// The checks and their figures.
 #[derive(Serialize)]
 pub(super) struct VerificationResponse {
     conserved: Option<bool>,
@@ -130,7 +130,7 @@ struct CheckResponse {
     figures: Vec<(&'static str, i128)>,
 }
 
-// In the order in which they were compared.
+// Keeps the order of the comparison.
 fn as_object<S: Serializer>(
     figures: &[(&'static str, i128)],
     serializer: S,
@@ -143,7 +143,7 @@ fn as_object<S: Serializer>(
 }
 
 impl<'a> Snapshot<'a> {
-    /// With everything.
+    /// A snapshot with all fields.
     pub(super) fn whole(view: &'a SnapshotView, account_bytes: &BTreeMap<ProcessId, u64>) -> Self {
         let state = &*view.state;
         let channels = state.parts.values().flat_map(|part| {
@@ -169,7 +169,7 @@ impl<'a> Snapshot<'a> {
         }
     }
 
-    /// As one of many.
+    /// A snapshot as an entry of a list.
     pub(super) fn brief(view: &'a SnapshotView) -> Self {
         Self::of(view, &verify(&view.state), None)
     }
@@ -199,7 +199,7 @@ impl<'a> Snapshot<'a> {
             open_channels: open.collect(),
             totals: TotalsResponse::of_snapshot(state),
             verification: VerificationResponse {
-                // What is still being gathered proves nothing yet.
+                // An unpublished state proves nothing yet.
                 conserved: verification.conserved.filter(|_| published),
                 consistent_cut: verification.consistent_cut,
                 checks,
@@ -209,7 +209,7 @@ impl<'a> Snapshot<'a> {
 }
 
 impl<'a> Gaps<'a> {
-    /// Of all processes, or of one; nothing where everything is there.
+    /// The gaps of all processes or of one; `None` if there are none.
     pub(super) fn of(view: &'a SnapshotView, wanted: Option<&ProcessId>) -> Option<Self> {
         let is_wanted = |process: &ProcessId| wanted.is_none_or(|wanted| wanted == process);
         let missing = view.state.missing().iter();
@@ -293,7 +293,7 @@ impl<'a> TotalsResponse<'a> {
         }
     }
 
-    /// With what they do not hold.
+    /// The sums, with what they leave out.
     pub(super) fn of(totals: Totals, left_out: Option<LeftOut<'a>>) -> Self {
         Self {
             balances: totals.balances,

@@ -1,4 +1,4 @@
-//! Snapshots: to start one, and the history of them.
+//! Snapshots: starting one, and the history.
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ pub(super) async fn initiate(
         .initiate(wanted, deadline, wait.left())
         .await??;
     if initiated.fresh && wait.is_asked() {
-        // It has begun: what goes wrong while it is waited for must not be answered as if it had not.
+        // The snapshot has begun, so an error while waiting must not be reported as a failure to begin.
         let finished = wait.snapshot(&facade, &initiated.snapshot).await;
         let finished = finished
             .ok()
@@ -79,7 +79,7 @@ pub(super) async fn initiate(
     if !initiated.fresh {
         match wait.snapshot(&facade, &initiated.snapshot).await? {
             Some(view) => return shown(&facade, &view).await,
-            // Started a moment ago and not on view yet.
+            // It began a moment ago and is not yet visible.
             None if facade.handle.config().history.keep == Keep::All => {}
             None if initiated.initiator == facade.handle.config().me => {}
             None => return Err(absent(&facade.handle, initiated.snapshot).await?),
@@ -145,7 +145,7 @@ pub(super) async fn revisions(
     let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
     let found = facade.handle.revisions(&snapshot).await?;
     if found.is_empty() {
-        // It may be in progress.
+        // The snapshot may be in progress.
         view(&facade.handle, snapshot.clone()).await?;
     }
     let shown = Revisions {
@@ -172,7 +172,7 @@ pub(super) async fn latest(
             let snapshot = newest.state.snapshot.clone();
             view_of(&facade.handle, snapshot, revision).await?
         }
-        // What is finished is not waited for.
+        // A finished snapshot is not waited for.
         None => match wait.snapshot(&facade, &newest.state.snapshot).await? {
             Some(view) if wait.is_asked() => view,
             _ => newest,
@@ -185,7 +185,7 @@ pub(super) async fn latest(
     Ok(freshness.mark(shown(&facade, &view).await?))
 }
 
-// The newest of a status, or of all; one of which a revision is asked for is finished.
+// The newest snapshot, optionally of a status. If a revision is requested, only finished snapshots count.
 async fn newest(facade: &AppState, parameters: &Parameters) -> Result<SnapshotView, Failure> {
     let status = status(parameters)?;
     if status.is_none() && parameters.get(REVISION).is_some() {
@@ -206,7 +206,7 @@ async fn newest(facade: &AppState, parameters: &Parameters) -> Result<SnapshotVi
     }))
 }
 
-// Under an address that is not its own.
+// The answer at a URL other than the snapshot's own.
 async fn shown(facade: &AppState, view: &SnapshotView) -> Result<Response, Failure> {
     let address = [(header::CONTENT_LOCATION, address(&view.state.snapshot))];
     let bytes = account_bytes(&facade.handle, view).await?;

@@ -1,5 +1,5 @@
-//! Statements: every operation of an account, with the balance after it and the snapshots between, in pages of JSON; or as
-//! a table.
+//! Statements: every operation of an account with the balance after it and the snapshots between, in pages of JSON or
+//! as a table.
 
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri, header};
@@ -34,7 +34,7 @@ struct Page<'a> {
     next_cursor: Option<String>,
 }
 
-/// One entry, as it stands in a page and on a line.
+/// An entry, the same in a page and in a line of NDJSON.
 #[derive(Serialize)]
 pub(super) struct EntryResponse<'a> {
     pub(super) journal_position: u64,

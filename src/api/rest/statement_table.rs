@@ -1,5 +1,5 @@
-//! A statement as a table, CSV or NDJSON: all of it, or as many entries as are asked for. It is read page by page while it
-//! is sent, so that neither this node nor the one that has the account holds it as a whole.
+//! A statement as CSV or NDJSON, whole or limited. It is read page by page while it is sent, so neither this node nor
+//! the one that keeps the account holds it in memory as a whole.
 
 use std::io::{self, Write};
 
@@ -22,7 +22,7 @@ use crate::process::ids::ProcessId;
 use crate::proto::snapledger::{StatementEntry, StatementPage};
 use crate::store::StatementQuery;
 
-/// From when on there are entries, where older ones were deleted: a table has no other place for it.
+/// The header with the instant from which entries exist if older ones were deleted; a table has no other place for it.
 const KEPT_SINCE: HeaderName = HeaderName::from_static("snapledger-kept-since");
 
 const COLUMNS: [&str; 9] = [
@@ -37,7 +37,7 @@ const COLUMNS: [&str; 9] = [
     "meant_for",
 ];
 
-/// An entry with a cell in each column.
+/// An entry with one cell per column.
 #[derive(Serialize)]
 struct Row<'a>(
     u64,
@@ -51,22 +51,22 @@ struct Row<'a>(
     &'a str,
 );
 
-/// Whose statement, and which entries of it.
+/// The account and the requested entries.
 pub(super) struct StatementRequest {
     pub(super) process: ProcessId,
     pub(super) query: StatementQuery,
-    /// At most so many entries; `None`: all.
+    /// The most entries; `None`: all.
     pub(super) limit: Option<usize>,
 }
 
-/// The pages of a statement, one after the other.
+/// The pages of a statement, read one after the other.
 struct Pages {
     handle: Handle,
     wanted: StatementRequest,
     first: StatementPage,
 }
 
-/// The table. What can be refused is refused before it begins.
+/// The table. All refusals happen before it begins.
 pub(super) async fn stream(
     facade: &AppState,
     format: Format,
@@ -115,7 +115,7 @@ impl Pages {
         })
     }
 
-    // On a thread that may block.
+    // Runs on a blocking thread.
     fn visit(self, mut write: impl FnMut(&StatementEntry) -> io::Result<()>) -> io::Result<()> {
         let StatementRequest {
             process,

@@ -1,5 +1,5 @@
-//! `?wait=SECONDS`: an answer about a snapshot that comes when it is finished. Whoever waits has the place of a watcher,
-//! and holds no thread.
+//! `?wait=SECONDS`: delays an answer about a snapshot until it is finished. A waiting request holds a watcher's permit
+//! and no thread.
 
 use std::time::{Duration, Instant};
 
@@ -16,16 +16,16 @@ use crate::process::ids::SnapshotId;
 pub(super) const WAIT: &str = "wait";
 const SECONDS_MAX: u64 = 60;
 
-/// Leave to wait until then.
+/// The end of the wait and its permit; `None` if the request does not wait.
 pub(super) struct Wait(Option<(Instant, OwnedSemaphorePermit)>);
 
 impl Wait {
-    /// As the request asks. To be had before anything is started: what is refused has not begun.
+    /// Parses the request. Call it before anything is started, so that a refused request has no effect.
     pub(super) fn of(facade: &AppState, uri: &Uri) -> Result<Self, Failure> {
         Self::asked(facade, &Parameters::of(uri, &[WAIT])?)
     }
 
-    /// The same of a request that may name a revision, for which nobody has to wait.
+    /// As [`Wait::of`], for a request that may name a revision, which is never waited for.
     pub(super) fn or_revision(
         facade: &AppState,
         parameters: &Parameters,
@@ -47,13 +47,13 @@ impl Wait {
         Ok(Self(Some((until, facade.admit_watcher()?))))
     }
 
-    /// How much of the time is left; `None` where it was not asked to wait.
+    /// The remaining time; `None` if the request does not wait.
     pub(super) fn left(&self) -> Option<Duration> {
         let (until, _) = self.0.as_ref()?;
         Some(until.saturating_duration_since(Instant::now()))
     }
 
-    /// The snapshot: as it is, or as it is when it is finished or the time is over.
+    /// The snapshot when it is finished, or as it is when the time is over.
     pub(super) async fn snapshot(
         &self,
         facade: &AppState,
@@ -65,13 +65,13 @@ impl Wait {
         }
     }
 
-    /// Whether there is anything to wait for.
+    /// Whether the request waits.
     pub(super) fn is_asked(&self) -> bool {
         self.0.is_some()
     }
 }
 
-/// How much longer than others a request may take. Routes that take the parameter take no others but these.
+/// The extra time of a request with `wait`. The known parameters are all those of routes that accept it.
 pub(super) fn allowance(uri: &Uri) -> Duration {
     let parameters = Parameters::of(uri, &[WAIT, STATUS, REVISION]);
     let asked = parameters.and_then(|parameters| patience(&parameters));

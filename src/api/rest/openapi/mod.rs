@@ -1,16 +1,15 @@
-//! The OpenAPI document of all routes, and the page to try it. Both are in the program: nothing is fetched.
+//! The OpenAPI document of all routes, and the page to try it. Both are embedded in the program; nothing is downloaded.
 //!
-//! The document is written by hand, beside the handlers and apart from them: what is promised is not derived from what
-//! happens to be answered. Tests hold the two together: every route is here and every route that is here exists (below
-//! and `tests/cluster/documented.rs`), every example can be sent, and every answer that any test of `tests/cluster`
-//! gets fits its schema, without a field that is not described.
+//! The document is written by hand, separately from the handlers: the contract is not derived from the implementation.
+//! Tests compare the two: every route is documented and every documented route exists (below and in
+//! `tests/cluster/documented.rs`), every example can be sent, and every answer in `tests/cluster` matches its schema
+//! without undocumented fields.
 //!
-//! To add a route, write its path into the file of its subject here, or into a new one that is named in [`SUBJECTS`].
-//! What all routes may answer is in `everywhere.json` and need not be repeated. A parameter in a path needs an
-//! `example`, one in a query has one where it can be tried; a body has `example` or `examples`. `x-line` describes each
-//! line of a stream, `x-events` the data of each event: OpenAPI 3.1 has no words for that. Examples are sent to a
-//! cluster n1, n2, n3 that has sent 250 from alice on n1 to bob on n2, and then taken the snapshots `first` and
-//! `second`.
+//! To add a route, write its path into the file of its subject here, or into a new file listed in [`SUBJECTS`]. Answers
+//! that all routes can give are in `everywhere.json` and need not be repeated. A path parameter needs an `example`; a
+//! query parameter has one if it can be tried; a body has `example` or `examples`. `x-line` describes each line of a
+//! stream and `x-events` the data of each event, since OpenAPI 3.1 cannot express that. Examples are sent to a cluster
+//! n1, n2, n3 that has sent 250 from alice on n1 to bob on n2, and then taken the snapshots `first` and `second`.
 
 mod page;
 
@@ -24,7 +23,7 @@ use super::negotiation::Plain;
 
 pub(super) use page::{file, show};
 
-/// A part of the document with a subject of its own; of its paths, those that a reader meets first come first.
+/// The parts of the document, one per subject. The order of paths is that of the page: the most common first.
 const SUBJECTS: &[&str] = &[
     include_str!("base.json"),
     include_str!("operations.json"),
@@ -42,7 +41,7 @@ const SUBJECTS: &[&str] = &[
     include_str!("operators.json"),
 ];
 
-/// What every route may answer.
+/// The answers that every route can give.
 const EVERYWHERE: &str = include_str!("everywhere.json");
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
@@ -69,7 +68,7 @@ fn read(text: &str) -> Value {
     serde_json::from_str(text).expect("a constant that a test reads")
 }
 
-// Objects become one, everything else is replaced by what comes later.
+// Merges objects recursively; other values are replaced by the later one.
 fn merge(into: &mut Value, from: Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
@@ -104,7 +103,7 @@ mod tests {
         value[what].as_object().expect("an object")
     }
 
-    // axum does not list its routes; what it prints for debugging does.
+    // axum does not list its routes, except in its debug output.
     fn routed() -> BTreeSet<String> {
         let shown = format!("{:?}", super::super::routes());
         let paths = shown.split("paths: {").skip(1);

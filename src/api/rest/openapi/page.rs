@@ -1,4 +1,4 @@
-//! The page to try the API: Swagger UI, from the program itself.
+//! The page to try the API: Swagger UI, embedded in the program.
 
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
@@ -13,7 +13,7 @@ use super::super::negotiation::{Format, negotiate};
 use super::super::query::Parameters;
 use crate::api::error::Failure;
 
-/// What the page needs of what Swagger UI consists of.
+/// The files of Swagger UI that the page uses.
 const FILES: [&str; 5] = [
     "favicon-32x32.png",
     "swagger-initializer.js",
@@ -22,11 +22,11 @@ const FILES: [&str; 5] = [
     "swagger-ui.css",
 ];
 
-/// Nothing may come from elsewhere. Swagger UI writes styles and small pictures into its page.
+/// Allows nothing from other hosts. Swagger UI needs inline styles and data images.
 const POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; \
                       style-src 'self' 'unsafe-inline'; img-src 'self' data:";
 
-// Its default validator is a service on the network.
+// Disables the default validator, which is a service on the network.
 static CONFIG: LazyLock<Arc<Config<'static>>> =
     LazyLock::new(|| Arc::new(Config::from("openapi.json").validator_url("none")));
 
