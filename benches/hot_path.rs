@@ -1,8 +1,8 @@
-//! Counts, and does not time: what one operation costs the turn and the journal, in instructions and in bytes.
+//! Counts the cost of one operation in the turn and in the journal: instructions and bytes, not time.
 //!
-//! Without arguments it runs itself under callgrind, which counts within [`turn`] alone, and compares what it finds with
-//! `benches/hot_path.toml`. Times are noise on a shared machine; these figures are not, so a change that makes the path
-//! longer shows at once. With `--accept` it writes the file.
+//! Without arguments it runs itself under callgrind, which collects within [`turn`] only, and compares the counts with
+//! `benches/hot_path.toml`. Times are noisy on a shared machine; these counts are not, so a longer path shows at once.
+//! With `--accept` it writes the file.
 
 #[path = "../tests/required/mod.rs"]
 mod required;
@@ -18,21 +18,21 @@ use snapledger::process::step::{InputQueue, Step};
 use snapledger::process::topology::Topology;
 use snapledger::store::codec::Entry;
 
-/// As in the program.
+/// The allocator of the program.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const STORED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/hot_path.toml");
 const KINDS: [&str; 3] = ["deposit", "named-deposit", "transfer"];
 const ACCOUNTS: u64 = 1000;
-/// Operations of a turn.
+/// Operations per turn.
 const TURN: u64 = 1000;
-/// How many there are.
+/// Turns per run.
 const TURNS: u64 = 40;
-/// Of what is stored; another compiler may move it so much.
+/// The allowed deviation from the stored counts; another compiler may cause it.
 const TOLERANCE: f64 = 0.05;
 
-/// What is counted of one kind, per operation.
+/// The counts of one kind of operation, per operation.
 type Counts = BTreeMap<String, f64>;
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
@@ -90,7 +90,7 @@ fn count_all() -> Result<BTreeMap<String, Counts>, Box<dyn Error>> {
     counted.into_iter().collect()
 }
 
-// What one run of this program takes per operation.
+// The counts of one run of this program, per operation.
 fn count(kind: &str) -> Result<Counts, Box<dyn Error>> {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
@@ -113,7 +113,7 @@ fn count(kind: &str) -> Result<Counts, Box<dyn Error>> {
     per_operation.into_iter().collect()
 }
 
-// Does operations turn by turn, as a node does, and says how many bytes the journal has then.
+// Executes operations turn by turn, as a node does; returns the bytes of the journal.
 fn run(kind: &str) -> Result<u64, Box<dyn Error>> {
     let ids = [ProcessId::parse("n1")?, ProcessId::parse("n2")?];
     let mut process = Process::new(ids[0].clone(), Topology::full(&ids)?, 8);
@@ -138,7 +138,7 @@ fn run(kind: &str) -> Result<u64, Box<dyn Error>> {
     Ok(bytes)
 }
 
-/// What is counted: the turn is decided, applied and encoded; replies and records are there to be released.
+/// The measured section: the turn is decided, applied and encoded; replies and records are ready for release.
 #[inline(never)]
 fn turn(
     process: &mut Process,
@@ -159,7 +159,7 @@ fn input(kind: &str, number: u64, peer: &ProcessId) -> Result<Input, Box<dyn Err
         _ => None,
     };
     let operation = match kind {
-        // The first of each account is money to send.
+        // The first operation of each account is a deposit that funds its transfers.
         "transfer" if number >= ACCOUNTS => Operation::Transfer {
             from_account: account.clone(),
             to_process: Some(peer.clone()),

@@ -1,4 +1,26 @@
-//! snapledger: a cluster of bank processes whose money never stops moving and whose past can be audited exactly.
+//! snapledger: a cluster of bank processes with durable journals, Chandy-Lamport snapshots taken during operation, and a
+//! history that can be audited exactly.
+//!
+//! The modules in reading order; each opens with what it may know and what must hold. ARCHITECTURE.md has the whole picture.
+//!
+//! Pure, without clock, randomness, sockets, files or tasks:
+//!
+//! - [`process`]: the deterministic participant. `decide` turns inputs into records, `apply` turns records into state;
+//!   the marker rules of the snapshot algorithm are in [`process::snapshot`].
+//! - [`history`]: what snapshots consist of: parts, global states, the certificate, differences, audits, and the
+//!   assembly of a snapshot as a state machine.
+//! - [`simulate`]: scenario files, executed by `process` in virtual time.
+//!
+//! The layers around them:
+//!
+//! - [`store`]: journal, recorded states, chunks and history in sled; recovery, retention and backup.
+//! - [`proto`]: the wire types, generated from `proto/`.
+//! - [`transport`]: FIFO channels over gRPC.
+//! - [`config`]: all options, validated before a port is bound.
+//! - [`node`]: the threads and tasks of one node. It connects all of the above.
+//! - [`api`]: gRPC and REST, with one table from failures to statuses.
+//! - [`client`]: the client library.
+//! - [`cli`]: the commands, and the measurements of `bench`.
 
 pub mod api;
 pub mod cli;

@@ -1,4 +1,4 @@
-//! `snapledger`: parse → configuration → command → exit code.
+//! The program `snapledger`. [`Cli::start`] parses the arguments, runs the command and returns the exit code.
 
 use std::process::ExitCode;
 

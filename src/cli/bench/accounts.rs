@@ -1,4 +1,4 @@
-//! The accounts of the cluster: opened, changed, and kept changing, in batches.
+//! The accounts of the cluster: opened, changed, and changed continuously, in batches.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,13 +15,13 @@ use crate::proto::snapledger::ledger_service_client::LedgerServiceClient;
 use crate::proto::snapledger::operation::Body;
 use crate::proto::snapledger::{ApplyRequest, Deposit, Operation};
 
-/// Operations of one call.
+/// Operations per call.
 const BATCH: usize = 2000;
-/// Calls on their way to one node at once.
+/// Concurrent calls per node.
 const IN_FLIGHT: usize = 4;
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 
-/// Into which accounts a load goes: so many of each node, spread evenly over those that it has.
+/// The accounts that a load touches: a number of accounts per node, spread evenly over the accounts of that node.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hit {
     nodes: u64,
@@ -30,7 +30,7 @@ pub(super) struct Hit {
 }
 
 impl Hit {
-    /// So many in all, at least one of each node.
+    /// `hit` accounts in total, at least one per node.
     pub(super) fn new(nodes: usize, accounts: u64, hit: u64) -> Self {
         let nodes = nodes as u64;
         let of_node = (accounts / nodes).max(1);
@@ -41,7 +41,7 @@ impl Hit {
         }
     }
 
-    /// The account for an operation of this number at the node at this place.
+    /// The account for operation `number` at the node with index `place`.
     pub(super) fn account(&self, number: u64, place: u64) -> u64 {
         let drawn = scattered(number) % self.hit;
         drawn * self.of_node / self.hit * self.nodes + place
@@ -67,12 +67,12 @@ impl Accounts {
         })
     }
 
-    /// One unit into each; the first one opens an account.
+    /// Deposits one unit into each account. The first deposit opens an account.
     pub(super) async fn deposit(&self, numbers: impl Iterator<Item = u64>) -> Result<(), CliError> {
         self.pay_in(numbers, 1).await
     }
 
-    /// So much into each, minor units.
+    /// Deposits `amount` minor units into each account.
     pub(super) async fn pay_in(
         &self,
         numbers: impl Iterator<Item = u64>,
@@ -101,17 +101,17 @@ impl Accounts {
         Ok(())
     }
 
-    /// How many there are.
+    /// The number of accounts.
     pub(super) fn count(&self) -> u64 {
         self.count
     }
 
-    /// Changes so many of them, other ones for another run.
+    /// Changes `changed` accounts; each run changes other ones.
     pub(super) async fn change(&self, run: u64, changed: u64) -> Result<(), CliError> {
         self.deposit(self.chosen(run, changed)).await
     }
 
-    // One somewhere in each of as many equal parts of the whole range of ids.
+    // One account in each of `changed` equal parts of the range of ids.
     fn chosen(&self, run: u64, changed: u64) -> impl Iterator<Item = u64> {
         let count = self.count;
         (0..changed).map(move |part| {
@@ -154,7 +154,7 @@ async fn apply(
     }
 }
 
-/// Deposits that go on until they are told to stop.
+/// Deposits that continue until stopped.
 pub(super) struct Pressure {
     tasks: JoinSet<Result<(), CliError>>,
     stop: Arc<AtomicBool>,
@@ -163,7 +163,7 @@ pub(super) struct Pressure {
 }
 
 impl Pressure {
-    /// Into the accounts that change in the first run, on every node.
+    /// Deposits into the accounts that change in the first run, on every node.
     pub(super) fn start(accounts: &Accounts, changed: u64) -> Self {
         let (stop, done) = (
             Arc::new(AtomicBool::new(false)),
@@ -196,7 +196,7 @@ impl Pressure {
         }
     }
 
-    /// Stops them; says how many operations per second they were.
+    /// Stops the load; returns the operations per second.
     pub(super) async fn stop(mut self) -> Result<f64, CliError> {
         let rate = self.done.load(Ordering::Relaxed) as f64 / self.started.elapsed().as_secs_f64();
         self.stop.store(true, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! `bench all`: everything that the targets P1 to P12 speak of, in one table, which can be written into a document.
+//! `bench all`: measures everything that targets P1 to P12 cover, as one table that can be written into a document.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,9 +17,9 @@ use super::targets::{Found, Sizes, rows};
 use super::{Bench, typed};
 use crate::cli::CliError;
 
-/// What the markers of the document are called.
+/// The name in the markers of the document.
 const NAME: &str = "bench all";
-/// What the streams of bench interference leave behind, which are the most, and some room.
+/// The disk space used by the streams of `bench interference`, the largest measurement, with a margin.
 const SPACE_BYTES: u64 = 10 << 30;
 
 #[derive(Debug, clap::Args)]
@@ -36,7 +36,7 @@ pub(super) struct Parameters {
     script: Option<PathBuf>,
 }
 
-/// Measures; all servers have ended when it returns.
+/// Runs the measurement; all servers have ended when it returns.
 pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Outcome, CliError> {
     let document = parameters.write.as_deref();
     let document = document.map(|path| Marked::read(path, NAME)).transpose()?;
@@ -55,7 +55,7 @@ pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Ou
     if missing.is_empty() {
         return Ok(outcome);
     }
-    // What was measured is not lost.
+    // Print the completed measurements before failing.
     outcome.print(bench)?;
     Err(CliError::CheckFailed(format!(
         "not everything was measured: {}",
@@ -93,7 +93,7 @@ impl Table {
         missing.map(|row| row.number).collect()
     }
 
-    // What stands between the markers.
+    // The text between the markers.
     fn markdown(&self, bench: &Bench, notes: &[String]) -> String {
         let machine = Machine::look(bench.dir.path()).line();
         let now = Timestamp::now().strftime("%Y-%m-%d");
@@ -108,7 +108,7 @@ impl Table {
     }
 }
 
-// The one that was asked for, or the one that is there.
+// The requested script, or the default one if it exists.
 fn postgres(bench: &Bench, script: Option<&Path>) -> Result<Option<Postgres>, CliError> {
     match (Postgres::find(bench, script), script) {
         (Ok(postgres), _) => Ok(Some(postgres)),
@@ -149,7 +149,7 @@ fn outcome(bench: &Bench, parameters: &Parameters, table: &Table, notes: Vec<Str
         }),
         headers: HEADERS,
         rows: table.rows.iter().map(Row::cells).collect(),
-        // Each is in its row.
+        // Ratios are part of the rows.
         ratios: Vec::new(),
         notes,
         figures: table.rows.iter().map(Row::json).collect(),

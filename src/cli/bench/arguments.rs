@@ -1,4 +1,4 @@
-//! Values of options that several measurements take.
+//! Option values shared by several measurements.
 
 use std::ffi::OsStr;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use clap::{Arg, Command, Error};
 
 const SECONDS_MAX: f64 = 600.0;
 
-/// So many seconds, fractions allowed; over nothing and at most ten minutes.
+/// Seconds, with fractions: more than 0, at most 600.
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse::<f64>().ok();
     let seconds = seconds.filter(|seconds| *seconds > 0.0 && *seconds <= SECONDS_MAX);
@@ -16,7 +16,7 @@ pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
-/// Values of a list: spaces around them do not count.
+/// Values of a list; surrounding spaces are ignored.
 #[derive(Clone)]
 pub(super) struct Listed<P>(pub(super) P);
 

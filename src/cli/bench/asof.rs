@@ -1,4 +1,4 @@
-//! `bench asof`: the balance of one account at an instant, somewhere in a long journal, over REST.
+//! `bench asof`: the balance of one account at random instants within a long journal, over REST.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -29,16 +29,16 @@ pub(super) struct Parameters {
     questions: u64,
 }
 
-/// The runs: questions about instants, and about now.
+/// The results: latencies of requests about instants and about now.
 struct AsOfFigures {
     fill_seconds: f64,
     then: Vec<Latencies>,
     now: Vec<Latencies>,
-    /// Answers that say that the account was open then.
+    /// The number of answers in which the account existed.
     existed: u64,
 }
 
-/// Measures; the server has ended when it returns.
+/// Runs the measurement; the server has ended when it returns.
 pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Outcome, CliError> {
     let measured = Children::during(async |children| {
         let nodes = children.cluster(bench, 1).await?;
@@ -92,7 +92,7 @@ struct Asker {
 }
 
 impl Asker {
-    // Questions about an instant; and how many of the accounts were open then.
+    // Requests about an instant, and the number of accounts that existed then.
     fn then(&self, run: u64, questions: u64) -> Result<(Latencies, u64), CliError> {
         let (from, until) = self.between_us;
         let mut existed = 0;
@@ -121,7 +121,7 @@ impl Asker {
         Ok(Latencies::of(latencies))
     }
 
-    // Of the account of one of the operations, so that there is an answer.
+    // The path of an account that one of the operations used, so that it exists.
     fn path(&self, drawn: u64) -> String {
         let number = scattered(drawn % self.operations) % self.accounts;
         format!("/v1/accounts/{}", account(number))

@@ -1,6 +1,5 @@
-//! Unary calls with nothing around them: HTTP/2 frames straight from whoever calls. Client and server share the cores, so
-//! a client that does more than it must would be measured with the server. The layers of a usual client take as long as
-//! a whole deposit.
+//! Unary calls without a client stack: the caller writes HTTP/2 frames itself. Client and server share the cores, so a
+//! costly client would distort the measurement; the layers of a usual client take as long as a whole deposit.
 
 use h2::client::SendRequest;
 use http::request::Parts;
@@ -12,9 +11,9 @@ use tokio::net::TcpStream;
 use super::load::until_it_listens;
 use crate::cli::CliError;
 
-/// Room for answers that are not read yet: in the usual 64 KiB the library takes many small ones for an attack.
+/// The window for unread answers. With the default of 64 KiB the library takes many small answers for an attack.
 const WINDOW_BYTES: u32 = 4 << 20;
-/// In front of each message: whether it is compressed, and how long it is.
+/// The prefix of each message: a compression flag and the length.
 const PREFIX_BYTES: usize = 5;
 
 /// One method of one server, over one connection.
@@ -25,7 +24,7 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// Connects to the server at `address` as soon as it listens; `method` is for example `/package.Service/Method`.
+    /// Connects to `address` as soon as it listens; `method` is, for example, `/package.Service/Method`.
     pub(super) async fn connect(address: &str, method: &str) -> Result<Self, CliError> {
         let socket = until_it_listens(address, async || TcpStream::connect(address).await).await?;
         socket.set_nodelay(true).map_err(failed)?;
@@ -34,7 +33,7 @@ impl Caller {
             .handshake(socket)
             .await;
         let (streams, connection) = connected.map_err(failed)?;
-        // It ends with the last who has a stream; a failure is met by who waits for an answer.
+        // The connection ends with its last stream. Errors are reported by the pending calls.
         tokio::spawn(async move { connection.await.ok() });
         let request = Request::builder()
             .method(Method::POST)
@@ -46,7 +45,7 @@ impl Caller {
         Ok(Self { streams, head })
     }
 
-    /// One call; the answer is good.
+    /// Makes one call; fails unless the answer is good.
     pub(super) async fn call<A: Message + Default>(
         &self,
         request: &impl Message,

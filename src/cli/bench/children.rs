@@ -1,6 +1,6 @@
-//! The servers under measurement: child processes of this program on free ports of loopback.
+//! The servers under measurement: child processes of this program on free loopback ports.
 //!
-//! A child ends with its stdin, so none is left behind, however this command ends.
+//! A child stops when its stdin ends, so none outlives this command.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ const STOP_MAX: Duration = Duration::from_secs(20);
 const KILL_POLL: Duration = Duration::from_millis(5);
 const KILL_MAX: Duration = Duration::from_secs(2);
 
-/// Where a node is.
+/// The addresses of a node.
 #[derive(Debug, Clone)]
 pub(super) struct Address {
     pub(super) id: String,
@@ -29,7 +29,7 @@ pub(super) struct Address {
     pub(super) rest: String,
 }
 
-/// A cluster of nodes that take snapshots on request only, and whose stores lie beside each other.
+/// A cluster of nodes without scheduled snapshots, with stores in one directory.
 #[derive(Debug)]
 pub(super) struct Plan {
     file: PathBuf,
@@ -37,7 +37,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Of `count` nodes; nothing runs yet.
+    /// Plans `count` nodes; starts nothing.
     pub(super) fn new(bench: &Bench, count: u16) -> Result<Self, CliError> {
         let count = usize::from(count);
         let ports = free_ports(count * 2)?;
@@ -54,12 +54,12 @@ impl Plan {
     }
 }
 
-/// Servers that run.
+/// Running servers.
 #[derive(Default)]
 pub(super) struct Children(Vec<Child>);
 
 impl Children {
-    /// Gives servers to whoever measures, and stops them in order, whatever the measurement comes to.
+    /// Passes servers to `measure` and stops them in order afterwards, also after an error.
     pub(super) async fn during<T>(
         measure: impl AsyncFnOnce(&mut Self) -> Result<T, CliError>,
     ) -> Result<T, CliError> {
@@ -94,7 +94,7 @@ impl Children {
         Ok(())
     }
 
-    /// Starts the bare server and gives its address.
+    /// Starts the echo server and returns its address.
     pub(super) fn echo(&mut self, bench: &Bench) -> Result<String, CliError> {
         let port = free_ports(1)?[0];
         let mut command = program()?;
@@ -103,7 +103,7 @@ impl Children {
         Ok(format!("127.0.0.1:{port}"))
     }
 
-    /// Stops all, in order, and after a while by force.
+    /// Stops all servers in order, by kill after a time limit.
     pub(super) async fn stop(&mut self) {
         let stdins: Vec<_> = self.0.iter_mut().map(|child| child.stdin.take()).collect();
         drop(stdins);
@@ -115,7 +115,7 @@ impl Children {
         self.0.clear();
     }
 
-    /// Kills all, as `kill -9` does, and waits until they have ended.
+    /// Kills all servers with SIGKILL and waits for their end.
     pub(super) async fn kill(&mut self) -> Result<(), CliError> {
         for child in &mut self.0 {
             child.kill().await.map_err(CliError::Runtime)?;
@@ -124,7 +124,7 @@ impl Children {
         Ok(())
     }
 
-    /// The ids of their operating system processes, in the order in which they were started.
+    /// The OS process ids, in the order of start.
     pub(super) fn ids(&self) -> Vec<u32> {
         self.0.iter().filter_map(Child::id).collect()
     }
@@ -158,8 +158,8 @@ impl Children {
 }
 
 impl Drop for Children {
-    // After a signal nobody stops them in order. They must have ended before their directory is removed; what they
-    // hold is thrown away.
+    // After a signal there is no ordered stop. The servers must end before their directory is removed; their data is
+    // discarded.
     fn drop(&mut self) {
         for child in &mut self.0 {
             let _ = child.start_kill();
@@ -171,7 +171,8 @@ impl Drop for Children {
     }
 }
 
-/// This program, without what the environment says to this command, in a process group that Ctrl-C does not reach.
+/// This program without the environment variables of this command, in its own process group, which Ctrl-C does not
+/// reach.
 fn program() -> Result<Command, CliError> {
     let mut command = Command::new(std::env::current_exe().map_err(CliError::Runtime)?);
     command
@@ -195,11 +196,11 @@ fn cluster_file(dir: &Path, nodes: &[Address]) -> String {
             "[[process]]\nid = \"{id}\"\ngrpc = \"{grpc}\"\nrest = \"{rest}\"\ndir = {store}\n"
         );
     }
-    // A slow snapshot is to be measured, not to be published as partial.
+    // A slow snapshot must be measured, not published as partial.
     text + "[snapshot]\ninterval = \"off\"\ndeadline = \"60s\"\n"
 }
 
-/// Clients of their REST interfaces, in the same order.
+/// REST clients of the nodes, in the same order.
 pub(super) fn rests(nodes: &[Address]) -> Result<Vec<RestClient>, CliError> {
     let clients = nodes
         .iter()

@@ -1,4 +1,4 @@
-//! A table of targets: what each says, what was measured for it, and whether it is met.
+//! The table of targets: the claims of each, the measured figures, and whether they are met.
 
 use serde_json::{Value, json};
 
@@ -11,16 +11,16 @@ pub(super) struct Figure {
     pub(super) unit: &'static str,
 }
 
-/// What is held against a bound.
+/// The figures that are compared with a bound.
 #[derive(Debug, Clone, Copy)]
 enum ClaimFigures {
     Alone(Figure),
-    /// The medians one over the other.
+    /// The ratio of the medians.
     Ratio {
         over: Figure,
         under: Figure,
     },
-    /// Nothing: what it compares with is not here.
+    /// Not measured, since the system to compare with is not available.
     Missing,
 }
 
@@ -28,11 +28,11 @@ enum ClaimFigures {
 pub(super) enum Bound {
     AtLeast(f64),
     AtMost(f64),
-    /// It is told, and nothing is demanded of it.
+    /// Reported only.
     None,
 }
 
-/// One thing that a target says.
+/// One claim of a target.
 #[derive(Debug)]
 pub(super) struct Claim {
     what: String,
@@ -45,7 +45,7 @@ pub(super) struct Row {
     pub(super) number: &'static str,
     pub(super) what: &'static str,
     pub(super) target: &'static str,
-    /// Or why it was not measured.
+    /// The claims, or why they were not measured.
     pub(super) claims: Result<Vec<Claim>, String>,
 }
 
@@ -60,7 +60,7 @@ impl Claim {
         }
     }
 
-    /// One over the other, of the same unit.
+    /// The ratio of two figures of the same unit.
     pub(super) fn ratio(what: impl Into<String>, [over, under]: [Figure; 2], bound: Bound) -> Self {
         Self {
             what: what.into(),
@@ -69,7 +69,7 @@ impl Claim {
         }
     }
 
-    /// What is demanded and could not be measured here.
+    /// A claim that could not be measured here.
     pub(super) fn missing(what: impl Into<String>, bound: Bound) -> Self {
         Self {
             what: what.into(),
@@ -86,7 +86,7 @@ impl Claim {
         }
     }
 
-    // Nothing where it was not measured.
+    // `None` if not measured.
     fn is_met(&self) -> Option<bool> {
         let value = self.value()?;
         Some(match self.bound {
@@ -147,11 +147,11 @@ impl Figure {
 }
 
 impl Row {
-    /// Nothing where it was not measured.
+    /// `None` if not measured.
     fn is_met(&self) -> Option<bool> {
         let claims = self.claims.as_ref().ok()?;
         let met: Vec<Option<bool>> = claims.iter().map(Claim::is_met).collect();
-        // One that is missed is missed, whatever the others are.
+        // One missed claim misses the target, whatever is unknown.
         match met.contains(&Some(false)) {
             true => Some(false),
             false => met.into_iter().collect::<Option<Vec<bool>>>().map(|_| true),
@@ -173,14 +173,14 @@ impl Row {
         }
     }
 
-    /// For a terminal.
+    /// The cells of a terminal table.
     pub(super) fn cells(&self) -> Vec<String> {
         let texts = self.texts().join("\n");
         let cells = [self.number, self.what, self.target, &texts, self.met()];
         cells.map(str::to_owned).to_vec()
     }
 
-    /// For programs.
+    /// The row as JSON.
     pub(super) fn json(&self) -> Value {
         let claims = self.claims.as_ref();
         json!({
@@ -193,7 +193,7 @@ impl Row {
         })
     }
 
-    /// A line of a table in Markdown.
+    /// A line of a Markdown table.
     pub(super) fn markdown(&self) -> String {
         let texts = self
             .texts()
@@ -213,7 +213,7 @@ impl Row {
     }
 }
 
-/// A table in Markdown.
+/// A Markdown table.
 pub(super) fn markdown(rows: &[Row]) -> String {
     let head = format!(
         "| {} |\n|{}\n",
@@ -225,7 +225,7 @@ pub(super) fn markdown(rows: &[Row]) -> String {
         .fold(head, |text, row| text + &row)
 }
 
-// Three digits that say something.
+// Three significant digits.
 fn decimals(figure: f64) -> usize {
     match figure.abs() {
         small if small < 1.0 => 4,
@@ -235,7 +235,7 @@ fn decimals(figure: f64) -> usize {
     }
 }
 
-/// A number as people read it, 1,234,567.8.
+/// A number with digit grouping: 1,234,567.8.
 pub(super) fn grouped(figure: f64, decimals: usize) -> String {
     let text = format!("{figure:.decimals$}");
     let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));

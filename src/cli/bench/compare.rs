@@ -1,4 +1,4 @@
-//! `bench compare`: this program and PostgreSQL, one after the other, round after round, with the same durability.
+//! `bench compare`: this program and PostgreSQL in alternating rounds, with the same durability.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub(super) struct Parameters {
     script: Option<PathBuf>,
 }
 
-/// Measures; all servers have ended when it returns.
+/// Runs the measurement; all servers have ended when it returns.
 pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Outcome, CliError> {
     let postgres = Postgres::find(bench, parameters.script.as_deref())?;
     let rounds = Rounds::measure(bench, parameters.seconds, Some(&postgres)).await?;
@@ -49,19 +49,19 @@ pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Ou
     outcome(bench, parameters, &rounds)
 }
 
-/// Both sides in turn: a run of each workload in each round.
+/// Alternating rounds: each measures every workload on both systems.
 #[derive(Default)]
 pub(super) struct Rounds {
     deposits: Vec<Outcome>,
     stream: Vec<Outcome>,
     within: Vec<Outcome>,
     between: Vec<Outcome>,
-    /// Empty where there is no PostgreSQL.
+    /// Empty if PostgreSQL is not available.
     theirs: Vec<Rates>,
 }
 
 impl Rounds {
-    /// As many as the runs of the measurement.
+    /// Measures as many rounds as `bench` has runs.
     pub(super) async fn measure(
         bench: &Bench,
         seconds: Duration,
@@ -100,7 +100,7 @@ impl Rounds {
         })
     }
 
-    /// The median latencies of these rows of `bench deposits` together, microseconds.
+    /// The sum of the median latencies of these rows of `bench deposits`, in microseconds.
     pub(super) fn deposit_p50_us(&self, rows: &[usize]) -> Result<Spread, CliError> {
         let p50 = |of: &Outcome| {
             rows.iter()
@@ -115,18 +115,18 @@ impl Rounds {
         over(&self.stream, |of| Ok(of.spread(0, "/per_second")?.median))
     }
 
-    // Per second, until all have arrived.
+    // Transfers per second until all have arrived.
     fn transfers(outcomes: &[Outcome]) -> Result<Spread, CliError> {
         over(outcomes, |of| Ok(of.spread(1, "/spread")?.median))
     }
 
-    /// What PostgreSQL does of a workload, with the number of clients at which it does the most.
+    /// The rate of PostgreSQL for a workload, at the number of clients with the highest throughput.
     pub(super) fn theirs(&self, what: &str) -> Option<Rate> {
         let rates = self.theirs_by_clients(what).into_iter();
         rates.max_by(|one, other| one.per_second.median.total_cmp(&other.per_second.median))
     }
 
-    /// What PostgreSQL does of a workload, with each number of clients that was measured.
+    /// The rates of PostgreSQL for a workload, for each measured number of clients.
     pub(super) fn theirs_by_clients(&self, what: &str) -> Vec<Rate> {
         let of = |rates: &Rates, clients: u64| {
             let mut all = rates.all.iter();
@@ -147,7 +147,7 @@ impl Rounds {
         rates.collect()
     }
 
-    /// Its version, if there is one.
+    /// The version of PostgreSQL, if available.
     pub(super) fn version(&self) -> Option<&str> {
         self.theirs.first().map(|rates| rates.version.as_str())
     }
@@ -161,7 +161,7 @@ fn over(
     Ok(Spread::of(figures))
 }
 
-/// The same work on both sides.
+/// The same workload on both systems.
 struct Pair {
     what: &'static str,
     unit: &'static str,

@@ -1,4 +1,4 @@
-//! `bench deposits`: what durability costs over a server that does nothing, in throughput and alone.
+//! `bench deposits`: the cost of durability compared with a server that does nothing, in throughput and in latency.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub(super) struct Parameters {
     accounts: u64,
 }
 
-/// Measures; the servers have ended when it returns.
+/// Runs the measurement; the servers have ended when it returns.
 pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Outcome, CliError> {
     let measured =
         Children::during(async |children| measure_with(bench, parameters, children).await);

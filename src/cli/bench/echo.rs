@@ -1,4 +1,4 @@
-//! `bench echo`: the transport with nothing behind it, single calls and batches. What no node can be faster than.
+//! `bench echo`: the transport alone, with single calls and batches. It is an upper bound of the speed of a node.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::streamed::{Streamed, batches, deposit};
 use super::subject::{Kind, SUBJECTS, Subject, warm_up};
 use crate::cli::CliError;
 
-/// No server looks at them; they are as long as those of other measurements.
+/// The server ignores the accounts; their ids are as long as in other measurements.
 const ACCOUNTS: u64 = 10_000;
 
 #[derive(Debug, clap::Args)]
@@ -33,7 +33,7 @@ pub(super) struct Parameters {
     batches_in_flight: u16,
 }
 
-/// Measures; the server has ended when it returns.
+/// Runs the measurement; the server has ended when it returns.
 pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Outcome, CliError> {
     let subjects = Children::during(async |children| {
         let address = children.echo(bench)?;
@@ -44,7 +44,7 @@ pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Ou
     Ok(outcome(bench, parameters, &subjects.await?))
 }
 
-// Single calls, then batches: called, and streamed.
+// Single calls, then batches, as calls and as a stream.
 async fn subjects(parameters: &Parameters, address: &str) -> Result<Vec<Subject>, CliError> {
     let caller = Caller::connect(address, DEPOSIT).await?;
     let calls = parameters.in_flight.iter().map(|in_flight| {

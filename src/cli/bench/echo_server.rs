@@ -1,4 +1,5 @@
-//! The bare server: the same messages, the same transport, no work. What no node can be faster than.
+//! The echo server: the same messages over the same transport, without work. It is an upper bound of the speed of a
+//! node.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -18,9 +19,9 @@ use crate::proto::chandy_lamport::{
 use crate::proto::snapledger::ledger_service_server::{LedgerService, LedgerServiceServer};
 use crate::proto::snapledger::{ApplyRequest, ApplyResponse, OperationResult};
 
-/// How long a stop may take.
+/// The time limit of a stop.
 const STOP_MAX: Duration = Duration::from_secs(1);
-/// As a node takes them.
+/// The limit of a node.
 const BATCH_BYTES_MAX: usize = 16 << 20;
 
 #[derive(Debug, clap::Args)]
@@ -111,7 +112,7 @@ impl LedgerService for Echo {
     }
 }
 
-// As long as that of a node.
+// An answer as long as that of a node.
 fn answer(request: &ApplyRequest) -> ApplyResponse {
     let result = OperationResult {
         success: true,

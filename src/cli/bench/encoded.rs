@@ -1,5 +1,5 @@
-//! Batches that are encoded before anything is measured: who makes the load is not to be what limits it. The client of a
-//! bulk statement, too, has nothing to do but to send it.
+//! Batches encoded before the measurement, so that the load generator is not the bottleneck. The client of a bulk
+//! statement likewise has nothing to do but send it.
 
 use prost::Message as _;
 use prost::bytes::{BufMut as _, Bytes};
@@ -16,7 +16,7 @@ use crate::proto::snapledger::{ApplyRequest, ApplyResponse};
 const APPLY: PathAndQuery = PathAndQuery::from_static("/snapledger.v1.LedgerService/Apply");
 const STREAM: PathAndQuery = PathAndQuery::from_static("/snapledger.v1.LedgerService/Stream");
 
-/// A batch as it goes over the wire.
+/// A batch in wire format.
 #[derive(Debug, Clone)]
 pub(super) struct Encoded(Bytes);
 
@@ -26,7 +26,7 @@ impl Encoded {
     }
 }
 
-/// `LedgerService.Apply`.
+/// Calls `LedgerService.Apply`.
 pub(super) async fn apply(
     channel: &Channel,
     batch: Encoded,
@@ -35,7 +35,7 @@ pub(super) async fn apply(
     client.unary(Request::new(batch), APPLY, AsItIs).await
 }
 
-/// `LedgerService.Stream`.
+/// Calls `LedgerService.Stream`.
 pub(super) async fn stream(
     channel: &Channel,
     batches: impl Stream<Item = Encoded> + Send + 'static,
@@ -53,7 +53,7 @@ async fn ready(channel: &Channel) -> Result<Grpc<Channel>, Status> {
     Ok(client)
 }
 
-/// Requests are encoded; answers are decoded as ever.
+/// Passes requests through, since they are encoded; decodes answers.
 #[derive(Debug, Default)]
 struct AsItIs;
 

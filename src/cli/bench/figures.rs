@@ -1,14 +1,14 @@
-//! What runs come to: median, minimum, maximum, and percentiles of latencies.
+//! Statistics of runs: median, minimum, maximum, and latency percentiles.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-/// Nanoseconds of a minute: no answer takes longer.
+/// One minute in nanoseconds, the upper limit of the histogram; no answer takes longer.
 const LATENCY_MAX_NS: u64 = 60_000_000_000;
 
-/// One figure of several runs.
+/// One figure over several runs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Spread {
     pub(super) median: f64,
@@ -34,7 +34,7 @@ impl Spread {
         }
     }
 
-    /// Each figure so many times.
+    /// All figures multiplied by `factor`.
     pub(super) fn times(self, factor: f64) -> Self {
         Self {
             median: self.median * factor,
@@ -43,7 +43,7 @@ impl Spread {
         }
     }
 
-    /// As [`json`](Self::json) has written it.
+    /// Parses the output of [`json`](Self::json).
     pub(super) fn read(value: &Value) -> Option<Self> {
         Some(Self {
             median: value["median"].as_f64()?,
@@ -56,17 +56,17 @@ impl Spread {
         json!({"median": self.median, "min": self.min, "max": self.max})
     }
 
-    /// Three cells of a table, with so many decimals.
+    /// Three table cells with `decimals` decimals.
     pub(super) fn cells(&self, decimals: usize) -> [String; 3] {
         [self.median, self.min, self.max].map(|figure| format!("{figure:.decimals$}"))
     }
 }
 
-/// What one run has measured.
+/// The measurements of one run.
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) took: Duration,
-    /// Of each call, nanoseconds.
+    /// The latency of each call in nanoseconds.
     pub(super) latencies_ns: Vec<u64>,
 }
 
@@ -76,7 +76,7 @@ impl Run {
     }
 }
 
-/// Many latencies, of which percentiles are asked.
+/// A latency histogram.
 #[derive(Debug)]
 pub(super) struct Latencies(Histogram<u64>);
 
@@ -97,7 +97,7 @@ impl Latencies {
         self.0.len()
     }
 
-    /// A percentile, microseconds.
+    /// A percentile in microseconds.
     pub(super) fn us(&self, percentile: f64) -> f64 {
         self.0.value_at_percentile(percentile) as f64 / 1000.0
     }
@@ -110,7 +110,7 @@ impl Default for Latencies {
     }
 }
 
-/// What all counted runs of one subject have measured.
+/// The measurements of all counted runs of one subject.
 #[derive(Debug, Default)]
 pub(super) struct Series {
     per_second: Vec<f64>,
@@ -134,7 +134,7 @@ impl Series {
         Spread::of(self.per_second.iter().copied())
     }
 
-    /// A percentile of the latency over all runs, microseconds.
+    /// A latency percentile over all runs, in microseconds.
     pub(super) fn latency_us(&self, percentile: f64) -> f64 {
         self.latencies.us(percentile)
     }

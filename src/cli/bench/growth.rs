@@ -1,5 +1,5 @@
-//! `bench growth`: how time, bytes and pause of snapshots grow with what there is, and the time of a restart and of a
-//! question about the past with the journal. As a table, and as pictures.
+//! `bench growth`: how time, bytes and pause of snapshots grow with the number of accounts, and how restarts and
+//! questions about the past grow with the journal. Output as a table and as charts.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use chart::{Chart, Curve};
 
 const HEADERS: &[&str] = &["what", "by", "count", "unit", "median", "min", "max"];
 
-/// Of an account, or of an operation in a journal, in a store and a copy of it.
+/// Bytes per account, or per operation in a journal, in a store and a copy of it.
 const SPACE_BYTES_EACH: u64 = 400;
 
 #[derive(Debug, clap::Args)]
@@ -41,7 +41,7 @@ pub(super) struct Parameters {
     dir_out: Option<PathBuf>,
 }
 
-/// One picture: what grows with one cause.
+/// One chart: the curves of one cause.
 struct Growth {
     file: &'static str,
     title: String,
@@ -50,7 +50,7 @@ struct Growth {
     curves: Vec<Curve>,
 }
 
-/// Measures; the servers have ended when it returns.
+/// Runs the measurement; the servers have ended when it returns.
 pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Outcome, CliError> {
     if let Some(dir) = &parameters.dir_out {
         let unwritable = |error| CliError::Usage(format!("--dir-out: {}: {error}", dir.display()));
@@ -70,7 +70,7 @@ pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Ou
     Ok(outcome(bench, parameters, &all))
 }
 
-// From the first power of ten that is at least `from` on, and the most itself.
+// The powers of ten from the first one that is at least `from`, and `most` itself.
 fn decades(from: u64, most: u64) -> Vec<u64> {
     let mut counts = Vec::new();
     let mut count = from.min(most);
@@ -87,7 +87,7 @@ async fn typed(bench: &Bench, line: &str) -> Result<Outcome, CliError> {
     typed::measure(bench, &format!("{line} --runs {}", bench.runs)).await
 }
 
-/// What one line of `bench snapshot --probe` says: time, pause, bytes.
+/// The time, pause and bytes from `bench snapshot --probe`.
 #[derive(Default)]
 struct Snapshots {
     time: Vec<(f64, Spread)>,
@@ -177,7 +177,7 @@ async fn by_nodes(bench: &Bench, parameters: &Parameters) -> Result<[Growth; 2],
     Ok(snapshots.growths(files, &title, "nodes of this machine"))
 }
 
-// Rings by their processes, and one ring by the channels from each process.
+// Rings by number of processes, and one ring by number of channels per process.
 async fn simulated(bench: &Bench, parameters: &Parameters) -> Result<[Growth; 2], CliError> {
     let most = parameters.processes_max;
     let mut rings = Vec::new();
@@ -267,7 +267,7 @@ async fn by_journal(bench: &Bench, parameters: &Parameters) -> Result<[Growth; 2
 }
 
 impl Growth {
-    // The cells behind what it is, and by what.
+    // The cells: the curve, the cause, the figures.
     fn rows(&self) -> impl Iterator<Item = Vec<String>> {
         self.curves.iter().flat_map(move |curve| {
             curve.points.iter().map(move |(count, of)| {
@@ -313,7 +313,7 @@ impl Growth {
         .svg()
     }
 
-    // A picture and its figures.
+    // A chart with its table.
     fn markdown(&self) -> String {
         let Self {
             file,

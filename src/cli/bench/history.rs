@@ -1,5 +1,5 @@
-//! `bench history`: what a long history of a quiet cluster costs each node, in memory and on disk, and how long a start,
-//! the list, the newest and any one snapshot take with it.
+//! `bench history`: the cost of a long history of an idle cluster for each node, in memory and on disk, and the time of
+//! a start, of a list, and of reading the newest and an arbitrary snapshot.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -35,12 +35,12 @@ pub(super) struct Parameters {
     questions: u64,
 }
 
-/// What was measured at the first node.
+/// The measurements at the first node.
 struct HistoryFigures {
     fill_seconds: f64,
-    /// Resident bytes while it was empty, with all snapshots, and after a restart.
+    /// Resident bytes when empty, with all snapshots, and after a restart.
     resident: [f64; 3],
-    /// Bytes of its store while it was empty, and with all snapshots.
+    /// Bytes of the store when empty, and with all snapshots.
     disk: [f64; 2],
     ready_ms: Vec<f64>,
     list: Vec<Latencies>,
@@ -48,7 +48,7 @@ struct HistoryFigures {
     one: Vec<Latencies>,
 }
 
-/// Measures; the servers have ended when it returns.
+/// Runs the measurement; the servers have ended when it returns.
 pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Outcome, CliError> {
     let measured = Children::during(async |children| life(bench, parameters, children).await);
     Ok(outcome(bench, parameters, &measured.await?))
@@ -83,7 +83,7 @@ async fn life(
     let runs = u64::from(bench.runs);
     let asked = tokio::task::spawn_blocking(move || {
         let mut answers = (Vec::new(), Vec::new(), Vec::new());
-        // The first one is the warm-up.
+        // The first run is the warm-up.
         for run in 0..=runs {
             let list = asker.ask(|_| "/v1/snapshots".to_owned())?;
             let latest = asker.ask(|_| "/v1/snapshots/latest?status=complete".to_owned())?;
@@ -127,7 +127,7 @@ fn name(number: u64) -> String {
     format!("minute-{number:08}")
 }
 
-// Takes all snapshots, each at one node after the other, and waits until the last ones are everywhere.
+// Takes all snapshots, alternating between the nodes, and waits until every node has the last ones.
 async fn fill(nodes: &[Address], parameters: &Parameters) -> Result<(), CliError> {
     let rests: Vec<RestClient> = nodes.iter().map(client).collect::<Result<_, _>>()?;
     let (next, all) = (Arc::new(AtomicU64::new(0)), parameters.snapshots);

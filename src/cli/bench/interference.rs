@@ -1,5 +1,5 @@
-//! `bench interference`: what global snapshots cost those who work meanwhile. The same load runs with and without them,
-//! in turn: streams of batches for the throughput, single deposits at a fixed rate for the latency.
+//! `bench interference`: the cost of global snapshots for concurrent clients. The same load runs with and without
+//! snapshots in turn: streams of batches for throughput, single deposits at a fixed rate for latency.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -24,11 +24,11 @@ mod singles;
 use regular::{Ran, Regular};
 use singles::{Call, Called, Singles};
 
-/// Single deposits of a run: each is kept until the run has ended.
+/// The most single deposits per run; each is kept in memory until the run ends.
 const CALLS_MAX: f64 = 10_000_000.0;
-/// Single deposits without an answer, where it is seen how many go.
+/// The concurrency at which the maximum rate of single deposits is measured.
 const IN_FLIGHT: u64 = 512;
-/// How often that is looked at; the median counts.
+/// How often it is measured; the median is used.
 const RATES: usize = 3;
 
 #[derive(Debug, clap::Args)]
@@ -71,7 +71,7 @@ impl Parameters {
     }
 }
 
-/// Measures; the servers have ended when it returns.
+/// Runs the measurement; the servers have ended when it returns.
 pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Outcome, CliError> {
     parameters
         .rate
@@ -83,7 +83,7 @@ pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Ou
     Ok(outcome(bench, parameters, &measured.await?))
 }
 
-// Whether the deposits of a run can be kept.
+// Checks that the deposits of a run fit in memory.
 fn fits(rate: u32, seconds: Duration) -> Result<(), CliError> {
     if f64::from(rate) * seconds.as_secs_f64() > CALLS_MAX {
         return Err(CliError::Usage(format!(
@@ -93,17 +93,17 @@ fn fits(rate: u32, seconds: Duration) -> Result<(), CliError> {
     Ok(())
 }
 
-/// What the runs came to: without snapshots, and with them.
+/// The results without snapshots and with snapshots.
 #[derive(Default)]
 struct InterferenceFigures {
     /// Single deposits per second.
     rate: u32,
     per_second: [Vec<f64>; 2],
     latencies: [Vec<Latencies>; 2],
-    /// The deposits that were under way while a snapshot ran, and, in the run without, those at the same times: a deposit
-    /// that takes long meets a time more likely than others, whatever goes on in it.
+    /// Latencies of deposits in flight during a snapshot, and, in the run without snapshots, of those at the same
+    /// times. Slow deposits overlap a time window more often, so the two sets must be selected in the same way.
     meanwhile: [Vec<Latencies>; 2],
-    /// Beside the streams, and beside the single deposits.
+    /// The snapshots during the streams and during the single deposits.
     snapshots: [Vec<Ran>; 2],
 }
 
@@ -124,7 +124,7 @@ async fn measure_with(
     let before = warm_up(parameters.seconds);
     let mut measured = InterferenceFigures::default();
     stream(&streams, before).await?;
-    // With and without, without and with: what drifts meets both.
+    // Alternate the order, so that drift affects both equally.
     for run in 0..bench.runs {
         for with in [run % 2 == 1, run % 2 == 0] {
             let name = format!("stream-{run}");
@@ -136,7 +136,7 @@ async fn measure_with(
             }
         }
     }
-    // What the streams have left behind is not to meet the single deposits.
+    // Pending work of the streams must not affect the single deposits.
     take(rest, "settled", POLL).await?;
     everywhere(&rests, "settled").await?;
     let rate = rate(parameters, &singles).await?;
@@ -160,7 +160,7 @@ async fn measure_with(
     Ok(measured)
 }
 
-// The load of P1 as one that does not wait for answers: near to all that goes it would soon stand in a queue.
+// Half of the measured maximum (the load of P1): close to the maximum, an open-loop load would soon queue.
 async fn rate(parameters: &Parameters, singles: &Singles) -> Result<u32, CliError> {
     if let Some(rate) = parameters.rate {
         return Ok(rate);
@@ -177,7 +177,7 @@ async fn rate(parameters: &Parameters, singles: &Singles) -> Result<u32, CliErro
     Ok(rate)
 }
 
-// One for each node, into the accounts that it has.
+// One stream per node, into the accounts of that node.
 async fn streams(
     parameters: &Parameters,
     nodes: &[Address],
@@ -193,7 +193,7 @@ async fn streams(
     Ok(streams)
 }
 
-// Batches per second, of all together.
+// Batches per second of all streams together.
 async fn stream(streams: &[Streamed], time: Duration) -> Result<f64, CliError> {
     let mut running = JoinSet::new();
     for stream in streams {
@@ -209,7 +209,7 @@ async fn stream(streams: &[Streamed], time: Duration) -> Result<f64, CliError> {
 }
 
 impl InterferenceFigures {
-    // A run with snapshots and one without.
+    // Adds a run with snapshots and one without.
     fn take(&mut self, called: &[(bool, Called)], ran: Vec<Ran>) {
         let with = called.iter().find(|(with, _)| *with);
         let times = with.map_or_else(Vec::new, |(_, called)| times(called.began, &ran));
@@ -275,13 +275,13 @@ impl InterferenceFigures {
     }
 }
 
-// A percentile of each run; where no deposit met a snapshot there is nothing to say.
+// A percentile per run; NaN if no deposit overlapped a snapshot.
 fn us(runs: &[Latencies], percentile: f64) -> Spread {
     let figures = runs.iter().map(|run| run.us(percentile));
     Spread::of(figures.chain(runs.is_empty().then_some(f64::NAN)))
 }
 
-// When the snapshots ran, from the beginning on.
+// The time ranges of the snapshots, relative to `began`.
 fn times(began: Instant, ran: &[Ran]) -> Vec<Range<Duration>> {
     let since = |instant: Instant| instant.saturating_duration_since(began);
     ran.iter()
@@ -334,7 +334,7 @@ fn outcome(bench: &Bench, parameters: &Parameters, measured: &InterferenceFigure
     }
 }
 
-// How many snapshots a run should have: the first one half of the interval behind its beginning, and one in any case.
+// The expected number of snapshots in a run: the first starts after half an interval; at least one.
 fn due(seconds: Duration, every: Duration) -> f64 {
     let until_last = seconds.saturating_sub(every / 2);
     until_last.div_duration_f64(every).ceil().max(1.0)

@@ -1,4 +1,4 @@
-//! Deposits over gRPC, a fixed number in flight, until the time is up.
+//! Deposits over gRPC with a fixed number in flight for a given time.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
@@ -12,17 +12,17 @@ use super::figures::Run;
 use crate::cli::CliError;
 use crate::proto::chandy_lamport::{DepositRequest, DepositResponse};
 
-/// How long the last answers may take after the time is up.
+/// The time limit for the last answers after the run.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 const CONNECT_POLL: Duration = Duration::from_millis(20);
 
-/// An id of 16 bytes.
+/// An account id of 16 bytes.
 pub(super) fn account(number: u64) -> String {
     format!("account-{number:08}")
 }
 
-/// A connection to a server of this measurement, as soon as it listens.
+/// Connects to a server of this measurement as soon as it listens.
 pub(super) async fn connect(address: &str) -> Result<Channel, CliError> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| CliError::Usage(error.to_string()))?
@@ -30,7 +30,7 @@ pub(super) async fn connect(address: &str) -> Result<Channel, CliError> {
     until_it_listens(address, async || endpoint.connect().await).await
 }
 
-/// Tries to connect to a server that is on its way up.
+/// Retries a connection to a starting server.
 pub(super) async fn until_it_listens<C, E: Display>(
     address: &str,
     connect: impl AsyncFn() -> Result<C, E>,
@@ -49,10 +49,10 @@ pub(super) async fn until_it_listens<C, E: Display>(
     }
 }
 
-/// What a [`Load`] calls.
+/// The method that [`Load`] calls.
 pub(super) const DEPOSIT: &str = "/chandy_lamport.BankService/Deposit";
 
-/// Single deposits, each a call of its own.
+/// Single deposits, one call each.
 #[derive(Debug, Clone)]
 pub(super) struct Load {
     pub(super) caller: Caller,
@@ -61,7 +61,7 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// Calls for `time` and gives what was answered.
+    /// Runs for `time` and returns the answered calls.
     pub(super) async fn run(&self, time: Duration) -> Result<Run, CliError> {
         let started = Instant::now();
         let until = started + time;
@@ -106,7 +106,7 @@ impl Load {
     }
 }
 
-/// A number that looks like any other, always the same for the same one (SplitMix64's last step).
+/// A deterministic pseudo-random mapping (the last step of SplitMix64).
 pub(super) fn scattered(number: u64) -> u64 {
     let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

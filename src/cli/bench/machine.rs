@@ -1,4 +1,4 @@
-//! The machine that a figure was measured on: figures of two machines are not compared.
+//! The machine of a measurement. Figures of different machines are not comparable.
 
 use std::fs;
 use std::path::Path;
@@ -12,12 +12,12 @@ pub(super) struct Machine {
     cpu: String,
     memory_mib: u64,
     kernel: String,
-    /// Under the stores.
+    /// The file system of the stores.
     filesystem: String,
 }
 
 impl Machine {
-    /// This one, with stores in `dir`.
+    /// This machine, with stores in `dir`.
     pub(super) fn look(dir: &Path) -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -45,7 +45,7 @@ impl Machine {
         })
     }
 
-    /// One line for people.
+    /// A one-line description.
     pub(super) fn line(&self) -> String {
         let Self {
             cores,
@@ -61,14 +61,14 @@ impl Machine {
     }
 }
 
-/// What stands behind `name` and a colon.
+/// The value after `name` and a colon.
 fn after<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let mut lines = text.lines().filter_map(|line| line.split_once(':'));
     let (_, value) = lines.find(|(found, _)| found.trim() == name)?;
     Some(value.trim())
 }
 
-/// The type of the innermost mount around `dir`.
+/// The file system type of the innermost mount that contains `dir`.
 fn filesystem<'a>(mounts: &'a str, dir: &Path) -> Option<&'a str> {
     let around = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);

@@ -1,4 +1,4 @@
-//! The part of a document that a measurement writes: what is between two markers, and nothing else.
+//! The part of a document between two markers, which a measurement rewrites.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ pub(super) struct Marked {
 }
 
 impl Marked {
-    /// Reads the document; without its markers it is bad usage, which is better said before hours of measuring.
+    /// Reads the document. Missing markers are reported as wrong usage before the measurement starts.
     pub(super) fn read(path: &Path, name: &str) -> Result<Self, CliError> {
         let text = std::fs::read_to_string(path).map_err(|source| CliError::Unreadable {
             path: path.to_owned(),
@@ -36,7 +36,7 @@ impl Marked {
         })
     }
 
-    /// Puts a text, which ends with its line, between the markers.
+    /// Replaces the part between the markers; `text` ends with a newline.
     pub(super) fn write(&self, text: &str) -> Result<(), CliError> {
         let Self {
             path,

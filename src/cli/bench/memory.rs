@@ -1,4 +1,4 @@
-//! `bench memory`: how much resident memory a node has for each account, over the same node while it is empty.
+//! `bench memory`: the resident memory of a node per account, relative to the same node when empty.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::taken::{POLL, take};
 use crate::cli::CliError;
 use crate::cli::rest::RestClient;
 
-/// How long a node is left alone before it is looked at.
+/// The idle time before memory is read.
 const PAUSE: Duration = Duration::from_secs(3);
 
 #[derive(Debug, clap::Args)]
@@ -24,17 +24,17 @@ pub(super) struct Parameters {
     accounts: u64,
 }
 
-/// Resident bytes of one node in its life.
+/// Resident bytes of one node at stages of its life.
 struct Life {
     empty: f64,
     loaded: f64,
     recorded: f64,
-    /// The most until then.
+    /// The peak so far.
     peak: f64,
     restarted: f64,
 }
 
-/// Measures; the servers have ended when it returns.
+/// Runs the measurement; the servers have ended when it returns.
 pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Outcome, CliError> {
     let mut lives = Vec::new();
     for _ in 0..bench.runs {
@@ -69,7 +69,7 @@ async fn life(bench: &Bench, accounts: u64, children: &mut Children) -> Result<L
     })
 }
 
-/// What the system calls it, of the first child; bytes.
+/// A memory field of the first child as the operating system reports it, in bytes.
 pub(super) async fn resident(children: &Children, field: &str) -> Result<f64, CliError> {
     sleep(PAUSE).await;
     let ids = children.ids();

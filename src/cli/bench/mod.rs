@@ -1,7 +1,7 @@
-//! `bench`: measurements of this program on this machine, each beside the limit that it is measured against.
+//! `bench`: measurements of this program on this machine, each next to the limit that it is compared with.
 //!
-//! The servers are child processes of this same program, so that what is measured is what users run; the client is
-//! this process. Everything is on loopback, ends after a bounded time, and leaves nothing behind.
+//! The servers are child processes of this program, so the measured code is what users run; this process is the client.
+//! All traffic is on loopback. A measurement ends after a bounded time and leaves nothing behind.
 
 mod accounts;
 mod all;
@@ -115,7 +115,7 @@ struct Common {
 }
 
 impl Command {
-    /// What it is called, and what every measurement takes; a server is none.
+    /// The name and the common options of a measurement; `None` for the echo server.
     fn common(&self) -> Option<(&'static str, &Common)> {
         Some(match self {
             Self::EchoServer(_) => return None,
@@ -157,10 +157,10 @@ impl Command {
     }
 }
 
-/// Runs the command: measures until the end, or until a signal asks for one, and prints what it comes to.
+/// Runs a measurement until its end or a signal, and prints the result.
 ///
 /// # Errors
-/// [`CliError`]: a server that does not start or fails, or an answer that is not what it should be.
+/// [`CliError`]: a server does not start or fails, or an answer is wrong.
 pub fn run(args: Args, logs: &LogOptions) -> Result<(), CliError> {
     let command = match args.command {
         Command::EchoServer(args) => return echo_server::run(&args),
@@ -179,7 +179,7 @@ pub fn run(args: Args, logs: &LogOptions) -> Result<(), CliError> {
     outcome?.print(&bench)
 }
 
-/// Says on stderr what is about to be measured, where and how often: it may take minutes, and much of the machine.
+/// Announces on stderr what will be measured, where and how often, since it may take minutes and most of the machine.
 fn announce(bench: &Bench, name: &str) {
     let commands = Args::augment_args(clap::Command::new("bench"));
     let about = commands
@@ -197,21 +197,21 @@ fn announce(bench: &Bench, name: &str) {
     bench.output.remark("note", &sentence);
 }
 
-/// The runtime of who makes the load. One thread: calls of one connection have one owner at a time anyway, and to hand them
-/// from thread to thread takes from the servers, which share the processors.
+/// The runtime of the load generator, which is single-threaded: a connection has one owner at a time, and handing calls
+/// between threads takes time from the servers on the same cores.
 fn client() -> Result<Runtime, CliError> {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.map_err(CliError::Runtime)
 }
 
-/// What a measurement stands on.
+/// The environment of a measurement.
 struct Bench {
-    /// Removed with all that is in it when the measurement ends, however it ends.
+    /// Removed with its contents when the measurement ends.
     dir: tempfile::TempDir,
-    /// Where that was asked to be; for programs that make one of their own.
+    /// The requested parent directory, for programs that create their own directory.
     within: Option<PathBuf>,
     runs: u16,
-    /// The options by which children log as this command does.
+    /// The options with which children log as this command does.
     logs: [String; 4],
     output: OutputFormat,
 }
@@ -238,7 +238,7 @@ impl Bench {
         })
     }
 
-    /// The same in a directory of its own, which goes with it: for measurements that begin anew.
+    /// The same with a new directory inside this one, for measurements that start from scratch.
     fn anew(&self) -> Result<Self, CliError> {
         let dir = tempfile::tempdir_in(self.dir.path()).map_err(CliError::Runtime)?;
         Ok(Self {

@@ -1,4 +1,4 @@
-//! `benches/postgres.sh`: the same work done by PostgreSQL. The script starts a server of its own and stops it.
+//! `benches/postgres.sh`: the same workloads on PostgreSQL. The script starts its own server and stops it.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -14,28 +14,28 @@ use super::figures::Spread;
 use crate::cli::CliError;
 
 const SCRIPT: &str = "benches/postgres.sh";
-/// What the script ends with where there is no PostgreSQL.
+/// The exit code of the script if PostgreSQL is not available.
 const NONE_HERE: i32 = 69;
-/// How long it may take to stop its server after it was told to.
+/// The time limit for the script to stop its server.
 const STOP_MAX: Duration = Duration::from_secs(15);
 const STOP_POLL: Duration = Duration::from_millis(20);
 
 /// The script.
 pub(super) struct Postgres {
     script: PathBuf,
-    /// Where its server's directory is to be made.
+    /// The parent of the server's data directory.
     within: Option<PathBuf>,
 }
 
-/// What it has measured.
+/// The results of the script.
 #[derive(Debug)]
 pub(super) struct Rates {
-    /// Of PostgreSQL.
+    /// The version of PostgreSQL.
     pub(super) version: String,
     pub(super) all: Vec<Rate>,
 }
 
-/// Of one workload with so many clients.
+/// The rate of one workload with `clients` clients.
 #[derive(Debug, Clone)]
 pub(super) struct Rate {
     pub(super) what: String,
@@ -44,7 +44,7 @@ pub(super) struct Rate {
 }
 
 impl Postgres {
-    /// The script that is given, or the one of the repository that this program was built in or is called from.
+    /// The given script, or that of the repository around this program or the current directory.
     pub(super) fn find(bench: &Bench, given: Option<&Path>) -> Result<Self, CliError> {
         let script = match given {
             Some(script) if script.is_file() => script.to_owned(),
@@ -66,7 +66,8 @@ impl Postgres {
         })
     }
 
-    /// Runs it with these options; nothing where there is no PostgreSQL, of which the script has then told on stderr.
+    /// Runs the script with these options; `None` if PostgreSQL is not available, which the script has reported on
+    /// stderr.
     pub(super) async fn measure(&self, options: &str) -> Result<Option<Rates>, CliError> {
         let mut command = Command::new("bash");
         command.arg(&self.script).args(options.split_whitespace());
@@ -74,12 +75,12 @@ impl Postgres {
         if let Some(dir) = &self.within {
             command.arg("--dir").arg(dir);
         }
-        // In a process group that Ctrl-C does not reach: it is told to stop, and waited for.
+        // Ctrl-C does not reach its process group; this command stops it and waits.
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .process_group(0);
-        // Our allocator has refused huge pages for this process and those it starts; theirs may have them.
+        // The allocator of this program has disabled huge pages for itself and its children; PostgreSQL may use them.
         rustix::thread::disable_transparent_huge_pages(false)
             .map_err(|error| CliError::Runtime(error.into()))?;
         let mut running = Running(command.spawn().map_err(CliError::Runtime)?);
@@ -104,7 +105,7 @@ impl Postgres {
     }
 }
 
-/// The script of a repository around this program or around the directory that it is called in.
+/// The script of the repository around the current directory or around this program.
 fn beside() -> Option<PathBuf> {
     let program = std::env::current_exe().ok();
     let here = std::env::current_dir().ok();
@@ -136,11 +137,11 @@ impl Rates {
     }
 }
 
-/// The script while it runs.
+/// The running script.
 struct Running(Child);
 
 impl Drop for Running {
-    // After a signal nobody waits for it in order. It must have removed its server before this program ends.
+    // After a signal there is no ordered stop. The script must remove its server before this program ends.
     fn drop(&mut self) {
         let id = self.0.id().and_then(|id| i32::try_from(id).ok());
         let Some(id) = id.and_then(Pid::from_raw) else {

@@ -1,4 +1,5 @@
-//! The bare storage engine: insert, flush, sync, one after another. What no durable operation alone can be faster than.
+//! The storage engine alone: insert, flush and sync in sequence. It is a lower bound of the latency of one durable
+//! operation.
 
 use std::fs::File;
 use std::path::Path;
@@ -8,13 +9,13 @@ use std::time::{Duration, Instant};
 use super::figures::Run;
 use crate::cli::CliError;
 
-/// Bytes of a value: about those of a journal entry with one deposit.
+/// The size of a value, about that of a journal entry with one deposit.
 pub(super) const VALUE_BYTES: usize = 128;
-/// As the store of a node has it.
+/// The settings of a node's store.
 const SEGMENT_BYTES: usize = 16 * 1024 * 1024;
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 
-/// An engine with nothing around it.
+/// An engine without the store around it.
 #[derive(Clone)]
 pub(super) struct Raw {
     db: sled::Db,

@@ -1,4 +1,4 @@
-//! What a measurement comes to, for people and for programs: never a figure without what it was measured on.
+//! The report of a measurement, as a table or JSON, always with the machine and the parameters.
 
 use serde_json::{Value, json};
 
@@ -9,24 +9,24 @@ use crate::cli::{CliError, OutputFormat, Report, print};
 
 /// The result of a measurement.
 pub(super) struct Outcome {
-    /// Of the measurement.
+    /// The name of the measurement.
     pub(super) name: &'static str,
     /// All parameters.
     pub(super) parameters: Value,
-    /// The table: its headers and rows.
+    /// The table: headers and rows.
     pub(super) headers: &'static [&'static str],
     pub(super) rows: Vec<Vec<String>>,
     pub(super) ratios: Vec<Ratio>,
-    /// What else there is to say, a line each.
+    /// Further remarks, one line each.
     pub(super) notes: Vec<String>,
-    /// The figures of the table, exact.
+    /// The exact figures of the table.
     pub(super) figures: Value,
 }
 
-/// The headers over lines.
+/// The headers of a table of lines.
 pub(super) const LINES: &[&str] = &["what", "median", "min", "max"];
 
-/// A figure of several runs under its name.
+/// A named figure over several runs.
 pub(super) struct Line {
     what: String,
     decimals: usize,
@@ -34,7 +34,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Shown with so many decimals.
+    /// A line shown with `decimals` decimals.
     pub(super) fn new(what: impl Into<String>, decimals: usize, spread: Spread) -> Self {
         Self {
             what: what.into(),
@@ -43,7 +43,7 @@ impl Line {
         }
     }
 
-    /// For a table.
+    /// Table rows.
     pub(super) fn rows(lines: &[Self]) -> Vec<Vec<String>> {
         let row = |line: &Self| {
             let cells = line.spread.cells(line.decimals);
@@ -52,14 +52,14 @@ impl Line {
         lines.iter().map(row).collect()
     }
 
-    /// For programs.
+    /// The lines as JSON.
     pub(super) fn figures(lines: &[Self]) -> Value {
         let figure = |line: &Self| json!({"what": line.what, "spread": line.spread.json()});
         lines.iter().map(figure).collect()
     }
 }
 
-/// One figure over another, with both.
+/// A ratio with both of its figures.
 pub(super) struct Ratio {
     pub(super) name: String,
     pub(super) unit: &'static str,
@@ -89,21 +89,21 @@ impl Ratio {
 }
 
 impl Outcome {
-    /// A figure of the table: its row, and the path of a spread within it.
+    /// A figure of the table: its row, and the JSON pointer of a spread within it.
     pub(super) fn spread(&self, row: usize, path: &str) -> Result<Spread, CliError> {
         let found = self.figures.get(row).and_then(|row| row.pointer(path));
         let missing = || CliError::CheckFailed(format!("bench {}: no {row}{path}", self.name));
         found.and_then(Spread::read).ok_or_else(missing)
     }
 
-    /// The same of a single number.
+    /// As [`spread`](Self::spread), for a single number.
     pub(super) fn number(&self, row: usize, path: &str) -> Result<f64, CliError> {
         let found = self.figures.get(row).and_then(|row| row.pointer(path));
         let missing = || CliError::CheckFailed(format!("bench {}: no {row}{path}", self.name));
         found.and_then(Value::as_f64).ok_or_else(missing)
     }
 
-    /// Writes it to stdout.
+    /// Writes the report to stdout.
     pub(super) fn print(self, bench: &Bench) -> Result<(), CliError> {
         let machine = Machine::look(bench.dir.path());
         match bench.output {

@@ -1,5 +1,5 @@
-//! `bench restart`: how long a node that was killed takes from its start until it is ready, by the operations that are in
-//! its journal behind the state that it recorded last.
+//! `bench restart`: the time from the start of a killed node until it is ready, by the number of operations in its
+//! journal after the last recorded state.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -28,14 +28,14 @@ pub(super) struct Parameters {
     operations: Vec<u64>,
 }
 
-/// What came of one count of operations.
+/// The results for one number of operations.
 struct RestartFigures {
     operations: u64,
     ready_ms: Spread,
     store_bytes: u64,
 }
 
-/// Measures; the servers have ended when it returns.
+/// Runs the measurement; the servers have ended when it returns.
 pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Outcome, CliError> {
     let mut measured = Vec::new();
     for operations in &parameters.operations {
@@ -64,7 +64,7 @@ async fn measure_one(
     let position = filled.await?;
     fs::rename(&store, &image).map_err(CliError::Runtime)?;
     let mut ready_ms = Vec::new();
-    // The first one is the warm-up.
+    // The first run is the warm-up.
     for _ in 0..=bench.runs {
         copy(&image, &store).map_err(CliError::Runtime)?;
         ready_ms.push(restart(bench, &plan, position).await?);
@@ -77,7 +77,7 @@ async fn measure_one(
     })
 }
 
-// Accounts, a snapshot, and operations; says how far the journal has come.
+// Creates accounts, a snapshot and operations; returns the end of the journal.
 async fn fill(nodes: &[Address], accounts: u64, operations: u64) -> Result<u64, CliError> {
     let load = Accounts::connect(nodes, accounts).await?;
     load.deposit(0..accounts).await?;
@@ -95,7 +95,7 @@ async fn position(rest: RestClient) -> Result<u64, CliError> {
     position.ok_or_else(|| CliError::CheckFailed("a node without a journal position".to_owned()))
 }
 
-// Milliseconds until it is ready. Nothing of what was acknowledged may be missing.
+// Milliseconds until ready. Fails if an acknowledged operation is missing.
 async fn restart(bench: &Bench, plan: &Plan, before: u64) -> Result<f64, CliError> {
     let restarted = Children::during(async |children| {
         let started = Instant::now();
@@ -115,7 +115,7 @@ async fn restart(bench: &Bench, plan: &Plan, before: u64) -> Result<f64, CliErro
     Ok(ready_ms)
 }
 
-// Durably, so that nothing is written behind the back of what is measured.
+// Copies durably, so that no pending writes disturb the measurement.
 fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::create_dir(to)?;
     for entry in fs::read_dir(from)? {

@@ -1,4 +1,4 @@
-//! `bench simulate`: rings of processes with concurrent snapshots through the simulator, by the number of channels.
+//! `bench simulate`: rings of processes with concurrent snapshots in the simulator, by number of channels.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -13,7 +13,8 @@ use crate::cli::CliError;
 use crate::simulate::{Delays, Report, Scenario, Source, run};
 
 const TOKENS: i64 = 100;
-/// A run lasts so long: a small ring goes round so often meanwhile. Its 20 ms once would say more of the machine.
+/// The minimum time of a run. A small ring is simulated repeatedly, since a single run of 20 ms would mostly measure
+/// noise.
 const RUN_MIN: Duration = Duration::from_millis(300);
 
 #[derive(Debug, clap::Args)]
@@ -32,20 +33,20 @@ pub(super) struct Parameters {
     seed: u64,
 }
 
-/// What came of one ring.
+/// The results for one ring.
 struct SimulateFigures {
     processes: u32,
     channels: u32,
     seconds: Spread,
 }
 
-/// Measures, in this process.
+/// Runs the measurement in this process.
 pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Outcome, CliError> {
     let mut measured = Vec::new();
     for processes in &parameters.processes {
         let ring = Ring {
             processes: *processes,
-            // To each other process at most.
+            // At most one channel to each other process.
             outgoing: parameters.outgoing.min(processes - 1),
             snapshots: parameters.snapshots,
             seed: parameters.seed,
@@ -70,7 +71,7 @@ struct Ring {
 }
 
 impl Ring {
-    // Seconds of one ring, in each run; one more run is the warm-up.
+    // Seconds per simulation in each run; one extra run is the warm-up.
     fn time(&self, runs: u16) -> Result<Spread, CliError> {
         let (topology, events) = (self.topology(), self.events());
         let mut seconds = Vec::new();
@@ -108,7 +109,7 @@ impl Ring {
         text
     }
 
-    // Every process pays the next one, so that the channels carry something, then the snapshots start at once.
+    // Every process pays the next, so that channels carry messages, then all snapshots start at once.
     fn events(&self) -> String {
         let mut text = String::new();
         for place in 0..self.processes {
@@ -125,7 +126,7 @@ impl Ring {
         text
     }
 
-    // All are there and no token is lost.
+    // Checks that all snapshots exist and conserve the tokens.
     fn check(&self, report: &Report) -> Result<(), CliError> {
         let expected = i64::from(self.processes) * TOKENS;
         let whole = report.snapshots.iter().all(|snapshot| {

@@ -1,4 +1,4 @@
-//! `bench snapshot`: how long a global snapshot takes, and what it writes, after some of the accounts have changed.
+//! `bench snapshot`: the time and the written bytes of a global snapshot after some accounts have changed.
 
 use std::time::Instant;
 
@@ -45,7 +45,7 @@ pub(super) struct Parameters {
 }
 
 impl Parameters {
-    // Of so many accounts.
+    // The number of changed accounts out of `accounts`.
     fn changed(&self, accounts: u64) -> u64 {
         #[allow(
             clippy::cast_possible_truncation,
@@ -65,22 +65,22 @@ enum LoadKind {
     On,
 }
 
-/// Everything that was measured with one count of accounts.
+/// The measurements for one number of accounts.
 struct SnapshotFigures {
     accounts: u64,
     changed: u64,
     fill_seconds: f64,
     first: Taken,
     runs: Vec<Taken>,
-    /// The longest wait of a deposit while each ran, where there were deposits.
+    /// The longest latency of a deposit during each snapshot, if a probe ran.
     pauses_ms: Vec<f64>,
-    /// What all nodes have written to the disk around each snapshot, bytes.
+    /// Bytes that all nodes wrote to disk around each snapshot.
     written: Vec<f64>,
-    /// Operations per second of the load while snapshots were taken.
+    /// Operations per second of the concurrent load.
     load_per_second: Option<f64>,
 }
 
-/// Measures; the servers have ended when it returns.
+/// Runs the measurement; the servers have ended when it returns.
 pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Outcome, CliError> {
     let mut measured = Vec::new();
     for accounts in &parameters.accounts {
@@ -108,7 +108,7 @@ pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Ou
 
 struct Run {
     accounts: Accounts,
-    /// The first of them starts the snapshots.
+    /// The first node initiates the snapshots.
     rests: Vec<RestClient>,
     changed: u64,
     load: LoadKind,
@@ -268,7 +268,7 @@ fn percent(text: &str) -> Result<f64, String> {
     percent.ok_or_else(|| "give a number from 0 to 100".to_owned())
 }
 
-// What these processes have caused to be written to a disk, bytes.
+// Bytes that these processes have caused to be written to disk.
 fn written(processes: &[u32]) -> Result<f64, CliError> {
     let mut bytes = 0.0;
     for process in processes {

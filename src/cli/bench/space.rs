@@ -1,4 +1,4 @@
-//! Room for the stores of a long measurement: better asked for before it than missed behind half of it.
+//! Checks disk space before a long measurement instead of failing in the middle of it.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use crate::cli::CliError;
 
 const MIB: u64 = 1 << 20;
 
-/// Refuses where less is free in the file system of `dir`.
+/// Fails if the file system of `dir` has less free space.
 pub(super) fn require(dir: &Path, bytes: u64) -> Result<(), CliError> {
     let system = rustix::fs::statvfs(dir);
     let system = system.map_err(|error| CliError::Runtime(error.into()))?;

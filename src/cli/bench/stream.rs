@@ -1,4 +1,4 @@
-//! `bench stream`: durable operations over `LedgerService.Stream`, batch after batch without waiting for answers.
+//! `bench stream`: durable operations over `LedgerService.Stream`, pipelined batches.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ pub(super) struct Parameters {
     accounts: u64,
 }
 
-/// Measures; the server has ended when it returns.
+/// Runs the measurement; the server has ended when it returns.
 pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Outcome, CliError> {
     let measured =
         Children::during(async |children| measure_with(bench, parameters, children).await);

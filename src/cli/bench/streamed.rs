@@ -1,4 +1,4 @@
-//! Batches over `LedgerService.Stream`, a fixed number in flight, until the time is up.
+//! Batches over `LedgerService.Stream` with a fixed number in flight for a given time.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,9 +18,9 @@ use crate::cli::CliError;
 use crate::proto::snapledger::operation::Body;
 use crate::proto::snapledger::{ApplyRequest, ApplyResponse, Deposit, Operation};
 
-/// Different batches that are sent in turn; they are made before anything is measured.
+/// The number of different batches, sent in turn; they are encoded before the measurement.
 const BATCHES: u64 = 64;
-/// How long an answer may take.
+/// The time limit of an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// One stream to one server.
@@ -32,7 +32,7 @@ pub(super) struct Streamed {
     in_flight: usize,
 }
 
-/// Batches of `size` operations; each is made of its number.
+/// Batches of `size` operations, each made from its number.
 pub(super) fn batches(size: u64, body: impl Fn(u64) -> Body) -> Vec<ApplyRequest> {
     let operation = |number: u64| Operation {
         request_id: String::new(),
@@ -44,7 +44,7 @@ pub(super) fn batches(size: u64, body: impl Fn(u64) -> Body) -> Vec<ApplyRequest
     (0..BATCHES).map(request).collect()
 }
 
-/// One unit into the account of a number.
+/// A deposit of one unit into the account `number`.
 pub(super) fn deposit(number: u64) -> Body {
     Body::Deposit(Deposit {
         account: account(number),
@@ -68,17 +68,17 @@ impl Streamed {
         })
     }
 
-    /// Batches without an answer at once.
+    /// The batches in flight.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight
     }
 
-    /// Operations in a batch.
+    /// Operations per batch.
     pub(super) fn batch(&self) -> usize {
         self.batch
     }
 
-    /// The same batches, each a call of its own.
+    /// Sends the same batches as unary calls.
     pub(super) async fn call(&self, time: Duration) -> Result<Run, CliError> {
         let started = Instant::now();
         let mut callers = JoinSet::new();
@@ -109,7 +109,7 @@ impl Streamed {
         Ok(latencies_ns)
     }
 
-    /// Sends for `time` and waits for what is not answered then. A call of the run is a batch.
+    /// Sends for `time` and waits for the remaining answers. A call of the run is a batch.
     pub(super) async fn run(&self, time: Duration) -> Result<Run, CliError> {
         let (batches, sent) = mpsc::channel(self.in_flight);
         let answers = encoded::stream(&self.channel, ReceiverStream::new(sent)).await;

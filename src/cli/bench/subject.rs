@@ -1,4 +1,4 @@
-//! Something that is asked again and again, beside others of its kind: how often per second, and how long each time.
+//! A subject that is measured repeatedly in turn with others: its rate and its latencies.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::streamed::Streamed;
 use crate::cli::CliError;
 
 const WARM_UP_MAX: Duration = Duration::from_secs(1);
-/// The headers over subjects.
+/// The headers of a table of subjects.
 pub(super) const SUBJECTS: &[&str] = &[
     "what",
     "in flight",
@@ -22,7 +22,7 @@ pub(super) const SUBJECTS: &[&str] = &[
     "p99 µs",
 ];
 
-/// Something that is measured.
+/// A measured subject.
 pub(super) struct Subject {
     name: String,
     kind: Kind,
@@ -32,9 +32,9 @@ pub(super) struct Subject {
 pub(super) enum Kind {
     /// Single deposits.
     Calls(Load),
-    /// The bare storage engine.
+    /// The storage engine alone.
     Inserts(Raw),
-    /// Batches, each a call of its own.
+    /// Batches as unary calls.
     Batches(Streamed),
     /// Batches over a stream.
     Streamed(Streamed),
@@ -49,7 +49,7 @@ impl Subject {
         }
     }
 
-    /// Measures each so many times, behind a warm-up.
+    /// Measures each subject `runs` times after a warm-up.
     pub(super) async fn measure_all(
         subjects: &mut [Self],
         runs: u16,
@@ -58,7 +58,7 @@ impl Subject {
         for subject in &*subjects {
             subject.run(warm_up(time)).await?;
         }
-        // In turn, so that whatever else happens on the machine meets them all.
+        // In turn, so that disturbances of the machine affect all subjects.
         for _ in 0..runs {
             for subject in &mut *subjects {
                 let run = subject.run(time).await?;
@@ -94,12 +94,12 @@ impl Subject {
         self.series.per_second().times(operations as f64)
     }
 
-    /// A percentile of the latency, microseconds.
+    /// A latency percentile in microseconds.
     pub(super) fn p(&self, percentile: f64) -> f64 {
         self.series.latency_us(percentile)
     }
 
-    /// For a table.
+    /// A table row.
     pub(super) fn row(&self) -> Vec<String> {
         let mut row = vec![self.name.clone(), self.in_flight().to_string()];
         row.extend(self.per_second().cells(0));
@@ -107,7 +107,7 @@ impl Subject {
         row
     }
 
-    /// For programs.
+    /// The subject as JSON.
     pub(super) fn json(&self) -> Value {
         json!({
             "what": self.name,
@@ -118,7 +118,7 @@ impl Subject {
     }
 }
 
-/// How long the warm-up before runs of this length takes.
+/// The duration of the warm-up before runs of this length.
 pub(super) fn warm_up(time: Duration) -> Duration {
     WARM_UP_MAX.min(time)
 }

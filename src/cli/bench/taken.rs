@@ -1,4 +1,4 @@
-//! A global snapshot, from the request to its completion, as a client of the initiator sees it.
+//! A global snapshot from request to completion, as a client of the initiator sees it.
 
 use std::time::{Duration, Instant};
 
@@ -7,24 +7,24 @@ use serde_json::{Value, json};
 use crate::cli::CliError;
 use crate::cli::rest::RestClient;
 
-/// Between two questions whether a snapshot is complete, where nothing else is measured.
+/// The interval of completion checks when nothing else is measured.
 pub(super) const POLL: Duration = Duration::from_millis(1);
-/// Between two questions whether a snapshot is in the history of a node that did not start it.
+/// The interval of checks whether another node has a snapshot in its history.
 const SHARED_POLL: Duration = Duration::from_millis(20);
 const SNAPSHOT_MAX: Duration = Duration::from_secs(90);
 
-/// What one snapshot has measured.
+/// The measurements of one snapshot.
 #[derive(Debug, Clone)]
 pub(super) struct Taken {
-    /// From the request to the first answer that says complete, as the client sees it.
+    /// From the request to the first answer with status complete, as the client sees it.
     pub(super) client_ms: f64,
-    /// From its start to its publication, as the initiator says.
+    /// From start to publication, as the initiator reports.
     pub(super) server_ms: f64,
-    /// That each process has written to its store.
+    /// Bytes that each process has written to its store.
     pub(super) new_bytes: Vec<f64>,
-    /// What the states of all processes take.
+    /// The size of the states of all processes.
     pub(super) state_bytes: f64,
-    /// What all accounts hold together, where that fits.
+    /// The sum of all balances, if it fits.
     pub(super) balances: Option<i128>,
 }
 
@@ -34,7 +34,7 @@ impl Taken {
     }
 }
 
-/// Takes a snapshot and asks, with this pause, until it is complete; its money is conserved.
+/// Takes a snapshot and polls at this interval until it is complete; fails unless money is conserved.
 pub(super) async fn take(rest: &RestClient, id: &str, pause: Duration) -> Result<Taken, CliError> {
     let (rest, id) = (rest.clone(), id.to_owned());
     let taken = tokio::task::spawn_blocking(move || take_blocking(&rest, &id, pause)).await;
@@ -61,14 +61,14 @@ fn take_blocking(rest: &RestClient, id: &str, pause: Duration) -> Result<Taken, 
     }
 }
 
-/// Waits until a complete snapshot is in the history of each of these nodes, too: what one of them still takes in is not
-/// to meet what is measured next.
+/// Waits until each of these nodes has a complete snapshot in its history, so that replication does not disturb the
+/// next measurement.
 pub(super) async fn everywhere(nodes: &[RestClient], id: &str) -> Result<(), CliError> {
     let (nodes, path) = (nodes.to_vec(), format!("/v1/snapshots/{id}"));
     let asked = move || {
         let started = Instant::now();
         nodes.iter().try_for_each(|rest| {
-            // It is unknown to a node that does not have it yet.
+            // A node that does not have it yet answers that it is unknown.
             let is_there = || matches!(rest.get(&path, &[]), Ok(answer) if answer.json["status"] == "complete");
             while !is_there() {
                 if started.elapsed() > SNAPSHOT_MAX {

@@ -1,4 +1,4 @@
-//! The targets of this program, P1 to P12, and what has to be measured to hold it to them.
+//! The targets P1 to P12 and the measurements that they need.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use super::figures::Spread;
 use super::report::Outcome;
 use crate::cli::CliError;
 
-/// What was measured beside the rounds, by name; or why it was not.
+/// The measurements besides the rounds by name, or why they failed.
 pub(super) type Found = BTreeMap<&'static str, Result<Outcome, String>>;
 
-/// How much is measured.
+/// The sizes of the measurements.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sizes {
     accounts: u64,
@@ -20,13 +20,13 @@ pub(super) struct Sizes {
     journal: u64,
     restarted: u64,
     ring: u64,
-    /// Of interference, each run: of streams, and of single deposits.
+    /// The seconds per run of `bench interference`: of streams, and of single deposits.
     seconds: [u64; 2],
     every: [f64; 2],
 }
 
 impl Sizes {
-    /// Those of the targets.
+    /// The sizes in the targets.
     pub(super) const FULL: Self = Self {
         accounts: 1_000_000,
         accounts_few: 100_000,
@@ -37,7 +37,7 @@ impl Sizes {
         seconds: [6, 20],
         every: [2.0, 1.0],
     };
-    /// To see that all works.
+    /// Small sizes, to check that all measurements work.
     pub(super) const QUICK: Self = Self {
         accounts: 20_000,
         accounts_few: 2000,
@@ -49,7 +49,7 @@ impl Sizes {
         every: [0.3, 0.3],
     };
 
-    /// What is measured beside the rounds: a name, and what is typed behind `bench`.
+    /// The measurements besides the rounds: a name and the arguments of `bench`.
     pub(super) fn lines(&self, runs: u16) -> [(&'static str, String); 8] {
         let Self {
             accounts,
@@ -100,7 +100,7 @@ impl Sizes {
     }
 }
 
-/// All targets with what was measured.
+/// All targets with their measurements.
 pub(super) fn rows(rounds: &Rounds, found: &Found) -> Vec<Row> {
     let claimed = |row: (&'static str, &'static str, &'static str), claims: Claims| Row {
         number: row.0,
@@ -190,7 +190,8 @@ const P12: Named = (
     "`simulate`: a ring of 1,000 processes, 10 concurrent snapshots",
     "≤ 10 s; time grows with the channels, not with their square",
 );
-/// Sixteen times the channels: time per channel would be one time as long, or, with the square, sixteen times.
+/// With sixteen times as many channels, the time per channel would stay the same if linear and be sixteen times as long
+/// if quadratic.
 const RING_GROWTH_MAX: f64 = 2.5;
 
 fn of<'a>(found: &'a Found, name: &str) -> Result<&'a Outcome, CliError> {
@@ -231,7 +232,7 @@ fn streamed(rounds: &Rounds) -> Claims {
     let operations = figure("operations/s");
     let ours = operations(rounds.stream()?);
     let mut claims = vec![Claim::alone("streamed", ours, Bound::AtLeast(1e6))];
-    // One stream beside one connection is what the target speaks of; with more of theirs for the one of ours it is told.
+    // The target compares one stream with one connection; more connections are reported only.
     let (at_least, theirs) = (Bound::AtLeast(9.0), rounds.theirs_by_clients("bulk"));
     if theirs.is_empty() {
         claims.push(Claim::missing(OVER_POSTGRES, at_least));
@@ -279,7 +280,7 @@ fn snapshots(idle: &Outcome, loaded: &Outcome) -> Claims {
     ])
 }
 
-/// Of a line.
+/// The JSON pointer of a line's spread.
 const SPREAD: &str = "/spread";
 
 fn throughput(of: &Outcome) -> Claims {
@@ -307,7 +308,7 @@ fn latency(of: &Outcome) -> Claims {
 
 fn by_accounts(of: &Outcome) -> Claims {
     let ms = figure("ms");
-    // Each count of accounts has five lines.
+    // Each number of accounts has five lines.
     let figures = [ms(of.spread(5, SPREAD)?), ms(of.spread(0, SPREAD)?)];
     Ok(vec![Claim::ratio(
         "many accounts over few",

@@ -1,5 +1,6 @@
-//! `bench transfers`: money from the accounts of each process to those of all others, every node loaded at once: until the
-//! transfers are durable at their senders, and until all have arrived, durably. One node alone pays its own accounts.
+//! `bench transfers`: transfers from the accounts of each process to those of all others, with all nodes loaded at
+//! once; the time until they are durable at the senders and at the receivers. A single node transfers between its own
+//! accounts.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,7 @@ use crate::cli::rest::RestClient;
 use crate::proto::snapledger::Payment;
 use crate::proto::snapledger::operation::Body;
 
-/// What an account has at the beginning: more than it can pay in any run.
+/// The opening balance of an account, more than it can pay in any run.
 const OPENING: i64 = 1_000_000_000;
 const ARRIVAL_POLL: Duration = Duration::from_millis(2);
 const ARRIVAL_MAX: Duration = Duration::from_secs(120);
@@ -46,17 +47,17 @@ pub(super) struct Parameters {
     in_flight: u16,
 }
 
-/// What one run came to.
+/// The results of one run.
 struct Sent {
     transfers: f64,
-    /// Until the last was durable at its sender.
+    /// Until the last transfer was durable at its sender.
     durable: Duration,
-    /// Until the last was durable at its receiver.
+    /// Until the last transfer was durable at its receiver.
     arrived: Duration,
     batch_ms: [f64; 2],
 }
 
-/// Measures; the servers have ended when it returns.
+/// Runs the measurement; the servers have ended when it returns.
 pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Outcome, CliError> {
     let measured = Children::during(async |children| {
         let nodes = children.cluster(bench, parameters.nodes).await?;
@@ -82,7 +83,7 @@ async fn measure_with(
     for _ in 0..bench.runs {
         runs.push(cluster.send(parameters.seconds).await?);
     }
-    // Conserved, or it is an error; and with nothing on its way the balances are what was paid in.
+    // A snapshot fails unless money is conserved; with nothing in flight, the balances equal the deposits.
     let taken = take(&cluster.rests[0], "end", POLL).await?;
     let paid_in = i128::from(OPENING) * i128::from(parameters.accounts);
     if taken.balances != Some(paid_in) {
@@ -94,7 +95,7 @@ async fn measure_with(
     Ok(runs)
 }
 
-// From the accounts of each node to those of the others, in turn; of one that is alone to its own.
+// From the accounts of each node to those of the others in turn; a single node to its own.
 async fn streams(parameters: &Parameters, nodes: &[Address]) -> Result<Vec<Streamed>, CliError> {
     let mut streams = Vec::new();
     let count = nodes.len() as u64;
@@ -151,7 +152,7 @@ impl Cluster {
         })
     }
 
-    // Until every receiver has acknowledged everything.
+    // Waits until every receiver has acknowledged everything.
     async fn arrived(&self) -> Result<(), CliError> {
         let waiting = Instant::now();
         for rest in &self.rests {

@@ -1,4 +1,4 @@
-//! A measurement as it is typed behind `bench`, so that one that is made of others says in one line what each of them was.
+//! A measurement given as a `bench` command line, so that composite measurements can report each part in one line.
 
 use clap::Parser;
 
@@ -13,7 +13,7 @@ struct Typed {
     command: Command,
 }
 
-/// Measures what the line says, in a directory of its own.
+/// Runs the measurement of the command line in its own directory.
 pub(super) async fn measure(bench: &Bench, line: &str) -> Result<Outcome, CliError> {
     let typed = Typed::try_parse_from(line.split_whitespace());
     let command = typed
@@ -23,6 +23,6 @@ pub(super) async fn measure(bench: &Bench, line: &str) -> Result<Outcome, CliErr
     if let Some((_, common)) = command.common() {
         bench.runs = common.runs;
     }
-    // Measurements may be made of measurements.
+    // Boxed, since measurements can contain measurements.
     Box::pin(command.measure(&bench)).await
 }

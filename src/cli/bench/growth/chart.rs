@@ -1,5 +1,5 @@
-//! Curves over decades as a picture (SVG), both axes logarithmic: what grows as its cause does is a line of slope one, what
-//! does not grow is level. No font is needed here; whoever shows it has one.
+//! Curves as an SVG chart with logarithmic axes: linear growth has slope one, constant cost is level. The viewer
+//! supplies the font.
 
 use std::fmt::Write as _;
 
@@ -10,28 +10,28 @@ const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 460.0;
 const LEFT: f64 = 90.0;
 const RIGHT: f64 = 30.0;
-/// With room for the title and the names of two curves.
+/// With space for the title and the names of two curves.
 const TOP: f64 = 96.0;
 const BOTTOM: f64 = 60.0;
-/// Told apart by people who see colours differently, too (Okabe and Ito).
+/// Distinguishable with colour vision deficiencies (Okabe and Ito).
 const COLOURS: [&str; 4] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"];
 
-/// A picture.
+/// A chart.
 pub(super) struct Chart<'a> {
     pub(super) title: &'a str,
-    /// What grows to the right.
+    /// The label of the horizontal axis.
     pub(super) cause: &'a str,
     pub(super) unit: &'a str,
     pub(super) curves: &'a [Curve],
 }
 
-/// One thing by its cause.
+/// A curve: figures by cause.
 pub(super) struct Curve {
     pub(super) what: String,
     pub(super) points: Vec<(f64, Spread)>,
 }
 
-/// Whole decades.
+/// A range of whole decades.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Decades {
     from: i32,
@@ -39,7 +39,7 @@ struct Decades {
 }
 
 impl Decades {
-    // Around all that can be shown, which is over nothing.
+    // The range that contains all positive figures.
     fn around(figures: impl Iterator<Item = f64>) -> Self {
         let logs = figures.filter(|figure| *figure > 0.0).map(f64::log10);
         let (least, most) = logs.fold((f64::MAX, f64::MIN), |(least, most), log| {
@@ -57,7 +57,7 @@ impl Decades {
         Self { from, until }
     }
 
-    // From 0 to 1.
+    // The position within the range, from 0 to 1.
     fn share(self, figure: f64) -> f64 {
         let log = figure.log10().max(f64::from(self.from));
         (log - f64::from(self.from)) / f64::from(self.until - self.from)
@@ -129,7 +129,7 @@ fn grid(svg: &mut String, frame: &Frame) {
 }
 
 impl Curve {
-    // The medians as a line, from the minimum to the maximum at each.
+    // The medians as a line, with bars from minimum to maximum.
     fn draw(&self, svg: &mut String, frame: &Frame, colour: &str) {
         let mut path = String::new();
         for (cause, of) in &self.points {
@@ -156,7 +156,7 @@ fn line(svg: &mut String, [x1, y1, x2, y2]: [f64; 4], colour: &str) {
     );
 }
 
-// Where, and which end of it is there.
+// Draws text at (x, y); `anchor` is the end of the text that is placed there.
 fn text(svg: &mut String, (x, y, anchor): (f64, f64, &str), text: &str) {
     let text = text.replace('&', "&amp;").replace('<', "&lt;");
     let _ = writeln!(

@@ -1,4 +1,4 @@
-//! Global snapshots at fixed intervals, beside something that is measured.
+//! Global snapshots at fixed intervals during a measurement.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,12 +11,12 @@ use super::super::taken::{Taken, everywhere, take};
 use crate::cli::CliError;
 use crate::cli::rest::RestClient;
 
-/// Between two questions whether a snapshot is complete: asking must not be what disturbs.
+/// The interval of completion checks, long enough not to disturb the measurement.
 const POLL: Duration = Duration::from_millis(10);
-/// Between two looks whether the measurement has ended.
+/// The interval of checks for the end of the measurement.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A snapshot and when it ran.
+/// A snapshot with its time range.
 #[derive(Debug, Clone)]
 pub(super) struct Ran {
     pub(super) from: Instant,
@@ -24,8 +24,8 @@ pub(super) struct Ran {
     pub(super) taken: Taken,
 }
 
-/// Snapshots that go on until they are told to stop; the first one begins after half of the interval, when what begins with
-/// it has settled. One that takes longer than the interval puts off the next.
+/// Snapshots at fixed intervals until stopped. The first starts after half an interval, when start-up effects are over.
+/// A snapshot that takes longer than the interval delays the next.
 pub(super) struct Regular {
     name: String,
     task: JoinHandle<Result<Vec<Ran>, CliError>>,
@@ -33,7 +33,7 @@ pub(super) struct Regular {
 }
 
 impl Regular {
-    /// Their ids begin with `name`.
+    /// Starts the snapshots; their ids begin with `name`.
     pub(super) fn start(rest: &RestClient, every: Duration, name: String) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (rest, stopped, begin) = (rest.clone(), Arc::clone(&stop), name.clone());
@@ -47,7 +47,7 @@ impl Regular {
                 }
                 let from = Instant::now();
                 let taken = take(&rest, &format!("{begin}-{}", ran.len()), POLL).await?;
-                // As the initiator says: who asks whether it is complete comes to know it later.
+                // As reported by the initiator; polling would see the completion later.
                 let until = from + Duration::from_secs_f64((taken.server_ms / 1000.0).max(0.0));
                 ran.push(Ran { from, until, taken });
                 due = (due + every).max(Instant::now());
@@ -57,7 +57,7 @@ impl Regular {
         Self { name, task, stop }
     }
 
-    /// Stops behind the one that runs, once each of these nodes has it.
+    /// Stops after the running snapshot, when each of `nodes` has it.
     pub(super) async fn stop(self, nodes: &[RestClient]) -> Result<Vec<Ran>, CliError> {
         self.stop.store(true, Ordering::Relaxed);
         let ran = self.task.await;

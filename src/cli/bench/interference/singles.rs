@@ -1,5 +1,5 @@
-//! Single deposits at a fixed rate, whatever the answers do: each is counted from the instant at which it was to leave,
-//! so that a server that stands still for a while is charged for every call that had to wait. And how many go at the most.
+//! Single deposits at a fixed rate, independent of the answers (open loop). Latency counts from the scheduled start of
+//! a call, so a stalled server is charged for every delayed call. Also measures the maximum rate.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -15,25 +15,25 @@ use super::super::load::{DEPOSIT, account};
 use crate::cli::CliError;
 use crate::proto::chandy_lamport::{DepositRequest, DepositResponse};
 
-/// Calls under way at once, above which the rate is too high for the machine.
+/// The most calls in flight; more means that the rate is too high for the machine.
 const UNDER_WAY_MAX: usize = 20_000;
-/// How long the last answers may take behind the last call.
+/// The time limit for the last answers after the last call.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
-/// Calls leave together so many times a second: to wake for each of them takes as long as a call.
+/// Calls are sent in this many bursts per second, since waking up for each call costs as much as a call.
 const BURSTS_PER_SECOND: u64 = 1000;
 const BETWEEN: Duration = Duration::from_micros(1_000_000 / BURSTS_PER_SECOND);
 
-/// One after the other to each node in turn, into the accounts that it has.
+/// Calls the nodes in turn, each for its own accounts.
 #[derive(Clone)]
 pub(super) struct Singles {
     nodes: Vec<Caller>,
     hit: Hit,
 }
 
-/// A call that was answered.
+/// An answered call.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call {
-    /// When it was to leave.
+    /// The scheduled start.
     pub(super) due: Instant,
     pub(super) answered: Instant,
 }
@@ -51,7 +51,7 @@ pub(super) struct Called {
 }
 
 impl Called {
-    /// Those that were under way in one of these times, which count from the beginning.
+    /// The calls in flight in any of `times`, which are relative to the start of the run.
     pub(super) fn during(&self, times: &[Range<Duration>]) -> impl Iterator<Item = &Call> {
         self.calls.iter().filter(|call| {
             let due = call.due.saturating_duration_since(self.began);
@@ -76,7 +76,7 @@ impl Singles {
         })
     }
 
-    /// How many a second are answered where so many are always under way.
+    /// Calls answered per second with `in_flight` calls always in flight.
     pub(super) async fn most(&self, in_flight: u64, time: Duration) -> Result<u32, CliError> {
         let began = Instant::now();
         let mut callers = JoinSet::new();
@@ -105,7 +105,7 @@ impl Singles {
         Ok(u32::try_from(per_second).unwrap_or(u32::MAX))
     }
 
-    /// Calls so many times a second for `time`, whatever the answers do, and waits for all of them.
+    /// Makes `per_second` calls per second for `time`, independent of the answers, and waits for all of them.
     pub(super) async fn run(&self, per_second: u32, time: Duration) -> Result<Called, CliError> {
         let began = Instant::now();
         let sender = Sender {
@@ -113,7 +113,7 @@ impl Singles {
             per_second,
             runtime: Handle::current(),
         };
-        // A thread of its own: the timer of the runtime is too coarse.
+        // Uses its own thread, since the timer of the runtime is too coarse.
         let sent = tokio::task::spawn_blocking(move || sender.call(time)).await;
         let (mut calls, mut under_way) = sent.map_err(broken)??;
         let answered = async {
@@ -148,7 +148,7 @@ struct Sender {
 }
 
 impl Sender {
-    // What is answered by the end, and what is still under way.
+    // The calls answered by the end, and those still in flight.
     fn call(self, time: Duration) -> Result<(Vec<Call>, UnderWay), CliError> {
         let (mut answered, mut calls) = (Vec::new(), UnderWay::new());
         let mut due = Instant::now();
@@ -189,7 +189,7 @@ async fn deposit(node: Caller, request: DepositRequest, due: Instant) -> Result<
     Ok(Call { due, answered })
 }
 
-// One limit for all: a timer for each call costs those who are measured.
+// One time limit for all calls: a timer per call would load the measured machine.
 async fn in_time<T>(
     time: Duration,
     answers: impl Future<Output = Result<T, CliError>>,

@@ -1,4 +1,4 @@
-//! What the snapshots take on the disk of the node that has assembled them all, against a full copy of each.
+//! The disk space of the snapshots at the node that assembled them, compared with full copies.
 
 use super::super::Bench;
 use super::super::report::Ratio;
@@ -6,11 +6,11 @@ use super::SnapshotFigures;
 use crate::cli::CliError;
 use crate::store::{Stats, Store};
 
-/// The store of the initiator, which has stopped.
+/// The statistics of the stopped initiator's store.
 pub(super) struct Disk(Stats);
 
 impl Disk {
-    /// Reads the whole store, in a copy beside it.
+    /// Reads the whole store in a copy next to it.
     pub(super) fn measure(bench: &Bench, initiator: &str) -> Result<Self, CliError> {
         let dir = bench.dir.path();
         let stats = Store::stats(&dir.join(initiator), dir, &|_| {});
@@ -18,7 +18,7 @@ impl Disk {
         Ok(Self(stats))
     }
 
-    // What `store stats` calls a tree.
+    // The bytes of a tree by its name in `store stats`.
     fn tree(&self, name: &str) -> f64 {
         let trees = self.0.trees.iter().filter(|tree| tree.name == name);
         trees.map(|tree| tree.bytes as f64).sum()
@@ -28,9 +28,9 @@ impl Disk {
         self.tree("states-2") + self.tree("parts") + self.tree("history")
     }
 
-    /// Of all processes' states, with what names them and without the journal; and of the whole file.
+    /// The ratios for the states of all processes with their metadata but without the journal, and for the whole file.
     pub(super) fn ratios(&self, measured: &SnapshotFigures) -> Vec<Ratio> {
-        // The first one has a single run for each process, so its size is that of a full copy.
+        // The first snapshot has a single run per process, so its size is that of a full copy.
         let under = measured.first.state_bytes * self.0.snapshots_complete as f64;
         vec![
             Ratio {

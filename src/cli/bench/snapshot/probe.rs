@@ -1,4 +1,4 @@
-//! Single deposits, one at a time to each node, while a snapshot is taken: how long somebody had to wait because of it.
+//! Single deposits, one at a time per node, during a snapshot: the longest latency that a client sees.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,16 +14,16 @@ use crate::cli::CliError;
 use crate::proto::chandy_lamport::DepositRequest;
 use crate::proto::chandy_lamport::bank_service_client::BankServiceClient;
 
-/// Between an answer and the next deposit: to ask must not be what disturbs.
+/// The pause between an answer and the next deposit, so that the probe itself does not disturb.
 const PAUSE: Duration = Duration::from_millis(1);
 const ANSWER_MAX: Duration = Duration::from_secs(60);
-/// An account of its own at each node.
+/// A separate account at each node.
 const ACCOUNT: &str = "account-of-probe";
 
 /// A connection to each node.
 pub(super) struct Probe(Vec<BankServiceClient<Channel>>);
 
-/// Deposits that go on until they are told to stop.
+/// Deposits that continue until stopped.
 pub(super) struct Probing {
     tasks: JoinSet<Result<Duration, CliError>>,
     stop: Arc<AtomicBool>,
@@ -48,7 +48,7 @@ impl Probe {
 }
 
 impl Probing {
-    /// Stops behind the deposits that are under way; says how long the longest took, milliseconds.
+    /// Stops after the deposits in flight; returns the longest latency in milliseconds.
     pub(super) async fn stop(mut self) -> Result<f64, CliError> {
         self.stop.store(true, Ordering::Relaxed);
         let mut longest = Duration::ZERO;
