@@ -128,6 +128,11 @@ impl Plan {
             plan.wiped = Some(random.index(count));
             plan.put_back = true;
         }
+        // What it says too early is wrong only if its clock has gone back, and somebody has asked about that time before.
+        if plan.is_sabotaged(Sabotage::CopyAnswersAtOnce) {
+            plan.clock_ahead_max = 10 * SECOND;
+            plan.clock_jump = Odds(10);
+        }
         plan
     }
 

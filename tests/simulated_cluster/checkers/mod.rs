@@ -46,6 +46,8 @@ pub(crate) struct Checkers {
     revisions: Revisions,
     /// A process that went down for good.
     lost: Option<Place>,
+    /// A process whose store was wiped.
+    wiped: Option<ProcessId>,
     /// A process whose store was an older copy.
     put_back: Option<PutBack>,
 }
@@ -78,6 +80,7 @@ impl Checkers {
             past: Past::default(),
             revisions: Revisions::default(),
             lost: None,
+            wiped: None,
             put_back: None,
         }
     }
@@ -161,7 +164,11 @@ impl Checkers {
         if put_back.is_some_and(is_forgotten) {
             return Ok(());
         }
-        revisions::unchanged(publication, put_back.map(|it| &it.process))?;
+        revisions::unchanged(
+            publication,
+            put_back.map(|it| &it.process),
+            self.wiped.as_ref(),
+        )?;
         let may_not_know = self.is_of_the_loss(&state.snapshot);
         let by = publication.by;
         self.revisions.published(by, state, may_not_know)
@@ -205,6 +212,7 @@ impl Checkers {
                 self.revisions.lost_with(&put_back.process, &put_back.begun);
             }
         }
+        self.wiped = Some(self.truth.id(place).clone());
         self.truth.wiped(place, store, known_by);
         self.durability.wiped(place);
         self.requests.wiped(place);

@@ -145,8 +145,12 @@ fn closed(state: &GlobalState, channel: &ChannelId) -> bool {
 
 /// What the revisions before it published is in it, as it was: all of its range of numbers, and those of the ranges that
 /// this process numbered in before. It contradicts none of another process. A process that was put back may have started it
-/// twice, and its part be another one since.
-pub(super) fn unchanged(publication: &Publication<'_>, put_back: Option<&ProcessId>) -> Checked {
+/// twice, and its part be another one since; so may one that was wiped, as others have it.
+pub(super) fn unchanged(
+    publication: &Publication<'_>,
+    put_back: Option<&ProcessId>,
+    wiped: Option<&ProcessId>,
+) -> Checked {
     let Publication {
         by,
         state,
@@ -159,36 +163,51 @@ pub(super) fn unchanged(publication: &Publication<'_>, put_back: Option<&Process
             return Err(format!("{} has no revision {number}", state.snapshot));
         }
     }
-    let history = disk.history.iter();
-    let others = history
-        .filter(|((snapshot, number), _)| *snapshot == state.snapshot && *number != state.revision);
-    for ((_, number), earlier) in others {
-        let earlier = &earlier.value;
-        let publisher = numbered_by(*number, &earlier.initiator, topology);
-        let is_own = publisher == Some(*by);
-        // Another process knows the start for certain once the initiator's part is there.
-        let is_start_known = |one: &GlobalState, publisher| {
-            publisher == Some(&one.initiator) || one.parts.contains_key(&one.initiator)
-        };
+    let publisher = |one: &GlobalState| {
+        let publisher = numbered_by(one.revision, &one.initiator, topology);
+        publisher.cloned()
+    };
+    let history = disk.history.values().map(|written| &written.value);
+    let same = history.filter(|one| one.snapshot == state.snapshot);
+    let others: Vec<_> = same.filter(|one| one.revision != state.revision).collect();
+    let is_own = |one: &GlobalState| publisher(one).as_ref() == Some(*by);
+    let foreign: Vec<_> = others.iter().filter(|one| !is_own(one)).collect();
+    // Another process knows the start for certain once the initiator's part is there.
+    let is_start_known = |one: &GlobalState, publisher: Option<&ProcessId>| {
+        publisher == Some(&one.initiator) || one.parts.contains_key(&one.initiator)
+    };
+    for earlier in &others {
         let is_start_compared = earlier.initiator == state.initiator
-            && is_start_known(earlier, publisher)
+            && is_start_known(earlier, publisher(earlier).as_ref())
             && is_start_known(state, Some(*by))
             && put_back != Some(&state.initiator);
-        let mut earlier = earlier.clone();
-        earlier.parts.retain(|process, _| Some(process) != put_back);
-        let compared = match is_own {
-            true => adds_to(&earlier, state),
-            false => agrees(&earlier, state),
+        let parts = earlier.parts.iter();
+        let mut parts = parts.filter(|(process, _)| Some(*process) != put_back);
+        // It may have gone on from a revision of another process that holds less of this part.
+        let is_less = |process: &ProcessId, part: &Part| {
+            let mut there = foreign.iter().map(|one| one.parts.get(process));
+            there.any(|there| there.is_none_or(|there| !extends(part, there)))
+        };
+        let compared = match is_own(earlier) && earlier.is_complete() {
+            true => Err("there is a revision behind a complete one".to_owned()),
+            false if is_start_compared => same_start(earlier, state),
+            false => Ok(()),
         };
         compared
-            .and_then(|()| match is_start_compared {
-                true => same_start(&earlier, state),
-                false => Ok(()),
+            .and_then(|()| {
+                parts.try_for_each(|(process, part)| {
+                    match is_own(earlier) && !is_less(process, part) {
+                        true => adds_to(part, state),
+                        false if wiped == Some(process) => Ok(()),
+                        false => agrees(part, state),
+                    }
+                })
             })
             .map_err(|what| {
+                let (snapshot, revision) = (&state.snapshot, state.revision);
                 format!(
-                    "{} revision {} against {number}: {what}",
-                    state.snapshot, state.revision
+                    "{snapshot} revision {revision} against {}: {what}",
+                    earlier.revision
                 )
             })?;
     }
@@ -204,36 +223,26 @@ fn same_start(earlier: &GlobalState, state: &GlobalState) -> Checked {
 }
 
 // The same process has published the earlier one.
-fn adds_to(earlier: &GlobalState, state: &GlobalState) -> Checked {
-    if earlier.is_complete() {
-        return Err("there is a revision behind a complete one".to_owned());
+fn adds_to(part: &Part, state: &GlobalState) -> Checked {
+    let process = &part.process;
+    match state.parts.get(process) {
+        None => Err(format!("the part of {process} is gone")),
+        Some(now) if extends(part, now) => Ok(()),
+        Some(now) => Err(format!(
+            "the part of {process} has changed: {part:?}, then {now:?}"
+        )),
     }
-    for (process, part) in &earlier.parts {
-        let Some(now) = state.parts.get(process) else {
-            return Err(format!("the part of {process} is gone"));
-        };
-        if !extends(part, now) {
-            return Err(format!(
-                "the part of {process} has changed: {part:?}, then {now:?}"
-            ));
-        }
-    }
-    Ok(())
 }
 
 // Another process has published one of them: each may hold what the other lacks.
-fn agrees(one: &GlobalState, other: &GlobalState) -> Checked {
-    for (process, part) in &one.parts {
-        if let Some(there) = other.parts.get(process)
-            && !extends(part, there)
-            && !extends(there, part)
-        {
-            return Err(format!(
-                "the part of {process} is another: {part:?}, and {there:?}"
-            ));
-        }
+fn agrees(part: &Part, state: &GlobalState) -> Checked {
+    let process = &part.process;
+    match state.parts.get(process) {
+        Some(there) if !extends(part, there) && !extends(there, part) => Err(format!(
+            "the part of {process} is another: {part:?}, and {there:?}"
+        )),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 // The same state, the same closed channels, and perhaps more of them.
