@@ -141,7 +141,7 @@ pub enum ClientError {
     /// request id.
     #[error("no answer for {}s, whether it was done is not known: {reason}", patience.as_secs_f32())]
     Silent {
-        /// The limit, [`Options::patience`].
+        /// The limit, `patience` of the client's [`Options`](super::Options).
         patience: Duration,
         /// The last error of the connection.
         reason: String,

@@ -90,7 +90,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Lets time pass until all snapshots are complete, and [`TICKS_AFTER`](super::TICKS_AFTER) more ticks.
+    /// Lets time pass until all snapshots are complete, and [`TICKS_AFTER`] more ticks.
     pub(super) fn finish(mut self) -> Result<Report, ScenarioError> {
         self.settle()
             .map_err(|reason| self.delays.refuse_at_end(reason))?;

@@ -1,8 +1,8 @@
-//! The file `peers` beside sled's log: which process was met at an address of which the configuration gives no id. With
-//! it a node starts again while these processes are dead.
+//! The file `peers` next to sled's log: the process found at each address for which the configuration gives no id. With
+//! it a node can restart while these processes are down.
 //!
-//! It is read before the store is opened, since a store is opened for a configuration that is whole, and is written once
-//! the store is open and locked. Without it nothing is lost: the peers are asked again.
+//! It is read before the store is opened, because opening needs a complete configuration, and written when the store is
+//! open and locked. It can be lost without harm: the node asks the peers again.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,23 +17,23 @@ use super::files::{failed, replace};
 use crate::process::ids::ProcessId;
 
 pub(super) const NAME: &str = "peers";
-/// More than the members of the largest cluster take.
+/// The size limit; the members of the largest cluster need less.
 const BYTES_MAX: u64 = 1 << 20;
 
-/// Processes by the address, `host:port`, at which they were met.
+/// Processes by the address, `host:port`, at which they were found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Addresses(BTreeMap<String, MetProcess>);
 
-/// A process that was met.
+/// A process that answered at an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetProcess {
-    /// Its id.
+    /// The id it reported.
     pub process: ProcessId,
-    /// Its REST address, where it told one.
+    /// The REST address it reported, if any.
     pub rest: Option<String>,
 }
 
-/// As it is written.
+/// The stored form.
 #[derive(Serialize, Deserialize)]
 struct StoredAddress {
     process: String,
@@ -42,7 +42,7 @@ struct StoredAddress {
 }
 
 impl Addresses {
-    /// What is remembered in the directory of a store; nothing where there is none, or where the file cannot be read.
+    /// Reads the addresses from the directory of a store; empty if the file does not exist or cannot be read.
     #[must_use]
     pub fn read(dir: &Path) -> Self {
         let path = dir.join(NAME);
@@ -55,13 +55,13 @@ impl Addresses {
         }
     }
 
-    /// The process that was met at an address.
+    /// The process found at an address.
     #[must_use]
     pub fn get(&self, address: &str) -> Option<&MetProcess> {
         self.0.get(address)
     }
 
-    /// As the file has it.
+    /// The content of the file.
     pub(super) fn encode(&self) -> Vec<u8> {
         let line = |(address, met): (&String, &MetProcess)| {
             let process = met.process.to_string();
@@ -73,10 +73,10 @@ impl Addresses {
         (text + "\n").into_bytes()
     }
 
-    /// Reads what the file has.
+    /// Parses the content of the file.
     ///
     /// # Errors
-    /// It is damaged.
+    /// The file is damaged.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Box<dyn std::error::Error>> {
         let lines: BTreeMap<String, StoredAddress> = serde_json::from_slice(bytes)?;
         let mut addresses = Self::default();
@@ -87,27 +87,27 @@ impl Addresses {
         Ok(addresses)
     }
 
-    /// Writes them beside a store, durably.
+    /// Writes the file durably.
     pub(super) fn write(&self, dir: &Path) -> Result<(), StoreError> {
         replace(dir, NAME, &self.encode())
     }
 
-    /// Whether no process is remembered.
+    /// Whether there are no addresses.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Takes note of a process.
+    /// Adds a process.
     pub fn insert(&mut self, address: String, met: MetProcess) {
         self.0.insert(address, met);
     }
 }
 
 impl Store {
-    /// Remembers these addresses alone, durably.
+    /// Replaces the remembered addresses durably.
     ///
     /// # Errors
-    /// [`StoreError::Io`]; the store itself is as before.
+    /// [`StoreError::Io`]; the store itself is unchanged.
     pub fn remember(&self, addresses: &Addresses) -> Result<(), StoreError> {
         let dir = &self.engine.dir;
         if Addresses::read(dir) == *addresses {

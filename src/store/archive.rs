@@ -1,4 +1,4 @@
-//! The history of a stopped node's store, looked into through a copy: the store itself is not written to.
+//! Read access to the history of a stopped node's store, through a copy; the store itself is not written to.
 
 use std::path::Path;
 
@@ -20,22 +20,22 @@ use super::v1::state::OwnerV1;
 use crate::history::part::Chunk;
 use crate::process::ids::{Hash, ProcessId, SnapshotId};
 
-/// A copy of a store, open for its history.
+/// A copy of a store, opened for its history.
 pub struct Archive {
     cluster: String,
     process: ProcessId,
     history: History,
     library: OpenedCopy,
-    /// After the library, which has its files open.
+    /// Dropped after `library`, which has files open in it.
     _copy: TempDir,
 }
 
 impl Archive {
-    /// Copies the store of a stopped node under `scratch` and opens the copy.
+    /// Copies the store of a stopped node to a directory under `scratch` and opens the copy.
     ///
     /// # Errors
-    /// [`StoreError`]: there is no store, a node runs on it, there is no room for a copy, or it is damaged, as a node
-    /// would find it.
+    /// [`StoreError`]: there is no store, a node runs on it, there is no space for a copy, or it has damage that would
+    /// stop a node.
     pub fn open(
         dir: &Path,
         scratch: &Path,
@@ -65,13 +65,13 @@ impl Archive {
         })
     }
 
-    /// The cluster that the store belongs to.
+    /// The name of the cluster.
     #[must_use]
     pub fn cluster(&self) -> &str {
         &self.cluster
     }
 
-    /// The process that the store belongs to.
+    /// The process that owned the store.
     #[must_use]
     pub fn process(&self) -> &ProcessId {
         &self.process
@@ -81,7 +81,7 @@ impl Archive {
         &self.library.trees
     }
 
-    /// The newest snapshot of this history that is complete.
+    /// The newest complete snapshot of this history.
     #[must_use]
     pub fn newest_complete(&self) -> Option<SnapshotId> {
         self.history.newest_complete()
@@ -90,18 +90,18 @@ impl Archive {
     /// The newest revision of a snapshot in this history.
     ///
     /// # Errors
-    /// [`StoreError`]: it is damaged.
+    /// [`StoreError`]: the revision is damaged.
     pub fn published(&self, snapshot: &SnapshotId) -> Result<Option<Published>, StoreError> {
         self.history.newest(snapshot)
     }
 
-    /// Whether a snapshot was deleted from this history. Where that cannot be read, nobody says so.
+    /// Whether a snapshot was deleted from this history; `false` if the mark is unreadable.
     #[must_use]
     pub fn is_deleted(&self, snapshot: &SnapshotId) -> bool {
         was_deleted(&self.library.trees.retention, snapshot).unwrap_or(false)
     }
 
-    /// Computes every figure of a revision again from the contents.
+    /// Recomputes every figure of a revision from the contents.
     ///
     /// # Errors
     /// [`StoreError`]: a chunk is missing or damaged.

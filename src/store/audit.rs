@@ -1,5 +1,5 @@
-//! Everything that a revision says of its contents, computed again from the contents: the certificate without trust in
-//! whoever published it.
+//! Recomputes everything that a revision states about its contents, and the certificate from the results, without
+//! trusting the publisher.
 
 use crate::history::global::{Completeness, Counted, GlobalState};
 use crate::history::part::{Part, RecordedChannel, Run};
@@ -13,28 +13,28 @@ use super::frame::{Damage, Kind};
 use super::merge::Cells;
 use super::schema;
 
-/// What an audit came to.
+/// The result of an audit.
 #[derive(Debug, Clone)]
 pub struct GlobalStateAudit {
-    /// The revision with every figure that can be computed again as it was computed.
+    /// The revision, with all recomputable figures replaced by computed ones.
     pub recomputed: GlobalState,
-    /// The certificate, from these figures.
+    /// The certificate of the recomputed figures.
     pub verification: Verification,
-    /// How many figures were compared with those that the revision states.
+    /// The number of figures compared.
     pub compared: u64,
-    /// What differs, first things first.
+    /// The differences, those of earlier steps first.
     pub wrong: Vec<Wrong>,
 }
 
-/// A figure that is wrong.
+/// A wrong figure.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{figure}: the snapshot says {stated}, it comes to {recomputed}")]
 pub struct Wrong {
-    /// Whose, and which.
+    /// The process or channel and the figure.
     pub figure: String,
-    /// What the revision says.
+    /// The value that the revision states.
     pub stated: String,
-    /// What its contents come to.
+    /// The value computed from its contents.
     pub recomputed: String,
 }
 
@@ -42,7 +42,7 @@ impl GlobalStateAudit {
     /// Reads all contents of a revision.
     ///
     /// # Errors
-    /// [`StoreError`]: a chunk is missing, damaged, or not what its place demands.
+    /// [`StoreError`]: a chunk is missing, damaged or not of the expected kind.
     pub(super) fn of(source: &dyn ChunkSource, state: &GlobalState) -> Result<Self, StoreError> {
         check_bounds(state)?;
         let mut figures = Figures::default();
@@ -75,7 +75,7 @@ impl GlobalStateAudit {
     }
 }
 
-/// Compares figures and keeps those that differ.
+/// Compares figures and collects the differences.
 #[derive(Default)]
 struct Figures {
     compared: u64,
@@ -116,7 +116,7 @@ impl Figures {
     }
 }
 
-// Puts what the contents come to in the place of what the part says of them.
+// Replaces the stated figures of a part by those of its contents.
 fn recount(
     source: &dyn ChunkSource,
     part: &mut Part,
@@ -155,7 +155,7 @@ fn recount(
     Ok(counted)
 }
 
-// Says how many cells and chunks there are; the cells ascend, and each chunk begins where the index says.
+// Returns the numbers of cells and chunks. Checks that cells ascend and that each chunk begins as the index says.
 fn read_run(source: &dyn ChunkSource, run: &Run) -> Result<(u64, u64), StoreError> {
     let (mut cells, mut chunks) = (0, 0);
     let mut last: Option<(u8, Box<str>)> = None;
@@ -181,7 +181,7 @@ fn read_run(source: &dyn ChunkSource, run: &Run) -> Result<(u64, u64), StoreErro
     Ok((cells, chunks))
 }
 
-// Says how many messages there are. Without any, where the channel stood is only compared with its flows.
+// Returns the number of messages. Without messages the stated positions stay, and only the flows check them.
 fn read_channel(
     source: &dyn ChunkSource,
     channel: &mut RecordedChannel,
@@ -234,7 +234,7 @@ fn compare_counted(figures: &mut Figures, process: &ProcessId, (said, is): (&Cou
     figures.of(&owner, "amount", (said.amount, is.amount));
 }
 
-// Whether every process that a part names is here with all its channels closed.
+// Whether every process named by a part is present with all of its channels closed.
 fn status(state: &GlobalState) -> &'static str {
     let is_here = |process: &ProcessId| state.parts.contains_key(process);
     let is_whole = |part: &Part| {
@@ -259,14 +259,14 @@ fn status(state: &GlobalState) -> &'static str {
     }
 }
 
-/// The figures that contradict each other in a check that does not hold.
+/// The contradicting figures of a failed check.
 fn contradiction(check: &Check) -> Option<Wrong> {
     if check.holds {
         return None;
     }
     let mut pairs = check.figures.chunks_exact(2);
     let pair = match check.check {
-        // Only its last two are compared.
+        // Only the last two are compared.
         "conservation" => pairs.next_back().map(|pair| [pair[1], pair[0]]),
         "consistent_cut" => pairs
             .find(|pair| pair[1].1 > pair[0].1)
@@ -290,7 +290,7 @@ fn contradiction(check: &Check) -> Option<Wrong> {
     })
 }
 
-// Sums over figures that anybody may have written must not overflow; no true one comes near these bounds.
+// An untrusted file may contain any figures; these bounds keep sums from overflowing and are far above valid values.
 fn check_bounds(state: &GlobalState) -> Result<(), StoreError> {
     let mut sums = Vec::new();
     let mut counts = Vec::new();

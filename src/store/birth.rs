@@ -1,7 +1,7 @@
-//! When the files of a store were created, as the file system says. A copy has new files, so a store whose files are younger
-//! than it remembers is a copy, which lacks what was done after it was made. A directory that is renamed keeps its files. A disk
-//! that is copied as a whole, and what is written into the files of the original, keep the times. A file system that does not
-//! say when a file was created shows no copy: inode numbers are given again, so they prove nothing.
+//! The creation times of the store's files, to detect copies. A copied directory has new files; a store whose files are
+//! younger than it has noted is a copy and lacks everything done after it was made. Limits: a renamed directory keeps
+//! its files; copies of a whole disk, and files overwritten in place, keep their times. On a file system without
+//! creation times no copy is detected: inode numbers are reused, so they prove nothing.
 
 use std::fs;
 use std::io;
@@ -15,12 +15,12 @@ use super::schema;
 
 const KEYS: [&[u8]; 2] = [b"created-dir", b"created-log"];
 
-/// When the directory and sled's log in it were created, in nanoseconds since 1970.
+/// The creation times of the directory and of sled's log, in nanoseconds since 1970.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Birth([u64; 2]);
 
 impl Birth {
-    /// Nothing, where the file system does not say.
+    /// `None` if the file system does not report creation times.
     pub(super) fn of(dir: &Path) -> Result<Option<Self>, StoreError> {
         let log = dir.join(LOG);
         let created = |path: &Path| created(path).map_err(files::failed("cannot look at", path));
@@ -28,14 +28,14 @@ impl Birth {
         Ok(dir.zip(log).map(|(dir, log)| Self([dir, log])))
     }
 
-    /// What the store remembers; nothing, if it was never started by a program that looks.
+    /// The noted times; `None` if the store was only used by versions that do not note them.
     pub(super) fn known(meta: &sled::Tree) -> Result<Option<Self>, StoreError> {
         let number = |key| schema::get::<u64>(meta, key, Kind::Number);
         let [dir, log] = KEYS.map(number);
         Ok(dir?.zip(log?).map(|(dir, log)| Self([dir, log])))
     }
 
-    /// Remembers it. The caller makes it durable.
+    /// Notes the times. The caller makes them durable.
     pub(super) fn note(self, meta: &sled::Tree) -> Result<(), StoreError> {
         let ([dir_key, log_key], Self([dir, log])) = (KEYS, self);
         schema::put_numbers(meta, [(dir_key, dir), (log_key, log)])

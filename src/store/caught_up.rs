@@ -1,6 +1,7 @@
-//! Since when an older copy of a store has caught up. Behind a gap the clock of the process may be behind what the original had
-//! reached: the machine shows an earlier time. The journal answers only for instants by which it has passed the clocks of the
-//! peers, and so what the original told them. Which meetings that takes the node decides.
+//! The instant from which an older copy of a store can answer again. After a gap the clock of the process may be behind
+//! what the original had reached, for example on a machine with an earlier time. The journal therefore answers only for
+//! instants after its clock has passed those of the peers, and thereby everything that the original told them. The node
+//! decides which handshakes that requires.
 
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
@@ -14,13 +15,13 @@ use crate::process::ids::Lsn;
 
 const PREFIX: &str = "caught-up-";
 
-/// The instants, by the last turn before the gap.
+/// The instants by the last turn before the gap.
 pub(super) struct CaughtUp(RwLock<Known>);
 
 #[derive(Default)]
 struct Known {
     since: BTreeMap<Lsn, Hlc>,
-    /// Whether a gap that is not here is one behind which nothing is known yet.
+    /// Whether a gap without an entry has not caught up yet.
     is_awaited: bool,
 }
 
@@ -34,7 +35,7 @@ impl CaughtUp {
         })))
     }
 
-    /// From which instant on there are answers behind a gap; `None` if there are none yet.
+    /// The first instant that can be answered after a gap; `None` if it has not caught up yet.
     pub(super) fn since(&self, gap: Lsn) -> Option<Hlc> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let without = (!known.is_awaited).then(Hlc::default);
@@ -43,8 +44,8 @@ impl CaughtUp {
 }
 
 impl Store {
-    /// From now on nothing is known behind a gap before [`Store::catches_up`] was called for it. A store that no node has open
-    /// meets no peers.
+    /// From now on a gap has no answers until [`Store::catches_up`] is called for it. Not called for a store opened
+    /// without a node, which has no peers.
     pub fn awaits_peers(&self) {
         let known = self.caught_up.0.write();
         known.unwrap_or_else(PoisonError::into_inner).is_awaited = true;
@@ -56,18 +57,19 @@ impl Store {
         self.gaps.newest()
     }
 
-    /// From which instant on there are answers behind the newest gap; `None` where there is no gap, or there are none yet.
+    /// The first instant that can be answered after the newest gap; `None` if there is no gap or it has not caught up
+    /// yet.
     #[must_use]
     pub fn caught_up_since(&self) -> Option<Hlc> {
         self.caught_up.since(self.gaps.newest()?)
     }
 
-    /// Whether what happened by an instant is behind a gap.
+    /// Whether the state at an instant is after a gap.
     ///
     /// # Errors
     /// As [`Store::position_at`].
     pub fn is_behind_gap(&self, time: Hlc) -> Result<bool, StoreError> {
-        // Nearly always so.
+        // The common case.
         if self.gaps.newest().is_none() {
             return Ok(false);
         }
@@ -75,7 +77,7 @@ impl Store {
         Ok(gap.is_some())
     }
 
-    /// Takes note, durably, that from an instant on the clock is past those of enough peers; the earliest counts.
+    /// Notes durably that from an instant on the clock has passed those of enough peers. The earliest instant is kept.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -1,5 +1,5 @@
-//! Several chunks in one batch of the engine. It writes out what is in its buffer before each batch and behind it, and
-//! wakes all of its threads to do so: chunk by chunk that cost a snapshot more than all else that it does.
+//! Writes several chunks in one batch of the engine. The engine flushes its write buffer before and after each batch
+//! and wakes all of its threads for it; one batch per chunk cost more than all other work of a snapshot.
 
 use super::chunks::Chunks;
 use super::codec::{check_chunk, encode_chunk};
@@ -9,10 +9,11 @@ use super::frame::{self, Kind};
 use crate::history::part::Chunk;
 use crate::process::ids::Hash;
 
-/// Bytes as they are stored. A batch is no longer, unless one chunk is: everybody else has to wait for it.
+/// The size limit of a batch in stored bytes, unless a single chunk is larger. Other writers wait while a batch is
+/// written.
 const BATCH_BYTES_MAX: usize = 64 * 1024;
 
-/// Chunks on their way into a store; those that are not finished are not in it.
+/// Chunks being written to a store. Those added since the last write are not stored before `finish`.
 pub(super) struct ChunkBatch<'a> {
     chunks: &'a Chunks,
     waiting: Vec<(Hash, Vec<u8>)>,
@@ -28,7 +29,7 @@ impl<'a> ChunkBatch<'a> {
         }
     }
 
-    /// Adds a chunk unless it is in the store; says its hash and how many bytes are new.
+    /// Adds a chunk unless the store has it; returns its hash and the number of new bytes.
     pub(super) fn put(&mut self, chunk: &Chunk) -> Result<(Hash, u64), StoreError> {
         let (framed, hash) = encode_chunk(chunk);
         self.chunks.leases.touch(&hash);
@@ -39,7 +40,7 @@ impl<'a> ChunkBatch<'a> {
         Ok((hash, self.add(hash, framed)?))
     }
 
-    /// Adds a chunk of another store in its frame, after checking that it is what its hash says.
+    /// Adds a framed chunk of another store after checking it against its hash.
     pub(super) fn adopt(&mut self, hash: &Hash, framed: Vec<u8>) -> Result<(), StoreError> {
         check_chunk(hash, &framed)?;
         self.chunks.leases.touch(hash);
@@ -47,12 +48,12 @@ impl<'a> ChunkBatch<'a> {
         Ok(())
     }
 
-    /// Writes those that still wait.
+    /// Writes the remaining chunks.
     pub(super) fn finish(mut self) -> Result<(), StoreError> {
         self.write()
     }
 
-    // Says how long it is as it is stored.
+    // Returns the stored size.
     fn add(&mut self, hash: Hash, framed: Vec<u8>) -> Result<u64, StoreError> {
         let stored = compression::pack(Kind::PackedChunk, framed);
         let bytes = stored.len();
@@ -72,7 +73,7 @@ impl<'a> ChunkBatch<'a> {
             .map(|(hash, stored)| (hash.0, stored))
             .collect();
         if !values.is_empty() {
-            // One that is damaged may lie over more keys, or over some without its beginning.
+            // A damaged older value may span more keys, or lack its first one.
             frame::replace_all(&self.chunks.tree, &values)?;
         }
         Ok(())
@@ -98,7 +99,7 @@ mod tests {
         chunks.tree.iter().keys().count()
     }
 
-    // A chunk is named as soon as its run is written: one that still waited then would be missing after a crash.
+    // A chunk is referenced as soon as its run is written; a chunk still pending then would be missing after a crash.
     #[test]
     fn all_are_here_when_it_has_finished_and_none_is_written_twice() {
         let chunks = chunks();
@@ -116,7 +117,7 @@ mod tests {
         }
     }
 
-    // Stores of formats before 4 would grow with the first snapshot behind an upgrade, by all that they have.
+    // Without this, stores of formats before 4 grow by their whole content with the first snapshot after an upgrade.
     #[test]
     fn a_chunk_that_is_here_unpacked_is_not_written_again() {
         let chunks = chunks();
@@ -126,7 +127,7 @@ mod tests {
         assert_eq!(chunks.framed(&hash).expect("it is here"), framed);
     }
 
-    // Otherwise a peer with one chunk that has rotted would send all others again and again.
+    // Without this, a peer with one damaged chunk makes the fetch transfer all other chunks again and again.
     #[test]
     fn those_before_one_that_is_not_what_its_hash_says_are_here() {
         let chunks = chunks();
@@ -139,7 +140,7 @@ mod tests {
         assert_eq!(here, [true, true, false]);
     }
 
-    // What is left of it would be read as the end of something, and be named by `store check` for ever.
+    // Without this, `store check` reports the remaining fragments forever.
     #[test]
     fn nothing_is_left_of_a_damaged_chunk_that_was_longer() {
         let chunks = chunks();

@@ -1,4 +1,4 @@
-//! Where chunks come from: a store, a file, a proof. Whoever gives one has held it against its hash.
+//! Sources of chunks: a store, a file or a proof. A source checks each chunk against its hash.
 
 use super::chunks::{Chunks, other_content};
 use super::error::StoreError;
@@ -6,9 +6,9 @@ use crate::history::part::{Chunk, IndexEntry, RecordedMessage, Run};
 use crate::process::cell::Cell;
 use crate::process::ids::Hash;
 
-/// Gives chunks by their hash.
+/// A source of chunks by hash.
 pub(super) trait ChunkSource: Sync {
-    /// The chunk, checked to be what its hash says.
+    /// The chunk, checked against its hash.
     ///
     /// # Errors
     /// [`StoreError`]: it is missing or damaged.
@@ -21,7 +21,7 @@ impl ChunkSource for Chunks {
     }
 }
 
-/// The lines of an index chunk.
+/// The entries of an index chunk.
 pub(super) fn index(source: &dyn ChunkSource, hash: &Hash) -> Result<Vec<IndexEntry>, StoreError> {
     match source.chunk(hash)? {
         Chunk::Index(entries) => Ok(entries),
@@ -48,8 +48,8 @@ pub(super) fn messages(
     }
 }
 
-/// The one chunk of a run in which a cell with this key stands, if it stands anywhere in the run; `None` where the run
-/// begins behind it. Reads index chunks alone, and of many only some.
+/// The only chunk of a run that can contain a cell with this key; `None` if the run begins after it. Reads index chunks
+/// only, by binary search.
 pub(super) fn place(
     source: &dyn ChunkSource,
     run: &Run,
@@ -65,7 +65,8 @@ pub(super) fn place(
             None => to = middle,
             Some(entry) => {
                 found = Some(entry.chunk);
-                // The next index chunk may begin at or before the key only where this one ends there.
+                // The next index chunk can begin at or before the key only if the key is at or after the last entry of
+                // this one.
                 if behind < entries.len() {
                     break;
                 }

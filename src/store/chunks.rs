@@ -1,4 +1,4 @@
-//! Chunks: immutable, found by the hash of their content, so that what did not change is stored once.
+//! Chunks: immutable and addressed by the hash of their content, so that unchanged data is stored once.
 
 use std::sync::Arc;
 
@@ -17,16 +17,16 @@ use crate::history::part::{Chunk, IndexEntry, RecordedMessage, Run};
 use crate::process::cell::Cell;
 use crate::process::ids::Hash;
 
-/// A chunk is closed when its encoding would pass this; a single cell or message is far smaller than the rest
-/// up to 64 KiB.
+/// A chunk is closed before its encoding exceeds this. A single cell or message is far smaller than the margin up to 64
+/// KiB.
 const CHUNK_BYTES_TARGET: usize = 60 * 1024;
 
 /// The chunks of a store.
 pub(super) struct Chunks {
     pub(super) tree: sled::Tree,
-    /// Who counts on which of them.
+    /// The chunks that concurrent writers rely on.
     pub(super) leases: Arc<Leases>,
-    /// Which runs are here as a whole.
+    /// The runs whose chunks are known to be present.
     pub(super) known: RunCache,
 }
 
@@ -39,13 +39,13 @@ impl Chunks {
         }
     }
 
-    /// Whether the chunk is here.
+    /// Whether the chunk is stored.
     pub(super) fn contains(&self, hash: &Hash) -> Result<bool, StoreError> {
         self.leases.touch(hash);
         Ok(frame::contains(&self.tree, &hash.0)?)
     }
 
-    /// Stores a chunk unless it is here; says its hash and how many bytes are new.
+    /// Stores a chunk unless it is present; returns its hash and the number of new bytes.
     pub(super) fn put(&self, chunk: &Chunk) -> Result<(Hash, u64), StoreError> {
         let mut batch = ChunkBatch::new(self);
         let put = batch.put(chunk)?;
@@ -53,18 +53,18 @@ impl Chunks {
         Ok(put)
     }
 
-    /// Reads a chunk and checks that it is what its hash says.
+    /// Reads a chunk and checks it against its hash.
     pub(super) fn get(&self, hash: &Hash) -> Result<Chunk, StoreError> {
         let stored = self.stored(hash)?;
         let chunk = unpack(hash, stored).and_then(|framed| decode_chunk(hash, &framed));
-        // One that is missing was never known; one that has rotted may have been.
+        // A missing chunk was never in the cache; a damaged one may have been.
         if chunk.is_err() {
             self.known.forget();
         }
         chunk
     }
 
-    /// A chunk in its frame, unchecked.
+    /// A framed chunk, unchecked.
     pub(super) fn framed(&self, hash: &Hash) -> Result<Vec<u8>, StoreError> {
         let framed = unpack(hash, self.stored(hash)?);
         if framed.is_err() {
@@ -79,14 +79,14 @@ impl Chunks {
             .ok_or_else(|| StoreError::damaged(name(Kind::Chunk, &hash.0), problem()))
     }
 
-    /// Whether the chunk is here, and is this one; one that is damaged is not.
+    /// Whether the chunk is present with this content; a damaged one is not.
     pub(super) fn has(&self, hash: &Hash, framed: &[u8]) -> Result<bool, StoreError> {
         let stored = frame::get(&self.tree, &hash.0)?;
         let here = stored.and_then(|stored| unpack(hash, stored).ok());
         Ok(here.is_some_and(|here| here == framed))
     }
 
-    /// Takes over chunks of another store in their frames, each after checking that it is what its hash says.
+    /// Stores framed chunks of another store, each after checking it against its hash.
     pub(super) fn adopt(
         &self,
         chunks: impl IntoIterator<Item = (Hash, Vec<u8>)>,
@@ -94,12 +94,12 @@ impl Chunks {
         let mut batch = ChunkBatch::new(self);
         let mut chunks = chunks.into_iter();
         let added = chunks.try_for_each(|(hash, framed)| batch.adopt(&hash, framed));
-        // What is good before one that is not need not come again.
+        // Valid chunks before an invalid one need not be fetched again.
         batch.finish()?;
         added
     }
 
-    /// Writes sorted cells as a run; says how many bytes were new.
+    /// Writes sorted cells as a run; returns the number of new bytes.
     pub(super) fn write_run(
         &self,
         cells: impl Iterator<Item = Result<Cell, StoreError>>,
@@ -111,12 +111,12 @@ impl Chunks {
         writer.finish()
     }
 
-    /// Whether the chunk is here and is what its hash says.
+    /// Whether the chunk is present and matches its hash.
     pub(super) fn holds(&self, hash: &Hash) -> Result<bool, StoreError> {
         Ok(self.whole(hash)?.is_some())
     }
 
-    // A chunk that is here but cannot be read is as good as missing: whoever has it whole can give it again.
+    // An unreadable chunk counts as missing, so that a peer can supply it again.
     fn whole(&self, hash: &Hash) -> Result<Option<Chunk>, StoreError> {
         self.leases.touch(hash);
         match self.get(hash) {
@@ -126,8 +126,9 @@ impl Chunks {
         }
     }
 
-    /// Every chunk of a run that is not here: its index first, then, where that is here, what it names. An index chunk
-    /// that is damaged is missing. Of the others only whether they are here is looked at: reading a state is far more work.
+    /// The chunks of a run that are not present: first index chunks, then, for present index chunks, the chunks they
+    /// name. A damaged index chunk counts as missing. Other chunks are only checked for presence, since reading a whole
+    /// state is far more work.
     pub(super) fn missing(&self, run: &Run) -> Result<Vec<Hash>, StoreError> {
         let mut missing = Vec::new();
         for hash in &run.index {
@@ -138,12 +139,12 @@ impl Chunks {
         Ok(missing)
     }
 
-    // What an index chunk names, if all is known to be here and stays for whoever is writing.
+    // The chunks named by an index chunk, if all are known to be present and are now kept for the writer.
     fn known_whole(&self, index: &Hash) -> Option<Arc<[Hash]>> {
         let named = self.known.named(index)?;
         self.leases.touch(index);
         self.leases.touch_all(&named);
-        // A sweep may have removed some until they were touched, but not since.
+        // A sweep may have removed some before they were touched, but not after.
         self.known.named(index)
     }
 
@@ -151,7 +152,7 @@ impl Chunks {
         let since = self.known.since();
         let entries = match self.whole(index)? {
             Some(Chunk::Index(entries)) => entries,
-            // To fetch it again would not help.
+            // Fetching it again would not help.
             Some(Chunk::Cells(_) | Chunk::Messages(_)) => return Err(other_content(index)),
             None => {
                 missing.push(*index);
@@ -171,7 +172,7 @@ impl Chunks {
         Ok(())
     }
 
-    /// How many chunks a run names, its index included, and how many of them are here.
+    /// The number of chunks that a run names, including its index chunks, and how many of them are present.
     pub(super) fn count(&self, run: &Run) -> Result<(u64, u64), StoreError> {
         let (mut named, mut missing) = (0, Vec::new());
         for hash in &run.index {
@@ -185,7 +186,7 @@ impl Chunks {
         Ok((named, named - missing.len() as u64))
     }
 
-    /// The lines of an index chunk.
+    /// The entries of an index chunk.
     pub(super) fn index(&self, hash: &Hash) -> Result<Vec<IndexEntry>, StoreError> {
         match self.get(hash)? {
             Chunk::Index(entries) => Ok(entries),
@@ -194,7 +195,7 @@ impl Chunks {
     }
 }
 
-/// What is stored of a chunk, as it was before it was packed; unchecked.
+/// The framed value of a stored chunk, decompressed but unchecked.
 pub(super) fn unpack(hash: &Hash, stored: Vec<u8>) -> Result<Vec<u8>, StoreError> {
     let unpacked = compression::unpack(Kind::PackedChunk, stored);
     unpacked.map_err(|damage| StoreError::damaged(name(Kind::Chunk, &hash.0), damage))
@@ -205,7 +206,7 @@ pub(super) fn other_content(hash: &Hash) -> StoreError {
     StoreError::damaged(name(Kind::Chunk, &hash.0), Damage::Contradiction(problem))
 }
 
-/// Writes recorded messages of one channel as chunks, holding one of them at a time.
+/// Writes the recorded messages of one channel as chunks, with one chunk in memory.
 #[derive(Default)]
 pub(super) struct MessageWriter {
     hashes: Vec<Hash>,
@@ -214,7 +215,7 @@ pub(super) struct MessageWriter {
 }
 
 impl MessageWriter {
-    /// Takes the next messages of the channel.
+    /// Adds the next messages of the channel.
     pub(super) fn push(
         &mut self,
         chunks: &Chunks,
@@ -324,12 +325,12 @@ impl<'a> RunWriter<'a> {
     }
 }
 
-/// How many bytes a line takes in an index chunk.
+/// The size of an entry in an index chunk.
 pub(super) fn entry_bytes(entry: &IndexEntry) -> usize {
     entry.name.len() + 48
 }
 
-/// How many bytes a cell takes in a chunk; names and sentences are the larger part of most.
+/// The size of a cell in a chunk; mostly its names and sentences.
 pub(super) fn encoded_bytes(cell: &Cell) -> usize {
     let name = cell.key().1.len();
     match cell {
@@ -369,14 +370,14 @@ pub(super) mod tests {
         }
     }
 
-    /// No chunks yet.
+    /// An empty store of chunks.
     pub(in super::super) fn chunks() -> Chunks {
         let db = sled::Config::new().temporary(true).open();
         let tree = db.expect("a new engine").open_tree("chunks");
         Chunks::new(tree.expect("a new tree"))
     }
 
-    /// A channel whose messages have these numbers, a chunk for each range.
+    /// A channel with messages of these numbers, one chunk per range.
     pub(in super::super) fn put_messages(
         chunks: &Chunks,
         ranges: &[Range<u64>],
@@ -420,7 +421,7 @@ pub(super) mod tests {
         written.expect("there is room").0
     }
 
-    // Without this, a part of another process whose index has rotted here could never be fetched again.
+    // Without this, a part of another process with a damaged index could never be fetched again.
     #[test]
     fn a_damaged_index_is_missing_until_it_is_taken_over_anew() {
         let chunks = chunks();
@@ -441,7 +442,7 @@ pub(super) mod tests {
         assert_eq!(chunks.count(&run).expect("all is whole"), (2, 2));
     }
 
-    // Without this, every look for what a snapshot has new makes the next one look for all that is old again.
+    // Without this, each check for new chunks of a snapshot makes the next one check all old chunks again.
     #[test]
     fn a_run_that_is_not_here_leaves_the_others_known() {
         let chunks = chunks();
@@ -456,7 +457,7 @@ pub(super) mod tests {
         assert!(chunks.known.named(&run.index[0]).is_some());
     }
 
-    // Without this, a peer that names messages as an index would be asked for them for ever.
+    // Without this, a peer that names messages as an index is asked for them forever.
     #[test]
     fn an_index_that_is_something_else_is_named_and_not_fetched_again() {
         let chunks = chunks();

@@ -1,5 +1,5 @@
-//! Journal entries as they are stored, and chunks as they are before a store packs them, without a store around them: a
-//! simulated disk holds what a real one does. The store itself reads and writes them here and nowhere else.
+//! The encoding of journal entries and of chunks before compression, independent of a store, so that a simulated disk
+//! has the same content as a real one. The store uses only this code to read and write them.
 
 use super::error::StoreError;
 use super::frame::{self, Damage, Kind};
@@ -13,22 +13,22 @@ use crate::process::event::Turn;
 use crate::process::ids::{Hash, Lsn};
 
 const HASH_BYTES: usize = 32;
-/// A plain operation takes no more: room is made for as many at once.
+/// The largest encoding of a plain operation; used to reserve space.
 const RECORD_BYTES: usize = 48;
 
-/// A turn as it was read, with what chains it.
+/// A decoded turn with its place in the hash chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The turn.
     pub turn: Turn,
-    /// The hash of the entry before; zero for the first.
+    /// The hash of the previous entry; zero for the first.
     pub previous: Hash,
-    /// The hash of this entry, which vouches for everything up to it.
+    /// The hash of this entry, which covers everything up to it.
     pub hash: Hash,
 }
 
 impl Entry {
-    /// The stored form of a turn behind the entry with the hash `previous`, frame included, and its hash.
+    /// Encodes a turn as the successor of the entry with hash `previous`. Returns the framed entry and its hash.
     #[must_use]
     pub fn encode(turn: &Turn, previous: Hash) -> (Vec<u8>, Hash) {
         let mut entry = Vec::with_capacity(HASH_BYTES + RECORD_BYTES * (1 + turn.records.len()));
@@ -37,20 +37,20 @@ impl Entry {
         (frame::wrap(Kind::Turn, &entry), hash_of(&entry))
     }
 
-    /// The turn alone, without what chains it, in the stored form of an entry.
+    /// The encoded turn within a framed entry, without the hash of the previous entry.
     pub(super) fn turn_of(framed: &[u8]) -> &[u8] {
         framed
             .get(frame::HEADER_BYTES + HASH_BYTES..)
             .unwrap_or_default()
     }
 
-    /// The stored form of an entry that was taken apart by [`Entry::turn_of`], frame included, and its hash.
+    /// Reassembles an entry from the result of [`Entry::turn_of`]. Returns the framed entry and its hash.
     pub(super) fn rebuilt(previous: Hash, turn: &[u8]) -> (Vec<u8>, Hash) {
         let entry = [&previous.0, turn].concat();
         (frame::wrap(Kind::Turn, &entry), hash_of(&entry))
     }
 
-    /// Reads the stored form of the entry at a position.
+    /// Decodes the entry at a position.
     ///
     /// # Errors
     /// [`StoreError::Damaged`].
@@ -71,7 +71,7 @@ impl Entry {
         })
     }
 
-    /// The clock of the turn at a position, from the first fragment of its stored form, unchecked.
+    /// The clock value of the turn at a position, from the first fragment of the stored entry, unchecked.
     ///
     /// # Errors
     /// [`StoreError::Damaged`].
@@ -83,7 +83,8 @@ impl Entry {
         Ok(head.time)
     }
 
-    /// The hash of the entry before and the clock of the turn: the stored form is whole, and its records are not decoded.
+    /// The hash of the previous entry and the clock value of the turn. Checks the frame but does not decode the
+    /// records.
     ///
     /// # Errors
     /// [`StoreError::Damaged`].
@@ -102,7 +103,7 @@ impl Entry {
         }
     }
 
-    /// Checks that it is the entry at `position` and continues `previous`; before the first there is only zero.
+    /// Checks that this is the entry at `position` and follows the entry with hash `previous`; the first follows zero.
     ///
     /// # Errors
     /// [`StoreError::Damaged`].
@@ -120,14 +121,14 @@ impl Entry {
     }
 }
 
-/// A chunk in its frame, and the hash by which it is found.
+/// A framed chunk and its hash.
 #[must_use]
 pub fn encode_chunk(chunk: &Chunk) -> (Vec<u8>, Hash) {
     let bytes = frame::encode(&ChunkV1::freeze(chunk));
     (frame::wrap(Kind::Chunk, &bytes), hash_of(&bytes))
 }
 
-/// Reads a chunk in its frame and checks that it is what its hash says.
+/// Decodes a framed chunk after checking it against its hash.
 ///
 /// # Errors
 /// [`StoreError::Damaged`].
@@ -138,8 +139,7 @@ pub fn decode_chunk(hash: &Hash, framed: &[u8]) -> Result<Chunk, StoreError> {
     Ok(decoded?.thaw())
 }
 
-/// Checks that a chunk in its frame is what its hash says, which vouches for every cell in it; the encoding without
-/// its frame.
+/// Checks a framed chunk against its hash, which covers every cell in it. Returns the encoding without the frame.
 ///
 /// # Errors
 /// [`StoreError::Damaged`].

@@ -1,9 +1,9 @@
-//! Reading what differs between two recorded states, at a cost that follows what differs.
+//! The differences between two recorded states, at a cost proportional to the differences.
 //!
-//! Runs at the bottom that both manifests begin with are the same to both. Of the first run in which they part, chunks
-//! that both hold are the same to both, too. An account that stands in these alone holds the same on both sides, so
-//! only the other chunks are gone through; what is shared is read where the older balance of an account is in it that
-//! has changed since. No more than a chunk of each run is held.
+//! The common prefix of runs in both manifests is equal on both sides. In the first run that differs, chunks with the
+//! same hash are equal as well. An account that occurs only in these shared parts has the same balance on both sides,
+//! so only the other chunks are read in full. Shared chunks are read where they contain the older balance of a changed
+//! account. At most one chunk per run is in memory.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use crate::history::part::{IndexEntry, Run};
 use crate::process::cell::Cell;
 use crate::process::ids::{AccountId, Hash};
 
-/// The kind of the cells that are accounts, as in [`Cell::key`].
+/// The kind of account cells, as in [`Cell::key`].
 const ACCOUNTS: u8 = 0;
 
 impl Store {
-    /// The accounts that hold something else in the second of two recorded states than in the first, by account, from
-    /// behind the given one on. Reads the disk.
+    /// The accounts whose balance differs between two recorded states, sorted by account, starting after `behind`.
+    /// Reads from disk.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -34,13 +34,13 @@ impl Store {
     }
 }
 
-/// The accounts that differ between two recorded states, by account.
+/// Iterates over the differing accounts of two recorded states, sorted by account.
 pub(super) struct AccountChanges<'a, S> {
-    /// What the first side alone has, oldest first.
+    /// The unshared runs of the first state, oldest first.
     before: Vec<Forward<'a, S>>,
-    /// What the second side alone has.
+    /// The unshared runs of the second state.
     after: Vec<Forward<'a, S>>,
-    /// What lies under both, oldest first.
+    /// The shared runs below both, oldest first.
     shared: Vec<Forward<'a, S>>,
 }
 
@@ -101,7 +101,7 @@ impl<'a, S: ChunkSource> AccountChanges<'a, S> {
         Ok(None)
     }
 
-    // The first account that stands in what one side alone has.
+    // The first account that occurs in an unshared run.
     fn next_account(&mut self) -> Result<Option<AccountId>, StoreError> {
         let mut first: Option<&AccountId> = None;
         for run in self.before.iter_mut().chain(&mut self.after) {
@@ -115,8 +115,8 @@ impl<'a, S: ChunkSource> AccountChanges<'a, S> {
     }
 }
 
-/// What an account holds in the newest of these runs that has it, oldest first; whoever was asked for before stands
-/// before it.
+/// The balance of an account in the newest of these runs that contains it; runs are ordered oldest first. Accounts must
+/// be requested in ascending order.
 pub(super) fn newest<S: ChunkSource>(
     runs: &mut [Forward<'_, S>],
     account: &AccountId,
@@ -129,7 +129,7 @@ pub(super) fn newest<S: ChunkSource>(
     Ok(None)
 }
 
-// Takes an account off the heads of the runs of one side; the newest wins.
+// Removes an account from the heads of the runs of one side; the newest balance wins.
 fn take<S: ChunkSource>(runs: &mut [Forward<'_, S>], account: &AccountId) -> Option<i64> {
     let balances = runs.iter_mut().filter_map(|run| run.take(account));
     balances.last()
@@ -148,7 +148,7 @@ impl<S: ChunkSource> Iterator for AccountChanges<'_, S> {
     }
 }
 
-// The chunks of cells that two runs have in common; the names of one run's chunks are held meanwhile.
+// The cell chunks common to two runs. The chunk hashes of one run are in memory meanwhile.
 fn in_both<S: ChunkSource>(shelf: &S, one: &Run, other: &Run) -> Result<HashSet<Hash>, StoreError> {
     let mut of_one = HashSet::new();
     for hash in &one.index {
@@ -168,7 +168,7 @@ fn in_both<S: ChunkSource>(shelf: &S, one: &Run, other: &Run) -> Result<HashSet<
     Ok(both)
 }
 
-/// Which chunks of a run are gone through.
+/// The chunks of a run to be read.
 enum ChunkSelection {
     All,
     Except(Arc<HashSet<Hash>>),
@@ -195,7 +195,7 @@ pub(super) struct Forward<'a, S> {
 }
 
 impl<'a, S: ChunkSource> Forward<'a, S> {
-    /// All of them.
+    /// All accounts of the run.
     pub(super) fn whole(shelf: &'a S, run: &Run) -> Self {
         Self::new(shelf, run, ChunkSelection::All)
     }
@@ -227,7 +227,7 @@ impl<'a, S: ChunkSource> Forward<'a, S> {
         Ok(self.accounts.front().map(|(account, _)| account))
     }
 
-    /// Takes the next account if it is this one.
+    /// Takes the next account if it is the wanted one.
     fn take(&mut self, wanted: &AccountId) -> Option<i64> {
         let (account, balance) = self.accounts.front()?;
         let balance = (account == wanted).then_some(*balance)?;
@@ -235,7 +235,7 @@ impl<'a, S: ChunkSource> Forward<'a, S> {
         Some(balance)
     }
 
-    /// The balance of an account; whoever was asked for before stands before it.
+    /// The balance of an account. Accounts must be requested in ascending order.
     fn find(&mut self, wanted: &AccountId) -> Result<Option<i64>, StoreError> {
         let place = (ACCOUNTS, wanted.as_str());
         self.drop_before(wanted);
@@ -262,7 +262,7 @@ impl<'a, S: ChunkSource> Forward<'a, S> {
         Ok(head.and_then(|(account, balance)| (account == wanted).then_some(*balance)))
     }
 
-    /// Leaves out everything up to an account, itself included.
+    /// Skips all accounts up to and including `account`.
     fn pass(&mut self, account: &AccountId) -> Result<(), StoreError> {
         self.find(account)?;
         self.take(account);

@@ -1,5 +1,5 @@
-//! What a recorded state is made of: its accounts, and what else a process remembers. Manifests hold the sum alone, so the
-//! cells behind the accounts, and the index, are added up once for each run, and remembered as long as the node runs.
+//! The composition of recorded states: the bytes of accounts and of everything else. Manifests contain only the sum, so
+//! the other cells and the index are added up once per run and cached while the node runs.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,17 +11,17 @@ use super::merge::Cells;
 use crate::history::part::{RecordedState, Run};
 use crate::process::ids::Hash;
 
-/// Runs that are remembered, at most; some 64 bytes each.
+/// The most runs in the cache, about 64 bytes each.
 const RUNS_MAX: usize = 16_384;
-/// The first kind of cell behind the accounts, as in [`Cell::key`](crate::process::cell::Cell::key).
+/// The first key after the accounts, as in [`Cell::key`](crate::process::cell::Cell::key).
 const BEHIND_ACCOUNTS: (u8, &str) = (1, "");
 
-/// Bytes of what is no account, the index among it, by the run.
+/// The bytes that are not accounts, including the index, by run.
 #[derive(Debug, Default)]
 pub(super) struct Composition(Mutex<HashMap<Hash, u64>>);
 
 impl Store {
-    /// How many of a state's bytes are accounts.
+    /// The number of bytes of a state that are accounts.
     ///
     /// # Errors
     /// [`StoreError`]: a chunk is missing or damaged.
@@ -70,7 +70,7 @@ impl Store {
     }
 }
 
-// Two runs may share an index chunk, but not all of them.
+// Two runs may share some index chunks, but not all.
 fn key_of(run: &Run) -> Hash {
     let mut hasher = blake3::Hasher::new();
     for index in &run.index {

@@ -1,20 +1,20 @@
-//! How a chunk lies in this store: packed, where that makes it shorter. Cells have fixed widths and similar names, so they shrink,
-//! and with them what a snapshot writes on every node. What leaves the store is never packed, and a hash is that of what was
-//! packed: so nobody else sees which of the two lies here.
+//! Compression of stored chunks, used where it makes them smaller. Cells have fixed widths and similar names, so they
+//! compress well, which reduces what a snapshot writes on every node. Data that leaves the store is never compressed,
+//! and hashes are those of the uncompressed content, so compression is invisible outside of the store.
 //!
-//! The payload of a packed chunk is the length of the framed one, 4 bytes little-endian, and one LZ4 block of it.
+//! The payload of a compressed chunk is the length of the framed chunk (4 bytes little-endian) and one LZ4 block of it.
 
 use super::frame::{self, Damage, HEADER_BYTES, Kind, VALUE_BYTES_MAX};
 
-/// In front of what is packed: how long it was, frame included.
+/// The length prefix: the uncompressed length, frame included.
 const LENGTH_BYTES: usize = 4;
 
-/// Compresses, with the length in front.
+/// Compresses, with the length prefix.
 pub(super) fn compress(bytes: &[u8]) -> Vec<u8> {
     lz4_flex::block::compress_prepend_size(bytes)
 }
 
-/// What was compressed.
+/// Decompresses the result of [`compress`].
 pub(super) fn decompress(packed: &[u8]) -> Result<Vec<u8>, Damage> {
     let Some((length, packed)) = packed.split_first_chunk::<LENGTH_BYTES>() else {
         return Err(Damage::CutOff {
@@ -29,7 +29,7 @@ pub(super) fn decompress(packed: &[u8]) -> Result<Vec<u8>, Damage> {
     lz4_flex::block::decompress(packed, length).map_err(|error| Damage::Encoding(error.to_string()))
 }
 
-/// What is stored of a framed value, as this kind.
+/// The stored form of a framed value: compressed with this kind if that is smaller.
 pub(super) fn pack(kind: Kind, framed: Vec<u8>) -> Vec<u8> {
     let packed = compress(&framed);
     if HEADER_BYTES + packed.len() < framed.len() {
@@ -39,7 +39,7 @@ pub(super) fn pack(kind: Kind, framed: Vec<u8>) -> Vec<u8> {
     }
 }
 
-/// The framed value, unchecked; those that did not shrink, or of a format before they were packed, lie there as they are.
+/// The framed value, unchecked. Values that did not shrink, and values of older formats, are stored uncompressed.
 pub(super) fn unpack(kind: Kind, stored: Vec<u8>) -> Result<Vec<u8>, Damage> {
     if stored.get(1) != Some(&(kind as u8)) {
         return Ok(stored);
@@ -71,7 +71,7 @@ mod tests {
         }
     }
 
-    // With a good checksum, as only somebody who means it writes them.
+    // With a valid checksum, as only a deliberate writer would produce.
     #[test]
     fn what_was_never_packed_is_damage() {
         let claims = |length: usize| u32::try_from(length).expect("it fits").to_le_bytes();
@@ -83,7 +83,7 @@ mod tests {
         }
     }
 
-    // Without this a chunk that does not shrink would take more than in the formats before.
+    // Without this an incompressible chunk takes more space than in earlier formats.
     #[test]
     fn what_does_not_shrink_is_stored_as_it_is() {
         let payload: Vec<u8> = (0..200_u8).collect();

@@ -1,11 +1,13 @@
-//! The witness: a file beside sled's log that says up to where the journal was acknowledged.
+//! The durable watermark: a file (`witness`) next to sled's log with the journal position up to which commits were
+//! acknowledged.
 //!
-//! sled takes a damaged record for the torn end of its log and forgets all that follows: of 150 single flipped bits
-//! each took turns back, and none was reported. The witness is written after each commit and never synced, so it
-//! outlives a kill; after a power cut it may be behind the journal, but never before it.
+//! sled takes a damaged record for the torn end of its log and drops everything after it: each of 150 single bit flips
+//! lost turns, and none was reported. The watermark is written after each commit and never synced. It survives a kill
+//! of the process; after a power failure it may be behind the journal, but never ahead of it.
 //!
-//! It is asked twice. Before sled opens the store, how far the log must be readable: sled writes zeros over what it takes
-//! for torn, and a store that is refused stays as it is. Afterwards, whether the journal holds what was acknowledged.
+//! It is used twice. Before sled opens the store: how far the log must be readable, since sled overwrites with zeros
+//! what it takes for torn, and a refused store must stay unchanged. Afterwards: whether the journal has everything
+//! acknowledged.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -20,12 +22,12 @@ use super::log_scan::{self, LogEnd};
 use crate::process::ids::{Hash, Lsn};
 
 pub(super) const NAME: &str = "witness";
-/// Position, hash, checksum of both.
+/// Position, hash and their checksum.
 const HEAD_BYTES: usize = 8 + 32 + 4;
-/// Behind it, since an older program writes and reads the head alone: the end of the log, and its checksum.
+/// After the head, which is all that older versions write and read: the end of the log and its checksum.
 const BYTES: usize = HEAD_BYTES + 8 + 4;
 
-/// What vouches for the end of the journal.
+/// The open watermark file.
 pub(super) struct DurableWatermark {
     path: PathBuf,
     file: File,
@@ -46,7 +48,7 @@ impl DurableWatermark {
         }
     }
 
-    /// Takes down that everything up to here is acknowledged, and durable in what the log holds before `log_end`.
+    /// Records that everything up to `head` is acknowledged and durable in the log before `log_end`.
     pub(super) fn note(&self, head: JournalHead, log_end: u64) -> Result<(), StoreError> {
         let written = self.file.write_all_at(&encode(head, log_end), 0);
         written.map_err(|source| StoreError::Io {
@@ -57,7 +59,7 @@ impl DurableWatermark {
     }
 }
 
-/// A store that the witness is asked about: its files, perhaps in a copy, and the directory that people know.
+/// A store to be checked: its files, possibly a copy, and the directory named in errors.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StoreFiles<'a> {
     pub(super) files: &'a Path,
@@ -70,10 +72,11 @@ impl<'a> StoreFiles<'a> {
         Self { files, named }
     }
 
-    /// Whether sled's log can be read as far as it was acknowledged. Asked before sled opens it, it writes nothing.
+    /// Checks that sled's log is readable up to the acknowledged end. Call it before sled opens the log; it writes
+    /// nothing.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] with the place in the file.
+    /// [`StoreError::Damaged`] with the offset in the file.
     pub(super) fn check_log(self) -> Result<(), StoreError> {
         let (head, log_end) = self.known()?;
         let Some(acknowledged) = log_end else {
@@ -96,17 +99,17 @@ impl<'a> StoreFiles<'a> {
         Err(self.damaged("log", &format!("{problem}; {untouched}")))
     }
 
-    /// Checks that the journal still holds what was acknowledged; says whether the witness knows what that is.
+    /// Checks that the journal has everything acknowledged. Returns whether the watermark exists.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] with both figures.
+    /// [`StoreError::Damaged`] with both positions.
     pub(super) fn check(self, journal: &Journal) -> Result<bool, StoreError> {
         let (Some(known), _) = self.known()? else {
             return Ok(false);
         };
         let end = journal.head().position;
         if known.position < journal.first() && end >= journal.first() {
-            // It fell behind in a power cut, and what it knows of is not kept any more.
+            // It fell behind in a power failure, and its entry has been deleted since.
             return Ok(true);
         }
         let problem = if end < known.position {
@@ -120,13 +123,13 @@ impl<'a> StoreFiles<'a> {
         Err(self.damaged("journal", &problem))
     }
 
-    // One that is new, or torn by a power cut, says nothing.
+    // A missing or torn file gives no information.
     fn known(self) -> Result<(Option<JournalHead>, Option<u64>), StoreError> {
         let path = self.files.join(NAME);
         match std::fs::read(&path) {
             Ok(bytes) => Ok(decode(&bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok((None, None)),
-            // One that is there and cannot be read may know better than the log.
+            // An existing but unreadable file may know of more than the log has.
             Err(source) => Err(StoreError::Io {
                 what: "cannot read",
                 path,
@@ -180,7 +183,7 @@ fn decode(bytes: &[u8]) -> (Option<JournalHead>, Option<u64>) {
 mod tests {
     use super::*;
 
-    // Without this sled is let at a store whose witness would have said that something is missing.
+    // Without this sled opens a store whose watermark would have shown that data is missing.
     #[test]
     fn a_witness_that_is_there_and_cannot_be_read_is_not_taken_for_none() {
         let dir = tempfile::tempdir().expect("a temporary directory");

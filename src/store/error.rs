@@ -1,4 +1,4 @@
-//! Why a store cannot be opened, read or written. No storage error is ever retried.
+//! Store errors. No storage error is ever retried.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -9,128 +9,128 @@ use super::frame::Damage;
 use crate::process::clock::Hlc;
 use crate::process::ids::Lsn;
 
-/// A failure of the store, with what a person can do about it.
+/// A failure of the store, with what an operator can do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The file system refused.
+    /// A file operation failed.
     #[error("{what} {path}: {source}")]
     Io {
-        /// What was tried.
+        /// The operation, for example `cannot read`.
         what: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// sled refused.
+    /// sled failed.
     #[error("{}", of_engine(.0))]
     Engine(#[from] sled::Error),
-    /// A sync failed before, and why; what was written then may be lost.
+    /// An earlier sync failed with this error; data written then may be lost.
     #[error("the store could not be made durable before, and acknowledges nothing more: {0}")]
     Failed(String),
-    /// A commit or a sync does not come back.
+    /// A commit or sync does not return.
     #[error(
         "the disk under the store has not answered for {seconds} s; nothing that waits for it is acknowledged"
     )]
     Stalled {
-        /// For how long.
+        /// The time since it began, in seconds.
         seconds: u64,
     },
     /// Another node runs on this store.
     #[error("the store {0} is in use by another node; stop that one first")]
     InUse(PathBuf),
-    /// The store belongs to somebody else.
+    /// The store belongs to another process or cluster.
     #[error(
         "the store belongs to process {found_process:?} of cluster {found_cluster:?}, not to process \
          {process:?} of cluster {cluster:?}; give another directory"
     )]
     OtherOwner {
-        /// Whose it is.
+        /// The process in the store.
         found_process: String,
-        /// Of which cluster.
+        /// The cluster in the store.
         found_cluster: String,
-        /// Who came.
+        /// The process of this node.
         process: String,
-        /// Of which cluster.
+        /// The cluster of this node.
         cluster: String,
     },
-    /// Written by a newer program.
+    /// A newer version wrote the store.
     #[error("the store has format {found}, this program knows up to {known}; use a newer program")]
     NewerFormat {
         /// The format of the store.
         found: u32,
-        /// The newest known format.
+        /// The newest format of this version.
         known: u32,
     },
-    /// There is no room for the copy in which a store is looked into.
+    /// There is no space for the copy in which a store is examined.
     #[error(
         "cannot copy the store, {bytes} bytes, into {path} to look into it: {source}; name a place with room for it"
     )]
     Scratch {
-        /// What the copy takes.
+        /// The size of the copy.
         bytes: u64,
-        /// Where it was to be.
+        /// The directory of the copy.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// Written by an older program.
+    /// An older version wrote the store.
     #[error(
         "the store has format {found}, this program reads {known}; run `snapledger store migrate` on it first"
     )]
     OlderFormat {
         /// The format of the store.
         found: u32,
-        /// The format that is read.
+        /// The format that is readable here.
         known: u32,
     },
     /// There is no store.
     #[error("there is no store in {}{}", .dir.display(), among(.dir, .stores))]
     Absent {
-        /// Where somebody looked.
+        /// The directory searched.
         dir: PathBuf,
-        /// The directories therein that hold one, as where all the stores of a cluster lie.
+        /// Its subdirectories that contain stores, as in a directory with the stores of a whole cluster.
         stores: Vec<String>,
     },
-    /// What another process published under a number is not what is published here under it.
+    /// Another process published a revision with this number and other contents.
     #[error(
         "revision {revision} of snapshot {snapshot:?} is published here, and elsewhere with other contents; what is \
          published stays, and nothing was taken over"
     )]
     OtherRevision {
-        /// Of which snapshot.
+        /// The snapshot.
         snapshot: String,
-        /// Its number.
+        /// The revision number.
         revision: u32,
     },
-    /// Older than anything that is kept.
+    /// The requested position is older than the retention horizon.
     #[error("what was before journal entry {first} is not kept any more")]
     BeforeHorizon {
-        /// The oldest entry that is kept.
+        /// The oldest entry kept.
         first: Lsn,
-        /// From this instant on there is an answer.
+        /// The instant from which answers exist.
         since: Hlc,
     },
-    /// The journal has not come so far.
+    /// The requested position is beyond the end of the journal.
     #[error("the journal ends at entry {newest}; there is no entry {position}")]
     Beyond {
-        /// Where somebody looked.
+        /// The requested position.
         position: Lsn,
         /// The newest entry.
         newest: Lsn,
     },
-    /// Something stored is not what it should be.
+    /// A stored value is damaged.
     #[error("the store is damaged: {what}: {damage}")]
     Damaged {
-        /// Which value, by its tree and key.
+        /// The value, by tree and key.
         what: String,
-        /// How.
+        /// The kind of damage.
         damage: Damage,
     },
 }
 
 fn of_engine(error: &sled::Error) -> String {
-    // What sled's own threads met comes with a kind alone.
+    // Errors from sled's own threads arrive with only a kind.
     let advice = match error {
         sled::Error::Corruption { at, .. } => {
             let place = match at {
@@ -168,8 +168,8 @@ impl StoreError {
         }
     }
 
-    /// Whether nothing more can be made durable, so that the node must stop. What is damaged is named to whoever
-    /// asked for it, and the rest goes on.
+    /// Whether nothing more can be made durable, so that the node must stop. A damaged value is reported to its reader
+    /// only, and the node continues.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
         matches!(
@@ -178,8 +178,8 @@ impl StoreError {
         )
     }
 
-    /// Whether the system, rather than the disk, had nothing left to open a file with. That passes, and tells nothing
-    /// of what is stored.
+    /// Whether the operating system, not the disk, ran out of resources to open a file. This is temporary and says
+    /// nothing about the stored data.
     #[must_use]
     pub fn is_shortage(&self) -> bool {
         let Self::Io { source, .. } = self else {
@@ -189,7 +189,7 @@ impl StoreError {
         errno.is_some_and(|errno| matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM))
     }
 
-    /// Whether the directory is the wrong one, rather than the store bad.
+    /// Whether the directory is the wrong one; the store itself is good.
     #[must_use]
     pub fn is_wrong_directory(&self) -> bool {
         matches!(self, Self::OtherOwner { .. })

@@ -1,4 +1,4 @@
-//! The files under sled: the lock, leftovers of an interrupted start, and the syncs that sled does not make.
+//! The files of the storage engine: the lock, leftovers of interrupted starts, and the syncs that sled does not make.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -13,26 +13,25 @@ use super::error::StoreError;
 use super::journal::{Journal, JournalHead};
 use super::sled_conf;
 
-/// Leaves of up to 16 values of 64 KiB stay in the log with segments of this size. Fixed for ever: sled cannot
-/// open a store with another one.
+/// With segments of this size, leaves of up to 16 values of 64 KiB stay in the log. Never change it: sled cannot open a
+/// store with another size.
 pub(super) const SEGMENT_BYTES: usize = 16 * 1024 * 1024;
-/// sled's page cache. What is read often, the newest turns and the indexes, is far smaller; the rest is in that of the
-/// system.
+/// sled's page cache. Frequently read data (the newest turns and the indexes) is far smaller; the page cache of the
+/// operating system holds the rest.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 const CACHE_BYTES_MIN: u64 = 64 * 1024;
 pub(super) const LOCK: &str = "LOCK";
 /// sled's log.
 pub(super) const LOG: &str = "db";
-/// How long a store waits for sled to let go of the files of its life before.
+/// The longest wait for sled to release the files of a previous instance.
 const RELEASE_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// What lies under the log and makes written bytes last. The one seam through which a test sees what a power cut
-/// would leave.
+/// The storage under the log. Tests replace it to observe what a power failure would leave.
 pub trait Medium: Send + Sync {
-    /// Returns when everything that was written to the log before is durable.
+    /// Returns when everything written to the log before the call is durable.
     ///
     /// # Errors
-    /// What the system says; it is final, a failed sync is never tried again.
+    /// The error of the operating system. It is final: a failed sync is never retried.
     fn sync(&self, log: &File) -> io::Result<()>;
 }
 
@@ -46,40 +45,41 @@ impl Medium for Disk {
     }
 }
 
-/// An open engine with its lock and the handle through which it is made durable.
+/// An open engine with its lock and the handle for syncs.
 pub(super) struct Engine {
     pub(super) db: sled::Db,
     pub(super) dir: PathBuf,
     log: File,
     medium: Box<dyn Medium>,
-    /// Counts the syncs that have begun.
+    /// The number of syncs begun.
     begun: AtomicU64,
     /// Held while syncing.
     syncs: Mutex<Syncs>,
-    /// In sled's addresses: what its log holds before is durable.
+    /// The address in sled's log before which everything is durable.
     durable_end: AtomicU64,
     witness: DurableWatermark,
-    /// Held as long as the store is open.
+    /// Held while the store is open.
     _lock: File,
 }
 
-/// What became of the syncs.
+/// The outcome of the syncs.
 #[derive(Default)]
 struct Syncs {
-    /// The newest that did what it should.
+    /// The number of the newest successful sync.
     ended: u64,
-    /// Why one has failed, once one has. The system reports a failed write to one sync alone, so nobody may take the next
-    /// one for good, and whoever comes later says the same.
+    /// The error of the first failed sync. The operating system reports a failed write to one sync only, so no later
+    /// sync may be trusted; all later callers get this error.
     failed: Option<String>,
 }
 
 impl Engine {
-    /// Locks the directory, asks the witness, clears leftovers, opens sled, and makes the files themselves durable.
+    /// Locks the directory, checks the log against the durable watermark, removes leftovers, opens sled, and makes the
+    /// files themselves durable.
     pub(super) fn open(dir: &Path, medium: Box<dyn Medium>) -> Result<Self, StoreError> {
         fs::create_dir_all(dir).map_err(failed("cannot create", dir))?;
         let lock = lock(dir)?;
         await_release(dir)?;
-        // Whatever comes behind this writes.
+        // Everything after this line may write.
         StoreFiles::itself(dir).check_log()?;
         clear_leftovers(dir)?;
         sled_conf::ensure(dir)?;
@@ -111,13 +111,14 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Returns when everything written before is durable. sled's own flush does not reach the medium; the sync of
-    /// its log does.
+    /// Returns when everything written before the call is durable. sled's own flush does not reach the medium; the sync
+    /// of its log does.
     pub(super) fn make_durable(&self) -> Result<(), StoreError> {
         self.make_durable_behind(self.syncs_begun())
     }
 
-    // Written, though nothing changes: what this thread has stored before is seen by whatever sync begins behind it.
+    // A read-modify-write, although the value stays the same: it orders this thread's writes before any sync that
+    // begins later.
     fn syncs_begun(&self) -> u64 {
         self.begun.fetch_add(0, Ordering::AcqRel)
     }
@@ -133,15 +134,15 @@ impl Engine {
         if let Some(why) = &syncs.failed {
             return Err(StoreError::Failed(why.clone()));
         }
-        // One that began behind this call made durable what was written before it, whoever asked for it; the one that was
-        // under way then may have missed some of it. So whoever waits for others need not go through all of their syncs.
+        // A sync that began after this call covers everything written before the call. One that was already in progress
+        // may not. A caller therefore waits for at most two syncs, however many threads sync.
         if syncs.ended > begun {
             return Ok(());
         }
         let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
         let flushed = self.db.flush().map_err(StoreError::from);
         let synced = flushed.and_then(|_| {
-            // What others write from here on may miss the sync.
+            // Writes of other threads after this point may miss the sync.
             let last_written = self.db.context.pagecache.log.stable_offset();
             let synced = self.medium.sync(&self.log);
             synced.map_err(failed("cannot sync", Path::new("db")))?;
@@ -154,19 +155,19 @@ impl Engine {
         synced
     }
 
-    /// Takes down that the journal is acknowledged up to here.
+    /// Records in the watermark that the journal is acknowledged up to `head`.
     pub(super) fn note(&self, head: JournalHead) -> Result<(), StoreError> {
         let durable_end = self.durable_end.load(Ordering::Acquire);
         self.witness.note(head, durable_end)
     }
 
-    /// Checks that the journal holds what was acknowledged; says whether the witness knows what that is.
+    /// Checks that the journal has everything acknowledged. Returns whether the watermark exists.
     pub(super) fn check_witness(&self, journal: &Journal) -> Result<bool, StoreError> {
         StoreFiles::itself(&self.dir).check(journal)
     }
 
-    /// A flush beside one that does not come back. Where a write has failed on one of sled's own threads, whoever waits
-    /// for it may not have been woken; whoever comes then learns of the error and wakes the others.
+    /// A flush concurrent with one that does not return. After a failed write on one of sled's threads, waiting callers
+    /// may not have been woken; a further call gets the error and wakes them.
     #[expect(clippy::disallowed_methods, reason = "nothing is durable by this")]
     pub(super) fn nudge(&self) -> Result<(), StoreError> {
         self.db.flush()?;
@@ -174,7 +175,7 @@ impl Engine {
     }
 }
 
-/// Writes a small file as a whole: a crash leaves the one before or this one.
+/// Replaces a small file atomically: after a crash it has the old or the new content.
 pub(super) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
     let new = dir.join(format!("{name}.new"));
     let written = File::create(&new).and_then(|mut file| {
@@ -187,18 +188,18 @@ pub(super) fn replace(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreE
     synced.map_err(failed("cannot sync", dir))
 }
 
-/// Opens sled; nobody else may have it open. A cache of no bytes is the smallest that sled takes.
+/// Opens sled, which locks its files. A cache size of 0 gives the smallest cache that sled accepts.
 pub(super) fn open_engine(dir: &Path, cache_bytes: u64) -> Result<sled::Db, StoreError> {
     let config = sled::Config::new()
         .path(dir)
         .segment_size(SEGMENT_BYTES)
         .cache_capacity(cache_bytes.max(CACHE_BYTES_MIN))
-        // Flushed by the one committer, never on a timer.
+        // Only the committer flushes; there is no timer.
         .flush_every_ms(None);
     Ok(config.open()?)
 }
 
-/// Whether a store makes files of this name.
+/// Whether a store creates files of this name.
 pub(super) fn is_known(name: &str) -> bool {
     [LOCK, LOG, "conf", durable_watermark::NAME, addresses::NAME].contains(&name)
         || name.starts_with("snap.")
@@ -209,12 +210,12 @@ pub(super) fn is_leftover(name: &str) -> bool {
     name.starts_with("snap.") && name.ends_with(".generating")
 }
 
-/// Whether the directory holds a store.
+/// Whether the directory contains a store.
 pub(super) fn exists(dir: &Path) -> bool {
     dir.join("conf").exists() && dir.join(LOG).exists()
 }
 
-/// Says that there is no store in a directory, and which ones there are one level down.
+/// The error for a directory without a store, with the stores one level below.
 pub(super) fn absent(dir: &Path) -> StoreError {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let stores = entries.filter(|entry| exists(&entry.path()));
@@ -243,8 +244,8 @@ fn lock(dir: &Path) -> Result<File, StoreError> {
     }
 }
 
-// sled finishes its last writes on threads of its own and holds its files until then, so a store that was closed in
-// this program a moment ago may still be held. Our lock says that nobody else is meant.
+// sled completes its last writes on its own threads and holds its files until then, so they may still be locked by an
+// instance that this program has just closed. The store's own lock excludes other programs.
 pub(super) fn await_release(dir: &Path) -> Result<(), StoreError> {
     let path = dir.join(LOG);
     let deadline = Instant::now() + RELEASE_WAIT_MAX;
@@ -263,7 +264,8 @@ pub(super) fn await_release(dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-// A kill while sled opens can leave such a file, after which sled reports corruption; without it all is recovered.
+// A kill while sled opens can leave such a file, with which sled reports corruption; without it everything is
+// recovered.
 fn clear_leftovers(dir: &Path) -> Result<(), StoreError> {
     for entry in fs::read_dir(dir).map_err(failed("cannot list", dir))? {
         let path = entry.map_err(failed("cannot list", dir))?.path();
@@ -288,7 +290,7 @@ mod tests {
 
     use super::*;
 
-    /// Says that a sync has begun, and ends it when it is told how.
+    /// Reports the begin of a sync, and ends it as instructed.
     struct Held {
         begun: Sender<()>,
         end: Mutex<Receiver<io::Result<()>>>,
@@ -312,15 +314,15 @@ mod tests {
             begun: begins,
             end: Mutex::new(ends),
         };
-        // That of the opening.
+        // The sync made by opening.
         end.send(Ok(())).expect("the medium is there");
         let engine = Engine::open(dir, Box::new(medium)).expect("it is new");
         begun.recv().expect("it was synced");
         (Arc::new(engine), begun, end)
     }
 
-    // Without the first an operation is acknowledged that no sync has seen; without the second a commit waits for the
-    // syncs of all who write beside it, one after the other.
+    // Without the first, an operation is acknowledged that no sync has covered. Without the second, a commit waits for
+    // the syncs of all concurrent writers in turn.
     #[test]
     fn who_comes_during_a_sync_needs_the_next_one_and_shares_it() {
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -339,7 +341,7 @@ mod tests {
         assert!(begun.try_recv().is_err(), "one does for both");
     }
 
-    // The system tells one sync alone of a failed write: whoever waited for it must not take the next for a good one.
+    // The operating system reports a failed write to one sync only; a waiting caller must not trust the next one.
     #[test]
     fn who_waits_for_a_sync_that_fails_learns_of_it() {
         let dir = tempfile::tempdir().expect("a temporary directory");

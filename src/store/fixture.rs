@@ -1,4 +1,4 @@
-//! A small global state with money in flight, for the tests of what is done with published revisions.
+//! A small global state with money in flight, for tests with published revisions.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,12 +27,12 @@ pub(super) fn snapshot() -> SnapshotId {
     SnapshotId::parse("s").expect("a valid id")
 }
 
-/// The store of p.
+/// The store of process p.
 pub(super) fn open(dir: &Path) -> Store {
     Store::open(dir, "test", &process("p")).expect("it opens")
 }
 
-/// Commits a turn of this time that changes nothing.
+/// Commits a turn at this time that changes nothing.
 pub(super) fn pass(store: &Store, at: u64) {
     let turn = Turn {
         position: store.position().next(),
@@ -59,7 +59,7 @@ pub(super) fn store(dir: &Path) -> (Store, GlobalState) {
     (store, state)
 }
 
-// Paid in 32, of which 7 are on their way to q. The newer run hides a balance and a key of the older.
+// 32 deposited, of which 7 are in flight to q. The newer run hides a balance and a key of the older one.
 fn p(store: &Store) -> Part {
     let older = [holds("a", 10), holds("b", 20), key("k", "old")];
     let newer = [holds("b", 15), holds("c", 0), key("k", "new")];

@@ -1,30 +1,30 @@
-//! What stands around every stored value: format version, kind, length, CRC32C. And how a value that is longer
-//! than a leaf of the store likes is laid over consecutive keys.
+//! The frame around every stored value (format version, kind, length, CRC32C), and the split of long values over
+//! consecutive keys.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::sled_cache;
 
-/// The format of the values this program writes.
+/// The format of the values that this program writes.
 pub(super) const FORMAT: u8 = 1;
 /// Version, kind, length, checksum.
 pub(super) const HEADER_BYTES: usize = 1 + 1 + 4 + 4;
-/// Fragments stay this small, so that sled keeps them in its log and never in unsynced blob files. To add one to a page of
-/// 16 that is no longer in the cache reads the page, and every tenth writes it anew: the smaller they are, the less. Those
-/// of older stores may be up to 64 KiB.
+/// Small fragments keep values in sled's log instead of unsynced blob files. Adding a fragment to a page of 16 that is
+/// not cached reads the page, and every tenth time rewrites it, so small fragments cost less. Fragments in older stores
+/// may be up to 64 KiB.
 const FRAGMENT_BYTES_MAX: usize = 4 * 1024;
-/// Those of what comes one behind the other: the page that the next one meets is in the cache, and larger ones are fewer
-/// to look for.
+/// The limit for values that are written in key order: the page is then cached, and larger fragments mean fewer
+/// lookups.
 const FRAGMENT_IN_ORDER_BYTES_MAX: usize = 8 * 1024;
-/// No stored value is longer; a length that claims more is damage.
+/// A larger length is damage; no stored value exceeds this.
 pub(super) const VALUE_BYTES_MAX: usize = 255 * 1024 * 1024;
 const _: () = assert!(
     (HEADER_BYTES + VALUE_BYTES_MAX).div_ceil(FRAGMENT_BYTES_MAX) <= u16::MAX as usize,
     "every fragment has its number"
 );
 
-/// What a stored value is.
+/// The kind of a stored value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Kind {
@@ -46,35 +46,35 @@ pub(super) enum Kind {
     Turns = 16,
 }
 
-/// Why a stored value is not what it should be.
+/// Damage of a stored value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
-    /// Fewer bytes than its header or its length says.
+    /// There are fewer bytes than the header or its length field require.
     #[error("it is cut off: {found} bytes, {expected} expected")]
     CutOff {
-        /// How many bytes are there.
+        /// The bytes found.
         found: usize,
-        /// How many there should be.
+        /// The bytes expected.
         expected: usize,
     },
-    /// Written in a format that this program does not know.
+    /// The format is not known to this version.
     #[error("its format is {0}; this program knows {FORMAT}")]
     Format(u8),
-    /// Something else stands there.
+    /// A value of another kind is stored here.
     #[error("its kind is {found}; {expected} expected")]
     Kind {
-        /// What is there.
+        /// The kind found.
         found: u8,
-        /// What should be.
+        /// The kind expected.
         expected: u8,
     },
     /// The checksum does not match.
     #[error("its checksum does not match")]
     Checksum,
-    /// The bytes are whole and make no sense.
+    /// The bytes are intact but cannot be decoded.
     #[error("it cannot be decoded: {0}")]
     Encoding(String),
-    /// The content does not match its hash or its place.
+    /// The content does not match its hash or its key.
     #[error("{0}")]
     Contradiction(String),
 }
@@ -86,19 +86,19 @@ fn configuration() -> impl bincode::config::Config {
         .with_limit::<VALUE_BYTES_MAX>()
 }
 
-/// The bare encoding, as it is hashed.
+/// The bare encoding, which is the input of hashes.
 pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     bincode::serde::encode_to_vec(value, configuration())
         .expect("stored types are plain structures, which always encode")
 }
 
-/// The same behind what is there already.
+/// Appends the bare encoding.
 pub(super) fn encode_behind<T: Serialize>(value: &T, bytes: &mut Vec<u8>) {
     bincode::serde::encode_into_std_write(value, bytes, configuration())
         .expect("stored types are plain structures, which always encode");
 }
 
-/// Reads the bare encoding; every byte must be used.
+/// Decodes the bare encoding; every byte must be used.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Damage> {
     let (value, used) = bincode::serde::decode_from_slice(bytes, configuration())
         .map_err(|error| Damage::Encoding(error.to_string()))?;
@@ -109,8 +109,8 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Damage> {
     Ok(value)
 }
 
-/// Reads what stands `behind` so many bytes of the content, from the first fragment of a value: unchecked, to find a
-/// place. What is found there is read whole before anybody relies on it.
+/// Decodes from `behind` bytes into the content, using only the first fragment of a value. Unchecked: for searches,
+/// whose result is then read completely.
 pub(super) fn peek<T: DeserializeOwned>(fragment: &[u8], behind: usize) -> Result<T, Damage> {
     let bytes = fragment.get(HEADER_BYTES + behind..).unwrap_or_default();
     let (value, _) = bincode::serde::decode_from_slice(bytes, configuration())
@@ -126,7 +126,7 @@ pub(super) fn first_fragment(
     sled_cache::get(tree, &fragment_key(key, 0))
 }
 
-/// Puts the frame around an encoded value.
+/// Adds the frame to an encoded value.
 pub(super) fn wrap(kind: Kind, payload: &[u8]) -> Vec<u8> {
     assert!(
         payload.len() <= VALUE_BYTES_MAX,
@@ -144,7 +144,7 @@ pub(super) fn wrap(kind: Kind, payload: &[u8]) -> Vec<u8> {
     framed
 }
 
-/// Takes the frame off and checks all it says.
+/// Removes the frame after checking it.
 pub(super) fn unwrap(kind: Kind, framed: &[u8]) -> Result<&[u8], Damage> {
     let expected = framed_length(framed)?;
     if framed.len() != expected {
@@ -169,7 +169,7 @@ pub(super) fn unwrap(kind: Kind, framed: &[u8]) -> Result<&[u8], Damage> {
     Ok(&framed[HEADER_BYTES..])
 }
 
-/// How long the value is, header included, as its first fragment says.
+/// The length of a value including its header, from its first fragment.
 pub(super) fn framed_length(first: &[u8]) -> Result<usize, Damage> {
     if first.len() < HEADER_BYTES {
         return Err(Damage::CutOff {
@@ -181,7 +181,7 @@ pub(super) fn framed_length(first: &[u8]) -> Result<usize, Damage> {
     Ok(HEADER_BYTES + length)
 }
 
-/// Splits values that stand one behind the other, each in its frame, behind the first of them.
+/// Splits the first of several consecutive framed values from the rest.
 pub(super) fn split_first(framed: &[u8]) -> Result<(&[u8], &[u8]), Damage> {
     let expected = framed_length(framed)?;
     let found = framed.len();
@@ -189,13 +189,13 @@ pub(super) fn split_first(framed: &[u8]) -> Result<(&[u8], &[u8]), Damage> {
     split.ok_or(Damage::CutOff { found, expected })
 }
 
-// Over version, kind, length and payload: a flipped bit anywhere is seen.
+// Covers version, kind, length and payload, so that every flipped bit is detected.
 fn checksum(framed: &[u8]) -> u32 {
     let head = crc32c::crc32c(&framed[..HEADER_BYTES - 4]);
     crc32c::crc32c_append(head, &framed[HEADER_BYTES..])
 }
 
-/// Lays a framed value over keys `key ‖ fragment number` of a batch.
+/// Adds a framed value to a batch under the keys `key ‖ fragment number`.
 pub(super) fn insert(batch: &mut sled::Batch, key: &[u8], framed: &[u8]) {
     for (number, fragment) in fragments(framed) {
         batch.insert(fragment_key(key, number), fragment);
@@ -217,7 +217,7 @@ fn fragments(framed: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
         true => FRAGMENT_IN_ORDER_BYTES_MAX,
         false => FRAGMENT_BYTES_MAX,
     };
-    // The longest value has a number for each, as is asserted above and in `wrap`.
+    // The numbers suffice for the longest value, as asserted above and in `wrap`.
     (0..).zip(framed.chunks(bytes_max))
 }
 
@@ -225,12 +225,12 @@ fn fragment_key(key: &[u8], number: u16) -> Vec<u8> {
     [key, &number.to_be_bytes()].concat()
 }
 
-/// Writes a framed value over keys `key ‖ fragment number`, atomically.
+/// Writes a framed value under the keys `key ‖ fragment number`, atomically.
 pub(super) fn put(tree: &sled::Tree, key: &[u8], framed: &[u8]) -> Result<(), sled::Error> {
     put_all(tree, &[(key, framed)])
 }
 
-/// Writes several framed values, atomically.
+/// Writes several framed values atomically.
 pub(super) fn put_all<K: AsRef<[u8]>, V: AsRef<[u8]>>(
     tree: &sled::Tree,
     values: &[(K, V)],
@@ -238,7 +238,7 @@ pub(super) fn put_all<K: AsRef<[u8]>, V: AsRef<[u8]>>(
     apply(tree, sled::Batch::default(), values)
 }
 
-/// The same where something else may lie under these keys, and over more of them.
+/// As [`put_all`], but first removes existing values under these keys, which may have more fragments.
 pub(super) fn replace_all<K: AsRef<[u8]>, V: AsRef<[u8]>>(
     tree: &sled::Tree,
     values: &[(K, V)],
@@ -264,7 +264,7 @@ fn apply<K: AsRef<[u8]>, V: AsRef<[u8]>>(
     for (key, framed) in values {
         for (number, fragment) in fragments(framed.as_ref()) {
             let key = fragment_key(key.as_ref(), number);
-            // The end of a long value is as many accesses as the rest: it takes as much of a page's sixteen places.
+            // The last fragment counts in full, since it occupies one of the sixteen slots of a page.
             let bytes = if number > 0 {
                 FRAGMENT_BYTES_MAX
             } else {
@@ -276,24 +276,24 @@ fn apply<K: AsRef<[u8]>, V: AsRef<[u8]>>(
     Ok(())
 }
 
-/// Whether a value, or the beginning of one, is stored under the key.
+/// Whether a value or its first fragment is stored under the key.
 pub(super) fn contains(tree: &sled::Tree, key: &[u8]) -> Result<bool, sled::Error> {
     Ok(sled_cache::get(tree, &fragment_key(key, 0))?.is_some())
 }
 
-/// Reads a framed value that lies over keys `key ‖ fragment number`; `None` if there is none.
+/// Reads a framed value from the keys `key ‖ fragment number`; `None` if there is none.
 pub(super) fn get(tree: &sled::Tree, key: &[u8]) -> Result<Option<Vec<u8>>, sled::Error> {
     Ok(lay_together(tree, key)?.map(|found| found.framed))
 }
 
-/// A framed value as it was found.
+/// A framed value with its extent.
 pub(super) struct FramedValue {
     pub(super) framed: Vec<u8>,
-    /// The last key that it lies over.
+    /// The last of its keys.
     pub(super) end: Vec<u8>,
 }
 
-/// [`get`], and where the value ends.
+/// As [`get`], with the last key of the value.
 pub(super) fn lay_together(
     tree: &sled::Tree,
     key: &[u8],

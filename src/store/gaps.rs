@@ -1,6 +1,6 @@
-//! Gaps of the journal. An older copy that replaces a store lacks the turns that were made after it was copied. So the journal
-//! knows nothing of the time between the last turn of the copy and the first turn that is made on it. A gap is a range of
-//! positions: for each turn in it, nothing is known from that turn to the next one. A gap that was noted stays.
+//! Gaps of the journal. An older copy that replaces a store lacks the turns made after it was copied, so its journal
+//! knows nothing about the time between its last turn and the first turn made on the copy. A gap is a range of
+//! positions: for each turn in it, nothing is known from that turn to the next. A noted gap is never removed.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -13,7 +13,7 @@ use crate::process::ids::Lsn;
 
 const PREFIX: &str = "gap-";
 
-/// The gaps of a journal: the first and the last turn of each.
+/// The gaps of a journal: the first and last turn of each.
 pub(super) struct Gaps(RwLock<BTreeMap<Lsn, Lsn>>);
 
 impl Gaps {
@@ -23,25 +23,25 @@ impl Gaps {
         Ok(Self(RwLock::new(gaps.collect())))
     }
 
-    /// Whether what followed this turn is not known, up to the next one.
+    /// Whether it is unknown what followed this turn until the next one.
     pub(super) fn is_behind(&self, position: Lsn) -> bool {
         self.holds(&(position..=position))
     }
 
-    /// Whether all these turns are in one of them.
+    /// Whether all these turns are in one gap.
     pub(super) fn holds(&self, turns: &RangeInclusive<Lsn>) -> bool {
         let gaps = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut gaps = gaps.range(..=*turns.start());
         gaps.any(|(_, last)| turns.end() <= last)
     }
 
-    /// Whether one of them ends among these turns.
+    /// Whether a gap ends among these turns.
     pub(super) fn ends_in(&self, turns: &RangeInclusive<Lsn>) -> bool {
         let gaps = self.0.read().unwrap_or_else(PoisonError::into_inner);
         gaps.values().any(|last| turns.contains(last))
     }
 
-    /// Those that have a turn in common with these turns.
+    /// The gaps that overlap these turns.
     pub(super) fn among(&self, turns: &RangeInclusive<Lsn>) -> Vec<RangeInclusive<Lsn>> {
         let gaps = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let gaps = gaps.range(..=*turns.end());
@@ -49,7 +49,7 @@ impl Gaps {
         gaps.map(|(first, last)| *first..=*last).collect()
     }
 
-    /// The last turn of the newest gap that a turn has ended.
+    /// The last turn of the newest gap before `position`.
     pub(super) fn newest_before(&self, position: Lsn) -> Option<Lsn> {
         let gaps = self.0.read().unwrap_or_else(PoisonError::into_inner);
         gaps.values()
@@ -64,7 +64,7 @@ impl Gaps {
         gaps.values().max().copied()
     }
 
-    /// Counts one that is durable.
+    /// Adds a gap that is durable.
     pub(super) fn add(&self, turns: &RangeInclusive<Lsn>) {
         let mut gaps = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let last = gaps.entry(*turns.start()).or_default();
@@ -72,8 +72,8 @@ impl Gaps {
     }
 }
 
-/// Notes that what followed each of these turns is not known. A journal that has not begun knows nothing anyway. The caller
-/// makes it durable.
+/// Notes that it is unknown what followed each of these turns. An empty journal needs no note. The caller makes it
+/// durable.
 pub(super) fn note(meta: &sled::Tree, turns: &RangeInclusive<Lsn>) -> Result<(), StoreError> {
     if *turns.end() == Lsn(0) {
         return Ok(());
@@ -97,12 +97,12 @@ mod tests {
         known.unwrap_or_default().0
     }
 
-    // What it says of these instants; 0 where it does not know.
+    // The position it gives for these instants; 0 if unknown.
     fn known(store: &Store, instants: [u64; 5]) -> [u64; 5] {
         instants.map(|at| known_at(store, at))
     }
 
-    // Without this a copy would answer for the time after it was made as if nothing had happened then.
+    // Without this a copy answers for the time after it was made as if nothing had happened.
     #[test]
     fn a_store_that_was_put_back_knows_nothing_from_its_last_turn_to_its_next_start() {
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -130,7 +130,7 @@ mod tests {
         let started = open(copy.path());
         let again = known(&started, [19, 20, 49, 50, 60]);
         assert_eq!(again, [1, 0, 0, 3, 3], "it stays so");
-        // A second loss that no turn has ended yet does not hide the first.
+        // A second gap that no turn has ended yet must not hide the first.
         started
             .has_lost_turns(&process("q"))
             .expect("it is written");
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(since, Some(Hlc::at(50)));
     }
 
-    // Without this an operator's word, or the loss of what vouches for the end of the journal, would pass for what happened.
+    // Without this an operator's `vouch`, or the loss of the watermark file, passes for complete knowledge.
     #[test]
     fn nor_does_one_that_an_operator_vouches_for_or_that_has_no_witness() {
         for put_back in [
@@ -156,8 +156,8 @@ mod tests {
         }
     }
 
-    // Without this a directory that was copied while its node ran, and put back, would answer for what was done meanwhile,
-    // where no peer has seen it.
+    // Without this a directory copied from a running node and put back answers for the time since, unless a peer has
+    // seen more.
     #[test]
     fn nor_does_a_copy_of_its_files_but_a_directory_that_was_renamed_does() {
         let dir = tempfile::tempdir().expect("a temporary directory");

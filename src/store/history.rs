@@ -1,4 +1,4 @@
-//! The history: parts of this process, and the global states that were published, each revision for ever.
+//! The history: the parts of this process and all published revisions of global states.
 
 mod blocks;
 mod damage;
@@ -24,22 +24,22 @@ use index::{Index, Noted};
 /// A published revision and its root hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
-    /// What was published.
+    /// The content of the revision.
     pub state: GlobalState,
-    /// The hash of its stored form: the same content has the same root, on every node.
+    /// The hash of the stored form. The same content has the same root on every node.
     pub root: Hash,
 }
 
-/// What is known of a snapshot without reading it.
+/// The summary of a snapshot, available without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotSummary {
-    /// Who started it.
+    /// The process that started the snapshot.
     pub initiator: ProcessId,
-    /// The newest published revision.
+    /// The number of the newest published revision.
     pub revision: u32,
-    /// Whether that one is complete.
+    /// Whether the newest revision is complete.
     pub complete: bool,
-    /// How many parts it has, and how many closed channels.
+    /// The numbers of its parts and of its closed channels.
     pub known: (u32, u32),
     /// Whether a partial revision of the snapshot was ever published.
     pub ever_partial: bool,
@@ -47,56 +47,56 @@ pub struct SnapshotSummary {
 
 /// The history of a store.
 pub(super) struct History {
-    /// Who keeps it.
+    /// The process that owns the store.
     me: ProcessId,
-    /// The revisions that lie alone.
+    /// Revisions stored individually.
     globals: sled::Tree,
-    /// The others.
+    /// Revisions packed into blocks.
     blocks: RevisionBlocks,
     parts: sled::Tree,
     index: Mutex<Index>,
-    /// Blocks of which nothing can be listed.
+    /// Blocks with no listed revisions.
     unlisted: Vec<u32>,
     packing: Mutex<()>,
-    /// Held from the look whether a number is free until a revision stands there.
+    /// Held from the check that a revision number is free until the revision is stored.
     placing: Mutex<()>,
 }
 
-/// What may stay of a history.
+/// The retention limits of a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// What began before this instant is over age.
+    /// Snapshots that began before this instant exceed the age limit.
     pub began: Option<Hlc>,
-    /// All but so many of the newest are over count.
+    /// Snapshots beyond this number of newest ones exceed the count limit.
     pub count: Option<usize>,
 }
 
 /// A snapshot that may be deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
-    /// Which one.
+    /// The id of the snapshot.
     pub snapshot: SnapshotId,
-    /// Who started it.
+    /// The process that started the snapshot.
     pub initiator: ProcessId,
     /// Whether its newest revision is complete.
     pub complete: bool,
 }
 
-/// A revision that came into the history.
+/// A revision that was added to the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RevisionArrival {
-    /// Of which snapshot.
+    /// The id of the snapshot.
     pub snapshot: SnapshotId,
-    /// Its number.
+    /// The revision number.
     pub revision: u32,
-    /// Whether it is complete.
+    /// Whether the revision is complete.
     pub complete: bool,
-    /// How many parts it has, and how many closed channels.
+    /// The numbers of its parts and of its closed channels.
     pub known: (u32, u32),
 }
 
 impl RevisionArrival {
-    /// What a published global state would be listed as.
+    /// The arrival of a global state.
     #[must_use]
     pub fn of(state: &GlobalState) -> Self {
         Self {
@@ -108,8 +108,8 @@ impl RevisionArrival {
     }
 }
 
-/// The greatest is the newest, on every node: a complete revision ends the story; else it is who knows more, and among
-/// equals the number, which nobody gives twice.
+/// The order of revisions, the same on every node; the greatest is the newest. A complete revision comes last;
+/// otherwise the one with more parts and channels; otherwise the one with the greater number, which is unique.
 type Rank = (bool, (u32, u32), u32);
 
 fn known(state: &GlobalState) -> (u32, u32) {
@@ -119,8 +119,8 @@ fn known(state: &GlobalState) -> (u32, u32) {
 }
 
 impl History {
-    /// Lists what is published. A revision that cannot be read is not listed; where a peer has it, it is taken over again.
-    /// Of what is packed the heads alone are read; one that is damaged is made again.
+    /// Lists the published revisions. An unreadable revision is not listed, and is replicated again if a peer has it.
+    /// Of packed revisions only the heads are read; a damaged head is rebuilt.
     pub(super) fn open(
         me: ProcessId,
         (globals, parts): (sled::Tree, sled::Tree),
@@ -156,7 +156,7 @@ impl History {
         Ok(history)
     }
 
-    // It may be packed, too: right before a crash, or once its block was damaged.
+    // It may be packed as well: after a crash, or if its block was damaged.
     fn open_alone(&self, key: &[u8]) -> Result<(), StoreError> {
         let packed = revision_of(key).and_then(|(snapshot, revision)| {
             let block = self.index().block_of(&snapshot, revision)?;
@@ -193,12 +193,12 @@ impl History {
         }
     }
 
-    /// Every revision that is listed, in the order in which they came. One that lies alone and is damaged is passed over
+    /// All listed revisions in the order of arrival. A damaged revision that is stored individually is skipped
     /// ([`damage`]); one in a damaged block is an error.
     pub(super) fn revisions(&self) -> impl Iterator<Item = Result<GlobalState, StoreError>> + '_ {
         let all = self.index().all().into_iter();
         all.filter_map(|(snapshot, revision)| match self.get(&snapshot, revision) {
-            // One that was deleted since needs nothing any more.
+            // A revision deleted meanwhile needs no chunks.
             Ok(found) => found.map(|published| Ok(published.state)),
             Err(error @ StoreError::Damaged { .. })
                 if self.index().block_of(&snapshot, revision).is_none() =>
@@ -210,8 +210,8 @@ impl History {
         })
     }
 
-    /// Stores a revision, unless it is published; fails where another one is published under its number. The caller makes
-    /// it durable.
+    /// Stores a revision unless it is already published; fails if another revision has its number. The caller makes it
+    /// durable.
     pub(super) fn publish(&self, state: &GlobalState) -> Result<Published, StoreError> {
         let bytes = frame::encode(&GlobalStateV1::freeze(state));
         let root = Hash(*blake3::hash(&bytes).as_bytes());
@@ -240,7 +240,7 @@ impl History {
         });
     }
 
-    /// The numbers of all revisions of a snapshot, in the order in which each follows on the ones before.
+    /// The numbers of all revisions of a snapshot, in the order of succession.
     pub(super) fn revisions_of(&self, snapshot: &SnapshotId) -> Vec<u32> {
         self.index().revisions(snapshot)
     }
@@ -261,7 +261,7 @@ impl History {
         Ok(found.map(|(published, _)| published))
     }
 
-    // As it was published, and its bytes, frame included.
+    // The revision, and its stored bytes including the frame.
     fn find(
         &self,
         snapshot: &SnapshotId,
@@ -286,7 +286,7 @@ impl History {
         if alone.is_some() {
             return Ok(alone);
         }
-        // It is listed as packed before it is removed here.
+        // A revision is listed as packed before its individual copy is removed.
         let block = self.index().block_of(snapshot, revision);
         let packed = block.map(|block| self.blocks.revision(block, place));
         packed.transpose().map_err(|error| match error {
@@ -298,14 +298,14 @@ impl History {
         })
     }
 
-    /// Whether a revision of this number stands here, alone or packed, readable or not.
+    /// Whether a revision with this number is stored, individually or packed, readable or not.
     pub(super) fn has_revision(
         &self,
         snapshot: &SnapshotId,
         revision: u32,
     ) -> Result<bool, StoreError> {
         let key = revision_key(snapshot, revision);
-        // What is packed is listed as such before it is removed here.
+        // A revision is listed as packed before its individual copy is removed.
         Ok(frame::contains(&self.globals, &key)? || self.index().has(snapshot, revision))
     }
 
@@ -315,13 +315,13 @@ impl History {
         newest.map_or(Ok(None), |newest| self.get(snapshot, newest.revision))
     }
 
-    /// The newest revision of a snapshot as it was published, frame included.
+    /// The stored bytes of the newest revision of a snapshot, including the frame.
     pub(super) fn stored(&self, snapshot: &SnapshotId) -> Result<Option<Vec<u8>>, StoreError> {
         let newest = self.index().newest(snapshot);
         newest.map_or(Ok(None), |newest| self.stored_at(snapshot, newest.revision))
     }
 
-    /// One revision of a snapshot as it was published, frame included.
+    /// The stored bytes of one revision of a snapshot, including the frame.
     pub(super) fn stored_at(
         &self,
         snapshot: &SnapshotId,
@@ -338,12 +338,12 @@ impl History {
             .is_some_and(|newest| newest.complete)
     }
 
-    /// How many revisions have come in since the store was opened; what it held then is counted first.
+    /// The number of revisions that have arrived since the store was opened; those found at opening count first.
     pub(super) fn came(&self) -> u64 {
         self.index().came()
     }
 
-    /// What has come in, in order, without the first so many, up to a limit.
+    /// The revisions that have arrived, in order: at most `limit`, without the first `count`.
     pub(super) fn came_after(&self, count: u64, limit: usize) -> Vec<RevisionArrival> {
         self.index().came_after(count, limit)
     }
@@ -356,7 +356,7 @@ impl History {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The newest snapshots before a place that are wanted, newest first.
+    /// The newest matching snapshots before a position, newest first.
     pub(super) fn lines(
         &self,
         before: Option<&(Hlc, SnapshotId)>,
@@ -370,7 +370,7 @@ impl History {
         wanted.take(limit).map(copy).collect()
     }
 
-    /// The newest snapshots before a place in which a state may be that was recorded at an instant or before, newest first.
+    /// The newest snapshots before a position that may contain a state recorded at or before an instant, newest first.
     pub(super) fn begun_by(
         &self,
         instant: Hlc,
@@ -382,7 +382,7 @@ impl History {
         found.map(|(place, line)| (place.clone(), line)).collect()
     }
 
-    /// The newest snapshot that is complete.
+    /// The newest complete snapshot.
     pub(super) fn newest_complete(&self) -> Option<SnapshotId> {
         self.index().newest_complete().cloned()
     }
@@ -392,38 +392,38 @@ impl History {
         self.index().newest(snapshot).is_some()
     }
 
-    /// When the oldest snapshot of those that are wanted began.
+    /// The start of the oldest matching snapshot.
     pub(super) fn oldest_of(&self, is_wanted: impl Fn(&SnapshotId) -> bool) -> Option<Hlc> {
         let index = self.index();
         let oldest = index.places().find(|(_, snapshot)| is_wanted(snapshot));
         oldest.map(|(start, _)| *start)
     }
 
-    /// When the oldest snapshot began that began behind an instant.
+    /// The start of the oldest snapshot that began after an instant.
     pub(super) fn oldest_behind(&self, instant: Option<Hlc>) -> Option<Hlc> {
         let index = self.index();
         let mut starts = index.places().map(|(start, _)| *start);
         starts.find(|start| Some(*start) > instant)
     }
 
-    /// What is over these limits, oldest first.
+    /// The snapshots beyond these limits, oldest first.
     pub(super) fn due(&self, limits: &Limits, is_pinned: impl Fn(&SnapshotId) -> bool) -> Vec<Due> {
         self.index().due(limits, is_pinned)
     }
 
-    /// Lists a snapshot no more; says when it began.
+    /// Removes a snapshot from the list; returns its start.
     pub(super) fn remove_line(&self, snapshot: &SnapshotId) -> Option<Hlc> {
         self.index().remove(snapshot)
     }
 
-    /// Removes all revisions of a snapshot that is listed no more. Those that are packed go with the last of their block,
-    /// and are passed over until then. The caller makes it durable.
+    /// Removes all revisions of a snapshot that is no longer listed. Packed revisions are removed with the last of
+    /// their block and ignored until then. The caller makes it durable.
     pub(super) fn remove_revisions(&self, snapshot: &SnapshotId) -> Result<(), StoreError> {
         schema::remove_all(&self.globals, &snapshot_key(snapshot))?;
         self.remove_unlisted()
     }
 
-    /// Removes the blocks of which nothing is listed any more. The caller makes it durable.
+    /// Removes the blocks with no listed revisions. The caller makes it durable.
     pub(super) fn remove_unlisted(&self) -> Result<(), StoreError> {
         let unlisted = self.index().take_unlisted();
         let mut unlisted = unlisted.into_iter();
@@ -461,7 +461,7 @@ fn missing(key: &[u8]) -> StoreError {
     StoreError::damaged(schema::name(Kind::Global, key), damage)
 }
 
-/// Reads a revision as it is stored, frame included.
+/// Decodes a framed revision.
 pub(super) fn decode(framed: &[u8]) -> Result<Published, Damage> {
     let bytes = frame::unwrap(Kind::Global, framed)?;
     let state = frame::decode::<GlobalStateV1>(bytes)?;

@@ -1,9 +1,10 @@
-//! The journal: the durable sequence of turns. Each entry holds the hash of the one before, so that one hash
-//! vouches for everything up to it.
+//! The journal: the durable sequence of turns. Each entry contains the hash of its predecessor, so one hash covers
+//! everything up to it.
 //!
-//! Old turns are packed into blocks (`journal/blocks.rs`); only this file and `store check` know.
+//! Old turns are packed into blocks (`journal/blocks.rs`); only this module and `store check` know that.
 //!
-//! It may begin at a horizon: then a recorded state says what was there, and older turns are gone, or going.
+//! The journal may begin at a horizon: a recorded state then replaces the earlier turns, which are deleted or about to
+//! be.
 
 mod blocks;
 mod pack;
@@ -26,28 +27,28 @@ pub(super) use blocks::{Turns, unpack};
 
 /// The journal of one process.
 pub(super) struct Journal {
-    /// Turns that lie alone: all but old ones.
+    /// Individually stored turns; old ones are in blocks.
     tree: sled::Tree,
     blocks: TurnBlocks,
     meta: sled::Tree,
-    /// The turns before this one were packed, or stay alone. One packs at a time.
+    /// Turns before this one are packed or stay individual. Locked by the single packer.
     packed: Mutex<Lsn>,
     /// The newest durable entry.
     head: Mutex<JournalHead>,
     horizon: Mutex<Horizon>,
 }
 
-/// Where the journal begins.
+/// The beginning of the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Horizon {
-    /// The oldest entry that is kept.
+    /// The oldest entry kept.
     pub(super) first: Lsn,
-    /// The clock of the state before it: from then on there is an answer.
+    /// The clock value of the state before it, from which answers exist.
     pub(super) since: Hlc,
 }
 
 impl Horizon {
-    /// As it is stored.
+    /// Reads the stored horizon.
     pub(super) fn read(meta: &sled::Tree) -> Result<Self, StoreError> {
         let number = |key| schema::get::<u64>(meta, key, Kind::Number);
         Ok(Self {
@@ -56,14 +57,14 @@ impl Horizon {
         })
     }
 
-    /// What whoever asks for something older is told.
+    /// The error for a position before the horizon.
     pub(super) fn refusal(self) -> StoreError {
         let Self { first, since } = self;
         StoreError::BeforeHorizon { first, since }
     }
 }
 
-/// A position and the hash of the entry there; zero before the first.
+/// A position and the hash of its entry; zero before the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct JournalHead {
     pub(super) position: Lsn,
@@ -88,7 +89,7 @@ impl Journal {
                 }
             }
         };
-        // A backup holds each turn alone.
+        // A restored backup has individual turns only.
         let packed = match trees.turns.is_empty() {
             true => None,
             false => schema::get::<u64>(&trees.meta, TURNS_PACKED, Kind::Number)?,
@@ -110,7 +111,7 @@ impl Journal {
         *self.head.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes a turn behind the newest, atomically; it is durable after `durable` has returned.
+    /// Appends a turn atomically; it is durable when `durable` has returned.
     pub(super) fn append(
         &self,
         turn: &Turn,
@@ -132,8 +133,8 @@ impl Journal {
         Ok(())
     }
 
-    /// The entries from `from` on, up to the newest durable one, in order, each chained to the one before; the
-    /// first to `previous`, if that is known.
+    /// The entries from `from` to the newest durable one, in order. Each is checked to follow its predecessor; the
+    /// first must follow `previous`, if known.
     pub(super) fn scan(
         &self,
         from: Lsn,
@@ -151,7 +152,7 @@ impl Journal {
                     previous = Some(entry.hash);
                     next = next.next();
                 }
-                // After damage there is nothing to trust.
+                // Nothing after damage can be trusted.
                 Err(_) => next = Lsn(u64::MAX),
             }
             Some(entry)
@@ -163,19 +164,19 @@ impl Journal {
         self.read(position)?.chained(position, None)
     }
 
-    /// The clock of the turn at a position, whose entry is whole.
+    /// The clock value of the turn at a position; checks the entry's frame.
     pub(super) fn time(&self, position: Lsn) -> Result<Hlc, StoreError> {
         Ok(self.read_head(position)?.1)
     }
 
-    /// The last turn behind `low` and up to `high` whose clock is at or before an instant, `low` if there is none. Clocks are
-    /// read unchecked, and those of a block at once.
+    /// The last turn in (`low`, `high`] whose clock value is at or before an instant; `low` if there is none. Clock
+    /// values are read unchecked, those of a block together.
     pub(super) fn last_until(
         &self,
         (mut low, mut high): (Lsn, Lsn),
         instant: Hlc,
     ) -> Result<Lsn, StoreError> {
-        // All up to `low` is at or before the instant, all behind `high` after it.
+        // Invariant: everything up to `low` is at or before the instant, everything after `high` is after it.
         while low < high {
             let middle = Lsn(low.0 + (high.0 - low.0).div_ceil(2));
             let [began, ended] = self.peek_times(middle)?;
@@ -184,7 +185,7 @@ impl Journal {
             } else if began.1 > instant {
                 high = Lsn(began.0.0 - 1);
             } else {
-                // Within a block: its first turn is before the place, its last behind it.
+                // Within a block: its first turn is at or before the instant, its last after it.
                 (low, high) = (low.max(began.0), high.min(Lsn(ended.0.0 - 1)));
                 if low < high {
                     let middle = Lsn(low.0 + (high.0 - low.0).div_ceil(2));
@@ -198,7 +199,8 @@ impl Journal {
         Ok(low)
     }
 
-    // A turn and its clock, twice; of one that is packed the first and the last of its block.
+    // The position and clock value of a turn, twice; for a packed turn those of the first and the last turn of its
+    // block.
     fn peek_times(&self, position: Lsn) -> Result<[(Lsn, Hlc); 2], StoreError> {
         let fragment = frame::first_fragment(&self.tree, &position_key(position))?;
         let turns = match fragment {
@@ -215,30 +217,29 @@ impl Journal {
         turns.ok_or_else(|| missing(position))
     }
 
-    /// Where the journal begins.
+    /// The beginning of the journal.
     pub(super) fn horizon(&self) -> Horizon {
         *self.horizon.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets the journal begin there. That is durable already, and what is older may go.
+    /// Moves the beginning of the journal. The horizon is already durable, and older entries may be deleted.
     pub(super) fn begin_at(&self, horizon: Horizon) {
         *self.horizon.lock().unwrap_or_else(PoisonError::into_inner) = horizon;
     }
 
-    /// The oldest position that is kept; 1 where all is.
+    /// The oldest position kept; 1 if all are.
     pub(super) fn first(&self) -> Lsn {
         self.horizon().first
     }
 
-    /// Removes some of the oldest entries that are before the horizon, at most so many; says how many. The caller
-    /// makes it durable.
+    /// Removes at most `most` of the oldest entries before the horizon; returns how many. The caller makes it durable.
     pub(super) fn remove_oldest(&self, most: usize) -> Result<usize, StoreError> {
         let end = position_key(self.first());
         let mut batch = sled::Batch::default();
         let (mut removed, mut newest) = (0, None);
         for key in self.tree.range(..end).keys() {
             let key = key?;
-            // All fragments of an entry go together.
+            // All fragments of an entry are removed together.
             let entry = frame::split_key(&key).map(|(entry, _)| entry.to_vec());
             if newest != entry {
                 if removed == most {
@@ -259,7 +260,7 @@ impl Journal {
         Ok(removed)
     }
 
-    /// The hash that everything up to a position has, also where the entry there is gone and the next one is not.
+    /// The hash of everything up to a position, even if the entry itself is deleted and only the next one is kept.
     pub(super) fn hash_up_to(&self, position: Lsn) -> Result<Hash, StoreError> {
         if position >= self.head().position {
             return self.hash_at(position);
@@ -267,13 +268,13 @@ impl Journal {
         Ok(self.read_head(position.next())?.0)
     }
 
-    /// Whether a state was recorded in another journal, as far as the turns around its cut are kept and can be read.
+    /// Whether a state was recorded in another journal, as far as the entries around its cut are kept and readable.
     pub(super) fn contradicts(&self, state: &RecordedState) -> bool {
         let hash = self.hash_up_to(state.position);
         state.position > self.head().position || hash.is_ok_and(|hash| hash != state.journal)
     }
 
-    /// The hash of the entry at a position, zero for the empty journal.
+    /// The hash of the entry at a position; zero for the empty journal.
     pub(super) fn hash_at(&self, position: Lsn) -> Result<Hash, StoreError> {
         if position == Lsn(0) {
             return Ok(Hash::default());
@@ -289,14 +290,14 @@ impl Journal {
 
     fn read(&self, position: Lsn) -> Result<Entry, StoreError> {
         let framed = self.stored(position);
-        // Asked afterwards: it may have gone while it was read, one fragment after the other.
+        // Checked after reading: the entry may have been deleted in between, fragment by fragment.
         self.check_kept(position)?;
         Entry::decode(position, &framed?)
     }
 
-    /// The stored form of the entry at a position, frame included, wherever it lies.
+    /// The stored bytes of the entry at a position, frame included, from wherever it is stored.
     pub(super) fn stored(&self, position: Lsn) -> Result<Vec<u8>, StoreError> {
-        // A block is there before its turns alone go.
+        // A block is written before the individual copies of its turns are removed.
         let alone = frame::get(&self.tree, &position_key(position))?;
         let stored = match alone {
             Some(framed) => Some(framed),
@@ -305,7 +306,7 @@ impl Journal {
         stored.ok_or_else(|| missing(position))
     }
 
-    // What is before the horizon is gone, also where some of it is still going.
+    // Entries before the horizon count as deleted even while some still exist.
     fn check_kept(&self, position: Lsn) -> Result<(), StoreError> {
         let horizon = self.horizon();
         match position < horizon.first {
@@ -315,13 +316,13 @@ impl Journal {
     }
 }
 
-/// An entry that should be there and is not.
+/// The error for an entry that should exist.
 pub(super) fn missing(position: Lsn) -> StoreError {
     let damage = Damage::Contradiction("it is missing".to_owned());
     StoreError::damaged(format!("journal entry {position}"), damage)
 }
 
-/// The entry at a position in a store that no journal has open.
+/// The entry at a position in a store without an open journal.
 pub(super) fn entry_in(trees: &Trees, position: Lsn) -> Result<Option<Entry>, StoreError> {
     let alone = frame::get(&trees.journal, &position_key(position))?;
     let framed = match alone {

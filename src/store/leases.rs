@@ -1,5 +1,5 @@
-//! What a sweep must leave alone although nothing that is stored names it yet: chunks that somebody writes, or finds here
-//! and counts on, and parts that are being collected. In memory alone: after a crash nobody counts on anything.
+//! Leases that keep a sweep from deleting chunks that no stored value refers to yet: chunks being written, chunks found
+//! here and relied on, and parts under collection. In memory only, since nothing relies on chunks after a crash.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,26 +8,26 @@ use std::time::{Duration, Instant};
 use crate::history::part::Part;
 use crate::process::ids::{Hash, SnapshotId};
 
-/// Retention waits no longer than this for a reader; a longer answer is broken off before.
+/// The longest time that retention waits for a reader; longer answers are aborted before.
 pub const READING_MAX: Duration = Duration::from_secs(3600);
 
-/// Who counts on what.
+/// All leases of a store.
 #[derive(Debug, Default)]
 pub(super) struct Leases(Mutex<LeaseCounts>);
 
 #[derive(Debug, Default)]
 struct LeaseCounts {
-    /// How many write, a sweep that is under way included.
+    /// The number of writers, including a sweep in progress.
     users: usize,
-    /// Every chunk that was written or found here since nobody wrote: what they wrote may not be named yet.
+    /// Every chunk written or found since there was last no writer. Values that refer to them may not be stored yet.
     touched: HashSet<Hash>,
-    /// Parts that are being collected, until a revision with them is published.
+    /// Parts under collection, until a revision with them is published.
     held: BTreeMap<SnapshotId, Vec<Part>>,
-    /// When each reader of a snapshot began, by the number of its lease.
+    /// The start of each read of a snapshot, by lease number.
     readers: BTreeMap<(SnapshotId, u64), Instant>,
     /// The number of the next lease.
     lease: u64,
-    /// Snapshots that are collected no more while somebody still reads them.
+    /// Snapshots whose collection has ended while they are still being read.
     leaving: BTreeSet<SnapshotId>,
 }
 
@@ -39,8 +39,8 @@ impl LeaseCounts {
     }
 }
 
-/// A reader's lease of a snapshot. While it lives, and for [`READING_MAX`] at most, the snapshot is not deleted and no
-/// chunk of it is swept.
+/// A reader's lease of a snapshot. While it is held, for at most [`READING_MAX`], the snapshot is not deleted and none
+/// of its chunks is swept.
 #[derive(Debug)]
 #[must_use]
 pub struct ReadLease {
@@ -60,8 +60,8 @@ impl Drop for ReadLease {
     }
 }
 
-/// As long as this lives, no chunk that was written or found since is swept. Whoever has one names its chunks in the
-/// store before it ends, or holds their part.
+/// While this is held, no chunk written or found since it began is swept. Before it is dropped, its owner must store a
+/// value that refers to the chunks, or hold their part.
 #[derive(Debug)]
 #[must_use]
 pub struct WriteLease {
@@ -79,7 +79,7 @@ impl Drop for WriteLease {
 }
 
 impl Leases {
-    /// Somebody begins to write, or to sweep.
+    /// Begins a write or a sweep.
     pub(super) fn begin(self: &Arc<Self>) -> WriteLease {
         self.counted().users += 1;
         WriteLease {
@@ -87,12 +87,12 @@ impl Leases {
         }
     }
 
-    /// Takes note that somebody is about to count on a chunk; called before anyone looks whether it is here.
+    /// Notes that a chunk will be relied on. Call it before checking whether the chunk is stored.
     pub(super) fn touch(&self, hash: &Hash) {
         self.touch_all(std::slice::from_ref(hash));
     }
 
-    /// The same of several.
+    /// As [`touch`](Self::touch), for several chunks.
     pub(super) fn touch_all(&self, hashes: &[Hash]) {
         let mut counted = self.counted();
         if counted.users > 0 {
@@ -100,7 +100,7 @@ impl Leases {
         }
     }
 
-    /// Calls `remove` with those of these chunks that nobody counts on; nobody begins to until it has returned.
+    /// Calls `remove` with those of these chunks that were not touched. Touching blocks until it returns.
     pub(super) fn unless_touched<T>(
         &self,
         mut chunks: Vec<Hash>,
@@ -111,7 +111,7 @@ impl Leases {
         remove(chunks)
     }
 
-    /// A part is being collected.
+    /// Holds a part under collection.
     pub(super) fn hold(&self, part: &Part) {
         let mut counted = self.counted();
         let held = counted.held.entry(part.snapshot.clone()).or_default();
@@ -121,7 +121,7 @@ impl Leases {
         counted.leaving.remove(&part.snapshot);
     }
 
-    /// A snapshot is not collected any more. Its parts are held on for readers who see them.
+    /// Ends the collection of a snapshot. Its parts stay held for current readers.
     pub(super) fn let_go(&self, snapshot: &SnapshotId) {
         let mut counted = self.counted();
         if counted.is_read(snapshot, Instant::now()) {
@@ -143,12 +143,12 @@ impl Leases {
         }
     }
 
-    /// Whether a lease of a snapshot holds at an instant.
+    /// Whether a lease of a snapshot is valid at an instant.
     pub(super) fn is_read(&self, snapshot: &SnapshotId, now: Instant) -> bool {
         self.counted().is_read(snapshot, now)
     }
 
-    /// Every part that is being collected.
+    /// All parts under collection.
     pub(super) fn held(&self) -> Vec<Part> {
         self.counted().held.values().flatten().cloned().collect()
     }
@@ -162,7 +162,7 @@ impl Leases {
 mod tests {
     use super::*;
 
-    // Without this a writer that skips a chunk because it is here would lose it to a sweep that began before or after.
+    // Without this a writer that skips an existing chunk loses it to a concurrent sweep.
     #[test]
     fn what_was_touched_stays_until_nobody_writes_or_sweeps() {
         let leases = Arc::new(Leases::default());
@@ -183,7 +183,7 @@ mod tests {
         drop(sweeping);
     }
 
-    // Without the bound a reader that hangs would keep a snapshot for ever.
+    // Without the limit a hanging reader keeps a snapshot forever.
     #[test]
     fn a_lease_holds_while_it_lives_and_not_beyond_its_bound() {
         let leases = Arc::new(Leases::default());
@@ -197,7 +197,7 @@ mod tests {
         assert!(!leases.is_read(&snapshot, now));
     }
 
-    // Without this a sweep would take the messages of a snapshot in progress from a reader when it is published.
+    // Without this a sweep deletes the messages of a snapshot in progress under its reader when it is published.
     #[test]
     fn parts_that_are_read_are_held_until_the_last_reader_has_gone() {
         let dir = tempfile::tempdir().expect("a temporary directory");

@@ -1,8 +1,8 @@
-//! How far sled's log can be read, found out without sled.
+//! Finds the readable end of sled's log without sled.
 //!
-//! sled takes the first message that it cannot read for the torn end of its log, and writes zeros over what lies behind
-//! it while it opens. Who looks first can refuse a damaged store and leave it as it is. The layout is that of sled 0.34,
-//! which is pinned: segments of one size, each with a header, then messages with a checksum each.
+//! sled takes the first unreadable message for the torn end of its log and overwrites everything after it with zeros
+//! when it opens. Scanning before allows a damaged store to be refused unchanged. The layout is that of sled 0.34,
+//! which is pinned: segments of one size, each with a header, then messages with checksums.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,24 +13,24 @@ use std::path::Path;
 use super::error::StoreError;
 use super::files::{self, LOG, SEGMENT_BYTES, failed};
 
-/// Checksum, address, and up to which address the log was whole when the segment was begun.
+/// Checksum, address, and the address up to which the log was whole when the segment was begun.
 const SEGMENT_HEADER_BYTES: usize = 20;
-/// No message begins where less than this is left of a segment.
+/// No message begins with less space than this left in a segment.
 const MESSAGE_HEADER_BYTES_MAX: usize = 32;
-/// sled's own mask over addresses, so that zeros are no header.
+/// sled masks addresses with this, so that zeros are not a valid header.
 const MASK: u64 = 0x7fff_ffff_ffff_ffff;
 const SEGMENT: u64 = SEGMENT_BYTES as u64;
 
-/// The end of what can be read.
+/// The end of the readable log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LogEnd {
-    /// In sled's addresses, which count every byte that was ever written to the log.
+    /// The address in sled's terms, which count every byte ever written to the log.
     pub(super) end: u64,
-    /// In the file; unknown where the segment itself cannot be found.
+    /// The offset in the file; unknown if the segment itself is not found.
     pub(super) offset: Option<u64>,
 }
 
-/// Reads the newest segments as sled would, up to the first message that is not whole. Nothing is written.
+/// Reads the newest segments as sled would, up to the first damaged message. Writes nothing.
 ///
 /// # Errors
 /// [`StoreError::Io`].
@@ -48,7 +48,7 @@ pub(super) fn find(dir: &Path) -> Result<LogEnd, StoreError> {
     newest_segments(&log, from).map_err(failed("cannot read", &path))
 }
 
-// What lies before is in sled's snapshot of its page table, which is named after its end.
+// Earlier data is in sled's snapshot of its page table, which is named after its end address.
 fn snapshot_address(dir: &Path) -> Result<u64, StoreError> {
     let listed = match fs::read_dir(dir) {
         Ok(listed) => listed,
@@ -99,7 +99,7 @@ struct SegmentHeader {
 }
 
 impl SegmentHeader {
-    /// None where it is damaged, or the segment was never used.
+    /// `None` if it is damaged, or the segment was never used.
     fn read(log: &File, offset: u64) -> io::Result<Option<Self>> {
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
         if read_up_to(log, &mut bytes, offset)? < bytes.len() {
@@ -111,7 +111,7 @@ impl SegmentHeader {
         }
         let (address, whole_up_to) = covered.split_at(8);
         let unmasked = |masked: &[u8]| little_endian(masked) ^ MASK;
-        // One less than nothing is written as such.
+        // sled stores -1 for an empty log.
         let whole_up_to = i64::try_from(unmasked(whole_up_to)).unwrap_or(0);
         Ok(Some(Self {
             address: unmasked(address),
@@ -120,14 +120,14 @@ impl SegmentHeader {
     }
 }
 
-// How many bytes of a segment can be read, and whether they are all that it will ever hold.
+// The number of readable bytes of a segment, and whether the segment is complete.
 fn whole_messages(segment: &[u8], number: u64) -> (usize, bool) {
     let mut at = SEGMENT_HEADER_BYTES;
     while at + MESSAGE_HEADER_BYTES_MAX <= SEGMENT_BYTES {
         match LogMessage::read(segment, (at, number)) {
             Some(LogMessage { is_last: true, .. }) => return (SEGMENT_BYTES, true),
             Some(LogMessage { bytes, .. }) => at += bytes,
-            // sled goes on in a new segment where no more fits.
+            // If no further message fits, sled continues in a new segment.
             None if at + MESSAGE_HEADER_BYTES_MAX == SEGMENT_BYTES => break,
             None => return (at, false),
         }
@@ -141,7 +141,7 @@ struct LogMessage {
 }
 
 impl LogMessage {
-    /// None where it is torn, damaged, or of what the segment held before.
+    /// `None` if it is torn, damaged, or left over from an earlier use of the segment.
     fn read(segment: &[u8], (at, number): (usize, u64)) -> Option<Self> {
         const KIND_FILL: u8 = 2;
         const KIND_LAST: u8 = 11;
@@ -166,7 +166,7 @@ impl LogMessage {
     }
 }
 
-// sled's numbers of a variable length.
+// sled's variable-length integers.
 fn number_of(bytes: &mut &[u8]) -> Option<u64> {
     let (first, rest) = bytes.split_first()?;
     let (value, used) = match *first {
@@ -188,14 +188,14 @@ fn number_of(bytes: &mut &[u8]) -> Option<u64> {
     Some(value)
 }
 
-// Of up to eight bytes.
+// Up to eight bytes.
 fn little_endian(bytes: &[u8]) -> u64 {
     let mut value = [0; 8];
     value[..bytes.len()].copy_from_slice(bytes);
     u64::from_le_bytes(value)
 }
 
-// Says how many bytes there were before the end of the file.
+// Returns the number of bytes before the end of the file.
 fn read_up_to(log: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut done = 0;
     while done < bytes.len() {
@@ -213,7 +213,7 @@ fn read_up_to(log: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
 mod tests {
     use super::*;
 
-    /// More than a segment holds, again and again, so that segments are used anew.
+    /// More than one segment holds, several times, so that segments are reused.
     const VALUES: u64 = 300;
     const VALUE_BYTES: usize = 60_000;
     const ROUNDS: u64 = 20;
@@ -232,7 +232,7 @@ mod tests {
         let tree = db.open_tree("tree").expect("there is room");
         for key in 0..VALUES / 4 {
             let key = (key * 7 + round * 31) % VALUES;
-            // Like nothing that was there before.
+            // Different from all earlier values.
             let mut bytes = vec![u8::try_from(round).expect("few"); VALUE_BYTES];
             bytes[..8].copy_from_slice(&(key ^ round).to_be_bytes());
             tree.insert(key.to_be_bytes(), bytes)

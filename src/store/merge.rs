@@ -1,4 +1,4 @@
-//! Reading a recorded state: its runs merged, newest wins, without holding more than a chunk of each.
+//! Reads a recorded state by merging its runs, in which the newest value wins, with one chunk per run in memory.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -9,14 +9,14 @@ use crate::history::part::{IndexEntry, Run};
 use crate::process::cell::Cell;
 use crate::process::ids::Hash;
 
-/// The cells of a recorded state in ascending order of their keys.
+/// The cells of a recorded state in ascending key order.
 pub struct Cells<'a> {
     /// Oldest first, as in the manifest.
     runs: Vec<RunCells<'a>>,
 }
 
 impl<'a> Cells<'a> {
-    /// Starts at the first cell whose key is not below `from`.
+    /// Starts at the first cell with a key of at least `from`.
     pub(super) fn new(
         chunks: &'a dyn ChunkSource,
         runs: &[Run],
@@ -28,7 +28,7 @@ impl<'a> Cells<'a> {
         })
     }
 
-    // The smallest key among the heads; of equal ones the newest run's, and the others are skipped.
+    // Takes the smallest key among the heads; of equal keys that of the newest run, skipping the others.
     fn next_cell(&mut self) -> Result<Option<Cell>, StoreError> {
         for run in &mut self.runs {
             run.fill()?;
@@ -92,7 +92,7 @@ impl<'a> RunCells<'a> {
         self.cells.front()
     }
 
-    // Leaves out whole chunks that end before the key, then cells of the chunk in which it would stand.
+    // Skips whole chunks that end before the key, then cells of the chunk that would contain it.
     fn skip_to(&mut self, from: (u8, &str)) -> Result<(), StoreError> {
         let mut all = Vec::new();
         for hash in std::mem::take(&mut self.index) {

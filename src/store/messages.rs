@@ -1,5 +1,4 @@
-//! Reading the recorded messages of a channel, a chunk at a time: what was recorded behind a long outage is larger than
-//! memory.
+//! Reads the recorded messages of a channel one chunk at a time, since those of a long outage may exceed memory.
 
 use super::chunk_source;
 use super::chunks::Chunks;
@@ -7,12 +6,12 @@ use super::error::StoreError;
 use crate::history::part::{RecordedChannel, RecordedMessage};
 use crate::process::ids::Hash;
 
-/// The recorded messages of one channel, in order. It ends with the first error.
+/// The recorded messages of one channel, in order. Ends after the first error.
 pub struct Messages<'a> {
     chunks: &'a Chunks,
-    /// Chunks that are not read yet.
+    /// Chunks not read yet.
     left: std::slice::Iter<'a, Hash>,
-    /// The rest of the one that is read.
+    /// The rest of the current chunk.
     read: std::vec::IntoIter<RecordedMessage>,
 }
 
@@ -51,7 +50,7 @@ mod tests {
     use super::*;
     use crate::process::ids::Seq;
 
-    // Without this, a backlog of millions of messages would be in memory at once, in each of its readers.
+    // Without this a backlog of millions of messages is in memory at once, for each reader.
     #[test]
     fn a_chunk_is_read_when_it_is_come_to_and_not_before() {
         let chunks = chunks();

@@ -1,5 +1,5 @@
-//! The steps from one store format to the next. Each is one file in `migrations/`; a newer format than this program
-//! knows is refused before anything is touched.
+//! The steps from one store format to the next, each in one file of `migrations/`. A store of a newer format is refused
+//! before anything is touched.
 
 use super::error::StoreError;
 use super::frame::Damage;
@@ -18,14 +18,13 @@ mod m0005_answers_that_stay;
 #[path = "../../migrations/m0006_small_states.rs"]
 mod m0006_small_states;
 
-/// One step: brings a store from the format before to format `to`. Writes only where the format before does not look,
-/// and is harmless when it is run again after a crash in its middle; the format number is raised only after it is
-/// durable, in one batch.
+/// A step from the previous format to format `to`. It writes only where the previous format does not look and can be
+/// repeated after a crash. The format number is raised, in one batch, when the step is durable.
 struct Migration {
     to: u32,
     name: &'static str,
     run: fn(&sled::Db, &Trees) -> Result<(), StoreError>,
-    /// A tree that this format does not look at any more.
+    /// A tree that is unused from this format on.
     retired: Option<&'static str>,
 }
 
@@ -49,7 +48,7 @@ fn has_tree(db: &sled::Db, name: &str) -> bool {
     db.tree_names().iter().any(|tree| tree == name.as_bytes())
 }
 
-/// Whether this program knows the format of the store; which it is.
+/// The format of the store; fails if it is newer than this program.
 pub(super) fn known_format(trees: &Trees) -> Result<u32, StoreError> {
     let (found, known) = (trees.format()?, newest_format());
     if found > known {
@@ -58,7 +57,7 @@ pub(super) fn known_format(trees: &Trees) -> Result<u32, StoreError> {
     Ok(found)
 }
 
-/// Brings the store from a format to the newest, step by step, each of them made durable.
+/// Migrates the store from a format to the newest, making each step durable.
 pub(super) fn migrate(
     db: &sled::Db,
     trees: &Trees,
@@ -72,7 +71,7 @@ pub(super) fn migrate(
         trees.set_format(step.to)?;
         make_durable()?;
     }
-    // Also what a crash right after the step has left.
+    // Also covers a crash directly after a step.
     for retired in MIGRATIONS.iter().filter_map(|step| step.retired) {
         if has_tree(db, retired) {
             db.drop_tree(retired)?;

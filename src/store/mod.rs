@@ -1,8 +1,8 @@
-//! The store: sled, used so that its known weaknesses cannot lose money.
+//! The store: sled, used in such a way that its known weaknesses cannot lose money.
 //!
-//! The journal is the truth: one turn is one entry, atomic within one tree, durable before anything of it leaves.
-//! Every other tree can be rebuilt from the newest whole recorded state and the journal behind it.
-//! Knows the types of `process` and `history` only.
+//! The journal is the source of truth: one turn is one entry, atomic within one tree, and durable before any of its
+//! effects is released. Every other tree can be rebuilt from the newest whole recorded state and the journal after it.
+//! The store knows only the types of `process` and `history`.
 
 mod account_index;
 mod addresses;
@@ -113,7 +113,7 @@ use crate::process::topology::Topology;
 pub struct Store {
     journal: Journal,
     states: States,
-    /// The numbers of the store.
+    /// Numbers such as the format and the boot.
     meta: sled::Tree,
     gaps: Gaps,
     caught_up: CaughtUp,
@@ -126,11 +126,11 @@ pub struct Store {
     underway: Underway,
     composition: Composition,
     standstill: Standstill,
-    /// Last, because it holds the lock: fields are dropped in order, and the trees hold the files open.
+    /// Last, because it holds the lock: fields are dropped in order, and the trees keep files open.
     engine: Engine,
 }
 
-/// The proof that a turn is durable. Only a commit makes one, and nothing of a turn is released without it.
+/// Proof that a turn is durable. Only a commit creates one, and no effect of a turn is released without it.
 #[derive(Debug)]
 pub struct Committed {
     position: Lsn,
@@ -145,7 +145,7 @@ impl Committed {
 }
 
 impl Store {
-    /// Who this store is: drawn when it was made, and at this opening.
+    /// The identity of this store: an id drawn when it was created, and the boot and run of this opening.
     #[must_use]
     pub fn identity(&self) -> Identity {
         self.identity
@@ -157,10 +157,10 @@ impl Store {
         self.journal.head().position
     }
 
-    /// Makes a turn durable. A failure is final: the caller stops.
+    /// Makes a turn durable. An error is final: the caller must stop.
     ///
     /// # Errors
-    /// [`StoreError`]: whether the turn is durable is not known.
+    /// [`StoreError`]; it is then unknown whether the turn is durable.
     pub fn commit(&self, turn: &Turn) -> Result<Committed, StoreError> {
         let _underway = self.underway.begin();
         self.journal.append(turn, || self.engine.make_durable())?;
@@ -172,21 +172,20 @@ impl Store {
         })
     }
 
-    /// Makes everything else that was written durable.
+    /// Makes everything else written so far durable.
     ///
     /// # Errors
-    /// [`StoreError`]: what was written before may be lost.
+    /// [`StoreError`]; data written before may be lost.
     pub fn sync(&self) -> Result<(), StoreError> {
         let _underway = self.underway.begin();
         self.engine.make_durable()
     }
 
-    /// The process as it was after the newest durable turn: the newest whole recorded state, and the journal
-    /// applied from there. States that were recorded since, and recordings without a stored part, are waiting in
-    /// the process to be taken.
+    /// The process as of the newest durable turn: the newest whole recorded state, with the journal applied from there.
+    /// States sealed since, and finished recordings without a stored part, wait in the process to be taken.
     ///
     /// # Errors
-    /// [`StoreError`] where the journal is damaged or has a gap.
+    /// [`StoreError`] if the journal is damaged or has a gap.
     pub fn recover(
         &self,
         me: &ProcessId,
@@ -208,7 +207,8 @@ impl Store {
         Ok((process, Committed { position }))
     }
 
-    // A state whose chunks did not all reach the disk before a crash is passed over: the journal gives it again.
+    // A state whose chunks did not all reach the disk before a crash is skipped; replaying the journal produces it
+    // again.
     fn newest_whole_state(
         &self,
         new: &impl Fn(Registers) -> Process,
@@ -217,7 +217,7 @@ impl Store {
         let mut passed_over = None;
         for cut in self.states.cuts() {
             let cut = cut?;
-            // What is left of older ones is going.
+            // Older states are about to be deleted.
             if cut.next() < first {
                 break;
             }
@@ -232,7 +232,7 @@ impl Store {
             }
         }
         if first > Lsn(1) {
-            // Without the turns before, a state is all there is to begin with.
+            // Without the earlier turns there must be a state to start from.
             let problem = "no recorded state is whole, and older entries were deleted; put a copy of the store back";
             let what = format!("journal before entry {first}");
             let none = StoreError::damaged(what, Damage::Contradiction(problem.to_owned()));
@@ -270,13 +270,13 @@ impl Store {
         Ok(Some((process, state)))
     }
 
-    /// The durable turns from `from` on, in order.
+    /// The durable turns from `from`, in order.
     pub fn turns(&self, from: Lsn) -> impl Iterator<Item = Result<Turn, StoreError>> + '_ {
         self.journal.scan(from, None).map(|entry| Ok(entry?.turn))
     }
 
-    /// Writes a sealed state behind the one before, once the turn that sealed it is committed. Not durable before
-    /// [`Store::sync`]; a crash before that loses nothing, the journal gives it again.
+    /// Writes a sealed state after its predecessor, when the turn that sealed it is committed. It is durable after the
+    /// next [`Store::sync`]; a crash before that loses nothing, since the journal produces it again.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -284,18 +284,18 @@ impl Store {
         let _writing = self.writing();
         let journal = self.journal.hash_up_to(sealed.registers.position)?;
         let recorded = self.states.write(&self.chunks, sealed, journal)?;
-        // A backup that is being read needs them all; the next state is written soon.
+        // A backup in progress needs all states. They are thinned with the next state.
         if let Some(_deleting) = self.standstill.deleting() {
             self.states.thin(self.journal.first())?;
         }
         Ok(recorded)
     }
 
-    /// The state recorded at a cut, if it is written. One that [`Store::recover`] passed over is not, until it is
-    /// written again.
+    /// The state recorded at a cut, if it is written. A state that [`Store::recover`] skipped does not count until it
+    /// is written again.
     ///
     /// # Errors
-    /// [`StoreError`]; [`StoreError::Damaged`] also where a later one is written and this one is gone.
+    /// [`StoreError`]; [`StoreError::Damaged`] also if a later state is written and this one is missing.
     pub fn state(&self, cut: Lsn) -> Result<Option<RecordedState>, StoreError> {
         let state = self.states.written(cut)?;
         if state.is_none() && self.states.is_behind(cut) {
@@ -306,7 +306,7 @@ impl Store {
         Ok(state.map(|state| state.recorded))
     }
 
-    /// Stores this process's part of a snapshot, durably. One that is stored stays as it is.
+    /// Stores the part of this process for a snapshot durably. An existing part is kept.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -314,7 +314,7 @@ impl Store {
         self.put_parts(std::slice::from_ref(part))
     }
 
-    /// Stores this process's parts of snapshots, durably. One that is stored stays as it is.
+    /// Stores parts of this process durably. Existing parts are kept.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -325,7 +325,7 @@ impl Store {
         self.sync()
     }
 
-    /// This process's stored part of a snapshot.
+    /// The stored part of this process for a snapshot.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -333,13 +333,13 @@ impl Store {
         self.history.part(snapshot)
     }
 
-    /// This process's parts of the snapshots whose complete revision does not hold it, or is among the newest.
+    /// The individually stored parts of this process: those that no packed complete revision contains.
     pub fn lone_parts(&self) -> impl Iterator<Item = Result<Part, StoreError>> + '_ {
         self.history.parts()
     }
 
-    /// Every chunk of a part that is not here and can be named; ask again when those are here. One that holds messages
-    /// or an index and is damaged is missing: adopting it mends it.
+    /// The chunks of a part that are missing and whose hashes are known; call it again when these are stored. Damaged
+    /// chunks of messages or indexes count as missing; adopting them repairs them.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -356,18 +356,19 @@ impl Store {
         Ok(missing)
     }
 
-    /// A chunk in its frame, not packed, for another store to adopt.
+    /// A framed, uncompressed chunk for another store to adopt.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] also where it is missing.
+    /// [`StoreError::Damaged`], also if it is missing.
     pub fn framed_chunk(&self, hash: &Hash) -> Result<Vec<u8>, StoreError> {
         self.chunks.framed(hash)
     }
 
-    /// Takes over chunks from another store, in their frames.
+    /// Stores framed chunks of another store.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] where one is not what its hash says; those before it are stored then, and no others.
+    /// [`StoreError::Damaged`] if a chunk does not match its hash; the chunks before it are stored then, the later ones
+    /// are not.
     pub fn adopt_chunks(
         &self,
         chunks: impl IntoIterator<Item = (Hash, Vec<u8>)>,
@@ -375,10 +376,10 @@ impl Store {
         self.chunks.adopt(chunks)
     }
 
-    /// What the contents of a part come to, as they are stored here; `me` owns this journal.
+    /// Counts the stored contents of a part; `me` is the owner of this journal.
     ///
     /// # Errors
-    /// [`StoreError`]: what is held is damaged.
+    /// [`StoreError`]: stored contents are damaged.
     pub fn count(&self, me: &ProcessId, part: &Part) -> Result<Counted, StoreError> {
         let mut counted = Counted::default();
         for run in &part.state.runs {
@@ -400,7 +401,7 @@ impl Store {
         if part.process == *me {
             counted.is_chained = match self.journal.hash_up_to(part.state.position) {
                 Ok(hash) => Some(hash == part.state.journal),
-                // It was read from the journal, which does not reach back so far any more.
+                // It was read from the journal, which no longer reaches back that far.
                 Err(StoreError::BeforeHorizon { .. }) => None,
                 Err(error) => return Err(error),
             };
@@ -408,7 +409,7 @@ impl Store {
         Ok(counted)
     }
 
-    /// The cells of a recorded state in ascending order, newest run first, from a key on. Reads the disk.
+    /// The cells of a recorded state in ascending order from a key on; newer runs win. Reads from disk.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -416,7 +417,7 @@ impl Store {
         Cells::new(&self.chunks, runs, from)
     }
 
-    /// The recorded messages of a channel, in order. Reads the disk, a chunk at a time.
+    /// The recorded messages of a channel in order. Reads from disk, one chunk at a time.
     #[must_use]
     pub fn messages<'a>(&'a self, channel: &'a RecordedChannel) -> Messages<'a> {
         Messages::new(&self.chunks, channel)

@@ -1,4 +1,4 @@
-//! How a store is opened. Everything that may refuse it comes first, and a store that is refused stays as it was.
+//! Opens stores. All checks that can refuse a store come first, and a refused store stays unchanged.
 
 use std::path::Path;
 
@@ -25,18 +25,19 @@ use super::{Store, migrate};
 use crate::process::event::Identity;
 use crate::process::ids::ProcessId;
 
-/// What [`Store::migrate`] has found and left.
+/// The result of [`Store::migrate`].
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Migrated {
     /// The format of the store before.
     pub from: u32,
-    /// The newest format; the same, where there was nothing to do.
+    /// The newest format; equal to `from` if there was nothing to do.
     pub to: u32,
 }
 
 impl Store {
-    /// Opens or creates the store of a process: takes the lock, checks format, owner and witness, migrates, counts
-    /// the boot. One that is refused stays as it was, its boot uncounted: it may be a copy of the right one.
+    /// Opens or creates the store of a process: locks it, checks format, owner and durable watermark, migrates, and
+    /// counts the boot. A refused store stays unchanged and its boot uncounted, since it may be a copy of the right
+    /// one.
     ///
     /// # Errors
     /// [`StoreError`]: in use, of another process or cluster, of a newer format, damaged, or not accessible.
@@ -44,7 +45,7 @@ impl Store {
         Self::open_on(dir, cluster, process, Box::new(Disk))
     }
 
-    /// [`Store::open`] on another medium than the disk.
+    /// As [`Store::open`], on another medium than the disk.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -80,7 +81,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Brings the store of a stopped node to the newest format, as opening it would; its boot is not counted.
+    /// Migrates the store of a stopped node to the newest format, as opening does; the boot is not counted.
     ///
     /// # Errors
     /// [`StoreError`]: in use, of a newer format, damaged, or not accessible.
@@ -122,8 +123,8 @@ impl Store {
     }
 }
 
-/// Checks that the journal holds what was acknowledged. Turns may be missing behind its end where nothing says so, and where
-/// the files are a copy. The caller makes durable what is noted of that.
+/// Checks that the journal has everything acknowledged. Without a watermark, or if the files are a copy, later turns
+/// may be missing; this is noted as a gap, which the caller makes durable.
 pub(super) fn check_end(
     engine: &Engine,
     trees: &Trees,
@@ -149,7 +150,7 @@ pub(super) fn check_end(
     }
 }
 
-/// Makes a store that is owned already, by an identity that was drawn before. Its first start is its first boot.
+/// Creates a store with an owner and an identity drawn before. Its first start is its first boot.
 pub(super) fn create(dir: &Path, owner: &OwnerV1) -> Result<Store, StoreError> {
     let engine = Engine::open(dir, Box::new(Disk))?;
     let trees = Trees::open(&engine.db)?;
@@ -163,14 +164,14 @@ pub(super) fn create(dir: &Path, owner: &OwnerV1) -> Result<Store, StoreError> {
     Store::assemble(engine, trees, (me, journal, identity))
 }
 
-/// The store of a stopped node, opened to look into it: no boot is counted.
+/// The store of a stopped node, opened for inspection without counting a boot.
 pub(super) struct Stopped {
     pub(super) engine: Engine,
     pub(super) trees: Trees,
     pub(super) owner: OwnerV1,
 }
 
-/// A store that is there already, and not of an older format.
+/// Opens an existing store of the newest format.
 pub(super) fn stopped_of_newest_format(dir: &Path) -> Result<Stopped, StoreError> {
     let (engine, trees) = stopped(dir)?;
     let (found, known) = (migrate::known_format(&trees)?, migrate::newest_format());
@@ -186,7 +187,7 @@ pub(super) fn stopped_of_newest_format(dir: &Path) -> Result<Stopped, StoreError
     })
 }
 
-// The engine and trees of a store that is there already.
+// The engine and the trees of an existing store.
 fn stopped(dir: &Path) -> Result<(Engine, Trees), StoreError> {
     if !files::exists(dir) {
         return Err(files::absent(dir));
@@ -196,7 +197,7 @@ fn stopped(dir: &Path) -> Result<(Engine, Trees), StoreError> {
     Ok((engine, trees))
 }
 
-// Whose the store is; nobody's, if it is fresh.
+// The owner of the store; `None` if the store is new.
 fn owner(trees: &Trees, cluster: &str, process: &ProcessId) -> Result<Option<OwnerV1>, StoreError> {
     match schema::get::<OwnerV1>(&trees.meta, OWNER, Kind::Owner)? {
         Some(owner) if owner.cluster != cluster || owner.process != *process => {
@@ -211,7 +212,7 @@ fn owner(trees: &Trees, cluster: &str, process: &ProcessId) -> Result<Option<Own
     }
 }
 
-// A fresh store becomes the caller's.
+// Makes the caller the owner of a new store.
 fn own(trees: &Trees, cluster: &str, process: &ProcessId) -> Result<OwnerV1, StoreError> {
     let owner = OwnerV1 {
         cluster: cluster.to_owned(),
@@ -222,7 +223,7 @@ fn own(trees: &Trees, cluster: &str, process: &ProcessId) -> Result<OwnerV1, Sto
     Ok(owner)
 }
 
-/// Who the store was when it was last opened.
+/// The identity at the previous opening.
 pub(super) fn identity(trees: &Trees, store: [u8; 16]) -> Result<Identity, StoreError> {
     let number =
         |key| Ok::<_, StoreError>(schema::get(&trees.meta, key, Kind::Number)?.unwrap_or(0));

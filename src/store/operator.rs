@@ -1,5 +1,5 @@
-//! What an operator can decide about a stopped store where two stores contradict each other. docs/operations.md says when,
-//! and what it costs.
+//! Decisions of an operator about a stopped store, for stores that contradict each other. docs/operations.md says when
+//! to use them and what they cost.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,68 +21,69 @@ use crate::process::ids::{Lsn, ProcessId};
 use crate::process::registers::Registers;
 use crate::process::topology::Topology;
 
-/// What [`Store::vouch`] adds: more starts than any copy of the store will have had.
+/// The number of boots that [`Store::vouch`] adds, more than any copy of the store will have had.
 const BOOTS_AHEAD: u64 = 1000;
 
-/// A decision that was made durable.
+/// A durable decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forgotten {
-    /// Whose store it was made in.
+    /// The process that owns the store.
     pub process: ProcessId,
-    /// The turn that holds it.
+    /// The turn with the decision.
     pub position: Lsn,
-    /// What was between that process and the peer; `None` where that was settled before, and nothing has passed since.
+    /// The settled amounts between the process and the peer; `None` if they were settled before and nothing has passed
+    /// since.
     pub settlement: Option<Settlement>,
 }
 
 /// Why the store of a peer is not forgotten.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotForgotten {
-    /// It is the store itself.
+    /// The peer is the process of this store.
     #[error(
         "this store is that of process {0:?} itself; --peer names the process whose store is lost, and the directory is that \
          of a process which goes on"
     )]
     Own(ProcessId),
-    /// It was never met, and nothing has passed between the two.
+    /// The peer has never been met, and nothing has passed between the two.
     #[error(
         "this store knows no process {0:?}: it has met none of that name, and nothing was sent or delivered"
     )]
     Unknown(ProcessId),
-    /// A store of it was given up before, and the two have gone on since.
+    /// An earlier store of the peer was given up, and the two have continued since.
     #[error("{0}")]
     InUse(Box<InUse>),
-    /// `again` names another decision than the newest.
+    /// `again` is not the position of the newest decision.
     #[error(
         "this store did not give up a store of {peer:?} in the turn at journal position {again}: nothing was booked"
     )]
     NotThen {
-        /// The process.
+        /// The peer.
         peer: ProcessId,
-        /// The position that was given.
+        /// The given position.
         again: Lsn,
     },
 }
 
-/// What a repeated command would give up: the store that has taken the place of the lost one.
+/// The store that a repeated command would give up: the successor of the lost one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "this store gave up a store of {peer:?} already, in the turn at journal position {position}; nothing was booked now. \
      Since then it has {since}. Only if its store was lost once more, repeat the command with --again {position}"
 )]
 pub struct InUse {
-    /// The process.
+    /// The peer.
     pub peer: ProcessId,
-    /// The turn that gave its store up.
+    /// The turn in which its store was given up.
     pub position: Lsn,
     /// What has happened since.
     pub since: Box<str>,
 }
 
 impl Store {
-    /// Decides in the store of a stopped node that the store of a peer is lost: its channels begin anew. Where that was
-    /// decided before, and the two have gone on since, `again` is the position of that turn: a repeated command does not give
-    /// up the store that has taken the place of the lost one.
+    /// Decides in the store of a stopped node that the store of a peer is lost, so that its channels begin anew. If
+    /// that was decided before and the two have continued since, `again` must be the position of that decision: a
+    /// repeated command must not give up the successor of the lost store.
     ///
     /// # Errors
     /// [`StoreError`]; [`NotForgotten`].
@@ -104,7 +105,7 @@ impl Store {
             return Ok(Err(NotForgotten::Own(me)));
         }
         let store = Self::assemble(engine, trees, (me.clone(), journal, identity))?;
-        // The configuration is not at hand. A process without a channel to here is known from the history.
+        // The configuration is not available. Processes without a channel to this one are known from the history.
         let known: Vec<ProcessId> = store.processes_known(&me)?.into_iter().collect();
         let topology = Topology::full(&known).expect("distinct processes are a topology");
         let (mut process, _) = store.recover(&me, &topology, usize::MAX)?;
@@ -137,7 +138,7 @@ impl Store {
         }))
     }
 
-    // This process, and those that the newest snapshot names.
+    // This process, and those named in the newest snapshot.
     fn processes_known(&self, me: &ProcessId) -> Result<BTreeSet<ProcessId>, StoreError> {
         let mut known = BTreeSet::from([me.clone()]);
         let Some(((_, snapshot), _)) = self.lines(None, 1, |_, _| true).pop() else {
@@ -155,9 +156,9 @@ impl Store {
         Ok(known)
     }
 
-    /// Counts the boot of a stopped node's store on, so that peers that have met another copy of it take this one for
-    /// the newer. What passed over the channels is compared all the same. What the other copy did is in none of its turns, so
-    /// it answers for no instant between its last turn and its next start. Says the new boot number.
+    /// Advances the boot of a stopped node's store, so that peers that have met another copy of it take this one for
+    /// newer. Channel contents are compared all the same. The operations of the other copy are in none of its turns, so
+    /// it does not answer for instants between its last turn and its next start. Returns the new boot number.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -175,7 +176,7 @@ impl Store {
     }
 }
 
-// A store that was not met may have been sent something that waits for it; a process that calls this one is never met.
+// A store that was never met may have been sent messages that wait for it; a unary process is never met.
 fn passed_since(registers: &Registers, peer: &ProcessId) -> String {
     let sent = registers.outgoing.get(peer).map(|channel| channel.sent);
     let delivered = registers.incoming.get(peer);
@@ -185,7 +186,7 @@ fn passed_since(registers: &Registers, peer: &ProcessId) -> String {
     format!("sent {sent} messages to it, and delivered {delivered} from it")
 }
 
-// Whether the store of a peer is to be given up that is known now.
+// Whether the current store of a peer is the one to be given up.
 fn is_meant(process: &Process, peer: &ProcessId, again: Option<Lsn>) -> Result<(), NotForgotten> {
     let registers = process.registers();
     let peer = peer.clone();

@@ -1,4 +1,4 @@
-//! Makes parts of recordings: the written state, and the messages of the closed channels out of the journal.
+//! Builds parts of recordings: the written state, and the messages of the closed channels from the journal.
 
 use super::Store;
 use super::chunks::MessageWriter;
@@ -7,13 +7,13 @@ use crate::history::part::{Part, RecordedChannel, RecordedState, recorded_messag
 use crate::process::ids::{Lsn, ProcessId, SnapshotId};
 use crate::process::snapshot::{ChannelRecording, Recording};
 
-/// A recording on its way to a part.
+/// A part under construction.
 struct PartDraft<'a> {
     recording: &'a Recording,
     state: RecordedState,
-    /// Each closed channel, and what its messages are written by.
+    /// Each closed channel with the writer of its messages.
     channels: Vec<(RecordedChannel, MessageWriter)>,
-    /// The turn that delivered the last recorded message, or later; the cut where there is none.
+    /// A turn at or after the delivery of the last recorded message; the cut if there are none.
     end: Lsn,
 }
 
@@ -47,7 +47,7 @@ impl<'a> PartDraft<'a> {
 }
 
 impl Store {
-    /// Makes the part of a recording: its written state, and the messages of its closed channels from the journal.
+    /// Builds the part of a recording from its written state and the messages of its closed channels in the journal.
     /// `None` while the state is not written.
     ///
     /// # Errors
@@ -61,8 +61,9 @@ impl Store {
         Ok(parts.into_iter().next())
     }
 
-    /// The same for several recordings, in one pass over the journal: recordings that waited for a dead process finish
-    /// together when it returns, and each may reach far back. Those whose state is not written are left out.
+    /// As [`Store::build_part`] for several recordings in one pass over the journal: recordings that waited for a dead
+    /// process finish together when it returns, and each may reach far back. Recordings whose state is not written are
+    /// omitted.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -77,7 +78,7 @@ impl Store {
             match self.state(recording.cut) {
                 Ok(Some(state)) => drafts.push(PartDraft::new(recording, state)),
                 Ok(None) => {}
-                // The part was stored meanwhile, and nothing needed the state any more.
+                // The part was stored meanwhile, and the state has been deleted since.
                 Err(StoreError::Damaged { .. }) if self.has_part(&recording.snapshot) => {}
                 Err(error) => return Err(error),
             }
@@ -105,7 +106,7 @@ impl Store {
         matches!(self.part(snapshot), Ok(Some(_)))
     }
 
-    // One pass, whatever the number of channels, and one chunk of each in memory.
+    // One pass for all channels, with one chunk per channel in memory.
     fn write_messages(&self, drafts: &mut [PartDraft<'_>]) -> Result<(), StoreError> {
         let filled = drafts
             .iter()

@@ -1,6 +1,6 @@
-//! That one balance belongs to a snapshot: the revision, and of each run, from the newest on, the chunk in which the
-//! account stands or would stand, with the index chunks that lead there. Every chunk is found by its hash, so whoever
-//! knows the root of the snapshot needs nobody's word for the rest.
+//! Proofs that a balance belongs to a snapshot. A proof has the revision and, for each run from the newest, the chunk
+//! that contains or would contain the account, with the index chunks that lead to it. All chunks are addressed by hash,
+//! so the root of the snapshot suffices to verify the rest.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
@@ -16,21 +16,21 @@ use crate::history::part::{Chunk, Run};
 use crate::process::cell::Cell;
 use crate::process::ids::{AccountId, Hash, ProcessId, SnapshotId};
 
-/// What proves a balance. All of it is as it is stored, frames included.
+/// A proof of a balance. All values are in stored form, frames included.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Proof {
     /// The revision; its hash is the root.
     pub revision: Vec<u8>,
-    /// The runs that were looked into, newest first: down to the one that holds the account, or all.
+    /// The runs examined, newest first: down to the one that contains the account, or all.
     pub runs: Vec<RunProof>,
 }
 
-/// What a run says of an account.
+/// The part of a proof for one run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RunProof {
-    /// The index chunks that lead to the place of the account.
+    /// The index chunks that lead to the position of the account.
     pub index: Vec<Vec<u8>>,
-    /// The chunk in which it stands or would stand; `None` where the run begins behind it.
+    /// The chunk that contains or would contain it; `None` if the run begins after it.
     pub cells: Option<Vec<u8>>,
 }
 
@@ -39,18 +39,18 @@ pub struct RunProof {
 pub struct Proven {
     /// The revision, with the root to which the balance belongs.
     pub published: Published,
-    /// The balance; `None`: the account did not exist.
+    /// The balance; `None` if the account did not exist.
     pub balance: Option<i64>,
 }
 
-/// Why a proof proves nothing.
+/// Why a proof is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unproven(String);
 
 impl Store {
-    /// Proves the balance of an account in a published revision, or that there was none. `None`: the revision does not
-    /// hold the state of this process.
+    /// Proves the balance of an account in a published revision, or that it did not exist. `None` if the revision does
+    /// not contain the state of this process.
     ///
     /// # Errors
     /// [`StoreError`]: the revision or a chunk is missing or damaged.
@@ -96,7 +96,7 @@ impl Store {
 }
 
 impl Proof {
-    /// What it proves of an account.
+    /// Verifies the proof for an account.
     ///
     /// # Errors
     /// [`Unproven`]: something in it is damaged, missing, or of another snapshot, process or account.
@@ -167,7 +167,7 @@ fn balance_among(cells: &[Cell], account: &AccountId) -> Option<i64> {
     })
 }
 
-/// The chunks of a store; what was read is kept.
+/// The chunks of a store, recording those that were read.
 struct StoreChunks<'a> {
     store: &'a Store,
     index: Mutex<Vec<Vec<u8>>>,
@@ -183,7 +183,7 @@ impl ChunkSource for StoreChunks<'_> {
     }
 }
 
-/// The chunks of a proof, by the hashes that they have; and which of them were needed.
+/// The chunks of a proof by hash, recording those that were needed.
 struct ProofChunks<'a> {
     stored: HashMap<Hash, &'a [u8]>,
     used: Mutex<HashSet<Hash>>,
@@ -260,7 +260,7 @@ mod tests {
         assert!(refused(&proof, "p", "b").contains("goes on behind the run"));
         assert!(refused(&proof, "q", "z").contains("run 1 of 1"));
         assert!(refused(&proof, "r", "z").contains("does not hold process r"));
-        // Without the newer run the older would say what the account held before.
+        // Without the newer run the older one would prove an outdated balance.
         let (newer, _) = proven("b");
         let mut older = proof.clone();
         older.runs.remove(0);

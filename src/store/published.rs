@@ -1,4 +1,4 @@
-//! What a store offers of its history: the published revisions of global states. They are added to and never changed.
+//! The public interface to the history: the published revisions of global states, which are added to and never changed.
 
 use super::Store;
 use super::error::StoreError;
@@ -9,10 +9,10 @@ use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, SnapshotId};
 
 impl Store {
-    /// Publishes a revision in the history, durably; says its root hash.
+    /// Publishes a revision durably; returns its root hash.
     ///
     /// # Errors
-    /// [`StoreError::OtherRevision`] where another one is published under its number: that stays as it is.
+    /// [`StoreError::OtherRevision`] if another revision has its number; that one stays.
     pub fn publish(&self, state: &GlobalState) -> Result<Hash, StoreError> {
         let published = self.history.publish(state)?;
         self.sync()?;
@@ -20,7 +20,7 @@ impl Store {
         Ok(published.root)
     }
 
-    /// Publishes a state under the first number after this one that is free, and gives it that number.
+    /// Publishes a state under the first free number after `before`, and sets that number.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -29,15 +29,15 @@ impl Store {
         loop {
             state.revision = self.next_revision(&state.snapshot, state.revision)?;
             match self.publish(state) {
-                // A peer's revision has come in under this number.
+                // A revision of a peer has arrived with this number.
                 Err(StoreError::OtherRevision { .. }) => {}
                 published => return published,
             }
         }
     }
 
-    /// Packs some old revisions and turns, if many lie alone; to be called after each revision, for more is packed than one
-    /// snapshot of a quiet cluster adds. In a busy one the rest of the turns stays alone.
+    /// Packs some old revisions and turns if many are stored individually. Call it after each revision: it packs more
+    /// than one snapshot of a quiet cluster adds. In a busy cluster the remaining turns stay individual.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -51,8 +51,8 @@ impl Store {
         Ok(())
     }
 
-    /// Packs some of the old revisions, if many lie alone; says whether there may be more. None during a backup: what is
-    /// packed is deleted where it lay.
+    /// Packs some old revisions if many are stored individually; returns whether there may be more. Does nothing during
+    /// a backup, since packing deletes the individual copies.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -63,7 +63,7 @@ impl Store {
         self.history.pack(|| self.sync())
     }
 
-    /// A revision of a snapshot, or the newest, as it is stored, frame included, for another store to adopt.
+    /// The stored bytes of a revision (the given one or the newest), frame included, for another store to adopt.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -78,7 +78,7 @@ impl Store {
         }
     }
 
-    /// Reads a revision as another store holds it.
+    /// Decodes the stored bytes of a revision from another store.
     ///
     /// # Errors
     /// [`Damage`].
@@ -86,11 +86,10 @@ impl Store {
         history::decode(stored).map(|published| published.state)
     }
 
-    /// Publishes a revision of another store in this history, durably and to the byte: `stored` is what `state` was
-    /// read from.
+    /// Publishes a revision of another store durably with identical bytes: `state` was decoded from `stored`.
     ///
     /// # Errors
-    /// [`StoreError::OtherRevision`] where another one is published here under its number; nothing is changed then.
+    /// [`StoreError::OtherRevision`] if another revision has its number; nothing is changed then.
     pub fn adopt_revision(&self, state: &GlobalState, stored: &[u8]) -> Result<(), StoreError> {
         self.history.adopt(state, stored)?;
         self.sync()?;
@@ -119,7 +118,7 @@ impl Store {
         self.history.get(snapshot, revision)
     }
 
-    /// The numbers of all published revisions of a snapshot, in the order in which each follows on the ones before.
+    /// The numbers of all published revisions of a snapshot, in the order of succession.
     #[must_use]
     pub fn revisions_of(&self, snapshot: &SnapshotId) -> Vec<u32> {
         self.history.revisions_of(snapshot)
@@ -131,7 +130,7 @@ impl Store {
         self.history.was_partial(snapshot)
     }
 
-    /// The first number after this one under which nothing stands in the history, readable or not.
+    /// The first number after `before` that no revision in the history has, readable or not.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -143,56 +142,56 @@ impl Store {
         Ok(next)
     }
 
-    /// Whether the history has the snapshot complete.
+    /// Whether the history has a complete revision of the snapshot.
     #[must_use]
     pub fn has_complete(&self, snapshot: &SnapshotId) -> bool {
         self.history.has_complete(snapshot)
     }
 
-    /// How many revisions have come into the history; those it held when the store was opened are counted first.
+    /// The number of revisions that have arrived in the history; those found at opening count first.
     #[must_use]
     pub fn revisions_came(&self) -> u64 {
         self.history.came()
     }
 
-    /// What has come into the history, in order, without the first so many, up to a limit.
+    /// The revisions that have arrived in the history, in order: at most `limit`, without the first `count`.
     #[must_use]
     pub fn revisions_after(&self, count: u64, limit: usize) -> Vec<RevisionArrival> {
         self.history.came_after(count, limit)
     }
 
-    /// Whether a revision in the history of another store is not here, or cannot be read, and was not deleted here for good.
+    /// Whether a revision of another store is absent or unreadable here and was not deleted for good.
     #[must_use]
     pub fn lacks_revision(&self, other: &RevisionArrival) -> bool {
         !self.is_gone(&other.snapshot) && self.history.lacks(other)
     }
 
-    /// Whether a revision in the history of another store stands here with other contents, as far as its figures tell.
+    /// Whether a revision with this number but other figures is in the history.
     #[must_use]
     pub fn contradicts_revision(&self, other: &RevisionArrival) -> bool {
         self.history.contradicts(other)
     }
 
-    /// What of the history cannot be read, as far as a reader or a sweep has met it.
+    /// The unreadable data of the history that readers and sweeps have found so far.
     #[must_use]
     pub fn unreadable(&self) -> Unreadable {
         self.history.unreadable()
     }
 
-    /// Grows whenever a revision is found that cannot be read: peers are asked for it.
+    /// Increases whenever an unreadable revision is found, which is then requested from peers.
     #[must_use]
     pub fn damage_found(&self) -> u64 {
         self.history.damage_found()
     }
 
-    /// The newest snapshot that is complete.
+    /// The newest complete snapshot.
     #[must_use]
     pub fn newest_complete(&self) -> Option<SnapshotId> {
         self.history.newest_complete()
     }
 
-    /// The newest revisions of the newest snapshots before a place that are wanted, newest first. They are fewer than the
-    /// limit only where the history ends: a snapshot that retention deletes meanwhile is passed over and does not count.
+    /// The newest revisions of the newest matching snapshots before a position, newest first. Fewer than `limit` only
+    /// at the end of the history: snapshots deleted meanwhile are skipped and do not count.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -217,7 +216,7 @@ impl Store {
         Ok(page)
     }
 
-    /// The newest published snapshots before a place that are wanted, newest first.
+    /// The newest matching published snapshots before a position, newest first.
     #[must_use]
     pub fn lines(
         &self,
@@ -228,8 +227,8 @@ impl Store {
         self.history.lines(before, limit, wanted)
     }
 
-    /// The newest published snapshots before a place in which a state may be that was recorded at an instant or before, newest
-    /// first.
+    /// The newest published snapshots before a position that may contain a state recorded at or before an instant,
+    /// newest first.
     #[must_use]
     pub fn begun_by(
         &self,

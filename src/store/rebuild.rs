@@ -1,15 +1,16 @@
-//! A new store for one process whose store is lost: from a complete snapshot in the history of a peer, and from what the
-//! journals of its peers say has passed since.
+//! Rebuilds the store of one process that lost it, from a complete snapshot in the history of a peer and from what the
+//! journals of the peers say has passed since.
 //!
-//! Balances, keys and answers are those of the snapshot. What a peer has sent to the process since its recorded state, and
-//! what it has got from it, is known as a sum of money: the new store holds the difference in the account `suspense`, and
-//! a person decides whose it is. What only the lost store knew, such as deposits since the snapshot, is lost.
+//! Balances, keys and remembered answers are those of the snapshot. What a peer has sent to the process since its
+//! recorded state, and received from it, is known as a sum of money: the new store books the difference to the account
+//! `suspense`, and a person decides where it belongs. What only the lost store knew, such as deposits since the
+//! snapshot, is lost.
 //!
-//! Where more has gone out than the account `suspense` held, the rest is not booked: no balance is below zero, and whose it
-//! is only a person can say. The store remembers the figure, and its node and `store check` go on to tell it.
+//! If more has gone out than the account `suspense` held, the rest is not booked: balances are never negative, and only
+//! a person can assign it. The store keeps the figure, and its node and `store check` keep reporting it.
 //!
-//! Messages are not sent again. Peers that forget the lost store write off what had passed between it and them
-//! ([`super::Store::forget`]); what had come in beyond what went out is money that this store opens with.
+//! Messages are not sent again. Peers that forget the lost store write off what had passed between them
+//! ([`super::Store::forget`]). The excess of money received over money sent is an opening balance of this store.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -32,17 +33,17 @@ use crate::process::ids::{Lsn, ProcessId};
 /// What a peer knows to have passed since a snapshot, in minor units.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PassedSince {
-    /// The peer.
+    /// The peer whose journal was read.
     pub peer: ProcessId,
-    /// Sent to the process, and not in its recorded state.
+    /// Sent to the process and not contained in its recorded state.
     pub sent: i128,
-    /// Got from the process, beyond what that had sent by its recorded state; below zero where something that it had sent
-    /// never came.
+    /// Received from the process, beyond what it had sent by its recorded state; negative if something it had sent
+    /// never arrived.
     pub delivered: i128,
 }
 
 impl PassedSince {
-    /// What the process held more, or less, than its recorded state says.
+    /// The difference of the process's money to its recorded state.
     #[must_use]
     pub fn difference(&self) -> i128 {
         self.sent - self.delivered
@@ -52,26 +53,26 @@ impl PassedSince {
 /// Why a store cannot tell what has passed since a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Untold {
-    /// It has forgotten the other process's store since: what passed is settled.
+    /// It has forgotten the store of the other process since, which settled what had passed.
     Settled,
     /// Its journal is not the one in which the snapshot was recorded.
     Replaced,
-    /// Its journal begins behind the snapshot.
+    /// Its journal begins after the snapshot.
     Trimmed,
 }
 
-/// A store that was made.
+/// A rebuilt store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rebuilt {
-    /// As it was recorded, but for the difference.
+    /// The store as recorded, without the difference.
     pub restored: Restored,
-    /// What was booked into the account `suspense`, or, below zero, taken from it.
+    /// The amount booked to the account `suspense`, or taken from it if negative.
     pub booked: i128,
 }
 
 impl Store {
-    /// What could not be booked when the store was made from a snapshot, minor units; below zero where its accounts held
-    /// more than there was.
+    /// The amount in minor units that could not be booked when the store was made from a snapshot; negative if its
+    /// accounts have more than there was.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -87,12 +88,12 @@ impl Store {
     }
 }
 
-/// The same, of a store that nobody has open.
+/// As [`Store::unbooked`], for a store that is not open.
 pub(super) fn unbooked(meta: &sled::Tree) -> Result<i128, StoreError> {
     Ok(schema::get(meta, UNBOOKED, Kind::Number)?.unwrap_or(0))
 }
 
-/// What a person is told of it.
+/// The unbooked amount as a sentence for operators.
 #[must_use]
 pub fn unbooked_sentence(unbooked: i128) -> String {
     let (amount, advice) = match unbooked {
@@ -109,8 +110,8 @@ pub fn unbooked_sentence(unbooked: i128) -> String {
 }
 
 impl Archive {
-    /// What has passed between the owner of the store and another process since a snapshot that both recorded, or why that
-    /// is not known.
+    /// What has passed between the owner of the store and another process since a snapshot that both recorded, or why
+    /// that is unknown.
     ///
     /// # Errors
     /// [`StoreError`]: the journal is damaged.
@@ -137,7 +138,7 @@ impl Archive {
         }))
     }
 
-    // Why the journal is not known to continue a recorded state of its process, if it is not.
+    // Why the journal is not known to continue a recorded state of its process; `None` if it does.
     fn breaks_off(&self, state: &RecordedState) -> Result<Option<Untold>, StoreError> {
         let journal = Journal::open(self.trees())?;
         let cut = state.position;
@@ -149,7 +150,8 @@ impl Archive {
         Ok((!continues).then_some(Untold::Replaced))
     }
 
-    // All that was sent to a process and got from it, minor units, unless that was settled behind the cut.
+    // The amounts sent to a process and received from it after the cut, in minor units; `None` if they were settled
+    // after the cut.
     fn between(&self, lost: &ProcessId, cut: Lsn) -> Result<Option<(i128, i128)>, StoreError> {
         let trees = self.trees();
         let states = States::new(trees.states.clone());
@@ -193,10 +195,10 @@ impl Archive {
         Ok(Some((sent, delivered)))
     }
 
-    /// Makes the store of one process in `dir`. The snapshot is complete and audited, and holds that process.
+    /// Creates the store of one process in `dir`. The snapshot must be complete, audited and contain the process.
     ///
     /// # Errors
-    /// [`StoreError`]: what was made so far is of no use.
+    /// [`StoreError`]; the content of `dir` is then useless.
     pub fn rebuild(
         &self,
         (published, process): (&Published, &ProcessId),
@@ -219,7 +221,7 @@ mod tests {
     use crate::process::ids::Hash;
     use crate::store::fixture::{account, process, snapshot, store};
 
-    // Without this money that had gone out would be made up for by a balance below zero, or an account of nothing.
+    // Without this, money that had gone out is offset by a negative balance or an invalid account.
     #[test]
     fn the_difference_is_booked_as_far_as_there_is_money() {
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -232,7 +234,7 @@ mod tests {
             let since = archive.since(published, &process("q"));
             since.expect("it is whole")
         };
-        // Of the store that recorded it nothing is left.
+        // Nothing is left of the store that recorded it.
         assert_eq!(since(&published), Err(Untold::Replaced));
         let mine = published.state.parts.get_mut(&process("p"));
         let mine = &mut mine.expect("its part is there").state;
@@ -254,7 +256,7 @@ mod tests {
             let (process, _) = opened.recover(&lost, &alone, 8).expect("it is whole");
             let suspense = i64::try_from(booked).ok().filter(|booked| *booked > 0);
             assert_eq!(process.bank().balance(&account("suspense")), suspense);
-            // Without this the figure would have been printed once, and be gone.
+            // Without this the figure is printed once and lost.
             let unbooked = opened.unbooked().expect("it is whole");
             assert_eq!(unbooked, difference - booked);
             drop(opened);

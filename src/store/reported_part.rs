@@ -1,5 +1,4 @@
-//! Makes the part of a process of another make: its contents come as they are told, and are stored like those of every
-//! other part.
+//! Builds the part of a foreign process: its contents arrive as reported and are stored like those of any other part.
 
 use std::sync::Arc;
 
@@ -15,8 +14,8 @@ use crate::process::message::Message;
 use crate::process::topology::Topology;
 
 impl Store {
-    /// Stores what a process of another make tells of a snapshot, as its part; `initiator` started the snapshot, and the
-    /// answer came at the instant `came`, which is the latest at which it can have been recorded. The part is held for a
+    /// Stores what a foreign process reports about a snapshot as its part. `initiator` started the snapshot; the answer
+    /// arrived at the instant `came`, the latest at which the state can have been recorded. The part is held for its
     /// collection.
     ///
     /// # Errors
@@ -39,7 +38,7 @@ impl Store {
         let mut recorded = told.channels;
         let (mut channels, mut open) = (Vec::new(), Vec::new());
         for from in incoming() {
-            // Until it is finished, none of its channels is known to hold everything.
+            // Until the part is finished, none of its channels is known to be complete.
             if told.is_finished {
                 let messages = recorded.remove(from).unwrap_or_default();
                 channels.push(self.store_channel(from, messages)?);
@@ -82,7 +81,7 @@ impl Store {
         Ok(part)
     }
 
-    // The messages are numbered from 1 on: what they were called on the channel is the process's own affair.
+    // Messages are numbered from 1; their numbers on the channel are internal to the process.
     fn store_channel(
         &self,
         from: &ProcessId,

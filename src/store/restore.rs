@@ -1,11 +1,11 @@
-//! New stores from a recorded global state: of each process one, which begins with what was recorded and owes nothing to
-//! the store that it was recorded in.
+//! Creates new stores from a recorded global state, one per process. Each begins with the recorded state and is
+//! independent of the store in which it was recorded.
 //!
-//! All of it stands in the new journal, so that the journal alone gives every balance again: who the others are, each
-//! account as a deposit, keys, answers, and the messages that were on their way, numbered from 1 on. Identities are drawn
-//! first, and each store knows those of the others from its first turn on: a store of the old cluster, or of another one
-//! that was restored from the same snapshot, is another store than the one that was met. Markers are not carried: the
-//! snapshots that they belong to are those of the old cluster, whose history does not go on here.
+//! Everything is written to the new journal, so that the journal alone reproduces every balance: the identities of the
+//! others, each account as a deposit, keys, remembered answers, and the messages in flight, numbered from 1. Identities
+//! are drawn first, and each store knows those of the others from its first turn. A store of the old cluster, or of
+//! another restore from the same snapshot, is therefore recognized as a different store. Markers are not carried over:
+//! they belong to snapshots of the old cluster, whose history does not continue here.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -35,33 +35,34 @@ use crate::process::ids::{AccountId, Amount, ProcessId, RequestId, Seq};
 use crate::process::message::Body;
 use crate::process::topology::Topology;
 
-/// Where money goes whose account is not known.
+/// The account for money whose account is unknown.
 const SUSPENSE: &str = "suspense";
-/// A turn is closed when its records weigh so much.
+/// A turn is closed when its records reach this cost.
 const TURN_WEIGHT: usize = 4096;
-/// Clocks of other makes are followed up to the half of what there is; no true one is further.
+/// Lamport clocks of foreign processes are followed up to half of the range; no valid clock is beyond.
 const CLOCK_MAX: Lamport = Lamport(u64::MAX / 2 + (1 << 40));
 
-/// A store that was made.
+/// A created store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
-    /// Whose.
+    /// The process of the store.
     pub process: ProcessId,
-    /// How many accounts it holds.
+    /// The number of its accounts.
     pub accounts: u64,
-    /// The sum of their balances, minor units.
+    /// The sum of their balances in minor units.
     pub balance_total: i128,
-    /// How many messages wait in its outgoing channels.
+    /// The messages that wait in its outgoing channels.
     pub carried: u64,
-    /// The money among them, minor units.
+    /// The money in these messages, in minor units.
     pub carried_amount: i128,
 }
 
 impl Export {
-    /// Makes a store for each process of the exported snapshot, `dir/PROCESS`. The snapshot is complete and audited.
+    /// Creates a store for each process of the exported snapshot, in `dir/PROCESS`. The snapshot must be complete and
+    /// audited.
     ///
     /// # Errors
-    /// [`StoreError`]: what was made so far is of no use.
+    /// [`StoreError`]; the content of `dir` is then useless.
     pub fn restore(&self, dir: &Path) -> Result<Vec<Restored>, StoreError> {
         let (cluster, state) = (self.cluster(), &self.published().state);
         Beginning::new(self, (cluster, state)).all(dir)
@@ -69,22 +70,22 @@ impl Export {
 }
 
 impl Archive {
-    /// Makes a store for each process of a snapshot, `dir/PROCESS`. The snapshot is complete and audited.
+    /// Creates a store for each process of a snapshot, in `dir/PROCESS`. The snapshot must be complete and audited.
     ///
     /// # Errors
-    /// [`StoreError`]: what was made so far is of no use.
+    /// [`StoreError`]; the content of `dir` is then useless.
     pub fn restore(&self, published: &Published, dir: &Path) -> Result<Vec<Restored>, StoreError> {
         Beginning::new(self, (self.cluster(), &published.state)).all(dir)
     }
 }
 
-/// What all stores of the new cluster begin with.
+/// The common beginning of all stores of the new cluster.
 pub(super) struct Beginning<'a> {
     source: &'a dyn ChunkSource,
     cluster: &'a str,
     state: &'a GlobalState,
     identities: BTreeMap<ProcessId, Identity>,
-    /// Past everything that is recorded.
+    /// Later than everything recorded.
     time: Hlc,
 }
 
@@ -95,7 +96,7 @@ impl<'a> Beginning<'a> {
     ) -> Self {
         let identity = |process: &ProcessId| {
             let store = *uuid::Uuid::new_v4().as_bytes();
-            // Of a start that never was: every other is newer.
+            // Boot 0 has never run, so every other boot is newer.
             let (boot, run) = (0, 0);
             (process.clone(), Identity { store, boot, run })
         };
@@ -119,8 +120,8 @@ impl<'a> Beginning<'a> {
             .collect()
     }
 
-    /// The store of one process among others that go on: without messages, and with what is known to have come in since
-    /// beyond what went out.
+    /// The store of one process among others that continue: without messages in flight, and with the known difference
+    /// of money received and sent since.
     pub(super) fn alone(
         &self,
         part: &Part,
@@ -184,7 +185,7 @@ impl<'a> Beginning<'a> {
             balance_total: part.state.balance_total,
             carried_amount: carried.1,
         })?;
-        // What follows may move the directory, and the engine ends its last writes on threads of its own.
+        // The caller may move the directory, and the engine completes its last writes on its own threads.
         files::await_release(dir)?;
         Ok(Restored {
             process: me.clone(),
@@ -208,12 +209,12 @@ impl<'a> Beginning<'a> {
                 Cell::Request { answered: None, .. } | Cell::Snapshot(_) => {}
             }
         }
-        // They will be forgotten in the order in which they are remembered.
+        // They are forgotten in the order in which they are remembered.
         answers.sort_by_key(|(_, answered)| answered.ordinal);
         for (request, answered) in answers {
             let fingerprint = answered.fingerprint;
             let outcome = Arc::unwrap_or_clone(answered).answer.outcome;
-            // Refusals are in states of format 4 or before alone.
+            // Only states of format 4 or earlier contain refusals.
             if outcome.is_ok() {
                 life.push(Record::Answered {
                     request,
@@ -225,7 +226,7 @@ impl<'a> Beginning<'a> {
         Ok(())
     }
 
-    // Says how many messages are carried, and the money among them.
+    // Returns the number of messages carried over and their money.
     fn carry(&self, me: &ProcessId, life: &mut Life) -> Result<(u64, i128), StoreError> {
         let (mut count, mut amount) = (0, 0);
         for part in self.state.parts.values() {
@@ -255,14 +256,14 @@ impl<'a> Beginning<'a> {
     }
 }
 
-/// What a new store must come to.
+/// The figures that a new store must reach.
 struct Expected {
     accounts: u64,
     balance_total: i128,
     carried_amount: i128,
 }
 
-/// A new store, and the process on it, up to the first start of its node.
+/// A new store and its process, until the first start of its node.
 struct Life {
     store: Store,
     process: Process,
@@ -275,7 +276,7 @@ struct Life {
 impl Life {
     fn begin(store: Store, part: &Part, time: Hlc) -> Self {
         let me = &part.process;
-        // Channels come with their messages; the others are for the configuration to say.
+        // Channels arrive with their messages; others come from the configuration.
         let alone = Topology::full(std::slice::from_ref(me)).expect("one process is a topology");
         Self {
             store,
@@ -296,7 +297,7 @@ impl Life {
         self.commit()
     }
 
-    // An account opens with a credit; one that was emptied is emptied again.
+    // A credit opens an account; an empty account is credited and debited.
     fn open_account(&mut self, account: AccountId, balance: i64) -> Result<(), StoreError> {
         let Some(amount) = Amount::new(balance.max(1)).filter(|_| balance >= 0) else {
             let problem = format!("account {account:?} holds {balance}");
@@ -310,7 +311,8 @@ impl Life {
         emptied.map_or(Ok(()), |emptied| self.push(emptied))
     }
 
-    // Into the account `suspense`, or out of it as far as it goes; what was booked, and whether that has opened it.
+    // Books to the account `suspense`, or takes from it as far as its balance goes. Returns the amount booked, and
+    // whether the account was opened.
     fn book(&mut self, difference: i128) -> Result<(i128, bool), StoreError> {
         if !self.records.is_empty() {
             self.commit()?;
@@ -345,7 +347,8 @@ impl Life {
         Ok(())
     }
 
-    // Compares with what was recorded, and writes the state, so that the first start need not apply all of it.
+    // Compares with the recorded figures and writes the state, so that the first start need not apply the whole
+    // journal.
     fn end(mut self, expected: &Expected) -> Result<(), StoreError> {
         if !self.records.is_empty() {
             self.commit()?;

@@ -1,7 +1,7 @@
-//! Which snapshots of the history stay: pins, what is over age or count, and what became of that. What was deleted is
-//! remembered, so that it is neither taken over from a peer again nor mistaken for what never was.
+//! Retention of snapshots: pins, the snapshots beyond the limits of age and count, and deletion marks. A mark keeps a
+//! deleted snapshot from being replicated again and distinguishes it from one that never existed.
 //!
-//! A pin is the newest word of anybody in the cluster: the greater stamp wins, at every node.
+//! The state of a pin is that of the greatest stamp anywhere in the cluster, so all nodes converge.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,26 +18,26 @@ use super::v3::KeptV3;
 use crate::process::clock::Hlc;
 use crate::process::ids::{ProcessId, SnapshotId};
 
-/// The newest word on whether a snapshot is pinned.
+/// The newest known state of a pin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pin {
-    /// Whether it is.
+    /// Whether the snapshot is pinned.
     pub pinned: bool,
-    /// When that was said; it is later than what was known there before.
+    /// The stamp; later than all stamps known to the node that set it.
     pub at: Hlc,
-    /// Who was asked.
+    /// The process that set it.
     pub by: ProcessId,
 }
 
-/// What is known of whether a snapshot stays.
+/// The retention data of a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct RetentionEntry {
     pub(super) pin: Option<Pin>,
-    /// When the snapshot began, once it was deleted here.
+    /// The start of the snapshot, if it was deleted here.
     pub(super) deleted: Option<Hlc>,
 }
 
-/// What is known of all snapshots; also in memory.
+/// The retention data of all snapshots; also cached in memory.
 pub(super) struct Retention {
     tree: sled::Tree,
     marks: Mutex<Marks>,
@@ -46,13 +46,13 @@ pub(super) struct Retention {
 #[derive(Default)]
 struct Marks {
     kept: HashMap<SnapshotId, RetentionEntry>,
-    /// Those of them that are pinned: few, however many were ever deleted.
+    /// The pinned snapshots; few compared with deleted ones.
     pinned: HashSet<SnapshotId>,
-    /// The greatest stamp of any word.
+    /// The greatest stamp of any pin.
     newest: Hlc,
-    /// How many words on pins have come; those that were here at the opening are counted first.
+    /// The number of pin updates received; those found at opening count first.
     pins_came: u64,
-    /// When the newest began that was ever deleted.
+    /// The start of the newest snapshot ever deleted.
     deleted_until: Option<Hlc>,
 }
 
@@ -71,7 +71,7 @@ impl Marks {
 }
 
 impl Pin {
-    /// The word of the greater rank counts, at every node.
+    /// The order of pin updates, the same on every node; the greatest wins.
     #[must_use]
     pub fn rank(&self) -> (Hlc, &ProcessId) {
         (self.at, &self.by)
@@ -83,7 +83,7 @@ impl RetentionEntry {
         self.pin.as_ref().is_some_and(|pin| pin.pinned)
     }
 
-    // One that was pinned elsewhere comes back.
+    // A snapshot that was pinned elsewhere comes back.
     fn is_gone(&self) -> bool {
         self.deleted.is_some() && !self.is_pinned()
     }
@@ -137,16 +137,16 @@ fn read(tree: &sled::Tree, snapshot: &SnapshotId) -> Result<Option<RetentionEntr
     Ok(stored.map(Frozen::thaw))
 }
 
-/// Whether a snapshot was deleted, read from a store that nobody has open.
+/// Whether a snapshot was deleted, for a store that is not open.
 pub(super) fn was_deleted(tree: &sled::Tree, snapshot: &SnapshotId) -> Result<bool, StoreError> {
     Ok(read(tree, snapshot)?.is_some_and(|kept| kept.deleted.is_some()))
 }
 
 impl Store {
-    /// Pins a snapshot that is here, or takes the pin away, durably. `None` where it was deleted before.
+    /// Pins or unpins a snapshot in this history durably. `None` if it was deleted before.
     ///
-    /// The word outranks every other that has come here, also where it says what is known already: somebody may have been told
-    /// the contrary elsewhere, and this word is the later one.
+    /// The update outranks all others known here even if it changes nothing: another node may have accepted the
+    /// opposite, and this update is the later one.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -159,7 +159,7 @@ impl Store {
         let pin = {
             let mut marks = self.retention.marks();
             let mut kept = marks.kept.get(snapshot).cloned().unwrap_or_default();
-            // Deleting takes it out of the history and says so under the same lock.
+            // Deletion removes it from the history and sets the mark under the same lock.
             if kept.deleted.is_some() && !self.history.has(snapshot) {
                 return Ok(None);
             }
@@ -177,8 +177,7 @@ impl Store {
         Ok(Some(pin))
     }
 
-    /// Takes note, durably, of the words of another node on pins; says which snapshots are wanted again that were
-    /// deleted here.
+    /// Applies pin updates of another node durably. Returns the snapshots that were deleted here and are wanted again.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -208,7 +207,7 @@ impl Store {
         Ok(wanted)
     }
 
-    /// The newest word on the pin of a snapshot, if there is one.
+    /// The newest known state of the pin of a snapshot, if any.
     #[must_use]
     pub fn pin_of(&self, snapshot: &SnapshotId) -> Option<Pin> {
         self.retention
@@ -216,7 +215,7 @@ impl Store {
             .flatten()
     }
 
-    /// Every word on pins that is known here; among them that a snapshot is not pinned any more.
+    /// All known pin states, including those of unpinned snapshots.
     #[must_use]
     pub fn pins(&self) -> Vec<(SnapshotId, Pin)> {
         let marks = self.retention.marks();
@@ -225,7 +224,7 @@ impl Store {
             .collect()
     }
 
-    /// How many words on pins have come; those that were here when the store was opened are counted first.
+    /// The number of pin updates received; those found at opening count first.
     #[must_use]
     pub fn pins_came(&self) -> u64 {
         self.retention.marks().pins_came
@@ -237,27 +236,26 @@ impl Store {
         self.retention.get(snapshot, RetentionEntry::is_pinned) == Some(true)
     }
 
-    /// Whether a snapshot was deleted from this history, and is not back.
+    /// Whether a snapshot was deleted from this history and has not come back.
     #[must_use]
     pub fn is_deleted(&self, snapshot: &SnapshotId) -> bool {
         let is_deleted = |kept: &RetentionEntry| kept.deleted.is_some();
         self.retention.get(snapshot, is_deleted) == Some(true)
     }
 
-    // One that is pinned comes back where somebody has it.
+    // A pinned snapshot comes back if a peer has it.
     pub(super) fn is_gone(&self, snapshot: &SnapshotId) -> bool {
         self.retention.get(snapshot, RetentionEntry::is_gone) == Some(true)
     }
 
-    /// When the oldest snapshot of the history began of those behind all that were deleted: none of them is gone, while of
-    /// older ones some are.
+    /// The start of the oldest snapshot that is newer than all deleted ones: from there on the history is complete.
     #[must_use]
     pub fn kept_since(&self) -> Option<Hlc> {
         let deleted_until = self.retention.marks().deleted_until;
         self.history.oldest_behind(deleted_until)
     }
 
-    /// When the oldest snapshot of the history began that is not pinned.
+    /// The start of the oldest unpinned snapshot of the history.
     #[must_use]
     pub fn oldest_unpinned(&self) -> Option<Hlc> {
         let pinned = self.pinned();
@@ -269,8 +267,8 @@ impl Store {
         self.retention.marks().pinned.clone()
     }
 
-    /// Snapshots that are over age or count and not pinned, oldest first: never the newest complete one. Whether one
-    /// that is partial is still collected is for the caller to say.
+    /// Unpinned snapshots beyond the limits of age or count, oldest first, without the newest complete one. The caller
+    /// must check whether a partial one is still being collected.
     #[must_use]
     pub fn due(&self, limits: &Limits) -> Vec<Due> {
         let pinned = self.pinned();
@@ -278,24 +276,24 @@ impl Store {
             .due(limits, |snapshot| pinned.contains(snapshot))
     }
 
-    /// Leases a snapshot to a reader. While the lease lives, and for [`READING_MAX`](super::READING_MAX) at most, the
+    /// Leases a snapshot to a reader. While the lease is held, for at most [`READING_MAX`](super::READING_MAX), the
     /// snapshot is not deleted here. A reader takes the lease first and looks the snapshot up afterwards.
     pub fn reading(&self, snapshot: &SnapshotId) -> ReadLease {
-        // A deletion looks for leases under the same lock.
+        // Deletion checks for leases under the same lock.
         let _marks = self.retention.marks();
         self.chunks.leases.read(snapshot)
     }
 
-    /// Deletes snapshots: every revision, then this process's part. Those that were pinned meanwhile, or are being read,
-    /// stay. Says how many went.
+    /// Deletes snapshots: every revision, then the part of this process. Snapshots that were pinned meanwhile or are
+    /// being read are kept. Returns the number deleted.
     ///
-    /// That they are deleted is durable first, so that a crash in the middle is made good at the next opening, and
-    /// nobody takes half a snapshot for a whole one. Their chunks are left to [`Store::sweep`].
+    /// The deletion marks are durable first, so that the next opening completes an interrupted deletion and a
+    /// half-deleted snapshot is never taken for whole. The chunks are left to [`Store::sweep`].
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn delete_snapshots(&self, snapshots: &[SnapshotId]) -> Result<usize, StoreError> {
-        // During a backup they stay, and are due again.
+        // During a backup they are kept; they stay due.
         let Some(_deleting) = self.standstill.deleting() else {
             return Ok(0);
         };
@@ -317,7 +315,7 @@ impl Store {
         Ok(going.len())
     }
 
-    // What a crash has left of snapshots that were being deleted.
+    // Completes deletions that a crash has interrupted.
     pub(super) fn finish_deleting(&self) -> Result<(), StoreError> {
         let gone: Vec<SnapshotId> = {
             let marks = self.retention.marks();
@@ -332,7 +330,7 @@ impl Store {
         self.delete_marked(&left)
     }
 
-    // A revision names the own part and never outlives it.
+    // A revision refers to the own part and must not outlive it.
     fn delete_marked(&self, going: &[SnapshotId]) -> Result<(), StoreError> {
         if going.is_empty() {
             return Ok(());
@@ -348,7 +346,7 @@ impl Store {
         self.sync()
     }
 
-    /// A snapshot that was deleted is here again, whole and durable.
+    /// Removes the deletion mark of a snapshot that is whole and durable again.
     pub(super) fn is_back(&self, snapshot: &SnapshotId) -> Result<(), StoreError> {
         let mut marks = self.retention.marks();
         match marks.kept.get(snapshot).cloned() {
@@ -358,7 +356,7 @@ impl Store {
                     ..kept
                 };
                 self.retention.put(&mut marks, snapshot, kept)?;
-                // As a restart would find it.
+                // The same value as after a restart.
                 marks.deleted_until = marks.kept.values().filter_map(|kept| kept.deleted).max();
                 Ok(())
             }

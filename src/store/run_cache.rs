@@ -1,43 +1,43 @@
-//! Which runs are known to be here as a whole. What did not change since the snapshot before costs a look into memory:
-//! nobody asks the store for every chunk of a state, of which there are as many as it is large.
+//! A cache of runs that are known to be fully stored. Unchanged data then costs a memory lookup instead of one store
+//! lookup per chunk of a state.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::process::ids::Hash;
 
-/// Chunks that are remembered to be here, at most; 32 bytes each.
+/// The most chunks in the cache; 32 bytes each.
 const CHUNKS_MAX: usize = 1_000_000;
 
-/// What was found here, in memory alone.
+/// In memory only.
 #[derive(Debug, Default)]
 pub(super) struct RunCache(Mutex<CachedRuns>);
 
 #[derive(Debug, Default)]
 struct CachedRuns {
-    /// By index chunk: what it names. All of it was here, and nothing was removed since.
+    /// By index chunk: the chunks that it names. All of them were found, and nothing was removed since.
     named: HashMap<Hash, Arc<[Hash]>>,
     chunks: usize,
-    /// How often anything was removed.
+    /// The number of removals so far.
     removals: u64,
 }
 
-/// That what is looked at now was looked at since the last removal.
+/// A token for lookups that began after the last removal.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RemovalCount(u64);
 
 impl RunCache {
-    /// What an index chunk names, if all of it is known to be here.
+    /// The chunks that an index chunk names, if all are known to be stored.
     pub(super) fn named(&self, index: &Hash) -> Option<Arc<[Hash]>> {
         self.found().named.get(index).cloned()
     }
 
-    /// To be called before anyone looks.
+    /// Must be called before the lookups.
     pub(super) fn since(&self) -> RemovalCount {
         RemovalCount(self.found().removals)
     }
 
-    /// All of this was found, unless something was removed in between.
+    /// Adds a run that was found completely, unless something was removed meanwhile.
     pub(super) fn learn(&self, index: Hash, named: Arc<[Hash]>, since: RemovalCount) {
         let mut found = self.found();
         if found.removals != since.0 {
@@ -53,7 +53,7 @@ impl RunCache {
         }
     }
 
-    /// Something was removed, or found to be damaged: everything is looked for again.
+    /// Clears the cache after a removal or when damage is found.
     pub(super) fn forget(&self) {
         let mut found = self.found();
         found.removals += 1;
@@ -70,7 +70,7 @@ impl RunCache {
 mod tests {
     use super::*;
 
-    // Without this a chunk that is swept while somebody looks is taken to be here for as long as the node runs.
+    // Without this a chunk swept during a lookup counts as stored for as long as the node runs.
     #[test]
     fn what_was_found_before_a_removal_is_not_known_after_it() {
         let known = RunCache::default();

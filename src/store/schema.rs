@@ -1,29 +1,29 @@
-//! Every tree and every key, in one place. The values are the types of `v1` to `v6`, each in its frame.
+//! Every tree and every key of a store. The values are the types of `v1` to `v6`, each in its frame.
 //!
 //! | tree | key | value |
 //! |---|---|---|
 //! | journal | position, 8 bytes big-endian | previous entry's hash, then [`super::v1::turn::TurnV1`] |
 //! | turns | position of the first turn, 8 bytes big-endian | [`super::v6::TurnsV6`], then old turns, compressed together |
 //! | states-2 | position of the cut, 8 bytes big-endian | [`super::v6::StateV6`], compressed; before format 6 [`super::v2::StateV2`] |
-//! | chunks | hash, 32 bytes | [`super::v1::part::ChunkV1`], as `super::packed` lays it |
+//! | chunks | hash, 32 bytes | [`super::v1::part::ChunkV1`], compressed as in `super::compression` |
 //! | parts | snapshot id, a zero byte | [`super::v1::part::PartV1`] |
 //! | history | snapshot id, a zero byte, revision, 4 bytes big-endian | [`super::v1::global::GlobalStateV1`] |
-//! | stretches | position of a stretch's last turn, 8 bytes big-endian, 0 | [`super::v1::stretch::StretchV1`] |
+//! | stretches | position of a segment's last turn, 8 bytes big-endian, 0 | [`super::v1::stretch::StretchV1`] |
 //! | stretches | the same, number of a bucket, 1 to 16 | [`super::v1::stretch::TouchesV1`] |
 //! | index | number of a block, 8 bytes big-endian | [`super::v5::HeadV5`], compressed |
 //! | blocks | the same | revisions in their frames, compressed together |
 //! | retention | snapshot id, a zero byte | [`super::v3::KeptV3`] |
 //! | meta | `format`, `boot`, `run`, `states-from`, `journal-from`, `journal-since`, `turns-packed` | a number each |
-//! | meta | `created-dir`, `created-log` | when these files were created ([`super::birth`]) |
-//! | meta | `unbooked` | a sum of money, 16 bytes, where the store was made from a snapshot and not all could be booked |
-//! | meta | `booked` | what could be, as the number that has the same 64 bits |
-//! | meta | `gap-` and the position of the last turn before a gap, decimal | of the last one behind which nothing is known |
-//! | meta | `caught-up-` and the position of the last turn before a gap | the clock value from which on there is an answer behind it |
-//! | meta | `run-` and a boot, decimal; `end-` and the same | the run that it was; where the journal ended then |
-//! | meta | `agreed-` and a peer | the boot in which it has last agreed with this store |
+//! | meta | `created-dir`, `created-log` | the creation times of these files ([`super::birth`]) |
+//! | meta | `unbooked` | an amount, 16 bytes, if the store was made from a snapshot and not all could be booked |
+//! | meta | `booked` | the amount that was booked, as the number with the same 64 bits |
+//! | meta | `gap-` and the position of the first turn of a gap, decimal | the position of its last turn |
+//! | meta | `caught-up-` and the position of the last turn before a gap | the clock value from which answers exist after it |
+//! | meta | `run-` and a boot, decimal; `end-` and the same | the run of that boot; the end of the journal at its start |
+//! | meta | `agreed-` and a peer | the boot in which the peer last agreed with this store |
 //! | meta | `owner` | [`super::v1::state::OwnerV1`] |
 //!
-//! A value lies over the keys `key ‖ fragment number`, 2 bytes big-endian.
+//! A value is stored under the keys `key ‖ fragment number`, 2 bytes big-endian.
 
 use std::collections::BTreeMap;
 
@@ -44,9 +44,9 @@ pub(super) struct Trees {
     pub(super) parts: sled::Tree,
     pub(super) history: sled::Tree,
     pub(super) stretches: sled::Tree,
-    /// What is listed of the blocks of old revisions.
+    /// The heads of the blocks of old revisions.
     pub(super) heads: sled::Tree,
-    /// The blocks.
+    /// The bodies of these blocks.
     pub(super) bodies: sled::Tree,
     pub(super) retention: sled::Tree,
     pub(super) meta: sled::Tree,
@@ -66,24 +66,24 @@ pub(super) const TREES: [&str; 11] = [
     "blocks",
     "turns",
 ];
-/// Those that a store of this format need not have: the first is made again from the journal, nothing was pinned or
-/// deleted before the second came, and nothing packed into blocks before the others.
+/// Trees that a store of this format may lack: the first is rebuilt from the journal; the others exist since the first
+/// pin, deletion or packing.
 pub(super) const TREES_LATE: [&str; 5] = ["stretches", "retention", "index", "blocks", "turns"];
 
 const FORMAT: &[u8] = b"format";
 pub(super) const BOOT: &[u8] = b"boot";
 pub(super) const RUN: &[u8] = b"run";
-/// The cut before which recorded states were deleted.
+/// Recorded states before this cut were deleted.
 pub(super) const STATES_FROM: &[u8] = b"states-from";
-/// The first turn that is kept, where older ones were deleted.
+/// The first turn kept, if older ones were deleted.
 pub(super) const JOURNAL_FROM: &[u8] = b"journal-from";
-/// The clock value from which on there is an answer then.
+/// The clock value from which answers exist, if older turns were deleted.
 pub(super) const JOURNAL_SINCE: &[u8] = b"journal-since";
-/// The turns before this position were packed, or stay alone.
+/// The turns before this position were packed, or stay individual.
 pub(super) const TURNS_PACKED: &[u8] = b"turns-packed";
-/// What the store lacked when it was made ([`super::rebuild`]).
+/// The amount that could not be booked when the store was made ([`super::rebuild`]).
 pub(super) const UNBOOKED: &[u8] = b"unbooked";
-/// What it was made with beyond the snapshot, as the number that has the same bits.
+/// The amount booked in addition to the snapshot, as the number with the same bits.
 pub(super) const BOOKED: &[u8] = b"booked";
 pub(super) const OWNER: &[u8] = b"owner";
 
@@ -119,36 +119,36 @@ pub(super) fn position_key(position: Lsn) -> [u8; 8] {
     position.0.to_be_bytes()
 }
 
-/// The position that a key names.
+/// The position of a key.
 pub(super) fn position_of(key: &[u8]) -> Option<Lsn> {
     Some(Lsn(u64::from_be_bytes(key.try_into().ok()?)))
 }
 
-/// The key of a value of the stretch that ends at a position: 0 is its head, 1 and up are its buckets.
+/// The key of a value of the segment that ends at a position: 0 is its head, 1 and up are its buckets.
 pub(super) fn stretch_key(last: Lsn, value: u8) -> [u8; 9] {
     let mut key = [value; 9];
     key[..8].copy_from_slice(&position_key(last));
     key
 }
 
-/// The stretch, by its last position, and the value of it that a key names.
+/// The last position of the segment, and the number of its value, of a key.
 pub(super) fn stretch_of(key: &[u8]) -> Option<(Lsn, u8)> {
     let (value, last) = key.split_last()?;
     Some((position_of(last)?, *value))
 }
 
-/// The key of a snapshot. An id holds no zero byte, so no key is the beginning of another.
+/// The key of a snapshot. Ids contain no zero byte, so no key is a prefix of another.
 pub(super) fn snapshot_key(snapshot: &SnapshotId) -> Vec<u8> {
     [snapshot.as_str().as_bytes(), &[0]].concat()
 }
 
-/// The snapshot that a key names.
+/// The snapshot of a key.
 pub(super) fn snapshot_of(key: &[u8]) -> Option<SnapshotId> {
     let name = std::str::from_utf8(key.strip_suffix(&[0])?).ok()?;
     SnapshotId::parse(name).ok()
 }
 
-/// The snapshot and the revision that a key names.
+/// The snapshot and revision of a key.
 pub(super) fn revision_of(key: &[u8]) -> Option<(SnapshotId, u32)> {
     let (snapshot, revision) = key.split_last_chunk()?;
     Some((snapshot_of(snapshot)?, u32::from_be_bytes(*revision)))
@@ -159,7 +159,8 @@ pub(super) fn revision_key(snapshot: &SnapshotId, revision: u32) -> Vec<u8> {
     [&snapshot_key(snapshot)[..], &revision.to_be_bytes()].concat()
 }
 
-/// The keys of the values of a tree, without their fragments. Reads the values, too: sled keeps them together.
+/// The keys of the values of a tree, without fragment numbers. Reads the values as well, since sled stores them
+/// together.
 pub(super) fn keys(
     tree: &sled::Tree,
 ) -> impl DoubleEndedIterator<Item = Result<Vec<u8>, StoreError>> + use<> {
@@ -172,7 +173,7 @@ pub(super) fn keys(
     })
 }
 
-/// The numbers whose keys are this prefix and a decimal number.
+/// The numbers whose keys are `prefix` and a decimal number.
 pub(super) fn numbered(tree: &sled::Tree, prefix: &str) -> Result<BTreeMap<u64, u64>, StoreError> {
     let mut numbers = BTreeMap::new();
     for key in keys(tree) {
@@ -187,7 +188,7 @@ pub(super) fn numbered(tree: &sled::Tree, prefix: &str) -> Result<BTreeMap<u64, 
     Ok(numbers)
 }
 
-/// Removes everything whose key begins so, atomically.
+/// Removes everything with this key prefix atomically.
 pub(super) fn remove_all(tree: &sled::Tree, prefix: &[u8]) -> Result<(), StoreError> {
     let mut batch = sled::Batch::default();
     for key in tree.scan_prefix(prefix).keys() {
@@ -197,7 +198,7 @@ pub(super) fn remove_all(tree: &sled::Tree, prefix: &[u8]) -> Result<(), StoreEr
     Ok(())
 }
 
-/// Encodes, frames and stores some numbers, atomically.
+/// Encodes, frames and stores some numbers atomically.
 pub(super) fn put_numbers<const N: usize>(
     tree: &sled::Tree,
     numbers: [(&[u8], u64); N],
@@ -211,7 +212,7 @@ pub(super) fn put_numbers<const N: usize>(
     Ok(())
 }
 
-/// Encodes, frames and stores one value, atomically.
+/// Encodes, frames and stores one value atomically.
 pub(super) fn put<T: Serialize>(
     tree: &sled::Tree,
     key: &[u8],
@@ -237,7 +238,7 @@ pub(super) fn get<T: DeserializeOwned>(
         .map_err(|damage| StoreError::damaged(name(kind, key), damage))
 }
 
-/// What a person calls the value of this kind under this key.
+/// The name of a value in messages.
 pub(super) fn name(kind: Kind, key: &[u8]) -> String {
     let hexadecimal = || -> String { key.iter().map(|byte| format!("{byte:02x}")).collect() };
     match kind {

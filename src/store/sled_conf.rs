@@ -1,6 +1,6 @@
-//! sled's `conf`, written by us: sled writes it in two pieces and syncs none, so that a crash in the first start would
-//! leave a store that sled refuses for ever. The version of sled and the size of segments are fixed for ever, and so
-//! are these bytes; whatever else stands there is damage that can be undone.
+//! sled's `conf` file, written by the store: sled writes it in two pieces without a sync, so a crash during the first
+//! start would leave a store that sled refuses forever. The version of sled and the segment size never change, and
+//! neither do these bytes; any other content is damage and is overwritten.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -9,11 +9,11 @@ use std::path::Path;
 use super::error::StoreError;
 use super::files::{failed, replace};
 
-/// With the checksum that sled puts behind.
+/// Including the checksum that sled appends.
 const CONF: &[u8] =
     b"segment_size: 16777216\nuse_compression: false\nversion: 0.34\n\xdd\x11\xab\xb6";
 
-/// Sees to it that `conf` is there and whole, durably.
+/// Ensures that `conf` exists and is intact, durably.
 pub(super) fn ensure(dir: &Path) -> Result<(), StoreError> {
     let path = dir.join("conf");
     match fs::read(&path) {

@@ -1,5 +1,5 @@
-//! The starts of a store. What a peer knows of this store names one of its starts. Where it names a start that this store did
-//! not make, the peer has met another life of the store, and this one goes on from an older copy.
+//! The starts of a store. A peer remembers one start of this store. If that start is not one of its own, the peer has
+//! met another copy of the store, and this one continues from an older state.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -12,15 +12,15 @@ use super::schema;
 use crate::process::event::Identity;
 use crate::process::ids::{Lsn, ProcessId};
 
-/// Older starts are forgotten: what a peer says that was away for so many is compared with none.
+/// Older starts are forgotten. A peer that was away for more starts than this cannot be compared.
 const STARTS_MAX: usize = 256;
 
-/// The starts of a store, by their boots.
+/// The starts of a store by boot number.
 pub(super) struct Starts(BTreeMap<u64, Start>);
 
 struct Start {
     run: u64,
-    /// Where the journal ended.
+    /// The end of the journal at the start.
     end: Lsn,
 }
 
@@ -35,8 +35,8 @@ impl Starts {
         Ok(Self(starts.collect()))
     }
 
-    // The end of the journal at the first start that another life of this store has certainly not made, where a peer knows the
-    // store so.
+    // If the identity known to a peer contradicts these starts: the end of the journal at the first start that the
+    // other copy has certainly not made.
     fn contradicted_by(&self, known: &Identity, own: &Identity) -> Option<Lsn> {
         let is_comparable = known.store == own.store && !known.is_given_up() && known.run != 0;
         let now = self.0.get(&own.boot).filter(|_| is_comparable)?;
@@ -47,14 +47,14 @@ impl Starts {
         (then.run != known.run).then_some(then.end)
     }
 
-    // Where the journal ended when the first run after this one began; of the oldest run that is known, if it was none.
+    // The end of the journal at the first start after this boot; of the oldest known start if there was none.
     fn end_of(&self, agreed: Option<u64>) -> Option<Lsn> {
         let first = agreed.map_or(0, |boot| boot.saturating_add(1));
         self.0.range(first..).next().map(|(_, start)| start.end)
     }
 }
 
-/// Notes a start, and forgets those of long ago. The caller makes it durable.
+/// Records a start and removes old ones. The caller makes it durable.
 pub(super) fn note(meta: &sled::Tree, identity: &Identity, end: Lsn) -> Result<(), StoreError> {
     let key = |what: &str, boot: u64| format!("{what}-{boot}");
     let Identity { boot, run, .. } = *identity;
@@ -64,7 +64,7 @@ pub(super) fn note(meta: &sled::Tree, identity: &Identity, end: Lsn) -> Result<(
     let known = schema::numbered(meta, "run-")?.into_keys();
     for old in known.rev().skip(STARTS_MAX) {
         for what in ["run", "end"] {
-            // With the number of its one fragment, or it would be the beginning of others.
+            // Includes the number of the single fragment, since the key alone is a prefix of others.
             let fragment = [key(what, old).as_bytes(), &[0, 0]].concat();
             schema::remove_all(meta, &fragment)?;
         }
@@ -72,15 +72,14 @@ pub(super) fn note(meta: &sled::Tree, identity: &Identity, end: Lsn) -> Result<(
     Ok(())
 }
 
-// The run in which a peer has last agreed with this store.
+// The boot in which a peer last agreed with this store.
 fn agreed_key(peer: &ProcessId) -> String {
     format!("agreed-{peer}")
 }
 
 impl Store {
-    /// Takes note that a peer agrees with this store in this run. What the peer learns of another life of the store was then
-    /// done after the copy was made, which was not before this run. It becomes durable with the next turn: where it is
-    /// missing, more is taken for unknown.
+    /// Notes that a peer agrees with this store in this run. If the peer later meets another copy, that copy was made
+    /// no earlier than this run. The note becomes durable with the next turn; if it is lost, more counts as unknown.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -94,8 +93,9 @@ impl Store {
         )
     }
 
-    /// Compares what a peer knows of this store with its starts. Where they contradict, this store is an older copy, and what
-    /// followed the copy is not known up to the first turn of this run: that is made durable. Says whether that is news.
+    /// Compares a peer's knowledge of this store with its starts. If they contradict, this store is an older copy, and
+    /// it is unknown what followed it until the first turn of this run; this is made durable. Returns whether it is
+    /// new.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -106,14 +106,14 @@ impl Store {
         }
     }
 
-    /// Whether a peer that knows this store so contradicts its starts.
+    /// Whether the identity known to a peer contradicts these starts.
     #[must_use]
     pub fn is_contradicted_by(&self, known: &Identity) -> bool {
         let contradicted = self.starts.contradicted_by(known, &self.identity);
         contradicted.is_some()
     }
 
-    /// Takes note that this store has lost turns: a channel with a peer has shown it. Says whether that is news.
+    /// Notes that this store has lost turns, as a channel with a peer has shown. Returns whether that is new.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -122,8 +122,8 @@ impl Store {
         now.map_or(Ok(false), |now| self.lacks(peer, now.end))
     }
 
-    // Something that a peer has seen is missing. It may have been done at any time since the peer agreed with this store, and at
-    // the latest behind this turn. A gap since then explains it.
+    // Notes a gap, since a peer has seen something that is missing here. It happened after the peer last agreed with
+    // this store, and at the latest after this turn. A gap noted since then already explains it.
     fn lacks(&self, peer: &ProcessId, at_latest: Lsn) -> Result<bool, StoreError> {
         let agreed = schema::get(&self.meta, agreed_key(peer).as_bytes(), Kind::Number)?;
         let Some(now) = self.starts.0.get(&self.identity.boot) else {
@@ -165,13 +165,13 @@ mod tests {
         })
     }
 
-    // Without this a directory that was copied and put back would answer for what was done meanwhile, once it was started
-    // more often than the original had been.
+    // Without this a directory that was copied and put back answers for the time in between, once it was started more
+    // often than the original.
     #[test]
     fn a_copy_learns_from_a_peer_that_another_start_followed_it() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         pass(&open(dir.path()), 10);
-        // What the original was when a peer met it after the copy was made: its second start, as another run.
+        // The identity of the original when a peer met it after the copy was made: its second start, as another run.
         let first = Identity {
             boot: 2,
             run: 77,
@@ -211,7 +211,7 @@ mod tests {
         drop(copy);
         let started = open(dir.path());
         assert_eq!(known(&started, [10, 40, 49, 50]), [0, 0, 0, 3]);
-        // A channel shows that newer turns are gone: of a peer that has met the copy, and of one that has not.
+        // A channel shows that newer turns are missing: once to a peer that has met the copy, once to one that has not.
         let lost = |peer| {
             started
                 .has_lost_turns(&process(peer))
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(known(&started, [10, 40, 50, 60]), [0; 4]);
     }
 
-    // Without this the time that is missing would pass for known where the peer that shows it comes only after some starts.
+    // Without this the missing time counts as known if the peer that shows it returns only after several starts.
     #[test]
     fn what_a_peer_has_seen_may_be_missing_since_it_last_agreed() {
         for (peer, expected) in [("q", [1, 1, 0, 0]), ("r", [0, 0, 0, 0])] {

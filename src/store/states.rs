@@ -1,4 +1,4 @@
-//! Recorded states: a manifest per cut. What changed since the state before is a run; runs are merged when they
+//! Recorded states: one manifest per cut. The changes since the previous state are a run; runs are merged when they
 //! outgrow their base.
 
 use std::collections::BTreeMap;
@@ -18,25 +18,25 @@ use crate::process::channel::Flow;
 use crate::process::ids::{Hash, Lsn, ProcessId};
 use crate::process::registers::{Registers, Sealed};
 
-/// Runs of one size class are merged when there are this many; a class is this many times the size of the one below.
+/// Runs of one size class are merged when there are this many; a class is this many times as large as the one below.
 const FAN_IN: usize = 8;
-/// The smallest size class, bytes.
+/// The limit of the smallest size class in bytes.
 const CLASS_BYTES_MIN: u64 = 4096;
 
-/// Of the states within so many turns the oldest stays, and those that something needs: a question about the past reads no
-/// more turns than twice that behind one.
+/// Of the states within an interval of this many turns, the oldest is kept, and those that are needed. A question about
+/// the past therefore reads at most twice as many turns after a state.
 const STRETCH_TURNS: u64 = 64;
-/// So many of the newest states are looked at when one is written: those that were needed then may not be any more.
+/// The number of newest states that are reconsidered when one is written: some may no longer be needed.
 const LOOKED_AT: usize = 32;
 
-/// A recorded state as it is stored: where a restart begins.
+/// A recorded state with its registers, from which a restart begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct StoredState {
     pub(super) registers: Registers,
     pub(super) recorded: RecordedState,
 }
 
-/// Reads a state as it is stored, of any format.
+/// Decodes a stored state of any format.
 pub(super) fn decode(stored: Vec<u8>) -> Result<StoredState, Damage> {
     let framed = compression::unpack(Kind::PackedState, stored)?;
     if framed.get(1) == Some(&(Kind::State as u8)) {
@@ -47,7 +47,7 @@ pub(super) fn decode(stored: Vec<u8>) -> Result<StoredState, Damage> {
     Ok(state.thaw())
 }
 
-/// The state recorded at this cut, in a tree of states.
+/// The state recorded at this cut, from a tree of states.
 pub(super) fn read(tree: &sled::Tree, cut: Lsn) -> Result<Option<StoredState>, StoreError> {
     let key = position_key(cut);
     let Some(stored) = frame::get(tree, &key)? else {
@@ -60,7 +60,7 @@ pub(super) fn read(tree: &sled::Tree, cut: Lsn) -> Result<Option<StoredState>, S
 /// The recorded states of a store.
 pub(super) struct States {
     tree: sled::Tree,
-    /// The runs of the newest state, to which the next one adds.
+    /// The cut and the runs of the newest state, which the next one extends.
     newest: Mutex<Option<(Lsn, Vec<Run>)>>,
 }
 
@@ -77,7 +77,7 @@ impl States {
         read(&self.tree, cut)
     }
 
-    /// The state recorded at this cut, unless an earlier life left it and this one has passed it over.
+    /// The state recorded at this cut, unless it is left over from an earlier start and recovery has skipped it.
     pub(super) fn written(&self, cut: Lsn) -> Result<Option<StoredState>, StoreError> {
         match *self.newest() {
             Some((newest, _)) if cut <= newest => self.get(cut),
@@ -85,18 +85,18 @@ impl States {
         }
     }
 
-    /// Whether the states are written beyond this cut: what is not written there will never be.
+    /// Whether a later state is written: a state missing at this cut will then never be written.
     pub(super) fn is_behind(&self, cut: Lsn) -> bool {
         matches!(*self.newest(), Some((newest, _)) if cut < newest)
     }
 
-    /// The cuts that are recorded, newest first.
+    /// The cuts of all stored states, newest first.
     pub(super) fn cuts(&self) -> impl Iterator<Item = Result<Lsn, StoreError>> {
         let keys = schema::keys(&self.tree).rev();
         keys.filter_map(|key| key.map(|key| position_of(&key)).transpose())
     }
 
-    /// The cuts up to a position at which a state is written, newest first.
+    /// The cuts of written states up to a position, newest first.
     pub(super) fn cuts_until(
         &self,
         position: Lsn,
@@ -104,7 +104,7 @@ impl States {
         let newest = self.newest().as_ref().map(|(newest, _)| *newest);
         let mut end = newest.map(|newest| newest.min(position));
         let tree = self.tree.clone();
-        // From key to key: a state has as many fragments as channels and recordings give it.
+        // Jumps from key to key, since a state has many fragments.
         std::iter::from_fn(move || {
             let behind = position_key(end?.next());
             let (key, _) = match tree.get_lt(behind) {
@@ -120,7 +120,7 @@ impl States {
         })
     }
 
-    /// The cuts before a position at which a state is written, oldest first.
+    /// The cuts of stored states before a position, oldest first.
     pub(super) fn before(
         &self,
         position: Lsn,
@@ -130,12 +130,12 @@ impl States {
         cuts.take_while(move |cut| cut.as_ref().map_or(true, |cut| *cut < position))
     }
 
-    /// The cut of the newest state that is written.
+    /// The cut of the newest written state.
     pub(super) fn newest_cut(&self) -> Option<Lsn> {
         self.newest().as_ref().map(|(cut, _)| *cut)
     }
 
-    /// The newest state that is written.
+    /// The newest written state.
     pub(super) fn newest_written(&self) -> Result<Option<StoredState>, StoreError> {
         self.newest_cut().map_or(Ok(None), |cut| self.get(cut))
     }
@@ -145,19 +145,19 @@ impl States {
         schema::remove_all(&self.tree, &position_key(cut))
     }
 
-    /// Every state, oldest first.
+    /// All states, oldest first.
     pub(super) fn all(&self) -> impl Iterator<Item = Result<StoredState, StoreError>> + '_ {
         schema::keys(&self.tree).filter_map(|key| {
             let read = |key: Vec<u8>| match position_of(&key) {
                 Some(cut) => self.get(cut),
                 None => Ok(None),
             };
-            // One that was deleted since its key was read needs nothing any more.
+            // A state deleted after its key was read needs nothing.
             key.and_then(read).transpose()
         })
     }
 
-    /// The next state continues from this one.
+    /// Sets the state from which the next one continues.
     pub(super) fn continue_from(&self, state: Option<&StoredState>) {
         let newest = state.map(|state| (state.recorded.position, state.recorded.runs.clone()));
         *self.newest() = newest;
@@ -167,7 +167,7 @@ impl States {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes what was sealed behind the newest state; one writer at a time, in the order of sealing. `journal` is
+    /// Writes a sealed state after the newest one. There is one writer at a time, in the order of sealing. `journal` is
     /// the hash of the entry at the cut.
     pub(super) fn write(
         &self,
@@ -177,7 +177,7 @@ impl States {
     ) -> Result<RecordedState, StoreError> {
         let cut = sealed.registers.position;
         if let Some(stored) = self.written(cut)? {
-            // Replayed after a crash: it had been written.
+            // Replayed after a crash: the state had already been written.
             return Ok(stored.recorded);
         }
         let newest = self.newest().clone();
@@ -215,10 +215,10 @@ impl States {
         Ok(stored.recorded)
     }
 
-    /// Where little happens between snapshots each would leave a state that says what the one before says. Those before the
-    /// two newest go, but for the oldest of each stretch and what a recording needs for its part: of the two newest the
-    /// older one is durable, and a restart may begin there. `first` is where the journal begins: the state before it stays,
-    /// and older ones are left to the trim that was interrupted.
+    /// Deletes redundant states: in a quiet cluster each snapshot leaves a state almost equal to the previous one. Of
+    /// the states before the two newest, only the oldest of each interval and those that a recording needs for its part
+    /// are kept. Of the two newest the older one is durable, and a restart may begin there. `first` is the beginning of
+    /// the journal: the state before it is kept, and older ones are left to the interrupted trim.
     pub(super) fn thin(&self, first: Lsn) -> Result<(), StoreError> {
         let Some(newest) = self.newest_written()? else {
             return Ok(());
@@ -244,7 +244,7 @@ impl States {
     }
 }
 
-/// Whether two states are of one stretch: of these only the first is sure to be kept.
+/// Whether two states are in the same interval, of which only the first is certain to be kept.
 pub(super) fn is_one_stretch(one: Lsn, other: Lsn) -> bool {
     one.0 / STRETCH_TURNS == other.0 / STRETCH_TURNS
 }
@@ -257,8 +257,8 @@ fn flows<C>(
     channels.iter().map(copy).collect()
 }
 
-// Merges runs into their base when they outgrow a quarter of it, and small runs with each other before, so that a
-// state never has many. Says how many bytes were written.
+// Merges all runs into the base when they exceed a quarter of it, and before that small runs with each other, so that a
+// state never has many runs. Returns the bytes written.
 fn merge(chunks: &Chunks, runs: &mut Vec<Run>) -> Result<u64, StoreError> {
     let Some((base, rest)) = runs.split_first() else {
         return Ok(0);
@@ -269,7 +269,7 @@ fn merge(chunks: &Chunks, runs: &mut Vec<Run>) -> Result<u64, StoreError> {
             .filter(|cell| !matches!(cell, Ok(cell) if cell.is_forgotten()));
         let (merged, new_bytes) = chunks.write_run(kept)?;
         *runs = vec![merged];
-        // Of a base of before format 6 nothing may be left but snapshots, and these are not kept.
+        // A base from before format 6 may have contained nothing but snapshots, which are not kept.
         runs.retain(|run| run.cells > 0);
         return Ok(new_bytes);
     }
@@ -283,7 +283,8 @@ fn merge(chunks: &Chunks, runs: &mut Vec<Run>) -> Result<u64, StoreError> {
     Ok(new_bytes)
 }
 
-// Where the newest runs begin that are no larger than the size class of the newest, if there are enough of them.
+// The index of the first of the newest runs that are at most of the size class of the newest, if there are enough of
+// them.
 fn mergeable(runs: &[Run]) -> Option<usize> {
     let class = |run: &Run| (run.bytes / CLASS_BYTES_MIN).max(1).ilog(FAN_IN as u64);
     let newest = class(runs.last()?);

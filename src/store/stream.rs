@@ -1,9 +1,9 @@
-//! Writing a stream of blocks, such as an export or a backup: a name and a format, then blocks of a kind, 1 byte, a length,
-//! 4 bytes little-endian, and so many bytes. The last one ends with the BLAKE3 hash of all bytes before it.
+//! Writes block streams, used by exports and backups: a name and a format, then blocks with a kind (1 byte), a length
+//! (4 bytes little-endian) and content. The last block ends with the BLAKE3 hash of all bytes before it.
 
 use std::io::{self, Write};
 
-/// Writes blocks, and hashes what passes.
+/// Writes blocks and hashes the bytes.
 pub(super) struct Blocks<'a> {
     out: &'a mut dyn Write,
     hasher: blake3::Hasher,
@@ -19,7 +19,7 @@ impl<'a> Blocks<'a> {
         Ok(blocks)
     }
 
-    /// Writes a block of these bytes, one behind the other.
+    /// Writes a block with the concatenation of `bytes`.
     pub(super) fn block(&mut self, kind: u8, bytes: &[&[u8]]) -> io::Result<()> {
         let length = bytes.iter().map(|bytes| bytes.len()).sum::<usize>();
         let length = u32::try_from(length).map_err(io::Error::other)?;
@@ -28,7 +28,7 @@ impl<'a> Blocks<'a> {
         bytes.iter().try_for_each(|bytes| self.write(bytes))
     }
 
-    /// Writes the last block, of these bytes and the hash.
+    /// Writes the last block, with `bytes` and the hash.
     pub(super) fn end(mut self, kind: u8, bytes: &[&[u8]]) -> io::Result<()> {
         let hash = *self.hasher.finalize().as_bytes();
         self.block(kind, &[bytes, &[&hash]].concat())?;

@@ -1,19 +1,19 @@
-//! Deletes the chunks that nothing needs any more: mark, then sweep, while everybody else goes on writing.
+//! Deletes unreferenced chunks: mark, then sweep, concurrently with writers.
 //!
-//! Why nothing that is needed goes. A chunk is swept if nothing that the mark read names it and nobody has touched it since
-//! ([`super::leases`]). Whoever writes a chunk, or finds it here and therefore does not write it, touches it *before* it
-//! looks, within a [`super::leases::WriteLease`] that lasts until a state, a part or a revision in the store names the chunk,
-//! or its part is held. What such a writer touched is known until no writer and no sweep is under way; so a chunk either
-//! was named before the mark began, or it is touched. A batch is deleted under the lock that touching takes: whoever
-//! comes later finds the chunk gone, and writes it again.
+//! Safety: a chunk is swept if nothing that the mark has read refers to it and it has not been touched since
+//! ([`super::leases`]). A writer that stores a chunk, or finds it stored and skips it, touches it *before* the lookup,
+//! within a [`super::leases::WriteLease`] that lasts until a stored state, part or revision refers to the chunk or its
+//! part is held. Touched chunks are remembered until there is neither a writer nor a sweep. So a needed chunk was
+//! either referenced before the mark began, or is touched. A batch is deleted under the lock that touching takes: a
+//! later writer finds the chunk missing and writes it again.
 //!
-//! What names a chunk may pass it on while the mark reads: a state to the next state or to a part, a part that is held to a
-//! revision. The mark reads in this order, held parts first, so it sees the one or the other. After it has read, and
-//! before the first chunk goes, all is made durable: what was seen to be deleted does not come back by a power cut and
-//! miss its chunks. Chunks that come back by one are swept the next time.
+//! A reference may move while the mark reads: from a state to the next state or to a part, or from a held part to a
+//! revision. The mark reads in this order, held parts first, so it sees one or the other. After the mark and before the
+//! first deletion everything is made durable, so that a power failure cannot restore a value that was seen as deleted
+//! and now lacks its chunks. Chunks restored by a power failure are swept the next time.
 //!
-//! Where something that names chunks cannot be read, none is deleted. The mark reads all the rest nevertheless: what is
-//! found to be damaged is taken over from a peer, and a later sweep goes on.
+//! If a value that refers to chunks is unreadable, no chunk is deleted. The mark still reads everything else: damaged
+//! values are replicated again from a peer, and a later sweep continues.
 
 use std::collections::HashSet;
 
@@ -25,30 +25,30 @@ use super::leases::WriteLease;
 use crate::history::part::{Part, Run};
 use crate::process::ids::{Hash, SnapshotId};
 
-/// How many keys are looked at between two looks whether to go on.
+/// The keys examined between two checks whether to continue.
 const STEP_KEYS: usize = 256;
 
-/// What a sweep has found and done.
+/// The result of a sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Swept {
-    /// Chunks that something needs.
+    /// Chunks that are referenced.
     pub needed: u64,
     /// Chunks that were deleted.
     pub deleted: u64,
-    /// What they took, in bytes.
+    /// Bytes that the deleted chunks took.
     pub bytes: u64,
 }
 
-/// Every chunk that something needs.
+/// The set of referenced chunks.
 struct Mark<'a> {
     chunks: &'a Chunks,
     needed: HashSet<Hash>,
-    /// The first thing that names chunks and cannot be read.
+    /// The first unreadable value that refers to chunks.
     damaged: Option<StoreError>,
 }
 
 impl Mark<'_> {
-    // What is damaged is kept for the end.
+    // Keeps the first damage for the end.
     fn take<T>(&mut self, read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
         match read {
             Ok(read) => Ok(Some(read)),
@@ -73,8 +73,8 @@ impl Mark<'_> {
         Ok(())
     }
 
-    // What an index names is not known where it cannot be read; then nothing may be swept. Of a part that is still
-    // coming it may not be here yet, and what it names is touched when it is looked for.
+    // If an index chunk is unreadable, the chunks it names are unknown and nothing may be swept. The index of a part
+    // still being fetched may be absent; the chunks it names are touched when they are looked up.
     fn run(&mut self, run: &Run, may_lack: bool) -> Result<(), StoreError> {
         for hash in &run.index {
             if !self.needed.insert(*hash) {
@@ -91,27 +91,27 @@ impl Mark<'_> {
 }
 
 impl Store {
-    /// Somebody is about to store chunks, or to count on some that are here, for something that does not name them yet.
+    /// Begins writing chunks, or relying on stored ones, for a value that does not refer to them yet.
     pub fn writing(&self) -> WriteLease {
         self.chunks.leases.begin()
     }
 
-    /// Keeps the chunks of a part while its snapshot is collected; to be called while the [`WriteLease`] lives in which
-    /// they came.
+    /// Holds the chunks of a part while its snapshot is collected. Call it within the [`WriteLease`] in which they
+    /// arrived.
     pub fn hold(&self, part: &Part) {
         self.chunks.leases.hold(part);
     }
 
-    /// A snapshot is collected no more: what is published of it names its chunks.
+    /// Ends the collection of a snapshot; its published revision refers to the chunks.
     pub fn let_go(&self, snapshot: &SnapshotId) {
         self.chunks.leases.let_go(snapshot);
     }
 
-    /// Deletes every chunk that neither a state, a part, a revision nor a collection needs; one sweep at a time, and
-    /// none during a backup. Stops early, with `None`, once `goes_on` says no, which it then goes on to say.
+    /// Deletes every chunk that no state, part, revision or collection needs. There is one sweep at a time, and none
+    /// during a backup. Stops early with `None` when `goes_on` returns false; it must then keep returning false.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] where something that names chunks cannot be read; nothing is deleted then.
+    /// [`StoreError::Damaged`] if a value that refers to chunks is unreadable; nothing is deleted then.
     pub fn sweep(&self, goes_on: impl Fn() -> bool) -> Result<Option<Swept>, StoreError> {
         let Some(_deleting) = self.standstill.deleting() else {
             return Ok(None);
@@ -140,7 +140,7 @@ impl Store {
         Ok(Some(swept))
     }
 
-    // `None` where it is not to go on.
+    // `None` if it was stopped.
     fn mark(&self, goes_on: &impl Fn() -> bool) -> Result<Option<HashSet<Hash>>, StoreError> {
         let mut mark = Mark {
             chunks: &self.chunks,
@@ -176,14 +176,14 @@ impl Store {
             mark.part(part, true)?;
         }
         match mark.damaged {
-            // Where it was stopped, something was left out.
+            // A stopped mark is incomplete.
             _ if !goes_on() => Ok(None),
             Some(error) => Err(error),
             None => Ok(Some(mark.needed)),
         }
     }
 
-    // Looks at the next keys; says whether there may be more.
+    // Examines the next keys; returns whether there may be more.
     fn sweep_step(
         &self,
         needed: &HashSet<Hash>,
@@ -201,7 +201,7 @@ impl Store {
             let key = key?;
             looked += 1;
             let hash = frame::split_key(&key).and_then(|(hash, _)| hash.try_into().ok().map(Hash));
-            // A key that is none of ours is left for `store check` to name.
+            // A foreign key is left for `store check` to report.
             if let Some(hash) = hash
                 && !needed.contains(&hash)
                 && unneeded.last() != Some(&hash)
@@ -219,7 +219,7 @@ impl Store {
         Ok(looked == STEP_KEYS)
     }
 
-    // With all their fragments.
+    // With all of their fragments.
     fn remove(&self, chunks: &[Hash]) -> Result<(u64, u64), StoreError> {
         let tree = &self.chunks.tree;
         let mut batch = sled::Batch::default();

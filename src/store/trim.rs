@@ -1,10 +1,10 @@
-//! Lets a store begin later: at the newest recorded state that is at or before an instant. The states and the turns before
-//! it go, with their index; it says what was there.
+//! Moves the beginning of a store to the newest recorded state at or before an instant. The states and turns before it
+//! are deleted with their index; the state replaces them.
 //!
-//! What somebody still needs holds it back: a restart needs the newest written state, a part that has still to be made
-//! its recording, a peer the messages that it has not acknowledged. The state is read back whole before anything goes,
-//! since there will be no journal to make it from again, and where the store begins is durable before that, too. So a
-//! crash in between leaves turns too many, never one too few; the next trim takes them.
+//! Data that is still needed is not deleted: the newest written state, for a restart; the recording of a part that is
+//! not yet built; and messages that a peer has not acknowledged. The state is read back completely before anything is
+//! deleted, since it can no longer be rebuilt from the journal, and the new beginning is durable before that as well. A
+//! crash in between therefore leaves too many turns, never too few; the next trim deletes them.
 
 use super::Store;
 use super::error::StoreError;
@@ -17,7 +17,7 @@ use crate::process::cell::Cell;
 use crate::process::clock::Hlc;
 use crate::process::ids::Lsn;
 
-/// Entries that go between two looks whether to go on.
+/// The entries deleted between two checks whether to continue.
 const STEP_ENTRIES: usize = 1024;
 
 /// What was deleted.
@@ -30,19 +30,20 @@ pub struct Trimmed {
 }
 
 impl Store {
-    /// Where the store begins: its first turn, and the clock value from which on there is an answer. `None` where nothing
-    /// was deleted.
+    /// The beginning of the store: its first turn, and the clock value from which answers exist. `None` if nothing was
+    /// deleted.
     #[must_use]
     pub fn horizon(&self) -> Option<(Lsn, Hlc)> {
         let Horizon { first, since } = self.journal.horizon();
         (first > Lsn(1)).then_some((first, since))
     }
 
-    /// Deletes what lies before the newest state that is at or before an instant and that nobody's needs hold back; and
-    /// what an earlier trim has left. One trim at a time, and none during a backup. Stops early, with what is done, once `goes_on` says no.
+    /// Deletes everything before the newest state that is at or before `instant` and not needed, and what an earlier
+    /// trim has left. There is one trim at a time, and none during a backup. Stops early when `goes_on` returns false,
+    /// and reports what was done.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] where that state is not whole: the journal before it may be needed, and stays.
+    /// [`StoreError::Damaged`] if that state is not whole: the journal before it may be needed and is kept.
     pub fn trim(&self, instant: Hlc, goes_on: impl Fn() -> bool) -> Result<Trimmed, StoreError> {
         let Some(_deleting) = self.standstill.deleting() else {
             return Ok(Trimmed::default());
@@ -76,12 +77,12 @@ impl Store {
         Ok(trimmed)
     }
 
-    // The state at which the store may begin, if that is later than where it does.
+    // The state at which the store may begin, if it is later than the current beginning.
     fn beginning(&self, instant: Hlc) -> Result<Option<StoredState>, StoreError> {
         let Some(newest) = self.states.newest_written()? else {
             return Ok(None);
         };
-        // The turn that recorded a state is the one behind its cut, and has its time.
+        // The turn that recorded a state is the one after its cut and has its time.
         let recorded = match self.position_at(instant) {
             Ok(position) if position > Lsn(0) => Lsn(position.0 - 1),
             Ok(_) | Err(StoreError::BeforeHorizon { .. }) => return Ok(None),
@@ -136,12 +137,12 @@ impl Store {
     }
 }
 
-// The newest cut behind which everything is that somebody needs. What began later, or was sent later, than the newest
-// written state is behind that.
+// The newest cut after which everything needed lies. Recordings and messages that began after the newest written state
+// are after it as well.
 fn needed_from(newest: &StoredState) -> Lsn {
     let registers = &newest.registers;
     let recordings = registers.recordings.values();
-    // What waits for a marker that was lost is never finished.
+    // A recording that waits for a lost marker is never finished.
     let recordings = recordings.filter(|recording| !registers.waits_in_vain(recording));
     let recordings = recordings.map(|recording| recording.cut);
     let unacknowledged = registers.outgoing.values();

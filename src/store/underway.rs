@@ -1,4 +1,4 @@
-//! What is being made durable right now, and since when: a disk that hangs says nothing by itself.
+//! The commits and syncs in progress and their start times, since a hanging disk reports no error.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use super::Store;
 use super::error::StoreError;
 
-/// Every commit and sync that has begun and not ended.
+/// All commits and syncs in progress.
 #[derive(Debug, Default)]
 pub(super) struct Underway(Mutex<Vec<Instant>>);
 
-/// One of them, as long as it lives.
+/// One of them, while held.
 #[must_use]
 pub(super) struct Attempt<'a> {
     of: &'a Underway,
@@ -18,16 +18,16 @@ pub(super) struct Attempt<'a> {
 }
 
 impl Store {
-    /// How long the commit or sync that hangs longest has been under way; `None` where nothing is. Touches no file.
+    /// The duration of the longest-running commit or sync; `None` if there is none. Touches no file.
     #[must_use]
     pub fn stalled(&self) -> Option<Duration> {
         self.underway.longest()
     }
 
-    /// Asks the engine why a commit does not come back. Waits as long as the disk does.
+    /// Asks the engine why a commit does not return. Blocks as long as the disk does.
     ///
     /// # Errors
-    /// [`StoreError`]: why.
+    /// [`StoreError`] with the cause.
     pub fn nudge(&self) -> Result<(), StoreError> {
         self.engine.nudge()
     }
@@ -40,7 +40,7 @@ impl Underway {
         Attempt { of: self, since }
     }
 
-    /// For how long the oldest has been under way.
+    /// The duration of the oldest.
     pub(super) fn longest(&self) -> Option<Duration> {
         self.begun().iter().map(Instant::elapsed).max()
     }
@@ -53,7 +53,7 @@ impl Underway {
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         let mut begun = self.of.begun();
-        // Of two that began at the same instant either may go.
+        // Of two with the same start, either may be removed.
         if let Some(place) = begun.iter().position(|since| *since == self.since) {
             begun.swap_remove(place);
         }

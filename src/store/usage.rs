@@ -1,4 +1,4 @@
-//! What a store takes on its file system, and what that has left. Reads no value.
+//! The space that a store takes on its file system, and the space left. Reads no value.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -9,22 +9,22 @@ use super::Store;
 use super::error::StoreError;
 use super::files::failed;
 
-/// The unit in which the system counts what a file takes.
+/// The unit of `st_blocks`.
 const BLOCK_BYTES: u64 = 512;
 
 /// Sizes in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
-    /// What the file system has left for this user.
+    /// Free space available to this user.
     pub free: u64,
-    /// What the files of the store take.
+    /// Space allocated to the files of the store.
     pub disk: u64,
-    /// How many files sled keeps outside of its log, where no sync reaches them; there should be none.
+    /// The number of files that sled keeps outside of its log, which a sync does not reach; there should be none.
     pub blobs: u64,
 }
 
 impl Store {
-    /// What the store takes on its file system, and what that has left.
+    /// The space that the store takes and that is left on its file system.
     ///
     /// # Errors
     /// [`StoreError`]: the directory cannot be read.
@@ -47,7 +47,7 @@ fn measure(dir: &Path) -> Result<Usage, StoreError> {
     Ok(usage)
 }
 
-// The bytes and the number of the files in a directory; one that is gone, as a file may be any time, counts nothing.
+// The bytes and the number of files in a directory. Files may disappear at any time and then count nothing.
 fn add_up(dir: &Path) -> Result<(u64, u64), StoreError> {
     let (mut bytes, mut files) = (0, 0);
     let Some(entries) = unless_gone(fs::read_dir(dir), dir)? else {

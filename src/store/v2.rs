@@ -1,5 +1,5 @@
-//! The stored types of format 2 that differ from those of format 1: a recorded state keeps checksums of its channels,
-//! and knows in which run a peer was met. Frozen like them.
+//! The stored types of format 2 that differ from format 1: a recorded state has checksums of its channels and the run
+//! in which each peer was met. Frozen like those of format 1.
 
 use std::collections::BTreeMap;
 
@@ -42,7 +42,7 @@ pub(in crate::store) struct RegistersV2 {
 }
 
 impl StateV2 {
-    /// The state; the snapshots in its cells are for the process to find.
+    /// The state; the process extracts the snapshots from its cells.
     pub(in crate::store) fn thaw(self) -> StoredState {
         let registers = self.registers;
         StoredState {

@@ -1,4 +1,4 @@
-//! The stored types that came with format 3. Frozen like those of format 1.
+//! The stored types added in format 3. Frozen like those of format 1.
 
 use super::retention::{Pin, RetentionEntry};
 use super::v1::frozen_struct;
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        // A pin that is read as another would keep, or delete, what nobody meant.
+        // A wrongly decoded pin would keep or delete the wrong snapshot.
         #[test]
         fn what_is_kept_comes_back(pin in any::<Option<(bool, u64)>>(), deleted in any::<Option<u64>>()) {
             let by = ProcessId::parse("n1").expect("a valid id");

@@ -1,4 +1,4 @@
-//! The stored types that came with format 5. Frozen like those of format 1.
+//! The stored types added in format 5. Frozen like those of format 1.
 
 use super::history::{BlockHead, PackedLine};
 use super::v1::frozen_struct;
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        // A line that is read as another would show a snapshot where it is not.
+        // A wrongly decoded summary would list a snapshot in the wrong place.
         #[test]
         fn what_is_listed_comes_back(numbers: [u32; 4], start: u64, complete: bool, is_own_part: bool) {
             let [revision, parts, closed_channels, bytes] = numbers;

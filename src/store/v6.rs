@@ -1,4 +1,4 @@
-//! The stored types that came with format 6: a recorded state holds its snapshots in its registers, and old turns lie in blocks.
+//! The stored types added in format 6: a recorded state with its snapshots in the registers, and blocks of old turns.
 //! Frozen like those of format 1.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! The turns that may touch a name, one after the other.
+//! Iterates over the turns that may touch a name, in order.
 
 use std::collections::VecDeque;
 
@@ -6,34 +6,34 @@ use super::{Cover, OpenSegment, Segments, bucket_of};
 use crate::process::ids::Lsn;
 use crate::store::error::StoreError;
 
-/// What is looked for.
+/// A query to the index.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store) struct MatchQuery {
     /// The key of the name.
     pub(in crate::store) key: u32,
-    /// The first and the last position that count.
+    /// The first and last position, both inclusive.
     pub(in crate::store) range: (Lsn, Lsn),
-    /// Whether to begin at the end of the range.
+    /// Whether to return matches in descending order.
     pub(in crate::store) newest_first: bool,
 }
 
-/// Consecutive turns that are covered by one thing.
+/// Consecutive turns with the same kind of cover.
 pub(super) enum CoveredTurns {
-    /// These may touch the name, in order.
+    /// The turns of the range that may touch the name, in order.
     Named(VecDeque<Lsn>),
-    /// Nothing is known: each of them may.
+    /// Not indexed: each turn from the first to the last may match.
     Every(Lsn, Lsn),
-    /// A stored stretch says which.
+    /// Covered by a stored segment, which must be read.
     Stored { first: Lsn, last: Lsn },
 }
 
 impl Cover {
-    /// What covers the range, in order.
+    /// The cover of the range, in order of turns.
     pub(super) fn segments(&self, wanted: &MatchQuery) -> VecDeque<CoveredTurns> {
         let (from, to) = wanted.range;
         let meets = |first: Lsn, last: Lsn| first <= to && last >= from;
         let mut segments = Vec::new();
-        // A stretch that ends before the range is never looked at.
+        // Segments that end before the range are skipped.
         for (last, first) in self.stored.range(from..) {
             if *first > to {
                 break;
@@ -56,7 +56,7 @@ impl Cover {
                 segments.push((draft.first(), CoveredTurns::Named(found.into())));
             }
         }
-        // Durable a moment ago, and not noted yet.
+        // Turns that are durable but not yet noted.
         let unnoted = self.open.last().next().max(from);
         if unnoted <= to {
             segments.push((unnoted, CoveredTurns::Every(unnoted, to)));
@@ -65,7 +65,8 @@ impl Cover {
         segments.into_iter().map(|(_, segment)| segment).collect()
     }
 
-    /// Lets the open stretch begin with these turns, the oldest that are not indexed, where it follows on them.
+    /// Extends the open segment backwards by `older`, which holds the oldest turns not indexed, if the two are
+    /// adjacent.
     pub(super) fn begin_open_with(&mut self, older: &OpenSegment) -> bool {
         if self.open.first() != older.last().next() {
             return false;
@@ -76,7 +77,7 @@ impl Cover {
     }
 }
 
-/// Positions of turns, in the order that is wanted.
+/// The positions of matching turns, in the requested order.
 pub(in crate::store) struct Matches<'a> {
     shelf: &'a Segments,
     wanted: MatchQuery,
@@ -117,7 +118,7 @@ impl<'a> Matches<'a> {
         }
     }
 
-    // A stretch that cannot be read says nothing, and the journal is read instead.
+    // An unreadable segment is replaced by reading its turns from the journal.
     fn look(&self, (first, last): (Lsn, Lsn)) -> CoveredTurns {
         let (from, to) = self.wanted.range;
         match self.find(first, last) {

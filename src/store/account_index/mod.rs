@@ -1,9 +1,10 @@
-//! Which turns touch an account: an index per stretch of the journal, so that a statement need not read all of it.
+//! The account index: the turns that touch an account, by segments of the journal, so that a statement reads only
+//! those.
 //!
-//! A stretch covers consecutive turns. Its index is sorted pairs, the key of a name and a turn, in a few buckets: some
-//! hundred kilobytes in one batch instead of a tree key per operation, whatever the number of accounts. Two names may
-//! share a key; whoever reads a turn looks for the name itself. The newest stretch is in memory, and what no stretch covers
-//! is read from the journal, all of it: the index makes an answer fast and never changes it.
+//! A segment covers consecutive turns. It stores sorted pairs (key of a name, turn) in a few buckets: a few hundred
+//! kilobytes in one batch instead of one tree key per operation, independent of the number of accounts. Two names may
+//! share a key, so a reader looks for the name itself in the turn. The newest segment is in memory. Turns without a
+//! segment are read from the journal. The index therefore affects the speed of an answer, never its content.
 
 mod matches;
 mod open_segment;
@@ -22,29 +23,30 @@ use crate::history::statement::recorded_for;
 use crate::process::event::Turn;
 use crate::process::ids::{AccountId, Hash, Lsn};
 
-/// A stretch is full when its turns touch this many names, or a little more: the last turn is taken whole.
+/// A segment is full at this number of touched names, or slightly above, since a turn is never split.
 const TOUCHES: usize = 65_536;
-/// Turns that touch nothing fill a stretch as well, so that a restart need not read many of them.
+/// A segment is also full at this number of turns times [`TOUCHES`], so that a restart need not read many turns that
+/// touch nothing.
 const TURNS_PER_TOUCH: u64 = 4;
 
-/// The head of a stored stretch, which ends at the position in its key.
+/// The head of a stored segment; its key is the position of the last turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Segment {
-    /// Its first turn.
+    /// The first turn.
     pub(super) first: Lsn,
-    /// How many pairs its buckets hold.
+    /// The number of pairs in all buckets.
     pub(super) touches: u64,
-    /// The hash of its last journal entry: the index of another journal is none of ours.
+    /// The hash of its last journal entry; it tells whether the segment belongs to this journal.
     pub(super) journal: Hash,
 }
 
-/// A bucket of a stretch: keys of names, each with a turn, counted from the first of the stretch. Sorted.
+/// A bucket of a segment: pairs of name key and turn, sorted. Turns count from the first of the segment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Touches {
     pub(super) pairs: Vec<(u32, u32)>,
 }
 
-/// The key of a name. Part of the format: CRC32C, multiplied so that similar names fall into different buckets.
+/// The key of a name. Part of the stored format: CRC32C, multiplied so that similar names fall into different buckets.
 fn key_of(name: &str) -> u32 {
     crc32c::crc32c(name.as_bytes()).wrapping_mul(0x9e37_79b1)
 }
@@ -54,12 +56,12 @@ pub(super) fn key_of_account(account: &AccountId) -> u32 {
     key_of(account.as_str())
 }
 
-/// The key under which turns stand that record the state for a snapshot. No account has a control character.
+/// The key for turns that record the state for a snapshot. It cannot be an account, which has no control characters.
 pub(super) fn key_of_snapshots() -> u32 {
     key_of("\n")
 }
 
-/// The keys of everything that a turn touches, sorted, each once.
+/// The keys of all names that a turn touches, sorted, without duplicates.
 pub(super) fn keys_of(turn: &Turn) -> Vec<u32> {
     let mut keys: Vec<u32> = turn
         .accounts()
@@ -75,29 +77,29 @@ pub(super) fn keys_of(turn: &Turn) -> Vec<u32> {
 pub(super) struct AccountIndex {
     shelf: Segments,
     cover: Mutex<Cover>,
-    /// One writer at a time takes what is full.
+    /// Held by the single writer of full segments.
     writing: Mutex<()>,
-    /// Whoever indexes what lies behind needs the journal there.
+    /// Held while older turns are indexed, which needs their journal entries.
     indexing: Mutex<()>,
 }
 
-/// What covers which turns. Together they cover all up to the newest that was noted, and no turn twice.
+/// The cover of all turns up to the newest one noted. No turn is covered twice.
 struct Cover {
-    /// How many touches fill a stretch.
+    /// The number of touches at which a segment is full.
     touches: usize,
-    /// The first turn that is kept: what ends before it needs no index.
+    /// The first turn kept; no index is needed before it.
     horizon: Lsn,
-    /// Stored stretches: the first turn by the last.
+    /// Stored segments: the first turn by the last.
     stored: BTreeMap<Lsn, Lsn>,
-    /// Turns that are not indexed, oldest first.
+    /// Ranges of turns that are not indexed, oldest first.
     gaps: Vec<(Lsn, Lsn)>,
-    /// Waiting to be written, oldest first.
+    /// Full segments waiting to be written, oldest first.
     full: VecDeque<Arc<OpenSegment>>,
     open: OpenSegment,
 }
 
 impl AccountIndex {
-    /// Looks what is covered, and forgets what is of another journal: one that was cut off and went on otherwise.
+    /// Determines the cover. Removes segments of another journal: one that was truncated and continued differently.
     pub(super) fn open(tree: sled::Tree, journal: &Journal) -> Result<Self, StoreError> {
         let shelf = Segments::new(tree);
         let head = journal.head();
@@ -108,20 +110,20 @@ impl AccountIndex {
         while let Some((last, stretch)) = shelf.newest_before(end)? {
             let stretch = stretch.ok().filter(|stretch| stretch.first <= last);
             let Some(stretch) = stretch else {
-                // Its turns are indexed again.
+                // An unreadable head: its turns are indexed again.
                 shelf.remove(last)?;
                 end = Some(last);
                 continue;
             };
             end = Some(stretch.first);
             if last < horizon {
-                // Its turns are gone, or going.
+                // Its turns are deleted or about to be.
                 shelf.remove(last)?;
                 continue;
             }
             is_ours = is_ours
                 || match is_of(journal, last, stretch.journal) {
-                    // Whatever else is damaged, its turns are read from the journal, and named there.
+                    // Unknown whose segment it is: its turns are read from the journal, which reports the damage.
                     Err(StoreError::Damaged { .. }) => continue,
                     known => known?,
                 };
@@ -148,12 +150,12 @@ impl AccountIndex {
         })
     }
 
-    /// Lets stretches be full at so many touches.
+    /// Sets the number of touches at which a segment is full.
     pub(super) fn set_touches(&self, touches: usize) {
         self.cover().touches = touches;
     }
 
-    /// Takes note of the newest turn, which is durable; `journal` is the hash of its entry.
+    /// Adds the newest turn, which is durable; `journal` is the hash of its entry.
     pub(super) fn note(&self, turn: &Turn, journal: Hash) {
         let keys = keys_of(turn);
         let mut cover = self.cover();
@@ -165,12 +167,12 @@ impl AccountIndex {
         }
     }
 
-    /// Whether a stretch waits to be written.
+    /// Whether a full segment waits to be written.
     pub(super) fn is_full(&self) -> bool {
         !self.cover().full.is_empty()
     }
 
-    /// Writes the stretches that are full. Not durable before a sync; without it they are indexed again.
+    /// Writes the full segments. They are durable after the next sync; without it their turns are indexed again.
     pub(super) fn write_full(&self) -> Result<(), StoreError> {
         let _alone = alone(&self.writing);
         loop {
@@ -192,7 +194,7 @@ impl AccountIndex {
         }
     }
 
-    /// Indexes up to a stretch of what is not covered, oldest first; says whether there is more.
+    /// Indexes at most one segment of turns that are not covered, oldest first. Returns whether there are more.
     pub(super) fn index_some(&self, journal: &Journal) -> Result<bool, StoreError> {
         let _alone = alone(&self.indexing);
         let (gap, touches) = {
@@ -224,8 +226,8 @@ impl AccountIndex {
         Ok(!cover.gaps.is_empty())
     }
 
-    /// Deletes the stretches that end before a turn, for good: the turns they cover go, too. `moved` lets the journal
-    /// begin there, while nobody reads it for the index.
+    /// Deletes the segments that end before `first`, whose turns are being deleted. Calls `moved`, which moves the
+    /// start of the journal, while no indexing reads it.
     pub(super) fn begin_at(&self, first: Lsn, moved: impl FnOnce()) -> Result<(), StoreError> {
         let _alone = (alone(&self.indexing), alone(&self.writing));
         moved();
@@ -246,7 +248,7 @@ impl AccountIndex {
             .try_for_each(|last| self.shelf.remove(last))
     }
 
-    /// The turns within a range that may touch a name, and all that do.
+    /// The turns of a range that may touch a name; a superset of those that do.
     pub(super) fn candidates(&self, wanted: MatchQuery) -> Matches<'_> {
         let segments = self.cover().segments(&wanted);
         Matches::new(&self.shelf, wanted, segments)
@@ -265,7 +267,7 @@ fn is_of(journal: &Journal, last: Lsn, hash: Hash) -> Result<bool, StoreError> {
     Ok(last <= journal.head().position && journal.hash_up_to(last)? == hash)
 }
 
-// What lies between stored stretches, from the oldest turn to the newest.
+// The ranges between stored segments, from the oldest turn to the newest.
 fn gaps(stored: &BTreeMap<Lsn, Lsn>, horizon: Lsn, head: Lsn) -> Vec<(Lsn, Lsn)> {
     let mut gaps = Vec::new();
     let mut next = horizon;

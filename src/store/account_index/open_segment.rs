@@ -1,9 +1,9 @@
-//! A stretch that is being filled, in memory.
+//! A segment under construction, in memory.
 
 use super::TURNS_PER_TOUCH;
 use crate::process::ids::{Hash, Lsn};
 
-/// Consecutive turns and what they touch.
+/// Consecutive turns with the keys they touch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::store) struct OpenSegment {
     first: Lsn,
@@ -16,7 +16,7 @@ pub(in crate::store) struct OpenSegment {
 }
 
 impl OpenSegment {
-    /// Begins with the turn at `first`, which is still to come.
+    /// An empty segment whose first turn will be `first`.
     pub(in crate::store) fn new(first: Lsn) -> Self {
         Self {
             first,
@@ -31,7 +31,7 @@ impl OpenSegment {
         self.first
     }
 
-    /// The newest turn; the one before `first` where there is none.
+    /// The newest turn; `first - 1` if empty.
     pub(in crate::store) fn last(&self) -> Lsn {
         Lsn(self.next.0 - 1)
     }
@@ -41,12 +41,12 @@ impl OpenSegment {
         self.journal
     }
 
-    /// What is touched, in the order of turns.
+    /// The touched keys with their turns, in the order of turns.
     pub(in crate::store) fn touches(&self) -> &[(u32, Lsn)] {
         &self.touches
     }
 
-    /// Takes the next turn, with the hash of its entry and the keys that it touches.
+    /// Adds the next turn, with the hash of its entry and the keys it touches.
     pub(in crate::store) fn take(&mut self, (position, journal): (Lsn, Hash), keys: &[u32]) {
         debug_assert_eq!(position, self.next, "turns are noted in order");
         self.next = position.next();
@@ -54,13 +54,13 @@ impl OpenSegment {
         self.touches.extend(keys.iter().map(|key| (*key, position)));
     }
 
-    /// Whether it is to be closed.
+    /// Whether the segment must be closed.
     pub(in crate::store) fn is_full(&self, touches: usize) -> bool {
         let turns_max = TURNS_PER_TOUCH * touches as u64;
         self.touches.len() >= touches || self.next.0 - self.first.0 >= turns_max
     }
 
-    /// Puts the turns before its own in front.
+    /// Prepends the turns of an adjacent older segment.
     pub(super) fn prepend(&mut self, older: &Self) {
         debug_assert_eq!(older.next, self.first);
         if self.next == self.first {

@@ -1,4 +1,4 @@
-//! Stretches in the store: a head and its buckets, written together.
+//! Segments in the store: a head and its buckets, written in one batch.
 
 use super::{OpenSegment, Segment, Touches};
 use crate::process::ids::Lsn;
@@ -8,16 +8,16 @@ use crate::store::schema::{self, position_key, stretch_key, stretch_of};
 use crate::store::v1::Frozen;
 use crate::store::v1::stretch::{StretchV1, TouchesV1};
 
-/// How many buckets a stretch has: one is read for an account, of up to 40 KB.
+/// The buckets of a segment. A lookup of one account reads one bucket of up to 40 KB.
 pub(in crate::store) const BUCKETS: u8 = 16;
 
-/// The bucket of a key, from 1 on.
+/// The bucket of a key, from 1.
 pub(in crate::store) fn bucket_of(key: u32) -> u8 {
     let [.., highest] = (key >> 28).to_be_bytes();
     highest + 1
 }
 
-/// The stored stretches.
+/// The stored segments.
 pub(in crate::store) struct Segments {
     tree: sled::Tree,
 }
@@ -27,7 +27,7 @@ impl Segments {
         Self { tree }
     }
 
-    /// The newest stretch that ends before a position, by its last turn; damaged where it has no head that can be read.
+    /// The newest segment that ends before a position, as its last turn and its head; the head may be damaged.
     #[expect(
         clippy::type_complexity,
         reason = "damage of one stretch is a value, failure of the engine an error"
@@ -51,7 +51,7 @@ impl Segments {
         Ok(Some((last, head)))
     }
 
-    /// The head of the stretch that ends at a position.
+    /// The head of the segment that ends at a position.
     pub(in crate::store) fn head(&self, last: Lsn) -> Result<Segment, StoreError> {
         let key = stretch_key(last, 0);
         let head = schema::get::<StretchV1>(&self.tree, &key, Kind::Stretch)?;
@@ -59,7 +59,7 @@ impl Segments {
             .ok_or_else(|| missing(Kind::Stretch, &key))
     }
 
-    /// A bucket of the stretch that ends at a position.
+    /// A bucket of the segment that ends at a position.
     pub(in crate::store) fn bucket(&self, last: Lsn, bucket: u8) -> Result<Touches, StoreError> {
         let key = stretch_key(last, bucket);
         let touches = schema::get::<TouchesV1>(&self.tree, &key, Kind::Touches)?;
@@ -68,7 +68,7 @@ impl Segments {
             .ok_or_else(|| missing(Kind::Touches, &key))
     }
 
-    /// Writes a stretch, atomically.
+    /// Writes a segment atomically.
     pub(super) fn write(&self, draft: &OpenSegment) -> Result<(), StoreError> {
         let last = draft.last();
         let (head, buckets) = stored_form(draft);
@@ -84,7 +84,7 @@ impl Segments {
         Ok(())
     }
 
-    /// Removes every value of a stretch.
+    /// Removes all values of a segment.
     pub(super) fn remove(&self, last: Lsn) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
         for key in self.tree.scan_prefix(position_key(last)).keys() {
@@ -95,7 +95,7 @@ impl Segments {
     }
 }
 
-/// The head of a stretch and its buckets.
+/// The head of a segment and its buckets.
 pub(in crate::store) fn stored_form(draft: &OpenSegment) -> (Segment, Vec<Touches>) {
     let first = draft.first();
     let head = Segment {
@@ -111,7 +111,7 @@ pub(in crate::store) fn stored_form(draft: &OpenSegment) -> (Segment, Vec<Touche
         bucket.pairs.push((*key, offset));
     }
     for bucket in &mut buckets {
-        // The keys of each turn are in order already, of which the stable way makes use.
+        // The keys of each turn are already sorted; the stable sort is fast on such runs.
         bucket.pairs.sort();
     }
     (head, buckets)

@@ -1,25 +1,26 @@
-//! A backup: all that a store holds up to one position of its journal, copied value by value while its node goes on.
+//! A backup: everything that a store holds up to one journal position, copied value by value while the node runs.
 //!
 //! | bytes | what |
 //! |---|---|
 //! | 17 | `snapledger backup` |
 //! | 4 | format of the stream, little-endian |
-//! | blocks | kind, 1 byte; length, 4 bytes little-endian; so many bytes |
+//! | blocks | kind, 1 byte; length, 4 bytes little-endian; content of that length |
 //!
-//! The first block says whose store it is; the next, from format 2 on, which process was met at which address, if any is
-//! remembered ([`super::addresses`]). Then come trees, each with its name in a block and its values in the next ones:
-//! length of the key, 2 bytes little-endian, key, value in its frame. The last block holds the newest position and its hash,
-//! how many values there are, and the BLAKE3 hash of all bytes before it.
+//! The first block identifies the store. From format 2 on, a block with the addresses of peers follows, if there are
+//! any ([`super::addresses`]). Then come the trees, each as a block with its name and blocks with its values: the
+//! length of the key (2 bytes little-endian), the key, and the value in its frame. The last block has the newest
+//! journal position and its hash, the number of values, and the BLAKE3 hash of all bytes before it.
 //!
-//! sled has no snapshots, so what is copied is what a crash could have left, which every start can make good:
-//! - Nothing is deleted meanwhile, nor packed elsewhere ([`Standstill`]), but recorded states near another one, which nothing needs.
-//! - What rests on the journal (revisions, parts, states) is copied before the journal's end is chosen: no copy knows more
-//!   than the journal copied with it.
-//! - A revision names a part that was stored before, so parts come behind revisions. Parts that were stored later, and of
-//!   which the copied journal says so, are copied once more behind it.
-//! - Chunks come last: whatever was copied names only chunks that were stored before.
-//! - Within a tree the newest come first: where a later one is copied, the earlier ones are there, too.
-//! - The index of accounts is left out: a start makes it again from the journal.
+//! sled has no snapshots, so the copy is a state that a crash could have left, which every start can recover:
+//! - Nothing is deleted or repacked during a backup ([`Standstill`]), except recorded states that are redundant next to
+//!   another one.
+//! - Data that depends on the journal (revisions, parts, states) is copied before the end of the journal is chosen, so
+//!   it never refers to turns beyond the copied journal.
+//! - A revision refers to parts stored before it, so parts are copied after revisions. Parts stored later that the
+//!   copied journal mentions are copied again after it.
+//! - Chunks come last: everything copied before refers only to chunks that are already stored.
+//! - Within a tree the newest values are copied first, so the copy has everything stored before any value in it.
+//! - The account index is omitted; a start rebuilds it from the journal.
 
 mod read;
 mod write;
@@ -37,11 +38,11 @@ use super::v1::state::OwnerV1;
 pub use read::BackedUp;
 
 const MAGIC: &[u8; 17] = b"snapledger backup";
-/// The format of the streams this program writes; it reads the earlier ones, too.
+/// The format that this program writes; it also reads earlier ones.
 const FORMAT: u32 = 2;
 const END_BYTES: usize = 8 + 32 + 8 + 32;
 
-/// What a block is.
+/// The kind of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Block {
@@ -53,21 +54,21 @@ enum Block {
     Addresses = 5,
 }
 
-/// Whose store it is, and how it is written.
+/// The identity and the format of the store.
 #[derive(Serialize, Deserialize)]
 struct BackupHead {
     store_format: u32,
     owner: OwnerV1,
 }
 
-/// Keeps those that delete away while a backup is read; the backup waits for the one that deletes now.
+/// Suspends deletion during a backup. A backup waits for a deletion in progress.
 #[derive(Default)]
 pub(super) struct Standstill {
     wanted: AtomicUsize,
     deleting: Mutex<()>,
 }
 
-/// As long as this lives nothing is deleted.
+/// Nothing is deleted while this is held.
 struct Hold<'a> {
     of: &'a Standstill,
     _deleting: MutexGuard<'a, ()>,
@@ -80,7 +81,7 @@ impl Drop for Hold<'_> {
 }
 
 impl Standstill {
-    /// Leave to delete; `None` while a backup is read, or another thread deletes.
+    /// The right to delete; `None` during a backup, or while another thread deletes.
     pub(super) fn deleting(&self) -> Option<MutexGuard<'_, ()>> {
         if self.is_wanted() {
             return None;
@@ -88,7 +89,7 @@ impl Standstill {
         self.deleting.try_lock().ok()
     }
 
-    /// Whether those that delete are to end early.
+    /// Whether a deletion in progress should end early.
     pub(super) fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Acquire) > 0
     }

@@ -1,5 +1,5 @@
-//! Reading a backup into a new store, which has the identity of the one that was copied, and knows that it is a copy: it
-//! answers for no instant between the position of the copy and its first start.
+//! Restores a backup into a new store. The new store has the identity of the original and is marked as a copy: it does
+//! not answer for instants between the position of the backup and its own first start.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -18,36 +18,36 @@ use crate::store::journal::{self, Journal};
 use crate::store::migrate;
 use crate::store::schema::{TREES, Trees};
 
-/// A key and a value in its frame have no more.
+/// The largest block: a key and a framed value.
 const BLOCK_BYTES_MAX: usize = 2 + u16::MAX as usize + HEADER_BYTES + VALUE_BYTES_MAX;
-/// What is written together.
+/// The bytes of one write batch.
 const BATCH_BYTES: usize = 256 * 1024;
-/// What is written between two syncs.
+/// The bytes written between two syncs.
 const UNSYNCED_BYTES: u64 = 64 * 1024 * 1024;
 
-/// A store that was made from a backup.
+/// A store made from a backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackedUp {
-    /// The cluster that it belongs to.
+    /// The name of the cluster.
     pub cluster: String,
-    /// Whose it is.
+    /// The process that owns the store.
     pub process: ProcessId,
-    /// The newest turn in it.
+    /// The newest turn in the store.
     pub position: Lsn,
-    /// The clock of that turn.
+    /// The clock value of that turn.
     pub time: Hlc,
-    /// How many values it holds.
+    /// The number of values.
     pub values: u64,
-    /// How many bytes came.
+    /// The number of bytes received.
     pub bytes: u64,
 }
 
 impl Store {
-    /// Makes a store in a directory that is empty, from what [`Store::back_up`] has written. `step` is told how many bytes
-    /// have come.
+    /// Makes a store in an empty directory from the output of [`Store::back_up`]. `step` is called with the number of
+    /// bytes received.
     ///
     /// # Errors
-    /// [`ExportError`]: what was made so far is of no use.
+    /// [`ExportError`]; the directory is then useless.
     pub fn restore_backup(
         dir: &Path,
         input: &mut dyn Read,
@@ -80,11 +80,11 @@ impl Store {
     }
 }
 
-/// What came besides the values.
+/// The received content besides the values.
 struct Filled {
-    /// Where the journal ends.
+    /// The end of the journal.
     end: journal::JournalHead,
-    /// How many values there were.
+    /// The number of values.
     values: u64,
     addresses: Option<Addresses>,
 }
@@ -127,7 +127,7 @@ fn fill(
     }
 }
 
-// Whether the journal is what it was; then the witness vouches for it. The clock of its newest turn.
+// Checks the end of the journal, then sets the durable watermark. Returns the clock value of the newest turn.
 fn finish(engine: &Engine, end: journal::JournalHead) -> Result<Hlc, ExportError> {
     let finished = || {
         let trees = Trees::open(&engine.db)?;
@@ -160,7 +160,7 @@ fn end(bytes: &[u8]) -> Option<(journal::JournalHead, u64, [u8; 32])> {
     Some((head, u64::from_le_bytes(*values), bytes.try_into().ok()?))
 }
 
-/// Values that are not written yet.
+/// Values not yet written.
 struct Pending<'a> {
     engine: &'a Engine,
     tree: Option<sled::Tree>,
@@ -222,11 +222,11 @@ impl<'a> Pending<'a> {
     }
 }
 
-/// Reads blocks, and hashes what passes.
+/// Reads blocks and hashes the bytes.
 struct Blocks<'a> {
     input: &'a mut dyn Read,
     hasher: blake3::Hasher,
-    /// The hash of all that came before the last block.
+    /// The hash of all bytes before the last block.
     before_end: [u8; 32],
     bytes: u64,
 }
@@ -287,7 +287,7 @@ impl<'a> Blocks<'a> {
                 "a part of it is longer than anything that is stored",
             ));
         }
-        // Memory grows with what comes, not with what is said to come.
+        // Memory grows with the bytes received, not with the announced length.
         let mut bytes = Vec::new();
         (&mut *self.input)
             .take(length as u64)

@@ -1,4 +1,4 @@
-//! What a backup refuses, and whom it keeps away.
+//! The errors of a damaged backup, and the exclusion of deletions.
 
 use super::*;
 use crate::process::clock::{Hlc, Lamport};
@@ -27,7 +27,7 @@ fn read(bytes: &[u8]) -> Result<(tempfile::TempDir, BackedUp), ExportError> {
     Ok((dir, made))
 }
 
-// Without this half of a store would be taken for the whole.
+// Without this half a store is taken for the whole.
 #[test]
 fn what_was_cut_off_or_changed_on_its_way_is_no_backup() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -48,7 +48,7 @@ fn what_was_cut_off_or_changed_on_its_way_is_no_backup() {
     assert_eq!((made.position, made.time), (Lsn(20), Hlc::at(20)));
     assert_eq!((&*made.cluster, made.bytes), ("test", bytes.len() as u64));
     Store::check(copy.path()).expect("it is whole");
-    // Without this the copy would not start while its peers are dead.
+    // Without this the copy cannot start while its peers are down.
     assert_eq!(Addresses::read(copy.path()), met);
     let copied = Store::open(copy.path(), "test", &process("p")).expect("it opens");
     assert_eq!(copied.identity().store, store.identity().store);
@@ -67,7 +67,7 @@ fn what_was_cut_off_or_changed_on_its_way_is_no_backup() {
     }
 }
 
-// Without this a chunk or a turn could go after its mark, and before the copy comes by.
+// Without this a chunk or turn is deleted after the backup has chosen it and before it is copied.
 #[test]
 fn nothing_is_deleted_while_a_backup_is_read() {
     let standstill = Standstill::default();

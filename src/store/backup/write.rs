@@ -1,4 +1,4 @@
-//! Writing a backup: from the store of a node that runs to the socket, one value in memory at a time.
+//! Writes a backup of a running node's store, with one value in memory at a time.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -17,15 +17,15 @@ use crate::store::schema::{self, OWNER, Trees, position_key, snapshot_key};
 use crate::store::stream::Blocks;
 use crate::store::v1::state::OwnerV1;
 
-/// Retention waits no longer for a backup; one that a slow client reads is broken off then.
+/// The longest time that retention waits for a backup. A slower one is aborted.
 const BACKUP_MAX: Duration = Duration::from_secs(6 * 3600);
 
 impl Store {
-    /// Writes all that the store holds up to its newest durable position, while others go on writing. Reads the disk, and
-    /// nothing is deleted until it has returned.
+    /// Writes everything that the store holds up to its newest durable position, concurrently with commits. Reads from
+    /// disk. Nothing is deleted until it returns.
     ///
     /// # Errors
-    /// [`ExportError`]: something is damaged, the reader has gone, or it takes longer than six hours.
+    /// [`ExportError`]: something is damaged, the reader is gone, or it takes longer than six hours.
     pub fn back_up(&self, out: &mut dyn Write) -> Result<(), ExportError> {
         let _hold = self.standstill.hold();
         let trees = Trees::open(&self.engine.db).map_err(ExportError::Store)?;
@@ -47,7 +47,7 @@ impl Store {
         let behind = self.position();
         copy.tree("parts", &trees.parts)?;
         copy.tree("states-2", &trees.states)?;
-        // Chosen behind all that rests on it.
+        // Chosen after everything that depends on it was copied.
         let end = self.journal.head();
         copy.block(Block::Tree, &[b"journal"])?;
         let mut parts = Vec::new();
@@ -66,7 +66,7 @@ impl Store {
     }
 }
 
-// The keys of the parts that a turn says are stored.
+// The keys of the parts that a turn reports as stored.
 fn parts_stored(position: Lsn, stored: &[u8]) -> Result<Vec<Vec<u8>>, ExportError> {
     let entry = Entry::decode(position, stored).map_err(ExportError::Store)?;
     let keys = entry.turn.records.iter().filter_map(|record| {
@@ -78,7 +78,7 @@ fn parts_stored(position: Lsn, stored: &[u8]) -> Result<Vec<Vec<u8>>, ExportErro
     Ok(keys.collect())
 }
 
-/// What is written so far.
+/// The backup in progress.
 struct Copy<'a> {
     out: Blocks<'a>,
     values: u64,
@@ -119,7 +119,7 @@ impl Copy<'_> {
         Ok(())
     }
 
-    // Nothing is deleted meanwhile, so a value is there unless it was never complete.
+    // Nothing is deleted meanwhile, so only an incompletely written value can be absent.
     fn value(&mut self, tree: &sled::Tree, key: &[u8]) -> Result<(), ExportError> {
         match read(tree, key)? {
             Some(framed) => self.write(key, &framed),
@@ -127,7 +127,7 @@ impl Copy<'_> {
         }
     }
 
-    // Each lies alone in the copy, which packs them again.
+    // Entries are stored individually in the copy, which packs them again later.
     fn turn(&mut self, journal: &Journal, position: Lsn) -> Result<Vec<u8>, ExportError> {
         let framed = journal.stored(position).map_err(ExportError::Store)?;
         self.write(&position_key(position), &framed)?;

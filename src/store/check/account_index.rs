@@ -1,4 +1,4 @@
-//! The index of which turns touch an account, against the journal: made again from it, bucket by bucket, in the one pass.
+//! Checks the account index against the journal: rebuilds it bucket by bucket during the pass over the journal.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::store::schema::{self, stretch_key, stretch_of};
 use crate::store::v1::Frozen;
 use crate::store::v1::stretch::{StretchV1, TouchesV1};
 
-/// The stretches that are stored, and the one that the journal is in.
+/// The stored segments, and the one being rebuilt.
 #[derive(Default)]
 pub(super) struct Indexed {
     /// Heads by the last turn.
@@ -50,12 +50,13 @@ impl Indexed {
                 examiner.findings.add(what, "it has no head");
             }
         }
-        // What ends before the first turn is going; what begins before it cannot be made again.
+        // Segments that end before the first turn are about to be deleted; those that begin before it cannot be
+        // rebuilt.
         heads.retain(|_, head| head.first >= first);
         Ok(Self { heads, draft: None })
     }
 
-    /// Takes the next entry that could be read, and compares the stretch that ends with it.
+    /// Adds the next readable entry, and compares the segment that ends with it.
     pub(super) fn take(&mut self, examiner: &mut Examiner, entry: &Entry) {
         let position = entry.turn.position;
         let Some((last, head)) = self.heads.first_key_value() else {
@@ -65,7 +66,7 @@ impl Indexed {
         if position == head.first {
             self.draft = Some(OpenSegment::new(position));
         }
-        // Behind something that could not be read nothing is compared.
+        // A segment with an unreadable entry is not compared.
         let next = self.draft.as_ref().map(|draft| draft.last().next());
         if next == Some(position) {
             let draft = self.draft.as_mut().expect("it has a newest turn");
@@ -81,7 +82,7 @@ impl Indexed {
         }
     }
 
-    /// What lies behind the end of a journal that could be read whole.
+    /// Reports segments beyond the end of a journal that was read completely.
     pub(super) fn end(self, examiner: &mut Examiner, end: Lsn) {
         for last in self.heads.keys().filter(|last| **last > end) {
             let what = schema::name(Kind::Stretch, &stretch_key(*last, 0));
@@ -91,7 +92,7 @@ impl Indexed {
     }
 }
 
-// The head; a bucket is only decoded.
+// Decodes the head, or checks that a bucket can be decoded.
 fn read(value: u8, framed: &[u8]) -> Result<Option<Segment>, Damage> {
     if value > 0 {
         let bytes = frame::unwrap(Kind::Touches, framed)?;
@@ -116,7 +117,7 @@ fn compare(examiner: &mut Examiner, found: &Segment, draft: &OpenSegment) {
             Ok(found) if found != expected => {
                 examiner.findings.add(what, "it differs from the journal");
             }
-            // Named when all were read; one that is not there is named here.
+            // A damaged head or bucket was reported when all were read; a missing one is reported here.
             Err(StoreError::Damaged {
                 damage: Damage::Contradiction(problem),
                 ..

@@ -1,5 +1,5 @@
-//! Chunks: each against its hash, and against everything that names it. Each is read once, and what others need to
-//! know of it is kept: about a hundred bytes for up to 64 KiB.
+//! Checks chunks against their hashes and against everything that refers to them. Each chunk is read once; a summary of
+//! about a hundred bytes per 64 KiB is kept for the other checks.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,13 +14,13 @@ use crate::store::error::StoreError;
 use crate::store::frame::{Damage, Kind};
 use crate::store::schema;
 
-/// What the chunks of a store hold.
+/// Summaries of all chunks of a store.
 #[derive(Default)]
 pub(super) struct Contents {
     chunks: HashMap<Hash, Held>,
-    /// Runs, by their indices, that were compared with their chunks.
+    /// The runs that were compared with their chunks, by their indices.
     compared: HashSet<Vec<Hash>>,
-    /// Chunks that are named and not here, or damaged.
+    /// Chunks that are referenced but missing or damaged.
     absent: HashSet<Hash>,
 }
 
@@ -38,7 +38,7 @@ enum Content {
 
 type Key = (u8, Box<str>);
 
-/// Recorded messages, counted.
+/// The counts of recorded messages.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Messages {
     pub(super) count: u64,
@@ -114,7 +114,7 @@ impl Contents {
         Ok(())
     }
 
-    /// Compares a run with its chunks; `what` names it.
+    /// Compares a run with its chunks; `what` names it in findings.
     pub(super) fn run(&mut self, examiner: &mut Examiner, what: &str, run: &Run) {
         if self.compared.contains(&run.index) {
             return;
@@ -209,7 +209,7 @@ impl Contents {
         all
     }
 
-    // Each chunk that is not here is named once.
+    // Reports each missing chunk once.
     fn named(&mut self, examiner: &mut Examiner, what: &str, hash: &Hash) -> Option<&Content> {
         match self.chunks.get_mut(hash) {
             Some(held) => {
@@ -228,12 +228,12 @@ impl Contents {
         }
     }
 
-    /// How many different runs were compared.
+    /// The number of different runs compared.
     pub(super) fn runs(&self) -> u64 {
         self.compared.len() as u64
     }
 
-    /// How many chunks nothing names, and their bytes.
+    /// The number of unreferenced chunks, and their bytes.
     pub(super) fn unreferenced(&self) -> (u64, u64) {
         let chunks = self.chunks.values().filter(|held| !held.is_referenced);
         chunks.fold((0, 0), |(count, bytes), held| {

@@ -1,12 +1,12 @@
-//! What a check has found, in the order in which it was found.
+//! The findings of a check, in the order of discovery.
 
 use crate::store::error::StoreError;
 use crate::store::frame::Damage;
 
-/// Where a thing that many others rest on is damaged, more would tell nothing.
+/// If something is damaged that much else depends on, further findings add nothing.
 const LISTED_MAX: usize = 100;
 
-/// What is wrong, and what is merely odd.
+/// Faults, and harmless oddities.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     wrong: Vec<StoreError>,
@@ -15,13 +15,13 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    /// Something is not what it should be.
+    /// Adds a contradiction.
     pub(super) fn add(&mut self, what: impl Into<String>, problem: impl Into<String>) {
         let damage = Damage::Contradiction(problem.into());
         self.push(StoreError::damaged(what, damage));
     }
 
-    /// Takes down what went wrong.
+    /// Adds an error.
     pub(super) fn push(&mut self, error: StoreError) {
         if self.wrong.len() < LISTED_MAX {
             self.wrong.push(error);
@@ -30,32 +30,32 @@ impl Findings {
         }
     }
 
-    /// The value, or takes down what went wrong.
+    /// The value of `result`, or `None` after adding its error.
     pub(super) fn take<T>(&mut self, result: Result<T, StoreError>) -> Option<T> {
         result.map_err(|error| self.push(error)).ok()
     }
 
-    /// Something is odd and does no harm.
+    /// Adds a harmless oddity.
     pub(super) fn note(&mut self, sentence: String) {
         self.notes.push(sentence);
     }
 
-    /// Takes down what explains all that was found before.
+    /// Inserts the cause of all earlier findings before them.
     pub(super) fn push_first(&mut self, error: StoreError) {
         self.wrong.insert(0, error);
     }
 
-    /// What was found first.
+    /// The first finding.
     pub(super) fn first(&self) -> Option<&StoreError> {
         self.wrong.first()
     }
 
-    /// What was found first, where it is all that there will be.
+    /// The first finding, discarding the others.
     pub(super) fn into_first(self) -> Option<StoreError> {
         self.wrong.into_iter().next()
     }
 
-    /// Everything.
+    /// The findings, the number left out, and the notes.
     pub(super) fn end(self) -> (Vec<StoreError>, u64, Vec<String>) {
         (self.wrong, self.left_out, self.notes)
     }

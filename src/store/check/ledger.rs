@@ -1,11 +1,13 @@
-//! Whether a recorded state is what the journal makes of the one before, at the cost of what changed in between.
+//! Checks that a recorded state equals the journal applied to the previous one, at the cost of the changes between
+//! them.
 //!
-//! By induction every cell of every state is covered. The newest verified state is the journal applied up to its cut;
-//! what the journal has changed since is in `changed`. A state shares its oldest runs with the verified one, and runs
-//! are found by their hashes, so that what they share is the same. What remains of the verified state, with the changes
-//! over it, must be, cell for cell, what remains of the new one: then the new state is the journal applied up to
-//! its own cut. Without anything in common, as after a merge into a new base, all cells are compared, and where the
-//! remains differ. A state that fails is left out, and the changes grow until one holds. So this reads what the writer had written anew.
+//! By induction all cells of all states are covered. The newest verified state equals the journal applied up to its
+//! cut; `changed` holds what the journal has changed since. A state shares its oldest runs with the verified one;
+//! shared runs are equal because they have the same hashes. The remaining runs of the verified state, overlaid with the
+//! changes, must equal the remaining runs of the new state cell for cell; then the new state equals the journal applied
+//! up to its own cut. If nothing is shared, as after a merge into a new base, or if the remaining runs differ, all
+//! cells are compared. A state that fails is skipped, and the changes accumulate until one holds. The cost is thus that
+//! of the data newly written for each state.
 
 use std::collections::BTreeMap;
 
@@ -18,23 +20,23 @@ use crate::store::chunks::Chunks;
 use crate::store::error::StoreError;
 use crate::store::merge::Cells;
 
-/// The newest verified state, and what the journal has changed since.
+/// The newest verified state, and the changes of the journal since.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     runs: Vec<Run>,
     changed: BTreeMap<(u8, Box<str>), Cell>,
 }
 
-/// What a comparison came to.
+/// The result of a comparison.
 pub(super) struct Compared {
-    /// How many cells were read of the new state.
+    /// The number of cells read from the new state.
     pub(super) cells: u64,
     /// The first difference.
     pub(super) problem: Option<String>,
 }
 
 impl Ledger {
-    /// Begins with a state that takes the place of the turns before it.
+    /// Starts from a state that replaces the turns before it.
     pub(super) fn at(runs: Vec<Run>) -> Self {
         Self {
             runs,
@@ -42,7 +44,7 @@ impl Ledger {
         }
     }
 
-    /// Takes note of what the journal changed up to a cut.
+    /// Adds the changes of the journal up to a cut.
     pub(super) fn change(&mut self, changes: CellChanges) {
         for cell in changes.sorted() {
             let (kind, name) = cell.key();
@@ -53,13 +55,13 @@ impl Ledger {
     /// Compares the cells of a state recorded at the newest cut.
     ///
     /// # Errors
-    /// [`StoreError`]: a chunk of it is damaged or missing.
+    /// [`StoreError`]: one of its chunks is damaged or missing.
     pub(super) fn verify(&mut self, chunks: &Chunks, runs: &[Run]) -> Result<Compared, StoreError> {
         let pairs = self.runs.iter().zip(runs);
         let common = pairs.take_while(|(old, new)| old == new).count();
         let mut compared = self.compare(chunks, (runs, common))?;
-        // A cell that came back to what it was may be in what both have in common alone: merged into a base, it makes the
-        // same one again.
+        // A cell that changed back to its earlier value may be in the shared runs only: merging it into the base
+        // produces the same base again.
         if compared.problem.is_some() && common > 0 {
             let cells = compared.cells;
             compared = self.compare(chunks, (runs, 0))?;
@@ -77,8 +79,8 @@ impl Ledger {
         chunks: &Chunks,
         (runs, common): (&[Run], usize),
     ) -> Result<Compared, StoreError> {
-        // A base keeps nothing that is forgotten; above one, it hides what the base says. Snapshots are cells in states of
-        // before format 6 alone.
+        // A base does not contain forgotten cells; a run above a base contains them to hide those of the base.
+        // Snapshots are cells only in states of formats before 6.
         let is_shown = |cell: &Cell| match cell {
             Cell::Snapshot(_) => false,
             cell => common > 0 || !cell.is_forgotten(),
@@ -113,7 +115,7 @@ fn next_shown(
     cells.find(is_shown).transpose()
 }
 
-/// Cells with newer ones over them, in ascending order.
+/// Older cells overlaid with newer ones, in ascending order.
 struct Over<'a, N: Iterator<Item = &'a Cell>> {
     older: std::iter::Peekable<Cells<'a>>,
     newer: std::iter::Peekable<N>,
@@ -178,8 +180,8 @@ fn name(cell: &Cell) -> String {
     )
 }
 
-/// How the figures of a recorded state differ from what the journal sealed there; `journal` is the hash of its entry
-/// at the cut.
+/// The differences between the figures of a recorded state and those sealed by the journal; `journal` is the hash of
+/// the entry at the cut.
 pub(super) fn differences(recorded: &RecordedState, sealed: &Sealed, journal: Hash) -> Vec<String> {
     let registers = &sealed.registers;
     let number = i128::from;
@@ -223,7 +225,7 @@ pub(super) fn differences(recorded: &RecordedState, sealed: &Sealed, journal: Ha
     problems
 }
 
-// Where nothing passed, the journal does not name the channel, and the state may or may not.
+// The journal does not know channels that never carried anything; the state may contain them or not.
 fn flows<'a>(
     recorded: &'a RecordedState,
     registers: &'a Registers,
@@ -249,10 +251,10 @@ fn flows<'a>(
     outgoing.chain(incoming)
 }
 
-/// The registers without channels on which nothing passed: these depend on the configuration.
+/// The registers without unused channels, which depend on the configuration.
 pub(super) fn of_journal(registers: &Registers) -> Registers {
     let mut registers = registers.clone();
-    // Those are compared by themselves: which of the older ones are still known depends on the restarts.
+    // Snapshots are compared separately: how many older ones are still known depends on restarts.
     registers.snapshots = Snapshots::default();
     registers
         .outgoing
@@ -269,7 +271,7 @@ mod tests {
     use crate::process::ids::AccountId;
     use crate::store::fixture;
 
-    // Without this a store is called damaged because an account holds again what it held in the state before.
+    // Without this a store is reported as damaged because an account has the same balance again as in the state before.
     #[test]
     fn a_cell_that_came_back_to_what_it_was_is_found_in_the_common_base() {
         let dir = tempfile::tempdir().expect("a temporary directory");

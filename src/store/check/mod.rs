@@ -1,10 +1,10 @@
-//! `store check`: everything that is stored is read, and everything that can be computed again is compared, in a copy.
+//! `store check`: reads everything stored and compares everything that can be recomputed, in a copy of the store.
 //!
-//! After pins and what was deleted (`kept`) one pass over the journal (`replay`) applies every turn and compares each
-//! recorded state (`ledger`) and each own part (`recordings`) where the journal has it, and each stretch of the index
-//! (`stretches`) where it ends; then chunks against hashes and manifests (`contents`), then what is published
-//! (`published`, `story`), and what others' accounts come to (`sums`). What is wrong is collected by name, first things
-//! first, and the check goes on.
+//! The order: pins and deletion marks (`retention`); then one pass over the journal (`replay`), which applies every
+//! turn and compares each recorded state (`ledger`), each own part (`recordings`) and each segment of the account index
+//! (`account_index`) at its position in the journal; then chunks against hashes and manifests (`contents`); then
+//! published revisions (`published`, `revision_chain`); then the sums of other processes' accounts (`sums`). Findings
+//! are collected by name in this order, and the check continues after each.
 
 mod account_index;
 mod contents;
@@ -48,71 +48,71 @@ use working_copy::Files;
 /// What a check has read and compared.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Report {
-    /// The cluster the store belongs to.
+    /// The name of the cluster.
     pub cluster: String,
-    /// The process the store belongs to.
+    /// The process that owns the store.
     pub process: String,
     /// The format of the store.
     pub format: u32,
-    /// The first turn of the journal; over 1 where older ones were deleted.
+    /// The first turn of the journal; greater than 1 if older ones were deleted.
     pub journal_from: u64,
-    /// How many turns the journal holds; each was decoded, and chained to the one before.
+    /// Turns in the journal; each was decoded and its hash chained to the one before.
     pub turns: u64,
-    /// How many records they hold.
+    /// Records in these turns.
     pub records: u64,
-    /// How many recorded states were compared with the journal applied up to their cut.
+    /// Recorded states compared with the journal applied up to their cut.
     pub states: u64,
-    /// How many cells were read for that; what a state shares with the one before is not read again.
+    /// Cells read for these comparisons; cells shared with the previous state are not read again.
     pub cells: u64,
-    /// How many chunks were read and hashed.
+    /// Chunks read and hashed.
     pub chunks: u64,
-    /// How many of them nothing needs any more, or not yet.
+    /// Chunks that are unreferenced, or not yet referenced.
     pub chunks_unreferenced: u64,
-    /// How many parts of this process were compared with the journal, with the messages of their channels.
+    /// Parts of this process compared with the journal, including the messages of their channels.
     pub parts: u64,
-    /// How many messages these channels hold.
+    /// Messages in these channels.
     pub messages: u64,
-    /// How many stretches of the index by account were compared with the journal.
+    /// Segments of the account index compared with the journal.
     pub stretches: u64,
-    /// How many revisions of global states were read and verified.
+    /// Revisions of global states read and verified.
     pub revisions: u64,
-    /// How many different states of other processes were added up from their cells.
+    /// Different states of other processes whose cells were added up.
     pub states_of_others: u64,
     /// Accounts at the end of the journal.
     pub accounts: u64,
-    /// The sum of their balances, minor units.
+    /// The sum of their balances in minor units.
     pub balance_total: i128,
 }
 
-/// What became of a check.
+/// The result of a check.
 #[derive(Debug)]
 pub struct Examination {
     /// What was read and compared.
     pub report: Report,
-    /// What is wrong, first things first; empty where the store is whole.
+    /// What is wrong, in the order of the checks; empty if the store is whole.
     pub findings: Vec<StoreError>,
-    /// How many more things are wrong that are not listed.
+    /// Further findings beyond the limit of the list.
     pub findings_left_out: u64,
-    /// What is odd and does no harm, in sentences.
+    /// Harmless oddities, as sentences.
     pub notes: Vec<String>,
 }
 
-/// How far something is.
+/// The progress of a long operation.
 #[derive(Debug, Clone, Copy)]
 pub struct CheckProgress {
-    /// What is done.
+    /// The current step.
     pub what: &'static str,
-    /// How much of it is done.
+    /// Units done.
     pub done: u64,
-    /// How much it is.
+    /// Units in total.
     pub of: u64,
 }
 
 impl Store {
-    /// Examines a stopped node's store and says no more than whether it is whole.
+    /// Examines the store of a stopped node and returns only whether it is whole.
     ///
     /// # Errors
-    /// [`StoreError`]: the first thing that is wrong, by name.
+    /// [`StoreError`]: the first finding.
     pub fn check(dir: &Path) -> Result<Report, StoreError> {
         let examination = Self::examine(dir, &std::env::temp_dir(), &|_| {})?;
         match examination.findings.into_iter().next() {
@@ -121,11 +121,11 @@ impl Store {
         }
     }
 
-    /// Reads a stopped node's store whole and compares all that can be compared. Works on a copy under `scratch`;
-    /// the store itself is not written to.
+    /// Reads the store of a stopped node completely and compares everything that can be compared. Works on a copy under
+    /// `scratch`; the store itself is not written to.
     ///
     /// # Errors
-    /// [`StoreError`]: there is no store, it is in use or of a newer format, there is no room for a copy, or the
+    /// [`StoreError`]: there is no store, it is in use or has a newer format, there is no space for a copy, or the
     /// engine cannot open it.
     pub fn examine(
         dir: &Path,
@@ -139,10 +139,10 @@ impl Store {
         Ok(examiner.end())
     }
 
-    /// Counts and measures what a stopped node's store holds. Works on a copy, as [`Store::examine`].
+    /// Counts and measures the contents of a stopped node's store. Works on a copy, as [`Store::examine`].
     ///
     /// # Errors
-    /// As [`Store::examine`]; also where something cannot be read.
+    /// As [`Store::examine`]; also if a value cannot be read.
     pub fn stats(
         dir: &Path,
         scratch: &Path,
@@ -161,7 +161,7 @@ struct Examiner<'a> {
     findings: Findings,
     step: &'a dyn Fn(CheckProgress),
     dir: &'a Path,
-    /// After the library, which has its files open.
+    /// Dropped after `library`, which has files open in it.
     copy: TempDir,
 }
 
@@ -173,7 +173,7 @@ impl<'a> Examiner<'a> {
     ) -> Result<Self, StoreError> {
         let held = LockedDirectory::take(dir)?;
         let copy = held.copy(scratch, step)?;
-        // The engine cuts off what it cannot read, in a copy as well.
+        // The engine truncates an unreadable log when it opens it, also in the copy, so the log is checked before.
         let files = copy.path();
         let readable = StoreFiles { files, named: dir }.check_log();
         match Self::open((dir, held.files), copy, step) {
@@ -282,8 +282,8 @@ impl<'a> Examiner<'a> {
         Ok(())
     }
 
-    // The engine takes a damaged record for the torn end of its log and forgets what follows. A journal whose newest
-    // entry is damaged is named by the pass over it.
+    // The engine takes a damaged record for the torn end of its log and drops everything after it; the watermark
+    // detects that. If the newest entry of the journal is damaged, the pass over the journal reports it.
     fn check_witness(&self) -> Result<(), StoreError> {
         match Journal::open(&self.library.trees) {
             Ok(journal) => self.place().check(&journal).map(drop),

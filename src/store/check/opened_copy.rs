@@ -1,4 +1,4 @@
-//! Reading all of a store, value by value.
+//! A copy of a store, read value by value.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub(in crate::store) struct OpenedCopy {
     pub(in crate::store) packed: Packed,
 }
 
-/// The format of a copy when it was opened, and the names of the trees that are not as they should be.
+/// The format of the copy when it was opened, and the names of missing and unknown trees.
 #[derive(Debug)]
 pub(in crate::store) struct FoundFormat {
     pub(in crate::store) format: u32,
@@ -26,10 +26,10 @@ pub(in crate::store) struct FoundFormat {
 }
 
 impl OpenedCopy {
-    /// Opens the copy in `dir` and brings it to the newest format; that says whether a start could do it, too.
+    /// Opens the copy in `dir` and migrates it to the newest format, which shows whether a start could do the same.
     ///
     /// # Errors
-    /// [`StoreError`]: the engine cannot open it, the format is newer, or a migration stumbles over damage.
+    /// [`StoreError`]: the engine cannot open it, the format is newer, or a migration finds damage.
     pub(in crate::store) fn open(dir: &Path) -> Result<(Self, FoundFormat), StoreError> {
         let db = files::open_engine(dir, 0)?;
         let names = db.tree_names();
@@ -45,7 +45,7 @@ impl OpenedCopy {
         };
         let found = FoundFormat {
             format,
-            // An older format had other trees.
+            // Older formats had other trees.
             missing: match format == migrate::newest_format() {
                 true => TREES.into_iter().filter(is_missing).collect(),
                 false => Vec::new(),
@@ -68,17 +68,17 @@ impl OpenedCopy {
     }
 }
 
-/// A stored value, its frame included.
+/// A stored value with its frame.
 pub(in crate::store) struct Stored {
     pub(in crate::store) key: Vec<u8>,
-    /// Damaged where fragments stand without the beginning of their value.
+    /// An error if fragments exist without the beginning of their value.
     pub(in crate::store) framed: Result<Vec<u8>, Damage>,
 }
 
-/// One way through all values of a tree, in the order of their keys.
+/// A walk over all values of a tree in key order.
 pub(in crate::store) struct TreeWalk {
     tree: fn(&Trees) -> &sled::Tree,
-    /// The last stored key that was read.
+    /// The last stored key read.
     after: Vec<u8>,
 }
 
@@ -88,7 +88,7 @@ impl TreeWalk {
         Self { tree, after }
     }
 
-    /// The next value. After an error there is none.
+    /// The next value; none follows an error.
     ///
     /// # Errors
     /// [`StoreError::Engine`].

@@ -1,5 +1,6 @@
-//! Whether a turn can follow: what no process would have decided is found before it is applied. What a record does to
-//! balances is computed here independently of `process::postings`, on purpose: an error there would not check itself.
+//! Checks that a turn can follow the current state before it is applied, since a damaged turn could contain what no
+//! process would decide. The effect of a record on balances is computed here independently of `process::postings` on
+//! purpose: a shared implementation could not detect its own errors.
 
 use std::collections::HashMap;
 
@@ -7,7 +8,7 @@ use crate::process::Process;
 use crate::process::event::{Record, Turn};
 use crate::process::ids::{AccountId, Amount, ProcessId, Seq};
 
-/// Why this turn cannot follow on what the process holds; `None` where it can.
+/// Why a turn cannot follow the state of the process; `None` if it can.
 pub(super) fn implausible(process: &Process, turn: &Turn) -> Option<String> {
     let registers = process.registers();
     if turn.time <= registers.time {
@@ -29,7 +30,7 @@ pub(super) fn implausible(process: &Process, turn: &Turn) -> Option<String> {
     records.find_map(|(place, record)| trial.apply(place, record).err())
 }
 
-/// What the records of one turn would change, without changing it.
+/// The effect of the records of one turn, computed without applying them.
 struct Trial<'a> {
     process: &'a Process,
     balances: HashMap<&'a AccountId, i64>,

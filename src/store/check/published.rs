@@ -1,5 +1,6 @@
-//! What names chunks, and what is published: recorded states, own parts, and every revision of every global state.
-//! What was published before never changes, and the own part in it is the one that is stored.
+//! Checks everything that refers to chunks and everything published: recorded states, own parts, and all revisions of
+//! all global states. A later revision must keep what an earlier one published, and the own part in it must be the
+//! stored one.
 
 use super::contents::{Contents, Messages};
 use super::opened_copy::TreeWalk;
@@ -21,7 +22,7 @@ use crate::store::v1::Frozen;
 use crate::store::v1::global::GlobalStateV1;
 use crate::store::v1::part::PartV1;
 
-/// Compares everything that names chunks with them, and every revision with the ones before.
+/// Compares everything that refers to chunks with them, and every revision with its predecessors.
 ///
 /// # Errors
 /// [`StoreError::Engine`].
@@ -59,7 +60,7 @@ pub(super) fn check(
         for (process, part) in &state.parts {
             let counted = contents.part(examiner, &what, part);
             problems.extend(miscounted(&state, part, counted));
-            // The own one is held against the journal.
+            // The part of this process is compared with the journal instead.
             if part.process != examiner.owner.process {
                 let revision = state.revision;
                 let name = || format!("{what}, revision {revision}, the part of {process:?}");
@@ -90,7 +91,7 @@ pub(super) fn check(
     Ok(contents)
 }
 
-/// Compares states and parts with the chunks they name.
+/// Compares states and parts with the chunks they refer to.
 ///
 /// # Errors
 /// [`StoreError::Engine`].
@@ -101,7 +102,7 @@ pub(super) fn references(
     let mut walk = TreeWalk::new(|trees| &trees.states);
     while let Some(stored) = walk.next(&examiner.library)? {
         let state = stored.framed.and_then(states::decode);
-        // What cannot be decoded is named by the pass over the journal.
+        // An undecodable state is reported by the pass over the journal.
         if let Ok(state) = state {
             let what = schema::name(Kind::State, &stored.key);
             for run in &state.recorded.runs {
@@ -122,7 +123,7 @@ pub(super) fn references(
     Ok(())
 }
 
-/// Compares published parts with the chunks they name.
+/// Compares published parts with the chunks they refer to.
 ///
 /// # Errors
 /// [`StoreError::Engine`].
@@ -177,15 +178,16 @@ fn miscounted(state: &GlobalState, part: &Part, found: Messages) -> Option<Strin
     })
 }
 
-// Assembled here, and not by a store of this process that was lost: the history of that one comes back from its peers.
+// Whether this store assembled the revision. Revisions of an earlier, lost store of this process come back from its
+// peers.
 fn is_own(examiner: &Examiner, replayed: &Replayed, state: &GlobalState) -> bool {
     let counted = state.counted.get(&examiner.owner.process);
     let is_chained = counted.is_some_and(|counted| counted.is_chained.is_some());
     is_chained && replayed.recorded.contains_key(&state.snapshot)
 }
 
-// The own part was compared with the journal when it was read there. One of which the journal knows nothing is of a
-// store that was lost.
+// The own part was compared with the journal during the pass over it. A part that the journal does not know is of a
+// lost store.
 fn own_part(
     examiner: &Examiner,
     replayed: &Replayed,
@@ -198,7 +200,7 @@ fn own_part(
     };
     let stored = match examiner.library.own_part(&state.snapshot) {
         Ok(stored) => stored,
-        // It is named by the pass over the journal.
+        // Reported by the pass over the journal.
         Err(StoreError::Damaged { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
@@ -213,7 +215,7 @@ fn own_part(
     })
 }
 
-// A node that was stopped before the deadline of its snapshot has published nothing, and goes on when it starts.
+// A node stopped before the deadline of its snapshot has not published yet; it continues at the next start.
 fn note_unpublished(examiner: &mut Examiner, replayed: &Replayed) -> Result<(), StoreError> {
     let me = examiner.owner.process.clone();
     let started = replayed.recorded.iter();

@@ -1,5 +1,5 @@
-//! The channel states of this process's parts, computed again from the journal: what was delivered on each channel
-//! between the recording of the own state and the channel's marker.
+//! Recomputes the channel states of this process's parts from the journal: the messages delivered on each channel
+//! between the recording of the state and the marker of the channel.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,16 +18,16 @@ use crate::store::schema::{self, snapshot_key};
 use crate::store::v1::Frozen;
 use crate::store::v1::part::{PartV1, RecordedMessageV1};
 
-/// What the journal says of this process's parts.
+/// What the journal says about the parts of this process.
 pub(super) struct Recordings {
-    /// The first turn that is kept: parts that were recorded before it cannot be compared.
+    /// The first turn kept. Parts recorded before it cannot be compared.
     first: Lsn,
     open: BTreeMap<SnapshotId, MessageCount>,
-    /// Ended, and no part was found: the journal must not say that it is stored.
+    /// Ended recordings without a part; the journal must not report them as stored.
     unstored: BTreeSet<SnapshotId>,
-    /// Finished, and compared with their part.
+    /// Finished recordings that were compared with their part.
     compared: BTreeSet<SnapshotId>,
-    /// How many messages were compared.
+    /// The number of messages compared.
     pub(super) messages: u64,
 }
 
@@ -36,21 +36,21 @@ struct MessageCount {
     channels: BTreeMap<ProcessId, Heard>,
 }
 
-/// What was heard on a channel since the recording.
+/// The messages delivered on a channel since the recording began.
 struct Heard {
     first: Seq,
     last: Seq,
     transfers: u64,
     amount: i128,
-    /// Over the encoded messages, in order: whatever their number, they take no memory.
+    /// A hash over the encoded messages in order, which needs constant memory.
     messages: blake3::Hasher,
     is_closed: bool,
-    /// The store of the sender was lost before its marker came.
+    /// The store of the sender was lost before its marker arrived.
     is_lost: bool,
 }
 
 impl Recordings {
-    /// Nothing yet, of a journal that begins with this turn.
+    /// Empty, for a journal that begins with this turn.
     pub(super) fn since(first: Lsn) -> Self {
         Self {
             first,
@@ -61,7 +61,7 @@ impl Recordings {
         }
     }
 
-    /// Takes a turn in, before it is applied to the process.
+    /// Processes a turn before it is applied to the process.
     pub(super) fn turn(
         &mut self,
         (library, findings): (&OpenedCopy, &mut Findings),
@@ -152,7 +152,7 @@ impl Recordings {
                     Ok(false) => _ = self.unstored.insert(snapshot),
                     Err(error) => findings.push(error),
                 },
-                // Its state could not be read either, and that is named.
+                // The recorded state is unreadable as well, which is reported.
                 Err(_) => {
                     self.compared.insert(snapshot);
                 }
@@ -197,8 +197,8 @@ impl Recordings {
         }
     }
 
-    /// Once the journal is read: parts of which it does not know that they are finished. Says how many parts there
-    /// are that were compared.
+    /// Checks the parts of recordings that the journal does not report as finished. Returns the number of parts
+    /// compared.
     ///
     /// # Errors
     /// [`StoreError::Engine`].

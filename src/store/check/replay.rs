@@ -1,9 +1,9 @@
-//! The pass over the journal: every entry is read, decoded and chained to the one before; every turn is tried, then
-//! applied; and what was recorded on the way is compared. Behind the first entry that is damaged nothing can be
-//! applied, and the rest of the journal is only read and chained.
+//! The pass over the journal. Every entry is read, decoded and chained to its predecessor; every turn is tried, then
+//! applied; everything recorded on the way is compared. After the first damaged entry turns cannot be applied, and the
+//! rest of the journal is only read and chained.
 //!
-//! Where older turns were deleted, the recorded state before the first that is kept takes their place. It is added up, and
-//! the first entry must be chained to it.
+//! If older turns were deleted, the pass starts from the recorded state before the first turn kept. That state is added
+//! up, and the first entry must be chained to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,42 +30,42 @@ use crate::store::merge::Cells;
 use crate::store::schema::{self, STATES_FROM, position_key, position_of, snapshot_key};
 use crate::store::states::{self, StoredState, is_one_stretch};
 
-/// What the journal came to.
+/// The result of the pass.
 pub(super) struct Replayed {
-    /// Every snapshot whose state was recorded up to the newest turn, or the first that is damaged.
+    /// Every snapshot whose state was recorded, up to the newest turn or the first damaged one.
     pub(super) recorded: BTreeMap<SnapshotId, SeenSnapshot>,
 }
 
 struct Replay {
     process: Process,
     is_whole: bool,
-    /// The newest entry that was read, and its hash where it is known.
+    /// The newest entry read, and its hash if known.
     position: Lsn,
     hash: Option<Hash>,
-    /// The cuts at which a state is stored and that are still to come.
+    /// The cuts of stored states that are still ahead.
     cuts: BTreeSet<Lsn>,
-    /// Before this cut states were deleted.
+    /// States before this cut were deleted.
     states_from: Lsn,
-    /// The last state that is there.
+    /// The cut of the last state present.
     kept: Option<Lsn>,
     /// Every snapshot whose state was recorded.
     recorded: BTreeMap<SnapshotId, SeenSnapshot>,
-    /// The first turn that is kept.
+    /// The first turn kept.
     first: Lsn,
-    /// Older entries that are still here.
+    /// The number of older entries that still exist.
     leftovers: u64,
     ledger: Ledger,
     recordings: Recordings,
     indexed: Indexed,
 }
 
-/// Reads the journal from its first entry on.
+/// Reads the journal from its first entry.
 ///
 /// # Errors
-/// [`StoreError`] where the engine cannot go on.
+/// [`StoreError`] if the engine fails.
 pub(super) fn replay(examiner: &mut Examiner) -> Result<Replayed, StoreError> {
     let me = examiner.owner.process.clone();
-    // The configuration is not at hand, and a replay needs no channels.
+    // The configuration is not available, and a replay needs no channels.
     let topology = Topology::full(std::slice::from_ref(&me)).expect("one process is a topology");
     let horizon = Horizon::read(&examiner.library.trees.meta);
     let first = examiner.findings.take(horizon);
@@ -109,7 +109,7 @@ fn states_from(examiner: &mut Examiner) -> Lsn {
     Lsn(examiner.findings.take(from).flatten().unwrap_or(0))
 }
 
-// Every stored state is decoded here; those that the journal has are read again there.
+// Decodes every stored state; those within the journal are read again at their position.
 fn cuts(examiner: &mut Examiner) -> Result<BTreeSet<Lsn>, StoreError> {
     let mut cuts = BTreeSet::new();
     let mut walk = TreeWalk::new(|trees| &trees.states);
@@ -127,10 +127,10 @@ fn cuts(examiner: &mut Examiner) -> Result<BTreeSet<Lsn>, StoreError> {
 }
 
 impl Replay {
-    // Begins with the state before the first turn. One that is not whole leaves nothing to apply the turns to.
+    // Starts from the state before the first turn. If it is not whole, no turn can be applied.
     fn begin_at_state(&mut self, examiner: &mut Examiner) -> Result<(), StoreError> {
         let cut = self.position;
-        // Those that are older are going.
+        // Older states are about to be deleted.
         self.cuts = self.cuts.split_off(&cut);
         self.kept = Some(cut);
         (self.is_whole, self.hash) = (false, None);
@@ -229,7 +229,7 @@ impl Replay {
         }
     }
 
-    // The process itself forgets.
+    // Kept here because the process forgets finished snapshots.
     fn remember(&mut self, turn: &Turn) {
         let cut = Lsn(turn.position.0 - 1);
         for record in &turn.records {
@@ -249,7 +249,7 @@ impl Replay {
         }
     }
 
-    // The state and the part that were recorded with what the journal sealed.
+    // Compares the state and the part recorded at this cut with what the journal sealed.
     fn compare(&mut self, examiner: &mut Examiner, sealed: &Sealed) {
         self.ledger.change(sealed.cells.clone());
         let cut = sealed.registers.position;
@@ -260,16 +260,16 @@ impl Replay {
             let name = schema::name(Kind::Part, &snapshot_key(snapshot));
             (name, examiner.library.own_part(snapshot))
         });
-        // One that cannot be decoded is named when all are listed.
+        // An undecodable state was reported when all were listed.
         let was_listed = self.cuts.remove(&cut);
         if was_listed {
             self.kept = Some(cut);
         }
         match state {
             Ok(Some(state)) => self.compare_state(examiner, &state, sealed),
-            // Behind another one of its stretch it is not kept.
+            // Redundant states next to another one are not kept.
             Ok(None) if self.kept.is_some_and(|kept| is_one_stretch(kept, cut)) => {}
-            // States are written in their order, and deleted from the first on.
+            // States are written in order and deleted from the first.
             Ok(None) if !self.cuts.is_empty() && cut >= self.states_from => {
                 examiner.findings.add(what, "it is missing")
             }
@@ -308,7 +308,7 @@ impl Replay {
         (what, recorded): (String, &RecordedState),
         sealed: &Sealed,
     ) {
-        // The entry at the cut is the one before the turn that sealed.
+        // The entry at the cut precedes the turn that sealed.
         let journal = self.hash.unwrap_or_default();
         for problem in ledger::differences(recorded, sealed, journal) {
             examiner.findings.add(what.clone(), problem);
@@ -372,7 +372,7 @@ impl Replay {
     }
 }
 
-// Whether a state that cannot be compared is whole at least: a restart would begin with it.
+// Checks that a state without a counterpart in the journal is whole, since a restart would begin with it.
 fn sum_up(examiner: &Examiner, cut: Lsn) -> Result<(), StoreError> {
     let library = &examiner.library;
     let key = position_key(cut);

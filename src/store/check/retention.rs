@@ -1,4 +1,4 @@
-//! What is known of whether snapshots stay: pins, and what was deleted. A node reads all of it when it starts.
+//! Checks the data of retention: pins and deletion marks. A node reads all of it when it starts.
 
 use super::Examiner;
 use super::opened_copy::TreeWalk;
@@ -9,7 +9,7 @@ use crate::store::retention;
 use crate::store::schema;
 use crate::store::v3::KeptV3;
 
-/// Reads it all.
+/// Reads all of it.
 ///
 /// # Errors
 /// [`StoreError::Engine`].
@@ -32,7 +32,8 @@ pub(super) fn check(examiner: &mut Examiner) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether a snapshot was deleted. Where that cannot be read it is named by [`check`], and nobody misses the snapshot.
+/// Whether a snapshot was deleted. An unreadable mark is reported by [`check`] and counts as deleted here, so that the
+/// snapshot is not reported as missing.
 pub(super) fn was_deleted(tree: &sled::Tree, snapshot: &SnapshotId) -> Result<bool, StoreError> {
     match retention::was_deleted(tree, snapshot) {
         Err(StoreError::Damaged { .. }) => Ok(true),

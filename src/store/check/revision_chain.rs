@@ -1,6 +1,6 @@
-//! The revisions of one snapshot, one after the other in the order of their numbers. Each assembler numbers in a range
-//! of its own, without gaps, from the first of the range on; of what others assembled only the newest is taken over.
-//! Within a range what was published goes on, and a complete revision is the last.
+//! The revisions of one snapshot in the order of their numbers. Each assembler numbers without gaps from the start of
+//! its own range; of revisions assembled elsewhere only the newest is replicated. Within a range, later revisions keep
+//! what earlier ones published, and a complete revision is the last.
 
 use crate::history::assembly::REVISIONS_EACH;
 use crate::history::global::GlobalState;
@@ -9,21 +9,21 @@ use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::ProcessId;
 use crate::store::schema::snapshot_key;
 
-/// What the revisions so far have told of the newest snapshot.
+/// The revisions of the current snapshot so far.
 #[derive(Default)]
 pub(super) struct RevisionChain {
-    /// As a key.
+    /// The key of the snapshot.
     snapshot: Vec<u8>,
-    /// Who started it, and when: known for certain where the initiator's part is there.
+    /// The initiator and the start, which are certain if the part of the initiator is present.
     begun: Option<(ProcessId, Hlc, Lamport)>,
-    /// The newest number of the snapshot that stands in the history, readable or not.
+    /// The newest revision number of the snapshot in the history, readable or not.
     newest: u32,
-    /// The newest revision of the same range, if it could be read.
+    /// The newest revision of the same range, if it was readable.
     before: Option<GlobalState>,
 }
 
 impl RevisionChain {
-    /// A revision stands there and cannot be read: what follows it does not miss it.
+    /// Notes an unreadable revision, so that its successor is not reported as following a gap.
     pub(super) fn unreadable(&mut self, key: &[u8]) {
         if let Some((snapshot, revision)) = key.split_last_chunk() {
             self.turn_to(snapshot);
@@ -32,7 +32,8 @@ impl RevisionChain {
         }
     }
 
-    /// What is wrong with a revision as the next one. Of one that was assembled here all before it must be here, too.
+    /// The problems of a revision as the successor of the others. If it was assembled here, all earlier ones must be
+    /// present.
     pub(super) fn follows(&mut self, state: GlobalState, is_own: bool) -> Vec<String> {
         self.turn_to(&snapshot_key(&state.snapshot));
         let mut problems = Vec::new();
@@ -62,7 +63,7 @@ impl RevisionChain {
     }
 
     fn begins_otherwise(&mut self, state: &GlobalState) -> Option<String> {
-        // One of another make tells nothing of the start: each assembler counts from its own part.
+        // A part of a foreign process does not state the start: each assembler derives it from its own part.
         let initiator = state.parts.get(&state.initiator);
         initiator.filter(|part| part.state.has_journal())?;
         let (time, clock) = (state.initiated_at, state.initiated_clock);
@@ -93,7 +94,7 @@ fn changed(before: &GlobalState, state: &GlobalState) -> Vec<String> {
     problems
 }
 
-/// What is recorded stays; channels that were open may close.
+/// Whether `later` keeps everything recorded in `part`; open channels may have been closed.
 pub(super) fn goes_on(part: &Part, later: &Part) -> bool {
     let closed = part
         .channels
@@ -114,7 +115,7 @@ mod tests {
         ProcessId::parse(id).expect("a valid id")
     }
 
-    // Of a snapshot that n1 started; assembled by somebody who holds no part of it.
+    // A revision of a snapshot that n1 initiated, assembled by a process without a part in it.
     fn revision(revision: u32, complete: bool) -> GlobalState {
         let snapshot = SnapshotId::parse("s").expect("a valid id");
         let mut state = GlobalState::begun(snapshot, process("n1"), (Hlc::at(1), Lamport(1)));
@@ -125,7 +126,7 @@ mod tests {
         state
     }
 
-    // What is wrong with these revisions, assembled here or taken over.
+    // The problems of these revisions.
     fn told(revisions: &[(u32, bool)], are_own: bool) -> Vec<String> {
         let mut story = RevisionChain::default();
         let states = revisions

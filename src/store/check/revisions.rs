@@ -1,4 +1,4 @@
-//! The published revisions in the order of their keys, wherever they lie: alone, or packed into blocks.
+//! The published revisions in key order, stored individually or packed into blocks.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -16,18 +16,18 @@ use crate::store::v1::global::GlobalStateV1;
 use crate::store::v1::part::PartV1;
 use crate::store::v1::state::OwnerV1;
 
-/// Where a packed revision lies.
+/// The location of a packed revision.
 struct PackedAt {
     block: u32,
-    /// Whether this process's part lies there, and nowhere else.
+    /// Whether the part of this process is stored here only.
     is_own_part: bool,
 }
 
-/// What is packed, but for what was deleted: that goes with the rest of its block.
+/// All packed revisions except deleted ones, which are removed with the rest of their block.
 pub(in crate::store) struct Packed {
     blocks: RevisionBlocks,
     places: BTreeMap<Vec<u8>, PackedAt>,
-    /// Heads that cannot be read.
+    /// Unreadable heads.
     damaged: Vec<StoreError>,
     me: Option<ProcessId>,
 }
@@ -63,12 +63,12 @@ impl Packed {
         })
     }
 
-    /// How many there are.
+    /// The number of packed revisions.
     pub(super) fn len(&self) -> usize {
         self.places.len()
     }
 
-    /// The heads that cannot be read.
+    /// Takes the errors of unreadable heads.
     pub(super) fn take_damaged(&mut self) -> Vec<StoreError> {
         std::mem::take(&mut self.damaged)
     }
@@ -94,7 +94,7 @@ impl Packed {
 }
 
 impl OpenedCopy {
-    /// This process's part of a snapshot, wherever it lies.
+    /// The part of this process for a snapshot, wherever it is stored.
     pub(super) fn own_part(&self, snapshot: &SnapshotId) -> Result<Option<Part>, StoreError> {
         let alone = schema::get::<PartV1>(&self.trees.parts, &snapshot_key(snapshot), Kind::Part)?;
         if let Some(part) = alone {
@@ -114,12 +114,12 @@ impl OpenedCopy {
     }
 }
 
-/// One way through all revisions.
+/// A walk over all revisions.
 pub(super) struct Revisions {
     alone: TreeWalk,
-    /// The next one that lies alone.
+    /// The next revision that is stored individually.
     next: Option<Stored>,
-    /// The last one that is packed.
+    /// The key of the last packed revision returned.
     after: Option<Vec<u8>>,
 }
 
@@ -132,7 +132,7 @@ impl Revisions {
         }
     }
 
-    /// The next revision. After an error there is none.
+    /// The next revision; none follows an error.
     ///
     /// # Errors
     /// [`StoreError::Engine`].
@@ -153,7 +153,7 @@ impl Revisions {
             return Ok(self.next.take());
         }
         self.after = Some(key.clone());
-        // Right after a crash it may lie both ways.
+        // After a crash a revision may be stored both ways.
         if self.next.as_ref().is_some_and(|alone| alone.key == *key) {
             return Ok(self.next.take());
         }

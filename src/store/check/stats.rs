@@ -1,4 +1,4 @@
-//! `store stats`: what a store holds, counted and measured. Every value is read; nothing is compared.
+//! `store stats`: counts and measures the contents of a store. Every value is read; nothing is compared.
 
 use super::contents::Contents;
 use super::opened_copy::{OpenedCopy, TreeWalk};
@@ -16,69 +16,69 @@ use crate::store::states;
 use crate::store::v1::Frozen;
 use crate::store::v1::global::GlobalStateV1;
 
-/// Something counted, with its bytes.
+/// A count with its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Bytes {
-    /// What it is: a tree, a file, or chunks.
+    /// The name of a tree or file, or `chunks`.
     pub name: String,
-    /// How many values there are; 1 for a file.
+    /// The number of values; 1 for a file.
     pub count: u64,
-    /// How many bytes they take, frames included.
+    /// Bytes, including frames.
     pub bytes: u64,
 }
 
-/// What a store holds.
+/// The contents of a store.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
 pub struct Stats {
-    /// The cluster the store belongs to.
+    /// The name of the cluster.
     pub cluster: String,
-    /// The process the store belongs to.
+    /// The process that owns the store.
     pub process: String,
     /// The format of the store.
     pub format: u32,
-    /// What is missing by the witness, or damaged; then only what is left is counted.
+    /// Damage, or data missing according to the durable watermark; if set, only the remaining data is counted.
     pub damage: Option<String>,
-    /// How often it was opened.
+    /// The number of times the store was opened.
     pub boots: u64,
-    /// What could not be booked when the store was made from a snapshot, minor units; 0 for every other.
+    /// The amount that could not be booked when the store was made from a snapshot, in minor units; otherwise 0.
     pub unbooked: i128,
-    /// Every tree.
+    /// One entry per tree.
     pub trees: Vec<Bytes>,
-    /// The values of all trees, bytes.
+    /// The bytes of all values of all trees.
     pub live_bytes: u64,
-    /// Every file.
+    /// One entry per file.
     pub files: Vec<Bytes>,
-    /// All files, bytes.
+    /// The bytes of all files.
     pub disk_bytes: u64,
-    /// Files outside of the log, which no sync reaches; there should be none.
+    /// Files outside of the log, which a sync does not reach; there should be none.
     pub blobs: u64,
     /// The first and the newest position of the journal.
     pub journal_positions: Option<(u64, u64)>,
-    /// The instants of both, microseconds since the Unix epoch.
+    /// Their instants in microseconds since the Unix epoch.
     pub journal_span_us: Option<(u64, u64)>,
     /// Recorded states.
     pub states: u64,
-    /// Runs that they, parts and revisions share.
+    /// Runs, which states, parts and revisions share.
     pub runs: u64,
     /// All chunks.
     pub chunks: Bytes,
-    /// Those that nothing needs any more, or not yet.
+    /// Chunks that are unreferenced, or not yet referenced.
     pub chunks_unreferenced: Bytes,
     /// Parts of this process.
     pub parts: u64,
-    /// Stretches of the index by account.
+    /// Segments of the account index.
     pub stretches: u64,
-    /// Snapshots of which something is published.
+    /// Snapshots with a published revision.
     pub snapshots: u64,
-    /// Of these, how many have a complete revision.
+    /// Snapshots with a complete revision.
     pub snapshots_complete: u64,
     /// Published revisions.
     pub revisions: u64,
     /// Accounts in the newest recorded state.
     pub accounts: u64,
-    /// The sum of their balances, minor units.
+    /// The sum of their balances in minor units.
     pub balance_total: i128,
-    /// The position at which that state was recorded.
+    /// The position of that state.
     pub recorded_at: Option<u64>,
 }
 
@@ -89,7 +89,7 @@ pub(super) fn measure(mut examiner: Examiner) -> Result<Stats, StoreError> {
     let damage = examiner.findings.first().map(ToString::to_string);
     match count(&mut examiner) {
         Ok(stats) => Ok(Stats { damage, ..stats }),
-        // What is missing is why something cannot be read.
+        // The missing data is the cause of the failed read.
         Err(error) => Err(examiner.findings.into_first().unwrap_or(error)),
     }
 }
@@ -172,7 +172,7 @@ fn size(library: &OpenedCopy, tree: fn(&Trees) -> &sled::Tree) -> Result<(u64, u
 
 fn span(library: &OpenedCopy, stats: &mut Stats) -> Result<(), StoreError> {
     let trees = &library.trees;
-    // What is older is going.
+    // Older entries are about to be deleted.
     let oldest = Horizon::read(&trees.meta)?.first;
     let newest = trees.journal.last()?;
     let newest = newest.and_then(|(key, _)| position_of(frame::split_key(&key)?.0));
@@ -219,7 +219,7 @@ fn history(library: &OpenedCopy, stats: &mut Stats) -> Result<(), StoreError> {
         stats.revisions += 1;
         match &mut newest {
             Some((snapshot, complete)) if *snapshot == state.snapshot => {
-                // A complete revision ends the story, whatever the numbers of those that others assembled.
+                // A complete revision is final, whatever the numbers of revisions assembled elsewhere.
                 *complete |= state.is_complete();
             }
             newest => {

@@ -1,9 +1,9 @@
-//! What the accounts in recorded states of other processes come to. Their journals are not here, but their cells are,
-//! and their figures can be added up again.
+//! The sums over accounts in recorded states of other processes. Their journals are not here, but their cells are, so
+//! the stated sums can be recomputed.
 //!
-//! States share their oldest runs, so all of them together are a forest: each run stands on the one below it. A walk
-//! merges many runs at once, each read once, and takes down for each by how much it changes the sums of what it stands
-//! on; a state's sums are those changes from its base up. So what states share is not read again for each of them.
+//! States share their oldest runs, so all states form a forest in which each run is the child of the run below it. A
+//! walk merges many runs at once, reads each once, and notes for each how it changes the sums of the runs below. The
+//! sums of a state are the changes from its base upwards. Shared runs are therefore not read again for each state.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -17,7 +17,7 @@ use crate::store::chunks::Chunks;
 use crate::store::error::StoreError;
 use crate::store::merge::Cells;
 
-/// Runs that are merged at once, each with a chunk in memory; what they stand on is read along.
+/// The number of runs merged at once, each with one chunk in memory; the runs below them are read as well.
 const TOGETHER: usize = 64;
 
 /// The recorded states whose accounts are to be added up.
@@ -27,25 +27,25 @@ pub(super) struct Sums {
     known: HashMap<(Option<usize>, Vec<Hash>), usize>,
 }
 
-/// A run on those below it.
+/// A run and the run below it.
 struct Stacked {
     run: Run,
     below: Option<usize>,
     above: Vec<usize>,
-    /// What states that end with this run say of themselves.
+    /// The sums stated by states that end with this run.
     claims: Vec<Claim>,
 }
 
 struct Claim {
-    /// Who says it.
+    /// The name of the state in findings.
     what: String,
     accounts: u64,
     balance_total: i128,
 }
 
 impl Sums {
-    /// Takes down what a state says of itself; `what` names it. What was said before is not added up again. Says what
-    /// is wrong with one that has no cells.
+    /// Adds the sums that a state states; `what` names it. The same sums for the same runs are added up once. Returns
+    /// what is wrong with a state without cells.
     pub(super) fn expect(
         &mut self,
         what: impl FnOnce() -> String,
@@ -67,7 +67,7 @@ impl Sums {
         None
     }
 
-    // Where the newest of these runs stands.
+    // The node of the newest of these runs in the forest.
     fn stack(&mut self, runs: &[Run]) -> Option<usize> {
         let mut below = None;
         for run in runs {
@@ -90,7 +90,7 @@ impl Sums {
         below
     }
 
-    /// Adds up, and names what does not come to what it says. Says how many different states were added up.
+    /// Adds up, and reports sums that differ from the stated ones. Returns the number of different states added up.
     ///
     /// # Errors
     /// [`StoreError::Engine`].
@@ -102,7 +102,7 @@ impl Sums {
             walk.run(&examiner.library.chunks)?;
             for place in together {
                 let Some(found) = walk.total(*place) else {
-                    // A chunk that is missing or damaged is named by whoever needs it.
+                    // A missing or damaged chunk is reported by the checks that need it.
                     continue;
                 };
                 for claim in &self.stacked[*place].claims {
@@ -124,7 +124,7 @@ impl Sums {
         Ok(added_up)
     }
 
-    // Each run behind the one it stands on, and near to it.
+    // Each run after the one below it, and close to it.
     fn in_order(&self) -> Vec<usize> {
         let bases = self.stacked.iter().enumerate();
         let bases = bases.filter(|(_, stacked)| stacked.below.is_none());
@@ -143,19 +143,19 @@ fn differs(said: (u64, i128), found: (u64, i128)) -> String {
     format!("it says {accounts} accounts and {total} in all, its cells hold {found} and {held}")
 }
 
-/// One walk over the accounts of some runs and all they stand on.
+/// One walk over the accounts of some runs and of all runs below them.
 struct AccountWalk<'a> {
     runs: Vec<Open<'a>>,
-    /// Where in `runs` a run is.
+    /// The index in `runs` by the node of the forest.
     places: HashMap<usize, usize>,
 }
 
 struct Open<'a> {
     run: &'a Run,
     below: Option<usize>,
-    /// What it holds of the account that is looked at.
+    /// The balance of the current account in this run.
     holds: Option<i64>,
-    /// By how much it changes accounts and balances of what it stands on.
+    /// The changes of the number of accounts and of the sum of balances, relative to the runs below.
     change: (i64, i128),
     is_whole: bool,
 }
@@ -216,7 +216,7 @@ impl<'a> AccountWalk<'a> {
         Ok(())
     }
 
-    // Accounts come first among the cells of a run.
+    // Accounts are the first cells of a run.
     fn next(&mut self, cells: &mut Cells, place: usize) -> Result<Option<NextAccount>, StoreError> {
         match cells.next() {
             Some(Ok(Cell::Account { account, balance })) => {
@@ -231,7 +231,7 @@ impl<'a> AccountWalk<'a> {
         }
     }
 
-    // By how much each of these runs changes what the ones below it hold of an account.
+    // Notes how each of these runs changes the current account compared with the runs below.
     fn take_down(&mut self, together: &[usize]) {
         for place in together {
             let held = self.below(*place).find_map(|below| self.runs[below].holds);
@@ -250,7 +250,8 @@ impl<'a> AccountWalk<'a> {
         std::iter::successors(first, |place| self.runs[*place].below)
     }
 
-    // Accounts and balances of the state that ends with this run; `None` where not all of it could be read.
+    // The accounts and the sum of balances of the state that ends with this run; `None` if it could not be read
+    // completely.
     fn total(&self, place: usize) -> Option<(u64, i128)> {
         let top = *self.places.get(&place)?;
         let (mut accounts, mut balances) = (0, 0);
@@ -263,5 +264,5 @@ impl<'a> AccountWalk<'a> {
     }
 }
 
-/// The next account of a run: its name, whose it is, and what it holds.
+/// The next account of a run: its name, the index of the run, and its balance.
 type NextAccount = Reverse<(Box<str>, usize, i64)>;

@@ -1,4 +1,4 @@
-//! The entries of the journal in order, wherever they lie: alone, or packed into blocks.
+//! The journal entries in order, stored individually or packed into blocks.
 
 use std::collections::VecDeque;
 
@@ -10,15 +10,15 @@ use crate::store::frame::{Damage, Kind};
 use crate::store::journal;
 use crate::store::schema::{self, position_key, position_of};
 
-/// One way through all entries, and those that a retention has left.
+/// A walk over all entries, including older ones that retention has not deleted yet.
 pub(super) struct Turns {
-    /// The first that is kept: a block may hold some before it.
+    /// The first turn kept; a block may also contain earlier ones.
     first: Lsn,
     alone: TreeWalk,
-    /// The next one that lies alone.
+    /// The next entry that is stored individually.
     next: Option<Stored>,
     blocks: TreeWalk,
-    /// The next ones that are packed.
+    /// The next packed entries.
     packed: VecDeque<Stored>,
 }
 
@@ -33,7 +33,7 @@ impl Turns {
         }
     }
 
-    /// The next entry. After an error there is none.
+    /// The next entry; none follows an error.
     ///
     /// # Errors
     /// [`StoreError::Engine`].
@@ -55,7 +55,8 @@ impl Turns {
         if order.is_gt() {
             return Ok(self.packed.pop_front());
         }
-        // Right after a crash an entry may lie both ways. The one that lies alone is read, and damage to the block is told.
+        // After a crash an entry may be stored both ways. The individual one is read, and damage to the block is
+        // reported.
         if order.is_eq()
             && let Some(packed) = self.packed.pop_front()
         {

@@ -1,5 +1,5 @@
-//! The files of a stopped store, and a copy of them to look into. The engine writes whenever it opens a store, so
-//! one that must stay as it is, to the last byte and time stamp, is copied and the copy is opened.
+//! The files of a stopped store, and a copy of them for examination. The engine writes whenever it opens a store, so a
+//! store that must not change in any byte or timestamp is copied, and the copy is opened.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,23 +11,23 @@ use super::CheckProgress;
 use crate::store::error::StoreError;
 use crate::store::files::{self, failed};
 
-/// Copied between two steps.
+/// Bytes copied between two progress reports.
 const COPY_BYTES: u64 = 1024 * 1024;
 const BLOBS: &str = "blobs";
 
-/// What lies in the directory of a store: names, and sizes in bytes.
+/// The files in the directory of a store: names, and sizes in bytes.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Files {
     pub(in crate::store) known: Vec<(String, u64)>,
-    /// What sled keeps outside of its log, where no sync reaches it.
+    /// Files that sled keeps outside of its log, which a sync does not reach.
     pub(in crate::store) blobs: Vec<(String, u64)>,
-    /// Of starts that were interrupted. The next start removes them.
+    /// Files of interrupted starts, which the next start removes.
     pub(in crate::store) leftovers: Vec<String>,
-    /// What no store makes.
+    /// Files that no store creates.
     pub(in crate::store) unknown: Vec<String>,
 }
 
-/// A directory with a store that no node may open as long as this lives.
+/// The directory of a store, locked against nodes while this is held.
 pub(in crate::store) struct LockedDirectory {
     pub(in crate::store) files: Files,
     dir: PathBuf,
@@ -35,7 +35,7 @@ pub(in crate::store) struct LockedDirectory {
 }
 
 impl LockedDirectory {
-    /// Keeps nodes out, without writing anything: on files that are there, opened for reading.
+    /// Locks out nodes without writing anything: it locks existing files, opened for reading.
     ///
     /// # Errors
     /// [`StoreError`]: there is no store, or a node runs on it.
@@ -53,10 +53,11 @@ impl LockedDirectory {
         })
     }
 
-    /// Copies everything the engine needs into a new directory under `scratch`, which is removed with the value.
+    /// Copies everything the engine needs into a new directory under `scratch`, which is removed when the value is
+    /// dropped.
     ///
     /// # Errors
-    /// [`StoreError::Scratch`] with the bytes that are needed.
+    /// [`StoreError::Scratch`] with the bytes needed.
     pub(in crate::store) fn copy(
         &self,
         scratch: &Path,
@@ -97,14 +98,14 @@ impl LockedDirectory {
 }
 
 impl Files {
-    /// What all of them take, bytes.
+    /// The size of all files in bytes.
     pub(in crate::store) fn bytes(&self) -> u64 {
         let files = self.known.iter().chain(&self.blobs);
         files.map(|(_, bytes)| bytes).sum()
     }
 }
 
-// A store that was copied by hand may have no lock file; none is made.
+// A manually copied store may lack a lock file; none is created.
 fn hold(dir: &Path, name: &str) -> Result<Option<File>, StoreError> {
     let path = dir.join(name);
     let file = match File::open(&path) {

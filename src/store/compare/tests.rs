@@ -1,5 +1,5 @@
-//! Differences against two full maps, and which chunks were read for them. Without this a diff could leave out an
-//! account whose older balance is in a shared run, or cost as much as reading everything.
+//! Compares differences with two full maps, and counts the chunks read. Without this a diff could omit an account whose
+//! older balance is in a shared run, or read everything.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use crate::process::message::{Stamp, Write};
 
 type Accounts = BTreeMap<AccountId, i64>;
 
-/// Chunks of three in memory, and which of them were read.
+/// Chunks of three cells in memory, and the hashes read.
 #[derive(Default)]
 struct Counting {
     indexes: HashMap<Hash, Vec<IndexEntry>>,
@@ -39,7 +39,7 @@ impl Counting {
         self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    // The keys that follow the accounts are no accounts, whatever they are called.
+    // The keys after the accounts have names of accounts, but are no accounts.
     fn run(&mut self, accounts: &Accounts) -> Run {
         let mut cells: Vec<Cell> = accounts.iter().map(account_cell).collect();
         cells.push(Cell::Key(Arc::new(Write {
@@ -108,7 +108,7 @@ fn naive(before: &Accounts, after: &Accounts, behind: Option<&AccountId>) -> Vec
         .collect()
 }
 
-/// What was recorded one after the other: the manifest, and all accounts.
+/// Recorded states: the manifest and all accounts of each.
 struct Recorded {
     shelf: Counting,
     states: Vec<(Vec<Run>, Accounts)>,
@@ -122,7 +122,7 @@ impl Recorded {
         }
     }
 
-    /// A state with these changes, its newest runs from `merged` on as one.
+    /// Adds a state with these changes; its newest runs from `merged` on are merged into one.
     fn record(&mut self, changed: Accounts, merged: Option<usize>) {
         let (mut runs, mut accounts) = self.states.last().expect("there is one").clone();
         accounts.extend(changed.clone());
@@ -177,7 +177,7 @@ proptest! {
     }
 }
 
-// 300 accounts in a base of 100 chunks, and one that is changed.
+// 300 accounts in a base of 100 chunks, and one changed account.
 fn one_of_many() -> Recorded {
     let mut recorded = Recorded::nothing();
     recorded.record((0..300).map(|number| (account(number), 1)).collect(), None);

@@ -1,14 +1,15 @@
-//! The export: one self-contained file with a published revision, as it is stored, and every chunk that it names.
+//! The export format: one self-contained file with a published revision in its stored form and all chunks that it
+//! names.
 //!
 //! | bytes | what |
 //! |---|---|
 //! | 17 | `snapledger export` |
 //! | 4 | format of the file, little-endian |
-//! | blocks | kind, 1 byte; length, 4 bytes little-endian; so many bytes |
+//! | blocks | kind, 1 byte; length, 4 bytes little-endian; content of that length |
 //!
-//! Blocks come in this order: the cluster's name; the revision; each chunk once, in the order in which the revision
-//! names them; the end mark: how many chunks there are, 8 bytes, and the BLAKE3 hash of all bytes before it. Revision
-//! and chunks have their frames around them, so the hashes by which they are known follow from the file alone.
+//! The order of blocks: the name of the cluster; the revision; each chunk once, in the order in which the revision
+//! names them; the end mark with the number of chunks (8 bytes) and the BLAKE3 hash of all bytes before it. Revision
+//! and chunks include their frames, so their hashes follow from the file alone.
 
 mod reader;
 mod writer;
@@ -26,12 +27,12 @@ use crate::history::global::GlobalState;
 use crate::process::ids::Hash;
 
 const MAGIC: &[u8; 17] = b"snapledger export";
-/// The format of the files this program writes and reads.
+/// The format that this program writes and reads.
 const FORMAT: u32 = 1;
 const HEAD_BYTES: usize = 5;
 const END_BYTES: usize = 8 + 32;
 
-/// What a block is.
+/// The kind of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Block {
@@ -44,18 +45,18 @@ enum Block {
 /// Why an export cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// The store cannot give what belongs into it.
+    /// The store cannot supply the content.
     #[error(transparent)]
     Store(StoreError),
-    /// The file or socket refused.
+    /// Reading or writing the file or socket failed.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// It is not whole.
+    /// The file is damaged.
     #[error("{what}: {problem}")]
     Damaged {
-        /// Which section, and where it begins.
+        /// The section and its offset.
         what: String,
-        /// How.
+        /// What is wrong with it.
         problem: String,
     },
 }
@@ -72,14 +73,14 @@ impl ExportError {
 impl From<StoreError> for ExportError {
     fn from(error: StoreError) -> Self {
         match error {
-            // It is not always a store that it was read from.
+            // The data may come from a file, which must not be reported as a damaged store.
             StoreError::Damaged { what, damage } => Self::damaged(what, damage),
             other => Self::Store(other),
         }
     }
 }
 
-/// Visits every chunk that a revision names, in order, as often as it is named.
+/// Calls `visit` for every chunk that a revision names, in order, including repetitions.
 fn each_chunk<E: From<StoreError>>(
     source: &dyn ChunkSource,
     state: &GlobalState,

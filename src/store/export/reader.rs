@@ -1,5 +1,5 @@
-//! Reading an export. Opening it reads it once from end to end: every frame, every hash, the checksum over all. What is
-//! kept is where each chunk is; chunks are read again when they are needed.
+//! Reads exports. Opening reads the file once and checks every frame, every hash and the total checksum. Only the
+//! offsets of the chunks are kept; chunks are read again on demand.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -19,10 +19,10 @@ use crate::store::frame::{self, Damage, Kind};
 use crate::store::history::{self, Published};
 use crate::store::schema;
 
-/// Revisions and chunks are far smaller; a length that claims more is damage.
+/// A larger length is damage; revisions and chunks are far smaller.
 const BLOCK_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// An export whose bytes are whole. Whether what it says is true is for [`Export::audit`] to find.
+/// An export with intact bytes. [`Export::audit`] checks whether its figures are right.
 pub struct Export {
     file: File,
     cluster: String,
@@ -36,7 +36,7 @@ struct Place {
 }
 
 impl Export {
-    /// Whether these are the first bytes of an export, whole or not.
+    /// Whether a file that begins with these bytes is an export, possibly damaged.
     #[must_use]
     pub fn begins_with(bytes: &[u8]) -> bool {
         bytes.starts_with(MAGIC)
@@ -45,7 +45,7 @@ impl Export {
     /// Opens a file and reads all of it.
     ///
     /// # Errors
-    /// [`ExportError`]: the file cannot be read, or the first section of it that is not whole.
+    /// [`ExportError`]: the file cannot be read, or the first damaged section.
     pub fn open(path: &Path) -> Result<Self, ExportError> {
         let file = File::open(path)?;
         let mut blocks = Blocks::begin(&file)?;
@@ -87,7 +87,7 @@ impl Export {
         })
     }
 
-    /// The cluster that it came from, as the file says.
+    /// The cluster named in the file; unverified.
     #[must_use]
     pub fn cluster(&self) -> &str {
         &self.cluster
@@ -99,16 +99,16 @@ impl Export {
         &self.published
     }
 
-    /// How many chunks it holds.
+    /// The number of chunks.
     #[must_use]
     pub fn chunks(&self) -> u64 {
         self.places.len() as u64
     }
 
-    /// Computes every figure again from the contents.
+    /// Recomputes every figure from the contents.
     ///
     /// # Errors
-    /// [`ExportError`]: a chunk is missing, cannot be read, or is not what its place demands; or one is not needed.
+    /// [`ExportError`]: a chunk is missing, unreadable, of the wrong kind, or not needed.
     pub fn audit(&self) -> Result<GlobalStateAudit, ExportError> {
         let state: &GlobalState = &self.published.state;
         let mut named = HashSet::new();
@@ -149,10 +149,10 @@ fn hash_of_chunk(found: &ReadBlock) -> Result<Hash, Damage> {
     Ok(Hash(*blake3::hash(bytes).as_bytes()))
 }
 
-/// A block as it was read.
+/// A block that was read.
 struct ReadBlock {
     kind: Option<Block>,
-    /// Where its content begins.
+    /// The offset of its content.
     offset: u64,
     bytes: Vec<u8>,
 }
@@ -163,12 +163,12 @@ impl ReadBlock {
     }
 }
 
-/// Reads block by block, and hashes what passes.
+/// Reads block by block and hashes the bytes.
 struct Blocks<'a> {
     file: BufReader<&'a File>,
     offset: u64,
     hasher: blake3::Hasher,
-    /// Over everything before the newest block.
+    /// The hash of everything before the newest block.
     before: blake3::Hash,
 }
 

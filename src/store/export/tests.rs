@@ -1,5 +1,5 @@
-//! An export is whole or its first damaged section is named, and a figure that anybody has changed is named with what it
-//! comes to. Without this an auditor would have to believe whoever wrote the file.
+//! Damage to an export is reported with its first section, and a changed figure with its correct value. Without this an
+//! auditor would have to trust the author of the file.
 
 use std::path::Path;
 
@@ -36,7 +36,7 @@ impl Exported {
         Export::open(Path::new(&path))
     }
 
-    // The first thing that is wrong with such a file, if anything is.
+    // The first fault of such a file, if any.
     fn wrong(&self, bytes: &[u8]) -> Option<String> {
         let audited = self.open(bytes).and_then(|export| export.audit());
         match audited {
@@ -45,7 +45,7 @@ impl Exported {
         }
     }
 
-    /// Each block: its name, its first byte, its length with its head.
+    /// For each block: its kind, its offset, and its length including the head.
     fn blocks(&self) -> Vec<(Option<Block>, usize, usize)> {
         let mut at = super::MAGIC.len() + 4;
         let mut blocks = Vec::new();
@@ -60,7 +60,7 @@ impl Exported {
         blocks
     }
 
-    /// The same contents under a revision that somebody has changed, with every checksum made to fit.
+    /// The same contents with a changed revision and valid checksums.
     fn forged(&self, change: impl FnOnce(&mut GlobalState)) -> Vec<u8> {
         let mut state = self.state.clone();
         change(&mut state);
@@ -109,7 +109,7 @@ fn a_flipped_bit_anywhere_is_seen_and_its_section_is_named() {
     for (kind, at, length) in exported.blocks() {
         let content = at + super::HEAD_BYTES..at + length;
         sections.push(match kind.expect("the file is whole") {
-            // Nothing but the checksum over all knows how it is spelt.
+            // Only the total checksum covers the name.
             Block::Cluster => (content, "the".to_owned()),
             Block::Revision => (content, format!("the revision (at byte {}", at + 5)),
             Block::Chunk => {

@@ -1,4 +1,4 @@
-//! Writing an export: from the store to the socket, one chunk in memory at a time.
+//! Writes an export from the store to a socket, with one chunk in memory at a time.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -14,10 +14,10 @@ use crate::store::schema::{self, revision_key};
 use crate::store::stream::Blocks;
 
 impl Store {
-    /// Writes a published revision with everything it names. `cluster` is a label: nothing vouches for it.
+    /// Writes a published revision with everything it names. `cluster` is an unverified label.
     ///
     /// # Errors
-    /// [`ExportError`]: the revision or a chunk of it is missing or damaged, or nobody reads any more.
+    /// [`ExportError`]: the revision or one of its chunks is missing or damaged, or the reader is gone.
     pub fn export(
         &self,
         cluster: &str,

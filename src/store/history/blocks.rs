@@ -1,12 +1,13 @@
-//! Old revisions lie in blocks: many of them, compressed together, under one key, and what is listed of them under another.
-//! A revision alone costs a key, and sled some two hundred bytes of memory for it; and revisions are alike.
+//! Old revisions are packed into blocks: many revisions compressed together under one key, and their summaries (the
+//! head) under another. An individually stored revision costs a key, for which sled needs about 200 bytes of memory;
+//! and revisions are similar, so they compress well together.
 //!
 //! | tree | key | value |
 //! |---|---|---|
 //! | index | number of a block, 8 bytes big-endian | [`HeadV5`], one LZ4 block with its length in front |
-//! | blocks | the same | the revisions as they are published, frames included, one behind the other, compressed likewise |
+//! | blocks | the same | the published bytes of the revisions, frames included, concatenated and compressed in the same way |
 //!
-//! A head is written when its block is durable. What is in a block never changes.
+//! A head is written when its block is durable. The content of a block never changes.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,18 +25,18 @@ use crate::store::schema;
 use crate::store::v1::Frozen;
 use crate::store::v5::HeadV5;
 
-/// Blocks that stay decompressed: a page of the list reads one again and again.
+/// The number of decompressed blocks kept: a page of the list reads one block repeatedly.
 const CACHED: usize = 4;
-/// No block is longer, decompressed, unless a single revision is.
+/// The size limit of a decompressed block, unless a single revision is larger.
 pub(super) const BLOCK_BYTES_MAX: usize = 256 * 1024;
 
-/// What is listed of the revisions of a block, in their order.
+/// The summaries of the revisions of a block, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(in crate::store) struct BlockHead {
     pub(in crate::store) lines: Vec<PackedLine>,
 }
 
-/// What is listed of a revision.
+/// The summary of a packed revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::store) struct PackedLine {
     pub(in crate::store) snapshot: SnapshotId,
@@ -45,14 +46,14 @@ pub(in crate::store) struct PackedLine {
     pub(in crate::store) complete: bool,
     pub(in crate::store) parts: u32,
     pub(in crate::store) closed_channels: u32,
-    /// How long it is in the block, frame included.
+    /// Its length in the block, frame included.
     pub(in crate::store) bytes: u32,
-    /// Whether this process's part lies in it, and nowhere else.
+    /// Whether the part of this process is stored here only.
     pub(in crate::store) is_own_part: bool,
 }
 
 impl PackedLine {
-    /// Of a revision that takes so many bytes, frame included.
+    /// The summary of a revision of `bytes` bytes, frame included.
     pub(super) fn of(state: GlobalState, bytes: usize, is_own_part: bool) -> Self {
         let came = RevisionArrival::of(&state);
         Self {
@@ -68,7 +69,7 @@ impl PackedLine {
         }
     }
 
-    /// As it came into the history.
+    /// The revision as it arrived in the history.
     pub(in crate::store) fn came(&self) -> RevisionArrival {
         RevisionArrival {
             snapshot: self.snapshot.clone(),
@@ -84,11 +85,11 @@ pub(in crate::store) struct RevisionBlocks {
     heads: sled::Tree,
     bodies: sled::Tree,
     cache: Mutex<VecDeque<(u32, Arc<RevisionBlock>)>>,
-    /// No number below this one is given: a reader may still hold the block that had it.
+    /// Block numbers below this are not reused, since a reader may still hold the block that had one.
     next: AtomicU32,
 }
 
-/// A block that was read.
+/// A decompressed block.
 struct RevisionBlock {
     head: BlockHead,
     body: Vec<u8>,
@@ -122,7 +123,7 @@ impl RevisionBlocks {
         }
     }
 
-    /// The number behind that of the newest block that there is or was since the store was opened.
+    /// The number after the newest block that exists or existed since the store was opened.
     pub(super) fn next(&self) -> Result<u32, StoreError> {
         let newest = self.heads.last()?;
         let newest = newest.and_then(|(key, _)| number(frame::split_key(&key)?.0));
@@ -132,7 +133,7 @@ impl RevisionBlocks {
         Ok(next)
     }
 
-    /// Every head, in the order in which they were written; damaged ones, too.
+    /// All heads in the order of writing, including damaged ones.
     pub(in crate::store) fn heads(
         &self,
     ) -> impl Iterator<Item = Result<(u32, Result<BlockHead, StoreError>), StoreError>> + '_ {
@@ -157,7 +158,7 @@ impl RevisionBlocks {
         Ok(head.thaw())
     }
 
-    /// A revision as it was published, frame included.
+    /// The published bytes of a revision, frame included.
     pub(in crate::store) fn revision(
         &self,
         block: u32,
@@ -183,12 +184,12 @@ impl RevisionBlocks {
         Ok(found)
     }
 
-    /// Whether a block can be read.
+    /// Whether a block is readable.
     pub(super) fn is_whole(&self, block: u32) -> bool {
         self.block(block).is_ok()
     }
 
-    /// The revisions of a block, frames included, one behind the other.
+    /// The revisions of a block, frames included, concatenated.
     pub(super) fn body(&self, block: u32) -> Result<Vec<u8>, StoreError> {
         unpacked(&self.bodies, Kind::Body, block)
     }
@@ -197,18 +198,18 @@ impl RevisionBlocks {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes the revisions of a block. The caller makes it durable before it writes the head.
+    /// Writes the revisions of a block. The caller makes them durable before it writes the head.
     pub(super) fn put_body(&self, block: u32, body: &[u8]) -> Result<(), StoreError> {
         put(&self.bodies, Kind::Body, block, body)
     }
 
-    /// Writes the head of a block. The caller makes it durable before it removes the revisions elsewhere.
+    /// Writes the head of a block. The caller makes it durable before it removes the individual copies.
     pub(super) fn put_head(&self, block: u32, head: &BlockHead) -> Result<(), StoreError> {
         let bytes = frame::encode(&HeadV5::freeze(head));
         put(&self.heads, Kind::Head, block, &bytes)
     }
 
-    /// Removes a block of which nothing is listed any more. The caller makes it durable.
+    /// Removes a block with no listed revisions. The caller makes it durable.
     pub(super) fn remove(&self, block: u32) -> Result<(), StoreError> {
         self.cache().retain(|(number, _)| *number != block);
         self.next
@@ -230,7 +231,7 @@ fn odd(kind: Kind, key: &[u8], problem: &str) -> StoreError {
 
 fn put(tree: &sled::Tree, kind: Kind, block: u32, bytes: &[u8]) -> Result<(), StoreError> {
     let framed = frame::wrap(kind, &compression::compress(bytes));
-    // What is damaged may lie over more keys.
+    // A damaged older value may span more keys.
     Ok(frame::replace_all(tree, &[(key(block), framed)])?)
 }
 

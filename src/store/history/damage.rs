@@ -1,13 +1,14 @@
-//! Revisions that cannot be read here. A node runs without them, and takes them over again from a peer that has them.
+//! Unreadable revisions. A node runs without them and replicates them again from a peer that has them.
 //!
-//! | damaged | then |
+//! | damaged | consequence |
 //! |---|---|
-//! | a revision that lies alone | it is wanted from peers; it keeps no chunks, since it comes back with them, and the own part lies beside it |
-//! | the body of a block | the same for each revision in it; all chunks stay, since the own parts lie there and nowhere else |
-//! | the head of a block | it is made again from the body |
-//! | both | nothing is known of what was in it: its revisions come back as if they were new, and all chunks stay |
+//! | an individually stored revision | It is requested from peers. It keeps no chunks, since they come back with it, and the own part is stored separately. |
+//! | the body of a block | The same for each of its revisions. All chunks are kept, since the own parts are stored in the block only. |
+//! | the head of a block | It is rebuilt from the body. |
+//! | both | The revisions in it are unknown and come back as if they were new. All chunks are kept. |
 //!
-//! A revision that comes back lies alone. The damaged block is removed with the last revision that is listed of it.
+//! A revision that comes back is stored individually. The damaged block is removed with the last of its listed
+//! revisions.
 
 use super::blocks::{BlockHead, PackedLine};
 use super::{History, Published, RevisionArrival, decode, other_revision};
@@ -20,18 +21,18 @@ use crate::store::schema::{self, revision_key, snapshot_key};
 use crate::store::v1::Frozen;
 use crate::store::v1::part::PartV1;
 
-/// What of a history cannot be read.
+/// The unreadable data of a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Unreadable {
-    /// How many of the listed revisions.
+    /// The number of listed revisions that are unreadable.
     pub revisions: usize,
-    /// How many blocks of which not even a list of the revisions is left.
+    /// The number of blocks whose revisions are unknown.
     pub blocks: usize,
 }
 
 impl History {
-    /// Stores a revision that another process published, to the byte, unless it is here and whole. The caller makes it
-    /// durable.
+    /// Stores the exact bytes of a revision that another process published, unless it is here and intact. The caller
+    /// makes it durable.
     pub(in crate::store) fn adopt(
         &self,
         state: &GlobalState,
@@ -43,9 +44,10 @@ impl History {
                 self.index().note_whole(&state.snapshot, state.revision);
                 return Ok(());
             }
-            // Ranges of numbers follow the list of members: where that has grown, two may have come to the same.
+            // Ranges of revision numbers depend on the list of members; if the cluster has grown, two assemblers may
+            // have used the same number.
             Ok(Some(_)) => return Err(other_revision(state)),
-            // One that is damaged contradicts nothing.
+            // A damaged revision contradicts nothing.
             Ok(None) | Err(StoreError::Damaged { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -54,7 +56,7 @@ impl History {
         Ok(frame::replace_all(&self.globals, &[(key, stored)])?)
     }
 
-    // The own part that lay in a damaged block lies alone again.
+    // Stores the own part individually again if it was in a damaged block.
     pub(super) fn put_own_part_of(&self, state: &GlobalState) -> Result<(), StoreError> {
         let lay_in = self.index().revision_with_own(&state.snapshot);
         let own = state.parts.get(&self.me);
@@ -71,20 +73,20 @@ impl History {
         }
     }
 
-    /// Whether a revision of another history is to be taken over: it is not here, or cannot be read.
+    /// Whether a revision of another history must be replicated: it is absent or unreadable here.
     pub(in crate::store) fn lacks(&self, other: &RevisionArrival) -> bool {
         let index = self.index();
         !index.has(&other.snapshot, other.revision)
             || index.is_damaged(&other.snapshot, other.revision)
     }
 
-    /// Whether a revision of another history stands here with other contents, as far as its figures tell.
+    /// Whether a revision with this number but other figures is listed here.
     pub(in crate::store) fn contradicts(&self, other: &RevisionArrival) -> bool {
         let here = self.index().listed(&other.snapshot, other.revision);
         here.is_some_and(|here| here != *other)
     }
 
-    /// What cannot be read, as far as it was found.
+    /// The unreadable data found so far.
     pub(in crate::store) fn unreadable(&self) -> Unreadable {
         Unreadable {
             revisions: self.index().damaged(),
@@ -92,12 +94,12 @@ impl History {
         }
     }
 
-    /// Grows whenever a revision is found that cannot be read.
+    /// Increases whenever an unreadable revision is found.
     pub(in crate::store) fn damage_found(&self) -> u64 {
         self.index().damage_found()
     }
 
-    // Takes note of a revision that cannot be read.
+    // Notes damage to a revision if reading it failed.
     pub(super) fn noted<T>(
         &self,
         (snapshot, revision): (&SnapshotId, u32),
@@ -120,7 +122,7 @@ impl History {
         read
     }
 
-    /// Takes note of a listed revision whose contents cannot be read.
+    /// Notes that the contents of a listed revision are unreadable.
     pub(in crate::store) fn note_damaged_contents(&self, state: &GlobalState, error: &StoreError) {
         if self.index().note_damage(&state.snapshot, state.revision) {
             let GlobalState {
@@ -130,7 +132,7 @@ impl History {
         }
     }
 
-    /// The head of a block, where that is damaged: as its revisions give it.
+    /// Rebuilds a damaged head of a block from its revisions.
     pub(super) fn rebuild_head(
         &self,
         block: u32,
@@ -139,7 +141,7 @@ impl History {
     ) -> Result<BlockHead, StoreError> {
         let body = match self.blocks.body(block) {
             Ok(body) => body,
-            // The first of the two is named.
+            // If the body is damaged as well, the damage of the head is reported.
             Err(StoreError::Damaged { .. }) => return Err(why),
             Err(error) => return Err(error),
         };
@@ -160,8 +162,8 @@ impl History {
         Ok(head)
     }
 
-    // A part that lies nowhere else lay in the complete revision. An earlier store of this process may have recorded one, too:
-    // that is the cut of another journal.
+    // Whether the packed revision holds the only copy of the own part. Only a complete revision can. A part recorded by
+    // an earlier store of this process does not count: its cut is of another journal.
     fn held_own_part(&self, state: &GlobalState, journal: &Journal) -> bool {
         let own = state.parts.get(&self.me);
         let Some(own) = own.filter(|_| state.is_complete()) else {
@@ -171,7 +173,7 @@ impl History {
             && (matches!(self.lone_part(&state.snapshot), Ok(None)) || self.replaces_part(state))
     }
 
-    /// Fails where it is not known which revisions are packed.
+    /// Fails if the revisions of some block are unknown.
     ///
     /// # Errors
     /// [`StoreError::Damaged`].
@@ -200,8 +202,8 @@ mod tests {
     use crate::store::fixture::{self, process};
     use crate::store::schema::Trees;
 
-    /// A store of 128 revisions. The older half is packed. The two oldest have contents: the part of this process in the first
-    /// is of an earlier store, that in the second is its own.
+    /// A store of 128 revisions of which the older half is packed. The two oldest have contents: the part of this
+    /// process in the first is of an earlier store, that in the second is its own.
     struct Sample {
         dir: tempfile::TempDir,
         states: Vec<(GlobalState, Vec<u8>)>,
@@ -223,7 +225,7 @@ mod tests {
                 (state, stored)
             };
             let states = states.into_iter().map(stored).collect();
-            // Nothing names it.
+            // An unreferenced chunk.
             let unneeded =
                 store
                     .chunks
@@ -294,7 +296,7 @@ mod tests {
             assert_eq!(store.unreadable(), Unreadable::default());
         }
 
-        // One chunk was not needed.
+        // The unreferenced chunk is swept.
         fn is_swept(&self, store: &Store) {
             let swept = store.sweep(|| true).expect("all can be read");
             assert!(swept.expect("it has come to its end").deleted > 0);
@@ -310,7 +312,7 @@ mod tests {
         assert!(!store.lacks_revision(&RevisionArrival::of(state)));
     }
 
-    // Without this 64 revisions would be lost to this node for good, and with them the room of all that is deleted.
+    // Without this the node loses 64 revisions for good, and space is never reclaimed.
     #[test]
     fn revisions_of_a_damaged_block_come_back_and_sweeping_goes_on() {
         let sample = Sample::new();
@@ -354,7 +356,7 @@ mod tests {
         sample.are_whole(&sample.open());
     }
 
-    // Without this one damaged block would keep all chunks for ever where no peer has its revisions.
+    // Without this one damaged block keeps all chunks forever if no peer has its revisions.
     #[test]
     fn sweeping_goes_on_once_what_is_damaged_is_deleted() {
         let sample = Sample::new();
@@ -372,7 +374,7 @@ mod tests {
         assert_eq!(store.unreadable(), Unreadable::default());
     }
 
-    // Without this its revisions would not be listed any more, and their chunks be swept, without a word.
+    // Without this its revisions are no longer listed, and their chunks are swept silently.
     #[test]
     fn a_damaged_head_is_made_again_from_its_revisions() {
         let sample = Sample::new();
@@ -384,7 +386,7 @@ mod tests {
         sample.are_whole(&sample.open());
     }
 
-    // Without this the chunks of revisions of which nothing is known any more would be swept.
+    // Without this the chunks of unknown revisions are swept.
     #[test]
     fn where_head_and_body_are_damaged_all_chunks_stay_and_the_loss_is_told() {
         let sample = Sample::new();

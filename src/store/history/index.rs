@@ -1,5 +1,5 @@
-//! What is known of the history without reading it: every revision in the order in which it came, and the newest one of
-//! each snapshot, by start and by id. It is in memory, so each entry is small.
+//! The in-memory index of the history: every revision in the order of arrival, and the newest revision of each snapshot
+//! by start and by id. Entries are kept small.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
@@ -12,55 +12,56 @@ use super::{Due, Limits, Rank, RevisionArrival, SnapshotSummary};
 use crate::process::clock::Hlc;
 use crate::process::ids::{ProcessId, SnapshotId};
 
-/// The end of a chain of entries; as a block, that the revision lies alone.
+/// The end of a chain of entries; as a block number: stored individually.
 const NONE: u32 = u32::MAX;
-/// As a block: the revision was deleted. If it comes back, it has another entry.
+/// As a block number: deleted. If the revision comes back, it gets a new entry.
 const GONE: u32 = u32::MAX - 1;
-/// Blocks have smaller numbers.
+/// Block numbers are smaller.
 pub(super) const BLOCKS_MAX: u32 = GONE;
 
 /// The revisions of a history.
 #[derive(Default)]
 pub(super) struct Index {
-    /// Every revision, in the order in which it came. What came stays counted, also when it is deleted: peers ask for what
-    /// is behind a number.
+    /// Every revision in the order of arrival. Deleted ones keep their place, because peers ask for arrivals after a
+    /// number.
     entries: Vec<Entry>,
     /// The newest revision of each snapshot, by start.
     lines: BTreeMap<(Hlc, SnapshotId), u32>,
-    /// Those of them that are partial.
+    /// Those of `lines` that are partial.
     partial: BTreeMap<(Hlc, SnapshotId), u32>,
-    /// The same by id.
+    /// The newest revision of each snapshot, by id.
     ids: HashTable<u32>,
     hasher: DefaultHashBuilder,
-    /// Every initiator once; few, however many snapshots they started.
+    /// Each initiator once.
     initiators: Vec<ProcessId>,
-    /// All entries before this one are packed.
+    /// All earlier entries are packed.
     packed_until: usize,
-    /// How many revisions of each block are listed.
+    /// The number of listed revisions of each block.
     listed: BTreeMap<u32, u32>,
-    /// Listed revisions that cannot be read.
+    /// The listed revisions that are unreadable.
     damaged: BTreeSet<(SnapshotId, u32)>,
-    /// Counts those that were found to be damaged, and never decreases.
+    /// The number of revisions found damaged so far; never decreases.
     damage_found: u64,
 }
 
 /// A revision.
 struct Entry {
     snapshot: SnapshotId,
-    /// The start that it names. One that was assembled without the initiator's part may name another than a later one.
+    /// The start stated in the revision. One assembled without the part of the initiator may state another start than a
+    /// later one.
     start: Hlc,
     known: (u32, u32),
     revision: u32,
-    /// Another revision of the snapshot: the newest leads to all others, in no order.
+    /// The next revision of the same snapshot: a chain from the newest through all others in no particular order.
     other: u32,
-    /// The block in which it lies, if it is packed; [`NONE`] or [`GONE`].
+    /// The block that contains it; [`NONE`] or [`GONE`].
     block: u32,
     initiator: u16,
     complete: bool,
     is_own_part: bool,
 }
 
-// A year of a snapshot a minute is half a million of them.
+// One snapshot per minute gives half a million entries in a year.
 const _: () = assert!(size_of::<Entry>() <= 56, "an entry is small");
 
 impl Entry {
@@ -82,17 +83,17 @@ impl Entry {
     }
 }
 
-/// A revision of which note is taken.
+/// A revision to be added.
 pub(super) struct Noted<'a> {
     pub(super) came: &'a RevisionArrival,
     pub(super) start: Hlc,
     pub(super) initiator: &'a ProcessId,
-    /// The block in which it lies, if it is packed, and whether this process's part lies there and nowhere else.
+    /// The block if it is packed, and whether the part of this process is stored there only.
     pub(super) packed: Option<(u32, bool)>,
 }
 
 impl Index {
-    /// Takes note of a revision, or of where one that is known lies from now on: alone if it was damaged, or in a block.
+    /// Adds a revision, or updates the location of a known one: individual after damage, or in a block.
     pub(super) fn note(&mut self, noted: &Noted<'_>) {
         let Noted {
             came,
@@ -138,7 +139,7 @@ impl Index {
         }
     }
 
-    // A revision whose block was damaged, or that was deleted and came back, may lie in a later block, too.
+    // A revision whose block was damaged, or that was deleted and came back, may be packed into a later block as well.
     fn relocate(&mut self, number: u32, packed: Option<(u32, bool)>) {
         let entry = &mut self.entries[number as usize];
         let (block, is_own_part) = packed.unwrap_or((NONE, false));
@@ -195,7 +196,7 @@ impl Index {
         self.ids.find(hash, is_it).copied()
     }
 
-    // The numbers of the revisions of a snapshot: the newest first, the others in no order.
+    // The entries of a snapshot: the newest first, the others in no particular order.
     fn numbers(&self, newest: Option<u32>) -> impl Iterator<Item = u32> {
         let other = |number: &u32| Some(self.entry(*number).other).filter(|other| *other != NONE);
         std::iter::successors(newest, other)
@@ -226,7 +227,7 @@ impl Index {
         self.number(snapshot, revision).is_some()
     }
 
-    /// A revision as it came, where it is listed.
+    /// A listed revision as it arrived.
     pub(super) fn listed(&self, snapshot: &SnapshotId, revision: u32) -> Option<RevisionArrival> {
         let number = self.number(snapshot, revision)?;
         Some(self.entry(number).came())
@@ -237,20 +238,20 @@ impl Index {
         Some(self.line(self.newest_number(snapshot)?))
     }
 
-    /// The numbers of all revisions of a snapshot, in the order in which each follows on the ones before.
+    /// The numbers of all revisions of a snapshot, in the order of succession.
     pub(super) fn revisions(&self, snapshot: &SnapshotId) -> Vec<u32> {
         let mut known: Vec<&Entry> = self.chain(self.newest_number(snapshot)).collect();
         known.sort_by_key(|entry| entry.rank());
         known.into_iter().map(|entry| entry.revision).collect()
     }
 
-    /// The block of a revision that is packed.
+    /// The block of a packed revision.
     pub(super) fn block_of(&self, snapshot: &SnapshotId, revision: u32) -> Option<u32> {
         let found = self.entry(self.number(snapshot, revision)?);
         (found.block != NONE).then_some(found.block)
     }
 
-    /// Takes note of a listed revision that cannot be read; says whether that was not known.
+    /// Notes that a listed revision is unreadable; returns whether that is new.
     pub(super) fn note_damage(&mut self, snapshot: &SnapshotId, revision: u32) -> bool {
         let is_found =
             self.has(snapshot, revision) && self.damaged.insert((snapshot.clone(), revision));
@@ -258,7 +259,7 @@ impl Index {
         is_found
     }
 
-    /// The same of all that is listed of a block.
+    /// As [`note_damage`](Self::note_damage), for all listed revisions of a block.
     pub(super) fn note_damaged_block(&mut self, block: u32) {
         let lie_there = self.entries.iter().filter(|entry| entry.block == block);
         let known = self.damaged.len();
@@ -267,7 +268,7 @@ impl Index {
         self.damage_found += (self.damaged.len() - known) as u64;
     }
 
-    /// Takes note of a revision that can be read where it lies.
+    /// Notes that a revision is readable.
     pub(super) fn note_whole(&mut self, snapshot: &SnapshotId, revision: u32) {
         self.damaged.remove(&(snapshot.clone(), revision));
     }
@@ -277,24 +278,24 @@ impl Index {
         !self.damaged.is_empty() && self.damaged.contains(&(snapshot.clone(), revision))
     }
 
-    /// How many listed revisions are known to be damaged.
+    /// The number of listed revisions known to be damaged.
     pub(super) fn damaged(&self) -> usize {
         self.damaged.len()
     }
 
-    /// How many revisions were found to be damaged so far.
+    /// The number of revisions found damaged so far.
     pub(super) fn damage_found(&self) -> u64 {
         self.damage_found
     }
 
-    /// The revision in which this process's part lies, and nowhere else.
+    /// The revision that has the only copy of this process's part.
     pub(super) fn revision_with_own(&self, snapshot: &SnapshotId) -> Option<u32> {
         let mut known = self.chain(self.newest_number(snapshot));
         let found = known.find(|entry| entry.is_own_part)?;
         Some(found.revision)
     }
 
-    /// The oldest revisions that lie alone, if there are so many.
+    /// The oldest `count` individually stored revisions, if there are that many.
     pub(super) fn loose(&self, count: usize) -> Option<Vec<(SnapshotId, u32)>> {
         let behind = self.entries[self.packed_until..].iter();
         let loose = behind.filter(|entry| entry.block == NONE);
@@ -306,7 +307,7 @@ impl Index {
         (loose.len() == count).then_some(loose)
     }
 
-    /// These revisions lie in a block from now on. Of those that were deleted meanwhile it holds nothing that is listed.
+    /// Moves these revisions into a block. Revisions deleted meanwhile stay unlisted.
     pub(super) fn pack(&mut self, block: u32, head: &BlockHead) {
         for line in &head.lines {
             if let Some(number) = self.number(&line.snapshot, line.revision) {
@@ -318,32 +319,32 @@ impl Index {
         self.packed_until += packed.count();
     }
 
-    /// Blocks of which nothing is listed any more, once each.
+    /// Takes the blocks with no listed revisions.
     pub(super) fn take_unlisted(&mut self) -> Vec<u32> {
         let unlisted = self.listed.extract_if(.., |_, listed| *listed == 0);
         unlisted.map(|(block, _)| block).collect()
     }
 
-    /// Every revision that is listed, in the order in which they came.
+    /// All listed revisions in the order of arrival.
     pub(super) fn all(&self) -> Vec<(SnapshotId, u32)> {
         let listed = self.entries.iter().filter(|entry| entry.block != GONE);
         let listed = listed.map(|entry| (entry.snapshot.clone(), entry.revision));
         listed.collect()
     }
 
-    /// How many revisions have come.
+    /// The number of revisions that have arrived.
     pub(super) fn came(&self) -> u64 {
         self.entries.len() as u64
     }
 
-    /// What has come, in order, without the first so many, up to a limit.
+    /// The revisions that have arrived, in order: at most `limit`, without the first `count`.
     pub(super) fn came_after(&self, count: u64, limit: usize) -> Vec<RevisionArrival> {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         let behind = self.entries.get(count..).unwrap_or_default();
         behind.iter().take(limit).map(Entry::came).collect()
     }
 
-    /// Lists a snapshot no more; says when it began.
+    /// Removes a snapshot from the list; returns its start.
     pub(super) fn remove(&mut self, snapshot: &SnapshotId) -> Option<Hlc> {
         let newest = self.newest_number(snapshot)?;
         self.unlist(newest);
@@ -358,7 +359,7 @@ impl Index {
         Some(self.entry(newest).start)
     }
 
-    /// The newest snapshots before a place, newest first.
+    /// The newest snapshots before a position, newest first.
     pub(super) fn before<'a>(
         &'a self,
         place: Option<&'a (Hlc, SnapshotId)>,
@@ -371,9 +372,9 @@ impl Index {
         shown.map(|(place, number)| (place, self.line(*number)))
     }
 
-    /// The newest snapshots before a place in which a state may be that was recorded at an instant or before, newest first.
-    /// A state is recorded behind the start of its snapshot. That of a partial one may not be known for certain, so these
-    /// may have begun later.
+    /// The newest snapshots before a position that may contain a state recorded at or before an instant, newest first.
+    /// A state is recorded after the start of its snapshot. The start of a partial snapshot may be uncertain, so
+    /// partial ones that began later are included.
     pub(super) fn begun_by<'a>(
         &'a self,
         instant: Hlc,
@@ -395,19 +396,19 @@ impl Index {
         shown.map(|(place, number)| (place, self.line(*number)))
     }
 
-    /// When each snapshot began, and which it is, oldest first.
+    /// The start and id of each snapshot, oldest first.
     pub(super) fn places(&self) -> impl DoubleEndedIterator<Item = &(Hlc, SnapshotId)> {
         self.lines.keys()
     }
 
-    /// The newest snapshot that is complete.
+    /// The newest complete snapshot.
     pub(super) fn newest_complete(&self) -> Option<&SnapshotId> {
         let mut newest_first = self.lines.iter().rev();
         let found = newest_first.find(|(_, number)| self.entry(**number).complete);
         found.map(|((_, snapshot), _)| snapshot)
     }
 
-    /// What is over these limits, oldest first.
+    /// The snapshots beyond these limits, oldest first.
     pub(super) fn due(&self, limits: &Limits, is_pinned: impl Fn(&SnapshotId) -> bool) -> Vec<Due> {
         let newest = self.newest_complete();
         let is_old = |start: &Hlc| limits.began.is_some_and(|began| *start < began);

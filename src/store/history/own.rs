@@ -1,5 +1,5 @@
-//! This process's own parts of snapshots. A part lies alone until the complete revision that holds it is packed; from then
-//! on it is read from there.
+//! The parts of this process. A part is stored individually until the complete revision that contains it is packed, and
+//! is read from the revision afterwards.
 
 use std::collections::BTreeSet;
 
@@ -14,30 +14,30 @@ use crate::store::v1::Frozen;
 use crate::store::v1::part::PartV1;
 
 impl History {
-    /// The snapshots whose part lies alone, or some of it.
+    /// The snapshots with an individually stored part, whole or in fragments.
     pub(in crate::store) fn lone_parts(&self) -> Result<BTreeSet<SnapshotId>, StoreError> {
         let keys = schema::keys(&self.parts);
         let snapshots = keys.filter_map(|key| key.map(|key| snapshot_of(&key)).transpose());
         snapshots.collect()
     }
 
-    /// Removes this process's part of a snapshot. The caller makes it durable.
+    /// Removes the part of this process for a snapshot. The caller makes it durable.
     pub(in crate::store) fn remove_part(&self, snapshot: &SnapshotId) -> Result<(), StoreError> {
         schema::remove_all(&self.parts, &snapshot_key(snapshot))
     }
 
-    /// Every part that lies alone.
+    /// All individually stored parts.
     pub(in crate::store) fn parts(&self) -> impl Iterator<Item = Result<Part, StoreError>> + '_ {
         schema::keys(&self.parts).filter_map(|key| {
             let read = |key: Vec<u8>| schema::get::<PartV1>(&self.parts, &key, Kind::Part);
             let part = key.and_then(read).transpose();
-            // One that was deleted since its key was read needs nothing any more.
+            // A part deleted after its key was read needs nothing.
             part.map(|part| part.map(Frozen::thaw))
         })
     }
 
-    /// Stores this process's part of a snapshot, unless it is here: what others may have seen of it stays. One that is
-    /// damaged is written again. The caller makes it durable.
+    /// Stores the part of this process for a snapshot unless there is one, since others may have seen it. A damaged one
+    /// is replaced. The caller makes it durable.
     pub(in crate::store) fn put_part(&self, part: &Part) -> Result<(), StoreError> {
         match self.part(&part.snapshot) {
             Ok(Some(_)) => return Ok(()),
@@ -48,7 +48,7 @@ impl History {
         schema::put(&self.parts, &key, Kind::Part, &PartV1::freeze(part))
     }
 
-    /// This process's part of a snapshot, once it is finished.
+    /// The part of this process for a snapshot, if it is finished.
     pub(in crate::store) fn part(&self, snapshot: &SnapshotId) -> Result<Option<Part>, StoreError> {
         if let Some(part) = self.lone_part(snapshot)? {
             return Ok(Some(part));
@@ -63,7 +63,7 @@ impl History {
         Ok(stored.map(Frozen::thaw))
     }
 
-    /// Whether a revision can take the place of the own part that lies alone.
+    /// Whether a revision can replace the individually stored part.
     pub(super) fn replaces_part(&self, state: &GlobalState) -> bool {
         let published = state.parts.get(&self.me).filter(|_| state.is_complete());
         let alone = self.lone_part(&state.snapshot);

@@ -1,4 +1,4 @@
-//! Packs revisions into blocks, the oldest first.
+//! Packs revisions into blocks, oldest first.
 
 use std::sync::PoisonError;
 
@@ -8,14 +8,15 @@ use crate::store::error::StoreError;
 use crate::store::frame;
 use crate::store::schema::{self, revision_key};
 
-/// As many revisions stay alone before the older half of them is packed: what is new is read and completed most.
+/// When more revisions are stored individually, the older half is packed. New revisions are read and completed most.
 const LOOSE_MAX: usize = 128;
-/// Revisions of one block.
+/// The most revisions in a block.
 const BLOCK_REVISIONS_MAX: usize = 64;
 
 impl History {
-    /// Packs the oldest revisions into a block if many lie alone; says whether there may be more. Whatever a crash leaves
-    /// is whole: a block without a head is written over, and what lies both ways is removed when the store is opened.
+    /// Packs the oldest revisions into a block if many are stored individually; returns whether there may be more. A
+    /// crash is harmless at any point: a block without a head is overwritten, and individual copies of packed revisions
+    /// are removed when the store is opened.
     pub(in crate::store) fn pack(
         &self,
         make_durable: impl Fn() -> Result<(), StoreError>,
@@ -29,7 +30,7 @@ impl History {
         make_durable()?;
         self.blocks.put_head(block, &head)?;
         make_durable()?;
-        // From now on a reader who finds none that lies alone looks into the block.
+        // From here on a reader that finds no individual copy reads the block.
         self.index().pack(block, &head);
         for line in &head.lines {
             let key = revision_key(&line.snapshot, line.revision);
@@ -48,7 +49,7 @@ impl History {
         let (mut head, mut body) = (BlockHead::default(), Vec::new());
         for (snapshot, revision) in loose.into_iter().take(BLOCK_REVISIONS_MAX) {
             let stored = frame::get(&self.globals, &revision_key(&snapshot, revision))?;
-            // One that was deleted meanwhile is gone, and one that is damaged is mended where it lies.
+            // Deleted revisions are skipped; damaged ones are repaired where they are.
             let Some(stored) = stored else { continue };
             let Ok(published) = decode(&stored) else {
                 continue;

@@ -1,4 +1,4 @@
-//! What is listed, and what stays as it was published.
+//! Which revisions are listed, and that published revisions do not change.
 
 use super::*;
 use crate::history::global::Completeness;
@@ -98,7 +98,7 @@ pub(super) fn published(store: &Store, id: &str, start: u64) -> GlobalState {
     state
 }
 
-// Without this a list would say that it ends where retention has taken something from the page.
+// Without this a list ends early if retention deletes an entry of a page.
 #[test]
 fn a_page_is_full_although_some_of_it_is_deleted_meanwhile() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -107,7 +107,7 @@ fn a_page_is_full_although_some_of_it_is_deleted_meanwhile() {
     let states: Vec<_> = (1..=9)
         .map(|start| published(&store, &format!("s{start}"), start))
         .collect();
-    // As after a look at what is listed: it is listed still, and gone.
+    // The state after listing: still listed, but deleted.
     for gone in [8, 6] {
         let gone = &states[gone - 1].snapshot;
         let removed = store.history.remove_revisions(gone);
@@ -125,7 +125,7 @@ fn a_page_is_full_although_some_of_it_is_deleted_meanwhile() {
     assert_eq!(page(Some(&states[1])), ["s1"]);
 }
 
-// Without this every question about a process that is down would copy the list of the whole history.
+// Without this every request about a process that is down copies the list of the whole history.
 #[test]
 fn a_walk_back_from_an_instant_passes_over_complete_snapshots_that_began_later() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -153,7 +153,7 @@ fn a_walk_back_from_an_instant_passes_over_complete_snapshots_that_began_later()
     assert_eq!(listed(&store).len(), 12);
 }
 
-// Without this a reader would be told of a damaged store where retention was faster.
+// Without this a read that races with retention is reported as a damaged store.
 #[test]
 fn what_is_read_is_deleted_when_the_reader_has_gone() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -181,7 +181,7 @@ pub(super) fn listed(store: &Store) -> Vec<String> {
     ids.map(|snapshot| snapshot.to_string()).collect()
 }
 
-// Without this a history of a year would take gigabytes, or be another one after it was packed.
+// Without this a history of a year takes gigabytes, or changes when it is packed.
 #[test]
 fn old_revisions_are_packed_and_are_what_they_were() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -203,7 +203,7 @@ fn old_revisions_are_packed_and_are_what_they_were() {
         (found.root, &found.state) == (root, state)
     };
     assert!(states.iter().all(|state| is_as_it_was(&store, state)));
-    // As right after a crash, one lies both ways.
+    // As after a crash, one is stored both ways.
     let both = &states[3];
     let stored = store.stored_revision(&both.snapshot, None);
     let stored = stored.expect("it can be read").expect("it is there");
@@ -250,7 +250,7 @@ fn old_revisions_are_packed_and_are_what_they_were() {
     assert_eq!(blocks(&store), 1);
 }
 
-// Without this a snapshot whose partial revision was packed would stay partial for ever.
+// Without this a snapshot stays partial forever once its partial revision is packed.
 #[test]
 fn a_partial_revision_that_is_packed_is_followed_by_a_complete_one() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -277,7 +277,7 @@ fn a_partial_revision_that_is_packed_is_followed_by_a_complete_one() {
     assert_eq!(store.revisions_of(&partial.snapshot), [1, 2]);
 }
 
-// Without this the block of deleted snapshots would be read in place of the one that came after.
+// Without this a cached block of deleted snapshots is read in place of its successor.
 #[test]
 fn a_block_takes_no_number_of_one_that_is_gone() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -308,7 +308,7 @@ fn a_block_takes_no_number_of_one_that_is_gone() {
     assert!(second.iter().all(is_there));
 }
 
-// Without this the chunks of all its snapshots would be deleted, and nothing could bring them back.
+// Without this the chunks of all its snapshots are deleted and cannot be recovered.
 #[test]
 fn a_damaged_block_keeps_all_chunks() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -326,7 +326,7 @@ fn a_damaged_block_keeps_all_chunks() {
     assert_eq!(chunks(), before);
 }
 
-// Without this every sweep would read it twice, and what lies alone would never be packed again.
+// Without this every sweep reads it twice, and individual revisions are never packed again.
 #[test]
 fn what_is_deleted_and_comes_back_is_listed_once() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -336,7 +336,7 @@ fn what_is_deleted_and_comes_back_is_listed_once() {
     let states: Vec<_> = (1..=128)
         .map(|start| published(&store, &format!("s{start}"), start))
         .collect();
-    // One is packed, the other lies alone.
+    // One is packed, the other stored individually.
     for state in [&states[0], &states[100]] {
         let stored = store.stored_revision(&state.snapshot, None);
         let stored = stored.expect("it can be read").expect("it is there");
@@ -366,7 +366,7 @@ fn what_is_deleted_and_comes_back_is_listed_once() {
     }
 }
 
-// Without this a collection would end where a peer's revision comes in under the number that it was about to give.
+// Without this a collection fails when a peer's revision arrives with the number it was about to use.
 #[test]
 fn the_next_free_number_is_given_although_revisions_of_peers_come_in() {
     let dir = tempfile::tempdir().expect("a temporary directory");

@@ -1,12 +1,13 @@
-//! Old turns lie in blocks: consecutive ones, compressed together, under one key. A turn alone costs a key, and sled some two
-//! hundred bytes of memory for it; and the turns of a snapshot in a quiet cluster are alike.
+//! Old turns are packed into blocks: consecutive turns, compressed together under one key. An individually stored turn
+//! costs a key, for which sled needs about 200 bytes of memory; and the turns of snapshots in a quiet cluster are
+//! similar, so they compress well together.
 //!
 //! | tree | key | value |
 //! |---|---|---|
 //! | turns | position of the first turn, 8 bytes big-endian | [`TurnsV6`], then the turns, one LZ4 block with its length in front |
 //!
-//! Within a block the hash of the entry before is not stored: it is computed from the first one on, so the entries that are
-//! read are to the byte those that were written. A block never changes.
+//! Within a block the hashes of predecessors are not stored. They are recomputed from that of the first, so unpacked
+//! entries are identical to the written ones byte for byte. A block never changes.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,19 +22,19 @@ use crate::store::schema::{self, position_key, position_of};
 use crate::store::v1::Frozen;
 use crate::store::v6::TurnsV6;
 
-/// Turns of one block.
+/// Turns per block.
 pub(super) const BLOCK_TURNS: u64 = 64;
-/// Blocks that stay unpacked: a scan reads each turn of one after the other.
+/// The number of unpacked blocks kept, since a scan reads all turns of a block in sequence.
 const CACHED: usize = 4;
-/// In front of each turn: its length.
+/// The length prefix of each turn.
 const LENGTH_BYTES: usize = 4;
 
-/// What stands in front of the turns of a block.
+/// The header of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct Turns {
     pub(in crate::store) first: Lsn,
     pub(in crate::store) last: Lsn,
-    /// The clocks of the first and of the last.
+    /// The clock values of the first and the last turn.
     pub(in crate::store) began: Hlc,
     pub(in crate::store) ended: Hlc,
     /// The hash of the entry before the first.
@@ -46,15 +47,15 @@ impl Turns {
     }
 }
 
-/// A block that was read.
+/// An unpacked block.
 pub(in crate::store) struct TurnBlock {
     pub(in crate::store) turns: Turns,
-    /// Every entry as it was when it lay alone, frame included.
+    /// The entries as they were stored individually, frames included.
     entries: Vec<Vec<u8>>,
 }
 
 impl TurnBlock {
-    /// The entries, in order.
+    /// The entries in order.
     pub(in crate::store) fn into_entries(self) -> impl Iterator<Item = (Lsn, Vec<u8>)> {
         let positions = (self.turns.first.0..).map(Lsn);
         positions.zip(self.entries)
@@ -67,7 +68,7 @@ impl TurnBlock {
     }
 }
 
-/// A block that is being made.
+/// A block under construction.
 #[derive(Default)]
 pub(super) struct TurnBlockDraft {
     turns: Option<Turns>,
@@ -94,7 +95,7 @@ impl TurnBlockDraft {
         self.body.extend_from_slice(turn);
     }
 
-    /// How many turns it has.
+    /// The number of turns.
     pub(super) fn len(&self) -> u64 {
         self.turns.map_or(0, Turns::len)
     }
@@ -104,7 +105,7 @@ impl TurnBlockDraft {
         self.turns.map(|_| self.hash)
     }
 
-    /// What is stored of it, unless it is empty.
+    /// The stored form, unless the block is empty.
     pub(super) fn end(self) -> Option<(Turns, Vec<u8>)> {
         let turns = self.turns?;
         let mut payload = frame::encode(&TurnsV6::freeze(&turns));
@@ -127,7 +128,7 @@ impl TurnBlocks {
         }
     }
 
-    /// Where each block begins, oldest first.
+    /// The first position of each block, oldest first.
     pub(super) fn firsts(
         &self,
     ) -> impl DoubleEndedIterator<Item = Result<Lsn, StoreError>> + use<> {
@@ -144,7 +145,7 @@ impl TurnBlocks {
         turns.map(Some).map_err(|damage| damaged(first, damage))
     }
 
-    /// What stands in front of the block in which a turn lies; unchecked.
+    /// The header of the block that contains a turn; unchecked.
     pub(super) fn around(&self, position: Lsn) -> Result<Option<Turns>, StoreError> {
         let Some((key, _)) = self.tree.get_lt(position_key(position.next()))? else {
             return Ok(None);
@@ -154,7 +155,7 @@ impl TurnBlocks {
         Ok(head.filter(|turns| position <= turns.last))
     }
 
-    /// The stored form of an entry that is packed, as it was when it lay alone.
+    /// The bytes of a packed entry as it was stored individually.
     pub(super) fn entry(&self, position: Lsn) -> Result<Option<Vec<u8>>, StoreError> {
         let cached = {
             let cache = self.cache();
@@ -190,20 +191,21 @@ impl TurnBlocks {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes a block. The caller makes it durable before it says that the turns are packed.
+    /// Writes a block. The caller makes it durable before it records the turns as packed.
     pub(super) fn put(&self, first: Lsn, framed: &[u8]) -> Result<(), StoreError> {
         frame::put(&self.tree, &position_key(first), framed)?;
         Ok(())
     }
 
-    /// Removes the oldest block if all of it is before a position; says how many turns went. The caller makes it durable.
+    /// Removes the oldest block if all of it is before a position; returns the number of turns removed. The caller
+    /// makes it durable.
     pub(super) fn remove_oldest(&self, before: Lsn) -> Result<usize, StoreError> {
         let Some(first) = self.firsts().next().transpose()? else {
             return Ok(0);
         };
         let turns = match self.head(first) {
             Ok(head) => head.map_or(0, Turns::len),
-            // Its length cannot be read, so it is taken for a block of the greatest length.
+            // An unreadable length is taken for the maximum.
             Err(StoreError::Damaged { .. }) => BLOCK_TURNS,
             Err(error) => return Err(error),
         };
@@ -230,7 +232,7 @@ fn checked(turns: Turns, first: Lsn) -> Result<Turns, Damage> {
     }
 }
 
-/// Reads a block and computes the entries of before it was packed.
+/// Decodes a block and recomputes its original entries.
 pub(in crate::store) fn unpack(framed: &[u8], first: Lsn) -> Result<TurnBlock, Damage> {
     let payload = frame::unwrap(Kind::Turns, framed)?;
     let turns = frame::peek::<TurnsV6>(framed, 0)?.thaw();

@@ -1,4 +1,4 @@
-//! Packs old turns into blocks, the oldest first.
+//! Packs old turns into blocks, oldest first.
 
 use super::Journal;
 use super::blocks::{BLOCK_TURNS, TurnBlockDraft};
@@ -8,28 +8,30 @@ use crate::store::error::StoreError;
 use crate::store::frame;
 use crate::store::schema::{self, TURNS_PACKED, position_key};
 
-/// Fewer are not worth a block: those between two long ones stay alone.
+/// A block must have at least this many turns; shorter sequences between long entries stay individual.
 const BLOCK_TURNS_MIN: u64 = 16;
-/// A longer entry is not packed: what it costs are its own bytes.
+/// Larger entries are not packed, since their own bytes dominate the cost.
 const ENTRY_BYTES_MAX: usize = 2048;
-/// The newest turns stay alone: channels are resumed from there, and recordings read there.
+/// The newest turns stay individual: channels resume from them, and recordings read them.
 pub(super) const ALONE: u64 = 1024;
-/// Blocks that are written before one sync.
+/// Blocks written per sync.
 const BLOCKS_AT_ONCE: usize = 4;
-/// Turns that are looked at in one go.
+/// Turns examined per call.
 const LOOKED_AT: u64 = BLOCK_TURNS * BLOCKS_AT_ONCE as u64;
-/// So many are passed over at one that is not packed: where one is long, its neighbours are, too, and to look at it reads a page.
+/// Turns skipped after one that is not packed. Neighbours of a long entry are usually long as well, and examining one
+/// reads a page.
 const PASSED_OVER: u64 = 16;
 
 impl Journal {
-    /// Packs some of the oldest turns that lie alone, all of them long before `state`, where a restart begins. Says whether it
-    /// packed any. The blocks are durable before the turns alone go; what a crash leaves of these goes at the next opening.
+    /// Packs some of the oldest individual turns, all of them well before `state`, where a restart begins. Returns
+    /// whether any were packed. The blocks are durable before the individual copies are removed; copies left by a crash
+    /// are removed at the next opening.
     pub(in crate::store) fn pack(
         &self,
         state: Lsn,
         make_durable: impl Fn() -> Result<(), StoreError>,
     ) -> Result<bool, StoreError> {
-        // Another thread packs.
+        // Another thread is packing.
         let Ok(mut looked) = self.packed.try_lock() else {
             return Ok(false);
         };
@@ -60,7 +62,8 @@ impl Journal {
         Ok(!packed.is_empty())
     }
 
-    // The next turns that go into one block. None where those between two long ones are few, or where more are to come.
+    // The next turns for one block. Empty if a sequence between two long entries is too short, or if more turns are
+    // needed to fill the block.
     fn draft(&self, (from, until): (Lsn, Lsn), left: &mut u64) -> Result<Drafted, StoreError> {
         let (mut draft, mut next) = (TurnBlockDraft::default(), from);
         while next < until && draft.len() < BLOCK_TURNS && *left > 0 {
@@ -78,14 +81,14 @@ impl Journal {
             }
         }
         if draft.len() < BLOCK_TURNS {
-            // The rest is packed with what follows.
+            // The rest is packed with later turns.
             next = Lsn(next.0 - draft.len());
             draft = TurnBlockDraft::default();
         }
         Ok(Drafted { draft, next })
     }
 
-    // A short entry that lies alone, and continues the one before. One that is damaged stays where it is.
+    // The entry, if it is short, stored individually and follows its predecessor. A damaged entry stays where it is.
     fn packable(
         &self,
         position: Lsn,
@@ -95,7 +98,7 @@ impl Journal {
         let is_short = |first: &sled::IVec| {
             frame::framed_length(first).is_ok_and(|length| length <= ENTRY_BYTES_MAX)
         };
-        // A short one is one fragment.
+        // A short entry has one fragment.
         let Some(framed) = first.filter(is_short).map(|first| first.to_vec()) else {
             return Ok(None);
         };
@@ -120,7 +123,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Removes turns that a crash has left alone although they are packed, where their block is whole.
+    /// Removes individual copies that a crash has left, if their block is intact.
     pub(super) fn finish_packing(&self) -> Result<(), StoreError> {
         for first in self.blocks.firsts().rev().take(BLOCKS_AT_ONCE) {
             let first = first?;
@@ -130,7 +133,7 @@ impl Journal {
             }
             match self.blocks.read(first) {
                 Ok(Some(block)) => self.remove_alone(first, block.turns.last)?,
-                // What is damaged is named when it is read.
+                // Damage is reported when the entry is read.
                 Ok(None) | Err(StoreError::Damaged { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -141,6 +144,6 @@ impl Journal {
 
 struct Drafted {
     draft: TurnBlockDraft,
-    /// The next turn to look at.
+    /// The next turn to examine.
     next: Lsn,
 }

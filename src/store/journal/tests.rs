@@ -1,4 +1,4 @@
-//! Turns that are packed are to the byte what they were, and nobody but the store can tell.
+//! Packed turns are identical to the original ones byte for byte, and packing is invisible outside of the store.
 
 use super::pack::ALONE;
 use super::*;
@@ -17,7 +17,7 @@ const LONG: Lsn = Lsn(100);
 struct Scene {
     dir: TempDir,
     store: Store,
-    /// What was stored of each turn.
+    /// The stored bytes of each turn.
     stored: Vec<Vec<u8>>,
     times: Vec<Hlc>,
 }
@@ -111,8 +111,8 @@ fn operation(position: Lsn) -> Operation {
 fn packed_turns_are_to_the_byte_what_they_were() {
     let scene = Scene::new();
     scene.pack();
-    // Blocks of 1 to 64, 65 to 99, 116 to 179, 180 to 243. Those behind the long one are passed over, and the rest waits until
-    // it fills one.
+    // Blocks of 1 to 64, 65 to 99, 116 to 179, 180 to 243. The turns after the long one are skipped, and the rest waits
+    // until it fills a block.
     assert_eq!(scene.alone(), 16 + 300 - 243);
     scene.assert_same();
     let scene = scene.reopen();
@@ -123,7 +123,7 @@ fn packed_turns_are_to_the_byte_what_they_were() {
     assert_eq!(report.turns, turns);
 }
 
-// Without this a crash right after the block would leave the turns twice, for ever.
+// Without this a crash after writing a block leaves its turns stored twice forever.
 #[test]
 fn what_a_crash_leaves_of_packing_goes_at_the_next_start() {
     let scene = Scene::new();
@@ -149,7 +149,7 @@ fn what_a_crash_leaves_of_packing_goes_at_the_next_start() {
     scene.assert_same();
 }
 
-// Without this a check would call a store whole in which the next packing leaves nothing to read.
+// Without this a check calls a store whole although the next packing makes turns unreadable.
 #[test]
 fn a_damaged_block_is_named_although_its_turns_still_lie_alone() {
     let scene = Scene::new();

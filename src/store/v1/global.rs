@@ -1,4 +1,4 @@
-//! Revisions of global states, as the history holds them.
+//! Revisions of global states as the history stores them.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ frozen_struct!(CountedV1 = Counted {
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(in crate::store) enum CompletenessV1 {
     Complete,
-    // Without a stopped channel; so a revision of an earlier format keeps its bytes.
+    // Used if no channel is stopped, so that revisions of earlier formats keep their bytes.
     Partial {
         missing: Vec<MissingV1>,
         open_channels: Vec<ChannelIdV1>,

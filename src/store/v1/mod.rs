@@ -1,8 +1,8 @@
-//! The stored types of format 1. Frozen: once released, a field or variant here never changes; a change is a `v2`
-//! and a step in `migrations/`. What may be done is to append a variant to an enumeration, under a new format number:
-//! what was written before reads as it did, and an older program refuses the store by that number.
+//! The stored types of format 1. Frozen: once released, a field or variant never changes; a change is a `v2` type and a
+//! step in `migrations/`. A variant may be appended to an enumeration under a new format number: older data decodes as
+//! before, and older programs refuse the store because of its number.
 //!
-//! The program works with the types of `process` and `history`; [`Frozen`] leads from one to the other.
+//! The program works with the types of `process` and `history`; [`Frozen`] converts between the two.
 
 pub(super) mod global;
 pub(super) mod part;
@@ -20,7 +20,7 @@ use crate::process::ids::{
     AccountId, Amount, Hash, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId,
 };
 
-/// The stored form of a type the program works with.
+/// The stored form of a type that the program works with.
 pub(super) trait Frozen<Live>: Sized {
     fn freeze(live: &Live) -> Self;
     fn thaw(self) -> Live;
@@ -156,7 +156,7 @@ macro_rules! frozen_struct {
     };
 }
 
-/// Declares the stored form of an enumeration, variant by variant; their order is their number in the store.
+/// Declares the stored form of an enumeration, variant by variant; their order determines their number in the store.
 macro_rules! frozen_enum {
     ($name:ident = $live:path {
         $($variant:ident $({ $($field:ident : $form:ty),* $(,)? })? $(( $inner:ident : $inner_form:ty ))?),* $(,)?

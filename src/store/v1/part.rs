@@ -1,4 +1,4 @@
-//! Parts of snapshots and the chunks that hold their contents.
+//! Parts of snapshots, and the chunks with their contents.
 
 use std::collections::BTreeMap;
 

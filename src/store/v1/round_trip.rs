@@ -1,5 +1,5 @@
-//! Random turns through their stored form and back: a field that is frozen and thawed crosswise, or a variant that
-//! decodes as its neighbour, would change the past at the next restart.
+//! Random turns through their stored form and back. A field converted to the wrong field, or a variant decoded as its
+//! neighbour, would change the past at the next restart.
 
 use std::fmt::Debug;
 use std::sync::Arc;

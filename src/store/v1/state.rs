@@ -1,4 +1,4 @@
-//! A recorded state with the registers at its cut, as format 1 had it, and who owns the store.
+//! A recorded state with the registers at its cut, as in format 1, and the owner of the store.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{Lsn, ProcessId, Seq, SnapshotId};
 use crate::process::snapshot::{ChannelRecording, Recording};
 
-/// What the step to format 2 reads. Nothing else does: it has no counterpart among the types of `process`.
+/// Read only by the migration to format 2; it has no counterpart among the types of `process`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(in crate::store) struct StateV1 {
     pub(in crate::store) registers: RegistersV1,
@@ -74,7 +74,7 @@ frozen_struct!(ChannelRecordingV1 = ChannelRecording {
     closed: Option<(FlowV1, Lsn)>,
 });
 
-/// Who owns a store.
+/// The owner of a store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::store) struct OwnerV1 {
     pub(in crate::store) cluster: String,

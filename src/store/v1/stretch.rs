@@ -1,4 +1,4 @@
-//! The index of which turns touch an account, as the tree `stretches` holds it. Since format 3.
+//! The account index, as stored in the tree `stretches`. Since format 3.
 
 use super::frozen_struct;
 use crate::process::ids::{Hash, Lsn};

@@ -1,4 +1,4 @@
-//! A turn and its records, as the journal holds them.
+//! A turn and its records as the journal stores them.
 
 use super::global::ChannelIdV1;
 use super::{frozen_enum, frozen_struct};
@@ -16,7 +16,7 @@ frozen_struct!(TurnV1 = Turn {
     records: Vec<RecordV1>,
 });
 
-/// What [`TurnV1`] begins with.
+/// The first fields of [`TurnV1`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(in crate::store) struct TurnHeadV1 {
     pub(in crate::store) position: Lsn,
@@ -102,7 +102,7 @@ frozen_struct!(ReceiptV1 = Receipt {
     transfer_id: Option<Box<str>>,
 });
 
-// From `Gap` on they refuse a peer, not an operation, and are never stored.
+// Variants from `Gap` on refuse a peer, not an operation, and are never stored.
 frozen_enum!(RefusalV1 = Refusal {
     Amount(units: i64),
     UnknownAccount(account: AccountId),
