@@ -33,3 +33,5 @@ pub mod proto;
 pub mod simulate;
 pub mod store;
 pub mod transport;
+#[doc(hidden)]
+pub mod untrusted;

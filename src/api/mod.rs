@@ -33,4 +33,10 @@ pub(crate) use named::{ITS_ID_IS_LATEST, LATEST};
 
 pub use host::{Host, Sockets};
 pub use proof::{Checked, ProofDocument};
+
+/// Reads a text as a cursor of each list, and as a cut: see [`untrusted`](crate::untrusted).
+pub(crate) fn read_cursors(text: &str) {
+    rest::cursor::read_any(text);
+    cut::read_any(text);
+}
 pub use starting::StartingServers;

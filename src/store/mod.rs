@@ -54,6 +54,7 @@ mod stream;
 mod sweep;
 mod trim;
 mod underway;
+mod untrusted;
 mod usage;
 mod v1;
 mod v2;
@@ -84,6 +85,7 @@ pub use restore::Restored;
 pub use retention::Pin;
 pub use sweep::Swept;
 pub use trim::Trimmed;
+pub use untrusted::read_values;
 pub use usage::Usage;
 
 use account_index::AccountIndex;

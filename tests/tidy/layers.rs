@@ -38,6 +38,10 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "untrusted",
+        &["api", "process", "proto", "store", "transport"],
+    ),
+    (
         "cli",
         &[
             "api",

@@ -187,6 +187,16 @@ pub(in crate::api) fn decode<P: PageStart>(
         .ok_or_else(|| Failure::malformed("cursor", why))
 }
 
+/// Reads a text as a cursor of each list, and as the place within one.
+pub(in crate::api) fn read_any(text: &str) {
+    let _ = unhex(text);
+    let _ = InHistory::read(text);
+    let _ = InBalances::read(text);
+    let _ = InDiff::read(text);
+    let _ = EntryPlace::read(text);
+    let _ = Within::<EntryPlace>::read(text);
+}
+
 fn unhex(cursor: &str) -> Option<String> {
     let (pairs, rest) = cursor.as_bytes().as_chunks::<2>();
     let bytes = pairs
