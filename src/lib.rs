@@ -23,6 +23,7 @@
 //! - [`cli`]: the commands, and the measurements of `bench`.
 
 pub mod api;
+pub mod channel;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -1,28 +1,16 @@
-//! What one outgoing channel may send: the newest durable messages in memory, everything older from the journal.
-//! A dead peer costs disk, not memory.
+//! What one outgoing channel may send: the window of the channel behind a lock, and the thread that reads the journal for it.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::watch;
 
 use super::failures::Failures;
-use crate::process::channel::{ChannelDigest, Landmark, Outgoing};
+use crate::channel::window::{JournalReading, Window, WindowLimits};
+use crate::channel::{Closed, Envelope};
+use crate::process::channel::{ChannelDigest, Outgoing};
 use crate::process::ids::{Lsn, ProcessId, Seq};
-use crate::process::postings::Dispatch;
 use crate::store::{Store, StoreError};
-use crate::transport::{Backlog, Closed, Envelope};
-
-/// Messages kept in memory per channel.
-const WINDOW_MESSAGES: usize = 8192;
-/// Bytes of values kept in memory per channel, roughly; transfers and markers are small.
-const WINDOW_BYTES: usize = 4 * 1024 * 1024;
-/// Messages of one frame.
-const FRAME_MESSAGES: usize = 512;
-/// Bytes of values in one frame, roughly.
-const FRAME_BYTES: usize = 512 * 1024;
-/// After so many turns it is kept how far the journal was read, and looked whether anybody still waits.
-const KEEP_EVERY: u64 = 1024;
+use crate::transport::Backlog;
 
 /// The durable messages of one outgoing channel.
 pub(super) struct Outbox {
@@ -35,48 +23,8 @@ pub(super) struct Outbox {
     reading: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// Who waits for what is read; gone with it.
+/// Dropped with the task that waits for what is read.
 type Asker = Weak<()>;
-
-#[derive(Default)]
-struct Window {
-    channel: Outgoing,
-    /// The newest messages, consecutive, up to the newest of all.
-    messages: VecDeque<Envelope>,
-    /// The bytes of their values.
-    bytes: usize,
-    /// Where the reading of the journal has come to: the last message read, and its turn or one behind it.
-    cursor: (Seq, Lsn),
-    /// Where the counting of what was sent has come to: the message behind is in this turn or later.
-    counted: Option<Landmark>,
-}
-
-impl Window {
-    // The newest is kept whatever it weighs.
-    fn keep(&mut self, envelope: Envelope) {
-        self.bytes += value_bytes(&envelope);
-        self.messages.push_back(envelope);
-        while self.messages.len() > WINDOW_MESSAGES
-            || (self.bytes > WINDOW_BYTES && self.messages.len() > 1)
-        {
-            self.drop_oldest();
-        }
-    }
-
-    fn drop_oldest(&mut self) {
-        let oldest = self.messages.pop_front();
-        self.bytes -= oldest.as_ref().map_or(0, value_bytes);
-    }
-
-    // The nearest known place in the journal from where on there is all that was sent after a message.
-    fn place(&self, after: Seq) -> Option<Landmark> {
-        let landmark = self.channel.landmark(after.next()).copied();
-        let places = landmark.into_iter().chain(self.counted);
-        places
-            .filter(|place| place.before.flow.sequence <= after)
-            .max_by_key(|place| place.position)
-    }
-}
 
 impl Outbox {
     /// The outbox of a channel as the process knows it after a restart.
@@ -86,10 +34,7 @@ impl Outbox {
         channel: Outgoing,
     ) -> Self {
         let (newest, _) = watch::channel(channel.sent.sequence);
-        let window = Window {
-            channel,
-            ..Window::default()
-        };
+        let window = Window::new(to.clone(), channel, WindowLimits::default());
         Self {
             to,
             store,
@@ -103,122 +48,35 @@ impl Outbox {
     /// Lets a message out that is durable in the turn at `position`.
     pub(super) fn push(&self, envelope: Envelope, position: Lsn) {
         let seq = envelope.seq;
-        let mut window = self.window();
-        window.channel.send(seq, &envelope.message, position);
-        window.keep(envelope);
-        drop(window);
+        self.window().push(envelope, position);
         self.newest.send_replace(seq);
     }
 
     /// Forgets what is durable at the receiver.
     pub(super) fn acknowledge(&self, seq: Seq) {
-        let mut window = self.window();
-        window.channel.acknowledge(seq);
-        while window
-            .messages
-            .front()
-            .is_some_and(|envelope| envelope.seq <= seq)
-        {
-            window.drop_oldest();
-        }
+        self.window().acknowledge(seq);
     }
 
     fn window(&self) -> MutexGuard<'_, Window> {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    // From memory; `None` where the message is older than what is kept.
-    fn recent(&self, after: Seq) -> Option<Vec<Envelope>> {
-        let window = self.window();
-        let first = window.messages.front()?.seq;
-        let skip = usize::try_from(after.next().0.checked_sub(first.0)?).ok()?;
-        let mut frame = Frame::default();
-        for envelope in window.messages.iter().skip(skip) {
-            if !frame.has_room() {
-                break;
-            }
-            frame.add(envelope.clone());
-        }
-        Some(frame.messages)
-    }
-
-    // Nothing is collected beyond the frame: what is read again next time begins with the turn of its last message.
     fn journaled(&self, after: Seq, asker: &Asker) -> Result<Vec<Envelope>, StoreError> {
-        let mut frame = Frame::default();
-        let mut cursor = Lsn(0);
-        for (read, turn) in (1..).zip(self.store.turns(self.start(after))) {
-            if !frame.has_room() {
-                break;
-            }
-            let turn = turn?;
-            let position = turn.position;
-            let time = turn.time;
-            for Dispatch { to, seq, message } in turn.into_dispatches() {
-                if to == self.to && seq > after && frame.has_room() {
-                    frame.add(Envelope { seq, time, message });
-                    cursor = position;
-                }
-            }
-            if read % KEEP_EVERY == 0 {
-                if frame.messages.is_empty() {
-                    self.window().cursor = (after, position);
-                }
-                if asker.strong_count() == 0 {
-                    break;
-                }
-            }
-        }
-        if let Some(last) = frame.messages.last() {
-            self.window().cursor = (last.seq, cursor);
-        }
-        Ok(frame.messages)
+        let reading = self.window().read(after);
+        self.run(reading, asker)
     }
 
-    fn start(&self, after: Seq) -> Lsn {
-        let window = self.window();
-        let place = window.place(after).map_or(Lsn(1), |place| place.position);
-        match window.cursor {
-            (last, position) if last == after => position.max(place),
-            _ => place,
-        }
+    fn counted(&self, seq: Seq, asker: &Asker) -> Result<ChannelDigest, StoreError> {
+        let known = self.window().digest(seq);
+        known.or_else(|reading| self.run(reading, asker))
     }
 
-    // What was sent by `seq`, or in all if that is less: from the nearest known place before it, over the journal.
-    fn tally(&self, seq: Seq, asker: &Asker) -> Result<ChannelDigest, StoreError> {
-        let place = {
-            let window = self.window();
-            let channel = &window.channel;
-            match window.place(seq) {
-                Some(place) if seq < channel.sent.sequence && !channel.landmarks.is_empty() => {
-                    place
-                }
-                _ => return Ok(channel.digest()),
-            }
-        };
-        let mut counted = place;
-        let mut turns = (1..).zip(self.store.turns(place.position));
-        while counted.before.flow.sequence < seq
-            && let Some((read, turn)) = turns.next()
-        {
-            let turn = turn?;
-            counted.position = turn.position;
-            for sent in turn.into_dispatches() {
-                if sent.to == self.to
-                    && sent.seq <= seq
-                    && sent.seq == counted.before.flow.sequence.next()
-                {
-                    counted.before.pass(sent.seq, &sent.message);
-                }
-            }
-            if read % KEEP_EVERY == 0 {
-                self.window().counted = Some(counted);
-                if asker.strong_count() == 0 {
-                    break;
-                }
-            }
-        }
-        self.window().counted = Some(counted);
-        Ok(counted.before)
+    fn run<R: JournalReading>(&self, reading: R, asker: &Asker) -> Result<R::Output, StoreError> {
+        let turns = self.store.turns(reading.start());
+        reading.run(turns, |place| {
+            self.window().keep(place);
+            asker.strong_count() > 0
+        })
     }
 
     // A store that has failed ends the node. What is damaged stops this channel, which says so, and the rest goes on.
@@ -232,7 +90,7 @@ impl Outbox {
     }
 }
 
-// Reads the journal, one at a time, also where whoever asked before does not wait any more: that one ends soon.
+// Reads the journal, one at a time, also where the result of the reading before is no longer awaited: that one ends soon.
 async fn from_journal<T: Send + 'static>(
     outbox: &Arc<Outbox>,
     read: impl FnOnce(&Outbox, &Asker) -> Result<T, StoreError> + Send + 'static,
@@ -251,47 +109,26 @@ async fn from_journal<T: Send + 'static>(
     read.map_err(|error| outbox.closed(error))
 }
 
-/// As many messages as are sent at once, at least one.
-#[derive(Default)]
-struct Frame {
-    messages: Vec<Envelope>,
-    bytes: usize,
-}
-
-impl Frame {
-    fn has_room(&self) -> bool {
-        self.messages.len() < FRAME_MESSAGES && self.bytes < FRAME_BYTES
-    }
-
-    fn add(&mut self, envelope: Envelope) {
-        self.bytes += value_bytes(&envelope);
-        self.messages.push(envelope);
-    }
-}
-
-fn value_bytes(envelope: &Envelope) -> usize {
-    envelope.message.body.value().map_or(0, str::len)
-}
-
 impl Backlog for Arc<Outbox> {
     fn newest(&self) -> watch::Receiver<Seq> {
         self.newest.subscribe()
     }
 
     fn acknowledged(&self) -> Seq {
-        self.window().channel.acknowledged
+        self.window().channel().acknowledged
     }
 
     fn sent(&self) -> ChannelDigest {
-        self.window().channel.digest()
+        self.window().channel().digest()
     }
 
     async fn sent_by(&self, seq: Seq) -> Result<ChannelDigest, Closed> {
-        from_journal(self, move |outbox, asker| outbox.tally(seq, asker)).await
+        from_journal(self, move |outbox, asker| outbox.counted(seq, asker)).await
     }
 
     async fn read(&self, after: Seq) -> Result<Vec<Envelope>, Closed> {
-        if let Some(messages) = self.recent(after) {
+        let recent = self.window().recent(after);
+        if let Some(messages) = recent {
             return Ok(messages);
         }
         from_journal(self, move |outbox, asker| outbox.journaled(after, asker)).await
@@ -300,64 +137,4 @@ impl Backlog for Arc<Outbox> {
 
 #[cfg(test)]
 #[path = "outbox_tests.rs"]
-mod journal_tests;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::process::clock::{Hlc, Lamport};
-    use crate::process::ids::Key;
-    use crate::process::kv::VALUE_BYTES_MAX;
-    use crate::process::message::{Message, Stamp, Write};
-
-    fn put(seq: u64, bytes: usize) -> Envelope {
-        let stamp = Stamp {
-            clock: Lamport(seq),
-            process: ProcessId::parse("p").expect("a valid id"),
-        };
-        let write = Write {
-            key: Key::parse("k").expect("a valid key"),
-            value: Some("v".repeat(bytes).into()),
-            stamp,
-        };
-        Envelope {
-            seq: Seq(seq),
-            time: Hlc(seq),
-            message: Message {
-                clock: Lamport(seq),
-                body: write.into(),
-            },
-        }
-    }
-
-    #[test]
-    fn the_window_is_bounded_by_messages_and_by_bytes() {
-        for bytes in [0, VALUE_BYTES_MAX] {
-            let mut window = Window::default();
-            for seq in 1..=2 * WINDOW_MESSAGES as u64 {
-                window.keep(put(seq, bytes));
-                assert!(window.messages.len() <= WINDOW_MESSAGES);
-                assert!(window.bytes <= WINDOW_BYTES);
-                assert_eq!(
-                    window.messages.back().map(|newest| newest.seq),
-                    Some(Seq(seq))
-                );
-            }
-            while !window.messages.is_empty() {
-                window.drop_oldest();
-            }
-            assert_eq!(window.bytes, 0, "what goes out is not counted any more");
-        }
-    }
-
-    #[test]
-    fn a_frame_takes_at_least_one_and_no_more_than_it_holds() {
-        let mut frame = Frame::default();
-        let mut seq = 0;
-        while frame.has_room() {
-            seq += 1;
-            frame.add(put(seq, VALUE_BYTES_MAX));
-        }
-        assert_eq!(frame.messages.len(), FRAME_BYTES / VALUE_BYTES_MAX);
-    }
-}
+mod tests;

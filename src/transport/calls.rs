@@ -4,13 +4,14 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
 use super::outbound::Outbound;
 use super::wire::MessageJson;
 use super::{Backlog, Closed, Envelope, Inbox};
+use crate::channel::Backoff;
 use crate::history::process_totals::StoreId;
 use crate::process::ids::{ChannelId, ID_BYTES_MAX, Seq};
 use crate::process::message::Body;
@@ -21,8 +22,21 @@ use crate::proto::chandy_lamport::{ApplicationMessage, MarkerMessage};
 const CALL_MAX: Duration = Duration::from_secs(10);
 
 impl<B: Backlog, I: Inbox> Outbound<B, I> {
-    /// Calls until one fails. `answered` is the last message that was answered, here or in an earlier attempt.
-    pub(super) async fn call(&self, answered: &mut Seq) -> Closed {
+    /// Calls for ever, with a pause after each failure.
+    pub(super) async fn call_for_ever(&self) {
+        let mut backoff = Backoff::default();
+        let mut answered = self.backlog.acknowledged();
+        loop {
+            let before = self.backlog.acknowledged();
+            let why = self.call(&mut answered).await;
+            let has_delivered = self.backlog.acknowledged() > before;
+            let pause_ms = backoff.pause_ms(&why, has_delivered);
+            sleep(Duration::from_millis(pause_ms)).await;
+        }
+    }
+
+    // Calls until one fails. `answered` is the last message that was answered, here or in an earlier attempt.
+    async fn call(&self, answered: &mut Seq) -> Closed {
         let channel = self.channel();
         let mut opened = None;
         let why = self.call_in_order(answered, &mut opened).await;

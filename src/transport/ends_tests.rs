@@ -312,7 +312,7 @@ async fn what_contradicts_while_the_sender_waits_for_its_turn_holds_its_channel(
     let found = here.clone();
     let turn = Turn::new(move |meeting| {
         if meeting == 1 {
-            found.contradict(&channel().reversed(), 2, "they differ");
+            found.with(|links| links.contradict(&channel().reversed(), 2, "they differ"));
         }
     });
     let receiver = Receiver {
@@ -332,7 +332,7 @@ async fn what_contradicts_while_the_receiver_waits_for_its_turn_holds_its_channe
         let found = there.clone();
         let turn = Turn::new(move |meeting| {
             if meeting == when {
-                found.contradict(&channel().reversed(), 1, "they differ");
+                found.with(|links| links.contradict(&channel().reversed(), 1, "they differ"));
             }
         });
         let receiver = Receiver {

@@ -1,37 +1,32 @@
-//! The receiving end of a channel: answers the handshake, hands messages to the turn in order, and acknowledges what
-//! has become durable.
+//! The receiving end of a channel: [`Receiver`] decides, and the task here executes its actions over one gRPC stream.
 
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::pin::pin;
 
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
 use tonic::{Status, Streaming};
 
-use super::hello::{clocks_of, followed, known_from_wire, known_to_wire};
 use super::link::Links;
-use super::stream_slot::StreamSlot;
-use super::wire::{
-    Unreadable, digest_from_wire, digest_to_wire, envelope_from_wire, identity_from_wire,
-    identity_to_wire,
-};
-use super::{Closed, Envelope, Inbox, Local, Settling, TooEarly};
+use super::stream::{Next, Stream, pending};
+use super::wire::{frame_from_wire, welcome_to_wire};
+use super::{Closed, Envelope, Inbox, Local, Settling, TooEarly, shown_clocks};
+use crate::channel::links::LinkTable;
+use crate::channel::receiver::{Action, Event, Receiver, UNSETTLED_MAX};
+use crate::channel::{Host, Welcome};
 use crate::process::channel::ChannelDigest;
-use crate::process::event::{Claim, Handshake};
-use crate::process::ids::{ChannelId, ProcessId, Seq};
-use crate::proto::snapledger::{Ack, Agreed, Frame, Hello, Refusal, Welcome, ack, frame};
-
-/// Frames whose turn is not durable yet; beyond that the sender has to wait.
-const FRAMES_PENDING: usize = 32;
-const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
-/// How often a message that is too early is looked at again.
-const EARLY_LOOK_EVERY: Duration = Duration::from_millis(50);
+use crate::process::clock::Hlc;
+use crate::process::ids::ProcessId;
+use crate::proto::snapledger as proto;
+use crate::proto::snapledger::ack::Body;
 
 /// Where acknowledgements go.
-pub type Acks = mpsc::Sender<Result<Ack, Status>>;
+pub type Acks = mpsc::Sender<Answer>;
+
+type Answer = Result<proto::Ack, Status>;
 
 /// The receiving end of one stream.
 pub struct Inbound<I> {
-    /// Who receives.
+    /// The receiving process.
     pub local: Local,
     /// Where messages go.
     pub inbox: I,
@@ -43,228 +38,155 @@ pub struct Inbound<I> {
     pub acks: Acks,
 }
 
+/// What a step of the handshake results in.
+enum Outcome {
+    Happened(Event),
+    Welcome(proto::Welcome),
+}
+
+type Answers<'a> = Stream<'a, Answer, proto::Frame, Outcome>;
+
+/// Gives the place of a stream up, also where its task is dropped.
+struct Place<'a> {
+    receiver: Receiver,
+    links: &'a Links,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.links.with(|links| self.receiver.abandon(links));
+    }
+}
+
 impl<I: Inbox> Inbound<I> {
     /// Serves one stream to its end.
-    pub async fn run(self, mut frames: Streaming<Frame>) {
-        let handshake = timeout(HANDSHAKE_MAX, self.handshake(&mut frames)).await;
-        let late = || Closed::Broken("no handshake came".to_owned());
-        let (from, run, mut entered) = match handshake.unwrap_or_else(|_| Err(late())) {
-            Ok(opened) => opened,
-            Err(why) => return self.refuse(&why).await,
+    pub async fn run(self, frames: Streaming<proto::Frame>) {
+        let mut slots = self.links.slot_changes();
+        let mut place = Place {
+            receiver: Receiver::new(self.local.process.clone(), UNSETTLED_MAX),
+            links: &self.links,
         };
-        let channel = self.channel(&from);
-        let generation = self.links.open(&channel);
-        let (pending, settled) = mpsc::channel(FRAMES_PENDING);
-        let why = tokio::select! {
-            why = self.receive(&from, frames, pending) => why,
-            why = self.acknowledge(settled) => why,
-            () = entered.evicted() => self.evicted(&channel, run),
-        };
-        self.links.end(&channel, generation, &why);
-        // Whoever comes next must not wait for a sender that may be gone.
-        drop(entered);
-        self.refuse(&why).await;
-    }
-
-    fn channel(&self, from: &ProcessId) -> ChannelId {
-        ChannelId {
-            from: from.clone(),
-            to: self.local.process.clone(),
-        }
-    }
-
-    // The other channel contradicts, or the peer comes anew.
-    fn evicted(&self, channel: &ChannelId, run: u64) -> Closed {
-        let anew = || Closed::Broken("another stream is to come".to_owned());
-        self.links.held(channel, run).unwrap_or_else(anew)
-    }
-
-    // A sender that could go on after a pause is not told anything; one that cannot is told why.
-    async fn refuse(&self, why: &Closed) {
-        if let Closed::Stopped(reason) = why {
-            let reason = reason.clone();
-            let refusal = ack::Body::Refusal(Refusal { reason });
-            let _gone = self.answer(refusal).await;
-        }
-    }
-
-    async fn answer(&self, body: ack::Body) -> Result<(), Closed> {
-        let ack = Ack { body: Some(body) };
-        let gone = |_| Closed::Broken("the sender is gone".to_owned());
-        self.acks.send(Ok(ack)).await.map_err(gone)
-    }
-
-    async fn handshake(
-        &self,
-        frames: &mut Streaming<Frame>,
-    ) -> Result<(ProcessId, u64, StreamSlot), Closed> {
-        let first = frames.message().await?.and_then(|frame| frame.body);
-        let Some(frame::Body::Hello(hello)) = first else {
-            return Err(Closed::Broken("the first frame is no hello".to_owned()));
-        };
-        let known = known_from_wire(&self.local, hello.known.clone());
-        // What is no hello of this cluster to this process says nothing of its store.
-        let meeting = self.meeting(hello)?;
-        if let Some(known) = known {
-            self.inbox.known_as(&meeting.peer, known).await?;
-        }
-        let (peer, run) = (meeting.peer.clone(), meeting.identity.run);
-        match self.agree(frames, meeting).await {
-            Ok(entered) => Ok((peer, run, entered)),
-            Err(why) => {
-                if matches!(why, Closed::Stopped(_)) {
-                    self.links.fail(&self.channel(&peer), &why);
-                }
-                Err(why)
-            }
-        }
-    }
-
-    // Compares, says what was delivered, and waits until the sender has compared as well.
-    async fn agree(
-        &self,
-        frames: &mut Streaming<Frame>,
-        meeting: Handshake,
-    ) -> Result<StreamSlot, Closed> {
-        let channel = self.channel(&meeting.peer);
-        let run = meeting.identity.run;
-        if let Some(held) = self.links.held(&channel, run) {
-            return Err(held);
-        }
-        let delivered = self.meet(&channel, meeting.clone()).await?;
-        let Local {
-            cluster,
-            process,
-            identity,
-        } = &self.local;
-        self.answer(ack::Body::Welcome(Welcome {
-            receiver: Some(identity_to_wire(cluster, process, *identity)),
-            delivered: Some(digest_to_wire(delivered)),
-            clocks: Some(clocks_of(&self.inbox).await),
-            known: known_to_wire(&self.inbox, &self.local, &channel.from),
-        }))
-        .await?;
-        match frames.message().await?.and_then(|frame| frame.body) {
-            Some(frame::Body::Agreed(Agreed {})) => {}
-            Some(frame::Body::Refusal(refusal)) => return Err(Closed::Stopped(refusal.reason)),
-            _ => return Err(Closed::Broken("the sender did not agree".to_owned())),
-        }
-        // Not before: who is refused does not disturb the stream that is open.
-        let entered = self.links.enter(&channel).await;
-        // What was found to contradict before has told those who were here then; from now on it ends this stream.
-        if let Some(held) = self.links.held(&channel, run) {
-            return Err(held);
-        }
-        if self.meet(&channel, meeting.clone()).await? != delivered {
-            let sentence = "messages of an older stream came in between";
-            return Err(Closed::Broken(sentence.to_owned()));
-        }
-        let agreed = Handshake {
-            agreed: true,
-            ..meeting
-        };
-        self.meet(&channel, agreed).await?;
-        self.links.agree(&channel, run);
-        Ok(entered)
-    }
-
-    // A contradiction stops the channel the other way, too; a hello that comes late is none.
-    async fn meet(&self, channel: &ChannelId, meeting: Handshake) -> Result<ChannelDigest, Closed> {
-        let run = meeting.identity.run;
-        match self.inbox.meet(meeting).await {
-            Err(Closed::Stopped(_)) if self.links.has_agreed(channel, run) => {
-                let sentence = "a newer stream has delivered more than this one says";
-                Err(Closed::Broken(sentence.to_owned()))
-            }
-            Err(Closed::Stopped(why)) => {
-                self.links.contradict(channel, run, &why);
-                Err(Closed::Stopped(why))
-            }
-            met => met,
-        }
-    }
-
-    fn meeting(&self, hello: Hello) -> Result<Handshake, Closed> {
-        let stopped = |error: Unreadable| Closed::Stopped(error.to_string());
-        let me = &self.local.process;
-        if hello.receiver != me.as_str() {
-            let sentence = format!("this is process {me:?}, not {:?}", hello.receiver);
-            return Err(Closed::Stopped(sentence));
-        }
-        let (peer, identity) =
-            identity_from_wire(&self.local.cluster, hello.sender).map_err(stopped)?;
-        let claim = Claim::Sender {
-            sent: digest_from_wire(hello.sent),
-            acknowledged: Seq(hello.acknowledged),
-        };
-        let (clocks, unfollowed) = followed(hello.clocks, &self.too_early);
-        Ok(Handshake {
-            peer,
-            identity,
-            clocks,
-            unfollowed,
-            claim,
-            agreed: false,
-        })
-    }
-
-    // Hands on what comes; the acknowledgement waits until it is durable, the next frame does not.
-    async fn receive(
-        &self,
-        from: &ProcessId,
-        mut frames: Streaming<Frame>,
-        pending: mpsc::Sender<Settling>,
-    ) -> Closed {
+        let receiver = &mut place.receiver;
+        let mut stream = Answers::default();
+        stream.outgoing = Some(self.acks.clone());
+        stream.incoming = Some(frames);
+        let mut unsettled: VecDeque<Settling> = VecDeque::new();
+        let mut delivering = pin!(None);
         loop {
-            let body = match frames.message().await {
-                Ok(Some(frame)) => frame.body,
-                Ok(None) => return Closed::Broken("the sender closed the stream".to_owned()),
-                Err(status) => return status.into(),
-            };
-            let Some(frame::Body::Messages(messages)) = body else {
-                continue;
-            };
-            let envelopes = messages.messages.into_iter().map(envelope_from_wire);
-            let handed = match envelopes.collect::<Result<Vec<_>, _>>() {
-                Ok(envelopes) => {
-                    self.wait_for_clock(from, &envelopes).await;
-                    self.inbox.deliver(from, envelopes).await
+            while let Some(action) = receiver.poll() {
+                match action {
+                    Action::Deliver { from, messages } => {
+                        delivering.set(Some(self.deliver(from, messages)));
+                    }
+                    Action::Refuse(reason) => self.refuse(reason).await,
+                    Action::Close(_) => return,
+                    action => self.execute(action, &mut stream),
                 }
-                Err(error) => Err(Closed::Stopped(error.to_string())),
+            }
+            let (reads, awaits) = (receiver.reads(), receiver.awaits_settled());
+            let event = tokio::select! {
+                next = stream.next(reads) => match self.happened(next, &mut stream) {
+                    Some(event) => event,
+                    None => continue,
+                },
+                delivered = pending(delivering.as_mut().as_pin_mut()) => {
+                    delivering.set(None);
+                    Event::HandedOn(delivered.map(|settling| unsettled.push_back(settling)))
+                }
+                settled = pending(unsettled.front_mut()), if awaits => {
+                    unsettled.pop_front();
+                    Event::Settled(settled)
+                }
+                Ok(()) = slots.changed() => Event::SlotsChanged,
             };
-            let gone = |_| Closed::Broken("the acknowledgements ended".to_owned());
-            let handed = match handed {
-                Ok(settling) => pending.send(settling).await.map_err(gone),
-                Err(why) => Err(why),
-            };
-            if let Err(why) = handed {
-                return why;
+            receiver.handle(event, &mut Node(&self));
+        }
+    }
+
+    fn execute<'a>(&'a self, action: Action, stream: &mut Answers<'a>) {
+        match action {
+            Action::Learn { peer, known } => stream.begin(async move {
+                let learnt = self.inbox.known_as(&peer, known).await;
+                Outcome::Happened(Event::Learnt(learnt))
+            }),
+            Action::Compare(handshake) => stream.begin(async move {
+                let compared = self.inbox.meet(*handshake).await;
+                Outcome::Happened(Event::Compared(compared))
+            }),
+            Action::Welcome { peer, delivered } => {
+                stream.begin(async move { Outcome::Welcome(self.welcome(&peer, delivered).await) })
+            }
+            Action::Acknowledge(seq) => stream.send(answer(Body::Delivered(seq.0))),
+            Action::Arm { after_ms } => stream.arm(Some(after_ms)),
+            Action::Disarm => stream.arm(None),
+            Action::Deliver { .. } | Action::Refuse(_) | Action::Close(_) => {
+                unreachable!("executed by the loop")
             }
         }
     }
 
-    // Whatever is behind it waits, too: so the channel stays in order, and its window bounds what waits here.
-    async fn wait_for_clock(&self, from: &ProcessId, envelopes: &[Envelope]) {
-        let Some(newest) = envelopes.iter().map(|envelope| envelope.time).max() else {
-            return;
+    // `None` where what happened is for the stream alone.
+    fn happened<'a>(
+        &'a self,
+        next: Next<proto::Frame, Outcome>,
+        stream: &mut Answers<'a>,
+    ) -> Option<Event> {
+        let event = match next {
+            Next::Step(Outcome::Happened(event)) => event,
+            Next::Step(Outcome::Welcome(welcome)) => {
+                stream.send(answer(Body::Welcome(welcome)));
+                return None;
+            }
+            Next::Came(frame) => Event::Frame(frame_from_wire(&self.local, frame)),
+            Next::Sent => Event::Sent,
+            Next::Elapsed => Event::Elapsed,
+            Next::Ended => Event::Closed(broken("the sender closed the stream")),
+            Next::Broken(why) => Event::Closed(why),
         };
-        while let Some(why) = (self.too_early)(newest) {
-            self.links.wait_for_clock(&self.channel(from), why);
-            sleep(EARLY_LOOK_EVERY).await;
-        }
-        self.links.go_on(&self.channel(from));
+        Some(event)
     }
 
-    async fn acknowledge(&self, mut pending: mpsc::Receiver<Settling>) -> Closed {
-        while let Some(settling) = pending.recv().await {
-            let acknowledged = match settling.await {
-                Ok(delivered) => self.answer(ack::Body::Delivered(delivered.0)).await,
-                Err(why) => Err(why),
-            };
-            if let Err(why) = acknowledged {
-                return why;
-            }
-        }
-        Closed::Broken("the sender closed the stream".to_owned())
+    async fn welcome(&self, peer: &ProcessId, delivered: ChannelDigest) -> proto::Welcome {
+        let welcome = Welcome {
+            receiver: self.local.process.clone(),
+            identity: self.local.identity,
+            delivered,
+            clocks: shown_clocks(&self.inbox).await,
+            known: self.inbox.known(peer),
+        };
+        welcome_to_wire(&self.local, peer, &welcome)
     }
+
+    async fn deliver(&self, from: ProcessId, messages: Vec<Envelope>) -> Result<Settling, Closed> {
+        self.inbox.deliver(&from, messages).await
+    }
+
+    async fn refuse(&self, reason: String) {
+        // The sender may have gone; what is wrong stays wrong.
+        let _gone = self
+            .acks
+            .send(answer(Body::Refusal(proto::Refusal { reason })))
+            .await;
+    }
+}
+
+/// The node, as the receiving end looks things up.
+struct Node<'a, I>(&'a Inbound<I>);
+
+impl<I: Inbox> Host for Node<'_, I> {
+    fn too_early(&self, time: Hlc) -> Option<String> {
+        (self.0.too_early)(time)
+    }
+
+    fn links<T>(&mut self, act: impl FnOnce(&mut LinkTable) -> T) -> T {
+        self.0.links.with(act)
+    }
+}
+
+fn answer(body: Body) -> Answer {
+    Ok(proto::Ack { body: Some(body) })
+}
+
+fn broken(why: &str) -> Closed {
+    Closed::Broken(why.to_owned())
 }

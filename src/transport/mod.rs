@@ -5,12 +5,11 @@
 //! acknowledged is read again from the sender's journal.
 
 mod calls;
-mod hello;
 pub mod inbound;
 pub mod link;
 pub mod long_answer;
 pub mod outbound;
-mod stream_slot;
+mod stream;
 pub mod wire;
 
 use std::future::Future;
@@ -19,33 +18,12 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::channel::ShownClocks;
+pub use crate::channel::{Closed, Envelope, Local};
 use crate::process::channel::ChannelDigest;
 use crate::process::clock::{Clocks, Hlc};
 use crate::process::event::{Handshake, Identity};
 use crate::process::ids::{ProcessId, Seq};
-use crate::process::message::Message;
-
-/// A message with what it carries on the wire.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Envelope {
-    /// Its number on the channel.
-    pub seq: Seq,
-    /// The clock of the turn that sent it.
-    pub time: Hlc,
-    /// What it says.
-    pub message: Message,
-}
-
-/// Who opens or accepts channels here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Local {
-    /// The cluster's name.
-    pub cluster: String,
-    /// The process of this node.
-    pub process: ProcessId,
-    /// Its store.
-    pub identity: Identity,
-}
 
 /// Where the messages of one outgoing channel come from. Only what is durable is ever handed out.
 pub trait Backlog: Send + Sync + 'static {
@@ -100,20 +78,17 @@ pub trait Inbox: Clone + Send + Sync + 'static {
 /// Why a time that a peer says may not be followed now: it is too far ahead of the clock here.
 pub type TooEarly = Arc<dyn Fn(Hlc) -> Option<String> + Send + Sync>;
 
-/// Why a channel does not go on.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Closed {
-    /// The connection is gone or was never made; it is tried again.
-    #[error("{0}")]
-    Broken(String),
-    /// The two ends contradict each other, or do not belong together; trying again does not help by itself.
-    #[error("{0}")]
-    Stopped(String),
-}
-
 impl From<tonic::Status> for Closed {
     fn from(status: tonic::Status) -> Self {
         Self::Broken(status.message().to_owned())
+    }
+}
+
+// The clocks of this process, for the other end.
+async fn shown_clocks(inbox: &impl Inbox) -> ShownClocks {
+    ShownClocks {
+        newest: inbox.clocks(),
+        present: inbox.present().await,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The dependency rule of the house: `cli, api → node → {transport, store} → history → process → nothing`.
+//! The dependency rule of the house: `cli, api → node → {transport, store} → {channel, history} → process → nothing`.
 
 use syn::visit::{self, Visit};
 
@@ -8,15 +8,17 @@ use crate::source::{Finding, Named, Source, line_of};
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("process", &[]),
     ("proto", &[]),
+    ("channel", &["process"]),
     ("history", &["process"]),
     ("simulate", &["history", "process"]),
     ("store", &["history", "process"]),
-    ("transport", &["history", "process", "proto"]),
+    ("transport", &["channel", "history", "process", "proto"]),
     ("config", &["process"]),
     ("client", &["process", "proto"]),
     (
         "node",
         &[
+            "channel",
             "config",
             "history",
             "process",
@@ -59,7 +61,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 ];
 
 /// Parts that work on values alone, so that a simulation and a recovery run them as they are.
-const PURE: &[&str] = &["process", "history", "simulate"];
+const PURE: &[&str] = &["process", "channel", "history", "simulate"];
 
 /// What a pure part never names: clocks, randomness, sockets, files, threads.
 const IMPURE: &[&[&str]] = &[

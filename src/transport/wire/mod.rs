@@ -7,6 +7,7 @@ mod part;
 mod process_totals;
 mod reported;
 mod stopped;
+mod stream;
 
 pub use horizon::{answers_since, before_horizon};
 pub use message::{
@@ -18,6 +19,7 @@ pub use part::{part_from_wire, part_to_wire, state_from_wire, state_to_wire, wid
 pub use process_totals::{figures_to_wire, share_from_wire, share_to_wire};
 pub use reported::told_from_wire;
 pub use stopped::{stopped_from_wire, stopped_to_wire};
+pub use stream::{ack_from_wire, frame_from_wire, hello_to_wire, welcome_to_wire};
 
 /// Why something from a peer is not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
