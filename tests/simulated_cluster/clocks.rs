@@ -1,28 +1,24 @@
 //! The wall clocks of the world, which leap, and what each process makes of its own: the real `process/wall.rs`, asked when
-//! `node/clock.rs` and `transport/inbound.rs` ask it.
+//! `node/wall.rs` and the ends of channels ask it.
 //!
 //! A process may go by a wrong clock where nobody could tell it, or where as many were as wrong. It is misled then, for as
 //! long as its journal is; every other one is held to the true time.
 
+use snapledger::channel::ShownClocks;
 use snapledger::process::clock::{Clocks, Hlc};
 use snapledger::process::event::Turn;
 use snapledger::process::ids::Lsn;
 use snapledger::process::registers::Registers;
 use snapledger::process::wall::{ClockReading, Offset, TURN_AHEAD_MAX, Wall};
-use snapledger::proto::snapledger as wire;
-use snapledger::transport::wire::clocks_from_wire;
 
 use crate::plan::{MS, SECOND};
 use crate::sabotage::Sabotage;
-use crate::stream::StreamId;
 use crate::world::{Checked, Event, Life, Place, World};
 
 /// How long a start waits for a majority of the clocks.
 const SETTLE_MAX: u64 = 2 * SECOND;
 /// How many times the bound a clock may be ahead that is near the newest time of its journal: messages may be one further.
 const BELIEVED_AHEAD_MAX: i64 = TURN_AHEAD_MAX.cast_signed() - 1;
-/// When a message that waits for the clock is looked at again.
-const EARLY_LOOK_EVERY: u64 = 100 * MS;
 
 impl World {
     /// The believed clock of a process that starts over this journal. One whose next turn is its first waits for nothing here.
@@ -152,61 +148,35 @@ impl World {
         node.is_misled |= node.clock_off > bound;
     }
 
+    /// Whether every time is followed. In the end the operators accept the times that there are.
+    pub(crate) fn follows_all(&self) -> bool {
+        self.is_healed || self.plan.is_sabotaged(Sabotage::ClocksFollowed)
+    }
+
     /// Whether a time is followed here.
     pub(crate) fn is_followed(&mut self, life: Life, time: Hlc) -> bool {
         let now = self.reading(life.place);
-        let is_all = self.is_healed || self.plan.is_sabotaged(Sabotage::ClocksFollowed);
+        let is_all = self.follows_all();
         let alive = self.alive(life);
         is_all || alive.is_none_or(|alive| alive.wall.too_early(now, time).is_none())
     }
 
-    /// The clocks that a peer says, as far as they are followed, and its time where that is not.
-    pub(crate) fn followed(
-        &mut self,
-        life: Life,
-        told: Option<wire::Clocks>,
-    ) -> (Clocks, Option<Hlc>) {
-        let present = Hlc(told.as_ref().map_or(0, |told| told.present));
-        let mut clocks = clocks_from_wire(told);
-        let unfollowed = Some(present).filter(|present| !self.is_followed(life, *present));
-        if self.is_followed(life, clocks.time) {
-            if unfollowed.is_none() {
-                clocks.time = clocks.time.max(present);
-            }
-            return (clocks, unfollowed);
-        }
-        self.sometimes.saw("met a peer whose clock is not followed");
-        let without = Clocks {
-            time: Hlc::default(),
-            ..clocks
-        };
-        (without, unfollowed.max(Some(clocks.time)))
-    }
-
-    /// Whether a message has to wait for the clock; it is looked at again.
-    pub(crate) fn is_too_early(&mut self, life: Life, id: StreamId, newest: Option<Hlc>) -> bool {
-        // In the end the operators accept the times that there are.
-        let is_early = newest.is_some_and(|newest| !self.is_followed(life, newest));
-        if is_early {
-            self.sometimes.saw("message that waits for the clock");
-            let stream = self.stream(id).filter(|stream| !stream.is_waiting);
-            if let Some(stream) = stream {
-                stream.is_waiting = true;
-                self.after(EARLY_LOOK_EVERY, Event::Reread(life, id));
-            }
-        }
-        is_early
-    }
-
-    /// The receiving end looks again at what waits.
-    pub(crate) fn reread(&mut self, life: Life, id: StreamId) -> Checked {
-        if let Some(stream) = self.stream(id) {
-            stream.is_waiting = false;
-        }
-        match self.alive(life) {
-            Some(_) => self.read(life, id),
-            None => Ok(()),
-        }
+    /// The clocks of the newest durable turn, and what turns would be labelled with now.
+    pub(crate) fn clocks_of(&self, place: Place) -> Checked<ShownClocks> {
+        let disk = &self.nodes[place].disk;
+        let newest = disk.turns(disk.durable()).next().transpose()?;
+        let newest = newest.map(|turn| Clocks {
+            logical: turn.clock,
+            time: turn.time,
+        });
+        let life = self.nodes[place].life.as_ref();
+        let wall = life.map(|alive| &alive.wall);
+        let wall = wall.filter(|wall| wall.is_settled());
+        let present = wall.map(|wall| Hlc::at(wall.now_us(self.reading(place))));
+        Ok(ShownClocks {
+            newest: newest.unwrap_or_default(),
+            present: present.unwrap_or_default(),
+        })
     }
 
     /// No turn of a process that was not misled is far ahead of the true time.

@@ -148,6 +148,17 @@ impl Disk {
         })
     }
 
+    /// The durable turns from a position on: what the real store lets be read.
+    pub(crate) fn durable_turns(
+        &self,
+        from: Lsn,
+    ) -> impl Iterator<Item = Result<Turn, String>> + '_ {
+        let last = self.durable().0;
+        let count = (last + 1).saturating_sub(from.0.max(1));
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        self.turns(from).take(count)
+    }
+
     /// A crash. In a power cut everything that is not durable may go; a killed program leaves all it wrote.
     pub(crate) fn crash(
         &mut self,

@@ -6,8 +6,8 @@ use snapledger::history::part::Part;
 use snapledger::process::ids::{Hash, SnapshotId};
 
 use crate::assembling::Collection;
+use crate::network::StreamId;
 use crate::plan::{MS, SECOND};
-use crate::stream::StreamId;
 use crate::world::{Checked, Place, World};
 
 /// A day in microseconds.
@@ -68,7 +68,7 @@ impl World {
             let apart = self.apart_until.entry(route).or_default();
             *apart = until.max(*apart);
         }
-        let number = self.channels[&route].newest();
+        let number = self.channels[&route].current;
         self.break_stream(StreamId { route, number });
     }
 
@@ -168,8 +168,11 @@ impl World {
             }
             let life = self.nodes[route.0].life.as_ref();
             let outbox = life.and_then(|alive| alive.outboxes.get(&route.1));
-            let is_done = outbox.is_some_and(|outbox| outbox.channel.in_flight() == 0);
-            if !is_done || !channel.is_open() {
+            let is_done = outbox.is_some_and(|outbox| outbox.channel().in_flight() == 0);
+            let end = life.and_then(|alive| alive.senders.get(&route.1));
+            let stream = end.and_then(|end| channel.streams.get(&end.open_stream()?));
+            let is_open = stream.is_some_and(|stream| stream.end.receiver.is_open());
+            if !is_done || !is_open {
                 unrest += &format!("{route:?} is under way; ");
             }
         }

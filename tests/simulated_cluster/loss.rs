@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 
 use snapledger::process::clock::Hlc;
 use snapledger::process::event::{Input, Reply};
+use snapledger::process::ids::Seq;
 
 use crate::copies::Copy;
 use crate::disk::Disk;
+use crate::network::Route;
 use crate::plan::SECOND;
-use crate::stream::Route;
 use crate::world::{Checked, Event, Place, World};
 
 /// The last of its peers gives the store up after so much time at the latest.
@@ -81,7 +82,7 @@ impl World {
         disk.synced(disk.stamp());
         for route in [(place, lost), (lost, place)] {
             if let Some(channel) = self.channels.get_mut(&route) {
-                channel.begin_anew();
+                channel.transmitted = Seq(0);
             }
         }
         Ok(())

@@ -18,8 +18,8 @@ mod copies;
 mod disk;
 mod faults;
 mod fetch;
-mod handshake;
 mod loss;
+mod network;
 mod node;
 mod outbox;
 mod part_writer;
@@ -33,10 +33,10 @@ mod recorder;
 mod retention;
 mod sabotage;
 mod seeds;
+mod sending;
 mod sometimes;
 mod standing_in;
 mod states;
-mod stream;
 mod trace;
 mod turns;
 mod world;
@@ -54,7 +54,7 @@ const SEEDS: u64 = 2000;
 /// Seeds that are run twice.
 const SEEDS_TWICE: u64 = 30;
 /// A sabotaged world must be found out within so many seeds.
-const SEEDS_SABOTAGED: u64 = 100;
+const SEEDS_SABOTAGED: u64 = 300;
 
 /// What can be asked for beside the tests.
 #[derive(Parser)]
@@ -155,11 +155,13 @@ fn a_seed_is_a_run() -> Result<(), Failed> {
 
 // The proof that a test here can fail: a world that is wrong does not pass.
 fn is_caught(sabotage: Sabotage) -> Result<(), Failed> {
-    let mut outcomes =
-        (0..SEEDS_SABOTAGED).map(|seed| seeds::run(seed, Some(sabotage), Trace::default()));
-    match outcomes.find_map(|outcome| outcome.result.err()) {
-        Some(why) => {
-            println!("{sabotage:?} was caught: {why}");
+    let mut outcomes = (0..SEEDS_SABOTAGED).map(|seed| {
+        let outcome = seeds::run(seed, Some(sabotage), Trace::default());
+        outcome.result.err().map(|why| (seed, why))
+    });
+    match outcomes.find_map(|caught| caught) {
+        Some((seed, why)) => {
+            println!("{sabotage:?} was caught by seed {seed}: {why}");
             Ok(())
         }
         None => Err(format!("{SEEDS_SABOTAGED} seeds of {sabotage:?} passed").into()),

@@ -3,11 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use snapledger::channel::Local;
+use snapledger::channel::links::LinkTable;
+use snapledger::channel::window::Window;
 use snapledger::history::assembly::{Membership, numbered_by};
 use snapledger::history::part::Part;
 use snapledger::process::Process;
 use snapledger::process::cell::Cell;
-use snapledger::process::ids::{Hash, ProcessId, SnapshotId};
+use snapledger::process::event::Identity;
+use snapledger::process::ids::{ChannelId, Hash, ProcessId, SnapshotId};
 use snapledger::process::registers::Registers;
 use snapledger::process::step::{InputQueue, Step};
 use snapledger::process::wall::Wall;
@@ -17,13 +21,13 @@ use crate::assembling::Collection;
 use crate::checkers::Publication;
 use crate::disk::Disk;
 use crate::fetch::Fetch;
-use crate::outbox::Outbox;
+use crate::network::StreamId;
 use crate::part_writer::Storing;
 use crate::peers::PeerView;
 use crate::plan::{MS, Plan, SECOND};
 use crate::recorder::Work;
 use crate::sabotage::Sabotage;
-use crate::stream::StreamId;
+use crate::sending::SendingEnd;
 use crate::world::{Checked, Event, Life, Place, World};
 
 /// One process and what it runs on.
@@ -58,7 +62,9 @@ pub(crate) struct Alive {
     pub(crate) computed: VecDeque<Computed>,
     pub(crate) work: VecDeque<Work>,
     pub(crate) storing: VecDeque<Storing>,
-    pub(crate) outboxes: BTreeMap<Place, Outbox>,
+    pub(crate) links: LinkTable,
+    pub(crate) outboxes: BTreeMap<Place, Window>,
+    pub(crate) senders: BTreeMap<Place, SendingEnd>,
     pub(crate) peers: Vec<PeerView>,
     /// When it began.
     pub(crate) began: u64,
@@ -86,14 +92,10 @@ pub(crate) enum Asker {
     Client(Place, u64),
     /// Whoever started a snapshot.
     Initiator,
-    /// The receiving end of a stream that was greeted.
-    Welcome(StreamId),
-    /// The receiving end, once the stream has it for itself.
-    Entered(StreamId),
-    /// The receiving end, for remembering the peer.
-    Agreed(StreamId),
-    /// The sending end of a stream that was welcomed.
-    Met(StreamId),
+    /// The sending end of a stream, for a comparison.
+    Sending(StreamId),
+    /// The receiving end of a stream, for a comparison.
+    Receiving(StreamId),
     /// The receiving end of a stream, for a frame.
     Frame(StreamId),
     /// Who asks about the past, by the number of the question.
@@ -140,6 +142,24 @@ impl World {
     pub(crate) fn alive(&mut self, life: Life) -> Option<&mut Alive> {
         let node = &mut self.nodes[life.place];
         (node.boot == life.boot).then_some(node.life.as_mut())?
+    }
+
+    pub(crate) fn identity(&self, place: Place) -> Identity {
+        let node = &self.nodes[place];
+        Identity {
+            store: node.store,
+            boot: node.boot - node.boots_lost,
+            run: node.run,
+        }
+    }
+
+    /// A process as it presents itself to its peers.
+    pub(crate) fn local(&self, place: Place) -> Local {
+        Local {
+            cluster: "simulated".to_owned(),
+            process: self.id(place).clone(),
+            identity: self.identity(place),
+        }
     }
 
     /// The present life of a process.
@@ -189,10 +209,7 @@ impl World {
         self.publish_found(place)?;
         self.note_restart(place, &process, passed_over);
         let found: Step<Asker> = process.take_found();
-        let outboxes = process.registers().outgoing.iter();
-        let outboxes =
-            outboxes.map(|(to, channel)| (self.place_of(to), Outbox::new(to, channel.clone())));
-        let outboxes: BTreeMap<_, _> = outboxes.collect();
+        let (outboxes, senders) = self.sending_ends(place, &process);
         let met = |id: &ProcessId| process.registers().peers.contains_key(id);
         let peers = self.plan.ids.iter().map(|id| PeerView::new(met(id)));
         let peers = peers.collect();
@@ -206,7 +223,9 @@ impl World {
             computed: VecDeque::new(),
             work: VecDeque::new(),
             storing: VecDeque::new(),
+            links: LinkTable::default(),
             outboxes,
+            senders,
             peers,
             began: self.now,
             collections: BTreeMap::new(),
@@ -217,13 +236,32 @@ impl World {
         self.record(life, found.sealed, found.finished);
         for to in destinations {
             let delay = self.net_delay();
-            self.after(delay, Event::Connect(life, (place, to)));
+            self.after(delay, Event::SenderTimer(life, to, 0));
         }
         for snapshot in self.unfinished(place) {
             self.sometimes.saw("collection resumed after a crash");
             self.resume(life, &snapshot)?;
         }
         Ok(())
+    }
+
+    // Of each outgoing channel.
+    fn sending_ends(
+        &self,
+        place: Place,
+        process: &Process,
+    ) -> (BTreeMap<Place, Window>, BTreeMap<Place, SendingEnd>) {
+        let (mut outboxes, mut senders) = (BTreeMap::new(), BTreeMap::new());
+        for (to, channel) in &process.registers().outgoing {
+            let window = Window::new(to.clone(), channel.clone(), self.plan.window_limits);
+            let (from, to) = (self.id(place).clone(), to.clone());
+            let channel = ChannelId { from, to };
+            let to = self.place_of(&channel.to);
+            let end = SendingEnd::new(channel, self.plan.unacknowledged_max);
+            outboxes.insert(to, window);
+            senders.insert(to, end);
+        }
+        (outboxes, senders)
     }
 
     // A crash has left revisions whose sync had not ended; they are durable now.

@@ -1,133 +1,102 @@
-//! What one outgoing channel may send: the newest released messages from memory, older ones from the journal, where
-//! the landmarks of the real channel say to begin. As `node/outbox.rs`.
+//! What the channels may send: the real `channel::window` of each, read from the simulated disk where it is not in memory.
 
-use std::collections::VecDeque;
+use snapledger::channel::sender::Event as SenderEvent;
+use snapledger::channel::window::{JournalReading, Window};
+use snapledger::channel::{Closed, Envelope};
+use snapledger::process::ids::{Lsn, Seq};
 
-use snapledger::process::channel::{ChannelDigest, Outgoing};
-use snapledger::process::event::Record;
-use snapledger::process::ids::{Lsn, ProcessId, Seq};
-use snapledger::process::message::Body;
-use snapledger::transport::Envelope;
+use crate::network::StreamId;
+use crate::plan::MS;
+use crate::world::{Checked, Life, Place, World};
 
-use crate::disk::Disk;
+impl World {
+    pub(crate) fn window(&mut self, life: Life, to: Place) -> Checked<&mut Window> {
+        let alive = self.alive(life);
+        let window = alive.and_then(|alive| alive.outboxes.get_mut(&to));
+        window.ok_or_else(|| "a channel without a window".to_owned())
+    }
 
-/// The released messages of one channel.
-pub(crate) struct Outbox {
-    to: ProcessId,
-    pub(crate) channel: Outgoing,
-    messages: VecDeque<Envelope>,
-}
-
-impl Outbox {
-    pub(crate) fn new(to: &ProcessId, channel: Outgoing) -> Self {
-        Self {
-            to: to.clone(),
-            channel,
-            messages: VecDeque::new(),
+    /// Lets a durable message out, and tells the sending end.
+    pub(crate) fn push(
+        &mut self,
+        life: Life,
+        to: Place,
+        envelope: Envelope,
+        position: Lsn,
+    ) -> Checked {
+        self.window(life, to)?.push(envelope, position);
+        let end = self.end(life, to);
+        match end.and_then(|end| end.sender.waits_behind()) {
+            Some(_) => self.sending(life, to, SenderEvent::Newer),
+            None => Ok(()),
         }
     }
 
-    /// Lets a message out that is durable in the turn at `position`.
-    pub(crate) fn push(&mut self, envelope: Envelope, position: Lsn, memory_max: usize) {
-        self.channel.send(envelope.seq, &envelope.message, position);
-        self.messages.push_back(envelope);
-        if self.messages.len() > memory_max {
-            self.messages.pop_front();
+    /// The messages behind a number are read, from memory or the journal.
+    pub(crate) fn read_messages(&mut self, life: Life, id: StreamId, after: Seq) -> Checked {
+        if !self.uses(life, id) {
+            return Ok(());
         }
-    }
-
-    /// Sabotage: the newest message, a marker, changes places with those that have not been sent.
-    pub(crate) fn overtake(&mut self, sent: Seq) {
-        let mut last = self.messages.len().saturating_sub(1);
-        while last > 0 && self.messages[last - 1].seq > sent {
-            if matches!(self.messages[last - 1].message.body, Body::Marker(_)) {
-                return;
+        let window = self.window(life, id.route.1)?;
+        let event = match window.recent(after) {
+            Some(recent) => SenderEvent::Read(Ok(recent)),
+            None => {
+                let reading = window.read(after);
+                self.sometimes.saw("message read from the journal");
+                let read = self.read_journal(life, id, reading)?;
+                read.map_or_else(SenderEvent::Closed, |read| SenderEvent::Read(Ok(read)))
             }
-            let (before, after) = (self.messages[last - 1].seq, self.messages[last].seq);
-            self.messages.swap(last - 1, last);
-            (self.messages[last - 1].seq, self.messages[last].seq) = (before, after);
-            last -= 1;
-        }
-    }
-
-    /// Forgets what is durable at the receiver.
-    pub(crate) fn acknowledge(&mut self, seq: Seq) {
-        self.channel.acknowledge(seq);
-        while self
-            .messages
-            .front()
-            .is_some_and(|envelope| envelope.seq <= seq)
-        {
-            self.messages.pop_front();
-        }
-    }
-
-    /// The newest message that may be sent.
-    pub(crate) fn newest(&self) -> Seq {
-        self.channel.sent.sequence
-    }
-
-    /// What was sent by `seq`, or in all if that is less: from the landmark before it, over the journal.
-    pub(crate) fn sent_by(&self, seq: Seq, disk: &Disk) -> Result<ChannelDigest, String> {
-        let landmark = match self.channel.landmark(seq.next()) {
-            Some(landmark) if seq < self.newest() => *landmark,
-            _ => return Ok(self.channel.digest()),
         };
-        let mut tally = landmark.before;
-        for turn in disk.turns(landmark.position) {
-            for record in turn?.records {
-                if tally.flow.sequence >= seq {
-                    return Ok(tally);
-                }
-                if let Record::Sent { to, seq, message } = record
-                    && to == self.to
-                    && seq == tally.flow.sequence.next()
-                {
-                    tally.pass(seq, &message);
-                }
-            }
-        }
-        Ok(tally)
+        self.sending(life, id.route.1, event)
     }
 
-    /// Some messages right after a sequence number, and whether they came from the journal.
-    pub(crate) fn read(
-        &self,
-        after: Seq,
-        disk: &Disk,
-        most: usize,
-    ) -> Result<(Vec<Envelope>, bool), String> {
-        if let Some(first) = self.messages.front()
-            && let Some(skip) = after.next().0.checked_sub(first.seq.0)
-        {
-            let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-            let messages = self.messages.iter().skip(skip).take(most);
-            return Ok((messages.cloned().collect(), false));
+    /// What was sent by a number is counted.
+    pub(crate) fn count_sent(&mut self, life: Life, id: StreamId, seq: Seq) -> Checked {
+        if !self.uses(life, id) {
+            return Ok(());
         }
-        let mut messages = Vec::new();
-        // What lies behind the newest is in turns that are not released yet.
-        let wanted = after.next()..=self.newest();
-        let landmark = self.channel.landmark(after.next());
-        let start = landmark.map_or(Lsn(1), |landmark| landmark.position);
-        for turn in disk.turns(start) {
-            let turn = turn?;
-            if messages.len() >= most {
-                break;
+        let event = match self.window(life, id.route.1)?.digest(seq) {
+            Ok(known) => SenderEvent::Counted(Ok(known)),
+            Err(reading) => {
+                self.sometimes.saw("digest counted from the journal");
+                SenderEvent::Counted(self.read_journal(life, id, reading)?)
             }
-            for record in turn.records {
-                match record {
-                    Record::Sent { to, seq, message } if to == self.to && wanted.contains(&seq) => {
-                        messages.push(Envelope {
-                            seq,
-                            time: turn.time,
-                            message,
-                        });
-                    }
-                    _ => {}
-                }
-            }
+        };
+        self.sending(life, id.route.1, event)
+    }
+
+    // At times the stream breaks meanwhile, and the reading ends at a place that is kept.
+    fn read_journal<R: JournalReading>(
+        &mut self,
+        life: Life,
+        id: StreamId,
+        reading: R,
+    ) -> Checked<Result<R::Output, Closed>> {
+        let breaks = !self.is_healed && self.random.below(16) == 0;
+        let node = &mut self.nodes[life.place];
+        let alive = node.life.as_mut().ok_or("a reading without a life")?;
+        let window = alive.outboxes.get_mut(&id.route.1);
+        let window = window.ok_or("a reading without a window")?;
+        let mut is_dropped = false;
+        let turns = node.disk.durable_turns(reading.start());
+        let read = reading.run(turns, |place| {
+            window.keep(place);
+            is_dropped |= breaks;
+            !breaks
+        })?;
+        if !is_dropped {
+            return Ok(Ok(read));
         }
-        messages.truncate(most);
-        Ok((messages, true))
+        self.sometimes
+            .saw("reading of the journal dropped with its stream");
+        Ok(Err(Closed::Broken("the stream broke".to_owned())))
+    }
+
+    /// Counting takes no time, or longer than the receiver waits.
+    pub(crate) fn counting_delay(&mut self) -> u64 {
+        match !self.is_healed && self.random.below(24) == 0 {
+            true => self.random.below(8_000 * MS),
+            false => self.random.below(2 * MS),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What a seed decides before anything happens: who there is, how slow and how unreliable everything is.
 
+use snapledger::channel::window::WindowLimits;
 use snapledger::process::ids::{AccountId, ChannelId, ProcessId};
 use snapledger::process::topology::Topology;
 
@@ -27,9 +28,9 @@ pub(crate) struct Plan {
     /// Turns that may be computed while one is being made durable.
     pub(crate) turns_ahead: usize,
     pub(crate) turn_weight_max: usize,
-    pub(crate) frame_messages_max: usize,
-    pub(crate) window_messages_max: u64,
-    pub(crate) memory_messages_max: usize,
+    pub(crate) window_limits: WindowLimits,
+    pub(crate) unacknowledged_max: u64,
+    pub(crate) unsettled_max: usize,
     pub(crate) open_snapshots_max: usize,
     pub(crate) deadline: u64,
     pub(crate) crash: Odds,
@@ -91,9 +92,9 @@ impl Plan {
             record_delay_max: between(random, 1, 150) * MS,
             turns_ahead: size(random, 3),
             turn_weight_max: size(random, 6),
-            frame_messages_max: size(random, 4),
-            window_messages_max: between(random, 1, 12),
-            memory_messages_max: random.index(6),
+            window_limits: window_limits(random),
+            unacknowledged_max: between(random, 1, 12),
+            unsettled_max: random.index(3),
             open_snapshots_max: size(random, 4),
             deadline: between(random, 200, 2_000) * MS,
             crash: Odds::drawn(random, &[0, 20, 50, 120]),
@@ -127,6 +128,9 @@ impl Plan {
             plan.never_returns = None;
             plan.wiped = Some(random.index(count));
             plan.put_back = true;
+            // The original has told of more where its clock was ahead.
+            plan.clock_ahead_max = 10 * SECOND;
+            plan.clock_jump = Odds(50);
         }
         // What it says too early is wrong only if its clock has gone back, and somebody has asked about that time before.
         if plan.is_sabotaged(Sabotage::CopyAnswersAtOnce) {
@@ -167,6 +171,16 @@ impl std::fmt::Display for Plan {
             self.put_back,
             self.sabotage
         )
+    }
+}
+
+// Less than is under way, so that the journal is read and its places are kept.
+fn window_limits(random: &mut Random) -> WindowLimits {
+    WindowLimits {
+        frame_messages: 1 + random.index(4),
+        messages: random.index(6),
+        keep_every: 1 + random.below(6),
+        ..WindowLimits::default()
     }
 }
 

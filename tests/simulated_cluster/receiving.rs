@@ -1,262 +1,350 @@
-//! The receiving end of a stream: hello, welcome, agreed, and only then messages; one stream at a time uses the end of
-//! a channel. As `transport/inbound.rs` and `transport/stream_slot.rs`; only a peer whose store was wiped is refused, and
-//! tries again.
+//! The receiving ends of the streams: the real `channel::receiver`, whose actions are executed over the simulated network.
 
 use std::collections::VecDeque;
 
+use prost::Message as _;
+use snapledger::channel::receiver::{Action, Event as ReceiverEvent, Receiver};
+use snapledger::channel::{Closed, Envelope, Welcome};
 use snapledger::process::channel::ChannelDigest;
-use snapledger::process::event::{Handshake, Input};
+use snapledger::process::event::Input;
+use snapledger::process::ids::{ProcessId, Seq};
 use snapledger::process::refusal::Refusal;
-use snapledger::proto::snapledger::{Welcome, ack, frame};
-use snapledger::transport::wire::{digest_to_wire, identity_to_wire};
+use snapledger::proto::snapledger as wire;
+use snapledger::proto::snapledger::ack;
+use snapledger::transport::wire::{frame_from_wire, welcome_to_wire};
 
-use crate::handshake::CLUSTER;
+use crate::network::StreamId;
 use crate::node::Asker;
-use crate::plan::MS;
-use crate::stream::StreamId;
+use crate::plan::{MS, Plan};
+use crate::sending::Surroundings;
 use crate::world::{Checked, Event, Life, World};
 
-/// So long it may take until a stream that is to leave has left.
-const LEAVING_MAX: u64 = 30 * MS;
-
-/// How far the receiving end of a stream is.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) enum ReceivingEnd {
-    /// The hello has not come.
-    #[default]
-    Silent,
-    /// It is being compared.
-    Greeted(Handshake),
-    /// The sender is to compare, too.
-    Welcomed(Handshake, ChannelDigest),
-    /// It has; now an older stream has to leave, and nothing may have come over it meanwhile.
-    Entering(Handshake, ChannelDigest),
-    /// Messages are taken.
-    Open,
-    /// Nothing is read any more.
-    Ended,
-}
-
-/// Who uses the receiving end of a channel, by the numbers of their streams.
-#[derive(Default)]
-pub(crate) struct Entrance {
-    holder: Option<u64>,
-    entering: Option<u64>,
-    waiting: VecDeque<u64>,
+/// The receiving end of one stream.
+pub(crate) struct ReceivingEnd {
+    pub(crate) receiver: Receiver,
+    /// What has come out of the stream and is not read yet; `None` is its end.
+    pub(crate) unread: VecDeque<Option<Vec<u8>>>,
+    /// Counts the timers; only the newest elapses.
+    timer: u64,
+    /// Whether the sender was asked to compare as well.
+    is_welcomed: bool,
+    is_closed: bool,
 }
 
 impl ReceivingEnd {
-    fn reads(&self) -> bool {
-        !matches!(self, Self::Greeted(_) | Self::Entering(..))
+    pub(crate) fn new(me: ProcessId, plan: &Plan) -> Self {
+        Self {
+            receiver: Receiver::new(me, plan.unsettled_max),
+            unread: VecDeque::new(),
+            timer: 0,
+            is_welcomed: false,
+            is_closed: false,
+        }
+    }
+
+    /// Whether the sender was asked to agree, and its answer has not come.
+    pub(crate) fn is_asked_to_agree(&self) -> bool {
+        self.is_welcomed && self.receiver.reads() && !self.receiver.is_open()
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_closed && self.unread.is_empty()
     }
 }
 
 impl World {
-    /// Takes frames in order, as far as the receiving end reads: what comes while it compares waits.
-    pub(crate) fn read(&mut self, life: Life, id: StreamId) -> Checked {
-        while self.stream(id).is_some_and(|stream| stream.at.reads()) {
-            let newest = self.stream(id).and_then(|stream| stream.newest_unread());
-            if self.is_too_early(life, id, newest) {
-                return Ok(());
-            }
-            let Some((frame, at)) = self
-                .stream(id)
-                .and_then(|stream| Some((stream.unread.pop_front()?, stream.at.clone())))
-            else {
+    /// Something happens to a receiving end; its actions are executed until none is left, then it reads on.
+    pub(crate) fn receiving(&mut self, id: StreamId, event: ReceiverEvent) -> Checked {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let Some((life, actions)) = self.handle_receiving(id, event) else {
                 return Ok(());
             };
-            match (at, frame) {
-                (ReceivingEnd::Silent, frame::Body::Hello(hello)) => {
-                    self.meet_sender(life, id, hello)?;
-                }
-                (ReceivingEnd::Welcomed(meeting, delivered), frame::Body::Agreed(_)) => {
-                    self.put(id, ReceivingEnd::Entering(meeting, delivered));
-                    self.enter(id);
-                }
-                (ReceivingEnd::Open, frame::Body::Messages(messages)) => {
-                    self.deliver(life, id, messages)?;
-                }
-                // As the real one: what is no message is passed over.
-                (ReceivingEnd::Open, frame::Body::Agreed(_)) => {}
-                (ReceivingEnd::Ended, _) => {
-                    self.sometimes.saw("frame of an evicted stream dropped");
-                }
-                (at, frame) => return Err(format!("{id:?} is {at:?} and reads {frame:?}")),
+            for action in actions {
+                events.extend(self.execute_receiving(life, id, action)?);
+            }
+            if events.is_empty() {
+                events.extend(self.read_on(life, id)?);
             }
         }
         Ok(())
     }
 
-    pub(crate) fn put(&mut self, id: StreamId, at: ReceivingEnd) {
-        if let Some(stream) = self.stream(id) {
-            stream.at = at;
+    fn handle_receiving(
+        &mut self,
+        id: StreamId,
+        event: ReceiverEvent,
+    ) -> Option<(Life, Vec<Action>)> {
+        let (now, follows_all) = (self.reading(id.route.1), self.follows_all());
+        let stream = self
+            .channels
+            .get_mut(&id.route)?
+            .streams
+            .get_mut(&id.number)?;
+        let life = stream.receiver;
+        let node = &mut self.nodes[life.place];
+        let alive = node.life.as_mut().filter(|_| node.boot == life.boot)?;
+        let before = alive.links.slot_changes();
+        let mut node = Surroundings {
+            links: &mut alive.links,
+            wall: &alive.wall,
+            now,
+            follows_all,
+            window: None,
+        };
+        let receiver = &mut stream.end.receiver;
+        receiver.handle(event, &mut node);
+        let actions = std::iter::from_fn(|| receiver.poll()).collect();
+        let waits = receiver.waits_for_place();
+        let has_changed = alive.links.slot_changes() != before;
+        if waits {
+            self.sometimes.saw("stream that waits for its place");
         }
+        if has_changed {
+            self.wake_waiting(life);
+        }
+        Some((life, actions))
     }
 
-    fn receiving(&mut self, id: StreamId) -> ReceivingEnd {
-        let at = self.stream(id).map(|stream| stream.at.clone());
-        at.unwrap_or(ReceivingEnd::Ended)
-    }
-
-    /// The hello was compared: the receiving end says what it has.
-    pub(crate) fn welcome(
+    fn execute_receiving(
         &mut self,
         life: Life,
         id: StreamId,
-        met: Result<ChannelDigest, Refusal>,
-    ) -> Checked {
-        let ReceivingEnd::Greeted(meeting) = self.receiving(id) else {
+        action: Action,
+    ) -> Checked<Option<ReceiverEvent>> {
+        match action {
+            Action::Learn { .. } => return Ok(Some(ReceiverEvent::Learnt(Ok(())))),
+            Action::Compare(handshake) => self.compare(life, *handshake, Asker::Receiving(id)),
+            Action::Welcome { peer, delivered } => {
+                self.welcome(life, id, &peer, delivered)?;
+                return Ok(Some(ReceiverEvent::Sent));
+            }
+            Action::Deliver { from, messages } => {
+                self.deliver(life, id, &from, messages);
+                return Ok(Some(ReceiverEvent::HandedOn(Ok(()))));
+            }
+            Action::Acknowledge(seq) => {
+                self.acknowledge(id, seq);
+                return Ok(Some(ReceiverEvent::Sent));
+            }
+            Action::Refuse(reason) => {
+                self.send_ack(id, ack::Body::Refusal(wire::Refusal { reason }));
+            }
+            Action::Close(why) => self.close(id, &why)?,
+            Action::Arm { after_ms } => {
+                let timer = self.receiver_clock(id);
+                self.after(after_ms * MS, Event::ReceiverTimer(life, id, timer));
+                if self
+                    .stream(id)
+                    .is_some_and(|stream| stream.end.receiver.is_open())
+                {
+                    self.sometimes.saw("message that waits for the clock");
+                }
+            }
+            Action::Disarm => {
+                self.receiver_clock(id);
+                self.trace.say(|| format!("open {id:?}"));
+            }
+        }
+        Ok(None)
+    }
+
+    // The number of the next timer; the one before elapses for nothing.
+    fn receiver_clock(&mut self, id: StreamId) -> u64 {
+        self.stream(id).map_or(0, |stream| {
+            stream.end.timer += 1;
+            stream.end.timer
+        })
+    }
+
+    pub(crate) fn receiver_timer(&mut self, id: StreamId, timer: u64) -> Checked {
+        match self
+            .stream(id)
+            .is_some_and(|stream| stream.end.timer == timer)
+        {
+            true => self.receiving(id, ReceiverEvent::Elapsed),
+            false => Ok(()),
+        }
+    }
+
+    /// A frame, or the end of the stream, comes out at the receiving end.
+    pub(crate) fn frame_arrives(&mut self, id: StreamId) -> Checked {
+        let now = self.now;
+        let Some(stream) = self.stream(id) else {
             return Ok(());
         };
-        let delivered = match met {
-            Ok(delivered) => delivered,
-            Err(refusal) => return self.turn_away(id, &refusal),
+        let (sender, receiver) = (stream.sender, stream.receiver);
+        let Some(frame) = stream.arrived(now) else {
+            return Ok(());
         };
-        self.put(id, ReceivingEnd::Welcomed(meeting, delivered));
-        let (me, identity) = (self.id(life.place), self.identity(life.place));
+        let (is_frame, is_closed) = (frame.is_some(), stream.end.is_closed);
+        stream.end.unread.push_back(frame);
+        if self.alive(receiver).is_none() {
+            return Ok(());
+        }
+        let current = StreamId {
+            number: self.channels[&id.route].current,
+            ..id
+        };
+        if is_frame && !self.is_current(id) && self.is_sending(sender, current) {
+            self.sometimes
+                .saw("frame of an old stream after the new one opened");
+        }
+        if is_frame && is_closed {
+            self.sometimes.saw("frame of an evicted stream dropped");
+        }
+        match self.read_on(receiver, id)? {
+            Some(event) => self.receiving(id, event),
+            None => Ok(()),
+        }
+    }
+
+    // The next frame, if the receiving end reads.
+    fn read_on(&mut self, life: Life, id: StreamId) -> Checked<Option<ReceiverEvent>> {
+        let local = self.local(life.place);
+        let Some(end) = self.stream(id).map(|stream| &mut stream.end) else {
+            return Ok(None);
+        };
+        if end.is_closed {
+            end.unread.clear();
+        }
+        if !end.receiver.reads() {
+            return Ok(None);
+        }
+        let event = match end.unread.pop_front() {
+            None => return Ok(None),
+            Some(None) => {
+                let ended = Closed::Broken("the sender closed the stream".to_owned());
+                ReceiverEvent::Closed(ended)
+            }
+            Some(Some(bytes)) => {
+                let frame = wire::Frame::decode(&bytes[..]).map_err(|error| error.to_string())?;
+                ReceiverEvent::Frame(frame_from_wire(&local, frame))
+            }
+        };
+        Ok(Some(event))
+    }
+
+    fn welcome(
+        &mut self,
+        life: Life,
+        id: StreamId,
+        peer: &ProcessId,
+        delivered: ChannelDigest,
+    ) -> Checked {
+        let local = self.local(life.place);
         let welcome = Welcome {
-            receiver: Some(identity_to_wire(CLUSTER, me, identity)),
-            delivered: Some(digest_to_wire(delivered)),
-            clocks: Some(self.clocks_of(life.place)?),
+            receiver: local.process.clone(),
+            identity: local.identity,
+            delivered,
+            clocks: self.clocks_of(life.place)?,
             known: None, // as in the hello
         };
-        self.send_ack(id, ack::Body::Welcome(welcome));
-        self.read(life, id)
-    }
-
-    // Whoever uses the end leaves, and takes its time; of those who want in, one goes after the other.
-    fn enter(&mut self, id: StreamId) {
-        let delay = self.random.below(LEAVING_MAX);
-        let Some(receiver) = self.stream(id).map(|stream| stream.receiver) else {
-            return;
-        };
-        let entrance = self.entrance(id);
-        if entrance.entering.is_some() {
-            entrance.waiting.push_back(id.number);
-            self.sometimes.saw("stream that waits at the entrance");
-            return;
+        self.send_ack(
+            id,
+            ack::Body::Welcome(welcome_to_wire(&local, peer, &welcome)),
+        );
+        if let Some(stream) = self.stream(id) {
+            stream.end.is_welcomed = true;
         }
-        entrance.entering = Some(id.number);
-        self.after(delay, Event::Entered(receiver, id));
+        Ok(())
     }
 
-    fn evict(&mut self, held: StreamId, by: StreamId) {
-        self.sometimes.saw(if held.number < by.number {
-            "stream evicted by a newer one"
-        } else {
-            "stream evicted by a late agreement"
+    fn deliver(&mut self, life: Life, id: StreamId, from: &ProcessId, messages: Vec<Envelope>) {
+        let alive = self.alive(life);
+        let incoming = alive.and_then(|alive| alive.process.registers().incoming.get(from));
+        let delivered = incoming.map_or(Seq(0), |channel| channel.delivered.sequence);
+        if messages.iter().any(|envelope| envelope.seq <= delivered) {
+            self.sometimes.saw("duplicate dropped");
+        }
+        let together = messages.into_iter().map(|envelope| Input::Arrived {
+            from: from.clone(),
+            seq: envelope.seq,
+            time: envelope.time,
+            message: envelope.message,
         });
-        self.put(held, ReceivingEnd::Ended);
-        self.break_stream(held);
+        let together = together.collect();
+        self.enqueue_together(life, together, Some(Asker::Frame(id)));
     }
 
-    /// Only now, with nobody else there: what is delivered must still be what the sender agreed to.
-    pub(crate) fn admit(&mut self, life: Life, id: StreamId) -> Checked {
-        if self.alive(life).is_none() {
-            return Ok(());
+    // What a frame held is durable at the receiver: it says so, unless that is lost.
+    fn acknowledge(&mut self, id: StreamId, seq: Seq) {
+        if !self.is_healed && self.is_current(id) && self.plan.lost_ack.strikes(&mut self.random) {
+            self.sometimes
+                .saw("acknowledgement lost after a durable apply");
+            return self.break_stream(id);
         }
-        let holder = self.entrance(id).holder.replace(id.number);
-        let held = holder.map(|number| StreamId { number, ..id });
-        if let Some(held) = held.filter(|held| self.receiving(*held) == ReceivingEnd::Open) {
-            self.evict(held, id);
-        }
-        self.trace.say(|| format!("enter {id:?}"));
-        let ReceivingEnd::Entering(meeting, _) = self.receiving(id) else {
-            return Err(format!("{id:?} enters without an agreement"));
-        };
-        self.enqueue(
-            life,
-            Input::Handshake(Box::new(meeting)),
-            Some(Asker::Entered(id)),
-        );
-        Ok(())
+        self.send_ack(id, ack::Body::Delivered(seq.0));
     }
 
-    // The next one of those who wait.
-    fn let_in(&mut self, id: StreamId) {
-        let entrance = self.entrance(id);
-        entrance.entering = None;
-        if let Some(number) = entrance.waiting.pop_front() {
-            self.enter(StreamId { number, ..id });
+    // Only where a store was lost, or by a stream that is gone, is a sender refused.
+    fn close(&mut self, id: StreamId, why: &Closed) -> Checked {
+        self.trace.say(|| format!("close {id:?}: {why}"));
+        let is_current = self.is_current(id);
+        if why.to_string() == "another stream is to come" {
+            self.note_eviction(id);
         }
-    }
-
-    /// It was compared once more: the peer is remembered, unless something came in between.
-    pub(crate) fn entered(
-        &mut self,
-        life: Life,
-        id: StreamId,
-        met: Result<ChannelDigest, Refusal>,
-    ) -> Checked {
-        let ReceivingEnd::Entering(meeting, before) = self.receiving(id) else {
-            return Ok(());
-        };
-        match met {
-            Err(refusal) => return self.turn_away(id, &refusal),
-            Ok(delivered) if delivered != before => {
-                self.sometimes
-                    .saw("older stream delivered between welcome and agreement");
-                self.end(id);
-                return Ok(());
+        match why.to_string().as_str() {
+            "messages of an older stream came in between" => self
+                .sometimes
+                .saw("older stream delivered between welcome and agreement"),
+            "a newer stream has delivered more than this one says" => {
+                self.sometimes.saw("late hello overtaken by deliveries");
             }
-            Ok(_) => {}
+            "no handshake came" => self.sometimes.saw("handshake that took too long"),
+            "the first frame is no hello" | "the sender did not agree"
+                if !self.may_contradict(id.route) =>
+            {
+                return Err(format!("{id:?}: {why}"));
+            }
+            _ => {}
         }
-        let agreed = Handshake {
-            agreed: true,
-            ..meeting
-        };
-        self.enqueue(
-            life,
-            Input::Handshake(Box::new(agreed)),
-            Some(Asker::Agreed(id)),
-        );
-        Ok(())
+        if let Some(stream) = self.stream(id) {
+            stream.end.is_closed = true;
+        }
+        self.close_stream(id);
+        match why {
+            Closed::Stopped(_) if self.may_contradict(id.route) => {
+                self.sometimes.saw("another store refused");
+                Ok(())
+            }
+            Closed::Stopped(why) if is_current => Err(format!("{id:?} was not welcome: {why}")),
+            Closed::Stopped(_) | Closed::Broken(_) => Ok(()),
+        }
     }
 
-    /// The peer is remembered: messages are taken.
-    pub(crate) fn agreed(
+    // An open stream leaves for one that waits.
+    fn note_eviction(&mut self, id: StreamId) {
+        let streams = self.channels[&id.route].streams.iter();
+        let mut waiting = streams.filter(|(_, stream)| stream.end.receiver.waits_for_place());
+        let is_newer = waiting.any(|(number, _)| *number > id.number);
+        self.sometimes.saw(match is_newer {
+            true => "stream evicted by a newer one",
+            false => "stream evicted by a late agreement",
+        });
+    }
+
+    /// The turn has compared for the receiving end.
+    pub(crate) fn receiver_compared(
         &mut self,
-        life: Life,
         id: StreamId,
-        met: Result<ChannelDigest, Refusal>,
+        compared: Result<ChannelDigest, Refusal>,
     ) -> Checked {
-        if let Err(refusal) = met {
-            return self.turn_away(id, &refusal);
+        if matches!(compared, Err(Refusal::OlderBoot { .. })) && !self.is_current(id) {
+            self.sometimes.saw("peer of an older boot refused");
         }
-        self.put(id, ReceivingEnd::Open);
-        self.let_in(id);
-        self.read(life, id)
+        let compared = compared.map_err(|refusal| Closed::Stopped(refusal.to_string()));
+        self.receiving(id, ReceiverEvent::Compared(compared))
     }
 
-    // Only the hello of a stream that is gone is refused: it comes late, and says what was true once.
-    fn turn_away(&mut self, id: StreamId, refusal: &Refusal) -> Checked {
-        if self.may_contradict(id.route) {
-            self.sometimes.saw("another store refused");
-            self.end(id);
-            return Ok(());
+    /// What a frame held is durable, or refused.
+    pub(crate) fn settled(&mut self, id: StreamId, arrived: Result<Seq, Refusal>) -> Checked {
+        if let Err(refusal) = &arrived
+            && !self.may_contradict(id.route)
+        {
+            return Err(format!("{id:?}: {refusal}"));
         }
-        if self.is_current(id) {
-            return Err(format!("{id:?} was not welcome: {refusal}"));
-        }
-        match refusal {
-            Refusal::OlderBoot { .. } => self.sometimes.saw("peer of an older boot refused"),
-            Refusal::Diverged { .. } => self.sometimes.saw("late hello overtaken by deliveries"),
-            _ => return Err(format!("{id:?}, which is gone, was refused: {refusal}")),
-        }
-        self.end(id);
-        Ok(())
-    }
-
-    fn end(&mut self, id: StreamId) {
-        self.put(id, ReceivingEnd::Ended);
-        self.break_stream(id);
-        if self.entrance(id).entering == Some(id.number) {
-            self.entrance(id).holder = None;
-            self.let_in(id);
-        }
-    }
-
-    fn entrance(&mut self, id: StreamId) -> &mut Entrance {
-        &mut self.channels.entry(id.route).or_default().entrance
+        let settled = arrived.map_err(|refusal| Closed::Stopped(refusal.to_string()));
+        self.receiving(id, ReceiverEvent::Settled(settled))
     }
 }

@@ -33,6 +33,10 @@ pub(crate) const WANTED: &[&str] = &[
     "frame of an old stream after the new one opened",
     "acknowledgement lost after a durable apply",
     "message read from the journal",
+    "digest counted from the journal",
+    "reading of the journal dropped with its stream",
+    "receiver gone while the journal was counted",
+    "handshake that took too long",
     "late completion",
     "partial that stays partial",
     "partial with an open channel",
@@ -73,7 +77,7 @@ pub(crate) const WANTED: &[&str] = &[
     "older stream delivered between welcome and agreement",
     "stream evicted by a newer one",
     "stream evicted by a late agreement",
-    "stream that waits at the entrance",
+    "stream that waits for its place",
     "frame of an evicted stream dropped",
 ];
 

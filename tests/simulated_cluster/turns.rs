@@ -1,8 +1,8 @@
 //! The turn: taken by the real `Process::take_turn`, written, made durable, released, in the order of
 //! `node/driver.rs` and `node/committer.rs`. Nothing of a turn leaves before its sync has ended.
 
+use snapledger::channel::Envelope;
 use snapledger::process::event::{Input, Record, Reply};
-use snapledger::transport::Envelope;
 
 use crate::node::{Asker, Computed};
 use crate::sabotage::Sabotage;
@@ -143,7 +143,7 @@ impl World {
                         time: step.turn.time,
                         message,
                     };
-                    self.push(life, to, (envelope, step.turn.position));
+                    self.push(life, to, envelope, step.turn.position)?;
                 }
                 Record::Acknowledged { to, seq } => {
                     let to = self.place_of(&to);
@@ -186,20 +186,14 @@ impl World {
             (Asker::Initiator, Reply::Initiated(initiated)) => {
                 self.initiated(life, initiated.map(|initiated| *initiated), time)
             }
-            (Asker::Welcome(stream), Reply::Handshake(met)) => {
-                self.welcome(life, stream, met.map(|met| *met))
+            (Asker::Sending(stream), Reply::Handshake(compared)) => {
+                self.sender_compared(life, stream, compared.map(|digest| *digest))
             }
-            (Asker::Entered(stream), Reply::Handshake(met)) => {
-                self.entered(life, stream, met.map(|met| *met))
-            }
-            (Asker::Agreed(stream), Reply::Handshake(met)) => {
-                self.agreed(life, stream, met.map(|met| *met))
-            }
-            (Asker::Met(stream), Reply::Handshake(met)) => {
-                self.open(life, stream, met.map(|met| *met))
+            (Asker::Receiving(stream), Reply::Handshake(compared)) => {
+                self.receiver_compared(stream, compared.map(|digest| *digest))
             }
             (Asker::Question(number), Reply::Nothing) => self.passed(life, number),
-            (Asker::Frame(stream), Reply::Arrived(arrived)) => self.acknowledge(stream, arrived),
+            (Asker::Frame(stream), Reply::Arrived(arrived)) => self.settled(stream, arrived),
             (Asker::Part(fetch), Reply::Snapshot(seen)) => {
                 self.answer_as_it_is(fetch, seen.map(|seen| *seen))
             }

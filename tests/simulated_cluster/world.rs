@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use snapledger::process::ids::{ProcessId, SnapshotId};
+use snapledger::process::ids::{ProcessId, Seq, SnapshotId};
 
 use crate::adoption::{Inquiry, Takeover};
 use crate::asking::Question;
@@ -15,12 +15,12 @@ use crate::clients::Client;
 use crate::copies::Copy;
 use crate::fetch::{Answer, Fetch};
 use crate::loss::Loss;
+use crate::network::{Channel, Route, StreamId};
 use crate::node::Node;
 use crate::plan::{MS, Plan, SECOND};
 use crate::random::Random;
 use crate::sabotage::Sabotage;
 use crate::sometimes::Sometimes;
-use crate::stream::{Channel, Route, StreamId};
 use crate::trace::Trace;
 
 /// The sentence says what does not hold.
@@ -46,16 +46,20 @@ pub(crate) enum Event {
     Recorded(Life),
     /// The part writer has written something.
     Stored(Life),
-    /// A sender opens a stream.
-    Connect(Life, Route),
-    /// A sender looks at what it may send.
-    Send(StreamId),
+    /// A timer of a sending end elapses, unless a newer one was started.
+    SenderTimer(Life, Place, u64),
+    /// The same of a receiving end.
+    ReceiverTimer(Life, StreamId, u64),
+    /// A sending end has read the messages behind a number.
+    Read(Life, StreamId, Seq),
+    /// A sending end has counted what was sent by a number.
+    Count(Life, StreamId, Seq),
+    /// Streams look at their places again.
+    SlotsChanged(Life),
     /// A frame comes out of a stream.
     Frame(StreamId),
     /// An answer comes back.
     Ack(StreamId),
-    /// A stream has the receiving end for itself.
-    Entered(Life, StreamId),
     /// A client goes on.
     Client(Place),
     /// A client starts a snapshot that is started elsewhere, too.
@@ -64,8 +68,6 @@ pub(crate) enum Event {
     Greet,
     /// A start has compared its clock.
     Settle(Life),
-    /// The receiving end of a stream looks again at what waits for the clock.
-    Reread(Life, StreamId),
     /// A timer of an assembly fires.
     Assemble(Life, SnapshotId),
     /// A snapshot whose own state was not written yet is resumed.
@@ -232,11 +234,13 @@ impl World {
             Event::Synced(life) => self.end_sync(life),
             Event::Recorded(life) => self.end_recording(life),
             Event::Stored(life) => self.end_storing(life),
-            Event::Connect(life, route) => self.connect(life, route),
-            Event::Send(stream) => self.send(stream),
-            Event::Frame(stream) => self.receive_frame(stream),
-            Event::Ack(stream) => self.receive_ack(stream),
-            Event::Entered(life, stream) => self.admit(life, stream),
+            Event::SenderTimer(life, to, timer) => self.sender_timer(life, to, timer),
+            Event::ReceiverTimer(_, stream, timer) => self.receiver_timer(stream, timer),
+            Event::Read(life, stream, after) => self.read_messages(life, stream, after),
+            Event::Count(life, stream, seq) => self.count_sent(life, stream, seq),
+            Event::SlotsChanged(life) => self.slots_changed(life),
+            Event::Frame(stream) => self.frame_arrives(stream),
+            Event::Ack(stream) => self.ack_arrives(stream),
             Event::Client(place) => self.go_on(place),
             Event::Initiate(place, snapshot) => {
                 self.initiate_as(place, snapshot);
@@ -244,7 +248,6 @@ impl World {
             }
             Event::Greet => self.greet(),
             Event::Settle(life) => self.end_start(life),
-            Event::Reread(life, stream) => self.reread(life, stream),
             Event::Assemble(life, snapshot) => self.wake_assembly(life, &snapshot),
             Event::Resume(life, snapshot) => self.resume(life, &snapshot),
             Event::JobOver(life, snapshot, number) => self.end_job_in_time(life, &snapshot, number),
@@ -337,15 +340,17 @@ impl Event {
             | Self::Synced(life)
             | Self::Recorded(life)
             | Self::Stored(life)
-            | Self::Connect(life, _)
+            | Self::SenderTimer(life, ..)
+            | Self::ReceiverTimer(life, ..)
+            | Self::Read(life, ..)
+            | Self::Count(life, ..)
+            | Self::SlotsChanged(life)
             | Self::Assemble(life, _)
             | Self::Resume(life, _)
             | Self::JobOver(life, ..)
-            | Self::Entered(life, _)
             | Self::Settle(life)
-            | Self::Reread(life, _)
             | Self::Published(life, _) => Some(life.place),
-            Self::Send(stream) | Self::Ack(stream) => Some(stream.route.0),
+            Self::Ack(stream) => Some(stream.route.0),
             Self::Frame(stream) => Some(stream.route.1),
             Self::Inquired(inquiry) => Some(inquiry.of),
             Self::Informed(inquiry, _) => Some(inquiry.by.place),

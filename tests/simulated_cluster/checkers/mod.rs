@@ -24,8 +24,8 @@ use snapledger::process::snapshot::Recording;
 use snapledger::process::topology::Topology;
 
 use crate::disk::Disk;
+use crate::network::Route;
 use crate::plan::Plan;
-use crate::stream::Route;
 use crate::world::{Checked, Figures, Place};
 
 use durability::Durability;

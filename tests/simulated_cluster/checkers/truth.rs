@@ -10,8 +10,8 @@ use snapledger::process::event::{Record, Turn};
 use snapledger::process::ids::{AccountId, Lsn, ProcessId, Seq, SnapshotId};
 use snapledger::process::message::{Body, Message};
 
+use crate::network::Route;
 use crate::plan::Plan;
-use crate::stream::Route;
 use crate::world::{Checked, Place};
 
 /// What happened.
