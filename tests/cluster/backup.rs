@@ -278,8 +278,10 @@ async fn a_backup_answers_for_no_instant_that_a_clock_ahead_had_reached() {
     let copy = dir.path().join("copy");
     backup(&cluster.rest("n1"), &copy).await;
     // As far ahead as is believed, and then it gets a message that is as far ahead of that.
+    // n3 follows neither clock, so it knows nothing of that when it meets the copy.
     cluster.clock("n1").ahead_max = Duration::from_secs(30);
-    for (id, off_us) in [("n1", 29_000_000), ("n2", 58_000_000)] {
+    cluster.clock("n3").ahead_max = Duration::from_secs(10);
+    for (id, off_us) in [("n3", 0), ("n1", 29_000_000), ("n2", 58_000_000)] {
         cluster.stop(id).await;
         cluster.clock(id).wall.put_off(off_us);
         cluster.start(id).await;
