@@ -11,7 +11,7 @@
 //! - Several processes may assemble one snapshot: one that stands in, or several that started it under one id. An assembly
 //!   that may have rivals asks the other processes for a complete revision before it publishes one, and adopts it. While the
 //!   initiator is up, all others stand back for a limited time and leave publishing to it. Revisions are numbered so that two
-//!   processes never give one number ([`initiator`]).
+//!   processes never give one number (`initiator.rs`).
 //! - A part whose contents are damaged or missing here is not published. It is fetched again.
 //!
 //! Over 500 lines: one state machine, whose steps share every field.
