@@ -1,4 +1,5 @@
-//! Compiles `proto/` without protoc: protox parses, tonic generates, reflection gets the encoded set.
+//! Compiles `proto/` without protoc: protox parses, tonic generates code, and reflection gets the encoded descriptor
+//! set.
 
 use prost::Message as _;
 

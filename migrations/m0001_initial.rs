@@ -1,4 +1,4 @@
-//! Format 1: the first. A fresh store gets its owner, and from then on belongs to one process of one cluster.
+//! Format 1, the first. A new store gets its owner and belongs to one process of one cluster from then on.
 
 use super::{Damage, Migration, StoreError, Trees};
 
@@ -9,7 +9,7 @@ pub(super) const MIGRATION: Migration = Migration {
     retired: None,
 };
 
-// The trees of format 1 are made by opening them; nothing else is to be carried over.
+// The trees of format 1 are created by opening them; there is nothing to convert.
 fn run(_: &sled::Db, trees: &Trees) -> Result<(), StoreError> {
     if trees.journal.is_empty() {
         return Ok(());

@@ -1,9 +1,8 @@
-//! Format 2: a recorded state keeps a checksum of each channel, and knows the run of each peer.
+//! Format 2: a recorded state has a checksum of each channel and the run of each peer.
 //!
-//! The journal stays as it is: its entries are chained by hash, and what is published refers to those hashes. The
-//! states are written anew into a tree of their own, so that until the format number is raised (one batch in one
-//! tree) the store is wholly of format 1, and from then on wholly of format 2. States are derived from the journal,
-//! and so is what is added to them.
+//! The journal stays unchanged: its entries are chained by hash, and published data refers to those hashes. The states
+//! are rewritten into another tree. Until the format number is raised (one batch in one tree) the store is entirely of
+//! format 1, afterwards entirely of format 2. States, and what this step adds to them, are derived from the journal.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +24,7 @@ pub(super) const MIGRATION: Migration = Migration {
     retired: Some(STATES),
 };
 
-/// The states of format 1.
+/// The tree of states of format 1.
 const STATES: &str = "states";
 
 fn run(db: &sled::Db, trees: &Trees) -> Result<(), StoreError> {
@@ -59,7 +58,7 @@ fn run(db: &sled::Db, trees: &Trees) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The channels as the journal leaves them.
+/// The channels as of the end of the journal.
 #[derive(Default)]
 struct Channels {
     outgoing: BTreeMap<ProcessId, Outgoing>,
@@ -89,7 +88,7 @@ impl Channels {
         }
     }
 
-    // A state that is damaged is left out, as every start has passed it over: the journal gives it again.
+    // A damaged state is omitted, since every start has skipped it: the journal produces it again.
     fn convert(&self, old: &sled::Tree, new: &sled::Tree, cut: Lsn) -> Result<(), StoreError> {
         let key = position_key(cut);
         let state = match schema::get::<StateV1>(old, &key, Kind::State) {

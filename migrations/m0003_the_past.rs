@@ -1,9 +1,9 @@
-//! Format 3: what is asked about the past is final, and a store may begin in the middle of it.
+//! Format 3: answers about the past are final, and a store may begin in the middle of it.
 //!
-//! Nothing that is stored changes. The journal may hold two records that programs before did not know: `ClockAdvanced`, by
-//! which the clock passes an instant that somebody asked about, and `Carried`, a message of a restored channel. And there
-//! is a tree `stretches`, the index of which turns touch an account. A node makes it in the background from the journal,
-//! so that a start after an upgrade takes no longer than any other.
+//! Stored data does not change. The journal may contain two new records: `ClockAdvanced`, which moves the clock past a
+//! requested instant, and `Carried`, a message of a restored channel. There is a new tree `stretches` with the account
+//! index. A node builds it in the background from the journal, so that the first start after an upgrade takes no longer
+//! than others.
 
 use super::{Migration, StoreError, Trees};
 

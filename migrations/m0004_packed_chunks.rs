@@ -1,7 +1,7 @@
-//! Format 4: chunks are packed where that makes them shorter.
+//! Format 4: chunks are compressed where that makes them smaller.
 //!
-//! Nothing that is stored changes: chunks of before are read as they lie there, and go when runs are merged into new ones. A
-//! program before this one would take a packed chunk for damage, and refuses the store by its number.
+//! Stored data does not change: older chunks are read as they are and disappear when runs are merged into new ones.
+//! Older programs would take a compressed chunk for damage and refuse the store by its number.
 
 use super::{Migration, StoreError, Trees};
 

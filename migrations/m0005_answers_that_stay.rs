@@ -1,11 +1,10 @@
-//! Format 5: the history stays small, however long it gets; a journal may say that remembered answers are forgotten
-//! (`AnswersForgotten`), and holds no refusals any more.
+//! Format 5: the history stays small however long it gets; a journal may record that remembered answers are forgotten
+//! (`AnswersForgotten`), and contains no refusals any more.
 //!
-//! Nothing that is stored changes. Old revisions are packed into blocks in the background, in two trees of their own; those
-//! of before are read where they lie until then. A program before this one would not find what is packed, and refuses the
-//! store by its number.
+//! Stored data does not change. Old revisions are packed into blocks in the background, in two new trees; until then
+//! they are read where they are. Older programs would not find packed revisions and refuse the store by its number.
 //!
-//! A process can be missing because its channels are stopped: a reason that a program before this one cannot read.
+//! A process can be missing because its channels are stopped, a reason that older programs cannot decode.
 
 use super::{Migration, StoreError, Trees};
 

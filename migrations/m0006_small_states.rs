@@ -1,13 +1,13 @@
-//! Format 6: a recorded state is compressed, and names in its registers the snapshots that its process still knows, rather than
-//! every snapshot there ever was as a cell.
+//! Format 6: a recorded state is compressed. Its registers name the snapshots that the process still knows, instead of
+//! one cell per snapshot ever taken.
 //!
-//! Old turns of the journal are packed into blocks, in a tree of their own, while snapshots are published.
+//! Old turns of the journal are packed into blocks, in a new tree, while snapshots are published.
 //!
-//! A turn in which a peer is met whose clock is not followed says so in a record of its own.
+//! A turn in which a peer is met whose clock is not followed has a record that says so.
 //!
-//! Nothing that is stored changes. States of before are read as they lie, and their cells of snapshots are dropped when runs are
-//! merged into a base. A program before this one cannot read the new states, would not
-//! find packed turns, and refuses the store by its number.
+//! Stored data does not change. Older states are read as they are, and their snapshot cells are dropped when runs are
+//! merged into a base. Older programs can neither decode the new states nor find packed turns, and refuse the store by
+//! its number.
 
 use super::{Migration, StoreError, Trees};
 

@@ -1,6 +1,6 @@
-//! An auditor in another language, which knows the operations from their file alone, agrees with every node on the past, also
-//! with two of three dead and after a restart. Without this a fault that statements, balances and snapshots share would be
-//! seen by nobody: all tests in Rust read the past with the code that made it.
+//! An auditor in another language, which knows only the file of operations, agrees with every node about the past, also
+//! with two of three nodes down and after a restart. Without this a fault common to statements, balances and snapshots
+//! goes unnoticed, since all tests in Rust read the past with the code that wrote it.
 
 #[allow(dead_code, reason = "each test program uses a part of it")]
 #[path = "teller/random.rs"]
@@ -20,7 +20,7 @@ const SEED: u64 = 5;
 const ACCOUNTS: u64 = 30;
 const ROWS: u64 = 600;
 
-// Every account begins with a deposit that no row can use up.
+// The initial deposit of each account exceeds all of its payments.
 fn orders() -> String {
     let mut random = Random::new(SEED);
     let place = |number: u64| (number % 3 + 1, number / 3);

@@ -1,12 +1,12 @@
-//! Each measurement runs to its end with tiny parameters, and says what it promises. No figure is looked at: these are
-//! debug builds. Without this a measurement that nobody has run for a while might no longer work.
+//! Each measurement runs to its end with tiny parameters and reports all of its figures. Their values are not checked:
+//! these are debug builds. Without this a measurement that is rarely run could break unnoticed.
 
 use std::process::Command;
 
 use assert_cmd::cargo::cargo_bin;
 use serde_json::Value;
 
-/// What `bench` says of one run in an own directory, which it leaves empty.
+/// The output of `bench` for one run in its own directory, which must be empty afterwards.
 #[track_caller]
 fn measured(arguments: &str) -> Value {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -31,7 +31,7 @@ fn measured(arguments: &str) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// Every ratio has both of its figures.
+/// Checks that every ratio has both of its figures.
 #[track_caller]
 fn assert_ratios(measured: &Value, count: usize) {
     let ratios = measured["ratios"].as_array().expect("a list");
@@ -110,11 +110,11 @@ fn a_stream_is_measured() {
 #[test]
 fn snapshots_are_compared_by_accounts() {
     let measured = measured("snapshot --accounts 100,1000 --changed 20 --nodes 2");
-    // The growth, and for each count what is new, what is written for it, and two of the disk.
+    // The growth; for each number of accounts the new bytes and the written bytes; and two ratios of the disk.
     assert_ratios(&measured, 9);
 }
 
-/// What stands in for the script of PostgreSQL, which is not on every machine.
+/// A stand-in for the PostgreSQL script, since PostgreSQL is not on every machine.
 const RATES: &str = r#"cat <<'JSON'
 {"version": "15.0", "figures": [
     {"what": "transfers", "clients": 8, "per_second": {"median": 8, "min": 8, "max": 8}},

@@ -1,7 +1,7 @@
-//! Crashes: what `commit` has returned for is there, whatever happens next.
+//! Crashes: everything for which `commit` has returned is there, whatever happens next.
 //!
-//! Without this, a node could acknowledge turns that a kill or a power cut takes back: sled's own flush does not
-//! reach the medium, and a store that forgot its own sync would look the same until the day of the power cut.
+//! Without this a node could acknowledge turns that a kill or a power failure takes back: sled's own flush does not
+//! reach the medium, and a store without its own sync would look the same until the first power failure.
 
 mod teller;
 
@@ -45,7 +45,7 @@ fn a_kill_right_after_a_commit_takes_nothing_back() {
         let copy = tempfile::tempdir().expect("a temporary directory");
         images::copy(dir.path(), copy.path());
         assert_same(&recovered_from(copy.path()), &teller);
-        // The background work is on its way at the next copy, and not durable.
+        // Background work is in progress at the next copy and not durable.
         teller.work(&store);
     }
 }
@@ -88,7 +88,7 @@ fn a_power_cut_in_a_commit_leaves_the_turn_whole_or_not_at_all() {
     assert!(absent > 0, "no image was torn: the test is blind");
 }
 
-// Turns of one sector, of many, and of more than one fragment: the value is journaled once for each channel, too.
+// Turns of one sector, of many, and of several fragments; the value is also journaled once per channel.
 fn wide_operation(number: u64) -> Input {
     let operation = match number % 3 {
         0 => Operation::Deposit {
@@ -124,7 +124,7 @@ fn a_store_without_its_sync_is_caught() {
     assert_eq!(lost, 1, "the image holds what was never synced");
 }
 
-/// A disk that fails once it is told to.
+/// A disk that fails when told to.
 #[derive(Clone, Default)]
 struct Failing(Arc<AtomicBool>);
 

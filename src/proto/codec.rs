@@ -1,5 +1,6 @@
-//! Messages in one piece. tonic hands prost a buffer that may be in pieces, at which it looks anew for every number of the
-//! message. A message that has arrived lies in one piece and is read from there; room for one that leaves is made at once.
+//! A codec for contiguous messages. tonic gives prost a buffer that may consist of several pieces, which it checks for
+//! every number of the message. This codec decodes a received message from one contiguous buffer, and reserves the
+//! space of a sent message at once.
 
 use std::marker::PhantomData;
 
@@ -8,11 +9,11 @@ use prost::bytes::Buf as _;
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
-/// The codec of all services: `application/grpc+proto`, as that of tonic.
+/// The codec of all services: `application/grpc+proto`, as tonic's own.
 #[derive(Debug, Clone)]
 pub struct Contiguous<E, D>(PhantomData<(E, D)>);
 
-/// Reads or writes messages of one type.
+/// Encodes or decodes messages of one type.
 #[derive(Debug, Clone)]
 pub struct Of<M>(PhantomData<M>);
 
@@ -63,7 +64,8 @@ impl<M: Message + Default> Decoder for Of<M> {
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<M>, Status> {
-        // Out of the buffer as a whole, also where it cannot be decoded: behind it stands the next one. Nothing is copied.
+        // Takes the whole message out of the buffer even if it cannot be decoded, since the next one follows. Nothing
+        // is copied.
         let whole = buffer.copy_to_bytes(buffer.remaining());
         let decoded = M::decode(&whole[..]);
         let decoded = decoded.map_err(|error| Status::internal(error.to_string()));
@@ -78,7 +80,7 @@ mod tests {
     use super::*;
     use crate::proto::chandy_lamport::DepositRequest;
 
-    // As it goes over the wire: not compressed, a length, a message.
+    // The wire format: not compressed, a length, a message.
     fn frame(message: &[u8]) -> Vec<u8> {
         let [.., length] = message.len().to_be_bytes();
         [&[0, 0, 0, 0, length], message].concat()
@@ -93,7 +95,7 @@ mod tests {
         let whole = deposit.encode_to_vec();
         let cut_off = &whole[..2];
         let frames = [frame(&whole), frame(&[]), frame(&whole), frame(cut_off)];
-        // A body for which no crate is needed; these bytes are text as well.
+        // A string is a body without a further crate; these bytes are valid UTF-8.
         let body = String::from_utf8(frames.concat()).expect("small numbers and letters");
         let decoder = Of::<DepositRequest>::default();
         let mut arrived = Streaming::new_request(decoder, body, None, None);

@@ -1,4 +1,4 @@
-//! The wire types, generated from `proto/`, and how they come into bytes and out of them.
+//! The wire types, generated from `proto/`, and their codec.
 
 mod codec;
 
@@ -10,7 +10,7 @@ pub mod chandy_lamport {
     tonic::include_proto!("chandy_lamport");
 }
 
-/// Package `snapledger.v1`: our own.
+/// Package `snapledger.v1`: the interface of this project.
 #[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
 pub mod snapledger {
     tonic::include_proto!("snapledger.v1");

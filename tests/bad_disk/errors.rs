@@ -1,5 +1,5 @@
-//! EIO and ENOSPC from the calls of a commit, in the middle of a load: the node stops with code 3 and one sentence, and
-//! after a plain start everything acknowledged is there.
+//! EIO and ENOSPC in the system calls of a commit under load: the node stops with code 3 and one sentence, and after a
+//! plain restart everything acknowledged is there.
 
 use serde_json::json;
 
@@ -8,7 +8,7 @@ use crate::program::Program;
 use crate::rest::posted;
 use crate::saboteur::Saboteur;
 
-/// Call, error, and which of its calls.
+/// The system call, the error, and the number of the call that fails.
 const CASES: [(&str, &str, u32); 7] = [
     ("fdatasync", "EIO", 1),
     ("fdatasync", "EIO", 4),
@@ -34,7 +34,7 @@ async fn an_error_of_the_disk_stops_the_node_and_loses_nothing_acknowledged() {
         let mut rounds = 0;
         let mut asked = ledger.acknowledged();
         loop {
-            // A snapshot, so that the background writes as well.
+            // A snapshot, so that background threads write as well.
             let _answer = node
                 .rest
                 .try_send(posted("/v1/snapshots", &json!({}), &[]))

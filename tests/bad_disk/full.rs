@@ -1,5 +1,5 @@
-//! A small disk that fills up: refused clearly before, stopped with code 3 behind, and everything acknowledged there
-//! once somebody has made room.
+//! A small disk that fills up: clear refusals first, then a stop with code 3. Everything acknowledged is there when
+//! space has been freed.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -20,14 +20,14 @@ use crate::required;
 const VALUE_BYTES: usize = 30_000;
 const PUTS_MAX: usize = 1000;
 
-/// A tmpfs over the directory of a store.
+/// A tmpfs mounted on the directory of a store.
 struct Small {
     home: TempDir,
     store: PathBuf,
 }
 
 impl Small {
-    /// `None`, with a word on it, where mounting is not allowed.
+    /// `None`, with a message, if mounting is not allowed.
     fn mounted(size: &str) -> Option<Self> {
         let home = tempfile::tempdir().expect("a temporary directory");
         let store = home.path().join("store");
@@ -58,7 +58,7 @@ impl Small {
         self.home.path()
     }
 
-    /// Takes room away, so that the disk has about so many bytes left.
+    /// Fills the disk until about `left` bytes are free.
     fn fill(&self, left: u64) -> PathBuf {
         let path = self.store.join("other");
         let mut file = File::create(&path).expect("there is room");
@@ -71,7 +71,7 @@ impl Small {
 
 impl Drop for Small {
     fn drop(&mut self) {
-        // What is still open there keeps it until it is closed.
+        // Files that are still open keep it mounted until they are closed.
         let _gone = Command::new("umount").arg("-l").arg(&self.store).status();
     }
 }

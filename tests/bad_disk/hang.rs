@@ -1,11 +1,11 @@
-//! A sync that does not come back: the watchdog stops the node, and nothing that waited is acknowledged.
+//! A sync that does not return: the watchdog stops the node, and nothing that waited for it is acknowledged.
 
 use crate::await_it::until;
 use crate::ledger::Ledger;
 use crate::program::Program;
 use crate::saboteur::Saboteur;
 
-/// A minute, in microseconds: longer than any test waits.
+/// One minute in microseconds, longer than any test waits.
 const DELAY: &str = "delay_enter=60000000";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -22,7 +22,7 @@ async fn a_commit_that_hangs_stops_the_node() {
             node.log().contains("\nerror: ").then_some(())
         })
         .await;
-        // A program that is traced has ended only once its tracer has let go of it.
+        // A traced program has ended only when its tracer has released it.
         drop(saboteur);
     };
     let (is_acknowledged, ()) = tokio::join!(ledger.deposit(&node), watched);

@@ -1,13 +1,13 @@
-//! `kill -9` at the very call: every kind of call that a commit makes, the first time and later times.
+//! `kill -9` at every kind of system call that a commit makes, at the first and at later calls.
 
 use crate::ledger::Ledger;
 use crate::program::Program;
 use crate::saboteur::Saboteur;
 
-/// What a commit calls: the engine's write, its hint to the system, our sync; and the witness's write.
+/// The calls of a commit: the engine's write, its writeback hint, the store's sync; and the write of the watermark.
 const CALLS: [&str; 3] = ["pwrite64", "sync_file_range", "fdatasync"];
 const TIMES: u32 = 4;
-/// Far more than it takes until some thread has made its fourth call.
+/// Far more deposits than needed until some thread makes its fourth call.
 const DEPOSITS_MAX: usize = 100;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,4 +1,4 @@
-//! Deposits with a key each, and what became of them.
+//! Deposits with idempotency keys, and their outcomes.
 
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -6,18 +6,18 @@ use tokio::task::JoinSet;
 use crate::program::Program;
 use crate::rest::{Answer, Rest, posted};
 
-/// The account that everything is paid into.
+/// The account that receives all deposits.
 const ACCOUNT: &str = "till";
 
-/// What was asked for so far.
+/// The deposits requested so far.
 #[derive(Default)]
 pub(crate) struct Ledger {
-    /// Amounts, and whether they were acknowledged; the key of each is its place.
+    /// Amounts, and whether they were acknowledged; the key of each is its index.
     deposits: Vec<(i64, bool)>,
 }
 
 impl Ledger {
-    /// Asks for one more deposit; says whether it was acknowledged.
+    /// Requests one more deposit; returns whether it was acknowledged.
     pub(crate) async fn deposit(&mut self, node: &Program) -> bool {
         let place = self.deposits.len();
         let amount = 1 + i64::try_from(place).expect("few are made");
@@ -28,7 +28,7 @@ impl Ledger {
         is_done
     }
 
-    /// Several at once.
+    /// Requests several concurrently.
     pub(crate) async fn deposit_together(&mut self, node: &Program, count: usize) {
         let mut asked = JoinSet::new();
         for _ in 0..count {
@@ -47,8 +47,8 @@ impl Ledger {
         self.deposits.iter().filter(|(_, is_done)| *is_done).count()
     }
 
-    /// Everything acknowledged is there, the rest wholly or not; and once all is asked again, everything is there
-    /// once. Says how many were there that nobody had acknowledged.
+    /// Checks that everything acknowledged is there and each other deposit is there completely or not at all; and that
+    /// after all are retried, each is there once. Returns the number of unacknowledged deposits that were there.
     pub(crate) async fn settle(&mut self, node: &Program) -> usize {
         let found = node.rest.balance(ACCOUNT).await.unwrap_or(0);
         let sum = |wanted: bool| -> i64 {

@@ -1,4 +1,4 @@
-//! What a kill in the middle of a start leaves of the engine's snapshot: removed, said so, nothing lost.
+//! The leftover of the engine's snapshot after a kill during a start: it is removed and logged, and nothing is lost.
 
 use crate::ledger::Ledger;
 use crate::program::Program;

@@ -1,8 +1,8 @@
-//! The program on a disk that fails: it is killed at a call, refuses a write or a sync, hangs, fills up.
+//! The program on a failing disk: killed at a system call, with failing writes or syncs, hanging, or full.
 //!
-//! What it acknowledged is there after the next start, what it did not is there wholly or not at all, and a retry is
-//! harmless. Without this a node could go on after an error of its disk, and acknowledge what is lost.
-//! strace makes the calls fail and kills, tmpfs is the small disk; where the machine does not allow them, a test says so.
+//! Everything acknowledged is there after the next start, everything else completely or not at all, and a retry is
+//! safe. Without this a node could continue after a disk error and acknowledge lost operations. strace injects errors
+//! and kills; a tmpfs is the small disk. A test reports if the machine does not allow them.
 
 #[allow(dead_code, reason = "each test program uses a part of it")]
 #[path = "../cluster/await_it.rs"]

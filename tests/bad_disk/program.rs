@@ -1,4 +1,4 @@
-//! One node that is a program, alone in its cluster.
+//! A single node as a program, alone in its cluster.
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use crate::await_it::until;
 use crate::rest::{Rest, asked};
 
-/// A node that runs, or has ended by itself. It is killed when it goes out of scope.
+/// A node that runs or has ended. It is killed when dropped.
 pub(crate) struct Program {
     child: Child,
     log: PathBuf,
@@ -21,7 +21,7 @@ impl Program {
     pub(crate) async fn start(home: &Path, options: &[&str]) -> Self {
         let mut program = Self::spawn(home, options);
         until("a node that is ready", async || {
-            // A port that was free a moment ago may be taken: then it is tried again.
+            // A port that was free a moment ago may be taken: retry.
             if program.child.try_wait().expect("a child").is_some() {
                 let log = program.log();
                 assert!(log.contains("the port is in use"), "{log}");
@@ -33,7 +33,7 @@ impl Program {
         program
     }
 
-    /// Starts a node and waits for nothing.
+    /// Starts a node without waiting.
     pub(crate) fn spawn(home: &Path, options: &[&str]) -> Self {
         let [grpc, rest] = [free_port(), free_port()];
         let log = home.join("log");
@@ -77,7 +77,7 @@ impl Program {
         self.child.id()
     }
 
-    /// What it has said on stderr.
+    /// Its stderr so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).expect("it was created")
     }
@@ -88,7 +88,7 @@ impl Program {
         self.child.wait().expect("it was killed");
     }
 
-    /// Waits until it has ended by itself; its exit code, or `None` where a signal ended it.
+    /// Waits until it has ended by itself. Returns the exit code, or `None` if a signal ended it.
     pub(crate) async fn ended(&mut self) -> Option<i32> {
         let child = &mut self.child;
         let status = until("the end of the node", async || {
@@ -97,7 +97,7 @@ impl Program {
         status.await.code()
     }
 
-    /// It has stopped by itself, because of its store, and says so in one sentence.
+    /// Checks that it has stopped because of its store, with one sentence.
     pub(crate) async fn assert_stopped(&mut self) -> String {
         let code = self.ended().await;
         let log = self.log();

@@ -1,4 +1,5 @@
-//! strace at a node that runs: the next call of a kind, on whatever thread, is the last, fails, or takes long.
+//! strace attached to a running node: the next system call of a kind, on any thread, kills the node, fails or is
+//! delayed.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -6,12 +7,12 @@ use std::process::{Child, Command, Stdio};
 use crate::await_it::until;
 use crate::required;
 
-/// strace. It is ended with the test.
+/// The strace process, killed when dropped.
 pub(crate) struct Saboteur(Child);
 
 impl Saboteur {
-    /// Does `what` to the `when`th call of this name that a thread makes; `None`, with a word on it, where strace
-    /// cannot be had.
+    /// Injects `what` into the `when`th call with this name that a thread makes; `None`, with a message, if strace is
+    /// not available.
     pub(crate) async fn attach(process: u32, call: &str, what: &str, when: u32) -> Option<Self> {
         let inject = format!("inject={call}:{what}:when={when}");
         let mut strace = Command::new("strace");
@@ -50,7 +51,7 @@ impl Saboteur {
 
 impl Drop for Saboteur {
     fn drop(&mut self) {
-        // It ends with what it traces, too.
+        // It also ends with the traced program.
         let _ended = self.0.kill();
         let _ended = self.0.wait();
     }

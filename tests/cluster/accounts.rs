@@ -1,5 +1,5 @@
-//! Account ids at the edge of what is allowed are taken exactly or refused, at every entrance. Without this two
-//! spellings could be one account, or one account unreachable.
+//! Account ids at the limits are accepted exactly or refused, in every API. Without this two spellings could denote one
+//! account, or an account could be unreachable.
 
 use serde_json::json;
 use snapledger::proto::chandy_lamport::{DepositRequest, GetBalanceRequest};

@@ -1,4 +1,4 @@
-//! Amounts at the edge of 64 bits are exact or refused, and what does not fit an account is kept in `suspense`. Without
+//! Amounts at the limits of 64 bits are exact or refused, and what does not fit an account goes to `suspense`. Without
 //! this money could wrap around, be rounded or be dropped.
 
 use serde_json::json;
@@ -52,7 +52,7 @@ async fn what_is_no_amount_is_refused_and_the_greatest_is_exact() {
     cluster.stop_all().await;
 }
 
-// Without this a person would read 27670116110564327000 where the node says 27670116110564327421.
+// Without this a user reads 27670116110564327000 where the node reports 27670116110564327421.
 async fn commands_show_all_digits(rest: &Rest, id: &str, digits: &str) {
     let json = ["--output", "json"];
     for command in [
@@ -66,7 +66,7 @@ async fn commands_show_all_digits(rest: &Rest, id: &str, digits: &str) {
             assert!(text.contains(digits), "{command:?} {form:?}: {text}");
         }
     }
-    // Their tables have no column for what was paid in.
+    // Their tables have no column for deposits.
     for command in [&["snapshot", "list"][..], &["snapshot", "revisions", id]] {
         let text = said(rest, &[command, &json].concat()).await;
         assert!(text.contains(digits), "{command:?}: {text}");

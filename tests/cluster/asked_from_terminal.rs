@@ -1,5 +1,5 @@
-//! Questions about the past from a terminal: tables for people, and the node's answer as it came for programs. Without
-//! this the API could be right and nobody at a terminal could ask it.
+//! Questions about the past on the command line: tables for people, and the unchanged JSON answer of the node for
+//! programs. Without this the commands could be wrong while the API is right.
 
 use std::process::Command;
 
@@ -10,7 +10,7 @@ use snapledger::proto::snapledger::history_service_client::HistoryServiceClient;
 use crate::nodes::Cluster;
 use crate::rest::Rest;
 
-/// How the program ended: its exit code, and what it printed on stdout and stderr.
+/// The exit code, stdout and stderr of the program.
 pub(crate) type Ended = (Option<i32>, String, String);
 
 pub(crate) async fn ended(rest: &Rest, arguments: &[&str]) -> Ended {
@@ -26,7 +26,7 @@ pub(crate) async fn ended(rest: &Rest, arguments: &[&str]) -> Ended {
     )
 }
 
-// What the program prints where it ends well.
+// The stdout of a successful run.
 pub(crate) async fn said(rest: &Rest, arguments: &[&str]) -> String {
     let (code, stdout, stderr) = ended(rest, arguments).await;
     assert_eq!(code, Some(0), "{stderr}");
@@ -116,7 +116,7 @@ async fn a_balance_of_a_process_that_is_down_does_not_look_certain() {
     cluster.stop_all().await;
 }
 
-/// All ids of a list, page by page of one entry, each with the same arguments but for the cursor; `between` comes behind
+/// All ids of a list, read in pages of one entry with the same arguments except for the cursor; `between` runs after
 /// the first page.
 async fn paged(rest: &Rest, arguments: &[&str], between: impl AsyncFnOnce()) -> Vec<String> {
     let json = ["--limit", "1", "--output", "json"];
@@ -146,7 +146,7 @@ async fn paged(rest: &Rest, arguments: &[&str], between: impl AsyncFnOnce()) -> 
     }
 }
 
-/// Without this the second page of what was in the last hour would be refused, as its bound is another one by then.
+/// Without this the second page of the last hour is refused, since its relative bound has changed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_of_what_was_lately_go_on_where_the_first_began() {
     let mut cluster = Cluster::up(&["n1"]).await;
@@ -162,7 +162,7 @@ async fn pages_of_what_was_lately_go_on_where_the_first_began() {
     let statement = [
         "account", "history", "a", "--from", "-1h", "--to", "now", "--order", "oldest",
     ];
-    // It is not over at the first page's `now`.
+    // At the `now` of the first page it has not happened yet.
     let more = async || cluster.deposit("n1", "a", 4).await;
     assert_eq!(paged(&rest, &statement, more).await, ["1", "2", "3"]);
 

@@ -1,5 +1,5 @@
-//! What a question about the past costs: a turn of each process for an instant that none of its turns has passed, and
-//! nothing for any other. Without this whoever watches a cluster that does nothing fills its journals.
+//! The cost of a question about the past: one turn of each process for an instant that none of its turns has passed,
+//! and nothing otherwise. Without this polling an idle cluster fills its journals.
 
 use std::collections::BTreeSet;
 
@@ -54,7 +54,7 @@ async fn a_hundred_questions_take_one_turn_of_each_process() {
     }
     assert_turns(&cluster, &before, 0);
 
-    // What was acknowledged at one node is seen from any other at once.
+    // An operation acknowledged by one node is visible from every other at once.
     cluster.deposit("n3", "cash", 1).await;
     let answer = audit(&cluster, "n1", "").await;
     assert_eq!(answer["totals"]["deposits"], 301, "{answer}");
@@ -93,7 +93,7 @@ async fn questions_about_one_instant_share_a_turn_and_a_past_instant_takes_none(
             at_us: Some(at_us - earlier),
             ..request.clone()
         };
-        // It may be before the journal began; that costs nothing either.
+        // The instant may be before the journal began; that costs nothing either.
         let _answered = history.balance_at(request).await;
     }
     assert_turns(&cluster, &before, 0);

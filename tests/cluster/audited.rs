@@ -1,5 +1,5 @@
-//! A snapshot is checked away from the nodes: as a file, as what a node sends, and one balance by its proof. Without this
-//! an auditor would have to believe the program that is to be audited.
+//! A snapshot is verified independently of the nodes: from a file, from the export of a node, and one balance by its
+//! proof. Without this an auditor would have to trust the audited program.
 
 use std::path::Path;
 
@@ -24,7 +24,7 @@ async fn a_snapshot_is_verified_without_its_nodes() {
     let root = root.header("etag").trim_matches('"').to_owned();
 
     let route = format!("/v1/snapshots/{id}/export");
-    // The file is no text, so it is asked for as what is known already.
+    // The file is binary, so the request uses the known ETag.
     let tag = format!("\"{root}-export\"");
     let known = asked(&route, &[("if-none-match", &tag)]);
     let known = rest.send(known).await;

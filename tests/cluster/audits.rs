@@ -1,5 +1,5 @@
-//! The whole cluster at a past instant: asked of any node, now or after a restart, the answer is the same to the letter,
-//! conserves money that is on its way, and says who is missing. Without this an auditor could be told two things.
+//! An audit of a past instant gives the same bytes from any node, now or after a restart, conserves money in flight,
+//! and names missing processes. Without this an auditor could get two different answers.
 
 use serde_json::{Value, json};
 
@@ -63,7 +63,7 @@ async fn an_instant_answers_the_same_from_every_node_and_after_a_restart() {
     cluster.stop_all().await;
 }
 
-// By the instant and by the cut, from each node.
+// By instant and by cut, from each node.
 async fn assert_same(cluster: &Cluster, asked: &[(String, String)]) {
     for (at, body) in asked {
         for id in IDS {
@@ -133,7 +133,7 @@ async fn who_is_gone_is_named_with_what_is_known_of_it() {
     let known = channels.filter(|one| one["amount"] != Value::Null);
     assert_eq!(known.count(), 2, "between n1 and n2");
 
-    // Nothing is known of n3 before its first snapshot, and it is left out by name.
+    // Nothing is known of n3 before its first snapshot; it is left out by name.
     let found = json_of(&audit(&rest, &format!("at={before}")).await);
     assert_eq!(found["missing"][0]["known_until"], Value::Null);
     assert_eq!(found["missing"][0]["in_totals"], false);
@@ -177,7 +177,7 @@ async fn what_is_no_past_and_no_cut_is_refused() {
         );
         assert_eq!(answer.json()["field"], field, "{query}");
     }
-    // The positions of a store that is there no more are those of another journal, also where the new one is as long.
+    // Positions in a lost store are of another journal, even if the new one is equally long.
     cluster.stop("n1").await;
     cluster.wipe("n1");
     cluster.start("n1").await;

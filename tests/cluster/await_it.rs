@@ -1,14 +1,14 @@
-//! Waiting for a condition with a deadline: no test sleeps, and none hangs.
+//! Waits for conditions with a deadline: no test sleeps, and none hangs.
 
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-/// Far more than anything here takes, also on a machine that is busy.
+/// Far more than any condition takes, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Looks until there is something to see; `what` says what did not come in time.
+/// Polls until `look` returns a value; `what` names the condition if it fails.
 pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

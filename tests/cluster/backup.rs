@@ -1,6 +1,6 @@
-//! A node that runs is backed up while it goes on: the copy is a whole store, says how far it reaches, and takes the place of
-//! the original when that is lost. Without this a store could be copied only while its node stands still, or the copy
-//! would open and lack what was written meanwhile.
+//! A running node is backed up: the copy is a whole store, reports its position, and can replace a lost original.
+//! Without this a store could be copied only while its node is stopped, or the copy would open and silently lack later
+//! turns.
 
 use std::path::Path;
 use std::time::Duration;
@@ -27,7 +27,7 @@ async fn backup(rest: &Rest, into: &Path) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_under_load_is_whole_and_says_how_far_it_reaches() {
-    // Of every node retention deletes meanwhile, as far as it may.
+    // Retention deletes on every node meanwhile, as far as it may.
     let cluster = Cluster::planned(&IDS).with_max_count(2).started().await;
     let mut cluster = cluster;
     cluster.connected().await;
@@ -64,7 +64,7 @@ async fn a_backup_under_load_is_whole_and_says_how_far_it_reaches() {
         let position = copied["journal_position"].as_u64().expect("a position");
         assert_eq!(store.position(), Lsn(position));
     }
-    // What is there already, and what is not there, is said before anything is written.
+    // An existing destination, and a missing node, are reported before anything is written.
     let into = copies[0].0.to_str().expect("text");
     let (code, _, stderr) = ended(&rest, &["backup", "--into", into]).await;
     assert!(
@@ -130,7 +130,7 @@ async fn a_backup_takes_the_place_of_a_lost_store_and_is_refused_beside_it() {
     cluster.stop_all().await;
 }
 
-/// Without this instants behind the position of a backup would be answered from it as if nothing had happened there.
+/// Without this instants after the position of a backup are answered as if nothing had happened.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_that_was_put_back_answers_for_no_instant_that_it_lacks() {
     let mut cluster = Cluster::up(&IDS).await;
@@ -143,7 +143,7 @@ async fn a_backup_that_was_put_back_answers_for_no_instant_that_it_lacks() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let copy = dir.path().join("copy");
     backup(&rest, &copy).await;
-    // No channel tells of it.
+    // No channel reveals it.
     cluster.deposit("n1", "a", 5).await;
     let lost = cluster.rest("n2").read("/v1/audit").await;
     assert_eq!(
@@ -191,7 +191,7 @@ async fn a_backup_that_was_put_back_answers_for_no_instant_that_it_lacks() {
     cluster.stop_all().await;
 }
 
-/// Without this what the original did, and told no peer, would be missing in answers that are called complete.
+/// Without this operations that the original made and told no peer are missing in answers marked as complete.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_answers_for_no_instant_that_it_lacks_where_the_clock_is_behind_either() {
     let mut cluster = Cluster::up(&IDS).await;
@@ -217,7 +217,7 @@ async fn a_backup_answers_for_no_instant_that_it_lacks_where_the_clock_is_behind
     cluster.stop("n1").await;
     cluster.wipe("n1");
     std::fs::rename(&copy, cluster.store("n1")).expect("on one file system");
-    // Less than clock.ahead_max, so it is followed: the first turn is labelled before what is lost.
+    // Less than clock.ahead_max, so it is followed: the first turn has an earlier time than the lost ones.
     cluster.clock("n1").ahead_max = Duration::from_secs(21);
     cluster.clock("n1").wall.put_off(-20_000_000);
     cluster.start("n1").await;
@@ -245,7 +245,7 @@ async fn a_backup_answers_for_no_instant_that_it_lacks_where_the_clock_is_behind
         let since = statement["kept_since"].as_str();
         assert!(since > Some(&at), "{id}: {statement:#}");
     }
-    // The original may have been some way ahead of its peers: until then nothing is known of it.
+    // The original may have been somewhat ahead of its peers; until that time nothing is known of it.
     put_all_off(&mut cluster, 60_000_000);
     let now = cluster.rest("n2").read("/v1/audit").await;
     assert_eq!(now["complete"], false, "{now:#}");
@@ -268,8 +268,8 @@ fn put_all_off(cluster: &mut Cluster, off_us: i64) {
     }
 }
 
-/// Without this a copy would contradict what the original has answered alone, ahead of its own clock, which was ahead of the
-/// others.
+/// Without this a copy contradicts answers of the original, which was alone and ahead of its own clock, which was ahead
+/// of the others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backup_answers_for_no_instant_that_a_clock_ahead_had_reached() {
     let mut cluster = Cluster::up(&IDS).await;
@@ -310,7 +310,7 @@ async fn a_backup_answers_for_no_instant_that_a_clock_ahead_had_reached() {
     Store::vouch(&cluster.store("n1")).expect("a good store");
     cluster.clock("n1").wall.put_off(0);
     cluster.start("n1").await;
-    // n2 refuses it: it has sent more than the copy knows of.
+    // n2 refuses it: n2 has sent more than the copy knows of.
     open(&cluster.rest("n1"), ("n1", "n3")).await;
     put_all_off(&mut cluster, 60_000_000);
     for id in IDS {

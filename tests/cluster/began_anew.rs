@@ -1,5 +1,5 @@
-//! Differences across the loss of a store, where as much or more has passed since than before. Without this they are the
-//! differences of two stores, or of two channels of one name, and look explained.
+//! Differences across the loss of a store after which as much or more has passed as before. Without this they compare
+//! two stores, or two channels with the same name, and appear explained.
 
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ fn sent(total: &Value) -> [Value; 3] {
     ["transfers", "amount", "began_anew"].map(|field| total["sent"][0][field].clone())
 }
 
-// Of n1 alone.
+// Without the parts of the others.
 async fn partial(cluster: &Cluster, id: &str) {
     let n1 = cluster.rest("n1");
     let body = json!({"snapshot_id": id, "deadline": "500ms"});
@@ -47,7 +47,8 @@ fn figures<const N: usize>(total: &Value, fields: [&str; N]) -> [Option<i64>; N]
     fields.map(|field| total[field].as_i64())
 }
 
-/// What had been sent by the older cut waited for a store that was given up before the newer one, as was the store before it.
+/// What had been sent by the older cut waited for a store that was given up before the newer cut, as was the store
+/// before it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_that_began_anew_for_a_store_between_two_others_is_told_by_the_journal() {
     let mut cluster = Cluster::up(&["n1", "n2"]).await;
@@ -81,7 +82,7 @@ async fn a_channel_that_began_anew_for_a_store_between_two_others_is_told_by_the
     cluster.stop_all().await;
 }
 
-/// A process that calls this one says of no store whose it is.
+/// A unary process does not identify its store.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_to_a_process_of_another_make_that_began_anew_is_told_by_the_journal() {
     let cluster = Cluster::planned(&["n1", "x1"]).with_other_make("x1");
@@ -100,7 +101,7 @@ async fn a_channel_to_a_process_of_another_make_that_began_anew_is_told_by_the_j
     assert_eq!(found, [Some(30), Some(30), Some(40)], "{total:#}");
     assert_eq!(total["explained"], true, "{total:#}");
 
-    // And the refusal of another `store forget` says what has happened since.
+    // The refusal of another `store forget` says what has happened since.
     cluster.stop("n1").await;
     let (code, said) = try_forget(&cluster, ("n1", "x1"), &[]).await;
     assert_eq!(code, Some(1), "{said}");
@@ -151,7 +152,7 @@ async fn a_store_and_its_channels_that_have_outgrown_what_they_were_are_told_by_
     let diff = cluster.rest("n1").read(&until).await;
     assert_eq!(sent(&diff["totals"][0])[1..], [json!(21), json!(true)]);
 
-    // It is not there to say so, and the figures do not.
+    // n2 is not there to report it, and the figures do not show it.
     cluster.stop("n2").await;
     let answer = cluster.rest("n1").get(&path).await;
     assert_eq!(answer.header("etag"), "");

@@ -1,6 +1,6 @@
-//! Nodes that are told only the addresses of their peers. Without this a node that lost power with its peers would not
-//! come back before they do, clients of one that waits would hang, and another process at a known address would be taken
-//! for the one that was there.
+//! Nodes that know only the addresses of their peers. Without this a node that lost power together with its peers could
+//! not start before they do, clients of a waiting node would hang, and another process at a known address would be
+//! taken for the earlier one.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::await_it::until;
 use crate::nodes::{address, connection, listen};
 use crate::rest::{Rest, asked};
 
-/// One node: its ports, and the process that it is.
+/// One node: its ports and its program.
 struct Seat {
     grpc: String,
     rest: String,
@@ -45,7 +45,7 @@ impl Seat {
         command
             .args(["node", "--node-id", id, "--port", &port(&self.grpc)])
             .args(["--rest-port", &port(&self.rest)])
-            // As people write a list.
+            // A list as users write it.
             .arg(format!("--peers= {} ,", peer.grpc))
             .current_dir(dir)
             .env("RUST_LOG", "warn")
@@ -54,11 +54,11 @@ impl Seat {
         command
     }
 
-    /// Starts the node and waits until it answers `/readyz` with this status; says what it answered.
+    /// Starts the node and waits until `/readyz` has this status; returns the body.
     async fn start(&mut self, (dir, id): (&Path, &str), peer: &Self, status: u16) -> String {
         let rest = Rest::new(&self.rest);
         until(&format!("{id} at {status}"), async || {
-            // A port may be taken for a moment by the near end of somebody's connection: then it is tried again.
+            // The port may be in use for a moment as the local end of another connection: retry.
             let ended = match &mut self.child {
                 Some(child) => child.try_wait().expect("a child").is_some(),
                 None => true,
@@ -134,7 +134,7 @@ async fn a_node_that_has_met_its_peers_starts_without_them_and_refuses_another_i
     assert!(stderr.contains(sentence), "{stderr}");
 }
 
-// What a node answers that does not know its peers yet.
+// The answers of a node that does not know its peers yet.
 async fn assert_waits(one: &Seat, two: &Seat) {
     let rest = Rest::new(&one.rest);
     assert_eq!(rest.get("/healthz").await.status, 200);

@@ -1,5 +1,5 @@
-//! A client cancels hundreds of calls at once, on a connection on which others go on: a call that is waited for, and a
-//! stream. Without this one burst of calls past their deadlines would end everything that shares their connection.
+//! A client cancels hundreds of calls at once on a connection with other calls in progress: a waiting call and a
+//! stream. Without this one burst of calls past their deadlines ends everything on the same connection.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -7,9 +7,9 @@ use tokio::net::TcpStream;
 use crate::nodes::Cluster;
 
 const CANCELLED: u32 = 300;
-/// Together more than h2 lets the server reset in the whole life of a connection, where it counts.
+/// Together more than h2 lets the server reset in the life of a connection, if that limit is enabled.
 const BURSTS: usize = 4;
-/// The types of frames (RFC 9113 §6).
+/// Frame types (RFC 9113 §6).
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
@@ -20,10 +20,10 @@ const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
 const CANCEL: [u8; 4] = [0, 0, 0, 8];
-/// A message of gRPC without a field.
+/// A gRPC message without fields.
 const EMPTY: [u8; 5] = [0; 5];
 
-/// One HTTP/2 connection, frame by frame: a library would not send a request that is reset at once.
+/// An HTTP/2 connection, frame by frame: a library would not send a request that is reset at once.
 struct Wire {
     socket: TcpStream,
     address: String,
@@ -42,7 +42,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length, &[kind, flags][..], &stream.to_be_bytes(), payload].concat()
 }
 
-// Each a literal that is not indexed (RFC 7541 §6.2.2).
+// Each is a literal without indexing (RFC 7541 §6.2.2).
 fn headers(fields: &[(&str, &str)]) -> Vec<u8> {
     let length = |text: &str| u8::try_from(text.len()).expect("short");
     let literal = |(name, value): &(&str, &str)| {
@@ -76,7 +76,7 @@ impl Wire {
         self.socket.write_all(bytes).await.expect("it is open");
     }
 
-    // The frames of a request, and its stream.
+    // The frames of a request, and its stream id.
     fn request(&mut self, method: &str, path: &str, body: Option<&[u8]>) -> (u32, Vec<u8>) {
         let stream = self.next;
         self.next += 2;
@@ -116,12 +116,13 @@ impl Wire {
         self.write(&burst).await;
     }
 
-    /// The next frame of this type on this stream. That of other streams is passed over; the end of all is a failure.
+    /// The next frame of this type on this stream. Frames of other streams are skipped; the end of the connection fails
+    /// the test.
     async fn until(&mut self, stream: u32, kind: u8) -> Frame {
         loop {
             let frame = self.read().await;
             match frame.kind {
-                // Without an error it says that the node stops.
+                // Without an error code it announces that the node stops.
                 GOAWAY if frame.payload[4..8] != [0; 4] => {
                     unreachable!("{}", String::from_utf8_lossy(&frame.payload))
                 }
@@ -176,7 +177,7 @@ async fn calls_that_are_cancelled_leave_their_connection_to_the_others() {
         assert!(wire.until(patient, DATA).await.payload.len() > EMPTY.len());
     }
 
-    // As behind answers that came before their requests were whole: their client does not know yet that they are over.
+    // As after answers that precede the end of their requests: the client does not know yet that they are over.
     let over = (watch + 2..wire.next).step_by(2);
     let late = over.flat_map(|stream| frame(DATA, 0, stream, &EMPTY));
     wire.write(&late.collect::<Vec<u8>>()).await;

@@ -1,5 +1,5 @@
-//! The state of a channel is that of its stream, and its figures are those of the two ends. Without this an operator
-//! would look at a channel that stands still and see nothing.
+//! The state of a channel is that of its stream, and its figures are those of its two ends. Without this an operator
+//! would not see that a channel has stopped.
 
 use serde_json::{Value, json};
 

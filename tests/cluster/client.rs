@@ -1,5 +1,5 @@
-//! The client of the crate: what is submitted is done once and in its order, whatever breaks. Without this a program that
-//! repeats after a broken connection could pay twice, or pay out before it has paid in.
+//! The client library: every submitted operation is applied once and in order, whatever connection breaks. Without this
+//! a program that retries could pay twice, or pay out before it has paid in.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ async fn operations_are_done_in_the_order_of_their_submission_and_refusals_have_
     assert!(sentence.contains("\"a\""), "{sentence}");
     let mut replies = Vec::new();
     for number in 1..=1000 {
-        // Each is possible only behind the one before.
+        // Each is possible only after the previous one.
         let operation = match number % 2 {
             1 => Operation::deposit("a", number),
             _ => Operation::withdrawal("a", number - 1),
@@ -129,14 +129,14 @@ async fn where_nobody_answers_it_says_so_after_its_patience() {
         patience: Duration::from_millis(300),
         ..Options::default()
     };
-    // Nobody listens on port 1.
+    // Port 1 is closed.
     let ledger = connect("127.0.0.1:1", impatient);
     let silent = ledger.apply(Operation::deposit("a", 1)).await;
     assert!(
         matches!(silent, Err(ClientError::Silent { .. })),
         "{silent:?}"
     );
-    // What comes behind it would be decided without it.
+    // A later operation would be decided without it.
     let behind = ledger.apply(Operation::withdrawal("a", 1)).await;
     assert_eq!(behind, Err(ClientError::Ended));
     assert!(matches!(

@@ -1,6 +1,7 @@
-//! Wall clocks that are wrong (fault 27): one node's leaps ahead while it runs or is ahead when it starts, and no other
-//! follows it; its messages wait where they would pull the clock of another; questions about instants do not pull it
-//! either; and operators are told. Without this, 0.3 s of a wrong year would stop the times of the whole cluster until then.
+//! Wrong wall clocks (fault 27): the clock of one node jumps ahead while it runs or is ahead when it starts, and no
+//! other node follows it. Its messages wait if they would advance another clock, questions about instants do not
+//! advance it either, and operators are warned. Without this 0.3 s of a wrong year would freeze the times of the whole
+//! cluster until that year.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -26,7 +27,7 @@ async fn transfer(rest: &Rest, to_process: &str) -> Value {
     answer.json()
 }
 
-// Within the bound of the true time.
+// Within the limit of the true time.
 fn is_right(answer: &Value) -> bool {
     let time = answer["time"].as_str().expect("an instant");
     let time: Timestamp = time.parse().expect("RFC 3339");
@@ -115,7 +116,7 @@ async fn a_node_that_starts_with_a_wrong_clock_goes_by_those_of_its_peers() {
     cluster.rest("n2").balance_is("cash", 1).await;
     assert!(is_right(&deposit(&cluster.rest("n2"), 100).await));
     conserves(&cluster.rest("n3"), 200).await;
-    // Again, with a journal that is right.
+    // Again, with a correct journal.
     cluster.stop("n1").await;
     cluster.start("n1").await;
     assert!(is_right(&deposit(&cluster.rest("n1"), 100).await));
@@ -125,7 +126,7 @@ async fn a_node_that_starts_with_a_wrong_clock_goes_by_those_of_its_peers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_from_a_clock_ahead_wait_until_the_clocks_agree() {
     let mut cluster = Cluster::planned(&["n1", "n2"]);
-    // It finds nobody to compare with.
+    // It has no peer to compare with.
     cluster.clock("n1").wall.put_off(HOUR_US);
     cluster.start("n1").await;
     let ahead = cluster.rest("n1");
@@ -146,7 +147,7 @@ async fn messages_from_a_clock_ahead_wait_until_the_clocks_agree() {
             .contains("clock.ahead_max is 60s")
     );
     assert_eq!(channel["delivered"], 0, "{channel}");
-    // The other way nothing has to wait, and what is asked does not pull the clock.
+    // In the other direction nothing waits, and questions do not advance the clock.
     transfer(&right, "n1").await;
     ahead.balance_is("cash", 100).await;
     let audit = ahead.read("/v1/audit").await;
@@ -160,7 +161,7 @@ async fn messages_from_a_clock_ahead_wait_until_the_clocks_agree() {
     // The journal of n1 begins an hour later.
     let audit = right.read("/v1/audit").await;
     assert_eq!(audit["missing"][0]["process"], "n1", "{audit:#}");
-    // Set by an hour, too, as its peer confirms.
+    // Its clock is advanced by an hour as well, which its peer confirms.
     cluster.clock("n2").wall.put_off(HOUR_US);
     right.balance_is("cash", 101).await;
     until("the channel is open", async || {
@@ -177,7 +178,7 @@ async fn messages_from_a_clock_ahead_wait_until_the_clocks_agree() {
     cluster.stop_all().await;
 }
 
-// Without this money that a process dated ahead while it was alone would be missing in answers, and nobody be told.
+// Without this money that a process moved at a future time while alone is missing from answers without a warning.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_dated_ahead_by_a_process_that_was_alone_is_warned_of() {
     let mut cluster = Cluster::up(&["n1", "n2"]).await;

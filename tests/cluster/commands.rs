@@ -1,5 +1,5 @@
-//! What README and the other documents say to type, typed: each line of their `sh` blocks, in order, against a cluster.
-//! Without this the first thing that a newcomer copies might no longer work.
+//! Runs the commands of README and the other documents: each line of their `sh` blocks, in order, against a cluster.
+//! Without this the first commands that a newcomer copies could fail.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::required;
 
 const IDS: [&str; 3] = ["n1", "n2", "n3"];
 
-/// What cannot be typed beside a running cluster, and why.
+/// Commands that cannot be run beside a running cluster, and why.
 const NOT_HERE: &[(&str, &str)] = &[
     ("benches/postgres.sh", "measures for minutes"),
     ("cargo ", "builds, or runs all tests"),
@@ -27,16 +27,16 @@ const NOT_HERE: &[(&str, &str)] = &[
     ("snapledger node", "runs until it is stopped"),
 ];
 
-/// What looks into stores: typed when the cluster is stopped.
+/// Commands on stores, run when the cluster is stopped.
 const STOPPED: [&str; 2] = ["snapledger restore ", "snapledger store "];
 
-/// Both as the shell finds them: curl says the status on stderr, whatever becomes of its output.
+/// Defines both commands for the shell: curl writes the status to stderr, whatever happens to its output.
 const PRELUDE: &str = r#"
 curl() { command curl -sS -w '%{stderr}\n%{http_code}' "$@"; }
 snapledger() { "$PROGRAM" "$@"; }
 "#;
 
-/// The commands of the `sh` blocks of a document, each on one line.
+/// The commands of the `sh` blocks of a document, one line each.
 fn commands(text: &str) -> Vec<String> {
     let blocks = text.split("\n```").skip(1).step_by(2);
     let blocks = blocks.filter_map(|block| block.strip_prefix("sh\n"));
@@ -66,7 +66,7 @@ fn has_curl() -> bool {
     asked.status().is_ok_and(|status| status.success())
 }
 
-// The ports of the documents are those of `snapledger cluster`.
+// The ports in the documents are the defaults of `snapledger cluster`.
 fn with_ports(cluster: &Cluster, command: &str) -> String {
     let mut command = command.to_owned();
     for (place, id) in IDS.iter().enumerate() {
@@ -78,7 +78,7 @@ fn with_ports(cluster: &Cluster, command: &str) -> String {
     command
 }
 
-/// A directory to type in, with what the documents name in it: some commands write where they run.
+/// A working directory with the paths that the documents name; some commands write to it.
 fn directory(cluster: &Cluster) -> TempDir {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let stores = dir.path().join("data/store");
@@ -118,7 +118,7 @@ async fn typed((cluster, dir): (&Cluster, &Path), command: &str) -> Output {
     typed.await.expect("no panic").expect("there is a shell")
 }
 
-/// Waits until nothing is under way: who stops a cluster is slower than it.
+/// Waits until nothing is in progress; a person who stops a cluster is slower than this test.
 async fn settled(cluster: &Cluster) {
     until("a cluster at rest", async || {
         let mut histories = Vec::new();
@@ -138,7 +138,7 @@ async fn settled(cluster: &Cluster) {
     .await;
 }
 
-/// What an example must not show: nothing.
+/// Output that an example must not produce: empty results.
 const NOTHING: [&str; 4] = [
     "\"accounts\":[]",
     "\"balances\":[]",
@@ -165,7 +165,7 @@ async fn assert_works((cluster, dir): (&Cluster, &Path), command: &str) {
     }
 }
 
-// What `--help` says of the command of a line, and that it knows each option there.
+// Checks that `--help` of the command in a line knows each of its options.
 fn assert_known(command: &str) {
     let words = command.split_whitespace().skip(1);
     let words = words.take_while(|word| !word.contains(|c: char| !c.is_ascii_lowercase()));
@@ -182,7 +182,7 @@ fn assert_known(command: &str) {
     }
 }
 
-/// The commands of this program that are named within sentences.
+/// The commands of this program that are quoted in sentences.
 fn named_in_text(text: &str) -> Vec<String> {
     let blocks = text.split("\n```").step_by(2);
     let quoted = blocks.flat_map(|block| block.split('`').skip(1).step_by(2));
@@ -190,7 +190,7 @@ fn named_in_text(text: &str) -> Vec<String> {
     ours.map(|code| code.replace('\n', " ")).collect()
 }
 
-/// Each with the name of its file.
+/// The documents, with their file names.
 fn documents() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let directories = [root.to_owned(), root.join("docs")];
@@ -220,19 +220,19 @@ async fn every_command_of_the_documents_works_as_it_stands_there() {
             continue;
         }
         let mut cluster = Cluster::up(&IDS).await;
-        // Markers have passed every channel: a store knows whom it has met.
+        // Markers have passed every channel, so each store has met its peers.
         let met = cluster.rest("n1").start_snapshot().await;
         cluster.rest("n1").snapshot(&met, "complete").await;
         let dir = directory(&cluster);
         let is_for_later = |command: &&String| STOPPED.iter().any(|one| command.starts_with(one));
         let (later, now): (Vec<_>, Vec<_>) = here.iter().partition(is_for_later);
-        // Who reads README tries it again, on the stores that are there by then.
+        // Readers run README a second time, on existing stores.
         for round in 0..if name == "README.md" { 2 } else { 1 } {
             if round > 0 {
                 cluster = cluster.started_again(&IDS).await;
                 cluster.connected().await;
             }
-            // One right after the other, as where a whole block is pasted.
+            // Without pauses, as when a whole block is pasted.
             for command in &now {
                 assert_works((&cluster, dir.path()), command).await;
             }

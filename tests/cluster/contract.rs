@@ -1,5 +1,5 @@
-//! The OpenAPI document as a judge: every answer that any test gets over REST must be one that it describes. Without
-//! this the document would say what was once true.
+//! The OpenAPI document as the judge: every REST answer in any test must match it. Without this the document becomes
+//! outdated.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -17,7 +17,7 @@ static CLOSED: LazyLock<Value> = LazyLock::new(|| {
 
 static VALIDATORS: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> = LazyLock::new(Mutex::default);
 
-// Clients are told that fields may be added; whoever adds one describes it.
+// Clients are told that fields may be added; an added field must be described.
 fn close(value: &mut Value) {
     if value["type"] == "object" && value["properties"].is_object() {
         let object = value.as_object_mut().expect("it has a type");
@@ -44,7 +44,7 @@ fn validator(pointer: &str) -> Arc<Validator> {
     made.clone()
 }
 
-/// What a place of the document says, behind its reference, and where that is.
+/// The value at a JSON pointer of the document with references resolved, and its pointer.
 pub(crate) fn place(pointer: &str) -> (String, &'static Value) {
     let found = CLOSED.pointer(pointer);
     let found = found.unwrap_or_else(|| unreachable!("nothing at {pointer}"));
@@ -54,12 +54,12 @@ pub(crate) fn place(pointer: &str) -> (String, &'static Value) {
     }
 }
 
-/// One name as a step of a pointer.
+/// A name as a step of a JSON pointer.
 pub(crate) fn step(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
-/// Whether a value fits the schema at a place.
+/// Whether a value matches the schema at a pointer.
 pub(crate) fn fit(pointer: &str, value: &Value) -> Result<(), String> {
     let errors: Vec<_> = validator(pointer)
         .iter_errors(value)
@@ -71,7 +71,7 @@ pub(crate) fn fit(pointer: &str, value: &Value) -> Result<(), String> {
     }
 }
 
-/// The route of the document that a path takes.
+/// The route of the document that matches a path.
 fn route(path: &str) -> Option<&'static str> {
     let segments: Vec<&str> = path.split('/').collect();
     let takes = |template: &str| {
@@ -88,7 +88,7 @@ fn route(path: &str) -> Option<&'static str> {
     closest.map(String::as_str)
 }
 
-/// Refuses an answer that the document does not describe.
+/// Fails on an answer that the document does not describe.
 pub(crate) fn check(method: &str, uri: &str, answer: &Answer) {
     let path = uri.split('?').next().unwrap_or(uri);
     let is_head = method == "HEAD";
@@ -99,7 +99,7 @@ pub(crate) fn check(method: &str, uri: &str, answer: &Answer) {
     });
     let described = operation.filter(|(_, operation)| CLOSED.pointer(operation).is_some());
     let Some((template, operation)) = described else {
-        // Nothing of what there is may be left out.
+        // Every existing route must be described.
         assert!(
             !(200..300).contains(&answer.status),
             "{method} {path} is not in src/api/rest/openapi/: {answer:?}"
@@ -124,7 +124,7 @@ pub(crate) fn check(method: &str, uri: &str, answer: &Answer) {
     let content_type = answer.header("content-type");
     let media_type = content_type.split(';').next().unwrap_or("");
     if media_type.ends_with("json") {
-        // A prompt behind it stands on a line of its own.
+        // A newline at the end keeps the next prompt on its own line.
         assert!(
             answer.body.is_empty() || answer.body.ends_with('\n'),
             "{asked}: {answer:?}"
@@ -140,7 +140,7 @@ pub(crate) fn check(method: &str, uri: &str, answer: &Answer) {
     }
 }
 
-/// Whether a body fits the content at a place: as a whole, each line of it, and the data of each event.
+/// Whether a body matches the content at a pointer: as a whole, or each of its lines, or the data of each event.
 pub(crate) fn judge(content: &str, media_type: &str, body: &str) -> Result<(), String> {
     let described = place(content).1;
     let json = |text: &str| {

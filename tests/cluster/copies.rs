@@ -1,5 +1,5 @@
-//! A store that was copied, and both copies started: one of them is refused and named, at both ends, and the other goes
-//! on undisturbed. Without this each would spend the same money.
+//! A store is copied and both copies are started: one of them is refused by name at both ends, and the other continues
+//! undisturbed. Without this both would spend the same money.
 
 use serde_json::Value;
 
@@ -35,7 +35,7 @@ async fn of_two_copies_that_run_one_is_refused_and_named() {
     let named = until("an error at n2", async || error_of(&n2, "n1").await).await;
     assert!(runs.iter().all(|word| named.contains(word)), "{named}");
 
-    // What the copy debits does not arrive; what the first sends does, with its stream undisturbed.
+    // Debits of the copy do not arrive; those of the original do, on its undisturbed stream.
     pay(&rest, ("n2", "b"), 40).await;
     pay(&cluster.rest("n1"), ("n2", "b"), 5).await;
     n2.balance_is("b", 10).await;

@@ -1,5 +1,5 @@
-//! The deadline of one snapshot is its caller's to say. Without this whoever needs an answer soon would wait for the
-//! deadline of everybody, or a long one could keep the partial state from being seen at all.
+//! A request can set the deadline of its snapshot. Without this a caller who needs an early answer waits for the
+//! default deadline, or a long deadline hides the partial state.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::partial::missing_is;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_snapshot_is_published_at_the_deadline_of_its_request() {
     let hour = Duration::from_secs(3600);
-    // This process of another make is not down, and never answers: only the deadline ends the wait for it.
+    // This unary process is not down and never answers, so only the deadline ends the wait for it.
     let cluster = Cluster::planned(&["n1", "n2", "x1"]).with_other_make("x1");
     let mut cluster = cluster.with_deadline(hour).started().await;
     cluster.connected().await;

@@ -1,6 +1,6 @@
-//! What differs between two snapshots is shown with both balances and the sums that explain it, in every format, and
-//! who cannot be compared is named. Without this an auditor would have to compare two full lists, or take a process
-//! that is missing for one in which nothing happened.
+//! The differences between two snapshots, with both balances and the explaining sums, in every format; processes that
+//! cannot be compared are named. Without this an auditor would have to compare two full lists, or could take a missing
+//! process for an unchanged one.
 
 use serde_json::{Value, json};
 use snapledger::proto::snapledger::DiffRequest;
@@ -16,7 +16,7 @@ async fn snapshot(rest: &Rest, id: &str, status: &str) {
     rest.snapshot(id, status).await;
 }
 
-// Between `s1` and `s2` n1 is paid in 7, sends 30 to n2, and n2 pays out 5.
+// Between `s1` and `s2`: a deposit of 7 at n1, a transfer of 30 from n1 to n2, and a withdrawal of 5 at n2.
 async fn two_snapshots(cluster: &Cluster) -> Rest {
     cluster.deposit("n1", "a", 100).await;
     cluster.deposit("n1", "still", 9).await;
@@ -177,7 +177,7 @@ async fn a_process_that_is_missing_is_named_and_not_compared() {
     cluster.stop_all().await;
 }
 
-/// An id that was altered for a spreadsheet would be that of another account, or of none.
+/// An id altered for a spreadsheet would denote another account or none.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tables_have_every_id_as_it_is() {
     let mut cluster = Cluster::up(&["n1"]).await;

@@ -1,6 +1,6 @@
-//! A store that has lost its newest turns: cut short, or an older copy put back. Both ends of its channels notice and
-//! say so with both figures, everything else goes on, and the right store may come back. Without this what was lost is
-//! debited or credited twice, or money is gone without a word.
+//! A store that has lost its newest turns, truncated or replaced by an older copy. Both ends of its channels detect it
+//! and report both figures, everything else continues, and the right store may come back. Without this the lost
+//! operations are booked twice, or money disappears silently.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::stores::{copy_as_it_is, copy_of, cut_short, open, pay, put_back, stop
 
 const IDS: [&str; 3] = ["n1", "n2", "n3"];
 
-/// n1 has paid 5 to n2 three times; says where the second payment is in its journal.
+/// n1 has paid 5 to n2 three times. Returns the journal position of the second payment.
 async fn acquainted() -> (Cluster, u64) {
     let cluster = Cluster::up(&IDS).await;
     for id in IDS {
@@ -42,7 +42,7 @@ async fn a_journal_that_was_cut_short_is_refused_by_its_witness_and_then_by_its_
     assert_eq!(refused.exit_code(), 3);
     assert!(sentence.contains(&ends), "{sentence}");
 
-    // Somebody does without the witness.
+    // The watermark file is removed.
     std::fs::remove_file(store.join("witness")).expect("it is there");
     cluster.start("n1").await;
     let n1 = cluster.rest("n1");
@@ -54,7 +54,7 @@ async fn a_journal_that_was_cut_short_is_refused_by_its_witness_and_then_by_its_
     stopped(&cluster, ("n1", "n2"), &lost).await;
     stopped(&cluster, ("n2", "n1"), &["held while n1→n2 is stopped"]).await;
 
-    // Other messages under the same numbers do not make it good.
+    // Other messages with the same numbers do not repair it.
     for _ in 0..3 {
         pay(&n1, ("n2", "b"), 5).await;
     }
@@ -91,7 +91,7 @@ async fn an_older_copy_that_is_put_back_stops_its_channels_whatever_its_boot() {
 
         put_back(old.path(), &store);
         for _ in 0..boots {
-            // Nobody is listening: only the boot is counted.
+            // No node serves it: only the boot is counted.
             let me = crate::nodes::process("n1");
             drop(Store::open(&store, "tested", &me).expect("the store opens"));
         }
@@ -117,7 +117,7 @@ async fn an_older_copy_that_is_put_back_stops_its_channels_whatever_its_boot() {
     }
 }
 
-// No peer has seen what followed. Without this the balance of the copy would pass for that of the original.
+// No peer has seen what followed. Without this the balance of the copy passes for that of the original.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_of_a_running_store_that_is_put_back_answers_for_nothing_that_followed_it() {
     let mut cluster = Cluster::up(&IDS).await;
@@ -151,7 +151,7 @@ async fn a_copy_of_a_running_store_that_is_put_back_answers_for_nothing_that_fol
     }
     let balance = format!("/v1/accounts/a/balance?at={behind_at}");
     assert_eq!(n1.get(&balance).await.status, 410);
-    // What the copy has is known again once it has caught up, though nothing else happens.
+    // The contents of the copy are valid again once it has caught up, even if nothing else happens.
     let audit = until("that the copy has caught up", async || {
         let audit = n1.read("/v1/audit").await;
         (audit["complete"] == true).then_some(audit)
@@ -161,7 +161,7 @@ async fn a_copy_of_a_running_store_that_is_put_back_answers_for_nothing_that_fol
     assert_eq!(n1.read("/v1/audit").await["at"], audit["at"], "it stays");
 }
 
-// Their stamps could lose against those that the peers have from the store that n1 had before.
+// Their stamps could lose against those that the peers have from the earlier store of n1.
 async fn refuses_keys(cluster: &Cluster) {
     until("that n1 takes no key", async || {
         let refused = try_put(cluster, "n1", "v").await.err();
@@ -170,7 +170,7 @@ async fn refuses_keys(cluster: &Cluster) {
     .await;
 }
 
-// The money of n2 and n3 moves, and a snapshot of theirs would name what is missing; clients of n1 are served.
+// n2 and n3 continue, and a snapshot of theirs names what is missing; clients of n1 are served.
 async fn the_others_go_on(cluster: &Cluster) {
     pay(&cluster.rest("n2"), ("n3", "c"), 1).await;
     cluster.rest("n3").balance_is("c", 1).await;
@@ -181,7 +181,7 @@ async fn the_others_go_on(cluster: &Cluster) {
 async fn the_right_store_comes_back(mut cluster: Cluster, right: &std::path::Path, total: i64) {
     cluster.stop("n1").await;
     put_back(right, &cluster.store("n1"));
-    // The wrong one may have been met under the same boot, where nothing contradicted it: an operator decides.
+    // The wrong copy may have been met with the same boot number, where nothing contradicted it: an operator decides.
     Store::vouch(&cluster.store("n1")).expect("a good store");
     cluster.start("n1").await;
     cluster.connected().await;

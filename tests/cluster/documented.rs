@@ -1,5 +1,5 @@
-//! The OpenAPI document does what it says: each of its examples is sent and answered as described, its methods are those
-//! of the router. Without this the first thing that a newcomer tries might fail.
+//! The OpenAPI document is accurate: each of its examples is sent and answered as described, and its methods are those
+//! of the router. Without this a newcomer's first request could fail.
 
 use std::collections::BTreeSet;
 
@@ -9,16 +9,16 @@ use crate::contract::{check, fit, judge, place, step};
 use crate::nodes::Cluster;
 use crate::rest::{Answer, Rest, request};
 
-/// What an example cannot know before there is a cluster.
+/// Values that examples cannot know before the cluster exists.
 #[derive(Default)]
 struct Asked {
     /// An instant in the life of this cluster.
     at: String,
-    /// A cut that it answered.
+    /// A cut from one of its answers.
     cut: String,
 }
 
-/// One operation of the document.
+/// An operation of the document.
 struct Operation {
     method: String,
     path: String,
@@ -33,7 +33,7 @@ fn fields(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flatten()
 }
 
-// In an order in which each finds what the ones before have made.
+// In an order in which each finds what earlier ones have created.
 fn operations() -> Vec<Operation> {
     let mut operations: Vec<_> = fields(&document()["paths"])
         .flat_map(|(path, methods)| {
@@ -82,7 +82,7 @@ impl Operation {
         segments.collect::<Vec<_>>().join("/")
     }
 
-    // Nothing, and each parameter alone: some exclude each other.
+    // No parameter, and each parameter alone, since some exclude each other.
     fn queries(&self, asked: &Asked) -> Vec<String> {
         let parameters = self.parameters();
         let in_query = parameters.iter().filter(|one| one["in"] == "query");
@@ -130,7 +130,7 @@ impl Operation {
         bodies.into_iter().map(Some).chain(without).collect()
     }
 
-    // Every format that a good answer can have, with the place where it is described.
+    // The formats of a successful answer, each with the pointer to its description.
     fn formats(&self) -> BTreeSet<String> {
         let good = fields(&self.value()["responses"]).filter(|(status, _)| status.starts_with('2'));
         let contents = good.flat_map(|(status, _)| {
@@ -143,7 +143,7 @@ impl Operation {
     async fn send(&self, rest: &Rest, asked: &Asked) -> usize {
         let mut sent = 0;
         let formats = self.formats();
-        // One format is what one gets; of several, each is asked for.
+        // A single format is the default; of several, each is requested.
         let accepts: Vec<_> = match formats.len() {
             0 => vec![None],
             _ if self.path == "/docs/{file}" => vec![None],
@@ -226,7 +226,7 @@ async fn the_methods_of_every_route_are_described() {
     cluster.stop_all().await;
 }
 
-// The document cannot be asked for what it leaves out; each answer that any test gets can.
+// The document cannot be tested for what it omits, but every answer in any test can.
 #[test]
 #[should_panic(expected = "GET /v1/left/out is not in src/api/rest/openapi/")]
 fn an_answer_of_a_route_that_is_not_described_is_refused() {

@@ -1,5 +1,6 @@
-//! A part that is not finished is handed out as it is, long before a deadline, and finished on the same stream. Without
-//! this a large state would begin its way to the initiator at the deadline only, and be missing from what is published.
+//! An unfinished part is served as it is, long before a deadline, and completed on the same stream. Without this a
+//! large state would begin its transfer to the initiator only at the deadline and be missing from the published
+//! revision.
 
 use std::time::Duration;
 

@@ -1,6 +1,5 @@
-//! A snapshot can be watched while it comes about, from any event on, and the end is told by the history for ever.
-//! Without this whoever waits for a snapshot would have to ask again and again, and could miss what happened meanwhile;
-//! or a watcher that stays would keep a node from stopping.
+//! A snapshot can be watched from any event on, and the history reports its end forever. Without this clients would
+//! have to poll and could miss events; or an idle watcher could delay the stop of a node.
 
 use std::time::Duration;
 
@@ -61,7 +60,7 @@ fn named(events: &[Event], name: &str, fields: &[&str]) -> Vec<String> {
     found
 }
 
-// One clock tells of all of them, the one who collects.
+// All instants are from one clock, that of the assembler.
 fn assert_in_order(events: &[Event]) {
     let told = events.iter().map(|event| match &*event.name {
         "published" => event.said["finished_at"].as_str(),
@@ -94,7 +93,7 @@ async fn every_step_is_told_once_and_a_watcher_goes_on_where_it_was() {
         named(&partial, "closed", &["from", "to"]),
         ["n1>n2", "n2>n1"]
     );
-    // By now n3 is known to be down: what is there is published at once, and then told.
+    // By now n3 is known to be down, so the available parts are published at once.
     let next = rest.start_snapshot().await;
     for told in [&partial, &events(&watched(&rest, &next, None).await)] {
         assert_in_order(told);
@@ -117,7 +116,7 @@ async fn every_step_is_told_once_and_a_watcher_goes_on_where_it_was() {
     assert_eq!(end.said["verification"]["conserved"], true);
     assert_in_order(&later);
 
-    // When nobody collects it any more, the history says how it ended, in the same words.
+    // When the collection is over, the history reports its end in the same form.
     until("only the end", async || {
         let told = events(&watched(&rest, &id, None).await);
         (told == [end.clone()]).then_some(())
@@ -154,7 +153,7 @@ async fn a_watcher_does_not_keep_a_node_from_stopping() {
     let stream = client.watch(request).await.expect("an answer");
     let mut stream = stream.into_inner();
     let mut recorded = 0;
-    // Both parts wait for x1, and are shown as they are meanwhile.
+    // Both parts wait for x1 and are shown as they are meanwhile.
     while recorded < 2 {
         let event = stream.message().await.expect("a stream").expect("an event");
         recorded += usize::from(matches!(event.body, Some(Body::Recorded(_))));

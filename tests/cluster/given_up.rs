@@ -1,5 +1,6 @@
-//! A store that a peer has given up, and that is there all the same. The peer has written off what it held, so it takes part in no
-//! answer, though another peer knows it still. Without this its money is counted twice, in an audit that calls itself complete.
+//! A store that a peer has given up and that still runs. The peer has written off its contents, so it is excluded from
+//! answers, although another peer still knows it. Without this its money is counted twice in an audit marked as
+//! complete.
 
 use serde_json::{Value, json};
 
@@ -17,7 +18,7 @@ async fn audit(rest: &Rest, query: &str) -> Value {
 }
 
 async fn assert_left_out(cluster: &Cluster) -> Value {
-    // It knows that it is given up once the peer has said so.
+    // It learns that it was given up from the peer.
     let at = until("an audit without n2", async || {
         let audit = audit(&cluster.rest("n3"), "").await;
         (audit["complete"] == false).then(|| audit["at"].clone())
@@ -54,7 +55,7 @@ async fn a_store_that_a_peer_has_given_up_takes_part_in_no_answer() {
         stopped(&cluster, (id, "n2"), &["was given up here"]).await;
         assert_left_out(&cluster).await;
     }
-    // By then it was not given up.
+    // At that instant it had not been given up.
     let at = before["at"].as_str().expect("an instant");
     for id in IDS {
         let rest = cluster.rest(id);

@@ -1,5 +1,5 @@
-//! Every node keeps the history of the whole cluster, to the byte, and answers for it when the others are dead. Without
-//! this the past would be lost with the one who assembled it.
+//! Every node has the exact history of the whole cluster and serves it when the others are down. Without this the past
+//! would be lost with its assembler.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::snapshots::assert_proven;
 
 const IDS: [&str; 3] = ["n1", "n2", "n3"];
 
-/// Everything that is said of a snapshot: it is the same wherever it is asked.
+/// All answers about a snapshot; they are the same on every node.
 async fn said(rest: &Rest, id: &str) -> Vec<(String, String)> {
     let mut said = Vec::new();
     for of in ["", "/balances", "/channels"] {
@@ -32,7 +32,7 @@ async fn pay(rest: &Rest, to: &str) {
     assert_eq!(rest.post("/v1/transfers", &body).await.status, 200);
 }
 
-// It comes in a moment; until then this node says where to ask.
+// It arrives shortly; until then this node says where to ask.
 async fn arrives(rest: &Rest, id: &str, status: &str) {
     until(&format!("{status} {id} in this history"), async || {
         let answer = rest.get(&format!("/v1/snapshots/{id}")).await;
@@ -46,7 +46,7 @@ async fn has_the_same(rest: &Rest, as_rest: &Rest, id: &str) {
     assert_eq!(said(rest, id).await, said(as_rest, id).await);
 }
 
-/// Whoever asks another node at once is told that it comes, and then it is there.
+/// A request to another node right after the start is told that the snapshot is coming, and then finds it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_snapshot_comes_at_once_and_until_then_it_is_said_to() {
     const ROUNDS: u32 = 3;
@@ -93,7 +93,7 @@ async fn a_snapshot_is_in_every_history_and_outlives_who_assembled_it() {
     has_the_same(&n2, &n1, &first).await;
     has_the_same(&n3, &n1, &first).await;
 
-    // Who was away finds what it missed; who assembled it need not be there.
+    // A node that was away receives what it missed; the assembler need not be up.
     cluster.stop("n3").await;
     pay(&n2, "n1").await;
     let second = n2.start_snapshot().await;
@@ -128,7 +128,7 @@ async fn a_shared_partial_is_completed_by_another_when_its_initiator_is_gone() {
     cluster.stop("n1").await;
     cluster.start("n3").await;
     let path = format!("/v1/snapshots/{id}");
-    // n1 has still to learn of n3's marker; but what n3 had is known now, and is told by n2 and n3 alike.
+    // n1 has yet to learn of n3's marker, but the state of n3 is known now and reported equally by n2 and n3.
     until("a revision with n3", async || {
         let shown = n2.read(&path).await;
         let parts = shown["processes"].as_array().expect("a list").len();

@@ -1,5 +1,5 @@
-//! What REST says of snapshots, the HistoryService says, too: the list with its filters, the figures, the messages and
-//! the certificate. Without this a program that speaks gRPC would have to speak REST besides.
+//! The HistoryService reports the same as REST about snapshots: the list with its filters, the figures, the messages
+//! and the certificate. Without this a gRPC client would also need REST.
 
 use snapledger::proto::snapledger::history_service_client::HistoryServiceClient;
 use snapledger::proto::snapledger::{

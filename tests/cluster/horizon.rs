@@ -1,5 +1,5 @@
-//! The past goes, too, with the snapshots that are over the limits, and everybody who asks for it is told from when on there
-//! is an answer. Without this a journal would fill the disk for ever, or what is left of it be taken for all there was.
+//! The past is deleted together with the snapshots beyond the limits, and requests for it get the instant from which
+//! answers exist. Without this a journal fills the disk, or the remainder is taken for the whole.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn paths(at: &str) -> [String; 3] {
     ]
 }
 
-// The first answer that says so; what it says is that there is one from then on.
+// The first answer that reports the horizon; from the reported instant there must be an answer.
 async fn since(rest: &Rest, path: &str) -> String {
     let gone = until(&format!("{path} is before the horizon"), async || {
         let answer = rest.get(path).await;
@@ -56,7 +56,8 @@ async fn audit(rest: &Rest, query: &str) -> Value {
     rest.read(&format!("/v1/audit?{query}")).await
 }
 
-/// The time of the first entry of account `a`. The statement says since when it is kept where it reaches back further.
+/// The time of the first entry of account `a`. The statement reports since when it is kept if the request reaches
+/// further back.
 async fn first_entry(node: &Rest) -> String {
     let statement = node.read("/v1/accounts/a/history").await;
     let first = statement["entries"][0]["time"].as_str().expect("a time");
@@ -134,7 +135,7 @@ async fn before_the_horizon_is_410_with_the_instant_from_which_there_is_an_answe
     cluster.stop_all().await;
 }
 
-/// Pinned snapshots need no journal; deleted ones are in it for as long as it is kept.
+/// Pinned snapshots need no journal; deleted ones are in the journal as long as it is kept.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_statement_lists_the_snapshots_that_are_kept_and_no_other() {
     let mut cluster = Cluster::planned(&IDS).with_max_count(3).started().await;
@@ -143,7 +144,7 @@ async fn a_statement_lists_the_snapshots_that_are_kept_and_no_other() {
     for number in 1..=7 {
         cluster.deposit("n1", "a", 1).await;
         take(&cluster, &format!("s{number}")).await;
-        // A journal begins at a recorded state, and of 64 turns one is kept.
+        // A journal begins at a recorded state, and one state per 64 turns is kept.
         for _ in 0..64 {
             cluster.deposit("n1", "b", 1).await;
         }
@@ -153,7 +154,7 @@ async fn a_statement_lists_the_snapshots_that_are_kept_and_no_other() {
             assert_eq!(n1.send(pinned).await.status, 200);
         }
     }
-    // Its journal goes on behind the pinned one, and what is between goes: s5 may be left, in the journal alone.
+    // The journal begins after the pinned snapshot and what is between is deleted: s5 may remain, in the journal only.
     let path = "/v1/processes/n1/accounts/a/history";
     let n2 = cluster.rest("n2");
     until("the journal begins behind s1", async || {
@@ -190,7 +191,7 @@ async fn a_statement_lists_the_snapshots_that_are_kept_and_no_other() {
     cluster.stop_all().await;
 }
 
-/// Without this two snapshots that were pinned for that could not be compared once the journal begins behind them.
+/// Without this two pinned snapshots cannot be compared once the journal begins after them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_difference_of_pinned_snapshots_is_explained_though_the_journal_begins_later() {
     let mut cluster = Cluster::planned(&IDS).with_max_count(2).started().await;
@@ -226,7 +227,7 @@ async fn a_difference_of_pinned_snapshots_is_explained_though_the_journal_begins
     cluster.stop_all().await;
 }
 
-/// The journal knows of a snapshot for longer than the history has it.
+/// The journal knows a snapshot for longer than the history contains it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_statement_lists_no_snapshot_that_was_deleted() {
     let mut cluster = Cluster::up(&["n1"]).await;
@@ -247,7 +248,7 @@ async fn a_statement_lists_no_snapshot_that_was_deleted() {
     cluster.stop_all().await;
 }
 
-/// A message that nobody has taken yet is in the journal alone.
+/// An undelivered message is in the journal only.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_peer_has_not_taken_yet_stays_whatever_its_age() {
     let mut cluster = Cluster::planned(&IDS);
@@ -263,7 +264,7 @@ async fn what_a_peer_has_not_taken_yet_stays_whatever_its_age() {
     n1.post("/v1/snapshots", &json!({"snapshot_id": "half"}))
         .await;
     n1.snapshot("half", "partial").await;
-    // The state before the message is the oldest that may go.
+    // The state before the message is the oldest that may be deleted.
     until("something went", async || {
         cluster.handle("n1").store().horizon()
     })
@@ -277,7 +278,7 @@ async fn what_a_peer_has_not_taken_yet_stays_whatever_its_age() {
     cluster.stop_all().await;
 }
 
-/// Its marker was lost with its store, so what waits for it is never whole.
+/// Its marker was lost with its store, so a recording that waits for it is never finished.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_for_a_store_that_was_lost_goes_with_its_age() {
     let mut cluster = Cluster::planned(&IDS).with_max_count(1).started().await;
@@ -312,7 +313,7 @@ async fn what_waits_for_a_store_that_was_lost_goes_with_its_age() {
     cluster.stop_all().await;
 }
 
-/// The peer cannot say any more whether it knew another store of the process then.
+/// The peer can no longer say whether it knew another store of the process then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_balance_that_takes_an_audit_is_not_complete_where_a_peer_has_deleted_that_time() {
     let mut cluster = Cluster::planned(&IDS).started_again(&["n1"]).await;

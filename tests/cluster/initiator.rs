@@ -1,5 +1,5 @@
-//! An initiator that stops while its snapshot is partial, or in progress, goes on collecting when it is back. Without
-//! this the markers would have gone out and nobody would ever assemble what they made.
+//! An initiator that stops while its snapshot is partial or in progress resumes the collection after a restart. Without
+//! this the markers would have been sent and the parts never assembled.
 
 use crate::nodes::Cluster;
 use crate::partial::missing_is;
@@ -36,7 +36,7 @@ async fn a_snapshot_in_progress_is_completed_after_its_initiator_was_away() {
     cluster.stop("n3").await;
     let rest = cluster.rest("n1");
     let ids = [rest.start_snapshot().await, rest.start_snapshot().await];
-    // Nothing of it is published yet, or it just was: both must be gone through.
+    // Possibly nothing of it is published yet, or it just was: both cases must work.
     cluster.stop("n1").await;
     cluster.start("n1").await;
     cluster.start("n3").await;

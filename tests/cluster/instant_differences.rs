@@ -1,6 +1,6 @@
-//! What differs between a snapshot and an instant is what the balances asked one by one differ by, the same from every
-//! node, with the sums that explain it; and who cannot say is named. Without this an auditor who has a complaint about
-//! an hour would have to take the nearest snapshots for it, and a process that is gone for one where nothing happened.
+//! The differences between a snapshot and an instant equal those of balances requested one by one, are the same from
+//! every node, come with the explaining sums, and name processes that cannot be compared. Without this an auditor would
+//! have to use the nearest snapshots, and could take a missing process for an unchanged one.
 
 use serde_json::{Value, json};
 use snapledger::process::clock::Hlc;
@@ -20,7 +20,7 @@ const IDS: [&str; 3] = ["n1", "n2", "n3"];
 const ACCOUNTS: [&str; 4] = ["a", "b", "c", "d"];
 const OPERATIONS: usize = 60;
 
-/// A sequence of numbers that is the same in every run.
+/// A deterministic sequence of numbers.
 struct Numbers(u64);
 
 impl Numbers {
@@ -36,7 +36,7 @@ impl Numbers {
     }
 }
 
-// Any operation anywhere; when it was, unless the bank refused it.
+// A random operation; returns its time unless the bank refused it.
 async fn operate(cluster: &Cluster, numbers: &mut Numbers) -> Option<String> {
     let rest = cluster.rest(numbers.of(&IDS));
     let account = numbers.of(&ACCOUNTS);
@@ -63,7 +63,7 @@ async fn operate(cluster: &Cluster, numbers: &mut Numbers) -> Option<String> {
     time.filter(|_| answer.status == 200)
 }
 
-/// What happened, snapshots among it.
+/// The history of the cluster, with its snapshots.
 struct Told {
     snapshots: Vec<String>,
     instants: Vec<String>,
@@ -217,7 +217,7 @@ async fn a_snapshot_and_an_instant_differ_as_the_balances_asked_one_by_one() {
         }
     }
     assert!(differ > 0, "nothing ever differed: the test is blind");
-    // Tomorrow it is the same, from what a restart finds.
+    // The answer stays the same after a restart.
     let (snapshot, at) = (&told.snapshots[0], &told.instants[1]);
     let path = format!("/v1/snapshots/{snapshot}/diff?at={at}");
     let today = cluster.rest("n2").get(&path).await;
@@ -229,7 +229,7 @@ async fn a_snapshot_and_an_instant_differ_as_the_balances_asked_one_by_one() {
     cluster.stop_all().await;
 }
 
-// In a snapshot `s`, and then n2 has 20 more.
+// Snapshot `s`, then a deposit of 20 at n2.
 async fn paid_in_since(cluster: &Cluster) -> String {
     cluster.deposit("n1", "a", 100).await;
     cluster.deposit("n2", "b", 50).await;
@@ -314,7 +314,7 @@ async fn who_is_gone_is_named_and_what_is_asked_wrongly_refused() {
     cluster.stop_all().await;
 }
 
-// Without this an account that changes between two pages would be shown twice, or not at all.
+// Without this an account that changes between two pages is listed twice or not at all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pages_until_now_are_all_about_the_instant_of_the_first() {
     let mut cluster = Cluster::up(&["n1", "n2"]).await;
@@ -337,7 +337,7 @@ async fn pages_until_now_are_all_about_the_instant_of_the_first() {
     cluster.stop_all().await;
 }
 
-// Without this each page would have every process read through all that it has done, only to be asked whether it could.
+// Without this every page makes each process read all of its changes only to check whether it can compare.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whether_a_process_could_say_it_is_asked_without_the_accounts() {
     let mut cluster = Cluster::up(&["n1", "n2"]).await;

@@ -1,5 +1,5 @@
-//! What an account held at an instant, on any process, asked of any node; and what is said where the process is gone.
-//! Without this a balance of the past could be that of the present, or a guess.
+//! The balance of an account at an instant, on any process, requested from any node; and the answer if the process is
+//! down. Without this a past balance could be the current one, or a guess.
 
 use serde_json::{Value, json};
 use snapledger::proto::snapledger::BalanceAtRequest;
@@ -63,7 +63,7 @@ async fn every_node_says_what_an_account_held_then() {
     let own = two
         .get("/v1/accounts/alice/balance?at=1970-01-01T00:00:00Z")
         .await;
-    // Nothing is known of the time before the journal: it may have been another one.
+    // Nothing is known of the time before the journal, which may have been in another store.
     assert_eq!((own.status, &*own.problem()), (410, "other-journal"));
     cluster.stop_all().await;
 }

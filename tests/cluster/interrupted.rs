@@ -1,6 +1,6 @@
-//! `kill -9` of every node right behind the answer to a snapshot's start: wherever the recording stood, its markers
-//! leave after the restart and the same snapshot becomes complete. Without this a crash would leave snapshots that
-//! nobody finishes, or cuts that are not consistent.
+//! `kill -9` of every node right after the answer to the start of a snapshot: at any stage of the recording, its
+//! markers leave after the restart and the same snapshot becomes complete. Without this a crash could leave snapshots
+//! unfinished, or cuts inconsistent.
 
 use serde_json::json;
 
@@ -29,7 +29,7 @@ async fn a_snapshot_that_was_begun_is_finished_after_everybody_was_killed() {
                 "from_account": "cash", "to_account": "cash", "amount": 7, "to_process": to
             });
             assert_eq!(rest.post("/v1/transfers", &body).await.status, 200);
-            // In the last round all of them, so that every recording is cut off at another place.
+            // In the last round all of them, so that every recording is interrupted at another stage.
             if round == place || round + 1 == ROUNDS {
                 begun.push((id, rest.start_snapshot().await));
             }

@@ -1,5 +1,5 @@
-//! `kill -9` of every node under load: what was acknowledged is there, what was not is applied exactly once by a retry,
-//! no money is lost or made, and the past is the same bytes. Without this durability is only claimed.
+//! `kill -9` of every node under load: everything acknowledged is there, everything else is applied exactly once by a
+//! retry, money is conserved, and the past has the same bytes. Without this durability is only claimed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use crate::snapshots::assert_proven;
 
 const IDS: [&str; 3] = ["n1", "n2", "n3"];
 const SEED: i64 = 1_000_000;
-/// Operations of one call.
+/// Operations per call.
 const BATCH: usize = 8;
-/// Calls at one node at once.
+/// Concurrent calls per node.
 const CLIENTS: usize = 3;
-/// Acknowledged calls after which the nodes are killed.
+/// The nodes are killed after this many acknowledged calls.
 const CALLS: usize = 150;
 
-/// What a client asked for, and the answer if one came.
+/// A request, and the answer if one arrived.
 struct Asked {
     node: &'static str,
     batch: ApplyRequest,
@@ -103,7 +103,7 @@ fn payment(request_id: String, to_process: &str) -> Operation {
     }
 }
 
-// Transfers to the two others in turn, and deposits in between.
+// Transfers to the two others in turn, with deposits in between.
 fn batch(node: usize, client: usize, call: usize) -> ApplyRequest {
     let operations = (0..BATCH).map(|place| {
         let id = format!("{}-{client}-{call}-{place}", IDS[node]);
@@ -151,7 +151,7 @@ async fn load_until_killed(programs: &mut Programs) -> Vec<Asked> {
     clients.join_all().await.into_iter().flatten().collect()
 }
 
-// What was answered is answered the same again; what was not is done now, or is found done.
+// Answered operations get the same answer again; the others are executed now, or have been.
 async fn retry_everything(programs: &Programs, asked: &[Asked]) {
     for id in IDS {
         let mut ledger = ledger(programs, id);
@@ -165,7 +165,7 @@ async fn retry_everything(programs: &Programs, asked: &[Asked]) {
     }
 }
 
-// Every operation applied exactly once, in whatever order.
+// Every operation applied exactly once, in any order.
 fn balances_after(asked: &[Asked]) -> BTreeMap<(String, String), i64> {
     let mut balances = BTreeMap::new();
     let mut book = |node: &str, account: &str, amount: i64| {

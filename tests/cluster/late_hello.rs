@@ -1,5 +1,5 @@
-//! A hello that was under way on a connection given up comes when a newer stream has delivered more than it says. Without
-//! this it would pass for a store that was put back, and stop the channel the other way as long as this one is open.
+//! A hello from an abandoned connection arrives when a newer stream has already delivered more than it states. Without
+//! this it would be taken for a restored older store and stop the channel in the other direction.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Messages to a process that is not there wait, and arrive exactly once when it comes, and again when its stream
-//! breaks. Without this a transfer to a peer that is late or away would be lost or doubled.
+//! Messages to a process that is not running wait, and arrive exactly once when it starts, also after its stream has
+//! broken. Without this a transfer to an absent peer could be lost or doubled.
 
 use serde_json::{Value, json};
 

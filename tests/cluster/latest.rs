@@ -1,5 +1,5 @@
-//! `latest` is the newest snapshot wherever an id is read, and no snapshot's id. Without this the same word means the newest
-//! snapshot on one route, and on the next one whatever was taken under that name.
+//! `latest` is the newest snapshot wherever an id is read, and never the id of a snapshot. Without this the word could
+//! mean the newest snapshot on one route and a snapshot with that id on another.
 
 use serde_json::{Value, json};
 use snapledger::process::ids::SnapshotId;
@@ -25,7 +25,7 @@ async fn take(rest: &Rest, id: &str) {
     assert_eq!(taken.status, 201, "{taken:?}");
 }
 
-/// What is read below `…/latest` is what is read below the id, but that no cache may keep it.
+/// Answers below `…/latest` equal those below the id, but must not be cached.
 async fn same(rest: &Rest, latest: &str, own: &str) -> Answer {
     let (shown, expected) = (rest.get(latest).await, rest.get(own).await);
     assert_eq!(shown.status, 200, "{latest}: {shown:?}");
@@ -75,7 +75,7 @@ async fn latest_is_the_newest_snapshot_on_every_route() {
     same(&rest, &format!("{at}latest"), &format!("{at}s/2")).await;
     assert_eq!(rest.get(&of("latest", "events")).await.status, 200);
 
-    // A cursor stays with its snapshot, whatever is the newest then.
+    // A cursor stays with its snapshot even if a newer one exists.
     let page = rest.get(&of("latest", "balances?limit=2")).await;
     let cursor = page.json()["next_cursor"]
         .as_str()
@@ -223,7 +223,7 @@ async fn no_snapshot_is_taken_as_latest_and_one_of_before_is_still_read() {
         let refused = snapshots.receive_marker(marker).await.expect_err("no id");
         assert_eq!(refused.code(), Code::InvalidArgument);
     }
-    // As a program of before would have.
+    // As an earlier version would have done.
     let old = SnapshotId::parse("latest").expect("a valid id");
     let begun = cluster.handle("n1").initiate(Some(old), None, None).await;
     assert!(begun.expect("the node runs").is_ok());

@@ -1,5 +1,5 @@
-//! A snapshot whose caller went away is collected all the same, and whoever asks another node finds it there, or is told
-//! where it is. Without this a client's time-out would leave a snapshot that nobody ever assembles.
+//! A snapshot whose caller has gone is collected all the same, and another node has it or says where it is. Without
+//! this a client timeout could leave a snapshot that is never assembled.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::snapshots::assert_proven;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_snapshot_outlives_its_caller_and_is_found_through_every_node() {
-    // Whose history holds what it started itself, and no more.
+    // The history contains only snapshots that the node itself initiated.
     let mut cluster = Cluster::planned(&["n1", "n2", "n3"])
         .with_keep(Keep::Initiator)
         .started()
@@ -23,7 +23,7 @@ async fn a_snapshot_outlives_its_caller_and_is_found_through_every_node() {
     cluster.deposit("n2", "a", 3).await;
     let id = SnapshotId::parse("left-alone").expect("a valid id");
     let handle = cluster.handle("n1").clone();
-    // Asked once and not waited for: so it may not have begun when we look for the first time.
+    // The call is dropped without waiting, so it may not have begun at the first check.
     let _gone = timeout(
         Duration::ZERO,
         handle.initiate(Some(id.clone()), None, None),

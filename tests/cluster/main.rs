@@ -1,5 +1,5 @@
-//! Whole nodes on real sockets: what a user of a cluster sees, over gRPC and REST, while nodes come, go and are killed.
-//! Without this the parts may each be right and the program wrong.
+//! Whole nodes on real sockets: what users of a cluster see over gRPC and REST while nodes start, stop and are killed.
+//! Without this the parts could be right and the program wrong.
 
 mod accounts;
 mod amounts;

@@ -1,6 +1,6 @@
 //! Many snapshots wait for a dead process: no more are started than the configuration allows, everything else
-//! goes on, and all of them become complete when it returns. Without this one dead process would take the others'
-//! streams and memory with it, or its return would.
+//! continues, and all become complete when the process returns. Without this a dead process, or its return, could
+//! exhaust the streams and the memory of the others.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::await_it::until;
 use crate::nodes::Cluster;
 
 const IDS: [&str; 3] = ["n1", "n2", "n3"];
-/// As many as are allowed; 256, the default of the configuration, take a debug build half a minute.
+/// The limit; with the default of 256 a debug build takes half a minute.
 const WAITING: usize = 48;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -44,7 +44,7 @@ async fn many_snapshots_wait_for_one_process_and_are_completed_by_its_return() {
     })
     .await;
 
-    // What the others do is not held up.
+    // The other processes are not delayed.
     let other = cluster.rest("n2");
     let id = other.start_snapshot().await;
     other.snapshot(&id, "partial").await;
@@ -64,7 +64,7 @@ async fn many_snapshots_wait_for_one_process_and_are_completed_by_its_return() {
     cluster.stop_all().await;
 }
 
-/// A process of another make never closes its channels here, so that no snapshot is ever complete.
+/// A unary process never closes its channels here, so no snapshot becomes complete.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn snapshots_by_interval_leave_room_for_those_that_are_asked_for() {
     let cluster = Cluster::planned(&["n1", "x1"]).with_other_make("x1");
@@ -84,7 +84,7 @@ async fn snapshots_by_interval_leave_room_for_those_that_are_asked_for() {
         (by_itself().await >= 5).then_some(())
     })
     .await;
-    // As long as this takes, ten more would have begun.
+    // In this time ten more would have begun.
     let asked = rest.start_snapshot().await;
     rest.snapshot(&asked, "partial").await;
     assert_eq!(by_itself().await, 6);

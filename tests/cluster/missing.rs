@@ -1,5 +1,5 @@
-//! A partial snapshot says exactly who is missing, why, since when, and which channels are open. Each reason is made
-//! with real nodes. Without this an operator would look for the fault in the wrong place.
+//! A partial snapshot says exactly which processes are missing, why and since when, and which channels are unfinished.
+//! Each reason is produced with real nodes. Without this an operator would look for the fault in the wrong place.
 
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ async fn who_never_came_is_never_seen_and_not_waited_for() {
     cluster.stop_all().await;
 }
 
-/// Who was met in an earlier life of the observer is down, and not never seen.
+/// A peer met before a restart of the observer is down, not never seen.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_was_there_is_down_also_for_an_observer_that_restarted() {
     let mut cluster = Cluster::up(&IDS).await;
@@ -65,7 +65,7 @@ async fn who_was_there_is_down_also_for_an_observer_that_restarted() {
     cluster.stop_all().await;
 }
 
-/// In a ring the marker cannot pass a dead process: who is behind it is up, and has not recorded.
+/// In a ring the marker cannot pass a dead process: the process after it is up and has not recorded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_up_and_behind_a_dead_process_has_not_recorded() {
     let ring = [("n1", "n2"), ("n2", "n3"), ("n3", "n1")];

@@ -1,6 +1,6 @@
-//! Two nodes and a process of another make, a small Python program that knows the published interface alone: money in every
-//! direction, snapshots from all three, its death and return, and `kill -9` of a node. Without this such a process could be
-//! accepted and never be sent anything, or money could be lost between the two makes.
+//! Two nodes and a foreign process, a small Python program that knows only the published interface: money in every
+//! direction, snapshots started by all three, death and return of the foreign process, and `kill -9` of a node. Without
+//! this such a process could be accepted without ever being sent anything, or money could be lost between the programs.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
@@ -31,12 +31,12 @@ const IDS: [&str; 3] = ["n1", "n2", "x1"];
 const SEED: i64 = 1_000_000;
 const TOTAL: i64 = 3 * SEED;
 const CALL_MAX: Duration = Duration::from_secs(5);
-/// Transfers that are sent at once in each direction.
+/// Transfers sent at once in each direction.
 const BURST: usize = 40;
-/// Far more than it takes until money was seen on its way in every direction.
+/// Far more than are needed until money was seen in flight in every direction.
 const SNAPSHOTS_MAX: usize = 60;
 
-/// Two nodes as programs, and x1.
+/// Two nodes as programs, and the foreign process x1.
 struct Mixed {
     programs: Programs,
     python: String,
@@ -65,7 +65,7 @@ impl Mixed {
         mixed
     }
 
-    /// Starts x1, or starts it again.
+    /// Starts or restarts x1.
     fn revive(&mut self) {
         const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/process.py");
         const PROTO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proto/chandy_lamport.proto");
@@ -132,7 +132,7 @@ impl Mixed {
         assert!(answer.success, "{answer:?}");
     }
 
-    /// The snapshot as a node shows it, once it has this status there.
+    /// The snapshot as a node shows it, when it has this status there.
     async fn shown(&self, node: &str, snapshot: &str, status: &str) -> Value {
         let rest = self.programs.rest(node);
         let path = format!("/v1/snapshots/{snapshot}");
@@ -144,7 +144,8 @@ impl Mixed {
         .await
     }
 
-    /// Complete, proven, and the same at both nodes and in both interfaces; what was on its way.
+    /// Checks that the snapshot is complete, proven, and the same at both nodes and in both interfaces. Returns the
+    /// channels with money in flight.
     async fn proven(&self, snapshot: &str, initiator: &str) -> Vec<(String, String)> {
         let one = self.shown("n1", snapshot, "complete").await;
         assert_proven(&one, TOTAL);
@@ -191,9 +192,9 @@ impl Drop for Mixed {
     }
 }
 
-/// So many transfers in each direction, all at once. What a dead process has done of them shows in the sums.
-/// Transfers in every direction. Between the two nodes they go on until it ends: their channels are so fast that none would
-/// be on its way any more where the snapshot is long in beginning.
+/// Transfers in every direction, sent at once. Those that a dead process has executed show in the sums. Between the two
+/// nodes they continue until the end: their channels are so fast that none would be in flight if the snapshot begins
+/// late.
 struct Burst {
     senders: JoinSet<()>,
     ends: Arc<AtomicBool>,
@@ -211,7 +212,7 @@ impl Burst {
                 senders.spawn(send(mixed.bank(from), to, ends));
             }
         }
-        // The first are done, so that those behind them are on their way.
+        // When the first are done, those after them are in flight.
         senders.join_next().await;
         Self { senders, ends }
     }
@@ -309,7 +310,7 @@ async fn what_is_killed_comes_back_and_the_money_is_exact() {
     settled(&mut mixed).await;
 }
 
-/// Everything arrives, and nothing was lost or doubled.
+/// Checks that everything arrives, without loss or duplication.
 async fn settled(mixed: &mut Mixed) {
     until("all money in accounts", async || {
         let mut sum = 0;

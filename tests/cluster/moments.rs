@@ -1,5 +1,5 @@
 //! `kill -9` at chosen moments of a snapshot: before its markers have left, with half of them received, and before it
-//! was begun. Without this a crash could move the cut, lose or double what was in a channel, or change what was
+//! was begun. Without this a crash could move the cut, lose or double the contents of a channel, or change what was
 //! published.
 
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ fn of<'a>(snapshot: &'a Value, process: &str) -> &'a Value {
     found.unwrap_or_else(|| unreachable!("{process} in {snapshot}"))
 }
 
-// Messages and amount of a closed channel.
+// The messages and the amount of a closed channel.
 fn channel(snapshot: &Value, from: &str, to: &str) -> Option<(u64, i64)> {
     let channels = snapshot["channels"].as_array().expect("a list");
     let found = channels
@@ -44,7 +44,7 @@ fn channel(snapshot: &Value, from: &str, to: &str) -> Option<(u64, i64)> {
     Some((found["messages"].as_u64()?, found["amount"].as_i64()?))
 }
 
-/// Fault 13. Nobody is there to receive a marker, so none has left when the initiator is killed.
+/// Fault 13. No process is there to receive a marker, so none has left when the initiator is killed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn markers_that_had_not_left_leave_after_the_restart_with_the_same_cut() {
     let mut programs = Programs::planned(&IDS);
@@ -60,7 +60,7 @@ async fn markers_that_had_not_left_leave_after_the_restart_with_the_same_cut() {
     let part = client.get_snapshot(request).await.expect("an answer");
     let recorded = part.into_inner().local_state.expect("it is recorded");
     let recorded: Value = serde_json::from_slice(&recorded.state_data).expect("JSON");
-    // Behind the marker, and to be delivered behind it.
+    // Sent after the marker, and to be delivered after it.
     send(&rest, "n2", 5).await;
     programs.kill_one("n1");
 
@@ -109,7 +109,7 @@ async fn foreign_marker(programs: &Programs, to: &str, snapshot: &str) {
     assert!(marked.into_inner().success);
 }
 
-/// Fault 14. A process of another make sends exactly when it is told to, so that the kill falls between its messages.
+/// Fault 14. A unary process sends exactly when told, so that the kill falls between its messages.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn half_of_the_markers_received_the_recording_goes_on_and_channels_are_exact() {
     let mut programs = Programs::planned(&["n1", "n2"]).with_other_make("x1");
@@ -150,7 +150,7 @@ async fn half_of_the_markers_received_the_recording_goes_on_and_channels_are_exa
     rest.balance_is("near", 100).await;
 }
 
-/// Fault 15. What was published of the others does not change when the dead process adds its part.
+/// Fault 15. The published parts of the others do not change when the dead process adds its own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_was_killed_before_the_snapshot_completes_it_and_nothing_published_changes() {
     let mut programs = Programs::planned(&IDS);

@@ -1,5 +1,5 @@
-//! Money goes in, over and out, through both doors. Without this an operation could be right in the core and reach
-//! the wrong account, or another process not at all.
+//! Deposits, transfers and withdrawals through both APIs. Without this an operation could be right in the core and
+//! reach the wrong account or no other process.
 
 use serde_json::json;
 use snapledger::proto::chandy_lamport::{GetBalanceRequest, TransferRequest, WithdrawRequest};

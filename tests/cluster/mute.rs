@@ -1,4 +1,4 @@
-//! A process of another make that is there and never answers: what waits for it waits until its own deadline.
+//! A unary process that listens and never answers: calls to it wait for their own deadlines.
 
 use std::net::TcpListener;
 
@@ -48,7 +48,7 @@ impl SnapshotService for Mute {
     }
 }
 
-/// Serves for as long as the tasks are there.
+/// Serves while the tasks exist.
 pub(crate) fn serve(tasks: &mut JoinSet<()>, listener: TcpListener) {
     listener.set_nonblocking(true).expect("it is bound");
     let listener = tokio::net::TcpListener::from_std(listener).expect("within a runtime");

@@ -1,5 +1,5 @@
-//! A name stands for one snapshot, for ever and on every node. Without this a store that begins anew, or a process that
-//! was added later, answers an old snapshot as one that it has just taken.
+//! A snapshot id denotes one snapshot forever on every node. Without this a new store, or a process added later, could
+//! return an old snapshot as a new one.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use crate::wiped::forget;
 
 const IDS: [&str; 3] = ["n1", "n2", "n3"];
 
-// The store of n1 is lost, and all agree on that.
+// The store of n1 is lost, and all peers have given it up.
 async fn without_the_store_of_n1(mut cluster: Cluster) -> Cluster {
     cluster.stop_all().await;
     cluster.wipe("n1");
@@ -34,7 +34,7 @@ async fn a_store_that_begins_anew_takes_no_name_of_the_history() {
     for _ in 0..3 {
         known.push(n1.start_snapshot().await);
     }
-    // No marker is on its way any more, so the clock stands still.
+    // No marker is in flight, so the clock stands still.
     for id in &known {
         for of in IDS {
             cluster.rest(of).snapshot(id, "complete").await;
@@ -57,11 +57,11 @@ async fn a_store_that_begins_anew_takes_no_name_of_the_history() {
     for id in ["n2", "n3", "n1"] {
         cluster.start(id).await;
     }
-    // Nothing has come into its history yet, or not all.
+    // Its history is still empty or incomplete.
     for (id, document) in known.iter().zip(&documents) {
         assert_eq!(taken(&n1, id).await, (200, document.clone()), "{id}");
     }
-    // First the peers are asked, then all were met, and none is.
+    // At first the peers are asked; later all have been met, and none is asked.
     for number in 0..12 {
         if number == 6 {
             cluster.connected().await;

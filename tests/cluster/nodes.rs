@@ -1,4 +1,4 @@
-//! A cluster of nodes in this very process, each on ports of its own that it keeps over restarts.
+//! A cluster of nodes in this process, each with its own ports, which it keeps across restarts.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -25,7 +25,7 @@ use crate::rest::Rest;
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
 
-/// Nodes by name, and where they live.
+/// Nodes by id, with their environment.
 pub(crate) struct Cluster {
     members: Vec<Member>,
     topology: Topology,
@@ -34,7 +34,7 @@ pub(crate) struct Cluster {
     history: HistorySettings,
     interval: Option<Duration>,
     clocks: BTreeMap<String, ClockSettings>,
-    /// Where the stores are.
+    /// The parent directory of the stores.
     stores: PathBuf,
     sockets: BTreeMap<String, Sockets>,
     hosts: BTreeMap<String, Host>,
@@ -47,7 +47,7 @@ pub(crate) fn process(id: &str) -> ProcessId {
 }
 
 impl Cluster {
-    /// Ports for these nodes, and no node yet: whoever connects waits.
+    /// Reserves ports for these nodes and starts none: connecting clients wait.
     pub(crate) fn planned(ids: &[&str]) -> Self {
         let processes: Vec<_> = ids.iter().map(|id| process(id)).collect();
         let topology = Topology::full(&processes).expect("distinct ids");
@@ -85,7 +85,7 @@ impl Cluster {
         cluster
     }
 
-    /// With these channels alone.
+    /// With only these channels.
     pub(crate) fn with_channels(mut self, channels: &[(&str, &str)]) -> Self {
         let processes: Vec<_> = self.members.iter().map(|one| one.id.clone()).collect();
         let channels = channels.iter().map(|(from, to)| ChannelId {
@@ -96,31 +96,31 @@ impl Cluster {
         self
     }
 
-    /// With snapshots that have this long.
+    /// With this snapshot deadline.
     pub(crate) fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// With so many snapshots that one node may have open.
+    /// With this limit of open snapshots per node.
     pub(crate) fn with_open_max(mut self, open_max: usize) -> Self {
         self.open_max = open_max;
         self
     }
 
-    /// With histories of these snapshots.
+    /// With this choice of snapshots to keep.
     pub(crate) fn with_keep(mut self, keep: Keep) -> Self {
         self.history.keep = keep;
         self
     }
 
-    /// With histories of so many snapshots, but for the pinned ones.
+    /// With this limit of unpinned snapshots in the history.
     pub(crate) fn with_max_count(mut self, count: usize) -> Self {
         self.history.max_count = Some(count);
         self
     }
 
-    /// The nodes that are started from now on know no process of this name.
+    /// Nodes started from now on do not know this process.
     pub(crate) fn without(&mut self, id: &str) -> &mut Self {
         self.members.retain(|member| member.id.as_str() != id);
         self.sockets.remove(id);
@@ -129,23 +129,23 @@ impl Cluster {
         self
     }
 
-    /// The history of a node that is started from now on.
+    /// The history settings of nodes started from now on.
     pub(crate) fn history(&mut self) -> &mut HistorySettings {
         &mut self.history
     }
 
-    /// The clock of a node.
+    /// The clock settings of a node.
     pub(crate) fn clock(&mut self, id: &str) -> &mut ClockSettings {
         self.clocks.get_mut(id).expect("it is planned")
     }
 
-    /// With a snapshot by itself every so often.
+    /// With scheduled snapshots at this interval.
     pub(crate) fn with_interval(mut self, interval: Duration) -> Self {
         self.interval = Some(interval);
         self
     }
 
-    /// With a process of another make, which is there and never answers.
+    /// With a unary process that listens and never answers.
     pub(crate) fn with_other_make(mut self, id: &str) -> Self {
         let other = self.members.iter_mut().find(|one| one.id.as_str() == id);
         other.expect("it is planned").transport = Transport::Unary;
@@ -154,14 +154,14 @@ impl Cluster {
         self
     }
 
-    /// As without a cluster file: nobody said what makes the others are.
+    /// As without a cluster file: the transport of peers is unspecified.
     pub(crate) fn with_peers_unsaid(mut self) -> Self {
         let members = self.members.iter_mut();
         members.for_each(|member| member.transport = Transport::Unsaid);
         self
     }
 
-    /// All planned nodes, started.
+    /// Starts all planned nodes.
     pub(crate) async fn started(mut self) -> Self {
         for id in self.sockets.keys().cloned().collect::<Vec<_>>() {
             self.start(&id).await;
@@ -169,7 +169,7 @@ impl Cluster {
         self
     }
 
-    /// A cluster with a channel from each to each, all of it up and connected.
+    /// A running, connected cluster with a channel between every two processes.
     pub(crate) async fn up(ids: &[&str]) -> Self {
         let cluster = Self::planned(ids).started().await;
         cluster.connected().await;
@@ -199,7 +199,7 @@ impl Cluster {
                 None => self.ports_again(id)?,
             };
             match Host::start(self.config(id), sockets).await {
-                // A thread of the node before may still hold the lock for a moment.
+                // A thread of the previous instance may still hold the lock.
                 Err(NodeError::Store(StoreError::InUse(_))) => None,
                 started => Some(started),
             }
@@ -209,7 +209,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Starts a second node of the same name, on another store and other ports.
+    /// Starts a second node with the same id on another store and other ports.
     pub(crate) async fn second(&self, id: &str, dir: &Path) -> (Host, Rest) {
         let sockets = Sockets {
             grpc: listen("127.0.0.1:0"),
@@ -226,7 +226,7 @@ impl Cluster {
         (host.expect("the store opens"), rest)
     }
 
-    // A port that was free a moment ago may be the near end of somebody's connection for a moment.
+    // A port that was free a moment ago may be in use as the local end of another connection.
     fn ports_again(&self, id: &str) -> Option<Sockets> {
         let member = self.member(id);
         let bound = |address: &str| TcpListener::bind(address).ok();
@@ -236,22 +236,22 @@ impl Cluster {
         })
     }
 
-    /// Nobody listens at the ports of a node that was never started.
+    /// Closes the ports of a node that was never started.
     pub(crate) fn close(&mut self, id: &str) {
         self.sockets.remove(id);
     }
 
-    /// Where the store of a node is.
+    /// The directory of a node's store.
     pub(crate) fn store(&self, id: &str) -> PathBuf {
         self.stores.join(id)
     }
 
-    /// The stopped nodes will start on other stores.
+    /// Stopped nodes will start on stores in another directory.
     pub(crate) fn move_to(&mut self, stores: &Path) {
         self.stores = stores.to_path_buf();
     }
 
-    /// Takes the store of a stopped node away.
+    /// Removes the store of a stopped node.
     pub(crate) fn wipe(&self, id: &str) {
         std::fs::remove_dir_all(self.store(id)).expect("the node is stopped and had a store");
     }
@@ -260,7 +260,7 @@ impl Cluster {
         self.hosts.remove(id).expect("the node runs").stop().await;
     }
 
-    /// Stops every node that runs, one after the other.
+    /// Stops all running nodes, one after the other.
     pub(crate) async fn stop_all(&mut self) {
         while let Some((_, host)) = self.hosts.pop_last() {
             host.stop().await;
@@ -276,7 +276,7 @@ impl Cluster {
         Rest::new(rest.expect("every member has one"))
     }
 
-    /// A gRPC connection, made when it is first used.
+    /// A gRPC connection, established at its first use.
     pub(crate) fn grpc(&self, id: &str) -> Channel {
         connection(&self.member(id).grpc)
     }
@@ -293,7 +293,7 @@ impl Cluster {
         assert!(answer.success, "{}", answer.error);
     }
 
-    /// Waits until every channel between running nodes is open, and nothing of before is under way.
+    /// Waits until every channel between running nodes is open and nothing is in progress.
     pub(crate) async fn connected(&self) {
         for (id, host) in &self.hosts {
             let handle = host.handle();
@@ -311,12 +311,12 @@ impl Cluster {
         }
     }
 
-    /// The nodes that run.
+    /// The running nodes.
     pub(crate) fn running(&self) -> Vec<String> {
         self.hosts.keys().cloned().collect()
     }
 
-    /// Where the two ports of a node are.
+    /// The gRPC and REST addresses of a node.
     pub(crate) fn addresses(&self, id: &str) -> (String, String) {
         let member = self.member(id);
         let rest = member.rest.as_deref();

@@ -1,5 +1,5 @@
-//! A peer whose program is older than a question is still asked the others, and is named where it cannot be compared.
-//! Without this a cluster could not be brought to a new version one node after the other.
+//! A peer with an older program still gets the requests it knows, and is named where it cannot be compared. Without
+//! this a cluster could not be upgraded node by node.
 
 use snapledger::node::PeerState;
 use snapledger::proto::snapledger::peer_service_client::PeerServiceClient;
@@ -20,13 +20,13 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::await_it::until;
 use crate::nodes::Cluster;
 
-/// Knows who it is and what it had, and nothing else.
+/// Knows its identity and its totals, and nothing else.
 struct Older {
     greeting: Greeting,
     share: Share,
-    /// Whether it never says what it knows of a snapshot, rather than that it does not know the question.
+    /// Whether it never answers what it knows of a snapshot, instead of reporting an unknown method.
     is_mute: bool,
-    /// Whether it knows what differs from a snapshot: nothing.
+    /// Whether it can compare with a snapshot; it then reports no changes.
     compares: bool,
 }
 
@@ -128,7 +128,7 @@ impl PeerService for Older {
     }
 }
 
-// What n2 says of itself.
+// The identity and totals that n2 reports.
 async fn older(cluster: &Cluster) -> Older {
     let mut client = PeerServiceClient::new(cluster.grpc("n2"));
     let greeting = client.greet(Greeting::default()).await;
@@ -146,7 +146,7 @@ async fn older(cluster: &Cluster) -> Older {
     }
 }
 
-// In the place of n2.
+// Takes the place of n2.
 async fn serve(cluster: &mut Cluster, older: Older) -> JoinHandle<()> {
     let members = &cluster.handle("n1").config().members;
     let member = members.iter().find(|one| one.id.as_str() == "n2");
@@ -186,7 +186,7 @@ async fn who_does_not_know_the_question_is_named_and_the_others_are_compared() {
     cluster.stop_all().await;
 }
 
-/// Without this the sums of an answer that calls itself complete would be others once the peer has a newer program.
+/// Without this the sums of an answer marked as complete change when the peer is upgraded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_peer_does_not_say_of_its_journal_leaves_a_difference_incomplete() {
     let mut cluster = Cluster::up(&["n1", "n2"]).await;
@@ -202,7 +202,7 @@ async fn what_a_peer_does_not_say_of_its_journal_leaves_a_difference_incomplete(
     assert_eq!(known["complete"], true, "{known:#}");
     assert_eq!(known["totals"][1]["explained"], true, "{known:#}");
     let mut older = older(&cluster).await;
-    // It knows its stores, and not yet when they were given up.
+    // It knows its stores, but not when they were given up.
     (older.compares, older.share.given_up) = (true, None);
     let serving = serve(&mut cluster, older).await;
 
@@ -225,7 +225,7 @@ async fn what_a_peer_does_not_say_of_its_journal_leaves_a_difference_incomplete(
     cluster.stop_all().await;
 }
 
-/// Without this a given id that only this peer knows would be taken once more while the peer is slow.
+/// Without this an id that only this peer knows is used again while the peer is slow.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_id_is_not_taken_while_a_peer_that_is_up_does_not_say_whether_it_knows_it() {
     let mut cluster = Cluster::up(&["n1", "n2"]).await;
@@ -235,7 +235,7 @@ async fn an_id_is_not_taken_while_a_peer_that_is_up_does_not_say_whether_it_know
     };
     let rest = cluster.rest("n1");
     let serving = serve(&mut cluster, older).await;
-    // The one that stopped has said so, and was up for a moment longer.
+    // The stopped node announced it, and counted as up for a moment longer.
     until("n2 is up", async || {
         let peers = cluster.handle("n1").peers();
         let n2 = peers.iter().find(|peer| peer.process.as_str() == "n2");

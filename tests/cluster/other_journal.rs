@@ -1,6 +1,6 @@
-//! A store that was wiped takes what it knew of the past with it. What is asked about that time is answered by the newest
-//! snapshot before, as for a process that is dead, and says so; from every node, for ever. Without this the new store's
-//! empty journal would pass for an empty bank.
+//! A wiped store loses what it knew of the past. Questions about that time are answered from the newest earlier
+//! snapshot, as for a dead process, and say so; from every node, forever. Without this the empty journal of the new
+//! store passes for an empty bank.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,15 +16,15 @@ use crate::wiped::forget;
 
 const IDS: [&str; 3] = ["n1", "n2", "n3"];
 
-/// Instants, from before the loss to after it.
+/// Instants from before the loss to after it.
 struct Instants {
     /// Before the snapshot.
     early: String,
-    /// Behind it.
+    /// After the snapshot.
     late: String,
     /// A cut of that time.
     token: String,
-    /// When the new store had begun, and the others still knew the old one.
+    /// When the new store had begun and the others still knew the old one.
     between: String,
 }
 
@@ -39,7 +39,7 @@ async fn audit(cluster: &Cluster, id: &str, query: &str) -> Value {
     cluster.rest(id).read(&format!("/v1/audit?{query}")).await
 }
 
-// The same from each node, as soon as the new store has taken the history over.
+// The same from each node, once the new store has replicated the history.
 async fn from_all(cluster: &Cluster, path: &str) -> (u16, Value) {
     let what = format!("one answer to {path}");
     let answer = until(&what, async || {
@@ -83,7 +83,7 @@ async fn is_put(cluster: &Cluster, value: &str) {
     }
 }
 
-// Only the newest snapshot before speaks for n3.
+// For n3 only the newest earlier snapshot answers.
 async fn assert_unknown(cluster: &Cluster, at: &Instants, snapshot: &str) {
     let late = format!("at={}", at.late);
     let between = format!("at={}", at.between);
@@ -159,7 +159,7 @@ async fn a_wiped_store_knows_nothing_of_the_time_before() {
         between: now(),
     };
     assert_unknown(&cluster, &at, &snapshot).await;
-    // Its stamp would be an old one, and lose at the others.
+    // Its stamp would be old and lose at the others.
     let refused = try_put(&cluster, "n3", "too early").await;
     let refused = refused.expect_err("its peers refuse it");
     assert_eq!(refused.code(), Code::Unavailable);
@@ -172,7 +172,7 @@ async fn a_wiped_store_knows_nothing_of_the_time_before() {
     }
     cluster.connected().await;
     assert_unknown(&cluster, &at, &snapshot).await;
-    // Its clock is past all writes of before.
+    // Its clock is past all earlier writes.
     put(&cluster, "n3", "anew").await;
     is_put(&cluster, "anew").await;
 

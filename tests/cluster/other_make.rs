@@ -1,5 +1,6 @@
-//! A process written in another language takes part through unary calls: its messages and markers come in order and
-//! once, and a snapshot that cannot have its state says so. Without this the published interface could not be joined.
+//! A process in another language takes part through unary calls: its messages and markers are processed in order and
+//! once, and a snapshot that lacks its state says so. Without this the published interface would be unusable for other
+//! programs.
 
 use serde_json::json;
 use snapledger::proto::chandy_lamport::snapshot_service_client::SnapshotServiceClient;
@@ -50,7 +51,7 @@ async fn with_other_make() -> Cluster {
     cluster
 }
 
-// It is in the cluster, and answers no questions: that is what a client is told, and what can be asked instead.
+// The process is a member and answers no questions; a client is told so, with what to request instead.
 async fn its_accounts_are_its_own(rest: &Rest) {
     let account = "/v1/processes/x1/accounts/a";
     for path in ["", "/balance", "/balance?at=now", "/history"] {
@@ -100,7 +101,7 @@ async fn a_message_of_another_make_is_applied_once_and_recorded_where_it_belongs
     );
 
     let id = rest.start_snapshot().await;
-    // Behind the recording and before the marker: it belongs to the channel.
+    // After the recording and before the marker: it belongs to the channel.
     one.send_message(transfer("x1", "n1", "m2"))
         .await
         .expect("an answer");
@@ -142,7 +143,7 @@ async fn a_marker_of_another_make_is_the_first_and_money_before_it_is_in_the_sta
     cluster.stop_all().await;
 }
 
-/// Its marker may name any process as the initiator: that one collects at once, and not after its next start.
+/// Its marker may name any process as the initiator; that process then collects at once, not after its next start.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_snapshot_that_another_make_starts_in_a_nodes_name_is_collected_there() {
     let mut cluster = with_other_make().await;
@@ -163,7 +164,7 @@ async fn a_snapshot_that_another_make_starts_in_a_nodes_name_is_collected_there(
     cluster.stop_all().await;
 }
 
-/// And one that it starts in its own name is assembled by the first node behind it, wherever its first marker comes.
+/// A snapshot that it starts in its own name is assembled by the first node that receives a marker of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_snapshot_of_another_make_is_assembled_by_the_first_node_behind_it() {
     let mut cluster = with_other_make().await;
@@ -213,7 +214,7 @@ async fn who_has_a_stream_or_no_place_here_cannot_call() {
     cluster.stop_all().await;
 }
 
-/// One call before its first stream would keep a node of this program out for ever.
+/// One call before its first stream would exclude a native node forever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_calls_in_the_name_of_a_node_that_is_still_to_come() {
     let mut cluster = Cluster::planned(&["n1", "n2"]);
@@ -234,7 +235,7 @@ async fn nobody_calls_in_the_name_of_a_node_that_is_still_to_come() {
     cluster.stop_all().await;
 }
 
-/// Without a cluster file there is no place to say so: who has opened no stream may call.
+/// Without a cluster file the transport is unspecified: a process that has opened no stream may call.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_cluster_file_whoever_has_opened_no_stream_may_call() {
     let mut cluster = Cluster::planned(&["n1", "n2"]).with_peers_unsaid();

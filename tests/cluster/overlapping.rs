@@ -1,5 +1,5 @@
-//! Snapshots from all nodes at once do not disturb each other, and the history lists each of them once, newest first,
-//! page by page. Without this a marker of one could close a channel of another, or a page could leave one out.
+//! Concurrent snapshots from all nodes do not disturb each other, and the history lists each of them once, newest
+//! first, page by page. Without this a marker of one could close a channel of another, or a page could omit one.
 
 use serde_json::Value;
 

@@ -1,6 +1,6 @@
-//! A process that is dead at the snapshot: what is there is published and says exactly what is not; when the process
-//! comes back, another revision is complete and nothing that was published has changed. Without this a dead node
-//! would hold up the history, or be papered over.
+//! A process that is down at the snapshot: the available parts are published with exactly what is missing. When the
+//! process returns, another revision is complete and nothing published has changed. Without this a dead node could
+//! block the history or be hidden.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::traffic::{SEED, Traffic};
 
 const IDS: [&str; 3] = ["n1", "n2", "n3"];
 
-/// Channels without the reasons for which they are open.
+/// Channels without the reasons for being unfinished.
 pub(crate) fn ends(open: &Value) -> Value {
     let open = open.as_array().expect("a list").iter();
     open.map(|one| json!({"from": one["from"], "to": one["to"]}))
@@ -98,7 +98,8 @@ async fn a_dead_process_is_named_and_completes_the_snapshot_when_it_is_back() {
     cluster.stop_all().await;
 }
 
-// Tables and streams, too, say who is not in them: else their sums would pass for those of the cluster.
+// Tables and streams name the missing processes as well, since their sums would otherwise pass for those of the
+// cluster.
 async fn named_as_missing(cluster: &Cluster, id: &str, missing: &Value) {
     let rest = cluster.rest("n1");
     for (path, formats) in [
@@ -135,7 +136,7 @@ async fn named_as_missing(cluster: &Cluster, id: &str, missing: &Value) {
     assert_eq!(named.expect("it is named"), &format!("{id}/n3"));
 }
 
-/// Somebody dies just before the snapshot, while the others still believe in it: they notice, and do not wait for a
+/// A process dies just before the snapshot, while the others still consider it up: they notice, and do not wait for a
 /// deadline that could change nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_is_known_to_be_down_is_not_waited_for() {

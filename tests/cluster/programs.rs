@@ -1,4 +1,4 @@
-//! The program itself: nodes as processes of the system that can be killed.
+//! Nodes as operating system processes that can be killed.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::await_it::until;
 use crate::nodes::{address, listen};
 use crate::rest::{Rest, asked};
 
-/// One node: where it is, and the process that it is.
+/// One node: its addresses and its program.
 struct Seat {
     id: String,
     grpc: String,
@@ -19,17 +19,17 @@ struct Seat {
     child: Option<Child>,
 }
 
-/// A cluster of programs. They are killed when it goes out of scope.
+/// A cluster of programs, killed when dropped.
 pub(crate) struct Programs {
     seats: Vec<Seat>,
     dir: TempDir,
 }
 
 impl Programs {
-    /// Writes the cluster file; nobody runs yet.
+    /// Writes the cluster file; starts nothing.
     pub(crate) fn planned(ids: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        // All are held until all are noted, so that they differ.
+        // All ports are held until all are chosen, so that they differ.
         let free: Vec<[TcpListener; 2]> = ids
             .iter()
             .map(|_| [listen("127.0.0.1:0"), listen("127.0.0.1:0")])
@@ -60,13 +60,13 @@ impl Programs {
         text
     }
 
-    /// With a process of another make, which is never started here.
+    /// With a unary process that is never started.
     pub(crate) fn with_other_make(self, id: &str) -> Self {
         let nowhere = address(&listen("127.0.0.1:0"));
         self.with_other_make_at(id, &nowhere.to_string())
     }
 
-    /// With a process of another make that somebody else starts.
+    /// With a unary process that the test starts itself.
     pub(crate) fn with_other_make_at(self, id: &str, address: &str) -> Self {
         let block =
             format!("[[process]]\nid = {id:?}\ngrpc = {address:?}\ntransport = \"unary\"\n");
@@ -75,7 +75,7 @@ impl Programs {
         self
     }
 
-    /// Starts every node that does not run and waits until all are ready.
+    /// Starts every node that is not running and waits until all are ready.
     pub(crate) async fn start(&mut self) {
         let ids: Vec<String> = self.seats.iter().map(|seat| seat.id.clone()).collect();
         for id in ids {
@@ -89,7 +89,7 @@ impl Programs {
         for seat in self.seats.iter_mut().filter(|seat| seat.id == id) {
             let rest = Rest::new(&seat.rest);
             until(&format!("{} ready", seat.id), async || {
-                // A port may be taken for a moment by the near end of somebody's connection: then it is tried again.
+                // The port may be in use for a moment as the local end of another connection: retry.
                 let ended = match &mut seat.child {
                     Some(child) => child.try_wait().expect("a child").is_some(),
                     None => true,
@@ -104,7 +104,7 @@ impl Programs {
         }
     }
 
-    /// `kill -9`, all of them.
+    /// Sends `kill -9` to all.
     pub(crate) fn kill(&mut self) {
         for child in self.seats.iter_mut().filter_map(|seat| seat.child.as_mut()) {
             child.kill().expect("it runs");
@@ -115,7 +115,7 @@ impl Programs {
         }
     }
 
-    /// `kill -9`, one of them.
+    /// Sends `kill -9` to one.
     pub(crate) fn kill_one(&mut self, id: &str) {
         let seat = self.seats.iter_mut().find(|seat| seat.id == id);
         let child = seat.and_then(|seat| seat.child.take());
@@ -125,13 +125,13 @@ impl Programs {
         assert_eq!(status.code(), None, "it did not end by itself");
     }
 
-    /// Sends a signal to a node that runs.
+    /// Sends a signal to a running node.
     pub(crate) fn signal(&self, id: &str, signal: Signal) {
         let child = self.seat(id).child.as_ref().expect("it was started");
         rustix::process::kill_process(Pid::from_child(child), signal).expect("it runs");
     }
 
-    /// A path beside the stores.
+    /// A path next to the stores.
     pub(crate) fn path(&self, name: &str) -> String {
         self.dir.path().join(name).display().to_string()
     }

@@ -1,5 +1,5 @@
-//! The four tests of the published interface, to the letter: a snapshot is started and its global state asked for in the
-//! next call. Without this a client that was written for that interface would read an empty cluster.
+//! The four tests of the published interface, literally: a snapshot is started, and its global state is requested in
+//! the next call. Without this a client written for that interface would read an empty cluster.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ const ALL: i64 = 3 * SEED;
 type Client = SnapshotServiceClient<Channel>;
 
 async fn seeded() -> Cluster {
-    // On a machine that is busy, too, none is partial.
+    // Long enough that none is partial on a busy machine.
     let cluster = Cluster::planned(&IDS).with_deadline(Duration::from_secs(60));
     let cluster = cluster.started().await;
     cluster.connected().await;
@@ -125,7 +125,7 @@ async fn snapshots_of_all_at_once_are_whole_each_and_wherever_they_are_asked_for
             let (mut from, mut at) = (client(&cluster, from), client(&cluster, at));
             started.push(tokio::spawn(async move {
                 let id = initiate(&mut from, "").await;
-                // The own part is there before its channels are closed.
+                // The own part is available before its channels are closed.
                 let snapshot_id = id.clone();
                 let part = at.get_snapshot(GetSnapshotRequest { snapshot_id });
                 let part = part.await.expect("an answer").into_inner();
@@ -140,7 +140,7 @@ async fn snapshots_of_all_at_once_are_whole_each_and_wherever_they_are_asked_for
     cluster.stop_all().await;
 }
 
-/// A process that does not answer, and whose connections stay open.
+/// A process that does not answer while its connections stay open.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_froze_before_its_marker_is_named_as_missing() {
     let mut programs = Programs::planned(&IDS);
@@ -160,7 +160,7 @@ async fn a_process_that_froze_before_its_marker_is_named_as_missing() {
     assert_complete(&global(&mut one, &warm).await);
 
     programs.signal("n3", Signal::STOP);
-    // Less time than it takes to find out is kept, and nothing is started.
+    // The time is shorter than the check takes, so nothing is started.
     let snapshot_id = "hasty".to_owned();
     let mut request = Request::new(InitiateSnapshotRequest { snapshot_id });
     request.set_timeout(Duration::from_millis(600));
@@ -168,7 +168,7 @@ async fn a_process_that_froze_before_its_marker_is_named_as_missing() {
     let refused = refused.expect_err("it is not known yet");
     assert_eq!(refused.code(), Code::Unavailable, "{refused}");
     assert!(refused.message().contains("none was started"), "{refused}");
-    // A client does not wait until three greetings have stayed unanswered.
+    // A client does not wait for three unanswered greetings.
     let snapshot_id = "frozen".to_owned();
     let mut request = Request::new(InitiateSnapshotRequest { snapshot_id });
     request.set_timeout(Duration::from_secs(3));

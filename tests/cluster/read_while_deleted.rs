@@ -1,5 +1,5 @@
-//! Retention waits for readers: an answer that has begun is whole, and one that begins later is 410. Without this a
-//! reader would be told of a damaged store, or get half a table.
+//! Retention waits for readers: an answer that has begun is whole, and a later request gets 410. Without this a reader
+//! could be told of a damaged store, or get half a table.
 
 use serde_json::json;
 use snapledger::proto::snapledger::history_service_client::HistoryServiceClient;
@@ -12,7 +12,7 @@ use crate::await_it::until;
 use crate::nodes::Cluster;
 use crate::rest::Rest;
 
-/// So many that their balances do not fit what waits for a connection.
+/// Enough that their balances exceed the buffers of a connection.
 const ACCOUNTS: usize = 20_000;
 const BATCH: usize = 1000;
 
@@ -60,7 +60,7 @@ async fn what_is_being_read_is_deleted_when_the_reader_has_gone() {
     let answer = client.balances(request.clone()).await.expect("an answer");
     let mut balances = answer.into_inner();
 
-    // Nothing of the first is in the others; and retention looks at the oldest first.
+    // The others share nothing with the first, and retention examines the oldest first.
     deposit_everywhere(&cluster).await;
     take(&rest, "s2").await;
     take(&rest, "s3").await;

@@ -1,5 +1,5 @@
-//! A process whose disk is lost for good comes back from what its peers hold: as in the newest complete snapshot, and what
-//! passed since in one account. Without this the only way back was a deposit by hand of an estimated sum.
+//! A process whose disk is lost for good is rebuilt from the data of its peers: the newest complete snapshot, and later
+//! movements in one account. Without this the only remedy is a manual deposit of an estimated sum.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::wiped::forget;
 
 const IDS: [&str; 3] = ["n1", "n2", "n3"];
 
-// Exit code, and what was printed on stdout and stderr.
+// The exit code, and the output of both streams.
 async fn restored(arguments: &[&str]) -> (Option<i32>, String) {
     until("stores that are free", async || {
         let output = std::process::Command::new(cargo_bin!("snapledger"))
@@ -51,10 +51,10 @@ async fn a_lost_process_comes_back_with_all_the_money_its_peers_know_of() {
     traffic.stop().await;
     pay(&n1, ("n3", "carol"), 300).await;
     n3.balance_is("carol", 340).await;
-    // Known to n3 alone.
+    // Known to n3 only.
     cluster.deposit("n3", "dave", 5).await;
     cluster.stop("n3").await;
-    // Sent, and never delivered.
+    // Sent and never delivered.
     pay(&n2, ("n3", "carol"), 7).await;
     cluster.wipe("n3");
     cluster.stop_all().await;
@@ -91,7 +91,7 @@ async fn a_lost_process_comes_back_with_all_the_money_its_peers_know_of() {
     );
     let mut cluster = cluster.started_again(&IDS).await;
     cluster.connected().await;
-    // But for the deposit that only n3 knew, all of it: as recorded, or in suspense.
+    // Everything except the deposit that only n3 knew: as recorded, or in suspense.
     assert_eq!(n3.balance("carol").await, Some(40));
     let booked = n3.balance("suspense").await.expect("an account");
     let audit = n1.read("/v1/audit").await;

@@ -1,5 +1,5 @@
-//! Whatever is asked wrongly over REST is refused with a problem document and the right status. Without this a
-//! misspelt filter would be ignored, or a client left to guess.
+//! Every wrong REST request is refused with a problem document and the right status. Without this a misspelt filter
+//! could be ignored, or a client left to guess.
 
 use serde_json::json;
 use ureq::http::Request;
@@ -131,7 +131,7 @@ async fn a_process_that_is_not_there_is_said_to_be_down() {
     for path in ["/healthz", "/metrics", "/"] {
         assert_eq!(rest.get(path).await.status, 200, "{path}");
     }
-    // A new store compares its clock with those of its peers first, which takes 2 s where none answers.
+    // A new store first compares its clock with those of its peers, which takes 2 s if none answers.
     until("it is ready without n2", async || {
         (rest.get("/readyz").await.status == 200).then_some(())
     })

@@ -1,5 +1,5 @@
-//! A process that is lost for good is taken out of the cluster. Without this its place in the configuration, and the
-//! warnings about it, would stay for ever; or what it had held before would silently be 0.
+//! A permanently lost process is removed from the cluster. Without this it would stay in the configuration and in
+//! warnings forever, or its earlier holdings would silently be 0.
 
 use serde_json::Value;
 
@@ -51,7 +51,7 @@ async fn a_process_that_every_store_has_forgotten_is_left_out_of_the_configurati
     cluster.start("n2").await;
     cluster.connected().await;
 
-    // n1 has written 30 off, and n2 has got 20 that nobody lacks.
+    // n1 has written off 30, and n2 has received 20 that no process lacks.
     pay(&n1, ("n2", "b"), 5).await;
     n2.balance_is("b", 25).await;
     let late = n2.start_snapshot().await;
@@ -88,7 +88,7 @@ async fn it_is_not_compared(rest: &Rest, (early, late): (&str, &Value)) {
         (&"n3".into(), &"not_in_cluster".into()),
         "{differences}"
     );
-    // What had passed between n1 and n3 was written off, and what n2 had got from n3 was written on.
+    // The flow between n1 and n3 was written off; what n2 had received from n3 was written on.
     let totals = differences["totals"].as_array().expect("a list");
     let written_off: Vec<_> = totals.iter().map(|total| &total["written_off"]).collect();
     assert_eq!(written_off, [30, -20], "{differences}");
@@ -98,7 +98,7 @@ async fn it_is_not_compared(rest: &Rest, (early, late): (&str, &Value)) {
     }
 }
 
-// Its journal is gone; what snapshots hold of it is not.
+// Its journal is gone; its data in snapshots is not.
 async fn its_accounts_are_asked_of_the_history(rest: &Rest, (snapshot, instant): (&str, &str)) {
     let account = "/v1/processes/n3/accounts/a";
     for path in ["", "/balance", "/history"] {
@@ -124,7 +124,7 @@ async fn its_accounts_are_asked_of_the_history(rest: &Rest, (snapshot, instant):
         (&80.into(), &false.into(), &snapshot.into()),
         "{then}"
     );
-    // As the audit of the same instant, which is complete without it.
+    // As in the audit of the same instant, which is complete without it.
     let now = rest.get(&format!("{account}/balance?at=now")).await;
     assert_eq!(
         (now.status, &*now.problem()),
@@ -142,7 +142,7 @@ async fn its_accounts_are_asked_of_the_history(rest: &Rest, (snapshot, instant):
     );
 }
 
-// What the removed process had then is known from the snapshot before, and the answer says that it is not whole.
+// The holdings of the removed process are known from the earlier snapshot, and the answer is marked as incomplete.
 fn assert_missing(audit: &Value, snapshot: &str) {
     assert_eq!(audit["complete"], false, "{audit}");
     let missing = audit["missing"].as_array().expect("a list");

@@ -1,6 +1,6 @@
-//! With an `Idempotency-Key` a repeat answers as the first did, also after a restart, and never does anything again. What
-//! was refused has done nothing: its repeat is refused as the first was until the restart, and decided anew from then on.
-//! Without this a client that lost an answer would have to choose between paying twice and not at all.
+//! With an `Idempotency-Key` a repeat gets the first answer, also after a restart, and never executes again. A refused
+//! operation had no effect: its repeat gets the same refusal until the restart and is decided anew afterwards. Without
+//! this a client that lost an answer would have to choose between paying twice and not at all.
 
 use serde_json::{Value, json};
 use snapledger::proto::chandy_lamport::key_value_service_client::KeyValueServiceClient;
@@ -147,7 +147,7 @@ async fn the_same_key_means_the_same_over_grpc_and_rest() {
     cluster.stop_all().await;
 }
 
-// Without this, clients that repeat what cannot be done would fill every snapshot with it.
+// Without this clients that repeat impossible operations would fill every snapshot with refusals.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refusals_take_no_room_in_a_snapshot_and_it_says_what_its_accounts_take() {
     let mut cluster = Cluster::up(&["n1"]).await;
@@ -157,7 +157,7 @@ async fn refusals_take_no_room_in_a_snapshot_and_it_says_what_its_accounts_take(
     }
     let first = rest.start_snapshot().await;
     let first = rest.snapshot(&first, "complete").await["processes"][0].clone();
-    // Name, its length, kind and balance, of each.
+    // For each: the name, its length, kind and balance.
     assert_eq!(first["account_bytes"], 3 * 21, "{first}");
     for number in 0..300 {
         let body = json!({"amount": 1000});
@@ -169,7 +169,7 @@ async fn refusals_take_no_room_in_a_snapshot_and_it_says_what_its_accounts_take(
     let second = rest.snapshot(&second, "complete").await["processes"][0].clone();
     assert_eq!(second["account_bytes"], first["account_bytes"]);
     let bytes = |process: &Value| process["state_bytes"].as_u64().expect("a count");
-    // The name of the first snapshot is all that is new.
+    // Only the name of the first snapshot is new.
     assert!(bytes(&second) < bytes(&first) + 200, "{first} {second}");
     cluster.stop_all().await;
 }

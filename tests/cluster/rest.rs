@@ -11,14 +11,14 @@ use crate::contract;
 
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 
-/// Where a node is.
+/// The address of a node.
 #[derive(Clone)]
 pub(crate) struct Rest {
     base: String,
     agent: Agent,
 }
 
-/// What came back.
+/// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -36,7 +36,7 @@ impl Answer {
         value.map_or("", |value| value.to_str().expect("headers are text"))
     }
 
-    /// The end of the `type` of a problem document; nothing if this is none.
+    /// The last segment of the `type` of a problem document; empty for other answers.
     pub(crate) fn problem(&self) -> String {
         if self.header("content-type") != "application/problem+json" {
             return String::new();
@@ -74,12 +74,12 @@ impl Rest {
         self.base.trim_start_matches("http://")
     }
 
-    /// The address, as programs take it.
+    /// The base URL.
     pub(crate) fn base(&self) -> &str {
         &self.base
     }
 
-    /// Sends any request; `None` where the node does not answer. What it answers is what the document says.
+    /// Sends a request; `None` if the node does not answer. Checks the answer against the OpenAPI document.
     pub(crate) async fn try_send(&self, mut request: Request<String>) -> Option<Answer> {
         let asked = (request.method().to_string(), request.uri().to_string());
         let target = format!("{}{}", self.base, request.uri());
@@ -112,7 +112,7 @@ impl Rest {
         self.send(asked(path, &[])).await
     }
 
-    /// The JSON of a good answer.
+    /// The JSON of a successful answer.
     pub(crate) async fn read(&self, path: &str) -> Value {
         let answer = self.get(path).await;
         assert_eq!(answer.status, 200, "{path}: {answer:?}");
@@ -123,7 +123,7 @@ impl Rest {
         self.send(posted(path, body, &[])).await
     }
 
-    /// Starts a snapshot; says its id.
+    /// Starts a snapshot; returns its id.
     pub(crate) async fn start_snapshot(&self) -> String {
         let answer = self.post("/v1/snapshots", &serde_json::json!({})).await;
         assert_eq!(answer.status, 202, "{answer:?}");
@@ -131,7 +131,7 @@ impl Rest {
         json["snapshot_id"].as_str().expect("an id").to_owned()
     }
 
-    /// A snapshot as soon as it has this status.
+    /// Waits until a snapshot has this status.
     pub(crate) async fn snapshot(&self, id: &str, status: &str) -> Value {
         let path = format!("/v1/snapshots/{id}");
         until(&format!("{status} {id}"), async || {
@@ -141,7 +141,7 @@ impl Rest {
         .await
     }
 
-    /// The balance of an account here; `None` if there is no such account.
+    /// The balance of an account on this node; `None` if there is no such account.
     pub(crate) async fn balance(&self, account: &str) -> Option<i64> {
         let answer = self.get(&format!("/v1/accounts/{account}")).await;
         match answer.status {

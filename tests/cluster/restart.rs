@@ -1,5 +1,5 @@
-//! The past does not change when the nodes are stopped and started again: the same bytes, the same tags, the same
-//! balances. Without this a cache, an auditor and a client each could hold another truth.
+//! The past does not change across a restart of the nodes: the same bytes, the same ETags, the same balances. Without
+//! this a cache, an auditor and a client could have different versions.
 
 use crate::nodes::Cluster;
 use crate::rest::{Answer, Rest, asked};
@@ -48,7 +48,7 @@ async fn stopped_and_started_the_past_is_the_same_to_the_byte() {
     assert_eq!((again.status, &*again.body), (304, ""));
     assert_eq!(again.header("etag"), tag);
 
-    // And it goes on from there.
+    // The cluster continues from there.
     cluster.connected().await;
     let next = rest.start_snapshot().await;
     assert_proven(&rest.snapshot(&next, "complete").await, 3 * SEED);
@@ -63,7 +63,7 @@ async fn balances(cluster: &Cluster) -> Vec<Option<i64>> {
     balances
 }
 
-// Whatever was sent has arrived.
+// Waits until everything sent has arrived.
 async fn settled(cluster: &Cluster) {
     crate::await_it::until("all money at rest", async || {
         let there = balances(cluster).await.into_iter().flatten().sum::<i64>();

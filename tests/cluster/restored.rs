@@ -1,6 +1,6 @@
-//! A snapshot with money in flight becomes a new cluster: everything arrives that was on its way, once, and no store of
-//! the old cluster, nor of another one restored from the same snapshot, is let in. Without this a restored cluster would
-//! hold other sums than what was recorded, or spend the money of two.
+//! A snapshot with money in flight becomes a new cluster: every message in flight arrives once, and stores of the old
+//! cluster, or of another restore from the same snapshot, are refused. Without this a restored cluster could have other
+//! sums than recorded, or spend the money of two.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::traffic::{SEED, Traffic};
 
 const IDS: [&str; 3] = ["n1", "n2", "n3"];
 
-/// What every account is to hold, by process and name.
+/// The expected balance of each account, by process and name.
 type Balances = BTreeMap<(String, String), i64>;
 
 pub(crate) fn run(arguments: &[&str]) -> Output {
@@ -30,7 +30,7 @@ pub(crate) fn run(arguments: &[&str]) -> Output {
     command.output().expect("the program runs")
 }
 
-/// The exit code, and all that was said.
+/// The exit code and the whole output.
 pub(crate) fn said(arguments: &[&str]) -> (i32, String) {
     let output = run(arguments);
     let text = [output.stdout, output.stderr].concat();
@@ -42,7 +42,7 @@ pub(crate) fn path(path: &Path) -> &str {
     path.to_str().expect("a path that is text")
 }
 
-// A store may be held for a moment after its node has stopped.
+// A store may still be held for a moment after its node has stopped.
 pub(crate) async fn restore(arguments: &[&str]) -> (i32, String) {
     let arguments = [&["restore"], arguments].concat();
     until("a closed store", async || {
@@ -61,7 +61,7 @@ async fn snapshot_with_money_in_flight(rest: &Rest) -> Value {
     .await
 }
 
-// What was recorded, with everything that was on its way at its end.
+// The recorded balances, with everything in flight delivered.
 async fn settled(rest: &Rest, id: &str) -> Balances {
     let text = |value: &Value| value.as_str().expect("text").to_owned();
     let balances = rest.read(&format!("/v1/snapshots/{id}/balances")).await;
@@ -97,7 +97,7 @@ async fn deposit(rest: &Rest, amount: u64) -> Value {
     answer.json()["balance"].clone()
 }
 
-// A remembered answer, an account that was emptied, a key.
+// A remembered answer, an emptied account and a key.
 async fn fill(cluster: &Cluster, rest: &Rest) {
     assert_eq!(deposit(rest, 9).await, 9);
     let emptied = json!({"amount": 5});
@@ -177,7 +177,7 @@ async fn money_in_flight_arrives_once_in_the_restored_cluster_and_the_old_store_
     }
 }
 
-// Nobody has met anybody yet: who belongs together is known from the first turn on.
+// No two have met yet: membership is known from the first turn on.
 async fn is_refused(cluster: Cluster) -> Cluster {
     let mut cluster = cluster.started_again(&IDS).await;
     for peer in ["n1", "n3"] {
@@ -198,7 +198,7 @@ async fn goes_on(cluster: &Cluster, total: i64) {
     assert_eq!(found.into_inner().value, "v");
     let taken = rest.start_snapshot().await;
     let now = rest.snapshot(&taken, "complete").await;
-    // An account that had been emptied is opened and emptied again.
+    // An emptied account is opened and emptied again.
     assert_proven(&now, total);
     assert_eq!(now["totals"]["in_flight"], 0);
 }
@@ -207,7 +207,7 @@ async fn holds(cluster: &Cluster, settled: &Balances) {
     for ((process, account), balance) in settled {
         cluster.rest(process).balance_is(account, *balance).await;
     }
-    // Whatever came twice would have come by now: every channel is acknowledged.
+    // A duplicate would have arrived by now: every channel is acknowledged.
     for id in IDS {
         let rest = cluster.rest(id);
         until("acknowledged channels", async || {
@@ -295,7 +295,7 @@ async fn a_partial_snapshot_is_refused_and_an_interrupted_restore_begins_anew() 
     }
 }
 
-// As soon as it has begun to write. Half of a cluster is never where the cluster is to be.
+// Killed as soon as it has begun to write. The destination never contains half a cluster.
 async fn killed(arguments: &[&str], into: &Path) {
     let aside = into.with_file_name(".into.restoring");
     let mut command = Command::new(cargo_bin!("snapledger"));

@@ -1,5 +1,6 @@
-//! Snapshots over the limits go from every node, and pinned ones stay on every node, also on one that was away or had
-//! let them go. Without this a disk would fill for ever, or an auditor's snapshot be gone on the node that is asked.
+//! Snapshots beyond the limits are deleted on every node, and pinned ones are kept on every node, including one that
+//! was away or had deleted them. Without this a disk fills up, or an auditor's snapshot is missing on the node that is
+//! asked.
 
 use std::path::Path;
 use std::time::Duration;
@@ -22,7 +23,7 @@ async fn say(rest: &Rest, method: &str, id: &str) -> Answer {
 async fn pin(rest: &Rest, id: &str) {
     let answer = say(rest, "PUT", id).await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    // It may name a node that was stopped a moment ago.
+    // The answer may name a node that was stopped a moment ago.
     assert_eq!(answer.json()["pinned"], true, "{answer:?}");
 }
 
@@ -50,7 +51,7 @@ pub(crate) async fn is_gone(rest: &Rest, id: &str) {
     }
 }
 
-/// A snapshot that every node has; its document.
+/// A snapshot that every node has; returns its document.
 async fn shared(cluster: &Cluster, id: &str) -> String {
     let n1 = cluster.rest("n1");
     let answer = n1.post("/v1/snapshots", &json!({"snapshot_id": id})).await;
@@ -73,12 +74,12 @@ async fn is_here(rest: &Rest, id: &str, document: &str) {
     assert!(balances["balances"].is_array(), "its chunks are here");
 }
 
-// Without this, a word that says what its node knows already is none, and loses against an earlier one that is still on its
-// way from elsewhere.
+// Without this an update that matches what its node already knows is ignored, and loses against an earlier one still on
+// its way from elsewhere.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_pins_by_several_operators_the_word_answered_last_stands() {
     let mut cluster = Cluster::planned(&IDS);
-    // Whose word is later is not for the clocks to say.
+    // The order of updates must not depend on the clocks.
     cluster.clock("n2").wall.put_off(30_000_000);
     let mut cluster = cluster.started().await;
     cluster.connected().await;
@@ -103,7 +104,7 @@ async fn of_pins_by_several_operators_the_word_answered_last_stands() {
             is_pinned(rest, "s", last).await;
         }
     }
-    // All at once, and then one more.
+    // All at once, then one more.
     for round in 0..10 {
         let at_once = ["PUT", "DELETE", "PUT", "DELETE"];
         let said = at_once.iter().enumerate().map(|(at, method)| {
@@ -128,7 +129,7 @@ async fn of_pins_by_several_operators_the_word_answered_last_stands() {
 pub(crate) fn checked(dir: &Path) -> Report {
     loop {
         match Store::check(dir) {
-            // A thread of the node may still hold the files for a moment.
+            // A thread of the node may still hold the files.
             Err(StoreError::InUse(_)) => std::thread::yield_now(),
             report => return report.expect("it is whole"),
         }
@@ -159,7 +160,7 @@ async fn what_is_over_count_goes_everywhere_and_what_is_pinned_stays() {
         is_here(rest, "s1", &first).await;
         two_and_a_pinned_one_stay(rest).await;
     }
-    // What is gone is not begun anew, and not pinned.
+    // A deleted snapshot is neither begun anew nor pinned.
     let again = n1
         .post("/v1/snapshots", &json!({"snapshot_id": "s2"}))
         .await;
@@ -178,7 +179,7 @@ async fn what_is_over_count_goes_everywhere_and_what_is_pinned_stays() {
         is_here(rest, "s1", &first).await;
         is_pinned(rest, "s1", true).await;
     }
-    // Whoever is asked may take the pin away.
+    // Any node accepts the unpin.
     assert_eq!(say(&n3, "DELETE", "s1").await.json()["pinned"], false);
     for rest in [&n1, &n2, &n3] {
         is_gone(rest, "s1").await;
@@ -207,7 +208,7 @@ async fn two_and_a_pinned_one_stay(rest: &Rest) {
     let expected = [("s5", false), ("s4", false), ("s1", true)];
     let expected = expected.map(|(id, pinned)| (json!(id), json!(pinned)));
     assert_eq!(shown, expected);
-    // The pinned one is older than what the answer promises.
+    // The pinned one is older than the reported instant.
     let gone = rest.get("/v1/snapshots/s2").await.json();
     assert_eq!(gone["since"], list[1]["initiated_at"], "{gone}");
 }
@@ -236,7 +237,7 @@ async fn a_pin_reaches_who_was_away_and_brings_back_what_was_let_go() {
     cluster.start("n3").await;
     is_gone(&n3, "s2").await;
     is_here(&n3, "s1", &documents[0]).await;
-    // It is gone at n3 alone, and n1 says that it is to stay.
+    // It is deleted on n3 only, and n1 pins it.
     assert_eq!(say(&n3, "PUT", "s2").await.status, 410);
     pin(&n1, "s2").await;
     is_here(&n3, "s2", &documents[1]).await;

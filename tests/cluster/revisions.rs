@@ -1,5 +1,6 @@
-//! What was published stays: a partial revision that was completed later is read as it was, on every node, with all that
-//! is below it. Without this nobody could say who was missing yesterday, and a root that was noted then would verify nothing.
+//! Published revisions do not change: a partial revision that was completed later can be read as it was, on every node,
+//! with everything below it. Without this nobody could say what was missing yesterday, and a root noted then would
+//! verify nothing.
 
 use serde_json::{Value, json};
 use snapledger::proto::snapledger::history_service_client::HistoryServiceClient;
@@ -12,7 +13,7 @@ use crate::nodes::Cluster;
 use crate::rest::Rest;
 
 const IDS: [&str; 3] = ["n1", "n2", "n3"];
-/// Below a snapshot, and whether the process that was missing can be read there.
+/// Routes below a snapshot, and whether the process that was missing can be read there.
 const BELOW: [&str; 6] = [
     "",
     "/balances",
@@ -33,7 +34,7 @@ async fn revisions(rest: &Rest, id: &str) -> Vec<(u64, String, String)> {
     listed.iter().map(one).collect()
 }
 
-// One that is partial first, since n3 is away, and complete when it is back.
+// A snapshot that is partial first, since n3 is down, and complete when n3 is back.
 async fn completed_later(cluster: &mut Cluster) -> Value {
     let n1 = cluster.rest("n1");
     n1.post("/v1/snapshots", &json!({"snapshot_id": "first"}))

@@ -1,5 +1,5 @@
-//! Where the channels are a ring, money goes along it alone and a snapshot is complete all the same. Without this the
-//! algorithm might lean on a channel from each to each.
+//! In a ring of channels money moves along the ring only, and snapshots are complete all the same. Without this the
+//! algorithm could depend on a channel between every two processes.
 
 use serde_json::json;
 

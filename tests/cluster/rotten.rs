@@ -1,5 +1,5 @@
-//! Something that a node has stored for a snapshot has rotted: what can be had again is fetched again, what cannot stays
-//! open, and the rest goes on. Without this one flipped bit in the past would end a node, or its collecting, for good.
+//! Damaged snapshot data on a node: what can be fetched again is fetched, what cannot stays unfinished, and everything
+//! else continues. Without this one flipped bit in the past could end a node or its collection for good.
 
 use snapledger::history::global::{Completeness, GlobalState};
 use snapledger::process::clock::{Hlc, Lamport};
@@ -19,7 +19,7 @@ fn newest(cluster: &Cluster, at: &str, id: &str) -> GlobalState {
     published.state
 }
 
-/// The part of n2 is here and finished, and is not looked at again before the snapshot is whole.
+/// The part of n2 is here and finished, and is not examined again until the snapshot is whole.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_part_of_another_that_has_rotted_here_is_fetched_again() {
     let channels = [("n1", "n2"), ("n2", "n1"), ("n1", "n3"), ("n3", "n1")];
@@ -46,7 +46,7 @@ async fn a_part_of_another_that_has_rotted_here_is_fetched_again() {
     cluster.stop_all().await;
 }
 
-/// A revision is not what a node lives from: it starts without, and takes a peer's over, to the byte.
+/// A node does not need its revisions to run: it starts without one and replicates the exact bytes from a peer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revision_that_has_rotted_keeps_nobody_from_starting_and_comes_back_from_a_peer() {
     let mut cluster = Cluster::up(&["n1", "n2"]).await;
@@ -78,7 +78,7 @@ async fn warnings(rest: &Rest) -> String {
     rest.read("/v1/cluster").await["warnings"].to_string()
 }
 
-/// Sixty-four old revisions lie together, and rot together.
+/// Sixty-four old revisions are packed together and damaged together.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn old_revisions_that_have_rotted_together_come_back_from_a_peer() {
     const SNAPSHOTS: u64 = 129;
@@ -126,7 +126,7 @@ async fn old_revisions_that_have_rotted_together_come_back_from_a_peer() {
     is_whole(&cluster.store("n2")).await;
 }
 
-/// Numbers follow the list of members, which may have grown at one node before the other.
+/// Revision numbers depend on the list of members, which may have grown at one node before the other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revision_that_is_another_elsewhere_is_told_and_the_rest_is_shared() {
     let ids = ["n1", "n2"];
@@ -174,7 +174,7 @@ async fn a_revision_that_is_another_elsewhere_is_told_and_the_rest_is_shared() {
         .await;
     }
     assert_eq!(newest(&cluster, "n2", "disputed"), other);
-    // Once one of them is deleted there is nothing to warn of.
+    // When one of them is deleted there is nothing to warn of.
     let disputed = SnapshotId::parse("disputed").expect("a valid id");
     let deleted = cluster.handle("n1").store().delete_snapshots(&[disputed]);
     assert_eq!(deleted.expect("there is room"), 1);
@@ -183,7 +183,7 @@ async fn a_revision_that_is_another_elsewhere_is_told_and_the_rest_is_shared() {
     cluster.stop_all().await;
 }
 
-/// The node has gone on from a newer state: only the parts that need the older ones cannot be had.
+/// The node continues from a newer state; only the parts that need the older ones are unavailable.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_state_that_is_damaged_or_gone_leaves_its_part_open_and_the_node_running() {
     let mut cluster = Cluster::up(&["n1", "n2"]).await;
@@ -212,7 +212,7 @@ async fn an_old_state_that_is_damaged_or_gone_leaves_its_part_open_and_the_node_
     cluster.start("n1").await;
     cluster.start("n2").await;
     rest.snapshot(&snapshots[2], "complete").await;
-    // Their markers came before that of the last one.
+    // Their markers arrived before that of the last one.
     for id in &snapshots[..2] {
         rest.snapshot(id, "partial").await;
     }

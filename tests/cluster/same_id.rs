@@ -1,6 +1,6 @@
-//! One id is started at several nodes at once: it is one snapshot, with one initiator, and the same bytes everywhere. A
-//! node that is asked for what another one has in progress follows it. Without this two nodes would publish two complete
-//! revisions of one number, each for ever.
+//! One id is started at several nodes at once: there is one snapshot with one initiator and the same bytes everywhere.
+//! A node asked for an id that another node has in progress follows that snapshot. Without this two nodes could publish
+//! two complete revisions with the same number.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ async fn is_the_same_everywhere(cluster: &Cluster, id: &str, initiator: &str) ->
         let rest = cluster.rest(of);
         let answer = until(&format!("{id} complete at {of}"), async || {
             let answer = rest.get(&path).await;
-            // One that was away has not seen its marker yet.
+            // A node that was away has not seen the marker yet.
             (answer.status == 200 && answer.json()["status"] == "complete").then_some(answer)
         })
         .await;
@@ -73,7 +73,7 @@ async fn one_id_begun_at_several_nodes_is_one_snapshot() {
         assert_proven(&shown, 30);
         assert_eq!(shown["revision"], 1, "{shown}");
     }
-    // Each of them may begin to assemble it, and stand back.
+    // Each of them may begin to assemble it and stand back.
     for round in 0..40 {
         let wanted = json!({"snapshot_id": format!("at-once-{round}")});
         let post = |rest: Rest| {
@@ -98,7 +98,7 @@ async fn partial_revisions_of_two_initiators_do_not_contradict() {
     for rest in [&n2, &n3] {
         let partial = rest.snapshot(&id, "partial").await;
         assert_eq!(partial["initiator"], "n2");
-        // n1 may have started it, too, for all that is known.
+        // For all that is known, n1 may have started it as well.
         assert_eq!(partial["revision"], 2_000_001);
     }
     cluster.start("n1").await;
@@ -110,7 +110,7 @@ async fn partial_revisions_of_two_initiators_do_not_contradict() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_another_node_has_in_progress_is_followed() {
-    // A process of another make never closes its channels here, so that the snapshot stays in progress.
+    // A unary process never closes its channels here, so the snapshot stays in progress.
     let ids = ["n1", "n2", "x1"];
     let cluster = Cluster::planned(&ids).with_other_make("x1");
     let mut cluster = cluster
@@ -131,7 +131,7 @@ async fn what_another_node_has_in_progress_is_followed() {
     for field in ["status", "initiator", "initiated_at", "revision"] {
         assert_eq!(here[field], there[field], "{field}");
     }
-    // Both before the deadline, and answered by what comes then.
+    // Both requests come before the deadline, and are answered by what comes then.
     let (posted, read) = tokio::join!(
         n2.post("/v1/snapshots?wait=60", &wanted),
         n2.get("/v1/snapshots/long?wait=60")

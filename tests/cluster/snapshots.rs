@@ -1,5 +1,5 @@
-//! A snapshot under concurrent transfers is complete, conserved and a consistent cut, and every route says the same of
-//! it. Without this the sums may agree in the core and not in what is collected, stored or shown.
+//! A snapshot under concurrent transfers is complete, conserved and a consistent cut, and every route reports the same.
+//! Without this the sums could agree in the core and not in what is collected, stored or shown.
 
 use serde_json::{Value, json};
 use snapledger::proto::chandy_lamport::snapshot_service_client::SnapshotServiceClient;

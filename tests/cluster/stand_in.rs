@@ -1,7 +1,7 @@
-//! The initiator of a snapshot is gone: whoever saw the marker assembles it when it is asked, says so in revisions of
-//! its own, and takes over the complete revision when the initiator is back. Without this the death of one process would
-//! hide what the others have recorded, one revision would have two contents, or a check would call what stands in the
-//! stores afterwards damaged.
+//! The initiator of a snapshot is down: a process that has seen the marker assembles it on request, marks its revisions
+//! as its own, and adopts the complete revision when the initiator is back. Without this the death of one process would
+//! hide what the others have recorded, one revision could have two contents, or a check would report the stores as
+//! damaged.
 
 use serde_json::{Value, json};
 use snapledger::config::Keep;
@@ -20,7 +20,7 @@ async fn shown(rest: &Rest, path: &str) -> (String, String) {
     (tag, body)
 }
 
-// What this node says once the initiator's death is noticed.
+// The revision of this node once the initiator's death is detected.
 async fn revision(rest: &Rest, path: &str, wanted: u64) -> Value {
     until(&format!("revision {wanted} of {path}"), async || {
         let answer = rest.get(path).await;
@@ -42,7 +42,7 @@ fn missing(snapshot: &Value) -> Vec<(&str, &str)> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_process_assembles_for_an_initiator_that_is_gone_until_it_returns() {
-    // What the initiator has published stays with it: else nothing would be left to assemble.
+    // What the initiator has published stays with it; otherwise nothing would be left to assemble.
     let mut cluster = Cluster::planned(&IDS)
         .with_keep(Keep::Initiator)
         .started()
@@ -107,7 +107,7 @@ async fn another_process_assembles_for_an_initiator_that_is_gone_until_it_return
     }
 }
 
-// The same bytes on every node, contents included, and one snapshot and no more.
+// The same bytes on every node, contents included, and exactly one snapshot.
 async fn shows_the_same(stand_in: &Rest, initiator: &Rest, path: &str) {
     assert_eq!(shown(stand_in, path).await, shown(initiator, path).await);
     let balances = format!("{path}/balances");

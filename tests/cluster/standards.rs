@@ -1,5 +1,5 @@
 //! What tools expect of any gRPC server: reflection in both versions, health, deadlines. Without this generic clients
-//! could not find their way, and a call could hang.
+//! could not discover the services, and a call could hang.
 
 use std::time::{Duration, Instant};
 
@@ -92,7 +92,7 @@ async fn health_says_of_every_service_that_it_serves() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_call_that_cannot_be_answered_ends_by_its_deadline() {
-    // n2 has its ports and does not serve: whoever connects waits.
+    // n2 has its ports and does not serve: a connecting client waits.
     let mut cluster = Cluster::planned(&["n1", "n2"]);
     cluster.start("n1").await;
     let mut client = HistoryServiceClient::new(cluster.grpc("n1"));
@@ -108,7 +108,7 @@ async fn a_call_that_cannot_be_answered_ends_by_its_deadline() {
         .await
         .expect_err("nobody answers");
     assert!(started.elapsed() < Duration::from_secs(2), "it is honoured");
-    // The client gives up by its own clock, in other words, if that is a moment earlier.
+    // The client cancels by its own clock if that is slightly earlier.
     let ends = [Code::DeadlineExceeded, Code::Cancelled];
     assert!(ends.contains(&status.code()), "{status}");
     cluster.stop_all().await;
@@ -136,7 +136,7 @@ async fn ends_by_its_deadline<T>(what: &str, asked: Result<Response<Streaming<T>
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_of_every_kind_end_by_their_deadlines() {
-    // A process of another make never closes its channels here, so that the snapshot stays in progress.
+    // A unary process never closes its channels here, so the snapshot stays in progress.
     let cluster = Cluster::planned(&["n1", "x1"]).with_other_make("x1");
     let hour = Duration::from_secs(3600);
     let mut cluster = cluster.with_deadline(hour).started().await;

@@ -1,5 +1,5 @@
-//! A statement as a table has every entry of the pages, in their order, from any node. Without this whoever takes a
-//! statement into a spreadsheet would copy page after page by hand, or miss what does not fit the first.
+//! A statement as a table has every entry of the pages, in order, from any node. Without this users would copy page
+//! after page into a spreadsheet, or miss entries after the first page.
 
 use serde_json::Value;
 use snapledger::proto::snapledger::ledger_service_client::LedgerServiceClient;
@@ -10,7 +10,7 @@ use crate::nodes::Cluster;
 use crate::rest::{Answer, Rest, asked};
 
 const PATH: &str = "/v1/processes/n1/accounts/alice/history";
-/// More than fit one page.
+/// More than one page.
 const DEPOSITS: i64 = 2500;
 
 async fn deposits(cluster: &Cluster) {

@@ -1,5 +1,5 @@
 //! The statement of an account: every operation once, in order, with the balance after it, page by page, from any node.
-//! Without this an operation could be missing or shown twice, and the balance would still look right.
+//! Without this an operation could be missing or listed twice while the balance looks right.
 
 use serde_json::{Value, json};
 use snapledger::proto::snapledger::StatementRequest;
@@ -52,7 +52,7 @@ async fn pages(rest: &Rest, query: &str) -> Vec<Value> {
             Some(next) => cursor = format!("&cursor={next}"),
             None => return pages,
         }
-        // What comes meanwhile stands in front of the first page.
+        // New operations appear before the first page.
         if query.is_empty() {
             done(rest, "/v1/accounts/alice/deposits", json!({"amount": 1})).await;
         }
@@ -154,7 +154,7 @@ async fn what_is_not_there_is_said() {
                 "{query}"
             );
         }
-        // A place in one statement is none in another, or in the same one read the other way.
+        // A position in one statement is invalid in another, or in the same one in reverse order.
         let carol = "/v1/processes/n1/accounts/carol/history";
         let page = rest.read(&format!("{carol}?order=oldest&limit=1")).await;
         let cursor = page["next_cursor"].as_str().expect("there is more");
@@ -200,7 +200,7 @@ async fn what_is_not_there_is_said() {
     cluster.stop_all().await;
 }
 
-/// A node writes the index behind its work, and finishes at the next start what it had not come to.
+/// A node writes the index in the background and completes it at the next start.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_statement_is_whole_over_many_stretches_and_restarts() {
     let mut cluster = Cluster::up(&IDS).await;

@@ -1,4 +1,4 @@
-//! Stores of stopped nodes: copied, put back, cut short. And what a node says of its channels afterwards.
+//! Stores of stopped nodes: copied, restored, truncated; and what nodes then report about their channels.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::await_it::until;
 use crate::nodes::Cluster;
 use crate::rest::Rest;
 
-/// Checks the store of a stopped node. What was being read when it stopped is read to its end first.
+/// Checks the store of a stopped node, waiting until reads in progress have ended.
 pub(crate) async fn is_whole(store: &Path) {
     until("a closed store", async || match Store::check(store) {
         Err(StoreError::InUse(_)) => None,
@@ -26,14 +26,14 @@ pub(crate) fn copy_of(store: &Path) -> TempDir {
     copy_as_it_is(store)
 }
 
-/// A copy of a store whose node may run, and writes nothing now.
+/// A copy of a store whose node may run but does not write now.
 pub(crate) fn copy_as_it_is(store: &Path) -> TempDir {
     let copy = tempfile::tempdir().expect("a temporary directory");
     copy_files(store, copy.path());
     copy
 }
 
-/// Puts a copy in the place of the store of a stopped node.
+/// Replaces the store of a stopped node by a copy.
 pub(crate) fn put_back(copy: &Path, store: &Path) {
     await_release(store);
     fs::remove_dir_all(store).expect("there was a store");
@@ -41,7 +41,7 @@ pub(crate) fn put_back(copy: &Path, store: &Path) {
     copy_files(copy, store);
 }
 
-/// Takes the newest turns from a stopped node's journal, from a position on.
+/// Removes the newest turns from a stopped node's journal, from a position on.
 pub(crate) fn cut_short(store: &Path, from: u64) {
     edit(store, "journal", |journal| {
         let tail = journal.range(from.to_be_bytes()..).keys();
@@ -52,7 +52,7 @@ pub(crate) fn cut_short(store: &Path, from: u64) {
     });
 }
 
-/// Flips a bit of each value of a stopped node's store whose key begins so.
+/// Flips a bit of each value with this key prefix in a stopped node's store.
 pub(crate) fn spoil(store: &Path, tree: &str, prefix: &[u8]) {
     edit(store, tree, |tree| {
         let found: Vec<_> = tree.scan_prefix(prefix).collect();
@@ -66,7 +66,7 @@ pub(crate) fn spoil(store: &Path, tree: &str, prefix: &[u8]) {
     });
 }
 
-/// Takes the values of a stopped node's store whose key begins so.
+/// Removes the values with this key prefix from a stopped node's store.
 pub(crate) fn remove(store: &Path, tree: &str, prefix: &[u8]) {
     edit(store, tree, |tree| {
         let found: Vec<_> = tree.scan_prefix(prefix).keys().collect();
@@ -81,7 +81,7 @@ pub(crate) fn remove(store: &Path, tree: &str, prefix: &[u8]) {
 fn edit(store: &Path, tree: &str, work: impl FnOnce(&sled::Tree)) {
     await_release(store);
     let config = sled::Config::new().path(store);
-    // A store opens with the size of segments that it was made with.
+    // A store can be opened only with the segment size that it was created with.
     let db = config.segment_size(16 * 1024 * 1024).open();
     let db = db.expect("the engine under the store opens");
     work(&db.open_tree(tree).expect("it is readable"));
@@ -89,7 +89,7 @@ fn edit(store: &Path, tree: &str, work: impl FnOnce(&sled::Tree)) {
     await_release(store);
 }
 
-// sled finishes its last writes on threads of its own and holds its log until then.
+// sled completes its last writes on its own threads and holds its log until then.
 fn await_release(store: &Path) {
     let log = File::open(store.join("db")).expect("there is a store");
     log.lock().expect("files can be locked");
@@ -105,7 +105,7 @@ fn copy_files(from: &Path, to: &Path) {
     }
 }
 
-/// Sends money, and says at which position of the journal.
+/// Sends money; returns the journal position.
 pub(crate) async fn pay(rest: &Rest, to: (&str, &str), amount: u64) -> u64 {
     let (to_process, to_account) = to;
     let body = json!({
@@ -125,14 +125,14 @@ async fn channel(rest: &Rest, (from, to): (&str, &str)) -> Value {
     found.expect("it is one of its channels").clone()
 }
 
-/// Waits until a channel is stopped at both ends, and says why with all these words.
+/// Waits until a channel is stopped at both ends with all these words in the reason.
 pub(crate) async fn stopped(cluster: &Cluster, ends: (&str, &str), words: &[&str]) {
     for id in [ends.0, ends.1] {
         stopped_at(&cluster.rest(id), ends, words).await;
     }
 }
 
-/// Waits until one end of a channel is stopped, and says why with all these words; the peer has an error, too.
+/// Waits until one end of a channel is stopped with all these words in the reason, and the peer has an error as well.
 pub(crate) async fn stopped_at(rest: &Rest, ends: (&str, &str), words: &[&str]) {
     until(&format!("{ends:?} stopped with {words:?}"), async || {
         let channel = channel(rest, ends).await;

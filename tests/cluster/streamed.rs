@@ -1,5 +1,6 @@
-//! `LedgerService.Stream`: batches without waiting, answers in their order, and who sends too fast is held up. Without this
-//! a fast client could fill the memory of a node, or not know which of its batches were done when one is refused.
+//! `LedgerService.Stream`: batches without waiting, answers in order, and back-pressure on fast senders. Without this a
+//! fast client could exhaust the memory of a node, or not know which of its batches were applied before one was
+//! refused.
 
 use snapledger::proto::snapledger::ledger_service_client::LedgerServiceClient;
 use snapledger::proto::snapledger::operation::Body;
@@ -12,9 +13,9 @@ use tonic::{Code, Streaming};
 use crate::await_it::until;
 use crate::nodes::Cluster;
 
-/// Operations of one stream that are taken in before their answers are read.
+/// Operations of one stream that are accepted before their answers are read.
 const UNREAD_MAX: i64 = 2 * 8192;
-/// The smallest window of HTTP/2 that is usual.
+/// The smallest common HTTP/2 window.
 const WINDOW: u32 = 65_535;
 
 fn deposit(account: &str, amount: i64) -> Operation {
@@ -142,7 +143,8 @@ async fn who_reads_no_answers_is_held_up_and_loses_nothing() {
         (rest.balance("a").await >= Some(taken)).then_some(())
     })
     .await;
-    // Others are served meanwhile; and at rest means that nothing more of it comes in between many of them.
+    // Other clients are served meanwhile. At rest means that nothing more of the stream is applied between many of
+    // their operations.
     let held = until("nothing more", async || {
         let before = rest.balance("a").await;
         for _ in 0..50 {

@@ -1,5 +1,5 @@
-//! `snapshot diff` and `snapshot watch` say on a terminal what the node says, and end with the exit codes that scripts
-//! rely on. Without this the routes may be right and the commands in front of them wrong.
+//! `snapshot diff` and `snapshot watch` print what the node reports and end with the exit codes that scripts rely on.
+//! Without this the routes could be right and the commands wrong.
 
 use std::process::{Command, Output};
 
@@ -73,7 +73,7 @@ async fn two_snapshots_are_compared_and_one_is_watched_from_a_terminal() {
         let listed: Vec<_> = listed.map(|one| &one["snapshot_id"]).collect();
         assert_eq!(listed, ids, "{filter}");
     }
-    // Only the node can say so, and it is bad usage all the same.
+    // Only the node detects it, and it is wrong usage all the same.
     for odd in [
         &["list", "--limit", "0"][..],
         &["diff", "s2", "--at", "noon"],

@@ -1,4 +1,4 @@
-//! Transfers without a pause, between all nodes of a cluster.
+//! Continuous transfers between all nodes of a cluster.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,10 +11,10 @@ use tonic::transport::Channel;
 use crate::await_it::until;
 use crate::nodes::Cluster;
 
-/// What every node begins with, in its account `cash`.
+/// The initial balance of the account `cash` on every node.
 pub(crate) const SEED: i64 = 1_000_000;
 
-/// Transfers that go on until they are stopped.
+/// Transfers that continue until stopped.
 pub(crate) struct Traffic {
     stop: Arc<AtomicBool>,
     done: Arc<AtomicU64>,
@@ -22,7 +22,7 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    /// Every node sends to every other node of `ids`, several at once, one unit at a time.
+    /// Every node sends to every other node of `ids`, several concurrently, one unit at a time.
     pub(crate) async fn between(cluster: &Cluster, ids: &[&str]) -> Self {
         let mut traffic = Self {
             stop: Arc::default(),
@@ -63,7 +63,7 @@ impl Traffic {
         });
     }
 
-    /// Lets what is under way come to its end; says how many transfers there were.
+    /// Completes the transfers in progress; returns the number of transfers.
     pub(crate) async fn stop(mut self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         while let Some(ended) = self.senders.join_next().await {

@@ -1,5 +1,5 @@
-//! `?wait=SECONDS`: the answer about a snapshot comes when it is finished, or when the time is over. Without this whoever
-//! pastes two commands meets an unfinished snapshot, and whoever waits for one has to ask again and again.
+//! `?wait=SECONDS`: the answer about a snapshot comes when it is finished or when the time is over. Without this two
+//! pasted commands meet an unfinished snapshot, and clients have to poll.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::await_it::until;
 use crate::nodes::Cluster;
 use crate::rest::Rest;
 
-/// How many may watch or wait at once.
+/// The limit of concurrent watchers and waiters.
 const WAITING_MAX: usize = 256;
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -47,7 +47,7 @@ async fn a_snapshot_that_is_waited_for_is_finished_in_the_answer() {
     cluster.stop_all().await;
 }
 
-/// A process of another make never closes its channels here, so that the snapshot stays in progress.
+/// A unary process never closes its channels here, so the snapshot stays in progress.
 async fn endless() -> (Cluster, Rest) {
     let cluster = Cluster::planned(&["n1", "x1"]).with_other_make("x1");
     let cluster = cluster.with_deadline(LONG).started().await;
@@ -93,7 +93,7 @@ async fn who_waits_is_counted_and_does_not_keep_a_node_from_stopping() {
             tokio::spawn(async move { rest.get(&path).await.status })
         })
         .collect();
-    // Those over the bound are told at once, and everybody else is served as ever.
+    // Requests over the limit are refused at once, and all others are served.
     until("those over the bound refused", async || {
         let told = waiting.iter().filter(|one| one.is_finished()).count();
         (told == 44).then_some(())

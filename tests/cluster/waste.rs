@@ -1,5 +1,5 @@
 //! Nothing waits without need, and nothing is left behind: an idle snapshot takes milliseconds, a stop under a second,
-//! and a peer that comes and goes leaves no task. Without this a slow wait somewhere would hide in every figure.
+//! and a peer that comes and goes leaves no task. Without this a slow wait could hide in every figure.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::nodes::Cluster;
 
 const IDS: [&str; 3] = ["n1", "n2", "n3"];
-/// An idle snapshot, in the best of several tries; debug builds on a busy machine are slow.
+/// For an idle snapshot, the best of several tries; debug builds on a busy machine are slow.
 const SNAPSHOT_MAX_MS: f64 = 100.0;
 const STOP_MAX: Duration = Duration::from_secs(1);
 

@@ -1,6 +1,6 @@
-//! A store that was wiped: refused until an operator decides, by the one command there is for it. Then the channels
-//! begin anew, and every figure says what is there. Without this a lost disk would take its process out of the cluster
-//! for ever, or its money would be counted on.
+//! A wiped store is refused until an operator decides with `store forget`. Then its channels begin anew, and every
+//! figure says what is there. Without this a lost disk would exclude its process forever, or its money would still be
+//! counted.
 
 use assert_cmd::cargo::cargo_bin;
 use serde_json::Value;
@@ -12,20 +12,20 @@ use crate::rest::Rest;
 use crate::snapshots::assert_proven;
 use crate::stores::{copy_of, is_whole, pay, put_back, stopped};
 
-// What `store forget` prints for people.
+// The output of `store forget`.
 pub(crate) async fn forget(cluster: &Cluster, id: &str, peer: &str) -> String {
     let (code, said) = try_forget(cluster, (id, peer), &[]).await;
     assert_eq!(code, Some(0), "{said}");
     said
 }
 
-// The exit code, and what it prints on either stream.
+// The exit code, and the output of both streams.
 pub(crate) async fn try_forget(
     cluster: &Cluster,
     (id, peer): (&str, &str),
     more: &[&str],
 ) -> (Option<i32>, String) {
-    // What was being read when the node stopped is read to its end.
+    // Reads in progress when the node stopped must end first.
     until("a store that nobody uses", async || {
         let output = std::process::Command::new(cargo_bin!("snapledger"))
             .args(["store", "forget", "--peer", peer])
@@ -47,7 +47,7 @@ pub(crate) async fn is_known(rest: &Rest, id: &str) {
     .await;
 }
 
-// What waited for the lost store has ended.
+// Recordings that waited for the lost store have ended.
 async fn no_channel_is_recorded(rest: &Rest) {
     until(
         "no channel that is recorded for what never comes",
@@ -61,7 +61,7 @@ async fn no_channel_is_recorded(rest: &Rest) {
     .await;
 }
 
-// It turned up after all, and what it holds was written off. An empty one takes its place.
+// The lost store turned up again after its contents were written off. An empty one takes its place.
 async fn the_lost_store_is_refused(cluster: &mut Cluster) {
     for peer in ["n1", "n3"] {
         stopped(cluster, ("n2", peer), &["was given up here"]).await;
@@ -73,7 +73,7 @@ async fn the_lost_store_is_refused(cluster: &mut Cluster) {
     cluster.connected().await;
 }
 
-// The node goes on, and an operator who looks at it sees what is wrong.
+// The node continues, and its status shows operators what is wrong.
 async fn stopped_channels_are_warned_of(rest: &Rest) {
     for path in ["/readyz", "/v1/cluster"] {
         let shown = rest.read(path).await;
@@ -115,7 +115,7 @@ async fn what_is_forgotten_is_not_booked_again(cluster: &Cluster) {
     }
 }
 
-/// Nothing can come over a stopped channel: the snapshot says why, and does not wait for its deadline.
+/// Nothing can arrive over a stopped channel: the snapshot says why and does not wait for its deadline.
 fn names_the_stopped_channels(partial: &Value) {
     let missing = &partial["missing"][0];
     assert_eq!(missing["reason"], "channel_stopped", "{partial}");
@@ -139,7 +139,7 @@ async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
     for (id, amount) in [("n1", 100), ("n2", 1000), ("n3", 100)] {
         cluster.deposit(id, "a", amount).await;
     }
-    // As n2 was before anything had passed over its channels: its own figures contradict nobody.
+    // A copy of n2 from before anything had passed over its channels: its own figures contradict no peer.
     cluster.stop("n2").await;
     let old = copy_of(&cluster.store("n2"));
     cluster.start("n2").await;
@@ -151,7 +151,7 @@ async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
     let early = n1.start_snapshot().await;
     n1.snapshot(&early, "complete").await;
     cluster.stop("n2").await;
-    // Sent, and never delivered; so is the marker later on.
+    // Sent and never delivered, as is the marker later.
     pay(&n1, ("n2", "b"), 3).await;
     cluster.wipe("n2");
     cluster.start("n2").await;
@@ -187,14 +187,14 @@ async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
     let mut cluster = cluster.started_again(&["n1", "n2", "n3"]).await;
     the_lost_store_is_refused(&mut cluster).await;
 
-    // n1 has 100 - 33 - 1, n3 has 100 + 70 + 1; the 1000 that were paid in at n2 are gone with their deposit.
+    // n1 has 100 - 33 - 1, n3 has 100 + 70 + 1; the 1000 deposited at n2 are gone with the deposit.
     pay(&n1, ("n2", "b"), 6).await;
     n2.balance_is("b", 6).await;
     let id = n3.start_snapshot().await;
     assert_proven(&n3.snapshot(&id, "complete").await, 66 + 171);
     n1.snapshot(&waiting, "partial").await;
     no_channel_is_recorded(&n1).await;
-    // With the history of the store that was lost comes its part, of which no journal knows here.
+    // The history of the lost store brings its part, which no journal here knows.
     is_known(&n2, &early).await;
     cluster.stop_all().await;
     for id in ["n1", "n2", "n3"] {
@@ -202,7 +202,7 @@ async fn a_wiped_store_is_refused_until_its_peers_are_told_to_forget_it() {
     }
 }
 
-// Without this a command that is repeated by a script gives up the money of the store that is in use.
+// Without this a command repeated by a script gives up the money of the store in use.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repeated_command_does_not_give_up_the_store_in_the_place_of_the_lost_one() {
     let mut cluster = Cluster::up(&["n1", "n2"]).await;

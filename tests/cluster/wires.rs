@@ -1,5 +1,5 @@
-//! What clients of both ports expect of HTTP: versions, sizes, compression, media types, and a sending side that is closed
-//! first. Without this each of them would work with other servers and not with this one.
+//! What clients of both ports expect of HTTP: versions, sizes, compression, media types, and a sending side that is
+//! closed first. Without this clients that work with other servers could fail with this one.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -117,7 +117,7 @@ async fn each_port_says_what_it_speaks() {
     cluster.stop_all().await;
 }
 
-// Sends all of it, closes the sending side, and reads to the end.
+// Sends everything, closes the sending side, and reads to the end.
 async fn half_closed(address: &str, request: &str) -> String {
     let mut socket = TcpStream::connect(address).await.expect("it listens");
     let sent = socket.write_all(request.as_bytes()).await;

@@ -1,5 +1,5 @@
-//! The command line without a running node: every misuse ends with its exit code and a sentence that helps,
-//! before a port is bound or a file written.
+//! The command line without a running node: every misuse ends with its exit code and a helpful sentence, before a port
+//! is bound or a file is written.
 
 mod output;
 mod unanswered;
@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use assert_cmd::cargo::cargo_bin;
 use tempfile::TempDir;
 
-/// The program, with none of the environment that could configure it.
+/// The program without environment variables that configure it.
 fn snapledger(dir: &TempDir) -> Command {
     let mut command = Command::new(cargo_bin!("snapledger"));
     command.current_dir(dir).env_remove("RUST_LOG");
@@ -24,14 +24,14 @@ fn snapledger(dir: &TempDir) -> Command {
     command
 }
 
-/// A directory with `text` in `name`.
+/// A directory with a file.
 fn directory(name: &str, text: &str) -> TempDir {
     let dir = tempfile::tempdir().expect("a temporary directory");
     std::fs::write(dir.path().join(name), text).expect("a file in it");
     dir
 }
 
-/// The exit code and what stands on stderr.
+/// The exit code and stderr.
 fn failure(command: &mut Command) -> (i32, String) {
     let output = command.output().expect("the program runs");
     let stderr = String::from_utf8(output.stderr).expect("stderr is text");
@@ -46,7 +46,7 @@ fn assert_fails(command: &mut Command, code: i32, sentence: &str) {
     assert_eq!(actual, code, "{stderr}");
 }
 
-/// As [`assert_fails`], for what cannot be read as arguments.
+/// As [`assert_fails`], for arguments that cannot be parsed.
 #[track_caller]
 fn assert_says(command: &mut Command, code: i32, sentences: &[&str]) {
     let (actual, stderr) = failure(command);
@@ -56,7 +56,7 @@ fn assert_says(command: &mut Command, code: i32, sentences: &[&str]) {
     assert_eq!(actual, code, "{stderr}");
 }
 
-/// What a refused command must not leave behind.
+/// The files that a refused command must not leave behind.
 fn entries(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).expect("a directory");
     let mut names: Vec<String> = entries
@@ -155,7 +155,7 @@ fn a_port_in_use_is_named_and_nothing_is_written() {
     assert!(entries(dir.path()).is_empty());
 }
 
-// Without this the others would be told to connect to themselves, and only find out as peers that never answer.
+// Without this peers are told to connect to themselves, which shows only as peers that never answer.
 #[test]
 fn a_wildcard_address_needs_one_to_tell_before_a_port_is_bound() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -179,7 +179,7 @@ fn a_wildcard_address_needs_one_to_tell_before_a_port_is_bound() {
     assert!(entries(dir.path()).is_empty());
 }
 
-// Without this a collector of logs finds lines that are none of its format, and cannot tell whose the others are.
+// Without this a log collector finds lines in another format, or without their node.
 #[test]
 fn a_refused_start_says_which_node_it_is_in_the_format_of_its_log() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -216,7 +216,7 @@ fn a_refused_start_says_which_node_it_is_in_the_format_of_its_log() {
     assert!(stderr.starts_with("n1 error: "), "{stderr}");
 }
 
-// Without this a collector of logs finds lines that are none of its format, and cannot tell whose the others are.
+// Without this a log collector finds lines in another format, or without their node.
 #[test]
 fn the_log_of_a_node_says_which_it_is_and_is_json_to_the_last_line() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -282,7 +282,7 @@ fn a_bad_line_of_operations_is_named_before_any_node_is_sought() {
     assert_fails(&mut replay, 2, "cannot read absent.csv");
 }
 
-/// Without this a program that reads results as JSON would have to read sentences where there is none.
+/// Without this a program that reads JSON results gets sentences on errors.
 #[test]
 fn programs_are_told_of_errors_in_json() {
     let dir = tempfile::tempdir().expect("a temporary directory");

@@ -1,5 +1,5 @@
-//! A result that cannot be written is an error, and a reader that has gone is none. Without this a script would take an
-//! empty file for a result, or fail where it has read enough.
+//! A result that cannot be written is an error; a closed pipe is not. Without this a script could take an empty file
+//! for a result, or fail after it has read enough.
 
 use std::fs::File;
 use std::process::Stdio;
@@ -10,7 +10,7 @@ use crate::{failure, snapledger};
 fn a_closed_pipe_ends_quietly() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (reader, writer) = std::io::pipe().expect("a pipe");
-    // Nobody will ever read: the first write meets a closed pipe.
+    // The read end is closed: the first write meets a closed pipe.
     drop(reader);
     let mut command = snapledger(&dir);
     command
@@ -53,7 +53,7 @@ fn a_full_device_is_an_error() {
     }
 }
 
-// Without this a store that a program refuses cannot be told from its version.
+// Without this the version does not tell whether the program can open a store.
 #[test]
 fn the_version_names_the_store_format() {
     let dir = tempfile::tempdir().expect("a temporary directory");

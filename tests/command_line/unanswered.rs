@@ -1,5 +1,5 @@
-//! No node is there, or what is there says nothing: every command says which address does not answer, and ends within the
-//! time it was given. Without this a frozen node would hold up an operator and every script for a minute and more.
+//! No node listens, or it does not answer: every command names the address and ends within its time limit. Without this
+//! a frozen node could block operators and scripts for minutes.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -39,7 +39,7 @@ fn no_node_there_is_said_with_what_to_do() {
     }
 }
 
-/// A port whose connections are made, and over which nothing ever comes, as those of a stopped process.
+/// A port that accepts connections and never sends anything, as that of a stopped process.
 fn silent() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
@@ -83,7 +83,7 @@ fn what_says_nothing_is_not_waited_for_longer_than_was_allowed() {
         for part in [&url, "does not answer", "within 200ms", "--timeout"] {
             assert!(stderr.contains(part), "{part} in {command:?}: {stderr}");
         }
-        // The question of `replay` whether it is a port for REST, too, has two seconds.
+        // `replay` also probes for a REST port, with a limit of two seconds.
         assert!(took < Duration::from_secs(5), "{command:?}: {took:?}");
     }
     let deposit = [
@@ -124,7 +124,7 @@ fn the_status_of_several_nodes_says_which_do_not_answer() {
     );
 }
 
-/// Gives its URL. It answers whatever it is asked with this.
+/// Returns the URL of a server that gives this answer to every request.
 fn answering(answer: &'static str) -> String {
     let (listener, url) = silent();
     std::thread::spawn(move || {
@@ -138,7 +138,7 @@ fn answering(answer: &'static str) -> String {
     url
 }
 
-/// Gives its URL. It answers once with `head`, and never with the rest.
+/// Returns the URL of a server that sends `head` once and never the rest.
 fn stopped_behind(head: &'static str) -> String {
     let (listener, url) = silent();
     std::thread::spawn(move || {
@@ -146,7 +146,7 @@ fn stopped_behind(head: &'static str) -> String {
         let mut request = [0; 4096];
         let _length = stream.read(&mut request).expect("a request");
         stream.write_all(head.as_bytes()).expect("a reader");
-        // Until the client goes.
+        // Until the client disconnects.
         let _end = stream.read(&mut request);
     });
     url
