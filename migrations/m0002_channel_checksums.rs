@@ -15,7 +15,8 @@ use crate::store::journal::Journal;
 use crate::store::schema::{self, position_key, position_of};
 use crate::store::v1::Frozen;
 use crate::store::v1::state::{IdentityV1, IncomingV1, OutgoingV1, StateV1};
-use crate::store::v2::{IdentityV2, IncomingV2, OutgoingV2, RegistersV2, StateV2};
+use crate::store::v2::identity::IdentityV2;
+use crate::store::v2::{IncomingV2, OutgoingV2, RegistersV2, StateV2};
 
 pub(super) const MIGRATION: Migration = Migration {
     to: 2,

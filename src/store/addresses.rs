@@ -13,10 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Store;
 use super::error::StoreError;
-use super::files::{failed, replace};
+use super::files::{PEERS, failed, replace};
 use crate::process::ids::ProcessId;
 
-pub(super) const NAME: &str = "peers";
 /// The size limit; the members of the largest cluster need less.
 const BYTES_MAX: u64 = 1 << 20;
 
@@ -45,7 +44,7 @@ impl Addresses {
     /// Reads the addresses from the directory of a store; empty if the file does not exist or cannot be read.
     #[must_use]
     pub fn read(dir: &Path) -> Self {
-        let path = dir.join(NAME);
+        let path = dir.join(PEERS);
         match read(&path) {
             Ok(addresses) => addresses,
             Err(error) => {
@@ -89,7 +88,7 @@ impl Addresses {
 
     /// Writes the file durably.
     pub(super) fn write(&self, dir: &Path) -> Result<(), StoreError> {
-        replace(dir, NAME, &self.encode())
+        replace(dir, PEERS, &self.encode())
     }
 
     /// Whether there are no addresses.
@@ -146,7 +145,7 @@ mod tests {
         let read = Addresses::read(dir.path());
         assert_eq!(read.get("h2:1"), Some(&met));
         assert_eq!(read.get("h3:1"), None);
-        fs::write(dir.path().join(NAME), "{\"h2:1\": {\"proc").expect("there is room");
+        fs::write(dir.path().join(PEERS), "{\"h2:1\": {\"proc").expect("there is room");
         assert_eq!(Addresses::read(dir.path()), Addresses::default());
         store.remember(&addresses).expect("there is room");
         assert_eq!(Addresses::read(dir.path()), addresses);

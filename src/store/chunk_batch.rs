@@ -80,6 +80,29 @@ impl<'a> ChunkBatch<'a> {
     }
 }
 
+impl Chunks {
+    /// Stores a chunk unless it is present; returns its hash and the number of new bytes.
+    pub(super) fn put(&self, chunk: &Chunk) -> Result<(Hash, u64), StoreError> {
+        let mut batch = ChunkBatch::new(self);
+        let put = batch.put(chunk)?;
+        batch.finish()?;
+        Ok(put)
+    }
+
+    /// Stores framed chunks of another store, each after checking it against its hash.
+    pub(super) fn adopt(
+        &self,
+        chunks: impl IntoIterator<Item = (Hash, Vec<u8>)>,
+    ) -> Result<(), StoreError> {
+        let mut batch = ChunkBatch::new(self);
+        let mut chunks = chunks.into_iter();
+        let added = chunks.try_for_each(|(hash, framed)| batch.adopt(&hash, framed));
+        // Valid chunks before an invalid one need not be fetched again.
+        batch.finish()?;
+        added
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::chunks::tests::chunks;

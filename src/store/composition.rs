@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use super::Store;
-use super::chunks::{encoded_bytes, entry_bytes};
+use super::chunk_writers::{encoded_bytes, entry_bytes};
 use super::error::StoreError;
 use super::merge::Cells;
 use crate::history::part::{RecordedState, Run};

@@ -15,13 +15,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
-use super::files::LOG;
+use super::files::{LOG, WITNESS};
 use super::frame::Damage;
 use super::journal::{Journal, JournalHead};
 use super::log_scan::{self, LogEnd};
 use crate::process::ids::{Hash, Lsn};
 
-pub(super) const NAME: &str = "witness";
 /// Position, hash and their checksum.
 const HEAD_BYTES: usize = 8 + 32 + 4;
 /// After the head, which is all that older versions write and read: the end of the log and its checksum.
@@ -35,7 +34,7 @@ pub(super) struct DurableWatermark {
 
 impl DurableWatermark {
     pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
-        let path = dir.join(NAME);
+        let path = dir.join(WITNESS);
         let mut options = File::options();
         options.create(true).truncate(false).read(true).write(true);
         match options.open(&path) {
@@ -125,7 +124,7 @@ impl<'a> StoreFiles<'a> {
 
     // A missing or torn file gives no information.
     fn known(self) -> Result<(Option<JournalHead>, Option<u64>), StoreError> {
-        let path = self.files.join(NAME);
+        let path = self.files.join(WITNESS);
         match std::fs::read(&path) {
             Ok(bytes) => Ok(decode(&bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok((None, None)),
@@ -139,7 +138,7 @@ impl<'a> StoreFiles<'a> {
     }
 
     fn damaged(self, what: &str, problem: &str) -> StoreError {
-        let witness = self.named.join(NAME);
+        let witness = self.named.join(WITNESS);
         let advice = format!(
             "copy the directory before anything else, then put an older copy back, or remove {} to do without",
             witness.display()
@@ -191,7 +190,7 @@ mod tests {
             StoreFiles::itself(dir.path()).check_log().is_ok(),
             "there is none"
         );
-        std::fs::create_dir(dir.path().join(NAME)).expect("there is room");
+        std::fs::create_dir(dir.path().join(WITNESS)).expect("there is room");
         let refused = StoreFiles::itself(dir.path()).check_log();
         assert!(matches!(refused, Err(StoreError::Io { .. })), "{refused:?}");
     }

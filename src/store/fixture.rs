@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Store;
-use super::chunks::MessageWriter;
+use super::chunk_writers::MessageWriter;
 use crate::history::global::{Completeness, GlobalState};
 use crate::history::part::{Part, RecordedChannel, RecordedMessage, RecordedState, Run};
 use crate::process::cell::Cell;

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod damage;
+pub(super) mod head;
 mod index;
 mod own;
 mod pack;
@@ -17,8 +18,9 @@ use super::v1::global::GlobalStateV1;
 use crate::history::global::GlobalState;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, ProcessId, SnapshotId};
-pub(super) use blocks::{BlockHead, PackedLine, RevisionBlocks};
+pub(super) use blocks::RevisionBlocks;
 pub use damage::Unreadable;
+use head::BlockHead;
 use index::{Index, Noted};
 
 /// A published revision and its root hash.

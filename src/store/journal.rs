@@ -8,6 +8,7 @@
 
 mod blocks;
 mod pack;
+pub(super) mod turns;
 
 use std::sync::{Mutex, PoisonError};
 
@@ -23,7 +24,7 @@ use crate::process::clock::Hlc;
 use crate::process::event::Turn;
 use crate::process::ids::{Hash, Lsn};
 use blocks::TurnBlocks;
-pub(super) use blocks::{Turns, unpack};
+pub(super) use blocks::unpack;
 
 /// The journal of one process.
 pub(super) struct Journal {

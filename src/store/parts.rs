@@ -1,7 +1,7 @@
 //! Builds parts of recordings: the written state, and the messages of the closed channels from the journal.
 
 use super::Store;
-use super::chunks::MessageWriter;
+use super::chunk_writers::MessageWriter;
 use super::error::StoreError;
 use crate::history::part::{Part, RecordedChannel, RecordedState, recorded_messages};
 use crate::process::ids::{Lsn, ProcessId, SnapshotId};

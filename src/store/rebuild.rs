@@ -15,17 +15,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::Store;
 use super::archive::Archive;
 use super::error::StoreError;
-use super::frame::{Damage, Kind};
+use super::frame::Damage;
 use super::history::Published;
 use super::journal::Journal;
-use super::restore::{Beginning, Restored};
-use super::schema::{self, BOOKED, UNBOOKED};
+use super::restore::{Beginning, Rebuilt};
 use super::states::States;
 use crate::history::part::RecordedState;
-use crate::history::process_totals::Rebooked;
 use crate::process::channel::Flow;
 use crate::process::event::Record;
 use crate::process::ids::{Lsn, ProcessId};
@@ -59,54 +56,6 @@ pub enum Untold {
     Replaced,
     /// Its journal begins after the snapshot.
     Trimmed,
-}
-
-/// A rebuilt store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rebuilt {
-    /// The store as recorded, without the difference.
-    pub restored: Restored,
-    /// The amount booked to the account `suspense`, or taken from it if negative.
-    pub booked: i128,
-}
-
-impl Store {
-    /// The amount in minor units that could not be booked when the store was made from a snapshot; negative if its
-    /// accounts have more than there was.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn unbooked(&self) -> Result<i128, StoreError> {
-        unbooked(&self.meta)
-    }
-
-    pub(super) fn rebooked(&self) -> Result<Rebooked, StoreError> {
-        let booked = schema::get::<u64>(&self.meta, BOOKED, Kind::Number)?;
-        let booked = booked.map_or(0, |booked| booked.cast_signed().into());
-        let unbooked = self.unbooked()?;
-        Ok(Rebooked { booked, unbooked })
-    }
-}
-
-/// As [`Store::unbooked`], for a store that is not open.
-pub(super) fn unbooked(meta: &sled::Tree) -> Result<i128, StoreError> {
-    Ok(schema::get(meta, UNBOOKED, Kind::Number)?.unwrap_or(0))
-}
-
-/// The unbooked amount as a sentence for operators.
-#[must_use]
-pub fn unbooked_sentence(unbooked: i128) -> String {
-    let (amount, advice) = match unbooked {
-        ..0 => (
-            -unbooked,
-            "more had gone out than its accounts hold; take them out of the accounts that paid",
-        ),
-        _ => (
-            unbooked,
-            "more had come in than the account suspense can hold",
-        ),
-    };
-    format!("the store was made from a snapshot, behind which {amount} minor units {advice}")
 }
 
 impl Archive {
@@ -219,6 +168,7 @@ impl Archive {
 mod tests {
     use super::*;
     use crate::process::ids::Hash;
+    use crate::store::Store;
     use crate::store::fixture::{account, process, snapshot, store};
 
     // Without this, money that had gone out is offset by a negative balance or an invalid account.

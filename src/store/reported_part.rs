@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Store;
-use super::chunks::MessageWriter;
+use super::chunk_writers::MessageWriter;
 use super::error::StoreError;
 use crate::history::part::{Part, RecordedChannel, RecordedMessage, RecordedState};
 use crate::history::reported::{NO_JOURNAL, ReportedState};

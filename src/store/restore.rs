@@ -22,7 +22,6 @@ use super::frame::{Damage, Kind};
 use super::history::Published;
 use super::merge::Cells;
 use super::open;
-use super::rebuild::Rebuilt;
 use super::schema::{self, BOOKED, UNBOOKED};
 use super::v1::state::OwnerV1;
 use crate::history::global::GlobalState;
@@ -55,6 +54,15 @@ pub struct Restored {
     pub carried: u64,
     /// The money in these messages, in minor units.
     pub carried_amount: i128,
+}
+
+/// A rebuilt store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// The store as recorded, without the difference.
+    pub restored: Restored,
+    /// The amount booked to the account `suspense`, or taken from it if negative.
+    pub booked: i128,
 }
 
 impl Export {

@@ -12,30 +12,12 @@ use super::error::StoreError;
 use super::frame::{Damage, Kind};
 use super::history::{Due, Limits};
 use super::leases::ReadLease;
+use super::pin::{Pin, RetentionEntry};
 use super::schema::{self, snapshot_key};
 use super::v1::Frozen;
 use super::v3::KeptV3;
 use crate::process::clock::Hlc;
 use crate::process::ids::{ProcessId, SnapshotId};
-
-/// The newest known state of a pin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pin {
-    /// Whether the snapshot is pinned.
-    pub pinned: bool,
-    /// The stamp; later than all stamps known to the node that set it.
-    pub at: Hlc,
-    /// The process that set it.
-    pub by: ProcessId,
-}
-
-/// The retention data of a snapshot.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct RetentionEntry {
-    pub(super) pin: Option<Pin>,
-    /// The start of the snapshot, if it was deleted here.
-    pub(super) deleted: Option<Hlc>,
-}
 
 /// The retention data of all snapshots; also cached in memory.
 pub(super) struct Retention {
@@ -67,25 +49,6 @@ impl Marks {
             .newest
             .max(kept.pin.as_ref().map_or(Hlc::default(), |pin| pin.at));
         self.kept.insert(snapshot.clone(), kept);
-    }
-}
-
-impl Pin {
-    /// The order of pin updates, the same on every node; the greatest wins.
-    #[must_use]
-    pub fn rank(&self) -> (Hlc, &ProcessId) {
-        (self.at, &self.by)
-    }
-}
-
-impl RetentionEntry {
-    fn is_pinned(&self) -> bool {
-        self.pin.as_ref().is_some_and(|pin| pin.pinned)
-    }
-
-    // A snapshot that was pinned elsewhere comes back.
-    fn is_gone(&self) -> bool {
-        self.deleted.is_some() && !self.is_pinned()
     }
 }
 

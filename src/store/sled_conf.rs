@@ -7,22 +7,22 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::error::StoreError;
-use super::files::{failed, replace};
+use super::files::{CONF, failed, replace};
 
 /// Including the checksum that sled appends.
-const CONF: &[u8] =
+const BYTES: &[u8] =
     b"segment_size: 16777216\nuse_compression: false\nversion: 0.34\n\xdd\x11\xab\xb6";
 
 /// Ensures that `conf` exists and is intact, durably.
 pub(super) fn ensure(dir: &Path) -> Result<(), StoreError> {
-    let path = dir.join("conf");
+    let path = dir.join(CONF);
     match fs::read(&path) {
-        Ok(found) if found == CONF => return Ok(()),
+        Ok(found) if found == BYTES => return Ok(()),
         Ok(_) => tracing::warn!(path = %path.display(), "damaged, and written anew"),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(failed("cannot read", &path)(error)),
     }
-    replace(dir, "conf", CONF)
+    replace(dir, CONF, BYTES)
 }
 
 #[cfg(test)]
@@ -36,10 +36,10 @@ mod tests {
             .path(dir.path())
             .segment_size(16 * 1024 * 1024);
         drop(config.open().expect("it is empty"));
-        let conf = dir.path().join("conf");
-        assert_eq!(fs::read(&conf).expect("it is there"), CONF);
-        fs::write(&conf, &CONF[..60]).expect("there is room");
+        let conf = dir.path().join(CONF);
+        assert_eq!(fs::read(&conf).expect("it is there"), BYTES);
+        fs::write(&conf, &BYTES[..60]).expect("there is room");
         ensure(dir.path()).expect("there is room");
-        assert_eq!(fs::read(&conf).expect("it is there"), CONF);
+        assert_eq!(fs::read(&conf).expect("it is there"), BYTES);
     }
 }

@@ -10,13 +10,14 @@ use super::error::StoreError;
 use super::frame::{self, Damage, Kind};
 use super::merge::Cells;
 use super::schema::{self, position_key, position_of};
+use super::stored_state::StoredState;
 use super::v1::Frozen;
 use super::v2::StateV2;
 use super::v6::StateV6;
 use crate::history::part::{RecordedState, Run};
 use crate::process::channel::Flow;
 use crate::process::ids::{Hash, Lsn, ProcessId};
-use crate::process::registers::{Registers, Sealed};
+use crate::process::registers::Sealed;
 
 /// Runs of one size class are merged when there are this many; a class is this many times as large as the one below.
 const FAN_IN: usize = 8;
@@ -28,13 +29,6 @@ const CLASS_BYTES_MIN: u64 = 4096;
 const STRETCH_TURNS: u64 = 64;
 /// The number of newest states that are reconsidered when one is written: some may no longer be needed.
 const LOOKED_AT: usize = 32;
-
-/// A recorded state with its registers, from which a restart begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct StoredState {
-    pub(super) registers: Registers,
-    pub(super) recorded: RecordedState,
-}
 
 /// Decodes a stored state of any format.
 pub(super) fn decode(stored: Vec<u8>) -> Result<StoredState, Damage> {

@@ -12,7 +12,7 @@ use super::frame::{Damage, Kind};
 use super::journal::Horizon;
 use super::merge::Cells;
 use super::schema::{self, JOURNAL_FROM, JOURNAL_SINCE, STATES_FROM, position_key};
-use super::states::StoredState;
+use super::stored_state::StoredState;
 use crate::process::cell::Cell;
 use crate::process::clock::Hlc;
 use crate::process::ids::Lsn;

@@ -1,6 +1,6 @@
 //! The stored types added in format 3. Frozen like those of format 1.
 
-use super::retention::{Pin, RetentionEntry};
+use super::pin::{Pin, RetentionEntry};
 use super::v1::frozen_struct;
 use crate::process::clock::Hlc;
 use crate::process::ids::ProcessId;

@@ -1,6 +1,6 @@
 //! The stored types added in format 5. Frozen like those of format 1.
 
-use super::history::{BlockHead, PackedLine};
+use super::history::head::{BlockHead, PackedLine};
 use super::v1::frozen_struct;
 use crate::process::clock::Hlc;
 use crate::process::ids::{ProcessId, SnapshotId};

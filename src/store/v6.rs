@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use super::journal::Turns;
-use super::states::StoredState;
+use super::journal::turns::Turns;
+use super::stored_state::StoredState;
 use super::v1::part::{RecordedStateV1, SeenSnapshotV1};
 use super::v1::state::RecordingV1;
 use super::v1::{Frozen, frozen_struct};
-use super::v2::{IdentityV2, IncomingV2, OutgoingV2};
+use super::v2::identity::IdentityV2;
+use super::v2::{IncomingV2, OutgoingV2};
 use crate::process::cell::SeenSnapshot;
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{Hash, Lsn, ProcessId, SnapshotId};

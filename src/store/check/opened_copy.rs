@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::revisions::Packed;
+use super::packed::Packed;
 use crate::store::chunks::Chunks;
 use crate::store::error::StoreError;
 use crate::store::files;

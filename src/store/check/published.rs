@@ -4,8 +4,8 @@
 
 use super::contents::{Contents, Messages};
 use super::opened_copy::TreeWalk;
+use super::packed::was_deleted;
 use super::replay::Replayed;
-use super::retention::was_deleted;
 use super::revision_chain::{RevisionChain, goes_on};
 use super::revisions::Revisions;
 use super::sums::Sums;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::findings::Findings;
 use super::opened_copy::{OpenedCopy, TreeWalk};
-use super::retention::was_deleted;
+use super::packed::was_deleted;
 use crate::history::part::{Chunk, Part, RecordedChannel, RecordedMessage};
 use crate::process::Process;
 use crate::process::event::{Record, Turn};

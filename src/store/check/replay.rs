@@ -28,7 +28,8 @@ use crate::store::frame::{self, Damage, Kind};
 use crate::store::journal::Horizon;
 use crate::store::merge::Cells;
 use crate::store::schema::{self, STATES_FROM, position_key, position_of, snapshot_key};
-use crate::store::states::{self, StoredState, is_one_stretch};
+use crate::store::states::{self, is_one_stretch};
+use crate::store::stored_state::StoredState;
 
 /// The result of the pass.
 pub(super) struct Replayed {

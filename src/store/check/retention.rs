@@ -5,7 +5,6 @@ use super::opened_copy::TreeWalk;
 use crate::process::ids::SnapshotId;
 use crate::store::error::StoreError;
 use crate::store::frame::{self, Kind};
-use crate::store::retention;
 use crate::store::schema;
 use crate::store::v3::KeptV3;
 
@@ -30,13 +29,4 @@ pub(super) fn check(examiner: &mut Examiner) -> Result<(), StoreError> {
         }
     }
     Ok(())
-}
-
-/// Whether a snapshot was deleted. An unreadable mark is reported by [`check`] and counts as deleted here, so that the
-/// snapshot is not reported as missing.
-pub(super) fn was_deleted(tree: &sled::Tree, snapshot: &SnapshotId) -> Result<bool, StoreError> {
-    match retention::was_deleted(tree, snapshot) {
-        Err(StoreError::Damaged { .. }) => Ok(true),
-        known => known,
-    }
 }

@@ -10,9 +10,9 @@ use crate::store::account_index::BUCKETS;
 use crate::store::error::StoreError;
 use crate::store::frame::{self, Kind};
 use crate::store::journal::{self, Horizon};
-use crate::store::rebuild::unbooked;
 use crate::store::schema::{self, TREES, Trees, position_of};
 use crate::store::states;
+use crate::store::unbooked::unbooked;
 use crate::store::v1::Frozen;
 use crate::store::v1::global::GlobalStateV1;
 

@@ -13,11 +13,9 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::RevisionArrival;
+use super::head::BlockHead;
 use super::index::BLOCKS_MAX;
-use crate::history::global::GlobalState;
-use crate::process::clock::Hlc;
-use crate::process::ids::{ProcessId, SnapshotId};
+use crate::process::ids::SnapshotId;
 use crate::store::compression;
 use crate::store::error::StoreError;
 use crate::store::frame::{self, Damage, Kind};
@@ -29,56 +27,6 @@ use crate::store::v5::HeadV5;
 const CACHED: usize = 4;
 /// The size limit of a decompressed block, unless a single revision is larger.
 pub(super) const BLOCK_BYTES_MAX: usize = 256 * 1024;
-
-/// The summaries of the revisions of a block, in order.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(in crate::store) struct BlockHead {
-    pub(in crate::store) lines: Vec<PackedLine>,
-}
-
-/// The summary of a packed revision.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::store) struct PackedLine {
-    pub(in crate::store) snapshot: SnapshotId,
-    pub(in crate::store) start: Hlc,
-    pub(in crate::store) initiator: ProcessId,
-    pub(in crate::store) revision: u32,
-    pub(in crate::store) complete: bool,
-    pub(in crate::store) parts: u32,
-    pub(in crate::store) closed_channels: u32,
-    /// Its length in the block, frame included.
-    pub(in crate::store) bytes: u32,
-    /// Whether the part of this process is stored here only.
-    pub(in crate::store) is_own_part: bool,
-}
-
-impl PackedLine {
-    /// The summary of a revision of `bytes` bytes, frame included.
-    pub(super) fn of(state: GlobalState, bytes: usize, is_own_part: bool) -> Self {
-        let came = RevisionArrival::of(&state);
-        Self {
-            is_own_part,
-            start: state.initiated_at,
-            initiator: state.initiator,
-            complete: came.complete,
-            parts: came.known.0,
-            closed_channels: came.known.1,
-            bytes: u32::try_from(bytes).expect("a value is shorter than 4 GiB"),
-            snapshot: state.snapshot,
-            revision: state.revision,
-        }
-    }
-
-    /// The revision as it arrived in the history.
-    pub(in crate::store) fn came(&self) -> RevisionArrival {
-        RevisionArrival {
-            snapshot: self.snapshot.clone(),
-            revision: self.revision,
-            complete: self.complete,
-            known: (self.parts, self.closed_channels),
-        }
-    }
-}
 
 /// The blocks of a history.
 pub(in crate::store) struct RevisionBlocks {

@@ -10,7 +10,7 @@
 //! A revision that comes back is stored individually. The damaged block is removed with the last of its listed
 //! revisions.
 
-use super::blocks::{BlockHead, PackedLine};
+use super::head::{BlockHead, PackedLine};
 use super::{History, Published, RevisionArrival, decode, other_revision};
 use crate::history::global::GlobalState;
 use crate::process::ids::SnapshotId;

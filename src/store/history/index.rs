@@ -7,7 +7,7 @@ use std::ops::Bound;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use super::blocks::BlockHead;
+use super::head::BlockHead;
 use super::{Due, Limits, Rank, RevisionArrival, SnapshotSummary};
 use crate::process::clock::Hlc;
 use crate::process::ids::{ProcessId, SnapshotId};

@@ -2,7 +2,8 @@
 
 use std::sync::PoisonError;
 
-use super::blocks::{BLOCK_BYTES_MAX, BlockHead, PackedLine};
+use super::blocks::BLOCK_BYTES_MAX;
+use super::head::{BlockHead, PackedLine};
 use super::{History, decode};
 use crate::store::error::StoreError;
 use crate::store::frame;

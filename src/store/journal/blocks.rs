@@ -12,7 +12,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::process::clock::Hlc;
+use super::turns::Turns;
 use crate::process::ids::{Hash, Lsn};
 use crate::store::codec::Entry;
 use crate::store::compression;
@@ -28,24 +28,6 @@ pub(super) const BLOCK_TURNS: u64 = 64;
 const CACHED: usize = 4;
 /// The length prefix of each turn.
 const LENGTH_BYTES: usize = 4;
-
-/// The header of a block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) struct Turns {
-    pub(in crate::store) first: Lsn,
-    pub(in crate::store) last: Lsn,
-    /// The clock values of the first and the last turn.
-    pub(in crate::store) began: Hlc,
-    pub(in crate::store) ended: Hlc,
-    /// The hash of the entry before the first.
-    pub(in crate::store) previous: Hash,
-}
-
-impl Turns {
-    fn len(self) -> u64 {
-        self.last.0 + 1 - self.first.0
-    }
-}
 
 /// An unpacked block.
 pub(in crate::store) struct TurnBlock {

@@ -18,7 +18,7 @@ use super::frame::{Damage, Kind};
 use super::journal::Horizon;
 use super::merge::Cells;
 use super::schema::{name, position_key};
-use super::states::StoredState;
+use super::stored_state::StoredState;
 use crate::history::part::RecordedState;
 use crate::history::process_totals::ProcessTotals;
 use crate::history::statement::entries;

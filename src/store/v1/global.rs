@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::channel::ChannelIdV1;
 use super::part::PartV1;
 use super::{Frozen, frozen_enum, frozen_struct};
 use crate::history::global::{Completeness, Counted, GlobalState, Missing, Reason, StoppedChannel};
 use crate::process::clock::{Hlc, Lamport};
-use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
+use crate::process::ids::{ProcessId, SnapshotId};
 
 frozen_struct!(GlobalStateV1 = GlobalState {
     snapshot: SnapshotId,
@@ -101,13 +102,6 @@ frozen_struct!(
     }
 );
 
-frozen_struct!(
-    ChannelIdV1 = ChannelId {
-        from: ProcessId,
-        to: ProcessId
-    }
-);
-
 frozen_struct!(MissingV1 = Missing {
     process: ProcessId,
     reason: ReasonV1,
@@ -128,6 +122,7 @@ frozen_enum!(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::ids::ChannelId;
     use crate::store::frame;
 
     #[test]

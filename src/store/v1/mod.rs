@@ -4,6 +4,7 @@
 //!
 //! The program works with the types of `process` and `history`; [`Frozen`] converts between the two.
 
+pub(super) mod channel;
 pub(super) mod global;
 pub(super) mod part;
 #[cfg(test)]

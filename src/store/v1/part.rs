@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::state::FlowV1;
+use super::channel::FlowV1;
 use super::turn::{MessageV1, ReceiptV1, RefusalV1, WriteV1};
 use super::{frozen_enum, frozen_struct};
 use crate::history::part::{

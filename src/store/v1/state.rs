@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::channel::{FlowV1, WayV1};
 use super::frozen_struct;
 use super::part::RecordedStateV1;
-use super::turn::WayV1;
-use crate::process::channel::Flow;
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{Lsn, ProcessId, Seq, SnapshotId};
 use crate::process::snapshot::{ChannelRecording, Recording};
@@ -53,14 +52,6 @@ pub(in crate::store) struct IdentityV1 {
     pub(in crate::store) store: [u8; 16],
     pub(in crate::store) boot: u64,
 }
-
-frozen_struct!(
-    FlowV1 = Flow {
-        sequence: Seq,
-        transfers: u64,
-        amount: i128
-    }
-);
 
 frozen_struct!(RecordingV1 = Recording {
     snapshot: SnapshotId,

@@ -1,13 +1,13 @@
 //! A turn and its records as the journal stores them.
 
-use super::global::ChannelIdV1;
+use super::channel::{ChannelIdV1, WayV1};
 use super::{frozen_enum, frozen_struct};
 use crate::process::clock::{Hlc, Lamport};
-use crate::process::event::{Receipt, Record, Turn, Way};
+use crate::process::event::{Receipt, Record, Turn};
 use crate::process::ids::{AccountId, Amount, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId};
 use crate::process::message::{Body, Marker, Message, Stamp, Transfer, Write};
 use crate::process::refusal::{Diverged, OtherRun, OtherStore, Refusal};
-use crate::store::v2::IdentityV2;
+use crate::store::v2::identity::IdentityV2;
 
 frozen_struct!(TurnV1 = Turn {
     position: Lsn,
@@ -93,8 +93,6 @@ frozen_struct!(
         initiator: ProcessId
     }
 );
-
-frozen_enum!(WayV1 = Way { Native, Unary });
 
 frozen_struct!(ReceiptV1 = Receipt {
     balance: i64,

@@ -1,18 +1,21 @@
 //! The stored types of format 2 that differ from format 1: a recorded state has checksums of its channels and the run
 //! in which each peer was met. Frozen like those of format 1.
 
+pub(super) mod identity;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::states::StoredState;
+use identity::IdentityV2;
+
+use super::stored_state::StoredState;
+use super::v1::channel::{FlowV1, WayV1};
 use super::v1::part::RecordedStateV1;
-use super::v1::state::{FlowV1, RecordingV1};
-use super::v1::turn::WayV1;
+use super::v1::state::RecordingV1;
 use super::v1::{Frozen, frozen_struct};
 use crate::process::channel::{ChannelDigest, Incoming, Landmark, Outgoing};
 use crate::process::clock::{Hlc, Lamport};
-use crate::process::event::Identity;
 use crate::process::ids::{Lsn, ProcessId, Seq, SnapshotId};
 use crate::process::registers::Registers;
 use crate::process::snapshot::Snapshots;
@@ -93,11 +96,3 @@ frozen_struct!(IncomingV2 = Incoming {
     checksum: u32,
     way: Option<WayV1>,
 });
-
-frozen_struct!(
-    IdentityV2 = Identity {
-        store: [u8; 16],
-        boot: u64,
-        run: u64,
-    }
-);
