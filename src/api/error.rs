@@ -144,7 +144,7 @@ pub(super) enum Failure {
     #[error(
         "snapshot {0:?} does not fit one answer of {max} bytes; stream it by snapledger.v1 HistoryService.Balances, \
          or by REST GET /v1/snapshots/{{id}}/balances with Accept: text/csv or application/x-ndjson",
-        max = super::grpc::ANSWER_BYTES_MAX
+        max = super::grpc::sizes::ANSWER_BYTES_MAX
     )]
     AnswerTooLarge(SnapshotId),
     /// A sum exceeds the range of the field.

@@ -28,6 +28,7 @@ mod serve;
 mod starting;
 mod statement;
 pub(crate) mod time;
+mod time_argument;
 
 pub(crate) use named::{ITS_ID_IS_LATEST, LATEST};
 

@@ -3,7 +3,8 @@
 
 use super::error::Failure;
 use super::rest::cursor::{self, PageStart, QueryFingerprint, Within};
-use super::time::{self, Bound, Instant};
+use super::time::Instant;
+use super::time_argument::{self, Bound};
 use crate::node::Handle;
 use crate::process::clock::Hlc;
 
@@ -32,7 +33,7 @@ impl Range {
         question: QueryFingerprint,
         given: Given<'_>,
     ) -> Result<(Self, Option<P>), Failure> {
-        let bound = |field, text: Option<&str>| text.map(|text| time::bound(field, text));
+        let bound = |field, text: Option<&str>| text.map(|text| time_argument::bound(field, text));
         let from = bound("from", given.from).transpose()?;
         let to = bound("to", given.to).transpose()?;
         let is_relative = [from, to]
@@ -52,7 +53,8 @@ impl Range {
             false => Instant::of_us(0),
         };
         let instant = |bound: Bound| bound.instant(present);
-        let (from, to) = time::range(("from", from.map(instant)), ("to", to.map(instant)))?;
+        let (from, to) =
+            time_argument::range(("from", from.map(instant)), ("to", to.map(instant)))?;
         let range = Self {
             from,
             to,

@@ -15,6 +15,7 @@ mod instant;
 mod logs;
 pub mod node;
 mod output;
+mod output_format;
 mod progress;
 pub mod replay;
 pub mod rest;
@@ -32,7 +33,8 @@ use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcomm
 
 pub use self::error::CliError;
 pub use self::logs::{LogFormat, LogOptions};
-pub use self::output::{OutputFormat, Report, print};
+pub use self::output::{Report, print};
+pub use self::output_format::OutputFormat;
 
 // Adds the store format: the version alone does not say which stores this program opens.
 static VERSION: LazyLock<String> = LazyLock::new(|| {

@@ -2,21 +2,10 @@
 
 use std::io::{self, Write as _};
 
-use clap::ValueEnum;
 use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets};
 use serde_json::Value;
 
-use super::CliError;
-
-/// How a result is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum OutputFormat {
-    /// For people.
-    #[default]
-    Table,
-    /// For programs.
-    Json,
-}
+use super::{CliError, OutputFormat};
 
 /// Writes `text` and a newline to stdout.
 ///

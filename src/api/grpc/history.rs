@@ -15,7 +15,8 @@ use super::super::rest::admission::EXPORTS_MAX;
 use super::super::rest::cursor::{QueryFingerprint, going_on};
 use super::super::rest::missing::{MISSING, from_snapshot};
 use super::super::rest::query::{LIMIT_DEFAULT, LIMIT_MAX};
-use super::super::time::{self, Instant};
+use super::super::time::Instant;
+use super::super::time_argument;
 use super::super::{audit, balance, balance_at, recorded, statement};
 use super::stream::{Answer, AnswerSender, stream};
 use super::{account, differences, figures, process_or_here, watched};
@@ -79,7 +80,8 @@ impl HistoryService for History {
                 balance::answer(&process, &account, &balance)
             }
             (Some(at_us), "") => {
-                let time = time::past(&self.handle, "at_us", Instant::of_us(at_us)).await?;
+                let time =
+                    time_argument::past(&self.handle, "at_us", Instant::of_us(at_us)).await?;
                 let then = balance_at::balance(&self.handle, &process, &account, time).await?;
                 balance_at::answer((&process, &account), time, &then)
             }
@@ -104,7 +106,8 @@ impl HistoryService for History {
         let cluster = &self.handle.config().cluster;
         let found = match request.into_inner().point {
             Some(audit_at_request::Point::AtUs(at_us)) => {
-                let time = time::past(&self.handle, "at_us", Instant::of_us(at_us)).await?;
+                let time =
+                    time_argument::past(&self.handle, "at_us", Instant::of_us(at_us)).await?;
                 audit::at(&self.handle, time).await?
             }
             Some(audit_at_request::Point::Cut(token)) => {
@@ -127,7 +130,7 @@ impl HistoryService for History {
         let process = process_or_here("process", &asked.process)?;
         let process = process.unwrap_or_else(|| self.handle.config().me.clone());
         let [from, to] = [asked.from_us, asked.to_us].map(|us| us.map(Instant::of_us));
-        let (from, to) = time::range(("from_us", from), ("to_us", to))?;
+        let (from, to) = time_argument::range(("from_us", from), ("to_us", to))?;
         let query = StatementQuery {
             account: account("account", &asked.account)?,
             from,
@@ -257,7 +260,8 @@ impl HistoryService for History {
         let permit = permit.map_err(|_| Failure::Busy(EXPORTS_MAX, "exports"))?;
         let mut sides = match (asked.at_us, &*asked.to_snapshot_id) {
             (Some(at_us), "") => {
-                let time = time::past(&self.handle, "at_us", Instant::of_us(at_us)).await?;
+                let time =
+                    time_argument::past(&self.handle, "at_us", Instant::of_us(at_us)).await?;
                 Sides::until(&self.handle, from, time).await?
             }
             (Some(_), _) => {

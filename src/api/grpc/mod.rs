@@ -11,6 +11,7 @@ mod key_value;
 mod ledger;
 mod protocol;
 mod recorded;
+pub(super) mod sizes;
 mod snapshot;
 mod stream;
 mod watched;
@@ -24,6 +25,8 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tonic_reflection::server::Builder as Reflection;
 
+use sizes::{BATCH_BYTES_MAX, REQUEST_BYTES_MAX};
+
 use super::error::{Failure, id};
 use crate::node::Handle;
 use crate::node::discover::UnansweredAddresses;
@@ -36,13 +39,6 @@ use crate::proto::chandy_lamport::key_value_service_server::KeyValueServiceServe
 use crate::proto::chandy_lamport::snapshot_service_server::SnapshotServiceServer;
 use crate::proto::snapledger::history_service_server::HistoryServiceServer;
 use crate::proto::snapledger::ledger_service_server::LedgerServiceServer;
-
-/// The largest request in bytes.
-const REQUEST_BYTES_MAX: usize = 4 << 20;
-/// The largest batch of operations in bytes.
-const BATCH_BYTES_MAX: usize = 16 << 20;
-/// The largest answer in bytes, which is the default limit of clients.
-pub(super) const ANSWER_BYTES_MAX: usize = 4 << 20;
 
 /// The services that the health service reports.
 const SERVICES: [&str; 6] = [

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::super::error::Failure;
 use super::super::time::rfc3339;
-use super::ANSWER_BYTES_MAX;
+use super::sizes::ANSWER_BYTES_MAX;
 use crate::history::global::GlobalState;
 use crate::history::part::{Part, RecordedChannel, RecordedMessage, RecordedState};
 use crate::process::cell::Cell;

@@ -10,7 +10,7 @@ use axum::response::Response;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use super::query::is_encoded;
+use super::encoding::is_encoded;
 use super::{AppState, body, wait};
 use crate::api::error::Failure;
 

@@ -2,7 +2,7 @@
 //! means nothing in another, or in the same one in reverse order.
 
 use super::super::error::Failure;
-use super::query::hex;
+use super::encoding::hex;
 use crate::history::statement::EntryPlace;
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Lsn, ProcessId, SnapshotId};

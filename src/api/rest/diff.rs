@@ -22,7 +22,8 @@ use super::query::{LIMIT_DEFAULT, Parameters, REVISION};
 use crate::api::differences::{Sides, To};
 use crate::api::error::{Failure, id};
 use crate::api::recorded::blocking;
-use crate::api::time::{self, Instant, rfc3339};
+use crate::api::time::{Instant, rfc3339};
+use crate::api::time_argument;
 use crate::history::diff::{AccountChange, NotCompared, Side};
 use crate::history::movement::{ChannelMovement, Movement};
 use crate::node::Handle;
@@ -212,7 +213,9 @@ impl Selection {
         match self.behind.as_ref().and_then(|behind| behind.instant) {
             Some(instant) => {
                 let instant = Instant::of_us(instant.wall_us());
-                time::past(handle, "cursor", instant).await.map(Some)
+                time_argument::past(handle, "cursor", instant)
+                    .await
+                    .map(Some)
             }
             None => parameters.at(handle).await,
         }

@@ -8,7 +8,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::AppState;
-use super::query::{decode, encode_segment};
+use super::encoding::{decode, encode_segment};
 use crate::api::error::Failure;
 use crate::api::named::{Among, ITS_ID_IS_LATEST, LATEST, named};
 

@@ -3,7 +3,7 @@
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 
-use super::query::encode_segment;
+use super::encoding::encode_segment;
 use crate::history::global::GlobalState;
 use crate::process::ids::ProcessId;
 

@@ -11,6 +11,7 @@ mod channels;
 mod cluster;
 pub(super) mod cursor;
 mod diff;
+mod encoding;
 mod events;
 mod export;
 mod file;
@@ -28,6 +29,7 @@ pub(super) mod query;
 mod snapshot;
 mod snapshots;
 mod statement;
+mod statement_entry;
 mod statement_table;
 mod wait;
 

@@ -13,13 +13,14 @@ use super::cursor::QueryFingerprint;
 use super::json::Json;
 use super::negotiation::{Format, negotiate};
 use super::query::Parameters;
+use super::statement_entry::EntryResponse;
 use super::statement_table::{StatementRequest, stream};
 use crate::api::error::Failure;
 use crate::api::range::Range;
 use crate::api::statement::{page, place};
 use crate::api::time::rfc3339;
 use crate::process::clock::Hlc;
-use crate::proto::snapledger::{StatementEntry, StatementPage, StatementSnapshot};
+use crate::proto::snapledger::{StatementPage, StatementSnapshot};
 use crate::store::StatementQuery;
 
 #[derive(Serialize)]
@@ -32,24 +33,6 @@ struct Page<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     kept_since: Option<String>,
     next_cursor: Option<String>,
-}
-
-/// An entry, the same in a page and in a line of NDJSON.
-#[derive(Serialize)]
-pub(super) struct EntryResponse<'a> {
-    pub(super) journal_position: u64,
-    pub(super) time: String,
-    pub(super) op: &'a str,
-    pub(super) amount: i64,
-    pub(super) balance_after: i64,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub(super) counterparty: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub(super) counterparty_process: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub(super) transfer_id: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub(super) meant_for: &'a str,
 }
 
 #[derive(Serialize)]
@@ -145,22 +128,6 @@ fn shown(page: &StatementPage, (range, question): (Range, QueryFingerprint)) -> 
         snapshots_left_out: page.snapshots_left_out,
         kept_since: page.kept_since.map(|since| rfc3339(Hlc(since).wall_us())),
         next_cursor: last.map(|last| range.cursor(question, place(last))),
-    }
-}
-
-impl<'a> From<&'a StatementEntry> for EntryResponse<'a> {
-    fn from(entry: &'a StatementEntry) -> Self {
-        Self {
-            journal_position: entry.place.map_or(0, |place| place.position),
-            time: rfc3339(Hlc(entry.time).wall_us()),
-            op: &entry.op,
-            amount: entry.amount,
-            balance_after: entry.balance_after,
-            counterparty: &entry.counterparty,
-            counterparty_process: &entry.counterparty_process,
-            transfer_id: &entry.transfer_id,
-            meant_for: &entry.meant_for,
-        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::AppState;
 use super::export::{self, Broken, Sink};
 use super::negotiation::Format;
 use super::query::LIMIT_MAX;
-use super::statement::EntryResponse;
+use super::statement_entry::EntryResponse;
 use crate::api::error::Failure;
 use crate::api::statement::{page, place};
 use crate::api::time::rfc3339;

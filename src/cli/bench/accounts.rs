@@ -9,7 +9,8 @@ use tokio::time::timeout;
 use tonic::transport::Channel;
 
 use super::children::Address;
-use super::load::{account, connect, scattered};
+use super::connect::connect;
+use super::load::{account, scattered};
 use crate::cli::CliError;
 use crate::proto::snapledger::ledger_service_client::LedgerServiceClient;
 use crate::proto::snapledger::operation::Body;

@@ -8,7 +8,7 @@ use prost::Message;
 use prost::bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use tokio::net::TcpStream;
 
-use super::load::until_it_listens;
+use super::connect::until_it_listens;
 use crate::cli::CliError;
 
 /// The window for unread answers. With the default of 64 KiB the library takes many small answers for an attack.

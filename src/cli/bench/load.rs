@@ -1,11 +1,9 @@
 //! Deposits over gRPC with a fixed number in flight for a given time.
 
-use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tonic::transport::{Channel, Endpoint};
 
 use super::caller::Caller;
 use super::figures::Run;
@@ -14,39 +12,10 @@ use crate::proto::chandy_lamport::{DepositRequest, DepositResponse};
 
 /// The time limit for the last answers after the run.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
-const CONNECT_MAX: Duration = Duration::from_secs(5);
-const CONNECT_POLL: Duration = Duration::from_millis(20);
 
 /// An account id of 16 bytes.
 pub(super) fn account(number: u64) -> String {
     format!("account-{number:08}")
-}
-
-/// Connects to a server of this measurement as soon as it listens.
-pub(super) async fn connect(address: &str) -> Result<Channel, CliError> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|error| CliError::Usage(error.to_string()))?
-        .connect_timeout(CONNECT_MAX);
-    until_it_listens(address, async || endpoint.connect().await).await
-}
-
-/// Retries a connection to a starting server.
-pub(super) async fn until_it_listens<C, E: Display>(
-    address: &str,
-    connect: impl AsyncFn() -> Result<C, E>,
-) -> Result<C, CliError> {
-    let started = Instant::now();
-    loop {
-        match connect().await {
-            Ok(connection) => return Ok(connection),
-            Err(error) if started.elapsed() > CONNECT_MAX => {
-                return Err(CliError::CheckFailed(format!(
-                    "the server at {address} does not answer: {error}"
-                )));
-            }
-            Err(_) => tokio::time::sleep(CONNECT_POLL).await,
-        }
-    }
 }
 
 /// The method that [`Load`] calls.

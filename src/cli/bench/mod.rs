@@ -11,6 +11,7 @@ mod caller;
 mod children;
 mod claims;
 mod compare;
+mod connect;
 mod deposits;
 mod echo;
 mod echo_server;

@@ -11,9 +11,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
 
+use super::connect::connect;
 use super::encoded::{self, Encoded};
 use super::figures::Run;
-use super::load::{account, connect};
+use super::load::account;
 use crate::cli::CliError;
 use crate::proto::snapledger::operation::Body;
 use crate::proto::snapledger::{ApplyRequest, ApplyResponse, Deposit, Operation};

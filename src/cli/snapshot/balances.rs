@@ -2,7 +2,8 @@
 
 use super::{Revision, path_of};
 use crate::cli::CliError;
-use crate::cli::output::{OutputFormat, Report, cell, print};
+use crate::cli::OutputFormat;
+use crate::cli::output::{Report, cell, print};
 use crate::cli::rest::{RestOptions, given};
 
 /// Which balances.

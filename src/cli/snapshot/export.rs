@@ -8,7 +8,8 @@ use tempfile::NamedTempFile;
 use super::{Revision, path_of};
 use crate::api::{ITS_ID_IS_LATEST, LATEST};
 use crate::cli::CliError;
-use crate::cli::output::{OutputFormat, print};
+use crate::cli::OutputFormat;
+use crate::cli::output::print;
 use crate::cli::rest::{RestOptions, given};
 use crate::store::{Export, ExportError};
 

@@ -5,6 +5,7 @@ mod balances;
 mod export;
 mod proof;
 mod proven;
+mod root;
 mod subject;
 mod verified;
 pub(super) mod verify;

@@ -10,7 +10,8 @@ use super::proven::{NO_PROOF, said};
 use super::{Revision, path_of};
 use crate::api::ProofDocument;
 use crate::cli::CliError;
-use crate::cli::output::{OutputFormat, cell, print};
+use crate::cli::OutputFormat;
+use crate::cli::output::{cell, print};
 use crate::cli::rest::{RestOptions, given, segment};
 
 /// The file extension of proofs.

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::root::{ROOT_UNCHECKED, check_root};
 use super::subject::no_proof;
-use super::verify::{ROOT_UNCHECKED, check_root};
 use crate::api::{Checked, ProofDocument};
 use crate::cli::CliError;
-use crate::cli::output::{OutputFormat, print};
+use crate::cli::OutputFormat;
+use crate::cli::output::print;
 use crate::process::ids::Hash;
 
 /// The error for a document without the fields of a proof.

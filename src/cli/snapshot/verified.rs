@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::verify::unchecked;
+use crate::history::global::GlobalState;
 use crate::history::part::{Part, RecordedChannel};
 use crate::history::verify::Check;
 use crate::process::ids::Hash;
@@ -152,4 +152,34 @@ fn checked(check: &Check) -> Checked<'_> {
         holds: check.holds,
         figures: check.figures.iter().copied().collect(),
     }
+}
+
+/// What an export cannot show even if it is whole.
+pub(super) fn unchecked(state: &GlobalState) -> Vec<String> {
+    let mut unchecked: Vec<String> = state
+        .parts
+        .values()
+        .map(|part| {
+            let (process, recorded) = (&part.process, &part.state);
+            let (position, journal) = (recorded.position, recorded.journal);
+            if !recorded.has_journal() {
+                return format!("what {process} says of itself: it is of another make and has no journal");
+            }
+            format!(
+                "that entry {position} of the journal of {process} has the hash {journal}, and what the entries before \
+                 it say: check its store with `snapledger store check`"
+            )
+        })
+        .collect();
+    unchecked.push(
+        "deposits, withdrawals and what passed over the channels in all: they are compared with each other and with \
+         what is recorded; the journals alone say more"
+            .to_owned(),
+    );
+    unchecked.push("when the states were recorded, and the name of the cluster".to_owned());
+    for missing in state.missing() {
+        let process = &missing.process;
+        unchecked.push(format!("whatever process {process} holds: it is missing"));
+    }
+    unchecked
 }

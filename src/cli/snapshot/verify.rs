@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::export::fetch;
+use super::root::{ROOT_UNCHECKED, check_root, root};
 use super::subject::no_export;
+use super::verified::unchecked;
 use super::{Revision, proven, verified};
 use crate::cli::CliError;
-use crate::cli::output::{OutputFormat, Report, print};
+use crate::cli::OutputFormat;
+use crate::cli::output::{Report, print};
 use crate::cli::rest::RestOptions;
-use crate::history::global::GlobalState;
 use crate::process::ids::{Hash, SnapshotId};
 use crate::store::{Export, ExportError, GlobalStateAudit};
 
@@ -93,38 +95,6 @@ fn no_file_either(subject: &str, error: CliError) -> CliError {
     }
 }
 
-/// Parses a root hash in hex.
-fn root(text: &str) -> Result<Hash, String> {
-    let text = text.trim();
-    let digits = text.as_bytes().chunks_exact(2).map(|digits| {
-        let digits = std::str::from_utf8(digits).ok()?;
-        u8::from_str_radix(digits, 16).ok()
-    });
-    let bytes: Option<Vec<u8>> = digits.collect();
-    let is_hex = text.bytes().all(|digit| digit.is_ascii_hexdigit()) && text.len() == 64;
-    let root = bytes
-        .filter(|_| is_hex)
-        .and_then(|bytes| bytes.try_into().ok());
-    root.map(Hash).ok_or_else(|| {
-        "it is no root hash, which has 64 hexadecimal digits; `snapshot show ID --output json` says it as `root`"
-            .to_owned()
-    })
-}
-
-/// Fails if another root is expected.
-pub(super) fn check_root(expected: Option<Hash>, root: Hash) -> Result<(), CliError> {
-    match expected {
-        Some(expected) if expected != root => Err(CliError::CheckFailed(format!(
-            "the root is {root}, not {expected}: it is another snapshot, or another revision"
-        ))),
-        _ => Ok(()),
-    }
-}
-
-/// The note if no root is given.
-pub(super) const ROOT_UNCHECKED: &str =
-    "that this is the snapshot's root is not checked: give the one you know with --root";
-
 // A word with a path separator or with the extension of an export is a file name, even if the file does not exist.
 fn is_file(path: &Path) -> bool {
     path.exists()
@@ -147,36 +117,6 @@ pub(in crate::cli) fn open(path: &Path) -> Result<Export, CliError> {
 
 fn failed(path: &Path, error: &ExportError) -> CliError {
     CliError::CheckFailed(format!("{}: {error}", path.display()))
-}
-
-/// What an export cannot show even if it is whole.
-pub(super) fn unchecked(state: &GlobalState) -> Vec<String> {
-    let mut unchecked: Vec<String> = state
-        .parts
-        .values()
-        .map(|part| {
-            let (process, recorded) = (&part.process, &part.state);
-            let (position, journal) = (recorded.position, recorded.journal);
-            if !recorded.has_journal() {
-                return format!("what {process} says of itself: it is of another make and has no journal");
-            }
-            format!(
-                "that entry {position} of the journal of {process} has the hash {journal}, and what the entries before \
-                 it say: check its store with `snapledger store check`"
-            )
-        })
-        .collect();
-    unchecked.push(
-        "deposits, withdrawals and what passed over the channels in all: they are compared with each other and with \
-         what is recorded; the journals alone say more"
-            .to_owned(),
-    );
-    unchecked.push("when the states were recorded, and the name of the cluster".to_owned());
-    for missing in state.missing() {
-        let process = &missing.process;
-        unchecked.push(format!("whatever process {process} holds: it is missing"));
-    }
-    unchecked
 }
 
 fn as_table(export: &Export, audit: &GlobalStateAudit, expected: Option<Hash>) -> Report {

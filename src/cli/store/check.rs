@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::Look;
 use crate::cli::CliError;
-use crate::cli::output::{OutputFormat, Report, print};
+use crate::cli::OutputFormat;
+use crate::cli::output::{Report, print};
 use crate::store::{Examination, Report as Checked, Store, StoreError};
 
 /// Checks, prints the report, and fails if something is wrong.

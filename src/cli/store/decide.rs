@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::cli::CliError;
-use crate::cli::output::{OutputFormat, Report, print};
+use crate::cli::OutputFormat;
+use crate::cli::output::{Report, print};
 use crate::process::event::Settlement;
 use crate::process::ids::{Lsn, ProcessId};
 use crate::store::{Forgotten, Migrated, Store};

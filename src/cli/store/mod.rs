@@ -11,7 +11,7 @@ use clap::Subcommand;
 use indicatif::ProgressBar;
 use tempfile::TempDir;
 
-use super::output::OutputFormat;
+use super::OutputFormat;
 use super::progress::{STEPS, bar};
 use super::signals::EndSignals;
 use super::{CliError, runtime};

@@ -3,7 +3,8 @@
 use super::Look;
 use crate::api::time::rfc3339;
 use crate::cli::CliError;
-use crate::cli::output::{OutputFormat, Report, print};
+use crate::cli::OutputFormat;
+use crate::cli::output::{Report, print};
 use crate::store::{Bytes, Stats, Store, unbooked_sentence};
 
 /// Counts and prints.

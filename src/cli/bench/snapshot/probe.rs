@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 use tonic::transport::Channel;
 
 use super::super::children::Address;
-use super::super::load::connect;
+use super::super::connect::connect;
 use crate::cli::CliError;
 use crate::proto::chandy_lamport::DepositRequest;
 use crate::proto::chandy_lamport::bank_service_client::BankServiceClient;

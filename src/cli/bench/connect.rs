@@ -1,0 +1,39 @@
+//! Connecting to a server that is starting.
+
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+use tonic::transport::{Channel, Endpoint};
+
+use crate::cli::CliError;
+
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+const CONNECT_POLL: Duration = Duration::from_millis(20);
+
+/// Connects to a server of this measurement as soon as it listens.
+pub(super) async fn connect(address: &str) -> Result<Channel, CliError> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|error| CliError::Usage(error.to_string()))?
+        .connect_timeout(CONNECT_MAX);
+    until_it_listens(address, async || endpoint.connect().await).await
+}
+
+/// Retries a connection to a starting server.
+pub(super) async fn until_it_listens<C, E: Display>(
+    address: &str,
+    connect: impl AsyncFn() -> Result<C, E>,
+) -> Result<C, CliError> {
+    let started = Instant::now();
+    loop {
+        match connect().await {
+            Ok(connection) => return Ok(connection),
+            Err(error) if started.elapsed() > CONNECT_MAX => {
+                return Err(CliError::CheckFailed(format!(
+                    "the server at {address} does not answer: {error}"
+                )));
+            }
+            Err(_) => tokio::time::sleep(CONNECT_POLL).await,
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The formats in which a command writes its result.
+
+use clap::ValueEnum;
+
+/// How a result is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum OutputFormat {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+}
