@@ -9,13 +9,14 @@
 //!   the marker rules of the snapshot algorithm are in [`process::snapshot`].
 //! - [`history`]: what snapshots consist of: parts, global states, the certificate, differences, audits, and the
 //!   assembly of a snapshot as a state machine.
+//! - [`channel`]: both ends of a channel and the outbox window, as state machines without I/O.
 //! - [`simulate`]: scenario files, executed by `process` in virtual time.
 //!
 //! The layers around them:
 //!
 //! - [`store`]: journal, recorded states, chunks and history in sled; recovery, retention and backup.
 //! - [`proto`]: the wire types, generated from `proto/`.
-//! - [`transport`]: FIFO channels over gRPC.
+//! - [`transport`]: executes `channel` over gRPC streams.
 //! - [`config`]: all options, validated before a port is bound.
 //! - [`node`]: the threads and tasks of one node. It connects all of the above.
 //! - [`api`]: gRPC and REST, with one table from failures to statuses.
