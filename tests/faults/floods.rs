@@ -1,5 +1,5 @@
-//! More is asked than a node can do: it says so at once, at every door, and its memory stays where it was. Without
-//! this a crowd of clients could fill the memory, and everybody's work would be lost with the node.
+//! //! More requests than a node can handle: it refuses at once at every entry point, and its memory stays bounded.
+//! Without this, a crowd of clients could exhaust the memory and take the node down with everybody's work.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,20 +19,20 @@ use crate::await_it::until;
 use crate::load::deposit;
 use crate::programs::Programs;
 
-/// Those who wait for their answers. They fill what may wait, and more of them are refused.
+/// /// Clients that wait for their answers. They fill the queue; further ones are refused.
 const WRITERS: usize = 600;
-/// Those who give up before they are answered, and ask again.
+/// /// Clients that give up before they are answered and ask again.
 const IMPATIENT: usize = 100;
 const PATIENCE: Duration = Duration::from_millis(5);
-/// As heavy as 128 plain operations: 256 of them leave room for nothing.
+/// /// As heavy as 128 plain operations: 256 of these fill the queue.
 const VALUE_BYTES: usize = 127 * 256;
 const DOORS_TRIED: usize = 2;
-/// The store itself comes to hold some 400 MiB; a queue that were not bounded by weight would take 2 GiB more.
+/// /// The store itself grows to some 400 MiB. A queue not bounded by weight would take another 2 GiB.
 const GROWTH_MAX: u64 = 800 << 20;
 
 type Keys = KeyValueServiceClient<Channel>;
 
-/// What goes on until it is ended.
+/// /// Background requests that continue until stopped.
 struct Flood {
     stop: Arc<AtomicBool>,
     tasks: JoinSet<()>,
@@ -46,7 +46,7 @@ impl Flood {
         }
     }
 
-    // Asks again and again, whatever is answered.
+    // // Repeats the request, whatever the answer.
     fn add(&mut self, client: &Keys, patience: Option<Duration>) {
         let (stop, client) = (Arc::clone(&self.stop), client.clone());
         self.tasks.spawn(async move {
@@ -56,7 +56,7 @@ impl Flood {
                     request.set_timeout(patience);
                 }
                 let _whatever = client.clone().put(request).await;
-                // Whoever is refused at once must not keep the others from running.
+                // // A client that is refused at once must not starve the others.
                 tokio::task::yield_now().await;
             }
         });

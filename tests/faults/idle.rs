@@ -1,5 +1,5 @@
-//! Connections that come and say nothing take descriptors, and no more of them than there are to spare: a node goes on
-//! with whoever it knows. Without this a crowd of idle clients would stop a node whose store is well.
+//! //! Idle connections take descriptors, but no more than can be spared: the node continues to work with known peers
+//! and clients. Without this, a crowd of idle clients would stop a node whose store is healthy.
 
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -11,11 +11,11 @@ use tonic::transport::{Channel, Endpoint};
 use crate::await_it::until;
 use crate::programs::Programs;
 
-/// Descriptors that the node may have, once it has asked for them.
+/// /// The descriptor limit of the node, after it has raised it.
 const DESCRIPTORS: u64 = 128;
-/// Those who come to each of the two ports: more than there are descriptors, and less than wait in the system's backlog.
+/// /// Idle connections per port: more than there are descriptors, fewer than the system's accept backlog holds.
 const IDLE_EACH: usize = 100;
-/// Several times what passes between two looks at the disk, which opens a directory.
+/// /// Several times the interval between two disk checks, each of which opens a directory.
 const TIME: Duration = Duration::from_secs(2);
 
 type Bank = BankServiceClient<Channel>;

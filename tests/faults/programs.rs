@@ -1,4 +1,4 @@
-//! Nodes as programs of the system: each can be killed, frozen, started again, and looked at from outside.
+//! //! Nodes as operating-system processes: each can be killed, frozen, restarted and observed from outside.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -14,34 +14,35 @@ use tokio::time::timeout;
 use crate::await_it::until;
 use crate::rest::{Rest, asked};
 
-/// Whoever takes part, in the order in which they are taken.
+/// /// The node ids, in the order in which they are used.
 pub(crate) const IDS: [&str; 5] = ["n1", "n2", "n3", "n4", "n5"];
 const PROGRAM: &str = env!("CARGO_BIN_EXE_snapledger");
-/// What a node says where its port is taken.
+/// /// The exit code of a node whose port is taken.
 const USAGE_CODE: i32 = 2;
-/// Lines of each log that are shown when a test fails.
+/// /// Lines of each log that are shown when a test fails.
 const LOG_LINES: usize = 15;
 
-/// A cluster of programs, with a channel from each to each. They are killed when it goes out of scope.
+/// /// A fully connected cluster of programs. They are killed on drop.
 pub(crate) struct Programs {
     seats: BTreeMap<&'static str, Seat>,
-    /// Where one process reaches another if not at its own address.
+    /// /// The address at which one process reaches another, if not the other's own.
     detours: BTreeMap<(&'static str, &'static str), SocketAddr>,
     dir: TempDir,
 }
 
-/// One node: where it is, and the process that it is.
+/// /// One node: its addresses and its process.
 struct Seat {
     grpc: SocketAddr,
     rest: SocketAddr,
-    /// What is put in front of the program's name.
+    /// /// The command prefix before the program's name.
     inside: Vec<String>,
     environment: Vec<(String, String)>,
     child: Option<Child>,
 }
 
 impl Programs {
-    /// So many nodes on an address of their own: nobody's outgoing connection can take their ports.
+    /// /// Plans this many nodes on a loopback address of their own, so that no outgoing connection can take their
+    /// ports.
     pub(crate) fn planned(nodes: usize) -> Self {
         static PLANNED: AtomicU32 = AtomicU32::new(0);
         let number = (std::process::id() << 6) + PLANNED.fetch_add(1, Ordering::Relaxed);
@@ -51,7 +52,7 @@ impl Programs {
             Ok(_) => own,
             Err(_) => IpAddr::from(Ipv4Addr::LOCALHOST),
         };
-        // All are held until all are noted, so that they differ.
+        // // All ports are held until all are noted, so that they differ.
         let free = || TcpListener::bind((host, 0)).expect("a free port");
         let held: Vec<[TcpListener; 2]> = (0..nodes).map(|_| [free(), free()]).collect();
         let address = |listener: &TcpListener| listener.local_addr().expect("it is bound");
@@ -59,7 +60,7 @@ impl Programs {
         Self::at(addresses.collect())
     }
 
-    /// A node at each of these pairs of addresses, for gRPC and REST; nobody runs yet.
+    /// /// Plans one node per pair of gRPC and REST addresses; none is started yet.
     pub(crate) fn at(addresses: Vec<[SocketAddr; 2]>) -> Self {
         let seat = |[grpc, rest]: [SocketAddr; 2]| Seat {
             grpc,
@@ -78,18 +79,18 @@ impl Programs {
         }
     }
 
-    /// From now on this node is started by this command.
+    /// /// Sets the command prefix with which this node is started from now on.
     pub(crate) fn run_inside(&mut self, id: &str, command: &[String]) {
         self.seat_mut(id).inside = command.to_vec();
     }
 
-    /// From now on this node is started with this in its environment.
+    /// /// Sets an environment variable with which this node is started from now on.
     pub(crate) fn set(&mut self, id: &str, name: &str, value: &str) {
         let pair = (name.to_owned(), value.to_owned());
         self.seat_mut(id).environment.push(pair);
     }
 
-    /// From now on `from` reaches `to` here.
+    /// /// Sets the address at which `from` reaches `to` from now on.
     pub(crate) fn detour(&mut self, from: &'static str, to: &'static str, address: SocketAddr) {
         self.detours.insert((from, to), address);
     }
@@ -102,7 +103,7 @@ impl Programs {
         Rest::new(self.address(id))
     }
 
-    /// Where a node serves REST.
+    /// /// Returns the node's REST address.
     pub(crate) fn address(&self, id: &str) -> SocketAddr {
         self.seat(id).rest
     }
@@ -111,7 +112,7 @@ impl Programs {
         self.seat(id).grpc
     }
 
-    /// A file beside the stores.
+    /// /// Returns the path of a file beside the stores.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -122,14 +123,14 @@ impl Programs {
         }
     }
 
-    /// Starts a node that does not run; says how long it took until it was ready.
+    /// /// Starts a stopped node and returns how long it took to become ready.
     pub(crate) async fn start(&mut self, id: &'static str) -> Duration {
         let mut begun = Instant::now();
         self.spawn(id);
         let rest = self.rest(id);
         until(&format!("{id} ready"), async || {
             if let Some(status) = self.ended(id) {
-                // Somebody else may have been given its port for a moment.
+                // // Another program may have been given its port for a moment.
                 assert_eq!(status.code(), Some(USAGE_CODE), "{id} ended by itself");
                 begun = Instant::now();
                 self.spawn(id);
@@ -141,7 +142,7 @@ impl Programs {
         begun.elapsed()
     }
 
-    /// Starts a node and does not wait for it.
+    /// /// Starts a node without waiting for it.
     pub(crate) fn spawn(&mut self, id: &'static str) {
         std::fs::write(self.file(&format!("{id}.toml")), self.cluster_file(id))
             .expect("a file in a temporary directory");
@@ -167,14 +168,14 @@ impl Programs {
         self.seat_mut(id).child = Some(command.spawn().expect("the program runs"));
     }
 
-    /// Waits so long for a node to end by itself; it should not.
+    /// /// Asserts that a node does not end by itself within this time.
     pub(crate) async fn goes_on_for(&mut self, id: &str, time: Duration) {
         let ended = until_ended(self, id);
         let ended = timeout(time, ended).await;
         assert!(ended.is_err(), "{id} ended by itself: {ended:?}");
     }
 
-    /// `kill -9`.
+    /// /// Kills a node with `kill -9`.
     pub(crate) fn kill(&mut self, id: &str) {
         let mut child = self.seat_mut(id).child.take().expect("it runs");
         child.kill().expect("it was not waited for");
@@ -182,7 +183,7 @@ impl Programs {
         assert_eq!(status.code(), None, "{id} ended by itself");
     }
 
-    /// Sends a signal, by its name without `SIG`.
+    /// /// Sends a signal, named without `SIG`.
     pub(crate) fn signal(&self, id: &str, name: &str) {
         let mut kill = Command::new("kill");
         kill.args(["-s", name, &self.pid(id).to_string()]);
@@ -190,7 +191,7 @@ impl Programs {
         assert!(sent.success(), "no {name} for {id}");
     }
 
-    /// Ends all nodes in order, and verifies what they leave behind.
+    /// /// Stops all nodes gracefully and verifies their stores.
     pub(crate) async fn stop_and_check_all(&mut self) {
         for id in self.ids() {
             self.signal(id, "TERM");
@@ -208,7 +209,7 @@ impl Programs {
         }
     }
 
-    /// Bytes of memory that the system holds for a node; `None` where it does not say.
+    /// /// Returns the node's resident memory in bytes; `None` where the system does not report it.
     pub(crate) fn resident_bytes(&self, id: &str) -> Option<u64> {
         let path = format!("/proc/{}/status", self.pid(id));
         let status = std::fs::read_to_string(path).ok()?;
@@ -219,7 +220,7 @@ impl Programs {
         Some(kilobytes * 1024)
     }
 
-    /// How many files a node may open; `None` where the system does not say.
+    /// /// Returns how many files a node may open; `None` where the system does not report it.
     pub(crate) fn descriptors_max(&self, id: &str) -> Option<u64> {
         let path = format!("/proc/{}/limits", self.pid(id));
         let limits = std::fs::read_to_string(path).ok()?;
@@ -243,7 +244,7 @@ impl Programs {
         file.expect("a file in a temporary directory")
     }
 
-    // As `reader` sees the cluster.
+    // // The cluster file from the point of view of `reader`.
     fn cluster_file(&self, reader: &'static str) -> String {
         let mut text =
             "cluster = \"faults\"\n[snapshot]\ninterval = \"off\"\ndeadline = \"2s\"\n".to_owned();
@@ -273,7 +274,7 @@ impl Drop for Programs {
             .values_mut()
             .filter_map(|seat| seat.child.as_mut())
         {
-            // It may have ended already.
+            // // It may have ended already.
             let _ended = child.kill();
             let _ended = child.wait();
         }
