@@ -54,12 +54,14 @@ pub(in crate::api) async fn past(
     instant: Instant,
 ) -> Result<Hlc, Failure> {
     let present = Instant::of_us(handle.present().await?.wall_us());
-    let why = match instant {
-        _ if instant.is_before_1970() => before_1970(&instant),
-        _ if instant <= present => return Ok(instant.bound().last_of_label()),
-        _ => format!(
+    let why = if instant.is_before_1970() {
+        before_1970(&instant)
+    } else if instant <= present {
+        return Ok(instant.bound().last_of_label());
+    } else {
+        format!(
             "{instant} is in the future: it is {present} here; ask about an instant that is over"
-        ),
+        )
     };
     Err(Failure::malformed(field, why))
 }

@@ -5,7 +5,7 @@ use super::*;
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::event::Record;
 use crate::process::ids::{Key, SnapshotId};
-use crate::process::kv::VALUE_BYTES_MAX;
+use crate::process::message::VALUE_BYTES_MAX;
 use crate::process::message::{Body, Marker, Message, Stamp, Write};
 
 fn process(id: &str) -> ProcessId {

@@ -9,7 +9,7 @@ use crate::process::event::Record;
 use crate::process::event::Turn;
 use crate::process::ids::{Hash, Lsn, ProcessId, Seq, SnapshotId};
 use crate::process::message::Message;
-use crate::process::snapshot::Recording;
+use crate::process::recording::Recording;
 
 /// A process's state at its recording, as a manifest: newest run wins.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -10,7 +10,7 @@ use super::queue::Queue;
 use crate::history::part::Part;
 use crate::process::event::Input;
 use crate::process::ids::ProcessId;
-use crate::process::snapshot::Recording;
+use crate::process::recording::Recording;
 use crate::store::{Store, StoreError};
 
 /// Recordings that are stored together; each holds a chunk of every channel in memory.

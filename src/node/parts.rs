@@ -19,7 +19,7 @@ use crate::history::global::GlobalState;
 use crate::history::part::Part;
 use crate::process::event::{Input, Read, Record, RecordedHere, Reply};
 use crate::process::ids::{ProcessId, SnapshotId};
-use crate::process::snapshot::Recording;
+use crate::process::recording::Recording;
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 use crate::proto::snapledger::{
     FetchPartRequest, FetchRevisionRequest, ListPinsRequest, ListRevisionsRequest, ListedPin,

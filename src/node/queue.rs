@@ -297,7 +297,7 @@ mod tests {
     use crate::process::event::Operation;
     use crate::process::ids::Key;
     use crate::process::ids::SnapshotId;
-    use crate::process::kv::VALUE_BYTES_MAX;
+    use crate::process::message::VALUE_BYTES_MAX;
     use crate::process::message::{Marker, Message};
 
     fn clocks() -> (Arc<DurableClocks>, Arc<Clock>) {

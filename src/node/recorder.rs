@@ -7,8 +7,8 @@ use std::sync::mpsc::{Receiver, Sender};
 use tokio::sync::watch;
 
 use super::recorder_queue::Work;
+use crate::process::recording::Recording;
 use crate::process::registers::Sealed;
-use crate::process::snapshot::Recording;
 use crate::store::{Store, StoreError};
 
 /// Writes states. It waits for nobody but the disk: turns may have to wait for it.

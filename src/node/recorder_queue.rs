@@ -7,8 +7,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::process::recording::Recording;
 use crate::process::registers::Sealed;
-use crate::process::snapshot::Recording;
 
 /// What is to be written, in the order in which it happened.
 pub(super) enum Work {

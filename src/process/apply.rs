@@ -1,13 +1,15 @@
 //! `apply`: what a durable record changes. No rule of the bank stands here, or the past would change with it.
 
 use super::Process;
+use super::answer::Answer;
 use super::cell::{CellChanges, SeenSnapshot};
 use super::channel::{Flow, Incoming, Outgoing};
-use super::event::{Answer, Identity, Record, Way};
+use super::identity::Identity;
 use super::ids::{AccountId, ProcessId, Seq, SnapshotId};
-use super::message::{Body, Message};
+use super::message::{Body, Message, Way};
+use super::record::Record;
+use super::recording::{ChannelRecording, Recording};
 use super::registers::Sealed;
-use super::snapshot::{ChannelRecording, Recording};
 
 impl Process {
     /// Changes the state as the record says. Records of one turn are applied in order, within that turn.

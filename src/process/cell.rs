@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::event::Answer;
+use super::answer::Answer;
 use super::ids::{AccountId, Lsn, ProcessId, RequestId, SnapshotId};
 use super::message::Write;
 

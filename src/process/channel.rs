@@ -2,9 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::event::Way;
 use super::ids::{Lsn, Seq};
-use super::message::{Body, Message};
+use super::message::{Body, Message, Way};
 
 /// What passed one end of a channel so far: messages of all kinds, and the money among them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,6 +1,7 @@
 //! What inputs and records weigh, counted in plain operations: by it turns, queues and restarts are bounded.
 
-use super::event::{Input, Operation, Record};
+use super::input::{Input, Operation};
+use super::record::Record;
 
 /// So many bytes of a value weigh as much as one plain operation.
 const VALUE_BYTES_PER_COST: usize = 256;

@@ -4,12 +4,15 @@
 use std::sync::Arc;
 
 use super::Process;
+use super::answer::{Answer, Outcome, Receipt};
 use super::clock::Lamport;
-use super::event::{Answer, Effects, Input, Operation, Outcome, Receipt, Record, Refused, Reply};
+use super::effects::{Effects, Refused};
 use super::ids::{AccountId, Amount, Key, ProcessId, RequestId, Seq};
-use super::kv::VALUE_BYTES_MAX;
-use super::message::{Body, Message, Stamp, Transfer, Write, local_transfer_id};
+use super::input::{Input, Operation, Read};
+use super::message::{Body, Message, Stamp, Transfer, VALUE_BYTES_MAX, Write, local_transfer_id};
+use super::record::Record;
 use super::refusal::Refusal;
+use super::reply::{RecordedHere, Reply};
 
 impl Process {
     /// What an input leads to, given the state as it is.
@@ -46,6 +49,28 @@ impl Process {
                 self.quietly((!is_past).then_some(Record::ClockAdvanced))
             }
         }
+    }
+
+    pub(super) fn decide_read(&self, read: &Read) -> Effects {
+        self.saying(match read {
+            Read::Balance(account) => Reply::Balance(self.bank.balance(account)),
+            Read::Key(key) => Reply::Key(self.keys.get(key).map(Into::into)),
+            Read::Status => Reply::Status(Box::new(self.status())),
+            Read::Lost(cut) => Reply::Lost(self.registers.lost_since(*cut)),
+            Read::Snapshot(snapshot) => {
+                let seen = self
+                    .registers
+                    .snapshots
+                    .get(snapshot)
+                    .map(|(initiator, cut)| RecordedHere {
+                        initiator: initiator.clone(),
+                        cut,
+                        recording: self.registers.recordings.get(snapshot).cloned(),
+                        lost: self.registers.lost_since(cut),
+                    });
+                Reply::Snapshot(seen.map(Box::new))
+            }
+        })
     }
 
     /// Whether the input would record the state.

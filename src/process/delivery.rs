@@ -1,10 +1,13 @@
 //! What comes in over a channel: exactly once, in order, and money is never dropped.
 
 use super::Process;
-use super::event::{Effects, Receipt, Record, Reply, Way};
+use super::answer::Receipt;
+use super::effects::Effects;
 use super::ids::{AccountId, ProcessId, RequestId, Seq};
-use super::message::{Body, Message, Transfer};
+use super::message::{Body, Message, Transfer, Way};
+use super::record::Record;
 use super::refusal::Refusal;
+use super::reply::Reply;
 
 /// Of a message that was remembered before format 5: what it said is not known, so any repeat of its id is taken for one.
 const UNKNOWN_CONTENT: u64 = 0;

@@ -8,9 +8,13 @@
 use super::Process;
 use super::channel::ChannelDigest;
 use super::clock::{Clocks, Hlc};
-use super::event::{Claim, Effects, Identity, Record, Reply, Settlement, Turn, Way};
+use super::effects::Effects;
+use super::identity::{Identity, hexadecimal};
 use super::ids::{ChannelId, ProcessId, Seq};
+use super::message::Way;
+use super::record::{Record, Turn};
 use super::refusal::{Diverged, OtherRun, OtherStore, Refusal};
+use super::reply::{Reply, Settlement};
 
 /// What two processes tell each other when a channel opens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +32,25 @@ pub struct Handshake {
     /// Whether the peer has found no contradiction either. Only then it is remembered: who is refused must not keep
     /// the right store outside later.
     pub agreed: bool,
+}
+
+/// What the other end of a channel says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// The sender: what it has sent, and what it knows to be delivered.
+    Sender {
+        /// Everything it has made durable.
+        sent: ChannelDigest,
+        /// Newest sequence number it knows to be delivered.
+        acknowledged: Seq,
+    },
+    /// The receiver: what it has delivered.
+    Receiver {
+        /// Everything it has made durable.
+        delivered: ChannelDigest,
+        /// What was sent here by the same number, or in all if that is less; read from the own journal.
+        here: ChannelDigest,
+    },
 }
 
 impl Record {
@@ -272,9 +295,4 @@ fn check_identity(peer: &ProcessId, came: &Identity, known: &Identity) -> Result
         return Err(other.into());
     }
     Ok(())
-}
-
-pub(super) fn hexadecimal(bytes: &[u8]) -> Box<str> {
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    digits.into()
 }

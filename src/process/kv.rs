@@ -7,9 +7,6 @@ use super::cell::Cell;
 use super::ids::Key;
 use super::message::Write;
 
-/// The longest value in bytes: one cell must fit a chunk of the store with room to spare.
-pub const VALUE_BYTES_MAX: usize = 32 * 1024;
-
 /// The keys of one process. Deletions are kept, so that an older write that comes late cannot undo them.
 #[derive(Debug, Clone, Default)]
 pub struct KeyValues {

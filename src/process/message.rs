@@ -25,6 +25,8 @@ pub enum Body {
     Marker(Arc<Marker>),
 }
 
+/// The longest value in bytes: one cell must fit a chunk of the store with room to spare.
+pub const VALUE_BYTES_MAX: usize = 32 * 1024;
 /// The longest transfer id in bytes.
 pub const TRANSFER_ID_BYTES_MAX: usize = 512;
 
@@ -178,5 +180,23 @@ impl Body {
             Self::Put(_) => "put",
             Self::Marker(_) => "marker",
         }
+    }
+}
+
+/// How a message came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Over a channel stream.
+    Native,
+    /// By a unary call.
+    Unary,
+}
+
+impl std::fmt::Display for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Native => "by a native stream",
+            Self::Unary => "by unary calls",
+        })
     }
 }

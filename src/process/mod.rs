@@ -5,6 +5,7 @@
 //! caller makes durable before it lets a reply or a message out. [`Process::replay`] applies a turn that was made
 //! durable before: `decide` is never asked again, so a change to the business rules cannot change the past.
 
+pub mod answer;
 mod apply;
 pub mod bank;
 pub mod cell;
@@ -13,14 +14,20 @@ pub mod clock;
 mod cost;
 mod decide;
 mod delivery;
+pub mod effects;
 pub mod event;
-mod handshake;
+pub mod handshake;
+pub mod identity;
 pub mod ids;
+pub mod input;
 pub mod kv;
 pub mod message;
 pub mod postings;
+pub mod record;
+pub mod recording;
 pub mod refusal;
 pub mod registers;
+pub mod reply;
 pub mod requests;
 pub mod snapshot;
 pub mod status;
@@ -34,12 +41,15 @@ use std::sync::Arc;
 use bank::Bank;
 use cell::Cell;
 use clock::Hlc;
-use event::{Identity, Input, Reply, Turn};
+use identity::Identity;
 use ids::{Lsn, ProcessId, Seq, SnapshotId};
+use input::Input;
 use kv::KeyValues;
+use record::Turn;
+use recording::{Recording, Snapshots};
 use registers::{Registers, Sealed};
+use reply::Reply;
 use requests::Requests;
-use snapshot::{Recording, Snapshots};
 use topology::Topology;
 
 /// The deterministic participant: accounts, key-values, channels, recordings.

@@ -2,9 +2,9 @@
 //! accounts. A statement says besides how it shows each record. `apply` does the same to the bank itself, and `store check`
 //! recomputes it independently.
 
-use super::event::{Record, Turn};
 use super::ids::{AccountId, Amount, ProcessId, Seq};
 use super::message::Message;
+use super::record::{Record, Turn};
 
 /// What a record posts to accounts: at most one is debited and one credited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,7 +1,7 @@
 //! Why something was not done: a rule of the bank, of the channels or of the snapshots.
 
-use super::event::Way;
 use super::ids::{AccountId, ChannelId, ProcessId, RequestId, Seq};
+use super::message::Way;
 
 /// A refusal, with a sentence a person can act on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,7 +38,7 @@ pub enum Refusal {
     )]
     NoChannel(Box<ChannelId>),
     /// A value that is too long for the store.
-    #[error("the value has {0} bytes; at most {max} are allowed", max = super::kv::VALUE_BYTES_MAX)]
+    #[error("the value has {0} bytes; at most {max} are allowed", max = super::message::VALUE_BYTES_MAX)]
     ValueTooLong(u64),
     /// One request id for two different operations.
     #[error("request id {0:?} was used for another operation; draw a new one")]

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::cell::{CellChanges, SeenSnapshot};
 use super::channel::{Flow, Incoming, Outgoing};
 use super::clock::{Hlc, Lamport};
-use super::event::Identity;
+use super::identity::Identity;
 use super::ids::{Lsn, ProcessId, SnapshotId};
-use super::snapshot::{Recording, Snapshots};
+use super::recording::{Recording, Snapshots};
 
 /// The registers of a process; their size depends on channels and open snapshots, never on accounts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use ahash::AHashMap;
 
+use super::answer::Answer;
 use super::cell::{Answered, Cell};
-use super::event::{Answer, Operation};
 use super::ids::{ProcessId, RequestId};
+use super::input::Operation;
 use super::message::Body;
 
 /// How many answers a process remembers; the oldest are forgotten first.

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Process;
 use super::channel::{Incoming, Outgoing};
 use super::clock::Lamport;
-use super::event::{Effects, Read, RecordedHere, Reply};
 use super::ids::{Lsn, ProcessId, Seq, SnapshotId};
 
 /// A view of a process at one turn.
@@ -42,29 +41,8 @@ pub fn messages_between(first: Seq, last: Seq) -> u64 {
 }
 
 impl Process {
-    pub(super) fn decide_read(&self, read: &Read) -> Effects {
-        self.saying(match read {
-            Read::Balance(account) => Reply::Balance(self.bank.balance(account)),
-            Read::Key(key) => Reply::Key(self.keys.get(key).map(Into::into)),
-            Read::Status => Reply::Status(Box::new(self.status())),
-            Read::Lost(cut) => Reply::Lost(self.registers.lost_since(*cut)),
-            Read::Snapshot(snapshot) => {
-                let seen = self
-                    .registers
-                    .snapshots
-                    .get(snapshot)
-                    .map(|(initiator, cut)| RecordedHere {
-                        initiator: initiator.clone(),
-                        cut,
-                        recording: self.registers.recordings.get(snapshot).cloned(),
-                        lost: self.registers.lost_since(cut),
-                    });
-                Reply::Snapshot(seen.map(Box::new))
-            }
-        })
-    }
-
-    fn status(&self) -> Status {
+    /// A view of the process as it stands.
+    pub(super) fn status(&self) -> Status {
         let registers = &self.registers;
         let open = registers
             .recordings

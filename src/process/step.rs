@@ -6,10 +6,12 @@ use std::vec;
 
 use super::Process;
 use super::clock::Hlc;
-use super::event::{Input, Reply, Turn};
 use super::ids::Lsn;
+use super::input::Input;
+use super::record::Turn;
+use super::recording::Recording;
 use super::registers::Sealed;
-use super::snapshot::Recording;
+use super::reply::Reply;
 
 /// So many accounts are looked for at once, ahead of the operations on them: each is somewhere else in memory, and the
 /// processor waits for several of them together.

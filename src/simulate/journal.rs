@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::process::ids::{ProcessId, Seq};
+use crate::process::recording::Recording;
 use crate::process::registers::Registers;
-use crate::process::snapshot::Recording;
 
 /// Delivered tokens by incoming channel, in order.
 #[derive(Debug, Default)]

@@ -15,9 +15,9 @@ use crate::process::event::{Input, Operation, Record, Reply, Turn};
 use crate::process::ids::{AccountId, Amount, ChannelId, ProcessId, Seq, SnapshotId};
 use crate::process::message::Message;
 use crate::process::postings::Dispatch;
+use crate::process::recording::Recording;
 use crate::process::refusal::Refusal;
 use crate::process::registers::Sealed;
-use crate::process::snapshot::Recording;
 
 /// The processes, the messages in flight and the snapshots.
 pub(super) struct World<'a> {

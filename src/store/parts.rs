@@ -5,7 +5,7 @@ use super::chunk_writers::MessageWriter;
 use super::error::StoreError;
 use crate::history::part::{Part, RecordedChannel, RecordedState, recorded_messages};
 use crate::process::ids::{Lsn, ProcessId, SnapshotId};
-use crate::process::snapshot::{ChannelRecording, Recording};
+use crate::process::recording::{ChannelRecording, Recording};
 
 /// A part under construction.
 struct PartDraft<'a> {

@@ -13,8 +13,8 @@ use super::v2::{IncomingV2, OutgoingV2};
 use crate::process::cell::SeenSnapshot;
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{Hash, Lsn, ProcessId, SnapshotId};
+use crate::process::recording::Snapshots;
 use crate::process::registers::Registers;
-use crate::process::snapshot::Snapshots;
 
 frozen_struct!(
     StateV6 = StoredState {

@@ -9,8 +9,8 @@ use snapledger::process::channel::Flow;
 use snapledger::process::event::{Record, Turn};
 use snapledger::process::ids::ProcessId;
 use snapledger::process::message::Message;
+use snapledger::process::recording::Recording;
 use snapledger::process::registers::Sealed;
-use snapledger::process::snapshot::Recording;
 
 use crate::bounds::{Bounds, PROCESSES, place, process, snapshot_id};
 use crate::names::{Named, Names};

@@ -11,7 +11,7 @@ use snapledger::process::Process;
 use snapledger::process::clock::Hlc;
 use snapledger::process::event::{Input, Reply, Turn};
 use snapledger::process::ids::Seq;
-use snapledger::process::snapshot::Recording;
+use snapledger::process::recording::Recording;
 
 use crate::bounds::{Bounds, fund, place, process};
 use crate::face::Face;

@@ -5,8 +5,9 @@ use snapledger::process::cell::Cell;
 use snapledger::process::clock::{Hlc, Lamport};
 use snapledger::process::event::{Input, Record, Reply};
 use snapledger::process::ids::Seq;
+use snapledger::process::recording::Recording;
 use snapledger::process::refusal::Refusal;
-use snapledger::process::snapshot::{Recording, drawn_name, is_drawn_by};
+use snapledger::process::snapshot::{drawn_name, is_drawn_by};
 
 use super::{
     alone, arrived, deposit, full, marker, money, operate, process, sent, snapshot, step, transfer,

@@ -1,7 +1,7 @@
 //! Stores finished parts, behind the back of turns and of the recorder, as `node/part_writer.rs` does.
 
 use snapledger::process::event::Input;
-use snapledger::process::snapshot::Recording;
+use snapledger::process::recording::Recording;
 
 use crate::world::{Checked, Event, Life, World};
 

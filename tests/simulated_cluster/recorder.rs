@@ -1,7 +1,7 @@
 //! Writes sealed states behind the turn's back and hands on what finished, as `node/recorder.rs` does.
 
+use snapledger::process::recording::Recording;
 use snapledger::process::registers::Sealed;
-use snapledger::process::snapshot::Recording;
 
 use crate::world::{Checked, Event, Life, World};
 

@@ -12,8 +12,8 @@ use snapledger::process::Process;
 use snapledger::process::cell::Cell;
 use snapledger::process::channel::Flow;
 use snapledger::process::ids::{Hash, Lsn, ProcessId};
+use snapledger::process::recording::{ChannelRecording, Recording};
 use snapledger::process::registers::{Registers, Sealed};
-use snapledger::process::snapshot::{ChannelRecording, Recording};
 use snapledger::store::codec::{decode_chunk, encode_chunk};
 
 use crate::disk::{Disk, StoredState};

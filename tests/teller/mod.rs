@@ -20,8 +20,9 @@ use snapledger::process::ids::{
     AccountId, Amount, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId,
 };
 use snapledger::process::message::{Body, Marker, Message, Stamp, Transfer, Write};
+use snapledger::process::recording::Recording;
 use snapledger::process::registers::Sealed;
-use snapledger::process::snapshot::{Recording, drawn_name};
+use snapledger::process::snapshot::drawn_name;
 use snapledger::process::topology::Topology;
 use snapledger::store::Store;
 

@@ -183,7 +183,7 @@ mod tests {
     use crate::history::part::Chunk;
     use crate::process::clock::Lamport;
     use crate::process::ids::{Hash, Key, ProcessId, Seq};
-    use crate::process::kv::VALUE_BYTES_MAX;
+    use crate::process::message::VALUE_BYTES_MAX;
     use crate::process::message::{Body, Message, Stamp, Write};
     use crate::store::codec::encode_chunk;
 

@@ -9,7 +9,7 @@ use super::frozen_struct;
 use super::part::RecordedStateV1;
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{Lsn, ProcessId, Seq, SnapshotId};
-use crate::process::snapshot::{ChannelRecording, Recording};
+use crate::process::recording::{ChannelRecording, Recording};
 
 /// Read only by the migration to format 2; it has no counterpart among the types of `process`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -17,8 +17,8 @@ use super::v1::{Frozen, frozen_struct};
 use crate::process::channel::{ChannelDigest, Incoming, Landmark, Outgoing};
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{Lsn, ProcessId, Seq, SnapshotId};
+use crate::process::recording::Snapshots;
 use crate::process::registers::Registers;
-use crate::process::snapshot::Snapshots;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(in crate::store) struct StateV2 {

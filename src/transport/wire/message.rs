@@ -6,7 +6,7 @@ use crate::process::channel::{ChannelDigest, Flow};
 use crate::process::clock::{Clocks, Hlc, Lamport};
 use crate::process::event::Identity;
 use crate::process::ids::{AccountId, Amount, Key, ProcessId, Seq, SnapshotId};
-use crate::process::kv::VALUE_BYTES_MAX;
+use crate::process::message::VALUE_BYTES_MAX;
 use crate::process::message::{
     Body, Marker, Message, Stamp, TRANSFER_ID_BYTES_MAX, Transfer, Write, is_transfer_id,
 };

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::process::clock::Lamport;
 use crate::process::ids::{AccountId, Amount, Key, Malformed, ProcessId};
-use crate::process::kv::VALUE_BYTES_MAX;
+use crate::process::message::VALUE_BYTES_MAX;
 use crate::process::message::{
     Body, Stamp, TRANSFER_ID_BYTES_MAX, Transfer, Write, is_transfer_id,
 };

@@ -9,7 +9,7 @@ use crate::history::reported::{ReportedFigures, ReportedState};
 use crate::process::channel::Flow;
 use crate::process::clock::Lamport;
 use crate::process::ids::{AccountId, Key, ProcessId, Seq, SnapshotId};
-use crate::process::kv::VALUE_BYTES_MAX;
+use crate::process::message::VALUE_BYTES_MAX;
 use crate::process::message::{Message, Stamp, Write};
 use crate::proto::chandy_lamport::{ChannelState, GetSnapshotResponse, ProcessState};
 

@@ -20,7 +20,7 @@ use snapledger::process::Process;
 use snapledger::process::clock::Hlc;
 use snapledger::process::event::{Answer, Turn};
 use snapledger::process::ids::{AccountId, Hash, ProcessId, RequestId, SnapshotId};
-use snapledger::process::snapshot::Recording;
+use snapledger::process::recording::Recording;
 use snapledger::process::topology::Topology;
 
 use crate::disk::Disk;
