@@ -11,12 +11,15 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::collector::{Collector, micros};
+use super::error::Unavailable;
+use super::events::Happening;
 use super::gather::WantedPart;
 use super::parts::Unfetched;
 use super::publish::Count;
-use crate::history::assembly::{Action, Assembly, End, Event, Extent, Job, Newest};
+use crate::history::assembly::{Action, Assembly, End, Event, Extent, Job, Newest, Timing};
+use crate::history::global::GlobalState;
 use crate::history::part::Part;
-use crate::process::ids::ProcessId;
+use crate::process::ids::{ProcessId, SnapshotId};
 
 /// Parts that are delivered and not taken yet; more wait where they come from.
 const PARTS_WAITING: usize = 16;
@@ -213,5 +216,96 @@ impl Collection {
 
     fn now_us(&self) -> u64 {
         micros(self.began.elapsed())
+    }
+}
+
+impl Collector {
+    /// Collects a snapshot that was just started here.
+    pub(super) fn begin(self: &Arc<Self>, state: GlobalState, deadline: Duration) {
+        let snapshot = state.snapshot.clone();
+        if !self.claim(&snapshot) {
+            return;
+        }
+        tracing::info!(%snapshot, "snapshot begun");
+        self.events.begin(&state);
+        // The turn that started it recorded the own state.
+        let recorded = Happening::Recorded {
+            process: self.config.me.clone(),
+            recorded_at: state.initiated_at,
+        };
+        self.events.note(&snapshot, recorded);
+        self.show(&state);
+        let timing = self.timing(deadline, Duration::ZERO);
+        let assembly = Assembly::begun(Arc::clone(&self.membership), state, timing);
+        self.spawn(Collection::new(self, assembly).run());
+    }
+
+    /// Collects, or goes on collecting, a snapshot whose marker this process has seen, unless it does already or has
+    /// it complete. What its deadline was is not known any more: the configured one counts from now.
+    pub(super) async fn resume(self: &Arc<Self>, snapshot: &SnapshotId) -> Result<(), Unavailable> {
+        if !self.claim(snapshot) {
+            return Ok(());
+        }
+        let found = self.found(snapshot).await;
+        let Ok(Some(state)) = found else {
+            self.release(snapshot);
+            return found.map(|_| ());
+        };
+        tracing::info!(%snapshot, revision = state.revision, "collecting goes on");
+        self.events.begin(&state);
+        if state.revision == 0 {
+            self.show(&state);
+        }
+        // The monotonic clock does not reach back behind this start; the wall clock's label has to do.
+        let since = self
+            .peers
+            .wall()
+            .wall_us()
+            .saturating_sub(state.initiated_at.wall_us());
+        let timing = self.timing(self.config.snapshot.deadline, Duration::from_micros(since));
+        let lost = self.lost_since(snapshot).await;
+        let assembly = Assembly::resumed(Arc::clone(&self.membership), state, timing, lost);
+        self.spawn(Collection::new(self, assembly).run());
+        Ok(())
+    }
+
+    // Of an assembly whose clock begins now.
+    fn timing(&self, deadline: Duration, elapsed: Duration) -> Timing {
+        Timing {
+            now_us: 0,
+            elapsed_us: micros(elapsed),
+            deadline_us: micros(deadline),
+            configured_deadline_us: micros(self.config.snapshot.deadline),
+        }
+    }
+
+    // What is there to go on from; `None` where it is complete, or was never recorded here.
+    async fn found(&self, snapshot: &SnapshotId) -> Result<Option<GlobalState>, Unavailable> {
+        let wanted = snapshot.clone();
+        let published = self
+            .parts
+            .blocking(move |store| store.published(&wanted))
+            .await?;
+        if let Some(published) = published {
+            return Ok(Some(published.state).filter(|state| !state.is_complete()));
+        }
+        let part = match self.parts.own(snapshot).await {
+            // The rest of it can be collected nevertheless.
+            Err(Unavailable::Damaged(why)) => {
+                tracing::warn!(%snapshot, why, "collecting goes on without the own part");
+                return self.parts.begun(snapshot).await.map(Some);
+            }
+            part => part?,
+        };
+        Ok(part.map(|part| {
+            let recorded = (part.state.time, part.state.clock.tick());
+            GlobalState::begun(part.snapshot, part.initiator, recorded)
+        }))
+    }
+
+    /// The processes whose store was lost since this process recorded its state for a snapshot.
+    async fn lost_since(&self, snapshot: &SnapshotId) -> Vec<ProcessId> {
+        let seen = self.parts.seen(snapshot).await.ok().flatten();
+        seen.map(|seen| seen.lost).unwrap_or_default()
     }
 }

@@ -5,21 +5,10 @@
 //! reserve, a quarter of the minimum, that clients do not touch. Below that messages wait in the sender's journal.
 //! Acknowledgements, parts of snapshots that run, and checkpoints always pass: they are bounded by what was taken before.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
-
 use super::error::Unavailable;
-use super::memory;
-use super::metrics::Metrics;
-use super::parts::Parts;
 use crate::config::show_size;
 use crate::process::event::Input;
 
-/// Between two looks at the file system.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// The share of the minimum that is kept for peers.
 const RESERVE: u64 = 4;
 
@@ -56,50 +45,6 @@ impl DiskSpace {
         }
         let (free, min) = (show_size(self.free), show_size(self.min));
         Err(Unavailable::NoRoom { free, min })
-    }
-}
-
-/// Keeps the room and the figures of the store up to date; nobody else looks.
-pub(super) async fn watch(parts: Parts, metrics: Arc<Metrics>, room: watch::Sender<DiskSpace>) {
-    let mut looks = interval(LOOK_EVERY);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut is_short = false;
-    loop {
-        looks.tick().await;
-        memory::give_back();
-        let measured = parts.blocking(|store| match store.usage() {
-            Err(error) if error.is_shortage() => Ok(Err(error)),
-            measured => measured.map(Ok),
-        });
-        let usage = match measured.await {
-            Ok(Ok(usage)) => usage,
-            // To measure opens a directory. Where nothing can be opened the figures of before have to do: the files
-            // of the store are open, and what is asked of them goes on.
-            Ok(Err(error)) => {
-                if !std::mem::replace(&mut is_short, true) {
-                    tracing::warn!(%error, "the room is not known; it counts as before");
-                }
-                continue;
-            }
-            // A store that cannot be measured has failed, and that is reported already.
-            Err(_) => return std::future::pending().await,
-        };
-        if std::mem::take(&mut is_short) {
-            tracing::info!("the room is known again");
-        }
-        metrics.measured(&usage);
-        metrics.unreadable(parts.store.unreadable());
-        let before = *room.borrow();
-        let now = DiskSpace {
-            free: usage.free,
-            ..before
-        };
-        room.send_replace(now);
-        match (before.for_clients(), now.for_clients()) {
-            (Ok(()), Err(why)) => tracing::warn!("{why}"),
-            (Err(_), Ok(())) => tracing::info!(free = show_size(now.free), "there is room again"),
-            _ => {}
-        }
     }
 }
 

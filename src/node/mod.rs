@@ -8,12 +8,14 @@
 mod alone;
 mod changes;
 mod clock_jump;
+mod clock_watch;
 mod clocks;
 mod collection;
 mod collector;
 mod committer;
 pub mod discover;
 mod disk_space;
+mod disk_space_watch;
 mod driver;
 mod error;
 mod events;
@@ -221,8 +223,9 @@ impl Node {
     fn start_watches(&mut self, room: watch::Sender<DiskSpace>, failures: Failures) {
         let shared = &self.handle.shared;
         let (parts, metrics) = (shared.parts.clone(), Arc::clone(&shared.metrics));
-        self.tasks.spawn(disk_space::watch(parts, metrics, room));
-        self.tasks.spawn(wall::watch(self.handle.clone()));
+        self.tasks
+            .spawn(disk_space_watch::watch(parts, metrics, room));
+        self.tasks.spawn(clock_watch::watch(self.handle.clone()));
         let deadline = shared.config.store.commit_deadline;
         let store = Arc::clone(&shared.store);
         self.tasks.spawn(watchdog::watch(store, deadline, failures));

@@ -9,7 +9,7 @@
 //! to a peer. It hears of them before it deletes anything; what it had deleted before comes back from a node that has it.
 
 use std::cmp::Ordering as Order;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use tokio_stream::StreamExt as _;
 use tonic::transport::Channel;
 
-use super::collector::Collector;
+use super::collector::{Collector, HeardWords};
 use super::error::Unavailable;
 use super::handle::Handle;
 use super::parts::{Parts, Unfetched};
@@ -39,9 +39,6 @@ const TELL_MAX: Duration = Duration::from_secs(1);
 const TELL_MORE_MAX: Duration = Duration::from_millis(200);
 /// How often a word is given anew where others say the contrary at the same time.
 const ROUNDS_MAX: u32 = 16;
-
-/// Per process, in which of its runs how many of its words were heard here.
-pub(super) type HeardWords = BTreeMap<ProcessId, (u64, u64)>;
 
 impl Collector {
     /// Takes note of what a peer knows of pins, for ever.

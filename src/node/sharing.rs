@@ -1,7 +1,6 @@
 //! Every node keeps the history of the whole cluster: each revision that comes into the history of a peer is taken over, to
 //! the byte, with the chunks that are missing here. A node that was away finds what it missed in the same way.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,7 +9,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_stream::StreamExt as _;
 use tonic::transport::Channel;
 
-use super::collector::Collector;
+use super::collector::{Collector, Contradictions};
 use super::parts::Unfetched;
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::proto::snapledger::ListedRevision;
@@ -23,9 +22,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_secs(2);
 /// Contradictions that are remembered, each logged when it is met first. One beyond them is logged whenever it is met.
 const CONTRADICTIONS_MAX: usize = 1000;
-
-/// Revisions of peers of which another one stands here under the same number.
-pub(super) type Contradictions = BTreeSet<(SnapshotId, u32, ProcessId)>;
 
 impl Collector {
     /// Takes over what comes into the history of a peer, for ever.

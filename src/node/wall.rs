@@ -1,27 +1,17 @@
 //! The clock of a node: what turns are labelled with, and what is said of clocks that are wrong. The rules are those of
-//! `process/wall.rs`; here are the readings, the greetings of the peers, and the reports.
+//! `process/wall.rs`; `clock_watch` compares it with the clocks of the peers.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::handle::Handle;
-use super::peers::{PeerState, PeerView};
-use crate::config::{ClockSettings, Transport, WallClock};
+use crate::config::{ClockSettings, WallClock};
 use crate::process::clock::Hlc;
 use crate::process::ids::ProcessId;
 use crate::process::wall::{ClockReading, Offset, Wall};
 use crate::proto::snapledger::Greeting;
-use crate::transport::TooEarly;
-
-/// How long a start waits for the clocks of the peers: eight greetings.
-const SETTLE_MAX: Duration = Duration::from_secs(2);
-const SETTLE_LOOK_EVERY: Duration = Duration::from_millis(20);
-/// As often as peers are greeted.
-const COMPARE_EVERY: Duration = Duration::from_millis(250);
 
 /// Whether turns may be labelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +120,16 @@ impl Clock {
         ))
     }
 
+    /// Whether the wall clock is still to be compared with those of the peers.
+    pub(super) fn is_comparing(&self) -> bool {
+        *self.standing.borrow() == ClockState::Comparing
+    }
+
+    /// Compares with the wall clocks of the peers; says whether the own one was set and is followed from now on.
+    pub(super) fn compare(&self, peers: &[Offset]) -> bool {
+        self.wall().compare(self.reading(), peers)
+    }
+
     /// Whether turns may be labelled.
     pub(super) fn is_settled(&self) -> bool {
         *self.standing.borrow() == ClockState::Settled
@@ -165,7 +165,7 @@ impl Clock {
         self.wall().skew_of(self.reading(), clocks.wall)
     }
 
-    fn settle(&self, peers: &[Offset]) {
+    pub(super) fn settle(&self, peers: &[Offset]) {
         let now = self.reading();
         let skew_us = {
             let mut wall = self.wall();
@@ -186,7 +186,7 @@ impl Clock {
     }
 
     // Takes note of a figure, and says so in the log where it begins or ends to be too large.
-    fn note(&self, process: &ProcessId, skew_us: i64) {
+    pub(super) fn note(&self, process: &ProcessId, skew_us: i64) {
         let is_skewed = self.wall().is_skewed(skew_us);
         let mut skewed = self.skewed();
         let skew = seconds(skew_us);
@@ -203,12 +203,12 @@ impl Clock {
     }
 
     // How far a time is ahead of the believed clock, microseconds.
-    fn ahead_us(&self, time: Hlc) -> u64 {
+    pub(super) fn ahead_us(&self, time: Hlc) -> u64 {
         time.wall_us().saturating_sub(self.wall_us())
     }
 
     // Takes note of the newest turn of a process, and says so in the log where it begins or ends to be dated too far ahead.
-    fn note_newest(&self, process: &ProcessId, newest: Hlc) {
+    pub(super) fn note_newest(&self, process: &ProcessId, newest: Hlc) {
         let ahead_us = self.ahead_us(newest);
         let is_ahead = Duration::from_micros(ahead_us) > self.ahead_max;
         let mut noted = self.ahead();
@@ -228,7 +228,7 @@ impl Clock {
     }
 
     // Nothing is known of the clocks of those that are down.
-    fn forget_but(&self, is_known: impl Fn(&ProcessId) -> bool) {
+    pub(super) fn forget_but(&self, is_known: impl Fn(&ProcessId) -> bool) {
         self.skewed().retain(|process, _| is_known(process));
     }
 
@@ -264,123 +264,13 @@ impl Clock {
         self.wall.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ahead(&self) -> MutexGuard<'_, BTreeMap<ProcessId, Hlc>> {
+    pub(super) fn ahead(&self) -> MutexGuard<'_, BTreeMap<ProcessId, Hlc>> {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn skewed(&self) -> MutexGuard<'_, BTreeMap<ProcessId, i64>> {
         self.skewed.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Handle {
-    /// What is wrong though the node does its work, each in a sentence.
-    #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
-        let shared = &self.shared;
-        let mut warnings = shared.peers.wall().warnings(&shared.config.me);
-        warnings.extend(shared.links.warnings());
-        warnings.extend(shared.collector.warnings());
-        warnings
-    }
-
-    /// How far the wall clock of this node is ahead of the one it labels turns with, seconds.
-    #[must_use]
-    pub fn clock_skew_seconds(&self) -> f64 {
-        micros_as_seconds(self.shared.peers.wall().skew_us())
-    }
-
-    /// The processes that have done something which is dated more than `clock.ahead_max` ahead of the clock of this node: it
-    /// is not in answers about the past before that time.
-    #[must_use]
-    pub fn dated_ahead(&self) -> BTreeMap<ProcessId, Hlc> {
-        self.shared.peers.wall().ahead().clone()
-    }
-
-    /// How far the wall clock of a peer is ahead of the one that this node labels turns with, seconds; `None` where it is
-    /// not known.
-    #[must_use]
-    pub fn clock_skew_seconds_of(&self, peer: &PeerView) -> Option<f64> {
-        let wall = self.shared.peers.wall();
-        peer.clocks
-            .map(|clocks| micros_as_seconds(wall.skew_of(clocks)))
-    }
-
-    pub(super) fn too_early(&self) -> TooEarly {
-        let wall = Arc::clone(self.shared.peers.wall());
-        Arc::new(move |time| wall.too_early(time))
-    }
-}
-
-/// Compares the clock with those of the peers, for ever; first of all before turns are labelled.
-pub(super) async fn watch(handle: Handle) {
-    let clock = handle.shared.peers.wall();
-    if *clock.standing.borrow() == ClockState::Comparing {
-        let told = wait_for_peers(&handle).await;
-        clock.settle(&told);
-    }
-    let mut looks = interval(COMPARE_EVERY);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        looks.tick().await;
-        let told = peer_clocks(&handle);
-        let walls: Vec<Offset> = told.iter().map(|(_, clocks)| clocks.wall).collect();
-        let has_leapt = clock.wall().compare(clock.reading(), &walls);
-        if has_leapt {
-            let peers = walls.len();
-            tracing::warn!(peers, "the wall clock was set, and is followed from now on");
-        }
-        let me = &handle.config().me;
-        let is_told = |process: &ProcessId| told.iter().any(|(peer, _)| peer == process);
-        clock.forget_but(|process| process == me || is_told(process));
-        let skews = told
-            .into_iter()
-            .map(|(peer, clocks)| (peer, clock.skew_of(clocks)));
-        for (process, skew_us) in skews.chain([(me.clone(), clock.skew_us())]) {
-            clock.note(&process, skew_us);
-            handle.shared.metrics.skewed(&process, skew_us);
-        }
-        for (process, newest) in newest_turns(&handle) {
-            let ahead_us = clock.ahead_us(newest);
-            handle.shared.metrics.dated_ahead(&process, ahead_us);
-            clock.note_newest(&process, newest);
-        }
-    }
-}
-
-// The clocks of the peers, as soon as a majority of the cluster is known; of those who answer in time otherwise.
-async fn wait_for_peers(handle: &Handle) -> Vec<Offset> {
-    let members = handle.config().members.iter();
-    let natives = members
-        .filter(|member| member.transport != Transport::Unary)
-        .count();
-    let until = Instant::now() + SETTLE_MAX;
-    loop {
-        let told = peer_clocks(handle);
-        if (told.len() + 1) * 2 > natives || Instant::now() > until {
-            let offsets = told
-                .iter()
-                .map(|(_, clocks)| clocks.believed.unwrap_or(clocks.wall));
-            return offsets.collect();
-        }
-        sleep(SETTLE_LOOK_EVERY).await;
-    }
-}
-
-// Of this process and of its peers, as far as they have said so.
-fn newest_turns(handle: &Handle) -> Vec<(ProcessId, Hlc)> {
-    let peers = handle.peers().into_iter();
-    let peers = peers.map(|peer| (peer.process, peer.settled));
-    let own = (handle.config().me.clone(), handle.shared.clocks.settled());
-    peers.chain([own]).collect()
-}
-
-// Of those that are up, and whose program tells.
-fn peer_clocks(handle: &Handle) -> Vec<(ProcessId, PeerClocks)> {
-    let peers = handle.peers().into_iter();
-    let up = peers.filter(|peer| peer.state == PeerState::Up);
-    up.filter_map(|peer| Some((peer.process, peer.clocks?)))
-        .collect()
 }
 
 fn read(source: &WallClock, started: Instant) -> ClockReading {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::elsewhere::READ_MAX;
-use super::page::{Marked, SNAPSHOTS_MAX, StatementPage, StatementQuery};
+use super::page::{Marked, SNAPSHOTS_MAX, StatementPage, StatementQuery, leave_out};
 use crate::history::part::{Part, RecordedState};
 use crate::process::clock::Hlc;
 use crate::process::ids::{ProcessId, SnapshotId};
@@ -99,14 +99,4 @@ impl Store {
         }
         Ok(())
     }
-}
-
-// A snapshot that has rotted does not keep anybody from the rest of a statement.
-pub(super) fn leave_out(page: &mut StatementPage, error: StoreError) -> Result<(), StoreError> {
-    let StoreError::Damaged { what, damage } = error else {
-        return Err(error);
-    };
-    tracing::warn!(what, %damage, "a snapshot is left out of a statement");
-    page.snapshots_left_out = true;
-    Ok(())
 }

@@ -4,8 +4,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::before::leave_out;
-use super::page::{StatementPage, StatementQuery};
+use super::page::{StatementPage, StatementQuery, leave_out};
 use crate::process::clock::Hlc;
 use crate::process::ids::{Lsn, ProcessId, SnapshotId};
 use crate::store::Store;

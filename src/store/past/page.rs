@@ -254,3 +254,13 @@ impl Store {
         self.mark_elsewhere(me, query, (first, last), page)
     }
 }
+
+// A snapshot that has rotted does not keep anybody from the rest of a statement.
+pub(super) fn leave_out(page: &mut StatementPage, error: StoreError) -> Result<(), StoreError> {
+    let StoreError::Damaged { what, damage } = error else {
+        return Err(error);
+    };
+    tracing::warn!(what, %damage, "a snapshot is left out of a statement");
+    page.snapshots_left_out = true;
+    Ok(())
+}
