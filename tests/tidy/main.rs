@@ -2,6 +2,7 @@
 //! the compiler to guard; without this they would be gone within a month.
 
 mod budgets;
+mod circles;
 mod documents;
 mod layers;
 mod source;
@@ -26,6 +27,11 @@ fn each(check: fn(&Source) -> Vec<Finding>) -> Vec<Finding> {
 #[test]
 fn dependencies_point_one_way() {
     assert_none(&each(layers::check));
+}
+
+#[test]
+fn imports_between_files_make_no_circle() {
+    assert_none(&circles::check(&source::all()));
 }
 
 #[test]
