@@ -151,10 +151,10 @@ fn a_failed_sync_acknowledges_nothing() {
     assert!(matches!(committed, Err(StoreError::Io { .. })));
     assert_eq!(store.position(), Lsn(0), "what is not durable is not read");
     assert_eq!(store.turns(Lsn(1)).count(), 0);
-    // // The system reports a failed write only once, so a later sync that succeeds proves nothing.
+    // The system reports a failed write only once, so a later sync that succeeds proves nothing.
     medium.0.store(false, Ordering::Relaxed);
     let again = store.commit(&turn);
-    // // Every later call reports the original cause.
+    // Every later call reports the original cause.
     for later in [again.err(), store.sync().err()] {
         let later = later.expect("nothing is durable any more");
         let sentence = later.to_string();
@@ -165,7 +165,7 @@ fn a_failed_sync_acknowledges_nothing() {
 
 #[test]
 fn the_disk_is_really_asked() {
-    // // A pipe cannot be synced; the failure must be reported.
+    // A pipe cannot be synced; the failure must be reported.
     let (reader, _writer) = io::pipe().expect("pipes are to be had");
     let log = File::from(OwnedFd::from(reader));
     assert!(Disk.sync(&log).is_err());

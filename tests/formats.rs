@@ -1,5 +1,5 @@
-//! //! Formats: data written by earlier versions is read exactly; data that is foreign or damaged is refused with an
-//! error that names it.
+//! Formats: data written by earlier versions is read exactly; data that is foreign or damaged is refused with an error
+//! that names it.
 //!
 //! Without this, a change to a stored type would first be noticed by a user who upgrades, and a flipped bit by nobody.
 //! `SNAPLEDGER_WRITE_FIXTURES=1 cargo test --test formats` writes the fixture of a new format. The fixture of a
@@ -28,7 +28,7 @@ use snapledger::store::{Store, StoreError};
 use teller::fixtures::{self, CLUSTER, Values, export, fixture_of, hexadecimal, import, number};
 use tempfile::TempDir;
 
-/// /// The format that this version writes.
+/// The format that this version writes.
 const NEWEST: u64 = 6;
 const TREES: [&str; 6] = ["journal", "states-2", "chunks", "parts", "history", "meta"];
 
@@ -61,7 +61,7 @@ fn account(name: &str) -> AccountId {
     id(AccountId::parse(name))
 }
 
-// // The contents of a store of every format: one of each record and chunk, a part and a revision.
+// The contents of a store of every format: one of each record and chunk, a part and a revision.
 fn script(format: u64) -> Vec<Input> {
     let [incoming, write, marker] = arrivals();
     let meeting = Handshake {
@@ -79,7 +79,7 @@ fn script(format: u64) -> Vec<Input> {
         },
         agreed: true,
     };
-    // // Since format 5, a refusal leaves no turn.
+    // Since format 5, a refusal leaves no turn.
     let second = match format {
         ..5 => operation(Some("refused"), withdraw(5000)),
         _ => operation(
@@ -155,7 +155,7 @@ fn put(value: Option<&str>) -> Operation {
     }
 }
 
-// // A transfer, a put and a marker, in this order.
+// A transfer, a put and a marker, in this order.
 fn arrivals() -> [Input; 3] {
     let incoming = Body::from(Transfer {
         transfer_id: "q>p#1".into(),
@@ -187,14 +187,14 @@ fn arrivals() -> [Input; 3] {
     [(1, incoming), (2, write), (3, marker)].map(arrived)
 }
 
-// // Inputs that only formats since the given one can store.
+// Inputs that only formats since the given one can store.
 fn script_since(format: u64) -> Vec<Input> {
     let time = Hlc::at(20_000);
     let since_3 = vec![Input::AdvanceClock { time }];
     if format < 3 { Vec::new() } else { since_3 }
 }
 
-// // Turns that only a process retaining more answers than these would accept.
+// Turns that only a process retaining more answers than these would accept.
 fn turns_since(format: u64) -> usize {
     usize::from(format >= 5)
 }
@@ -208,7 +208,7 @@ fn forgetting(position: Lsn) -> Turn {
     }
 }
 
-// // Writes the script into a store and completes all background work.
+// Writes the script into a store and completes all background work.
 fn write(dir: &Path) {
     let store = open(dir).expect("the store opens");
     let mut process = recover(&store).expect("it is new");
@@ -233,7 +233,7 @@ fn write(dir: &Path) {
     store.sync().expect("the disk has room");
 }
 
-// // What a node publishes while its only peer is down: partial, with its contents counted.
+// What a node publishes while its only peer is down: partial, with its contents counted.
 fn revision(store: &Store, part: Part) -> GlobalState {
     let counted = store.count(&p(), &part).expect("it is whole");
     GlobalState {
@@ -319,7 +319,7 @@ fn the_newest_format_is_still_written_as_it_was() {
         let values = values.into_iter();
         values.filter(|((tree, _), _)| tree != "meta").collect()
     };
-    // // The store's identity is random; everything else follows from the script.
+    // The store's identity is random; everything else follows from the script.
     assert!(without_meta(export(dir.path(), &TREES)) == without_meta(fixture()));
 }
 
@@ -434,8 +434,8 @@ fn every_lost_turn_and_chunk_is_named() {
             assert_named(tree, key, &dir);
         }
     }
-    // // Nothing shows that a turn followed the last one. One run, a chunk with its index, was merged with its base
-    // when written.
+    // Nothing shows that a turn followed the last one. One run, a chunk with its index, was merged with its base when
+    // written.
     assert_eq!(unnamed, ["chunks", "chunks", "journal"]);
 }
 
@@ -458,7 +458,7 @@ fn assert_named(tree: &str, key: &[u8], dir: &TempDir) {
         "{tree} {key:?}: {found:?}"
     );
     assert!(sentence.contains(&name), "{name:?} is not in {sentence:?}");
-    // // A node that starts on this store also refuses with a named error, or rebuilds what it can.
+    // A node that starts on this store also refuses with a named error, or rebuilds what it can.
     if let Err(error) = open(dir.path()).and_then(|store| recover(&store)) {
         assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
     }

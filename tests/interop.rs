@@ -1,4 +1,4 @@
-//! //! A client in another language, generated from the published interface, works with a cluster of the real program.
+//! A client in another language, generated from the published interface, works with a cluster of the real program.
 //! Without this, the wire format could drift away from existing clients while every Rust test still passes.
 
 #[path = "required/mod.rs"]
@@ -22,10 +22,10 @@ const INTEROP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop");
 const PROTO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proto");
 const READY_MAX: Duration = Duration::from_secs(60);
 
-/// /// The nodes n1, n2 and n3. They end when their stdin closes, also when the test fails.
+/// The nodes n1, n2 and n3. They end when their stdin closes, also when the test fails.
 struct Cluster {
     nodes: Vec<Child>,
-    /// /// The gRPC address of each node, as `host:port`.
+    /// The gRPC address of each node, as `host:port`.
     grpc: Vec<String>,
     _dir: TempDir,
 }
@@ -64,7 +64,7 @@ impl Drop for Cluster {
     }
 }
 
-// // All ports are held until the last is found.
+// All ports are held until the last is found.
 fn free_ports() -> Vec<u16> {
     let bind = |_| TcpListener::bind("127.0.0.1:0").expect("a free port");
     let listeners: Vec<TcpListener> = (0..6).map(bind).collect();
@@ -88,7 +88,7 @@ fn start(dir: &TempDir, id: &str) -> Child {
         .expect("the program runs")
 }
 
-/// /// Runs a client to completion and asserts that it printed `ok`.
+/// Runs a client to completion and asserts that it printed `ok`.
 fn run(python: &str, script: &str, arguments: &[String]) {
     let mut client = Command::new(python)
         .arg(Path::new(INTEROP).join(script))

@@ -1,5 +1,5 @@
-//! Whether a state was recorded from the journal of a store is known also where that journal begins later. Without this
-//! the state of a process whose store was lost would be compared with what another life has done since.
+//! A store knows whether a state was recorded from its journal, even if that journal begins later. Without this, the
+//! state of a process whose store was lost would be compared with the actions of another incarnation.
 
 mod teller;
 
@@ -9,8 +9,8 @@ use snapledger::process::ids::{Hash, Lsn, SnapshotId};
 use snapledger::store::Store;
 use teller::{Teller, open, recover};
 
-// Of every snapshot with a part: the state, the same with other turns before it, and the same as if it were of a
-// snapshot that was never recorded here. Says how many lie before where the store begins.
+// For every snapshot with a part, checks the state, the same state with other turns before it, and the same state under
+// a snapshot that was never recorded here. Returns how many lie before the beginning of the journal.
 fn check(teller: &Teller, store: &Store) -> usize {
     let first = store.horizon().map_or(Lsn(1), |(first, _)| first);
     let nobody = SnapshotId::parse("nobody").expect("a valid id");
@@ -47,7 +47,7 @@ fn a_state_of_another_journal_is_told_also_before_the_horizon() {
             teller.work(&store);
         }
         assert_eq!(check(&teller, &store), 0, "all of the journal is there");
-        // What nobody has acknowledged yet holds it back.
+        // Unacknowledged messages hold the horizon back.
         for round in 0..240 {
             teller.random_turn(&store);
             teller.work(&store);

@@ -1,6 +1,6 @@
-//! The past: what any account held after any turn, its statement, and the figures of the process, against a model that
-//! remembers everything. Without this an index that misses a turn would make a balance wrong years later, and nobody
-//! could tell from the present.
+//! The past: the balance of any account after any turn, its statement, and the figures of the process, compared with a
+//! model that remembers everything. Without this, an index that misses a turn would make a balance wrong years later,
+//! and nothing in the present would show it.
 
 mod teller;
 
@@ -25,15 +25,15 @@ struct Moment {
     withdrawals: i128,
 }
 
-/// A process through several lives, and what it was at every position.
+/// A process through several restarts, and its state at every position.
 struct Lived {
     dir: TempDir,
     store: Option<Store>,
     teller: Teller,
     moments: BTreeMap<u64, Moment>,
-    /// Cuts of snapshots.
+    /// The cuts of snapshots.
     cuts: BTreeSet<u64>,
-    /// Whether the journal is trimmed now and then.
+    /// Whether the journal is trimmed occasionally.
     trims: bool,
 }
 
@@ -42,7 +42,8 @@ fn me() -> ProcessId {
 }
 
 impl Lived {
-    // `touches` fill a stretch; `lives` are turns between restarts; in each the journal may be trimmed now and then.
+    // `touches` fill a segment; `lives` are the numbers of turns between restarts, during each of which the journal may
+    // be trimmed.
     fn new(seed: u64, touches: usize, lives: &[usize], trims: bool) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let store = open(dir.path());
@@ -78,7 +79,7 @@ impl Lived {
         self.teller.unwritten = self.teller.process.take_sealed().into();
         self.teller.unstored = self.teller.process.take_finished();
         self.store = Some(store);
-        // Now and then much is not indexed yet.
+        // Occasionally a long range is not indexed yet.
         if self.teller.random.below(2) == 0 {
             self.index();
         }
@@ -120,7 +121,7 @@ impl Lived {
         self.moments.insert(registers.position.0, moment);
     }
 
-    // Whatever is asked to go, what somebody needs stays; and it may stop at any step.
+    // Whatever the requested horizon, everything still needed stays; the trim may stop at any step.
     fn trim(&mut self, store: &Store) {
         for _ in 0..8 {
             self.teller.work(store);
@@ -136,7 +137,7 @@ impl Lived {
         }
     }
 
-    /// The oldest position that can be asked about; 0 where there is nothing before the first turn.
+    /// Returns the oldest position that can be queried; 0 if nothing was trimmed.
     fn oldest(&self) -> u64 {
         self.store().horizon().map_or(0, |(first, _)| first.0 - 1)
     }
@@ -189,7 +190,7 @@ impl Lived {
         }
     }
 
-    // From every recorded state to every turn behind and before it, and from some account on.
+    // From every recorded state to every turn before and after it, starting at some account.
     fn check_changes(&self) {
         for from in 1..=self.end() {
             let Some(state) = self.store().state(Lsn(from)).ok().flatten() else {
@@ -255,7 +256,7 @@ impl Lived {
         assert!(matches!(beyond, Err(StoreError::Beyond { .. })));
     }
 
-    // All pages, one after the other; what is added between two pages changes nothing.
+    // Reads all pages in order; turns added between two pages change nothing.
     fn statement(&mut self, name: &str, query: &StatementQuery) -> Vec<StatementPage> {
         let mut query = StatementQuery {
             account: account(name),
@@ -301,7 +302,7 @@ impl Lived {
             let time = self.at(position).time;
             query.from.is_none_or(|from| time >= from) && query.to.is_none_or(|to| time < to)
         };
-        // Every change of the balance is an entry, and each entry says it.
+        // Every change of the balance is an entry that states it.
         let balance = |position: u64| match position {
             0 => None,
             position => self.at(position).balances.get(name).copied(),
@@ -428,7 +429,7 @@ fn the_index_of_a_journal_that_went_on_otherwise_is_forgotten() {
     lived.index();
     let end = lived.end();
     lived.store = None;
-    // Somebody takes away the newest turns and the witness, and the process goes on.
+    // Removes the newest turns and the durable watermark; the process then continues.
     let cut = end - 30;
     let db = images::engine(lived.dir.path());
     for (tree, width) in [("journal", 8), ("states-2", 8)] {
@@ -465,7 +466,7 @@ fn the_index_of_a_journal_that_went_on_otherwise_is_forgotten() {
     assert_eq!(of_index, None);
 }
 
-// Works on the index under the store.
+// Works on the index below the store.
 fn values<T>(lived: &Lived, work: impl FnOnce(&sled::Tree) -> T) -> T {
     let db = images::engine(lived.dir.path());
     let worked = work(&db.open_tree("stretches").expect("the tree is there"));

@@ -1,7 +1,7 @@
-//! Recovery: the newest whole recorded state and the journal behind it are the process as it was.
+//! Recovery: the newest whole recorded state and the journal after it give back the process as it was.
 //!
-//! Without this, a restart could lose or double what had been acknowledged wherever the background work had not
-//! come as far as the journal, and nobody would notice before the sums are wrong.
+//! Without this, a restart could lose or duplicate acknowledged operations wherever the background work lagged behind
+//! the journal, and nobody would notice before the sums are wrong.
 
 mod teller;
 
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 const SEEDS: u64 = 3;
 const ROUNDS: u64 = 10;
 
-/// How the background work stands when the store is dropped.
+/// The progress of the background work when the store is dropped.
 #[derive(Debug, Clone, Copy)]
 enum Background {
     /// Keeps up, more or less.
@@ -50,7 +50,7 @@ fn states_whose_chunks_are_lost_are_passed_over() {
         let mut known = BTreeSet::new();
         let mut life = Life::new(seed, Background::Lagging);
         life.live(|dir, teller| {
-            // Of the chunks that are new since the last start some are lost; seldom, any.
+            // Some of the chunks written since the last start are lost; rarely, any chunk.
             let any = teller.random.below(4) == 0;
             chunks(dir, |key| {
                 let fresh = known.insert(key.to_vec());
@@ -65,7 +65,7 @@ fn states_whose_chunks_are_lost_are_passed_over() {
     );
 }
 
-// Without this each snapshot of a quiet cluster would leave a state that says what the one before says, for ever.
+// Without this, each snapshot of a quiet cluster would leave a state that repeats the one before, for ever.
 #[test]
 fn states_near_each_other_are_thinned_and_a_restart_needs_none_of_them() {
     const ROUNDS: u64 = 150;
@@ -97,7 +97,7 @@ fn one_deposit() -> Input {
     }
 }
 
-// One seed from the environment, or the usual ones.
+// One seed from the environment, or the default ones.
 fn seeds() -> Vec<u64> {
     match std::env::var("SNAPLEDGER_SEED") {
         Ok(seed) => vec![seed.parse().expect("SNAPLEDGER_SEED is a number")],
@@ -105,7 +105,7 @@ fn seeds() -> Vec<u64> {
     }
 }
 
-/// What is left of a life.
+/// What is left of a run.
 struct Remains {
     dir: TempDir,
     teller: Teller,
@@ -139,7 +139,7 @@ impl Life {
         }
     }
 
-    // `accident` happens to the files while no store is open.
+    // `accident` is applied to the files while no store is open.
     fn live(&mut self, mut accident: impl FnMut(&Path, &mut Teller)) -> Remains {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut store = open(dir.path());
@@ -175,8 +175,8 @@ impl Life {
             let written = store.state(cut);
             let is_thinned = matches!(written, Err(StoreError::Damaged { .. }));
             if first >= Some(cut) && (is_thinned || written.expect("it is readable").is_some()) {
-                // Written in an earlier life, and whole again since what it shares with others was written; or not kept
-                // then, since it was near another one.
+                // It was written in an earlier life and has become whole again because chunks that it shares with
+                // others were rewritten; or it was not kept at the time because it was near another one.
                 continue;
             }
             assert_eq!(again.get(&cut), by_cut([lost]).get(&cut), "sealed at {cut}");
@@ -187,7 +187,7 @@ impl Life {
         let mut found = finished.clone();
         found.sort_by(|a, b| a.snapshot.cmp(&b.snapshot));
         assert_eq!(found, expected, "finished recordings");
-        // The first is the state that was restored, sealed again where the journal goes on from it.
+        // The first is the restored state, sealed again where the journal continues from it.
         for passed_over in sealed.iter().skip(1) {
             let cut = passed_over.registers.position;
             assert_eq!(store.state(cut).expect("it is readable"), None);
@@ -210,7 +210,7 @@ fn assert_same(recovered: &mut Process, teller: &Teller) {
         live.bank().balance_total()
     );
     recovered.begin_turn(0, live.registers().time);
-    // A refusal is remembered for one life of a process only: it has changed nothing.
+    // Only one incarnation of a process remembers a refusal: it has changed nothing.
     let done = teller.answers.iter();
     let done = done.filter(|(_, _, answer)| answer.outcome.is_ok());
     for (request, operation, answer) in done {
@@ -224,7 +224,7 @@ fn assert_same(recovered: &mut Process, teller: &Teller) {
     assert_eq!(turn.records, [], "what was answered is not done again");
 }
 
-// What a sealed state says, comparable: its cells are in no order.
+// Sealed states in comparable form: their cells have no defined order.
 fn by_cut<'a>(sealed: impl IntoIterator<Item = &'a Sealed>) -> BTreeMap<Lsn, Sealed> {
     let ordered = |sealed: &Sealed| {
         let mut sealed = sealed.clone();
@@ -234,7 +234,7 @@ fn by_cut<'a>(sealed: impl IntoIterator<Item = &'a Sealed>) -> BTreeMap<Lsn, Sea
     sealed.into_iter().map(ordered).collect()
 }
 
-// Removes chunks from a store that is closed.
+// Removes chunks from a closed store.
 fn chunks(dir: &Path, mut is_lost: impl FnMut(&[u8]) -> bool) {
     let db = teller::images::engine(dir);
     let tree = db.open_tree("chunks").expect("the tree is there");

@@ -1,8 +1,8 @@
-//! Retention, cut off at any step: whatever a kill or a power cut leaves, each snapshot that is to stay is whole, and each
-//! that is to go is there whole or gone for good.
+//! Retention, interrupted at any step: whatever a kill or a power cut leaves, each snapshot to be kept is whole, and
+//! each to be deleted is either still there or gone for good.
 //!
-//! Without this, a crash between the deletes could leave a snapshot that names chunks which are gone, or a sweep take a
-//! chunk that somebody found here a moment before and therefore did not write.
+//! Without this, a crash between the deletes could leave a snapshot that names deleted chunks, or a sweep could delete
+//! a chunk that a writer had just found here and therefore did not write.
 
 mod teller;
 
@@ -26,24 +26,24 @@ use teller::{
 use tempfile::TempDir;
 
 const ROUNDS: u64 = 100;
-/// Rounds of one store: a long journal makes each look at an image longer.
+/// Rounds per store: a longer journal makes the examination of each image slower.
 const ROUNDS_EACH: u64 = 15;
 const SEED: u64 = 1;
-/// Turns that touch so many accounts fill a stretch of the index.
+/// Turns that touch this many accounts fill a segment of the index.
 const STRETCH_TOUCHES: usize = 16;
-/// The bytes that a disk writes wholly or not at all.
+/// The unit that a disk writes atomically.
 const SECTOR_BYTES: usize = 512;
-/// One of so many looks of the sweep is a turn of the process, so that both go on together.
+/// One in this many callbacks of the sweep runs a turn of the process, so that both proceed together.
 const TURN_EVERY: u64 = 6;
 
-/// Takes an image at one step: a sync, or a look of the sweep.
+/// Takes an image at one step: a sync, or a callback of the sweep.
 struct Crash {
     dir: PathBuf,
     random: Random,
     steps: u64,
-    /// At which step; none while nothing is to be taken.
+    /// The step at which the image is taken; `None` while none is wanted.
     at: Option<u64>,
-    /// The log as it was at the last sync.
+    /// The log as of the last sync.
     durable: Vec<u8>,
     image: Option<TempDir>,
 }
@@ -58,7 +58,7 @@ impl Crashing {
         crash.durable = crash.log();
     }
 
-    /// The image, if the step came, and how many there were.
+    /// Returns the image, if the step came, and the number of steps.
     fn disarm(&self) -> (Option<TempDir>, u64) {
         let mut crash = self.crash();
         crash.at = None;
@@ -87,7 +87,8 @@ impl Crash {
         fs::read(self.dir.join("db")).expect("it is there")
     }
 
-    // A kill leaves what was written; a power cut what was synced before, and maybe some sectors more.
+    // A kill leaves everything that was written; a power cut leaves what was synced before, and possibly some further
+    // sectors.
     fn take(&mut self) {
         let image = tempfile::tempdir().expect("a temporary directory");
         let kind = self.random.below(3);
@@ -119,7 +120,7 @@ impl Medium for Crashing {
     }
 }
 
-/// A store with snapshots that come and go.
+/// A store with snapshots that are added and deleted.
 struct Scene {
     crashing: Crashing,
     /// Steps of the last round.
@@ -127,14 +128,14 @@ struct Scene {
     store: Store,
     teller: RefCell<Teller>,
     random: Random,
-    /// Everything that was published and not chosen to go.
+    /// Everything that was published and not chosen for deletion.
     staying: BTreeMap<SnapshotId, Published>,
-    /// States, turns and chunks that went.
+    /// The states, turns and chunks that were deleted.
     trimmed: Trimmed,
     swept: u64,
     pinned: BTreeSet<SnapshotId>,
     balances: RefCell<BTreeMap<Lsn, Balances>>,
-    /// Last: the store has its files open.
+    /// Last, because the store has its files open.
     dir: TempDir,
 }
 
@@ -156,7 +157,7 @@ impl Scene {
         let crashing = Crashing(Arc::new(Mutex::new(crash)));
         let store = Store::open_on(dir.path(), CLUSTER, &me(), Box::new(crashing.clone()));
         let store = store.expect("a new store");
-        // Of the index, too, there is much to come and go.
+        // The index, too, has many segments to be added and deleted.
         store.set_stretch_touches(STRETCH_TOUCHES);
         let teller = Teller::new(seed, teller::recover(&store));
         Self {
@@ -182,7 +183,7 @@ impl Scene {
         self.balances.borrow_mut().insert(position, now);
     }
 
-    // Snapshots are started, recorded and published, until there are two more.
+    // Starts, records and publishes snapshots until there are two more.
     fn grow(&mut self) {
         self.teller.borrow_mut().catch_up(&self.store);
         self.store.write_stretches().expect("there is room");
@@ -253,7 +254,7 @@ impl Scene {
         }
     }
 
-    // Some snapshots go, and their chunks, while the process works on; the image is of one step of that.
+    // Deletes some snapshots and their chunks while the process continues; the image is taken at one step of that.
     fn shrink(&mut self) -> (Vec<SnapshotId>, Option<TempDir>) {
         let known: Vec<_> = self.staying.keys().cloned().collect();
         let chosen = known.into_iter().filter(|_| self.random.below(2) == 0);
@@ -270,7 +271,7 @@ impl Scene {
         for snapshot in &going {
             self.staying.remove(snapshot);
         }
-        // Now and then all states but the newest, else those before the oldest snapshot that stays.
+        // Occasionally all states but the newest are deleted, otherwise those before the oldest snapshot that is kept.
         let since = self
             .store
             .oldest_unpinned()
@@ -307,7 +308,7 @@ impl Scene {
             for part in published.state.parts.values() {
                 let counted = store.count(&me(), part).expect("it is whole");
                 let mut then = published.state.counted[&me()];
-                // What is before the horizon cannot be chained any more.
+                // What lies before the horizon cannot be verified against the journal any more.
                 if store
                     .horizon()
                     .is_some_and(|(first, _)| part.state.position.next() < first)
@@ -325,7 +326,7 @@ impl Scene {
         }
     }
 
-    // From the horizon on every position has its answer, before it none.
+    // From the horizon on, every position can be queried; before it, none.
     fn assert_past(&self, store: &Store) {
         let oldest = store
             .horizon()
@@ -349,7 +350,7 @@ impl Scene {
         }
     }
 
-    // What a crash has left, opened again.
+    // Opens and examines what a crash has left.
     fn examine(&self, image: &Path, going: &[SnapshotId]) {
         let store = Store::open(image, CLUSTER, &me()).expect("it opens");
         let recovered = store.recover(&me(), &topology(), OPEN_SNAPSHOTS_MAX);
@@ -457,7 +458,7 @@ fn what_is_let_go_gives_its_bytes_back() {
     );
     assert_eq!(after.snapshots, 2);
     assert_eq!(after.chunks_unreferenced.count, 0);
-    // What is left is no measure: it holds what the merges since have written.
+    // What is left is no measure: it includes what the merges have written since.
     let gone = swept.map_or(0, |swept| swept.bytes);
     assert!(gone * 2 > chunks.bytes, "most of it was of the past");
 }

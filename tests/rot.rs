@@ -1,7 +1,7 @@
-//! Rot: whatever bit flips, in a stored value or in the engine's own files, is named, or the state is exact.
+//! Rot: whatever bit flips, in a stored value or in the engine's own files, is reported, or the state is exact.
 //!
-//! Without this, a single bit could take back everything that was acknowledged after it: the engine takes a damaged
-//! record for the torn end of its log, and the node would go on from an older state without a word.
+//! Without this, a single bit could undo everything that was acknowledged after it: the engine takes a damaged record
+//! for the torn end of its log, and the node would silently continue from an older state.
 
 mod teller;
 
@@ -18,9 +18,9 @@ use teller::images;
 use teller::{CLUSTER, Random, Teller, balances, open, process_id, recover, topology};
 use tempfile::TempDir;
 
-/// The engine's own files, and how many flips each gets.
+/// The engine's own files, and the number of flips in each.
 const FILES: [(&str, u64); 4] = [("db", 40), ("conf", 8), ("snap.", 12), ("witness", 8)];
-/// The trees of the store; each gets so many flips in stored values.
+/// The trees of the store; stored values of each are flipped.
 const TREES: [&str; 8] = [
     "journal",
     "states-2",
@@ -33,9 +33,8 @@ const TREES: [&str; 8] = [
 ];
 const FLIPS_PER_TREE: u64 = 5;
 
-// A store with something in each tree, a snapshot of the engine's own, and a turn as its last word; and the process
-// on it.
-/// How often a store that has lived was opened.
+// A store with something in each tree, an engine snapshot, and a turn as its last write; and the process on it.
+/// How often a used store was opened.
 const LIVES: u64 = 2;
 
 fn lived() -> (TempDir, Teller) {
@@ -51,7 +50,7 @@ fn lived() -> (TempDir, Teller) {
     pin(&store, &teller);
     store.write_stretches().expect("there is room");
     drop(store);
-    // The engine makes its snapshot when it opens what another life has left.
+    // The engine writes its snapshot when it opens what an earlier run has left.
     let store = open(dir.path());
     teller.process = recover(&store);
     teller.random_turns(&store);
@@ -74,7 +73,7 @@ fn publish(store: &Store, teller: &Teller) {
     store.publish(&state).expect("there is room");
 }
 
-// One that is here, and those of others, which nothing else in this store speaks of.
+// Pins one snapshot that is here, and some of other processes that nothing else in this store mentions.
 fn pin(store: &Store, teller: &Teller) {
     let snapshot = &teller.unconfirmed[0].snapshot;
     let pinned = store.pin(snapshot, true, (&process_id("p"), Hlc::at(1)));
@@ -121,7 +120,7 @@ fn contents(dir: &Path) -> BTreeMap<OsString, Vec<u8>> {
         .collect()
 }
 
-/// What a flip did: whether a restart and whether a check has named it.
+/// The effects of the flips: whether a restart and whether a check reported them.
 #[derive(Debug, Default)]
 struct Named {
     flips: u64,
@@ -132,7 +131,7 @@ struct Named {
 }
 
 impl Named {
-    /// Restarts and checks a damaged store, each on a copy of its own; what is not named must be exact.
+    /// Restarts and checks a damaged store, each on its own copy. What is not reported must be exact.
     fn note(&mut self, damaged: &Path, teller: &Teller, good: &Report) {
         self.flips += 1;
         let restarted = copy(damaged);
@@ -213,7 +212,7 @@ fn a_flipped_bit_in_a_stored_value_is_named_by_a_check_and_harmless_or_named_at_
     }
 }
 
-// Flips a bit of a value as the engine holds it, so that its own checksums see nothing.
+// Flips a bit of a value through the engine, so that the engine's own checksums stay valid.
 fn flip_value(dir: &Path, tree: &str, random: &mut Random) -> bool {
     let db = images::engine(dir);
     let tree = db.open_tree(tree).expect("it is readable");

@@ -1,5 +1,5 @@
-//! Scenario files come out to the letter, and what cannot be run is refused with file and line. Without this the
-//! algorithm could change its behaviour while every property still holds.
+//! Scenario files produce exactly the expected reports, and files that cannot be run are refused with file and line.
+//! Without this, the algorithm could change its behaviour while every property still holds.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| unreachable!("{}: {error}", path.display()))
 }
 
-/// What a scenario gives: its report, or why there is none.
+/// Returns the report of a scenario, or the reason why there is none.
 fn outcome(topology: &str, events: &str, delays: &str) -> Result<String, String> {
     let source = |name, text| Source { name, text };
     let scenario = Scenario::parse(source("t.top", topology), source("e.events", events));

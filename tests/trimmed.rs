@@ -1,6 +1,6 @@
-//! A trim beside all else that goes on in a store: indexing, stretches that wait to be written, a kill in between, a peer that
-//! was forgotten. Without this a store might never open again because the index names turns that are gone, or keep its
-//! whole past for a marker that never comes.
+//! A trim concurrent with everything else in a store: indexing, segments waiting to be written, a kill in between, a
+//! forgotten peer. Without this, a store might never open again because the index names deleted turns, or keep its
+//! whole past for a marker that never arrives.
 
 mod teller;
 
@@ -15,7 +15,7 @@ use snapledger::store::{StatementQuery, Store, StoreError};
 use teller::{CLUSTER, Teller, account, images, open, process_id, recover};
 use tempfile::TempDir;
 
-/// Everything that was ever before.
+/// Everything recorded so far.
 const ALL: Hlc = Hlc(u64::MAX);
 
 struct Scene {
@@ -25,7 +25,7 @@ struct Scene {
 }
 
 impl Scene {
-    // Stretches of the index are full at so many touches.
+    // Segments of the index are full at this many touches.
     fn new(touches: usize) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let store = open(dir.path());
@@ -58,7 +58,7 @@ impl Scene {
         self.store.horizon()
     }
 
-    /// Closes it, and opens it again.
+    /// Closes and reopens the store.
     fn opened(self) -> Result<(), StoreError> {
         drop(self.store);
         images::await_release(self.dir.path());
@@ -93,7 +93,7 @@ fn a_kill_before_the_index_is_trimmed_leaves_a_store_that_opens() {
     assert_eq!(found.expect("it is whole"), Some(3));
 }
 
-// Otherwise the state that the store begins with goes, and then nothing says what was there.
+// Without this, the state that the store begins with would be deleted, and nothing would show what was there.
 #[test]
 fn states_that_an_interrupted_trim_left_do_not_replace_the_first() {
     let mut scene = Scene::new(65_536);
@@ -120,7 +120,7 @@ fn states_that_an_interrupted_trim_left_do_not_replace_the_first() {
     scene.opened().expect("it opens");
 }
 
-// Otherwise one process with such a store would leave the whole cluster without an audit of that time.
+// Without this, one process with such a store would leave the whole cluster without an audit of that time.
 #[test]
 fn a_gap_of_a_trimmed_journal_is_not_known_and_not_too_old() {
     let mut scene = Scene::new(65_536);
@@ -142,7 +142,7 @@ fn a_gap_of_a_trimmed_journal_is_not_known_and_not_too_old() {
     assert_eq!(store.position(), end);
 }
 
-// Otherwise a statement would say that it reaches back into a gap.
+// Without this, a statement would claim to reach back into a gap.
 #[test]
 fn a_journal_that_is_trimmed_up_to_its_gap_is_known_from_behind_it() {
     let mut scene = Scene::new(65_536);
@@ -155,7 +155,7 @@ fn a_journal_that_is_trimmed_up_to_its_gap_is_known_from_behind_it() {
     let behind = store.position().next();
     let teller = Teller::new(1, recover(&store));
     let mut scene = Scene { store, teller, dir };
-    // Its first turn behind the gap records the state that it held before.
+    // The first turn after the gap records the state that the process held before.
     scene.checkpoint();
     let (first, horizon) = scene.trim().expect("turns went");
     assert_eq!(first, behind);
@@ -207,7 +207,7 @@ fn whoever_indexes_goes_on_behind_the_new_horizon() {
     assert!(store.horizon().is_some());
 }
 
-// Without this a statement would have no word for a pinned snapshot that a lost store has recorded, once older turns are gone.
+// Without this, a statement would not mention a pinned snapshot recorded by a lost store, once older turns are deleted.
 #[test]
 fn a_snapshot_of_a_lost_store_is_left_out_and_that_is_said_after_a_trim_too() {
     let mut scene = Scene::new(65_536);
@@ -253,7 +253,8 @@ fn a_snapshot_of_a_lost_store_is_left_out_and_that_is_said_after_a_trim_too() {
     assert!(!left_out(&scene.store, Some(lost)), "it is of later");
 }
 
-// Without this a long journal would cost a key for each turn of every snapshot there ever was; or old turns be lost to who asks.
+// Without this, a long journal would need a key for each turn of every snapshot there ever was, or old turns could not
+// be queried.
 #[test]
 fn old_turns_are_packed_as_snapshots_are_published_and_answer_as_before() {
     let mut scene = Scene::new(65_536);
@@ -284,7 +285,8 @@ fn old_turns_are_packed_as_snapshots_are_published_and_answer_as_before() {
     };
     drop(scene.store);
     images::await_release(&path);
-    // 1,501 turns, the newest 1,024 before the state stay alone: seven blocks of 64 fit before them.
+    // 1,501 turns, of which the newest 1,024 before the state are stored individually: seven blocks of 64 fit before
+    // them.
     assert_eq!(trees(&path), [7, 1501 - 7 * 64]);
     let store = open(&path);
     recover(&store);

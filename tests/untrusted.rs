@@ -1,7 +1,7 @@
-//! Every reader of bytes from outside is given what is almost right: real values with bytes changed, cut off, doubled.
+//! Every reader of external bytes is given almost valid input: real values with bytes changed, truncated or duplicated.
 //!
-//! Without this, only the damage that a test describes would be known to be refused: a length that claims too much, or a figure
-//! out of range, would end the node that reads it. The same readers are fuzzed without bounds from `fuzz/`.
+//! Without this, only the damage that a test describes would be known to be refused: an excessive length or a figure
+//! out of range could crash the node that reads it. The same readers are fuzzed without bounds from `fuzz/`.
 
 mod teller;
 
@@ -19,13 +19,13 @@ use snapledger::transport::wire::part_to_wire;
 use snapledger::untrusted::{self, READERS, Reader};
 use teller::{CLUSTER, Random, Teller, fixtures, open, process_id, recover};
 
-/// What a stored value begins with.
+/// The length of the header of a stored value.
 const FRAME_HEADER_BYTES: usize = 10;
-/// How often each reader is given something. A backup opens an engine where its head is right.
+/// Cases per reader. A backup with a valid head opens an engine.
 const CASES: u32 = 4000;
 const CASES_OF_BACKUPS: u32 = 200;
 
-/// One change of some bytes.
+/// One change to some bytes.
 #[derive(Debug, Clone)]
 enum Damage {
     Set(Index, u8),
@@ -68,7 +68,7 @@ impl Damage {
     }
 }
 
-// Gives the samples to a reader: as they are, damaged, and anything else.
+// Gives a reader the samples unchanged, damaged samples, and arbitrary bytes.
 fn try_out(reader: Reader, cases: u32, samples: Vec<Vec<u8>>) {
     samples.iter().for_each(|sample| reader(sample));
     let config = ProptestConfig {
@@ -187,7 +187,7 @@ fn proofs_are_read_or_refused() {
     try_out(untrusted::proof, CASES, samples);
 }
 
-// Without this a reader that is added would not be fuzzed, and nobody would notice.
+// Without this, a new reader could remain unfuzzed unnoticed.
 #[test]
 fn every_reader_has_a_fuzz_target() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");

@@ -1,5 +1,6 @@
-//! From one store format to the next: a kill in the middle leaves one format or the other, wholly, and going on from
-//! there gives what an upgrade in peace gives. Without this the first user who upgrades and loses power loses a store.
+//! From one store format to the next: a kill in the middle leaves one format or the other, wholly, and continuing from
+//! there gives the same result as an undisturbed upgrade. Without this, the first user who loses power during an
+//! upgrade would lose a store.
 
 mod teller;
 
@@ -16,9 +17,10 @@ use teller::fixtures::{CLUSTER, Values, export, fixture_of, import, number};
 use teller::images;
 use tempfile::TempDir;
 
-/// The format that is written.
+/// The format that this version writes.
 const NEWEST: u32 = 6;
-/// Places in the engine's log at which the upgrade is cut off, but for the first; more with SNAPLEDGER_IMAGES.
+/// Positions in the engine's log at which the upgrade is cut off, in addition to the first; `SNAPLEDGER_IMAGES` sets
+/// another number.
 const IMAGES: usize = 10;
 const TREES: [&str; 9] = [
     "journal",
@@ -36,7 +38,7 @@ fn p() -> ProcessId {
     ProcessId::parse("p").expect("a valid id")
 }
 
-/// What is stored, but for what every start counts, and the format by itself.
+/// The stored values without what every start counts up, and the format separately.
 struct Contents {
     format: u64,
     values: Values,
@@ -64,7 +66,7 @@ impl Contents {
         Self { format, values }
     }
 
-    // What a program of that format looks at.
+    // What a program of that format reads.
     fn seen(mut self) -> Values {
         let unseen = if self.format == 1 {
             "states-2"
@@ -76,9 +78,9 @@ impl Contents {
     }
 }
 
-// The bytes of a log, without the zeros that it is laid out with.
+// The bytes of a log without its trailing zeros.
 fn log(dir: &Path) -> Vec<u8> {
-    // Waits until the engine has let go of its files.
+    // Waits until the engine has released its files.
     drop(images::engine(dir));
     let mut bytes = fs::read(dir.join("db")).expect("it is readable");
     let end = bytes.iter().rposition(|byte| *byte != 0);
@@ -115,7 +117,7 @@ impl Upgrade {
         }
     }
 
-    // The store as a kill leaves it that let the log come as far as `end`.
+    // The store as after a kill that let the log reach `end`.
     fn cut_off(&self, end: usize) -> TempDir {
         let image = tempfile::tempdir().expect("a temporary directory");
         images::copy(self.before.path(), image.path());
@@ -149,7 +151,7 @@ fn an_upgrade_that_is_cut_off_leaves_one_format_or_the_other_wholly() {
         let found = Contents::of(dir.path());
         let is_old = found.format == 1;
         seen[usize::from(!is_old)] += 1;
-        // Behind format 2 steps change nothing but the number.
+        // After format 2, the steps change nothing but the number.
         let expected = if is_old { &old } else { &upgrade.upgraded };
         assert!(found.seen() == *expected, "image {image} of {end} bytes");
         goes_on(&upgrade, &dir);

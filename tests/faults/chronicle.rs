@@ -1,4 +1,4 @@
-//! //! Continuous snapshots and what clients observed of them. Every snapshot that was begun must become complete and
+//! Continuous snapshots and what clients observed of them. Every snapshot that was begun must become complete and
 //! verify, and a published revision must never change.
 
 use std::collections::hash_map::DefaultHasher;
@@ -14,26 +14,26 @@ use crate::load::CALL_MAX;
 use crate::random::Random;
 use crate::rest::{Answer, Rest, asked, posted};
 
-/// /// The snapshot history of a cluster as its clients saw it. Clones share state.
+/// The snapshot history of a cluster as its clients saw it. Clones share state.
 #[derive(Clone)]
 pub(crate) struct Chronicle {
     rests: Vec<(&'static str, Rest)>,
     entries: Arc<Mutex<Vec<Entry>>>,
 }
 
-/// /// A snapshot whose begin call was acknowledged.
+/// A snapshot whose begin call was acknowledged.
 #[derive(Debug, Clone)]
 struct Entry {
     snapshot: String,
     initiator: &'static str,
-    /// /// The deposits acknowledged before it began. None may be missing from it.
+    /// The deposits acknowledged before it began. None may be missing from it.
     deposits_min: i64,
     was_partial: bool,
-    /// /// The complete revision, as first seen.
+    /// The complete revision, as first seen.
     complete: Option<Bytes>,
 }
 
-/// /// A hash of the response body, and its ETag.
+/// A hash of the response body, and its ETag.
 type Bytes = (u64, String);
 
 impl Chronicle {
@@ -44,7 +44,7 @@ impl Chronicle {
         }
     }
 
-    /// /// Begins a snapshot and returns its id; `None` if the node is not available.
+    /// Begins a snapshot and returns its id; `None` if the node is not available.
     pub(crate) async fn begin(&self, initiator: &'static str, deposits_min: i64) -> Option<String> {
         let begin = posted("/v1/snapshots", &json!({}), &[]);
         let answer = timeout(CALL_MAX, self.rest(initiator).try_send(begin)).await;
@@ -64,7 +64,7 @@ impl Chronicle {
         Some(snapshot)
     }
 
-    /// /// Reads every snapshot that was not complete yet and verifies those that are complete now. `deposits_max` is
+    /// Reads every snapshot that was not complete yet and verifies those that are complete now. `deposits_max` is
     /// evaluated after the read: all deposits requested so far, acknowledged or not.
     pub(crate) async fn look(&self, deposits_max: impl Fn() -> i64) {
         let open: Vec<(usize, Entry)> = {
@@ -94,7 +94,7 @@ impl Chronicle {
         }
     }
 
-    /// /// Checks that one node still answers with what it published before.
+    /// Checks that one node still answers with what it published before.
     pub(crate) async fn is_as_before(&self, initiator: &str, random: &mut Random) {
         let known: Vec<Entry> = {
             let entries = self.entries();
@@ -109,7 +109,7 @@ impl Chronicle {
         }
     }
 
-    /// /// Checks the same for all snapshots, and that none is left incomplete, whoever began it.
+    /// Checks the same for all snapshots, and that none is left incomplete, whoever began it.
     pub(crate) async fn is_whole(&self, deposits_max: impl Fn() -> i64) {
         until("every snapshot complete", async || {
             self.look(&deposits_max).await;
@@ -140,7 +140,7 @@ impl Chronicle {
         }
     }
 
-    /// /// Returns how many snapshots were begun, and how many of them were seen partial first.
+    /// Returns how many snapshots were begun, and how many of them were seen partial first.
     pub(crate) fn counts(&self) -> (usize, usize) {
         let entries = self.entries();
         let partial = entries.iter().filter(|entry| entry.was_partial);
@@ -157,7 +157,7 @@ impl Chronicle {
         );
     }
 
-    // // `None` if the node is not available, or has just opened and does not know yet which snapshots it resumes.
+    // `None` if the node is not available, or has just opened and does not know yet which snapshots it resumes.
     async fn read(&self, entry: &Entry) -> Option<Answer> {
         let path = format!("/v1/snapshots/{}", entry.snapshot);
         let answer = self.rest(entry.initiator).try_send(asked(&path, &[]));
@@ -179,7 +179,7 @@ impl Chronicle {
     }
 }
 
-/// /// Asserts that a complete snapshot is consistent in itself, misses no acknowledged deposit and contains none that
+/// Asserts that a complete snapshot is consistent in itself, misses no acknowledged deposit and contains none that
 /// nobody requested.
 pub(crate) fn prove(snapshot: &Value, (deposits_min, deposits_max): (i64, i64)) {
     assert_eq!(snapshot["status"], "complete", "{snapshot}");
@@ -205,7 +205,7 @@ pub(crate) fn prove(snapshot: &Value, (deposits_min, deposits_max): (i64, i64)) 
     );
 }
 
-/// /// The interval between two begins.
+/// The interval between two begins.
 pub(crate) const BEGIN_EVERY: Duration = Duration::from_millis(800);
 
 fn bytes(answer: &Answer) -> Bytes {

@@ -1,6 +1,6 @@
-//! //! The wall clocks of the nodes jump by days and years, forwards and backwards, under load (faults 20 and 27).
-//! Sums, order and snapshots must be unaffected; on no node may an instant be earlier than the one before, or further
-//! ahead of the true time than `clock.ahead_max`.
+//! The wall clocks of the nodes jump by days and years, forwards and backwards, under load (faults 20 and 27). Sums,
+//! order and snapshots must be unaffected; on no node may an instant be earlier than the one before, or further ahead
+//! of the true time than `clock.ahead_max`.
 //!
 //! Without this, an administrator who sets a clock could break the order of the history or block the clocks of the
 //! whole cluster. libfaketime provides the false time; where it is not installed, the test says so and passes.
@@ -18,7 +18,7 @@ use crate::rest::Rest;
 use crate::scene::Scene;
 
 const LIBRARY: &str = "faketime/libfaketimeMT.so.1";
-/// /// Which node jumps, and how far from the true time. The clocks of the other two agree each time.
+/// Which node jumps, and how far from the true time. The clocks of the other two agree each time.
 const JUMPS: [(&str, &str); 8] = [
     ("n1", "+1d"),
     ("n1", "-1d"),
@@ -32,7 +32,7 @@ const JUMPS: [(&str, &str); 8] = [
 /// The default of `clock.ahead_max`.
 const AHEAD_MAX: SignedDuration = SignedDuration::from_secs(60);
 
-/// /// The newest instant and journal position that each node has reported.
+/// The newest instant and journal position that each node has reported.
 type Told = BTreeMap<&'static str, (u64, Timestamp)>;
 
 pub(crate) async fn clocks_jump_by_days_and_nothing_else_does() {
@@ -65,7 +65,7 @@ pub(crate) async fn clocks_jump_by_days_and_nothing_else_does() {
         .await;
     }
     set_clock(&scene.programs, "n2", "+0");
-    // // A node that opens with a clock far ahead of or behind its journal continues from the journal's time.
+    // A node that opens with a clock far ahead of or behind its journal continues from the journal's time.
     for jump in ["+365d", "-365d"] {
         scene.programs.kill("n1");
         set_clock(&scene.programs, "n1", jump);
@@ -94,7 +94,7 @@ fn library() -> Option<PathBuf> {
     places.find(|path| path.exists())
 }
 
-// // Replaces the file atomically: a node that reads half a file would not know the time.
+// Replaces the file atomically: a node that reads half a file would not know the time.
 fn set_clock(programs: &Programs, id: &str, offset: &str) {
     let file = programs.file(&format!("{id}.time"));
     let next = file.with_extension("next");
@@ -118,7 +118,7 @@ async fn tells_no_earlier(rest: &Rest, id: &'static str, told: &mut Told) {
     }
 }
 
-// // On every process, a later cut has no earlier instant. Snapshot durations are not measured by the wall clock.
+// On every process, a later cut has no earlier instant. Snapshot durations are not measured by the wall clock.
 async fn history_is_in_order(rest: &Rest) {
     let list = rest.read("/v1/snapshots?status=complete&limit=1000").await;
     let mut cuts: BTreeMap<String, Vec<(u64, Timestamp)>> = BTreeMap::new();

@@ -1,5 +1,5 @@
-//! //! A peer that stays down costs disk space, not memory, however much is queued for it. When it returns, it is
-//! served without starving the clients. Without this, one absent node could take down the others.
+//! A peer that stays down costs disk space, not memory, however much is queued for it. When it returns, it is served
+//! without starving the clients. Without this, one absent node could take down the others.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -16,23 +16,23 @@ use crate::programs::Programs;
 use crate::rest::Rest;
 use crate::view::channel;
 
-/// /// Transfers per call.
+/// Transfers per call.
 const BATCH: usize = 1000;
 const VALUE_BYTES: usize = 32 * 1024;
-/// /// Small calls that are timed before the peer is back.
+/// Small calls that are timed before the peer is back.
 const PROBES: usize = 500;
-/// /// Concurrent puts.
+/// Concurrent puts.
 const PUTS: usize = 16;
-/// /// The queue of the short run. The values come in two halves of 75 MiB.
+/// The queue of the short run. The values come in two halves of 75 MiB.
 const VALUES: usize = 4800;
 const TRANSFERS: usize = 10_000;
-/// /// How much memory the second half may add. Measured in a debug build: −14 to 28 MiB, from changes in the engine's
+/// How much memory the second half may add. Measured in a debug build: −14 to 28 MiB, from changes in the engine's
 /// cache. If the values were held in memory, it would be 75 MiB.
 const GROWTH_MAX: u64 = 56 << 20;
-/// /// No call may take longer while the peer is being served; most take 3 ms.
+/// No call may take longer while the peer is being served; most take 3 ms.
 const CALL_MAX: Duration = Duration::from_secs(10);
 
-/// /// A node that runs, and a peer that does not.
+/// A node that runs, and a peer that does not.
 struct Waiting {
     programs: Programs,
     ledger: LedgerServiceClient<Channel>,
@@ -41,17 +41,17 @@ struct Waiting {
     sent: usize,
 }
 
-/// /// The result of the long run.
+/// The result of the long run.
 pub(crate) struct Report {
     queued: usize,
-    /// /// The number of queued messages, and the resident bytes at that time.
+    /// The number of queued messages, and the resident bytes at that time.
     resident: Vec<(usize, u64)>,
     alone: Latencies,
     draining: Latencies,
     drained_in: Duration,
 }
 
-/// /// The times of single calls, ascending.
+/// The times of single calls, ascending.
 struct Latencies(Vec<Duration>);
 
 impl Waiting {
@@ -114,7 +114,7 @@ impl Waiting {
         begun.elapsed()
     }
 
-    // // Starts the peer and times calls until the queue is empty.
+    // Starts the peer and times calls until the queue is empty.
     async fn drain(&mut self) -> Latencies {
         self.programs.start("n2").await;
         let mut latencies = Vec::new();
@@ -139,7 +139,7 @@ impl Latencies {
     }
 }
 
-// // The engine's cache is bounded, so the resident memory shows whether anything else grows: the first half fills the
+// The engine's cache is bounded, so the resident memory shows whether anything else grows: the first half fills the
 // cache, the second half must add little. The long run shows how this continues.
 pub(crate) async fn what_waits_for_a_dead_peer_is_on_disk_and_arrives_once() {
     let mut waiting = Waiting::begin().await;
@@ -162,7 +162,7 @@ pub(crate) async fn what_waits_for_a_dead_peer_is_on_disk_and_arrives_once() {
     assert_eq!(two.balance("cash").await, Some(transfers));
 }
 
-/// /// Queues this many transfers and values for the peer.
+/// Queues this many transfers and values for the peer.
 pub(crate) async fn run((transfers, values): (usize, usize), says: impl Fn(String)) -> Report {
     let mut waiting = Waiting::begin().await;
     let mut resident = Vec::new();
@@ -182,7 +182,7 @@ pub(crate) async fn run((transfers, values): (usize, usize), says: impl Fn(Strin
     }
     let mut alone = Vec::new();
     for _ in 0..PROBES {
-        // // The same request as during the drain, so that the times are comparable.
+        // The same request as during the drain, so that the times are comparable.
         channel(&waiting.one, "n1", "n2").await;
         alone.push(waiting.one_call().await);
     }

@@ -1,5 +1,5 @@
-//! //! More requests than a node can handle: it refuses at once at every entry point, and its memory stays bounded.
-//! Without this, a crowd of clients could exhaust the memory and take the node down with everybody's work.
+//! More requests than a node can handle: it refuses at once at every entry point, and its memory stays bounded. Without
+//! this, a crowd of clients could exhaust the memory and take the node down with everybody's work.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,20 +19,20 @@ use crate::await_it::until;
 use crate::load::deposit;
 use crate::programs::Programs;
 
-/// /// Clients that wait for their answers. They fill the queue; further ones are refused.
+/// Clients that wait for their answers. They fill the queue; further ones are refused.
 const WRITERS: usize = 600;
-/// /// Clients that give up before they are answered and ask again.
+/// Clients that give up before they are answered and ask again.
 const IMPATIENT: usize = 100;
 const PATIENCE: Duration = Duration::from_millis(5);
-/// /// As heavy as 128 plain operations: 256 of these fill the queue.
+/// As heavy as 128 plain operations: 256 of these fill the queue.
 const VALUE_BYTES: usize = 127 * 256;
 const DOORS_TRIED: usize = 2;
-/// /// The store itself grows to some 400 MiB. A queue not bounded by weight would take another 2 GiB.
+/// The store itself grows to some 400 MiB. A queue not bounded by weight would take another 2 GiB.
 const GROWTH_MAX: u64 = 800 << 20;
 
 type Keys = KeyValueServiceClient<Channel>;
 
-/// /// Background requests that continue until stopped.
+/// Background requests that continue until stopped.
 struct Flood {
     stop: Arc<AtomicBool>,
     tasks: JoinSet<()>,
@@ -46,7 +46,7 @@ impl Flood {
         }
     }
 
-    // // Repeats the request, whatever the answer.
+    // Repeats the request, whatever the answer.
     fn add(&mut self, client: &Keys, patience: Option<Duration>) {
         let (stop, client) = (Arc::clone(&self.stop), client.clone());
         self.tasks.spawn(async move {
@@ -56,7 +56,7 @@ impl Flood {
                     request.set_timeout(patience);
                 }
                 let _whatever = client.clone().put(request).await;
-                // // A client that is refused at once must not starve the others.
+                // A client that is refused at once must not starve the others.
                 tokio::task::yield_now().await;
             }
         });

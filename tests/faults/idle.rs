@@ -1,5 +1,5 @@
-//! //! Idle connections take descriptors, but no more than can be spared: the node continues to work with known peers
-//! and clients. Without this, a crowd of idle clients would stop a node whose store is healthy.
+//! Idle connections take descriptors, but no more than can be spared: the node continues to work with known peers and
+//! clients. Without this, a crowd of idle clients would stop a node whose store is healthy.
 
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -11,11 +11,11 @@ use tonic::transport::{Channel, Endpoint};
 use crate::await_it::until;
 use crate::programs::Programs;
 
-/// /// The descriptor limit of the node, after it has raised it.
+/// The descriptor limit of the node, after it has raised it.
 const DESCRIPTORS: u64 = 128;
-/// /// Idle connections per port: more than there are descriptors, fewer than the system's accept backlog holds.
+/// Idle connections per port: more than there are descriptors, fewer than the system's accept backlog holds.
 const IDLE_EACH: usize = 100;
-/// /// Several times the interval between two disk checks, each of which opens a directory.
+/// Several times the interval between two disk checks, each of which opens a directory.
 const TIME: Duration = Duration::from_secs(2);
 
 type Bank = BankServiceClient<Channel>;

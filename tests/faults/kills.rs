@@ -1,5 +1,5 @@
-//! //! Repeated `kill -9` of random nodes under load and with continuous snapshots, also while a node opens its store,
-//! and of several nodes at once (fault 1). Without this, durability is only claimed.
+//! Repeated `kill -9` of random nodes under load and with continuous snapshots, also while a node opens its store, and
+//! of several nodes at once (fault 1). Without this, durability is only claimed.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use crate::random::Random;
 use crate::scene::{Outcome, Scene};
 use crate::view::peer_is;
 
-/// /// The parameters of a run. The same seed kills the same nodes after the same numbers of acknowledged calls.
+/// The parameters of a run. The same seed kills the same nodes after the same numbers of acknowledged calls.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
     pub(crate) kills: usize,
@@ -17,12 +17,12 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
 }
 
-/// /// The result of a run.
+/// The result of a run.
 pub(crate) struct Report {
     plan: Plan,
     kills: usize,
     in_opening: usize,
-    /// /// The times from program start to readiness, ascending.
+    /// The times from program start to readiness, ascending.
     reopened: Vec<Duration>,
     outcome: Outcome,
 }
@@ -35,12 +35,12 @@ struct Killer {
     reopened: Vec<Duration>,
 }
 
-/// /// How often a long run reports its progress.
+/// How often a long run reports its progress.
 const SAY_EVERY: Duration = Duration::from_secs(5);
-/// /// A node killed during opening is killed within this time.
+/// A node killed during opening is killed within this time.
 const OPENING_MS: u64 = 80;
 
-/// /// Executes the plan; `says` receives the progress.
+/// Executes the plan; `says` receives the progress.
 pub(crate) async fn run(plan: Plan, says: impl Fn(String)) -> Report {
     let nodes = plan.nodes.clamp(2, IDS.len());
     let scene = Scene::open(Programs::planned(nodes), plan.seed).await;
@@ -111,7 +111,7 @@ impl Killer {
         }
     }
 
-    // // The victims stay down until the others report them as down and a snapshot begins without them.
+    // The victims stay down until the others report them as down and a snapshot begins without them.
     async fn are_missed(&mut self, victims: &[&'static str]) {
         let ids = self.scene.programs.ids();
         let Some(left) = ids.into_iter().find(|id| !victims.contains(id)) else {
@@ -127,7 +127,7 @@ impl Killer {
         }
     }
 
-    // // Usually one, sometimes two, rarely all.
+    // Usually one, sometimes two, rarely all.
     fn victims(&mut self) -> Vec<&'static str> {
         let mut ids = self.scene.programs.ids();
         let count = match self.random.below(12) {

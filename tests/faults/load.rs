@@ -1,4 +1,4 @@
-//! //! Clients that send requests without pause, and the ledger each of them keeps: what it requested, what was
+//! Clients that send requests without pause, and the ledger each of them keeps: what it requested, what was
 //! acknowledged, and what every account must hold in the end.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,47 +20,47 @@ use tonic::{Code, Request, Status};
 use crate::await_it::until;
 use crate::programs::Programs;
 
-/// /// The initial balance of the account `cash` on every node.
+/// The initial balance of the account `cash` on every node.
 const SEED: i64 = 1_000_000_000;
-/// /// Clients per node.
+/// Clients per node.
 const CLIENTS: usize = 2;
-/// /// The deadline of a call, after which it is repeated.
+/// The deadline of a call, after which it is repeated.
 pub(crate) const CALL_MAX: Duration = Duration::from_secs(2);
-/// /// Operations per call.
+/// Operations per call.
 const BATCH: usize = 8;
-/// /// What one batch adds to the client's own account.
+/// What one batch adds to the client's own account.
 pub(crate) const OWN_GROWTH: i64 = DEPOSIT - WITHDRAWAL + MOVED;
 const DEPOSIT: i64 = 5;
 const WITHDRAWAL: i64 = 2;
 const MOVED: i64 = 3;
-/// /// The pause between two calls of a client. The tests are about faults, not speed.
+/// The pause between two calls of a client. The tests are about faults, not speed.
 const PACE: Duration = Duration::from_millis(20);
 const KEEPALIVE: Duration = Duration::from_secs(1);
-/// /// Answers of one client that are compared at the end; far fewer than a node retains.
+/// Answers of one client that are compared at the end; far fewer than a node retains.
 const ANSWERS_KEPT: usize = 500;
 
-/// /// Balances by process and account.
+/// Balances by process and account.
 pub(crate) type Book = BTreeMap<(&'static str, String), i64>;
 
-/// /// Clients that run until they are stopped.
+/// Clients that run until they are stopped.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     pub(crate) tallies: Tallies,
     clients: JoinSet<Client>,
 }
 
-/// /// The tallies of all clients. Clones share state.
+/// The tallies of all clients. Clones share state.
 #[derive(Clone, Default)]
 pub(crate) struct Tallies(Vec<Arc<Mutex<Tally>>>);
 
-/// /// What one client has requested and observed so far.
+/// What one client has requested and observed so far.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tally {
     pub(crate) node: &'static str,
     pub(crate) calls: usize,
     pub(crate) retries: usize,
     pub(crate) slowest: Duration,
-    /// /// The account into which only this client deposits.
+    /// The account into which only this client deposits.
     pub(crate) own: String,
     pub(crate) own_acknowledged: i64,
     pub(crate) deposits_acknowledged: i64,
@@ -68,12 +68,12 @@ pub(crate) struct Tally {
     book: Book,
 }
 
-/// /// A request and its answer.
+/// A request and its answer.
 type Answered = (ApplyRequest, Vec<OperationResult>);
 
 struct Client {
     ids: Vec<&'static str>,
-    /// /// The index of its node in `ids`.
+    /// The index of its node in `ids`.
     node: usize,
     name: String,
     ledger: LedgerServiceClient<Channel>,
@@ -81,15 +81,15 @@ struct Client {
     answers: VecDeque<Answered>,
 }
 
-/// /// What the clients know after the last answer.
+/// What the clients know after the last answer.
 pub(crate) struct Ledger {
     clients: Vec<Client>,
-    /// /// The balances if every operation was applied exactly once.
+    /// The balances if every operation was applied exactly once.
     pub(crate) book: Book,
 }
 
 impl Load {
-    /// /// Funds every node and starts the clients.
+    /// Funds every node and starts the clients.
     pub(crate) async fn begin(programs: &Programs) -> Self {
         let ids = programs.ids();
         let mut load = Self {
@@ -125,7 +125,7 @@ impl Load {
         load
     }
 
-    /// /// Waits for this many further acknowledged calls, on any node.
+    /// Waits for this many further acknowledged calls, on any node.
     pub(crate) async fn goes_on(&mut self, calls: u64) {
         let enough = self.tallies.calls() + usize::try_from(calls).expect("a small number");
         until("acknowledged calls", async || {
@@ -137,7 +137,7 @@ impl Load {
         .await;
     }
 
-    /// /// Stops the clients after each has received the answer to its last request.
+    /// Stops the clients after each has received the answer to its last request.
     pub(crate) async fn end(mut self) -> Ledger {
         self.stop.store(true, Ordering::Relaxed);
         let mut clients = Vec::new();
@@ -169,14 +169,14 @@ impl Tallies {
         self.0.iter().map(|tally| lock(tally).clone()).collect()
     }
 
-    /// /// Returns the sum of all acknowledged deposits, including the initial balances.
+    /// Returns the sum of all acknowledged deposits, including the initial balances.
     pub(crate) fn deposits_acknowledged(&self) -> i64 {
         let each = self.each();
         let clients: i64 = each.iter().map(|tally| tally.deposits_acknowledged).sum();
         self.seeds() + clients
     }
 
-    /// /// Returns the sum of all requested deposits, acknowledged or not.
+    /// Returns the sum of all requested deposits, acknowledged or not.
     pub(crate) fn deposits_asked(&self) -> i64 {
         let each = self.each();
         let clients: i64 = each.iter().map(|tally| tally.deposits_asked).sum();
@@ -189,7 +189,7 @@ impl Tallies {
 }
 
 impl Ledger {
-    /// /// Asserts that repeated requests get the same answers again.
+    /// Asserts that repeated requests get the same answers again.
     pub(crate) async fn ask_again(&mut self) {
         for client in &mut self.clients {
             for (batch, answer) in std::mem::take(&mut client.answers) {
@@ -230,14 +230,14 @@ impl Client {
         self
     }
 
-    // // Repeats the call under the same request ids until it is answered.
+    // Repeats the call under the same request ids until it is answered.
     async fn ask(&mut self, batch: &ApplyRequest) -> Vec<OperationResult> {
         let mut again = pace();
         loop {
             let mut request = Request::new(batch.clone());
             request.set_timeout(CALL_MAX);
             let begun = Instant::now();
-            // // The deadline of the request does not cover connecting.
+            // The deadline of the request does not cover connecting.
             let answer = timeout(CALL_MAX, self.ledger.apply(request)).await;
             let late = |_| Err(Status::deadline_exceeded("not even connected"));
             let answer = answer.unwrap_or_else(late);
@@ -255,7 +255,7 @@ impl Client {
         }
     }
 
-    // // Every kind of operation; the cash circulates among all nodes.
+    // Every kind of operation; the cash circulates among all nodes.
     fn batch(&self, call: usize) -> ApplyRequest {
         let number = self.name.rsplit('-').next().expect("a name has a number");
         let own = format!("own-{number}");
@@ -312,7 +312,7 @@ fn pace() -> Interval {
     pace
 }
 
-/// /// Returns a client that notices a dead connection.
+/// Returns a client that notices a dead connection.
 pub(crate) fn ledger(address: SocketAddr) -> LedgerServiceClient<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"));
     let endpoint = endpoint.expect("an address makes a URI");
@@ -326,7 +326,7 @@ pub(crate) fn ledger(address: SocketAddr) -> LedgerServiceClient<Channel> {
     LedgerServiceClient::new(connection)
 }
 
-// // The status codes expected from a node that is being killed, frozen or unreachable.
+// The status codes expected from a node that is being killed, frozen or unreachable.
 fn is_of_the_way(code: Code) -> bool {
     let codes = [
         Code::Unavailable,
@@ -365,7 +365,7 @@ fn withdrawal(request_id: &str, account: &str, amount: i64) -> Operation {
     }
 }
 
-/// /// A payment from the node's `cash` to an account of a process.
+/// A payment from the node's `cash` to an account of a process.
 pub(crate) fn payment(
     request_id: String,
     (process, account): (&str, String),

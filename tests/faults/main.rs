@@ -1,5 +1,5 @@
-//! //! Faults injected into real nodes: they are killed, frozen, cut off, given false time and flooded, under load and
-//! with continuous snapshots. Without this, each part may be right and the whole still break its guarantees.
+//! Faults injected into real nodes: they are killed, frozen, cut off, given false time and flooded, under load and with
+//! continuous snapshots. Without this, each part may be right and the whole still break its guarantees.
 //!
 //! `cargo test --test faults` runs the short versions. The long runs:
 //!
@@ -43,7 +43,7 @@ use std::time::Duration;
 use clap::Parser;
 use libtest_mimic::{Arguments, Failed, Trial};
 
-/// /// How long the remaining tasks of a test may take to stop.
+/// How long the remaining tasks of a test may take to stop.
 const LET_GO: Duration = Duration::from_secs(1);
 
 #[derive(Parser)]
@@ -154,7 +154,7 @@ async fn killed(nodes: usize) {
     kills::run(plan, |_| {}).await;
 }
 
-/// /// Prints how to replay a failed run.
+/// Prints how to replay a failed run.
 struct OnFailure(String);
 
 impl Drop for OnFailure {
@@ -177,7 +177,7 @@ fn block_on<T>(test: impl Future<Output = T>) -> T {
     let runtime = runtime.worker_threads(2).enable_all().build();
     let runtime = runtime.expect("the system has threads");
     let done = runtime.block_on(test);
-    // // A call to a dead node may still be waiting for its timeout.
+    // A call to a dead node may still be waiting for its timeout.
     runtime.shutdown_timeout(LET_GO);
     done
 }

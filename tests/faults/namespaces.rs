@@ -1,4 +1,4 @@
-//! //! Network namespaces: each node runs in its own, all are connected by one bridge, and the links can be cut.
+//! Network namespaces: each node runs in its own, all are connected by one bridge, and the links can be cut.
 //!
 //! The test runs itself again inside new user, network, mount and process namespaces. It needs no privileges, is
 //! invisible outside, and everything disappears with its last process, however that ends.
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use crate::programs::{IDS, Programs};
 
-/// /// Creates the namespaces; they end with the command.
+/// Creates the namespaces; they end with the command.
 const UNSHARE: [&str; 7] = [
     "--user",
     "--map-root-user",
@@ -18,15 +18,15 @@ const UNSHARE: [&str; 7] = [
     "--fork",
     "--kill-child",
 ];
-/// /// The system features that the test needs.
+/// The system features that the test needs.
 const NEEDED: &str = "mount -t tmpfs tmpfs /run && ip netns add probe && ip link add probe type bridge \
     && ip link add one type veth peer name two && nsenter --net=/run/netns/probe true";
-/// /// An address that nobody has; frames sent to it are lost silently.
+/// An address that nobody has; frames sent to it are lost silently.
 const NOBODY: &str = "02:00:00:00:00:ff";
 const GRPC_PORT: u16 = 7101;
 const REST_PORT: u16 = 7201;
 
-/// /// Returns whether namespaces are permitted here and the required programs are installed.
+/// Returns whether namespaces are permitted here and the required programs are installed.
 pub(crate) fn are_allowed() -> bool {
     let mut probe = Command::new("unshare");
     probe.args(UNSHARE).args(["sh", "-c", NEEDED]);
@@ -34,7 +34,7 @@ pub(crate) fn are_allowed() -> bool {
     probed.is_ok_and(|output| output.status.success())
 }
 
-/// /// Runs this program again inside the namespaces, with this argument.
+/// Runs this program again inside the namespaces, with this argument.
 pub(crate) fn run_inside(argument: &str) {
     let itself = std::env::current_exe().expect("a program knows where it is");
     let mut inside = Command::new("unshare");
@@ -43,11 +43,11 @@ pub(crate) fn run_inside(argument: &str) {
     assert!(status.success(), "what it said is above: {status}");
 }
 
-/// /// The bridge and the links. To be created inside the namespaces only.
+/// The bridge and the links. To be created inside the namespaces only.
 pub(crate) struct Laboratory;
 
 impl Laboratory {
-    /// /// Creates a link to each node.
+    /// Creates a link to each node.
     pub(crate) fn laid(nodes: usize) -> Self {
         run("mount -t tmpfs tmpfs /run");
         run("ip link set lo up");
@@ -68,7 +68,7 @@ impl Laboratory {
         Self
     }
 
-    /// /// Returns nodes configured to run at the ends of the links.
+    /// Returns nodes configured to run at the ends of the links.
     pub(crate) fn programs(&self, nodes: usize) -> Programs {
         let pair = |id: &&str| [GRPC_PORT, REST_PORT].map(|port| SocketAddr::new(host(id), port));
         let mut programs = Programs::at(IDS[..nodes].iter().map(pair).collect());
@@ -79,7 +79,7 @@ impl Laboratory {
         programs
     }
 
-    /// /// Drops everything that `from` sends to `to` from now on, but not the opposite direction.
+    /// Drops everything that `from` sends to `to` from now on, but not the opposite direction.
     pub(crate) fn cut(&self, from: &str, to: &str) {
         let to = host(to);
         run(&format!(
@@ -91,7 +91,7 @@ impl Laboratory {
         run(&format!("ip -n {from} neigh del {} dev eth0", host(to)));
     }
 
-    /// /// Disconnects a node silently: no peer is told that its connections have ended.
+    /// Disconnects a node silently: no peer is told that its connections have ended.
     pub(crate) fn unplug(&self, id: &str) {
         run(&format!("ip link set {id} down"));
     }

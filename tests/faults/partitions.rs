@@ -1,5 +1,5 @@
-//! //! The network between nodes fails in one direction, or silently in all directions at once, and heals (fault 18).
-//! No call waits past its deadline; snapshots are partial, then complete. Without this, a partial network failure could
+//! The network between nodes fails in one direction, or silently in all directions at once, and heals (fault 18). No
+//! call waits past its deadline; snapshots are partial, then complete. Without this, a partial network failure could
 //! block the whole cluster. Where namespaces are not permitted, the test says so and passes.
 
 use crate::namespaces::{self, Laboratory};
@@ -7,7 +7,7 @@ use crate::required;
 use crate::scene::Scene;
 use crate::view::{cannot_answer_for, names, peer_is};
 
-/// /// The argument that makes this program run [`inside`].
+/// The argument that makes this program run [`inside`].
 pub(crate) const INSIDE: &str = "--inside-namespaces";
 const NODES: usize = 3;
 
@@ -19,7 +19,7 @@ pub(crate) async fn the_network_fails_in_one_direction_and_at_once_and_heals() {
     namespaces::run_inside(INSIDE);
 }
 
-/// /// The test itself, run within the namespaces.
+/// The test itself, run within the namespaces.
 pub(crate) async fn inside() {
     let laboratory = Laboratory::laid(NODES);
     let mut scene = Scene::open(laboratory.programs(NODES), 18).await;
@@ -28,7 +28,7 @@ pub(crate) async fn inside() {
     scene.close().await;
 }
 
-// // n3 does not receive from n1; both exchange messages with n2 in both directions.
+// n3 does not receive from n1; both exchange messages with n2 in both directions.
 async fn one_way(laboratory: &Laboratory, scene: &mut Scene) {
     let rest = ["n1", "n2", "n3"].map(|id| scene.programs.rest(id));
     laboratory.cut("n1", "n3");
@@ -56,7 +56,7 @@ async fn one_way(laboratory: &Laboratory, scene: &mut Scene) {
     tokio::join!(peer_is(&rest[0], "n3", "up"), peer_is(&rest[2], "n1", "up"));
 }
 
-// // n3 is cut off and dies there: the others are not told and keep half-open connections.
+// n3 is cut off and dies there: the others are not told and keep half-open connections.
 async fn without_a_word(laboratory: &Laboratory, scene: &mut Scene) {
     let rest = scene.programs.rest("n1");
     laboratory.unplug("n3");

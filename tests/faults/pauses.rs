@@ -1,5 +1,5 @@
-//! //! A node is frozen for so long that the others report it as down, and then resumes (fault 21). Without this, a
-//! machine that was suspended could deliver twice or be waited for indefinitely.
+//! A node is frozen for so long that the others report it as down, and then resumes (fault 21). Without this, a machine
+//! that was suspended could deliver twice or be waited for indefinitely.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use crate::programs::Programs;
 use crate::scene::{Outcome, Scene};
 use crate::view::{cannot_answer_for, names, peer_is};
 
-/// /// The result of a run.
+/// The result of a run.
 pub(crate) struct Report {
     frozen: Duration,
     noticed: Duration,
@@ -17,7 +17,7 @@ pub(crate) struct Report {
     outcome: Outcome,
 }
 
-/// /// Freezes one of three nodes for at least this time, and until the others have noticed.
+/// Freezes one of three nodes for at least this time, and until the others have noticed.
 pub(crate) async fn run(time: Duration, seed: u64) -> Report {
     let mut scene = Scene::open(Programs::planned(3), seed).await;
     let rest = scene.programs.rest("n1");

@@ -1,4 +1,4 @@
-//! //! Nodes as operating-system processes: each can be killed, frozen, restarted and observed from outside.
+//! Nodes as operating-system processes: each can be killed, frozen, restarted and observed from outside.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -14,35 +14,34 @@ use tokio::time::timeout;
 use crate::await_it::until;
 use crate::rest::{Rest, asked};
 
-/// /// The node ids, in the order in which they are used.
+/// The node ids, in the order in which they are used.
 pub(crate) const IDS: [&str; 5] = ["n1", "n2", "n3", "n4", "n5"];
 const PROGRAM: &str = env!("CARGO_BIN_EXE_snapledger");
-/// /// The exit code of a node whose port is taken.
+/// The exit code of a node whose port is taken.
 const USAGE_CODE: i32 = 2;
-/// /// Lines of each log that are shown when a test fails.
+/// Lines of each log that are shown when a test fails.
 const LOG_LINES: usize = 15;
 
-/// /// A fully connected cluster of programs. They are killed on drop.
+/// A fully connected cluster of programs. They are killed on drop.
 pub(crate) struct Programs {
     seats: BTreeMap<&'static str, Seat>,
-    /// /// The address at which one process reaches another, if not the other's own.
+    /// The address at which one process reaches another, if not the other's own.
     detours: BTreeMap<(&'static str, &'static str), SocketAddr>,
     dir: TempDir,
 }
 
-/// /// One node: its addresses and its process.
+/// One node: its addresses and its process.
 struct Seat {
     grpc: SocketAddr,
     rest: SocketAddr,
-    /// /// The command prefix before the program's name.
+    /// The command prefix before the program's name.
     inside: Vec<String>,
     environment: Vec<(String, String)>,
     child: Option<Child>,
 }
 
 impl Programs {
-    /// /// Plans this many nodes on a loopback address of their own, so that no outgoing connection can take their
-    /// ports.
+    /// Plans this many nodes on a loopback address of their own, so that no outgoing connection can take their ports.
     pub(crate) fn planned(nodes: usize) -> Self {
         static PLANNED: AtomicU32 = AtomicU32::new(0);
         let number = (std::process::id() << 6) + PLANNED.fetch_add(1, Ordering::Relaxed);
@@ -52,7 +51,7 @@ impl Programs {
             Ok(_) => own,
             Err(_) => IpAddr::from(Ipv4Addr::LOCALHOST),
         };
-        // // All ports are held until all are noted, so that they differ.
+        // All ports are held until all are noted, so that they differ.
         let free = || TcpListener::bind((host, 0)).expect("a free port");
         let held: Vec<[TcpListener; 2]> = (0..nodes).map(|_| [free(), free()]).collect();
         let address = |listener: &TcpListener| listener.local_addr().expect("it is bound");
@@ -60,7 +59,7 @@ impl Programs {
         Self::at(addresses.collect())
     }
 
-    /// /// Plans one node per pair of gRPC and REST addresses; none is started yet.
+    /// Plans one node per pair of gRPC and REST addresses; none is started yet.
     pub(crate) fn at(addresses: Vec<[SocketAddr; 2]>) -> Self {
         let seat = |[grpc, rest]: [SocketAddr; 2]| Seat {
             grpc,
@@ -79,18 +78,18 @@ impl Programs {
         }
     }
 
-    /// /// Sets the command prefix with which this node is started from now on.
+    /// Sets the command prefix with which this node is started from now on.
     pub(crate) fn run_inside(&mut self, id: &str, command: &[String]) {
         self.seat_mut(id).inside = command.to_vec();
     }
 
-    /// /// Sets an environment variable with which this node is started from now on.
+    /// Sets an environment variable with which this node is started from now on.
     pub(crate) fn set(&mut self, id: &str, name: &str, value: &str) {
         let pair = (name.to_owned(), value.to_owned());
         self.seat_mut(id).environment.push(pair);
     }
 
-    /// /// Sets the address at which `from` reaches `to` from now on.
+    /// Sets the address at which `from` reaches `to` from now on.
     pub(crate) fn detour(&mut self, from: &'static str, to: &'static str, address: SocketAddr) {
         self.detours.insert((from, to), address);
     }
@@ -103,7 +102,7 @@ impl Programs {
         Rest::new(self.address(id))
     }
 
-    /// /// Returns the node's REST address.
+    /// Returns the node's REST address.
     pub(crate) fn address(&self, id: &str) -> SocketAddr {
         self.seat(id).rest
     }
@@ -112,7 +111,7 @@ impl Programs {
         self.seat(id).grpc
     }
 
-    /// /// Returns the path of a file beside the stores.
+    /// Returns the path of a file beside the stores.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -123,14 +122,14 @@ impl Programs {
         }
     }
 
-    /// /// Starts a stopped node and returns how long it took to become ready.
+    /// Starts a stopped node and returns how long it took to become ready.
     pub(crate) async fn start(&mut self, id: &'static str) -> Duration {
         let mut begun = Instant::now();
         self.spawn(id);
         let rest = self.rest(id);
         until(&format!("{id} ready"), async || {
             if let Some(status) = self.ended(id) {
-                // // Another program may have been given its port for a moment.
+                // Another program may have been given its port for a moment.
                 assert_eq!(status.code(), Some(USAGE_CODE), "{id} ended by itself");
                 begun = Instant::now();
                 self.spawn(id);
@@ -142,7 +141,7 @@ impl Programs {
         begun.elapsed()
     }
 
-    /// /// Starts a node without waiting for it.
+    /// Starts a node without waiting for it.
     pub(crate) fn spawn(&mut self, id: &'static str) {
         std::fs::write(self.file(&format!("{id}.toml")), self.cluster_file(id))
             .expect("a file in a temporary directory");
@@ -168,14 +167,14 @@ impl Programs {
         self.seat_mut(id).child = Some(command.spawn().expect("the program runs"));
     }
 
-    /// /// Asserts that a node does not end by itself within this time.
+    /// Asserts that a node does not end by itself within this time.
     pub(crate) async fn goes_on_for(&mut self, id: &str, time: Duration) {
         let ended = until_ended(self, id);
         let ended = timeout(time, ended).await;
         assert!(ended.is_err(), "{id} ended by itself: {ended:?}");
     }
 
-    /// /// Kills a node with `kill -9`.
+    /// Kills a node with `kill -9`.
     pub(crate) fn kill(&mut self, id: &str) {
         let mut child = self.seat_mut(id).child.take().expect("it runs");
         child.kill().expect("it was not waited for");
@@ -183,7 +182,7 @@ impl Programs {
         assert_eq!(status.code(), None, "{id} ended by itself");
     }
 
-    /// /// Sends a signal, named without `SIG`.
+    /// Sends a signal, named without `SIG`.
     pub(crate) fn signal(&self, id: &str, name: &str) {
         let mut kill = Command::new("kill");
         kill.args(["-s", name, &self.pid(id).to_string()]);
@@ -191,7 +190,7 @@ impl Programs {
         assert!(sent.success(), "no {name} for {id}");
     }
 
-    /// /// Stops all nodes gracefully and verifies their stores.
+    /// Stops all nodes gracefully and verifies their stores.
     pub(crate) async fn stop_and_check_all(&mut self) {
         for id in self.ids() {
             self.signal(id, "TERM");
@@ -209,7 +208,7 @@ impl Programs {
         }
     }
 
-    /// /// Returns the node's resident memory in bytes; `None` where the system does not report it.
+    /// Returns the node's resident memory in bytes; `None` where the system does not report it.
     pub(crate) fn resident_bytes(&self, id: &str) -> Option<u64> {
         let path = format!("/proc/{}/status", self.pid(id));
         let status = std::fs::read_to_string(path).ok()?;
@@ -220,7 +219,7 @@ impl Programs {
         Some(kilobytes * 1024)
     }
 
-    /// /// Returns how many files a node may open; `None` where the system does not report it.
+    /// Returns how many files a node may open; `None` where the system does not report it.
     pub(crate) fn descriptors_max(&self, id: &str) -> Option<u64> {
         let path = format!("/proc/{}/limits", self.pid(id));
         let limits = std::fs::read_to_string(path).ok()?;
@@ -244,7 +243,7 @@ impl Programs {
         file.expect("a file in a temporary directory")
     }
 
-    // // The cluster file from the point of view of `reader`.
+    // The cluster file from the point of view of `reader`.
     fn cluster_file(&self, reader: &'static str) -> String {
         let mut text =
             "cluster = \"faults\"\n[snapshot]\ninterval = \"off\"\ndeadline = \"2s\"\n".to_owned();
@@ -274,7 +273,7 @@ impl Drop for Programs {
             .values_mut()
             .filter_map(|seat| seat.child.as_mut())
         {
-            // // It may have ended already.
+            // It may have ended already.
             let _ended = child.kill();
             let _ended = child.wait();
         }

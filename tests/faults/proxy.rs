@@ -1,5 +1,4 @@
-//! //! A proxy between two nodes that can slow a connection down, break it in the middle of a frame, or drop the
-//! responses.
+//! A proxy between two nodes that can slow a connection down, break it in the middle of a frame, or drop the responses.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,17 +11,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::interval;
 
-/// /// The current behaviour of the proxy.
+/// The current behaviour of the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
     Open,
-    /// /// Forwards a few bytes at a time towards the server.
+    /// Forwards a few bytes at a time towards the server.
     Slow,
-    /// /// Drops what the server sends.
+    /// Drops what the server sends.
     Deaf,
 }
 
-/// /// Listens for clients of one server. All connections break on drop.
+/// Listens for clients of one server. All connections break on drop.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     ways: watch::Sender<Way>,
@@ -49,7 +48,7 @@ impl Proxy {
         let counted = Arc::clone(&counts);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                // // Before the connection is counted, so that whoever sees the count can cut it.
+                // Before the connection is counted, so that whoever sees the count can cut it.
                 let mut cut = cut.clone();
                 cut.mark_unchanged();
                 let (way, counts) = (way.clone(), Arc::clone(&counted));
@@ -69,17 +68,17 @@ impl Proxy {
         self.ways.send_replace(way);
     }
 
-    /// /// Breaks every connection, in the middle of a frame if need be.
+    /// Breaks every connection, in the middle of a frame if need be.
     pub(crate) fn cut(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// /// Returns how many connections there have been.
+    /// Returns how many connections there have been.
     pub(crate) fn connections(&self) -> usize {
         self.counts.connections.load(Ordering::Relaxed)
     }
 
-    /// /// Returns how many bytes were forwarded to the server.
+    /// Returns how many bytes were forwarded to the server.
     pub(crate) fn bytes(&self) -> usize {
         self.counts.bytes.load(Ordering::Relaxed)
     }
@@ -100,7 +99,7 @@ impl Line {
         tokio::select! {
             () = self.forth(from_client, to_server) => {}
             () = self.back(from_server, to_client) => {}
-            // // Dropping the proxy counts as a cut.
+            // Dropping the proxy counts as a cut.
             _ = cut.changed() => {}
         }
     }

@@ -1,5 +1,5 @@
-//! //! A cluster under load with continuous snapshots: the setting of every fault in this folder, and the properties
-//! that must hold during and after it.
+//! A cluster under load with continuous snapshots: the setting of every fault in this folder, and the properties that
+//! must hold during and after it.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::programs::Programs;
 use crate::random::Random;
 use crate::view::peer_is;
 
-/// /// The programs, the clients, and the snapshot history they produce.
+/// The programs, the clients, and the snapshot history they produce.
 pub(crate) struct Scene {
     pub(crate) programs: Programs,
     pub(crate) load: Load,
@@ -25,7 +25,7 @@ pub(crate) struct Scene {
     begun: Instant,
 }
 
-/// /// The figures of a run.
+/// The figures of a run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Outcome {
     pub(crate) operations: usize,
@@ -37,11 +37,11 @@ pub(crate) struct Outcome {
 }
 
 impl Scene {
-    /// /// Starts every node, the clients, and snapshots from all nodes.
+    /// Starts every node, the clients, and snapshots from all nodes.
     pub(crate) async fn open(mut programs: Programs, seed: u64) -> Self {
         let begun = Instant::now();
         programs.start_all().await;
-        // // A peer that was never seen up is not reported as down.
+        // A peer that was never seen up is not reported as down.
         for (id, other) in pairs(&programs.ids()) {
             peer_is(&programs.rest(id), other, "up").await;
         }
@@ -69,8 +69,8 @@ impl Scene {
         }
     }
 
-    /// /// Asserts that the accounts into which only the clients of this node deposit hold at least what was
-    /// acknowledged and at most what was requested.
+    /// Asserts that the accounts into which only the clients of this node deposit hold at least what was acknowledged
+    /// and at most what was requested.
     pub(crate) async fn holds_what_it_acknowledged(&self, id: &str) {
         let rest = self.programs.rest(id);
         for place in 0..self.load.tallies.each().len() {
@@ -89,7 +89,7 @@ impl Scene {
         }
     }
 
-    /// /// Stops the load and verifies everything. All nodes must be running and connected.
+    /// Stops the load and verifies everything. All nodes must be running and connected.
     pub(crate) async fn close(self) -> Outcome {
         let Self {
             mut programs,
@@ -153,7 +153,7 @@ fn pairs(ids: &[&'static str]) -> Vec<(&'static str, &'static str)> {
     ids.iter().flat_map(others).collect()
 }
 
-// // Begins snapshots on random nodes and checks them, until cancelled.
+// Begins snapshots on random nodes and checks them, until cancelled.
 async fn roll(chronicle: Chronicle, tallies: Tallies, ids: Vec<&'static str>, seed: u64) {
     let mut random = Random::new(seed ^ 0x5eed);
     let mut every = interval(BEGIN_EVERY);

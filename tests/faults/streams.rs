@@ -1,6 +1,6 @@
-//! //! A channel over a bad network: slow, broken in the middle of a frame, or without acknowledgements. FIFO order
-//! holds, every transfer is on exactly one side of the cut, and each is credited once (faults 17 and 19). Without this,
-//! a reconnect could lose or duplicate messages in flight.
+//! A channel over a bad network: slow, broken in the middle of a frame, or without acknowledgements. FIFO order holds,
+//! every transfer is on exactly one side of the cut, and each is credited once (faults 17 and 19). Without this, a
+//! reconnect could lose or duplicate messages in flight.
 
 use serde_json::json;
 use snapledger::proto::snapledger::ApplyRequest;
@@ -14,15 +14,15 @@ use crate::rest::Rest;
 use crate::view::channel;
 
 const MONEY: i64 = 1_000_000;
-/// /// Transfers per batch; they fit into one frame.
+/// Transfers per batch; they fit into one frame.
 const TRANSFERS: i64 = 400;
 const ROUNDS: i64 = 2;
 const CUTS: usize = 3;
-/// /// Far less than a batch takes.
+/// Far less than a batch takes.
 const SOME_BYTES: usize = 4096;
 const STORMS: i64 = 12;
 
-/// /// Two nodes, and the proxy from the first to the second.
+/// Two nodes, and the proxy from the first to the second.
 struct Pair {
     programs: Programs,
     proxy: Proxy,
@@ -75,7 +75,7 @@ impl Pair {
         .await;
     }
 
-    // // Waits until exactly this many messages were delivered, each once.
+    // Waits until exactly this many messages were delivered, each once.
     async fn delivers(&self, messages: i64) {
         self.is_acknowledged().await;
         assert_eq!(channel(&self.one, "n1", "n2").await["sent"], messages);
@@ -111,7 +111,7 @@ pub(crate) async fn a_stream_breaks_around_a_marker_and_the_cut_stays_where_it_i
             let one = pair.one.clone();
             async move { one.read(&path).await["balance"].clone() }
         };
-        // // n1 sent its marker between the two batches, so n2 records at this marker.
+        // n1 sent its marker between the two batches, so n2 records at this marker.
         assert_eq!(recorded(&before).await, TRANSFERS);
         assert_eq!(recorded(&behind).await, 0, "it is behind the marker");
         pair.two.balance_is(&behind, TRANSFERS).await;
@@ -132,7 +132,7 @@ pub(crate) async fn acknowledgements_are_lost_in_a_storm_and_everything_is_credi
         pair.two.balance_is(&format!("a-{storm}"), 10).await;
         let after = channel(&pair.one, "n1", "n2").await["acknowledged"].clone();
         assert_eq!(after, before, "the acknowledgement was lost");
-        // // The connection is broken again during recovery, while more is being sent.
+        // The connection is broken again during recovery, while more is being sent.
         pair.proxy.set(Way::Slow);
         for cut in 0..3 {
             let connections = pair.proxy.connections();

@@ -1,4 +1,4 @@
-//! //! What a node reports about its peers and channels.
+//! What a node reports about its peers and channels.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use serde_json::Value;
 use crate::await_it::until;
 use crate::rest::{Rest, asked};
 
-/// /// The limit for a request to one node about another, whatever state the other is in.
+/// The limit for a request to one node about another, whatever state the other is in.
 const THROUGH_MAX: Duration = Duration::from_secs(7);
 
-/// /// Waits until a node reports this state of a peer.
+/// Waits until a node reports this state of a peer.
 pub(crate) async fn peer_is(rest: &Rest, id: &str, state: &str) {
     until(&format!("{id} {state}"), async || {
         let cluster = rest.read("/v1/cluster").await;
@@ -21,7 +21,7 @@ pub(crate) async fn peer_is(rest: &Rest, id: &str, state: &str) {
     .await;
 }
 
-/// /// Returns the channel between two processes, as one of them reports it.
+/// Returns the channel between two processes, as one of them reports it.
 pub(crate) async fn channel(rest: &Rest, from: &str, to: &str) -> Value {
     let cluster = rest.read("/v1/cluster").await;
     let channels = cluster["channels"].as_array().expect("a list");
@@ -30,7 +30,7 @@ pub(crate) async fn channel(rest: &Rest, from: &str, to: &str) -> Value {
     channel.expect("there is a channel").clone()
 }
 
-/// /// Asserts that a node refuses promptly when asked about an account of a process it cannot reach.
+/// Asserts that a node refuses promptly when asked about an account of a process it cannot reach.
 pub(crate) async fn cannot_answer_for(rest: &Rest, id: &str) {
     let begun = Instant::now();
     let path = format!("/v1/processes/{id}/accounts/cash");
@@ -46,7 +46,7 @@ pub(crate) async fn cannot_answer_for(rest: &Rest, id: &str) {
     );
 }
 
-/// /// Asserts that a partial snapshot names this process, or a channel from or to it, and has no certificate.
+/// Asserts that a partial snapshot names this process, or a channel from or to it, and has no certificate.
 pub(crate) fn names(partial: &Value, id: &str) {
     assert_eq!(
         partial["verification"]["conserved"],

@@ -1,4 +1,4 @@
-//! //! The Python that runs the clients and the foreign process.
+//! The Python that runs the clients and the foreign process.
 
 use std::process::{Command, Stdio};
 
@@ -6,7 +6,7 @@ use crate::required;
 
 const PYTHON: &str = "SNAPLEDGER_PYTHON";
 
-/// /// Returns a Python with all required packages; `None` if there is none.
+/// Returns a Python with all required packages; `None` if there is none.
 pub(crate) fn python() -> Option<String> {
     let python = std::env::var(PYTHON).unwrap_or_else(|_| "python3".to_owned());
     let imported = Command::new(&python)

@@ -1,5 +1,5 @@
-//! The bounds of an exploration: who takes part, what each may do, how often anyone may crash, and which fault is
-//! built into the world around the processes. The processes themselves are always the real ones.
+//! The bounds of an exploration: the participants, what each may do, the number of crashes, and the fault injected into
+//! the environment of the processes. The processes themselves are always the real ones.
 
 use std::iter;
 
@@ -7,57 +7,60 @@ use snapledger::process::event::{Input, Operation};
 use snapledger::process::ids::{AccountId, ChannelId, ProcessId, RequestId, SnapshotId};
 use snapledger::process::topology::Topology;
 
-/// How many processes there are.
+/// The number of processes.
 pub(crate) const PROCESSES: usize = 3;
-/// What every process holds before anything happens; more than all transfers together.
+/// The initial balance of every process; more than all transfers together.
 const FUNDS: i64 = 1000;
 
-/// What may happen, at most; everything that may happen is tried in every order.
+/// Upper bounds on what may happen. Everything within them is tried in every order.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
-    /// By place.
+    /// The channels, by process index.
     pub(crate) channels: &'static [(usize, usize)],
-    /// From where to where; each once, repeats aside. The first moves 1, the next 2, then 4 and so on.
+    /// Origin and destination of each transfer. Each happens once, repeats aside. The first moves 1 unit, the next 2,
+    /// then 4 and so on.
     pub(crate) transfers: &'static [(usize, usize)],
-    /// Who starts each snapshot.
+    /// The process that starts each snapshot.
     pub(crate) initiators: &'static [usize],
-    /// Who else starts which snapshot, under the same id.
+    /// Further processes that start a snapshot under the same id: process and snapshot.
     pub(crate) others: &'static [(usize, usize)],
-    /// How many crashes lose something; those that lose nothing are not counted. `None` is any number, and then it is
-    /// forgotten that there were any.
+    /// The number of crashes that lose something; those that lose nothing are not counted. `None` allows any number,
+    /// and then the states do not record whether there were any.
     pub(crate) crashes: Option<u8>,
     pub(crate) detail: Detail,
     pub(crate) fault: Fault,
 }
 
-/// What is told apart.
+/// Which states are distinguished.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Detail {
-    /// Everything: each life of a process by each of its turns, with position and clock, and everyone may have a turn
-    /// open at any time.
+    /// All: each history of a process is distinguished by its turns, with positions and clocks, and every process may
+    /// have a turn open at any time.
     All,
-    /// What can be seen: two lives are one where memory and journal look the same, however the records were divided
-    /// into turns and in whatever order messages of different channels came. One turn is open at a time: nobody else
-    /// sees anything of it, so what others do meanwhile they can as well do before it.
+    /// Only observable differences. Two histories are the same state if memory and journal look the same, however the
+    /// records were divided into turns and in whatever order messages of different channels arrived. One turn is open
+    /// at a time: no other process observes an open turn, so whatever others do meanwhile they can equally do before
+    /// it.
     Seen,
 }
 
-/// What is wrong with the world.
+/// A fault injected into the environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Nothing.
+    /// No fault.
     None,
     /// Messages and answers leave before their turn is durable.
     ReleaseBeforeSync,
-    /// A marker may pass the messages before it, as if it had a way and numbers of its own.
+    /// A marker may overtake the messages before it, as if it had a channel and sequence numbers of its own.
     MarkersOvertake,
-    /// What is sent again counts as new, as if the position had not been stored with the credit.
+    /// A retransmitted message counts as new, as if the position had not been stored with the credit.
     RepeatsCount,
 }
 
-/// Channels in both directions between all three.
+/// Channels in both directions between all three processes.
 pub(crate) const FULL: &[(usize, usize)] = &[(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)];
-/// A ring and one channel back: the least in which one process waits for a second marker that others do not send.
+/// A ring and one channel back: the smallest topology in which one process waits for a second marker that others do not
+/// send.
 pub(crate) const RING_AND_BACK: &[(usize, usize)] = &[(0, 1), (1, 2), (2, 0), (1, 0)];
 
 impl Bounds {
@@ -70,7 +73,7 @@ impl Bounds {
         Topology::new(&ids, channels).expect("the channels are strongly connected")
     }
 
-    /// The client's request for one transfer; a repeat says the same.
+    /// The client's request for one transfer. A repeat is identical.
     pub(crate) fn operate(&self, transfer: usize) -> Input {
         let (_, to) = self.transfers[transfer];
         Input::Operation {
@@ -91,7 +94,7 @@ impl Bounds {
     }
 }
 
-/// What gives a process its funds.
+/// The deposit that gives a process its funds.
 pub(crate) fn fund() -> Input {
     Input::Operation {
         request: None,

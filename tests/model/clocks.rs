@@ -1,9 +1,9 @@
-//! A model of bounded clocks: three processes whose wall clocks leap, that restart with peers or alone, and a chain of
-//! messages between them, in every order within bounds. It drives the real `Wall` and `Hlc`. Without it the proof in
-//! `process/wall.rs` is of the words there, not of the code.
+//! A model of bounded clocks: three processes whose wall clocks jump, that restart with peers or alone, and a chain of
+//! messages between them, in every order within the bounds. It drives the real `Wall` and `Hlc`. Without it, the proof
+//! in `process/wall.rs` would cover the description, not the code.
 //!
-//! Checked: nothing is received at a time that is not later than its sending, so every cut by clock is consistent; and no
-//! process whose clock could be told right from wrong is ahead of the true time by more than the bounds allow.
+//! Checked: no message is received at a time that is not later than its sending, so every cut by clock is consistent;
+//! and no process whose clock could be recognized as wrong is ahead of the true time by more than the bounds allow.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -14,11 +14,11 @@ use stateright::{Checker, HasDiscoveries, Model, Property};
 
 const PROCESSES: usize = 3;
 const BOUND_US: u64 = 2;
-/// When it begins.
+/// The start of the run.
 const NOON_US: u64 = 1_000;
-/// How long it lasts.
+/// The duration of the run.
 const TIME_US: u64 = 2;
-/// What a wall clock may be off: nothing, just too much, far too much.
+/// The errors of a wall clock: none, just beyond the bound, far beyond it.
 const OFF_US: [i64; 3] = [0, 3, 100];
 const RESTARTS_MAX: u8 = 1;
 const SENDS_MAX: u8 = 2;
@@ -26,7 +26,7 @@ const SENDS_MAX: u8 = 2;
 const LATER: &str = "nothing is received before it is sent";
 const BOUNDED: &str = "no clock that could be told right is far ahead";
 
-/// The world; one in which received times are followed however far they are ahead is wrong.
+/// The world. A world that follows received times however far ahead they are is wrong.
 struct World {
     follows: bool,
     leaps_max: u8,
@@ -37,16 +37,16 @@ struct State {
     /// The true time.
     now_us: u64,
     nodes: [Node; PROCESSES],
-    /// To each process but the first from the one before: the times of the messages under way.
+    /// For each process but the first, the times of the messages in flight from the process before it.
     channels: [VecDeque<Hlc>; PROCESSES],
     leaps: u8,
     restarts: u8,
     sends: u8,
     /// A message was received too early.
     reversed: bool,
-    /// A process went by a clock that the others contradict.
+    /// A process followed a clock that the others contradict.
     credulous: bool,
-    /// A message from ahead was delivered within the bound.
+    /// A message from a sender ahead of the receiver was delivered within the bound.
     from_ahead: bool,
 }
 
@@ -55,7 +55,7 @@ struct Node {
     off_us: i64,
     wall: Wall,
     time: Hlc,
-    /// It goes by a wrong clock, or did, and could not know.
+    /// It follows a wrong clock, or did, and could not have known.
     misled: bool,
 }
 
@@ -96,7 +96,7 @@ impl State {
         reading(self.now_us, self.nodes[at].off_us)
     }
 
-    // What the others show: what they go by where somebody starts.
+    // The offsets that the others show, and follow if a process starts.
     fn told(&self, by: usize, believed: bool) -> Vec<Offset> {
         let others = (0..PROCESSES).filter(|of| *of != by);
         let shown = others.map(|of| {
@@ -109,7 +109,7 @@ impl State {
         shown.collect()
     }
 
-    // A process that goes by a wrong clock has no better ones around it.
+    // A process that follows a wrong clock has no better clocks around it.
     fn judge(&mut self, at: usize, told: &[Offset]) {
         let bound = i64::try_from(BOUND_US).expect("it is small");
         let now = self.reading(at);
@@ -151,7 +151,7 @@ impl State {
         self.sends += 1;
     }
 
-    // Whether a process has anything to compare: its clock is off, or what it believes.
+    // Whether a process has anything to compare: its clock is wrong, or the time it follows.
     fn is_off(&self, at: usize) -> bool {
         let node = &self.nodes[at];
         node.off_us != 0 || node.wall.now_us(self.reading(at)) != self.now_us
@@ -270,7 +270,7 @@ fn clocks_are_bounded_and_cuts_by_clock_consistent() {
     explore(1);
 }
 
-// By its own command, as in `main.rs`: a clock that leaps and is set back.
+// Run by its own command, as in `main.rs`: a clock that jumps and is set back.
 #[test]
 fn large_clocks_are_bounded_and_cuts_by_clock_consistent() {
     match crate::is_large() {

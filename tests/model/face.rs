@@ -1,5 +1,5 @@
-//! What can be seen of one process: its money, its channels, its parts. The properties compare faces and nothing
-//! else; a face is computed once, by the product's own means, from a process and the turns that made it.
+//! The observable state of one process: its money, its channels, its parts. The properties compare faces and nothing
+//! else. A face is computed once, by the production code, from a process and its turns.
 
 use std::collections::BTreeMap;
 
@@ -15,28 +15,28 @@ use snapledger::process::registers::Sealed;
 use crate::bounds::{Bounds, PROCESSES, place, process, snapshot_id};
 use crate::names::{Named, Names};
 
-/// No position and no clock stands here: what differs in such labels alone has the same face.
+/// Contains no position and no clock, so histories that differ only in such labels have the same face.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Face {
     pub(crate) balance: i128,
     pub(crate) deposits: i128,
-    /// Per place of the other end, in order.
+    /// The messages sent and delivered, by the index of the other end, in order.
     pub(crate) sent: Vec<Vec<Named>>,
     pub(crate) delivered: Vec<Vec<Named>>,
-    /// How often each transfer was done here.
+    /// How often each transfer was executed here.
     pub(crate) done: Vec<usize>,
-    /// Per snapshot, if the state was recorded.
+    /// The part of each snapshot, if the state was recorded.
     pub(crate) parts: Vec<Option<Part>>,
 }
 
-/// One process's share of a snapshot.
+/// One process's part of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Part {
-    /// The process that it names as the initiator, by place.
+    /// The index of the process that it names as the initiator.
     pub(crate) initiator: usize,
     pub(crate) balance: i128,
     pub(crate) deposits: i128,
-    /// How many messages were sent and delivered up to the cut, per place of the other end.
+    /// The number of messages sent and delivered up to the cut, by the index of the other end.
     pub(crate) sent: Vec<usize>,
     pub(crate) delivered: Vec<usize>,
     pub(crate) channels: Vec<Channel>,
@@ -46,12 +46,12 @@ pub(crate) struct Part {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Channel {
     pub(crate) from: usize,
-    /// What was recorded, once the marker has come.
+    /// The recorded messages, once the marker has arrived.
     pub(crate) recorded: Option<Vec<Named>>,
 }
 
 impl Face {
-    /// `turns` are all that the process ever made, the open one included.
+    /// Computes the face. `turns` are all turns the process ever made, including the open one.
     pub(crate) fn of(
         bounds: &Bounds,
         process: &Process,
@@ -95,14 +95,14 @@ impl Face {
         }
     }
 
-    /// The parts with the numbers of their snapshots.
+    /// Returns the recorded parts with the numbers of their snapshots.
     pub(crate) fn parts(&self) -> impl Iterator<Item = (usize, &Part)> {
         let parts = self.parts.iter().enumerate();
         parts.filter_map(|(number, part)| Some((number, part.as_ref()?)))
     }
 }
 
-// Which transfer it is: each moves an amount of its own.
+// The number of the transfer; each moves a distinct amount.
 fn number(message: &Message) -> Option<usize> {
     let units = message.body.transfer()?.amount.units();
     usize::try_from(units.trailing_zeros()).ok()
@@ -134,19 +134,19 @@ impl Part {
         self.closed().count() == self.channels.len()
     }
 
-    /// The channels whose marker came: the origin and the recorded messages.
+    /// Returns the channels whose marker has arrived: the origin and the recorded messages.
     pub(crate) fn closed(&self) -> impl Iterator<Item = (usize, &[Named])> {
         let channels = self.channels.iter();
         channels.filter_map(|channel| Some((channel.from, channel.recorded.as_deref()?)))
     }
 
-    /// The sum of all recorded messages, minor units.
+    /// Returns the sum of all recorded messages in minor units.
     pub(crate) fn in_flight(&self) -> i128 {
         let messages = self.closed().flat_map(|(_, messages)| messages);
         messages.map(|message| i128::from(message.units)).sum()
     }
 
-    /// Whether `other` was recorded after this and before a marker that this waited for.
+    /// Returns whether `other` was recorded after this part, and before a marker that this part was waiting for.
     pub(crate) fn is_overlapped_by(&self, other: &Self) -> bool {
         let sent = |part: &Self| part.sent.iter().sum::<usize>();
         let before_marker =

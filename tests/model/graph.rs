@@ -1,5 +1,5 @@
-//! All points of the lives of the processes, and which deed leads from which to which. A deed is done once, by the real
-//! process, and remembered: millions of global states are made of a few thousand of these.
+//! All local states of the processes, and the transitions between them. Each transition is executed once, by the real
+//! process, and cached: millions of global states consist of a few thousand local ones.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -27,7 +27,7 @@ impl Graph {
         Self { bounds, known }
     }
 
-    /// Where everyone begins.
+    /// Returns the initial state of every process.
     pub(crate) fn begin(&self) -> Vec<Arc<Local>> {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let places = 0..PROCESSES;
@@ -35,7 +35,7 @@ impl Graph {
         places.map(begin).collect()
     }
 
-    /// Where a deed leads; `None` where it changes nothing.
+    /// Returns the state after a deed; `None` if it changes nothing.
     pub(crate) fn after(&self, local: &Arc<Local>, deed: Deed) -> Option<Arc<Local>> {
         let key = (local.id, deed);
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
@@ -51,7 +51,7 @@ impl Graph {
         after
     }
 
-    /// How many points of lives there are, and how many deeds lead from one to another.
+    /// Returns the number of local states and of transitions between them.
     pub(crate) fn size(&self) -> (usize, usize) {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         (known.locals.len(), known.deeds.len())
@@ -59,7 +59,7 @@ impl Graph {
 }
 
 impl Known {
-    // `durable` is what the journal gives, where that is known already.
+    // `durable` is the face that the journal gives, if already known.
     fn enter(&mut self, bounds: &Bounds, life: Life, durable: Option<Arc<Face>>) -> Arc<Local> {
         let live = life.live(bounds, &mut self.names);
         let durable = durable.unwrap_or_else(|| Arc::new(life.durable(bounds, &mut self.names)));

@@ -1,7 +1,7 @@
-//! One process as its node has it: the real `Process` in memory with its turn open, and the journal that is durable.
+//! One process as its node holds it: the real `Process` in memory with its open turn, and the durable journal.
 //!
-//! A turn takes as many inputs as come before its commit, so every batch is tried. What a crash leaves is what the
-//! journal gives back; a process that recovers otherwise than it was is marked, and a property looks for the mark.
+//! A turn takes whatever inputs come before its commit, so every batching is tried. A crash leaves what the journal
+//! gives back. A process that recovers to another state than it had is marked, and a property checks for the mark.
 
 use std::collections::BTreeMap;
 use std::slice;
@@ -17,50 +17,50 @@ use crate::bounds::{Bounds, fund, place, process};
 use crate::face::Face;
 use crate::names::{Named, Names};
 
-/// Snapshots that a process may have open: more than any bounds have.
+/// The open snapshots a process may have: more than any bounds use.
 const OPEN_SNAPSHOTS_MAX: usize = 8;
 
-/// Something that happens to one process.
+/// An event of one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Deed {
-    /// A client asks for a transfer, for the first time or again.
+    /// A client requests a transfer, for the first time or again.
     Operate(usize),
-    /// A client asks for a snapshot, for the first time or again.
+    /// A client requests a snapshot, for the first time or again.
     Initiate(usize),
-    /// A message comes in under a number.
+    /// A message arrives under a sequence number.
     Arrive(usize, u64, Named),
     /// The open turn becomes durable.
     Commit,
-    /// The open turn is lost, and the process comes back from its journal.
+    /// The open turn is lost, and the process recovers from its journal.
     Crash,
 }
 
-/// A process at one point of its life.
+/// A process at one point of its history.
 #[derive(Debug)]
 pub(crate) struct Local {
-    /// Its place in the table of all such points.
+    /// Its index in the table of all such states.
     pub(crate) id: usize,
     pub(crate) life: Life,
-    /// As it is in memory, and as the journal alone gives it.
+    /// The face in memory, and the face that the journal alone gives.
     pub(crate) live: Face,
     pub(crate) durable: Arc<Face>,
 }
 
-/// What a [`Local`] is made of.
+/// The contents of a [`Local`].
 #[derive(Debug, Clone)]
 pub(crate) struct Life {
     process: Process,
     journal: Vec<Turn>,
-    /// The turn that is open.
+    /// The open turn.
     open: Turn,
-    /// A message was refused: a channel has stopped.
+    /// A message was refused, so a channel has stopped.
     pub(crate) is_refused: bool,
-    /// The journal, or a recorded state and the journal behind it, gives back another process than it was.
+    /// The journal, or a recorded state and the journal after it, gives back another process than it was.
     pub(crate) is_forgetful: bool,
 }
 
 impl Life {
-    /// A process with its funds, durable.
+    /// Returns a funded, durable process.
     pub(crate) fn new(bounds: &Bounds, place: usize) -> Self {
         let process = Process::new(process(place), bounds.topology(), OPEN_SNAPSHOTS_MAX);
         let mut life = Self {
@@ -80,17 +80,17 @@ impl Life {
         place(self.process.id())
     }
 
-    /// Everything that ever happened to it, in order and with every label.
+    /// Returns everything that ever happened to it, in order and with every label.
     pub(crate) fn history(&self) -> String {
         format!("{:?} {:?}", self.journal, self.open)
     }
 
-    /// Whether nothing would be lost by a crash.
+    /// Returns whether a crash would lose nothing.
     pub(crate) fn is_durable(&self) -> bool {
         self.open.records.is_empty()
     }
 
-    /// The life after a deed; `None` where it changes nothing, or has to wait for the commit of the open turn.
+    /// Returns the life after a deed; `None` if it changes nothing, or has to wait for the commit of the open turn.
     pub(crate) fn after(&self, deed: Deed, (bounds, names): (&Bounds, &Names)) -> Option<Self> {
         let mut life = self.clone();
         let changed = match deed {
@@ -108,18 +108,18 @@ impl Life {
         changed.then_some(life)
     }
 
-    /// The process as it is in memory.
+    /// Returns the face of the process in memory.
     pub(crate) fn live(&self, bounds: &Bounds, names: &mut Names) -> Face {
         let turns = [self.journal.as_slice(), slice::from_ref(&self.open)].concat();
         Face::of(bounds, &self.process, &turns, names)
     }
 
-    /// The process as the journal alone gives it.
+    /// Returns the face of the process that the journal alone gives.
     pub(crate) fn durable(&self, bounds: &Bounds, names: &mut Names) -> Face {
         Face::of(bounds, &self.replayed(), &self.journal, names)
     }
 
-    // Time stands still: clocks only count, so that lives which differ in labels alone are one.
+    // Wall time stands still and clocks only count, so that histories which differ in labels alone are the same.
     fn begin(&mut self) {
         self.process.begin_turn(0, Hlc::default());
         self.look();
@@ -166,7 +166,7 @@ impl Life {
         true
     }
 
-    // The whole journal again.
+    // Replays the whole journal.
     fn replayed(&self) -> Process {
         let process = &self.process;
         let topology = process.topology().clone();
@@ -174,7 +174,7 @@ impl Life {
         replay(process, &self.journal)
     }
 
-    // The newest recorded state and the journal behind it.
+    // Restores the newest recorded state and replays the journal after it.
     fn restored(&self) -> Option<Process> {
         let seals = self.process.clone().take_sealed();
         let registers = seals.last()?.registers.clone();

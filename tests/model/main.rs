@@ -1,13 +1,14 @@
 //! A model of the marker rules with crash and restart: every interleaving within bounds, checked by stateright. Without
-//! it a rule that breaks only under one order of messages, commits and crashes is found by luck.
+//! it, a rule that breaks only under one order of messages, commits and crashes would be found by luck.
 //!
-//! The model drives the real `Process`: it takes messages, is committed in turns of any size, loses its open turn, comes
-//! back from its journal. The world around it is the model's: channels keep order and may deliver again what was
-//! delivered, clients ask again, anyone crashes at any time. A step of a process is done once and remembered, so that
-//! many global states are made of few lives. Not in it: the handshake, acknowledgements, the collecting of parts.
+//! The model drives the real `Process`: it receives messages, is committed in turns of any size, loses its open turn
+//! and recovers from its journal. Its environment is modelled: channels keep order and may redeliver what was
+//! delivered, clients repeat requests, any process crashes at any time. Each step of a process is executed once and
+//! cached, so that many global states share few local ones. Not modelled: the handshake, acknowledgements, the
+//! collection of parts.
 //!
-//! Covered (3 processes, 2 overlapping snapshots from different initiators; each run checks that it is no less, and prints
-//! its figures; seconds on one core, unoptimized, the last two optimized):
+//! Coverage (3 processes, 2 overlapping snapshots from different initiators; each run asserts that it covers no less,
+//! and prints its figures; seconds on one core, unoptimized, the last two optimized):
 //!
 //! | test | channels | transfers | crashes | unique states | depth | seconds |
 //! |---|---|---|---|---|---|---|
@@ -17,9 +18,10 @@
 //! | `large`, by its own command | 6 | 2 | any number | 865,674 | 32 | 36 |
 //! | `large`, by its own command | 6 | 1 | 2 that lose something | 1,138,793 | 33 | 36 |
 //!
-//! `clocks.rs` is a model of its own: wall clocks that leap, restarts, and messages that wait for the clock.
+//! `clocks.rs` is a separate model: wall clocks that jump, restarts, and messages that wait for the clock.
 //!
-//! `Detail` in `bounds.rs` says what the others merge. The `it_sees_` tests break the world on purpose, one way each.
+//! `Detail` in `bounds.rs` documents which states the others merge. Each of the `it_sees_` tests injects one fault into
+//! the environment.
 
 mod bounds;
 mod clocks;
@@ -48,14 +50,14 @@ const ANY_CRASHES: Bounds = Bounds {
     fault: Fault::None,
 };
 
-/// The same with crashes counted, so that it is known afterwards what they hit.
+/// The same with crashes counted, so that the states record what they hit.
 const TWO_CRASHES: Bounds = Bounds {
     channels: RING_AND_BACK,
     crashes: Some(2),
     ..ANY_CRASHES
 };
 
-/// One snapshot that everyone may start under the same id.
+/// One snapshot that every process may start under the same id.
 const SAME_ID: Bounds = Bounds {
     channels: RING_AND_BACK,
     initiators: &[0],
@@ -63,15 +65,15 @@ const SAME_ID: Bounds = Bounds {
     ..ANY_CRASHES
 };
 
-/// Nothing left out: what [`Detail::Seen`] does not tell apart is told apart here.
+/// No merging: what [`Detail::Seen`] merges is distinguished here.
 const IN_DETAIL: Bounds = Bounds {
     channels: RING_AND_BACK,
     detail: Detail::All,
     ..ANY_CRASHES
 };
 
-/// For a command of its own, `SNAPLEDGER_MODEL=large cargo test --release --test model large -- --nocapture`: more under
-/// way, and all channels where crashes are counted.
+/// Run by `SNAPLEDGER_MODEL=large cargo test --release --test model large -- --nocapture`: more messages in flight, and
+/// all channels where crashes are counted.
 const LARGE: [(Bounds, usize); 2] = [
     (
         Bounds {
@@ -120,12 +122,12 @@ fn large() {
     }
 }
 
-// Whether the explorations are asked for that take long.
+// Whether the long explorations are requested.
 fn is_large() -> bool {
     std::env::var_os("SNAPLEDGER_MODEL").is_some_and(|size| size == "large")
 }
 
-// `states_min`: unique states that are covered at the least.
+// `states_min`: the minimum number of unique states that must be covered.
 fn explore(bounds: Bounds, states_min: usize) {
     let started = Instant::now();
     let checker = World::new(bounds).checker().spawn_bfs().join();
@@ -145,11 +147,11 @@ fn explore(bounds: Bounds, states_min: usize) {
     );
 }
 
-/// No counterexample is longer.
+/// The maximum length of a counterexample.
 const COUNTEREXAMPLE_MAX: usize = 24;
 
 fn sees(fault: Fault, property: &'static str) {
-    // What is not durable is seen by others if it leaves too early.
+    // Others observe what is not durable only if it is released too early.
     let detail = match fault {
         Fault::ReleaseBeforeSync => Detail::All,
         _ => Detail::Seen,

@@ -1,11 +1,11 @@
-//! A short name for every message that ever was, so that a channel is a row of small numbers.
+//! A short name for every message, so that a channel is a sequence of small numbers.
 
 use std::collections::HashMap;
 
 use snapledger::process::clock::Lamport;
 use snapledger::process::message::Message;
 
-/// A message by its name. Its clock is erased: it only labels, and no two histories shall differ by it.
+/// A message by its name. The clock is erased: it is only a label, and no two histories shall differ by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Named {
     pub(crate) name: usize,

@@ -1,5 +1,5 @@
-//! What must always hold, and what must sometimes be seen. Nothing here knows how a snapshot is taken: it compares
-//! what the processes say of themselves with what passed between them.
+//! The properties that must always hold, and those that must sometimes be observed. They do not know how a snapshot is
+//! taken: they compare what the processes report with what passed between them.
 
 use std::sync::Arc;
 
@@ -105,7 +105,7 @@ fn snapshots(world: &World) -> impl Iterator<Item = usize> {
     0..world.bounds.initiators.len()
 }
 
-// All that is held and all that is under way is all that was paid in.
+// All balances and all messages in flight add up to all deposits.
 fn is_conserved(world: &World, state: &State) -> bool {
     let faces = || state.locals.iter().map(|local| &local.live);
     let held: i128 = faces().map(|face| face.balance - face.deposits).sum();
@@ -126,7 +126,7 @@ fn is_in_order(world: &World, state: &State) -> bool {
     })
 }
 
-// Also after any crash that follows.
+// Also after any later crash.
 fn is_durable(world: &World, state: &State) -> bool {
     let done = |transfer: usize| {
         let mut faces = state.locals.iter().map(|local| world.released(local));
@@ -144,7 +144,7 @@ struct End<'a> {
     part: &'a Part,
 }
 
-/// Both ends of every channel in every snapshot, where both have recorded their states durably.
+/// Returns both ends of every channel in every snapshot in which both have recorded their states durably.
 fn ends(state: &State) -> impl Iterator<Item = (End<'_>, End<'_>)> {
     let places = 0..state.locals.len();
     let end = |place: usize, number: usize| {
@@ -165,12 +165,12 @@ fn ends(state: &State) -> impl Iterator<Item = (End<'_>, End<'_>)> {
     each.filter_map(move |(number, (from, to))| Some((end(from, number)?, end(to, number)?)))
 }
 
-// Nothing is received before it is sent.
+// No message is received before it is sent.
 fn is_consistent((from, to): (End<'_>, End<'_>)) -> bool {
     from.part.sent[to.place] >= to.part.delivered[from.place]
 }
 
-// What was recorded is what was sent before the sender's cut and not delivered before the receiver's.
+// The recorded messages are those sent before the sender's cut and not delivered before the receiver's.
 fn is_exact((from, to): (End<'_>, End<'_>)) -> bool {
     let mut closed = to.part.closed();
     let Some((_, recorded)) = closed.find(|(origin, ..)| *origin == from.place) else {
@@ -190,8 +190,8 @@ fn starters(state: &State, number: usize) -> impl Iterator<Item = usize> {
     })
 }
 
-// By the rule of the product, from the parts that are durable now: each set of parts that a process can hold is the
-// durable one of some state.
+// By the production rule, from the parts that are durable now: each set of parts that a process can hold is the durable
+// one of some state.
 fn has_one_initiator(world: &World, state: &State) -> bool {
     let topology = world.bounds.topology();
     snapshots(world).all(|number| {
@@ -264,7 +264,7 @@ fn is_finished(world: &World, state: &State) -> bool {
         || snapshots(world).all(|number| !state.has_begun(number) || state.is_complete(number))
 }
 
-// Somewhere the one was recorded while the other still had channels open.
+// Whether some process recorded one while the other still had open channels.
 fn is_overlapping(state: &State) -> bool {
     state.locals.iter().any(|local| {
         let parts = || local.durable.parts().map(|(_, part)| part);

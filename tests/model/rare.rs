@@ -1,4 +1,4 @@
-//! The rare paths: what is counted as it happens, because no state shows afterwards that it did.
+//! Rare paths, counted as they happen because no later state shows that they did.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -6,18 +6,18 @@ use crate::face::Part;
 use crate::local::Local;
 use crate::world::State;
 
-/// How often each path was gone; an exploration that goes none of a kind has missed what it is for.
+/// How often each path was taken. An exploration that never takes one of them has missed its purpose.
 #[derive(Debug, Default)]
 pub(crate) struct Rare {
-    /// A process crashes when its state is recorded and no marker of that has arrived anywhere.
+    /// A process crashed after recording its state, before any of its markers arrived.
     pub(crate) between_record_and_markers: AtomicUsize,
-    /// A process crashes when some of its channels are closed, and records on.
+    /// A process crashed with some of its channels closed, and continued recording.
     pub(crate) resumed: AtomicUsize,
-    /// A process crashes and loses a recorded state that was not durable.
+    /// A process crashed and lost a recorded state that was not durable.
     pub(crate) recorded_in_vain: AtomicUsize,
-    /// A message arrives again and is dropped.
+    /// A message arrived again and was dropped.
     pub(crate) duplicates: AtomicUsize,
-    /// A client asks again and nothing is done twice.
+    /// A client repeated a request and nothing was executed twice.
     pub(crate) repeats: AtomicUsize,
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn is_gone(path: &AtomicUsize) -> bool {
 }
 
 impl Rare {
-    /// Takes note of a crash about to happen.
+    /// Records a crash that is about to happen.
     pub(crate) fn crash(&self, state: &State, place: usize) {
         let local = &state.locals[place];
         for (number, _) in local.live.parts() {

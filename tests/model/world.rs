@@ -1,7 +1,7 @@
 //! The world of the model: three processes, the channels between them, and everything that can happen next.
 //!
-//! A channel is no more than what its sender has released and its receiver has delivered: a message is in the
-//! sender's journal before it leaves and stays there, and after a crash the stream begins where the receiver stands.
+//! A channel is only what its sender has released and its receiver has delivered: a message is in the sender's journal
+//! before it leaves and stays there, and after a crash the stream resumes at the receiver's position.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -17,25 +17,25 @@ use crate::names::Named;
 use crate::properties;
 use crate::rare::{self, Rare};
 
-/// The model: its bounds, and what was found out on the way.
+/// The model: its bounds, and what was computed so far.
 pub(crate) struct World {
     pub(crate) bounds: Bounds,
     pub(crate) graph: Graph,
     pub(crate) rare: Rare,
 }
 
-/// Where everyone stands.
+/// A global state.
 #[derive(Clone)]
 pub(crate) struct State {
     pub(crate) locals: Vec<Arc<Local>>,
     pub(crate) crashes: u8,
-    /// The transfers whose clients were told that they are done, as bits.
+    /// The transfers that were confirmed to their clients, as bits.
     pub(crate) answered: u32,
     /// The snapshots during which a crash lost something, as bits.
     pub(crate) interrupted: u32,
 }
 
-/// Something that can happen, at a place.
+/// A possible event at a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
     Operate { at: usize, transfer: usize },
@@ -48,7 +48,7 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    // Whose state it changes.
+    // The process whose state changes.
     fn place(self) -> usize {
         match self {
             Self::Operate { at, .. } | Self::Initiate { at, .. } => at,
@@ -67,7 +67,7 @@ impl World {
         }
     }
 
-    /// What of a process has been let out.
+    /// Returns what a process has released to others.
     pub(crate) fn released<'a>(&self, local: &'a Local) -> &'a Face {
         match self.bounds.fault {
             Fault::ReleaseBeforeSync => &local.live,
@@ -75,7 +75,7 @@ impl World {
         }
     }
 
-    /// The messages that are under way on a channel, in order.
+    /// Returns the messages in flight on a channel, in order.
     pub(crate) fn under_way(&self, state: &State, (from, to): (usize, usize)) -> Vec<Named> {
         let sent = &self.released(&state.locals[from]).sent[to];
         let delivered = &state.locals[to].live.delivered[from];
@@ -108,7 +108,7 @@ impl World {
         }
     }
 
-    // Which process does what.
+    // The deed of an action, and the process that does it.
     fn deed(&self, state: &State, action: Action) -> Option<(usize, Deed)> {
         Some(match action {
             Action::Operate { at, transfer } => (at, Deed::Operate(transfer)),
@@ -156,14 +156,14 @@ impl World {
 }
 
 impl State {
-    /// Whether anyone has recorded its state, durably or not yet.
+    /// Returns whether any process has recorded its state, durably or not yet.
     pub(crate) fn has_begun(&self, snapshot: usize) -> bool {
         self.locals
             .iter()
             .any(|local| local.live.parts[snapshot].is_some())
     }
 
-    /// Whether every part is durable and finished.
+    /// Returns whether every part is durable and finished.
     pub(crate) fn is_complete(&self, snapshot: usize) -> bool {
         let parts = self
             .locals
@@ -180,7 +180,7 @@ impl State {
     }
 }
 
-// As the sender numbers it; a marker with a way of its own takes the number that is next there.
+// Numbered as by the sender. A marker with a channel of its own takes the next number there.
 fn arrive(state: &State, (from, to): (usize, usize), message: Named) -> Deed {
     let delivered = state.locals[to].live.delivered[from].len();
     Deed::Arrive(from, delivered as u64 + 1, message)

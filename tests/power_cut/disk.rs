@@ -1,4 +1,4 @@
-//! A disk on which only what was synced is sure, at the moment of a power cut.
+//! A simulated disk on which only synced data is certain to survive a power cut.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -8,30 +8,30 @@ use std::path::Path;
 use crate::teller::Random;
 use crate::trace::{Act, Event, Inode, Traced};
 
-/// The bytes that a disk writes wholly or not at all.
+/// The unit that a disk writes atomically.
 const SECTOR_BYTES: usize = 512;
 
-/// What becomes of that which was not synced.
+/// What happens to data that was not synced.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Loss {
-    /// All of it is gone.
+    /// All of it is lost.
     All,
-    /// Each write and each name is there or not.
+    /// Each write and each directory entry may or may not survive.
     Some,
-    /// And of each write some sectors may be missing.
+    /// As `Some`, and individual sectors of a write may be missing.
     Torn,
 }
 
 /// The events before a power cut.
 pub(crate) struct Disk<'a> {
     events: &'a [Event],
-    /// For each file, everything that ended before this line is on the disk.
+    /// For each file, the line before which everything completed is on the disk.
     synced: BTreeMap<Inode, usize>,
     names_synced: usize,
 }
 
 impl<'a> Disk<'a> {
-    /// Right before an event began.
+    /// Returns the disk right before an event began.
     pub(crate) fn at(traced: &'a Traced, place: usize) -> Self {
         let events = &traced.events[..place];
         let now = traced.events[place].began;
@@ -53,7 +53,7 @@ impl<'a> Disk<'a> {
         disk
     }
 
-    /// Writes what is left; says whether a snapshot of the engine was left half made.
+    /// Writes the surviving files; returns whether an engine snapshot was left half written.
     pub(crate) fn write(&self, into: &Path, loss: Loss, random: &mut Random) -> bool {
         let mut files: BTreeMap<Inode, Vec<u8>> = BTreeMap::new();
         let mut names: BTreeMap<&str, Inode> = BTreeMap::new();
@@ -135,7 +135,7 @@ fn write_some(
     }
 }
 
-// What is zero at the end is a hole: a segment is mostly empty.
+// Trailing zeros become a hole, since an engine segment is mostly empty.
 fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let is_used = |sector: &[u8]| sector != &[0; SECTOR_BYTES][..sector.len()];
     let used = bytes.chunks(SECTOR_BYTES).rposition(is_used);
@@ -153,7 +153,7 @@ fn put(file: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
     file[offset..end].copy_from_slice(bytes);
 }
 
-// As a whole: byte by byte, a debug build takes longer for this than for all the rest.
+// In bulk: byte by byte, this would dominate the runtime of a debug build.
 fn set_length(file: &mut Vec<u8>, length: usize) {
     let mut zeros = vec![0; length.saturating_sub(file.len())];
     file.append(&mut zeros);

@@ -1,5 +1,5 @@
-//! `kill -9` at every call that a life makes on its files: each call of each kind, until the life comes to its end. Once
-//! from the first start on, and once on a store that has lived, where the engine has snapshots of its own to replace.
+//! `kill -9` at every system call that a run makes on its files: at each call of each kind, until a run completes. Once
+//! from the first start, and once on a used store, where the engine has snapshots of its own to replace.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +8,7 @@ use crate::life::{self, Orders};
 use crate::teller::images;
 use crate::{recovered, scratch};
 
-/// What the first start, a commit and a close call.
+/// The calls made by the first start, a commit and a close.
 const CALLS: [&str; 7] = [
     "mkdir",
     "write",
@@ -18,9 +18,9 @@ const CALLS: [&str; 7] = [
     "pwrite64",
     "sync_file_range",
 ];
-/// What a later start calls besides.
+/// The calls that a later start makes in addition.
 const CALLS_LATER: [&str; 5] = ["write", "rename", "unlink", "fsync", "pwrite64"];
-/// No thread makes more of one kind.
+/// An upper bound on the calls of one kind by one thread.
 const CALLS_MAX: u32 = 100;
 
 #[test]
@@ -33,7 +33,7 @@ fn a_kill_at_any_call_of_a_first_life_leaves_a_turn_whole_or_not_at_all() {
 fn a_kill_at_any_call_of_a_later_life_leaves_a_turn_whole_or_not_at_all() {
     let home = scratch();
     let orders = orders(home.path(), 8);
-    // The first close leaves a snapshot of the engine, the later ones replace it.
+    // The first close leaves an engine snapshot, which later ones replace.
     for _ in 0..2 {
         let Some(status) = life::run(&orders, &["-e", "trace=none"]) else {
             return;
@@ -55,7 +55,7 @@ fn orders(home: &Path, turns: u64) -> Orders {
     }
 }
 
-/// Lives that begin with the same files, each killed one call later than the one before.
+/// Runs that begin with the same files, each killed one call later than the one before.
 fn kill_at_each(begin: &Path, calls: &[&str], turns: u64) {
     let lived = |arguments: &[&str]| {
         let home = scratch();

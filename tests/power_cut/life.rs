@@ -1,4 +1,4 @@
-//! The lives of a store that are traced: this very test program, started again as the one test below.
+//! The traced runs of a store. Each is this test program itself, started again to run the one test below.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -16,15 +16,15 @@ use crate::trace::Traced;
 
 const TURNS: u64 = 60;
 const SIGABRT: i32 = 6;
-/// Each life goes on from what the one before has left.
+/// Each run continues from what the one before has left.
 const LIVES: [&str; 3] = ["killed", "closed", "killed"];
 const ORDERS: &str = "SNAPLEDGER_TRACED_LIFE";
 
-/// What a life is told.
+/// The parameters of a run.
 pub(crate) struct Orders {
-    /// Where its store is.
+    /// The store directory.
     pub(crate) dir: PathBuf,
-    /// `honest`, or without our sync.
+    /// `honest`, or without the store's own sync.
     pub(crate) medium: &'static str,
     /// `killed` or `closed`.
     pub(crate) end: &'static str,
@@ -44,7 +44,7 @@ impl Orders {
         format!("{}|{medium}|{end}|{seed}|{turns}", dir.display())
     }
 
-    // Beside the store, so that nothing of it is lost with an image.
+    // Beside the store, so that an image loses nothing of it.
     fn acknowledgements(dir: &Path) -> PathBuf {
         dir.with_extension("acks")
     }
@@ -59,7 +59,7 @@ impl Medium for Lying {
     }
 }
 
-/// The calls of some lives, one after the other; `None` where the machine cannot trace.
+/// Traces several runs in sequence; `None` if the machine cannot trace.
 pub(crate) fn traced(medium: &'static str, seed: u64) -> Option<Traced> {
     let home = tempfile::tempdir().expect("a temporary directory");
     let dir = home
@@ -100,7 +100,7 @@ pub(crate) fn traced(medium: &'static str, seed: u64) -> Option<Traced> {
     Some(traced)
 }
 
-/// Runs a life under strace to its end; `None`, with a word on it, where strace cannot be had.
+/// Runs to completion under strace; prints a note and returns `None` if strace is not available.
 pub(crate) fn run(orders: &Orders, arguments: &[&str]) -> Option<ExitStatus> {
     let mut strace = Command::new("strace");
     strace
@@ -128,10 +128,10 @@ pub(crate) fn run(orders: &Orders, arguments: &[&str]) -> Option<ExitStatus> {
     None
 }
 
-/// What a life has acknowledged: positions and digests.
+/// Returns what a run has acknowledged: positions and digests.
 pub(crate) fn acknowledged(orders: &Orders) -> Vec<(u64, String)> {
     let path = Orders::acknowledgements(&orders.dir);
-    // A kill may have come before, or cut the last line off.
+    // A kill may have come before this file was created, or truncated its last line.
     let text = fs::read_to_string(path).unwrap_or_default();
     let lines = text
         .split_inclusive('\n')
@@ -143,7 +143,7 @@ pub(crate) fn acknowledged(orders: &Orders) -> Vec<(u64, String)> {
         .collect()
 }
 
-/// What tells two states of a process apart.
+/// Returns a digest that distinguishes two states of a process.
 pub(crate) fn digest(process: &Process) -> String {
     let state = format!("{:?} {:?}", process.registers(), balances(process));
     blake3::hash(state.as_bytes()).to_hex().to_string()

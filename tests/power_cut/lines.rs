@@ -1,21 +1,21 @@
-//! The lines of strace: one call each, or its beginning and its end apart where another thread came between.
+//! Parses strace output: one call per line, or its beginning and end on separate lines if another thread came between.
 
-/// Of longer strings strace shows the beginning; only the engine's clearing of a segment's rest is longer.
+/// strace truncates longer strings. Only the engine's clearing of the rest of a segment is longer.
 pub(crate) const BYTES_SHOWN: &str = "1048576";
 
-/// A call as it was made.
+/// A traced call.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
     pub(crate) name: String,
-    /// All between the parentheses.
+    /// Everything between the parentheses.
     pub(crate) arguments: String,
     pub(crate) result: i64,
-    /// The lines of its beginning and of its end.
+    /// The line numbers of its beginning and end.
     pub(crate) began: usize,
     pub(crate) ended: usize,
 }
 
-/// The calls of a trace that succeeded, in the order in which they began.
+/// Returns the successful calls of a trace, in the order in which they began.
 pub(crate) fn calls(text: &str) -> Vec<Call> {
     let mut open: Vec<(&str, String, usize)> = Vec::new();
     let mut calls = Vec::new();
@@ -37,7 +37,7 @@ pub(crate) fn calls(text: &str) -> Vec<Call> {
             calls.extend(call(rest, number, number));
         }
     }
-    // What never came back, because of a kill, may have been done or not: it began, and it ends never.
+    // A call that never returned because of a kill may or may not have taken effect: it began and never ends.
     for (_, begun, began) in open {
         calls.extend(call(&format!("{begun}) = 0"), began, usize::MAX));
     }
@@ -60,13 +60,13 @@ fn call(text: &str, began: usize, ended: usize) -> Option<Call> {
     })
 }
 
-/// The path in `3</the/path>`.
+/// Returns the path in `3</the/path>`.
 pub(crate) fn path_of(descriptor: &str) -> Option<String> {
     let (_, rest) = descriptor.split_once('<')?;
     Some(text(rest.split_once('>')?.0))
 }
 
-/// The bytes that a call wrote, all of them shown as `\x2f`.
+/// Returns the bytes that a call wrote; strace shows every byte in the form `\x2f`.
 pub(crate) fn bytes_of(call: &Call) -> Option<Vec<u8>> {
     let (_, rest) = call.arguments.split_once('"')?;
     let (quoted, rest) = rest.split_once('"')?;
@@ -80,11 +80,11 @@ pub(crate) fn bytes_of(call: &Call) -> Option<Vec<u8>> {
         );
         bytes.resize(length, first);
     }
-    // A write may have been short, and what was killed in its middle says nothing.
+    // A write may have been short, and a call that was killed reports no length.
     Some(bytes)
 }
 
-/// The strings among arguments, as text.
+/// Returns the quoted strings among the arguments as text.
 pub(crate) fn texts_of(arguments: &str) -> Vec<String> {
     let quoted = arguments.split('"').skip(1).step_by(2);
     quoted.map(text).collect()

@@ -1,8 +1,8 @@
-//! Power cuts: whatever a disk may have left of the writes of the real store, nothing acknowledged is lost.
+//! Power cuts: whatever subset of the real store's writes a disk has kept, nothing acknowledged is lost.
 //!
-//! The store's own system calls are traced while it lives, is killed and is closed. From the trace come the images of
-//! a disk on which only what was synced is sure: of the rest all, or any subset, or parts of single writes are gone.
-//! Without this, durability would rest on what the engine says of itself; the last test shows that it must not.
+//! The store's system calls are traced while it runs, is killed and is closed. From the trace, images are built of a
+//! disk on which only synced data is certain: of the rest, everything, any subset, or parts of single writes are lost.
+//! Without this, durability would rest on what the engine promises; the last test shows that this is not enough.
 
 #[path = "../required/mod.rs"]
 mod required;
@@ -26,23 +26,23 @@ use teller::{CLUSTER, OPEN_SNAPSHOTS_MAX, Random, process_id, topology};
 use tempfile::TempDir;
 use trace::Traced;
 
-/// Images of one test; `SNAPLEDGER_IMAGES` makes it more.
+/// Images per test; `SNAPLEDGER_IMAGES` sets another number.
 const IMAGES: u64 = 300;
-/// Without our sync; most of them lack something.
+/// Images without the store's own sync; most of them lack something.
 const LYING_IMAGES: u64 = 45;
 const SEED: u64 = 1;
-/// Far more than the images take that are there at once.
+/// Far more than the images that exist at the same time take.
 const ROOM_BYTES: u64 = 1 << 30;
 
-/// What came of the images.
+/// The results of the images.
 #[derive(Debug, Default)]
 struct Tally {
     images: u64,
     lost: u64,
     refused: u64,
-    /// A turn that nobody had acknowledged was there all the same.
+    /// Images in which an unacknowledged turn survived.
     ahead: u64,
-    /// Somebody had an answer.
+    /// Images with at least one acknowledged turn.
     acknowledged: u64,
     leftovers: u64,
 }
@@ -70,7 +70,7 @@ fn number(name: &str, usual: u64) -> u64 {
     std::env::var(name).map_or(usual, |text| text.parse().expect("it is a number"))
 }
 
-// Lives of a store on such a medium, and what is found after many power cuts. `None` where nothing can be traced.
+// Runs a store on such a medium and examines many power cuts. `None` if nothing can be traced.
 fn cut(medium: &'static str, images: u64) -> Option<Tally> {
     let seed = number("SNAPLEDGER_SEED", SEED);
     let images = number("SNAPLEDGER_IMAGES", images);
@@ -128,7 +128,7 @@ fn recovered(dir: &Path) -> Result<(u64, String), StoreError> {
     Ok((position, life::digest(&process)))
 }
 
-// In memory where there is room for it: what an image has synced is of no interest.
+// In memory if there is room: the images themselves need not be durable.
 fn scratch() -> TempDir {
     let memory = "/dev/shm";
     let system = rustix::fs::statvfs(memory);

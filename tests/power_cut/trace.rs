@@ -1,14 +1,14 @@
-//! What a store did to its files and what it acknowledged, in order, from the lines of strace.
+//! The file operations and acknowledgements of a store, in order, from the lines of strace.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::lines::{self, Call};
 
-/// A file, whatever it is called.
+/// The identity of a file, independent of its name.
 pub(crate) type Inode = usize;
 
-/// One thing that was done.
+/// One file operation or acknowledgement.
 #[derive(Debug)]
 pub(crate) enum Act {
     Write {
@@ -23,7 +23,7 @@ pub(crate) enum Act {
     Sync {
         inode: Inode,
     },
-    /// A name came or went.
+    /// A directory entry was added or removed.
     Name {
         name: String,
         inode: Option<Inode>,
@@ -35,7 +35,7 @@ pub(crate) enum Act {
     },
 }
 
-/// An act; it counts as done for what begins after its end.
+/// An act. It counts as completed for events that begin after its end.
 #[derive(Debug)]
 pub(crate) struct Event {
     pub(crate) act: Act,
@@ -43,13 +43,13 @@ pub(crate) struct Event {
     pub(crate) began: usize,
 }
 
-/// The events of some lives of one store.
+/// The events of several runs of one store.
 pub(crate) struct Traced {
     dir: PathBuf,
     pub(crate) events: Vec<Event>,
     names: BTreeMap<String, Inode>,
     inodes: usize,
-    /// Lines of all lives read so far.
+    /// The number of lines of all runs read so far.
     lines: usize,
 }
 
@@ -64,7 +64,7 @@ impl Traced {
         }
     }
 
-    /// What was acknowledged before an event: positions and digests.
+    /// Returns what was acknowledged before an event: positions and digests.
     pub(crate) fn acknowledged(&self, before: usize) -> impl Iterator<Item = (u64, &str)> {
         self.events[..before]
             .iter()
@@ -74,7 +74,7 @@ impl Traced {
             })
     }
 
-    /// Goes on with the trace of the next life.
+    /// Appends the trace of the next run.
     pub(crate) fn read(&mut self, trace: &Path) {
         let text = std::fs::read_to_string(trace).expect("strace writes text");
         for call in lines::calls(&text) {
@@ -102,7 +102,7 @@ impl Traced {
                 written(call, inode, offset)
             }
             ("write", Some(inode)) => {
-                // Only the files of snapshots are written so, from their beginning to their end.
+                // Only engine snapshot files are written this way, sequentially from the beginning.
                 let offset = self.length(inode);
                 written(call, inode, offset)
             }

@@ -1,4 +1,4 @@
-//! Channels: exactly once, in order, and money is never dropped.
+//! Channels: delivery exactly once and in order; money is never dropped.
 
 use snapledger::process::channel::ChannelDigest;
 use snapledger::process::clock::{Clocks, Lamport};
@@ -157,8 +157,8 @@ fn a_unary_call_is_delivered_once_and_tells_first_markers() {
     );
 }
 
-// A repeat is harmless because it says the same. Without the comparison the second of two messages under one id would be
-// acknowledged and dropped, with its money.
+// A repeat is harmless because its content is the same. Without the comparison, the second of two different messages
+// under one id would be acknowledged and dropped, with its money.
 #[test]
 fn a_message_id_with_other_content_is_refused() {
     let mut p = alone("p", &full(&["p", "q"]));

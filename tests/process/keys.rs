@@ -1,4 +1,4 @@
-//! Writes travel over all channels; in the end every process has the same.
+//! Key-value writes propagate over all channels; all processes converge.
 
 use std::collections::VecDeque;
 
@@ -27,7 +27,7 @@ fn get(process: &mut Process, key: &str) -> Option<Box<str>> {
     value
 }
 
-/// Processes on a ring, and what is under way to the next of each.
+/// Processes on a ring, and the messages in flight to the next of each.
 struct Ring {
     ids: [&'static str; 4],
     processes: Vec<Process>,
@@ -53,7 +53,7 @@ impl Ring {
             .extend(sent.into_iter().map(|input| (next, input)));
     }
 
-    /// Delivers everything; a write stops where it is no news, so this ends.
+    /// Delivers everything. A write is not forwarded where it is already known, so this terminates.
     fn settle(&mut self) {
         for _ in 0..1000 {
             let Some((place, input)) = self.under_way.pop_front() else {
@@ -73,7 +73,7 @@ fn concurrent_writes_converge_in_a_ring() {
     ring.step(1, put("other", Some("from b")));
     ring.settle();
     for process in &mut ring.processes {
-        // Both have the same clock, so the greater process id wins.
+        // Both writes have the same clock, so the greater process id wins.
         assert_eq!(
             get(process, "k").as_deref(),
             Some("from c"),

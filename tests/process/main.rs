@@ -1,5 +1,5 @@
-//! The process as its node sees it: inputs in, turns and replies out. Without this a change to the core shows only
-//! in a running cluster, if at all.
+//! The process as its node drives it: inputs in, turns and replies out. Without this, a change to the core would show
+//! only in a running cluster, if at all.
 
 mod channels;
 mod keys;
@@ -60,7 +60,7 @@ fn alone(id: &str, topology: &Topology) -> Process {
     Process::new(process(id), topology.clone(), 8)
 }
 
-/// One turn with one input.
+/// Runs one turn with one input.
 fn step(process: &mut Process, input: Input) -> (Reply, Turn) {
     process.begin_turn(1, Hlc::default());
     let reply = process.step(input);
@@ -105,7 +105,7 @@ fn transfer(from: &str, to: (Option<&str>, &str), units: i64) -> Operation {
     }
 }
 
-/// Tokens for an account, as a message from elsewhere.
+/// A transfer to an account, as a message from another process.
 fn money(to_account: &str, units: i64) -> Body {
     Body::from(Transfer {
         transfer_id: "t".into(),
@@ -134,7 +134,7 @@ fn arrived(from: &str, seq: u64, body: Body) -> Input {
     }
 }
 
-/// What the turn puts on the channel to `to`, as inputs for its process.
+/// Returns what the turn sends on the channel to `to`, as inputs for its process.
 fn sent(turn: &Turn, from: &Process, to: &str) -> Vec<Input> {
     let records = turn.records.iter();
     records

@@ -1,5 +1,6 @@
-//! When a channel opens, contradictions between its ends are found before anything is debited or credited twice.
-//! Without this a store that was put back, copied or wiped would go on as if nothing had been lost.
+//! When a channel opens, contradictions between its ends are detected before anything is debited or credited twice.
+//! Without this, a store that was restored from an old copy, duplicated or wiped would continue as if nothing had been
+//! lost.
 
 use snapledger::process::Process;
 use snapledger::process::channel::ChannelDigest;
@@ -20,7 +21,7 @@ struct Acquainted {
     delivered: Vec<ChannelDigest>,
 }
 
-/// Has sent three messages to q, of which two are acknowledged, and has got two from q.
+/// Has sent three messages to q, of which two are acknowledged, and has received two from q.
 fn acquainted() -> Acquainted {
     let mut p = alone("p", &full(&["p", "q"]));
     operate(&mut p, deposit("a", 9)).expect("a deposit");
@@ -82,7 +83,7 @@ impl Acquainted {
         self.p.registers().peers[&process("q")]
     }
 
-    // What q would say if it had got so many of the messages that were sent here.
+    // The claim of q if it had received this many of the messages sent here.
     fn receiver(&self, delivered: usize) -> Claim {
         let delivered = self.sent[delivered];
         let here = delivered;
@@ -175,7 +176,7 @@ fn what_was_lost_is_named_with_its_loser_and_both_figures() {
 #[test]
 fn the_same_numbers_for_other_messages_are_no_agreement() {
     let one = acquainted();
-    // As many messages, of as much money, and yet others.
+    // The same number of messages and amount of money, but different messages.
     let mut other = one.delivered[2];
     other.checksum ^= 1;
     let (ours, theirs) = (one.delivered[2].to_string(), other.to_string());
@@ -208,7 +209,7 @@ fn a_store_that_was_given_up_never_comes_back() {
     let forget = Input::Forget { peer: process("q") };
     let (reply, turn) = step(&mut one.p, forget);
     assert!(matches!(reply, Reply::Forgotten(Ok(_))), "{reply:?}");
-    // Nothing has passed since, on either side: only who it is tells them apart.
+    // Nothing has passed since on either side: only the identity distinguishes them.
     let nothing = || sender(ChannelDigest::default(), 0);
     for boot in [4, 5000] {
         let refused = one.meet(identity(7, boot, 1), nothing());
@@ -274,8 +275,8 @@ fn turn_with(p: &mut Process, input: Input) -> Turn {
     p.take_turn(1_000_000, &mut waiting, 100).turn
 }
 
-// Without this a key that is written where a store was wiped loses against all older writes, and no other process ever
-// sees it.
+// Without this, a key written after a store was wiped would lose against all older writes, and no other process would
+// ever see it.
 #[test]
 fn a_process_that_begins_anew_catches_up_with_the_clocks_of_its_peers() {
     let topology = full(&["p", "q"]);
@@ -299,8 +300,8 @@ fn a_process_that_begins_anew_catches_up_with_the_clocks_of_its_peers() {
     assert!(p.registers().clock > ahead.logical);
 }
 
-// Without this a store that took the place of another while its clock was wrong would answer for instants of before, for
-// which the other one has answered, as soon as the clock is set right.
+// Without this, a store that replaced another while its clock was wrong would, once the clock is set right, answer for
+// earlier instants for which the other store has already answered.
 #[test]
 fn a_peer_whose_clock_is_not_followed_is_met_from_its_time_on() {
     let mut p = alone("p", &full(&["p", "q"]));
@@ -327,7 +328,7 @@ fn a_peer_whose_clock_is_not_followed_is_met_from_its_time_on() {
     assert_eq!(found, [(&process("q"), later, turn.time)]);
 }
 
-// Without this a key that is written where an older copy was put back loses likewise.
+// Without this, a key written after an older copy was restored would lose in the same way.
 #[test]
 fn a_process_whose_store_was_put_back_catches_up_again_and_says_since_when_it_knows() {
     let mut p = alone("p", &full(&["p", "q"]));
@@ -342,7 +343,7 @@ fn a_process_whose_store_was_put_back_catches_up_again_and_says_since_when_it_kn
     assert_eq!((turn.records.len(), turn.clock), (1, ahead.logical));
     let again = turn_with(&mut p, met(peer, clocks(900, 20)));
     assert_eq!(again.records, []);
-    // A start meets each peer once more: the store may be found to be a copy only later.
+    // After a start, each peer is met once more: the store may be recognized as a copy only later.
     p.runs_as(identity(1, 2, 2));
     let started = turn_with(&mut p, met(peer, clocks(1000, 20)));
     let moved = (started.records.len(), started.clock);

@@ -1,4 +1,4 @@
-//! The rules of the bank, and repeats of a request.
+//! The rules of the bank, and repeated requests.
 
 use snapledger::process::event::{Input, Operation, Record, Reply};
 use snapledger::process::refusal::Refusal;
@@ -127,7 +127,7 @@ fn a_refusal_leaves_nothing_durable_and_is_decided_anew_in_the_next_life() {
     assert_eq!(answer(reply).outcome.expect("it was done").balance, 4);
 }
 
-// Without this, names of 128 bytes would make the remembered answers several times as large.
+// Without this, names of 128 bytes would make the retained answers several times as large.
 #[test]
 fn answers_are_bounded_by_their_bytes_and_the_journal_says_what_is_forgotten() {
     let mut p = alone("p", &full(&["p"]));

@@ -1,5 +1,5 @@
-//! What is asked about an instant is final: the clock is past it, durably, before anything is answered. Without this
-//! an auditor who asks twice could be told two things.
+//! An answer about an instant is final: the clock is durably past the instant before anything is answered. Without
+//! this, an auditor who asks twice could get two different answers.
 
 use snapledger::process::step::InputQueue;
 

@@ -1,4 +1,4 @@
-//! A process that is replayed, from the beginning or from a recorded state, is the process that it was.
+//! A process that is replayed, from the beginning or from a recorded state, equals the process before.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ fn asked(id: &str, operation: Operation) -> Input {
     }
 }
 
-/// A bit of everything, with one snapshot that finishes and one that does not.
+/// Some of every kind of input, with one snapshot that finishes and one that does not.
 fn life() -> Vec<Input> {
     let put = Operation::Put {
         key: Key::parse("k").expect("a valid key"),
@@ -72,8 +72,8 @@ fn assert_equal(one: &mut Process, other: &mut Process) {
     }
     assert_eq!(one.bank().balance_total(), other.bank().balance_total());
     assert_eq!(one.take_finished(), other.take_finished());
-    // What is remembered of requests, keys and snapshots shows in the answers to what has been asked before.
-    // A refusal is remembered by the life that gave it alone.
+    // What is remembered of requests, keys and snapshots shows in the answers to repeated inputs. Only the incarnation
+    // that gave a refusal remembers it.
     let refused = asked("2", withdraw("a", 60));
     for input in life().into_iter().filter(|input| *input != refused) {
         assert_eq!(step(one, input.clone()), step(other, input));
@@ -91,7 +91,7 @@ fn replaying_all_turns_gives_the_same_process() {
     assert_equal(&mut p, &mut again);
 }
 
-/// Cells come in no order.
+/// Sorts the cells, which have no defined order.
 fn sorted_seals(process: &mut Process) -> Vec<Sealed> {
     let mut seals = process.take_sealed();
     for sealed in &mut seals {
@@ -100,7 +100,7 @@ fn sorted_seals(process: &mut Process) -> Vec<Sealed> {
     seals
 }
 
-/// The newest cell of each name, as a store folds the seals up to and including `last`.
+/// Returns the newest cell of each name, as a store folds the seals up to and including `last`.
 fn fold(sealed: &[Sealed]) -> Vec<Cell> {
     let mut newest = BTreeMap::new();
     for cell in sealed
@@ -132,7 +132,8 @@ fn a_recorded_state_and_the_turns_since_give_the_same_process() {
         for turn in since {
             again.replay(turn);
         }
-        // The turn that sealed the state comes after it, so it is sealed once more; nothing has changed in between.
+        // The turn that sealed the state comes after it, so the state is sealed once more; nothing has changed in
+        // between.
         let mut expected = seals[place..].to_vec();
         expected[0].cells = CellChanges::of(vec![Vec::new()]);
         assert_eq!(sorted_seals(&mut again), expected);

@@ -1,4 +1,4 @@
-//! The marker rules, seen from one process.
+//! The marker rules, from the point of view of one process.
 
 use snapledger::process::Process;
 use snapledger::process::cell::Cell;
@@ -19,7 +19,7 @@ fn initiate(id: &str) -> Input {
     }
 }
 
-/// The sequence numbers recorded of a channel: after the first, up to the second.
+/// Returns the recorded sequence numbers of a channel: after the first, up to the second.
 fn range(recording: &Recording, from: &str) -> (u64, u64) {
     let channel = recording.channels[&process(from)];
     let (closed, _) = channel.closed.expect("the recording is finished");
@@ -223,7 +223,7 @@ fn only_so_many_snapshots_are_open() {
     ));
 }
 
-// Without this, a store that was lost takes with it the right to start snapshots, for ever.
+// Without this, a lost store would block the starting of snapshots for ever.
 #[test]
 fn what_waits_for_a_lost_marker_does_not_count_as_open() {
     let mut p = alone("p", &full(&["p", "q"]));
@@ -242,7 +242,7 @@ fn what_waits_for_a_lost_marker_does_not_count_as_open() {
     assert_eq!(initiated(&mut p, "after"), Ok(true));
 }
 
-// Without this, what can never be finished would be a part of every recorded state, for ever.
+// Without this, a recording that can never finish would be part of every recorded state for ever.
 #[test]
 fn a_recording_ends_with_the_last_marker_that_was_not_lost() {
     let mut p = alone("p", &full(&["p", "q", "r"]));
@@ -297,7 +297,7 @@ fn a_seal_hands_over_what_changed_since_the_last() {
     );
 }
 
-// Without this a process would hold, and every state of it list, each snapshot that there ever was.
+// Without this, a process would hold, and every recorded state would list, every snapshot there ever was.
 #[test]
 fn what_is_not_over_is_remembered_and_the_newest_others() {
     let topology = full(&["p", "q"]);

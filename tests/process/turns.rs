@@ -1,5 +1,5 @@
-//! What is asked together may take several turns, and what nobody waits for is in between. Without this a client could
-//! be told what another has asked.
+//! Operations requested together may take several turns, with inputs in between that nobody waits for. Without this, a
+//! client could receive the answer to another's request.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -37,7 +37,7 @@ fn replies_are_in_order_and_the_last_of_them_come_with_who_waits() {
     assert_eq!(balances(first.replies), [(vec![1, 3], None)]);
     assert_eq!(waiting.len(), 5);
 
-    // It is the first of its turn, and nobody waits for it.
+    // It is the first input of its turn, and nobody waits for it.
     waiting.push_front(Input::Checkpoint);
     let second = p.take_turn(1, &mut waiting, 3);
     assert_eq!(second.turn.records[0], Record::Checkpointed);
@@ -51,7 +51,7 @@ fn replies_are_in_order_and_the_last_of_them_come_with_who_waits() {
     );
 }
 
-// Few accounts, so that some are opened by what stands shortly before, and some hold too little.
+// Few accounts, so that some are opened by an operation shortly before, and some hold too little.
 fn any_operation() -> impl Strategy<Value = Operation> {
     let name = || (0..24u8).prop_map(|number| format!("a{number}"));
     prop_oneof![
@@ -66,7 +66,7 @@ fn any_operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-// What is replied and journaled, and what stands in the accounts then.
+// The replies, the journal records, and the resulting balances.
 type Done = (Vec<Outcome>, Vec<Record>, Vec<Option<i64>>);
 
 fn done(pieces: Vec<Vec<Operation>>, weight_max: usize) -> Done {
@@ -86,7 +86,7 @@ fn done(pieces: Vec<Vec<Operation>>, weight_max: usize) -> Done {
     (outcomes, records, balances.collect())
 }
 
-// A transfer within the process is named after its turn and its place there.
+// A transfer within the process is named after its turn and its index there.
 fn named_alike(mut outcome: Outcome) -> Outcome {
     if let Ok(receipt) = &mut outcome
         && receipt.to_balance.is_some()
@@ -97,7 +97,7 @@ fn named_alike(mut outcome: Outcome) -> Outcome {
 }
 
 proptest! {
-    /// Accounts are looked for ahead of the operations on them, which is nothing that may be seen.
+    /// Accounts are loaded ahead of the operations on them, which must not be observable.
     #[test]
     fn together_or_one_by_one_the_same_is_done(
         operations in vec(any_operation(), 1..80),

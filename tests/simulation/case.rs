@@ -15,17 +15,17 @@ pub(crate) struct Case {
     pub(crate) seed: u64,
 }
 
-/// All turns in their order: the tick, whose it is, and what happened.
+/// All turns in order: the tick, the process, and the turn.
 pub(crate) type Trace = Vec<(u64, ProcessId, Turn)>;
 
-/// How a case was run.
+/// An executed case.
 pub(crate) struct Run {
     pub(crate) scenario: Scenario,
     pub(crate) report: Report,
     pub(crate) trace: Trace,
 }
 
-// What proptest prints when a property does not hold: files to paste, and the command that replays them.
+// proptest prints this when a property fails: files to paste, and the command that replays them.
 impl fmt::Debug for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { topology, seed, .. } = self;
@@ -39,7 +39,7 @@ impl fmt::Debug for Case {
 }
 
 impl Case {
-    /// Runs the case. Events that send more than there is are dropped first, so that random scripts can be run.
+    /// Runs the case. Events that send more than the balance are removed first, so that random scripts can run.
     pub(crate) fn run(&mut self) -> Run {
         loop {
             let events = self.events.join("\n");
@@ -74,7 +74,7 @@ impl Case {
     }
 }
 
-/// Up to eight processes on a ring in some order, some chords, and a script of up to forty events.
+/// Up to eight processes on a ring in random order, some chords, and a script of up to forty events.
 pub(crate) fn cases() -> impl Strategy<Value = Case> {
     (2_usize..=8).prop_flat_map(|count| {
         let ring = Just((0..count).collect::<Vec<_>>()).prop_shuffle();
@@ -93,7 +93,7 @@ pub(crate) fn cases() -> impl Strategy<Value = Case> {
     })
 }
 
-/// An event whose process or channel is drawn, modulo how many there are.
+/// An event whose process or channel is drawn and reduced modulo their number.
 #[derive(Debug, Clone)]
 enum Moment {
     Send(usize, i64),

@@ -1,4 +1,4 @@
-//! What must hold of every snapshot, worked out from the trace alone: who sent, received and recorded when.
+//! The properties of every snapshot, derived from the trace alone: who sent, received and recorded when.
 
 use std::collections::BTreeMap;
 
@@ -10,25 +10,25 @@ use snapledger::simulate::GlobalState;
 
 use super::case::Run;
 
-/// A property that does not hold, in a sentence.
+/// The error describes a violated property.
 pub(crate) type Checked = Result<(), String>;
 
-/// Everything that happened on one channel; moments count all records of the trace.
+/// The traffic of one channel. Moments count all records of the trace.
 #[derive(Default)]
 struct Traffic {
     sent: Vec<(usize, Message)>,
     delivered: Vec<(usize, Message)>,
 }
 
-/// The trace by channel and by recording.
+/// The trace, by channel and by recording.
 pub(crate) struct Observed {
     channels: BTreeMap<ChannelId, Traffic>,
     recorded: BTreeMap<(SnapshotId, ProcessId), usize>,
 }
 
 impl Observed {
-    /// Sorts the trace, and checks on the way that every channel is FIFO: numbers without gaps, at both ends, and
-    /// the message that arrives is the one that was sent.
+    /// Sorts the trace and checks that every channel is FIFO: sequence numbers without gaps at both ends, and each
+    /// message arrives as it was sent.
     pub(crate) fn fifo(run: &Run) -> Result<Self, String> {
         let channels = run.scenario.topology.channels();
         let mut observed = Self {
@@ -83,8 +83,8 @@ impl Observed {
         found.ok_or_else(|| format!("there is no channel {channel}"))
     }
 
-    /// The cut of the snapshot is consistent, and its recorded messages are exactly those sent before the sender's
-    /// recording and not received before the receiver's.
+    /// Checks that the cut of the snapshot is consistent, and that its recorded messages are exactly those sent before
+    /// the sender's recording and not received before the receiver's.
     pub(crate) fn cut(&self, snapshot: &GlobalState) -> Checked {
         let id = SnapshotId::parse(&snapshot.number.to_string()).map_err(|e| e.to_string())?;
         for (channel, traffic) in &self.channels {
@@ -127,7 +127,7 @@ fn expect(seq: Seq, count: usize, what: &str) -> Checked {
     Err(format!("#{seq} was {what} as number {count}"))
 }
 
-/// Balances and channels of the snapshot hold all tokens of the scenario.
+/// Checks that the balances and channels of the snapshot add up to all tokens of the scenario.
 pub(crate) fn conserved(run: &Run, snapshot: &GlobalState) -> Checked {
     let all: i64 = run.scenario.tokens.values().sum();
     let balances: i64 = snapshot.tokens.iter().map(|(_, tokens)| tokens).sum();
@@ -141,7 +141,7 @@ pub(crate) fn conserved(run: &Run, snapshot: &GlobalState) -> Checked {
     ))
 }
 
-/// The turns of a process, replayed, record the same states.
+/// Checks that the turns of a process, replayed, record the same states.
 pub(crate) fn replayed(run: &Run) -> Checked {
     for (place, id) in run.scenario.topology.processes().enumerate() {
         let mut process = Process::new(id.clone(), run.scenario.topology.clone(), usize::MAX);

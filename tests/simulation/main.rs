@@ -1,5 +1,5 @@
-//! Whatever the topology, the script and the delays: every snapshot is a consistent cut that holds all the money.
-//! Without this, only the orders of events that somebody thought of would be known to be right.
+//! For any topology, script and delays, every snapshot is a consistent cut that contains all the money. Without this,
+//! only the event orders that somebody thought of would be covered.
 
 mod case;
 mod checkers;
@@ -41,7 +41,7 @@ proptest! {
     }
 }
 
-/// The checkers can fail: a report that lost, moved or invented a message does not pass.
+/// The checkers can fail: a report with a lost, moved or invented message is rejected.
 #[test]
 fn a_wrong_report_is_noticed() {
     let mut case = Case {

@@ -1,5 +1,5 @@
-//! interface.md §4 once more, as plainly as it can be written: every tick looks at every channel, every message is
-//! noted where it is received, nothing of the program is used. What the two print must be the same to the letter.
+//! A second, deliberately simple implementation of interface.md §4: every tick visits every channel, every message is
+//! recorded where it is received, and no code of the program is used. Both must print exactly the same.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ struct Snapshot {
     tokens: BTreeMap<String, i64>,
     /// By receiver, then sender.
     recorded: BTreeMap<Channel, Vec<i64>>,
-    /// Channels whose marker has come.
+    /// Channels whose marker has arrived.
     closed: BTreeSet<Channel>,
 }
 
@@ -31,7 +31,7 @@ struct Reference {
     snapshots: Vec<Snapshot>,
 }
 
-/// What the case's report should be.
+/// Returns the expected report of the case.
 pub(crate) fn report(case: &Case) -> String {
     let mut reference = Reference::new(case);
     for event in &case.events {

@@ -1,5 +1,5 @@
 //! One damage of each kind. Those that keep frames, checksums and hashes valid show that each deeper comparison can
-//! fail, and that what is said names what was damaged.
+//! fail, and that the finding names what was damaged.
 
 use crate::sample::{ALICE, BOB, PADDING, Sample, TURNS, paid_in, s1};
 use crate::{assert_bad, findings, run};

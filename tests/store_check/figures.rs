@@ -1,4 +1,4 @@
-//! What is said of a store that is whole: figures that a person or a program can compare with what they know.
+//! The report on an undamaged store: figures that a person or a program can compare with their own.
 
 use crate::run;
 use crate::sample::{ALICE, BOB, PADDING, Sample, TURNS};

@@ -1,5 +1,5 @@
-//! The directory itself: never written to, whatever is in it and however it is damaged. Without this, looking into
-//! a store after an accident could destroy what is left of it.
+//! The directory itself is never written to, whatever it contains and however damaged it is. Without this, examining a
+//! store after an accident could destroy what is left of it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::sample::{self, Sample};
 use crate::teller::images;
 use crate::{assert_bad, examine, restore, run};
 
-/// Every file and directory with its bytes, and the times at which it and its bytes were changed.
+/// Every file and directory with its bytes and its modification and status-change times.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Untouched(BTreeMap<PathBuf, (Vec<u8>, [i64; 4])>);
 
@@ -77,7 +77,7 @@ fn a_directory_without_a_store_stays_as_it_is() {
     }
 }
 
-/// Whoever names the directory of all stores is told which ones there are.
+/// Naming the directory of all stores yields an error that lists them.
 #[test]
 fn a_directory_of_stores_is_no_store_and_they_are_named() {
     let root = tempfile::tempdir().expect("a temporary directory");

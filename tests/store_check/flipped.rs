@@ -1,5 +1,5 @@
-//! A bit of the engine's own log has flipped. Whoever looks into the store says so as a node would: without this a
-//! snapshot that was published behind the damage would be said never to have been, and figures would be shown as good.
+//! A flipped bit in the engine's own log is reported by every command that reads the store, as by a node. Without this,
+//! a snapshot published behind the damage would be reported as never published, and figures as good.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::{assert_bad, findings, restore, run};
 
 const SENTENCE: &str = "log: db cannot be read from byte ";
 
-/// A store with a flipped bit in the middle of what its log holds.
+/// A store with a flipped bit in the middle of the used part of its log.
 fn flipped() -> Sample {
     let sample = Sample::new();
     images::await_release(sample.path());
@@ -20,7 +20,7 @@ fn flipped() -> Sample {
     sample
 }
 
-/// Flips a bit behind so many tenths of what a file holds.
+/// Flips a bit at this many tenths of the used part of a file.
 fn flip(file: &Path, tenths: usize) {
     let mut bytes = fs::read(file).expect("it is readable");
     let used = bytes.iter().rposition(|byte| *byte != 0).expect("messages");
@@ -69,7 +69,7 @@ fn a_restore_refuses() {
     assert!(!into.exists());
 }
 
-/// The engine gives up with few words where its own snapshot is damaged, or what that points to and no witness is left.
+/// The engine's own errors are terse where its snapshot is damaged, or what that points to, and no watermark is left.
 #[test]
 fn what_the_engine_gives_up_on_is_said_in_plain_words() {
     let sentence =
@@ -79,7 +79,7 @@ fn what_the_engine_gives_up_on_is_said_in_plain_words() {
         for tenths in 1..8 {
             let sample = Sample::new();
             images::await_release(sample.path());
-            // The engine makes its snapshot when it opens what another life has left.
+            // The engine writes its snapshot when it opens what an earlier run has left.
             drop(Store::open(sample.path(), sample::CLUSTER, &sample::me()).expect("it is whole"));
             images::await_release(sample.path());
             fs::remove_file(sample.path().join("witness")).expect("it is there");

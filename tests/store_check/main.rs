@@ -1,5 +1,5 @@
-//! `store check` says of a good store what was verified, and of a damaged one which thing is damaged: a check that
-//! finds nothing wrong in a store whose bytes were changed would be worse than none. And it never writes to the store.
+//! `store check` reports what was verified in a good store, and what is damaged in a damaged one: a check that finds
+//! nothing wrong in a store whose bytes were changed would be worse than none. It never writes to the store.
 
 mod damage;
 mod figures;
@@ -19,7 +19,7 @@ use assert_cmd::cargo::cargo_bin;
 use files::Untouched;
 use snapledger::store::{Examination, Store};
 
-/// Runs `store COMMAND` on a store and proves that it was not touched.
+/// Runs `store COMMAND` on a store and asserts that it was not modified.
 #[track_caller]
 fn run(command: &str, dir: &Path, options: &[&str]) -> Output {
     let before = Untouched::note(dir);
@@ -30,7 +30,7 @@ fn run(command: &str, dir: &Path, options: &[&str]) -> Output {
     output
 }
 
-/// Runs `restore` of snapshot `s1` and proves that the store was not touched.
+/// Restores snapshot `s1` and asserts that the store was not modified.
 #[track_caller]
 fn restore(from: &Path, into: &Path) -> Output {
     let before = Untouched::note(from);
@@ -42,7 +42,7 @@ fn restore(from: &Path, into: &Path) -> Output {
     output
 }
 
-/// Examines a store within this program and proves that it was not touched.
+/// Examines a store within this program and asserts that it was not modified.
 #[track_caller]
 fn examine(dir: &Path) -> Examination {
     let before = Untouched::note(dir);
@@ -51,7 +51,7 @@ fn examine(dir: &Path) -> Examination {
     examination
 }
 
-/// What is wrong, one sentence each.
+/// Returns the findings, one sentence each.
 #[track_caller]
 fn findings(dir: &Path) -> Vec<String> {
     let findings = examine(dir).findings;

@@ -1,5 +1,5 @@
-//! A check holds little, however long the journal is. Without this, a store that grew over years could be checked only on a
-//! machine with as much memory: the engine keeps all it has read.
+//! A check uses little memory, however long the journal is. Without this, a store that grew over years could be checked
+//! only on a machine with as much memory, since the engine keeps everything it has read.
 
 use std::fs::{self, File};
 use std::io;
@@ -16,11 +16,11 @@ use snapledger::store::{Medium, Store};
 
 use crate::sample::{CLUSTER, me};
 
-/// Read in one go, this journal leaves 300 MiB resident, and 135 in slices.
+/// Read in one pass, this journal leaves 300 MiB resident; in slices, 135 MiB.
 const JOURNAL_BYTES: usize = 160 << 20;
 const RESIDENT_BYTES_MAX: u64 = 190 << 20;
 
-/// Nobody cuts the power here.
+/// Omits syncs, since there is no power cut here.
 struct Unsynced;
 
 impl Medium for Unsynced {
@@ -51,7 +51,7 @@ fn long_journal(dir: &Path) {
     }
 }
 
-// The most that was resident of a program that runs, bytes.
+// The peak resident memory of a running program, in bytes.
 fn resident_max(program: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{program}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

@@ -1,5 +1,5 @@
-//! The parts of other processes, whose journals are elsewhere: their cells must come to what they say of themselves.
-//! Without this the money in another process's part could change, and a check of the history would not notice.
+//! The parts of other processes, whose journals are elsewhere: their cells must add up to the figures they state.
+//! Without this, the money in another process's part could change without a check of the history noticing.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::sample::{CLUSTER, Sample, me, paid_in};
 use crate::teller::process_id;
 use crate::{examine, findings};
 
-/// Amounts that stand nowhere else, minor units; each stands in one run.
+/// Amounts that occur nowhere else, in minor units; each is stored in one run.
 const FAR: i64 = 0x0022_4466_88aa;
 const LATER: i64 = 0x0033_5577_99bb;
 const PADDING: u64 = 200;
@@ -43,7 +43,8 @@ impl Seat {
         }
     }
 
-    // One turn, and all that is written of it; what it sends, and the parts that it finishes.
+    // Runs one turn and writes everything that follows from it; returns the messages it sends and the parts it
+    // finishes.
     fn turn(&mut self, inputs: Vec<Input>) -> (Vec<(Seq, Message)>, Vec<Part>) {
         self.turns += 1;
         self.process.begin_turn(self.turns * 1000, Hlc::default());
@@ -95,7 +96,7 @@ fn peer() -> ProcessId {
     process_id("n2")
 }
 
-// The store of n1, with three complete snapshots; before each an account of n2 is opened.
+// The store of n1, with three complete snapshots; before each, an account of n2 is opened.
 fn kept_by_n1() -> Sample {
     let (dir, far_dir) = (
         tempfile::tempdir().expect("a temporary directory"),

@@ -1,5 +1,5 @@
-//! A small store with some of everything, and a pair of tweezers for its values: what is changed gets a valid frame and,
-//! where it is a chunk, its new hash, everywhere, so that only the deeper comparisons can see it.
+//! A small store with some of everything, and means to edit its values. An edited value gets a valid frame and, if it
+//! is a chunk, its new hash everywhere, so that only the deeper comparisons can detect the change.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,16 +18,16 @@ use tempfile::TempDir;
 use crate::teller::{account, images, process_id};
 
 pub(crate) const CLUSTER: &str = "demo";
-/// What alice and bob hold in the end, minor units: numbers that stand nowhere else.
+/// The final balances of alice and bob in minor units: numbers that occur nowhere else.
 pub(crate) const ALICE: i64 = 0x0012_3456_789a;
 pub(crate) const BOB: i64 = 0x0011_2233_4455;
-/// Turns 1 and 2 pay in; turn 3 records `s1` at cut 2; 4 and 5 arrive, 6 is the marker, 7 says that the part is stored;
-/// 8 pays in; 9 seals at cut 8; 10 pays in.
+/// Turns 1 and 2 deposit; turn 3 records `s1` at cut 2; turns 4 and 5 receive messages, 6 the marker; 7 records that
+/// the part is stored; 8 deposits; 9 seals at cut 8; 10 deposits.
 pub(crate) const TURNS: u64 = 10;
 
-/// As the store lays them.
+/// The fragment size of the store.
 const FRAGMENT_BYTES: usize = 4096;
-/// The second byte of a packed chunk; its header has ten.
+/// The second byte of a packed chunk, whose header has ten bytes.
 const PACKED_CHUNK: u8 = 11;
 const PACKED_STATE: u8 = 15;
 
@@ -61,7 +61,7 @@ impl Sample {
         Self(dir)
     }
 
-    /// A store that was made elsewhere and is closed.
+    /// Wraps a closed store that was created elsewhere.
     pub(crate) fn made(dir: TempDir) -> Self {
         Self(dir)
     }
@@ -70,7 +70,7 @@ impl Sample {
         self.0.path()
     }
 
-    /// Works on a tree under the store.
+    /// Edits a tree below the store.
     pub(crate) fn edit(&self, tree: &str, work: impl FnOnce(&sled::Tree)) {
         let db = images::engine(self.path());
         work(&db.open_tree(tree).expect("the tree is there"));
@@ -78,7 +78,7 @@ impl Sample {
         drop(db);
     }
 
-    /// Removes the values of a tree whose key begins so.
+    /// Removes the values of a tree whose key starts with the prefix.
     pub(crate) fn remove(&self, tree: &str, prefix: &[u8]) {
         self.edit(tree, |tree| {
             let keys: Vec<_> = tree.scan_prefix(prefix).keys().flatten().collect();
@@ -89,7 +89,7 @@ impl Sample {
         });
     }
 
-    /// Replaces bytes within the values of a tree and frames them anew; says in how many values.
+    /// Replaces bytes within the values of a tree and reframes them; returns the number of changed values.
     pub(crate) fn replace(&self, tree: &str, old: &[u8], new: &[u8]) -> usize {
         let mut renamed = Vec::new();
         let mut found = 0;
@@ -124,7 +124,7 @@ impl Sample {
     }
 }
 
-// Each value with its key, as it was before it was packed: a fragment's ends with its number.
+// Each value with its key, as before it was packed: the key of a fragment ends with its number.
 fn laid_together(fragments: &sled::Tree) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut values = BTreeMap::<Vec<u8>, Vec<u8>>::new();
     for pair in fragments {
@@ -172,7 +172,7 @@ fn replaced(value: &[u8], old: &[u8], new: &[u8]) -> Option<Vec<u8>> {
 fn turn(store: &Store, process: &mut Process, (number, input): (u64, Input)) {
     process.begin_turn(number * 1000, Hlc::default());
     process.step(input);
-    // So much that the run of the second state stands beside that of the first.
+    // Enough that the run of the second state is stored beside that of the first.
     for padding in (0..PADDING).filter(|_| number == 1) {
         process.step(Input::Operation {
             request: None,
@@ -249,7 +249,7 @@ fn inputs() -> [Input; 10] {
     ]
 }
 
-/// Pays in under a request id.
+/// A deposit under a request id.
 pub(crate) fn deposit(name: &str, amount: i64) -> Input {
     Input::Operation {
         request: Some(RequestId::parse(&format!("request-{name}")).expect("a valid id")),

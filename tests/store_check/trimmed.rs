@@ -1,5 +1,5 @@
-//! A store whose older turns were deleted: the state that took their place is held to its word, since nothing else is left
-//! to tell what was there.
+//! A store whose older turns were deleted. The state that took their place is verified closely, since nothing else is
+//! left to show what was there.
 
 use snapledger::process::clock::Hlc;
 use snapledger::process::ids::ProcessId;

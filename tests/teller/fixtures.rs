@@ -1,4 +1,4 @@
-//! Stores of every format as they were written, in text: tree, key and value of a line each.
+//! Stores of every format as they were written, as text: one line each with tree, key and value.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::images;
 
-/// The cluster that they belong to; their process is `p`.
+/// The cluster of the fixtures; their process is `p`.
 pub(crate) const CLUSTER: &str = "golden";
 
 /// Every value of a store: tree, key, bytes.
@@ -38,7 +38,7 @@ pub(crate) fn write(path: &Path, values: &Values) {
     fs::write(path, lines.collect::<String>()).expect("there is room");
 }
 
-/// What is stored in these trees, as far as they are there.
+/// Returns the contents of these trees, as far as they exist.
 pub(crate) fn export(dir: &Path, trees: &[&str]) -> Values {
     let db = images::engine(dir);
     let mut values = Values::new();
@@ -63,7 +63,7 @@ pub(crate) fn import(values: &Values) -> TempDir {
     dir
 }
 
-// A framed number, made by hand: version, kind, length, checksum, payload.
+// A framed number, built by hand: version, kind, length, checksum, payload.
 pub(crate) fn number(value: u64) -> Vec<u8> {
     let head = [1, 7, 8, 0, 0, 0];
     let checksum = crc32c::crc32c_append(crc32c::crc32c(&head), &value.to_le_bytes());

@@ -1,5 +1,5 @@
-//! What a crash leaves of a store's files: a copy as a kill leaves it, and a medium with a live and a durable image
-//! as a power cut leaves it.
+//! What a crash leaves of a store's files: a copy as after a kill, and a medium with a live and a durable image as
+//! after a power cut.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,11 +11,10 @@ use tempfile::TempDir;
 
 use super::Random;
 
-/// The bytes that a disk writes wholly or not at all.
+/// The unit that a disk writes atomically.
 const SECTOR_BYTES: usize = 512;
 
-/// The engine under a store that is closed, once it has let go of its files. What is changed is written when the
-/// last handle is dropped.
+/// Opens the engine of a closed store once its files are released. Changes are written when the last handle is dropped.
 pub(crate) fn engine(dir: &Path) -> sled::Db {
     await_release(dir);
     sled::Config::new()
@@ -25,14 +24,14 @@ pub(crate) fn engine(dir: &Path) -> sled::Db {
         .expect("no store is open there")
 }
 
-/// Returns once the engine that was closed has let go of its files: then all is written.
+/// Waits until the closed engine has released its files; then everything is written.
 pub(crate) fn await_release(dir: &Path) {
     if let Ok(log) = File::open(dir.join("db")) {
         log.lock().expect("files can be locked");
     }
 }
 
-/// Copies the files of a store as they are now, but for its lock.
+/// Copies the current files of a store, except its lock.
 pub(crate) fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).expect("the directory is there") {
         let path = entry.expect("it is readable").path();
@@ -43,23 +42,23 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A medium that keeps what it was told to sync, apart from what was only written.
+/// A medium that keeps synced data apart from data that was only written.
 #[derive(Clone)]
 pub(crate) struct Double(Arc<Mutex<Images>>);
 
 struct Images {
     dir: PathBuf,
     random: Random,
-    /// The log as it was at the last sync.
+    /// The log as of the last sync.
     durable: Vec<u8>,
     /// The log between that and the newest writes: some of their sectors reached the disk.
     torn: Vec<u8>,
-    /// Whether a sync does anything.
+    /// Whether a sync has any effect.
     honest: bool,
 }
 
 impl Double {
-    /// For the store that will be opened in `dir`.
+    /// Creates the medium of the store that will be opened in `dir`.
     pub(crate) fn new(dir: &Path, seed: u64) -> Self {
         Self(Arc::new(Mutex::new(Images {
             dir: dir.to_path_buf(),
@@ -70,13 +69,13 @@ impl Double {
         })))
     }
 
-    /// From now on a sync does nothing, as if it had been taken out of the store.
+    /// Makes every later sync do nothing, as if it had been removed from the store.
     pub(crate) fn lie(&self) {
         self.images().honest = false;
     }
 
-    /// The files after a power cut right after the last sync. What the witness says is newer than what most cuts leave
-    /// of it: it must not ask for more than was durable.
+    /// Returns the files after a power cut right after the last sync. The durable watermark is newer than what most
+    /// cuts leave of the log; it must not claim more than was durable.
     pub(crate) fn durable(&self) -> TempDir {
         let images = self.images();
         let files = images.files(&images.durable);
@@ -87,7 +86,7 @@ impl Double {
         files
     }
 
-    /// The files after a power cut in the middle of the last sync.
+    /// Returns the files after a power cut in the middle of the last sync.
     pub(crate) fn torn(&self) -> TempDir {
         let images = self.images();
         images.files(&images.torn)
@@ -99,8 +98,8 @@ impl Double {
 }
 
 impl Images {
-    // The log as it is in an image. Nothing but the log is synced once the store is open: other files are as they
-    // were made, or are not there.
+    // The log as it is in an image. Once the store is open, only the log is synced: other files are as they were
+    // created, or absent.
     fn files(&self, log: &[u8]) -> TempDir {
         let copy = tempfile::tempdir().expect("a temporary directory");
         fs::copy(self.dir.join("conf"), copy.path().join("conf")).expect("there is room");

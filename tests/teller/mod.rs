@@ -1,5 +1,5 @@
-//! A process on a store, driven from a seed as a node drives them: turns are committed, sealed states written and
-//! parts stored in the background, now and then late. Two peers send transfers, puts and markers.
+//! A process on a store, driven from a seed the way a node drives them: turns are committed, sealed states written and
+//! parts stored in the background, sometimes late. Two peers send transfers, puts and markers.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -57,7 +57,7 @@ pub(crate) fn recover(store: &Store) -> Process {
         .0
 }
 
-/// What every account that may exist holds.
+/// Returns the balance of every account that may exist.
 pub(crate) fn balances(process: &Process) -> Balances {
     let numbered = (0..ACCOUNTS).map(|number| format!("a{number}"));
     let named = numbered.chain(["suspense".to_owned()]);
@@ -66,27 +66,27 @@ pub(crate) fn balances(process: &Process) -> Balances {
         .collect()
 }
 
-/// One process of the cluster besides the driven one, as the driven one sees it.
+/// A peer of the driven process, as that one sees it.
 struct Peer {
     id: ProcessId,
     sent: Vec<Message>,
-    /// Markers that it has yet to send.
+    /// The markers it has yet to send.
     markers: VecDeque<Marker>,
 }
 
 pub(crate) struct Teller {
     pub(crate) random: Random,
     pub(crate) process: Process,
-    /// States that were sealed and not written, oldest first.
+    /// Sealed states not yet written, oldest first.
     pub(crate) unwritten: VecDeque<Sealed>,
     /// Finished recordings without a stored part, and those whose part the process does not know to be stored.
     pub(crate) unstored: Vec<Recording>,
     pub(crate) unconfirmed: Vec<Recording>,
-    /// What was answered to requests with an id.
+    /// The answers to requests with an id.
     pub(crate) answers: Vec<(RequestId, Operation, Answer)>,
-    /// What the accounts held at each cut.
+    /// The balances at each cut.
     pub(crate) balances_at: BTreeMap<Lsn, Balances>,
-    /// What they hold now.
+    /// The current balances.
     pub(crate) balances: Balances,
     /// Chunks of states recorded before this cut may be lost.
     pub(crate) whole_from: Lsn,
@@ -116,21 +116,21 @@ impl Teller {
         }
     }
 
-    /// Starts a snapshot under a name of its own.
+    /// Returns an input that starts a snapshot under a fresh id.
     pub(crate) fn initiate(&self) -> Input {
         let clock = self.process.registers().clock.tick();
         let snapshot = drawn_name(self.process.id(), clock, None);
         Input::Initiate { snapshot }
     }
 
-    /// One to eight random inputs.
+    /// Runs one to eight random inputs.
     pub(crate) fn random_turns(&mut self, store: &Store) {
         for _ in 0..=self.random.below(8) {
             self.random_turn(store);
         }
     }
 
-    /// One random input.
+    /// Runs one random input.
     pub(crate) fn random_turn(&mut self, store: &Store) {
         let input = self.random_input();
         self.turn(store, input);
@@ -245,7 +245,7 @@ impl Teller {
         Key::parse(&format!("k{}", self.random.below(KEYS))).expect("a valid id")
     }
 
-    // Long ones among them, so that turns and cells do not fit one fragment.
+    // Some are long, so that turns and cells exceed one fragment.
     fn random_value(&mut self) -> Option<Box<str>> {
         match self.random.below(4) {
             0 => None,
@@ -254,7 +254,7 @@ impl Teller {
         }
     }
 
-    // The next message of a peer, a marker that is due among them, or one that was sent before.
+    // The next message of a peer, including a due marker, or a repeat of an earlier one.
     fn arrival(&mut self) -> Input {
         let index = self.random.index(self.peers.len());
         let sent = self.peers[index].sent.len() as u64;
@@ -310,7 +310,7 @@ impl Teller {
         }
     }
 
-    // A peer starts a snapshot: its marker comes now, that of the other peer later.
+    // A peer starts a snapshot: its marker arrives now, that of the other peer later.
     fn foreign_marker(&mut self) -> Input {
         let index = self.random.index(self.peers.len());
         let peer = &self.peers[index];
@@ -330,7 +330,7 @@ impl Teller {
         Input::Acknowledged { to, seq }
     }
 
-    /// The peers have everything that was sent.
+    /// Acknowledges everything sent to the peers.
     pub(crate) fn catch_up(&mut self, store: &Store) {
         for name in ["q", "r"] {
             let to = process_id(name);
@@ -359,7 +359,7 @@ impl Teller {
         }))
     }
 
-    /// One piece of background work: the oldest sealed state is written, or a part is built and stored.
+    /// Does one piece of background work: writes the oldest sealed state, or builds and stores a part.
     pub(crate) fn work(&mut self, store: &Store) {
         if self.random.below(2) == 0 {
             self.write_oldest(store);
@@ -395,7 +395,8 @@ impl Teller {
         );
     }
 
-    // The figures and the messages of every channel are what its peer had sent between the cut and its marker.
+    // Checks the figures, and that the messages of every channel are those its peer sent between the cut and its
+    // marker.
     fn check_part(&self, store: &Store, recording: &Recording, part: &Part) {
         assert!(part.is_finished(), "only finished recordings are stored");
         if recording.cut >= self.whole_from {
@@ -431,7 +432,7 @@ impl Teller {
     }
 }
 
-/// The accounts among cells; each may come once.
+/// Returns the accounts among the cells; each may occur once.
 pub(crate) fn balances_of(cells: impl Iterator<Item = Cell>) -> Balances {
     let mut balances = Balances::new();
     let mut last: Option<(u8, String)> = None;

@@ -1,4 +1,4 @@
-//! SplitMix64: the same seed, the same numbers.
+//! SplitMix64: the same seed gives the same numbers.
 
 pub(crate) struct Random(u64);
 
@@ -15,12 +15,12 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `limit`.
+    /// Returns a number below `limit`.
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
 
-    /// A place in a list of this length.
+    /// Returns an index into a list of this length.
     pub(crate) fn index(&mut self, length: usize) -> usize {
         usize::try_from(self.below(length as u64)).expect("below a usize")
     }

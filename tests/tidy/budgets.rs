@@ -1,14 +1,15 @@
-//! The budgets of the house: lines of files and functions, parameters, and what every file begins with.
+//! The size budgets of the project: lines of files and functions, parameters, and the documentation at the top of every
+//! file.
 
 use syn::visit::{self, Visit};
 
 use crate::source::{Finding, Source, line_of};
 
-/// A longer file says why in its first lines, after this phrase.
+/// A longer file gives the reason in its first lines, after this phrase.
 const FILE_LINES_MAX: usize = 500;
 const LONG_FILE: &str = "Over 500 lines:";
 const FILE_LINES_MEDIAN_MAX: usize = 200;
-/// A longer function says why in its documentation, after this phrase.
+/// A longer function gives the reason in its documentation, after this phrase.
 const FUNCTION_LINES_MAX: usize = 70;
 const LONG_FUNCTION: &str = "Over 70 lines:";
 /// The budget is "around 10".
@@ -86,7 +87,7 @@ fn is_documented(file: &syn::File) -> bool {
         .any(|attribute| inner(attribute) && attribute.path().is_ident("doc"))
 }
 
-/// Whether the documentation in these attributes gives the reason that a budget asks for.
+/// Returns whether the documentation in these attributes gives the reason that a budget requires.
 fn gives_reason(attributes: &[syn::Attribute], phrase: &str) -> bool {
     attributes.iter().any(|attribute| {
         let syn::Meta::NameValue(pair) = &attribute.meta else {

@@ -1,5 +1,5 @@
-//! The documents: every link leads to a file and a heading that exist, every file that is named exists, and every page can
-//! be found from the index.
+//! The documents: every link leads to an existing file and heading, every file they name exists, and every page is
+//! reachable from the index.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use super::source::Finding;
 
-/// README shows the way in; details have pages of their own.
+/// README is an introduction; details have pages of their own.
 const README_LINES_MAX: usize = 100;
 /// Pages that list every other Markdown file beside them.
 const INDEXES: [&str; 2] = ["docs/README.md", "docs/decisions/README.md"];
 
-/// Paths in backticks that begin so are of this crate.
+/// Paths in backticks with these prefixes belong to this crate.
 const FOLDERS: [&str; 6] = [
     "src/",
     "tests/",
@@ -22,7 +22,7 @@ const FOLDERS: [&str; 6] = [
     "migrations/",
 ];
 
-/// One page: its text without code blocks, line by line, and the anchors of its headings.
+/// One page: its text without code blocks, by line, and the anchors of its headings.
 struct Page {
     lines: Vec<(usize, String)>,
     anchors: BTreeSet<String>,
@@ -96,7 +96,7 @@ impl Page {
         page
     }
 
-    // As GitHub makes them: a heading that occurs again gets a number.
+    // As GitHub generates them: a repeated heading gets a number.
     fn add_anchor(&mut self, heading: &str) {
         let anchor = anchor(heading);
         let mut repeats = (1..).map(|number| format!("{anchor}-{number}"));
@@ -155,7 +155,8 @@ fn broken_links(root: &Path, pages: &BTreeMap<PathBuf, Page>) -> Vec<Finding> {
     findings
 }
 
-// A file of the crate, named by its path in backticks. What a version had in its time stands in the changelog.
+// Files of the crate named by their path in backticks that do not exist. The changelog may name files of earlier
+// versions.
 fn missing_files(root: &Path, pages: &BTreeMap<PathBuf, Page>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (file, page) in pages {

@@ -1,10 +1,10 @@
-//! The dependency rule of the house: `cli, api → node → {transport, store} → {channel, history} → process → nothing`.
+//! The dependency rule of the project: `cli, api → node → {transport, store} → {channel, history} → process → nothing`.
 
 use syn::visit::{self, Visit};
 
 use crate::source::{Finding, Named, Source, line_of};
 
-/// A part of the house, and the parts that it may name. Who is not here may name nothing: add a line.
+/// Each part, and the parts that it may name. A part that is not listed may name nothing: add a line.
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("process", &[]),
     ("proto", &[]),
@@ -60,7 +60,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Parts that work on values alone, so that a simulation and a recovery run them as they are.
+/// Parts that work on values alone, so that simulation and recovery run the same code.
 const PURE: &[&str] = &["process", "channel", "history", "simulate"];
 
 /// What a pure part never names: clocks, randomness, sockets, files, threads.
@@ -88,7 +88,7 @@ const IMPURE: &[&[&str]] = &[
     &["uuid"],
 ];
 
-/// The same under whatever path they are named.
+/// The same, under whatever path they are named.
 const IMPURE_TYPES: &[&str] = &["Instant", "SystemTime", "RandomState", "DefaultHasher"];
 
 pub(crate) fn check(source: &Source) -> Vec<Finding> {
@@ -133,7 +133,7 @@ pub(crate) fn check(source: &Source) -> Vec<Finding> {
     findings
 }
 
-/// The part of the house that a file belongs to; `None` for those above all parts.
+/// Returns the part that a file belongs to; `None` for files above all parts.
 fn layer(source: &Source) -> Option<&str> {
     if source.path.starts_with("migrations/") {
         return Some("store");
@@ -148,7 +148,7 @@ fn is_part(name: &str) -> bool {
     name == "proto" || MAY_NAME.iter().any(|(part, _)| *part == name)
 }
 
-/// The part that a path leads into, if it says so: from the crate's root, or upwards out of its own module.
+/// Returns the part that a path leads into, if any: from the crate's root, or upwards out of its own module.
 fn part_named<'a>(source: &Source, named: &'a Named) -> Option<&'a str> {
     let segments: Vec<_> = named.segments.iter().map(String::as_str).collect();
     if let ["crate" | "snapledger", part, ..] = segments[..] {
@@ -161,7 +161,7 @@ fn part_named<'a>(source: &Source, named: &'a Named) -> Option<&'a str> {
     (ups > 0 && ups == depth(source) + named.depth).then(|| segments.get(ups).copied())?
 }
 
-/// How many modules deep a file lies: 1 for `src/store/mod.rs`, 2 for `src/store/journal.rs`.
+/// Returns the module depth of a file: 1 for `src/store/mod.rs`, 2 for `src/store/journal.rs`.
 fn depth(source: &Source) -> usize {
     let below = source.path.strip_prefix("src/").unwrap_or(&source.path);
     below.split('/').count() - usize::from(below.ends_with("/mod.rs"))

@@ -1,5 +1,5 @@
-//! The order of the house: who may know whom, how long things are, what is not written here. A crate has no walls for
-//! the compiler to guard; without this they would be gone within a month.
+//! The structural rules of the project: which part may depend on which, size limits, and what must not be written. The
+//! compiler does not enforce boundaries within a crate; without this, they would erode within a month.
 
 mod budgets;
 mod circles;

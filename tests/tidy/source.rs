@@ -1,4 +1,4 @@
-//! The source tree: its files, parsed, and every path that they name.
+//! The source tree: its files, parsed, and every path they name.
 
 use std::fs;
 use std::path::Path;
@@ -6,24 +6,24 @@ use std::path::Path;
 use proc_macro2::{Spacing, Span, TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 
-/// One file.
+/// One source file.
 pub(crate) struct Source {
-    /// From the crate's root, with `/`.
+    /// The path from the crate's root, with `/`.
     pub(crate) path: String,
     pub(crate) lines: usize,
     pub(crate) file: syn::File,
 }
 
-/// Something that should not be: where, and what to do about it.
+/// A violation: where it is, and what to do about it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Finding(pub(crate) String);
 
-/// A path as it is written, `use` groups taken apart.
+/// A path as written, with `use` groups expanded.
 #[derive(Debug, Clone)]
 pub(crate) struct Named {
     pub(crate) segments: Vec<String>,
     pub(crate) line: usize,
-    /// How many inline modules stand around it.
+    /// The number of inline modules around it.
     pub(crate) depth: usize,
     /// Whether one of them, or the function around it, is for tests only.
     pub(crate) in_test: bool,
@@ -46,7 +46,7 @@ impl Source {
         Finding(format!("{}:{line}: {sentence}", self.path))
     }
 
-    /// Whether it is compiled for tests or measurements only.
+    /// Returns whether the file is compiled for tests or measurements only.
     pub(crate) fn is_test(&self) -> bool {
         self.path.starts_with("tests/") || self.path.starts_with("benches/")
     }
@@ -61,7 +61,7 @@ impl Source {
     }
 }
 
-/// Every Rust file of the crate.
+/// Returns every Rust file of the crate.
 pub(crate) fn all() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = Vec::new();
@@ -127,7 +127,7 @@ impl Names {
         }
     }
 
-    // What is passed to a macro is no syntax yet; words joined by `::` are taken for paths.
+    // Macro arguments are not parsed; words joined by `::` are taken for paths.
     fn add_tokens(&mut self, tokens: TokenStream) {
         let mut segments = Vec::new();
         let mut joined = false;
@@ -206,7 +206,7 @@ impl<'ast> Visit<'ast> for Names {
     fn visit_vis_restricted(&mut self, _: &'ast syn::VisRestricted) {}
 }
 
-// `#[cfg(test)]` and everything that ends in `test`: `#[test]`, `#[tokio::test]`.
+// `#[cfg(test)]` and every attribute that ends in `test`: `#[test]`, `#[tokio::test]`.
 fn is_for_tests(attribute: &syn::Attribute) -> bool {
     let path = attribute.path();
     if path.is_ident("cfg") {

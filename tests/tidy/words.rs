@@ -1,11 +1,11 @@
-//! What is not written here: names that say nothing, things left for later, lints switched off without a reason,
-//! tests that are switched off or sleep.
+//! What must not be written: meaningless names, notes of unfinished work, lints disabled without a reason, and tests
+//! that are disabled or sleep.
 
 use syn::visit::{self, Visit};
 
 use crate::source::{Finding, Source, line_of};
 
-/// A file or module of such a name is about anything.
+/// A file or module with such a name could contain anything.
 const EMPTY_NAMES: &[&str] = &[
     "data", "helper", "helpers", "info", "manager", "managers", "util", "utils",
 ];
@@ -73,7 +73,7 @@ impl<'ast> Visit<'ast> for Switched {
     }
 }
 
-// A new kind of record has to fail to compile wherever kinds of records are told apart.
+// A new kind of record must cause a compile error wherever kinds of records are distinguished.
 #[derive(Default)]
 struct Matches {
     found: Vec<(usize, &'static str)>,
