@@ -52,24 +52,6 @@ pub(super) struct Trees {
     pub(super) meta: sled::Tree,
 }
 
-/// The names of all trees.
-pub(super) const TREES: [&str; 11] = [
-    "journal",
-    "states-2",
-    "chunks",
-    "parts",
-    "history",
-    "stretches",
-    "retention",
-    "meta",
-    "index",
-    "blocks",
-    "turns",
-];
-/// Trees that a store of this format may lack: the first is rebuilt from the journal; the others exist since the first
-/// pin, deletion or packing.
-pub(super) const TREES_LATE: [&str; 5] = ["stretches", "retention", "index", "blocks", "turns"];
-
 const FORMAT: &[u8] = b"format";
 pub(super) const BOOT: &[u8] = b"boot";
 pub(super) const RUN: &[u8] = b"run";
@@ -102,6 +84,47 @@ impl Trees {
             retention: db.open_tree("retention")?,
             meta: db.open_tree("meta")?,
         })
+    }
+
+    /// All trees.
+    pub(super) fn all(&self) -> [&sled::Tree; 11] {
+        let Self {
+            journal,
+            turns,
+            states,
+            chunks,
+            parts,
+            history,
+            stretches,
+            heads,
+            bodies,
+            retention,
+            meta,
+        } = self;
+        [
+            journal, states, chunks, parts, history, stretches, retention, meta, heads, bodies,
+            turns,
+        ]
+    }
+
+    /// Whether a store of this format may lack the tree: the index is rebuilt from the journal; the others exist since
+    /// the first pin, deletion or packing.
+    pub(super) fn may_be_absent(&self, tree: &sled::Tree) -> bool {
+        let Self {
+            journal: _,
+            states: _,
+            chunks: _,
+            parts: _,
+            history: _,
+            meta: _,
+            turns,
+            stretches,
+            heads,
+            bodies,
+            retention,
+        } = self;
+        let late = [turns, stretches, heads, bodies, retention];
+        late.iter().any(|late| late.name() == tree.name())
     }
 
     pub(super) fn format(&self) -> Result<u32, StoreError> {

@@ -17,7 +17,7 @@ use crate::store::frame::{self, HEADER_BYTES, VALUE_BYTES_MAX};
 use crate::store::gaps;
 use crate::store::journal::{self, Journal};
 use crate::store::migrate;
-use crate::store::schema::{TREES, Trees};
+use crate::store::schema::Trees;
 
 /// The largest block: a key and a framed value.
 const BLOCK_BYTES_MAX: usize = 2 + u16::MAX as usize + HEADER_BYTES + VALUE_BYTES_MAX;
@@ -183,10 +183,10 @@ impl<'a> Pending<'a> {
 
     fn turn_to(&mut self, name: &[u8]) -> Result<(), ExportError> {
         self.flush()?;
-        let name = TREES.iter().find(|known| known.as_bytes() == name);
-        let name = name.ok_or_else(|| damaged("it has a tree that this program does not know"))?;
-        let tree = self.engine.db.open_tree(name).map_err(StoreError::from);
-        self.tree = Some(tree.map_err(ExportError::Store)?);
+        let trees = Trees::open(&self.engine.db).map_err(ExportError::Store)?;
+        let tree = trees.all().into_iter().find(|tree| *tree.name() == *name);
+        let tree = tree.ok_or_else(|| damaged("it has a tree that this program does not know"))?;
+        self.tree = Some(tree.clone());
         Ok(())
     }
 

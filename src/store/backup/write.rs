@@ -39,29 +39,42 @@ impl Store {
         if !addresses.is_empty() {
             copy.block(Block::Addresses, &[&addresses.encode()])?;
         }
-        copy.tree("meta", &trees.meta)?;
-        copy.tree("blocks", &trees.bodies)?;
-        copy.tree("index", &trees.heads)?;
-        copy.tree("history", &trees.history)?;
-        copy.tree("retention", &trees.retention)?;
+        let Trees {
+            meta,
+            bodies,
+            heads,
+            history,
+            retention,
+            parts,
+            states,
+            chunks,
+            journal,
+            turns: _,     // entries are copied individually
+            stretches: _, // rebuilt from the journal
+        } = &trees;
+        copy.tree(meta)?;
+        copy.tree(bodies)?;
+        copy.tree(heads)?;
+        copy.tree(history)?;
+        copy.tree(retention)?;
         let behind = self.position();
-        copy.tree("parts", &trees.parts)?;
-        copy.tree("states-2", &trees.states)?;
+        copy.tree(parts)?;
+        copy.tree(states)?;
         // Chosen after everything that depends on it was copied.
         let end = self.journal.head();
-        copy.block(Block::Tree, &[b"journal"])?;
-        let mut parts = Vec::new();
+        copy.block(Block::Tree, &[&journal.name()])?;
+        let mut late = Vec::new();
         for position in self.journal.first().0..=end.position.0 {
             let stored = copy.turn(&self.journal, Lsn(position))?;
             if Lsn(position) > behind {
-                parts.extend(parts_stored(Lsn(position), &stored)?);
+                late.extend(parts_stored(Lsn(position), &stored)?);
             }
         }
-        copy.block(Block::Tree, &[b"parts"])?;
-        for key in parts {
-            copy.value(&trees.parts, &key)?;
+        copy.block(Block::Tree, &[&parts.name()])?;
+        for key in late {
+            copy.value(parts, &key)?;
         }
-        copy.tree("chunks", &trees.chunks)?;
+        copy.tree(chunks)?;
         copy.end(end)
     }
 }
@@ -111,8 +124,8 @@ impl Copy<'_> {
         Ok(self.out.end(Block::End as u8, &bytes)?)
     }
 
-    fn tree(&mut self, name: &str, tree: &sled::Tree) -> Result<(), ExportError> {
-        self.block(Block::Tree, &[name.as_bytes()])?;
+    fn tree(&mut self, tree: &sled::Tree) -> Result<(), ExportError> {
+        self.block(Block::Tree, &[&tree.name()])?;
         for key in schema::keys(tree).rev() {
             self.value(tree, &key.map_err(ExportError::Store)?)?;
         }

@@ -29,8 +29,8 @@ impl Indexed {
     pub(super) fn read(examiner: &mut Examiner, first: Lsn) -> Result<Self, StoreError> {
         let mut heads = BTreeMap::new();
         let (mut buckets, mut damaged) = (Vec::new(), BTreeSet::new());
-        let mut walk = TreeWalk::new(|trees| &trees.stretches);
-        while let Some(stored) = walk.next(&examiner.library)? {
+        let mut walk = TreeWalk::new(&examiner.library.trees.stretches);
+        while let Some(stored) = walk.next()? {
             let place = stretch_of(&stored.key).filter(|(_, value)| *value <= BUCKETS);
             let what = schema::name(Kind::Stretch, &stored.key);
             let Some((last, value)) = place else {

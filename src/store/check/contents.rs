@@ -56,8 +56,8 @@ impl Contents {
     pub(super) fn read(examiner: &mut Examiner) -> Result<Self, StoreError> {
         let mut contents = Self::default();
         let of = examiner.library.trees.chunks.len() as u64;
-        let mut walk = TreeWalk::new(|trees| &trees.chunks);
-        while let Some(stored) = walk.next(&examiner.library)? {
+        let mut walk = TreeWalk::new(&examiner.library.trees.chunks);
+        while let Some(stored) = walk.next()? {
             let read = contents.take(stored);
             examiner.findings.take(read);
             examiner.report.chunks += 1;

@@ -37,7 +37,7 @@ use super::error::StoreError;
 use super::files;
 use super::frame::{Damage, Kind};
 use super::journal::Journal;
-use super::schema::{self, OWNER, UNBOOKED};
+use super::schema::{self, OWNER, Trees, UNBOOKED};
 use super::unbooked::{unbooked, unbooked_sentence};
 use super::v1::state::OwnerV1;
 use super::{Store, migrate};
@@ -252,6 +252,20 @@ impl<'a> Examiner<'a> {
     }
 
     fn check_all(&mut self) -> Result<(), StoreError> {
+        // A new tree does not compile before a step below checks it.
+        let Trees {
+            meta: _,      // check_meta
+            retention: _, // retention
+            journal: _,   // replay, with those below
+            turns: _,
+            states: _,
+            parts: _,
+            stretches: _,
+            chunks: _,  // contents
+            history: _, // published, with those below
+            heads: _,
+            bodies: _,
+        } = &self.library.trees;
         self.check_meta()?;
         let witnessed = self.check_witness();
         self.findings.take(witnessed);
@@ -270,8 +284,8 @@ impl<'a> Examiner<'a> {
             Ok(unbooked) => self.findings.note(unbooked_sentence(unbooked)),
             Err(error) => self.findings.push(error),
         }
-        let mut walk = TreeWalk::new(|trees| &trees.meta);
-        while let Some(stored) = walk.next(&self.library)? {
+        let mut walk = TreeWalk::new(&self.library.trees.meta);
+        while let Some(stored) = walk.next()? {
             if let Err(damage) = stored.framed {
                 let what = schema::name(Kind::Number, &stored.key);
                 self.findings.push(StoreError::damaged(what, damage));

@@ -8,7 +8,7 @@ use crate::store::error::StoreError;
 use crate::store::files;
 use crate::store::frame::{self, Damage};
 use crate::store::migrate;
-use crate::store::schema::{TREES, TREES_LATE, Trees};
+use crate::store::schema::Trees;
 
 /// A copy of a store, open for reading.
 pub(in crate::store) struct OpenedCopy {
@@ -21,7 +21,7 @@ pub(in crate::store) struct OpenedCopy {
 #[derive(Debug)]
 pub(in crate::store) struct FoundFormat {
     pub(in crate::store) format: u32,
-    pub(in crate::store) missing: Vec<&'static str>,
+    pub(in crate::store) missing: Vec<String>,
     pub(in crate::store) unknown: Vec<String>,
 }
 
@@ -36,25 +36,25 @@ impl OpenedCopy {
         let trees = Trees::open(&db)?;
         let format = migrate::known_format(&trees)?;
         migrate::migrate(&db, &trees, format, || Ok(()))?;
-        let is_missing = |tree: &&str| {
-            let is_there = names.iter().any(|name| **name == *tree.as_bytes());
-            !is_there && !TREES_LATE.contains(tree)
-        };
+        let is_missing =
+            |tree: &&sled::Tree| !names.contains(&tree.name()) && !trees.may_be_absent(tree);
         let is_ours = |name: &sled::IVec| {
-            **name == *b"__sled__default" || TREES.iter().any(|tree| *tree.as_bytes() == **name)
+            **name == *b"__sled__default" || trees.all().iter().any(|tree| tree.name() == *name)
         };
+        let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+        let missing = || trees.all().into_iter().filter(is_missing);
         let found = FoundFormat {
             format,
             // Older formats had other trees.
             missing: match format == migrate::newest_format() {
-                true => TREES.into_iter().filter(is_missing).collect(),
+                true => missing().map(|tree| text(&tree.name())).collect(),
                 false => Vec::new(),
             },
             unknown: db
                 .tree_names()
                 .iter()
                 .filter(|name| !is_ours(name))
-                .map(|name| String::from_utf8_lossy(name).into_owned())
+                .map(|name| text(name))
                 .collect(),
         };
         let chunks = Chunks::new(trees.chunks.clone());
@@ -77,26 +77,25 @@ pub(in crate::store) struct Stored {
 
 /// A walk over all values of a tree in key order.
 pub(in crate::store) struct TreeWalk {
-    tree: fn(&Trees) -> &sled::Tree,
+    tree: sled::Tree,
     /// The last stored key read.
     after: Vec<u8>,
 }
 
 impl TreeWalk {
-    pub(in crate::store) fn new(tree: fn(&Trees) -> &sled::Tree) -> Self {
-        let after = Vec::new();
-        Self { tree, after }
+    pub(in crate::store) fn new(tree: &sled::Tree) -> Self {
+        Self {
+            tree: tree.clone(),
+            after: Vec::new(),
+        }
     }
 
     /// The next value; none follows an error.
     ///
     /// # Errors
     /// [`StoreError::Engine`].
-    pub(in crate::store) fn next(
-        &mut self,
-        library: &OpenedCopy,
-    ) -> Result<Option<Stored>, StoreError> {
-        let tree = (self.tree)(&library.trees);
+    pub(in crate::store) fn next(&mut self) -> Result<Option<Stored>, StoreError> {
+        let tree = &self.tree;
         let Some((stored_key, _)) = tree.get_gt(&self.after)? else {
             return Ok(None);
         };

@@ -39,7 +39,7 @@ pub(super) fn check(
     }
     let library = &examiner.library;
     let of = (library.trees.history.len() + library.packed.len()) as u64;
-    let mut walk = Revisions::new();
+    let mut walk = Revisions::new(&examiner.library);
     while let Some(stored) = walk.next(&examiner.library)? {
         let what = schema::name(Kind::Global, &stored.key);
         let state = stored.framed.and_then(|framed| {
@@ -99,8 +99,8 @@ pub(super) fn references(
     examiner: &mut Examiner,
     contents: &mut Contents,
 ) -> Result<(), StoreError> {
-    let mut walk = TreeWalk::new(|trees| &trees.states);
-    while let Some(stored) = walk.next(&examiner.library)? {
+    let mut walk = TreeWalk::new(&examiner.library.trees.states);
+    while let Some(stored) = walk.next()? {
         let state = stored.framed.and_then(states::decode);
         // An undecodable state is reported by the pass over the journal.
         if let Ok(state) = state {
@@ -110,8 +110,8 @@ pub(super) fn references(
             }
         }
     }
-    let mut walk = TreeWalk::new(|trees| &trees.parts);
-    while let Some(stored) = walk.next(&examiner.library)? {
+    let mut walk = TreeWalk::new(&examiner.library.trees.parts);
+    while let Some(stored) = walk.next()? {
         let part = stored.framed.and_then(|framed| {
             frame::unwrap(Kind::Part, &framed).and_then(frame::decode::<PartV1>)
         });
@@ -131,7 +131,7 @@ pub(super) fn references_of_history(
     examiner: &mut Examiner,
     contents: &mut Contents,
 ) -> Result<(), StoreError> {
-    let mut walk = Revisions::new();
+    let mut walk = Revisions::new(&examiner.library);
     while let Some(stored) = walk.next(&examiner.library)? {
         let what = schema::name(Kind::Global, &stored.key);
         let state = stored.framed.and_then(|framed| {

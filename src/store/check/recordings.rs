@@ -208,8 +208,8 @@ impl Recordings {
         findings: &mut Findings,
         is_whole: bool,
     ) -> Result<u64, StoreError> {
-        let mut walk = TreeWalk::new(|trees| &trees.parts);
-        while let Some(stored) = walk.next(library)? {
+        let mut walk = TreeWalk::new(&library.trees.parts);
+        while let Some(stored) = walk.next()? {
             let part = stored.framed.and_then(|framed| {
                 frame::unwrap(Kind::Part, &framed).and_then(frame::decode::<PartV1>)
             });

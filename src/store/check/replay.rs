@@ -92,7 +92,7 @@ pub(super) fn replay(examiner: &mut Examiner) -> Result<Replayed, StoreError> {
     }
     let last = examiner.library.trees.journal.last()?;
     let of = last.and_then(|(key, _)| position_of(frame::split_key(&key)?.0));
-    let mut walk = Turns::new(first);
+    let mut walk = Turns::new(first, &examiner.library);
     while let Some(stored) = walk.next(examiner)? {
         replay.take(examiner, stored);
         (examiner.step)(CheckProgress {
@@ -113,8 +113,8 @@ fn states_from(examiner: &mut Examiner) -> Lsn {
 // Decodes every stored state; those within the journal are read again at their position.
 fn cuts(examiner: &mut Examiner) -> Result<BTreeSet<Lsn>, StoreError> {
     let mut cuts = BTreeSet::new();
-    let mut walk = TreeWalk::new(|trees| &trees.states);
-    while let Some(stored) = walk.next(&examiner.library)? {
+    let mut walk = TreeWalk::new(&examiner.library.trees.states);
+    while let Some(stored) = walk.next()? {
         let what = schema::name(Kind::State, &stored.key);
         let state = stored.framed.and_then(states::decode);
         let state = state.map_err(|damage| StoreError::damaged(what.clone(), damage));

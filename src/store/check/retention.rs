@@ -13,8 +13,8 @@ use crate::store::v3::KeptV3;
 /// # Errors
 /// [`StoreError::Engine`].
 pub(super) fn check(examiner: &mut Examiner) -> Result<(), StoreError> {
-    let mut walk = TreeWalk::new(|trees| &trees.retention);
-    while let Some(stored) = walk.next(&examiner.library)? {
+    let mut walk = TreeWalk::new(&examiner.library.trees.retention);
+    while let Some(stored) = walk.next()? {
         let what = schema::name(Kind::Kept, &stored.key);
         let name = stored.key.strip_suffix(&[0]).unwrap_or_default();
         let name = std::str::from_utf8(name).ok();

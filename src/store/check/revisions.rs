@@ -43,9 +43,9 @@ pub(super) struct Revisions {
 }
 
 impl Revisions {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(library: &OpenedCopy) -> Self {
         Self {
-            alone: TreeWalk::new(|trees| &trees.history),
+            alone: TreeWalk::new(&library.trees.history),
             next: None,
             after: None,
         }
@@ -57,7 +57,7 @@ impl Revisions {
     /// [`StoreError::Engine`].
     pub(super) fn next(&mut self, library: &OpenedCopy) -> Result<Option<Stored>, StoreError> {
         if self.next.is_none() {
-            self.next = self.alone.next(library)?;
+            self.next = self.alone.next()?;
         }
         let after = self.after.as_ref();
         let behind = (

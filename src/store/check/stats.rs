@@ -10,7 +10,7 @@ use crate::store::account_index::BUCKETS;
 use crate::store::error::StoreError;
 use crate::store::frame::{self, Kind};
 use crate::store::journal::{self, Horizon};
-use crate::store::schema::{self, TREES, Trees, position_of};
+use crate::store::schema::{self, position_of};
 use crate::store::states;
 use crate::store::unbooked::unbooked;
 use crate::store::v1::Frozen;
@@ -96,33 +96,24 @@ pub(super) fn measure(mut examiner: Examiner) -> Result<Stats, StoreError> {
 
 fn count(examiner: &mut Examiner) -> Result<Stats, StoreError> {
     let mut stats = begin(examiner)?;
-    let mut trees: [fn(&Trees) -> &sled::Tree; TREES.len()] = [|trees| &trees.journal; TREES.len()];
-    trees[1] = |trees| &trees.states;
-    trees[2] = |trees| &trees.chunks;
-    trees[3] = |trees| &trees.parts;
-    trees[4] = |trees| &trees.history;
-    trees[5] = |trees| &trees.stretches;
-    trees[6] = |trees| &trees.retention;
-    trees[7] = |trees| &trees.meta;
-    trees[8] = |trees| &trees.heads;
-    trees[9] = |trees| &trees.bodies;
-    trees[10] = |trees| &trees.turns;
-    for (done, (name, tree)) in (1..).zip(TREES.iter().zip(trees)) {
-        let (count, bytes) = size(&examiner.library, tree)?;
+    let trees = examiner.library.trees.all();
+    for (done, tree) in (1..).zip(trees) {
+        let (count, bytes) = size(tree)?;
         stats.live_bytes += bytes;
-        let name = (*name).to_owned();
+        let name = String::from_utf8_lossy(&tree.name()).into_owned();
         stats.trees.push(Bytes { name, count, bytes });
-        let of = TREES.len() as u64;
+        let of = trees.len() as u64;
         (examiner.step)(CheckProgress {
             what: "trees",
             done,
             of,
         });
     }
-    stats.states = stats.trees[1].count;
-    stats.chunks = stats.trees[2].clone();
-    stats.parts = stats.trees[3].count;
-    stats.stretches = stats.trees[5].count / (1 + u64::from(BUCKETS));
+    let trees = &examiner.library.trees;
+    stats.states = of_tree(&stats, &trees.states).count;
+    stats.chunks = of_tree(&stats, &trees.chunks);
+    stats.parts = of_tree(&stats, &trees.parts).count;
+    stats.stretches = of_tree(&stats, &trees.stretches).count / (1 + u64::from(BUCKETS));
     span(&examiner.library, &mut stats)?;
     newest_state(&examiner.library, &mut stats)?;
     history(&examiner.library, &mut stats)?;
@@ -160,10 +151,17 @@ fn begin(examiner: &Examiner) -> Result<Stats, StoreError> {
     })
 }
 
-fn size(library: &OpenedCopy, tree: fn(&Trees) -> &sled::Tree) -> Result<(u64, u64), StoreError> {
+fn of_tree(stats: &Stats, tree: &sled::Tree) -> Bytes {
+    let name = tree.name();
+    let mut trees = stats.trees.iter();
+    let counted = trees.find(|counted| counted.name.as_bytes() == &*name);
+    counted.cloned().unwrap_or_default()
+}
+
+fn size(tree: &sled::Tree) -> Result<(u64, u64), StoreError> {
     let mut walk = TreeWalk::new(tree);
     let (mut count, mut bytes) = (0, 0);
-    while let Some(stored) = walk.next(library)? {
+    while let Some(stored) = walk.next()? {
         count += 1;
         bytes += stored.framed.map_or(0, |framed| framed.len() as u64);
     }
@@ -207,7 +205,7 @@ fn newest_state(library: &OpenedCopy, stats: &mut Stats) -> Result<(), StoreErro
 
 fn history(library: &OpenedCopy, stats: &mut Stats) -> Result<(), StoreError> {
     let mut newest: Option<(SnapshotId, bool)> = None;
-    let mut walk = Revisions::new();
+    let mut walk = Revisions::new(library);
     while let Some(stored) = walk.next(library)? {
         let state = stored.framed.and_then(|framed| {
             frame::unwrap(Kind::Global, &framed).and_then(frame::decode::<GlobalStateV1>)

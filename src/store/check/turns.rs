@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::Examiner;
-use super::opened_copy::{Stored, TreeWalk};
+use super::opened_copy::{OpenedCopy, Stored, TreeWalk};
 use crate::process::ids::Lsn;
 use crate::store::error::StoreError;
 use crate::store::frame::{Damage, Kind};
@@ -23,12 +23,12 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    pub(super) fn new(first: Lsn) -> Self {
+    pub(super) fn new(first: Lsn, library: &OpenedCopy) -> Self {
         Self {
             first,
-            alone: TreeWalk::new(|trees| &trees.journal),
+            alone: TreeWalk::new(&library.trees.journal),
             next: None,
-            blocks: TreeWalk::new(|trees| &trees.turns),
+            blocks: TreeWalk::new(&library.trees.turns),
             packed: VecDeque::new(),
         }
     }
@@ -38,12 +38,11 @@ impl Turns {
     /// # Errors
     /// [`StoreError::Engine`].
     pub(super) fn next(&mut self, examiner: &mut Examiner) -> Result<Option<Stored>, StoreError> {
-        let library = &examiner.library;
         if self.next.is_none() {
-            self.next = self.alone.next(library)?;
+            self.next = self.alone.next()?;
         }
         if self.packed.is_empty()
-            && let Some(block) = self.blocks.next(library)?
+            && let Some(block) = self.blocks.next()?
         {
             self.packed = self.unpacked(block);
         }
