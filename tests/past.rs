@@ -221,7 +221,7 @@ impl Lived {
                     let behind = behind.map(account);
                     let found = self
                         .store()
-                        .changes_until((&state, Lsn(until)), behind.as_ref());
+                        .changes_until(&state, Lsn(until), behind.as_ref());
                     let found = found.expect("it is whole").map(|change| {
                         let change = change.expect("it is whole");
                         (change.account.to_string(), change.before, change.after)

@@ -237,7 +237,7 @@ impl Scene {
         let published = published.expect("it was just published");
         self.staying.insert(snapshot.clone(), published);
         if self.random.below(4) == 0 {
-            let pinned = self.store.pin(snapshot, true, (&me(), Hlc::at(1)));
+            let pinned = self.store.pin(snapshot, true, &me(), Hlc::at(1));
             assert!(pinned.expect("there is room").is_some());
             self.pinned.insert(snapshot.clone());
         }
@@ -246,7 +246,7 @@ impl Scene {
     fn unpin_some(&mut self) {
         for snapshot in std::mem::take(&mut self.pinned) {
             if self.random.below(3) == 0 {
-                let unpinned = self.store.pin(&snapshot, false, (&me(), Hlc::at(1)));
+                let unpinned = self.store.pin(&snapshot, false, &me(), Hlc::at(1));
                 assert!(unpinned.expect("there is room").is_some());
             } else {
                 self.pinned.insert(snapshot);
@@ -429,7 +429,7 @@ fn what_is_let_go_gives_its_bytes_back() {
     let going = newest_first.into_iter().skip(2);
     let going: Vec<_> = going.map(|((_, snapshot), _)| snapshot).collect();
     scene.pinned.iter().for_each(|snapshot| {
-        let unpinned = scene.store.pin(snapshot, false, (&me(), Hlc::at(1)));
+        let unpinned = scene.store.pin(snapshot, false, &me(), Hlc::at(1));
         assert!(unpinned.expect("there is room").is_some());
     });
     scene.store.delete_snapshots(&going).expect("there is room");

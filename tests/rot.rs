@@ -67,7 +67,7 @@ fn publish(store: &Store, teller: &Teller) {
         .expect("it is readable")
         .expect("it was stored");
     let me = process_id("p");
-    let mut state = GlobalState::begun(snapshot, me.clone(), (Hlc::default(), Lamport(1)));
+    let mut state = GlobalState::begun(snapshot, me.clone(), Hlc::default(), Lamport(1));
     state.parts.insert(me, part);
     state.revision = 1;
     store.publish(&state).expect("there is room");
@@ -76,7 +76,7 @@ fn publish(store: &Store, teller: &Teller) {
 // Pins one snapshot that is here, and some of other processes that nothing else in this store mentions.
 fn pin(store: &Store, teller: &Teller) {
     let snapshot = &teller.unconfirmed[0].snapshot;
-    let pinned = store.pin(snapshot, true, (&process_id("p"), Hlc::at(1)));
+    let pinned = store.pin(snapshot, true, &process_id("p"), Hlc::at(1));
     pinned.expect("there is room").expect("it is here");
     let heard = ["q-7", "r-9"].map(|name| {
         let snapshot = SnapshotId::parse(name).expect("a valid id");

@@ -230,7 +230,7 @@ fn a_snapshot_of_a_lost_store_is_left_out_and_that_is_said_after_a_trim_too() {
     };
     let lost = Hlc::at(7);
     let snapshot = SnapshotId::parse("s").expect("a valid id");
-    let mut state = GlobalState::begun(snapshot.clone(), process_id("q"), (lost, Lamport(1)));
+    let mut state = GlobalState::begun(snapshot.clone(), process_id("q"), lost, Lamport(1));
     state.revision = 1;
     let part = Part {
         snapshot,
@@ -267,10 +267,9 @@ fn old_turns_are_packed_as_snapshots_are_published_and_answer_as_before() {
         at.expect("it is whole")
     };
     let before: Vec<_> = (1..300).map(|position| balance(&scene, position)).collect();
-    let began = (Hlc::at(1), Lamport(1));
     for number in 1..=3 {
         let snapshot = SnapshotId::parse(&format!("s{number}")).expect("a valid id");
-        let mut state = GlobalState::begun(snapshot, process_id("p"), began);
+        let mut state = GlobalState::begun(snapshot, process_id("p"), Hlc::at(1), Lamport(1));
         state.revision = 1;
         scene.store.publish(&state).expect("there is room");
         scene.store.pack().expect("there is room");
@@ -329,8 +328,7 @@ fn a_rotten_revision_keeps_no_sweep_from_its_work() {
     let scene = Scene::new(65_536);
     let path = scene.dir.path().to_path_buf();
     let snapshot = SnapshotId::parse("s").expect("a valid id");
-    let began = (Hlc::at(1), Lamport(1));
-    let mut state = GlobalState::begun(snapshot, process_id("p"), began);
+    let mut state = GlobalState::begun(snapshot, process_id("p"), Hlc::at(1), Lamport(1));
     state.revision = 1;
     scene.store.publish(&state).expect("there is room");
     state.revision = 2;

@@ -72,7 +72,7 @@ async fn gather(
     for (process, point) in &points {
         let (handle, process, point) = (handle.clone(), process.clone(), point.clone());
         asked.spawn(async move {
-            let found = share(&handle, &process, (&point, at)).await;
+            let found = share(&handle, &process, &point, at).await;
             (process, found)
         });
     }
@@ -113,8 +113,7 @@ async fn gather(
     }
     for (process, reason) in audit.strangers() {
         audit.shares.remove(&process);
-        let asked = (&points[&process], at);
-        let found = recorded(handle, &process, asked, reason).await?;
+        let found = recorded(handle, &process, &points[&process], at, reason).await?;
         put(&mut audit, process, found);
     }
     Ok(audit)
@@ -122,8 +121,8 @@ async fn gather(
 
 // The recorded totals of a process that was removed from the cluster; its journal is gone with its store.
 async fn removed(handle: &Handle, process: &ProcessId, time: Hlc) -> Result<KnownTotals, Failure> {
-    let asked = (&PastPoint::Time(time), Some(time));
-    recorded(handle, process, asked, Absence::OtherJournal).await
+    let point = PastPoint::Time(time);
+    recorded(handle, process, &point, Some(time), Absence::OtherJournal).await
 }
 
 fn put(audit: &mut Audit, process: ProcessId, found: KnownTotals) {
@@ -144,7 +143,8 @@ fn put(audit: &mut Audit, process: ProcessId, found: KnownTotals) {
 async fn share(
     handle: &Handle,
     process: &ProcessId,
-    (point, at): (&PastPoint, Option<Hlc>),
+    point: &PastPoint,
+    at: Option<Hlc>,
 ) -> Result<KnownTotals, Failure> {
     let config = handle.config();
     let answered = if *process == config.me {
@@ -157,8 +157,8 @@ async fn share(
     };
     match answered {
         Ok(share) if share.is_known() => Ok(KnownTotals::Share(share)),
-        Ok(_) => recorded(handle, process, (point, at), Absence::OtherJournal).await,
-        Err(reason) => recorded(handle, process, (point, at), reason).await,
+        Ok(_) => recorded(handle, process, point, at, Absence::OtherJournal).await,
+        Err(reason) => recorded(handle, process, point, at, reason).await,
     }
 }
 
@@ -218,7 +218,8 @@ async fn own(
 async fn recorded(
     handle: &Handle,
     process: &ProcessId,
-    (point, at): (&PastPoint, Option<Hlc>),
+    point: &PastPoint,
+    at: Option<Hlc>,
     reason: Absence,
 ) -> Result<KnownTotals, Failure> {
     let place = match point {

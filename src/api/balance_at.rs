@@ -177,7 +177,8 @@ async fn recorded(
 
 /// The balance as a wire message.
 pub(super) fn answer(
-    (process, account): (&ProcessId, &AccountId),
+    process: &ProcessId,
+    account: &AccountId,
     time: Hlc,
     then: &BalanceAt,
 ) -> BalanceAtResponse {

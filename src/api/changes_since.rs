@@ -55,8 +55,8 @@ impl ChangesQuery<'_> {
         share: &ProcessTotals,
     ) -> Result<Result<(), Obstacle>, Failure> {
         if *self.process == handle.config().me {
-            let recorded = (self.snapshot.clone(), self.state.clone());
-            return match handle.comparable(recorded, self.time).await {
+            let (snapshot, state) = (self.snapshot.clone(), self.state.clone());
+            return match handle.comparable(snapshot, state, self.time).await {
                 Ok(_) => Ok(Ok(())),
                 Err(Unanswered::OtherJournal(_)) => Ok(Err(Obstacle::OtherJournal)),
                 Err(error) => Err(error.into()),
@@ -95,7 +95,8 @@ impl ChangesQuery<'_> {
     /// other process.
     pub(super) fn visit<E: From<Failure>>(
         &self,
-        (handle, store): (&Handle, &Store),
+        handle: &Handle,
+        store: &Store,
         behind: Option<&AccountId>,
         show: &mut Show<'_, E>,
     ) -> Result<ControlFlow<()>, E> {
@@ -104,7 +105,7 @@ impl ChangesQuery<'_> {
         }
         // The clock has passed the instant, so this is the same position as before.
         let position = store.position_at(self.time).map_err(Failure::from)?;
-        let changes = store.changes_until((self.state, position), behind);
+        let changes = store.changes_until(self.state, position, behind);
         for change in changes.map_err(Failure::from)? {
             if show(change.map_err(Failure::from)?)?.is_break() {
                 return Ok(ControlFlow::Break(()));

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use super::audit;
 use super::changes_since::ChangesQuery;
 use super::error::Failure;
+use super::named::RevisionRef;
 use super::recorded::view_of;
 use crate::history::diff::{AccountChange, AtInstant, Comparison, NotCompared, Obstacle};
 use crate::history::lineage::JournalAtCut;
@@ -64,13 +65,13 @@ impl Sides {
     /// Compares two snapshots; of each, the given or the newest revision.
     pub(super) async fn of(
         handle: &Handle,
-        (from, of_from): (SnapshotId, Option<u32>),
-        (to, of_to): (SnapshotId, Option<u32>),
+        from: RevisionRef,
+        to: RevisionRef,
     ) -> Result<Self, Failure> {
         Ok(Self {
             handle: handle.clone(),
-            from: view_of(handle, from, of_from).await?,
-            to: To::Snapshot(view_of(handle, to, of_to).await?),
+            from: view_of(handle, from.snapshot, from.revision).await?,
+            to: To::Snapshot(view_of(handle, to.snapshot, to.revision).await?),
             told: BTreeMap::new(),
         })
     }
@@ -83,15 +84,15 @@ impl Sides {
         match &self.to {
             To::Snapshot(to) => {
                 for (process, (before, after)) in Comparison::of(from, &to.state).compared {
-                    let before = self.at_cut(process, (&from.snapshot, before));
-                    let after = self.at_cut(process, (&to.state.snapshot, after));
+                    let before = self.at_cut(process, &from.snapshot, before);
+                    let after = self.at_cut(process, &to.state.snapshot, after);
                     let process = process.clone();
                     asked.spawn(async move { (process, join!(before, after).into()) });
                 }
             }
             To::Instant(at, then) => {
-                for (process, (before, after)) in Comparison::until(from, (*at, then)).compared {
-                    let before = self.at_cut(process, (&from.snapshot, before));
+                for (process, (before, after)) in Comparison::until(from, *at, then).compared {
+                    let before = self.at_cut(process, &from.snapshot, before);
                     let (process, after) = (process.clone(), Ok(after.clone()));
                     asked.spawn(async move { (process, [before.await, after]) });
                 }
@@ -108,7 +109,8 @@ impl Sides {
     fn at_cut(
         &self,
         process: &ProcessId,
-        (snapshot, state): (&SnapshotId, &RecordedState),
+        snapshot: &SnapshotId,
+        state: &RecordedState,
     ) -> impl Future<Output = JournalAtCut> + use<> {
         let (handle, process) = (self.handle.clone(), process.clone());
         let cut = audit::cut_of(snapshot, state);
@@ -128,10 +130,10 @@ impl Sides {
     /// cut of the instant is found as in an audit, so it does not depend on the node asked or the time of the request.
     pub(super) async fn until(
         handle: &Handle,
-        (from, revision): (SnapshotId, Option<u32>),
+        from: RevisionRef,
         time: Hlc,
     ) -> Result<Self, Failure> {
-        let from = view_of(handle, from, revision).await?;
+        let from = view_of(handle, from.snapshot, from.revision).await?;
         let audit = audit::at(handle, time).await?;
         let absent = audit.missing.iter();
         let mut then: AtInstant = absent
@@ -144,7 +146,7 @@ impl Sides {
                 let handle = handle.clone();
                 let from = from.clone();
                 asked.spawn(async move {
-                    let known = check(&handle, (&process, share), (&from, time)).await;
+                    let known = check(&handle, &process, share, &from, time).await;
                     (process, known)
                 });
             }
@@ -167,7 +169,7 @@ impl Sides {
         let from = &self.from.state;
         match &self.to {
             To::Snapshot(to) => outline(Comparison::of(from, &to.state), &self.told),
-            To::Instant(at, then) => outline(Comparison::until(from, (*at, then)), &self.told),
+            To::Instant(at, then) => outline(Comparison::until(from, *at, then), &self.told),
         }
     }
 
@@ -190,8 +192,7 @@ impl Sides {
             To::Snapshot(to) => {
                 let compared = Comparison::of(from, &to.state).compared;
                 for (process, (before, after)) in compared.range::<&ProcessId, _>(range) {
-                    let runs = (&*before.runs, &*after.runs);
-                    let changes = store.changes(runs, behind(process));
+                    let changes = store.changes(&before.runs, &after.runs, behind(process));
                     for change in changes.map_err(Failure::from)? {
                         if show(process, change.map_err(Failure::from)?)?.is_break() {
                             return Ok(());
@@ -200,7 +201,7 @@ impl Sides {
                 }
             }
             To::Instant(at, then) => {
-                let compared = Comparison::until(from, (*at, then)).compared;
+                let compared = Comparison::until(from, *at, then).compared;
                 for (process, (state, _)) in compared.range::<&ProcessId, _>(range) {
                     let since = ChangesQuery {
                         process,
@@ -209,8 +210,8 @@ impl Sides {
                         time: *at,
                     };
                     let mut show = |change| show(process, change);
-                    let reading = (&self.handle, store);
-                    if since.visit(reading, behind(process), &mut show)?.is_break() {
+                    let visited = since.visit(&self.handle, store, behind(process), &mut show)?;
+                    if visited.is_break() {
                         return Ok(());
                     }
                 }
@@ -223,8 +224,10 @@ impl Sides {
 // The totals of a process at the instant, if the process can compare them with its state in the snapshot.
 async fn check(
     handle: &Handle,
-    (process, share): (&ProcessId, ProcessTotals),
-    (from, time): (&SnapshotView, Hlc),
+    process: &ProcessId,
+    share: ProcessTotals,
+    from: &SnapshotView,
+    time: Hlc,
 ) -> Result<Result<ProcessTotals, Obstacle>, Failure> {
     // The comparison reports a process that is not in the snapshot with that reason.
     let Some(part) = from.state.parts.get(process) else {

@@ -12,6 +12,13 @@ pub(crate) const LATEST: &str = "latest";
 /// The snapshot whose id is `latest`.
 pub(crate) const ITS_ID_IS_LATEST: &str = "id:latest";
 
+/// A snapshot, and a revision of it; the newest one where none is given.
+#[derive(Debug, Clone)]
+pub(super) struct RevisionRef {
+    pub(super) snapshot: SnapshotId,
+    pub(super) revision: Option<u32>,
+}
+
 /// The set of snapshots from which `latest` selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Among {

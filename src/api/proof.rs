@@ -60,11 +60,7 @@ impl ProofDocument {
 
     /// The document of a proof.
     #[must_use]
-    pub fn new(
-        proof: &Proof,
-        (process, account): (&ProcessId, &AccountId),
-        proven: &Proven,
-    ) -> Self {
+    pub fn new(proof: &Proof, process: &ProcessId, account: &AccountId, proven: &Proven) -> Self {
         let published = &proven.published;
         let run = |run: &RunProof| RunBytes {
             index: run

@@ -53,8 +53,7 @@ impl Range {
             false => Instant::of_us(0),
         };
         let instant = |bound: Bound| bound.instant(present);
-        let (from, to) =
-            time_argument::range(("from", from.map(instant)), ("to", to.map(instant)))?;
+        let (from, to) = time_argument::range("from", from.map(instant), "to", to.map(instant))?;
         let range = Self {
             from,
             to,

@@ -9,7 +9,7 @@ use crate::history::assembly;
 use crate::history::global::GlobalState;
 use crate::history::part::RecordedState;
 use crate::node::{Handle, SnapshotStatus, SnapshotView, Unanswered};
-use crate::process::cell::Cell;
+use crate::process::cell::{Cell, CellKey};
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 use crate::process::snapshot::is_drawn_by;
 use crate::store::{Store, StoreError};
@@ -209,7 +209,7 @@ pub(super) fn balances<'a>(
     state: &'a RecordedState,
     from: &'a str,
 ) -> Result<impl Iterator<Item = Result<(AccountId, i64), StoreError>> + 'a, StoreError> {
-    let cells = store.cells(&state.runs, Some((0, from)))?;
+    let cells = store.cells(&state.runs, Some(CellKey::of_account(from)))?;
     Ok(cells.map_while(|cell| match cell {
         Ok(Cell::Account { account, balance }) => Some(Ok((account, balance))),
         Ok(_) => None,

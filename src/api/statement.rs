@@ -113,11 +113,15 @@ fn to_wire(process: &ProcessId, account: &AccountId, page: StatementPage) -> Wir
         snapshots: page.snapshots.into_iter().map(snapshot).collect(),
         snapshots_left_out: page.snapshots_left_out,
         kept_since: page.kept_since.map(|since| since.0),
-        entries: page.entries.into_iter().map(entry).collect(),
+        entries: page
+            .entries
+            .into_iter()
+            .map(|(one, balance)| entry(one, balance))
+            .collect(),
     }
 }
 
-fn entry((entry, balance_after): (Entry, i64)) -> StatementEntry {
+fn entry(entry: Entry, balance_after: i64) -> StatementEntry {
     fn text<T: ToString>(value: Option<T>) -> String {
         value.map_or_else(String::new, |value| value.to_string())
     }

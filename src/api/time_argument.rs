@@ -73,8 +73,10 @@ fn before_1970(instant: &impl fmt::Display) -> String {
 /// Refuses two instants in the wrong order, since an empty list would look like a valid answer; otherwise returns them
 /// as bounds of a list.
 pub(super) fn range(
-    (earlier, from): (&str, Option<Instant>),
-    (later, to): (&str, Option<Instant>),
+    earlier: &str,
+    from: Option<Instant>,
+    later: &str,
+    to: Option<Instant>,
 ) -> Result<(Option<Hlc>, Option<Hlc>), Failure> {
     match from.zip(to) {
         Some((from, to)) if from > to => {
@@ -106,7 +108,7 @@ mod tests {
         }
         let instant = |text| Some(read(text).expect("an instant"));
         let (before, after) = (instant("9999-01-01"), instant("9998-01-01"));
-        let refused = range(("from", before), ("to", after)).expect_err("the wrong way round");
+        let refused = range("from", before, "to", after).expect_err("the wrong way round");
         let refused = refused.to_string();
         assert!(
             refused.contains("9998-01-01") && refused.contains("9999-01-01"),

@@ -55,7 +55,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         };
         let addresses = discover::addresses(&learnt);
         let config = plan.settle(learnt)?;
-        host((config, &addresses), sockets, &mut end).await
+        host(config, &addresses, sockets, &mut end).await
     });
     if ended.is_err() {
         // After a failure a task may hang on the disk forever, so do not wait for it.
@@ -84,7 +84,8 @@ async fn learn(plan: &NodePlan, sockets: &Sockets) -> Result<Vec<Member>, CliErr
 }
 
 async fn host(
-    (config, addresses): (NodeConfig, &Addresses),
+    config: NodeConfig,
+    addresses: &Addresses,
     sockets: Sockets,
     end: &mut End,
 ) -> Result<(), CliError> {

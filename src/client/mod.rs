@@ -7,15 +7,16 @@
 //!
 //! ```no_run
 //! # async fn pay() -> Result<(), snapledger::client::ClientError> {
-//! use snapledger::client::{Ledger, Operation, Options};
+//! use snapledger::client::{AccountRef, Ledger, Operation, Options};
 //!
 //! let ledger = Ledger::connect("http://127.0.0.1:7101", Options::default())?;
 //! let paid_in = ledger.apply(Operation::deposit("alice", 1000)).await?;
 //! assert_eq!(paid_in.balance, 1000);
 //! // Pipelined: submitted one after the other, answered together.
 //! let mut replies = Vec::new();
+//! let bob = AccountRef { process: "n2", account: "bob" };
 //! for _ in 0..10_000 {
-//!     replies.push(ledger.submit(Operation::transfer("alice", ("n2", "bob"), 1)).await?);
+//!     replies.push(ledger.submit(Operation::transfer("alice", bob, 1)).await?);
 //! }
 //! for reply in replies {
 //!     match reply.await {
@@ -30,7 +31,7 @@
 mod operation;
 mod pump;
 
-pub use operation::{ClientError, Done, Operation, Reply};
+pub use operation::{AccountRef, ClientError, Done, Operation, Reply};
 pub(crate) use pump::reason;
 
 use std::sync::Arc;

@@ -18,6 +18,15 @@ pub struct Operation {
     body: Body,
 }
 
+/// An account of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccountRef<'a> {
+    /// The process. Empty: the one that hosts the paying account.
+    pub process: &'a str,
+    /// The account there.
+    pub account: &'a str,
+}
+
 impl Operation {
     /// Credits an account with money from outside the cluster.
     #[must_use]
@@ -33,13 +42,13 @@ impl Operation {
         Self::of(Body::Withdrawal(wire::Withdrawal { account, amount }))
     }
 
-    /// Moves money to an account of a process. An empty process is the one that hosts the paying account.
+    /// Moves money to an account of a process.
     #[must_use]
-    pub fn transfer(from: &str, (process, account): (&str, &str), amount: i64) -> Self {
+    pub fn transfer(from: &str, to: AccountRef<'_>, amount: i64) -> Self {
         Self::of(Body::Payment(wire::Payment {
             from_account: from.to_owned(),
-            to_process: process.to_owned(),
-            to_account: account.to_owned(),
+            to_process: to.process.to_owned(),
+            to_account: to.account.to_owned(),
             amount,
         }))
     }

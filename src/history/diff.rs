@@ -95,26 +95,27 @@ impl<'a> Comparison<'a> {
     #[must_use]
     pub fn of(from: &'a GlobalState, to: &'a GlobalState) -> Self {
         let side = Side::Snapshot(to.snapshot.clone());
-        Self::with(from, (side, named(to)), |process| recorded(to, process))
+        Self::with(from, side, named(to), |process| recorded(to, process))
     }
 }
 
 impl<'a> Comparison<'a, ProcessTotals> {
     /// Of a global state and an instant, which may be before it.
     #[must_use]
-    pub fn until(from: &'a GlobalState, (at, then): (Hlc, &'a AtInstant)) -> Self {
-        let side = (Side::Then(at), then.keys());
-        Self::with(from, side, |process| match then.get(process) {
+    pub fn until(from: &'a GlobalState, at: Hlc, then: &'a AtInstant) -> Self {
+        let known = |process: &ProcessId| match then.get(process) {
             Some(known) => known.as_ref().map_err(Obstacle::clone),
             None => Err(Obstacle::NotInCluster),
-        })
+        };
+        Self::with(from, Side::Then(at), then.keys(), known)
     }
 }
 
 impl<'a, S> Comparison<'a, S> {
     fn with(
         from: &'a GlobalState,
-        (side, there): (Side, impl Iterator<Item = &'a ProcessId>),
+        side: Side,
+        there: impl Iterator<Item = &'a ProcessId>,
         after: impl Fn(&ProcessId) -> Result<&'a S, Obstacle>,
     ) -> Self {
         let mut comparison = Self {
@@ -193,13 +194,13 @@ mod tests {
 
     fn global(id: &str, processes: &[&str]) -> GlobalState {
         let snapshot = SnapshotId::parse(id).expect("a valid id");
-        let mut global = GlobalState::begun(snapshot, process("a"), (Hlc(1), Lamport(1)));
+        let mut global = GlobalState::begun(snapshot, process("a"), Hlc(1), Lamport(1));
         for id in processes {
             let part = Part {
                 snapshot: global.snapshot.clone(),
                 process: process(id),
                 initiator: process("a"),
-                state: state(0, 0, (0, 0)),
+                state: state(0, 0, 0, 0),
                 channels: Vec::new(),
                 open: Vec::new(),
             };
@@ -235,7 +236,7 @@ mod tests {
     #[test]
     fn at_an_instant_who_could_not_be_asked_and_who_is_not_there_any_more_is_named() {
         let from = global("s1", &["a", "b", "c"]);
-        let share = ProcessTotals::from(&state(7, 7, (0, 0)));
+        let share = ProcessTotals::from(&state(7, 7, 0, 0));
         let down = Obstacle::NotAsked(Absence::Down);
         let known = [
             ("a", Ok(share.clone())),
@@ -243,7 +244,7 @@ mod tests {
             ("d", Ok(share)),
         ];
         let then = known.map(|(id, known)| (process(id), known)).into();
-        let comparison = Comparison::until(&from, (Hlc(9), &then));
+        let comparison = Comparison::until(&from, Hlc(9), &then);
         let movements: Vec<_> = comparison.movements(&BTreeMap::new()).collect();
         assert_eq!(movements.len(), 1);
         assert_eq!(movements[0].0.as_str(), "a");

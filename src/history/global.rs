@@ -195,11 +195,7 @@ pub struct LeftOut<'a> {
 impl GlobalState {
     /// A global state of which nothing is there yet, and nothing is published: revision 0.
     #[must_use]
-    pub fn begun(
-        snapshot: SnapshotId,
-        initiator: ProcessId,
-        (time, clock): (Hlc, Lamport),
-    ) -> Self {
+    pub fn begun(snapshot: SnapshotId, initiator: ProcessId, time: Hlc, clock: Lamport) -> Self {
         Self {
             snapshot,
             initiator,
@@ -339,7 +335,7 @@ mod tests {
         let snapshot = SnapshotId::parse("s").expect("a valid id");
         let topology =
             Topology::full(&[n1.clone(), n2.clone(), n3.clone()]).expect("it is connected");
-        let mut state = GlobalState::begun(snapshot.clone(), n1.clone(), (Hlc::at(1), Lamport(1)));
+        let mut state = GlobalState::begun(snapshot.clone(), n1.clone(), Hlc::at(1), Lamport(1));
         for process in [&n1, &n2] {
             let mut part = part_of(&snapshot, process, &n1);
             part.open = topology.incoming(process).cloned().collect();

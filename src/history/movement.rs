@@ -329,7 +329,8 @@ pub(super) mod tests {
     pub(in super::super) fn state(
         balances: i128,
         deposits: i128,
-        (sent, delivered): (i128, i128),
+        sent: i128,
+        delivered: i128,
     ) -> RecordedState {
         let flow = |amount| {
             let flow = Flow {
@@ -354,7 +355,7 @@ pub(super) mod tests {
 
     #[test]
     fn what_passed_explains_the_difference_in_both_directions() {
-        let (older, mut newer) = (state(100, 100, (10, 10)), state(135, 150, (40, 25)));
+        let (older, mut newer) = (state(100, 100, 10, 10), state(135, 150, 40, 25));
         (newer.position, newer.time) = (Lsn(2), Hlc(2));
         let forward = between(&older, &newer);
         assert_eq!((forward.deposits, forward.transfers_out()), (50, 30));
@@ -362,9 +363,9 @@ pub(super) mod tests {
         let backward = between(&newer, &older);
         assert_eq!((backward.deposits, backward.transfers_in()), (-50, -15));
         assert!(backward.is_explained());
-        let lost = between(&older, &state(134, 150, (40, 25)));
+        let lost = between(&older, &state(134, 150, 40, 25));
         assert!(!lost.is_explained());
-        let absurd = state(i128::MAX, i128::MIN, (i128::MAX, i128::MIN));
+        let absurd = state(i128::MAX, i128::MIN, i128::MAX, i128::MIN);
         assert!(!between(&older, &absurd).is_explained());
     }
 
@@ -376,11 +377,11 @@ pub(super) mod tests {
             state
         };
         // 30 was sent and 10 had come; then 5 more was sent, 25 written off, and 2 was sent to the new store.
-        let older = state(80, 100, (30, 10));
+        let older = state(80, 100, 30, 10);
         let newer = later(RecordedState {
             withdrawals: 25,
             delivered: BTreeMap::new(),
-            ..state(73, 100, (2, 0))
+            ..state(73, 100, 2, 0)
         });
         let forward = between(&older, &newer);
         let to_b = ChannelMovement {
@@ -401,9 +402,9 @@ pub(super) mod tests {
     // Without this a store in the place of a lost one shows negative deposits.
     #[test]
     fn a_store_in_the_place_of_a_lost_one_shows_what_it_knows() {
-        let mut older = state(70, 100, (30, 0));
+        let mut older = state(70, 100, 30, 0);
         older.position = Lsn(8);
-        let mut newer = state(45, 40, (0, 5));
+        let mut newer = state(45, 40, 0, 5);
         (newer.position, newer.time) = (Lsn(3), Hlc(9));
         let forward = between(&older, &newer);
         assert!(forward.is_explained() && forward.began_anew);
@@ -424,10 +425,10 @@ pub(super) mod tests {
     #[test]
     fn a_channel_that_has_outgrown_what_it_was_is_told_by_the_turn_that_gave_the_store_up() {
         // 30 was sent and 10 had come, and 20 was written off; 40 was sent to the new store, and 15 came from it.
-        let older = state(80, 100, (30, 10));
+        let older = state(80, 100, 30, 10);
         let newer = later(RecordedState {
             withdrawals: 20,
-            ..state(55, 100, (40, 15))
+            ..state(55, 100, 40, 15)
         });
         let known = has(&older, &[("b", 1)]);
         for (given_up, is_anew) in [(2, true), (9, true), (1, false)] {
@@ -443,7 +444,7 @@ pub(super) mod tests {
             assert!(forward.is_explained() && backward.is_explained());
         }
         // One direction has gone back, so the other has begun anew, too.
-        let newer = later(state(80, 100, (2, 15)));
+        let newer = later(state(80, 100, 2, 15));
         let back = between(&older, &newer);
         assert_eq!(back.received[&process("b")].amount, 15);
     }
@@ -452,8 +453,8 @@ pub(super) mod tests {
     #[test]
     fn a_journal_that_does_not_have_the_older_cut_is_another_and_where_nothing_tells_that_is_said()
     {
-        let older = state(80, 100, (30, 10));
-        let newer = later(state(155, 180, (40, 15)));
+        let older = state(80, 100, 30, 10);
+        let newer = later(state(155, 180, 40, 15));
         let other: JournalAtCut = Err(Doubt::Absent(Absence::OtherJournal));
         let anew = Movement::between(&older, &newer, [&other, &has(&newer, &[])]);
         assert!(anew.began_anew && anew.is_explained());
@@ -473,7 +474,7 @@ pub(super) mod tests {
             assert!(doubtful.unexplained().is_some());
         }
         // What does not add up needs no other reason.
-        let wrong = Movement::between(&older, &later(state(1, 180, (40, 15))), [&down, &down]);
+        let wrong = Movement::between(&older, &later(state(1, 180, 40, 15)), [&down, &down]);
         assert_eq!((wrong.is_explained(), wrong.unexplained()), (false, None));
     }
 }

@@ -110,7 +110,7 @@ mod tests {
     }
 
     // The part of one of two processes, which holds this much and has recorded this much from the other.
-    fn part(id: &str, other: &str, (balance_total, recorded): (i128, i128)) -> Part {
+    fn part(id: &str, other: &str, balance_total: i128, recorded: i128) -> Part {
         let snapshot = SnapshotId::parse("s").expect("a valid id");
         Part {
             process: process(id),
@@ -140,7 +140,7 @@ mod tests {
 
     // n has sent 10 and 20, x has sent 5: 10 is delivered, the rest is on its way.
     fn both(figures: Option<ReportedFigures>, recorded: i128) -> GlobalState {
-        let mut n = part("n", "x", (70, 5));
+        let mut n = part("n", "x", 70, 5);
         n.state.sent.insert(
             process("x"),
             Flow {
@@ -149,13 +149,12 @@ mod tests {
             },
         );
         n.state.delivered.insert(process("x"), Flow::default());
-        let mut x = part("x", "n", (105, recorded));
+        let mut x = part("x", "n", 105, recorded);
         x.state.journal = NO_JOURNAL;
         let figures = figures.unwrap_or_default();
         x.state.deposits = figures.deposits;
         (x.state.sent, x.state.delivered) = (figures.sent, figures.delivered);
-        let begun = (Hlc(9), Lamport(9));
-        let state = GlobalState::begun(n.snapshot.clone(), process("n"), begun);
+        let state = GlobalState::begun(n.snapshot.clone(), process("n"), Hlc(9), Lamport(9));
         GlobalState {
             parts: BTreeMap::from([(process("n"), n), (process("x"), x)]),
             completeness: Completeness::Complete,
@@ -205,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_part_that_is_told_again_stays_as_it_was_told_first() {
-        let mut first = part("x", "n", (105, 20));
+        let mut first = part("x", "n", 105, 20);
         first.state.journal = NO_JOURNAL;
         let mut again = first.clone();
         (again.state.time, again.state.new_bytes) = (Hlc(99), 7);

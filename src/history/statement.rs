@@ -87,7 +87,7 @@ struct TransferEnd<'a> {
 pub fn entries(me: &ProcessId, turn: &Turn, account: &AccountId) -> Vec<Entry> {
     let mut entries = Vec::new();
     for (index, record) in turn.records.iter().enumerate() {
-        for end in ends(me, (turn.position, index), record, account) {
+        for end in ends(me, turn.position, index, record, account) {
             let ordinal = u32::try_from(entries.len());
             entries.push(Entry {
                 place: EntryPlace {
@@ -110,7 +110,8 @@ pub fn entries(me: &ProcessId, turn: &Turn, account: &AccountId) -> Vec<Entry> {
 // A move within one account is both of its ends.
 fn ends<'a>(
     me: &'a ProcessId,
-    (position, index): (Lsn, usize),
+    position: Lsn,
+    index: usize,
     record: &'a Record,
     account: &AccountId,
 ) -> impl Iterator<Item = TransferEnd<'a>> {

@@ -43,7 +43,7 @@ pub fn verify(global: &GlobalState) -> Verification {
             let sender = global.parts.get(from);
             if let Some(sender) = sender.filter(|sender| sender.state.has_figures()) {
                 let sent = sender.state.sent.get(to).copied().unwrap_or_default();
-                let mut of_channel = compare_channel((from, to), (sent, *delivered), receiver);
+                let mut of_channel = compare_channel(from, to, sent, *delivered, receiver);
                 if !(sender.state.has_journal() && receiver.state.has_journal()) {
                     of_channel.iter_mut().for_each(without_sequence);
                 }
@@ -71,8 +71,10 @@ pub fn verify(global: &GlobalState) -> Verification {
 }
 
 fn compare_channel(
-    (from, to): (&ProcessId, &ProcessId),
-    (sent, delivered): (Flow, Flow),
+    from: &ProcessId,
+    to: &ProcessId,
+    sent: Flow,
+    delivered: Flow,
     receiver: &Part,
 ) -> Vec<Check> {
     let channel = ChannelId {
@@ -85,7 +87,7 @@ fn compare_channel(
         .channels
         .iter()
         .find(|channel| channel.from == *from);
-    checks.extend(recorded.map(|recorded| channel_state(subject, (sent, delivered), recorded)));
+    checks.extend(recorded.map(|recorded| channel_state(subject, sent, delivered, recorded)));
     checks
 }
 
@@ -122,7 +124,8 @@ pub(super) fn consistent_cut(channel: &ChannelId, sent: Flow, delivered: Flow) -
 // The recorded messages are exactly the difference of what was sent and what was delivered.
 fn channel_state(
     subject: String,
-    (sent, delivered): (Flow, Flow),
+    sent: Flow,
+    delivered: Flow,
     recorded: &RecordedChannel,
 ) -> Check {
     let sequence = |flow: Flow| i128::from(flow.sequence.0);

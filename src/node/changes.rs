@@ -37,7 +37,8 @@ impl Handle {
     /// [`Unanswered::OtherJournal`] where the state was recorded from another journal, or the instant is before this one.
     pub async fn comparable(
         &self,
-        (snapshot, state): (SnapshotId, RecordedState),
+        snapshot: SnapshotId,
+        state: RecordedState,
         time: Hlc,
     ) -> Result<Lsn, Unanswered> {
         self.reach(time).await?;
@@ -96,7 +97,8 @@ impl Admitted {
     /// The accounts that differ besides, by name, until nobody listens any more.
     pub(super) fn changes(
         self,
-        (from, position): (RecordedState, Lsn),
+        from: RecordedState,
+        position: Lsn,
         behind: Option<AccountId>,
         reading: ReadLease,
     ) -> Changes {
@@ -104,7 +106,7 @@ impl Admitted {
         let sender = sender.within(READING_MAX.saturating_sub(2 * STALL));
         tokio::task::spawn_blocking(move || {
             let Self { handle, permit } = self;
-            let shown = show_all(&handle, &sender, (&from, position), behind.as_ref());
+            let shown = show_all(&handle, &sender, &from, position, behind.as_ref());
             sender.end(shown.err().map(|error| failed(&handle, error)));
             drop((permit, reading));
         });
@@ -115,7 +117,8 @@ impl Admitted {
 fn show_all(
     handle: &Handle,
     sender: &AnswerSender<wire::ChangedAccounts>,
-    (from, position): (&RecordedState, Lsn),
+    from: &RecordedState,
+    position: Lsn,
     behind: Option<&AccountId>,
 ) -> Result<(), StoreError> {
     let mut shown = sender.send(head(handle, position));
@@ -126,7 +129,7 @@ fn show_all(
         })
     };
     let mut changes = Vec::new();
-    for change in handle.store().changes_until((from, position), behind)? {
+    for change in handle.store().changes_until(from, position, behind)? {
         if shown.is_break() {
             return Ok(());
         }

@@ -298,8 +298,8 @@ impl Collector {
             part => part?,
         };
         Ok(part.map(|part| {
-            let recorded = (part.state.time, part.state.clock.tick());
-            GlobalState::begun(part.snapshot, part.initiator, recorded)
+            let clock = part.state.clock.tick();
+            GlobalState::begun(part.snapshot, part.initiator, part.state.time, clock)
         }))
     }
 

@@ -91,7 +91,9 @@ impl Collector {
         config: &Arc<NodeConfig>,
         peers: &Arc<Peers>,
         parts: &Parts,
-        (metrics, clocks, events): (&Arc<Metrics>, &Arc<DurableClocks>, Arc<Events>),
+        metrics: &Arc<Metrics>,
+        clocks: &Arc<DurableClocks>,
+        events: Arc<Events>,
     ) -> Self {
         let slots = |process: &ProcessId| (process.clone(), Semaphore::new(LATE_AT_ONCE));
         Self {

@@ -31,12 +31,13 @@ pub(super) type Step = step::Step<Waiter>;
 pub(super) fn when_settled(
     process: Process,
     queue: mpsc::UnboundedReceiver<Request>,
-    (committer, clock): (SyncSender<Step>, Arc<Clock>),
+    committer: SyncSender<Step>,
+    clock: Arc<Clock>,
 ) -> impl FnOnce() -> Result<(), StoreError> + Send + 'static {
     let runtime = Runtime::current();
     move || {
         if runtime.block_on(clock.settled()) {
-            run(process, queue, (committer, clock));
+            run(process, queue, committer, clock);
         }
         Ok(())
     }
@@ -46,7 +47,8 @@ pub(super) fn when_settled(
 fn run(
     mut process: Process,
     mut queue: mpsc::UnboundedReceiver<Request>,
-    (committer, clock): (SyncSender<Step>, Arc<Clock>),
+    committer: SyncSender<Step>,
+    clock: Arc<Clock>,
 ) {
     // What a restart found unfinished is recorded before anything new.
     if committer.send(process.take_found()).is_err() {

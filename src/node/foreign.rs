@@ -60,7 +60,7 @@ impl Collector {
         if !answer.found {
             return Ok(None);
         }
-        let told = told_from_wire((process, snapshot), answer);
+        let told = told_from_wire(process, snapshot, answer);
         told.map(Some)
             .map_err(|error| Unfetched::There(error.to_string()))
     }
@@ -74,7 +74,7 @@ impl Collector {
         let came = self.peers.wall().now();
         let stored = self
             .parts
-            .blocking(move |store| store.store_told(told, &config.topology, (&initiator, came)));
+            .blocking(move |store| store.store_told(told, &config.topology, &initiator, came));
         Ok(stored.await?)
     }
 }

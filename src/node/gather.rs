@@ -127,7 +127,7 @@ impl Collector {
                     }
                     Ok(None) => {}
                     Err(Unfetched::Contradicts { revision, .. }) => {
-                        collector.note_contradiction(&process, (&snapshot, *revision));
+                        collector.note_contradiction(&process, &snapshot, *revision);
                     }
                     Err(error) => tracing::debug!(%snapshot, %process, %error, "not taken over"),
                 }
@@ -199,13 +199,23 @@ pub(super) mod tests {
             clock: ClockSettings::default(),
         });
         let wall = Arc::new(Clock::new(&config.clock, Hlc::default()));
-        let ends = (Links::default(), Arc::clone(&wall));
-        let peers = Peers::new(&config, Remembered::default(), ends);
+        let peers = Peers::new(
+            &config,
+            Remembered::default(),
+            Links::default(),
+            Arc::clone(&wall),
+        );
         let peers = Arc::new(peers.expect("good addresses"));
         let (metrics, clocks) = (Arc::new(Metrics::new()), Arc::default());
         let events = Arc::new(Events::new(1, wall));
-        let figures = (&metrics, &clocks, events);
-        Arc::new(Collector::new(&config, &peers, &alone.parts, figures))
+        Arc::new(Collector::new(
+            &config,
+            &peers,
+            &alone.parts,
+            &metrics,
+            &clocks,
+            events,
+        ))
     }
 
     // Without this, an own part that is long in coming would keep what is there of a snapshot from being published.

@@ -59,17 +59,35 @@ pub(super) struct Shared {
     pub(super) closing: watch::Sender<bool>,
 }
 
+/// What a node is made of, as its start has made it.
+pub(super) struct NodeContext {
+    pub(super) config: Arc<NodeConfig>,
+    pub(super) peers: Arc<Peers>,
+    pub(super) parts: Parts,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clocks: Arc<DurableClocks>,
+    pub(super) events: Arc<Events>,
+    pub(super) meetings: Arc<Handshakes>,
+    pub(super) failed: watch::Receiver<Option<String>>,
+    pub(super) room: watch::Receiver<DiskSpace>,
+}
+
 impl Handle {
-    pub(super) fn new(
-        (config, peers): (Arc<NodeConfig>, Arc<Peers>),
-        parts: Parts,
-        (metrics, clocks, events): (Arc<Metrics>, Arc<DurableClocks>, Arc<Events>),
-        meetings: Arc<Handshakes>,
-        (failed, room): (watch::Receiver<Option<String>>, watch::Receiver<DiskSpace>),
-    ) -> Self {
+    pub(super) fn new(context: NodeContext) -> Self {
+        let NodeContext {
+            config,
+            peers,
+            parts,
+            metrics,
+            clocks,
+            events,
+            meetings,
+            failed,
+            room,
+        } = context;
         let links = peers.links().clone();
-        let watched = (&metrics, &clocks, events);
-        let collector = Arc::new(Collector::new(&config, &peers, &parts, watched));
+        let collector = Collector::new(&config, &peers, &parts, &metrics, &clocks, events);
+        let collector = Arc::new(collector);
         let shared = Shared {
             config,
             store: Arc::clone(&parts.store),
@@ -212,9 +230,9 @@ impl Handle {
         let state = match self.find_at(assembler, id).await {
             Some(KnownSnapshot::Begun {
                 initiator,
-                started: Some(started),
+                started: Some((time, clock)),
                 ..
-            }) => GlobalState::begun(id.clone(), initiator, started),
+            }) => GlobalState::begun(id.clone(), initiator, time, clock),
             _ => self.shared.parts.begun(id).await?,
         };
         // It may have come meanwhile.

@@ -169,7 +169,8 @@ impl Handshakes {
     /// has shown that the journal ends in a gap.
     pub(super) async fn refused(
         &self,
-        (peer, refusal): (&ProcessId, &Refusal),
+        peer: &ProcessId,
+        refusal: &Refusal,
         me: &ProcessId,
     ) -> Result<bool, StoreError> {
         match (refusal, &self.store) {

@@ -194,7 +194,7 @@ fn known(store: &Store, instants: [u64; 3]) -> [u64; 3] {
     })
 }
 
-fn meet((store, meetings): (&Store, &Handshakes), turn: &Turn) {
+fn meet(store: &Store, meetings: &Handshakes, turn: &Turn) {
     store.commit(turn).expect("the disk has room");
     for (peer, identity, since) in turn.recognitions() {
         let noted = meetings.note(peer, identity, since);
@@ -219,7 +219,7 @@ async fn behind_a_gap_a_journal_answers_from_its_next_meetings_on() {
     let open = || Arc::new(Store::open(dir.path(), "c", &n1).expect("a good store"));
     let meetings = |store: &Arc<Store>| recovered(&config, store);
     let store = open();
-    meet((&store, &meetings(&store)), &met(1, 10, &n2));
+    meet(&store, &meetings(&store), &met(1, 10, &n2));
     drop(store);
     Store::vouch(dir.path()).expect("a good store");
 
@@ -241,9 +241,9 @@ async fn behind_a_gap_a_journal_answers_from_its_next_meetings_on() {
         records: vec![given_up],
         ..met(3, 25, &n2)
     };
-    meet((&store, &first), &turn);
+    meet(&store, &first, &turn);
     assert_eq!(known(&store, [20, 25, 26]), [0; 3]);
-    meet((&store, &first), &met(4, 30, &n3));
+    meet(&store, &first, &met(4, 30, &n3));
     assert_eq!(
         known(&store, [30, 34, 35]),
         [0, 0, 4],
@@ -262,10 +262,10 @@ async fn behind_a_gap_a_journal_answers_from_its_next_meetings_on() {
     drop((store, first));
     let store = open();
     let second = meetings(&store);
-    meet((&store, &second), &met(5, 40, &n3));
+    meet(&store, &second, &met(5, 40, &n3));
     assert_eq!(known(&store, [20, 35, 40]), [0, 4, 5]);
     for peer in [&n3, &n2] {
-        let learnt = second.refused((peer, &lost), &n1).await;
+        let learnt = second.refused(peer, &lost, &n1).await;
         learnt.expect("it is written");
     }
     assert_eq!(known(&store, [35, 44, 45]), [0, 0, 5]);
@@ -284,7 +284,7 @@ fn behind_a_gap_the_earliest_meetings_count_and_not_the_first() {
     let open = || Arc::new(Store::open(dir.path(), "c", &n1).expect("a good store"));
     let meetings = |store: &Arc<Store>| recovered(&config, store);
     let store = open();
-    meet((&store, &meetings(&store)), &met(1, 10, &n2));
+    meet(&store, &meetings(&store), &met(1, 10, &n2));
     drop(store);
     Store::vouch(dir.path()).expect("a good store");
 
@@ -296,11 +296,11 @@ fn behind_a_gap_the_earliest_meetings_count_and_not_the_first() {
         time: Hlc::at(1000),
     };
     turn.records.insert(0, unfollowed);
-    meet((&store, &first), &turn);
+    meet(&store, &first, &turn);
     assert_eq!(known(&store, [30, 1004, 1005]), [0, 0, 2]);
-    meet((&store, &first), &met(3, 60, &n2));
+    meet(&store, &first, &met(3, 60, &n2));
     assert_eq!(known(&store, [64, 65, 1005]), [0, 3, 3], "it is right now");
-    meet((&store, &first), &met(4, 70, &n3));
+    meet(&store, &first, &met(4, 70, &n3));
     assert_eq!(known(&store, [64, 65, 70]), [0, 3, 4]);
     drop((store, first));
     let store = open();
@@ -318,7 +318,7 @@ async fn a_store_that_a_peer_has_given_up_does_not_decide_alone() {
     let recovered = store.recover(&n1, &config.topology, 4);
     let process = recovered.expect("it is whole").0;
     let meetings = Handshakes::of(&process, &config, &store).expect("it is whole");
-    meet((&store, &meetings), &met(1, 10, &n2));
+    meet(&store, &meetings, &met(1, 10, &n2));
     let undecided = || {
         let undecided = meetings.undecided(&store, Hlc::at(10));
         undecided.expect("it is whole")

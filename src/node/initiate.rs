@@ -188,9 +188,8 @@ impl Handle {
             Err(refusal) => return Ok(Err(refusal.into())),
         };
         if initiated.fresh {
-            let at = (settled.time, initiated.clock);
             let (snapshot, initiator) = (initiated.snapshot.clone(), initiated.initiator.clone());
-            let state = GlobalState::begun(snapshot, initiator, at);
+            let state = GlobalState::begun(snapshot, initiator, settled.time, initiated.clock);
             let deadline = deadline.unwrap_or(self.config().snapshot.deadline);
             self.shared.collector.begin(state, deadline);
         }

@@ -64,6 +64,7 @@ use tokio::time::{MissedTickBehavior, interval_at};
 pub use error::{NodeError, NotBegun, Unanswered, Unavailable};
 pub use events::{Event, Happening};
 pub use handle::Handle;
+use handle::NodeContext;
 pub use past::{BalanceHere, JournalPosition, PastPoint};
 pub use peers::{PeerState, PeerView};
 pub use replies::{PendingReplies, Settled};
@@ -130,9 +131,13 @@ impl Node {
         let wall = Arc::new(Clock::new(&config.clock, process.registers().time));
         let events = Arc::new(Events::new(store.identity().run, Arc::clone(&wall)));
         let (room, has_room) = watch::channel(room_now(&store, &config)?);
-        let met = (config.me.clone(), Arc::clone(&meetings));
-        let both = (Arc::clone(&clocks), Arc::clone(&wall));
-        let (queue, requests) = Queue::new(has_room.clone(), both, met);
+        let (queue, requests) = Queue::new(
+            has_room.clone(),
+            Arc::clone(&clocks),
+            Arc::clone(&wall),
+            config.me.clone(),
+            Arc::clone(&meetings),
+        );
         let (written, writes) = watch::channel(0);
         let (steps, step_queue) = threads::sync_channel(TURNS_WAITING);
         let (work, work_queue) = RecorderQueue::new(SEALED_CELLS_MAX, Runtime::current());
@@ -159,19 +164,33 @@ impl Node {
             queue: queue.clone(),
             written,
         };
-        let turns = driver::when_settled(process, requests, (steps, Arc::clone(&wall)));
+        let turns = driver::when_settled(process, requests, steps, Arc::clone(&wall));
         let threads = vec![
             failures.thread("turn", turns)?,
             failures.thread("commit", move || committer.run(&step_queue, committed))?,
             failures.thread_behind("record", move || recorder.run(&work_queue))?,
             failures.thread_behind("part", move || part_writer.run(&finished_queue))?,
         ];
-        let names = (config.me.clone(), config.cluster.clone());
-        let parts = Parts::new(names, (store, queue), writes, failures.clone());
-        let peers = Peers::new(&config, remembered, (Links::default(), wall))?;
-        let config = (config, Arc::new(peers));
-        let states = (failures.sentence(), has_room);
-        let handle = Handle::new(config, parts, (metrics, clocks, events), meetings, states);
+        let parts = Parts::new(
+            config.me.clone(),
+            config.cluster.clone(),
+            store,
+            queue,
+            writes,
+            failures.clone(),
+        );
+        let peers = Peers::new(&config, remembered, Links::default(), wall)?;
+        let handle = Handle::new(NodeContext {
+            config,
+            peers: Arc::new(peers),
+            parts,
+            metrics,
+            clocks,
+            events,
+            meetings,
+            failed: failures.sentence(),
+            room: has_room,
+        });
         let mut node = Self {
             threads: with_indexer(threads, &handle, &failures)?,
             handle,
@@ -407,8 +426,8 @@ fn outboxes(
     let channels = process.registers().outgoing.iter();
     channels
         .map(|(to, channel)| {
-            let journal = (Arc::clone(store), failures.clone());
-            let outbox = Outbox::new(to.clone(), journal, channel.clone());
+            let (store, failures) = (Arc::clone(store), failures.clone());
+            let outbox = Outbox::new(to.clone(), store, failures, channel.clone());
             (to.clone(), Arc::new(outbox))
         })
         .collect()

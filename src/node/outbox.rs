@@ -30,7 +30,8 @@ impl Outbox {
     /// The outbox of a channel as the process knows it after a restart.
     pub(super) fn new(
         to: ProcessId,
-        (store, failures): (Arc<Store>, Failures),
+        store: Arc<Store>,
+        failures: Failures,
         channel: Outgoing,
     ) -> Self {
         let (newest, _) = watch::channel(channel.sent.sequence);

@@ -81,11 +81,8 @@ fn journal(store: &Store, turns: u64) -> Outgoing {
 
 fn outbox(store: Store, channel: Outgoing) -> (Arc<Outbox>, UnboundedReceiver<NodeError>) {
     let (failures, failed) = Failures::new();
-    let journal = (Arc::new(store), failures);
-    (
-        Arc::new(Outbox::new(process("q"), journal, channel)),
-        failed,
-    )
+    let outbox = Outbox::new(process("q"), Arc::new(store), failures, channel);
+    (Arc::new(outbox), failed)
 }
 
 /// Where the next count of what was sent by message 2 starts, and the next reading of the messages behind a number.

@@ -112,8 +112,10 @@ impl Unfetched {
 impl Parts {
     /// The way to the parts of the process `me`.
     pub(super) fn new(
-        (me, cluster): (ProcessId, String),
-        (store, queue): (Arc<Store>, Queue),
+        me: ProcessId,
+        cluster: String,
+        store: Arc<Store>,
+        queue: Queue,
         written: watch::Receiver<u64>,
         failures: Failures,
     ) -> Self {
@@ -221,8 +223,13 @@ impl Parts {
             let is_its = marker.is_some_and(|marker| marker.snapshot == *snapshot);
             is_its.then_some(message.clock)
         });
-        let began = (turn.time, marker.unwrap_or(turn.clock));
-        Ok(GlobalState::begun(snapshot.clone(), seen.initiator, began))
+        let clock = marker.unwrap_or(turn.clock);
+        Ok(GlobalState::begun(
+            snapshot.clone(),
+            seen.initiator,
+            turn.time,
+            clock,
+        ))
     }
 
     // Of what is recorded so far. A part with open channels is named by nothing in the store: for a collection it is held.

@@ -37,13 +37,23 @@ pub(in super::super) fn alone() -> Alone {
     let store = Store::open(dir.path(), "c", &me).expect("a new store");
     let room = watch::channel(DiskSpace { free: 1, min: 0 }).1;
     let wall = Clock::new(&ClockSettings::default(), Hlc::default());
-    let clocks = (Arc::default(), Arc::new(wall));
-    let (queue, requests) = Queue::new(room, clocks, (process("p"), Arc::default()));
+    let (queue, requests) = Queue::new(
+        room,
+        Arc::default(),
+        Arc::new(wall),
+        process("p"),
+        Arc::default(),
+    );
     let (written, writes) = watch::channel(0);
-    let names = (me, "c".to_owned());
-    let inside = (Arc::new(store), queue);
     Alone {
-        parts: Parts::new(names, inside, writes, Failures::new().0),
+        parts: Parts::new(
+            me,
+            "c".to_owned(),
+            Arc::new(store),
+            queue,
+            writes,
+            Failures::new().0,
+        ),
         dir,
         requests,
         written,

@@ -294,7 +294,10 @@ impl PeerService for Peering {
             }
             None => self.handle.store().pins(),
         };
-        let listed = pins.into_iter().map(|pin| Ok(pin_to_wire(&pin)));
+        let listed = pins
+            .iter()
+            .map(|(snapshot, pin)| Ok(pin_to_wire(snapshot, pin)));
+        let listed: Vec<_> = listed.collect();
         Ok(Response::new(Box::pin(tokio_stream::iter(listed))))
     }
 
@@ -315,12 +318,12 @@ impl PeerService for Peering {
         let behind = behind.map_err(|error| malformed(&error))?;
         let reading = self.leased(&snapshot)?;
         let admitted = self.comparisons.admit()?;
-        let recorded = (snapshot, state.clone());
-        let found = self.handle.comparable(recorded, Hlc(request.time));
+        let time = Hlc(request.time);
+        let found = self.handle.comparable(snapshot, state.clone(), time);
         let position = found.await.map_err(unanswered)?;
         Ok(Response::new(match request.head_only {
             true => admitted.head(position),
-            false => admitted.changes((state, position), behind, reading),
+            false => admitted.changes(state, position, behind, reading),
         }))
     }
 }

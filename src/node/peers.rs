@@ -113,7 +113,8 @@ impl Peers {
     pub(super) fn new(
         config: &NodeConfig,
         remembered: Remembered,
-        (links, wall): (Links, Arc<Clock>),
+        links: Links,
+        wall: Arc<Clock>,
     ) -> Result<Self, NodeError> {
         let (mut connections, mut foreign) = (BTreeMap::new(), BTreeMap::new());
         let mut views = BTreeMap::new();

@@ -117,7 +117,7 @@ impl Collector {
     }
 
     // Tells a word to the live peers, until a majority of them has it for the newest, and for a little longer.
-    async fn spread(&self, word: &(SnapshotId, Pin)) -> Acceptance {
+    async fn spread(&self, snapshot: &SnapshotId, pin: &Pin) -> Acceptance {
         let mut asked = JoinSet::new();
         let mut spread = Acceptance::default();
         for process in self.config.topology.processes() {
@@ -125,10 +125,13 @@ impl Collector {
                 continue;
             };
             if *process != self.config.me && self.peers.is_up(process) {
-                let (parts, word) = (self.parts.clone(), word.clone());
+                let (parts, snapshot, pin) = (self.parts.clone(), snapshot.clone(), pin.clone());
                 let process = process.clone();
                 spread.ignorant.insert(process.clone());
-                asked.spawn(async move { (process, tell(&parts, connection, &word).await) });
+                asked.spawn(async move {
+                    let newest = tell(&parts, connection, &snapshot, &pin).await;
+                    (process, newest)
+                });
             }
         }
         let live = spread.ignorant.len() + 1;
@@ -137,7 +140,7 @@ impl Collector {
             let Ok((process, Ok(Some(newest)))) = answered else {
                 continue;
             };
-            match newest.rank().cmp(&word.1.rank()) {
+            match newest.rank().cmp(&pin.rank()) {
                 Order::Equal => _ = spread.ignorant.remove(&process),
                 Order::Greater => spread.outranked = Some(newest),
                 Order::Less => {}
@@ -169,14 +172,15 @@ struct Acceptance {
 async fn tell(
     parts: &Parts,
     connection: Channel,
-    word: &(SnapshotId, Pin),
+    told_of: &SnapshotId,
+    pin: &Pin,
 ) -> Result<Option<Pin>, Unfetched> {
-    let told = parts.list_pins(connection, Some(pin_to_wire(word)));
+    let told = parts.list_pins(connection, Some(pin_to_wire(told_of, pin)));
     let mut listed = told.await?;
     // A program that does not know the question lists all of them.
     while let Some(pin) = listed.next().await.transpose()? {
         if let Some((snapshot, pin)) = read(&pin)
-            && snapshot == word.0
+            && snapshot == *told_of
         {
             return Ok(Some(pin));
         }
@@ -184,7 +188,7 @@ async fn tell(
     Ok(None)
 }
 
-pub(super) fn pin_to_wire((snapshot, pin): &(SnapshotId, Pin)) -> ListedPin {
+pub(super) fn pin_to_wire(snapshot: &SnapshotId, pin: &Pin) -> ListedPin {
     ListedPin {
         snapshot_id: snapshot.to_string(),
         pinned: pin.pinned,
@@ -224,11 +228,11 @@ impl Handle {
             let (snapshot, me) = (id.clone(), self.config().me.clone());
             let now = self.shared.peers.wall().now();
             let parts = self.parts();
-            let pin = parts.blocking(move |store| store.pin(&snapshot, pinned, (&me, now)));
+            let pin = parts.blocking(move |store| store.pin(&snapshot, pinned, &me, now));
             let Some(pin) = pin.await? else {
                 return Ok(None);
             };
-            let spread = collector.spread(&(id.clone(), pin)).await;
+            let spread = collector.spread(id, &pin).await;
             rounds += 1;
             match spread.outranked {
                 Some(newest) if rounds < ROUNDS_MAX => {

@@ -59,15 +59,18 @@ pub(super) struct Queue {
     room: watch::Receiver<DiskSpace>,
     clocks: Arc<DurableClocks>,
     wall: Arc<Clock>,
-    meetings: (ProcessId, Arc<Handshakes>),
+    me: ProcessId,
+    meetings: Arc<Handshakes>,
 }
 
 impl Queue {
     /// For the process of this name.
     pub(super) fn new(
         room: watch::Receiver<DiskSpace>,
-        (clocks, wall): (Arc<DurableClocks>, Arc<Clock>),
-        meetings: (ProcessId, Arc<Handshakes>),
+        clocks: Arc<DurableClocks>,
+        wall: Arc<Clock>,
+        me: ProcessId,
+        meetings: Arc<Handshakes>,
     ) -> (Self, mpsc::UnboundedReceiver<Request>) {
         // It is bounded by the places.
         let (requests, queue) = mpsc::unbounded_channel();
@@ -79,6 +82,7 @@ impl Queue {
             room,
             clocks,
             wall,
+            me,
             meetings,
         };
         (entrance, queue)
@@ -212,12 +216,12 @@ impl Inbox for Queue {
     }
 
     fn known(&self, peer: &ProcessId) -> Option<Identity> {
-        self.meetings.1.known(peer)
+        self.meetings.known(peer)
     }
 
     async fn known_as(&self, peer: &ProcessId, known: Identity) -> Result<(), Closed> {
         let settled = self.clocks.settled();
-        let learnt = self.meetings.1.known_as(peer, known).await;
+        let learnt = self.meetings.known_as(peer, known).await;
         self.learnt(settled, learnt).await
     }
 
@@ -230,8 +234,8 @@ impl Inbox for Queue {
         match settled.map_err(|_| closed())?.reply {
             Reply::Handshake(Ok(delivered)) => Ok(*delivered),
             Reply::Handshake(Err(refusal)) => {
-                let (me, meetings) = &self.meetings;
-                let learnt = meetings.refused((&peer, &refusal), me).await;
+                let refused = self.meetings.refused(&peer, &refusal, &self.me);
+                let learnt = refused.await;
                 self.learnt(before, learnt).await?;
                 Err(Closed::Stopped(refusal.to_string()))
             }
@@ -300,14 +304,10 @@ mod tests {
     use crate::process::message::VALUE_BYTES_MAX;
     use crate::process::message::{Marker, Message};
 
-    fn clocks() -> (Arc<DurableClocks>, Arc<Clock>) {
+    fn queue(room: watch::Receiver<DiskSpace>) -> (Queue, mpsc::UnboundedReceiver<Request>) {
         let wall = Clock::new(&ClockSettings::default(), Hlc::default());
-        (Arc::default(), Arc::new(wall))
-    }
-
-    fn nobody() -> (ProcessId, Arc<Handshakes>) {
         let me = ProcessId::parse("p").expect("a valid id");
-        (me, Arc::default())
+        Queue::new(room, Arc::default(), Arc::new(wall), me, Arc::default())
     }
 
     fn snapshot() -> SnapshotId {
@@ -332,7 +332,7 @@ mod tests {
     #[tokio::test]
     async fn on_a_full_disk_clients_are_refused_and_peers_wait_for_room() {
         let (room, looks) = watch::channel(DiskSpace { free: 50, min: 400 });
-        let (queue, mut requests) = Queue::new(looks, clocks(), nobody());
+        let (queue, mut requests) = queue(looks);
         let refused = queue
             .ask(Input::Initiate {
                 snapshot: snapshot(),
@@ -371,7 +371,7 @@ mod tests {
     #[tokio::test]
     async fn clients_who_give_up_let_in_no_more_than_fits() {
         let (_room, looks) = watch::channel(DiskSpace { free: 1, min: 0 });
-        let (queue, mut requests) = Queue::new(looks, clocks(), nobody());
+        let (queue, mut requests) = queue(looks);
         let fits = CLIENTS_MAX / put().cost();
         for _ in 0..fits {
             // Asked once and given up.

@@ -53,7 +53,7 @@ impl Collector {
             if came <= seen.1 || !self.peers.is_up(peer) {
                 continue;
             }
-            let taken = self.take_over((peer, &connection), &mut seen.1).await;
+            let taken = self.take_over(peer, &connection, &mut seen.1).await;
             // One that comes from another peer at this moment is looked for again at the next look.
             if let Err(error) = taken
                 && !matches!(error, Unfetched::Elsewhere)
@@ -67,7 +67,8 @@ impl Collector {
     // Looks at what has come in after the first `seen`, and counts on past what is here now.
     async fn take_over(
         &self,
-        (peer, connection): (&ProcessId, &Channel),
+        peer: &ProcessId,
+        connection: &Channel,
         seen: &mut u64,
     ) -> Result<(), Unfetched> {
         let mut listed = self.parts.list_revisions(connection.clone(), *seen).await?;
@@ -75,7 +76,7 @@ impl Collector {
         let mut failure = None;
         while let Some(came) = listed.next().await.transpose()? {
             let taken = match read(&came) {
-                Some(came) => self.take_over_one((peer, connection), &came).await,
+                Some(came) => self.take_over_one(peer, connection, &came).await,
                 // Nothing that this program could be asked for.
                 None => Ok(()),
             };
@@ -88,11 +89,12 @@ impl Collector {
 
     async fn take_over_one(
         &self,
-        (peer, connection): (&ProcessId, &Channel),
+        peer: &ProcessId,
+        connection: &Channel,
         came: &RevisionArrival,
     ) -> Result<(), Unfetched> {
         if self.parts.store.contradicts_revision(came) {
-            self.note_contradiction(peer, (&came.snapshot, came.revision));
+            self.note_contradiction(peer, &came.snapshot, came.revision);
         }
         if !self.parts.store.lacks_revision(came) {
             return Ok(());
@@ -120,7 +122,7 @@ impl Collector {
         match self.parts.adopt(connection.clone(), revision).await {
             // It will not be another one later.
             Err(Unfetched::Contradicts { .. }) => {
-                self.note_contradiction(peer, (&came.snapshot, number));
+                self.note_contradiction(peer, &came.snapshot, number);
                 return Ok(());
             }
             adopted => adopted?,
@@ -143,7 +145,8 @@ impl Collector {
     pub(super) fn note_contradiction(
         &self,
         peer: &ProcessId,
-        (snapshot, revision): (&SnapshotId, u32),
+        snapshot: &SnapshotId,
+        revision: u32,
     ) {
         let place = (snapshot.clone(), revision, peer.clone());
         let mut contradictions = self.contradictions();

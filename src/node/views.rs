@@ -106,7 +106,7 @@ impl SnapshotFilter {
         // One more than is shown says whether there is another page.
         let published =
             store.newest_before(self.before.as_ref(), self.limit + 1, |place, line| {
-                self.wants(place, &line.initiator, (line.into(), line.ever_partial))
+                self.wants(place.0, &line.initiator, line.into(), line.ever_partial)
             })?;
         let published = published.into_iter().map(SnapshotView::of);
         let mut views: Vec<_> = published.map(|view| view.was_partial(store)).collect();
@@ -129,9 +129,10 @@ impl SnapshotFilter {
 
     fn wants(
         &self,
-        (time, _): &(Hlc, SnapshotId),
+        time: Hlc,
         initiator: &ProcessId,
-        (status, ever_partial): (SnapshotStatus, bool),
+        status: SnapshotStatus,
+        ever_partial: bool,
     ) -> bool {
         self.status.is_none_or(|wanted| wanted == status)
             && self
@@ -141,8 +142,8 @@ impl SnapshotFilter {
                 .initiator
                 .as_ref()
                 .is_none_or(|wanted| wanted == initiator)
-            && self.from.is_none_or(|from| *time >= from)
-            && self.to.is_none_or(|to| *time < to)
+            && self.from.is_none_or(|from| time >= from)
+            && self.to.is_none_or(|to| time < to)
     }
 
     fn wants_view(&self, view: &SnapshotView) -> bool {
@@ -150,9 +151,10 @@ impl SnapshotFilter {
         let older = self.before.as_ref().is_none_or(|before| place < *before);
         older
             && self.wants(
-                &place,
+                place.0,
                 &view.state.initiator,
-                (view.status(), view.ever_partial),
+                view.status(),
+                view.ever_partial,
             )
     }
 }

@@ -38,7 +38,7 @@ impl Process {
                 way,
                 suspense,
                 message,
-            } => self.apply_delivered(from, (*seq, *way), suspense.as_deref(), message),
+            } => self.apply_delivered(from, *seq, *way, suspense.as_deref(), message),
             Record::Acknowledged { to, seq } => {
                 let channel = self.registers.outgoing.entry(to.clone()).or_default();
                 channel.acknowledge(*seq);
@@ -107,7 +107,8 @@ impl Process {
     fn apply_delivered(
         &mut self,
         from: &ProcessId,
-        (seq, way): (Seq, Way),
+        seq: Seq,
+        way: Way,
         suspense: Option<&AccountId>,
         message: &Message,
     ) {

@@ -54,16 +54,34 @@ pub struct Answered {
     pub answer: Answer,
 }
 
+/// What cells are ordered and found by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CellKey<'a> {
+    /// The kind of the cell.
+    pub kind: u8,
+    /// The name within the kind.
+    pub name: &'a str,
+}
+
+impl<'a> CellKey<'a> {
+    /// Of an account.
+    #[must_use]
+    pub fn of_account(name: &'a str) -> Self {
+        Self { kind: 0, name }
+    }
+}
+
 impl Cell {
     /// What cells are ordered and found by.
     #[must_use]
-    pub fn key(&self) -> (u8, &str) {
-        match self {
+    pub fn key(&self) -> CellKey<'_> {
+        let (kind, name) = match self {
             Self::Account { account, .. } => (0, account.as_str()),
             Self::Key(write) => (1, write.key.as_str()),
             Self::Request { request, .. } => (2, request.as_str()),
             Self::Snapshot(seen) => (3, seen.snapshot.as_str()),
-        }
+        };
+        CellKey { kind, name }
     }
 
     /// Whether it says that something is gone, or nothing any more: a base does not keep such cells.

@@ -165,7 +165,7 @@ impl Process {
                 to_process: Some(to),
                 to_account,
                 amount,
-            } if to != self.me => self.send(from_account, (to, to_account), amount, clock),
+            } if to != self.me => self.send(from_account, to, to_account, amount, clock),
             Operation::Transfer {
                 from_account,
                 to_account,
@@ -243,7 +243,8 @@ impl Process {
     fn send(
         &self,
         from_account: AccountId,
-        (to, to_account): (ProcessId, AccountId),
+        to: ProcessId,
+        to_account: AccountId,
         units: i64,
         clock: Lamport,
     ) -> Result<(Vec<Record>, Receipt), Refusal> {

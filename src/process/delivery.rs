@@ -12,6 +12,13 @@ use super::reply::Reply;
 /// Of a message that was remembered before format 5: what it said is not known, so any repeat of its id is taken for one.
 const UNKNOWN_CONTENT: u64 = 0;
 
+/// How a message arrived: its number on the channel, and the way that it came.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrival {
+    pub(super) seq: Seq,
+    pub(super) way: Way,
+}
+
 impl Process {
     pub(super) fn decide_arrived(&self, from: &ProcessId, seq: Seq, message: Message) -> Effects {
         let Some(channel) = self.registers.incoming.get(from) else {
@@ -38,7 +45,14 @@ impl Process {
         }
         let clock = self.registers.clock.receive(message.clock);
         Effects {
-            records: self.deliver(from, (seq, Way::Native), message),
+            records: self.deliver(
+                from,
+                Arrival {
+                    seq,
+                    way: Way::Native,
+                },
+                message,
+            ),
             reply: Reply::Arrived(Ok(seq)),
             clock,
             refused: None,
@@ -74,7 +88,14 @@ impl Process {
         let first = matches!(&message.body, Body::Marker(marker) if !self.registers.snapshots.has_seen(&marker.snapshot));
         let clock = self.registers.clock.receive(message.clock);
         let seq = channel.delivered.sequence.next();
-        let mut records = self.deliver(from, (seq, Way::Unary), message);
+        let mut records = self.deliver(
+            from,
+            Arrival {
+                seq,
+                way: Way::Unary,
+            },
+            message,
+        );
         let receipt = Receipt::default();
         let remembered = message_id.map(|request| self.remembering(request, fingerprint, receipt));
         records.extend(remembered.into_iter().flatten());
@@ -86,7 +107,7 @@ impl Process {
         }
     }
 
-    fn deliver(&self, from: &ProcessId, arrival: (Seq, Way), message: Message) -> Vec<Record> {
+    fn deliver(&self, from: &ProcessId, arrival: Arrival, message: Message) -> Vec<Record> {
         if matches!(message.body, Body::Marker(_)) {
             return self.receive_marker(from, arrival, message);
         }
@@ -102,8 +123,8 @@ impl Process {
         }
         let delivered = Record::Delivered {
             from: from.clone(),
-            seq: arrival.0,
-            way: arrival.1,
+            seq: arrival.seq,
+            way: arrival.way,
             suspense: suspense.map(Box::new),
             message,
         };

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::Process;
 use super::clock::Lamport;
+use super::delivery::Arrival;
 use super::effects::Effects;
-use super::ids::{ID_BYTES_MAX, ProcessId, Seq, SnapshotId};
-use super::message::{Body, Marker, Message, Way};
+use super::ids::{ID_BYTES_MAX, ProcessId, SnapshotId};
+use super::message::{Body, Marker, Message};
 use super::record::Record;
 use super::refusal::Refusal;
 use super::reply::{Initiated, Reply};
@@ -79,7 +80,7 @@ impl Process {
     pub(super) fn receive_marker(
         &self,
         from: &ProcessId,
-        arrival: (Seq, Way),
+        arrival: Arrival,
         message: Message,
     ) -> Vec<Record> {
         let Body::Marker(marker) = &message.body else {
@@ -92,8 +93,8 @@ impl Process {
         }
         records.push(Record::Delivered {
             from: from.clone(),
-            seq: arrival.0,
-            way: arrival.1,
+            seq: arrival.seq,
+            way: arrival.way,
             suspense: None,
             message,
         });

@@ -103,7 +103,8 @@ impl Reason {
     pub(super) fn number<N: FromStr + Into<i64> + Copy + PartialOrd>(
         what: &'static str,
         found: &str,
-        (least, most): (N, N),
+        least: N,
+        most: N,
     ) -> Result<N, Self> {
         let number = found.parse().ok().filter(|n| (least..=most).contains(n));
         number.ok_or_else(|| Self::Number {

@@ -38,7 +38,7 @@ impl<F> Flight<F> {
     }
 
     /// Appends a message to a channel. It may be received from tick `due`, which must be in the future.
-    pub(super) fn send(&mut self, (from, to): (usize, usize), due: u64, message: F) {
+    pub(super) fn send(&mut self, from: usize, to: usize, due: u64, message: F) {
         let channel = self.senders[from].channels.entry(to).or_default();
         channel.push_back((due, message));
         if channel.len() == 1 {
@@ -93,8 +93,8 @@ mod tests {
     #[test]
     fn a_head_that_is_not_due_blocks_its_channel() {
         let mut flight = Flight::new(2);
-        flight.send((0, 1), 3, "late");
-        flight.send((0, 1), 1, "early");
+        flight.send(0, 1, 3, "late");
+        flight.send(0, 1, 1, "early");
         assert_eq!(flight.next_tick(0), Some(3));
         assert_eq!(flight.advance(2), [0_usize; 0]);
         assert_eq!(flight.advance(3), [0]);
@@ -107,8 +107,8 @@ mod tests {
     #[test]
     fn the_first_destination_with_a_due_head_comes_first() {
         let mut flight = Flight::new(3);
-        flight.send((0, 1), 5, "to 1");
-        flight.send((0, 2), 4, "to 2");
+        flight.send(0, 1, 5, "to 1");
+        flight.send(0, 2, 4, "to 2");
         assert_eq!(flight.advance(4), [0]);
         assert_eq!(flight.take(0, 4), Some((2, "to 2")));
         assert_eq!(flight.advance(5), [0]);

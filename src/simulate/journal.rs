@@ -14,11 +14,11 @@ pub(super) struct Journal {
 
 impl Journal {
     /// Keeps a delivery if a recording of its channel is open.
-    pub(super) fn keep(&mut self, from: &ProcessId, delivery: (Seq, i64), registers: &Registers) {
+    pub(super) fn keep(&mut self, from: &ProcessId, seq: Seq, tokens: i64, registers: &Registers) {
         let mut recordings = registers.recordings.values();
         if recordings.any(|recording| is_open(recording, from)) {
             let channel = self.channels.entry(from.clone()).or_default();
-            channel.push_back(delivery);
+            channel.push_back((seq, tokens));
         }
     }
 

@@ -43,7 +43,7 @@ fn parse_count(row: &Row<'_>) -> Result<u32, Reason> {
     let [count] = row.fields[..] else {
         return Err(row.shape("the number of processes, alone in the first line"));
     };
-    Reason::number("processes", count, (1, u32::MAX))
+    Reason::number("processes", count, 1, u32::MAX)
 }
 
 impl Layout {
@@ -52,7 +52,7 @@ impl Layout {
             return Err(row.shape("`PROCESS TOKENS`, as many such lines as the first line says"));
         };
         let process = ProcessId::parse(name)?;
-        let tokens = Reason::number("tokens", tokens, (0, i64::MAX))?;
+        let tokens = Reason::number("tokens", tokens, 0, i64::MAX)?;
         let total = self.tokens_total.checked_add(tokens);
         self.tokens_total = total.ok_or(Reason::TooManyTokens)?;
         if self.lines.insert(process.clone(), row.line).is_some() {

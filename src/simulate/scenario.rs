@@ -89,13 +89,13 @@ fn parse_event(row: &Row<'_>, topology: &Topology) -> Result<EventKind, Reason> 
             if !topology.has_channel(&channel.from, &channel.to) {
                 return Err(Reason::NoChannel(channel.from, channel.to));
             }
-            let units: i64 = Reason::number("tokens", tokens, (1, i64::MAX))?;
+            let units: i64 = Reason::number("tokens", tokens, 1, i64::MAX)?;
             let tokens = Amount::new(units).expect("it is at least 1");
             Ok(EventKind::Send { channel, tokens })
         }
         ["snapshot", process] => Ok(EventKind::Snapshot(known(process, topology)?)),
         ["tick"] => Ok(EventKind::Tick(1)),
-        ["tick", ticks] => Reason::number("ticks", ticks, (0, u32::MAX)).map(EventKind::Tick),
+        ["tick", ticks] => Reason::number("ticks", ticks, 0, u32::MAX).map(EventKind::Tick),
         _ => Err(row.shape("`send FROM TO TOKENS`, `snapshot PROCESS` or `tick [K]`")),
     }
 }

@@ -223,7 +223,8 @@ impl<'a> World<'a> {
             {
                 let Participant { process, journal } = &mut self.participants[place];
                 if let Some(transfer) = message.body.transfer() {
-                    journal.keep(&from, (seq, transfer.amount.units()), process.registers());
+                    let units = transfer.amount.units();
+                    journal.keep(&from, seq, units, process.registers());
                 }
             } else if let Some(Dispatch { to, seq, message }) = record.into_dispatch() {
                 let time = turn.time;
@@ -240,7 +241,7 @@ impl<'a> World<'a> {
             return Err(self.delays.used_up(self.now, sender));
         };
         let due = self.now + 1 + u64::from(digit);
-        self.flight.send((from, self.places[to]), due, frame);
+        self.flight.send(from, self.places[to], due, frame);
         Ok(())
     }
 

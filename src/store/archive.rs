@@ -55,7 +55,8 @@ impl Archive {
             cluster: owner.cluster,
             history: History::open(
                 owner.process.clone(),
-                (trees.history.clone(), trees.parts.clone()),
+                trees.history.clone(),
+                trees.parts.clone(),
                 RevisionBlocks::new(trees.heads.clone(), trees.bodies.clone()),
                 &journal,
             )?,

@@ -54,7 +54,7 @@ impl GlobalStateAudit {
             let counted = recount(source, part, &mut figures)?;
             compare_part(&mut figures, stated, part);
             if let Some(stated) = state.counted.get(process) {
-                compare_counted(&mut figures, process, (stated, &counted));
+                compare_counted(&mut figures, process, stated, &counted);
             }
             recomputed.counted.insert(process.clone(), counted);
         }
@@ -94,7 +94,7 @@ impl Figures {
         }
     }
 
-    fn of<T: PartialEq + ToString>(&mut self, owner: &str, name: &str, (stated, found): (T, T)) {
+    fn of<T: PartialEq + ToString>(&mut self, owner: &str, name: &str, stated: T, found: T) {
         self.compare(format!("{name} of {owner}"), stated, found);
     }
 
@@ -127,7 +127,7 @@ fn recount(
     for (number, run) in (1..).zip(&mut part.state.runs) {
         let (cells, chunks) = read_run(source, run)?;
         let owner = format!("run {number} of process {process}");
-        figures.of(&owner, "cells", (run.cells, cells));
+        figures.of(&owner, "cells", run.cells, cells);
         run.cells = cells;
         counted.chunks_named += chunks;
         counted.chunks_held += chunks;
@@ -145,7 +145,7 @@ fn recount(
         let before = channel.clone();
         let messages = read_channel(source, channel)?;
         let owner = format!("channel {}→{process}", before.from);
-        figures.of(&owner, "messages", (before.messages(), messages));
+        figures.of(&owner, "messages", before.messages(), messages);
         counted.chunks_named += channel.chunks.len() as u64;
         counted.chunks_held += channel.chunks.len() as u64;
         counted.messages += messages;
@@ -165,7 +165,7 @@ fn read_run(source: &dyn ChunkSource, run: &Run) -> Result<(u64, u64), StoreErro
             chunks += 1;
             let mut is_first = true;
             for cell in chunk_source::cells(source, &entry.chunk)? {
-                let key = (cell.key().0, Box::from(cell.key().1));
+                let key = (cell.key().kind, Box::from(cell.key().name));
                 let is_led_to = !is_first || key == (entry.kind, entry.name.clone());
                 if !is_led_to || last.as_ref().is_some_and(|last| *last >= key) {
                     let problem = format!("it stands in the wrong place of index {index}");
@@ -212,26 +212,30 @@ fn read_channel(
 fn compare_part(figures: &mut Figures, stated: &Part, found: &Part) {
     let process = format!("process {}", stated.process);
     let (said, is) = (&stated.state, &found.state);
-    figures.of(&process, "accounts", (said.accounts, is.accounts));
-    let totals = (said.balance_total, is.balance_total);
-    figures.of(&process, "balance_total", totals);
-    figures.of(&process, "state_bytes", (said.state_bytes, is.state_bytes));
+    figures.of(&process, "accounts", said.accounts, is.accounts);
+    figures.of(
+        &process,
+        "balance_total",
+        said.balance_total,
+        is.balance_total,
+    );
+    figures.of(&process, "state_bytes", said.state_bytes, is.state_bytes);
     for (said, is) in stated.channels.iter().zip(&found.channels) {
         let channel = format!("channel {}→{}", said.from, stated.process);
-        figures.of(&channel, "first message", (said.first, is.first));
-        figures.of(&channel, "last message", (said.last, is.last));
-        figures.of(&channel, "transfers", (said.transfers, is.transfers));
-        figures.of(&channel, "amount", (said.amount, is.amount));
+        figures.of(&channel, "first message", said.first, is.first);
+        figures.of(&channel, "last message", said.last, is.last);
+        figures.of(&channel, "transfers", said.transfers, is.transfers);
+        figures.of(&channel, "amount", said.amount, is.amount);
     }
 }
 
-fn compare_counted(figures: &mut Figures, process: &ProcessId, (said, is): (&Counted, &Counted)) {
+fn compare_counted(figures: &mut Figures, process: &ProcessId, said: &Counted, is: &Counted) {
     let owner = format!("the certificate of process {process}");
-    figures.of(&owner, "chunks_named", (said.chunks_named, is.chunks_named));
-    figures.of(&owner, "chunks_held", (said.chunks_held, is.chunks_held));
-    figures.of(&owner, "messages", (said.messages, is.messages));
-    figures.of(&owner, "transfers", (said.transfers, is.transfers));
-    figures.of(&owner, "amount", (said.amount, is.amount));
+    figures.of(&owner, "chunks_named", said.chunks_named, is.chunks_named);
+    figures.of(&owner, "chunks_held", said.chunks_held, is.chunks_held);
+    figures.of(&owner, "messages", said.messages, is.messages);
+    figures.of(&owner, "transfers", said.transfers, is.transfers);
+    figures.of(&owner, "amount", said.amount, is.amount);
 }
 
 // Whether every process named by a part is present with all of its channels closed.

@@ -3,7 +3,7 @@
 use super::chunks::{Chunks, other_content};
 use super::error::StoreError;
 use crate::history::part::{Chunk, IndexEntry, RecordedMessage, Run};
-use crate::process::cell::Cell;
+use crate::process::cell::{Cell, CellKey};
 use crate::process::ids::Hash;
 
 /// A source of chunks by hash.
@@ -53,14 +53,14 @@ pub(super) fn messages(
 pub(super) fn place(
     source: &dyn ChunkSource,
     run: &Run,
-    key: (u8, &str),
+    key: CellKey<'_>,
 ) -> Result<Option<Hash>, StoreError> {
     let (mut from, mut to) = (0, run.index.len());
     let mut found = None;
     while from < to {
         let middle = from + (to - from) / 2;
         let entries = index(source, &run.index[middle])?;
-        let behind = entries.partition_point(|entry| (entry.kind, &*entry.name) <= key);
+        let behind = entries.partition_point(|entry| key_of(entry) <= key);
         match behind.checked_sub(1).and_then(|last| entries.get(last)) {
             None => to = middle,
             Some(entry) => {
@@ -75,4 +75,12 @@ pub(super) fn place(
         }
     }
     Ok(found)
+}
+
+/// The key of the first cell of a chunk.
+pub(super) fn key_of(entry: &IndexEntry) -> CellKey<'_> {
+    CellKey {
+        kind: entry.kind,
+        name: &entry.name,
+    }
 }

@@ -8,7 +8,7 @@ use super::v1::Frozen;
 use super::v1::part::RecordedMessageV1;
 use super::v1::turn::RefusalV1;
 use crate::history::part::{Chunk, IndexEntry, RecordedMessage, Run};
-use crate::process::cell::Cell;
+use crate::process::cell::{Cell, CellKey};
 use crate::process::ids::Hash;
 
 /// A chunk is closed before its encoding exceeds this. A single cell or message is far smaller than the margin up to 64
@@ -108,7 +108,7 @@ impl<'a> RunWriter<'a> {
         let Some(first) = self.cells.first() else {
             return Ok(());
         };
-        let (kind, name) = first.key();
+        let CellKey { kind, name } = first.key();
         let name: Box<str> = name.into();
         self.run.bytes += self.cell_bytes as u64;
         self.cell_bytes = 0;
@@ -155,7 +155,7 @@ pub(super) fn entry_bytes(entry: &IndexEntry) -> usize {
 
 /// The size of a cell in a chunk; mostly its names and sentences.
 pub(super) fn encoded_bytes(cell: &Cell) -> usize {
-    let name = cell.key().1.len();
+    let name = cell.key().name.len();
     match cell {
         Cell::Account { .. } => name + 20,
         Cell::Key(write) => {

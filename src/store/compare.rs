@@ -27,10 +27,11 @@ impl Store {
     /// [`StoreError`].
     pub fn changes<'a>(
         &'a self,
-        (before, after): (&[Run], &[Run]),
+        before: &[Run],
+        after: &[Run],
         behind: Option<&AccountId>,
     ) -> Result<impl Iterator<Item = Result<AccountChange, StoreError>> + use<'a>, StoreError> {
-        AccountChanges::new(&self.chunks, (before, after), behind)
+        AccountChanges::new(&self.chunks, before, after, behind)
     }
 }
 
@@ -47,7 +48,8 @@ pub(super) struct AccountChanges<'a, S> {
 impl<'a, S: ChunkSource> AccountChanges<'a, S> {
     pub(super) fn new(
         shelf: &'a S,
-        (before, after): (&[Run], &[Run]),
+        before: &[Run],
+        after: &[Run],
         behind: Option<&AccountId>,
     ) -> Result<Self, StoreError> {
         let pairs = before.iter().zip(after);

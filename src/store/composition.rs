@@ -9,12 +9,13 @@ use super::chunk_writers::{encoded_bytes, entry_bytes};
 use super::error::StoreError;
 use super::merge::Cells;
 use crate::history::part::{RecordedState, Run};
+use crate::process::cell::CellKey;
 use crate::process::ids::Hash;
 
 /// The most runs in the cache, about 64 bytes each.
 const RUNS_MAX: usize = 16_384;
 /// The first key after the accounts, as in [`Cell::key`](crate::process::cell::Cell::key).
-const BEHIND_ACCOUNTS: (u8, &str) = (1, "");
+const BEHIND_ACCOUNTS: CellKey<'static> = CellKey { kind: 1, name: "" };
 
 /// The bytes that are not accounts, including the index, by run.
 #[derive(Debug, Default)]

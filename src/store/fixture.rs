@@ -46,7 +46,7 @@ pub(super) fn pass(store: &Store, at: u64) {
 /// A store of p in which the snapshot is published.
 pub(super) fn store(dir: &Path) -> (Store, GlobalState) {
     let store = open(dir);
-    let mut state = GlobalState::begun(snapshot(), process("p"), (Hlc::at(1_000), Lamport(3)));
+    let mut state = GlobalState::begun(snapshot(), process("p"), Hlc::at(1_000), Lamport(3));
     state.revision = 1;
     state.completeness = Completeness::Complete;
     for part in [p(&store), q(&store)] {
@@ -70,7 +70,7 @@ fn p(store: &Store) -> Part {
         amount: 7,
     };
     Part {
-        state: recorded((runs, 3, 25), 32, (process("q"), sent)),
+        state: recorded(runs, 3, 25, 32, process("q"), sent),
         ..part("p", channel("q", Vec::new()))
     }
 }
@@ -84,7 +84,7 @@ fn q(store: &Store) -> Part {
     pushed.expect("the disk has room");
     let chunks = writer.finish(&store.chunks).expect("the disk has room");
     Part {
-        state: recorded((runs, 1, 5), 5, (process("p"), Flow::default())),
+        state: recorded(runs, 1, 5, 5, process("p"), Flow::default()),
         ..part("q", channel("p", chunks))
     }
 }
@@ -94,7 +94,7 @@ fn part(id: &str, channel: RecordedChannel) -> Part {
         snapshot: snapshot(),
         process: process(id),
         initiator: process("p"),
-        state: recorded((Vec::new(), 0, 0), 0, (process("p"), Flow::default())),
+        state: recorded(Vec::new(), 0, 0, 0, process("p"), Flow::default()),
         channels: vec![channel],
         open: Vec::new(),
     }
@@ -113,9 +113,12 @@ fn channel(from: &str, chunks: Vec<Hash>) -> RecordedChannel {
 }
 
 fn recorded(
-    (runs, accounts, balance_total): (Vec<Run>, u64, i128),
+    runs: Vec<Run>,
+    accounts: u64,
+    balance_total: i128,
     deposits: i128,
-    (peer, sent): (ProcessId, Flow),
+    peer: ProcessId,
+    sent: Flow,
 ) -> RecordedState {
     RecordedState {
         position: Lsn(9),

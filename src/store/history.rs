@@ -21,7 +21,7 @@ use crate::process::ids::{Hash, ProcessId, SnapshotId};
 pub(super) use blocks::RevisionBlocks;
 pub use damage::Unreadable;
 use head::BlockHead;
-use index::{Index, Noted};
+use index::{Index, Noted, PackedIn};
 
 /// A published revision and its root hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,7 +125,8 @@ impl History {
     /// Of packed revisions only the heads are read; a damaged head is rebuilt.
     pub(super) fn open(
         me: ProcessId,
-        (globals, parts): (sled::Tree, sled::Tree),
+        globals: sled::Tree,
+        parts: sled::Tree,
         blocks: RevisionBlocks,
         journal: &Journal,
     ) -> Result<Self, StoreError> {
@@ -165,8 +166,8 @@ impl History {
             Some((block, snapshot, revision))
         });
         if let Some((block, snapshot, revision)) = packed {
-            let place = (&snapshot, revision);
-            match self.noted(place, self.blocks.revision(block, place)) {
+            let read = self.blocks.revision(block, &snapshot, revision);
+            match self.noted(&snapshot, revision, read) {
                 Ok(_) => return schema::remove_all(&self.globals, key),
                 Err(StoreError::Damaged { .. }) => {}
                 Err(error) => return Err(error),
@@ -190,7 +191,10 @@ impl History {
                 came: &line.came(),
                 start: line.start,
                 initiator: &line.initiator,
-                packed: Some((block, line.is_own_part)),
+                packed: Some(PackedIn {
+                    block,
+                    is_own_part: line.is_own_part,
+                }),
             });
         }
     }
@@ -269,28 +273,26 @@ impl History {
         snapshot: &SnapshotId,
         revision: u32,
     ) -> Result<Option<(Published, Vec<u8>)>, StoreError> {
-        let place = (snapshot, revision);
         let key = revision_key(snapshot, revision);
         let read = || {
-            let Some(stored) = self.lay_at(place)? else {
+            let Some(stored) = self.lay_at(snapshot, revision)? else {
                 return Ok(None);
             };
             let damaged = |damage| StoreError::damaged(schema::name(Kind::Global, &key), damage);
             let published = decode(&stored).map_err(damaged)?;
             Ok(Some((published, stored)))
         };
-        self.noted(place, read())
+        self.noted(snapshot, revision, read())
     }
 
-    fn lay_at(&self, place: (&SnapshotId, u32)) -> Result<Option<Vec<u8>>, StoreError> {
-        let (snapshot, revision) = place;
+    fn lay_at(&self, snapshot: &SnapshotId, revision: u32) -> Result<Option<Vec<u8>>, StoreError> {
         let alone = frame::get(&self.globals, &revision_key(snapshot, revision))?;
         if alone.is_some() {
             return Ok(alone);
         }
         // A revision is listed as packed before its individual copy is removed.
         let block = self.index().block_of(snapshot, revision);
-        let packed = block.map(|block| self.blocks.revision(block, place));
+        let packed = block.map(|block| self.blocks.revision(block, snapshot, revision));
         packed.transpose().map_err(|error| match error {
             StoreError::Damaged { what, damage } => {
                 let what = format!("revision {revision} of snapshot {snapshot:?}, in {what}");

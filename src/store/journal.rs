@@ -174,7 +174,8 @@ impl Journal {
     /// values are read unchecked, those of a block together.
     pub(super) fn last_until(
         &self,
-        (mut low, mut high): (Lsn, Lsn),
+        mut low: Lsn,
+        mut high: Lsn,
         instant: Hlc,
     ) -> Result<Lsn, StoreError> {
         // Invariant: everything up to `low` is at or before the instant, everything after `high` is after it.

@@ -124,7 +124,7 @@ impl SegmentHeader {
 fn whole_messages(segment: &[u8], number: u64) -> (usize, bool) {
     let mut at = SEGMENT_HEADER_BYTES;
     while at + MESSAGE_HEADER_BYTES_MAX <= SEGMENT_BYTES {
-        match LogMessage::read(segment, (at, number)) {
+        match LogMessage::read(segment, at, number) {
             Some(LogMessage { is_last: true, .. }) => return (SEGMENT_BYTES, true),
             Some(LogMessage { bytes, .. }) => at += bytes,
             // If no further message fits, sled continues in a new segment.
@@ -142,7 +142,7 @@ struct LogMessage {
 
 impl LogMessage {
     /// `None` if it is torn, damaged, or left over from an earlier use of the segment.
-    fn read(segment: &[u8], (at, number): (usize, u64)) -> Option<Self> {
+    fn read(segment: &[u8], at: usize, number: u64) -> Option<Self> {
         const KIND_FILL: u8 = 2;
         const KIND_LAST: u8 = 11;
         let found = segment.get(at..)?;

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use super::chunk_source::{self, ChunkSource};
 use super::error::StoreError;
 use crate::history::part::{IndexEntry, Run};
-use crate::process::cell::Cell;
+use crate::process::cell::{Cell, CellKey};
 use crate::process::ids::Hash;
 
 /// The cells of a recorded state in ascending key order.
@@ -20,7 +20,7 @@ impl<'a> Cells<'a> {
     pub(super) fn new(
         chunks: &'a dyn ChunkSource,
         runs: &[Run],
-        from: Option<(u8, &str)>,
+        from: Option<CellKey<'_>>,
     ) -> Result<Self, StoreError> {
         let runs = runs.iter().map(|run| RunCells::new(chunks, run, from));
         Ok(Self {
@@ -74,7 +74,7 @@ impl<'a> RunCells<'a> {
     fn new(
         chunks: &'a dyn ChunkSource,
         run: &Run,
-        from: Option<(u8, &str)>,
+        from: Option<CellKey<'_>>,
     ) -> Result<Self, StoreError> {
         let mut cells = Self {
             chunks,
@@ -93,12 +93,12 @@ impl<'a> RunCells<'a> {
     }
 
     // Skips whole chunks that end before the key, then cells of the chunk that would contain it.
-    fn skip_to(&mut self, from: (u8, &str)) -> Result<(), StoreError> {
+    fn skip_to(&mut self, from: CellKey<'_>) -> Result<(), StoreError> {
         let mut all = Vec::new();
         for hash in std::mem::take(&mut self.index) {
             all.append(&mut chunk_source::index(self.chunks, &hash)?);
         }
-        let behind = all.partition_point(|entry| (entry.kind, &*entry.name) <= from);
+        let behind = all.partition_point(|entry| chunk_source::key_of(entry) <= from);
         self.entries = all.split_off(behind.saturating_sub(1)).into();
         self.fill()?;
         while self.head().is_some_and(|cell| cell.key() < from) {

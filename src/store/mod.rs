@@ -113,6 +113,7 @@ use underway::Underway;
 use crate::history::global::Counted;
 use crate::history::part::{Part, RecordedChannel, RecordedState, Run};
 use crate::process::Process;
+use crate::process::cell::CellKey;
 use crate::process::event::{Identity, Turn};
 use crate::process::ids::{Hash, Lsn, ProcessId, SnapshotId};
 use crate::process::registers::{Registers, Sealed};
@@ -422,7 +423,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn cells(&self, runs: &[Run], from: Option<(u8, &str)>) -> Result<Cells<'_>, StoreError> {
+    pub fn cells(&self, runs: &[Run], from: Option<CellKey<'_>>) -> Result<Cells<'_>, StoreError> {
         Cells::new(&self.chunks, runs, from)
     }
 

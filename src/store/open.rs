@@ -74,7 +74,7 @@ impl Store {
         schema::put_numbers(&trees.meta, counted)?;
         starts::note(&trees.meta, &identity, journal.head().position)?;
         engine.make_durable()?;
-        let store = Self::assemble(engine, trees, (owner.process, journal, identity))?;
+        let store = Self::assemble(engine, trees, owner.process, journal, identity)?;
         match store.unbooked()? {
             0 => {}
             unbooked => tracing::warn!("{}", unbooked_sentence(unbooked)),
@@ -98,10 +98,12 @@ impl Store {
     pub(super) fn assemble(
         engine: Engine,
         trees: Trees,
-        (me, journal, identity): (ProcessId, Journal, Identity),
+        me: ProcessId,
+        journal: Journal,
+        identity: Identity,
     ) -> Result<Self, StoreError> {
         let blocks = RevisionBlocks::new(trees.heads, trees.bodies);
-        let history = History::open(me, (trees.history, trees.parts), blocks, &journal)?;
+        let history = History::open(me, trees.history, trees.parts, blocks, &journal)?;
         let store = Self {
             stretches: AccountIndex::open(trees.stretches, &journal)?,
             journal,
@@ -162,7 +164,7 @@ pub(super) fn create(dir: &Path, owner: &OwnerV1) -> Result<Store, StoreError> {
     let journal = Journal::open(&trees)?;
     let identity = identity(&trees, owner.store)?;
     let me = owner.process.clone();
-    Store::assemble(engine, trees, (me, journal, identity))
+    Store::assemble(engine, trees, me, journal, identity)
 }
 
 /// The store of a stopped node, opened for inspection without counting a boot.

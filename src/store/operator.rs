@@ -104,7 +104,7 @@ impl Store {
         if me == *peer {
             return Ok(Err(NotForgotten::Own(me)));
         }
-        let store = Self::assemble(engine, trees, (me.clone(), journal, identity))?;
+        let store = Self::assemble(engine, trees, me.clone(), journal, identity)?;
         // The configuration is not available. Processes without a channel to this one are known from the history.
         let known: Vec<ProcessId> = store.processes_known(&me)?.into_iter().collect();
         let topology = Topology::full(&known).expect("distinct processes are a topology");

@@ -13,7 +13,7 @@ use super::frame::{self, Damage, Kind};
 use super::history::{self, Published};
 use super::schema;
 use crate::history::part::{Chunk, Run};
-use crate::process::cell::Cell;
+use crate::process::cell::{Cell, CellKey};
 use crate::process::ids::{AccountId, Hash, ProcessId, SnapshotId};
 
 /// A proof of a balance. All values are in stored form, frames included.
@@ -56,7 +56,8 @@ impl Store {
     /// [`StoreError`]: the revision or a chunk is missing or damaged.
     pub fn prove(
         &self,
-        (snapshot, revision): (&SnapshotId, u32),
+        snapshot: &SnapshotId,
+        revision: u32,
         process: &ProcessId,
         account: &AccountId,
     ) -> Result<Option<Proof>, StoreError> {
@@ -78,7 +79,7 @@ impl Store {
                 store: self,
                 index: Mutex::default(),
             };
-            let place = chunk_source::place(&read, run, key_of(account))?;
+            let place = chunk_source::place(&read, run, CellKey::of_account(account.as_str()))?;
             let index = read.index.into_inner();
             let index = index.unwrap_or_else(PoisonError::into_inner);
             let cells = place.map(|hash| self.chunks.framed(&hash)).transpose()?;
@@ -133,7 +134,8 @@ impl Proof {
 impl RunProof {
     fn look_up(&self, run: &Run, account: &AccountId) -> Result<Option<i64>, String> {
         let chunks = ProofChunks::of(self)?;
-        let place = chunk_source::place(&chunks, run, key_of(account)).map_err(sentence)?;
+        let place = chunk_source::place(&chunks, run, CellKey::of_account(account.as_str()))
+            .map_err(sentence)?;
         let cells = place.map(|hash| chunk_source::cells(&chunks, &hash));
         let cells = cells.transpose().map_err(sentence)?;
         let (needed, given) = (chunks.used(), chunks.stored.len());
@@ -151,10 +153,6 @@ fn sentence(error: StoreError) -> String {
         StoreError::Damaged { what, damage } => format!("{what}: {damage}"),
         other => other.to_string(),
     }
-}
-
-fn key_of(account: &AccountId) -> (u8, &str) {
-    (0, account.as_str())
 }
 
 fn balance_among(cells: &[Cell], account: &AccountId) -> Option<i64> {
@@ -230,7 +228,7 @@ mod tests {
     fn proven(id: &str) -> (Proof, Proven) {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let (store, state) = fixture::store(dir.path());
-        let proof = store.prove((&state.snapshot, 1), &process("p"), &account(id));
+        let proof = store.prove(&state.snapshot, 1, &process("p"), &account(id));
         let proof = proof.expect("all is there").expect("p is in it");
         let proven = proof.of(&process("p"), &account(id)).expect("it holds");
         assert_eq!(proven.published.state, state);

@@ -150,7 +150,8 @@ impl Archive {
     /// [`StoreError`]; the content of `dir` is then useless.
     pub fn rebuild(
         &self,
-        (published, process): (&Published, &ProcessId),
+        published: &Published,
+        process: &ProcessId,
         difference: i128,
         dir: &Path,
     ) -> Result<Rebuilt, StoreError> {
@@ -159,7 +160,7 @@ impl Archive {
             let problem = Damage::Contradiction(format!("process {process} is not in it"));
             StoreError::damaged("global state", problem)
         })?;
-        let beginning = Beginning::new(self, (self.cluster(), &published.state));
+        let beginning = Beginning::new(self, self.cluster(), &published.state);
         beginning.alone(part, difference, dir)
     }
 }
@@ -194,7 +195,7 @@ mod tests {
         for (difference, booked, accounts) in [(7, 7, 2), (0, 0, 1), (-7, 0, 1)] {
             let into = tempfile::tempdir().expect("a temporary directory");
             let lost = process("q");
-            let made = archive.rebuild((&published, &lost), difference, into.path());
+            let made = archive.rebuild(&published, &lost, difference, into.path());
             let made = made.expect("there is room");
             assert_eq!((made.booked, made.restored.accounts), (booked, accounts));
             assert_eq!(made.restored.balance_total, 5 + booked);

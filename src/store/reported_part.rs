@@ -24,7 +24,8 @@ impl Store {
         &self,
         told: ReportedState,
         topology: &Topology,
-        (initiator, came): (&ProcessId, Hlc),
+        initiator: &ProcessId,
+        came: Hlc,
     ) -> Result<Part, StoreError> {
         let _writing = self.writing();
         let incoming = || topology.incoming(&told.process);

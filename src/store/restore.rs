@@ -73,7 +73,7 @@ impl Export {
     /// [`StoreError`]; the content of `dir` is then useless.
     pub fn restore(&self, dir: &Path) -> Result<Vec<Restored>, StoreError> {
         let (cluster, state) = (self.cluster(), &self.published().state);
-        Beginning::new(self, (cluster, state)).all(dir)
+        Beginning::new(self, cluster, state).all(dir)
     }
 }
 
@@ -83,7 +83,7 @@ impl Archive {
     /// # Errors
     /// [`StoreError`]; the content of `dir` is then useless.
     pub fn restore(&self, published: &Published, dir: &Path) -> Result<Vec<Restored>, StoreError> {
-        Beginning::new(self, (self.cluster(), &published.state)).all(dir)
+        Beginning::new(self, self.cluster(), &published.state).all(dir)
     }
 }
 
@@ -100,7 +100,8 @@ pub(super) struct Beginning<'a> {
 impl<'a> Beginning<'a> {
     pub(super) fn new(
         source: &'a dyn ChunkSource,
-        (cluster, state): (&'a str, &'a GlobalState),
+        cluster: &'a str,
+        state: &'a GlobalState,
     ) -> Self {
         let identity = |process: &ProcessId| {
             let store = *uuid::Uuid::new_v4().as_bytes();

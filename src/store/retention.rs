@@ -117,7 +117,8 @@ impl Store {
         &self,
         snapshot: &SnapshotId,
         pinned: bool,
-        (by, now): (&ProcessId, Hlc),
+        by: &ProcessId,
+        now: Hlc,
     ) -> Result<Option<Pin>, StoreError> {
         let pin = {
             let mut marks = self.retention.marks();

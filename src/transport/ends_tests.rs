@@ -289,7 +289,7 @@ async fn serve(receiver: Receiver) -> Channel {
 }
 
 /// Sends from p to q for as long as the test runs.
-async fn connect(journal: Journal, (links, turn): (&Links, Turn), receiver: Receiver) {
+async fn connect(journal: Journal, links: &Links, turn: Turn, receiver: Receiver) {
     let outbound = Outbound {
         local: local("p", 1),
         to: process("q"),
@@ -320,7 +320,7 @@ async fn what_contradicts_while_the_sender_waits_for_its_turn_holds_its_channel(
         turn: Turn::new(|_| {}),
     };
     let journal = Journal::new(0, &here, None);
-    connect(journal, (&here, turn), receiver).await;
+    connect(journal, &here, turn, receiver).await;
     until("a held channel", || here.get(&channel()) == held()).await;
 }
 
@@ -340,7 +340,7 @@ async fn what_contradicts_while_the_receiver_waits_for_its_turn_holds_its_channe
             turn,
         };
         let journal = Journal::new(0, &here, None);
-        connect(journal, (&here, Turn::new(|_| {})), receiver).await;
+        connect(journal, &here, Turn::new(|_| {}), receiver).await;
         until("a held channel", || there.get(&channel()) == held()).await;
         until("that the sender knows", || here.get(&channel()) == held()).await;
     }
@@ -354,7 +354,7 @@ async fn a_channel_whose_next_message_cannot_be_read_does_not_open_again_and_aga
         links: there,
         turn: Turn::new(|_| {}),
     };
-    connect(journal.clone(), (&here, Turn::new(|_| {})), receiver).await;
+    connect(journal.clone(), &here, Turn::new(|_| {}), receiver).await;
     until("three tries", || journal.reads.load(Ordering::SeqCst) == 3).await;
     let stopped = LinkState::Stopped("entry 5 is damaged".to_owned());
     assert_eq!(here.get(&channel()), stopped);
@@ -370,7 +370,7 @@ async fn a_journal_that_is_long_to_read_is_read_to_its_end_and_then_the_channel_
         links: there.clone(),
         turn: Turn::new(|_| {}),
     };
-    connect(journal.clone(), (&here, Turn::new(|_| {})), receiver).await;
+    connect(journal.clone(), &here, Turn::new(|_| {}), receiver).await;
     let again = async {
         until("a second try", || {
             journal.counts.load(Ordering::SeqCst) == 2

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use snapledger::client::{ClientError, Ledger, Operation, Options};
+use snapledger::client::{AccountRef, ClientError, Ledger, Operation, Options};
 
 use crate::await_it::until;
 use crate::nodes::Cluster;
@@ -51,19 +51,40 @@ async fn operations_are_done_in_the_order_of_their_submission_and_refusals_have_
         .await
         .expect("it is durable");
     let within = ledger
-        .apply(Operation::transfer("a", ("", "b"), 4))
+        .apply(Operation::transfer(
+            "a",
+            AccountRef {
+                process: "",
+                account: "b",
+            },
+            4,
+        ))
         .await
         .expect("there is money");
     assert_eq!((within.balance, within.to_balance), (6, Some(4)));
     let across = ledger
-        .apply(Operation::transfer("a", ("n2", "c"), 6))
+        .apply(Operation::transfer(
+            "a",
+            AccountRef {
+                process: "n2",
+                account: "c",
+            },
+            6,
+        ))
         .await
         .expect("there is money");
     assert!(across.transfer_id.is_some());
     cluster.rest("n2").balance_is("c", 6).await;
     for malformed in [
         Operation::deposit("", 1),
-        Operation::transfer("a", ("n2", "\n"), 1),
+        Operation::transfer(
+            "a",
+            AccountRef {
+                process: "n2",
+                account: "\n",
+            },
+            1,
+        ),
         Operation::deposit("a", 1).with_request_id(""),
     ] {
         let refused = ledger.apply(malformed).await;

@@ -134,8 +134,8 @@ async fn a_revision_that_is_another_elsewhere_is_told_and_the_rest_is_shared() {
     cluster.stop_all().await;
     let published = |name: &str, clock: u64| {
         let snapshot = SnapshotId::parse(name).expect("a valid id");
-        let began = (Hlc::at(1), Lamport(clock));
-        let mut state = GlobalState::begun(snapshot, process("n1"), began);
+        let (time, clock) = (Hlc::at(1), Lamport(clock));
+        let mut state = GlobalState::begun(snapshot, process("n1"), time, clock);
         state.revision = 1;
         state.completeness = Completeness::Complete;
         state

@@ -189,7 +189,7 @@ impl Life {
         let cells = seals
             .iter()
             .flat_map(|sealed| sealed.cells.clone().sorted());
-        let named = cells.map(|cell| ((cell.key().0, cell.key().1.to_owned()), cell));
+        let named = cells.map(|cell| ((cell.key().kind, cell.key().name.to_owned()), cell));
         let newest: BTreeMap<_, _> = named.collect();
         for cell in newest.into_values() {
             process.restore_cell(cell);

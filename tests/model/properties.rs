@@ -196,8 +196,8 @@ fn has_one_initiator(world: &World, state: &State) -> bool {
     let topology = world.bounds.topology();
     snapshots(world).all(|number| {
         let held = |starter: usize| {
-            let begun = (Hlc::default(), Lamport(0));
-            let mut held = GlobalState::begun(snapshot_id(number), process(starter), begun);
+            let (snapshot, starter) = (snapshot_id(number), process(starter));
+            let mut held = GlobalState::begun(snapshot, starter, Hlc::default(), Lamport(0));
             let parts = state.locals.iter().enumerate();
             held.parts.extend(parts.filter_map(|(place, local)| {
                 let part = local.durable.parts[number].as_ref()?;

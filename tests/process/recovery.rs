@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use snapledger::process::Process;
-use snapledger::process::cell::{Cell, CellChanges};
+use snapledger::process::cell::{Cell, CellChanges, CellKey};
 use snapledger::process::event::{Input, Operation, Turn};
 use snapledger::process::ids::{Key, Seq};
 use snapledger::process::registers::Sealed;
@@ -107,7 +107,7 @@ fn fold(sealed: &[Sealed]) -> Vec<Cell> {
         .iter()
         .flat_map(|sealed| sealed.cells.clone().sorted())
     {
-        let (kind, name) = cell.key();
+        let CellKey { kind, name } = cell.key();
         newest.insert((kind, name.to_owned()), cell.clone());
     }
     newest.into_values().collect()

@@ -114,8 +114,8 @@ impl World {
         if lives.any(|alive| alive.collections.contains_key(&initiated.snapshot)) {
             self.sometimes.saw("one id started at several processes");
         }
-        let at = (time, initiated.clock);
-        let state = GlobalState::begun(initiated.snapshot, initiated.initiator, at);
+        let clock = initiated.clock;
+        let state = GlobalState::begun(initiated.snapshot, initiated.initiator, time, clock);
         let timing = self.timing(0);
         let membership = Arc::clone(&self.nodes[life.place].membership);
         self.assemble(life, Assembly::begun(membership, state, timing))
@@ -134,8 +134,8 @@ impl World {
             Some(newest) => newest,
             None => match self.own_part(life.place, snapshot)? {
                 Some(part) => {
-                    let recorded = (part.state.time, part.state.clock.tick());
-                    GlobalState::begun(part.snapshot, part.initiator, recorded)
+                    let clock = part.state.clock.tick();
+                    GlobalState::begun(part.snapshot, part.initiator, part.state.time, clock)
                 }
                 None => {
                     self.after(WRITTEN_EVERY, Event::Resume(life, snapshot.clone()));

@@ -9,7 +9,7 @@ use snapledger::history::part::{
     recorded_messages,
 };
 use snapledger::process::Process;
-use snapledger::process::cell::Cell;
+use snapledger::process::cell::{Cell, CellKey};
 use snapledger::process::channel::Flow;
 use snapledger::process::ids::{Hash, Lsn, ProcessId};
 use snapledger::process::recording::{ChannelRecording, Recording};
@@ -69,7 +69,7 @@ impl Disk {
                     return Err(format!("chunk {} holds no cells", entry.chunk));
                 };
                 let news = more.into_iter().filter(|cell| {
-                    let (kind, name) = cell.key();
+                    let CellKey { kind, name } = cell.key();
                     known.insert((kind, name.to_owned()))
                 });
                 cells.extend(news);
@@ -135,7 +135,7 @@ impl Disk {
     fn write_run(&mut self, cells: Vec<Cell>) -> Option<Run> {
         let (kind, name) = cells
             .first()
-            .map(|cell| (cell.key().0, cell.key().1.into()))?;
+            .map(|cell| (cell.key().kind, cell.key().name.into()))?;
         let count = cells.len() as u64;
         let chunk = self.put_chunk(&Chunk::Cells(cells));
         let index = self.put_chunk(&Chunk::Index(vec![IndexEntry { kind, name, chunk }]));

@@ -138,7 +138,7 @@ fn publish(near: &mut Seat, far: &mut Seat, snapshot: &str) {
         }
     }
     let own = &parts[&me()].state;
-    let mut state = GlobalState::begun(snapshot, me(), (own.time, Lamport(own.clock.0 + 1)));
+    let mut state = GlobalState::begun(snapshot, me(), own.time, Lamport(own.clock.0 + 1));
     state.revision = 1;
     state.counted = parts
         .iter()

@@ -437,7 +437,7 @@ pub(crate) fn balances_of(cells: impl Iterator<Item = Cell>) -> Balances {
     let mut balances = Balances::new();
     let mut last: Option<(u8, String)> = None;
     for cell in cells {
-        let key = (cell.key().0, cell.key().1.to_owned());
+        let key = (cell.key().kind, cell.key().name.to_owned());
         assert!(last < Some(key.clone()), "cells ascend: {last:?}, {key:?}");
         last = Some(key);
         if let Cell::Account { account, balance } = cell {

@@ -15,6 +15,12 @@ const LONG_FUNCTION: &str = "Over 70 lines:";
 /// The budget is "around 10".
 const FUNCTION_LINES_MEDIAN_MAX: usize = 15;
 const PARAMETERS_MAX: usize = 6;
+/// A parameter that is a tuple counts as one and hides what it holds: a struct names it. Not so in these files, with the
+/// reason.
+const TUPLES_ALLOWED: &[(&str, &str)] = &[(
+    "src/store/v1/mod.rs",
+    "it converts the stored form of pairs",
+)];
 
 pub(crate) fn check(source: &Source) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -35,6 +41,7 @@ pub(crate) fn check(source: &Source) -> Vec<Finding> {
             line,
             lines,
             parameters,
+            tuples,
             has_reason,
         } = function;
         if lines > FUNCTION_LINES_MAX && !has_reason {
@@ -49,8 +56,29 @@ pub(crate) fn check(source: &Source) -> Vec<Finding> {
             );
             findings.push(source.finding(line, sentence));
         }
+        if tuples > 0 && !may_take_tuples(source) {
+            let sentence =
+                format!("{name} takes a tuple; pass its values apart, or a struct with a name");
+            findings.push(source.finding(line, sentence));
+        }
     }
     findings
+}
+
+// In tests a tuple is often the row of a table.
+fn may_take_tuples(source: &Source) -> bool {
+    let is_allowed = |(path, _): &(&str, &str)| *path == source.path;
+    !source.path.starts_with("src/") || TUPLES_ALLOWED.iter().any(is_allowed)
+}
+
+// Also behind a reference.
+fn is_tuple(kind: &syn::Type) -> bool {
+    match kind {
+        syn::Type::Tuple(tuple) => !tuple.elems.is_empty(),
+        syn::Type::Reference(reference) => is_tuple(&reference.elem),
+        syn::Type::Paren(inner) => is_tuple(&inner.elem),
+        _ => false,
+    }
 }
 
 pub(crate) fn check_medians(sources: &[Source]) -> Vec<Finding> {
@@ -105,6 +133,8 @@ struct Function {
     line: usize,
     lines: usize,
     parameters: usize,
+    /// How many of them are tuples.
+    tuples: usize,
     has_reason: bool,
 }
 
@@ -125,14 +155,16 @@ impl Functions {
     ) {
         let first = line_of(signature.fn_token.span);
         let last = block.brace_token.span.close().end().line;
-        let inputs = signature.inputs.iter();
+        let inputs = signature.inputs.iter().filter_map(|input| match input {
+            syn::FnArg::Typed(typed) => Some(&*typed.ty),
+            syn::FnArg::Receiver(_) => None,
+        });
         self.0.push(Function {
             name: signature.ident.to_string(),
             line: first,
             lines: last + 1 - first,
-            parameters: inputs
-                .filter(|input| matches!(input, syn::FnArg::Typed(_)))
-                .count(),
+            parameters: inputs.clone().count(),
+            tuples: inputs.filter(|kind| is_tuple(kind)).count(),
             has_reason: gives_reason(attributes, LONG_FUNCTION),
         });
     }
@@ -193,6 +225,21 @@ mod tests {
             check(&Source::parse("src/store/odd.rs", "// Odd.")).len(),
             1
         );
+    }
+
+    #[test]
+    fn a_parameter_that_is_a_tuple_is_found() {
+        for parameter in ["(a, b): (A, B)", "pair: (A, B)", "(a, b): &'a (A, B)"] {
+            let method = format!("impl C {{ fn f(&self, {parameter}) {{}} }}");
+            assert_eq!(found(&method).len(), 1, "{parameter}");
+            let in_tests = check(&Source::parse(
+                "tests/odd.rs",
+                &format!("//! Odd.\n{method}"),
+            ));
+            assert_eq!(in_tests, []);
+        }
+        let closure = "fn f(unit: (), pairs: &[(A, B)]) { pairs.map(|(a, b): (A, B)| a) }";
+        assert_eq!(found(closure), []);
     }
 
     #[test]

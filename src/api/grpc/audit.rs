@@ -26,12 +26,19 @@ pub(super) fn answer(audit: &Audit, cluster: &str) -> AuditAtResponse {
         processes: shares
             .map(|(process, share)| figures_to_wire(process, share))
             .collect(),
-        missing: audit.missing.iter().map(missing).collect(),
+        missing: audit
+            .missing
+            .iter()
+            .map(|(process, absent)| missing(process, absent))
+            .collect(),
         balances: Some(wide(totals.balances)),
         in_flight: Some(wide(totals.in_flight)),
         deposits: Some(wide(totals.deposits)),
         withdrawals: Some(wide(totals.withdrawals)),
-        channels: audit.passed().map(channel).collect(),
+        channels: audit
+            .passed()
+            .map(|(id, passed)| channel(id, passed))
+            .collect(),
         conserved: verification.conserved,
         consistent_cut: verification.consistent_cut,
         checks: checks.collect(),
@@ -40,14 +47,14 @@ pub(super) fn answer(audit: &Audit, cluster: &str) -> AuditAtResponse {
 }
 
 /// A process with clock values too far ahead.
-pub(super) fn ahead((process, newest): (ProcessId, Hlc)) -> DatedAhead {
+pub(super) fn ahead(process: ProcessId, newest: Hlc) -> DatedAhead {
     DatedAhead {
         process: process.to_string(),
         newest: newest.0,
     }
 }
 
-fn missing((process, absent): (&ProcessId, &Absent)) -> MissingShare {
+fn missing(process: &ProcessId, absent: &Absent) -> MissingShare {
     let known = absent.known.as_ref();
     MissingShare {
         process: process.to_string(),
@@ -57,7 +64,7 @@ fn missing((process, absent): (&ProcessId, &Absent)) -> MissingShare {
     }
 }
 
-fn channel((channel, passed): (&ChannelId, ChannelFlow)) -> PassedChannel {
+fn channel(channel: &ChannelId, passed: ChannelFlow) -> PassedChannel {
     let in_flight = passed.in_flight();
     // Both are message counts; a channel has carried fewer than 2^63.
     let count = |place: usize| in_flight.and_then(|figures| i64::try_from(figures[place]).ok());

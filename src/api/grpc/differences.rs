@@ -44,8 +44,16 @@ fn movement(process: &ProcessId, movement: &Movement) -> wire::ProcessMovement {
         withdrawals: sum(movement.withdrawals),
         transfers_out: sum(movement.transfers_out()),
         transfers_in: sum(movement.transfers_in()),
-        sent: movement.sent.iter().map(passed).collect(),
-        received: movement.received.iter().map(passed).collect(),
+        sent: movement
+            .sent
+            .iter()
+            .map(|(process, movement)| passed(process, movement))
+            .collect(),
+        received: movement
+            .received
+            .iter()
+            .map(|(process, movement)| passed(process, movement))
+            .collect(),
         explained: movement.is_explained(),
         written_off: sum(movement.written_off),
         began_anew: movement.began_anew,
@@ -53,7 +61,7 @@ fn movement(process: &ProcessId, movement: &Movement) -> wire::ProcessMovement {
     }
 }
 
-fn passed((process, passed): (&ProcessId, &ChannelMovement)) -> wire::Passed {
+fn passed(process: &ProcessId, passed: &ChannelMovement) -> wire::Passed {
     wire::Passed {
         process: process.to_string(),
         transfers: Some(wide(passed.transfers)),

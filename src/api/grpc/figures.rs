@@ -77,7 +77,8 @@ pub(super) fn verification(
 
 /// A recorded message of a channel.
 pub(super) fn message(
-    (from, to): (&ProcessId, &ProcessId),
+    from: &ProcessId,
+    to: &ProcessId,
     recorded: RecordedMessage,
 ) -> wire::RecordedChannelMessage {
     let envelope = Envelope {

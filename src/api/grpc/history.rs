@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 use super::super::cut::Cut;
 use super::super::differences::Sides;
 use super::super::error::Failure;
-use super::super::named::{Among, named};
+use super::super::named::{Among, RevisionRef, named};
 use super::super::range::{Given, Range};
 use super::super::rest::admission::EXPORTS_MAX;
 use super::super::rest::cursor::{QueryFingerprint, going_on};
@@ -56,7 +56,8 @@ impl History {
 
     async fn view(
         &self,
-        (snapshot, revision): (&str, u32),
+        snapshot: &str,
+        revision: u32,
         among: Among,
     ) -> Result<SnapshotView, Failure> {
         let snapshot = named(&self.handle, "snapshot_id", snapshot, among).await?;
@@ -83,13 +84,14 @@ impl HistoryService for History {
                 let time =
                     time_argument::past(&self.handle, "at_us", Instant::of_us(at_us)).await?;
                 let then = balance_at::balance(&self.handle, &process, &account, time).await?;
-                balance_at::answer((&process, &account), time, &then)
+                balance_at::answer(&process, &account, time, &then)
             }
             (None, snapshot) => {
                 let among = Among::Finished;
                 let snapshot = named(&self.handle, "snapshot_id", snapshot, among).await?;
-                let snapshot = (snapshot, going_on(asked.revision));
-                self.in_snapshot(snapshot, (process, account)).await?
+                let revision = going_on(asked.revision);
+                let found = self.in_snapshot(snapshot, revision, process, account);
+                found.await?
             }
             (Some(_), _) => {
                 let why = "give it alone: a snapshot has its own instant";
@@ -117,7 +119,9 @@ impl HistoryService for History {
         };
         let ahead = audit::dated_ahead(&self.handle, &found);
         Ok(Response::new(AuditAtResponse {
-            dated_ahead: ahead.map(super::audit::ahead).collect(),
+            dated_ahead: ahead
+                .map(|(process, newest)| super::audit::ahead(process, newest))
+                .collect(),
             ..super::audit::answer(&found, cluster)
         }))
     }
@@ -130,7 +134,7 @@ impl HistoryService for History {
         let process = process_or_here("process", &asked.process)?;
         let process = process.unwrap_or_else(|| self.handle.config().me.clone());
         let [from, to] = [asked.from_us, asked.to_us].map(|us| us.map(Instant::of_us));
-        let (from, to) = time_argument::range(("from_us", from), ("to_us", to))?;
+        let (from, to) = time_argument::range("from_us", from, "to_us", to)?;
         let query = StatementQuery {
             account: account("account", &asked.account)?,
             from,
@@ -154,8 +158,8 @@ impl HistoryService for History {
     ) -> Result<Response<Self::BalancesStream>, Status> {
         let asked = request.into_inner();
         let process = process_or_here("process", &asked.process)?;
-        let named = (&*asked.snapshot_id, asked.revision);
-        let view = self.view(named, Among::Finished).await?;
+        let view = self.view(&asked.snapshot_id, asked.revision, Among::Finished);
+        let view = view.await?;
         if let Some(process) = &process {
             recorded::state_of(&view.state, process)?;
         }
@@ -184,8 +188,8 @@ impl HistoryService for History {
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<Snapshot>, Status> {
         let asked = request.get_ref();
-        let named = (&*asked.snapshot_id, asked.revision);
-        let view = self.view(named, Among::All).await?;
+        let view = self.view(&asked.snapshot_id, asked.revision, Among::All);
+        let view = view.await?;
         let bytes = recorded::account_bytes(&self.handle, &view).await?;
         Ok(Response::new(figures::whole(&view, &bytes)))
     }
@@ -213,15 +217,14 @@ impl HistoryService for History {
         request: Request<ChannelsRequest>,
     ) -> Result<Response<Self::ChannelsStream>, Status> {
         let asked = request.get_ref();
-        let named = (&*asked.snapshot_id, asked.revision);
-        let view = self.view(named, Among::Finished).await?;
+        let view = self.view(&asked.snapshot_id, asked.revision, Among::Finished);
+        let view = view.await?;
         let missing = from_snapshot(&view.state, None);
         let answer = Response::new(stream(&self.handle, move |store, sender| {
             for part in view.state.parts.values() {
                 for channel in &part.channels {
                     for message in store.messages(channel) {
-                        let ends = (&channel.from, &part.process);
-                        let message = figures::message(ends, message?);
+                        let message = figures::message(&channel.from, &part.process, message?);
                         if sender.send(message).is_break() {
                             return Ok(());
                         }
@@ -238,8 +241,8 @@ impl HistoryService for History {
         request: Request<VerifyRequest>,
     ) -> Result<Response<Verification>, Status> {
         let asked = request.get_ref();
-        let named = (&*asked.snapshot_id, asked.revision);
-        let view = self.view(named, Among::Finished).await?;
+        let view = self.view(&asked.snapshot_id, asked.revision, Among::Finished);
+        let view = view.await?;
         let is_published = view.root.is_some();
         let verification = figures::verification(verify(&view.state), is_published);
         Ok(Response::new(verification))
@@ -254,7 +257,10 @@ impl HistoryService for History {
         let asked = request.get_ref();
         let side = |field, text| named(&self.handle, field, text, Among::Finished);
         let from = side("from_snapshot_id", &asked.from_snapshot_id).await?;
-        let from = (from, going_on(asked.from_revision));
+        let from = RevisionRef {
+            snapshot: from,
+            revision: going_on(asked.from_revision),
+        };
         // Before any other process is asked, as on REST.
         let permit = self.exports.clone().try_acquire_owned();
         let permit = permit.map_err(|_| Failure::Busy(EXPORTS_MAX, "exports"))?;
@@ -270,7 +276,11 @@ impl HistoryService for History {
             }
             (None, to) => {
                 let to = side("to_snapshot_id", to).await?;
-                Sides::of(&self.handle, from, (to, going_on(asked.to_revision))).await?
+                let to = RevisionRef {
+                    snapshot: to,
+                    revision: going_on(asked.to_revision),
+                };
+                Sides::of(&self.handle, from, to).await?
             }
         };
         sides.ask().await?;
@@ -352,8 +362,10 @@ fn given(text: &str) -> Option<&str> {
 impl History {
     async fn in_snapshot(
         &self,
-        (snapshot, revision): (SnapshotId, Option<u32>),
-        (process, account): (ProcessId, AccountId),
+        snapshot: SnapshotId,
+        revision: Option<u32>,
+        process: ProcessId,
+        account: AccountId,
     ) -> Result<BalanceAtResponse, Failure> {
         let view = recorded::view_of(&self.handle, snapshot, revision).await?;
         recorded::blocking(&self.handle, move |store| {

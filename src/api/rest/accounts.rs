@@ -77,7 +77,7 @@ pub(super) async fn own_balance(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let place = AccountRef::own(&facade.handle, &account)?;
-    balance_as_asked(&facade.handle, &place, (&uri, &headers)).await
+    balance_as_asked(&facade.handle, &place, &uri, &headers).await
 }
 
 /// `GET /v1/processes/{process}/accounts/{account}/balance`
@@ -88,7 +88,7 @@ pub(super) async fn balance_of_process(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let place = AccountRef::of(&facade.handle, &process, &account).await?;
-    balance_as_asked(&facade.handle, &place, (&uri, &headers)).await
+    balance_as_asked(&facade.handle, &place, &uri, &headers).await
 }
 
 /// An account of a present or former process of this cluster.
@@ -117,7 +117,8 @@ impl AccountRef {
 async fn balance_as_asked(
     handle: &Handle,
     place: &AccountRef,
-    (uri, headers): (&Uri, &HeaderMap),
+    uri: &Uri,
+    headers: &HeaderMap,
 ) -> Result<Response, Failure> {
     negotiate(headers, &[Format::Json])?;
     let parameters = Parameters::of(uri, &["snapshot", REVISION, "at"])?;
@@ -132,7 +133,7 @@ async fn balance_as_asked(
             let why = "give it alone: a snapshot has its own instant";
             Err(Failure::malformed("snapshot", why))
         }
-        (Some(snapshot), None) => in_snapshot(handle, place, (snapshot, revision), headers).await,
+        (Some(snapshot), None) => in_snapshot(handle, place, snapshot, revision, headers).await,
         (None, Some(at)) => at_instant(handle, place, at).await,
         (None, None) => now(handle, place).await,
     }
@@ -180,7 +181,8 @@ async fn now(handle: &Handle, place: &AccountRef) -> Result<Response, Failure> {
 async fn in_snapshot(
     handle: &Handle,
     place: &AccountRef,
-    (named_as, revision): (&str, Option<u32>),
+    named_as: &str,
+    revision: Option<u32>,
     headers: &HeaderMap,
 ) -> Result<Response, Failure> {
     let snapshot = named(handle, "snapshot", named_as, Among::Finished).await?;

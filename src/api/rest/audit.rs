@@ -110,7 +110,7 @@ pub(super) async fn show(
     let never_stored = [(header::CACHE_CONTROL, "no-store")];
     let mut shown = shown(&audit, cluster);
     shown.dated_ahead = audit::dated_ahead(handle, &audit)
-        .map(AheadResponse::from)
+        .map(|(process, newest)| AheadResponse::of(&process, newest))
         .collect();
     Ok((never_stored, Json(shown)).into_response())
 }
@@ -122,7 +122,7 @@ fn shown<'a>(audit: &'a Audit, cluster: &str) -> AuditResponse<'a> {
         let absent = audit.missing.get(process);
         ProcessResponse {
             known_until: absent.and_then(known_until),
-            ..ProcessResponse::from((process, share))
+            ..ProcessResponse::of(process, share)
         }
     };
     let position =
@@ -134,17 +134,24 @@ fn shown<'a>(audit: &'a Audit, cluster: &str) -> AuditResponse<'a> {
             positions: exact.map(position).collect(),
         },
         complete: audit.is_complete(),
-        missing: audit.missing.iter().map(MissingResponse::from).collect(),
+        missing: audit
+            .missing
+            .iter()
+            .map(|(process, absent)| MissingResponse::of(process, absent))
+            .collect(),
         totals: TotalsResponse::of(audit.totals(), audit.left_out()),
         processes: audit.shares.iter().map(process).collect(),
-        channels: audit.passed().map(ChannelResponse::from).collect(),
+        channels: audit
+            .passed()
+            .map(|(channel, passed)| ChannelResponse::of(channel, passed))
+            .collect(),
         verification: audit.verify().into(),
         dated_ahead: Vec::new(),
     }
 }
 
-impl From<(ProcessId, Hlc)> for AheadResponse {
-    fn from((process, newest): (ProcessId, Hlc)) -> Self {
+impl AheadResponse {
+    fn of(process: &ProcessId, newest: Hlc) -> Self {
         Self {
             process: process.to_string(),
             newest: rfc3339(newest.wall_us()),
@@ -165,8 +172,8 @@ fn known_until(absent: &Absent) -> Option<String> {
     known.map(|(until, _)| rfc3339(until.wall_us()))
 }
 
-impl<'a> From<(&'a ProcessId, &'a Absent)> for MissingResponse<'a> {
-    fn from((process, absent): (&'a ProcessId, &'a Absent)) -> Self {
+impl<'a> MissingResponse<'a> {
+    fn of(process: &'a ProcessId, absent: &'a Absent) -> Self {
         let known = absent.known.as_ref();
         Self {
             process: process.as_str(),
@@ -178,8 +185,8 @@ impl<'a> From<(&'a ProcessId, &'a Absent)> for MissingResponse<'a> {
     }
 }
 
-impl<'a> From<(&'a ProcessId, &'a ProcessTotals)> for ProcessResponse<'a> {
-    fn from((process, share): (&'a ProcessId, &'a ProcessTotals)) -> Self {
+impl<'a> ProcessResponse<'a> {
+    fn of(process: &'a ProcessId, share: &'a ProcessTotals) -> Self {
         Self {
             process: process.as_str(),
             journal_position: share.position.0,
@@ -194,8 +201,8 @@ impl<'a> From<(&'a ProcessId, &'a ProcessTotals)> for ProcessResponse<'a> {
     }
 }
 
-impl<'a> From<(&'a ChannelId, ChannelFlow)> for ChannelResponse<'a> {
-    fn from((channel, passed): (&'a ChannelId, ChannelFlow)) -> Self {
+impl<'a> ChannelResponse<'a> {
+    fn of(channel: &'a ChannelId, passed: ChannelFlow) -> Self {
         let in_flight = passed.in_flight();
         Self {
             from: channel.from.as_str(),

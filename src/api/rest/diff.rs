@@ -21,6 +21,7 @@ use super::negotiation::{Format, negotiate};
 use super::query::{LIMIT_DEFAULT, Parameters, REVISION};
 use crate::api::differences::{Sides, To};
 use crate::api::error::{Failure, id};
+use crate::api::named::RevisionRef;
 use crate::api::recorded::blocking;
 use crate::api::time::{Instant, rfc3339};
 use crate::api::time_argument;
@@ -127,7 +128,15 @@ pub(super) async fn list(
     let from = id("snapshot_id", &from, SnapshotId::parse)?;
     let to = id("other", &to, SnapshotId::parse)?;
     let [of_from, of_to] = selection.revisions();
-    let mut sides = Sides::of(&facade.handle, (from, of_from), (to, of_to)).await?;
+    let from = RevisionRef {
+        snapshot: from,
+        revision: of_from,
+    };
+    let to = RevisionRef {
+        snapshot: to,
+        revision: of_to,
+    };
+    let mut sides = Sides::of(&facade.handle, from, to).await?;
     let named = selection.named[0].and(selection.named[1]);
     let freshness = match &sides.to {
         To::Snapshot(to) => CachePolicy::of_both(&sides.from, to, format, named),
@@ -137,13 +146,15 @@ pub(super) async fn list(
         return Ok(freshness.not_modified());
     }
     // Pages need a permit as well: if the unshared data is large and differs little, a page occupies a thread for long.
-    let admitted = (format, facade.admit_export()?);
+    let permit = facade.admit_export()?;
     // Other formats contain no sums. A doubt may be resolved later, so such an answer is not cached.
     let freshness = match format != Format::Json || sides.ask().await? {
         true => freshness,
         false => CachePolicy::none(),
     };
-    let shown = selection.show(&facade.handle, sides, admitted).await?;
+    let shown = selection
+        .show(&facade.handle, sides, format, permit)
+        .await?;
     Ok(freshness.mark(shown))
 }
 
@@ -163,13 +174,19 @@ pub(super) async fn until(
         return Err(Failure::malformed("at", why));
     };
     // Before other processes are asked, since every request loads all of them.
-    let admitted = (format, facade.admit_export()?);
+    let permit = facade.admit_export()?;
     let [revision, _] = selection.revisions();
-    let mut sides = Sides::until(&facade.handle, (from, revision), time).await?;
+    let from = RevisionRef {
+        snapshot: from,
+        revision,
+    };
+    let mut sides = Sides::until(&facade.handle, from, time).await?;
     if format == Format::Json {
         sides.ask().await?;
     }
-    let shown = selection.show(&facade.handle, sides, admitted).await?;
+    let shown = selection
+        .show(&facade.handle, sides, format, permit)
+        .await?;
     Ok(CachePolicy::none().mark(shown))
 }
 
@@ -225,7 +242,8 @@ impl Selection {
         self,
         handle: &Handle,
         sides: Sides,
-        (format, permit): (Format, OwnedSemaphorePermit),
+        format: Format,
+        permit: OwnedSemaphorePermit,
     ) -> Result<Response, Failure> {
         if format == Format::Json {
             let page = blocking(handle, move |store| {
@@ -268,7 +286,11 @@ impl Selection {
             to,
             to_at,
             accounts,
-            totals: outline.movements.iter().map(TotalsResponse::from).collect(),
+            totals: outline
+                .movements
+                .iter()
+                .map(|(process, movement)| TotalsResponse::of(process, movement))
+                .collect(),
             missing: outline.missing.iter().map(MissingResponse::from).collect(),
             next_cursor: last.filter(|_| more).map(|account| {
                 let place = InDiff {
@@ -332,8 +354,8 @@ impl DifferenceRow {
     }
 }
 
-impl From<(&ProcessId, &Movement)> for TotalsResponse {
-    fn from((process, movement): (&ProcessId, &Movement)) -> Self {
+impl TotalsResponse {
+    fn of(process: &ProcessId, movement: &Movement) -> Self {
         Self {
             process: process.to_string(),
             before: movement.before,
@@ -342,11 +364,15 @@ impl From<(&ProcessId, &Movement)> for TotalsResponse {
             withdrawals: movement.withdrawals,
             transfers_out: movement.transfers_out(),
             transfers_in: movement.transfers_in(),
-            sent: movement.sent.iter().map(MovementResponse::from).collect(),
+            sent: movement
+                .sent
+                .iter()
+                .map(|(process, passed)| MovementResponse::of(process, passed))
+                .collect(),
             received: movement
                 .received
                 .iter()
-                .map(MovementResponse::from)
+                .map(|(process, passed)| MovementResponse::of(process, passed))
                 .collect(),
             written_off: movement.written_off,
             began_anew: movement.began_anew,
@@ -356,8 +382,8 @@ impl From<(&ProcessId, &Movement)> for TotalsResponse {
     }
 }
 
-impl From<(&ProcessId, &ChannelMovement)> for MovementResponse {
-    fn from((process, passed): (&ProcessId, &ChannelMovement)) -> Self {
+impl MovementResponse {
+    fn of(process: &ProcessId, passed: &ChannelMovement) -> Self {
         Self {
             process: process.to_string(),
             transfers: passed.transfers,

@@ -41,8 +41,8 @@ pub(super) async fn export(
     let permit = facade.admit_export()?;
     let name = encode_segment(view.state.snapshot.as_str());
     let mut response = export::stream(handle, Format::Export, permit, move |store, sink| {
-        let revision = (&view.state.snapshot, view.state.revision);
-        Ok(store.export(&cluster, revision, sink)?)
+        let state = &view.state;
+        Ok(store.export(&cluster, &state.snapshot, state.revision, sink)?)
     });
     let disposition = format!("attachment; filename=\"{name}.snapledger\"");
     if let Ok(disposition) = HeaderValue::try_from(disposition) {
@@ -78,8 +78,8 @@ pub(super) async fn proof(
         return Ok(freshness.not_modified());
     }
     let document = blocking(&facade.handle, move |store| {
-        let revision = (&view.state.snapshot, view.state.revision);
-        let proof = store.prove(revision, &process, &account)?;
+        let state = &view.state;
+        let proof = store.prove(&state.snapshot, state.revision, &process, &account)?;
         let proof = proof.ok_or_else(|| Failure::NotRecorded {
             snapshot: view.state.snapshot.clone(),
             process: process.clone(),
@@ -87,7 +87,7 @@ pub(super) async fn proof(
         // A proof that fails verification here is an error, not an answer.
         let proven = proof.of(&process, &account);
         let proven = proven.map_err(|unproven| Failure::Interrupted(unproven.to_string()))?;
-        Ok(ProofDocument::new(&proof, (&process, &account), &proven))
+        Ok(ProofDocument::new(&proof, &process, &account, &proven))
     });
     Ok(freshness.mark(Json(document.await?).into_response()))
 }

@@ -52,7 +52,7 @@ pub(super) async fn own(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let place = AccountRef::own(&facade.handle, &account)?;
-    show(&facade, place, (&uri, &headers)).await
+    show(&facade, place, &uri, &headers).await
 }
 
 /// `GET /v1/processes/{process}/accounts/{account}/history`
@@ -63,13 +63,14 @@ pub(super) async fn of_process(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let place = AccountRef::of(&facade.handle, &process, &account).await?;
-    show(&facade, place, (&uri, &headers)).await
+    show(&facade, place, &uri, &headers).await
 }
 
 async fn show(
     facade: &AppState,
     place: AccountRef,
-    (uri, headers): (&Uri, &HeaderMap),
+    uri: &Uri,
+    headers: &HeaderMap,
 ) -> Result<Response, Failure> {
     let format = negotiate(headers, &[Format::Json, Format::Csv, Format::Ndjson])?;
     let known = ["from", "to", "order", "limit", "cursor"];
@@ -96,7 +97,7 @@ async fn show(
     let never_stored = [(header::CACHE_CONTROL, "no-store")];
     Ok((
         never_stored,
-        Json(shown(&page, (range, parameters.question()))),
+        Json(shown(&page, range, parameters.question())),
     )
         .into_response())
 }
@@ -113,7 +114,7 @@ fn oldest_first(parameters: &Parameters) -> Result<bool, Failure> {
     }
 }
 
-fn shown(page: &StatementPage, (range, question): (Range, QueryFingerprint)) -> Page<'_> {
+fn shown(page: &StatementPage, range: Range, question: QueryFingerprint) -> Page<'_> {
     let last = page.entries.last().filter(|_| page.has_more);
     let last = last.and_then(|entry| entry.place);
     Page {

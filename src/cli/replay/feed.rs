@@ -11,7 +11,7 @@ use super::members::Directory;
 use super::orders::{Order, OrderKind};
 use super::run_counts::{Answered, RunCounts};
 use crate::cli::CliError;
-use crate::client::{ClientError, Ledger, Operation, Options, Reply};
+use crate::client::{AccountRef, ClientError, Ledger, Operation, Options, Reply};
 use crate::process::ids::ProcessId;
 
 /// The most answers that are counted in one batch.
@@ -191,7 +191,10 @@ fn operation(order: &Order, run_id: Uuid, round: u32) -> Operation {
             to_account,
         } => {
             let to_process = to_process.as_ref().map(ProcessId::as_str);
-            let to = (to_process.unwrap_or_default(), to_account.as_str());
+            let to = AccountRef {
+                process: to_process.unwrap_or_default(),
+                account: to_account.as_str(),
+            };
             Operation::transfer(account, to, amount)
         }
     };

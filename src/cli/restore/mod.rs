@@ -74,7 +74,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
     let file = cluster_file(source.cluster(), state, place.dir());
     staged.write("cluster.toml", &file)?;
     staged.move_into_place()?;
-    report(state, &made, (&names, place.dir())).print()
+    report(state, &made, &names, place.dir()).print()
 }
 
 enum Source {
@@ -240,7 +240,7 @@ fn cluster_file(cluster: &str, state: &GlobalState, dir: &Path) -> ClusterFile {
     }
 }
 
-fn report(state: &GlobalState, made: &[Restored], (names, dir): (&[&ProcessId], &Path)) -> Report {
+fn report(state: &GlobalState, made: &[Restored], names: &[&ProcessId], dir: &Path) -> Report {
     let mut report = Report::default();
     let (snapshot, shown) = (&state.snapshot, dir.display());
     report.line(&format!("snapshot {snapshot} is restored into {shown}"));

@@ -20,10 +20,10 @@ pub(super) fn run(args: &Args, lost: &ProcessId) -> Result<(), CliError> {
     let since = since(&archives, &published, lost)?;
     let difference = since.iter().map(PassedSince::difference).sum();
     let staged = place.stage()?;
-    let made = archive.rebuild((&published, lost), difference, staged.dir());
+    let made = archive.rebuild(&published, lost, difference, staged.dir());
     let made = made.map_err(|error| bad(&error))?;
     staged.move_into_place()?;
-    report(args, (&published, &made), &since).print()
+    report(args, &published, &made, &since).print()
 }
 
 fn open(args: &Args, lost: &ProcessId) -> Result<Vec<Archive>, CliError> {
@@ -121,7 +121,7 @@ fn refusal(untold: Untold, peer: &ProcessId, lost: &ProcessId) -> CliError {
     })
 }
 
-fn report(args: &Args, (published, made): (&Published, &Rebuilt), since: &[PassedSince]) -> Report {
+fn report(args: &Args, published: &Published, made: &Rebuilt, since: &[PassedSince]) -> Report {
     let mut report = Report::default();
     let (state, restored) = (&published.state, &made.restored);
     let (lost, dir) = (&restored.process, args.into.display());

@@ -44,8 +44,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), CliError> {
     let dir = dir.filter(|dir| !dir.as_os_str().is_empty());
     let dir = dir.unwrap_or_else(|| Path::new("."));
     let mut file = NamedTempFile::new_in(dir).map_err(|error| unwritable(dir, &error))?;
-    let wanted = (&*args.id, &args.revision);
-    let export = fetch(&args.rest, wanted, &mut file)?;
+    let export = fetch(&args.rest, &args.id, &args.revision, &mut file)?;
     let out = match named {
         Some(out) => out,
         None => destination(&name_of(args, export.published().state.snapshot.as_str())?)?,
@@ -55,7 +54,7 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), CliError> {
         .persist(&out)
         .map_err(|error| unwritable(&out, &error.error))?;
     let bytes = file.metadata()?.len();
-    report(args, &out, (&export, bytes))
+    report(args, &out, &export, bytes)
 }
 
 /// The error of a file that cannot be written, with the remedy.
@@ -90,7 +89,8 @@ fn name_of(args: &ExportArgs, id: &str) -> Result<PathBuf, CliError> {
 /// Downloads the export of a snapshot, or of one of its revisions, and opens it.
 pub(super) fn fetch(
     options: &RestOptions,
-    (id, revision): (&str, &Revision),
+    id: &str,
+    revision: &Revision,
     file: &mut NamedTempFile,
 ) -> Result<Export, CliError> {
     let path = format!("{}/export", path_of(id));
@@ -132,7 +132,7 @@ pub(super) fn file_name(text: &str, end: &str) -> Result<PathBuf, CliError> {
     Ok(PathBuf::from(format!("{text}.{end}")))
 }
 
-fn report(args: &ExportArgs, out: &Path, (export, bytes): (&Export, u64)) -> Result<(), CliError> {
+fn report(args: &ExportArgs, out: &Path, export: &Export, bytes: u64) -> Result<(), CliError> {
     let published = export.published();
     let (state, root) = (&published.state, published.root);
     if args.rest.output == OutputFormat::Json {

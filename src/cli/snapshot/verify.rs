@@ -53,7 +53,7 @@ pub(in crate::cli::snapshot) fn run(args: &VerifyArgs) -> Result<(), CliError> {
         SnapshotId::parse(subject)
             .map_err(|why| CliError::Usage(format!("{subject}: no such file, and {why}")))?;
         let mut file = NamedTempFile::new()?;
-        let export = fetch(&args.rest, (subject, &args.revision), &mut file);
+        let export = fetch(&args.rest, subject, &args.revision, &mut file);
         let export = export.map_err(|error| no_file_either(subject, error))?;
         (export, Some(file))
     };

@@ -113,8 +113,7 @@ mod tests {
     // What `me` has of a snapshot: its own start, and parts that name these initiators.
     fn begun(name: &str, me: &ProcessId, parts: &[(usize, usize)]) -> GlobalState {
         let snapshot = SnapshotId::parse(name).expect("a valid id");
-        let start = (Hlc::at(9), Lamport(9));
-        let mut state = GlobalState::begun(snapshot.clone(), me.clone(), start);
+        let mut state = GlobalState::begun(snapshot.clone(), me.clone(), Hlc::at(9), Lamport(9));
         for (process, initiator) in parts {
             let part = part_of(&snapshot, &ids()[*process], &ids()[*initiator]);
             state.parts.insert(part.process.clone(), part);

@@ -91,7 +91,7 @@ impl Rig {
             topology: Topology::full(&[id(0), id(1), id(2)]).expect("three processes"),
             foreign: [].into(),
         });
-        let state = GlobalState::begun(snapshot(), id(0), (Hlc::at(1), Lamport(1)));
+        let state = GlobalState::begun(snapshot(), id(0), Hlc::at(1), Lamport(1));
         let timing = Timing {
             now_us: 0,
             elapsed_us: 7,

@@ -52,7 +52,7 @@ impl Cover {
         let full = self.full.iter().map(|draft| &**draft);
         for draft in full.chain([&self.open]) {
             if meets(draft.first(), draft.last()) {
-                let found = draft.find(wanted.key, wanted.range);
+                let found = draft.find(wanted.key, from, to);
                 segments.push((draft.first(), CoveredTurns::Named(found.into())));
             }
         }
@@ -119,7 +119,7 @@ impl<'a> Matches<'a> {
     }
 
     // An unreadable segment is replaced by reading its turns from the journal.
-    fn look(&self, (first, last): (Lsn, Lsn)) -> CoveredTurns {
+    fn look(&self, first: Lsn, last: Lsn) -> CoveredTurns {
         let (from, to) = self.wanted.range;
         match self.find(first, last) {
             Ok(found) => CoveredTurns::Named(found),
@@ -157,7 +157,7 @@ impl Iterator for Matches<'_> {
                 false => self.segments.pop_front(),
             };
             self.current = match segment? {
-                CoveredTurns::Stored { first, last } => self.look((first, last)),
+                CoveredTurns::Stored { first, last } => self.look(first, last),
                 other => other,
             };
         }

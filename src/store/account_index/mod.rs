@@ -159,7 +159,7 @@ impl AccountIndex {
     pub(super) fn note(&self, turn: &Turn, journal: Hash) {
         let keys = keys_of(turn);
         let mut cover = self.cover();
-        cover.open.take((turn.position, journal), &keys);
+        cover.open.take(turn.position, journal, &keys);
         if cover.open.is_full(cover.touches) {
             let next = OpenSegment::new(turn.position.next());
             let full = std::mem::replace(&mut cover.open, next);
@@ -207,8 +207,7 @@ impl AccountIndex {
         let mut draft = OpenSegment::new(first);
         for entry in journal.scan(first, None) {
             let entry = entry?;
-            let place = (entry.turn.position, entry.hash);
-            draft.take(place, &keys_of(&entry.turn));
+            draft.take(entry.turn.position, entry.hash, &keys_of(&entry.turn));
             if draft.last() == end || draft.is_full(touches) {
                 break;
             }

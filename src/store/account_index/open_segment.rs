@@ -47,7 +47,7 @@ impl OpenSegment {
     }
 
     /// Adds the next turn, with the hash of its entry and the keys it touches.
-    pub(in crate::store) fn take(&mut self, (position, journal): (Lsn, Hash), keys: &[u32]) {
+    pub(in crate::store) fn take(&mut self, position: Lsn, journal: Hash, keys: &[u32]) {
         debug_assert_eq!(position, self.next, "turns are noted in order");
         self.next = position.next();
         self.journal = journal;
@@ -72,7 +72,7 @@ impl OpenSegment {
     }
 
     /// The turns in a range that touch a key, in order.
-    pub(super) fn find(&self, key: u32, (from, to): (Lsn, Lsn)) -> Vec<Lsn> {
+    pub(super) fn find(&self, key: u32, from: Lsn, to: Lsn) -> Vec<Lsn> {
         let wanted =
             |(found, position): &&(u32, Lsn)| *found == key && (from..=to).contains(position);
         let found = self.touches.iter().filter(wanted);

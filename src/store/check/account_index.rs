@@ -70,7 +70,7 @@ impl Indexed {
         let next = self.draft.as_ref().map(|draft| draft.last().next());
         if next == Some(position) {
             let draft = self.draft.as_mut().expect("it has a newest turn");
-            draft.take((position, entry.hash), &keys_of(&entry.turn));
+            draft.take(position, entry.hash, &keys_of(&entry.turn));
         }
         if position < last {
             return;

@@ -243,7 +243,7 @@ impl Contents {
 }
 
 fn ascending(cells: &[Cell]) -> Option<Content> {
-    let key = |cell: &Cell| (cell.key().0, cell.key().1.into());
+    let key = |cell: &Cell| (cell.key().kind, cell.key().name.into());
     let (first, last) = (cells.first()?, cells.last()?);
     let ascends = cells.windows(2).all(|pair| pair[0].key() < pair[1].key());
     ascends.then(|| Content::Cells {

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use crate::history::part::{RecordedState, Run};
-use crate::process::cell::{Cell, CellChanges};
+use crate::process::cell::{Cell, CellChanges, CellKey};
 use crate::process::ids::{Hash, ProcessId};
 use crate::process::recording::Snapshots;
 use crate::process::registers::{Registers, Sealed};
@@ -47,7 +47,7 @@ impl Ledger {
     /// Adds the changes of the journal up to a cut.
     pub(super) fn change(&mut self, changes: CellChanges) {
         for cell in changes.sorted() {
-            let (kind, name) = cell.key();
+            let CellKey { kind, name } = cell.key();
             self.changed.insert((kind, name.into()), cell);
         }
     }
@@ -59,12 +59,12 @@ impl Ledger {
     pub(super) fn verify(&mut self, chunks: &Chunks, runs: &[Run]) -> Result<Compared, StoreError> {
         let pairs = self.runs.iter().zip(runs);
         let common = pairs.take_while(|(old, new)| old == new).count();
-        let mut compared = self.compare(chunks, (runs, common))?;
+        let mut compared = self.compare(chunks, runs, common)?;
         // A cell that changed back to its earlier value may be in the shared runs only: merging it into the base
         // produces the same base again.
         if compared.problem.is_some() && common > 0 {
             let cells = compared.cells;
-            compared = self.compare(chunks, (runs, 0))?;
+            compared = self.compare(chunks, runs, 0)?;
             compared.cells += cells;
         }
         if compared.problem.is_none() {
@@ -77,7 +77,8 @@ impl Ledger {
     fn compare(
         &self,
         chunks: &Chunks,
-        (runs, common): (&[Run], usize),
+        runs: &[Run],
+        common: usize,
     ) -> Result<Compared, StoreError> {
         // A base does not contain forgotten cells; a run above a base contains them to hide those of the base.
         // Snapshots are cells only in states of formats before 6.
@@ -172,7 +173,7 @@ fn difference(expected: Option<&Cell>, found: Option<&Cell>) -> Option<String> {
 }
 
 fn name(cell: &Cell) -> String {
-    let (kind, name) = cell.key();
+    let CellKey { kind, name } = cell.key();
     let kinds = ["account", "key", "the answer to request", "snapshot"];
     format!(
         "{} {name:?}",
@@ -285,7 +286,7 @@ mod tests {
         for (balance, is_whole) in [(5, true), (6, false)] {
             let mut ledger = Ledger::at(vec![base.clone()]);
             let changed = cash(balance);
-            let (kind, name) = changed.key();
+            let CellKey { kind, name } = changed.key();
             ledger.changed.insert((kind, name.into()), changed);
             let compared = ledger.verify(&store.chunks, std::slice::from_ref(&base));
             let problem = compared.expect("it is whole").problem;

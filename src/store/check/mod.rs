@@ -177,7 +177,7 @@ impl<'a> Examiner<'a> {
         // The engine truncates an unreadable log when it opens it, also in the copy, so the log is checked before.
         let files = copy.path();
         let readable = StoreFiles { files, named: dir }.check_log();
-        match Self::open((dir, held.files), copy, step) {
+        match Self::open(dir, held.files, copy, step) {
             Ok(mut examiner) => {
                 if let Err(unreadable) = readable {
                     examiner.findings.push_first(unreadable);
@@ -189,7 +189,8 @@ impl<'a> Examiner<'a> {
     }
 
     fn open(
-        (dir, files): (&'a Path, Files),
+        dir: &'a Path,
+        files: Files,
         copy: TempDir,
         step: &'a dyn Fn(CheckProgress),
     ) -> Result<Self, StoreError> {

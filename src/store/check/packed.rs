@@ -83,7 +83,7 @@ impl Packed {
             let damage = Damage::Contradiction("it has no name".to_owned());
             StoreError::damaged(schema::name(Kind::Global, key), damage)
         })?;
-        self.blocks.revision(place.block, (&snapshot, revision))
+        self.blocks.revision(place.block, &snapshot, revision)
     }
 }
 

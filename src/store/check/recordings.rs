@@ -64,7 +64,8 @@ impl Recordings {
     /// Processes a turn before it is applied to the process.
     pub(super) fn turn(
         &mut self,
-        (library, findings): (&OpenedCopy, &mut Findings),
+        library: &OpenedCopy,
+        findings: &mut Findings,
         process: &Process,
         turn: &Turn,
     ) {
@@ -157,7 +158,7 @@ impl Recordings {
                     self.compared.insert(snapshot);
                 }
                 Ok(Some(part)) => {
-                    self.compare(library, findings, (&tally, &part));
+                    self.compare(library, findings, &tally, &part);
                     self.compared.insert(snapshot);
                 }
             }
@@ -168,7 +169,8 @@ impl Recordings {
         &mut self,
         library: &OpenedCopy,
         findings: &mut Findings,
-        (tally, part): (&MessageCount, &Part),
+        tally: &MessageCount,
+        part: &Part,
     ) {
         let mut problems = Vec::new();
         if part.initiator != tally.initiator {

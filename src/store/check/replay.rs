@@ -221,8 +221,8 @@ impl Replay {
         }
         examiner.report.records += turn.records.len() as u64;
         self.remember(turn);
-        let places = (&examiner.library, &mut examiner.findings);
-        self.recordings.turn(places, &self.process, turn);
+        let (library, findings) = (&examiner.library, &mut examiner.findings);
+        self.recordings.turn(library, findings, &self.process, turn);
         self.process.replay(turn);
         self.process.take_finished();
         for sealed in self.process.take_sealed() {
@@ -278,7 +278,7 @@ impl Replay {
             Ok(None) | Err(_) => {}
         }
         if let Some((what, Ok(Some(part)))) = part {
-            self.compare_recorded(examiner, (what, &part.state), sealed);
+            self.compare_recorded(examiner, what, &part.state, sealed);
         }
     }
 
@@ -299,14 +299,15 @@ impl Replay {
             let problem = "its channels, clocks or recordings differ from the journal";
             examiner.findings.add(what.clone(), problem);
         }
-        self.compare_recorded(examiner, (what, &state.recorded), sealed);
+        self.compare_recorded(examiner, what, &state.recorded, sealed);
         examiner.report.states += 1;
     }
 
     fn compare_recorded(
         &mut self,
         examiner: &mut Examiner,
-        (what, recorded): (String, &RecordedState),
+        what: String,
+        recorded: &RecordedState,
         sealed: &Sealed,
     ) {
         // The entry at the cut precedes the turn that sealed.

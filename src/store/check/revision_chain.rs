@@ -118,7 +118,7 @@ mod tests {
     // A revision of a snapshot that n1 initiated, assembled by a process without a part in it.
     fn revision(revision: u32, complete: bool) -> GlobalState {
         let snapshot = SnapshotId::parse("s").expect("a valid id");
-        let mut state = GlobalState::begun(snapshot, process("n1"), (Hlc::at(1), Lamport(1)));
+        let mut state = GlobalState::begun(snapshot, process("n1"), Hlc::at(1), Lamport(1));
         state.revision = revision;
         if complete {
             state.completeness = Completeness::Complete;

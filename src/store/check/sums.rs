@@ -51,12 +51,12 @@ impl Sums {
         what: impl FnOnce() -> String,
         state: &RecordedState,
     ) -> Option<String> {
-        let said = (state.accounts, state.balance_total);
+        let said = Sum::of(state.accounts, state.balance_total);
         let Some(top) = self.stack(&state.runs) else {
-            return (said != (0, 0)).then(|| differs(said, (0, 0)));
+            return (said != Sum::default()).then(|| differs(said, Sum::default()));
         };
         let claims = &mut self.stacked[top].claims;
-        let is_said = |claim: &Claim| (claim.accounts, claim.balance_total) == said;
+        let is_said = |claim: &Claim| Sum::of(claim.accounts, claim.balance_total) == said;
         if !claims.iter().any(is_said) {
             claims.push(Claim {
                 what: what(),
@@ -101,13 +101,14 @@ impl Sums {
             let mut walk = AccountWalk::new(&self.stacked, together);
             walk.run(&examiner.library.chunks)?;
             for place in together {
-                let Some(found) = walk.total(*place) else {
+                let Some((accounts, total)) = walk.total(*place) else {
                     // A missing or damaged chunk is reported by the checks that need it.
                     continue;
                 };
                 for claim in &self.stacked[*place].claims {
                     added_up += 1;
-                    let said = (claim.accounts, claim.balance_total);
+                    let said = Sum::of(claim.accounts, claim.balance_total);
+                    let found = Sum::of(accounts, total);
                     if said != found {
                         let what = claim.what.clone();
                         examiner.findings.add(what, differs(said, found));
@@ -138,9 +139,24 @@ impl Sums {
     }
 }
 
-fn differs(said: (u64, i128), found: (u64, i128)) -> String {
-    let ((accounts, total), (found, held)) = (said, found);
-    format!("it says {accounts} accounts and {total} in all, its cells hold {found} and {held}")
+/// What the accounts of a state come to.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct Sum {
+    accounts: u64,
+    total: i128,
+}
+
+impl Sum {
+    fn of(accounts: u64, total: i128) -> Self {
+        Self { accounts, total }
+    }
+}
+
+fn differs(said: Sum, found: Sum) -> String {
+    format!(
+        "it says {} accounts and {} in all, its cells hold {} and {}",
+        said.accounts, said.total, found.accounts, found.total
+    )
 }
 
 /// One walk over the accounts of some runs and of all runs below them.

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::history::part::{Chunk, IndexEntry};
+use crate::process::cell::CellKey;
 use crate::process::clock::Lamport;
 use crate::process::ids::{Key, ProcessId};
 use crate::process::message::{Stamp, Write};
@@ -41,7 +42,10 @@ impl Counting {
 
     // The keys after the accounts have names of accounts, but are no accounts.
     fn run(&mut self, accounts: &Accounts) -> Run {
-        let mut cells: Vec<Cell> = accounts.iter().map(account_cell).collect();
+        let mut cells: Vec<Cell> = accounts
+            .iter()
+            .map(|(account, balance)| account_cell(account, balance))
+            .collect();
         cells.push(Cell::Key(Arc::new(Write {
             key: Key::parse("a0001").expect("a valid key"),
             value: Some("x".into()),
@@ -56,7 +60,7 @@ impl Counting {
         };
         let mut entries = Vec::new();
         for cells in cells.chunks(CHUNK) {
-            let (kind, name) = cells[0].key();
+            let CellKey { kind, name } = cells[0].key();
             let (chunk, name) = (hash(&cells), name.into());
             self.cells.insert(chunk, cells.to_vec());
             entries.push(IndexEntry { kind, name, chunk });
@@ -69,9 +73,15 @@ impl Counting {
         run
     }
 
-    fn changes(&self, runs: (&[Run], &[Run]), behind: Option<&AccountId>) -> Vec<AccountChange> {
+    fn changes(
+        &self,
+        before: &[Run],
+        after: &[Run],
+        behind: Option<&AccountId>,
+    ) -> Vec<AccountChange> {
         self.lock().clear();
-        let changes = AccountChanges::new(self, runs, behind).expect("everything is there");
+        let changes =
+            AccountChanges::new(self, before, after, behind).expect("everything is there");
         changes
             .collect::<Result<_, _>>()
             .expect("everything is there")
@@ -82,7 +92,7 @@ fn hash(content: &impl std::fmt::Debug) -> Hash {
     Hash(*blake3::hash(format!("{content:?}").as_bytes()).as_bytes())
 }
 
-fn account_cell((account, balance): (&AccountId, &i64)) -> Cell {
+fn account_cell(account: &AccountId, balance: &i64) -> Cell {
     Cell::Account {
         account: account.clone(),
         balance: *balance,
@@ -148,8 +158,8 @@ impl Recorded {
     }
 
     fn between(&self, from: usize, to: usize) -> Vec<AccountChange> {
-        let runs = (&*self.states[from].0, &*self.states[to].0);
-        self.shelf.changes(runs, None)
+        let (before, after) = (&self.states[from].0, &self.states[to].0);
+        self.shelf.changes(before, after, None)
     }
 }
 
@@ -170,7 +180,7 @@ proptest! {
         let behind = behind.map(account);
         for (before, all_before) in &recorded.states {
             for (after, all_after) in &recorded.states {
-                let found = recorded.shelf.changes((before, after), behind.as_ref());
+                let found = recorded.shelf.changes(before, after, behind.as_ref());
                 prop_assert_eq!(found, naive(all_before, all_after, behind.as_ref()));
             }
         }

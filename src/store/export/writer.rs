@@ -21,7 +21,8 @@ impl Store {
     pub fn export(
         &self,
         cluster: &str,
-        (snapshot, revision): (&SnapshotId, u32),
+        snapshot: &SnapshotId,
+        revision: u32,
         out: &mut dyn Write,
     ) -> Result<(), ExportError> {
         let key = revision_key(snapshot, revision);

@@ -110,7 +110,8 @@ impl RevisionBlocks {
     pub(in crate::store) fn revision(
         &self,
         block: u32,
-        (snapshot, revision): (&SnapshotId, u32),
+        snapshot: &SnapshotId,
+        revision: u32,
     ) -> Result<Vec<u8>, StoreError> {
         let found = self.block(block)?;
         let stored = found.revision(snapshot, revision);

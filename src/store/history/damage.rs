@@ -102,7 +102,8 @@ impl History {
     // Notes damage to a revision if reading it failed.
     pub(super) fn noted<T>(
         &self,
-        (snapshot, revision): (&SnapshotId, u32),
+        snapshot: &SnapshotId,
+        revision: u32,
         read: Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let Err(error @ StoreError::Damaged { .. }) = &read else {
@@ -304,7 +305,7 @@ mod tests {
         }
     }
 
-    fn adopt(store: &Store, (state, stored): &(GlobalState, Vec<u8>)) {
+    fn adopt(store: &Store, state: &GlobalState, stored: &[u8]) {
         assert!(store.lacks_revision(&RevisionArrival::of(state)));
         let adopted = store.adopt_revision(state, stored);
         adopted.expect("what is damaged contradicts nothing");
@@ -330,7 +331,7 @@ mod tests {
             (64, 64)
         );
         for one in &sample.states[..10] {
-            adopt(&store, one);
+            adopt(&store, &one.0, &one.1);
         }
         drop(store);
 
@@ -341,7 +342,7 @@ mod tests {
         assert_eq!(store.unreadable().revisions, 54);
         store.sweep(|| true).expect_err("some are not back");
         for one in &sample.states[10..64] {
-            adopt(&store, one);
+            adopt(&store, &one.0, &one.1);
         }
         sample.is_swept(&store);
         let blocks = || {
@@ -398,7 +399,8 @@ mod tests {
         let swept = store.sweep(|| true);
         let error = swept.expect_err("it is not known what the block needs");
         assert!(error.to_string().contains("block 0"), "{error}");
-        adopt(&store, &sample.states[0]);
+        let (state, stored) = &sample.states[0];
+        adopt(&store, state, stored);
         assert_eq!(listed(&store).len(), 65);
     }
 }

@@ -83,13 +83,20 @@ impl Entry {
     }
 }
 
+/// The block in which a revision lies, and whether this process's part lies there and nowhere else.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PackedIn {
+    pub(super) block: u32,
+    pub(super) is_own_part: bool,
+}
+
 /// A revision to be added.
 pub(super) struct Noted<'a> {
     pub(super) came: &'a RevisionArrival,
     pub(super) start: Hlc,
     pub(super) initiator: &'a ProcessId,
     /// The block if it is packed, and whether the part of this process is stored there only.
-    pub(super) packed: Option<(u32, bool)>,
+    pub(super) packed: Option<PackedIn>,
 }
 
 impl Index {
@@ -115,12 +122,12 @@ impl Index {
             known: came.known,
             revision: came.revision,
             other: NONE,
-            block: packed.map_or(NONE, |(block, _)| block),
+            block: packed.map_or(NONE, |packed| packed.block),
             initiator: self.initiator(initiator),
             complete: came.complete,
-            is_own_part: packed.is_some_and(|(_, is_own_part)| is_own_part),
+            is_own_part: packed.is_some_and(|packed| packed.is_own_part),
         };
-        if let Some((block, _)) = packed {
+        if let Some(PackedIn { block, .. }) = packed {
             *self.listed.entry(block).or_default() += 1;
         }
         match self.newest_number(&came.snapshot) {
@@ -140,16 +147,17 @@ impl Index {
     }
 
     // A revision whose block was damaged, or that was deleted and came back, may be packed into a later block as well.
-    fn relocate(&mut self, number: u32, packed: Option<(u32, bool)>) {
+    fn relocate(&mut self, number: u32, packed: Option<PackedIn>) {
         let entry = &mut self.entries[number as usize];
-        let (block, is_own_part) = packed.unwrap_or((NONE, false));
+        let (block, is_own_part) =
+            packed.map_or((NONE, false), |packed| (packed.block, packed.is_own_part));
         let before = std::mem::replace(&mut entry.block, block);
         entry.is_own_part = is_own_part;
         if let Some(listed) = self.listed.get_mut(&before) {
             *listed -= 1;
         }
         match packed {
-            Some((block, _)) => *self.listed.entry(block).or_default() += 1,
+            Some(PackedIn { block, .. }) => *self.listed.entry(block).or_default() += 1,
             None => self.packed_until = self.packed_until.min(number as usize),
         }
     }
@@ -311,7 +319,8 @@ impl Index {
     pub(super) fn pack(&mut self, block: u32, head: &BlockHead) {
         for line in &head.lines {
             if let Some(number) = self.number(&line.snapshot, line.revision) {
-                self.relocate(number, Some((block, line.is_own_part)));
+                let is_own_part = line.is_own_part;
+                self.relocate(number, Some(PackedIn { block, is_own_part }));
             }
         }
         let behind = self.entries[self.packed_until..].iter();

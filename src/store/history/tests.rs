@@ -56,8 +56,7 @@ fn what_is_published_is_not_listed_as_what_came_under_the_same_number() {
     let store = Store::open(dir.path(), "demo", &me).expect("a new store");
     let snapshot = SnapshotId::parse("s").expect("a valid id");
     let initiator = ProcessId::parse("n1").expect("a valid id");
-    let began = (Hlc::at(1), Lamport(1));
-    let mut partial = GlobalState::begun(snapshot.clone(), initiator, began);
+    let mut partial = GlobalState::begun(snapshot.clone(), initiator, Hlc::at(1), Lamport(1));
     partial.revision = 2_000_001;
     store.publish(&partial).expect("it is written");
     let complete = GlobalState {
@@ -84,8 +83,7 @@ fn what_is_published_is_not_listed_as_what_came_under_the_same_number() {
 fn begun(id: &str, start: u64) -> GlobalState {
     let snapshot = SnapshotId::parse(id).expect("a valid id");
     let initiator = ProcessId::parse("p").expect("a valid id");
-    let began = (Hlc::at(start), Lamport(start));
-    let mut state = GlobalState::begun(snapshot, initiator, began);
+    let mut state = GlobalState::begun(snapshot, initiator, Hlc::at(start), Lamport(start));
     state.revision = 1;
     state
 }

@@ -39,7 +39,7 @@ impl Journal {
         let mut from = (*looked).max(self.first());
         let (mut left, mut packed) = (LOOKED_AT, Vec::new());
         while packed.len() < BLOCKS_AT_ONCE && left > 0 && from.0 + BLOCK_TURNS <= until.0 {
-            let drafted = self.draft((from, until), &mut left)?;
+            let drafted = self.draft(from, until, &mut left)?;
             if drafted.next == from {
                 break;
             }
@@ -64,7 +64,7 @@ impl Journal {
 
     // The next turns for one block. Empty if a sequence between two long entries is too short, or if more turns are
     // needed to fill the block.
-    fn draft(&self, (from, until): (Lsn, Lsn), left: &mut u64) -> Result<Drafted, StoreError> {
+    fn draft(&self, from: Lsn, until: Lsn, left: &mut u64) -> Result<Drafted, StoreError> {
         let (mut draft, mut next) = (TurnBlockDraft::default(), from);
         while next < until && draft.len() < BLOCK_TURNS && *left > 0 {
             match self.packable(next, draft.hash())? {

@@ -83,11 +83,10 @@ impl Scene {
         let journal = &self.store.journal;
         for (number, time) in (1..).zip(&self.times) {
             let (behind, before) = (Lsn(number), Lsn(number - 1));
-            let all = (journal.first().0 - 1, TURNS);
-            let all = (Lsn(all.0), Lsn(all.1));
-            assert_eq!(journal.last_until(all, *time).ok(), Some(behind));
+            let (low, high) = (Lsn(journal.first().0 - 1), Lsn(TURNS));
+            assert_eq!(journal.last_until(low, high, *time).ok(), Some(behind));
             let earlier = Hlc(time.0 - 1);
-            assert_eq!(journal.last_until(all, earlier).ok(), Some(before));
+            assert_eq!(journal.last_until(low, high, earlier).ok(), Some(before));
         }
         let turns = self.store.turns(Lsn(1)).collect::<Result<Vec<_>, _>>();
         assert_eq!(turns.expect("each is chained").len() as u64, TURNS);
@@ -199,9 +198,9 @@ fn a_block_goes_when_all_of_it_is_before_the_horizon() {
         journal.entry(Lsn(121)).map(|entry| entry.turn.time).ok(),
         Some(since)
     );
-    let behind = (Lsn(120), Lsn(TURNS));
-    assert_eq!(journal.last_until(behind, Hlc(0)).ok(), Some(Lsn(120)));
-    assert_eq!(journal.last_until(behind, since).ok(), Some(Lsn(121)));
+    let (low, high) = (Lsn(120), Lsn(TURNS));
+    assert_eq!(journal.last_until(low, high, Hlc(0)).ok(), Some(Lsn(120)));
+    assert_eq!(journal.last_until(low, high, since).ok(), Some(Lsn(121)));
 }
 
 #[test]

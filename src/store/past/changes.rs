@@ -46,15 +46,17 @@ impl Store {
     /// As [`Store::share_at`].
     pub fn changes_until<'a>(
         &'a self,
-        (from, position): (&RecordedState, Lsn),
+        from: &RecordedState,
+        position: Lsn,
         behind: Option<&AccountId>,
     ) -> Result<impl Iterator<Item = Result<AccountChange, StoreError>> + use<'a>, StoreError> {
-        self.changes_held((from, position), behind, ACCOUNTS_HELD_MAX)
+        self.changes_held(from, position, behind, ACCOUNTS_HELD_MAX)
     }
 
     fn changes_held(
         &self,
-        (from, position): (&RecordedState, Lsn),
+        from: &RecordedState,
+        position: Lsn,
         behind: Option<&AccountId>,
         held_max: usize,
     ) -> Result<Until<'_, Chunks>, StoreError> {
@@ -84,7 +86,7 @@ impl Store {
             held_max,
             is_all: false,
         };
-        Until::new(&self.chunks, (&from.runs, &runs), turns)
+        Until::new(&self.chunks, &from.runs, &runs, turns)
     }
 }
 
@@ -100,10 +102,11 @@ struct Until<'a, S: ChunkSource> {
 impl<'a, S: ChunkSource> Until<'a, S> {
     fn new(
         shelf: &'a S,
-        (from, nearest): (&[Run], &[Run]),
+        from: &[Run],
+        nearest: &[Run],
         turns: Turns<'a>,
     ) -> Result<Self, StoreError> {
-        let states = AccountChanges::new(shelf, (from, nearest), turns.behind.as_ref())?;
+        let states = AccountChanges::new(shelf, from, nearest, turns.behind.as_ref())?;
         let nearest = nearest.iter().map(|run| Forward::whole(shelf, run));
         Ok(Self {
             states: states.peekable(),
@@ -291,7 +294,7 @@ mod tests {
             is_all: false,
         };
         let runs = std::slice::from_ref(&run);
-        let until = Until::new(&counting, (runs, runs), turns).expect("it is whole");
+        let until = Until::new(&counting, runs, runs, turns).expect("it is whole");
         let found: Vec<_> = until
             .map(|change| change.expect("it is whole").after)
             .collect();
@@ -322,8 +325,8 @@ mod tests {
             }
             let behind = behind.map(account);
             expected.retain(|account, _| behind.as_ref().is_none_or(|behind| account > behind));
-            let until = (&RecordedState::default(), store.position());
-            let found = store.changes_held(until, behind.as_ref(), held_max);
+            let from = RecordedState::default();
+            let found = store.changes_held(&from, store.position(), behind.as_ref(), held_max);
             let found = found.expect("it is whole").map(|change| {
                 let change = change.expect("it is whole");
                 (change.account, change.before, change.after)

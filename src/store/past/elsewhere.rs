@@ -39,10 +39,11 @@ impl Store {
         &self,
         me: &ProcessId,
         query: &StatementQuery,
-        turns: (Lsn, Lsn),
+        first: Lsn,
+        last: Lsn,
         page: &mut StatementPage,
     ) -> Result<(), StoreError> {
-        for unknown in self.unknown_times(turns)? {
+        for unknown in self.unknown_times(first, last)? {
             if page.snapshots_left_out {
                 break;
             }
@@ -56,10 +57,7 @@ impl Store {
 
     // The times around these turns of which the journal knows nothing. What was before a journal that begins later is not here:
     // [`Store::mark_older`].
-    fn unknown_times(
-        &self,
-        (first, last): (Lsn, Lsn),
-    ) -> Result<Vec<RangeInclusive<Hlc>>, StoreError> {
+    fn unknown_times(&self, first: Lsn, last: Lsn) -> Result<Vec<RangeInclusive<Hlc>>, StoreError> {
         let behind = Lsn(first.0.saturating_sub(1))..=last;
         let gaps = self.gaps.among(&behind).into_iter();
         let mut unknown: Vec<_> = gaps
@@ -154,10 +152,10 @@ mod tests {
     use crate::process::ids::Hash;
     use crate::store::fixture::{account, open, pass, process};
 
-    fn keeps(store: &Store, id: &str, (position, at): (u64, u64)) {
+    fn keeps(store: &Store, id: &str, position: u64, at: u64) {
         let snapshot = SnapshotId::parse(id).expect("a valid id");
-        let start = (Hlc::at(at), Lamport(at));
-        let mut state = GlobalState::begun(snapshot.clone(), process("q"), start);
+        let mut state =
+            GlobalState::begun(snapshot.clone(), process("q"), Hlc::at(at), Lamport(at));
         state.revision = 1;
         state.completeness = Completeness::Complete;
         let mut part = part_of(&snapshot, &process("p"), &process("q"));
@@ -196,7 +194,7 @@ mod tests {
         pass(&put_back, 50);
         assert!(!leaves_out(&put_back, 1, 100));
         // The original had recorded it at its third turn.
-        keeps(&put_back, "s", (3, 30));
+        keeps(&put_back, "s", 3, 30);
         assert!(leaves_out(&put_back, 1, 100) && leaves_out(&put_back, 25, 35));
         assert!(!leaves_out(&put_back, 1, 30) && !leaves_out(&put_back, 40, 100));
     }
@@ -209,9 +207,9 @@ mod tests {
         Store::vouch(dir.path()).expect("a good store");
         let put_back = open(dir.path());
         pass(&put_back, 5_000);
-        keeps(&put_back, "oldest", (3, 30));
+        keeps(&put_back, "oldest", 3, 30);
         for number in 0..=READ_MAX as u64 {
-            keeps(&put_back, &format!("s{number}"), (4 + number, 100 + number));
+            keeps(&put_back, &format!("s{number}"), 4 + number, 100 + number);
         }
         assert!(leaves_out(&put_back, 1, 50) && !leaves_out(&put_back, 31, 100));
     }
@@ -237,7 +235,7 @@ mod tests {
         let learnt = copy.known_as(&process("q"), &ahead);
         assert!(learnt.expect("it is written"), "behind turns 2 to 4");
         pass(&copy, 50);
-        keeps(&copy, "s", (3, 25));
+        keeps(&copy, "s", 3, 25);
         for (from, to, expected) in [
             (1, 100, true),
             (22, 35, true),
@@ -253,7 +251,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let new = open(dir.path());
         pass(&new, 50);
-        keeps(&new, "s", (1, 30));
+        keeps(&new, "s", 1, 30);
         assert!(leaves_out(&new, 1, 100) && !leaves_out(&new, 40, 100));
     }
 }

@@ -22,7 +22,7 @@ use super::stored_state::StoredState;
 use crate::history::part::RecordedState;
 use crate::history::process_totals::ProcessTotals;
 use crate::history::statement::entries;
-use crate::process::cell::Cell;
+use crate::process::cell::{Cell, CellKey};
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Hash, Lsn, ProcessId, SnapshotId};
 
@@ -159,8 +159,8 @@ impl Store {
     }
 
     fn search(&self, first: Lsn, time: Hlc) -> Result<Lsn, StoreError> {
-        let behind = (Lsn(first.0 - 1), self.position());
-        let position = self.journal.last_until(behind, time)?;
+        let before = Lsn(first.0 - 1);
+        let position = self.journal.last_until(before, self.position(), time)?;
         self.check_place(position, first, time)?;
         Ok(position)
     }
@@ -309,7 +309,11 @@ impl Store {
         state: &RecordedState,
         account: &AccountId,
     ) -> Result<Option<i64>, StoreError> {
-        let mut cells = Cells::new(&self.chunks, &state.runs, Some((0, account.as_str())))?;
+        let mut cells = Cells::new(
+            &self.chunks,
+            &state.runs,
+            Some(CellKey::of_account(account.as_str())),
+        )?;
         Ok(match cells.next().transpose()? {
             Some(Cell::Account {
                 account: found,

@@ -69,6 +69,14 @@ impl StatementQuery {
     }
 }
 
+/// The turns that a page covers, and the balance before the first of its entries.
+#[derive(Clone, Copy)]
+struct LookedAt {
+    first: Lsn,
+    last: Lsn,
+    before: Option<i64>,
+}
+
 impl Store {
     /// A page of the statement of an account of the process `me`. What is added to the journal meanwhile moves no
     /// entry to another page of those that follow.
@@ -84,8 +92,8 @@ impl Store {
     }
 
     fn page(&self, me: &ProcessId, query: &StatementQuery) -> Result<StatementPage, StoreError> {
-        let range = self.range(query)?;
-        let (found, has_more) = self.wanted_entries(me, query, range)?;
+        let (from, last) = self.range(query)?;
+        let (found, has_more) = self.wanted_entries(me, query, from, last)?;
         let mut page = StatementPage {
             has_more,
             kept_since: self.kept_since_in(query)?,
@@ -99,8 +107,13 @@ impl Store {
             Some(first) => self.balance_before(me, &query.account, first.place.position)?,
             None => None,
         };
-        page.entries = self.add_up(me, query, (ascending, before))?;
-        self.mark_snapshots(me, query, (range, before), &mut page)?;
+        page.entries = self.add_up(me, query, ascending, before)?;
+        let looked_at = LookedAt {
+            first: from,
+            last,
+            before,
+        };
+        self.mark_snapshots(me, query, looked_at, &mut page)?;
         if !query.oldest_first {
             page.entries.reverse();
         }
@@ -134,7 +147,8 @@ impl Store {
         &self,
         me: &ProcessId,
         query: &StatementQuery,
-        (first, last): (Lsn, Lsn),
+        first: Lsn,
+        last: Lsn,
     ) -> Result<(Vec<Entry>, bool), StoreError> {
         let range = match (query.after, query.oldest_first) {
             (Some(after), true) => (first.max(after.position), last),
@@ -177,7 +191,8 @@ impl Store {
         &self,
         me: &ProcessId,
         query: &StatementQuery,
-        (ascending, before): (Vec<Entry>, Option<i64>),
+        ascending: Vec<Entry>,
+        before: Option<i64>,
     ) -> Result<Vec<(Entry, i64)>, StoreError> {
         let Some(first) = ascending.first().map(|entry| entry.place) else {
             return Ok(Vec::new());
@@ -204,9 +219,14 @@ impl Store {
         &self,
         me: &ProcessId,
         query: &StatementQuery,
-        ((first, last), before): ((Lsn, Lsn), Option<i64>),
+        looked_at: LookedAt,
         page: &mut StatementPage,
     ) -> Result<(), StoreError> {
+        let LookedAt {
+            first,
+            last,
+            before,
+        } = looked_at;
         let ends = (page.entries.first(), page.entries.last());
         let end = if query.oldest_first { ends.1 } else { ends.0 };
         let end = end.filter(|_| page.has_more);
@@ -251,7 +271,7 @@ impl Store {
         if newer_than.is_none() {
             self.mark_older(me, query, page)?;
         }
-        self.mark_elsewhere(me, query, (first, last), page)
+        self.mark_elsewhere(me, query, first, last, page)
     }
 }
 

@@ -54,8 +54,16 @@ pub fn state_to_wire(state: &RecordedState) -> wire::RecordedState {
         balance_total: Some(wide(state.balance_total)),
         deposits: Some(wide(state.deposits)),
         withdrawals: Some(wide(state.withdrawals)),
-        sent: state.sent.iter().map(flow_to_wire).collect(),
-        delivered: state.delivered.iter().map(flow_to_wire).collect(),
+        sent: state
+            .sent
+            .iter()
+            .map(|(process, flow)| flow_to_wire(process, flow))
+            .collect(),
+        delivered: state
+            .delivered
+            .iter()
+            .map(|(process, flow)| flow_to_wire(process, flow))
+            .collect(),
         journal_hash: state.journal.0.to_vec(),
         runs: state.runs.iter().map(run_to_wire).collect(),
         state_bytes: state.state_bytes,
@@ -131,7 +139,7 @@ fn run_from_wire(run: wire::Run) -> Result<Run, Unreadable> {
     })
 }
 
-pub(super) fn flow_to_wire((process, flow): (&ProcessId, &Flow)) -> wire::Flow {
+pub(super) fn flow_to_wire(process: &ProcessId, flow: &Flow) -> wire::Flow {
     wire::Flow {
         process: process.to_string(),
         sequence: flow.sequence.0,

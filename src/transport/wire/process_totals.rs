@@ -13,7 +13,11 @@ use crate::proto::snapledger as wire;
 pub fn share_to_wire(process: &ProcessId, share: &ProcessTotals) -> wire::Share {
     wire::Share {
         store_uuid: share.store.map_or_else(Vec::new, |store| store.to_vec()),
-        peers: share.peers.iter().map(known_to_wire).collect(),
+        peers: share
+            .peers
+            .iter()
+            .map(|(process, known)| known_to_wire(process, known))
+            .collect(),
         given_up: share.given_up.as_ref().map(given_up_to_wire),
         ..figures_to_wire(process, share)
     }
@@ -29,8 +33,16 @@ pub fn figures_to_wire(process: &ProcessId, share: &ProcessTotals) -> wire::Shar
         balance_total: Some(wide(share.balance_total)),
         deposits: Some(wide(share.deposits)),
         withdrawals: Some(wide(share.withdrawals)),
-        sent: share.sent.iter().map(flow_to_wire).collect(),
-        delivered: share.delivered.iter().map(flow_to_wire).collect(),
+        sent: share
+            .sent
+            .iter()
+            .map(|(process, flow)| flow_to_wire(process, flow))
+            .collect(),
+        delivered: share
+            .delivered
+            .iter()
+            .map(|(process, flow)| flow_to_wire(process, flow))
+            .collect(),
         store_uuid: Vec::new(),
         peers: Vec::new(),
         given_up: None,
@@ -84,7 +96,7 @@ fn given_up_from_wire(given_up: wire::GivenUp) -> Result<BTreeMap<ProcessId, Lsn
     stores.collect()
 }
 
-fn known_to_wire((process, known): (&ProcessId, &KnownStore)) -> wire::KnownStore {
+fn known_to_wire(process: &ProcessId, known: &KnownStore) -> wire::KnownStore {
     wire::KnownStore {
         process: process.to_string(),
         store_uuid: known.store.to_vec(),

@@ -34,7 +34,8 @@ struct Passed {
 /// # Errors
 /// [`Unreadable`] where something is absent, malformed, or of another process or snapshot.
 pub fn told_from_wire(
-    (process, snapshot): (&ProcessId, &SnapshotId),
+    process: &ProcessId,
+    snapshot: &SnapshotId,
     answer: GetSnapshotResponse,
 ) -> Result<ReportedState, Unreadable> {
     let state = answer.local_state.ok_or_else(|| absent("local_state"))?;
@@ -170,7 +171,7 @@ mod tests {
                 }),
                 ..GetSnapshotResponse::default()
             };
-            let told = told_from_wire((&x, &snapshot), answer).expect("it is whole");
+            let told = told_from_wire(&x, &snapshot, answer).expect("it is whole");
             assert_eq!(told.clock, Lamport(followed));
         }
     }

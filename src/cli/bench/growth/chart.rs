@@ -95,9 +95,9 @@ impl Chart<'_> {
              font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
         );
         let middle = (LEFT + WIDTH - RIGHT) / 2.0;
-        text(&mut svg, (middle, 20.0, "middle"), self.title);
-        text(&mut svg, (middle, HEIGHT - 15.0, "middle"), self.cause);
-        text(&mut svg, (10.0, TOP - 12.0, "start"), self.unit);
+        text(&mut svg, middle, 20.0, "middle", self.title);
+        text(&mut svg, middle, HEIGHT - 15.0, "middle", self.cause);
+        text(&mut svg, 10.0, TOP - 12.0, "start", self.unit);
         grid(&mut svg, &frame);
         for (place, curve) in self.curves.iter().enumerate() {
             let colour = COLOURS[place % COLOURS.len()];
@@ -108,7 +108,7 @@ impl Chart<'_> {
                 "<rect x=\"{x}\" y=\"{}\" width=\"14\" height=\"4\" fill=\"{colour}\"/>",
                 y - 6.0
             );
-            text(&mut svg, (x + 20.0, y, "start"), &curve.what);
+            text(&mut svg, x + 20.0, y, "start", &curve.what);
         }
         svg + "</svg>\n"
     }
@@ -119,12 +119,12 @@ fn grid(svg: &mut String, frame: &Frame) {
     for tick in frame.x.ticks() {
         let x = frame.x(tick);
         line(svg, [x, TOP, x, bottom], "#ddd");
-        text(svg, (x, bottom + 18.0, "middle"), &label(tick));
+        text(svg, x, bottom + 18.0, "middle", &label(tick));
     }
     for tick in frame.y.ticks() {
         let y = frame.y(tick);
         line(svg, [LEFT, y, right, y], "#ddd");
-        text(svg, (LEFT - 8.0, y + 4.0, "end"), &label(tick));
+        text(svg, LEFT - 8.0, y + 4.0, "end", &label(tick));
     }
 }
 
@@ -157,7 +157,7 @@ fn line(svg: &mut String, [x1, y1, x2, y2]: [f64; 4], colour: &str) {
 }
 
 // Draws text at (x, y); `anchor` is the end of the text that is placed there.
-fn text(svg: &mut String, (x, y, anchor): (f64, f64, &str), text: &str) {
+fn text(svg: &mut String, x: f64, y: f64, anchor: &str, text: &str) {
     let text = text.replace('&', "&amp;").replace('<', "&lt;");
     let _ = writeln!(
         svg,
