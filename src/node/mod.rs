@@ -113,6 +113,8 @@ pub struct Node {
 impl Node {
     /// Opens the store, recovers the process, and starts its threads and channels.
     ///
+    /// Over 70 lines: one list of what is made and started, in the order in which each needs those before it.
+    ///
     /// # Errors
     /// [`NodeError`]: the store cannot be opened, is damaged, or is not this process's.
     pub async fn start(config: NodeConfig) -> Result<Self, NodeError> {

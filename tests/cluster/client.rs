@@ -17,6 +17,10 @@ fn connect(address: &str, options: Options) -> Ledger {
     Ledger::connect(&url(address), options).expect("a URL")
 }
 
+fn to<'a>(process: &'a str, account: &'a str) -> AccountRef<'a> {
+    AccountRef { process, account }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn operations_are_done_in_the_order_of_their_submission_and_refusals_have_their_kind() {
     let mut cluster = Cluster::up(&["n1", "n2"]).await;
@@ -51,40 +55,19 @@ async fn operations_are_done_in_the_order_of_their_submission_and_refusals_have_
         .await
         .expect("it is durable");
     let within = ledger
-        .apply(Operation::transfer(
-            "a",
-            AccountRef {
-                process: "",
-                account: "b",
-            },
-            4,
-        ))
+        .apply(Operation::transfer("a", to("", "b"), 4))
         .await
         .expect("there is money");
     assert_eq!((within.balance, within.to_balance), (6, Some(4)));
     let across = ledger
-        .apply(Operation::transfer(
-            "a",
-            AccountRef {
-                process: "n2",
-                account: "c",
-            },
-            6,
-        ))
+        .apply(Operation::transfer("a", to("n2", "c"), 6))
         .await
         .expect("there is money");
     assert!(across.transfer_id.is_some());
     cluster.rest("n2").balance_is("c", 6).await;
     for malformed in [
         Operation::deposit("", 1),
-        Operation::transfer(
-            "a",
-            AccountRef {
-                process: "n2",
-                account: "\n",
-            },
-            1,
-        ),
+        Operation::transfer("a", to("n2", "\n"), 1),
         Operation::deposit("a", 1).with_request_id(""),
     ] {
         let refused = ledger.apply(malformed).await;
