@@ -13,25 +13,26 @@ use super::status::Status;
 pub enum Reply {
     /// To an operation.
     Operation(Answer),
-    /// To [`Read::Balance`]: `None` if the account never existed.
+    /// To [`Read::Balance`](super::event::Read::Balance): `None` if the account never existed.
     Balance(Option<i64>),
-    /// To [`Read::Key`].
+    /// To [`Read::Key`](super::event::Read::Key).
     Key(Option<Box<str>>),
-    /// To [`Read::Status`].
+    /// To [`Read::Status`](super::event::Read::Status).
     Status(Box<Status>),
-    /// To [`Read::Snapshot`]: `None` if this process has not recorded it, or does not remember it any more.
+    /// To [`Read::Snapshot`](super::event::Read::Snapshot): `None` if this process has not
+    /// recorded it, or does not remember it any more.
     Snapshot(Option<Box<RecordedHere>>),
-    /// To [`Read::Lost`].
+    /// To [`Read::Lost`](super::event::Read::Lost).
     Lost(Vec<ProcessId>),
-    /// To [`Input::Initiate`].
+    /// To [`Input::Initiate`](super::event::Input::Initiate).
     Initiated(Result<Box<Initiated>, Refusal>),
-    /// To [`Input::Arrived`]: the newest sequence number that is delivered on the channel.
+    /// To [`Input::Arrived`](super::event::Input::Arrived): the newest sequence number that is delivered on the channel.
     Arrived(Result<Seq, Refusal>),
-    /// To [`Input::Called`]: whether it was the first marker of a snapshot.
+    /// To [`Input::Called`](super::event::Input::Called): whether it was the first marker of a snapshot.
     Called(Result<bool, Refusal>),
-    /// To [`Input::Forget`].
+    /// To [`Input::Forget`](super::event::Input::Forget).
     Forgotten(Result<Box<Settlement>, Refusal>),
-    /// To [`Input::Handshake`]: what is delivered on the channel.
+    /// To [`Input::Handshake`](super::event::Input::Handshake): what is delivered on the channel.
     Handshake(Result<Box<ChannelDigest>, Refusal>),
     /// To everything that asks for nothing.
     Nothing,
@@ -46,7 +47,7 @@ pub struct Settlement {
     pub acknowledged: Seq,
     /// What had been delivered from it.
     pub delivered: Flow,
-    /// As in [`Record::Forgotten`].
+    /// As in [`Record::Forgotten`](super::event::Record::Forgotten).
     pub written_off: i128,
 }
 
