@@ -27,6 +27,10 @@ const WRITTEN_EVERY: u64 = 10 * MS;
 pub(crate) struct Collection {
     pub(crate) assembly: Assembly,
     pub(crate) began: u64,
+    /// Whether it was begun in an earlier life, or elsewhere.
+    pub(crate) is_resumed: bool,
+    /// Since when every part is there.
+    pub(crate) whole_since: Option<u64>,
     /// Since when another process is known to be the initiator.
     pub(crate) follows_since: Option<u64>,
     /// The last question for a complete revision.
@@ -118,7 +122,7 @@ impl World {
         let state = GlobalState::begun(initiated.snapshot, initiated.initiator, time, clock);
         let timing = self.timing(0);
         let membership = Arc::clone(&self.nodes[life.place].membership);
-        self.assemble(life, Assembly::begun(membership, state, timing))
+        self.assemble(life, Assembly::begun(membership, state, timing), false)
     }
 
     /// Goes on with a snapshot whose state was recorded here, from the newest revision or from the own part.
@@ -147,7 +151,11 @@ impl World {
         let began_us = state.initiated_at.wall_us();
         let timing = self.timing(self.wall_us(life.place).saturating_sub(began_us));
         let membership = Arc::clone(&self.nodes[life.place].membership);
-        self.assemble(life, Assembly::resumed(membership, state, timing, lost))
+        self.assemble(
+            life,
+            Assembly::resumed(membership, state, timing, lost),
+            true,
+        )
     }
 
     fn timing(&self, elapsed_us: u64) -> Timing {
@@ -159,7 +167,7 @@ impl World {
         }
     }
 
-    fn assemble(&mut self, life: Life, assembly: Assembly) -> Checked {
+    fn assemble(&mut self, life: Life, assembly: Assembly, is_resumed: bool) -> Checked {
         let state = assembly.state();
         self.trace.say(|| {
             format!(
@@ -171,6 +179,8 @@ impl World {
         let collection = Collection {
             assembly,
             began: self.now,
+            is_resumed,
+            whole_since: None,
             follows_since: None,
             question: None,
             delivered: VecDeque::new(),
@@ -230,6 +240,7 @@ impl World {
     fn hand_to_assembly(&mut self, life: Life, snapshot: &SnapshotId, happening: Happening) {
         let (now, view) = (self.now, self.cluster_view(life.place));
         let me = self.id(life.place).clone();
+        let membership = Arc::clone(&self.nodes[life.place].membership);
         let Some(collection) = self.collection(life, snapshot) else {
             return;
         };
@@ -241,6 +252,13 @@ impl World {
         }
         if collection.assembly.state().initiator != me {
             collection.follows_since.get_or_insert(now);
+        }
+        match membership
+            .unfinished(&collection.assembly.state().parts)
+            .is_empty()
+        {
+            true => _ = collection.whole_since.get_or_insert(now),
+            false => collection.whole_since = None,
         }
     }
 

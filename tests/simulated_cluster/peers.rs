@@ -97,6 +97,12 @@ impl World {
         }
     }
 
+    /// Whether a process holds another one for alive.
+    pub(crate) fn is_up(&self, by: Place, of: Place) -> bool {
+        let life = self.nodes[by].life.as_ref();
+        life.is_some_and(|alive| alive.peers[of].sight.state == PeerState::Up)
+    }
+
     /// Whether the initiator of a snapshot that another process assembles is up, and still has what it recorded.
     pub(crate) fn is_initiator_up(&mut self, life: Life, snapshot: &SnapshotId) -> bool {
         let Some(collection) = self.collection(life, snapshot) else {
@@ -105,8 +111,6 @@ impl World {
         let initiator = collection.assembly.state().initiator.clone();
         let is_lost = collection.assembly.lost().contains(&initiator);
         let place = self.place_of(&initiator);
-        let alive = self.alive(life);
-        let is_up = alive.is_some_and(|alive| alive.peers[place].sight.state == PeerState::Up);
-        place != life.place && is_up && !is_lost
+        place != life.place && self.is_up(life.place, place) && !is_lost
     }
 }

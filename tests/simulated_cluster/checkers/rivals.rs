@@ -13,19 +13,20 @@ impl World {
     /// A process is about to publish a complete revision.
     pub(crate) fn check_rivals(&mut self, life: Life, state: &GlobalState) -> Checked {
         let snapshot = &state.snapshot;
+        let is_initiator = state.initiator == *self.id(life.place);
         if self.is_given_up(snapshot) {
             return Ok(());
         }
-        let is_initiator = state.initiator == *self.id(life.place);
-        let limit = self.plan.deadline + INITIATOR_HAS;
         let Some(collection) = self.collection(life, snapshot) else {
             return Ok(());
         };
-        let began = collection.began;
+        let must_ask = collection.is_resumed || collection.assembly.state().revision > 0;
+        let whole_since = collection.whole_since.unwrap_or(0);
         let question = collection.question.clone();
-        let follows_since = collection.follows_since.unwrap_or(began);
-        let asked_at = question.as_ref().map_or(began, |question| question.at);
+        let question = question.filter(|question| question.at >= whole_since);
+        let follows_since = collection.follows_since.unwrap_or(collection.began);
         if !is_initiator {
+            let limit = self.plan.deadline + INITIATOR_HAS;
             let Some(question) = &question else {
                 return Err(format!("{} completes {snapshot} unasked", life.place));
             };
@@ -36,16 +37,23 @@ impl World {
                 ));
             }
         }
-        for of in 0..self.nodes.len() {
-            let was_asked = question.as_ref().is_none_or(|one| one.asked.contains(&of));
-            if of != life.place && was_asked && self.had_complete(of, state, asked_at) {
-                let was_near = self.was_near(life.place, of, asked_at);
-                if was_near {
-                    return Err(format!(
-                        "{} completes {snapshot}, which {of} had complete at {asked_at}",
-                        life.place
-                    ));
-                }
+        if is_initiator && !must_ask {
+            return Ok(());
+        }
+        let asked_at = question
+            .as_ref()
+            .map_or(whole_since, |question| question.at);
+        for of in (0..self.nodes.len()).filter(|of| *of != life.place) {
+            let is_asked = match &question {
+                Some(question) => question.asked.contains(&of),
+                None => self.is_up(life.place, of),
+            };
+            let is_held = self.had_complete(of, state, asked_at);
+            if is_asked && is_held && self.was_near(life.place, of, asked_at) {
+                return Err(format!(
+                    "{} completes {snapshot}, which {of} had complete at {asked_at}",
+                    life.place
+                ));
             }
         }
         Ok(())
