@@ -61,11 +61,13 @@ impl ReportedFigures {
 
 impl Part {
     /// The same part as it goes on from what is known of it: what was told once stays, and the instant at which it was
-    /// first told. `None` where it is told otherwise now.
+    /// first told. `None` where it is another part: a process of another make tells it otherwise now, or the store that
+    /// recorded the known one was lost and its successor recorded the snapshot anew.
     #[must_use]
     pub fn told_again(mut self, known: &Self) -> Option<Self> {
         if self.state.has_journal() {
-            return Some(self);
+            let recorded = |part: &Self| (part.state.position, part.state.journal);
+            return (recorded(&self) == recorded(known)).then_some(self);
         }
         let (time, new_bytes) = (known.state.time, known.state.new_bytes);
         (self.state.time, self.state.new_bytes) = (time, new_bytes);

@@ -269,14 +269,16 @@ impl World {
             end.stream = None;
             end.heard.clear();
         }
+        // The end of a stream that was broken before may still hear of an earlier life of the peer.
+        let is_current = self.is_current(id);
         self.break_stream(id);
         match why {
             Closed::Stopped(_) if self.may_contradict(id.route) => {
                 self.sometimes.saw("another store refused");
                 Ok(())
             }
-            Closed::Stopped(why) => Err(format!("{id:?} is stopped: {why}")),
-            Closed::Broken(_) => Ok(()),
+            Closed::Stopped(why) if is_current => Err(format!("{id:?} is stopped: {why}")),
+            Closed::Stopped(_) | Closed::Broken(_) => Ok(()),
         }
     }
 

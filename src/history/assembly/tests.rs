@@ -579,6 +579,19 @@ fn a_foreign_process_that_contradicts_itself_is_not_believed() {
     assert_eq!(rig.assembly.state().parts[&id(1)], first);
 }
 
+// Without this a revision would say otherwise than the one before what a process held.
+#[test]
+fn a_part_of_the_store_that_replaced_a_lost_one_is_left_out() {
+    let mut rig = Rig::begun();
+    rig.wait(0);
+    let first = open_part(1, &[2]);
+    let mut other = part(1);
+    other.state.position = first.state.position.next();
+    rig.arrives(first.clone());
+    assert_eq!(rig.arrives(other), [Action::NoteContradiction(id(1))]);
+    assert_eq!(rig.assembly.state().parts[&id(1)], first);
+}
+
 #[test]
 fn a_store_that_fails_ends_the_assembly() {
     let mut rig = Rig::begun();
