@@ -95,7 +95,7 @@ const CHANNEL_STOPPED: &str = "channel_stopped";
 /// Why a part is not here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
-    /// The process was never heard since this node started.
+    /// The node has never heard from the process, in earlier runs neither.
     NeverSeen,
     /// The process was heard, and is not any more.
     Down,

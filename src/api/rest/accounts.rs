@@ -53,42 +53,42 @@ enum RestsOn<'a> {
 /// `GET /v1/accounts/{account}`
 pub(super) async fn own(
     _: Plain,
-    State(facade): State<AppState>,
+    State(app): State<AppState>,
     Segments(account): Segments<String>,
 ) -> Result<Response, Failure> {
-    now(&facade.handle, &AccountRef::own(&facade.handle, &account)?).await
+    now(&app.handle, &AccountRef::own(&app.handle, &account)?).await
 }
 
 /// `GET /v1/processes/{process}/accounts/{account}`
 pub(super) async fn of_process(
     _: Plain,
-    State(facade): State<AppState>,
+    State(app): State<AppState>,
     Segments((process, account)): Segments<(String, String)>,
 ) -> Result<Response, Failure> {
-    let place = AccountRef::of(&facade.handle, &process, &account).await?;
-    now(&facade.handle, &place).await
+    let place = AccountRef::of(&app.handle, &process, &account).await?;
+    now(&app.handle, &place).await
 }
 
 /// `GET /v1/accounts/{account}/balance`
 pub(super) async fn own_balance(
-    State(facade): State<AppState>,
+    State(app): State<AppState>,
     Segments(account): Segments<String>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let place = AccountRef::own(&facade.handle, &account)?;
-    balance_as_asked(&facade.handle, &place, &uri, &headers).await
+    let place = AccountRef::own(&app.handle, &account)?;
+    balance_as_asked(&app.handle, &place, &uri, &headers).await
 }
 
 /// `GET /v1/processes/{process}/accounts/{account}/balance`
 pub(super) async fn balance_of_process(
-    State(facade): State<AppState>,
+    State(app): State<AppState>,
     Segments((process, account)): Segments<(String, String)>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let place = AccountRef::of(&facade.handle, &process, &account).await?;
-    balance_as_asked(&facade.handle, &place, &uri, &headers).await
+    let place = AccountRef::of(&app.handle, &process, &account).await?;
+    balance_as_asked(&app.handle, &place, &uri, &headers).await
 }
 
 /// An account of a present or former process of this cluster.

@@ -68,7 +68,7 @@ impl AppState {
 
 /// Admits a request or refuses it.
 pub(super) async fn admit(
-    State(facade): State<AppState>,
+    State(app): State<AppState>,
     request: Request,
     next: Next,
 ) -> Result<Response, Failure> {
@@ -76,7 +76,7 @@ pub(super) async fn admit(
         let why = "a % is not followed by two hexadecimal digits; write %25 for the sign itself";
         return Err(Failure::malformed("path", why));
     }
-    let permit = facade.bounds.requests.try_acquire();
+    let permit = app.bounds.requests.try_acquire();
     let _permit = permit.map_err(|_| Failure::Busy(REQUESTS_MAX, "requests"))?;
     let patience = TIMEOUT + wait::allowance(request.uri());
     let too_long = |_| Failure::Timeout(patience.as_secs());

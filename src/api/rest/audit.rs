@@ -90,13 +90,13 @@ struct ChannelResponse<'a> {
 
 /// `GET /v1/audit`
 pub(super) async fn show(
-    State(facade): State<AppState>,
+    State(app): State<AppState>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     negotiate(&headers, &[Format::Json])?;
     let parameters = Parameters::of(&uri, &["at", "cut"])?;
-    let handle = &facade.handle;
+    let handle = &app.handle;
     let cluster = &handle.config().cluster;
     let audit = match (parameters.at(handle).await?, parameters.get("cut")) {
         (Some(_), Some(_)) => {

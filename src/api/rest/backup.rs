@@ -12,14 +12,14 @@ use crate::api::error::Failure;
 
 /// `GET /v1/backup`
 pub(super) async fn stream(
-    State(facade): State<AppState>,
+    State(app): State<AppState>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     negotiate(&headers, &[Format::Export])?;
     Parameters::of(&uri, &[])?;
-    let permit = facade.admit_backup()?;
-    let mut response = export::stream(&facade.handle, Format::Export, permit, |store, sink| {
+    let permit = app.admit_backup()?;
+    let mut response = export::stream(&app.handle, Format::Export, permit, |store, sink| {
         Ok(store.back_up(sink)?)
     });
     let never_stored = HeaderValue::from_static("no-store");

@@ -62,7 +62,7 @@ struct Page<'a> {
 
 /// `GET /v1/snapshots/{id}/balances`
 pub(super) async fn list(
-    State(facade): State<AppState>,
+    State(app): State<AppState>,
     Segments(text): Segments<String>,
     uri: Uri,
     headers: HeaderMap,
@@ -73,21 +73,21 @@ pub(super) async fn list(
         &["process", "prefix", "limit", "cursor", REVISION],
     )?)?;
     let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
-    let view = view_of(&facade.handle, snapshot, selection.revision()).await?;
-    selection.check(&facade, &view.state).await?;
+    let view = view_of(&app.handle, snapshot, selection.revision()).await?;
+    selection.check(&app, &view.state).await?;
     let missing = missing::from_snapshot(&view.state, selection.process.as_ref());
     let freshness = CachePolicy::of(&view, format).of_named(selection.revision);
     if freshness.is_known(&headers) {
         return Ok(freshness.not_modified());
     }
-    let handle = &facade.handle;
+    let handle = &app.handle;
     let response = if format == Format::Json {
         let gaps = Gaps::of(&view, selection.process.as_ref());
         let state = view.state.clone();
         let page = blocking(handle, move |store| Ok(selection.page(store, &state)?)).await?;
         Json(Page { gaps, ..page }).into_response()
     } else {
-        let permit = facade.admit_export()?;
+        let permit = app.admit_export()?;
         export::stream(handle, format, permit, move |store, sink| match format {
             Format::Csv => selection.csv(store, &view.state, sink),
             _ => selection.ndjson(store, &view.state, sink),
@@ -115,13 +115,13 @@ impl Selection {
     }
 
     // A missing process must not look like one without accounts.
-    async fn check(&self, facade: &AppState, state: &GlobalState) -> Result<(), Failure> {
+    async fn check(&self, app: &AppState, state: &GlobalState) -> Result<(), Failure> {
         let Some(process) = &self.process else {
             return Ok(());
         };
         if let Err(not_recorded) = state_of(state, process) {
             // Distinguishes an unknown process.
-            Membership::of(&facade.handle, process).await?;
+            Membership::of(&app.handle, process).await?;
             return Err(not_recorded);
         }
         Ok(())

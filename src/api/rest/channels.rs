@@ -34,7 +34,7 @@ struct MessageResponse<'a> {
 
 /// `GET /v1/snapshots/{id}/channels`
 pub(super) async fn list(
-    State(facade): State<AppState>,
+    State(app): State<AppState>,
     Segments(text): Segments<String>,
     uri: Uri,
     headers: HeaderMap,
@@ -42,15 +42,15 @@ pub(super) async fn list(
     negotiate(&headers, &[Format::Json])?;
     let revision = Parameters::of(&uri, &[REVISION])?.revision(REVISION)?;
     let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
-    let view = view_of(&facade.handle, snapshot, revision).await?;
+    let view = view_of(&app.handle, snapshot, revision).await?;
     let freshness = CachePolicy::of(&view, Format::Json).of_named(revision);
     if freshness.is_known(&headers) {
         return Ok(freshness.not_modified());
     }
-    let permit = facade.admit_export()?;
+    let permit = app.admit_export()?;
     let missing = missing::from_snapshot(&view.state, None);
     let write = move |store: &Store, sink: &mut Sink| write(store, &view, sink);
-    let answer = export::stream(&facade.handle, Format::Json, permit, write);
+    let answer = export::stream(&app.handle, Format::Json, permit, write);
     Ok(freshness.mark(missing::mark(answer, missing)))
 }
 

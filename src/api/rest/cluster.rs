@@ -60,22 +60,22 @@ struct ChannelResponse<'a> {
 }
 
 /// `GET /v1/cluster`
-pub(super) async fn show(_: Plain, State(facade): State<AppState>) -> Result<Response, Failure> {
-    let status = local_query::status(&facade.handle).await?;
-    let peers = facade.handle.peers();
-    let config = facade.handle.config();
+pub(super) async fn show(_: Plain, State(app): State<AppState>) -> Result<Response, Failure> {
+    let status = local_query::status(&app.handle).await?;
+    let peers = app.handle.peers();
+    let config = app.handle.config();
     let cluster = Cluster {
         cluster: &config.cluster,
         process: config.me.as_str(),
         logical_clock: status.clock.0,
         journal_position: status.position.0,
-        clock_skew_seconds: facade.handle.clock_skew_seconds(),
-        warnings: facade.handle.warnings(),
+        clock_skew_seconds: app.handle.clock_skew_seconds(),
+        warnings: app.handle.warnings(),
         peers: peers
             .iter()
-            .map(|peer| shown(&facade.handle, peer))
+            .map(|peer| shown(&app.handle, peer))
             .collect(),
-        channels: channels(&facade.handle, &status),
+        channels: channels(&app.handle, &status),
     };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(cluster)).into_response())
 }

@@ -111,7 +111,7 @@ struct MissingResponse {
 
 /// `GET /v1/snapshots/{id}/diff/{other}`
 pub(super) async fn list(
-    State(facade): State<AppState>,
+    State(app): State<AppState>,
     Segments((from, to)): Segments<(String, String)>,
     uri: Uri,
     headers: HeaderMap,
@@ -136,7 +136,7 @@ pub(super) async fn list(
         snapshot: to,
         revision: of_to,
     };
-    let mut sides = Sides::of(&facade.handle, from, to).await?;
+    let mut sides = Sides::of(&app.handle, from, to).await?;
     let named = selection.named[0].and(selection.named[1]);
     let freshness = match &sides.to {
         To::Snapshot(to) => CachePolicy::of_both(&sides.from, to, format, named),
@@ -146,21 +146,21 @@ pub(super) async fn list(
         return Ok(freshness.not_modified());
     }
     // Pages need a permit as well: if the unshared data is large and differs little, a page occupies a thread for long.
-    let permit = facade.admit_export()?;
+    let permit = app.admit_export()?;
     // Other formats contain no sums. A doubt may be resolved later, so such an answer is not cached.
     let freshness = match format != Format::Json || sides.ask().await? {
         true => freshness,
         false => CachePolicy::none(),
     };
     let shown = selection
-        .show(&facade.handle, sides, format, permit)
+        .show(&app.handle, sides, format, permit)
         .await?;
     Ok(freshness.mark(shown))
 }
 
 /// `GET /v1/snapshots/{id}/diff?at=`
 pub(super) async fn until(
-    State(facade): State<AppState>,
+    State(app): State<AppState>,
     Segments(from): Segments<String>,
     uri: Uri,
     headers: HeaderMap,
@@ -169,23 +169,23 @@ pub(super) async fn until(
     let parameters = Parameters::of(&uri, &["at", "limit", "cursor", REVISION])?;
     let selection = Selection::of(&parameters)?;
     let from = id("snapshot_id", &from, SnapshotId::parse)?;
-    let Some(time) = selection.instant(&parameters, &facade.handle).await? else {
+    let Some(time) = selection.instant(&parameters, &app.handle).await? else {
         let why = "give an instant to compare with, or another snapshot: GET /v1/snapshots/{id}/diff/{other}";
         return Err(Failure::malformed("at", why));
     };
     // Before other processes are asked, since every request loads all of them.
-    let permit = facade.admit_export()?;
+    let permit = app.admit_export()?;
     let [revision, _] = selection.revisions();
     let from = RevisionRef {
         snapshot: from,
         revision,
     };
-    let mut sides = Sides::until(&facade.handle, from, time).await?;
+    let mut sides = Sides::until(&app.handle, from, time).await?;
     if format == Format::Json {
         sides.ask().await?;
     }
     let shown = selection
-        .show(&facade.handle, sides, format, permit)
+        .show(&app.handle, sides, format, permit)
         .await?;
     Ok(CachePolicy::none().mark(shown))
 }

@@ -57,7 +57,7 @@ enum EventResponse<'a> {
 
 /// `GET /v1/snapshots/{id}/events`
 pub(super) async fn stream(
-    State(facade): State<AppState>,
+    State(app): State<AppState>,
     Segments(text): Segments<String>,
     uri: Uri,
     headers: HeaderMap,
@@ -68,15 +68,15 @@ pub(super) async fn stream(
     // An unknown event id did not come from this node: start from the first event.
     let seen = headers.get(LAST_EVENT_ID);
     let seen = seen.and_then(|value| value.to_str().ok());
-    let Some(watch) = facade.handle.watch(&snapshot, seen).await? else {
-        return Err(absent(&facade.handle, snapshot).await?);
+    let Some(watch) = app.handle.watch(&snapshot, seen).await? else {
+        return Err(absent(&app.handle, snapshot).await?);
     };
     let never_stored = [(header::CACHE_CONTROL, "no-store")];
     if watch.is_over().await? {
         // 204 tells clients that reconnect automatically to stop.
         return Ok((StatusCode::NO_CONTENT, never_stored).into_response());
     }
-    let permit = facade.admit_watcher()?;
+    let permit = app.admit_watcher()?;
     let (events, waiting) = mpsc::channel(EVENTS_WAITING);
     tokio::spawn(follow(watch, snapshot, events, permit));
     let events = Sse::new(ReceiverStream::new(waiting)).keep_alive(KeepAlive::default());

@@ -20,7 +20,7 @@ use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 
 /// `GET /v1/snapshots/{id}/export`
 pub(super) async fn export(
-    State(facade): State<AppState>,
+    State(app): State<AppState>,
     Segments(text): Segments<String>,
     uri: Uri,
     headers: HeaderMap,
@@ -28,7 +28,7 @@ pub(super) async fn export(
     negotiate(&headers, &[Format::Export])?;
     let revision = Parameters::of(&uri, &[REVISION])?.revision(REVISION)?;
     let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
-    let view = view_of(&facade.handle, snapshot, revision).await?;
+    let view = view_of(&app.handle, snapshot, revision).await?;
     if view.root.is_none() {
         return Err(Failure::InProgress(view.state.snapshot.clone()));
     }
@@ -36,9 +36,9 @@ pub(super) async fn export(
     if freshness.is_known(&headers) {
         return Ok(freshness.not_modified());
     }
-    let handle = &facade.handle;
-    let cluster = facade.handle.config().cluster.clone();
-    let permit = facade.admit_export()?;
+    let handle = &app.handle;
+    let cluster = app.handle.config().cluster.clone();
+    let permit = app.admit_export()?;
     let name = encode_segment(view.state.snapshot.as_str());
     let mut response = export::stream(handle, Format::Export, permit, move |store, sink| {
         let state = &view.state;
@@ -54,7 +54,7 @@ pub(super) async fn export(
 
 /// `GET /v1/snapshots/{id}/balances/{process}/{account}/proof`
 pub(super) async fn proof(
-    State(facade): State<AppState>,
+    State(app): State<AppState>,
     Segments((text, process, account)): Segments<(String, String, String)>,
     uri: Uri,
     headers: HeaderMap,
@@ -64,20 +64,20 @@ pub(super) async fn proof(
     let process = id("process", &process, ProcessId::parse)?;
     let account = id("account", &account, AccountId::parse)?;
     let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
-    let view = view_of(&facade.handle, snapshot, revision).await?;
+    let view = view_of(&app.handle, snapshot, revision).await?;
     if view.root.is_none() {
         return Err(Failure::InProgress(view.state.snapshot.clone()));
     }
     let freshness = CachePolicy::of(&view, Format::Json).of_named(revision);
     if let Err(not_recorded) = state_of(&view.state, &process) {
         // Distinguishes an unknown process.
-        Membership::of(&facade.handle, &process).await?;
+        Membership::of(&app.handle, &process).await?;
         return Err(not_recorded);
     }
     if freshness.is_known(&headers) {
         return Ok(freshness.not_modified());
     }
-    let document = blocking(&facade.handle, move |store| {
+    let document = blocking(&app.handle, move |store| {
         let state = &view.state;
         let proof = store.prove(&state.snapshot, state.revision, &process, &account)?;
         let proof = proof.ok_or_else(|| Failure::NotRecorded {

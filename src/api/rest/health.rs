@@ -30,9 +30,9 @@ pub(super) async fn live(_: Plain) -> Response {
 }
 
 /// `GET /readyz`
-pub(super) async fn ready(_: Plain, State(facade): State<AppState>) -> Result<Response, Failure> {
-    facade.handle.ready().map_err(Failure::NotReady)?;
-    Ok(standing("ready", facade.handle.warnings()))
+pub(super) async fn ready(_: Plain, State(app): State<AppState>) -> Result<Response, Failure> {
+    app.handle.ready().map_err(Failure::NotReady)?;
+    Ok(standing("ready", app.handle.warnings()))
 }
 
 fn standing(status: &'static str, warnings: Vec<String>) -> Response {

@@ -17,11 +17,11 @@ const AS_AN_ID: &str = "%6Catest";
 
 /// Replaces `latest` in the path of a request.
 pub(super) async fn resolve(
-    State(facade): State<AppState>,
+    State(app): State<AppState>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Failure> {
-    let Some((path, passing)) = resolved(&facade, request.uri().path()).await? else {
+    let Some((path, passing)) = resolved(&app, request.uri().path()).await? else {
         return Ok(next.run(request).await);
     };
     let uri = with_path(request.uri(), &path);
@@ -39,7 +39,7 @@ pub(super) async fn resolve(
 }
 
 // The path with ids only, and whether it will change; `None` if there is nothing to replace.
-async fn resolved(facade: &AppState, path: &str) -> Result<Option<(String, bool)>, Failure> {
+async fn resolved(app: &AppState, path: &str) -> Result<Option<(String, bool)>, Failure> {
     let mut segments: Vec<String> = path.split('/').map(str::to_owned).collect();
     // `/v1/snapshots/latest` is a route of its own, with filters.
     let whole = segments.len() == 4;
@@ -53,7 +53,7 @@ async fn resolved(facade: &AppState, path: &str) -> Result<Option<(String, bool)
             Some(LATEST) if whole => LATEST.to_owned(),
             Some(LATEST) => {
                 passing = true;
-                let id = named(&facade.handle, "snapshot_id", LATEST, among).await?;
+                let id = named(&app.handle, "snapshot_id", LATEST, among).await?;
                 match id.as_str() {
                     LATEST => AS_AN_ID.to_owned(),
                     other => encode_segment(other),

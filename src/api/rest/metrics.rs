@@ -13,11 +13,11 @@ use crate::api::error::Failure;
 
 /// `GET /metrics`
 pub(super) async fn show(
-    State(facade): State<AppState>,
+    State(app): State<AppState>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    answer(&uri, &headers, || facade.handle.metrics())
+    answer(&uri, &headers, || app.handle.metrics())
 }
 
 /// Formats the metrics as the client accepts them.

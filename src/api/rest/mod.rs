@@ -57,7 +57,7 @@ struct AppState {
 
 /// All routes of one node.
 pub fn router(handle: Handle) -> Router {
-    let facade = AppState {
+    let app = AppState {
         handle,
         bounds: admission::Bounds::default(),
     };
@@ -67,12 +67,12 @@ pub fn router(handle: Handle) -> Router {
     let routes = routes()
         .method_not_allowed_fallback(admission::unknown_method)
         .fallback(admission::unknown_route)
-        .with_state(facade.clone());
+        .with_state(app.clone());
     // Layers on an outer router: a layer of the routes themselves would run after a route is matched.
     Router::new()
         .fallback_service(routes)
-        .layer(from_fn_with_state(facade.clone(), latest::resolve))
-        .layer(from_fn_with_state(facade, admission::admit))
+        .layer(from_fn_with_state(app.clone(), latest::resolve))
+        .layer(from_fn_with_state(app, admission::admit))
         .layer(DefaultBodyLimit::max(body::BODY_BYTES_MAX))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(trace)

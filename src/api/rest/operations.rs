@@ -68,17 +68,17 @@ struct Transferred {
 
 /// A call with side effects: answered in JSON, and idempotent with a key.
 pub(super) struct Call {
-    facade: AppState,
+    app: AppState,
     key: Option<RequestId>,
 }
 
 impl FromRequestParts<AppState> for Call {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, facade: &AppState) -> Result<Self, Failure> {
-        Plain::from_request_parts(parts, facade).await?;
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Failure> {
+        Plain::from_request_parts(parts, app).await?;
         Ok(Self {
-            facade: facade.clone(),
+            app: app.clone(),
             key: identity::key_of(&parts.headers)?,
         })
     }
@@ -87,7 +87,7 @@ impl FromRequestParts<AppState> for Call {
 impl Call {
     // The receipt, and the answer of the turn; a repeat gets those of the first call.
     async fn perform(&self, operation: Operation) -> Result<(Receipt, Answer), Failure> {
-        let answer = local_query::operate(&self.facade.handle, self.key.clone(), operation).await?;
+        let answer = local_query::operate(&self.app.handle, self.key.clone(), operation).await?;
         let receipt = answer.outcome.clone().map_err(identity::as_given)?;
         Ok((receipt, answer))
     }
@@ -124,7 +124,7 @@ pub(super) async fn withdraw(
 async fn book(call: Call, account: AccountId, operation: Operation) -> Result<Response, Failure> {
     let (receipt, answered) = call.perform(operation).await?;
     Ok(uncached(Booked {
-        process: call.facade.handle.config().me.as_str(),
+        process: call.app.handle.config().me.as_str(),
         account: account.as_str(),
         balance: receipt.balance,
         journal_position: answered.position.0,

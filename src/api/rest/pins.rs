@@ -28,38 +28,38 @@ struct Pinned<'a> {
 /// `GET /v1/snapshots/{id}/pin`
 pub(super) async fn show(
     _: Plain,
-    State(facade): State<AppState>,
+    State(app): State<AppState>,
     Segments(text): Segments<String>,
 ) -> Result<Response, Failure> {
     let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
-    view(&facade.handle, snapshot.clone()).await?;
-    let pinned = facade.handle.store().is_pinned(&snapshot);
+    view(&app.handle, snapshot.clone()).await?;
+    let pinned = app.handle.store().is_pinned(&snapshot);
     Ok(answer(&snapshot, pinned, Vec::new()))
 }
 
 /// `PUT /v1/snapshots/{id}/pin`
 pub(super) async fn pin(
     _: Plain,
-    State(facade): State<AppState>,
+    State(app): State<AppState>,
     Segments(text): Segments<String>,
 ) -> Result<Response, Failure> {
-    set(&facade, &text, true).await
+    set(&app, &text, true).await
 }
 
 /// `DELETE /v1/snapshots/{id}/pin`
 pub(super) async fn unpin(
     _: Plain,
-    State(facade): State<AppState>,
+    State(app): State<AppState>,
     Segments(text): Segments<String>,
 ) -> Result<Response, Failure> {
-    set(&facade, &text, false).await
+    set(&app, &text, false).await
 }
 
-async fn set(facade: &AppState, text: &str, pinned: bool) -> Result<Response, Failure> {
+async fn set(app: &AppState, text: &str, pinned: bool) -> Result<Response, Failure> {
     let snapshot = id("snapshot_id", text, SnapshotId::parse)?;
-    match facade.handle.pin(&snapshot, pinned).await? {
+    match app.handle.pin(&snapshot, pinned).await? {
         Some(ignorant) => Ok(answer(&snapshot, pinned, ignorant)),
-        None => Err(absent(&facade.handle, snapshot).await?),
+        None => Err(absent(&app.handle, snapshot).await?),
     }
 }
 

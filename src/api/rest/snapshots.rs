@@ -49,23 +49,23 @@ struct Started<'a> {
 
 /// `POST /v1/snapshots`
 pub(super) async fn initiate(
-    State(facade): State<AppState>,
+    State(app): State<AppState>,
     uri: Uri,
     headers: HeaderMap,
     OptionalBody(wanted): OptionalBody<ListQuery>,
 ) -> Result<Response, Failure> {
     negotiate(&headers, &[Format::Json])?;
-    let wait = Wait::of(&facade, &uri)?;
+    let wait = Wait::of(&app, &uri)?;
     let deadline = wanted.deadline.as_deref().map(deadline).transpose()?;
     let wanted = wanted.snapshot_id.as_deref();
     let wanted = wanted.map(|text| new_id("snapshot_id", text)).transpose()?;
-    let initiated = facade
+    let initiated = app
         .handle
         .initiate(wanted, deadline, wait.left())
         .await??;
     if initiated.fresh && wait.is_asked() {
         // The snapshot has begun, so an error while waiting must not be reported as a failure to begin.
-        let finished = wait.snapshot(&facade, &initiated.snapshot).await;
+        let finished = wait.snapshot(&app, &initiated.snapshot).await;
         let finished = finished
             .ok()
             .flatten()
@@ -73,17 +73,17 @@ pub(super) async fn initiate(
         if let Some(view) = finished {
             let location = [(header::LOCATION, address(&initiated.snapshot))];
             return Ok(
-                (StatusCode::CREATED, location, shown(&facade, &view).await?).into_response(),
+                (StatusCode::CREATED, location, shown(&app, &view).await?).into_response(),
             );
         }
     }
     if !initiated.fresh {
-        match wait.snapshot(&facade, &initiated.snapshot).await? {
-            Some(view) => return shown(&facade, &view).await,
+        match wait.snapshot(&app, &initiated.snapshot).await? {
+            Some(view) => return shown(&app, &view).await,
             // It began a moment ago and is not yet visible.
-            None if facade.handle.config().history.keep == Keep::All => {}
-            None if initiated.initiator == facade.handle.config().me => {}
-            None => return Err(absent(&facade.handle, initiated.snapshot).await?),
+            None if app.handle.config().history.keep == Keep::All => {}
+            None if initiated.initiator == app.handle.config().me => {}
+            None => return Err(absent(&app.handle, initiated.snapshot).await?),
         }
     }
     let status = match initiated.fresh {
@@ -106,27 +106,27 @@ fn deadline(text: &str) -> Result<Duration, Failure> {
 
 /// `GET /v1/snapshots/{id}`
 pub(super) async fn one(
-    State(facade): State<AppState>,
+    State(app): State<AppState>,
     Segments(text): Segments<String>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     negotiate(&headers, &[Format::Json])?;
     let parameters = Parameters::of(&uri, &[WAIT, REVISION])?;
-    let (wait, revision) = Wait::or_revision(&facade, &parameters)?;
+    let (wait, revision) = Wait::or_revision(&app, &parameters)?;
     let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
     let view = match revision {
-        Some(_) => view_of(&facade.handle, snapshot, revision).await?,
-        None => match wait.snapshot(&facade, &snapshot).await? {
+        Some(_) => view_of(&app.handle, snapshot, revision).await?,
+        None => match wait.snapshot(&app, &snapshot).await? {
             Some(view) => view,
-            None => return Err(absent(&facade.handle, snapshot).await?),
+            None => return Err(absent(&app.handle, snapshot).await?),
         },
     };
     let freshness = CachePolicy::of(&view, Format::Json).of_named(revision);
     if freshness.is_known(&headers) {
         return Ok(freshness.not_modified());
     }
-    let bytes = account_bytes(&facade.handle, &view).await?;
+    let bytes = account_bytes(&app.handle, &view).await?;
     Ok(freshness.mark(Json(Snapshot::whole(&view, &bytes)).into_response()))
 }
 
@@ -140,14 +140,14 @@ struct Revisions<'a> {
 /// `GET /v1/snapshots/{id}/revisions`
 pub(super) async fn revisions(
     _: Plain,
-    State(facade): State<AppState>,
+    State(app): State<AppState>,
     Segments(text): Segments<String>,
 ) -> Result<Response, Failure> {
     let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
-    let found = facade.handle.revisions(&snapshot).await?;
+    let found = app.handle.revisions(&snapshot).await?;
     if found.is_empty() {
         // The snapshot may be in progress.
-        view(&facade.handle, snapshot.clone()).await?;
+        view(&app.handle, snapshot.clone()).await?;
     }
     let shown = Revisions {
         snapshot_id: snapshot.as_str(),
@@ -160,21 +160,21 @@ pub(super) async fn revisions(
 
 /// `GET /v1/snapshots/latest`
 pub(super) async fn latest(
-    State(facade): State<AppState>,
+    State(app): State<AppState>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     negotiate(&headers, &[Format::Json])?;
     let parameters = Parameters::of(&uri, &[STATUS, WAIT, REVISION])?;
-    let (wait, revision) = Wait::or_revision(&facade, &parameters)?;
-    let newest = newest(&facade, &parameters).await?;
+    let (wait, revision) = Wait::or_revision(&app, &parameters)?;
+    let newest = newest(&app, &parameters).await?;
     let view = match revision {
         Some(_) => {
             let snapshot = newest.state.snapshot.clone();
-            view_of(&facade.handle, snapshot, revision).await?
+            view_of(&app.handle, snapshot, revision).await?
         }
         // A finished snapshot is not waited for.
-        None => match wait.snapshot(&facade, &newest.state.snapshot).await? {
+        None => match wait.snapshot(&app, &newest.state.snapshot).await? {
             Some(view) if wait.is_asked() => view,
             _ => newest,
         },
@@ -183,22 +183,22 @@ pub(super) async fn latest(
     if freshness.is_known(&headers) {
         return Ok(freshness.not_modified());
     }
-    Ok(freshness.mark(shown(&facade, &view).await?))
+    Ok(freshness.mark(shown(&app, &view).await?))
 }
 
 // The newest snapshot, optionally of a status. If a revision is requested, only finished snapshots count.
-async fn newest(facade: &AppState, parameters: &Parameters) -> Result<SnapshotView, Failure> {
+async fn newest(app: &AppState, parameters: &Parameters) -> Result<SnapshotView, Failure> {
     let status = status(parameters)?;
     if status.is_none() && parameters.get(REVISION).is_some() {
-        let id = named(&facade.handle, "snapshot_id", LATEST, Among::Finished).await?;
-        return view(&facade.handle, id).await;
+        let id = named(&app.handle, "snapshot_id", LATEST, Among::Finished).await?;
+        return view(&app.handle, id).await;
     }
     let filter = SnapshotFilter {
         status,
         limit: 1,
         ..SnapshotFilter::default()
     };
-    let newest = facade.handle.snapshots(filter).await?.views.pop();
+    let newest = app.handle.snapshots(filter).await?.views.pop();
     newest.ok_or(Failure::NoSnapshot(match status {
         Some(SnapshotStatus::Complete) => "complete snapshot",
         Some(SnapshotStatus::Partial) => "partial snapshot",
@@ -208,9 +208,9 @@ async fn newest(facade: &AppState, parameters: &Parameters) -> Result<SnapshotVi
 }
 
 // The answer at a URL other than the snapshot's own.
-async fn shown(facade: &AppState, view: &SnapshotView) -> Result<Response, Failure> {
+async fn shown(app: &AppState, view: &SnapshotView) -> Result<Response, Failure> {
     let address = [(header::CONTENT_LOCATION, address(&view.state.snapshot))];
-    let bytes = account_bytes(&facade.handle, view).await?;
+    let bytes = account_bytes(&app.handle, view).await?;
     let response = (address, Json(Snapshot::whole(view, &bytes))).into_response();
     Ok(CachePolicy::of(view, Format::Json).passing().mark(response))
 }
@@ -245,7 +245,7 @@ impl<'a> Listed<'a> {
 
 /// `GET /v1/snapshots`
 pub(super) async fn list(
-    State(facade): State<AppState>,
+    State(app): State<AppState>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
@@ -261,9 +261,9 @@ pub(super) async fn list(
     ];
     let parameters = Parameters::of(&uri, &known)?;
     let limit = parameters.page()?;
-    let (range, before) = parameters.range(&facade.handle).await?;
+    let (range, before) = parameters.range(&app.handle).await?;
     let initiator = parameters.process("initiator")?;
-    recorded::check_initiator(&facade.handle, initiator.as_ref())?;
+    recorded::check_initiator(&app.handle, initiator.as_ref())?;
     let filter = SnapshotFilter {
         status: status(&parameters)?,
         initiator,
@@ -273,8 +273,8 @@ pub(super) async fn list(
         before,
         limit,
     };
-    let found = facade.handle.snapshots(filter).await?;
-    let store = facade.handle.store();
+    let found = app.handle.snapshots(filter).await?;
+    let store = app.handle.store();
     let listed = |view| Listed::of(view, store);
     let page = Page {
         snapshots: found.views.iter().map(listed).collect(),

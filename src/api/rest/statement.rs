@@ -46,28 +46,28 @@ struct MarkedSnapshotResponse<'a> {
 
 /// `GET /v1/accounts/{account}/history`
 pub(super) async fn own(
-    State(facade): State<AppState>,
+    State(app): State<AppState>,
     Segments(account): Segments<String>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let place = AccountRef::own(&facade.handle, &account)?;
-    show(&facade, place, &uri, &headers).await
+    let place = AccountRef::own(&app.handle, &account)?;
+    show(&app, place, &uri, &headers).await
 }
 
 /// `GET /v1/processes/{process}/accounts/{account}/history`
 pub(super) async fn of_process(
-    State(facade): State<AppState>,
+    State(app): State<AppState>,
     Segments((process, account)): Segments<(String, String)>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let place = AccountRef::of(&facade.handle, &process, &account).await?;
-    show(&facade, place, &uri, &headers).await
+    let place = AccountRef::of(&app.handle, &process, &account).await?;
+    show(&app, place, &uri, &headers).await
 }
 
 async fn show(
-    facade: &AppState,
+    app: &AppState,
     place: AccountRef,
     uri: &Uri,
     headers: &HeaderMap,
@@ -75,7 +75,7 @@ async fn show(
     let format = negotiate(headers, &[Format::Json, Format::Csv, Format::Ndjson])?;
     let known = ["from", "to", "order", "limit", "cursor"];
     let parameters = Parameters::of(uri, &known)?;
-    let (range, after) = parameters.range(&facade.handle).await?;
+    let (range, after) = parameters.range(&app.handle).await?;
     let query = StatementQuery {
         account: place.account,
         from: range.from,
@@ -91,9 +91,9 @@ async fn show(
             query,
             limit,
         };
-        return stream(facade, format, wanted).await;
+        return stream(app, format, wanted).await;
     }
-    let page = page(&facade.handle, &place.process, query).await?;
+    let page = page(&app.handle, &place.process, query).await?;
     let never_stored = [(header::CACHE_CONTROL, "no-store")];
     Ok((
         never_stored,

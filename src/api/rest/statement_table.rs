@@ -68,21 +68,21 @@ struct Pages {
 
 /// The table. All refusals happen before it begins.
 pub(super) async fn stream(
-    facade: &AppState,
+    app: &AppState,
     format: Format,
     mut wanted: StatementRequest,
 ) -> Result<Response, Failure> {
-    let permit = facade.admit_export()?;
+    let permit = app.admit_export()?;
     wanted.query.limit = wanted.limit.unwrap_or(LIMIT_MAX);
-    let first = page(&facade.handle, &wanted.process, wanted.query.clone()).await?;
+    let first = page(&app.handle, &wanted.process, wanted.query.clone()).await?;
     let kept_since = first.kept_since.map(|since| rfc3339(Hlc(since).wall_us()));
     let pages = Pages {
-        handle: facade.handle.clone(),
+        handle: app.handle.clone(),
         wanted,
         first,
     };
     let mut response = export::stream(
-        &facade.handle,
+        &app.handle,
         format,
         permit,
         move |_, sink| match format {

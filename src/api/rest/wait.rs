@@ -21,13 +21,13 @@ pub(super) struct Wait(Option<(Instant, OwnedSemaphorePermit)>);
 
 impl Wait {
     /// Parses the request. Call it before anything is started, so that a refused request has no effect.
-    pub(super) fn of(facade: &AppState, uri: &Uri) -> Result<Self, Failure> {
-        Self::asked(facade, &Parameters::of(uri, &[WAIT])?)
+    pub(super) fn of(app: &AppState, uri: &Uri) -> Result<Self, Failure> {
+        Self::asked(app, &Parameters::of(uri, &[WAIT])?)
     }
 
     /// As [`Wait::of`], for a request that may name a revision, which is never waited for.
     pub(super) fn or_revision(
-        facade: &AppState,
+        app: &AppState,
         parameters: &Parameters,
     ) -> Result<(Self, Option<u32>), Failure> {
         let revision = parameters.revision(REVISION)?;
@@ -35,16 +35,16 @@ impl Wait {
             let why = "give it or a revision, not both: a revision is there, or never will be";
             return Err(Failure::malformed(WAIT, why));
         }
-        Ok((Self::asked(facade, parameters)?, revision))
+        Ok((Self::asked(app, parameters)?, revision))
     }
 
-    fn asked(facade: &AppState, parameters: &Parameters) -> Result<Self, Failure> {
+    fn asked(app: &AppState, parameters: &Parameters) -> Result<Self, Failure> {
         let patience = patience(parameters)?;
         if patience.is_zero() {
             return Ok(Self(None));
         }
         let until = Instant::now() + patience;
-        Ok(Self(Some((until, facade.admit_watcher()?))))
+        Ok(Self(Some((until, app.admit_watcher()?))))
     }
 
     /// The remaining time; `None` if the request does not wait.
@@ -56,12 +56,12 @@ impl Wait {
     /// The snapshot when it is finished, or as it is when the time is over.
     pub(super) async fn snapshot(
         &self,
-        facade: &AppState,
+        app: &AppState,
         snapshot: &SnapshotId,
     ) -> Result<Option<SnapshotView>, Unavailable> {
         match self.left() {
-            Some(patience) => facade.handle.finished(snapshot, patience).await,
-            None => facade.handle.snapshot(snapshot).await,
+            Some(patience) => app.handle.finished(snapshot, patience).await,
+            None => app.handle.snapshot(snapshot).await,
         }
     }
 
