@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::part::{Part, RecordedState};
 use crate::process::channel::Flow;
 use crate::process::clock::Lamport;
-use crate::process::ids::{AccountId, Hash, Key, ProcessId, SnapshotId};
+use crate::process::ids::{AccountId, Hash, Key, Lsn, ProcessId, SnapshotId};
 use crate::process::message::{Message, Write};
 
 /// In the place of the hash of a journal entry, where there is no journal.
@@ -66,8 +66,7 @@ impl Part {
     #[must_use]
     pub fn told_again(mut self, known: &Self) -> Option<Self> {
         if self.state.has_journal() {
-            let recorded = |part: &Self| (part.state.position, part.state.journal);
-            return (recorded(&self) == recorded(known)).then_some(self);
+            return (self.state.cut() == known.state.cut()).then_some(self);
         }
         let (time, new_bytes) = (known.state.time, known.state.new_bytes);
         (self.state.time, self.state.new_bytes) = (time, new_bytes);
@@ -76,6 +75,12 @@ impl Part {
 }
 
 impl RecordedState {
+    /// Where it was recorded: the position, and the hash that says in which journal.
+    #[must_use]
+    pub fn cut(&self) -> (Lsn, Hash) {
+        (self.position, self.journal)
+    }
+
     /// Whether a journal stands behind it. Without one it is what a process of another make says of itself.
     #[must_use]
     pub fn has_journal(&self) -> bool {

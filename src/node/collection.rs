@@ -141,7 +141,7 @@ impl Collection {
             }
             Action::NoteContradiction(process) => {
                 let snapshot = &state.snapshot;
-                tracing::error!(%snapshot, %process, "tells its part otherwise than before; that is left out");
+                tracing::warn!(%snapshot, %process, "its part is not the one known before and was left out");
             }
             Action::End(end) => {
                 self.job.shutdown().await;

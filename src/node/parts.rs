@@ -365,10 +365,11 @@ impl Parts {
         let adopted = self.blocking(move |store| {
             // Until the revision names them, even if whoever asked has gone.
             let _writing = writing;
-            // One that was deleted here has taken the own part with it.
+            // One that was deleted here has taken the own part with it; another store of this process may have recorded it.
             let own = state.parts.get(&me).filter(|part| part.is_finished());
             if let Some(part) = own
                 && store.is_deleted(&state.snapshot)
+                && store.is_recorded_here(&state.snapshot, &part.state)?
             {
                 store.put_part(part)?;
             }

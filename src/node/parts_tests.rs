@@ -14,7 +14,8 @@ use super::super::wall::Clock;
 use super::*;
 use crate::config::ClockSettings;
 use crate::history::part::tests::part_of;
-use crate::process::clock::Hlc;
+use crate::process::clock::{Hlc, Lamport};
+use crate::process::ids::{Hash, Lsn};
 use crate::proto::snapledger::peer_service_server::{PeerService, PeerServiceServer};
 use crate::proto::snapledger::{
     AccountAtRequest, BalanceAtResponse, ChangedAccounts, ChangesSinceRequest, FetchChunksRequest,
@@ -194,6 +195,37 @@ async fn a_part_may_be_as_large_as_a_revision() {
     };
     let fetched = alone.parts.fetch_as_it_is(source, &snapshot()).await;
     assert_eq!(fetched.expect("it fits"), Some(part));
+}
+
+// Without this, a store that took the place of a lost one would take the state of that one for its own, once it has trimmed
+// the turns that tell the two apart.
+#[tokio::test]
+async fn the_part_of_another_store_is_not_taken_for_the_own_one() {
+    for (journal, is_own) in [(Hash::default(), true), (Hash([7; 32]), false)] {
+        let alone = alone();
+        let me = process("p");
+        let mut part = part_of(&snapshot(), &me, &me);
+        (part.state.position, part.state.journal) = (Lsn(0), journal);
+        let (time, clock) = (Hlc::default(), Lamport::default());
+        let mut state = GlobalState::begun(snapshot(), me.clone(), time, clock);
+        state.parts.insert(me, part.clone());
+        state.revision = 1;
+        let store = &alone.parts.store;
+        store.publish(&state).expect("there is room");
+        let stored = store.stored_revision(&snapshot(), Some(1));
+        let stored = stored.expect("it is readable").expect("it is there");
+        store
+            .delete_snapshots(&[snapshot()])
+            .expect("there is room");
+        let connection = Peer(part).serve().await;
+        let adopted = alone
+            .parts
+            .adopt(connection, Fetched { state, stored })
+            .await;
+        adopted.expect("nothing contradicts it");
+        let part = alone.parts.store.part(&snapshot());
+        assert_eq!(part.expect("it is readable").is_some(), is_own);
+    }
 }
 
 // Without this, nobody would learn that a part never comes.

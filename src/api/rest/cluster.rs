@@ -71,10 +71,7 @@ pub(super) async fn show(_: Plain, State(app): State<AppState>) -> Result<Respon
         journal_position: status.position.0,
         clock_skew_seconds: app.handle.clock_skew_seconds(),
         warnings: app.handle.warnings(),
-        peers: peers
-            .iter()
-            .map(|peer| shown(&app.handle, peer))
-            .collect(),
+        peers: peers.iter().map(|peer| shown(&app.handle, peer)).collect(),
         channels: channels(&app.handle, &status),
     };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(cluster)).into_response())

@@ -152,9 +152,7 @@ pub(super) async fn list(
         true => freshness,
         false => CachePolicy::none(),
     };
-    let shown = selection
-        .show(&app.handle, sides, format, permit)
-        .await?;
+    let shown = selection.show(&app.handle, sides, format, permit).await?;
     Ok(freshness.mark(shown))
 }
 
@@ -184,9 +182,7 @@ pub(super) async fn until(
     if format == Format::Json {
         sides.ask().await?;
     }
-    let shown = selection
-        .show(&app.handle, sides, format, permit)
-        .await?;
+    let shown = selection.show(&app.handle, sides, format, permit).await?;
     Ok(CachePolicy::none().mark(shown))
 }
 

@@ -59,10 +59,7 @@ pub(super) async fn initiate(
     let deadline = wanted.deadline.as_deref().map(deadline).transpose()?;
     let wanted = wanted.snapshot_id.as_deref();
     let wanted = wanted.map(|text| new_id("snapshot_id", text)).transpose()?;
-    let initiated = app
-        .handle
-        .initiate(wanted, deadline, wait.left())
-        .await??;
+    let initiated = app.handle.initiate(wanted, deadline, wait.left()).await??;
     if initiated.fresh && wait.is_asked() {
         // The snapshot has begun, so an error while waiting must not be reported as a failure to begin.
         let finished = wait.snapshot(&app, &initiated.snapshot).await;
@@ -72,9 +69,7 @@ pub(super) async fn initiate(
             .filter(|view| view.status() != SnapshotStatus::InProgress);
         if let Some(view) = finished {
             let location = [(header::LOCATION, address(&initiated.snapshot))];
-            return Ok(
-                (StatusCode::CREATED, location, shown(&app, &view).await?).into_response(),
-            );
+            return Ok((StatusCode::CREATED, location, shown(&app, &view).await?).into_response());
         }
     }
     if !initiated.fresh {

@@ -81,15 +81,10 @@ pub(super) async fn stream(
         wanted,
         first,
     };
-    let mut response = export::stream(
-        &app.handle,
-        format,
-        permit,
-        move |_, sink| match format {
-            Format::Csv => pages.csv(sink),
-            _ => pages.ndjson(sink),
-        },
-    );
+    let mut response = export::stream(&app.handle, format, permit, move |_, sink| match format {
+        Format::Csv => pages.csv(sink),
+        _ => pages.ndjson(sink),
+    });
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(since) = kept_since.and_then(|since| since.parse().ok()) {

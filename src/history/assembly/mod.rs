@@ -33,7 +33,7 @@ pub use view::{ClusterView, PeerSight, PeerState};
 
 use super::global::GlobalState;
 use super::part::Part;
-use crate::process::ids::ProcessId;
+use crate::process::ids::{Hash, Lsn, ProcessId};
 
 const MS: u64 = 1_000;
 const SECOND: u64 = 1_000 * MS;
@@ -61,8 +61,8 @@ pub struct Assembly {
     /// Since when the assembler, another process, is seen to be up.
     assembler_up_since_us: Option<u64>,
     fetches: Fetches,
-    /// What the newest revision holds: how many closed channels of each process.
-    said: BTreeMap<ProcessId, usize>,
+    /// What the newest revision holds of each process.
+    said: BTreeMap<ProcessId, Said>,
     /// Whether the own part has turned out to be damaged: this node cannot make it anew while it runs.
     own_is_damaged: bool,
     /// The processes whose store was lost since the state was recorded here.
@@ -124,6 +124,14 @@ enum Which {
     Complete,
 }
 
+/// What a published revision holds of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Said {
+    /// Where in which journal the state was recorded.
+    cut: (Lsn, Hash),
+    closed_channels: usize,
+}
+
 impl Assembly {
     /// Assembles a snapshot that was just started here.
     #[must_use]
@@ -131,7 +139,7 @@ impl Assembly {
         Self {
             membership,
             view: ClusterView::default(),
-            said: closed_channels(&state),
+            said: said_of(&state),
             state,
             timing,
             may_have_rivals: false,
@@ -380,9 +388,9 @@ impl Assembly {
             };
         }
         let mut state = self.state.clone();
-        let added = parts.into_iter().map(|part| add(&mut state, part));
-        let refused: Vec<_> = added.flatten().collect();
-        self.actions.extend(refused);
+        for part in parts {
+            self.actions.extend(add(&mut state, &self.said, part));
+        }
         state.settle_initiator();
         let topology = &self.membership.topology;
         if why == Why::InVain && !self.view.explains(topology, &state.parts) {
@@ -413,7 +421,7 @@ impl Assembly {
         };
         let was_early = self.is_early();
         self.state.revision = newest.revision;
-        self.said = closed_channels(&self.state);
+        self.said = said_of(&self.state);
         if was_early {
             self.may_have_rivals = true;
             self.fetch(now_us);
@@ -473,7 +481,7 @@ impl Assembly {
     fn published(&mut self, now_us: u64, which: Which, revision: u32) {
         let was_early = self.is_early();
         self.state.revision = revision;
-        self.said = closed_channels(&self.state);
+        self.said = said_of(&self.state);
         // A complete revision is the last.
         if self.is_whole() {
             return self.end(End::Complete);
@@ -514,8 +522,7 @@ impl Assembly {
         let process = part.process.clone();
         let known = self.state.parts.get(&process);
         if !known.is_some_and(Part::is_finished) {
-            let refused = add(&mut self.state, part);
-            self.actions.extend(refused);
+            self.actions.extend(add(&mut self.state, &self.said, part));
             self.settle();
         }
         self.actions.push_back(Action::NotePart(process));
@@ -533,9 +540,12 @@ impl Assembly {
 
     // Whether there is more than the newest revision holds, and nothing less: a part may have been left out as damaged.
     fn adds_to_what_is_said(&self) -> bool {
-        let now = closed_channels(&self.state);
+        let now = said_of(&self.state);
         let mut said = self.said.iter();
-        let is_there = |(process, channels)| now.get(process) >= Some(channels);
+        let is_there = |(process, said): (&_, &Said)| {
+            let now = now.get(process);
+            now.is_some_and(|now| now.closed_channels >= said.closed_channels)
+        };
         said.all(is_there) && now != self.said
     }
 
@@ -567,9 +577,12 @@ impl Assembly {
 
     // Whether all that is missing was of stores that are lost: it never comes.
     fn is_in_vain(&self) -> bool {
-        let open = self.state.parts.values().flat_map(|part| &part.open);
-        let mut waited_for = open.chain(self.missing());
-        !self.is_whole() && waited_for.all(|process| self.lost.contains(process))
+        let is_lost = |process: &ProcessId| self.lost.contains(process);
+        let mut parts = self.state.parts.iter();
+        let is_final = |(process, part): (&ProcessId, &Part)| {
+            is_lost(process) || part.open.iter().all(is_lost)
+        };
+        !self.is_whole() && parts.all(is_final) && self.missing().all(is_lost)
     }
 
     // Whether the process that should assemble the snapshot is up and may be about to publish: any other leaves that to it,
@@ -588,17 +601,27 @@ impl Assembly {
     }
 }
 
-fn closed_channels(state: &GlobalState) -> BTreeMap<ProcessId, usize> {
+fn said_of(state: &GlobalState) -> BTreeMap<ProcessId, Said> {
     let parts = state.parts.iter();
-    parts
-        .map(|(process, part)| (process.clone(), part.channels.len()))
-        .collect()
+    let said = parts.map(|(process, part)| {
+        let said = Said {
+            cut: part.state.cut(),
+            closed_channels: part.channels.len(),
+        };
+        (process.clone(), said)
+    });
+    said.collect()
 }
 
-// A foreign process that tells a snapshot otherwise than before is not believed.
-fn add(state: &mut GlobalState, part: Part) -> Option<Action> {
+// A part that is not the one that is known, or was published before it turned out to be damaged here, is left out.
+fn add(state: &mut GlobalState, said: &BTreeMap<ProcessId, Said>, part: Part) -> Option<Action> {
     let process = part.process.clone();
+    let is_other = part.state.has_journal()
+        && said
+            .get(&process)
+            .is_some_and(|said| said.cut != part.state.cut());
     let part = match state.parts.get(&process) {
+        _ if is_other => None,
         Some(known) => part.told_again(known),
         None => Some(part),
     };

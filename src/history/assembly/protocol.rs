@@ -70,7 +70,8 @@ pub enum Action {
     Show,
     /// Tell those who watch the snapshot that the part of this process came.
     NotePart(ProcessId),
-    /// A foreign process has told its part otherwise than before; that was left out.
+    /// A part that is not the one known was left out: another store of the process recorded it, or a foreign process reports
+    /// its part otherwise than before.
     NoteContradiction(ProcessId),
     /// The assembly has ended; nothing follows.
     End(End),

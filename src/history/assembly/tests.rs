@@ -592,6 +592,35 @@ fn a_part_of_the_store_that_replaced_a_lost_one_is_left_out() {
     assert_eq!(rig.assembly.state().parts[&id(1)], first);
 }
 
+// Without this the part that is fetched in place of a damaged one could be of another store than the published one.
+#[test]
+fn a_damaged_part_is_not_replaced_by_that_of_another_store() {
+    let mut rig = Rig::partial();
+    rig.sees([UP; 3]);
+    rig.arrives(part(0));
+    rig.arrives(part(1));
+    rig.arrives(part(2));
+    rig.give(Event::Adopted(false));
+    rig.finds_damage(&[1]);
+    let mut other = part(1);
+    other.state.position = other.state.position.next();
+    assert_eq!(rig.arrives(other), [Action::NoteContradiction(id(1))]);
+    assert!(!rig.assembly.state().parts.contains_key(&id(1)));
+    assert!(adopts(&rig.arrives(part(1))), "the known one is taken");
+}
+
+#[test]
+fn an_unfinished_part_of_a_lost_store_is_not_waited_for() {
+    let mut rig = Rig::resumed(0, &[2]);
+    rig.wait(0);
+    rig.give(Event::Adopted(false));
+    rig.wait(DEADLINE_US);
+    let parts = vec![part(0), part(1), open_part(2, &[1])];
+    assert_eq!(rig.give(Event::Asked(parts)), [Action::Run(Job::Count)]);
+    rig.counts();
+    assert_eq!(rig.give(Event::Published(1)), [Action::End(End::InVain)]);
+}
+
 #[test]
 fn a_store_that_fails_ends_the_assembly() {
     let mut rig = Rig::begun();
