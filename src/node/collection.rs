@@ -187,8 +187,16 @@ impl Collection {
             Job::Count => {
                 let parts = state.parts.values().cloned().collect();
                 self.job.spawn(async move {
-                    match collector.count(parts).await {
-                        Ok(Count { counted, damaged }) => Event::Counted { counted, damaged },
+                    match collector.count(snapshot, parts).await {
+                        Ok(Count {
+                            counted,
+                            damaged,
+                            contradicted,
+                        }) => Event::Counted {
+                            counted,
+                            damaged,
+                            contradicted,
+                        },
                         Err(_) => Event::Failed,
                     }
                 });

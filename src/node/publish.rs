@@ -10,7 +10,7 @@ use crate::history::assembly::{Finish, NextRevision};
 use crate::history::global::{Completeness, Counted, GlobalState};
 use crate::history::part::Part;
 use crate::history::verify::verify;
-use crate::process::ids::ProcessId;
+use crate::process::ids::{Hash, Lsn, ProcessId, SnapshotId};
 use crate::store::{Store, StoreError};
 
 /// What the stored contents of parts came to.
@@ -20,6 +20,8 @@ pub(super) struct Count {
     pub(super) counted: BTreeMap<ProcessId, Counted>,
     /// The processes whose part cannot be published.
     pub(super) damaged: Vec<ProcessId>,
+    /// The processes of which the newest revision here holds another part, with the cut of that one.
+    pub(super) contradicted: BTreeMap<ProcessId, (Lsn, Hash)>,
 }
 
 impl Collector {
@@ -63,11 +65,29 @@ impl Collector {
 
     /// Counts what the chunks that are here really hold, for the certificate, and which parts lack contents here or are
     /// damaged.
-    pub(super) async fn count(&self, parts: Vec<Part>) -> Result<Count, Unavailable> {
+    pub(super) async fn count(
+        &self,
+        snapshot: SnapshotId,
+        parts: Vec<Part>,
+    ) -> Result<Count, Unavailable> {
         let me = self.config.me.clone();
         let counted = self.parts.blocking(move |store| {
+            let published = match store.published(&snapshot) {
+                Err(StoreError::Damaged { .. }) => None,
+                published => published?,
+            };
+            let said = published.map_or_else(BTreeMap::new, |published| published.state.parts);
+            let mut contradicted = BTreeMap::new();
             let (mut counted, mut damaged) = (BTreeMap::new(), Vec::new());
             for part in parts {
+                let said = said.get(&part.process).map(|said| said.state.cut());
+                if let Some(said) = said
+                    && part.state.has_journal()
+                    && said != part.state.cut()
+                {
+                    contradicted.insert(part.process, said);
+                    continue;
+                }
                 let why = match store.count(&me, &part) {
                     Ok(found) if found.chunks_held == found.chunks_named => {
                         counted.insert(part.process, found);
@@ -85,7 +105,11 @@ impl Collector {
                 tracing::warn!(%snapshot, process = %part.process, why, "the part cannot be published");
                 damaged.push(part.process);
             }
-            Ok(Count { counted, damaged })
+            Ok(Count {
+                counted,
+                damaged,
+                contradicted,
+            })
         });
         counted.await
     }
@@ -155,11 +179,11 @@ mod tests {
         }];
         let store = &alone.parts.store;
         store.adopt_chunks([(indexed, index)]).expect("it is whole");
-        let count = collector.count(vec![part.clone()]).await;
+        let count = collector.count(snapshot(), vec![part.clone()]).await;
         let count = count.expect("the store is well");
         assert_eq!(count.damaged, [process("q")]);
         store.adopt_chunks([(chunk, cells)]).expect("it is whole");
-        let count = collector.count(vec![part]).await;
+        let count = collector.count(snapshot(), vec![part]).await;
         let count = count.expect("the store is well");
         assert_eq!(count.damaged, []);
         assert_eq!(count.counted[&process("q")].chunks_held, 2);

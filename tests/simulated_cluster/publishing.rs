@@ -24,7 +24,14 @@ impl World {
         };
         let (me, node) = (self.id(life.place), &self.nodes[life.place]);
         let (mut counted, mut damaged) = (BTreeMap::new(), Vec::new());
+        let mut contradicted = BTreeMap::new();
+        let newest = self.newest(life.place, snapshot);
         for (process, part) in &parts {
+            let said = newest.and_then(|state| state.parts.get(process));
+            if let Some(said) = said.filter(|said| said.state.cut() != part.state.cut()) {
+                contradicted.insert(process.clone(), said.state.cut());
+                continue;
+            }
             if node.is_rotten(part) {
                 damaged.push(process.clone());
                 continue;
@@ -38,7 +45,11 @@ impl World {
         if !damaged.is_empty() {
             self.sometimes.saw("damaged part fetched again");
         }
-        Ok(Some(Happening::Counted { counted, damaged }))
+        Ok(Some(Happening::Counted {
+            counted,
+            damaged,
+            contradicted,
+        }))
     }
 
     /// Writes a revision; it is published when it is durable.

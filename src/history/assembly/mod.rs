@@ -61,8 +61,10 @@ pub struct Assembly {
     /// Since when the assembler, another process, is seen to be up.
     assembler_up_since_us: Option<u64>,
     fetches: Fetches,
-    /// What the newest revision holds of each process.
-    said: BTreeMap<ProcessId, Said>,
+    /// What the newest revision holds: how many closed channels of each process.
+    said: BTreeMap<ProcessId, usize>,
+    /// Where in which journal the states of published revisions were recorded. Another part is of another store.
+    cuts: BTreeMap<ProcessId, (Lsn, Hash)>,
     /// Whether the own part has turned out to be damaged: this node cannot make it anew while it runs.
     own_is_damaged: bool,
     /// The processes whose store was lost since the state was recorded here.
@@ -124,14 +126,6 @@ enum Which {
     Complete,
 }
 
-/// What a published revision holds of a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Said {
-    /// Where in which journal the state was recorded.
-    cut: (Lsn, Hash),
-    closed_channels: usize,
-}
-
 impl Assembly {
     /// Assembles a snapshot that was just started here.
     #[must_use]
@@ -139,7 +133,8 @@ impl Assembly {
         Self {
             membership,
             view: ClusterView::default(),
-            said: said_of(&state),
+            said: closed_channels(&state),
+            cuts: cuts_of(&state).collect(),
             state,
             timing,
             may_have_rivals: false,
@@ -241,8 +236,16 @@ impl Assembly {
             (Phase::Adopting(_), Event::Adopted(true)) => self.end(End::Adopted),
             (Phase::Adopting(then), Event::Adopted(false)) => self.not_adopted(now_us, then),
             (Phase::Comparing, Event::Newest(newest)) => self.compared(now_us, newest),
-            (Phase::Counting(which), Event::Counted { counted, damaged }) => {
+            (
+                Phase::Counting(which),
+                Event::Counted {
+                    counted,
+                    mut damaged,
+                    contradicted,
+                },
+            ) => {
                 self.state.counted = counted;
+                damaged.extend(self.leave_out(contradicted));
                 self.counted(now_us, which, &damaged);
             }
             (Phase::Publishing(which), Event::Published(revision)) => {
@@ -389,7 +392,7 @@ impl Assembly {
         }
         let mut state = self.state.clone();
         for part in parts {
-            self.actions.extend(add(&mut state, &self.said, part));
+            self.actions.extend(add(&mut state, &self.cuts, part));
         }
         state.settle_initiator();
         let topology = &self.membership.topology;
@@ -421,7 +424,8 @@ impl Assembly {
         };
         let was_early = self.is_early();
         self.state.revision = newest.revision;
-        self.said = said_of(&self.state);
+        self.said = closed_channels(&self.state);
+        self.cuts.extend(cuts_of(&self.state));
         if was_early {
             self.may_have_rivals = true;
             self.fetch(now_us);
@@ -457,6 +461,18 @@ impl Assembly {
         self.actions.push_back(Action::Run(Job::Count));
     }
 
+    // A revision of another assembler, which came into the history meanwhile, holds the parts of other stores.
+    fn leave_out(&mut self, contradicted: BTreeMap<ProcessId, (Lsn, Hash)>) -> Vec<ProcessId> {
+        let mut left_out = Vec::new();
+        for (process, cut) in contradicted {
+            self.actions
+                .push_back(Action::NoteContradiction(process.clone()));
+            self.cuts.insert(process.clone(), cut);
+            left_out.push(process);
+        }
+        left_out
+    }
+
     // Damaged parts are left out and fetched again. The rest is published nevertheless where no revision is published that
     // may hold more.
     fn counted(&mut self, now_us: u64, which: Which, damaged: &[ProcessId]) {
@@ -481,7 +497,8 @@ impl Assembly {
     fn published(&mut self, now_us: u64, which: Which, revision: u32) {
         let was_early = self.is_early();
         self.state.revision = revision;
-        self.said = said_of(&self.state);
+        self.said = closed_channels(&self.state);
+        self.cuts.extend(cuts_of(&self.state));
         // A complete revision is the last.
         if self.is_whole() {
             return self.end(End::Complete);
@@ -522,7 +539,7 @@ impl Assembly {
         let process = part.process.clone();
         let known = self.state.parts.get(&process);
         if !known.is_some_and(Part::is_finished) {
-            self.actions.extend(add(&mut self.state, &self.said, part));
+            self.actions.extend(add(&mut self.state, &self.cuts, part));
             self.settle();
         }
         self.actions.push_back(Action::NotePart(process));
@@ -540,12 +557,9 @@ impl Assembly {
 
     // Whether there is more than the newest revision holds, and nothing less: a part may have been left out as damaged.
     fn adds_to_what_is_said(&self) -> bool {
-        let now = said_of(&self.state);
+        let now = closed_channels(&self.state);
         let mut said = self.said.iter();
-        let is_there = |(process, said): (&_, &Said)| {
-            let now = now.get(process);
-            now.is_some_and(|now| now.closed_channels >= said.closed_channels)
-        };
+        let is_there = |(process, channels)| now.get(process) >= Some(channels);
         said.all(is_there) && now != self.said
     }
 
@@ -601,25 +615,29 @@ impl Assembly {
     }
 }
 
-fn said_of(state: &GlobalState) -> BTreeMap<ProcessId, Said> {
+fn closed_channels(state: &GlobalState) -> BTreeMap<ProcessId, usize> {
     let parts = state.parts.iter();
-    let said = parts.map(|(process, part)| {
-        let said = Said {
-            cut: part.state.cut(),
-            closed_channels: part.channels.len(),
-        };
-        (process.clone(), said)
-    });
-    said.collect()
+    parts
+        .map(|(process, part)| (process.clone(), part.channels.len()))
+        .collect()
+}
+
+fn cuts_of(state: &GlobalState) -> impl Iterator<Item = (ProcessId, (Lsn, Hash))> {
+    let parts = state.parts.iter();
+    parts.map(|(process, part)| (process.clone(), part.state.cut()))
 }
 
 // A part that is not the one that is known, or was published before it turned out to be damaged here, is left out.
-fn add(state: &mut GlobalState, said: &BTreeMap<ProcessId, Said>, part: Part) -> Option<Action> {
+fn add(
+    state: &mut GlobalState,
+    cuts: &BTreeMap<ProcessId, (Lsn, Hash)>,
+    part: Part,
+) -> Option<Action> {
     let process = part.process.clone();
     let is_other = part.state.has_journal()
-        && said
+        && cuts
             .get(&process)
-            .is_some_and(|said| said.cut != part.state.cut());
+            .is_some_and(|cut| *cut != part.state.cut());
     let part = match state.parts.get(&process) {
         _ if is_other => None,
         Some(known) => part.told_again(known),

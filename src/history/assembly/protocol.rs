@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::history::global::{Counted, GlobalState};
 use crate::history::part::Part;
 use crate::process::clock::{Hlc, Lamport};
-use crate::process::ids::{ProcessId, SnapshotId};
+use crate::process::ids::{Hash, Lsn, ProcessId, SnapshotId};
 
 /// What happens to an assembly.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub enum Event {
         counted: BTreeMap<ProcessId, Counted>,
         /// The processes whose part is damaged, or lacks chunks here.
         damaged: Vec<ProcessId>,
+        /// The processes of which the newest revision in the own history holds another part, with the cut of that one.
+        contradicted: BTreeMap<ProcessId, (Lsn, Hash)>,
     },
     /// Answers [`Job::Publish`]: the number of the revision, which is durable.
     Published(u32),

@@ -153,6 +153,7 @@ impl Rig {
         self.give(Event::Counted {
             counted: BTreeMap::new(),
             damaged: Vec::new(),
+            contradicted: BTreeMap::new(),
         })
     }
 
@@ -160,6 +161,7 @@ impl Rig {
         self.give_all(Event::Counted {
             counted: BTreeMap::new(),
             damaged: damaged.iter().map(|place| id(*place)).collect(),
+            contradicted: BTreeMap::new(),
         })
     }
 
@@ -609,6 +611,27 @@ fn a_damaged_part_is_not_replaced_by_that_of_another_store() {
     assert!(adopts(&rig.arrives(part(1))), "the known one is taken");
 }
 
+// Without this a stand-in would publish behind a revision that came into its history meanwhile, and say otherwise.
+#[test]
+fn a_part_that_a_revision_in_the_history_contradicts_is_left_out() {
+    let mut rig = Rig::begun();
+    rig.wait(0);
+    for place in 0..3 {
+        rig.arrives(part(place));
+    }
+    let said = (part(1).state.position.next(), part(1).state.journal);
+    let actions = rig.give(Event::Counted {
+        counted: BTreeMap::new(),
+        damaged: Vec::new(),
+        contradicted: BTreeMap::from([(id(1), said)]),
+    });
+    assert!(actions.contains(&Action::NoteContradiction(id(1))));
+    assert!(!rig.assembly.state().parts.contains_key(&id(1)));
+    rig.give(Event::Published(1));
+    rig.arrives(part(1));
+    assert!(!rig.assembly.state().parts.contains_key(&id(1)));
+}
+
 #[test]
 fn an_unfinished_part_of_a_lost_store_is_not_waited_for() {
     let mut rig = Rig::resumed(0, &[2]);
@@ -631,7 +654,14 @@ fn a_store_that_fails_ends_the_assembly() {
     assert_eq!(rig.give(Event::Failed), [Action::End(End::Failed)]);
     let counted = BTreeMap::from([(id(0), Counted::default())]);
     let damaged = Vec::new();
-    assert_eq!(rig.give(Event::Counted { counted, damaged }), []);
+    assert_eq!(
+        rig.give(Event::Counted {
+            counted,
+            damaged,
+            contradicted: BTreeMap::new()
+        }),
+        []
+    );
 }
 
 // Without this the last part would make a second complete revision, if it came in answer to a question.
