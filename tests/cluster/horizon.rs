@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use snapledger::process::clock::Hlc;
-use snapledger::process::ids::SnapshotId;
 use snapledger::proto::snapledger::history_service_client::HistoryServiceClient;
 use snapledger::proto::snapledger::{AuditAtRequest, audit_at_request};
 use tonic::Code;
@@ -13,7 +12,7 @@ use tonic::Code;
 use crate::await_it::until;
 use crate::nodes::Cluster;
 use crate::rest::{Answer, Rest, asked, request};
-use crate::retention::checked;
+use crate::retention::{checked, deleted};
 use crate::wiped::forget;
 
 const IDS: [&str; 2] = ["n1", "n2"];
@@ -235,11 +234,7 @@ async fn a_statement_lists_no_snapshot_that_was_deleted() {
         cluster.deposit("n1", "a", 1).await;
         take(&cluster, id).await;
     }
-    let store = cluster.handle("n1").store().clone();
-    let gone = SnapshotId::parse("s1").expect("a valid id");
-    let deleted = tokio::task::spawn_blocking(move || store.delete_snapshots(&[gone]));
-    let deleted = deleted.await.expect("it does not panic");
-    assert_eq!(deleted.expect("there is room"), 1);
+    deleted(&cluster, "n1", "s1").await;
     let page = cluster.rest("n1").read("/v1/accounts/a/history").await;
     let listed = page["snapshots"].as_array().expect("a list");
     assert_eq!(listed.len(), 1, "{page:#}");

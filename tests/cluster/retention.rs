@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use snapledger::process::ids::SnapshotId;
 use snapledger::store::{Report, Store, StoreError};
 
 use crate::await_it::until;
@@ -126,6 +127,18 @@ async fn of_pins_by_several_operators_the_word_answered_last_stands() {
     cluster.stop_all().await;
 }
 
+/// Deletes a snapshot from the history of one process. The node may be packing its history at that moment, and whatever
+/// deletes does so alone.
+pub(crate) async fn deleted(cluster: &Cluster, at: &str, id: &str) {
+    let snapshot = SnapshotId::parse(id).expect("a valid id");
+    until(&format!("{id} deleted at {at}"), async || {
+        let store = cluster.handle(at).store();
+        let deleted = store.delete_snapshots(std::slice::from_ref(&snapshot));
+        (deleted.expect("there is room") == 1).then_some(())
+    })
+    .await;
+}
+
 pub(crate) fn checked(dir: &Path) -> Report {
     loop {
         match Store::check(dir) {
@@ -185,12 +198,12 @@ async fn what_is_over_count_goes_everywhere_and_what_is_pinned_stays() {
         is_gone(rest, "s1").await;
     }
     for id in IDS {
-        let swept = cluster
-            .handle(id)
-            .store()
-            .sweep(|| true)
-            .expect("all can be read");
-        assert!(swept.expect("it was not stopped").needed > 0);
+        // The node's own sweep may be in progress; there is one at a time.
+        let swept = until("a whole sweep", async || {
+            let swept = cluster.handle(id).store().sweep(|| true);
+            swept.expect("all can be read")
+        });
+        assert!(swept.await.needed > 0);
     }
     cluster.stop_all().await;
     for id in IDS {

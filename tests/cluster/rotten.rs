@@ -9,6 +9,7 @@ use snapledger::store::Store;
 use crate::await_it::until;
 use crate::nodes::{Cluster, process};
 use crate::rest::Rest;
+use crate::retention::deleted;
 use crate::snapshots::assert_proven;
 use crate::stores::{is_whole, remove, spoil};
 
@@ -175,9 +176,7 @@ async fn a_revision_that_is_another_elsewhere_is_told_and_the_rest_is_shared() {
     }
     assert_eq!(newest(&cluster, "n2", "disputed"), other);
     // When one of them is deleted there is nothing to warn of.
-    let disputed = SnapshotId::parse("disputed").expect("a valid id");
-    let deleted = cluster.handle("n1").store().delete_snapshots(&[disputed]);
-    assert_eq!(deleted.expect("there is room"), 1);
+    deleted(&cluster, "n1", "disputed").await;
     let told = warnings(&n1).await;
     assert!(!told.contains("disputed"), "{told}");
     cluster.stop_all().await;

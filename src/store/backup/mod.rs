@@ -29,7 +29,7 @@ mod write;
 mod tests;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use serde::{Deserialize, Serialize};
 
@@ -86,7 +86,12 @@ impl Standstill {
         if self.is_wanted() {
             return None;
         }
-        self.deleting.try_lock().ok()
+        match self.deleting.try_lock() {
+            Ok(deleting) => Some(deleting),
+            // What was being deleted is completed by the next one.
+            Err(TryLockError::Poisoned(deleting)) => Some(deleting.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Whether a deletion in progress should end early.
