@@ -1,30 +1,30 @@
-//! The answers to operations, which are remembered by the name of the request.
+//! The answers to operations, remembered by request id.
 
 use super::clock::Hlc;
 use super::ids::Lsn;
 use super::refusal::Refusal;
 
-/// What became of an operation.
+/// The result of an operation.
 pub type Outcome = Result<Receipt, Refusal>;
 
-/// An operation that was done.
+/// The result of an operation that succeeded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Receipt {
-    /// The balance of the account afterwards; 0 for keys.
+    /// The balance of the account after the operation, minor units; 0 for writes of keys.
     pub balance: i64,
-    /// The balance of the receiving account, if it is here.
+    /// The balance of the receiving account, minor units, if that account is on this process.
     pub to_balance: Option<i64>,
-    /// The name of the transfer, if it is one.
+    /// The id of the transfer, if the operation is one.
     pub transfer_id: Option<Box<str>>,
 }
 
 /// A remembered answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// The turn that gave it.
+    /// The turn that decided the operation.
     pub position: Lsn,
     /// The clock of that turn.
     pub time: Hlc,
-    /// What was answered.
+    /// The result that was returned.
     pub outcome: Outcome,
 }

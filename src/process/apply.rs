@@ -1,4 +1,5 @@
-//! `apply`: what a durable record changes. No rule of the bank stands here, or the past would change with it.
+//! `apply`: the effect of a durable record on the state. It must not contain business rules: a changed rule would change the
+//! result of a replay.
 
 use super::Process;
 use super::answer::Answer;
@@ -12,7 +13,7 @@ use super::recording::{ChannelRecording, Recording};
 use super::registers::Sealed;
 
 impl Process {
-    /// Changes the state as the record says. Records of one turn are applied in order, within that turn.
+    /// Applies a record to the state. The records of a turn are applied in order, within that turn.
     pub(super) fn apply(&mut self, record: &Record) {
         self.unsealed += record.cost();
         match record {
@@ -91,7 +92,7 @@ impl Process {
         self.put_on_channel(to, seq, message);
     }
 
-    // No account here ever held it, so it is a deposit: what is in a new cluster was paid in.
+    // No account of this cluster was debited for this transfer, so it counts as a deposit.
     fn apply_carried(&mut self, to: &ProcessId, seq: Seq, message: &Message) {
         if let Some(transfer) = message.body.transfer() {
             self.registers.deposits += i128::from(transfer.amount.units());
@@ -141,7 +142,7 @@ impl Process {
         self.end_recordings_of(peer);
     }
 
-    // Markers that were lost are waited for no longer.
+    // Finishes the recordings that waited only for markers of a peer whose store was lost.
     fn end_recordings_of(&mut self, peer: &ProcessId) {
         let waiting = self.registers.recordings.values();
         let waiting = waiting.filter(|recording| recording.open().any(|from| from == peer));
@@ -154,7 +155,7 @@ impl Process {
         let Some(recording) = self.registers.recordings.get(snapshot) else {
             return;
         };
-        // The marker that this channel waited for is lost; no other is taken for it.
+        // The marker that this channel waited for was lost; a later marker of the same snapshot does not replace it.
         if self.registers.is_lost_since(from, recording.cut) {
             return;
         }
@@ -166,7 +167,7 @@ impl Process {
         let open = self.open_channels.get_mut(snapshot);
         let open = open.expect("every recording has its open channels counted");
         *open -= 1;
-        // Of many channels it would take long to look at all.
+        // `has_ended` visits every channel of the recording, so it is called only where a store was lost.
         let is_finished = *open == 0;
         let recording = &self.registers.recordings[snapshot];
         if is_finished
@@ -221,7 +222,7 @@ impl Process {
         }
     }
 
-    // Recording is sealing: the registers are copied, the changed cells handed over. No account is visited, no request.
+    // Recording is sealing: copies the registers and hands over the changed cells. Visits no account and no request.
     fn seal(&mut self, snapshot: Option<SnapshotId>) {
         self.unsealed = 0;
         let cells = CellChanges::of(vec![self.keys.seal(), self.requests.seal()]);

@@ -1,4 +1,4 @@
-//! The bank: accounts, their balances, and which of them changed since the last recording.
+//! The bank: accounts, their balances, and the accounts changed since the last recording.
 
 use std::hash::BuildHasher as _;
 
@@ -8,22 +8,22 @@ use super::ids::{AccountId, Amount};
 
 /// The accounts of one process.
 ///
-/// Between recordings, changed accounts collect in the active delta. Sealing hands the delta over and starts
-/// a new one: constant time, whatever the number of accounts.
+/// Between recordings, changed accounts collect in the active delta. Sealing hands the delta over and starts an empty one, in
+/// constant time whatever the number of accounts.
 #[derive(Debug, Clone, Default)]
 pub struct Bank {
-    /// In the order in which they were opened, which means nothing.
+    /// In the order of opening, which has no meaning.
     accounts: Vec<Account>,
-    /// Where each stands, by its id: a table of numbers, because a table is half empty at times. It keeps no hashes, so
-    /// when it doubles each id is hashed once more.
+    /// The index in `accounts` by account id. It stores `u32` indices because a hash table is up to half empty, and no hashes:
+    /// when it grows, each id is hashed again.
     places: HashTable<u32>,
     hasher: DefaultHashBuilder,
     /// The active delta: each account that changed in this epoch, with its newest balance.
     delta: Vec<(AccountId, i64)>,
-    /// Counts the seals; an account whose epoch is older is not in the active delta.
+    /// The number of seals. An account with an older epoch is not in the active delta.
     epoch: u32,
     balance_total: i128,
-    /// Where to look first.
+    /// The index in `accounts` that `find` tries first.
     hint: usize,
 }
 
@@ -32,19 +32,19 @@ struct Account {
     id: AccountId,
     balance: i64,
     epoch: u32,
-    /// Where in the delta it stands, if the epoch is the active one.
+    /// The index in the delta, valid if `epoch` is the active one.
     changed: u32,
 }
 
 impl Bank {
-    /// The balance; `None` if nothing was ever credited.
+    /// The balance in minor units; `None` if the account was never credited.
     #[must_use]
     pub fn balance(&self, account: &AccountId) -> Option<i64> {
         let place = self.find(account)?;
         Some(self.accounts[place].balance)
     }
 
-    /// Where an account stands, for [`Bank::look_first_at`].
+    /// The index of an account, for [`Bank::look_first_at`].
     #[must_use]
     pub(super) fn place_of(&self, account: &AccountId) -> Option<usize> {
         let is_it = |place: &u32| self.accounts[*place as usize].id == *account;
@@ -52,8 +52,8 @@ impl Bank {
         found.map(|place| *place as usize)
     }
 
-    /// Where the account stands that is asked for next and changed then, if that is known. Nothing but time is lost by
-    /// another place: accounts never move, and whoever stands there is asked for its id.
+    /// Sets the index of the account that the next operation uses, if known. Accounts never move and the id at the index is
+    /// compared, so a wrong index only costs time.
     pub(super) fn look_first_at(&mut self, place: Option<usize>) {
         self.hint = place.unwrap_or(usize::MAX);
     }
@@ -65,7 +65,7 @@ impl Bank {
         }
     }
 
-    /// The balance after a credit; `None` where it would overflow.
+    /// The balance after a credit, minor units; `None` if it would overflow.
     #[must_use]
     pub fn after_credit(&self, account: &AccountId, amount: Amount) -> Option<i64> {
         self.balance(account)
@@ -73,13 +73,13 @@ impl Bank {
             .checked_add(amount.units())
     }
 
-    /// How many accounts there are.
+    /// The number of accounts.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.accounts.len() as u64
     }
 
-    /// Whether there is no account.
+    /// Whether there are no accounts.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.accounts.is_empty()
@@ -91,17 +91,17 @@ impl Bank {
         self.balance_total
     }
 
-    /// Adds money that `decide` has found to fit.
+    /// Credits an account. `decide` has checked that the balance does not overflow.
     pub fn credit(&mut self, account: &AccountId, amount: Amount) {
         self.change(account, amount.units());
     }
 
-    /// Takes money that `decide` has found to be there.
+    /// Debits an account. `decide` has checked that the balance suffices.
     pub fn debit(&mut self, account: &AccountId, amount: Amount) {
         self.change(account, -amount.units());
     }
 
-    /// Sets a balance found in a recorded state; it does not count as a change.
+    /// Sets a balance from a recorded state; this does not count as a change.
     pub fn restore(&mut self, account: AccountId, balance: i64) {
         debug_assert!(
             self.place_of(&account).is_none(),
@@ -116,7 +116,7 @@ impl Bank {
         });
     }
 
-    /// Hands over what changed since the last call and starts anew. Takes constant time.
+    /// Hands over the active delta and starts an empty one, in constant time.
     pub fn seal(&mut self) -> Vec<(AccountId, i64)> {
         self.epoch = self.epoch.wrapping_add(1);
         std::mem::take(&mut self.delta)

@@ -1,4 +1,4 @@
-//! A process's state in pieces: what a recorded state is made of.
+//! Cells: the units of which a recorded state consists.
 
 use std::sync::Arc;
 
@@ -6,65 +6,65 @@ use super::answer::Answer;
 use super::ids::{AccountId, Lsn, ProcessId, RequestId, SnapshotId};
 use super::message::Write;
 
-/// One piece of a process's state. Cells have an order: by kind, then by name.
+/// One unit of a process's state. Cells are ordered by kind, then by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cell {
     /// An account and its balance.
     Account {
-        /// Which account.
+        /// The account id.
         account: AccountId,
-        /// What it holds.
+        /// Its balance, minor units.
         balance: i64,
     },
-    /// The newest write of a key; a deletion is kept, so that an older write cannot undo it.
+    /// The newest write of a key. A deletion is kept, so that an older write cannot undo it.
     Key(Arc<Write>),
     /// A remembered answer.
     Request {
-        /// What the client called it.
+        /// The request id that the client chose.
         request: RequestId,
-        /// `None` once it is forgotten.
+        /// The answer; `None` once it is forgotten.
         answered: Option<Arc<Answered>>,
     },
-    /// A snapshot whose state this process has recorded. In states of before format 6 alone.
+    /// A snapshot whose state this process has recorded. Only in states of formats before 6.
     Snapshot(Arc<SeenSnapshot>),
 }
 
-// A process with a million accounts has a million of them on their way to the store.
+// A process with a million accounts hands over up to a million cells at once.
 const _: () = assert!(size_of::<Cell>() <= 40, "what is large is behind a pointer");
 
 /// A snapshot whose state a process has recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenSnapshot {
-    /// Which snapshot.
+    /// The snapshot id.
     pub snapshot: SnapshotId,
-    /// Who started it.
+    /// The process that started it.
     pub initiator: ProcessId,
     /// The turn after which the state was recorded.
     pub cut: Lsn,
 }
 
-/// A remembered answer, with what is needed to recognise its request and to forget it in order.
+/// A remembered answer, with the values that identify its request and order its deletion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {
-    /// Of the operation.
+    /// The fingerprint of the operation.
     pub fingerprint: u64,
-    /// Answers are forgotten in this order.
+    /// The order in which answers are forgotten, ascending.
     pub ordinal: u64,
     /// The answer.
     pub answer: Answer,
 }
 
-/// What cells are ordered and found by.
+/// The key by which cells are ordered and found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CellKey<'a> {
-    /// The kind of the cell.
+    /// The kind of the cell, 0 to 3.
     pub kind: u8,
-    /// The name within the kind.
+    /// The account id, key, request id or snapshot id.
     pub name: &'a str,
 }
 
 impl<'a> CellKey<'a> {
-    /// Of an account.
+    /// The key of an account's cell.
     #[must_use]
     pub fn of_account(name: &'a str) -> Self {
         Self { kind: 0, name }
@@ -72,7 +72,7 @@ impl<'a> CellKey<'a> {
 }
 
 impl Cell {
-    /// What cells are ordered and found by.
+    /// The key of this cell.
     #[must_use]
     pub fn key(&self) -> CellKey<'_> {
         let (kind, name) = match self {
@@ -84,7 +84,7 @@ impl Cell {
         CellKey { kind, name }
     }
 
-    /// Whether it says that something is gone, or nothing any more: a base does not keep such cells.
+    /// Whether the cell only marks a deletion or is obsolete. A merged base does not keep such cells.
     #[must_use]
     pub fn is_forgotten(&self) -> bool {
         matches!(
@@ -94,17 +94,16 @@ impl Cell {
     }
 }
 
-/// The cells that changed since a seal, as they are handed over: pieces, in no order. Where a cell is there twice, the
-/// later one counts.
+/// The cells that changed between two seals: pieces in no order. If a cell occurs twice, the later one is valid.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CellChanges {
-    /// The accounts among them: mostly all, and smaller than cells.
+    /// The changed accounts. Most cells are accounts, and a pair is smaller than a [`Cell`].
     accounts: Vec<(AccountId, i64)>,
     pieces: Vec<Vec<Cell>>,
 }
 
 impl CellChanges {
-    /// Of pieces; nothing is copied.
+    /// Wraps pieces without copying them.
     #[must_use]
     pub fn of(pieces: Vec<Vec<Cell>>) -> Self {
         Self {
@@ -113,13 +112,13 @@ impl CellChanges {
         }
     }
 
-    /// The same with accounts and their balances.
+    /// The same changes with these accounts and balances, minor units.
     #[must_use]
     pub fn with(self, accounts: Vec<(AccountId, i64)>) -> Self {
         Self { accounts, ..self }
     }
 
-    /// How many there are, counted as often as they are there.
+    /// The number of cells; a cell that occurs twice counts twice.
     #[must_use]
     pub fn len(&self) -> usize {
         self.accounts.len() + self.pieces.iter().map(Vec::len).sum::<usize>()
@@ -131,7 +130,7 @@ impl CellChanges {
         self.len() == 0
     }
 
-    /// Each once, in the order of cells.
+    /// The cells in order, each once.
     #[must_use]
     pub fn sorted(self) -> Vec<Cell> {
         let mut cells = Vec::with_capacity(self.len());

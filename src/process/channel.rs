@@ -5,14 +5,14 @@ use std::collections::VecDeque;
 use super::ids::{Lsn, Seq};
 use super::message::{Body, Message, Way};
 
-/// What passed one end of a channel so far: messages of all kinds, and the money among them.
+/// The totals of what passed one end of a channel: messages of all kinds, and the amount of the transfers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flow {
-    /// Newest sequence number.
+    /// The newest sequence number.
     pub sequence: Seq,
-    /// How many of the messages were transfers.
+    /// The number of transfers among the messages.
     pub transfers: u64,
-    /// Their sum in minor units.
+    /// The sum of the transfers, minor units.
     pub amount: i128,
 }
 
@@ -27,16 +27,16 @@ impl Flow {
     }
 }
 
-/// What passed one end of a channel by a sequence number: in figures, and as a checksum over every message in order.
+/// The digest of what passed one end of a channel up to a sequence number: totals, and a checksum over every message in order.
 ///
-/// Two ends whose tallies agree hold the same messages. Numbers alone would not tell: a store that was put back to an
-/// older state gives the numbers it has forgotten to other messages, and soon has as many as before.
+/// Two ends with equal digests hold the same messages. The totals alone do not prove it: a store that was put back to an older
+/// state gives the sequence numbers it has lost to other messages and soon reaches the same totals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ChannelDigest {
-    /// Messages of all kinds, and the money among them.
+    /// Sequence number and totals.
     pub flow: Flow,
-    /// CRC32C, each message chained to those before. Follows from the journal at either end, so neither the records
-    /// nor the frames carry it, and costs a few nanoseconds a message. Guards against mishaps, not against forgery.
+    /// CRC32C, chained from message to message. Each end computes it from its journal, so neither records nor frames carry it;
+    /// the cost is a few nanoseconds per message. Protects against accidents, not against forgery.
     pub checksum: u32,
 }
 
@@ -63,36 +63,36 @@ impl std::fmt::Display for ChannelDigest {
     }
 }
 
-/// A landmark is kept for the first unacknowledged message and then every so many messages.
+/// A landmark is kept for the first unacknowledged message, and one every this many messages after it.
 const LANDMARK_EVERY: u64 = 1024;
 
-/// Where in the journal a message is.
+/// The position of a message in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Landmark {
-    /// What had been sent before the message.
+    /// The digest of what had been sent before the message.
     pub before: ChannelDigest,
-    /// The turn that sent it.
+    /// The turn that sent the message.
     pub position: Lsn,
 }
 
 impl Landmark {
-    /// The number of the message.
+    /// The sequence number of the message.
     #[must_use]
     pub fn seq(&self) -> Seq {
         self.before.flow.sequence.next()
     }
 }
 
-/// The sending end. The journal holds the messages; landmarks say where to start reading for them.
+/// The sending end of a channel. The journal holds the messages; landmarks say where to start reading.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Outgoing {
-    /// What was sent.
+    /// The totals of what was sent.
     pub sent: Flow,
     /// The newest sequence number the receiver has made durable.
     pub acknowledged: Seq,
-    /// Over all that was sent, as in [`ChannelDigest`].
+    /// The checksum over all sent messages, as in [`ChannelDigest`].
     pub checksum: u32,
-    /// Ascending: where some messages are that may still be needed.
+    /// The positions of some messages that may still be read, ascending.
     pub landmarks: VecDeque<Landmark>,
 }
 
@@ -113,7 +113,7 @@ impl Outgoing {
         self.checksum = tally.checksum;
     }
 
-    /// What was sent.
+    /// The digest of what was sent.
     #[must_use]
     pub fn digest(&self) -> ChannelDigest {
         ChannelDigest {
@@ -122,7 +122,7 @@ impl Outgoing {
         }
     }
 
-    /// Takes note of an acknowledgement and forgets the landmarks behind it.
+    /// Records an acknowledgement and drops the landmarks below it.
     pub fn acknowledge(&mut self, seq: Seq) {
         self.acknowledged = self.acknowledged.max(seq);
         while self
@@ -146,21 +146,21 @@ impl Outgoing {
         self.landmarks.get(behind.saturating_sub(1))
     }
 
-    /// How many messages are not acknowledged.
+    /// The number of unacknowledged messages.
     #[must_use]
     pub fn in_flight(&self) -> u64 {
         self.sent.sequence.0 - self.acknowledged.0
     }
 }
 
-/// The receiving end.
+/// The receiving end of a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Incoming {
-    /// What was delivered.
+    /// The totals of what was delivered.
     pub delivered: Flow,
-    /// Over all that was delivered, as in [`ChannelDigest`].
+    /// The checksum over all delivered messages, as in [`ChannelDigest`].
     pub checksum: u32,
-    /// How messages come over this channel, once one has.
+    /// The way in which messages arrive on this channel; `None` before the first one.
     pub way: Option<Way>,
 }
 
@@ -173,7 +173,7 @@ impl Incoming {
         self.checksum = tally.checksum;
     }
 
-    /// What was delivered.
+    /// The digest of what was delivered.
     #[must_use]
     pub fn digest(&self) -> ChannelDigest {
         ChannelDigest {

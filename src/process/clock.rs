@@ -1,10 +1,10 @@
-//! Clocks as values: what goes in comes out later. Nobody here reads a wall clock.
+//! Logical clocks as plain values. This module does not read the wall clock.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A Lamport clock (Lamport 1978): orders events by cause, says nothing of time.
+/// A Lamport clock (Lamport 1978): orders events by cause and carries no time.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -17,41 +17,40 @@ impl Lamport {
         Self(self.0 + 1)
     }
 
-    /// The clock after receiving a message that was sent at `sender`.
+    /// The clock after receiving a message sent at `sender`.
     #[must_use]
     pub fn receive(self, sender: Self) -> Self {
         self.reach(sender).tick()
     }
 
-    /// This clock moved up to that of another process, without an event.
+    /// The clock advanced to at least that of another process, without an event.
     #[must_use]
     pub fn reach(self, other: Self) -> Self {
-        // A foreign process may say any number; ours must still be able to tick.
+        // A foreign process may send any number; half of the range stays free for the own ticks.
         self.max(Self(other.0.min(u64::MAX / 2)))
     }
 }
 
-/// Both clocks of a process, as they were after a turn.
+/// Both clocks of a process after a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Clocks {
-    /// Orders events by cause.
+    /// The Lamport clock.
     pub logical: Lamport,
-    /// The clock of the turn.
+    /// The hybrid logical clock.
     pub time: Hlc,
 }
 
-/// A hybrid logical clock (Kulkarni et al. 2014): close to wall time, and greater at every receipt
-/// than at the sending.
+/// A hybrid logical clock (Kulkarni et al. 2014): close to wall time, and at every receipt greater than at the sending.
 ///
-/// Shape: microseconds since the Unix epoch in the upper 52 bits, a counter in the lower 12; a counter
-/// that overflows runs into the microseconds, which keeps the order.
+/// Layout: microseconds since the Unix epoch in the upper 52 bits, a counter in the lower 12. A counter that overflows carries
+/// into the microseconds, which keeps the order.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
 pub struct Hlc(pub u64);
 
 const COUNTER_BITS: u32 = 12;
-/// The newest instant a clock follows, in the year 2112, with room left to tick: 2^44 turns.
+/// The newest clock value that is followed, in the year 2112. 2^44 values above it remain for ticks.
 const NEWEST: u64 = u64::MAX - (1 << 44);
 
 impl Hlc {
@@ -61,31 +60,31 @@ impl Hlc {
         Self((wall_us.min(NEWEST >> COUNTER_BITS)) << COUNTER_BITS)
     }
 
-    /// The last value of the same microsecond: what somebody means who names it.
+    /// The last value of the same microsecond, so that a query for this instant includes all of it.
     #[must_use]
     pub fn last_of_label(self) -> Self {
         Self(self.0 | ((1 << COUNTER_BITS) - 1))
     }
 
-    /// The next value, given what the wall clock shows; it never goes back, whatever the wall clock does.
+    /// The next value, given the wall clock in microseconds. It always increases, even if the wall clock goes back.
     #[must_use]
     pub fn tick(self, wall_us: u64) -> Self {
         Self::at(wall_us).max(Self(self.0.saturating_add(1)))
     }
 
-    /// This clock moved past the sender's. One that has run away is followed no further than there is room to tick.
+    /// The clock advanced to at least that of the sender, capped so that 2^44 values remain for ticks.
     #[must_use]
     pub fn receive(self, sender: Self) -> Self {
         self.max(Self(sender.0.min(NEWEST)))
     }
 
-    /// The value that is so much later.
+    /// The value `us` microseconds later.
     #[must_use]
     pub fn later_by(self, us: u64) -> Self {
         Self(self.0.saturating_add(us.saturating_mul(1 << COUNTER_BITS)))
     }
 
-    /// Microseconds since the Unix epoch: the label of this value for people.
+    /// Microseconds since the Unix epoch, for display.
     #[must_use]
     pub fn wall_us(self) -> u64 {
         self.0 >> COUNTER_BITS

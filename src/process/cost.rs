@@ -1,13 +1,13 @@
-//! What inputs and records weigh, counted in plain operations: by it turns, queues and restarts are bounded.
+//! The cost of inputs and records, in units of one plain operation. It bounds turns, queues and the replay at a restart.
 
 use super::input::{Input, Operation};
 use super::record::Record;
 
-/// So many bytes of a value weigh as much as one plain operation.
+/// This many bytes of a value cost as much as one plain operation.
 const VALUE_BYTES_PER_COST: usize = 256;
 
 impl Record {
-    /// How much work it is to apply, counted in plain operations: a long value is many.
+    /// The work of applying the record, in plain operations; a long value counts as several.
     #[must_use]
     pub fn cost(&self) -> usize {
         let value = match self {
@@ -35,7 +35,7 @@ impl Record {
 }
 
 impl Input {
-    /// How much room it takes, counted in plain operations: a long value is many.
+    /// The space of the input in a queue, in plain operations; a long value counts as several.
     #[must_use]
     pub fn cost(&self) -> usize {
         let value = match self {

@@ -1,5 +1,5 @@
-//! `decide`: what an input leads to; nothing is changed here. The rules of the bank stand in this file, those of
-//! the channels in `delivery.rs` and `handshake.rs`, those of the snapshots in `snapshot.rs`.
+//! `decide`: from an input to its effects, without changing the state. This file has the rules of the bank; those of the
+//! channels are in `delivery.rs` and `handshake.rs`, those of snapshots in `snapshot.rs`.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::refusal::Refusal;
 use super::reply::{RecordedHere, Reply};
 
 impl Process {
-    /// What an input leads to, given the state as it is.
+    /// The effects of an input on the present state.
     pub(super) fn decide(&self, input: Input) -> Effects {
         match input {
             Input::Operation { request, operation } => self.decide_operation(request, operation),
@@ -85,7 +85,7 @@ impl Process {
         }
     }
 
-    // A record that nobody waits for and that is no event of the Lamport clock.
+    // The effects of an input without a reply that is no event of the Lamport clock.
     pub(super) fn quietly(&self, record: Option<Record>) -> Effects {
         Effects {
             records: record.into_iter().collect(),
@@ -137,7 +137,7 @@ impl Process {
         effects
     }
 
-    /// The records that remember what was done under a name, within bounds.
+    /// The records that remember a successful request, and drop the oldest answers beyond the limit.
     pub(super) fn remembering(
         &self,
         request: RequestId,
@@ -270,7 +270,7 @@ impl Process {
         Ok((vec![Record::Sent { to, seq, message }], receipt))
     }
 
-    // Two lives of one store give one number to two transfers; the run keeps their names apart.
+    // Two copies of one store give the same sequence number to different transfers; the run keeps their ids distinct.
     fn name_transfer(&self, to: &ProcessId, seq: Seq) -> Box<str> {
         let me = &self.me;
         match self.run & u64::from(u32::MAX) {
@@ -313,7 +313,7 @@ impl Process {
         Ok((records, Receipt::default()))
     }
 
-    // A write floods the channels: whoever learns of it passes it on, so it reaches everyone in any topology.
+    // A write floods the channels: each process that accepts it forwards it, so it reaches all processes in any topology.
     pub(super) fn forward(
         &self,
         write: &Arc<Write>,

@@ -1,4 +1,4 @@
-//! What comes in over a channel: exactly once, in order, and money is never dropped.
+//! Delivery of messages from a channel: exactly once, in order, and without losing money.
 
 use super::Process;
 use super::answer::Receipt;
@@ -9,10 +9,11 @@ use super::record::Record;
 use super::refusal::Refusal;
 use super::reply::Reply;
 
-/// Of a message that was remembered before format 5: what it said is not known, so any repeat of its id is taken for one.
+/// The fingerprint of messages remembered before format 5, whose content is unknown: any message with the same id counts as a
+/// repeat.
 const UNKNOWN_CONTENT: u64 = 0;
 
-/// How a message arrived: its number on the channel, and the way that it came.
+/// The sequence number of a message on its channel, and the way in which it arrived.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Arrival {
     pub(super) seq: Seq,
@@ -69,7 +70,7 @@ impl Process {
             let refusal = self.no_channel(from, &self.me);
             return self.saying(Reply::Called(Err(refusal)));
         };
-        // A peer that was met opens native streams, also before its first message.
+        // A recognized peer opens native streams, possibly before its first message.
         if channel.way == Some(Way::Native) || self.registers.peers.contains_key(from) {
             return self.saying(Reply::Called(Err(Refusal::OtherWay {
                 from: from.clone(),
@@ -131,7 +132,7 @@ impl Process {
         std::iter::once(delivered).chain(forwards).collect()
     }
 
-    // Where a credit goes that its account cannot take: money is never dropped.
+    // The account for a credit that the named account cannot take without overflow.
     fn suspense(&self, transfer: &Transfer) -> Option<AccountId> {
         let fits = |account: &AccountId| self.bank.after_credit(account, transfer.amount).is_some();
         if fits(&transfer.to_account) {

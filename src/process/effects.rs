@@ -1,28 +1,28 @@
-//! The effects of an input, as they are decided: nothing of them has happened yet.
+//! The effects of an input as decided, before they are applied.
 
 use super::clock::Lamport;
 use super::ids::RequestId;
 use super::record::Record;
 use super::reply::Reply;
 
-/// What an input leads to: facts to be made durable, and what to say then.
+/// The effects of an input: records to make durable, and the reply to send afterwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effects {
-    /// In the order in which they apply; messages to send are the [`Record::Sent`] among them.
+    /// The records in order of application. The messages to send are the [`Record::Sent`] among them.
     pub records: Vec<Record>,
-    /// What to say when they are durable.
+    /// The reply, to be sent once the records are durable.
     pub reply: Reply,
-    /// The Lamport clock afterwards.
+    /// The Lamport clock after the input.
     pub clock: Lamport,
-    /// A named request that the reply refuses: it is remembered in memory alone.
+    /// A request with an id that the reply refuses; it is remembered only in memory.
     pub refused: Option<Refused>,
 }
 
-/// What is remembered of a refused request, beside the reply.
+/// The key under which a refusal is remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// What the client called it.
+    /// The request id that the client chose.
     pub request: RequestId,
-    /// Of the operation.
+    /// The fingerprint of the operation.
     pub fingerprint: u64,
 }

@@ -1,4 +1,4 @@
-//! What goes into a process and what comes out, by one name each: the types lie in the files of their subjects.
+//! The inputs and outputs of a process, re-exported from the modules of their subjects.
 
 pub use super::answer::{Answer, Outcome, Receipt};
 pub use super::effects::{Effects, Refused};

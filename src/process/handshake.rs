@@ -1,9 +1,9 @@
-//! When a channel opens, both ends compare what they know of each other. A store that was wiped, copied or put
-//! back to an older state is noticed here, before it can debit or credit anything twice.
+//! The handshake: when a channel opens, both ends compare what they know of each other. It detects a store that was wiped,
+//! copied or put back to an older state before anything is debited or credited twice.
 //!
-//! Who a peer is keeps a second copy outside while the first is at work. What passed over the channel decides whether
-//! the two ends belong together at all: everything that was delivered came from some life of the sender, so where the
-//! contents differ, the sender has forgotten that life.
+//! The identity of the peer excludes a second copy of a store while the first is running. The digest of the channel shows
+//! whether the two ends belong together: the sender must have sent everything that was delivered. If the digests differ, the
+//! sender's store has lost part of what it had sent.
 
 use super::Process;
 use super::channel::ChannelDigest;
@@ -16,45 +16,47 @@ use super::record::{Record, Turn};
 use super::refusal::{Diverged, OtherRun, OtherStore, Refusal};
 use super::reply::{Reply, Settlement};
 
-/// What two processes tell each other when a channel opens.
+/// What the other end of a channel presents when the channel opens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Handshake {
-    /// The other process.
+    /// The peer.
     pub peer: ProcessId,
-    /// Who it is.
+    /// Its store and start.
     pub identity: Identity,
-    /// Its clocks, after all that it has answered so far. A process that begins anew moves its own up to them.
+    /// Its clocks after its newest durable turn. A process with a new store advances its own clocks to them.
     pub clocks: Clocks,
-    /// What it shows that is too far ahead to be followed: its time, and then `clocks` has none, or its wall clock.
+    /// The latest time of the peer that is too far ahead to be followed: that of its newest turn (`clocks` then has no time) or
+    /// that of its wall clock.
     pub unfollowed: Option<Hlc>,
-    /// What it says of the channel.
+    /// Its state of the channel.
     pub claim: Claim,
-    /// Whether the peer has found no contradiction either. Only then it is remembered: who is refused must not keep
-    /// the right store outside later.
+    /// Whether the peer has found no contradiction either. Only then its identity is recorded: a refused store must not lock
+    /// out the right one later.
     pub agreed: bool,
 }
 
-/// What the other end of a channel says of it.
+/// The other end's state of the channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
-    /// The sender: what it has sent, and what it knows to be delivered.
+    /// The other end is the sender.
     Sender {
-        /// Everything it has made durable.
+        /// The digest of all messages that it has sent durably.
         sent: ChannelDigest,
-        /// Newest sequence number it knows to be delivered.
+        /// The newest sequence number that it knows to be delivered.
         acknowledged: Seq,
     },
-    /// The receiver: what it has delivered.
+    /// The other end is the receiver.
     Receiver {
-        /// Everything it has made durable.
+        /// The digest of all messages that it has delivered durably.
         delivered: ChannelDigest,
-        /// What was sent here by the same number, or in all if that is less; read from the own journal.
+        /// The digest of what this process had sent up to the same sequence number, or in total if that is less; computed from
+        /// the own journal.
         here: ChannelDigest,
     },
 }
 
 impl Record {
-    /// The peer that is met, and its store.
+    /// The peer that the record recognizes, and its identity.
     #[inline]
     pub(super) fn recognized(&self) -> Option<(&ProcessId, Identity)> {
         match self {
@@ -84,8 +86,8 @@ impl Record {
 }
 
 impl Turn {
-    /// The peers that are met in this turn, and from which instant on: when the clock of this process is past theirs. Before
-    /// it the cluster may have known another store of this process, which has answered for that time.
+    /// The peers recognized in this turn, each with the instant from which the recognition holds: the clock of this process is
+    /// then past that of the peer. For earlier instants the cluster may have answered from another store of this process.
     pub fn recognitions(&self) -> impl Iterator<Item = (&ProcessId, Identity, Hlc)> {
         let mut unfollowed = None;
         self.records.iter().filter_map(move |record| {
@@ -115,7 +117,8 @@ impl Process {
             peer: meeting.peer.clone(),
             time,
         });
-        // A process that begins anew gives no name and no stamp a second time that the cluster has seen.
+        // A process whose store is new or an older copy advances its clock, so that it repeats no snapshot id and no stamp
+        // known to the cluster.
         let clock = match is_news {
             true => self.registers.clock.reach(meeting.clocks.logical),
             false => self.registers.clock,
@@ -128,7 +131,7 @@ impl Process {
         }
     }
 
-    /// The time that a turn with this meeting passes: the peer's, unless it is refused.
+    /// The time that the clock of a turn with this handshake must pass: the peer's, or 0 if the handshake is refused.
     pub(super) fn time_of_handshake(&self, meeting: &Handshake) -> Hlc {
         match meeting.agreed && self.check_handshake(meeting).is_ok() {
             true => meeting.clocks.time,
@@ -136,10 +139,10 @@ impl Process {
         }
     }
 
-    /// What was sent to the lost store is gone with it, acknowledged or not: sent once more it could be credited twice,
-    /// for the lost store may have passed it on. What came from it is here. The difference leaves or enters the sums
-    /// of this process, so that they go on to say what is there. The lost store is remembered as given up, until the one
-    /// that takes its place is met: should it turn up after all, its money is written off.
+    /// Settles a peer whose store is lost. What was sent to the lost store is written off, acknowledged or not: the lost store
+    /// may have passed it on, so sending it again could credit it twice. What was delivered from it is kept. The difference
+    /// enters the deposits or withdrawals of this process, so that the sums stay balanced. The lost store is recorded as given
+    /// up until its replacement is recognized; if the lost store returns, it is refused because its money is written off.
     pub(super) fn decide_forget(&self, peer: &ProcessId) -> Effects {
         let registers = &self.registers;
         let outgoing = registers.outgoing.get(peer);
@@ -212,7 +215,7 @@ impl Process {
             lost_by: lost_by.clone(),
             figures: figures.into(),
         };
-        // What it had sent by `number`, if it has sent more since, only the sender can tell.
+        // If the sender has sent more than `number`, only the sender can compute its digest at `number`.
         let is_comparable = sent.flow.sequence <= number;
         if is_comparable && sent != delivered {
             let figures = format!("sent {sent}, delivered {delivered}");
@@ -252,7 +255,7 @@ impl Process {
         Ok(delivered)
     }
 
-    /// Why nothing can go from one process to the other.
+    /// The reason why no message can go from one process to the other.
     pub(super) fn no_channel(&self, from: &ProcessId, to: &ProcessId) -> Refusal {
         for process in [from, to] {
             if !self.topology.contains(process) {

@@ -1,19 +1,19 @@
-//! The identity of a process: its store, and which start of it.
+//! The identity of a process: its store and the start of the store.
 
-/// The store a process runs on, and which opening of it.
+/// The store on which a process runs, and the start of that store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
-    /// Drawn when the store was made.
+    /// A random id, drawn when the store is created.
     pub store: [u8; 16],
-    /// Counted durably at every start.
+    /// The number of starts, incremented durably at each.
     pub boot: u64,
-    /// Drawn at every start: two copies of one store count the same boot, and draw differently. 0 where a peer was
-    /// met under format 1, which had none.
+    /// A random number drawn at each start, which tells two copies of one store with the same boot number apart. 0 for peers
+    /// recorded under format 1, which had no run.
     pub run: u64,
 }
 
 impl Identity {
-    /// The store of a peer after an operator has given it up: no start of it will do.
+    /// The identity that refuses every start of this store, after an operator has given it up.
     #[must_use]
     pub fn given_up(self) -> Self {
         Self {
@@ -22,7 +22,7 @@ impl Identity {
         }
     }
 
-    /// Its store, as messages for people name it.
+    /// The store id in hexadecimal, as messages show it.
     #[must_use]
     pub fn store_in_hexadecimal(&self) -> Box<str> {
         hexadecimal(&self.store)

@@ -1,28 +1,27 @@
-//! The names and numbers of the house: every id, sequence number, position and amount is a type of its own.
+//! Newtypes for every id, sequence number, journal position, amount and hash.
 //!
-//! A value of these types is valid: ids are 1 to 128 bytes without control characters, amounts are positive. Short ids
-//! stand in the value itself, longer ones are shared: neither costs an allocation when it is copied.
-//! What comes from outside goes through `parse` or `new` and is refused with a sentence. Their serde form (a plain
-//! string or number) is part of the store's format and frozen.
+//! Every value is valid: ids have 1 to 128 bytes without control characters, amounts are positive. Short ids are stored inline
+//! and longer ones are shared, so a clone never allocates. Outside input goes through `parse` or `new`, which refuse it with a
+//! sentence. The serde form (a plain string or number) is part of the store format and frozen.
 
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use smol_str::SmolStr;
 
-/// The longest id in bytes (of UTF-8).
+/// The maximum length of an id in UTF-8 bytes.
 pub const ID_BYTES_MAX: usize = 128;
 
-/// Why a string is no id, or a number no amount. The sentence names the field.
+/// Why a string is not a valid id. The sentence names the field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// The id has no characters.
+    /// The id is empty.
     #[error("{0} is empty; give 1 to {ID_BYTES_MAX} bytes")]
     Empty(&'static str),
     /// The id has more than [`ID_BYTES_MAX`] bytes.
     #[error("{0} has {1} bytes; at most {ID_BYTES_MAX} are allowed")]
     TooLong(&'static str, usize),
-    /// The id has a control character.
+    /// The id contains a control character.
     #[error("{0} contains a control character; use printable characters only")]
     Control(&'static str),
 }
@@ -109,7 +108,7 @@ id!(
     "process id"
 );
 id!(
-    /// An account of one process; the same id on two processes is two accounts.
+    /// An account of one process. The same id on two processes names two accounts.
     AccountId,
     "account id"
 );
@@ -119,7 +118,7 @@ id!(
     "snapshot id"
 );
 id!(
-    /// What a client calls its request, so that a repeat is harmless.
+    /// The id that a client gives to a request, which makes a retry idempotent.
     RequestId,
     "request id"
 );
@@ -139,7 +138,7 @@ pub struct ChannelId {
 }
 
 impl ChannelId {
-    /// The channel the other way.
+    /// The channel in the opposite direction.
     #[must_use]
     pub fn reversed(&self) -> Self {
         Self {
@@ -155,7 +154,7 @@ impl fmt::Display for ChannelId {
     }
 }
 
-/// A message's number on its channel, from 1 on; 0 means none yet.
+/// A message's sequence number on its channel, from 1; 0 means none yet.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -175,7 +174,7 @@ impl fmt::Display for Seq {
     }
 }
 
-/// A position in one process's journal: the number of a turn, from 1 on; 0 is the empty journal.
+/// A position in one process's journal: the number of a turn, from 1; 0 is the empty journal.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -207,7 +206,7 @@ impl<'de> Deserialize<'de> for Amount {
 }
 
 impl Amount {
-    /// `None` unless `units` is positive.
+    /// The amount; `None` unless `units` is positive.
     #[must_use]
     pub fn new(units: i64) -> Option<Self> {
         (units > 0).then_some(Self(units))
@@ -226,7 +225,7 @@ impl fmt::Display for Amount {
     }
 }
 
-/// A BLAKE3 hash: of a chunk, of a part, of a journal entry.
+/// A BLAKE3 hash of a chunk, a part or a journal entry.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Hash(pub [u8; 32]);
 

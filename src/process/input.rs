@@ -1,114 +1,114 @@
-//! The inputs of a process: what clients, peers and its own node ask of it.
+//! The inputs of a process, from clients, peers and its own node.
 
 use super::clock::Hlc;
 use super::handshake::Handshake;
 use super::ids::{AccountId, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId};
 use super::message::Message;
 
-/// Something that happened to a process. What it leads to is decided once, and journaled.
+/// An event or request for a process. Its effects are decided once and journaled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// A client wants something done.
+    /// A client's operation.
     Operation {
-        /// Makes a repeat harmless.
+        /// The id that makes a retry idempotent.
         request: Option<RequestId>,
-        /// What is wanted.
+        /// The operation.
         operation: Operation,
     },
-    /// A client asks what is.
+    /// A client's read.
     Read(Read),
     /// Start a snapshot.
     Initiate {
-        /// The name of the snapshot.
+        /// The snapshot id.
         snapshot: SnapshotId,
     },
-    /// A message came over a native channel.
+    /// A message arrived on a native channel.
     Arrived {
         /// The sending process.
         from: ProcessId,
-        /// Its number on the channel.
+        /// Its sequence number on the channel.
         seq: Seq,
         /// The clock of the turn that sent it.
         time: Hlc,
-        /// What it says.
+        /// The message.
         message: Message,
     },
-    /// A message came by a unary call of a process of another make.
+    /// A message arrived by a unary call from a foreign process.
     Called {
         /// The sending process.
         from: ProcessId,
-        /// Makes a repeat harmless.
+        /// The id that makes a retry idempotent.
         message_id: Option<RequestId>,
-        /// What it says.
+        /// The message.
         message: Message,
     },
-    /// A peer has made everything up to `seq` durable.
+    /// A peer has made all messages up to `seq` durable.
     Acknowledged {
         /// The receiving process of the channel.
         to: ProcessId,
-        /// The newest sequence number it has.
+        /// The newest durable sequence number of the receiver.
         seq: Seq,
     },
-    /// A channel was opened, from either side; both ends compare what they know.
+    /// A channel opens, from either side; both ends compare what they know.
     Handshake(Box<Handshake>),
-    /// An operator has decided to go on without the store that a peer has lost.
+    /// An operator gives up the store that a peer has lost.
     Forget {
         /// The peer.
         peer: ProcessId,
     },
-    /// The part of this snapshot is in the store; its recording need not be kept.
+    /// The part of this snapshot is stored; its recording is no longer needed.
     PartStored {
-        /// Which snapshot.
+        /// The snapshot id.
         snapshot: SnapshotId,
     },
-    /// Seal the state without a snapshot, so that a restart stays short.
+    /// Seal the state without a snapshot, which bounds the replay at a restart.
     Checkpoint,
-    /// Somebody asks what was at this clock value: no later turn may belong to it, so that the answer is final.
+    /// Advance the clock past this value, so that no later turn belongs to it and an answer about it is final.
     AdvanceClock {
-        /// The clock value; the turn that answers, or one before it, is past it.
+        /// The clock value that the clock must pass in this turn, if it has not before.
         time: Hlc,
     },
 }
 
-/// What a client can want done.
+/// An operation of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
-    /// Pay in.
+    /// Pay into an account.
     Deposit {
-        /// Into which account; it opens with its first credit.
+        /// The account; its first credit opens it.
         account: AccountId,
         /// Minor units; refused unless positive.
         amount: i64,
     },
-    /// Pay out.
+    /// Pay out of an account.
     Withdraw {
-        /// From which account.
+        /// The account.
         account: AccountId,
         /// Minor units; refused unless positive.
         amount: i64,
     },
-    /// Move money, here or to another process.
+    /// Move money to an account of this process or of another one.
     Transfer {
-        /// From which account of this process.
+        /// The debited account, on this process.
         from_account: AccountId,
-        /// To which process; `None` is this one.
+        /// The receiving process; `None` is this one.
         to_process: Option<ProcessId>,
-        /// To which account there.
+        /// The credited account, on the receiving process.
         to_account: AccountId,
         /// Minor units; refused unless positive.
         amount: i64,
     },
     /// Write or, with `None`, delete a key.
     Put {
-        /// Which key.
+        /// The key.
         key: Key,
-        /// Its new value.
+        /// The new value; `None` deletes the key.
         value: Option<Box<str>>,
     },
 }
 
 impl Input {
-    /// The account that it is about, the first where there are two.
+    /// The account that the input changes; of a transfer within this process the debited one.
     #[must_use]
     pub fn account(&self) -> Option<&AccountId> {
         match self {
@@ -128,21 +128,20 @@ impl Input {
     }
 }
 
-/// What a client can ask.
+/// A read by a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Read {
     /// The balance of an account.
     Balance(AccountId),
     /// The value of a key.
     Key(Key),
-    /// How the process stands.
+    /// The state of the process and its channels.
     Status,
-    /// How far a snapshot is here.
+    /// The progress of a snapshot on this process.
     Snapshot(SnapshotId),
     /// The peers whose store was lost after a cut.
     Lost(Lsn),
 }
 
-// Whatever is asked, done and answered is moved several times on its way, and thousands at once: rare variants do not
-// make the others large.
+// Inputs are moved several times, thousands at once: rare variants must not enlarge the others.
 const _: () = assert!(size_of::<Input>() <= 112);

@@ -1,4 +1,4 @@
-//! The key-value application: each write travels over all channels, the one with the greater stamp wins.
+//! The key-value application: each write goes over all channels, and the write with the greater stamp wins.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use super::cell::Cell;
 use super::ids::Key;
 use super::message::Write;
 
-/// The keys of one process. Deletions are kept, so that an older write that comes late cannot undo them.
+/// The keys of one process. Deletions are kept, so that a late, older write cannot undo them.
 #[derive(Debug, Clone, Default)]
 pub struct KeyValues {
     writes: BTreeMap<Key, Arc<Write>>,
@@ -16,13 +16,13 @@ pub struct KeyValues {
 }
 
 impl KeyValues {
-    /// The value; `None` if it was never written or is deleted.
+    /// The value; `None` if the key was never written or is deleted.
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<&str> {
         self.writes.get(key)?.value.as_deref()
     }
 
-    /// Whether this write is newer than what is here.
+    /// Whether this write is newer than the stored one.
     #[must_use]
     pub fn is_news(&self, write: &Write) -> bool {
         self.writes
@@ -30,7 +30,7 @@ impl KeyValues {
             .is_none_or(|known| known.stamp < write.stamp)
     }
 
-    /// Takes a write over, unless a newer one is here.
+    /// Stores a write unless a newer one is stored.
     pub fn write(&mut self, write: &Arc<Write>) {
         if self.is_news(write) {
             self.delta.insert(write.key.clone());
@@ -38,12 +38,12 @@ impl KeyValues {
         }
     }
 
-    /// Sets a write found in a recorded state; it does not count as a change.
+    /// Sets a write from a recorded state; this does not count as a change.
     pub fn restore(&mut self, write: Arc<Write>) {
         self.writes.insert(write.key.clone(), write);
     }
 
-    /// Hands over what changed since the last call.
+    /// Hands over the keys changed since the last call.
     pub fn seal(&mut self) -> Vec<Cell> {
         std::mem::take(&mut self.delta)
             .iter()

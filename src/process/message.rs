@@ -1,73 +1,73 @@
-//! What a channel carries: transfers, puts and markers, in one sequence.
+//! The messages of a channel: transfers, puts and markers, in one sequence.
 
 use std::sync::Arc;
 
 use super::clock::Lamport;
 use super::ids::{AccountId, Amount, Key, Lsn, ProcessId, SnapshotId};
 
-/// A message, as it is journaled at both ends.
+/// A message as it is journaled at both ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// The sender's Lamport clock at the sending.
     pub clock: Lamport,
-    /// What it says.
+    /// The content.
     pub body: Body,
 }
 
-/// The content of a message. It is shared: a message is journaled, sent, kept until it is acknowledged, and recorded.
+/// The content of a message. It is shared, because a message is journaled, sent, kept until it is acknowledged, and recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
-    /// Money on its way.
+    /// A transfer of money.
     Transfer(Arc<Transfer>),
-    /// A write of the key-value application on its way to everyone.
+    /// A write of the key-value application.
     Put(Arc<Write>),
-    /// What separates before from after.
+    /// A marker of a snapshot.
     Marker(Arc<Marker>),
 }
 
-/// The longest value in bytes: one cell must fit a chunk of the store with room to spare.
+/// The maximum length of a value in bytes: one cell must fit well into a chunk of the store.
 pub const VALUE_BYTES_MAX: usize = 32 * 1024;
-/// The longest transfer id in bytes.
+/// The maximum length of a transfer id in bytes.
 pub const TRANSFER_ID_BYTES_MAX: usize = 512;
 
-/// Whether this can be the name of a transfer: not empty, not over [`TRANSFER_ID_BYTES_MAX`], no control characters.
+/// Whether this is a valid transfer id: 1 to [`TRANSFER_ID_BYTES_MAX`] bytes, no control characters.
 #[must_use]
 pub fn is_transfer_id(text: &str) -> bool {
     (1..=TRANSFER_ID_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
-/// Money that has left one process and not yet arrived at another.
+/// Money debited on one process and to be credited on another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transfer {
     /// Unique in the cluster.
     pub transfer_id: Box<str>,
-    /// The account it was taken from, on the sending process.
+    /// The debited account, on the sending process.
     pub from_account: AccountId,
-    /// The account it goes to, on the receiving process.
+    /// The credited account, on the receiving process.
     pub to_account: AccountId,
-    /// How much.
+    /// The amount.
     pub amount: Amount,
 }
 
-/// The name of a transfer between two accounts of one process: its turn, and its record there, from 0 on. It is not
-/// journaled, so whoever reads the journal makes it again here.
+/// The id of a transfer between two accounts of one process: its turn and the index of its record there, from 0. It is not
+/// journaled; readers of the journal compute it here.
 #[must_use]
 pub fn local_transfer_id(process: &ProcessId, position: Lsn, index: usize) -> Box<str> {
     format!("{process}@{position}.{index}").into()
 }
 
-/// A write of the key-value application; of two writes of a key the one with the greater stamp wins.
+/// A write of the key-value application. Of two writes of a key the one with the greater stamp wins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
-    /// What is written.
+    /// The key.
     pub key: Key,
     /// The new value; `None` deletes.
     pub value: Option<Box<str>>,
-    /// When, in the order that decides.
+    /// The position in the order of writes.
     pub stamp: Stamp,
 }
 
-/// The order of writes: Lamport clock, then process, so that no two are equal.
+/// The order of writes: Lamport clock, then process, so that no two stamps are equal.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp {
     /// The writer's Lamport clock.
@@ -79,15 +79,15 @@ pub struct Stamp {
 /// The marker of one snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Marker {
-    /// Which snapshot.
+    /// The snapshot id.
     pub snapshot: SnapshotId,
-    /// Who started it and assembles it.
+    /// The process that started the snapshot and assembles it.
     pub initiator: ProcessId,
 }
 
 impl Message {
-    /// A checksum over this message and, by way of `before`, those before it on its channel. Frozen: both ends of a
-    /// channel must come to the same, whatever their versions.
+    /// The checksum of this message chained to `before`, the checksum of the messages before it on its channel. Frozen: both
+    /// ends of a channel must compute the same value, whatever their versions.
     #[must_use]
     pub fn checksum(&self, before: u32) -> u32 {
         let numbers = |kind: u8, a: u64, b: u64| {
@@ -136,7 +136,7 @@ macro_rules! from_content {
 from_content!(Transfer: Transfer, Put: Write, Marker: Marker);
 
 impl Message {
-    /// The money that it carries, minor units.
+    /// The amount of the transfer, minor units; 0 for other messages.
     #[must_use]
     pub fn amount(&self) -> i128 {
         let transfer = self.body.transfer();
@@ -145,7 +145,7 @@ impl Message {
 }
 
 impl Body {
-    /// The transfer, if it is one.
+    /// The transfer, if the content is one.
     #[must_use]
     pub fn transfer(&self) -> Option<&Transfer> {
         match self {
@@ -154,7 +154,7 @@ impl Body {
         }
     }
 
-    /// The marker, if it is one.
+    /// The marker, if the content is one.
     #[must_use]
     pub fn marker(&self) -> Option<&Marker> {
         match self {
@@ -163,7 +163,7 @@ impl Body {
         }
     }
 
-    /// The value of a put, if it is one that writes.
+    /// The value of a put; `None` for a deletion and for other messages.
     #[must_use]
     pub fn value(&self) -> Option<&str> {
         match self {
@@ -172,7 +172,7 @@ impl Body {
         }
     }
 
-    /// The name on the published interface: `transfer`, `put` or `marker`.
+    /// The name in the public interface: `transfer`, `put` or `marker`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -183,7 +183,7 @@ impl Body {
     }
 }
 
-/// How a message came in.
+/// The way in which a message arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// Over a channel stream.

@@ -1,9 +1,9 @@
-//! The process: pure, deterministic, without clock, randomness, socket or file.
+//! The process: pure and deterministic, without clock, randomness, socket or file.
 //!
-//! A process is stepped in turns: [`Process::begin_turn`], [`Process::step`] for each input, [`Process::end_turn`].
-//! A step decides what an input leads to and applies it at once; the turn that ends holds the records, which the
-//! caller makes durable before it lets a reply or a message out. [`Process::replay`] applies a turn that was made
-//! durable before: `decide` is never asked again, so a change to the business rules cannot change the past.
+//! A process runs in turns: [`Process::begin_turn`], [`Process::step`] for each input, [`Process::end_turn`]. A step decides
+//! the effects of an input and applies them at once. The finished turn holds the records, which the caller must make durable
+//! before it releases a reply or a message. [`Process::replay`] applies a turn that is already durable: `decide` is not called
+//! again, so a change of the business rules cannot change the past.
 
 pub mod answer;
 mod apply;
@@ -57,39 +57,37 @@ use topology::Topology;
 pub struct Process {
     me: ProcessId,
     topology: Topology,
-    /// Of the store it is on; 0 where it is on none.
+    /// The run of the store on which the process runs; 0 without a store.
     run: u64,
-    /// Whether its store is an older copy of itself, and has made no turn since.
+    /// Whether the store was put back from an older copy and has made no turn since.
     is_put_back: bool,
-    /// Peers that are met in this run as if for the first time: its store may be an older copy, with a clock that is behind
-    /// theirs.
+    /// Recorded peers that must be recognized again in this run: the store may be an older copy, whose clock is behind theirs.
     to_meet: BTreeSet<ProcessId>,
-    /// How many snapshots this process may have started and not finished.
+    /// The maximum number of unfinished snapshots started by this process.
     open_snapshots_max: usize,
     registers: Registers,
     bank: Bank,
     keys: KeyValues,
     requests: Requests,
-    /// How many channels each recording has open: a marker must not have to look at all of them.
+    /// The number of open channels per recording, so that a marker does not visit all channels.
     open_channels: BTreeMap<SnapshotId, usize>,
-    /// The turn that is being stepped.
+    /// The turn in progress.
     turn: Turn,
     sealed: Vec<Sealed>,
     turn_weight: usize,
-    /// The weight of the records since the newest seal.
+    /// The cost of the records since the newest seal.
     unsealed: usize,
     finished: Vec<Recording>,
 }
 
 impl Process {
-    /// A process that holds nothing.
+    /// An empty process.
     #[must_use]
     pub fn new(me: ProcessId, topology: Topology, open_snapshots_max: usize) -> Self {
         Self::restore(me, topology, open_snapshots_max, Registers::default())
     }
 
-    /// A process as it was recorded; its cells come by [`Process::restore_cell`], the turns since by
-    /// [`Process::replay`].
+    /// A process from recorded registers. [`Process::restore_cell`] adds its cells, [`Process::replay`] the later turns.
     #[must_use]
     pub fn restore(
         me: ProcessId,
@@ -133,29 +131,29 @@ impl Process {
         }
     }
 
-    /// Says in which run of its store the process is from now on. It goes into the names of transfers: what a store
-    /// that was put back sends under a number of before never looks like what it had sent then.
+    /// Sets the run of the store. The run is part of transfer ids, so that transfers sent after a store was put back never have
+    /// the id of a lost one with the same sequence number.
     ///
-    /// Each peer is met in it as if for the first time: the store may turn out to be an older copy.
+    /// All peers must be recognized again, because the store may turn out to be an older copy.
     pub fn runs_as(&mut self, identity: Identity) {
         self.run = identity.run;
         self.to_meet = self.registers.peers.keys().cloned().collect();
     }
 
-    /// Says that the store of the process is an older copy that was put back: what followed its newest turn is not known, and
-    /// each peer is met as if for the first time.
+    /// Marks the store as an older copy that was put back: turns after its newest one may be lost, and all peers must be
+    /// recognized again.
     pub fn put_back(&mut self) {
         self.is_put_back = true;
         self.to_meet = self.registers.peers.keys().cloned().collect();
     }
 
-    /// Whether the journal answers for no instant before the next turn, whatever it holds.
+    /// Whether the store was put back and has made no turn since. Its journal then answers for no instant before the next turn.
     #[must_use]
     pub fn is_put_back(&self) -> bool {
         self.is_put_back
     }
 
-    /// Sets one cell of a recorded state; each cell comes once, in any order.
+    /// Sets one cell of a recorded state. Each cell is set once, in any order.
     pub fn restore_cell(&mut self, cell: Cell) {
         match cell {
             Cell::Account { account, balance } => self.bank.restore(account, balance),
@@ -165,16 +163,16 @@ impl Process {
                 answered: Some(answered),
             } => self.requests.restore(request, answered),
             Cell::Request { answered: None, .. } => {}
-            // Of a state of before they were registers.
+            // From states of formats before 6; since then snapshots are in the registers.
             Cell::Snapshot(seen) => self.registers.see(Arc::unwrap_or_clone(seen)),
         }
     }
 
-    /// Drops the channels with processes that are no more in the cluster: each was given up here, and nothing has passed
-    /// since. What that cost is in the journal, so nothing is left out of a sum.
+    /// Drops the channels with processes that have left the cluster. Each must have been given up here, with no message since;
+    /// the journal holds the settlement, so the sums stay complete.
     ///
     /// # Errors
-    /// A process that is not in the cluster, and was not given up.
+    /// A process that is not in the cluster and was not given up.
     pub fn drop_removed(&mut self) -> Result<(), ProcessId> {
         let registers = &self.registers;
         let known = registers.outgoing.keys().chain(registers.incoming.keys());
@@ -193,7 +191,7 @@ impl Process {
         Ok(())
     }
 
-    /// The turn in which the store of a peer was given up, where nothing has happened between the two since.
+    /// The turn that gave up the store of a peer, if no message has passed between the two since.
     #[must_use]
     pub fn has_forgotten(&self, peer: &ProcessId) -> Option<Lsn> {
         let registers = &self.registers;
@@ -205,8 +203,8 @@ impl Process {
         forgotten.filter(|_| registers.is_given_up(peer) && !is_met_again())
     }
 
-    /// Opens a turn. `wall_us` is what the wall clock shows (it only labels); `newest` the greatest clock among the
-    /// messages that may be stepped in this turn, which the turn's clock will pass.
+    /// Opens a turn. `wall_us` is the wall clock in microseconds, used only as a label. `newest` is the greatest clock of the
+    /// messages that may be stepped in this turn; the turn's clock passes it.
     pub fn begin_turn(&mut self, wall_us: u64, newest: Hlc) {
         self.turn_weight = 0;
         self.turn = Turn {
@@ -223,7 +221,7 @@ impl Process {
         !self.turn.records.is_empty() && self.would_seal(input)
     }
 
-    /// Decides what an input leads to, applies it, and says what to answer once the turn is durable.
+    /// Decides and applies an input. Returns the reply to send once the turn is durable.
     pub fn step(&mut self, input: Input) -> Reply {
         debug_assert!(
             !self.wants_own_turn(&input),
@@ -235,7 +233,7 @@ impl Process {
             self.turn_weight += record.cost();
             self.turn.records.push(record);
         }
-        // Not before the records: a state that they seal is the one before this turn, as it will be in a replay.
+        // Set after the records, so that a state that they seal has the clock of the turn before, as in a replay.
         self.turn.clock = effects.clock;
         self.registers.clock = effects.clock;
         if let (Some(refused), Reply::Operation(answer)) = (effects.refused, &effects.reply) {
@@ -246,19 +244,19 @@ impl Process {
         effects.reply
     }
 
-    /// The weight of the records in the turn so far.
+    /// The cost of the records in the turn so far.
     #[must_use]
     pub fn turn_weight(&self) -> usize {
         self.turn_weight
     }
 
-    /// The weight of the records that a restart would have to apply.
+    /// The cost of the records that a restart would replay.
     #[must_use]
     pub fn unsealed(&self) -> usize {
         self.unsealed
     }
 
-    /// Closes the turn. One without records changed nothing and needs no commit.
+    /// Closes the turn. A turn without records changed nothing and needs no commit.
     pub fn end_turn(&mut self) -> Turn {
         if !self.turn.records.is_empty() {
             self.registers.position = self.turn.position;
@@ -267,10 +265,10 @@ impl Process {
         std::mem::take(&mut self.turn)
     }
 
-    /// Applies a turn that was made durable before.
+    /// Applies a durable turn.
     ///
     /// # Panics
-    /// If the turn is not the next one: the journal has a gap, and its reader has not noticed.
+    /// If the turn is not the next one: the journal has a gap that its reader has not detected.
     pub fn replay(&mut self, turn: &Turn) {
         assert_eq!(
             turn.position,
@@ -289,24 +287,24 @@ impl Process {
         self.registers.clock = turn.clock;
     }
 
-    /// States that were recorded since the last call, oldest first; they are to be written in this order.
+    /// The states recorded since the last call, oldest first. They must be written in this order.
     pub fn take_sealed(&mut self) -> Vec<Sealed> {
         std::mem::take(&mut self.sealed)
     }
 
-    /// Recordings that have ended since the last call: finished, or without the markers that were lost. Each is answered by
+    /// The recordings that ended since the last call: finished, or waiting only for lost markers. Each is answered by
     /// [`Input::PartStored`].
     pub fn take_finished(&mut self) -> Vec<Recording> {
         std::mem::take(&mut self.finished)
     }
 
-    /// Whose process this is.
+    /// The id of the process.
     #[must_use]
     pub fn id(&self) -> &ProcessId {
         &self.me
     }
 
-    /// The processes and channels around it.
+    /// The processes and channels of the cluster.
     #[must_use]
     pub fn topology(&self) -> &Topology {
         &self.topology
@@ -324,7 +322,7 @@ impl Process {
         &self.bank
     }
 
-    /// Every snapshot whose state this process has recorded.
+    /// The snapshots whose state this process has recorded and still remembers.
     #[must_use]
     pub fn snapshots(&self) -> &Snapshots {
         &self.registers.snapshots

@@ -1,37 +1,37 @@
-//! What a record does to money, for all that read it from the journal: the figures of a process, differences, the index of
-//! accounts. A statement says besides how it shows each record. `apply` does the same to the bank itself, and `store check`
-//! recomputes it independently.
+//! The effects of a record on money, used by all readers of the journal: the totals of a process, differences, the account
+//! index. Statements add how each record is shown. `apply` makes the same changes to the bank, and `store check` computes them
+//! independently.
 
 use super::ids::{AccountId, Amount, ProcessId, Seq};
 use super::message::Message;
 use super::record::{Record, Turn};
 
-/// What a record posts to accounts: at most one is debited and one credited.
+/// The accounts that a record changes: at most one debit and one credit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Postings<'a> {
-    /// The account whose balance falls.
+    /// The debited account.
     pub debit: Option<Posting<'a>>,
-    /// The account whose balance rises.
+    /// The credited account.
     pub credit: Option<Posting<'a>>,
 }
 
-/// One account and the amount posted to it.
+/// An account and the amount posted to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Posting<'a> {
     /// The account.
     pub account: &'a AccountId,
-    /// The amount, always positive.
+    /// The amount.
     pub amount: Amount,
 }
 
 impl<'a> Postings<'a> {
-    /// The accounts; the debited one comes first.
+    /// The accounts, the debited one first.
     pub fn accounts(self) -> impl Iterator<Item = &'a AccountId> {
         let both = self.debit.into_iter().chain(self.credit);
         both.map(|posting| posting.account)
     }
 
-    /// The accounts, and what is added to each, minor units; negative for the debit, which comes first.
+    /// The accounts, each with the change of its balance in minor units; the debit comes first and is negative.
     pub fn changes(self) -> impl Iterator<Item = (&'a AccountId, i128)> {
         let units = |posting: Posting<'a>| (posting.account, i128::from(posting.amount.units()));
         let debit = self.debit.map(units);
@@ -61,14 +61,14 @@ impl<'a> Postings<'a> {
 pub struct Dispatch {
     /// The receiving process.
     pub to: ProcessId,
-    /// The number of the message on the channel.
+    /// The sequence number of the message on the channel.
     pub seq: Seq,
     /// The message.
     pub message: Message,
 }
 
 impl Record {
-    /// What the record posts to accounts.
+    /// The postings of the record.
     #[must_use]
     #[inline]
     pub fn postings(&self) -> Postings<'_> {
@@ -92,7 +92,7 @@ impl Record {
                 }
                 None => Postings::default(),
             },
-            // No account of this cluster ever held what is carried.
+            // A carried transfer was debited from no account of this cluster.
             Self::Carried { .. }
             | Self::Forgotten { .. }
             | Self::Written(_)
@@ -109,14 +109,14 @@ impl Record {
         }
     }
 
-    /// What comes into the cluster by the record, minor units: a deposit, or, below zero, a withdrawal.
+    /// The money that enters the cluster with the record, minor units: positive for a deposit, negative for a withdrawal.
     #[must_use]
     #[inline]
     pub fn from_outside(&self) -> i128 {
         match self {
             Self::Deposited { amount, .. } => i128::from(amount.units()),
             Self::Withdrawn { amount, .. } => -i128::from(amount.units()),
-            // What is in the channels of a new cluster was paid in.
+            // The messages in the channels of a restored cluster count as deposits.
             Self::Carried { message, .. } => message.amount(),
             Self::Forgotten { written_off, .. } => -*written_off,
             Self::Moved { .. }
@@ -136,7 +136,7 @@ impl Record {
         }
     }
 
-    /// The message that the record puts on a channel, if it does.
+    /// The message that the record puts on a channel, if any.
     #[must_use]
     pub fn into_dispatch(self) -> Option<Dispatch> {
         match self {
@@ -164,19 +164,19 @@ impl Record {
 }
 
 impl Turn {
-    /// The accounts that it changes, in order.
+    /// The accounts that the turn changes, in order.
     pub fn accounts(&self) -> impl Iterator<Item = &AccountId> {
         let records = self.records.iter();
         records.flat_map(|record| record.postings().accounts())
     }
 
-    /// The accounts that it changes, and what it adds to each, minor units, in order; negative for a debit.
+    /// The accounts that the turn changes, each with the change of its balance in minor units, in order; negative for a debit.
     pub fn changes(&self) -> impl Iterator<Item = (&AccountId, i128)> {
         let records = self.records.iter();
         records.flat_map(|record| record.postings().changes())
     }
 
-    /// The messages that it puts on channels, in order.
+    /// The messages that the turn puts on channels, in order.
     pub fn into_dispatches(self) -> impl Iterator<Item = Dispatch> {
         let records = self.records.into_iter();
         records.filter_map(Record::into_dispatch)

@@ -1,4 +1,4 @@
-//! Records: the durable facts of a process, and the turns that make them durable together.
+//! Records, the durable facts of a process, and turns, which make them durable together.
 
 use std::sync::Arc;
 
@@ -8,150 +8,150 @@ use super::identity::Identity;
 use super::ids::{AccountId, Amount, Lsn, ProcessId, RequestId, Seq, SnapshotId};
 use super::message::{Message, Way, Write};
 
-/// One durable fact. `apply` of all records in order is the process.
+/// One durable fact. Applying all records in order yields the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record {
-    /// Money paid in.
+    /// Money was paid in.
     Deposited {
-        /// Where.
+        /// The credited account.
         account: AccountId,
-        /// How much.
+        /// The amount.
         amount: Amount,
     },
-    /// Money paid out.
+    /// Money was paid out.
     Withdrawn {
-        /// Where.
+        /// The debited account.
         account: AccountId,
-        /// How much.
+        /// The amount.
         amount: Amount,
     },
-    /// Money moved between two accounts of this process.
+    /// Money was moved between two accounts of this process.
     Moved {
-        /// Whence.
+        /// The debited account.
         from: AccountId,
-        /// Whither.
+        /// The credited account.
         to: AccountId,
-        /// How much.
+        /// The amount.
         amount: Amount,
     },
-    /// A key written here.
+    /// A key was written on this process.
     Written(Arc<Write>),
-    /// A message put on a channel; a transfer is debited by this.
+    /// A message was put on a channel; a transfer is debited by this record.
     Sent {
         /// The receiving process.
         to: ProcessId,
-        /// Its number on the channel.
+        /// Its sequence number on the channel.
         seq: Seq,
-        /// What it says.
+        /// The message.
         message: Message,
     },
-    /// A message taken from a channel; a transfer is credited by this.
+    /// A message was taken from a channel; a transfer is credited by this record.
     Delivered {
         /// The sending process.
         from: ProcessId,
-        /// Its number on the channel.
+        /// Its sequence number on the channel.
         seq: Seq,
-        /// How it came.
+        /// The way in which it arrived.
         way: Way,
-        /// Where the money went instead, if the named account could not take it: seldom.
+        /// The account that was credited instead, where the named account would overflow. Boxed because it is rare.
         suspense: Option<Box<AccountId>>,
-        /// What it says.
+        /// The message.
         message: Message,
     },
-    /// A peer's acknowledgement.
+    /// A peer has acknowledged messages.
     Acknowledged {
         /// The receiving process of the channel.
         to: ProcessId,
-        /// The newest sequence number it has.
+        /// The newest durable sequence number of the receiver.
         seq: Seq,
     },
-    /// Who a peer is, as programs before format 2 noted it: without its run.
+    /// The identity of a peer as recorded before format 2, without its run.
     RecognizedOnce {
         /// The peer.
         peer: ProcessId,
-        /// Its store.
+        /// Its store id.
         store: [u8; 16],
-        /// Its boot.
+        /// Its boot number.
         boot: u64,
     },
-    /// The own state was recorded, as it was before this turn. Always the first record of its turn.
+    /// The state before this turn was recorded. Always the first record of its turn.
     StateRecorded {
-        /// Which snapshot.
+        /// The snapshot id.
         snapshot: SnapshotId,
-        /// Who started it.
+        /// The process that started the snapshot.
         initiator: ProcessId,
-        /// The origins of the channels that are recorded from now on.
+        /// The origins of the incoming channels that are recorded from here on.
         channels: Vec<ProcessId>,
     },
-    /// A part is in the store.
+    /// A part was stored.
     PartStored {
-        /// Which snapshot.
+        /// The snapshot id.
         snapshot: SnapshotId,
     },
-    /// The state was sealed, as it was before this turn. Always the first record of its turn.
+    /// The state before this turn was sealed. Always the first record of its turn.
     Checkpointed,
-    /// A named request was done, and is answered for good. Journals of format 4 or before hold refusals as well.
+    /// A request with an id succeeded, and its answer is final. Journals of formats up to 4 also hold refusals.
     Answered {
-        /// What the client called it.
+        /// The request id that the client chose.
         request: RequestId,
-        /// Of the operation, to notice another one under the same name.
+        /// The fingerprint of the operation, which detects another one under the same id.
         fingerprint: u64,
-        /// What was answered.
+        /// The answer.
         outcome: Outcome,
     },
-    /// So many of the oldest answers are remembered no more, so that they take no more room than they may.
+    /// The oldest answers were forgotten to keep the memory for answers within its limit.
     AnswersForgotten {
-        /// How many.
+        /// The number of answers.
         count: u32,
     },
-    /// Who a peer is.
+    /// A peer was recognized.
     Recognized {
         /// The peer.
         peer: ProcessId,
-        /// Who it is.
+        /// Its store and start.
         identity: Identity,
     },
-    /// The clock of a peer that was met was too far ahead to be followed. Always before its [`Record::Recognized`].
+    /// The clock of a recognized peer was too far ahead to be followed. Always before its [`Record::Recognized`].
     Unfollowed {
         /// The peer.
         peer: ProcessId,
-        /// What it showed.
+        /// The clock that the peer showed.
         time: Hlc,
     },
-    /// The store of a peer is lost, and what is between it and this process is settled: its channels begin anew.
+    /// The store of a peer was given up and its money settled. The channels between the two start again at sequence number 1.
     Forgotten {
         /// The peer.
         peer: ProcessId,
-        /// What had been sent to it, less what had been delivered from it, minor units: a withdrawal from the
-        /// cluster, or, below zero, a deposit.
+        /// The amount sent to the peer less the amount delivered from it, minor units. Positive counts as a withdrawal from the
+        /// cluster, negative as a deposit.
         written_off: i128,
     },
-    /// The clock has passed what somebody asked about; nothing else happened.
+    /// The clock passed an instant that was asked about; nothing else happened.
     ClockAdvanced,
-    /// A message that was in a channel when the global state was recorded that this store was restored from, put on
-    /// the channel again. Its transfer is debited nowhere, and counts as a deposit.
+    /// A message from a channel of the global state that this store was restored from, put on the channel again. Its transfer
+    /// debits no account and counts as a deposit.
     Carried {
         /// The receiving process.
         to: ProcessId,
-        /// Its number on the channel.
+        /// Its sequence number on the channel.
         seq: Seq,
-        /// What it says.
+        /// The message.
         message: Message,
     },
 }
 
-/// The records of one step, which become durable together or not at all.
+/// The records of one step, made durable atomically.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Turn {
     /// Its position in the journal.
     pub position: Lsn,
-    /// Its clock value; all its records and messages share it.
+    /// Its clock value, shared by all its records and messages.
     pub time: Hlc,
     /// The Lamport clock after it.
     pub clock: Lamport,
-    /// What happened.
+    /// The records, in order.
     pub records: Vec<Record>,
 }
 
-// Records are moved several times, and thousands of them at once: rare variants do not make the others large.
+// Records are moved several times, thousands at once: rare variants must not enlarge the others.
 const _: () = assert!(size_of::<Record>() <= 80);

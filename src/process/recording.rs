@@ -1,4 +1,4 @@
-//! What a process remembers of snapshots: the progress of each recording, and which snapshots it has recorded.
+//! What a process keeps of snapshots: the progress of each recording, and the snapshots it has recorded.
 
 use std::collections::BTreeMap;
 
@@ -6,30 +6,30 @@ use super::cell::SeenSnapshot;
 use super::channel::Flow;
 use super::ids::{Lsn, ProcessId, SnapshotId};
 
-/// A process's progress in one snapshot: its cut, and which incoming channels are still open.
+/// A process's progress in one snapshot: its cut, and the incoming channels that are still open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recording {
-    /// Which snapshot.
+    /// The snapshot id.
     pub snapshot: SnapshotId,
-    /// Who started it.
+    /// The process that started it.
     pub initiator: ProcessId,
     /// The turn after which the state was recorded.
     pub cut: Lsn,
-    /// Every incoming channel.
+    /// All incoming channels, by origin.
     pub channels: BTreeMap<ProcessId, ChannelRecording>,
 }
 
-/// What is recorded of one incoming channel: a range of its sequence, never the messages themselves.
+/// The recording of one incoming channel: a range of sequence numbers, not the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChannelRecording {
-    /// What had been delivered when the state was recorded.
+    /// The totals of what had been delivered when the state was recorded.
     pub opened: Flow,
-    /// What had been delivered before the marker, and the turn that delivered the marker.
+    /// The totals of what had been delivered before the marker, and the turn that delivered the marker; `None` while open.
     pub closed: Option<(Flow, Lsn)>,
 }
 
 impl Recording {
-    /// The channels whose marker is still to come.
+    /// The channels whose marker has not arrived.
     pub fn open(&self) -> impl Iterator<Item = &ProcessId> {
         self.channels
             .iter()
@@ -37,13 +37,13 @@ impl Recording {
             .map(|(from, _)| from)
     }
 
-    /// Whether the markers of all channels have come.
+    /// Whether the markers of all channels have arrived.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.open().next().is_none()
     }
 
-    /// Closes the channel from `from`, and says whether it was open until now.
+    /// Closes the channel from `from`. Returns whether it was open.
     pub(super) fn close(&mut self, from: &ProcessId, before_marker: Flow, position: Lsn) -> bool {
         let channel = self.channels.get_mut(from);
         let Some(channel) = channel.filter(|channel| channel.closed.is_none()) else {
@@ -54,28 +54,28 @@ impl Recording {
     }
 }
 
-/// So many snapshots are remembered beside those whose recording is not over.
+/// The number of snapshots remembered besides those with an unfinished recording.
 const REMEMBERED: usize = 128;
 
-/// The snapshots that this process has recorded its state for and still knows: those whose recording is not over, and the
-/// newest of the others, however many there ever were.
+/// The snapshots whose state this process has recorded and that it remembers: all with an unfinished recording, and the newest
+/// of the others, so that the size is bounded.
 ///
-/// A marker of a snapshot that is over comes no more: each process sends one on each channel, and a recording is over when
-/// all have come. Whether an id was used before is for the history to say.
+/// No marker of a finished recording arrives any more: each process sends one per channel, and a recording finishes when all
+/// have arrived. Whether an id was used before is answered by the history.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Snapshots {
-    /// By cut: a turn records one state at most.
+    /// By cut; a turn records at most one state.
     seen: BTreeMap<Lsn, (SnapshotId, ProcessId)>,
 }
 
 impl Snapshots {
-    /// Whether the state was recorded for this snapshot, as far as it is known.
+    /// Whether the state was recorded for this snapshot, as far as remembered.
     #[must_use]
     pub fn has_seen(&self, snapshot: &SnapshotId) -> bool {
         self.get(snapshot).is_some()
     }
 
-    /// Its initiator and cut.
+    /// The initiator and the cut of a snapshot.
     #[must_use]
     pub fn get(&self, snapshot: &SnapshotId) -> Option<(&ProcessId, Lsn)> {
         let mut newest_first = self.iter().rev();
@@ -83,13 +83,13 @@ impl Snapshots {
         Some((initiator, cut))
     }
 
-    /// Every snapshot with its initiator and cut, in the order of the cuts.
+    /// The snapshots with initiator and cut, in order of the cuts.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&SnapshotId, &ProcessId, Lsn)> {
         let seen = self.seen.iter();
         seen.map(|(cut, (snapshot, initiator))| (snapshot, initiator, *cut))
     }
 
-    // Forgets the oldest that are over.
+    // Adds a snapshot, and drops the oldest finished ones beyond `REMEMBERED`.
     pub(super) fn see(&mut self, seen: SeenSnapshot, is_open: impl Fn(&SnapshotId) -> bool) {
         self.seen.insert(seen.cut, (seen.snapshot, seen.initiator));
         let over = self.iter().filter(|(snapshot, ..)| !is_open(snapshot));

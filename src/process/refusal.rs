@@ -1,71 +1,71 @@
-//! Why something was not done: a rule of the bank, of the channels or of the snapshots.
+//! Refusals: the rule of the bank, the channels or the snapshots that an input violates.
 
 use super::ids::{AccountId, ChannelId, ProcessId, RequestId, Seq};
 use super::message::Way;
 
-/// A refusal, with a sentence a person can act on.
+/// A refusal. The sentence says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// An amount of zero or less.
+    /// The amount is zero or negative.
     #[error("the amount is {0}; it must be at least 1")]
     Amount(i64),
-    /// Nothing was ever credited to the account.
+    /// The account does not exist: it was never credited.
     #[error(
         "there is no account {0:?} on this process, where it opens with its first credit. Every process has accounts of \
          its own: give the operation to the one that keeps it (in commands --process)"
     )]
     UnknownAccount(AccountId),
-    /// Less money than asked for.
+    /// The balance is less than the amount.
     #[error("insufficient funds: account {account:?} holds {balance}, and {amount} was asked for")]
     InsufficientFunds {
-        /// Which account.
+        /// The account.
         account: AccountId,
-        /// What it holds.
+        /// Its balance, minor units.
         balance: i64,
-        /// What was asked for.
+        /// The requested amount, minor units.
         amount: i64,
     },
-    /// A balance would pass the greatest number.
+    /// The balance would exceed `i64::MAX`.
     #[error("overflow: the balance of account {0:?} would pass {max}", max = i64::MAX)]
     Overflow(AccountId),
-    /// A process outside of the cluster.
+    /// The process is not in the cluster.
     #[error("there is no process {0:?} in this cluster")]
     UnknownProcess(ProcessId),
-    /// No channel leads there.
+    /// The topology has no such channel.
     #[error(
         "no channel leads from {from:?} to {to:?}; send by way of a process that has one",
         from = .0.from, to = .0.to
     )]
     NoChannel(Box<ChannelId>),
-    /// A value that is too long for the store.
+    /// The value is longer than the store allows.
     #[error("the value has {0} bytes; at most {max} are allowed", max = super::message::VALUE_BYTES_MAX)]
     ValueTooLong(u64),
-    /// One request id for two different operations.
+    /// The request id was used for another operation.
     #[error("request id {0:?} was used for another operation; draw a new one")]
     RequestReused(RequestId),
-    /// Too many snapshots that this process started are not finished.
+    /// Too many snapshots started by this process are unfinished.
     #[error("{0} snapshots started here are still open; wait until one of them is complete")]
     TooManySnapshots(u64),
-    /// A sequence number that leaves one out.
+    /// A sequence number was skipped.
     #[error(
         "gap on the channel from {from:?}: {arrived} arrived, {expected} was expected; the channel is stopped"
     )]
     Gap {
         /// The sending process.
         from: ProcessId,
-        /// The number that should have come.
+        /// The next sequence number.
         expected: Seq,
-        /// The number that came.
+        /// The sequence number of the message.
         arrived: Seq,
     },
-    /// Unary calls on a channel that a native stream uses, or the other way round.
+    /// A unary call on a channel with native streams, or the reverse.
     #[error("the channel from {from:?} is used {used}; it cannot be used {asked} as well")]
     OtherWay {
         /// The sending process.
         from: ProcessId,
-        /// How it is used.
+        /// The way in which it is used.
         used: Way,
-        /// How it was tried.
+        /// The way in which it was tried.
         asked: Way,
     },
     /// The peer runs on another store than before.
@@ -81,10 +81,10 @@ pub enum Refusal {
         peer: ProcessId,
         /// Its boot number now.
         boot: u64,
-        /// The greatest boot number that was seen.
+        /// The greatest boot number seen.
         known: u64,
     },
-    /// The peer runs on a store that an operator has given up here.
+    /// The peer runs on a store that an operator has given up on this node.
     #[error(
         "process {peer:?} came with store {store}, which was given up here: what it held is written off; start it on \
          an empty directory (see docs/operations.md)"
@@ -92,21 +92,21 @@ pub enum Refusal {
     GivenUp {
         /// The peer.
         peer: ProcessId,
-        /// The store, in hexadecimal.
+        /// The store id, in hexadecimal.
         store: Box<str>,
     },
     /// The two ends of a channel contradict each other.
     #[error("{0}")]
     Diverged(Box<Diverged>),
-    /// Two copies of one store are running, or one was put back without its newest start.
+    /// Two copies of one store are running, or a copy was put back that lacks the newest start.
     #[error("{0}")]
     OtherRun(Box<OtherRun>),
 }
 
-// Every reply to an operation has room for one, and is moved several times: what is long is behind a pointer.
+// Every reply to an operation has space for a refusal and is moved several times: long variants are boxed.
 const _: () = assert!(size_of::<Refusal>() <= 48);
 
-/// A peer on another store than before.
+/// The peer runs on another store than before.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "process {peer:?} came with store {store}, and had come with store {known} before: wiped, or another process under \
@@ -115,9 +115,9 @@ const _: () = assert!(size_of::<Refusal>() <= 48);
 pub struct OtherStore {
     /// The peer.
     pub peer: ProcessId,
-    /// The store it has now, in hexadecimal.
+    /// Its present store id, in hexadecimal.
     pub store: Box<str>,
-    /// The store it had.
+    /// The store id seen before, in hexadecimal.
     pub known: Box<str>,
 }
 
@@ -132,13 +132,13 @@ pub struct Diverged {
     pub from: ProcessId,
     /// The receiving process.
     pub to: ProcessId,
-    /// Whose store is behind.
+    /// The process whose store has lost data.
     pub lost_by: ProcessId,
-    /// Both figures.
+    /// The figures of both ends, as text.
     pub figures: Box<str>,
 }
 
-/// Another run under a boot number that was seen.
+/// The peer runs under a boot number that another run has used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "process {peer:?} came with boot {boot} as run {run:016x}, and had come with that boot as run {known:016x} before: \
@@ -147,9 +147,9 @@ pub struct Diverged {
 pub struct OtherRun {
     /// The peer.
     pub peer: ProcessId,
-    /// Its boot number, then and now.
+    /// Its boot number, the same in both runs.
     pub boot: u64,
-    /// Its run now.
+    /// Its present run.
     pub run: u64,
     /// The run that was seen first.
     pub known: u64,
@@ -168,7 +168,7 @@ macro_rules! from_boxed {
 from_boxed!(OtherStore, Diverged, OtherRun);
 
 impl Refusal {
-    /// A stable name, for programs: the end of the `type` in problem documents.
+    /// A stable name for programs: the end of the `type` in problem documents.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {

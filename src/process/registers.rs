@@ -1,4 +1,4 @@
-//! What a process is besides its cells: clocks, positions, channels, recordings. Small, whatever it holds.
+//! The registers of a process, its state besides the cells: clocks, positions, channels, recordings.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,12 @@ use super::identity::Identity;
 use super::ids::{Lsn, ProcessId, SnapshotId};
 use super::recording::{Recording, Snapshots};
 
-/// The registers of a process; their size depends on channels and open snapshots, never on accounts.
+/// The registers of a process. Their size depends on the number of channels and open snapshots, not on that of accounts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Registers {
     /// The newest turn.
     pub position: Lsn,
-    /// Its hybrid clock.
+    /// Its hybrid logical clock.
     pub time: Hlc,
     /// The Lamport clock after it.
     pub clock: Lamport,
@@ -22,28 +22,28 @@ pub struct Registers {
     pub deposits: i128,
     /// The sum of all withdrawals so far, minor units.
     pub withdrawals: i128,
-    /// Channels to others.
+    /// The channels to other processes, by destination.
     pub outgoing: BTreeMap<ProcessId, Outgoing>,
-    /// Channels from others.
+    /// The channels from other processes, by origin.
     pub incoming: BTreeMap<ProcessId, Incoming>,
-    /// Snapshots whose part is not stored yet.
+    /// The snapshots whose part is not stored yet.
     pub recordings: BTreeMap<SnapshotId, Recording>,
-    /// Peers that have been met.
+    /// The recognized peers.
     pub peers: BTreeMap<ProcessId, Identity>,
-    /// Peers whose store was lost, and the newest turn that settled it.
+    /// The peers whose store was lost, with the newest turn that settled it.
     pub forgotten: BTreeMap<ProcessId, Lsn>,
-    /// The newest snapshot known here, and its initiator.
+    /// The newest snapshot known to this process, and its initiator.
     pub newest: Option<(SnapshotId, ProcessId)>,
-    /// How many snapshots this process started.
+    /// The number of snapshots that this process started.
     pub snapshots_initiated: u64,
-    /// How many snapshots this process recorded its state for.
+    /// The number of snapshots for which this process recorded its state.
     pub snapshots_participated: u64,
-    /// The snapshots that are not over, and the newest others.
+    /// The snapshots with an unfinished recording, and the newest others.
     pub snapshots: Snapshots,
 }
 
 impl Registers {
-    /// Whether the store of a peer was lost after this cut: a marker that was to come from it never comes.
+    /// Whether the store of a peer was lost after this cut. A marker that is still missing from it is lost too.
     #[must_use]
     pub fn is_lost_since(&self, peer: &ProcessId, cut: Lsn) -> bool {
         self.forgotten.get(peer).is_some_and(|lost| *lost > cut)
@@ -57,7 +57,7 @@ impl Registers {
         lost.cloned().collect()
     }
 
-    /// Whether the store of a peer was given up, and nothing has passed between the two since.
+    /// Whether the store of a peer was given up and no message has passed between the two since.
     #[must_use]
     pub fn is_given_up(&self, peer: &ProcessId) -> bool {
         let sent = self.outgoing.get(peer).map(|channel| channel.sent);
@@ -66,21 +66,21 @@ impl Registers {
         self.forgotten.contains_key(peer) && flows.all(|flow| flow == Flow::default())
     }
 
-    /// Whether nothing more comes to a recording: every marker that it still waits for was lost.
+    /// Whether a recording is over: no marker is missing, or only lost ones.
     #[must_use]
     pub fn has_ended(&self, recording: &Recording) -> bool {
         let mut open = recording.open();
         open.all(|from| self.is_lost_since(from, recording.cut))
     }
 
-    /// Remembers a snapshot whose state was recorded.
+    /// Adds a snapshot whose state was recorded.
     pub(super) fn see(&mut self, seen: SeenSnapshot) {
         let recordings = &self.recordings;
         let is_open = |snapshot: &SnapshotId| recordings.contains_key(snapshot);
         self.snapshots.see(seen, is_open);
     }
 
-    /// Whether a recording waits for a marker that was lost.
+    /// Whether a recording waits for a lost marker.
     #[must_use]
     pub fn waits_in_vain(&self, recording: &Recording) -> bool {
         let mut open = recording.open();
@@ -88,19 +88,19 @@ impl Registers {
     }
 }
 
-/// What a recording hands over: the registers at the cut, and the cells that changed since the seal before.
+/// What a recording hands over: the registers at the cut, and the cells changed since the seal before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sealed {
-    /// The snapshot it was recorded for; `None` for a checkpoint.
+    /// The snapshot for which it was recorded; `None` for a checkpoint.
     pub snapshot: Option<SnapshotId>,
     /// The clock of the turn that recorded it.
     pub time: Hlc,
     /// The registers at the cut.
     pub registers: Registers,
-    /// How many accounts there were at the cut.
+    /// The number of accounts at the cut.
     pub accounts: u64,
-    /// The sum of their balances.
+    /// The sum of their balances, minor units.
     pub balance_total: i128,
-    /// What changed.
+    /// The changed cells.
     pub cells: CellChanges,
 }

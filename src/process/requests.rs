@@ -1,7 +1,7 @@
-//! Answers that are remembered, so that a repeated request is harmless.
+//! Remembered answers, which make repeated requests idempotent.
 //!
-//! What was done is journaled and is part of every recorded state, within bounds. A refusal has changed nothing: it is
-//! remembered in memory alone, and after a restart its request is decided anew. Nothing durable depends on it.
+//! Successes are journaled and are part of every recorded state, within limits. A refusal has changed nothing: it is remembered
+//! only in memory, and after a restart its request is decided again. Nothing durable depends on it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,37 +14,37 @@ use super::ids::{ProcessId, RequestId};
 use super::input::Operation;
 use super::message::Body;
 
-/// How many answers a process remembers; the oldest are forgotten first.
+/// The maximum number of remembered answers; the oldest are dropped first.
 pub const REQUESTS_KEPT_MAX: usize = 262_144;
 
-/// What they may take in memory and in a recorded state, bytes: enough for as many with names of 48 bytes.
+/// The maximum size of the answers in memory and in a recorded state, bytes: enough for the full number with ids of 48 bytes.
 const KEPT_BYTES_MAX: usize = 32 << 20;
-/// Of an answer beside its name and that of its transfer: about what it takes in a recorded state.
+/// The approximate size of an answer in a recorded state without its request id and transfer id, bytes.
 const ANSWER_BYTES: usize = 72;
-/// The same of a refusal in a journal of format 4 or before.
+/// The additional size of a refusal in a journal of formats up to 4, bytes.
 const REFUSAL_BYTES: usize = 512;
 
-/// How many refusals a process remembers; each takes some hundred bytes.
+/// The maximum number of remembered refusals, each some hundred bytes.
 const REFUSALS_KEPT_MAX: usize = 32_768;
 
-/// Room for the fields of most operations, bytes.
+/// The initial capacity for the fields of an operation, bytes; enough for most.
 const FINGERPRINTED: usize = 256;
 
 /// The remembered answers of one process.
 #[derive(Debug, Clone, Default)]
 pub struct Requests {
     answers: AHashMap<RequestId, Arc<Answered>>,
-    /// By their ordinals, oldest first, but for those that were restored since an answer was remembered.
+    /// By ordinal, oldest first, except after answers were restored: the next change sorts them.
     order: VecDeque<(u64, RequestId)>,
     are_in_order: bool,
-    /// Of all answers.
+    /// The size of all answers, bytes.
     bytes: usize,
-    /// What was remembered and forgotten since the last seal.
+    /// The answers added and dropped since the last seal.
     delta: Vec<Cell>,
     refusals: Refusals,
 }
 
-/// What was refused in this life of the process.
+/// The refusals since the process was started.
 #[derive(Debug, Clone, Default)]
 struct Refusals {
     answers: AHashMap<RequestId, Answered>,
@@ -53,17 +53,17 @@ struct Refusals {
 }
 
 impl Requests {
-    /// What was answered to a request of this name.
+    /// The answer to the request with this id.
     #[must_use]
     pub fn get(&self, request: &RequestId) -> Option<&Answered> {
         let done = self.answers.get(request).map(Arc::as_ref);
         done.or_else(|| self.refusals.answers.get(request))
     }
 
-    /// How many of the oldest answers are to be forgotten, so that one more with this name and transfer has room.
+    /// The number of the oldest answers to drop, so that one more with this request id and transfer id stays within the limit.
     #[must_use]
     pub fn too_many_for(&self, request: &RequestId, transfer: Option<&str>) -> u32 {
-        // Restored ones are put in order by the next change; until then nothing is forgotten.
+        // Restored answers are sorted by the next change; until then none is dropped.
         if !self.are_in_order {
             return 0;
         }
@@ -82,7 +82,7 @@ impl Requests {
         count
     }
 
-    /// Remembers a refusal for as long as the process lives.
+    /// Remembers a refusal until the process ends.
     pub fn refuse(&mut self, request: RequestId, fingerprint: u64, answer: Answer) {
         let Refusals { answers, order } = &mut self.refusals;
         let ordinal = 0;
@@ -101,7 +101,7 @@ impl Requests {
         }
     }
 
-    /// Forgets so many of the oldest answers.
+    /// Drops this many of the oldest answers.
     pub fn forget(&mut self, count: u32) {
         self.put_in_order();
         for _ in 0..count {
@@ -109,7 +109,7 @@ impl Requests {
         }
     }
 
-    /// Remembers an answer and forgets the oldest if there are too many.
+    /// Remembers an answer and drops the oldest ones beyond the limit.
     pub fn remember(&mut self, request: &RequestId, fingerprint: u64, answer: Answer) {
         self.put_in_order();
         let ordinal = self.order.back().map_or(1, |(last, _)| last + 1);
@@ -148,7 +148,7 @@ impl Requests {
         }
     }
 
-    /// Sets an answer found in a recorded state; it does not count as a change.
+    /// Sets an answer from a recorded state; this does not count as a change.
     pub fn restore(&mut self, request: RequestId, answered: Arc<Answered>) {
         self.are_in_order = false;
         self.bytes += bytes_of(&request, &answered);
@@ -156,13 +156,13 @@ impl Requests {
         self.answers.insert(request, answered);
     }
 
-    /// Hands over what changed since the last call. Takes constant time.
+    /// Hands over the changes since the last call, in constant time.
     pub fn seal(&mut self) -> Vec<Cell> {
         std::mem::take(&mut self.delta)
     }
 }
 
-/// A number by which other content under the same name is noticed; stable across versions.
+/// A hash that detects different content under the same id; stable across versions.
 fn fingerprint(fields: &[&str]) -> u64 {
     let mut bytes = Vec::with_capacity(FINGERPRINTED);
     for field in fields {
@@ -173,7 +173,7 @@ fn fingerprint(fields: &[&str]) -> u64 {
     u64::from_le_bytes(hash[..8].try_into().expect("eight bytes of thirty-two"))
 }
 
-// Writing a key and deleting it differ, also where the value is empty.
+// Writing a key and deleting it have different fingerprints, even if the value is empty.
 fn write_kind(value: Option<&str>) -> &'static str {
     if value.is_some() { "put" } else { "delete" }
 }
@@ -190,7 +190,7 @@ fn bytes_of(request: &RequestId, answered: &Answered) -> usize {
 }
 
 impl Operation {
-    /// A number by which another operation under the same request id is noticed.
+    /// A hash that detects another operation under the same request id.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         match self {
@@ -221,8 +221,8 @@ impl Operation {
 }
 
 impl Body {
-    /// A number by which another message under the same message id is noticed. A repeated put may carry a later stamp: it
-    /// writes the same.
+    /// A hash that detects another message under the same message id. It leaves out the stamp: a repeated put may carry a later
+    /// one and writes the same.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         match self {

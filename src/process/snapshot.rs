@@ -1,4 +1,4 @@
-//! The two marker rules (Chandy & Lamport 1985), and the names that a process gives to its snapshots.
+//! The two marker rules (Chandy & Lamport 1985), and the ids that a process generates for its snapshots.
 
 use std::sync::Arc;
 
@@ -52,8 +52,7 @@ impl Process {
         }
     }
 
-    /// The marker-sending rule: record the own state, then a marker on every outgoing channel, before any other
-    /// message.
+    /// The marker-sending rule: record the own state, then send a marker on every outgoing channel before any other message.
     pub(super) fn record_state_and_send_markers(
         &self,
         marker: &Arc<Marker>,
@@ -75,8 +74,8 @@ impl Process {
         std::iter::once(recorded).chain(markers).collect()
     }
 
-    /// The marker-receiving rule. First marker: record the state, the channel it came on is empty. Later marker:
-    /// the channel it came on is closed. Either way the marker itself is delivered, and `apply` closes the channel.
+    /// The marker-receiving rule. First marker: record the state; the channel it came on is empty. Later marker: the channel it
+    /// came on is closed. In both cases the marker itself is delivered, and `apply` closes the channel.
     pub(super) fn receive_marker(
         &self,
         from: &ProcessId,
@@ -102,8 +101,8 @@ impl Process {
     }
 }
 
-/// The name that a process draws for a snapshot: `{process}-{clock}`, and `.{run}` behind it, 16 hexadecimal digits, where
-/// other runs of the process may have drawn the same. The process id is cut short where no room would be left.
+/// The snapshot id that a process generates: `{process}-{clock}`, followed by `.{run}` (16 hexadecimal digits) where other runs
+/// of the process may have generated the same. The process id is truncated if the result would be too long.
 #[must_use]
 pub fn drawn_name(process: &ProcessId, clock: Lamport, run: Option<u64>) -> SnapshotId {
     let run = run.map(|run| format!(".{run:016x}"));
@@ -116,7 +115,7 @@ pub fn drawn_name(process: &ProcessId, clock: Lamport, run: Option<u64>) -> Snap
         .expect("a part of a process id and a number fit an id")
 }
 
-/// Whether a name looks like those that this process draws; no other process starts a snapshot under it.
+/// Whether an id has the form of those that this process generates; no other process starts a snapshot under such an id.
 #[must_use]
 pub fn is_drawn_by(snapshot: &SnapshotId, process: &ProcessId) -> bool {
     let name = snapshot.as_str().strip_prefix(process.as_str());

@@ -1,4 +1,4 @@
-//! How a process stands: what status calls show.
+//! The status of a process, for status calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,41 +7,41 @@ use super::channel::{Incoming, Outgoing};
 use super::clock::Lamport;
 use super::ids::{Lsn, ProcessId, Seq, SnapshotId};
 
-/// A view of a process at one turn.
+/// The view of a process at one turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     /// The newest turn.
     pub position: Lsn,
     /// The Lamport clock.
     pub clock: Lamport,
-    /// Channels to others.
+    /// The channels to other processes, by destination.
     pub outgoing: BTreeMap<ProcessId, Outgoing>,
-    /// Channels from others.
+    /// The channels from other processes, by origin.
     pub incoming: BTreeMap<ProcessId, Incoming>,
-    /// The newest snapshot known here, and its initiator.
+    /// The newest snapshot known to this process, and its initiator.
     pub newest: Option<(SnapshotId, ProcessId)>,
-    /// The newest snapshot that is still recording here.
+    /// The newest snapshot whose recording is unfinished.
     pub recording: Option<SnapshotId>,
-    /// For that snapshot, per incoming channel: still open, and how many messages were recorded.
+    /// For that snapshot, per incoming channel: whether it is open, and the number of recorded messages.
     pub channels: BTreeMap<ProcessId, (bool, u64)>,
-    /// Channels that some snapshot still records.
+    /// The channels that an unfinished recording still records; once per recording.
     pub recorded_channels: Vec<ProcessId>,
-    /// Processes that were met or given up here, and are not in the cluster any more.
+    /// Processes that were recognized or given up here and have left the cluster.
     pub removed: BTreeSet<ProcessId>,
-    /// How many snapshots this process started.
+    /// The number of snapshots that this process started.
     pub snapshots_initiated: u64,
-    /// How many snapshots this process recorded its state for.
+    /// The number of snapshots for which this process recorded its state.
     pub snapshots_participated: u64,
 }
 
-/// How many messages lie between two sequence numbers.
+/// The number of messages from sequence number `first` to `last`, both included.
 #[must_use]
 pub fn messages_between(first: Seq, last: Seq) -> u64 {
     (last.0 + 1).saturating_sub(first.0)
 }
 
 impl Process {
-    /// A view of the process as it stands.
+    /// The present status.
     pub(super) fn status(&self) -> Status {
         let registers = &self.registers;
         let open = registers

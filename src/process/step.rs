@@ -1,5 +1,5 @@
-//! One turn over what waits for the process. The driver of a node and the simulated cluster step it here, so that
-//! what is simulated is what runs.
+//! One turn over the waiting inputs. Both the driver of a node and the simulated cluster run it, so the simulation covers the
+//! code of the node.
 
 use std::collections::VecDeque;
 use std::vec;
@@ -13,48 +13,48 @@ use super::recording::Recording;
 use super::registers::Sealed;
 use super::reply::Reply;
 
-/// So many accounts are looked for at once, ahead of the operations on them: each is somewhere else in memory, and the
-/// processor waits for several of them together.
+/// The number of accounts that are looked up ahead of their operations. Each is somewhere else in memory, and the processor
+/// overlaps the cache misses.
 const AHEAD: usize = 16;
 
-/// Inputs in the order in which they came. What was asked together stands together, and is never copied.
+/// The waiting inputs in order of arrival. Inputs submitted together stay together and are not copied.
 #[derive(Debug)]
 pub struct InputQueue<T> {
     asked: VecDeque<Request<T>>,
     len: usize,
 }
 
-/// Inputs that were asked together, and who waits for their replies.
+/// Inputs submitted together, and the address for their replies.
 #[derive(Debug)]
 struct Request<T> {
     inputs: vec::IntoIter<Input>,
     asker: Option<T>,
 }
 
-/// What a turn replies to inputs that were asked together.
+/// Replies of a turn to inputs that were submitted together.
 #[derive(Debug)]
 pub struct Replies<T> {
     /// In the order of the inputs.
     pub replies: Vec<Reply>,
-    /// Who waits for them. `None` where the turn was full before the last of the inputs: the rest of the replies, and who
-    /// waits for all of them, come with a later turn, before any others.
+    /// The address for the replies. `None` if the turn was full before the last input: the remaining replies and the address
+    /// come with a later turn, before any others.
     pub to: Option<T>,
 }
 
-/// A turn that is decided and not yet durable, with everything that waits for it.
+/// A turn that is decided and not yet durable, with everything that depends on it.
 #[derive(Debug)]
 pub struct Step<T> {
-    /// What is to be made durable; without records there is nothing to be.
+    /// The records to make durable; an empty turn needs no commit.
     pub turn: Turn,
-    /// What is said once the turn and those before it are durable.
+    /// The replies to send once the turn and those before it are durable.
     pub replies: Vec<Replies<T>>,
-    /// The newest turn when it was said: this one, or where it has no records the one before.
+    /// The newest turn at the time of the replies: this one, or the one before if this one has no records.
     pub position: Lsn,
     /// The clock of that turn.
     pub time: Hlc,
-    /// The states that this turn sealed.
+    /// The states sealed by this turn.
     pub sealed: Vec<Sealed>,
-    /// The recordings that this turn finished.
+    /// The recordings finished by this turn.
     pub finished: Vec<Recording>,
 }
 
@@ -68,7 +68,7 @@ impl<T> Default for InputQueue<T> {
 }
 
 impl<T> InputQueue<T> {
-    /// Puts what is asked together behind all others; somebody may wait for the replies.
+    /// Appends inputs that are submitted together; `asker` is the address for their replies, if replies are wanted.
     pub fn push(&mut self, inputs: Vec<Input>, asker: Option<T>) {
         debug_assert!(!inputs.is_empty(), "nobody asks for nothing");
         self.len += inputs.len();
@@ -76,7 +76,7 @@ impl<T> InputQueue<T> {
         self.asked.push_back(Request { inputs, asker });
     }
 
-    /// Puts something before all others; nobody waits for a reply.
+    /// Puts an input before all others; its reply is dropped.
     pub fn push_front(&mut self, input: Input) {
         self.len += 1;
         let inputs = vec![input].into_iter();
@@ -84,13 +84,13 @@ impl<T> InputQueue<T> {
         self.asked.push_front(Request { inputs, asker });
     }
 
-    /// How many inputs wait.
+    /// The number of waiting inputs.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether nothing waits.
+    /// Whether no input waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.asked.is_empty()
@@ -102,8 +102,8 @@ impl<T> InputQueue<T> {
 }
 
 impl Process {
-    /// The first turn of a journal, or of one that was put back from a copy. It does nothing but say since when the journal
-    /// knows what happened here: it answers for no instant right before it. `None` where the journal goes on.
+    /// The first turn of a new journal, or of one that was put back from a copy. It records no more than the instant from which
+    /// on the journal is complete: the journal answers for no instant right before it. `None` if the journal continues.
     pub fn first_turn(&mut self, wall_us: u64) -> Option<Turn> {
         if self.registers.position > Lsn(0) && !self.is_put_back {
             return None;
@@ -115,18 +115,18 @@ impl Process {
         Some(self.end_turn())
     }
 
-    /// The same as a step of the turn loop.
+    /// The first turn as a step, see [`Process::first_turn`].
     pub fn take_first<T>(&mut self, wall_us: u64) -> Option<Step<T>> {
         let turn = self.first_turn(wall_us)?;
         Some(self.step_of(turn, Vec::new()))
     }
 
-    /// What a restart found unfinished: it is recorded before anything new.
+    /// The recorded states and recordings that a restart found unfinished, as a step to be executed before any turn.
     pub fn take_found<T>(&mut self) -> Step<T> {
         self.step_of(Turn::default(), Vec::new())
     }
 
-    /// One turn: as much of what waits as may be in it. It takes no more once its records weigh `weight_max`.
+    /// One turn over as many waiting inputs as fit. It takes no more once the cost of its records reaches `weight_max`.
     pub fn take_turn<T>(
         &mut self,
         wall_us: u64,
@@ -134,7 +134,7 @@ impl Process {
         weight_max: usize,
     ) -> Step<T> {
         self.begin_turn(wall_us, self.newest(waiting.inputs()));
-        // Most inputs give one record: to grow step by step would copy each several times.
+        // Most inputs yield one record; growing the vector stepwise would copy each several times.
         self.turn.records.reserve(waiting.len());
         let mut said = Vec::with_capacity(waiting.asked.len());
         while let Some(asked) = waiting.asked.front_mut() {
@@ -156,7 +156,7 @@ impl Process {
         self.step_of(turn, said)
     }
 
-    // The greatest clock among what waits, which the turn is to pass.
+    // The greatest clock among the waiting inputs, which the turn's clock must pass.
     fn newest<'a>(&self, inputs: impl Iterator<Item = &'a Input>) -> Hlc {
         let times = inputs.filter_map(|input| match input {
             Input::Arrived { time, .. } | Input::AdvanceClock { time } => Some(*time),
@@ -166,7 +166,7 @@ impl Process {
         times.max().unwrap_or_default()
     }
 
-    // The replies to as much of it as may be in this turn; none where nobody waits for them.
+    // Steps as many of the inputs as fit into this turn. Returns their replies; none if no replies are wanted.
     fn take_of<T>(&mut self, asked: &mut Request<T>, weight_max: usize) -> Vec<Reply> {
         let (count, is_asked) = (asked.inputs.len(), asked.asker.is_some());
         let mut replies = Vec::with_capacity(if is_asked { count } else { 0 });
@@ -191,7 +191,7 @@ impl Process {
         replies
     }
 
-    // Where the accounts of the next inputs stand.
+    // The indices of the accounts of the next inputs.
     fn places(&self, inputs: &[Input]) -> [Option<usize>; AHEAD] {
         std::array::from_fn(|index| self.bank.place_of(inputs.get(index)?.account()?))
     }

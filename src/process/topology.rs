@@ -1,4 +1,4 @@
-//! Which channels there are. Strongly connected, or a marker could not reach everyone.
+//! The channels of a cluster. They must be strongly connected, so that a marker reaches every process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use super::ids::{ChannelId, ProcessId};
 
 /// The processes of a cluster and the directed channels between them.
 ///
-/// A value of this type is strongly connected: from every process a marker reaches every other. A clone shares the
-/// channels: in a simulated cluster every process holds one, and their cost must not grow with the square.
+/// A value of this type is strongly connected: a marker from any process reaches every other. A clone shares the channels:
+/// every process of a simulated cluster holds one, and copies would cost the square of the cluster's size each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topology {
     outgoing: Arc<Neighbours>,
@@ -18,13 +18,13 @@ pub struct Topology {
 /// For each process, the other ends of its channels of one direction.
 type Neighbours = BTreeMap<ProcessId, BTreeSet<ProcessId>>;
 
-/// Why a set of channels is no topology.
+/// Why a set of channels is not a valid topology.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TopologyError {
-    /// There is no process at all.
+    /// There is no process.
     #[error("the cluster has no process; name at least one")]
     Empty,
-    /// One id stands twice.
+    /// A process id occurs twice.
     #[error("process {0} is named twice; give each process an id of its own")]
     Twice(ProcessId),
     /// A channel starts or ends at a process that does not exist.
@@ -39,18 +39,18 @@ pub enum TopologyError {
          a marker would never arrive, so add a channel"
     )]
     NotStronglyConnected {
-        /// Where the way would start.
+        /// The process from which no path leads to `to`.
         from: ProcessId,
-        /// Where it does not arrive.
+        /// The process that is not reached.
         to: ProcessId,
     },
 }
 
 impl Topology {
-    /// Every ordered pair of processes.
+    /// The topology with a channel for every ordered pair of processes.
     ///
     /// # Errors
-    /// [`TopologyError`] where there is no process or one stands twice.
+    /// [`TopologyError`] if there is no process or an id occurs twice.
     pub fn full(processes: &[ProcessId]) -> Result<Self, TopologyError> {
         let pairs = processes.iter().flat_map(|from| {
             processes
@@ -64,10 +64,10 @@ impl Topology {
         Self::new(processes, pairs)
     }
 
-    /// The channels given, between the processes given.
+    /// The topology with these processes and channels.
     ///
     /// # Errors
-    /// [`TopologyError`] that names what is wrong first.
+    /// [`TopologyError`] for the first fault found.
     pub fn new(
         processes: &[ProcessId],
         channels: impl IntoIterator<Item = ChannelId>,
@@ -140,7 +140,7 @@ impl Topology {
         })
     }
 
-    // Strongly connected exactly when one process reaches all, and all reach it.
+    // The topology is strongly connected exactly if one process reaches all and all reach it.
     fn check_strongly_connected(&self) -> Result<(), TopologyError> {
         let Some(root) = self.outgoing.keys().next() else {
             return Err(TopologyError::Empty);

@@ -1,51 +1,53 @@
-//! The wall clock of a process, as far as it is believed.
+//! The believed wall clock of a process.
 //!
-//! Times label turns for good, so a wrong wall clock must not reach a journal, and a peer's must not pull this one. Three
-//! rules hold `bound`, the configured `clock.ahead_max`:
+//! Turns are labelled with times permanently, so a wrong wall clock must not reach the journal, and that of a peer must not
+//! move this one. Three rules apply `bound`, the configured `clock.ahead_max`:
 //!
-//! 1. **Own leaps.** The believed clock goes on from where it was at the pace of the monotonic clock. The wall clock is
-//!    followed while it is within `bound` of that; beyond, only where most of the peers that answer show the same, or, where
-//!    none answers, when it has stood for as long as `bound`.
+//! 1. **Jumps of the own clock.** The believed clock advances at the pace of the monotonic clock. The wall clock is followed
+//!    while it is within `bound` of that. Beyond, it is followed only if most of the answering peers show the same, or, if no
+//!    peer answers, after it has kept its offset for as long as `bound`.
 //! 2. **The start.** A wall clock within `bound` of the newest time in the journal is believed. Any other is compared with
 //!    those of the peers, and the lower median is believed, before the first turn is labelled.
-//! 3. **Received times.** A message is delivered when its time is at most `bound` ahead of the believed clock; until then it
-//!    waits, unacknowledged, and those behind it. Nothing received is labelled earlier than it was sent, as without the rule.
+//! 3. **Received times.** A message is delivered once its time is at most `bound` ahead of the believed clock. Until then it
+//!    waits, unacknowledged, and so do the messages behind it. No receipt is labelled earlier than its sending, with or
+//!    without this rule.
 //!
-//! So no turn is labelled later than the believed clock has shown, plus `bound`, plus one tick per turn. By induction: a turn's
-//! time is one tick past the greatest of the turn before, the believed clock, and what is delivered in it, each within the
-//! limit. And the turns up to an instant are a consistent cut on all processes: a receipt is labelled later than its sending,
-//! and rule 3 only delays it. Where the believed clock was set back by more than `bound`, or the journal had run ahead before
-//! the start, the newest time of before takes the place of the believed clock in rule 3 until that has caught up: a cluster
-//! that is set back as a whole goes on. A clock that was set back has shown that time itself.
+//! Hence no turn is labelled later than the believed clock has shown, plus `bound`, plus one tick per turn. Proof by induction:
+//! a turn's time is one tick past the greatest of the turn before, the believed clock, and the messages delivered in it, each
+//! within the limit. The turns up to an instant are a consistent cut on all processes: a receipt is labelled later than its
+//! sending, and rule 3 only delays it. If the believed clock was set back by more than `bound`, or the journal had run ahead
+//! before the start, the newest time so far replaces the believed clock in rule 3 until the clock has caught up. This lets a
+//! cluster whose clocks are set back together continue; such a clock has shown that time itself.
 //!
-//! **Misled clocks.** A clock that is believed to be within one `bound` of the true time labels turns, and passes instants that are
-//! asked about, up to two ahead of it: rule 3 adds one. A start over such a journal believes a wall clock that is within one of
-//! that (rule 2), so three ahead, and labels turns up to four ahead. Further ahead, or more than one behind, is a clock that is
-//! **misled**. The rules do not bound it: it leapt while no peer answered, and stood for as long as `bound` (rule 1); it started
-//! wrong without an answer from a peer, or where most of them were as wrong (rule 2); or it is more than two ahead at one start
-//! after the other, each time over the journal that it has left before. A clock that is behind is bounded by no rule at all.
+//! **Misled clocks.** A clock whose believed time is within `bound` of the true time labels turns, and passes instants that are
+//! asked about, up to 2 × `bound` ahead of it: rule 3 adds one. A start over such a journal believes a wall clock within
+//! `bound` of that (rule 2), 3 × `bound` ahead, and labels turns up to 4 × `bound` ahead. A clock further ahead, or more than
+//! `bound` behind, is **misled**, and the rules do not bound it. This happens in three cases: the clock jumped while no peer
+//! answered and kept its offset for as long as `bound` (rule 1); it started wrong without an answer from a peer, or most peers
+//! were equally wrong (rule 2); or it was more than 2 × `bound` ahead at consecutive starts, each over the journal of the run
+//! before. No rule bounds a clock that is behind.
 //!
-//! Pure like its neighbours: readings of the clocks come in as values.
+//! Pure like the rest of `process`: clock readings come in as values.
 
 use super::clock::Hlc;
 
-/// How many times the bound a turn of a process may be ahead of the true time, or an instant that it has answered for, where its
-/// clock is not misled.
+/// The maximum distance of a turn, or of an instant that a process has answered for, ahead of the true time, in multiples of
+/// the bound. Holds for clocks that are not misled.
 pub const TURN_AHEAD_MAX: u64 = 4;
-/// The same, ahead of the clock of another process that is not misled: that one may be behind.
+/// The same, ahead of the clock of another process that is not misled: that one may be behind by one bound.
 pub const ANSWERED_AHEAD_MAX: u64 = TURN_AHEAD_MAX + 1;
 
-/// One look at both clocks of a node, microseconds.
+/// One reading of both clocks of a node, microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockReading {
     /// The wall clock, since the Unix epoch.
     pub wall_us: u64,
-    /// The monotonic clock, since any instant that stays the same.
+    /// The monotonic clock, since any fixed instant.
     pub elapsed_us: u64,
 }
 
-/// How far a wall clock is ahead of the monotonic clock of this node, microseconds. Readings of peers are comparable so,
-/// whenever they were taken.
+/// How far a wall clock is ahead of the monotonic clock of this node, microseconds. As an offset, readings of peers are
+/// comparable whenever they were taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Offset(i64);
 
@@ -63,21 +65,21 @@ impl ClockReading {
         Offset(signed(wall_us).saturating_sub(signed(self.elapsed_us)))
     }
 
-    // What a clock of this offset shows now.
+    // What a clock of this offset shows at this reading.
     fn shows(self, offset: Offset) -> u64 {
         self.elapsed_us.saturating_add_signed(offset.0)
     }
 }
 
 impl Offset {
-    /// How far this clock is ahead of another one, microseconds; negative where it is behind.
+    /// How far this clock is ahead of another one, microseconds; negative if it is behind.
     #[must_use]
     pub fn ahead_of(self, other: Self) -> i64 {
         self.0.saturating_sub(other.0)
     }
 }
 
-/// A wall clock that stands apart from the believed one, and which no peer can judge.
+/// A wall clock further than the bound from the believed one while no peer answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Apart {
     offset: Offset,
@@ -90,13 +92,13 @@ pub struct Wall {
     bound_us: u64,
     /// The newest time in the journal when it was opened, or the newest that the believed clock has shown since.
     newest: Hlc,
-    /// `None` until the wall clock was compared.
+    /// `None` until the wall clock has been compared at the start.
     believed: Option<Offset>,
     apart: Option<Apart>,
 }
 
 impl Wall {
-    /// The clock at a start: believed at once where it goes on from the newest time in the journal. `bound_us` in
+    /// The clock at a start. The wall clock is believed at once if it is near the newest time in the journal. `bound_us` is in
     /// microseconds.
     #[must_use]
     pub fn new(bound_us: u64, newest: Hlc, now: ClockReading) -> Self {
@@ -118,8 +120,8 @@ impl Wall {
         self.believed.is_some()
     }
 
-    /// Ends the start with what the peers that answered show: the lower median, the own clock included. A journal vouches
-    /// for the own clock, which is not behind it. Without peers it is believed as it is.
+    /// Ends the start with the offsets of the peers that answered: the lower median, the own clock included, is believed. The
+    /// own clock counts as not behind the newest time in its journal. Without peers it is believed as it is.
     pub fn settle(&mut self, now: ClockReading, peers: &[Offset]) {
         if self.believed.is_some() {
             return;
@@ -131,8 +133,8 @@ impl Wall {
         });
     }
 
-    /// Compares the wall clock with the believed one and with those of the peers that answer; now and then. Says whether the
-    /// believed clock has leapt.
+    /// Compares the wall clock with the believed one and with those of the answering peers; called periodically. Returns
+    /// whether the believed clock has jumped.
     pub fn compare(&mut self, now: ClockReading, peers: &[Offset]) -> bool {
         let (Some(believed), own) = (self.believed, now.offset()) else {
             return false;
@@ -140,7 +142,7 @@ impl Wall {
         self.newest = self.newest.max(Hlc::at(self.now_us(now)));
         if self.is_near(own, believed) {
             self.apart = None;
-            // Small corrections accumulate, unless the peers say that this is no correction.
+            // Small corrections accumulate, unless the peers show that the own clock drifts away.
             if own.ahead_of(lower_median(own, peers)).unsigned_abs() <= self.bound_us {
                 self.believed = Some(own);
             }
@@ -161,7 +163,7 @@ impl Wall {
         follows
     }
 
-    // Whether it has been where it is for as long as the bound.
+    // Whether the wall clock has kept this offset for as long as the bound.
     fn has_stood(&mut self, now: ClockReading, own: Offset) -> bool {
         let moved = |apart: &Apart| !self.is_near(apart.offset, own);
         if self.apart.as_ref().is_none_or(moved) {
@@ -174,7 +176,7 @@ impl Wall {
         now.elapsed_us.saturating_sub(since) >= self.bound_us
     }
 
-    /// What turns are labelled with, microseconds since the Unix epoch; before the clock is settled, the wall clock.
+    /// The time that labels turns, microseconds since the Unix epoch; the wall clock until the clock is settled.
     #[must_use]
     pub fn now_us(&self, now: ClockReading) -> u64 {
         now.shows(self.believed_at(now))
@@ -192,7 +194,7 @@ impl Wall {
         other.ahead_of(self.believed_at(now))
     }
 
-    /// The newest time that may be received now. Until the clock is settled the journal alone vouches for any.
+    /// The newest time that may be received now. Until the clock is settled, only the newest time of the journal counts.
     #[must_use]
     pub fn limit(&self, now: ClockReading) -> Hlc {
         let present = match self.is_settled() {
@@ -207,13 +209,13 @@ impl Wall {
         Hlc::at(base.saturating_add(self.bound_us)).last_of_label()
     }
 
-    /// How far a time is ahead of the believed clock, microseconds; `None` where it may be received now.
+    /// How far a time is ahead of the believed clock, microseconds; `None` if it may be received now.
     #[must_use]
     pub fn too_early(&self, now: ClockReading, time: Hlc) -> Option<u64> {
         (time > self.limit(now)).then(|| time.wall_us().saturating_sub(self.now_us(now)))
     }
 
-    /// Whether a figure of [`Wall::skew_us`] or [`Wall::skew_of`] is more than is followed.
+    /// Whether a figure of [`Wall::skew_us`] or [`Wall::skew_of`] exceeds the bound.
     #[must_use]
     pub fn is_skewed(&self, skew_us: i64) -> bool {
         skew_us.unsigned_abs() > self.bound_us
@@ -232,8 +234,8 @@ impl Wall {
     }
 }
 
-// Of an even number the lesser of the two in the middle: a clock that is behind only delays, one that is ahead cannot be
-// taken back.
+// Of an even number the lesser of the two in the middle: a clock that is behind only delays, while times that are ahead are
+// permanent.
 fn lower_median(own: Offset, peers: &[Offset]) -> Offset {
     let mut all: Vec<Offset> = peers.iter().copied().chain([own]).collect();
     all.sort_unstable();
@@ -249,7 +251,7 @@ mod tests {
     const YEAR: u64 = 365 * 24 * 60 * MINUTE;
     const NOON: u64 = 1_700_000_000 * SECOND;
 
-    // `off` beside the true time, `since` after the start.
+    // `off` microseconds beside the true time, `since` microseconds after the start.
     fn reading(since: u64, off: i64) -> ClockReading {
         ClockReading {
             wall_us: (NOON + since).saturating_add_signed(off),
@@ -276,7 +278,7 @@ mod tests {
         let back = reading(2 * SECOND, -500_000);
         assert_eq!(wall.now_us(back), NOON + 1_500_000);
         assert!(!wall.compare(back, &[]));
-        // 59 s after 59 s: the first correction was taken over.
+        // Each step is 59 s after the one before, so each correction must have been followed.
         for step in 1..4 {
             let now = reading(3 * SECOND, 59 * step * 1_000_000);
             assert!(!wall.compare(now, &[]));
@@ -330,7 +332,7 @@ mod tests {
         let mut alone = clock(NOON - YEAR, reading(0, 0));
         alone.settle(reading(0, 0), &[]);
         assert_eq!(alone.now_us(reading(SECOND, 0)), NOON + SECOND);
-        // Two right clocks and one without a battery: which of them starts does not matter.
+        // Two right clocks and one without a battery: the result is the same whichever of them starts.
         let dead = reading(0, -40 * year()).offset();
         let mut right = clock(NOON - YEAR, reading(0, 0));
         right.settle(reading(0, 0), &[true_time, dead]);
@@ -347,7 +349,7 @@ mod tests {
         assert_eq!(wall.too_early(leapt, early), Some(61 * SECOND));
     }
 
-    // Without this, a cluster that had followed a wrong clock together would stand still for as long as that was ahead.
+    // Without this, a cluster that had followed a wrong clock together would deliver nothing until the true time catches up.
     #[test]
     fn a_cluster_that_had_run_ahead_goes_on() {
         let ahead = NOON + YEAR;
@@ -359,8 +361,8 @@ mod tests {
         assert!(wall.too_early(now, Hlc::at(ahead + 2 * MINUTE)).is_some());
     }
 
-    // Without this, processes that were started with a wrong clock, and are set right while they run, would deliver nothing
-    // for as long as that was ahead.
+    // Without this, processes that were started with a wrong clock and are set right while they run would deliver nothing until
+    // the true time catches up.
     #[test]
     fn a_cluster_that_is_set_back_while_it_runs_goes_on() {
         let hour = 60 * MINUTE;
@@ -373,7 +375,7 @@ mod tests {
         assert_eq!(wall.now_us(now), now.wall_us, "set back");
         let sent_before = NOON + hour + 2 * SECOND;
         assert_eq!(wall.too_early(now, Hlc::at(sent_before)), None);
-        // What the clock has shown is no licence for more.
+        // Rule 3 does not extend further because of earlier times.
         let beyond = Hlc::at(sent_before + MINUTE + 1);
         assert!(wall.too_early(now, beyond).is_some());
         for step in 1..10 {
