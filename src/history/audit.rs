@@ -1,5 +1,6 @@
-//! The cluster at one cut, from the shares of its processes: sums, money in flight, and whether they add up. A process
-//! that could not be asked is never silently left out of a sum: the audit is not complete then, and says who and since when.
+//! An audit: the cluster at one cut, from the totals of its processes: sums, money in flight, and whether they balance. A
+//! process without an answer is never silently left out of a sum: the audit is then incomplete and names the process, the
+//! reason, and the age of its last known totals.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,48 +12,48 @@ use crate::process::channel::Flow;
 use crate::process::clock::Hlc;
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
 
-/// The global state at a cut, in figures.
+/// The totals of the cluster at a cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
-    /// The last clock value that belongs to the cut, where an instant was asked about.
+    /// The last clock value of the cut, if the audit is of an instant.
     pub at: Option<Hlc>,
-    /// The channels there are.
+    /// The channels of the audit.
     pub channels: BTreeSet<ChannelId>,
-    /// What is known of each process; one of which nothing is known stands in `missing` alone.
+    /// The known totals of each process. A process without known totals is only in `missing`.
     pub shares: BTreeMap<ProcessId, ProcessTotals>,
-    /// Who could not be asked. If there is a share, it is older than the cut.
+    /// The processes without an answer at the cut. If they have totals, these are older than the cut.
     pub missing: BTreeMap<ProcessId, Absent>,
 }
 
-/// A process whose share at the cut is not known.
+/// A process whose totals at the cut are unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Absent {
-    /// Why.
+    /// The reason.
     pub reason: Absence,
-    /// When its share was recorded instead, and in which snapshot; `None` where there is none.
+    /// The time and the snapshot of the older totals used instead; `None` if there are none.
     pub known: Option<(Hlc, SnapshotId)>,
 }
 
-/// Why the share of a process is not known.
+/// Why the totals of a process are unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Absence {
-    /// It was never heard, or none of the others had met it by then.
+    /// It was never seen, or no other process had recognized it at the cut.
     NeverSeen,
-    /// It was heard, and is not any more.
+    /// It was seen before and is down.
     Down,
-    /// It is there and gives no answer.
+    /// It is up and does not answer.
     NoAnswer,
-    /// By its clock the instant is not over.
+    /// Its clock has not passed the instant.
     ClockBehind,
-    /// It is of another make, and cannot be asked about its past.
+    /// It is a foreign process, which answers no queries about its past.
     OtherMake,
-    /// Its journal begins later, has a gap there, or is not that of the store that the others knew then: the store was lost,
-    /// replaced, or put back from an older copy.
+    /// Its journal begins after the instant, has a gap there, or is not that of the store that the others knew then: the store
+    /// was lost, replaced, or put back from an older copy.
     OtherJournal,
 }
 
 impl Absence {
-    /// The stable name on the public interface.
+    /// The stable name in the public interface.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -66,17 +67,17 @@ impl Absence {
     }
 }
 
-/// What passed the two ends of a channel; `None` where an end is not known at the cut.
+/// The flow at both ends of a channel; `None` where an end is unknown at the cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChannelFlow {
-    /// At the sender.
+    /// The flow at the sender.
     pub sent: Option<Flow>,
-    /// At the receiver.
+    /// The flow at the receiver.
     pub delivered: Option<Flow>,
 }
 
 impl ChannelFlow {
-    /// Messages, transfers among them and their sum that were sent and not delivered; `None` where an end is not known.
+    /// What was sent and not delivered: messages, transfers, and their amount in minor units; `None` if an end is unknown.
     #[must_use]
     pub fn in_flight(&self) -> Option<[i128; 3]> {
         let (sent, delivered) = (self.sent?, self.delivered?);
@@ -90,13 +91,14 @@ impl ChannelFlow {
 }
 
 impl Audit {
-    /// Whether the share of every process is the one at the cut.
+    /// Whether the totals of every process are those at the cut.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.missing.is_empty()
     }
 
-    /// Processes that one of the others knew at the cut, and that are in the cluster no more: what they had then is missing.
+    /// Processes that another process knew at the cut and that have left the cluster since. Their totals at the cut are
+    /// missing.
     #[must_use]
     pub fn removed(&self) -> BTreeSet<ProcessId> {
         let known = self.shares.values().flat_map(|share| &share.peers);
@@ -108,7 +110,7 @@ impl Audit {
         removed.map(|(process, _)| process.clone()).collect()
     }
 
-    /// Names the channels between a process and those whose shares say that something passed.
+    /// Adds the channels between a process and all those whose totals show a message sent to it or delivered from it.
     pub fn add_channels_of(&mut self, removed: &ProcessId) {
         let mut found = Vec::new();
         for (process, share) in &self.shares {
@@ -121,10 +123,10 @@ impl Audit {
         self.channels.extend(found);
     }
 
-    /// Processes whose share does not count, and why: one of the others had given up their store, knew another, or has got more
-    /// from them than it has sent; or no process is missing and none of the others had met them. So where an answer is complete
-    /// each store is named in the journal of another process, and one that takes its place later cannot answer for it, whatever
-    /// its clock says.
+    /// The processes whose totals do not count, with the reason: another process had given up their store, knew a different
+    /// store, or has received more from them than they have sent; or no process is missing and no other process had recognized
+    /// them. So in a complete audit the journal of another process names each store, and a store that replaced it later cannot
+    /// answer for it, whatever its clock.
     #[must_use]
     pub fn strangers(&self) -> BTreeMap<ProcessId, Absence> {
         let acquainted = self.acquainted();
@@ -152,8 +154,8 @@ impl Audit {
         strangers.chain(behind).collect()
     }
 
-    /// Whether the share of a process counts, and another process that counts had met its store by then, and that one it. Where
-    /// some are missing nothing else shows that the store is not one in the place of another.
+    /// Whether the totals of a process are sure to count: the audit is complete, or the process and another one with totals had
+    /// recognized each other by then. Where totals are missing, nothing else shows that its store has not replaced another.
     #[must_use]
     pub fn vouches_for(&self, process: &ProcessId) -> bool {
         let mut present = self.present();
@@ -162,7 +164,8 @@ impl Audit {
         is_present && (self.is_complete() || is_met())
     }
 
-    // Processes from which more was delivered than their journal has sent, messages or money: it was put back to an older state.
+    // The processes that have sent less than was delivered from them, in messages or money: their store was put back to an
+    // older state.
     fn behind(&self) -> impl Iterator<Item = ProcessId> {
         let passed = self.passed().filter(|(_, passed)| {
             let in_flight = passed.in_flight();
@@ -171,15 +174,15 @@ impl Audit {
         passed.map(|(channel, _)| channel.from.clone())
     }
 
-    // Processes whose share is the one at the cut.
+    // The processes whose totals are those at the cut.
     fn present(&self) -> impl Iterator<Item = &ProcessId> {
         let shares = self.shares.keys();
         shares.filter(|process| !self.missing.contains_key(*process))
     }
 
-    // The most processes that knew each other at the cut; none where several groups are as large, since nothing says which of
-    // them is the cluster. An older share of one that is missing does not say whose store it is from, and would connect
-    // everything.
+    // The largest group of processes that knew each other at the cut; empty if several groups are equally large, because then
+    // nothing shows which one is the cluster. The older totals of a missing process do not name its store and would connect all
+    // groups.
     fn acquainted(&self) -> BTreeSet<&ProcessId> {
         let mut most = BTreeSet::new();
         let mut is_undecided = false;
@@ -213,7 +216,7 @@ impl Audit {
         here.knows(other, there) && there.knows(one, here)
     }
 
-    /// Every channel with what passed over it, by origin, then destination.
+    /// Every channel with its flow at both ends, ordered by origin, then destination.
     pub fn passed(&self) -> impl Iterator<Item = (&ChannelId, ChannelFlow)> {
         let share = |process| {
             self.shares
@@ -232,7 +235,7 @@ impl Audit {
         })
     }
 
-    /// What the sums do not hold, or hold as it was before; `None` where they hold everything as it was at the cut.
+    /// What the sums leave out or hold as of an earlier instant; `None` if they are complete.
     #[must_use]
     pub fn left_out(&self) -> Option<LeftOut<'_>> {
         let missing = self.missing.keys();
@@ -247,7 +250,7 @@ impl Audit {
         })
     }
 
-    /// The sums over what is known; in flight is what is known of both ends. [`Audit::left_out`] says what is not in them.
+    /// The sums over the known totals. In flight are the channels with both ends known. [`Audit::left_out`] names the rest.
     #[must_use]
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
@@ -261,7 +264,7 @@ impl Audit {
         totals
     }
 
-    /// Compares all that can be compared.
+    /// Compares everything that is comparable.
     #[must_use]
     pub fn verify(&self) -> Verification {
         let both_ends = self.passed().filter_map(|(channel, passed)| {
@@ -310,7 +313,7 @@ mod tests {
         strangers_without(&[], shares)
     }
 
-    // Without this an older copy of a store that was put back would answer for the time after the copy was made.
+    // Without this, a store put back from an older copy would answer for the time after the copy was made.
     #[test]
     fn a_share_that_has_sent_less_than_was_delivered_does_not_count() {
         let flow = |number| Flow {
@@ -324,7 +327,7 @@ mod tests {
         assert_eq!(found(&a), [("a".to_owned(), Absence::OtherJournal)]);
         a.sent.insert(process("b"), flow(3));
         assert_eq!(found(&a), []);
-        // It has sent as many since, of less money.
+        // It has sent the same number of messages since, with less money.
         let paid = |amount| Flow { amount, ..flow(3) };
         b.delivered.insert(process("a"), paid(44));
         a.sent.insert(process("b"), paid(2));
@@ -355,7 +358,7 @@ mod tests {
         strangers.map(|(id, why)| (id.to_string(), why)).collect()
     }
 
-    // Without this the journal of a store that is not the one of that time would answer for it.
+    // Without this, a store that replaced the one of that time would answer for it.
     #[test]
     fn the_share_of_another_store_than_the_one_that_was_known_does_not_count() {
         let [a, b] = [
@@ -387,7 +390,8 @@ mod tests {
         assert_eq!(all(&older), [], "an older program does not say");
     }
 
-    // Without this the money of a store that one process has written off would count for as long as another one knows the store.
+    // Without this, the money of a store that one process has written off would count while another process still knows the
+    // store.
     #[test]
     fn a_store_that_one_process_has_given_up_does_not_count_by_way_of_another() {
         let b = share(2, &[("a", 1, false), ("c", 3, false)]);
@@ -403,7 +407,7 @@ mod tests {
         assert_eq!(found(replaced, 4), other, "b has not given it up yet");
     }
 
-    // Without this the first name would decide whose store was the one of that time.
+    // Without this, the order of the ids would decide whose store was the one of that time.
     #[test]
     fn of_two_that_knew_other_stores_neither_counts() {
         let shares = [("a", share(1, &[("b", 2, false)])), ("b", share(4, &[]))];
@@ -415,7 +419,7 @@ mod tests {
         assert_eq!(found, expected);
     }
 
-    // Without this the share of a store that was wiped would count as long as another process is down.
+    // Without this, the totals of a wiped store would count while another process is down.
     #[test]
     fn the_older_share_of_a_process_that_is_down_acquaints_no_others() {
         let older = ProcessTotals {

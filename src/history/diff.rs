@@ -1,8 +1,7 @@
-//! What differs between two global states, or a global state and an instant: who can be compared. What passed between the two
-//! cuts of a process is in `movement.rs`.
+//! The difference between two global states, or between a global state and an instant: which processes are comparable. What
+//! happened between the two cuts of a process is in `movement.rs`.
 //!
-//! The figures of one process at one moment are all that is compared here: those of its recorded state, or of its share
-//! at an instant between snapshots.
+//! Only totals are compared here: those of a recorded state, or those of a process at an instant between snapshots.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,56 +14,56 @@ use super::process_totals::ProcessTotals;
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, ProcessId, SnapshotId};
 
-/// An account that holds something else than before.
+/// An account whose balance has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountChange {
-    /// Which account.
+    /// The account.
     pub account: AccountId,
-    /// Minor units; `None` where the account did not exist.
+    /// The balance before, minor units; `None` if the account did not exist.
     pub before: Option<i64>,
-    /// The same afterwards.
+    /// The balance after, minor units; `None` if the account did not exist.
     pub after: Option<i64>,
 }
 
-/// One of the two that are compared.
+/// One side of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Side {
-    /// What was recorded.
+    /// A recorded global state.
     Snapshot(SnapshotId),
-    /// What was then.
+    /// The cluster at an instant.
     Then(Hlc),
 }
 
-/// A process of which one of the two sides does not hold the state.
+/// A process whose state is missing on one side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotCompared {
-    /// Which process.
+    /// The process.
     pub process: ProcessId,
-    /// Which side does not hold it.
+    /// The side that lacks its state.
     pub side: Side,
-    /// Why.
+    /// The reason.
     pub reason: Obstacle,
 }
 
-/// Why a side does not hold the state of a process.
+/// Why a side lacks the state of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Obstacle {
-    /// It is not in the snapshot.
+    /// The snapshot does not contain it.
     NotRecorded(Reason),
-    /// It was not in the cluster then: not yet, or not any more.
+    /// The process was not a member of the cluster at that time.
     NotInCluster,
-    /// It could not be asked what was then.
+    /// The process could not be queried about the instant.
     NotAsked(Absence),
-    /// Its program is older than the question.
+    /// The process runs a version that does not support the query.
     UnknownThere,
-    /// Its journal is not the one that the snapshot was recorded from: its store was lost or replaced since.
+    /// Its journal is not the one from which the snapshot was recorded: its store was lost or replaced since.
     OtherJournal,
-    /// It has deleted the snapshot, and what was recorded with it.
+    /// It has deleted the snapshot together with its recorded state.
     NotKept,
 }
 
 impl Obstacle {
-    /// The stable name on the public interface.
+    /// The stable name in the public interface.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -78,20 +77,20 @@ impl Obstacle {
     }
 }
 
-/// A global state and what it is compared with, process by process.
+/// A global state and its counterpart, process by process.
 #[derive(Debug, Clone)]
 pub struct Comparison<'a, S = RecordedState> {
-    /// Whose state both sides hold.
+    /// The processes whose state is known on both sides.
     pub compared: BTreeMap<&'a ProcessId, (&'a RecordedState, &'a S)>,
-    /// Whose state a side does not hold, by process.
+    /// The processes whose state is missing on a side, ordered by process.
     pub missing: Vec<NotCompared>,
 }
 
-/// What one side knows at an instant, or why it does not.
+/// The totals of the processes at an instant, or why they are unknown.
 pub type AtInstant = BTreeMap<ProcessId, Result<ProcessTotals, Obstacle>>;
 
 impl<'a> Comparison<'a> {
-    /// Of two sides in the order in which they were asked for: the second may be the older one.
+    /// Compares two global states, in the order of the request; the second may be the older one.
     #[must_use]
     pub fn of(from: &'a GlobalState, to: &'a GlobalState) -> Self {
         let side = Side::Snapshot(to.snapshot.clone());
@@ -100,7 +99,7 @@ impl<'a> Comparison<'a> {
 }
 
 impl<'a> Comparison<'a, ProcessTotals> {
-    /// Of a global state and an instant, which may be before it.
+    /// Compares a global state with an instant, which may be earlier.
     #[must_use]
     pub fn until(from: &'a GlobalState, at: Hlc, then: &'a AtInstant) -> Self {
         let known = |process: &ProcessId| match then.get(process) {
@@ -141,7 +140,8 @@ impl<'a, S> Comparison<'a, S> {
         comparison
     }
 
-    /// What passed at each process that is compared, and of which its journal says this.
+    /// The movement of each compared process. `told` holds what its journal has at both cuts; a process without an entry counts
+    /// as one that does not answer.
     pub fn movements(
         &self,
         told: &BTreeMap<ProcessId, [JournalAtCut; 2]>,
@@ -160,7 +160,7 @@ impl<'a, S> Comparison<'a, S> {
     }
 }
 
-// Who is in a global state, or should be.
+// The processes whose part is in a global state or missing from it.
 fn named(state: &GlobalState) -> impl Iterator<Item = &ProcessId> {
     let missing = state.missing().iter().map(|missing| &missing.process);
     state.parts.keys().chain(missing)

@@ -1,4 +1,4 @@
-//! A global state: the parts of all processes under one snapshot id, complete, or partial and honest about it.
+//! A global state: the parts of all processes under one snapshot id, either complete or explicitly partial.
 
 use std::collections::BTreeMap;
 
@@ -7,62 +7,62 @@ use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
 use crate::process::topology::Topology;
 
-/// One revision of a global state. It never changes; what comes later is another revision.
+/// One revision of a global state. It is immutable; later parts lead to another revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GlobalState {
-    /// Which snapshot.
+    /// The snapshot id.
     pub snapshot: SnapshotId,
-    /// The process that started it; of several that did, the least by id of those that are known.
+    /// The process that started the snapshot; if several did, the least id among those known.
     pub initiator: ProcessId,
-    /// Counts the published revisions, from 1 on; each assembler in a range of its own.
+    /// The number of the revision, from 1; each assembler numbers in a range of its own.
     pub revision: u32,
-    /// The clock of the turn that started it.
+    /// The clock of the turn that started the snapshot.
     pub initiated_at: Hlc,
     /// The initiator's Lamport clock at the start.
     pub initiated_clock: Lamport,
-    /// When this revision was assembled.
+    /// The time at which this revision was assembled.
     pub finished_at: Hlc,
-    /// The assembler's Lamport clock then.
+    /// The assembler's Lamport clock at that time.
     pub finished_clock: Lamport,
     /// From start to this revision, microseconds of the monotonic clock.
     pub duration_us: u64,
-    /// What is here.
+    /// The parts that are present.
     pub parts: BTreeMap<ProcessId, Part>,
-    /// What the stored contents of the parts came to when this revision was assembled.
+    /// What was counted in the stored contents of each part when this revision was assembled.
     pub counted: BTreeMap<ProcessId, Counted>,
-    /// What is not here, and why.
+    /// Whether anything is missing, and why.
     pub completeness: Completeness,
 }
 
-/// What was found in the stored contents of one part, to be held against what the part says of itself.
+/// What was counted in the stored contents of one part, to be compared with the figures in the part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counted {
-    /// Chunks that the part names, directly or by an index.
+    /// The chunks that the part names, directly or by an index.
     pub chunks_named: u64,
-    /// Of these, chunks that are in the assembler's store; each was held against its hash when it came in.
+    /// Of these, the chunks in the assembler's store; the hash of each was verified when it was stored.
     pub chunks_held: u64,
-    /// Messages in the recorded channels.
+    /// The messages in the recorded channels.
     pub messages: u64,
-    /// Transfers among them.
+    /// The transfers among them.
     pub transfers: u64,
     /// Their sum, minor units.
     pub amount: i128,
-    /// Whether the journal's chain has the part's hash at its position; `None` where the journal is elsewhere.
+    /// Whether the journal's hash chain has the part's hash at its position; `None` if the journal is on another node.
     pub is_chained: Option<bool>,
 }
 
-/// Whether every part is here.
+/// Whether all parts are present.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Completeness {
     /// Every process has recorded its state and closed all its incoming channels.
     Complete,
-    /// Who is missing, and which channels are open.
+    /// Something is missing.
     Partial {
-        /// The processes whose state is not here.
+        /// The processes without a part.
         missing: Vec<Missing>,
-        /// The channels whose state is not known.
+        /// The channels whose state is unknown.
         open_channels: Vec<ChannelId>,
-        /// Those of them that were stopped.
+        /// Those of `open_channels` that were stopped.
         stopped: Vec<StoppedChannel>,
     },
 }
@@ -70,46 +70,46 @@ pub enum Completeness {
 /// A channel that was stopped when the revision was published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoppedChannel {
-    /// Which channel.
+    /// The channel.
     pub channel: ChannelId,
-    /// Why, as a sentence.
+    /// The reason, as a sentence.
     pub why: Box<str>,
 }
 
-/// A process whose part is not here.
+/// A process without a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
-    /// Which process.
+    /// The process.
     pub process: ProcessId,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// When it was last heard, microseconds since the Unix epoch.
+    /// When it was last seen, microseconds since the Unix epoch.
     pub last_seen_us: Option<u64>,
-    /// The newest complete snapshot that holds its state.
+    /// The newest complete snapshot in the history, which contains its state.
     pub last_complete: Option<SnapshotId>,
 }
 
 const RECORDING: &str = "recording";
 const CHANNEL_STOPPED: &str = "channel_stopped";
 
-/// Why a part is not here.
+/// Why a part is missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
-    /// The node has never heard from the process, in earlier runs neither.
+    /// The node has never seen the process, neither in this run nor in an earlier one.
     NeverSeen,
-    /// The process was heard, and is not any more.
+    /// The process was seen before and is down.
     Down,
     /// The process is up and has not recorded its state yet.
     Recording,
-    /// The process is up, and no marker can reach it: its channels are stopped.
+    /// The process is up, and no marker reaches it because its channels are stopped.
     ChannelStopped {
-        /// The sentence of one of them.
+        /// The reason of one of these channels, as a sentence.
         why: Box<str>,
     },
 }
 
 impl Reason {
-    /// The stable name on the public interface.
+    /// The stable name in the public interface.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -120,7 +120,7 @@ impl Reason {
         }
     }
 
-    /// What a person can act on, where there is something.
+    /// A sentence that says what to do, if there is one.
     #[must_use]
     pub fn sentence(&self) -> Option<&str> {
         match self {
@@ -131,8 +131,8 @@ impl Reason {
 }
 
 impl Completeness {
-    /// What the parts that are here make of a snapshot in this topology; `explain` says why a process is missing,
-    /// and `stopped` why a channel is stopped.
+    /// The completeness of a snapshot with these parts in this topology. `explain` returns why a process is missing, `stopped`
+    /// why a channel is stopped.
     pub fn of(
         topology: &Topology,
         parts: &BTreeMap<ProcessId, Part>,
@@ -171,29 +171,29 @@ impl Completeness {
 /// Sums over a global state, minor units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
-    /// Recorded balances.
+    /// The recorded balances.
     pub balances: i128,
-    /// Recorded transfers in channels.
+    /// The recorded transfers in channels.
     pub in_flight: i128,
-    /// All deposits up to the cut.
+    /// All deposits up to the cuts.
     pub deposits: i128,
-    /// All withdrawals up to the cut.
+    /// All withdrawals up to the cuts.
     pub withdrawals: i128,
 }
 
-/// What the sums over a global state do not hold, or hold as it was before: who reads the sums must see it.
+/// What the sums over a global state leave out or hold as of an earlier instant. Every reader of the sums must be shown this.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LeftOut<'a> {
     /// The processes that are in no sum.
     pub processes: Vec<&'a ProcessId>,
-    /// The processes that are in the sums as they were at an earlier instant than the others.
+    /// The processes whose figures in the sums are of an earlier instant than the others'.
     pub earlier: Vec<&'a ProcessId>,
-    /// The channels of which it is not known what is on its way.
+    /// The channels whose money in flight is unknown.
     pub channels: Vec<&'a ChannelId>,
 }
 
 impl GlobalState {
-    /// A global state of which nothing is there yet, and nothing is published: revision 0.
+    /// A global state without parts and unpublished: revision 0.
     #[must_use]
     pub fn begun(snapshot: SnapshotId, initiator: ProcessId, time: Hlc, clock: Lamport) -> Self {
         Self {
@@ -215,7 +215,7 @@ impl GlobalState {
         }
     }
 
-    /// Whether every part is here.
+    /// Whether all parts are present and all channels closed.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.completeness == Completeness::Complete
@@ -231,7 +231,7 @@ impl GlobalState {
         }
     }
 
-    /// Who is missing.
+    /// The processes without a part.
     #[must_use]
     pub fn missing(&self) -> &[Missing] {
         match &self.completeness {
@@ -240,7 +240,7 @@ impl GlobalState {
         }
     }
 
-    /// Which channels are open.
+    /// The channels whose state is unknown.
     #[must_use]
     pub fn open_channels(&self) -> &[ChannelId] {
         match &self.completeness {
@@ -249,7 +249,7 @@ impl GlobalState {
         }
     }
 
-    /// Why an open channel was stopped; `None` where it was not.
+    /// Why an open channel was stopped; `None` if it was not.
     #[must_use]
     pub fn stopped(&self, channel: &ChannelId) -> Option<&str> {
         let stopped = match &self.completeness {
@@ -260,8 +260,8 @@ impl GlobalState {
         Some(&found.why)
     }
 
-    /// Why an open channel is open: a name of [`Reason`], and a sentence where a person can do something. Without a process
-    /// at one of its ends it is that one's reason; where both are here, the marker has not come through it.
+    /// Why an open channel is open: a name of [`Reason`], and a sentence if there is something to do. If the process at one of
+    /// its ends is missing, the reason is that of the process; if both are present, the marker has not arrived.
     #[must_use]
     pub fn why_open(&self, channel: &ChannelId) -> (&'static str, Option<&str>) {
         if let Some(why) = self.stopped(channel) {
@@ -275,7 +275,7 @@ impl GlobalState {
         }
     }
 
-    /// What the sums do not hold; `None` where they hold everything.
+    /// What the sums leave out; `None` if they are complete.
     #[must_use]
     pub fn left_out(&self) -> Option<LeftOut<'_>> {
         let missing = self.missing().iter();
@@ -286,7 +286,7 @@ impl GlobalState {
         })
     }
 
-    /// Whether nothing is missing but what only these processes could give.
+    /// Whether everything that is missing depends on the processes for which `lost` returns true.
     pub fn waits_only_for(&self, lost: impl Fn(&ProcessId) -> bool) -> bool {
         let mut missing = self.missing().iter();
         let mut open = self.open_channels().iter();
@@ -294,14 +294,14 @@ impl GlobalState {
             && open.all(|channel| lost(&channel.from) || lost(&channel.to))
     }
 
-    /// The processes here that do not state what was paid in and out: it is in no sum.
+    /// The processes with a part that does not state deposits and withdrawals, which are therefore in no sum.
     pub fn unstated(&self) -> impl Iterator<Item = &ProcessId> {
         let parts = self.parts.iter();
         let unstated = parts.filter(|(_, part)| !part.state.has_figures());
         unstated.map(|(process, _)| process)
     }
 
-    /// The sums over what is here.
+    /// The sums over the parts that are present.
     #[must_use]
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
@@ -328,7 +328,7 @@ mod tests {
         ProcessId::parse(text).expect("a valid id")
     }
 
-    // Without this a partial snapshot in which every process has recorded would not say why it is partial.
+    // Without this, a partial snapshot in which every process has recorded would not show why it is partial.
     #[test]
     fn every_open_channel_has_a_reason() {
         let [n1, n2, n3] = ["n1", "n2", "n3"].map(id);

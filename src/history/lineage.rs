@@ -1,5 +1,5 @@
-//! Whether two cuts of one process belong together: what its journal has at each of them, and which stores of others were given
-//! up between.
+//! The relation between two cuts of one process: whether both are in its journal, and which peers' stores were given up between
+//! them.
 
 use std::collections::BTreeSet;
 
@@ -7,22 +7,22 @@ use super::audit::Absence;
 use super::process_totals::ProcessTotals;
 use crate::process::ids::ProcessId;
 
-/// What the journal of the process has at a cut, or why that is not known.
+/// The totals of the journal at a cut, or why they are unknown.
 pub type JournalAtCut = Result<ProcessTotals, Doubt>;
 
-/// Why it is not known what the journal of a process has at a cut.
+/// Why the totals of a journal at a cut are unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doubt {
-    /// The process does not say it.
+    /// The process does not provide them.
     Absent(Absence),
-    /// Its journal begins later: what was before was deleted.
+    /// The cut is before the retention horizon; the journal there was deleted.
     BeforeHorizon,
-    /// Its program is older than the question.
+    /// The process runs a version that does not support the query.
     UnknownThere,
 }
 
 impl Doubt {
-    /// Its stable name on the public interface.
+    /// The stable name in the public interface.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -33,11 +33,11 @@ impl Doubt {
     }
 }
 
-// What the journal says of the two cuts.
+// The relation of the two cuts according to the journal.
 pub(super) enum Lineage {
-    // It has both. The channels with these processes have begun anew between.
+    // The journal has both cuts. The channels with these processes were restarted between them.
     OneJournal(BTreeSet<ProcessId>),
-    // It has the newer alone.
+    // The journal has only the newer cut.
     Another,
     Unknown(Doubt),
 }
@@ -51,8 +51,8 @@ impl Lineage {
         }
     }
 
-    // A channel begins anew in the turn that gives up the store at its other end, and only then. Which stores were met does not
-    // show that: a process that calls another one has met no store, and two stores may have been given up between the cuts.
+    // A channel restarts only in the turn that gives up the store at its other end. The recognized stores do not show it: a
+    // process that makes unary calls recognizes none, and two stores may have been given up between the cuts.
     fn of_both(older: &ProcessTotals, newer: &ProcessTotals) -> Self {
         let stores = older.store.zip(newer.store);
         let Some(((here, there), given_up)) = stores.zip(newer.given_up.as_ref()) else {
@@ -62,7 +62,8 @@ impl Lineage {
         if here != there {
             return Self::Unknown(Doubt::Absent(Absence::NoAnswer));
         }
-        // Totals of before the horizon name later turns. Whether there were any by the cut as well was deleted.
+        // At a cut before the horizon, the totals hold the newest turn that gave up each store, which may be after the cut.
+        // Whether an earlier one was at or before the cut is no longer known.
         if given_up.values().any(|turn| *turn > newer.position) {
             return Self::Unknown(Doubt::BeforeHorizon);
         }
@@ -97,7 +98,7 @@ mod tests {
         }
     }
 
-    // Without this a channel that began anew between the cuts passes for one that did not, and the difference for explained.
+    // Without this, a channel restarted between the cuts would count as continuous, and the difference as explained.
     #[test]
     fn channels_with_stores_that_were_given_up_between_the_cuts_have_begun_anew() {
         let older = totals(3, 1, None);
@@ -110,14 +111,15 @@ mod tests {
         ] {
             assert_eq!(anew(&older, &totals(9, 1, turn)), Ok(expected), "{turn:?}");
         }
-        // Only the newest turn of each is known, and it is behind the newer cut.
+        // Only the newest turn for each store is known, and it is after the newer cut.
         let before_horizon = anew(&older, &totals(9, 1, Some(10)));
         assert_eq!(before_horizon, Err(Doubt::BeforeHorizon));
         let of_the_older = anew(&totals(3, 1, Some(10)), &totals(9, 1, None));
         assert_eq!(of_the_older, Ok(0));
     }
 
-    // Without this a peer of an older program, or one that was restarted meanwhile, would explain a difference.
+    // Without this, the answers of a peer with an older version, or of one that was restarted in between, would explain a
+    // difference.
     #[test]
     fn what_does_not_say_it_and_what_is_of_two_stores_is_in_doubt() {
         let (older, newer) = (totals(3, 1, None), totals(9, 1, None));

@@ -1,6 +1,6 @@
-//! The history: global states that are kept, what they are made of, and the certificate that no money was lost.
+//! The history: global states, their parts, and the certificate that no money was lost.
 //!
-//! Pure: facts in, verdict out. Where the facts are stored and how they are gathered is not known here.
+//! Pure: from facts to verdicts. This module does not know where facts are stored or how they are collected.
 
 pub mod assembly;
 pub mod audit;

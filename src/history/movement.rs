@@ -1,6 +1,7 @@
-//! What passed at one process between two cuts. A channel begins anew where the store at its other end was given up, and a journal
-//! where the store of the process was lost: what passed is then what is known since. Figures that went back show it; figures
-//! that have outgrown the older ones do not, so the process is asked what its own journal has at both cuts.
+//! The movement of one process between two cuts. A channel restarts where the store at its other end was given up, and a
+//! journal where the store of the process was lost; the movement is then what is known since. Figures that decreased show such
+//! a restart. Figures that have grown beyond the older ones do not, so the process is asked for its journal's totals at both
+//! cuts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,11 +12,11 @@ use crate::process::channel::Flow;
 use crate::process::clock::Hlc;
 use crate::process::ids::{Lsn, ProcessId};
 
-/// The figures of one process at one moment, sums in minor units.
+/// The figures of one process at one cut, sums in minor units.
 #[derive(Debug, Clone, Copy)]
 pub struct ProcessFigures<'a> {
     position: Lsn,
-    /// `None` where the position alone says which of two is the older: they are of one journal.
+    /// The time of the cut; `None` if both cuts are of one journal, so that the position alone gives their order.
     time: Option<Hlc>,
     balance_total: i128,
     deposits: i128,
@@ -46,7 +47,7 @@ impl ProcessFigures<'_> {
         }
     }
 
-    // Whether a journal that has these figures cannot have had those of the older one before.
+    // Whether these figures cannot follow the older ones in one journal.
     fn contradicts(&self, older: &Self) -> bool {
         self.position < older.position
             || self.deposits < older.deposits
@@ -68,48 +69,48 @@ impl<'a> From<&'a ProcessTotals> for ProcessFigures<'a> {
     }
 }
 
-/// What passed at one process between two cuts, minor units. Negative where the second cut is the older one.
+/// The movement of one process between two cuts, minor units. Negative if the second cut is the older one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Movement {
-    /// All balances at the first cut.
+    /// The sum of all balances at the first cut.
     pub before: i128,
-    /// All balances at the second.
+    /// The sum of all balances at the second cut.
     pub after: i128,
-    /// Paid in between the two.
+    /// The deposits between the cuts.
     pub deposits: i128,
-    /// Paid out.
+    /// The withdrawals between the cuts.
     pub withdrawals: i128,
-    /// Sent, by destination.
+    /// The transfers sent, by destination.
     pub sent: BTreeMap<ProcessId, ChannelMovement>,
-    /// Delivered, by origin.
+    /// The transfers delivered, by origin.
     pub received: BTreeMap<ProcessId, ChannelMovement>,
-    /// What the balances of the older cut owe to channels that have begun anew since: sent over them, less what was delivered.
-    /// The store at their other end was given up, and that sum was booked among the deposits or withdrawals. Where the journal
-    /// itself began anew: what the lost store held, below zero.
+    /// For channels restarted since the older cut: the amount sent on them less the amount delivered, as of the older cut. The
+    /// stores at their other ends were given up, and these amounts were booked as deposits or withdrawals. If the journal
+    /// itself restarted: the balances of the lost store, negative.
     pub written_off: i128,
-    /// Whether the newer cut is of another journal: the store was lost between them. What passed is what the new one knows;
-    /// what it was made with is among its deposits.
+    /// Whether the newer cut is of another journal, because the store was lost between the cuts. The movement is then all that
+    /// the new journal has; its opening balances are among its deposits.
     pub began_anew: bool,
-    /// Why it is not known whether the journal, or a channel, has begun anew between the cuts: then the figures may be the
-    /// difference of two that do not belong together.
+    /// Why it is unknown whether the journal or a channel restarted between the cuts. The figures may then be the difference of
+    /// two unrelated cuts.
     pub doubt: Option<Doubt>,
 }
 
 /// The transfers that passed one end of a channel between two cuts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ChannelMovement {
-    /// How many.
+    /// The number of transfers.
     pub transfers: i128,
     /// Their sum, minor units.
     pub amount: i128,
-    /// Whether the channel has begun anew between the cuts, since the store at its other end was given up: this is what has
-    /// passed since.
+    /// Whether the channel restarted between the cuts, because the store at its other end was given up. The figures are then
+    /// those since the restart.
     pub began_anew: bool,
 }
 
 impl Movement {
-    /// Between these two cuts of one process, of which its journal says this, in the same order. Figures come from other
-    /// processes: a sum that is out of all bounds is cut off at 128 bits, and then explains nothing.
+    /// The movement between two cuts of one process; the array holds what its journal has at these cuts, in the same order. The
+    /// figures come from other processes: sums saturate at 128 bits, and a saturated sum explains nothing.
     #[must_use]
     pub fn between<'a>(
         before: impl Into<ProcessFigures<'a>>,
@@ -157,7 +158,8 @@ impl Movement {
         }
     }
 
-    // Both directions begin anew at once: where one has gone back, the other has only outgrown what it was.
+    // Both directions of a channel restart together: where the figures of one decreased, those of the other may only have
+    // grown.
     fn of_one_journal(
         before: ProcessFigures<'_>,
         after: ProcessFigures<'_>,
@@ -180,7 +182,7 @@ impl Movement {
         }
     }
 
-    // The same from the newer cut to the older.
+    // The same movement from the newer cut to the older.
     fn inverted(self) -> Self {
         let inverted = |channels: &BTreeMap<ProcessId, ChannelMovement>| {
             let channels = channels.iter();
@@ -199,25 +201,25 @@ impl Movement {
         }
     }
 
-    /// Sent to all other processes.
+    /// The amount sent to all other processes.
     #[must_use]
     pub fn transfers_out(&self) -> i128 {
         sum(&self.sent)
     }
 
-    /// Received from all other processes.
+    /// The amount received from all other processes.
     #[must_use]
     pub fn transfers_in(&self) -> i128 {
         sum(&self.received)
     }
 
-    /// Whether what passed is the whole difference of the balances, and is known to belong together.
+    /// Whether the movement explains the whole difference of the balances, and both cuts are known to be related.
     #[must_use]
     pub fn is_explained(&self) -> bool {
         self.doubt.is_none() && self.adds_up()
     }
 
-    /// Why the difference is not explained although it adds up.
+    /// Why the difference counts as unexplained although it adds up.
     #[must_use]
     pub fn unexplained(&self) -> Option<&'static str> {
         let doubt = self.doubt.filter(|_| self.adds_up());
@@ -242,7 +244,7 @@ fn sum(channels: &BTreeMap<ProcessId, ChannelMovement>) -> i128 {
 }
 
 impl ChannelMovement {
-    // And what had passed by the older cut, where the channel has begun anew since.
+    // The movement, and the amount that had passed by the older cut if the channel restarted since.
     fn between(before: Flow, after: Flow, began_anew: bool) -> (Self, i128) {
         let (before, off) = match began_anew {
             true => (Flow::default(), before.amount),
@@ -265,7 +267,7 @@ impl ChannelMovement {
     }
 }
 
-// No channel goes back: one that has carried less than before has begun anew.
+// The figures of a channel never decrease, so a channel with less than before was restarted.
 fn gone_back<'a>(
     before: &'a BTreeMap<ProcessId, Flow>,
     after: &BTreeMap<ProcessId, Flow>,
@@ -279,7 +281,8 @@ fn gone_back<'a>(
     gone_back.map(|(process, _)| process)
 }
 
-// A channel that only one of the two knows had carried nothing at the other. And the sum of what is written off.
+// The movements by process, and the sum of what is written off. A channel known at only one of the cuts had no messages at the
+// other.
 fn passed(
     before: &BTreeMap<ProcessId, Flow>,
     after: &BTreeMap<ProcessId, Flow>,
@@ -310,12 +313,12 @@ pub(super) mod tests {
         ProcessId::parse(id).expect("a valid id")
     }
 
-    // Both are of one journal in which no store was given up.
+    // Both states are of one journal in which no store was given up.
     fn between(before: &RecordedState, after: &RecordedState) -> Movement {
         Movement::between(before, after, [&has(before, &[]), &has(after, &[])])
     }
 
-    // What the journal has at a cut, and when stores were last given up by then.
+    // The journal's totals at a cut, with the newest turn that gave up each store.
     fn has(state: &RecordedState, given_up: &[(&str, u64)]) -> JournalAtCut {
         let given_up = given_up.iter();
         let given_up = given_up.map(|(peer, turn)| (process(peer), Lsn(*turn)));
@@ -369,14 +372,15 @@ pub(super) mod tests {
         assert!(!between(&older, &absurd).is_explained());
     }
 
-    // Without this a difference across `store forget` shows negative transfers, and money that nobody paid out.
+    // Without this, a difference across `store forget` shows negative transfers and withdrawals that no client made.
     #[test]
     fn a_channel_that_began_anew_shows_what_has_passed_since_and_what_was_written_off() {
         let later = |mut state: RecordedState| {
             (state.position, state.time) = (Lsn(9), Hlc(9));
             state
         };
-        // 30 was sent and 10 had come; then 5 more was sent, 25 written off, and 2 was sent to the new store.
+        // Before the older cut, 30 was sent and 10 delivered; then 5 more was sent, 25 written off, and 2 sent to the new
+        // store.
         let older = state(80, 100, 30, 10);
         let newer = later(RecordedState {
             withdrawals: 25,
@@ -399,7 +403,7 @@ pub(super) mod tests {
         assert!(backward.is_explained());
     }
 
-    // Without this a store in the place of a lost one shows negative deposits.
+    // Without this, a store that replaced a lost one shows negative deposits.
     #[test]
     fn a_store_in_the_place_of_a_lost_one_shows_what_it_knows() {
         let mut older = state(70, 100, 30, 0);
@@ -421,10 +425,11 @@ pub(super) mod tests {
         state
     }
 
-    // Without this the difference of two channels of the same name passes for what went over one.
+    // Without this, the difference between the lost channel and its successor counts as the movement of one channel.
     #[test]
     fn a_channel_that_has_outgrown_what_it_was_is_told_by_the_turn_that_gave_the_store_up() {
-        // 30 was sent and 10 had come, and 20 was written off; 40 was sent to the new store, and 15 came from it.
+        // Before the older cut, 30 was sent and 10 delivered. Then 20 was written off, 40 sent to the new store and 15
+        // delivered from it.
         let older = state(80, 100, 30, 10);
         let newer = later(RecordedState {
             withdrawals: 20,
@@ -443,13 +448,13 @@ pub(super) mod tests {
             assert_eq!(backward.sent[&process("b")].amount, -expected.0);
             assert!(forward.is_explained() && backward.is_explained());
         }
-        // One direction has gone back, so the other has begun anew, too.
+        // The figures of one direction decreased, so the other direction restarted too.
         let newer = later(state(80, 100, 2, 15));
         let back = between(&older, &newer);
         assert_eq!(back.received[&process("b")].amount, 15);
     }
 
-    // Without this a store in the place of a lost one that has done as much since passes for the lost one.
+    // Without this, a replacement store with larger figures than the lost one passes for the lost one.
     #[test]
     fn a_journal_that_does_not_have_the_older_cut_is_another_and_where_nothing_tells_that_is_said()
     {
@@ -473,7 +478,7 @@ pub(super) mod tests {
             assert!(!doubtful.began_anew && !doubtful.is_explained());
             assert!(doubtful.unexplained().is_some());
         }
-        // What does not add up needs no other reason.
+        // A difference that does not add up needs no other reason.
         let wrong = Movement::between(&older, &later(state(1, 180, 40, 15)), [&down, &down]);
         assert_eq!((wrong.is_explained(), wrong.unexplained()), (false, None));
     }

@@ -1,4 +1,4 @@
-//! A part: one process's share of a snapshot. Figures and hashes; the contents are in chunks.
+//! A part: one process's share of a snapshot. It holds figures and hashes; the contents are in chunks.
 
 use std::collections::BTreeMap;
 
@@ -11,16 +11,16 @@ use crate::process::ids::{Hash, Lsn, ProcessId, Seq, SnapshotId};
 use crate::process::message::Message;
 use crate::process::recording::Recording;
 
-/// A process's state at its recording, as a manifest: newest run wins.
+/// The state of a process at its recording, as a manifest of runs; for a cell in several runs the newest one is valid.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RecordedState {
     /// The cut: the turn after which the state was recorded.
     pub position: Lsn,
-    /// The clock of the turn that recorded it; without a journal, when it was told, which is no earlier.
+    /// The clock of the turn that recorded it. For a foreign process the time of its first report, which is not earlier.
     pub time: Hlc,
     /// The Lamport clock at the cut.
     pub clock: Lamport,
-    /// How many accounts there are.
+    /// The number of accounts.
     pub accounts: u64,
     /// The sum of their balances, minor units.
     pub balance_total: i128,
@@ -28,51 +28,51 @@ pub struct RecordedState {
     pub deposits: i128,
     /// All withdrawals up to the cut, minor units.
     pub withdrawals: i128,
-    /// Per destination, what was sent up to the cut.
+    /// Per destination, the flow sent up to the cut.
     pub sent: BTreeMap<ProcessId, Flow>,
-    /// Per origin, what was delivered up to the cut.
+    /// Per origin, the flow delivered up to the cut.
     pub delivered: BTreeMap<ProcessId, Flow>,
-    /// The hash of the journal entry at the cut; it chains all entries before. [`NO_JOURNAL`](super::reported::NO_JOURNAL) where
-    /// there is none.
+    /// The hash of the journal entry at the cut, chained to all entries before it. [`NO_JOURNAL`](super::reported::NO_JOURNAL)
+    /// for a foreign process.
     pub journal: Hash,
     /// Sorted runs of cells, oldest first.
     pub runs: Vec<Run>,
-    /// Bytes of all runs.
+    /// The size of all runs, bytes.
     pub state_bytes: u64,
-    /// Bytes that this recording wrote, packed as they are stored.
+    /// The bytes that this recording wrote, compressed as stored.
     pub new_bytes: u64,
 }
 
 /// A sorted, immutable, content-addressed sequence of cells.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Run {
-    /// How many cells.
+    /// The number of cells.
     pub cells: u64,
-    /// Bytes of its chunks.
+    /// The size of its chunks, bytes.
     pub bytes: u64,
-    /// Its index chunks, in order; each names chunks of cells in order.
+    /// Its index chunks, in order; each lists chunks of cells in order.
     pub index: Vec<Hash>,
 }
 
-/// What was recorded of one incoming channel that is closed.
+/// The recorded messages of one closed incoming channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedChannel {
     /// The sending process.
     pub from: ProcessId,
-    /// The first recorded sequence number; one past `last` where nothing was recorded.
+    /// The first recorded sequence number; `last` + 1 if no message was recorded.
     pub first: Seq,
     /// The last sequence number before the marker.
     pub last: Seq,
-    /// How many of the messages are transfers.
+    /// The number of transfers among the messages.
     pub transfers: u64,
     /// Their sum, minor units.
     pub amount: i128,
-    /// The messages, in order.
+    /// The chunks of messages, in order.
     pub chunks: Vec<Hash>,
 }
 
 impl RecordedChannel {
-    /// How many messages were recorded.
+    /// The number of recorded messages.
     #[must_use]
     pub fn messages(&self) -> u64 {
         self.last.0.saturating_add(1).saturating_sub(self.first.0)
@@ -82,68 +82,68 @@ impl RecordedChannel {
 /// One process's share of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// Which snapshot.
+    /// The snapshot id.
     pub snapshot: SnapshotId,
-    /// Whose part.
+    /// The process of the part.
     pub process: ProcessId,
-    /// Who started the snapshot, as this process learnt it.
+    /// The process that started the snapshot, as recorded by this process.
     pub initiator: ProcessId,
     /// The recorded state.
     pub state: RecordedState,
-    /// The incoming channels whose marker came, sorted by origin.
+    /// The incoming channels whose marker has arrived, sorted by origin.
     pub channels: Vec<RecordedChannel>,
-    /// The incoming channels whose marker is still to come.
+    /// The incoming channels whose marker has not arrived.
     pub open: Vec<ProcessId>,
 }
 
 impl Part {
-    /// Whether the marker of this channel came.
+    /// Whether the marker of this channel has arrived.
     #[must_use]
     pub fn has_closed(&self, from: &ProcessId) -> bool {
         self.channels.iter().any(|channel| channel.from == *from)
     }
 
-    /// Whether the markers of all incoming channels came.
+    /// Whether the markers of all incoming channels have arrived.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.open.is_empty()
     }
 }
 
-/// The content of a chunk, which is found by the hash of its encoding.
+/// The content of a chunk. A chunk is addressed by the hash of its encoding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Chunk {
     /// Sorted cells of a run.
     Cells(Vec<Cell>),
-    /// Names chunks of cells, each with the key of its first cell.
+    /// Chunks of cells, each with the key of its first cell.
     Index(Vec<IndexEntry>),
     /// Recorded messages of a channel, in order.
     Messages(Vec<RecordedMessage>),
 }
 
-/// One line of an index chunk.
+/// One entry of an index chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexEntry {
     /// The kind of the first cell, as in [`Cell::key`].
     pub kind: u8,
     /// The name of the first cell.
     pub name: Box<str>,
-    /// The chunk.
+    /// The hash of the chunk.
     pub chunk: Hash,
 }
 
-/// A message that was in a channel.
+/// A message that was in a channel at the cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedMessage {
-    /// Its number on the channel.
+    /// Its sequence number on the channel.
     pub seq: Seq,
-    /// What it says.
+    /// The message.
     pub message: Message,
 }
 
-/// The messages that a recording holds of one closed channel, from the turns after its cut.
+/// The messages of one closed channel in a recording, taken from the turns after the cut.
 ///
-/// `turns` begins right behind the cut and need not reach further than the turn that closed the channel.
+/// `turns` must begin right after the cut and may end with the turn that closed the channel.
 pub fn recorded_messages<'a>(
     recording: &'a Recording,
     from: &'a ProcessId,
@@ -156,7 +156,7 @@ pub fn recorded_messages<'a>(
         return Vec::new();
     };
     let range = channel.opened.sequence.next()..=closed.sequence;
-    // Later the same numbers may come again, from a store that has taken the place of one that was lost.
+    // Later turns may have the same sequence numbers again, from a store that replaced a lost one.
     let turns = turns.into_iter().filter(|turn| turn.position <= position);
     turns
         .flat_map(|turn| &turn.records)
@@ -183,7 +183,7 @@ pub fn recorded_messages<'a>(
 pub(crate) mod tests {
     use super::*;
 
-    /// A finished part that holds nothing, recorded for this initiator.
+    /// A finished part without content, recorded for this initiator.
     pub(crate) fn part_of(
         snapshot: &SnapshotId,
         process: &ProcessId,

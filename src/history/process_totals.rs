@@ -1,4 +1,4 @@
-//! The share of one process in a global state at any position of its journal: figures alone, no account is visited.
+//! The totals of one process at any position of its journal. Computing them visits no account.
 
 use std::collections::BTreeMap;
 
@@ -7,12 +7,12 @@ use crate::process::channel::Flow;
 use crate::process::event::{Identity, Record, Turn};
 use crate::process::ids::{Hash, Lsn, ProcessId};
 
-/// What a process came to after the turn at a position; sums in minor units.
+/// The totals of a process after the turn at a position; sums in minor units.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProcessTotals {
-    /// The turn after which it is taken; 0 before the first.
+    /// The turn after which the totals are taken; 0 before the first.
     pub position: Lsn,
-    /// The hash of the journal entry there, which vouches for everything before; zero before the first.
+    /// The hash of the journal entry there, which covers all entries before it; zero before the first.
     pub journal: Hash,
     /// The sum of all balances.
     pub balance_total: i128,
@@ -20,43 +20,42 @@ pub struct ProcessTotals {
     pub deposits: i128,
     /// All withdrawals so far.
     pub withdrawals: i128,
-    /// Per destination, what was sent; a channel on which nothing passed does not stand here.
+    /// Per destination, the flow sent; unused channels are left out.
     pub sent: BTreeMap<ProcessId, Flow>,
-    /// Per origin, what was delivered; likewise.
+    /// Per origin, the flow delivered; unused channels are left out.
     pub delivered: BTreeMap<ProcessId, Flow>,
-    /// The store whose journal this is read from; `None` where that is not known, as in a snapshot.
+    /// The store whose journal the totals are from; `None` if unknown, as in a snapshot.
     pub store: Option<StoreId>,
-    /// The stores of the others as they were known then.
+    /// The peers' stores as known at the position.
     pub peers: BTreeMap<ProcessId, KnownStore>,
-    /// The newest turn that gave up a store of another process; `None` where that is not known. Where the journal begins later,
-    /// these are the turns by the horizon, and may be behind the position.
+    /// The newest turn that gave up each peer's store; `None` if unknown. If the position is before the retention horizon,
+    /// these are the turns as of the horizon and may be after the position.
     pub given_up: Option<BTreeMap<ProcessId, Lsn>>,
-    /// Where the store was made from a snapshot: what was booked and what was not.
+    /// For a store rebuilt from a snapshot: what was booked and what was not.
     pub rebuilt: Rebooked,
 }
 
-/// What a store that was made from a snapshot holds, and lacks, beside that: what its peers know to have passed since. Minor
-/// units, 0 for any other store.
+/// The money by which a store rebuilt from a snapshot differs from that snapshot, because its peers know what passed since.
+/// Minor units; 0 for any other store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rebooked {
-    /// Booked into the account `suspense`, as a deposit, or, below zero, a withdrawal.
+    /// The amount booked into the account `suspense`: positive as a deposit, negative as a withdrawal.
     pub booked: i128,
-    /// Not booked; below zero where the accounts hold more than there was.
+    /// The amount not booked; negative if the accounts hold more than there was.
     pub unbooked: i128,
 }
 
-/// The store of another process, as it was known at an instant.
+/// A peer's store as known at an instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownStore {
-    /// Which store.
+    /// The store id.
     pub store: StoreId,
-    /// Whether it was given up: then any other may take its place.
+    /// Whether it was given up; any other store may then replace it.
     pub is_given_up: bool,
 }
 
 impl ProcessTotals {
-    /// Whether this process knew another one by the store whose journal answers for that one. Where a program does not say
-    /// whose journal it is, nothing contradicts it.
+    /// Whether this process knew `process` by the store that `share` is from. True if either version does not report its store.
     #[must_use]
     pub fn knows(&self, process: &ProcessId, share: &Self) -> bool {
         let (Some(_), Some(store)) = (self.store, share.store) else {
@@ -66,7 +65,7 @@ impl ProcessTotals {
         known.is_some_and(|known| known.store == store && !known.is_given_up)
     }
 
-    /// Whether this process had given up the store whose journal answers for another one, or knew another in its place.
+    /// Whether this process had given up the store that `share` is from, or knew another store of `process`.
     #[must_use]
     pub fn denies(&self, process: &ProcessId, share: &Self) -> bool {
         let (Some(_), Some(store)) = (self.store, share.store) else {
@@ -86,7 +85,7 @@ impl From<&Identity> for KnownStore {
     }
 }
 
-/// Drawn when a store was made.
+/// A store id, drawn at random when the store is created.
 pub type StoreId = [u8; 16];
 
 impl From<&RecordedState> for ProcessTotals {
@@ -107,23 +106,22 @@ impl From<&RecordedState> for ProcessTotals {
     }
 }
 
-// Which unused channels a state names depends on the configuration of the day.
+// Leaves out unused channels: which of them a state names depends on the configuration at the time.
 fn used(flows: &BTreeMap<ProcessId, Flow>) -> BTreeMap<ProcessId, Flow> {
     let used = flows.iter().filter(|(_, flow)| **flow != Flow::default());
     used.map(|(peer, flow)| (peer.clone(), *flow)).collect()
 }
 
 impl ProcessTotals {
-    /// Whether the journal had begun. One that had not knows nothing of that instant: what the process held then was in
-    /// another store, or the process was not there.
+    /// Whether the journal had begun. If not, the process was not yet in the cluster, or its state was in another store.
     #[must_use]
     pub fn is_known(&self) -> bool {
         self.position > Lsn(0)
     }
 
-    /// The share after the next turn; `journal` is the hash of its entry.
+    /// Advances the totals by the next turn; `journal` is the hash of its entry.
     ///
-    /// It adds up what `Process::apply` does to the same figures, without the accounts between them.
+    /// It makes the same changes to the totals as `Process::apply`, without accounts.
     pub fn pass(&mut self, turn: &Turn, journal: Hash) {
         (self.position, self.journal) = (turn.position, journal);
         for record in &turn.records {

@@ -1,4 +1,4 @@
-//! A part as a process of another make tells it: its own words, without a journal that could be held against them.
+//! The part of a foreign process as it reports it. There is no journal to verify the report.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,15 @@ use crate::process::clock::Lamport;
 use crate::process::ids::{AccountId, Hash, Key, Lsn, ProcessId, SnapshotId};
 use crate::process::message::{Message, Write};
 
-/// In the place of the hash of a journal entry, where there is no journal.
+/// The journal hash of a state that has no journal.
 pub const NO_JOURNAL: Hash = Hash([0xff; 32]);
 
-/// What a process of another make says of a snapshot that it has recorded.
+/// The report of a foreign process on a snapshot that it has recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReportedState {
-    /// Which snapshot.
+    /// The snapshot id.
     pub snapshot: SnapshotId,
-    /// Which process.
+    /// The reporting process.
     pub process: ProcessId,
     /// Its Lamport clock at the recording.
     pub clock: Lamport,
@@ -24,30 +24,30 @@ pub struct ReportedState {
     pub accounts: BTreeMap<AccountId, i64>,
     /// The recorded key-values.
     pub keys: BTreeMap<Key, Write>,
-    /// What it recorded of its incoming channels. One that is not named was empty.
+    /// The recorded messages, by origin. A channel without an entry was empty.
     pub channels: BTreeMap<ProcessId, Vec<Message>>,
-    /// Whether the markers of all its channels have come.
+    /// Whether the markers of all its channels have arrived.
     pub is_finished: bool,
-    /// What it states beyond the published messages, if anything.
+    /// Figures beyond the published messages, if it reports any.
     pub figures: Option<ReportedFigures>,
 }
 
-/// What the certificate needs beyond balances and messages; sums in minor units. Messages that are not transfers are not
-/// counted: the sequence of a flow is 0.
+/// The figures that the certificate needs beyond balances and messages; sums in minor units. Only transfers are counted: the
+/// sequence number of each flow is 0.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ReportedFigures {
     /// All deposits up to the recording.
     pub deposits: i128,
     /// All withdrawals up to the recording.
     pub withdrawals: i128,
-    /// Per destination, what was sent up to the recording.
+    /// Per destination, the flow sent up to the recording.
     pub sent: BTreeMap<ProcessId, Flow>,
-    /// Per origin, what was delivered up to the recording.
+    /// Per origin, the flow delivered up to the recording.
     pub delivered: BTreeMap<ProcessId, Flow>,
 }
 
 impl ReportedFigures {
-    /// Whether they name each of these channels; else they cannot be compared.
+    /// Whether there are figures for each of these channels; otherwise they are not comparable.
     #[must_use]
     pub fn cover<'a>(
         &self,
@@ -60,9 +60,9 @@ impl ReportedFigures {
 }
 
 impl Part {
-    /// The same part as it goes on from what is known of it: what was told once stays, and the instant at which it was
-    /// first told. `None` where it is another part: a process of another make tells it otherwise now, or the store that
-    /// recorded the known one was lost and its successor recorded the snapshot anew.
+    /// This part as a newer report of the known one. The contents of a report are final, and so is the time of its first
+    /// report. `None` if the two differ: a foreign process changed its report, or the store that recorded the known part was
+    /// lost and its successor recorded the snapshot again.
     #[must_use]
     pub fn told_again(mut self, known: &Self) -> Option<Self> {
         if self.state.has_journal() {
@@ -75,20 +75,20 @@ impl Part {
 }
 
 impl RecordedState {
-    /// Where it was recorded: the position, and the hash that says in which journal.
+    /// The place of the recording: the position, and the hash that identifies the journal.
     #[must_use]
     pub fn cut(&self) -> (Lsn, Hash) {
         (self.position, self.journal)
     }
 
-    /// Whether a journal stands behind it. Without one it is what a process of another make says of itself.
+    /// Whether the state is backed by a journal. Otherwise it is the report of a foreign process.
     #[must_use]
     pub fn has_journal(&self) -> bool {
         self.journal != NO_JOURNAL
     }
 
-    /// Whether it states deposits, withdrawals and what passed its channels. A process of another make need not; every
-    /// process has a channel.
+    /// Whether the state has deposits, withdrawals and channel flows. For a foreign process these are optional. Every process
+    /// has an incoming channel, so `delivered` is not empty if they are present.
     #[must_use]
     pub fn has_figures(&self) -> bool {
         self.has_journal() || !self.delivered.is_empty()
@@ -116,7 +116,7 @@ mod tests {
         }
     }
 
-    // The part of one of two processes, which holds this much and has recorded this much from the other.
+    // The part of one of two processes, with this total balance and this amount recorded from the other.
     fn part(id: &str, other: &str, balance_total: i128, recorded: i128) -> Part {
         let snapshot = SnapshotId::parse("s").expect("a valid id");
         Part {
@@ -145,7 +145,7 @@ mod tests {
         }
     }
 
-    // n has sent 10 and 20, x has sent 5: 10 is delivered, the rest is on its way.
+    // n has sent 10 and 20, x has sent 5. 10 is delivered, the rest is in flight.
     fn both(figures: Option<ReportedFigures>, recorded: i128) -> GlobalState {
         let mut n = part("n", "x", 70, 5);
         n.state.sent.insert(
@@ -178,7 +178,7 @@ mod tests {
         }
     }
 
-    // Without this, what nobody has stated could be certified, or a process of another make could lose money unseen.
+    // Without this, unreported figures could be certified, or a foreign process could lose money unnoticed.
     #[test]
     fn what_is_stated_is_compared_and_what_is_not_stated_is_not_certified() {
         let proven = verify(&both(Some(figures()), 20));

@@ -1,41 +1,41 @@
-//! The statement of an account: what one turn did to it, record by record.
+//! The statement of an account: the changes that one turn made to it, record by record.
 
 use crate::process::clock::Hlc;
 use crate::process::event::{Record, Turn};
 use crate::process::ids::{AccountId, Amount, Lsn, ProcessId, SnapshotId};
 use crate::process::message::{Transfer, local_transfer_id};
 
-/// What kind of operation an entry shows.
+/// The kind of operation of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
-    /// Paid in.
+    /// Money paid in.
     Deposit,
-    /// Paid out.
+    /// Money paid out.
     Withdrawal,
-    /// Came from another account, here or on another process.
+    /// A transfer from another account, on this or another process.
     TransferIn,
-    /// Went to another account, here or on another process.
+    /// A transfer to another account, on this or another process.
     TransferOut,
 }
 
-/// One change of an account.
+/// One change of the balance of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Where it stands: entries of an account are ordered by this.
+    /// The place in the order of the account's entries.
     pub place: EntryPlace,
     /// The clock of its turn.
     pub time: Hlc,
-    /// What it was.
+    /// The kind of operation.
     pub op: Op,
-    /// How much, always positive; the operation says in which direction.
+    /// The amount, always positive; `op` gives the direction.
     pub amount: Amount,
     /// The account at the other end of a transfer.
     pub counterparty: Option<AccountId>,
-    /// Its process.
+    /// The process of that account.
     pub counterparty_process: Option<ProcessId>,
-    /// The name of the transfer, the same at both ends.
+    /// The id of the transfer, the same at both ends.
     pub transfer_id: Option<Box<str>>,
-    /// The account that a transfer was meant for, where that could not take it and this one did instead.
+    /// The intended account of a transfer, if that would have overflowed and this account was credited instead.
     pub meant_for: Option<AccountId>,
 }
 
@@ -44,12 +44,12 @@ pub struct Entry {
 pub struct EntryPlace {
     /// The turn.
     pub position: Lsn,
-    /// Which one of the account's entries in this turn, from 0 on.
+    /// The index among the account's entries in this turn, from 0.
     pub ordinal: u32,
 }
 
 impl Op {
-    /// The stable name on the public interface.
+    /// The stable name in the public interface.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -62,7 +62,7 @@ impl Op {
 }
 
 impl Entry {
-    /// What it adds to the balance, minor units; negative where it takes.
+    /// The change of the balance, minor units; negative for a debit.
     #[must_use]
     pub fn change(&self) -> i128 {
         let units = i128::from(self.amount.units());
@@ -73,7 +73,7 @@ impl Entry {
     }
 }
 
-/// What one end of a transfer shows.
+/// One end of a transfer as an entry shows it.
 struct TransferEnd<'a> {
     op: Op,
     amount: Amount,
@@ -82,7 +82,7 @@ struct TransferEnd<'a> {
     meant_for: Option<&'a AccountId>,
 }
 
-/// What a turn of the process `me` did to an account, in order.
+/// The changes that a turn of the process `me` made to an account, in order.
 #[must_use]
 pub fn entries(me: &ProcessId, turn: &Turn, account: &AccountId) -> Vec<Entry> {
     let mut entries = Vec::new();
@@ -107,7 +107,7 @@ pub fn entries(me: &ProcessId, turn: &Turn, account: &AccountId) -> Vec<Entry> {
     entries
 }
 
-// A move within one account is both of its ends.
+// A transfer from an account to itself yields both ends.
 fn ends<'a>(
     me: &'a ProcessId,
     position: Lsn,
@@ -186,7 +186,7 @@ fn sent<'a>(to: &'a ProcessId, transfer: &'a Transfer) -> TransferEnd<'a> {
     }
 }
 
-// With the account that is credited.
+// The credited account, and its end of the transfer.
 fn delivered<'a>(
     from: &'a ProcessId,
     suspense: Option<&'a AccountId>,
@@ -202,7 +202,7 @@ fn delivered<'a>(
     (suspense.unwrap_or(&transfer.to_account), end)
 }
 
-/// The snapshot that a turn recorded the state for, as it was before this turn.
+/// The snapshot for which a turn recorded the state before it.
 #[must_use]
 pub fn recorded_for(turn: &Turn) -> Option<&SnapshotId> {
     let Some(Record::StateRecorded { snapshot, .. }) = turn.records.first() else {

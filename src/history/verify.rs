@@ -1,40 +1,40 @@
-//! The certificate: what was compared to say that no money was lost, with every figure.
+//! The certificate: all comparisons that show that no money was lost, with their figures.
 
 use super::global::{Counted, GlobalState, Totals};
 use super::part::{Part, RecordedChannel};
 use crate::process::channel::Flow;
 use crate::process::ids::{ChannelId, ProcessId};
 
-/// What verification of a global state came to.
+/// The result of verifying a global state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verification {
-    /// Whether balances and money in flight are deposits less withdrawals, and every other check holds as well; `None`
-    /// where a part is missing, or is of another make and does not state its deposits and withdrawals.
+    /// Whether balances plus money in flight equal deposits minus withdrawals and every other check holds; `None` if a part is
+    /// missing, or is of a foreign process that does not report deposits and withdrawals.
     pub conserved: Option<bool>,
-    /// Whether no channel delivered what was not sent: false as soon as one did, and `None` where not every channel could
-    /// be compared, or there is none.
+    /// Whether no channel delivered more than was sent: false if one did, `None` if a channel was not comparable or there is
+    /// none.
     pub consistent_cut: Option<bool>,
-    /// Everything that was compared.
+    /// All comparisons.
     pub checks: Vec<Check>,
 }
 
 /// One comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// What was compared: `consistent_cut`, `channel_state`, `chunks`, `recorded_messages`, `journal_chain`,
+    /// The name of the check: `consistent_cut`, `channel_state`, `chunks`, `recorded_messages`, `journal_chain`,
     /// `conservation`.
     pub check: &'static str,
-    /// The channel `from→to`, the process, or the whole cluster.
+    /// The channel as `from→to`, the process, or the whole cluster.
     pub subject: String,
     /// Whether it holds.
     pub holds: bool,
-    /// Each figure with its name; sums in minor units.
+    /// The figures with their names; sums in minor units.
     pub figures: Vec<(&'static str, i128)>,
 }
 
 const CHANNEL_STATE: &str = "channel_state";
 
-/// Compares everything that can be compared in a global state.
+/// Makes all possible comparisons in a global state.
 #[must_use]
 pub fn verify(global: &GlobalState) -> Verification {
     let mut checks = Vec::new();
@@ -91,7 +91,7 @@ fn compare_channel(
     checks
 }
 
-// A process of another make states money, and does not number its messages.
+// A foreign process reports money and does not number its messages.
 fn without_sequence(check: &mut Check) {
     let is_state = check.check == CHANNEL_STATE;
     check.figures.drain(..if is_state { 4 } else { 2 });
@@ -102,7 +102,7 @@ fn without_sequence(check: &mut Check) {
     check.holds = check.figures.chunks(2).all(holds);
 }
 
-/// Whether no more was delivered on a channel than was sent.
+/// Checks that a channel did not deliver more than was sent.
 pub(super) fn consistent_cut(channel: &ChannelId, sent: Flow, delivered: Flow) -> Check {
     Check {
         check: "consistent_cut",
@@ -121,7 +121,7 @@ pub(super) fn consistent_cut(channel: &ChannelId, sent: Flow, delivered: Flow) -
     }
 }
 
-// The recorded messages are exactly the difference of what was sent and what was delivered.
+// Checks that the recorded messages are exactly the difference between what was sent and what was delivered.
 fn channel_state(
     subject: String,
     sent: Flow,
@@ -148,7 +148,7 @@ fn channel_state(
     }
 }
 
-// The stored contents are what the part says of itself.
+// Compares the stored contents with the figures in the part.
 fn contents(part: &Part, counted: &Counted) -> Vec<Check> {
     let channels = &part.channels;
     let messages: u64 = channels.iter().map(RecordedChannel::messages).sum();
@@ -192,7 +192,7 @@ fn contents(part: &Part, counted: &Counted) -> Vec<Check> {
     compared.chain(chained).collect()
 }
 
-/// Whether what is held and on its way is what was paid in less what was paid out.
+/// Checks that the money held and in flight equals deposits minus withdrawals.
 pub(super) fn conservation(totals: &Totals) -> Check {
     let held = totals.balances + totals.in_flight;
     let paid_in = totals.deposits - totals.withdrawals;

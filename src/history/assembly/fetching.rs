@@ -1,4 +1,4 @@
-//! When each part is fetched, and again after a failure.
+//! The schedule of fetching parts, with retries.
 
 use std::collections::BTreeMap;
 
@@ -7,31 +7,31 @@ use super::view::ClusterView;
 use crate::process::ids::ProcessId;
 
 const MS: u64 = 1_000;
-/// How long a process may keep a stream for a part that is not finished. A part that no revision lacks yet is limited by the
-/// deadline of the snapshot; a late one gives way to others.
+/// How long a process may keep a stream open for an unfinished part. For a part that no published revision lacks, the deadline
+/// of the snapshot is the effective limit. A late part makes way for others.
 const EARLY_WAIT_US: u64 = 3_600_000 * MS;
 const LATE_WAIT_US: u64 = 250 * MS;
 /// The pause after a failed fetch; it doubles up to the maximum.
 const PAUSE_MIN_US: u64 = 20 * MS;
 const PAUSE_MAX_US: u64 = 1_000 * MS;
 
-/// The fetches of one assembly: at most one per process at a time, until the finished part is there.
+/// The fetches of one assembly: at most one per process at a time, until the finished part has arrived.
 #[derive(Debug, Default)]
 pub(super) struct Fetches {
-    /// Whether a revision without these parts is published.
+    /// Whether a revision without these parts has been published.
     is_late: bool,
     of: BTreeMap<ProcessId, Fetch>,
 }
 
 #[derive(Debug)]
 struct Fetch {
-    /// When it begins; `None` while it is under way.
+    /// When the fetch begins; `None` while it is running.
     due_us: Option<u64>,
     pause_us: u64,
 }
 
 impl Fetches {
-    /// Fetches from these processes, all at once.
+    /// Schedules a fetch from each of these processes, due at once.
     pub(super) fn new(processes: Vec<ProcessId>, is_late: bool, now_us: u64) -> Self {
         let fetch = |process| {
             let due = Fetch {
@@ -46,7 +46,7 @@ impl Fetches {
         }
     }
 
-    /// A fetch has ended. One that is not done is repeated after a pause.
+    /// Handles the end of a fetch: one that is not done is repeated after a pause.
     pub(super) fn ended(&mut self, process: &ProcessId, is_done: bool, now_us: u64) {
         if is_done {
             self.of.remove(process);
@@ -55,7 +55,8 @@ impl Fetches {
         }
     }
 
-    /// Begins what is due. A late part is asked of a live process only; the own one comes from the store.
+    /// Starts the fetches that are due. Late parts are fetched only from processes that are up; the own part is read from the
+    /// store.
     pub(super) fn begin_due(
         &mut self,
         me: &ProcessId,
@@ -84,7 +85,7 @@ impl Fetches {
         begun
     }
 
-    /// When the next fetch is due.
+    /// When the next fetch is due; `None` if none is waiting.
     pub(super) fn next_due_us(&self) -> Option<u64> {
         self.of.values().filter_map(|fetch| fetch.due_us).min()
     }

@@ -1,16 +1,15 @@
-//! Which process is the initiator of a snapshot that several may have started, and which numbers an assembler gives
-//! to the revisions it publishes.
+//! The initiator of a snapshot that several processes may have started, and the numbering of revisions.
 //!
-//! One id can be started at several processes at once. Their markers belong to one recording, so the cut is one and
-//! consistent; only the initiator has to be agreed on. Each part names the initiator its process recorded for: itself
-//! where it started the snapshot, else the one named by its first marker, which is what the sender of that marker had
-//! recorded for. So every named process did start the snapshot, and each process that started it names itself in its
-//! own part: all parts together name all of them. The initiator is the least by id.
+//! One id can be started at several processes at once. Their markers belong to one recording, so there is one consistent cut;
+//! only the initiator must be agreed on. Each part names the initiator for which its process recorded: the process itself if it
+//! started the snapshot, else the one named by its first marker, for which the sender of that marker had recorded. So every
+//! named process started the snapshot, and each process that started it names itself in its own part: all parts together name
+//! all of them. The initiator is the one with the least id.
 //!
-//! Revisions are numbered so that no two assemblers give one number. The initiator numbers from 1 on, but only once it
-//! has the part of every process with a lesser id (or the name excludes them): none of those started the snapshot, and
-//! what a part says of this never changes. At most one process can come to that conclusion. Every other assembler, and
-//! the initiator before that, numbers in a range that belongs to its process alone.
+//! Revisions are numbered so that no two assemblers use the same number. The initiator numbers from 1, but only once it has the
+//! part of every process with a lesser id (or the snapshot id excludes them): then none of those started the snapshot, and the
+//! initiator named in a part never changes. At most one process can reach this conclusion. Every other assembler, and the
+//! initiator before that, uses a range of numbers that belongs to its process alone.
 
 use crate::history::global::GlobalState;
 use crate::process::clock::Lamport;
@@ -18,19 +17,19 @@ use crate::process::ids::ProcessId;
 use crate::process::snapshot::is_drawn_by;
 use crate::process::topology::Topology;
 
-/// The size of a range of numbers. Each of a snapshot's revisions has more parts or closed channels than the one before,
-/// so a cluster would need a thousand processes to use one up.
+/// The size of a range of revision numbers. Each revision of a snapshot has more parts or closed channels than the one before,
+/// so only a cluster of a thousand processes could exhaust a range.
 pub const REVISIONS_EACH: u32 = 1_000_000;
 
 impl GlobalState {
-    /// Takes the initiator and the start from the parts that are here.
+    /// Sets the initiator and the start from the parts that are present.
     pub fn settle_initiator(&mut self) {
         let named = self.parts.values().map(|part| &part.initiator);
         if let Some(least) = named.min().filter(|least| **least < self.initiator) {
             self.initiator = least.clone();
         }
         if let Some(part) = self.parts.get(&self.initiator) {
-            // What another make tells of itself came here later.
+            // The report of a foreign process carries a later time, that of its arrival.
             if part.state.has_journal() {
                 self.initiated_at = part.state.time;
             }
@@ -38,8 +37,8 @@ impl GlobalState {
         }
     }
 
-    /// The number before the first that the process `me` gives to a revision of what is here. `assembles` says which
-    /// processes publish revisions at all.
+    /// The number after which process `me` numbers its revisions of this state. `assembles` returns whether a process publishes
+    /// revisions at all.
     #[must_use]
     pub fn numbers_after(
         &self,
@@ -61,7 +60,7 @@ impl GlobalState {
     }
 }
 
-/// The number before the first of the range that belongs to this process alone.
+/// The number before the range that belongs to this process alone.
 #[must_use]
 pub fn own_numbers_after(me: &ProcessId, topology: &Topology) -> u32 {
     let before = topology.processes().take_while(|process| *process < me);
@@ -69,14 +68,14 @@ pub fn own_numbers_after(me: &ProcessId, topology: &Topology) -> u32 {
     place.saturating_add(1).saturating_mul(REVISIONS_EACH)
 }
 
-/// Whether a number is of the range that belongs to this process alone.
+/// Whether a number is in the range that belongs to this process alone.
 #[must_use]
 pub fn is_own_number(revision: u32, me: &ProcessId, topology: &Topology) -> bool {
     let before = own_numbers_after(me, topology);
     revision > before && revision - before <= REVISIONS_EACH
 }
 
-/// The process that gives this number to a revision of a snapshot of this initiator.
+/// The process that assigns this number to a revision of a snapshot with this initiator.
 #[must_use]
 pub fn numbered_by<'a>(
     revision: u32,
@@ -90,8 +89,8 @@ pub fn numbered_by<'a>(
     }
 }
 
-/// Whether no revision with this number can be published any more: the newest is complete, and numbered before it by the
-/// same process.
+/// Whether a revision with this number can no longer be published: the newest one is complete and has a smaller number of the
+/// same range.
 #[must_use]
 pub fn is_over(revision: u32, newest: &GlobalState) -> bool {
     let range = |revision: u32| revision.saturating_sub(1) / REVISIONS_EACH;
@@ -110,7 +109,7 @@ mod tests {
         ["n1", "n2", "n3"].map(|id| ProcessId::parse(id).expect("a valid id"))
     }
 
-    // What `me` has of a snapshot: its own start, and parts that name these initiators.
+    // The state of a snapshot at `me`: its own start, and parts that name these initiators.
     fn begun(name: &str, me: &ProcessId, parts: &[(usize, usize)]) -> GlobalState {
         let snapshot = SnapshotId::parse(name).expect("a valid id");
         let mut state = GlobalState::begun(snapshot.clone(), me.clone(), Hlc::at(9), Lamport(9));
@@ -164,7 +163,7 @@ mod tests {
         assert_eq!(only_n3, 0, "the others never assemble");
     }
 
-    // Without this a client would be told to wait for what cannot come.
+    // Without this, a client would be told to wait for a revision that cannot come.
     #[test]
     fn nothing_follows_a_complete_revision_in_its_range() {
         let [n1, ..] = ids();

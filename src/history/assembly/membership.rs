@@ -1,4 +1,4 @@
-//! The processes of a cluster, and which of them assembles a snapshot.
+//! The members of a cluster, and the choice of the assembler of a snapshot.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,20 +9,20 @@ use crate::history::part::Part;
 use crate::process::ids::ProcessId;
 use crate::process::topology::Topology;
 
-/// What an assembler knows of its cluster that does not change while it runs.
+/// The properties of the cluster that are constant while an assembler runs.
 #[derive(Debug, Clone)]
 pub struct Membership {
     /// The own process.
     pub me: ProcessId,
     /// All processes and channels.
     pub topology: Topology,
-    /// The processes that run other software. They record parts, and never assemble a snapshot.
+    /// The foreign processes. They record parts and never assemble a snapshot.
     pub foreign: BTreeSet<ProcessId>,
 }
 
 impl Membership {
-    /// The process that assembles what an initiator starts: the initiator itself. For a foreign initiator it is the next
-    /// process by id that is not foreign and not silent; the own one where there is no other.
+    /// The process that assembles the snapshots of an initiator: the initiator itself. For a foreign initiator it is the next
+    /// process by id, cyclically, that is neither foreign nor silent; if there is none, the own process.
     #[must_use]
     pub fn assembler<'a>(&'a self, initiator: &'a ProcessId, view: &ClusterView) -> &'a ProcessId {
         self.assembler_among(initiator, |process| !view.is_silent(process))
@@ -44,22 +44,23 @@ impl Membership {
             .unwrap_or(&self.me)
     }
 
-    /// Whether this process assembles what an initiator starts, while every process is available.
+    /// Whether this process assembles the snapshots of an initiator while every process is available.
     #[must_use]
     pub fn assembles(&self, initiator: &ProcessId) -> bool {
         *self.assembler_among(initiator, |_| true) == self.me
     }
 
-    /// Whether a process that starts goes on with a snapshot that has no complete revision: it is the snapshot's assembler,
-    /// or the newest revision has a number of its own range.
+    /// Whether a process resumes, at its start, a snapshot that has no complete revision: it is the snapshot's assembler, or it
+    /// published the newest revision in its own range of numbers.
     #[must_use]
     pub fn is_resumed_here(&self, initiator: &ProcessId, newest: Option<u32>) -> bool {
         let is_own = |revision| is_own_number(revision, &self.me, &self.topology);
         self.assembles(initiator) || newest.is_some_and(is_own)
     }
 
-    /// Whether this process assembles a snapshot in the place of its initiator if a client asks for it here: the initiator
-    /// is silent, its store was lost since the state was recorded, it is no member any more, or it is foreign and leaves the snapshot to this process.
+    /// Whether this process, when a client asks it, assembles a snapshot in place of the initiator. This is so if the initiator
+    /// is silent, lost its store after recording the state, or has left the cluster, or if it is foreign and this process is
+    /// its assembler.
     #[must_use]
     pub fn stands_in(&self, initiator: &ProcessId, lost: &[ProcessId], view: &ClusterView) -> bool {
         if self.foreign.contains(initiator) {
@@ -71,7 +72,7 @@ impl Membership {
         *initiator != self.me && is_gone
     }
 
-    /// The processes whose part is not there or not finished.
+    /// The processes without a finished part.
     #[must_use]
     pub fn unfinished(&self, parts: &BTreeMap<ProcessId, Part>) -> Vec<ProcessId> {
         let is_finished = |process: &ProcessId| parts.get(process).is_some_and(Part::is_finished);
@@ -80,7 +81,8 @@ impl Membership {
         unfinished.cloned().collect()
     }
 
-    /// The number before the first that this process gives to a revision of this state.
+    /// The number after which this process numbers its revisions of this state: the next one gets the first free number above
+    /// it.
     #[must_use]
     pub fn numbers_after(&self, state: &GlobalState) -> u32 {
         let assembles = |process: &ProcessId| !self.foreign.contains(process);
@@ -120,7 +122,7 @@ mod tests {
         }
     }
 
-    // Without this two processes would assemble what a process of other software starts, or none would.
+    // Without this, two processes would assemble the snapshots of a foreign initiator, or none would.
     #[test]
     fn the_next_process_behind_a_foreign_initiator_assembles() {
         let membership = mixed();

@@ -1,18 +1,17 @@
-//! The life of a snapshot at the process that assembles it, from its start to a complete revision.
+//! The assembly of a snapshot, from its start to a complete revision.
 //!
-//! [`Assembly`] is a state machine without I/O. Events and the time go in ([`Assembly::handle`]), actions come out
-//! ([`Assembly::poll`]), and [`Assembly::wake_at`] says when it wants to be called again. The node executes the actions; the
-//! simulation executes the same actions over its own network, disk and clock.
+//! [`Assembly`] is a state machine without I/O. It takes events and the time ([`Assembly::handle`]) and yields actions
+//! ([`Assembly::poll`]); [`Assembly::wake_at`] is the time of its next timer. The node executes the actions; the simulation
+//! executes the same actions over its own network, disk and clock.
 //!
-//! - A revision is published when every part is there: complete, and the last one.
-//! - Before that a partial revision is published at the deadline, or as soon as everything that is missing is missing because
-//!   a process is silent or a channel is stopped. Parts that arrive later lead to further revisions; those that arrive within
-//!   two seconds share one.
-//! - Several processes may assemble one snapshot: one that stands in, or several that started it under one id. An assembly
-//!   that may have rivals asks the other processes for a complete revision before it publishes one, and adopts it. While the
-//!   initiator is up, all others stand back for a limited time and leave publishing to it. Revisions are numbered so that two
-//!   processes never give one number (`initiator.rs`).
-//! - A part whose contents are damaged or missing here is not published. It is fetched again.
+//! - When every part is present, a complete revision is published. It is final.
+//! - Before that, a partial revision is published at the deadline, or as soon as every missing part or marker is explained by a
+//!   silent process or a stopped channel. Parts that arrive later lead to further revisions; those that arrive within two
+//!   seconds share one.
+//! - Several processes may assemble one snapshot: a stand-in, or several that started it under one id. An assembly that may
+//!   have rivals first asks its peers for a complete revision and adopts it. While the initiator is up, all others stand back
+//!   for a limited time and leave publishing to it. Two processes never use the same revision number (`initiator.rs`).
+//! - A part with damaged or missing contents is not published but fetched again.
 //!
 //! Over 500 lines: one state machine, whose steps share every field.
 
@@ -37,35 +36,36 @@ use crate::process::ids::{Hash, Lsn, ProcessId};
 
 const MS: u64 = 1_000;
 const SECOND: u64 = 1_000 * MS;
-/// How often an assembly looks whether waiting is of no use, before its first revision.
+/// The interval at which an assembly without a revision checks whether waiting is useless.
 const LOOK_EARLY_EVERY_US: u64 = 200 * MS;
-/// How often it looks whether a missing process is back, after that: there may be hundreds of these assemblies.
+/// The interval at which it checks, after its first revision, whether a missing process is back. Hundreds of such assemblies
+/// may be running.
 const LOOK_LATE_EVERY_US: u64 = SECOND;
 /// Late parts that arrive within this time share a revision.
 const GATHER_US: u64 = 2 * SECOND;
-/// How long one process may take to give its part as it is: the rest is published without it.
+/// The time limit for one process to return its unfinished part; the rest is published without it.
 const AS_IT_IS_MAX_US: u64 = SECOND;
-/// How long an initiator that is up again has to finish its snapshot itself, besides the configured deadline.
+/// How long other assemblers leave the snapshot to an assembler that is up again, beyond the configured deadline.
 const STAND_BACK_US: u64 = 10 * SECOND;
 
-/// One snapshot that this process assembles.
+/// A snapshot that this process assembles.
 #[derive(Debug)]
 pub struct Assembly {
     membership: Arc<Membership>,
     view: ClusterView,
     state: GlobalState,
     timing: Timing,
-    /// Whether another process may have completed the snapshot: this one was away, or is not the initiator, or has
+    /// Whether another process may have completed the snapshot: this process was restarted, is not the initiator, or has
     /// published a partial revision.
     may_have_rivals: bool,
-    /// Since when the assembler, another process, is seen to be up.
+    /// The time since which the designated assembler, another process, has been up.
     assembler_up_since_us: Option<u64>,
     fetches: Fetches,
-    /// What the newest revision holds: how many closed channels of each process.
+    /// The number of closed channels of each process in the newest revision.
     said: BTreeMap<ProcessId, usize>,
-    /// Where in which journal the states of published revisions were recorded. Another part is of another store.
+    /// The cuts of the parts in published revisions. A part with another cut was recorded by another store.
     cuts: BTreeMap<ProcessId, (Lsn, Hash)>,
-    /// Whether the own part has turned out to be damaged: this node cannot make it anew while it runs.
+    /// Whether the own part is damaged. This node cannot recreate it while it runs.
     own_is_damaged: bool,
     /// The processes whose store was lost since the state was recorded here.
     lost: Vec<ProcessId>,
@@ -80,36 +80,36 @@ enum Phase {
     New,
     /// Waits for parts, for the deadline, or for a reason to stop waiting.
     Waiting {
-        /// Whether the initiator is left to publish.
+        /// Whether publishing is left to the designated assembler.
         stands_back: bool,
     },
-    /// A late part came, or a missing process is back: waits for more.
+    /// A late part has arrived, or a missing process is back: waits for more.
     Gathering {
         until_us: u64,
     },
     Asking(Why),
     Adopting(Then),
-    /// Looks whether another process has published as much.
+    /// Checks whether another process has published as much.
     Comparing,
     Counting(Which),
     Publishing(Which),
     Over,
 }
 
-/// Why parts as they are were asked for.
+/// Why unfinished parts were requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Why {
-    /// The deadline has come.
+    /// The deadline has passed.
     Deadline,
-    /// Waiting may be of no use.
+    /// Waiting may be useless.
     InVain,
-    /// Processes that were missing may have something now.
+    /// Processes that were missing are back.
     News,
-    /// There is more than the newest revision holds.
+    /// More is present than the newest revision holds.
     More,
 }
 
-/// What follows where no complete revision was found.
+/// The next step if no complete revision was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Then {
     Begin,
@@ -117,17 +117,17 @@ enum Then {
     Publish,
 }
 
-/// Which revision is published.
+/// The kind of revision to publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Which {
-    /// One of what is there meanwhile.
+    /// A revision of what is present.
     Partial,
-    /// One of all parts, unless some turn out to be damaged.
+    /// A revision of all parts, except those that turn out to be damaged.
     Complete,
 }
 
 impl Assembly {
-    /// Assembles a snapshot that was just started here.
+    /// Assembles a snapshot that was just started on this process.
     #[must_use]
     pub fn begun(membership: Arc<Membership>, state: GlobalState, timing: Timing) -> Self {
         Self {
@@ -149,8 +149,8 @@ impl Assembly {
         }
     }
 
-    /// Goes on with a snapshot that was begun in an earlier run, or elsewhere. Another process may have completed it
-    /// meanwhile, and stores may have been lost: a node is told of that while it is stopped.
+    /// Resumes a snapshot that was started in an earlier run or by another process. Another process may have completed it
+    /// since, and stores may have been lost, because `store forget` runs while the node is stopped.
     #[must_use]
     pub fn resumed(
         membership: Arc<Membership>,
@@ -165,7 +165,7 @@ impl Assembly {
         }
     }
 
-    /// What is there. `revision` is the number of the newest revision, 0 before the first.
+    /// The parts that are present. `revision` is the number of the newest revision, 0 before the first.
     #[must_use]
     pub fn state(&self) -> &GlobalState {
         &self.state
@@ -177,23 +177,23 @@ impl Assembly {
         &self.lost
     }
 
-    /// Whether parts that were fetched are taken now.
+    /// Whether fetched parts are accepted in the present phase.
     #[must_use]
     pub fn takes_parts(&self) -> bool {
         matches!(self.phase, Phase::Waiting { .. } | Phase::Gathering { .. })
     }
 
-    /// Takes note of the other processes. To be called before each event, so that decisions rest on the present.
+    /// Updates the view of the other processes. Must be called before each event, so that decisions use the present view.
     pub fn observe(&mut self, view: ClusterView) {
         self.view = view;
     }
 
-    /// The next action to be executed, in order.
+    /// The next action to execute, in order.
     pub fn poll(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
-    /// When [`Event::Time`] is wanted, at the latest; `None` where an answer or nothing more is waited for.
+    /// The latest time at which [`Event::Time`] must come; `None` while an answer is awaited and after the end.
     #[must_use]
     pub fn wake_at(&self) -> Option<u64> {
         let phase_us = match self.phase {
@@ -214,7 +214,7 @@ impl Assembly {
         times.into_iter().flatten().min()
     }
 
-    /// Takes an event. Answers to actions that nothing waits for any more are ignored.
+    /// Handles an event. After the end, and for fetches that were dropped, events are ignored.
     pub fn handle(&mut self, now_us: u64, event: Event) {
         match (self.phase, event) {
             (Phase::Over, _) => return,
@@ -265,7 +265,7 @@ impl Assembly {
         }
     }
 
-    /// The revision that [`Job::Publish`] makes durable.
+    /// The revision that [`Job::Publish`] must make durable.
     #[must_use]
     pub fn next_revision(&self, finish: Finish) -> NextRevision {
         let topology = &self.membership.topology;
@@ -298,7 +298,7 @@ impl Assembly {
         self.wait(now_us);
     }
 
-    // Waits, unless there is something to do already.
+    // Waits, unless a revision can be published or the assembly is over.
     fn wait(&mut self, now_us: u64) {
         let stands_back = self.stands_back(now_us);
         if self.is_whole() && !stands_back {
@@ -328,7 +328,7 @@ impl Assembly {
             self.ask(now_us, Why::Deadline);
         } else if now_us >= self.look_at_us {
             self.look_at_us = now_us + self.look_every_us;
-            // The initiator may have completed it.
+            // The designated assembler may have completed the snapshot.
             match stands_back && self.may_have_rivals {
                 true => self.adopt(Then::Look),
                 false => self.look(now_us, stands_back),
@@ -360,8 +360,8 @@ impl Assembly {
         }
     }
 
-    // A part that is there and has open channels grows by what the missing processes send when they return: it is asked for
-    // again only if one of these has something.
+    // A part with open channels grows only by messages of the missing processes that return. It is requested again only if one
+    // of these processes has sent something.
     fn ask(&mut self, now_us: u64, why: Why) {
         let mut processes = self.wanted();
         processes.retain(|process| {
@@ -404,7 +404,7 @@ impl Assembly {
         self.say(now_us);
     }
 
-    // Publishes what is there, unless the initiator has done that.
+    // Publishes what is present, unless another assembler may have done so.
     fn say(&mut self, now_us: u64) {
         if self.is_whole() {
             self.wait(now_us);
@@ -416,7 +416,7 @@ impl Assembly {
         }
     }
 
-    // An assembler that is not the initiator has nothing to add to a revision that holds as much.
+    // An assembler other than the initiator publishes nothing if the newest revision holds as much.
     fn compared(&mut self, now_us: u64, newest: Option<Newest>) {
         let extent = Extent::of(&self.state);
         let Some(newest) = newest.filter(|newest| newest.extent >= extent) else {
@@ -461,7 +461,7 @@ impl Assembly {
         self.actions.push_back(Action::Run(Job::Count));
     }
 
-    // A revision of another assembler, which came into the history meanwhile, holds the parts of other stores.
+    // Leaves out parts that contradict the newest revision in the history: a rival has published the parts of other stores.
     fn leave_out(&mut self, contradicted: BTreeMap<ProcessId, (Lsn, Hash)>) -> Vec<ProcessId> {
         let mut left_out = Vec::new();
         for (process, cut) in contradicted {
@@ -473,8 +473,8 @@ impl Assembly {
         left_out
     }
 
-    // Damaged parts are left out and fetched again. The rest is published nevertheless where no revision is published that
-    // may hold more.
+    // Removes damaged parts and fetches them again. The rest is still published if this process has not published a revision,
+    // which might hold more.
     fn counted(&mut self, now_us: u64, which: Which, damaged: &[ProcessId]) {
         self.own_is_damaged |= damaged.contains(&self.membership.me);
         for process in damaged {
@@ -499,12 +499,12 @@ impl Assembly {
         self.state.revision = revision;
         self.said = closed_channels(&self.state);
         self.cuts.extend(cuts_of(&self.state));
-        // A complete revision is the last.
+        // A complete revision is final.
         if self.is_whole() {
             return self.end(End::Complete);
         }
         if was_early {
-            // From now on the missing parts are late ones, and another process may stand in for this one.
+            // From here on missing parts are late ones, and another process may stand in for this one.
             self.may_have_rivals = true;
             self.fetch(now_us);
         }
@@ -534,7 +534,7 @@ impl Assembly {
         };
     }
 
-    // A finished part stays; what comes later cannot hold more.
+    // A finished part is kept; later ones cannot hold more.
     fn take(&mut self, part: Part) {
         let process = part.process.clone();
         let known = self.state.parts.get(&process);
@@ -545,7 +545,7 @@ impl Assembly {
         self.actions.push_back(Action::NotePart(process));
     }
 
-    // A process that turns out not to be the initiator leaves the snapshot to the one that is.
+    // A process that turns out not to be the initiator leaves publishing to the initiator.
     fn settle(&mut self) {
         self.state.settle_initiator();
         self.may_have_rivals |= self.state.initiator != self.membership.me;
@@ -555,7 +555,7 @@ impl Assembly {
         self.timing.now_us.saturating_add(self.timing.deadline_us)
     }
 
-    // Whether there is more than the newest revision holds, and nothing less: a part may have been left out as damaged.
+    // Whether more is present than in the newest revision and nothing less: a part may have been removed as damaged.
     fn adds_to_what_is_said(&self) -> bool {
         let now = closed_channels(&self.state);
         let mut said = self.said.iter();
@@ -563,7 +563,7 @@ impl Assembly {
         said.all(is_there) && now != self.said
     }
 
-    // Whether no revision is published here.
+    // Whether this assembly has no published revision.
     fn is_early(&self) -> bool {
         self.state.revision == 0
     }
@@ -572,14 +572,14 @@ impl Assembly {
         self.membership.unfinished(&self.state.parts).is_empty()
     }
 
-    // The processes whose finished part is not here and may come.
+    // The processes whose finished part is absent and may still come.
     fn wanted(&self) -> Vec<ProcessId> {
         let mut processes = self.membership.unfinished(&self.state.parts);
         processes.retain(|process| *process != self.membership.me || !self.own_is_damaged);
         processes
     }
 
-    // The processes of which nothing is here.
+    // The processes without a part.
     fn missing(&self) -> impl Iterator<Item = &ProcessId> {
         let processes = self.membership.topology.processes();
         processes.filter(|process| !self.state.parts.contains_key(*process))
@@ -589,7 +589,7 @@ impl Assembly {
         self.missing().any(|process| self.view.is_up(process))
     }
 
-    // Whether all that is missing was of stores that are lost: it never comes.
+    // Whether everything that is missing is from lost stores and cannot come.
     fn is_in_vain(&self) -> bool {
         let is_lost = |process: &ProcessId| self.lost.contains(process);
         let mut parts = self.state.parts.iter();
@@ -599,8 +599,7 @@ impl Assembly {
         !self.is_whole() && parts.all(is_final) && self.missing().all(is_lost)
     }
 
-    // Whether the process that should assemble the snapshot is up and may be about to publish: any other leaves that to it,
-    // for a limited time.
+    // Whether the designated assembler is up and may be about to publish. All others leave that to it for a limited time.
     fn stands_back(&mut self, now_us: u64) -> bool {
         let assembler = self.membership.assembler(&self.state.initiator, &self.view);
         let is_me = *assembler == self.membership.me;
@@ -627,7 +626,7 @@ fn cuts_of(state: &GlobalState) -> impl Iterator<Item = (ProcessId, (Lsn, Hash))
     parts.map(|(process, part)| (process.clone(), part.state.cut()))
 }
 
-// A part that is not the one that is known, or was published before it turned out to be damaged here, is left out.
+// Adds a part, unless it differs from the known one or from one that was published before its copy here was found damaged.
 fn add(
     state: &mut GlobalState,
     cuts: &BTreeMap<ProcessId, (Lsn, Hash)>,

@@ -1,4 +1,4 @@
-//! What goes into an assembly and what comes out of it.
+//! The events and actions of an assembly.
 
 use std::collections::BTreeMap;
 
@@ -7,99 +7,99 @@ use crate::history::part::Part;
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{Hash, Lsn, ProcessId, SnapshotId};
 
-/// What happens to an assembly.
+/// An event for an assembly.
 #[derive(Debug)]
 pub enum Event {
     /// The time of [`Assembly::wake_at`](super::Assembly::wake_at) has come.
     Time,
-    /// A fetch has delivered a part with all its chunks, finished or as it is. Parts wait while
+    /// A fetch has delivered a part with all its chunks, finished or not. Parts are held back while
     /// [`Assembly::takes_parts`](super::Assembly::takes_parts) is false.
     Arrived(Box<Part>),
     /// A fetch has ended.
     FetchEnded {
-        /// Whose part it was.
+        /// The process of the part.
         process: ProcessId,
-        /// Whether it has delivered all that this process will ever have.
+        /// Whether it has delivered everything that this process will ever have.
         is_done: bool,
     },
-    /// Answers [`Job::Ask`]: the parts that came in time.
+    /// Answers [`Job::Ask`]: the parts that arrived in time.
     Asked(Vec<Part>),
-    /// Answers [`Job::Adopt`]: whether the history holds a complete revision now.
+    /// Answers [`Job::Adopt`]: whether the history now has a complete revision.
     Adopted(bool),
     /// Answers [`Job::ReadNewest`].
     Newest(Option<Newest>),
     /// Answers [`Job::Count`].
     Counted {
-        /// The contents of the parts that are whole.
+        /// What was counted in the undamaged parts.
         counted: BTreeMap<ProcessId, Counted>,
-        /// The processes whose part is damaged, or lacks chunks here.
+        /// The processes whose part is damaged or lacks chunks in this store.
         damaged: Vec<ProcessId>,
-        /// The processes of which the newest revision in the own history holds another part, with the cut of that one.
+        /// The processes with a different part in the newest revision of the own history, with the cut of that part.
         contradicted: BTreeMap<ProcessId, (Lsn, Hash)>,
     },
     /// Answers [`Job::Publish`]: the number of the revision, which is durable.
     Published(u32),
-    /// The store has failed. The assembly ends, and goes on after the next start.
+    /// The store has failed. The assembly ends and is resumed after the next start.
     Failed,
 }
 
-/// The newest revision of a snapshot in the history here.
+/// The newest revision of a snapshot in the own history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Newest {
     /// Its number.
     pub revision: u32,
-    /// How much it holds.
+    /// How much it contains.
     pub extent: Extent,
 }
 
-/// What an assembly wants done. The actions are executed in order.
+/// An action of an assembly. Actions must be executed in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Fetch a part until it is finished, and deliver each state of it ([`Event::Arrived`], [`Event::FetchEnded`]).
     Fetch {
-        /// Whose part.
+        /// The process of the part.
         process: ProcessId,
-        /// Whether a revision without it is published. Few late parts are fetched from one process at once.
+        /// Whether a revision without it has been published. Few late parts are fetched from one process at a time.
         is_late: bool,
-        /// The fetch fails if nothing comes for so long.
+        /// The fetch fails if nothing arrives for this long, microseconds.
         wait_us: u64,
     },
-    /// Drop all fetches that are under way, and the parts that they delivered and that wait.
+    /// Drop all running fetches and the delivered parts that are held back.
     StopFetching,
-    /// Begin what the assembly waits for: one job at a time.
+    /// Start the job whose answer the assembly awaits; one at a time.
     Run(Job),
-    /// Show what is there: no revision is published yet.
+    /// Show the parts that are present, while there is no published revision.
     Show,
-    /// Tell those who watch the snapshot that the part of this process came.
+    /// Notify the watchers of the snapshot that the part of this process has arrived.
     NotePart(ProcessId),
-    /// A part that is not the one known was left out: another store of the process recorded it, or a foreign process reports
-    /// its part otherwise than before.
+    /// A part that differs from the known one was left out: another store of the process recorded it, or a foreign process
+    /// changed its report.
     NoteContradiction(ProcessId),
-    /// The assembly has ended; nothing follows.
+    /// The assembly has ended; this is its last action.
     End(End),
 }
 
-/// What an assembly waits for. Each job is answered by one event, or by [`Event::Failed`].
+/// A job whose answer an assembly awaits. Each is answered by one event, or by [`Event::Failed`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Job {
-    /// Ask these processes for their parts as they are, open channels included ([`Event::Asked`]).
+    /// Request the parts of these processes as they are, open channels included ([`Event::Asked`]).
     Ask {
-        /// Whose parts; the own process may be among them.
+        /// The processes; the own one may be among them.
         processes: Vec<ProcessId>,
         /// As in [`Action::Fetch`].
         is_late: bool,
-        /// A part that takes longer is left out.
+        /// The time limit in microseconds; a part that takes longer is left out.
         limit_us: u64,
     },
-    /// Look in the own history for a complete revision, then ask these processes for one, and store the first that is found
+    /// Look for a complete revision in the own history, then at these processes, and store the first one found
     /// ([`Event::Adopted`]).
     Adopt {
-        /// Whom to ask.
+        /// The processes to ask.
         processes: Vec<ProcessId>,
     },
     /// Read the newest revision in the own history ([`Event::Newest`]).
     ReadNewest,
-    /// Count what the stored contents of the parts hold ([`Event::Counted`]).
+    /// Count the stored contents of the parts ([`Event::Counted`]).
     Count,
     /// Make the [next revision](super::Assembly::next_revision) durable and show it ([`Event::Published`]).
     Publish,
@@ -110,20 +110,20 @@ pub enum Job {
 pub enum End {
     /// The complete revision is published.
     Complete,
-    /// The complete revision of another process is in the history.
+    /// The history has the complete revision of another process.
     Adopted,
-    /// What is missing was lost with a store; the partial revision stays.
+    /// The missing parts were lost with their stores; the partial revision is final.
     InVain,
     /// The store has failed.
     Failed,
 }
 
-/// How much of a global state is there.
+/// How much of a global state is present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Extent {
-    /// Recorded states.
+    /// The number of recorded states.
     pub states: usize,
-    /// Closed channels.
+    /// The number of closed channels.
     pub channels: usize,
 }
 
@@ -139,37 +139,37 @@ impl Extent {
     }
 }
 
-/// When a snapshot began, and how long it may take. Microseconds of a monotonic clock.
+/// The start and the time limits of a snapshot, microseconds of a monotonic clock.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
-    /// The present.
+    /// The present time.
     pub now_us: u64,
-    /// How long ago the snapshot began.
+    /// The time since the start of the snapshot.
     pub elapsed_us: u64,
-    /// How long from now until what is there is published.
+    /// The time from now until what is present is published.
     pub deadline_us: u64,
     /// The configured deadline of all snapshots.
     pub configured_deadline_us: u64,
 }
 
-/// What a revision says of the moment at which it is published.
+/// The properties of a revision that depend on the moment of its publication.
 #[derive(Debug, Clone)]
 pub struct Finish {
-    /// The present, microseconds of the monotonic clock.
+    /// The present time, microseconds of the monotonic clock.
     pub now_us: u64,
-    /// The wall clock.
+    /// The present time of the wall clock.
     pub time: Hlc,
-    /// The Lamport clock.
+    /// The Lamport clock of the process.
     pub clock: Lamport,
-    /// The newest snapshot in the history that is complete.
+    /// The newest complete snapshot in the history.
     pub last_complete: Option<SnapshotId>,
 }
 
-/// A revision that is to be published.
+/// A revision to be published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NextRevision {
-    /// All but its number.
+    /// The state without its number.
     pub state: GlobalState,
-    /// It gets the first free number after this one.
+    /// The revision gets the first free number above this one.
     pub after: u32,
 }

@@ -1,4 +1,4 @@
-//! One assembly, driven by hand: processes n1, n2 and n3, every one with channels to the others.
+//! One assembly, driven step by step: processes n1, n2 and n3, fully connected.
 //!
 //! Over 500 lines: every decision of an assembly, driven by the same rig.
 
@@ -21,7 +21,7 @@ fn snapshot() -> SnapshotId {
     SnapshotId::parse("s").expect("a valid id")
 }
 
-// The part of a process, recorded for n1; the channels from these processes are open.
+// The part of a process, recorded for n1, with open channels from these processes.
 fn open_part(place: usize, open: &[usize]) -> Part {
     let mut part = part_of(&snapshot(), &id(place), &id(0));
     part.open = open.iter().map(|from| id(*from)).collect();
@@ -43,7 +43,7 @@ fn part(place: usize) -> Part {
     open_part(place, &[])
 }
 
-// What process `me` knows of the others.
+// The view that process `me` has of the others.
 fn view(me: usize, states: [PeerState; 3]) -> ClusterView {
     let peers = (0..3).filter(|place| *place != me).map(|place| {
         let sight = PeerSight {
@@ -112,7 +112,7 @@ impl Rig {
         self.assembly.observe(view(self.me, states));
     }
 
-    // What follows from an event, without the fetches and without what is only shown.
+    // The actions after an event, without fetches and notifications.
     fn give(&mut self, event: Event) -> Vec<Action> {
         let mut actions = self.give_all(event);
         actions.retain(|action| {
@@ -134,7 +134,7 @@ impl Rig {
         self.give(Event::Arrived(Box::new(part)))
     }
 
-    // Time passes until something but a fetch follows, for this long at most.
+    // Advances the time until an action other than a fetch follows, by at most this duration.
     fn wait(&mut self, for_us: u64) -> Vec<Action> {
         let end_us = self.now_us + for_us;
         while let Some(at_us) = self.assembly.wake_at().filter(|at_us| *at_us <= end_us) {
@@ -148,7 +148,7 @@ impl Rig {
         Vec::new()
     }
 
-    // The contents of all parts are whole.
+    // The contents of all parts are undamaged.
     fn counts(&mut self) -> Vec<Action> {
         self.give(Event::Counted {
             counted: BTreeMap::new(),
@@ -165,7 +165,7 @@ impl Rig {
         })
     }
 
-    // A partial revision of n1 and n2 is published; n3 is down, its markers have not come.
+    // A partial revision of n1 and n2 is published; n3 is down and its markers have not arrived.
     fn partial() -> Self {
         let mut rig = Self::begun();
         assert_eq!(rig.wait(0), []);
@@ -240,7 +240,7 @@ fn what_is_there_at_the_deadline_is_published() {
     assert_eq!(missing[0].reason, Reason::Recording);
 }
 
-// Without this every snapshot of a cluster with a dead process would take as long as its deadline.
+// Without this, every snapshot of a cluster with a dead process would take as long as its deadline.
 #[test]
 fn a_partial_revision_does_not_wait_for_what_cannot_come() {
     let mut rig = Rig::begun();
@@ -319,7 +319,7 @@ fn a_further_partial_revision_holds_more_than_the_one_before() {
     assert_eq!(rig.wait(4 * SECOND), [], "nothing is missing altogether");
 }
 
-// Without this a process that returns would publish a second complete revision.
+// Without this, a process that returns would publish a second complete revision.
 #[test]
 fn a_resumed_assembly_asks_for_a_complete_revision_first() {
     let mut rig = Rig::resumed(0, &[]);
@@ -389,7 +389,7 @@ fn a_revision_of_the_initiator_is_adopted_while_standing_back() {
     assert_eq!(rig.give(Event::Adopted(true)), [Action::End(End::Adopted)]);
 }
 
-// n2 stands in for n1, which is down, and has all that it can have.
+// n2 stands in for n1, which is down, and has everything it can get.
 fn stand_in_at_its_first_revision() -> Rig {
     let mut rig = Rig::resumed(1, &[]);
     rig.sees([DOWN, UP, UP]);
@@ -452,7 +452,7 @@ fn what_was_lost_with_a_store_is_not_waited_for() {
     assert_eq!(rig.give(Event::Published(1)), [Action::End(End::InVain)]);
 }
 
-// Without this a stand-in with every part would end without a complete revision, if any store was lost meanwhile.
+// Without this, a stand-in with every part would end without a complete revision if any store was lost meanwhile.
 #[test]
 fn nothing_is_in_vain_where_every_part_is_there() {
     let mut rig = Rig::resumed(1, &[2]);
@@ -471,7 +471,7 @@ fn nothing_is_in_vain_where_every_part_is_there() {
     assert!(adopts(&rig.wait(2 * SECOND)));
 }
 
-// A revision is for ever: one that is published without its contents could never be made good.
+// Revisions are immutable: one published without its contents could never be repaired.
 #[test]
 fn a_damaged_part_is_fetched_again() {
     let mut rig = Rig::begun();
@@ -500,7 +500,7 @@ fn a_damaged_part_is_fetched_again() {
     assert_eq!(rig.give(Event::Published(2)), [Action::End(End::Complete)]);
 }
 
-// Without this a revision that holds more would take the place of one that holds a part which is damaged here.
+// Without this, a later revision would lack a part that an earlier one holds, because the part is damaged here.
 #[test]
 fn no_revision_lacks_what_an_earlier_one_holds() {
     let mut rig = Rig::partial();
@@ -581,7 +581,7 @@ fn a_foreign_process_that_contradicts_itself_is_not_believed() {
     assert_eq!(rig.assembly.state().parts[&id(1)], first);
 }
 
-// Without this a revision would say otherwise than the one before what a process held.
+// Without this, consecutive revisions would contradict each other on the state of a process.
 #[test]
 fn a_part_of_the_store_that_replaced_a_lost_one_is_left_out() {
     let mut rig = Rig::begun();
@@ -594,7 +594,7 @@ fn a_part_of_the_store_that_replaced_a_lost_one_is_left_out() {
     assert_eq!(rig.assembly.state().parts[&id(1)], first);
 }
 
-// Without this the part that is fetched in place of a damaged one could be of another store than the published one.
+// Without this, the part fetched in place of a damaged one could be of another store than the published one.
 #[test]
 fn a_damaged_part_is_not_replaced_by_that_of_another_store() {
     let mut rig = Rig::partial();
@@ -611,7 +611,7 @@ fn a_damaged_part_is_not_replaced_by_that_of_another_store() {
     assert!(adopts(&rig.arrives(part(1))), "the known one is taken");
 }
 
-// Without this a stand-in would publish behind a revision that came into its history meanwhile, and say otherwise.
+// Without this, a stand-in would publish a revision that contradicts one that entered its history meanwhile.
 #[test]
 fn a_part_that_a_revision_in_the_history_contradicts_is_left_out() {
     let mut rig = Rig::begun();
@@ -664,7 +664,7 @@ fn a_store_that_fails_ends_the_assembly() {
     );
 }
 
-// Without this the last part would make a second complete revision, if it came in answer to a question.
+// Without this, a last part that comes as the answer to a request would lead to a second complete revision.
 #[test]
 fn a_complete_revision_is_looked_for_before_one_is_published() {
     let mut rig = Rig::partial();

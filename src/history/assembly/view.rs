@@ -1,4 +1,4 @@
-//! What a node knows of the other processes at one moment, and why something of a snapshot is missing.
+//! A node's view of the other processes at one moment, and why something of a snapshot is missing.
 
 use std::collections::BTreeMap;
 
@@ -7,57 +7,57 @@ use crate::history::part::Part;
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
 use crate::process::topology::Topology;
 
-/// Whether a process is alive.
+/// The liveness of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerState {
     /// It answers.
     Up,
-    /// It answered once, in this run of the node or an earlier one, and does not any more.
+    /// It has answered in this run of the node or an earlier one, and no longer does.
     Down,
     /// It has never answered.
     NeverSeen,
 }
 
-/// What is known of one other process.
+/// The state of one other process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerSight {
-    /// Whether it is alive.
+    /// Its liveness.
     pub state: PeerState,
-    /// Whether a number of greetings in a row stayed unanswered: waiting for it is of no use now.
+    /// Whether several greetings in a row were unanswered, so that waiting for the process is useless at present.
     pub is_silent: bool,
-    /// When it was last heard, microseconds since the Unix epoch.
+    /// When it was last seen, microseconds since the Unix epoch.
     pub last_seen_us: Option<u64>,
 }
 
-/// All other processes and the stopped channels, as a node knows them at one moment.
+/// The other processes and the stopped channels, as a node sees them at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClusterView {
-    /// The other processes; the own one is not among them.
+    /// The other processes, without the own one.
     pub peers: BTreeMap<ProcessId, PeerSight>,
-    /// The stopped channels, each with a sentence that says why.
+    /// The stopped channels, each with the reason as a sentence.
     pub stopped: BTreeMap<ChannelId, String>,
 }
 
 impl ClusterView {
-    /// Whether another process answers.
+    /// Whether another process is up.
     #[must_use]
     pub fn is_up(&self, process: &ProcessId) -> bool {
         let peer = self.peers.get(process);
         peer.is_some_and(|peer| peer.state == PeerState::Up)
     }
 
-    /// Whether waiting for a process is of no use now.
+    /// Whether waiting for a process is useless at present.
     #[must_use]
     pub fn is_silent(&self, process: &ProcessId) -> bool {
         self.peers.get(process).is_some_and(|peer| peer.is_silent)
     }
 
-    /// Whether a process is silent or a channel is stopped. Otherwise everything that is missing may come soon.
+    /// Whether a process is silent or a channel is stopped. If not, everything that is missing may arrive soon.
     pub(super) fn is_anything_broken(&self) -> bool {
         !self.stopped.is_empty() || self.peers.values().any(|peer| peer.is_silent)
     }
 
-    /// Whether everything that these parts lack is lacking because a process is silent or a channel is stopped.
+    /// Whether a silent process or a stopped channel explains everything that these parts lack.
     pub(super) fn explains(&self, topology: &Topology, parts: &BTreeMap<ProcessId, Part>) -> bool {
         let mut processes = topology.processes();
         processes.all(|process| match parts.get(process) {
@@ -69,8 +69,7 @@ impl ClusterView {
         })
     }
 
-    /// What these parts make of a snapshot, and why the rest is missing. `last_complete` is the newest snapshot in the
-    /// history that is complete.
+    /// The completeness of a snapshot with these parts. `last_complete` is the newest complete snapshot in the history.
     #[must_use]
     pub fn completeness(
         &self,
@@ -102,7 +101,7 @@ impl ClusterView {
         }
     }
 
-    // Why no marker can reach a process, where a stopped channel is a reason for that.
+    // Why no marker can reach a process, if a stopped channel is one of the causes.
     fn cut_off(&self, topology: &Topology, process: &ProcessId) -> Option<&str> {
         let incoming = || topology.incoming(process);
         let is_cut_off = incoming().all(|from| self.is_interrupted(from, process));
@@ -111,7 +110,7 @@ impl ClusterView {
         Some(why)
     }
 
-    // Whether no marker comes from one process to another now.
+    // Whether no marker can come from one process to another at present.
     fn is_interrupted(&self, from: &ProcessId, to: &ProcessId) -> bool {
         self.is_silent(from) || self.stopped.contains_key(&channel(from, to))
     }
