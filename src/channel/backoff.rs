@@ -1,4 +1,4 @@
-//! How long a sending end waits before it tries again.
+//! The pauses of a sending end between attempts to connect.
 
 use super::Closed;
 
@@ -20,8 +20,8 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The pause after an attempt that ended for this reason, milliseconds. An attempt in which something was delivered starts
-    /// the backoff again; a channel that is stopped is tried once a second.
+    /// The pause in milliseconds after an attempt that ended with `why`. An attempt that delivered something resets the
+    /// backoff; a stopped channel is tried once a second.
     pub fn pause_ms(&mut self, why: &Closed, has_delivered: bool) -> u64 {
         if has_delivered {
             self.pause_ms = PAUSE_MIN_MS;

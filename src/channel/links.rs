@@ -1,5 +1,5 @@
-//! How the channels of a node are connected, for status calls and logs; which stream may use the receiving end of each; and
-//! which peers were found to contradict.
+//! The connections of the channels of a node: their state for status calls and logs, the stream that may use the receiving end
+//! of each, and the peers found to contradict.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,17 @@ use super::Closed;
 use super::stream_slots::StreamSlots;
 use crate::process::ids::ChannelId;
 
-/// The connection under one channel.
+/// The state of the connection of one channel.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum LinkState {
-    /// Not connected; it is tried again and again.
+    /// Not connected; the sending end keeps trying.
     #[default]
     Closed,
     /// A stream is open.
     Open,
-    /// A stream is open, and what came over it waits until the clocks agree; the sentence says why.
+    /// A stream is open, and its received messages wait until the clocks agree; the sentence gives the reason.
     WaitingForClock(String),
-    /// The two ends do not belong together; the sentence says why.
+    /// The two ends contradict each other; the sentence gives the reason.
     Stopped(String),
 }
 
@@ -28,7 +28,7 @@ impl LinkState {
         matches!(self, Self::Open | Self::WaitingForClock(_))
     }
 
-    /// The stable name on the public interface.
+    /// The stable name in the public interface.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -50,17 +50,17 @@ pub struct LinkTable {
 #[derive(Debug, Default)]
 struct Link {
     state: LinkState,
-    /// Counts the streams, so that the end of an old one does not close its successor.
+    /// The number of streams so far, so that the end of an old stream does not close its successor.
     generation: u64,
-    /// Why a second copy of the peer's store was turned away while the stream was open.
+    /// Why a second copy of the peer's store was refused while the stream was open.
     turned_away: Option<String>,
     contradiction: Option<Contradiction>,
-    /// The run of the peer that was the last to agree with this end.
+    /// The run of the peer in the newest agreement.
     agreed: Option<u64>,
     slots: StreamSlots,
 }
 
-/// A run of the peer whose store was found to contradict this one on a channel.
+/// A run of the peer whose store contradicts this one on a channel.
 #[derive(Debug)]
 struct Contradiction {
     run: u64,
@@ -68,14 +68,14 @@ struct Contradiction {
 }
 
 impl LinkTable {
-    /// How a channel is connected.
+    /// The state of a channel.
     #[must_use]
     pub fn get(&self, channel: &ChannelId) -> LinkState {
         let link = self.links.get(channel);
         link.map(|link| link.state.clone()).unwrap_or_default()
     }
 
-    /// What is wrong with a channel, or with a second copy of the peer's store.
+    /// The fault of a channel, or of a second copy of the peer's store.
     #[must_use]
     pub fn error(&self, channel: &ChannelId) -> Option<String> {
         let link = self.links.get(channel)?;
@@ -85,7 +85,7 @@ impl LinkTable {
         }
     }
 
-    /// The channels that are stopped, and why.
+    /// The stopped channels, with the reasons.
     #[must_use]
     pub fn stopped(&self) -> Vec<(ChannelId, String)> {
         let stopped = self
@@ -98,7 +98,7 @@ impl LinkTable {
         stopped.collect()
     }
 
-    /// The channels that are stopped, or whose messages wait for the clock, each in a sentence.
+    /// The channels that are stopped or whose messages wait for the clock, each as a sentence.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let sentence = |(channel, link): (&ChannelId, &Link)| match &link.state {
@@ -109,7 +109,7 @@ impl LinkTable {
         self.links.iter().filter_map(sentence).collect()
     }
 
-    /// Notes an open stream; the number is for [`LinkTable::end`].
+    /// Records an open stream. Returns its number for [`LinkTable::end`].
     #[must_use]
     pub fn open(&mut self, channel: &ChannelId) -> u64 {
         let link = self.link(channel);
@@ -123,7 +123,7 @@ impl LinkTable {
         link.generation
     }
 
-    /// Notes the end of the stream with this number, unless a newer one is open.
+    /// Records the end of the stream with this number, unless a newer one is open.
     pub fn end(&mut self, channel: &ChannelId, generation: u64, why: &Closed) {
         let link = self.link(channel);
         if link.generation == generation {
@@ -131,7 +131,7 @@ impl LinkTable {
         }
     }
 
-    /// Notes that a stream could not be opened. One that is open goes on.
+    /// Records that a stream could not be opened. An open stream is not affected.
     pub fn fail(&mut self, channel: &ChannelId, why: &Closed) {
         let link = self.link(channel);
         match (link.state.is_open(), why) {
@@ -146,7 +146,7 @@ impl LinkTable {
         }
     }
 
-    /// Notes that what came over an open stream waits for the clock.
+    /// Records that the received messages of an open stream wait for the clock.
     pub(super) fn wait_for_clock(&mut self, channel: &ChannelId, why: String) {
         let link = self.link(channel);
         if link.state == LinkState::Open {
@@ -157,7 +157,7 @@ impl LinkTable {
         }
     }
 
-    /// Notes that nothing waits for the clock any more.
+    /// Records that no messages wait for the clock any more.
     pub(super) fn go_on(&mut self, channel: &ChannelId) {
         let link = self.link(channel);
         if matches!(link.state, LinkState::WaitingForClock(_)) {
@@ -166,8 +166,8 @@ impl LinkTable {
         }
     }
 
-    /// Notes that the store of a peer, in one run of it, contradicts this one on a channel. The channel in the other direction
-    /// must not go on either: otherwise the wrong store would soon have taken from it what the right one lacks.
+    /// Records that one run of a peer contradicts this process on a channel. Evicts the streams of the reversed channel:
+    /// otherwise the wrong store would take messages from it that the right one then lacks.
     pub fn contradict(&mut self, channel: &ChannelId, run: u64, why: &str) {
         let link = self.link(channel);
         let is_news = link.contradiction.as_ref().map(|found| found.run) != Some(run);
@@ -179,7 +179,7 @@ impl LinkTable {
         }
     }
 
-    /// Why a channel is not to go on with this run of the peer, though it is not known to contradict by itself.
+    /// Why a channel must not continue with this run of the peer, although only the reversed channel was found to contradict.
     #[must_use]
     pub(super) fn held(&self, channel: &ChannelId, run: u64) -> Option<Closed> {
         let reversed = channel.reversed();
@@ -188,50 +188,50 @@ impl LinkTable {
         (found.run == run).then(|| Closed::Stopped(sentence()))
     }
 
-    /// Notes that both ends agree, in this run of the peer.
+    /// Records that both ends agree, in this run of the peer.
     pub(super) fn agree(&mut self, channel: &ChannelId, run: u64) {
         self.link(channel).agreed = Some(run);
     }
 
-    /// Whether this run of the peer was the last to agree. It goes on from there and forgets nothing: where it seems to
-    /// contradict now, its hello was under way while a newer stream delivered.
+    /// Whether the newest agreement was with this run of the peer. A run loses nothing, so if it seems to contradict, its hello
+    /// was sent before a newer stream delivered more.
     #[must_use]
     pub(super) fn has_agreed(&self, channel: &ChannelId, run: u64) -> bool {
         let link = self.links.get(channel);
         link.is_some_and(|link| link.agreed == Some(run))
     }
 
-    /// Evicts the stream that uses the receiving end, and takes the place behind it.
+    /// Evicts the stream that uses the receiving end and queues behind it. Returns the number of the slot.
     pub(super) fn enter(&mut self, channel: &ChannelId) -> u64 {
         self.slot_changes += 1;
         self.link(channel).slots.enter()
     }
 
-    /// Gives a place at the receiving end up.
+    /// Releases a slot at the receiving end.
     pub(super) fn leave(&mut self, channel: &ChannelId, number: u64) {
         self.slot_changes += 1;
         self.link(channel).slots.leave(number);
     }
 
-    /// Whether a stream may use the receiving end.
+    /// Whether the stream with this slot may use the receiving end.
     pub(super) fn is_first(&self, channel: &ChannelId, number: u64) -> bool {
         let link = self.links.get(channel);
         link.is_some_and(|link| link.slots.is_first(number))
     }
 
-    /// For a stream that uses the sending end. It is taken before [`LinkTable::held`] is asked: a contradiction that is found
-    /// in between then ends the stream.
+    /// A ticket for a stream at the sending end. It must be drawn before [`LinkTable::held`] is called, so that a contradiction
+    /// found in between ends the stream.
     pub(super) fn ticket(&mut self, channel: &ChannelId) -> u64 {
         self.link(channel).slots.ticket()
     }
 
-    /// Whether a stream is to end.
+    /// Whether a stream must end.
     pub(super) fn is_evicted(&self, channel: &ChannelId, number: u64) -> bool {
         let link = self.links.get(channel);
         link.is_some_and(|link| link.slots.is_evicted(number))
     }
 
-    /// Counts the changes after which waiting and open streams must look again at their places.
+    /// The number of changes after which waiting and open streams must check their slots.
     #[must_use]
     pub fn slot_changes(&self) -> u64 {
         self.slot_changes
@@ -243,8 +243,8 @@ impl LinkTable {
 }
 
 impl Link {
-    // A channel that stays stopped is tried every second: it is logged once, though its figures may move on. That a peer
-    // cannot be reached in between makes nothing good; only a channel that opens does.
+    // A stopped channel is tried every second and logged once, even if its figures change. A connection failure in between does
+    // not clear the stop; only opening the channel does.
     fn close(&mut self, channel: &ChannelId, why: &Closed) {
         let state = match why {
             Closed::Broken(_) if matches!(self.state, LinkState::Stopped(_)) => return,
@@ -274,7 +274,7 @@ mod tests {
         }
     }
 
-    // Without this a status call while the peer is away for a moment shows nothing wrong, and the log repeats itself.
+    // Without this, a status call during a short connection failure shows no fault, and the log repeats itself.
     #[test]
     fn a_stopped_channel_stays_so_until_it_opens() {
         let (mut links, channel) = (LinkTable::default(), channel());

@@ -1,10 +1,9 @@
-//! A channel as state machines without I/O: what may be sent ([`window`]), the sending end ([`sender`]), the receiving end
-//! ([`receiver`]), and what the ends of all channels of a node share ([`links`]).
+//! Channels as state machines without I/O: the messages that may be sent ([`window`]), the sending end ([`sender`]), the
+//! receiving end ([`receiver`]), and what the ends of all channels of a node share ([`links`]).
 //!
-//! Each end takes events and returns actions. It knows no task, no clock, no store and no wire format: `transport` executes the
-//! actions over gRPC streams, `tests/simulated_cluster` over a simulated network. Time enters as the end of a timer that an
-//! action has started. Every event that may end an end is handled in its [`Closed`] form, so that nothing a peer sends can
-//! panic here.
+//! Each end takes events and returns actions. It uses no task, clock, store or wire format: `transport` executes the actions
+//! over gRPC streams, `tests/simulated_cluster` over a simulated network. Time is the event of a timer that an action has
+//! started. Every failure enters as an event with a [`Closed`] value, so nothing that a peer sends can cause a panic.
 
 mod backoff;
 pub mod links;
@@ -23,116 +22,116 @@ use crate::process::event::Identity;
 use crate::process::ids::{ProcessId, Seq};
 use crate::process::message::Message;
 
-/// How long one step of a handshake may wait for the other end or the turn.
+/// The time limit of one handshake step that waits for the other end or the turn, milliseconds.
 const HANDSHAKE_MAX_MS: u64 = 5_000;
 
-/// A message with what it carries on the wire.
+/// A message with the values sent along with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
-    /// Its number on the channel.
+    /// Its sequence number on the channel.
     pub seq: Seq,
     /// The clock of the turn that sent it.
     pub time: Hlc,
-    /// Its contents.
+    /// Its content.
     pub message: Message,
 }
 
-/// The process that opens or accepts channels here.
+/// The process on whose behalf channels are opened and accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Local {
     /// The cluster's name.
     pub cluster: String,
-    /// The process of this node.
+    /// The own process.
     pub process: ProcessId,
-    /// Its store.
+    /// The store and start of the own process.
     pub identity: Identity,
 }
 
-/// Why a channel does not go on.
+/// Why a stream ended or was not opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Closed {
-    /// The connection is gone or was never made; it is tried again.
+    /// The connection failed; the sending end tries again.
     #[error("{0}")]
     Broken(String),
-    /// The two ends contradict each other, or do not belong together; a retry alone does not help.
+    /// The two ends contradict each other; a retry alone does not help.
     #[error("{0}")]
     Stopped(String),
 }
 
-/// What the sending end says when it opens a stream.
+/// The first frame of the sending end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
     /// The sending process.
     pub sender: ProcessId,
-    /// Its store.
+    /// Its store and start.
     pub identity: Identity,
     /// The receiving process.
     pub receiver: ProcessId,
-    /// Everything that it has made durable on the channel.
+    /// The digest of all messages that it has sent durably.
     pub sent: ChannelDigest,
     /// The newest sequence number that it knows to be delivered.
     pub acknowledged: Seq,
     /// Its clocks.
     pub clocks: ShownClocks,
-    /// What it knows of the store of the receiver.
+    /// Its record of the receiver's store.
     pub known: Option<Identity>,
 }
 
-/// What the receiving end answers.
+/// The answer of the receiving end to a hello.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Welcome {
     /// The receiving process.
     pub receiver: ProcessId,
-    /// Its store.
+    /// Its store and start.
     pub identity: Identity,
-    /// Everything that it has delivered durably.
+    /// The digest of all messages that it has delivered durably.
     pub delivered: ChannelDigest,
     /// Its clocks.
     pub clocks: ShownClocks,
-    /// What it knows of the store of the sender.
+    /// Its record of the sender's store.
     pub known: Option<Identity>,
 }
 
-/// What comes from the sending end. Contents that are not understood are a sentence.
+/// A frame from the sending end. If the contents are unreadable, the error is a sentence.
 #[derive(Debug)]
 pub enum Frame {
     /// The first frame.
     Hello(Result<Hello, String>),
-    /// The sender has compared as well.
+    /// The sender has compared and agrees.
     Agreed,
     /// The sender refuses the receiver.
     Refusal(String),
-    /// Messages in order.
+    /// Messages, in order.
     Messages(Result<Vec<Envelope>, String>),
-    /// Of a newer program.
+    /// A frame of a newer version.
     Unknown,
 }
 
-/// What comes from the receiving end.
+/// An answer from the receiving end.
 #[derive(Debug)]
 pub enum Ack {
-    /// The answer to the hello.
+    /// The answer to a hello.
     Welcome(Result<Welcome, String>),
-    /// Everything up to this number is durable.
+    /// All messages up to this sequence number are durable.
     Delivered(Seq),
     /// The receiver refuses the sender.
     Refusal(String),
-    /// Of a newer program.
+    /// An answer of a newer version.
     Unknown,
 }
 
 /// The clocks that a process shows to the other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ShownClocks {
-    /// After its newest durable turn.
+    /// The clocks after its newest durable turn.
     pub newest: Clocks,
-    /// The least that a turn would be labelled with now; 0 where an older program does not say it.
+    /// The least time that labels a turn made now; 0 from an older version.
     pub present: Hlc,
 }
 
 impl ShownClocks {
-    /// The clocks without a time that is too far ahead, and the latest such time. The wall clock of a peer counts like the
-    /// time of a turn where it can be followed.
+    /// The clocks without times that are too far ahead, and the latest such time. The wall clock of the peer counts like the
+    /// time of a turn if it can be followed.
     fn followed(self, host: &impl Host) -> (Clocks, Option<Hlc>) {
         let (Clocks { logical, time }, present) = (self.newest, self.present);
         let is_too_early = |time| host.too_early(time).is_some();
@@ -146,9 +145,9 @@ impl ShownClocks {
     }
 }
 
-/// What an end of a channel looks up at its node while it handles an event.
+/// The node, as an end of a channel queries it while handling an event.
 pub trait Host {
-    /// Why a time that a peer says may not be followed now: it is too far ahead of the clock here.
+    /// Why a time of a peer may not be followed now, if it is too far ahead of the clock of this process.
     fn too_early(&self, time: Hlc) -> Option<String>;
 
     /// Reads or changes the connections of the node's channels.
@@ -171,8 +170,8 @@ mod tests {
         }
     }
 
-    // Without this an older copy on a machine whose clock is behind answers for what the original did without telling; or a
-    // wrong wall clock of a peer counts for all its turns.
+    // Without this, an older copy on a machine with a slow clock answers for the time of the original without notice, or a
+    // wrong wall clock of a peer invalidates all its turns.
     #[test]
     fn the_wall_clock_of_a_peer_is_passed_where_it_can_be_followed() {
         let followed = |time, present| {

@@ -1,5 +1,5 @@
-//! The receiving end of a stream: answers the handshake, waits until it has the receiving end of the channel for itself, hands
-//! messages to the turn in order, and acknowledges what has become durable.
+//! The receiving end of a stream: answers the handshake, waits for exclusive use of the receiving end of the channel, passes
+//! messages to the turn in order, and acknowledges what is durable.
 
 use std::collections::VecDeque;
 
@@ -9,69 +9,69 @@ use crate::process::channel::ChannelDigest;
 use crate::process::event::{Claim, Handshake, Identity};
 use crate::process::ids::{ChannelId, ProcessId, Seq};
 
-/// Frames whose turn is not durable yet, unless a node says otherwise; beyond that the sender has to wait.
+/// The default maximum of frames whose turn is not durable; beyond it the sender must wait.
 pub const UNSETTLED_MAX: usize = 32;
-/// How often a message that is too early is looked at again.
+/// The interval at which a message that is too early is checked again, milliseconds.
 const EARLY_LOOK_EVERY_MS: u64 = 50;
 
-/// What happened to a receiving end.
+/// An event for a receiving end.
 #[derive(Debug)]
 pub enum Event {
     /// The timer has elapsed.
     Elapsed,
-    /// A frame came from the sender.
+    /// A frame has arrived from the sender.
     Frame(Frame),
     /// The stream has ended.
     Closed(Closed),
-    /// [`Action::Learn`] was done.
+    /// [`Action::Learn`] is done.
     Learnt(Result<(), Closed>),
-    /// [`Action::Compare`] was done.
+    /// [`Action::Compare`] is done.
     Compared(Result<ChannelDigest, Closed>),
-    /// The answer of [`Action::Welcome`] or [`Action::Acknowledge`] is with the connection.
+    /// The connection has taken the answer of [`Action::Welcome`] or [`Action::Acknowledge`].
     Sent,
-    /// [`Action::Deliver`] was done: the messages are in the queue of the turn.
+    /// [`Action::Deliver`] is done: the messages are in the queue of the turn.
     HandedOn(Result<(), Closed>),
-    /// The oldest messages that were handed on are durable: what is delivered now.
+    /// The oldest pending messages are durable; the value is the newest delivered sequence number.
     Settled(Result<Seq, Closed>),
-    /// The places of streams have changed.
+    /// The slots of streams have changed.
     SlotsChanged,
 }
 
-/// What a receiving end wants done.
+/// An action of a receiving end.
 #[derive(Debug)]
 pub enum Action {
-    /// Tell the node what a peer knows of its store, before the peer can take note of another start of it.
+    /// Report to the node a peer's record of its store, before the peer can record its present start.
     Learn {
         /// The peer.
         peer: ProcessId,
-        /// What it knows.
+        /// The peer's record.
         known: Identity,
     },
-    /// Let the turn compare.
+    /// Have the turn compare.
     Compare(Box<Handshake>),
-    /// Answer what is delivered.
+    /// Answer the hello.
     Welcome {
         /// The sending process.
         peer: ProcessId,
-        /// What came from it durably.
+        /// The digest of what was delivered from it durably.
         delivered: ChannelDigest,
     },
-    /// Hand messages to the turn.
+    /// Pass messages to the turn.
     Deliver {
         /// The sending process.
         from: ProcessId,
-        /// In order.
+        /// The messages, in order.
         messages: Vec<Envelope>,
     },
-    /// Answer that everything up to this number is durable.
+    /// Send that all messages up to this sequence number are durable.
     Acknowledge(Seq),
-    /// Answer why this end refuses the sender.
+    /// Send the reason why this end refuses the sender.
     Refuse(String),
-    /// Drop the stream and whatever is under way for it. Nothing follows.
+    /// Drop the stream and everything pending for it. This is the last action.
     Close(Closed),
-    /// Start the timer anew.
+    /// Restart the timer.
     Arm {
-        /// When it elapses, milliseconds from now.
+        /// The duration, milliseconds from now.
         after_ms: u64,
     },
     /// Stop the timer.
@@ -84,7 +84,7 @@ pub struct Receiver {
     me: ProcessId,
     unsettled_max: usize,
     stage: Stage,
-    /// Its place at the receiving end of the channel.
+    /// Its slot at the receiving end of the channel.
     slot: Option<Slot>,
     actions: VecDeque<Action>,
 }
@@ -97,28 +97,28 @@ struct Slot {
 
 #[derive(Debug, Default)]
 enum Stage {
-    /// The hello has not come.
+    /// Waits for the hello.
     Silent,
-    /// The node learns what the sender knows of its store.
+    /// The node receives the sender's record of its store.
     Learning(Box<Handshake>),
     /// The turn compares.
     Comparing(Box<Handshake>),
-    /// The answer is under way.
+    /// The answer is being sent.
     Welcoming(Agreement),
-    /// The sender is to compare, too.
+    /// Waits for the sender to compare.
     Welcomed(Agreement),
-    /// It has; an older stream has to leave.
+    /// The sender agrees; an older stream must end first.
     Entering(Agreement),
-    /// The turn compares once more: nothing may have come over an older stream meanwhile.
+    /// The turn compares again, in case an older stream has delivered messages in between.
     ComparingAgain(Agreement),
-    /// The turn remembers the peer.
+    /// The turn records the peer.
     Remembering(Agreement),
     Open(Open),
     #[default]
     Ended,
 }
 
-/// What the two ends agree on, once both have compared.
+/// The agreement of the two ends, once both have compared.
 #[derive(Debug)]
 struct Agreement {
     handshake: Box<Handshake>,
@@ -128,29 +128,29 @@ struct Agreement {
 #[derive(Debug)]
 struct Open {
     channel: ChannelId,
-    /// Of the peer.
+    /// The run of the peer.
     run: u64,
     generation: u64,
-    /// Frames that are handed on and not durable.
+    /// The number of frames passed to the turn and not durable.
     unsettled: usize,
     step: Step,
     is_acknowledging: bool,
 }
 
-/// What the open stream is about.
+/// The state of an open stream.
 #[derive(Debug)]
 enum Step {
-    /// Takes the next frame, unless too many are unsettled.
+    /// Reads the next frame, unless too many are unsettled.
     Reading,
-    /// Messages go into the queue of the turn.
+    /// Messages are being put into the queue of the turn.
     Delivering,
-    /// Messages wait for the clock. Those behind them wait, too: so the channel stays in order and its window bounds what
-    /// waits here.
+    /// Messages wait for the clock, and all later ones wait behind them. This keeps the channel in order, and the sender's
+    /// window bounds the number of waiting messages.
     Early(Vec<Envelope>),
 }
 
 impl Receiver {
-    /// The receiving end of a stream that has just been opened.
+    /// The receiving end of a newly opened stream.
     #[must_use]
     pub fn new(me: ProcessId, unsettled_max: usize) -> Self {
         let after_ms = HANDSHAKE_MAX_MS;
@@ -168,7 +168,7 @@ impl Receiver {
         self.actions.pop_front()
     }
 
-    /// Whether the next frame, and the end of the stream, are events now.
+    /// Whether the next frame and the end of the stream are to be reported now.
     #[must_use]
     pub fn reads(&self) -> bool {
         match &self.stage {
@@ -180,32 +180,32 @@ impl Receiver {
         }
     }
 
-    /// Whether the oldest messages that were handed on may be awaited now.
+    /// Whether the result of the oldest pending messages is to be reported now.
     #[must_use]
     pub fn awaits_settled(&self) -> bool {
         matches!(&self.stage, Stage::Open(open) if open.unsettled > 0 && !open.is_acknowledging)
     }
 
-    /// Whether the stream waits until it has the receiving end for itself.
+    /// Whether the stream waits for exclusive use of the receiving end.
     #[must_use]
     pub fn waits_for_place(&self) -> bool {
         matches!(self.stage, Stage::Entering(_))
     }
 
-    /// Whether messages are taken.
+    /// Whether the stream is open.
     #[must_use]
     pub fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Open(_))
     }
 
-    /// Gives the place up where the stream is dropped without an event.
+    /// Releases the slot, for a stream that is dropped without an event.
     pub fn abandon(&mut self, links: &mut LinkTable) {
         if let Some(slot) = self.slot.take() {
             links.leave(&slot.channel, slot.number);
         }
     }
 
-    /// Handles what happened. What belongs to an earlier stage is ignored.
+    /// Handles an event. Events of an earlier stage are ignored.
     pub fn handle(&mut self, event: Event, host: &mut impl Host) {
         match (std::mem::take(&mut self.stage), event) {
             (Stage::Open(open), event) => self.go_on(open, event, host),
@@ -290,7 +290,7 @@ impl Receiver {
         self.stage = Stage::Comparing(handshake);
     }
 
-    // A contradiction stops the channel in the other direction, too; a hello that comes late is none.
+    // A contradiction also stops the reversed channel. A hello that was overtaken by a newer stream is not a contradiction.
     fn judged(
         &self,
         handshake: &Handshake,
@@ -321,7 +321,7 @@ impl Receiver {
         });
     }
 
-    // Not before the sender has agreed: a sender that is refused does not disturb the stream that is open.
+    // Evicts older streams only after the sender has agreed: a refused sender must not disturb the open stream.
     fn enter(&mut self, agreement: Agreement, host: &mut impl Host) {
         let channel = self.channel(&agreement.handshake);
         let number = host.links(|links| links.enter(&channel));
@@ -338,7 +338,7 @@ impl Receiver {
             self.stage = Stage::Entering(agreement);
             return;
         }
-        // A contradiction that was found earlier has evicted the streams of that time; a later one will evict this stream.
+        // A contradiction found earlier evicted the streams of that time; one found later evicts this stream.
         if let Some(held) = self.held(&agreement.handshake, host) {
             return self.refuse(&agreement.handshake, held, host);
         }
@@ -398,13 +398,14 @@ impl Receiver {
             Event::Closed(why) | Event::HandedOn(Err(why)) | Event::Settled(Err(why)) => {
                 return self.end(&open, why, host);
             }
-            // What is no message is passed over.
+            // Other frames are ignored.
             Event::Frame(_) | Event::Learnt(_) | Event::Compared(_) => {}
         }
         self.stage = Stage::Open(open);
     }
 
-    // Hands messages on, unless they are too early. The acknowledgement waits until they are durable, the next frame does not.
+    // Passes messages to the turn unless they are too early. The next frame is read before they are durable; the
+    // acknowledgement is sent after.
     fn take(&mut self, open: &mut Open, messages: Vec<Envelope>, host: &mut impl Host) {
         let newest = messages.iter().map(|envelope| envelope.time).max();
         if let Some(why) = newest.and_then(|newest| host.too_early(newest)) {
@@ -431,7 +432,7 @@ impl Receiver {
         }
     }
 
-    // The other direction contradicts, or the peer opens another stream.
+    // Ends the stream if the reversed channel contradicts or the peer has opened another stream.
     fn end_if_evicted(&mut self, open: Open, host: &mut impl Host) {
         let number = self.slot.as_ref().map_or(0, |slot| slot.number);
         let why = host.links(|links: &mut LinkTable| {
@@ -451,7 +452,7 @@ impl Receiver {
         self.fail(why, host);
     }
 
-    // A handshake ends that was one of this cluster.
+    // Ends a handshake with a member of this cluster.
     fn refuse(&mut self, handshake: &Handshake, why: Closed, host: &mut impl Host) {
         if matches!(why, Closed::Stopped(_)) {
             let channel = self.channel(handshake);
@@ -460,8 +461,8 @@ impl Receiver {
         self.fail(why, host);
     }
 
-    // The next stream must not wait for a sender that may be gone: the place is given up first. A sender that can go on after a
-    // pause is not told anything; one that cannot is told why.
+    // Releases the slot first: the next stream must not wait for a sender that may be gone. The sender is told the reason only
+    // if a retry does not help.
     fn fail(&mut self, why: Closed, host: &mut impl Host) {
         host.links(|links| self.abandon(links));
         self.stage = Stage::Ended;

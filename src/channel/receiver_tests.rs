@@ -1,4 +1,4 @@
-//! The receiving end alone, event by event.
+//! The receiving end in isolation, event by event.
 
 use super::*;
 use crate::channel::ShownClocks;
@@ -11,7 +11,7 @@ use crate::process::message::{Body, Marker, Message};
 #[derive(Default)]
 struct Node {
     links: LinkTable,
-    /// Times behind it are too early.
+    /// Times above it are too early.
     clock: u64,
 }
 
@@ -149,7 +149,8 @@ fn frames_are_handed_on_in_order_and_acknowledged_once_they_are_durable() {
     assert_eq!(node.links.get(&channel()), stopped);
 }
 
-// Without this two copies of one store could deliver at once; or a stream waits behind one that is never told to leave.
+// Without this, two copies of one store could deliver at the same time, or a stream would wait behind one that is never told to
+// end.
 #[test]
 fn one_stream_at_a_time_uses_the_channel_and_the_newest_evicts_those_before() {
     let mut node = Node::default();

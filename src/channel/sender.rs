@@ -1,8 +1,8 @@
-//! The sending end of a channel: connects, compares, goes on behind what the receiver has delivered, keeps a bounded number of
-//! messages unacknowledged, and starts again after a pause when the stream ends.
+//! The sending end of a channel: connects, compares, continues after what the receiver has delivered, bounds the number of
+//! unacknowledged messages, and reconnects after a pause when the stream ends.
 //!
-//! Only what waits for the other end or the turn has a time limit; a long journal is read to its end. While the journal is
-//! read the stream is not listened to: the next stream would have to read it again.
+//! Only waiting for the other end or the turn has a time limit; reading a long journal has none. During the reads of the
+//! handshake the stream is not polled: if its end aborted them, the next stream would have to repeat them.
 
 use std::collections::VecDeque;
 
@@ -12,75 +12,75 @@ use crate::process::channel::ChannelDigest;
 use crate::process::event::{Claim, Handshake, Identity};
 use crate::process::ids::{ChannelId, Seq};
 
-/// Messages that may be unacknowledged unless a node says otherwise.
+/// The default maximum of unacknowledged messages.
 pub const UNACKNOWLEDGED_MAX: u64 = 16_384;
 
-/// What a sending end looks up besides.
+/// The node, as a sending end queries it.
 pub trait SendingHost: Host {
     /// The newest message that may be sent.
     fn newest(&self) -> Seq;
 
-    /// The newest sequence number that is known to be delivered.
+    /// The newest sequence number known to be delivered.
     fn acknowledged(&self) -> Seq;
 }
 
-/// What happened to a sending end.
+/// An event for a sending end.
 #[derive(Debug)]
 pub enum Event {
-    /// The timer has elapsed. The first event of a sending end, too.
+    /// The timer has elapsed. Also the first event of a sending end.
     Elapsed,
-    /// Something came from the receiver.
+    /// An answer has arrived from the receiver.
     Ack(Ack),
-    /// The stream was not made, or has ended.
+    /// The stream could not be opened, or has ended.
     Closed(Closed),
-    /// [`Action::Learn`] was done.
+    /// [`Action::Learn`] is done.
     Learnt(Result<(), Closed>),
-    /// [`Action::Count`] was done.
+    /// [`Action::Count`] is done.
     Counted(Result<ChannelDigest, Closed>),
-    /// What had come from the receiver by the time of [`Action::Peek`].
+    /// The result of [`Action::Peek`]: an answer or the end of the stream, if either has arrived.
     Peeked(Option<Result<Ack, Closed>>),
-    /// [`Action::Compare`] was done.
+    /// [`Action::Compare`] is done.
     Compared(Result<ChannelDigest, Closed>),
-    /// The frame of [`Action::Agree`], [`Action::Send`] or [`Action::Refuse`] is with the connection.
+    /// The connection has taken the frame of [`Action::Agree`], [`Action::Send`] or [`Action::Refuse`].
     Sent,
-    /// [`Action::Acknowledge`] was done for this number.
+    /// [`Action::Acknowledge`] is done for this sequence number.
     Acknowledged(Seq),
-    /// [`Action::Read`] was done.
+    /// [`Action::Read`] is done.
     Read(Result<Vec<Envelope>, Closed>),
-    /// There is a newer message than [`Sender::waits_behind`].
+    /// A newer message than [`Sender::waits_behind`] may be sent.
     Newer,
-    /// The places of streams have changed.
+    /// The slots of streams have changed.
     SlotsChanged,
 }
 
-/// What a sending end wants done.
+/// An action of a sending end.
 #[derive(Debug)]
 pub enum Action {
     /// Open a stream with a hello. Answered by [`Event::Ack`] or [`Event::Closed`].
     Connect,
-    /// Tell the node what the peer knows of its store, before the peer can take note of another start of it.
+    /// Report to the node the peer's record of its store, before the peer can record its present start.
     Learn(Identity),
-    /// Compute the digest of what was sent by this number, or in total if that is less.
+    /// Compute the digest of what was sent up to this sequence number, or in total if that is less.
     Count(Seq),
-    /// Look whether something has come from the receiver, without waiting.
+    /// Check without waiting whether anything has arrived from the receiver.
     Peek,
-    /// Let the turn compare.
+    /// Have the turn compare.
     Compare(Box<Handshake>),
     /// Send that this end agrees.
     Agree,
-    /// Hand an acknowledgement to the turn. Where that fails, the event is [`Event::Closed`].
+    /// Pass an acknowledgement to the turn. A failure is reported as [`Event::Closed`].
     Acknowledge(Seq),
-    /// Read some messages right behind this number.
+    /// Read some messages right after this sequence number.
     Read(Seq),
     /// Send messages.
     Send(Vec<Envelope>),
-    /// Send why this end refuses the receiver.
+    /// Send the reason why this end refuses the receiver.
     Refuse(String),
-    /// Drop the stream and whatever is under way for it.
+    /// Drop the stream and everything pending for it.
     Disconnect(Closed),
-    /// Start the timer anew.
+    /// Restart the timer.
     Arm {
-        /// When it elapses, milliseconds from now.
+        /// The duration, milliseconds from now.
         after_ms: u64,
     },
     /// Stop the timer.
@@ -94,7 +94,7 @@ pub struct Sender {
     unacknowledged_max: u64,
     stage: Stage,
     backoff: Backoff,
-    /// What was acknowledged when this attempt began.
+    /// The acknowledged sequence number at the start of this attempt.
     acknowledged_before: Seq,
     actions: VecDeque<Action>,
 }
@@ -103,22 +103,23 @@ pub struct Sender {
 enum Stage {
     #[default]
     Pausing,
-    /// The hello is under way.
+    /// The hello is being sent and answered.
     Greeting,
-    /// The node learns what the receiver knows of its store.
+    /// The node receives the receiver's record of its store.
     Learning(Box<Welcome>),
-    /// The digest at the receiver's number is computed.
+    /// The digest at the receiver's sequence number is being computed.
     Counting(Box<Welcome>),
-    /// The answer may have come too late for the receiver.
+    /// Checks whether the receiver has given up waiting in the meantime.
     Peeking(Box<Welcome>, ChannelDigest),
     /// The turn compares.
     Comparing(Peer),
-    /// This end agrees, and the receiver's number is handed to the turn.
+    /// The agreement is sent, and the receiver's sequence number is passed to the turn.
     Agreeing(Peer, Seq),
-    /// The first messages are read: a channel whose next message is damaged must not open and stop for ever.
+    /// The first messages are read before the channel opens. Otherwise a channel with a damaged next message would open and
+    /// stop repeatedly.
     Filling(Peer, Seq),
     Open(Open),
-    /// The receiver is to show the reason, too; it ends the stream once it has read it.
+    /// The receiver is told the reason; it ends the stream after reading it.
     Refusing(String),
 }
 
@@ -126,7 +127,7 @@ enum Stage {
 #[derive(Debug, Clone, Copy)]
 struct Peer {
     run: u64,
-    /// Drawn before the contradictions of the other direction were looked at.
+    /// Drawn before the contradictions of the reversed channel were checked.
     ticket: u64,
 }
 
@@ -139,7 +140,7 @@ struct Open {
     step: Step,
 }
 
-/// What the open stream is about.
+/// The state of an open stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     /// Waits for a newer message.
@@ -151,7 +152,7 @@ enum Step {
 }
 
 impl Sender {
-    /// A sending end that has not tried to connect. It begins with [`Event::Elapsed`].
+    /// A sending end before its first attempt. Its first event must be [`Event::Elapsed`].
     #[must_use]
     pub fn new(channel: ChannelId, unacknowledged_max: u64) -> Self {
         Self {
@@ -169,14 +170,14 @@ impl Sender {
         self.actions.pop_front()
     }
 
-    /// Whether what comes from the receiver, and the end of the stream, are events now.
+    /// Whether answers and the end of the stream are to be reported now.
     #[must_use]
     pub fn listens(&self) -> bool {
         let stage = &self.stage;
         matches!(stage, Stage::Greeting | Stage::Open(_) | Stage::Refusing(_))
     }
 
-    /// The number of the last message that was sent, where the stream waits for a newer one.
+    /// The sequence number of the last message sent, if the stream waits for a newer message.
     #[must_use]
     pub fn waits_behind(&self) -> Option<Seq> {
         match &self.stage {
@@ -191,7 +192,7 @@ impl Sender {
         matches!(self.stage, Stage::Open(_))
     }
 
-    /// Handles what happened. What belongs to an earlier stage or stream is ignored.
+    /// Handles an event. Events of an earlier stage or stream are ignored.
     pub fn handle(&mut self, event: Event, host: &mut impl SendingHost) {
         match (std::mem::take(&mut self.stage), event) {
             (Stage::Open(open), event) => self.go_on(open, event, host),
@@ -249,7 +250,7 @@ impl Sender {
         }
     }
 
-    // Goes on to a stage that has a time limit.
+    // Enters a stage with a time limit.
     fn enter(&mut self, stage: Stage, action: Option<Action>, after_ms: u64) {
         self.stage = stage;
         self.actions.extend(action);
@@ -284,7 +285,7 @@ impl Sender {
         self.actions.push_back(Action::Count(number));
     }
 
-    // Compares what the receiver says with what is here.
+    // Has the turn compare the receiver's welcome with this end.
     fn compare(&mut self, welcome: Welcome, here: ChannelDigest, host: &mut impl SendingHost) {
         let (clocks, unfollowed) = welcome.clocks.followed(host);
         let (channel, run) = (&self.channel, welcome.identity.run);
@@ -380,7 +381,7 @@ impl Sender {
         self.stage = Stage::Open(open);
     }
 
-    // Reads on, as long as not too much is unacknowledged.
+    // Reads on, unless too many messages are unacknowledged.
     fn look(&mut self, open: &mut Open, host: &impl SendingHost) {
         open.step = if host.newest() <= open.sent {
             Step::Idle
@@ -412,13 +413,13 @@ impl Sender {
         }
     }
 
-    // An open stream ends.
+    // Ends an open stream.
     fn end(&mut self, open: &Open, why: Closed, host: &mut impl SendingHost) {
         host.links(|links| links.end(&self.channel, open.generation, &why));
         self.disconnect(why, host);
     }
 
-    // Tells the receiver, where this end has found what is wrong.
+    // Ends the handshake; tells the receiver the reason if this end found a contradiction.
     fn give_up(&mut self, why: Closed, host: &mut impl SendingHost) {
         match why {
             Closed::Stopped(reason) => {
@@ -429,7 +430,7 @@ impl Sender {
         }
     }
 
-    // A stream ends before it was open.
+    // Ends a stream that was not open yet.
     fn fail(&mut self, why: Closed, host: &mut impl SendingHost) {
         host.links(|links| links.fail(&self.channel, &why));
         self.disconnect(why, host);
@@ -443,7 +444,7 @@ impl Sender {
     }
 }
 
-// The receiver was to wait until this end has compared.
+// The receiver must not send anything until this end has compared.
 fn instead_of_waiting(came: Result<Ack, Closed>) -> Closed {
     match came {
         Err(why) => why,

@@ -1,4 +1,4 @@
-//! The sending end alone, event by event.
+//! The sending end in isolation, event by event.
 
 use super::*;
 use crate::channel::ShownClocks;
@@ -82,7 +82,7 @@ fn messages(numbers: std::ops::RangeInclusive<u64>) -> Vec<Envelope> {
     numbers.map(envelope).collect()
 }
 
-/// The sending end and its node; every step says the actions that follow, in short.
+/// The sending end and its node. Each step returns the names of the actions that follow.
 struct End(Sender, Node);
 
 impl End {

@@ -1,9 +1,9 @@
-//! The outbox window: which messages one outgoing channel may send, and where they are read from. The newest durable messages
-//! are in memory, bounded by number and bytes; older ones are read from the journal, so that a peer that is down costs disk
-//! space, not memory.
+//! The outbox window: the messages that one outgoing channel may send, and the place from which they are read. The newest
+//! durable messages are in memory, bounded by number and bytes; older ones are read from the journal. So a peer that is down
+//! costs disk space, not memory.
 //!
-//! A reading of the journal is fed turn by turn. It says where it starts, when it has enough, and which place the window
-//! keeps, so that the next reading does not start from the beginning again.
+//! A journal reading is fed turn by turn. It reports where it starts, when it is done, and which place the window keeps, so
+//! that the next reading does not start from the beginning.
 
 use std::collections::VecDeque;
 
@@ -13,18 +13,18 @@ use crate::process::event::Turn;
 use crate::process::ids::{Lsn, ProcessId, Seq};
 use crate::process::postings::Dispatch;
 
-/// The bounds of a window and of what is read from it. Bytes count the values of writes; transfers and markers are small.
+/// The limits of a window and of its readings. Bytes count the values of writes; transfers and markers are small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WindowLimits {
-    /// Messages in memory.
+    /// The maximum number of messages in memory.
     pub messages: usize,
-    /// Bytes in memory. The newest message is kept whatever its size.
+    /// The maximum of bytes in memory. The newest message is kept whatever its size.
     pub bytes: usize,
-    /// Messages of one frame.
+    /// The maximum number of messages per frame.
     pub frame_messages: usize,
-    /// Bytes after which a frame takes no further message.
+    /// The number of bytes above which a frame takes no further message.
     pub frame_bytes: usize,
-    /// Turns after which a reading of the journal has its place kept.
+    /// The number of turns after which a journal reading has its place kept.
     pub keep_every: u64,
 }
 
@@ -46,36 +46,36 @@ pub struct Window {
     to: ProcessId,
     limits: WindowLimits,
     channel: Outgoing,
-    /// The newest messages, consecutive, up to the newest of all.
+    /// The newest messages, consecutive, up to the newest sent one.
     messages: VecDeque<Envelope>,
-    /// The bytes of their values.
+    /// The size of their values, bytes.
     bytes: usize,
-    /// Where the last reading for a frame ended.
+    /// The end of the last frame reading.
     cursor: Cursor,
-    /// Where the last count of what was sent ended: the message behind it is in this turn or a later one.
+    /// The end of the last digest reading: the next message is in this turn or a later one.
     counted: Option<Landmark>,
 }
 
-/// Where a reading goes on: the messages behind `after` are in the turn at `position` or later ones.
+/// Where a reading continues: the messages after `after` are in the turn at `position` or later ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cursor {
-    /// The last message that was read.
+    /// The last message read.
     pub after: Seq,
     /// The first turn to read.
     pub position: Lsn,
 }
 
-/// A place in the journal that a window keeps.
+/// A place in the journal that a window keeps for the next reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// For the next frame.
+    /// The place of the next frame reading.
     Read(Cursor),
-    /// For the next count.
+    /// The place of the next digest reading.
     Counted(Landmark),
 }
 
 impl Window {
-    /// The window of a channel as the process knows the channel after a restart. No message is in memory yet.
+    /// The window of a channel in its state after a restart, without messages in memory.
     #[must_use]
     pub fn new(to: ProcessId, channel: Outgoing, limits: WindowLimits) -> Self {
         Self {
@@ -89,7 +89,7 @@ impl Window {
         }
     }
 
-    /// The channel, as far as its messages are released.
+    /// The channel up to its newest released message.
     #[must_use]
     pub fn channel(&self) -> &Outgoing {
         &self.channel
@@ -113,7 +113,7 @@ impl Window {
         }
     }
 
-    /// Drops what is durable at the receiver.
+    /// Drops the messages that the receiver has made durable.
     pub fn acknowledge(&mut self, seq: Seq) {
         self.channel.acknowledge(seq);
         while self
@@ -130,7 +130,7 @@ impl Window {
         self.bytes -= oldest.as_ref().map_or(0, value_bytes);
     }
 
-    /// The messages right behind `after` that fit into one frame; `None` where they are older than the window.
+    /// The messages right after `after` that fit into one frame; `None` if they are older than the window.
     #[must_use]
     pub fn recent(&self, after: Seq) -> Option<Vec<Envelope>> {
         let first = self.messages.front()?.seq;
@@ -145,7 +145,7 @@ impl Window {
         Some(frame.messages)
     }
 
-    /// Begins to read the messages right behind `after` from the journal.
+    /// A reading of the messages right after `after` from the journal.
     #[must_use]
     pub fn read(&self, after: Seq) -> FrameReading {
         FrameReading {
@@ -159,10 +159,10 @@ impl Window {
         }
     }
 
-    /// What was sent by `seq`, or in total if that is less, where the window knows it; else how to count it in the journal.
+    /// The digest of what was sent up to `seq`, or in total if that is less.
     ///
     /// # Errors
-    /// The count that is to be made.
+    /// The journal reading that computes the digest, if the window does not know it.
     pub fn digest(&self, seq: Seq) -> Result<ChannelDigest, DigestReading> {
         let channel = &self.channel;
         match self.nearest(seq) {
@@ -178,13 +178,13 @@ impl Window {
         }
     }
 
-    /// Where the last reading for a frame ended.
+    /// The end of the last frame reading.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
         self.cursor
     }
 
-    /// Keeps the place that a reading has come to.
+    /// Keeps the place of a reading.
     pub fn keep(&mut self, place: Place) {
         match place {
             Place::Read(cursor) => self.cursor = cursor,
@@ -192,7 +192,7 @@ impl Window {
         }
     }
 
-    /// The turn at which the reading of the messages behind `after` starts.
+    /// The turn at which a reading of the messages after `after` starts.
     fn start(&self, after: Seq) -> Lsn {
         let place = self.nearest(after).map_or(Lsn(1), |place| place.position);
         match self.cursor.after == after {
@@ -201,7 +201,7 @@ impl Window {
         }
     }
 
-    // The nearest known place in the journal from which on everything that was sent after `after` follows.
+    // The nearest known place in the journal that is before all messages after `after`.
     fn nearest(&self, after: Seq) -> Option<Landmark> {
         let landmark = self.channel.landmark(after.next()).copied();
         let places = landmark.into_iter().chain(self.counted);
@@ -211,9 +211,9 @@ impl Window {
     }
 }
 
-/// A reading of the journal, fed with the turns from [`JournalReading::start`] on, in order.
+/// A journal reading. It is fed the turns from [`JournalReading::start`], in order.
 pub trait JournalReading: Send + 'static {
-    /// What it results in.
+    /// The type of the result.
     type Output: Send + 'static;
 
     /// The first turn to read.
@@ -222,20 +222,21 @@ pub trait JournalReading: Send + 'static {
     /// Whether no further turn is needed.
     fn has_enough(&self) -> bool;
 
-    /// Takes the next turn. Says whether the place is to be kept now; a reading whose result is no longer awaited ends then.
+    /// Takes the next turn. Returns whether the place should be kept now; this is also the point at which a reading whose
+    /// result is no longer awaited should end.
     fn feed(&mut self, turn: Turn) -> bool;
 
-    /// The place to keep; `None` where nothing was learnt.
+    /// The place to keep; `None` if no turn has been read.
     fn place(&self) -> Option<Place>;
 
     /// The result.
     fn finish(self) -> Self::Output;
 
-    /// Reads on until there is enough. Where a place is to be kept, `keep` says whether the result is still awaited; a reading
-    /// that is not ends there.
+    /// Reads until no further turn is needed. `keep` receives each place to be kept and returns whether the result is still
+    /// awaited; if not, the reading ends.
     ///
     /// # Errors
-    /// That of the first turn that is not readable.
+    /// The error of the first unreadable turn.
     fn run<E>(
         mut self,
         turns: impl IntoIterator<Item = Result<Turn, E>>,
@@ -260,17 +261,17 @@ pub trait JournalReading: Send + 'static {
     }
 }
 
-/// The messages of the next frame, read from the journal. Nothing beyond the frame is collected: the next reading starts with
-/// the turn of the last message.
+/// The messages of the next frame, read from the journal. Nothing beyond the frame is collected: the next reading starts at the
+/// turn of the last message.
 #[derive(Debug)]
 pub struct FrameReading {
     to: ProcessId,
     after: Seq,
-    /// The newest released message. Later ones may be in the journal already: their turn is durable and is being released.
+    /// The newest released message. The journal may hold later ones, whose turn is durable and not yet released.
     newest: Seq,
     start: Lsn,
     frame: FrameBuilder,
-    /// The newest turn that was read; once the frame has a message, the turn of its last one.
+    /// The newest turn read; once the frame has a message, the turn of its last one.
     last: Lsn,
     pace: Pace,
 }
@@ -318,7 +319,7 @@ impl JournalReading for FrameReading {
     }
 }
 
-/// The digest of what was sent by a sequence number, from the nearest known place before it over the journal.
+/// The digest of what was sent up to a sequence number, computed from the journal starting at the nearest known place.
 #[derive(Debug)]
 pub struct DigestReading {
     to: ProcessId,
@@ -358,7 +359,7 @@ impl JournalReading for DigestReading {
     }
 }
 
-/// Counts turns until a place is to be kept.
+/// Counts turns up to the next place to be kept.
 #[derive(Debug)]
 struct Pace {
     read: u64,

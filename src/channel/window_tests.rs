@@ -1,5 +1,5 @@
-//! The window alone. Without these a channel with few messages in a long journal could read it from the beginning for ever, or
-//! skip a message that the cursor has passed.
+//! The window in isolation. Without these tests, a channel with few messages in a long journal could read it repeatedly from
+//! the beginning, or skip a message before the cursor.
 
 use super::*;
 use crate::process::clock::{Hlc, Lamport};
@@ -42,7 +42,7 @@ fn marker(number: u64) -> Message {
     }
 }
 
-/// A journal whose turns each send `per_turn` messages to q, and one to r.
+/// A journal in which each turn sends `per_turn` messages to q and one to r.
 struct Journal(Vec<Turn>);
 
 impl Journal {
@@ -78,7 +78,7 @@ impl Journal {
         Window::new(process("q"), channel, limits)
     }
 
-    /// Feeds a reading, at most so many turns; says how many it took.
+    /// Feeds a reading at most `most` turns. Returns how many it took.
     fn feed<R: JournalReading>(&self, window: &mut Window, reading: &mut R, most: usize) -> usize {
         let from = usize::try_from(reading.start().0 - 1).expect("a small journal");
         let mut read = 0;
@@ -154,7 +154,7 @@ fn a_frame_takes_at_least_one_message_and_no_more_than_its_limit() {
     assert!(!frame.has_room());
 }
 
-// Every message exactly once and in order, whatever the sizes: frames that end inside a turn, places kept inside a reading.
+// Frames that end inside a turn and places kept inside a reading must yield every message exactly once, in order.
 #[test]
 fn frames_from_the_journal_hold_every_message_once() {
     for per_turn in 1..=5 {
@@ -193,7 +193,7 @@ fn a_reading_starts_at_the_turn_of_the_last_message() {
     assert_eq!(another.start(), Lsn(1), "the cursor is for message 4 alone");
 }
 
-// Without this a receiver could have delivered more than the next hello says was sent, and the channel would stop.
+// Without this, a receiver could have delivered more than the next hello states as sent, and the channel would stop.
 #[test]
 fn a_turn_that_is_durable_and_not_released_is_not_read() {
     let journal = Journal::new(2, 3);
@@ -213,7 +213,7 @@ fn a_turn_that_is_durable_and_not_released_is_not_read() {
     assert_eq!(journal.read(&mut window, reading).len(), 2);
 }
 
-// An aborted reading of a long journal must not be lost: the next one goes on from there.
+// An aborted reading of a long journal must not be lost: the next one continues from its place.
 #[test]
 fn a_reading_that_ends_early_has_its_place_kept() {
     let mut journal = Journal::new(40, 0);

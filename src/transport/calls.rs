@@ -1,6 +1,6 @@
-//! The second carrier of a channel: `SendMessage` and `ReceiveMarker` calls to a process of another make, in the order of
-//! the channel, one after the other. A call is repeated with the same content and the same id until it is answered; the
-//! answer is the acknowledgement. A refusal stops the channel: the message is kept and offered again.
+//! The second carrier of a channel: `SendMessage` and `ReceiveMarker` calls to a foreign process, in the order of the channel,
+//! one at a time. A call is repeated with the same content and the same id until it is answered; the answer is the
+//! acknowledgement. A refusal stops the channel: the message is kept and offered again.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ use crate::process::message::Body;
 use crate::proto::chandy_lamport::snapshot_service_client::SnapshotServiceClient;
 use crate::proto::chandy_lamport::{ApplicationMessage, MarkerMessage};
 
-/// How long one call may take; then it is repeated.
+/// The time limit of one call, after which it is repeated.
 const CALL_MAX: Duration = Duration::from_secs(10);
 
 impl<B: Backlog, I: Inbox> Outbound<B, I> {
-    /// Calls for ever, with a pause after each failure.
+    /// Makes calls until the task is dropped, with a pause after each failure.
     pub(super) async fn call_for_ever(&self) {
         let mut backoff = Backoff::default();
         let mut answered = self.backlog.acknowledged();
@@ -35,7 +35,7 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
         }
     }
 
-    // Calls until one fails. `answered` is the last message that was answered, here or in an earlier attempt.
+    // Makes calls until one fails. `answered` is the last answered message of this or an earlier attempt.
     async fn call(&self, answered: &mut Seq) -> Closed {
         let channel = self.channel();
         let mut opened = None;
@@ -127,7 +127,7 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
         }
     }
 
-    // What may be better the next time leaves the channel as it is; what the process says of the call itself stops it.
+    // Transient failures leave the state of the channel; the process's rejection of the call itself stops the channel.
     fn failed(&self, status: &Status) -> Closed {
         match status.code() {
             Code::Unavailable
@@ -162,8 +162,8 @@ fn bounded<T>(call: T) -> Request<T> {
     request
 }
 
-// The same for every repeat, also after a restart, and never that of another message: a store that was put back gives the
-// same numbers to other contents, and one that was made anew may give them to the same contents again.
+// The id is the same for every repeat, also after a restart, and never that of another message: a store that was put back gives
+// the same sequence numbers to other contents, and a new store may give them to the same contents again.
 fn message_id(channel: &ChannelId, store: StoreId, envelope: &Envelope) -> String {
     let [a, b, c, d, ..] = store;
     let store = u32::from_be_bytes([a, b, c, d]);

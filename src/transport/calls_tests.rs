@@ -1,5 +1,5 @@
-//! Calls over a real connection to a process that refuses and fails as a test wants. Without this a message could be left
-//! out, overtaken, or repeated under another id: then the process would apply it twice.
+//! Calls over a real connection to a process that refuses and fails as the test demands. Without these tests a message could be
+//! left out, overtaken, or repeated under another id, so that the process would apply it twice.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -31,14 +31,14 @@ use crate::proto::chandy_lamport::{
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What the process says to one call.
+/// The answer of the process to one call.
 enum Say {
     Yes,
     No(&'static str),
     Fail,
 }
 
-/// Answers by a script, then always with yes; keeps what it was told.
+/// Answers by a script, then always yes; records what it was sent.
 #[derive(Clone, Default)]
 struct Far {
     script: Arc<Mutex<VecDeque<Say>>>,
@@ -131,7 +131,7 @@ impl Backlog for Journal {
     }
 }
 
-/// Keeps the acknowledgements.
+/// Records the acknowledgements.
 #[derive(Clone, Default)]
 struct Turn(Arc<Mutex<Vec<Seq>>>);
 
@@ -204,7 +204,7 @@ async fn until(what: &str, mut look: impl FnMut() -> bool) {
     );
 }
 
-/// A server of another make, and the address it listens on.
+/// Starts a foreign server. Returns its address.
 fn serve(far: &Far) -> SocketAddr {
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse().expect("an address"));
     let incoming = incoming.expect("a free port");

@@ -1,5 +1,5 @@
-//! Both ends of a channel over a real connection, with a turn and a journal that do what a test wants. Without these a
-//! channel could go on beside one that is stopped, open and stop again and again, or never open.
+//! Both ends of a channel over a real connection, with a turn and a journal controlled by the test. Without these tests a
+//! channel could continue beside a stopped one, open and stop repeatedly, or never open.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,7 +31,7 @@ use crate::proto::snapledger::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
-/// More than a handshake may wait for the other end.
+/// Longer than the time limit of a handshake step.
 const LONG: Duration = Duration::from_secs(6);
 
 async fn until(what: &str, mut look: impl FnMut() -> bool) {
@@ -49,7 +49,7 @@ fn process(id: &str) -> ProcessId {
     ProcessId::parse(id).expect("a valid id")
 }
 
-/// From p to q.
+/// The channel from p to q.
 fn channel() -> ChannelId {
     ChannelId {
         from: process("p"),
@@ -69,7 +69,7 @@ fn local(id: &str, run: u64) -> Local {
     }
 }
 
-/// Agrees to everything, and lets something happen while it does.
+/// Agrees to everything and calls `meanwhile` while it does.
 #[derive(Clone)]
 struct Turn {
     meetings: Arc<AtomicUsize>,
@@ -120,14 +120,14 @@ impl Inbox for Turn {
     }
 }
 
-/// A journal that cannot be read, or not soon.
+/// A journal that is unreadable, or slow to read.
 #[derive(Clone)]
 struct Journal {
     newest: watch::Sender<Seq>,
     links: Links,
     reads: Arc<AtomicUsize>,
     reads_while_open: Arc<AtomicUsize>,
-    /// Lets the first counting end.
+    /// Lets the first count end.
     gate: Option<Arc<Notify>>,
     counts: Arc<AtomicUsize>,
     counted: Arc<AtomicUsize>,
@@ -288,7 +288,7 @@ async fn serve(receiver: Receiver) -> Channel {
     endpoint.expect("an address makes a URI").connect_lazy()
 }
 
-/// Sends from p to q for as long as the test runs.
+/// Starts the sending end from p to q for the rest of the test.
 async fn connect(journal: Journal, links: &Links, turn: Turn, receiver: Receiver) {
     let outbound = Outbound {
         local: local("p", 1),
@@ -324,7 +324,7 @@ async fn what_contradicts_while_the_sender_waits_for_its_turn_holds_its_channel(
     until("a held channel", || here.get(&channel()) == held()).await;
 }
 
-/// Before the entrance, when it was just entered, and right before the stream opens.
+/// Before the stream takes its slot, right after, and right before it opens.
 #[tokio::test]
 async fn what_contradicts_while_the_receiver_waits_for_its_turn_holds_its_channel() {
     for when in 1..=3 {
@@ -388,7 +388,7 @@ async fn a_journal_that_is_long_to_read_is_read_to_its_end_and_then_the_channel_
     assert_eq!(journal.counted.load(Ordering::SeqCst), 2, "none is lost");
 }
 
-// Without this anything that reaches the port could have a store noted as an older copy of itself.
+// Without this, any client of the port could make a node believe that its store is an older copy.
 #[tokio::test]
 async fn a_hello_that_is_not_for_this_process_says_nothing_of_its_store() {
     let turn = Turn::new(|_| {});

@@ -1,4 +1,5 @@
-//! The receiving end of a channel: [`Receiver`] decides, and the task here executes its actions over one gRPC stream.
+//! The receiving end of a channel over gRPC: [`Receiver`] decides, and the task in this file executes its actions on one
+//! stream.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -19,26 +20,26 @@ use crate::process::ids::ProcessId;
 use crate::proto::snapledger as proto;
 use crate::proto::snapledger::ack::Body;
 
-/// Where acknowledgements go.
+/// The queue of acknowledgements to the connection.
 pub type Acks = mpsc::Sender<Answer>;
 
 type Answer = Result<proto::Ack, Status>;
 
 /// The receiving end of one stream.
 pub struct Inbound<I> {
-    /// The receiving process.
+    /// The own process, which receives.
     pub local: Local,
-    /// Where messages go.
+    /// The turn that takes the messages.
     pub inbox: I,
-    /// Where the state of the connection is shown.
+    /// The table that shows the state of the connection.
     pub links: Links,
-    /// Which messages have to wait.
+    /// The check for messages that are too early.
     pub too_early: TooEarly,
-    /// Where acknowledgements go.
+    /// The queue of acknowledgements to the connection.
     pub acks: Acks,
 }
 
-/// What a step of the handshake results in.
+/// The result of a handshake step.
 enum Outcome {
     Happened(Event),
     Welcome(proto::Welcome),
@@ -46,7 +47,7 @@ enum Outcome {
 
 type Answers<'a> = Stream<'a, Answer, proto::Frame, Outcome>;
 
-/// Gives the place of a stream up, also where its task is dropped.
+/// The slot of a stream, released also when its task is dropped.
 struct Place<'a> {
     receiver: Receiver,
     links: &'a Links,
@@ -59,7 +60,7 @@ impl Drop for Place<'_> {
 }
 
 impl<I: Inbox> Inbound<I> {
-    /// Serves one stream to its end.
+    /// Serves one stream until it ends.
     pub async fn run(self, frames: Streaming<proto::Frame>) {
         let mut slots = self.links.slot_changes();
         let mut place = Place {
@@ -125,7 +126,7 @@ impl<I: Inbox> Inbound<I> {
         }
     }
 
-    // `None` where what happened is for the stream alone.
+    // The event of what happened; `None` if it only concerns the stream.
     fn happened<'a>(
         &'a self,
         next: Next<proto::Frame, Outcome>,
@@ -162,7 +163,7 @@ impl<I: Inbox> Inbound<I> {
     }
 
     async fn refuse(&self, reason: String) {
-        // The sender may have gone; what is wrong stays wrong.
+        // A failed send is ignored: the sender has gone, and the next attempt gets the same refusal.
         let _gone = self
             .acks
             .send(answer(Body::Refusal(proto::Refusal { reason })))
@@ -170,7 +171,7 @@ impl<I: Inbox> Inbound<I> {
     }
 }
 
-/// The node, as the receiving end looks things up.
+/// The node, as the receiving end queries it.
 struct Node<'a, I>(&'a Inbound<I>);
 
 impl<I: Inbox> Host for Node<'_, I> {

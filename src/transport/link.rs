@@ -1,5 +1,5 @@
-//! The connections of a node's channels, shared by its tasks. What they are and when a stream must wait or end is in
-//! [`crate::channel::links`]; here they are locked, and a change of places wakes the streams.
+//! The connections of a node's channels, shared by its tasks. [`crate::channel::links`] defines them and decides when a stream
+//! must wait or end; here they are locked, and a change of slots wakes the streams.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,52 +17,52 @@ pub struct Links(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     table: Mutex<LinkTable>,
-    /// Counts the changes of places.
+    /// The number of slot changes.
     slots: watch::Sender<u64>,
 }
 
 impl Links {
-    /// How a channel is connected.
+    /// The state of a channel.
     #[must_use]
     pub fn get(&self, channel: &ChannelId) -> LinkState {
         self.with(|links| links.get(channel))
     }
 
-    /// What is wrong with a channel, or with a second copy of the peer's store.
+    /// The fault of a channel, or of a second copy of the peer's store.
     #[must_use]
     pub fn error(&self, channel: &ChannelId) -> Option<String> {
         self.with(|links| links.error(channel))
     }
 
-    /// The channels that are stopped, and why.
+    /// The stopped channels, with the reasons.
     #[must_use]
     pub fn stopped(&self) -> Vec<(ChannelId, String)> {
         self.with(|links| links.stopped())
     }
 
-    /// The channels that are stopped, or whose messages wait for the clock, each in a sentence.
+    /// The channels that are stopped or whose messages wait for the clock, each as a sentence.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         self.with(|links| links.warnings())
     }
 
-    /// Notes an open connection; the number is for [`Links::end`].
+    /// Records an open connection. Returns its number for [`Links::end`].
     #[must_use]
     pub(super) fn open(&self, channel: &ChannelId) -> u64 {
         self.with(|links| links.open(channel))
     }
 
-    /// Notes the end of the connection with this number, unless a newer one is open.
+    /// Records the end of the connection with this number, unless a newer one is open.
     pub(super) fn end(&self, channel: &ChannelId, generation: u64, why: &Closed) {
         self.with(|links| links.end(channel, generation, why));
     }
 
-    /// Notes that a connection could not be opened. One that is open goes on.
+    /// Records that a connection could not be opened. An open one is not affected.
     pub fn fail(&self, channel: &ChannelId, why: &Closed) {
         self.with(|links| links.fail(channel, why));
     }
 
-    /// Reads or changes the connections, and wakes the streams where places have changed.
+    /// Reads or changes the connections, and wakes the streams if slots have changed.
     pub(super) fn with<T>(&self, act: impl FnOnce(&mut LinkTable) -> T) -> T {
         let mut table = self.0.table.lock().unwrap_or_else(PoisonError::into_inner);
         let before = table.slot_changes();
@@ -74,7 +74,7 @@ impl Links {
         result
     }
 
-    /// Changes whenever streams must look again at their places.
+    /// Changes whenever streams must check their slots.
     pub(super) fn slot_changes(&self) -> watch::Receiver<u64> {
         self.0.slots.subscribe()
     }

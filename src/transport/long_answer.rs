@@ -1,5 +1,5 @@
-//! Long answers, in bounded memory: a thread that may block reads, a bounded channel carries messages to the connection,
-//! and a client that does not take them in time is disconnected. An answer that is not whole never ends like a whole one.
+//! Long answers in bounded memory: a thread that may block reads the data, a bounded queue passes messages to the connection,
+//! and a client that is too slow is disconnected. An incomplete answer always ends with an error.
 
 use std::cell::Cell;
 use std::io;
@@ -15,13 +15,13 @@ use tonic::Status;
 /// The messages of one answer.
 pub type Answer<T, E = Status> = ReceiverStream<Result<T, E>>;
 
-/// Why an answer ended before it was whole, besides a failure of what was read.
+/// Why an answer ended early, other than by a failure of the data source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TooSlow {
-    /// The client took no message for so long.
+    /// The client took no message for this long.
     #[error("nothing was read for {} s; the rest is missing", .0.as_secs())]
     Stalled(Duration),
-    /// The whole answer took longer than is allowed.
+    /// The whole answer took longer than allowed.
     #[error("it took too long to read; the rest is missing")]
     Late,
 }
@@ -42,16 +42,16 @@ impl From<TooSlow> for io::Error {
 pub struct AnswerSender<T, E = Status> {
     runtime: Runtime,
     messages: mpsc::Sender<Result<T, E>>,
-    /// The place of the last word, which never waits.
+    /// The reserved place for the final error, which never waits.
     last: mpsc::OwnedPermit<Result<T, E>>,
     stall: Duration,
     slow: Cell<Option<TooSlow>>,
-    /// When a slower client is disconnected, however steadily it reads.
+    /// The time at which the client is disconnected, however steadily it reads.
     end: Option<Instant>,
 }
 
 impl<T, E: From<TooSlow>> AnswerSender<T, E> {
-    /// With so many messages that wait for the connection, and for so long. Within a runtime.
+    /// An answer whose queue holds `waiting` messages and whose client may stall for `stall`. Must be called within a runtime.
     #[must_use]
     pub fn new(waiting: usize, stall: Duration) -> (Self, Answer<T, E>) {
         let (messages, answer) = mpsc::channel(waiting + 1);
@@ -67,14 +67,14 @@ impl<T, E: From<TooSlow>> AnswerSender<T, E> {
         (sender, ReceiverStream::new(answer))
     }
 
-    /// Bounds how long the whole answer may take.
+    /// Limits the duration of the whole answer.
     #[must_use]
     pub fn within(self, time: Duration) -> Self {
         let end = Some(Instant::now() + time);
         Self { end, ..self }
     }
 
-    /// Sends a message; breaks where the client has gone or is too slow.
+    /// Sends a message. Breaks if the client has gone or is too slow.
     pub fn send(&self, message: T) -> ControlFlow<()> {
         if self.end.is_some_and(|end| Instant::now() >= end) {
             self.slow.set(Some(TooSlow::Late));
@@ -91,7 +91,7 @@ impl<T, E: From<TooSlow>> AnswerSender<T, E> {
         }
     }
 
-    /// Ends the answer, with why it is not whole, where it is not.
+    /// Ends the answer, with an error if it is incomplete.
     pub fn end(self, failed: Option<E>) {
         let slow = self.slow.get();
         if let Some(slow) = slow {
@@ -110,7 +110,7 @@ mod tests {
 
     use super::*;
 
-    // Without this clients that never read would hold all threads, or take what broke off for the whole.
+    // Without this, clients that never read would hold all threads, or mistake an incomplete answer for a complete one.
     #[tokio::test]
     async fn a_client_that_does_not_read_is_disconnected_and_told() {
         let (sender, answer) = AnswerSender::new(1, Duration::from_millis(1));

@@ -1,8 +1,7 @@
-//! The channels: one gRPC stream per directed channel, many frames in flight, cumulative acknowledgements.
+//! The channels over gRPC: one stream per directed channel, many frames in flight, cumulative acknowledgements.
 //!
-//! Knows the process's types and what a part is made of; neither the store nor the turn. What it needs of them it
-//! asks through [`Backlog`] and [`Inbox`]. Nothing here is durable, and nothing here has to be: whatever was not
-//! acknowledged is read again from the sender's journal.
+//! Knows the types of processes and parts, but neither the store nor the turn; it reaches these through [`Backlog`] and
+//! [`Inbox`]. No state here is durable or needs to be: unacknowledged messages are read again from the sender's journal.
 
 mod calls;
 pub mod inbound;
@@ -25,49 +24,49 @@ use crate::process::clock::{Clocks, Hlc};
 use crate::process::event::{Handshake, Identity};
 use crate::process::ids::{ProcessId, Seq};
 
-/// Where the messages of one outgoing channel come from. Only what is durable is ever handed out.
+/// The source of the messages of one outgoing channel. It returns only durable messages.
 pub trait Backlog: Send + Sync + 'static {
     /// The newest message that may be sent.
     fn newest(&self) -> watch::Receiver<Seq>;
-    /// The newest sequence number that is known to be delivered.
+    /// The newest sequence number known to be delivered.
     fn acknowledged(&self) -> Seq;
-    /// What may be sent, in all.
+    /// The digest of all messages that may be sent.
     fn sent(&self) -> ChannelDigest;
-    /// What was sent by an unacknowledged sequence number, or in all if that is less.
+    /// The digest of what was sent up to an unacknowledged sequence number, or in total if that is less.
     fn sent_by(&self, seq: Seq) -> impl Future<Output = Result<ChannelDigest, Closed>> + Send;
     /// Some messages right after a sequence number, in order.
     fn read(&self, after: Seq) -> impl Future<Output = Result<Vec<Envelope>, Closed>> + Send;
 }
 
-/// Resolves when handed messages are durable: what is delivered then.
+/// Resolves once the messages passed to the turn are durable, with the newest delivered sequence number.
 pub type Settling = Pin<Box<dyn Future<Output = Result<Seq, Closed>> + Send>>;
 
 /// The turn, as channels see it.
 pub trait Inbox: Clone + Send + Sync + 'static {
     /// The clocks of the newest durable turn, for the other end.
     fn clocks(&self) -> Clocks;
-    /// The least that a turn would be labelled with now, for the other end; resolves once turns may be labelled.
+    /// The least time that labels a turn made now, for the other end. Resolves once turns may be labelled.
     fn present(&self) -> impl Future<Output = Hlc> + Send;
-    /// What the store of this process durably knows of that of a peer.
+    /// This process's durable record of a peer's store.
     fn known(&self, peer: &ProcessId) -> Option<Identity>;
-    /// Learns what a peer knows of the store of this process, before the peer can take note of another start of it.
+    /// Takes a peer's record of the store of this process, before the peer can record its present start.
     fn known_as(
         &self,
         peer: &ProcessId,
         known: Identity,
     ) -> impl Future<Output = Result<(), Closed>> + Send;
-    /// Compares what both ends know; says what is delivered.
+    /// Compares both ends. Returns the digest of what was delivered.
     fn meet(
         &self,
         meeting: Handshake,
     ) -> impl Future<Output = Result<ChannelDigest, Closed>> + Send;
-    /// Hands messages of a channel to the turn, waiting for room; says what is delivered once it is durable.
+    /// Passes messages of a channel to the turn, waiting for space in its queue.
     fn deliver(
         &self,
         from: &ProcessId,
         messages: Vec<Envelope>,
     ) -> impl Future<Output = Result<Settling, Closed>> + Send;
-    /// Hands an acknowledgement to the turn.
+    /// Passes an acknowledgement to the turn.
     fn acknowledge(
         &self,
         to: &ProcessId,
@@ -75,7 +74,7 @@ pub trait Inbox: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), Closed>> + Send;
 }
 
-/// Why a time that a peer says may not be followed now: it is too far ahead of the clock here.
+/// Returns why a time of a peer may not be followed now, if it is too far ahead of the clock of this process.
 pub type TooEarly = Arc<dyn Fn(Hlc) -> Option<String> + Send + Sync>;
 
 impl From<tonic::Status> for Closed {

@@ -1,5 +1,5 @@
-//! The sending end of a channel, by one of two carriers. Between nodes of this program a stream: [`Sender`] decides, and the
-//! task here executes its actions over gRPC. The other carrier is in `calls.rs`.
+//! The sending end of a channel, over one of two carriers. Between nodes of this program it is a stream: [`Sender`] decides,
+//! and the task in this file executes its actions over gRPC. The other carrier is in `calls.rs`.
 
 use std::pin::pin;
 
@@ -21,43 +21,43 @@ use crate::proto::snapledger as proto;
 use crate::proto::snapledger::frame::Body;
 use crate::proto::snapledger::peer_service_client::PeerServiceClient;
 
-/// Frames that wait for the connection.
+/// The maximum number of frames queued for the connection.
 const FRAMES_WAITING: usize = 4;
 
-/// How messages reach the other end.
+/// The carrier of messages to the other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carrier {
     /// A native stream.
     Stream,
-    /// One call after the other, to a process of another make.
+    /// Unary calls to a foreign process, one at a time.
     Calls,
 }
 
 /// The sending end of one channel.
 pub struct Outbound<B, I> {
-    /// The sending process.
+    /// The own process, which sends.
     pub local: Local,
     /// The receiving process.
     pub to: ProcessId,
-    /// The connection to it; made when it is first used.
+    /// The connection to it, established on first use.
     pub connection: Channel,
-    /// Where the messages come from.
+    /// The source of the messages.
     pub backlog: B,
-    /// Where acknowledgements go.
+    /// The turn that takes the acknowledgements.
     pub inbox: I,
-    /// Where the state of the connection is shown.
+    /// The table that shows the state of the connection.
     pub links: Links,
-    /// Which times of the receiver are not followed.
+    /// The check for times of the receiver that are not followed.
     pub too_early: TooEarly,
 }
 
-/// What a step of the handshake results in.
+/// The result of a handshake step.
 enum Outcome {
     Happened(Event),
     Connected(Opened),
 }
 
-/// A stream whose receiving end has answered.
+/// A stream with the first answer of its receiving end.
 struct Opened {
     frames: mpsc::Sender<proto::Frame>,
     acks: Streaming<proto::Ack>,
@@ -67,7 +67,7 @@ struct Opened {
 type Frames<'a> = Stream<'a, proto::Frame, proto::Ack, Outcome>;
 
 impl<B: Backlog, I: Inbox> Outbound<B, I> {
-    /// Keeps the channel going for ever.
+    /// Runs the channel until the task is dropped.
     pub async fn run(self, carrier: Carrier) {
         match carrier {
             Carrier::Stream => self.stream().await,
@@ -82,7 +82,7 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
         }
     }
 
-    // What may be under way while the stream is open is on the stack of this task: a frame costs no allocation here.
+    // The futures that may be pending while the stream is open are on the stack of this task, so a frame causes no allocation.
     async fn stream(&self) {
         let mut sender = Sender::new(self.channel(), UNACKNOWLEDGED_MAX);
         let mut newest = self.backlog.newest();
@@ -182,7 +182,7 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
         }
     }
 
-    // Opens a stream with a hello, up to the first answer.
+    // Opens a stream with a hello and waits for the first answer.
     async fn connect(&self) -> Outcome {
         let (frames, queue) = mpsc::channel(FRAMES_WAITING);
         let connected = async {
@@ -224,7 +224,7 @@ impl<B: Backlog, I: Inbox> Outbound<B, I> {
     }
 }
 
-/// The node, as the sending end looks things up.
+/// The node, as the sending end queries it.
 struct Node<'a, B, I>(&'a Outbound<B, I>, &'a watch::Receiver<Seq>);
 
 impl<B: Backlog, I: Inbox> Host for Node<'_, B, I> {

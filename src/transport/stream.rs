@@ -1,5 +1,5 @@
-//! One gRPC stream as an end of a channel uses it: at most one frame waits to be sent, one step of the handshake is under way,
-//! and one timer runs. What happens first is the next event.
+//! One gRPC stream as an end of a channel uses it: at most one frame waits to be sent, one handshake step is running, and one
+//! timer is active. Whichever completes first is the next event.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use tonic::Streaming;
 
 use super::Closed;
 
-/// A step of the handshake.
+/// A handshake step.
 pub(super) type Step<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The stream, not connected at first. `T` is what a step results in.
+/// The stream, initially not connected. `T` is the result of a handshake step.
 pub(super) struct Stream<'a, Out, In, T> {
     pub(super) outgoing: Option<mpsc::Sender<Out>>,
     pub(super) incoming: Option<Streaming<In>>,
@@ -22,19 +22,19 @@ pub(super) struct Stream<'a, Out, In, T> {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// What has happened.
+/// The next event.
 pub(super) enum Next<In, T> {
     /// The step is done.
     Step(T),
-    /// Something came from the other end.
+    /// A frame or answer arrived from the other end.
     Came(In),
-    /// The frame is with the connection.
+    /// The connection has taken the frame.
     Sent,
     /// The timer has elapsed.
     Elapsed,
     /// The other end has closed the stream.
     Ended,
-    /// The stream broke.
+    /// The stream failed.
     Broken(Closed),
 }
 
@@ -51,24 +51,24 @@ impl<Out, In, T> Default for Stream<'_, Out, In, T> {
 }
 
 impl<'a, Out, In, T> Stream<'a, Out, In, T> {
-    /// Sends a frame as soon as the connection takes it.
+    /// Queues a frame, which is sent as soon as the connection takes it.
     pub(super) fn send(&mut self, frame: Out) {
         debug_assert!(self.unsent.is_none(), "one frame after the other");
         self.unsent = Some(frame);
     }
 
-    /// Begins a step.
+    /// Starts a handshake step.
     pub(super) fn begin(&mut self, step: impl Future<Output = T> + Send + 'a) {
         debug_assert!(self.step.is_none(), "one step after the other");
         self.step = Some(Box::pin(step));
     }
 
-    /// Starts the timer anew, or stops it.
+    /// Restarts the timer; `None` stops it.
     pub(super) fn arm(&mut self, after_ms: Option<u64>) {
         self.timer = after_ms.map(|after_ms| Box::pin(sleep(Duration::from_millis(after_ms))));
     }
 
-    /// Waits for what happens next. Nothing is lost where the future is dropped.
+    /// Waits for the next event. Cancel-safe.
     pub(super) async fn next(&mut self, listens: bool) -> Next<In, T> {
         let is_unsent = self.unsent.is_some();
         tokio::select! {
@@ -88,7 +88,7 @@ impl<'a, Out, In, T> Stream<'a, Out, In, T> {
         }
     }
 
-    /// What has come from the other end, without waiting.
+    /// What has arrived from the other end, without waiting.
     pub(super) async fn peek(&mut self) -> Option<Next<In, T>> {
         tokio::select! {
             biased;
@@ -98,7 +98,7 @@ impl<'a, Out, In, T> Stream<'a, Out, In, T> {
     }
 }
 
-/// The result of a future that is kept between calls; never, where there is none.
+/// The result of a future that is kept between calls; never resolves if there is none.
 pub(super) async fn pending<F: Future + Unpin>(future: Option<F>) -> F::Output {
     match future {
         Some(future) => future.await,

@@ -1,13 +1,13 @@
-//! How a process says that it does not keep its past so far back: a status that names the instant from which on it answers.
+//! The retention horizon in an error: a status that names the earliest instant for which the process answers.
 
 use tonic::Status;
 
 use crate::process::clock::Hlc;
 
-/// The metadata entry with the clock value from which on there is an answer.
+/// The metadata entry with the earliest clock value that is answered.
 const SINCE: &str = "snapledger-since";
 
-/// The status of a question about something older.
+/// The status for a query before the horizon.
 #[must_use]
 pub fn before_horizon(since: Hlc, sentence: &str) -> Status {
     let mut status = Status::out_of_range(sentence);
@@ -15,7 +15,7 @@ pub fn before_horizon(since: Hlc, sentence: &str) -> Status {
     status
 }
 
-/// From when on there is an answer, where that is what a status says.
+/// The earliest answered clock value, if the status names one.
 #[must_use]
 pub fn answers_since(status: &Status) -> Option<Hlc> {
     let since = status.metadata().get(SINCE)?.to_str().ok()?;

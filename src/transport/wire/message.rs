@@ -1,4 +1,4 @@
-//! Messages and identities.
+//! Wire forms of messages, clocks and identities.
 
 use super::part::{narrow, wide};
 use super::{Unreadable, absent};
@@ -13,7 +13,7 @@ use crate::process::message::{
 use crate::proto::snapledger as wire;
 use crate::transport::Envelope;
 
-/// A message as it travels.
+/// Encodes a message.
 #[must_use]
 pub fn envelope_to_wire(envelope: &Envelope) -> wire::Message {
     let body = match &envelope.message.body {
@@ -42,10 +42,10 @@ pub fn envelope_to_wire(envelope: &Envelope) -> wire::Message {
     }
 }
 
-/// A message that came.
+/// Decodes a message.
 ///
 /// # Errors
-/// [`Unreadable`] where something is absent or malformed.
+/// [`Unreadable`] if a field is absent or malformed.
 pub fn envelope_from_wire(message: wire::Message) -> Result<Envelope, Unreadable> {
     let body = match message
         .body
@@ -91,7 +91,7 @@ fn transfer_id(text: String) -> Result<Box<str>, Unreadable> {
     )))
 }
 
-// One that is longer would be passed on, and nobody takes a frame that it fills.
+// A longer value must be refused here: this process would forward it, and no receiver takes a frame that it fills.
 fn value(text: String) -> Result<Box<str>, Unreadable> {
     if text.len() <= VALUE_BYTES_MAX {
         return Ok(text.into());
@@ -102,7 +102,7 @@ fn value(text: String) -> Result<Box<str>, Unreadable> {
     )))
 }
 
-/// What passed one end of a channel, as it travels.
+/// Encodes a digest of a channel.
 #[must_use]
 pub fn digest_to_wire(tally: ChannelDigest) -> wire::Tally {
     wire::Tally {
@@ -113,7 +113,7 @@ pub fn digest_to_wire(tally: ChannelDigest) -> wire::Tally {
     }
 }
 
-/// What passed the other end of a channel.
+/// Decodes a digest of a channel.
 #[must_use]
 pub fn digest_from_wire(tally: Option<wire::Tally>) -> ChannelDigest {
     let tally = tally.unwrap_or_default();
@@ -127,7 +127,7 @@ pub fn digest_from_wire(tally: Option<wire::Tally>) -> ChannelDigest {
     }
 }
 
-/// Clocks as they travel.
+/// Encodes clocks.
 #[must_use]
 pub fn clocks_to_wire(clocks: Clocks) -> wire::Clocks {
     wire::Clocks {
@@ -137,7 +137,7 @@ pub fn clocks_to_wire(clocks: Clocks) -> wire::Clocks {
     }
 }
 
-/// The clocks of a peer; those of one that does not say are behind all others.
+/// Decodes the clocks of a peer; absent clocks are zero, which is behind all others.
 #[must_use]
 pub fn clocks_from_wire(clocks: Option<wire::Clocks>) -> Clocks {
     let clocks = clocks.unwrap_or_default();
@@ -147,7 +147,7 @@ pub fn clocks_from_wire(clocks: Option<wire::Clocks>) -> Clocks {
     }
 }
 
-/// Who a node is, as it travels.
+/// Encodes an identity.
 #[must_use]
 pub fn identity_to_wire(cluster: &str, process: &ProcessId, identity: Identity) -> wire::Identity {
     wire::Identity {
@@ -159,10 +159,10 @@ pub fn identity_to_wire(cluster: &str, process: &ProcessId, identity: Identity) 
     }
 }
 
-/// Who a node says it is: its process and store, if it belongs to `cluster`.
+/// Decodes an identity: the process and its store, if it belongs to `cluster`.
 ///
 /// # Errors
-/// [`Unreadable`] where it belongs to another cluster, or something is malformed.
+/// [`Unreadable`] if it belongs to another cluster or a field is malformed.
 pub fn identity_from_wire(
     cluster: &str,
     identity: Option<wire::Identity>,
@@ -213,7 +213,8 @@ mod tests {
         envelope_from_wire(message).map_err(|error| error.to_string())
     }
 
-    // Without this a peer could send what nobody takes when it is passed on, and that channel would never go on.
+    // Without this, a peer could send a value that every receiver refuses when it is forwarded, which would stop that channel
+    // for good.
     #[test]
     fn what_is_longer_than_a_client_may_send_is_refused_with_its_length() {
         assert!(read(put(VALUE_BYTES_MAX)).is_ok());

@@ -1,4 +1,4 @@
-//! What a message says, as JSON: shown for recorded messages, and exchanged with processes of another make.
+//! The content of a message as JSON, shown for recorded messages and exchanged with foreign processes.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,10 +10,10 @@ use crate::process::message::{
 };
 use crate::process::refusal::Refusal;
 
-/// The greatest foreign clock that is followed; the own clock then passes it, so that no write wins for ever.
+/// The greatest foreign clock that is followed. The own clock then passes it, so that no write wins for ever.
 const CLOCK_MAX: u64 = u64::MAX / 2;
 
-/// A field of a message that is not understood, and why.
+/// An invalid field of a message, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {why}")]
 pub struct BadMessageJson {
@@ -32,31 +32,31 @@ impl BadMessageJson {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum MessageJson<'a> {
-    /// Money.
+    /// A transfer.
     Transfer {
-        /// Its name, unique in the cluster.
+        /// The transfer id, unique in the cluster.
         transfer_id: &'a str,
-        /// The account it was taken from.
+        /// The debited account.
         from_account: &'a str,
-        /// The account it goes to.
+        /// The credited account.
         to_account: &'a str,
-        /// Minor units.
+        /// The amount, minor units.
         amount: i64,
     },
-    /// A write; `value` is null where the key is deleted. `clock` and `process` are its stamp.
+    /// A write; `value` is null for a deletion. `clock` and `process` are its stamp.
     Put {
-        /// What is written.
+        /// The key.
         key: &'a str,
         /// The new value.
         value: Option<&'a str>,
         /// The writer's Lamport clock.
         clock: u64,
-        /// The writer.
+        /// The writing process.
         process: &'a str,
     },
-    /// A marker of another snapshot that passed while the channel was recorded.
+    /// A marker of another snapshot that arrived while the channel was recorded.
     Marker {
-        /// Of which snapshot.
+        /// The id of that snapshot.
         snapshot_id: &'a str,
         /// The process that started it.
         initiator: &'a str,
@@ -86,17 +86,17 @@ impl<'a> From<&'a Body> for MessageJson<'a> {
     }
 }
 
-/// A message as a process of another make sends it.
+/// A message from a foreign process.
 pub struct Foreign<'a> {
     /// `transfer` or `put`.
     pub message_type: &'a str,
-    /// UTF-8 JSON.
+    /// The content, JSON in UTF-8.
     pub payload: &'a [u8],
     /// The sending process.
     pub from: &'a ProcessId,
-    /// Its clock at the sending.
+    /// Its Lamport clock at the sending.
     pub clock: Lamport,
-    /// The name of a transfer that has none.
+    /// The transfer id to use if the message has none.
     pub fallback_id: String,
 }
 
@@ -111,7 +111,7 @@ struct ForeignTransfer {
 #[derive(Deserialize)]
 struct ForeignPut {
     key: String,
-    // Absent is an error, null deletes: a forgotten field must not delete anything.
+    // An absent field is an error and null deletes, so that a forgotten field does not delete anything.
     #[serde(deserialize_with = "Option::deserialize")]
     value: Option<String>,
     clock: Option<u64>,
@@ -119,10 +119,10 @@ struct ForeignPut {
 }
 
 impl Foreign<'_> {
-    /// Understands the message.
+    /// Decodes the message.
     ///
     /// # Errors
-    /// [`BadMessageJson`] names the field.
+    /// [`BadMessageJson`] with the name of the field.
     pub fn read(self) -> Result<Body, BadMessageJson> {
         match self.message_type {
             "transfer" => self.transfer(),

@@ -1,4 +1,4 @@
-//! Frame ⇄ message, and part ⇄ what travels. What comes from a peer is checked like everything from outside.
+//! Wire forms of frames, messages and parts. Everything from a peer is validated like other outside input.
 
 mod horizon;
 mod message;
@@ -21,7 +21,7 @@ pub use reported::told_from_wire;
 pub use stopped::{stopped_from_wire, stopped_to_wire};
 pub use stream::{ack_from_wire, frame_from_wire, hello_to_wire, welcome_to_wire};
 
-/// Why something from a peer is not understood.
+/// Why data from a peer is not readable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the peer sent something that cannot be: {0}")]
 pub struct Unreadable(pub String);

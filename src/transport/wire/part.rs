@@ -1,4 +1,4 @@
-//! Parts of snapshots: figures and hashes.
+//! Wire forms of parts: figures and hashes.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::{Hash, Lsn, ProcessId, Seq, SnapshotId};
 use crate::proto::snapledger as wire;
 
-/// A part as it travels.
+/// Encodes a part.
 #[must_use]
 pub fn part_to_wire(part: &Part) -> wire::Part {
     wire::Part {
@@ -22,10 +22,10 @@ pub fn part_to_wire(part: &Part) -> wire::Part {
     }
 }
 
-/// A part that came.
+/// Decodes a part.
 ///
 /// # Errors
-/// [`Unreadable`] where something is absent or malformed.
+/// [`Unreadable`] if a field is absent or malformed.
 pub fn part_from_wire(part: wire::Part) -> Result<Part, Unreadable> {
     let state = part.state.ok_or_else(|| absent("the recorded state"))?;
     let open = part.open.iter().map(|from| ProcessId::parse(from));
@@ -43,7 +43,7 @@ pub fn part_from_wire(part: wire::Part) -> Result<Part, Unreadable> {
     })
 }
 
-/// A recorded state as it travels.
+/// Encodes a recorded state.
 #[must_use]
 pub fn state_to_wire(state: &RecordedState) -> wire::RecordedState {
     wire::RecordedState {
@@ -71,10 +71,10 @@ pub fn state_to_wire(state: &RecordedState) -> wire::RecordedState {
     }
 }
 
-/// A recorded state that came.
+/// Decodes a recorded state.
 ///
 /// # Errors
-/// [`Unreadable`] where something is malformed.
+/// [`Unreadable`] if a field is malformed.
 pub fn state_from_wire(state: wire::RecordedState) -> Result<RecordedState, Unreadable> {
     Ok(RecordedState {
         position: Lsn(state.position),
@@ -173,7 +173,7 @@ pub(super) fn hash(bytes: &[u8]) -> Result<Hash, Unreadable> {
         .map_err(|_| Unreadable("a hash of other than 32 bytes".to_owned()))
 }
 
-/// A sum as it travels.
+/// Encodes a sum.
 #[must_use]
 pub fn wide(value: i128) -> wire::Int128 {
     let [a, b, c, d, e, f, g, h, low @ ..] = value.to_be_bytes();

@@ -1,4 +1,4 @@
-//! Shares of an audit: figures alone.
+//! Wire forms of a process's totals.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::history::process_totals::{KnownStore, ProcessTotals, Rebooked, StoreI
 use crate::process::ids::{Lsn, ProcessId};
 use crate::proto::snapledger as wire;
 
-/// A share as it travels between nodes.
+/// Encodes the totals of a process for another node.
 #[must_use]
 pub fn share_to_wire(process: &ProcessId, share: &ProcessTotals) -> wire::Share {
     wire::Share {
@@ -23,7 +23,7 @@ pub fn share_to_wire(process: &ProcessId, share: &ProcessTotals) -> wire::Share 
     }
 }
 
-/// The figures of a share alone, as clients get them.
+/// Encodes only the figures of the totals, for clients.
 #[must_use]
 pub fn figures_to_wire(process: &ProcessId, share: &ProcessTotals) -> wire::Share {
     wire::Share {
@@ -51,10 +51,10 @@ pub fn figures_to_wire(process: &ProcessId, share: &ProcessTotals) -> wire::Shar
     }
 }
 
-/// A share that came, and whose it is.
+/// Decodes totals and the process they belong to.
 ///
 /// # Errors
-/// [`Unreadable`] where something is malformed.
+/// [`Unreadable`] if a field is malformed.
 pub fn share_from_wire(share: wire::Share) -> Result<(ProcessId, ProcessTotals), Unreadable> {
     let process = ProcessId::parse(&share.process)?;
     let share = ProcessTotals {
@@ -113,7 +113,7 @@ fn known_from_wire(known: wire::KnownStore) -> Result<(ProcessId, KnownStore), U
     Ok((ProcessId::parse(&known.process)?, store))
 }
 
-// A program of before does not say whose journal it is.
+// Older versions do not send the store id.
 fn store_from_wire(bytes: &[u8]) -> Result<Option<StoreId>, Unreadable> {
     if bytes.is_empty() {
         return Ok(None);

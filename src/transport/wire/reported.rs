@@ -1,4 +1,4 @@
-//! The part of a snapshot as a process of another make gives it, in an answer to `GetSnapshot`.
+//! The part of a foreign process, from its answer to `GetSnapshot`.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::process::message::VALUE_BYTES_MAX;
 use crate::process::message::{Message, Stamp, Write};
 use crate::proto::chandy_lamport::{ChannelState, GetSnapshotResponse, ProcessState};
 
-/// What such a process may say of itself in `state_data`, as JSON; sums in minor units.
+/// The optional figures of a foreign process in `state_data`, as JSON; sums in minor units.
 #[derive(Deserialize)]
 struct StateData {
     deposits: i64,
@@ -29,10 +29,10 @@ struct Passed {
     amount: i64,
 }
 
-/// Reads the answer of a process about a snapshot that it has recorded.
+/// Decodes the answer of a process about a snapshot that it has recorded.
 ///
 /// # Errors
-/// [`Unreadable`] where something is absent, malformed, or of another process or snapshot.
+/// [`Unreadable`] if a field is absent, malformed, or of another process or snapshot.
 pub fn told_from_wire(
     process: &ProcessId,
     snapshot: &SnapshotId,
@@ -45,7 +45,7 @@ pub fn told_from_wire(
             answer.snapshot_id
         )));
     }
-    // An empty id is that of the process which was asked.
+    // An empty id means the process that was asked.
     if !["", process.as_str()].contains(&state.process_id.as_str()) {
         return Err(Unreadable(format!(
             "the state of process {:?}",
@@ -55,7 +55,7 @@ pub fn told_from_wire(
     let mut told = ReportedState {
         snapshot: snapshot.clone(),
         process: process.clone(),
-        // Any number may come; the start of a snapshot is the next one.
+        // The clock may have any value, and the start of a snapshot is the next one, so it is capped.
         clock: Lamport::default().reach(Lamport(state.logical_clock)),
         accounts: BTreeMap::new(),
         keys: BTreeMap::new(),
@@ -105,7 +105,7 @@ fn recorded(
         return Err(Unreadable(format!("a channel to {:?}", channel.to_process)));
     }
     let mut messages = Vec::with_capacity(channel.messages.len());
-    // Markers of other snapshots that passed meanwhile hold nothing.
+    // Markers of other snapshots carry nothing to record.
     let sent = channel.messages.into_iter();
     for sent in sent.filter(|sent| sent.message_type != "marker") {
         let clock = Lamport(sent.sender_clock);
@@ -122,7 +122,7 @@ fn recorded(
     Ok((from, messages))
 }
 
-// Figures are the process's to give. State of any other form says nothing; figures that are negative make no sense.
+// The figures are optional: `state_data` of any other form has none. Negative figures are an error.
 fn figures(state_data: &[u8]) -> Result<Option<ReportedFigures>, Unreadable> {
     let Ok(said) = serde_json::from_slice::<StateData>(state_data) else {
         return Ok(None);

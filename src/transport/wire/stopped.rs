@@ -1,13 +1,13 @@
-//! The channels that a node says are stopped.
+//! Wire form of the stopped channels of a node.
 
 use super::Unreadable;
 use crate::process::ids::{ChannelId, ProcessId};
 use crate::proto::snapledger::StoppedChannel;
 
-/// No sentence is longer on the wire, in bytes.
+/// The maximum length of a sentence on the wire, bytes.
 const WHY_BYTES_MAX: usize = 1024;
 
-/// As they travel.
+/// Encodes stopped channels.
 #[must_use]
 pub fn stopped_to_wire(stopped: Vec<(ChannelId, String)>) -> Vec<StoppedChannel> {
     let stopped = stopped.into_iter().map(|(channel, mut why)| {
@@ -21,10 +21,10 @@ pub fn stopped_to_wire(stopped: Vec<(ChannelId, String)>) -> Vec<StoppedChannel>
     stopped.collect()
 }
 
-/// Those of one process that came: what it says of the channels of others is not taken.
+/// Decodes the stopped channels that a process reports. Channels of other processes are ignored.
 ///
 /// # Errors
-/// [`Unreadable`] where a name is none.
+/// [`Unreadable`] if an id is malformed.
 pub fn stopped_from_wire(
     process: &ProcessId,
     stopped: Vec<StoppedChannel>,
@@ -47,7 +47,7 @@ pub fn stopped_from_wire(
 mod tests {
     use super::*;
 
-    // Without this, one node could say of the channels of all others that they are stopped, and end their snapshots.
+    // Without this, one node could report the channels of all others as stopped and end their snapshots.
     #[test]
     fn a_process_speaks_of_its_own_channels_alone() {
         let process = |id: &str| ProcessId::parse(id).expect("a valid id");

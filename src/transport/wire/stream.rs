@@ -1,4 +1,4 @@
-//! The frames and answers of a channel's stream.
+//! Wire forms of the frames and answers on a channel's stream.
 
 use super::{
     Unreadable, clocks_from_wire, clocks_to_wire, digest_from_wire, digest_to_wire,
@@ -11,7 +11,7 @@ use crate::process::ids::{ProcessId, Seq};
 use crate::proto::snapledger as wire;
 use crate::proto::snapledger::{ack, frame};
 
-/// A hello as it travels.
+/// Encodes a hello.
 #[must_use]
 pub fn hello_to_wire(local: &Local, hello: &Hello) -> wire::Hello {
     wire::Hello {
@@ -28,7 +28,7 @@ pub fn hello_to_wire(local: &Local, hello: &Hello) -> wire::Hello {
     }
 }
 
-/// A welcome as it travels to the sending process.
+/// Encodes a welcome to the sending process.
 #[must_use]
 pub fn welcome_to_wire(local: &Local, to: &ProcessId, welcome: &Welcome) -> wire::Welcome {
     wire::Welcome {
@@ -43,7 +43,7 @@ pub fn welcome_to_wire(local: &Local, to: &ProcessId, welcome: &Welcome) -> wire
     }
 }
 
-/// What came from the sending end.
+/// Decodes a frame from the sending end.
 #[must_use]
 pub fn frame_from_wire(local: &Local, frame: wire::Frame) -> Frame {
     match frame.body {
@@ -59,7 +59,7 @@ pub fn frame_from_wire(local: &Local, frame: wire::Frame) -> Frame {
     }
 }
 
-/// What came from the receiving end.
+/// Decodes an answer from the receiving end.
 #[must_use]
 pub fn ack_from_wire(local: &Local, ack: wire::Ack) -> Ack {
     match ack.body {
@@ -73,7 +73,7 @@ pub fn ack_from_wire(local: &Local, ack: wire::Ack) -> Ack {
     }
 }
 
-// A hello that is not of this cluster or not to this process says nothing of its store.
+// Refuses a hello for another cluster or process before its record of this store is read.
 fn hello_from_wire(local: &Local, hello: wire::Hello) -> Result<Hello, String> {
     let me = &local.process;
     if hello.receiver != me.as_str() {
@@ -103,7 +103,7 @@ fn welcome_from_wire(local: &Local, welcome: wire::Welcome) -> Result<Welcome, U
     })
 }
 
-// What is known here of the store of a peer, for that peer.
+// Encodes this process's record of a peer's store, for that peer.
 fn known_to_wire(
     local: &Local,
     peer: &ProcessId,
@@ -112,7 +112,7 @@ fn known_to_wire(
     Some(identity_to_wire(&local.cluster, peer, known?))
 }
 
-// What a peer knows of the store of this process. A statement about another process counts as none.
+// Decodes a peer's record of the store of this process. A record about another process is ignored.
 fn known_from_wire(local: &Local, known: Option<wire::Identity>) -> Option<Identity> {
     let (process, known) = identity_from_wire(&local.cluster, known).ok()?;
     (process == local.process).then_some(known)
