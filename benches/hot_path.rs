@@ -12,8 +12,8 @@ use std::error::Error;
 use std::process::{Command, ExitCode};
 
 use snapledger::process::Process;
-use snapledger::process::event::{Input, Operation};
 use snapledger::process::ids::{AccountId, Hash, ProcessId, RequestId};
+use snapledger::process::input::{Input, Operation};
 use snapledger::process::step::{InputQueue, Step};
 use snapledger::process::topology::Topology;
 use snapledger::store::codec::Entry;

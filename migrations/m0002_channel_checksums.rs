@@ -8,15 +8,16 @@ use std::collections::BTreeMap;
 
 use super::{Damage, Migration, StoreError, Trees, has_tree};
 use crate::process::channel::{Incoming, Outgoing};
-use crate::process::event::{Record, Turn};
 use crate::process::ids::{Lsn, ProcessId};
-use crate::store::frame::Kind;
+use crate::process::record::{Record, Turn};
+use crate::store::engine::schema;
+use crate::store::engine::schema::{position_key, position_of};
 use crate::store::journal::Journal;
-use crate::store::schema::{self, position_key, position_of};
-use crate::store::v1::Frozen;
-use crate::store::v1::state::{IdentityV1, IncomingV1, OutgoingV1, StateV1};
-use crate::store::v2::identity::IdentityV2;
-use crate::store::v2::{IncomingV2, OutgoingV2, RegistersV2, StateV2};
+use crate::store::stored::frame::Kind;
+use crate::store::stored::v1::Frozen;
+use crate::store::stored::v1::state::{IdentityV1, IncomingV1, OutgoingV1, StateV1};
+use crate::store::stored::v2::identity::IdentityV2;
+use crate::store::stored::v2::{IncomingV2, OutgoingV2, RegistersV2, StateV2};
 
 pub(super) const MIGRATION: Migration = Migration {
     to: 2,

@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use snapledger::process::Process;
 use snapledger::process::clock::Hlc;
-use snapledger::process::event::{Input, Operation};
 use snapledger::process::ids::{Key, Lsn};
+use snapledger::process::input::{Input, Operation};
 use snapledger::store::{Disk, Medium, Store, StoreError};
 use teller::images::{self, Double};
 use teller::{CLUSTER, Teller, account, balances, open, process_id, recover};

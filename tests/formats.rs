@@ -16,13 +16,15 @@ use snapledger::history::part::Part;
 use snapledger::process::Process;
 use snapledger::process::channel::ChannelDigest;
 use snapledger::process::clock::{Clocks, Hlc, Lamport};
-use snapledger::process::event::{
-    Claim, Handshake, Identity, Input, Operation, Read, Record, Reply, Turn,
-};
+use snapledger::process::handshake::{Claim, Handshake};
+use snapledger::process::identity::Identity;
 use snapledger::process::ids::{
     AccountId, Amount, ChannelId, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId,
 };
+use snapledger::process::input::{Input, Operation, Read};
 use snapledger::process::message::{Body, Marker, Message, Stamp, Transfer, Write};
+use snapledger::process::record::{Record, Turn};
+use snapledger::process::reply::Reply;
 use snapledger::process::topology::Topology;
 use snapledger::store::{Store, StoreError};
 use teller::fixtures::{self, CLUSTER, Values, export, fixture_of, hexadecimal, import, number};

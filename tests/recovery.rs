@@ -10,9 +10,10 @@ use std::path::Path;
 
 use snapledger::process::Process;
 use snapledger::process::cell::CellChanges;
-use snapledger::process::event::{Input, Operation, Reply};
 use snapledger::process::ids::Lsn;
+use snapledger::process::input::{Input, Operation};
 use snapledger::process::registers::Sealed;
+use snapledger::process::reply::Reply;
 use snapledger::store::{Store, StoreError};
 use teller::{Teller, account, balances, balances_of, open, recover};
 use tempfile::TempDir;

@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use snapledger::history::global::{Completeness, GlobalState, Missing, Reason};
 use snapledger::process::clock::{Hlc, Lamport};
-use snapledger::process::event::Input;
 use snapledger::process::ids::{Lsn, ProcessId, SnapshotId};
+use snapledger::process::input::Input;
 use snapledger::store::{Medium, Published, Store, StoreError, Trimmed};
 use teller::images;
 use teller::{

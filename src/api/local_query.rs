@@ -2,9 +2,11 @@
 
 use super::error::Failure;
 use crate::node::Handle;
+use crate::process::answer::Answer;
 use crate::process::clock::Hlc;
-use crate::process::event::{Answer, Input, Operation, Read, Reply};
 use crate::process::ids::{AccountId, Key, Lsn, RequestId};
+use crate::process::input::{Input, Operation, Read};
+use crate::process::reply::Reply;
 use crate::process::status::Status;
 
 /// Executes an operation; it is durable when this returns.

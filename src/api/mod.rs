@@ -8,36 +8,30 @@ mod balance;
 mod balance_at;
 mod changes_since;
 mod cut;
-pub mod descriptors;
 mod differences;
 mod error;
 pub mod grpc;
-mod host;
 mod identity;
-mod listener;
 mod local_query;
 mod members;
 mod named;
 mod proof;
 mod range;
 mod recorded;
-mod resets;
-mod resettable;
 pub mod rest;
-mod serve;
-mod starting;
+pub mod serve;
 mod statement;
 pub(crate) mod time;
 mod time_argument;
 
 pub(crate) use named::{ITS_ID_IS_LATEST, LATEST};
 
-pub use host::{Host, Sockets};
 pub use proof::{Checked, ProofDocument};
+pub use serve::host::{Host, Sockets};
 
 /// Reads a text as a cursor of each list, and as a cut: see [`untrusted`](crate::untrusted).
 pub(crate) fn read_cursors(text: &str) {
     rest::cursor::read_any(text);
     cut::read_any(text);
 }
-pub use starting::StartingServers;
+pub use serve::starting::StartingServers;

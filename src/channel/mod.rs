@@ -18,7 +18,7 @@ use links::LinkTable;
 
 use crate::process::channel::ChannelDigest;
 use crate::process::clock::{Clocks, Hlc};
-use crate::process::event::Identity;
+use crate::process::identity::Identity;
 use crate::process::ids::{ProcessId, Seq};
 use crate::process::message::Message;
 

@@ -6,7 +6,8 @@ use std::collections::VecDeque;
 use super::links::LinkTable;
 use super::{Closed, Envelope, Frame, HANDSHAKE_MAX_MS, Hello, Host};
 use crate::process::channel::ChannelDigest;
-use crate::process::event::{Claim, Handshake, Identity};
+use crate::process::handshake::{Claim, Handshake};
+use crate::process::identity::Identity;
 use crate::process::ids::{ChannelId, ProcessId, Seq};
 
 /// The default maximum of frames whose turn is not durable; beyond it the sender must wait.

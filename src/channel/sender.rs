@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 use super::links::LinkTable;
 use super::{Ack, Backoff, Closed, Envelope, HANDSHAKE_MAX_MS, Host, Welcome};
 use crate::process::channel::ChannelDigest;
-use crate::process::event::{Claim, Handshake, Identity};
+use crate::process::handshake::{Claim, Handshake};
+use crate::process::identity::Identity;
 use crate::process::ids::{ChannelId, Seq};
 
 /// The default maximum of unacknowledged messages.

@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 
 use super::Envelope;
 use crate::process::channel::{ChannelDigest, Landmark, Outgoing};
-use crate::process::event::Turn;
 use crate::process::ids::{Lsn, ProcessId, Seq};
 use crate::process::postings::Dispatch;
+use crate::process::record::Turn;
 
 /// The limits of a window and of its readings. Bytes count the values of writes; transfers and markers are small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,10 +3,10 @@
 
 use super::*;
 use crate::process::clock::{Hlc, Lamport};
-use crate::process::event::Record;
 use crate::process::ids::{Key, SnapshotId};
 use crate::process::message::VALUE_BYTES_MAX;
 use crate::process::message::{Body, Marker, Message, Stamp, Write};
+use crate::process::record::Record;
 
 fn process(id: &str) -> ProcessId {
     ProcessId::parse(id).expect("a valid id")

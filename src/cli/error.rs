@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::OutputFormat;
 use crate::config::ConfigError;
 use crate::node::NodeError;
-use crate::node::discover::DiscoverError;
+use crate::node::peers::discover::DiscoverError;
 use crate::store::StoreError;
 
 /// Why a command failed.

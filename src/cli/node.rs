@@ -7,10 +7,12 @@ use tokio::sync::oneshot;
 
 use super::signals::EndSignals;
 use super::{CliError, runtime};
-use crate::api::{Host, Sockets, StartingServers, descriptors};
+use crate::api::serve::descriptors;
+use crate::api::{Host, Sockets, StartingServers};
 use crate::config::{Member, NodeConfig, NodeOptions, NodePlan};
 use crate::node::Handle;
-use crate::node::discover::{self, AskingNode, Discovery};
+use crate::node::peers::discover;
+use crate::node::peers::discover::{AskingNode, Discovery};
 use crate::store::Addresses;
 
 /// Run one node of a cluster.

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use crate::process::cell::Cell;
 use crate::process::channel::Flow;
 use crate::process::clock::{Hlc, Lamport};
-use crate::process::event::Record;
-use crate::process::event::Turn;
 use crate::process::ids::{Hash, Lsn, ProcessId, Seq, SnapshotId};
 use crate::process::message::Message;
+use crate::process::record::Record;
+use crate::process::record::Turn;
 use crate::process::recording::Recording;
 
 /// The state of a process at its recording, as a manifest of runs; for a cell in several runs the newest one is valid.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::part::RecordedState;
 use crate::process::channel::Flow;
-use crate::process::event::{Identity, Record, Turn};
+use crate::process::identity::Identity;
 use crate::process::ids::{Hash, Lsn, ProcessId};
+use crate::process::record::{Record, Turn};
 
 /// The totals of a process after the turn at a position; sums in minor units.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -1,9 +1,9 @@
 //! The statement of an account: the changes that one turn made to it, record by record.
 
 use crate::process::clock::Hlc;
-use crate::process::event::{Record, Turn};
 use crate::process::ids::{AccountId, Amount, Lsn, ProcessId, SnapshotId};
 use crate::process::message::{Transfer, local_transfer_id};
+use crate::process::record::{Record, Turn};
 
 /// The kind of operation of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

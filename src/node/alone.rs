@@ -4,8 +4,8 @@ use super::Node;
 use crate::config::{
     ClockSettings, HistorySettings, Member, NodeConfig, SnapshotSettings, StoreSettings, Transport,
 };
-use crate::process::event::{Input, Read};
 use crate::process::ids::ProcessId;
+use crate::process::input::{Input, Read};
 use crate::process::topology::Topology;
 
 impl Node {

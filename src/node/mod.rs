@@ -6,50 +6,16 @@
 
 #[cfg(test)]
 mod alone;
-mod changes;
-mod clock_jump;
-mod clock_watch;
-mod clocks;
-mod collection;
-mod collector;
-mod committer;
-pub mod discover;
-mod disk_space;
-mod disk_space_watch;
-mod driver;
+mod background;
 mod error;
-mod events;
-mod failures;
-mod first_contact;
-mod foreign;
-mod gather;
-pub mod greeter;
 mod handle;
-mod handshakes;
-mod indexer;
-mod initiate;
-mod known_snapshot;
-mod memory;
-mod metrics;
-mod outbox;
-mod part_writer;
-mod parts;
+mod health;
 mod past;
-pub mod peer_service;
-mod peers;
-mod pins;
-mod publish;
-mod queue;
-mod recorder;
-mod recorder_queue;
-mod replies;
+pub mod peers;
+mod replication;
 mod retention;
-mod sharing;
-mod unfinished;
-mod views;
-mod wall;
-mod watchdog;
-mod watcher;
+mod snapshots;
+mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, mpsc as threads};
@@ -62,32 +28,32 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval_at};
 
 pub use error::{NodeError, NotBegun, Unanswered, Unavailable};
-pub use events::{Event, Happening};
 pub use handle::Handle;
 use handle::NodeContext;
 pub use past::{BalanceHere, JournalPosition, PastPoint};
 pub use peers::{PeerState, PeerView};
-pub use replies::{PendingReplies, Settled};
-pub use views::{SnapshotFilter, SnapshotPage, SnapshotStatus, SnapshotView};
-pub use watcher::Watch;
+pub use snapshots::events::{Event, Happening};
+pub use snapshots::views::{SnapshotFilter, SnapshotPage, SnapshotStatus, SnapshotView};
+pub use snapshots::watcher::Watch;
+pub use turn::replies::{PendingReplies, Settled};
 
-use clocks::DurableClocks;
-use collector::membership;
-use committer::Committer;
-use disk_space::DiskSpace;
-use events::Events;
-use failures::Failures;
-use handshakes::Handshakes;
-use metrics::Metrics;
-use outbox::Outbox;
-use part_writer::PartWriter;
-use parts::Parts;
+use background::part_writer::PartWriter;
+use background::recorder::Recorder;
+use background::recorder_queue::RecorderQueue;
+use health::disk_space::DiskSpace;
+use health::failures::Failures;
+use health::metrics::Metrics;
+use health::wall::Clock;
+use peers::handshakes::Handshakes;
+use peers::outbox::Outbox;
 use peers::{Peers, Remembered};
-use queue::Queue;
-use recorder::Recorder;
-use recorder_queue::RecorderQueue;
-use unfinished::unfinished;
-use wall::Clock;
+use snapshots::collector::membership;
+use snapshots::events::Events;
+use snapshots::parts::Parts;
+use snapshots::unfinished::unfinished;
+use turn::clocks::DurableClocks;
+use turn::committer::Committer;
+use turn::queue::Queue;
 
 use crate::config::{Keep, Member, NodeConfig, Transport};
 use crate::process::Process;
@@ -166,7 +132,7 @@ impl Node {
             queue: queue.clone(),
             written,
         };
-        let turns = driver::when_settled(process, requests, steps, Arc::clone(&wall));
+        let turns = turn::driver::when_settled(process, requests, steps, Arc::clone(&wall));
         let threads = vec![
             failures.thread("turn", turns)?,
             failures.thread("commit", move || committer.run(&step_queue, committed))?,
@@ -245,11 +211,13 @@ impl Node {
         let shared = &self.handle.shared;
         let (parts, metrics) = (shared.parts.clone(), Arc::clone(&shared.metrics));
         self.tasks
-            .spawn(disk_space_watch::watch(parts, metrics, room));
-        self.tasks.spawn(clock_watch::watch(self.handle.clone()));
+            .spawn(health::disk_space_watch::watch(parts, metrics, room));
+        self.tasks
+            .spawn(health::clock_watch::watch(self.handle.clone()));
         let deadline = shared.config.store.commit_deadline;
         let store = Arc::clone(&shared.store);
-        self.tasks.spawn(watchdog::watch(store, deadline, failures));
+        self.tasks
+            .spawn(health::watchdog::watch(store, deadline, failures));
     }
 
     fn start_tasks(&mut self, outboxes: BTreeMap<ProcessId, Arc<Outbox>>) {
@@ -324,7 +292,8 @@ fn with_indexer(
     failures: &Failures,
 ) -> Result<Vec<JoinHandle<()>>, NodeError> {
     let (store, closing) = (Arc::clone(handle.store()), handle.watch_closing());
-    threads.push(failures.thread_behind("index", move || indexer::run(&store, &closing))?);
+    threads
+        .push(failures.thread_behind("index", move || background::indexer::run(&store, &closing))?);
     Ok(threads)
 }
 

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use super::clock_jump::JumpDetector;
-use super::collector::Collector;
 use super::error::Unavailable;
+use super::health::clock_jump::JumpDetector;
+use super::snapshots::collector::Collector;
 use crate::process::clock::Hlc;
-use crate::process::event::{Input, Read, Reply};
 use crate::process::ids::SnapshotId;
+use crate::process::input::{Input, Read};
+use crate::process::reply::Reply;
 use crate::store::{Due, Limits, Swept, Trimmed};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);

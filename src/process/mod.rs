@@ -15,7 +15,6 @@ mod cost;
 mod decide;
 mod delivery;
 pub mod effects;
-pub mod event;
 pub mod handshake;
 pub mod identity;
 pub mod ids;

@@ -11,28 +11,28 @@ use super::status::Status;
 /// The reply to an input, sent once the turn is durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// To an [operation](super::event::Input::Operation).
+    /// To an [operation](super::input::Input::Operation).
     Operation(Answer),
-    /// To [`Read::Balance`](super::event::Read::Balance): minor units; `None` if the account never existed.
+    /// To [`Read::Balance`](super::input::Read::Balance): minor units; `None` if the account never existed.
     Balance(Option<i64>),
-    /// To [`Read::Key`](super::event::Read::Key).
+    /// To [`Read::Key`](super::input::Read::Key).
     Key(Option<Box<str>>),
-    /// To [`Read::Status`](super::event::Read::Status).
+    /// To [`Read::Status`](super::input::Read::Status).
     Status(Box<Status>),
-    /// To [`Read::Snapshot`](super::event::Read::Snapshot): `None` if this process has not recorded the snapshot, or no longer
+    /// To [`Read::Snapshot`](super::input::Read::Snapshot): `None` if this process has not recorded the snapshot, or no longer
     /// remembers it.
     Snapshot(Option<Box<RecordedHere>>),
-    /// To [`Read::Lost`](super::event::Read::Lost).
+    /// To [`Read::Lost`](super::input::Read::Lost).
     Lost(Vec<ProcessId>),
-    /// To [`Input::Initiate`](super::event::Input::Initiate).
+    /// To [`Input::Initiate`](super::input::Input::Initiate).
     Initiated(Result<Box<Initiated>, Refusal>),
-    /// To [`Input::Arrived`](super::event::Input::Arrived): the newest sequence number delivered on the channel.
+    /// To [`Input::Arrived`](super::input::Input::Arrived): the newest sequence number delivered on the channel.
     Arrived(Result<Seq, Refusal>),
-    /// To [`Input::Called`](super::event::Input::Called): whether the message was the first marker of a snapshot.
+    /// To [`Input::Called`](super::input::Input::Called): whether the message was the first marker of a snapshot.
     Called(Result<bool, Refusal>),
-    /// To [`Input::Forget`](super::event::Input::Forget).
+    /// To [`Input::Forget`](super::input::Input::Forget).
     Forgotten(Result<Box<Settlement>, Refusal>),
-    /// To [`Input::Handshake`](super::event::Input::Handshake): the digest of what was delivered on the channel.
+    /// To [`Input::Handshake`](super::input::Input::Handshake): the digest of what was delivered on the channel.
     Handshake(Result<Box<ChannelDigest>, Refusal>),
     /// To an input without a result, such as an acknowledgement or a checkpoint.
     Nothing,
@@ -47,7 +47,7 @@ pub struct Settlement {
     pub acknowledged: Seq,
     /// What was delivered from the peer.
     pub delivered: Flow,
-    /// As in [`Record::Forgotten`](super::event::Record::Forgotten).
+    /// As in [`Record::Forgotten`](super::record::Record::Forgotten).
     pub written_off: i128,
 }
 

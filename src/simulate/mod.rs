@@ -20,8 +20,8 @@ pub use report::{GlobalState, Recorded, Report};
 pub use scenario::{Event, EventKind, Scenario};
 pub use source::Source;
 
-use crate::process::event::Turn;
 use crate::process::ids::ProcessId;
+use crate::process::record::Turn;
 use world::World;
 
 /// The account that holds the tokens of a process.

@@ -11,13 +11,15 @@ use super::scenario::{EventKind, Scenario};
 use super::{ACCOUNT, SimulatedTurn, TICKS_AFTER};
 use crate::process::Process;
 use crate::process::clock::Hlc;
-use crate::process::event::{Input, Operation, Record, Reply, Turn};
 use crate::process::ids::{AccountId, Amount, ChannelId, ProcessId, Seq, SnapshotId};
+use crate::process::input::{Input, Operation};
 use crate::process::message::Message;
 use crate::process::postings::Dispatch;
+use crate::process::record::{Record, Turn};
 use crate::process::recording::Recording;
 use crate::process::refusal::Refusal;
 use crate::process::registers::Sealed;
+use crate::process::reply::Reply;
 
 /// The processes, the messages in flight and the snapshots.
 pub(super) struct World<'a> {

@@ -5,18 +5,19 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use super::CheckProgress;
-use super::audit::GlobalStateAudit;
+use super::check::verify_revision::GlobalStateAudit;
 use super::check::{LockedDirectory, OpenedCopy};
-use super::chunk_source::ChunkSource;
-use super::durable_watermark::StoreFiles;
+use super::chunks::source::ChunkSource;
+use super::engine::durable_watermark::StoreFiles;
+use super::engine::files;
+use super::engine::schema;
+use super::engine::schema::{OWNER, Trees};
 use super::error::StoreError;
-use super::files;
-use super::frame::Kind;
 use super::history::{History, Published, RevisionBlocks};
 use super::journal::Journal;
 use super::retention::was_deleted;
-use super::schema::{self, OWNER, Trees};
-use super::v1::state::OwnerV1;
+use super::stored::frame::Kind;
+use super::stored::v1::state::OwnerV1;
 use crate::history::part::Chunk;
 use crate::process::ids::{Hash, ProcessId, SnapshotId};
 

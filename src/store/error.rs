@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::frame::Damage;
+use super::stored::frame::Damage;
 use crate::process::clock::Hlc;
 use crate::process::ids::Lsn;
 

@@ -5,15 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Store;
-use super::chunk_writers::MessageWriter;
+use super::chunks::writers::MessageWriter;
 use crate::history::global::{Completeness, GlobalState};
 use crate::history::part::{Part, RecordedChannel, RecordedMessage, RecordedState, Run};
 use crate::process::cell::Cell;
 use crate::process::channel::Flow;
 use crate::process::clock::{Hlc, Lamport};
-use crate::process::event::{Record, Turn};
 use crate::process::ids::{AccountId, Amount, Hash, Key, Lsn, ProcessId, Seq, SnapshotId};
 use crate::process::message::{Body, Marker, Message, Stamp, Transfer, Write};
+use crate::process::record::{Record, Turn};
 
 pub(super) fn process(id: &str) -> ProcessId {
     ProcessId::parse(id).expect("a valid id")

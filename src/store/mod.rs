@@ -5,117 +5,75 @@
 //! The store knows only the types of `process` and `history`.
 
 mod account_index;
-mod addresses;
 mod archive;
-mod audit;
 mod backup;
-mod birth;
-mod caught_up;
 mod check;
-mod chunk_batch;
-mod chunk_source;
-mod chunk_writers;
 mod chunks;
-pub mod codec;
-mod compare;
-mod composition;
-mod compression;
-mod durable_watermark;
 mod engine;
 mod error;
 mod export;
-mod files;
 #[cfg(test)]
 mod fixture;
-mod frame;
-mod gaps;
 mod history;
 mod journal;
-mod leases;
-mod log_scan;
-mod merge;
-mod messages;
-mod migrate;
-mod open;
-mod operator;
-mod parts;
+mod opening;
 mod past;
-mod pin;
-mod proof;
-mod published;
-mod rebuild;
-mod reported_part;
 mod restore;
 mod retention;
-mod run_cache;
-mod schema;
-mod sled_cache;
-mod sled_conf;
-mod starts;
 mod states;
-mod stored_state;
-mod stream;
-mod sweep;
-mod trim;
-mod unbooked;
-mod underway;
-mod untrusted;
-mod usage;
-mod v1;
-mod v2;
-mod v3;
-mod v5;
-mod v6;
+mod stored;
 
-pub use addresses::{Addresses, MetProcess};
 pub use archive::Archive;
-pub use audit::{GlobalStateAudit, Wrong};
 pub use backup::BackedUp;
+pub use check::verify_revision::{GlobalStateAudit, Wrong};
 pub use check::{Bytes, CheckProgress, Examination, Report, Stats};
+pub use chunks::leases::{READING_MAX, ReadLease, WriteLease};
+pub use chunks::messages::Messages;
+pub use engine::usage::Usage;
 pub use engine::{Disk, Medium};
 pub use error::StoreError;
 pub use export::{Export, ExportError};
-pub use frame::Damage;
+pub use history::proof::{Proof, Proven, RunProof, Unproven};
 pub use history::{Due, Limits, Published, RevisionArrival, SnapshotSummary, Unreadable};
-pub use leases::{READING_MAX, ReadLease, WriteLease};
-pub use merge::Cells;
-pub use messages::Messages;
-pub use migrate::newest_format;
-pub use open::Migrated;
-pub use operator::{Forgotten, NotForgotten};
+pub use opening::Migrated;
+pub use opening::addresses::{Addresses, MetProcess};
+pub use opening::migrate::newest_format;
+pub use opening::operator::{Forgotten, NotForgotten};
 pub use past::{Marked, StatementPage, StatementQuery};
-pub use pin::Pin;
-pub use proof::{Proof, Proven, RunProof, Unproven};
-pub use rebuild::{PassedSince, Untold};
+pub use restore::rebuild::{PassedSince, Untold};
+pub use restore::unbooked::unbooked_sentence;
 pub use restore::{Rebuilt, Restored};
-pub use sweep::Swept;
-pub use trim::Trimmed;
-pub use unbooked::unbooked_sentence;
-pub use untrusted::read_values;
-pub use usage::Usage;
+pub use retention::pin::Pin;
+pub use retention::sweep::Swept;
+pub use retention::trim::Trimmed;
+pub use states::merge::Cells;
+pub use stored::codec;
+pub use stored::frame::Damage;
+pub use stored::untrusted::read_values;
 
 use account_index::AccountIndex;
 use backup::Standstill;
-use caught_up::CaughtUp;
 use chunks::Chunks;
-use composition::Composition;
 use engine::Engine;
-use frame::Kind;
-use gaps::Gaps;
+use engine::underway::Underway;
 use history::History;
 use journal::Journal;
+use journal::caught_up::CaughtUp;
+use journal::gaps::Gaps;
+use opening::starts::Starts;
 use retention::Retention;
-use starts::Starts;
 use states::States;
-use stored_state::StoredState;
-use underway::Underway;
+use states::composition::Composition;
+use stored::frame::Kind;
+use stored::state::StoredState;
 
 use crate::history::global::Counted;
 use crate::history::part::{Part, RecordedChannel, RecordedState, Run};
 use crate::process::Process;
 use crate::process::cell::CellKey;
-use crate::process::event::{Identity, Turn};
+use crate::process::identity::Identity;
 use crate::process::ids::{Hash, Lsn, ProcessId, SnapshotId};
+use crate::process::record::Turn;
 use crate::process::registers::{Registers, Sealed};
 use crate::process::topology::Topology;
 
@@ -260,7 +218,7 @@ impl Store {
             return Ok(None);
         };
         let contradiction = |problem: &str| {
-            let what = schema::name(Kind::State, &schema::position_key(cut));
+            let what = engine::schema::name(Kind::State, &engine::schema::position_key(cut));
             StoreError::damaged(what, Damage::Contradiction(problem.to_owned()))
         };
         if cut > self.position() {
@@ -309,7 +267,7 @@ impl Store {
     pub fn state(&self, cut: Lsn) -> Result<Option<RecordedState>, StoreError> {
         let state = self.states.written(cut)?;
         if state.is_none() && self.states.is_behind(cut) {
-            let what = schema::name(Kind::State, &schema::position_key(cut));
+            let what = engine::schema::name(Kind::State, &engine::schema::position_key(cut));
             let problem = Damage::Contradiction("it is missing".to_owned());
             return Err(StoreError::damaged(what, problem));
         }

@@ -17,7 +17,8 @@ use super::outbound::{Carrier, Outbound};
 use super::{Backlog, Closed, Envelope, Inbox, Local, Settling};
 use crate::process::channel::ChannelDigest;
 use crate::process::clock::{Clocks, Hlc, Lamport};
-use crate::process::event::{Handshake, Identity};
+use crate::process::handshake::Handshake;
+use crate::process::identity::Identity;
 use crate::process::ids::{AccountId, Amount, ChannelId, ProcessId, Seq, SnapshotId};
 use crate::process::message::{Body, Marker, Message, Transfer};
 use crate::proto::chandy_lamport::snapshot_service_server::{

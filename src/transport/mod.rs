@@ -21,7 +21,8 @@ use crate::channel::ShownClocks;
 pub use crate::channel::{Closed, Envelope, Local};
 use crate::process::channel::ChannelDigest;
 use crate::process::clock::{Clocks, Hlc};
-use crate::process::event::{Handshake, Identity};
+use crate::process::handshake::Handshake;
+use crate::process::identity::Identity;
 use crate::process::ids::{ProcessId, Seq};
 
 /// The source of the messages of one outgoing channel. It returns only durable messages.

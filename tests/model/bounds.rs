@@ -3,8 +3,8 @@
 
 use std::iter;
 
-use snapledger::process::event::{Input, Operation};
 use snapledger::process::ids::{AccountId, ChannelId, ProcessId, RequestId, SnapshotId};
+use snapledger::process::input::{Input, Operation};
 use snapledger::process::topology::Topology;
 
 /// The number of processes.

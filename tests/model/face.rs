@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use snapledger::history::part::recorded_messages;
 use snapledger::process::Process;
 use snapledger::process::channel::Flow;
-use snapledger::process::event::{Record, Turn};
 use snapledger::process::ids::ProcessId;
 use snapledger::process::message::Message;
+use snapledger::process::record::{Record, Turn};
 use snapledger::process::recording::Recording;
 use snapledger::process::registers::Sealed;
 

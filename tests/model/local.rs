@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use snapledger::process::Process;
 use snapledger::process::clock::Hlc;
-use snapledger::process::event::{Input, Reply, Turn};
 use snapledger::process::ids::Seq;
+use snapledger::process::input::Input;
+use snapledger::process::record::Turn;
 use snapledger::process::recording::Recording;
+use snapledger::process::reply::Reply;
 
 use crate::bounds::{Bounds, fund, place, process};
 use crate::face::Face;

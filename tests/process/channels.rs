@@ -2,10 +2,15 @@
 
 use snapledger::process::channel::ChannelDigest;
 use snapledger::process::clock::{Clocks, Lamport};
-use snapledger::process::event::{Claim, Handshake, Identity, Input, Record, Reply, Way};
+use snapledger::process::handshake::{Claim, Handshake};
+use snapledger::process::identity::Identity;
 use snapledger::process::ids::Seq;
+use snapledger::process::input::Input;
+use snapledger::process::message::Way;
 use snapledger::process::message::{Body, Message};
+use snapledger::process::record::Record;
 use snapledger::process::refusal::Refusal;
+use snapledger::process::reply::Reply;
 
 use super::{
     account, alone, arrived, deposit, full, marker, money, operate, process, request, sent, step,

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use snapledger::process::Process;
-use snapledger::process::event::{Input, Operation, Read, Reply};
 use snapledger::process::ids::Key;
+use snapledger::process::input::{Input, Operation, Read};
+use snapledger::process::reply::Reply;
 
 use super::{alone, ring, sent, step};
 

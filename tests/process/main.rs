@@ -11,12 +11,15 @@ mod snapshots;
 mod turns;
 
 use snapledger::process::Process;
+use snapledger::process::answer::{Answer, Outcome};
 use snapledger::process::clock::{Hlc, Lamport};
-use snapledger::process::event::{Answer, Input, Operation, Outcome, Record, Reply, Turn};
 use snapledger::process::ids::{
     AccountId, Amount, ChannelId, ProcessId, RequestId, Seq, SnapshotId,
 };
+use snapledger::process::input::{Input, Operation};
 use snapledger::process::message::{Body, Marker, Message, Transfer};
+use snapledger::process::record::{Record, Turn};
+use snapledger::process::reply::Reply;
 use snapledger::process::topology::Topology;
 
 fn process(id: &str) -> ProcessId {

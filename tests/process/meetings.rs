@@ -5,11 +5,13 @@
 use snapledger::process::Process;
 use snapledger::process::channel::ChannelDigest;
 use snapledger::process::clock::{Clocks, Hlc, Lamport};
-use snapledger::process::event::{
-    Claim, Handshake, Identity, Input, Operation, Record, Reply, Turn,
-};
+use snapledger::process::handshake::{Claim, Handshake};
+use snapledger::process::identity::Identity;
 use snapledger::process::ids::{Key, Seq};
+use snapledger::process::input::{Input, Operation};
+use snapledger::process::record::{Record, Turn};
 use snapledger::process::refusal::{OtherRun, Refusal};
+use snapledger::process::reply::Reply;
 use snapledger::process::step::InputQueue;
 
 use super::{alone, arrived, deposit, full, money, operate, process, step, transfer};

@@ -1,7 +1,9 @@
 //! The rules of the bank, and repeated requests.
 
-use snapledger::process::event::{Input, Operation, Record, Reply};
+use snapledger::process::input::{Input, Operation};
+use snapledger::process::record::Record;
 use snapledger::process::refusal::Refusal;
+use snapledger::process::reply::Reply;
 
 use super::{
     account, alone, answer, deposit, full, operate, process, request, step, transfer, withdraw,

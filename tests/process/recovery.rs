@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use snapledger::process::Process;
 use snapledger::process::cell::{Cell, CellChanges, CellKey};
-use snapledger::process::event::{Input, Operation, Turn};
 use snapledger::process::ids::{Key, Seq};
+use snapledger::process::input::{Input, Operation};
+use snapledger::process::record::Turn;
 use snapledger::process::registers::Sealed;
 
 use super::{

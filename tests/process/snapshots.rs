@@ -3,10 +3,12 @@
 use snapledger::process::Process;
 use snapledger::process::cell::Cell;
 use snapledger::process::clock::{Hlc, Lamport};
-use snapledger::process::event::{Input, Record, Reply};
 use snapledger::process::ids::Seq;
+use snapledger::process::input::Input;
+use snapledger::process::record::Record;
 use snapledger::process::recording::Recording;
 use snapledger::process::refusal::Refusal;
+use snapledger::process::reply::Reply;
 use snapledger::process::snapshot::{drawn_name, is_drawn_by};
 
 use super::{

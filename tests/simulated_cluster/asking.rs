@@ -11,8 +11,8 @@ use snapledger::history::process_totals::ProcessTotals;
 use snapledger::history::statement::{Entry, entries};
 use snapledger::process::cell::Cell;
 use snapledger::process::clock::Hlc;
-use snapledger::process::event::Input;
 use snapledger::process::ids::{AccountId, Lsn, ProcessId};
+use snapledger::process::input::Input;
 use snapledger::process::wall::ANSWERED_AHEAD_MAX;
 
 use crate::checkers::Told;

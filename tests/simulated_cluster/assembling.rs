@@ -10,9 +10,9 @@ use snapledger::history::assembly::{
 use snapledger::history::global::GlobalState;
 use snapledger::history::part::Part;
 use snapledger::process::clock::Hlc;
-use snapledger::process::event::Initiated;
 use snapledger::process::ids::{ProcessId, SnapshotId};
 use snapledger::process::refusal::Refusal;
+use snapledger::process::reply::Initiated;
 
 use crate::fetch::{Fetch, Purpose};
 use crate::plan::{MS, SECOND};

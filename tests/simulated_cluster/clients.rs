@@ -1,8 +1,10 @@
 //! Clients: each has one process, wants one thing at a time, and asks again under the same name when no answer comes.
 
 use snapledger::process::clock::Lamport;
-use snapledger::process::event::{Input, Operation, Record, Reply};
 use snapledger::process::ids::{Key, RequestId, SnapshotId};
+use snapledger::process::input::{Input, Operation};
+use snapledger::process::record::Record;
+use snapledger::process::reply::Reply;
 use snapledger::process::snapshot::drawn_name;
 
 use crate::node::{Alive, Asker};

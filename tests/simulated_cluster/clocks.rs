@@ -6,8 +6,8 @@
 
 use snapledger::channel::ShownClocks;
 use snapledger::process::clock::{Clocks, Hlc};
-use snapledger::process::event::Turn;
 use snapledger::process::ids::Lsn;
+use snapledger::process::record::Turn;
 use snapledger::process::registers::Registers;
 use snapledger::process::wall::{ClockReading, Offset, TURN_AHEAD_MAX, Wall};
 

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use snapledger::history::global::GlobalState;
 use snapledger::history::part::{Part, RecordedState, Run};
-use snapledger::process::event::Turn;
 use snapledger::process::ids::{Hash, Lsn, SnapshotId};
+use snapledger::process::record::Turn;
 use snapledger::process::registers::Registers;
 use snapledger::store::codec::Entry;
 

@@ -5,8 +5,9 @@
 use prost::Message as _;
 use snapledger::history::assembly::Event as Happening;
 use snapledger::history::part::Part;
-use snapledger::process::event::{Input, Read, RecordedHere};
 use snapledger::process::ids::{ProcessId, SnapshotId};
+use snapledger::process::input::{Input, Read};
+use snapledger::process::reply::RecordedHere;
 use snapledger::proto::snapledger as wire;
 use snapledger::transport::wire::{part_from_wire, part_to_wire};
 

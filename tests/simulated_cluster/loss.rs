@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 
 use snapledger::process::clock::Hlc;
-use snapledger::process::event::{Input, Reply};
 use snapledger::process::ids::Seq;
+use snapledger::process::input::Input;
+use snapledger::process::reply::Reply;
 
 use crate::copies::Copy;
 use crate::disk::Disk;

@@ -10,7 +10,7 @@ use snapledger::history::assembly::{Membership, numbered_by};
 use snapledger::history::part::Part;
 use snapledger::process::Process;
 use snapledger::process::cell::Cell;
-use snapledger::process::event::Identity;
+use snapledger::process::identity::Identity;
 use snapledger::process::ids::{ChannelId, Hash, ProcessId, SnapshotId};
 use snapledger::process::registers::Registers;
 use snapledger::process::step::{InputQueue, Step};

@@ -1,6 +1,6 @@
 //! Stores finished parts, behind the back of turns and of the recorder, as `node/part_writer.rs` does.
 
-use snapledger::process::event::Input;
+use snapledger::process::input::Input;
 use snapledger::process::recording::Recording;
 
 use crate::world::{Checked, Event, Life, World};

@@ -2,7 +2,9 @@
 //! `node/driver.rs` and `node/committer.rs`. Nothing of a turn leaves before its sync has ended.
 
 use snapledger::channel::Envelope;
-use snapledger::process::event::{Input, Record, Reply};
+use snapledger::process::input::Input;
+use snapledger::process::record::Record;
+use snapledger::process::reply::Reply;
 
 use crate::node::{Asker, Computed};
 use crate::sabotage::Sabotage;

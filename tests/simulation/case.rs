@@ -3,8 +3,8 @@
 use std::fmt;
 
 use proptest::prelude::*;
-use snapledger::process::event::Turn;
 use snapledger::process::ids::ProcessId;
+use snapledger::process::record::Turn;
 use snapledger::simulate::{Delays, Reason, Report, Scenario, Source, run};
 
 /// A scenario as its two files, and the seed of its delays.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use snapledger::process::Process;
-use snapledger::process::event::Record;
 use snapledger::process::ids::{ChannelId, ProcessId, Seq, SnapshotId};
 use snapledger::process::message::Message;
+use snapledger::process::record::Record;
 use snapledger::simulate::GlobalState;
 
 use super::case::Run;

@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 use assert_cmd::cargo::cargo_bin;
 use snapledger::process::Process;
 use snapledger::process::clock::Hlc;
-use snapledger::process::event::{Input, Operation};
 use snapledger::process::ids::Key;
+use snapledger::process::input::{Input, Operation};
 use snapledger::process::topology::Topology;
 use snapledger::store::{Medium, Store};
 

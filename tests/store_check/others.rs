@@ -8,9 +8,10 @@ use snapledger::history::global::{Completeness, GlobalState};
 use snapledger::history::part::Part;
 use snapledger::process::Process;
 use snapledger::process::clock::{Hlc, Lamport};
-use snapledger::process::event::{Input, Record};
 use snapledger::process::ids::{ProcessId, Seq, SnapshotId};
+use snapledger::process::input::Input;
 use snapledger::process::message::Message;
+use snapledger::process::record::Record;
 use snapledger::process::topology::Topology;
 use snapledger::store::Store;
 

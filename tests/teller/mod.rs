@@ -13,15 +13,19 @@ use std::path::Path;
 pub(crate) use random::Random;
 use snapledger::history::part::Part;
 use snapledger::process::Process;
+use snapledger::process::answer::Answer;
 use snapledger::process::cell::Cell;
 use snapledger::process::clock::{Clocks, Hlc, Lamport};
-use snapledger::process::event::{Answer, Claim, Handshake, Identity, Input, Operation, Reply};
+use snapledger::process::handshake::{Claim, Handshake};
+use snapledger::process::identity::Identity;
 use snapledger::process::ids::{
     AccountId, Amount, Key, Lsn, ProcessId, RequestId, Seq, SnapshotId,
 };
+use snapledger::process::input::{Input, Operation};
 use snapledger::process::message::{Body, Marker, Message, Stamp, Transfer, Write};
 use snapledger::process::recording::Recording;
 use snapledger::process::registers::Sealed;
+use snapledger::process::reply::Reply;
 use snapledger::process::snapshot::drawn_name;
 use snapledger::process::topology::Topology;
 use snapledger::store::Store;

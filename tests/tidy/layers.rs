@@ -161,7 +161,7 @@ fn part_named<'a>(source: &Source, named: &'a Named) -> Option<&'a str> {
     (ups > 0 && ups == depth(source) + named.depth).then(|| segments.get(ups).copied())?
 }
 
-/// Returns the module depth of a file: 1 for `src/store/mod.rs`, 2 for `src/store/journal.rs`.
+/// Returns the module depth of a file: 1 for `src/store/mod.rs`, 2 for `src/store/journal/mod.rs`.
 fn depth(source: &Source) -> usize {
     let below = source.path.strip_prefix("src/").unwrap_or(&source.path);
     below.split('/').count() - usize::from(below.ends_with("/mod.rs"))

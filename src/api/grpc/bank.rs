@@ -7,8 +7,9 @@ use super::super::identity;
 use super::super::local_query;
 use super::{account, process_or_here, refused};
 use crate::node::Handle;
-use crate::process::event::{Operation, Receipt};
+use crate::process::answer::Receipt;
 use crate::process::ids::RequestId;
+use crate::process::input::Operation;
 use crate::process::refusal::Refusal;
 use crate::proto::chandy_lamport::bank_service_server::BankService;
 use crate::proto::chandy_lamport::{

@@ -8,8 +8,8 @@ use super::super::identity;
 use super::super::local_query;
 use super::refused;
 use crate::node::{Handle, PeerState};
-use crate::process::event::Operation;
 use crate::process::ids::{Key, ProcessId};
+use crate::process::input::Operation;
 use crate::process::status::Status as Standing;
 use crate::proto::chandy_lamport::key_value_service_server::KeyValueService;
 use crate::proto::chandy_lamport::{

@@ -29,8 +29,8 @@ use sizes::{BATCH_BYTES_MAX, REQUEST_BYTES_MAX};
 
 use super::error::{Failure, id};
 use crate::node::Handle;
-use crate::node::discover::UnansweredAddresses;
-use crate::node::peer_service::Peering;
+use crate::node::peers::discover::UnansweredAddresses;
+use crate::node::peers::service::Peering;
 use crate::process::ids::{AccountId, ProcessId};
 use crate::process::refusal::Refusal;
 use crate::proto;

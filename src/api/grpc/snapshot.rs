@@ -18,10 +18,12 @@ use crate::config::{Member, Transport};
 use crate::history::part::Part;
 use crate::node::{Handle, NotBegun, SnapshotView};
 use crate::process::clock::Lamport;
-use crate::process::event::{Input, Reply, Way};
 use crate::process::ids::{ProcessId, RequestId, SnapshotId};
+use crate::process::input::Input;
+use crate::process::message::Way;
 use crate::process::message::{Body, Marker, Message};
 use crate::process::refusal::Refusal;
+use crate::process::reply::Reply;
 use crate::proto::chandy_lamport::snapshot_service_server::SnapshotService;
 use crate::proto::chandy_lamport::{
     ApplicationMessage, GetGlobalSnapshotRequest, GetGlobalSnapshotResponse, GetSnapshotRequest,

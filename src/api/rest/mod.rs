@@ -44,7 +44,7 @@ use tracing::{Level, Span};
 
 use super::error::Failure;
 use crate::node::Handle;
-use crate::node::discover::UnansweredAddresses;
+use crate::node::peers::discover::UnansweredAddresses;
 
 pub use openapi::document;
 

@@ -14,8 +14,9 @@ use crate::api::error::{Failure, id};
 use crate::api::identity;
 use crate::api::local_query;
 use crate::api::time::rfc3339;
-use crate::process::event::{Answer, Operation, Receipt};
+use crate::process::answer::{Answer, Receipt};
 use crate::process::ids::{AccountId, ProcessId, RequestId};
+use crate::process::input::Operation;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::cli::CliError;
 use crate::cli::OutputFormat;
 use crate::cli::output::{Report, print};
-use crate::process::event::Settlement;
 use crate::process::ids::{Lsn, ProcessId};
+use crate::process::reply::Settlement;
 use crate::store::{Forgotten, Migrated, Store};
 
 /// Which store is upgraded.

@@ -20,8 +20,8 @@ pub(super) use segments::{BUCKETS, Segments, bucket_of, stored_form};
 use super::error::StoreError;
 use super::journal::Journal;
 use crate::history::statement::recorded_for;
-use crate::process::event::Turn;
 use crate::process::ids::{AccountId, Hash, Lsn};
+use crate::process::record::Turn;
 
 /// A segment is full at this number of touched names, or slightly above, since a turn is never split.
 const TOUCHES: usize = 65_536;

@@ -2,11 +2,13 @@
 
 use super::{OpenSegment, Segment, Touches};
 use crate::process::ids::Lsn;
+use crate::store::engine::schema;
+use crate::store::engine::schema::{position_key, stretch_key, stretch_of};
 use crate::store::error::StoreError;
-use crate::store::frame::{self, Damage, Kind};
-use crate::store::schema::{self, position_key, stretch_key, stretch_of};
-use crate::store::v1::Frozen;
-use crate::store::v1::stretch::{StretchV1, TouchesV1};
+use crate::store::stored::frame;
+use crate::store::stored::frame::{Damage, Kind};
+use crate::store::stored::v1::Frozen;
+use crate::store::stored::v1::stretch::{StretchV1, TouchesV1};
 
 /// The buckets of a segment. A lookup of one account reads one bucket of up to 40 KB.
 pub(in crate::store) const BUCKETS: u8 = 16;

@@ -7,7 +7,7 @@
 //! | blocks | kind, 1 byte; length, 4 bytes little-endian; content of that length |
 //!
 //! The first block identifies the store. From format 2 on, a block with the addresses of peers follows, if there are
-//! any ([`super::addresses`]). Then come the trees, each as a block with its name and blocks with its values: the
+//! any ([`super::opening::addresses`]). Then come the trees, each as a block with its name and blocks with its values: the
 //! length of the key (2 bytes little-endian), the key, and the value in its frame. The last block has the newest
 //! journal position and its hash, the number of values, and the BLAKE3 hash of all bytes before it.
 //!
@@ -33,7 +33,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use serde::{Deserialize, Serialize};
 
-use super::v1::state::OwnerV1;
+use super::stored::v1::state::OwnerV1;
 
 pub use read::BackedUp;
 

@@ -8,16 +8,17 @@ use super::{BackupHead, Block, END_BYTES, FORMAT, MAGIC};
 use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, Lsn, ProcessId};
 use crate::store::Store;
-use crate::store::addresses::Addresses;
+use crate::store::engine::files;
+use crate::store::engine::schema::Trees;
 use crate::store::engine::{Disk, Engine};
 use crate::store::error::StoreError;
 use crate::store::export::ExportError;
-use crate::store::files;
-use crate::store::frame::{self, HEADER_BYTES, VALUE_BYTES_MAX};
-use crate::store::gaps;
+use crate::store::journal::gaps;
 use crate::store::journal::{self, Journal};
-use crate::store::migrate;
-use crate::store::schema::Trees;
+use crate::store::opening::addresses::Addresses;
+use crate::store::opening::migrate;
+use crate::store::stored::frame;
+use crate::store::stored::frame::{HEADER_BYTES, VALUE_BYTES_MAX};
 
 /// The largest block: a key and a framed value.
 const BLOCK_BYTES_MAX: usize = 2 + u16::MAX as usize + HEADER_BYTES + VALUE_BYTES_MAX;

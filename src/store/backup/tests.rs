@@ -2,12 +2,12 @@
 
 use super::*;
 use crate::process::clock::{Hlc, Lamport};
-use crate::process::event::{Record, Turn};
 use crate::process::ids::{AccountId, Amount, Lsn};
+use crate::process::record::{Record, Turn};
 use crate::store::Store;
-use crate::store::addresses::{Addresses, MetProcess};
 use crate::store::export::ExportError;
 use crate::store::fixture::process;
+use crate::store::opening::addresses::{Addresses, MetProcess};
 
 fn turn(position: u64) -> Turn {
     Turn {

@@ -4,18 +4,20 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use super::{BackupHead, Block, FORMAT, MAGIC};
-use crate::process::event::Record;
 use crate::process::ids::Lsn;
+use crate::process::record::Record;
 use crate::store::Store;
-use crate::store::addresses::Addresses;
-use crate::store::codec::Entry;
+use crate::store::engine::schema;
+use crate::store::engine::schema::{OWNER, Trees, position_key, snapshot_key};
 use crate::store::error::StoreError;
 use crate::store::export::ExportError;
-use crate::store::frame::{self, Damage, Kind};
 use crate::store::journal::{self, Journal};
-use crate::store::schema::{self, OWNER, Trees, position_key, snapshot_key};
-use crate::store::stream::Blocks;
-use crate::store::v1::state::OwnerV1;
+use crate::store::opening::addresses::Addresses;
+use crate::store::stored::codec::Entry;
+use crate::store::stored::frame;
+use crate::store::stored::frame::{Damage, Kind};
+use crate::store::stored::stream::Blocks;
+use crate::store::stored::v1::state::OwnerV1;
 
 /// The longest time that retention waits for a backup. A slower one is aborted.
 const BACKUP_MAX: Duration = Duration::from_secs(6 * 3600);

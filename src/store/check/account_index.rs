@@ -6,12 +6,14 @@ use super::Examiner;
 use super::opened_copy::TreeWalk;
 use crate::process::ids::Lsn;
 use crate::store::account_index::{BUCKETS, OpenSegment, Segment, Segments, keys_of, stored_form};
-use crate::store::codec::Entry;
+use crate::store::engine::schema;
+use crate::store::engine::schema::{stretch_key, stretch_of};
 use crate::store::error::StoreError;
-use crate::store::frame::{self, Damage, Kind};
-use crate::store::schema::{self, stretch_key, stretch_of};
-use crate::store::v1::Frozen;
-use crate::store::v1::stretch::{StretchV1, TouchesV1};
+use crate::store::stored::codec::Entry;
+use crate::store::stored::frame;
+use crate::store::stored::frame::{Damage, Kind};
+use crate::store::stored::v1::Frozen;
+use crate::store::stored::v1::stretch::{StretchV1, TouchesV1};
 
 /// The stored segments, and the one being rebuilt.
 #[derive(Default)]

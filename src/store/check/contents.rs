@@ -9,10 +9,10 @@ use crate::history::part::{Chunk, Part, RecordedChannel, Run};
 use crate::process::cell::Cell;
 use crate::process::ids::{Hash, Seq};
 use crate::store::chunks::unpack;
-use crate::store::codec::decode_chunk;
+use crate::store::engine::schema;
 use crate::store::error::StoreError;
-use crate::store::frame::{Damage, Kind};
-use crate::store::schema;
+use crate::store::stored::codec::decode_chunk;
+use crate::store::stored::frame::{Damage, Kind};
 
 /// Summaries of all chunks of a store.
 #[derive(Default)]

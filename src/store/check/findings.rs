@@ -1,7 +1,7 @@
 //! The findings of a check, in the order of discovery.
 
 use crate::store::error::StoreError;
-use crate::store::frame::Damage;
+use crate::store::stored::frame::Damage;
 
 /// If something is damaged that much else depends on, further findings add nothing.
 const LISTED_MAX: usize = 100;

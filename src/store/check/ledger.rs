@@ -18,7 +18,7 @@ use crate::process::recording::Snapshots;
 use crate::process::registers::{Registers, Sealed};
 use crate::store::chunks::Chunks;
 use crate::store::error::StoreError;
-use crate::store::merge::Cells;
+use crate::store::states::merge::Cells;
 
 /// The newest verified state, and the changes of the journal since.
 #[derive(Debug, Default)]

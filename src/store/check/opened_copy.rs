@@ -4,11 +4,12 @@ use std::path::Path;
 
 use super::packed::Packed;
 use crate::store::chunks::Chunks;
+use crate::store::engine::files;
+use crate::store::engine::schema::Trees;
 use crate::store::error::StoreError;
-use crate::store::files;
-use crate::store::frame::{self, Damage};
-use crate::store::migrate;
-use crate::store::schema::Trees;
+use crate::store::opening::migrate;
+use crate::store::stored::frame;
+use crate::store::stored::frame::Damage;
 
 /// A copy of a store, open for reading.
 pub(in crate::store) struct OpenedCopy {

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::process::ids::{ProcessId, SnapshotId};
+use crate::store::engine::schema;
+use crate::store::engine::schema::{OWNER, Trees, revision_key, revision_of, snapshot_key};
 use crate::store::error::StoreError;
-use crate::store::frame::{Damage, Kind};
 use crate::store::history::RevisionBlocks;
 use crate::store::retention;
-use crate::store::schema::{self, OWNER, Trees, revision_key, revision_of, snapshot_key};
-use crate::store::v1::state::OwnerV1;
+use crate::store::stored::frame::{Damage, Kind};
+use crate::store::stored::v1::state::OwnerV1;
 
 /// The location of a packed revision.
 pub(super) struct PackedAt {

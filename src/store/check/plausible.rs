@@ -5,8 +5,8 @@
 use std::collections::HashMap;
 
 use crate::process::Process;
-use crate::process::event::{Record, Turn};
 use crate::process::ids::{AccountId, Amount, ProcessId, Seq};
+use crate::process::record::{Record, Turn};
 
 /// Why a turn cannot follow the state of the process; `None` if it can.
 pub(super) fn implausible(process: &Process, turn: &Turn) -> Option<String> {

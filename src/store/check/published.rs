@@ -14,13 +14,15 @@ use crate::history::global::GlobalState;
 use crate::history::part::Part;
 use crate::history::verify::verify;
 use crate::process::ids::SnapshotId;
+use crate::store::engine::schema;
+use crate::store::engine::schema::{revision_key, snapshot_key};
 use crate::store::error::StoreError;
-use crate::store::frame::{self, Kind};
-use crate::store::schema::{self, revision_key, snapshot_key};
 use crate::store::states;
-use crate::store::v1::Frozen;
-use crate::store::v1::global::GlobalStateV1;
-use crate::store::v1::part::PartV1;
+use crate::store::stored::frame;
+use crate::store::stored::frame::Kind;
+use crate::store::stored::v1::Frozen;
+use crate::store::stored::v1::global::GlobalStateV1;
+use crate::store::stored::v1::part::PartV1;
 
 /// Compares everything that refers to chunks with them, and every revision with its predecessors.
 ///

@@ -8,15 +8,17 @@ use super::opened_copy::{OpenedCopy, TreeWalk};
 use super::packed::was_deleted;
 use crate::history::part::{Chunk, Part, RecordedChannel, RecordedMessage};
 use crate::process::Process;
-use crate::process::event::{Record, Turn};
 use crate::process::ids::{Lsn, ProcessId, Seq, SnapshotId};
 use crate::process::message::{Body, Message};
+use crate::process::record::{Record, Turn};
 use crate::store::chunks::Chunks;
+use crate::store::engine::schema;
+use crate::store::engine::schema::snapshot_key;
 use crate::store::error::StoreError;
-use crate::store::frame::{self, Kind};
-use crate::store::schema::{self, snapshot_key};
-use crate::store::v1::Frozen;
-use crate::store::v1::part::{PartV1, RecordedMessageV1};
+use crate::store::stored::frame;
+use crate::store::stored::frame::Kind;
+use crate::store::stored::v1::Frozen;
+use crate::store::stored::v1::part::{PartV1, RecordedMessageV1};
 
 /// What the journal says about the parts of this process.
 pub(super) struct Recordings {

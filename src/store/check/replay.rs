@@ -18,18 +18,20 @@ use super::turns::Turns;
 use crate::history::part::RecordedState;
 use crate::process::Process;
 use crate::process::cell::{Cell, SeenSnapshot};
-use crate::process::event::{Record, Turn};
 use crate::process::ids::{Hash, Lsn, SnapshotId};
+use crate::process::record::{Record, Turn};
 use crate::process::registers::{Registers, Sealed};
 use crate::process::topology::Topology;
-use crate::store::codec::Entry;
+use crate::store::engine::schema;
+use crate::store::engine::schema::{STATES_FROM, position_key, position_of, snapshot_key};
 use crate::store::error::StoreError;
-use crate::store::frame::{self, Damage, Kind};
 use crate::store::journal::Horizon;
-use crate::store::merge::Cells;
-use crate::store::schema::{self, STATES_FROM, position_key, position_of, snapshot_key};
+use crate::store::states::merge::Cells;
 use crate::store::states::{self, is_one_stretch};
-use crate::store::stored_state::StoredState;
+use crate::store::stored::codec::Entry;
+use crate::store::stored::frame;
+use crate::store::stored::frame::{Damage, Kind};
+use crate::store::stored::state::StoredState;
 
 /// The result of the pass.
 pub(super) struct Replayed {

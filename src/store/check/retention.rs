@@ -3,10 +3,11 @@
 use super::Examiner;
 use super::opened_copy::TreeWalk;
 use crate::process::ids::SnapshotId;
+use crate::store::engine::schema;
 use crate::store::error::StoreError;
-use crate::store::frame::{self, Kind};
-use crate::store::schema;
-use crate::store::v3::KeptV3;
+use crate::store::stored::frame;
+use crate::store::stored::frame::Kind;
+use crate::store::stored::v3::KeptV3;
 
 /// Reads all of it.
 ///

@@ -7,7 +7,7 @@ use crate::history::global::GlobalState;
 use crate::history::part::Part;
 use crate::process::clock::{Hlc, Lamport};
 use crate::process::ids::ProcessId;
-use crate::store::schema::snapshot_key;
+use crate::store::engine::schema::snapshot_key;
 
 /// The revisions of the current snapshot so far.
 #[derive(Default)]
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
     use crate::history::global::Completeness;
     use crate::process::ids::SnapshotId;
-    use crate::store::schema::revision_key;
+    use crate::store::engine::schema::revision_key;
 
     fn process(id: &str) -> ProcessId {
         ProcessId::parse(id).expect("a valid id")

@@ -5,12 +5,14 @@ use std::ops::Bound;
 use super::opened_copy::{OpenedCopy, Stored, TreeWalk};
 use crate::history::part::Part;
 use crate::process::ids::SnapshotId;
+use crate::store::engine::schema;
+use crate::store::engine::schema::snapshot_key;
 use crate::store::error::StoreError;
-use crate::store::frame::{self, Damage, Kind};
-use crate::store::schema::{self, snapshot_key};
-use crate::store::v1::Frozen;
-use crate::store::v1::global::GlobalStateV1;
-use crate::store::v1::part::PartV1;
+use crate::store::stored::frame;
+use crate::store::stored::frame::{Damage, Kind};
+use crate::store::stored::v1::Frozen;
+use crate::store::stored::v1::global::GlobalStateV1;
+use crate::store::stored::v1::part::PartV1;
 
 impl OpenedCopy {
     /// The part of this process for a snapshot, wherever it is stored.

@@ -7,14 +7,16 @@ use super::revisions::Revisions;
 use super::{CheckProgress, Examiner};
 use crate::process::ids::SnapshotId;
 use crate::store::account_index::BUCKETS;
+use crate::store::engine::schema;
+use crate::store::engine::schema::position_of;
 use crate::store::error::StoreError;
-use crate::store::frame::{self, Kind};
 use crate::store::journal::{self, Horizon};
-use crate::store::schema::{self, position_of};
+use crate::store::restore::unbooked::unbooked;
 use crate::store::states;
-use crate::store::unbooked::unbooked;
-use crate::store::v1::Frozen;
-use crate::store::v1::global::GlobalStateV1;
+use crate::store::stored::frame;
+use crate::store::stored::frame::Kind;
+use crate::store::stored::v1::Frozen;
+use crate::store::stored::v1::global::GlobalStateV1;
 
 /// A count with its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]

@@ -15,7 +15,7 @@ use crate::process::cell::Cell;
 use crate::process::ids::Hash;
 use crate::store::chunks::Chunks;
 use crate::store::error::StoreError;
-use crate::store::merge::Cells;
+use crate::store::states::merge::Cells;
 
 /// The number of runs merged at once, each with one chunk in memory; the runs below them are read as well.
 const TOGETHER: usize = 64;

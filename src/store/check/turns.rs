@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use super::Examiner;
 use super::opened_copy::{OpenedCopy, Stored, TreeWalk};
 use crate::process::ids::Lsn;
+use crate::store::engine::schema;
+use crate::store::engine::schema::{position_key, position_of};
 use crate::store::error::StoreError;
-use crate::store::frame::{Damage, Kind};
 use crate::store::journal;
-use crate::store::schema::{self, position_key, position_of};
+use crate::store::stored::frame::{Damage, Kind};
 
 /// A walk over all entries, including older ones that retention has not deleted yet.
 pub(super) struct Turns {

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::CheckProgress;
+use crate::store::engine::files;
+use crate::store::engine::files::failed;
 use crate::store::error::StoreError;
-use crate::store::files::{self, failed};
 
 /// Bytes copied between two progress reports.
 const COPY_BYTES: u64 = 1024 * 1024;

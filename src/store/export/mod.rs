@@ -21,7 +21,8 @@ use std::io;
 
 pub use reader::Export;
 
-use super::chunk_source::{self, ChunkSource};
+use super::chunks::source;
+use super::chunks::source::ChunkSource;
 use super::error::StoreError;
 use crate::history::global::GlobalState;
 use crate::process::ids::Hash;
@@ -89,7 +90,7 @@ fn each_chunk<E: From<StoreError>>(
     for part in state.parts.values() {
         for hash in part.state.runs.iter().flat_map(|run| &run.index) {
             visit(hash)?;
-            for entry in chunk_source::index(source, hash)? {
+            for entry in source::index(source, hash)? {
                 visit(&entry.chunk)?;
             }
         }

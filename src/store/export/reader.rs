@@ -11,13 +11,14 @@ use super::{Block, END_BYTES, ExportError, FORMAT, HEAD_BYTES, MAGIC, each_chunk
 use crate::history::global::GlobalState;
 use crate::history::part::Chunk;
 use crate::process::ids::Hash;
-use crate::store::audit::GlobalStateAudit;
-use crate::store::chunk_source::ChunkSource;
-use crate::store::codec::decode_chunk;
+use crate::store::check::verify_revision::GlobalStateAudit;
+use crate::store::chunks::source::ChunkSource;
+use crate::store::engine::schema;
 use crate::store::error::StoreError;
-use crate::store::frame::{self, Damage, Kind};
 use crate::store::history::{self, Published};
-use crate::store::schema;
+use crate::store::stored::codec::decode_chunk;
+use crate::store::stored::frame;
+use crate::store::stored::frame::{Damage, Kind};
 
 /// A larger length is damage; revisions and chunks are far smaller.
 const BLOCK_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -9,10 +9,11 @@ use super::{Block, Export, ExportError, FORMAT, MAGIC};
 use crate::history::global::GlobalState;
 use crate::process::ids::Seq;
 use crate::store::fixture::{self, process};
-use crate::store::frame::{self, Kind};
-use crate::store::stream::Blocks;
-use crate::store::v1::Frozen;
-use crate::store::v1::global::GlobalStateV1;
+use crate::store::stored::frame;
+use crate::store::stored::frame::Kind;
+use crate::store::stored::stream::Blocks;
+use crate::store::stored::v1::Frozen;
+use crate::store::stored::v1::global::GlobalStateV1;
 
 struct Exported {
     dir: TempDir,

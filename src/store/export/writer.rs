@@ -6,12 +6,13 @@ use std::io::Write;
 use super::{Block, ExportError, FORMAT, MAGIC, each_chunk};
 use crate::process::ids::{Hash, SnapshotId};
 use crate::store::Store;
-use crate::store::codec::decode_chunk;
+use crate::store::engine::schema;
+use crate::store::engine::schema::revision_key;
 use crate::store::error::StoreError;
-use crate::store::frame::{Damage, Kind};
 use crate::store::history;
-use crate::store::schema::{self, revision_key};
-use crate::store::stream::Blocks;
+use crate::store::stored::codec::decode_chunk;
+use crate::store::stored::frame::{Damage, Kind};
+use crate::store::stored::stream::Blocks;
 
 impl Store {
     /// Writes a published revision with everything it names. `cluster` is an unverified label.

@@ -16,12 +16,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::head::BlockHead;
 use super::index::BLOCKS_MAX;
 use crate::process::ids::SnapshotId;
-use crate::store::compression;
+use crate::store::engine::schema;
 use crate::store::error::StoreError;
-use crate::store::frame::{self, Damage, Kind};
-use crate::store::schema;
-use crate::store::v1::Frozen;
-use crate::store::v5::HeadV5;
+use crate::store::stored::compression;
+use crate::store::stored::frame;
+use crate::store::stored::frame::{Damage, Kind};
+use crate::store::stored::v1::Frozen;
+use crate::store::stored::v5::HeadV5;
 
 /// The number of decompressed blocks kept: a page of the list reads one block repeatedly.
 const CACHED: usize = 4;

@@ -14,12 +14,14 @@ use super::head::{BlockHead, PackedLine};
 use super::{History, Published, RevisionArrival, decode, other_revision};
 use crate::history::global::GlobalState;
 use crate::process::ids::SnapshotId;
+use crate::store::engine::schema;
+use crate::store::engine::schema::{revision_key, snapshot_key};
 use crate::store::error::StoreError;
-use crate::store::frame::{self, Damage, Kind};
 use crate::store::journal::Journal;
-use crate::store::schema::{self, revision_key, snapshot_key};
-use crate::store::v1::Frozen;
-use crate::store::v1::part::PartV1;
+use crate::store::stored::frame;
+use crate::store::stored::frame::{Damage, Kind};
+use crate::store::stored::v1::Frozen;
+use crate::store::stored::v1::part::PartV1;
 
 /// The unreadable data of a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -197,11 +199,11 @@ mod tests {
     use super::super::tests::{listed, published};
     use super::*;
     use crate::process::clock::{Hlc, Lamport};
-    use crate::process::event::{Record, Turn};
     use crate::process::ids::Lsn;
+    use crate::process::record::{Record, Turn};
     use crate::store::Store;
+    use crate::store::engine::schema::Trees;
     use crate::store::fixture::{self, process};
-    use crate::store::schema::Trees;
 
     /// A store of 128 revisions of which the older half is packed. The two oldest have contents: the part of this
     /// process in the first is of an earlier store, that in the second is its own.

@@ -7,11 +7,12 @@ use super::History;
 use crate::history::global::GlobalState;
 use crate::history::part::Part;
 use crate::process::ids::SnapshotId;
+use crate::store::engine::schema;
+use crate::store::engine::schema::{snapshot_key, snapshot_of};
 use crate::store::error::StoreError;
-use crate::store::frame::Kind;
-use crate::store::schema::{self, snapshot_key, snapshot_of};
-use crate::store::v1::Frozen;
-use crate::store::v1::part::PartV1;
+use crate::store::stored::frame::Kind;
+use crate::store::stored::v1::Frozen;
+use crate::store::stored::v1::part::PartV1;
 
 impl History {
     /// The snapshots with an individually stored part, whole or in fragments.

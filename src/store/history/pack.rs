@@ -5,9 +5,10 @@ use std::sync::PoisonError;
 use super::blocks::BLOCK_BYTES_MAX;
 use super::head::{BlockHead, PackedLine};
 use super::{History, decode};
+use crate::store::engine::schema;
+use crate::store::engine::schema::revision_key;
 use crate::store::error::StoreError;
-use crate::store::frame;
-use crate::store::schema::{self, revision_key};
+use crate::store::stored::frame;
 
 /// When more revisions are stored individually, the older half is packed. New revisions are read and completed most.
 const LOOSE_MAX: usize = 128;

@@ -14,13 +14,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::turns::Turns;
 use crate::process::ids::{Hash, Lsn};
-use crate::store::codec::Entry;
-use crate::store::compression;
+use crate::store::engine::schema;
+use crate::store::engine::schema::{position_key, position_of};
 use crate::store::error::StoreError;
-use crate::store::frame::{self, Damage, Kind};
-use crate::store::schema::{self, position_key, position_of};
-use crate::store::v1::Frozen;
-use crate::store::v6::TurnsV6;
+use crate::store::stored::codec::Entry;
+use crate::store::stored::compression;
+use crate::store::stored::frame;
+use crate::store::stored::frame::{Damage, Kind};
+use crate::store::stored::v1::Frozen;
+use crate::store::stored::v6::TurnsV6;
 
 /// Turns per block.
 pub(super) const BLOCK_TURNS: u64 = 64;

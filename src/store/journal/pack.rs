@@ -3,10 +3,11 @@
 use super::Journal;
 use super::blocks::{BLOCK_TURNS, TurnBlockDraft};
 use crate::process::ids::{Hash, Lsn};
-use crate::store::codec::Entry;
+use crate::store::engine::schema;
+use crate::store::engine::schema::{TURNS_PACKED, position_key};
 use crate::store::error::StoreError;
-use crate::store::frame;
-use crate::store::schema::{self, TURNS_PACKED, position_key};
+use crate::store::stored::codec::Entry;
+use crate::store::stored::frame;
 
 /// A block must have at least this many turns; shorter sequences between long entries stay individual.
 const BLOCK_TURNS_MIN: u64 = 16;

@@ -3,8 +3,8 @@
 use super::pack::ALONE;
 use super::*;
 use crate::process::Process;
-use crate::process::event::{Input, Operation};
 use crate::process::ids::{AccountId, Key, ProcessId};
+use crate::process::input::{Input, Operation};
 use crate::process::registers::Registers;
 use crate::process::topology::Topology;
 use crate::store::Store;

@@ -9,11 +9,11 @@ use crate::history::part::{RecordedState, Run};
 use crate::history::process_totals::ProcessTotals;
 use crate::process::ids::{AccountId, Hash, Lsn, SnapshotId};
 use crate::store::Store;
-use crate::store::chunk_source::ChunkSource;
 use crate::store::chunks::Chunks;
-use crate::store::compare::{AccountChanges, Forward, newest};
+use crate::store::chunks::source::ChunkSource;
 use crate::store::error::StoreError;
-use crate::store::frame::Damage;
+use crate::store::states::compare::{AccountChanges, Forward, newest};
+use crate::store::stored::frame::Damage;
 
 /// Accounts of the turns that are held at once. Of more the turns are read again.
 const ACCOUNTS_HELD_MAX: usize = 65_536;
@@ -231,8 +231,8 @@ mod tests {
     use crate::history::part::Chunk;
     use crate::process::cell::Cell;
     use crate::process::clock::{Hlc, Lamport};
-    use crate::process::event::{Record, Turn};
     use crate::process::ids::{Amount, ProcessId};
+    use crate::process::record::{Record, Turn};
 
     fn account(number: u8) -> AccountId {
         AccountId::parse(&format!("a{number:03}")).expect("a valid id")

@@ -148,7 +148,7 @@ mod tests {
     use crate::history::global::{Completeness, GlobalState};
     use crate::history::part::tests::part_of;
     use crate::process::clock::Lamport;
-    use crate::process::event::Identity;
+    use crate::process::identity::Identity;
     use crate::process::ids::Hash;
     use crate::store::fixture::{account, open, pass, process};
 

@@ -12,13 +12,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Store;
 use super::account_index::{MatchQuery, key_of_account};
-use super::codec::Entry;
+use super::engine::schema::{name, position_key};
 use super::error::StoreError;
-use super::frame::{Damage, Kind};
 use super::journal::Horizon;
-use super::merge::Cells;
-use super::schema::{name, position_key};
-use super::stored_state::StoredState;
+use super::states::merge::Cells;
+use super::stored::codec::Entry;
+use super::stored::frame::{Damage, Kind};
+use super::stored::state::StoredState;
 use crate::history::part::RecordedState;
 use crate::history::process_totals::ProcessTotals;
 use crate::history::statement::entries;

@@ -4,7 +4,7 @@ use super::part::{narrow, wide};
 use super::{Unreadable, absent};
 use crate::process::channel::{ChannelDigest, Flow};
 use crate::process::clock::{Clocks, Hlc, Lamport};
-use crate::process::event::Identity;
+use crate::process::identity::Identity;
 use crate::process::ids::{AccountId, Amount, Key, ProcessId, Seq, SnapshotId};
 use crate::process::message::VALUE_BYTES_MAX;
 use crate::process::message::{

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::channel::{Ack, Frame, Hello, Local, ShownClocks, Welcome};
 use crate::process::clock::Hlc;
-use crate::process::event::Identity;
+use crate::process::identity::Identity;
 use crate::process::ids::{ProcessId, Seq};
 use crate::proto::snapledger as wire;
 use crate::proto::snapledger::{ack, frame};

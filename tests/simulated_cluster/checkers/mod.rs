@@ -17,9 +17,10 @@ use snapledger::history::audit::Audit;
 use snapledger::history::global::GlobalState;
 use snapledger::history::part::Part;
 use snapledger::process::Process;
+use snapledger::process::answer::Answer;
 use snapledger::process::clock::Hlc;
-use snapledger::process::event::{Answer, Turn};
 use snapledger::process::ids::{AccountId, Hash, ProcessId, RequestId, SnapshotId};
+use snapledger::process::record::Turn;
 use snapledger::process::recording::Recording;
 use snapledger::process::topology::Topology;
 

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use snapledger::process::event::{Answer, Outcome, Record, Turn};
+use snapledger::process::answer::{Answer, Outcome};
 use snapledger::process::ids::{Lsn, RequestId};
+use snapledger::process::record::{Record, Turn};
 
 use crate::world::{Checked, Place};
 

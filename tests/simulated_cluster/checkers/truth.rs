@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use snapledger::process::Process;
 use snapledger::process::clock::{Hlc, Lamport};
-use snapledger::process::event::{Record, Turn};
 use snapledger::process::ids::{AccountId, Lsn, ProcessId, Seq, SnapshotId};
 use snapledger::process::message::{Body, Message};
+use snapledger::process::record::{Record, Turn};
 
 use crate::network::Route;
 use crate::plan::Plan;

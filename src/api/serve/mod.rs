@@ -1,0 +1,214 @@
+//! The gRPC and REST servers. Both accept HTTP/1.1 and HTTP/2 with prior knowledge, have the same limits, and finish
+//! the requests in progress when the node stops.
+
+pub mod descriptors;
+pub(super) mod host;
+pub(super) mod listener;
+pub(super) mod resets;
+pub(super) mod resettable;
+pub(super) mod starting;
+
+use std::future::Future;
+use std::io::{self, Cursor};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt as _, Chain, join};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use listener::{ConnectionPermit, Listener};
+use resets::paced;
+use resettable::Resettable;
+
+/// The first bytes of every HTTP/2 connection (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The time limit for the first bytes of a client. A silent client would otherwise hold its permit forever.
+const FIRST_BYTES_MAX: Duration = Duration::from_secs(10);
+/// The time limit for the header of a request on HTTP/1.1.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The streams of one HTTP/2 connection; further ones wait at the client.
+const STREAMS_MAX: u32 = 1024;
+/// The streams that may be cancelled before the server has handled them. A smaller limit would close connections whose
+/// clients cancel or time out in bursts; `resets` limits the rate.
+const PENDING_RESETS_MAX: usize = STREAMS_MAX as usize;
+const KEEPALIVE: Duration = Duration::from_secs(20);
+/// The flow-control window of one stream in bytes. That of a connection is twice as large, so that a blocked channel
+/// does not delay handshakes.
+const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+
+/// Serves until `stop` resolves, then finishes the requests in progress. Dropping this future closes the connections.
+pub(super) async fn serve(door: Listener, router: Router, stop: impl Future) {
+    let graceful = GracefulShutdown::new();
+    let mut stop = std::pin::pin!(stop);
+    let mut opening = JoinSet::new();
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = &mut stop => break,
+            (socket, place) = door.next() => {
+                opening.spawn(Opened::of(socket, place));
+            }
+            Some(opened) = opening.join_next() => {
+                if let Ok(Ok(opened)) = opened {
+                    opened.serve(router.clone(), &graceful, &mut connections);
+                }
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+    drop((door, opening));
+    graceful.shutdown().await;
+}
+
+/// A connection with a known HTTP version.
+struct Opened {
+    /// Replays the bytes that were read to detect the version.
+    read: Chain<Cursor<Vec<u8>>, OwnedReadHalf>,
+    write: OwnedWriteHalf,
+    place: ConnectionPermit,
+    is_http2: bool,
+}
+
+impl Opened {
+    async fn of(socket: TcpStream, place: ConnectionPermit) -> io::Result<Self> {
+        let (mut read, write) = socket.into_split();
+        let first = timeout(FIRST_BYTES_MAX, first_bytes(&mut read)).await??;
+        Ok(Self {
+            is_http2: first == PREFACE,
+            read: Cursor::new(first).chain(read),
+            write,
+            place,
+        })
+    }
+
+    fn serve(self, router: Router, graceful: &GracefulShutdown, connections: &mut JoinSet<()>) {
+        let service = TowerToHyperService::new(router);
+        if self.is_http2 {
+            let (read, write) = paced(self.read, self.write);
+            let io = TokioIo::new(join(read, write));
+            let connection = graceful.watch(http2().serve_connection(io, service));
+            connections.spawn(ended(connection, self.place));
+        } else {
+            let (write, reset) = Resettable::of(self.write);
+            let io = TokioIo::new(join(self.read, write));
+            let connection = graceful.watch(http1().serve_connection(io, service));
+            connections.spawn(ended_http1(connection, reset, self.place));
+        }
+    }
+}
+
+async fn ended(connection: impl Future<Output = hyper::Result<()>>, _place: ConnectionPermit) {
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "a connection broke off");
+    }
+}
+
+// A reset is the only way to signal a truncated answer on HTTP/1.0, where the end of the connection ends the answer.
+async fn ended_http1(
+    connection: impl Future<Output = hyper::Result<()>>,
+    reset: Arc<AtomicBool>,
+    place: ConnectionPermit,
+) {
+    let noted = async {
+        // Dropping the connection at the end of this block closes the socket.
+        let mut connection = std::pin::pin!(connection);
+        let result = connection.as_mut().await;
+        let is_cut_off = result.as_ref().is_err_and(hyper::Error::is_user);
+        reset.store(is_cut_off, Ordering::Relaxed);
+        result
+    };
+    ended(noted, place).await;
+}
+
+// As many bytes as are needed to distinguish the versions, at most the preface.
+async fn first_bytes(read: &mut OwnedReadHalf) -> io::Result<Vec<u8>> {
+    let mut first = Vec::with_capacity(PREFACE.len());
+    let mut limited = read.take(PREFACE.len() as u64);
+    while first.len() < PREFACE.len() && PREFACE.starts_with(&first) {
+        if limited.read_buf(&mut first).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(first)
+}
+
+fn http1() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    // A client that has closed its sending side still reads.
+    builder
+        .half_close(true)
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT);
+    builder
+}
+
+fn http2() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+        // This limit counts over the whole life of a connection, so it is disabled; `resets` limits the rate instead.
+        .max_local_error_reset_streams(None)
+        .keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(2 * WINDOW_BYTES);
+    builder
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::TcpStream;
+
+    use axum::body::Body;
+    use axum::routing::get;
+
+    use super::*;
+
+    // Without this half an answer looks whole on HTTP/1.0, which has no other end mark.
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_over_http_1_0_resets_the_connection() {
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let answer = |broken: bool| {
+            let parts = [Ok("half"), Err(io::Error::other("the rest is missing"))];
+            let parts = parts.into_iter().filter(move |part| broken || part.is_ok());
+            async { Body::from_stream(tokio_stream::iter(parts)) }
+        };
+        let router = Router::new()
+            .route("/broken", get(move || answer(true)))
+            .route("/whole", get(move || answer(false)));
+        let serving = serve(Listener::new(listener, 9), router, stopped);
+        let serving = tokio::spawn(serving);
+        let asked = |path: &'static str| {
+            tokio::task::spawn_blocking(move || {
+                let mut socket = TcpStream::connect(address)?;
+                write!(socket, "GET {path} HTTP/1.0\r\n\r\n")?;
+                io::read_to_string(socket)
+            })
+        };
+        let broken = asked("/broken").await.expect("it ends");
+        let error = broken.expect_err("it is not whole");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}");
+        let whole = asked("/whole")
+            .await
+            .expect("it ends")
+            .expect("it is whole");
+        assert!(whole.ends_with("half"), "{whole}");
+        drop(stop);
+        serving.await.expect("it stops");
+    }
+}

@@ -1,0 +1,59 @@
+//! The servers of a node that is still starting: it is live, not ready with a reason, and answers handshakes of peers.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tonic::service::Routes;
+
+use super::descriptors;
+use super::host::{Sockets, listener, told};
+use super::listener::Listener;
+use super::serve;
+use crate::api::{grpc, rest};
+use crate::node::peers::discover::Discovery;
+use crate::node::peers::greeter::Greeter;
+
+/// The time limit for calls in progress when the node takes over.
+const STOP_MAX: Duration = Duration::from_secs(1);
+
+/// The two servers of a node that still discovers its peers.
+pub struct StartingServers {
+    stopping: watch::Sender<bool>,
+    servers: Vec<JoinHandle<()>>,
+}
+
+impl StartingServers {
+    /// Serves on the sockets, which stay open for the node.
+    ///
+    /// # Errors
+    /// The operating system cannot duplicate a socket.
+    pub async fn start(sockets: &Sockets, discovery: &Discovery) -> io::Result<Self> {
+        let places = descriptors::connections_max(0);
+        let door = |socket: &std::net::TcpListener| {
+            Ok::<_, io::Error>(Listener::new(listener(socket.try_clone()?)?, places))
+        };
+        let (grpc, rest) = (door(&sockets.grpc)?, door(&sockets.rest)?);
+        let greeter = Routes::new(Greeter::service(discovery.greeting()));
+        let services = grpc::not_ready(greeter, discovery.unanswered()).await;
+        let (stopping, stop) = watch::channel(false);
+        let routes = rest::not_ready(discovery.unanswered());
+        let servers = vec![
+            tokio::spawn(serve(grpc, services, told(stop.clone()))),
+            tokio::spawn(serve(rest, routes, told(stop))),
+        ];
+        Ok(Self { stopping, servers })
+    }
+
+    /// Stops accepting. New connections wait in the backlog for the node.
+    pub async fn stop(self) {
+        self.stopping.send_replace(true);
+        for mut server in self.servers {
+            if timeout(STOP_MAX, &mut server).await.is_err() {
+                server.abort();
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Indexes and packs what the store has not, behind everything else: what came since the newest stretch that is stored, or,
+//! after an upgrade, all of the journal. Until then statements read the journal itself.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::store::{Store, StoreError};
+
+/// Runs until everything is indexed or the node stops.
+pub(in crate::node) fn run(
+    store: &Arc<Store>,
+    closing: &watch::Receiver<bool>,
+) -> Result<(), StoreError> {
+    let mut stretches = 0_u64;
+    while !*closing.borrow() {
+        match store.index_some() {
+            Ok(true) => stretches += 1,
+            Ok(false) => break,
+            Err(error) if error.is_fatal() => return Err(error),
+            Err(error) => {
+                tracing::error!(%error, "the rest is not indexed, and statements read the journal itself");
+                break;
+            }
+        }
+    }
+    if stretches > 0 {
+        store.sync()?;
+        tracing::info!(stretches, "indexed");
+    }
+    pack(store, closing)
+}
+
+// After an upgrade all revisions lie alone; in any other start there is little to do.
+fn pack(store: &Store, closing: &watch::Receiver<bool>) -> Result<(), StoreError> {
+    let mut blocks = 0_u64;
+    while !*closing.borrow() {
+        match store.pack_history() {
+            Ok(true) => blocks += 1,
+            Ok(false) => break,
+            Err(error) if error.is_fatal() => return Err(error),
+            Err(error) => {
+                tracing::error!(%error, "old revisions of the history are not packed");
+                break;
+            }
+        }
+    }
+    if blocks > 0 {
+        store.sync()?;
+        tracing::info!(blocks, "packed old revisions of the history");
+    }
+    Ok(())
+}

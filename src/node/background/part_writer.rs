@@ -1,0 +1,75 @@
+//! Stores finished recordings as parts, behind the back of turns and of the recorder: an hour's backlog is long to read,
+//! and nobody waits for it but whoever wants the part.
+
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use tokio::sync::watch;
+
+use crate::history::part::Part;
+use crate::node::turn::queue::Queue;
+use crate::process::ids::ProcessId;
+use crate::process::input::Input;
+use crate::process::recording::Recording;
+use crate::store::{Store, StoreError};
+
+/// Recordings that are stored together; each holds a chunk of every channel in memory.
+const TOGETHER_MAX: usize = 64;
+
+/// Writes parts.
+pub(in crate::node) struct PartWriter {
+    pub(in crate::node) me: ProcessId,
+    pub(in crate::node) store: Arc<Store>,
+    pub(in crate::node) queue: Queue,
+    /// Counts what was written; whoever waits for a state or a part looks again.
+    pub(in crate::node) written: watch::Sender<u64>,
+}
+
+impl PartWriter {
+    /// Runs until the recorder has ended. Recordings that finish together make one pass over the journal.
+    pub(in crate::node) fn run(self, finished: &Receiver<Recording>) -> Result<(), StoreError> {
+        while let Ok(first) = finished.recv() {
+            let more = finished.try_iter().take(TOGETHER_MAX - 1);
+            let recordings: Vec<_> = std::iter::once(first).chain(more).collect();
+            let parts = self.store_parts(&recordings)?;
+            self.written.send_modify(|count| *count += 1);
+            for part in parts {
+                let snapshot = part.snapshot;
+                // The turn never waits for this thread. If it has ended, the part is found again at the next start.
+                let _ended = self.queue.tell_blocking(Input::PartStored { snapshot });
+            }
+        }
+        Ok(())
+    }
+
+    fn store_parts(&self, recordings: &[Recording]) -> Result<Vec<Part>, StoreError> {
+        // Until the parts are stored, nothing names the chunks of their messages.
+        let _writing = self.store.writing();
+        let parts = self.build(recordings)?;
+        self.store.put_parts(&parts)?;
+        Ok(parts)
+    }
+
+    // What one of them cannot give must not take the others along, nor the node.
+    fn build(&self, recordings: &[Recording]) -> Result<Vec<Part>, StoreError> {
+        match self.store.build_parts(&self.me, recordings) {
+            Ok(parts) if parts.len() == recordings.len() => return Ok(parts),
+            Err(error) if error.is_fatal() => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+        let mut parts = Vec::new();
+        for recording in recordings {
+            let Recording { snapshot, cut, .. } = recording;
+            match self.store.build_part(&self.me, recording) {
+                Ok(Some(part)) => parts.push(part),
+                // It stays open, and is tried again after the next start.
+                Ok(None) => tracing::warn!(%snapshot, %cut, "no part: its state is not written"),
+                Err(error) if error.is_fatal() => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%snapshot, cut = cut.0, %error, "no part: it stays open")
+                }
+            }
+        }
+        Ok(parts)
+    }
+}

@@ -1,0 +1,136 @@
+//! What the committer leaves to the recorder. Sealed states are large: where the disk is slower than they are sealed,
+//! turns wait for it before memory is full of them.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+
+use tokio::runtime::Handle as Runtime;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::process::recording::Recording;
+use crate::process::registers::Sealed;
+
+/// What is to be written, in the order in which it happened.
+pub(in crate::node) enum Work {
+    /// A state that was sealed, and the room that it takes.
+    Sealed(Sealed, OwnedSemaphorePermit),
+    /// A recording whose channels are all closed.
+    Finished(Recording),
+    /// Full stretches of the index by account.
+    Stretches,
+}
+
+/// The entrance.
+pub(in crate::node) struct RecorderQueue {
+    work: Sender<Work>,
+    cells_max: u32,
+    room: Arc<Semaphore>,
+    runtime: Runtime,
+}
+
+impl RecorderQueue {
+    /// With room for this many cells of sealed states. Recordings are small, and bounded by the process.
+    pub(in crate::node) fn new(cells_max: u32, runtime: Runtime) -> (Self, Receiver<Work>) {
+        let (work, queue) = mpsc::channel();
+        let room = usize::try_from(cells_max).unwrap_or(Semaphore::MAX_PERMITS);
+        let backlog = Self {
+            work,
+            cells_max,
+            room: Arc::new(Semaphore::new(room)),
+            runtime,
+        };
+        (backlog, queue)
+    }
+
+    /// Leaves a sealed state to be written, once there is room for it; blocks until then. One that is larger than all
+    /// the room has it for itself.
+    pub(in crate::node) fn push_sealed(&self, sealed: Sealed) {
+        let cells = u32::try_from(sealed.cells.len() + 1).unwrap_or(self.cells_max);
+        let room = Arc::clone(&self.room).acquire_many_owned(cells.min(self.cells_max));
+        let room = self.runtime.block_on(room);
+        let room = room.expect("the room is never closed");
+        self.push(Work::Sealed(sealed, room));
+    }
+
+    /// Leaves a recording to be stored as a part.
+    pub(in crate::node) fn push_finished(&self, recording: Recording) {
+        self.push(Work::Finished(recording));
+    }
+
+    /// Leaves the full stretches of the index to be written.
+    pub(in crate::node) fn push_stretches(&self) {
+        self.push(Work::Stretches);
+    }
+
+    // The recorder outlives whoever pushes unless it has failed, and then the node is going down.
+    fn push(&self, work: Work) {
+        let _gone = self.work.send(work);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::process::cell::{Cell, CellChanges};
+    use crate::process::clock::Hlc;
+    use crate::process::ids::AccountId;
+    use crate::process::registers::Registers;
+
+    const SHORT: Duration = Duration::from_millis(100);
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn sealed(cells: usize) -> Sealed {
+        let account = AccountId::parse("a").expect("a valid id");
+        let cell = Cell::Account {
+            account,
+            balance: 1,
+        };
+        Sealed {
+            snapshot: None,
+            time: Hlc::default(),
+            registers: Registers::default(),
+            accounts: 1,
+            balance_total: 1,
+            cells: CellChanges::of(vec![vec![cell; cells]]),
+        }
+    }
+
+    // Without this, sealed states pile up in memory while the recorder is busy.
+    #[test]
+    fn what_is_sealed_waits_for_room_and_goes_on_when_there_is() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.expect("a runtime");
+        let (backlog, queue) = RecorderQueue::new(10, runtime.handle().clone());
+        let (pushed, pushes) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            for cells in [4, 4, 4, 99] {
+                backlog.push_sealed(sealed(cells));
+                pushed.send(cells).expect("the test listens");
+            }
+        });
+        for _ in 0..2 {
+            assert_eq!(pushes.recv_timeout(LONG), Ok(4));
+        }
+        assert!(pushes.recv_timeout(SHORT).is_err(), "there is no room");
+        drop(queue.recv().expect("work waits"));
+        assert_eq!(pushes.recv_timeout(LONG), Ok(4));
+        assert!(pushes.recv_timeout(SHORT).is_err(), "it needs all the room");
+        drop((queue.recv(), queue.recv()));
+        assert_eq!(pushes.recv_timeout(LONG), Ok(99));
+        drop(queue);
+        thread.join().expect("it has ended");
+    }
+
+    // Without this, a recorder that has failed would keep the committer, and the node, from ending.
+    #[test]
+    fn nobody_waits_for_a_recorder_that_is_gone() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.expect("a runtime");
+        let (backlog, queue) = RecorderQueue::new(3, runtime.handle().clone());
+        backlog.push_sealed(sealed(9));
+        drop(queue);
+        backlog.push_sealed(sealed(9));
+    }
+}

@@ -1,0 +1,61 @@
+//! Whether the wall clock can be believed: one that has just leapt may leap back, and what was deleted for its age by then
+//! would be gone for good.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// By how much the two clocks may part between two looks.
+const PARTED_MAX: Duration = Duration::from_secs(60);
+/// How long it must have gone along with the monotonic clock since.
+const STEADY_FOR: Duration = Duration::from_secs(600);
+
+/// The wall clock, as it was at the last look.
+pub(in crate::node) struct JumpDetector {
+    wall_us: u64,
+    at: Instant,
+    leapt: Option<Instant>,
+}
+
+impl JumpDetector {
+    /// What it shows at the start has to be believed.
+    pub(in crate::node) fn believed(wall_us: u64, at: Instant) -> Self {
+        let leapt = None;
+        Self { wall_us, at, leapt }
+    }
+
+    /// Whether it is steady, given what it shows now.
+    pub(in crate::node) fn is_steady(&mut self, wall_us: u64, at: Instant) -> bool {
+        let passed = u64::try_from((at - self.at).as_micros()).unwrap_or(u64::MAX);
+        let parted = wall_us.abs_diff(self.wall_us.saturating_add(passed));
+        (self.wall_us, self.at) = (wall_us, at);
+        if Duration::from_micros(parted) > PARTED_MAX {
+            let seconds = parted / 1_000_000;
+            tracing::warn!(
+                seconds,
+                "the wall clock has leapt; nothing is deleted for its age for a while"
+            );
+            self.leapt = Some(at);
+        }
+        self.leapt.is_none_or(|leapt| at - leapt >= STEADY_FOR)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_leaps_is_believed_after_a_while() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let us = |seconds: u64| (1_000_000 + seconds) * 1_000_000;
+        let mut clock = JumpDetector::believed(us(0), start);
+        assert!(clock.is_steady(us(1), at(1)));
+        assert!(clock.is_steady(us(1000), at(1000)), "a look may come late");
+        assert!(!clock.is_steady(us(90_000), at(1001)));
+        assert!(!clock.is_steady(us(1002), at(1002)), "and back");
+        assert!(!clock.is_steady(us(1500), at(1500)));
+        assert!(clock.is_steady(us(1602), at(1602)));
+    }
+}

@@ -1,0 +1,64 @@
+//! Measuring the disk space of the store at intervals: the one place that does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::disk_space::DiskSpace;
+use super::metrics::Metrics;
+use crate::config::show_size;
+use crate::node::background::memory;
+use crate::node::snapshots::parts::Parts;
+
+/// Between two looks at the file system.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Keeps the room and the figures of the store up to date; nobody else looks.
+pub(in crate::node) async fn watch(
+    parts: Parts,
+    metrics: Arc<Metrics>,
+    room: watch::Sender<DiskSpace>,
+) {
+    let mut looks = interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_short = false;
+    loop {
+        looks.tick().await;
+        memory::give_back();
+        let measured = parts.blocking(|store| match store.usage() {
+            Err(error) if error.is_shortage() => Ok(Err(error)),
+            measured => measured.map(Ok),
+        });
+        let usage = match measured.await {
+            Ok(Ok(usage)) => usage,
+            // To measure opens a directory. Where nothing can be opened the figures of before have to do: the files
+            // of the store are open, and what is asked of them goes on.
+            Ok(Err(error)) => {
+                if !std::mem::replace(&mut is_short, true) {
+                    tracing::warn!(%error, "the room is not known; it counts as before");
+                }
+                continue;
+            }
+            // A store that cannot be measured has failed, and that is reported already.
+            Err(_) => return std::future::pending().await,
+        };
+        if std::mem::take(&mut is_short) {
+            tracing::info!("the room is known again");
+        }
+        metrics.measured(&usage);
+        metrics.unreadable(parts.store.unreadable());
+        let before = *room.borrow();
+        let now = DiskSpace {
+            free: usage.free,
+            ..before
+        };
+        room.send_replace(now);
+        match (before.for_clients(), now.for_clients()) {
+            (Ok(()), Err(why)) => tracing::warn!("{why}"),
+            (Err(_), Ok(())) => tracing::info!(free = show_size(now.free), "there is room again"),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Figures for Prometheus.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+use super::wall::micros_as_seconds;
+use crate::process::ids::ProcessId;
+use crate::process::record::Turn;
+use crate::store::{Unreadable, Usage};
+
+const READY: &str = "ready";
+const READY_HELP: &str = "1 where the node does its work, as /readyz says, else 0";
+
+type Labels = Vec<(String, String)>;
+
+/// The figures of one node.
+pub(in crate::node) struct Metrics {
+    registry: Registry,
+    turns: Counter,
+    records: Counter,
+    position: Gauge,
+    commit_seconds: Histogram,
+    free_bytes: Gauge,
+    disk_bytes: Gauge,
+    blob_files: Gauge,
+    ready: Gauge,
+    channels_stopped: Gauge,
+    unreadable_revisions: Gauge,
+    unreadable_blocks: Gauge,
+    clock_skew_seconds: Family<Labels, Gauge<f64, AtomicU64>>,
+    dated_ahead_seconds: Family<Labels, Gauge<f64, AtomicU64>>,
+    pub(in crate::node) snapshots_complete: Counter,
+    pub(in crate::node) snapshots_partial: Counter,
+    pub(in crate::node) snapshot_seconds: Histogram,
+}
+
+impl Metrics {
+    pub(in crate::node) fn new() -> Self {
+        let metrics = Self {
+            registry: Registry::with_prefix("snapledger"),
+            turns: Counter::default(),
+            records: Counter::default(),
+            position: Gauge::default(),
+            commit_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
+            free_bytes: Gauge::default(),
+            disk_bytes: Gauge::default(),
+            blob_files: Gauge::default(),
+            ready: Gauge::default(),
+            channels_stopped: Gauge::default(),
+            unreadable_revisions: Gauge::default(),
+            unreadable_blocks: Gauge::default(),
+            clock_skew_seconds: Family::default(),
+            dated_ahead_seconds: Family::default(),
+            snapshots_complete: Counter::default(),
+            snapshots_partial: Counter::default(),
+            snapshot_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
+        };
+        metrics.registered()
+    }
+
+    fn registered(mut self) -> Self {
+        let registry = &mut self.registry;
+        registry.register("turns", "Turns made durable", self.turns.clone());
+        registry.register("records", "Records made durable", self.records.clone());
+        registry.register(
+            "journal_position",
+            "Newest durable position",
+            self.position.clone(),
+        );
+        registry.register(
+            "commit_seconds",
+            "Time to make one turn durable",
+            self.commit_seconds.clone(),
+        );
+        registry.register(
+            "store_free_bytes",
+            "Free on the file system of the store; under store.free_space_min new work is refused",
+            self.free_bytes.clone(),
+        );
+        registry.register(
+            "store_disk_bytes",
+            "Taken on disk by the files of the store",
+            self.disk_bytes.clone(),
+        );
+        registry.register(
+            "store_blob_files",
+            "Files outside of the log, which no sync reaches; anything but 0 is a warning",
+            self.blob_files.clone(),
+        );
+        registry.register(READY, READY_HELP, self.ready.clone());
+        registry.register(
+            "channels_stopped",
+            "Channels of this process that are stopped until an operator decides",
+            self.channels_stopped.clone(),
+        );
+        registry.register(
+            "history_damaged_revisions",
+            "Revisions in the history that cannot be read here; anything but 0 is a warning",
+            self.unreadable_revisions.clone(),
+        );
+        registry.register(
+            "history_damaged_blocks",
+            "Blocks of revisions of which not even the list can be read; no chunks are deleted",
+            self.unreadable_blocks.clone(),
+        );
+        self.register_clocks();
+        let registry = &mut self.registry;
+        registry.register(
+            "snapshots_complete",
+            "Snapshots started here and published complete",
+            self.snapshots_complete.clone(),
+        );
+        registry.register(
+            "snapshots_partial",
+            "Revisions of snapshots started here and published partial",
+            self.snapshots_partial.clone(),
+        );
+        registry.register(
+            "snapshot_seconds",
+            "From start to complete of snapshots started here",
+            self.snapshot_seconds.clone(),
+        );
+        self
+    }
+
+    fn register_clocks(&mut self) {
+        let clocks = [
+            (
+                "clock_skew_seconds",
+                "How far the wall clock of a process is ahead of the one that labels turns here",
+                &self.clock_skew_seconds,
+            ),
+            (
+                "dated_ahead_seconds",
+                "How far the time of the newest turn of a process is ahead of the clock here",
+                &self.dated_ahead_seconds,
+            ),
+        ];
+        for (name, help, figures) in clocks {
+            self.registry.register(name, help, figures.clone());
+        }
+    }
+
+    /// Takes down what of the history cannot be read.
+    pub(in crate::node) fn unreadable(&self, unreadable: Unreadable) {
+        let Unreadable { revisions, blocks } = unreadable;
+        let gauges = [
+            (&self.unreadable_revisions, revisions),
+            (&self.unreadable_blocks, blocks),
+        ];
+        for (gauge, figure) in gauges {
+            gauge.set(i64::try_from(figure).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Counts a turn that has become durable.
+    pub(in crate::node) fn committed(&self, turn: &Turn, took: Duration) {
+        self.turns.inc();
+        self.records.inc_by(turn.records.len() as u64);
+        self.position
+            .set(i64::try_from(turn.position.0).unwrap_or(i64::MAX));
+        self.commit_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Takes down how far the wall clock of a process is ahead, microseconds.
+    pub(super) fn skewed(&self, process: &ProcessId, skew_us: i64) {
+        let labels = vec![("process".to_owned(), process.to_string())];
+        let seconds = micros_as_seconds(skew_us);
+        self.clock_skew_seconds.get_or_create(&labels).set(seconds);
+    }
+
+    /// Takes down how far the newest turn of a process is dated ahead, microseconds.
+    pub(in crate::node) fn dated_ahead(&self, process: &ProcessId, ahead_us: u64) {
+        let labels = vec![("process".to_owned(), process.to_string())];
+        let seconds = Duration::from_micros(ahead_us).as_secs_f64();
+        self.dated_ahead_seconds.get_or_create(&labels).set(seconds);
+    }
+
+    /// Takes down what the store takes and has left.
+    pub(in crate::node) fn measured(&self, usage: &Usage) {
+        let gauges = [
+            (&self.free_bytes, usage.free),
+            (&self.disk_bytes, usage.disk),
+            (&self.blob_files, usage.blobs),
+        ];
+        for (gauge, figure) in gauges {
+            gauge.set(i64::try_from(figure).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// All figures in the text format of Prometheus, with how the node is now.
+    pub(in crate::node) fn text(&self, is_ready: bool, stopped: usize) -> String {
+        self.ready.set(is_ready.into());
+        self.channels_stopped
+            .set(i64::try_from(stopped).unwrap_or(i64::MAX));
+        encoded(&self.registry)
+    }
+}
+
+/// The figures of a node that waits for so many peers to tell their ids: others would be wrong before its store is open.
+pub(in crate::node) fn of_waiting(peers: usize) -> String {
+    let mut registry = Registry::with_prefix("snapledger");
+    registry.register(READY, READY_HELP, Gauge::<i64>::default());
+    let waited_for = Gauge::<i64>::default();
+    waited_for.set(i64::try_from(peers).unwrap_or(i64::MAX));
+    registry.register(
+        "peers_unknown",
+        "Peers of which only the address is known: the node waits for their ids",
+        waited_for,
+    );
+    encoded(&registry)
+}
+
+fn encoded(registry: &Registry) -> String {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, registry)
+        .expect("a string takes all that is written to it");
+    text
+}

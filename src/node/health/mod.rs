@@ -1,0 +1,10 @@
+//! What a node watches in its surroundings: clocks, disk space, a hanging disk, failures; and its metrics.
+
+pub(super) mod clock_jump;
+pub(super) mod clock_watch;
+pub(super) mod disk_space;
+pub(super) mod disk_space_watch;
+pub(super) mod failures;
+pub(super) mod metrics;
+pub(super) mod wall;
+pub(super) mod watchdog;

@@ -1,0 +1,335 @@
+//! Learns the ids of peers of which only the address is known, before the node itself starts.
+//!
+//! All nodes of a cluster may be started this way at once, so a node that asks also answers: `greeter.rs`. A peer that
+//! was met before need not answer: its id is in the store (`store/addresses.rs`).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+use tonic::Code;
+use tonic::transport::Endpoint;
+
+use crate::config::{Member, Transport, reachable};
+use crate::node::health::metrics::of_waiting;
+use crate::process::ids::{Malformed, ProcessId};
+use crate::proto::snapledger::peer_service_client::PeerServiceClient;
+use crate::proto::snapledger::{Greeting, Identity};
+use crate::store::{Addresses, MetProcess};
+
+const ATTEMPT_MAX: Duration = Duration::from_secs(2);
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+const REPORT_EVERY: Duration = Duration::from_secs(5);
+
+/// Why the ids could not be learnt.
+#[derive(Debug, thiserror::Error)]
+pub enum DiscoverError {
+    /// An address that makes no URI.
+    #[error("--peers: {address} is no address to connect to; write host:port")]
+    Address {
+        /// As it was given.
+        address: String,
+    },
+    /// The peer belongs to another cluster.
+    #[error(
+        "{address} belongs to cluster {theirs}, this node to {ours}; \
+         give every node the same --cluster-name or correct --peers"
+    )]
+    OtherCluster {
+        /// The peer's address.
+        address: String,
+        /// Its cluster.
+        theirs: String,
+        /// The own cluster.
+        ours: String,
+    },
+    /// The peer's id is taken.
+    #[error(
+        "{address} says it is process {id}, which is {taken_by} already; \
+         give each process an id of its own and each peer one address"
+    )]
+    DuplicateId {
+        /// The peer's address.
+        address: String,
+        /// The id.
+        id: ProcessId,
+        /// Who else has it.
+        taken_by: String,
+    },
+    /// The peer is not the one that was met there.
+    #[error(
+        "{address} says it is process {id}, and this node has met process {met} there; \
+         correct --peers, or, where {id} has moved there, give it as {id}={address}"
+    )]
+    OtherProcess {
+        /// The peer's address.
+        address: String,
+        /// Its id.
+        id: ProcessId,
+        /// The id that is remembered.
+        met: ProcessId,
+    },
+    /// The peer's id is none.
+    #[error("{address} gives no valid id: {source}")]
+    Malformed {
+        /// The peer's address.
+        address: String,
+        /// What is wrong with it.
+        source: Malformed,
+    },
+    /// The peer refuses to be greeted.
+    #[error("{address} refuses to be greeted: {reason}")]
+    Refused {
+        /// The peer's address.
+        address: String,
+        /// Its sentence.
+        reason: String,
+    },
+}
+
+/// The node that asks.
+#[derive(Debug, Clone)]
+pub struct AskingNode {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The own process and its addresses.
+    pub me: Member,
+    /// The ids that are taken already, the own one included.
+    pub known: Vec<ProcessId>,
+}
+
+impl AskingNode {
+    // Store and boot stay empty: the store is opened only when the configuration is whole.
+    fn greeting(&self) -> Greeting {
+        Greeting {
+            identity: Some(Identity {
+                cluster: self.cluster.clone(),
+                process: self.me.id.as_str().to_owned(),
+                store_uuid: Vec::new(),
+                boot: 0,
+                run: 0,
+            }),
+            grpc: self.me.grpc.clone(),
+            rest: self.me.rest.clone().unwrap_or_default(),
+            logical_clock: 0,
+            revisions: 0,
+            pins: 0,
+            settled: 0,
+            stopped: Vec::new(),
+            leaving: false,
+            // Its clock is compared when the store is open.
+            wall_us: 0,
+            believed_us: 0,
+        }
+    }
+}
+
+/// The search for the members behind addresses.
+pub struct Discovery {
+    asker: AskingNode,
+    strangers: Vec<String>,
+    remembered: Addresses,
+    unanswered: watch::Sender<BTreeMap<String, String>>,
+}
+
+/// The addresses that have not told their ids, each with the reason.
+#[derive(Clone)]
+pub struct UnansweredAddresses(watch::Receiver<BTreeMap<String, String>>);
+
+impl UnansweredAddresses {
+    /// The figures of the node meanwhile, in the text format of Prometheus.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        of_waiting(self.0.borrow().len())
+    }
+
+    /// What is waited for, and what can be done.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let unanswered = self.0.borrow();
+        let told = unanswered
+            .iter()
+            .map(|(address, reason)| format!("{address} ({reason})"));
+        let told: Vec<String> = told.collect();
+        format!(
+            "this node does not know yet which process is at {}; start it, or give its id: --peers ID=ADDRESS",
+            told.join(", ")
+        )
+    }
+}
+
+impl Discovery {
+    /// Nobody is asked yet.
+    #[must_use]
+    pub fn new(asker: AskingNode, strangers: Vec<String>, remembered: Addresses) -> Self {
+        let not_asked = |address: &String| (address.clone(), "not asked yet".to_owned());
+        let unanswered = strangers.iter().map(not_asked).collect();
+        Self {
+            asker,
+            strangers,
+            remembered,
+            unanswered: watch::Sender::new(unanswered),
+        }
+    }
+
+    /// What peers are answered meanwhile.
+    #[must_use]
+    pub fn greeting(&self) -> Greeting {
+        self.asker.greeting()
+    }
+
+    /// What is waited for.
+    #[must_use]
+    pub fn unanswered(&self) -> UnansweredAddresses {
+        UnansweredAddresses(self.unanswered.subscribe())
+    }
+
+    /// The members. Waits, with back-off, until each has answered; a peer that was met before is asked once.
+    ///
+    /// # Errors
+    /// [`DiscoverError`] for what waiting cannot mend.
+    pub async fn run(self) -> Result<Vec<Member>, DiscoverError> {
+        let mut asking = JoinSet::new();
+        for address in &self.strangers {
+            let question = Probe {
+                asker: self.asker.clone(),
+                address: address.clone(),
+                met: self.remembered.get(address).cloned(),
+                unanswered: self.unanswered.clone(),
+            };
+            asking.spawn(question.ask());
+        }
+        let mut learnt: Vec<Member> = Vec::new();
+        while let Some(asked) = asking.join_next().await {
+            let member = asked.expect("asking does not panic and is not aborted")?;
+            check_new(&self.asker, &learnt, &member)?;
+            learnt.push(member);
+        }
+        Ok(learnt)
+    }
+}
+
+/// What is to be remembered of members that were learnt.
+#[must_use]
+pub fn addresses(learnt: &[Member]) -> Addresses {
+    let mut addresses = Addresses::default();
+    for member in learnt {
+        let met = MetProcess {
+            process: member.id.clone(),
+            rest: member.rest.clone(),
+        };
+        addresses.insert(member.grpc.clone(), met);
+    }
+    addresses
+}
+
+fn check_new(asker: &AskingNode, learnt: &[Member], member: &Member) -> Result<(), DiscoverError> {
+    let taken_by = if member.id == asker.me.id {
+        "this process".to_owned()
+    } else if asker.known.contains(&member.id) {
+        "named in --peers".to_owned()
+    } else if let Some(other) = learnt.iter().find(|other| other.id == member.id) {
+        format!("at {}", other.grpc)
+    } else {
+        return Ok(());
+    };
+    Err(DiscoverError::DuplicateId {
+        address: member.grpc.clone(),
+        id: member.id.clone(),
+        taken_by,
+    })
+}
+
+/// What is asked at one address.
+struct Probe {
+    asker: AskingNode,
+    address: String,
+    /// The process that was met there.
+    met: Option<MetProcess>,
+    unanswered: watch::Sender<BTreeMap<String, String>>,
+}
+
+impl Probe {
+    /// Greets until there is an answer, or once where it can be told without one.
+    async fn ask(self) -> Result<Member, DiscoverError> {
+        let address = &self.address;
+        let Ok(endpoint) = Endpoint::from_shared(format!("http://{address}")) else {
+            let address = address.clone();
+            return Err(DiscoverError::Address { address });
+        };
+        let channel = endpoint.connect_timeout(ATTEMPT_MAX).connect_lazy();
+        let mut client = PeerServiceClient::new(channel);
+        let mut pause = PAUSE_MIN;
+        let mut reported: Option<Instant> = None;
+        loop {
+            let answer = timeout(ATTEMPT_MAX, client.greet(self.asker.greeting())).await;
+            let reason = match answer {
+                Ok(Ok(greeting)) => return self.answered(greeting.into_inner()),
+                Ok(Err(status)) if status.code() == Code::FailedPrecondition => {
+                    return Err(DiscoverError::Refused {
+                        address: address.clone(),
+                        reason: status.message().to_owned(),
+                    });
+                }
+                Ok(Err(status)) => status.message().to_owned(),
+                Err(_elapsed) => "no answer".to_owned(),
+            };
+            if let Some(met) = self.met.clone() {
+                tracing::info!(peer = %met.process, %address, %reason, "peer does not answer; its id is known from before");
+                return Ok(self.member(met));
+            }
+            if reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
+                tracing::info!(%address, %reason, "waiting for a peer to tell its id");
+                reported = Some(Instant::now());
+            }
+            self.unanswered
+                .send_modify(|waiting| drop(waiting.insert(address.clone(), reason)));
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    fn answered(self, greeting: Greeting) -> Result<Member, DiscoverError> {
+        let address = self.address.clone();
+        let identity = greeting.identity.unwrap_or_default();
+        if identity.cluster != self.asker.cluster {
+            return Err(DiscoverError::OtherCluster {
+                address,
+                theirs: identity.cluster,
+                ours: self.asker.cluster,
+            });
+        }
+        let id = match ProcessId::parse(&identity.process) {
+            Ok(id) => id,
+            Err(source) => return Err(DiscoverError::Malformed { address, source }),
+        };
+        match &self.met {
+            Some(met) if met.process != id => {
+                let met = met.process.clone();
+                return Err(DiscoverError::OtherProcess { address, id, met });
+            }
+            _ => tracing::info!(peer = %id, %address, "learnt the id of a peer"),
+        }
+        let rest = Some(greeting.rest).filter(|rest| !rest.is_empty());
+        let rest = rest.map(|rest| reachable(&rest, &address));
+        Ok(self.member(MetProcess { process: id, rest }))
+    }
+
+    fn member(self, met: MetProcess) -> Member {
+        self.unanswered
+            .send_modify(|waiting| drop(waiting.remove(&self.address)));
+        Member {
+            id: met.process,
+            grpc: self.address,
+            rest: met.rest,
+            transport: Transport::Native,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "discover_tests.rs"]
+mod tests;

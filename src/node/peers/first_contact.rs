@@ -1,0 +1,74 @@
+//! Keys wait for the first meeting. The newest stamp of a key wins, and a process that began anew gives stamps from the
+//! beginning again until it has met its peers: a key that it wrote before would lose against an older write, and the client
+//! that was told of success would never see it. So a write waits until every live peer was met, which moves the clock past
+//! theirs. A peer that does not answer is not waited for: no key could be written while one is down.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::node::error::Unavailable;
+use crate::node::handle::Handle;
+use crate::process::ids::{ChannelId, ProcessId};
+use crate::process::input::{Input, Operation};
+use crate::transport::link::LinkState;
+
+/// How long a write waits.
+const MEET_MAX: Duration = Duration::from_secs(5);
+/// How often it looks whether it may go on.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+impl Handle {
+    /// Waits, where keys are written, until this process has met its live peers.
+    ///
+    /// # Errors
+    /// [`Unavailable::NotYet`]: one of them refuses it, or has not been met for long.
+    pub(in crate::node) async fn meet_before(&self, inputs: &[Input]) -> Result<(), Unavailable> {
+        let meetings = &self.shared.meetings;
+        // Nearly always so, and asked for every operation.
+        if meetings.is_acquainted() || !inputs.iter().any(writes_a_key) {
+            return Ok(());
+        }
+        let until = Instant::now() + MEET_MAX;
+        loop {
+            let mut strangers = meetings.strangers();
+            strangers.retain(|peer| !self.shared.peers.is_gone(peer));
+            let Some(peer) = strangers.first() else {
+                return Ok(());
+            };
+            let refused = strangers.iter().find_map(|peer| self.refused_by(peer));
+            let late = || {
+                format!(
+                    "process {peer:?} was not met within {} s",
+                    MEET_MAX.as_secs()
+                )
+            };
+            if let Some(why) = refused.or_else(|| (Instant::now() >= until).then(late)) {
+                let sentence = format!(
+                    "this process has begun anew, and a key that it writes now could lose against an older write: {why}"
+                );
+                return Err(Unavailable::NotYet(sentence));
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    // Why a channel with a peer is stopped.
+    fn refused_by(&self, peer: &ProcessId) -> Option<String> {
+        let me = &self.config().me;
+        [(me, peer), (peer, me)].into_iter().find_map(|(from, to)| {
+            let (from, to) = (from.clone(), to.clone());
+            match self.link(&ChannelId { from, to }) {
+                LinkState::Stopped(why) => Some(why),
+                _ => None,
+            }
+        })
+    }
+}
+
+fn writes_a_key(input: &Input) -> bool {
+    let Input::Operation { operation, .. } = input else {
+        return false;
+    };
+    matches!(operation, Operation::Put { .. })
+}

@@ -1,0 +1,141 @@
+//! What one outgoing channel may send: the window of the channel behind a lock, and the thread that reads the journal for it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::sync::watch;
+
+use crate::channel::window::{JournalReading, Window, WindowLimits};
+use crate::channel::{Closed, Envelope};
+use crate::node::health::failures::Failures;
+use crate::process::channel::{ChannelDigest, Outgoing};
+use crate::process::ids::{Lsn, ProcessId, Seq};
+use crate::store::{Store, StoreError};
+use crate::transport::Backlog;
+
+/// The durable messages of one outgoing channel.
+pub(in crate::node) struct Outbox {
+    to: ProcessId,
+    store: Arc<Store>,
+    failures: Failures,
+    newest: watch::Sender<Seq>,
+    window: Mutex<Window>,
+    /// One at a time reads the journal: a channel that is tried again and again must not use up the threads.
+    reading: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// Dropped with the task that waits for what is read.
+type Asker = Weak<()>;
+
+impl Outbox {
+    /// The outbox of a channel as the process knows it after a restart.
+    pub(in crate::node) fn new(
+        to: ProcessId,
+        store: Arc<Store>,
+        failures: Failures,
+        channel: Outgoing,
+    ) -> Self {
+        let (newest, _) = watch::channel(channel.sent.sequence);
+        let window = Window::new(to.clone(), channel, WindowLimits::default());
+        Self {
+            to,
+            store,
+            failures,
+            newest,
+            window: Mutex::new(window),
+            reading: Arc::default(),
+        }
+    }
+
+    /// Lets a message out that is durable in the turn at `position`.
+    pub(in crate::node) fn push(&self, envelope: Envelope, position: Lsn) {
+        let seq = envelope.seq;
+        self.window().push(envelope, position);
+        self.newest.send_replace(seq);
+    }
+
+    /// Forgets what is durable at the receiver.
+    pub(in crate::node) fn acknowledge(&self, seq: Seq) {
+        self.window().acknowledge(seq);
+    }
+
+    fn window(&self) -> MutexGuard<'_, Window> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn journaled(&self, after: Seq, asker: &Asker) -> Result<Vec<Envelope>, StoreError> {
+        let reading = self.window().read(after);
+        self.run(reading, asker)
+    }
+
+    fn counted(&self, seq: Seq, asker: &Asker) -> Result<ChannelDigest, StoreError> {
+        let known = self.window().digest(seq);
+        known.or_else(|reading| self.run(reading, asker))
+    }
+
+    fn run<R: JournalReading>(&self, reading: R, asker: &Asker) -> Result<R::Output, StoreError> {
+        let turns = self.store.turns(reading.start());
+        reading.run(turns, |place| {
+            self.window().keep(place);
+            asker.strong_count() > 0
+        })
+    }
+
+    // A store that has failed ends the node. What is damaged stops this channel, which says so, and the rest goes on.
+    fn closed(&self, error: StoreError) -> Closed {
+        let sentence = format!("what goes to {} cannot be read: {error}", self.to);
+        if error.is_fatal() {
+            self.failures.report("outbox", error);
+            return Closed::Broken(sentence);
+        }
+        Closed::Stopped(sentence)
+    }
+}
+
+// Reads the journal, one at a time, also where the result of the reading before is no longer awaited: that one ends soon.
+async fn from_journal<T: Send + 'static>(
+    outbox: &Arc<Outbox>,
+    read: impl FnOnce(&Outbox, &Asker) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Closed> {
+    let turn = Arc::clone(&outbox.reading).lock_owned().await;
+    let asking = Arc::new(());
+    let asker = Arc::downgrade(&asking);
+    let reader = Arc::clone(outbox);
+    let read = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        read(&reader, &asker)
+    });
+    let read = read.await;
+    drop(asking);
+    let read = read.map_err(|error| Closed::Broken(error.to_string()))?;
+    read.map_err(|error| outbox.closed(error))
+}
+
+impl Backlog for Arc<Outbox> {
+    fn newest(&self) -> watch::Receiver<Seq> {
+        self.newest.subscribe()
+    }
+
+    fn acknowledged(&self) -> Seq {
+        self.window().channel().acknowledged
+    }
+
+    fn sent(&self) -> ChannelDigest {
+        self.window().channel().digest()
+    }
+
+    async fn sent_by(&self, seq: Seq) -> Result<ChannelDigest, Closed> {
+        from_journal(self, move |outbox, asker| outbox.counted(seq, asker)).await
+    }
+
+    async fn read(&self, after: Seq) -> Result<Vec<Envelope>, Closed> {
+        let recent = self.window().recent(after);
+        if let Some(messages) = recent {
+            return Ok(messages);
+        }
+        from_journal(self, move |outbox, asker| outbox.journaled(after, asker)).await
+    }
+}
+
+#[cfg(test)]
+#[path = "outbox_tests.rs"]
+mod tests;

@@ -1,0 +1,245 @@
+//! A pin holds at every node: the word of the greatest rank, stamp and process, counts everywhere.
+//!
+//! A word is told to every live peer before it is answered. A peer that knows one of greater rank says so, and the word is given
+//! anew under a stamp greater than that. It is answered when a majority of those that are alive has it for the newest: a later
+//! word, wherever it is given, meets one of them, and outranks it. So the word that was answered last stands, whatever the clocks
+//! of the nodes show.
+//!
+//! A node that was away pulls what it missed, as it does with the history: every greeting says how many words on pins have come
+//! to a peer. It hears of them before it deletes anything; what it had deleted before comes back from a node that has it.
+
+use std::cmp::Ordering as Order;
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
+use tokio_stream::StreamExt as _;
+use tonic::transport::Channel;
+
+use crate::node::error::Unavailable;
+use crate::node::handle::Handle;
+use crate::node::snapshots::collector::{Collector, HeardWords};
+use crate::node::snapshots::parts::{Parts, Unfetched};
+use crate::process::clock::Hlc;
+use crate::process::ids::{ProcessId, SnapshotId};
+use crate::proto::snapledger::ListedPin;
+use crate::store::Pin;
+
+/// Peers say in every greeting how many words have come to them.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// After a list could not be had.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// How long live peers may take to hear of a word.
+const TELL_MAX: Duration = Duration::from_secs(1);
+/// The same of the others, once a majority has.
+const TELL_MORE_MAX: Duration = Duration::from_millis(200);
+/// How often a word is given anew where others say the contrary at the same time.
+const ROUNDS_MAX: u32 = 16;
+
+impl Collector {
+    /// Takes note of what a peer knows of pins, for ever.
+    pub(in crate::node) async fn follow_pins(&self, peer: &ProcessId) {
+        let Some(connection) = self.peers.connection(peer) else {
+            return;
+        };
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            let Some(view) = self.peers.view(peer) else {
+                return;
+            };
+            if self.heard().get(peer) == Some(&view.pins) || !self.peers.is_up(peer) {
+                continue;
+            }
+            match self.hear(&connection, view.pins.1).await {
+                Ok(()) => _ = self.heard().insert(peer.clone(), view.pins),
+                Err(error) => {
+                    tracing::debug!(%peer, %error, "its pins could not be heard");
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Whether every word on pins is known here that can be: nobody else answers.
+    pub(in crate::node) fn knows_pins(&self) -> bool {
+        let heard = self.heard().clone();
+        let mut processes = self.config.topology.processes();
+        processes.all(|process| {
+            let is_peer = *process != self.config.me && self.peers.connection(process).is_some();
+            if !is_peer || self.peers.is_gone(process) {
+                return true;
+            }
+            let view = self.peers.view(process);
+            let said = view.map(|view| view.pins);
+            self.peers.is_up(process) && said.as_ref() == heard.get(process)
+        })
+    }
+
+    async fn hear(&self, connection: &Channel, count: u64) -> Result<(), Unfetched> {
+        // A program that knows of no pins says so by their number.
+        if count == 0 {
+            return Ok(());
+        }
+        let mut listed = self.parts.list_pins(connection.clone(), None).await?;
+        let mut pins = Vec::new();
+        while let Some(pin) = listed.next().await.transpose()? {
+            pins.extend(read(&pin));
+        }
+        Ok(self.note(pins).await?)
+    }
+
+    async fn note(&self, pins: Vec<(SnapshotId, Pin)>) -> Result<(), Unavailable> {
+        let wanted = self.parts.blocking(move |store| store.note_pins(pins));
+        if !wanted.await?.is_empty() {
+            // A node that has it has listed it long ago.
+            self.revived.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Takes note of a word that a peer tells, durably; says what is the newest one on that snapshot then.
+    pub(in crate::node) async fn note_word(
+        &self,
+        word: &ListedPin,
+    ) -> Result<Vec<(SnapshotId, Pin)>, Unavailable> {
+        let Some((snapshot, pin)) = read(word) else {
+            return Ok(Vec::new());
+        };
+        self.note(vec![(snapshot.clone(), pin)]).await?;
+        let newest = self.parts.store.pin_of(&snapshot);
+        Ok(newest.map(|pin| (snapshot, pin)).into_iter().collect())
+    }
+
+    // Tells a word to the live peers, until a majority of them has it for the newest, and for a little longer.
+    async fn spread(&self, snapshot: &SnapshotId, pin: &Pin) -> Acceptance {
+        let mut asked = JoinSet::new();
+        let mut spread = Acceptance::default();
+        for process in self.config.topology.processes() {
+            let Some(connection) = self.peers.connection(process) else {
+                continue;
+            };
+            if *process != self.config.me && self.peers.is_up(process) {
+                let (parts, snapshot, pin) = (self.parts.clone(), snapshot.clone(), pin.clone());
+                let process = process.clone();
+                spread.ignorant.insert(process.clone());
+                asked.spawn(async move {
+                    let newest = tell(&parts, connection, &snapshot, &pin).await;
+                    (process, newest)
+                });
+            }
+        }
+        let live = spread.ignorant.len() + 1;
+        let mut until = Instant::now() + TELL_MAX;
+        while let Ok(Some(answered)) = timeout_at(until, asked.join_next()).await {
+            let Ok((process, Ok(Some(newest)))) = answered else {
+                continue;
+            };
+            match newest.rank().cmp(&pin.rank()) {
+                Order::Equal => _ = spread.ignorant.remove(&process),
+                Order::Greater => spread.outranked = Some(newest),
+                Order::Less => {}
+            }
+            let knowing = live - spread.ignorant.len();
+            if knowing * 2 > live {
+                until = until.min(Instant::now() + TELL_MORE_MAX);
+            }
+        }
+        spread
+    }
+
+    fn heard(&self) -> MutexGuard<'_, HeardWords> {
+        let heard = &self.pins_heard;
+        heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who knows a word.
+#[derive(Default)]
+struct Acceptance {
+    /// The live peers that do not, or have not said so.
+    ignorant: BTreeSet<ProcessId>,
+    /// A word that one of them knows, and that counts more.
+    outranked: Option<Pin>,
+}
+
+// What the peer has for the newest word on that snapshot then.
+async fn tell(
+    parts: &Parts,
+    connection: Channel,
+    told_of: &SnapshotId,
+    pin: &Pin,
+) -> Result<Option<Pin>, Unfetched> {
+    let told = parts.list_pins(connection, Some(pin_to_wire(told_of, pin)));
+    let mut listed = told.await?;
+    // A program that does not know the question lists all of them.
+    while let Some(pin) = listed.next().await.transpose()? {
+        if let Some((snapshot, pin)) = read(&pin)
+            && snapshot == *told_of
+        {
+            return Ok(Some(pin));
+        }
+    }
+    Ok(None)
+}
+
+pub(in crate::node) fn pin_to_wire(snapshot: &SnapshotId, pin: &Pin) -> ListedPin {
+    ListedPin {
+        snapshot_id: snapshot.to_string(),
+        pinned: pin.pinned,
+        time: pin.at.0,
+        process: pin.by.to_string(),
+    }
+}
+
+fn read(listed: &ListedPin) -> Option<(SnapshotId, Pin)> {
+    let pin = Pin {
+        pinned: listed.pinned,
+        // A clock that has run away leaves room for a later word.
+        at: Hlc::default().receive(Hlc(listed.time)),
+        by: ProcessId::parse(&listed.process).ok()?,
+    };
+    Some((SnapshotId::parse(&listed.snapshot_id).ok()?, pin))
+}
+
+impl Handle {
+    /// Pins a snapshot, or takes the pin away: durable here when answered, and known to a majority of the live peers; says
+    /// which of them do not know it yet. They hear of it with the next greeting. `None` where the snapshot is not in this
+    /// history.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn pin(
+        &self,
+        id: &SnapshotId,
+        pinned: bool,
+    ) -> Result<Option<Vec<ProcessId>>, Unavailable> {
+        if self.snapshot(id).await?.is_none() {
+            return Ok(None);
+        }
+        let collector = &self.shared.collector;
+        let mut rounds = 0;
+        loop {
+            let (snapshot, me) = (id.clone(), self.config().me.clone());
+            let now = self.shared.peers.wall().now();
+            let parts = self.parts();
+            let pin = parts.blocking(move |store| store.pin(&snapshot, pinned, &me, now));
+            let Some(pin) = pin.await? else {
+                return Ok(None);
+            };
+            let spread = collector.spread(id, &pin).await;
+            rounds += 1;
+            match spread.outranked {
+                Some(newest) if rounds < ROUNDS_MAX => {
+                    collector.note(vec![(id.clone(), newest)]).await?;
+                }
+                _ => return Ok(Some(spread.ignorant.into_iter().collect())),
+            }
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! What happens to the snapshots that this node assembles, step by step, for whoever watches one.
+//!
+//! Each has a log from the moment this node begins, or goes on, to collect it until it collects no more. A log holds
+//! every event once: it is bounded by the processes, the channels and the revisions of its snapshot, like the global
+//! state itself. Numbers are counted within one life of one node, so ids name the life, too; a published revision is
+//! known by its number everywhere and for ever.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::history::global::GlobalState;
+use crate::history::part::Part;
+use crate::node::health::wall::Clock;
+use crate::process::clock::Hlc;
+use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
+
+/// Something that happened to a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// What a watcher hands back to go on behind it.
+    pub id: String,
+    /// When this node learnt of it, or published it; microseconds since the Unix epoch.
+    pub noted_us: u64,
+    /// What happened.
+    pub what: Happening,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Happening {
+    /// This node began to collect it, or goes on after a restart or in the place of its initiator.
+    Begun {
+        /// Who started the snapshot.
+        initiator: ProcessId,
+        /// The clock of the turn that started it.
+        initiated_at: Hlc,
+    },
+    /// A process has recorded its state.
+    Recorded {
+        /// Which process.
+        process: ProcessId,
+        /// The clock of the turn that recorded it.
+        recorded_at: Hlc,
+    },
+    /// The marker of a channel came: what was in the channel is known.
+    Closed {
+        /// Which channel.
+        channel: ChannelId,
+    },
+    /// The part of a process is here, finished, with all its contents.
+    Collected {
+        /// Which process.
+        process: ProcessId,
+    },
+    /// A revision went into the history.
+    Published {
+        /// Its number.
+        revision: u32,
+    },
+}
+
+impl Happening {
+    /// The id of an event that is the same at every node.
+    pub(super) fn lasting_id(revision: u32) -> String {
+        format!("revision-{revision}")
+    }
+}
+
+/// The logs of all snapshots that are collected here.
+pub(in crate::node) struct Events {
+    /// Tells the lives of nodes apart.
+    life: u64,
+    wall: Arc<Clock>,
+    logs: Mutex<BTreeMap<SnapshotId, Arc<Log>>>,
+}
+
+impl Events {
+    /// Of a node that was just started; no two lives have the same number.
+    pub(in crate::node) fn new(life: u64, wall: Arc<Clock>) -> Self {
+        Self {
+            life,
+            wall,
+            logs: Mutex::default(),
+        }
+    }
+
+    /// A snapshot is collected from now on.
+    pub(in crate::node) fn begin(&self, state: &GlobalState) {
+        let (log, now_us) = (Log::new(self.life), self.wall.wall_us());
+        let begun = Happening::Begun {
+            initiator: state.initiator.clone(),
+            initiated_at: state.initiated_at,
+        };
+        log.note_at(now_us, begun);
+        if state.revision > 0 {
+            log.note_published(state, now_us);
+        }
+        self.logs().insert(state.snapshot.clone(), Arc::new(log));
+    }
+
+    /// Something happened, if it is to a snapshot that is collected here.
+    pub(in crate::node) fn note(&self, snapshot: &SnapshotId, what: Happening) {
+        if let Some(log) = self.log(snapshot) {
+            log.note_at(self.wall.wall_us(), what);
+        }
+    }
+
+    /// A part came, finished or as it is.
+    pub(super) fn note_part(&self, part: &Part) {
+        if let Some(log) = self.log(&part.snapshot) {
+            log.note_part(part, self.wall.wall_us());
+        }
+    }
+
+    /// A revision was published.
+    pub(in crate::node) fn note_published(&self, state: &GlobalState) {
+        if let Some(log) = self.log(&state.snapshot) {
+            log.note_published(state, self.wall.wall_us());
+        }
+    }
+
+    /// Nobody collects this snapshot any more: whoever still waits has the history.
+    pub(in crate::node) fn end(&self, snapshot: &SnapshotId) {
+        if let Some(log) = self.logs().remove(snapshot) {
+            log.end();
+        }
+    }
+
+    pub(in crate::node) fn log(&self, snapshot: &SnapshotId) -> Option<Arc<Log>> {
+        self.logs().get(snapshot).cloned()
+    }
+
+    fn logs(&self) -> MutexGuard<'_, BTreeMap<SnapshotId, Arc<Log>>> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What happened to one snapshot.
+pub(in crate::node) struct Log {
+    life: u64,
+    written: Mutex<Written>,
+    /// How many events there are, and whether there will be no more.
+    length: watch::Sender<(usize, bool)>,
+}
+
+#[derive(Default)]
+struct Written {
+    events: Vec<Event>,
+    known: HashSet<Happening>,
+}
+
+impl Log {
+    fn new(life: u64) -> Self {
+        Self {
+            life,
+            written: Mutex::default(),
+            length: watch::channel((0, false)).0,
+        }
+    }
+
+    /// The place behind the event that a watcher has seen last; the beginning where it is not of this log.
+    pub(super) fn place_behind(&self, seen: Option<&str>) -> usize {
+        let written = self.written();
+        let place = written
+            .events
+            .iter()
+            .position(|event| Some(&*event.id) == seen);
+        place.map_or(0, |place| place + 1)
+    }
+
+    /// The event at a place, and whether a published revision comes behind it.
+    pub(in crate::node) fn at(&self, place: usize) -> Option<(Event, bool)> {
+        let written = self.written();
+        let (event, behind) = written.events.get(place..)?.split_first()?;
+        let published = |event: &Event| matches!(event.what, Happening::Published { .. });
+        Some((event.clone(), behind.iter().any(published)))
+    }
+
+    pub(in crate::node) fn length(&self) -> watch::Receiver<(usize, bool)> {
+        self.length.subscribe()
+    }
+
+    fn note_at(&self, noted_us: u64, what: Happening) {
+        let mut written = self.written();
+        if !written.known.insert(what.clone()) {
+            return;
+        }
+        let number = written.events.len() + 1;
+        let id = match what {
+            Happening::Published { revision } => Happening::lasting_id(revision),
+            _ => format!("{:x}-{number}", self.life),
+        };
+        written.events.push(Event { id, noted_us, what });
+        self.length.send_modify(|(length, _)| *length = number);
+    }
+
+    fn note_part(&self, part: &Part, noted_us: u64) {
+        let process = part.process.clone();
+        let recorded = Happening::Recorded {
+            process: process.clone(),
+            recorded_at: part.state.time,
+        };
+        self.note_at(noted_us, recorded);
+        for channel in &part.channels {
+            let channel = ChannelId {
+                from: channel.from.clone(),
+                to: process.clone(),
+            };
+            self.note_at(noted_us, Happening::Closed { channel });
+        }
+        if part.is_finished() {
+            self.note_at(noted_us, Happening::Collected { process });
+        }
+    }
+
+    // Its time is that of the revision, so that the event is the same whoever tells of it; what is in the revision was here
+    // by then, also where it is only told now that the revision is stored.
+    fn note_published(&self, state: &GlobalState, now_us: u64) {
+        let finished_us = state.finished_at.wall_us();
+        let noted_us = finished_us.min(now_us);
+        for part in state.parts.values() {
+            self.note_part(part, noted_us);
+        }
+        let revision = state.revision;
+        self.note_at(finished_us, Happening::Published { revision });
+    }
+
+    fn end(&self) {
+        self.length.send_modify(|(_, ended)| *ended = true);
+    }
+
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_noted_once_and_a_watcher_goes_on_behind_it() {
+        let process = |id| ProcessId::parse(id).expect("a valid id");
+        let collected = |id| Happening::Collected {
+            process: process(id),
+        };
+        let log = Log::new(0xab);
+        for id in ["n1", "n2", "n1"] {
+            log.note_at(1, collected(id));
+        }
+        log.note_at(1, Happening::Published { revision: 1 });
+        log.note_at(1, collected("n3"));
+        assert_eq!(*log.length().borrow(), (4, false));
+        let (second, is_followed) = log.at(1).expect("it was noted");
+        assert_eq!((&*second.id, is_followed), ("ab-2", true));
+        assert_eq!(second.what, collected("n2"));
+        let (third, is_followed) = log.at(2).expect("it was noted");
+        assert_eq!((&*third.id, is_followed), ("revision-1", false));
+        assert_eq!(log.place_behind(Some("revision-1")), 3);
+        assert_eq!(log.place_behind(Some("ac-2")), 0, "of another life");
+        assert_eq!(log.place_behind(None), 0);
+        assert!(log.at(4).is_none());
+    }
+}

@@ -1,0 +1,80 @@
+//! How the part of a process of another make comes to the node that assembles a snapshot: it is asked by `GetSnapshot`, and
+//! what it tells is stored here. What is published of it comes to the other nodes like everything else.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::collector::Collector;
+use super::fetch::WantedPart;
+use super::parts::Unfetched;
+use crate::history::part::Part;
+use crate::history::reported::ReportedState;
+use crate::proto::chandy_lamport::GetSnapshotRequest;
+use crate::proto::chandy_lamport::snapshot_service_client::SnapshotServiceClient;
+use crate::transport::wire::told_from_wire;
+
+/// How long it may take to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+impl Collector {
+    /// Hands on the part if it is finished now.
+    pub(super) async fn follow_foreign(
+        &self,
+        wanted: &WantedPart,
+        found: &mpsc::Sender<Part>,
+    ) -> Result<(), Unfetched> {
+        // Asked again and again: what is not finished is not stored each time.
+        let told = self.ask(wanted).await?.filter(|told| told.is_finished);
+        let Some(told) = told else {
+            return Err(Unfetched::NotYet("the part is not finished".to_owned()));
+        };
+        // Nobody may be waiting any more.
+        let _gone = found.send(self.store_told(wanted, told).await?).await;
+        Ok(())
+    }
+
+    /// The part as it is; `None` while it is not recorded.
+    pub(super) async fn ask_foreign(&self, wanted: &WantedPart) -> Result<Option<Part>, Unfetched> {
+        match self.ask(wanted).await? {
+            Some(told) => self.store_told(wanted, told).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn ask(&self, wanted: &WantedPart) -> Result<Option<ReportedState>, Unfetched> {
+        let WantedPart {
+            process, snapshot, ..
+        } = wanted;
+        let Some(connection) = self.peers.foreign(process) else {
+            return Err(Unfetched::NotYet("it is not in the cluster".to_owned()));
+        };
+        let request = GetSnapshotRequest {
+            snapshot_id: snapshot.to_string(),
+        };
+        let mut client = SnapshotServiceClient::new(connection);
+        let answer = timeout(ANSWER_MAX, client.get_snapshot(request)).await;
+        let answer = answer.map_err(|_| Unfetched::NotYet("no answer".to_owned()))?;
+        let answer = answer?.into_inner();
+        if !answer.found {
+            return Ok(None);
+        }
+        let told = told_from_wire(process, snapshot, answer);
+        told.map(Some)
+            .map_err(|error| Unfetched::There(error.to_string()))
+    }
+
+    async fn store_told(
+        &self,
+        wanted: &WantedPart,
+        told: ReportedState,
+    ) -> Result<Part, Unfetched> {
+        let (config, initiator) = (self.config.clone(), wanted.initiator.clone());
+        let came = self.peers.wall().now();
+        let stored = self
+            .parts
+            .blocking(move |store| store.store_told(told, &config.topology, &initiator, came));
+        Ok(stored.await?)
+    }
+}

@@ -1,0 +1,14 @@
+//! The snapshots of the cluster as this node starts, assembles, publishes and shows them.
+
+pub(super) mod collection;
+pub(super) mod collector;
+pub(super) mod events;
+pub(super) mod fetch;
+pub(super) mod foreign;
+pub(super) mod initiate;
+pub(super) mod known_snapshot;
+pub(super) mod parts;
+pub(super) mod publish;
+pub(super) mod unfinished;
+pub(super) mod views;
+pub(super) mod watcher;

@@ -1,0 +1,489 @@
+//! Parts of snapshots: the own one, finished or as it is, and those of others with all their chunks; and whole
+//! revisions that others have published.
+
+mod contents;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::timeout;
+use tokio_stream::StreamExt as _;
+use tonic::transport::Channel;
+use tonic::{Code, Status, Streaming};
+
+use crate::history::global::GlobalState;
+use crate::history::part::Part;
+use crate::node::error::Unavailable;
+use crate::node::health::failures::Failures;
+use crate::node::turn::queue::Queue;
+use crate::process::ids::{ProcessId, SnapshotId};
+use crate::process::input::{Input, Read};
+use crate::process::record::Record;
+use crate::process::recording::Recording;
+use crate::process::reply::{RecordedHere, Reply};
+use crate::proto::snapledger::peer_service_client::PeerServiceClient;
+use crate::proto::snapledger::{
+    FetchPartRequest, FetchRevisionRequest, ListPinsRequest, ListRevisionsRequest, ListedPin,
+    ListedRevision, Part as WirePart,
+};
+use crate::store::{Store, StoreError};
+use crate::transport::wire::part_from_wire;
+
+/// How long a process may take to say what it has published.
+const QUESTION_MAX: Duration = Duration::from_secs(1);
+/// No part or revision is larger: they hold figures and hashes, never contents. A hash stands for half a chunk of
+/// messages at least, so this is a backlog of some 60 GB.
+const PART_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Unfinished parts that are built at once: each reads the journal, and goes on if whoever asked has given up.
+const BUILT_AT_ONCE: usize = 4;
+
+/// Whose part is wanted, and the way to it.
+pub(in crate::node) struct PartSource<'a> {
+    pub(in crate::node) process: &'a ProcessId,
+    pub(in crate::node) connection: Channel,
+}
+
+/// A revision as another process has it.
+pub(in crate::node) struct Fetched {
+    pub(in crate::node) state: GlobalState,
+    /// The bytes that it was read from, frame included.
+    pub(in crate::node) stored: Vec<u8>,
+}
+
+/// The way to parts.
+#[derive(Clone)]
+pub(in crate::node) struct Parts {
+    pub(in crate::node) me: ProcessId,
+    pub(in crate::node) cluster: String,
+    pub(in crate::node) store: Arc<Store>,
+    pub(in crate::node) queue: Queue,
+    pub(in crate::node) written: watch::Receiver<u64>,
+    pub(in crate::node) failures: Failures,
+    building: Arc<Semaphore>,
+}
+
+/// Why a part cannot be had now.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::node) enum Unfetched {
+    #[error(transparent)]
+    Here(#[from] Unavailable),
+    /// It is not finished, or the process cannot be reached: it comes by itself.
+    #[error("{0}")]
+    NotYet(String),
+    /// It is being fetched from another process.
+    #[error("it comes from another peer")]
+    Elsewhere,
+    /// It is there and does not come.
+    #[error("{0}")]
+    There(String),
+    /// Another one stands here under its number.
+    #[error("{why}")]
+    Contradicts {
+        /// The number.
+        revision: u32,
+        /// As a sentence.
+        why: String,
+    },
+}
+
+impl From<Status> for Unfetched {
+    fn from(status: Status) -> Self {
+        let sentence = status.message().to_owned();
+        match status.code() {
+            // A connection that breaks is unknown to whoever uses it.
+            Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded | Code::Unknown => {
+                Self::NotYet(sentence)
+            }
+            _ => Self::There(sentence),
+        }
+    }
+}
+
+impl Unfetched {
+    /// Whether somebody has to see to it: to ask again and again may be of no use.
+    pub(in crate::node) fn is_strange(&self) -> bool {
+        match self {
+            Self::Here(error) => matches!(error, Unavailable::Damaged(_)),
+            Self::NotYet(_) | Self::Elsewhere => false,
+            Self::There(_) | Self::Contradicts { .. } => true,
+        }
+    }
+}
+
+impl Parts {
+    /// The way to the parts of the process `me`.
+    pub(in crate::node) fn new(
+        me: ProcessId,
+        cluster: String,
+        store: Arc<Store>,
+        queue: Queue,
+        written: watch::Receiver<u64>,
+        failures: Failures,
+    ) -> Self {
+        Self {
+            me,
+            cluster,
+            store,
+            queue,
+            written,
+            failures,
+            building: Arc::new(Semaphore::new(BUILT_AT_ONCE)),
+        }
+    }
+
+    /// The own part as it is: finished, or with open channels; `None` while the state is not recorded.
+    pub(in crate::node) async fn own(
+        &self,
+        snapshot: &SnapshotId,
+    ) -> Result<Option<Part>, Unavailable> {
+        self.own_as_it_is(snapshot, false).await
+    }
+
+    /// The same for a collection; its chunks are held until that ends.
+    pub(in crate::node) async fn own_to_hold(
+        &self,
+        snapshot: &SnapshotId,
+    ) -> Result<Option<Part>, Unavailable> {
+        self.own_as_it_is(snapshot, true).await
+    }
+
+    async fn own_as_it_is(
+        &self,
+        snapshot: &SnapshotId,
+        held: bool,
+    ) -> Result<Option<Part>, Unavailable> {
+        let mut written = self.written.clone();
+        loop {
+            if self.store.is_deleted(snapshot) {
+                return Ok(None);
+            }
+            written.mark_unchanged();
+            let read = Input::Read(Read::Snapshot(snapshot.clone()));
+            let Reply::Snapshot(seen) = self.queue.ask_from_within(read).await?.reply else {
+                unreachable!("a read is answered as one");
+            };
+            let Some(seen) = seen else {
+                return self.stored(snapshot).await;
+            };
+            let part = match seen.recording {
+                None => self.stored(snapshot).await?,
+                Some(recording) => self.build(recording, held).await?,
+            };
+            if part.is_some() {
+                return Ok(part);
+            }
+            // Recorded, and its run is being written.
+            written.changed().await.map_err(|_| stopped())?;
+        }
+    }
+
+    /// The own part, once it is finished and stored.
+    pub(in crate::node) async fn stored(
+        &self,
+        snapshot: &SnapshotId,
+    ) -> Result<Option<Part>, Unavailable> {
+        let snapshot = snapshot.clone();
+        self.blocking(move |store| store.part(&snapshot)).await
+    }
+
+    /// How far a snapshot is here. The process forgets snapshots that are over; their parts are in the store.
+    pub(in crate::node) async fn seen(
+        &self,
+        snapshot: &SnapshotId,
+    ) -> Result<Option<RecordedHere>, Unavailable> {
+        let read = Input::Read(Read::Snapshot(snapshot.clone()));
+        let Reply::Snapshot(seen) = self.queue.ask_from_within(read).await?.reply else {
+            unreachable!("a read is answered as one");
+        };
+        if let Some(seen) = seen {
+            return Ok(Some(*seen));
+        }
+        let Some(part) = self.stored(snapshot).await? else {
+            return Ok(None);
+        };
+        let cut = part.state.position;
+        let read = Input::Read(Read::Lost(cut));
+        let Reply::Lost(lost) = self.queue.ask_from_within(read).await?.reply else {
+            unreachable!("a read is answered as one");
+        };
+        Ok(Some(RecordedHere {
+            initiator: part.initiator,
+            cut,
+            recording: None,
+            lost,
+        }))
+    }
+
+    /// A snapshot whose state was recorded here, as it began here: by the journal, which outlives a damaged state.
+    pub(in crate::node) async fn begun(
+        &self,
+        snapshot: &SnapshotId,
+    ) -> Result<GlobalState, Unavailable> {
+        let unknown = || Unavailable::Damaged(format!("{snapshot:?} is not recorded"));
+        let seen = self.seen(snapshot).await?.ok_or_else(unknown)?;
+        let first = seen.cut.next();
+        let recorded = self.blocking(move |store| store.turns(first).next().transpose());
+        let gone = || Unavailable::Damaged(format!("the turn that recorded {snapshot:?} is gone"));
+        let turn = recorded.await?.ok_or_else(gone)?;
+        let marker = turn.records.iter().find_map(|record| {
+            let Record::Sent { message, .. } = record else {
+                return None;
+            };
+            let marker = message.body.marker();
+            let is_its = marker.is_some_and(|marker| marker.snapshot == *snapshot);
+            is_its.then_some(message.clock)
+        });
+        let clock = marker.unwrap_or(turn.clock);
+        Ok(GlobalState::begun(
+            snapshot.clone(),
+            seen.initiator,
+            turn.time,
+            clock,
+        ))
+    }
+
+    // Of what is recorded so far. A part with open channels is named by nothing in the store: for a collection it is held.
+    async fn build(&self, recording: Recording, held: bool) -> Result<Option<Part>, Unavailable> {
+        let turn = Arc::clone(&self.building).acquire_owned().await;
+        let turn = turn.map_err(|_| stopped())?;
+        let me = self.me.clone();
+        let built = self.blocking(move |store| {
+            let _turn = turn;
+            let writing = store.writing();
+            Ok((store.build_part(&me, &recording)?, writing))
+        });
+        // If whoever asked has given up, nobody would ever let go of it: so it is not held by the thread that builds.
+        let (part, _writing) = built.await?;
+        if let Some(part) = part.as_ref().filter(|_| held) {
+            self.store.hold(part);
+        }
+        Ok(part)
+    }
+
+    /// The own part, as soon as it is finished.
+    pub(in crate::node) async fn own_finished(
+        &self,
+        snapshot: &SnapshotId,
+    ) -> Result<Part, Unavailable> {
+        let mut written = self.written.clone();
+        loop {
+            written.mark_unchanged();
+            let wanted = snapshot.clone();
+            if let Some(part) = self.blocking(move |store| store.part(&wanted)).await? {
+                return Ok(part);
+            }
+            if self.store.is_deleted(snapshot) {
+                let sentence = format!("snapshot {snapshot:?} was deleted from its history");
+                return Err(Unavailable::Stopped(sentence));
+            }
+            written.changed().await.map_err(|_| stopped())?;
+        }
+    }
+
+    /// The own part as it is, as soon as the state is recorded and written.
+    pub(in crate::node) async fn own_recorded(
+        &self,
+        snapshot: &SnapshotId,
+    ) -> Result<Part, Unavailable> {
+        let mut written = self.written.clone();
+        loop {
+            written.mark_unchanged();
+            if let Some(part) = self.own(snapshot).await? {
+                return Ok(part);
+            }
+            written.changed().await.map_err(|_| stopped())?;
+        }
+    }
+
+    /// The part of another process as it is, with all its chunks; `None` while it is not recorded.
+    pub(in crate::node) async fn fetch_as_it_is(
+        &self,
+        source: PartSource<'_>,
+        snapshot: &SnapshotId,
+    ) -> Result<Option<Part>, Unfetched> {
+        let mut client = client(source.connection);
+        let mut answer = self.ask(&mut client, snapshot, true).await?;
+        let Some(part) = answer.next().await.transpose()? else {
+            return Ok(None);
+        };
+        let part = read(part, source.process, snapshot)?;
+        self.fetch_to_hold(&mut client, &part).await?;
+        Ok(Some(part))
+    }
+
+    /// Hands on the part of another process with all its chunks: where it takes long first as it is, in the end
+    /// finished. Gives up where for `wait` nothing comes.
+    pub(in crate::node) async fn follow(
+        &self,
+        source: PartSource<'_>,
+        snapshot: &SnapshotId,
+        wait: Duration,
+        found: &mpsc::Sender<Part>,
+    ) -> Result<(), Unfetched> {
+        let mut client = client(source.connection);
+        let mut answer = self.ask(&mut client, snapshot, false).await?;
+        let none_came = || Unfetched::NotYet("the part is not finished".to_owned());
+        loop {
+            let part = timeout(wait, answer.next()).await;
+            let part = part.ok().flatten().ok_or_else(none_came)??;
+            let part = read(part, source.process, snapshot)?;
+            self.fetch_to_hold(&mut client, &part).await?;
+            let is_finished = part.is_finished();
+            // Nobody may be waiting any more.
+            let _gone = found.send(part).await;
+            if is_finished {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A revision of a snapshot that another process has in its history, or the newest. A peer of before earlier ones
+    /// could be had gives the newest instead.
+    pub(in crate::node) async fn fetch_revision(
+        &self,
+        connection: Channel,
+        snapshot: &SnapshotId,
+        revision: Option<u32>,
+    ) -> Result<Option<Fetched>, Unfetched> {
+        let mut client = client(connection);
+        let request = FetchRevisionRequest {
+            cluster: self.cluster.clone(),
+            snapshot_id: snapshot.to_string(),
+            revision: revision.unwrap_or(0),
+        };
+        let asked = timeout(QUESTION_MAX, client.fetch_revision(request)).await;
+        let asked = asked.map_err(|_| Unfetched::NotYet("no answer".to_owned()))?;
+        let stored = asked?.into_inner().stored;
+        if stored.is_empty() {
+            return Ok(None);
+        }
+        let state = Store::read_revision(&stored).map_err(|damage| {
+            Unfetched::There(format!("the revision as sent by the peer: {damage}"))
+        })?;
+        let is_meant = state.snapshot == *snapshot;
+        Ok(is_meant.then_some(Fetched { state, stored }))
+    }
+
+    /// Takes over a revision, with all its chunks.
+    pub(in crate::node) async fn adopt(
+        &self,
+        connection: Channel,
+        revision: Fetched,
+    ) -> Result<(), Unfetched> {
+        let mut client = client(connection);
+        let Fetched { state, stored } = revision;
+        let revision = state.revision;
+        let writing = self.store.writing();
+        for part in state.parts.values() {
+            self.fetch_contents(&mut client, part).await?;
+        }
+        let me = self.me.clone();
+        let adopted = self.blocking(move |store| {
+            // Until the revision names them, even if whoever asked has gone.
+            let _writing = writing;
+            // One that was deleted here has taken the own part with it; another store of this process may have recorded it.
+            let own = state.parts.get(&me).filter(|part| part.is_finished());
+            if let Some(part) = own
+                && store.is_deleted(&state.snapshot)
+                && store.is_recorded_here(&state.snapshot, &part.state)?
+            {
+                store.put_part(part)?;
+            }
+            // The two have numbered alike; each keeps its own, and this node is well.
+            match store.adopt_revision(&state, &stored) {
+                Err(error @ StoreError::OtherRevision { .. }) => Ok(Err(error.to_string())),
+                other => other.map(Ok),
+            }
+        });
+        adopted
+            .await?
+            .map_err(|why| Unfetched::Contradicts { revision, why })
+    }
+
+    /// What another process knows of pins; of one snapshot alone once it has noted a word on it.
+    pub(in crate::node) async fn list_pins(
+        &self,
+        connection: Channel,
+        word: Option<ListedPin>,
+    ) -> Result<Streaming<ListedPin>, Unfetched> {
+        let cluster = self.cluster.clone();
+        let request = ListPinsRequest { cluster, word };
+        let asked = client(connection).list_pins(request).await;
+        Ok(asked?.into_inner())
+    }
+
+    /// What has come into the history of another process, without the first so many.
+    pub(in crate::node) async fn list_revisions(
+        &self,
+        connection: Channel,
+        after: u64,
+    ) -> Result<Streaming<ListedRevision>, Unfetched> {
+        let cluster = self.cluster.clone();
+        let request = ListRevisionsRequest { cluster, after };
+        let asked = client(connection).list_revisions(request).await;
+        Ok(asked?.into_inner())
+    }
+
+    async fn ask(
+        &self,
+        client: &mut PeerServiceClient<Channel>,
+        snapshot: &SnapshotId,
+        as_it_is: bool,
+    ) -> Result<Streaming<WirePart>, Unfetched> {
+        let request = FetchPartRequest {
+            snapshot_id: snapshot.to_string(),
+            cluster: self.cluster.clone(),
+            as_it_is,
+        };
+        Ok(client.fetch_part(request).await?.into_inner())
+    }
+
+    // For a collection, until it ends.
+    async fn fetch_to_hold(
+        &self,
+        client: &mut PeerServiceClient<Channel>,
+        part: &Part,
+    ) -> Result<(), Unfetched> {
+        let _writing = self.store.writing();
+        self.fetch_contents(client, part).await?;
+        self.store.hold(part);
+        Ok(())
+    }
+
+    /// Runs something that reads or writes the disk.
+    pub(in crate::node) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Unavailable> {
+        let store = Arc::clone(&self.store);
+        let done = tokio::task::spawn_blocking(move || work(&store)).await;
+        let done = done.map_err(|error| Unavailable::Stopped(error.to_string()))?;
+        done.map_err(|error| self.failures.unavailable("blocking", error))
+    }
+}
+
+fn client(connection: Channel) -> PeerServiceClient<Channel> {
+    PeerServiceClient::new(connection).max_decoding_message_size(PART_BYTES_MAX)
+}
+
+// A part that is another's than was asked for is the peer's failure.
+fn read(part: WirePart, process: &ProcessId, snapshot: &SnapshotId) -> Result<Part, Unfetched> {
+    let part = part_from_wire(part).map_err(|error| Unfetched::There(error.to_string()))?;
+    if part.process == *process && part.snapshot == *snapshot {
+        return Ok(part);
+    }
+    let sentence = format!(
+        "it sent the part of {} in {:?}",
+        part.process, part.snapshot
+    );
+    Err(Unfetched::There(sentence))
+}
+
+fn stopped() -> Unavailable {
+    Unavailable::Stopped("it is stopping".to_owned())
+}
+
+#[cfg(test)]
+#[path = "parts_tests.rs"]
+pub(super) mod tests;

@@ -1,0 +1,192 @@
+//! A revision of a global state is counted, stored for good and reported.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::collector::Collector;
+use crate::history::assembly::{Finish, NextRevision};
+use crate::history::global::{Completeness, Counted, GlobalState};
+use crate::history::part::Part;
+use crate::history::verify::verify;
+use crate::node::error::Unavailable;
+use crate::node::millis;
+use crate::process::ids::{Hash, Lsn, ProcessId, SnapshotId};
+use crate::store::{Store, StoreError};
+
+/// What the stored contents of parts came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::node) struct Count {
+    /// Those of the parts that are whole.
+    pub(in crate::node) counted: BTreeMap<ProcessId, Counted>,
+    /// The processes whose part cannot be published.
+    pub(in crate::node) damaged: Vec<ProcessId>,
+    /// The processes of which the newest revision here holds another part, with the cut of that one.
+    pub(in crate::node) contradicted: BTreeMap<ProcessId, (Lsn, Hash)>,
+}
+
+impl Collector {
+    /// Makes a revision durable and shows it; returns its number.
+    pub(in crate::node) async fn publish(&self, next: NextRevision) -> Result<u32, Unavailable> {
+        let NextRevision { mut state, after } = next;
+        let snapshot = state.snapshot.clone();
+        let published = self.parts.blocking(move |store| {
+            store.publish_next(&mut state, after)?;
+            Ok(state)
+        });
+        let published = published.await;
+        if let Err(error) = &published {
+            tracing::error!(%snapshot, %error, "cannot publish");
+        }
+        let state = published?;
+        self.hide(&state.snapshot);
+        self.peers.tell();
+        self.events.note_published(&state);
+        self.report(&state);
+        self.pack().await;
+        Ok(state.revision)
+    }
+
+    /// What a revision says of the present, which is `now_us` by the clock of its assembly.
+    pub(in crate::node) fn finish(&self, now_us: u64) -> Finish {
+        Finish {
+            now_us,
+            time: self.peers.wall().now(),
+            clock: self.clocks.newest().logical,
+            last_complete: self.parts.store.newest_complete(),
+        }
+    }
+
+    /// Packs what has become old in the store. The new revision was shown before, so no reader waits for it.
+    pub(in crate::node) async fn pack(&self) {
+        if let Err(error) = self.parts.blocking(Store::pack).await {
+            tracing::error!(%error, "old revisions and turns are not packed");
+        }
+    }
+
+    /// Counts what the chunks that are here really hold, for the certificate, and which parts lack contents here or are
+    /// damaged.
+    pub(in crate::node) async fn count(
+        &self,
+        snapshot: SnapshotId,
+        parts: Vec<Part>,
+    ) -> Result<Count, Unavailable> {
+        let me = self.config.me.clone();
+        let counted = self.parts.blocking(move |store| {
+            let published = match store.published(&snapshot) {
+                Err(StoreError::Damaged { .. }) => None,
+                published => published?,
+            };
+            let said = published.map_or_else(BTreeMap::new, |published| published.state.parts);
+            let mut contradicted = BTreeMap::new();
+            let (mut counted, mut damaged) = (BTreeMap::new(), Vec::new());
+            for part in parts {
+                let said = said.get(&part.process).map(|said| said.state.cut());
+                if let Some(said) = said
+                    && part.state.has_journal()
+                    && said != part.state.cut()
+                {
+                    contradicted.insert(part.process, said);
+                    continue;
+                }
+                let why = match store.count(&me, &part) {
+                    Ok(found) if found.chunks_held == found.chunks_named => {
+                        counted.insert(part.process, found);
+                        continue;
+                    }
+                    Ok(Counted {
+                        chunks_named,
+                        chunks_held,
+                        ..
+                    }) => format!("{chunks_held} of its {chunks_named} chunks are here"),
+                    Err(error @ StoreError::Damaged { .. }) => error.to_string(),
+                    Err(error) => return Err(error),
+                };
+                let snapshot = &part.snapshot;
+                tracing::warn!(%snapshot, process = %part.process, why, "the part cannot be published");
+                damaged.push(part.process);
+            }
+            Ok(Count {
+                counted,
+                damaged,
+                contradicted,
+            })
+        });
+        counted.await
+    }
+
+    fn report(&self, state: &GlobalState) {
+        let took = Duration::from_micros(state.duration_us);
+        let verification = verify(state);
+        if state.is_complete() {
+            self.metrics.snapshots_complete.inc();
+            self.metrics.snapshot_seconds.observe(took.as_secs_f64());
+        } else {
+            self.metrics.snapshots_partial.inc();
+        }
+        let missing: Vec<&str> = state
+            .missing()
+            .iter()
+            .map(|missing| missing.process.as_str())
+            .collect();
+        tracing::info!(
+            snapshot = %state.snapshot,
+            status = state.status(),
+            revision = state.revision,
+            duration_ms = millis(took),
+            processes = state.parts.len(),
+            missing = missing.join(","),
+            conserved = verification.conserved,
+            consistent_cut = verification.consistent_cut,
+            "snapshot finished"
+        );
+        if verification.conserved == Some(false) || verification.consistent_cut == Some(false) {
+            tracing::error!(snapshot = %state.snapshot, "the certificate does not hold");
+        }
+    }
+
+    /// What is not here of a snapshot, and why.
+    pub(in crate::node) fn completeness(&self, state: &GlobalState) -> Completeness {
+        let last_complete = self.parts.store.newest_complete();
+        let view = self.peers.cluster_view();
+        view.completeness(&self.config.topology, &state.parts, last_complete.as_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fetch::tests::collector;
+    use super::super::parts::tests::{alone, process, snapshot};
+    use crate::history::part::tests::part_of;
+    use crate::history::part::{Chunk, IndexEntry, Run};
+    use crate::store::codec::encode_chunk;
+
+    // A revision is for ever: one that is published without its contents could never be made good.
+    #[tokio::test]
+    async fn a_part_is_not_published_while_a_chunk_of_it_is_missing() {
+        let alone = alone();
+        let collector = collector(&alone);
+        let (cells, chunk) = encode_chunk(&Chunk::Cells(Vec::new()));
+        let entry = IndexEntry {
+            kind: 1,
+            name: "rent".into(),
+            chunk,
+        };
+        let (index, indexed) = encode_chunk(&Chunk::Index(vec![entry]));
+        let mut part = part_of(&snapshot(), &process("q"), &process("p"));
+        part.state.runs = vec![Run {
+            index: vec![indexed],
+            ..Run::default()
+        }];
+        let store = &alone.parts.store;
+        store.adopt_chunks([(indexed, index)]).expect("it is whole");
+        let count = collector.count(snapshot(), vec![part.clone()]).await;
+        let count = count.expect("the store is well");
+        assert_eq!(count.damaged, [process("q")]);
+        store.adopt_chunks([(chunk, cells)]).expect("it is whole");
+        let count = collector.count(snapshot(), vec![part]).await;
+        let count = count.expect("the store is well");
+        assert_eq!(count.damaged, []);
+        assert_eq!(count.counted[&process("q")].chunks_held, 2);
+        drop((alone.requests, alone.written));
+    }
+}

@@ -1,0 +1,51 @@
+//! Which snapshots a node goes on collecting when it starts.
+
+use std::collections::HashMap;
+
+use crate::history::assembly::Membership;
+use crate::process::Process;
+use crate::process::ids::{Lsn, ProcessId, SnapshotId};
+use crate::store::{SnapshotSummary, Store, StoreError};
+
+/// Snapshots without a complete revision that this process started, or stands in for. Those that miss nothing but what
+/// was lost with a store stay as they are.
+pub(in crate::node) fn unfinished(
+    store: &Store,
+    process: &Process,
+    membership: &Membership,
+) -> Result<Vec<SnapshotId>, StoreError> {
+    let partial = store.lines(None, usize::MAX, |_, line| !line.complete);
+    let partial: HashMap<SnapshotId, SnapshotSummary> = partial
+        .into_iter()
+        .map(|((_, snapshot), line)| (snapshot, line))
+        .collect();
+    let known = process.snapshots().iter();
+    let mut recorded: Vec<(SnapshotId, ProcessId, Lsn)> = known
+        .map(|(snapshot, initiator, cut)| (snapshot.clone(), initiator.clone(), cut))
+        .collect();
+    // The process forgets snapshots whose recording is over here; others may still lack something of them.
+    for part in store.lone_parts() {
+        let part = match part {
+            Err(StoreError::Damaged { .. }) => continue,
+            part => part?,
+        };
+        if !process.snapshots().has_seen(&part.snapshot) {
+            recorded.push((part.snapshot, part.initiator, part.state.position));
+        }
+    }
+    let mut unfinished = Vec::new();
+    for (snapshot, initiator, cut) in &recorded {
+        let lost = |peer: &ProcessId| process.registers().is_lost_since(peer, *cut);
+        let line = partial.get(snapshot);
+        let is_mine = membership.is_resumed_here(initiator, line.map(|line| line.revision));
+        let is_over = store.has_complete(snapshot) || store.is_deleted(snapshot);
+        if !is_mine || is_over {
+            continue;
+        }
+        let published = line.map_or(Ok(None), |_| store.published(snapshot))?;
+        if published.is_none_or(|published| !published.state.waits_only_for(lost)) {
+            unfinished.push(snapshot.clone());
+        }
+    }
+    Ok(unfinished)
+}

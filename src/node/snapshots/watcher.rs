@@ -1,0 +1,239 @@
+//! Watching one snapshot: its events as they come, until a revision is published that is the newest.
+//!
+//! Who has seen a partial revision and asks for what comes behind it waits for the next one, as long as this node
+//! collects the snapshot. What is over here is answered from the history. A snapshot that another node assembles has one
+//! event here: the revision that comes into the history.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, interval, timeout};
+
+use super::events::{Event, Happening, Log};
+use super::views::SnapshotView;
+use crate::history::part::Part;
+use crate::node::error::Unavailable;
+use crate::node::handle::Handle;
+use crate::process::ids::SnapshotId;
+
+/// How long a marker may take to get here. An id that no process knows is answered as unknown after this.
+const MARKER_MAX: Duration = Duration::from_secs(1);
+/// How often a snapshot that another process assembles is looked for again.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Hands out the events of one snapshot.
+pub struct Watch {
+    handle: Handle,
+    snapshot: SnapshotId,
+    /// The last event that the watcher has.
+    seen: Option<String>,
+    following: Following,
+}
+
+enum Following {
+    /// What happens here, from this place on.
+    Log(Arc<Log>, usize),
+    /// What another node assembles: a revision that comes into the history here.
+    Elsewhere,
+    /// Only what the history holds.
+    History,
+    Over,
+}
+
+impl Handle {
+    /// Watches a snapshot from its beginning, or behind the last event that was seen. `None` where it is not in the
+    /// history of this process and not collected here.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn watch(
+        &self,
+        snapshot: &SnapshotId,
+        seen: Option<&str>,
+    ) -> Result<Option<Watch>, Unavailable> {
+        let Some(view) = self.snapshot(snapshot).await? else {
+            return Ok(None);
+        };
+        let log = self.shared.collector.events.log(snapshot);
+        let without_log = match view.root {
+            Some(_) => Following::History,
+            None => Following::Elsewhere,
+        };
+        Ok(Some(Watch {
+            handle: self.clone(),
+            snapshot: snapshot.clone(),
+            seen: seen.map(str::to_owned),
+            following: log.map_or(without_log, |log| {
+                let place = log.place_behind(seen);
+                Following::Log(log, place)
+            }),
+        }))
+    }
+
+    /// A snapshot as soon as a revision of it is in the history here, or as it is when patience ends or the node stops.
+    /// While nothing is known of it here, a marker may be on its way: it is waited for, but not for long.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn finished(
+        &self,
+        snapshot: &SnapshotId,
+        patience: Duration,
+    ) -> Result<Option<SnapshotView>, Unavailable> {
+        if let Ok(ended) = timeout(patience, self.follow(snapshot)).await {
+            ended?;
+        }
+        self.snapshot(snapshot).await
+    }
+
+    /// The own part of a snapshot as it is. While the state is not recorded, a marker may be on its way: it is waited
+    /// for, but not for long.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn part_soon(
+        &self,
+        snapshot: &SnapshotId,
+        patience: Duration,
+    ) -> Result<Option<Part>, Unavailable> {
+        let recorded = self.parts().own_recorded(snapshot);
+        tokio::select! {
+            recorded = timeout(patience.min(MARKER_MAX), recorded) => match recorded {
+                Ok(part) => part.map(Some),
+                Err(_) => self.part(snapshot).await,
+            },
+            () = self.closing() => self.part(snapshot).await,
+        }
+    }
+
+    // Ends when a revision is in the history here, when none will come, or when the node stops.
+    async fn follow(&self, snapshot: &SnapshotId) -> Result<(), Unavailable> {
+        let mut shown = self.shared.collector.shown();
+        let mut written = self.parts().written.clone();
+        let mut looks = interval(LOOK_EVERY);
+        let began = Instant::now();
+        loop {
+            let watch = self.watch(snapshot, None).await?;
+            let is_followed = watch.is_some();
+            if let Some(watch) = watch {
+                watch.until_published().await?;
+            }
+            // A rival for the assembly that stands back has published nothing: the revision of the other one comes.
+            let view = self.snapshot(snapshot).await?;
+            let is_published = view.is_some_and(|view| view.root.is_some());
+            // For a moment after a marker has come, the assembler may not know of the snapshot itself.
+            let may_come = is_followed || began.elapsed() < MARKER_MAX;
+            if is_published || !may_come || self.store().is_deleted(snapshot) {
+                return Ok(());
+            }
+            tokio::select! {
+                Ok(()) = shown.changed() => {}
+                Ok(()) = written.changed() => {}
+                _ = looks.tick() => {}
+                () = self.closing() => return Ok(()),
+            }
+        }
+    }
+}
+
+impl Watch {
+    /// Whether there is nothing that the watcher has not seen, and nothing will come.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn is_over(&self) -> Result<bool, Unavailable> {
+        match self.following {
+            Following::Log(..) | Following::Elsewhere => Ok(false),
+            Following::History => Ok(self.newest().await?.is_none()),
+            Following::Over => Ok(true),
+        }
+    }
+
+    async fn until_published(mut self) -> Result<(), Unavailable> {
+        while let Some(event) = self.next().await? {
+            if matches!(event.what, Happening::Published { .. }) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The next event; `None` at the end, or when the node stops.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn next(&mut self) -> Result<Option<Event>, Unavailable> {
+        let closing = self.handle.clone();
+        tokio::select! {
+            next = self.advance() => next,
+            () = closing.closing() => Ok(None),
+        }
+    }
+
+    /// The revision that an event says was published.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn published(&self, event: &Event) -> Result<Option<SnapshotView>, Unavailable> {
+        match event.what {
+            Happening::Published { revision } => {
+                let snapshot = self.snapshot.clone();
+                let parts = self.handle.parts();
+                let found = parts.blocking(move |store| store.revision(&snapshot, revision));
+                Ok(found.await?.map(SnapshotView::of))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn advance(&mut self) -> Result<Option<Event>, Unavailable> {
+        while let Following::Log(log, place) = &mut self.following {
+            let mut length = log.length();
+            let (_, ended) = *length.borrow_and_update();
+            if let Some((event, is_followed)) = log.at(*place) {
+                *place += 1;
+                self.seen = Some(event.id.clone());
+                if matches!(event.what, Happening::Published { .. }) && !is_followed {
+                    self.following = Following::Over;
+                }
+                return Ok(Some(event));
+            }
+            if ended || length.changed().await.is_err() {
+                self.following = Following::History;
+            }
+        }
+        if matches!(self.following, Following::Over) {
+            return Ok(None);
+        }
+        if matches!(self.following, Following::Elsewhere) {
+            self.arrival().await?;
+        }
+        self.following = Following::Over;
+        self.newest().await
+    }
+
+    // Waits for a revision. To ask for the snapshot now and then makes this node assemble it should its initiator die.
+    async fn arrival(&self) -> Result<(), Unavailable> {
+        let mut shown = self.handle.shared.collector.shown();
+        while self.newest().await?.is_none() {
+            if timeout(LOOK_EVERY, shown.changed()).await.is_err() {
+                self.handle.here(&self.snapshot).await?;
+            }
+        }
+        Ok(())
+    }
+
+    // The newest revision as one event, unless it was seen.
+    async fn newest(&self) -> Result<Option<Event>, Unavailable> {
+        let view = self.handle.known(&self.snapshot).await?;
+        let published = view.filter(|view| view.root.is_some());
+        let event = published.map(|view| Event {
+            id: Happening::lasting_id(view.state.revision),
+            noted_us: view.state.finished_at.wall_us(),
+            what: Happening::Published {
+                revision: view.state.revision,
+            },
+        });
+        Ok(event.filter(|event| Some(&event.id) != self.seen.as_ref()))
+    }
+}

@@ -1,0 +1,159 @@
+//! Commit, then release: nothing of a turn leaves this node before the turn is durable.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::clocks::DurableClocks;
+use super::driver::Step;
+use super::replies::Answers;
+use crate::node::background::recorder_queue::RecorderQueue;
+use crate::node::health::metrics::Metrics;
+use crate::node::peers::handshakes::Handshakes;
+use crate::node::peers::outbox::Outbox;
+use crate::node::snapshots::events::{Events, Happening};
+use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
+use crate::process::message::Body;
+use crate::process::record::Record;
+use crate::store::{Committed, Store, StoreError};
+use crate::transport::Envelope;
+
+/// Makes turns durable and lets out what waited for them.
+pub(in crate::node) struct Committer {
+    pub(in crate::node) store: Arc<Store>,
+    pub(in crate::node) outboxes: BTreeMap<ProcessId, Arc<Outbox>>,
+    pub(in crate::node) recorder: RecorderQueue,
+    pub(in crate::node) metrics: Arc<Metrics>,
+    /// This process, and the collector, which is told what snapshots others started and leave to it.
+    pub(in crate::node) named: (ProcessId, UnboundedSender<SnapshotId>),
+    /// The initiators whose snapshots this node assembles: this process, and those of another make that leave it to it.
+    pub(in crate::node) assembled: BTreeSet<ProcessId>,
+    /// Of the newest durable turn, for peers and questions about the present.
+    pub(in crate::node) clocks: Arc<DurableClocks>,
+    pub(in crate::node) meetings: Arc<Handshakes>,
+    /// For whoever watches a snapshot that this node assembles.
+    pub(in crate::node) events: Arc<Events>,
+}
+
+impl Committer {
+    /// Runs until the turn loop has ended. A failure is final: whatever waits is dropped unanswered.
+    pub(in crate::node) fn run(
+        self,
+        steps: &Receiver<Step>,
+        recovered: Committed,
+    ) -> Result<(), StoreError> {
+        let mut newest = recovered;
+        let mut answers = Answers::default();
+        while let Ok(step) = steps.recv() {
+            if !step.turn.records.is_empty() {
+                let started = Instant::now();
+                newest = self.store.commit(&step.turn)?;
+                self.metrics.committed(&step.turn, started.elapsed());
+                self.clocks.note(&step.turn);
+                for (peer, identity, since) in step.turn.recognitions() {
+                    self.meetings.note(peer, identity, since)?;
+                }
+            }
+            self.release(step, &newest, &mut answers);
+        }
+        Ok(())
+    }
+
+    // `committed` is the proof; without one there is no way to call this.
+    fn release(&self, step: Step, committed: &Committed, answers: &mut Answers) {
+        let position = step.turn.position;
+        assert!(
+            step.turn.records.is_empty() || position == committed.position(),
+            "a turn is released by its own commit"
+        );
+        if let Some(snapshot) = self.started_by_marker(&step.turn.records) {
+            // The node is going down if nobody listens; the next start finds the snapshot again.
+            let _gone = self.named.1.send(snapshot.clone());
+        }
+        let time = step.turn.time;
+        for record in step.turn.records {
+            match record {
+                Record::Sent { to, seq, message } | Record::Carried { to, seq, message } => {
+                    let envelope = Envelope { seq, time, message };
+                    self.outbox(&to, |outbox| outbox.push(envelope, position));
+                }
+                Record::Acknowledged { to, seq } => {
+                    self.outbox(&to, |outbox| outbox.acknowledge(seq));
+                }
+                Record::Delivered { from, message, .. } => self.watched(from, &message.body),
+                Record::Deposited { .. }
+                | Record::Withdrawn { .. }
+                | Record::Moved { .. }
+                | Record::Written(_)
+                | Record::RecognizedOnce { .. }
+                | Record::StateRecorded { .. }
+                | Record::PartStored { .. }
+                | Record::Checkpointed
+                | Record::Answered { .. }
+                | Record::AnswersForgotten { .. }
+                | Record::Recognized { .. }
+                | Record::Unfollowed { .. }
+                | Record::Forgotten { .. }
+                | Record::ClockAdvanced => {}
+            }
+        }
+        assert!(
+            step.position <= committed.position(),
+            "what was read is durable before anybody hears of it"
+        );
+        for said in step.replies {
+            answers.take(said, (step.position, step.time));
+        }
+        for sealed in step.sealed {
+            self.recorder.push_sealed(sealed);
+        }
+        if self.store.has_full_stretch() {
+            self.recorder.push_stretches();
+        }
+        for recording in step.finished {
+            self.recorder.push_finished(recording);
+        }
+    }
+
+    // A process of another make may send the first marker of a snapshot that names this process as its initiator, or of one
+    // that it started itself, and that this node assembles.
+    fn started_by_marker<'a>(&self, records: &'a [Record]) -> Option<&'a SnapshotId> {
+        let Some(Record::StateRecorded {
+            snapshot,
+            initiator,
+            ..
+        }) = records.first()
+        else {
+            return None;
+        };
+        let has_marker = records.iter().any(|record| {
+            let Record::Delivered { message, .. } = record else {
+                return false;
+            };
+            match &message.body {
+                Body::Marker(marker) => marker.snapshot == *snapshot,
+                Body::Transfer(_) | Body::Put(_) => false,
+            }
+        });
+        (self.assembled.contains(initiator) && has_marker).then_some(snapshot)
+    }
+
+    // Every marker closes the channel that it came on.
+    fn watched(&self, from: ProcessId, body: &Body) {
+        if let Body::Marker(marker) = body {
+            let to = self.named.0.clone();
+            let channel = ChannelId { from, to };
+            self.events
+                .note(&marker.snapshot, Happening::Closed { channel });
+        }
+    }
+
+    fn outbox(&self, to: &ProcessId, act: impl FnOnce(&Outbox)) {
+        if let Some(outbox) = self.outboxes.get(to) {
+            act(outbox);
+        }
+    }
+}

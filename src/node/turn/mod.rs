@@ -1,0 +1,7 @@
+//! The turn: the queue into it, the thread that decides, the thread that makes durable and releases, and the replies.
+
+pub(super) mod clocks;
+pub(super) mod committer;
+pub(super) mod driver;
+pub(super) mod queue;
+pub(super) mod replies;

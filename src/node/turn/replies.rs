@@ -1,0 +1,144 @@
+//! How replies come back to those who asked.
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::node::error::Unavailable;
+use crate::process::clock::Hlc;
+use crate::process::ids::Lsn;
+use crate::process::reply::Reply;
+use crate::process::step::Replies;
+
+/// A reply, with the durable turn that gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// What the process says.
+    pub reply: Reply,
+    /// The newest turn when it said so; durable.
+    pub position: Lsn,
+    /// The clock of that turn.
+    pub time: Hlc,
+}
+
+/// Who waits for the replies to what it has asked together. The room that the inputs take is given back when this goes,
+/// not when the client does: those who ask, give up and ask again must not let in more than fits.
+pub(in crate::node) struct Waiter {
+    replies: oneshot::Sender<(Vec<Reply>, Turned)>,
+    _room: [Option<OwnedSemaphorePermit>; 2],
+}
+
+/// The position and the clock of the durable turn that replied.
+pub(in crate::node) type Turned = (Lsn, Hlc);
+
+impl Waiter {
+    /// Who has taken so much room, and what it waits for.
+    pub(in crate::node) fn new(room: [Option<OwnedSemaphorePermit>; 2]) -> (Self, PendingReplies) {
+        let (replies, settled) = oneshot::channel();
+        let waiter = Self {
+            replies,
+            _room: room,
+        };
+        (waiter, PendingReplies(settled))
+    }
+}
+
+/// Keeps the replies to what one turn has not done as a whole, until the next ones have.
+#[derive(Default)]
+pub(in crate::node) struct Answers(Vec<Reply>);
+
+impl Answers {
+    /// Takes what the next turn has said. Whoever asked may have gone; what was done stays done.
+    pub(in crate::node) fn take(&mut self, said: Replies<Waiter>, turned: Turned) {
+        let mut replies = std::mem::take(&mut self.0);
+        match replies.is_empty() {
+            true => replies = said.replies,
+            false => replies.extend(said.replies),
+        }
+        match said.to {
+            None => self.0 = replies,
+            Some(waiter) => {
+                let _gone = waiter.replies.send((replies, turned));
+            }
+        }
+    }
+}
+
+/// Replies that are still to come, in the order in which it was asked.
+pub struct PendingReplies(oneshot::Receiver<(Vec<Reply>, Turned)>);
+
+impl PendingReplies {
+    /// To nothing.
+    pub(in crate::node) fn none() -> Self {
+        let (replies, none) = oneshot::channel();
+        let _held = replies.send(Default::default());
+        Self(none)
+    }
+
+    /// All of them; each is durable.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: the node goes down, and what was done is not known.
+    pub async fn all(self) -> Result<Vec<Reply>, Unavailable> {
+        let (replies, _) = self.0.await.map_err(|_| stopped())?;
+        Ok(replies)
+    }
+
+    /// The last of them, and the turn that gave it.
+    pub(in crate::node) async fn last(self) -> Result<Settled, Unavailable> {
+        let (mut replies, (position, time)) = self.0.await.map_err(|_| stopped())?;
+        let reply = replies.pop().ok_or_else(stopped)?;
+        Ok(Settled {
+            reply,
+            position,
+            time,
+        })
+    }
+}
+
+pub(in crate::node) fn stopped() -> Unavailable {
+    Unavailable::Stopped("it is stopping or cannot make things durable".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    fn said(balances: &[i64], to: Option<Waiter>) -> Replies<Waiter> {
+        let replies = balances.iter().map(|units| Reply::Balance(Some(*units)));
+        Replies {
+            replies: replies.collect(),
+            to,
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_for_several_turns_hears_of_all_of_them_at_once() {
+        let room = Arc::new(Semaphore::new(2));
+        let taken = || Arc::clone(&room).try_acquire_owned().ok();
+        let (first, replies) = Waiter::new([taken(), None]);
+        let (second, other) = Waiter::new([taken(), None]);
+        let turned = |number| (Lsn(number), Hlc(number));
+        let mut answers = Answers::default();
+        answers.take(said(&[1, 2], None), turned(1));
+        assert_eq!(
+            room.available_permits(),
+            0,
+            "its last part is still to come"
+        );
+        answers.take(said(&[3], Some(first)), turned(2));
+        answers.take(said(&[4], Some(second)), turned(2));
+        assert_eq!(room.available_permits(), 2);
+        let balances = [1, 2, 3].map(|units| Reply::Balance(Some(units)));
+        assert_eq!(replies.all().await, Ok(balances.to_vec()));
+        let settled = other.last().await.expect("it was answered");
+        let one = Settled {
+            reply: Reply::Balance(Some(4)),
+            position: Lsn(2),
+            time: Hlc(2),
+        };
+        assert_eq!(settled, one);
+    }
+}

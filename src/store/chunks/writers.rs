@@ -1,0 +1,174 @@
+//! What a store writes as chunks: the cells of a run with their index, and the recorded messages of a channel.
+
+use super::Chunks;
+use super::batch::ChunkBatch;
+use crate::history::part::{Chunk, IndexEntry, RecordedMessage, Run};
+use crate::process::cell::{Cell, CellKey};
+use crate::process::ids::Hash;
+use crate::store::error::StoreError;
+use crate::store::stored::frame;
+use crate::store::stored::v1::Frozen;
+use crate::store::stored::v1::part::RecordedMessageV1;
+use crate::store::stored::v1::turn::RefusalV1;
+
+/// A chunk is closed before its encoding exceeds this. A single cell or message is far smaller than the margin up to 64
+/// KiB.
+const CHUNK_BYTES_TARGET: usize = 60 * 1024;
+
+impl Chunks {
+    /// Writes sorted cells as a run; returns the number of new bytes.
+    pub(in crate::store) fn write_run(
+        &self,
+        cells: impl Iterator<Item = Result<Cell, StoreError>>,
+    ) -> Result<(Run, u64), StoreError> {
+        let mut writer = RunWriter::new(self);
+        for cell in cells {
+            writer.push(cell?)?;
+        }
+        writer.finish()
+    }
+}
+
+/// Writes the recorded messages of one channel as chunks, with one chunk in memory.
+#[derive(Default)]
+pub(in crate::store) struct MessageWriter {
+    hashes: Vec<Hash>,
+    pending: Vec<RecordedMessage>,
+    pending_bytes: usize,
+}
+
+impl MessageWriter {
+    /// Adds the next messages of the channel.
+    pub(in crate::store) fn push(
+        &mut self,
+        chunks: &Chunks,
+        messages: Vec<RecordedMessage>,
+    ) -> Result<(), StoreError> {
+        for message in messages {
+            self.pending_bytes += frame::encode(&RecordedMessageV1::freeze(&message)).len();
+            self.pending.push(message);
+            if self.pending_bytes >= CHUNK_BYTES_TARGET / 2 {
+                self.close_chunk(chunks)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The hashes of all chunks, in order.
+    pub(in crate::store) fn finish(mut self, chunks: &Chunks) -> Result<Vec<Hash>, StoreError> {
+        self.close_chunk(chunks)?;
+        Ok(self.hashes)
+    }
+
+    fn close_chunk(&mut self, chunks: &Chunks) -> Result<(), StoreError> {
+        self.pending_bytes = 0;
+        if !self.pending.is_empty() {
+            let chunk = Chunk::Messages(std::mem::take(&mut self.pending));
+            self.hashes.push(chunks.put(&chunk)?.0);
+        }
+        Ok(())
+    }
+}
+
+struct RunWriter<'a> {
+    batch: ChunkBatch<'a>,
+    run: Run,
+    new_bytes: u64,
+    cells: Vec<Cell>,
+    cell_bytes: usize,
+    index: Vec<IndexEntry>,
+    index_bytes: usize,
+}
+
+impl<'a> RunWriter<'a> {
+    fn new(chunks: &'a Chunks) -> Self {
+        Self {
+            batch: ChunkBatch::new(chunks),
+            run: Run::default(),
+            new_bytes: 0,
+            cells: Vec::new(),
+            cell_bytes: 0,
+            index: Vec::new(),
+            index_bytes: 0,
+        }
+    }
+
+    fn push(&mut self, cell: Cell) -> Result<(), StoreError> {
+        let bytes = encoded_bytes(&cell);
+        if self.cell_bytes + bytes > CHUNK_BYTES_TARGET {
+            self.close_chunk()?;
+        }
+        self.run.cells += 1;
+        self.cell_bytes += bytes;
+        self.cells.push(cell);
+        Ok(())
+    }
+
+    fn close_chunk(&mut self) -> Result<(), StoreError> {
+        let Some(first) = self.cells.first() else {
+            return Ok(());
+        };
+        let CellKey { kind, name } = first.key();
+        let name: Box<str> = name.into();
+        self.run.bytes += self.cell_bytes as u64;
+        self.cell_bytes = 0;
+        let (chunk, new_bytes) = self
+            .batch
+            .put(&Chunk::Cells(std::mem::take(&mut self.cells)))?;
+        self.new_bytes += new_bytes;
+        let entry = IndexEntry { kind, name, chunk };
+        let bytes = entry_bytes(&entry);
+        if self.index_bytes + bytes > CHUNK_BYTES_TARGET {
+            self.close_index()?;
+        }
+        self.index_bytes += bytes;
+        self.index.push(entry);
+        Ok(())
+    }
+
+    fn close_index(&mut self) -> Result<(), StoreError> {
+        if self.index.is_empty() {
+            return Ok(());
+        }
+        self.run.bytes += self.index_bytes as u64;
+        self.index_bytes = 0;
+        let (hash, new_bytes) = self
+            .batch
+            .put(&Chunk::Index(std::mem::take(&mut self.index)))?;
+        self.new_bytes += new_bytes;
+        self.run.index.push(hash);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(Run, u64), StoreError> {
+        self.close_chunk()?;
+        self.close_index()?;
+        self.batch.finish()?;
+        Ok((self.run, self.new_bytes))
+    }
+}
+
+/// The size of an entry in an index chunk.
+pub(in crate::store) fn entry_bytes(entry: &IndexEntry) -> usize {
+    entry.name.len() + 48
+}
+
+/// The size of a cell in a chunk; mostly its names and sentences.
+pub(in crate::store) fn encoded_bytes(cell: &Cell) -> usize {
+    let name = cell.key().name.len();
+    match cell {
+        Cell::Account { .. } => name + 20,
+        Cell::Key(write) => {
+            let value = write.value.as_deref().map_or(0, str::len);
+            name + value + write.stamp.process.as_str().len() + 48
+        }
+        Cell::Request { answered, .. } => {
+            let outcome = answered.as_ref().map(|known| match &known.answer.outcome {
+                Ok(receipt) => receipt.transfer_id.as_deref().map_or(0, str::len) + 31,
+                Err(refusal) => frame::encode(&RefusalV1::freeze(refusal)).len() + 4,
+            });
+            name + outcome.unwrap_or(0) + 45
+        }
+        Cell::Snapshot(seen) => name + seen.initiator.as_str().len() + 32,
+    }
+}

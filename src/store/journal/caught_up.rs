@@ -1,0 +1,96 @@
+//! The instant from which an older copy of a store can answer again. After a gap the clock of the process may be behind
+//! what the original had reached, for example on a machine with an earlier time. The journal therefore answers only for
+//! instants after its clock has passed those of the peers, and thereby everything that the original told them. The node
+//! decides which handshakes that requires.
+
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock};
+
+use crate::process::clock::Hlc;
+use crate::process::ids::Lsn;
+use crate::store::Store;
+use crate::store::engine::schema;
+use crate::store::error::StoreError;
+use crate::store::stored::frame::Kind;
+
+const PREFIX: &str = "caught-up-";
+
+/// The instants by the last turn before the gap.
+pub(in crate::store) struct CaughtUp(RwLock<Known>);
+
+#[derive(Default)]
+struct Known {
+    since: BTreeMap<Lsn, Hlc>,
+    /// Whether a gap without an entry has not caught up yet.
+    is_awaited: bool,
+}
+
+impl CaughtUp {
+    pub(in crate::store) fn open(meta: &sled::Tree) -> Result<Self, StoreError> {
+        let since = schema::numbered(meta, PREFIX)?.into_iter();
+        let since = since.map(|(gap, since)| (Lsn(gap), Hlc(since)));
+        Ok(Self(RwLock::new(Known {
+            since: since.collect(),
+            is_awaited: false,
+        })))
+    }
+
+    /// The first instant that can be answered after a gap; `None` if it has not caught up yet.
+    pub(in crate::store) fn since(&self, gap: Lsn) -> Option<Hlc> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let without = (!known.is_awaited).then(Hlc::default);
+        known.since.get(&gap).copied().or(without)
+    }
+}
+
+impl Store {
+    /// From now on a gap has no answers until [`Store::catches_up`] is called for it. Not called for a store opened
+    /// without a node, which has no peers.
+    pub fn awaits_peers(&self) {
+        let known = self.caught_up.0.write();
+        known.unwrap_or_else(PoisonError::into_inner).is_awaited = true;
+    }
+
+    /// The last turn before the newest gap.
+    #[must_use]
+    pub fn newest_gap(&self) -> Option<Lsn> {
+        self.gaps.newest()
+    }
+
+    /// The first instant that can be answered after the newest gap; `None` if there is no gap or it has not caught up
+    /// yet.
+    #[must_use]
+    pub fn caught_up_since(&self) -> Option<Hlc> {
+        self.caught_up.since(self.gaps.newest()?)
+    }
+
+    /// Whether the state at an instant is after a gap.
+    ///
+    /// # Errors
+    /// As [`Store::position_at`].
+    pub fn is_behind_gap(&self, time: Hlc) -> Result<bool, StoreError> {
+        // The common case.
+        if self.gaps.newest().is_none() {
+            return Ok(false);
+        }
+        let gap = self.gaps.newest_before(self.position_at(time)?);
+        Ok(gap.is_some())
+    }
+
+    /// Notes durably that from an instant on the clock has passed those of enough peers. The earliest instant is kept.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn catches_up(&self, gap: Lsn, since: Hlc) -> Result<(), StoreError> {
+        let known = self.caught_up.0.write();
+        let mut known = known.unwrap_or_else(PoisonError::into_inner);
+        if known.since.get(&gap).is_some_and(|known| *known <= since) {
+            return Ok(());
+        }
+        let key = format!("{PREFIX}{gap}");
+        schema::put(&self.meta, key.as_bytes(), Kind::Number, &since.0)?;
+        self.sync()?;
+        known.since.insert(gap, since);
+        Ok(())
+    }
+}

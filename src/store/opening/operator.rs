@@ -1,0 +1,214 @@
+//! Decisions of an operator about a stopped store, for stores that contradict each other. docs/operations.md says when
+//! to use them and what they cost.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::Stopped;
+use crate::process::Process;
+use crate::process::channel::Flow;
+use crate::process::clock::Hlc;
+use crate::process::ids::{Lsn, ProcessId};
+use crate::process::input::Input;
+use crate::process::registers::Registers;
+use crate::process::reply::{Reply, Settlement};
+use crate::process::topology::Topology;
+use crate::store::Store;
+use crate::store::engine::schema;
+use crate::store::engine::schema::BOOT;
+use crate::store::error::StoreError;
+use crate::store::history::Published;
+use crate::store::journal::Journal;
+use crate::store::journal::gaps;
+use crate::store::opening;
+use crate::store::stored::frame::Kind;
+
+/// The number of boots that [`Store::vouch`] adds, more than any copy of the store will have had.
+const BOOTS_AHEAD: u64 = 1000;
+
+/// A durable decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forgotten {
+    /// The process that owns the store.
+    pub process: ProcessId,
+    /// The turn with the decision.
+    pub position: Lsn,
+    /// The settled amounts between the process and the peer; `None` if they were settled before and nothing has passed
+    /// since.
+    pub settlement: Option<Settlement>,
+}
+
+/// Why the store of a peer is not forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotForgotten {
+    /// The peer is the process of this store.
+    #[error(
+        "this store is that of process {0:?} itself; --peer names the process whose store is lost, and the directory is that \
+         of a process which goes on"
+    )]
+    Own(ProcessId),
+    /// The peer has never been met, and nothing has passed between the two.
+    #[error(
+        "this store knows no process {0:?}: it has met none of that name, and nothing was sent or delivered"
+    )]
+    Unknown(ProcessId),
+    /// An earlier store of the peer was given up, and the two have continued since.
+    #[error("{0}")]
+    InUse(Box<InUse>),
+    /// `again` is not the position of the newest decision.
+    #[error(
+        "this store did not give up a store of {peer:?} in the turn at journal position {again}: nothing was booked"
+    )]
+    NotThen {
+        /// The peer.
+        peer: ProcessId,
+        /// The given position.
+        again: Lsn,
+    },
+}
+
+/// The store that a repeated command would give up: the successor of the lost one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this store gave up a store of {peer:?} already, in the turn at journal position {position}; nothing was booked now. \
+     Since then it has {since}. Only if its store was lost once more, repeat the command with --again {position}"
+)]
+pub struct InUse {
+    /// The peer.
+    pub peer: ProcessId,
+    /// The turn in which its store was given up.
+    pub position: Lsn,
+    /// What has happened since.
+    pub since: Box<str>,
+}
+
+impl Store {
+    /// Decides in the store of a stopped node that the store of a peer is lost, so that its channels begin anew. If
+    /// that was decided before and the two have continued since, `again` must be the position of that decision: a
+    /// repeated command must not give up the successor of the lost store.
+    ///
+    /// # Errors
+    /// [`StoreError`]; [`NotForgotten`].
+    pub fn forget(
+        dir: &Path,
+        peer: &ProcessId,
+        again: Option<Lsn>,
+    ) -> Result<Result<Forgotten, NotForgotten>, StoreError> {
+        let Stopped {
+            engine,
+            trees,
+            owner,
+        } = opening::stopped_of_newest_format(dir)?;
+        let journal = Journal::open(&trees)?;
+        opening::check_end(&engine, &trees, &journal)?;
+        let identity = opening::identity(&trees, owner.store)?;
+        let me = owner.process;
+        if me == *peer {
+            return Ok(Err(NotForgotten::Own(me)));
+        }
+        let store = Self::assemble(engine, trees, me.clone(), journal, identity)?;
+        // The configuration is not available. Processes without a channel to this one are known from the history.
+        let known: Vec<ProcessId> = store.processes_known(&me)?.into_iter().collect();
+        let topology = Topology::full(&known).expect("distinct processes are a topology");
+        let (mut process, _) = store.recover(&me, &topology, usize::MAX)?;
+        // A repeated command books nothing again.
+        if let Some(position) = process.has_forgotten(peer) {
+            return Ok(Ok(Forgotten {
+                process: me,
+                position,
+                settlement: None,
+            }));
+        }
+        if let Err(why) = is_meant(&process, peer, again) {
+            return Ok(Err(why));
+        }
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let wall_us = since.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(0));
+        process.begin_turn(wall_us, Hlc::default());
+        let reply = process.step(Input::Forget { peer: peer.clone() });
+        let turn = process.end_turn();
+        let settlement = match reply {
+            Reply::Forgotten(Ok(settlement)) => settlement,
+            Reply::Forgotten(Err(_)) => return Ok(Err(NotForgotten::Unknown(peer.clone()))),
+            _ => unreachable!("a decision is answered as one"),
+        };
+        let position = store.commit(&turn)?.position();
+        Ok(Ok(Forgotten {
+            process: me,
+            position,
+            settlement: Some(*settlement),
+        }))
+    }
+
+    // This process, and those named in the newest snapshot.
+    fn processes_known(&self, me: &ProcessId) -> Result<BTreeSet<ProcessId>, StoreError> {
+        let mut known = BTreeSet::from([me.clone()]);
+        let Some(((_, snapshot), _)) = self.lines(None, 1, |_, _| true).pop() else {
+            return Ok(known);
+        };
+        if let Some(Published { state, .. }) = self.published(&snapshot)? {
+            known.extend(state.parts.keys().cloned());
+            known.extend(
+                state
+                    .missing()
+                    .iter()
+                    .map(|missing| missing.process.clone()),
+            );
+        }
+        Ok(known)
+    }
+
+    /// Advances the boot of a stopped node's store, so that peers that have met another copy of it take this one for
+    /// newer. Channel contents are compared all the same. The operations of the other copy are in none of its turns, so
+    /// it does not answer for instants between its last turn and its next start. Returns the new boot number.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn vouch(dir: &Path) -> Result<u64, StoreError> {
+        let Stopped { engine, trees, .. } = opening::stopped_of_newest_format(dir)?;
+        let journal = Journal::open(&trees)?;
+        engine.check_witness(&journal)?;
+        let end = journal.head().position;
+        gaps::note(&trees.meta, &(end..=end))?;
+        let boot = schema::get::<u64>(&trees.meta, BOOT, Kind::Number)?.unwrap_or(0);
+        let boot = boot + BOOTS_AHEAD;
+        schema::put(&trees.meta, BOOT, Kind::Number, &boot)?;
+        engine.make_durable()?;
+        Ok(boot)
+    }
+}
+
+// A store that was never met may have been sent messages that wait for it; a unary process is never met.
+fn passed_since(registers: &Registers, peer: &ProcessId) -> String {
+    let sent = registers.outgoing.get(peer).map(|channel| channel.sent);
+    let delivered = registers.incoming.get(peer);
+    let delivered = delivered.map(|channel| channel.delivered);
+    let messages = |flow: Option<Flow>| flow.unwrap_or_default().sequence;
+    let (sent, delivered) = (messages(sent), messages(delivered));
+    format!("sent {sent} messages to it, and delivered {delivered} from it")
+}
+
+// Whether the current store of a peer is the one to be given up.
+fn is_meant(process: &Process, peer: &ProcessId, again: Option<Lsn>) -> Result<(), NotForgotten> {
+    let registers = process.registers();
+    let peer = peer.clone();
+    match (registers.forgotten.get(&peer).copied(), again) {
+        (None, None) => Ok(()),
+        (Some(position), Some(again)) if position == again => Ok(()),
+        (_, Some(again)) => Err(NotForgotten::NotThen { peer, again }),
+        (Some(position), None) => {
+            let known = registers.peers.get(&peer);
+            let met = known.filter(|known| !known.is_given_up());
+            let since = match met {
+                Some(met) => format!("met another one, {}", met.store_in_hexadecimal()),
+                None => passed_since(registers, &peer),
+            };
+            Err(NotForgotten::InUse(Box::new(InUse {
+                peer,
+                position,
+                since: since.into(),
+            })))
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The sum that could not be booked when a store was made from a snapshot. The store keeps it; the node and `store check`
+//! report it.
+
+use crate::history::process_totals::Rebooked;
+use crate::store::Store;
+use crate::store::engine::schema;
+use crate::store::engine::schema::{BOOKED, UNBOOKED};
+use crate::store::error::StoreError;
+use crate::store::stored::frame::Kind;
+
+impl Store {
+    /// The amount in minor units that could not be booked when the store was made from a snapshot; negative if its
+    /// accounts have more than there was.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn unbooked(&self) -> Result<i128, StoreError> {
+        unbooked(&self.meta)
+    }
+
+    pub(in crate::store) fn rebooked(&self) -> Result<Rebooked, StoreError> {
+        let booked = schema::get::<u64>(&self.meta, BOOKED, Kind::Number)?;
+        let booked = booked.map_or(0, |booked| booked.cast_signed().into());
+        let unbooked = self.unbooked()?;
+        Ok(Rebooked { booked, unbooked })
+    }
+}
+
+/// As [`Store::unbooked`], for a store that is not open.
+pub(in crate::store) fn unbooked(meta: &sled::Tree) -> Result<i128, StoreError> {
+    Ok(schema::get(meta, UNBOOKED, Kind::Number)?.unwrap_or(0))
+}
+
+/// The unbooked amount as a sentence for operators.
+#[must_use]
+pub fn unbooked_sentence(unbooked: i128) -> String {
+    let (amount, advice) = match unbooked {
+        ..0 => (
+            -unbooked,
+            "more had gone out than its accounts hold; take them out of the accounts that paid",
+        ),
+        _ => (
+            unbooked,
+            "more had come in than the account suspense can hold",
+        ),
+    };
+    format!("the store was made from a snapshot, behind which {amount} minor units {advice}")
+}

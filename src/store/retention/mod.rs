@@ -1,0 +1,335 @@
+//! Retention of snapshots: pins, the snapshots beyond the limits of age and count, and deletion marks. A mark keeps a
+//! deleted snapshot from being replicated again and distinguishes it from one that never existed.
+//!
+//! The state of a pin is that of the greatest stamp anywhere in the cluster, so all nodes converge.
+
+pub(super) mod pin;
+pub(super) mod sweep;
+pub(super) mod trim;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::Store;
+use super::chunks::leases::ReadLease;
+use super::engine::schema;
+use super::engine::schema::snapshot_key;
+use super::error::StoreError;
+use super::history::{Due, Limits};
+use super::stored::frame::{Damage, Kind};
+use super::stored::v1::Frozen;
+use super::stored::v3::KeptV3;
+use crate::process::clock::Hlc;
+use crate::process::ids::{ProcessId, SnapshotId};
+use pin::{Pin, RetentionEntry};
+
+/// The retention data of all snapshots; also cached in memory.
+pub(super) struct Retention {
+    tree: sled::Tree,
+    marks: Mutex<Marks>,
+}
+
+#[derive(Default)]
+struct Marks {
+    kept: HashMap<SnapshotId, RetentionEntry>,
+    /// The pinned snapshots; few compared with deleted ones.
+    pinned: HashSet<SnapshotId>,
+    /// The greatest stamp of any pin.
+    newest: Hlc,
+    /// The number of pin updates received; those found at opening count first.
+    pins_came: u64,
+    /// The start of the newest snapshot ever deleted.
+    deleted_until: Option<Hlc>,
+}
+
+impl Marks {
+    fn note(&mut self, snapshot: &SnapshotId, kept: RetentionEntry) {
+        match kept.is_pinned() {
+            true => _ = self.pinned.insert(snapshot.clone()),
+            false => _ = self.pinned.remove(snapshot),
+        }
+        self.deleted_until = self.deleted_until.max(kept.deleted);
+        self.newest = self
+            .newest
+            .max(kept.pin.as_ref().map_or(Hlc::default(), |pin| pin.at));
+        self.kept.insert(snapshot.clone(), kept);
+    }
+}
+
+impl Retention {
+    pub(super) fn open(tree: sled::Tree) -> Result<Self, StoreError> {
+        let mut marks = Marks::default();
+        for key in schema::keys(&tree) {
+            let key = key?;
+            let odd = |problem: &str| {
+                let damage = Damage::Contradiction(problem.to_owned());
+                StoreError::damaged(schema::name(Kind::Kept, &key), damage)
+            };
+            let snapshot =
+                schema::snapshot_of(&key).ok_or_else(|| odd("its key is no snapshot"))?;
+            let kept = read(&tree, &snapshot)?.ok_or_else(|| odd("it is missing"))?;
+            marks.pins_came += u64::from(kept.pin.is_some());
+            marks.note(&snapshot, kept);
+        }
+        Ok(Self {
+            tree,
+            marks: Mutex::new(marks),
+        })
+    }
+
+    fn marks(&self) -> MutexGuard<'_, Marks> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // The caller makes it durable.
+    fn put(
+        &self,
+        marks: &mut Marks,
+        snapshot: &SnapshotId,
+        kept: RetentionEntry,
+    ) -> Result<(), StoreError> {
+        let (key, stored) = (snapshot_key(snapshot), KeptV3::freeze(&kept));
+        schema::put(&self.tree, &key, Kind::Kept, &stored)?;
+        marks.note(snapshot, kept);
+        Ok(())
+    }
+
+    fn get<T>(&self, snapshot: &SnapshotId, seen: impl Fn(&RetentionEntry) -> T) -> Option<T> {
+        self.marks().kept.get(snapshot).map(seen)
+    }
+}
+
+fn read(tree: &sled::Tree, snapshot: &SnapshotId) -> Result<Option<RetentionEntry>, StoreError> {
+    let stored = schema::get::<KeptV3>(tree, &snapshot_key(snapshot), Kind::Kept)?;
+    Ok(stored.map(Frozen::thaw))
+}
+
+/// Whether a snapshot was deleted, for a store that is not open.
+pub(super) fn was_deleted(tree: &sled::Tree, snapshot: &SnapshotId) -> Result<bool, StoreError> {
+    Ok(read(tree, snapshot)?.is_some_and(|kept| kept.deleted.is_some()))
+}
+
+impl Store {
+    /// Pins or unpins a snapshot in this history durably. `None` if it was deleted before.
+    ///
+    /// The update outranks all others known here even if it changes nothing: another node may have accepted the
+    /// opposite, and this update is the later one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn pin(
+        &self,
+        snapshot: &SnapshotId,
+        pinned: bool,
+        by: &ProcessId,
+        now: Hlc,
+    ) -> Result<Option<Pin>, StoreError> {
+        let pin = {
+            let mut marks = self.retention.marks();
+            let mut kept = marks.kept.get(snapshot).cloned().unwrap_or_default();
+            // Deletion removes it from the history and sets the mark under the same lock.
+            if kept.deleted.is_some() && !self.history.has(snapshot) {
+                return Ok(None);
+            }
+            let pin = Pin {
+                pinned,
+                at: marks.newest.tick(now.wall_us()),
+                by: by.clone(),
+            };
+            kept.pin = Some(pin.clone());
+            self.retention.put(&mut marks, snapshot, kept)?;
+            marks.pins_came += 1;
+            pin
+        };
+        self.sync()?;
+        Ok(Some(pin))
+    }
+
+    /// Applies pin updates of another node durably. Returns the snapshots that were deleted here and are wanted again.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn note_pins(&self, pins: Vec<(SnapshotId, Pin)>) -> Result<Vec<SnapshotId>, StoreError> {
+        let (mut wanted, mut changed) = (Vec::new(), false);
+        for (snapshot, pin) in pins {
+            let mut marks = self.retention.marks();
+            let mut kept = marks.kept.get(&snapshot).cloned().unwrap_or_default();
+            if kept
+                .pin
+                .as_ref()
+                .is_some_and(|known| known.rank() >= pin.rank())
+            {
+                continue;
+            }
+            if pin.pinned && kept.deleted.is_some() && !self.history.has(&snapshot) {
+                wanted.push(snapshot.clone());
+            }
+            kept.pin = Some(pin);
+            self.retention.put(&mut marks, &snapshot, kept)?;
+            marks.pins_came += 1;
+            changed = true;
+        }
+        if changed {
+            self.sync()?;
+        }
+        Ok(wanted)
+    }
+
+    /// The newest known state of the pin of a snapshot, if any.
+    #[must_use]
+    pub fn pin_of(&self, snapshot: &SnapshotId) -> Option<Pin> {
+        self.retention
+            .get(snapshot, |kept| kept.pin.clone())
+            .flatten()
+    }
+
+    /// All known pin states, including those of unpinned snapshots.
+    #[must_use]
+    pub fn pins(&self) -> Vec<(SnapshotId, Pin)> {
+        let marks = self.retention.marks();
+        let pins = marks.kept.iter();
+        pins.filter_map(|(snapshot, kept)| Some((snapshot.clone(), kept.pin.clone()?)))
+            .collect()
+    }
+
+    /// The number of pin updates received; those found at opening count first.
+    #[must_use]
+    pub fn pins_came(&self) -> u64 {
+        self.retention.marks().pins_came
+    }
+
+    /// Whether a snapshot is pinned.
+    #[must_use]
+    pub fn is_pinned(&self, snapshot: &SnapshotId) -> bool {
+        self.retention.get(snapshot, RetentionEntry::is_pinned) == Some(true)
+    }
+
+    /// Whether a snapshot was deleted from this history and has not come back.
+    #[must_use]
+    pub fn is_deleted(&self, snapshot: &SnapshotId) -> bool {
+        let is_deleted = |kept: &RetentionEntry| kept.deleted.is_some();
+        self.retention.get(snapshot, is_deleted) == Some(true)
+    }
+
+    // A pinned snapshot comes back if a peer has it.
+    pub(super) fn is_gone(&self, snapshot: &SnapshotId) -> bool {
+        self.retention.get(snapshot, RetentionEntry::is_gone) == Some(true)
+    }
+
+    /// The start of the oldest snapshot that is newer than all deleted ones: from there on the history is complete.
+    #[must_use]
+    pub fn kept_since(&self) -> Option<Hlc> {
+        let deleted_until = self.retention.marks().deleted_until;
+        self.history.oldest_behind(deleted_until)
+    }
+
+    /// The start of the oldest unpinned snapshot of the history.
+    #[must_use]
+    pub fn oldest_unpinned(&self) -> Option<Hlc> {
+        let pinned = self.pinned();
+        self.history
+            .oldest_of(|snapshot| !pinned.contains(snapshot))
+    }
+
+    pub(super) fn pinned(&self) -> HashSet<SnapshotId> {
+        self.retention.marks().pinned.clone()
+    }
+
+    /// Unpinned snapshots beyond the limits of age or count, oldest first, without the newest complete one. The caller
+    /// must check whether a partial one is still being collected.
+    #[must_use]
+    pub fn due(&self, limits: &Limits) -> Vec<Due> {
+        let pinned = self.pinned();
+        self.history
+            .due(limits, |snapshot| pinned.contains(snapshot))
+    }
+
+    /// Leases a snapshot to a reader. While the lease is held, for at most [`READING_MAX`](super::READING_MAX), the
+    /// snapshot is not deleted here. A reader takes the lease first and looks the snapshot up afterwards.
+    pub fn reading(&self, snapshot: &SnapshotId) -> ReadLease {
+        // Deletion checks for leases under the same lock.
+        let _marks = self.retention.marks();
+        self.chunks.leases.read(snapshot)
+    }
+
+    /// Deletes snapshots: every revision, then the part of this process. Snapshots that were pinned meanwhile or are
+    /// being read are kept. Returns the number deleted.
+    ///
+    /// The deletion marks are durable first, so that the next opening completes an interrupted deletion and a
+    /// half-deleted snapshot is never taken for whole. The chunks are left to [`Store::sweep`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn delete_snapshots(&self, snapshots: &[SnapshotId]) -> Result<usize, StoreError> {
+        // During a backup they are kept; they stay due.
+        let Some(_deleting) = self.standstill.deleting() else {
+            return Ok(0);
+        };
+        let mut going = Vec::new();
+        for snapshot in snapshots {
+            let mut marks = self.retention.marks();
+            let mut kept = marks.kept.get(snapshot).cloned().unwrap_or_default();
+            if kept.is_pinned() || self.chunks.leases.is_read(snapshot, Instant::now()) {
+                continue;
+            }
+            let Some(began) = self.history.remove_line(snapshot) else {
+                continue;
+            };
+            kept.deleted = Some(began);
+            self.retention.put(&mut marks, snapshot, kept)?;
+            going.push(snapshot.clone());
+        }
+        self.delete_marked(&going)?;
+        Ok(going.len())
+    }
+
+    // Completes deletions that a crash has interrupted.
+    pub(super) fn finish_deleting(&self) -> Result<(), StoreError> {
+        let gone: Vec<SnapshotId> = {
+            let marks = self.retention.marks();
+            let gone = marks.kept.iter().filter(|(_, kept)| kept.is_gone());
+            gone.map(|(snapshot, _)| snapshot.clone()).collect()
+        };
+        let parts = self.history.lone_parts()?;
+        let left = |snapshot: &SnapshotId| {
+            self.history.remove_line(snapshot).is_some() || parts.contains(snapshot)
+        };
+        let left: Vec<_> = gone.into_iter().filter(left).collect();
+        self.delete_marked(&left)
+    }
+
+    // A revision refers to the own part and must not outlive it.
+    fn delete_marked(&self, going: &[SnapshotId]) -> Result<(), StoreError> {
+        if going.is_empty() {
+            return Ok(());
+        }
+        self.sync()?;
+        for snapshot in going {
+            self.history.remove_revisions(snapshot)?;
+        }
+        self.sync()?;
+        for snapshot in going {
+            self.history.remove_part(snapshot)?;
+        }
+        self.sync()
+    }
+
+    /// Removes the deletion mark of a snapshot that is whole and durable again.
+    pub(super) fn is_back(&self, snapshot: &SnapshotId) -> Result<(), StoreError> {
+        let mut marks = self.retention.marks();
+        match marks.kept.get(snapshot).cloned() {
+            Some(kept) if kept.deleted.is_some() => {
+                let kept = RetentionEntry {
+                    deleted: None,
+                    ..kept
+                };
+                self.retention.put(&mut marks, snapshot, kept)?;
+                // The same value as after a restart.
+                marks.deleted_until = marks.kept.values().filter_map(|kept| kept.deleted).max();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}

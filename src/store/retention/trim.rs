@@ -1,0 +1,156 @@
+//! Moves the beginning of a store to the newest recorded state at or before an instant. The states and turns before it
+//! are deleted with their index; the state replaces them.
+//!
+//! Data that is still needed is not deleted: the newest written state, for a restart; the recording of a part that is
+//! not yet built; and messages that a peer has not acknowledged. The state is read back completely before anything is
+//! deleted, since it can no longer be rebuilt from the journal, and the new beginning is durable before that as well. A
+//! crash in between therefore leaves too many turns, never too few; the next trim deletes them.
+
+use crate::process::cell::Cell;
+use crate::process::clock::Hlc;
+use crate::process::ids::Lsn;
+use crate::store::Store;
+use crate::store::engine::schema;
+use crate::store::engine::schema::{JOURNAL_FROM, JOURNAL_SINCE, STATES_FROM, position_key};
+use crate::store::error::StoreError;
+use crate::store::journal::Horizon;
+use crate::store::states::merge::Cells;
+use crate::store::stored::frame::{Damage, Kind};
+use crate::store::stored::state::StoredState;
+
+/// The entries deleted between two checks whether to continue.
+const STEP_ENTRIES: usize = 1024;
+
+/// What was deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Trimmed {
+    /// Recorded states.
+    pub states: usize,
+    /// Turns of the journal.
+    pub turns: usize,
+}
+
+impl Store {
+    /// The beginning of the store: its first turn, and the clock value from which answers exist. `None` if nothing was
+    /// deleted.
+    #[must_use]
+    pub fn horizon(&self) -> Option<(Lsn, Hlc)> {
+        let Horizon { first, since } = self.journal.horizon();
+        (first > Lsn(1)).then_some((first, since))
+    }
+
+    /// Deletes everything before the newest state that is at or before `instant` and not needed, and what an earlier
+    /// trim has left. There is one trim at a time, and none during a backup. Stops early when `goes_on` returns false,
+    /// and reports what was done.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if that state is not whole: the journal before it may be needed and is kept.
+    pub fn trim(&self, instant: Hlc, goes_on: impl Fn() -> bool) -> Result<Trimmed, StoreError> {
+        let Some(_deleting) = self.standstill.deleting() else {
+            return Ok(Trimmed::default());
+        };
+        let goes_on = || goes_on() && !self.standstill.is_wanted();
+        if let Some(state) = self.beginning(instant)? {
+            self.begin_at(&state)?;
+        }
+        let mut trimmed = Trimmed::default();
+        let first = self.journal.first();
+        if first == Lsn(1) {
+            return Ok(trimmed);
+        }
+        for cut in self.states.before(Lsn(first.0 - 1)) {
+            if !goes_on() {
+                return Ok(trimmed);
+            }
+            self.states.remove(cut?)?;
+            trimmed.states += 1;
+        }
+        while goes_on() {
+            let removed = self.journal.remove_oldest(STEP_ENTRIES)?;
+            trimmed.turns += removed;
+            if removed < STEP_ENTRIES {
+                break;
+            }
+        }
+        if trimmed != Trimmed::default() {
+            self.sync()?;
+        }
+        Ok(trimmed)
+    }
+
+    // The state at which the store may begin, if it is later than the current beginning.
+    fn beginning(&self, instant: Hlc) -> Result<Option<StoredState>, StoreError> {
+        let Some(newest) = self.states.newest_written()? else {
+            return Ok(None);
+        };
+        // The turn that recorded a state is the one after its cut and has its time.
+        let recorded = match self.position_at(instant) {
+            Ok(position) if position > Lsn(0) => Lsn(position.0 - 1),
+            Ok(_) | Err(StoreError::BeforeHorizon { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let last = needed_from(&newest).min(recorded);
+        let cut = self.states.cuts_until(last).next().transpose()?;
+        match cut.filter(|cut| cut.next() > self.journal.first()) {
+            Some(cut) => self.states.get(cut),
+            None => Ok(None),
+        }
+    }
+
+    fn begin_at(&self, state: &StoredState) -> Result<(), StoreError> {
+        self.read_back(state)?;
+        let cut = state.recorded.position;
+        let horizon = Horizon {
+            first: cut.next(),
+            since: state.registers.time,
+        };
+        let numbers = [
+            (STATES_FROM, cut.0),
+            (JOURNAL_FROM, horizon.first.0),
+            (JOURNAL_SINCE, horizon.since.0),
+        ];
+        schema::put_numbers(&self.meta, numbers)?;
+        self.sync()?;
+        self.stretches
+            .begin_at(horizon.first, || self.journal.begin_at(horizon))
+    }
+
+    fn read_back(&self, state: &StoredState) -> Result<(), StoreError> {
+        let recorded = &state.recorded;
+        let contradiction = |problem: &str| {
+            let what = schema::name(Kind::State, &position_key(recorded.position));
+            StoreError::damaged(what, Damage::Contradiction(problem.to_owned()))
+        };
+        if self.journal.hash_up_to(recorded.position)? != recorded.journal {
+            return Err(contradiction("the journal has another hash there"));
+        }
+        let (mut accounts, mut total) = (0, 0);
+        for cell in Cells::new(&self.chunks, &recorded.runs, None)? {
+            if let Cell::Account { balance, .. } = cell? {
+                accounts += 1;
+                total += i128::from(balance);
+            }
+        }
+        if (accounts, total) != (recorded.accounts, recorded.balance_total) {
+            return Err(contradiction("its accounts do not add up to its figures"));
+        }
+        Ok(())
+    }
+}
+
+// The newest cut after which everything needed lies. Recordings and messages that began after the newest written state
+// are after it as well.
+fn needed_from(newest: &StoredState) -> Lsn {
+    let registers = &newest.registers;
+    let recordings = registers.recordings.values();
+    // A recording that waits for a lost marker is never finished.
+    let recordings = recordings.filter(|recording| !registers.waits_in_vain(recording));
+    let recordings = recordings.map(|recording| recording.cut);
+    let unacknowledged = registers.outgoing.values();
+    let unacknowledged = unacknowledged.filter_map(|channel| channel.landmarks.front());
+    let sent = unacknowledged.map(|landmark| Lsn(landmark.position.0.saturating_sub(1)));
+    let needed = recordings.chain(sent).min();
+    needed.map_or(newest.recorded.position, |needed| {
+        needed.min(newest.recorded.position)
+    })
+}

@@ -1,0 +1,297 @@
+//! Recorded states: one manifest per cut. The changes since the previous state are a run; runs are merged when they
+//! outgrow their base.
+
+pub(super) mod compare;
+pub(super) mod composition;
+pub(super) mod merge;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::chunks::Chunks;
+use super::engine::schema;
+use super::engine::schema::{position_key, position_of};
+use super::error::StoreError;
+use super::stored::compression;
+use super::stored::frame;
+use super::stored::frame::{Damage, Kind};
+use super::stored::state::StoredState;
+use super::stored::v1::Frozen;
+use super::stored::v2::StateV2;
+use super::stored::v6::StateV6;
+use crate::history::part::{RecordedState, Run};
+use crate::process::channel::Flow;
+use crate::process::ids::{Hash, Lsn, ProcessId};
+use crate::process::registers::Sealed;
+use merge::Cells;
+
+/// Runs of one size class are merged when there are this many; a class is this many times as large as the one below.
+const FAN_IN: usize = 8;
+/// The limit of the smallest size class in bytes.
+const CLASS_BYTES_MIN: u64 = 4096;
+
+/// Of the states within an interval of this many turns, the oldest is kept, and those that are needed. A question about
+/// the past therefore reads at most twice as many turns after a state.
+const STRETCH_TURNS: u64 = 64;
+/// The number of newest states that are reconsidered when one is written: some may no longer be needed.
+const LOOKED_AT: usize = 32;
+
+/// Decodes a stored state of any format.
+pub(super) fn decode(stored: Vec<u8>) -> Result<StoredState, Damage> {
+    let framed = compression::unpack(Kind::PackedState, stored)?;
+    if framed.get(1) == Some(&(Kind::State as u8)) {
+        let state = frame::unwrap(Kind::State, &framed)?;
+        return frame::decode::<StateV2>(state).map(StateV2::thaw);
+    }
+    let state = frame::unwrap(Kind::State6, &framed).and_then(frame::decode::<StateV6>)?;
+    Ok(state.thaw())
+}
+
+/// The state recorded at this cut, from a tree of states.
+pub(super) fn read(tree: &sled::Tree, cut: Lsn) -> Result<Option<StoredState>, StoreError> {
+    let key = position_key(cut);
+    let Some(stored) = frame::get(tree, &key)? else {
+        return Ok(None);
+    };
+    let damaged = |damage| StoreError::damaged(schema::name(Kind::State, &key), damage);
+    decode(stored).map(Some).map_err(damaged)
+}
+
+/// The recorded states of a store.
+pub(super) struct States {
+    tree: sled::Tree,
+    /// The cut and the runs of the newest state, which the next one extends.
+    newest: Mutex<Option<(Lsn, Vec<Run>)>>,
+}
+
+impl States {
+    pub(super) fn new(tree: sled::Tree) -> Self {
+        Self {
+            tree,
+            newest: Mutex::new(None),
+        }
+    }
+
+    /// The state recorded at this cut.
+    pub(super) fn get(&self, cut: Lsn) -> Result<Option<StoredState>, StoreError> {
+        read(&self.tree, cut)
+    }
+
+    /// The state recorded at this cut, unless it is left over from an earlier start and recovery has skipped it.
+    pub(super) fn written(&self, cut: Lsn) -> Result<Option<StoredState>, StoreError> {
+        match *self.newest() {
+            Some((newest, _)) if cut <= newest => self.get(cut),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether a later state is written: a state missing at this cut will then never be written.
+    pub(super) fn is_behind(&self, cut: Lsn) -> bool {
+        matches!(*self.newest(), Some((newest, _)) if cut < newest)
+    }
+
+    /// The cuts of all stored states, newest first.
+    pub(super) fn cuts(&self) -> impl Iterator<Item = Result<Lsn, StoreError>> {
+        let keys = schema::keys(&self.tree).rev();
+        keys.filter_map(|key| key.map(|key| position_of(&key)).transpose())
+    }
+
+    /// The cuts of written states up to a position, newest first.
+    pub(super) fn cuts_until(
+        &self,
+        position: Lsn,
+    ) -> impl Iterator<Item = Result<Lsn, StoreError>> + use<> {
+        let newest = self.newest().as_ref().map(|(newest, _)| *newest);
+        let mut end = newest.map(|newest| newest.min(position));
+        let tree = self.tree.clone();
+        // Jumps from key to key, since a state has many fragments.
+        std::iter::from_fn(move || {
+            let behind = position_key(end?.next());
+            let (key, _) = match tree.get_lt(behind) {
+                Ok(found) => found?,
+                Err(error) => {
+                    end = None;
+                    return Some(Err(error.into()));
+                }
+            };
+            let cut = position_of(frame::split_key(&key)?.0)?;
+            end = cut.0.checked_sub(1).map(Lsn);
+            Some(Ok(cut))
+        })
+    }
+
+    /// The cuts of stored states before a position, oldest first.
+    pub(super) fn before(
+        &self,
+        position: Lsn,
+    ) -> impl Iterator<Item = Result<Lsn, StoreError>> + use<> {
+        let keys = schema::keys(&self.tree);
+        let cuts = keys.filter_map(|key| key.map(|key| position_of(&key)).transpose());
+        cuts.take_while(move |cut| cut.as_ref().map_or(true, |cut| *cut < position))
+    }
+
+    /// The cut of the newest written state.
+    pub(super) fn newest_cut(&self) -> Option<Lsn> {
+        self.newest().as_ref().map(|(cut, _)| *cut)
+    }
+
+    /// The newest written state.
+    pub(super) fn newest_written(&self) -> Result<Option<StoredState>, StoreError> {
+        self.newest_cut().map_or(Ok(None), |cut| self.get(cut))
+    }
+
+    /// Deletes the state at this cut. The caller makes it durable.
+    pub(super) fn remove(&self, cut: Lsn) -> Result<(), StoreError> {
+        schema::remove_all(&self.tree, &position_key(cut))
+    }
+
+    /// All states, oldest first.
+    pub(super) fn all(&self) -> impl Iterator<Item = Result<StoredState, StoreError>> + '_ {
+        schema::keys(&self.tree).filter_map(|key| {
+            let read = |key: Vec<u8>| match position_of(&key) {
+                Some(cut) => self.get(cut),
+                None => Ok(None),
+            };
+            // A state deleted after its key was read needs nothing.
+            key.and_then(read).transpose()
+        })
+    }
+
+    /// Sets the state from which the next one continues.
+    pub(super) fn continue_from(&self, state: Option<&StoredState>) {
+        let newest = state.map(|state| (state.recorded.position, state.recorded.runs.clone()));
+        *self.newest() = newest;
+    }
+
+    fn newest(&self) -> MutexGuard<'_, Option<(Lsn, Vec<Run>)>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes a sealed state after the newest one. There is one writer at a time, in the order of sealing. `journal` is
+    /// the hash of the entry at the cut.
+    pub(super) fn write(
+        &self,
+        chunks: &Chunks,
+        sealed: Sealed,
+        journal: Hash,
+    ) -> Result<RecordedState, StoreError> {
+        let cut = sealed.registers.position;
+        if let Some(stored) = self.written(cut)? {
+            // Replayed after a crash: the state had already been written.
+            return Ok(stored.recorded);
+        }
+        let newest = self.newest().clone();
+        let mut runs = newest.map(|(_, runs)| runs).unwrap_or_default();
+        let cells = sealed.cells.sorted();
+        let (run, mut new_bytes) = chunks.write_run(cells.into_iter().map(Ok))?;
+        if run.cells > 0 {
+            runs.push(run);
+        }
+        new_bytes += merge(chunks, &mut runs)?;
+        let registers = sealed.registers;
+        let recorded = RecordedState {
+            position: cut,
+            time: sealed.time,
+            clock: registers.clock,
+            accounts: sealed.accounts,
+            balance_total: sealed.balance_total,
+            deposits: registers.deposits,
+            withdrawals: registers.withdrawals,
+            sent: flows(&registers.outgoing, |channel| channel.sent),
+            delivered: flows(&registers.incoming, |channel| channel.delivered),
+            journal,
+            state_bytes: runs.iter().map(|run| run.bytes).sum(),
+            runs: runs.clone(),
+            new_bytes,
+        };
+        let stored = StoredState {
+            registers,
+            recorded,
+        };
+        let bytes = frame::encode(&StateV6::freeze(&stored));
+        let packed = compression::pack(Kind::PackedState, frame::wrap(Kind::State6, &bytes));
+        frame::put(&self.tree, &position_key(cut), &packed)?;
+        *self.newest() = Some((cut, runs));
+        Ok(stored.recorded)
+    }
+
+    /// Deletes redundant states: in a quiet cluster each snapshot leaves a state almost equal to the previous one. Of
+    /// the states before the two newest, only the oldest of each interval and those that a recording needs for its part
+    /// are kept. Of the two newest the older one is durable, and a restart may begin there. `first` is the beginning of
+    /// the journal: the state before it is kept, and older ones are left to the interrupted trim.
+    pub(super) fn thin(&self, first: Lsn) -> Result<(), StoreError> {
+        let Some(newest) = self.newest_written()? else {
+            return Ok(());
+        };
+        let registers = &newest.registers;
+        let cuts = self.cuts_until(newest.recorded.position);
+        let older = cuts.skip(2).take(LOOKED_AT);
+        let older = older.collect::<Result<Vec<_>, _>>()?;
+        let is_needed = |cut: Lsn| {
+            let mut recordings = registers.recordings.values();
+            recordings.any(|recording| recording.cut == cut)
+        };
+        for pair in older.windows(2) {
+            let [cut, before] = [pair[0], pair[1]];
+            if cut.next() <= first {
+                break;
+            }
+            if is_one_stretch(before, cut) && !is_needed(cut) {
+                self.remove(cut)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether two states are in the same interval, of which only the first is certain to be kept.
+pub(super) fn is_one_stretch(one: Lsn, other: Lsn) -> bool {
+    one.0 / STRETCH_TURNS == other.0 / STRETCH_TURNS
+}
+
+fn flows<C>(
+    channels: &BTreeMap<ProcessId, C>,
+    flow: impl Fn(&C) -> Flow,
+) -> BTreeMap<ProcessId, Flow> {
+    let copy = |(process, channel): (&ProcessId, &C)| (process.clone(), flow(channel));
+    channels.iter().map(copy).collect()
+}
+
+// Merges all runs into the base when they exceed a quarter of it, and before that small runs with each other, so that a
+// state never has many runs. Returns the bytes written.
+fn merge(chunks: &Chunks, runs: &mut Vec<Run>) -> Result<u64, StoreError> {
+    let Some((base, rest)) = runs.split_first() else {
+        return Ok(0);
+    };
+    let above_base: u64 = rest.iter().map(|run| run.bytes).sum();
+    if above_base * 4 > base.bytes {
+        let kept = Cells::new(chunks, runs, None)?
+            .filter(|cell| !matches!(cell, Ok(cell) if cell.is_forgotten()));
+        let (merged, new_bytes) = chunks.write_run(kept)?;
+        *runs = vec![merged];
+        // A base from before format 6 may have contained nothing but snapshots, which are not kept.
+        runs.retain(|run| run.cells > 0);
+        return Ok(new_bytes);
+    }
+    let mut new_bytes = 0;
+    while let Some(from) = mergeable(runs) {
+        let (merged, bytes) = chunks.write_run(Cells::new(chunks, &runs[from..], None)?)?;
+        runs.truncate(from);
+        runs.push(merged);
+        new_bytes += bytes;
+    }
+    Ok(new_bytes)
+}
+
+// The index of the first of the newest runs that are at most of the size class of the newest, if there are enough of
+// them.
+fn mergeable(runs: &[Run]) -> Option<usize> {
+    let class = |run: &Run| (run.bytes / CLASS_BYTES_MIN).max(1).ilog(FAN_IN as u64);
+    let newest = class(runs.last()?);
+    let same = runs[1..]
+        .iter()
+        .rev()
+        .take_while(|run| class(run) <= newest)
+        .count();
+    (same >= FAN_IN).then(|| runs.len() - same)
+}

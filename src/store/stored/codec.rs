@@ -1,0 +1,158 @@
+//! The encoding of journal entries and of chunks before compression, independent of a store, so that a simulated disk
+//! has the same content as a real one. The store uses only this code to read and write them.
+
+use super::frame::{self, Damage, Kind};
+use super::v1::Frozen;
+use super::v1::part::ChunkV1;
+use super::v1::turn::{TurnHeadV1, TurnV1};
+use crate::history::part::Chunk;
+use crate::process::clock::Hlc;
+use crate::process::ids::{Hash, Lsn};
+use crate::process::record::Turn;
+use crate::store::engine::schema::{name, position_key};
+use crate::store::error::StoreError;
+
+const HASH_BYTES: usize = 32;
+/// The largest encoding of a plain operation; used to reserve space.
+const RECORD_BYTES: usize = 48;
+
+/// A decoded turn with its place in the hash chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The turn.
+    pub turn: Turn,
+    /// The hash of the previous entry; zero for the first.
+    pub previous: Hash,
+    /// The hash of this entry, which covers everything up to it.
+    pub hash: Hash,
+}
+
+impl Entry {
+    /// Encodes a turn as the successor of the entry with hash `previous`. Returns the framed entry and its hash.
+    #[must_use]
+    pub fn encode(turn: &Turn, previous: Hash) -> (Vec<u8>, Hash) {
+        let mut entry = Vec::with_capacity(HASH_BYTES + RECORD_BYTES * (1 + turn.records.len()));
+        entry.extend_from_slice(&previous.0);
+        frame::encode_behind(&TurnV1::freeze(turn), &mut entry);
+        (frame::wrap(Kind::Turn, &entry), hash_of(&entry))
+    }
+
+    /// The encoded turn within a framed entry, without the hash of the previous entry.
+    pub(in crate::store) fn turn_of(framed: &[u8]) -> &[u8] {
+        framed
+            .get(frame::HEADER_BYTES + HASH_BYTES..)
+            .unwrap_or_default()
+    }
+
+    /// Reassembles an entry from the result of [`Entry::turn_of`]. Returns the framed entry and its hash.
+    pub(in crate::store) fn rebuilt(previous: Hash, turn: &[u8]) -> (Vec<u8>, Hash) {
+        let entry = [&previous.0, turn].concat();
+        (frame::wrap(Kind::Turn, &entry), hash_of(&entry))
+    }
+
+    /// Decodes the entry at a position.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn decode(position: Lsn, framed: &[u8]) -> Result<Self, StoreError> {
+        let damaged =
+            |damage| StoreError::damaged(name(Kind::Turn, &position_key(position)), damage);
+        let bytes = frame::unwrap(Kind::Turn, framed).map_err(damaged)?;
+        let too_short = || Damage::CutOff {
+            found: bytes.len(),
+            expected: HASH_BYTES,
+        };
+        let split = bytes.split_first_chunk::<HASH_BYTES>();
+        let (previous, turn) = split.ok_or_else(|| damaged(too_short()))?;
+        Ok(Self {
+            turn: frame::decode::<TurnV1>(turn).map_err(damaged)?.thaw(),
+            previous: Hash(*previous),
+            hash: hash_of(bytes),
+        })
+    }
+
+    /// The clock value of the turn at a position, from the first fragment of the stored entry, unchecked.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub(in crate::store) fn peek_time(position: Lsn, fragment: &[u8]) -> Result<Hlc, StoreError> {
+        let head = frame::peek::<TurnHeadV1>(fragment, HASH_BYTES);
+        let head = head.map_err(|damage| {
+            StoreError::damaged(name(Kind::Turn, &position_key(position)), damage)
+        })?;
+        Ok(head.time)
+    }
+
+    /// The hash of the previous entry and the clock value of the turn. Checks the frame but does not decode the
+    /// records.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub(in crate::store) fn head(position: Lsn, framed: &[u8]) -> Result<(Hash, Hlc), StoreError> {
+        let damaged =
+            |damage| StoreError::damaged(name(Kind::Turn, &position_key(position)), damage);
+        let bytes = frame::unwrap(Kind::Turn, framed).map_err(damaged)?;
+        let head = frame::peek::<TurnHeadV1>(framed, HASH_BYTES).map_err(damaged)?;
+        let previous = bytes.first_chunk::<HASH_BYTES>();
+        match previous.filter(|_| head.position == position) {
+            Some(previous) => Ok((Hash(*previous), head.time)),
+            None => {
+                let problem = format!("it says it is entry {}", head.position);
+                Err(damaged(Damage::Contradiction(problem)))
+            }
+        }
+    }
+
+    /// Checks that this is the entry at `position` and follows the entry with hash `previous`; the first follows zero.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`].
+    pub fn chained(self, position: Lsn, previous: Option<Hash>) -> Result<Self, StoreError> {
+        let expected = previous.or_else(|| (position == Lsn(1)).then(Hash::default));
+        let problem = if self.turn.position != position {
+            format!("it says it is entry {}", self.turn.position)
+        } else if expected.is_some_and(|expected| expected != self.previous) {
+            "it does not continue the entry before it".to_owned()
+        } else {
+            return Ok(self);
+        };
+        let what = name(Kind::Turn, &position_key(position));
+        Err(StoreError::damaged(what, Damage::Contradiction(problem)))
+    }
+}
+
+/// A framed chunk and its hash.
+#[must_use]
+pub fn encode_chunk(chunk: &Chunk) -> (Vec<u8>, Hash) {
+    let bytes = frame::encode(&ChunkV1::freeze(chunk));
+    (frame::wrap(Kind::Chunk, &bytes), hash_of(&bytes))
+}
+
+/// Decodes a framed chunk after checking it against its hash.
+///
+/// # Errors
+/// [`StoreError::Damaged`].
+pub fn decode_chunk(hash: &Hash, framed: &[u8]) -> Result<Chunk, StoreError> {
+    let bytes = check_chunk(hash, framed)?;
+    let decoded = frame::decode::<ChunkV1>(bytes);
+    let decoded = decoded.map_err(|damage| StoreError::damaged(name(Kind::Chunk, &hash.0), damage));
+    Ok(decoded?.thaw())
+}
+
+/// Checks a framed chunk against its hash, which covers every cell in it. Returns the encoding without the frame.
+///
+/// # Errors
+/// [`StoreError::Damaged`].
+pub fn check_chunk<'a>(hash: &Hash, framed: &'a [u8]) -> Result<&'a [u8], StoreError> {
+    let damaged = |damage| StoreError::damaged(name(Kind::Chunk, &hash.0), damage);
+    let bytes = frame::unwrap(Kind::Chunk, framed).map_err(damaged)?;
+    if hash_of(bytes) != *hash {
+        let problem = "its content does not match its hash".to_owned();
+        return Err(damaged(Damage::Contradiction(problem)));
+    }
+    Ok(bytes)
+}
+
+fn hash_of(bytes: &[u8]) -> Hash {
+    Hash(*blake3::hash(bytes).as_bytes())
+}

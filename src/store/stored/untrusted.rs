@@ -1,0 +1,30 @@
+//! Reads bytes as a stored value of each kind, for [`crate::untrusted`].
+
+use super::codec::{self, Entry};
+use super::frame::{self, Kind};
+use super::v1::Frozen as _;
+use super::v1::part::PartV1;
+use crate::process::ids::{Hash, Lsn};
+use crate::store::{history, states};
+
+/// Reads the bytes as framed values, and as the contents of whole frames.
+pub fn read_values(bytes: &[u8]) {
+    read_framed(|_| bytes.to_vec());
+    if bytes.len() <= frame::VALUE_BYTES_MAX {
+        read_framed(|kind| frame::wrap(kind, bytes));
+    }
+}
+
+fn read_framed(framed: impl Fn(Kind) -> Vec<u8>) {
+    let _ = Entry::decode(Lsn(1), &framed(Kind::Turn));
+    let _ = history::decode(&framed(Kind::Global));
+    for kind in [Kind::State, Kind::State6, Kind::PackedState] {
+        let _ = states::decode(framed(kind));
+    }
+    let chunk = framed(Kind::Chunk);
+    let content = frame::unwrap(Kind::Chunk, &chunk).unwrap_or_default();
+    let _ = codec::decode_chunk(&Hash(*blake3::hash(content).as_bytes()), &chunk);
+    let part = framed(Kind::Part);
+    let part = frame::unwrap(Kind::Part, &part).and_then(frame::decode::<PartV1>);
+    let _ = part.map(PartV1::thaw);
+}

@@ -1,0 +1,94 @@
+//! Parts of snapshots, and the chunks with their contents.
+
+use std::collections::BTreeMap;
+
+use super::channel::FlowV1;
+use super::turn::{MessageV1, ReceiptV1, RefusalV1, WriteV1};
+use super::{frozen_enum, frozen_struct};
+use crate::history::part::{
+    Chunk, IndexEntry, Part, RecordedChannel, RecordedMessage, RecordedState, Run,
+};
+use crate::process::answer::Answer;
+use crate::process::cell::{Answered, Cell, SeenSnapshot};
+use crate::process::clock::{Hlc, Lamport};
+use crate::process::ids::{AccountId, Hash, Lsn, ProcessId, RequestId, Seq, SnapshotId};
+
+frozen_struct!(PartV1 = Part {
+    snapshot: SnapshotId,
+    process: ProcessId,
+    initiator: ProcessId,
+    state: RecordedStateV1,
+    channels: Vec<RecordedChannelV1>,
+    open: Vec<ProcessId>,
+});
+
+frozen_struct!(RecordedStateV1 = RecordedState {
+    position: Lsn,
+    time: Hlc,
+    clock: Lamport,
+    accounts: u64,
+    balance_total: i128,
+    deposits: i128,
+    withdrawals: i128,
+    sent: BTreeMap<ProcessId, FlowV1>,
+    delivered: BTreeMap<ProcessId, FlowV1>,
+    journal: Hash,
+    runs: Vec<RunV1>,
+    state_bytes: u64,
+    new_bytes: u64,
+});
+
+frozen_struct!(RunV1 = Run { cells: u64, bytes: u64, index: Vec<Hash> });
+
+frozen_struct!(RecordedChannelV1 = RecordedChannel {
+    from: ProcessId,
+    first: Seq,
+    last: Seq,
+    transfers: u64,
+    amount: i128,
+    chunks: Vec<Hash>,
+});
+
+frozen_enum!(ChunkV1 = Chunk {
+    Cells(cells: Vec<CellV1>),
+    Index(entries: Vec<IndexEntryV1>),
+    Messages(messages: Vec<RecordedMessageV1>),
+});
+
+frozen_enum!(CellV1 = Cell {
+    Account { account: AccountId, balance: i64 },
+    Key(write: Box<WriteV1>),
+    Request { request: RequestId, answered: Option<Box<AnsweredV1>> },
+    Snapshot(seen: Box<SeenSnapshotV1>),
+});
+
+frozen_struct!(
+    SeenSnapshotV1 = SeenSnapshot {
+        snapshot: SnapshotId,
+        initiator: ProcessId,
+        cut: Lsn,
+    }
+);
+
+frozen_struct!(
+    AnsweredV1 = Answered {
+        fingerprint: u64,
+        ordinal: u64,
+        answer: AnswerV1
+    }
+);
+
+frozen_struct!(AnswerV1 = Answer {
+    position: Lsn,
+    time: Hlc,
+    outcome: Result<ReceiptV1, RefusalV1>,
+});
+
+frozen_struct!(IndexEntryV1 = IndexEntry { kind: u8, name: Box<str>, chunk: Hash });
+
+frozen_struct!(
+    RecordedMessageV1 = RecordedMessage {
+        seq: Seq,
+        message: MessageV1
+    }
+);
