@@ -1,4 +1,4 @@
-//! The header of a block of packed revisions: opening a store reads the headers alone.
+//! The head of a block of packed revisions. Opening a store reads only the heads.
 
 use super::RevisionArrival;
 use crate::history::global::GlobalState;
@@ -21,9 +21,9 @@ pub(in crate::store) struct PackedLine {
     pub(in crate::store) complete: bool,
     pub(in crate::store) parts: u32,
     pub(in crate::store) closed_channels: u32,
-    /// Its length in the block, frame included.
+    /// The length of the revision in the block, with its frame, bytes.
     pub(in crate::store) bytes: u32,
-    /// Whether the part of this process is stored here only.
+    /// Whether the part of this process is stored only here.
     pub(in crate::store) is_own_part: bool,
 }
 

@@ -1,5 +1,4 @@
-//! Snapshots that are kept and lie before the journal: pinned ones need no journal, and a statement that did not show
-//! them would look as if they had gone with it.
+//! Snapshots recorded before the journal begins. Pinned snapshots need no journal, so statements must show them too.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +12,7 @@ use crate::store::error::StoreError;
 use crate::store::journal::Horizon;
 
 impl Store {
-    /// Adds them behind the oldest that the journal knows of.
+    /// Adds them after the oldest snapshot that the journal has.
     pub(super) fn mark_older(
         &self,
         me: &ProcessId,
@@ -21,7 +20,7 @@ impl Store {
         page: &mut StatementPage,
     ) -> Result<(), StoreError> {
         let horizon = self.journal.horizon();
-        // What was recorded before the horizon has a clock before it.
+        // States recorded before the horizon have an earlier clock.
         let asks_behind = query.from.is_some_and(|from| from >= horizon.since);
         if self.horizon().is_none() || asks_behind {
             return Ok(());
@@ -39,7 +38,7 @@ impl Store {
             }
         }
         self.mark_not_here(me, query, not_here, page)?;
-        // The first of a page stay, in its own order.
+        // Keeps the first ones of the page in its own order.
         older.sort_by_key(|(_, state)| state.position);
         let room = match query.oldest_first {
             true => SNAPSHOTS_MAX,
@@ -71,7 +70,7 @@ impl Store {
         Ok(())
     }
 
-    // What was recorded before the horizon. What others keep is not listed here.
+    // Snapshots recorded before the horizon. Those that only peers keep are not listed here.
     fn candidates_before(&self, horizon: Horizon) -> BTreeSet<SnapshotId> {
         let before = Hlc(horizon.since.0.saturating_sub(1));
         let lines = self.begun_by(before, None, usize::MAX);
@@ -79,7 +78,7 @@ impl Store {
         listed.chain(self.pinned()).collect()
     }
 
-    // Of these this process has no part: perhaps a store that was lost has recorded it.
+    // This process has no part of these snapshots; a lost store may have recorded it.
     fn mark_not_here(
         &self,
         me: &ProcessId,

@@ -1,5 +1,5 @@
-//! What differs between a recorded state and any position: the nearest recorded state before that is compared chunk by
-//! chunk, and the turns behind it are added. The accounts that exist besides are not visited.
+//! The difference between a recorded state and any position: the nearest recorded state before the position is compared chunk
+//! by chunk, and the turns after it are added. Accounts without a change are not visited.
 
 use std::collections::BTreeMap;
 use std::iter::Peekable;
@@ -15,12 +15,12 @@ use crate::store::error::StoreError;
 use crate::store::states::compare::{AccountChanges, Forward, newest};
 use crate::store::stored::frame::Damage;
 
-/// Accounts of the turns that are held at once. Of more the turns are read again.
+/// The maximum number of changed accounts held at once. If there are more, the turns are read again.
 const ACCOUNTS_HELD_MAX: usize = 65_536;
 
 impl Store {
-    /// Whether the state of this process in a snapshot was recorded from this journal. Where the journal does not go back
-    /// so far, only its own part of that snapshot can tell: another journal was as long once.
+    /// Whether the state of this process in a snapshot was recorded from this journal. If the position is before the journal,
+    /// this is decided by the own part of the snapshot, since another journal may have had the same position.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -39,8 +39,8 @@ impl Store {
         Ok(own.is_some_and(|own| (own.position, own.journal) == (state.position, state.journal)))
     }
 
-    /// The accounts that held something else after the turn at a position than in a recorded state of this journal, by
-    /// account, from behind the given one on. The position may be the older one. Reads the disk.
+    /// The accounts whose balance after the turn at `position` differs from that in a recorded state of this journal, ordered
+    /// by account, starting after `behind`. The position may be the older one. Reads the disk.
     ///
     /// # Errors
     /// As [`Store::share_at`].
@@ -91,11 +91,11 @@ impl Store {
 }
 
 struct Until<'a, S: ChunkSource> {
-    /// What the nearest recorded state holds otherwise.
+    /// The differences between the given state and the nearest recorded one.
     states: Peekable<AccountChanges<'a, S>>,
-    /// That state, for accounts that both hold alike.
+    /// The nearest recorded state, for accounts that are equal in both.
     nearest: Vec<Forward<'a, S>>,
-    /// What came behind it.
+    /// The changes by the turns after it.
     turns: Turns<'a>,
 }
 
@@ -155,25 +155,25 @@ impl<S: ChunkSource> Iterator for Until<'_, S> {
     }
 }
 
-/// What turns add to the accounts that they touch, by account.
+/// The changes that turns make to accounts, by account.
 struct Turns<'a> {
     store: &'a Store,
-    /// The position and the hash behind which they begin.
+    /// The position and hash after which the turns begin.
     start: (Lsn, Hash),
-    /// The last of them.
+    /// The last of the turns.
     end: Lsn,
-    /// The account behind which those that are held begin.
+    /// The account after which the held ones begin.
     behind: Option<AccountId>,
-    /// The first of them, with all that is added to each.
+    /// The first changed accounts, each with its total change.
     held: BTreeMap<AccountId, i128>,
-    /// How many are held.
+    /// The maximum number of accounts held.
     held_max: usize,
-    /// Whether there are no others.
+    /// Whether no further accounts are changed.
     is_all: bool,
 }
 
 impl Turns<'_> {
-    /// The next account.
+    /// The next changed account.
     fn first(&mut self) -> Result<Option<&AccountId>, StoreError> {
         if self.held.is_empty() && !self.is_all {
             self.read()?;
@@ -188,7 +188,7 @@ impl Turns<'_> {
         Some(units)
     }
 
-    // Whoever was left out once stands behind all that are held, then and later: so nobody is held with half of it.
+    // An account that is dropped once stays greater than all held ones, so no account is held with a partial sum.
     fn read(&mut self) -> Result<(), StoreError> {
         self.is_all = true;
         let (position, journal) = self.start;
@@ -251,7 +251,7 @@ mod tests {
         }
     }
 
-    /// A shelf that counts what of it is read, but for indexes.
+    /// A chunk source that counts the chunks of cells read.
     struct Counting<'a>(&'a Chunks, Mutex<usize>);
 
     impl ChunkSource for Counting<'_> {
@@ -264,7 +264,7 @@ mod tests {
         }
     }
 
-    // Without this the difference of one account could cost as much as there are accounts.
+    // Without this, the difference of one account could cost as much as all accounts.
     #[test]
     fn of_a_state_that_both_begin_with_only_the_chunks_of_touched_accounts_are_read() {
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -280,7 +280,7 @@ mod tests {
         });
         let (run, _) = store.chunks.write_run(cells).expect("the disk has room");
         assert!(run.bytes > 10 * 64 * 1024, "there are many chunks");
-        // Neither is in it: what stands before and behind them tells.
+        // Neither account is in the state; the chunks around their keys show it.
         let paid = turn(1, &[(7, 5), (150, 6)]);
         store.commit(&paid).expect("the disk has room");
         let counting = Counting(&store.chunks, Mutex::new(0));
@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(read.expect("nobody panicked"), 2);
     }
 
-    // Without this an account that did not fit at first could be shown with what only some of its turns added.
+    // Without this, an account that did not fit at first could be shown with only part of its changes.
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
 

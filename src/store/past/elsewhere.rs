@@ -1,5 +1,5 @@
-//! Snapshots that are kept and hold a state of this process that is not of its journal: another store recorded it, which was lost,
-//! or the original of which this store is an older copy. A statement has no place for them among its entries, and says that
+//! Snapshots in the history with a state of this process that is not of its journal: it was recorded by a store that was lost,
+//! or by the original of which this store is an older copy. A statement cannot place them among its entries and reports that
 //! they are left out.
 
 use std::ops::RangeInclusive;
@@ -10,12 +10,13 @@ use crate::process::ids::{Lsn, ProcessId, SnapshotId};
 use crate::store::Store;
 use crate::store::error::StoreError;
 
-/// So many snapshots are read for a page. Of more it is said that one may be left out.
+/// The maximum number of snapshots read for a page. If there are more, the page reports that some may be left out.
 pub(super) const READ_MAX: usize = 256;
-/// So many lines of the history are taken together.
+/// The number of history summaries read together.
 const LINES: usize = 64;
 
-/// Where a snapshot began, as far as its revision says: one that was assembled without the initiator's part may say too late.
+/// The start of a snapshot relative to a time range, according to its revision. A revision assembled without the initiator's
+/// part may have a later start than the true one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Began {
     Before,
@@ -34,7 +35,7 @@ impl Began {
 }
 
 impl Store {
-    /// Notes in a page about these turns whether it leaves one out.
+    /// Sets in a page whether it leaves out such a snapshot among these turns.
     pub(super) fn mark_elsewhere(
         &self,
         me: &ProcessId,
@@ -55,7 +56,7 @@ impl Store {
         Ok(())
     }
 
-    // The times around these turns of which the journal knows nothing. What was before a journal that begins later is not here:
+    // The times around these turns of which the journal knows nothing. Times before a trimmed journal are handled by
     // [`Store::mark_older`].
     fn unknown_times(&self, first: Lsn, last: Lsn) -> Result<Vec<RangeInclusive<Hlc>>, StoreError> {
         let behind = Lsn(first.0.saturating_sub(1))..=last;
@@ -70,7 +71,7 @@ impl Store {
         Ok(unknown)
     }
 
-    // From its first turn to the next one behind it, and until it has caught up with its peers.
+    // From the first turn of the gap to the next turn after it, and until the store has caught up with its peers.
     fn time_of_gap(&self, gap: &RangeInclusive<Lsn>) -> Result<RangeInclusive<Hlc>, StoreError> {
         let horizon = self.journal.horizon();
         let from = match *gap.start() {
@@ -87,7 +88,7 @@ impl Store {
         Ok(from..=until)
     }
 
-    // Whether such a snapshot is kept that was recorded in this time.
+    // Whether the history has such a snapshot recorded in this time.
     fn has_elsewhere(
         &self,
         me: &ProcessId,
@@ -97,7 +98,7 @@ impl Store {
         let from = query.from.unwrap_or_default().max(*unknown.start());
         let to = query.to.map_or(u64::MAX, |to| to.0.saturating_sub(1));
         let wanted = from..=Hlc(to).min(*unknown.end());
-        // Most states are recorded soon after the start of the snapshot, and most revisions say when that was.
+        // Most states are recorded soon after the start of the snapshot, and most revisions have the true start.
         let mut read = [
             (Began::Before, LINES),
             (Began::Within, READ_MAX),
@@ -126,7 +127,7 @@ impl Store {
         }
     }
 
-    /// Whether a snapshot holds a state of this process from the time that is asked about and not from this journal.
+    /// Whether a snapshot has a state of this process that is within the queried time and not of this journal.
     pub(super) fn is_elsewhere(
         &self,
         me: &ProcessId,
@@ -178,7 +179,7 @@ mod tests {
         page.expect("it is whole").snapshots_left_out
     }
 
-    // Without this a snapshot that every node keeps is missing from a statement that says it leaves none out.
+    // Without this, a statement could lack a snapshot that every node keeps and claim to be complete.
     #[test]
     fn a_snapshot_of_before_an_older_copy_was_put_back_is_left_out_and_that_is_said() {
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -199,7 +200,7 @@ mod tests {
         assert!(!leaves_out(&put_back, 1, 30) && !leaves_out(&put_back, 40, 100));
     }
 
-    // Without this a page of long ago leaves it out without a word: of the snapshots that were lost with the copy it is the oldest.
+    // Without this, a page of old turns leaves a snapshot out without reporting it: the oldest of those lost with the copy.
     #[test]
     fn one_is_found_however_many_are_later_than_what_is_asked_about() {
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -214,7 +215,7 @@ mod tests {
         assert!(leaves_out(&put_back, 1, 50) && !leaves_out(&put_back, 31, 100));
     }
 
-    // Without this only the page that holds the last turn of the gap would say so.
+    // Without this, only the page with the last turn of the gap would report it.
     #[test]
     fn a_page_of_turns_within_a_gap_says_so_too() {
         let dir = tempfile::tempdir().expect("a temporary directory");

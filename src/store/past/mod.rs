@@ -1,4 +1,5 @@
-//! The past of this process at any position of its journal: the newest recorded state before it, and the turns behind.
+//! The past of this process at any position of its journal: the newest recorded state before the position, and the turns after
+//! that state.
 
 mod before;
 mod changes;
@@ -26,15 +27,15 @@ use crate::process::cell::{Cell, CellKey};
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Hash, Lsn, ProcessId, SnapshotId};
 
-/// Turns that are looked through for the first meetings. Processes that meet do so when they start.
+/// The maximum number of turns searched for the first recognitions. Processes recognize each other when they start.
 const MEETINGS_WITHIN: usize = 4096;
 
 impl Store {
-    /// The newest turn at or before a clock value; 0 where there is none. Final once the clock of the process has
-    /// passed the value.
+    /// The newest turn at or before a clock value; 0 if there is none. Final once the clock of the process has passed the
+    /// value.
     ///
     /// # Errors
-    /// [`StoreError::BeforeHorizon`]; damaged where what decides cannot be read.
+    /// [`StoreError::BeforeHorizon`]; [`StoreError::Damaged`] if a deciding turn is unreadable.
     pub fn position_at(&self, time: Hlc) -> Result<Lsn, StoreError> {
         self.retry_if_trimmed(|horizon| {
             let found = self.search(horizon.first, time)?;
@@ -45,8 +46,8 @@ impl Store {
         })
     }
 
-    /// The newest turn at or before a clock value; `None` where the journal knows nothing of that time: it begins later, or
-    /// the store was replaced by an older copy there, and has not caught up with its peers by then.
+    /// The newest turn at or before a clock value; `None` if the journal does not know that time: it begins later, or the store
+    /// was replaced by an older copy and has not caught up with its peers by then.
     ///
     /// # Errors
     /// As [`Store::position_at`].
@@ -59,14 +60,14 @@ impl Store {
         Ok((is_known && has_caught_up).then_some(position))
     }
 
-    /// Whether what followed the newest turn is not known: the store is an older copy of itself.
+    /// Whether turns may be missing after the newest one, because the store is an older copy.
     #[must_use]
     pub fn ends_in_gap(&self) -> bool {
         self.gaps.is_behind(self.position())
     }
 
-    /// Since when this journal knows all that happened: its first turn, the instant at which it had caught up behind its newest
-    /// gap, or, where older turns were deleted, the state before the first that is kept. `None` while there is no turn.
+    /// The instant since which this journal knows everything that happened: its first turn, the instant at which it had caught
+    /// up after its newest gap, or, if older turns were deleted, the retention horizon. `None` while there is no turn.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -81,7 +82,7 @@ impl Store {
             let Some(gap) = self.gaps.newest_before(newest) else {
                 return Ok(Some(since));
             };
-            // Before it has caught up nothing behind the gap is known but what is newest.
+            // Before it has caught up, only the newest turn after the gap counts as known.
             let caught_up = self.caught_up.since(gap);
             let caught_up = caught_up.map_or_else(|| self.journal.time(newest), Ok)?;
             let first = gap.next();
@@ -93,7 +94,7 @@ impl Store {
         })
     }
 
-    /// When the peers were met behind a gap, as far as that is among the first turns there.
+    /// The times of the recognitions of peers after a gap, as far as they are among the first turns there.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -115,7 +116,7 @@ impl Store {
         })
     }
 
-    /// When this journal met which of these peers, as far as that is among the first turns that are kept.
+    /// The times at which this journal first recognized these peers, as far as they are among the first turns kept.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -144,7 +145,7 @@ impl Store {
         })
     }
 
-    // The horizon may come closer while something is read: then some of it was not found, and it is read again.
+    // Repeats a read during which the horizon moved, because it may have missed deleted data.
     fn retry_if_trimmed<T>(
         &self,
         read: impl Fn(Horizon) -> Result<T, StoreError>,
@@ -165,7 +166,7 @@ impl Store {
         Ok(position)
     }
 
-    // The search has looked at clocks alone. Both sides of the place are read whole before anybody relies on it.
+    // The search has compared only clocks, so the turns on both sides of the result are decoded and checked.
     fn check_place(&self, position: Lsn, first: Lsn, time: Hlc) -> Result<(), StoreError> {
         let contradiction = |at: Lsn| {
             let problem = Damage::Contradiction("its clock is not in order".to_owned());
@@ -184,10 +185,10 @@ impl Store {
         Ok(())
     }
 
-    /// The figures of this process after the turn at a position.
+    /// The totals of this process after the turn at a position.
     ///
     /// # Errors
-    /// [`StoreError::BeforeHorizon`], [`StoreError::Beyond`]; damaged where the journal is.
+    /// [`StoreError::BeforeHorizon`], [`StoreError::Beyond`]; [`StoreError::Damaged`] if the journal is.
     pub fn share_at(&self, position: Lsn) -> Result<ProcessTotals, StoreError> {
         self.retry_if_trimmed(|_| self.share(position))
     }
@@ -213,8 +214,8 @@ impl Store {
         Ok(share)
     }
 
-    /// The figures of this process in a state that it recorded for a snapshot. Where the journal begins later, this process's
-    /// own part of the snapshot still has them.
+    /// The totals of this process in a state recorded for a snapshot. If the journal begins later, they come from the own part
+    /// of the snapshot.
     ///
     /// # Errors
     /// As [`Store::share_at`].
@@ -241,7 +242,7 @@ impl Store {
         })
     }
 
-    /// What an account held after the turn at a position, minor units; `None` if nothing was ever credited to it.
+    /// The balance of an account after the turn at a position, minor units; `None` if the account was never credited.
     ///
     /// # Errors
     /// As [`Store::share_at`].
@@ -284,7 +285,7 @@ impl Store {
         balance.map(fits).transpose()
     }
 
-    // In the newest state that can be read; where none can, the journal is all there is.
+    // The balance in the newest readable state; without one, the journal is read from its beginning.
     fn recorded_balance(
         &self,
         account: &AccountId,
@@ -303,7 +304,7 @@ impl Store {
         Ok((self.nothing()?.position, None))
     }
 
-    // What a recorded state holds of an account; `None` if it did not exist.
+    // The balance of an account in a recorded state; `None` if it did not exist.
     fn balance_in(
         &self,
         state: &RecordedState,
@@ -323,18 +324,18 @@ impl Store {
         })
     }
 
-    /// Lets stretches of the index be full at so many touches, for tests of many stretches.
+    /// Sets the number of touches at which a segment of the account index is full, for tests with many segments.
     pub fn set_stretch_touches(&self, touches: usize) {
         self.stretches.set_touches(touches);
     }
 
-    /// Whether a stretch of the index waits to be written.
+    /// Whether a full segment of the account index waits to be written.
     #[must_use]
     pub fn has_full_stretch(&self) -> bool {
         self.stretches.is_full()
     }
 
-    /// Writes the stretches of the index that are full. Not durable before a sync; a crash before that loses nothing.
+    /// Writes the full segments of the account index. They are durable after the next sync; a crash before that loses nothing.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -342,10 +343,10 @@ impl Store {
         self.stretches.write_full()
     }
 
-    /// Indexes some of the turns that no stretch covers; says whether there are more.
+    /// Indexes some of the turns that no segment covers. Returns whether there are more.
     ///
     /// # Errors
-    /// [`StoreError`]; what is damaged stays without an index, and is found in the journal or named there.
+    /// [`StoreError`]. Damaged turns stay unindexed; queries read them from the journal and report the damage.
     pub fn index_some(&self) -> Result<bool, StoreError> {
         self.stretches.index_some(&self.journal)
     }
@@ -362,7 +363,7 @@ impl Store {
         Ok(())
     }
 
-    // The beginning of everything, where the journal still has it.
+    // The empty totals before the first turn, if the journal still has that turn.
     fn nothing(&self) -> Result<ProcessTotals, StoreError> {
         let horizon = self.journal.horizon();
         match horizon.first {
@@ -371,8 +372,8 @@ impl Store {
         }
     }
 
-    // States that belong to this journal, newest first. One that cannot be read is passed over: those before it and the
-    // journal say the same.
+    // The states of this journal, newest first. An unreadable one is skipped: older states and the journal give the same
+    // result.
     fn states_until(
         &self,
         position: Lsn,

@@ -1,4 +1,4 @@
-//! Pages of the statement of an account, from the turns that touch it.
+//! Pages of the statement of an account, from the turns that change it.
 
 use crate::history::statement::{Entry, EntryPlace, entries, recorded_for};
 use crate::process::clock::Hlc;
@@ -7,52 +7,52 @@ use crate::store::Store;
 use crate::store::account_index::{MatchQuery, key_of_account, key_of_snapshots};
 use crate::store::error::StoreError;
 
-/// Snapshots that one page shows; those further on are left out, and the page says so.
+/// The maximum number of snapshots on a page; the page reports if more are left out.
 pub(super) const SNAPSHOTS_MAX: usize = 1000;
 
-/// Which entries are wanted.
+/// A query for a page of a statement.
 #[derive(Debug, Clone)]
 pub struct StatementQuery {
-    /// Of which account.
+    /// The account.
     pub account: AccountId,
-    /// Of turns at this clock value or later.
+    /// Only turns at this clock value or later.
     pub from: Option<Hlc>,
-    /// Of turns before this clock value.
+    /// Only turns before this clock value.
     pub to: Option<Hlc>,
-    /// Behind this one, which was the last of the page before.
+    /// Only entries after this one, the last of the page before.
     pub after: Option<EntryPlace>,
-    /// The oldest first, rather than the newest.
+    /// Whether the oldest entries come first, instead of the newest.
     pub oldest_first: bool,
-    /// At most so many.
+    /// The maximum number of entries.
     pub limit: usize,
 }
 
 /// A page of a statement.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StatementPage {
-    /// Entries in the order that was wanted, each with the balance after it.
+    /// The entries in the requested order, each with the balance after it, minor units.
     pub entries: Vec<(Entry, i64)>,
-    /// Snapshots between and around these entries, in the same order; each is on one page alone.
+    /// The snapshots between and around these entries, in the same order; each is on one page only.
     pub snapshots: Vec<Marked>,
-    /// Whether there are more snapshots than are shown.
+    /// Whether snapshots are left out.
     pub snapshots_left_out: bool,
     /// Whether there is another page.
     pub has_more: bool,
-    /// Where the page could reach back further than the journal: the instant since which it knows what happened. Older
-    /// entries were deleted, or are in another store.
+    /// If the page could reach back further than the journal: the instant since which the journal knows what happened. Older
+    /// entries were deleted or are in another store.
     pub kept_since: Option<Hlc>,
 }
 
-/// A snapshot that is kept, and what the account held when its state was recorded here.
+/// A kept snapshot, with the balance of the account when its state was recorded here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Marked {
-    /// Which snapshot.
+    /// The snapshot id.
     pub snapshot: SnapshotId,
-    /// Its cut: the newest turn that is in the recorded state.
+    /// Its cut: the newest turn in the recorded state.
     pub position: Lsn,
     /// The clock of the turn that recorded it.
     pub time: Hlc,
-    /// The recorded balance; `None` where the account did not exist.
+    /// The recorded balance, minor units; `None` if the account did not exist.
     pub balance: Option<i64>,
 }
 
@@ -78,11 +78,11 @@ struct LookedAt {
 }
 
 impl Store {
-    /// A page of the statement of an account of the process `me`. What is added to the journal meanwhile moves no
-    /// entry to another page of those that follow.
+    /// A page of the statement of an account of the process `me`. Later additions to the journal do not move entries between
+    /// the following pages.
     ///
     /// # Errors
-    /// [`StoreError::BeforeHorizon`] where the balance before the page is not known any more.
+    /// [`StoreError::BeforeHorizon`] if the balance before the page is no longer known.
     pub fn statement(
         &self,
         me: &ProcessId,
@@ -131,7 +131,7 @@ impl Store {
         let before = |time: Hlc| match time.0.checked_sub(1) {
             None => Ok(Lsn(0)),
             Some(value) => match self.position_at(Hlc(value)) {
-                // What is not kept is not listed.
+                // Deleted turns are not listed.
                 Err(StoreError::BeforeHorizon { first, .. }) => Ok(Lsn(first.0 - 1)),
                 found => found,
             },
@@ -142,7 +142,7 @@ impl Store {
         Ok((first, last.unwrap_or_else(|| self.position())))
     }
 
-    // In the order that is wanted; and whether there are more.
+    // The entries in the requested order, and whether there are more.
     fn wanted_entries(
         &self,
         me: &ProcessId,
@@ -186,7 +186,7 @@ impl Store {
         self.balance_at(me, account, Lsn(position.0.saturating_sub(1)))
     }
 
-    // `before` is the balance before the turn of the first entry, of which a page before may have shown some.
+    // `before` is the balance before the turn of the first entry; an earlier page may have shown some entries of that turn.
     fn add_up(
         &self,
         me: &ProcessId,
@@ -214,7 +214,7 @@ impl Store {
         ascending.into_iter().map(after).collect()
     }
 
-    // A turn that records a state comes behind the entries before it and in front of its own.
+    // A turn that records a state comes after the entries before it and before its own entries.
     fn mark_snapshots(
         &self,
         me: &ProcessId,
@@ -245,7 +245,7 @@ impl Store {
         };
         for candidate in self.stretches.candidates(wanted) {
             let turn = self.journal.entry(candidate)?.turn;
-            // The journal has it for ever, and the history may have let it go.
+            // The journal keeps the record, while the snapshot may have been deleted.
             let Some(snapshot) = recorded_for(&turn).filter(|id| !self.is_deleted(id)) else {
                 continue;
             };
@@ -275,7 +275,7 @@ impl Store {
     }
 }
 
-// A snapshot that has rotted does not keep anybody from the rest of a statement.
+// A damaged snapshot does not prevent the rest of a statement.
 pub(super) fn leave_out(page: &mut StatementPage, error: StoreError) -> Result<(), StoreError> {
     let StoreError::Damaged { what, damage } = error else {
         return Err(error);

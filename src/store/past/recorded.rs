@@ -1,4 +1,4 @@
-//! What the history here knows of the past of other processes.
+//! The past of other processes, from the own history.
 
 use crate::history::part::{Part, RecordedState};
 use crate::process::clock::Hlc;
@@ -6,12 +6,12 @@ use crate::process::ids::{ProcessId, SnapshotId};
 use crate::store::Store;
 use crate::store::error::StoreError;
 
-/// Snapshots that are named together: the first that fits is usually among the newest.
+/// The number of summaries read together; the first match is usually among the newest.
 const READ_TOGETHER: usize = 64;
 
 impl Store {
-    /// The recorded state of a process in the newest snapshot of the history in which it is as it should be; where that
-    /// is not later than an instant, snapshots that began later need not be read.
+    /// The recorded state of a process in the newest snapshot of the history that satisfies `is_wanted`. If only states not
+    /// later than `not_after` can satisfy it, snapshots that began later are skipped.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -40,7 +40,7 @@ impl Store {
         }
     }
 
-    // The part of a process in a revision; none where that is damaged, for an older one may help.
+    // The part of a process in a revision; `None` if that is damaged, because an older one may suffice.
     fn part_in(
         &self,
         snapshot: &SnapshotId,
