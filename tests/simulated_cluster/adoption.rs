@@ -1,5 +1,5 @@
-//! Revisions of other processes: asked for where an assembly may have rivals, and taken over into every history, as
-//! `node/gather.rs` and `node/sharing.rs` do. A process lists what came into its history; its peers take over what they lack.
+//! Revisions of other processes: requested where an assembly may have rivals, and replicated into every history, as
+//! `node/gather.rs` and `node/sharing.rs` do. A process lists what enters its history; its peers replicate what they lack.
 
 use std::collections::BTreeSet;
 
@@ -15,20 +15,20 @@ use crate::world::{Checked, Event, Life, Place, World};
 pub(crate) struct Listed {
     pub(crate) snapshot: SnapshotId,
     pub(crate) revision: u32,
-    /// Since when.
+    /// The time from which it is listed.
     pub(crate) since: u64,
 }
 
-/// How far a process has looked at the list of another one.
+/// How far a process has read the list of another one.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Following {
-    /// The life of the other one.
+    /// The life of the other process.
     boot: u64,
     seen: usize,
     is_busy: bool,
 }
 
-/// A question for a complete revision.
+/// A request for a complete revision.
 #[derive(Debug, Clone)]
 pub(crate) struct Inquiry {
     pub(crate) by: Life,
@@ -37,19 +37,19 @@ pub(crate) struct Inquiry {
     number: u64,
 }
 
-/// A revision of another process on its way into a history.
+/// A revision of another process that is being replicated.
 #[derive(Debug, Clone)]
 pub(crate) struct Takeover {
     pub(crate) by: Life,
     pub(crate) of: Place,
     pub(crate) snapshot: SnapshotId,
     revision: u32,
-    /// The job of the assembly that asked for it.
+    /// The job of the assembly that requested it.
     job: Option<u64>,
 }
 
 impl World {
-    /// An assembly asks these processes for a complete revision. Says what has happened at once.
+    /// Requests a complete revision from these processes for an assembly. Returns the event of an immediate result.
     pub(crate) fn ask_for_complete(
         &mut self,
         life: Life,
@@ -97,7 +97,7 @@ impl World {
         None
     }
 
-    /// A question for a complete revision arrives.
+    /// Handles the arrival of a request for a complete revision.
     pub(crate) fn inquired(&mut self, inquiry: Inquiry) {
         let is_heard = self.reach(inquiry.by.place, inquiry.of);
         let newest = self.newest(inquiry.of, &inquiry.snapshot);
@@ -107,7 +107,7 @@ impl World {
         self.after(delay, Event::Informed(inquiry, answer));
     }
 
-    /// Its answer comes back.
+    /// Handles the answer to a request for a complete revision.
     pub(crate) fn informed(&mut self, inquiry: Inquiry, answer: Option<u32>) -> Checked {
         let Inquiry {
             by,
@@ -158,7 +158,7 @@ impl World {
         }
     }
 
-    // Copies a revision with its chunks; it is listed when it is durable. Says whether that is under way.
+    // Copies a revision with its chunks; it is listed once it is durable. Returns whether the copy has started.
     fn take_over(&mut self, takeover: &Takeover) -> Checked<bool> {
         let Takeover {
             by,
@@ -181,7 +181,7 @@ impl World {
                 self.checkers.contradicted(&state)?;
                 return Ok(false);
             }
-            // Its sync may be under way.
+            // The sync of an earlier copy may still be running.
         } else {
             for part in state.parts.values() {
                 if !self.copy_chunks(*by, *of, part)? {
@@ -198,7 +198,7 @@ impl World {
         Ok(true)
     }
 
-    /// A revision of another process is durable here.
+    /// Handles the sync of a replicated revision.
     pub(crate) fn taken_over(&mut self, takeover: Takeover, stamp: u64) -> Checked {
         let Takeover {
             by,
@@ -233,7 +233,7 @@ impl World {
         }
     }
 
-    /// Every process looks at what has come into the histories of the others.
+    /// Has every process read what has entered the histories of the others.
     pub(crate) fn share_histories(&mut self) {
         for by in 0..self.nodes.len() {
             for of in 0..self.nodes.len() {
@@ -263,7 +263,7 @@ impl World {
         let is_lacking = |one: &Listed| {
             let key = (one.snapshot.clone(), one.revision);
             let is_here = node.disk.history.contains_key(&key);
-            // What was deleted there cannot be had any more.
+            // Snapshots deleted there can no longer be copied.
             let is_there = other.disk.history.contains_key(&key);
             !is_here && is_there && !node.disk.deleted.contains(&one.snapshot)
         };
@@ -294,7 +294,7 @@ impl World {
         }
     }
 
-    /// A revision that was asked for arrives.
+    /// Handles the arrival of a requested revision.
     pub(crate) fn fetched(&mut self, takeover: &Takeover) -> Checked {
         if !self.take_over(takeover)? {
             self.go_on_following(takeover.by, takeover.of, false);
@@ -308,13 +308,13 @@ impl World {
         };
         let following = &mut alive.following[of];
         following.is_busy = false;
-        // What failed is looked at again with the next greeting.
+        // A failed copy is tried again with the next greeting.
         if is_taken && self.reach(by.place, of) {
             self.follow(by, of);
         }
     }
 
-    /// A durable revision is shown from now on.
+    /// Lists a durable revision from now on.
     pub(crate) fn list(&mut self, life: Life, state: &GlobalState) {
         let since = self.now;
         let Some(alive) = self.alive(life) else {
@@ -330,7 +330,7 @@ impl World {
         }
     }
 
-    /// The newest revision of a snapshot in the history of a process: a complete one, else the one that holds most.
+    /// The newest revision of a snapshot in the history of a process: a complete one, else the one with the greatest extent.
     pub(crate) fn newest(&self, place: Place, snapshot: &SnapshotId) -> Option<&GlobalState> {
         let node = &self.nodes[place];
         let listed = node.life.as_ref()?.listed.iter();

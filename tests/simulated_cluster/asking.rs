@@ -1,8 +1,8 @@
-//! Questions about the whole cluster at an instant, put together as `api/audit.rs` does: every process that can be reached
-//! passes the instant durably, and says what it was then. Whether a share counts is decided by the real
-//! `ProcessTotals::is_known` and `Audit::strangers`. Each process also says what one account held, and why, as `store/past/` does:
-//! from the newest recorded state and the turns behind it, by the real `history::statement`. What an older copy of a store does
-//! not know follows `store/gaps.rs`, `store/caught_up.rs` and `node/handshakes.rs`.
+//! Queries about the whole cluster at an instant, assembled as in `api/audit.rs`: every reachable process passes the instant
+//! durably and returns its totals at it. The real `ProcessTotals::is_known` and `Audit::strangers` decide whether totals count.
+//! Each process also returns balance and statement of its accounts, as `store/past/` does: from the newest recorded state and
+//! the turns after it, by the real `history::statement`. What an older copy of a store does not know follows `store/gaps.rs`,
+//! `store/caught_up.rs` and `node/handshakes.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,25 +21,25 @@ use crate::plan::{ACCOUNTS, MS, SECOND};
 use crate::sabotage::Sabotage;
 use crate::world::{Checked, Event, Life, Place, World};
 
-/// Who has not answered by then is missing.
+/// The time limit for an answer; a process that exceeds it counts as missing.
 const ANSWER_MAX: u64 = 300 * MS;
 
-/// A question that is being answered.
+/// A query that is being answered.
 pub(crate) struct Question {
     time: Hlc,
     known: BTreeMap<ProcessId, Known>,
 }
 
-/// What a process says of an instant.
+/// The answer of one process about an instant.
 struct Known {
     share: ProcessTotals,
-    /// The peers that it had met by then, behind its newest gap.
+    /// The peers that it had recognized by then, after its newest gap.
     met: BTreeSet<ProcessId>,
     accounts: Vec<(AccountId, Told)>,
 }
 
 impl World {
-    /// Somebody asks about an instant: one that is just over, or one of before.
+    /// Asks about an instant: a very recent one, or one that was asked about before.
     pub(crate) fn ask_about_the_past(&mut self) {
         if self.is_healed {
             return;
@@ -75,7 +75,7 @@ impl World {
         self.after(ANSWER_MAX, Event::AnswerDue(number));
     }
 
-    /// A process has passed the instant.
+    /// Handles that a process has passed the instant.
     pub(crate) fn passed(&mut self, life: Life, number: u64) -> Checked {
         let Some(time) = self.questions.get(&number).map(|question| question.time) else {
             return Ok(());
@@ -90,7 +90,7 @@ impl World {
         Ok(())
     }
 
-    // What a process says of itself; of its accounts it must be true.
+    // The answer of a process; the account data in it must be true.
     fn known_at(&mut self, place: Place, time: Hlc) -> Checked<Known> {
         let (share, met) = self.share_at(place, time)?;
         let mut accounts = Vec::new();
@@ -107,7 +107,7 @@ impl World {
         })
     }
 
-    // What the journal on a disk says.
+    // The totals and recognized peers according to the journal on a disk.
     fn share_at(
         &mut self,
         place: Place,
@@ -135,7 +135,7 @@ impl World {
             share.pass(&turn, hash);
             for (peer, _, since) in turn.recognitions().filter(|(.., since)| *since <= time) {
                 met.insert(peer.clone());
-                // What the original told of alone was no further ahead of its peers.
+                // The instants that the lost original has answered for were no further ahead of its peers.
                 let is_passed = since.later_by(ANSWERED_AHEAD_MAX * bound) <= time;
                 passed.extend(is_passed.then(|| peer.clone()));
             }
@@ -161,14 +161,14 @@ impl World {
         Ok((share, met))
     }
 
-    // So many peers are more than half of the cluster, together with this process; or all of them.
+    // The number of peers that, with this process, are more than half of the cluster; at most all of its peers.
     fn enough(&self, place: Place) -> usize {
         let (topology, id) = (&self.plan.topology, self.id(place));
         let peers: BTreeSet<_> = topology.outgoing(id).chain(topology.incoming(id)).collect();
         (self.plan.ids.len() - 1).div_ceil(2).min(peers.len())
     }
 
-    /// The answer is given with what has come.
+    /// Answers a query from the results so far.
     pub(crate) fn answer_question(&mut self, number: u64) -> Checked {
         let Some(Question { time, known }) = self.questions.remove(&number) else {
             return Err("a question was answered twice".to_owned());
@@ -202,8 +202,8 @@ impl World {
         Ok(())
     }
 
-    // What the accounts held, where that is a complete answer: of an instant when the process had met all its peers, or
-    // which the whole cluster answers.
+    // Checks the accounts whose answer is complete: the process had recognized all its peers by the instant, or the whole
+    // cluster answers it.
     fn tell_accounts(
         &mut self,
         time: Hlc,
@@ -258,7 +258,7 @@ impl World {
         Ok(Told { balance, statement })
     }
 
-    /// Asks once more about every instant that was answered.
+    /// Asks again about every answered instant.
     pub(crate) fn ask_again_about_all(&mut self) -> Checked {
         for time in self.checkers.instants() {
             let mut known = BTreeMap::new();

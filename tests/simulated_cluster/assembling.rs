@@ -18,37 +18,37 @@ use crate::fetch::{Fetch, Purpose};
 use crate::plan::{MS, SECOND};
 use crate::world::{Checked, Event, Life, Place, World};
 
-/// How much later than asked for a timer fires, at the most.
+/// The maximum delay of a timer.
 const TIMER_LATE_MAX: u64 = 2 * MS;
-/// How long a process waits for its own state to be written before it resumes a snapshot.
+/// The interval at which a process checks whether its own state is written before it resumes a snapshot.
 const WRITTEN_EVERY: u64 = 10 * MS;
 
-/// One snapshot that is being assembled.
+/// A snapshot that is being assembled.
 pub(crate) struct Collection {
     pub(crate) assembly: Assembly,
     pub(crate) began: u64,
-    /// Whether it was begun in an earlier life, or elsewhere.
+    /// Whether it was started in an earlier life or by another process.
     pub(crate) is_resumed: bool,
-    /// Since when every part is there.
+    /// The time since which every part is present.
     pub(crate) whole_since: Option<u64>,
-    /// Since when another process is known to be the initiator.
+    /// The time since which another process is known to be the initiator.
     pub(crate) follows_since: Option<u64>,
-    /// The last question for a complete revision.
+    /// The last request for a complete revision.
     pub(crate) question: Option<Question>,
-    /// Parts that were fetched and are not taken yet.
+    /// Fetched parts that have not been taken yet.
     pub(crate) delivered: VecDeque<Part>,
-    /// The fetches that are under way, by their numbers.
+    /// The running fetches, by number.
     pub(crate) fetches: BTreeMap<Place, u64>,
     pub(crate) job: Option<Running>,
-    /// Counts the jobs and the fetches.
+    /// The number of jobs and fetches so far.
     numbers: u64,
     wake_at: Option<u64>,
     pub(crate) last_change: u64,
 }
 
-/// What an assembly waits for.
+/// The job whose answer an assembly awaits.
 pub(crate) enum Running {
-    /// The parts of these processes as they are.
+    /// The unfinished parts of these processes.
     Asking {
         number: u64,
         waiting: BTreeSet<Place>,
@@ -59,27 +59,27 @@ pub(crate) enum Running {
         number: u64,
         waiting: BTreeSet<Place>,
     },
-    /// The sync of a revision, and what it covers.
+    /// The sync of a revision, and the stamp it covers.
     Publishing { state: Box<GlobalState>, stamp: u64 },
 }
 
-/// A question to all other processes whether they have the snapshot complete.
+/// A request to all other processes for a complete revision.
 #[derive(Debug, Clone)]
 pub(crate) struct Question {
     pub(crate) at: u64,
     pub(crate) asked: BTreeSet<Place>,
-    /// Whether the initiator, another process, was up then and its store not lost.
+    /// Whether the initiator, another process, was up at the time and its store not lost.
     pub(crate) initiator_is_up: bool,
 }
 
 impl Collection {
-    /// Whether nothing more is to be expected of it.
+    /// Whether nothing more is expected of it.
     pub(crate) fn is_settled(&self, somebody_is_lost: bool, now: u64) -> bool {
         let is_quiet = !self.is_publishing() && now > self.last_change + 3 * SECOND;
         somebody_is_lost && self.assembly.state().revision > 0 && is_quiet
     }
 
-    /// Whether a revision is on its way to the disk.
+    /// Whether a revision is being written to the disk.
     pub(crate) fn is_publishing(&self) -> bool {
         matches!(self.job, Some(Running::Publishing { .. }))
     }
@@ -99,7 +99,7 @@ impl Collection {
 }
 
 impl World {
-    /// A snapshot was started here, or had been before.
+    /// Handles the start of a snapshot, which may have been started before.
     pub(crate) fn initiated(
         &mut self,
         life: Life,
@@ -125,7 +125,7 @@ impl World {
         self.assemble(life, Assembly::begun(membership, state, timing), false)
     }
 
-    /// Goes on with a snapshot whose state was recorded here, from the newest revision or from the own part.
+    /// Resumes a snapshot whose state was recorded here, from the newest revision or from the own part.
     pub(crate) fn resume(&mut self, life: Life, snapshot: &SnapshotId) -> Checked {
         if self.alive(life).is_none() || self.collection(life, snapshot).is_some() {
             return Ok(());
@@ -204,7 +204,7 @@ impl World {
         self.alive(life)?.collections.get_mut(snapshot)
     }
 
-    /// A timer has fired.
+    /// Handles the expiry of a timer.
     pub(crate) fn wake_assembly(&mut self, life: Life, snapshot: &SnapshotId) -> Checked {
         let now = self.now;
         if let Some(collection) = self.collection(life, snapshot) {
@@ -213,7 +213,7 @@ impl World {
         self.tell_assembly(life, snapshot, Happening::Time)
     }
 
-    /// Something has happened to an assembly; what it wants done then is done.
+    /// Passes an event to an assembly and executes the actions that follow.
     pub(crate) fn tell_assembly(
         &mut self,
         life: Life,
@@ -224,7 +224,7 @@ impl World {
         self.go_on_assembling(life, snapshot)
     }
 
-    /// The job of an assembly is done.
+    /// Ends the job of an assembly.
     pub(crate) fn end_job(
         &mut self,
         life: Life,
@@ -291,7 +291,7 @@ impl World {
         Ok(())
     }
 
-    // Says what has happened at once.
+    // Returns the event of an immediate result.
     fn execute(
         &mut self,
         life: Life,
@@ -323,7 +323,7 @@ impl World {
             Action::Run(job) => return self.begin_job(life, snapshot, job),
             Action::NotePart(_) | Action::Show => {}
             Action::NoteContradiction(process) => {
-                // Another store of the process may have recorded the snapshot, too. Too rare to be counted.
+                // Another store of the process may also have recorded the snapshot. Too rare to be counted.
                 let is_other_store = self.plan.wiped == Some(self.place_of(&process));
                 if !is_other_store && !self.plan.put_back {
                     return Err(format!("{process} contradicts itself in {snapshot}"));
@@ -399,7 +399,7 @@ impl World {
         self.after(limit_us, Event::JobOver(life, snapshot.clone(), number));
     }
 
-    /// A part as it is has come, or does not.
+    /// Handles the answer to a request for an unfinished part.
     pub(crate) fn answered_as_it_is(
         &mut self,
         fetch: &Fetch,
@@ -427,7 +427,7 @@ impl World {
         }
     }
 
-    /// The time of a job is over.
+    /// Handles the time limit of a job.
     pub(crate) fn end_job_in_time(
         &mut self,
         life: Life,

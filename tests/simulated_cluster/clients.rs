@@ -1,4 +1,5 @@
-//! Clients: each has one process, wants one thing at a time, and asks again under the same name when no answer comes.
+//! The clients. Each has one process, makes one request at a time, and repeats it under the same request id until it is
+//! answered.
 
 use snapledger::process::clock::Lamport;
 use snapledger::process::ids::{Key, RequestId, SnapshotId};
@@ -12,15 +13,15 @@ use crate::plan::{MS, Plan};
 use crate::random::Random;
 use crate::world::{Checked, Event, Place, World};
 
-/// How long a client waits before it asks again.
+/// How long a client waits before it repeats a request.
 const PATIENCE: u64 = 150 * MS;
 
 /// The client of one process.
 #[derive(Default)]
 pub(crate) struct Client {
-    /// Everything it ever asked, by number.
+    /// All requests it has made, by number.
     asked: Vec<Asked>,
-    /// What it waits for, and since when.
+    /// The awaited request, and the time since which it waits.
     waiting: Option<(u64, u64)>,
 }
 
@@ -28,7 +29,7 @@ struct Asked {
     request: Option<RequestId>,
     operation: Operation,
     is_answered: bool,
-    /// Whether a crash took the turn that had done it.
+    /// Whether a crash lost the turn that had done it.
     is_lost: bool,
 }
 
@@ -37,14 +38,14 @@ impl Client {
         plan.ids.iter().map(|_| Self::default()).collect()
     }
 
-    /// Whether it will ask again until it is answered.
+    /// Whether it will repeat its request until it is answered.
     pub(crate) fn is_waiting(&self) -> bool {
         self.waiting.is_some()
     }
 }
 
 impl World {
-    /// The client of a process does its next thing.
+    /// Performs the next action of the client of a process.
     pub(crate) fn go_on(&mut self, place: Place) -> Checked {
         let pause = 1 + self.random.below(self.plan.pause_max);
         self.after(pause, Event::Client(place));
@@ -90,7 +91,7 @@ impl World {
         }
     }
 
-    // Something answered long ago is asked once more: the answer is the first one.
+    // Repeats an old request; the answer must be the first one.
     fn repeat_something(&mut self, place: Place) {
         let asked = &self.clients[place].asked;
         if asked.is_empty() {
@@ -105,7 +106,7 @@ impl World {
     fn ask_again(&mut self, place: Place, number: u64) {
         let asked = &self.clients[place].asked[usize::try_from(number).unwrap_or(usize::MAX)];
         if asked.request.is_none() || (self.is_healed && self.plan.never_returns == Some(place)) {
-            // Nobody can know whether it was done, and it must not be done twice.
+            // A request without an id may have been done and must not be done twice.
             self.clients[place].waiting = None;
         } else {
             self.ask(place, number);
@@ -124,7 +125,7 @@ impl World {
         }
     }
 
-    // Under a name of its own, or under one at several processes, a little apart.
+    // Starts a snapshot under a generated id, or under one id at several processes within a short time.
     fn initiate(&mut self, place: Place) {
         self.snapshots_named += 1;
         let number = Lamport(self.snapshots_named);
@@ -142,7 +143,7 @@ impl World {
         self.initiate_as(place, snapshot);
     }
 
-    /// A client starts a snapshot under a name.
+    /// Starts a snapshot with this id for a client.
     pub(crate) fn initiate_as(&mut self, place: Place, snapshot: SnapshotId) {
         let is_served = !self.is_healed && !self.is_stranger(place);
         if let Some(life) = self.life(place).filter(|_| is_served) {
@@ -151,7 +152,7 @@ impl World {
         }
     }
 
-    /// An answer comes: the first, or one to a question that was asked again.
+    /// Handles the answer to a request, the first or a repeated one.
     pub(crate) fn reply_to_client(&mut self, place: Place, number: u64, reply: Reply) -> Checked {
         let Reply::Operation(answer) = reply else {
             return Err(format!("an operation was answered {reply:?}"));
@@ -180,7 +181,7 @@ impl World {
         }
     }
 
-    /// A crash takes turns that had answered requests and were not durable.
+    /// Notes the answers in turns that a crash has lost because they were not durable.
     pub(crate) fn forget_answers(&mut self, place: Place, life: &Alive) {
         let head = self.nodes[place].disk.head().0;
         let lost = life.computed.iter().map(|computed| &computed.step.turn);

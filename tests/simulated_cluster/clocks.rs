@@ -1,8 +1,5 @@
-//! The wall clocks of the world, which leap, and what each process makes of its own: the real `process/wall.rs`, asked when
-//! `node/wall.rs` and the ends of channels ask it.
-//!
-//! A process may go by a wrong clock where nobody could tell it, or where as many were as wrong. It is misled then, for as
-//! long as its journal is; every other one is held to the true time.
+//! The wall clocks of the world, which jump, and the believed clock of each process: the real `process/wall.rs`, called where
+//! `node/wall.rs` and the ends of channels call it.
 
 use snapledger::channel::ShownClocks;
 use snapledger::process::clock::{Clocks, Hlc};
@@ -17,11 +14,12 @@ use crate::world::{Checked, Event, Life, Place, World};
 
 /// How long a start waits for a majority of the clocks.
 const SETTLE_MAX: u64 = 2 * SECOND;
-/// How many times the bound a clock may be ahead that is near the newest time of its journal: messages may be one further.
+/// How far ahead a clock may be, in multiples of the bound, if it is near the newest time of its journal: one more for received
+/// messages.
 const BELIEVED_AHEAD_MAX: i64 = TURN_AHEAD_MAX.cast_signed() - 1;
 
 impl World {
-    /// The believed clock of a process that starts over this journal. One whose next turn is its first waits for nothing here.
+    /// The believed clock of a process that starts over this journal. A process whose next turn is its first settles at once.
     pub(crate) fn wall(&self, place: Place, journal: &Registers) -> Wall {
         let bound = self.plan.clock_ahead_max;
         let now = self.reading(place);
@@ -32,7 +30,7 @@ impl World {
         wall
     }
 
-    /// Both clocks of a process.
+    /// A reading of both clocks of a process.
     pub(crate) fn reading(&self, place: Place) -> ClockReading {
         ClockReading {
             wall_us: self
@@ -42,14 +40,14 @@ impl World {
         }
     }
 
-    /// What a process takes for the present, microseconds.
+    /// The present time as a process believes it, microseconds.
     pub(crate) fn wall_us(&self, place: Place) -> u64 {
         let now = self.reading(place);
         let life = self.nodes[place].life.as_ref();
         life.map_or(now.wall_us, |alive| alive.wall.now_us(now))
     }
 
-    /// A process that has just started compares its clock, unless that goes on from its journal.
+    /// Compares the clock of a process that has just started, unless it continues from its journal.
     pub(crate) fn begin_to_settle(&mut self, life: Life) -> Checked {
         let is_settled = self.alive(life).is_none_or(|alive| alive.wall.is_settled());
         let (now, told) = (self.reading(life.place), self.told(life.place, true));
@@ -64,7 +62,7 @@ impl World {
         Ok(())
     }
 
-    /// The start ends: turns are labelled from now on.
+    /// Ends the start; turns are labelled from now on.
     pub(crate) fn end_start(&mut self, life: Life) -> Checked {
         let (now, told) = (self.reading(life.place), self.told(life.place, true));
         let Some(alive) = self.alive(life) else {
@@ -80,14 +78,14 @@ impl World {
         Ok(())
     }
 
-    /// Every process compares its clock with those of the others.
+    /// Compares the clock of every process with those of the others.
     pub(crate) fn compare_clocks(&mut self) -> Checked {
         for place in 0..self.nodes.len() {
             let (now, told) = (self.reading(place), self.told(place, false));
             let Some(alive) = self.nodes[place].life.as_mut() else {
                 continue;
             };
-            // Nothing is labelled yet.
+            // It does not label turns yet.
             if !alive.wall.is_settled() {
                 continue;
             }
@@ -104,7 +102,7 @@ impl World {
         Ok(())
     }
 
-    // What the clocks of those show whom a process reaches: the believed ones where it starts.
+    // The offsets of the clocks of all reachable processes; at a start the believed clocks.
     fn told(&self, by: Place, believed: bool) -> Vec<Offset> {
         let others = (0..self.nodes.len()).filter(|of| *of != by && !self.are_parted(by, *of));
         let others = others.filter_map(|of| {
@@ -118,7 +116,7 @@ impl World {
         others.collect()
     }
 
-    // Who goes by a wrong clock must have had no better one to go by.
+    // A process may only believe a wrong clock if it had no better one.
     fn judge(&mut self, place: Place, now: ClockReading, told: &[Offset]) -> Checked {
         let bound = i64::try_from(self.plan.clock_ahead_max).unwrap_or(i64::MAX);
         let right = now.offset_of(self.true_us());
@@ -141,19 +139,19 @@ impl World {
         ))
     }
 
-    /// An operator decides in the store of a stopped process: the wall clock is taken as it is.
+    /// The operator of a stopped process decides in its store: the wall clock is used unchecked.
     pub(crate) fn decided_by_wall(&mut self, place: Place) {
         let bound = i64::try_from(self.plan.clock_ahead_max).unwrap_or(i64::MAX);
         let node = &mut self.nodes[place];
         node.is_misled |= node.clock_off > bound;
     }
 
-    /// Whether every time is followed. In the end the operators accept the times that there are.
+    /// Whether every time is followed. After the faults, the operators accept the existing times.
     pub(crate) fn follows_all(&self) -> bool {
         self.is_healed || self.plan.is_sabotaged(Sabotage::ClocksFollowed)
     }
 
-    /// Whether a time is followed here.
+    /// Whether this process follows a time.
     pub(crate) fn is_followed(&mut self, life: Life, time: Hlc) -> bool {
         let now = self.reading(life.place);
         let is_all = self.follows_all();
@@ -161,7 +159,7 @@ impl World {
         is_all || alive.is_none_or(|alive| alive.wall.too_early(now, time).is_none())
     }
 
-    /// The clocks of the newest durable turn, and what turns would be labelled with now.
+    /// The clocks of the newest durable turn, and the time that would label a turn now.
     pub(crate) fn clocks_of(&self, place: Place) -> Checked<ShownClocks> {
         let disk = &self.nodes[place].disk;
         let newest = disk.turns(disk.durable()).next().transpose()?;
@@ -179,7 +177,7 @@ impl World {
         })
     }
 
-    /// No turn of a process that was not misled is far ahead of the true time.
+    /// Checks that no turn of a process that is not misled is far ahead of the true time.
     pub(crate) fn check_time(&self, place: Place, turn: &Turn) -> Checked {
         let ahead_us = turn.time.wall_us().saturating_sub(self.true_us());
         if self.is_healed || self.nodes[place].is_misled {

@@ -1,7 +1,7 @@
-//! An older copy of a store that is put in its place: what followed the copy is lost. Peers that know of it refuse the
-//! process, which answers for no instant between the copy and its next start, nor until it has caught up with its peers. Only
-//! copies that show it themselves are made: a backup or one that an operator has vouched for, whose boots go on; or copied files,
-//! which count the boots of before again. In the end the store is given up: `loss.rs`.
+//! An older copy of a store that is put in its place: the turns after the copy are lost. Peers with newer records refuse the
+//! process. It answers for no instant between the copy and its next start, nor until it has caught up with its peers. Only
+//! detectable copies are made: a backup or a copy that an operator has vouched for, whose boot numbers continue; or copied
+//! files, which repeat earlier boot numbers. Finally the store is given up (`loss.rs`).
 
 use snapledger::process::wall::ANSWERED_AHEAD_MAX;
 
@@ -10,38 +10,38 @@ use crate::disk::Disk;
 use crate::plan::SECOND;
 use crate::world::{Checked, Event, Place, World};
 
-/// What was under way when the store was taken away has arrived, or never does.
+/// After this time, everything in flight when the store was removed has arrived or is lost.
 const AWAY: u64 = SECOND;
-/// So long the copy is in use at most. Where clocks are followed least, it may have caught up by then.
+/// The maximum time for which the copy is used. With the least bound of clocks it may have caught up by then.
 const USED_MAX: u64 = 4 * SECOND;
 const AHEAD_LEAST: u64 = 2 * SECOND;
-/// A copy that is vouched for counts its boot on by so many.
+/// The boot number of a vouched copy is increased by this.
 const BOOTS_AHEAD: u64 = 1_000;
 
-/// What becomes of the copy of a run.
+/// The state of the copy in a run.
 #[derive(Default)]
 pub(crate) enum Copy {
-    /// There is none.
+    /// No copy exists.
     #[default]
     None,
-    /// It is made.
+    /// The copy was made.
     Made(Box<Copied>),
-    /// The store was taken away, and the copy is not in its place yet.
+    /// The store was removed, and the copy is not in its place yet.
     Awaited(Box<Copied>),
-    /// It is in the place of the store.
+    /// The copy is in the place of the store.
     Used,
 }
 
-/// A store as it was, and what had happened by then.
+/// A copy of a store, and what had happened by then.
 pub(crate) struct Copied {
     disk: Disk,
-    /// The starts that the copy knows.
+    /// The number of starts that the copy knows.
     boots: u64,
     happened: Happened,
 }
 
 impl World {
-    /// Loses the store of a process, step by step: where the plan wants it, an older copy takes its place first.
+    /// Loses the store of a process, step by step; if the plan says so, an older copy replaces it first.
     pub(crate) fn lose(&mut self, place: Place) -> Checked {
         let is_done = |part: u64| self.operations_done * part >= self.plan.operations;
         match std::mem::take(&mut self.copy) {
@@ -62,19 +62,19 @@ impl World {
         }
     }
 
-    /// Whether what follows from an older copy is still to come.
+    /// Whether the effects of an older copy are still to come.
     pub(crate) fn is_put_back(&self) -> bool {
         matches!(self.copy, Copy::Awaited(_) | Copy::Used)
     }
 
-    /// Whether a process cannot start, for its store is away.
+    /// Whether a process cannot start because its store was removed.
     pub(crate) fn is_away(&self, place: Place) -> bool {
         matches!(self.copy, Copy::Awaited(_)) && self.plan.wiped == Some(place)
     }
 
     fn copy_store(&mut self, place: Place) {
         let mut disk = self.nodes[place].disk.clone();
-        // A backup is what a crash could have left.
+        // A backup is one of the states that a crash could have left.
         disk.crash(true, &mut self.random, &mut self.sometimes);
         disk.note_gap();
         self.trace
@@ -88,7 +88,7 @@ impl World {
         }));
     }
 
-    /// The copy is put in the place of the store.
+    /// Puts the copy in the place of the store.
     pub(crate) fn put_back(&mut self, place: Place) -> Checked {
         let Copy::Awaited(copied) = std::mem::replace(&mut self.copy, Copy::Used) else {
             return Err("there is no copy".to_owned());
@@ -122,7 +122,7 @@ impl World {
         self.restart(place)
     }
 
-    /// The copy was in use for long enough. What was answered before it was put back is still answered so, or not at all.
+    /// Gives up the copy after its use. Answers given before it was put back must be repeated identically or not at all.
     pub(crate) fn give_up(&mut self, place: Place) -> Checked {
         self.ask_again_about_all()?;
         self.wipe(place)

@@ -1,10 +1,10 @@
-//! A disk with a live and a durable image. What is written is in the live one; a sync makes durable what was written
-//! before it began. A crash takes what is not durable: of the journal any end, of states, chunks and parts each piece by
-//! itself, and every revision of a global state that was written after the first of these. The log of the real disk loses
-//! its end alone; the history depends on that, since nothing could make the chunks of another process again.
+//! A disk with a live and a durable image. Writes go to the live image; a sync makes durable what was written before it began.
+//! A crash loses what is not durable: of the journal any suffix, of states, chunks and parts each piece independently, and
+//! every revision of a global state that was written after the first of these. The log of the real disk only loses a suffix;
+//! the history depends on that, since nothing could recreate the chunks of another process.
 //!
-//! Journal entries and chunks are the bytes of the real store; which states are written, and from which a restart
-//! goes on, follows `store/states.rs`.
+//! Journal entries and chunks are the bytes of the real store. Which states are written, and from which a restart begins,
+//! follows `store/states.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,31 +18,31 @@ use snapledger::store::codec::Entry;
 use crate::random::Random;
 use crate::sometimes::Sometimes;
 
-/// Counts the writes of a disk; a sync covers those up to its stamp.
+/// The number of writes of a disk; a sync covers those up to its stamp.
 pub(crate) type Stamp = u64;
 
 /// The disk of one process.
 #[derive(Default, Clone)]
 pub(crate) struct Disk {
-    /// Entries from position 1 on, each with its hash.
+    /// The entries from position 1, each with its hash.
     journal: Vec<Written<(Vec<u8>, Hash)>>,
     pub(super) states: BTreeMap<Lsn, Written<StoredState>>,
     pub(super) chunks: BTreeMap<Hash, Written<Vec<u8>>>,
     pub(super) parts: BTreeMap<SnapshotId, Written<Part>>,
     pub(super) history: BTreeMap<(SnapshotId, u32), Written<GlobalState>>,
-    /// The snapshots that were deleted; durable at once.
+    /// The deleted snapshots; durable at once.
     pub(super) deleted: BTreeSet<SnapshotId>,
-    /// The runs of the newest state, to which the next one adds; no part of what is stored.
+    /// The runs of the newest state, to which the next one adds; not stored.
     pub(super) newest: Option<(Lsn, Vec<Run>)>,
-    /// Positions behind which turns are missing: the disk was put back there.
+    /// The positions after which turns are missing, because the disk was put back there.
     gaps: BTreeSet<Lsn>,
-    /// Sabotage: the last recorded message of a channel is left out.
+    /// Sabotage: omit the last recorded message of a channel.
     pub(crate) leaves_out_messages: bool,
     writes: Stamp,
     synced: Stamp,
 }
 
-/// Where a restart begins.
+/// The state from which a restart begins.
 #[derive(Clone)]
 pub(crate) struct StoredState {
     pub(crate) registers: Registers,
@@ -56,7 +56,7 @@ pub(super) struct Written<T> {
 }
 
 impl Disk {
-    /// Something written: in the live image, and not yet durable.
+    /// A value written to the live image, not durable yet.
     pub(super) fn written<T>(&mut self, value: T) -> Written<T> {
         self.writes += 1;
         Written {
@@ -65,17 +65,17 @@ impl Disk {
         }
     }
 
-    /// What a sync that begins now will cover.
+    /// The stamp that a sync beginning now will cover.
     pub(crate) fn stamp(&self) -> Stamp {
         self.writes
     }
 
-    /// A sync that began at this stamp has ended.
+    /// Ends a sync that began at this stamp.
     pub(crate) fn synced(&mut self, stamp: Stamp) {
         self.synced = self.synced.max(stamp);
     }
 
-    /// Writes a turn behind the newest; says its hash.
+    /// Appends a turn. Returns its hash.
     pub(crate) fn append(&mut self, turn: &Turn) -> Result<Hash, String> {
         if turn.position != self.head().0.next() {
             return Err(format!(
@@ -108,19 +108,19 @@ impl Disk {
         self.parts.values().map(|part| &part.value).collect()
     }
 
-    /// The indexes that the recorded states name.
+    /// The index chunks that the recorded states name.
     pub(crate) fn named_by_states(&self) -> impl Iterator<Item = Hash> + '_ {
         let states = self.states.values();
         let runs = states.flat_map(|state| &state.value.recorded.runs);
         runs.flat_map(|run| run.index.iter().copied())
     }
 
-    /// Takes note that turns are missing behind the newest one.
+    /// Records that turns are missing after the newest one.
     pub(crate) fn note_gap(&mut self) {
         self.gaps.insert(self.head().0);
     }
 
-    /// Whether turns are missing behind a position.
+    /// Whether turns are missing after a position.
     pub(crate) fn is_gap(&self, position: Lsn) -> bool {
         self.gaps.contains(&position)
     }
@@ -134,7 +134,7 @@ impl Disk {
         Some(entry.value.1)
     }
 
-    /// The turns of the live image from a position on, read from their bytes, the chain checked.
+    /// The turns of the live image from a position, decoded, with the hash chain verified.
     pub(crate) fn turns(&self, from: Lsn) -> impl Iterator<Item = Result<Turn, String>> + '_ {
         let from = from.0.max(1);
         (from..=self.head().0.0).map(move |position| {
@@ -148,7 +148,7 @@ impl Disk {
         })
     }
 
-    /// The durable turns from a position on: what the real store lets be read.
+    /// The durable turns from a position, which are those readable in the real store.
     pub(crate) fn durable_turns(
         &self,
         from: Lsn,
@@ -159,7 +159,7 @@ impl Disk {
         self.turns(from).take(count)
     }
 
-    /// A crash. In a power cut everything that is not durable may go; a killed program leaves all it wrote.
+    /// Simulates a crash. A power cut may lose everything that is not durable; a killed program loses no writes.
     pub(crate) fn crash(
         &mut self,
         is_power_cut: bool,
@@ -186,7 +186,7 @@ impl Disk {
         } else if self.durable() < self.head().0 {
             sometimes.saw("unsynced turn kept by the disk");
         }
-        // Opening makes durable whatever was found.
+        // Opening the store makes everything found durable.
         self.synced = self.writes;
     }
 
@@ -206,13 +206,13 @@ impl Disk {
         self.journal.truncate(durable + kept);
     }
 
-    /// What a disk does that lies: the newest durable entry is gone as well.
+    /// Sabotage: loses the newest durable entry as well.
     pub(crate) fn forget_newest(&mut self) {
         self.journal.pop();
     }
 }
 
-// Each piece that is not durable is kept or lost by itself; says when those that were lost had been written.
+// Keeps or loses each piece that is not durable. Returns the stamps of the lost ones.
 fn lose<K: Ord, T>(
     pieces: &mut BTreeMap<K, Written<T>>,
     synced: Stamp,

@@ -1,4 +1,4 @@
-//! What goes wrong, and when it stops to.
+//! The faults, and the end of all faults.
 
 use std::collections::BTreeSet;
 
@@ -12,11 +12,11 @@ use crate::world::{Checked, Place, World};
 
 /// A day in microseconds.
 const DAY: i64 = 86_400_000_000;
-/// Faults end after so much virtual time, even if the clients are not done.
+/// The virtual time after which faults end, even if the clients are not done.
 const FAULTS_MAX: u64 = 60 * SECOND;
 
 impl World {
-    /// After each step something may fail: mostly the process that made it.
+    /// Injects faults after a step, mostly into the process that made it.
     pub(crate) fn fail_something(&mut self, touched: Option<Place>) -> Checked {
         let is_over = self.operations_done >= self.plan.operations || self.now > FAULTS_MAX;
         if is_over && !self.is_put_back() {
@@ -57,7 +57,7 @@ impl World {
         Ok(())
     }
 
-    // One stream breaks, or two processes do not reach each other for a while.
+    // Breaks one stream, or parts two processes for a while.
     fn disconnect(&mut self) {
         let routes: Vec<_> = self.channels.keys().copied().collect();
         let route = routes[self.random.index(routes.len())];
@@ -82,8 +82,8 @@ impl World {
         }
     }
 
-    // A chunk of another process that an assembly here has fetched goes from the disk. No revision is being published: its
-    // contents were counted.
+    // Removes a chunk of another process that an assembly on this node has fetched. Not while a revision is being published,
+    // since its contents were counted.
     fn rot(&mut self, place: Place) {
         let node = &mut self.nodes[place];
         let Some(alive) = &node.life else {
@@ -111,7 +111,7 @@ impl World {
         node.disk.chunks.remove(&hash);
     }
 
-    // From here on nothing fails, and everyone who can comes back.
+    // Ends all faults; every process that can returns.
     fn heal(&mut self) -> Checked {
         self.trace.say(|| "healed".to_owned());
         if let Some(place) = self.plan.never_returns {
@@ -122,7 +122,7 @@ impl World {
         Ok(())
     }
 
-    /// Whether nothing is under way any more. Looked at now and then: a look at everything takes its time.
+    /// Whether nothing is in progress. Checked at intervals, because the check visits everything.
     pub(crate) fn is_at_rest(&mut self) -> bool {
         if self.now < self.next_look {
             return false;
@@ -131,7 +131,7 @@ impl World {
         self.unrest().is_empty()
     }
 
-    // Whether nobody need wait for a snapshot: a process is gone for good, or a store was lost meanwhile, or it is being deleted.
+    // Whether a snapshot may stay incomplete: a process or store is lost, or the snapshot is being deleted.
     pub(crate) fn is_given_up(&self, snapshot: &SnapshotId) -> bool {
         let mut disks = self.nodes.iter().map(|node| &node.disk);
         self.plan.never_returns.is_some()
@@ -139,7 +139,7 @@ impl World {
             || disks.any(|disk| disk.deleted.contains(snapshot))
     }
 
-    /// What is still under way.
+    /// A description of what is in progress.
     pub(crate) fn unrest(&self) -> String {
         let lost = self.plan.never_returns;
         let mut unrest = String::new();
@@ -180,7 +180,7 @@ impl World {
     }
 }
 
-// The chunks that a part names itself.
+// The chunks that a part names directly.
 fn named(part: &Part) -> impl Iterator<Item = Hash> {
     let index = part.state.runs.iter().flat_map(|run| &run.index);
     let messages = part.channels.iter().flat_map(|channel| &channel.chunks);

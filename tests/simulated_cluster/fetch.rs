@@ -1,6 +1,6 @@
-//! Questions for parts and their answers, as `node/parts.rs` and `node/peer_service.rs`: a part travels as the bytes of
-//! the real wire codec, its chunks as they are stored. Chunks are handed over at once, which the network does not do;
-//! whoever holds them may be gone by then, and that is what matters.
+//! Requests for parts and their answers, as in `node/parts.rs` and `node/peer_service.rs`. A part travels as the bytes of the
+//! real wire codec, its chunks as stored. Unlike over the network, chunks are copied at once; the case that matters is
+//! simulated: their holder may be gone by then.
 
 use prost::Message as _;
 use snapledger::history::assembly::Event as Happening;
@@ -15,7 +15,7 @@ use crate::node::Asker;
 use crate::plan::{MS, SECOND};
 use crate::world::{Checked, Event, Life, Place, World};
 
-/// A question for a part.
+/// A request for a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fetch {
     pub(crate) by: Life,
@@ -24,13 +24,13 @@ pub(crate) struct Fetch {
     pub(crate) purpose: Purpose,
 }
 
-/// What a part is wanted for.
+/// The purpose of a request for a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// The finished part, for the fetch of this number.
     Finished {
         number: u64,
-        /// Whether a revision without it is published.
+        /// Whether a revision without it has been published.
         is_late: bool,
     },
     /// The part as it is, for the job of this number.
@@ -41,7 +41,7 @@ pub(crate) enum Purpose {
 pub(crate) type Answer = Option<Vec<u8>>;
 
 impl World {
-    /// Asks a process for its part.
+    /// Requests the part of a process.
     pub(crate) fn ask_for_part(
         &mut self,
         by: Life,
@@ -62,7 +62,7 @@ impl World {
         self.after(delay, Event::Asked(fetch));
     }
 
-    /// A question arrives.
+    /// Handles the arrival of a request.
     pub(crate) fn asked(&mut self, fetch: Fetch) -> Checked {
         let is_heard = fetch.from == fetch.by.place || self.reach(fetch.by.place, fetch.from);
         let Some(life) = self.life(fetch.from).filter(|_| is_heard) else {
@@ -72,7 +72,7 @@ impl World {
         let parts = &self.nodes[fetch.from].disk.parts;
         let part = parts.get(&fetch.snapshot).map(|part| part.value.clone());
         let is_own = fetch.from == fetch.by.place;
-        // An early fetch that takes long shows the part as it is.
+        // An early fetch that takes long returns the unfinished part.
         let is_shown = match fetch.purpose {
             Purpose::AsItIs(_) => true,
             Purpose::Finished { is_late, .. } => !is_own && !is_late && self.random.below(4) == 0,
@@ -88,7 +88,7 @@ impl World {
         Ok(())
     }
 
-    /// The process has said how far the snapshot is.
+    /// Answers a request with the state of the snapshot at the process.
     pub(crate) fn answer_as_it_is(&mut self, fetch: Fetch, seen: Option<RecordedHere>) -> Checked {
         let me = self.id(fetch.from).clone();
         let disk = &mut self.nodes[fetch.from].disk;
@@ -111,7 +111,7 @@ impl World {
         if part.is_some() {
             self.answer(fetch, part);
         } else {
-            // Recorded, and its run is being written.
+            // The state is recorded, and its run is being written.
             self.after(10 * MS, Event::Asked(fetch));
         }
         Ok(())
@@ -123,7 +123,7 @@ impl World {
         self.after(delay, Event::Answered(fetch, bytes));
     }
 
-    /// An answer comes back.
+    /// Handles the arrival of an answer.
     pub(crate) fn answered(&mut self, fetch: Fetch, answer: Answer) -> Checked {
         let part = match answer {
             Some(bytes) => self.take_part(&fetch, &bytes)?,
@@ -148,7 +148,7 @@ impl World {
         }
     }
 
-    // A part with all its chunks; `None` where they cannot be had now.
+    // A part with all its chunks; `None` if these are not available at present.
     fn take_part(&mut self, fetch: &Fetch, bytes: &[u8]) -> Checked<Option<Part>> {
         let part = wire::Part::decode(bytes).map_err(|error| error.to_string())?;
         let part = part_from_wire(part).map_err(|error| error.to_string())?;
@@ -159,7 +159,7 @@ impl World {
         Ok(is_whole.then_some(part))
     }
 
-    /// Copies the chunks of a part that are missing; says whether all are there.
+    /// Copies the missing chunks of a part. Returns whether all are present.
     pub(crate) fn copy_chunks(&mut self, by: Life, from: Place, part: &Part) -> Checked<bool> {
         loop {
             let missing = self.nodes[by.place].disk.missing_chunks(part)?;

@@ -1,5 +1,5 @@
-//! A store that is lost: wiped, refused by those who knew the one before, and given up by one of them after the other,
-//! as an operator does with `store forget`.
+//! A lost store: wiped, refused by the peers that knew it, and given up by one after the other, as an operator does with `store
+//! forget`.
 
 use std::collections::BTreeSet;
 
@@ -14,19 +14,19 @@ use crate::network::Route;
 use crate::plan::SECOND;
 use crate::world::{Checked, Event, Place, World};
 
-/// The last of its peers gives the store up after so much time at the latest.
+/// The time within which the last peer gives the store up.
 const FORGOTTEN_WITHIN: u64 = 4 * SECOND;
 
 /// A store that was lost.
 pub(crate) struct Loss {
     pub(crate) place: Place,
     store: [u8; 16],
-    /// Those who still know it as the right one.
+    /// The peers that have not given it up.
     pub(crate) unaware: BTreeSet<Place>,
 }
 
 impl World {
-    /// The disk of a process is empty from one moment to the next.
+    /// Wipes the disk of a process.
     pub(crate) fn wipe(&mut self, place: Place) -> Checked {
         self.crash(place)?;
         self.copy = Copy::None;
@@ -55,7 +55,7 @@ impl World {
         Ok(())
     }
 
-    /// A peer is stopped, and its operator gives the lost store up, if it was ever met.
+    /// Stops a peer and gives the lost store up there, if it was ever recognized.
     pub(crate) fn forget(&mut self, place: Place) -> Checked {
         self.crash(place)?;
         let Some(loss) = &mut self.loss else {
@@ -89,14 +89,14 @@ impl World {
         Ok(())
     }
 
-    /// Whether the two ends of a channel may have to refuse each other.
+    /// Whether the two ends of a channel may refuse each other.
     pub(crate) fn may_contradict(&self, route: Route) -> bool {
         let lost = self.loss.as_ref().map(|loss| loss.place);
         let place = lost.or(self.plan.wiped.filter(|_| self.is_put_back()));
         place == Some(route.0) || place == Some(route.1)
     }
 
-    /// Whether a process that began anew has still to meet its peers: the names that it gives until then may be those of
+    /// Whether a process with a new store has not been recognized by all its peers yet; until then it may repeat ids used
     /// before.
     pub(crate) fn is_stranger(&self, place: Place) -> bool {
         let Some(loss) = self.loss.as_ref().filter(|loss| loss.place == place) else {

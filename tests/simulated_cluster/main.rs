@@ -1,11 +1,11 @@
-//! The whole cluster, simulated: the real process, its real turns and codecs, in a world of slow channels, lost
-//! acknowledgements, dying processes, forgetful disks and jumping clocks.
+//! The simulated cluster: real processes with their real turns and codecs, in a world of slow channels, lost acknowledgements,
+//! crashes, lossy disks and jumping clocks.
 //!
-//! Without this, only the crashes that somebody thought of would be known to lose nothing. Beside the tests:
+//! Without this suite, only the crash scenarios written by hand would be known to lose nothing. Commands beside the tests:
 //!
 //! ```text
-//! cargo test --release --test simulated_cluster -- --seeds 10000 --from 1    many seeds, as long as one likes
-//! cargo test --test simulated_cluster -- --seed 7 --trace                    one seed, line by line
+//! cargo test --release --test simulated_cluster -- --seeds 10000 --from 1    any number of seeds
+//! cargo test --test simulated_cluster -- --seed 7 --trace                    one seed with its trace
 //! ```
 
 mod adoption;
@@ -49,11 +49,11 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use sabotage::Sabotage;
 use trace::Trace;
 
-/// Seeds of the test.
+/// The number of seeds of the test.
 const SEEDS: u64 = 2000;
-/// Seeds that are run twice.
+/// The number of seeds that are run twice.
 const SEEDS_TWICE: u64 = 30;
-/// A sabotaged world must be found out within so many seeds.
+/// The number of seeds within which a sabotaged world must be detected.
 const SEEDS_SABOTAGED: u64 = 300;
 
 /// What can be asked for beside the tests.
@@ -153,7 +153,7 @@ fn a_seed_is_a_run() -> Result<(), Failed> {
     Ok(())
 }
 
-// The proof that a test here can fail: a world that is wrong does not pass.
+// Proves that the tests can fail: a sabotaged world must not pass.
 fn is_caught(sabotage: Sabotage) -> Result<(), Failed> {
     let mut outcomes = (0..SEEDS_SABOTAGED).map(|seed| {
         let outcome = seeds::run(seed, Some(sabotage), Trace::default());

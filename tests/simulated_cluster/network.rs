@@ -1,5 +1,6 @@
-//! The network under the channels: streams are FIFO, slow, and mortal. A frame is the bytes of the real wire codec. When a
-//! stream breaks, some of what is under way still arrives, even behind a newer stream; nothing is reordered within one.
+//! The network under the channels: streams are FIFO, slow, and can break. A frame is the bytes of the real wire codec. When a
+//! stream breaks, some frames in flight still arrive, even after a newer stream has opened; nothing is reordered within one
+//! stream.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -21,13 +22,13 @@ pub(crate) struct StreamId {
     pub(crate) number: u64,
 }
 
-/// The streams of one channel, old ones too: what they still carry may arrive.
+/// The streams of one channel, including old ones whose frames may still arrive.
 #[derive(Default)]
 pub(crate) struct Channel {
     /// The newest stream.
     pub(crate) current: u64,
     pub(crate) streams: BTreeMap<u64, Stream>,
-    /// The newest message that was ever put into a frame.
+    /// The newest message ever put into a frame.
     pub(crate) transmitted: Seq,
 }
 
@@ -38,16 +39,16 @@ pub(crate) struct Stream {
     pub(crate) backward: Pipe,
     pub(crate) end: ReceivingEnd,
     is_broken: bool,
-    /// What was under way when it broke arrives no earlier.
+    /// The earliest time at which frames in flight arrive after a break.
     not_before: u64,
 }
 
-/// What is under way in one direction.
+/// The frames in flight in one direction.
 #[derive(Default)]
 pub(crate) struct Pipe {
-    /// Frames; `None` is the end of the stream.
+    /// The frames; `None` is the end of the stream.
     under_way: VecDeque<Option<Vec<u8>>>,
-    /// When the newest of them arrives: none arrives before one that was sent earlier.
+    /// The arrival time of the newest frame; no frame arrives before one that was sent earlier.
     last: u64,
 }
 
@@ -61,7 +62,7 @@ impl Channel {
         routes.map(|route| (route, Self::default())).collect()
     }
 
-    /// The sender has gone back to an older store: what it sent before and is not read is gone with its connections.
+    /// Drops unread frames after the sender was put back to an older store: they are lost with its connections.
     pub(crate) fn put_back(&mut self) {
         for stream in self.streams.values_mut() {
             stream.end.unread.clear();
@@ -75,7 +76,7 @@ impl World {
         channel.streams.get_mut(&id.number)
     }
 
-    /// Whether the stream is the newest of its channel and whole.
+    /// Whether the stream is the newest of its channel and unbroken.
     pub(crate) fn is_current(&self, id: StreamId) -> bool {
         let channel = &self.channels[&id.route];
         let stream = channel.streams.get(&id.number);
@@ -105,7 +106,7 @@ impl World {
         Some(StreamId { route, number })
     }
 
-    /// Puts a frame into the stream; it arrives behind those before it.
+    /// Puts a frame into the stream; it arrives after those before it.
     pub(crate) fn send_frame(&mut self, id: StreamId, body: frame::Body) {
         let bytes = Frame { body: Some(body) }.encode_to_vec();
         let due = self.now + self.net_delay();
@@ -120,7 +121,7 @@ impl World {
         self.push_back(id, Some(Ack { body: Some(body) }.encode_to_vec()));
     }
 
-    /// The receiving end closes the stream: its answers still arrive.
+    /// Closes the stream from the receiving end; its answers still arrive.
     pub(crate) fn close_stream(&mut self, id: StreamId) {
         self.push_back(id, None);
         if let Some(stream) = self.stream(id) {
@@ -136,8 +137,8 @@ impl World {
         }
     }
 
-    /// A stream breaks: what comes back is lost, of what goes forward some arrives late. Both ends learn of it, the receiving
-    /// end perhaps only after a newer stream has come.
+    /// Breaks a stream: all answers and some frames in flight are lost, the other frames arrive late. Both ends notice, the
+    /// receiving end possibly only after a newer stream has opened.
     pub(crate) fn break_stream(&mut self, id: StreamId) {
         let late = usize::try_from(self.random.below(4)).unwrap_or(0);
         let not_before = self.now + self.random.below(800 * MS);
@@ -166,7 +167,7 @@ impl World {
         self.at(noticed, Event::Ack(id));
     }
 
-    /// Breaks every stream that begins or ends at a process.
+    /// Breaks every stream from or to a process.
     pub(crate) fn break_streams_of(&mut self, place: Place) {
         let touches = |route: &Route| route.0 == place || route.1 == place;
         let routes: Vec<_> = self.channels.keys().copied().filter(touches).collect();
@@ -182,7 +183,7 @@ impl Stream {
         self.is_broken && self.forward.under_way.is_empty() && self.end.is_over()
     }
 
-    /// What arrives at the receiving end now.
+    /// The frame that arrives at the receiving end now.
     pub(crate) fn arrived(&mut self, now: u64) -> Option<Option<Vec<u8>>> {
         let is_early = now < self.not_before;
         let is_end = self.forward.under_way.front().is_some_and(Option::is_none);
@@ -192,7 +193,7 @@ impl Stream {
         }
     }
 
-    /// What arrives at the sending end now.
+    /// The answer that arrives at the sending end now.
     pub(crate) fn answered(&mut self) -> Option<Option<Vec<u8>>> {
         self.backward.under_way.pop_front()
     }

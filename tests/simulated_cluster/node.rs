@@ -1,4 +1,4 @@
-//! A node: the disk that stays, and the life that a crash takes.
+//! A node: the disk, which survives a crash, and the life, which does not.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -30,35 +30,35 @@ use crate::sabotage::Sabotage;
 use crate::sending::SendingEnd;
 use crate::world::{Checked, Event, Life, Place, World};
 
-/// One process and what it runs on.
+/// One process and its environment.
 pub(crate) struct Node {
     pub(crate) membership: Arc<Membership>,
     pub(crate) disk: Disk,
-    /// Chunks of others that have rotted on this disk.
+    /// Chunks of other processes that have rotted on this disk.
     pub(crate) rotten: BTreeSet<Hash>,
-    /// Drawn when the store was made.
+    /// The store id, drawn when the store is created.
     pub(crate) store: [u8; 16],
-    /// Counted at every start.
+    /// The boot number, incremented at every start.
     pub(crate) boot: u64,
-    /// How many of them the store does not know: it is an older copy.
+    /// The number of starts that the store does not know, because it is an older copy.
     pub(crate) boots_lost: u64,
     /// Drawn at every start.
     pub(crate) run: u64,
-    /// What its wall clock is off, microseconds.
+    /// The error of its wall clock, microseconds.
     pub(crate) clock_off: i64,
-    /// Whether its journal may hold times that are too far ahead, and had to.
+    /// Whether its journal may hold times too far ahead, because no better clock was available.
     pub(crate) is_misled: bool,
     pub(crate) life: Option<Alive>,
 }
 
-/// All that a crash takes.
+/// Everything that a crash destroys.
 pub(crate) struct Alive {
     pub(crate) process: Process,
     pub(crate) wall: Wall,
     pub(crate) waiting: InputQueue<Asker>,
-    /// Whether the turn loop is going to look.
+    /// Whether a turn is scheduled.
     pub(crate) is_woken: bool,
-    /// Turns that are computed and not released, oldest first.
+    /// The turns that are computed and not released, oldest first.
     pub(crate) computed: VecDeque<Computed>,
     pub(crate) work: VecDeque<Work>,
     pub(crate) storing: VecDeque<Storing>,
@@ -66,31 +66,31 @@ pub(crate) struct Alive {
     pub(crate) outboxes: BTreeMap<Place, Window>,
     pub(crate) senders: BTreeMap<Place, SendingEnd>,
     pub(crate) peers: Vec<PeerView>,
-    /// When it began.
+    /// The time of its start.
     pub(crate) began: u64,
     pub(crate) collections: BTreeMap<SnapshotId, Collection>,
-    /// What is in the history, in the order in which it came.
+    /// The revisions in the history, in order of arrival.
     pub(crate) listed: Vec<Listed>,
-    /// How far the histories of the others were looked at.
+    /// How far the lists of the other processes were read.
     pub(crate) following: Vec<Following>,
 }
 
-/// A turn on its way to the disk.
+/// A turn that is being written to the disk.
 pub(crate) struct Computed {
     pub(crate) step: Step<Asker>,
-    /// The hash of its entry; `None` where there is nothing to write.
+    /// The hash of its entry; `None` if there is nothing to write.
     pub(crate) hash: Option<Hash>,
-    /// What the sync under way will cover, once it has begun.
+    /// The stamp that the running sync covers, once it has begun.
     pub(crate) stamp: Option<u64>,
     pub(crate) is_released: bool,
 }
 
-/// Who waits for a reply.
+/// The address for a reply.
 #[derive(Debug, Clone)]
 pub(crate) enum Asker {
-    /// A client, for the operation of this number.
+    /// A client, for the operation with this number.
     Client(Place, u64),
-    /// Whoever started a snapshot.
+    /// The starter of a snapshot.
     Initiator,
     /// The sending end of a stream, for a comparison.
     Sending(StreamId),
@@ -98,9 +98,9 @@ pub(crate) enum Asker {
     Receiving(StreamId),
     /// The receiving end of a stream, for a frame.
     Frame(StreamId),
-    /// Who asks about the past, by the number of the question.
+    /// A query about the past, by its number.
     Question(u64),
-    /// Who wants the part as it is.
+    /// A request for an unfinished part.
     Part(Fetch),
 }
 
@@ -138,7 +138,7 @@ impl Node {
 }
 
 impl World {
-    /// The life itself, if it has not ended.
+    /// The state of a life, if it has not ended.
     pub(crate) fn alive(&mut self, life: Life) -> Option<&mut Alive> {
         let node = &mut self.nodes[life.place];
         (node.boot == life.boot).then_some(node.life.as_mut())?
@@ -153,7 +153,7 @@ impl World {
         }
     }
 
-    /// A process as it presents itself to its peers.
+    /// The identity that a process presents to its peers.
     pub(crate) fn local(&self, place: Place) -> Local {
         Local {
             cluster: "simulated".to_owned(),
@@ -176,7 +176,7 @@ impl World {
         1_700_000_000 * SECOND + self.now
     }
 
-    /// A process starts: it recovers, compares, and goes on with what it finds unfinished.
+    /// Starts a process: it recovers, compares, and resumes what it finds unfinished.
     pub(crate) fn restart(&mut self, place: Place) -> Checked {
         if self.nodes[place].life.is_some() || self.is_away(place) {
             return Ok(());
@@ -245,7 +245,7 @@ impl World {
         Ok(())
     }
 
-    // Of each outgoing channel.
+    // The windows and sending ends of its outgoing channels.
     fn sending_ends(
         &self,
         place: Place,
@@ -264,7 +264,7 @@ impl World {
         (outboxes, senders)
     }
 
-    // A crash has left revisions whose sync had not ended; they are durable now.
+    // Publishes the revisions whose sync had not ended before the crash; they are durable now.
     fn publish_found(&mut self, place: Place) -> Checked {
         let disk = &self.nodes[place].disk;
         let by = &self.plan.ids[place];
@@ -334,7 +334,7 @@ impl World {
         }
     }
 
-    /// A process goes down in the midst of whatever it does.
+    /// Crashes a process at its present step.
     pub(crate) fn crash(&mut self, place: Place) -> Checked {
         let Some(life) = self.nodes[place].life.take() else {
             return Ok(());

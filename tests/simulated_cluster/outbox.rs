@@ -1,4 +1,5 @@
-//! What the channels may send: the real `channel::window` of each, read from the simulated disk where it is not in memory.
+//! The messages that channels may send: the real `channel::window` of each, read from the simulated disk where they are not in
+//! memory.
 
 use snapledger::channel::sender::Event as SenderEvent;
 use snapledger::channel::window::{JournalReading, Window};
@@ -16,7 +17,7 @@ impl World {
         window.ok_or_else(|| "a channel without a window".to_owned())
     }
 
-    /// Lets a durable message out, and tells the sending end.
+    /// Releases a durable message to the sending end.
     pub(crate) fn push(
         &mut self,
         life: Life,
@@ -32,7 +33,7 @@ impl World {
         }
     }
 
-    /// The messages behind a number are read, from memory or the journal.
+    /// Reads the messages after a sequence number, from memory or the journal.
     pub(crate) fn read_messages(&mut self, life: Life, id: StreamId, after: Seq) -> Checked {
         if !self.uses(life, id) {
             return Ok(());
@@ -50,7 +51,7 @@ impl World {
         self.sending(life, id.route.1, event)
     }
 
-    /// What was sent by a number is counted.
+    /// Computes the digest of what was sent up to a sequence number.
     pub(crate) fn count_sent(&mut self, life: Life, id: StreamId, seq: Seq) -> Checked {
         if !self.uses(life, id) {
             return Ok(());
@@ -65,7 +66,7 @@ impl World {
         self.sending(life, id.route.1, event)
     }
 
-    // At times the stream breaks meanwhile, and the reading ends at a place that is kept.
+    // Sometimes the stream breaks during the reading, which then ends at a place that is kept.
     fn read_journal<R: JournalReading>(
         &mut self,
         life: Life,
@@ -92,7 +93,7 @@ impl World {
         Ok(Err(Closed::Broken("the stream broke".to_owned())))
     }
 
-    /// Counting takes no time, or longer than the receiver waits.
+    /// The duration of computing a digest: short, or longer than the receiver waits.
     pub(crate) fn counting_delay(&mut self) -> u64 {
         match !self.is_healed && self.random.below(24) == 0 {
             true => self.random.below(8_000 * MS),

@@ -1,20 +1,20 @@
-//! Stores finished parts, behind the back of turns and of the recorder, as `node/part_writer.rs` does.
+//! Stores finished parts in the background, separately from turns and recorder, as `node/part_writer.rs` does.
 
 use snapledger::process::input::Input;
 use snapledger::process::recording::Recording;
 
 use crate::world::{Checked, Event, Life, World};
 
-/// What is to be stored, in the order in which it finished.
+/// The pending work, in the order in which recordings finished.
 pub(crate) enum Storing {
     /// A recording whose channels are all closed.
     Finished(Recording),
-    /// A part that is written, and what the sync under way covers.
+    /// A part that is written, and the stamp that the running sync covers.
     Syncing(Recording, u64),
 }
 
 impl World {
-    /// Takes a recording whose state is durable.
+    /// Queues a recording whose state is durable.
     pub(crate) fn store_part(&mut self, life: Life, recording: Recording) {
         let Some(alive) = self.alive(life) else {
             return;
@@ -31,7 +31,7 @@ impl World {
         self.after(delay, Event::Stored(life));
     }
 
-    /// One part is written, or is durable.
+    /// Handles that one part is written or durable.
     pub(crate) fn end_storing(&mut self, life: Life) -> Checked {
         let me = self.id(life.place).clone();
         let next = self.alive(life).map(|alive| alive.storing.pop_front());

@@ -1,4 +1,4 @@
-//! Which processes each process holds for alive: all greet all, and a process that misses three greetings is down.
+//! The liveness of peers as each process sees it: all greet all, and a process that misses three greetings is down.
 
 use snapledger::history::assembly::{ClusterView, PeerSight, PeerState};
 use snapledger::process::ids::SnapshotId;
@@ -8,10 +8,10 @@ use crate::world::{Checked, Event, Life, Place, World};
 
 pub(crate) const GREET_EVERY: u64 = 250 * MS;
 const MISSED_MAX: u32 = 3;
-/// The same for a process that has not answered since this one started.
+/// The limit for a process that has not answered since this one started.
 const MISSED_AT_FIRST_MAX: u32 = 12;
 
-/// What one process knows of another's life.
+/// A process's view of another one's liveness.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PeerView {
     sight: PeerSight,
@@ -20,7 +20,7 @@ pub(crate) struct PeerView {
 }
 
 impl PeerView {
-    /// At a start. `was_met` in an earlier life.
+    /// The view at a start; `was_met` means that the peer was seen in an earlier life.
     pub(crate) fn new(was_met: bool) -> Self {
         let state = match was_met {
             true => PeerState::Down,
@@ -58,7 +58,7 @@ impl PeerView {
 }
 
 impl World {
-    /// One round of greetings.
+    /// Executes one round of greetings.
     pub(crate) fn greet(&mut self) -> Checked {
         for by in 0..self.nodes.len() {
             for of in 0..self.nodes.len() {
@@ -84,7 +84,7 @@ impl World {
         }
     }
 
-    /// What a process knows of all others. No channel is stopped for good here.
+    /// A process's view of all others. No channel is stopped permanently in this world.
     pub(crate) fn cluster_view(&self, by: Place) -> ClusterView {
         let Some(alive) = &self.nodes[by].life else {
             return ClusterView::default();
@@ -97,13 +97,13 @@ impl World {
         }
     }
 
-    /// Whether a process holds another one for alive.
+    /// Whether a process considers another one up.
     pub(crate) fn is_up(&self, by: Place, of: Place) -> bool {
         let life = self.nodes[by].life.as_ref();
         life.is_some_and(|alive| alive.peers[of].sight.state == PeerState::Up)
     }
 
-    /// Whether the initiator of a snapshot that another process assembles is up, and still has what it recorded.
+    /// Whether the initiator of a snapshot that another process assembles is up and still has its recording.
     pub(crate) fn is_initiator_up(&mut self, life: Life, snapshot: &SnapshotId) -> bool {
         let Some(collection) = self.collection(life, snapshot) else {
             return false;

@@ -1,4 +1,4 @@
-//! What a seed decides before anything happens: who there is, how slow and how unreliable everything is.
+//! The parameters that a seed determines in advance: processes, delays, fault rates.
 
 use snapledger::channel::window::WindowLimits;
 use snapledger::process::ids::{AccountId, ChannelId, ProcessId};
@@ -7,25 +7,25 @@ use snapledger::process::topology::Topology;
 use crate::random::Random;
 use crate::sabotage::Sabotage;
 
-/// One microsecond, millisecond, second of virtual time.
+/// One millisecond and one second of virtual time, microseconds.
 pub(crate) const MS: u64 = 1_000;
 pub(crate) const SECOND: u64 = 1_000 * MS;
 
-/// The accounts that every process has.
+/// The accounts of every process.
 pub(crate) const ACCOUNTS: [&str; 3] = ["rent", "food", "fun"];
 
-/// The circumstances of one run. Times are microseconds.
+/// The parameters of one run. Times are in microseconds.
 pub(crate) struct Plan {
     pub(crate) topology: Topology,
     pub(crate) ids: Vec<ProcessId>,
-    /// Operations that all clients have done before the faults end.
+    /// The number of operations of all clients after which faults end.
     pub(crate) operations: u64,
-    /// The greatest pause of a client between two operations.
+    /// The maximum pause of a client between two operations.
     pub(crate) pause_max: u64,
     pub(crate) net_delay_max: u64,
     pub(crate) sync_delay_max: u64,
     pub(crate) record_delay_max: u64,
-    /// Turns that may be computed while one is being made durable.
+    /// The maximum number of turns computed while one is being made durable.
     pub(crate) turns_ahead: usize,
     pub(crate) turn_weight_max: usize,
     pub(crate) window_limits: WindowLimits,
@@ -39,26 +39,26 @@ pub(crate) struct Plan {
     pub(crate) duplicate: Odds,
     pub(crate) lost_ack: Odds,
     pub(crate) clock_jump: Odds,
-    /// That a chunk of another process rots.
+    /// The odds that a chunk of another process rots.
     pub(crate) rot: Odds,
-    /// That a snapshot is started at several processes under one id.
+    /// The odds that a snapshot is started at several processes under one id.
     pub(crate) same_id: Odds,
-    /// How many snapshots each process keeps.
+    /// The number of snapshots that each process keeps.
     pub(crate) snapshots_kept: Option<usize>,
-    /// How far a clock is followed.
+    /// How far ahead a clock is followed.
     pub(crate) clock_ahead_max: u64,
-    /// A process that goes down for good in this run.
+    /// A process that goes down permanently in this run.
     pub(crate) never_returns: Option<usize>,
     /// A process whose store is wiped in this run.
     pub(crate) wiped: Option<usize>,
-    /// Whether an older copy of that store takes its place first.
+    /// Whether an older copy replaces that store first.
     pub(crate) put_back: bool,
-    /// Whether somebody pays in as much as an account can hold.
+    /// Whether a client pays in as much as an account can hold.
     pub(crate) is_rich: bool,
     pub(crate) sabotage: Option<Sabotage>,
 }
 
-/// How often something happens: once in so many times, 0 for never.
+/// The odds of an event: once in this many times, 0 for never.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Odds(u64);
 
@@ -113,7 +113,7 @@ impl Plan {
             is_rich: random.below(6) == 0,
             sabotage,
         };
-        // Clocks that are wrong for long enough are rare.
+        // Without these odds, clocks are rarely wrong for long enough.
         if plan.is_sabotaged(Sabotage::ClocksFollowed) {
             plan.operations *= 3;
             plan.clock_ahead_max = 2 * SECOND;
@@ -128,11 +128,11 @@ impl Plan {
             plan.never_returns = None;
             plan.wiped = Some(random.index(count));
             plan.put_back = true;
-            // The original has told of more where its clock was ahead.
+            // The original has answered for later instants if its clock was ahead.
             plan.clock_ahead_max = 10 * SECOND;
             plan.clock_jump = Odds(50);
         }
-        // What it says too early is wrong only if its clock has gone back, and somebody has asked about that time before.
+        // An early answer is wrong only if the clock went back and the instant was asked about before.
         if plan.is_sabotaged(Sabotage::CopyAnswersAtOnce) {
             plan.clock_ahead_max = 10 * SECOND;
             plan.clock_jump = Odds(10);
@@ -144,7 +144,7 @@ impl Plan {
         self.sabotage == Some(sabotage)
     }
 
-    /// One of the few accounts that every process has.
+    /// A random one of the accounts of every process.
     pub(crate) fn account(random: &mut Random) -> AccountId {
         let name = ACCOUNTS[random.index(ACCOUNTS.len())];
         AccountId::parse(name).expect("a valid id")
@@ -174,7 +174,7 @@ impl std::fmt::Display for Plan {
     }
 }
 
-// Less than is under way, so that the journal is read and its places are kept.
+// Smaller than the number of messages in flight, so that the journal is read and places are kept.
 fn window_limits(random: &mut Random) -> WindowLimits {
     WindowLimits {
         frame_messages: 1 + random.index(4),
@@ -184,7 +184,7 @@ fn window_limits(random: &mut Random) -> WindowLimits {
     }
 }
 
-// Complete, a ring, or a ring with chords.
+// A complete graph, a ring, or a ring with chords.
 fn topology(random: &mut Random, ids: &[ProcessId]) -> Topology {
     let channel = |from: usize, to: usize| ChannelId {
         from: ids[from].clone(),

@@ -1,4 +1,4 @@
-//! Counting and publishing: what `node/publish.rs` executes for an assembly.
+//! Counting and publishing, as `node/publish.rs` executes them for an assembly.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::checkers::Publication;
 use crate::world::{Checked, Event, Life, World};
 
 impl World {
-    /// Counts what the contents of the parts hold here.
+    /// Counts the stored contents of the parts.
     pub(crate) fn count(
         &mut self,
         life: Life,
@@ -52,7 +52,7 @@ impl World {
         }))
     }
 
-    /// Writes a revision; it is published when it is durable.
+    /// Writes a revision, which is published once it is durable.
     pub(crate) fn publish(&mut self, life: Life, snapshot: &SnapshotId) -> Checked {
         let node = &self.nodes[life.place];
         let clock = node
@@ -89,7 +89,7 @@ impl World {
         if let Some(collection) = self.collection(life, snapshot) {
             collection.job = Some(Running::Publishing { state, stamp });
         }
-        // The gap between the write and its sync is short, and worth a crash of its own.
+        // The time between the write and its sync is short, so a crash is injected here.
         if !self.is_healed && self.plan.crash.strikes(&mut self.random) {
             self.crash(life.place)?;
         }
@@ -98,7 +98,7 @@ impl World {
         Ok(())
     }
 
-    /// A revision is durable.
+    /// Handles that a revision is durable.
     pub(crate) fn published(&mut self, life: Life, snapshot: &SnapshotId) -> Checked {
         let now = self.now;
         let Some(collection) = self.collection(life, snapshot) else {

@@ -1,4 +1,4 @@
-//! The receiving ends of the streams: the real `channel::receiver`, whose actions are executed over the simulated network.
+//! The receiving ends of the streams: the real `channel::receiver`, with its actions executed over the simulated network.
 
 use std::collections::VecDeque;
 
@@ -22,11 +22,11 @@ use crate::world::{Checked, Event, Life, World};
 /// The receiving end of one stream.
 pub(crate) struct ReceivingEnd {
     pub(crate) receiver: Receiver,
-    /// What has come out of the stream and is not read yet; `None` is its end.
+    /// The frames that have arrived and are unread; `None` is the end of the stream.
     pub(crate) unread: VecDeque<Option<Vec<u8>>>,
-    /// Counts the timers; only the newest elapses.
+    /// The number of timers so far; only the newest can elapse.
     timer: u64,
-    /// Whether the sender was asked to compare as well.
+    /// Whether the sender was asked to compare.
     is_welcomed: bool,
     is_closed: bool,
 }
@@ -42,7 +42,7 @@ impl ReceivingEnd {
         }
     }
 
-    /// Whether the sender was asked to agree, and its answer has not come.
+    /// Whether the sender was asked to agree and has not answered.
     pub(crate) fn is_asked_to_agree(&self) -> bool {
         self.is_welcomed && self.receiver.reads() && !self.receiver.is_open()
     }
@@ -53,7 +53,7 @@ impl ReceivingEnd {
 }
 
 impl World {
-    /// Something happens to a receiving end; its actions are executed until none is left, then it reads on.
+    /// Passes an event to a receiving end, executes all actions that follow, then reads on.
     pub(crate) fn receiving(&mut self, id: StreamId, event: ReceiverEvent) -> Checked {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
@@ -149,7 +149,7 @@ impl World {
         Ok(None)
     }
 
-    // The number of the next timer; the one before elapses for nothing.
+    // The number of the next timer; the one before is ignored when it elapses.
     fn receiver_clock(&mut self, id: StreamId) -> u64 {
         self.stream(id).map_or(0, |stream| {
             stream.end.timer += 1;
@@ -167,7 +167,7 @@ impl World {
         }
     }
 
-    /// A frame, or the end of the stream, comes out at the receiving end.
+    /// Handles the arrival of a frame, or of the end of the stream, at the receiving end.
     pub(crate) fn frame_arrives(&mut self, id: StreamId) -> Checked {
         let now = self.now;
         let Some(stream) = self.stream(id) else {
@@ -267,7 +267,7 @@ impl World {
         self.enqueue_together(life, together, Some(Asker::Frame(id)));
     }
 
-    // What a frame held is durable at the receiver: it says so, unless that is lost.
+    // Acknowledges the messages of a frame that are durable; the acknowledgement may be lost.
     fn acknowledge(&mut self, id: StreamId, seq: Seq) {
         if !self.is_healed && self.is_current(id) && self.plan.lost_ack.strikes(&mut self.random) {
             self.sometimes
@@ -277,7 +277,7 @@ impl World {
         self.send_ack(id, ack::Body::Delivered(seq.0));
     }
 
-    // Only where a store was lost, or by a stream that is gone, is a sender refused.
+    // Only a peer of a lost store, or an old stream, may refuse a sender.
     fn close(&mut self, id: StreamId, why: &Closed) -> Checked {
         self.trace.say(|| format!("close {id:?}: {why}"));
         let is_current = self.is_current(id);
@@ -313,7 +313,7 @@ impl World {
         }
     }
 
-    // An open stream leaves for one that waits.
+    // Notes that an open stream ends for a waiting one.
     fn note_eviction(&mut self, id: StreamId) {
         let streams = self.channels[&id.route].streams.iter();
         let mut waiting = streams.filter(|(_, stream)| stream.end.receiver.waits_for_place());
@@ -324,7 +324,7 @@ impl World {
         });
     }
 
-    /// The turn has compared for the receiving end.
+    /// Passes the turn's comparison to the receiving end.
     pub(crate) fn receiver_compared(
         &mut self,
         id: StreamId,
@@ -337,7 +337,7 @@ impl World {
         self.receiving(id, ReceiverEvent::Compared(compared))
     }
 
-    /// What a frame held is durable, or refused.
+    /// Handles that the messages of a frame are durable or refused.
     pub(crate) fn settled(&mut self, id: StreamId, arrived: Result<Seq, Refusal>) -> Checked {
         if let Err(refusal) = &arrived
             && !self.may_contradict(id.route)

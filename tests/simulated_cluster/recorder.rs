@@ -1,22 +1,22 @@
-//! Writes sealed states behind the turn's back and hands on what finished, as `node/recorder.rs` does.
+//! Writes sealed states in the background and passes on finished recordings, as `node/recorder.rs` does.
 
 use snapledger::process::recording::Recording;
 use snapledger::process::registers::Sealed;
 
 use crate::world::{Checked, Event, Life, World};
 
-/// What is to be written, in the order in which it happened.
+/// The pending work, in order of occurrence.
 pub(crate) enum Work {
-    /// A state that was sealed.
+    /// A sealed state.
     Sealed(Sealed),
-    /// A state that is written, and what the sync under way covers: no later one is begun before it is durable.
+    /// A written state, and the stamp that the running sync covers. The next state is started only once it is durable.
     Settling(u64),
     /// A recording whose channels are all closed.
     Finished(Recording),
 }
 
 impl World {
-    /// Takes what a turn leaves to be written.
+    /// Queues the sealed states and finished recordings of a turn.
     pub(crate) fn record(&mut self, life: Life, sealed: Vec<Sealed>, finished: Vec<Recording>) {
         let Some(alive) = self.alive(life) else {
             return;
@@ -34,7 +34,7 @@ impl World {
         self.after(delay, Event::Recorded(life));
     }
 
-    /// One piece of work has come to its end: a state is written, or is durable, or a recording is handed on.
+    /// Handles the end of one piece of work: a state is written or durable, or a recording is passed on.
     pub(crate) fn end_recording(&mut self, life: Life) -> Checked {
         let Some(work) = self.alive(life).and_then(|alive| alive.work.pop_front()) else {
             return Ok(());

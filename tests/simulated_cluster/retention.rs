@@ -1,4 +1,4 @@
-//! Deletes the oldest snapshots where a run keeps only so many, as `node/retention.rs` does. What is deleted is not taken over
+//! Deletes the oldest snapshots beyond the limit of a run, as `node/retention.rs` does. Deleted snapshots are not replicated
 //! again.
 
 use snapledger::history::global::GlobalState;
@@ -7,7 +7,7 @@ use snapledger::process::ids::SnapshotId;
 use crate::world::{Place, World};
 
 impl World {
-    /// Every process deletes what is over its limit.
+    /// Has every process delete the snapshots beyond its limit.
     pub(crate) fn keep_within_limits(&mut self) {
         let Some(limit) = self.plan.snapshots_kept else {
             return;
@@ -45,7 +45,7 @@ impl World {
             .collect()
     }
 
-    // Whether the own part is stored, or there is none.
+    // Whether the own part is stored, or there is none to store.
     fn is_free(&self, place: Place, snapshot: &SnapshotId) -> bool {
         let life = self.nodes[place].life.as_ref();
         life.is_some_and(|alive| {
@@ -54,7 +54,7 @@ impl World {
         })
     }
 
-    // Of a partial one the assembler says that it is gone there.
+    // Whether the snapshot is no longer assembled: for a partial one, the assembler reports that it has deleted it.
     fn is_collected_no_more(&self, place: Place, state: &GlobalState) -> bool {
         let view = self.cluster_view(place);
         let membership = &self.nodes[place].membership;

@@ -1,30 +1,30 @@
-//! Worlds that are wrong on purpose: the proof that the checkers see what they are for.
+//! Sabotaged worlds, which prove that the checkers detect what they are for.
 
-/// What is wrong.
+/// The kind of sabotage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sabotage {
-    /// A turn is released when it is written, not when it is durable.
+    /// A turn is released once it is written, before it is durable.
     ReleaseBeforeSync,
-    /// A marker overtakes the messages that wait for the same channel.
+    /// A marker overtakes messages waiting for the same channel.
     MarkerOvertakes,
-    /// A recorded state holds the credits, and the delivered positions of an earlier one.
+    /// A recorded state has the credits, but the delivered positions of an earlier one.
     DeliveredApart,
-    /// A crash also takes what was synced.
+    /// A crash also loses synced writes.
     LyingDisk,
-    /// Part of the recorded messages is left out of a part.
+    /// A part omits some of the recorded messages.
     RecordedMessageLeftOut,
-    /// A process forgets what it has answered when it restarts.
+    /// A process loses its remembered answers when it restarts.
     AnswersForgotten,
-    /// A received time pulls the clock as far as it is ahead.
+    /// Received times are followed without a bound.
     ClocksFollowed,
-    /// An older copy of a store answers for what it lacks.
+    /// An older copy of a store answers for the turns that it lacks.
     GapTakenForKnown,
-    /// An older copy of a store answers before it has met its peers.
+    /// An older copy of a store answers before it has recognized its peers.
     CopyAnswersAtOnce,
 }
 
 impl Sabotage {
-    /// All of them, with what a test of each is called.
+    /// All kinds, with the names of their tests.
     pub(crate) const ALL: &[(Self, &str)] = &[
         (
             Self::ReleaseBeforeSync,

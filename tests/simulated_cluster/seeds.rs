@@ -1,4 +1,4 @@
-//! Many seeds, on all cores: what they came to, and for each one that failed the command that replays it.
+//! Runs of many seeds on all cores: the totals, and for each failed seed the command that replays it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -10,12 +10,12 @@ use crate::sometimes::Sometimes;
 use crate::trace::Trace;
 use crate::world::{Checked, Figures, Outcome, World};
 
-/// Lines of the trace that are shown of a seed that failed.
+/// The number of trace lines shown for a failed seed.
 const TAIL: usize = 60;
-/// Seeds that failed and are shown; more are only counted.
+/// The number of failed seeds that are shown with a trace; the others are listed.
 const SHOWN_MAX: usize = 5;
 
-/// What many seeds came to.
+/// The totals of many seeds.
 #[derive(Default)]
 pub(crate) struct Total {
     pub(crate) figures: Figures,
@@ -23,7 +23,7 @@ pub(crate) struct Total {
     pub(crate) failed: Vec<(u64, String)>,
 }
 
-/// Runs one seed. A panic of the code under test is a failure like any other.
+/// Runs one seed. A panic of the code under test counts as a failure.
 pub(crate) fn run(seed: u64, sabotage: Option<Sabotage>, trace: Trace) -> Outcome {
     let mut world = World::new(seed, sabotage, trace);
     let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
@@ -42,7 +42,7 @@ fn sentence(panic: &(dyn std::any::Any + Send)) -> String {
     format!("panic: {}", text.unwrap_or("without a sentence"))
 }
 
-/// Runs the seeds from `from` on.
+/// Runs `count` seeds, starting with `from`.
 pub(crate) fn run_all(from: u64, count: u64) -> Total {
     let next = AtomicU64::new(from);
     let total = Mutex::new(Total::default());
@@ -78,7 +78,7 @@ impl Total {
         }
     }
 
-    /// Fails with every seed that failed, and how to replay it.
+    /// Fails with all failed seeds and their replay commands.
     pub(crate) fn check(&self) -> Checked {
         if self.failed.is_empty() {
             return Ok(());
@@ -96,7 +96,7 @@ impl Total {
     }
 }
 
-// A seed that failed, with the end of its trace.
+// The report of a failed seed, with the end of its trace.
 fn replayed(seed: u64, why: &str) -> String {
     let outcome = run(seed, None, Trace::kept());
     let lines = outcome.trace.lines();

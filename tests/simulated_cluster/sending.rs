@@ -1,4 +1,4 @@
-//! The sending ends of the channels: the real `channel::sender`, whose actions are executed over the simulated network.
+//! The sending ends of the channels: the real `channel::sender`, with its actions executed over the simulated network.
 
 use std::collections::VecDeque;
 
@@ -28,22 +28,22 @@ use crate::world::{Checked, Event, Life, Place, World};
 /// The sending end of one channel.
 pub(crate) struct SendingEnd {
     pub(crate) sender: Sender,
-    /// The stream that it uses.
+    /// The stream in use.
     stream: Option<u64>,
-    /// Counts the timers; only the newest elapses.
+    /// The number of timers so far; only the newest can elapse.
     timer: u64,
-    /// What has come and is not listened to yet.
+    /// The answers that have arrived while the sending end was not listening.
     heard: VecDeque<Result<Ack, Closed>>,
 }
 
-/// What the ends of channels see of their node.
+/// The node, as the ends of channels query it.
 pub(crate) struct Surroundings<'a> {
     pub(crate) links: &'a mut LinkTable,
     pub(crate) wall: &'a Wall,
     pub(crate) now: ClockReading,
-    /// In the end, and in one sabotage, every time is followed.
+    /// Every time is followed after the faults, and in one sabotage.
     pub(crate) follows_all: bool,
-    /// Of the sending end.
+    /// The window of the sending end.
     pub(crate) window: Option<&'a Window>,
 }
 
@@ -73,7 +73,7 @@ impl SendingHost for Surroundings<'_> {
 }
 
 impl SendingEnd {
-    /// The stream that both ends have agreed on.
+    /// The stream on which both ends have agreed.
     pub(crate) fn open_stream(&self) -> Option<u64> {
         self.stream.filter(|_| self.sender.is_open())
     }
@@ -89,7 +89,7 @@ impl SendingEnd {
 }
 
 impl World {
-    /// Something happens to a sending end; its actions are executed until none is left.
+    /// Passes an event to a sending end and executes all actions that follow.
     pub(crate) fn sending(&mut self, life: Life, to: Place, event: SenderEvent) -> Checked {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
@@ -120,14 +120,14 @@ impl World {
         Ok(())
     }
 
-    // What has come from the receiver, once the sending end listens.
+    // The next answer from the receiver, if the sending end listens.
     fn heard(&mut self, life: Life, to: Place) -> Option<SenderEvent> {
         let end = self.end(life, to)?;
         let heard = end.sender.listens().then(|| end.heard.pop_front())??;
         Some(heard.map_or_else(SenderEvent::Closed, SenderEvent::Ack))
     }
 
-    // Says what happens at once.
+    // Returns the event of an immediate result.
     fn execute_sending(
         &mut self,
         life: Life,
@@ -203,7 +203,7 @@ impl World {
         self.alive(life)?.senders.get_mut(&to)
     }
 
-    // The number of the next timer; the one before elapses for nothing.
+    // The number of the next timer; the one before is ignored when it elapses.
     fn timer(&mut self, life: Life, to: Place) -> u64 {
         self.end(life, to).map_or(0, |end| {
             end.timer += 1;
@@ -263,14 +263,14 @@ impl World {
         self.send_frame(id, body);
     }
 
-    // Only where a store was lost may two ends refuse each other.
+    // Two ends may refuse each other only if a store was lost.
     fn end_sending(&mut self, life: Life, id: StreamId, why: &Closed) -> Checked {
         self.trace.say(|| format!("disconnect {id:?}: {why}"));
         if let Some(end) = self.end(life, id.route.1) {
             end.stream = None;
             end.heard.clear();
         }
-        // The end of a stream that was broken before may still hear of an earlier life of the peer.
+        // The end of a stream broken earlier may still be of an earlier life of the peer.
         let is_current = self.is_current(id);
         self.break_stream(id);
         match why {
@@ -295,7 +295,7 @@ impl World {
         end.is_some_and(|end| end.stream == Some(id.number))
     }
 
-    /// An answer, or the end of the stream, comes out at the sending end.
+    /// Handles the arrival of an answer, or of the end of the stream, at the sending end.
     pub(crate) fn ack_arrives(&mut self, id: StreamId) -> Checked {
         let Some(stream) = self.stream(id) else {
             return Ok(());
@@ -323,7 +323,7 @@ impl World {
         }
     }
 
-    /// The turn has compared for the sending end.
+    /// Passes the turn's comparison to the sending end.
     pub(crate) fn sender_compared(
         &mut self,
         life: Life,
@@ -345,7 +345,7 @@ impl World {
         self.enqueue(life, Input::Handshake(Box::new(handshake)), Some(asker));
     }
 
-    /// Streams whose places have changed look at them, and take their time.
+    /// Has streams check their slots after a delay.
     pub(crate) fn wake_waiting(&mut self, life: Life) {
         let delay = self.random.below(30 * MS);
         self.after(delay, Event::SlotsChanged(life));
@@ -376,7 +376,7 @@ impl World {
     }
 }
 
-// Sabotage: a marker changes places with the messages before it in the same frame.
+// Sabotage: a marker swaps places with the messages before it in the same frame.
 fn overtake(messages: &mut [Envelope]) {
     let is_marker = |envelope: &Envelope| matches!(envelope.message.body, Body::Marker(_));
     for last in 1..messages.len() {

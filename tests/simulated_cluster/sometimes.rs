@@ -1,8 +1,8 @@
-//! Rare paths: how often each was taken. One that is never taken proves nothing, so that fails, too.
+//! Counters of rare paths. A path that is never taken proves nothing, so it fails the run.
 
 use std::collections::BTreeMap;
 
-/// What must happen at least once over a run of many seeds.
+/// The paths that must be taken at least once in a run of many seeds.
 pub(crate) const WANTED: &[&str] = &[
     "crash",
     "crash between record and markers",
@@ -97,7 +97,7 @@ impl Sometimes {
         }
     }
 
-    /// What was never seen.
+    /// The paths that were never taken.
     pub(crate) fn never(&self) -> Vec<&'static str> {
         let unseen = WANTED.iter().filter(|what| !self.0.contains_key(*what));
         unseen.copied().collect()

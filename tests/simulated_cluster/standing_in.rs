@@ -1,5 +1,5 @@
-//! Which snapshots a process goes on with when it starts, and which it assembles because somebody asks for them there and
-//! their initiator is gone, as `node/unfinished.rs` and `Handle::snapshot` find out.
+//! The snapshots that a process resumes when it starts, and those that it assembles on request because their initiator is gone,
+//! as `node/unfinished.rs` and `Handle::snapshot` determine.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use snapledger::process::ids::{Lsn, ProcessId, SnapshotId};
 use crate::world::{Checked, Place, World};
 
 impl World {
-    /// Somebody asks a process for a snapshot that it has recorded.
+    /// Asks a process for a snapshot that it has recorded.
     pub(crate) fn ask_for_snapshot(&mut self, place: Place) -> Checked {
         let Some(life) = self.life(place) else {
             return Ok(());
@@ -35,7 +35,7 @@ impl World {
         self.resume(life, snapshot)
     }
 
-    /// The snapshots without a complete revision that a process that starts goes on with.
+    /// The snapshots without a complete revision that a process resumes when it starts.
     pub(crate) fn unfinished(&self, place: Place) -> Vec<SnapshotId> {
         let node = &self.nodes[place];
         let mut unfinished = Vec::new();
@@ -54,7 +54,7 @@ impl World {
         unfinished
     }
 
-    /// The initiator of a snapshot that was recorded here, and the cut.
+    /// The initiator and the cut of a snapshot recorded here.
     pub(crate) fn recorded_here(
         &self,
         place: Place,
@@ -102,7 +102,7 @@ impl World {
     }
 }
 
-// What the process knows, and what it has forgotten and has a part of.
+// The snapshots that the process remembers, and those it has forgotten but stored a part of.
 fn recorded(process: &Process, parts: &[&Part]) -> BTreeMap<SnapshotId, (ProcessId, Lsn)> {
     let parts = parts.iter().map(|part| {
         let recorded = (part.initiator.clone(), part.state.position);

@@ -1,5 +1,5 @@
-//! Recorded states, parts and chunks on a simulated disk, as `store/states.rs`, `store/chunks.rs` and
-//! `Store::{recover, build_part, count}` have them on the real one.
+//! Recorded states, parts and chunks on a simulated disk, corresponding to `store/states.rs`, `store/chunks.rs` and
+//! `Store::{recover, build_part, count}`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,8 +19,8 @@ use snapledger::store::codec::{decode_chunk, encode_chunk};
 use crate::disk::{Disk, StoredState};
 
 impl Disk {
-    /// The process as it was after the newest entry: the newest whole state, and the journal from there. Says also
-    /// whether a state was passed over because it is not whole.
+    /// Recovers the process after the newest entry: the newest intact state, with the journal replayed from there. Also returns
+    /// whether a damaged state was skipped.
     pub(crate) fn recover(
         &mut self,
         new: impl Fn(Registers) -> Process,
@@ -59,7 +59,7 @@ impl Disk {
         Ok(())
     }
 
-    /// The cells of a state, newest run first; an error names the chunk that is not here.
+    /// The cells of a state, newest run first; an error names a missing chunk.
     pub(crate) fn cells(&self, runs: &[Run]) -> Result<Vec<Cell>, String> {
         let mut known = BTreeSet::new();
         let mut cells = Vec::new();
@@ -78,7 +78,7 @@ impl Disk {
         Ok(cells)
     }
 
-    /// The newest whole state at or before a position of this journal, and its cells; none before the first.
+    /// The newest intact state at or before a position of this journal, and its cells; none before the first state.
     pub(crate) fn recorded_until(&self, position: Lsn) -> (Lsn, Vec<Cell>) {
         let states = self.states.range(..=position).rev();
         let mut ours =
@@ -113,7 +113,7 @@ impl Disk {
         self.chunks.get(hash).map(|chunk| chunk.value.clone())
     }
 
-    /// Takes over a chunk of another process.
+    /// Stores a chunk of another process.
     pub(crate) fn adopt_chunk(&mut self, hash: Hash, stored: Vec<u8>) -> Result<(), String> {
         decode_chunk(&hash, &stored).map_err(|error| error.to_string())?;
         if !self.chunks.contains_key(&hash) {
@@ -146,7 +146,7 @@ impl Disk {
         })
     }
 
-    /// Writes what was sealed behind the newest state; not durable before a sync.
+    /// Writes a sealed state on top of the newest one; durable after the next sync.
     pub(crate) fn write_state(&mut self, sealed: Sealed) -> Result<(), String> {
         let cut = sealed.registers.position;
         if self.state(cut).is_some() {
@@ -182,7 +182,7 @@ impl Disk {
         Ok(())
     }
 
-    /// The state at a cut, unless an earlier life left it and this one has passed it over.
+    /// The state at a cut, unless an earlier life left it and this life has skipped it.
     pub(crate) fn state(&self, cut: Lsn) -> Option<&StoredState> {
         let newest = self
             .newest
@@ -271,7 +271,7 @@ impl Disk {
         Ok(messages)
     }
 
-    /// Every chunk of a part that is not here and can be named.
+    /// The missing chunks of a part, as far as present index chunks name them.
     pub(crate) fn missing_chunks(&self, part: &Part) -> Result<Vec<Hash>, String> {
         let mut named = Vec::new();
         for run in &part.state.runs {
@@ -285,7 +285,7 @@ impl Disk {
         Ok(named)
     }
 
-    /// What the contents of a part come to, as they are stored here.
+    /// Counts the stored contents of a part.
     pub(crate) fn count(&self, me: &ProcessId, part: &Part) -> Result<Counted, String> {
         let mut counted = Counted::default();
         for run in &part.state.runs {

@@ -1,11 +1,11 @@
-//! What happened in a run, line by line, for those who replay a seed. Kept only where somebody wants it.
+//! The trace of a run, line by line, for replaying a seed. Kept only on request.
 
 /// The lines of one run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Trace {
-    /// Virtual time, microseconds.
+    /// The virtual time, microseconds.
     now: u64,
-    /// `None` where nobody wants them: no line is even made then.
+    /// `None` without a request: then no line is formatted.
     lines: Option<Vec<String>>,
 }
 
@@ -18,7 +18,7 @@ impl Trace {
         }
     }
 
-    /// What follows happens at this time.
+    /// Sets the time of the lines that follow.
     pub(crate) fn at(&mut self, now: u64) {
         self.now = now;
     }

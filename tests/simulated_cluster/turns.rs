@@ -1,5 +1,5 @@
-//! The turn: taken by the real `Process::take_turn`, written, made durable, released, in the order of
-//! `node/driver.rs` and `node/committer.rs`. Nothing of a turn leaves before its sync has ended.
+//! Turns: taken by the real `Process::take_turn`, written, made durable and released in the order of `node/driver.rs` and
+//! `node/committer.rs`. Nothing of a turn is released before its sync has ended.
 
 use snapledger::channel::Envelope;
 use snapledger::process::input::Input;
@@ -16,7 +16,7 @@ impl World {
         self.enqueue_together(life, vec![input], asker);
     }
 
-    /// The same of inputs that are asked together.
+    /// Puts inputs that are submitted together into the queue of a process.
     pub(crate) fn enqueue_together(
         &mut self,
         life: Life,
@@ -46,7 +46,7 @@ impl World {
         self.after(delay, Event::Turn(life));
     }
 
-    /// One turn over what waits.
+    /// Takes one turn over the waiting inputs.
     pub(crate) fn take_turn(&mut self, life: Life) -> Checked {
         let (wall_us, weight_max) = (self.wall_us(life.place), self.plan.turn_weight_max);
         let Some(alive) = self.alive(life) else {
@@ -83,7 +83,7 @@ impl World {
         Ok(())
     }
 
-    // Releases what needs no sync, and begins the sync of what does; one at a time.
+    // Releases turns that need no sync, and starts the sync of the next one that does; one at a time.
     fn go_on_committing(&mut self, life: Life) -> Checked {
         loop {
             let stamp = self.nodes[life.place].disk.stamp();
@@ -108,7 +108,7 @@ impl World {
         }
     }
 
-    /// A sync has ended: the oldest turn is durable, and leaves.
+    /// Handles the end of a sync: the oldest turn is durable and is released.
     pub(crate) fn end_sync(&mut self, life: Life) -> Checked {
         let Some(alive) = self.alive(life) else {
             return Ok(());
@@ -125,7 +125,7 @@ impl World {
         Ok(())
     }
 
-    // Messages and acknowledgements, then replies, then what is to be recorded.
+    // Releases messages and acknowledgements, then replies, then what is to be recorded.
     fn release(&mut self, life: Life, computed: &mut Computed) -> Checked {
         if computed.is_released {
             return Ok(());
@@ -164,7 +164,7 @@ impl World {
                 self.sometimes.saw("frame that takes several turns");
                 continue;
             };
-            // Of several the last one says it for all.
+            // The last of several replies covers all of them.
             let reply = said.replies.into_iter().next_back();
             let reply = reply.ok_or("nothing is said to who waits")?;
             self.settle(life, asker, (reply, step.time))?;

@@ -1,7 +1,4 @@
-//! The world: one scheduler with one source of chance, virtual time, and everything that happens in it.
-//!
-//! An event is taken, what it leads to is done at once, and what follows from that is put on the schedule. Nothing
-//! here reads a clock or draws from elsewhere, so a seed is a run.
+//! The world: one scheduler, one random source, virtual time, and all events.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -23,22 +20,25 @@ use crate::sabotage::Sabotage;
 use crate::sometimes::Sometimes;
 use crate::trace::Trace;
 
-/// The sentence says what does not hold.
+/// The result of a check; the error says what does not hold.
 pub(crate) type Checked<T = ()> = Result<T, String>;
 
-/// A process, by its place in the plan.
+/// A process, by its index in the plan.
 pub(crate) type Place = usize;
 
-/// One life of a process, from a start to the crash that ends it.
+/// One life of a process, from a start to the next crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Life {
     pub(crate) place: Place,
     pub(crate) boot: u64,
 }
 
-/// What can be on the schedule.
+/// The scheduled events.
+///
+/// Each is executed at once, and its consequences are scheduled. No event reads a clock or another random source, so a seed
+/// determines a run.
 pub(crate) enum Event {
-    /// The turn loop looks at what waits.
+    /// The turn loop takes a turn.
     Turn(Life),
     /// A sync has ended.
     Synced(Life),
@@ -48,63 +48,63 @@ pub(crate) enum Event {
     Stored(Life),
     /// A timer of a sending end elapses, unless a newer one was started.
     SenderTimer(Life, Place, u64),
-    /// The same of a receiving end.
+    /// A timer of a receiving end elapses, unless a newer one was started.
     ReceiverTimer(Life, StreamId, u64),
-    /// A sending end has read the messages behind a number.
+    /// A sending end has read the messages after a sequence number.
     Read(Life, StreamId, Seq),
-    /// A sending end has counted what was sent by a number.
+    /// A sending end has computed the digest up to a sequence number.
     Count(Life, StreamId, Seq),
-    /// Streams look at their places again.
+    /// Streams check their slots.
     SlotsChanged(Life),
-    /// A frame comes out of a stream.
+    /// A frame arrives at a receiving end.
     Frame(StreamId),
-    /// An answer comes back.
+    /// An answer arrives at a sending end.
     Ack(StreamId),
-    /// A client goes on.
+    /// A client acts.
     Client(Place),
-    /// A client starts a snapshot that is started elsewhere, too.
+    /// A client starts a snapshot that is also started at another process.
     Initiate(Place, SnapshotId),
-    /// Everyone greets everyone.
+    /// All processes greet each other.
     Greet,
-    /// A start has compared its clock.
+    /// A starting process has compared its clock.
     Settle(Life),
-    /// A timer of an assembly fires.
+    /// A timer of an assembly elapses.
     Assemble(Life, SnapshotId),
-    /// A snapshot whose own state was not written yet is resumed.
+    /// A snapshot is resumed that had to wait for its own state to be written.
     Resume(Life, SnapshotId),
-    /// The time of a job of an assembly is over.
+    /// The time limit of an assembly's job is over.
     JobOver(Life, SnapshotId, u64),
-    /// A question for a part arrives.
+    /// A request for a part arrives.
     Asked(Fetch),
-    /// A question for a part is answered.
+    /// The answer to a request for a part arrives.
     Answered(Fetch, Answer),
-    /// A question for a complete revision arrives.
+    /// A request for a complete revision arrives.
     Inquired(Inquiry),
-    /// A question for a complete revision is answered.
+    /// The answer to a request for a complete revision arrives.
     Informed(Inquiry, Option<u32>),
     /// A revision of another process arrives.
     Fetched(Takeover),
-    /// A revision of another process is durable.
+    /// A replicated revision is durable.
     TakenOver(Takeover, u64),
     /// A revision is durable.
     Published(Life, SnapshotId),
     /// A process starts again.
     Restart(Place),
-    /// An operator gives up in the store of a process what another one has lost.
+    /// The operator of a process gives up the store that another one has lost.
     Forget(Place),
-    /// An older copy is put in the place of a store.
+    /// An older copy replaces a store.
     PutBack(Place),
-    /// The older copy was in use for long enough.
+    /// The use of the older copy ends.
     GiveUp(Place),
-    /// Somebody asks what was.
+    /// A query about the past is made.
     Question,
-    /// The answer to a question is given.
+    /// A query about the past is answered.
     AnswerDue(u64),
 }
 
-/// So much virtual time all that remains may take once the faults have ended.
+/// The maximum virtual time from the end of the faults until everything is at rest.
 const REST_MAX: u64 = 120 * SECOND;
-/// No run has more events: one that has does not come to rest.
+/// The maximum number of events of a run; a run with more does not come to rest.
 const EVENTS_MAX: u64 = 200_000;
 
 /// One run.
@@ -119,29 +119,29 @@ pub(crate) struct World {
     pub(crate) snapshots_named: u64,
     /// Whether the faults have ended.
     pub(crate) is_healed: bool,
-    /// Pairs that do not reach each other until then.
+    /// The pairs of processes that cannot reach each other, with the end of the partition.
     pub(crate) parted: BTreeMap<(Place, Place), u64>,
-    /// Until when pairs did not reach each other, those of before included.
+    /// The end of the newest partition of each pair, including past ones.
     pub(crate) apart_until: BTreeMap<(Place, Place), u64>,
-    /// The store that was lost.
+    /// The lost store.
     pub(crate) loss: Option<Loss>,
     /// The older copy of a store.
     pub(crate) copy: Copy,
-    /// Questions about the past that are being answered, by number.
+    /// The queries about the past in progress, by number.
     pub(crate) questions: BTreeMap<u64, Question>,
     pub(crate) questions_asked: u64,
     pub(crate) checkers: Checkers,
     pub(crate) sometimes: Sometimes,
     pub(crate) trace: Trace,
     pub(crate) events: u64,
-    /// When to look again whether everything is at rest.
+    /// The time of the next check whether everything is at rest.
     pub(crate) next_look: u64,
     schedule: BinaryHeap<Reverse<(u64, u64)>>,
     due: BTreeMap<(u64, u64), Event>,
     scheduled: u64,
 }
 
-/// What a run came to.
+/// The outcome of a run.
 pub(crate) struct Outcome {
     pub(crate) result: Checked,
     pub(crate) sometimes: Sometimes,
@@ -149,7 +149,7 @@ pub(crate) struct Outcome {
     pub(crate) figures: Figures,
 }
 
-/// How much was in a run.
+/// The size of a run.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Figures {
     pub(crate) seeds: u64,
@@ -194,7 +194,7 @@ impl World {
         }
     }
 
-    /// Runs to the end: everything done, everything healed, everything at rest.
+    /// Runs until all operations are done, all faults are over and everything is at rest.
     pub(crate) fn run(&mut self) -> Checked {
         self.trace.say(|| format!("plan {}", self.plan));
         for place in 0..self.nodes.len() {
@@ -279,12 +279,12 @@ impl World {
         Some((key.0, event))
     }
 
-    /// Puts something on the schedule, so much from now.
+    /// Schedules an event after a delay.
     pub(crate) fn after(&mut self, delay: u64, event: Event) {
         self.at(self.now + delay, event);
     }
 
-    /// The same at an instant. What is due at the same instant happens in the order in which it was scheduled.
+    /// Schedules an event at an instant. Events at the same instant happen in the order of scheduling.
     pub(crate) fn at(&mut self, at: u64, event: Event) {
         let key = (at, self.scheduled);
         self.scheduled += 1;
@@ -292,7 +292,7 @@ impl World {
         self.due.insert(key, event);
     }
 
-    /// A delay of the network.
+    /// A random delay of the network.
     pub(crate) fn net_delay(&mut self) -> u64 {
         1 + self.random.below(self.plan.net_delay_max)
     }
@@ -306,13 +306,13 @@ impl World {
         place.expect("only processes of the plan are named")
     }
 
-    /// Whether two processes are up and reach each other.
+    /// Whether two processes are up and can reach each other.
     pub(crate) fn reach(&self, one: Place, other: Place) -> bool {
         let up = |place: Place| self.nodes[place].life.is_some();
         up(one) && up(other) && !self.are_parted(one, other)
     }
 
-    /// Whether the network keeps two processes apart.
+    /// Whether a partition separates two processes.
     pub(crate) fn are_parted(&self, one: Place, other: Place) -> bool {
         let apart = |pair| {
             self.parted
@@ -333,7 +333,7 @@ impl World {
 }
 
 impl Event {
-    /// The process that it happens at: a crash right behind it is what finds the gaps between two steps.
+    /// The process at which the event happens: a crash right after it tests the gaps between two steps.
     fn place(&self) -> Option<Place> {
         match self {
             Self::Turn(life)

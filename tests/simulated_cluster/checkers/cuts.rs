@@ -1,5 +1,5 @@
-//! A part is exactly what was: the recorded state is the state at the cut, each channel's messages are exactly those
-//! sent before the sender's cut and received after the receiver's.
+//! Checks that a part is exact: the recorded state is the state at the cut, and each channel has exactly the messages sent
+//! before the sender's cut and received after the receiver's.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::truth::Truth;
 use crate::disk::Disk;
 use crate::world::{Checked, Place};
 
-/// Compares a part, and what its chunks hold on this disk, with the truth.
+/// Compares a part and the contents of its chunks on this disk with the truth.
 pub(super) fn part(truth: &Truth, place: Place, (part, disk): (&Part, &Disk)) -> Checked {
     let cut = truth.cut(place, &part.snapshot)?;
     let wrong = |what: String| {
@@ -65,7 +65,7 @@ fn balances(
 
 type Counts = BTreeMap<Place, u64>;
 
-// What the part says was sent and delivered, without the channels on which nothing was.
+// The numbers of messages sent and delivered according to the part, without unused channels.
 fn flows(truth: &Truth, part: &Part) -> (Counts, Counts) {
     let count =
         |(process, flow): (
@@ -79,7 +79,7 @@ fn flows(truth: &Truth, part: &Part) -> (Counts, Counts) {
     )
 }
 
-// What was in the channel: all that was sent before the sender's cut and not delivered before the receiver's.
+// Checks that a channel holds all messages sent before the sender's cut and not delivered before the receiver's.
 fn recorded(
     truth: &Truth,
     route: (Place, Place),
@@ -106,7 +106,7 @@ fn recorded(
     Ok(())
 }
 
-/// No message is received before the cut and sent after it; and the certificate says so, too.
+/// Checks that no message is received before the cut and sent after it, and that the certificate agrees.
 pub(super) fn consistent(truth: &Truth, state: &GlobalState) -> Checked {
     for to in state.parts.keys() {
         let receiver = truth.cut(truth.place_of(to), &state.snapshot)?;

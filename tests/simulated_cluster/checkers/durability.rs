@@ -1,11 +1,11 @@
-//! What was acknowledged is durable: after every crash the journal holds each turn that had left, by its hash.
+//! Checks that acknowledged turns are durable: after every crash the journal has each released turn, compared by hash.
 
 use snapledger::process::ids::{Hash, Lsn};
 
 use crate::disk::Disk;
 use crate::world::{Checked, Place};
 
-/// The newest turn that left each process; its hash vouches for all before it.
+/// The newest released turn of each process; its hash covers all turns before it.
 pub(super) struct Durability {
     released: Vec<Option<(Lsn, Hash)>>,
 }

@@ -1,5 +1,5 @@
-//! What must hold, whatever the world does. The checkers know nothing of scenarios: they see turns that became
-//! durable, answers, parts and revisions, and hold them against a truth of their own.
+//! The checkers of the invariants. They are independent of scenarios: they see durable turns, answers, parts and revisions, and
+//! compare them with a truth of their own.
 
 mod cuts;
 mod durability;
@@ -37,7 +37,7 @@ use revisions::Revisions;
 pub(crate) use truth::Happened;
 use truth::Truth;
 
-/// All checkers of one run, and what they know.
+/// All checkers of one run, with their knowledge.
 pub(crate) struct Checkers {
     pub(crate) figures: Figures,
     truth: Truth,
@@ -45,15 +45,15 @@ pub(crate) struct Checkers {
     requests: Requests,
     past: Past,
     revisions: Revisions,
-    /// A process that went down for good.
+    /// The process that is down permanently.
     lost: Option<Place>,
-    /// A process whose store was wiped.
+    /// The process whose store was wiped.
     wiped: Option<ProcessId>,
-    /// A process whose store was an older copy.
+    /// The process whose store was an older copy.
     put_back: Option<PutBack>,
 }
 
-/// A process that got an older copy of its store.
+/// A process whose store was replaced by an older copy.
 struct PutBack {
     process: ProcessId,
     /// Whether the store is still that copy.
@@ -62,7 +62,7 @@ struct PutBack {
     begun: BTreeSet<SnapshotId>,
 }
 
-/// A revision that is durable.
+/// A durable revision.
 pub(crate) struct Publication<'a> {
     /// The process that publishes it.
     pub(crate) by: &'a ProcessId,
@@ -86,13 +86,13 @@ impl Checkers {
         }
     }
 
-    /// A turn leaves a process.
+    /// A turn is released.
     pub(crate) fn released(&mut self, place: Place, turn: &Turn, hash: Hash) -> Checked {
         self.durability.released(place, turn.position, hash);
         self.happened(place, turn)
     }
 
-    // A turn that no crash can take back.
+    // Takes a turn that no crash can lose.
     fn happened(&mut self, place: Place, turn: &Turn) -> Checked {
         self.figures.turns += 1;
         self.truth.happened(place, turn)?;
@@ -102,7 +102,7 @@ impl Checkers {
         Ok(())
     }
 
-    /// A process came back. Turns that were durable and had not left count from now on.
+    /// A process has recovered. Turns that were durable and not released count from now on.
     pub(crate) fn recovered(&mut self, place: Place, disk: &Disk, process: &Process) -> Checked {
         self.durability.recovered(place, disk)?;
         self.requests.recovered(place);
@@ -112,7 +112,7 @@ impl Checkers {
         self.truth.same(place, process)
     }
 
-    /// A client is answered.
+    /// A client receives an answer.
     pub(crate) fn answered(
         &mut self,
         place: Place,
@@ -130,7 +130,7 @@ impl Checkers {
         part: &Part,
         disk: &Disk,
     ) -> Checked {
-        // Where a store was lost, what waited for its markers ends without them.
+        // If a store was lost, a recording that waited for its markers ends without them.
         let has_ended =
             self.is_of_the_loss(&part.snapshot) && part.open.iter().eq(recording.open());
         if part.snapshot != recording.snapshot || !(part.is_finished() || has_ended) {
@@ -158,7 +158,7 @@ impl Checkers {
         }
         revisions::honest(publication)?;
         let put_back = self.put_back.as_ref();
-        // It may give a number a second time, and does not know what it has published under it before.
+        // A process on an older copy may repeat a number and does not know what it has published under it.
         let is_forgotten = |it: &PutBack| {
             it.is_still && it.process == *publication.by && it.begun.contains(&state.snapshot)
         };
@@ -183,7 +183,7 @@ impl Checkers {
         }
     }
 
-    /// A process and a peer have different revisions of one number.
+    /// A process and a peer have different revisions with one number.
     pub(crate) fn contradicted(&self, state: &GlobalState) -> Checked {
         let GlobalState {
             snapshot, revision, ..
@@ -194,7 +194,7 @@ impl Checkers {
         }
     }
 
-    // An older copy of a store does not know which numbers it has given.
+    // An older copy of a store does not know which numbers were used.
     fn may_be_numbered_twice(&self, state: &GlobalState) -> bool {
         let put_back = self.put_back.as_ref();
         put_back.is_some_and(|it| it.begun.contains(&state.snapshot))
@@ -205,7 +205,7 @@ impl Checkers {
         self.revisions.knows(state)
     }
 
-    /// A store is gone, and what its process held; so many others may know it. Another one is there.
+    /// A store was wiped together with the state of its process; `known_by` others may know it. A new store is in its place.
     pub(crate) fn wiped(&mut self, place: Place, store: [u8; 16], known_by: usize) {
         if let Some(put_back) = &mut self.put_back {
             put_back.is_still = false;
@@ -224,7 +224,7 @@ impl Checkers {
         self.truth.happened_to(place)
     }
 
-    /// A process has the store of before, when this had happened.
+    /// A process has its earlier store, from the time when this had happened.
     pub(crate) fn put_back(&mut self, place: Place, happened: Happened) {
         let process = self.truth.id(place).clone();
         self.put_back = Some(PutBack {
@@ -237,22 +237,22 @@ impl Checkers {
         self.truth.put_back(place, happened);
     }
 
-    /// Whether a store was lost while this snapshot was taken, or after that: what was recorded there is gone.
+    /// Whether a store was lost during this snapshot or after it, so that its recording is gone.
     pub(crate) fn is_of_the_loss(&self, snapshot: &SnapshotId) -> bool {
         self.truth.is_of_the_loss(snapshot)
     }
 
-    /// Instants that were answered completely.
+    /// The instants with a complete answer.
     pub(crate) fn instants(&self) -> Vec<Hlc> {
         self.past.instants()
     }
 
-    /// A question about an instant is answered; says whether it had been answered before.
+    /// Checks the answer about an instant. Returns whether it had been answered before.
     pub(crate) fn audited(&mut self, audit: &Audit) -> Checked<bool> {
         self.past.audited(audit)
     }
 
-    /// What a process says that one of its accounts held at an instant.
+    /// Checks what a process reports about one of its accounts at an instant.
     pub(crate) fn held(
         &self,
         (place, account, at): (Place, &AccountId, Hlc),
@@ -262,12 +262,12 @@ impl Checkers {
             .map_err(|why| format!("{account:?} of {place} at {at}: {why}"))
     }
 
-    /// A complete answer about an account at an instant.
+    /// Checks a complete answer about an account at an instant.
     pub(crate) fn told(&mut self, asked: Asked, told: &Told) -> Checked {
         self.past.told(asked, told)
     }
 
-    /// A process will not come back.
+    /// A process is down permanently.
     pub(crate) fn lost(&mut self, place: Place) {
         self.lost = Some(place);
     }
@@ -277,12 +277,12 @@ impl Checkers {
         self.truth.has_marker_after(route, transmitted)
     }
 
-    /// How many recordings of a process were open at once, at the most.
+    /// Whether several recordings of a process were ever open at once.
     pub(crate) fn overlapped(&self) -> bool {
         self.truth.overlapped
     }
 
-    /// Whether money ever went elsewhere than it was sent to.
+    /// Whether money was ever credited to another account than the named one.
     pub(crate) fn suspended(&self) -> bool {
         self.truth.suspended
     }

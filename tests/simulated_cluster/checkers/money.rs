@@ -1,4 +1,4 @@
-//! Money is conserved: in every complete global state, by its certificate and by what its chunks hold.
+//! Checks that money is conserved in every complete global state, by its certificate and by the contents of its chunks.
 
 use snapledger::history::global::GlobalState;
 use snapledger::history::verify::verify;
@@ -8,7 +8,7 @@ use super::truth::Truth;
 use crate::disk::Disk;
 use crate::world::Checked;
 
-/// Adds up what a global state holds.
+/// Adds up the contents of a global state.
 pub(super) fn conserved(truth: &Truth, state: &GlobalState, disk: &Disk) -> Checked {
     let verification = verify(state);
     if !state.is_complete() {

@@ -1,5 +1,5 @@
-//! What was said of the past stays said: no answer about an instant ever differs from another one that says complete, of
-//! the cluster as of one account.
+//! Checks that answers about the past are final: complete answers about an instant never differ, for the cluster and for an
+//! account.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +11,17 @@ use snapledger::process::ids::{AccountId, ProcessId};
 
 use crate::world::Checked;
 
-/// What a process says of an account at an instant.
+/// The answer of a process about an account at an instant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Told {
-    /// From the recorded state before it and the turns behind that.
+    /// From the recorded state before the instant and the turns after that state.
     pub(crate) balance: Option<i128>,
     /// From all turns.
     pub(crate) statement: Vec<Entry>,
 }
 
 impl Told {
-    /// Holds it against the truth.
+    /// Compares the answer with the truth.
     pub(super) fn check(&self, true_balance: Option<i128>) -> Checked {
         let entered: i128 = self.statement.iter().map(Entry::change).sum();
         if self.balance != true_balance || entered != true_balance.unwrap_or(0) {
@@ -31,10 +31,10 @@ impl Told {
     }
 }
 
-/// Which account, and when.
+/// The instant, the process and the account.
 pub(crate) type Asked = (Hlc, ProcessId, AccountId);
 
-/// The first complete answer about each instant.
+/// The first complete answers about each instant.
 #[derive(Default)]
 pub(super) struct Past {
     audits: BTreeMap<Hlc, BTreeMap<ProcessId, ProcessTotals>>,
@@ -58,7 +58,7 @@ impl Past {
         }
     }
 
-    /// Compares an answer with the first one; says whether there was one.
+    /// Compares an answer with the first one. Returns whether there was one.
     pub(super) fn audited(&mut self, audit: &Audit) -> Checked<bool> {
         let Some(at) = audit.at.filter(|_| audit.is_complete()) else {
             return Ok(false);

@@ -1,5 +1,5 @@
-//! A request is done once: every answer to what was done is the first one, and the journal holds it in the turn the answer
-//! names. A refusal is answered again in the same life, leaves no trace in the journal, and never follows on what was done.
+//! Checks that a request is done once: every answer to a done request is the first one, and the journal has it in the turn that
+//! the answer names. A refusal is repeated in the same life, is not journaled, and never follows a success.
 
 use std::collections::BTreeMap;
 
@@ -9,19 +9,19 @@ use snapledger::process::record::{Record, Turn};
 
 use crate::world::{Checked, Place};
 
-/// What was answered, and what happened.
+/// The answers given, and the requests done.
 #[derive(Default)]
 pub(super) struct Requests {
     answers: BTreeMap<RequestId, Answer>,
     happened: BTreeMap<RequestId, (Lsn, Outcome)>,
-    /// Those of each process.
+    /// The requests of each process.
     of: BTreeMap<Place, Vec<RequestId>>,
-    /// By processes, in their lives.
+    /// The refusals of each process in its present life.
     refused: BTreeMap<Place, BTreeMap<RequestId, Answer>>,
 }
 
 impl Requests {
-    /// Takes note of what a turn that stays has answered.
+    /// Takes the answers of a turn that no crash can lose.
     pub(super) fn happened(&mut self, place: Place, turn: &Turn) -> Checked {
         for record in &turn.records {
             let Record::Answered {
@@ -47,7 +47,7 @@ impl Requests {
         Ok(())
     }
 
-    /// A process has lost what it had answered.
+    /// A process has lost all its answers.
     pub(super) fn wiped(&mut self, place: Place) {
         for request in self.of.remove(&place).unwrap_or_default() {
             self.happened.remove(&request);
@@ -55,7 +55,7 @@ impl Requests {
         }
     }
 
-    /// A process has lost what it had answered behind a position.
+    /// A process has lost the answers after a position.
     pub(super) fn put_back(&mut self, place: Place, until: Lsn) {
         let Self {
             answers,
@@ -73,7 +73,7 @@ impl Requests {
         });
     }
 
-    /// Takes note of an answer that left.
+    /// Takes an answer that was released.
     pub(super) fn answered(
         &mut self,
         place: Place,
@@ -112,7 +112,7 @@ impl Requests {
         Ok(())
     }
 
-    /// A process came back: what it had refused is decided anew.
+    /// A process has recovered; requests that it had refused are decided again.
     pub(super) fn recovered(&mut self, place: Place) {
         self.refused.remove(&place);
     }

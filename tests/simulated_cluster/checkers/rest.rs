@@ -1,5 +1,5 @@
-//! The end: everything healed and at rest. All that was sent has arrived, all money is there, every snapshot is
-//! complete, and the journals alone give the same processes again.
+//! The checks at rest, after all faults: everything sent has arrived, no money is missing, every snapshot is complete, and
+//! replaying the journals yields the same processes.
 
 use snapledger::process::Process;
 use snapledger::process::ids::SnapshotId;
@@ -8,7 +8,7 @@ use super::Checkers;
 use crate::world::{Checked, Place, World};
 
 impl World {
-    /// Checks what must hold at rest.
+    /// Checks the invariants at rest.
     pub(crate) fn check_rest(&mut self) -> Checked {
         for place in 0..self.nodes.len() {
             if self.plan.never_returns != Some(place) {
@@ -32,7 +32,7 @@ impl World {
         Ok(())
     }
 
-    // The journal from its beginning gives the process that is there.
+    // Checks that replaying the whole journal yields the present process.
     fn check_replay(&self, place: Place) -> Checked {
         let node = &self.nodes[place];
         let life = node.life.as_ref().ok_or("it is down at rest")?;
@@ -55,7 +55,7 @@ impl World {
         self.checkers.truth.same(place, &life.process)
     }
 
-    // Every snapshot that this process started has a complete revision.
+    // Checks that every snapshot started by this process has a complete revision.
     fn check_complete(&self, place: Place) -> Checked {
         let node = &self.nodes[place];
         let me = self.id(place);
@@ -83,7 +83,7 @@ impl World {
         revisions.any(|(_, revision)| revision.value.is_complete())
     }
 
-    // Somebody is gone for good: what is not complete is partial, and readable.
+    // If a process is down permanently, checks that the remaining snapshots are published as partial.
     fn check_partials(&mut self) -> Checked {
         for place in 0..self.nodes.len() {
             let Some(life) = &self.nodes[place].life else {
@@ -103,7 +103,7 @@ impl World {
 }
 
 impl Checkers {
-    /// All that was sent has been delivered, and all that was paid in is somewhere.
+    /// Checks that everything sent was delivered and everything paid in is held somewhere.
     fn arrived(&self) -> Checked {
         let (mut held, mut paid_in) = (0, 0);
         for to in 0..self.truth.count() {

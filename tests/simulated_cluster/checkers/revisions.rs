@@ -1,5 +1,4 @@
-//! A revision is honest: it names exactly what is missing. And it is for ever: the next one adds to it, and changes
-//! nothing.
+//! Checks that a revision names exactly what is missing, and that later revisions only add to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,16 +10,16 @@ use snapledger::process::ids::{ChannelId, ProcessId, SnapshotId};
 use super::Publication;
 use crate::world::Checked;
 
-/// Every durable revision of every process: a number stands for one content.
+/// Every durable revision of every process; a number has one content.
 #[derive(Default)]
 pub(super) struct Revisions {
     published: BTreeMap<(SnapshotId, u32), GlobalState>,
-    /// In whose histories each one is.
+    /// The processes that have each revision in their history.
     holders: BTreeMap<(SnapshotId, u32), BTreeSet<ProcessId>>,
 }
 
 impl Revisions {
-    /// A revision is durable where it was assembled. A process that lost its store may not know that it started the snapshot.
+    /// A revision is durable at its assembler. A process that lost its store may not know that it started the snapshot.
     pub(super) fn published(
         &mut self,
         by: &ProcessId,
@@ -40,7 +39,7 @@ impl Revisions {
         Ok(())
     }
 
-    /// A revision is durable in another history. One whose publisher has lost its store is not known any more.
+    /// A revision is durable in another history. It is unknown if its publisher has lost its store.
     pub(super) fn taken_over(&mut self, by: &ProcessId, state: &GlobalState) -> Checked {
         self.held(by, state)
     }
@@ -61,8 +60,8 @@ impl Revisions {
         }
     }
 
-    /// The store of a process is lost that was an older copy of itself, so that its peers refused its markers. Of the snapshots
-    /// that had not begun before, the revisions that it alone held are gone, and the others know nothing of these snapshots.
+    /// A process has lost a store that was an older copy of itself, so its peers had refused its markers. For the snapshots
+    /// started after the copy, the revisions held only by it are gone, and the other processes know nothing of these snapshots.
     pub(super) fn lost_with(&mut self, process: &ProcessId, begun: &BTreeSet<SnapshotId>) {
         let refused = self
             .holders
@@ -82,7 +81,7 @@ impl Revisions {
     }
 }
 
-/// Who is missing and which channels are open, found anew from the parts.
+/// Recomputes the missing processes and open channels from the parts.
 pub(super) fn honest(publication: &Publication<'_>) -> Checked {
     let Publication {
         state,
@@ -143,9 +142,9 @@ fn closed(state: &GlobalState, channel: &ChannelId) -> bool {
     })
 }
 
-/// What the revisions before it published is in it, as it was: all of its range of numbers, and those of the ranges that
-/// this process numbered in before. It contradicts none of another process. A process that was put back may have started it
-/// twice, and its part be another one since; so may one that was wiped, as others have it.
+/// Checks that a revision contains the earlier ones unchanged: all in its range of numbers, and those in other ranges that this
+/// process has used. It must not contradict those of other processes. Exempt are a process that was put back, which may have
+/// started the snapshot twice and recorded another part, and a wiped process as others recorded it.
 pub(super) fn unchanged(
     publication: &Publication<'_>,
     put_back: Option<&ProcessId>,
@@ -172,7 +171,7 @@ pub(super) fn unchanged(
     let others: Vec<_> = same.filter(|one| one.revision != state.revision).collect();
     let is_own = |one: &GlobalState| publisher(one).as_ref() == Some(*by);
     let foreign: Vec<_> = others.iter().filter(|one| !is_own(one)).collect();
-    // Another process knows the start for certain once the initiator's part is there.
+    // Another process is certain of the start once it has the initiator's part.
     let is_start_known = |one: &GlobalState, publisher: Option<&ProcessId>| {
         publisher == Some(&one.initiator) || one.parts.contains_key(&one.initiator)
     };
@@ -183,7 +182,7 @@ pub(super) fn unchanged(
             && put_back != Some(&state.initiator);
         let parts = earlier.parts.iter();
         let mut parts = parts.filter(|(process, _)| Some(*process) != put_back);
-        // It may have gone on from a revision of another process that holds less of this part.
+        // The process may have continued from a revision of another process that holds less of this part.
         let is_less = |process: &ProcessId, part: &Part| {
             let mut there = foreign.iter().map(|one| one.parts.get(process));
             there.any(|there| there.is_none_or(|there| !extends(part, there)))
@@ -222,7 +221,7 @@ fn same_start(earlier: &GlobalState, state: &GlobalState) -> Checked {
     }
 }
 
-// The same process has published the earlier one.
+// For an earlier revision of the same process: the part must be included.
 fn adds_to(part: &Part, state: &GlobalState) -> Checked {
     let process = &part.process;
     match state.parts.get(process) {
@@ -234,7 +233,7 @@ fn adds_to(part: &Part, state: &GlobalState) -> Checked {
     }
 }
 
-// Another process has published one of them: each may hold what the other lacks.
+// For a revision of another process: each may have what the other lacks.
 fn agrees(part: &Part, state: &GlobalState) -> Checked {
     let process = &part.process;
     match state.parts.get(process) {
@@ -245,7 +244,7 @@ fn agrees(part: &Part, state: &GlobalState) -> Checked {
     }
 }
 
-// The same state, the same closed channels, and perhaps more of them.
+// Whether `now` has the same state and at least the same closed channels.
 fn extends(before: &Part, now: &Part) -> bool {
     before.state == now.state
         && before.initiator == now.initiator

@@ -1,16 +1,16 @@
-//! Several processes assemble one snapshot. Who publishes a complete revision has asked the others for one, and has left the
-//! snapshot to an initiator that is up. Found here without the code that decides it.
+//! Checks rival assemblers of one snapshot: before publishing a complete revision, a process must have asked the others for
+//! one, and must have left the snapshot to an initiator that is up. Computed independently of the code that decides it.
 
 use snapledger::history::global::GlobalState;
 
 use crate::plan::SECOND;
 use crate::world::{Checked, Life, Place, World};
 
-/// How long an initiator that is up has to complete its snapshot, besides the deadline.
+/// How long an initiator that is up has to complete its snapshot, beyond the deadline.
 const INITIATOR_HAS: u64 = 10 * SECOND;
 
 impl World {
-    /// A process is about to publish a complete revision.
+    /// Checks a process that is about to publish a complete revision.
     pub(crate) fn check_rivals(&mut self, life: Life, state: &GlobalState) -> Checked {
         let snapshot = &state.snapshot;
         let is_initiator = state.initiator == *self.id(life.place);
@@ -59,7 +59,7 @@ impl World {
         Ok(())
     }
 
-    // Whether a process has held the snapshot complete since then, with all its chunks.
+    // Whether a process has had the complete snapshot with all its chunks since then.
     fn had_complete(&self, place: Place, state: &GlobalState, since: u64) -> bool {
         let node = &self.nodes[place];
         let Some(alive) = &node.life else {
@@ -76,7 +76,7 @@ impl World {
         })
     }
 
-    // Whether two processes have reached each other since then.
+    // Whether two processes could reach each other since then.
     fn was_near(&self, one: Place, other: Place, since: u64) -> bool {
         let lived = |place: Place| {
             let life = self.nodes[place].life.as_ref();

@@ -1,6 +1,5 @@
-//! The truth: what happened in every process, in turns that no crash can take back. It interprets records by itself,
-//! without a line of the code it checks, and finds what must not be: a message lost, doubled, reordered or changed, an
-//! instant that goes back, an account below zero.
+//! The truth: what happened in every process, from turns that no crash can lose. It interprets records independently of the
+//! code under test, and detects lost, duplicated, reordered or changed messages, clocks that go back, and negative balances.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,24 +13,24 @@ use crate::network::Route;
 use crate::plan::Plan;
 use crate::world::{Checked, Place};
 
-/// What happened.
+/// What happened in all processes.
 pub(crate) struct Truth {
     ids: Vec<ProcessId>,
     processes: Vec<Happened>,
-    /// Every message that was sent, by channel, with the clock of its turn.
-    /// The messages of a channel begin anew where the store at one end was lost.
+    /// Every message sent, by channel, with the clock of its turn. The messages of a channel start again after the store at one
+    /// end was lost.
     sent: BTreeMap<(Route, u32), Vec<(Message, Hlc)>>,
     delivered_total: u64,
     snapshots: BTreeSet<SnapshotId>,
     pub(super) overlapped: bool,
     pub(super) suspended: bool,
-    /// How many have still to give up the store that was lost.
+    /// The number of processes that have not given up the lost store.
     unaware: usize,
     /// Whether a process is on an older copy of its store.
     is_put_back: bool,
-    /// What it had sent before: a turn of another process that has got some of it may be found out later.
+    /// The messages it had sent before. A turn of another process that received some of them may be reported later.
     unsent: BTreeMap<(Route, u32), Vec<(Message, Hlc)>>,
-    /// Snapshots of the time until all had.
+    /// The snapshots started before all had given up the lost store.
     of_the_loss: BTreeSet<SnapshotId>,
 }
 
@@ -44,12 +43,12 @@ pub(crate) struct Happened {
     now: Books,
     cuts: BTreeMap<SnapshotId, Cut>,
     open: BTreeMap<SnapshotId, BTreeSet<Place>>,
-    /// How many stores it has lost, and which one it has since.
+    /// The number of stores it has lost, and its present store if any was lost.
     lost: u32,
     store: Option<[u8; 16]>,
-    /// How many stores of others it has given up.
+    /// The number of stores it has given up, by peer.
     given_up: BTreeMap<Place, u32>,
-    /// What each account held, from which instant on.
+    /// The balances of each account, with the instant from which each holds.
     held: BTreeMap<AccountId, Vec<(Hlc, i128)>>,
 }
 
@@ -59,7 +58,7 @@ impl Happened {
         self.position
     }
 
-    // Takes note of the balances that the turn of this instant has changed.
+    // Records the balances changed by the turn at this instant.
     fn hold(&mut self, time: Hlc) {
         for (account, balance) in &self.now.accounts {
             let held = self.held.entry(account.clone()).or_default();
@@ -76,18 +75,18 @@ pub(super) struct Books {
     pub(super) accounts: BTreeMap<AccountId, i128>,
     pub(super) deposits: i128,
     pub(super) withdrawals: i128,
-    /// How many messages were sent, by destination, and delivered, by origin.
+    /// The number of messages sent, by destination, and delivered, by origin.
     pub(super) sent: BTreeMap<Place, u64>,
     pub(super) delivered: BTreeMap<Place, u64>,
 }
 
-/// A recorded state as it truly was.
+/// The true state at a recording.
 #[derive(Clone)]
 pub(super) struct Cut {
     pub(super) position: Lsn,
     pub(super) time: Hlc,
     pub(super) books: Books,
-    /// Per origin, the newest message before the marker, once it came.
+    /// Per origin, the newest message before the marker, once the marker was delivered.
     pub(super) closed: BTreeMap<Place, u64>,
 }
 
@@ -108,7 +107,7 @@ impl Truth {
         }
     }
 
-    /// A process begins again from nothing.
+    /// A process starts again with an empty store.
     pub(super) fn wiped(&mut self, place: Place, store: [u8; 16], known_by: usize) {
         self.processes[place] = Happened {
             lost: self.processes[place].lost + 1,
@@ -123,7 +122,7 @@ impl Truth {
         self.processes[place].clone()
     }
 
-    /// A process goes on from an earlier time: what it has sent since was never sent.
+    /// A process continues from an earlier state: the messages it has sent since count as never sent.
     pub(super) fn put_back(&mut self, place: Place, happened: Happened) {
         self.processes[place] = happened;
         self.is_put_back = true;
@@ -138,12 +137,12 @@ impl Truth {
         }
     }
 
-    /// Whether a store was lost while this snapshot was taken, or after that.
+    /// Whether a store was lost during this snapshot or after it.
     pub(super) fn is_of_the_loss(&self, snapshot: &SnapshotId) -> bool {
         self.unaware > 0 || self.is_put_back || self.of_the_loss.contains(snapshot)
     }
 
-    // Which of the lives of a channel one of its ends is in: both count the same losses.
+    // The number of restarts of a channel as seen by one end; both ends count the same losses.
     fn life(&self, at: Place, other: Place) -> u32 {
         let process = &self.processes[at];
         process.lost + process.given_up.get(&other).copied().unwrap_or(0)
@@ -167,7 +166,7 @@ impl Truth {
         }
     }
 
-    // One that never met the store that was lost meets the one after it: what waited for the first goes to the second.
+    // A process that never recognized the lost store recognizes its successor, which then receives the waiting messages.
     fn recognize(&mut self, place: Place, peer: Place, store: [u8; 16]) {
         let (here, there) = (self.life(place, peer), self.life(peer, place));
         if self.processes[peer].store == Some(store) && here < there {
@@ -179,7 +178,7 @@ impl Truth {
         }
     }
 
-    /// Takes note of a turn.
+    /// Takes a turn.
     pub(super) fn happened(&mut self, place: Place, turn: &Turn) -> Checked {
         let before = &self.processes[place];
         if turn.position != before.position.next() {
@@ -204,7 +203,7 @@ impl Truth {
         Ok(())
     }
 
-    /// What an account held at an instant, by the turns of the store that is there; `None` where nothing had touched it.
+    /// The balance of an account at an instant, from the turns of the present store; `None` if the account was never changed.
     pub(super) fn balance_at(&self, place: Place, account: &AccountId, at: Hlc) -> Option<i128> {
         let held = self.processes[place].held.get(account)?;
         let until = held.partition_point(|(since, _)| *since <= at);
@@ -281,7 +280,7 @@ impl Truth {
         }
     }
 
-    // Exactly the next message, exactly as it was sent, and later than it was sent.
+    // Checks that the message is the next one, is unchanged, and is delivered at a later clock than it was sent.
     fn deliver(&mut self, route: Route, seq: Seq, (message, time): (&Message, Hlc)) -> Checked {
         let life = self.life(route.1, route.0);
         let delivered = self.processes[route.1]
@@ -349,7 +348,7 @@ impl Truth {
         Ok(())
     }
 
-    // A marker came: what was delivered before it is what the channel held.
+    // A marker was delivered: the messages delivered before it are the channel state.
     fn close(&mut self, route: Route, snapshot: &SnapshotId) -> Checked {
         let is_of_the_loss = self.is_of_the_loss(snapshot);
         let process = &mut self.processes[route.1];
@@ -397,13 +396,13 @@ impl Truth {
         self.processes.len()
     }
 
-    /// The state that a process truly recorded for a snapshot.
+    /// The true state that a process recorded for a snapshot.
     pub(super) fn cut(&self, place: Place, snapshot: &SnapshotId) -> Checked<&Cut> {
         let cut = self.processes[place].cuts.get(snapshot);
         cut.ok_or_else(|| format!("{} has not recorded {snapshot}", self.ids[place]))
     }
 
-    /// The messages of a channel whose numbers are in the range, first and last included.
+    /// The messages of a channel with numbers in the range, first and last included.
     pub(super) fn messages(&self, route: Route, first: u64, last: u64) -> Vec<(u64, &Message)> {
         let life = self.life(route.0, route.1);
         let sent = self.sent.get(&(route, life)).map(Vec::as_slice);
@@ -414,7 +413,7 @@ impl Truth {
             .collect()
     }
 
-    /// How many messages were sent on a channel.
+    /// The number of messages sent on a channel.
     pub(super) fn sent(&self, route: Route) -> u64 {
         let life = self.life(route.0, route.1);
         let sent = self.sent.get(&(route, life));
@@ -433,12 +432,12 @@ impl Truth {
         &self.snapshots
     }
 
-    /// How many snapshots there were, and messages delivered.
+    /// The number of snapshots, and of delivered messages.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.snapshots.len() as u64, self.delivered_total)
     }
 
-    /// Whether a process is what the records say.
+    /// Checks that a process has the state that the records yield.
     pub(super) fn same(&self, place: Place, process: &Process) -> Checked {
         let truth = &self.processes[place];
         let registers = process.registers();
