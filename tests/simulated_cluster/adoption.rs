@@ -1,5 +1,6 @@
 //! Revisions of other processes: requested where an assembly may have rivals, and replicated into every history, as
-//! `node/gather.rs` and `node/sharing.rs` do. A process lists what enters its history; its peers replicate what they lack.
+//! `node/snapshots/fetch.rs` and `node/replication/history.rs` do. A process lists what enters its history; its peers replicate
+//! what they lack.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
 //! The snapshots that a process assembles. The real `history::assembly` decides; its actions are executed here over the
-//! simulated network, disk and clock, as `node/collection.rs` executes them over the real ones.
+//! simulated network, disk and clock, as `node/snapshots/collection.rs` executes them over the real ones.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! The wall clocks of the world, which jump, and the believed clock of each process: the real `process/wall.rs`, called where
-//! `node/wall.rs` and the ends of channels call it.
+//! `node/health/wall.rs` and the ends of channels call it.
 
 use snapledger::channel::ShownClocks;
 use snapledger::process::clock::{Clocks, Hlc};

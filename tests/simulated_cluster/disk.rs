@@ -4,7 +4,7 @@
 //! the history depends on that, since nothing could recreate the chunks of another process.
 //!
 //! Journal entries and chunks are the bytes of the real store. Which states are written, and from which a restart begins,
-//! follows `store/states.rs`.
+//! follows `store/states/mod.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
-//! Requests for parts and their answers, as in `node/parts.rs` and `node/peer_service.rs`. A part travels as the bytes of the
-//! real wire codec, its chunks as stored. Unlike over the network, chunks are copied at once; the case that matters is
-//! simulated: their holder may be gone by then.
+//! Requests for parts and their answers, as in `node/snapshots/parts/mod.rs` and `node/peers/service.rs`. A part travels as the
+//! bytes of the real wire codec, its chunks as stored. Unlike over the network, chunks are copied at once; the case that
+//! matters is simulated: their holder may be gone by then.
 
 use prost::Message as _;
 use snapledger::history::assembly::Event as Happening;

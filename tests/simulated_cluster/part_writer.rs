@@ -1,4 +1,4 @@
-//! Stores finished parts in the background, separately from turns and recorder, as `node/part_writer.rs` does.
+//! Stores finished parts in the background, separately from turns and recorder, as `node/background/part_writer.rs` does.
 
 use snapledger::process::input::Input;
 use snapledger::process::recording::Recording;

@@ -1,4 +1,4 @@
-//! Counting and publishing, as `node/publish.rs` executes them for an assembly.
+//! Counting and publishing, as `node/snapshots/publish.rs` executes them for an assembly.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Writes sealed states in the background and passes on finished recordings, as `node/recorder.rs` does.
+//! Writes sealed states in the background and passes on finished recordings, as `node/background/recorder.rs` does.
 
 use snapledger::process::recording::Recording;
 use snapledger::process::registers::Sealed;

@@ -1,5 +1,5 @@
 //! The snapshots that a process resumes when it starts, and those that it assembles on request because their initiator is gone,
-//! as `node/unfinished.rs` and `Handle::snapshot` determine.
+//! as `node/snapshots/unfinished.rs` and `Handle::snapshot` determine.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Recorded states, parts and chunks on a simulated disk, corresponding to `store/states.rs`, `store/chunks.rs` and
+//! Recorded states, parts and chunks on a simulated disk, corresponding to `store/states/mod.rs`, `store/chunks/mod.rs` and
 //! `Store::{recover, build_part, count}`.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,5 @@
-//! Turns: taken by the real `Process::take_turn`, written, made durable and released in the order of `node/driver.rs` and
-//! `node/committer.rs`. Nothing of a turn is released before its sync has ended.
+//! Turns: taken by the real `Process::take_turn`, written, made durable and released in the order of `node/turn/driver.rs` and
+//! `node/turn/committer.rs`. Nothing of a turn is released before its sync has ended.
 
 use snapledger::channel::Envelope;
 use snapledger::process::input::Input;

@@ -1,7 +1,7 @@
 //! Learns the ids of peers of which only the address is known, before the node itself starts.
 //!
-//! All nodes of a cluster may be started this way at once, so a node that asks also answers: `greeter.rs`. A peer that
-//! was met before need not answer: its id is in the store (`store/addresses.rs`).
+//! All nodes of a cluster may be started this way at once, so a node that asks also answers: `greeter.rs`. A peer that was met
+//! before need not answer: its id is in the store (`store/opening/addresses.rs`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
