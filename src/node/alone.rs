@@ -1,4 +1,4 @@
-//! A node of its own, for tests of what is around it.
+//! A single node, for tests of code around a node.
 
 use super::Node;
 use crate::config::{
@@ -9,7 +9,7 @@ use crate::process::input::{Input, Read};
 use crate::process::topology::Topology;
 
 impl Node {
-    /// The one node of its cluster.
+    /// Starts the only node of its cluster.
     pub(crate) async fn alone(dir: &std::path::Path) -> Self {
         let me = ProcessId::parse("n1").expect("a valid id");
         let topology = Topology::full(std::slice::from_ref(&me));

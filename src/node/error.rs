@@ -1,34 +1,34 @@
-//! Why a node cannot start, stopped by itself, or does not answer.
+//! Why a node cannot start, has stopped by itself, or does not answer.
 
 use crate::process::ids::{Lsn, ProcessId, SnapshotId};
 use crate::process::refusal::Refusal;
 use crate::store::StoreError;
 
-/// Why a node cannot start, or stopped by itself.
+/// Why a node cannot start or has stopped by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     /// The store cannot be opened, is damaged, or has failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A thread of the node has ended; what it was doing is not known.
+    /// A thread of the node has ended; the outcome of its work is unknown.
     #[error("the {0} thread has ended unexpectedly; see the log and start the node again")]
     Thread(&'static str),
-    /// The system does not let the node serve.
+    /// The operating system does not let the node serve.
     #[error("cannot serve: {0}")]
     Serve(#[from] std::io::Error),
-    /// The store has channels with a process that the configuration leaves out.
+    /// The store has channels with a process that is missing in the configuration.
     #[error(
         "the store has channels with process {0}, which the configuration does not name; name it, \
          or give its store up first, in each store that knows it: snapledger store forget DIR --peer {0}"
     )]
     LeftOut(ProcessId),
-    /// An address that makes no URI.
+    /// An address that is not a valid URI.
     #[error("{0:?} is no address to connect to; write host:port")]
     Address(String),
 }
 
 impl NodeError {
-    /// What the program ends with: 2 for a wrong directory or address, 3 for the store.
+    /// The exit code of the program: 2 for a wrong directory, address or configuration, 3 for a failed store or thread.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -39,10 +39,10 @@ impl NodeError {
     }
 }
 
-/// Why a node does not answer now.
+/// Why a node does not answer at present.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
-    /// More is waiting than the node takes on.
+    /// Too many inputs are waiting.
     #[error("the node has more to do than it takes on; try again in a moment")]
     Full,
     /// The disk is nearly full.
@@ -51,49 +51,49 @@ pub enum Unavailable {
          until somebody makes room there"
     )]
     NoRoom {
-        /// What is left, with its unit.
+        /// The free space, with its unit.
         free: String,
         /// The configured minimum, with its unit.
         min: String,
     },
-    /// Another process has to be heard first.
+    /// Another process must be contacted first.
     #[error("{0}; try again in a moment")]
     NotYet(String),
-    /// The node cannot make things durable any more, or is on its way down.
+    /// The node cannot make anything durable any more, or is stopping.
     #[error("the node does not answer: {0}")]
     Stopped(String),
-    /// What was asked for is damaged in the store; the rest goes on.
+    /// The requested data is damaged in the store; the node continues.
     #[error("{0}")]
     Damaged(String),
 }
 
-/// Why a snapshot is not begun.
+/// Why a snapshot is not started.
 #[derive(Debug, thiserror::Error)]
 pub enum NotBegun {
-    /// A rule of the process.
+    /// A rule of the process refuses it.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// One of this name was taken before.
+    /// A snapshot with this id existed before and was deleted.
     #[error(
         "a snapshot {0:?} was taken before and deleted from the history, and no id is used again; choose another id, or \
          leave it out"
     )]
     Deleted(SnapshotId),
-    /// The name is of the form of those that another process draws.
+    /// The id has the form of those that another process generates.
     #[error(
         "ids like {snapshot:?} are drawn by process {process:?} for snapshots that it starts; choose another id, or leave \
          it out"
     )]
     Reserved {
-        /// The name.
+        /// The requested id.
         snapshot: SnapshotId,
-        /// The other process.
+        /// The process that generates such ids.
         process: ProcessId,
     },
-    /// Too many that this process started are not finished.
+    /// Too many snapshots started by this process are unfinished.
     #[error("{open} snapshots started here are still open; {}", waits_for(down))]
     TooMany {
-        /// How many.
+        /// The number of unfinished snapshots.
         open: u64,
         /// The processes that they wait for and that do not answer.
         down: Vec<ProcessId>,
@@ -115,19 +115,19 @@ fn waits_for(down: &[ProcessId]) -> String {
     }
 }
 
-/// Why a node does not say what was.
+/// Why a node does not answer a query about the past.
 #[derive(Debug, thiserror::Error)]
 pub enum Unanswered {
-    /// It says nothing now.
+    /// The node does not answer at present.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
-    /// It is not in the store, or cannot be read there.
+    /// The store does not have the data, or cannot read it.
     #[error(transparent)]
     Store(StoreError),
-    /// The instant is too far ahead of the clock here.
+    /// The instant is too far ahead of the clock of this node.
     #[error("the instant is not over here: {0}")]
     Ahead(String),
-    /// The place asked about is one of another journal.
+    /// The position is one of another journal.
     #[error("entry {0} of the journal is another one: it was a store that is not there any more")]
     OtherJournal(Lsn),
 }
@@ -135,7 +135,7 @@ pub enum Unanswered {
 impl From<&StoreError> for Unavailable {
     fn from(error: &StoreError) -> Self {
         match error {
-            // Both are of this one thing, and asking again is no help.
+            // These errors concern only the requested data, and a retry does not help.
             StoreError::Damaged { .. } | StoreError::BeforeHorizon { .. } => {
                 Self::Damaged(error.to_string())
             }

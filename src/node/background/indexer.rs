@@ -1,5 +1,5 @@
-//! Indexes and packs what the store has not, behind everything else: what came since the newest stretch that is stored, or,
-//! after an upgrade, all of the journal. Until then statements read the journal itself.
+//! Background indexing and packing: indexes the turns since the newest stored segment, or after an upgrade the whole journal.
+//! Until then statements read the journal.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::store::{Store, StoreError};
 
-/// Runs until everything is indexed or the node stops.
+/// Runs until everything is indexed and packed or the node stops.
 pub(in crate::node) fn run(
     store: &Arc<Store>,
     closing: &watch::Receiver<bool>,
@@ -31,7 +31,7 @@ pub(in crate::node) fn run(
     pack(store, closing)
 }
 
-// After an upgrade all revisions lie alone; in any other start there is little to do.
+// Packs old revisions. After an upgrade none is packed; at other starts there is little to do.
 fn pack(store: &Store, closing: &watch::Receiver<bool>) -> Result<(), StoreError> {
     let mut blocks = 0_u64;
     while !*closing.borrow() {

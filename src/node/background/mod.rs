@@ -1,4 +1,4 @@
-//! Threads that work behind the turn: they write states, parts and indexes, and return free memory to the system.
+//! Background threads: they write states, parts and indexes, and return free memory to the system.
 
 pub(super) mod indexer;
 pub(super) mod memory;

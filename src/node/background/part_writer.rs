@@ -1,5 +1,5 @@
-//! Stores finished recordings as parts, behind the back of turns and of the recorder: an hour's backlog is long to read,
-//! and nobody waits for it but whoever wants the part.
+//! Stores finished recordings as parts, in a thread separate from turns and recorder: reading an hour's backlog takes long, and
+//! only requests for the part wait for it.
 
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -13,20 +13,20 @@ use crate::process::input::Input;
 use crate::process::recording::Recording;
 use crate::store::{Store, StoreError};
 
-/// Recordings that are stored together; each holds a chunk of every channel in memory.
+/// The maximum number of recordings stored together; each holds a chunk of every channel in memory.
 const TOGETHER_MAX: usize = 64;
 
-/// Writes parts.
+/// The part writer.
 pub(in crate::node) struct PartWriter {
     pub(in crate::node) me: ProcessId,
     pub(in crate::node) store: Arc<Store>,
     pub(in crate::node) queue: Queue,
-    /// Counts what was written; whoever waits for a state or a part looks again.
+    /// The number of writes; a change wakes those that wait for a state or a part.
     pub(in crate::node) written: watch::Sender<u64>,
 }
 
 impl PartWriter {
-    /// Runs until the recorder has ended. Recordings that finish together make one pass over the journal.
+    /// Runs until the recorder has ended. Recordings that finish together share one pass over the journal.
     pub(in crate::node) fn run(self, finished: &Receiver<Recording>) -> Result<(), StoreError> {
         while let Ok(first) = finished.recv() {
             let more = finished.try_iter().take(TOGETHER_MAX - 1);
@@ -35,7 +35,7 @@ impl PartWriter {
             self.written.send_modify(|count| *count += 1);
             for part in parts {
                 let snapshot = part.snapshot;
-                // The turn never waits for this thread. If it has ended, the part is found again at the next start.
+                // The turn never waits for this thread. If the turn has ended, the part is found at the next start.
                 let _ended = self.queue.tell_blocking(Input::PartStored { snapshot });
             }
         }
@@ -43,14 +43,15 @@ impl PartWriter {
     }
 
     fn store_parts(&self, recordings: &[Recording]) -> Result<Vec<Part>, StoreError> {
-        // Until the parts are stored, nothing names the chunks of their messages.
+        // Until the parts are stored, nothing in the store names the chunks of their messages.
         let _writing = self.store.writing();
         let parts = self.build(recordings)?;
         self.store.put_parts(&parts)?;
         Ok(parts)
     }
 
-    // What one of them cannot give must not take the others along, nor the node.
+    // Builds the parts together, or one by one if that fails: a fault in one recording must affect neither the others nor the
+    // node.
     fn build(&self, recordings: &[Recording]) -> Result<Vec<Part>, StoreError> {
         match self.store.build_parts(&self.me, recordings) {
             Ok(parts) if parts.len() == recordings.len() => return Ok(parts),
@@ -62,7 +63,7 @@ impl PartWriter {
             let Recording { snapshot, cut, .. } = recording;
             match self.store.build_part(&self.me, recording) {
                 Ok(Some(part)) => parts.push(part),
-                // It stays open, and is tried again after the next start.
+                // The recording stays open and is tried again after the next start.
                 Ok(None) => tracing::warn!(%snapshot, %cut, "no part: its state is not written"),
                 Err(error) if error.is_fatal() => return Err(error),
                 Err(error) => {

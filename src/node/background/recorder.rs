@@ -1,5 +1,5 @@
-//! Writes sealed states as runs, behind the turn's back, in the order in which they were sealed, and full stretches of the
-//! index; and hands on the recordings that finished, each behind its state.
+//! The recorder: writes sealed states as runs, in the order of sealing, and full segments of the account index, in the
+//! background. Passes on finished recordings after the states sealed before them.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
@@ -11,12 +11,12 @@ use crate::process::recording::Recording;
 use crate::process::registers::Sealed;
 use crate::store::{Store, StoreError};
 
-/// Writes states. It waits for nobody but the disk: turns may have to wait for it.
+/// Writes states. It waits only for the disk, because turns may have to wait for it.
 pub(in crate::node) struct Recorder {
     pub(in crate::node) store: Arc<Store>,
-    /// To whom builds the parts, which may take long. Recordings are small, and bounded by the process.
+    /// The queue of the part writer, which may take long. Recordings are small, and the process bounds their number.
     pub(in crate::node) finished: Sender<Recording>,
-    /// Counts what was written; whoever waits for a state or a part looks again.
+    /// The number of writes; a change wakes those that wait for a state or a part.
     pub(in crate::node) written: watch::Sender<u64>,
 }
 
@@ -29,10 +29,10 @@ impl Recorder {
                     self.write_state(sealed)?;
                     self.written.send_modify(|count| *count += 1);
                 }
-                // Durable with the next state: until then the journal has it.
+                // Durable with the next state; until then the journal is enough.
                 Work::Stretches => self.store.write_stretches()?,
                 Work::Finished(recording) => {
-                    // It outlives this thread unless it has failed, and then the node is going down.
+                    // The part writer outlives this thread unless it has failed, and then the node is stopping.
                     let _gone = self.finished.send(recording);
                 }
             }
@@ -42,8 +42,8 @@ impl Recorder {
 
     fn write_state(&self, sealed: Sealed) -> Result<(), StoreError> {
         let state = self.store.write_state(sealed)?;
-        // A state must not outlast the one before it: a restart from it would never see that one sealed again. And the
-        // engine writes on threads of its own: an error that they met is seen here, not at a client's next operation.
+        // A state must not become durable before the one before it: a restart from it would never seal that one again. The sync
+        // also reports errors of the engine's own writer threads here instead of at a client's next operation.
         self.store.sync()?;
         tracing::debug!(
             cut = %state.position,

@@ -1,5 +1,5 @@
-//! What the committer leaves to the recorder. Sealed states are large: where the disk is slower than they are sealed,
-//! turns wait for it before memory is full of them.
+//! The queue from the committer to the recorder. Sealed states are large: if the disk is slower than they are sealed, turns
+//! wait before memory fills up.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -10,17 +10,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::process::recording::Recording;
 use crate::process::registers::Sealed;
 
-/// What is to be written, in the order in which it happened.
+/// The pending work, in order of occurrence.
 pub(in crate::node) enum Work {
-    /// A state that was sealed, and the room that it takes.
+    /// A sealed state, with the permit for its cells.
     Sealed(Sealed, OwnedSemaphorePermit),
     /// A recording whose channels are all closed.
     Finished(Recording),
-    /// Full stretches of the index by account.
+    /// Full segments of the account index.
     Stretches,
 }
 
-/// The entrance.
+/// The sending side.
 pub(in crate::node) struct RecorderQueue {
     work: Sender<Work>,
     cells_max: u32,
@@ -29,7 +29,7 @@ pub(in crate::node) struct RecorderQueue {
 }
 
 impl RecorderQueue {
-    /// With room for this many cells of sealed states. Recordings are small, and bounded by the process.
+    /// A queue with space for `cells_max` cells of sealed states. Recordings are small, and the process bounds their number.
     pub(in crate::node) fn new(cells_max: u32, runtime: Runtime) -> (Self, Receiver<Work>) {
         let (work, queue) = mpsc::channel();
         let room = usize::try_from(cells_max).unwrap_or(Semaphore::MAX_PERMITS);
@@ -42,8 +42,8 @@ impl RecorderQueue {
         (backlog, queue)
     }
 
-    /// Leaves a sealed state to be written, once there is room for it; blocks until then. One that is larger than all
-    /// the room has it for itself.
+    /// Queues a sealed state, blocking until there is space. A state larger than the whole space waits until the queue is empty
+    /// of states.
     pub(in crate::node) fn push_sealed(&self, sealed: Sealed) {
         let cells = u32::try_from(sealed.cells.len() + 1).unwrap_or(self.cells_max);
         let room = Arc::clone(&self.room).acquire_many_owned(cells.min(self.cells_max));
@@ -52,17 +52,17 @@ impl RecorderQueue {
         self.push(Work::Sealed(sealed, room));
     }
 
-    /// Leaves a recording to be stored as a part.
+    /// Queues a recording to be stored as a part.
     pub(in crate::node) fn push_finished(&self, recording: Recording) {
         self.push(Work::Finished(recording));
     }
 
-    /// Leaves the full stretches of the index to be written.
+    /// Queues the writing of full segments of the account index.
     pub(in crate::node) fn push_stretches(&self) {
         self.push(Work::Stretches);
     }
 
-    // The recorder outlives whoever pushes unless it has failed, and then the node is going down.
+    // The recorder outlives its senders unless it has failed, and then the node is stopping.
     fn push(&self, work: Work) {
         let _gone = self.work.send(work);
     }
@@ -123,7 +123,7 @@ mod tests {
         thread.join().expect("it has ended");
     }
 
-    // Without this, a recorder that has failed would keep the committer, and the node, from ending.
+    // Without this, a failed recorder would keep the committer, and the node, from ending.
     #[test]
     fn nobody_waits_for_a_recorder_that_is_gone() {
         let runtime = tokio::runtime::Builder::new_current_thread().build();

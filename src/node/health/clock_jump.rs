@@ -1,16 +1,16 @@
-//! Whether the wall clock can be believed: one that has just leapt may leap back, and what was deleted for its age by then
-//! would be gone for good.
+//! Detects jumps of the wall clock. After a jump nothing is deleted by age until the clock is steady again: it may jump back,
+//! while deletions are permanent.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// By how much the two clocks may part between two looks.
+/// The maximum difference between the advances of the wall clock and the monotonic clock from one check to the next.
 const PARTED_MAX: Duration = Duration::from_secs(60);
-/// How long it must have gone along with the monotonic clock since.
+/// How long the two clocks must then advance together.
 const STEADY_FOR: Duration = Duration::from_secs(600);
 
-/// The wall clock, as it was at the last look.
+/// The wall clock at the last check.
 pub(in crate::node) struct JumpDetector {
     wall_us: u64,
     at: Instant,
@@ -18,13 +18,13 @@ pub(in crate::node) struct JumpDetector {
 }
 
 impl JumpDetector {
-    /// What it shows at the start has to be believed.
+    /// Starts with the present wall clock, which must be trusted.
     pub(in crate::node) fn believed(wall_us: u64, at: Instant) -> Self {
         let leapt = None;
         Self { wall_us, at, leapt }
     }
 
-    /// Whether it is steady, given what it shows now.
+    /// Checks the clocks. Returns whether the wall clock is steady.
     pub(in crate::node) fn is_steady(&mut self, wall_us: u64, at: Instant) -> bool {
         let passed = u64::try_from((at - self.at).as_micros()).unwrap_or(u64::MAX);
         let parted = wall_us.abs_diff(self.wall_us.saturating_add(passed));

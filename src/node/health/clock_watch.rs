@@ -1,4 +1,4 @@
-//! Comparing the clock of a node with those of its peers, for as long as the node runs, and what a node reports of it.
+//! The periodic comparison of a node's clock with those of its peers, and the warnings about it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use crate::transport::TooEarly;
 /// How long a start waits for the clocks of the peers: eight greetings.
 const SETTLE_MAX: Duration = Duration::from_secs(2);
 const SETTLE_LOOK_EVERY: Duration = Duration::from_millis(20);
-/// As often as peers are greeted.
+/// The interval of comparisons, the same as that of greetings.
 const COMPARE_EVERY: Duration = Duration::from_millis(250);
 
 impl Handle {
-    /// What is wrong though the node does its work, each in a sentence.
+    /// The faults that do not stop the node, each as a sentence.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let shared = &self.shared;
@@ -32,21 +32,20 @@ impl Handle {
         warnings
     }
 
-    /// How far the wall clock of this node is ahead of the one it labels turns with, seconds.
+    /// How far the wall clock of this node is ahead of the believed one, seconds.
     #[must_use]
     pub fn clock_skew_seconds(&self) -> f64 {
         micros_as_seconds(self.shared.peers.wall().skew_us())
     }
 
-    /// The processes that have done something which is dated more than `clock.ahead_max` ahead of the clock of this node: it
-    /// is not in answers about the past before that time.
+    /// The processes with a turn dated more than `clock.ahead_max` ahead of the clock of this node, and that date. Answers
+    /// about earlier instants do not include the turn.
     #[must_use]
     pub fn dated_ahead(&self) -> BTreeMap<ProcessId, Hlc> {
         self.shared.peers.wall().ahead().clone()
     }
 
-    /// How far the wall clock of a peer is ahead of the one that this node labels turns with, seconds; `None` where it is
-    /// not known.
+    /// How far the wall clock of a peer is ahead of the believed clock of this node, seconds; `None` if unknown.
     #[must_use]
     pub fn clock_skew_seconds_of(&self, peer: &PeerView) -> Option<f64> {
         let wall = self.shared.peers.wall();
@@ -60,7 +59,7 @@ impl Handle {
     }
 }
 
-/// Compares the clock with those of the peers, for ever; first of all before turns are labelled.
+/// Compares the clock with those of the peers until the task is dropped; at a start before turns are labelled.
 pub(in crate::node) async fn watch(handle: Handle) {
     let clock = handle.shared.peers.wall();
     if clock.is_comparing() {
@@ -96,7 +95,7 @@ pub(in crate::node) async fn watch(handle: Handle) {
     }
 }
 
-// The clocks of the peers, as soon as a majority of the cluster is known; of those who answer in time otherwise.
+// The clocks of the peers, once those of a majority of the cluster are known, or those that answered in time.
 async fn wait_for_peers(handle: &Handle) -> Vec<Offset> {
     let members = handle.config().members.iter();
     let natives = members
@@ -115,7 +114,7 @@ async fn wait_for_peers(handle: &Handle) -> Vec<Offset> {
     }
 }
 
-// Of this process and of its peers, as far as they have said so.
+// The clocks of the newest turns of this process and its peers, as far as reported.
 fn newest_turns(handle: &Handle) -> Vec<(ProcessId, Hlc)> {
     let peers = handle.peers().into_iter();
     let peers = peers.map(|peer| (peer.process, peer.settled));
@@ -123,7 +122,7 @@ fn newest_turns(handle: &Handle) -> Vec<(ProcessId, Hlc)> {
     peers.chain([own]).collect()
 }
 
-// Of those that are up, and whose program tells.
+// The clocks of the peers that are up and report them.
 fn peer_clocks(handle: &Handle) -> Vec<(ProcessId, PeerClocks)> {
     let peers = handle.peers().into_iter();
     let up = peers.filter(|peer| peer.state == PeerState::Up);

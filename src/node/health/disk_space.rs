@@ -1,18 +1,18 @@
-//! How much room the file system of the store has left, and who may still use it.
+//! The free space on the file system of the store, and the work that it still permits.
 //!
-//! A full disk ends a node, so work stops before. New work of clients is refused first. What peers send is durable on
-//! their side and can wait without loss, yet each message that is taken brings money or a marker home: so it has a
-//! reserve, a quarter of the minimum, that clients do not touch. Below that messages wait in the sender's journal.
-//! Acknowledgements, parts of snapshots that run, and checkpoints always pass: they are bounded by what was taken before.
+//! A full disk stops a node, so work is refused before that. New work of clients is refused first. Messages of peers are
+//! durable at the sender and can wait without loss, but each delivers money or a marker, so they have a reserve that clients
+//! cannot use: a quarter of the minimum. Below that, messages wait in the sender's journal. Acknowledgements, parts of running
+//! snapshots and checkpoints are always accepted: earlier work bounds their size.
 
 use crate::config::show_size;
 use crate::node::error::Unavailable;
 use crate::process::input::Input;
 
-/// The share of the minimum that is kept for peers.
+/// The fraction of the minimum that is reserved for peers: one quarter.
 const RESERVE: u64 = 4;
 
-/// The room at the last look, in bytes.
+/// The free space at the last check and the configured minimum, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::node) struct DiskSpace {
     pub(in crate::node) free: u64,
@@ -20,17 +20,17 @@ pub(in crate::node) struct DiskSpace {
 }
 
 impl DiskSpace {
-    /// Whether there is room for new work of clients.
+    /// Checks that there is space for new work of clients.
     pub(in crate::node) fn for_clients(self) -> Result<(), Unavailable> {
         self.over(self.min)
     }
 
-    /// Whether there is room for what peers send.
+    /// Checks that there is space for messages of peers.
     pub(in crate::node) fn for_peers(self) -> Result<(), Unavailable> {
         self.over(self.min / RESERVE)
     }
 
-    /// Whether there is room for this input.
+    /// Checks that there is space for this input.
     pub(in crate::node) fn for_input(self, input: &Input) -> Result<(), Unavailable> {
         match input {
             Input::Operation { .. } | Input::Initiate { .. } => self.for_clients(),

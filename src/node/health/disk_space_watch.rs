@@ -1,4 +1,4 @@
-//! Measuring the disk space of the store at intervals: the one place that does.
+//! The periodic measurement of the store's disk space, at this one place.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use crate::config::show_size;
 use crate::node::background::memory;
 use crate::node::snapshots::parts::Parts;
 
-/// Between two looks at the file system.
+/// The interval between measurements.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// Keeps the room and the figures of the store up to date; nobody else looks.
+/// Keeps the free space and the size metrics of the store up to date.
 pub(in crate::node) async fn watch(
     parts: Parts,
     metrics: Arc<Metrics>,
@@ -33,15 +33,15 @@ pub(in crate::node) async fn watch(
         });
         let usage = match measured.await {
             Ok(Ok(usage)) => usage,
-            // To measure opens a directory. Where nothing can be opened the figures of before have to do: the files
-            // of the store are open, and what is asked of them goes on.
+            // The measurement opens a directory. If nothing can be opened, the last figures stay valid: the files of the store
+            // are open and usable.
             Ok(Err(error)) => {
                 if !std::mem::replace(&mut is_short, true) {
                     tracing::warn!(%error, "the room is not known; it counts as before");
                 }
                 continue;
             }
-            // A store that cannot be measured has failed, and that is reported already.
+            // A store that cannot be measured has failed, which is reported elsewhere.
             Err(_) => return std::future::pending().await,
         };
         if std::mem::take(&mut is_short) {

@@ -1,4 +1,4 @@
-//! Where the threads and tasks of a node say that the store has failed. It is final: the node stops.
+//! Reports of store failures by the threads and tasks of a node. A failure is final: the node stops.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -8,10 +8,10 @@ use tokio::sync::{mpsc, watch};
 use crate::node::error::{NodeError, Unavailable};
 use crate::store::StoreError;
 
-/// How much nicer than the others the threads behind them are.
+/// The nice level of background threads.
 const BEHIND: i32 = 5;
 
-/// Takes down failures; cheap to clone.
+/// Collects failures; cheap to clone.
 #[derive(Clone)]
 pub(in crate::node) struct Failures {
     errors: mpsc::UnboundedSender<NodeError>,
@@ -25,20 +25,20 @@ impl Failures {
         (Self { errors, sentences }, failed)
     }
 
-    /// What has failed, once something has.
+    /// The first failure as a sentence, once there is one.
     pub(in crate::node) fn sentence(&self) -> watch::Receiver<Option<String>> {
         self.sentences.subscribe()
     }
 
-    /// Says that the node cannot go on.
+    /// Reports that the node cannot continue.
     pub(in crate::node) fn report(&self, who: &'static str, error: StoreError) {
         tracing::error!(%error, who, "the store failed; the node stops");
         self.sentences.send_replace(Some(error.to_string()));
-        // The node may be on its way down already.
+        // The node may be stopping already.
         let _down = self.errors.send(error.into());
     }
 
-    /// Why nothing can be answered. What is damaged is named to whoever asked; what is fatal ends the node.
+    /// Maps an error of the store to a refusal. Damage is named in the refusal; a fatal error also stops the node.
     pub(in crate::node) fn unavailable(&self, who: &'static str, error: StoreError) -> Unavailable {
         let unavailable = Unavailable::from(&error);
         if error.is_fatal() {
@@ -47,9 +47,9 @@ impl Failures {
         unavailable
     }
 
-    /// A thread whose failure is the node's, and whose work clients do not wait for: where the processors are busy it goes
-    /// behind the others. Not far: it syncs for others, too, sled starts threads for its writes that are as nice as whoever
-    /// needs them first, and where too much is sealed a turn waits for it.
+    /// Starts a background thread at nice +5. Its failure stops the node. The level is kept low because the thread also syncs
+    /// for others, sled starts writer threads that inherit the level of the thread that first needs them, and turns wait if too
+    /// many states are sealed.
     pub(in crate::node) fn thread_behind(
         &self,
         name: &'static str,
@@ -64,7 +64,7 @@ impl Failures {
         })
     }
 
-    /// A thread whose failure is the node's.
+    /// Starts a thread whose failure stops the node.
     pub(in crate::node) fn thread(
         &self,
         name: &'static str,

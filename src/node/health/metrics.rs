@@ -1,4 +1,4 @@
-//! Figures for Prometheus.
+//! Metrics for Prometheus.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -19,7 +19,7 @@ const READY_HELP: &str = "1 where the node does its work, as /readyz says, else 
 
 type Labels = Vec<(String, String)>;
 
-/// The figures of one node.
+/// The metrics of one node.
 pub(in crate::node) struct Metrics {
     registry: Registry,
     turns: Counter,
@@ -147,7 +147,7 @@ impl Metrics {
         }
     }
 
-    /// Takes down what of the history cannot be read.
+    /// Sets the numbers of unreadable revisions and blocks of the history.
     pub(in crate::node) fn unreadable(&self, unreadable: Unreadable) {
         let Unreadable { revisions, blocks } = unreadable;
         let gauges = [
@@ -159,7 +159,7 @@ impl Metrics {
         }
     }
 
-    /// Counts a turn that has become durable.
+    /// Counts a durable turn.
     pub(in crate::node) fn committed(&self, turn: &Turn, took: Duration) {
         self.turns.inc();
         self.records.inc_by(turn.records.len() as u64);
@@ -168,21 +168,21 @@ impl Metrics {
         self.commit_seconds.observe(took.as_secs_f64());
     }
 
-    /// Takes down how far the wall clock of a process is ahead, microseconds.
+    /// Sets how far the wall clock of a process is ahead, microseconds.
     pub(super) fn skewed(&self, process: &ProcessId, skew_us: i64) {
         let labels = vec![("process".to_owned(), process.to_string())];
         let seconds = micros_as_seconds(skew_us);
         self.clock_skew_seconds.get_or_create(&labels).set(seconds);
     }
 
-    /// Takes down how far the newest turn of a process is dated ahead, microseconds.
+    /// Sets how far the newest turn of a process is dated ahead, microseconds.
     pub(in crate::node) fn dated_ahead(&self, process: &ProcessId, ahead_us: u64) {
         let labels = vec![("process".to_owned(), process.to_string())];
         let seconds = Duration::from_micros(ahead_us).as_secs_f64();
         self.dated_ahead_seconds.get_or_create(&labels).set(seconds);
     }
 
-    /// Takes down what the store takes and has left.
+    /// Sets the size of the store and the free space.
     pub(in crate::node) fn measured(&self, usage: &Usage) {
         let gauges = [
             (&self.free_bytes, usage.free),
@@ -194,7 +194,7 @@ impl Metrics {
         }
     }
 
-    /// All figures in the text format of Prometheus, with how the node is now.
+    /// All metrics in the text format of Prometheus, with the present readiness and the number of stopped channels.
     pub(in crate::node) fn text(&self, is_ready: bool, stopped: usize) -> String {
         self.ready.set(is_ready.into());
         self.channels_stopped
@@ -203,7 +203,8 @@ impl Metrics {
     }
 }
 
-/// The figures of a node that waits for so many peers to tell their ids: others would be wrong before its store is open.
+/// The metrics of a node that waits for the ids of `peers` peers. Others are left out, because they would be wrong before its
+/// store is open.
 pub(in crate::node) fn of_waiting(peers: usize) -> String {
     let mut registry = Registry::with_prefix("snapledger");
     registry.register(READY, READY_HELP, Gauge::<i64>::default());

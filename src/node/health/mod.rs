@@ -1,4 +1,4 @@
-//! What a node watches in its surroundings: clocks, disk space, a hanging disk, failures; and its metrics.
+//! The health of a node: clocks, disk space, a hanging disk, failures; and its metrics.
 
 pub(super) mod clock_jump;
 pub(super) mod clock_watch;

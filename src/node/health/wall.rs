@@ -1,5 +1,5 @@
-//! The clock of a node: what turns are labelled with, and what is said of clocks that are wrong. The rules are those of
-//! `process/wall.rs`; `clock_watch` compares it with the clocks of the peers.
+//! The clock of a node, which labels turns, and the warnings about wrong clocks. The rules are in `process/wall.rs`;
+//! `clock_watch` compares the clock with those of the peers.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,25 +16,26 @@ use crate::proto::snapledger::Greeting;
 /// Whether turns may be labelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ClockState {
-    /// The wall clock is still to be compared.
+    /// The wall clock has not been compared yet.
     Comparing,
-    /// They may.
+    /// Turns may be labelled.
     Settled,
     /// The node stops before the wall clock was compared.
     Closed,
 }
 
-/// What a peer has said of its clocks.
+/// The clocks that a peer has reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::node) struct PeerClocks {
     /// Its wall clock.
     pub(in crate::node) wall: Offset,
-    /// The one it believes; `None` while it compares itself.
+    /// Its believed clock; `None` while it is comparing.
     pub(in crate::node) believed: Option<Offset>,
 }
 
 impl PeerClocks {
-    /// From the answer to a greeting, which was given half way between these readings. `None` where it says nothing of clocks.
+    /// The clocks in the answer to a greeting, taken as of the middle between the two readings. `None` if the answer reports no
+    /// clocks.
     pub(in crate::node) fn of(
         answer: &Greeting,
         asked: ClockReading,
@@ -60,14 +61,14 @@ pub(in crate::node) struct Clock {
     ahead_max: Duration,
     wall: Mutex<Wall>,
     standing: watch::Sender<ClockState>,
-    /// Whose clock is further away than is followed, and the newest figure, microseconds.
+    /// The processes whose clock is further away than is followed, with the newest difference in microseconds.
     skewed: Mutex<BTreeMap<ProcessId, i64>>,
-    /// Whose newest turn is dated further ahead than is followed, and when that is.
+    /// The processes whose newest turn is dated further ahead than is followed, with that time.
     ahead: Mutex<BTreeMap<ProcessId, Hlc>>,
 }
 
 impl Clock {
-    /// At a start, over a journal whose newest time this is.
+    /// The clock at a start over a journal with this newest time.
     pub(in crate::node) fn new(settings: &ClockSettings, newest: Hlc) -> Self {
         let started = Instant::now();
         let now = read(&settings.wall, started);
@@ -88,29 +89,29 @@ impl Clock {
         }
     }
 
-    /// Both clocks as they are.
+    /// A reading of both clocks.
     pub(in crate::node) fn reading(&self) -> ClockReading {
         read(&self.source, self.started)
     }
 
-    /// The believed wall clock, microseconds since the Unix epoch. It labels; nothing is ordered by it.
+    /// The believed wall clock, microseconds since the Unix epoch. It only labels; nothing is ordered by it.
     pub(in crate::node) fn wall_us(&self) -> u64 {
         self.wall().now_us(self.reading())
     }
 
-    /// The same as a hybrid clock value.
+    /// The believed wall clock as a hybrid clock value.
     pub(in crate::node) fn now(&self) -> Hlc {
         Hlc::at(self.wall_us())
     }
 
-    /// What is told to peers: the wall clock, and the believed one once turns may be labelled with it.
+    /// The clocks reported to peers: the wall clock, and the believed one once turns may be labelled with it.
     pub(in crate::node) fn told(&self) -> (u64, Option<u64>) {
         let (wall, now) = (self.wall(), self.reading());
         let believed = wall.is_settled().then(|| wall.now_us(now));
         (now.wall_us, believed)
     }
 
-    /// Why a time may not be received now: it would pull the clock here too far ahead.
+    /// Why a time may not be received now, if it would move this clock too far ahead.
     pub(in crate::node) fn too_early(&self, time: Hlc) -> Option<String> {
         let ahead_us = self.wall().too_early(self.reading(), time)?;
         Some(format!(
@@ -125,7 +126,7 @@ impl Clock {
         *self.standing.borrow() == ClockState::Comparing
     }
 
-    /// Compares with the wall clocks of the peers; says whether the own one was set and is followed from now on.
+    /// Compares with the wall clocks of the peers. Returns whether the believed clock has jumped to the own wall clock.
     pub(in crate::node) fn compare(&self, peers: &[Offset]) -> bool {
         self.wall().compare(self.reading(), peers)
     }
@@ -135,7 +136,7 @@ impl Clock {
         *self.standing.borrow() == ClockState::Settled
     }
 
-    /// Resolves when turns may be labelled: true; or never will be.
+    /// Resolves to true once turns may be labelled, or to false if they never will be.
     pub(in crate::node) async fn settled(&self) -> bool {
         let mut standing = self.standing.subscribe();
         let decided = standing.wait_for(|standing| *standing != ClockState::Comparing);
@@ -144,7 +145,7 @@ impl Clock {
             .is_ok_and(|standing| *standing == ClockState::Settled)
     }
 
-    /// Ends the waiting of a start that is given up.
+    /// Ends the waiting of a start that is abandoned.
     pub(in crate::node) fn close(&self) {
         self.standing.send_if_modified(|standing| {
             let waits = *standing == ClockState::Comparing;
@@ -160,7 +161,7 @@ impl Clock {
         self.wall().skew_us(self.reading())
     }
 
-    /// How far the wall clock of a peer is ahead of the believed one here, microseconds.
+    /// How far the wall clock of a peer is ahead of the believed clock of this node, microseconds.
     pub(in crate::node) fn skew_of(&self, clocks: PeerClocks) -> i64 {
         self.wall().skew_of(self.reading(), clocks.wall)
     }
@@ -185,7 +186,7 @@ impl Clock {
         });
     }
 
-    // Takes note of a figure, and says so in the log where it begins or ends to be too large.
+    // Records a difference, and logs when it becomes too large or acceptable again.
     pub(in crate::node) fn note(&self, process: &ProcessId, skew_us: i64) {
         let is_skewed = self.wall().is_skewed(skew_us);
         let mut skewed = self.skewed();
@@ -207,7 +208,7 @@ impl Clock {
         time.wall_us().saturating_sub(self.wall_us())
     }
 
-    // Takes note of the newest turn of a process, and says so in the log where it begins or ends to be dated too far ahead.
+    // Records the newest turn of a process, and logs when it becomes dated too far ahead or no longer is.
     pub(super) fn note_newest(&self, process: &ProcessId, newest: Hlc) {
         let ahead_us = self.ahead_us(newest);
         let is_ahead = Duration::from_micros(ahead_us) > self.ahead_max;
@@ -227,12 +228,12 @@ impl Clock {
         }
     }
 
-    // Nothing is known of the clocks of those that are down.
+    // Drops the differences of processes that are down; their clocks are unknown.
     pub(super) fn forget_but(&self, is_known: impl Fn(&ProcessId) -> bool) {
         self.skewed().retain(|process, _| is_known(process));
     }
 
-    /// The clocks that are further away than is followed, each in a sentence.
+    /// The clocks that are further away than is followed, each as a sentence.
     pub(in crate::node) fn warnings(&self, me: &ProcessId) -> Vec<String> {
         let skewed = self.skewed();
         let sentence = |(process, skew_us): (&ProcessId, &i64)| {
@@ -280,7 +281,7 @@ fn read(source: &WallClock, started: Instant) -> ClockReading {
     }
 }
 
-/// A difference of clocks, for people.
+/// A difference of clocks as text, in seconds with three decimals.
 pub(in crate::node) fn seconds(us: i64) -> String {
     let ms = us / 1_000;
     format!(
@@ -291,7 +292,7 @@ pub(in crate::node) fn seconds(us: i64) -> String {
     )
 }
 
-/// Microseconds as seconds, for figures that people and Prometheus read.
+/// Microseconds as seconds, for display and Prometheus.
 pub(super) fn micros_as_seconds(us: i64) -> f64 {
     Duration::from_micros(us.unsigned_abs())
         .as_secs_f64()

@@ -1,5 +1,6 @@
-//! The watchdog on the commit: a disk that hangs gives no error, so somebody who does not wait for it has to speak. One that
-//! gave its error to another thread has it asked for, on a thread that may hang as well.
+//! The watchdog on commits and syncs. A hanging disk returns no error, so a task that does not wait for the disk reports it. If
+//! the commit waits for an error that another thread has received, the watchdog asks the store for that error, on a separate
+//! thread that may hang as well.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -10,15 +11,15 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::failures::Failures;
 use crate::store::{Store, StoreError};
 
-/// Between two looks at the most.
+/// The maximum interval between checks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Looks that are further apart than so many times the usual: the whole node stood still, and not the disk alone.
+/// Checks further apart than this multiple of the interval mean that the whole node was frozen, not just the disk.
 const FROZEN_LOOKS: u32 = 3;
 
-/// A commit that takes longer may wait for what has failed already.
+/// The duration of a commit after which the store is asked for errors that have occurred already.
 const NUDGE_AFTER: Duration = Duration::from_secs(1);
 
-/// Reports a commit or sync that takes longer than the deadline; touches no file itself.
+/// Reports a commit or sync that takes longer than the deadline. Does not access files itself.
 pub(in crate::node) async fn watch(store: Arc<Store>, deadline: Duration, failures: Failures) {
     let every = LOOK_EVERY.min(deadline);
     let mut looks = interval(every);
@@ -46,8 +47,7 @@ pub(in crate::node) async fn watch(store: Arc<Store>, deadline: Duration, failur
     }
 }
 
-/// Since when the node runs without having been frozen: a minute that a commit was under way in a frozen node says
-/// nothing about the disk.
+/// The time since the node was last frozen. A commit that was running while the node was frozen says nothing about the disk.
 struct Awake {
     every: Duration,
     since: Instant,
@@ -63,7 +63,7 @@ impl Awake {
         }
     }
 
-    /// For how long it has been awake.
+    /// Records a check. Returns for how long the node has run without a freeze.
     fn look(&mut self, now: Instant) -> Duration {
         if now - self.looked > self.every * FROZEN_LOOKS {
             self.since = now;
@@ -77,7 +77,7 @@ impl Awake {
 mod tests {
     use super::*;
 
-    // Without this, a node that is frozen in the middle of a commit takes its disk for dead when it goes on.
+    // Without this, a node that was frozen during a commit reports its disk as hanging when it continues.
     #[test]
     fn the_time_of_a_freeze_does_not_count() {
         let second = Duration::from_secs(1);

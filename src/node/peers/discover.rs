@@ -1,7 +1,7 @@
-//! Learns the ids of peers of which only the address is known, before the node itself starts.
+//! Discovery of the ids of peers that are known only by address, before the node itself starts.
 //!
-//! All nodes of a cluster may be started this way at once, so a node that asks also answers: `greeter.rs`. A peer that was met
-//! before need not answer: its id is in the store (`store/opening/addresses.rs`).
+//! All nodes of a cluster may start this way at the same time, so a node that asks also answers (`greeter.rs`). A peer that was
+//! met before need not answer: its id is in the store (`store/opening/addresses.rs`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,13 +24,13 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 const REPORT_EVERY: Duration = Duration::from_secs(5);
 
-/// Why the ids could not be learnt.
+/// Why the ids of peers cannot be determined.
 #[derive(Debug, thiserror::Error)]
 pub enum DiscoverError {
-    /// An address that makes no URI.
+    /// The address is not a valid URI.
     #[error("--peers: {address} is no address to connect to; write host:port")]
     Address {
-        /// As it was given.
+        /// The address as given.
         address: String,
     },
     /// The peer belongs to another cluster.
@@ -46,7 +46,7 @@ pub enum DiscoverError {
         /// The own cluster.
         ours: String,
     },
-    /// The peer's id is taken.
+    /// Another process has the peer's id.
     #[error(
         "{address} says it is process {id}, which is {taken_by} already; \
          give each process an id of its own and each peer one address"
@@ -54,12 +54,12 @@ pub enum DiscoverError {
     DuplicateId {
         /// The peer's address.
         address: String,
-        /// The id.
+        /// The id of the peer.
         id: ProcessId,
-        /// Who else has it.
+        /// The other holder of the id.
         taken_by: String,
     },
-    /// The peer is not the one that was met there.
+    /// The peer is not the one that was met at this address.
     #[error(
         "{address} says it is process {id}, and this node has met process {met} there; \
          correct --peers, or, where {id} has moved there, give it as {id}={address}"
@@ -67,25 +67,25 @@ pub enum DiscoverError {
     OtherProcess {
         /// The peer's address.
         address: String,
-        /// Its id.
+        /// The id of the peer.
         id: ProcessId,
-        /// The id that is remembered.
+        /// The remembered id.
         met: ProcessId,
     },
-    /// The peer's id is none.
+    /// The peer reports an invalid id.
     #[error("{address} gives no valid id: {source}")]
     Malformed {
         /// The peer's address.
         address: String,
-        /// What is wrong with it.
+        /// The fault of the id.
         source: Malformed,
     },
-    /// The peer refuses to be greeted.
+    /// The peer refuses the greeting.
     #[error("{address} refuses to be greeted: {reason}")]
     Refused {
         /// The peer's address.
         address: String,
-        /// Its sentence.
+        /// The reason, as a sentence.
         reason: String,
     },
 }
@@ -97,12 +97,12 @@ pub struct AskingNode {
     pub cluster: String,
     /// The own process and its addresses.
     pub me: Member,
-    /// The ids that are taken already, the own one included.
+    /// The ids in use, the own one included.
     pub known: Vec<ProcessId>,
 }
 
 impl AskingNode {
-    // Store and boot stay empty: the store is opened only when the configuration is whole.
+    // Store and boot are empty: the store is opened only when the configuration is complete.
     fn greeting(&self) -> Greeting {
         Greeting {
             identity: Some(Identity {
@@ -120,14 +120,14 @@ impl AskingNode {
             settled: 0,
             stopped: Vec::new(),
             leaving: false,
-            // Its clock is compared when the store is open.
+            // The clock is compared when the store is open.
             wall_us: 0,
             believed_us: 0,
         }
     }
 }
 
-/// The search for the members behind addresses.
+/// The discovery of the members behind addresses.
 pub struct Discovery {
     asker: AskingNode,
     strangers: Vec<String>,
@@ -135,18 +135,18 @@ pub struct Discovery {
     unanswered: watch::Sender<BTreeMap<String, String>>,
 }
 
-/// The addresses that have not told their ids, each with the reason.
+/// The addresses without an answer, each with the reason.
 #[derive(Clone)]
 pub struct UnansweredAddresses(watch::Receiver<BTreeMap<String, String>>);
 
 impl UnansweredAddresses {
-    /// The figures of the node meanwhile, in the text format of Prometheus.
+    /// The metrics of the waiting node, in the text format of Prometheus.
     #[must_use]
     pub fn metrics(&self) -> String {
         of_waiting(self.0.borrow().len())
     }
 
-    /// What is waited for, and what can be done.
+    /// A sentence that names the addresses and what to do.
     #[must_use]
     pub fn sentence(&self) -> String {
         let unanswered = self.0.borrow();
@@ -162,7 +162,7 @@ impl UnansweredAddresses {
 }
 
 impl Discovery {
-    /// Nobody is asked yet.
+    /// A discovery that has not asked yet.
     #[must_use]
     pub fn new(asker: AskingNode, strangers: Vec<String>, remembered: Addresses) -> Self {
         let not_asked = |address: &String| (address.clone(), "not asked yet".to_owned());
@@ -175,22 +175,23 @@ impl Discovery {
         }
     }
 
-    /// What peers are answered meanwhile.
+    /// The greeting with which this node answers peers meanwhile.
     #[must_use]
     pub fn greeting(&self) -> Greeting {
         self.asker.greeting()
     }
 
-    /// What is waited for.
+    /// The addresses that are waited for.
     #[must_use]
     pub fn unanswered(&self) -> UnansweredAddresses {
         UnansweredAddresses(self.unanswered.subscribe())
     }
 
-    /// The members. Waits, with back-off, until each has answered; a peer that was met before is asked once.
+    /// Waits, with back-off, until each address has answered, and returns the members. A peer that was met before is asked
+    /// once.
     ///
     /// # Errors
-    /// [`DiscoverError`] for what waiting cannot mend.
+    /// [`DiscoverError`] for faults that waiting cannot resolve.
     pub async fn run(self) -> Result<Vec<Member>, DiscoverError> {
         let mut asking = JoinSet::new();
         for address in &self.strangers {
@@ -212,7 +213,7 @@ impl Discovery {
     }
 }
 
-/// What is to be remembered of members that were learnt.
+/// The addresses to remember of discovered members.
 #[must_use]
 pub fn addresses(learnt: &[Member]) -> Addresses {
     let mut addresses = Addresses::default();
@@ -243,7 +244,7 @@ fn check_new(asker: &AskingNode, learnt: &[Member], member: &Member) -> Result<(
     })
 }
 
-/// What is asked at one address.
+/// The questions to one address.
 struct Probe {
     asker: AskingNode,
     address: String,
@@ -253,7 +254,7 @@ struct Probe {
 }
 
 impl Probe {
-    /// Greets until there is an answer, or once where it can be told without one.
+    /// Sends greetings until there is an answer; only one if the process is remembered.
     async fn ask(self) -> Result<Member, DiscoverError> {
         let address = &self.address;
         let Ok(endpoint) = Endpoint::from_shared(format!("http://{address}")) else {

@@ -1,4 +1,4 @@
-//! Nodes that know only addresses find each other, and what contradicts is said at once.
+//! Discovery between nodes that know only addresses; contradictions are reported at once.
 
 use std::net::TcpListener;
 
@@ -49,7 +49,7 @@ impl Party {
         self.asker.me.grpc.clone()
     }
 
-    /// Answers greetings for as long as the test runs.
+    /// Answers greetings for the rest of the test.
     fn answer(&self) {
         let listener = self.listener.try_clone().expect("it is bound");
         listener.set_nonblocking(true).expect("a socket");
@@ -75,7 +75,7 @@ async fn three_nodes_learn_each_other() {
     assert_eq!(ids, ["b", "c"]);
 }
 
-// Without this a node that lost power with its peers does not come back before they do.
+// Without this, a node that lost power together with its peers does not start before they do.
 #[tokio::test]
 async fn a_peer_that_was_met_before_need_not_answer() {
     let (mut a, b) = (party("a", "x"), party("b", "x"));

@@ -1,7 +1,8 @@
-//! Keys wait for the first meeting. The newest stamp of a key wins, and a process that began anew gives stamps from the
-//! beginning again until it has met its peers: a key that it wrote before would lose against an older write, and the client
-//! that was told of success would never see it. So a write waits until every live peer was met, which moves the clock past
-//! theirs. A peer that does not answer is not waited for: no key could be written while one is down.
+//! First contact: writes of keys wait until the peers are recognized. The newest stamp of a key wins, and a process with a new
+//! store starts its stamps from the beginning until it has recognized its peers. Before that, its write could lose against an
+//! older one, and the client that was told of success would never see it. So a write waits until every live peer is recognized,
+//! which moves the clock past theirs. A peer that does not answer is not waited for; otherwise one dead peer would block all
+//! writes of keys.
 
 use std::time::Duration;
 
@@ -13,19 +14,19 @@ use crate::process::ids::{ChannelId, ProcessId};
 use crate::process::input::{Input, Operation};
 use crate::transport::link::LinkState;
 
-/// How long a write waits.
+/// The maximum waiting time of a write.
 const MEET_MAX: Duration = Duration::from_secs(5);
-/// How often it looks whether it may go on.
+/// The interval at which a waiting write is checked.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 impl Handle {
-    /// Waits, where keys are written, until this process has met its live peers.
+    /// Delays writes of keys until this process has recognized its live peers.
     ///
     /// # Errors
-    /// [`Unavailable::NotYet`]: one of them refuses it, or has not been met for long.
+    /// [`Unavailable::NotYet`]: one of them refuses this process, or was not recognized in time.
     pub(in crate::node) async fn meet_before(&self, inputs: &[Input]) -> Result<(), Unavailable> {
         let meetings = &self.shared.meetings;
-        // Nearly always so, and asked for every operation.
+        // The fast path, taken by nearly every operation.
         if meetings.is_acquainted() || !inputs.iter().any(writes_a_key) {
             return Ok(());
         }
@@ -53,7 +54,7 @@ impl Handle {
         }
     }
 
-    // Why a channel with a peer is stopped.
+    // The reason why a channel with a peer is stopped.
     fn refused_by(&self, peer: &ProcessId) -> Option<String> {
         let me = &self.config().me;
         [(me, peer), (peer, me)].into_iter().find_map(|(from, to)| {

@@ -1,5 +1,5 @@
-//! `PeerService` of a node that still learns which processes its peers are: it answers greetings, so that nodes that are
-//! started at once learn each other, and asks everything else to wait.
+//! The `PeerService` of a node that is still discovering its peers. It answers greetings, so that nodes that start together
+//! discover each other, and refuses everything else with a request to retry.
 
 use tonic::{Request, Response, Status, Streaming};
 

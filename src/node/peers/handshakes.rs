@@ -1,5 +1,5 @@
-//! Which peers the store of this node has met, and since when. Two things depend on it: whether this journal alone decides what
-//! an account held at an instant, and whether a key that is written now wins over those that the cluster has.
+//! The peers that the store of this node has recognized, and since when. This decides whether the own journal alone can answer
+//! for an account at an instant, and whether a key written now wins over those in the cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,40 +14,41 @@ use crate::process::refusal::Refusal;
 use crate::process::wall::ANSWERED_AHEAD_MAX;
 use crate::store::{Store, StoreError};
 
-/// The meetings of a store with its peers: processes of this program with a channel from or to here.
+/// The recognitions between a store and its peers: processes of this program with a channel from or to this one.
 #[derive(Default)]
 pub(in crate::node) struct Handshakes {
     peers: BTreeSet<ProcessId>,
-    /// So many of them are more than half of the cluster, together with this process; or all of them, in a sparse topology.
+    /// The number of peers that, with this process, are more than half of the cluster; in a sparse topology at most all of its
+    /// peers.
     enough: usize,
-    /// The processes of the cluster but this one.
+    /// The number of other processes of this program in the cluster.
     others: usize,
-    /// How far a clock is followed, microseconds.
+    /// How far ahead a clock is followed, microseconds.
     ahead_max_us: u64,
-    /// Those that the store had met when it was opened, which was at this time.
+    /// The peers recognized before the store was opened, and the time of the opening.
     before: (BTreeSet<ProcessId>, Hlc),
-    /// When it met which of those; looked up once.
+    /// The times of those recognitions; read from the store once.
     earlier: OnceLock<BTreeMap<ProcessId, Hlc>>,
-    /// Met in this run, and from which instant on.
+    /// The peers recognized in this run, each with the instant from which that holds.
     since_start: Mutex<BTreeMap<ProcessId, Hlc>>,
-    /// The stores of the peers, as they are durably known.
+    /// The durable records of the peers' stores.
     known: Mutex<BTreeMap<ProcessId, Identity>>,
-    /// The peers that were met since the store began, or since its newest gap.
+    /// The peers recognized since the store began, or since its newest gap.
     passed: Mutex<PassedPeers>,
-    /// Whether those are all of them.
+    /// Whether `passed` has all peers.
     is_acquainted: AtomicBool,
-    /// The peers that have given up the store of this process, as far as they have said so in this run.
+    /// The peers that have given up the store of this process, as far as reported in this run.
     given_up_by: Mutex<BTreeSet<ProcessId>>,
-    /// The peers may show that it is an older copy.
+    /// The own store, which a peer may show to be an older copy.
     store: Option<Arc<Store>>,
 }
 
 /// The peers whose clocks this store has passed.
 #[derive(Default)]
 struct PassedPeers {
-    /// The last turn before the newest gap of the journal: meetings before it do not count.
+    /// The last turn before the newest gap of the journal: recognitions before it do not count.
     gap: Option<Lsn>,
-    /// From which instant on.
+    /// The peers, each with the instant from which that holds.
     peers: BTreeMap<ProcessId, Hlc>,
 }
 
@@ -64,7 +65,7 @@ impl PassedPeers {
         Ok(Self { gap, peers })
     }
 
-    // Since when so many of these peers were met.
+    // The instant from which `enough` of these peers were recognized.
     fn since(&self, enough: usize, peers: &BTreeSet<ProcessId>) -> Option<Hlc> {
         let met = self.peers.iter().filter(|(peer, _)| peers.contains(*peer));
         let mut since: Vec<Hlc> = met.map(|(_, since)| *since).collect();
@@ -108,7 +109,7 @@ impl Handshakes {
         Ok(meetings)
     }
 
-    /// Takes note of a meeting that is durable. A peer that is given up is not met.
+    /// Records a durable recognition. A peer that was given up is not recognized.
     pub(in crate::node) fn note(
         &self,
         peer: &ProcessId,
@@ -122,7 +123,7 @@ impl Handshakes {
         let mut since_start = locked(&self.since_start);
         let mut passed = locked(&self.passed);
         for met in [&mut *since_start, &mut passed.peers] {
-            // A peer whose clock was wrong counts from an earlier time on when it is met with the right one.
+            // A peer whose clock was wrong counts from an earlier time once it is recognized with the right one.
             let first = met.entry(peer.clone()).or_insert(since);
             *first = since.min(*first);
         }
@@ -135,18 +136,18 @@ impl Handshakes {
         store.agrees_with(peer)
     }
 
-    /// The store of a peer, as it is durably known.
+    /// The durable record of a peer's store.
     pub(in crate::node) fn known(&self, peer: &ProcessId) -> Option<Identity> {
         locked(&self.known).get(peer).copied()
     }
 
-    /// Whether the store of a peer is given up here, and none has taken its place.
+    /// Whether the store of a peer was given up on this node and not replaced.
     pub(in crate::node) fn has_given_up(&self, peer: &ProcessId) -> bool {
         self.known(peer).is_some_and(|known| known.is_given_up())
     }
 
-    /// Compares what a peer knows of this store with its starts. What is no peer says nothing of it. Says whether this has
-    /// shown that the journal ends in a gap.
+    /// Compares a peer's record of this store with the starts of the store. Records of other processes are ignored. Returns
+    /// whether the journal was found to end in a gap.
     pub(in crate::node) async fn known_as(
         &self,
         peer: &ProcessId,
@@ -165,8 +166,8 @@ impl Handshakes {
             .await
     }
 
-    /// Takes note of what a refused meeting with a peer shows of this store: perhaps that it has lost turns. Says whether this
-    /// has shown that the journal ends in a gap.
+    /// Handles what a refused handshake shows about this store, for example that it has lost turns. Returns whether the journal
+    /// was found to end in a gap.
     pub(in crate::node) async fn refused(
         &self,
         peer: &ProcessId,
@@ -183,7 +184,8 @@ impl Handshakes {
         }
     }
 
-    // Where the store turns out to be an older copy, only the peers that were met in this run have moved its clock.
+    // Executes a comparison with the store. If the store turns out to be an older copy, only the peers recognized in this run
+    // count.
     async fn compare(
         &self,
         store: &Arc<Store>,
@@ -214,13 +216,13 @@ impl Handshakes {
         }
     }
 
-    // The newest gap, and from which instant on this store answers behind it: when the clock is past the peers', and past what
-    // the original may have answered for alone.
+    // The newest gap, and the instant from which this store answers after it: its clock is then past those of the peers, and
+    // past the instants for which the original may have answered alone.
     fn caught_up(&self) -> Option<(Lsn, Hlc)> {
         let passed = locked(&self.passed);
         let since = passed.since(self.enough, &self.peers)?;
         let ahead_us = match self.enough {
-            // Nobody else has answered for the original.
+            // Without peers, no other process has answered for the original.
             0 => 0,
             _ => self.ahead_max_us.saturating_mul(ANSWERED_AHEAD_MAX),
         };
@@ -232,19 +234,19 @@ impl Handshakes {
         caught_up.map_or(Ok(()), |(gap, since)| store.catches_up(gap, since))
     }
 
-    /// Whether there are no strangers.
+    /// Whether all peers are recognized.
     pub(super) fn is_acquainted(&self) -> bool {
         self.is_acquainted.load(Ordering::Acquire)
     }
 
-    /// Whether every other process was met in this run. So the clock of this one is past all that they know of its earlier
-    /// stores and copies.
+    /// Whether every other process was recognized in this run. The clock of this process is then past everything that they know
+    /// of its earlier stores and copies.
     pub(in crate::node) fn has_met_everyone(&self) -> bool {
         locked(&self.since_start).len() == self.others
     }
 
-    /// The peers that may have seen names and stamps that this process would give once more. It has begun anew, or its store is
-    /// an older copy, and it has not met them since. A meeting moves its clocks past those of the peer.
+    /// The peers that may have seen ids and stamps that this process would repeat: it has a new store or an older copy, and has
+    /// not recognized them since. A recognition moves its clocks past those of the peer.
     pub(in crate::node) fn strangers(&self) -> Vec<ProcessId> {
         if self.is_acquainted() {
             return Vec::new();
@@ -257,9 +259,9 @@ impl Handshakes {
         strangers.cloned().collect()
     }
 
-    /// The peers that the store had not met by an instant, unless it had met so many that no others can have known another
-    /// store of this process as the right one; and those that have given it up, since when only they know. Behind a gap it
-    /// answers only where it had met so many since.
+    /// The peers that may know better than this store at an instant: those that have given it up, or else those it had not
+    /// recognized by then, unless it had recognized so many that no others can have known a different store of this process.
+    /// After a gap this journal answers only from the instant at which it had recognized that many.
     pub(in crate::node) fn undecided(
         &self,
         store: &Store,

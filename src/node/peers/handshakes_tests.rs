@@ -1,4 +1,4 @@
-//! Whom the store of a node counts as met, and from when on it answers.
+//! Which peers count as recognized, and from which instant a store answers.
 
 use std::path::Path;
 
@@ -57,8 +57,8 @@ fn met(position: u64, at: u64, peer: &ProcessId) -> Turn {
     }
 }
 
-// Without this a store in the place of a lost one, which met its peers while its clock was behind, answers for instants
-// for which the lost one has answered, once the clock is right.
+// Without this, a store that replaced a lost one, and recognized its peers while its clock was behind, answers for instants for
+// which the lost one has answered, once its clock is right.
 #[test]
 fn a_peer_whose_clock_was_ahead_is_met_from_its_time_on() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -95,7 +95,7 @@ fn a_peer_whose_clock_was_ahead_is_met_from_its_time_on() {
     }
 }
 
-// Without this one configured peer that never comes would make a whole audit of every balance, for ever.
+// Without this, one configured peer that never starts would turn every query of a balance into a full audit.
 #[test]
 fn with_most_of_the_cluster_met_a_journal_decides_alone() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -136,8 +136,8 @@ fn with_most_of_the_cluster_met_a_journal_decides_alone() {
     assert_eq!(started.strangers(), std::slice::from_ref(&n3));
 }
 
-// Without this a key that is written on an older copy would lose against those that the peers have, once the copy was
-// started again or was found to be one while it ran.
+// Without this, a key written on an older copy would lose against those of its peers, after a restart of the copy or when it
+// was found to be one while running.
 #[tokio::test]
 async fn an_older_copy_has_to_meet_its_peers_again_whenever_that_is_found_out() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -186,7 +186,7 @@ async fn an_older_copy_has_to_meet_its_peers_again_whenever_that_is_found_out() 
     assert!(meetings(&open()).strangers().is_empty());
 }
 
-// The newest turn that it knows of at these instants; 0 where it does not know.
+// The newest known turn at these instants; 0 if unknown.
 fn known(store: &Store, instants: [u64; 3]) -> [u64; 3] {
     instants.map(|at| {
         let known = store.known_at(Hlc::at(at)).expect("it is whole");
@@ -202,15 +202,15 @@ fn meet(store: &Store, meetings: &Handshakes, turn: &Turn) {
     }
 }
 
-// The meetings of n1, as a start finds them in its store.
+// The recognitions of n1, as a start finds them in its store.
 fn recovered(config: &NodeConfig, store: &Arc<Store>) -> Handshakes {
     let recovered = store.recover(&config.me, &config.topology, 4);
     let process = recovered.expect("it is whole").0;
     Handshakes::of(&process, config, store).expect("it is whole")
 }
 
-// Without this an older copy on a machine whose clock is behind would answer for what the original did after it was made,
-// since the original had met the peers.
+// Without this, an older copy on a machine with a slow clock would answer for what the original did after the copy was made,
+// because the original had recognized the peers.
 #[tokio::test]
 async fn behind_a_gap_a_journal_answers_from_its_next_meetings_on() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -252,7 +252,7 @@ async fn behind_a_gap_a_journal_answers_from_its_next_meetings_on() {
     let undecided = first.undecided(&store, Hlc::at(35));
     assert_eq!(undecided.expect("it is whole"), []);
 
-    // That the store is a copy can be found while it runs; then this run's meetings count.
+    // The store may be found to be a copy while it runs; then the recognitions of this run count.
     let lost = Refusal::from(Diverged {
         from: n1.clone(),
         to: n2.clone(),
@@ -275,7 +275,7 @@ async fn behind_a_gap_a_journal_answers_from_its_next_meetings_on() {
     assert_eq!(known(&store, [35, 44, 45]), [0, 0, 5], "it stays so");
 }
 
-// Without this one peer whose clock was wrong by a year would leave a store that was put back without answers for as long.
+// Without this, one peer whose clock was wrong by a year would keep a store that was put back from answering for a year.
 #[test]
 fn behind_a_gap_the_earliest_meetings_count_and_not_the_first() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -308,7 +308,7 @@ fn behind_a_gap_the_earliest_meetings_count_and_not_the_first() {
     assert_eq!(known(&store, [64, 65, 70]), [0, 3, 4], "it stays so");
 }
 
-// Without this the balance of a store that is given up would be called complete by the store itself.
+// Without this, a store that a peer has given up would report its balances as complete.
 #[tokio::test]
 async fn a_store_that_a_peer_has_given_up_does_not_decide_alone() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -334,7 +334,7 @@ async fn a_store_that_a_peer_has_given_up_does_not_decide_alone() {
     assert_eq!(undecided(), [n2]);
 }
 
-// Without this the only process of a cluster would never answer again after its store was put back.
+// Without this, the only process of a cluster would never answer again after its store was put back.
 #[test]
 fn without_peers_a_journal_answers_behind_a_gap_at_once() {
     let dir = tempfile::tempdir().expect("a temporary directory");

@@ -1,8 +1,8 @@
-//! The other processes: connections to them, and which of them are alive.
+//! The other processes: the connections to them, and their liveness.
 //!
-//! Each peer is greeted at a fixed interval, one of another make by the standard health check; a peer that does not answer
-//! is down. A call from a process of another make counts as an answer. Time-outs come from the monotonic clock; the wall
-//! clock only labels when a peer was last heard.
+//! Each peer is greeted at a fixed interval, a foreign one by the standard health check; a peer that does not answer is down. A
+//! call from a foreign process counts as an answer. Time-outs use the monotonic clock; the wall clock only labels when a peer
+//! was last seen.
 //!
 //! Over 500 lines: the watch over one peer and the view of all of them share every state.
 
@@ -40,61 +40,61 @@ use crate::transport::link::Links;
 use crate::transport::wire::{identity_from_wire, stopped_from_wire};
 
 const GREET_EVERY: Duration = Duration::from_millis(250);
-/// How long a peer may take to answer a greeting.
+/// The time limit for the answer to a greeting.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(1);
-/// Greetings in a row without an answer after which a process is down.
+/// The number of consecutive unanswered greetings after which a process is down.
 const MISSED_MAX: u32 = 3;
-/// The same for one that has not answered since this node started: a cluster that is just starting is waited for.
+/// The same for a process that has not answered since this node started, since the whole cluster may be starting.
 const MISSED_AT_FIRST_MAX: u32 = 12;
 const FAREWELL_MAX: Duration = Duration::from_millis(250);
 const CONNECT_MAX: Duration = Duration::from_secs(1);
 const KEEPALIVE: Duration = Duration::from_secs(2);
-/// Room for frames under way on one connection.
+/// The window for frames in flight on one connection, bytes.
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
-/// What is known of another process.
+/// A node's view of another process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerView {
-    /// Which process.
+    /// The process id.
     pub process: ProcessId,
     /// Its gRPC address.
     pub grpc: String,
-    /// Its REST address, once it is known.
+    /// Its REST address, once known.
     pub rest: Option<String>,
-    /// Whether it is alive.
+    /// Its liveness.
     pub state: PeerState,
-    /// Whether its last greetings in a row stayed unanswered. A peer that is not greeted, or not yet, is not silent.
+    /// Whether several greetings in a row were unanswered. A peer that is not greeted, or not yet, is not silent.
     pub is_silent: bool,
-    /// Whether the last greeting stayed unanswered.
+    /// Whether the last greeting was unanswered.
     pub(super) is_unanswered: bool,
-    /// Whether it has said that it stops in order.
+    /// Whether it has announced an orderly stop.
     pub is_leaving: bool,
-    /// When it was last heard, microseconds since the Unix epoch.
+    /// When it was last seen, microseconds since the Unix epoch.
     pub last_seen_us: Option<u64>,
-    /// Its Lamport clock then.
+    /// Its Lamport clock at that time.
     pub clock: Lamport,
-    /// Its run then, and how many revisions had come into its history in that run.
+    /// Its run at that time, and the number of revisions that had entered its history in that run.
     pub revisions: (u64, u64),
-    /// Its run then, and how many words on pins had come to it in that run.
+    /// Its run at that time, and the number of pin updates it had received in that run.
     pub pins: (u64, u64),
-    /// What it said of its clocks; `None` where its program does not.
+    /// Its clocks; `None` if its version does not report them.
     pub(super) clocks: Option<PeerClocks>,
-    /// When its newest turn that did more than pass an instant was, by its clock; 0 where it has not said so.
+    /// The clock of its newest turn that did more than pass an instant; 0 if not reported.
     pub(super) settled: Hlc,
     /// Why a channel with it is stopped, or why it is not accepted.
     pub error: Option<String>,
-    /// The channels of it that it says are stopped, and why.
+    /// Its channels that it reports as stopped, with the reasons.
     stopped: BTreeMap<ChannelId, String>,
-    /// When it last called by itself, where it is of another make.
+    /// The time of its last call, if it is a foreign process.
     called: Option<Instant>,
 }
 
-/// What earlier lives of this node knew of the other processes.
+/// What earlier runs of this node knew of the other processes.
 #[derive(Debug, Default)]
 pub(super) struct Remembered {
-    /// Whom it met.
+    /// The processes that had answered.
     pub(super) met: BTreeSet<ProcessId>,
-    /// When they were alive for certain, microseconds since the Unix epoch.
+    /// When they were last known to be alive, microseconds since the Unix epoch.
     pub(super) seen_us: BTreeMap<ProcessId, u64>,
 }
 
@@ -104,19 +104,19 @@ pub(super) struct Peers {
     cluster: String,
     topology: Topology,
     connections: BTreeMap<ProcessId, Channel>,
-    /// To the processes of another make.
+    /// The connections to foreign processes.
     foreign: BTreeMap<ProcessId, Channel>,
     views: Mutex<BTreeMap<ProcessId, PeerView>>,
     links: Links,
     wall: Arc<Clock>,
-    /// Counts what is to be told to everybody at once.
+    /// The number of changes that all peers must be told of at once.
     told: watch::Sender<u64>,
-    /// Counts what was heard of histories.
+    /// The number of changes of peers' histories that were reported here.
     heard: watch::Sender<u64>,
 }
 
 impl Peers {
-    /// Nobody is contacted yet.
+    /// The peers before any contact.
     pub(super) fn new(
         config: &NodeConfig,
         remembered: Remembered,
@@ -151,7 +151,7 @@ impl Peers {
         })
     }
 
-    /// How the channels of this node are connected.
+    /// The connections of this node's channels.
     pub(super) fn links(&self) -> &Links {
         &self.links
     }
@@ -161,12 +161,12 @@ impl Peers {
         &self.wall
     }
 
-    /// The connection to a process of another make.
+    /// The connection to a foreign process.
     pub(super) fn foreign(&self, process: &ProcessId) -> Option<Channel> {
         self.foreign.get(process).cloned()
     }
 
-    /// Takes note of a call of a process of another make.
+    /// Records a call of a foreign process.
     pub(super) fn called(&self, process: &ProcessId, clock: Lamport) {
         if self.foreign.contains_key(process) {
             let now_us = self.wall.wall_us();
@@ -178,13 +178,13 @@ impl Peers {
         }
     }
 
-    /// All other processes, and the channels that are stopped: as is seen here, or as one of their ends says that is up.
+    /// The other processes and the stopped channels: those stopped here, and those reported by an end that is up.
     pub(super) fn cluster_view(&self) -> ClusterView {
         let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         let mut stopped = BTreeMap::new();
         for view in views.values().filter(|view| view.state == PeerState::Up) {
             for (channel, why) in &view.stopped {
-                // Of the two ends the sending one is believed.
+                // If both ends report a channel, the reason of the sending end is used.
                 if channel.from == view.process || !stopped.contains_key(channel) {
                     stopped.insert(channel.clone(), why.clone());
                 }
@@ -205,41 +205,41 @@ impl Peers {
         }
     }
 
-    // Whether it has called by itself within so many greetings.
+    // Whether it has called within this number of greeting intervals.
     fn calls(&self, process: &ProcessId, greetings: u32) -> bool {
         let called = self.view(process).and_then(|view| view.called);
         called.is_some_and(|called| called.elapsed() < GREET_EVERY * greetings)
     }
 
-    /// The connection to a process of this program; it is made when it is first used.
+    /// The connection to a process of this program, established on first use.
     pub(super) fn connection(&self, process: &ProcessId) -> Option<Channel> {
         self.connections.get(process).cloned()
     }
 
-    /// What is known of all of them.
+    /// The views of all other processes.
     pub(super) fn views(&self) -> Vec<PeerView> {
         let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         views.values().map(|view| self.with_links(view)).collect()
     }
 
-    /// What is known of one of them.
+    /// The view of one process.
     pub(super) fn view(&self, process: &ProcessId) -> Option<PeerView> {
         let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         views.get(process).map(|view| self.with_links(view))
     }
 
-    /// Whether waiting for this process is of no use now: a number of greetings in a row stayed unanswered.
+    /// Whether waiting for this process is useless at present: several greetings in a row were unanswered.
     pub(super) fn is_gone(&self, process: &ProcessId) -> bool {
         self.view(process).is_some_and(|view| view.is_silent)
     }
 
-    /// Whether a process was ever seen, by this life of the node or one before.
+    /// Whether a process was ever seen, in this run of the node or an earlier one.
     pub(super) fn was_seen(&self, process: &ProcessId) -> bool {
         let view = self.view(process);
         view.is_some_and(|view| view.state != PeerState::NeverSeen)
     }
 
-    /// Whether a process answers.
+    /// Whether a process is up.
     pub(super) fn is_up(&self, process: &ProcessId) -> bool {
         let view = self.view(process);
         view.is_some_and(|view| view.state == PeerState::Up)
@@ -258,12 +258,12 @@ impl Peers {
         }
     }
 
-    /// Greets everybody now: something has come into the history here that they take over.
+    /// Greets all peers at once, because something has entered this history that they replicate.
     pub(super) fn tell(&self) {
         self.told.send_modify(|count| *count += 1);
     }
 
-    /// Says farewell to each peer that answers; for a moment, since one that hangs is not waited for.
+    /// Announces the stop of this node to each peer that is up. Peers that hang are not waited for longer than `FAREWELL_MAX`.
     pub(super) async fn take_leave(&self, greeting: Greeting) {
         let mut told = JoinSet::new();
         for view in self.views() {
@@ -273,7 +273,7 @@ impl Peers {
             if view.state == PeerState::Up {
                 let mut client = PeerServiceClient::new(connection);
                 let greeting = greeting.clone();
-                // One that is gone as well needs no farewell.
+                // A failed announcement is ignored.
                 told.spawn(
                     async move { drop(timeout(FAREWELL_MAX, client.greet(greeting)).await) },
                 );
@@ -282,13 +282,13 @@ impl Peers {
         while told.join_next().await.is_some() {}
     }
 
-    /// Changes whenever something was heard of the history of a peer.
+    /// Changes whenever a peer has reported a change of its history.
     pub(super) fn news(&self) -> watch::Receiver<u64> {
         self.heard.subscribe()
     }
 
-    /// Takes note of what a peer says of its history when it greets. Who it is, and in which run, it has said itself where
-    /// it is: nobody else speaks for it.
+    /// Records a peer's report on its history from its greeting. Only the run is accepted that the peer has reported itself at
+    /// its own address: no other process can speak for it.
     pub(super) fn greeted(&self, greeting: Greeting) {
         let run = greeting.identity.as_ref().map(|identity| identity.run);
         let Ok((process, _)) = identity_from_wire(&self.cluster, greeting.identity) else {
@@ -303,7 +303,7 @@ impl Peers {
         });
     }
 
-    /// Greets one process for ever.
+    /// Greets one process periodically until the task is dropped.
     pub(super) async fn watch(
         self: Arc<Self>,
         process: ProcessId,
@@ -338,7 +338,7 @@ impl Peers {
                         }
                     }
                 }
-                // Silence is measured in greetings that are apart, and what is told may come many times at once.
+                // A failed extra greeting does not count as silence, because extra greetings may come in quick succession.
                 Ok(Err(_)) if is_told => {}
                 Ok(Err(_)) | Err(_) => {
                     missed += 1;
@@ -352,7 +352,7 @@ impl Peers {
     }
 
     fn heard(&self, process: &ProcessId, answer: Greeting, asked: ClockReading) {
-        // One that still learns who its peers are has not opened its store.
+        // A peer that is still discovering its own peers has not opened its store.
         let identity = answer.identity.as_ref();
         if identity.is_some_and(|identity| identity.store_uuid.is_empty()) {
             return;
@@ -381,7 +381,7 @@ impl Peers {
                 view.clocks = clocks;
                 view.settled = Hlc(answer.settled);
                 view.clock = Lamport(answer.logical_clock);
-                // What it told in between is newer than an answer that was on its way.
+                // A report received in between is newer than an answer that was in flight.
                 let told = view.revisions.1 * u64::from(view.revisions.0 == run);
                 view.revisions = (run, answer.revisions.max(told));
                 view.pins = (run, answer.pins);
@@ -437,14 +437,14 @@ impl PeerView {
     }
 }
 
-/// By what it is seen whether a process is alive.
+/// How the liveness of a process is checked.
 enum Pulse {
     Greeting(PeerServiceClient<Channel>),
     Health(HealthClient<Channel>),
 }
 
 impl Pulse {
-    // Of another make any answer of the process is one, also a refusal: it need not have a health service.
+    // Any answer of a foreign process counts, even a refusal: it need not have a health service.
     async fn ask(&mut self, greeting: &impl Fn() -> Greeting) -> Result<Option<Greeting>, Status> {
         let checked = match self {
             Self::Greeting(client) => {
@@ -469,7 +469,7 @@ fn view(member: &Member, remembered: &Remembered) -> PeerView {
         process: member.id.clone(),
         grpc: member.grpc.clone(),
         rest: member.rest.clone(),
-        // Whom an earlier life of this node met was seen, though it has still to be found silent.
+        // A process that an earlier run of this node had seen starts as down, but not as silent.
         state: match remembered.met.contains(&member.id) {
             true => PeerState::Down,
             false => PeerState::NeverSeen,

@@ -1,4 +1,4 @@
-//! What one outgoing channel may send: the window of the channel behind a lock, and the thread that reads the journal for it.
+//! The outbox of a channel: its window behind a lock, and the thread that reads the journal for it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -19,15 +19,15 @@ pub(in crate::node) struct Outbox {
     failures: Failures,
     newest: watch::Sender<Seq>,
     window: Mutex<Window>,
-    /// One at a time reads the journal: a channel that is tried again and again must not use up the threads.
+    /// Only one reading of the journal runs at a time: a channel that reconnects repeatedly must not use up the threads.
     reading: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// Dropped with the task that waits for what is read.
+/// Expires with the task that waits for the reading.
 type Asker = Weak<()>;
 
 impl Outbox {
-    /// The outbox of a channel as the process knows it after a restart.
+    /// The outbox of a channel in its state after a restart.
     pub(in crate::node) fn new(
         to: ProcessId,
         store: Arc<Store>,
@@ -46,14 +46,14 @@ impl Outbox {
         }
     }
 
-    /// Lets a message out that is durable in the turn at `position`.
+    /// Releases a message that is durable in the turn at `position`.
     pub(in crate::node) fn push(&self, envelope: Envelope, position: Lsn) {
         let seq = envelope.seq;
         self.window().push(envelope, position);
         self.newest.send_replace(seq);
     }
 
-    /// Forgets what is durable at the receiver.
+    /// Drops the messages that the receiver has made durable.
     pub(in crate::node) fn acknowledge(&self, seq: Seq) {
         self.window().acknowledge(seq);
     }
@@ -80,7 +80,7 @@ impl Outbox {
         })
     }
 
-    // A store that has failed ends the node. What is damaged stops this channel, which says so, and the rest goes on.
+    // Maps an error of the store. A fatal one stops the node; damage stops this channel, and the node continues.
     fn closed(&self, error: StoreError) -> Closed {
         let sentence = format!("what goes to {} cannot be read: {error}", self.to);
         if error.is_fatal() {
@@ -91,7 +91,7 @@ impl Outbox {
     }
 }
 
-// Reads the journal, one at a time, also where the result of the reading before is no longer awaited: that one ends soon.
+// Reads the journal, one reading at a time. The wait for an abandoned reading is short, because it ends at its next place.
 async fn from_journal<T: Send + 'static>(
     outbox: &Arc<Outbox>,
     read: impl FnOnce(&Outbox, &Asker) -> Result<T, StoreError> + Send + 'static,

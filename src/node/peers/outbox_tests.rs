@@ -1,5 +1,5 @@
-//! How the journal is read for a channel. Without these a channel with few messages in a long journal could begin to read
-//! it anew for ever, and what cannot be read would be tried for ever without a word.
+//! Reading the journal for a channel. Without these tests a channel with few messages in a long journal could repeat its
+//! reading from the beginning, and an unreadable message could be retried for ever without a report.
 
 use std::fs::File;
 use std::path::Path;
@@ -17,11 +17,11 @@ use crate::process::record::Turn;
 use crate::store::Medium;
 
 const KEEP_EVERY: u64 = 1024;
-/// Three messages, far apart.
+/// The turns of three messages, far apart.
 const SENT_IN: [u64; 3] = [1, 3 * KEEP_EVERY, 5 * KEEP_EVERY];
 const TURNS: u64 = 5 * KEEP_EVERY + 10;
 
-/// Nobody cuts the power here.
+/// A medium without syncs; the tests need no durability.
 struct Unsynced;
 
 impl Medium for Unsynced {
@@ -48,7 +48,7 @@ fn open(dir: &Path) -> Store {
     Store::open_on(dir, "c", &process("p"), Box::new(Unsynced)).expect("it opens")
 }
 
-/// The channel from p to q in a journal that is about others.
+/// A journal with mostly other messages, and the channel from p to q in it.
 fn journal(store: &Store, turns: u64) -> Outgoing {
     let mut channel = Outgoing::default();
     let (mut seq, mut other) = (Seq(0), Seq(0));
@@ -85,7 +85,7 @@ fn outbox(store: Store, channel: Outgoing) -> (Arc<Outbox>, UnboundedReceiver<No
     (Arc::new(outbox), failed)
 }
 
-/// Where the next count of what was sent by message 2 starts, and the next reading of the messages behind a number.
+/// The start of the next digest reading up to message 2.
 fn counted(outbox: &Outbox) -> u64 {
     let reading = outbox.window().digest(Seq(2)).err();
     reading.map_or(0, |reading| reading.start().0)
@@ -139,7 +139,7 @@ fn one_reads_the_journal_at_a_time() {
     let store = open(dir.path());
     let channel = journal(&store, 5);
     let (outbox, _failed) = outbox(store, channel);
-    // With one thread for all that blocks, whatever was begun before is over when something begun later is.
+    // With a single blocking thread, earlier work has ended when later work ends.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(1)
         .build();

@@ -1,4 +1,4 @@
-//! What peers tell of themselves, and in which order. Without these a greeting that comes late would take back what is known.
+//! What peers report of themselves, and in which order. Without these tests a late greeting could revert newer knowledge.
 
 use super::*;
 use crate::config::ClockSettings;
@@ -46,8 +46,7 @@ fn id(text: &str) -> ProcessId {
     ProcessId::parse(text).expect("a valid id")
 }
 
-// Without this a snapshot that a peer has told of waits for the next greeting, or is forgotten by an answer that was on
-// its way when the peer told.
+// Without this, a snapshot reported by a peer waits for the next greeting, or is reverted by an answer that was in flight.
 #[test]
 fn what_a_peer_tells_is_news_at_once_and_no_older_answer_takes_it_back() {
     let (peers, peer) = (met(), id("q"));
@@ -68,7 +67,7 @@ fn what_a_peer_tells_is_news_at_once_and_no_older_answer_takes_it_back() {
     assert_eq!(known(), (4, 0), "a new run counts anew");
 }
 
-// Without this every stop in order is a warning at each of the others, and a failure after the next start is none.
+// Without this, every orderly stop is a warning at each other node, and a failure after the next start is not.
 #[test]
 fn a_peer_that_takes_its_leave_is_leaving_until_it_is_back() {
     let (peers, peer) = (met(), id("q"));
@@ -82,7 +81,7 @@ fn a_peer_that_takes_its_leave_is_leaving_until_it_is_back() {
     peers.greeted(leaving(2));
     assert!(!is_leaving(), "a life before it does not speak for it");
     peers.greeted(leaving(3));
-    // An answer that was on its way.
+    // An answer that was in flight.
     peers.heard(&peer, leaving(3), asked);
     assert!(is_leaving());
     peers.lost(&peer);

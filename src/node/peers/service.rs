@@ -1,4 +1,4 @@
-//! What this node does for its peers.
+//! The service of this node for its peers.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -31,15 +31,15 @@ use crate::transport::wire::{
     before_horizon, identity_to_wire, part_to_wire, share_to_wire, state_from_wire, stopped_to_wire,
 };
 
-/// Acknowledgements that wait for the connection.
+/// The maximum number of acknowledgements queued for the connection.
 const ACKS_WAITING: usize = 64;
-/// Chunks that wait for the connection.
+/// The maximum number of chunks queued for the connection.
 const CHUNKS_WAITING: usize = 8;
-/// Revisions that are listed together.
+/// The number of revisions listed together.
 const LISTED_TOGETHER: usize = 1024;
-/// A part that is not finished after this is shown as it is.
+/// The time after which an unfinished part is sent as it is.
 const EARLY_AFTER: Duration = Duration::from_millis(500);
-/// A frame of 512 puts of full length would be larger; senders keep under it.
+/// The maximum size of a frame, bytes. A frame of 512 puts of full length would be larger; senders keep below it.
 const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// The service of one node for its peers.
@@ -49,7 +49,7 @@ pub struct Peering {
 }
 
 impl Peering {
-    /// As a tonic service.
+    /// The tonic service.
     #[must_use]
     pub fn service(handle: Handle) -> PeerServiceServer<Self> {
         let comparisons = Comparisons::new(handle.clone());
@@ -69,7 +69,7 @@ impl Peering {
         Err(Status::failed_precondition(sentence))
     }
 
-    // A lease of a snapshot whose chunks are about to be read.
+    // A lease on a snapshot whose chunks are about to be read.
     fn leased(&self, snapshot: &SnapshotId) -> Result<ReadLease, Status> {
         let reading = self.handle.store().reading(snapshot);
         match self.handle.store().is_deleted(snapshot) {
@@ -128,8 +128,8 @@ impl PeerService for Peering {
             let answer = part.map(|part| Ok(part_to_wire(&part)));
             return Ok(Response::new(Box::pin(tokio_stream::iter(answer))));
         }
-        // The answer begins at once and the part follows when it is finished, so that the caller sees a dead
-        // connection while it waits.
+        // The answer begins at once and the part follows when it is finished, so that the caller detects a broken connection
+        // while it waits.
         let (answer, stream) = mpsc::channel(1);
         let handle = self.handle.clone();
         tokio::spawn(async move {
@@ -156,7 +156,7 @@ impl PeerService for Peering {
             .map(|hash| hash.map(Hash))
             .collect::<Result<_, _>>()
             .map_err(|_| Status::invalid_argument("a hash has 32 bytes"))?;
-        // Peers of before this field do not name the snapshot, and ask again where chunks have gone meanwhile.
+        // Older versions do not name the snapshot, and ask again if chunks have been deleted meanwhile.
         let snapshot = SnapshotId::parse(&request.snapshot_id).ok();
         let reading = snapshot
             .map(|snapshot| self.leased(&snapshot))
@@ -213,7 +213,7 @@ impl PeerService for Peering {
     ) -> Result<Response<Self::ListRevisionsStream>, Status> {
         let request = request.into_inner();
         self.check_cluster(&request.cluster)?;
-        // However many there are, few are in memory at once.
+        // The pages are read one by one, so memory is bounded whatever the number of revisions.
         let (store, mut after) = (self.handle.store().clone(), request.after);
         let pages = std::iter::from_fn(move || {
             let page = store.revisions_after(after, LISTED_TOGETHER);
@@ -328,7 +328,7 @@ impl PeerService for Peering {
     }
 }
 
-// By the code whoever asked knows whether asking again, or anybody else, is of use.
+// The status code tells the caller whether a retry, or a query to another node, can help.
 fn unanswered(error: Unanswered) -> Status {
     let sentence = error.to_string();
     match error {
@@ -344,7 +344,7 @@ fn unanswered(error: Unanswered) -> Status {
     }
 }
 
-// To ask again helps where the node is stopping, and does not where its store is damaged.
+// A retry helps if the node is stopping, but not if its store is damaged.
 fn unavailable(error: Unavailable) -> Status {
     match error {
         Unavailable::Damaged(why) => Status::data_loss(why),
@@ -352,7 +352,7 @@ fn unavailable(error: Unavailable) -> Status {
     }
 }
 
-// A chunk that is not here is no failure of the store.
+// A missing chunk is not a failure of the store.
 fn unread(handle: &Handle, error: StoreError) -> Status {
     match error {
         StoreError::Damaged { .. } => Status::not_found(error.to_string()),
@@ -360,8 +360,8 @@ fn unread(handle: &Handle, error: StoreError) -> Status {
     }
 }
 
-// The finished part; and before it, where it takes long, the part as it is, so that a large state is on the other side
-// before the deadline.
+// Sends the finished part. If that takes long, sends the unfinished part first, so that a large state is transferred before the
+// deadline.
 async fn answer_finished(
     parts: &Parts,
     snapshot: &SnapshotId,
@@ -390,7 +390,7 @@ async fn answer_finished(
 }
 
 impl Handle {
-    /// Who this node is.
+    /// The greeting of this node.
     pub(in crate::node) fn greeting(&self) -> Greeting {
         let config = self.config();
         let me = config.myself();
@@ -414,7 +414,7 @@ impl Handle {
         }
     }
 
-    /// Ends the streams of peers, and tells each that this node stops in order.
+    /// Ends the streams of peers, and announces to each peer that this node stops in order.
     pub async fn take_leave(&self) {
         self.close_channels();
         self.shared.peers.take_leave(self.greeting()).await;
@@ -428,7 +428,7 @@ mod tests {
     use super::*;
     use crate::node::Node;
 
-    // Without this a disk that fails while a peer reads would look like a chunk that is not here, and the node go on.
+    // Without this, a disk that fails while a peer reads would be reported as a missing chunk, and the node would continue.
     #[tokio::test]
     async fn a_store_that_fails_while_a_peer_reads_ends_the_node() {
         let dir = tempfile::tempdir().expect("a temporary directory");

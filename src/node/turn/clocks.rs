@@ -6,7 +6,7 @@ use crate::process::Process;
 use crate::process::clock::{Clocks, Hlc, Lamport};
 use crate::process::record::{Record, Turn};
 
-/// Noted by the committer after each commit, before anything of the turn is released.
+/// The clocks, updated by the committer after each commit, before anything of the turn is released.
 #[derive(Debug, Default)]
 pub(in crate::node) struct DurableClocks {
     logical: AtomicU64,
@@ -15,10 +15,10 @@ pub(in crate::node) struct DurableClocks {
 }
 
 impl DurableClocks {
-    /// Those of a process that was recovered.
+    /// The clocks of a recovered process.
     pub(in crate::node) fn of(process: &Process) -> Self {
         let registers = process.registers();
-        // Of what followed the newest turn of an older copy nothing is known.
+        // An older copy does not know what followed its newest turn.
         let settled = match process.is_put_back() {
             true => Hlc::default(),
             false => registers.time,
@@ -30,7 +30,7 @@ impl DurableClocks {
         }
     }
 
-    /// Takes note of a turn that is durable.
+    /// Records a durable turn.
     pub(in crate::node) fn note(&self, turn: &Turn) {
         self.logical.store(turn.clock.0, Ordering::Release);
         self.time.store(turn.time.0, Ordering::Release);
@@ -42,11 +42,11 @@ impl DurableClocks {
         }
     }
 
-    /// Says that the journal ends in a gap, unless something has happened since this instant: the next turn is the first
+    /// Marks that the journal ends in a gap, unless a turn has been recorded since `settled`. The next turn is then the first
     /// instant with an answer.
     pub(in crate::node) fn begin_anew(&self, settled: Hlc) {
         let (before, none) = (settled.0, Hlc::default().0);
-        // Where it fails the gap has ended.
+        // A failed exchange means that the gap has ended.
         let _ended =
             self.settled
                 .compare_exchange(before, none, Ordering::AcqRel, Ordering::Acquire);
@@ -60,8 +60,7 @@ impl DurableClocks {
         }
     }
 
-    /// The clock of the newest turn that did more than pass an instant. Everything that was acknowledged has happened
-    /// by then.
+    /// The clock of the newest turn that did more than pass an instant. Everything acknowledged has happened by then.
     pub(in crate::node) fn settled(&self) -> Hlc {
         Hlc(self.settled.load(Ordering::Acquire))
     }
@@ -71,7 +70,7 @@ impl DurableClocks {
 mod tests {
     use super::*;
 
-    // Without this an audit without an instant would ask about one in the gap for as long as nothing else happens.
+    // Without this, an audit without an instant would ask about one in the gap until the next operation.
     #[test]
     fn the_turn_that_ends_a_gap_is_the_newest_instant_with_an_answer() {
         let clocks = DurableClocks::default();

@@ -1,4 +1,4 @@
-//! Commit, then release: nothing of a turn leaves this node before the turn is durable.
+//! Commit and release: nothing of a turn leaves this node before the turn is durable.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,25 +21,25 @@ use crate::process::record::Record;
 use crate::store::{Committed, Store, StoreError};
 use crate::transport::Envelope;
 
-/// Makes turns durable and lets out what waited for them.
+/// Makes turns durable and releases what depends on them.
 pub(in crate::node) struct Committer {
     pub(in crate::node) store: Arc<Store>,
     pub(in crate::node) outboxes: BTreeMap<ProcessId, Arc<Outbox>>,
     pub(in crate::node) recorder: RecorderQueue,
     pub(in crate::node) metrics: Arc<Metrics>,
-    /// This process, and the collector, which is told what snapshots others started and leave to it.
+    /// The own process, and the queue to the collector for snapshots that other processes started and this node assembles.
     pub(in crate::node) named: (ProcessId, UnboundedSender<SnapshotId>),
-    /// The initiators whose snapshots this node assembles: this process, and those of another make that leave it to it.
+    /// The initiators whose snapshots this node assembles: the own process, and the foreign ones assigned to it.
     pub(in crate::node) assembled: BTreeSet<ProcessId>,
-    /// Of the newest durable turn, for peers and questions about the present.
+    /// The clocks of the newest durable turn, for peers and for queries about the present.
     pub(in crate::node) clocks: Arc<DurableClocks>,
     pub(in crate::node) meetings: Arc<Handshakes>,
-    /// For whoever watches a snapshot that this node assembles.
+    /// The events of snapshots assembled by this node.
     pub(in crate::node) events: Arc<Events>,
 }
 
 impl Committer {
-    /// Runs until the turn loop has ended. A failure is final: whatever waits is dropped unanswered.
+    /// Runs until the turn loop has ended. A failure is final: everything that waits is dropped without a reply.
     pub(in crate::node) fn run(
         self,
         steps: &Receiver<Step>,
@@ -62,7 +62,7 @@ impl Committer {
         Ok(())
     }
 
-    // `committed` is the proof; without one there is no way to call this.
+    // Releases a turn. `committed` proves that it is durable; only a commit creates one.
     fn release(&self, step: Step, committed: &Committed, answers: &mut Answers) {
         let position = step.turn.position;
         assert!(
@@ -70,7 +70,7 @@ impl Committer {
             "a turn is released by its own commit"
         );
         if let Some(snapshot) = self.started_by_marker(&step.turn.records) {
-            // The node is going down if nobody listens; the next start finds the snapshot again.
+            // Without a receiver the node is stopping; the next start finds the snapshot again.
             let _gone = self.named.1.send(snapshot.clone());
         }
         let time = step.turn.time;
@@ -118,8 +118,8 @@ impl Committer {
         }
     }
 
-    // A process of another make may send the first marker of a snapshot that names this process as its initiator, or of one
-    // that it started itself, and that this node assembles.
+    // The snapshot that a foreign process started with a marker and that this node assembles. Its initiator is this process or
+    // a foreign one.
     fn started_by_marker<'a>(&self, records: &'a [Record]) -> Option<&'a SnapshotId> {
         let Some(Record::StateRecorded {
             snapshot,
@@ -141,7 +141,7 @@ impl Committer {
         (self.assembled.contains(initiator) && has_marker).then_some(snapshot)
     }
 
-    // Every marker closes the channel that it came on.
+    // Reports each marker as the closing of its channel.
     fn watched(&self, from: ProcessId, body: &Body) {
         if let Body::Marker(marker) = body {
             let to = self.named.0.clone();

@@ -1,7 +1,7 @@
-//! The turn loop: the one thread that owns the process.
+//! The turn loop, the one thread that owns the process.
 //!
-//! Takes what has arrived, decides and applies it, and hands the turn to the committer. While that one is writing,
-//! the next turn is computed already; the batch grows with the load, and one operation alone never waits for others.
+//! It takes the inputs that have arrived, decides and applies them, and passes the turn to the committer. While the committer
+//! writes, the next turn is already computed. The batch grows with the load, and a single operation never waits for others.
 
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -17,17 +17,17 @@ use crate::process::input::Input;
 use crate::process::step::{self, InputQueue};
 use crate::store::StoreError;
 
-/// Inputs of one turn at the most.
+/// The maximum number of inputs per turn.
 const BATCH_MAX: usize = 8192;
-/// The weight of the records in one turn, roughly: it is held several times over while it is written.
+/// The approximate maximum cost of the records in one turn, which is held in memory several times while it is written.
 const TURN_WEIGHT_MAX: usize = 8192;
-/// The weight of records after which the state is sealed even without a snapshot, so that a restart stays short.
+/// The cost of records after which the state is sealed without a snapshot, which bounds the replay at a restart.
 const UNSEALED_WEIGHT_MAX: usize = 1_000_000;
 
 /// A turn that is decided and not yet durable, with everything that waits for it.
 pub(in crate::node) type Step = step::Step<Waiter>;
 
-/// The turn loop, for a thread of its own: it begins when turns may be labelled.
+/// The turn loop, to be run on a thread of its own. It begins once turns may be labelled.
 pub(in crate::node) fn when_settled(
     process: Process,
     queue: mpsc::UnboundedReceiver<Request>,
@@ -43,14 +43,14 @@ pub(in crate::node) fn when_settled(
     }
 }
 
-/// Runs until the queue is stopped or the committer is gone.
+/// Runs until the queue is stopped or the committer has ended.
 fn run(
     mut process: Process,
     mut queue: mpsc::UnboundedReceiver<Request>,
     committer: SyncSender<Step>,
     clock: Arc<Clock>,
 ) {
-    // What a restart found unfinished is recorded before anything new.
+    // The states and recordings that a restart found unfinished come before any turn.
     if committer.send(process.take_found()).is_err() {
         return;
     }
@@ -76,7 +76,8 @@ fn run(
     }
 }
 
-// Waits for something and takes all that is there, up to the bound; says whether to stop then.
+// Waits for a request and takes all that have arrived, up to the limit. Returns whether to stop afterwards; `None` if the queue
+// has ended.
 fn take(
     queue: &mut mpsc::UnboundedReceiver<Request>,
     waiting: &mut InputQueue<Waiter>,

@@ -1,4 +1,4 @@
-//! The turn: the queue into it, the thread that decides, the thread that makes durable and releases, and the replies.
+//! The turn: the queue of inputs, the thread that decides, the thread that makes durable and releases, and the replies.
 
 pub(super) mod clocks;
 pub(super) mod committer;

@@ -1,4 +1,4 @@
-//! The way into the turn: one queue, bounded, for clients and peers alike.
+//! The queue of the turn: bounded, for clients and peers alike.
 
 use std::sync::Arc;
 
@@ -21,38 +21,38 @@ use crate::process::step::InputQueue;
 use crate::store::StoreError;
 use crate::transport::{Closed, Envelope, Inbox, Settling};
 
-/// Inputs that wait for their turn, from everywhere.
+/// The maximum number of waiting inputs.
 const WAITING_MAX: usize = 65_536;
-/// The weight of what clients have waiting: over it they are told to come back, so that peers always get in and
+/// The maximum cost of the waiting inputs of clients. Beyond it clients are refused, so that peers always get a place and
 /// memory stays bounded.
 const CLIENTS_MAX: usize = 32_768;
-/// How much of that those may take who wait for room: the rest is for those who are told to come back.
+/// The part of it available to clients that wait for space; the rest is for clients that are refused instead.
 const WAITERS_MAX: usize = CLIENTS_MAX / 4 * 3;
 
-/// Something for the turn.
+/// A request to the turn.
 pub(in crate::node) enum Request {
-    /// Inputs, in their order.
+    /// Inputs, in order.
     Inputs(Inputs),
-    /// The node stops: nothing after this is looked at.
+    /// The node stops; later requests are ignored.
     Stop,
 }
 
-/// What is asked together: it stands together in the queue, and its replies are said together.
+/// Inputs that are submitted together: they stay together in the queue, and their replies are sent together.
 pub(in crate::node) struct Inputs {
     inputs: Vec<Input>,
     asker: Option<Waiter>,
-    /// Among all that waits for its turn; given back when they are taken out of the queue.
+    /// The permit for places in the queue, returned when the inputs are taken out.
     _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Inputs {
-    /// Puts them to what waits for the process.
+    /// Moves the inputs to the waiting ones of the process.
     pub(in crate::node) fn wait(self, waiting: &mut InputQueue<Waiter>) {
         waiting.push(self.inputs, self.asker);
     }
 }
 
-/// The entrance of the queue.
+/// The sending side of the queue.
 #[derive(Clone)]
 pub(in crate::node) struct Queue {
     requests: mpsc::UnboundedSender<Request>,
@@ -67,7 +67,7 @@ pub(in crate::node) struct Queue {
 }
 
 impl Queue {
-    /// For the process of this name.
+    /// The queue of the process `me`.
     pub(in crate::node) fn new(
         room: watch::Receiver<DiskSpace>,
         clocks: Arc<DurableClocks>,
@@ -75,7 +75,7 @@ impl Queue {
         me: ProcessId,
         meetings: Arc<Handshakes>,
     ) -> (Self, mpsc::UnboundedReceiver<Request>) {
-        // It is bounded by the places.
+        // The permits for places bound it.
         let (requests, queue) = mpsc::unbounded_channel();
         let entrance = Self {
             requests,
@@ -91,12 +91,12 @@ impl Queue {
         (entrance, queue)
     }
 
-    /// Asks for a client; refused at once where too many wait, or the disk is too full for it.
+    /// Submits an input of a client. Refused at once if too many wait or the disk is too full.
     pub(in crate::node) async fn ask(&self, input: Input) -> Result<Settled, Unavailable> {
         self.ask_at_once(vec![input])?.last().await
     }
 
-    /// Asks several things for a client, in order; refused as a whole.
+    /// Submits several inputs of a client, in order. Refused or accepted as a whole.
     pub(in crate::node) async fn ask_all(
         &self,
         inputs: Vec<Input>,
@@ -116,8 +116,8 @@ impl Queue {
         self.put(inputs, place, [Some(clients), None])
     }
 
-    /// Asks several things for a client that waits for room, in order: who calls again when this returns is next.
-    /// Refused as a whole where the disk is too full, or where it is more than ever fits.
+    /// Submits several inputs of a client that waits for space, in order. A call made after this one returns comes after it.
+    /// Refused as a whole if the disk is too full or the inputs exceed the limit.
     pub(in crate::node) async fn ask_in_turn(
         &self,
         inputs: Vec<Input>,
@@ -142,7 +142,7 @@ impl Queue {
         u32::try_from(weight).map_err(|_| Unavailable::Full)
     }
 
-    /// Asks for a peer or for the node itself, waiting for room: clients that flood it keep nobody from a snapshot.
+    /// Submits an input of a peer or of the node itself, waiting for a place: a flood of clients cannot block snapshots.
     pub(in crate::node) async fn ask_from_within(
         &self,
         input: Input,
@@ -151,20 +151,20 @@ impl Queue {
         self.put(vec![input], place, [None, None])?.last().await
     }
 
-    /// Tells the turn something; nobody waits for a reply.
+    /// Submits an input whose reply is dropped.
     pub(in crate::node) async fn tell(&self, input: Input) -> Result<(), Unavailable> {
         let place = acquire(&self.places, 1).await?;
         self.send(vec![input], None, Some(place))
     }
 
-    /// The same from a thread of the node, which does not wait for a place: there are few of those.
+    /// Submits an input whose reply is dropped, from a thread of the node, without a permit: there are few of those.
     pub(in crate::node) fn tell_blocking(&self, input: Input) -> Result<(), Unavailable> {
         self.send(vec![input], None, None)
     }
 
-    /// Ends the turn loop after what is already waiting.
+    /// Ends the turn loop after the inputs that are already waiting.
     pub(in crate::node) fn stop(&self) {
-        // If it has ended already, there is nobody to tell.
+        // The turn loop has ended already.
         let _ended = self.requests.send(Request::Stop);
     }
 
@@ -196,8 +196,8 @@ impl Queue {
 }
 
 impl Queue {
-    // Where the journal ends in a gap that was just found, a turn ends it: it is the first instant with an answer. `settled`
-    // was read before the journal was looked at, so a turn in between is not overlooked.
+    // Ends a newly found gap at the end of the journal with a turn, which is the first instant with an answer. `settled` was
+    // read before the journal was checked, so that a turn made in between is not overlooked.
     async fn learnt(
         &self,
         settled: Hlc,
@@ -288,7 +288,7 @@ impl Inbox for Queue {
     }
 }
 
-/// How many places they take: never more than there are, or they would wait for ever.
+/// The number of places for the inputs, at most the total: a request for more would wait for ever.
 fn places(inputs: &[Input]) -> u32 {
     u32::try_from(inputs.len().min(WAITING_MAX)).unwrap_or(u32::MAX)
 }
@@ -383,7 +383,7 @@ mod tests {
         let (queue, mut requests) = queue(looks);
         let fits = CLIENTS_MAX / put().cost();
         for _ in 0..fits {
-            // Asked once and given up.
+            // Submitted and abandoned.
             let asked = tokio::time::timeout(std::time::Duration::ZERO, queue.ask(put())).await;
             assert!(asked.is_err(), "it waits for a turn that does not come");
         }

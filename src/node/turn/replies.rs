@@ -1,4 +1,4 @@
-//! How replies come back to those who asked.
+//! The return of replies to the submitters of inputs.
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -11,16 +11,16 @@ use crate::process::step::Replies;
 /// A reply, with the durable turn that gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settled {
-    /// What the process says.
+    /// The reply of the process.
     pub reply: Reply,
-    /// The newest turn when it said so; durable.
+    /// The newest turn at the time of the reply; durable.
     pub position: Lsn,
     /// The clock of that turn.
     pub time: Hlc,
 }
 
-/// Who waits for the replies to what it has asked together. The room that the inputs take is given back when this goes,
-/// not when the client does: those who ask, give up and ask again must not let in more than fits.
+/// The address for the replies to inputs submitted together. It holds the permits of the inputs until it is dropped, even if
+/// the client has gone: clients that submit, give up and submit again must not exceed the limits.
 pub(in crate::node) struct Waiter {
     replies: oneshot::Sender<(Vec<Reply>, Turned)>,
     _room: [Option<OwnedSemaphorePermit>; 2],
@@ -30,7 +30,7 @@ pub(in crate::node) struct Waiter {
 pub(in crate::node) type Turned = (Lsn, Hlc);
 
 impl Waiter {
-    /// Who has taken so much room, and what it waits for.
+    /// An address that holds these permits, and the receiver of its replies.
     pub(in crate::node) fn new(room: [Option<OwnedSemaphorePermit>; 2]) -> (Self, PendingReplies) {
         let (replies, settled) = oneshot::channel();
         let waiter = Self {
@@ -41,12 +41,12 @@ impl Waiter {
     }
 }
 
-/// Keeps the replies to what one turn has not done as a whole, until the next ones have.
+/// Collects the replies to inputs that need several turns.
 #[derive(Default)]
 pub(in crate::node) struct Answers(Vec<Reply>);
 
 impl Answers {
-    /// Takes what the next turn has said. Whoever asked may have gone; what was done stays done.
+    /// Takes replies of the next turn. A submitter that has gone is ignored; its operations stay done.
     pub(in crate::node) fn take(&mut self, said: Replies<Waiter>, turned: Turned) {
         let mut replies = std::mem::take(&mut self.0);
         match replies.is_empty() {
@@ -62,27 +62,27 @@ impl Answers {
     }
 }
 
-/// Replies that are still to come, in the order in which it was asked.
+/// Pending replies, in the order of the inputs.
 pub struct PendingReplies(oneshot::Receiver<(Vec<Reply>, Turned)>);
 
 impl PendingReplies {
-    /// To nothing.
+    /// The empty replies to no inputs.
     pub(in crate::node) fn none() -> Self {
         let (replies, none) = oneshot::channel();
         let _held = replies.send(Default::default());
         Self(none)
     }
 
-    /// All of them; each is durable.
+    /// All replies; each is durable.
     ///
     /// # Errors
-    /// [`Unavailable`]: the node goes down, and what was done is not known.
+    /// [`Unavailable`]: the node is stopping, and the outcome is unknown.
     pub async fn all(self) -> Result<Vec<Reply>, Unavailable> {
         let (replies, _) = self.0.await.map_err(|_| stopped())?;
         Ok(replies)
     }
 
-    /// The last of them, and the turn that gave it.
+    /// The last reply, with the turn that gave it.
     pub(in crate::node) async fn last(self) -> Result<Settled, Unavailable> {
         let (mut replies, (position, time)) = self.0.await.map_err(|_| stopped())?;
         let reply = replies.pop().ok_or_else(stopped)?;
