@@ -38,6 +38,7 @@ pub(super) fn brief(view: &SnapshotView) -> wire::Snapshot {
     let totals = state.totals();
     let is_stated = state.unstated().next().is_none();
     let open = state.open_channels().iter();
+    let open: Vec<_> = open.map(|channel| open_ends(state, channel)).collect();
     wire::Snapshot {
         snapshot_id: state.snapshot.to_string(),
         status: status_of(view).to_owned(),
@@ -50,7 +51,8 @@ pub(super) fn brief(view: &SnapshotView) -> wire::Snapshot {
         processes: Vec::new(),
         channels: Vec::new(),
         missing: state.missing().iter().map(missing).collect(),
-        open_channels: open.map(|channel| open_ends(state, channel)).collect(),
+        unfinished_channels: open.clone(),
+        open_channels: open,
         totals: Some(wire::SnapshotTotals {
             balances: Some(wide(totals.balances)),
             in_flight: Some(wide(totals.in_flight)),

@@ -11,6 +11,10 @@ use crate::node::SnapshotView;
 /// write-offs. 3: the journals are asked whether the two belong together. 4: they also report channels that began anew.
 const DIFFERENCE: u32 = 4;
 
+/// The version of the representation of a partial revision, part of its ETag in the same way. A complete revision has its
+/// root alone (the published interface), so its bytes never change. 2: `unfinished_channels`.
+const PARTIAL: &str = "-2";
+
 /// How long an answer about a snapshot is valid, and its ETag.
 pub(super) struct CachePolicy {
     etag: Option<String>,
@@ -21,9 +25,11 @@ impl CachePolicy {
     /// For an answer about one revision in one format.
     pub(super) fn of(view: &SnapshotView, format: Format) -> Self {
         let mark = mark(format);
+        let is_complete = view.state.is_complete();
+        let version = if is_complete { "" } else { PARTIAL };
         Self {
-            etag: view.root.map(|root| format!("\"{root}{mark}\"")),
-            immutable: view.root.is_some() && view.state.is_complete(),
+            etag: view.root.map(|root| format!("\"{root}{version}{mark}\"")),
+            immutable: view.root.is_some() && is_complete,
         }
     }
 

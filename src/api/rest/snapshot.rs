@@ -31,6 +31,9 @@ pub(super) struct Snapshot<'a> {
     channels: Option<Vec<ChannelResponse<'a>>>,
     missing: Vec<MissingResponse<'a>>,
     open_channels: Vec<Ends<'a>>,
+    /// `open_channels` by a better name. Absent from complete revisions, whose documents never change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unfinished_channels: Option<Vec<Ends<'a>>>,
     totals: TotalsResponse<'a>,
     verification: VerificationResponse,
 }
@@ -67,6 +70,7 @@ pub(super) struct Gaps<'a> {
     status: &'static str,
     missing: Vec<MissingResponse<'a>>,
     open_channels: Vec<Ends<'a>>,
+    unfinished_channels: Vec<Ends<'a>>,
 }
 
 #[derive(Serialize)]
@@ -79,7 +83,7 @@ struct MissingResponse<'a> {
     error: Option<&'a str>,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct Ends<'a> {
     from: &'a str,
     to: &'a str,
@@ -183,7 +187,7 @@ impl<'a> Snapshot<'a> {
         let published = view.root.is_some();
         let finished_at = || rfc3339(state.finished_at.wall_us());
         let open = state.open_channels().iter();
-        let open = open.map(|channel| Ends::open(state, channel));
+        let open: Vec<_> = open.map(|channel| Ends::open(state, channel)).collect();
         Self {
             snapshot_id: state.snapshot.as_str(),
             status: status_of(view),
@@ -196,7 +200,8 @@ impl<'a> Snapshot<'a> {
             processes: None,
             channels: None,
             missing: state.missing().iter().map(MissingResponse::from).collect(),
-            open_channels: open.collect(),
+            unfinished_channels: (!state.is_complete()).then(|| open.clone()),
+            open_channels: open,
             totals: TotalsResponse::of_snapshot(state),
             verification: VerificationResponse {
                 // An unpublished state proves nothing yet.
@@ -214,16 +219,20 @@ impl<'a> Gaps<'a> {
         let is_wanted = |process: &ProcessId| wanted.is_none_or(|wanted| wanted == process);
         let missing = view.state.missing().iter();
         let open = view.state.open_channels().iter();
-        (view.status() != SnapshotStatus::Complete).then(|| Self {
-            status: status_of(view),
-            missing: missing
-                .filter(|missing| is_wanted(&missing.process))
-                .map(MissingResponse::from)
-                .collect(),
-            open_channels: open
+        (view.status() != SnapshotStatus::Complete).then(|| {
+            let open: Vec<_> = open
                 .filter(|channel| is_wanted(&channel.to))
                 .map(|channel| Ends::open(&view.state, channel))
-                .collect(),
+                .collect();
+            Self {
+                status: status_of(view),
+                missing: missing
+                    .filter(|missing| is_wanted(&missing.process))
+                    .map(MissingResponse::from)
+                    .collect(),
+                unfinished_channels: open.clone(),
+                open_channels: open,
+            }
         })
     }
 }
