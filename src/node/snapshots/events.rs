@@ -1,9 +1,8 @@
-//! What happens to the snapshots that this node assembles, step by step, for whoever watches one.
+//! The events of the snapshots that this node assembles, for their watchers.
 //!
-//! Each has a log from the moment this node begins, or goes on, to collect it until it collects no more. A log holds
-//! every event once: it is bounded by the processes, the channels and the revisions of its snapshot, like the global
-//! state itself. Numbers are counted within one life of one node, so ids name the life, too; a published revision is
-//! known by its number everywhere and for ever.
+//! Each snapshot has a log while this node assembles it. A log has every event once; its size is bounded by the processes,
+//! channels and revisions of the snapshot, like the global state itself. Events are numbered within one run of one node, so
+//! their ids include the run. The event of a published revision has the same id, its revision number, at every node.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,45 +15,45 @@ use crate::node::health::wall::Clock;
 use crate::process::clock::Hlc;
 use crate::process::ids::{ChannelId, ProcessId, SnapshotId};
 
-/// Something that happened to a snapshot.
+/// An event of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// What a watcher hands back to go on behind it.
+    /// The id from which a watcher can resume.
     pub id: String,
-    /// When this node learnt of it, or published it; microseconds since the Unix epoch.
+    /// When this node learned of the event, or published the revision; microseconds since the Unix epoch.
     pub noted_us: u64,
-    /// What happened.
+    /// The kind of event.
     pub what: Happening,
 }
 
-/// What happened.
+/// What happened to a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Happening {
-    /// This node began to collect it, or goes on after a restart or in the place of its initiator.
+    /// This node began to assemble it, or resumed after a restart or in place of its initiator.
     Begun {
-        /// Who started the snapshot.
+        /// The process that started the snapshot.
         initiator: ProcessId,
         /// The clock of the turn that started it.
         initiated_at: Hlc,
     },
     /// A process has recorded its state.
     Recorded {
-        /// Which process.
+        /// The process.
         process: ProcessId,
         /// The clock of the turn that recorded it.
         recorded_at: Hlc,
     },
-    /// The marker of a channel came: what was in the channel is known.
+    /// The marker of a channel has arrived, so the channel state is known.
     Closed {
-        /// Which channel.
+        /// The channel.
         channel: ChannelId,
     },
-    /// The part of a process is here, finished, with all its contents.
+    /// The finished part of a process has arrived with all its contents.
     Collected {
-        /// Which process.
+        /// The process.
         process: ProcessId,
     },
-    /// A revision went into the history.
+    /// A revision entered the history.
     Published {
         /// Its number.
         revision: u32,
@@ -62,22 +61,22 @@ pub enum Happening {
 }
 
 impl Happening {
-    /// The id of an event that is the same at every node.
+    /// The id of a publication event, which is the same at every node.
     pub(super) fn lasting_id(revision: u32) -> String {
         format!("revision-{revision}")
     }
 }
 
-/// The logs of all snapshots that are collected here.
+/// The logs of the snapshots that this node assembles.
 pub(in crate::node) struct Events {
-    /// Tells the lives of nodes apart.
+    /// Distinguishes the runs of nodes.
     life: u64,
     wall: Arc<Clock>,
     logs: Mutex<BTreeMap<SnapshotId, Arc<Log>>>,
 }
 
 impl Events {
-    /// Of a node that was just started; no two lives have the same number.
+    /// The logs of a node that has just started; `life` is unique per run.
     pub(in crate::node) fn new(life: u64, wall: Arc<Clock>) -> Self {
         Self {
             life,
@@ -86,7 +85,7 @@ impl Events {
         }
     }
 
-    /// A snapshot is collected from now on.
+    /// Starts the log of a snapshot.
     pub(in crate::node) fn begin(&self, state: &GlobalState) {
         let (log, now_us) = (Log::new(self.life), self.wall.wall_us());
         let begun = Happening::Begun {
@@ -100,28 +99,28 @@ impl Events {
         self.logs().insert(state.snapshot.clone(), Arc::new(log));
     }
 
-    /// Something happened, if it is to a snapshot that is collected here.
+    /// Logs an event if the snapshot is assembled here.
     pub(in crate::node) fn note(&self, snapshot: &SnapshotId, what: Happening) {
         if let Some(log) = self.log(snapshot) {
             log.note_at(self.wall.wall_us(), what);
         }
     }
 
-    /// A part came, finished or as it is.
+    /// Logs the arrival of a part, finished or not.
     pub(super) fn note_part(&self, part: &Part) {
         if let Some(log) = self.log(&part.snapshot) {
             log.note_part(part, self.wall.wall_us());
         }
     }
 
-    /// A revision was published.
+    /// Logs the publication of a revision.
     pub(in crate::node) fn note_published(&self, state: &GlobalState) {
         if let Some(log) = self.log(&state.snapshot) {
             log.note_published(state, self.wall.wall_us());
         }
     }
 
-    /// Nobody collects this snapshot any more: whoever still waits has the history.
+    /// Ends the log of a snapshot that is no longer assembled here; watchers continue with the history.
     pub(in crate::node) fn end(&self, snapshot: &SnapshotId) {
         if let Some(log) = self.logs().remove(snapshot) {
             log.end();
@@ -137,11 +136,11 @@ impl Events {
     }
 }
 
-/// What happened to one snapshot.
+/// The log of one snapshot.
 pub(in crate::node) struct Log {
     life: u64,
     written: Mutex<Written>,
-    /// How many events there are, and whether there will be no more.
+    /// The number of events, and whether the log has ended.
     length: watch::Sender<(usize, bool)>,
 }
 
@@ -160,7 +159,7 @@ impl Log {
         }
     }
 
-    /// The place behind the event that a watcher has seen last; the beginning where it is not of this log.
+    /// The index after the event that a watcher has seen last; 0 if that event is not in this log.
     pub(super) fn place_behind(&self, seen: Option<&str>) -> usize {
         let written = self.written();
         let place = written
@@ -170,7 +169,7 @@ impl Log {
         place.map_or(0, |place| place + 1)
     }
 
-    /// The event at a place, and whether a published revision comes behind it.
+    /// The event at an index, and whether the publication of a revision follows it.
     pub(in crate::node) fn at(&self, place: usize) -> Option<(Event, bool)> {
         let written = self.written();
         let (event, behind) = written.events.get(place..)?.split_first()?;
@@ -215,8 +214,8 @@ impl Log {
         }
     }
 
-    // Its time is that of the revision, so that the event is the same whoever tells of it; what is in the revision was here
-    // by then, also where it is only told now that the revision is stored.
+    // The event has the time of the revision, so it is the same at every node. The parts of the revision were present by then,
+    // even if their storage is reported only now.
     fn note_published(&self, state: &GlobalState, now_us: u64) {
         let finished_us = state.finished_at.wall_us();
         let noted_us = finished_us.min(now_us);

@@ -1,4 +1,4 @@
-//! Snapshots as they are shown: one of them at a time, or a page of the history with those that are in progress.
+//! Snapshots as they are shown: a single one, or a page of the history including those in progress.
 
 use std::cmp::Reverse;
 use std::ops::Deref;
@@ -9,19 +9,19 @@ use crate::process::clock::Hlc;
 use crate::process::ids::{Hash, ProcessId, SnapshotId};
 use crate::store::{Published, ReadLease, SnapshotSummary, Store, StoreError};
 
-/// A snapshot as it is now.
+/// The present view of a snapshot.
 #[derive(Debug, Clone)]
 pub struct SnapshotView {
-    /// The newest published revision; revision 0 while in progress, with the parts so far.
+    /// The newest published revision; while in progress revision 0 with the parts present.
     pub state: Leased,
     /// The root hash of the revision; `None` while in progress.
     pub root: Option<Hash>,
-    /// Whether a partial revision of the snapshot was ever published; this one may be it.
+    /// Whether a partial revision of the snapshot was ever published, this one included.
     pub ever_partial: bool,
 }
 
-/// A global state, with the lease that keeps retention from deleting what it names. The two are never apart, wherever the
-/// state goes. Lists, which show figures alone, have no lease.
+/// A global state with the lease that keeps retention from deleting its chunks; the two stay together. Lists show only figures
+/// and have no lease.
 #[derive(Debug, Clone)]
 pub struct Leased {
     state: Arc<GlobalState>,
@@ -36,38 +36,38 @@ impl Deref for Leased {
     }
 }
 
-/// How far a snapshot is.
+/// The status of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SnapshotStatus {
-    /// Nothing is published yet.
+    /// No revision is published yet.
     InProgress,
-    /// Every part is there.
+    /// The newest revision is complete.
     Complete,
-    /// Somebody is missing.
+    /// The newest revision is partial.
     Partial,
 }
 
-/// Which snapshots to list.
+/// The filter of a list of snapshots.
 #[derive(Debug, Clone, Default)]
 pub struct SnapshotFilter {
-    /// Only those that are so far.
+    /// Only snapshots with this status.
     pub status: Option<SnapshotStatus>,
-    /// Only those that this process started.
+    /// Only snapshots started by this process.
     pub initiator: Option<ProcessId>,
-    /// Only those of which a partial revision was ever published, or only the others.
+    /// Only snapshots with a partial revision ever published, or only those without.
     pub ever_partial: Option<bool>,
-    /// Started at this instant or later.
+    /// Only snapshots started at this instant or later.
     pub from: Option<Hlc>,
-    /// Started before this instant.
+    /// Only snapshots started before this instant.
     pub to: Option<Hlc>,
-    /// Started before this one, which was the last of the page before.
+    /// Only snapshots listed after this one, the last of the page before.
     pub before: Option<(Hlc, SnapshotId)>,
-    /// At most so many.
+    /// The maximum number of snapshots.
     pub limit: usize,
 }
 
 impl SnapshotStatus {
-    /// The stable name on the public interface.
+    /// The stable name in the public interface.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -91,9 +91,9 @@ impl From<&SnapshotSummary> for SnapshotStatus {
 /// A page of the history.
 #[derive(Debug, Clone, Default)]
 pub struct SnapshotPage {
-    /// What is on it, newest first.
+    /// The snapshots, newest first.
     pub views: Vec<SnapshotView>,
-    /// The last place of the page, where there may be more behind it.
+    /// The last place of the page, if there are more.
     pub next: Option<(Hlc, SnapshotId)>,
 }
 
@@ -103,7 +103,7 @@ impl SnapshotFilter {
         store: &Store,
         running: Vec<Arc<GlobalState>>,
     ) -> Result<SnapshotPage, StoreError> {
-        // One more than is shown says whether there is another page.
+        // One more than is shown is read, to see whether there is another page.
         let published =
             store.newest_before(self.before.as_ref(), self.limit + 1, |place, line| {
                 self.wants(place.0, &line.initiator, line.into(), line.ever_partial)
@@ -191,12 +191,12 @@ impl SnapshotView {
         self
     }
 
-    /// Snapshots are listed in this order, newest first.
+    /// The position in the list, which is ordered newest first.
     fn place(&self) -> (Hlc, SnapshotId) {
         (self.state.initiated_at, self.state.snapshot.clone())
     }
 
-    /// How far it is.
+    /// The status.
     #[must_use]
     pub fn status(&self) -> SnapshotStatus {
         match (self.root, self.state.is_complete()) {

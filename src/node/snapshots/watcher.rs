@@ -1,8 +1,8 @@
-//! Watching one snapshot: its events as they come, until a revision is published that is the newest.
+//! Watching one snapshot: its events as they occur, until the newest revision is published.
 //!
-//! Who has seen a partial revision and asks for what comes behind it waits for the next one, as long as this node
-//! collects the snapshot. What is over here is answered from the history. A snapshot that another node assembles has one
-//! event here: the revision that comes into the history.
+//! A watcher that has seen a partial revision and resumes after it waits for the next one while this node assembles the
+//! snapshot. For other snapshots the history answers. A snapshot that another node assembles has one event here: the revision
+//! that enters the history.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,33 +16,33 @@ use crate::node::error::Unavailable;
 use crate::node::handle::Handle;
 use crate::process::ids::SnapshotId;
 
-/// How long a marker may take to get here. An id that no process knows is answered as unknown after this.
+/// The maximum waiting time for a marker. An id that no process knows is answered as unknown after this.
 const MARKER_MAX: Duration = Duration::from_secs(1);
-/// How often a snapshot that another process assembles is looked for again.
+/// The interval at which a snapshot assembled by another process is looked for again.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Hands out the events of one snapshot.
+/// Yields the events of one snapshot.
 pub struct Watch {
     handle: Handle,
     snapshot: SnapshotId,
-    /// The last event that the watcher has.
+    /// The id of the last event that the watcher has.
     seen: Option<String>,
     following: Following,
 }
 
 enum Following {
-    /// What happens here, from this place on.
+    /// The log of this node, from this index.
     Log(Arc<Log>, usize),
-    /// What another node assembles: a revision that comes into the history here.
+    /// The snapshot is assembled by another node; its revision enters the own history.
     Elsewhere,
-    /// Only what the history holds.
+    /// Only the history.
     History,
     Over,
 }
 
 impl Handle {
-    /// Watches a snapshot from its beginning, or behind the last event that was seen. `None` where it is not in the
-    /// history of this process and not collected here.
+    /// Watches a snapshot from its beginning, or after the last event seen. `None` if it is neither in the history of this
+    /// process nor assembled here.
     ///
     /// # Errors
     /// [`Unavailable`].
@@ -70,8 +70,8 @@ impl Handle {
         }))
     }
 
-    /// A snapshot as soon as a revision of it is in the history here, or as it is when patience ends or the node stops.
-    /// While nothing is known of it here, a marker may be on its way: it is waited for, but not for long.
+    /// A snapshot as soon as a revision of it is in the own history, or as it is when `patience` ends or the node stops. If
+    /// nothing is known of it here, its marker may be in flight and is waited for, for a short time.
     ///
     /// # Errors
     /// [`Unavailable`].
@@ -86,8 +86,8 @@ impl Handle {
         self.snapshot(snapshot).await
     }
 
-    /// The own part of a snapshot as it is. While the state is not recorded, a marker may be on its way: it is waited
-    /// for, but not for long.
+    /// The own part of a snapshot as it is. If the state is not recorded, its marker may be in flight and is waited for, for a
+    /// short time.
     ///
     /// # Errors
     /// [`Unavailable`].
@@ -106,7 +106,7 @@ impl Handle {
         }
     }
 
-    // Ends when a revision is in the history here, when none will come, or when the node stops.
+    // Waits until a revision is in the own history, none will come, or the node stops.
     async fn follow(&self, snapshot: &SnapshotId) -> Result<(), Unavailable> {
         let mut shown = self.shared.collector.shown();
         let mut written = self.parts().written.clone();
@@ -118,10 +118,10 @@ impl Handle {
             if let Some(watch) = watch {
                 watch.until_published().await?;
             }
-            // A rival for the assembly that stands back has published nothing: the revision of the other one comes.
+            // An assembly that stood back has published nothing; the revision comes from its rival.
             let view = self.snapshot(snapshot).await?;
             let is_published = view.is_some_and(|view| view.root.is_some());
-            // For a moment after a marker has come, the assembler may not know of the snapshot itself.
+            // For a moment after a marker has arrived here, the assembler may not know of the snapshot itself.
             let may_come = is_followed || began.elapsed() < MARKER_MAX;
             if is_published || !may_come || self.store().is_deleted(snapshot) {
                 return Ok(());
@@ -137,7 +137,7 @@ impl Handle {
 }
 
 impl Watch {
-    /// Whether there is nothing that the watcher has not seen, and nothing will come.
+    /// Whether the watcher has seen everything and nothing more will come.
     ///
     /// # Errors
     /// [`Unavailable`].
@@ -170,7 +170,7 @@ impl Watch {
         }
     }
 
-    /// The revision that an event says was published.
+    /// The revision of a publication event.
     ///
     /// # Errors
     /// [`Unavailable`].
@@ -212,7 +212,7 @@ impl Watch {
         self.newest().await
     }
 
-    // Waits for a revision. To ask for the snapshot now and then makes this node assemble it should its initiator die.
+    // Waits for a revision. Requesting the snapshot periodically makes this node assemble it if its initiator dies.
     async fn arrival(&self) -> Result<(), Unavailable> {
         let mut shown = self.handle.shared.collector.shown();
         while self.newest().await?.is_none() {
