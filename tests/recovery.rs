@@ -1,7 +1,7 @@
 //! Recovery: the newest whole recorded state and the journal after it give back the process as it was.
 //!
 //! Without this, a restart could lose or duplicate acknowledged operations wherever the background work lagged behind
-//! the journal, and nobody would notice before the sums are wrong.
+//! the journal, and only wrong sums would show it.
 
 mod teller;
 

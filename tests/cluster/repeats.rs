@@ -1,5 +1,5 @@
 //! With an `Idempotency-Key` a repeat gets the first answer, also after a restart, and never executes again. A refused
-//! operation had no effect: its repeat gets the same refusal until the restart and is decided anew afterwards. Without
+//! operation had no effect: its repeat gets the same refusal until the restart and is decided again afterwards. Without
 //! this a client that lost an answer would have to choose between paying twice and not at all.
 
 use serde_json::{Value, json};

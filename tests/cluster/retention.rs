@@ -173,7 +173,7 @@ async fn what_is_over_count_goes_everywhere_and_what_is_pinned_stays() {
         is_here(rest, "s1", &first).await;
         two_and_a_pinned_one_stay(rest).await;
     }
-    // A deleted snapshot is neither begun anew nor pinned.
+    // A deleted snapshot is neither started again nor pinned.
     let again = n1
         .post("/v1/snapshots", &json!({"snapshot_id": "s2"}))
         .await;

@@ -1,5 +1,5 @@
 //! Published revisions do not change: a partial revision that was completed later can be read as it was, on every node,
-//! with everything below it. Without this nobody could say what was missing yesterday, and a root noted then would
+//! with everything below it. Without this, it would be unknown what was missing yesterday, and a root noted then would
 //! verify nothing.
 
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
-//! A wiped store is refused until an operator decides with `store forget`. Then its channels begin anew, and every
-//! figure says what is there. Without this a lost disk would exclude its process forever, or its money would still be
+//! A wiped store is refused until an operator decides with `store forget`. Then its channels start again at 1, and every
+//! total is of the remaining data. Without this, a lost disk would exclude its process forever, or its money would still be
 //! counted.
 
 use assert_cmd::cargo::cargo_bin;

@@ -109,7 +109,7 @@ impl Chronicle {
         }
     }
 
-    /// Checks the same for all snapshots, and that none is left incomplete, whoever began it.
+    /// Checks the same for all snapshots, and that none is left incomplete, whichever process started it.
     pub(crate) async fn is_whole(&self, deposits_max: impl Fn() -> i64) {
         until("every snapshot complete", async || {
             self.look(&deposits_max).await;
@@ -180,7 +180,7 @@ impl Chronicle {
 }
 
 /// Asserts that a complete snapshot is consistent in itself, misses no acknowledged deposit and contains none that
-/// nobody requested.
+/// was not requested.
 pub(crate) fn prove(snapshot: &Value, (deposits_min, deposits_max): (i64, i64)) {
     assert_eq!(snapshot["status"], "complete", "{snapshot}");
     let verification = &snapshot["verification"];

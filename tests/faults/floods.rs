@@ -1,5 +1,5 @@
 //! More requests than a node can handle: it refuses at once at every entry point, and its memory stays bounded. Without
-//! this, a crowd of clients could exhaust the memory and take the node down with everybody's work.
+//! this, a crowd of clients could exhaust the memory and take the node down with the work of all clients.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

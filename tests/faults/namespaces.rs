@@ -21,7 +21,7 @@ const UNSHARE: [&str; 7] = [
 /// The system features that the test needs.
 const NEEDED: &str = "mount -t tmpfs tmpfs /run && ip netns add probe && ip link add probe type bridge \
     && ip link add one type veth peer name two && nsenter --net=/run/netns/probe true";
-/// An address that nobody has; frames sent to it are lost silently.
+/// An unused address; frames sent to it are lost silently.
 const NOBODY: &str = "02:00:00:00:00:ff";
 const GRPC_PORT: u16 = 7101;
 const REST_PORT: u16 = 7201;

@@ -48,7 +48,7 @@ impl Proxy {
         let counted = Arc::clone(&counts);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                // Before the connection is counted, so that whoever sees the count can cut it.
+                // Before the connection is counted, so that a test that sees the count can cut it.
                 let mut cut = cut.clone();
                 cut.mark_unchanged();
                 let (way, counts) = (way.clone(), Arc::clone(&counted));

@@ -1,4 +1,4 @@
-//! Operations requested together may take several turns, with inputs in between that nobody waits for. Without this, a
+//! Operations requested together may take several turns, with inputs in between whose replies are dropped. Without this, a
 //! client could receive the answer to another's request.
 
 use proptest::collection::vec;
@@ -37,7 +37,7 @@ fn replies_are_in_order_and_the_last_of_them_come_with_who_waits() {
     assert_eq!(balances(first.replies), [(vec![1, 3], None)]);
     assert_eq!(waiting.len(), 5);
 
-    // It is the first input of its turn, and nobody waits for it.
+    // It is the first input of its turn, and its reply is dropped.
     waiting.push_front(Input::Checkpoint);
     let second = p.take_turn(1, &mut waiting, 3);
     assert_eq!(second.turn.records[0], Record::Checkpointed);

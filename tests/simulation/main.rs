@@ -1,5 +1,5 @@
 //! For any topology, script and delays, every snapshot is a consistent cut that contains all the money. Without this,
-//! only the event orders that somebody thought of would be covered.
+//! only the event orders written by hand would be covered.
 
 mod case;
 mod checkers;

@@ -8,7 +8,7 @@ use crate::node::SnapshotView;
 
 /// The version of the representation of differences, which is part of the ETag since the two roots do not cover it.
 /// Increase it when the same two snapshots produce other bytes. 2: processes that are in only one of the two, and
-/// write-offs. 3: the journals are asked whether the two belong together. 4: they also report channels that began anew.
+/// write-offs. 3: the journals are asked whether the two belong together. 4: they also report channels that were restarted.
 const DIFFERENCE: u32 = 4;
 
 /// The version of the representation of a partial revision, part of its ETag in the same way. A complete revision has its

@@ -84,7 +84,7 @@ pub struct InUse {
 }
 
 impl Store {
-    /// Decides in the store of a stopped node that the store of a peer is lost, so that its channels begin anew. If
+    /// Decides in the store of a stopped node that the store of a peer is lost, so that its channels start again at 1. If
     /// that was decided before and the two have continued since, `again` must be the position of that decision: a
     /// repeated command must not give up the successor of the lost store.
     ///
