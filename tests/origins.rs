@@ -12,10 +12,10 @@ use teller::{Teller, open, recover};
 // For every snapshot with a part, checks the state, the same state with other turns before it, and the same state under
 // a snapshot that was never recorded here. Returns how many lie before the beginning of the journal.
 fn check(teller: &Teller, store: &Store) -> usize {
-    let first = store.horizon().map_or(Lsn(1), |(first, _)| first);
+    let first = store.past().horizon().map_or(Lsn(1), |(first, _)| first);
     let nobody = SnapshotId::parse("nobody").expect("a valid id");
     let is_here = |snapshot: &SnapshotId, state: &RecordedState| {
-        let is_here = store.is_recorded_here(snapshot, state);
+        let is_here = store.past().is_recorded_here(snapshot, state);
         is_here.expect("it is readable")
     };
     let mut before = 0;
@@ -54,7 +54,9 @@ fn a_state_of_another_journal_is_told_also_before_the_horizon() {
             if round % 16 == 0 {
                 teller.catch_up(&store);
             }
-            let trimmed = store.trim(Hlc::at(u64::from(u32::MAX)), || true);
+            let trimmed = store
+                .retention()
+                .trim(Hlc::at(u64::from(u32::MAX)), || true);
             trimmed.expect("the state is whole");
         }
         before += check(&teller, &store);

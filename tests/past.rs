@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use snapledger::history::statement::{Entry, EntryPlace, Op};
 use snapledger::process::clock::Hlc;
 use snapledger::process::ids::{Lsn, ProcessId, SnapshotId};
-use snapledger::store::{StatementPage, StatementQuery, Store, StoreError};
+use snapledger::store::{Past, StatementPage, StatementQuery, Store, StoreError};
 use teller::{Balances, Teller, account, images, open, process_id, recover};
 use tempfile::TempDir;
 
@@ -47,7 +47,7 @@ impl Lived {
     fn new(seed: u64, touches: usize, lives: &[usize], trims: bool) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let store = open(dir.path());
-        store.set_stretch_touches(touches);
+        store.account_index().set_touches(touches);
         let mut lived = Self {
             teller: Teller::new(seed, recover(&store)),
             dir,
@@ -71,10 +71,14 @@ impl Lived {
         self.store.as_ref().expect("it is open")
     }
 
+    fn past(&self) -> Past<'_> {
+        self.store().past()
+    }
+
     fn restart(&mut self, touches: usize) {
         self.store = None;
         let store = open(self.dir.path());
-        store.set_stretch_touches(touches);
+        store.account_index().set_touches(touches);
         self.teller.process = recover(&store);
         self.teller.unwritten = self.teller.process.take_sealed().into();
         self.teller.unstored = self.teller.process.take_finished();
@@ -86,8 +90,9 @@ impl Lived {
     }
 
     fn index(&self) {
-        while self.store().index_some().expect("the journal is whole") {}
-        self.store().write_stretches().expect("the disk has room");
+        let (index, journal) = (self.store().account_index(), self.store().journal());
+        while index.index_some(journal).expect("the journal is whole") {}
+        index.write_full().expect("the disk has room");
     }
 
     fn turn(&mut self) {
@@ -102,10 +107,11 @@ impl Lived {
             .map(|one| one.2.0)
             .collect();
         self.cuts.extend(known);
+        let index = store.account_index();
         match self.teller.random.below(10) {
             0 => self.teller.work(&store),
-            1 => store.write_stretches().expect("the disk has room"),
-            2 => _ = store.index_some().expect("the journal is whole"),
+            1 => index.write_full().expect("the disk has room"),
+            2 => _ = index.index_some(store.journal()).expect("it is whole"),
             3 if self.trims => self.trim(&store),
             _ => {}
         }
@@ -128,18 +134,19 @@ impl Lived {
         }
         let turns = self.moments.len() as u64;
         let instant = Hlc::at(1_000_000 + self.teller.random.below(2 * turns + 1) * 500);
-        let before = store.horizon();
+        let before = store.past().horizon();
         let steps = Cell::new(self.teller.random.below(4));
         let goes_on = || steps.replace(steps.get().saturating_sub(1)) > 0;
-        store.trim(instant, goes_on).expect("the state is whole");
-        if let Some((_, since)) = store.horizon().filter(|now| before != Some(*now)) {
+        let trimmed = store.retention().trim(instant, goes_on);
+        trimmed.expect("the state is whole");
+        if let Some((_, since)) = store.past().horizon().filter(|now| before != Some(*now)) {
             assert!(since <= instant, "more went than was to");
         }
     }
 
     /// Returns the oldest position that can be queried; 0 if nothing was trimmed.
     fn oldest(&self) -> u64 {
-        self.store().horizon().map_or(0, |(first, _)| first.0 - 1)
+        self.past().horizon().map_or(0, |horizon| horizon.0.0 - 1)
     }
 
     fn end(&self) -> u64 {
@@ -152,14 +159,12 @@ impl Lived {
 
     fn check_balances(&self) {
         for position in 0..self.oldest() {
-            let found = self
-                .store()
-                .balance_at(&me(), &account("a0"), Lsn(position));
+            let found = self.past().balance_at(&me(), &account("a0"), Lsn(position));
             assert!(
                 matches!(found, Err(StoreError::BeforeHorizon { .. })),
                 "{found:?}"
             );
-            let share = self.store().share_at(Lsn(position));
+            let share = self.past().totals_at(Lsn(position));
             assert!(
                 matches!(share, Err(StoreError::BeforeHorizon { .. })),
                 "{share:?}"
@@ -168,9 +173,7 @@ impl Lived {
         for position in self.oldest().max(1)..=self.end() {
             let moment = self.at(position);
             for name in ACCOUNTS {
-                let found = self
-                    .store()
-                    .balance_at(&me(), &account(name), Lsn(position));
+                let found = self.past().balance_at(&me(), &account(name), Lsn(position));
                 let expected = moment.balances.get(name).copied();
                 assert_eq!(
                     found.expect("it is whole"),
@@ -178,7 +181,7 @@ impl Lived {
                     "{name} at {position}"
                 );
             }
-            let share = self.store().share_at(Lsn(position)).expect("it is whole");
+            let share = self.past().totals_at(Lsn(position)).expect("it is whole");
             let total: i128 = moment.balances.values().map(|one| i128::from(*one)).sum();
             let found = (share.balance_total, share.deposits, share.withdrawals);
             assert_eq!(
@@ -197,7 +200,7 @@ impl Lived {
                 continue;
             };
             let nobody = SnapshotId::parse("nobody").expect("a valid id");
-            let is_here = self.store().is_recorded_here(&nobody, &state);
+            let is_here = self.past().is_recorded_here(&nobody, &state);
             assert_eq!(is_here.expect("it is readable"), from >= self.oldest());
             let before = &self.at(from).balances;
             let kept = self.oldest().max(1)..=self.end();
@@ -220,7 +223,7 @@ impl Lived {
                 let shown = |behind: Option<&str>| -> Vec<_> {
                     let behind = behind.map(account);
                     let found = self
-                        .store()
+                        .past()
                         .changes_until(&state, Lsn(until), behind.as_ref());
                     let found = found.expect("it is whole").map(|change| {
                         let change = change.expect("it is whole");
@@ -237,22 +240,22 @@ impl Lived {
     }
 
     fn check_instants(&self) {
-        let at = |time| self.store().position_at(time).expect("it is whole");
+        let at = |time| self.past().position_at(time).expect("it is whole");
         for position in self.oldest() + 1..=self.end() {
             let time = self.at(position).time;
             assert_eq!(at(time), Lsn(position));
             assert_eq!(at(Hlc(time.0 - 1)), Lsn(position - 1));
         }
-        if let Some((first, since)) = self.store().horizon() {
+        if let Some((first, since)) = self.past().horizon() {
             assert_eq!(since, self.at(first.0 - 1).time);
             assert_eq!(at(since), Lsn(first.0 - 1));
-            match self.store().position_at(Hlc(since.0 - 1)) {
+            match self.past().position_at(Hlc(since.0 - 1)) {
                 Err(StoreError::BeforeHorizon { since: told, .. }) => assert_eq!(told, since),
                 other => unreachable!("{other:?}"),
             }
         }
         assert_eq!(at(Hlc(u64::MAX)), Lsn(self.end()));
-        let beyond = self.store().share_at(Lsn(self.end() + 1));
+        let beyond = self.past().totals_at(Lsn(self.end() + 1));
         assert!(matches!(beyond, Err(StoreError::Beyond { .. })));
     }
 
@@ -264,7 +267,7 @@ impl Lived {
         };
         let mut pages = Vec::new();
         loop {
-            let page = self.store().statement(&me(), &query).expect("it is whole");
+            let page = self.past().statement(&me(), &query).expect("it is whole");
             query.after = page.entries.last().map(|(entry, _)| entry.place);
             let has_more = page.has_more;
             pages.push(page);

@@ -158,7 +158,7 @@ impl Scene {
         let store = Store::open_on(dir.path(), CLUSTER, &me(), Box::new(crashing.clone()));
         let store = store.expect("a new store");
         // The index, too, has many segments to be added and deleted.
-        store.set_stretch_touches(STRETCH_TOUCHES);
+        store.account_index().set_touches(STRETCH_TOUCHES);
         let teller = Teller::new(seed, teller::recover(&store));
         Self {
             dir,
@@ -186,7 +186,10 @@ impl Scene {
     // Starts, records and publishes snapshots until there are two more.
     fn grow(&mut self) {
         self.teller.borrow_mut().catch_up(&self.store);
-        self.store.write_stretches().expect("there is room");
+        self.store
+            .account_index()
+            .write_full()
+            .expect("there is room");
         let initiate = self.teller.borrow().initiate();
         self.teller.borrow_mut().turn(&self.store, initiate);
         let before = self.staying.len();
@@ -200,7 +203,9 @@ impl Scene {
                 stored.map(|recording| recording.snapshot.clone()).collect()
             };
             for snapshot in stored {
-                if !self.staying.contains_key(&snapshot) && !self.store.is_deleted(&snapshot) {
+                if !self.staying.contains_key(&snapshot)
+                    && !self.store.retention().is_deleted(&snapshot)
+                {
                     self.publish(&snapshot);
                 }
             }
@@ -237,7 +242,10 @@ impl Scene {
         let published = published.expect("it was just published");
         self.staying.insert(snapshot.clone(), published);
         if self.random.below(4) == 0 {
-            let pinned = self.store.pin(snapshot, true, &me(), Hlc::at(1));
+            let pinned = self
+                .store
+                .retention()
+                .pin(snapshot, true, &me(), Hlc::at(1));
             assert!(pinned.expect("there is room").is_some());
             self.pinned.insert(snapshot.clone());
         }
@@ -246,7 +254,10 @@ impl Scene {
     fn unpin_some(&mut self) {
         for snapshot in std::mem::take(&mut self.pinned) {
             if self.random.below(3) == 0 {
-                let unpinned = self.store.pin(&snapshot, false, &me(), Hlc::at(1));
+                let unpinned = self
+                    .store
+                    .retention()
+                    .pin(&snapshot, false, &me(), Hlc::at(1));
                 assert!(unpinned.expect("there is room").is_some());
             } else {
                 self.pinned.insert(snapshot);
@@ -266,7 +277,7 @@ impl Scene {
             .collect();
         self.store.sync().expect("there is room");
         self.crashing.arm(self.random.below(self.steps));
-        let deleted = self.store.delete_snapshots(&chosen);
+        let deleted = self.store.retention().delete(&chosen);
         assert_eq!(deleted.expect("there is room"), going.len());
         for snapshot in &going {
             self.staying.remove(snapshot);
@@ -274,13 +285,17 @@ impl Scene {
         // Occasionally all states but the newest are deleted, otherwise those before the oldest snapshot that is kept.
         let since = self
             .store
+            .retention()
             .oldest_unpinned()
             .filter(|_| self.random.below(3) > 0);
         let trim_step = || {
             self.crashing.step(false);
             true
         };
-        let trimmed = self.store.trim(since.unwrap_or(Hlc(u64::MAX)), trim_step);
+        let trimmed = self
+            .store
+            .retention()
+            .trim(since.unwrap_or(Hlc(u64::MAX)), trim_step);
         let trimmed = trimmed.expect("there is room");
         self.trimmed.states += trimmed.states;
         self.trimmed.turns += trimmed.turns;
@@ -294,7 +309,11 @@ impl Scene {
             self.crashing.step(false);
             true
         };
-        let swept = self.store.sweep(goes_on).expect("all can be read");
+        let swept = self
+            .store
+            .retention()
+            .sweep(goes_on)
+            .expect("all can be read");
         self.swept += swept.expect("it was not stopped").deleted;
         let (image, steps) = self.crashing.disarm();
         self.steps = steps;
@@ -310,6 +329,7 @@ impl Scene {
                 let mut then = published.state.counted[&me()];
                 // What lies before the horizon cannot be verified against the journal any more.
                 if store
+                    .past()
                     .horizon()
                     .is_some_and(|(first, _)| part.state.position.next() < first)
                 {
@@ -329,11 +349,12 @@ impl Scene {
     // From the horizon on, every position can be queried; before it, none.
     fn assert_past(&self, store: &Store) {
         let oldest = store
+            .past()
             .horizon()
             .map_or(Lsn(0), |(first, _)| Lsn(first.0 - 1));
         let remembered = self.balances.borrow();
         for (position, then) in remembered.range(..=store.position()) {
-            let share = store.share_at(*position);
+            let share = store.past().totals_at(*position);
             if *position < oldest {
                 assert!(
                     matches!(share, Err(StoreError::BeforeHorizon { .. })),
@@ -363,11 +384,11 @@ impl Scene {
         for snapshot in going {
             let found = store.published(snapshot).expect("it is whole");
             let part = store.part(snapshot).expect("it is whole");
-            let is_deleted = store.is_deleted(snapshot);
+            let is_deleted = store.retention().is_deleted(snapshot);
             assert_eq!(found.is_some(), !is_deleted, "{snapshot} is there or gone");
             assert_eq!(part.is_some(), !is_deleted, "and its part");
         }
-        store.sweep(|| true).expect("all can be read");
+        store.retention().sweep(|| true).expect("all can be read");
         drop((store, process));
         images::await_release(image);
         let report = Store::check(image).expect("nothing is missing");
@@ -429,20 +450,31 @@ fn what_is_let_go_gives_its_bytes_back() {
     let going = newest_first.into_iter().skip(2);
     let going: Vec<_> = going.map(|((_, snapshot), _)| snapshot).collect();
     scene.pinned.iter().for_each(|snapshot| {
-        let unpinned = scene.store.pin(snapshot, false, &me(), Hlc::at(1));
+        let unpinned = scene
+            .store
+            .retention()
+            .pin(snapshot, false, &me(), Hlc::at(1));
         assert!(unpinned.expect("there is room").is_some());
     });
-    scene.store.delete_snapshots(&going).expect("there is room");
+    scene
+        .store
+        .retention()
+        .delete(&going)
+        .expect("there is room");
     scene.teller.borrow_mut().catch_up(&scene.store);
     let checkpoint = Input::Checkpoint;
     scene.teller.borrow_mut().turn(&scene.store, checkpoint);
     while !scene.teller.borrow().unwritten.is_empty() {
         scene.teller.borrow_mut().write_oldest(&scene.store);
     }
-    let since = scene.store.kept_since().expect("two stay");
-    let trimmed = scene.store.trim(since, || true);
+    let since = scene.store.retention().kept_since().expect("two stay");
+    let trimmed = scene.store.retention().trim(since, || true);
     assert!(trimmed.expect("there is room").states > 0);
-    let swept = scene.store.sweep(|| true).expect("all can be read");
+    let swept = scene
+        .store
+        .retention()
+        .sweep(|| true)
+        .expect("all can be read");
     let after = live(&scene);
     let [chunks, left] = [&before.chunks, &after.chunks];
     println!(

@@ -40,7 +40,7 @@ const LIVES: u64 = 2;
 fn lived() -> (TempDir, Teller) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let store = open(dir.path());
-    store.set_stretch_touches(20);
+    store.account_index().set_touches(20);
     let mut teller = Teller::new(1, recover(&store));
     for _ in 0..30 {
         teller.work(&store);
@@ -48,7 +48,7 @@ fn lived() -> (TempDir, Teller) {
     }
     publish(&store, &teller);
     pin(&store, &teller);
-    store.write_stretches().expect("there is room");
+    store.account_index().write_full().expect("there is room");
     drop(store);
     // The engine writes its snapshot when it opens what an earlier run has left.
     let store = open(dir.path());
@@ -76,7 +76,9 @@ fn publish(store: &Store, teller: &Teller) {
 // Pins one snapshot that is here, and some of other processes that nothing else in this store mentions.
 fn pin(store: &Store, teller: &Teller) {
     let snapshot = &teller.unconfirmed[0].snapshot;
-    let pinned = store.pin(snapshot, true, &process_id("p"), Hlc::at(1));
+    let pinned = store
+        .retention()
+        .pin(snapshot, true, &process_id("p"), Hlc::at(1));
     pinned.expect("there is room").expect("it is here");
     let heard = ["q-7", "r-9"].map(|name| {
         let snapshot = SnapshotId::parse(name).expect("a valid id");
@@ -87,7 +89,10 @@ fn pin(store: &Store, teller: &Teller) {
         };
         (snapshot, pin)
     });
-    let wanted = store.note_pins(heard.into()).expect("there is room");
+    let wanted = store
+        .retention()
+        .note_pins(heard.into())
+        .expect("there is room");
     assert_eq!(wanted, []);
 }
 

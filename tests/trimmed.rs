@@ -29,7 +29,7 @@ impl Scene {
     fn new(touches: usize) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let store = open(dir.path());
-        store.set_stretch_touches(touches);
+        store.account_index().set_touches(touches);
         let teller = Teller::new(1, recover(&store));
         Self { store, teller, dir }
     }
@@ -54,8 +54,11 @@ impl Scene {
     }
 
     fn trim(&self) -> Option<(Lsn, Hlc)> {
-        self.store.trim(ALL, || true).expect("it is whole");
-        self.store.horizon()
+        self.store
+            .retention()
+            .trim(ALL, || true)
+            .expect("it is whole");
+        self.store.past().horizon()
     }
 
     /// Closes and reopens the store.
@@ -70,7 +73,11 @@ impl Scene {
 fn a_kill_before_the_index_is_trimmed_leaves_a_store_that_opens() {
     let mut scene = Scene::new(10);
     scene.pay_in(10);
-    scene.store.write_stretches().expect("there is room");
+    scene
+        .store
+        .account_index()
+        .write_full()
+        .expect("there is room");
     scene.store.sync().expect("there is room");
     scene.pay_in(5);
     scene.checkpoint();
@@ -84,12 +91,18 @@ fn a_kill_before_the_index_is_trimmed_leaves_a_store_that_opens() {
         });
         true
     };
-    scene.store.trim(ALL, at_first_step).expect("it is whole");
+    scene
+        .store
+        .retention()
+        .trim(ALL, at_first_step)
+        .expect("it is whole");
     let image = image.take().expect("it had a step");
     let store = Store::open(image.path(), CLUSTER, &process_id("p")).expect("it opens");
-    assert_eq!(store.horizon(), scene.store.horizon());
+    assert_eq!(store.past().horizon(), scene.store.past().horizon());
     recover(&store);
-    let found = store.balance_at(&process_id("p"), &account("a0"), store.position());
+    let found = store
+        .past()
+        .balance_at(&process_id("p"), &account("a0"), store.position());
     assert_eq!(found.expect("it is whole"), Some(3));
 }
 
@@ -101,20 +114,35 @@ fn states_that_an_interrupted_trim_left_do_not_replace_the_first() {
         scene.pay_in(3);
         scene.checkpoint();
     }
-    let interrupted = scene.store.trim(ALL, || false).expect("it is whole");
+    let interrupted = scene
+        .store
+        .retention()
+        .trim(ALL, || false)
+        .expect("it is whole");
     assert_eq!(interrupted.states, 0, "the older state is still there");
-    let horizon = scene.store.horizon();
+    let horizon = scene.store.past().horizon();
     for _ in 0..3 {
         scene.pay_in(3);
         scene.checkpoint();
     }
-    let later = scene.store.trim(Hlc(0), || true).expect("it is whole");
-    assert_eq!((later.states, scene.store.horizon()), (1, horizon));
+    let later = scene
+        .store
+        .retention()
+        .trim(Hlc(0), || true)
+        .expect("it is whole");
+    assert_eq!((later.states, scene.store.past().horizon()), (1, horizon));
     let (first, since) = horizon.expect("turns went");
-    let found = scene.store.position_at(since).expect("there is an answer");
+    let found = scene
+        .store
+        .past()
+        .position_at(since)
+        .expect("there is an answer");
     assert!(found.next() >= first, "{found} is before {first}");
     for position in [found, first] {
-        let balance = (scene.store).balance_at(&process_id("p"), &account("a0"), position);
+        let balance = scene
+            .store
+            .past()
+            .balance_at(&process_id("p"), &account("a0"), position);
         assert_eq!(balance.expect("the first state is there"), Some(2));
     }
     scene.opened().expect("it opens");
@@ -136,7 +164,7 @@ fn a_gap_of_a_trimmed_journal_is_not_known_and_not_too_old() {
     images::await_release(dir.path());
     Store::vouch(dir.path()).expect("a good store");
     let store = open(dir.path());
-    let known = |time| store.known_at(time).expect("there is an answer");
+    let known = |time| store.past().known_at(time).expect("there is an answer");
     assert_eq!(known(Hlc(u64::MAX)), None);
     assert_eq!(known(since).map(Lsn::next), Some(first));
     assert_eq!(store.position(), end);
@@ -160,9 +188,9 @@ fn a_journal_that_is_trimmed_up_to_its_gap_is_known_from_behind_it() {
     let (first, horizon) = scene.trim().expect("turns went");
     assert_eq!(first, behind);
     let store = &scene.store;
-    let since = store.known_since().expect("it is whole");
+    let since = store.past().known_since().expect("it is whole");
     let since = since.expect("it has a turn behind the gap");
-    let known = |time| store.known_at(time).expect("there is an answer");
+    let known = |time| store.past().known_at(time).expect("there is an answer");
     assert_eq!((known(horizon), known(since)), (None, Some(behind)));
 }
 
@@ -172,9 +200,13 @@ fn a_stretch_that_is_full_of_what_went_is_not_written_any_more() {
     scene.pay_in(15);
     scene.checkpoint();
     scene.pay_in(3);
-    assert!(scene.store.has_full_stretch());
+    assert!(scene.store.account_index().has_full_segment());
     assert!(scene.trim().is_some());
-    scene.store.write_stretches().expect("there is room");
+    scene
+        .store
+        .account_index()
+        .write_full()
+        .expect("there is room");
     scene.store.sync().expect("there is room");
     scene.opened().expect("it opens");
 }
@@ -189,22 +221,22 @@ fn whoever_indexes_goes_on_behind_the_new_horizon() {
     drop(scene.store);
     images::await_release(&path);
     let store = open(&path);
-    store.set_stretch_touches(50);
+    store.account_index().set_touches(50);
     recover(&store);
     std::thread::scope(|scope| {
         let indexing = scope.spawn(|| {
             loop {
-                match store.index_some() {
+                match store.account_index().index_some(store.journal()) {
                     Ok(true) => {}
                     ended => return ended,
                 }
             }
         });
-        store.trim(ALL, || true).expect("it is whole");
+        store.retention().trim(ALL, || true).expect("it is whole");
         let indexed = indexing.join().expect("it ends");
         assert!(!indexed.expect("nothing is damaged"));
     });
-    assert!(store.horizon().is_some());
+    assert!(store.past().horizon().is_some());
 }
 
 // Without this, a statement would not mention a pinned snapshot recorded by a lost store, once older turns are deleted.
@@ -225,7 +257,7 @@ fn a_snapshot_of_a_lost_store_is_left_out_and_that_is_said_after_a_trim_too() {
             oldest_first: false,
             limit: 100,
         };
-        let page = store.statement(&me, &query).expect("it is whole");
+        let page = store.past().statement(&me, &query).expect("it is whole");
         page.snapshots_left_out
     };
     let lost = Hlc::at(7);
@@ -263,6 +295,7 @@ fn old_turns_are_packed_as_snapshots_are_published_and_answer_as_before() {
     let balance = |scene: &Scene, position| {
         let at = scene
             .store
+            .past()
             .balance_at(&process_id("p"), &account("a0"), Lsn(position));
         at.expect("it is whole")
     };
@@ -346,5 +379,8 @@ fn a_rotten_revision_keeps_no_sweep_from_its_work() {
     images::await_release(&path);
     let store = open(&path);
     assert!(store.newest_complete().is_some(), "the newer one is whole");
-    store.sweep(|| true).expect("it is swept nevertheless");
+    store
+        .retention()
+        .sweep(|| true)
+        .expect("it is swept nevertheless");
 }

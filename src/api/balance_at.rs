@@ -155,9 +155,9 @@ async fn recorded(
         let Some((snapshot, state)) = found.await? else {
             return Ok(None);
         };
-        let reading = handle.store().reading(&snapshot);
+        let reading = handle.store().retention().reading(&snapshot);
         // Retention may have deleted the snapshot before the lease was taken.
-        if !handle.store().is_deleted(&snapshot) {
+        if !handle.store().retention().is_deleted(&snapshot) {
             break (snapshot, state, reading);
         }
     };

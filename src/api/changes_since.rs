@@ -104,8 +104,8 @@ impl ChangesQuery<'_> {
             return self.visit_there(handle, behind, show);
         }
         // The clock has passed the instant, so this is the same position as before.
-        let position = store.position_at(self.time).map_err(Failure::from)?;
-        let changes = store.changes_until(self.state, position, behind);
+        let position = store.past().position_at(self.time).map_err(Failure::from)?;
+        let changes = store.past().changes_until(self.state, position, behind);
         for change in changes.map_err(Failure::from)? {
             if show(change.map_err(Failure::from)?)?.is_break() {
                 return Ok(ControlFlow::Break(()));

@@ -112,8 +112,8 @@ fn numbered_by(handle: &Handle, initiator: &ProcessId, revision: u32) -> Option<
 
 /// Why a snapshot is not in the local history: it was deleted, is unknown, or is assembled elsewhere.
 pub(super) async fn absent(handle: &Handle, id: SnapshotId) -> Result<Failure, Failure> {
-    if handle.store().is_deleted(&id) {
-        let since = handle.store().kept_since();
+    if handle.store().retention().is_deleted(&id) {
+        let since = handle.store().retention().kept_since();
         return Ok(Failure::Deleted {
             snapshot: id,
             since: since.map(|at| rfc3339(at.wall_us())),

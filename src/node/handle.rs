@@ -158,7 +158,7 @@ impl Handle {
         if known.as_ref().is_some_and(|view| !may_grow(view)) {
             return Ok(known);
         }
-        if known.is_none() && self.store().is_deleted(id) {
+        if known.is_none() && self.store().retention().is_deleted(id) {
             return Ok(None);
         }
         let seen = self.seen(id).await?;
@@ -183,7 +183,7 @@ impl Handle {
         id: &SnapshotId,
         revision: u32,
     ) -> Result<Option<SnapshotView>, Unavailable> {
-        let reading = self.store().reading(id);
+        let reading = self.store().retention().reading(id);
         let wanted = id.clone();
         let parts = &self.shared.parts;
         let found = parts.blocking(move |store| {
@@ -202,7 +202,7 @@ impl Handle {
     /// # Errors
     /// [`Unavailable`].
     pub async fn revisions(&self, id: &SnapshotId) -> Result<Vec<SnapshotView>, Unavailable> {
-        let _reading = self.store().reading(id);
+        let _reading = self.store().retention().reading(id);
         let wanted = id.clone();
         let parts = &self.shared.parts;
         let found = parts.blocking(move |store| {
@@ -218,7 +218,7 @@ impl Handle {
 
     // One that another node assembles, and that comes into the history here when it is finished: as it began.
     async fn followed(&self, id: &SnapshotId) -> Result<Option<SnapshotView>, Unavailable> {
-        if self.config().history.keep != Keep::All || self.store().is_deleted(id) {
+        if self.config().history.keep != Keep::All || self.store().retention().is_deleted(id) {
             return Ok(None);
         }
         let Some(seen) = self.seen(id).await? else {
@@ -248,7 +248,7 @@ impl Handle {
     }
 
     pub(super) async fn known(&self, id: &SnapshotId) -> Result<Option<SnapshotView>, Unavailable> {
-        let reading = self.store().reading(id);
+        let reading = self.store().retention().reading(id);
         // Looked at first: what is published between the two looks is found by the second.
         let running = self.in_progress(id);
         if self.store().revisions_of(id).is_empty() {

@@ -355,7 +355,7 @@ fn recover(config: &NodeConfig) -> Result<(Arc<Store>, Process, Committed), Node
     let open_max = config.snapshot.open_max;
     let (mut process, committed) = store.recover(&config.me, &config.topology, open_max)?;
     process.runs_as(store.identity());
-    if store.ends_in_gap() {
+    if store.gaps().is_at_end() {
         process.put_back();
     }
     process.drop_removed().map_err(NodeError::LeftOut)?;

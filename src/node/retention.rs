@@ -114,7 +114,7 @@ impl Collector {
         };
         let due = self
             .parts
-            .blocking(move |store| Ok(store.due(&limits)))
+            .blocking(move |store| Ok(store.retention().due(&limits)))
             .await?;
         let mut deleted = 0;
         for due in due.chunks(TOGETHER) {
@@ -142,13 +142,12 @@ impl Collector {
     async fn trim(&self) -> Result<Trimmed, Unavailable> {
         let (limit, ending) = (self.age_limit(), Ending::default());
         let goes_on = ending.goes_on();
-        let trimmed =
-            self.parts.blocking(
-                move |store| match limit.or_else(|| store.oldest_unpinned()) {
-                    Some(instant) => store.trim(instant, goes_on),
-                    None => Ok(Trimmed::default()),
-                },
-            );
+        let trimmed = self.parts.blocking(move |store| {
+            match limit.or_else(|| store.retention().oldest_unpinned()) {
+                Some(instant) => store.retention().trim(instant, goes_on),
+                None => Ok(Trimmed::default()),
+            }
+        });
         let trimmed = trimmed.await?;
         let Trimmed { states, turns } = trimmed;
         if trimmed != Trimmed::default() {
@@ -169,7 +168,7 @@ impl Collector {
         let claimed = going.clone();
         let deleted = self
             .parts
-            .blocking(move |store| store.delete_snapshots(&going))
+            .blocking(move |store| store.retention().delete(&going))
             .await;
         for snapshot in &claimed {
             self.release(snapshot);
@@ -208,7 +207,10 @@ impl Collector {
     async fn sweep(&self) -> Result<Option<Swept>, Unavailable> {
         let ending = Ending::default();
         let goes_on = ending.goes_on();
-        let swept = self.parts.blocking(move |store| store.sweep(goes_on)).await;
+        let swept = self
+            .parts
+            .blocking(move |store| store.retention().sweep(goes_on))
+            .await;
         if let Err(Unavailable::Damaged(why)) = &swept {
             tracing::error!(why, "no chunks are swept");
         }

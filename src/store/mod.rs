@@ -14,6 +14,7 @@ mod error;
 mod export;
 #[cfg(test)]
 mod fixture;
+mod gaps;
 mod history;
 mod journal;
 mod opening;
@@ -23,26 +24,31 @@ mod retention;
 mod states;
 mod stored;
 
+pub use account_index::AccountIndex;
 pub use archive::Archive;
 pub use backup::BackedUp;
 pub use check::verify_revision::{GlobalStateAudit, Wrong};
 pub use check::{Bytes, CheckProgress, Examination, Report, Stats};
+pub use chunks::Chunks;
 pub use chunks::leases::{READING_MAX, ReadLease, WriteLease};
 pub use chunks::messages::Messages;
 pub use engine::usage::Usage;
 pub use engine::{Disk, Medium};
 pub use error::StoreError;
 pub use export::{Export, ExportError};
+pub use gaps::Gaps;
 pub use history::proof::{Proof, Proven, RunProof, Unproven};
 pub use history::{Due, Limits, Published, RevisionArrival, SnapshotSummary, Unreadable};
+pub use journal::Journal;
 pub use opening::Migrated;
 pub use opening::addresses::{Addresses, MetProcess};
 pub use opening::migrate::newest_format;
 pub use opening::operator::{Forgotten, NotForgotten};
-pub use past::{Marked, StatementPage, StatementQuery};
+pub use past::{Marked, Past, StatementPage, StatementQuery};
 pub use restore::rebuild::{PassedSince, Untold};
 pub use restore::unbooked::unbooked_sentence;
 pub use restore::{Rebuilt, Restored};
+pub use retention::Retention;
 pub use retention::pin::Pin;
 pub use retention::sweep::Swept;
 pub use retention::trim::Trimmed;
@@ -51,17 +57,14 @@ pub use stored::codec;
 pub use stored::frame::Damage;
 pub use stored::untrusted::read_values;
 
-use account_index::AccountIndex;
 use backup::Standstill;
-use chunks::Chunks;
 use engine::Engine;
 use engine::underway::Underway;
+use gaps::caught_up::CaughtUp;
+use gaps::ranges::GapRanges;
+use gaps::starts::Starts;
 use history::History;
-use journal::Journal;
-use journal::caught_up::CaughtUp;
-use journal::gaps::Gaps;
-use opening::starts::Starts;
-use retention::Retention;
+use retention::RetentionTree;
 use states::States;
 use states::composition::Composition;
 use stored::frame::Kind;
@@ -83,13 +86,13 @@ pub struct Store {
     states: States,
     /// Numbers such as the format and the boot.
     meta: sled::Tree,
-    gaps: Gaps,
+    gaps: GapRanges,
     caught_up: CaughtUp,
     starts: Starts,
     chunks: Chunks,
     history: History,
-    stretches: AccountIndex,
-    retention: Retention,
+    account_index: AccountIndex,
+    retention: RetentionTree,
     identity: Identity,
     underway: Underway,
     composition: Composition,
@@ -113,6 +116,42 @@ impl Committed {
 }
 
 impl Store {
+    /// The durable turns.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Balances, totals and statements at any position of the journal.
+    #[must_use]
+    pub fn past(&self) -> Past<'_> {
+        Past { store: self }
+    }
+
+    /// What this store cannot know because it is an older copy of itself.
+    #[must_use]
+    pub fn gaps(&self) -> Gaps<'_> {
+        Gaps { store: self }
+    }
+
+    /// Pins, deletions, and the sweep of chunks.
+    #[must_use]
+    pub fn retention(&self) -> Retention<'_> {
+        Retention { store: self }
+    }
+
+    /// The index of the turns that touch an account.
+    #[must_use]
+    pub fn account_index(&self) -> &AccountIndex {
+        &self.account_index
+    }
+
+    /// The content-addressed chunks of states and channels.
+    #[must_use]
+    pub fn chunks(&self) -> &Chunks {
+        &self.chunks
+    }
+
     /// The identity of this store: an id drawn when it was created, and the boot and run of this opening.
     #[must_use]
     pub fn identity(&self) -> Identity {
@@ -134,7 +173,7 @@ impl Store {
         self.journal.append(turn, || self.engine.make_durable())?;
         let head = self.journal.head();
         self.engine.note(head)?;
-        self.stretches.note(turn, head.hash);
+        self.account_index.note(turn, head.hash);
         Ok(Committed {
             position: turn.position,
         })
@@ -249,7 +288,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn write_state(&self, sealed: Sealed) -> Result<RecordedState, StoreError> {
-        let _writing = self.writing();
+        let _writing = self.chunks.writing();
         let journal = self.journal.hash_up_to(sealed.registers.position)?;
         let recorded = self.states.write(&self.chunks, sealed, journal)?;
         // A backup in progress needs all states. They are thinned with the next state.

@@ -261,7 +261,7 @@ async fn what_a_peer_has_not_taken_yet_stays_whatever_its_age() {
     n1.snapshot("half", "partial").await;
     // The state before the message is the oldest that may be deleted.
     until("something went", async || {
-        cluster.handle("n1").store().horizon()
+        cluster.handle("n1").store().past().horizon()
     })
     .await;
     cluster.stop("n1").await;
@@ -301,7 +301,7 @@ async fn what_waits_for_a_store_that_was_lost_goes_with_its_age() {
     })
     .await;
     until("the journal begins behind it", async || {
-        cluster.handle("n1").store().horizon()
+        cluster.handle("n1").store().past().horizon()
     })
     .await;
     n1.balance_is("a", 103).await;
@@ -325,8 +325,11 @@ async fn a_balance_that_takes_an_audit_is_not_complete_where_a_peer_has_deleted_
     take(&cluster, "s1").await;
     until("n2 has deleted its first turns", async || {
         let store = cluster.handle("n2").store();
-        store.trim(Hlc(u64::MAX), || true).expect("it is whole");
-        store.horizon()
+        store
+            .retention()
+            .trim(Hlc(u64::MAX), || true)
+            .expect("it is whole");
+        store.past().horizon()
     })
     .await;
     told(&n1.get(&format!("/v1/audit?at={alone}")).await);

@@ -65,7 +65,7 @@ async fn what_is_being_read_is_deleted_when_the_reader_has_gone() {
     take(&rest, "s2").await;
     take(&rest, "s3").await;
     is_gone(&rest, "s2").await;
-    let swept = cluster.handle("n1").store().sweep(|| true);
+    let swept = cluster.handle("n1").store().retention().sweep(|| true);
     swept.expect("everything can be read");
     let mut read = 0;
     while let Some(recorded) = balances.message().await.expect("the answer is whole") {

@@ -133,7 +133,7 @@ pub(crate) async fn deleted(cluster: &Cluster, at: &str, id: &str) {
     let snapshot = SnapshotId::parse(id).expect("a valid id");
     until(&format!("{id} deleted at {at}"), async || {
         let store = cluster.handle(at).store();
-        let deleted = store.delete_snapshots(std::slice::from_ref(&snapshot));
+        let deleted = store.retention().delete(std::slice::from_ref(&snapshot));
         (deleted.expect("there is room") == 1).then_some(())
     })
     .await;
@@ -200,7 +200,7 @@ async fn what_is_over_count_goes_everywhere_and_what_is_pinned_stays() {
     for id in IDS {
         // The node's own sweep may be in progress; there is one at a time.
         let swept = until("a whole sweep", async || {
-            let swept = cluster.handle(id).store().sweep(|| true);
+            let swept = cluster.handle(id).store().retention().sweep(|| true);
             swept.expect("all can be read")
         });
         assert!(swept.await.needed > 0);
@@ -285,7 +285,7 @@ async fn what_is_over_age_goes_with_its_states_and_a_restart_finds_the_rest() {
     is_gone(&n1, "s1").await;
     for id in ids {
         let what = format!("{id} begins later");
-        until(&what, async || cluster.handle(id).store().horizon()).await;
+        until(&what, async || cluster.handle(id).store().past().horizon()).await;
     }
     cluster.stop_all().await;
     for id in ids {

@@ -205,7 +205,7 @@ async fn what_is_not_there_is_said() {
 async fn a_statement_is_whole_over_many_stretches_and_restarts() {
     let mut cluster = Cluster::up(&IDS).await;
     for id in IDS {
-        cluster.handle(id).store().set_stretch_touches(8);
+        cluster.handle(id).store().account_index().set_touches(8);
     }
     let traffic = Traffic::between(&cluster, &IDS).await;
     let sent = traffic.stop().await;

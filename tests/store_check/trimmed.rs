@@ -16,7 +16,10 @@ fn trimmed() -> Sample {
     images::await_release(sample.path());
     let store = Store::open(sample.path(), CLUSTER, &me()).expect("it is whole");
     recovered(&store).expect("it is whole");
-    let trimmed = store.trim(Hlc(u64::MAX), || true).expect("it is whole");
+    let trimmed = store
+        .retention()
+        .trim(Hlc(u64::MAX), || true)
+        .expect("it is whole");
     assert_eq!((trimmed.states, trimmed.turns), (0, 2));
     drop(store);
     images::await_release(sample.path());
@@ -52,7 +55,10 @@ fn what_is_left_of_an_interrupted_trim_is_told() {
     images::await_release(sample.path());
     let store = Store::open(sample.path(), CLUSTER, &me()).expect("it is whole");
     recovered(&store).expect("it is whole");
-    store.trim(Hlc(u64::MAX), || false).expect("it is whole");
+    store
+        .retention()
+        .trim(Hlc(u64::MAX), || false)
+        .expect("it is whole");
     drop(store);
     images::await_release(sample.path());
     let examination = examine(sample.path());

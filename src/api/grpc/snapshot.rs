@@ -132,7 +132,7 @@ impl SnapshotService for Snapshots {
     ) -> Result<Response<GetSnapshotResponse>, Status> {
         let asked = &request.get_ref().snapshot_id;
         let snapshot = named(&self.handle, "snapshot_id", asked, Among::All).await?;
-        let reading = self.handle.store().reading(&snapshot);
+        let reading = self.handle.store().retention().reading(&snapshot);
         let part = self.part(&snapshot, patience(&request, WAIT_MAX)).await?;
         let Some(part) = part else {
             return Ok(Response::new(GetSnapshotResponse {

@@ -33,7 +33,7 @@ pub(super) async fn show(
 ) -> Result<Response, Failure> {
     let snapshot = id("snapshot_id", &text, SnapshotId::parse)?;
     view(&app.handle, snapshot.clone()).await?;
-    let pinned = app.handle.store().is_pinned(&snapshot);
+    let pinned = app.handle.store().retention().is_pinned(&snapshot);
     Ok(answer(&snapshot, pinned, Vec::new()))
 }
 

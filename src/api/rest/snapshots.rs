@@ -232,7 +232,7 @@ impl<'a> Listed<'a> {
     fn of(view: &'a SnapshotView, store: &Store) -> Self {
         Self {
             snapshot: Snapshot::brief(view),
-            pinned: store.is_pinned(&view.state.snapshot),
+            pinned: store.retention().is_pinned(&view.state.snapshot),
             ever_partial: view.ever_partial,
         }
     }

@@ -14,7 +14,7 @@ pub(in crate::node) fn run(
 ) -> Result<(), StoreError> {
     let mut stretches = 0_u64;
     while !*closing.borrow() {
-        match store.index_some() {
+        match store.account_index().index_some(store.journal()) {
             Ok(true) => stretches += 1,
             Ok(false) => break,
             Err(error) if error.is_fatal() => return Err(error),

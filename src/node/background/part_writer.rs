@@ -44,7 +44,7 @@ impl PartWriter {
 
     fn store_parts(&self, recordings: &[Recording]) -> Result<Vec<Part>, StoreError> {
         // Until the parts are stored, nothing in the store names the chunks of their messages.
-        let _writing = self.store.writing();
+        let _writing = self.store.chunks().writing();
         let parts = self.build(recordings)?;
         self.store.put_parts(&parts)?;
         Ok(parts)

@@ -30,7 +30,7 @@ impl Recorder {
                     self.written.send_modify(|count| *count += 1);
                 }
                 // Durable with the next state; until then the journal is enough.
-                Work::Stretches => self.store.write_stretches()?,
+                Work::Stretches => self.store.account_index().write_full()?,
                 Work::Finished(recording) => {
                     // The part writer outlives this thread unless it has failed, and then the node is stopping.
                     let _gone = self.finished.send(recording);

@@ -44,8 +44,8 @@ impl Handle {
         self.reach(time).await?;
         let at = state.position;
         let found = self.look_up(move |store| {
-            let known = store.known_at(time)?;
-            let is_ours = known.is_some() && store.is_recorded_here(&snapshot, &state)?;
+            let known = store.past().known_at(time)?;
+            let is_ours = known.is_some() && store.past().is_recorded_here(&snapshot, &state)?;
             Ok(known.filter(|_| is_ours))
         });
         found.await?.ok_or(Unanswered::OtherJournal(at))
@@ -129,7 +129,11 @@ fn show_all(
         })
     };
     let mut changes = Vec::new();
-    for change in handle.store().changes_until(from, position, behind)? {
+    for change in handle
+        .store()
+        .past()
+        .changes_until(from, position, behind)?
+    {
         if shown.is_break() {
             return Ok(());
         }

@@ -91,7 +91,7 @@ impl Handle {
     pub(super) fn settled(&self) -> Hlc {
         let settled = self.shared.clocks.settled();
         let now = self.shared.peers.wall().now();
-        let caught_up = self.store().caught_up_since();
+        let caught_up = self.store().gaps().caught_up_since();
         let caught_up = caught_up.filter(|since| *since <= now);
         settled.max(caught_up.unwrap_or_default())
     }
@@ -138,21 +138,24 @@ impl Handle {
         match point {
             PastPoint::Time(time) => {
                 self.reach(time).await?;
-                self.look_up(move |store| match store.known_at(time)? {
-                    Some(position) => store.share_at(position),
+                self.look_up(move |store| match store.past().known_at(time)? {
+                    Some(position) => store.past().totals_at(position),
                     None => Ok(ProcessTotals::default()),
                 })
                 .await
             }
             PastPoint::Place(place) => {
                 let position = place.position;
-                let share = self.look_up(move |store| store.share_at(position)).await?;
+                let share = self
+                    .look_up(move |store| store.past().totals_at(position))
+                    .await?;
                 place.check(&share)?;
                 Ok(share)
             }
             PastPoint::Recorded(place, snapshot) => {
                 let position = place.position;
-                let found = self.look_up(move |store| store.recorded_share(&snapshot, position));
+                let found =
+                    self.look_up(move |store| store.past().recorded_totals(&snapshot, position));
                 let share = found.await?;
                 place.check(&share)?;
                 Ok(share)
@@ -173,8 +176,8 @@ impl Handle {
         let me = self.config().me.clone();
         let shared = Arc::clone(&self.shared);
         self.look_up(move |store| {
-            let position = store.known_at(time)?;
-            let held = |position| store.balance_at(&me, &account, position);
+            let position = store.past().known_at(time)?;
+            let held = |position| store.past().balance_at(&me, &account, position);
             let undecided = shared.meetings.undecided(store, time)?;
             let mut undecided = undecided.iter();
             Ok(BalanceHere {
@@ -198,7 +201,7 @@ impl Handle {
     /// [`Unanswered`].
     pub async fn statement(&self, query: StatementQuery) -> Result<StatementPage, Unanswered> {
         let me = self.config().me.clone();
-        self.look_up(move |store| store.statement(&me, &query))
+        self.look_up(move |store| store.past().statement(&me, &query))
             .await
     }
 
@@ -213,7 +216,7 @@ impl Handle {
         not_after: Option<Hlc>,
         is_wanted: impl Fn(&RecordedState) -> bool + Send + 'static,
     ) -> Result<Option<(SnapshotId, RecordedState)>, Unanswered> {
-        self.look_up(move |store| store.newest_recorded(&process, not_after, is_wanted))
+        self.look_up(move |store| store.past().newest_recorded(&process, not_after, is_wanted))
             .await
     }
 

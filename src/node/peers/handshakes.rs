@@ -54,9 +54,9 @@ struct PassedPeers {
 
 impl PassedPeers {
     fn of(store: &Store, known: &BTreeSet<ProcessId>) -> Result<Self, StoreError> {
-        let gap = store.newest_gap();
+        let gap = store.gaps().newest();
         let peers = match gap {
-            Some(gap) => store.met_since_gap(gap)?,
+            Some(gap) => store.past().met_since_gap(gap)?,
             None => {
                 let known = known.iter().cloned();
                 known.map(|peer| (peer, Hlc::default())).collect()
@@ -92,7 +92,7 @@ impl Handshakes {
         let known = registers.peers.keys();
         let known = known.filter(|peer| peers.contains(*peer)).cloned();
         let known: BTreeSet<_> = known.collect();
-        store.awaits_peers();
+        store.gaps().await_peers();
         let meetings = Self {
             enough: others.div_ceil(2).min(peers.len()),
             others: topology.processes().count() - 1,
@@ -133,7 +133,7 @@ impl Handshakes {
             return Ok(());
         };
         self.catch_up(store)?;
-        store.agrees_with(peer)
+        store.gaps().agrees_with(peer)
     }
 
     /// The durable record of a peer's store.
@@ -158,11 +158,11 @@ impl Handshakes {
         if known.is_given_up() && store.is_some_and(|store| store.identity().store == known.store) {
             locked(&self.given_up_by).insert(peer.clone());
         }
-        let Some(store) = store.filter(|store| store.is_contradicted_by(&known)) else {
+        let Some(store) = store.filter(|store| store.gaps().is_contradicted_by(&known)) else {
             return Ok(false);
         };
         let peer = peer.clone();
-        self.compare(store, move |store| store.known_as(&peer, &known))
+        self.compare(store, move |store| store.gaps().known_as(&peer, &known))
             .await
     }
 
@@ -177,7 +177,7 @@ impl Handshakes {
         match (refusal, &self.store) {
             (Refusal::Diverged(diverged), Some(store)) if diverged.lost_by == *me => {
                 let peer = peer.clone();
-                self.compare(store, move |store| store.has_lost_turns(&peer))
+                self.compare(store, move |store| store.gaps().has_lost_turns(&peer))
                     .await
             }
             _ => Ok(false),
@@ -194,11 +194,11 @@ impl Handshakes {
         if !blocking(store, work).await? {
             return Ok(false);
         }
-        self.begin_anew(store.newest_gap());
+        self.begin_anew(store.gaps().newest());
         if let Some((gap, since)) = self.caught_up() {
-            blocking(store, move |store| store.catches_up(gap, since)).await?;
+            blocking(store, move |store| store.gaps().catch_up(gap, since)).await?;
         }
-        Ok(store.ends_in_gap())
+        Ok(store.gaps().is_at_end())
     }
 
     fn begin_anew(&self, gap: Option<Lsn>) {
@@ -231,7 +231,7 @@ impl Handshakes {
 
     fn catch_up(&self, store: &Store) -> Result<(), StoreError> {
         let caught_up = self.caught_up();
-        caught_up.map_or(Ok(()), |(gap, since)| store.catches_up(gap, since))
+        caught_up.map_or(Ok(()), |(gap, since)| store.gaps().catch_up(gap, since))
     }
 
     /// Whether all peers are recognized.
@@ -271,11 +271,11 @@ impl Handshakes {
         if !given_up_by.is_empty() {
             return Ok(given_up_by.into_iter().collect());
         }
-        if store.is_behind_gap(time)? {
+        if store.gaps().is_behind_gap(time)? {
             return Ok(Vec::new());
         }
         if self.earlier.get().is_none() {
-            let found = store.first_meetings(&self.before.0)?;
+            let found = store.past().first_meetings(&self.before.0)?;
             self.earlier.get_or_init(|| found);
         }
         let since_start = self.since_start();

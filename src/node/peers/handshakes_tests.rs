@@ -189,7 +189,7 @@ async fn an_older_copy_has_to_meet_its_peers_again_whenever_that_is_found_out() 
 // The newest known turn at these instants; 0 if unknown.
 fn known(store: &Store, instants: [u64; 3]) -> [u64; 3] {
     instants.map(|at| {
-        let known = store.known_at(Hlc::at(at)).expect("it is whole");
+        let known = store.past().known_at(Hlc::at(at)).expect("it is whole");
         known.unwrap_or_default().0
     })
 }
@@ -231,7 +231,7 @@ async fn behind_a_gap_a_journal_answers_from_its_next_meetings_on() {
     };
     store.commit(&reached).expect("the disk has room");
     assert_eq!(known(&store, [9, 10, 20]), [0; 3]);
-    let newest = store.known_since().expect("it is whole");
+    let newest = store.past().known_since().expect("it is whole");
     assert_eq!(newest, Some(Hlc::at(20)));
     let given_up = Record::Recognized {
         peer: n2.clone(),
@@ -358,7 +358,7 @@ fn without_peers_a_journal_answers_behind_a_gap_at_once() {
     let process = recovered.expect("it is whole").0;
     let meetings = Handshakes::of(&process, &config, &store).expect("it is whole");
     store.commit(&reached(2, 20)).expect("the disk has room");
-    let known = |at| store.known_at(Hlc::at(at)).expect("it is whole");
+    let known = |at| store.past().known_at(Hlc::at(at)).expect("it is whole");
     assert_eq!((known(19), known(20)), (None, Some(Lsn(2))));
     assert!(meetings.is_acquainted());
 }

@@ -71,8 +71,8 @@ impl Peering {
 
     // A lease on a snapshot whose chunks are about to be read.
     fn leased(&self, snapshot: &SnapshotId) -> Result<ReadLease, Status> {
-        let reading = self.handle.store().reading(snapshot);
-        match self.handle.store().is_deleted(snapshot) {
+        let reading = self.handle.store().retention().reading(snapshot);
+        match self.handle.store().retention().is_deleted(snapshot) {
             false => Ok(reading),
             true => {
                 let sentence = format!("snapshot {snapshot:?} was deleted from its history");
@@ -292,7 +292,7 @@ impl PeerService for Peering {
                 let noted = self.handle.shared.collector.note_word(&word).await;
                 noted.map_err(unavailable)?
             }
-            None => self.handle.store().pins(),
+            None => self.handle.store().retention().pins(),
         };
         let listed = pins
             .iter()
@@ -405,7 +405,7 @@ impl Handle {
             rest: me.rest.clone().unwrap_or_default(),
             logical_clock: self.clock().0,
             revisions: self.store().revisions_came(),
-            pins: self.store().pins_came(),
+            pins: self.store().retention().pins_came(),
             settled: self.settled().0,
             stopped: stopped_to_wire(self.stopped()),
             leaving: *self.watch_closing().borrow(),

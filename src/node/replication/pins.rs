@@ -95,7 +95,9 @@ impl Collector {
     }
 
     async fn note(&self, pins: Vec<(SnapshotId, Pin)>) -> Result<(), Unavailable> {
-        let wanted = self.parts.blocking(move |store| store.note_pins(pins));
+        let wanted = self
+            .parts
+            .blocking(move |store| store.retention().note_pins(pins));
         if !wanted.await?.is_empty() {
             // A node that has it has listed it long ago.
             self.revived.fetch_add(1, Ordering::Relaxed);
@@ -112,7 +114,7 @@ impl Collector {
             return Ok(Vec::new());
         };
         self.note(vec![(snapshot.clone(), pin)]).await?;
-        let newest = self.parts.store.pin_of(&snapshot);
+        let newest = self.parts.store.retention().pin_of(&snapshot);
         Ok(newest.map(|pin| (snapshot, pin)).into_iter().collect())
     }
 
@@ -228,7 +230,8 @@ impl Handle {
             let (snapshot, me) = (id.clone(), self.config().me.clone());
             let now = self.shared.peers.wall().now();
             let parts = self.parts();
-            let pin = parts.blocking(move |store| store.pin(&snapshot, pinned, &me, now));
+            let pin =
+                parts.blocking(move |store| store.retention().pin(&snapshot, pinned, &me, now));
             let Some(pin) = pin.await? else {
                 return Ok(None);
             };

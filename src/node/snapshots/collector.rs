@@ -173,7 +173,7 @@ impl Collector {
 
     /// Nobody collects this snapshot any more.
     pub(in crate::node) fn release(&self, snapshot: &SnapshotId) {
-        self.parts.store.let_go(snapshot);
+        self.parts.store.chunks().let_go(snapshot);
         self.running().remove(snapshot);
         self.events.end(snapshot);
     }

@@ -231,7 +231,7 @@ impl Handle {
         if let Some(view) = self.known(snapshot).await? {
             return Ok(Some(KnownSnapshot::of(&view)));
         }
-        let is_deleted = self.store().is_deleted(snapshot);
+        let is_deleted = self.store().retention().is_deleted(snapshot);
         Ok(is_deleted.then_some(KnownSnapshot::Deleted))
     }
 
@@ -271,7 +271,7 @@ impl Handle {
             return Ok(false);
         }
         let part = self.shared.parts.stored(snapshot).await?;
-        Ok(part.is_some() || self.store().is_deleted(snapshot))
+        Ok(part.is_some() || self.store().retention().is_deleted(snapshot))
     }
 
     // Asks every peer that may answer. One that is not up is asked, too, as long as it was not found silent. Fails where one
@@ -444,7 +444,8 @@ mod tests {
         }
         let deleted = handle
             .store()
-            .delete_snapshots(std::slice::from_ref(&first));
+            .retention()
+            .delete(std::slice::from_ref(&first));
         assert_eq!(deleted.expect("the disk has room"), 1);
         assert_eq!(handle.is_over(&first).await.ok(), Some(true));
         node.stop().await;

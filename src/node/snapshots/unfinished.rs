@@ -38,7 +38,7 @@ pub(in crate::node) fn unfinished(
         let lost = |peer: &ProcessId| process.registers().is_lost_since(peer, *cut);
         let line = partial.get(snapshot);
         let is_mine = membership.is_resumed_here(initiator, line.map(|line| line.revision));
-        let is_over = store.has_complete(snapshot) || store.is_deleted(snapshot);
+        let is_over = store.has_complete(snapshot) || store.retention().is_deleted(snapshot);
         if !is_mine || is_over {
             continue;
         }

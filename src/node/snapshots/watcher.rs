@@ -123,7 +123,7 @@ impl Handle {
             let is_published = view.is_some_and(|view| view.root.is_some());
             // For a moment after a marker has arrived here, the assembler may not know of the snapshot itself.
             let may_come = is_followed || began.elapsed() < MARKER_MAX;
-            if is_published || !may_come || self.store().is_deleted(snapshot) {
+            if is_published || !may_come || self.store().retention().is_deleted(snapshot) {
                 return Ok(());
             }
             tokio::select! {

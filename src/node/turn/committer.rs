@@ -110,7 +110,7 @@ impl Committer {
         for sealed in step.sealed {
             self.recorder.push_sealed(sealed);
         }
-        if self.store.has_full_stretch() {
+        if self.store.account_index().has_full_segment() {
             self.recorder.push_stretches();
         }
         for recording in step.finished {

@@ -73,8 +73,8 @@ pub(super) fn keys_of(turn: &Turn) -> Vec<u32> {
     keys
 }
 
-/// The index of one store.
-pub(super) struct AccountIndex {
+/// The account index of one store.
+pub struct AccountIndex {
     shelf: Segments,
     cover: Mutex<Cover>,
     /// Held by the single writer of full segments.
@@ -150,8 +150,8 @@ impl AccountIndex {
         })
     }
 
-    /// Sets the number of touches at which a segment is full.
-    pub(super) fn set_touches(&self, touches: usize) {
+    /// Sets the number of touches at which a segment is full, for tests with many segments.
+    pub fn set_touches(&self, touches: usize) {
         self.cover().touches = touches;
     }
 
@@ -168,12 +168,13 @@ impl AccountIndex {
     }
 
     /// Whether a full segment waits to be written.
-    pub(super) fn is_full(&self) -> bool {
+    #[must_use]
+    pub fn has_full_segment(&self) -> bool {
         !self.cover().full.is_empty()
     }
 
     /// Writes the full segments. They are durable after the next sync; without it their turns are indexed again.
-    pub(super) fn write_full(&self) -> Result<(), StoreError> {
+    pub fn write_full(&self) -> Result<(), StoreError> {
         let _alone = alone(&self.writing);
         loop {
             let (next, horizon) = {
@@ -195,7 +196,7 @@ impl AccountIndex {
     }
 
     /// Indexes at most one segment of turns that are not covered, oldest first. Returns whether there are more.
-    pub(super) fn index_some(&self, journal: &Journal) -> Result<bool, StoreError> {
+    pub fn index_some(&self, journal: &Journal) -> Result<bool, StoreError> {
         let _alone = alone(&self.indexing);
         let (gap, touches) = {
             let cover = self.cover();

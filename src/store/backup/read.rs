@@ -13,7 +13,7 @@ use crate::store::engine::schema::Trees;
 use crate::store::engine::{Disk, Engine};
 use crate::store::error::StoreError;
 use crate::store::export::ExportError;
-use crate::store::journal::gaps;
+use crate::store::gaps::ranges;
 use crate::store::journal::{self, Journal};
 use crate::store::opening::addresses::Addresses;
 use crate::store::opening::migrate;
@@ -138,7 +138,7 @@ fn finish(engine: &Engine, end: journal::JournalHead) -> Result<Hlc, ExportError
         if journal.head() != end {
             return Err(journal::missing(end.position));
         }
-        gaps::note(&trees.meta, &(end.position..=end.position))?;
+        ranges::note(&trees.meta, &(end.position..=end.position))?;
         engine.note(end)?;
         match end.position {
             Lsn(0) => Ok(Hlc::default()),

@@ -15,13 +15,13 @@ use super::stored::codec::decode_chunk;
 use super::stored::compression;
 use super::stored::frame;
 use super::stored::frame::{Damage, Kind};
-use crate::history::part::{Chunk, IndexEntry, Run};
-use crate::process::ids::Hash;
-use leases::Leases;
+use crate::history::part::{Chunk, IndexEntry, Part, Run};
+use crate::process::ids::{Hash, SnapshotId};
+use leases::{Leases, WriteLease};
 use run_cache::RunCache;
 
 /// The chunks of a store.
-pub(super) struct Chunks {
+pub struct Chunks {
     pub(super) tree: sled::Tree,
     /// The chunks that concurrent writers rely on.
     pub(super) leases: Arc<Leases>,
@@ -36,6 +36,22 @@ impl Chunks {
             leases: Arc::default(),
             known: RunCache::default(),
         }
+    }
+
+    /// Begins writing chunks, or relying on stored ones, for a value that does not refer to them yet.
+    pub fn writing(&self) -> WriteLease {
+        self.leases.begin()
+    }
+
+    /// Holds the chunks of a part while its snapshot is collected. Call it within the [`WriteLease`] in which they
+    /// arrived.
+    pub fn hold(&self, part: &Part) {
+        self.leases.hold(part);
+    }
+
+    /// Ends the collection of a snapshot; its published revision refers to the chunks.
+    pub fn let_go(&self, snapshot: &SnapshotId) {
+        self.leases.let_go(snapshot);
     }
 
     /// Whether the chunk is stored.

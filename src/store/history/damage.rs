@@ -301,7 +301,7 @@ mod tests {
 
         // The unreferenced chunk is swept.
         fn is_swept(&self, store: &Store) {
-            let swept = store.sweep(|| true).expect("all can be read");
+            let swept = store.retention().sweep(|| true).expect("all can be read");
             assert!(swept.expect("it has come to its end").deleted > 0);
             self.are_whole(store);
         }
@@ -322,7 +322,7 @@ mod tests {
         sample.spoil(|trees| &trees.bodies);
         let store = sample.open();
         let chunks = store.chunks.tree.len();
-        let swept = store.sweep(|| true);
+        let swept = store.retention().sweep(|| true);
         let error = swept.expect_err("it is not known what the block needs");
         let place = "revision 1 of snapshot \"s\", in the revisions of block 0";
         assert!(error.to_string().contains(place), "{error}");
@@ -342,7 +342,10 @@ mod tests {
         let found = store.published(&state.snapshot).expect("it is whole");
         assert_eq!(found.map(|found| found.state).as_ref(), Some(state));
         assert_eq!(store.unreadable().revisions, 54);
-        store.sweep(|| true).expect_err("some are not back");
+        store
+            .retention()
+            .sweep(|| true)
+            .expect_err("some are not back");
         for one in &sample.states[10..64] {
             adopt(&store, &one.0, &one.1);
         }
@@ -366,13 +369,14 @@ mod tests {
         sample.spoil(|trees| &trees.bodies);
         let store = sample.open();
         store
+            .retention()
             .sweep(|| true)
             .expect_err("it is not known what the block needs");
         let damaged = sample.states[..64].iter();
         let damaged: Vec<_> = damaged.map(|(state, _)| state.snapshot.clone()).collect();
-        let deleted = store.delete_snapshots(&damaged);
+        let deleted = store.retention().delete(&damaged);
         assert_eq!(deleted.expect("there is room"), 64);
-        let swept = store.sweep(|| true).expect("all can be read");
+        let swept = store.retention().sweep(|| true).expect("all can be read");
         assert!(swept.expect("it has come to its end").deleted > 1);
         assert_eq!(store.unreadable(), Unreadable::default());
     }
@@ -398,7 +402,7 @@ mod tests {
         let store = sample.open();
         assert_eq!(listed(&store).len(), 64);
         assert_eq!(store.unreadable().blocks, 1);
-        let swept = store.sweep(|| true);
+        let swept = store.retention().sweep(|| true);
         let error = swept.expect_err("it is not known what the block needs");
         assert!(error.to_string().contains("block 0"), "{error}");
         let (state, stored) = &sample.states[0];

@@ -72,7 +72,7 @@ impl Store {
         me: &ProcessId,
         recordings: &[Recording],
     ) -> Result<Vec<Part>, StoreError> {
-        let _writing = self.writing();
+        let _writing = self.chunks.writing();
         let mut drafts = Vec::with_capacity(recordings.len());
         for recording in recordings {
             match self.state(recording.cut) {

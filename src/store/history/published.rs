@@ -96,7 +96,7 @@ impl Store {
         self.sync()?;
         self.history.note(state);
         self.history.remove_unlisted()?;
-        self.is_back(&state.snapshot)
+        self.retention().is_back(&state.snapshot)
     }
 
     /// The newest published revision of a snapshot.
@@ -164,7 +164,7 @@ impl Store {
     /// Whether a revision of another store is absent or unreadable here and was not deleted for good.
     #[must_use]
     pub fn lacks_revision(&self, other: &RevisionArrival) -> bool {
-        !self.is_gone(&other.snapshot) && self.history.lacks(other)
+        !self.retention().is_gone(&other.snapshot) && self.history.lacks(other)
     }
 
     /// Whether a revision with this number but other figures is in the history.

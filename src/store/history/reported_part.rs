@@ -27,7 +27,7 @@ impl Store {
         initiator: &ProcessId,
         came: Hlc,
     ) -> Result<Part, StoreError> {
-        let _writing = self.writing();
+        let _writing = self.chunks.writing();
         let incoming = || topology.incoming(&told.process);
         let (accounts, balances) = (told.accounts.len() as u64, told.accounts.values());
         let balance_total = balances.map(|balance| i128::from(*balance)).sum();
@@ -78,7 +78,7 @@ impl Store {
             channels,
             open,
         };
-        self.hold(&part);
+        self.chunks.hold(&part);
         Ok(part)
     }
 

@@ -159,16 +159,18 @@ fn what_is_read_is_deleted_when_the_reader_has_gone() {
     let store = Store::open(dir.path(), "demo", &me).expect("a new store");
     let state = published(&store, "s", 1);
     let delete = || {
-        let deleted = store.delete_snapshots(std::slice::from_ref(&state.snapshot));
+        let deleted = store
+            .retention()
+            .delete(std::slice::from_ref(&state.snapshot));
         deleted.expect("it is written")
     };
-    let reading = store.reading(&state.snapshot);
+    let reading = store.retention().reading(&state.snapshot);
     assert_eq!(delete(), 0, "it is being read");
     let newest = store.published(&state.snapshot).expect("it can be read");
     assert!(newest.is_some());
     drop(reading);
     assert_eq!(delete(), 1);
-    let _late = store.reading(&state.snapshot);
+    let _late = store.retention().reading(&state.snapshot);
     let newest = store.published(&state.snapshot).expect("it can be read");
     assert_eq!(newest, None, "a reader that comes later finds nothing");
 }
@@ -228,7 +230,7 @@ fn old_revisions_are_packed_and_are_what_they_were() {
         .collect();
     let blocks = |store: &Store| store.history.blocks.heads().count();
     assert_eq!(
-        store.delete_snapshots(&gone[1..]).expect("it is written"),
+        store.retention().delete(&gone[1..]).expect("it is written"),
         63
     );
     assert_eq!(blocks(&store), 2, "one is left of the first");
@@ -242,7 +244,7 @@ fn old_revisions_are_packed_and_are_what_they_were() {
     );
     assert!(is_as_it_was(&store, &states[0]));
     assert_eq!(
-        store.delete_snapshots(&gone[..1]).expect("it is written"),
+        store.retention().delete(&gone[..1]).expect("it is written"),
         1
     );
     assert_eq!(blocks(&store), 1);
@@ -298,7 +300,7 @@ fn a_block_takes_no_number_of_one_that_is_gone() {
     assert_eq!(blocks(), [0]);
     assert!(is_there(&first[0]), "its block is cached");
     let gone: Vec<_> = first.into_iter().map(|state| state.snapshot).collect();
-    store.delete_snapshots(&gone).expect("it is written");
+    store.retention().delete(&gone).expect("it is written");
     assert_eq!(blocks(), [0; 0]);
 
     let second = publish(201..=328);
@@ -319,7 +321,7 @@ fn a_damaged_block_keeps_all_chunks() {
     let chunks = || store.chunks.tree.len();
     let before = chunks();
     assert!(before > 0);
-    let swept = store.sweep(|| true);
+    let swept = store.retention().sweep(|| true);
     swept.expect_err("it is not known what the block needs");
     assert_eq!(chunks(), before);
 }
@@ -339,7 +341,7 @@ fn what_is_deleted_and_comes_back_is_listed_once() {
         let stored = store.stored_revision(&state.snapshot, None);
         let stored = stored.expect("it can be read").expect("it is there");
         let gone = std::slice::from_ref(&state.snapshot);
-        assert_eq!(store.delete_snapshots(gone).expect("it is written"), 1);
+        assert_eq!(store.retention().delete(gone).expect("it is written"), 1);
         let back = store.adopt_revision(state, &stored);
         back.expect("it is not here");
     }

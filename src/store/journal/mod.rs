@@ -7,8 +7,6 @@
 //! be.
 
 mod blocks;
-pub(super) mod caught_up;
-pub(super) mod gaps;
 mod pack;
 pub(super) mod turns;
 
@@ -31,7 +29,7 @@ use blocks::TurnBlocks;
 pub(super) use blocks::unpack;
 
 /// The journal of one process.
-pub(super) struct Journal {
+pub struct Journal {
     /// Individually stored turns; old ones are in blocks.
     tree: sled::Tree,
     blocks: TurnBlocks,

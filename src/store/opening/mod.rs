@@ -4,7 +4,6 @@ pub(super) mod addresses;
 pub(super) mod birth;
 pub(super) mod migrate;
 pub(super) mod operator;
-pub(super) mod starts;
 
 use std::path::Path;
 
@@ -18,13 +17,15 @@ use super::engine::schema::{BOOT, OWNER, RUN, Trees};
 use super::engine::underway::Underway;
 use super::engine::{Disk, Engine, Medium};
 use super::error::StoreError;
+use super::gaps::caught_up::CaughtUp;
+use super::gaps::ranges;
+use super::gaps::ranges::GapRanges;
+use super::gaps::starts;
+use super::gaps::starts::Starts;
 use super::history::{History, RevisionBlocks};
 use super::journal::Journal;
-use super::journal::caught_up::CaughtUp;
-use super::journal::gaps;
-use super::journal::gaps::Gaps;
 use super::restore::unbooked::unbooked_sentence;
-use super::retention::Retention;
+use super::retention::RetentionTree;
 use super::states::States;
 use super::states::composition::Composition;
 use super::stored::frame::Kind;
@@ -32,7 +33,6 @@ use super::stored::v1::state::OwnerV1;
 use crate::process::identity::Identity;
 use crate::process::ids::ProcessId;
 use birth::Birth;
-use starts::Starts;
 
 /// The result of [`Store::migrate`].
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -113,23 +113,23 @@ impl Store {
         let blocks = RevisionBlocks::new(trees.heads, trees.bodies);
         let history = History::open(me, trees.history, trees.parts, blocks, &journal)?;
         let store = Self {
-            stretches: AccountIndex::open(trees.stretches, &journal)?,
+            account_index: AccountIndex::open(trees.stretches, &journal)?,
             journal,
             states: States::new(trees.states),
-            gaps: Gaps::open(&trees.meta)?,
+            gaps: GapRanges::open(&trees.meta)?,
             caught_up: CaughtUp::open(&trees.meta)?,
             starts: Starts::open(&trees.meta)?,
             meta: trees.meta,
             chunks: Chunks::new(trees.chunks),
             history,
-            retention: Retention::open(trees.retention)?,
+            retention: RetentionTree::open(trees.retention)?,
             underway: Underway::default(),
             composition: Composition::default(),
             standstill: Standstill::default(),
             engine,
             identity,
         };
-        store.finish_deleting()?;
+        store.retention().finish_deleting()?;
         Ok(store)
     }
 }
@@ -153,7 +153,7 @@ pub(super) fn check_end(
         );
     }
     if is_copy || !is_witnessed {
-        gaps::note(&trees.meta, &(end..=end))?;
+        ranges::note(&trees.meta, &(end..=end))?;
     }
     match birth {
         Some(birth) if known != Some(birth) => birth.note(&trees.meta),

@@ -18,9 +18,9 @@ use crate::store::Store;
 use crate::store::engine::schema;
 use crate::store::engine::schema::BOOT;
 use crate::store::error::StoreError;
+use crate::store::gaps::ranges;
 use crate::store::history::Published;
 use crate::store::journal::Journal;
-use crate::store::journal::gaps;
 use crate::store::opening;
 use crate::store::stored::frame::Kind;
 
@@ -170,7 +170,7 @@ impl Store {
         let journal = Journal::open(&trees)?;
         engine.check_witness(&journal)?;
         let end = journal.head().position;
-        gaps::note(&trees.meta, &(end..=end))?;
+        ranges::note(&trees.meta, &(end..=end))?;
         let boot = schema::get::<u64>(&trees.meta, BOOT, Kind::Number)?.unwrap_or(0);
         let boot = boot + BOOTS_AHEAD;
         schema::put(&trees.meta, BOOT, Kind::Number, &boot)?;

@@ -2,24 +2,24 @@
 
 use std::collections::BTreeSet;
 
+use super::Past;
 use super::elsewhere::READ_MAX;
 use super::page::{Marked, SNAPSHOTS_MAX, StatementPage, StatementQuery, leave_out};
 use crate::history::part::{Part, RecordedState};
 use crate::process::clock::Hlc;
 use crate::process::ids::{ProcessId, SnapshotId};
-use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::journal::Horizon;
 
-impl Store {
+impl Past<'_> {
     /// Adds them after the oldest snapshot that the journal has.
     pub(super) fn mark_older(
-        &self,
+        self,
         me: &ProcessId,
         query: &StatementQuery,
         page: &mut StatementPage,
     ) -> Result<(), StoreError> {
-        let horizon = self.journal.horizon();
+        let horizon = self.store.journal.horizon();
         // States recorded before the horizon have an earlier clock.
         let asks_behind = query.from.is_some_and(|from| from >= horizon.since);
         if self.horizon().is_none() || asks_behind {
@@ -30,7 +30,7 @@ impl Store {
         };
         let (mut older, mut not_here) = (Vec::new(), Vec::new());
         for snapshot in self.candidates_before(horizon) {
-            match self.history.part(&snapshot) {
+            match self.store.history.part(&snapshot) {
                 Ok(Some(Part { state, .. })) if is_wanted(&state) => older.push((snapshot, state)),
                 Ok(Some(_)) => {}
                 Ok(None) => not_here.push(snapshot),
@@ -71,16 +71,16 @@ impl Store {
     }
 
     // Snapshots recorded before the horizon. Those that only peers keep are not listed here.
-    fn candidates_before(&self, horizon: Horizon) -> BTreeSet<SnapshotId> {
+    fn candidates_before(self, horizon: Horizon) -> BTreeSet<SnapshotId> {
         let before = Hlc(horizon.since.0.saturating_sub(1));
-        let lines = self.begun_by(before, None, usize::MAX);
+        let lines = self.store.begun_by(before, None, usize::MAX);
         let listed = lines.into_iter().map(|((_, snapshot), _)| snapshot);
-        listed.chain(self.pinned()).collect()
+        listed.chain(self.store.retention().pinned()).collect()
     }
 
     // This process has no part of these snapshots; a lost store may have recorded it.
     fn mark_not_here(
-        &self,
+        self,
         me: &ProcessId,
         query: &StatementQuery,
         snapshots: Vec<SnapshotId>,

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::iter::Peekable;
 
+use super::Past;
 use crate::history::diff::AccountChange;
 use crate::history::part::{RecordedState, Run};
 use crate::history::process_totals::ProcessTotals;
 use crate::process::ids::{AccountId, Hash, Lsn, SnapshotId};
-use crate::store::Store;
 use crate::store::chunks::Chunks;
 use crate::store::chunks::source::ChunkSource;
 use crate::store::error::StoreError;
@@ -18,24 +18,24 @@ use crate::store::stored::frame::Damage;
 /// The maximum number of changed accounts held at once. If there are more, the turns are read again.
 const ACCOUNTS_HELD_MAX: usize = 65_536;
 
-impl Store {
+impl<'a> Past<'a> {
     /// Whether the state of this process in a snapshot was recorded from this journal. If the position is before the journal,
     /// this is decided by the own part of the snapshot, since another journal may have had the same position.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn is_recorded_here(
-        &self,
+        self,
         snapshot: &SnapshotId,
         state: &RecordedState,
     ) -> Result<bool, StoreError> {
-        if state.position > self.position() {
+        if state.position > self.store.position() {
             return Ok(false);
         }
-        if state.position.next() >= self.journal.first() {
-            return Ok(self.journal.hash_up_to(state.position)? == state.journal);
+        if state.position.next() >= self.store.journal.first() {
+            return Ok(self.store.journal.hash_up_to(state.position)? == state.journal);
         }
-        let own = self.part(snapshot)?.map(|part| part.state);
+        let own = self.store.part(snapshot)?.map(|part| part.state);
         Ok(own.is_some_and(|own| (own.position, own.journal) == (state.position, state.journal)))
     }
 
@@ -43,9 +43,9 @@ impl Store {
     /// by account, starting after `behind`. The position may be the older one. Reads the disk.
     ///
     /// # Errors
-    /// As [`Store::share_at`].
-    pub fn changes_until<'a>(
-        &'a self,
+    /// As [`Self::totals_at`].
+    pub fn changes_until(
+        self,
         from: &RecordedState,
         position: Lsn,
         behind: Option<&AccountId>,
@@ -54,12 +54,12 @@ impl Store {
     }
 
     fn changes_held(
-        &self,
+        self,
         from: &RecordedState,
         position: Lsn,
         behind: Option<&AccountId>,
         held_max: usize,
-    ) -> Result<Until<'_, Chunks>, StoreError> {
+    ) -> Result<Until<'a, Chunks>, StoreError> {
         self.check_range(position)?;
         let nearest = self.states_until(position).next().transpose()?;
         let nearest = nearest.map(|state| state.recorded);
@@ -78,7 +78,7 @@ impl Store {
             }
         };
         let turns = Turns {
-            store: self,
+            past: self,
             start,
             end: position,
             behind: behind.cloned(),
@@ -86,7 +86,7 @@ impl Store {
             held_max,
             is_all: false,
         };
-        Until::new(&self.chunks, &from.runs, &runs, turns)
+        Until::new(&self.store.chunks, &from.runs, &runs, turns)
     }
 }
 
@@ -157,7 +157,7 @@ impl<S: ChunkSource> Iterator for Until<'_, S> {
 
 /// The changes that turns make to accounts, by account.
 struct Turns<'a> {
-    store: &'a Store,
+    past: Past<'a>,
     /// The position and hash after which the turns begin.
     start: (Lsn, Hash),
     /// The last of the turns.
@@ -192,7 +192,7 @@ impl Turns<'_> {
     fn read(&mut self) -> Result<(), StoreError> {
         self.is_all = true;
         let (position, journal) = self.start;
-        for entry in self.store.entries_behind(position, journal, self.end) {
+        for entry in self.past.entries_behind(position, journal, self.end) {
             let turn = entry?.turn;
             for (account, units) in turn.changes() {
                 if self.behind.as_ref().is_some_and(|behind| account <= behind) {
@@ -223,6 +223,7 @@ impl Turns<'_> {
 
 #[cfg(test)]
 mod tests {
+    use crate::store::Store;
     use std::sync::{Mutex, PoisonError};
 
     use proptest::prelude::*;
@@ -285,7 +286,7 @@ mod tests {
         store.commit(&paid).expect("the disk has room");
         let counting = Counting(&store.chunks, Mutex::new(0));
         let turns = Turns {
-            store: &store,
+            past: store.past(),
             start: (Lsn(0), Hash::default()),
             end: Lsn(1),
             behind: None,
@@ -326,7 +327,7 @@ mod tests {
             let behind = behind.map(account);
             expected.retain(|account, _| behind.as_ref().is_none_or(|behind| account > behind));
             let from = RecordedState::default();
-            let found = store.changes_held(&from, store.position(), behind.as_ref(), held_max);
+            let found = store.past().changes_held(&from, store.position(), behind.as_ref(), held_max);
             let found = found.expect("it is whole").map(|change| {
                 let change = change.expect("it is whole");
                 (change.account, change.before, change.after)

@@ -4,10 +4,10 @@
 
 use std::ops::RangeInclusive;
 
+use super::Past;
 use super::page::{StatementPage, StatementQuery, leave_out};
 use crate::process::clock::Hlc;
 use crate::process::ids::{Lsn, ProcessId, SnapshotId};
-use crate::store::Store;
 use crate::store::error::StoreError;
 
 /// The maximum number of snapshots read for a page. If there are more, the page reports that some may be left out.
@@ -34,10 +34,10 @@ impl Began {
     }
 }
 
-impl Store {
+impl Past<'_> {
     /// Sets in a page whether it leaves out such a snapshot among these turns.
     pub(super) fn mark_elsewhere(
-        &self,
+        self,
         me: &ProcessId,
         query: &StatementQuery,
         first: Lsn,
@@ -57,32 +57,32 @@ impl Store {
     }
 
     // The times around these turns of which the journal knows nothing. Times before a trimmed journal are handled by
-    // [`Store::mark_older`].
-    fn unknown_times(&self, first: Lsn, last: Lsn) -> Result<Vec<RangeInclusive<Hlc>>, StoreError> {
+    // [`Past::mark_older`].
+    fn unknown_times(self, first: Lsn, last: Lsn) -> Result<Vec<RangeInclusive<Hlc>>, StoreError> {
         let behind = Lsn(first.0.saturating_sub(1))..=last;
-        let gaps = self.gaps.among(&behind).into_iter();
+        let gaps = self.store.gaps.among(&behind).into_iter();
         let mut unknown: Vec<_> = gaps
             .map(|gap| self.time_of_gap(&gap))
             .collect::<Result<_, _>>()?;
-        let is_whole = self.horizon().is_none() && self.position() > Lsn(0);
+        let is_whole = self.horizon().is_none() && self.store.position() > Lsn(0);
         if is_whole && first <= Lsn(1) {
-            unknown.push(Hlc::default()..=self.journal.time(Lsn(1))?);
+            unknown.push(Hlc::default()..=self.store.journal.time(Lsn(1))?);
         }
         Ok(unknown)
     }
 
     // From the first turn of the gap to the next turn after it, and until the store has caught up with its peers.
-    fn time_of_gap(&self, gap: &RangeInclusive<Lsn>) -> Result<RangeInclusive<Hlc>, StoreError> {
-        let horizon = self.journal.horizon();
+    fn time_of_gap(self, gap: &RangeInclusive<Lsn>) -> Result<RangeInclusive<Hlc>, StoreError> {
+        let horizon = self.store.journal.horizon();
         let from = match *gap.start() {
             Lsn(0) => Hlc::default(),
             first if first < horizon.first => horizon.since,
-            first => self.journal.time(first)?,
+            first => self.store.journal.time(first)?,
         };
         let next = gap.end().next();
-        let is_over = next <= self.position();
-        let until = match self.caught_up.since(*gap.end()).filter(|_| is_over) {
-            Some(since) => since.max(self.journal.time(next)?),
+        let is_over = next <= self.store.position();
+        let until = match self.store.caught_up.since(*gap.end()).filter(|_| is_over) {
+            Some(since) => since.max(self.store.journal.time(next)?),
             None => Hlc(u64::MAX),
         };
         Ok(from..=until)
@@ -90,7 +90,7 @@ impl Store {
 
     // Whether the history has such a snapshot recorded in this time.
     fn has_elsewhere(
-        &self,
+        self,
         me: &ProcessId,
         query: &StatementQuery,
         unknown: &RangeInclusive<Hlc>,
@@ -106,7 +106,7 @@ impl Store {
         ];
         let mut before = None;
         loop {
-            let lines = self.begun_by(*wanted.end(), before.as_ref(), LINES);
+            let lines = self.store.begun_by(*wanted.end(), before.as_ref(), LINES);
             let Some((last, _)) = lines.last() else {
                 return Ok(false);
             };
@@ -129,12 +129,12 @@ impl Store {
 
     /// Whether a snapshot has a state of this process that is within the queried time and not of this journal.
     pub(super) fn is_elsewhere(
-        &self,
+        self,
         me: &ProcessId,
         query: &StatementQuery,
         snapshot: &SnapshotId,
     ) -> Result<bool, StoreError> {
-        let published = self.published(snapshot)?;
+        let published = self.store.published(snapshot)?;
         let part = published.and_then(|mut published| published.state.parts.remove(me));
         let wanted = part.filter(|part| query.covers(part.state.time));
         wanted.map_or(Ok(false), |part| {
@@ -151,6 +151,7 @@ mod tests {
     use crate::process::clock::Lamport;
     use crate::process::identity::Identity;
     use crate::process::ids::Hash;
+    use crate::store::Store;
     use crate::store::fixture::{account, open, pass, process};
 
     fn keeps(store: &Store, id: &str, position: u64, at: u64) {
@@ -175,7 +176,7 @@ mod tests {
             oldest_first: false,
             limit: 10,
         };
-        let page = store.statement(&process("p"), &query);
+        let page = store.past().statement(&process("p"), &query);
         page.expect("it is whole").snapshots_left_out
     }
 
@@ -221,7 +222,10 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         pass(&open(dir.path()), 10);
         let store = open(dir.path());
-        store.agrees_with(&process("q")).expect("it is written");
+        store
+            .gaps()
+            .agrees_with(&process("q"))
+            .expect("it is written");
         pass(&store, 20);
         drop(store);
         for at in [30, 40] {
@@ -233,7 +237,7 @@ mod tests {
             run: 77,
             ..copy.identity()
         };
-        let learnt = copy.known_as(&process("q"), &ahead);
+        let learnt = copy.gaps().known_as(&process("q"), &ahead);
         assert!(learnt.expect("it is written"), "behind turns 2 to 4");
         pass(&copy, 50);
         keeps(&copy, "s", 3, 25);

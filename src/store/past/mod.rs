@@ -30,13 +30,27 @@ use crate::process::ids::{AccountId, Hash, Lsn, ProcessId, SnapshotId};
 /// The maximum number of turns searched for the first recognitions. Processes recognize each other when they start.
 const MEETINGS_WITHIN: usize = 4096;
 
-impl Store {
+/// The past of this process: totals, balances and statements at any position of its journal.
+#[derive(Clone, Copy)]
+pub struct Past<'a> {
+    pub(super) store: &'a Store,
+}
+
+impl<'a> Past<'a> {
+    /// The beginning of the past: the first turn of the journal, and the clock value from which answers exist. `None` if
+    /// nothing was deleted.
+    #[must_use]
+    pub fn horizon(self) -> Option<(Lsn, Hlc)> {
+        let Horizon { first, since } = self.store.journal.horizon();
+        (first > Lsn(1)).then_some((first, since))
+    }
+
     /// The newest turn at or before a clock value; 0 if there is none. Final once the clock of the process has passed the
     /// value.
     ///
     /// # Errors
     /// [`StoreError::BeforeHorizon`]; [`StoreError::Damaged`] if a deciding turn is unreadable.
-    pub fn position_at(&self, time: Hlc) -> Result<Lsn, StoreError> {
+    pub fn position_at(self, time: Hlc) -> Result<Lsn, StoreError> {
         self.retry_if_trimmed(|horizon| {
             let found = self.search(horizon.first, time)?;
             match found < horizon.first && time < horizon.since {
@@ -50,20 +64,14 @@ impl Store {
     /// was replaced by an older copy and has not caught up with its peers by then.
     ///
     /// # Errors
-    /// As [`Store::position_at`].
-    pub fn known_at(&self, time: Hlc) -> Result<Option<Lsn>, StoreError> {
+    /// As [`Self::position_at`].
+    pub fn known_at(self, time: Hlc) -> Result<Option<Lsn>, StoreError> {
         let position = self.position_at(time)?;
-        let is_known = position > Lsn(0) && !self.gaps.is_behind(position);
-        let gap = self.gaps.newest_before(position);
-        let since = gap.map_or(Some(Hlc::default()), |gap| self.caught_up.since(gap));
+        let is_known = position > Lsn(0) && !self.store.gaps.is_behind(position);
+        let gap = self.store.gaps.newest_before(position);
+        let since = gap.map_or(Some(Hlc::default()), |gap| self.store.caught_up.since(gap));
         let has_caught_up = since.is_some_and(|since| since <= time);
         Ok((is_known && has_caught_up).then_some(position))
-    }
-
-    /// Whether turns may be missing after the newest one, because the store is an older copy.
-    #[must_use]
-    pub fn ends_in_gap(&self) -> bool {
-        self.gaps.is_behind(self.position())
     }
 
     /// The instant since which this journal knows everything that happened: its first turn, the instant at which it had caught
@@ -71,23 +79,23 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn known_since(&self) -> Result<Option<Hlc>, StoreError> {
+    pub fn known_since(self) -> Result<Option<Hlc>, StoreError> {
         self.retry_if_trimmed(|horizon| {
-            let newest = self.position();
+            let newest = self.store.position();
             let since = match (horizon.first, newest) {
                 (Lsn(1), Lsn(0)) => return Ok(None),
-                (Lsn(1), _) => self.journal.time(Lsn(1))?,
+                (Lsn(1), _) => self.store.journal.time(Lsn(1))?,
                 _ => horizon.since,
             };
-            let Some(gap) = self.gaps.newest_before(newest) else {
+            let Some(gap) = self.store.gaps.newest_before(newest) else {
                 return Ok(Some(since));
             };
             // Before it has caught up, only the newest turn after the gap counts as known.
-            let caught_up = self.caught_up.since(gap);
-            let caught_up = caught_up.map_or_else(|| self.journal.time(newest), Ok)?;
+            let caught_up = self.store.caught_up.since(gap);
+            let caught_up = caught_up.map_or_else(|| self.store.journal.time(newest), Ok)?;
             let first = gap.next();
             let put_back = match horizon.first <= first {
-                true => self.journal.time(first)?,
+                true => self.store.journal.time(first)?,
                 false => since,
             };
             Ok(Some(since.max(put_back).max(caught_up)))
@@ -98,13 +106,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn met_since_gap(&self, gap: Lsn) -> Result<BTreeMap<ProcessId, Hlc>, StoreError> {
+    pub fn met_since_gap(self, gap: Lsn) -> Result<BTreeMap<ProcessId, Hlc>, StoreError> {
         self.retry_if_trimmed(|horizon| {
             let first = gap.next().max(horizon.first);
-            let count = usize::try_from(self.position().next().0.saturating_sub(first.0));
+            let count = usize::try_from(self.store.position().next().0.saturating_sub(first.0));
             let count = count.map_or(MEETINGS_WITHIN, |count| count.min(MEETINGS_WITHIN));
             let mut met = BTreeMap::new();
-            for entry in self.journal.scan(first, None).take(count) {
+            for entry in self.store.journal.scan(first, None).take(count) {
                 for (peer, identity, since) in entry?.turn.recognitions() {
                     if !identity.is_given_up() {
                         let first = met.entry(peer.clone()).or_insert(since);
@@ -121,7 +129,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn first_meetings(
-        &self,
+        self,
         peers: &BTreeSet<ProcessId>,
     ) -> Result<BTreeMap<ProcessId, Hlc>, StoreError> {
         self.retry_if_trimmed(|horizon| {
@@ -130,7 +138,12 @@ impl Store {
             let known = known.unwrap_or_default().into_keys();
             let known = known.filter(|peer| peers.contains(peer));
             let mut met: BTreeMap<_, _> = known.map(|peer| (peer, horizon.since)).collect();
-            for entry in self.journal.scan(horizon.first, None).take(MEETINGS_WITHIN) {
+            for entry in self
+                .store
+                .journal
+                .scan(horizon.first, None)
+                .take(MEETINGS_WITHIN)
+            {
                 if met.len() == peers.len() {
                     break;
                 }
@@ -147,27 +160,30 @@ impl Store {
 
     // Repeats a read during which the horizon moved, because it may have missed deleted data.
     fn retry_if_trimmed<T>(
-        &self,
+        self,
         read: impl Fn(Horizon) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         loop {
-            let horizon = self.journal.horizon();
+            let horizon = self.store.journal.horizon();
             let found = read(horizon);
-            if self.journal.horizon() == horizon {
+            if self.store.journal.horizon() == horizon {
                 return found;
             }
         }
     }
 
-    fn search(&self, first: Lsn, time: Hlc) -> Result<Lsn, StoreError> {
+    fn search(self, first: Lsn, time: Hlc) -> Result<Lsn, StoreError> {
         let before = Lsn(first.0 - 1);
-        let position = self.journal.last_until(before, self.position(), time)?;
+        let position = self
+            .store
+            .journal
+            .last_until(before, self.store.position(), time)?;
         self.check_place(position, first, time)?;
         Ok(position)
     }
 
     // The search has compared only clocks, so the turns on both sides of the result are decoded and checked.
-    fn check_place(&self, position: Lsn, first: Lsn, time: Hlc) -> Result<(), StoreError> {
+    fn check_place(self, position: Lsn, first: Lsn, time: Hlc) -> Result<(), StoreError> {
         let contradiction = |at: Lsn| {
             let problem = Damage::Contradiction("its clock is not in order".to_owned());
             Err(StoreError::damaged(
@@ -175,11 +191,11 @@ impl Store {
                 problem,
             ))
         };
-        if position >= first && self.journal.time(position)? > time {
+        if position >= first && self.store.journal.time(position)? > time {
             return contradiction(position);
         }
         let next = position.next();
-        if next <= self.position() && self.journal.time(next)? <= time {
+        if next <= self.store.position() && self.store.journal.time(next)? <= time {
             return contradiction(next);
         }
         Ok(())
@@ -189,19 +205,19 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::BeforeHorizon`], [`StoreError::Beyond`]; [`StoreError::Damaged`] if the journal is.
-    pub fn share_at(&self, position: Lsn) -> Result<ProcessTotals, StoreError> {
-        self.retry_if_trimmed(|_| self.share(position))
+    pub fn totals_at(self, position: Lsn) -> Result<ProcessTotals, StoreError> {
+        self.retry_if_trimmed(|_| self.totals(position))
     }
 
-    fn share(&self, position: Lsn) -> Result<ProcessTotals, StoreError> {
+    fn totals(self, position: Lsn) -> Result<ProcessTotals, StoreError> {
         self.check_range(position)?;
         let state = self.states_until(position).next().transpose()?;
         let mut share = match &state {
             Some(state) => ProcessTotals::from(&state.recorded),
             None => self.nothing()?,
         };
-        share.store = Some(self.identity.store);
-        share.rebuilt = self.rebooked()?;
+        share.store = Some(self.store.identity.store);
+        share.rebuilt = self.store.rebooked()?;
         let peers = state.iter().flat_map(|state| &state.registers.peers);
         share.peers = peers
             .map(|(peer, identity)| (peer.clone(), identity.into()))
@@ -218,19 +234,19 @@ impl Store {
     /// of the snapshot.
     ///
     /// # Errors
-    /// As [`Store::share_at`].
-    pub fn recorded_share(
-        &self,
+    /// As [`Self::totals_at`].
+    pub fn recorded_totals(
+        self,
         snapshot: &SnapshotId,
         position: Lsn,
     ) -> Result<ProcessTotals, StoreError> {
-        self.retry_if_trimmed(|horizon| match self.share(position) {
+        self.retry_if_trimmed(|horizon| match self.totals(position) {
             Err(error @ StoreError::BeforeHorizon { .. }) => {
-                let own = self.part(snapshot)?.map(|part| part.state);
+                let own = self.store.part(snapshot)?.map(|part| part.state);
                 let Some(own) = own.filter(|own| own.position == position) else {
                     return Err(error);
                 };
-                let at_horizon = self.share(Lsn(horizon.first.0 - 1))?;
+                let at_horizon = self.totals(Lsn(horizon.first.0 - 1))?;
                 Ok(ProcessTotals {
                     store: at_horizon.store,
                     rebuilt: at_horizon.rebuilt,
@@ -245,9 +261,9 @@ impl Store {
     /// The balance of an account after the turn at a position, minor units; `None` if the account was never credited.
     ///
     /// # Errors
-    /// As [`Store::share_at`].
+    /// As [`Self::totals_at`].
     pub fn balance_at(
-        &self,
+        self,
         me: &ProcessId,
         account: &AccountId,
         position: Lsn,
@@ -256,7 +272,7 @@ impl Store {
     }
 
     fn balance(
-        &self,
+        self,
         me: &ProcessId,
         account: &AccountId,
         position: Lsn,
@@ -269,8 +285,8 @@ impl Store {
             newest_first: false,
         };
         let mut balance = recorded.map(i128::from);
-        for candidate in self.stretches.candidates(wanted) {
-            let turn = self.journal.entry(candidate)?.turn;
+        for candidate in self.store.account_index.candidates(wanted) {
+            let turn = self.store.journal.entry(candidate)?.turn;
             for entry in entries(me, &turn, account) {
                 balance = Some(balance.unwrap_or(0) + entry.change());
             }
@@ -287,7 +303,7 @@ impl Store {
 
     // The balance in the newest readable state; without one, the journal is read from its beginning.
     fn recorded_balance(
-        &self,
+        self,
         account: &AccountId,
         position: Lsn,
     ) -> Result<(Lsn, Option<i64>), StoreError> {
@@ -306,12 +322,12 @@ impl Store {
 
     // The balance of an account in a recorded state; `None` if it did not exist.
     fn balance_in(
-        &self,
+        self,
         state: &RecordedState,
         account: &AccountId,
     ) -> Result<Option<i64>, StoreError> {
         let mut cells = Cells::new(
-            &self.chunks,
+            &self.store.chunks,
             &state.runs,
             Some(CellKey::of_account(account.as_str())),
         )?;
@@ -324,39 +340,12 @@ impl Store {
         })
     }
 
-    /// Sets the number of touches at which a segment of the account index is full, for tests with many segments.
-    pub fn set_stretch_touches(&self, touches: usize) {
-        self.stretches.set_touches(touches);
-    }
-
-    /// Whether a full segment of the account index waits to be written.
-    #[must_use]
-    pub fn has_full_stretch(&self) -> bool {
-        self.stretches.is_full()
-    }
-
-    /// Writes the full segments of the account index. They are durable after the next sync; a crash before that loses nothing.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn write_stretches(&self) -> Result<(), StoreError> {
-        self.stretches.write_full()
-    }
-
-    /// Indexes some of the turns that no segment covers. Returns whether there are more.
-    ///
-    /// # Errors
-    /// [`StoreError`]. Damaged turns stay unindexed; queries read them from the journal and report the damage.
-    pub fn index_some(&self) -> Result<bool, StoreError> {
-        self.stretches.index_some(&self.journal)
-    }
-
-    fn check_range(&self, position: Lsn) -> Result<(), StoreError> {
-        let newest = self.position();
+    fn check_range(self, position: Lsn) -> Result<(), StoreError> {
+        let newest = self.store.position();
         if position > newest {
             return Err(StoreError::Beyond { position, newest });
         }
-        let horizon = self.journal.horizon();
+        let horizon = self.store.journal.horizon();
         if position.next() < horizon.first {
             return Err(horizon.refusal());
         }
@@ -364,8 +353,8 @@ impl Store {
     }
 
     // The empty totals before the first turn, if the journal still has that turn.
-    fn nothing(&self) -> Result<ProcessTotals, StoreError> {
-        let horizon = self.journal.horizon();
+    fn nothing(self) -> Result<ProcessTotals, StoreError> {
+        let horizon = self.store.journal.horizon();
         match horizon.first {
             Lsn(1) => Ok(ProcessTotals::default()),
             _ => Err(horizon.refusal()),
@@ -375,17 +364,17 @@ impl Store {
     // The states of this journal, newest first. An unreadable one is skipped: older states and the journal give the same
     // result.
     fn states_until(
-        &self,
+        self,
         position: Lsn,
-    ) -> impl Iterator<Item = Result<StoredState, StoreError>> + '_ {
+    ) -> impl Iterator<Item = Result<StoredState, StoreError>> + 'a {
         let state = |cut: Lsn| {
-            let Some(state) = self.states.get(cut)? else {
+            let Some(state) = self.store.states.get(cut)? else {
                 return Ok(None);
             };
-            let is_ours = self.journal.hash_up_to(cut)? == state.recorded.journal;
+            let is_ours = self.store.journal.hash_up_to(cut)? == state.recorded.journal;
             Ok(is_ours.then_some(state))
         };
-        let cuts = self.states.cuts_until(position);
+        let cuts = self.store.states.cuts_until(position);
         cuts.filter_map(move |cut| match cut.and_then(state) {
             Err(StoreError::Damaged { what, damage }) => {
                 tracing::warn!(what, %damage, "a recorded state is passed over");
@@ -396,13 +385,13 @@ impl Store {
     }
 
     fn entries_behind(
-        &self,
+        self,
         position: Lsn,
         journal: Hash,
         until: Lsn,
-    ) -> impl Iterator<Item = Result<Entry, StoreError>> + '_ {
+    ) -> impl Iterator<Item = Result<Entry, StoreError>> + 'a {
         let count = usize::try_from(until.0 - position.0).unwrap_or(usize::MAX);
-        let entries = self.journal.scan(position.next(), Some(journal));
+        let entries = self.store.journal.scan(position.next(), Some(journal));
         entries.take(count)
     }
 }

@@ -1,9 +1,9 @@
 //! Pages of the statement of an account, from the turns that change it.
 
+use super::Past;
 use crate::history::statement::{Entry, EntryPlace, entries, recorded_for};
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Lsn, ProcessId, SnapshotId};
-use crate::store::Store;
 use crate::store::account_index::{MatchQuery, key_of_account, key_of_snapshots};
 use crate::store::error::StoreError;
 
@@ -77,21 +77,21 @@ struct LookedAt {
     before: Option<i64>,
 }
 
-impl Store {
+impl Past<'_> {
     /// A page of the statement of an account of the process `me`. Later additions to the journal do not move entries between
     /// the following pages.
     ///
     /// # Errors
     /// [`StoreError::BeforeHorizon`] if the balance before the page is no longer known.
     pub fn statement(
-        &self,
+        self,
         me: &ProcessId,
         query: &StatementQuery,
     ) -> Result<StatementPage, StoreError> {
         self.retry_if_trimmed(|_| self.page(me, query))
     }
 
-    fn page(&self, me: &ProcessId, query: &StatementQuery) -> Result<StatementPage, StoreError> {
+    fn page(self, me: &ProcessId, query: &StatementQuery) -> Result<StatementPage, StoreError> {
         let (from, last) = self.range(query)?;
         let (found, has_more) = self.wanted_entries(me, query, from, last)?;
         let mut page = StatementPage {
@@ -120,14 +120,14 @@ impl Store {
         Ok(page)
     }
 
-    fn kept_since_in(&self, query: &StatementQuery) -> Result<Option<Hlc>, StoreError> {
+    fn kept_since_in(self, query: &StatementQuery) -> Result<Option<Hlc>, StoreError> {
         let is_trimmed = self.horizon().is_some();
         let since = self.known_since()?;
         Ok(since.filter(|since| is_trimmed || query.from.is_none_or(|from| from < *since)))
     }
 
     // The turns between the two instants.
-    fn range(&self, query: &StatementQuery) -> Result<(Lsn, Lsn), StoreError> {
+    fn range(self, query: &StatementQuery) -> Result<(Lsn, Lsn), StoreError> {
         let before = |time: Hlc| match time.0.checked_sub(1) {
             None => Ok(Lsn(0)),
             Some(value) => match self.position_at(Hlc(value)) {
@@ -137,14 +137,14 @@ impl Store {
             },
         };
         let first = query.from.map(before).transpose()?;
-        let first = first.map_or_else(|| self.journal.first(), Lsn::next);
+        let first = first.map_or_else(|| self.store.journal.first(), Lsn::next);
         let last = query.to.map(before).transpose()?;
-        Ok((first, last.unwrap_or_else(|| self.position())))
+        Ok((first, last.unwrap_or_else(|| self.store.position())))
     }
 
     // The entries in the requested order, and whether there are more.
     fn wanted_entries(
-        &self,
+        self,
         me: &ProcessId,
         query: &StatementQuery,
         first: Lsn,
@@ -161,8 +161,8 @@ impl Store {
             newest_first: !query.oldest_first,
         };
         let mut found = Vec::new();
-        for candidate in self.stretches.candidates(wanted) {
-            let turn = self.journal.entry(candidate)?.turn;
+        for candidate in self.store.account_index.candidates(wanted) {
+            let turn = self.store.journal.entry(candidate)?.turn;
             let mut entries = entries(me, &turn, &query.account);
             entries.retain(|entry| query.is_wanted(entry.place));
             if !query.oldest_first {
@@ -178,7 +178,7 @@ impl Store {
     }
 
     fn balance_before(
-        &self,
+        self,
         me: &ProcessId,
         account: &AccountId,
         position: Lsn,
@@ -188,7 +188,7 @@ impl Store {
 
     // `before` is the balance before the turn of the first entry; an earlier page may have shown some entries of that turn.
     fn add_up(
-        &self,
+        self,
         me: &ProcessId,
         query: &StatementQuery,
         ascending: Vec<Entry>,
@@ -197,7 +197,7 @@ impl Store {
         let Some(first) = ascending.first().map(|entry| entry.place) else {
             return Ok(Vec::new());
         };
-        let turn = self.journal.entry(first.position)?.turn;
+        let turn = self.store.journal.entry(first.position)?.turn;
         let shown = entries(me, &turn, &query.account);
         let shown = shown.iter().filter(|entry| entry.place < first);
         let mut balance = i128::from(before.unwrap_or(0));
@@ -216,7 +216,7 @@ impl Store {
 
     // A turn that records a state comes after the entries before it and before its own entries.
     fn mark_snapshots(
-        &self,
+        self,
         me: &ProcessId,
         query: &StatementQuery,
         looked_at: LookedAt,
@@ -243,10 +243,12 @@ impl Store {
             range: (first, last),
             newest_first: !query.oldest_first,
         };
-        for candidate in self.stretches.candidates(wanted) {
-            let turn = self.journal.entry(candidate)?.turn;
+        for candidate in self.store.account_index.candidates(wanted) {
+            let turn = self.store.journal.entry(candidate)?.turn;
             // The journal keeps the record, while the snapshot may have been deleted.
-            let Some(snapshot) = recorded_for(&turn).filter(|id| !self.is_deleted(id)) else {
+            let Some(snapshot) =
+                recorded_for(&turn).filter(|id| !self.store.retention().is_deleted(id))
+            else {
                 continue;
             };
             if page.snapshots.len() == SNAPSHOTS_MAX {

@@ -1,22 +1,22 @@
 //! The past of other processes, from the own history.
 
+use super::Past;
 use crate::history::part::{Part, RecordedState};
 use crate::process::clock::Hlc;
 use crate::process::ids::{ProcessId, SnapshotId};
-use crate::store::Store;
 use crate::store::error::StoreError;
 
 /// The number of summaries read together; the first match is usually among the newest.
 const READ_TOGETHER: usize = 64;
 
-impl Store {
+impl Past<'_> {
     /// The recorded state of a process in the newest snapshot of the history that satisfies `is_wanted`. If only states not
     /// later than `not_after` can satisfy it, snapshots that began later are skipped.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn newest_recorded(
-        &self,
+        self,
         process: &ProcessId,
         not_after: Option<Hlc>,
         is_wanted: impl Fn(&RecordedState) -> bool,
@@ -24,8 +24,10 @@ impl Store {
         let mut before = None;
         loop {
             let lines = match not_after {
-                Some(instant) => self.begun_by(instant, before.as_ref(), READ_TOGETHER),
-                None => self.lines(before.as_ref(), READ_TOGETHER, |_, _| true),
+                Some(instant) => self.store.begun_by(instant, before.as_ref(), READ_TOGETHER),
+                None => self
+                    .store
+                    .lines(before.as_ref(), READ_TOGETHER, |_, _| true),
             };
             let Some((last, _)) = lines.last() else {
                 return Ok(None);
@@ -42,12 +44,12 @@ impl Store {
 
     // The part of a process in a revision; `None` if that is damaged, because an older one may suffice.
     fn part_in(
-        &self,
+        self,
         snapshot: &SnapshotId,
         revision: u32,
         process: &ProcessId,
     ) -> Result<Option<Part>, StoreError> {
-        match self.revision(snapshot, revision) {
+        match self.store.revision(snapshot, revision) {
             Err(error @ StoreError::Damaged { .. }) => {
                 tracing::warn!(%snapshot, %error, "an older snapshot is read");
                 Ok(None)

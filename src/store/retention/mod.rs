@@ -25,7 +25,7 @@ use crate::process::ids::{ProcessId, SnapshotId};
 use pin::{Pin, RetentionEntry};
 
 /// The retention data of all snapshots; also cached in memory.
-pub(super) struct Retention {
+pub(super) struct RetentionTree {
     tree: sled::Tree,
     marks: Mutex<Marks>,
 }
@@ -57,7 +57,7 @@ impl Marks {
     }
 }
 
-impl Retention {
+impl RetentionTree {
     pub(super) fn open(tree: sled::Tree) -> Result<Self, StoreError> {
         let mut marks = Marks::default();
         for key in schema::keys(&tree) {
@@ -110,7 +110,13 @@ pub(super) fn was_deleted(tree: &sled::Tree, snapshot: &SnapshotId) -> Result<bo
     Ok(read(tree, snapshot)?.is_some_and(|kept| kept.deleted.is_some()))
 }
 
-impl Store {
+/// The retention of snapshots, turns and chunks: what is pinned, what is due, and what was deleted.
+#[derive(Clone, Copy)]
+pub struct Retention<'a> {
+    pub(super) store: &'a Store,
+}
+
+impl Retention<'_> {
     /// Pins or unpins a snapshot in this history durably. `None` if it was deleted before.
     ///
     /// The update outranks all others known here even if it changes nothing: another node may have accepted the
@@ -119,17 +125,17 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn pin(
-        &self,
+        self,
         snapshot: &SnapshotId,
         pinned: bool,
         by: &ProcessId,
         now: Hlc,
     ) -> Result<Option<Pin>, StoreError> {
         let pin = {
-            let mut marks = self.retention.marks();
+            let mut marks = self.store.retention.marks();
             let mut kept = marks.kept.get(snapshot).cloned().unwrap_or_default();
             // Deletion removes it from the history and sets the mark under the same lock.
-            if kept.deleted.is_some() && !self.history.has(snapshot) {
+            if kept.deleted.is_some() && !self.store.history.has(snapshot) {
                 return Ok(None);
             }
             let pin = Pin {
@@ -138,11 +144,11 @@ impl Store {
                 by: by.clone(),
             };
             kept.pin = Some(pin.clone());
-            self.retention.put(&mut marks, snapshot, kept)?;
+            self.store.retention.put(&mut marks, snapshot, kept)?;
             marks.pins_came += 1;
             pin
         };
-        self.sync()?;
+        self.store.sync()?;
         Ok(Some(pin))
     }
 
@@ -150,10 +156,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn note_pins(&self, pins: Vec<(SnapshotId, Pin)>) -> Result<Vec<SnapshotId>, StoreError> {
+    pub fn note_pins(self, pins: Vec<(SnapshotId, Pin)>) -> Result<Vec<SnapshotId>, StoreError> {
         let (mut wanted, mut changed) = (Vec::new(), false);
         for (snapshot, pin) in pins {
-            let mut marks = self.retention.marks();
+            let mut marks = self.store.retention.marks();
             let mut kept = marks.kept.get(&snapshot).cloned().unwrap_or_default();
             if kept
                 .pin
@@ -162,32 +168,33 @@ impl Store {
             {
                 continue;
             }
-            if pin.pinned && kept.deleted.is_some() && !self.history.has(&snapshot) {
+            if pin.pinned && kept.deleted.is_some() && !self.store.history.has(&snapshot) {
                 wanted.push(snapshot.clone());
             }
             kept.pin = Some(pin);
-            self.retention.put(&mut marks, &snapshot, kept)?;
+            self.store.retention.put(&mut marks, &snapshot, kept)?;
             marks.pins_came += 1;
             changed = true;
         }
         if changed {
-            self.sync()?;
+            self.store.sync()?;
         }
         Ok(wanted)
     }
 
     /// The newest known state of the pin of a snapshot, if any.
     #[must_use]
-    pub fn pin_of(&self, snapshot: &SnapshotId) -> Option<Pin> {
-        self.retention
+    pub fn pin_of(self, snapshot: &SnapshotId) -> Option<Pin> {
+        self.store
+            .retention
             .get(snapshot, |kept| kept.pin.clone())
             .flatten()
     }
 
     /// All known pin states, including those of unpinned snapshots.
     #[must_use]
-    pub fn pins(&self) -> Vec<(SnapshotId, Pin)> {
-        let marks = self.retention.marks();
+    pub fn pins(self) -> Vec<(SnapshotId, Pin)> {
+        let marks = self.store.retention.marks();
         let pins = marks.kept.iter();
         pins.filter_map(|(snapshot, kept)| Some((snapshot.clone(), kept.pin.clone()?)))
             .collect()
@@ -195,89 +202,94 @@ impl Store {
 
     /// The number of pin updates received; those found at opening count first.
     #[must_use]
-    pub fn pins_came(&self) -> u64 {
-        self.retention.marks().pins_came
+    pub fn pins_came(self) -> u64 {
+        self.store.retention.marks().pins_came
     }
 
     /// Whether a snapshot is pinned.
     #[must_use]
-    pub fn is_pinned(&self, snapshot: &SnapshotId) -> bool {
-        self.retention.get(snapshot, RetentionEntry::is_pinned) == Some(true)
+    pub fn is_pinned(self, snapshot: &SnapshotId) -> bool {
+        self.store
+            .retention
+            .get(snapshot, RetentionEntry::is_pinned)
+            == Some(true)
     }
 
     /// Whether a snapshot was deleted from this history and has not come back.
     #[must_use]
-    pub fn is_deleted(&self, snapshot: &SnapshotId) -> bool {
+    pub fn is_deleted(self, snapshot: &SnapshotId) -> bool {
         let is_deleted = |kept: &RetentionEntry| kept.deleted.is_some();
-        self.retention.get(snapshot, is_deleted) == Some(true)
+        self.store.retention.get(snapshot, is_deleted) == Some(true)
     }
 
     // A pinned snapshot comes back if a peer has it.
-    pub(super) fn is_gone(&self, snapshot: &SnapshotId) -> bool {
-        self.retention.get(snapshot, RetentionEntry::is_gone) == Some(true)
+    pub(super) fn is_gone(self, snapshot: &SnapshotId) -> bool {
+        self.store.retention.get(snapshot, RetentionEntry::is_gone) == Some(true)
     }
 
     /// The start of the oldest snapshot that is newer than all deleted ones: from there on the history is complete.
     #[must_use]
-    pub fn kept_since(&self) -> Option<Hlc> {
-        let deleted_until = self.retention.marks().deleted_until;
-        self.history.oldest_behind(deleted_until)
+    pub fn kept_since(self) -> Option<Hlc> {
+        let deleted_until = self.store.retention.marks().deleted_until;
+        self.store.history.oldest_behind(deleted_until)
     }
 
     /// The start of the oldest unpinned snapshot of the history.
     #[must_use]
-    pub fn oldest_unpinned(&self) -> Option<Hlc> {
+    pub fn oldest_unpinned(self) -> Option<Hlc> {
         let pinned = self.pinned();
-        self.history
+        self.store
+            .history
             .oldest_of(|snapshot| !pinned.contains(snapshot))
     }
 
-    pub(super) fn pinned(&self) -> HashSet<SnapshotId> {
-        self.retention.marks().pinned.clone()
+    pub(super) fn pinned(self) -> HashSet<SnapshotId> {
+        self.store.retention.marks().pinned.clone()
     }
 
     /// Unpinned snapshots beyond the limits of age or count, oldest first, without the newest complete one. The caller
     /// must check whether a partial one is still being collected.
     #[must_use]
-    pub fn due(&self, limits: &Limits) -> Vec<Due> {
+    pub fn due(self, limits: &Limits) -> Vec<Due> {
         let pinned = self.pinned();
-        self.history
+        self.store
+            .history
             .due(limits, |snapshot| pinned.contains(snapshot))
     }
 
     /// Leases a snapshot to a reader. While the lease is held, for at most [`READING_MAX`](super::READING_MAX), the
     /// snapshot is not deleted here. A reader takes the lease first and looks the snapshot up afterwards.
-    pub fn reading(&self, snapshot: &SnapshotId) -> ReadLease {
+    pub fn reading(self, snapshot: &SnapshotId) -> ReadLease {
         // Deletion checks for leases under the same lock.
-        let _marks = self.retention.marks();
-        self.chunks.leases.read(snapshot)
+        let _marks = self.store.retention.marks();
+        self.store.chunks.leases.read(snapshot)
     }
 
     /// Deletes snapshots: every revision, then the part of this process. Snapshots that were pinned meanwhile or are
     /// being read are kept. Returns the number deleted.
     ///
     /// The deletion marks are durable first, so that the next opening completes an interrupted deletion and a
-    /// half-deleted snapshot is never taken for whole. The chunks are left to [`Store::sweep`].
+    /// half-deleted snapshot is never taken for whole. The chunks are left to [`Self::sweep`].
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn delete_snapshots(&self, snapshots: &[SnapshotId]) -> Result<usize, StoreError> {
+    pub fn delete(self, snapshots: &[SnapshotId]) -> Result<usize, StoreError> {
         // During a backup they are kept; they stay due.
-        let Some(_deleting) = self.standstill.deleting() else {
+        let Some(_deleting) = self.store.standstill.deleting() else {
             return Ok(0);
         };
         let mut going = Vec::new();
         for snapshot in snapshots {
-            let mut marks = self.retention.marks();
+            let mut marks = self.store.retention.marks();
             let mut kept = marks.kept.get(snapshot).cloned().unwrap_or_default();
-            if kept.is_pinned() || self.chunks.leases.is_read(snapshot, Instant::now()) {
+            if kept.is_pinned() || self.store.chunks.leases.is_read(snapshot, Instant::now()) {
                 continue;
             }
-            let Some(began) = self.history.remove_line(snapshot) else {
+            let Some(began) = self.store.history.remove_line(snapshot) else {
                 continue;
             };
             kept.deleted = Some(began);
-            self.retention.put(&mut marks, snapshot, kept)?;
+            self.store.retention.put(&mut marks, snapshot, kept)?;
             going.push(snapshot.clone());
         }
         self.delete_marked(&going)?;
@@ -285,46 +297,46 @@ impl Store {
     }
 
     // Completes deletions that a crash has interrupted.
-    pub(super) fn finish_deleting(&self) -> Result<(), StoreError> {
+    pub(super) fn finish_deleting(self) -> Result<(), StoreError> {
         let gone: Vec<SnapshotId> = {
-            let marks = self.retention.marks();
+            let marks = self.store.retention.marks();
             let gone = marks.kept.iter().filter(|(_, kept)| kept.is_gone());
             gone.map(|(snapshot, _)| snapshot.clone()).collect()
         };
-        let parts = self.history.lone_parts()?;
+        let parts = self.store.history.lone_parts()?;
         let left = |snapshot: &SnapshotId| {
-            self.history.remove_line(snapshot).is_some() || parts.contains(snapshot)
+            self.store.history.remove_line(snapshot).is_some() || parts.contains(snapshot)
         };
         let left: Vec<_> = gone.into_iter().filter(left).collect();
         self.delete_marked(&left)
     }
 
     // A revision refers to the own part and must not outlive it.
-    fn delete_marked(&self, going: &[SnapshotId]) -> Result<(), StoreError> {
+    fn delete_marked(self, going: &[SnapshotId]) -> Result<(), StoreError> {
         if going.is_empty() {
             return Ok(());
         }
-        self.sync()?;
+        self.store.sync()?;
         for snapshot in going {
-            self.history.remove_revisions(snapshot)?;
+            self.store.history.remove_revisions(snapshot)?;
         }
-        self.sync()?;
+        self.store.sync()?;
         for snapshot in going {
-            self.history.remove_part(snapshot)?;
+            self.store.history.remove_part(snapshot)?;
         }
-        self.sync()
+        self.store.sync()
     }
 
     /// Removes the deletion mark of a snapshot that is whole and durable again.
-    pub(super) fn is_back(&self, snapshot: &SnapshotId) -> Result<(), StoreError> {
-        let mut marks = self.retention.marks();
+    pub(super) fn is_back(self, snapshot: &SnapshotId) -> Result<(), StoreError> {
+        let mut marks = self.store.retention.marks();
         match marks.kept.get(snapshot).cloned() {
             Some(kept) if kept.deleted.is_some() => {
                 let kept = RetentionEntry {
                     deleted: None,
                     ..kept
                 };
-                self.retention.put(&mut marks, snapshot, kept)?;
+                self.store.retention.put(&mut marks, snapshot, kept)?;
                 // The same value as after a restart.
                 marks.deleted_until = marks.kept.values().filter_map(|kept| kept.deleted).max();
                 Ok(())

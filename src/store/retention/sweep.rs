@@ -17,11 +17,10 @@
 
 use std::collections::HashSet;
 
+use super::Retention;
 use crate::history::part::{Part, Run};
-use crate::process::ids::{Hash, SnapshotId};
-use crate::store::Store;
+use crate::process::ids::Hash;
 use crate::store::chunks::Chunks;
-use crate::store::chunks::leases::WriteLease;
 use crate::store::error::StoreError;
 use crate::store::stored::frame;
 
@@ -90,38 +89,22 @@ impl Mark<'_> {
     }
 }
 
-impl Store {
-    /// Begins writing chunks, or relying on stored ones, for a value that does not refer to them yet.
-    pub fn writing(&self) -> WriteLease {
-        self.chunks.leases.begin()
-    }
-
-    /// Holds the chunks of a part while its snapshot is collected. Call it within the [`WriteLease`] in which they
-    /// arrived.
-    pub fn hold(&self, part: &Part) {
-        self.chunks.leases.hold(part);
-    }
-
-    /// Ends the collection of a snapshot; its published revision refers to the chunks.
-    pub fn let_go(&self, snapshot: &SnapshotId) {
-        self.chunks.leases.let_go(snapshot);
-    }
-
+impl Retention<'_> {
     /// Deletes every chunk that no state, part, revision or collection needs. There is one sweep at a time, and none
     /// during a backup. Stops early with `None` when `goes_on` returns false; it must then keep returning false.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] if a value that refers to chunks is unreadable; nothing is deleted then.
-    pub fn sweep(&self, goes_on: impl Fn() -> bool) -> Result<Option<Swept>, StoreError> {
-        let Some(_deleting) = self.standstill.deleting() else {
+    pub fn sweep(self, goes_on: impl Fn() -> bool) -> Result<Option<Swept>, StoreError> {
+        let Some(_deleting) = self.store.standstill.deleting() else {
             return Ok(None);
         };
-        let goes_on = || goes_on() && !self.standstill.is_wanted();
-        let _sweeping = self.writing();
+        let goes_on = || goes_on() && !self.store.standstill.is_wanted();
+        let _sweeping = self.store.chunks().writing();
         let Some(needed) = self.mark(&goes_on)? else {
             return Ok(None);
         };
-        self.sync()?;
+        self.store.sync()?;
         let mut swept = Swept {
             needed: needed.len() as u64,
             ..Swept::default()
@@ -136,39 +119,39 @@ impl Store {
                 break;
             }
         }
-        self.sync()?;
+        self.store.sync()?;
         Ok(Some(swept))
     }
 
     // `None` if it was stopped.
-    fn mark(&self, goes_on: &impl Fn() -> bool) -> Result<Option<HashSet<Hash>>, StoreError> {
+    fn mark(self, goes_on: &impl Fn() -> bool) -> Result<Option<HashSet<Hash>>, StoreError> {
         let mut mark = Mark {
-            chunks: &self.chunks,
+            chunks: &self.store.chunks,
             needed: HashSet::new(),
             damaged: None,
         };
-        let held = self.chunks.leases.held();
-        for state in self.states.all().take_while(|_| goes_on()) {
+        let held = self.store.chunks.leases.held();
+        for state in self.store.states.all().take_while(|_| goes_on()) {
             if let Some(state) = mark.take(state)? {
                 let marked = mark.state(&state.recorded.runs);
                 mark.take(marked)?;
             }
         }
-        for part in self.history.parts().take_while(|_| goes_on()) {
+        for part in self.store.history.parts().take_while(|_| goes_on()) {
             if let Some(part) = mark.take(part)? {
                 let marked = mark.part(&part, false);
                 mark.take(marked)?;
             }
         }
-        mark.take(self.history.all_listed())?;
-        for state in self.history.revisions().take_while(|_| goes_on()) {
+        mark.take(self.store.history.all_listed())?;
+        for state in self.store.history.revisions().take_while(|_| goes_on()) {
             let Some(state) = mark.take(state)? else {
                 continue;
             };
             let mut parts = state.parts.values();
             let marked = parts.try_for_each(|part| mark.part(part, false));
             if let Err(error @ StoreError::Damaged { .. }) = &marked {
-                self.history.note_damaged_contents(&state, error);
+                self.store.history.note_damaged_contents(&state, error);
             }
             mark.take(marked)?;
         }
@@ -185,12 +168,12 @@ impl Store {
 
     // Examines the next keys; returns whether there may be more.
     fn sweep_step(
-        &self,
+        self,
         needed: &HashSet<Hash>,
         after: &mut Vec<u8>,
         swept: &mut Swept,
     ) -> Result<bool, StoreError> {
-        let tree = &self.chunks.tree;
+        let tree = &self.store.chunks.tree;
         let behind = (
             std::ops::Bound::Excluded(after.clone()),
             std::ops::Bound::Unbounded,
@@ -211,7 +194,7 @@ impl Store {
             *after = key.to_vec();
         }
         if !unneeded.is_empty() {
-            let leases = &self.chunks.leases;
+            let leases = &self.store.chunks.leases;
             let (chunks, bytes) = leases.unless_touched(unneeded, |free| self.remove(&free))?;
             swept.deleted += chunks;
             swept.bytes += bytes;
@@ -220,8 +203,8 @@ impl Store {
     }
 
     // With all of their fragments.
-    fn remove(&self, chunks: &[Hash]) -> Result<(u64, u64), StoreError> {
-        let tree = &self.chunks.tree;
+    fn remove(self, chunks: &[Hash]) -> Result<(u64, u64), StoreError> {
+        let tree = &self.store.chunks.tree;
         let mut batch = sled::Batch::default();
         let mut bytes = 0;
         for hash in chunks {
@@ -232,7 +215,7 @@ impl Store {
             }
         }
         let removed = tree.apply_batch(batch);
-        self.chunks.known.forget();
+        self.store.chunks.known.forget();
         removed?;
         Ok((chunks.len() as u64, bytes))
     }

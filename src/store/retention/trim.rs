@@ -6,10 +6,10 @@
 //! deleted, since it can no longer be rebuilt from the journal, and the new beginning is durable before that as well. A
 //! crash in between therefore leaves too many turns, never too few; the next trim deletes them.
 
+use super::Retention;
 use crate::process::cell::Cell;
 use crate::process::clock::Hlc;
 use crate::process::ids::Lsn;
-use crate::store::Store;
 use crate::store::engine::schema;
 use crate::store::engine::schema::{JOURNAL_FROM, JOURNAL_SINCE, STATES_FROM, position_key};
 use crate::store::error::StoreError;
@@ -30,74 +30,66 @@ pub struct Trimmed {
     pub turns: usize,
 }
 
-impl Store {
-    /// The beginning of the store: its first turn, and the clock value from which answers exist. `None` if nothing was
-    /// deleted.
-    #[must_use]
-    pub fn horizon(&self) -> Option<(Lsn, Hlc)> {
-        let Horizon { first, since } = self.journal.horizon();
-        (first > Lsn(1)).then_some((first, since))
-    }
-
+impl Retention<'_> {
     /// Deletes everything before the newest state that is at or before `instant` and not needed, and what an earlier
     /// trim has left. There is one trim at a time, and none during a backup. Stops early when `goes_on` returns false,
     /// and reports what was done.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] if that state is not whole: the journal before it may be needed and is kept.
-    pub fn trim(&self, instant: Hlc, goes_on: impl Fn() -> bool) -> Result<Trimmed, StoreError> {
-        let Some(_deleting) = self.standstill.deleting() else {
+    pub fn trim(self, instant: Hlc, goes_on: impl Fn() -> bool) -> Result<Trimmed, StoreError> {
+        let Some(_deleting) = self.store.standstill.deleting() else {
             return Ok(Trimmed::default());
         };
-        let goes_on = || goes_on() && !self.standstill.is_wanted();
+        let goes_on = || goes_on() && !self.store.standstill.is_wanted();
         if let Some(state) = self.beginning(instant)? {
             self.begin_at(&state)?;
         }
         let mut trimmed = Trimmed::default();
-        let first = self.journal.first();
+        let first = self.store.journal.first();
         if first == Lsn(1) {
             return Ok(trimmed);
         }
-        for cut in self.states.before(Lsn(first.0 - 1)) {
+        for cut in self.store.states.before(Lsn(first.0 - 1)) {
             if !goes_on() {
                 return Ok(trimmed);
             }
-            self.states.remove(cut?)?;
+            self.store.states.remove(cut?)?;
             trimmed.states += 1;
         }
         while goes_on() {
-            let removed = self.journal.remove_oldest(STEP_ENTRIES)?;
+            let removed = self.store.journal.remove_oldest(STEP_ENTRIES)?;
             trimmed.turns += removed;
             if removed < STEP_ENTRIES {
                 break;
             }
         }
         if trimmed != Trimmed::default() {
-            self.sync()?;
+            self.store.sync()?;
         }
         Ok(trimmed)
     }
 
     // The state at which the store may begin, if it is later than the current beginning.
-    fn beginning(&self, instant: Hlc) -> Result<Option<StoredState>, StoreError> {
-        let Some(newest) = self.states.newest_written()? else {
+    fn beginning(self, instant: Hlc) -> Result<Option<StoredState>, StoreError> {
+        let Some(newest) = self.store.states.newest_written()? else {
             return Ok(None);
         };
         // The turn that recorded a state is the one after its cut and has its time.
-        let recorded = match self.position_at(instant) {
+        let recorded = match self.store.past().position_at(instant) {
             Ok(position) if position > Lsn(0) => Lsn(position.0 - 1),
             Ok(_) | Err(StoreError::BeforeHorizon { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
         let last = needed_from(&newest).min(recorded);
-        let cut = self.states.cuts_until(last).next().transpose()?;
-        match cut.filter(|cut| cut.next() > self.journal.first()) {
-            Some(cut) => self.states.get(cut),
+        let cut = self.store.states.cuts_until(last).next().transpose()?;
+        match cut.filter(|cut| cut.next() > self.store.journal.first()) {
+            Some(cut) => self.store.states.get(cut),
             None => Ok(None),
         }
     }
 
-    fn begin_at(&self, state: &StoredState) -> Result<(), StoreError> {
+    fn begin_at(self, state: &StoredState) -> Result<(), StoreError> {
         self.read_back(state)?;
         let cut = state.recorded.position;
         let horizon = Horizon {
@@ -109,23 +101,24 @@ impl Store {
             (JOURNAL_FROM, horizon.first.0),
             (JOURNAL_SINCE, horizon.since.0),
         ];
-        schema::put_numbers(&self.meta, numbers)?;
-        self.sync()?;
-        self.stretches
-            .begin_at(horizon.first, || self.journal.begin_at(horizon))
+        schema::put_numbers(&self.store.meta, numbers)?;
+        self.store.sync()?;
+        self.store
+            .account_index
+            .begin_at(horizon.first, || self.store.journal.begin_at(horizon))
     }
 
-    fn read_back(&self, state: &StoredState) -> Result<(), StoreError> {
+    fn read_back(self, state: &StoredState) -> Result<(), StoreError> {
         let recorded = &state.recorded;
         let contradiction = |problem: &str| {
             let what = schema::name(Kind::State, &position_key(recorded.position));
             StoreError::damaged(what, Damage::Contradiction(problem.to_owned()))
         };
-        if self.journal.hash_up_to(recorded.position)? != recorded.journal {
+        if self.store.journal.hash_up_to(recorded.position)? != recorded.journal {
             return Err(contradiction("the journal has another hash there"));
         }
         let (mut accounts, mut total) = (0, 0);
-        for cell in Cells::new(&self.chunks, &recorded.runs, None)? {
+        for cell in Cells::new(&self.store.chunks, &recorded.runs, None)? {
             if let Cell::Account { balance, .. } = cell? {
                 accounts += 1;
                 total += i128::from(balance);

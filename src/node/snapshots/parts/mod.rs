@@ -155,7 +155,7 @@ impl Parts {
     ) -> Result<Option<Part>, Unavailable> {
         let mut written = self.written.clone();
         loop {
-            if self.store.is_deleted(snapshot) {
+            if self.store.retention().is_deleted(snapshot) {
                 return Ok(None);
             }
             written.mark_unchanged();
@@ -250,13 +250,13 @@ impl Parts {
         let me = self.me.clone();
         let built = self.blocking(move |store| {
             let _turn = turn;
-            let writing = store.writing();
+            let writing = store.chunks().writing();
             Ok((store.build_part(&me, &recording)?, writing))
         });
         // If whoever asked has given up, nobody would ever let go of it: so it is not held by the thread that builds.
         let (part, _writing) = built.await?;
         if let Some(part) = part.as_ref().filter(|_| held) {
-            self.store.hold(part);
+            self.store.chunks().hold(part);
         }
         Ok(part)
     }
@@ -273,7 +273,7 @@ impl Parts {
             if let Some(part) = self.blocking(move |store| store.part(&wanted)).await? {
                 return Ok(part);
             }
-            if self.store.is_deleted(snapshot) {
+            if self.store.retention().is_deleted(snapshot) {
                 let sentence = format!("snapshot {snapshot:?} was deleted from its history");
                 return Err(Unavailable::Stopped(sentence));
             }
@@ -374,7 +374,7 @@ impl Parts {
         let mut client = client(connection);
         let Fetched { state, stored } = revision;
         let revision = state.revision;
-        let writing = self.store.writing();
+        let writing = self.store.chunks().writing();
         for part in state.parts.values() {
             self.fetch_contents(&mut client, part).await?;
         }
@@ -385,8 +385,10 @@ impl Parts {
             // One that was deleted here has taken the own part with it; another store of this process may have recorded it.
             let own = state.parts.get(&me).filter(|part| part.is_finished());
             if let Some(part) = own
-                && store.is_deleted(&state.snapshot)
-                && store.is_recorded_here(&state.snapshot, &part.state)?
+                && store.retention().is_deleted(&state.snapshot)
+                && store
+                    .past()
+                    .is_recorded_here(&state.snapshot, &part.state)?
             {
                 store.put_part(part)?;
             }
@@ -445,9 +447,9 @@ impl Parts {
         client: &mut PeerServiceClient<Channel>,
         part: &Part,
     ) -> Result<(), Unfetched> {
-        let _writing = self.store.writing();
+        let _writing = self.store.chunks().writing();
         self.fetch_contents(client, part).await?;
-        self.store.hold(part);
+        self.store.chunks().hold(part);
         Ok(())
     }
 

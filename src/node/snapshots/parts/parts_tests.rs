@@ -215,7 +215,8 @@ async fn the_part_of_another_store_is_not_taken_for_the_own_one() {
         let stored = store.stored_revision(&snapshot(), Some(1));
         let stored = stored.expect("it is readable").expect("it is there");
         store
-            .delete_snapshots(&[snapshot()])
+            .retention()
+            .delete(&[snapshot()])
             .expect("there is room");
         let connection = Peer(part).serve().await;
         let adopted = alone

@@ -4,12 +4,11 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use super::{Gaps, ranges};
 use crate::process::identity::Identity;
 use crate::process::ids::{Lsn, ProcessId};
-use crate::store::Store;
 use crate::store::engine::schema;
 use crate::store::error::StoreError;
-use crate::store::journal::gaps;
 use crate::store::stored::frame::Kind;
 
 /// Older starts are forgotten. A peer that was away for more starts than this cannot be compared.
@@ -81,19 +80,19 @@ fn agreed_key(peer: &ProcessId) -> String {
     format!("agreed-{peer}")
 }
 
-impl Store {
+impl Gaps<'_> {
     /// Notes that a peer agrees with this store in this run. If the peer later meets another copy, that copy was made
     /// no earlier than this run. The note becomes durable with the next turn; if it is lost, more counts as unknown.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn agrees_with(&self, peer: &ProcessId) -> Result<(), StoreError> {
+    pub fn agrees_with(self, peer: &ProcessId) -> Result<(), StoreError> {
         let key = agreed_key(peer);
         schema::put(
-            &self.meta,
+            &self.store.meta,
             key.as_bytes(),
             Kind::Number,
-            &self.identity.boot,
+            &self.store.identity.boot,
         )
     }
 
@@ -103,8 +102,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn known_as(&self, peer: &ProcessId, known: &Identity) -> Result<bool, StoreError> {
-        match self.starts.contradicted_by(known, &self.identity) {
+    pub fn known_as(self, peer: &ProcessId, known: &Identity) -> Result<bool, StoreError> {
+        match self
+            .store
+            .starts
+            .contradicted_by(known, &self.store.identity)
+        {
             None => Ok(false),
             Some(end) => self.lacks(peer, end),
         }
@@ -112,8 +115,11 @@ impl Store {
 
     /// Whether the identity known to a peer contradicts these starts.
     #[must_use]
-    pub fn is_contradicted_by(&self, known: &Identity) -> bool {
-        let contradicted = self.starts.contradicted_by(known, &self.identity);
+    pub fn is_contradicted_by(self, known: &Identity) -> bool {
+        let contradicted = self
+            .store
+            .starts
+            .contradicted_by(known, &self.store.identity);
         contradicted.is_some()
     }
 
@@ -121,31 +127,31 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn has_lost_turns(&self, peer: &ProcessId) -> Result<bool, StoreError> {
-        let now = self.starts.0.get(&self.identity.boot);
+    pub fn has_lost_turns(self, peer: &ProcessId) -> Result<bool, StoreError> {
+        let now = self.store.starts.0.get(&self.store.identity.boot);
         now.map_or(Ok(false), |now| self.lacks(peer, now.end))
     }
 
     // Notes a gap, since a peer has seen something that is missing here. It happened after the peer last agreed with
     // this store, and at the latest after this turn. A gap noted since then already explains it.
-    fn lacks(&self, peer: &ProcessId, at_latest: Lsn) -> Result<bool, StoreError> {
-        let agreed = schema::get(&self.meta, agreed_key(peer).as_bytes(), Kind::Number)?;
-        let Some(now) = self.starts.0.get(&self.identity.boot) else {
+    fn lacks(self, peer: &ProcessId, at_latest: Lsn) -> Result<bool, StoreError> {
+        let agreed = schema::get(&self.store.meta, agreed_key(peer).as_bytes(), Kind::Number)?;
+        let Some(now) = self.store.starts.0.get(&self.store.identity.boot) else {
             return Ok(false);
         };
-        let first = self.starts.end_of(agreed).unwrap_or(at_latest);
+        let first = self.store.starts.end_of(agreed).unwrap_or(at_latest);
         let turns = first.min(at_latest)..=now.end;
-        if now.end == Lsn(0) || self.gaps.ends_in(&turns) {
+        if now.end == Lsn(0) || self.store.gaps.ends_in(&turns) {
             return Ok(false);
         }
         self.note_gap(&turns)?;
         Ok(true)
     }
 
-    fn note_gap(&self, turns: &RangeInclusive<Lsn>) -> Result<(), StoreError> {
-        gaps::note(&self.meta, turns)?;
-        self.sync()?;
-        self.gaps.add(turns);
+    fn note_gap(self, turns: &RangeInclusive<Lsn>) -> Result<(), StoreError> {
+        ranges::note(&self.store.meta, turns)?;
+        self.store.sync()?;
+        self.store.gaps.add(turns);
         tracing::error!(
             after = turns.start().0,
             until = turns.end().0,
@@ -164,7 +170,7 @@ mod tests {
 
     fn known(store: &Store, instants: [u64; 4]) -> [u64; 4] {
         instants.map(|at| {
-            let known = store.known_at(Hlc::at(at)).expect("it is whole");
+            let known = store.past().known_at(Hlc::at(at)).expect("it is whole");
             known.unwrap_or_default().0
         })
     }
@@ -198,18 +204,24 @@ mod tests {
             Identity { store, ..first },
         ];
         for known in others {
-            assert!(!copy.is_contradicted_by(&known), "{known:?}");
+            assert!(!copy.gaps().is_contradicted_by(&known), "{known:?}");
         }
         assert_eq!(known(&copy, instants), [0, 1, 1, 2]);
-        assert!(copy.is_contradicted_by(&first));
-        let learnt = || copy.known_as(&process("q"), &first).expect("it is written");
+        assert!(copy.gaps().is_contradicted_by(&first));
+        let learnt = || {
+            copy.gaps()
+                .known_as(&process("q"), &first)
+                .expect("it is written")
+        };
         assert_eq!(
             [learnt(), learnt()],
             [true, false],
             "the second time it is known"
         );
         assert_eq!(known(&copy, instants), [0; 4]);
-        copy.agrees_with(&process("q")).expect("it is written");
+        copy.gaps()
+            .agrees_with(&process("q"))
+            .expect("it is written");
         pass(&copy, 50);
         assert_eq!(known(&copy, [10, 40, 49, 50]), [0, 0, 0, 3]);
         drop(copy);
@@ -218,6 +230,7 @@ mod tests {
         // A channel shows that newer turns are missing: once to a peer that has met the copy, once to one that has not.
         let lost = |peer| {
             started
+                .gaps()
                 .has_lost_turns(&process(peer))
                 .expect("it is written")
         };
@@ -235,7 +248,10 @@ mod tests {
             pass(&store, 10);
             drop(store);
             let store = open(dir.path());
-            store.agrees_with(&process("q")).expect("it is written");
+            store
+                .gaps()
+                .agrees_with(&process("q"))
+                .expect("it is written");
             pass(&store, 20);
             drop(store);
             // The copy. Its first starts meet no peer that has seen what followed.
@@ -249,12 +265,15 @@ mod tests {
                 ..copy.identity()
             };
             assert_eq!(known(&copy, [10, 19, 20, 30]), [1, 1, 2, 3]);
-            let learnt = copy.known_as(&process(peer), &ahead);
+            let learnt = copy.gaps().known_as(&process(peer), &ahead);
             assert!(learnt.expect("it is written"));
             assert_eq!(known(&copy, [10, 19, 20, 30]), expected, "{peer}");
             pass(&copy, 50);
             assert_eq!(known(&copy, [20, 40, 49, 50]), [0, 0, 0, 5], "{peer}");
-            assert_eq!(copy.known_since().expect("it is whole"), Some(Hlc::at(50)));
+            assert_eq!(
+                copy.past().known_since().expect("it is whole"),
+                Some(Hlc::at(50))
+            );
         }
     }
 }

@@ -14,9 +14,9 @@ use crate::store::stored::frame::Kind;
 const PREFIX: &str = "gap-";
 
 /// The gaps of a journal: the first and last turn of each.
-pub(in crate::store) struct Gaps(RwLock<BTreeMap<Lsn, Lsn>>);
+pub(in crate::store) struct GapRanges(RwLock<BTreeMap<Lsn, Lsn>>);
 
-impl Gaps {
+impl GapRanges {
     pub(in crate::store) fn open(meta: &sled::Tree) -> Result<Self, StoreError> {
         let gaps = schema::numbered(meta, PREFIX)?.into_iter();
         let gaps = gaps.map(|(first, last)| (Lsn(first), Lsn(last)));
@@ -96,7 +96,7 @@ mod tests {
     use crate::store::fixture::{open, pass, process};
 
     fn known_at(store: &Store, at: u64) -> u64 {
-        let known = store.known_at(Hlc::at(at)).expect("it is whole");
+        let known = store.past().known_at(Hlc::at(at)).expect("it is whole");
         known.unwrap_or_default().0
     }
 
@@ -117,17 +117,17 @@ mod tests {
         store.back_up(&mut bytes).expect("it is whole");
         pass(&store, 30);
         assert_eq!(known(&store, [10, 20, 25, 30, 40]), [1, 2, 2, 3, 3]);
-        assert!(!store.ends_in_gap());
+        assert!(!store.gaps().is_at_end());
 
         let copy = tempfile::tempdir().expect("a temporary directory");
         Store::restore_backup(copy.path(), &mut &*bytes, &|_| {}).expect("it is whole");
         let put_back = open(copy.path());
-        assert!(put_back.ends_in_gap());
+        assert!(put_back.gaps().is_at_end());
         assert_eq!(known(&put_back, [10, 19, 20, 25, 40]), [1, 1, 0, 0, 0]);
         pass(&put_back, 50);
-        assert!(!put_back.ends_in_gap());
+        assert!(!put_back.gaps().is_at_end());
         assert_eq!(known(&put_back, [19, 20, 49, 50, 60]), [1, 0, 0, 3, 3]);
-        let since = put_back.known_since().expect("it is whole");
+        let since = put_back.past().known_since().expect("it is whole");
         assert_eq!(since, Some(Hlc::at(50)));
         drop(put_back);
         let started = open(copy.path());
@@ -135,9 +135,10 @@ mod tests {
         assert_eq!(again, [1, 0, 0, 3, 3], "it stays so");
         // A second gap that no turn has ended yet must not hide the first.
         started
+            .gaps()
             .has_lost_turns(&process("q"))
             .expect("it is written");
-        let since = started.known_since().expect("it is whole");
+        let since = started.past().known_since().expect("it is whole");
         assert_eq!(since, Some(Hlc::at(50)));
     }
 
@@ -150,7 +151,10 @@ mod tests {
         ] {
             let dir = tempfile::tempdir().expect("a temporary directory");
             pass(&open(dir.path()), 10);
-            assert!(!open(dir.path()).ends_in_gap(), "a start leaves no gap");
+            assert!(
+                !open(dir.path()).gaps().is_at_end(),
+                "a start leaves no gap"
+            );
             put_back(dir.path());
             let store = open(dir.path());
             assert_eq!(known(&store, [9, 10, 11, 12, 13]), [0; 5]);
@@ -176,7 +180,7 @@ mod tests {
         drop(running);
         std::fs::rename(&original, &renamed).expect("it is closed");
         let renamed = open(&renamed);
-        assert!(!renamed.ends_in_gap());
+        assert!(!renamed.gaps().is_at_end());
         assert_eq!(known(&renamed, [9, 10, 11, 20, 25]), [0, 1, 1, 2, 2]);
 
         let put_back = open(&copy);
@@ -184,7 +188,7 @@ mod tests {
         assert_eq!(known(&put_back, [9, 10, 20, 29, 30]), [0, 0, 0, 0, 2]);
         drop(put_back);
         let started = open(&copy);
-        assert!(!started.ends_in_gap(), "it is no copy of itself");
+        assert!(!started.gaps().is_at_end(), "it is no copy of itself");
         assert_eq!(known(&started, [10, 29, 30, 31, 40]), [0, 0, 2, 2, 2]);
     }
 }

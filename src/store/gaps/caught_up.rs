@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
 
+use super::Gaps;
 use crate::process::clock::Hlc;
 use crate::process::ids::Lsn;
-use crate::store::Store;
 use crate::store::engine::schema;
 use crate::store::error::StoreError;
 use crate::store::stored::frame::Kind;
@@ -43,53 +43,34 @@ impl CaughtUp {
     }
 }
 
-impl Store {
-    /// From now on a gap has no answers until [`Store::catches_up`] is called for it. Not called for a store opened
+impl Gaps<'_> {
+    /// From now on a gap has no answers until [`Gaps::catch_up`] is called for it. Not called for a store opened
     /// without a node, which has no peers.
-    pub fn awaits_peers(&self) {
-        let known = self.caught_up.0.write();
+    pub fn await_peers(self) {
+        let known = self.store.caught_up.0.write();
         known.unwrap_or_else(PoisonError::into_inner).is_awaited = true;
-    }
-
-    /// The last turn before the newest gap.
-    #[must_use]
-    pub fn newest_gap(&self) -> Option<Lsn> {
-        self.gaps.newest()
     }
 
     /// The first instant that can be answered after the newest gap; `None` if there is no gap or it has not caught up
     /// yet.
     #[must_use]
-    pub fn caught_up_since(&self) -> Option<Hlc> {
-        self.caught_up.since(self.gaps.newest()?)
-    }
-
-    /// Whether the state at an instant is after a gap.
-    ///
-    /// # Errors
-    /// As [`Store::position_at`].
-    pub fn is_behind_gap(&self, time: Hlc) -> Result<bool, StoreError> {
-        // The common case.
-        if self.gaps.newest().is_none() {
-            return Ok(false);
-        }
-        let gap = self.gaps.newest_before(self.position_at(time)?);
-        Ok(gap.is_some())
+    pub fn caught_up_since(self) -> Option<Hlc> {
+        self.store.caught_up.since(self.store.gaps.newest()?)
     }
 
     /// Notes durably that from an instant on the clock has passed those of enough peers. The earliest instant is kept.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn catches_up(&self, gap: Lsn, since: Hlc) -> Result<(), StoreError> {
-        let known = self.caught_up.0.write();
+    pub fn catch_up(self, gap: Lsn, since: Hlc) -> Result<(), StoreError> {
+        let known = self.store.caught_up.0.write();
         let mut known = known.unwrap_or_else(PoisonError::into_inner);
         if known.since.get(&gap).is_some_and(|known| *known <= since) {
             return Ok(());
         }
         let key = format!("{PREFIX}{gap}");
-        schema::put(&self.meta, key.as_bytes(), Kind::Number, &since.0)?;
-        self.sync()?;
+        schema::put(&self.store.meta, key.as_bytes(), Kind::Number, &since.0)?;
+        self.store.sync()?;
         known.since.insert(gap, since);
         Ok(())
     }

@@ -1,0 +1,49 @@
+//! The gaps of the journal: what this store cannot know because it is an older copy of itself.
+//!
+//! [`ranges`] holds the gaps, [`starts`] finds them by what peers know of this store, and [`caught_up`] says from which
+//! instant the journal answers again.
+
+pub(super) mod caught_up;
+pub(super) mod ranges;
+pub(super) mod starts;
+
+use super::Store;
+use super::error::StoreError;
+use crate::process::clock::Hlc;
+use crate::process::ids::Lsn;
+
+/// The gaps of the journal.
+#[derive(Clone, Copy)]
+pub struct Gaps<'a> {
+    pub(super) store: &'a Store,
+}
+
+impl Gaps<'_> {
+    /// Whether turns may be missing after the newest one, because the store is an older copy.
+    #[must_use]
+    pub fn is_at_end(self) -> bool {
+        self.store.gaps.is_behind(self.store.position())
+    }
+
+    /// The last turn before the newest gap.
+    #[must_use]
+    pub fn newest(self) -> Option<Lsn> {
+        self.store.gaps.newest()
+    }
+
+    /// Whether the state at an instant is after a gap.
+    ///
+    /// # Errors
+    /// As [`crate::store::Past::position_at`].
+    pub fn is_behind_gap(self, time: Hlc) -> Result<bool, StoreError> {
+        // The common case.
+        if self.store.gaps.newest().is_none() {
+            return Ok(false);
+        }
+        let gap = self
+            .store
+            .gaps
+            .newest_before(self.store.past().position_at(time)?);
+        Ok(gap.is_some())
+    }
+}
