@@ -236,7 +236,7 @@ impl World {
             sent,
             acknowledged,
             clocks: self.clocks_of(life.place)?,
-            known: None, // what would be found out so is known here from the start
+            known: None, // the world knows from the start what this reveals
         };
         self.send_frame(id, frame::Body::Hello(hello_to_wire(&local, &hello)));
         Ok(None)
