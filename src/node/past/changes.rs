@@ -1,5 +1,5 @@
-//! The accounts of the own process that differ between a recorded state and an instant, for whoever asks: in bounded
-//! memory, a few at once, and as long as somebody reads.
+//! The accounts of the own process that differ between a recorded state and an instant: in bounded memory, few answers at once,
+//! each only while it is read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,22 +19,22 @@ use crate::store::{READING_MAX, ReadLease, StoreError};
 use crate::transport::long_answer::{Answer, AnswerSender};
 use crate::transport::wire::before_horizon;
 
-/// Accounts in one message.
+/// The number of accounts per message.
 const ACCOUNTS_PER_MESSAGE: usize = 256;
-/// Messages that wait for the connection.
+/// The maximum number of messages queued for the connection.
 const WAITING: usize = 2;
-/// How many are answered at once: each has a thread that reads.
+/// The maximum number of concurrent answers: each has a reading thread.
 const AT_ONCE_MAX: usize = 64;
-/// How long a caller may read nothing: longer than it lets its own client wait.
+/// How long a caller may read nothing; longer than it lets its own client wait.
 const STALL: Duration = Duration::from_secs(60);
 
 type Changes = Answer<wire::ChangedAccounts>;
 
 impl Handle {
-    /// The newest turn of this process at an instant, if its recorded state in a snapshot can be compared with that.
+    /// The newest turn of this process at an instant, if its recorded state in a snapshot is comparable with that.
     ///
     /// # Errors
-    /// [`Unanswered::OtherJournal`] where the state was recorded from another journal, or the instant is before this one.
+    /// [`Unanswered::OtherJournal`] if the state was recorded from another journal, or the instant is before this one.
     pub async fn comparable(
         &self,
         snapshot: SnapshotId,
@@ -52,7 +52,7 @@ impl Handle {
     }
 }
 
-/// Those that this node is answering.
+/// The answers in progress on this node.
 pub(in crate::node) struct Comparisons {
     handle: Handle,
     room: Arc<Semaphore>,
@@ -66,7 +66,8 @@ impl Comparisons {
         }
     }
 
-    /// Room for one more. Whoever only asks whether there can be an answer is told of it, too, before anything is shown.
+    /// Admits one more answer. Callers that only ask whether an answer is possible get the refusal too, before anything is
+    /// sent.
     pub(in crate::node) fn admit(&self) -> Result<Admitted, Status> {
         let permit = self.room.clone().try_acquire_owned().map_err(|_| {
             let sentence = format!("{AT_ONCE_MAX} comparisons at once are the limit");
@@ -79,22 +80,22 @@ impl Comparisons {
     }
 }
 
-/// One that may be answered.
+/// An admitted answer.
 pub(in crate::node) struct Admitted {
     handle: Handle,
     permit: OwnedSemaphorePermit,
 }
 
 impl Admitted {
-    /// Who answers and where the instant is, and nothing else.
+    /// An answer of only the process and the position of the instant.
     pub(in crate::node) fn head(self, position: Lsn) -> Changes {
         let (messages, answer) = mpsc::channel(1);
-        // There is room for one, and whoever asked holds the other end.
+        // The queue has space for one message, and the caller holds the receiver.
         let _sent = messages.try_send(Ok(head(&self.handle, position)));
         ReceiverStream::new(answer)
     }
 
-    /// The accounts that differ besides, by name, until nobody listens any more.
+    /// The accounts that differ, ordered by account, while the receiver reads.
     pub(in crate::node) fn changes(
         self,
         from: RecordedState,
@@ -143,13 +144,13 @@ fn show_all(
         }
     }
     if !changes.is_empty() && shown.is_continue() {
-        // It is the last one, and the sender knows whether it went out.
+        // This is the last message; the sender records whether it was sent.
         let _shown = show(changes);
     }
     Ok(())
 }
 
-// The horizon may have passed the instant since it was found.
+// The horizon may have passed the instant since it was determined.
 fn failed(handle: &Handle, error: StoreError) -> Status {
     if let StoreError::BeforeHorizon { since, .. } = error {
         return before_horizon(since, &error.to_string());
@@ -185,7 +186,7 @@ mod tests {
     use super::*;
     use crate::node::Node;
 
-    // Without this the threads of a node would be as many as anybody asks for.
+    // Without this, the number of reading threads would be unbounded.
     #[tokio::test]
     async fn a_few_are_answered_at_once_and_a_head_holds_no_place() {
         let dir = tempfile::tempdir().expect("a temporary directory");

@@ -1,4 +1,4 @@
-//! Which snapshots a node goes on collecting when it starts.
+//! The snapshots that a node resumes assembling when it starts.
 
 use std::collections::HashMap;
 
@@ -7,8 +7,8 @@ use crate::process::Process;
 use crate::process::ids::{Lsn, ProcessId, SnapshotId};
 use crate::store::{SnapshotSummary, Store, StoreError};
 
-/// Snapshots without a complete revision that this process started, or stands in for. Those that miss nothing but what
-/// was lost with a store stay as they are.
+/// The snapshots without a complete revision that this process started or stands in for. Excluded are those that lack only what
+/// was lost with a store.
 pub(in crate::node) fn unfinished(
     store: &Store,
     process: &Process,
@@ -23,7 +23,7 @@ pub(in crate::node) fn unfinished(
     let mut recorded: Vec<(SnapshotId, ProcessId, Lsn)> = known
         .map(|(snapshot, initiator, cut)| (snapshot.clone(), initiator.clone(), cut))
         .collect();
-    // The process forgets snapshots whose recording is over here; others may still lack something of them.
+    // The process forgets snapshots whose recording has ended here; other processes may still be recording.
     for part in store.lone_parts() {
         let part = match part {
             Err(StoreError::Damaged { .. }) => continue,
