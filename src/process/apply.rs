@@ -6,8 +6,9 @@ use super::answer::Answer;
 use super::cell::{CellChanges, SeenSnapshot};
 use super::channel::{Flow, Incoming, Outgoing};
 use super::identity::Identity;
-use super::ids::{AccountId, ProcessId, Seq, SnapshotId};
+use super::ids::{ProcessId, Seq, SnapshotId};
 use super::message::{Body, Message, Way};
+use super::postings::{Posting, Postings};
 use super::record::Record;
 use super::recording::{ChannelRecording, Recording};
 use super::registers::Sealed;
@@ -16,30 +17,25 @@ impl Process {
     /// Applies a record to the state. The records of a turn are applied in order, within that turn.
     pub(super) fn apply(&mut self, record: &Record) {
         self.unsealed += record.cost();
+        self.post(record);
         match record {
-            Record::Deposited { account, amount } => {
-                self.registers.deposits += i128::from(amount.units());
-                self.bank.credit(account, *amount);
-            }
-            Record::Withdrawn { account, amount } => {
-                self.registers.withdrawals += i128::from(amount.units());
-                self.bank.debit(account, *amount);
-            }
-            Record::Moved { from, to, amount } => {
-                self.bank.debit(from, *amount);
-                self.bank.credit(to, *amount);
-            }
+            Record::Deposited { .. }
+            | Record::Withdrawn { .. }
+            | Record::Moved { .. }
+            | Record::ClockAdvanced
+            | Record::Unfollowed { .. } => {}
             Record::Written(write) => self.keys.write(write),
-            Record::Sent { to, seq, message } => self.apply_sent(to, *seq, message),
-            Record::Carried { to, seq, message } => self.apply_carried(to, *seq, message),
-            Record::ClockAdvanced | Record::Unfollowed { .. } => {}
+            Record::Sent { to, seq, message } | Record::Carried { to, seq, message } => {
+                let channel = self.registers.outgoing.entry(to.clone()).or_default();
+                channel.send(*seq, message, self.turn.position);
+            }
             Record::Delivered {
                 from,
                 seq,
                 way,
-                suspense,
                 message,
-            } => self.apply_delivered(from, *seq, *way, suspense.as_deref(), message),
+                ..
+            } => self.apply_delivered(from, *seq, *way, message),
             Record::Acknowledged { to, seq } => {
                 let channel = self.registers.outgoing.entry(to.clone()).or_default();
                 channel.acknowledge(*seq);
@@ -52,7 +48,7 @@ impl Process {
                 };
                 self.registers.peers.insert(peer.clone(), identity);
             }
-            Record::Forgotten { peer, written_off } => self.apply_forgotten(peer, *written_off),
+            Record::Forgotten { peer, .. } => self.apply_forgotten(peer),
             Record::Recognized { peer, identity } => {
                 self.registers.peers.insert(peer.clone(), *identity);
                 self.to_meet.remove(peer);
@@ -85,51 +81,37 @@ impl Process {
         }
     }
 
-    fn apply_sent(&mut self, to: &ProcessId, seq: Seq, message: &Message) {
-        if let Some(transfer) = message.body.transfer() {
-            self.bank.debit(&transfer.from_account, transfer.amount);
+    // What the record does to money.
+    #[inline]
+    fn post(&mut self, record: &Record) {
+        let Postings { debit, credit } = record.postings();
+        if let Some(Posting { account, amount }) = debit {
+            self.bank.debit(account, amount);
         }
-        self.put_on_channel(to, seq, message);
-    }
-
-    // No account of this cluster was debited for this transfer, so it counts as a deposit.
-    fn apply_carried(&mut self, to: &ProcessId, seq: Seq, message: &Message) {
-        if let Some(transfer) = message.body.transfer() {
-            self.registers.deposits += i128::from(transfer.amount.units());
+        if let Some(Posting { account, amount }) = credit {
+            self.bank.credit(account, amount);
         }
-        self.put_on_channel(to, seq, message);
+        let outside = record.from_outside();
+        if outside >= 0 {
+            self.registers.deposits += outside;
+        } else {
+            self.registers.withdrawals -= outside;
+        }
     }
 
-    fn put_on_channel(&mut self, to: &ProcessId, seq: Seq, message: &Message) {
-        let channel = self.registers.outgoing.entry(to.clone()).or_default();
-        channel.send(seq, message, self.turn.position);
-    }
-
-    fn apply_delivered(
-        &mut self,
-        from: &ProcessId,
-        seq: Seq,
-        way: Way,
-        suspense: Option<&AccountId>,
-        message: &Message,
-    ) {
+    fn apply_delivered(&mut self, from: &ProcessId, seq: Seq, way: Way, message: &Message) {
         let channel = self.registers.incoming.entry(from.clone()).or_default();
         let before = channel.delivered;
         channel.deliver(seq, message);
         channel.way = Some(way);
         match &message.body {
-            Body::Transfer(transfer) => {
-                let account = suspense.unwrap_or(&transfer.to_account);
-                self.bank.credit(account, transfer.amount);
-            }
+            Body::Transfer(_) => {}
             Body::Put(write) => self.keys.write(write),
             Body::Marker(marker) => self.close_channel(&marker.snapshot, from, before),
         }
     }
 
-    fn apply_forgotten(&mut self, peer: &ProcessId, written_off: i128) {
-        self.registers.withdrawals += written_off.max(0);
-        self.registers.deposits += (-written_off).max(0);
+    fn apply_forgotten(&mut self, peer: &ProcessId) {
         if let Some(channel) = self.registers.outgoing.get_mut(peer) {
             *channel = Outgoing::default();
         }

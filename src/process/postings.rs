@@ -1,6 +1,6 @@
-//! The effects of a record on money, used by all readers of the journal: the totals of a process, differences, the account
-//! index. Statements add how each record is shown. `apply` makes the same changes to the bank, and `store check` computes them
-//! independently.
+//! The effects of a record on money, said once: [`Process`](super::Process) applies them, and the totals of a process,
+//! differences and the account index are computed from them. Statements add how each record is shown. `store check` computes
+//! the effects independently.
 
 use super::ids::{AccountId, Amount, ProcessId, Seq};
 use super::message::Message;
