@@ -12,8 +12,11 @@ use super::health::disk_space::DiskSpace;
 use super::health::metrics::Metrics;
 use super::peers::handshakes::Handshakes;
 use super::peers::{PeerView, Peers};
-use super::snapshots::collector::Collector;
+use super::replication::pins::Pins;
+use super::replication::replicator::Replicator;
+use super::snapshots::assembler::Assembler;
 use super::snapshots::events::Events;
+use super::snapshots::in_progress::InProgress;
 use super::snapshots::known_snapshot::KnownSnapshot;
 use super::snapshots::parts::Parts;
 use super::snapshots::views::{SnapshotFilter, SnapshotPage, SnapshotStatus, SnapshotView};
@@ -48,7 +51,11 @@ pub(super) struct Shared {
     pub(super) peers: Arc<Peers>,
     pub(super) links: Links,
     pub(super) parts: Parts,
-    pub(super) collector: Arc<Collector>,
+    pub(super) events: Arc<Events>,
+    pub(super) in_progress: Arc<InProgress>,
+    pub(super) pins: Arc<Pins>,
+    pub(super) replicator: Arc<Replicator>,
+    pub(super) assembler: Arc<Assembler>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clocks: Arc<DurableClocks>,
     /// The clock in the name that was drawn last in this run.
@@ -68,6 +75,10 @@ pub(super) struct NodeContext {
     pub(super) metrics: Arc<Metrics>,
     pub(super) clocks: Arc<DurableClocks>,
     pub(super) events: Arc<Events>,
+    pub(super) in_progress: Arc<InProgress>,
+    pub(super) pins: Arc<Pins>,
+    pub(super) replicator: Arc<Replicator>,
+    pub(super) assembler: Arc<Assembler>,
     pub(super) meetings: Arc<Handshakes>,
     pub(super) failed: watch::Receiver<Option<String>>,
     pub(super) room: watch::Receiver<DiskSpace>,
@@ -82,13 +93,15 @@ impl Handle {
             metrics,
             clocks,
             events,
+            in_progress,
+            pins,
+            replicator,
+            assembler,
             meetings,
             failed,
             room,
         } = context;
         let links = peers.links().clone();
-        let collector = Collector::new(&config, &peers, &parts, &metrics, &clocks, events);
-        let collector = Arc::new(collector);
         let shared = Shared {
             config,
             store: Arc::clone(&parts.store),
@@ -96,7 +109,11 @@ impl Handle {
             peers,
             links,
             parts,
-            collector,
+            events,
+            in_progress,
+            pins,
+            replicator,
+            assembler,
             metrics,
             clocks,
             drawn: Mutex::default(),
@@ -162,15 +179,15 @@ impl Handle {
             return Ok(None);
         }
         let seen = self.seen(id).await?;
-        if !seen.is_some_and(|seen| self.shared.collector.stands_in(&seen.initiator, &seen.lost)) {
+        if !seen.is_some_and(|seen| self.shared.assembler.stands_in(&seen.initiator, &seen.lost)) {
             return Ok(known);
         }
-        let (collector, snapshot) = (Arc::clone(&self.shared.collector), id.clone());
+        let (assembler, snapshot) = (Arc::clone(&self.shared.assembler), id.clone());
         // The own ones are bounded by the process; what is asked for here is not.
-        if collector.incomplete() >= 2 * self.config().snapshot.open_max {
+        if self.shared.in_progress.count() >= 2 * self.config().snapshot.open_max {
             return known.map(Some).ok_or(Unavailable::Full);
         }
-        detached(async move { collector.resume(&snapshot).await }).await?;
+        detached(async move { assembler.resume(&snapshot).await }).await?;
         self.known(id).await
     }
 
@@ -240,7 +257,7 @@ impl Handle {
         if let Some(known) = self.known(id).await? {
             return Ok(Some(known));
         }
-        let completeness = self.shared.collector.completeness(&state);
+        let completeness = self.shared.in_progress.completeness(&state);
         Ok(Some(SnapshotView::in_progress(Arc::new(GlobalState {
             completeness,
             ..state
@@ -269,7 +286,7 @@ impl Handle {
     /// The process that assembles what an initiator starts, as far as is known here.
     #[must_use]
     pub fn assembler<'a>(&'a self, initiator: &'a ProcessId) -> &'a ProcessId {
-        self.shared.collector.assembler(initiator)
+        self.shared.assembler.assembler(initiator)
     }
 
     /// Takes note of a call of a process of another make, and of its clock then.
@@ -278,7 +295,7 @@ impl Handle {
     }
 
     fn in_progress(&self, id: &SnapshotId) -> Option<SnapshotView> {
-        let running = self.shared.collector.in_progress();
+        let running = self.shared.in_progress.states();
         let state = running.into_iter().find(|state| state.snapshot == *id)?;
         Some(SnapshotView::in_progress(state))
     }
@@ -288,7 +305,7 @@ impl Handle {
     /// # Errors
     /// [`Unavailable`].
     pub async fn snapshots(&self, filter: SnapshotFilter) -> Result<SnapshotPage, Unavailable> {
-        let running = self.shared.collector.in_progress();
+        let running = self.shared.in_progress.states();
         let parts = &self.shared.parts;
         parts
             .blocking(move |store| filter.page(store, running))
@@ -301,6 +318,23 @@ impl Handle {
     /// [`Unavailable`].
     pub async fn part(&self, id: &SnapshotId) -> Result<Option<Part>, Unavailable> {
         self.shared.parts.own(id).await
+    }
+
+    /// Pins a snapshot, or takes the pin away: durable here when answered, and known to a majority of the live peers; says
+    /// which of them do not know it yet. They hear of it with the next greeting. `None` where the snapshot is not in this
+    /// history.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub async fn pin(
+        &self,
+        id: &SnapshotId,
+        pinned: bool,
+    ) -> Result<Option<Vec<ProcessId>>, Unavailable> {
+        match self.snapshot(id).await? {
+            Some(_) => self.shared.pins.set(id, pinned).await,
+            None => Ok(None),
+        }
     }
 
     /// What is known of all other processes.

@@ -47,9 +47,16 @@ use health::wall::Clock;
 use peers::handshakes::Handshakes;
 use peers::outbox::Outbox;
 use peers::{Peers, Remembered};
-use snapshots::collector::membership;
+use replication::pins::Pins;
+use replication::replicator::Replicator;
+use retention::Retention;
+use snapshots::assembler::{Assembler, membership};
+use snapshots::collection::Executors;
 use snapshots::events::Events;
+use snapshots::fetch::PartFetcher;
+use snapshots::in_progress::InProgress;
 use snapshots::parts::Parts;
+use snapshots::publish::Publisher;
 use snapshots::unfinished::unfinished;
 use turn::clocks::DurableClocks;
 use turn::committer::Committer;
@@ -148,13 +155,40 @@ impl Node {
             failures.clone(),
         );
         let peers = Peers::new(&config, remembered, Links::default(), wall)?;
+        let peers = Arc::new(peers);
+        let in_progress = InProgress::new(&config.topology, &peers, &parts.store, &events);
+        let in_progress = Arc::new(in_progress);
+        let pins = Arc::new(Pins::new(&config, &peers, &parts));
+        let replicator = Replicator::new(&peers, &parts, &in_progress, &events, &pins);
+        let replicator = Arc::new(replicator);
+        let publisher = Publisher {
+            peers: Arc::clone(&peers),
+            parts: parts.clone(),
+            in_progress: Arc::clone(&in_progress),
+            events: Arc::clone(&events),
+            metrics: Arc::clone(&metrics),
+            clocks: Arc::clone(&clocks),
+        };
+        let executors = Executors {
+            peers: Arc::clone(&peers),
+            parts: parts.clone(),
+            fetcher: Arc::new(PartFetcher::new(&config, &peers, &parts)),
+            publisher: Arc::new(publisher),
+            replicator: Arc::clone(&replicator),
+            events: Arc::clone(&events),
+        };
+        let assembler = Assembler::new(&config, &in_progress, executors);
         let handle = Handle::new(NodeContext {
             config,
-            peers: Arc::new(peers),
+            peers,
             parts,
             metrics,
             clocks,
             events,
+            in_progress,
+            pins,
+            replicator,
+            assembler: Arc::new(assembler),
             meetings,
             failed: failures.sentence(),
             room: has_room,
@@ -191,7 +225,7 @@ impl Node {
     pub async fn stop(mut self) {
         self.handle.close_channels();
         self.tasks.shutdown().await;
-        self.handle.shared.collector.stop().await;
+        self.handle.shared.assembler.stop().await;
         self.handle.shared.queue.stop();
         self.handle.shared.peers.wall().close();
         let threads = std::mem::take(&mut self.threads);
@@ -235,20 +269,25 @@ impl Node {
             if peer.transport == Transport::Unary {
                 continue;
             }
-            let (collector, id) = (Arc::clone(&shared.collector), peer.id.clone());
             self.tasks
-                .spawn(async move { collector.follow_pins(&id).await });
+                .spawn(Arc::clone(&shared.pins).follow(peer.id.clone()));
             if shared.config.history.keep == Keep::All {
-                let (collector, id) = (Arc::clone(&shared.collector), peer.id.clone());
                 self.tasks
-                    .spawn(async move { collector.follow_history(&id).await });
+                    .spawn(Arc::clone(&shared.replicator).follow(peer.id.clone()));
             }
         }
         let history = &shared.config.history;
         if history.max_age.is_some() || history.max_count.is_some() {
-            let collector = Arc::clone(&shared.collector);
-            self.tasks
-                .spawn(async move { collector.keep_within_limits().await });
+            let retention = Retention {
+                config: Arc::clone(&shared.config),
+                peers: Arc::clone(&shared.peers),
+                parts: shared.parts.clone(),
+                pins: Arc::clone(&shared.pins),
+                in_progress: Arc::clone(&shared.in_progress),
+                replicator: Arc::clone(&shared.replicator),
+                assembler: Arc::clone(&shared.assembler),
+            };
+            self.tasks.spawn(retention.run());
         }
         if let Some(every) = shared.config.snapshot.interval {
             self.tasks
@@ -303,7 +342,7 @@ async fn go_on(
     unfinished: Vec<SnapshotId>,
     mut started: mpsc::UnboundedReceiver<SnapshotId>,
 ) {
-    let collector = &handle.shared.collector;
+    let assembler = &handle.shared.assembler;
     let mut unfinished = unfinished.into_iter();
     loop {
         let next = match unfinished.next() {
@@ -313,7 +352,7 @@ async fn go_on(
         let Some(snapshot) = next else {
             return;
         };
-        if let Err(error) = collector.resume(&snapshot).await {
+        if let Err(error) = assembler.resume(&snapshot).await {
             tracing::error!(%snapshot, %error, "cannot be collected");
         }
     }
@@ -333,7 +372,7 @@ async fn snapshots_by_interval(handle: Handle, every: Duration) {
             continue;
         }
         // What waits for a dead process by itself leaves room for what is asked for.
-        let incomplete = handle.shared.collector.incomplete();
+        let incomplete = handle.shared.in_progress.count();
         if incomplete > handle.config().snapshot.open_max / 2 {
             tracing::warn!(
                 incomplete,

@@ -12,7 +12,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::error::Unavailable;
 use super::health::clock_jump::JumpDetector;
-use super::snapshots::collector::Collector;
+use super::peers::Peers;
+use super::replication::pins::Pins;
+use super::replication::replicator::Replicator;
+use super::snapshots::assembler::Assembler;
+use super::snapshots::in_progress::InProgress;
+use super::snapshots::parts::Parts;
+use crate::config::NodeConfig;
 use crate::process::clock::Hlc;
 use crate::process::ids::SnapshotId;
 use crate::process::input::{Input, Read};
@@ -57,9 +63,20 @@ fn rest<T>(done: &Result<T, Unavailable>, began: Instant) -> Duration {
     }
 }
 
-impl Collector {
-    /// Keeps the history within its limits, for ever. Where everything is kept nothing is looked for.
-    pub(super) async fn keep_within_limits(&self) {
+/// Keeps the history within its limits.
+pub(super) struct Retention {
+    pub(super) config: Arc<NodeConfig>,
+    pub(super) peers: Arc<Peers>,
+    pub(super) parts: Parts,
+    pub(super) pins: Arc<Pins>,
+    pub(super) in_progress: Arc<InProgress>,
+    pub(super) replicator: Arc<Replicator>,
+    pub(super) assembler: Arc<Assembler>,
+}
+
+impl Retention {
+    /// Runs for ever. Where everything is kept nothing is looked for.
+    pub(super) async fn run(self) {
         let history = &self.config.history;
         if history.max_age.is_none() && history.max_count.is_none() {
             return;
@@ -78,7 +95,7 @@ impl Collector {
         loop {
             looks.tick().await;
             let is_steady = clock.is_steady(self.peers.wall().wall_us(), Instant::now());
-            if !self.knows_pins() || (!is_steady && history.max_age.is_some()) {
+            if !self.pins.are_known() || (!is_steady && history.max_age.is_some()) {
                 continue;
             }
             let ask = Instant::now() >= ask_from;
@@ -156,26 +173,25 @@ impl Collector {
         Ok(trimmed)
     }
 
-    // Nobody begins to collect these meanwhile, or to take them over.
+    // The claims last as long as the deletion, even if this task ends meanwhile.
     async fn delete(&self, mut going: Vec<SnapshotId>) -> Result<usize, Unavailable> {
-        let mut taking = Vec::new();
+        let mut claims = Vec::new();
         going.retain(|snapshot| {
-            let taken = self.claim_revision(snapshot);
-            let is_mine = taken.is_some() && self.claim(snapshot);
-            taking.extend(taken.filter(|_| is_mine));
-            is_mine
+            let revisions = self.replicator.claim(snapshot);
+            let claimed =
+                revisions.and_then(|claim| Some((claim, self.in_progress.claim(snapshot)?)));
+            let is_claimed = claimed.is_some();
+            claims.extend(claimed);
+            is_claimed
         });
-        let claimed = going.clone();
-        let deleted = self
-            .parts
-            .blocking(move |store| store.retention().delete(&going))
-            .await;
-        for snapshot in &claimed {
-            self.release(snapshot);
-        }
-        let deleted = deleted?;
-        if deleted > 0 {
-            tracing::info!(deleted, oldest = %claimed[0], "deleted from the history");
+        let oldest = going.first().cloned();
+        let deleted = self.parts.blocking(move |store| {
+            let _claims = claims;
+            store.retention().delete(&going)
+        });
+        let deleted = deleted.await?;
+        if let Some(oldest) = oldest.filter(|_| deleted > 0) {
+            tracing::info!(deleted, %oldest, "deleted from the history");
         }
         Ok(deleted)
     }
@@ -191,9 +207,9 @@ impl Collector {
 
     // Whether nobody collects a partial snapshot any more.
     async fn is_settled(&self, due: &Due, ask: bool) -> bool {
-        let assembler = self.assembler(&due.initiator);
+        let assembler = self.assembler.assembler(&due.initiator);
         if *assembler == self.config.me {
-            return !self.collects(&due.snapshot);
+            return !self.in_progress.is_claimed(&due.snapshot);
         }
         let connection = self.peers.connection(assembler);
         let connection = connection.filter(|_| ask && self.peers.is_up(assembler));

@@ -1,6 +1,5 @@
 //! Revisions of other processes: requested where an assembly may have rivals, and replicated into every history, as
-//! `node/snapshots/fetch.rs` and `node/replication/history.rs` do. A process lists what enters its history; its peers replicate
-//! what they lack.
+//! `node/replication/replicator.rs` does. A process lists what enters its history; its peers replicate what they lack.
 
 use std::collections::BTreeSet;
 

@@ -28,7 +28,7 @@ impl Handle {
         let shared = &self.shared;
         let mut warnings = shared.peers.wall().warnings(&shared.config.me);
         warnings.extend(shared.links.warnings());
-        warnings.extend(shared.collector.warnings());
+        warnings.extend(shared.replicator.warnings());
         warnings
     }
 

@@ -289,7 +289,7 @@ impl PeerService for Peering {
         self.check_cluster(&request.cluster)?;
         let pins = match request.word {
             Some(word) => {
-                let noted = self.handle.shared.collector.note_word(&word).await;
+                let noted = self.handle.shared.pins.note_word(&word).await;
                 noted.map_err(unavailable)?
             }
             None => self.handle.store().retention().pins(),

@@ -1,4 +1,5 @@
 //! What every node keeps of the whole cluster: the published revisions, and the pins.
 
-pub(super) mod history;
+mod contradictions;
 pub(super) mod pins;
+pub(super) mod replicator;

@@ -9,9 +9,9 @@
 //! to a peer. It hears of them before it deletes anything; what it had deleted before comes back from a node that has it.
 
 use std::cmp::Ordering as Order;
-use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
-use std::sync::{MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -19,9 +19,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use tokio_stream::StreamExt as _;
 use tonic::transport::Channel;
 
+use crate::config::NodeConfig;
 use crate::node::error::Unavailable;
-use crate::node::handle::Handle;
-use crate::node::snapshots::collector::{Collector, HeardWords};
+use crate::node::peers::Peers;
 use crate::node::snapshots::parts::{Parts, Unfetched};
 use crate::process::clock::Hlc;
 use crate::process::ids::{ProcessId, SnapshotId};
@@ -40,20 +40,48 @@ const TELL_MORE_MAX: Duration = Duration::from_millis(200);
 /// How often a word is given anew where others say the contrary at the same time.
 const ROUNDS_MAX: u32 = 16;
 
-impl Collector {
+/// Per process, in which of its runs how many of its words were heard here.
+type HeardWords = BTreeMap<ProcessId, (u64, u64)>;
+
+/// Spreads words on pins to the peers, and hears theirs.
+pub(in crate::node) struct Pins {
+    config: Arc<NodeConfig>,
+    peers: Arc<Peers>,
+    parts: Parts,
+    heard: Mutex<HeardWords>,
+    /// Counts the words that pinned a snapshot which was deleted here.
+    revived: AtomicU64,
+}
+
+impl Pins {
+    /// Nothing was heard yet.
+    pub(in crate::node) fn new(
+        config: &Arc<NodeConfig>,
+        peers: &Arc<Peers>,
+        parts: &Parts,
+    ) -> Self {
+        Self {
+            config: Arc::clone(config),
+            peers: Arc::clone(peers),
+            parts: parts.clone(),
+            heard: Mutex::default(),
+            revived: AtomicU64::new(0),
+        }
+    }
+
     /// Takes note of what a peer knows of pins, for ever.
-    pub(in crate::node) async fn follow_pins(&self, peer: &ProcessId) {
-        let Some(connection) = self.peers.connection(peer) else {
+    pub(in crate::node) async fn follow(self: Arc<Self>, peer: ProcessId) {
+        let Some(connection) = self.peers.connection(&peer) else {
             return;
         };
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             looks.tick().await;
-            let Some(view) = self.peers.view(peer) else {
+            let Some(view) = self.peers.view(&peer) else {
                 return;
             };
-            if self.heard().get(peer) == Some(&view.pins) || !self.peers.is_up(peer) {
+            if self.heard().get(&peer) == Some(&view.pins) || !self.peers.is_up(&peer) {
                 continue;
             }
             match self.hear(&connection, view.pins.1).await {
@@ -67,7 +95,7 @@ impl Collector {
     }
 
     /// Whether every word on pins is known here that can be: nobody else answers.
-    pub(in crate::node) fn knows_pins(&self) -> bool {
+    pub(in crate::node) fn are_known(&self) -> bool {
         let heard = self.heard().clone();
         let mut processes = self.config.topology.processes();
         processes.all(|process| {
@@ -118,6 +146,39 @@ impl Collector {
         Ok(newest.map(|pin| (snapshot, pin)).into_iter().collect())
     }
 
+    /// Pins a snapshot of the history here, or takes the pin away, durably; says which live peers do not know it yet. `None`
+    /// where the snapshot is not in this history.
+    pub(in crate::node) async fn set(
+        &self,
+        id: &SnapshotId,
+        pinned: bool,
+    ) -> Result<Option<Vec<ProcessId>>, Unavailable> {
+        let mut rounds = 0;
+        loop {
+            let (snapshot, me) = (id.clone(), self.config.me.clone());
+            let now = self.peers.wall().now();
+            let pin = self
+                .parts
+                .blocking(move |store| store.retention().pin(&snapshot, pinned, &me, now));
+            let Some(pin) = pin.await? else {
+                return Ok(None);
+            };
+            let spread = self.spread(id, &pin).await;
+            rounds += 1;
+            match spread.outranked {
+                Some(newest) if rounds < ROUNDS_MAX => {
+                    self.note(vec![(id.clone(), newest)]).await?;
+                }
+                _ => return Ok(Some(spread.ignorant.into_iter().collect())),
+            }
+        }
+    }
+
+    /// How often a word has pinned a snapshot that was deleted here: a peer that has it is looked at anew.
+    pub(in crate::node) fn revived(&self) -> u64 {
+        self.revived.load(Ordering::Relaxed)
+    }
+
     // Tells a word to the live peers, until a majority of them has it for the newest, and for a little longer.
     async fn spread(&self, snapshot: &SnapshotId, pin: &Pin) -> Acceptance {
         let mut asked = JoinSet::new();
@@ -156,8 +217,7 @@ impl Collector {
     }
 
     fn heard(&self) -> MutexGuard<'_, HeardWords> {
-        let heard = &self.pins_heard;
-        heard.lock().unwrap_or_else(PoisonError::into_inner)
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -207,42 +267,4 @@ fn read(listed: &ListedPin) -> Option<(SnapshotId, Pin)> {
         by: ProcessId::parse(&listed.process).ok()?,
     };
     Some((SnapshotId::parse(&listed.snapshot_id).ok()?, pin))
-}
-
-impl Handle {
-    /// Pins a snapshot, or takes the pin away: durable here when answered, and known to a majority of the live peers; says
-    /// which of them do not know it yet. They hear of it with the next greeting. `None` where the snapshot is not in this
-    /// history.
-    ///
-    /// # Errors
-    /// [`Unavailable`].
-    pub async fn pin(
-        &self,
-        id: &SnapshotId,
-        pinned: bool,
-    ) -> Result<Option<Vec<ProcessId>>, Unavailable> {
-        if self.snapshot(id).await?.is_none() {
-            return Ok(None);
-        }
-        let collector = &self.shared.collector;
-        let mut rounds = 0;
-        loop {
-            let (snapshot, me) = (id.clone(), self.config().me.clone());
-            let now = self.shared.peers.wall().now();
-            let parts = self.parts();
-            let pin =
-                parts.blocking(move |store| store.retention().pin(&snapshot, pinned, &me, now));
-            let Some(pin) = pin.await? else {
-                return Ok(None);
-            };
-            let spread = collector.spread(id, &pin).await;
-            rounds += 1;
-            match spread.outranked {
-                Some(newest) if rounds < ROUNDS_MAX => {
-                    collector.note(vec![(id.clone(), newest)]).await?;
-                }
-                _ => return Ok(Some(spread.ignorant.into_iter().collect())),
-            }
-        }
-    }
 }

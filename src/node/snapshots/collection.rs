@@ -10,23 +10,34 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::collector::{Collector, micros};
-use super::events::Happening;
-use super::fetch::WantedPart;
-use super::parts::Unfetched;
-use super::publish::Count;
-use crate::history::assembly::{Action, Assembly, End, Event, Extent, Job, Newest, Timing};
-use crate::history::global::GlobalState;
+use super::events::Events;
+use super::fetch::{PartFetcher, WantedPart};
+use super::in_progress::Claim;
+use super::parts::{Parts, Unfetched};
+use super::publish::{Count, Publisher};
+use crate::history::assembly::{Action, Assembly, End, Event, Extent, Job, Newest};
 use crate::history::part::Part;
-use crate::node::error::Unavailable;
-use crate::process::ids::{ProcessId, SnapshotId};
+use crate::node::peers::Peers;
+use crate::node::replication::replicator::Replicator;
+use crate::process::ids::ProcessId;
 
 /// Parts that are delivered and not taken yet; more wait where they come from.
 const PARTS_WAITING: usize = 16;
 
+/// What carries out the actions of every assembly.
+#[derive(Clone)]
+pub(in crate::node) struct Executors {
+    pub(in crate::node) peers: Arc<Peers>,
+    pub(in crate::node) parts: Parts,
+    pub(in crate::node) fetcher: Arc<PartFetcher>,
+    pub(in crate::node) publisher: Arc<Publisher>,
+    pub(in crate::node) replicator: Arc<Replicator>,
+    pub(in crate::node) events: Arc<Events>,
+}
+
 /// One snapshot that is being assembled.
 pub(in crate::node) struct Collection {
-    collector: Arc<Collector>,
+    executors: Executors,
     assembly: Assembly,
     /// When the clock of the assembly began.
     began: Instant,
@@ -37,14 +48,16 @@ pub(in crate::node) struct Collection {
     warned: BTreeMap<ProcessId, String>,
     /// What the assembly waits for, at most one task.
     job: JoinSet<Event>,
+    /// The last field, since the fields before it are dropped first: a fetch that went on would hold chunks.
+    claim: Claim,
 }
 
 impl Collection {
     /// An assembly whose clock begins now.
-    pub(in crate::node) fn new(collector: &Arc<Collector>, assembly: Assembly) -> Self {
+    pub(in crate::node) fn new(executors: &Executors, claim: Claim, assembly: Assembly) -> Self {
         let (deliver, delivered) = mpsc::channel(PARTS_WAITING);
         Self {
-            collector: Arc::clone(collector),
+            executors: executors.clone(),
             assembly,
             began: Instant::now(),
             fetches: JoinSet::new(),
@@ -52,6 +65,7 @@ impl Collection {
             delivered,
             warned: BTreeMap::new(),
             job: JoinSet::new(),
+            claim,
         }
     }
 
@@ -60,22 +74,21 @@ impl Collection {
         loop {
             while let Some(action) = self.assembly.poll() {
                 if let Some(end) = self.execute(action).await {
-                    return self.ended(end);
+                    return self.log_end(end);
                 }
             }
             let event = self.next_event().await;
-            self.assembly.observe(self.collector.peers.cluster_view());
+            self.assembly.observe(self.executors.peers.cluster_view());
             self.assembly.handle(self.now_us(), event);
         }
     }
 
-    fn ended(&self, end: End) {
-        let snapshot = &self.assembly.state().snapshot;
+    fn log_end(&self, end: End) {
         if end == End::InVain {
+            let snapshot = &self.assembly.state().snapshot;
             let lost = self.assembly.lost();
             tracing::info!(%snapshot, ?lost, "stays partial: what is missing was lost");
         }
-        self.collector.release(snapshot);
     }
 
     async fn next_event(&mut self) -> Event {
@@ -112,7 +125,6 @@ impl Collection {
     }
 
     async fn execute(&mut self, action: Action) -> Option<End> {
-        let collector = Arc::clone(&self.collector);
         let state = self.assembly.state();
         match action {
             Action::Fetch {
@@ -122,8 +134,9 @@ impl Collection {
             } => {
                 let wanted = self.wanted(process, is_late);
                 let (wait, deliver) = (Duration::from_micros(wait_us), self.deliver.clone());
+                let fetcher = Arc::clone(&self.executors.fetcher);
                 self.fetches.spawn(async move {
-                    let fetched = collector.fetch_part(&wanted, wait, &deliver).await;
+                    let fetched = fetcher.fetch_part(&wanted, wait, &deliver).await;
                     (wanted.process, fetched)
                 });
             }
@@ -133,10 +146,10 @@ impl Collection {
                 (self.deliver, self.delivered) = mpsc::channel(PARTS_WAITING);
                 self.warned.clear();
             }
-            Action::Show => collector.show(state),
+            Action::Show => self.claim.show(state),
             Action::NotePart(process) => {
                 if let Some(part) = state.parts.get(&process) {
-                    collector.events.note_part(part);
+                    self.executors.events.note_part(part);
                 }
             }
             Action::NoteContradiction(process) => {
@@ -153,7 +166,6 @@ impl Collection {
     }
 
     fn begin(&mut self, job: Job) {
-        let collector = Arc::clone(&self.collector);
         let state = self.assembly.state();
         let snapshot = state.snapshot.clone();
         match job {
@@ -165,18 +177,20 @@ impl Collection {
                 let wanted = processes.into_iter();
                 let wanted = wanted.map(|process| self.wanted(process, is_late));
                 let (wanted, limit) = (wanted.collect(), Duration::from_micros(limit_us));
-                let asked = async move { collector.ask_for_parts(wanted, limit).await };
+                let fetcher = Arc::clone(&self.executors.fetcher);
+                let asked = async move { fetcher.ask_for_parts(wanted, limit).await };
                 self.job.spawn(async { Event::Asked(asked.await) });
             }
             Job::Adopt { processes } => {
-                let adopted = async move { collector.adopt(&snapshot, processes).await };
-                self.job.spawn(async { Event::Adopted(adopted.await) });
+                let replicator = Arc::clone(&self.executors.replicator);
+                self.job.spawn(async move {
+                    Event::Adopted(replicator.adopt_complete(&snapshot, processes).await)
+                });
             }
             Job::ReadNewest => {
+                let parts = self.executors.parts.clone();
                 self.job.spawn(async move {
-                    let newest = collector
-                        .parts
-                        .blocking(move |store| store.published(&snapshot));
+                    let newest = parts.blocking(move |store| store.published(&snapshot));
                     let newest = newest.await.ok().flatten().map(|published| Newest {
                         revision: published.state.revision,
                         extent: Extent::of(&published.state),
@@ -186,8 +200,9 @@ impl Collection {
             }
             Job::Count => {
                 let parts = state.parts.values().cloned().collect();
+                let publisher = Arc::clone(&self.executors.publisher);
                 self.job.spawn(async move {
-                    match collector.count(snapshot, parts).await {
+                    match publisher.count(snapshot, parts).await {
                         Ok(Count {
                             counted,
                             damaged,
@@ -202,10 +217,11 @@ impl Collection {
                 });
             }
             Job::Publish => {
-                let finish = collector.finish(self.now_us());
+                let publisher = Arc::clone(&self.executors.publisher);
+                let finish = publisher.finish(self.now_us());
                 let next = self.assembly.next_revision(finish);
                 self.job.spawn(async move {
-                    let published = collector.publish(next).await;
+                    let published = publisher.publish(next).await;
                     published.map_or(Event::Failed, Event::Published)
                 });
             }
@@ -227,96 +243,6 @@ impl Collection {
     }
 }
 
-impl Collector {
-    /// Collects a snapshot that was just started here.
-    pub(in crate::node) fn begin(self: &Arc<Self>, state: GlobalState, deadline: Duration) {
-        let snapshot = state.snapshot.clone();
-        if !self.claim(&snapshot) {
-            return;
-        }
-        tracing::info!(%snapshot, "snapshot begun");
-        self.events.begin(&state);
-        // The turn that started it recorded the own state.
-        let recorded = Happening::Recorded {
-            process: self.config.me.clone(),
-            recorded_at: state.initiated_at,
-        };
-        self.events.note(&snapshot, recorded);
-        self.show(&state);
-        let timing = self.timing(deadline, Duration::ZERO);
-        let assembly = Assembly::begun(Arc::clone(&self.membership), state, timing);
-        self.spawn(Collection::new(self, assembly).run());
-    }
-
-    /// Collects, or goes on collecting, a snapshot whose marker this process has seen, unless it does already or has
-    /// it complete. What its deadline was is not known any more: the configured one counts from now.
-    pub(in crate::node) async fn resume(
-        self: &Arc<Self>,
-        snapshot: &SnapshotId,
-    ) -> Result<(), Unavailable> {
-        if !self.claim(snapshot) {
-            return Ok(());
-        }
-        let found = self.found(snapshot).await;
-        let Ok(Some(state)) = found else {
-            self.release(snapshot);
-            return found.map(|_| ());
-        };
-        tracing::info!(%snapshot, revision = state.revision, "collecting goes on");
-        self.events.begin(&state);
-        if state.revision == 0 {
-            self.show(&state);
-        }
-        // The monotonic clock does not reach back behind this start; the wall clock's label has to do.
-        let since = self
-            .peers
-            .wall()
-            .wall_us()
-            .saturating_sub(state.initiated_at.wall_us());
-        let timing = self.timing(self.config.snapshot.deadline, Duration::from_micros(since));
-        let lost = self.lost_since(snapshot).await;
-        let assembly = Assembly::resumed(Arc::clone(&self.membership), state, timing, lost);
-        self.spawn(Collection::new(self, assembly).run());
-        Ok(())
-    }
-
-    // Of an assembly whose clock begins now.
-    fn timing(&self, deadline: Duration, elapsed: Duration) -> Timing {
-        Timing {
-            now_us: 0,
-            elapsed_us: micros(elapsed),
-            deadline_us: micros(deadline),
-            configured_deadline_us: micros(self.config.snapshot.deadline),
-        }
-    }
-
-    // What is there to go on from; `None` where it is complete, or was never recorded here.
-    async fn found(&self, snapshot: &SnapshotId) -> Result<Option<GlobalState>, Unavailable> {
-        let wanted = snapshot.clone();
-        let published = self
-            .parts
-            .blocking(move |store| store.published(&wanted))
-            .await?;
-        if let Some(published) = published {
-            return Ok(Some(published.state).filter(|state| !state.is_complete()));
-        }
-        let part = match self.parts.own(snapshot).await {
-            // The rest of it can be collected nevertheless.
-            Err(Unavailable::Damaged(why)) => {
-                tracing::warn!(%snapshot, why, "collecting goes on without the own part");
-                return self.parts.begun(snapshot).await.map(Some);
-            }
-            part => part?,
-        };
-        Ok(part.map(|part| {
-            let clock = part.state.clock.tick();
-            GlobalState::begun(part.snapshot, part.initiator, part.state.time, clock)
-        }))
-    }
-
-    /// The processes whose store was lost since this process recorded its state for a snapshot.
-    async fn lost_since(&self, snapshot: &SnapshotId) -> Vec<ProcessId> {
-        let seen = self.parts.seen(snapshot).await.ok().flatten();
-        seen.map(|seen| seen.lost).unwrap_or_default()
-    }
+pub(super) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -6,8 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::collector::Collector;
-use super::fetch::WantedPart;
+use super::fetch::{PartFetcher, WantedPart};
 use super::parts::Unfetched;
 use crate::history::part::Part;
 use crate::history::reported::ReportedState;
@@ -18,7 +17,7 @@ use crate::transport::wire::told_from_wire;
 /// How long it may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
-impl Collector {
+impl PartFetcher {
     /// Hands on the part if it is finished now.
     pub(super) async fn follow_foreign(
         &self,

@@ -192,7 +192,7 @@ impl Handle {
             let (snapshot, initiator) = (initiated.snapshot.clone(), initiated.initiator.clone());
             let state = GlobalState::begun(snapshot, initiator, settled.time, initiated.clock);
             let deadline = deadline.unwrap_or(self.config().snapshot.deadline);
-            self.shared.collector.begin(state, deadline);
+            self.shared.assembler.begin(state, deadline);
         }
         Ok(Ok(initiated))
     }

@@ -1,10 +1,13 @@
 //! The snapshots of the cluster as this node starts, assembles, publishes and shows them.
 
+pub(super) mod assembler;
 pub(super) mod collection;
-pub(super) mod collector;
 pub(super) mod events;
 pub(super) mod fetch;
+#[cfg(test)]
+mod fixture;
 pub(super) mod foreign;
+pub(super) mod in_progress;
 pub(super) mod initiate;
 pub(super) mod known_snapshot;
 pub(super) mod parts;

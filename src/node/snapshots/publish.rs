@@ -1,17 +1,23 @@
 //! A revision of a global state is counted, stored for good and reported.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::collector::Collector;
+use super::events::Events;
+use super::in_progress::InProgress;
+use super::parts::Parts;
 use crate::history::assembly::{Finish, NextRevision};
-use crate::history::global::{Completeness, Counted, GlobalState};
+use crate::history::global::{Counted, GlobalState};
 use crate::history::part::Part;
 use crate::history::verify::verify;
 use crate::node::error::Unavailable;
+use crate::node::health::metrics::Metrics;
 use crate::node::millis;
+use crate::node::peers::Peers;
+use crate::node::turn::clocks::DurableClocks;
 use crate::process::ids::{Hash, Lsn, ProcessId, SnapshotId};
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 
 /// What the stored contents of parts came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,7 +30,17 @@ pub(in crate::node) struct Count {
     pub(in crate::node) contradicted: BTreeMap<ProcessId, (Lsn, Hash)>,
 }
 
-impl Collector {
+/// Publishes revisions into the history of this node.
+pub(in crate::node) struct Publisher {
+    pub(in crate::node) peers: Arc<Peers>,
+    pub(in crate::node) parts: Parts,
+    pub(in crate::node) in_progress: Arc<InProgress>,
+    pub(in crate::node) events: Arc<Events>,
+    pub(in crate::node) metrics: Arc<Metrics>,
+    pub(in crate::node) clocks: Arc<DurableClocks>,
+}
+
+impl Publisher {
     /// Makes a revision durable and shows it; returns its number.
     pub(in crate::node) async fn publish(&self, next: NextRevision) -> Result<u32, Unavailable> {
         let NextRevision { mut state, after } = next;
@@ -38,11 +54,11 @@ impl Collector {
             tracing::error!(%snapshot, %error, "cannot publish");
         }
         let state = published?;
-        self.hide(&state.snapshot);
+        self.in_progress.arrived(&state.snapshot);
         self.peers.tell();
         self.events.note_published(&state);
         self.report(&state);
-        self.pack().await;
+        self.parts.pack().await;
         Ok(state.revision)
     }
 
@@ -56,13 +72,6 @@ impl Collector {
         }
     }
 
-    /// Packs what has become old in the store. The new revision was shown before, so no reader waits for it.
-    pub(in crate::node) async fn pack(&self) {
-        if let Err(error) = self.parts.blocking(Store::pack).await {
-            tracing::error!(%error, "old revisions and turns are not packed");
-        }
-    }
-
     /// Counts what the chunks that are here really hold, for the certificate, and which parts lack contents here or are
     /// damaged.
     pub(in crate::node) async fn count(
@@ -70,7 +79,7 @@ impl Collector {
         snapshot: SnapshotId,
         parts: Vec<Part>,
     ) -> Result<Count, Unavailable> {
-        let me = self.config.me.clone();
+        let me = self.parts.me.clone();
         let counted = self.parts.blocking(move |store| {
             let published = match store.published(&snapshot) {
                 Err(StoreError::Damaged { .. }) => None,
@@ -143,19 +152,13 @@ impl Collector {
             tracing::error!(snapshot = %state.snapshot, "the certificate does not hold");
         }
     }
-
-    /// What is not here of a snapshot, and why.
-    pub(in crate::node) fn completeness(&self, state: &GlobalState) -> Completeness {
-        let last_complete = self.parts.store.newest_complete();
-        let view = self.peers.cluster_view();
-        view.completeness(&self.config.topology, &state.parts, last_complete.as_ref())
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::fetch::tests::collector;
-    use super::super::parts::tests::{alone, process, snapshot};
+    use super::super::fixture::Fixture;
+    use super::super::parts::tests::{process, snapshot};
+    use super::*;
     use crate::history::part::tests::part_of;
     use crate::history::part::{Chunk, IndexEntry, Run};
     use crate::store::codec::encode_chunk;
@@ -163,8 +166,16 @@ mod tests {
     // A revision is for ever: one that is published without its contents could never be made good.
     #[tokio::test]
     async fn a_part_is_not_published_while_a_chunk_of_it_is_missing() {
-        let alone = alone();
-        let collector = collector(&alone);
+        let fixture = Fixture::new();
+        let parts = &fixture.alone.parts;
+        let publisher = Publisher {
+            peers: Arc::clone(&fixture.peers),
+            parts: parts.clone(),
+            in_progress: Arc::clone(&fixture.in_progress),
+            events: Arc::clone(&fixture.events),
+            metrics: Arc::new(Metrics::new()),
+            clocks: Arc::default(),
+        };
         let (cells, chunk) = encode_chunk(&Chunk::Cells(Vec::new()));
         let entry = IndexEntry {
             kind: 1,
@@ -177,16 +188,15 @@ mod tests {
             index: vec![indexed],
             ..Run::default()
         }];
-        let store = &alone.parts.store;
+        let store = &parts.store;
         store.adopt_chunks([(indexed, index)]).expect("it is whole");
-        let count = collector.count(snapshot(), vec![part.clone()]).await;
+        let count = publisher.count(snapshot(), vec![part.clone()]).await;
         let count = count.expect("the store is well");
         assert_eq!(count.damaged, [process("q")]);
         store.adopt_chunks([(chunk, cells)]).expect("it is whole");
-        let count = collector.count(snapshot(), vec![part]).await;
+        let count = publisher.count(snapshot(), vec![part]).await;
         let count = count.expect("the store is well");
         assert_eq!(count.damaged, []);
         assert_eq!(count.counted[&process("q")].chunks_held, 2);
-        drop((alone.requests, alone.written));
     }
 }

@@ -54,7 +54,7 @@ impl Handle {
         let Some(view) = self.snapshot(snapshot).await? else {
             return Ok(None);
         };
-        let log = self.shared.collector.events.log(snapshot);
+        let log = self.shared.events.log(snapshot);
         let without_log = match view.root {
             Some(_) => Following::History,
             None => Following::Elsewhere,
@@ -108,7 +108,7 @@ impl Handle {
 
     // Waits until a revision is in the own history, none will come, or the node stops.
     async fn follow(&self, snapshot: &SnapshotId) -> Result<(), Unavailable> {
-        let mut shown = self.shared.collector.shown();
+        let mut arrivals = self.shared.in_progress.arrivals();
         let mut written = self.parts().written.clone();
         let mut looks = interval(LOOK_EVERY);
         let began = Instant::now();
@@ -127,7 +127,7 @@ impl Handle {
                 return Ok(());
             }
             tokio::select! {
-                Ok(()) = shown.changed() => {}
+                Ok(()) = arrivals.changed() => {}
                 Ok(()) = written.changed() => {}
                 _ = looks.tick() => {}
                 () = self.closing() => return Ok(()),
@@ -214,9 +214,9 @@ impl Watch {
 
     // Waits for a revision. Requesting the snapshot periodically makes this node assemble it if its initiator dies.
     async fn arrival(&self) -> Result<(), Unavailable> {
-        let mut shown = self.handle.shared.collector.shown();
+        let mut arrivals = self.handle.shared.in_progress.arrivals();
         while self.newest().await?.is_none() {
-            if timeout(LOOK_EVERY, shown.changed()).await.is_err() {
+            if timeout(LOOK_EVERY, arrivals.changed()).await.is_err() {
                 self.handle.here(&self.snapshot).await?;
             }
         }

@@ -27,7 +27,7 @@ pub(in crate::node) struct Committer {
     pub(in crate::node) outboxes: BTreeMap<ProcessId, Arc<Outbox>>,
     pub(in crate::node) recorder: RecorderQueue,
     pub(in crate::node) metrics: Arc<Metrics>,
-    /// The own process, and the queue to the collector for snapshots that other processes started and this node assembles.
+    /// The own process, and the queue to the assembler for snapshots that other processes started and this node assembles.
     pub(in crate::node) named: (ProcessId, UnboundedSender<SnapshotId>),
     /// The initiators whose snapshots this node assembles: the own process, and the foreign ones assigned to it.
     pub(in crate::node) assembled: BTreeSet<ProcessId>,

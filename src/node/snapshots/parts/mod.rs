@@ -453,6 +453,13 @@ impl Parts {
         Ok(())
     }
 
+    /// Packs old revisions and turns in the store. Call it after a new revision is shown, so that no reader waits for it.
+    pub(in crate::node) async fn pack(&self) {
+        if let Err(error) = self.blocking(Store::pack).await {
+            tracing::error!(%error, "old revisions and turns are not packed");
+        }
+    }
+
     /// Runs something that reads or writes the disk.
     pub(in crate::node) async fn blocking<T: Send + 'static>(
         &self,

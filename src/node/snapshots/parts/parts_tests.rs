@@ -28,8 +28,9 @@ use crate::transport::wire::part_to_wire;
 pub(in crate::node) struct Alone {
     pub(in crate::node) parts: Parts,
     pub(in crate::node) dir: TempDir,
-    pub(in crate::node) requests: UnboundedReceiver<queue::Request>,
-    pub(in crate::node) written: watch::Sender<u64>,
+    // Held open: waiting for a turn or a part goes on.
+    _requests: UnboundedReceiver<queue::Request>,
+    _written: watch::Sender<u64>,
 }
 
 pub(in crate::node) fn alone() -> Alone {
@@ -56,8 +57,8 @@ pub(in crate::node) fn alone() -> Alone {
             Failures::new().0,
         ),
         dir,
-        requests,
-        written,
+        _requests: requests,
+        _written: written,
     }
 }
 

@@ -1,16 +1,21 @@
 //! Every node keeps the history of the whole cluster: each revision that comes into the history of a peer is taken over, to
 //! the byte, with the chunks that are missing here. A node that was away finds what it missed in the same way.
 
-use std::sync::atomic::Ordering;
-use std::sync::{MutexGuard, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_stream::StreamExt as _;
 use tonic::transport::Channel;
 
-use crate::node::snapshots::collector::{Collector, Contradictions};
-use crate::node::snapshots::parts::Unfetched;
+use super::contradictions::Contradictions;
+use super::pins::Pins;
+use crate::node::peers::Peers;
+use crate::node::snapshots::events::Events;
+use crate::node::snapshots::in_progress::InProgress;
+use crate::node::snapshots::parts::{Parts, Unfetched};
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::proto::snapledger::ListedRevision;
 use crate::store::{RevisionArrival, Unreadable};
@@ -20,13 +25,54 @@ use crate::store::{RevisionArrival, Unreadable};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// After a revision could not be had.
 const PAUSE: Duration = Duration::from_secs(2);
-/// Contradictions that are remembered, each logged when it is met first. One beyond them is logged whenever it is met.
-const CONTRADICTIONS_MAX: usize = 1000;
 
-impl Collector {
+/// Adopts revisions of peers into the history of this node.
+pub(in crate::node) struct Replicator {
+    peers: Arc<Peers>,
+    parts: Parts,
+    in_progress: Arc<InProgress>,
+    events: Arc<Events>,
+    pins: Arc<Pins>,
+    contradictions: Contradictions,
+    /// The snapshots of which a revision is being adopted, or which are being deleted.
+    claimed: Mutex<BTreeSet<SnapshotId>>,
+}
+
+/// The right to adopt revisions of one snapshot, or to delete it.
+pub(in crate::node) struct RevisionClaim {
+    of: Arc<Replicator>,
+    snapshot: SnapshotId,
+}
+
+impl Drop for RevisionClaim {
+    fn drop(&mut self) {
+        self.of.claimed().remove(&self.snapshot);
+    }
+}
+
+impl Replicator {
+    /// Nothing is adopted yet.
+    pub(in crate::node) fn new(
+        peers: &Arc<Peers>,
+        parts: &Parts,
+        in_progress: &Arc<InProgress>,
+        events: &Arc<Events>,
+        pins: &Arc<Pins>,
+    ) -> Self {
+        Self {
+            peers: Arc::clone(peers),
+            parts: parts.clone(),
+            in_progress: Arc::clone(in_progress),
+            events: Arc::clone(events),
+            pins: Arc::clone(pins),
+            contradictions: Contradictions::new(&parts.store),
+            claimed: Mutex::default(),
+        }
+    }
+
     /// Takes over what comes into the history of a peer, for ever.
-    pub(in crate::node) async fn follow_history(&self, peer: &ProcessId) {
-        let Some(connection) = self.peers.connection(peer) else {
+    pub(in crate::node) async fn follow(self: Arc<Self>, peer: ProcessId) {
+        let Some(connection) = self.peers.connection(&peer) else {
             return;
         };
         let mut looks = interval(LOOK_EVERY);
@@ -40,20 +86,20 @@ impl Collector {
                 _ = looks.tick() => {}
                 Ok(()) = news.changed() => {}
             }
-            let Some(view) = self.peers.view(peer) else {
+            let Some(view) = self.peers.view(&peer) else {
                 return;
             };
             let (run, came) = view.revisions;
             // What was deleted here and is wanted again, or cannot be read any more, came there long ago.
-            let missing = self.revived.load(Ordering::Relaxed) + self.parts.store.damage_found();
+            let missing = self.pins.revived() + self.parts.store.damage_found();
             if run != seen.0 || missing != missed {
                 seen = (run, 0);
                 missed = missing;
             }
-            if came <= seen.1 || !self.peers.is_up(peer) {
+            if came <= seen.1 || !self.peers.is_up(&peer) {
                 continue;
             }
-            let taken = self.take_over(peer, &connection, &mut seen.1).await;
+            let taken = self.take_over(&peer, &connection, &mut seen.1).await;
             // One that comes from another peer at this moment is looked for again at the next look.
             if let Err(error) = taken
                 && !matches!(error, Unfetched::Elsewhere)
@@ -66,7 +112,7 @@ impl Collector {
 
     // Looks at what has come in after the first `seen`, and counts on past what is here now.
     async fn take_over(
-        &self,
+        self: &Arc<Self>,
         peer: &ProcessId,
         connection: &Channel,
         seen: &mut u64,
@@ -76,7 +122,7 @@ impl Collector {
         let mut failure = None;
         while let Some(came) = listed.next().await.transpose()? {
             let taken = match read(&came) {
-                Some(came) => self.take_over_one(peer, connection, &came).await,
+                Some(came) => self.adopt_one(peer, connection, &came).await,
                 // Nothing that this program could be asked for.
                 None => Ok(()),
             };
@@ -87,19 +133,20 @@ impl Collector {
         failure.map_or(Ok(()), Err)
     }
 
-    async fn take_over_one(
-        &self,
+    async fn adopt_one(
+        self: &Arc<Self>,
         peer: &ProcessId,
         connection: &Channel,
         came: &RevisionArrival,
     ) -> Result<(), Unfetched> {
         if self.parts.store.contradicts_revision(came) {
-            self.note_contradiction(peer, &came.snapshot, came.revision);
+            self.contradictions
+                .note(peer, &came.snapshot, came.revision);
         }
         if !self.parts.store.lacks_revision(came) {
             return Ok(());
         }
-        let Some(_taking) = self.claim_revision(&came.snapshot) else {
+        let Some(_claim) = self.claim(&came.snapshot) else {
             return Err(Unfetched::Elsewhere);
         };
         let wanted = Some(came.revision);
@@ -122,51 +169,79 @@ impl Collector {
         match self.parts.adopt(connection.clone(), revision).await {
             // It will not be another one later.
             Err(Unfetched::Contradicts { .. }) => {
-                self.note_contradiction(peer, &came.snapshot, number);
+                self.contradictions.note(peer, &came.snapshot, number);
                 return Ok(());
             }
             adopted => adopted?,
         }
-        let place = (came.snapshot.clone(), number, peer.clone());
-        self.contradictions().remove(&place);
-        self.hide(&came.snapshot);
+        self.contradictions.remove(peer, &came.snapshot, number);
+        self.in_progress.arrived(&came.snapshot);
         // A collection of this snapshot that stands back for the assembler may be watched.
         if self.parts.store.revisions_of(&came.snapshot).last() == Some(&number) {
             self.events.note_published(&state);
         }
         tracing::debug!(snapshot = %came.snapshot, revision = number, complete, "taken over");
-        self.pack().await;
+        self.parts.pack().await;
         Ok(())
     }
-}
 
-impl Collector {
-    /// Takes note of a revision of a peer that is another one here.
-    pub(in crate::node) fn note_contradiction(
-        &self,
-        peer: &ProcessId,
+    /// Adopts the complete revision of a snapshot from the first of these processes that has one, unless the history here
+    /// has it. A process whose part has come may not have been heard of otherwise yet.
+    pub(in crate::node) async fn adopt_complete(
+        self: &Arc<Self>,
         snapshot: &SnapshotId,
-        revision: u32,
-    ) {
-        let place = (snapshot.clone(), revision, peer.clone());
-        let mut contradictions = self.contradictions();
-        if contradictions.contains(&place) {
-            return;
+        processes: Vec<ProcessId>,
+    ) -> bool {
+        if self.parts.store.has_complete(snapshot) {
+            self.in_progress.arrived(snapshot);
+            return true;
         }
-        tracing::error!(%snapshot, revision, %peer, "not taken over: it has other contents here");
-        if contradictions.len() >= CONTRADICTIONS_MAX {
-            self.drop_deleted(&mut contradictions);
+        let mut asked = JoinSet::new();
+        for process in processes {
+            let Some(connection) = self.peers.connection(&process) else {
+                continue;
+            };
+            let (replicator, snapshot) = (Arc::clone(self), snapshot.clone());
+            asked.spawn(async move {
+                let adopted = replicator.adopt_complete_from(connection, &snapshot).await;
+                match &adopted {
+                    Ok(Some(revision)) => {
+                        tracing::info!(%snapshot, %process, revision, "taken over as complete");
+                    }
+                    Ok(None) => {}
+                    Err(Unfetched::Contradicts { revision, .. }) => {
+                        replicator
+                            .contradictions
+                            .note(&process, &snapshot, *revision);
+                    }
+                    Err(error) => tracing::debug!(%snapshot, %process, %error, "not taken over"),
+                }
+                matches!(adopted, Ok(Some(_)))
+            });
         }
-        if contradictions.len() < CONTRADICTIONS_MAX {
-            contradictions.insert(place);
+        while let Some(adopted) = asked.join_next().await {
+            if matches!(adopted, Ok(true)) {
+                self.in_progress.arrived(snapshot);
+                return true;
+            }
         }
+        false
     }
 
-    // A revision that was deleted here contradicts nothing any more.
-    fn drop_deleted(&self, contradictions: &mut Contradictions) {
-        let store = &self.parts.store;
-        contradictions
-            .retain(|(snapshot, revision, _)| store.revisions_of(snapshot).contains(revision));
+    async fn adopt_complete_from(
+        &self,
+        connection: Channel,
+        snapshot: &SnapshotId,
+    ) -> Result<Option<u32>, Unfetched> {
+        let fetched = self
+            .parts
+            .fetch_revision(connection.clone(), snapshot, None);
+        let Some(fetched) = fetched.await?.filter(|one| one.state.is_complete()) else {
+            return Ok(None);
+        };
+        let number = fetched.state.revision;
+        self.parts.adopt(connection, fetched).await?;
+        Ok(Some(number))
     }
 
     /// What is wrong with the history here, each in a sentence.
@@ -181,21 +256,21 @@ impl Collector {
                  A damaged history"
             )
         });
-        let mut contradictions = self.contradictions();
-        self.drop_deleted(&mut contradictions);
-        let differs = contradictions.first().map(|(snapshot, revision, peer)| {
-            format!(
-                "revision {revision} of snapshot {snapshot:?} has other contents at {peer} than here, {} such revisions in all: see \
-                 docs/operations.md, A damaged history",
-                contradictions.len()
-            )
-        });
+        let differs = self.contradictions.warning();
         [damaged, lost, differs].into_iter().flatten().collect()
     }
 
-    fn contradictions(&self) -> MutexGuard<'_, Contradictions> {
-        let contradictions = self.contradictions.lock();
-        contradictions.unwrap_or_else(PoisonError::into_inner)
+    /// Claims the revisions of a snapshot; `None` while another claim on them lives. One peer at a time is asked for one.
+    pub(in crate::node) fn claim(self: &Arc<Self>, snapshot: &SnapshotId) -> Option<RevisionClaim> {
+        let is_new = self.claimed().insert(snapshot.clone());
+        is_new.then(|| RevisionClaim {
+            of: Arc::clone(self),
+            snapshot: snapshot.clone(),
+        })
+    }
+
+    fn claimed(&self) -> MutexGuard<'_, BTreeSet<SnapshotId>> {
+        self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,0 +1,176 @@
+//! The snapshots that this node assembles: those it started, and those whose initiator is gone and that somebody asks
+//! for here. Each is collected by a task of its own until it is complete.
+//!
+//! No two processes ever publish the same revision of a snapshot: each numbers in a range of its own.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::collection::{Collection, Executors, micros};
+use super::events::Happening;
+use super::in_progress::InProgress;
+use crate::config::NodeConfig;
+use crate::history::assembly::{Assembly, Membership, Timing};
+use crate::history::global::GlobalState;
+use crate::node::error::Unavailable;
+use crate::process::ids::{ProcessId, SnapshotId};
+
+/// Assembles snapshots.
+pub(in crate::node) struct Assembler {
+    config: Arc<NodeConfig>,
+    membership: Arc<Membership>,
+    in_progress: Arc<InProgress>,
+    executors: Executors,
+    /// The collections that this node began; it ends them when it stops.
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Assembler {
+    /// Nothing is collected yet.
+    pub(in crate::node) fn new(
+        config: &Arc<NodeConfig>,
+        in_progress: &Arc<InProgress>,
+        executors: Executors,
+    ) -> Self {
+        Self {
+            config: Arc::clone(config),
+            membership: Arc::new(membership(config)),
+            in_progress: Arc::clone(in_progress),
+            executors,
+            tasks: Mutex::default(),
+        }
+    }
+
+    /// The process that assembles what an initiator starts, as far as is known here.
+    pub(in crate::node) fn assembler<'a>(&'a self, initiator: &'a ProcessId) -> &'a ProcessId {
+        let view = self.executors.peers.cluster_view();
+        self.membership.assembler(initiator, &view)
+    }
+
+    /// Whether this process assembles a snapshot in the place of its initiator. `lost` are the processes whose store was
+    /// lost since it was recorded here.
+    pub(in crate::node) fn stands_in(&self, initiator: &ProcessId, lost: &[ProcessId]) -> bool {
+        let view = self.executors.peers.cluster_view();
+        self.membership.stands_in(initiator, lost, &view)
+    }
+
+    /// Collects a snapshot that was just started here.
+    pub(in crate::node) fn begin(&self, state: GlobalState, deadline: Duration) {
+        let snapshot = state.snapshot.clone();
+        let Some(claim) = self.in_progress.claim(&snapshot) else {
+            return;
+        };
+        tracing::info!(%snapshot, "snapshot begun");
+        self.executors.events.begin(&state);
+        // The turn that started it recorded the own state.
+        let recorded = Happening::Recorded {
+            process: self.config.me.clone(),
+            recorded_at: state.initiated_at,
+        };
+        self.executors.events.note(&snapshot, recorded);
+        claim.show(&state);
+        let timing = self.timing(deadline, Duration::ZERO);
+        let assembly = Assembly::begun(Arc::clone(&self.membership), state, timing);
+        self.spawn(Collection::new(&self.executors, claim, assembly).run());
+    }
+
+    /// Collects, or goes on collecting, a snapshot whose marker this process has seen, unless it does already or has
+    /// it complete. What its deadline was is not known any more: the configured one counts from now.
+    pub(in crate::node) async fn resume(&self, snapshot: &SnapshotId) -> Result<(), Unavailable> {
+        let Some(claim) = self.in_progress.claim(snapshot) else {
+            return Ok(());
+        };
+        let Some(state) = self.found(snapshot).await? else {
+            return Ok(());
+        };
+        tracing::info!(%snapshot, revision = state.revision, "collecting goes on");
+        self.executors.events.begin(&state);
+        if state.revision == 0 {
+            claim.show(&state);
+        }
+        // The monotonic clock does not reach back behind this start; the wall clock's label has to do.
+        let since = self
+            .executors
+            .peers
+            .wall()
+            .wall_us()
+            .saturating_sub(state.initiated_at.wall_us());
+        let timing = self.timing(self.config.snapshot.deadline, Duration::from_micros(since));
+        let lost = self.lost_since(snapshot).await;
+        let assembly = Assembly::resumed(Arc::clone(&self.membership), state, timing, lost);
+        self.spawn(Collection::new(&self.executors, claim, assembly).run());
+        Ok(())
+    }
+
+    // Of an assembly whose clock begins now.
+    fn timing(&self, deadline: Duration, elapsed: Duration) -> Timing {
+        Timing {
+            now_us: 0,
+            elapsed_us: micros(elapsed),
+            deadline_us: micros(deadline),
+            configured_deadline_us: micros(self.config.snapshot.deadline),
+        }
+    }
+
+    // What is there to go on from; `None` where it is complete, or was never recorded here.
+    async fn found(&self, snapshot: &SnapshotId) -> Result<Option<GlobalState>, Unavailable> {
+        let wanted = snapshot.clone();
+        let published = self
+            .executors
+            .parts
+            .blocking(move |store| store.published(&wanted))
+            .await?;
+        if let Some(published) = published {
+            return Ok(Some(published.state).filter(|state| !state.is_complete()));
+        }
+        let part = match self.executors.parts.own(snapshot).await {
+            // The rest of it can be collected nevertheless.
+            Err(Unavailable::Damaged(why)) => {
+                tracing::warn!(%snapshot, why, "collecting goes on without the own part");
+                return self.executors.parts.begun(snapshot).await.map(Some);
+            }
+            part => part?,
+        };
+        Ok(part.map(|part| {
+            let clock = part.state.clock.tick();
+            GlobalState::begun(part.snapshot, part.initiator, part.state.time, clock)
+        }))
+    }
+
+    /// The processes whose store was lost since this process recorded its state for a snapshot.
+    async fn lost_since(&self, snapshot: &SnapshotId) -> Vec<ProcessId> {
+        let seen = self.executors.parts.seen(snapshot).await.ok().flatten();
+        seen.map(|seen| seen.lost).unwrap_or_default()
+    }
+
+    /// Ends all collecting; it goes on after the next start. Without this a collection would outlive its node and
+    /// keep the store open.
+    pub(in crate::node) async fn stop(&self) {
+        let mut tasks = {
+            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *tasks)
+        };
+        tasks.shutdown().await;
+    }
+
+    fn spawn(&self, collecting: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        // What has ended is forgotten here, so that the set does not grow with the history.
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(collecting);
+    }
+}
+
+/// The processes of a cluster, for the decisions of assemblies.
+pub(in crate::node) fn membership(config: &NodeConfig) -> Membership {
+    let processes = config.topology.processes();
+    let foreign = processes.filter(|process| config.is_unary(process));
+    Membership {
+        me: config.me.clone(),
+        topology: config.topology.clone(),
+        foreign: foreign.cloned().collect(),
+    }
+}

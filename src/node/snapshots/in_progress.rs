@@ -1,0 +1,178 @@
+//! The snapshots that are claimed at this node, each with its state until a revision of it is in the history here.
+//!
+//! A [`Claim`] is the right to collect a snapshot or to delete it. A snapshot has at most one, so retention never deletes a
+//! snapshot that this node collects.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use super::events::Events;
+use crate::history::global::{Completeness, GlobalState};
+use crate::node::peers::Peers;
+use crate::process::ids::SnapshotId;
+use crate::process::topology::Topology;
+use crate::store::Store;
+
+/// The claimed snapshots, and what readers see of those without a revision.
+pub(in crate::node) struct InProgress {
+    topology: Topology,
+    peers: Arc<Peers>,
+    store: Arc<Store>,
+    events: Arc<Events>,
+    /// The state of a claimed snapshot is present while it is shown from here and not from the history.
+    claimed: Mutex<BTreeMap<SnapshotId, Option<Arc<GlobalState>>>>,
+    /// Counts the revisions that have come into the history here.
+    arrivals: watch::Sender<u64>,
+}
+
+/// The right to collect or to delete one snapshot. When it ends, the chunks held for the snapshot are let go, and its event
+/// log ends.
+pub(in crate::node) struct Claim {
+    of: Arc<InProgress>,
+    snapshot: SnapshotId,
+}
+
+impl InProgress {
+    /// No snapshot is claimed.
+    pub(in crate::node) fn new(
+        topology: &Topology,
+        peers: &Arc<Peers>,
+        store: &Arc<Store>,
+        events: &Arc<Events>,
+    ) -> Self {
+        Self {
+            topology: topology.clone(),
+            peers: Arc::clone(peers),
+            store: Arc::clone(store),
+            events: Arc::clone(events),
+            claimed: Mutex::default(),
+            arrivals: watch::Sender::new(0),
+        }
+    }
+
+    /// Claims a snapshot; `None` while another claim on it lives.
+    pub(in crate::node) fn claim(self: &Arc<Self>, snapshot: &SnapshotId) -> Option<Claim> {
+        let mut claimed = self.claimed();
+        if claimed.contains_key(snapshot) {
+            return None;
+        }
+        claimed.insert(snapshot.clone(), None);
+        Some(Claim {
+            of: Arc::clone(self),
+            snapshot: snapshot.clone(),
+        })
+    }
+
+    /// Whether a claim on this snapshot lives.
+    pub(in crate::node) fn is_claimed(&self, snapshot: &SnapshotId) -> bool {
+        self.claimed().contains_key(snapshot)
+    }
+
+    /// The number of claims: of snapshots that are not complete.
+    pub(in crate::node) fn count(&self) -> usize {
+        self.claimed().len()
+    }
+
+    /// The states of the snapshots that have no revision in the history here.
+    pub(in crate::node) fn states(&self) -> Vec<Arc<GlobalState>> {
+        self.claimed().values().flatten().cloned().collect()
+    }
+
+    /// A revision of this snapshot has come into the history: readers see it there from now on.
+    pub(in crate::node) fn arrived(&self, snapshot: &SnapshotId) {
+        if let Some(state) = self.claimed().get_mut(snapshot) {
+            *state = None;
+        }
+        self.arrivals.send_modify(|count| *count += 1);
+    }
+
+    /// Changes whenever a revision has come into the history here.
+    pub(in crate::node) fn arrivals(&self) -> watch::Receiver<u64> {
+        self.arrivals.subscribe()
+    }
+
+    /// The parts and markers that are missing in a state, with the reasons.
+    pub(in crate::node) fn completeness(&self, state: &GlobalState) -> Completeness {
+        let last_complete = self.store.newest_complete();
+        let view = self.peers.cluster_view();
+        view.completeness(&self.topology, &state.parts, last_complete.as_ref())
+    }
+
+    fn claimed(&self) -> MutexGuard<'_, BTreeMap<SnapshotId, Option<Arc<GlobalState>>>> {
+        self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Claim {
+    /// Shows the state of the claimed snapshot to readers, until a revision of it arrives.
+    pub(in crate::node) fn show(&self, state: &GlobalState) {
+        let state = GlobalState {
+            completeness: self.of.completeness(state),
+            ..state.clone()
+        };
+        let mut claimed = self.of.claimed();
+        claimed.insert(self.snapshot.clone(), Some(Arc::new(state)));
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.of.store.chunks().let_go(&self.snapshot);
+        // Before the snapshot can be claimed again: the next claim begins a log of its own.
+        self.of.events.end(&self.snapshot);
+        self.of.claimed().remove(&self.snapshot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::Fixture;
+    use super::super::parts::tests::{process, snapshot};
+    use super::*;
+    use crate::process::clock::{Hlc, Lamport};
+
+    // Without this, a snapshot whose collection fails or is cancelled could not be collected or deleted until a restart.
+    #[tokio::test]
+    async fn a_claim_is_released_however_it_ends() {
+        let Fixture {
+            events,
+            in_progress,
+            alone: _alone,
+            ..
+        } = Fixture::new();
+        let claim = in_progress.claim(&snapshot()).expect("it is the first");
+        assert!(in_progress.claim(&snapshot()).is_none());
+        let (time, clock) = (Hlc::default(), Lamport::default());
+        let state = GlobalState::begun(snapshot(), process("p"), time, clock);
+        events.begin(&state);
+        claim.show(&state);
+        assert_eq!(in_progress.states().len(), 1);
+        let log = events.log(&snapshot()).expect("it has begun");
+        let collection = tokio::spawn(async move {
+            let _claim = claim;
+            std::future::pending::<()>().await;
+        });
+        collection.abort();
+        assert!(collection.await.is_err());
+        assert!(log.length().borrow().1, "the log has ended");
+        assert!(in_progress.states().is_empty());
+        assert!(in_progress.claim(&snapshot()).is_some());
+    }
+
+    // Without this, a snapshot would be shown as in progress beside its revision.
+    #[tokio::test]
+    async fn a_revision_in_the_history_takes_the_place_of_the_state() {
+        let fixture = Fixture::new();
+        let in_progress = &fixture.in_progress;
+        let arrivals = in_progress.arrivals();
+        let claim = in_progress.claim(&snapshot()).expect("it is the first");
+        let (time, clock) = (Hlc::default(), Lamport::default());
+        claim.show(&GlobalState::begun(snapshot(), process("p"), time, clock));
+        in_progress.arrived(&snapshot());
+        assert!(in_progress.states().is_empty());
+        assert!(in_progress.is_claimed(&snapshot()));
+        assert!(arrivals.has_changed().expect("it lives"));
+    }
+}
