@@ -1,4 +1,4 @@
-//! Revisions of peers that are not adopted, since the history here holds another revision under the same number.
+//! Revisions of peers that are not adopted, because the own history has a different revision with the same number.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::process::ids::{ProcessId, SnapshotId};
 use crate::store::Store;
 
-/// Contradictions that are remembered, each logged when it is found first. Beyond them, each is logged whenever it is found.
+/// The maximum number of remembered contradictions, each logged when first found. Further ones are logged whenever they are
+/// found.
 const CONTRADICTIONS_MAX: usize = 1000;
 
-/// The contradictions between the history here and those of the peers.
+/// The contradictions between the own history and those of the peers.
 pub(super) struct Contradictions {
     store: Arc<Store>,
     noted: Mutex<BTreeSet<Contradiction>>,
@@ -23,7 +24,7 @@ struct Contradiction {
 }
 
 impl Contradictions {
-    /// None is known.
+    /// No contradiction is known yet.
     pub(super) fn new(store: &Arc<Store>) -> Self {
         Self {
             store: Arc::clone(store),
@@ -31,7 +32,7 @@ impl Contradictions {
         }
     }
 
-    /// Notes that a peer holds another revision under this number.
+    /// Records that a peer has a different revision with this number.
     pub(super) fn note(&self, peer: &ProcessId, snapshot: &SnapshotId, revision: u32) {
         let found = Contradiction::new(peer, snapshot, revision);
         let mut noted = self.noted();
@@ -47,7 +48,7 @@ impl Contradictions {
         }
     }
 
-    /// The revision of the peer was adopted: it contradicts nothing.
+    /// Removes a contradiction after the revision of the peer was adopted.
     pub(super) fn remove(&self, peer: &ProcessId, snapshot: &SnapshotId, revision: u32) {
         let adopted = Contradiction::new(peer, snapshot, revision);
         self.noted().remove(&adopted);
@@ -69,7 +70,7 @@ impl Contradictions {
         ))
     }
 
-    // A revision that was deleted here contradicts nothing.
+    // A revision that was deleted here is no longer contradicted.
     fn drop_deleted(&self, noted: &mut BTreeSet<Contradiction>) {
         let is_here = |one: &Contradiction| {
             let revisions = self.store.revisions_of(&one.snapshot);

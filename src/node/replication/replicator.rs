@@ -1,5 +1,5 @@
-//! Every node keeps the history of the whole cluster: each revision that comes into the history of a peer is taken over, to
-//! the byte, with the chunks that are missing here. A node that was away finds what it missed in the same way.
+//! Replication of the history: every node adopts each revision that enters the history of a peer, byte for byte, with the
+//! missing chunks. A node that was away catches up in the same way.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,13 +20,13 @@ use crate::process::ids::{ProcessId, SnapshotId};
 use crate::proto::snapledger::ListedRevision;
 use crate::store::{RevisionArrival, Unreadable};
 
-/// Peers say in every greeting how much has come into their history, and greet when that changes; what else is to be seen
-/// can wait.
+/// The interval of checks. Each greeting reports how much has entered the history of a peer, and a change triggers a greeting;
+/// other causes can wait this long.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// After a revision could not be had.
+/// The pause after a revision could not be fetched.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Adopts revisions of peers into the history of this node.
+/// Adopts revisions of peers into the own history.
 pub(in crate::node) struct Replicator {
     peers: Arc<Peers>,
     parts: Parts,
@@ -38,7 +38,7 @@ pub(in crate::node) struct Replicator {
     claimed: Mutex<BTreeSet<SnapshotId>>,
 }
 
-/// The right to adopt revisions of one snapshot, or to delete it.
+/// The exclusive right to adopt revisions of one snapshot, or to delete it.
 pub(in crate::node) struct RevisionClaim {
     of: Arc<Replicator>,
     snapshot: SnapshotId,
@@ -51,7 +51,7 @@ impl Drop for RevisionClaim {
 }
 
 impl Replicator {
-    /// Nothing is adopted yet.
+    /// A replicator before the first adoption.
     pub(in crate::node) fn new(
         peers: &Arc<Peers>,
         parts: &Parts,
@@ -70,14 +70,14 @@ impl Replicator {
         }
     }
 
-    /// Takes over what comes into the history of a peer, for ever.
+    /// Adopts what enters the history of a peer, until the task is dropped.
     pub(in crate::node) async fn follow(self: Arc<Self>, peer: ProcessId) {
         let Some(connection) = self.peers.connection(&peer) else {
             return;
         };
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // The run of the peer, and how much of what came in during it was looked at.
+        // The run of the peer, and how many revisions listed in that run have been handled.
         let mut seen = (0, 0);
         let mut missed = 0;
         let mut news = self.peers.news();
@@ -90,7 +90,8 @@ impl Replicator {
                 return;
             };
             let (run, came) = view.revisions;
-            // What was deleted here and is wanted again, or cannot be read any more, came there long ago.
+            // Revisions deleted here and needed again, or unreadable by now, were listed there long ago, so the list is read
+            // again.
             let missing = self.pins.revived() + self.parts.store.damage_found();
             if run != seen.0 || missing != missed {
                 seen = (run, 0);
@@ -100,7 +101,7 @@ impl Replicator {
                 continue;
             }
             let taken = self.take_over(&peer, &connection, &mut seen.1).await;
-            // One that comes from another peer at this moment is looked for again at the next look.
+            // A revision that is being fetched from another peer is checked again at the next interval.
             if let Err(error) = taken
                 && !matches!(error, Unfetched::Elsewhere)
             {
@@ -110,7 +111,7 @@ impl Replicator {
         }
     }
 
-    // Looks at what has come in after the first `seen`, and counts on past what is here now.
+    // Handles the revisions after the first `seen`, and advances `seen` past those that are present now.
     async fn take_over(
         self: &Arc<Self>,
         peer: &ProcessId,
@@ -123,7 +124,7 @@ impl Replicator {
         while let Some(came) = listed.next().await.transpose()? {
             let taken = match read(&came) {
                 Some(came) => self.adopt_one(peer, connection, &came).await,
-                // Nothing that this program could be asked for.
+                // This version cannot request it.
                 None => Ok(()),
             };
             in_a_row &= taken.is_ok();
@@ -167,7 +168,7 @@ impl Replicator {
         let (number, complete) = (revision.state.revision, revision.state.is_complete());
         let state = revision.state.clone();
         match self.parts.adopt(connection.clone(), revision).await {
-            // It will not be another one later.
+            // Revisions are immutable, so a retry is useless.
             Err(Unfetched::Contradicts { .. }) => {
                 self.contradictions.note(peer, &came.snapshot, number);
                 return Ok(());
@@ -176,7 +177,7 @@ impl Replicator {
         }
         self.contradictions.remove(peer, &came.snapshot, number);
         self.in_progress.arrived(&came.snapshot);
-        // A collection of this snapshot that stands back for the assembler may be watched.
+        // An assembly of this snapshot that stands back may have watchers.
         if self.parts.store.revisions_of(&came.snapshot).last() == Some(&number) {
             self.events.note_published(&state);
         }
@@ -185,8 +186,8 @@ impl Replicator {
         Ok(())
     }
 
-    /// Adopts the complete revision of a snapshot from the first of these processes that has one, unless the history here
-    /// has it. A process whose part has come may not have been heard of otherwise yet.
+    /// Adopts the complete revision of a snapshot from the first of these processes that has one, unless the own history has
+    /// it. A process whose part has arrived may still count as unseen otherwise.
     pub(in crate::node) async fn adopt_complete(
         self: &Arc<Self>,
         snapshot: &SnapshotId,
@@ -244,7 +245,7 @@ impl Replicator {
         Ok(Some(number))
     }
 
-    /// What is wrong with the history here, each in a sentence.
+    /// The faults of the own history, each as a sentence.
     pub(in crate::node) fn warnings(&self) -> Vec<String> {
         let Unreadable { revisions, blocks } = self.parts.store.unreadable();
         let damaged = (revisions > 0).then(|| {
@@ -260,7 +261,8 @@ impl Replicator {
         [damaged, lost, differs].into_iter().flatten().collect()
     }
 
-    /// Claims the revisions of a snapshot; `None` while another claim on them lives. One peer at a time is asked for one.
+    /// Claims the revisions of a snapshot; `None` if they are claimed. Only one peer at a time is asked for a revision of a
+    /// snapshot.
     pub(in crate::node) fn claim(self: &Arc<Self>, snapshot: &SnapshotId) -> Option<RevisionClaim> {
         let is_new = self.claimed().insert(snapshot.clone());
         is_new.then(|| RevisionClaim {

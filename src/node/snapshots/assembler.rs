@@ -1,7 +1,7 @@
-//! The snapshots that this node assembles: those it started, and those whose initiator is gone and that somebody asks
-//! for here. Each is collected by a task of its own until it is complete.
+//! The snapshots that this node assembles: those it started, and those whose initiator is gone and that a client requests here.
+//! Each is assembled by its own task until it is complete.
 //!
-//! No two processes ever publish the same revision of a snapshot: each numbers in a range of its own.
+//! Two processes never publish the same revision number of a snapshot: each uses a range of its own.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,12 +24,12 @@ pub(in crate::node) struct Assembler {
     membership: Arc<Membership>,
     in_progress: Arc<InProgress>,
     executors: Executors,
-    /// The collections that this node began; it ends them when it stops.
+    /// The running assemblies; they end when the node stops.
     tasks: Mutex<JoinSet<()>>,
 }
 
 impl Assembler {
-    /// Nothing is collected yet.
+    /// An assembler without assemblies.
     pub(in crate::node) fn new(
         config: &Arc<NodeConfig>,
         in_progress: &Arc<InProgress>,
@@ -44,20 +44,20 @@ impl Assembler {
         }
     }
 
-    /// The process that assembles what an initiator starts, as far as is known here.
+    /// The process that assembles the snapshots of an initiator, as far as known here.
     pub(in crate::node) fn assembler<'a>(&'a self, initiator: &'a ProcessId) -> &'a ProcessId {
         let view = self.executors.peers.cluster_view();
         self.membership.assembler(initiator, &view)
     }
 
-    /// Whether this process assembles a snapshot in the place of its initiator. `lost` are the processes whose store was
-    /// lost since it was recorded here.
+    /// Whether this process assembles a snapshot in place of its initiator. `lost` are the processes whose store was lost since
+    /// the snapshot was recorded here.
     pub(in crate::node) fn stands_in(&self, initiator: &ProcessId, lost: &[ProcessId]) -> bool {
         let view = self.executors.peers.cluster_view();
         self.membership.stands_in(initiator, lost, &view)
     }
 
-    /// Collects a snapshot that was just started here.
+    /// Assembles a snapshot that was just started on this node.
     pub(in crate::node) fn begin(&self, state: GlobalState, deadline: Duration) {
         let snapshot = state.snapshot.clone();
         let Some(claim) = self.in_progress.claim(&snapshot) else {
@@ -65,7 +65,7 @@ impl Assembler {
         };
         tracing::info!(%snapshot, "snapshot begun");
         self.executors.events.begin(&state);
-        // The turn that started it recorded the own state.
+        // The turn that started the snapshot recorded the own state.
         let recorded = Happening::Recorded {
             process: self.config.me.clone(),
             recorded_at: state.initiated_at,
@@ -77,8 +77,8 @@ impl Assembler {
         self.spawn(Collection::new(&self.executors, claim, assembly).run());
     }
 
-    /// Collects, or goes on collecting, a snapshot whose marker this process has seen, unless it does already or has
-    /// it complete. What its deadline was is not known any more: the configured one counts from now.
+    /// Assembles, or resumes assembling, a snapshot whose marker this process has received, unless it is being assembled or
+    /// complete. Its original deadline is no longer known; the configured one counts from now.
     pub(in crate::node) async fn resume(&self, snapshot: &SnapshotId) -> Result<(), Unavailable> {
         let Some(claim) = self.in_progress.claim(snapshot) else {
             return Ok(());
@@ -91,7 +91,7 @@ impl Assembler {
         if state.revision == 0 {
             claim.show(&state);
         }
-        // The monotonic clock does not reach back behind this start; the wall clock's label has to do.
+        // The monotonic clock does not reach back before this start, so the wall clock's label is used.
         let since = self
             .executors
             .peers
@@ -105,7 +105,7 @@ impl Assembler {
         Ok(())
     }
 
-    // Of an assembly whose clock begins now.
+    // The timing of an assembly whose clock starts now.
     fn timing(&self, deadline: Duration, elapsed: Duration) -> Timing {
         Timing {
             now_us: 0,
@@ -115,7 +115,7 @@ impl Assembler {
         }
     }
 
-    // What is there to go on from; `None` where it is complete, or was never recorded here.
+    // The state from which assembling resumes; `None` if the snapshot is complete or was never recorded here.
     async fn found(&self, snapshot: &SnapshotId) -> Result<Option<GlobalState>, Unavailable> {
         let wanted = snapshot.clone();
         let published = self
@@ -127,7 +127,7 @@ impl Assembler {
             return Ok(Some(published.state).filter(|state| !state.is_complete()));
         }
         let part = match self.executors.parts.own(snapshot).await {
-            // The rest of it can be collected nevertheless.
+            // The rest can be assembled without the own part.
             Err(Unavailable::Damaged(why)) => {
                 tracing::warn!(%snapshot, why, "collecting goes on without the own part");
                 return self.executors.parts.begun(snapshot).await.map(Some);
@@ -146,8 +146,8 @@ impl Assembler {
         seen.map(|seen| seen.lost).unwrap_or_default()
     }
 
-    /// Ends all collecting; it goes on after the next start. Without this a collection would outlive its node and
-    /// keep the store open.
+    /// Ends all assemblies; they are resumed at the next start. Without this, an assembly would outlive its node and keep the
+    /// store open.
     pub(in crate::node) async fn stop(&self) {
         let mut tasks = {
             let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -158,13 +158,13 @@ impl Assembler {
 
     fn spawn(&self, collecting: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        // What has ended is forgotten here, so that the set does not grow with the history.
+        // Removes ended tasks, so that the set does not grow with the history.
         while tasks.try_join_next().is_some() {}
         tasks.spawn(collecting);
     }
 }
 
-/// The processes of a cluster, for the decisions of assemblies.
+/// The members of the cluster, for the decisions of assemblies.
 pub(in crate::node) fn membership(config: &NodeConfig) -> Membership {
     let processes = config.topology.processes();
     let foreign = processes.filter(|process| config.is_unary(process));

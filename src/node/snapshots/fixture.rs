@@ -1,4 +1,4 @@
-//! The surroundings of tests in this folder: process p, whose only peer q is never reached.
+//! The environment of tests in this folder: process p, whose only peer q is never reached.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
-//! The snapshots that are claimed at this node, each with its state until a revision of it is in the history here.
+//! The claimed snapshots of this node, each with its state until a revision of it is in the own history.
 //!
-//! A [`Claim`] is the right to collect a snapshot or to delete it. A snapshot has at most one, so retention never deletes a
-//! snapshot that this node collects.
+//! A [`Claim`] is the exclusive right to assemble or to delete a snapshot, so retention never deletes a snapshot that this node
+//! assembles.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,27 +15,27 @@ use crate::process::ids::SnapshotId;
 use crate::process::topology::Topology;
 use crate::store::Store;
 
-/// The claimed snapshots, and what readers see of those without a revision.
+/// The claimed snapshots, and the states that readers see of those without a revision.
 pub(in crate::node) struct InProgress {
     topology: Topology,
     peers: Arc<Peers>,
     store: Arc<Store>,
     events: Arc<Events>,
-    /// The state of a claimed snapshot is present while it is shown from here and not from the history.
+    /// The state of a claimed snapshot, while readers see this state and not the history.
     claimed: Mutex<BTreeMap<SnapshotId, Option<Arc<GlobalState>>>>,
-    /// Counts the revisions that have come into the history here.
+    /// The number of revisions that have entered the own history.
     arrivals: watch::Sender<u64>,
 }
 
-/// The right to collect or to delete one snapshot. When it ends, the chunks held for the snapshot are let go, and its event
-/// log ends.
+/// The exclusive right to assemble or delete one snapshot. Dropping it releases the chunks held for the snapshot and ends its
+/// event log.
 pub(in crate::node) struct Claim {
     of: Arc<InProgress>,
     snapshot: SnapshotId,
 }
 
 impl InProgress {
-    /// No snapshot is claimed.
+    /// No snapshot is claimed yet.
     pub(in crate::node) fn new(
         topology: &Topology,
         peers: &Arc<Peers>,
@@ -52,7 +52,7 @@ impl InProgress {
         }
     }
 
-    /// Claims a snapshot; `None` while another claim on it lives.
+    /// Claims a snapshot; `None` if it is claimed.
     pub(in crate::node) fn claim(self: &Arc<Self>, snapshot: &SnapshotId) -> Option<Claim> {
         let mut claimed = self.claimed();
         if claimed.contains_key(snapshot) {
@@ -65,22 +65,22 @@ impl InProgress {
         })
     }
 
-    /// Whether a claim on this snapshot lives.
+    /// Whether this snapshot is claimed.
     pub(in crate::node) fn is_claimed(&self, snapshot: &SnapshotId) -> bool {
         self.claimed().contains_key(snapshot)
     }
 
-    /// The number of claims: of snapshots that are not complete.
+    /// The number of claims, which are mostly assemblies of incomplete snapshots.
     pub(in crate::node) fn count(&self) -> usize {
         self.claimed().len()
     }
 
-    /// The states of the snapshots that have no revision in the history here.
+    /// The states of the claimed snapshots without a revision in the own history.
     pub(in crate::node) fn states(&self) -> Vec<Arc<GlobalState>> {
         self.claimed().values().flatten().cloned().collect()
     }
 
-    /// A revision of this snapshot has come into the history: readers see it there from now on.
+    /// Makes readers see the history for this snapshot, because a revision of it has arrived.
     pub(in crate::node) fn arrived(&self, snapshot: &SnapshotId) {
         if let Some(state) = self.claimed().get_mut(snapshot) {
             *state = None;
@@ -88,12 +88,12 @@ impl InProgress {
         self.arrivals.send_modify(|count| *count += 1);
     }
 
-    /// Changes whenever a revision has come into the history here.
+    /// Changes whenever a revision has entered the own history.
     pub(in crate::node) fn arrivals(&self) -> watch::Receiver<u64> {
         self.arrivals.subscribe()
     }
 
-    /// The parts and markers that are missing in a state, with the reasons.
+    /// The completeness of a state, with the reasons for what is missing.
     pub(in crate::node) fn completeness(&self, state: &GlobalState) -> Completeness {
         let last_complete = self.store.newest_complete();
         let view = self.peers.cluster_view();
@@ -106,7 +106,7 @@ impl InProgress {
 }
 
 impl Claim {
-    /// Shows the state of the claimed snapshot to readers, until a revision of it arrives.
+    /// Makes the state of the claimed snapshot visible to readers until a revision of it arrives.
     pub(in crate::node) fn show(&self, state: &GlobalState) {
         let state = GlobalState {
             completeness: self.of.completeness(state),
@@ -120,7 +120,7 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         self.of.store.chunks().let_go(&self.snapshot);
-        // Before the snapshot can be claimed again: the next claim begins a log of its own.
+        // Must come before the claim is removed, because the next claim begins a log of its own.
         self.of.events.end(&self.snapshot);
         self.of.claimed().remove(&self.snapshot);
     }
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
     use crate::process::clock::{Hlc, Lamport};
 
-    // Without this, a snapshot whose collection fails or is cancelled could not be collected or deleted until a restart.
+    // Without this, a snapshot whose assembly fails or is cancelled could not be assembled or deleted until a restart.
     #[tokio::test]
     async fn a_claim_is_released_however_it_ends() {
         let Fixture {
