@@ -1,7 +1,6 @@
 //! The recorded balances of a snapshot: in pages of JSON, or all of them as CSV or NDJSON.
 
 use std::fmt::Display;
-use std::io::{self, Write};
 use std::ops::{Bound, ControlFlow};
 
 use axum::extract::State;
@@ -13,12 +12,12 @@ use super::AppState;
 use super::body::Segments;
 use super::cache_policy::CachePolicy;
 use super::cursor::{self, InBalances, QueryFingerprint, going_on};
-use super::export::{self, Broken, Sink};
 use super::json::Json;
 use super::missing;
 use super::negotiation::{Format, negotiate};
 use super::query::{Parameters, REVISION};
 use super::snapshot::Gaps;
+use super::table::{self, FORMATS, Row, TableOptions};
 use crate::api::error::{Failure, id};
 use crate::api::members::Membership;
 use crate::api::recorded::{balances, blocking, state_of, view_of};
@@ -51,6 +50,18 @@ fn as_text<S: Serializer>(id: &impl Display, serializer: S) -> Result<S::Ok, S::
     serializer.collect_str(id)
 }
 
+impl Row for BalanceRow {
+    const COLUMNS: &'static [&'static str] = &["process", "account", "balance"];
+
+    fn cells(&self) -> impl Serialize {
+        self
+    }
+
+    fn object(&self) -> impl Serialize {
+        self
+    }
+}
+
 #[derive(Serialize)]
 struct Page<'a> {
     /// Absent in a complete revision, whose bytes never change.
@@ -67,7 +78,7 @@ pub(super) async fn list(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let format = negotiate(&headers, &[Format::Json, Format::Csv, Format::Ndjson])?;
+    let format = negotiate(&headers, &FORMATS)?;
     let selection = Selection::of(&Parameters::of(
         &uri,
         &["process", "prefix", "limit", "cursor", REVISION],
@@ -88,10 +99,13 @@ pub(super) async fn list(
         Json(Page { gaps, ..page }).into_response()
     } else {
         let permit = app.admit_export()?;
-        export::stream(handle, format, permit, move |store, sink| match format {
-            Format::Csv => selection.csv(store, &view.state, sink),
-            _ => selection.ndjson(store, &view.state, sink),
-        })
+        let limit = selection.limit;
+        table::stream(
+            handle,
+            TableOptions { format, limit },
+            permit,
+            move |store, table| selection.visit(store, &view.state, |line| table.write(&line)),
+        )
     };
     Ok(freshness.mark(missing::mark(response, missing)))
 }
@@ -190,40 +204,5 @@ impl Selection {
             }),
             balances: lines,
         })
-    }
-
-    fn csv(&self, store: &Store, state: &GlobalState, sink: &mut Sink) -> io::Result<()> {
-        let mut writer = csv::WriterBuilder::new()
-            .has_headers(false)
-            .from_writer(sink);
-        writer.write_record(["process", "account", "balance"])?;
-        self.all(store, state, |line| Ok(writer.serialize(line)?))?;
-        writer.flush()
-    }
-
-    fn ndjson(&self, store: &Store, state: &GlobalState, sink: &mut Sink) -> io::Result<()> {
-        self.all(store, state, |line| {
-            serde_json::to_writer(&mut *sink, &line)?;
-            sink.write_all(b"\n")
-        })
-    }
-
-    fn all(
-        &self,
-        store: &Store,
-        state: &GlobalState,
-        mut write: impl FnMut(BalanceRow) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let mut left = self.limit.unwrap_or(usize::MAX);
-        let visited = self.visit(store, state, |line| {
-            let Some(fewer) = left.checked_sub(1) else {
-                return Ok(ControlFlow::Break(()));
-            };
-            left = fewer;
-            write(line)
-                .map(ControlFlow::Continue)
-                .map_err(Broken::Socket)
-        });
-        visited.map_err(io::Error::from)
     }
 }

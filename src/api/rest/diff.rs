@@ -1,7 +1,6 @@
 //! The differences between two snapshots, or a snapshot and an instant: accounts in pages of JSON or all of them as CSV
 //! or NDJSON, and the explaining sums per process.
 
-use std::io::{self, Write};
 use std::ops::ControlFlow;
 
 use axum::extract::State;
@@ -14,11 +13,11 @@ use super::AppState;
 use super::body::Segments;
 use super::cache_policy::CachePolicy;
 use super::cursor::{self, InDiff, QueryFingerprint, going_on};
-use super::export::{self, Broken, Sink};
 use super::json::Json;
 use super::missing;
 use super::negotiation::{Format, negotiate};
 use super::query::{LIMIT_DEFAULT, Parameters, REVISION};
+use super::table::{self, FORMATS, Row, TableOptions};
 use crate::api::differences::{Sides, To};
 use crate::api::error::{Failure, id};
 use crate::api::named::RevisionRef;
@@ -34,7 +33,6 @@ use crate::store::Store;
 
 /// The parameter for the revision of the other snapshot.
 const OTHER_REVISION: &str = "other_revision";
-const FORMATS: [Format; 3] = [Format::Json, Format::Csv, Format::Ndjson];
 
 /// The requested differences.
 struct Selection {
@@ -69,6 +67,18 @@ struct DifferenceRow {
     account: String,
     before: Option<i64>,
     after: Option<i64>,
+}
+
+impl Row for DifferenceRow {
+    const COLUMNS: &'static [&'static str] = &["process", "account", "before", "after"];
+
+    fn cells(&self) -> impl Serialize {
+        self
+    }
+
+    fn object(&self) -> impl Serialize {
+        self
+    }
 }
 
 #[derive(Serialize)]
@@ -249,10 +259,17 @@ impl Selection {
             return Ok(Json(page.await?).into_response());
         }
         let missing = header(&sides.outline().missing);
-        let response = export::stream(handle, format, permit, move |store, sink| match format {
-            Format::Csv => self.csv(store, &sides, sink),
-            _ => self.ndjson(store, &sides, sink),
-        });
+        let limit = self.limit;
+        let response = table::stream(
+            handle,
+            TableOptions { format, limit },
+            permit,
+            move |store, table| {
+                sides.visit(store, self.behind(), &mut |process, change| {
+                    table.write(&DifferenceRow::of(process, &change))
+                })
+            },
+        );
         Ok(missing::mark(response, missing))
     }
 
@@ -297,41 +314,6 @@ impl Selection {
                 cursor::encode(self.question, &place)
             }),
         })
-    }
-
-    fn csv(&self, store: &Store, sides: &Sides, sink: &mut Sink) -> io::Result<()> {
-        let mut writer = csv::WriterBuilder::new()
-            .has_headers(false)
-            .from_writer(sink);
-        writer.write_record(["process", "account", "before", "after"])?;
-        self.all(store, sides, |line| Ok(writer.serialize(line)?))?;
-        writer.flush()
-    }
-
-    fn ndjson(&self, store: &Store, sides: &Sides, sink: &mut Sink) -> io::Result<()> {
-        self.all(store, sides, |line| {
-            serde_json::to_writer(&mut *sink, &line)?;
-            sink.write_all(b"\n")
-        })
-    }
-
-    fn all(
-        &self,
-        store: &Store,
-        sides: &Sides,
-        mut write: impl FnMut(DifferenceRow) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let mut left = self.limit.unwrap_or(usize::MAX);
-        let visited = sides.visit(store, self.behind(), &mut |process, change| {
-            let Some(fewer) = left.checked_sub(1) else {
-                return Ok(ControlFlow::Break(()));
-            };
-            left = fewer;
-            write(DifferenceRow::of(process, &change))
-                .map(ControlFlow::Continue)
-                .map_err(Broken::Socket)
-        });
-        visited.map_err(io::Error::from)
     }
 
     fn behind(&self) -> Option<&(ProcessId, AccountId)> {

@@ -31,6 +31,7 @@ mod snapshots;
 mod statement;
 mod statement_entry;
 mod statement_table;
+mod table;
 mod wait;
 
 use axum::Router;

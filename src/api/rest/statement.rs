@@ -15,6 +15,7 @@ use super::negotiation::{Format, negotiate};
 use super::query::Parameters;
 use super::statement_entry::EntryResponse;
 use super::statement_table::{StatementRequest, stream};
+use super::table::FORMATS;
 use crate::api::error::Failure;
 use crate::api::range::Range;
 use crate::api::statement::{page, place};
@@ -72,7 +73,7 @@ async fn show(
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Response, Failure> {
-    let format = negotiate(headers, &[Format::Json, Format::Csv, Format::Ndjson])?;
+    let format = negotiate(headers, &FORMATS)?;
     let known = ["from", "to", "order", "limit", "cursor"];
     let parameters = Parameters::of(uri, &known)?;
     let (range, after) = parameters.range(&app.handle).await?;

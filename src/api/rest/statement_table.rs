@@ -1,18 +1,17 @@
 //! A statement as CSV or NDJSON, whole or limited. It is read page by page while it is sent, so neither this node nor
 //! the one that keeps the account holds it in memory as a whole.
 
-use std::io::{self, Write};
-
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::Response;
 use serde::Serialize;
 use tokio::runtime::Handle as Runtime;
 
 use super::AppState;
-use super::export::{self, Broken, Sink};
+use super::export::Broken;
 use super::negotiation::Format;
 use super::query::LIMIT_MAX;
 use super::statement_entry::EntryResponse;
+use super::table::{self, Row, TableOptions};
 use crate::api::error::Failure;
 use crate::api::statement::{page, place};
 use crate::api::time::rfc3339;
@@ -25,31 +24,39 @@ use crate::store::StatementQuery;
 /// The header with the instant from which entries exist if older ones were deleted; a table has no other place for it.
 const KEPT_SINCE: HeaderName = HeaderName::from_static("snapledger-kept-since");
 
-const COLUMNS: [&str; 9] = [
-    "journal_position",
-    "time",
-    "op",
-    "amount",
-    "balance_after",
-    "counterparty",
-    "counterparty_process",
-    "transfer_id",
-    "meant_for",
-];
+impl Row for StatementEntry {
+    const COLUMNS: &'static [&'static str] = &[
+        "journal_position",
+        "time",
+        "op",
+        "amount",
+        "balance_after",
+        "counterparty",
+        "counterparty_process",
+        "transfer_id",
+        "meant_for",
+    ];
 
-/// An entry with one cell per column.
-#[derive(Serialize)]
-struct Row<'a>(
-    u64,
-    String,
-    &'a str,
-    i64,
-    i64,
-    &'a str,
-    &'a str,
-    &'a str,
-    &'a str,
-);
+    // A field without a value is an empty cell here, and left out of the object.
+    fn cells(&self) -> impl Serialize {
+        let shown = EntryResponse::from(self);
+        (
+            shown.journal_position,
+            shown.time,
+            shown.op,
+            shown.amount,
+            shown.balance_after,
+            shown.counterparty,
+            shown.counterparty_process,
+            shown.transfer_id,
+            shown.meant_for,
+        )
+    }
+
+    fn object(&self) -> impl Serialize {
+        EntryResponse::from(self)
+    }
+}
 
 /// The account and the requested entries.
 pub(super) struct StatementRequest {
@@ -81,9 +88,13 @@ pub(super) async fn stream(
         wanted,
         first,
     };
-    let mut response = export::stream(&app.handle, format, permit, move |_, sink| match format {
-        Format::Csv => pages.csv(sink),
-        _ => pages.ndjson(sink),
+    // The limit of a statement is the size of its only page.
+    let options = TableOptions {
+        format,
+        limit: None,
+    };
+    let mut response = table::stream(&app.handle, options, permit, move |_, table| {
+        pages.visit(|entry| table.write(entry).map(drop))
     });
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -94,24 +105,11 @@ pub(super) async fn stream(
 }
 
 impl Pages {
-    fn csv(self, sink: &mut Sink) -> io::Result<()> {
-        let mut writer = csv::WriterBuilder::new()
-            .has_headers(false)
-            .from_writer(sink);
-        writer.write_record(COLUMNS)?;
-        self.visit(|entry| Ok(writer.serialize(Row::of(entry))?))?;
-        writer.flush()
-    }
-
-    fn ndjson(self, sink: &mut Sink) -> io::Result<()> {
-        self.visit(|entry| {
-            serde_json::to_writer(&mut *sink, &EntryResponse::from(entry))?;
-            sink.write_all(b"\n")
-        })
-    }
-
     // Runs on a blocking thread.
-    fn visit(self, mut write: impl FnMut(&StatementEntry) -> io::Result<()>) -> io::Result<()> {
+    fn visit(
+        self,
+        mut write: impl FnMut(&StatementEntry) -> Result<(), Broken>,
+    ) -> Result<(), Broken> {
         let StatementRequest {
             process,
             mut query,
@@ -126,24 +124,7 @@ impl Pages {
             };
             query.after = Some(place(last));
             let next = page(&self.handle, &process, query.clone());
-            shown = Runtime::current().block_on(next).map_err(Broken::from)?;
+            shown = Runtime::current().block_on(next)?;
         }
-    }
-}
-
-impl<'a> Row<'a> {
-    fn of(entry: &'a StatementEntry) -> Self {
-        let shown = EntryResponse::from(entry);
-        Self(
-            shown.journal_position,
-            shown.time,
-            shown.op,
-            shown.amount,
-            shown.balance_after,
-            shown.counterparty,
-            shown.counterparty_process,
-            shown.transfer_id,
-            shown.meant_for,
-        )
     }
 }
