@@ -27,7 +27,7 @@ use snapledger::process::record::{Record, Turn};
 use snapledger::process::reply::Reply;
 use snapledger::process::topology::Topology;
 use snapledger::store::{Store, StoreError};
-use teller::fixtures::{self, CLUSTER, Values, export, fixture_of, hexadecimal, import, number};
+use teller::fixtures::{self, CLUSTER, Values, export, fixture_of, import, number};
 use tempfile::TempDir;
 
 /// The format that this version writes.
@@ -445,7 +445,7 @@ fn assert_named(tree: &str, key: &[u8], dir: &TempDir) {
     let name = match tree {
         "journal" => format!("journal entry {}", key[7]),
         "states-2" => format!("recorded state {}", key[7]),
-        "chunks" => format!("chunk {}", hexadecimal(&key[..32])),
+        "chunks" => format!("chunk {}", hex::encode(&key[..32])),
         "parts" => "part of snapshot \"p-golden\"".to_owned(),
         "history" => "global state of snapshot \"p-golden\"".to_owned(),
         _ => "meta value".to_owned(),

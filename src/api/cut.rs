@@ -43,11 +43,11 @@ impl Cut {
         let at = self.at.map_or_else(String::new, |at| at.0.to_string());
         let mut text = format!("cut\n{at}");
         for (process, place) in &self.places {
-            let journal = hexadecimal(&place.journal);
+            let journal = hex::encode(&place.journal);
             text.push_str(&format!("\n{process}\n{} {journal}", place.position));
         }
         let checksum = checksum(&text, cluster);
-        hexadecimal(text.as_bytes()) + &hexadecimal(&checksum)
+        hex::encode(text) + &hex::encode(checksum)
     }
 
     /// Parses a token from a client.
@@ -58,7 +58,7 @@ impl Cut {
 }
 
 fn read(token: &str, cluster: &str) -> Option<Cut> {
-    let bytes = bytes(token)?;
+    let bytes = hex::decode(token).ok()?;
     let (text, stored) = bytes.split_last_chunk::<4>()?;
     let text = std::str::from_utf8(text).ok()?;
     match *stored == checksum(text, cluster) {
@@ -78,7 +78,7 @@ fn parse(text: &str) -> Option<Cut> {
         let (position, journal) = lines.next()?.split_once(' ')?;
         let place = JournalPosition {
             position: Lsn(position.parse().ok()?),
-            journal: self::bytes(journal)?,
+            journal: hex::decode(journal).ok()?,
         };
         places.insert(ProcessId::parse(process).ok()?, place);
     }
@@ -96,23 +96,6 @@ fn checksum(text: &str, cluster: &str) -> [u8; 4] {
     let sum = crc32c::crc32c(text.as_bytes());
     let sum = crc32c::crc32c_append(sum, b"\n\n");
     crc32c::crc32c_append(sum, cluster.as_bytes()).to_be_bytes()
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn bytes(text: &str) -> Option<Vec<u8>> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let digit = |digit: u8| {
-        char::from(digit)
-            .to_digit(16)
-            .and_then(|value| u8::try_from(value).ok())
-    };
-    let bytes = pairs
-        .iter()
-        .map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?));
-    rest.is_empty().then(|| bytes.collect())?
 }
 
 #[cfg(test)]

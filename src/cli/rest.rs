@@ -3,6 +3,7 @@
 use std::io::{self, BufReader, Read, Write};
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use ureq::http::Response;
 use ureq::{Agent, Body, BodyReader, Timeout};
@@ -471,21 +472,21 @@ pub(super) fn sentence(status: u16, problem: &Value) -> String {
     }
 }
 
+/// The bytes that are encoded in a path segment: all but the unreserved characters (RFC 3986 §2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+const RESERVED_AND_DOT: &AsciiSet = &RESERVED.add(b'.');
+
 /// `text` encoded as one path segment. Segments of dots only are encoded as well, since they would be resolved as
 /// relative paths.
 #[must_use]
 pub fn segment(text: &str) -> String {
-    let dots = text.bytes().all(|byte| byte == b'.');
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        let plain = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~');
-        if plain || (byte == b'.' && !dots) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
+    let is_dots = text.bytes().all(|byte| byte == b'.');
+    let reserved = if is_dots { RESERVED_AND_DOT } else { RESERVED };
+    utf8_percent_encode(text, reserved).to_string()
 }
 
 #[cfg(test)]

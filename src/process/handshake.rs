@@ -9,7 +9,7 @@ use super::Process;
 use super::channel::ChannelDigest;
 use super::clock::{Clocks, Hlc};
 use super::effects::Effects;
-use super::identity::{Identity, hexadecimal};
+use super::identity::Identity;
 use super::ids::{ChannelId, ProcessId, Seq};
 use super::message::Way;
 use super::record::{Record, Turn};
@@ -270,14 +270,14 @@ impl Process {
 fn check_identity(peer: &ProcessId, came: &Identity, known: &Identity) -> Result<(), Refusal> {
     let peer = peer.clone();
     if known.is_given_up() {
-        let store = hexadecimal(&came.store);
+        let store = came.store_in_hexadecimal();
         let is_another = came.store != known.store;
         return is_another
             .then_some(())
             .ok_or(Refusal::GivenUp { peer, store });
     }
     if came.store != known.store {
-        let (store, known) = (hexadecimal(&came.store), hexadecimal(&known.store));
+        let (store, known) = (came.store_in_hexadecimal(), known.store_in_hexadecimal());
         return Err(OtherStore { peer, store, known }.into());
     }
     if came.boot < known.boot {

@@ -25,7 +25,7 @@ impl Identity {
     /// The store id in hexadecimal, as messages show it.
     #[must_use]
     pub fn store_in_hexadecimal(&self) -> Box<str> {
-        hexadecimal(&self.store)
+        hex::encode(self.store).into()
     }
 
     /// Whether an operator has given this store up.
@@ -33,9 +33,4 @@ impl Identity {
     pub fn is_given_up(&self) -> bool {
         self.boot == u64::MAX
     }
-}
-
-pub(super) fn hexadecimal(bytes: &[u8]) -> Box<str> {
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    digits.into()
 }

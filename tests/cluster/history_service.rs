@@ -52,7 +52,7 @@ async fn figures_messages_and_certificate_are_those_of_rest() {
     let totals = got.totals.expect("it is set");
     let held = narrow(totals.balances) + narrow(totals.in_flight);
     assert_eq!(held, i128::from(2 * SEED));
-    let root: String = got.root.iter().map(|byte| format!("{byte:02x}")).collect();
+    let root = hex::encode(&got.root);
     assert_eq!(shown["root"], root);
 
     contents_agree(&mut client, &got, &shown).await;

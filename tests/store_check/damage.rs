@@ -183,7 +183,7 @@ fn a_chunk_that_is_lost_is_named() {
             key = lost.expect("every sample has the same").to_vec();
             chunks.remove(&key).expect("it can be removed");
         });
-        let name: String = key[..32].iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = hex::encode(&key[..32]);
         let findings = findings(sample.path());
         let is_named = findings.iter().any(|finding| finding.contains(&name));
         unnamed += u64::from(!is_named);

@@ -24,6 +24,7 @@ pub(crate) fn fixture_of(format: u64) -> Values {
     let line = |line: &str| {
         let mut words = line.split(' ');
         let mut word = || words.next().expect("three words a line");
+        let bytes = |word: &str| hex::decode(word).expect("hexadecimal");
         ((word().to_owned(), bytes(word())), bytes(word()))
     };
     text.lines().map(line).collect()
@@ -31,7 +32,7 @@ pub(crate) fn fixture_of(format: u64) -> Values {
 
 pub(crate) fn write(path: &Path, values: &Values) {
     let lines = values.iter().map(|((tree, key), value)| {
-        format!("{tree} {} {}\n", hexadecimal(key), hexadecimal(value))
+        format!("{tree} {} {}\n", hex::encode(key), hex::encode(value))
     });
     let parent = path.parent().expect("it is in a directory");
     fs::create_dir_all(parent).expect("there is room");
@@ -68,16 +69,4 @@ pub(crate) fn number(value: u64) -> Vec<u8> {
     let head = [1, 7, 8, 0, 0, 0];
     let checksum = crc32c::crc32c_append(crc32c::crc32c(&head), &value.to_le_bytes());
     [&head[..], &checksum.to_le_bytes(), &value.to_le_bytes()].concat()
-}
-
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn bytes(hexadecimal: &str) -> Vec<u8> {
-    let byte = |place| u8::from_str_radix(&hexadecimal[place..place + 2], 16);
-    let places = (0..hexadecimal.len()).step_by(2);
-    places
-        .map(|place| byte(place).expect("hexadecimal"))
-        .collect()
 }

@@ -2,7 +2,6 @@
 //! means nothing in another, or in the same one in reverse order.
 
 use super::super::error::Failure;
-use super::encoding::hex;
 use crate::history::statement::EntryPlace;
 use crate::process::clock::Hlc;
 use crate::process::ids::{AccountId, Lsn, ProcessId, SnapshotId};
@@ -164,8 +163,7 @@ pub(in crate::api) fn encode(
     QueryFingerprint(question): QueryFingerprint,
     place: &impl PageStart,
 ) -> String {
-    let text = format!("{question:08x}\n{}", place.text());
-    text.bytes().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(format!("{question:08x}\n{}", place.text()))
 }
 
 /// The position of a cursor.
@@ -176,7 +174,7 @@ pub(in crate::api) fn decode<P: PageStart>(
     let Some(cursor) = cursor else {
         return Ok(None);
     };
-    let place = unhex(cursor).and_then(|text| {
+    let place = text_of(cursor).and_then(|text| {
         let text = text.strip_prefix(&format!("{question:08x}\n"))?;
         P::read(text)
     });
@@ -189,7 +187,7 @@ pub(in crate::api) fn decode<P: PageStart>(
 
 /// Reads a text as a cursor of each list, and as the place within one.
 pub(in crate::api) fn read_any(text: &str) {
-    let _ = unhex(text);
+    let _ = text_of(text);
     let _ = InHistory::read(text);
     let _ = InBalances::read(text);
     let _ = InDiff::read(text);
@@ -197,13 +195,8 @@ pub(in crate::api) fn read_any(text: &str) {
     let _ = Within::<EntryPlace>::read(text);
 }
 
-fn unhex(cursor: &str) -> Option<String> {
-    let (pairs, rest) = cursor.as_bytes().as_chunks::<2>();
-    let bytes = pairs
-        .iter()
-        .map(|[high, low]| Some(hex(*high)? << 4 | hex(*low)?));
-    let text = String::from_utf8(bytes.collect::<Option<_>>()?).ok()?;
-    rest.is_empty().then_some(text)
+fn text_of(cursor: &str) -> Option<String> {
+    String::from_utf8(hex::decode(cursor).ok()?).ok()
 }
 
 #[cfg(test)]

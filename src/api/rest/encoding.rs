@@ -1,49 +1,36 @@
-//! Percent-encoding of paths and queries, and hexadecimal digits.
+//! Percent-encoding of paths and queries.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+/// The bytes that are encoded in a path segment: all but the unreserved characters (RFC 3986 §2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// Decodes `%XX` and `+`; `None` if the encoding is invalid or not UTF-8.
 pub(super) fn decode(text: &str) -> Option<String> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        decoded.push(match byte {
-            b'+' => b' ',
-            b'%' => hex(bytes.next()?)? << 4 | hex(bytes.next()?)?,
-            plain => plain,
-        });
+    if !is_encoded(text) {
+        return None;
     }
-    String::from_utf8(decoded).ok()
+    let text = text.replace('+', " ");
+    let decoded = percent_decode_str(&text).decode_utf8();
+    decoded.ok().map(Into::into)
 }
 
-/// Whether every `%` of a path is followed by two hexadecimal digits.
-pub(super) fn is_encoded(path: &str) -> bool {
-    let mut rests = path.split('%').skip(1);
+/// Whether every `%` is followed by two hexadecimal digits.
+pub(super) fn is_encoded(text: &str) -> bool {
+    let mut rests = text.split('%').skip(1);
     rests.all(|rest| {
-        let mut digits = rest.bytes().take(2).filter_map(hex);
-        digits.next().is_some() && digits.next().is_some()
+        let digits = rest.as_bytes().first_chunk::<2>();
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
     })
-}
-
-/// The value of a hexadecimal digit.
-pub(super) fn hex(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
 }
 
 /// Encodes an id as one path segment.
 pub(super) fn encode_segment(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 #[cfg(test)]
@@ -58,6 +45,12 @@ mod tests {
             assert!(is_encoded(&encoded));
             assert_eq!(decode(&encoded).as_deref(), Some(id));
         }
-        assert!(!is_encoded("/a%2") && !is_encoded("/%zz") && !is_encoded("%"));
+        assert_eq!(encode_segment("-._~ü/"), "-._~%C3%BC%2F");
+        for odd in ["/a%2", "/%zz", "%", "%%41", "%+1"] {
+            assert!(!is_encoded(odd), "{odd}");
+            assert_eq!(decode(odd), None, "{odd}");
+        }
+        assert_eq!(decode("%ff"), None);
+        assert_eq!(decode("%c3%Bc+%2b").as_deref(), Some("ü +"));
     }
 }

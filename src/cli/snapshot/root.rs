@@ -1,21 +1,14 @@
 //! The root hash of a snapshot: as `--root` gives it, and compared with the one found.
 
+use hex::FromHex as _;
+
 use crate::cli::CliError;
 use crate::process::ids::Hash;
 
 /// Parses a root hash in hex.
 pub(super) fn root(text: &str) -> Result<Hash, String> {
-    let text = text.trim();
-    let digits = text.as_bytes().chunks_exact(2).map(|digits| {
-        let digits = std::str::from_utf8(digits).ok()?;
-        u8::from_str_radix(digits, 16).ok()
-    });
-    let bytes: Option<Vec<u8>> = digits.collect();
-    let is_hex = text.bytes().all(|digit| digit.is_ascii_hexdigit()) && text.len() == 64;
-    let root = bytes
-        .filter(|_| is_hex)
-        .and_then(|bytes| bytes.try_into().ok());
-    root.map(Hash).ok_or_else(|| {
+    let root = <[u8; 32]>::from_hex(text.trim());
+    root.map(Hash).map_err(|_| {
         "it is no root hash, which has 64 hexadecimal digits; `snapshot show ID --output json` says it as `root`"
             .to_owned()
     })

@@ -267,7 +267,6 @@ pub(in crate::store) fn get<T: DeserializeOwned>(
 
 /// The name of a value in messages.
 pub(in crate::store) fn name(kind: Kind, key: &[u8]) -> String {
-    let hexadecimal = || -> String { key.iter().map(|byte| format!("{byte:02x}")).collect() };
     match kind {
         Kind::Turn | Kind::State | Kind::State6 | Kind::PackedState => {
             let position = position_of(key).unwrap_or_default();
@@ -278,7 +277,7 @@ pub(in crate::store) fn name(kind: Kind, key: &[u8]) -> String {
             };
             format!("{what} {position}")
         }
-        Kind::Chunk | Kind::PackedChunk => format!("chunk {}", hexadecimal()),
+        Kind::Chunk | Kind::PackedChunk => format!("chunk {}", hex::encode(key)),
         Kind::Part | Kind::Global => {
             let snapshot = key.split(|byte| *byte == 0).next().unwrap_or_default();
             let what = if kind == Kind::Part {

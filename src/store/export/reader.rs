@@ -238,7 +238,7 @@ impl<'a> Blocks<'a> {
             return Err(ExportError::damaged(what(), problem));
         }
         if hash != self.before.as_bytes() {
-            let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+            let hash = hex::encode(hash);
             let found = self.before.to_hex();
             let problem = format!("the bytes before it hash to {found}, it says {hash}");
             return Err(ExportError::damaged(what(), problem));
