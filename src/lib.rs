@@ -21,9 +21,11 @@
 //! - [`node`]: the threads and tasks of one node. It connects all of the above.
 //! - [`api`]: gRPC and REST, with one table from failures to statuses.
 //! - [`client`]: the client library.
-//! - [`cli`]: the commands, and the measurements of `bench`.
+//! - [`cli`]: the commands.
+//! - [`mod@bench`]: the command `bench`, which measures this program.
 
 pub mod api;
+pub mod bench;
 pub mod channel;
 pub mod cli;
 pub mod client;

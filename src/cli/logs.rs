@@ -100,7 +100,7 @@ impl LogOptions {
     }
 
     /// The options with which a child node logs as this command does.
-    pub(super) fn of_child(&self) -> [String; 4] {
+    pub(crate) fn of_child(&self) -> [String; 4] {
         let format = match self.log_format {
             LogFormat::Text => "text",
             LogFormat::Json => "json",

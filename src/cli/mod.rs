@@ -6,7 +6,6 @@
 pub mod account;
 pub mod audit;
 pub mod backup;
-pub mod bench;
 pub mod cluster;
 pub mod completions;
 mod destination;
@@ -20,7 +19,8 @@ mod progress;
 pub mod replay;
 pub mod rest;
 pub mod restore;
-mod signals;
+mod runtime;
+pub(crate) mod signals;
 pub mod simulate;
 pub mod snapshot;
 pub mod status;
@@ -35,6 +35,8 @@ pub use self::error::CliError;
 pub use self::logs::{LogFormat, LogOptions};
 pub use self::output::{Report, print};
 pub use self::output_format::OutputFormat;
+pub(crate) use self::runtime::runtime;
+use crate::bench;
 
 // Adds the store format: the version alone does not say which stores this program opens.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
@@ -164,12 +166,4 @@ fn output(given: &ArgMatches) -> OutputFormat {
     // Not every command has the option.
     let output = given.try_get_one::<OutputFormat>("output");
     output.ok().flatten().copied().unwrap_or_default()
-}
-
-/// The runtime of commands that wait for several things at once.
-fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(CliError::Runtime)
 }

@@ -133,14 +133,14 @@ fn bind(address: &str) -> Result<TcpListener, CliError> {
 }
 
 /// The events that end a healthy server.
-pub(super) struct End {
+pub(crate) struct End {
     signals: EndSignals,
     stdin: Option<oneshot::Receiver<()>>,
 }
 
 impl End {
     /// Listens for signals and, if asked, for the end of stdin.
-    pub(super) fn listen(stdin: bool) -> Result<Self, CliError> {
+    pub(crate) fn listen(stdin: bool) -> Result<Self, CliError> {
         Ok(Self {
             signals: EndSignals::listen()?,
             stdin: stdin.then(stdin_end),
@@ -148,7 +148,7 @@ impl End {
     }
 
     /// The result of `work`; `None` if the end comes first.
-    pub(super) async fn or<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+    pub(crate) async fn or<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         let Self { signals, stdin } = self;
         let stdin_ended = async {
             match stdin {

@@ -21,7 +21,7 @@ pub fn print(text: &str) -> Result<(), CliError> {
 
 impl OutputFormat {
     /// Writes a remark about a valid result to stderr; `kind` is `note` or `warning`.
-    pub(super) fn remark(self, kind: &str, text: &str) {
+    pub(crate) fn remark(self, kind: &str, text: &str) {
         let line = match self {
             Self::Table => format!("{kind}: {}", printable(text)),
             Self::Json => serde_json::json!({ kind: text }).to_string(),

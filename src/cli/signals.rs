@@ -5,14 +5,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::CliError;
 
 /// Receives both signals. Once it exists, neither of them ends the program by default action.
-pub(super) struct EndSignals {
+pub(crate) struct EndSignals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl EndSignals {
     /// Must be called within a runtime.
-    pub(super) fn listen() -> Result<Self, CliError> {
+    pub(crate) fn listen() -> Result<Self, CliError> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt()).map_err(CliError::Runtime)?,
             terminate: signal(SignalKind::terminate()).map_err(CliError::Runtime)?,
@@ -20,7 +20,7 @@ impl EndSignals {
     }
 
     /// Resolves at the next signal of either kind.
-    pub(super) async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

@@ -43,10 +43,13 @@ const MAY_NAME: &[(&str, &[&str])] = &[
         "untrusted",
         &["api", "process", "proto", "store", "transport"],
     ),
+    // The commands start `bench`, which reports with the errors and tables of the commands.
+    ("bench", &["cli", "process", "proto", "simulate", "store"]),
     (
         "cli",
         &[
             "api",
+            "bench",
             "client",
             "config",
             "history",

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
 
@@ -117,6 +117,16 @@ fn beside() -> Option<PathBuf> {
     dirs.find_map(|dir| Some(dir.join(SCRIPT)).filter(|script| script.is_file()))
 }
 
+impl Rate {
+    pub(super) fn json(&self) -> Value {
+        json!({
+            "what": self.what,
+            "clients": self.clients,
+            "per_second": self.per_second.json(),
+        })
+    }
+}
+
 impl Rates {
     fn read(said: &Value) -> Option<Self> {
         let rate = |figure: &Value| {
@@ -157,8 +167,6 @@ impl Drop for Running {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::claims::grouped;
+use indicatif::HumanCount;
+
 use crate::cli::CliError;
 
 const MIB: u64 = 1 << 20;
@@ -15,7 +16,7 @@ pub(super) fn require(dir: &Path, bytes: u64) -> Result<(), CliError> {
     if free >= bytes {
         return Ok(());
     }
-    let [needed, free] = [bytes, free].map(|bytes| grouped((bytes / MIB) as f64, 0));
+    let [needed, free] = [bytes, free].map(|bytes| HumanCount(bytes / MIB));
     Err(CliError::Refused(format!(
         "{} has {free} MiB free, and {needed} MiB are needed; name a directory on another disk with --dir, or measure less",
         dir.display()

@@ -1,4 +1,5 @@
-//! `bench`: measurements of this program on this machine, each next to the limit that it is compared with.
+//! `snapledger bench`: measurements of this program on this machine, each beside the limit that it is compared with. The
+//! targets of the project are not known here: `benches/report` judges what `--output json` prints.
 //!
 //! The servers are child processes of this program, so the measured code is what users run; this process is the client.
 //! All traffic is on loopback. A measurement ends after a bounded time and leaves nothing behind.
@@ -9,7 +10,6 @@ mod arguments;
 mod asof;
 mod caller;
 mod children;
-mod claims;
 mod compare;
 mod connect;
 mod deposits;
@@ -22,13 +22,13 @@ mod history;
 mod interference;
 mod load;
 mod machine;
-mod marked;
 mod memory;
 mod ports;
 mod postgres;
 mod raw;
 mod report;
 mod restart;
+mod rounds;
 mod simulate;
 mod snapshot;
 mod space;
@@ -36,7 +36,6 @@ mod stream;
 mod streamed;
 mod subject;
 mod taken;
-mod targets;
 mod transfers;
 mod typed;
 
@@ -45,8 +44,8 @@ use std::path::PathBuf;
 use clap::{Args as _, Subcommand};
 use tokio::runtime::{Builder, Runtime};
 
-use super::signals::EndSignals;
-use super::{CliError, LogOptions, OutputFormat};
+use crate::cli::signals::EndSignals;
+use crate::cli::{CliError, LogOptions, OutputFormat};
 use report::Outcome;
 
 /// Measure this program on this machine, beside the limits of what it is made of.
@@ -82,9 +81,9 @@ enum Command {
     Simulate(Measurement<simulate::Parameters>),
     /// This program and PostgreSQL in turn, the same work on the same machine
     Compare(Measurement<compare::Parameters>),
-    /// All that the targets of docs/performance.md speak of, in one table: takes about 16 minutes, and 10 GB of disk
+    /// All measurements at their standard sizes, as one table: takes about 16 minutes, and 10 GB of disk
     All(Measurement<all::Parameters>),
-    /// How snapshots, restarts and questions about the past grow with what there is: a table and pictures, and 4 GB of disk
+    /// How snapshots, restarts and questions about the past grow with what there is, as one table: 4 GB of disk
     Growth(Measurement<growth::Parameters>),
     /// A gRPC server that answers deposits and batches and does nothing
     #[command(hide = true)]

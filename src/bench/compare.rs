@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::Bench;
 use super::arguments::seconds;
 use super::figures::Spread;
-use super::postgres::{Postgres, Rate, Rates};
+use super::postgres::{Postgres, Rate};
 use super::report::{Outcome, Ratio};
-use super::{Bench, typed};
+use super::rounds::Rounds;
 use crate::cli::CliError;
 
 const HEADERS: &[&str] = &[
@@ -39,7 +40,7 @@ pub(super) struct Parameters {
 pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Outcome, CliError> {
     let postgres = Postgres::find(bench, parameters.script.as_deref())?;
     let rounds = Rounds::measure(bench, parameters.seconds, Some(&postgres)).await?;
-    if rounds.theirs.is_empty() {
+    if rounds.version().is_none() {
         return Err(CliError::Refused(
             "there is no PostgreSQL 15 or newer to compare with; install one, `bench deposits`, `stream` and `transfers` \
              measure without it"
@@ -47,118 +48,6 @@ pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Ou
         ));
     }
     outcome(bench, parameters, &rounds)
-}
-
-/// Alternating rounds: each measures every workload on both systems.
-#[derive(Default)]
-pub(super) struct Rounds {
-    deposits: Vec<Outcome>,
-    stream: Vec<Outcome>,
-    within: Vec<Outcome>,
-    between: Vec<Outcome>,
-    /// Empty if PostgreSQL is not available.
-    theirs: Vec<Rates>,
-}
-
-impl Rounds {
-    /// Measures as many rounds as `bench` has runs.
-    pub(super) async fn measure(
-        bench: &Bench,
-        seconds: Duration,
-        postgres: Option<&Postgres>,
-    ) -> Result<Self, CliError> {
-        let mut rounds = Self::default();
-        for round in 1..=bench.runs {
-            let text = format!(
-                "round {round} of {}: deposits, stream, transfers",
-                bench.runs
-            );
-            bench.output.remark("note", &text);
-            let time = seconds.as_secs_f64();
-            let line = |what: &str| format!("{what} --runs 1 --seconds {time}");
-            let deposits = typed::measure(bench, &line("deposits")).await?;
-            rounds.deposits.push(deposits);
-            let stream = typed::measure(bench, &line("stream")).await?;
-            rounds.stream.push(stream);
-            let within = typed::measure(bench, &line("transfers --nodes 1")).await?;
-            rounds.within.push(within);
-            let between = typed::measure(bench, &line("transfers")).await?;
-            rounds.between.push(between);
-            if let Some(postgres) = postgres {
-                let whole = format!("--runs 1 --seconds {}", time.ceil());
-                let theirs = postgres.measure(&whole).await?;
-                rounds.theirs.extend(theirs);
-            }
-        }
-        Ok(rounds)
-    }
-
-    /// Operations per second of a row of `bench deposits`.
-    pub(super) fn deposits(&self, row: usize) -> Result<Spread, CliError> {
-        over(&self.deposits, |of| {
-            Ok(of.spread(row, "/per_second")?.median)
-        })
-    }
-
-    /// The sum of the median latencies of these rows of `bench deposits`, in microseconds.
-    pub(super) fn deposit_p50_us(&self, rows: &[usize]) -> Result<Spread, CliError> {
-        let p50 = |of: &Outcome| {
-            rows.iter()
-                .map(|row| of.number(*row, "/latency_us/p50"))
-                .sum()
-        };
-        over(&self.deposits, p50)
-    }
-
-    /// Operations per second over a stream.
-    pub(super) fn stream(&self) -> Result<Spread, CliError> {
-        over(&self.stream, |of| Ok(of.spread(0, "/per_second")?.median))
-    }
-
-    // Transfers per second until all have arrived.
-    fn transfers(outcomes: &[Outcome]) -> Result<Spread, CliError> {
-        over(outcomes, |of| Ok(of.spread(1, "/spread")?.median))
-    }
-
-    /// The rate of PostgreSQL for a workload, at the number of clients with the highest throughput.
-    pub(super) fn theirs(&self, what: &str) -> Option<Rate> {
-        let rates = self.theirs_by_clients(what).into_iter();
-        rates.max_by(|one, other| one.per_second.median.total_cmp(&other.per_second.median))
-    }
-
-    /// The rates of PostgreSQL for a workload, for each measured number of clients.
-    pub(super) fn theirs_by_clients(&self, what: &str) -> Vec<Rate> {
-        let of = |rates: &Rates, clients: u64| {
-            let mut all = rates.all.iter();
-            let found = all.find(|rate| rate.what == what && rate.clients == clients);
-            found.map(|rate| rate.per_second.median)
-        };
-        let rates = self.theirs.first().into_iter().flat_map(|first| &first.all);
-        let rates = rates.filter(|rate| rate.what == what);
-        let rates = rates.map(|rate| Rate {
-            what: what.to_owned(),
-            clients: rate.clients,
-            per_second: Spread::of(
-                self.theirs
-                    .iter()
-                    .filter_map(|round| of(round, rate.clients)),
-            ),
-        });
-        rates.collect()
-    }
-
-    /// The version of PostgreSQL, if available.
-    pub(super) fn version(&self) -> Option<&str> {
-        self.theirs.first().map(|rates| rates.version.as_str())
-    }
-}
-
-fn over(
-    outcomes: &[Outcome],
-    figure: impl Fn(&Outcome) -> Result<f64, CliError>,
-) -> Result<Spread, CliError> {
-    let figures: Vec<f64> = outcomes.iter().map(figure).collect::<Result<_, _>>()?;
-    Ok(Spread::of(figures))
 }
 
 /// The same workload on both systems.
@@ -206,13 +95,13 @@ fn pairs(rounds: &Rounds) -> Result<Vec<Pair>, CliError> {
         (
             "transfers within a process, in batches",
             "transfers/s",
-            Rounds::transfers(&rounds.within)?,
+            rounds.transfers_within()?,
             "transfers",
         ),
         (
             "transfers between processes, in batches, arrived",
             "transfers/s",
-            Rounds::transfers(&rounds.between)?,
+            rounds.transfers_between()?,
             "transfers",
         ),
     ];

@@ -1,10 +1,17 @@
-//! Each measurement runs to its end with tiny parameters and reports all of its figures. Their values are not checked:
-//! these are debug builds. Without this a measurement that is rarely run could break unnoticed.
+//! Each measurement runs to its end with tiny parameters and reports all of its figures, of which the reports can be made.
+//! Values are not checked: these are debug builds. Without this a measurement that is rarely run could break unnoticed.
 
+use std::ffi::OsStr;
+use std::path::Path;
 use std::process::Command;
 
 use assert_cmd::cargo::cargo_bin;
+use clap::Parser as _;
 use serde_json::Value;
+
+#[path = "../../benches/report/main.rs"]
+mod report;
+mod reports;
 
 /// The output of `bench` for one run in its own directory, which must be empty afterwards.
 #[track_caller]
@@ -139,6 +146,18 @@ fn compare_puts_ours_beside_what_the_script_says() {
     assert_eq!(transfers["postgres_clients"], 64, "with which it does most");
 }
 
+/// Saves what was measured, and makes a report out of it.
+#[track_caller]
+fn report(dir: &Path, measured: &Value, arguments: &[&OsStr]) {
+    let json = dir.join("measured.json");
+    std::fs::write(&json, measured.to_string()).expect("it is written");
+    let mut words = vec![OsStr::new("report")];
+    words.extend(arguments);
+    words.push(json.as_os_str());
+    let made = report::run(&report::Args::parse_from(words));
+    assert_eq!(made, Ok(()), "{measured:#}");
+}
+
 #[test]
 fn all_targets_are_written_where_the_document_says() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -147,53 +166,52 @@ fn all_targets_are_written_where_the_document_says() {
     let published = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/performance.md");
     let before = std::fs::read_to_string(published).expect("a document");
     std::fs::write(&document, &before).expect("it is written");
-    let measured = measured(&format!(
-        "all --quick --script {} --write {}",
-        script.display(),
-        document.display()
-    ));
-    let rows = measured["figures"].as_array().expect("a list");
-    assert_eq!(rows.len(), 12, "{measured:#}");
-    for row in rows {
-        assert!(row["met"].is_boolean(), "measured: {row:#}");
-    }
+    let measured = measured(&format!("all --quick --script {}", script.display()));
+    let parts = measured["figures"]["parts"].as_object().expect("an object");
+    assert_eq!(parts.len(), 8, "{measured:#}");
+    let arguments = [
+        OsStr::new("targets"),
+        OsStr::new("--write"),
+        document.as_os_str(),
+    ];
+    report(dir.path(), &measured, &arguments);
     let written = std::fs::read_to_string(&document).expect("a document");
-    let around = |text: &str| {
+    let split = |text: &str| {
         let (before, rest) = text
-            .split_once("<!-- bench all: begin -->")
+            .split_once("<!-- targets: begin -->")
             .expect("a marker");
-        let (_, behind) = rest
-            .split_once("<!-- bench all: end -->")
-            .expect("a marker");
-        [before.to_owned(), behind.to_owned()]
+        let (table, behind) = rest.split_once("<!-- targets: end -->").expect("a marker");
+        ([before.to_owned(), behind.to_owned()], table.to_owned())
     };
-    assert_eq!(
-        around(&written),
-        around(&before),
-        "what is around the table stays"
-    );
+    let (around, table) = split(&written);
+    assert_eq!(around, split(&before).0, "what is around the table stays");
     for row in 1..=12 {
-        assert!(written.contains(&format!("\n| P{row} | ")), "{written}");
+        assert!(table.contains(&format!("\n| P{row} | ")), "{table}");
     }
-    assert!(written.contains("not for publication"), "{written}");
+    assert!(!table.contains("not measured"), "{table}");
+    assert!(table.contains("not for publication"), "{table}");
 }
 
 #[test]
-fn growth_writes_pictures_and_a_table() {
+fn growth_becomes_charts_and_a_page() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let out = dir.path().join("growth");
-    let measured = measured(&format!(
-        "growth --accounts-max 200 --operations-max 200 --nodes-max 2 --processes-max 20 --dir-out {}",
-        out.display()
-    ));
-    let table = std::fs::read_to_string(out.join("README.md")).expect("a table");
-    let pictures = measured["figures"].as_array().expect("a list");
-    assert_eq!(pictures.len(), 10, "{measured:#}");
-    for picture in pictures {
-        let name = picture["name"].as_str().expect("a name");
-        let svg = std::fs::read_to_string(out.join(format!("{name}.svg"))).expect("a picture");
+    let measured =
+        measured("growth --accounts-max 200 --operations-max 200 --nodes-max 2 --processes-max 20");
+    let arguments = [
+        OsStr::new("growth"),
+        OsStr::new("--dir-out"),
+        out.as_os_str(),
+    ];
+    report(dir.path(), &measured, &arguments);
+    let page = std::fs::read_to_string(out.join("README.md")).expect("a page");
+    let charts = measured["figures"].as_array().expect("a list");
+    assert_eq!(charts.len(), 10, "{measured:#}");
+    for chart in charts {
+        let name = chart["name"].as_str().expect("a name");
+        let svg = std::fs::read_to_string(out.join(format!("{name}.svg"))).expect("a chart");
         assert!(svg.contains("<circle ") && !svg.contains("NaN"), "{svg}");
-        assert!(table.contains(&format!("({name}.svg)")), "{table}");
+        assert!(page.contains(&format!("({name}.svg)")), "{page}");
     }
 }
 

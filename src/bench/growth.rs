@@ -1,21 +1,13 @@
 //! `bench growth`: how time, bytes and pause of snapshots grow with the number of accounts, and how restarts and
-//! questions about the past grow with the journal. Output as a table and as charts.
+//! questions about the past grow with the journal.
 
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
-
+use indicatif::HumanCount;
 use serde_json::{Value, json};
 
-use super::claims::grouped;
 use super::figures::Spread;
-use super::machine::Machine;
-use super::report::{Outcome, build};
+use super::report::Outcome;
 use super::{Bench, space, typed};
 use crate::cli::CliError;
-
-mod chart;
-
-use chart::{Chart, Curve};
 
 const HEADERS: &[&str] = &["what", "by", "count", "unit", "median", "min", "max"];
 
@@ -36,26 +28,25 @@ pub(super) struct Parameters {
     /// The most processes in the simulator.
     #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(10..=10_000))]
     processes_max: u32,
-    /// Where pictures (.svg) and a table (README.md) are written; it is made where it is missing.
-    #[arg(long, value_name = "DIR")]
-    dir_out: Option<PathBuf>,
 }
 
-/// One chart: the curves of one cause.
+/// The curves of one cause.
 struct Growth {
-    file: &'static str,
+    name: &'static str,
     title: String,
     cause: &'static str,
     unit: &'static str,
     curves: Vec<Curve>,
 }
 
+/// A curve: figures by cause.
+struct Curve {
+    what: String,
+    points: Vec<(f64, Spread)>,
+}
+
 /// Runs the measurement; the servers have ended when it returns.
 pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Outcome, CliError> {
-    if let Some(dir) = &parameters.dir_out {
-        let unwritable = |error| CliError::Usage(format!("--dir-out: {}: {error}", dir.display()));
-        std::fs::create_dir_all(dir).map_err(unwritable)?;
-    }
     let most = parameters.accounts_max.max(parameters.operations_max);
     space::require(bench.dir.path(), most * SPACE_BYTES_EACH)?;
     let mut all = Vec::new();
@@ -64,9 +55,6 @@ pub(super) async fn measure(bench: &Bench, parameters: &Parameters) -> Result<Ou
     all.extend(by_nodes(bench, parameters).await?);
     all.extend(simulated(bench, parameters).await?);
     all.extend(by_journal(bench, parameters).await?);
-    if let Some(dir) = &parameters.dir_out {
-        write(bench, dir, &all).map_err(CliError::Runtime)?;
-    }
     Ok(outcome(bench, parameters, &all))
 }
 
@@ -108,14 +96,14 @@ impl Snapshots {
         Ok(())
     }
 
-    fn growths(self, files: [&'static str; 2], title: &str, cause: &'static str) -> [Growth; 2] {
+    fn growths(self, names: [&'static str; 2], title: &str, cause: &'static str) -> [Growth; 2] {
         let curve = |what: &str, points| Curve {
             what: what.to_owned(),
             points,
         };
         [
             Growth {
-                file: files[0],
+                name: names[0],
                 title: format!("A snapshot: {title}"),
                 cause,
                 unit: "ms",
@@ -125,7 +113,7 @@ impl Snapshots {
                 ],
             },
             Growth {
-                file: files[1],
+                name: names[1],
                 title: format!("What a snapshot writes: {title}"),
                 cause,
                 unit: "bytes",
@@ -142,9 +130,9 @@ async fn by_accounts(bench: &Bench, parameters: &Parameters) -> Result<[Growth; 
         let options = format!("--accounts {accounts} --changed {changed}");
         snapshots.add(bench, accounts, &options).await?;
     }
-    let title = format!("3 nodes, {} changed accounts", grouped(changed as f64, 0));
-    let files = ["snapshot-accounts", "bytes-accounts"];
-    Ok(snapshots.growths(files, &title, "accounts"))
+    let title = format!("3 nodes, {} changed accounts", HumanCount(changed));
+    let names = ["snapshot-accounts", "bytes-accounts"];
+    Ok(snapshots.growths(names, &title, "accounts"))
 }
 
 async fn by_changes(bench: &Bench, parameters: &Parameters) -> Result<[Growth; 2], CliError> {
@@ -154,9 +142,9 @@ async fn by_changes(bench: &Bench, parameters: &Parameters) -> Result<[Growth; 2
         let options = format!("--accounts {accounts} --changed {changed}");
         snapshots.add(bench, changed, &options).await?;
     }
-    let title = format!("3 nodes, {} accounts", grouped(accounts as f64, 0));
-    let files = ["snapshot-changes", "bytes-changes"];
-    Ok(snapshots.growths(files, &title, "changed accounts"))
+    let title = format!("3 nodes, {} accounts", HumanCount(accounts));
+    let names = ["snapshot-changes", "bytes-changes"];
+    Ok(snapshots.growths(names, &title, "changed accounts"))
 }
 
 async fn by_nodes(bench: &Bench, parameters: &Parameters) -> Result<[Growth; 2], CliError> {
@@ -171,10 +159,10 @@ async fn by_nodes(bench: &Bench, parameters: &Parameters) -> Result<[Growth; 2],
     }
     let title = format!(
         "{} accounts in all, {changed} changed; n × (n − 1) channels",
-        grouped(accounts as f64, 0)
+        HumanCount(accounts)
     );
-    let files = ["snapshot-nodes", "bytes-nodes"];
-    Ok(snapshots.growths(files, &title, "nodes of this machine"))
+    let names = ["snapshot-nodes", "bytes-nodes"];
+    Ok(snapshots.growths(names, &title, "nodes of this machine"))
 }
 
 // Rings by number of processes, and one ring by number of channels per process.
@@ -197,8 +185,8 @@ async fn simulated(bench: &Bench, parameters: &Parameters) -> Result<[Growth; 2]
             outcome.spread(0, "/seconds")?,
         ));
     }
-    let growth = |file, title: String, cause, points| Growth {
-        file,
+    let growth = |name, title: String, cause, points| Growth {
+        name,
         title,
         cause,
         unit: "ms",
@@ -240,9 +228,9 @@ async fn by_journal(bench: &Bench, parameters: &Parameters) -> Result<[Growth; 2
         let outcome = typed(bench, &format!("asof {sizes}")).await?;
         asked.push((count, outcome.spread(0, "/spread")?));
     }
-    let growth = |file, title: &str, what: &str, points| Growth {
-        file,
-        title: format!("{title}: {} accounts", grouped(accounts as f64, 0)),
+    let growth = |name, title: &str, what: &str, points| Growth {
+        name,
+        title: format!("{title}: {} accounts", HumanCount(accounts)),
         cause: "operations in the journal",
         unit: "ms",
         curves: vec![Curve {
@@ -288,75 +276,13 @@ impl Growth {
             json!({"what": curve.what, "points": points})
         };
         json!({
-            "name": self.file,
+            "name": self.name,
             "title": self.title,
             "by": self.cause,
             "unit": self.unit,
             "curves": self.curves.iter().map(curve).collect::<Value>(),
         })
     }
-
-    fn svg(&self) -> String {
-        let Self {
-            title,
-            cause,
-            unit,
-            curves,
-            ..
-        } = self;
-        Chart {
-            title,
-            cause,
-            unit,
-            curves,
-        }
-        .svg()
-    }
-
-    // A chart with its table.
-    fn markdown(&self) -> String {
-        let Self {
-            file,
-            title,
-            cause,
-            unit,
-            curves,
-        } = self;
-        let mut text = format!("## {title}\n\n![{title}]({file}.svg)\n\n| {cause} |");
-        for curve in curves {
-            let _ = write!(text, " {}, {unit}: median (min – max) |", curve.what);
-        }
-        text += "\n|---|";
-        text += &"---|".repeat(curves.len());
-        text.push('\n');
-        let counts = curves.first().map_or(&[][..], |curve| &curve.points);
-        for (place, (count, _)) in counts.iter().enumerate() {
-            let _ = write!(text, "| {} |", grouped(*count, 0));
-            for (_, of) in curves.iter().filter_map(|curve| curve.points.get(place)) {
-                let decimals = if *unit == "bytes" { 0 } else { 2 };
-                let [median, min, max] =
-                    [of.median, of.min, of.max].map(|figure| grouped(figure, decimals));
-                let _ = write!(text, " {median} ({min} – {max}) |");
-            }
-            text.push('\n');
-        }
-        text
-    }
-}
-
-fn write(bench: &Bench, dir: &Path, all: &[Growth]) -> std::io::Result<()> {
-    let machine = Machine::look(bench.dir.path()).line();
-    let (version, build) = (env!("CARGO_PKG_VERSION"), build());
-    let mut text = format!(
-        "# How it grows\n\nWritten by `snapledger bench growth`, snapledger {version}, {build} build, {} runs: {machine}. Both \
-         axes are logarithmic: what grows as its cause does is a line of slope one, what does not grow is level.\n",
-        bench.runs
-    );
-    for growth in all {
-        std::fs::write(dir.join(format!("{}.svg", growth.file)), growth.svg())?;
-        let _ = write!(text, "\n{}", growth.markdown());
-    }
-    std::fs::write(dir.join("README.md"), text)
 }
 
 fn outcome(bench: &Bench, parameters: &Parameters, all: &[Growth]) -> Outcome {

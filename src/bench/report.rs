@@ -112,6 +112,17 @@ impl Outcome {
         }
     }
 
+    /// As a part of another measurement: without machine and version.
+    pub(super) fn part(&self) -> Value {
+        json!({
+            "bench": self.name,
+            "parameters": self.parameters,
+            "figures": self.figures,
+            "ratios": self.ratios.iter().map(Ratio::json).collect::<Vec<_>>(),
+            "notes": self.notes,
+        })
+    }
+
     fn json(&self, machine: &Machine) -> Value {
         json!({
             "bench": self.name,
@@ -151,7 +162,7 @@ impl Outcome {
     }
 }
 
-pub(super) fn build() -> &'static str {
+fn build() -> &'static str {
     if cfg!(debug_assertions) {
         "debug"
     } else {
